@@ -1,0 +1,97 @@
+"""Typed errors of the whole product.
+
+A room derives one class per condition from one of the kinds below and gives it a stable `code`. Only the HTTP edge
+knows which kind becomes which status.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One refused field: where it is (JSON pointer), what is wrong, and what would be accepted."""
+
+    pointer: str
+    message: str
+    accepted: str | None = None
+
+
+class AttainError(Exception):
+    """Base of every error that a caller can act on. `code` is stable across releases."""
+
+    code: ClassVar[str] = "error"
+    title: ClassVar[str] = "Error"
+
+    def __init__(self, detail: str, *, fields: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.fields: tuple[FieldError, ...] = tuple(fields)
+
+
+class InvalidInput(AttainError):
+    """The request is understood and refused; `fields` says which field and what would be accepted."""
+
+    code = "invalid_input"
+    title = "Invalid input"
+
+    @classmethod
+    def field(cls, pointer: str, message: str, accepted: str | None = None) -> "InvalidInput":
+        """An error about the one field at `pointer`."""
+        return cls(f"{pointer}: {message}", fields=(FieldError(pointer, message, accepted),))
+
+
+class NotFound(AttainError):
+    """Nothing of that name exists, or the caller may not know that it does."""
+
+    code = "not_found"
+    title = "Not found"
+
+
+class Conflict(AttainError):
+    """The thing is in a state that does not allow the change."""
+
+    code = "conflict"
+    title = "Conflict"
+
+
+class PreconditionFailed(AttainError):
+    """The thing changed since the caller read it."""
+
+    code = "precondition_failed"
+    title = "Precondition failed"
+
+
+class Unauthenticated(AttainError):
+    """Who is calling could not be established."""
+
+    code = "unauthenticated"
+    title = "Unauthenticated"
+
+
+class Forbidden(AttainError):
+    """The caller is known and may not do this."""
+
+    code = "forbidden"
+    title = "Forbidden"
+
+
+class TooLarge(AttainError):
+    """The body or the batch is larger than the stated limit."""
+
+    code = "too_large"
+    title = "Too large"
+
+
+class Unavailable(AttainError):
+    """A dependency is down for the moment; the same request may succeed after `retry_after_seconds`."""
+
+    code = "unavailable"
+    title = "Temporarily unavailable"
+
+    def __init__(
+        self, detail: str, *, retry_after_seconds: int = 1, fields: Sequence[FieldError] = ()
+    ) -> None:
+        super().__init__(detail, fields=fields)
+        self.retry_after_seconds = retry_after_seconds
