@@ -90,8 +90,6 @@ class Unavailable(AttainError):
     code = "unavailable"
     title = "Temporarily unavailable"
 
-    def __init__(
-        self, detail: str, *, retry_after_seconds: int = 1, fields: Sequence[FieldError] = ()
-    ) -> None:
+    def __init__(self, detail: str, *, retry_after_seconds: int = 1, fields: Sequence[FieldError] = ()) -> None:
         super().__init__(detail, fields=fields)
         self.retry_after_seconds = retry_after_seconds

@@ -6,16 +6,18 @@ from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation, localcont
 from shared.kernel.errors import InvalidInput
 
 # ISO 4217 minor units that differ from two digits (list one, amendment 177).
+_NO_MINOR_UNIT = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+_THREE_DIGITS = "BHD IQD JOD KWD LYD OMR TND"
+_FOUR_DIGITS = "CLF UYW"
 _MINOR_UNITS_EXCEPTIONS = {
-    **dict.fromkeys(
-        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(),
-        0,
-    ),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-    **dict.fromkeys("CLF UYW".split(), 4),
+    code: digits
+    for codes, digits in ((_NO_MINOR_UNIT, 0), (_THREE_DIGITS, 3), (_FOUR_DIGITS, 4))
+    for code in codes.split()
 }
 
-AMOUNT_DIGITS_MAX = 28
+# Limits chosen so that a sum of a million deals, or a deal times a rate, is exact in 28 significant digits.
+AMOUNT_MAGNITUDE_MAX = Decimal(10) ** 15
+AMOUNT_DECIMALS_MAX = 6
 _PRECISE = Context(prec=60)
 
 
@@ -32,7 +34,7 @@ def parse_currency(value: str, *, pointer: str = "/currency") -> str:
 
 
 def parse_amount(value: str | int | Decimal, *, pointer: str = "/amount") -> Decimal:
-    """A finite decimal of at most 28 significant digits, or InvalidInput naming `pointer`.
+    """A finite decimal below 10^15 with at most six decimals, or InvalidInput naming `pointer`.
 
     Floats are refused by type: they have lost the cent before we could see it.
     """
@@ -42,15 +44,16 @@ def parse_amount(value: str | int | Decimal, *, pointer: str = "/amount") -> Dec
         raise InvalidInput.field(
             pointer, f"{value!r} is not a number", 'a decimal in a string, such as "1200.50"'
         ) from None
-    if (
-        not amount.is_finite()
-        or abs(amount.adjusted()) > AMOUNT_DIGITS_MAX
-        or len(amount.as_tuple().digits) > 28
-    ):
+    if not amount.is_finite() or abs(amount) >= AMOUNT_MAGNITUDE_MAX or not has_decimals_at_most(amount):
         raise InvalidInput.field(
-            pointer, "is out of range", f"a finite decimal of at most {AMOUNT_DIGITS_MAX} digits"
+            pointer, f"{value!r} is out of range", "a finite decimal below 10^15 with at most six decimals"
         )
     return amount
+
+
+def has_decimals_at_most(amount: Decimal, decimals: int = AMOUNT_DECIMALS_MAX) -> bool:
+    """Whether a finite amount is a whole number of 10^-decimals."""
+    return amount == amount.quantize(Decimal(1).scaleb(-decimals), context=_PRECISE)
 
 
 def format_amount(amount: Decimal) -> str:

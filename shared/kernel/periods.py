@@ -104,9 +104,7 @@ class DatedRange:
 
     def __post_init__(self) -> None:
         if self.end is not None and self.end <= self.start:
-            raise InvalidInput.field(
-                "/end", f"{self.end} is not after the start {self.start}", "a later date, or null"
-            )
+            raise InvalidInput.field("/end", f"{self.end} is not after the start {self.start}", "a later date, or null")
 
     def __contains__(self, day: date) -> bool:
         return self.start <= day and (self.end is None or day < self.end)

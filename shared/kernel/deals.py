@@ -1,0 +1,141 @@
+"""A deal as the rules see it: plain facts, the same for progress and for pay."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+from shared.kernel.filters import Catalogue, FieldType, Value
+from shared.kernel.periods import FiscalCalendar
+
+
+class DealKind(StrEnum):
+    """What a snapshot says happened to the record as a whole."""
+
+    UPSERTED = "upserted"
+    DELETED = "deleted"
+    RESTORED = "restored"
+    MERGED = "merged"
+
+
+class DealStatus(StrEnum):
+    """The canonical status every source's stages are mapped to."""
+
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+class DateField(StrEnum):
+    """Which of a deal's days a measure counts it on."""
+
+    CLOSED = "closed"
+    CREATED = "created"
+    EXPECTED_CLOSE = "expected_close"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DealVersion:
+    """Total order of a deal's snapshots: the source's modified time, then its sequence, then the delivery."""
+
+    modified_at: datetime
+    sequence: int
+    delivery_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A share of a deal for one of the source's users. `percent` of 100."""
+
+    owner_external_id: str
+    percent: Decimal
+    role: str = "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class DealFacts:
+    """One version of one deal. `quantity` is the sum over its products. Absent facts are None."""
+
+    deal_id: UUID
+    source: str
+    external_id: str
+    version: DealVersion
+    kind: DealKind
+    status: DealStatus
+    owner_external_id: str | None = None
+    name: str | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
+    quantity: Decimal | None = None
+    created_at: datetime | None = None
+    expected_close_on: date | None = None
+    closed_at: datetime | None = None
+    closed_on: date | None = None
+    stage: str | None = None
+    pipeline: str | None = None
+    probability: Decimal | None = None
+    deal_type: str | None = None
+    channel: str | None = None
+    region: str | None = None
+    account_id: str | None = None
+    account_name: str | None = None
+    custom: dict[str, str] = field(default_factory=dict)
+    splits: tuple[Split, ...] = ()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the source deleted the deal or merged it into another."""
+        return self.kind is DealKind.DELETED or self.kind is DealKind.MERGED
+
+    def day(self, date_field: DateField, calendar: FiscalCalendar) -> date | None:
+        """The business date: a date the source states as such, else the tenant's day at the instant it states."""
+        if date_field is DateField.CLOSED:
+            if self.closed_on is not None or self.closed_at is None:
+                return self.closed_on
+            return calendar.business_date(self.closed_at)
+        if date_field is DateField.CREATED:
+            return None if self.created_at is None else calendar.business_date(self.created_at)
+        return self.expected_close_on
+
+    def value_of(self, name: str) -> Value | None:
+        """The value of a field of DEAL_FIELDS, or None when the deal has none."""
+        if name.startswith(CUSTOM_FAMILY):
+            return self.custom.get(name[len(CUSTOM_FAMILY) :])
+        value: Value | None = getattr(self, _ATTRIBUTES[name])
+        return value
+
+
+CUSTOM_FAMILY = "custom."
+_ATTRIBUTES = {
+    "name": "name",
+    "amount": "amount",
+    "currency": "currency",
+    "quantity": "quantity",
+    "status": "status",
+    "stage": "stage",
+    "pipeline": "pipeline",
+    "probability": "probability",
+    "type": "deal_type",
+    "channel": "channel",
+    "region": "region",
+    "source": "source",
+    "account_id": "account_id",
+    "account_name": "account_name",
+    "expected_close_on": "expected_close_on",
+}
+_NUMBERS = frozenset({"amount", "quantity", "probability"})
+_DATES = frozenset({"expected_close_on"})
+
+
+def _field_type(name: str) -> FieldType:
+    if name in _NUMBERS:
+        return FieldType.NUMBER
+    return FieldType.DATE if name in _DATES else FieldType.TEXT
+
+
+DEAL_FIELDS = Catalogue({name: _field_type(name) for name in _ATTRIBUTES}, text_families=(CUSTOM_FAMILY,))
+"""Every deal field a filter may name."""
+
+DEAL_NUMBER_FIELDS = tuple(sorted(_NUMBERS))
+"""The deal fields that can be summed."""
