@@ -1,0 +1,113 @@
+"""Every Prometheus metric of the product, in one list.
+
+Names start with `attain_` and end with their unit (counters get `_total` from the client). Labels are few and
+bounded: never a tenant, a person, a deal or a delivery. A process exposes all of them at `/metrics`; those it never
+touches stay empty.
+"""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_REQUEST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BATCH_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BATCH_SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+_END_TO_END_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
+_REBUILD_SECONDS: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0)
+
+# HTTP, every API process. `route` is the path template ("/v1/goals/{goal_id}"), "unmatched" when none was found.
+HTTP_REQUESTS: Final = Counter(
+    "attain_http_requests", "Requests answered, by the status sent.", ("method", "route", "status")
+)
+HTTP_REQUEST_SECONDS: Final = Histogram(
+    "attain_http_request_seconds",
+    "From the first byte of the request's head to the last byte of the answer; event streams are left out.",
+    ("method", "route"),
+    buckets=_REQUEST_SECONDS,
+)
+HTTP_IDEMPOTENT_REPLAYS: Final = Counter(
+    "attain_http_idempotent_replays", "Answers repeated from a stored one for a known Idempotency-Key."
+)
+
+# Outbox, every process that runs a relay.
+OUTBOX_ROWS: Final = Gauge(
+    "attain_outbox_rows", "Messages and marks waiting to be published, at the last pass.", ("service", "form")
+)
+OUTBOX_LAG_SECONDS: Final = Gauge(
+    "attain_outbox_lag_seconds", "Age of the oldest waiting message, at the last pass.", ("service",)
+)
+OUTBOX_PUBLISHED: Final = Counter("attain_outbox_published", "Messages the broker acknowledged.", ("service", "topic"))
+OUTBOX_PUBLISH_FAILURES: Final = Counter(
+    "attain_outbox_publish_failures", "Messages the broker refused or did not acknowledge.", ("service", "topic")
+)
+OUTBOX_PASS_SECONDS: Final = Histogram(
+    "attain_outbox_pass_seconds",
+    "One pass of the relay: read, publish, delete.",
+    ("service",),
+    buckets=_BATCH_SECONDS,
+)
+OUTBOX_RELAY_ACTIVE: Final = Gauge(
+    "attain_outbox_relay_active", "1 while this process is its service's active relay.", ("service",)
+)
+
+# Consumers, every worker.
+CONSUMER_LAG_RECORDS: Final = Gauge(
+    "attain_consumer_lag_records",
+    "Records between the stored position and the end of the log.",
+    ("group", "topic", "partition"),
+)
+CONSUMER_RECORDS: Final = Counter("attain_consumer_records", "Records applied.", ("group", "topic"))
+CONSUMER_BATCH_SECONDS: Final = Histogram(
+    "attain_consumer_batch_seconds",
+    "One batch from hand-over to commit.",
+    ("group",),
+    buckets=_BATCH_SECONDS,
+)
+CONSUMER_BATCH_RECORDS: Final = Histogram(
+    "attain_consumer_batch_records", "Records in one batch.", ("group",), buckets=_BATCH_SIZES
+)
+CONSUMER_QUARANTINED: Final = Counter(
+    "attain_consumer_quarantined", "Records sent to the topic's .dlq.", ("group", "topic", "reason")
+)
+CONSUMER_BATCHES_LOST: Final = Counter(
+    "attain_consumer_batches_lost",
+    "Batches rolled back because another consumer had moved the position.",
+    ("group",),
+)
+CONSUMER_REBALANCES: Final = Counter("attain_consumer_rebalances", "Assignments received.", ("group",))
+
+# Webhooks, tracking. `source` is the kind of CRM connection.
+WEBHOOK_RECEIVED: Final = Counter("attain_webhook_received", "Deliveries stored.", ("source",))
+WEBHOOK_DUPLICATES: Final = Counter("attain_webhook_duplicates", "Deliveries already held.", ("source",))
+WEBHOOK_REJECTED: Final = Counter("attain_webhook_rejected", "Deliveries refused before storage.", ("source", "reason"))
+WEBHOOK_QUARANTINED: Final = Counter(
+    "attain_webhook_quarantined", "Deliveries that could not be translated.", ("source", "reason")
+)
+WEBHOOK_GROUP_COMMIT_DELIVERIES: Final = Histogram(
+    "attain_webhook_group_commit_deliveries", "Deliveries stored by one commit.", buckets=_BATCH_SIZES
+)
+WEBHOOK_TO_PROGRESS_SECONDS: Final = Histogram(
+    "attain_webhook_to_progress_seconds",
+    "From the delivery being accepted to the commit that moved its goals.",
+    buckets=_END_TO_END_SECONDS,
+)
+
+# Progress and live streams, tracking.
+PROGRESS_REBUILD_SECONDS: Final = Histogram(
+    "attain_progress_rebuild_seconds",
+    "One chunk of stale goals rebuilt from the stored deals.",
+    buckets=_REBUILD_SECONDS,
+)
+PROGRESS_STALE_GOALS: Final = Gauge("attain_progress_stale_goals", "Goals waiting to be rebuilt, at the last look.")
+LIVE_STREAMS_OPEN: Final = Gauge("attain_live_streams_open", "Event streams being served.")
+LIVE_STREAMS_DROPPED: Final = Counter(
+    "attain_live_streams_dropped", "Event streams ended because the client read too slowly."
+)
+
+# Incentives.
+EARNINGS_REBUILD_SECONDS: Final = Histogram(
+    "attain_earnings_rebuild_seconds",
+    "One chunk of stale cells earned again from the stored credits.",
+    buckets=_REBUILD_SECONDS,
+)
+LEDGER_ENTRIES: Final = Counter("attain_ledger_entries", "Entries posted to the ledger.", ("kind",))
