@@ -1,0 +1,109 @@
+"""`attain.deals.v1`: every version of every deal, in canonical form, whichever CRM it came from."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, ClassVar
+from uuid import UUID
+
+from pydantic import Field
+
+from shared.contracts.base import Amount, Currency, Event, Instant, Value
+from shared.kernel.deals import DealFacts, DealKind, DealStatus, DealVersion
+from shared.kernel.deals import Split as SplitFacts
+
+TOPIC = "attain.deals.v1"
+
+Percent = Annotated[Amount, Field(ge=0, le=100)]
+
+
+class Split(Value):
+    """A share of the deal for one of the source's users."""
+
+    owner_external_id: str
+    role: str
+    percent: Percent
+
+
+class Product(Value):
+    """One line of the deal."""
+
+    sku: str
+    quantity: Amount
+    amount: Amount | None
+
+
+class Deal(Event):
+    """One version of one deal. Order: `modified_at`, then `sequence`, then `delivery_id`; a lower one is older."""
+
+    event_type: ClassVar[str] = "attain.deal.v1"
+    topic: ClassVar[str] = TOPIC
+
+    id: UUID
+    connection_id: UUID
+    source: str
+    external_id: str
+    kind: DealKind
+    modified_at: Instant
+    sequence: int
+    delivery_id: UUID
+    received_at: Instant = Field(description="When the delivery was accepted.")
+    status: DealStatus
+    owner_external_id: str | None
+    name: str | None
+    amount: Amount | None
+    currency: Currency | None
+    created_at: Instant | None
+    expected_close_on: date | None
+    closed_at: Instant | None
+    closed_on: date | None
+    stage: str | None
+    pipeline: str | None
+    probability: Percent | None
+    type: str | None
+    channel: str | None
+    region: str | None
+    account_id: str | None
+    account_name: str | None
+    merged_into: str | None = Field(description="External id of the deal this one became part of.")
+    splits: tuple[Split, ...]
+    products: tuple[Product, ...]
+    custom: dict[str, str]
+
+    @property
+    def subject(self) -> str:
+        return f"deal/{self.id}"
+
+    @property
+    def version(self) -> DealVersion:
+        """Where this snapshot stands among those of the same deal."""
+        return DealVersion(self.modified_at, self.sequence, self.delivery_id)
+
+    def facts(self) -> DealFacts:
+        """The deal as the rules see it."""
+        return DealFacts(
+            deal_id=self.id,
+            source=self.source,
+            external_id=self.external_id,
+            version=self.version,
+            kind=self.kind,
+            status=self.status,
+            owner_external_id=self.owner_external_id,
+            name=self.name,
+            amount=self.amount,
+            currency=self.currency,
+            quantity=sum((line.quantity for line in self.products), Decimal(0)) if self.products else None,
+            created_at=self.created_at,
+            expected_close_on=self.expected_close_on,
+            closed_at=self.closed_at,
+            closed_on=self.closed_on,
+            stage=self.stage,
+            pipeline=self.pipeline,
+            probability=self.probability,
+            deal_type=self.type,
+            channel=self.channel,
+            region=self.region,
+            account_id=self.account_id,
+            account_name=self.account_name,
+            custom=self.custom,
+            splits=tuple(SplitFacts(s.owner_external_id, s.percent, s.role) for s in self.splits),
+        )

@@ -1,0 +1,81 @@
+"""CloudEvents 1.0 in Kafka binary mode: attributes in `ce_` headers, the event itself as the JSON value."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from shared.contracts.base import Event, utc
+from shared.contracts.topics import EVENT_TYPES
+from shared.outbox.message import OutboxMessage
+
+EventT = TypeVar("EventT", bound=Event)
+CONTENT_TYPE = ("content-type", b"application/json")
+SPEC_VERSION = ("ce_specversion", b"1.0")
+
+
+class MalformedEvent(ValueError):
+    """A record that is no event of a known type, or whose value does not fit its type."""
+
+
+def to_message(
+    event: Event, *, event_id: UUID, source: str, time: datetime, traceparent: str | None = None
+) -> OutboxMessage:
+    """The Kafka record of an event.
+
+    `source` is the publishing service (`goals`, `tracking`, `incentives`), `time` the aware UTC instant of the change,
+    `traceparent` the W3C trace context of what caused it.
+    """
+    headers = [
+        SPEC_VERSION,
+        CONTENT_TYPE,
+        ("ce_id", str(event_id).encode()),
+        ("ce_source", f"/attain/{source}".encode()),
+        ("ce_type", event.event_type.encode()),
+        ("ce_subject", event.subject.encode()),
+        ("ce_time", utc(time).encode()),
+        ("ce_tenantid", str(event.tenant_id).encode()),
+    ]
+    if traceparent is not None:
+        headers.append(("traceparent", traceparent.encode()))
+    return OutboxMessage(
+        tenant_id=event.tenant_id,
+        topic=event.topic,
+        key=f"{event.tenant_id}/{event.subject}",
+        headers=tuple(headers),
+        value=event.model_dump_json().encode(),
+    )
+
+
+def tenant_of(headers: Mapping[str, bytes]) -> UUID:
+    """Whose record this is, from its headers alone. Raises MalformedEvent."""
+    try:
+        return UUID(headers["ce_tenantid"].decode())
+    except (KeyError, ValueError):
+        raise MalformedEvent("the ce_tenantid header is missing or is not a UUID") from None
+
+
+def from_record(headers: Mapping[str, bytes], value: bytes | None) -> Event | None:
+    """The event of a Kafka record; None for a type this release does not know. Raises MalformedEvent.
+
+    An unknown type is no error: publishers are upgraded before readers.
+    """
+    try:
+        name = headers["ce_type"].decode()
+    except (KeyError, UnicodeDecodeError):
+        raise MalformedEvent("the ce_type header is missing") from None
+    model = EVENT_TYPES.get(name)
+    if model is None:
+        return None
+    return parse(model, headers, value)
+
+
+def parse(model: type[EventT], headers: Mapping[str, bytes], value: bytes | None) -> EventT:
+    """The event of a record known to be of type `model`. Raises MalformedEvent."""
+    try:
+        event = model.model_validate_json(value or b"")
+    except ValueError as error:
+        raise MalformedEvent(f"the value is no {model.event_type}: {error}") from error
+    if event.tenant_id != tenant_of(headers):
+        raise MalformedEvent("the value's tenant is not the ce_tenantid header's")
+    return event

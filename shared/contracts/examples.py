@@ -1,0 +1,157 @@
+"""One real example of every event, used by the documentation and held against the schemas by the contract tests."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from shared.contracts import deals, earnings, goals, org, progress
+from shared.contracts.base import Event
+from shared.kernel.deals import DateField, DealKind, DealStatus
+from shared.kernel.ids import deal_id
+from shared.kernel.measures import Aggregate
+
+_TENANT = UUID("01935a00-0000-7000-8000-000000000001")
+_PERSON = UUID("01935a00-0000-7000-8000-000000000011")
+_MANAGER = UUID("01935a00-0000-7000-8000-000000000012")
+_TEAM = UUID("01935a00-0000-7000-8000-000000000021")
+_COMPANY = UUID("01935a00-0000-7000-8000-000000000022")
+_GOAL = UUID("01935a00-0000-7000-8000-000000000031")
+_TEAM_GOAL = UUID("01935a00-0000-7000-8000-000000000032")
+_CONNECTION = UUID("01935a00-0000-7000-8000-000000000041")
+_DELIVERY = UUID("01935a00-0000-7000-8000-000000000051")
+_CELL = UUID("01935a00-0000-7000-8000-000000000061")
+_ASSIGNMENT = UUID("01935a00-0000-7000-8000-000000000062")
+_PLAN = UUID("01935a00-0000-7000-8000-000000000063")
+_NOW = datetime(2026, 3, 31, 18, 40, 3, 120000, tzinfo=UTC)
+_WON = datetime(2026, 3, 31, 18, 40, 2, tzinfo=UTC)
+_QUARTER = (date(2026, 1, 1), date(2026, 4, 1))
+
+_EXAMPLES: tuple[Event, ...] = (
+    org.Calendar(tenant_id=_TENANT, version=1, start_month=4, time_zone="Asia/Shanghai", currency="CNY"),
+    org.Person(
+        tenant_id=_TENANT, id=_PERSON, version=2, name="Darcel Schlecht", email="darcel@example.com", active=True
+    ),
+    org.Team(tenant_id=_TENANT, id=_TEAM, version=1, name="Central", parent_id=_COMPANY, manager_id=_MANAGER),
+    org.Membership(
+        tenant_id=_TENANT,
+        id=UUID("01935a00-0000-7000-8000-000000000071"),
+        version=1,
+        person_id=_PERSON,
+        team_id=_TEAM,
+        start=date(2026, 1, 1),
+        end=None,
+        deleted=False,
+    ),
+    org.Identity(
+        tenant_id=_TENANT,
+        id=UUID("01935a00-0000-7000-8000-000000000072"),
+        version=1,
+        source="pipedrive",
+        external_user_id="12345678",
+        person_id=_PERSON,
+        deleted=False,
+    ),
+    goals.Goal(
+        tenant_id=_TENANT,
+        id=_GOAL,
+        version=3,
+        revision=2,
+        status=goals.GoalStatus.ACTIVE,
+        name="Darcel's bookings, Q1",
+        owner=goals.Subject(kind="person", id=_PERSON),
+        metric=goals.Metric(
+            aggregate=Aggregate.SUM,
+            value_field="amount",
+            date_field=DateField.CLOSED,
+            filter={"all": [{"field": "status", "op": "eq", "value": "won"}]},
+            currency="USD",
+        ),
+        target=Decimal(250000),
+        baseline=Decimal(0),
+        unit="USD",
+        direction=goals.Direction.HIGHER,
+        start=_QUARTER[0],
+        end=_QUARTER[1],
+        parent_id=_TEAM_GOAL,
+        weight=Decimal(1),
+    ),
+    deals.Deal(
+        tenant_id=_TENANT,
+        id=deal_id(_CONNECTION, "746"),
+        connection_id=_CONNECTION,
+        source="pipedrive",
+        external_id="746",
+        kind=DealKind.UPSERTED,
+        modified_at=_WON,
+        sequence=0,
+        delivery_id=_DELIVERY,
+        received_at=_NOW,
+        status=DealStatus.WON,
+        owner_external_id="12345678",
+        name="Acme",
+        amount=Decimal(60000),
+        currency="USD",
+        created_at=datetime(2026, 1, 5, 9, 12, 44, tzinfo=UTC),
+        expected_close_on=date(2026, 3, 31),
+        closed_at=_WON,
+        closed_on=None,
+        stage="5",
+        pipeline="1",
+        probability=None,
+        type="new",
+        channel="Partner",
+        region=None,
+        account_id="2",
+        account_name="Acme",
+        merged_into=None,
+        splits=(
+            deals.Split(owner_external_id="12345678", role="owner", percent=Decimal(60)),
+            deals.Split(owner_external_id="12345679", role="engineer", percent=Decimal(40)),
+        ),
+        products=(deals.Product(sku="GTX-PRO", quantity=Decimal(12), amount=Decimal(60000)),),
+        custom={"competitor": "Initech"},
+    ),
+    progress.Progress(
+        tenant_id=_TENANT,
+        goal_id=_GOAL,
+        version=412,
+        goal_version=3,
+        status=goals.GoalStatus.ACTIVE,
+        name="Darcel's bookings, Q1",
+        owner=goals.Subject(kind="person", id=_PERSON),
+        value=Decimal("187320.5"),
+        target=Decimal(250000),
+        baseline=Decimal(0),
+        attainment=Decimal("0.749282"),
+        direction=goals.Direction.HIGHER,
+        unit="USD",
+        currency="USD",
+        start=_QUARTER[0],
+        end=_QUARTER[1],
+        deals=41,
+        changed_at=_NOW,
+        received_at=_NOW,
+    ),
+    earnings.Earning(
+        tenant_id=_TENANT,
+        id=_CELL,
+        version=17,
+        person_id=_PERSON,
+        assignment_id=_ASSIGNMENT,
+        plan_id=_PLAN,
+        plan_version=1,
+        component="bookings",
+        start=_QUARTER[0],
+        end=_QUARTER[1],
+        measure=Decimal("187320.5"),
+        quota=Decimal(250000),
+        attainment=Decimal("0.749282"),
+        earned=Decimal("9366.03"),
+        currency="USD",
+        credits=41,
+        changed_at=_NOW,
+    ),
+)
+
+EXAMPLES: Mapping[str, Event] = {example.event_type: example for example in _EXAMPLES}

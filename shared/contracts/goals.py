@@ -1,0 +1,98 @@
+"""`attain.goals.v1`: what is to be reached, by whom, by when."""
+
+from datetime import date
+from enum import StrEnum
+from typing import ClassVar, Literal
+from uuid import UUID
+
+from pydantic import Field, JsonValue
+
+from shared.contracts.base import Amount, Currency, Event, Value, Version
+from shared.kernel.deals import DEAL_FIELDS, DateField
+from shared.kernel.filters import filter_to_json, parse_filter
+from shared.kernel.measures import Aggregate, Measure
+
+TOPIC = "attain.goals.v1"
+
+
+class GoalStatus(StrEnum):
+    """A goal counts from activation on; a closed one still follows late corrections; a cancelled one counts nothing."""
+
+    DRAFT = "draft"
+    ACTIVE = "active"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class Direction(StrEnum):
+    """Whether more or less is better."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
+
+class Subject(Value):
+    """Whose deals count: one person's, or everyone's who was in the team's subtree on the deal's date."""
+
+    kind: Literal["person", "team"]
+    id: UUID
+
+
+class Metric(Value):
+    """How deals become the goal's number. `filter` is the JSON form of shared.kernel.filters."""
+
+    aggregate: Aggregate
+    value_field: str | None
+    date_field: DateField
+    filter: dict[str, JsonValue]
+    currency: Currency | None
+
+    def measure(self) -> Measure:
+        """The checked rule; InvalidInput names the part that is wrong."""
+        return Measure(
+            self.aggregate,
+            self.value_field,
+            self.date_field,
+            parse_filter(self.filter, DEAL_FIELDS),
+            self.currency,
+        )
+
+    @classmethod
+    def of(cls, measure: Measure) -> "Metric":
+        """The metric that `measure()` turns back into an equal rule."""
+        return cls.model_validate(
+            {
+                "aggregate": measure.aggregate,
+                "value_field": measure.value_field,
+                "date_field": measure.date_field,
+                "filter": filter_to_json(measure.filter),
+                "currency": measure.currency,
+            }
+        )
+
+
+class Goal(Event):
+    """The newest revision of one goal. `version` counts every change, `revision` those of its terms."""
+
+    event_type: ClassVar[str] = "attain.goal.v1"
+    topic: ClassVar[str] = TOPIC
+
+    id: UUID
+    version: Version
+    revision: Version
+    status: GoalStatus
+    name: str
+    owner: Subject
+    metric: Metric
+    target: Amount
+    baseline: Amount
+    unit: str
+    direction: Direction
+    start: date
+    end: date = Field(description="First day after the period.")
+    parent_id: UUID | None
+    weight: Amount
+
+    @property
+    def subject(self) -> str:
+        return f"goal/{self.id}"
