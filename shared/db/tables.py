@@ -90,6 +90,7 @@ def transport_tables(metadata: MetaData) -> TransportTables:
             Column("key", Text, nullable=False),
             Column("headers", Text, nullable=False),
             Column("value", LargeBinary, nullable=True),
+            Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         ),
         outbox_marks=Table(
             "outbox_marks",

@@ -1,0 +1,341 @@
+"""Units of work on Postgres: one transaction, the tenants it may see, and what to do when it fails.
+
+A transaction costs two round trips beside its own statements: one that begins it and names its tenants, one that
+commits. The pool runs in the driver's autocommit mode and the transaction is begun and ended here.
+"""
+
+import os
+from asyncio import sleep
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from random import SystemRandom
+from typing import Final, TypeVar
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import Executable, RowMapping, text
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from shared.db.failures import DatabaseUnavailable, Failure, classify
+from shared.db.listening import Notifications
+from shared.db.settings import database_url
+from shared.db.shielding import to_the_end
+from shared.kernel.ids import uuid7
+from shared.telemetry.logs import get_logger
+
+T = TypeVar("T")
+Parameters = Mapping[str, object] | Sequence[Mapping[str, object]] | None
+
+_log = get_logger(__name__)
+_chance: Final = SystemRandom()
+_EVERY_TENANT: Final = "*"
+_POOL_WAIT_SECONDS_MAX: Final = 10
+_CONNECT_SECONDS_MAX: Final = 5
+_ROLLBACK_SECONDS_MAX: Final = 5
+_COMMIT_SECONDS_MAX: Final = 60
+_RETRY_SECONDS_FIRST: Final = 0.02
+_RETRY_SECONDS_MAX: Final = 1.0
+_LOCK_SHARED: Final = text("SELECT pg_advisory_xact_lock_shared(k) FROM unnest(CAST(:keys AS bigint[])) AS t(k)")
+_LOCK_EXCLUSIVE: Final = text("SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS t(k)")
+_NOTIFY: Final = text("SELECT pg_notify(:channel, '')")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The tenants whose rows a transaction may see and write. Naming none sees nothing."""
+
+    setting: str
+
+    @classmethod
+    def of(cls, *tenant_ids: UUID) -> "Scope":
+        """These tenants and no other."""
+        return cls(",".join(sorted({str(tenant_id) for tenant_id in tenant_ids})))
+
+    @classmethod
+    def every(cls) -> "Scope":
+        """All tenants: for the system's own work, never for a request."""
+        return cls(_EVERY_TENANT)
+
+
+class Transaction:
+    """A transaction in progress. It is committed by whoever opened it, never from inside."""
+
+    def __init__(self, connection: AsyncConnection, *, service: str, now: datetime) -> None:
+        self.connection = connection
+        self.now = now
+        """UTC, the same for the whole transaction."""
+        self._service = service
+        self._after_commit: list[Callable[[], None]] = []
+
+    def new_id(self) -> UUID:
+        """A fresh UUIDv7 of this transaction's moment."""
+        return uuid7(int(self.now.timestamp() * 1000), os.urandom(10))
+
+    async def execute(self, statement: Executable, parameters: Parameters = None) -> CursorResult[*tuple[object, ...]]:
+        """Run a statement; with a sequence of parameters, once for each."""
+        return await self.connection.execute(statement, parameters)
+
+    async def rows(self, statement: Executable, parameters: Parameters = None) -> Sequence[RowMapping]:
+        """Every row the statement returns."""
+        return (await self.connection.execute(statement, parameters)).mappings().all()
+
+    async def one_or_none(self, statement: Executable, parameters: Parameters = None) -> RowMapping | None:
+        """The one row the statement returns, or None; more than one is an error of the statement."""
+        return (await self.connection.execute(statement, parameters)).mappings().one_or_none()
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once the commit is durable, and not at all if it does not happen. It must not block."""
+        self._after_commit.append(callback)
+
+    async def lock_tenants_shared(self, tenant_ids: Collection[UUID]) -> None:
+        """Hold off definition changes of these tenants in this service until the end of the transaction."""
+        await self._lock(_LOCK_SHARED, tenant_ids)
+
+    async def lock_tenants_exclusive(self, tenant_ids: Collection[UUID]) -> None:
+        """Be the only one to work on these tenants in this service until the end of the transaction."""
+        await self._lock(_LOCK_EXCLUSIVE, tenant_ids)
+
+    async def notify(self, channel: str) -> None:
+        """Wake the listeners of `channel` when this transaction commits."""
+        await self.connection.execute(_NOTIFY, {"channel": channel})
+
+    def committed(self) -> None:
+        """Run what was to follow the commit; for the opener of the transaction."""
+        for callback in self._after_commit:
+            try:
+                callback()
+            except Exception:
+                _log.exception("after_commit_failed")
+
+    async def _lock(self, statement: Executable, tenant_ids: Collection[UUID]) -> None:
+        # All in one statement and in the order of the keys, so that two lockers never wait for each other.
+        keys = sorted({advisory_lock_key(self._service, "tenant", tenant_id.hex) for tenant_id in tenant_ids})
+        if keys:
+            await self.connection.execute(statement, {"keys": keys})
+
+
+def advisory_lock_key(service: str, kind: str, name: str = "") -> int:
+    """The advisory lock that stands for something of a service: 64 bits of a hash, so a clash is only a longer wait."""
+    digest = blake2b(f"{service}/{kind}/{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+class Database:
+    """A process's connections to the database, as one service's role. Create one per process and close it."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        service: str,
+        pool_size: int = 5,
+        clock: Callable[[], datetime] = _utc_now,
+        lock_seconds_max: int = 10,
+        statement_seconds_max: int = 60,
+    ) -> None:
+        """Connects on first use. ValueError when the URL is not one of Postgres."""
+        self.service = service
+        self._clock = clock
+        self._pool_size = pool_size
+        parsed = database_url(url)
+        settings = {
+            "role": f"{service}_app",
+            "application_name": f"attain-{service}",
+            "lock_timeout": str(lock_seconds_max * 1000),
+            "statement_timeout": str(statement_seconds_max * 1000),
+            "idle_in_transaction_session_timeout": str(2 * statement_seconds_max * 1000),
+            "jit": "off",
+            "timezone": "UTC",
+        }
+        self._engine = create_async_engine(
+            parsed,
+            isolation_level="AUTOCOMMIT",
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=_POOL_WAIT_SECONDS_MAX,
+            pool_use_lifo=True,
+            connect_args={
+                "server_settings": settings,
+                "timeout": _CONNECT_SECONDS_MAX,
+                "prepared_statement_cache_size": 500,
+                # The engine keeps its own prepared statements; one cache is enough.
+                "statement_cache_size": 0,
+            },
+        )
+        _, arguments = self._engine.dialect.create_connect_args(parsed)
+        self._connect_arguments = {**arguments, "server_settings": settings, "timeout": _CONNECT_SECONDS_MAX}
+
+    def transaction(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        The commit has happened when the block is left without an error, whatever cancels the caller meanwhile. Raises
+        DatabaseUnavailable for what passes (server gone, deadlock, a wait over its limit); nothing is retried, and
+        after a lost connection it is not known whether a commit under way took place.
+        """
+        return self._translated(scope)
+
+    async def run(self, scope: Scope, work: Callable[[Transaction], Awaitable[T]], *, attempts: int = 5) -> T:
+        """Do idempotent work in a transaction, again after a deadlock, serialization failure or lost connection.
+
+        `work` gets a new transaction each time and must not keep anything of an earlier one. DatabaseUnavailable when
+        the attempts are used up, and at once when a lock or the pool took too long.
+        """
+        for attempt in range(1, attempts + 1):
+            try:
+                async with self._begun(scope) as transaction:
+                    result = await work(transaction)
+                transaction.committed()
+                return result
+            except Exception as error:
+                failure = _failure_of(error)
+                if failure is Failure.OTHER:
+                    raise
+                if failure is Failure.BUSY or attempt == attempts:
+                    raise _unavailable(failure) from error
+                _log.info("transaction_retried", failure=failure.name.lower(), attempt=attempt)
+                if failure is not Failure.STALE_STATEMENT:
+                    longest = min(_RETRY_SECONDS_MAX, _RETRY_SECONDS_FIRST * 4**attempt)
+                    await sleep(_chance.uniform(longest / 4, longest))
+        raise ValueError("attempts must be at least 1")
+
+    def listen(self, channel: str) -> AbstractAsyncContextManager[Notifications]:
+        """Hear NOTIFY on `channel` over a connection of its own, for as long as the block lasts.
+
+        Never fails because the server is away: it reconnects, and wakes its listener once after every connect so that
+        it looks for what it missed.
+        """
+        return Notifications.listening(self.connect, channel)
+
+    async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection of its own outside the pool, in the service's role; the caller closes it.
+
+        Raises DatabaseUnavailable.
+        """
+        try:
+            return await asyncpg.connect(**self._connect_arguments)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise _cannot_connect(error) from error
+
+    async def ready(self) -> None:
+        """Raises DatabaseUnavailable unless a transaction can be had."""
+        async with self.transaction(Scope.of()) as transaction:
+            await transaction.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close the pool's idle connections; those in use are closed as they come back."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _translated(self, scope: Scope) -> AsyncIterator[Transaction]:
+        try:
+            async with self._begun(scope) as transaction:
+                yield transaction
+        except Exception as error:
+            failure = _failure_of(error)
+            if failure is Failure.OTHER:
+                raise
+            raise _unavailable(failure) from error
+        transaction.committed()
+
+    @asynccontextmanager
+    async def _begun(self, scope: Scope) -> AsyncIterator[Transaction]:
+        connection, driver = await self._begin(scope)
+        try:
+            yield Transaction(connection, service=self.service, now=self._clock())
+        except BaseException:
+            await to_the_end(_roll_back(connection, driver))
+            raise
+        await to_the_end(_commit(connection, driver))
+
+    async def _begin(self, scope: Scope) -> "tuple[AsyncConnection, asyncpg.Connection[asyncpg.Record]]":
+        # The setting is made of UUIDs and commas, or is one star.
+        begin = f"BEGIN; SELECT set_config('app.tenants', '{scope.setting}', true)"
+        # After a restart of the server every pooled connection is dead: each is met and dropped at most once.
+        for stale_allowed in reversed(range(self._pool_size + 1)):
+            connection = await self._checked_out()
+            driver = await _driver_of(connection)
+            try:
+                await driver.execute(begin)
+                return connection, driver
+            except BaseException as error:
+                await to_the_end(_discard(connection))
+                if not stale_allowed or classify(error) is not Failure.LOST:
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    async def _checked_out(self) -> AsyncConnection:
+        try:
+            return await self._engine.connect()
+        except (OSError, TimeoutError, DBAPIError) as error:
+            if classify(error) is Failure.BUSY:
+                raise
+            raise _cannot_connect(error) from error
+
+
+async def _driver_of(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
+    driver = (await connection.get_raw_connection()).driver_connection
+    if not isinstance(driver, asyncpg.Connection):
+        raise TypeError("the engine's driver is not asyncpg")
+    return driver
+
+
+async def _commit(connection: AsyncConnection, driver: "asyncpg.Connection[asyncpg.Record]") -> None:
+    try:
+        status = await driver.execute("COMMIT", timeout=_COMMIT_SECONDS_MAX)
+    except BaseException:
+        await _discard(connection)
+        raise
+    await connection.close()
+    if status != "COMMIT":
+        # A statement failed, its error was swallowed, and Postgres rolled back instead.
+        raise RuntimeError("the transaction was already aborted when it came to its commit")
+
+
+async def _roll_back(connection: AsyncConnection, driver: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Leaves the caller's error to be raised, whatever happens here."""
+    try:
+        await driver.execute("ROLLBACK", timeout=_ROLLBACK_SECONDS_MAX)
+        await connection.close()
+    except Exception:
+        await _discard(connection)
+
+
+async def _discard(connection: AsyncConnection) -> None:
+    if not connection.invalidated:
+        await connection.invalidate()
+    await connection.close()
+
+
+def _failure_of(error: Exception) -> Failure:
+    return Failure.LOST if isinstance(error, _CannotConnect) else classify(error)
+
+
+class _CannotConnect(DatabaseUnavailable):
+    """No connection could be made."""
+
+
+def _cannot_connect(error: Exception) -> _CannotConnect:
+    cause = error.driver_exception if isinstance(error, DBAPIError) else error
+    reason = str(cause) or type(cause).__name__
+    return _CannotConnect(f"The database cannot be reached: {reason}", retry_after_seconds=5)
+
+
+def _unavailable(failure: Failure) -> DatabaseUnavailable:
+    match failure:
+        case Failure.LOST:
+            return DatabaseUnavailable("The database cannot be reached.", retry_after_seconds=5)
+        case Failure.BUSY:
+            return DatabaseUnavailable("The database is too busy.", retry_after_seconds=2)
+        case _:
+            return DatabaseUnavailable("The work kept colliding with other work.", retry_after_seconds=1)
