@@ -1,0 +1,136 @@
+"""A service's own copy of what another service publishes: the newest snapshot of every subject, and a revision a tenant.
+
+The revision grows with every change, so that whoever keeps something derived in memory can tell in one cheap read
+whether it is still current.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, MetaData, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from shared.db.database import Transaction
+from shared.db.tables import tenant_id
+
+
+class Snapshot(NamedTuple):
+    """The state of one subject: `body` is the event's JSON text."""
+
+    tenant_id: UUID
+    subject: str
+    event_type: str
+    version: int
+    body: str
+
+
+@dataclass(frozen=True)
+class ProjectionTables:
+    """Where the copies stand. One of each in every service that reads another's snapshots."""
+
+    snapshots: Table
+    revisions: Table
+
+
+def projection_tables(metadata: MetaData) -> ProjectionTables:
+    """Define the projection tables in a service's metadata. Call once for a metadata."""
+    return ProjectionTables(
+        snapshots=Table(
+            "projected_snapshots",
+            metadata,
+            tenant_id(),
+            Column("subject", Text, primary_key=True),
+            Column("event_type", Text, nullable=False),
+            Column("version", BigInteger, nullable=False),
+            Column("body", JSONB, nullable=False),
+        ),
+        revisions=Table(
+            "projection_revisions",
+            metadata,
+            tenant_id(),
+            Column("revision", BigInteger, nullable=False),
+        ),
+    )
+
+
+class Projection:
+    """Keeps and reads the copies. The caller holds the tenants' lock: exclusive to keep, shared or exclusive to read."""
+
+    def __init__(self, tables: ProjectionTables) -> None:
+        snapshots, revisions = tables.snapshots.fullname, tables.revisions.fullname
+        self._keep: Final = text(
+            f"INSERT INTO {snapshots} AS held (tenant_id, subject, event_type, version, body)"
+            " SELECT * FROM unnest(CAST(:tenants AS uuid[]), CAST(:subjects AS text[]), CAST(:types AS text[]),"
+            " CAST(:versions AS bigint[]), CAST(:bodies AS jsonb[]))"
+            " ON CONFLICT (tenant_id, subject) DO UPDATE"
+            " SET event_type = excluded.event_type, version = excluded.version, body = excluded.body"
+            " WHERE held.version < excluded.version"
+            " RETURNING tenant_id, subject"
+        )
+        self._held: Final = text(
+            f"SELECT tenant_id, subject, event_type, version, body::text AS body FROM {snapshots}"
+            " WHERE (tenant_id, subject) IN"
+            " (SELECT * FROM unnest(CAST(:tenants AS uuid[]), CAST(:subjects AS text[])))"
+        )
+        self._load: Final = text(
+            f"SELECT tenant_id, subject, event_type, version, body::text AS body FROM {snapshots}"
+            " WHERE tenant_id = :tenant ORDER BY subject"
+        )
+        self._bump: Final = text(
+            f"INSERT INTO {revisions} AS held (tenant_id, revision)"
+            " SELECT t, 1 FROM unnest(CAST(:tenants AS uuid[])) AS t"
+            " ON CONFLICT (tenant_id) DO UPDATE SET revision = held.revision + 1"
+        )
+        self._revisions: Final = text(
+            f"SELECT tenant_id, revision FROM {revisions} WHERE tenant_id = ANY(CAST(:tenants AS uuid[]))"
+        )
+
+    async def keep_newest(
+        self, tx: Transaction, snapshots: Sequence[Snapshot]
+    ) -> list[tuple[Snapshot | None, Snapshot]]:
+        """Keep each snapshot that is newer than what is held; what was held before and what is now, where it changed.
+
+        Bumps the revision of each tenant of which something changed.
+        """
+        newest: dict[tuple[UUID, str], Snapshot] = {}
+        for snapshot in snapshots:
+            key = (snapshot.tenant_id, snapshot.subject)
+            if key not in newest or newest[key].version < snapshot.version:
+                newest[key] = snapshot
+        if not newest:
+            return []
+        keys = sorted(newest)
+        before = {
+            (row["tenant_id"], row["subject"]): Snapshot(**row)
+            for row in await tx.rows(self._held, {"tenants": [t for t, _ in keys], "subjects": [s for _, s in keys]})
+        }
+        incoming = [newest[key] for key in keys]
+        kept = await tx.rows(
+            self._keep,
+            {
+                "tenants": [s.tenant_id for s in incoming],
+                "subjects": [s.subject for s in incoming],
+                "types": [s.event_type for s in incoming],
+                "versions": [s.version for s in incoming],
+                "bodies": [s.body for s in incoming],
+            },
+        )
+        changed = sorted((row["tenant_id"], row["subject"]) for row in kept)
+        if changed:
+            await self.bump(tx, {tenant for tenant, _ in changed})
+        return [(before.get(key), newest[key]) for key in changed]
+
+    async def bump(self, tx: Transaction, tenant_ids: Collection[UUID]) -> None:
+        """Say that something derived from these tenants' snapshots has changed."""
+        await tx.execute(self._bump, {"tenants": sorted(tenant_ids)})
+
+    async def revisions(self, tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, int]:
+        """The current revision of each tenant; 0 where nothing was ever kept."""
+        rows = await tx.rows(self._revisions, {"tenants": sorted(tenant_ids)})
+        return dict.fromkeys(tenant_ids, 0) | {row["tenant_id"]: row["revision"] for row in rows}
+
+    async def load(self, tx: Transaction, tenant: UUID) -> list[Snapshot]:
+        """Every snapshot held of a tenant, by subject."""
+        return [Snapshot(**row) for row in await tx.rows(self._load, {"tenant": tenant})]
