@@ -1,4 +1,4 @@
-"""A service's own copy of what another service publishes: the newest snapshot of every subject, and a revision a tenant.
+"""A service's own copy of what another publishes: the newest snapshot of every subject, and a revision a tenant.
 
 The revision grows with every change, so that whoever keeps something derived in memory can tell in one cheap read
 whether it is still current.
@@ -56,14 +56,14 @@ def projection_tables(metadata: MetaData) -> ProjectionTables:
 
 
 class Projection:
-    """Keeps and reads the copies. The caller holds the tenants' lock: exclusive to keep, shared or exclusive to read."""
+    """Keeps and reads the copies. The caller holds the tenants' lock: exclusive to keep, shared to read."""
 
     def __init__(self, tables: ProjectionTables) -> None:
         snapshots, revisions = tables.snapshots.fullname, tables.revisions.fullname
         self._keep: Final = text(
             f"INSERT INTO {snapshots} AS held (tenant_id, subject, event_type, version, body)"
-            " SELECT * FROM unnest(CAST(:tenants AS uuid[]), CAST(:subjects AS text[]), CAST(:types AS text[]),"
-            " CAST(:versions AS bigint[]), CAST(:bodies AS jsonb[]))"
+            " SELECT t, s, e, v, CAST(b AS jsonb) FROM unnest(CAST(:tenants AS uuid[]), CAST(:subjects AS text[]),"
+            " CAST(:types AS text[]), CAST(:versions AS bigint[]), CAST(:bodies AS text[])) AS new(t, s, e, v, b)"
             " ON CONFLICT (tenant_id, subject) DO UPDATE"
             " SET event_type = excluded.event_type, version = excluded.version, body = excluded.body"
             " WHERE held.version < excluded.version"
