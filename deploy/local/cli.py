@@ -1,0 +1,46 @@
+"""The `attain` command. What goes wrong in a known way is one sentence on standard error and exit status 1."""
+
+import signal
+import sys
+
+import typer
+
+from deploy.local.commands.asyncapi import asyncapi
+from deploy.local.commands.migrate import migrate
+from deploy.local.commands.openapi import openapi
+from deploy.local.commands.token import token
+from deploy.local.commands.up import up
+from deploy.local.errors import StackError
+from shared.kernel.errors import AttainError
+
+app = typer.Typer(
+    name="attain",
+    help="Sales goals, live progress and incentive pay on one machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(up)
+app.command()(migrate)
+app.command()(token)
+app.command()(openapi)
+app.command()(asyncapi)
+
+
+def main() -> None:
+    """Entry point; SIGTERM and SIGHUP end a command as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    try:
+        app()
+    except (StackError, AttainError) as error:
+        print(f"attain: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()
