@@ -28,6 +28,10 @@ class Delivery:
     data: Mapping[str, object]
 
 
+def _no_news(_status: int) -> None:
+    """Nobody wants to know."""
+
+
 class WebhookSender:
     """Sends signed deliveries to one hook, again while the receiver is away, as a CRM would."""
 
@@ -47,7 +51,7 @@ class WebhookSender:
         }
 
     async def send(self, delivery: Delivery) -> int:
-        """The status of the answer. A receiver that is away or busy is tried again for up to 90 s, then `StackError`."""
+        """The status of the answer. A receiver that is away is tried again for up to 90 s, then `StackError`."""
         body = json.dumps({"type": delivery.type, "data": delivery.data}, ensure_ascii=False)
         give_up_at = time.monotonic() + _RETRY_SECONDS_MAX
         while True:
@@ -68,7 +72,7 @@ class WebhookSender:
         deliveries: Iterable[Delivery],
         *,
         per_second_max: float | None = None,
-        sent: Callable[[int], None] = lambda status: None,
+        sent: Callable[[int], None] = _no_news,
     ) -> None:
         """Send in order of start, up to 16 at once, at most `per_second_max` a second; tell each status to `sent`.
 
