@@ -19,6 +19,7 @@ from deploy.local.migrations import migrate
 from deploy.local.ports import free_ports
 from deploy.local.postgres import PostgresServer
 
+PROJECT_FOLDER = Path(__file__).resolve().parents[1]
 _POLL_SECONDS = 0.02
 
 

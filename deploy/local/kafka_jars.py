@@ -79,7 +79,7 @@ def ensure_jars() -> Path:
             staging = Path(scratch) / "jars"
             staging.mkdir()
             _fetch(jars, Path(scratch), staging)
-            _verify(jars, staging)
+            verify(jars, staging)
             staging.rename(folder)
     return folder
 
@@ -138,7 +138,8 @@ def _fetch_with_maven(mvn: str, jars: Sequence[Jar], scratch: Path, staging: Pat
         raise JarsUnreachable(f"Neither the download nor mvn brought the Kafka jars: {first_line}")
 
 
-def _verify(jars: Sequence[Jar], folder: Path) -> None:
+def verify(jars: Sequence[Jar], folder: Path) -> None:
+    """Raise `StackError` for the first file whose SHA-256 is not the pinned one."""
     for jar in jars:
         actual = hashlib.sha256((folder / jar.file_name).read_bytes()).hexdigest()
         if actual != jar.sha256:

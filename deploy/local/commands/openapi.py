@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from rich.console import Console
 from uvicorn.importer import import_from_string
 
+from deploy.local.documents import check_documents, write_documents
 from shared.db.migration import SERVICES
 
 _SERVICES_FOLDER = Path(__file__).resolve().parents[3] / "services"
