@@ -1,0 +1,334 @@
+"""Applying one batch exactly once: the position, the handler's work and the dead letters in one transaction."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import Final, Protocol
+from uuid import UUID
+
+from sqlalchemy import text
+
+from shared.db import failures
+from shared.db.database import Database, Scope, Transaction
+from shared.kafka.domain import (
+    Batch,
+    Failure,
+    Isolate,
+    Partition,
+    Poison,
+    QuarantineHistory,
+    QuarantineLimit,
+    Record,
+    Refusal,
+    Retry,
+    RetryLimit,
+    Stop,
+    Swap,
+    after_failure,
+    dead_letter_headers,
+    halves,
+    lost_swaps,
+    swaps,
+)
+from shared.kafka.positions import Positions
+from shared.kernel.errors import Unavailable
+from shared.outbox.message import OutboxMessage
+from shared.outbox.outbox import Outbox
+from shared.telemetry import metrics, tracing
+from shared.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
+_chance: Final = SystemRandom()
+_SAVEPOINT: Final = text("SAVEPOINT piece")
+_ROLL_BACK_TO_SAVEPOINT: Final = text("ROLLBACK TO SAVEPOINT piece")
+_RELEASE_SAVEPOINT: Final = text("RELEASE SAVEPOINT piece")
+_NO_TENANT: Final = UUID(int=0)
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a reader stands in a partition, for as long as nobody else may: one for every time it is assigned."""
+
+    stored: int | None
+    """The next offset as last read from or written to Postgres."""
+    valid: bool = True
+    """False once the partition is revoked or its position was moved by another consumer; never true again."""
+
+
+class Handler(Protocol):
+    """What a room does with the records of its topics."""
+
+    def tenants(self, batch: Batch) -> Collection[UUID]:
+        """The tenants the batch touches: the transaction sees their rows and no others. May raise Poison."""
+
+    async def apply(self, tx: Transaction, batch: Batch) -> None:
+        """Do the batch's work in the transaction given; never commit.
+
+        The batch may be given again, whole or in part, after the transaction was rolled back, so nothing of it may be
+        kept outside the transaction. Raises Poison for a record that can never be applied.
+        """
+
+
+class ConsumerStopped(Exception):
+    """The consumer cannot go on without a person; `reason` says why. Nothing of the batch in hand was written."""
+
+    def __init__(self, group: str, reason: str) -> None:
+        super().__init__(f"{group}: {reason}")
+        self.reason = reason
+
+
+class _SwapLost(Exception):
+    def __init__(self, partitions: frozenset[Partition]) -> None:
+        super().__init__()
+        self.partitions = partitions
+
+
+class _Undo(Exception):
+    """Rolls back a transaction that was only made to look."""
+
+
+class BatchApplication:
+    """Applies the batches of one consumer group, one at a time."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        positions: Positions,
+        outbox: Outbox,
+        group: str,
+        handler: Handler,
+        retry_limit: RetryLimit,
+        quarantine_limit: QuarantineLimit,
+    ) -> None:
+        self._database = database
+        self._positions = positions
+        self._outbox = outbox
+        self._group = group
+        self._handler = handler
+        self._retry_limit = retry_limit
+        self._quarantine_limit = quarantine_limit
+        self._history = QuarantineHistory()
+
+    async def apply(
+        self, batch: Batch, places: Mapping[Partition, Place], hold: Callable[[Retry], Awaitable[None]]
+    ) -> frozenset[Partition]:
+        """Apply the batch, however often it takes, and return the partitions that another consumer had moved.
+
+        `places` has the place of every record's partition. Records of a place that is no longer valid are dropped
+        before every attempt. Once committed, the places stand behind the batch. `hold` is awaited between attempts.
+        Raises ConsumerStopped when retrying is no use.
+        """
+        refusals: list[Refusal] = []
+        failed = Counter[Failure]()
+        isolations = 0
+        lost: frozenset[Partition] = frozenset()
+        while True:
+            valid = {partition for partition, place in places.items() if place.valid}
+            batch = [each for each in batch if (each.topic, each.partition) in valid]
+            refusals = [each for each in refusals if (each.record.topic, each.record.partition) in valid]
+            count = len(batch) + len(refusals)
+            if not count:
+                return lost
+            stored = {partition: place.stored for partition, place in places.items()}
+            wanted = swaps(stored, (*(each.record for each in refusals), *batch))
+            try:
+                with tracing.span(f"consume {self._group}", _traceparent(batch)):
+                    await self._attempt(wanted, batch, refusals)
+            except _SwapLost as error:
+                metrics.CONSUMER_BATCHES_LOST.labels(self._group).inc()
+                _log.warning(
+                    "position_moved_by_another_consumer", group=self._group, partitions=_named(error.partitions)
+                )
+                lost |= error.partitions
+                for partition in error.partitions:
+                    places[partition].valid = False
+            except Poison as error:
+                remaining = [record for record in batch if not _same(record, error.record)]
+                if len(remaining) == len(batch):
+                    raise self._stop("the handler refused a record that is not in the batch") from error
+                batch = remaining
+                refusals.append(Refusal(error.record, error.reason, error.detail))
+                self._check_limit(count, len(refusals))
+            except ConsumerStopped:
+                raise
+            except Exception as error:
+                failure = failure_of(error)
+                failed[failure] += 1
+                match after_failure(
+                    failure,
+                    attempt=failed[failure],
+                    isolations=isolations,
+                    jitter=_chance.random(),
+                    limit=self._retry_limit,
+                ):
+                    case Retry() as retry:
+                        _log.warning(
+                            "batch_failed",
+                            group=self._group,
+                            failure=failure.value,
+                            error_type=type(error).__qualname__,
+                            attempt=failed[failure],
+                            retry_seconds=round(retry.delay_seconds, 3),
+                        )
+                        await hold(retry)
+                    case Isolate():
+                        isolations += 1
+                        failed[Failure.UNKNOWN] = 0
+                        found = await self._find_culprits(batch, already_refused=len(refusals), hold=hold)
+                        culprits = {(each.record.topic, each.record.partition, each.record.offset) for each in found}
+                        batch = [each for each in batch if (each.topic, each.partition, each.offset) not in culprits]
+                        refusals.extend(found)
+                    case Stop(reason):
+                        raise self._stop(reason) from error
+            else:
+                self._history = self._history.after(self._quarantine_limit, batch_records=count, refused=len(refusals))
+                for swap in wanted:
+                    places[swap.partition].stored = swap.next_offset
+                self._count(batch, refusals)
+                return lost
+
+    async def _attempt(self, wanted: tuple[Swap, ...], batch: Batch, refusals: list[Refusal]) -> None:
+        tenants = self._handler.tenants(batch) if batch else ()
+        async with self._database.transaction(Scope.of(*tenants)) as tx:
+            lost = lost_swaps(wanted, await self._positions.swap(tx, wanted))
+            if lost:
+                raise _SwapLost(lost)
+            if batch:
+                await self._handler.apply(tx, batch)
+            if refusals:
+                await self._outbox.append(tx, [self._dead_letter(refusal) for refusal in refusals])
+
+    async def _find_culprits(
+        self, batch: Batch, *, already_refused: int, hold: Callable[[Retry], Awaitable[None]]
+    ) -> list[Refusal]:
+        """The records that fail on their own, found by halving under savepoints; nothing of it is kept.
+
+        A database that cannot be reached is no record's fault: nobody is blamed then and the batch is tried again.
+        """
+        culprits: list[Refusal] = []
+        readable: list[Record] = []
+        for record in batch:
+            try:
+                self._handler.tenants([record])
+            except Poison as error:
+                culprits.append(Refusal(record, error.reason, error.detail))
+            except Exception as error:
+                culprits.append(_failed(record, error))
+            else:
+                readable.append(record)
+        self._check_limit(len(batch) + already_refused, len(culprits) + already_refused)
+        if not readable:
+            return culprits
+        known = len(culprits)
+        try:
+            async with self._database.transaction(Scope.of(*self._handler.tenants(readable))) as tx:
+                pieces: list[Batch] = [readable]
+                while pieces:
+                    piece = pieces.pop()
+                    refusal = await self._try_piece(tx, piece, pieces)
+                    if refusal is not None:
+                        culprits.append(refusal)
+                        self._check_limit(len(batch) + already_refused, len(culprits) + already_refused)
+                raise _Undo
+        except _Undo:
+            return culprits
+        except Unavailable:
+            await hold(Retry(self._retry_limit.delay_seconds_max, pause=True))
+            return culprits[:known]
+
+    async def _try_piece(self, tx: Transaction, piece: Batch, pieces: list[Batch]) -> Refusal | None:
+        """Apply a piece; if it fails put its halves on `pieces`, the earlier on top, or say what is wrong with it."""
+        await tx.execute(_SAVEPOINT)
+        try:
+            await self._handler.apply(tx, piece)
+        except Exception as error:
+            if failure_of(error) is not Failure.UNKNOWN:
+                raise
+            await tx.execute(_ROLL_BACK_TO_SAVEPOINT)
+            if len(piece) > 1:
+                pieces.extend(reversed(halves(piece)))
+                return None
+            if isinstance(error, Poison):
+                return Refusal(piece[0], error.reason, error.detail)
+            return _failed(piece[0], error)
+        await tx.execute(_RELEASE_SAVEPOINT)
+        return None
+
+    def _check_limit(self, batch_records: int, refused: int) -> None:
+        if self._history.exceeds(self._quarantine_limit, batch_records=batch_records, refused=refused):
+            limit = self._quarantine_limit
+            raise self._stop(
+                f"more than {limit.share_max:.0%} of the last {limit.window_records} records (and more than"
+                f" {limit.count_min}) would be quarantined"
+            )
+
+    def _stop(self, reason: str) -> ConsumerStopped:
+        _log.error("consumer_stopped", group=self._group, reason=reason)
+        return ConsumerStopped(self._group, reason)
+
+    def _dead_letter(self, refusal: Refusal) -> OutboxMessage:
+        record = refusal.record
+        return OutboxMessage(
+            tenant_id=_tenant_of(record),
+            topic=f"{record.topic}.dlq",
+            key=record.key.replace("\x00", "�"),
+            headers=dead_letter_headers(refusal, self._group),
+            value=record.value,
+        )
+
+    def _count(self, batch: Batch, refusals: list[Refusal]) -> None:
+        for topic, records in Counter(record.topic for record in batch).items():
+            metrics.CONSUMER_RECORDS.labels(self._group, topic).inc(records)
+        for refusal in refusals:
+            record = refusal.record
+            metrics.CONSUMER_QUARANTINED.labels(self._group, record.topic, refusal.reason).inc()
+            _log.error(
+                "record_quarantined",
+                group=self._group,
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=refusal.reason,
+                detail=refusal.detail,
+            )
+
+
+def failure_of(error: Exception) -> Failure:
+    """The kind of failure, for an error raised by a transaction's block or by leaving it."""
+    cause = error.__cause__ if isinstance(error, failures.DatabaseUnavailable) else error
+    kind = failures.Failure.OTHER if cause is None else failures.classify(cause)
+    if kind in (failures.Failure.CONFLICT, failures.Failure.STALE_STATEMENT):
+        return Failure.CONFLICT
+    if kind is not failures.Failure.OTHER or isinstance(error, Unavailable):
+        return Failure.OUTAGE
+    return Failure.UNKNOWN
+
+
+def _failed(record: Record, error: Exception) -> Refusal:
+    # Only the type: the text of an unforeseen error may hold personal data.
+    return Refusal(record, "failed", f"the handler failed with {type(error).__qualname__}")
+
+
+def _same(one: Record, other: Record) -> bool:
+    return (one.offset, one.partition, one.topic) == (other.offset, other.partition, other.topic)
+
+
+def _named(partitions: Collection[Partition]) -> list[str]:
+    return [f"{partition.topic}/{partition.number}" for partition in sorted(partitions)]
+
+
+def _tenant_of(record: Record) -> UUID:
+    try:
+        return UUID(record.headers["ce_tenantid"].decode())
+    except (KeyError, ValueError):
+        return _NO_TENANT
+
+
+def _traceparent(batch: Batch) -> str | None:
+    """The trace of the batch's first record; only looked for when traces are on."""
+    if not batch or not tracing.enabled():
+        return None
+    traceparent = batch[0].headers.get("traceparent")
+    return None if traceparent is None else traceparent.decode(errors="replace")

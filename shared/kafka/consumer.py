@@ -1,0 +1,361 @@
+"""The consumer runtime: batches from Kafka, applied exactly once in Postgres.
+
+What is consumed is what Postgres says is consumed: the position of each partition is moved by compare-and-swap in the
+transaction of the batch. The offsets committed to Kafka are a hint for tools that show lag, written now and then and
+never read.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from inspect import isawaitable
+from random import SystemRandom
+from time import perf_counter
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    GroupAuthorizationFailedError,
+    IncompatibleBrokerVersion,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
+    KafkaConfigurationError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    UnrecognizedBrokerVersion,
+    UnsupportedSaslMechanismError,
+)
+
+from shared.db.database import Database
+from shared.db.tables import TransportTables
+from shared.kafka.application import BatchApplication, ConsumerStopped, Handler, Place
+from shared.kafka.domain import (
+    Batch,
+    Partition,
+    Poison,
+    QuarantineLimit,
+    Record,
+    Retry,
+    RetryLimit,
+    backoff_seconds,
+    log_was_lost,
+)
+from shared.kafka.placement import Placement
+from shared.kafka.positions import Positions
+from shared.kafka.records import as_record
+from shared.kafka.settings import KafkaSettings
+from shared.kernel.errors import Unavailable
+from shared.outbox.outbox import Outbox
+from shared.telemetry import metrics
+from shared.telemetry.logs import get_logger
+
+__all__ = ["Batch", "Consumer", "ConsumerNotReady", "ConsumerStopped", "Handler", "Poison", "Record"]
+
+_log = get_logger(__name__)
+_chance: Final = SystemRandom()
+_POLL_MILLISECONDS: Final = 1000
+_HINT_SECONDS: Final = 1.0
+_HINT_SECONDS_MAX: Final = 5.0
+_CLOSE_SECONDS_MAX: Final = 10.0
+_HEARTBEATS_IN_SESSION: Final = 4
+_METADATA_MILLISECONDS_MAX: Final = 30_000
+_NOT_FOR_US_TO_RETRY: Final = (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    GroupAuthorizationFailedError,
+    IncompatibleBrokerVersion,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
+    KafkaConfigurationError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    UnrecognizedBrokerVersion,
+    UnsupportedSaslMechanismError,
+)
+
+
+class ConsumerNotReady(Unavailable):
+    """The consumer is not reading: it is starting, rebalancing, cut off, or has stopped for good."""
+
+    code = "consumer_not_ready"
+    title = "Consumer not ready"
+
+
+class _Stopping(Exception):
+    """Leaves whatever is being waited for because the consumer is to stop."""
+
+
+class Consumer:
+    """One member of a consumer group. Run it once; any number of processes may run one of the same group."""
+
+    def __init__(
+        self,
+        *,
+        settings: KafkaSettings,
+        database: Database,
+        tables: TransportTables,
+        outbox: Outbox,
+        group: str,
+        topics: Sequence[str],
+        handler: Handler,
+        max_records: int = 1000,
+        after_commit: Callable[[], Awaitable[None] | None] | None = None,
+        group_instance_id: str | None = None,
+        session_seconds: int = 10,
+        partition_bytes_max: int = 1024 * 1024,
+        fetch_bytes_max: int = 16 * 1024 * 1024,
+        drain_seconds_max: float = 10.0,
+        retry_limit: RetryLimit | None = None,
+        quarantine_limit: QuarantineLimit | None = None,
+    ) -> None:
+        """`after_commit` follows every committed batch.
+
+        With a `group_instance_id`, unique in the group and the same after a restart, a restarted process takes its
+        partitions back at once; without, those of a killed one are taken over after `session_seconds`. Memory for
+        fetched records is bounded by `fetch_bytes_max`. `stop` waits `drain_seconds_max` for the batch in hand.
+        """
+        self._settings = settings
+        self._database = database
+        self._positions = Positions(tables, group)
+        self._group = group
+        self._topics = tuple(topics)
+        self._max_records = max_records
+        self._after_commit = after_commit
+        self._group_instance_id = group_instance_id
+        self._session_seconds = session_seconds
+        self._partition_bytes_max = partition_bytes_max
+        self._fetch_bytes_max = fetch_bytes_max
+        self._drain_seconds_max = drain_seconds_max
+        self._application = BatchApplication(
+            database=database,
+            positions=self._positions,
+            outbox=outbox,
+            group=group,
+            handler=handler,
+            retry_limit=retry_limit or RetryLimit(),
+            quarantine_limit=quarantine_limit or QuarantineLimit(),
+        )
+        self._placement: Placement | None = None
+        self._stopping = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._finished.set()
+        self._work: asyncio.Task[frozenset[Partition]] | None = None
+        self._stopped_because: str | None = None
+
+    @property
+    def stopped_because(self) -> str | None:
+        """Why the consumer gave up, once it did."""
+        return self._stopped_because
+
+    async def ready(self) -> None:
+        """Raises ConsumerNotReady unless every assigned partition is being read. No partitions at all is ready too."""
+        if self._stopped_because is not None:
+            raise ConsumerNotReady(f"{self._group} stopped: {self._stopped_because}")
+        placement = self._placement
+        if placement is None or not placement.complete:
+            raise ConsumerNotReady(f"{self._group} is waiting for its partitions")
+        if placement.holding:
+            raise ConsumerNotReady(f"{self._group} is waiting for the database")
+
+    async def run(self) -> None:
+        """Consume until `stop` is called. Waits out a broker or a database that is away.
+
+        Raises ConsumerStopped when it cannot go on without a person, and whatever the broker refuses for good (an
+        aiokafka.errors.KafkaError); `stopped_because` then says why and `ready` fails.
+        """
+        self._finished.clear()
+        attempt = 0
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await self._member()
+                    attempt = 0
+                except _Stopping:
+                    break
+                except _NOT_FOR_US_TO_RETRY:
+                    raise
+                except KafkaError as error:
+                    attempt += 1
+                    _log.warning("broker_lost", group=self._group, error_type=type(error).__qualname__)
+                    with suppress(_Stopping):
+                        await self._pause_for(backoff_seconds(attempt, _chance.random(), RetryLimit()))
+        except Exception as error:
+            self._stopped_because = error.reason if isinstance(error, ConsumerStopped) else type(error).__qualname__
+            raise
+        finally:
+            self._finished.set()
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, leave the group and close; a batch that takes too long is rolled back."""
+        self._stopping.set()
+        try:
+            async with asyncio.timeout(self._drain_seconds_max):
+                await self._finished.wait()
+        except TimeoutError:
+            if self._work is not None:
+                self._work.cancel()
+            await self._finished.wait()
+
+    async def _member(self) -> None:
+        """Be a member of the group until told to stop (_Stopping) or the client fails (KafkaError)."""
+        kafka = AIOKafkaConsumer(
+            **self._settings.client_options(f"attain-{self._group}"),
+            group_id=self._group,
+            group_instance_id=self._group_instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=self._max_records,
+            fetch_min_bytes=1,
+            fetch_max_wait_ms=self._settings.fetch_wait_milliseconds,
+            fetch_max_bytes=self._fetch_bytes_max,
+            max_partition_fetch_bytes=self._partition_bytes_max,
+            session_timeout_ms=self._session_seconds * 1000,
+            heartbeat_interval_ms=self._session_seconds * 1000 // _HEARTBEATS_IN_SESSION,
+            metadata_max_age_ms=_METADATA_MILLISECONDS_MAX,
+        )
+        placement = Placement(kafka, database=self._database, positions=self._positions, group=self._group)
+        hints: asyncio.Task[None] | None = None
+        try:
+            await kafka.start()
+            kafka.subscribe(self._topics, listener=placement)
+            self._placement = placement
+            hints = asyncio.ensure_future(self._give_hints(kafka, placement))
+            while True:
+                await self._next_batch(kafka, placement)
+        finally:
+            self._placement = None
+            placement.cancel()
+            if hints is not None:
+                hints.cancel()
+                await asyncio.wait([hints])
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_HINT_SECONDS_MAX):
+                        await _hint(kafka, placement.places, {})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS_MAX):
+                    await kafka.stop()
+
+    async def _next_batch(self, kafka: AIOKafkaConsumer, placement: Placement) -> None:
+        fetched = await self._unless_stopping(kafka.getmany(timeout_ms=_POLL_MILLISECONDS))
+        placement.check()
+        places = {Partition(*each): placement.places[each] for each in fetched if each in placement.places}
+        batch = [as_record(each) for partition in places for each in fetched[TopicPartition(*partition)]]
+        if not batch:
+            return
+        self._report_lost_logs(fetched, places)
+        started = perf_counter()
+        placement.resting.clear()
+        try:
+            self._work = asyncio.ensure_future(
+                self._application.apply(batch, places, lambda retry: self._hold(kafka, placement, retry))
+            )
+            lost = await self._finish(self._work)
+        finally:
+            placement.resting.set()
+        metrics.CONSUMER_BATCH_SECONDS.labels(self._group).observe(perf_counter() - started)
+        metrics.CONSUMER_BATCH_RECORDS.labels(self._group).observe(len(batch))
+        if lost:
+            placement.replace(lost)
+        if self._after_commit is not None:
+            following = self._after_commit()
+            if isawaitable(following):
+                await following
+
+    async def _finish(self, work: asyncio.Task[frozenset[Partition]]) -> frozenset[Partition]:
+        try:
+            return await work
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise _Stopping from None
+        finally:
+            self._work = None
+
+    async def _hold(self, kafka: AIOKafkaConsumer, placement: Placement, retry: Retry) -> None:
+        """Wait between two attempts at a batch.
+
+        In a long wait the partitions are paused and the consumer goes on polling, so that memory stays bounded and the
+        group keeps its member. _Stopping when the consumer is to stop.
+        """
+        if not retry.pause:
+            await self._pause_for(retry.delay_seconds)
+            return
+        placement.pause()
+        try:
+            await self._unless_stopping(kafka.getmany(timeout_ms=max(1, int(retry.delay_seconds * 1000))))
+        finally:
+            placement.resume()
+
+    async def _pause_for(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+            raise _Stopping
+
+    async def _unless_stopping(
+        self, fetching: Awaitable[Mapping[TopicPartition, Sequence[ConsumerRecord]]]
+    ) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        fetch = asyncio.ensure_future(fetching)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait([fetch, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if self._stopping.is_set():
+                raise _Stopping
+            return fetch.result()
+        finally:
+            fetch.cancel()
+            stopping.cancel()
+
+    async def _give_hints(self, kafka: AIOKafkaConsumer, placement: Placement) -> None:
+        hinted: dict[Partition, int] = {}
+        while True:
+            await asyncio.sleep(_HINT_SECONDS)
+            self._measure_lag(kafka, placement.places)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HINT_SECONDS_MAX):
+                    await _hint(kafka, placement.places, hinted)
+
+    def _measure_lag(self, kafka: AIOKafkaConsumer, places: Mapping[Partition, Place]) -> None:
+        assigned = kafka.assignment()
+        for partition, place in places.items():
+            if partition not in assigned:
+                continue
+            end = kafka.highwater(TopicPartition(*partition))
+            if end is not None:
+                lag = metrics.CONSUMER_LAG_RECORDS.labels(self._group, partition.topic, str(partition.number))
+                lag.set(max(0, end - (place.stored or 0)))
+
+    def _report_lost_logs(
+        self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]], places: Mapping[Partition, Place]
+    ) -> None:
+        for partition, place in places.items():
+            first_offset = fetched[TopicPartition(*partition)][0].offset
+            if log_was_lost(place.stored, first_offset):
+                _log.error(
+                    "topic_was_lost_and_replays",
+                    group=self._group,
+                    topic=partition.topic,
+                    partition=partition.number,
+                    stored_offset=place.stored,
+                    first_offset=first_offset,
+                )
+
+
+async def _hint(kafka: AIOKafkaConsumer, places: Mapping[Partition, Place], hinted: dict[Partition, int]) -> None:
+    """Tell Kafka where the group stands. Nothing depends on it, so whatever goes wrong is let be."""
+    moved = {
+        partition: place.stored
+        for partition, place in places.items()
+        if place.stored is not None and place.stored != hinted.get(partition)
+    }
+    if not moved:
+        return
+    with suppress(KafkaError):
+        await kafka.commit({TopicPartition(*partition): offset for partition, offset in moved.items()})
+        hinted.update(moved)

@@ -1,0 +1,123 @@
+"""Making the topics that are missing, and refusing to run on those that are not as they must be."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+
+from shared.contracts.topics import DEAD_LETTER_RETENTION, TopicSpec
+from shared.kafka.settings import KafkaSettings
+from shared.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
+_DEAD_LETTER_PARTITIONS: Final = 1
+_CLEANUP_POLICY: Final = "cleanup.policy"
+_ADMIN_MILLISECONDS_MAX: Final = 15_000
+
+
+class TopicsUnusable(Exception):
+    """Topics could not be made, or exist in a shape that would break what is promised about them."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    name: str
+    partitions: int
+    configuration: Mapping[str, str]
+
+
+async def ensure_topics(settings: KafkaSettings, specs: Iterable[TopicSpec]) -> None:
+    """Make each topic and its `.dlq` if missing; check partitions and cleanup policy of those there.
+
+    Any number of processes may call it at once. Raises TopicsUnusable, naming every problem, and
+    aiokafka.errors.KafkaConnectionError when no broker can be reached. Nothing that exists is changed.
+    """
+    wanted = {each.name: each for spec in specs for each in _wanted(spec)}
+    admin = AIOKafkaAdminClient(**settings.client_options("attain-topics"), request_timeout_ms=_ADMIN_MILLISECONDS_MAX)
+    try:
+        await admin.start()
+        missing = wanted.keys() - set(await admin.list_topics())
+        made = await _create(admin, [wanted[name] for name in sorted(missing)], settings.replication_factor)
+        problems = await _problems(admin, [each for name, each in sorted(wanted.items()) if name not in made])
+    finally:
+        await admin.close()
+    if problems:
+        raise TopicsUnusable(problems)
+
+
+def _wanted(spec: TopicSpec) -> tuple[_Wanted, _Wanted]:
+    kept = {_CLEANUP_POLICY: "compact"} if spec.retention is None else _for(spec.retention)
+    return (
+        _Wanted(spec.name, spec.partitions, kept),
+        _Wanted(spec.dead_letters, _DEAD_LETTER_PARTITIONS, _for(DEAD_LETTER_RETENTION)),
+    )
+
+
+def _for(retention: timedelta) -> Mapping[str, str]:
+    return {_CLEANUP_POLICY: "delete", "retention.ms": str(int(retention.total_seconds() * 1000))}
+
+
+async def _create(admin: AIOKafkaAdminClient, wanted: list[_Wanted], replication_factor: int) -> frozenset[str]:
+    """Names of the topics made. One that another process made meanwhile is left for the check."""
+    if not wanted:
+        return frozenset()
+    response = await admin.create_topics(
+        [
+            NewTopic(each.name, each.partitions, replication_factor, topic_configs=dict(each.configuration))
+            for each in wanted
+        ]
+    )
+    made: set[str] = set()
+    problems: list[str] = []
+    for name, code, *_ in response.topic_errors:
+        error = for_code(code)
+        if error is NoError:
+            made.add(name)
+        elif error is not TopicAlreadyExistsError:
+            problems.append(f"topic {name} could not be made: {error.__name__}")
+    if problems:
+        raise TopicsUnusable(problems)
+    if made:
+        _log.info("topics_made", topics=sorted(made))
+    return frozenset(made)
+
+
+async def _problems(admin: AIOKafkaAdminClient, wanted: list[_Wanted]) -> list[str]:
+    if not wanted:
+        return []
+    partitions = {
+        topic["topic"]: len(topic["partitions"])
+        for topic in await admin.describe_topics([each.name for each in wanted])
+    }
+    policies = await _cleanup_policies(admin, [each.name for each in wanted])
+    problems: list[str] = []
+    for each in wanted:
+        if partitions.get(each.name) != each.partitions:
+            problems.append(f"topic {each.name} has {partitions.get(each.name)} partitions, expected {each.partitions}")
+        policy, expected = policies.get(each.name), each.configuration[_CLEANUP_POLICY]
+        if policy is not None and set(policy.split(",")) != {expected}:
+            problems.append(f"topic {each.name} has {_CLEANUP_POLICY}={policy}, expected {expected}")
+    return problems
+
+
+async def _cleanup_policies(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, str]:
+    """The cleanup policy of each topic; those whose configuration the broker does not tell are left out."""
+    responses = await admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, name, configs={_CLEANUP_POLICY: ""}) for name in names]
+    )
+    return {
+        name: value
+        for response in responses
+        for code, _, _, name, entries in response.resources
+        if for_code(code) is NoError
+        for key, value, *_ in entries
+        if key == _CLEANUP_POLICY
+    }
