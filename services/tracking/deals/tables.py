@@ -1,0 +1,77 @@
+"""Deals: the newest version of each for the hot path and rebuilds, and every version there ever was.
+
+Both hold every field of the event in columns, so that a filter compiled to SQL reads the same from either.
+"""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Computed, Date, Index, Numeric, PrimaryKeyConstraint, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+
+from services.tracking.metadata import metadata
+from shared.db.tables import instant, money, tenant_id
+
+CLOSED_DAY: Final = "COALESCE(closed_on, (timezone('UTC'::text, closed_at))::date)"
+
+
+def _snapshot_columns() -> tuple[Column[object], ...]:
+    return (
+        Column("connection_id", Uuid(), nullable=False),
+        instant("received_at"),
+        Column("source", Text, nullable=False),
+        Column("external_id", Text, nullable=False),
+        Column("kind", Text, nullable=False),
+        Column("status", Text, nullable=False),
+        Column("owner_external_id", Text),
+        Column("name", Text),
+        money("amount", nullable=True),
+        Column("currency", Text),
+        Column("quantity", Numeric(asdecimal=True)),
+        instant("created_at", nullable=True),
+        Column("expected_close_on", Date),
+        instant("closed_at", nullable=True),
+        Column("closed_on", Date),
+        Column("stage", Text),
+        Column("pipeline", Text),
+        Column("probability", Numeric(asdecimal=True)),
+        Column("type", Text),
+        Column("channel", Text),
+        Column("region", Text),
+        Column("account_id", Text),
+        Column("account_name", Text),
+        Column("merged_into", Text),
+        Column("splits", JSONB),
+        Column("products", JSONB),
+        Column("custom", JSONB),
+    )
+
+
+deals = Table(
+    "deals",
+    metadata,
+    tenant_id(),
+    Column("deal_id", Uuid(), primary_key=True),
+    instant("modified_at"),
+    Column("sequence", BigInteger, nullable=False),
+    Column("delivery_id", Uuid(), nullable=False),
+    *_snapshot_columns(),
+    # The day in UTC: at most a day away from the business date in any time zone, so a range scan takes a day more at
+    # either end and decides on the columns.
+    Column("closed_day", Date, Computed(CLOSED_DAY, persisted=True)),
+    Index("ix_deals_owner", "tenant_id", "source", "owner_external_id", "closed_day"),
+)
+
+deal_versions = Table(
+    "deal_versions",
+    metadata,
+    tenant_id(),
+    Column("deal_id", Uuid(), nullable=False),
+    instant("modified_at"),
+    Column("sequence", BigInteger, nullable=False),
+    Column("delivery_id", Uuid(), nullable=False),
+    *_snapshot_columns(),
+    instant("recorded_at"),
+    PrimaryKeyConstraint("tenant_id", "deal_id", "modified_at", "sequence", "delivery_id"),
+    # Appended in the order of time, so the smallest of indexes finds what was recorded since a moment.
+    Index("ix_deal_versions_recorded_at", "recorded_at", postgresql_using="brin"),
+)
