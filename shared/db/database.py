@@ -154,6 +154,9 @@ class Database:
             "lock_timeout": str(lock_seconds_max * 1000),
             "statement_timeout": str(statement_seconds_max * 1000),
             "idle_in_transaction_session_timeout": str(2 * statement_seconds_max * 1000),
+            "tcp_keepalives_idle": "30",
+            "tcp_keepalives_interval": "10",
+            "tcp_keepalives_count": "3",
             "jit": "off",
             "timezone": "UTC",
         }

@@ -78,7 +78,7 @@ def transport_tables(metadata: MetaData) -> TransportTables:
     """Define the transport tables in a service's metadata. Call once for a metadata."""
     if metadata.schema is None:
         raise ValueError("a service's metadata names its schema")
-    mark_tokens = Sequence("outbox_mark_tokens", metadata=metadata)
+    tokens = Sequence("outbox_mark_tokens", metadata=metadata)
     return TransportTables(
         service=metadata.schema,
         outbox=Table(
@@ -99,8 +99,9 @@ def transport_tables(metadata: MetaData) -> TransportTables:
             Column("tenant_id", Uuid(), primary_key=True),
             Column("subject", Text, primary_key=True),
             Column("stripe", Integer, primary_key=True, autoincrement=False),
-            Column("token", BigInteger, mark_tokens, server_default=mark_tokens.next_value(), nullable=False),
-            Index("ix_outbox_marks_token", "token"),
+            Column("position", BigInteger, server_default=tokens.next_value(), nullable=False),
+            Column("token", BigInteger, server_default=tokens.next_value(), nullable=False),
+            Index("ix_outbox_marks_position", "position"),
         ),
         consumer_positions=Table(
             "consumer_positions",

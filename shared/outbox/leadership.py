@@ -1,0 +1,66 @@
+"""Being the one active relay of a service: whoever holds the service's advisory lock on a connection of its own."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Final
+
+import asyncpg
+
+from shared.db.database import Database, advisory_lock_key
+from shared.db.failures import DatabaseUnavailable
+
+_CLOSE_SECONDS_MAX: Final = 2.0
+_ANSWER_SECONDS_MAX: Final = 5.0
+
+
+class Candidate:
+    """A connection that holds the lock or waits for it. A lost connection is a lost lock, here and for Postgres."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", *, service: str) -> None:
+        self._connection = connection
+        self._lock_key = advisory_lock_key(service, "relay")
+
+    @classmethod
+    @asynccontextmanager
+    async def standing(cls, database: Database, channel: str, wake: Callable[[], None]) -> "AsyncIterator[Candidate]":
+        """Connect, and call `wake` on every NOTIFY of the channel and when the connection is lost.
+
+        Raises DatabaseUnavailable. Leaving the block gives the lock back.
+        """
+        connection = await database.connect()
+        try:
+            connection.add_termination_listener(lambda _: wake())
+            candidate = cls(connection, service=database.service)
+            with _translated():
+                await connection.add_listener(channel, lambda *_: wake())
+            yield candidate
+        finally:
+            with suppress(Exception):
+                await connection.close(timeout=_CLOSE_SECONDS_MAX)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is known to be gone; another may lead by now."""
+        return self._connection.is_closed()
+
+    async def elected(self) -> bool:
+        """Take the lock if nobody has it. Raises DatabaseUnavailable."""
+        with _translated():
+            return bool(
+                await self._connection.fetchval(
+                    "SELECT pg_try_advisory_lock($1)", self._lock_key, timeout=_ANSWER_SECONDS_MAX
+                )
+            )
+
+    async def confirm(self) -> None:
+        """Ask the server whether it still knows this connection; DatabaseUnavailable when it does not say so."""
+        with _translated():
+            await self._connection.execute("SELECT 1", timeout=_ANSWER_SECONDS_MAX)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable("The relay's own connection failed.") from error
