@@ -71,7 +71,13 @@ async def _create(admin: AIOKafkaAdminClient, wanted: list[_Wanted], replication
         return frozenset()
     response = await admin.create_topics(
         [
-            NewTopic(each.name, each.partitions, replication_factor, topic_configs=dict(each.configuration))
+            NewTopic(
+                each.name,
+                each.partitions,
+                replication_factor,
+                replica_assignments={} if replication_factor == -1 else None,
+                topic_configs=dict(each.configuration),
+            )
             for each in wanted
         ]
     )
