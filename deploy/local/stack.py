@@ -1,6 +1,5 @@
 """The whole product on one machine: Postgres, Kafka, three API processes and three workers under one supervisor."""
 
-import asyncio
 import fcntl
 import os
 import shutil
@@ -16,8 +15,6 @@ from types import TracebackType
 from typing import IO, Self
 
 import httpx
-from aiokafka.errors import KafkaError
-from shared.kafka.topics import ensure_topics
 
 from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
@@ -27,15 +24,13 @@ from deploy.local.ports import LOOPBACK, require_free
 from deploy.local.postgres import PostgresServer
 from deploy.local.process import ManagedProcess
 from deploy.local.secrets import DevelopmentSecrets, ensure_secrets
-from shared.contracts.topics import TOPICS
+from deploy.local.topics import set_up_topics
 from shared.kafka.settings import KafkaSettings
-from shared.kernel.errors import AttainError
 
 PROJECT_FOLDER = Path(__file__).resolve().parents[2]
 _READY_WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _PROBE_TIMEOUT_SECONDS = 2.0
-_DRAIN_SECONDS = 10
 _STOP_WAIT_SECONDS = 20.0
 _SUPERVISE_POLL_SECONDS = 0.5
 
@@ -195,21 +190,12 @@ class Stack:
         self._start_kafka(folder)
         migrate(self.database_url)
         self._report("The database schemas are up to date.")
-        self._ensure_topics()
+        set_up_topics(KafkaSettings(bootstrap=self.kafka_bootstrap))
         self._cleanup.callback(self._stop_services)
         for name in self._services:
             self.start_service(name)
         self.wait_until_ready(*self._services)
         self._report("Three API processes and three workers are ready.")
-
-    def _ensure_topics(self) -> None:
-        settings = KafkaSettings(bootstrap=self.kafka_bootstrap)
-        try:
-            asyncio.run(ensure_topics(settings, tuple(TOPICS.values())))
-        except (KafkaError, AttainError, OSError, ValueError) as error:
-            raise StackError(
-                f"The topics cannot be set up at {self.kafka_bootstrap} (ATTAIN_KAFKA_BOOTSTRAP): {error}"
-            ) from error
 
     def _start_postgres(self, folder: Path) -> None:
         if self._database_url is not None:
@@ -268,13 +254,15 @@ def _service_processes(configuration: StackConfiguration) -> Iterator[ServicePro
         yield ServiceProcess(
             name=f"{service}-api",
             command=(
-                sys.executable, "-m", "uvicorn", f"services.{service}.app:create_app", "--factory",
-                "--host", LOOPBACK, "--port", str(port), "--loop", "uvloop", "--http", "httptools",
-                "--timeout-graceful-shutdown", str(_DRAIN_SECONDS), "--no-access-log", "--log-level", "warning",
+                sys.executable,
+                "-m",
+                "deploy.api_process",
+                f"services.{service}.app:create_app",
+                str(port),
             ),
             port=port,
             port_variable={},
-        )  # fmt: skip
+        )
 
 
 def _probe(client: httpx.Client, url: str) -> str | None:

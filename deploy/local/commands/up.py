@@ -18,7 +18,7 @@ def up(
     if fresh:
         clear_state(configuration.state_folder)
     try:
-        with Stack(configuration, report=console.print) as stack:
+        with Stack(configuration, report=lambda line: console.print(line, soft_wrap=True)) as stack:
             console.print(f"State and logs are in {configuration.state_folder}.", soft_wrap=True)
             for service in ("goals", "tracking", "incentives"):
                 console.print(f"{service:<11} {stack.url(f'{service}-api')}/docs")
