@@ -1,0 +1,153 @@
+"""The app factory of the services' API processes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, cast
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from starlette.types import Lifespan
+
+from shared.db.database import Database
+from shared.db.tables import TransportTables
+from shared.http.auth import Authenticator, RoleMissing, TokenMissing, TokenRefused
+from shared.http.edge import Edge
+from shared.http.health import HEALTH_PATHS, Health, ReadinessCheck
+from shared.http.problems import (
+    PROBLEM_MEDIA_TYPE,
+    Problem,
+    UnsupportedContentEncoding,
+    add_problem_handlers,
+    declared_response,
+    status_of,
+)
+from shared.http.settings import HttpSettings
+from shared.http.sse import Streams
+from shared.kernel.errors import AttainError, InvalidInput, TooLarge, Unavailable
+from shared.telemetry import tracing
+
+_UNLOGGED_PREFIXES: Final = (*HEALTH_PATHS, "/hooks/", "/docs", "/openapi.json")
+_METHODS: Final = frozenset({"get", "put", "post", "patch", "delete"})
+
+
+class InternalError(AttainError):
+    """The request could not be completed; it has been logged under its request id."""
+
+    code = "internal_error"
+    title = "Internal error"
+
+
+class ServiceApp(FastAPI):
+    """FastAPI whose OpenAPI declares the errors every route can answer with."""
+
+    def openapi(self) -> dict[str, object]:
+        if self.openapi_schema:
+            return self.openapi_schema
+        document = cast(dict[str, object], super().openapi())
+        components = cast(dict[str, dict[str, object]], document.setdefault("components", {}))
+        schemas = components.setdefault("schemas", {})
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(cast(dict[str, object], problem.pop("$defs")))
+        schemas["Problem"] = problem
+        components["schemas"] = dict(sorted(schemas.items()))
+        paths = cast(dict[str, dict[str, dict[str, object]]], document.get("paths", {}))
+        for path in paths.values():
+            for method in _METHODS & path.keys():
+                _declare_common_errors(path[method])
+        return document
+
+
+def create_service_app(
+    *,
+    title: str,
+    version: str,
+    description: str,
+    settings: HttpSettings,
+    database: Database,
+    transport_tables: TransportTables,
+    lifespan: Lifespan[FastAPI],
+    routers: Sequence[APIRouter],
+    readiness: Mapping[str, ReadinessCheck],
+) -> FastAPI:
+    """An API process: the routers, `/docs`, `/openapi.json`, `/healthz`, `/readyz`, `/metrics` and problem details.
+
+    Routers are tried in order: the hottest first. Operation ids are the names of the endpoint functions; two of the
+    same name are a ValueError, as is a route without a tag. `app.state` holds `database`, `transport_tables`,
+    `authenticator`, `streams` (event streams, ended at shutdown) and `health`.
+    """
+    app = ServiceApp(
+        title=title,
+        version=version,
+        description=description,
+        lifespan=lifespan,
+        servers=[{"url": settings.public_url}],
+        generate_unique_id_function=_operation_id,
+        redoc_url=None,
+        telemetry={"tracing": tracing.enabled(), "metrics": False, "logs": False, "operation_spans": False},
+    )
+    app.state.database = database
+    app.state.transport_tables = transport_tables
+    app.state.authenticator = Authenticator(settings)
+    app.state.streams = Streams()
+    app.state.health = Health(readiness)
+    for router in routers:
+        app.include_router(router)
+    app.router.routes.extend(app.state.health.routes())
+    add_problem_handlers(app)
+    contexts = list(iter_route_contexts(app.routes))
+    _check_operations(contexts)
+    app.add_middleware(
+        Edge,
+        body_bytes_max=settings.body_bytes_max,
+        path_templates={
+            context.endpoint: context.path_format for context in contexts if context.path_format is not None
+        },
+        unlogged_prefixes=_UNLOGGED_PREFIXES,
+    )
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _check_operations(contexts: Iterable[RouteContext]) -> None:
+    names: set[str] = set()
+    for context in contexts:
+        if not isinstance(context.original_route, APIRoute) or not context.include_in_schema:
+            continue
+        name = context.name or ""
+        if name in names:
+            raise ValueError(f"two operations are called {name}")
+        names.add(name)
+        if not context.tags:
+            raise ValueError(f"operation {name} has no tag")
+
+
+def _declare_common_errors(operation: dict[str, object]) -> None:
+    declared = cast(dict[str, dict[str, object]], operation["responses"])
+    common: list[tuple[type[AttainError], ...]] = [(InternalError,), (Unavailable,)]
+    if "security" in operation:
+        common += [(TokenMissing, TokenRefused), (RoleMissing,)]
+    if "requestBody" in operation:
+        common += [(TooLarge,), (UnsupportedContentEncoding,)]
+    if "422" in declared:
+        common.append((InvalidInput,))
+    for errors in common:
+        status = str(status_of(errors[0]))
+        declared[status] = _with_errors(declared.get(status), declared_response(*errors))
+    operation["responses"] = dict(sorted(declared.items()))
+
+
+def _with_errors(declared: dict[str, object] | None, common: dict[str, object]) -> dict[str, object]:
+    """The route's own errors of a status and the common ones; FastAPI's own idea of a 422 is dropped."""
+    theirs = cast(dict[str, dict[str, dict[str, object]]], {} if declared is None else declared.get("content", {}))
+    if declared is None or PROBLEM_MEDIA_TYPE not in theirs:
+        return common
+    ours = cast(dict[str, dict[str, dict[str, object]]], common["content"])
+    merged = {**theirs[PROBLEM_MEDIA_TYPE]["examples"], **ours[PROBLEM_MEDIA_TYPE]["examples"]}
+    return {
+        "description": f"{declared['description']} · {common['description']}",
+        "content": {PROBLEM_MEDIA_TYPE: {**theirs[PROBLEM_MEDIA_TYPE], "examples": merged}},
+    }

@@ -1,0 +1,132 @@
+"""The one layer of middleware, plain ASGI and lean, as the webhook route goes through it too.
+
+In this order: request id, metrics and access line, body limit, errors nobody handled.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Final
+
+import uuid_utils
+from prometheus_client import Counter, Histogram
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.http.problems import UnsupportedContentEncoding, error_response, unexpected_response
+from shared.kernel.errors import TooLarge
+from shared.telemetry.logs import get_logger, request_id
+from shared.telemetry.metrics import HTTP_REQUEST_SECONDS, HTTP_REQUESTS
+
+_ACCEPTED_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
+_CLIENT_WENT_AWAY: Final = 499
+
+_log = get_logger(__name__)
+
+
+class Edge:
+    """Gives each request an id, counts and times it, limits its body and answers what no handler did.
+
+    A sensible `X-Request-ID` of the caller is kept, else one is made; the answer carries it. A request body may not be
+    compressed and may not be larger than `body_bytes_max`, whatever length it declares. Requests under one of
+    `unlogged_prefixes` get no access line. `path_templates` names the path of each endpoint.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        body_bytes_max: int,
+        path_templates: Mapping[object, str],
+        unlogged_prefixes: Sequence[str],
+    ) -> None:
+        self._app = app
+        self._body_bytes_max = body_bytes_max
+        self._path_templates = path_templates
+        self._unlogged_prefixes = tuple(unlogged_prefixes)
+        # Looking a labelled metric up costs more than counting.
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._timers: dict[tuple[str, str], Histogram] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        declared_bytes = 0
+        identity: bytes | None = None
+        compressed = False
+        for header, value in scope["headers"]:
+            if header == b"content-length":
+                declared_bytes = int(value) if value.isdigit() else 0
+            elif header == b"x-request-id":
+                identity = value if _ACCEPTED_REQUEST_ID.match(value) else None
+            elif header == b"content-encoding":
+                compressed = value.strip().lower() not in (b"", b"identity")
+        if identity is None:
+            identity = str(uuid_utils.uuid7()).encode()
+        limit = self._body_bytes_max
+        received_bytes = 0
+        status = 0
+        timed = True
+
+        async def counted_receive() -> Message:
+            nonlocal received_bytes
+            message = await receive()
+            if message["type"] == "http.request":
+                received_bytes += len(message.get("body", b""))
+                if received_bytes > limit:
+                    # The framework lets this kind of error through from wherever the body is read.
+                    raise HTTPException(413, headers={"connection": "close"})
+            return message
+
+        async def identified_send(message: Message) -> None:
+            nonlocal status, timed
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message["headers"]
+                timed = not any(
+                    name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
+                )
+                headers.append((b"x-request-id", identity))
+            await send(message)
+
+        token = request_id.set(identity.decode())
+        try:
+            if compressed:
+                refused = UnsupportedContentEncoding("Send the body without Content-Encoding.")
+                await error_response(refused)(scope, receive, identified_send)
+            elif declared_bytes > limit:
+                too_large = error_response(TooLarge(f"The body may have {limit} bytes at most."))
+                too_large.headers["connection"] = "close"
+                await too_large(scope, receive, identified_send)
+            else:
+                await self._app(scope, counted_receive, identified_send)
+        except ClientDisconnect:
+            status = status or _CLIENT_WENT_AWAY
+        except Exception:
+            _log.exception("request_failed", method=scope["method"], path=scope["path"])
+            if status:
+                raise
+            await unexpected_response()(scope, receive, identified_send)
+        finally:
+            self._count(scope, status or _CLIENT_WENT_AWAY, perf_counter() - started if timed else None)
+            request_id.reset(token)
+
+    def _count(self, scope: Scope, status: int, seconds: float | None) -> None:
+        method = scope["method"]
+        route = self._path_templates.get(scope.get("endpoint"), "unmatched")
+        counter = self._counters.get((method, route, status))
+        if counter is None:
+            counter = HTTP_REQUESTS.labels(method, route, str(status))
+            self._counters[method, route, status] = counter
+        counter.inc()
+        if seconds is not None:
+            timer = self._timers.get((method, route))
+            if timer is None:
+                timer = HTTP_REQUEST_SECONDS.labels(method, route)
+                self._timers[method, route] = timer
+            timer.observe(seconds)
+        if not scope["path"].startswith(self._unlogged_prefixes):
+            _log.info("request", method=method, route=route, status=status, seconds=round(seconds or 0, 6))

@@ -1,0 +1,305 @@
+"""Errors on the wire: RFC 9457 problem details, and the one table from kinds of error to statuses.
+
+Every problem has a stable `type` (`urn:attain:problem:<code>`). What went wrong inside is logged, never answered.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, Literal, TypeAlias
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.kernel.errors import (
+    AttainError,
+    Conflict,
+    FieldError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    PreconditionFailed,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+from shared.telemetry.logs import get_logger, request_id
+
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+
+Location: TypeAlias = Literal["body", "query", "path", "header", "cookie"]
+
+_log = get_logger(__name__)
+
+
+class PreconditionRequired(AttainError):
+    """A change came without the If-Match that says which version it was made from."""
+
+    code = "if_match_required"
+    title = "If-Match is required"
+
+
+class UnsupportedContentEncoding(AttainError):
+    """The body is compressed."""
+
+    code = "unsupported_content_encoding"
+    title = "Unsupported content encoding"
+
+
+_STATUS: Final[Mapping[type[AttainError], int]] = {
+    InvalidInput: 422,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    PreconditionFailed: 412,
+    TooLarge: 413,
+    UnsupportedContentEncoding: 415,
+    PreconditionRequired: 428,
+    Unavailable: 503,
+    AttainError: 500,
+}
+
+# What the framework raises by itself. Any other status becomes `http_<status>`.
+_FRAMEWORK_PROBLEMS: Final[Mapping[int, tuple[str, str, str]]] = {
+    400: ("malformed_request", "Malformed request", "The request could not be read."),
+    404: ("no_such_path", "No such path", "Nothing is served at this path."),
+    405: ("method_not_allowed", "Method not allowed", "The path does not take this method; see Allow."),
+    413: ("too_large", "Too large", "The body is larger than this service accepts."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterError(FieldError):
+    """A refused parameter outside the body; `pointer` is `/<name>`."""
+
+    location: Location = "query"
+
+
+class ProblemField(BaseModel):
+    """One refused field."""
+
+    location: Location = Field("body", description="The part of the request the pointer is into.")
+    pointer: str = Field(description="JSON pointer to the field.", examples=["/target/amount"])
+    message: str = Field(description="What is wrong.", examples=["is required"])
+    accepted: str | None = Field(None, description="What would be accepted.", examples=["a decimal in a string"])
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = Field(description="Stable name of the kind of problem.", examples=["urn:attain:problem:not_found"])
+    title: str = Field(description="The kind of problem in words.", examples=["Not found"])
+    status: int = Field(description="The HTTP status, repeated.", examples=[404])
+    detail: str = Field(description="This occurrence in words.")
+    code: str = Field(description="The last part of `type`.", examples=["not_found"])
+    request_id: str | None = Field(None, description="Quote it when asking for support.")
+    errors: list[ProblemField] = Field(default_factory=list, description="The refused fields, if that is the cause.")
+
+
+def status_of(error: type[AttainError]) -> int:
+    """The HTTP status of a kind of error."""
+    return next(_STATUS[kind] for kind in error.__mro__ if kind in _STATUS)
+
+
+def problem_response(
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    errors: Sequence[ProblemField] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem, ready to send."""
+    problem = Problem(
+        type=f"urn:attain:problem:{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=request_id.get(),
+        errors=list(errors),
+    )
+    return Response(
+        problem.model_dump_json(exclude_none=True),
+        status_code=status,
+        headers={**(headers or {}), "content-type": PROBLEM_MEDIA_TYPE},
+    )
+
+
+def error_response(error: AttainError) -> Response:
+    """The problem that stands for an error."""
+    status = status_of(type(error))
+    headers: dict[str, str] = {}
+    detail = error.detail
+    match error:
+        case Unavailable():
+            # The detail names hosts and ports.
+            _log.warning("dependency_unavailable", detail=detail, code=error.code)
+            headers["retry-after"] = str(error.retry_after_seconds)
+            detail = "Something this request needs is not available for the moment; try again."
+        case Unauthenticated():
+            headers["www-authenticate"] = "Bearer"
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("request_failed", exc_info=error)
+        return unexpected_response()
+    return problem_response(
+        status=status,
+        code=error.code,
+        title=error.title,
+        detail=detail,
+        errors=[_problem_field(field) for field in error.fields],
+        headers=headers,
+    )
+
+
+def unexpected_response() -> Response:
+    """The answer to what should not have happened; says nothing about it."""
+    return problem_response(
+        status=500,
+        code="internal_error",
+        title="Internal error",
+        detail="The request could not be completed. It has been logged under this request id.",
+    )
+
+
+def responses(*errors: type[AttainError]) -> dict[int | str, dict[str, object]]:
+    """Declare the errors of a route: `@router.post(..., responses=responses(GoalNotFound, GoalIsClosed))`.
+
+    What every route can answer (401, 403, 413, 415, 422, 500, 503) is declared by the app factory.
+    """
+    by_status: dict[int, list[type[AttainError]]] = {}
+    for error in errors:
+        by_status.setdefault(status_of(error), []).append(error)
+    return {status: _declared(status, by_status[status]) for status in sorted(by_status)}
+
+
+def declared_response(*errors: type[AttainError]) -> dict[str, object]:
+    """One OpenAPI response object for errors of the same status."""
+    return _declared(status_of(errors[0]), errors)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every error of the app with a problem."""
+    app.exception_handler(AttainError)(_attain_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    app.exception_handler(HTTPException)(_http_exception)
+
+
+async def _attain_error(_: Request, error: AttainError) -> Response:
+    return error_response(error)
+
+
+async def _http_exception(_: Request, error: HTTPException) -> Response:
+    phrase = HTTPStatus(error.status_code).phrase
+    code, title, detail = _FRAMEWORK_PROBLEMS.get(error.status_code, (f"http_{error.status_code}", phrase, phrase))
+    return problem_response(status=error.status_code, code=code, title=title, detail=detail, headers=error.headers)
+
+
+async def _validation_error(_: Request, error: RequestValidationError) -> Response:
+    fields = [_refused_field(item, error.body) for item in error.errors()]
+    named = ", ".join(field.pointer or field.location for field in fields[:5])
+    return problem_response(
+        status=422,
+        code=InvalidInput.code,
+        title=InvalidInput.title,
+        detail=f"Not accepted: {named}.",
+        errors=fields,
+    )
+
+
+def _declared(status: int, errors: Sequence[type[AttainError]]) -> dict[str, object]:
+    return {
+        "description": " · ".join(f"{error.title} (`{error.code}`)" for error in errors),
+        "content": {
+            PROBLEM_MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {error.code: {"value": _example(status, error)} for error in errors},
+            }
+        },
+    }
+
+
+def _example(status: int, error: type[AttainError]) -> dict[str, object]:
+    problem = Problem(
+        type=f"urn:attain:problem:{error.code}",
+        title=error.title,
+        status=status,
+        detail=(error.__doc__ or error.title).strip().splitlines()[0],
+        code=error.code,
+        request_id="0199d5a2-5a0c-7c5e-9d0e-3f1f6a1f2b3c",
+    )
+    return problem.model_dump(mode="json", exclude={"errors"})
+
+
+def _problem_field(field: FieldError) -> ProblemField:
+    location: Location = field.location if isinstance(field, ParameterError) else "body"
+    return ProblemField(location=location, pointer=field.pointer, message=field.message, accepted=field.accepted)
+
+
+_LOCATIONS: Final[Mapping[object, Location]] = {
+    "body": "body",
+    "query": "query",
+    "path": "path",
+    "header": "header",
+    "cookie": "cookie",
+}
+_EXPECTATION: Final = "should "
+
+
+def _refused_field(item: Mapping[str, object], body: object) -> ProblemField:
+    where = item["loc"]
+    parts: tuple[object, ...] = where if isinstance(where, tuple) else ()
+    location = _LOCATIONS.get(parts[0] if parts else "body", "body")
+    kind, said = str(item["type"]), str(item["msg"])
+    if kind == "json_invalid":
+        return ProblemField(
+            location="body",
+            pointer="",
+            message=f"is not JSON (at character {parts[-1]})",
+            accepted="a JSON document",
+        )
+    pointer = _pointer(parts[1:], body if location == "body" else None)
+    match kind:
+        case "missing":
+            return ProblemField(
+                location=location, pointer=pointer, message="is required", accepted="a value of its schema"
+            )
+        case "extra_forbidden":
+            return ProblemField(location=location, pointer=pointer, message="is not known", accepted="no such field")
+        case "model_attributes_type" if not pointer:
+            return ProblemField(
+                location=location,
+                pointer=pointer,
+                message="is not a JSON object",
+                accepted="a JSON object, sent as application/json",
+            )
+        case "value_error" | "assertion_error":
+            said = said.partition(", ")[2] or said
+            return ProblemField(location=location, pointer=pointer, message="is not accepted", accepted=said)
+    accepted = said.partition(_EXPECTATION)[2].removeprefix("be ") or None
+    return ProblemField(location=location, pointer=pointer, message=said, accepted=accepted)
+
+
+def _pointer(parts: Sequence[object], body: object) -> str:
+    """A JSON pointer (RFC 6901) into the body that was sent.
+
+    pydantic names the union member it tried among the parts; what is not in the body is left out, but for the last.
+    """
+    tokens: list[str] = []
+    here = body
+    for index, part in enumerate(parts):
+        inside = (isinstance(here, dict) and part in here) or (
+            isinstance(here, list) and isinstance(part, int) and part < len(here)
+        )
+        if inside:
+            here = here[part]  # type: ignore[index]
+        elif body is not None and not (index == len(parts) - 1 and isinstance(here, dict)):
+            continue
+        tokens.append(str(part).replace("~", "~0").replace("/", "~1"))
+    return "".join(f"/{token}" for token in tokens)

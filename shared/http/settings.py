@@ -1,0 +1,53 @@
+"""What an HTTP process is told by its environment (`ATTAIN_*`)."""
+
+from typing import Final, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SHARED_KEY_ALGORITHMS: Final = frozenset({"HS256", "HS384", "HS512"})
+_PUBLIC_KEY_ALGORITHMS: Final = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+
+
+class HttpSettings(BaseSettings):
+    """How callers are authenticated and what is accepted from them.
+
+    Exactly one of `jwt_secret` (development), `jwt_public_key` (PEM) and `jwt_jwks_url` is set. `jwt_algorithms` pins
+    the signature algorithms; by default HS256 for a secret, RS256, ES256 and EdDSA for public keys. A shared secret
+    and public keys never mix, so a public key can not be passed off as a secret.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ATTAIN_", extra="ignore", hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    public_url: str = Field("/", description="Where clients reach the service; the server named in the OpenAPI.")
+    body_bytes_max: int = Field(1_048_576, ge=1)
+    jwt_secret: SecretStr | None = Field(None, min_length=32)
+    jwt_public_key: str | None = None
+    jwt_jwks_url: str | None = Field(None, pattern=r"^https?://")
+    jwt_algorithms: frozenset[str] = frozenset()
+    jwt_issuer: str = "attain"
+    jwt_audience: str = "attain"
+
+    @model_validator(mode="after")
+    def _one_key_and_its_algorithms(self) -> Self:
+        keys = [key for key in (self.jwt_secret, self.jwt_public_key, self.jwt_jwks_url) if key is not None]
+        if len(keys) != 1:
+            raise ValueError(
+                "set exactly one of ATTAIN_JWT_SECRET (development), ATTAIN_JWT_PUBLIC_KEY and ATTAIN_JWT_JWKS_URL"
+            )
+        allowed = _PUBLIC_KEY_ALGORITHMS if self.jwt_secret is None else _SHARED_KEY_ALGORITHMS
+        if refused := self.jwt_algorithms - allowed:
+            raise ValueError(
+                f"ATTAIN_JWT_ALGORITHMS {sorted(refused)} do not fit the kind of key; accepted: {sorted(allowed)}"
+            )
+        return self
+
+    @property
+    def pinned_algorithms(self) -> list[str]:
+        """The only signature algorithms a token may use."""
+        if self.jwt_algorithms:
+            return sorted(self.jwt_algorithms)
+        return ["EdDSA", "ES256", "RS256"] if self.jwt_secret is None else ["HS256"]

@@ -1,0 +1,140 @@
+"""One POST or PATCH is one transaction, committed before it is answered.
+
+A route that changes something reads:
+
+    @router.post("/v1/goals", status_code=201, response_model=GoalOut, responses=responses(PersonNotFound))
+    async def create_goal(body: NewGoal, writer: RequestWriter) -> Response:
+        return await writer.commit(
+            lambda tx: goals.create(tx, body), status=201, location=lambda goal: f"/v1/goals/{goal.id}"
+        )
+"""
+
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Annotated, Final, TypeVar
+
+from fastapi import Depends, Header, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from shared.db.database import Database, Scope, Transaction
+from shared.db.tables import TransportTables
+from shared.http.auth import CurrentPrincipal, Principal
+from shared.http.etag import Versioned, etag
+from shared.http.idempotency import StoredAnswer, claim, remember
+from shared.telemetry.metrics import HTTP_IDEMPOTENT_REPLAYS
+
+AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
+
+IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 200
+
+
+class Writer:
+    """Commits the use case of one request, in the caller's tenant."""
+
+    def __init__(
+        self,
+        database: Database,
+        tables: TransportTables,
+        *,
+        principal: Principal,
+        idempotency_key: str | None,
+        fingerprint: bytes,
+    ) -> None:
+        self._database = database
+        self._tables = tables
+        self._principal = principal
+        self._idempotency_key = idempotency_key
+        self._fingerprint = fingerprint
+
+    async def commit(
+        self,
+        use_case: Callable[[Transaction], Awaitable[AnswerT]],
+        *,
+        status: int = 200,
+        location: Callable[[AnswerT], str] | None = None,
+    ) -> Response:
+        """Do the work in a transaction, commit it, and only then make the response out of what it returned.
+
+        An answer with a `version` gets its ETag; None is an empty body (pass `status=204`). An error of the use case
+        rolls everything back, the Idempotency-Key included, and passes through.
+
+        With an Idempotency-Key the answer is stored in the same transaction and repeated, with
+        `Idempotent-Replayed: true`, when the same caller sends the same request again; another request under the key
+        is refused (IdempotencyKeyReused). The work is then also done again by itself after a deadlock or a lost
+        connection, so `use_case` must not keep state between calls.
+        """
+
+        async def answered(tx: Transaction) -> StoredAnswer:
+            model = await use_case(tx)
+            return _answer(model, status, None if location is None else location(model))
+
+        scope = Scope.of(self._principal.tenant_id)
+        key = self._idempotency_key
+        if key is None:
+            async with self._database.transaction(scope) as tx:
+                answer = await answered(tx)
+            return _response(answer)
+
+        async def once(tx: Transaction) -> tuple[StoredAnswer, bool]:
+            tenant_id = self._principal.tenant_id
+            held = await claim(tx, self._tables, tenant_id=tenant_id, key=key, fingerprint=self._fingerprint)
+            if held is not None:
+                return held, True
+            fresh = await answered(tx)
+            await remember(tx, self._tables, tenant_id=tenant_id, key=key, answer=fresh)
+            return fresh, False
+
+        answer, replayed = await self._database.run(scope, once)
+        response = _response(answer)
+        if replayed:
+            HTTP_IDEMPOTENT_REPLAYS.inc()
+            response.headers["idempotent-replayed"] = "true"
+        return response
+
+
+async def request_writer(
+    request: Request,
+    principal: CurrentPrincipal,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=IDEMPOTENCY_KEY_CHARACTERS_MAX,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Makes the request safe to send again: the same key and request get the same answer "
+            "for a day. Use a fresh key, such as a UUID, for every new request.",
+        ),
+    ] = None,
+) -> Writer:
+    """Dependency behind `RequestWriter`."""
+    fingerprint = b""
+    if idempotency_key is not None:
+        head = f"{principal.person_id}\n{request.method}\n{request.url.path}?{request.url.query}\n"
+        fingerprint = sha256(head.encode() + await request.body()).digest()
+    return Writer(
+        request.app.state.database,
+        request.app.state.transport_tables,
+        principal=principal,
+        idempotency_key=idempotency_key,
+        fingerprint=fingerprint,
+    )
+
+
+RequestWriter = Annotated[Writer, Depends(request_writer)]
+
+
+def _answer(model: BaseModel | None, status: int, location: str | None) -> StoredAnswer:
+    headers: list[tuple[str, str]] = []
+    if location is not None:
+        headers.append(("location", location))
+    if model is None:
+        return StoredAnswer(status, headers, b"")
+    if isinstance(model, Versioned):
+        headers.append(("etag", etag(model.version)))
+    headers.append(("content-type", "application/json"))
+    return StoredAnswer(status, headers, model.model_dump_json(by_alias=True).encode())
+
+
+def _response(answer: StoredAnswer) -> Response:
+    return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
