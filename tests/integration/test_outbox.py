@@ -1,0 +1,454 @@
+"""The outbox and its relay against a real Postgres; the broker is a list that can be told to fail."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from deploy.local.postgres import PostgresServer
+from services.goals.metadata import transport
+from shared.db.database import Database, Scope, Transaction
+from shared.outbox.message import OutboxMessage
+from shared.outbox.outbox import Outbox
+from shared.outbox.relay import Relay, Renderer
+from tests.infrastructure import eventually
+
+_TENANT = uuid4()
+_STATE_TOPIC = "state"
+_LONG_POLL_SECONDS = 120.0
+
+
+class ListedBroker:
+    """Keeps what it is sent, in order; refuses what `refuses` says and waits for `gate` before it answers."""
+
+    def __init__(self) -> None:
+        self.received: list[OutboxMessage] = []
+        self.refuses: Callable[[OutboxMessage], bool] = lambda _: False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.batches_begun = 0
+
+    async def send_many(self, messages: Sequence[OutboxMessage]) -> list[Exception | None]:
+        self.batches_begun += 1
+        outcomes: list[Exception | None] = []
+        for message in messages:
+            if self.refuses(message):
+                outcomes.append(ConnectionError("refused"))
+            else:
+                self.received.append(message)
+                outcomes.append(None)
+        await self.gate.wait()
+        return outcomes
+
+    def values(self, key: str | None = None) -> list[str]:
+        return [(message.value or b"").decode() for message in self.received if key is None or message.key == key]
+
+
+@pytest.fixture
+async def database(fresh_database: str) -> AsyncIterator[Database]:
+    opened = Database(fresh_database, service="goals")
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@pytest.fixture
+async def administrator(fresh_database: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await asyncpg.connect(fresh_database)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def broker() -> ListedBroker:
+    return ListedBroker()
+
+
+@asynccontextmanager
+async def relaying(
+    database: Database,
+    broker: ListedBroker,
+    renderers: Mapping[str, Renderer] | None = None,
+    *,
+    poll_seconds: float = _LONG_POLL_SECONDS,
+) -> AsyncIterator[Relay]:
+    relay = Relay(database, transport, broker, renderers or {}, poll_seconds=poll_seconds, drain_seconds=5)
+    running = asyncio.create_task(relay.run())
+    try:
+        yield relay
+    finally:
+        broker.gate.set()
+        await relay.stop()
+        await running
+
+
+def message(key: str, value: str, *, topic: str = "facts") -> OutboxMessage:
+    return OutboxMessage(_TENANT, topic, key, (("ce_type", b"fact"),), value.encode())
+
+
+async def append(database: Database, *messages: OutboxMessage) -> None:
+    async with database.transaction(Scope.of(_TENANT)) as tx:
+        await Outbox(transport).append(tx, messages)
+
+
+async def mark(database: Database, *subjects: str, stripe: int = 0) -> None:
+    async with database.transaction(Scope.of(_TENANT)) as tx:
+        await Outbox(transport).mark(tx, _STATE_TOPIC, [(_TENANT, subject) for subject in subjects], stripe=stripe)
+
+
+async def waiting(database: Database) -> int:
+    async with database.transaction(Scope.every()) as tx:
+        [row] = await tx.rows(
+            text("SELECT (SELECT count(*) FROM goals.outbox) + (SELECT count(*) FROM goals.outbox_marks) AS n")
+        )
+        return int(row["n"])
+
+
+async def emptied(database: Database) -> None:
+    async def is_empty() -> bool:
+        return await waiting(database) == 0
+
+    await eventually(is_empty, expectation="an empty outbox")
+
+
+async def active_relays(administrator: "asyncpg.Connection[asyncpg.Record]") -> list[int]:
+    rows = await administrator.fetch(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return [row["pid"] for row in rows]
+
+
+class State:
+    """A state to be rendered; counts how often each subject was read."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, str] = {}
+        self.reads: Counter[str] = Counter()
+        self.failing = False
+
+    async def render(self, tx: Transaction, subjects: Sequence[tuple[UUID, str]]) -> Sequence[OutboxMessage]:
+        if self.failing:
+            raise LookupError("cannot render")
+        self.reads.update(subject for _, subject in subjects)
+        return [
+            OutboxMessage(tenant_id, _STATE_TOPIC, f"{tenant_id}/{subject}", (), self.now[subject].encode())
+            for tenant_id, subject in subjects
+            if subject in self.now
+        ]
+
+
+async def test_what_was_committed_is_published_as_it_was_written_and_deleted(
+    database: Database, broker: ListedBroker
+) -> None:
+    written = [
+        OutboxMessage(_TENANT, "facts", "a", (("ce_id", b"\x00\xff"), ("ce_type", b"t")), b"\x00\x01"),
+        OutboxMessage(_TENANT, "facts", "b", (), None),
+    ]
+    await append(database, *written)
+    async with relaying(database, broker):
+        await emptied(database)
+    assert broker.received == written
+
+
+async def test_what_was_rolled_back_is_never_published(database: Database, broker: ListedBroker) -> None:
+    with pytest.raises(LookupError):
+        async with database.transaction(Scope.of(_TENANT)) as tx:
+            await Outbox(transport).append(tx, [message("a", "never")])
+            raise LookupError
+    async with relaying(database, broker):
+        await append(database, message("a", "always"))
+        await emptied(database)
+    assert broker.values() == ["always"]
+
+
+async def test_a_commit_elsewhere_wakes_the_relay_long_before_it_would_poll(
+    fresh_database: str, database: Database, broker: ListedBroker
+) -> None:
+    async with relaying(database, broker):
+        await append(database, message("a", "1"))
+        await emptied(database)
+        elsewhere = Database(fresh_database, service="goals")
+        try:
+            await append(elsewhere, message("a", "2"))
+            await eventually(lambda: broker.values() == ["1", "2"])
+            await mark(elsewhere, "nothing renders this")
+        finally:
+            await elsewhere.close()
+
+
+async def test_without_a_notification_the_relay_finds_the_rows_by_polling(
+    database: Database, broker: ListedBroker, administrator: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with relaying(database, broker, poll_seconds=0.05):
+        await eventually(lambda: _one_leads(administrator))
+        await administrator.execute(
+            "INSERT INTO goals.outbox (tenant_id, topic, key, headers, value) VALUES ($1, 't', 'k', '[]', 'silent')",
+            _TENANT,
+        )
+        await eventually(lambda: broker.values() == ["silent"])
+
+
+async def test_a_local_wake_makes_the_relay_look(
+    database: Database, broker: ListedBroker, administrator: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with relaying(database, broker) as relay:
+        await append(database, message("k", "first"))
+        await emptied(database)
+        await administrator.execute(
+            "INSERT INTO goals.outbox (tenant_id, topic, key, headers, value) VALUES ($1, 't', 'k', '[]', 'silent')",
+            _TENANT,
+        )
+        relay.wake()
+        await eventually(lambda: broker.values() == ["first", "silent"])
+
+
+async def test_a_row_whose_number_is_older_but_commits_later_is_published(
+    database: Database, broker: ListedBroker
+) -> None:
+    async with relaying(database, broker):
+        async with database.transaction(Scope.of(_TENANT)) as slow:
+            await Outbox(transport).append(slow, [message("slow", "lower number")])
+            await append(database, message("fast", "higher number"))
+            await eventually(lambda: broker.values() == ["higher number"])
+        await eventually(lambda: broker.values() == ["higher number", "lower number"])
+
+
+async def test_a_failing_key_waits_in_order_while_others_go_on(database: Database, broker: ListedBroker) -> None:
+    broker.refuses = lambda sent: sent.value == b"a1"
+    await append(database, message("a", "a1"), message("b", "b1"), message("a", "a2"), message("b", "b2"))
+    async with relaying(database, broker):
+        await eventually(lambda: broker.values() == ["b1", "b2"])
+        await append(database, message("a", "a3"), message("b", "b3"))
+        await eventually(lambda: broker.values() == ["b1", "b2", "b3"])
+        broker.refuses = lambda _: False
+        await emptied(database)
+    assert broker.values("a") == ["a1", "a2", "a3"]
+
+
+async def test_more_than_a_page_of_held_rows_does_not_block_the_others(
+    database: Database, broker: ListedBroker
+) -> None:
+    broker.refuses = lambda sent: sent.key.startswith("bad")
+    await append(database, *(message(f"bad{n % 700}", str(n)) for n in range(2500)))
+    await append(database, message("good", "through"))
+    async with relaying(database, broker):
+        await eventually(lambda: broker.values() == ["through"])
+        broker.refuses = lambda _: False
+        await emptied(database)
+    for n in range(700):
+        assert broker.values(f"bad{n}") == [str(value) for value in range(n, 2500, 700)]
+
+
+async def test_only_one_relay_publishes_and_another_takes_over_when_its_connection_dies(
+    fresh_database: str, database: Database, administrator: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    second_database = Database(fresh_database, service="goals")
+    first, second = ListedBroker(), ListedBroker()
+    try:
+        async with relaying(database, first, poll_seconds=5):
+            await eventually(lambda: _one_leads(administrator))
+            [leader] = await active_relays(administrator)
+            async with relaying(second_database, second, poll_seconds=0.02):
+                for n in range(20):
+                    await append(database, message("k", str(n)))
+                await emptied(database)
+                assert (len(first.received), second.received) == (20, [])
+                await administrator.execute("SELECT pg_terminate_backend($1)", leader)
+                await eventually(lambda: _one_leads(administrator, other_than=leader))
+                for n in range(20, 40):
+                    await append(database, message("k", str(n)))
+                await emptied(database)
+    finally:
+        await second_database.close()
+    assert first.values() + second.values() == [str(n) for n in range(40)]
+
+
+async def test_a_relay_that_stops_hands_over_to_the_one_that_waits(
+    fresh_database: str, database: Database, administrator: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    second_database = Database(fresh_database, service="goals")
+    first, second = ListedBroker(), ListedBroker()
+    try:
+        async with relaying(database, first) as leader:
+            await eventually(lambda: _one_leads(administrator))
+            async with relaying(second_database, second, poll_seconds=0.02):
+                await leader.stop()
+                await append(database, message("k", "after"))
+                await eventually(lambda: second.values() == ["after"])
+    finally:
+        await second_database.close()
+    assert first.received == []
+
+
+async def test_a_relay_that_dies_after_publishing_leaves_the_rows_to_be_published_again(
+    database: Database, broker: ListedBroker
+) -> None:
+    await append(database, message("a", "1"), message("a", "2"))
+    broker.gate.clear()
+    dying = Relay(database, transport, broker, {}, poll_seconds=_LONG_POLL_SECONDS)
+    running = asyncio.create_task(dying.run())
+    await eventually(lambda: broker.values() == ["1"])
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    broker.gate.set()
+    assert await waiting(database) == 2
+    async with relaying(database, broker):
+        await emptied(database)
+    assert broker.values() == ["1", "1", "2"]
+
+
+async def test_marks_coalesce_to_the_newest_state(database: Database, broker: ListedBroker) -> None:
+    state = State()
+    for n in range(20):
+        state.now = {"g": f"state {n}", "h": "other"}
+        await mark(database, "g", "h", "g", stripe=n % 4)
+    async with relaying(database, broker, {_STATE_TOPIC: state.render}):
+        await emptied(database)
+    assert sorted(broker.values()) == ["other", "state 19"]
+    assert state.reads == {"g": 1, "h": 1}
+
+
+async def test_a_mark_changed_during_its_publication_is_published_again(
+    database: Database, broker: ListedBroker
+) -> None:
+    state = State()
+    state.now = {"g": "old"}
+    broker.gate.clear()
+    await mark(database, "g")
+    async with relaying(database, broker, {_STATE_TOPIC: state.render}):
+        await eventually(lambda: broker.values() == ["old"])
+        state.now = {"g": "new"}
+        await mark(database, "g")
+        broker.gate.set()
+        await emptied(database)
+    assert broker.values() == ["old", "new"]
+
+
+async def test_a_mark_being_changed_by_a_running_transaction_does_not_stop_the_relay(
+    database: Database, broker: ListedBroker
+) -> None:
+    state = State()
+    state.now = {"g": "old", "h": "h"}
+    await mark(database, "g")
+    async with relaying(database, broker, {_STATE_TOPIC: state.render}):
+        await emptied(database)
+        broker.gate.clear()
+        await mark(database, "g")
+        await eventually(lambda: broker.values() == ["old", "old"])
+        async with database.transaction(Scope.of(_TENANT)) as slow:
+            await Outbox(transport).mark(slow, _STATE_TOPIC, [(_TENANT, "g")])
+            broker.gate.set()
+            await mark(database, "h")
+            await eventually(lambda: "h" in broker.values())
+            state.now = {"g": "new"}
+        await emptied(database)
+    assert broker.values()[-1] == "new"
+
+
+async def test_a_subject_without_state_is_settled_without_a_message(database: Database, broker: ListedBroker) -> None:
+    await mark(database, "gone")
+    async with relaying(database, broker, {_STATE_TOPIC: State().render}):
+        await emptied(database)
+    assert broker.received == []
+
+
+async def test_a_mark_whose_message_failed_is_rendered_again(database: Database, broker: ListedBroker) -> None:
+    state = State()
+    state.now = {"bad": "v1", "good": "fine"}
+    broker.refuses = lambda sent: sent.key.endswith("/bad")
+    await mark(database, "bad", "good")
+    async with relaying(database, broker, {_STATE_TOPIC: state.render}):
+        await eventually(lambda: broker.values() == ["fine"])
+        state.now["bad"] = "v2"
+        broker.refuses = lambda _: False
+        await emptied(database)
+    assert broker.values() == ["fine", "v2"]
+
+
+async def test_a_renderer_that_fails_stops_only_its_topic(database: Database, broker: ListedBroker) -> None:
+    state = State()
+    state.now = {"g": "rendered"}
+    state.failing = True
+    await mark(database, "g")
+    async with relaying(database, broker, {_STATE_TOPIC: state.render}):
+        await append(database, message("k", "fact"))
+        await eventually(lambda: broker.values() == ["fact"])
+        state.failing = False
+        await emptied(database)
+    assert broker.values() == ["fact", "rendered"]
+
+
+async def test_two_who_mark_the_same_subjects_in_opposite_orders_do_not_deadlock(database: Database) -> None:
+    subjects = [f"s{n}" for n in range(200)]
+
+    async def keep_marking(order: Sequence[str]) -> None:
+        for _ in range(10):
+            await mark(database, *order)
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(keep_marking(subjects), keep_marking(subjects[::-1]))
+
+
+async def test_stopping_publishes_what_waits(database: Database, broker: ListedBroker) -> None:
+    async with relaying(database, broker) as relay:
+        await append(database, message("k", "warm"))
+        await emptied(database)
+        await append(database, *(message("k", str(n)) for n in range(50)))
+        await relay.stop()
+    assert broker.values() == ["warm", *(str(n) for n in range(50))]
+    assert await waiting(database) == 0
+
+
+async def test_stopping_is_bounded_when_the_broker_does_not_answer(database: Database, broker: ListedBroker) -> None:
+    broker.gate.clear()
+    relay = Relay(database, transport, broker, {}, drain_seconds=0.2)
+    running = asyncio.create_task(relay.run())
+    await append(database, message("k", "stuck"))
+    await eventually(lambda: broker.batches_begun == 1)
+    started = time.monotonic()
+    await relay.stop()
+    await running
+    assert time.monotonic() - started < 5
+    assert await waiting(database) == 1
+
+
+async def test_no_transaction_is_open_while_the_broker_is_waited_for(
+    database: Database, broker: ListedBroker, administrator: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    broker.gate.clear()
+    await append(database, message("k", "slow"))
+    async with relaying(database, broker):
+        await eventually(lambda: broker.batches_begun == 1)
+        open_transactions = await administrator.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+        )
+        assert open_transactions == 0
+
+
+async def test_the_relay_goes_on_after_a_restart_of_the_server(
+    database: Database, broker: ListedBroker, postgres_server: PostgresServer
+) -> None:
+    async with relaying(database, broker, poll_seconds=1):
+        await append(database, message("k", "before"))
+        await emptied(database)
+        await asyncio.to_thread(postgres_server.stop)
+        await asyncio.to_thread(postgres_server.start)
+        await append(database, message("k", "after"))
+        await eventually(lambda: broker.values() == ["before", "after"], 30)
+
+
+async def _one_leads(administrator: "asyncpg.Connection[asyncpg.Record]", *, other_than: int | None = None) -> bool:
+    leaders = await active_relays(administrator)
+    return len(leaders) == 1 and other_than not in leaders
