@@ -91,9 +91,12 @@ def create_service_app(
     app.state.authenticator = Authenticator(settings)
     app.state.streams = Streams()
     app.state.health = Health(readiness)
+    # Routes are tried in order: the documentation's go behind the service's.
+    documentation = list(app.router.routes)
+    app.router.routes.clear()
     for router in routers:
         app.include_router(router)
-    app.router.routes.extend(app.state.health.routes())
+    app.router.routes.extend([*app.state.health.routes(), *documentation])
     add_problem_handlers(app)
     contexts = list(iter_route_contexts(app.routes))
     _check_operations(contexts)

@@ -55,17 +55,17 @@ class Edge:
             return
         started = perf_counter()
         declared_bytes = 0
-        identity: bytes | None = None
+        identity = ""
         compressed = False
         for header, value in scope["headers"]:
             if header == b"content-length":
                 declared_bytes = int(value) if value.isdigit() else 0
             elif header == b"x-request-id":
-                identity = value if _ACCEPTED_REQUEST_ID.match(value) else None
+                identity = value.decode() if _ACCEPTED_REQUEST_ID.match(value) else ""
             elif header == b"content-encoding":
                 compressed = value.strip().lower() not in (b"", b"identity")
-        if identity is None:
-            identity = str(uuid_utils.uuid7()).encode()
+        if not identity:
+            identity = str(uuid_utils.uuid7())
         limit = self._body_bytes_max
         received_bytes = 0
         status = 0
@@ -86,13 +86,13 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message["headers"]
-                timed = not any(
-                    name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
-                )
-                headers.append((b"x-request-id", identity))
+                for name, value in headers:
+                    if name == b"content-type" and value.startswith(b"text/event-stream"):
+                        timed = False
+                headers.append((b"x-request-id", identity.encode()))
             await send(message)
 
-        token = request_id.set(identity.decode())
+        token = request_id.set(identity)
         try:
             if compressed:
                 refused = UnsupportedContentEncoding("Send the body without Content-Encoding.")
