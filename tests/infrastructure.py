@@ -8,19 +8,34 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import astuple
 from inspect import isawaitable
 from pathlib import Path
 
 import asyncpg
 from sqlalchemy.engine import make_url
 
+from deploy.local.errors import StackError
 from deploy.local.kafka import Broker, create_broker
 from deploy.local.migrations import migrate
-from deploy.local.ports import free_ports
+from deploy.local.ports import Ports, free_ports, require_free
 from deploy.local.postgres import PostgresServer
 
 PROJECT_FOLDER = Path(__file__).resolve().parents[1]
+_PORT_BASES = range(13_000, 30_000, 200)
 _POLL_SECONDS = 0.02
+
+
+def free_port_base() -> int:
+    """For ATTAIN_PORT_BASE: all ports of a stack can be bound from it now."""
+    for base in _PORT_BASES:
+        try:
+            for port in astuple(Ports.from_base(base)):
+                require_free(port, "a test")
+        except StackError:
+            continue
+        return base
+    raise AssertionError(f"no free ports from {_PORT_BASES.start} to {_PORT_BASES.stop}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from deploy.local.commands.token import token
 from deploy.local.commands.up import up
 from deploy.local.errors import StackError
 from shared.kernel.errors import AttainError
+from shared.telemetry.logs import configure as configure_logs
 
 app = typer.Typer(
     name="attain",
@@ -29,6 +30,7 @@ app.command()(asyncapi)
 
 def main() -> None:
     """Entry point; SIGTERM and SIGHUP end a command as Ctrl-C does."""
+    configure_logs("attain", level="ERROR")
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:

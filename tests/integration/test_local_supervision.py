@@ -16,7 +16,7 @@ import pytest
 from deploy.local import java, kafka_jars
 from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
-from deploy.local.kafka import InMemoryBroker
+from deploy.local.kafka import InMemoryBroker, create_broker
 from deploy.local.ports import Ports, free_ports, require_free
 from deploy.local.process import ManagedProcess
 from deploy.local.secrets import ensure_secrets
@@ -142,6 +142,18 @@ def test_jars_that_are_not_the_pinned_ones_are_refused(monkeypatch: pytest.Monke
     (tmp_path / pinned.file_name).write_bytes(b"something else")
     with pytest.raises(StackError, match="is not the pinned file"):
         kafka_jars.verify([pinned], tmp_path)
+
+
+def test_without_maven_the_in_memory_broker_stands_in_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ATTAIN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_ports(1)[0]}")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    broker = create_broker(tmp_path / "broker", port=1, controller_port=2)
+    assert isinstance(broker, InMemoryBroker)
+    assert "Maven cannot be reached" in broker.description
 
 
 def test_the_in_memory_broker_starts_on_loopback() -> None:
