@@ -1,13 +1,12 @@
 """Keeping deals: every version for ever, the newest at hand."""
 
 from collections.abc import Sequence
-from uuid import UUID
+from itertools import pairwise
 
 from services.tracking.deals import store
 from services.tracking.deals.domain import DealChange
 from shared.contracts.deals import Deal
 from shared.db.database import Transaction
-from shared.kernel.deals import DealVersion
 
 
 async def record(tx: Transaction, deals: Sequence[Deal]) -> list[DealChange]:
@@ -17,16 +16,19 @@ async def record(tx: Transaction, deals: Sequence[Deal]) -> list[DealChange]:
     the newest, so versions between them leave no change. Versions of one deal may not be recorded by two transactions
     at once: the caller's stored position in a partition, or an exclusive tenant lock, sees to that.
     """
-    versions = {((deal.tenant_id, deal.id), deal.version): deal for deal in deals}
+    versions = _distinct(deals)
     if not versions:
         return []
-    newest: dict[tuple[UUID, UUID], DealVersion] = {}
-    ordered = sorted(versions)
-    for key, version in ordered:
-        newest[key] = version
-    replaced = await store.record(tx, [versions[version] for version in ordered], set(newest.items()))
-    changes = []
-    for key in sorted(replaced):
-        deal = versions[key, newest[key]]
-        changes.append(DealChange(deal.tenant_id, replaced[key], deal.facts(), deal.received_at))
-    return changes
+    newest = [deal.id != after.id or deal.tenant_id != after.tenant_id for deal, after in pairwise(versions)] + [True]
+    return [
+        DealChange(deal.tenant_id, before, deal.facts(), deal.received_at)
+        for deal, before in await store.record(tx, versions, newest)
+    ]
+
+
+def _distinct(deals: Sequence[Deal]) -> list[Deal]:
+    """Each version once, in the order of tenant, deal and version."""
+    versions = {
+        (deal.tenant_id.int, deal.id.int, deal.modified_at, deal.sequence, deal.delivery_id.int): deal for deal in deals
+    }
+    return [versions[key] for key in sorted(versions)]

@@ -1,25 +1,36 @@
 """Every statement on deals and their versions."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, text
+from sqlalchemy import text
 
 from shared.contracts.deals import Deal, Product, Split
 from shared.db.database import Transaction
 from shared.kernel.deals import DealFacts, DealKind, DealStatus, DealVersion
 from shared.kernel.deals import Split as SplitFacts
+from shared.kernel.errors import Conflict
 
-DealKey = tuple[UUID, UUID]
-"""Tenant and deal."""
+_Text = str | None
+_Number = Decimal | None
+_Instant = datetime | None
+_Day = date | None
+_Columns = tuple[
+    UUID, UUID, datetime, int, UUID, UUID, datetime, str, str, str, str,
+    _Text, _Text, _Number, _Text, _Number, _Instant, _Day, _Instant, _Day, _Text, _Text, _Number,
+    _Text, _Text, _Text, _Text, _Text, _Text, _Text, _Text, _Text,
+]  # fmt: skip
 
 _SPLITS: Final = TypeAdapter(tuple[Split, ...])
 _PRODUCTS: Final = TypeAdapter(tuple[Product, ...])
 _CUSTOM: Final = TypeAdapter(dict[str, str])
 
+_KINDS: Final = {kind.value: kind for kind in DealKind}
+_STATUSES: Final = {status.value: status for status in DealStatus}
 _TYPES: Final = {
     "tenant_id": "uuid",
     "deal_id": "uuid",
@@ -72,13 +83,18 @@ def _incoming() -> str:
     return f"SELECT {values}, newest FROM unnest({arrays}, CAST(:newest AS boolean[])) AS t({names}, newest)"
 
 
-# Every part of one statement sees the rows as they were before it, so `before` is what the upsert replaces.
+# Every part of one statement sees the rows as they were before it, so `before` is what the upsert replaces. The look-up
+# is lateral so that no plan, however old its statistics, reads the whole table.
 _RECORD: Final = text(
     f"""
     WITH incoming AS MATERIALIZED ({_incoming()}),
     before AS (
-        SELECT {columns_of("held")}
-        FROM incoming JOIN tracking.deals AS held USING (tenant_id, deal_id)
+        SELECT held.*
+        FROM incoming CROSS JOIN LATERAL (
+            SELECT {columns_of("deals")} FROM tracking.deals
+            WHERE deals.tenant_id = incoming.tenant_id AND deals.deal_id = incoming.deal_id
+            LIMIT 1
+        ) AS held
         WHERE incoming.newest
     ),
     versions AS (
@@ -93,30 +109,42 @@ _RECORD: Final = text(
         SET {", ".join(f"{name} = excluded.{name}" for name in _TYPES if name not in _KEY)}
         WHERE (held.modified_at, held.sequence, held.delivery_id)
             < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
-        RETURNING tenant_id, deal_id
+        RETURNING 1
     )
-    SELECT kept.tenant_id AS kept_tenant_id, kept.deal_id AS kept_deal_id, before.*
-    FROM kept LEFT JOIN before USING (tenant_id, deal_id)
+    SELECT counted.kept, before.* FROM (SELECT count(*) AS kept FROM kept) AS counted LEFT JOIN before ON true
     """
 )
 
 
-async def record(
-    tx: Transaction, versions: Sequence[Deal], newest: Collection[tuple[DealKey, DealVersion]]
-) -> dict[DealKey, DealFacts | None]:
-    """Append versions and keep those of `newest` that are newer than what is held; what was held, where replaced.
+class RecordedTogether(Conflict):
+    """Two transactions recorded versions of one deal at the same time; this one must be done again."""
 
-    `versions` are distinct and sorted by key and version; `newest` names at most one for a deal.
+    code = "deals_recorded_together"
+    title = "Deals recorded together"
+
+
+async def record(
+    tx: Transaction, versions: Sequence[Deal], newest: Sequence[bool]
+) -> list[tuple[Deal, DealFacts | None]]:
+    """Append versions, and keep those marked `newest` where they are newer than what is held.
+
+    What was kept, in the order given, each with what it took the place of. `versions` are distinct and sorted by
+    tenant, deal and version; `newest` marks at most one of each deal. Raises RecordedTogether when what was held
+    changed while the statement ran.
     """
-    parameters: dict[str, object] = {name: [] for name in _TYPES}
-    columns = list(zip(*(_values(deal) for deal in versions), strict=True))
-    parameters.update(zip(_TYPES, columns, strict=True))
-    parameters["newest"] = [((deal.tenant_id, deal.id), deal.version) in newest for deal in versions]
-    parameters["recorded_at"] = tx.now
-    rows = await tx.rows(_RECORD, parameters)
-    return {
-        (row["kept_tenant_id"], row["kept_deal_id"]): None if row["deal_id"] is None else facts_of(row) for row in rows
-    }
+    parameters = dict(zip(_TYPES, zip(*map(_values, versions), strict=True), strict=True))
+    result = await tx.execute(_RECORD, {**parameters, "newest": newest, "recorded_at": tx.now})
+    rows = result.all()
+    held = {(columns[0], columns[1]): facts_of(columns) for _, *columns in rows if columns[0] is not None}
+    kept = []
+    for deal, is_newest in zip(versions, newest, strict=True):
+        if is_newest:
+            before = held.get((deal.tenant_id, deal.id))
+            if before is None or before.version < deal.version:
+                kept.append((deal, before))
+    if len(kept) != rows[0][0]:
+        raise RecordedTogether("Deals were changed by another transaction at the same time.")
+    return kept
 
 
 def _values(deal: Deal) -> tuple[object, ...]:
@@ -131,8 +159,8 @@ def _values(deal: Deal) -> tuple[object, ...]:
         deal.received_at,
         deal.source,
         deal.external_id,
-        deal.kind.value,
-        deal.status.value,
+        deal.kind,
+        deal.status,
         deal.owner_external_id,
         deal.name,
         deal.amount,
@@ -157,33 +185,70 @@ def _values(deal: Deal) -> tuple[object, ...]:
     )
 
 
-def facts_of(row: RowMapping) -> DealFacts:
-    """The facts in a row that was read with `columns_of`."""
-    splits = _SPLITS.validate_json(row["splits"]) if row["splits"] else ()
+def facts_of(columns: Sequence[object]) -> DealFacts:
+    """The facts in the columns that `columns_of` selects, in their order."""
+    (
+        _,
+        deal_id,
+        modified_at,
+        sequence,
+        delivery_id,
+        _,
+        _,
+        source,
+        external_id,
+        kind,
+        status,
+        owner_external_id,
+        name,
+        amount,
+        currency,
+        quantity,
+        created_at,
+        expected_close_on,
+        closed_at,
+        closed_on,
+        stage,
+        pipeline,
+        probability,
+        deal_type,
+        channel,
+        region,
+        account_id,
+        account_name,
+        _,
+        splits,
+        _,
+        custom,
+    ) = cast(_Columns, columns)
     return DealFacts(
-        deal_id=row["deal_id"],
-        source=row["source"],
-        external_id=row["external_id"],
-        version=DealVersion(row["modified_at"], row["sequence"], row["delivery_id"]),
-        kind=DealKind(row["kind"]),
-        status=DealStatus(row["status"]),
-        owner_external_id=row["owner_external_id"],
-        name=row["name"],
-        amount=row["amount"],
-        currency=row["currency"],
-        quantity=row["quantity"],
-        created_at=row["created_at"],
-        expected_close_on=row["expected_close_on"],
-        closed_at=row["closed_at"],
-        closed_on=row["closed_on"],
-        stage=row["stage"],
-        pipeline=row["pipeline"],
-        probability=row["probability"],
-        deal_type=row["type"],
-        channel=row["channel"],
-        region=row["region"],
-        account_id=row["account_id"],
-        account_name=row["account_name"],
-        custom=_CUSTOM.validate_json(row["custom"]) if row["custom"] else {},
-        splits=tuple(SplitFacts(split.owner_external_id, split.percent, split.role) for split in splits),
+        deal_id,
+        source,
+        external_id,
+        DealVersion(modified_at, sequence, delivery_id),
+        _KINDS[kind],
+        _STATUSES[status],
+        owner_external_id,
+        name,
+        amount,
+        currency,
+        quantity,
+        created_at,
+        expected_close_on,
+        closed_at,
+        closed_on,
+        stage,
+        pipeline,
+        probability,
+        deal_type,
+        channel,
+        region,
+        account_id,
+        account_name,
+        {} if custom is None else _CUSTOM.validate_json(custom),
+        () if splits is None else _split_facts(_SPLITS.validate_json(splits)),
     )
+
+
+def _split_facts(splits: Sequence[Split]) -> tuple[SplitFacts, ...]:
+    return tuple(SplitFacts(split.owner_external_id, split.percent, split.role) for split in splits)

@@ -5,7 +5,7 @@ Both hold every field of the event in columns, so that a filter compiled to SQL 
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Computed, Date, Index, Numeric, PrimaryKeyConstraint, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, Computed, Date, DateTime, Index, Numeric, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.tracking.metadata import metadata
@@ -65,13 +65,12 @@ deal_versions = Table(
     "deal_versions",
     metadata,
     tenant_id(),
-    Column("deal_id", Uuid(), nullable=False),
-    instant("modified_at"),
-    Column("sequence", BigInteger, nullable=False),
-    Column("delivery_id", Uuid(), nullable=False),
+    Column("deal_id", Uuid(), primary_key=True),
+    Column("modified_at", DateTime(timezone=True), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("delivery_id", Uuid(), primary_key=True),
     *_snapshot_columns(),
     instant("recorded_at"),
-    PrimaryKeyConstraint("tenant_id", "deal_id", "modified_at", "sequence", "delivery_id"),
     # Appended in the order of time, so the smallest of indexes finds what was recorded since a moment.
     Index("ix_deal_versions_recorded_at", "recorded_at", postgresql_using="brin"),
 )
