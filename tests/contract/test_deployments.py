@@ -1,0 +1,79 @@
+"""The compose file and the Kubernetes manifests run the same six processes as the local stack, and hold no secrets."""
+
+from collections.abc import Iterator
+
+import yaml
+from pydantic import JsonValue
+
+from deploy.local.configuration import StackConfiguration
+from deploy.local.kafka_jars import KAFKA_VERSION, pinned_jars
+from deploy.local.ports import Ports
+from deploy.local.postgres import POSTGRES_MAJOR
+from deploy.local.stack import Stack
+from tests.infrastructure import PROJECT_FOLDER
+
+_DEPLOY = PROJECT_FOLDER / "deploy"
+_PROCESSES = set(Stack(StackConfiguration(state_folder=PROJECT_FOLDER, ports=Ports.from_base(8100))).service_names)
+
+
+def _mapping(value: JsonValue) -> dict[str, JsonValue]:
+    assert isinstance(value, dict)
+    return value
+
+
+def _compose_services() -> dict[str, JsonValue]:
+    return _mapping(yaml.safe_load((_DEPLOY / "compose.yaml").read_text())["services"])
+
+
+def _manifests(kind: str) -> Iterator[dict[str, JsonValue]]:
+    for path in sorted((_DEPLOY / "k8s").glob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            if document["kind"] == kind:
+                yield document
+
+
+def _containers(manifest: dict[str, JsonValue]) -> Iterator[dict[str, JsonValue]]:
+    pod = _mapping(_mapping(_mapping(manifest["spec"])["template"])["spec"])
+    containers = pod["containers"]
+    assert isinstance(containers, list)
+    yield from map(_mapping, containers)
+
+
+def test_compose_runs_the_six_processes_after_the_preparation() -> None:
+    services = _compose_services()
+    assert set(services) == _PROCESSES | {"postgres", "kafka", "prepare"}
+    for name in _PROCESSES:
+        assert _mapping(services[name])["depends_on"] == {"prepare": {"condition": "service_completed_successfully"}}
+
+
+def test_compose_publishes_on_loopback_only() -> None:
+    for service in _compose_services().values():
+        ports = _mapping(service).get("ports", [])
+        assert isinstance(ports, list)
+        assert all(str(port).startswith("127.0.0.1:") for port in ports)
+
+
+def test_compose_uses_the_versions_of_the_local_stack() -> None:
+    services = _compose_services()
+    assert _mapping(services["kafka"])["image"] == f"apache/kafka:{KAFKA_VERSION}"
+    assert _mapping(services["postgres"])["image"] == f"postgres:{POSTGRES_MAJOR}"
+    assert {jar.version for jar in pinned_jars() if jar.group == "org.apache.kafka"} == {KAFKA_VERSION}
+
+
+def test_kubernetes_has_a_probed_and_limited_deployment_for_each_process() -> None:
+    deployments = {str(_mapping(manifest["metadata"])["name"]): manifest for manifest in _manifests("Deployment")}
+    assert set(deployments) == _PROCESSES
+    for manifest in deployments.values():
+        for container in _containers(manifest):
+            assert {"readinessProbe", "livenessProbe", "resources"} <= container.keys()
+            assert "env" not in container
+
+
+def test_kubernetes_references_secrets_and_contains_none() -> None:
+    assert list(_manifests("Secret")) == []
+    (job,) = _manifests("Job")
+    for manifest in (job, *_manifests("Deployment")):
+        for container in _containers(manifest):
+            sources = container["envFrom"]
+            assert isinstance(sources, list)
+            assert {"secretRef": {"name": "attain"}} in sources
