@@ -41,6 +41,12 @@ class InvalidInput(AttainError):
         """An error about the one field at `pointer`."""
         return cls(f"{pointer}: {message}", fields=(FieldError(pointer, message, accepted),))
 
+    def under(self, pointer: str) -> "InvalidInput":
+        """The same error about a part of something larger, in which that part is found at `pointer`."""
+        fields = [FieldError(f"{pointer}{field.pointer}", field.message, field.accepted) for field in self.fields]
+        detail = "; ".join(f"{field.pointer}: {field.message}" for field in fields)
+        return type(self)(detail or self.detail, fields=fields)
+
 
 class NotFound(AttainError):
     """Nothing of that name exists, or the caller may not know that it does."""
@@ -61,6 +67,19 @@ class PreconditionFailed(AttainError):
 
     code = "precondition_failed"
     title = "Precondition failed"
+
+
+class VersionMismatch(PreconditionFailed):
+    """The thing changed since the version the change was made from."""
+
+    code = "version_mismatch"
+    title = "Version mismatch"
+
+
+def check_version(current: int, expected: int) -> None:
+    """Raises VersionMismatch unless the change was made from the current version."""
+    if current != expected:
+        raise VersionMismatch(f"This is version {current} by now; the change was made from version {expected}.")
 
 
 class Unauthenticated(AttainError):

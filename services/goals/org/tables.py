@@ -1,0 +1,113 @@
+"""Where people, teams, memberships, identities and the calendar stand."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    ForeignKeyConstraint,
+    Index,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+
+from services.goals.metadata import metadata
+from shared.db.tables import instant, tenant_id
+
+calendars = Table(
+    "calendars",
+    metadata,
+    tenant_id(),
+    Column("version", BigInteger, nullable=False),
+    Column("start_month", SmallInteger, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    instant("changed_at"),
+    CheckConstraint("start_month BETWEEN 1 AND 12", name="start_month"),
+)
+
+people = Table(
+    "people",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=True),
+    Column("active", Boolean, nullable=False),
+    instant("changed_at"),
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("parent_id", Uuid(), nullable=True),
+    Column("manager_id", Uuid(), nullable=True),
+    instant("changed_at"),
+    ForeignKeyConstraint(
+        ["tenant_id", "parent_id"], ["goals.teams.tenant_id", "goals.teams.id"], name="fk_teams_parent_id_teams"
+    ),
+    ForeignKeyConstraint(
+        ["tenant_id", "manager_id"], ["goals.people.tenant_id", "goals.people.id"], name="fk_teams_manager_id_people"
+    ),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("person_id", Uuid(), nullable=False),
+    Column("team_id", Uuid(), nullable=False),
+    Column("start_on", Date, nullable=False),
+    Column("end_on", Date, nullable=True),
+    Column("deleted", Boolean, nullable=False),
+    instant("changed_at"),
+    CheckConstraint("end_on > start_on", name="range"),
+    ForeignKeyConstraint(
+        ["tenant_id", "person_id"],
+        ["goals.people.tenant_id", "goals.people.id"],
+        name="fk_memberships_person_id_people",
+    ),
+    ForeignKeyConstraint(
+        ["tenant_id", "team_id"], ["goals.teams.tenant_id", "goals.teams.id"], name="fk_memberships_team_id_teams"
+    ),
+    Index("ix_memberships_tenant_id_person_id_team_id", "tenant_id", "person_id", "team_id"),
+    Index("ix_memberships_tenant_id_team_id", "tenant_id", "team_id"),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("external_user_id", Text, nullable=False),
+    Column("person_id", Uuid(), nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    instant("changed_at"),
+    ForeignKeyConstraint(
+        ["tenant_id", "person_id"],
+        ["goals.people.tenant_id", "goals.people.id"],
+        name="fk_identities_person_id_people",
+    ),
+    Index("ix_identities_tenant_id_person_id", "tenant_id", "person_id"),
+    Index(
+        "uq_identities_tenant_id_source_external_user_id",
+        "tenant_id",
+        "source",
+        "external_user_id",
+        unique=True,
+        postgresql_where=text("NOT deleted"),
+    ),
+)

@@ -1,0 +1,216 @@
+"""A goal's life: draft, active, revised while active, then closed or cancelled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
+from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.money import format_amount
+from shared.kernel.org import OwnerKind
+from shared.kernel.periods import Period
+
+
+class GoalNotFound(NotFound):
+    """There is no such goal, or the caller may not see it."""
+
+    code = "goal_not_found"
+    title = "Goal not found"
+
+
+class GoalNotDraft(Conflict):
+    """Only a draft can be edited or activated."""
+
+    code = "goal_not_draft"
+    title = "Goal is not a draft"
+
+
+class GoalNotActive(Conflict):
+    """Only an active goal can be revised or closed."""
+
+    code = "goal_not_active"
+    title = "Goal is not active"
+
+
+class GoalEnded(Conflict):
+    """A closed or cancelled goal can not be cancelled."""
+
+    code = "goal_ended"
+    title = "Goal has ended"
+
+
+class GoalTermsRefused(InvalidInput):
+    """The terms of the goal contradict each other."""
+
+    code = "goal_terms_refused"
+    title = "Goal terms refused"
+
+
+class UnknownParent(InvalidInput):
+    """The parent is no goal."""
+
+    code = "unknown_parent_goal"
+    title = "Unknown parent goal"
+
+
+class GoalCircle(InvalidInput):
+    """The goal would be a part of itself."""
+
+    code = "goal_circle"
+    title = "Circle of goals"
+
+
+class Status(StrEnum):
+    """Where a goal is in its life."""
+
+    DRAFT = "draft"
+    ACTIVE = "active"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class Direction(StrEnum):
+    """Whether more or less is better."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose deals count: a person's, or everyone's who was in the team's subtree on the deal's date."""
+
+    kind: OwnerKind
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is promised: by whom, of what, how much, by when, as a part of what."""
+
+    name: str
+    owner: Owner
+    measure: Measure
+    target: Decimal
+    baseline: Decimal
+    unit: str
+    direction: Direction
+    period: Period
+    parent_id: UUID | None
+    weight: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`version` counts every change. `revision` counts the terms it was active with: 1 until it is first revised."""
+
+    id: UUID
+    version: int
+    revision: int
+    status: Status
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """The terms a goal was active with from `revised_at` on. The first has no reason; `revised_by` None is a service."""
+
+    revision: int
+    terms: Terms
+    reason: str | None
+    revised_by: UUID | None
+    revised_at: datetime
+
+
+def draft(goal_id: UUID, terms: Terms) -> Goal:
+    """A new goal. It counts nothing before its activation."""
+    return Goal(goal_id, 1, 1, Status.DRAFT, terms)
+
+
+def edited(goal: Goal, terms: Terms) -> Goal:
+    """A draft with other terms. Raises GoalNotDraft."""
+    _require_draft(goal, "edited; revise an active goal instead")
+    return replace(goal, version=goal.version + 1, terms=terms)
+
+
+def activated(goal: Goal) -> Goal:
+    """A draft that counts from now on. Raises GoalNotDraft, GoalTermsRefused."""
+    _require_draft(goal, "activated")
+    check_terms(goal.terms)
+    return replace(goal, version=goal.version + 1, status=Status.ACTIVE)
+
+
+def revised(goal: Goal, terms: Terms) -> Goal:
+    """An active goal under its next revision. Raises GoalNotActive, GoalTermsRefused."""
+    _require_active(goal, "revised")
+    check_terms(terms)
+    if terms == goal.terms:
+        raise GoalTermsRefused("The revision changes nothing.", fields=[FieldError("", "changes nothing")])
+    return replace(goal, version=goal.version + 1, revision=goal.revision + 1, terms=terms)
+
+
+def closed(goal: Goal) -> Goal:
+    """An active goal at its end; it still follows late corrections of its deals. Raises GoalNotActive."""
+    _require_active(goal, "closed")
+    return replace(goal, version=goal.version + 1, status=Status.CLOSED)
+
+
+def cancelled(goal: Goal) -> Goal:
+    """A draft or active goal that counts nothing any more. Raises GoalEnded."""
+    if goal.status not in (Status.DRAFT, Status.ACTIVE):
+        raise GoalEnded(f"This goal is {goal.status} and can not be cancelled.")
+    return replace(goal, version=goal.version + 1, status=Status.CANCELLED)
+
+
+def check_terms(terms: Terms) -> None:
+    """Raises GoalTermsRefused, with every contradiction, unless the terms can be reached and measured."""
+    target, baseline = format_amount(terms.target), format_amount(terms.baseline)
+    problems: list[FieldError] = []
+    if terms.direction is Direction.HIGHER and terms.target <= terms.baseline:
+        problems.append(
+            FieldError("/target", f"{target} is not above the baseline {baseline}", f"more than {baseline}")
+        )
+    if terms.direction is Direction.LOWER and terms.target >= terms.baseline:
+        problems.append(
+            FieldError("/target", f"{target} is not below the baseline {baseline}", f"less than {baseline}")
+        )
+    if terms.measure.aggregate is not Aggregate.SUM and terms.target != terms.target.to_integral_value():
+        problems.append(FieldError("/target", f"{target} can not be counted to", "a whole number"))
+    if problems:
+        detail = "; ".join(f"{problem.pointer}: {problem.message}" for problem in problems)
+        raise GoalTermsRefused(detail, fields=problems)
+
+
+def check_parent(parents: Mapping[UUID, UUID | None], goal_id: UUID, parent_id: UUID | None) -> None:
+    """Raises UnknownParent or GoalCircle unless `goal_id` may be a part of `parent_id`.
+
+    `parents` holds at least the parent and its ancestors.
+    """
+    if parent_id is None:
+        return
+    if parent_id != goal_id and parent_id not in parents:
+        raise UnknownParent(
+            f"There is no goal {parent_id}.",
+            fields=[FieldError("/parent_id", f"there is no goal {parent_id}", "the id of a goal of GET /v1/goals")],
+        )
+    ancestor: UUID | None = parent_id
+    while ancestor is not None:
+        if ancestor == goal_id:
+            raise GoalCircle(
+                "The goal would be a part of itself.",
+                fields=[FieldError("/parent_id", "is a part of this goal, or is it", "a goal that is no part of it")],
+            )
+        ancestor = parents.get(ancestor)
+
+
+def _require_draft(goal: Goal, verb: str) -> None:
+    if goal.status is not Status.DRAFT:
+        raise GoalNotDraft(f"This goal is {goal.status} and can not be {verb}.")
+
+
+def _require_active(goal: Goal, verb: str) -> None:
+    if goal.status is not Status.ACTIVE:
+        raise GoalNotActive(f"This goal is {goal.status} and can not be {verb}.")
