@@ -1,0 +1,152 @@
+"""Plans and their versions: draft → approved by another person → active, and which one is in force when."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
+from uuid import UUID
+
+from services.incentives.plans.domain.components import Component
+from shared.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
+from shared.kernel.periods import FiscalCalendar, PeriodKind
+
+
+class PlanNotFound(NotFound):
+    """There is no such plan."""
+
+    code = "plan_not_found"
+    title = "Plan not found"
+
+
+class PlanVersionNotFound(NotFound):
+    """The plan has no such version."""
+
+    code = "plan_version_not_found"
+    title = "Plan version not found"
+
+
+class PlanVersionNotDraft(Conflict):
+    """Only a draft can be edited or approved."""
+
+    code = "plan_version_not_draft"
+    title = "Plan version is not a draft"
+
+
+class PlanVersionNotApproved(Conflict):
+    """Only an approved version can be activated."""
+
+    code = "plan_version_not_approved"
+    title = "Plan version is not approved"
+
+
+class ApprovalNotIndependent(Forbidden):
+    """A version is approved by a person who is not its author."""
+
+    code = "approval_not_independent"
+    title = "Approval is not independent"
+
+
+class VersionStatus(StrEnum):
+    """How far a plan version has come. Only an active one pays."""
+
+    DRAFT = "draft"
+    APPROVED = "approved"
+    ACTIVE = "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A named plan. `version` counts its changes, not its versions of terms."""
+
+    id: UUID
+    name: str
+    currency: str
+    period: PeriodKind
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlanVersion:
+    """The terms of a plan from `effective_from` on, until an active version with a later one takes over.
+
+    `revision` counts every change of this version, for ETags. `author_id` is None when a service wrote it.
+    """
+
+    plan_id: UUID
+    number: int
+    status: VersionStatus
+    effective_from: date
+    components: tuple[Component, ...]
+    note: str | None
+    author_id: UUID | None
+    approver_id: UUID | None = None
+    revision: int = 1
+
+    @property
+    def precedence(self) -> tuple[date, int]:
+        """Of two active versions that both have begun, the higher one is in force."""
+        return self.effective_from, self.number
+
+    def component(self, key: str) -> Component | None:
+        """The component of that key, if these terms have one."""
+        return next((component for component in self.components if component.key == key), None)
+
+
+def check_effective_from(day: date, kind: PeriodKind, calendar: FiscalCalendar) -> None:
+    """Terms change only between periods: raise InvalidInput unless `day` is the first of one."""
+    start = calendar.period_of(day, kind).start
+    if day != start:
+        raise InvalidInput.field(
+            "/effective_from", f"{day} is not the first day of a {kind}", f"such as {start} or the one after"
+        )
+
+
+def edited(
+    version: PlanVersion, *, effective_from: date, components: tuple[Component, ...], note: str | None
+) -> PlanVersion:
+    """The draft with other terms. Raises PlanVersionNotDraft."""
+    _require_draft(version)
+    return replace(
+        version, effective_from=effective_from, components=components, note=note, revision=version.revision + 1
+    )
+
+
+def approved(version: PlanVersion, approver_id: UUID | None) -> PlanVersion:
+    """The version with its approval. Raises PlanVersionNotDraft, or ApprovalNotIndependent for its own author."""
+    _require_draft(version)
+    if approver_id is None:
+        raise ApprovalNotIndependent("A person approves a plan version, not a service.")
+    if approver_id == version.author_id:
+        raise ApprovalNotIndependent("The author of a plan version cannot approve it; ask another person.")
+    return replace(version, status=VersionStatus.APPROVED, approver_id=approver_id, revision=version.revision + 1)
+
+
+def activated(version: PlanVersion) -> PlanVersion:
+    """The version in effect. Raises PlanVersionNotApproved."""
+    if version.status is not VersionStatus.APPROVED:
+        raise PlanVersionNotApproved(f"Version {version.number} is {version.status}; approve it first.")
+    return replace(version, status=VersionStatus.ACTIVE, revision=version.revision + 1)
+
+
+def in_force(versions: Collection[PlanVersion], period_start: date) -> PlanVersion | None:
+    """The terms of the period that starts on that day: the newest active version that had begun by then."""
+    begun = [v for v in versions if v.status is VersionStatus.ACTIVE and v.effective_from <= period_start]
+    return max(begun, key=lambda version: version.precedence, default=None)
+
+
+def effective_until(version: PlanVersion, versions: Collection[PlanVersion]) -> date | None:
+    """First day an active version is no longer in force, None while nothing follows it.
+
+    Equal to `effective_from` for one that was replaced before it ever applied.
+    """
+    later = [
+        other.effective_from
+        for other in versions
+        if other.status is VersionStatus.ACTIVE and other.precedence > version.precedence
+    ]
+    return min(later, default=None)
+
+
+def _require_draft(version: PlanVersion) -> None:
+    if version.status is not VersionStatus.DRAFT:
+        raise PlanVersionNotDraft(f"Version {version.number} is {version.status}; make a new version.")

@@ -1,0 +1,356 @@
+"""The worked numbers of public plan documents, and what lies around each: bounds, crossings back, any order."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from itertools import permutations
+from uuid import UUID, uuid5
+
+import pytest
+
+from services.incentives.credits.domain import CellKey, Credit, Definitions
+from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
+from services.incentives.earnings.domain.cells import Cell
+from services.incentives.earnings.domain.payout import QuotaGap, Schedule, attainment, schedule_of
+from services.incentives.earnings.domain.settlement import Settlement
+from services.incentives.ledger.domain import Cause
+from services.incentives.plans.domain.assignments import Assignment, Quota
+from services.incentives.plans.domain.components import (
+    Basis,
+    Component,
+    Crediting,
+    FlatRate,
+    Rate,
+    Tier,
+    TieredRate,
+    TierMode,
+    TierScale,
+)
+from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
+from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, DealVersion, Split
+from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.org import CrmUser, MembershipFact, OrgChart, TeamNode
+from shared.kernel.periods import DatedRange, Period, PeriodKind
+
+SPACE = UUID(int=1)
+DAY = date(2026, 1, 15)
+PERIOD = Period(date(2026, 1, 1), date(2026, 4, 1))
+BOOKINGS = Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD")
+UNITS = Measure(Aggregate.SUM, "quantity", DateField.CLOSED)
+
+
+def named(name: str) -> UUID:
+    return uuid5(SPACE, name)
+
+
+def tiers(mode: TierMode, *pairs: tuple[str, str], scale: TierScale = TierScale.AMOUNT) -> TieredRate:
+    return TieredRate(mode, scale, tuple(Tier(Decimal(start), Decimal(rate)) for start, rate in pairs))
+
+
+def component(rate: Rate, basis: Basis = Basis.CUMULATIVE, measure: Measure = BOOKINGS) -> Component:
+    return Component("bookings", "Bookings", measure, rate, basis=basis)
+
+
+def schedule(rate: Rate, basis: Basis = Basis.CUMULATIVE, quota: str | None = None) -> Schedule:
+    found = schedule_of(component(rate, basis), None if quota is None else Decimal(quota))
+    assert isinstance(found, Schedule)
+    return found
+
+
+def credit(name: str, value: str, day: date = DAY) -> Credit:
+    return Credit(named("assignment"), "bookings", named(name), day, PERIOD, Decimal(100), Decimal(value))
+
+
+def paid(rate: Rate, values: Sequence[str], basis: Basis = Basis.CUMULATIVE) -> list[AttributedCredit]:
+    """The deals in business order, one a day."""
+    credits = [credit(f"deal {n}", value, date(2026, 1, n)) for n, value in enumerate(values, start=1)]
+    return attributed(schedule(rate, basis), credits, "USD")
+
+
+def amounts(lines: Sequence[AttributedCredit]) -> list[Decimal]:
+    return [line.amount for line in lines]
+
+
+SPIFF = tiers(TierMode.MARGINAL, ("0", "0.04"), ("150000", "0.06"), ("250000", "0.08"))
+ORACLE_STEPS = tiers(TierMode.MARGINAL, ("0", "0.01"), ("1000", "0.02"), ("3000", "0.03"), ("8000", "0.05"))
+ORACLE_RETROACTIVE = tiers(
+    TierMode.RETROACTIVE, ("0", "0.01"), ("10000", "0.02"), ("50000", "0.03"), ("100000", "0.04")
+)
+ACCELERATOR = tiers(TierMode.MARGINAL, ("0", "0.05"), ("1", "0.06"), ("1.25", "0.07"), scale=TierScale.ATTAINMENT)
+FIVE_SEVEN_TEN = (("0", "0.05"), ("10000", "0.07"), ("25000", "0.10"))
+OURS = tiers(TierMode.RETROACTIVE, ("0", "0.10"), ("100", "0.20"))
+
+
+def test_marginal_tiers_on_a_running_total_pay_each_slice_of_a_deal_at_its_own_rate() -> None:
+    lines = paid(SPIFF, ["145000", "20000"])
+    assert lines[1].amount == Decimal(1100)
+    assert [part.value for part in lines[1].slices] == [5000, 15000]
+    assert [part.amount for part in lines[1].slices] == [200, 900]
+
+
+def test_a_running_total_exactly_on_a_marginal_bound_fills_the_tier_and_the_next_deal_starts_the_next() -> None:
+    assert amounts(paid(SPIFF, ["145000", "5000", "1"])) == [Decimal(5800), Decimal(200), Decimal("0.06")]
+
+
+def test_one_deal_across_two_marginal_bounds_is_cut_in_three() -> None:
+    (line,) = paid(SPIFF, ["300000"])
+    assert line.amount == Decimal(6000 + 6000 + 4000)
+    assert [part.tier for part in line.slices] == [0, 1, 2]
+
+
+def test_a_refund_that_crosses_back_over_a_marginal_bound_is_the_exact_inverse() -> None:
+    lines = paid(SPIFF, ["145000", "20000", "-20000"])
+    assert lines[2].amount == -lines[1].amount
+    assert [part.amount for part in lines[2].slices] == [Decimal(-900), Decimal(-200)]
+
+
+def test_the_total_of_marginal_tiers_does_not_depend_on_the_order_of_deals() -> None:
+    totals = {sum(amounts(paid(SPIFF, order))) for order in permutations(["145000", "20000", "-7000.33", "120000"])}
+    assert len(totals) == 1
+
+
+def test_step_rates_per_deal_and_cumulative_differ_as_oracle_shows() -> None:
+    deals = ["200", "300", "1500", "1200"]
+    assert amounts(paid(ORACLE_STEPS, deals, Basis.PER_DEAL)) == [2, 3, 20, 14]
+    assert amounts(paid(ORACLE_STEPS, deals)) == [2, 3, 25, 26]
+
+
+def test_per_deal_every_deal_starts_in_the_first_tier_on_a_bound_and_across_two() -> None:
+    assert amounts(paid(ORACLE_STEPS, ["1000", "3000", "8000"], Basis.PER_DEAL)) == [10, 50, 200]
+
+
+def test_per_deal_a_credit_note_takes_back_exactly_what_its_deal_paid() -> None:
+    lines = paid(ORACLE_STEPS, ["1500", "-1500"], Basis.PER_DEAL)
+    assert amounts(lines) == [20, -20]
+    assert sum(part.amount for part in lines[1].slices) == -20
+
+
+def test_per_deal_totals_do_not_depend_on_the_order_of_deals() -> None:
+    orders = permutations(["200", "300", "1500.55", "-1200"])
+    assert len({sum(amounts(paid(ORACLE_STEPS, order, Basis.PER_DEAL))) for order in orders}) == 1
+
+
+@pytest.mark.parametrize(("reached", "pays"), [("5000", 50), ("15000", 300), ("60000", 1800)])
+def test_retroactive_tiers_pay_everything_at_the_rate_reached(reached: str, pays: int) -> None:
+    assert schedule(ORACLE_RETROACTIVE).total(Decimal(reached)) == pays
+
+
+@pytest.mark.parametrize(("reached", "pays"), [("9999.99", "99.9999"), ("10000", "200"), ("100000", "4000")])
+def test_a_retroactive_bound_belongs_to_the_tier_it_opens(reached: str, pays: str) -> None:
+    assert schedule(ORACLE_RETROACTIVE).total(Decimal(reached)) == Decimal(pays)
+
+
+def test_the_deal_that_reaches_a_retroactive_tier_across_two_bounds_rerates_all_before_it() -> None:
+    first, second = paid(ORACLE_RETROACTIVE, ["9000", "51000"])
+    assert [first.amount, second.amount] == [90, 1710]
+    assert second.rerated == Decimal(9000) * (Decimal("0.03") - Decimal("0.01"))
+
+
+def test_a_refund_that_falls_back_out_of_a_retroactive_tier_is_the_exact_inverse() -> None:
+    assert amounts(paid(ORACLE_RETROACTIVE, ["9000", "51000", "-51000"])) == [90, 1710, -1710]
+
+
+def test_the_total_of_retroactive_tiers_does_not_depend_on_the_order_of_deals() -> None:
+    orders = permutations(["9000", "51000", "-8000", "45000.01"])
+    assert len({sum(amounts(paid(ORACLE_RETROACTIVE, order))) for order in orders}) == 1
+
+
+def test_accelerators_over_quota_pay_each_part_of_the_attainment_at_its_rate() -> None:
+    assert schedule(ACCELERATOR, quota="100000").total(Decimal(150000)) == 8250
+
+
+@pytest.mark.parametrize(("reached", "pays"), [("100000", 5000), ("125000", 6500), ("-10000", -500), ("0", 0)])
+def test_accelerators_on_their_bounds_and_below_zero(reached: str, pays: int) -> None:
+    assert schedule(ACCELERATOR, quota="100000").total(Decimal(reached)) == pays
+
+
+@pytest.mark.parametrize(("quota", "gap"), [(None, QuotaGap.MISSING), ("0", QuotaGap.NOT_POSITIVE)])
+def test_tiers_by_attainment_pay_nothing_without_a_quota_and_say_so(quota: str | None, gap: QuotaGap) -> None:
+    found = schedule_of(component(ACCELERATOR), None if quota is None else Decimal(quota))
+    assert found is gap
+    (line,) = attributed(gap, [credit("deal", "50000")], "USD")
+    assert line.amount == 0
+
+
+def test_attainment_is_never_clamped_and_there_is_none_on_a_quota_of_zero() -> None:
+    assert attainment(Decimal(150000), Decimal(100000)) == Decimal("1.5")
+    assert attainment(Decimal(-1), Decimal(3)) == Decimal("-0.333333")
+    assert attainment(Decimal(1), Decimal(0)) is None
+
+
+def test_marginal_against_retroactive_on_the_same_tiers() -> None:
+    assert schedule(tiers(TierMode.MARGINAL, *FIVE_SEVEN_TEN)).total(Decimal(30000)) == 2050
+    assert schedule(tiers(TierMode.RETROACTIVE, *FIVE_SEVEN_TEN)).total(Decimal(30000)) == 3000
+
+
+def test_marginal_and_retroactive_agree_in_the_first_tier_and_below_zero_and_part_on_the_bound() -> None:
+    marginal, retroactive = (schedule(tiers(mode, *FIVE_SEVEN_TEN)) for mode in TierMode)
+    for reached in ("9999.99", "0", "-25000"):
+        assert marginal.total(Decimal(reached)) == retroactive.total(Decimal(reached))
+    assert [marginal.total(Decimal(10000)), retroactive.total(Decimal(10000))] == [500, 700]
+
+
+def people(*names: str) -> dict[CrmUser, UUID]:
+    return {CrmUser("crm", name): named(name) for name in names}
+
+
+def deal(
+    name: str, amount: str, owner: str = "ann", splits: Sequence[tuple[str, str]] = (), quantity: str | None = None
+) -> DealFacts:
+    return DealFacts(
+        deal_id=named(name),
+        source="crm",
+        external_id=name,
+        version=DealVersion(datetime(2026, 1, 15, tzinfo=UTC), 0, named("delivery")),
+        kind=DealKind.UPSERTED,
+        status=DealStatus.WON,
+        owner_external_id=owner,
+        amount=Decimal(amount),
+        currency="USD",
+        quantity=None if quantity is None else Decimal(quantity),
+        closed_on=DAY,
+        splits=tuple(Split(person, Decimal(percent)) for person, percent in splits),
+    )
+
+
+def company(*assigned: tuple[str, Component]) -> Definitions:
+    """Each named person on a plan of its own with that component; max manages the team of ann, ben and cid."""
+    team = named("team")
+    plans, versions, assignments = {}, {}, {}
+    for name, paying in assigned:
+        plan = Plan(named(f"plan of {name}"), name, "USD", PeriodKind.QUARTER)
+        plans[plan.id] = plan
+        versions[plan.id] = [PlanVersion(plan.id, 1, VersionStatus.ACTIVE, PERIOD.start, (paying,), None, None)]
+        key = named(f"assignment of {name}")
+        assignments[key] = Assignment(key, named(name), plan.id, DatedRange(PERIOD.start))
+    chart = OrgChart(
+        teams={team: TeamNode(team, None, named("max"))},
+        memberships=[MembershipFact(named(name), team, DatedRange(date(2025, 1, 1))) for name in ("ann", "ben", "cid")],
+        identities=people("ann", "ben", "cid", "dan", "max"),
+    )
+    return Definitions(chart, {}, plans, versions, assignments)
+
+
+def credited(definitions: Definitions, name: str, *deals: DealFacts) -> Decimal:
+    wanted = named(f"assignment of {name}")
+    return sum(
+        (c.value for facts in deals for c in definitions.credits(facts) if c.assignment_id == wanted), Decimal(0)
+    )
+
+
+def crediting(rule: Crediting, role: str | None = None, percent: str = "100") -> Component:
+    return Component("bookings", "Bookings", BOOKINGS, FlatRate(Decimal("0.05")), rule, role, Decimal(percent))
+
+
+def test_splits_credit_their_shares_and_a_manager_the_measures_of_the_team() -> None:
+    split = crediting(Crediting.SPLIT)
+    definitions = company(*((name, split) for name in ("ann", "ben", "cid")), ("max", crediting(Crediting.ROLLUP)))
+    shared = deal("shared", "50000", splits=[("ann", "60"), ("ben", "30"), ("cid", "10")])
+    assert [credited(definitions, name, shared) for name in ("ann", "ben", "cid")] == [30000, 15000, 5000]
+    alone = [deal("a", "170000", "ann"), deal("b", "165000", "ben"), deal("c", "145000", "cid")]
+    reps = [credited(definitions, name, shared, *alone) for name in ("ann", "ben", "cid")]
+    assert reps == [200000, 180000, 150000]
+    assert credited(definitions, "max", shared, *alone) == 530000
+
+
+def test_a_share_of_someone_outside_the_subtree_does_not_roll_up() -> None:
+    definitions = company(("max", crediting(Crediting.ROLLUP)))
+    assert credited(definitions, "max", deal("d", "1000", splits=[("ann", "25"), ("dan", "75")])) == 250
+
+
+def test_a_deal_without_splits_is_the_owners_and_a_role_narrows_only_the_splits() -> None:
+    definitions = company(("ann", crediting(Crediting.SPLIT, role="overlay")))
+    assert credited(definitions, "ann", deal("d", "1000")) == 1000
+    assert credited(definitions, "ann", deal("d", "1000", splits=[("ann", "100")])) == 0
+
+
+def test_weighted_achievement_counts_each_unit_at_its_share() -> None:
+    counting = Component("units", "Units", UNITS, FlatRate(Decimal(10)), Crediting.SPLIT)
+    definitions = company(("ann", counting))
+    full = deal("full", "1", quantity="5")
+    half = deal("half", "1", quantity="10", splits=[("ann", "50"), ("ben", "50")])
+    assert credited(definitions, "ann", full, half) == 10
+
+
+def settled(definitions: Definitions, *changes: tuple[DealFacts | None, DealFacts | None]) -> tuple[Cell, Settlement]:
+    settlement = Settlement(definitions, {})
+    for before, after in changes:
+        cause = Cause.of_definitions(["test"])
+        settlement.recredit(
+            cause,
+            [] if before is None else definitions.credits(before),
+            [] if after is None else definitions.credits(after),
+        )
+    (cell,) = settlement.changed_cells()
+    return cell, settlement
+
+
+def test_a_split_is_taken_before_the_rate() -> None:
+    definitions = company(("ann", crediting(Crediting.SPLIT)))
+    cell, _ = settled(definitions, (None, deal("d", "10000", splits=[("ann", "60"), ("ben", "40")])))
+    assert [cell.measure, cell.earned] == [6000, 300]
+
+
+def test_an_allocation_scales_the_split() -> None:
+    definitions = company(("ann", crediting(Crediting.SPLIT, percent="50")))
+    assert credited(definitions, "ann", deal("d", "10000", splits=[("ann", "60"), ("ben", "40")])) == 3000
+
+
+def test_a_full_refund_nets_to_exactly_nothing() -> None:
+    definitions = company(("ann", component(tiers(TierMode.MARGINAL, ("0", "0.001"), ("1000", "0.015")))))
+    sale, note = deal("sale", "1333.37"), deal("note", "-1333.37")
+    cell, settlement = settled(definitions, (None, sale), (None, note))
+    assert [cell.earned, cell.measure, cell.credits] == [0, 0, 2]
+    assert [posting.amount for posting in settlement.postings] == [Decimal("6.00"), Decimal("-6.00")]
+    cell, _ = settled(definitions, (None, sale), (sale, None))
+    assert [cell.earned, cell.credits] == [0, 0]
+
+
+def test_a_refund_that_comes_before_its_sale_nets_to_nothing_too() -> None:
+    definitions = company(("ann", component(ORACLE_RETROACTIVE)))
+    cell, settlement = settled(definitions, (None, deal("note", "-60000")), (None, deal("sale", "60000")))
+    assert cell.earned == 0
+    assert [posting.amount for posting in settlement.postings] == [-600, 600]
+
+
+def test_bounds_are_half_open_so_that_nothing_is_unpaid_or_ambiguous() -> None:
+    ours = schedule(OURS)
+    assert ours.total(Decimal("0.5")) == Decimal("0.05")
+    assert ours.tier_of(Decimal("99.999999")) == 0
+    assert ours.tier_of(Decimal(100)) == 1
+    assert ours.total(Decimal(100)) == 20
+
+
+def test_a_cent_below_a_bound_and_a_cent_over_a_second_one() -> None:
+    stepped = schedule(tiers(TierMode.MARGINAL, ("0", "0.1"), ("100", "0.2"), ("200", "0.3")))
+    assert stepped.total(Decimal("99.99")) == Decimal("9.999")
+    assert stepped.total(Decimal("200.01")) == Decimal("30.003")
+
+
+def test_the_amounts_of_deals_sum_to_the_rounded_pay_though_each_alone_would_round_up() -> None:
+    lines = paid(FlatRate(Decimal("0.05")), ["0.10"] * 3)
+    assert sum(amounts(lines)) == Decimal("0.02")
+    assert amounts(lines) == [Decimal("0.01"), Decimal("0.00"), Decimal("0.01")]
+
+
+def test_an_earlier_deal_that_arrives_late_takes_the_lower_tier_and_rerates_the_later_one() -> None:
+    late, early = credit("late", "10000", date(2026, 2, 1)), credit("early", "10000", date(2026, 1, 1))
+    tiered = schedule(tiers(TierMode.MARGINAL, ("0", "0.05"), ("10000", "0.10")))
+    assert amounts(attributed(tiered, [late], "USD")) == [500]
+    assert amounts(attributed(tiered, [late, early], "USD")) == [500, 1000]
+
+
+def test_a_quota_amount_serves_every_period_of_the_assignment() -> None:
+    definitions = company(("ann", component(ACCELERATOR)))
+    (assignment,) = definitions.assignments.values()
+    quoted = Assignment(
+        assignment.id,
+        assignment.person_id,
+        assignment.plan_id,
+        assignment.range,
+        {"bookings": Quota(amount=Decimal(1000))},
+    )
+    with_quota = Definitions(definitions.chart, {}, definitions.plans, definitions.versions, {assignment.id: quoted})
+    cell, _ = settled(with_quota, (None, deal("d", "1500")))
+    assert cell.key == CellKey(assignment.id, "bookings", PERIOD)
+    assert cell.earned == Decimal("82.50")
