@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from shared.db.failures import DatabaseUnavailable, Failure, classify
+from shared.db.failures import DatabaseUnavailable, Failure, classify, driver_error_of
 from shared.db.listening import Notifications
 from shared.db.settings import database_url
 from shared.db.shielding import to_the_end
@@ -172,8 +172,6 @@ class Database:
                 "server_settings": settings,
                 "timeout": _CONNECT_SECONDS_MAX,
                 "prepared_statement_cache_size": 500,
-                # The engine keeps its own prepared statements; one cache is enough.
-                "statement_cache_size": 0,
             },
         )
         _, arguments = self._engine.dialect.create_connect_args(parsed)
@@ -329,7 +327,7 @@ class _CannotConnect(DatabaseUnavailable):
 
 
 def _cannot_connect(error: Exception) -> _CannotConnect:
-    cause = error.driver_exception if isinstance(error, DBAPIError) else error
+    cause = driver_error_of(error)
     reason = str(cause) or type(cause).__name__
     return _CannotConnect(f"The database cannot be reached: {reason}", retry_after_seconds=5)
 

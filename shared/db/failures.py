@@ -37,11 +37,18 @@ _CONFLICT_STATES: Final = frozenset({"40001", "40P01"})
 _BUSY_STATES: Final = frozenset({"55P03", "57014", "53300", "53400"})
 
 
+def driver_error_of(error: BaseException) -> BaseException:
+    """What asyncpg raised, from beneath what SQLAlchemy made of it."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return error.orig.__cause__ or error.orig
+    return error
+
+
 def classify(error: BaseException) -> Failure:
     """The kind of a failure, from whichever layer it was raised by."""
     if isinstance(error, PoolTimeout):
         return Failure.BUSY
-    driver_error = error.driver_exception if isinstance(error, DBAPIError) else error
+    driver_error = driver_error_of(error)
     if isinstance(driver_error, asyncpg.InvalidCachedStatementError):
         return Failure.STALE_STATEMENT
     if isinstance(driver_error, asyncpg.PostgresError):
@@ -52,6 +59,9 @@ def classify(error: BaseException) -> Failure:
             return Failure.BUSY
         if state in _LOST_STATES or state.startswith("08"):
             return Failure.LOST
+    # An InternalClientError is what asyncpg makes of the server's goodbye when it has come but the close has not yet.
+    if isinstance(driver_error, asyncpg.InternalClientError):
+        return Failure.LOST
     if isinstance(driver_error, asyncpg.InterfaceError) and "clos" in str(driver_error):
         return Failure.LOST
     if isinstance(error, DBAPIError) and error.connection_invalidated:
