@@ -1,6 +1,7 @@
 """Versions on the wire: `ETag: "7"` on what is read, `If-Match: "7"` on what is changed.
 
 A change made from an old version loses (412); one that does not say its version is refused (428).
+Version `"0"` stands for a thing that is made by its first change.
 """
 
 import re
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from shared.http.problems import ParameterError, PreconditionRequired
 from shared.kernel.errors import InvalidInput
 
-_ETAG: Final = re.compile(r'"([1-9][0-9]{0,17})"\Z')
+_ETAG: Final = re.compile(r'"(0|[1-9][0-9]{0,17})"\Z')
 
 
 @runtime_checkable
