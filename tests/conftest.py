@@ -7,11 +7,13 @@ import pytest
 
 from deploy.local.kafka import Broker
 from deploy.local.postgres import PostgresServer
+from deploy.local.stack import Stack
 from tests.infrastructure import (
     configured,
     migrated_template,
     running_kafka,
     running_postgres,
+    running_stack,
     temporary_database,
 )
 
@@ -89,3 +91,17 @@ async def empty_database(postgres_url: str) -> AsyncIterator[str]:
     """A database without any schema for one test."""
     async with temporary_database(postgres_url) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The whole product, shared by the session's end-to-end tests: use a tenant of your own in it."""
+    with running_stack() as running:
+        yield running
+
+
+@pytest.fixture
+def own_stack() -> Iterator[Stack]:
+    """The whole product for one test, which may kill and restart what it likes."""
+    with running_stack() as running:
+        yield running

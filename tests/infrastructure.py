@@ -15,11 +15,13 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy.engine import make_url
 
+from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
 from deploy.local.kafka import Broker, create_broker
 from deploy.local.migrations import migrate
 from deploy.local.ports import Ports, free_ports, require_free
 from deploy.local.postgres import PostgresServer
+from deploy.local.stack import Stack
 
 PROJECT_FOLDER = Path(__file__).resolve().parents[1]
 _PORT_BASES = range(13_000, 30_000, 200)
@@ -72,6 +74,17 @@ def running_kafka() -> Iterator[Broker]:
             yield broker
         finally:
             broker.stop()
+
+
+@contextmanager
+def running_stack(*, database_url: str | None = None, kafka_bootstrap: str | None = None) -> Iterator[Stack]:
+    """Everything on free ports with an empty state folder, ready; with servers of its own unless given others."""
+    with temporary_folder("stack") as folder:
+        configuration = StackConfiguration(
+            state_folder=folder, ports=Ports.free(), database_url=database_url, kafka_bootstrap=kafka_bootstrap
+        )
+        with Stack(configuration) as stack:
+            yield stack
 
 
 @asynccontextmanager

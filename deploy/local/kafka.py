@@ -91,6 +91,10 @@ class Broker(Protocol):
     @property
     def description(self) -> str: ...
 
+    def launch(self) -> None: ...
+
+    def wait_until_ready(self) -> None: ...
+
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
@@ -125,7 +129,12 @@ class KafkaBroker:
         return self.process.pid
 
     def start(self) -> None:
-        """Start and wait until it serves clients. Raises `StackError` if a port is taken or it dies on the way."""
+        """Launch and wait until it serves clients."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it without waiting, formatting its storage the first time. `StackError` if a port is taken."""
         require_free(self._port, "Kafka")
         require_free(self._controller_port, "the Kafka controller")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +147,10 @@ class KafkaBroker:
             environment=os.environ,
             working_directory=self._folder,
         )
-        _wait_until_ready(self._process, lambda process: _STARTED_LINE in process.output())
+
+    def wait_until_ready(self) -> None:
+        """Wait until it serves clients. `StackError` if it dies on the way or takes more than a minute."""
+        _wait_until_ready(self.process, lambda process: _STARTED_LINE in process.output())
 
     def stop(self) -> None:
         """Controlled shutdown."""
@@ -230,7 +242,12 @@ class InMemoryBroker:
         return self.process.pid
 
     def start(self) -> None:
-        """Start empty and wait until it accepts connections."""
+        """Launch and wait until it accepts connections."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it, empty, without waiting. `StackError` if the port is taken."""
         require_free(self._port, "the in-memory broker")
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -251,7 +268,10 @@ class InMemoryBroker:
             working_directory=self._folder,
             stop_signal=signal.SIGTERM,
         )  # fmt: skip
-        _wait_until_ready(self._process, lambda _: self._accepts_connections())
+
+    def wait_until_ready(self) -> None:
+        """Wait until it accepts connections."""
+        _wait_until_ready(self.process, lambda _: self._accepts_connections())
 
     def stop(self) -> None:
         if self._process is not None:

@@ -96,9 +96,10 @@ class ManagedProcess:
         """One sentence on how it ended, with its last lines."""
         status = self._process.poll()
         how = f"by signal {-status}" if status is not None and status < 0 else f"with status {status}"
-        last_lines = [line.strip() for line in self.output().splitlines() if line.strip()][-3:]
-        said = " | ".join(last_lines) or "nothing"
-        return f"{self.name} ended {how}; its last lines in {self.log_path}: {said}"
+        last_lines = [line.strip() for line in self.output().splitlines() if line.strip(" ^~")][-3:]
+        if not last_lines:
+            return f"{self.name} ended {how} and left nothing in {self.log_path}."
+        return f"{self.name} ended {how}; its last lines in {self.log_path}: {' | '.join(last_lines)}"
 
     def stop(self, timeout_seconds: float = 20.0) -> bool:
         """Ask it to stop and wait; after the timeout kill it. True if it ended by itself."""

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ class Stack:
     """A running stack as a context manager: entering starts everything and waits until it is ready, leaving stops it.
 
     Workers and APIs stop first, then Kafka, then Postgres, also when starting fails half-way. Enter it from the
-    main thread, outside an event loop. Nothing that dies is restarted; `require_alive` says what died.
+    main thread; starting and stopping block. Nothing that dies is restarted; `require_alive` says what died.
     """
 
     def __init__(self, configuration: StackConfiguration, *, report: Report | None = None) -> None:
@@ -186,12 +187,16 @@ class Stack:
         for service in self._services.values():
             require_free(service.port, service.name)
         self._secrets = ensure_secrets(folder)
-        self._start_postgres(folder)
-        self._start_kafka(folder)
-        migrate(self.database_url)
-        self._report("The database schemas are up to date.")
-        set_up_topics(KafkaSettings(bootstrap=self.kafka_bootstrap))
+        self._cleanup.callback(self._stop_postgres)
+        self._cleanup.callback(self._stop_kafka)
         self._cleanup.callback(self._stop_services)
+        self._launch_kafka(folder)
+        self._start_postgres(folder)
+        _outside_event_loops(lambda: migrate(self.database_url))
+        self._report("The database schemas are up to date.")
+        self._await_kafka()
+        settings = KafkaSettings(bootstrap=self.kafka_bootstrap)
+        _outside_event_loops(lambda: set_up_topics(settings))
         for name in self._services:
             self.start_service(name)
         self.wait_until_ready(*self._services)
@@ -201,20 +206,30 @@ class Stack:
         if self._database_url is not None:
             return
         self.postgres = PostgresServer(folder / "postgres", port=self.configuration.ports.postgres)
-        self._cleanup.callback(self.postgres.stop)
         self.postgres.start()
         self._database_url = self.postgres.url()
         self._report(f"PostgreSQL is ready at {self._database_url}, its data in {self.postgres.data_folder}.")
 
-    def _start_kafka(self, folder: Path) -> None:
+    def _launch_kafka(self, folder: Path) -> None:
         if self._kafka_bootstrap is not None:
             return
         ports = self.configuration.ports
         self.kafka = create_broker(folder / "kafka", port=ports.kafka, controller_port=ports.kafka_controller)
-        self._cleanup.callback(self.kafka.stop)
-        self.kafka.start()
         self._kafka_bootstrap = self.kafka.bootstrap
-        self._report(f"{self.kafka.description} is ready at {self._kafka_bootstrap}.")
+        self.kafka.launch()
+
+    def _await_kafka(self) -> None:
+        if self.kafka is not None:
+            self.kafka.wait_until_ready()
+            self._report(f"{self.kafka.description} is ready at {self.kafka.bootstrap}.")
+
+    def _stop_kafka(self) -> None:
+        if self.kafka is not None:
+            self.kafka.stop()
+
+    def _stop_postgres(self) -> None:
+        if self.postgres is not None:
+            self.postgres.stop()
 
     def _stop_services(self) -> None:
         processes = list(self._processes.values())
@@ -316,6 +331,12 @@ def _interrupts_ignored() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _outside_event_loops(work: Callable[[], None]) -> None:
+    """Run what starts a loop of its own, also for a caller that has one running."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(work).result()
 
 
 def _silent(line: str) -> None:
