@@ -5,13 +5,12 @@ much is added between two of them. It is opaque to callers and holds nothing tha
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Generic, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter
 
 from shared.http.problems import ParameterError
 from shared.kernel.errors import InvalidInput
@@ -82,7 +81,7 @@ class Cursor(Generic[KeyT]):
         try:
             padding = "=" * (-len(request.cursor) % 4)
             return self._keys.validate_json(urlsafe_b64decode(request.cursor + padding))
-        except (Base64Error, ValidationError, ValueError):
+        except ValueError:
             raise InvalidCursor(
                 "The cursor is not one this list gave out.",
                 fields=[ParameterError("/cursor", "is not a cursor of this list", "next_cursor of a page")],

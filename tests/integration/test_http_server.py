@@ -1,0 +1,110 @@
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.infrastructure import eventually
+
+SERVED = """
+import asyncio, sys
+from shared.http.server import serve_api
+from shared.telemetry import logs
+from tests.unit.test_http_app import SETTINGS
+from tests.unit.test_http_sse import streaming_app
+
+logs.configure("goals")
+app = streaming_app([], [])
+
+started = []
+
+@app.get("/v1/slow")
+async def slow() -> str:
+    started.append(True)
+    await asyncio.sleep(1)
+    return "done"
+
+@app.get("/v1/slow/started")
+async def slow_started() -> bool:
+    return bool(started)
+
+sys.exit(serve_api(app, SETTINGS, port=int(sys.argv[1])))
+"""
+PROJECT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def served(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        SERVED,
+        str(port),
+        cwd=PROJECT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def wait_until_ready(client: httpx.AsyncClient) -> None:
+    async def ready() -> bool:
+        try:
+            return (await client.get("/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    await eventually(ready, expectation="a ready server")
+
+
+async def test_a_signal_ends_streams_finishes_requests_and_exits_with_zero() -> None:
+    port = free_port()
+    async with (
+        served(port) as process,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+    ):
+        await wait_until_ready(client)
+
+        async def slow_started() -> bool:
+            return bool((await client.get("/v1/slow/started")).json())
+
+        async with client.stream("GET", "/v1/stream") as stream:
+            lines = stream.aiter_lines()
+            await anext(lines)
+            slow = asyncio.create_task(client.get("/v1/slow"))
+            await eventually(slow_started, expectation="the slow request under way")
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(8):
+                rest = [line async for line in lines]
+                assert rest[-1] == ""
+                assert (await slow).json() == "done"
+                output, errors = await process.communicate()
+    assert process.returncode == 0, errors
+    assert errors == b""
+    assert b"Traceback" not in output
+
+
+async def test_a_taken_port_is_said_in_one_line_without_a_traceback() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with served(taken.getsockname()[1]) as process:
+            output, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors == b""
+    (line,) = output.decode().splitlines()
+    assert '"cannot_listen"' in line
