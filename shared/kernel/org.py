@@ -90,9 +90,10 @@ class OrgChart:
             return (Reach(owner_id, period),)
         teams = self.subtree(owner_id)
         stays: dict[UUID, list[Period]] = defaultdict(list)
-        for membership in self.memberships:
-            if membership.team_id in teams and (stay := membership.range.within(period)) is not None:
-                stays[membership.person_id].append(stay)
+        for team in teams:
+            for membership in self._members.get(team, ()):
+                if (stay := membership.range.within(period)) is not None:
+                    stays[membership.person_id].append(stay)
         return tuple(Reach(person, stay) for person in sorted(stays) for stay in united(stays[person]))
 
     def managed_people(self, manager_id: UUID, on: date) -> frozenset[UUID]:
@@ -113,6 +114,13 @@ class OrgChart:
             if node.parent_id is not None:
                 children[node.parent_id].append(node.id)
         return children
+
+    @cached_property
+    def _members(self) -> Mapping[UUID, list[MembershipFact]]:
+        members: dict[UUID, list[MembershipFact]] = defaultdict(list)
+        for membership in self.memberships:
+            members[membership.team_id].append(membership)
+        return members
 
     @cached_property
     def _users(self) -> Mapping[UUID, tuple[CrmUser, ...]]:

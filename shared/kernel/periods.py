@@ -1,7 +1,7 @@
 """Half-open date ranges and the fiscal calendar they come from."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import MINYEAR, UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -79,8 +79,11 @@ class FiscalCalendar:
         time_zone(self.time_zone)
 
     def business_date(self, instant: datetime) -> date:
-        """The tenant's calendar day at an aware instant."""
-        return instant.astimezone(time_zone(self.time_zone)).date()
+        """The tenant's calendar day at an aware instant; the first or last day there is for one beyond it."""
+        try:
+            return instant.astimezone(time_zone(self.time_zone)).date()
+        except OverflowError:
+            return date.min if instant.year == MINYEAR else date.max
 
     def period_of(self, day: date, kind: PeriodKind) -> Period:
         """The fiscal month, quarter, half or year that contains `day`."""

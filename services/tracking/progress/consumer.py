@@ -1,0 +1,188 @@
+"""The Kafka edge of progress: deals and definitions in, and the component that brings stale goals up to date."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Final
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from services.tracking.progress import store
+from services.tracking.progress.definitions import UnusableDefinition, check_usable
+from services.tracking.progress.service import ProgressTracker
+from shared.contracts import deals, goals, org
+from shared.contracts.base import Event
+from shared.contracts.deals import Deal
+from shared.contracts.envelope import MalformedEvent, from_record, tenant_of
+from shared.db.database import Database, Scope, Transaction
+from shared.kafka.domain import Batch, Poison, Record
+from shared.kernel.errors import Unavailable
+from shared.telemetry import metrics
+from shared.telemetry.logs import get_logger
+
+PROGRESS_GROUP: Final = "attain.tracking.progress"
+PROGRESS_TOPICS: Final = (deals.TOPIC,)
+DEFINITIONS_GROUP: Final = "attain.tracking.definitions"
+DEFINITIONS_TOPICS: Final = (org.TOPIC, goals.TOPIC)
+
+_MALFORMED: Final = "malformed"
+_UNUSABLE: Final = "unusable_definition"
+_log = get_logger(__name__)
+
+
+class DealsHandler:
+    """Batches of `attain.deals.v1`: kept, and applied to the goals."""
+
+    def __init__(self, tracker: ProgressTracker) -> None:
+        self._tracker = tracker
+
+    def tenants(self, batch: Batch) -> Collection[UUID]:
+        """The tenants in the records' headers. Raises Poison."""
+        return _tenants(batch)
+
+    async def apply(self, tx: Transaction, batch: Batch) -> None:
+        """Apply the deals; once that is committed, observe how long each change was under way. Raises Poison."""
+        events = [event for record in batch if isinstance(event := _decoded(record), Deal)]
+        # All partitions of the batch are this consumer's, so nobody else writes the stripe of any of them.
+        stripe = min(record.partition for record in batch)
+        accepted = await self._tracker.apply(tx, events, stripe=stripe)
+        tx.after_commit(lambda: _observe(accepted))
+
+
+class DefinitionsHandler:
+    """Batches of `attain.org.v1` and `attain.goals.v1`: kept, with the goals they change marked stale."""
+
+    def __init__(self, tracker: ProgressTracker, rebuilder: "Rebuilder") -> None:
+        self._tracker = tracker
+        self._rebuilder = rebuilder
+
+    def tenants(self, batch: Batch) -> Collection[UUID]:
+        """The tenants in the records' headers. Raises Poison."""
+        return _tenants(batch)
+
+    async def apply(self, tx: Transaction, batch: Batch) -> None:
+        """Keep the definitions; once that is committed, wake the rebuilder. Raises Poison."""
+        events: list[Event] = []
+        for record in batch:
+            event = _decoded(record)
+            if event is None:
+                continue
+            try:
+                check_usable(event)
+            except UnusableDefinition as error:
+                raise Poison(record, error.detail, reason=_UNUSABLE) from error
+            events.append(event)
+        await self._tracker.define(tx, events)
+        tx.after_commit(self._rebuilder.wake)
+
+
+class Rebuilder:
+    """Brings stale goals up to date, a chunk a transaction; a worker component.
+
+    Which goals are stale stands in Postgres, so what one process left undone the next one does. Any number may run.
+    """
+
+    def __init__(self, database: Database, tracker: ProgressTracker, *, poll_seconds: float = 5.0) -> None:
+        """Without being woken it looks every `poll_seconds`."""
+        self._database = database
+        self._tracker = tracker
+        self._poll_seconds = poll_seconds
+        self._woken = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Look for stale goals now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Rebuild until `stop`. Waits out a database that is away."""
+        while not self._stopping:
+            self._woken.clear()
+            try:
+                await self.rebuild_all()
+            except Unavailable as error:
+                _log.warning("rebuild_interrupted", reason=error.detail)
+            if self._stopping:
+                return
+            try:
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def stop(self) -> None:
+        """Finish the chunk under way; `run` returns soon after."""
+        self._stopping = True
+        self._woken.set()
+
+    async def rebuild_all(self) -> None:
+        """Rebuild what is stale now, a chunk of each tenant in turn. Raises Unavailable.
+
+        A tenant whose goals cannot be rebuilt is logged and left until the next time; it does not hold up the others.
+        """
+        failed: set[UUID] = set()
+        while not self._stopping:
+            async with self._database.transaction(Scope.every()) as tx:
+                waiting = await store.stale_tenants(tx)
+            metrics.PROGRESS_STALE_GOALS.set(sum(waiting.values()))
+            tenant_ids = [tenant_id for tenant_id in waiting if tenant_id not in failed]
+            if not tenant_ids:
+                return
+            for tenant_id in tenant_ids:
+                try:
+                    await self._rebuild_chunk(tenant_id)
+                except Unavailable:
+                    raise
+                except Exception:
+                    _log.exception("rebuild_failed", tenant_id=str(tenant_id))
+                    failed.add(tenant_id)
+
+    async def _rebuild_chunk(self, tenant_id: UUID) -> None:
+        started = perf_counter()
+        await self._database.run(Scope.of(tenant_id), lambda tx: self._tracker.rebuild(tx, tenant_id))
+        metrics.PROGRESS_REBUILD_SECONDS.observe(perf_counter() - started)
+
+
+def _tenants(batch: Batch) -> set[UUID]:
+    tenants: set[UUID] = set()
+    known: set[bytes | None] = set()
+    for record in batch:
+        header = record.headers.get("ce_tenantid")
+        if header in known:
+            continue
+        try:
+            tenants.add(tenant_of(record.headers))
+        except MalformedEvent as error:
+            raise Poison(record, str(error), reason=_MALFORMED) from error
+        known.add(header)
+    return tenants
+
+
+def _decoded(record: Record) -> Event | None:
+    """The record's event; None for a tombstone and for a type this release does not know. Raises Poison."""
+    if record.value is None:
+        return None
+    try:
+        return from_record(record.headers, record.value)
+    except MalformedEvent as error:
+        raise Poison(record, _without_values(error), reason=_MALFORMED) from error
+
+
+def _without_values(error: MalformedEvent) -> str:
+    """What is wrong with an event, without the personal data that may stand in it."""
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        return "the event does not fit its type or its headers"
+    problems: Sequence[str] = [
+        f"/{'/'.join(str(part) for part in problem['loc'])}: {problem['type']}"
+        for problem in cause.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return "; ".join(problems)
+
+
+def _observe(accepted: Sequence[datetime]) -> None:
+    now = datetime.now(UTC)
+    for received_at in accepted:
+        metrics.WEBHOOK_TO_PROGRESS_SECONDS.observe(max(0.0, (now - received_at).total_seconds()))

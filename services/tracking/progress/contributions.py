@@ -1,0 +1,212 @@
+"""The one query that says which stored deals count for which goals, and what is asked of it.
+
+Rebuilds, the daily series, explanations, the past and verification all read deals through it, by the same rules as
+`domain` evaluates one deal.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+
+from services.tracking.progress.domain import Rule
+from services.tracking.progress.filter_sql import FilterCompiler
+from shared.db.database import Transaction
+from shared.kernel.deals import DateField
+from shared.kernel.measures import Aggregate, Measure
+
+_NEWEST: Final = "tracking.deals"
+_AS_OF: Final = """(
+    SELECT DISTINCT ON (tenant_id, deal_id) * FROM tracking.deal_versions
+    WHERE tenant_id = :tenant_id AND recorded_at <= :as_of
+    ORDER BY tenant_id DESC, deal_id DESC, modified_at DESC, sequence DESC, delivery_id DESC
+)"""
+_DAYS: Final[Mapping[DateField, str]] = {
+    DateField.CLOSED: "coalesce(deal.closed_on, CAST(deal.closed_at AT TIME ZONE :time_zone AS date))",
+    DateField.CREATED: "CAST(deal.created_at AT TIME ZONE :time_zone AS date)",
+    DateField.EXPECTED_CLOSE: "deal.expected_close_on",
+}
+# The stored day is in UTC, at most one day away from the business date in any time zone.
+_CLOSED_DAY_IN_REACH: Final = "deal.closed_day >= reach.start_on - 1 AND deal.closed_day < reach.end_on + 1"
+
+_COUNTING: Final = """
+SELECT reach.goal_id, deal.deal_id, {day} AS day, {value} AS value, {distinct_value} AS distinct_value,
+    deal.received_at, deal.delivery_id, deal.modified_at, deal.sequence, deal.source, deal.owner_external_id,
+    deal.external_id, deal.name
+FROM unnest(
+    CAST(:goal_ids AS uuid[]), CAST(:sources AS text[]), CAST(:users AS text[]),
+    CAST(:starts AS date[]), CAST(:ends AS date[])
+) AS reach(goal_id, source, owner_external_id, start_on, end_on)
+JOIN {deals} AS deal
+    ON deal.tenant_id = :tenant_id
+    AND deal.source = reach.source
+    AND deal.owner_external_id = reach.owner_external_id
+    AND {in_reach}
+WHERE deal.kind NOT IN ('deleted', 'merged') AND {has_value} AND {day} >= reach.start_on AND {day} < reach.end_on
+    AND {condition}
+"""
+
+_TOTALS: Final = """
+SELECT goal_id, {value} AS value, count(*) AS deals, max(received_at) AS received_at
+FROM ({counting}) AS counting GROUP BY goal_id
+"""
+_DISTINCT_VALUES: Final = """
+SELECT goal_id, distinct_value, count(*) AS deals FROM ({counting}) AS counting GROUP BY goal_id, distinct_value
+"""
+_SERIES: Final = """
+SELECT day, sum(added) AS added, count(*) AS deals FROM (
+    SELECT day, {added} AS added FROM ({counting}) AS counting
+) AS days GROUP BY day ORDER BY day
+"""
+# A distinct value is added on the first day a deal has it.
+_FIRST_OF_VALUE: Final = """
+CASE WHEN row_number() OVER (PARTITION BY distinct_value ORDER BY day, deal_id) = 1 THEN 1 ELSE 0 END
+"""
+_PAGE: Final = """
+SELECT * FROM ({counting}) AS counting
+WHERE CAST(:after_day AS date) IS NULL
+    OR (day, deal_id) > (CAST(:after_day AS date), CAST(:after_deal_id AS uuid))
+ORDER BY day, deal_id LIMIT :limit
+"""
+
+
+class Total(NamedTuple):
+    """Where a goal stands by its stored deals."""
+
+    value: Decimal
+    deals: int
+    received_at: datetime | None
+
+
+NOTHING: Final = Total(Decimal(0), 0, None)
+
+
+class DistinctValue(NamedTuple):
+    """How many counting deals of a goal have one value."""
+
+    goal_id: UUID
+    value: str
+    deals: int
+
+
+class Day(NamedTuple):
+    """What the deals of one day add to a goal."""
+
+    day: date
+    added: Decimal
+    deals: int
+
+
+class CountingDeal(NamedTuple):
+    """A deal that counts for a goal, with the version of it that does."""
+
+    deal_id: UUID
+    day: date
+    value: Decimal
+    distinct_value: str | None
+    source: str
+    external_id: str
+    owner_external_id: str
+    name: str | None
+    delivery_id: UUID
+    modified_at: datetime
+    sequence: int
+    received_at: datetime
+
+
+async def totals(
+    tx: Transaction, tenant_id: UUID, rules: Mapping[UUID, Rule], *, as_of: datetime | None = None
+) -> dict[UUID, Total]:
+    """Where the goals stand by the newest versions of the deals, or by those recorded up to `as_of`."""
+    found = dict.fromkeys(rules, NOTHING)
+    for measure, members in _by_measure(rules):
+        counting, parameters = _counting(tenant_id, measure, members, as_of)
+        value = "count(DISTINCT distinct_value)" if measure.aggregate is Aggregate.DISTINCT else "sum(value)"
+        for row in await tx.rows(text(_TOTALS.format(counting=counting, value=value)), parameters):
+            found[row["goal_id"]] = Total(Decimal(row["value"]), row["deals"], row["received_at"])
+    return found
+
+
+async def distinct_values(tx: Transaction, tenant_id: UUID, rules: Mapping[UUID, Rule]) -> list[DistinctValue]:
+    """For the goals among these that count distinct values: each value and how many deals have it."""
+    found: list[DistinctValue] = []
+    for measure, members in _by_measure(rules):
+        if measure.aggregate is Aggregate.DISTINCT:
+            counting, parameters = _counting(tenant_id, measure, members, None)
+            rows = await tx.rows(text(_DISTINCT_VALUES.format(counting=counting)), parameters)
+            found.extend(DistinctValue(row["goal_id"], row["distinct_value"], row["deals"]) for row in rows)
+    return found
+
+
+async def series(tx: Transaction, tenant_id: UUID, goal_id: UUID, rule: Rule) -> list[Day]:
+    """What each day that has counting deals adds to a goal, in order."""
+    counting, parameters = _counting(tenant_id, rule.measure, {goal_id: rule}, None)
+    added = _FIRST_OF_VALUE if rule.measure.aggregate is Aggregate.DISTINCT else "value"
+    rows = await tx.rows(text(_SERIES.format(counting=counting, added=added)), parameters)
+    return [Day(row["day"], Decimal(row["added"]), row["deals"]) for row in rows]
+
+
+async def page(
+    tx: Transaction, tenant_id: UUID, goal_id: UUID, rule: Rule, *, after: tuple[date, UUID] | None, limit: int
+) -> Sequence[CountingDeal]:
+    """Up to `limit` deals that count for a goal, by day and deal, after the one whose day and id are given."""
+    counting, parameters = _counting(tenant_id, rule.measure, {goal_id: rule}, None)
+    after_day, after_deal_id = after or (None, None)
+    rows = await tx.rows(
+        text(_PAGE.format(counting=counting)),
+        {**parameters, "after_day": after_day, "after_deal_id": after_deal_id, "limit": limit},
+    )
+    return [CountingDeal(**{name: row[name] for name in CountingDeal._fields}) for row in rows]
+
+
+def _by_measure(rules: Mapping[UUID, Rule]) -> Iterable[tuple[Measure, Mapping[UUID, Rule]]]:
+    grouped: dict[Measure, dict[UUID, Rule]] = {}
+    for goal_id, rule in rules.items():
+        if rule.spans:
+            grouped.setdefault(rule.measure, {})[goal_id] = rule
+    return grouped.items()
+
+
+def _counting(
+    tenant_id: UUID, measure: Measure, rules: Mapping[UUID, Rule], as_of: datetime | None
+) -> tuple[str, dict[str, object]]:
+    """The query for goals of one measure, and its parameters."""
+    compiler = FilterCompiler("deal")
+    condition = compiler.condition(measure.filter)
+    value, distinct_value, has_value = "CAST(1 AS numeric)", "CAST(NULL AS text)", "true"
+    if measure.aggregate is Aggregate.SUM:
+        value = compiler.field(measure.value_field or "")
+        has_value = f"{value} IS NOT NULL"
+    elif measure.aggregate is Aggregate.DISTINCT:
+        distinct_value = compiler.field(measure.value_field or "")
+        has_value = f"{distinct_value} IS NOT NULL"
+    parameters: dict[str, object] = {"tenant_id": tenant_id, **compiler.parameters}
+    if measure.is_money:
+        has_value += " AND deal.currency = :currency"
+        parameters["currency"] = measure.currency
+    if measure.date_field is not DateField.EXPECTED_CLOSE:
+        parameters["time_zone"] = next(iter(rules.values())).time_zone
+    if as_of is not None:
+        parameters["as_of"] = as_of
+    reach = [(goal_id, span) for goal_id in sorted(rules) for span in rules[goal_id].spans]
+    parameters |= {
+        "goal_ids": [goal_id for goal_id, _ in reach],
+        "sources": [span.user.source for _, span in reach],
+        "users": [span.user.external_id for _, span in reach],
+        "starts": [span.period.start for _, span in reach],
+        "ends": [span.period.end for _, span in reach],
+    }
+    use_closed_day = as_of is None and measure.date_field is DateField.CLOSED
+    statement = _COUNTING.format(
+        day=_DAYS[measure.date_field],
+        value=value,
+        distinct_value=distinct_value,
+        deals=_NEWEST if as_of is None else _AS_OF,
+        in_reach=_CLOSED_DAY_IN_REACH if use_closed_day else "true",
+        has_value=has_value,
+        condition=condition,
+    )
+    return statement, parameters

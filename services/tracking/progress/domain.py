@@ -1,0 +1,214 @@
+"""How deals move goals: which deals reach which goal, what a changed deal changes, and why one does not count.
+
+A goal's number is a pure function of its rule and the deals. The incremental path adds `new - old` of every changed
+deal; a rebuild evaluates the same rule over all stored deals; both end in the same number.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal, localcontext
+from uuid import UUID
+
+from services.tracking.deals.domain import DealChange
+from shared.kernel.deals import DealFacts
+from shared.kernel.errors import NotFound
+from shared.kernel.measures import Counted, Exclusion, Measure, NotCounted
+from shared.kernel.org import CrmUser, OrgChart, OwnerKind
+from shared.kernel.periods import Period
+
+_ZERO = Decimal(0)
+_ATTAINMENT_UNIT = Decimal("0.000001")
+_ATTAINMENT_DIGITS = 60
+
+
+class GoalNotTracked(NotFound):
+    """There is no such goal, the caller may not see it, or it is a draft and so has no progress yet."""
+
+    code = "goal_not_tracked"
+    title = "Goal not tracked"
+
+
+@dataclass(frozen=True, slots=True)
+class GoalTerms:
+    """What of a goal decides which deals count."""
+
+    goal_id: UUID
+    owner_kind: OwnerKind
+    owner_id: UUID
+    measure: Measure
+    period: Period
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """The deals of one CRM user count on the days of one period."""
+
+    user: CrmUser
+    period: Period
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Everything a goal's number depends on beside the deals: equal rules give equal numbers."""
+
+    measure: Measure
+    time_zone: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether and how one deal counts for one goal."""
+
+    outcome: Counted | NotCounted
+    day: date | None
+    """The day the deal counts on by the goal's date field, where it has one."""
+    person_id: UUID | None
+    """Who owns the deal, where somebody has said so."""
+
+
+@dataclass(slots=True)
+class Movement:
+    """The net change of one goal by some changed deals."""
+
+    value: Decimal = _ZERO
+    """Of a sum or a count; a distinct goal's value follows from `distinct`."""
+    deals: int = 0
+    distinct: dict[str, int] = field(default_factory=dict)
+    """For a distinct goal, by how many deals each value is had more or fewer."""
+    received_at: datetime | None = None
+    """When the newest delivery that took part was accepted."""
+
+    def is_nil(self) -> bool:
+        """Whether the goal stands where it stood."""
+        return not self.deals and not self.value and not any(self.distinct.values())
+
+
+_Interval = tuple[date, date, tuple[UUID, ...]]
+_Watched = tuple[Measure, tuple[_Interval, ...]]
+
+
+class GoalIndex:
+    """The counting goals of one tenant, arranged by whose deals they count.
+
+    Goals of equal measures share its evaluation. Built anew whenever a definition changes; never changed.
+    """
+
+    def __init__(self, chart: OrgChart, goals: Iterable[GoalTerms]) -> None:
+        self.chart = chart
+        self.terms: Mapping[UUID, GoalTerms] = {terms.goal_id: terms for terms in goals}
+        spans: dict[tuple[OwnerKind, UUID, Period], tuple[Span, ...]] = {}
+        self.rules: dict[UUID, Rule] = {}
+        for goal_id, terms in self.terms.items():
+            reached = (terms.owner_kind, terms.owner_id, terms.period)
+            if reached not in spans:
+                spans[reached] = _spans(chart, *reached)
+            self.rules[goal_id] = Rule(terms.measure, chart.calendar.time_zone, spans[reached])
+        self._watched = _by_user(self.rules)
+
+    def contributions(self, deal: DealFacts) -> list[tuple[UUID, Counted]]:
+        """What the deal adds to each goal it counts for, each goal once."""
+        counting: list[tuple[UUID, Counted]] = []
+        for measure, intervals in self._watched.get((deal.source, deal.owner_external_id), ()):
+            counted = measure.count(deal, self.chart.calendar)
+            if isinstance(counted, NotCounted):
+                continue
+            day = counted.day
+            for start, end, goal_ids in intervals:
+                if start <= day < end:
+                    counting.extend((goal_id, counted) for goal_id in goal_ids)
+        return counting
+
+    def movements(self, changes: Iterable[DealChange], *, skipped: Collection[UUID] = ()) -> dict[UUID, Movement]:
+        """The net change of every goal that does not stand where it stood, leaving out the goals in `skipped`."""
+        moved: defaultdict[UUID, Movement] = defaultdict(Movement)
+        for change in changes:
+            if change.before is not None:
+                for goal_id, counted in self.contributions(change.before):
+                    _add(moved[goal_id], counted, -1, change.received_at)
+            for goal_id, counted in self.contributions(change.after):
+                _add(moved[goal_id], counted, 1, change.received_at)
+        return {
+            goal_id: movement for goal_id, movement in moved.items() if goal_id not in skipped and not movement.is_nil()
+        }
+
+    def verdict(self, goal_id: UUID, deal: DealFacts) -> Verdict:
+        """Whether the deal counts for a goal of this index and, if not, the first reason in a fixed order.
+
+        The order: the deal is gone; the filter; no day; no value; another currency; nobody owns it; its day is outside
+        the goal's period; its owner was, on that day, not the person or not in the team's subtree.
+        """
+        terms, rule = self.terms[goal_id], self.rules[goal_id]
+        outcome = terms.measure.count(deal, self.chart.calendar)
+        day = deal.day(terms.measure.date_field, self.chart.calendar)
+        person_id = self.chart.person_of(deal.source, deal.owner_external_id)
+        if isinstance(outcome, Counted):
+            if person_id is None:
+                outcome = NotCounted(Exclusion.OWNER_UNMAPPED)
+            elif outcome.day not in terms.period:
+                outcome = NotCounted(Exclusion.OUTSIDE_PERIOD)
+            else:
+                user = CrmUser(deal.source, deal.owner_external_id or "")
+                if not any(span.user == user and outcome.day in span.period for span in rule.spans):
+                    outcome = NotCounted(Exclusion.OWNER_NOT_MEMBER)
+        return Verdict(outcome, day, person_id)
+
+
+def changed_rules(before: GoalIndex, after: GoalIndex) -> frozenset[UUID]:
+    """The goals of either index whose number may be another one: changed, new, or no longer counting."""
+    return frozenset(
+        goal_id
+        for goal_id in before.rules.keys() | after.rules.keys()
+        if before.rules.get(goal_id) != after.rules.get(goal_id)
+    )
+
+
+def attainment(value: Decimal, *, target: Decimal, baseline: Decimal, lower_is_better: bool) -> Decimal | None:
+    """value ÷ target, or (baseline - value) ÷ (baseline - target) where lower is better; unclamped.
+
+    Rounded half-up to six decimals; None when that divides by zero.
+    """
+    above, below = (baseline - value, baseline - target) if lower_is_better else (value, target)
+    if not below:
+        return None
+    with localcontext() as context:
+        context.prec = _ATTAINMENT_DIGITS
+        return (above / below).quantize(_ATTAINMENT_UNIT, rounding=ROUND_HALF_UP)
+
+
+def _spans(chart: OrgChart, kind: OwnerKind, owner_id: UUID, period: Period) -> tuple[Span, ...]:
+    return tuple(
+        sorted(
+            Span(user, reach.period)
+            for reach in chart.reach(kind, owner_id, period)
+            for user in chart.users_of(reach.person_id)
+        )
+    )
+
+
+def _by_user(rules: Mapping[UUID, Rule]) -> dict[tuple[str, str | None], tuple[_Watched, ...]]:
+    found: dict[tuple[str, str | None], dict[Measure, dict[tuple[date, date], list[UUID]]]] = {}
+    for goal_id, rule in rules.items():
+        for span in rule.spans:
+            measures = found.setdefault((span.user.source, span.user.external_id), {})
+            intervals = measures.setdefault(rule.measure, {})
+            intervals.setdefault((span.period.start, span.period.end), []).append(goal_id)
+    return {
+        user: tuple(
+            (measure, tuple((start, end, tuple(goal_ids)) for (start, end), goal_ids in sorted(intervals.items())))
+            for measure, intervals in measures.items()
+        )
+        for user, measures in found.items()
+    }
+
+
+def _add(movement: Movement, counted: Counted, sign: int, received_at: datetime) -> None:
+    movement.deals += sign
+    if counted.distinct_value is None:
+        movement.value += counted.value if sign > 0 else -counted.value
+    else:
+        movement.distinct[counted.distinct_value] = movement.distinct.get(counted.distinct_value, 0) + sign
+    if movement.received_at is None or received_at > movement.received_at:
+        movement.received_at = received_at

@@ -1,0 +1,183 @@
+"""What moves progress: changed deals, changed definitions, rebuilds; and the events that say where goals stand.
+
+Locks, per tenant, held to the end of the transaction: a batch of deals shares it; a change of definitions and a rebuild
+have it alone. So the definitions and the stale marks that a batch reads stay true until it commits, and a rebuild sees
+every deal whose change it replaces and none that is half applied.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from services.tracking.deals import service as deals_service
+from services.tracking.deals.domain import DealChange
+from services.tracking.progress import contributions, store
+from services.tracking.progress.definitions import PROJECTION, DefinitionsCache, definitions_of, matters, snapshot_of
+from services.tracking.progress.domain import Movement, Rule, attainment, changed_rules
+from shared.contracts import progress as contract
+from shared.contracts.base import Event
+from shared.contracts.deals import Deal
+from shared.contracts.envelope import to_message
+from shared.contracts.goals import Direction, Goal
+from shared.db.database import Transaction
+from shared.outbox.message import OutboxMessage
+from shared.outbox.outbox import Outbox
+
+# A chunk holds up the tenant's deals for as long as it takes, and that grows with whose deals it looks at.
+_CHUNK_GOALS_MAX: Final = 100
+_CHUNK_SPANS_MAX: Final = 300
+_GOAL_SUBJECT: Final = "goal/"
+
+
+class ProgressTracker:
+    """Keeps the progress of every goal. One per process."""
+
+    def __init__(self, outbox: Outbox, definitions: DefinitionsCache) -> None:
+        self._outbox = outbox
+        self._definitions = definitions
+
+    async def apply(self, tx: Transaction, deals: Sequence[Deal], *, stripe: int) -> list[datetime]:
+        """Record versions of deals and move the goals they change, each goal once.
+
+        `stripe` is one that no other consumer writes at the same time, else they wait for each other. Returns when the
+        delivery of each version that is now the newest of its deal was accepted. Repeating it changes nothing.
+        """
+        tenant_ids = {deal.tenant_id for deal in deals}
+        await tx.lock_tenants_shared(tenant_ids)
+        changes = await deals_service.record(tx, deals)
+        if not changes:
+            return []
+        movements = await self._movements(tx, tenant_ids, changes)
+        if movements:
+            await store.move(tx, movements, stripe=stripe)
+            await self._publish(tx, movements, stripe=stripe)
+        return [change.received_at for change in changes]
+
+    async def define(self, tx: Transaction, events: Sequence[Event]) -> None:
+        """Keep newer definitions; goals whose number may change with them are stale until `rebuild` got to them.
+
+        Goals of which only something else changed, such as the name or the target, are published anew. Kinds of
+        definitions that progress does not depend on are passed over.
+        """
+        by_tenant: defaultdict[UUID, list[Event]] = defaultdict(list)
+        for event in events:
+            if matters(event):
+                by_tenant[event.tenant_id].append(event)
+        await tx.lock_tenants_exclusive(by_tenant)
+        for tenant_id in sorted(by_tenant):
+            await self._define(tx, tenant_id, by_tenant[tenant_id])
+
+    async def rebuild(self, tx: Transaction, tenant_id: UUID) -> int:
+        """Bring a few stale goals of a tenant to where the stored deals say; how many, 0 when none was left."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        stale = await store.stale_goals(tx, tenant_id, limit=_CHUNK_GOALS_MAX)
+        if not stale:
+            return 0
+        definitions = await self._definitions.current(tx, tenant_id)
+        chunk = _chunk(stale, definitions.index.rules)
+        rules = {goal_id: definitions.index.rules[goal_id] for goal_id in chunk if goal_id in definitions.index.rules}
+        totals = dict.fromkeys(chunk, contributions.NOTHING) | await contributions.totals(tx, tenant_id, rules)
+        await store.rebuild(tx, tenant_id, totals, await contributions.distinct_values(tx, tenant_id, rules))
+        await self._publish(tx, [(tenant_id, goal_id) for goal_id in chunk])
+        return len(chunk)
+
+    async def republish(self, tx: Transaction, goals: Sequence[tuple[UUID, UUID]]) -> None:
+        """Publish again where these goals (tenant, goal) stand."""
+        await self._publish(tx, goals)
+
+    async def _movements(
+        self, tx: Transaction, tenant_ids: Collection[UUID], changes: Sequence[DealChange]
+    ) -> dict[store.GoalKey, Movement]:
+        followed = await store.following(tx, tenant_ids)
+        by_tenant: defaultdict[UUID, list[DealChange]] = defaultdict(list)
+        for change in changes:
+            by_tenant[change.tenant_id].append(change)
+        movements: dict[store.GoalKey, Movement] = {}
+        for tenant_id, changed in by_tenant.items():
+            following = followed.get(tenant_id)
+            if following is None:
+                continue
+            definitions = await self._definitions.at(tx, tenant_id, following.revision)
+            moved = definitions.index.movements(changed, skipped=following.stale)
+            movements.update(((tenant_id, goal_id), movement) for goal_id, movement in moved.items())
+        return movements
+
+    async def _define(self, tx: Transaction, tenant_id: UUID, events: Sequence[Event]) -> None:
+        # Held definitions are those of committed revisions: what is made here stays out of the cache.
+        before = await self._definitions.current(tx, tenant_id)
+        incoming = {snapshot_of(event): event for event in events}
+        changes = await PROJECTION.keep_newest(tx, list(incoming))
+        if not changes:
+            return
+        changed = {kept.subject: incoming[kept] for _, kept in changes}
+        after = definitions_of({**before.events, **changed})
+        stale = changed_rules(before.index, after.index)
+        if stale:
+            await store.mark_stale(tx, tenant_id, stale)
+        restated = {event.id for event in changed.values() if isinstance(event, Goal)} - stale
+        if restated:
+            published = await store.restate(tx, tenant_id, restated)
+            await self._publish(tx, [(tenant_id, goal_id) for goal_id in published])
+
+    async def _publish(self, tx: Transaction, goals: Collection[store.GoalKey], *, stripe: int = 0) -> None:
+        subjects = [(tenant_id, f"{_GOAL_SUBJECT}{goal_id}") for tenant_id, goal_id in goals]
+        await self._outbox.mark(tx, contract.TOPIC, subjects, stripe=stripe)
+
+
+async def render_progress(tx: Transaction, subjects: Sequence[tuple[UUID, str]]) -> list[OutboxMessage]:
+    """The events of the subjects (`goal/<id>`) that have progress.
+
+    A stale goal is left out: its rebuild will publish it.
+    """
+    goals = [(tenant_id, UUID(subject.removeprefix(_GOAL_SUBJECT))) for tenant_id, subject in subjects]
+    return [
+        to_message(progress_event(state), event_id=tx.new_id(), source="tracking", time=state.changed_at)
+        for state in await store.states(tx, goals)
+        if not state.stale
+    ]
+
+
+def progress_event(state: store.State) -> contract.Progress:
+    """A goal's state as it is published."""
+    goal = Goal.model_validate_json(state.definition)
+    return contract.Progress(
+        tenant_id=state.tenant_id,
+        goal_id=goal.id,
+        version=state.version,
+        goal_version=goal.version,
+        status=goal.status,
+        name=goal.name,
+        owner=goal.owner,
+        value=state.value,
+        target=goal.target,
+        baseline=goal.baseline,
+        attainment=attainment(
+            state.value,
+            target=goal.target,
+            baseline=goal.baseline,
+            lower_is_better=goal.direction is Direction.LOWER,
+        ),
+        direction=goal.direction,
+        unit=goal.unit,
+        currency=goal.metric.currency,
+        start=goal.start,
+        end=goal.end,
+        deals=state.deals,
+        changed_at=state.changed_at,
+        received_at=state.received_at,
+    )
+
+
+def _chunk(stale: Sequence[UUID], rules: Mapping[UUID, Rule]) -> list[UUID]:
+    """The first of the stale goals, as many as may be rebuilt at once, and at least one."""
+    chunk: list[UUID] = []
+    spans = 0
+    for goal_id in stale:
+        rule = rules.get(goal_id)
+        spans += 0 if rule is None else len(rule.spans)
+        if chunk and spans > _CHUNK_SPANS_MAX:
+            break
+        chunk.append(goal_id)
+    return chunk
