@@ -29,10 +29,11 @@ app.command()(asyncapi)
 
 
 def main() -> None:
-    """Entry point; SIGTERM and SIGHUP end a command as Ctrl-C does."""
+    """Entry point; SIGTERM and SIGHUP end a command as Ctrl-C does, also in the background of a script."""
     configure_logs("attain", level="ERROR")
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    signal.signal(signal.SIGHUP, _as_ctrl_c)
     try:
         app()
     except (StackError, AttainError) as error:
@@ -40,8 +41,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+def _as_ctrl_c(_number: int, _frame: object) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":
