@@ -116,7 +116,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """The terms a goal was active with from `revised_at` on. The first has no reason; `revised_by` None is a service."""
+    """The terms a goal was active with from `revised_at` on; the first has no reason. A service is no person."""
 
     revision: int
     terms: Terms

@@ -77,7 +77,7 @@ async def list_goals(
     view: View,
     *,
     status: Status | None,
-    owner: UUID | None,
+    owner_id: UUID | None,
     parent_id: UUID | None,
     on: date | None,
     after: UUID | None,
@@ -87,8 +87,8 @@ async def list_goals(
     statement = select(goals).where(goals.c.tenant_id == tenant_id, _in_view(view)).order_by(goals.c.id).limit(limit)
     if status is not None:
         statement = statement.where(goals.c.status == status.value)
-    if owner is not None:
-        statement = statement.where(goals.c.owner_id == owner)
+    if owner_id is not None:
+        statement = statement.where(goals.c.owner_id == owner_id)
     if parent_id is not None:
         statement = statement.where(goals.c.parent_id == parent_id)
     if on is not None:

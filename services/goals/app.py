@@ -1,0 +1,51 @@
+"""The API process of the goals service: `uvicorn services.goals.app:create_app --factory`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from services.goals.metadata import transport
+from services.goals.org.api import router as org_router
+from services.goals.settings import SERVICE, ApiSettings
+from services.goals.targets.api import router as targets_router
+from shared.db.database import Database
+from shared.db.migration import require_current_schema
+from shared.http.app import create_service_app
+from shared.telemetry import logs, tracing
+
+_DESCRIPTION = """\
+Who sells, in which team, under which name in each CRM, and what each person and team has promised to reach.
+
+Every change is one event on `attain.org.v1` or `attain.goals.v1`. What is read has an `ETag`; a change sends it back in
+`If-Match` and loses with 412 when someone else was faster. A `POST` with an `Idempotency-Key` can safely be sent again.
+"""
+
+
+def create_app() -> FastAPI:
+    """The app, by the settings of the environment; connects to the database when it is first asked for something."""
+    settings = ApiSettings()
+    tracing.configure(SERVICE)
+    database = Database(settings.database_url, service=SERVICE)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        logs.configure(SERVICE)
+        yield
+        await database.close()
+        tracing.shutdown()
+
+    async def schema() -> None:
+        await require_current_schema(database)
+
+    return create_service_app(
+        title="Attain goals",
+        version="1.0.0",
+        description=_DESCRIPTION,
+        settings=settings,
+        database=database,
+        transport_tables=transport,
+        lifespan=lifespan,
+        routers=[targets_router, org_router],
+        readiness={"schema": schema},
+    )

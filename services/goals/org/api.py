@@ -1,0 +1,431 @@
+"""The organisation over HTTP."""
+
+from dataclasses import replace
+from datetime import date
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Response
+
+from services.goals.access import Editor, viewer_of
+from services.goals.org import service, store
+from services.goals.org.domain import (
+    CalendarNotSet,
+    IdentityNotFound,
+    IdentityTaken,
+    Membership,
+    MembershipNotFound,
+    MembershipOverlaps,
+    Person,
+    PersonNotFound,
+    Team,
+    TeamCircle,
+    TeamNotFound,
+    UnknownPerson,
+    UnknownTeam,
+)
+from services.goals.org.schemas import (
+    CalendarAnswer,
+    CalendarBody,
+    IdentityAnswer,
+    IdentityBody,
+    IdentityChanges,
+    MembershipAnswer,
+    MembershipBody,
+    MembershipChanges,
+    PersonAnswer,
+    PersonBody,
+    PersonChanges,
+    TeamAnswer,
+    TeamBody,
+    TeamChanges,
+)
+from shared.db.database import Transaction
+from shared.http.auth import CurrentPrincipal
+from shared.http.etag import ExpectedVersion, expected_version, set_etag
+from shared.http.paging import Cursor, Page, Paging
+from shared.http.problems import PreconditionRequired, responses
+from shared.http.reader import RequestReader
+from shared.http.writer import RequestWriter
+from shared.kernel.errors import VersionMismatch
+from shared.kernel.periods import DatedRange
+
+router = APIRouter(prefix="/v1")
+
+_IDS: Final = Cursor(UUID)
+_CHANGE: Final = (VersionMismatch, PreconditionRequired)
+
+
+@router.get("/calendar", tags=["calendar"], summary="The fiscal calendar", responses=responses(CalendarNotSet))
+async def get_calendar(principal: CurrentPrincipal, reader: RequestReader, response: Response) -> CalendarAnswer:
+    """Everyone in the tenant may read it. 404 until it has been set; until then years start in January, in UTC."""
+    async with reader.transaction() as tx:
+        held = await service.calendar(tx, principal.tenant_id)
+    answer = CalendarAnswer.of(held)
+    set_etag(response, answer)
+    return answer
+
+
+@router.put(
+    "/calendar",
+    tags=["calendar"],
+    summary="Set the fiscal calendar",
+    response_model=CalendarAnswer,
+    responses=responses(*_CHANGE),
+)
+async def set_calendar(
+    body: CalendarBody,
+    editor: Editor,
+    writer: RequestWriter,
+    if_match: Annotated[
+        str | None, Header(description="The ETag of the calendar that is changed; left out to set the first.")
+    ] = None,
+) -> Response:
+    """Days already counted are counted again under the new calendar."""
+    fiscal = body.fiscal()
+    version = 0 if if_match is None else expected_version(if_match)
+
+    async def set_it(tx: Transaction) -> CalendarAnswer:
+        try:
+            changed = await service.set_calendar(tx, editor.tenant_id, fiscal, body.currency, expected_version=version)
+        except VersionMismatch:
+            # One who named no version gets to hear that, and not that nothing is an old version.
+            expected_version(if_match)
+            raise
+        return CalendarAnswer.of(changed)
+
+    return await writer.commit(set_it)
+
+
+@router.get("/people", tags=["people"], summary="List people")
+async def list_people(
+    principal: CurrentPrincipal,
+    reader: RequestReader,
+    paging: Paging,
+    active: Annotated[bool | None, Query(description="Only active people, or only inactive ones.")] = None,
+    email: Annotated[str | None, Query(max_length=254, description="Exactly this address.")] = None,
+) -> Page[PersonAnswer]:
+    """A rep sees itself, a manager whoever is in its subtree today."""
+    async with reader.transaction() as tx:
+        found = await store.list_people(
+            tx,
+            principal.tenant_id,
+            await service.view(tx, principal.tenant_id, viewer_of(principal)),
+            active=active,
+            email=email,
+            after=_IDS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _IDS.page(paging, found, key=lambda person: person.id, item=PersonAnswer.of)
+
+
+@router.post("/people", tags=["people"], summary="Add a person", status_code=201, response_model=PersonAnswer)
+async def create_person(body: PersonBody, editor: Editor, writer: RequestWriter) -> Response:
+    async def create(tx: Transaction) -> PersonAnswer:
+        return PersonAnswer.of(await service.add_person(tx, editor.tenant_id, name=body.name, email=body.email))
+
+    return await writer.commit(create, status=201, location=lambda person: f"/v1/people/{person.id}")
+
+
+@router.get("/people/{person_id}", tags=["people"], summary="A person", responses=responses(PersonNotFound))
+async def get_person(
+    person_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response
+) -> PersonAnswer:
+    async with reader.transaction() as tx:
+        seen = await service.view(tx, principal.tenant_id, viewer_of(principal))
+        answer = PersonAnswer.of(await service.person(tx, principal.tenant_id, person_id, seen))
+    set_etag(response, answer)
+    return answer
+
+
+@router.patch(
+    "/people/{person_id}",
+    tags=["people"],
+    summary="Change a person",
+    response_model=PersonAnswer,
+    responses=responses(PersonNotFound, *_CHANGE),
+)
+async def change_person(
+    person_id: UUID, body: PersonChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+) -> Response:
+    def changed(person: Person) -> Person:
+        return replace(
+            person,
+            name=body.get("name", person.name),
+            email=body.get("email", person.email),
+            active=body.get("active", person.active),
+        )
+
+    async def change(tx: Transaction) -> PersonAnswer:
+        return PersonAnswer.of(await service.change_person(tx, editor.tenant_id, person_id, expected, changed))
+
+    return await writer.commit(change)
+
+
+@router.get("/teams", tags=["teams"], summary="List teams")
+async def list_teams(
+    principal: CurrentPrincipal,
+    reader: RequestReader,
+    paging: Paging,
+    parent_id: Annotated[UUID | None, Query(description="Only the teams right below this one.")] = None,
+    manager_id: Annotated[UUID | None, Query(description="Only the teams this person manages itself.")] = None,
+) -> Page[TeamAnswer]:
+    """A manager sees the teams it manages and those below, a rep none."""
+    async with reader.transaction() as tx:
+        found = await store.list_teams(
+            tx,
+            principal.tenant_id,
+            await service.view(tx, principal.tenant_id, viewer_of(principal)),
+            parent_id=parent_id,
+            manager_id=manager_id,
+            after=_IDS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _IDS.page(paging, found, key=lambda team: team.id, item=TeamAnswer.of)
+
+
+@router.post(
+    "/teams",
+    tags=["teams"],
+    summary="Add a team",
+    status_code=201,
+    response_model=TeamAnswer,
+    responses=responses(UnknownTeam, UnknownPerson),
+)
+async def create_team(body: TeamBody, editor: Editor, writer: RequestWriter) -> Response:
+    async def create(tx: Transaction) -> TeamAnswer:
+        added = await service.add_team(
+            tx, editor.tenant_id, name=body.name, parent_id=body.parent_id, manager_id=body.manager_id
+        )
+        return TeamAnswer.of(added)
+
+    return await writer.commit(create, status=201, location=lambda team: f"/v1/teams/{team.id}")
+
+
+@router.get("/teams/{team_id}", tags=["teams"], summary="A team", responses=responses(TeamNotFound))
+async def get_team(team_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response) -> TeamAnswer:
+    async with reader.transaction() as tx:
+        seen = await service.view(tx, principal.tenant_id, viewer_of(principal))
+        answer = TeamAnswer.of(await service.team(tx, principal.tenant_id, team_id, seen))
+    set_etag(response, answer)
+    return answer
+
+
+@router.patch(
+    "/teams/{team_id}",
+    tags=["teams"],
+    summary="Change a team",
+    response_model=TeamAnswer,
+    responses=responses(TeamNotFound, UnknownTeam, UnknownPerson, TeamCircle, *_CHANGE),
+)
+async def change_team(
+    team_id: UUID, body: TeamChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+) -> Response:
+    """The tree has no history: a team that moves takes the deals of all its days with it."""
+
+    def changed(team: Team) -> Team:
+        return replace(
+            team,
+            name=body.get("name", team.name),
+            parent_id=body.get("parent_id", team.parent_id),
+            manager_id=body.get("manager_id", team.manager_id),
+        )
+
+    async def change(tx: Transaction) -> TeamAnswer:
+        return TeamAnswer.of(await service.change_team(tx, editor.tenant_id, team_id, expected, changed))
+
+    return await writer.commit(change)
+
+
+@router.get("/memberships", tags=["memberships"], summary="List memberships")
+async def list_memberships(
+    principal: CurrentPrincipal,
+    reader: RequestReader,
+    paging: Paging,
+    person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
+    team_id: Annotated[UUID | None, Query(description="Only of this very team, not of those below.")] = None,
+    on: Annotated[date | None, Query(description="Only those in force on this day.")] = None,
+) -> Page[MembershipAnswer]:
+    async with reader.transaction() as tx:
+        found = await store.list_memberships(
+            tx,
+            principal.tenant_id,
+            await service.view(tx, principal.tenant_id, viewer_of(principal)),
+            person_id=person_id,
+            team_id=team_id,
+            on=on,
+            after=_IDS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _IDS.page(paging, found, key=lambda membership: membership.id, item=MembershipAnswer.of)
+
+
+@router.post(
+    "/memberships",
+    tags=["memberships"],
+    summary="Put a person into a team",
+    status_code=201,
+    response_model=MembershipAnswer,
+    responses=responses(UnknownPerson, UnknownTeam, MembershipOverlaps),
+)
+async def create_membership(body: MembershipBody, editor: Editor, writer: RequestWriter) -> Response:
+    """A person may be in several teams at once, but in the same team only once on any day."""
+    dated = DatedRange(body.start, body.end)
+
+    async def create(tx: Transaction) -> MembershipAnswer:
+        added = await service.add_membership(
+            tx, editor.tenant_id, person_id=body.person_id, team_id=body.team_id, dated=dated
+        )
+        return MembershipAnswer.of(added)
+
+    return await writer.commit(create, status=201, location=lambda membership: f"/v1/memberships/{membership.id}")
+
+
+@router.get(
+    "/memberships/{membership_id}",
+    tags=["memberships"],
+    summary="A membership",
+    responses=responses(MembershipNotFound),
+)
+async def get_membership(
+    membership_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response
+) -> MembershipAnswer:
+    async with reader.transaction() as tx:
+        seen = await service.view(tx, principal.tenant_id, viewer_of(principal))
+        answer = MembershipAnswer.of(await service.membership(tx, principal.tenant_id, membership_id, seen))
+    set_etag(response, answer)
+    return answer
+
+
+@router.patch(
+    "/memberships/{membership_id}",
+    tags=["memberships"],
+    summary="Change the days of a membership",
+    response_model=MembershipAnswer,
+    responses=responses(MembershipNotFound, MembershipOverlaps, *_CHANGE),
+)
+async def change_membership(
+    membership_id: UUID, body: MembershipChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+) -> Response:
+    """Someone who leaves or changes teams gets an `end`; deleting says it never was so."""
+
+    def changed(membership: Membership) -> Membership:
+        dated = DatedRange(
+            body.get("start", membership.range.start),
+            body.get("end", membership.range.end),
+        )
+        return replace(membership, range=dated)
+
+    async def change(tx: Transaction) -> MembershipAnswer:
+        return MembershipAnswer.of(
+            await service.change_membership(tx, editor.tenant_id, membership_id, expected, changed)
+        )
+
+    return await writer.commit(change)
+
+
+@router.delete(
+    "/memberships/{membership_id}",
+    tags=["memberships"],
+    summary="Take a membership back as if never said",
+    status_code=204,
+    responses=responses(MembershipNotFound, *_CHANGE),
+)
+async def delete_membership(
+    membership_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+) -> Response:
+    return await writer.commit(
+        lambda tx: service.delete_membership(tx, editor.tenant_id, membership_id, expected), status=204
+    )
+
+
+@router.get("/identities", tags=["identities"], summary="List CRM identities")
+async def list_identities(
+    principal: CurrentPrincipal,
+    reader: RequestReader,
+    paging: Paging,
+    person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
+    source: Annotated[str | None, Query(max_length=200, description="Only of this source.")] = None,
+    external_user_id: Annotated[str | None, Query(max_length=200, description="Only of this user.")] = None,
+) -> Page[IdentityAnswer]:
+    async with reader.transaction() as tx:
+        found = await store.list_identities(
+            tx,
+            principal.tenant_id,
+            await service.view(tx, principal.tenant_id, viewer_of(principal)),
+            person_id=person_id,
+            source=source,
+            external_user_id=external_user_id,
+            after=_IDS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _IDS.page(paging, found, key=lambda identity: identity.id, item=IdentityAnswer.of)
+
+
+@router.post(
+    "/identities",
+    tags=["identities"],
+    summary="Say who a CRM user is",
+    status_code=201,
+    response_model=IdentityAnswer,
+    responses=responses(UnknownPerson, IdentityTaken),
+)
+async def create_identity(body: IdentityBody, editor: Editor, writer: RequestWriter) -> Response:
+    """The user's deals of all days count for the person from now on."""
+
+    async def create(tx: Transaction) -> IdentityAnswer:
+        added = await service.add_identity(
+            tx,
+            editor.tenant_id,
+            source=body.source,
+            external_user_id=body.external_user_id,
+            person_id=body.person_id,
+        )
+        return IdentityAnswer.of(added)
+
+    return await writer.commit(create, status=201, location=lambda identity: f"/v1/identities/{identity.id}")
+
+
+@router.get(
+    "/identities/{identity_id}", tags=["identities"], summary="A CRM identity", responses=responses(IdentityNotFound)
+)
+async def get_identity(
+    identity_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response
+) -> IdentityAnswer:
+    async with reader.transaction() as tx:
+        seen = await service.view(tx, principal.tenant_id, viewer_of(principal))
+        answer = IdentityAnswer.of(await service.identity(tx, principal.tenant_id, identity_id, seen))
+    set_etag(response, answer)
+    return answer
+
+
+@router.patch(
+    "/identities/{identity_id}",
+    tags=["identities"],
+    summary="Say that a CRM user is another person",
+    response_model=IdentityAnswer,
+    responses=responses(IdentityNotFound, UnknownPerson, *_CHANGE),
+)
+async def change_identity(
+    identity_id: UUID, body: IdentityChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+) -> Response:
+    async def change(tx: Transaction) -> IdentityAnswer:
+        changed = await service.change_identity(tx, editor.tenant_id, identity_id, expected, person_id=body.person_id)
+        return IdentityAnswer.of(changed)
+
+    return await writer.commit(change)
+
+
+@router.delete(
+    "/identities/{identity_id}",
+    tags=["identities"],
+    summary="Say that a CRM user is nobody",
+    status_code=204,
+    responses=responses(IdentityNotFound, *_CHANGE),
+)
+async def delete_identity(
+    identity_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+) -> Response:
+    return await writer.commit(
+        lambda tx: service.delete_identity(tx, editor.tenant_id, identity_id, expected), status=204
+    )

@@ -1,0 +1,200 @@
+"""Goals over HTTP."""
+
+from collections.abc import Awaitable, Callable
+from datetime import date
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from services.goals.access import Editor, viewer_of
+from services.goals.org import service as org
+from services.goals.org.domain import UnknownPerson, UnknownTeam
+from services.goals.targets import service, store
+from services.goals.targets.domain import (
+    Goal,
+    GoalCircle,
+    GoalEnded,
+    GoalNotActive,
+    GoalNotDraft,
+    GoalNotFound,
+    GoalTermsRefused,
+    Status,
+    UnknownParent,
+)
+from services.goals.targets.schemas import (
+    GoalAnswer,
+    GoalBody,
+    GoalChanges,
+    GoalRevision,
+    RevisionAnswer,
+    changed_terms,
+)
+from shared.db.database import Transaction
+from shared.http.auth import CurrentPrincipal
+from shared.http.etag import ExpectedVersion, set_etag
+from shared.http.paging import Cursor, Page, Paging
+from shared.http.problems import PreconditionRequired, responses
+from shared.http.reader import RequestReader
+from shared.http.writer import RequestWriter
+from shared.kernel.errors import VersionMismatch
+
+router = APIRouter(prefix="/v1/goals", tags=["goals"])
+
+_IDS: Final = Cursor(UUID)
+_REVISIONS: Final = Cursor(int)
+_CHANGE: Final = (GoalNotFound, VersionMismatch, PreconditionRequired)
+_REFERENCES: Final = (UnknownPerson, UnknownTeam, UnknownParent)
+
+
+@router.get("", summary="List goals")
+async def list_goals(
+    principal: CurrentPrincipal,
+    reader: RequestReader,
+    paging: Paging,
+    status: Annotated[Status | None, Query(description="Only goals in this state.")] = None,
+    owner_id: Annotated[UUID | None, Query(description="Only goals of this person or team.")] = None,
+    parent_id: Annotated[UUID | None, Query(description="Only the parts of this goal.")] = None,
+    on: Annotated[date | None, Query(description="Only goals whose period contains this day.")] = None,
+) -> Page[GoalAnswer]:
+    """A rep sees its own goals; a manager those of its teams and of whoever is in its subtree today."""
+    async with reader.transaction() as tx:
+        found = await store.list_goals(
+            tx,
+            principal.tenant_id,
+            await org.view(tx, principal.tenant_id, viewer_of(principal)),
+            status=status,
+            owner_id=owner_id,
+            parent_id=parent_id,
+            on=on,
+            after=_IDS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _IDS.page(paging, found, key=lambda goal: goal.id, item=GoalAnswer.of)
+
+
+@router.post(
+    "",
+    summary="Draft a goal",
+    status_code=201,
+    response_model=GoalAnswer,
+    responses=responses(*_REFERENCES),
+)
+async def create_goal(body: GoalBody, editor: Editor, writer: RequestWriter) -> Response:
+    """It counts nothing before it is activated."""
+
+    async def create(tx: Transaction) -> GoalAnswer:
+        return GoalAnswer.of(await service.create_draft(tx, editor.tenant_id, body.terms))
+
+    return await writer.commit(create, status=201, location=lambda goal: f"/v1/goals/{goal.id}")
+
+
+@router.get("/{goal_id}", summary="A goal", responses=responses(GoalNotFound))
+async def get_goal(goal_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response) -> GoalAnswer:
+    async with reader.transaction() as tx:
+        seen = await org.view(tx, principal.tenant_id, viewer_of(principal))
+        answer = GoalAnswer.of(await service.goal(tx, principal.tenant_id, goal_id, seen))
+    set_etag(response, answer)
+    return answer
+
+
+@router.get("/{goal_id}/revisions", summary="The terms a goal has had", responses=responses(GoalNotFound))
+async def list_goal_revisions(
+    goal_id: UUID, principal: CurrentPrincipal, reader: RequestReader, paging: Paging
+) -> Page[RevisionAnswer]:
+    """The newest first. A goal that was never active has none."""
+    async with reader.transaction() as tx:
+        found = await service.revisions(
+            tx,
+            principal.tenant_id,
+            goal_id,
+            await org.view(tx, principal.tenant_id, viewer_of(principal)),
+            after=_REVISIONS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _REVISIONS.page(paging, found, key=lambda revision: revision.revision, item=RevisionAnswer.of)
+
+
+@router.patch(
+    "/{goal_id}",
+    summary="Edit a draft",
+    response_model=GoalAnswer,
+    responses=responses(GoalNotDraft, GoalCircle, *_REFERENCES, *_CHANGE),
+)
+async def edit_goal(
+    goal_id: UUID, body: GoalChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+) -> Response:
+    """An active goal is revised instead."""
+    return await _commit(
+        writer,
+        lambda tx: service.edit_draft(
+            tx, editor.tenant_id, goal_id, expected, lambda terms, calendar: changed_terms(terms, body, calendar)
+        ),
+    )
+
+
+@router.post(
+    "/{goal_id}/activate",
+    summary="Let a draft count",
+    response_model=GoalAnswer,
+    responses=responses(GoalNotDraft, GoalTermsRefused, *_REFERENCES, *_CHANGE),
+)
+async def activate_goal(goal_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion) -> Response:
+    """Deals of its period that are known already count too."""
+    return await _commit(
+        writer,
+        lambda tx: service.activate(tx, editor.tenant_id, goal_id, expected, activated_by=editor.person_id),
+    )
+
+
+@router.post(
+    "/{goal_id}/revise",
+    summary="Give an active goal other terms",
+    response_model=GoalAnswer,
+    responses=responses(GoalNotActive, GoalTermsRefused, GoalCircle, *_REFERENCES, *_CHANGE),
+)
+async def revise_goal(
+    goal_id: UUID, body: GoalRevision, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+) -> Response:
+    """The new terms hold for the whole period; the old ones are kept with the reason."""
+    return await _commit(
+        writer,
+        lambda tx: service.revise(
+            tx,
+            editor.tenant_id,
+            goal_id,
+            expected,
+            lambda terms, calendar: changed_terms(terms, body, calendar),
+            reason=body["reason"],
+            revised_by=editor.person_id,
+        ),
+    )
+
+
+@router.post(
+    "/{goal_id}/close",
+    summary="End an active goal",
+    response_model=GoalAnswer,
+    responses=responses(GoalNotActive, *_CHANGE),
+)
+async def close_goal(goal_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion) -> Response:
+    """Its progress still follows late corrections of the deals that count."""
+    return await _commit(writer, lambda tx: service.close(tx, editor.tenant_id, goal_id, expected))
+
+
+@router.post(
+    "/{goal_id}/cancel",
+    summary="Let a goal count nothing any more",
+    response_model=GoalAnswer,
+    responses=responses(GoalEnded, *_CHANGE),
+)
+async def cancel_goal(goal_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion) -> Response:
+    """For a draft that is not wanted, or an active goal that was a mistake."""
+    return await _commit(writer, lambda tx: service.cancel(tx, editor.tenant_id, goal_id, expected))
+
+
+async def _commit(writer: RequestWriter, use_case: Callable[[Transaction], Awaitable[Goal]]) -> Response:
+    async def answer(tx: Transaction) -> GoalAnswer:
+        return GoalAnswer.of(await use_case(tx))
+
+    return await writer.commit(answer)

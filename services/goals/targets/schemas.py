@@ -1,0 +1,293 @@
+"""Requests and answers of goals."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Required, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, with_config
+from typing_extensions import TypedDict
+
+from services.goals.fields import Day, Line
+from services.goals.targets.domain import Direction, Goal, Owner, Revision, Status, Terms
+from shared.contracts.base import Amount, Currency, Instant
+from shared.kernel.deals import DEAL_FIELDS, DateField
+from shared.kernel.errors import InvalidInput
+from shared.kernel.filters import filter_to_json, parse_filter
+from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.org import OwnerKind
+from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
+
+_WON: Mapping[str, JsonValue] = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
+_UNIT_OF_DEALS = "deals"
+
+
+def _everything() -> dict[str, JsonValue]:
+    return {"all": []}
+
+
+Weight = Annotated[Amount, Field(ge=0)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
+
+
+class OwnerBody(BaseModel):
+    """Whose deals count: a person's, or everyone's who was in the team's subtree on the deal's date."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: OwnerKind
+    id: UUID
+
+    def owner(self) -> Owner:
+        return Owner(self.kind, self.id)
+
+    @classmethod
+    def of(cls, owner: Owner) -> Self:
+        return cls(kind=owner.kind, id=owner.id)
+
+
+class MetricBody(BaseModel):
+    """How deals become the goal's number."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"aggregate": "sum", "value_field": "amount", "filter": dict(_WON), "currency": "USD"}]
+        },
+    )
+
+    aggregate: Aggregate
+    value_field: str | None = Field(
+        None, max_length=200, description="For `sum` a number of the deal, for `distinct` a text; null for `count`."
+    )
+    date_field: DateField = Field(DateField.CLOSED, description="The day of the deal that has to lie in the period.")
+    filter: dict[str, JsonValue] = Field(
+        default_factory=_everything,
+        description='`{"all": […]}` or `{"any": […]}` of `{"field", "op", "value"}` or of further groups; numbers are '
+        "decimal strings. An empty `all` lets every deal pass.",
+        examples=[dict(_WON)],
+    )
+    currency: Currency | None = Field(
+        None, description="For a sum of money; deals in another currency do not count. Null otherwise."
+    )
+
+    def measure(self) -> Measure:
+        """Raises InvalidInput naming the part of the goal that is wrong."""
+        try:
+            parsed = parse_filter(self.filter, DEAL_FIELDS)
+            return Measure(self.aggregate, self.value_field, self.date_field, parsed, self.currency)
+        except InvalidInput as error:
+            raise error.under("/metric") from error
+
+    @classmethod
+    def of(cls, measure: Measure) -> Self:
+        return cls.model_validate(
+            {
+                "aggregate": measure.aggregate,
+                "value_field": measure.value_field,
+                "date_field": measure.date_field,
+                "filter": filter_to_json(measure.filter),
+                "currency": measure.currency,
+            }
+        )
+
+
+class DatesBody(BaseModel):
+    """The days from `start` up to, not including, `end`."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"start": "2026-01-01", "end": "2026-04-01"}]}
+    )
+
+    start: Day
+    end: Day = Field(description="First day after the period.")
+
+    def period(self, _: FiscalCalendar) -> Period:
+        """Raises InvalidInput when the period is empty."""
+        if self.end <= self.start:
+            raise InvalidInput.field("/period/end", f"{self.end} is not after the start {self.start}", "a later date")
+        return Period(self.start, self.end)
+
+
+class FiscalPeriodBody(BaseModel):
+    """The fiscal month, quarter, half or year that contains a day, by the calendar as it is now."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"kind": "quarter", "containing": "2026-02-14"}]}
+    )
+
+    kind: PeriodKind
+    containing: Day
+
+    def period(self, calendar: FiscalCalendar) -> Period:
+        return calendar.period_of(self.containing, self.kind)
+
+
+PeriodBody = DatesBody | FiscalPeriodBody
+
+
+class GoalBody(BaseModel):
+    """A new goal, to be a draft."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Darcel's bookings, Q1",
+                    "owner": {"kind": "person", "id": "01935a00-0000-7000-8000-000000000011"},
+                    "metric": {"aggregate": "sum", "value_field": "amount", "filter": dict(_WON), "currency": "USD"},
+                    "target": "250000",
+                    "period": {"kind": "quarter", "containing": "2026-02-14"},
+                }
+            ]
+        },
+    )
+
+    name: Line
+    owner: OwnerBody
+    metric: MetricBody
+    target: Amount
+    baseline: Amount = Decimal(0)
+    unit: Line | None = Field(
+        None, description="What the number counts, for people to read. Left out: the currency, `deals`, or the field."
+    )
+    direction: Direction = Direction.HIGHER
+    period: PeriodBody
+    parent_id: UUID | None = Field(None, description="The goal this one is a part of.")
+    weight: Weight = Decimal(1)
+
+    def terms(self, calendar: FiscalCalendar) -> Terms:
+        """Raises InvalidInput naming the field that is wrong."""
+        measure = self.metric.measure()
+        return Terms(
+            name=self.name,
+            owner=self.owner.owner(),
+            measure=measure,
+            target=self.target,
+            baseline=self.baseline,
+            unit=self.unit or _unit_of(measure),
+            direction=self.direction,
+            period=self.period.period(calendar),
+            parent_id=self.parent_id,
+            weight=self.weight,
+        )
+
+
+@with_config(extra="forbid")
+class GoalChanges(TypedDict, total=False):
+    """What is to change; what is left out stays."""
+
+    name: Line
+    owner: OwnerBody
+    metric: MetricBody
+    target: Amount
+    baseline: Amount
+    unit: Line
+    direction: Direction
+    period: PeriodBody
+    parent_id: UUID | None
+    weight: Weight
+
+
+@with_config(extra="forbid")
+class GoalRevision(GoalChanges, total=False):
+    """What is to change from now on, and why; what is left out stays."""
+
+    reason: Required[Reason]
+
+
+def changed_terms(terms: Terms, changes: GoalChanges, calendar: FiscalCalendar) -> Terms:
+    """The terms with the changes. Raises InvalidInput naming the field that is wrong."""
+    return replace(
+        terms,
+        name=changes.get("name", terms.name),
+        owner=changes["owner"].owner() if "owner" in changes else terms.owner,
+        measure=changes["metric"].measure() if "metric" in changes else terms.measure,
+        target=changes.get("target", terms.target),
+        baseline=changes.get("baseline", terms.baseline),
+        unit=changes.get("unit", terms.unit),
+        direction=changes.get("direction", terms.direction),
+        period=changes["period"].period(calendar) if "period" in changes else terms.period,
+        parent_id=changes.get("parent_id", terms.parent_id),
+        weight=changes.get("weight", terms.weight),
+    )
+
+
+class PeriodAnswer(BaseModel):
+    """The days from `start` up to, not including, `end`."""
+
+    start: date
+    end: date
+
+
+class TermsAnswer(BaseModel):
+    """What is promised."""
+
+    name: str
+    owner: OwnerBody
+    metric: MetricBody
+    target: Amount
+    baseline: Amount
+    unit: str
+    direction: Direction
+    period: PeriodAnswer
+    parent_id: UUID | None
+    weight: Amount
+
+
+class GoalAnswer(TermsAnswer):
+    """A goal as it is now."""
+
+    id: UUID
+    version: int = Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")
+    revision: int = Field(ge=1, description="Grows when an active goal gets other terms.")
+    status: Status
+
+    @classmethod
+    def of(cls, goal: Goal) -> Self:
+        terms = _terms_answer(goal.terms)
+        return cls(id=goal.id, version=goal.version, revision=goal.revision, status=goal.status, **dict(terms))
+
+
+class RevisionAnswer(BaseModel):
+    """The terms a goal has been active with, from `revised_at` until the next revision."""
+
+    revision: int
+    terms: TermsAnswer
+    reason: str | None = Field(description="Null for the first: the terms the goal was activated with.")
+    revised_by: UUID | None = Field(description="The person; null for a service.")
+    revised_at: Instant
+
+    @classmethod
+    def of(cls, revision: Revision) -> Self:
+        return cls(
+            revision=revision.revision,
+            terms=_terms_answer(revision.terms),
+            reason=revision.reason,
+            revised_by=revision.revised_by,
+            revised_at=revision.revised_at,
+        )
+
+
+def _unit_of(measure: Measure) -> str:
+    if measure.aggregate is Aggregate.COUNT:
+        return _UNIT_OF_DEALS
+    return measure.currency or measure.value_field or _UNIT_OF_DEALS
+
+
+def _terms_answer(terms: Terms) -> TermsAnswer:
+    return TermsAnswer(
+        name=terms.name,
+        owner=OwnerBody.of(terms.owner),
+        metric=MetricBody.of(terms.measure),
+        target=terms.target,
+        baseline=terms.baseline,
+        unit=terms.unit,
+        direction=terms.direction,
+        period=PeriodAnswer(start=terms.period.start, end=terms.period.end),
+        parent_id=terms.parent_id,
+        weight=terms.weight,
+    )
