@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from random import SystemRandom
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy import text
@@ -54,6 +54,15 @@ class Place:
     """The next offset as last read from or written to Postgres."""
     valid: bool = True
     """False once the partition is revoked or its position was moved by another consumer; never true again."""
+
+
+class Applied(NamedTuple):
+    """What became of a batch."""
+
+    records: int
+    """Applied or quarantined, and committed."""
+    lost: frozenset[Partition]
+    """Partitions whose position another consumer had moved: nothing of them was written."""
 
 
 class Handler(Protocol):
@@ -113,8 +122,8 @@ class BatchApplication:
 
     async def apply(
         self, batch: Batch, places: Mapping[Partition, Place], hold: Callable[[Retry], Awaitable[None]]
-    ) -> frozenset[Partition]:
-        """Apply the batch, however often it takes, and return the partitions that another consumer had moved.
+    ) -> Applied:
+        """Apply the batch, however often it takes.
 
         `places` has the place of every record's partition. Records of a place that is no longer valid are dropped
         before every attempt. Once committed, the places stand behind the batch. `hold` is awaited between attempts.
@@ -130,7 +139,7 @@ class BatchApplication:
             refusals = [each for each in refusals if (each.record.topic, each.record.partition) in valid]
             count = len(batch) + len(refusals)
             if not count:
-                return lost
+                return Applied(0, lost)
             stored = {partition: place.stored for partition, place in places.items()}
             wanted = swaps(stored, (*(each.record for each in refusals), *batch))
             try:
@@ -187,7 +196,7 @@ class BatchApplication:
                 for swap in wanted:
                     places[swap.partition].stored = swap.next_offset
                 self._count(batch, refusals)
-                return lost
+                return Applied(count, lost)
 
     async def _attempt(self, wanted: tuple[Swap, ...], batch: Batch, refusals: list[Refusal]) -> None:
         tenants = self._handler.tenants(batch) if batch else ()

@@ -32,7 +32,7 @@ from aiokafka.errors import (
 
 from shared.db.database import Database
 from shared.db.tables import TransportTables
-from shared.kafka.application import BatchApplication, ConsumerStopped, Handler, Place
+from shared.kafka.application import Applied, BatchApplication, ConsumerStopped, Handler, Place
 from shared.kafka.domain import (
     Batch,
     Partition,
@@ -144,7 +144,7 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._finished = asyncio.Event()
         self._finished.set()
-        self._work: asyncio.Task[frozenset[Partition]] | None = None
+        self._work: asyncio.Task[Applied] | None = None
         self._stopped_because: str | None = None
 
     @property
@@ -254,19 +254,20 @@ class Consumer:
             self._work = asyncio.ensure_future(
                 self._application.apply(batch, places, lambda retry: self._hold(kafka, placement, retry))
             )
-            lost = await self._finish(self._work)
+            applied = await self._finish(self._work)
         finally:
             placement.resting.set()
+        placement.replace(applied.lost)
+        if not applied.records:
+            return
         metrics.CONSUMER_BATCH_SECONDS.labels(self._group).observe(perf_counter() - started)
-        metrics.CONSUMER_BATCH_RECORDS.labels(self._group).observe(len(batch))
-        if lost:
-            placement.replace(lost)
+        metrics.CONSUMER_BATCH_RECORDS.labels(self._group).observe(applied.records)
         if self._after_commit is not None:
             following = self._after_commit()
             if isawaitable(following):
                 await following
 
-    async def _finish(self, work: asyncio.Task[frozenset[Partition]]) -> frozenset[Partition]:
+    async def _finish(self, work: asyncio.Task[Applied]) -> Applied:
         try:
             return await work
         except asyncio.CancelledError:

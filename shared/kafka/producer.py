@@ -10,7 +10,8 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from shared.kafka.settings import KafkaSettings
 from shared.outbox.message import OutboxMessage
 
-_LINGER_MILLISECONDS: Final = 2
+# The messages of one call are all handed over before the sender gets its turn: they are batched without waiting.
+_LINGER_MILLISECONDS: Final = 0
 _BATCH_BYTES_MAX: Final = 256 * 1024
 _REQUEST_BYTES_MAX: Final = 4 * 1024 * 1024
 _RETRY_MILLISECONDS: Final = 50
@@ -76,7 +77,7 @@ class Producer:
                 continue
             try:
                 answer = await producer.send(
-                    message.topic, value=message.value, key=message.key.encode(), headers=message.headers
+                    message.topic, value=message.value, key=message.key.encode(), headers=list(message.headers)
                 )
             except KafkaError as error:
                 outcomes[index] = error

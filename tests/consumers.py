@@ -1,0 +1,221 @@
+"""A service of nothing but transport tables and a list of what was applied, to try the consumer runtime on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, Identity, Integer, Table, Text, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from shared.contracts.topics import TopicSpec
+from shared.db.database import Database, Scope, Transaction
+from shared.db.settings import database_url
+from shared.db.tables import service_metadata, transport_tables
+from shared.kafka.consumer import Batch, Consumer, Poison, Record
+from shared.kafka.domain import QuarantineLimit, RetryLimit
+from shared.kafka.producer import Producer
+from shared.kafka.settings import KafkaSettings
+from shared.kafka.topics import ensure_topics
+from shared.outbox.message import OutboxMessage
+from shared.outbox.outbox import Outbox
+
+SERVICE = "probe"
+TENANT = UUID("018f0000-0000-7000-8000-000000000001")
+METADATA = service_metadata(SERVICE)
+TABLES = transport_tables(METADATA)
+APPLIED = Table(
+    "applied",
+    METADATA,
+    Column("sequence", BigInteger, Identity(), primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("record_offset", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    comment="Without a key on purpose: a record applied twice shows as two rows.",
+)
+_APPLY = text(
+    """
+    INSERT INTO probe.applied (topic, partition, record_offset, key, value)
+    SELECT * FROM unnest(
+        CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
+        CAST(:keys AS text[]), CAST(:values AS text[])
+    )
+    """
+)
+FAST_RETRIES = RetryLimit(delay_seconds_min=0.01, delay_seconds_max=0.2)
+
+
+class RecordingHandler:
+    """Writes down what it is given.
+
+    A value of `poison` is refused, one of `crash` makes it fail, one of `bad-sql` breaks its transaction.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.applying = asyncio.Event()
+        self.may_commit = asyncio.Event()
+        self.may_commit.set()
+
+    def tenants(self, batch: Batch) -> Collection[UUID]:
+        tenants = set[UUID]()
+        for record in batch:
+            try:
+                tenants.add(UUID(record.headers["ce_tenantid"].decode()))
+            except (KeyError, ValueError):
+                raise Poison(record, "no tenant", reason="no_tenant") from None
+        return tenants
+
+    async def apply(self, tx: Transaction, batch: Batch) -> None:
+        self.batches.append([record.offset for record in batch])
+        for record in batch:
+            if record.value == b"poison":
+                raise Poison(record, "it says so", reason="poisonous")
+            if record.value == b"crash":
+                raise ZeroDivisionError("a bug")
+        if any(record.value == b"bad-sql" for record in batch):
+            await tx.execute(text("SELECT 1 / 0"))
+        await tx.execute(
+            _APPLY,
+            {
+                "topics": [record.topic for record in batch],
+                "partitions": [record.partition for record in batch],
+                "offsets": [record.offset for record in batch],
+                "keys": [record.key for record in batch],
+                "values": [(record.value or b"").decode() for record in batch],
+            },
+        )
+        self.applying.set()
+        await self.may_commit.wait()
+
+
+async def create_service(url: str) -> None:
+    """The tables of the service and its role, in an empty database."""
+    engine = create_async_engine(database_url(url))
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE SCHEMA probe"))
+        await connection.run_sync(METADATA.create_all)
+        await connection.execute(
+            text(
+                """
+                DO $$ BEGIN
+                    PERFORM pg_advisory_xact_lock(7521);
+                    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'probe_app') THEN
+                        CREATE ROLE probe_app NOLOGIN;
+                    END IF;
+                END $$
+                """
+            )
+        )
+        await connection.execute(text("GRANT USAGE ON SCHEMA probe TO probe_app"))
+        await connection.execute(
+            text("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA probe TO probe_app")
+        )
+        await connection.execute(text("GRANT USAGE ON ALL SEQUENCES IN SCHEMA probe TO probe_app"))
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    database = Database(url, service=SERVICE)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def topic_spec(name: str, partitions: int) -> TopicSpec:
+    return TopicSpec(name, (), partitions, timedelta(days=1), producer=SERVICE)
+
+
+async def make_topic(settings: KafkaSettings, name: str, *, partitions: int = 1) -> str:
+    await ensure_topics(settings, [topic_spec(name, partitions)])
+    return name
+
+
+def message(topic: str, key: str, value: bytes | None, *, tenant: UUID | None = TENANT) -> OutboxMessage:
+    headers = () if tenant is None else (("ce_tenantid", str(tenant).encode()),)
+    return OutboxMessage(tenant or TENANT, topic, key, headers, value)
+
+
+async def publish(settings: KafkaSettings, messages: Sequence[OutboxMessage]) -> None:
+    producer = Producer(settings, client_id="test")
+    await producer.start()
+    try:
+        assert [outcome for outcome in await producer.send_many(messages) if outcome is not None] == []
+    finally:
+        await producer.stop()
+
+
+def make_consumer(
+    settings: KafkaSettings,
+    database: Database,
+    *,
+    group: str,
+    topic: str,
+    handler: RecordingHandler,
+    max_records: int = 100,
+    session_seconds: int = 6,
+    drain_seconds_max: float = 10.0,
+    quarantine_limit: QuarantineLimit | None = None,
+) -> Consumer:
+    return Consumer(
+        settings=settings,
+        database=database,
+        tables=TABLES,
+        outbox=Outbox(TABLES),
+        group=group,
+        topics=[topic],
+        handler=handler,
+        max_records=max_records,
+        session_seconds=session_seconds,
+        drain_seconds_max=drain_seconds_max,
+        retry_limit=FAST_RETRIES,
+        quarantine_limit=quarantine_limit,
+    )
+
+
+@asynccontextmanager
+async def running(consumer: Consumer) -> AsyncIterator[Consumer]:
+    """The consumer at work; stopped at the end. What it failed with, if it did, is raised."""
+    run = asyncio.ensure_future(consumer.run())
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+        await run
+
+
+async def applied(database: Database, topic: str) -> list[tuple[int, int, str]]:
+    """Partition, offset and value of everything applied of the topic, in the order it was."""
+    async with database.transaction(Scope.of()) as tx:
+        rows = await tx.rows(APPLIED.select().where(APPLIED.c.topic == topic).order_by(APPLIED.c.sequence))
+    return [(row["partition"], row["record_offset"], row["value"]) for row in rows]
+
+
+async def applied_count(database: Database, topic: str) -> int:
+    return len(await applied(database, topic))
+
+
+async def stored_positions(database: Database, group: str) -> dict[tuple[str, int], int]:
+    positions = TABLES.consumer_positions
+    async with database.transaction(Scope.of()) as tx:
+        rows = await tx.rows(positions.select().where(positions.c.group == group))
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+
+def assert_once_and_in_order(found: Sequence[tuple[int, int, str]], expected: int) -> None:
+    """Every offset of every partition was applied once, each partition's in order, `expected` in all."""
+    by_partition: dict[int, list[int]] = {}
+    for partition, offset, _ in found:
+        by_partition.setdefault(partition, []).append(offset)
+    for partition, offsets in by_partition.items():
+        assert offsets == list(range(len(offsets))), f"partition {partition}"
+    assert len(found) == expected
+
+
+def record_of(topic: str, offset: int, value: bytes, *, partition: int = 0) -> Record:
+    return Record(topic, partition, offset, "key", {"ce_tenantid": str(TENANT).encode()}, value, 0)
