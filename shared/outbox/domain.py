@@ -78,7 +78,6 @@ class Holds(Generic[ItemT]):
     """What is held back, and until when. `now` is in seconds of any clock that only goes forward."""
 
     backoff: Backoff
-    limit: int
     _failures: dict[ItemT, int] = field(default_factory=dict)
     _until: dict[ItemT, float] = field(default_factory=dict)
 
@@ -98,10 +97,6 @@ class Holds(Generic[ItemT]):
     def held(self, now: float) -> Collection[ItemT]:
         """What must not be tried yet."""
         return [item for item, until in self._until.items() if until > now]
-
-    def full(self, now: float) -> bool:
-        """Whether so much is held back that trying the rest makes no sense: the broker is away."""
-        return len(self.held(now)) >= self.limit
 
     def seconds_to_next(self, now: float) -> float | None:
         """When the first of the held may be tried again; None when nothing is held."""

@@ -73,7 +73,7 @@ class Outbox:
 
         The relay's renderer for the topic reads the state. Markers with stripes of their own never wait for each other.
         """
-        marked = sorted(set(subjects))
+        marked = list(dict.fromkeys(subjects))
         if not marked:
             return
         await tx.execute(

@@ -98,8 +98,8 @@ class Relay:
         self._renderers = dict(renderers)
         self._poll_seconds = poll_seconds
         self._drain_seconds = drain_seconds
-        self._held_lanes: Holds[Lane] = Holds(_LANE_BACKOFF, limit=_HELD_LANES_MAX)
-        self._held_topics: Holds[str] = Holds(_LANE_BACKOFF, limit=len(self._renderers) + 1)
+        self._held_lanes: Holds[Lane] = Holds(_LANE_BACKOFF)
+        self._held_topics: Holds[str] = Holds(_LANE_BACKOFF)
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -183,7 +183,7 @@ class Relay:
         now = time.monotonic()
         pauses = [self._held_lanes.seconds_to_next(now), self._held_topics.seconds_to_next(now)]
         timeout_seconds = min([self._poll_seconds, *(pause for pause in pauses if pause is not None)])
-        if self._held_lanes.full(now):
+        if len(self._held_lanes.held(now)) >= _HELD_LANES_MAX:
             # The broker is away: nothing new is to be tried before something that failed is.
             await self._rest(timeout_seconds)
             return

@@ -249,6 +249,18 @@ async def test_more_than_a_page_of_held_rows_does_not_block_the_others(
         assert broker.values(f"bad{n}") == [str(value) for value in range(n, 2500, 700)]
 
 
+async def test_an_outage_with_more_keys_than_are_remembered_loses_nothing(
+    database: Database, broker: ListedBroker
+) -> None:
+    broker.refuses = lambda _: True
+    await append(database, *(message(f"k{n}", str(n)) for n in range(6500)))
+    async with relaying(database, broker):
+        await eventually(lambda: broker.batches_begun >= 6)
+        broker.refuses = lambda _: False
+        await emptied(database)
+    assert sorted(broker.values(), key=int) == [str(n) for n in range(6500)]
+
+
 async def test_only_one_relay_publishes_and_another_takes_over_when_its_connection_dies(
     fresh_database: str, database: Database, administrator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
@@ -350,7 +362,7 @@ async def test_a_mark_being_changed_by_a_running_transaction_does_not_stop_the_r
             await Outbox(transport).mark(slow, _STATE_TOPIC, [(_TENANT, "g")])
             broker.gate.set()
             await mark(database, "h")
-            await eventually(lambda: "h" in broker.values())
+            await eventually(lambda: "h" in broker.values(), 5)
             state.now = {"g": "new"}
         await emptied(database)
     assert broker.values()[-1] == "new"

@@ -49,7 +49,7 @@ def test_pauses_double_up_to_the_longest() -> None:
 
 
 def test_what_failed_is_held_until_its_pause_is_over_and_longer_the_next_time() -> None:
-    holds: Holds[str] = Holds(Backoff(first_seconds=1.0, longest_seconds=10.0), limit=10)
+    holds: Holds[str] = Holds(Backoff(first_seconds=1.0, longest_seconds=10.0))
     holds.fail(["a"], now=100.0, chance=0.0)
     assert list(holds.held(100.5)) == ["a"]
     assert holds.seconds_to_next(100.5) == 0.5
@@ -61,15 +61,6 @@ def test_what_failed_is_held_until_its_pause_is_over_and_longer_the_next_time() 
     assert holds.seconds_to_next(102.5) is None
     holds.fail(["a"], now=200.0, chance=0.0)
     assert list(holds.held(201.0)) == []
-
-
-def test_holds_are_full_at_their_limit() -> None:
-    holds: Holds[int] = Holds(Backoff(first_seconds=1.0, longest_seconds=10.0), limit=2)
-    holds.fail([1], now=0.0, chance=0.0)
-    assert not holds.full(0.5)
-    holds.fail([2], now=0.0, chance=0.0)
-    assert holds.full(0.5)
-    assert not holds.full(1.5)
 
 
 def test_headers_of_any_bytes_survive() -> None:
