@@ -1,0 +1,184 @@
+"""The canonical deal as it comes in: what every adapter's translation must end in, and its limits.
+
+It is also what a Standard Webhooks sender sends. Texts are bounded so that no delivery can break a batch of others.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Final, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from services.tracking.crm.domain import Connection, QuarantineReason, SourceMapping, Untranslatable
+from shared.contracts.base import Amount, Currency
+from shared.contracts.deals import Deal, Percent, Product, Split
+from shared.kernel.deals import DealKind, DealStatus
+from shared.kernel.ids import deal_id
+
+CUSTOM_FIELDS_MAX: Final = 200
+LINES_MAX: Final = 200
+_FIRST: Final = datetime(1900, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(2999, 1, 1, tzinfo=UTC)
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Label = Annotated[str, StringConstraints(max_length=500)]
+Moment = Annotated[AwareDatetime, Field(ge=_FIRST, le=_LAST)]
+Day = Annotated[date, Field(ge=_FIRST.date(), le=_LAST.date())]
+
+
+class CanonicalSplit(Split):
+    """A share of the deal."""
+
+    owner_external_id: Identifier
+    role: Label = "owner"
+
+
+class CanonicalProduct(Product):
+    """One line of the deal."""
+
+    sku: Identifier
+    quantity: Amount = Decimal(1)
+    amount: Amount | None = None
+
+
+class CanonicalDeal(BaseModel):
+    """The whole state of one deal after a change. Money and numbers are decimals in strings."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    external_id: Identifier = Field(description="The deal's id in the source, the same for ever.")
+    kind: DealKind = Field(DealKind.UPSERTED, description="Only in a batch; else the type of the event says it.")
+    modified_at: Moment = Field(description="When the source changed the deal. A lower one never replaces a higher.")
+    sequence: int = Field(0, ge=0, lt=1 << 63, description="Orders changes of the same modified_at.")
+    status: DealStatus | None = Field(None, description="May be left out where the connection maps the stage.")
+    owner_external_id: Identifier | None = None
+    name: Label | None = None
+    amount: Amount | None = None
+    currency: Currency | None = None
+    created_at: Moment | None = None
+    expected_close_on: Day | None = None
+    closed_at: Moment | None = None
+    closed_on: Day | None = Field(None, description="The business date, where the source states one as a date.")
+    stage: Label | None = None
+    pipeline: Label | None = None
+    probability: Percent | None = None
+    type: Label | None = None
+    channel: Label | None = None
+    region: Label | None = None
+    account_id: Identifier | None = None
+    account_name: Label | None = None
+    merged_into: Identifier | None = Field(None, description="The external id of the deal this one became part of.")
+    splits: tuple[CanonicalSplit, ...] = Field((), max_length=LINES_MAX)
+    products: tuple[CanonicalProduct, ...] = Field((), max_length=LINES_MAX)
+    custom: dict[Label, Annotated[str, StringConstraints(max_length=2000)]] = Field(
+        default_factory=dict, max_length=CUSTOM_FIELDS_MAX
+    )
+
+    @model_validator(mode="after")
+    def _merged_into_one(self) -> Self:
+        if self.kind is DealKind.MERGED and self.merged_into is None:
+            raise ValueError("merged_into is missing")
+        return self
+
+
+MAPPABLE_FIELDS: Final = frozenset(CanonicalDeal.model_fields) - {
+    "external_id",
+    "kind",
+    "modified_at",
+    "sequence",
+    "status",
+    "splits",
+    "products",
+    "custom",
+}
+"""The fields of which a connection may say where its source has them."""
+_TEXTS: Final = frozenset(
+    {"owner_external_id", "name", "stage", "pipeline", "type", "channel", "region", "account_id", "account_name"}
+)
+
+
+def canonical_deal(
+    fields: Mapping[str, object], raw: Mapping[str, object], mapping: SourceMapping, *, pointer: str
+) -> CanonicalDeal:
+    """A deal out of an adapter's `fields` and what the mapping finds in the source's `raw` deal at `pointer`.
+
+    Raises Untranslatable.
+    """
+    mapped = dict(fields)
+    for name, path in mapping.fields.items():
+        value = _at(raw, path)
+        if value is not None:
+            mapped[name] = text_of(value) if name in _TEXTS else value
+    if mapping.custom_fields and isinstance(custom := mapped.get("custom"), dict):
+        mapped["custom"] = {mapping.custom_fields.get(name, name): value for name, value in custom.items()}
+    if mapping.users:
+        mapped["owner_external_id"] = _user(mapped.get("owner_external_id"), mapping)
+        mapped["splits"] = _splits(mapped.get("splits"), mapping)
+    stage = mapped.get("stage")
+    if isinstance(stage, str) and stage in mapping.stages:
+        mapped["status"] = mapping.stages[stage]
+    try:
+        deal = CanonicalDeal.model_validate(mapped)
+    except ValidationError as error:
+        raise _untranslatable(error, pointer) from error
+    if deal.status is None and deal.kind in (DealKind.UPSERTED, DealKind.RESTORED):
+        raise Untranslatable(
+            QuarantineReason.STAGE_UNMAPPED,
+            f"{pointer}/stage",
+            "the deal has no status and the connection does not map its stage to one",
+        )
+    return deal
+
+
+def event_of(deal: CanonicalDeal, connection: Connection, *, delivery_id: UUID, received_at: datetime) -> Deal:
+    """The event of one deal of a delivery. A deleted or merged deal without a status counts as open."""
+    return Deal.model_validate(
+        {
+            **vars(deal),
+            "tenant_id": connection.tenant_id,
+            "id": deal_id(connection.id, deal.external_id),
+            "connection_id": connection.id,
+            "source": connection.identity_source,
+            "delivery_id": delivery_id,
+            "received_at": received_at,
+            "status": deal.status or DealStatus.OPEN,
+        }
+    )
+
+
+def text_of(value: object) -> object:
+    """A number as the text an id or label travels as; anything else as it is."""
+    return str(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else value
+
+
+def _at(raw: Mapping[str, object], path: str) -> object:
+    """What stands at a dotted path; a key that itself has dots is found too. None where there is nothing."""
+    if path in raw:
+        return raw[path]
+    head, _, rest = path.partition(".")
+    inner = raw.get(head)
+    return _at(inner, rest) if rest and isinstance(inner, Mapping) else None
+
+
+def _user(value: object, mapping: SourceMapping) -> object:
+    return mapping.users.get(value, value) if isinstance(value, str) else value
+
+
+def _splits(value: object, mapping: SourceMapping) -> object:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return value if value is not None else ()
+    return tuple(
+        {**split, "owner_external_id": _user(split.get("owner_external_id"), mapping)}
+        if isinstance(split, Mapping)
+        else split
+        for split in value
+    )
+
+
+def _untranslatable(error: ValidationError, pointer: str) -> Untranslatable:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = "".join(f"/{part}" for part in first["loc"])
+    reason = QuarantineReason.MISSING_FIELD if first["type"] == "missing" else QuarantineReason.INVALID_FIELD
+    return Untranslatable(reason, f"{pointer}{where}", first["msg"])

@@ -1,0 +1,206 @@
+"""Connections to CRMs: what they are told apart by, how their secrets rotate, how their words map to ours."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from shared.kernel.deals import DealStatus
+from shared.kernel.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+
+SECRETS_VALID_MAX: Final = 2
+OVERLAP_DAYS_MAX: Final = 30
+
+
+class Source(StrEnum):
+    """The kinds of sender a connection can be made for."""
+
+    STANDARD_WEBHOOKS = "standard_webhooks"
+    PIPEDRIVE = "pipedrive"
+
+
+class ConnectionStatus(StrEnum):
+    """A disabled connection accepts no delivery; what it has received stays."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+class Rejection(StrEnum):
+    """Why a delivery is not from who it says. For metrics only: the sender is not told."""
+
+    UNKNOWN_CONNECTION = "unknown_connection"
+    HEADERS = "headers"
+    TIMESTAMP = "timestamp"
+    SIGNATURE = "signature"
+
+
+class ConnectionNotFound(NotFound):
+    """No connection of the tenant has this id."""
+
+    code = "connection_not_found"
+    title = "Connection not found"
+
+
+class ConnectionChanged(PreconditionFailed):
+    """The connection was changed since it was read."""
+
+    code = "connection_changed"
+    title = "Connection changed"
+
+
+class SecretNotFound(NotFound):
+    """The connection has no valid secret with this id."""
+
+    code = "secret_not_found"
+    title = "Secret not found"
+
+
+class RotationUnderWay(Conflict):
+    """Two secrets are valid already: retire the old one before the next rotation."""
+
+    code = "rotation_under_way"
+    title = "Rotation under way"
+
+
+class LastSecret(Conflict):
+    """A connection keeps at least one secret: rotate first, or disable the connection."""
+
+    code = "last_secret"
+    title = "Last secret"
+
+
+class InvalidSecret(InvalidInput):
+    """The secret is not one that this kind of source signs or authenticates with."""
+
+    code = "invalid_secret"
+    title = "Invalid secret"
+
+
+class Untranslatable(Exception):
+    """A delivery that cannot become deals, however often it is tried as it is: it goes to quarantine.
+
+    `reason` is one of a fixed few, `pointer` the place in the body (JSON pointer), `detail` what is wrong there.
+    """
+
+    def __init__(self, reason: "QuarantineReason", pointer: str, detail: str) -> None:
+        super().__init__(f"{reason}: {pointer}: {detail}")
+        self.reason = reason
+        self.pointer = pointer
+        self.detail = detail
+
+
+class QuarantineReason(StrEnum):
+    """Why deliveries are put in quarantine."""
+
+    NOT_JSON = "not_json"
+    UNKNOWN_TYPE = "unknown_type"
+    MISSING_FIELD = "missing_field"
+    INVALID_FIELD = "invalid_field"
+    STAGE_UNMAPPED = "stage_unmapped"
+    ADAPTER_FAILED = "adapter_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMapping:
+    """How one CRM's words become ours.
+
+    `stages`: raw stage → status, stronger than a status the source states. `fields`: canonical field → where the
+    source has it, as a dotted path into its deal. `custom_fields`: the source's custom field → our name for it.
+    `users`: the source's user → the external user id that identities know.
+    """
+
+    stages: Mapping[str, DealStatus] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    custom_fields: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecret:
+    """A secret at rest. Without `expires_at` it is valid until it is retired."""
+
+    id: UUID
+    ciphertext: str
+    created_at: datetime
+    expires_at: datetime | None = None
+
+    def is_valid(self, now: datetime) -> bool:
+        return self.expires_at is None or now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One sender of one tenant. Deals carry `identity_source` as their source; identities are looked up by it."""
+
+    tenant_id: UUID
+    id: UUID
+    source: Source
+    name: str
+    identity_source: str
+    status: ConnectionStatus
+    secrets: tuple[SealedSecret, ...]
+    mapping: SourceMapping
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    def rotated(self, secret: SealedSecret, *, overlap: timedelta, now: datetime) -> "Connection":
+        """With a new secret, the old one valid for `overlap` more. Raises RotationUnderWay while two are valid."""
+        valid = [known for known in self.secrets if known.is_valid(now)]
+        if len(valid) >= SECRETS_VALID_MAX:
+            raise RotationUnderWay("Two secrets are valid; retire the old one first.")
+        old = tuple(replace(known, expires_at=_earlier(known.expires_at, now + overlap)) for known in valid)
+        return self._changed(now, secrets=(*(known for known in old if known.is_valid(now)), secret))
+
+    def with_retired(self, secret_id: UUID, *, now: datetime) -> "Connection":
+        """Without one of its secrets. Raises SecretNotFound, and LastSecret when none would be left."""
+        valid = [known for known in self.secrets if known.is_valid(now)]
+        kept = tuple(known for known in valid if known.id != secret_id)
+        if len(kept) == len(valid):
+            raise SecretNotFound("The connection has no valid secret with this id.")
+        if not kept:
+            raise LastSecret("This is the only secret of the connection.")
+        return self._changed(now, secrets=kept)
+
+    def edited(
+        self,
+        *,
+        name: str | None,
+        status: ConnectionStatus | None,
+        mapping: SourceMapping | None,
+        now: datetime,
+    ) -> "Connection":
+        """With what is given changed."""
+        changed = self._changed(now, secrets=self.secrets)
+        return replace(changed, name=name or self.name, status=status or self.status, mapping=mapping or self.mapping)
+
+    def _changed(self, now: datetime, *, secrets: tuple[SealedSecret, ...]) -> "Connection":
+        return replace(self, secrets=secrets, version=self.version + 1, updated_at=now)
+
+
+def _earlier(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else min(one, other)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSecret:
+    """A secret as the sender knows it."""
+
+    value: str
+    expires_at: datetime | None
+
+    def is_valid(self, now: datetime) -> bool:
+        return self.expires_at is None or now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What the hot path needs to know of a connection."""
+
+    tenant_id: UUID
+    connection_id: UUID
+    source: Source
+    secrets: Sequence[OpenSecret]

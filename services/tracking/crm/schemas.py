@@ -1,0 +1,161 @@
+"""Connections on the wire."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from services.tracking.crm.canonical import MAPPABLE_FIELDS
+from services.tracking.crm.domain import OVERLAP_DAYS_MAX, Connection, ConnectionStatus, Source, SourceMapping
+from services.tracking.crm.service import WithSecret
+from shared.kernel.deals import DealStatus
+
+_ENTRIES_MAX: Final = 500
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Entries = Annotated[dict[Name, Name], Field(max_length=_ENTRIES_MAX)]
+
+_MAPPING_EXAMPLE: Final = {
+    "stages": {"5": "won", "6": "lost"},
+    "fields": {"region": "custom_fields.9dc80c50d78a15643bfc4ca79d76156a73a1ca0e"},
+    "custom_fields": {"3b5e8d5a1c": "competitor"},
+    "users": {"12345678": "patricia.boyle"},
+}
+
+
+class MappingModel(BaseModel):
+    """How the source's words become ours. What is not mapped is taken as the source says it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_MAPPING_EXAMPLE]})
+
+    stages: Annotated[dict[Name, DealStatus], Field(max_length=_ENTRIES_MAX)] = Field(
+        default_factory=dict, description="Stage as the source names it → status. Stronger than the source's status."
+    )
+    fields: Entries = Field(
+        default_factory=dict,
+        description="Canonical field → where the source's deal has it, as a dotted path.",
+    )
+    custom_fields: Entries = Field(
+        default_factory=dict,
+        description="Custom field as the source names it → the name filters use (`custom.<name>`).",
+    )
+    users: Entries = Field(
+        default_factory=dict, description="User as the source names it → the external user id that identities know."
+    )
+
+    @model_validator(mode="after")
+    def _known_fields(self) -> Self:
+        if unknown := set(self.fields) - MAPPABLE_FIELDS:
+            raise ValueError(f"{min(unknown)} cannot be mapped; accepted: {', '.join(sorted(MAPPABLE_FIELDS))}")
+        return self
+
+    def mapping(self) -> SourceMapping:
+        """The value the rules use."""
+        return SourceMapping(self.stages, self.fields, self.custom_fields, self.users)
+
+
+class NewConnection(BaseModel):
+    """A connection to be."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"source": "pipedrive", "name": "Pipedrive EU", "mapping": _MAPPING_EXAMPLE}]},
+    )
+
+    source: Source
+    name: Name
+    identity_source: Name | None = Field(
+        None, description="What its deals carry as `source` and identities are looked up by; the source by default."
+    )
+    secret: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+        None, description="The sender's own secret, where it brings one: `whsec_…`, `whpk_…`, or `user:password`."
+    )
+    mapping: MappingModel = Field(default_factory=MappingModel)
+
+
+class ConnectionPatch(BaseModel):
+    """What is to change; what is left out stays. A mapping is replaced as a whole."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mapping": _MAPPING_EXAMPLE}]})
+
+    name: Name | None = None
+    status: ConnectionStatus | None = None
+    mapping: MappingModel | None = None
+
+
+class Rotation(BaseModel):
+    """A new secret, and for how long the old one stays valid beside it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_seconds": 86400}]})
+
+    secret: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+        None, description="The sender's own secret; a new one is made when left out."
+    )
+    overlap_seconds: int = Field(86_400, ge=0, le=OVERLAP_DAYS_MAX * 86_400)
+
+    @property
+    def overlap(self) -> timedelta:
+        return timedelta(seconds=self.overlap_seconds)
+
+
+class SecretOut(BaseModel):
+    """That a secret exists; never its value."""
+
+    id: UUID
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class ConnectionOut(BaseModel):
+    """A connection."""
+
+    id: UUID
+    version: int
+    source: Source
+    name: str
+    identity_source: str
+    status: ConnectionStatus
+    hook_path: str = Field(description="Where the source sends to, on this service.")
+    secrets: list[SecretOut]
+    mapping: MappingModel
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def from_connection(cls, connection: Connection) -> Self:
+        return cls(**_members(connection))
+
+
+class ConnectionWithSecret(ConnectionOut):
+    """A connection and its new secret, which is not shown again."""
+
+    secret: str
+
+    @classmethod
+    def from_result(cls, result: WithSecret) -> Self:
+        return cls(**_members(result.connection), secret=result.secret)
+
+
+def _members(connection: Connection) -> dict[str, object]:
+    mapping = connection.mapping
+    return {
+        "id": connection.id,
+        "version": connection.version,
+        "source": connection.source,
+        "name": connection.name,
+        "identity_source": connection.identity_source,
+        "status": connection.status,
+        "hook_path": f"/hooks/{connection.id}",
+        "secrets": [
+            SecretOut(id=secret.id, created_at=secret.created_at, expires_at=secret.expires_at)
+            for secret in connection.secrets
+        ],
+        "mapping": MappingModel(
+            stages=dict(mapping.stages),
+            fields=dict(mapping.fields),
+            custom_fields=dict(mapping.custom_fields),
+            users=dict(mapping.users),
+        ),
+        "created_at": connection.created_at,
+        "updated_at": connection.updated_at,
+    }

@@ -1,0 +1,170 @@
+"""Making, changing and reading connections."""
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from services.tracking.crm import store
+from services.tracking.crm.domain import (
+    Connection,
+    ConnectionChanged,
+    ConnectionNotFound,
+    ConnectionStatus,
+    OpenSecret,
+    SealedSecret,
+    Sender,
+    Source,
+    SourceMapping,
+)
+from services.tracking.crm.encryption import SecretsBox
+from services.tracking.crm.sources import ADAPTERS
+from shared.db.database import Transaction
+
+CHANNEL: Final = "tracking_connections"
+"""Notified whenever a connection was made or changed."""
+
+_ENTROPY_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class WithSecret:
+    """A connection and a secret just given to it, shown this once."""
+
+    connection: Connection
+    secret: str
+
+
+class Connections:
+    """The use cases. Secrets are sealed before they are stored."""
+
+    def __init__(self, box: SecretsBox) -> None:
+        self._box = box
+
+    async def create(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        *,
+        source: Source,
+        name: str,
+        identity_source: str,
+        secret: str | None,
+        mapping: SourceMapping,
+    ) -> WithSecret:
+        """Make a connection, with the secret given or a new one. Raises InvalidSecret."""
+        value = _secret_value(source, secret)
+        connection = Connection(
+            tenant_id=tenant_id,
+            id=tx.new_id(),
+            source=source,
+            name=name,
+            identity_source=identity_source,
+            status=ConnectionStatus.ACTIVE,
+            secrets=(self._sealed(tx, value),),
+            mapping=mapping,
+            version=1,
+            created_at=tx.now,
+            updated_at=tx.now,
+        )
+        await store.add(tx, connection)
+        await tx.notify(CHANNEL)
+        return WithSecret(connection, value)
+
+    async def edit(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        connection_id: UUID,
+        *,
+        expected_version: int,
+        name: str | None,
+        status: ConnectionStatus | None,
+        mapping: SourceMapping | None,
+    ) -> Connection:
+        """Change what is given. Raises ConnectionNotFound and ConnectionChanged."""
+        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        return await _saved(tx, current.edited(name=name, status=status, mapping=mapping, now=tx.now))
+
+    async def rotate(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        connection_id: UUID,
+        *,
+        expected_version: int,
+        secret: str | None,
+        overlap: timedelta,
+    ) -> WithSecret:
+        """Give the connection a new secret; the old one stays valid for `overlap`.
+
+        Raises ConnectionNotFound, ConnectionChanged, RotationUnderWay and InvalidSecret.
+        """
+        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        value = _secret_value(current.source, secret)
+        rotated = current.rotated(self._sealed(tx, value), overlap=overlap, now=tx.now)
+        return WithSecret(await _saved(tx, rotated), value)
+
+    async def retire_secret(
+        self, tx: Transaction, tenant_id: UUID, connection_id: UUID, secret_id: UUID, *, expected_version: int
+    ) -> Connection:
+        """Make a secret invalid at once. Raises ConnectionNotFound, ConnectionChanged, SecretNotFound, LastSecret."""
+        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        return await _saved(tx, current.with_retired(secret_id, now=tx.now))
+
+    def sender(self, connection: Connection) -> Sender:
+        """What is needed to tell whether a delivery is from this connection's sender."""
+        return Sender(
+            connection.tenant_id,
+            connection.id,
+            connection.source,
+            [OpenSecret(self._box.open(secret.ciphertext), secret.expires_at) for secret in connection.secrets],
+        )
+
+    async def senders(self, tx: Transaction) -> list[Sender]:
+        """Everyone who may send, in the scope of the transaction."""
+        return [self.sender(connection) for connection in await store.every(tx)]
+
+    async def _expected(self, tx: Transaction, tenant_id: UUID, connection_id: UUID, version: int) -> Connection:
+        current = await get(tx, tenant_id, connection_id)
+        if current.version != version:
+            raise ConnectionChanged(f"The connection is at version {current.version} now.")
+        return current
+
+    def _sealed(self, tx: Transaction, value: str) -> SealedSecret:
+        return SealedSecret(tx.new_id(), self._box.seal(value), tx.now)
+
+
+async def get(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Connection:
+    """A connection of the tenant. Raises ConnectionNotFound."""
+    connection = await store.find(tx, tenant_id, connection_id)
+    if connection is None:
+        raise ConnectionNotFound(f"There is no connection {connection_id}.")
+    return connection
+
+
+async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> Sequence[Connection]:
+    """Connections of the tenant in the order they were made."""
+    return await store.page(tx, tenant_id, after=after, limit=limit)
+
+
+async def by_id(tx: Transaction, connection_ids: Collection[UUID]) -> dict[UUID, Connection]:
+    """Connections of whichever tenants the transaction may see, by id."""
+    return await store.by_id(tx, connection_ids)
+
+
+async def _saved(tx: Transaction, connection: Connection) -> Connection:
+    if not await store.save(tx, connection):
+        raise ConnectionChanged("The connection was changed at the same time.")
+    await tx.notify(CHANNEL)
+    return connection
+
+
+def _secret_value(source: Source, given: str | None) -> str:
+    adapter = ADAPTERS[source]
+    if given is None:
+        return adapter.new_secret(os.urandom(_ENTROPY_BYTES))
+    adapter.check_secret(given)
+    return given

@@ -1,0 +1,14 @@
+"""Every source there is an adapter for."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from services.tracking.crm.adapter import Adapter
+from services.tracking.crm.domain import Source
+from services.tracking.crm.pipedrive import Pipedrive
+from services.tracking.crm.standard_webhooks import StandardWebhooks
+
+ADAPTERS: Final[Mapping[Source, Adapter]] = {
+    Source.STANDARD_WEBHOOKS: StandardWebhooks(),
+    Source.PIPEDRIVE: Pipedrive(),
+}

@@ -1,0 +1,158 @@
+"""Standard Webhooks: any sender that can sign a canonical deal.
+
+Signed as https://www.standardwebhooks.com says: `v1` is HMAC-SHA256 with a shared secret (`whsec_…`), `v1a` ed25519
+with the sender's public key (`whpk_…`). The `standardwebhooks` package is the tests' oracle; it decodes the key anew for
+every delivery and works on text, which the hot path cannot afford.
+"""
+
+import hmac
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Final, Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import BaseModel, Field
+from typing_extensions import override
+
+from services.tracking.crm.adapter import Adapter, Headers, member, read_document
+from services.tracking.crm.canonical import CanonicalDeal, canonical_deal
+from services.tracking.crm.domain import (
+    InvalidSecret,
+    QuarantineReason,
+    Rejection,
+    Source,
+    SourceMapping,
+    Untranslatable,
+)
+from shared.kernel.deals import DealKind
+from shared.kernel.errors import FieldError
+
+BATCH_DEALS_MAX: Final = 500
+_TOLERANCE_SECONDS: Final = 300
+_SIGNATURES_MAX: Final = 10
+_SYMMETRIC_PREFIX: Final = "whsec_"
+_PUBLIC_KEY_PREFIX: Final = "whpk_"
+_SECRET_BYTES: Final = range(24, 65)
+_KINDS: Final = {f"deal.{kind.value}": kind for kind in DealKind}
+_BATCH: Final = "deals.batch"
+
+
+class DealEvent(BaseModel):
+    """What happened to one deal, with its whole state afterwards."""
+
+    type: Literal["deal.upserted", "deal.deleted", "deal.restored", "deal.merged"]
+    data: CanonicalDeal
+
+
+class DealBatch(BaseModel):
+    """Several deals in one delivery: stored, translated and put in quarantine together."""
+
+    type: Literal["deals.batch"]
+    deals: Annotated[list[CanonicalDeal], Field(min_length=1, max_length=BATCH_DEALS_MAX)]
+
+
+class StandardWebhooks(Adapter):
+    """The adapter."""
+
+    source = Source.STANDARD_WEBHOOKS
+    accepted_status = 202
+
+    @override
+    def new_secret(self, entropy: bytes) -> str:
+        return _SYMMETRIC_PREFIX + b64encode(entropy).decode()
+
+    @override
+    def check_secret(self, value: str) -> None:
+        try:
+            _key(value)
+        except ValueError:
+            raise InvalidSecret(
+                "The secret does not fit Standard Webhooks.",
+                fields=[
+                    FieldError(
+                        "/secret",
+                        "is not a Standard Webhooks secret",
+                        "whsec_ and 24 to 64 bytes in Base64, or whpk_ and an ed25519 public key in Base64",
+                    )
+                ],
+            ) from None
+
+    @override
+    def verify(self, headers: Headers, body: bytes, secrets: Sequence[str], *, now_seconds: int) -> Rejection | None:
+        webhook_id = headers.get(b"webhook-id")
+        timestamp = headers.get(b"webhook-timestamp")
+        signatures = headers.get(b"webhook-signature")
+        if not webhook_id or not timestamp or not signatures:
+            return Rejection.HEADERS
+        if not timestamp.isdigit() or abs(int(timestamp[:20]) - now_seconds) > _TOLERANCE_SECONDS:
+            return Rejection.TIMESTAMP
+        signed = b"%b.%b.%b" % (webhook_id, timestamp, body)
+        given = signatures.split(b" ", _SIGNATURES_MAX)[:_SIGNATURES_MAX]
+        for secret in secrets:
+            key = _key(secret)
+            if isinstance(key, bytes):
+                expected = b"v1," + b64encode(hmac.digest(key, signed, "sha256"))
+                for signature in given:
+                    if hmac.compare_digest(expected, signature):
+                        return None
+            elif any(_signed_with(key, signature, signed) for signature in given):
+                return None
+        return Rejection.SIGNATURE
+
+    @override
+    def dedupe_key(self, headers: Headers, body: bytes) -> str:
+        return headers[b"webhook-id"].decode("latin-1")
+
+    @override
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[CanonicalDeal]:
+        document = read_document(body)
+        kind = _KINDS.get(str(document.get("type")))
+        if kind is not None:
+            raw = member(document, "data")
+            return (canonical_deal({**raw, "kind": kind}, raw, mapping, pointer="/data"),)
+        if document.get("type") == _BATCH:
+            return _batch(document, mapping)
+        raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, "/type", f"expected one of {', '.join([*_KINDS, _BATCH])}")
+
+
+def _batch(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[CanonicalDeal]:
+    deals = document.get("deals")
+    if not isinstance(deals, list) or not 1 <= len(deals) <= BATCH_DEALS_MAX:
+        raise Untranslatable(
+            QuarantineReason.INVALID_FIELD, "/deals", f"expected a list of 1 to {BATCH_DEALS_MAX} deals"
+        )
+    translated = []
+    for index, raw in enumerate(deals):
+        pointer = f"/deals/{index}"
+        if not isinstance(raw, dict):
+            raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not an object")
+        translated.append(canonical_deal(raw, raw, mapping, pointer=pointer))
+    return translated
+
+
+@lru_cache(maxsize=10_000)
+def _key(secret: str) -> bytes | Ed25519PublicKey:
+    """What a secret's text stands for. Raises ValueError."""
+    try:
+        if secret.startswith(_PUBLIC_KEY_PREFIX):
+            return Ed25519PublicKey.from_public_bytes(b64decode(secret[len(_PUBLIC_KEY_PREFIX) :], validate=True))
+        key = b64decode(secret.removeprefix(_SYMMETRIC_PREFIX), validate=True)
+    except Base64Error as error:
+        raise ValueError("not Base64") from error
+    if not secret.startswith(_SYMMETRIC_PREFIX) or len(key) not in _SECRET_BYTES:
+        raise ValueError("not a Standard Webhooks secret")
+    return key
+
+
+def _signed_with(key: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:
+    version, _, encoded = signature.partition(b",")
+    if version != b"v1a":
+        return False
+    try:
+        key.verify(b64decode(encoded, validate=True), signed)
+    except (InvalidSignature, Base64Error):
+        return False
+    return True
