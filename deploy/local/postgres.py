@@ -87,7 +87,7 @@ class PostgresServer:
 
     def url(self, database: str = DATABASE) -> str:
         """For ATTAIN_DATABASE_URL; as the superuser."""
-        return f"postgresql://{SUPERUSER}@{LOOPBACK}:{self._port}/{database}"
+        return embedded_url(self._port, database)
 
     def start(self) -> None:
         """Start, creating cluster and database the first time, and wait until it answers.
@@ -204,6 +204,11 @@ class PostgresServer:
             except OSError:
                 shutil.rmtree(staging)
         return copy / "bin"
+
+
+def embedded_url(port: int, database: str = DATABASE) -> str:
+    """What ATTAIN_DATABASE_URL would be for the embedded server on that port."""
+    return f"postgresql://{SUPERUSER}@{LOOPBACK}:{port}/{database}"
 
 
 def _installed_binaries() -> Path:
