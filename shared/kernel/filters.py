@@ -22,6 +22,11 @@ VALUES_MAX = 500
 TEXT_LENGTH_MAX = 500
 
 
+def is_text(raw: str) -> bool:
+    """Whether it is of a length and of characters that can be kept: no NUL, no half of a surrogate pair."""
+    return len(raw) <= TEXT_LENGTH_MAX and not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in raw)
+
+
 class FieldType(StrEnum):
     """What a field holds and so which operators it knows."""
 
@@ -96,7 +101,7 @@ class Catalogue:
         """The type of a field, or None when there is no such field."""
         known = self._fields.get(field)
         if known is None and any(field.startswith(family) and field != family for family in self._families):
-            return FieldType.TEXT
+            return FieldType.TEXT if is_text(field) else None
         return known
 
     @property
@@ -180,8 +185,10 @@ def _value(raw: object, kind: FieldType, pointer: str) -> Value:
             return date.fromisoformat(raw)
         except ValueError:
             raise InvalidInput.field(pointer, f"{raw!r} is not a date", "YYYY-MM-DD") from None
-    if len(raw) > TEXT_LENGTH_MAX:
-        raise InvalidInput.field(pointer, "is too long", f"at most {TEXT_LENGTH_MAX} characters")
+    if not is_text(raw):
+        raise InvalidInput.field(
+            pointer, "is too long or has a character that no text has", f"at most {TEXT_LENGTH_MAX} characters"
+        )
     return raw
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Response
 
 from services.goals.access import Editor, viewer_of
+from services.goals.fields import Line
 from services.goals.org import service, store
 from services.goals.org.domain import (
     CalendarNotSet,
@@ -103,7 +104,7 @@ async def list_people(
     reader: RequestReader,
     paging: Paging,
     active: Annotated[bool | None, Query(description="Only active people, or only inactive ones.")] = None,
-    email: Annotated[str | None, Query(max_length=254, description="Exactly this address.")] = None,
+    email: Annotated[Line | None, Query(description="Exactly this address.")] = None,
 ) -> Page[PersonAnswer]:
     """A rep sees itself, a manager whoever is in its subtree today."""
     async with reader.transaction() as tx:
@@ -345,8 +346,8 @@ async def list_identities(
     reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
-    source: Annotated[str | None, Query(max_length=200, description="Only of this source.")] = None,
-    external_user_id: Annotated[str | None, Query(max_length=200, description="Only of this user.")] = None,
+    source: Annotated[Line | None, Query(description="Only of this source.")] = None,
+    external_user_id: Annotated[Line | None, Query(description="Only of this user.")] = None,
 ) -> Page[IdentityAnswer]:
     async with reader.transaction() as tx:
         found = await store.list_identities(

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
+from pydantic import conint
 
 from services.goals.access import Editor, viewer_of
 from services.goals.org import service as org
@@ -42,7 +43,7 @@ from shared.kernel.errors import VersionMismatch
 router = APIRouter(prefix="/v1/goals", tags=["goals"])
 
 _IDS: Final = Cursor(UUID)
-_REVISIONS: Final = Cursor(int)
+_REVISIONS: Final = Cursor(conint(ge=1, le=2**31 - 1))
 _CHANGE: Final = (GoalNotFound, VersionMismatch, PreconditionRequired)
 _REFERENCES: Final = (UnknownPerson, UnknownTeam, UnknownParent)
 
