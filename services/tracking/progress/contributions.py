@@ -12,10 +12,11 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from services.tracking.deals.store import columns_of, facts_of
 from services.tracking.progress.domain import Rule
 from services.tracking.progress.filter_sql import FilterCompiler
 from shared.db.database import Transaction
-from shared.kernel.deals import DateField
+from shared.kernel.deals import DateField, DealFacts
 from shared.kernel.measures import Aggregate, Measure
 
 _NEWEST: Final = "tracking.deals"
@@ -71,6 +72,11 @@ WHERE CAST(:after_day AS date) IS NULL
     OR (day, deal_id) > (CAST(:after_day AS date), CAST(:after_deal_id AS uuid))
 ORDER BY day, deal_id LIMIT :limit
 """
+
+_DEAL: Final = text(
+    f"SELECT {columns_of('deal')} FROM tracking.deals AS deal"
+    " WHERE deal.tenant_id = :tenant_id AND deal.deal_id = :deal_id"
+)
 
 
 class Total(NamedTuple):
@@ -160,6 +166,12 @@ async def page(
         {**parameters, "after_day": after_day, "after_deal_id": after_deal_id, "limit": limit},
     )
     return [CountingDeal(**{name: row[name] for name in CountingDeal._fields}) for row in rows]
+
+
+async def stored_deal(tx: Transaction, tenant_id: UUID, deal_id: UUID) -> DealFacts | None:
+    """The newest version of a deal."""
+    row = await tx.one_or_none(_DEAL, {"tenant_id": tenant_id, "deal_id": deal_id})
+    return None if row is None else facts_of(list(row.values()))
 
 
 def _by_measure(rules: Mapping[UUID, Rule]) -> Iterable[tuple[Measure, Mapping[UUID, Rule]]]:

@@ -30,6 +30,20 @@ class GoalNotTracked(NotFound):
     title = "Goal not tracked"
 
 
+class DealNotKnown(NotFound):
+    """No delivery has brought a deal of that id."""
+
+    code = "deal_not_known"
+    title = "Deal not known"
+
+
+class OwnerNotSeen(NotFound):
+    """There is no such person or team, or the caller may not see its goals."""
+
+    code = "owner_not_seen"
+    title = "Owner not seen"
+
+
 @dataclass(frozen=True, slots=True)
 class GoalTerms:
     """What of a goal decides which deals count."""
@@ -84,6 +98,15 @@ class Movement:
     def is_nil(self) -> bool:
         """Whether the goal stands where it stood."""
         return not self.deals and not self.value and not any(self.distinct.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who is looking: everyone in the tenant, a subtree, or only itself."""
+
+    person_id: UUID | None
+    sees_tenant: bool
+    sees_subtree: bool
 
 
 _Interval = tuple[date, date, tuple[UUID, ...]]
@@ -163,6 +186,27 @@ def changed_rules(before: GoalIndex, after: GoalIndex) -> frozenset[UUID]:
         for goal_id in before.rules.keys() | after.rules.keys()
         if before.rules.get(goal_id) != after.rules.get(goal_id)
     )
+
+
+def visible_owners(viewer: Viewer, chart: OrgChart, today: date) -> frozenset[UUID] | None:
+    """The people and teams whose goals a viewer sees; None means all of the tenant.
+
+    A manager sees itself, the teams it manages with those below, and whoever is in them today; anybody else itself.
+    """
+    if viewer.sees_tenant:
+        return None
+    if viewer.person_id is None:
+        return frozenset()
+    owners = frozenset({viewer.person_id})
+    if viewer.sees_subtree:
+        owners |= chart.managed_people(viewer.person_id, today) | chart.managed_teams(viewer.person_id)
+    return owners
+
+
+def team_owners(chart: OrgChart, team_id: UUID, today: date) -> frozenset[UUID]:
+    """The team, the teams below it, and whoever is in one of them today."""
+    teams = chart.subtree(team_id)
+    return teams | {m.person_id for m in chart.memberships if m.team_id in teams and today in m.range}
 
 
 def attainment(value: Decimal, *, target: Decimal, baseline: Decimal, lower_is_better: bool) -> Decimal | None:

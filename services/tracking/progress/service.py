@@ -83,10 +83,6 @@ class ProgressTracker:
         await self._publish(tx, [(tenant_id, goal_id) for goal_id in chunk])
         return len(chunk)
 
-    async def republish(self, tx: Transaction, goals: Sequence[tuple[UUID, UUID]]) -> None:
-        """Publish again where these goals (tenant, goal) stand."""
-        await self._publish(tx, goals)
-
     async def _movements(
         self, tx: Transaction, tenant_ids: Collection[UUID], changes: Sequence[DealChange]
     ) -> dict[store.GoalKey, Movement]:

@@ -1,0 +1,131 @@
+"""From the topic of progress to the clients that watch: every change into the mailboxes of those who watch its goal."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from random import SystemRandom
+from typing import Final
+from uuid import UUID
+
+from aiokafka.errors import KafkaError
+from fastapi.sse import ServerSentEvent
+
+from shared.contracts.envelope import MalformedEvent, parse, tenant_of
+from shared.contracts.progress import Progress
+from shared.http.sse import Mailbox, Streams
+from shared.kafka.domain import Record, RetryLimit, backoff_seconds
+from shared.kafka.settings import KafkaSettings
+from shared.kafka.tail import Tail
+from shared.kernel.errors import Unavailable
+from shared.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
+_chance: Final = SystemRandom()
+EVENT_NAME: Final = "progress"
+
+Watched = tuple[UUID, UUID]
+"""A tenant, and a goal or an owner of goals in it."""
+
+
+class LiveNotReady(Unavailable):
+    """The topic of progress is not being read: the process is starting or the broker is away."""
+
+    code = "live_not_ready"
+    title = "Live updates not ready"
+
+
+class LiveHub:
+    """Reads what is published from now on and hands it to the streams. One per API process."""
+
+    def __init__(self, settings: KafkaSettings, streams: Streams) -> None:
+        self._settings = settings
+        self._streams = streams
+        self._watchers: defaultdict[Watched, set[Mailbox]] = defaultdict(set)
+        self._tenants: Counter[UUID] = Counter()
+        self._tail: Tail | None = None
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Read until `stop`. Waits for a broker that is away, and is not ready meanwhile."""
+        attempt = 0
+        while not self._stopping:
+            tail = Tail(self._settings, topics=[Progress.topic], client_id="attain-tracking-live")
+            try:
+                await tail.start()
+            except KafkaError as error:
+                attempt += 1
+                _log.warning("live_not_connected", error_type=type(error).__qualname__)
+                await asyncio.sleep(backoff_seconds(attempt, _chance.random(), RetryLimit()))
+                continue
+            attempt = 0
+            self._tail = tail
+            try:
+                async for record in tail:
+                    self.publish(record)
+            finally:
+                self._tail = None
+                await tail.stop()
+
+    async def stop(self) -> None:
+        """Disconnect; `run` returns."""
+        self._stopping = True
+        if self._tail is not None:
+            await self._tail.stop()
+
+    async def ready(self) -> None:
+        """Raises LiveNotReady unless every change from now on will be seen."""
+        if self._tail is None:
+            raise LiveNotReady("The topic of progress is not being read.", retry_after_seconds=2)
+
+    @contextmanager
+    def watching(self, watched: Iterable[Watched]) -> Generator[Mailbox]:
+        """A mailbox that gets every change of the watched goals, for as long as the block lasts."""
+        keys = frozenset(watched)
+        with self._streams.open() as mailbox:
+            for key in keys:
+                self._watchers[key].add(mailbox)
+                self._tenants[key[0]] += 1
+            try:
+                yield mailbox
+            finally:
+                for key in keys:
+                    self._watchers[key].discard(mailbox)
+                    if not self._watchers[key]:
+                        del self._watchers[key]
+                    self._tenants[key[0]] -= 1
+
+    def publish(self, record: Record) -> None:
+        """Hand a record to whoever watches its goal or the goal's owner."""
+        if not self._watchers or record.value is None:
+            return
+        try:
+            if not self._tenants[tenant_of(record.headers)]:
+                return
+            event = parse(Progress, record.headers, record.value)
+        except MalformedEvent as error:
+            _log.warning("live_event_malformed", partition=record.partition, offset=record.offset, reason=str(error))
+            return
+        watchers = self._watchers.get((event.tenant_id, event.goal_id), set()) | self._watchers.get(
+            (event.tenant_id, event.owner.id), set()
+        )
+        if watchers:
+            message = sse(event)
+            for mailbox in watchers:
+                mailbox.put(event.subject, message)
+
+
+def sse(event: Progress) -> ServerSentEvent:
+    """The event as it is streamed; its id says which version of which goal it is."""
+    return ServerSentEvent(
+        event=EVENT_NAME, id=f"{event.goal_id}:{event.version}", raw_data=event.model_dump_json(exclude={"tenant_id"})
+    )
+
+
+def seen_version(event_id: str | None) -> tuple[UUID, int] | None:
+    """The goal and version of an event id; None when there is none or it is not one of ours."""
+    goal, _, version = (event_id or "").partition(":")
+    try:
+        return UUID(goal), int(version)
+    except ValueError:
+        return None

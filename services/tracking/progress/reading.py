@@ -1,0 +1,190 @@
+"""What is asked about progress: where goals stand, how they got there, and why a deal does or does not count."""
+
+from collections.abc import Collection
+from datetime import date, datetime
+from uuid import UUID
+
+from services.tracking.progress import contributions, store
+from services.tracking.progress.contributions import NOTHING
+from services.tracking.progress.definitions import Definitions, DefinitionsCache
+from services.tracking.progress.domain import (
+    DealNotKnown,
+    GoalNotTracked,
+    OwnerNotSeen,
+    Rule,
+    Viewer,
+    team_owners,
+    visible_owners,
+)
+from services.tracking.progress.schemas import ExplainedDeal, GoalProgress, ProgressSeries
+from services.tracking.progress.service import progress_event
+from shared.contracts.goals import Goal, GoalStatus
+from shared.contracts.progress import Progress
+from shared.db.database import Transaction
+from shared.kernel.measures import Counted
+
+_CURRENT_GOALS_MAX = 1000
+
+
+class ProgressReader:
+    """Answers what a viewer may see of one tenant. For one transaction."""
+
+    def __init__(self, tx: Transaction, cache: DefinitionsCache, tenant_id: UUID, viewer: Viewer) -> None:
+        self._tx = tx
+        self._cache = cache
+        self._tenant_id = tenant_id
+        self._viewer = viewer
+        self._held: Definitions | None = None
+
+    async def goal(self, goal_id: UUID) -> GoalProgress:
+        """Where a goal stands. Raises GoalNotTracked."""
+        state = await self._state(await self._seen(goal_id))
+        return GoalProgress.now(progress_event(state), stale=state.stale)
+
+    async def goal_as_of(self, goal_id: UUID, as_of: datetime) -> GoalProgress:
+        """Where a goal stood by the deals recorded up to `as_of`, under today's goal and organisation.
+
+        Raises GoalNotTracked.
+        """
+        goal = await self._seen(goal_id)
+        state = await self._state(goal)
+        rules = {goal_id: rule} if (rule := await self._rule(goal_id)) is not None else {}
+        totals = await contributions.totals(self._tx, self._tenant_id, rules, as_of=as_of)
+        total = totals.get(goal_id, NOTHING)
+        stood = state._replace(value=total.value, deals=total.deals, received_at=total.received_at)
+        return GoalProgress.past(progress_event(stood), as_of)
+
+    async def series(self, goal_id: UUID) -> ProgressSeries:
+        """How a goal got where it is, day by day. Raises GoalNotTracked."""
+        goal = await self._seen(goal_id)
+        await self._state(goal)
+        rule = await self._rule(goal_id)
+        days = [] if rule is None else await contributions.series(self._tx, self._tenant_id, goal_id, rule)
+        return ProgressSeries(
+            goal_id=goal_id,
+            start=goal.start,
+            end=goal.end,
+            target=goal.target,
+            unit=goal.unit,
+            days=ProgressSeries.cumulated(days),
+        )
+
+    async def counting_deals(
+        self, goal_id: UUID, *, after: tuple[date, UUID] | None, limit: int
+    ) -> list[tuple[tuple[date, UUID], ExplainedDeal]]:
+        """The deals that count for a goal by day and deal, each with that key. Raises GoalNotTracked."""
+        await self._state(await self._seen(goal_id))
+        rule = await self._rule(goal_id)
+        if rule is None:
+            return []
+        chart = (await self._definitions()).chart
+        deals = await contributions.page(self._tx, self._tenant_id, goal_id, rule, after=after, limit=limit)
+        return [
+            (
+                (deal.day, deal.deal_id),
+                ExplainedDeal.counting(deal, chart.person_of(deal.source, deal.owner_external_id)),
+            )
+            for deal in deals
+        ]
+
+    async def explain(self, goal_id: UUID, deal_id: UUID) -> tuple[tuple[date, UUID], ExplainedDeal]:
+        """Why one deal does or does not count for a goal. Raises GoalNotTracked or DealNotKnown."""
+        await self._state(await self._seen(goal_id))
+        deal = await contributions.stored_deal(self._tx, self._tenant_id, deal_id)
+        definitions = await self._definitions()
+        if deal is None:
+            raise DealNotKnown(f"There is no deal {deal_id}.")
+        if goal_id not in definitions.index.rules:
+            raise GoalNotTracked(f"Nothing counts for goal {goal_id}: it has been cancelled.")
+        verdict = definitions.index.verdict(goal_id, deal)
+        disclosed = isinstance(verdict.outcome, Counted) or await self._sees_owner(verdict.person_id)
+        return (verdict.day or date.min, deal_id), ExplainedDeal.judged(deal, verdict, disclosed=disclosed)
+
+    async def goals(
+        self,
+        *,
+        person_id: UUID | None,
+        team_id: UUID | None,
+        status: GoalStatus | None,
+        on: date | None,
+        after: UUID | None,
+        limit: int,
+    ) -> list[GoalProgress]:
+        """The goals a viewer sees, by id; of one person or team, in one status, whose period holds a day."""
+        asked = {owner for owner in (person_id, team_id) if owner is not None}
+        owners = await self._owners()
+        if asked:
+            owners = frozenset(asked) if owners is None else owners & asked
+        states = await store.states_page(
+            self._tx,
+            self._tenant_id,
+            owners=owners,
+            status=None if status is None else status.value,
+            on=None if on is None else on.isoformat(),
+            after=after,
+            limit=limit,
+        )
+        return [GoalProgress.now(progress_event(state), stale=state.stale) for state in states]
+
+    async def watched_goal(self, goal_id: UUID) -> frozenset[UUID]:
+        """What to watch to see a goal. Raises GoalNotTracked."""
+        await self._state(await self._seen(goal_id))
+        return frozenset({goal_id})
+
+    async def watched_person(self, person_id: UUID) -> frozenset[UUID]:
+        """Whose goals to watch to see a person's. Raises OwnerNotSeen."""
+        await self._check_owner(person_id)
+        return frozenset({person_id})
+
+    async def watched_team(self, team_id: UUID) -> frozenset[UUID]:
+        """Whose goals to watch to see a team: its own, those of the teams below and of everyone there today.
+
+        Raises OwnerNotSeen.
+        """
+        await self._check_owner(team_id)
+        chart = (await self._definitions()).chart
+        if team_id not in chart.teams:
+            raise OwnerNotSeen(f"There is no team {team_id}.")
+        return team_owners(chart, team_id, chart.calendar.business_date(self._tx.now))
+
+    async def current(self, watched: Collection[UUID]) -> list[Progress]:
+        """Where the watched goals, and the goals of watched owners, stand; stale ones follow once they are rebuilt."""
+        goals = [
+            goal.id for goal in (await self._definitions()).goals if goal.id in watched or goal.owner.id in watched
+        ]
+        keys = [(self._tenant_id, goal_id) for goal_id in sorted(goals)[:_CURRENT_GOALS_MAX]]
+        return [progress_event(state) for state in await store.states(self._tx, keys) if not state.stale]
+
+    async def _seen(self, goal_id: UUID) -> Goal:
+        goal = (await self._definitions()).goal(goal_id)
+        if goal is None or not await self._sees_owner(goal.owner.id):
+            raise GoalNotTracked(f"There is no progress of a goal {goal_id}.")
+        return goal
+
+    async def _state(self, goal: Goal) -> store.State:
+        states = await store.states(self._tx, [(self._tenant_id, goal.id)])
+        if not states:
+            raise GoalNotTracked(f"There is no progress of a goal {goal.id}.")
+        return states[0]
+
+    async def _check_owner(self, owner_id: UUID) -> None:
+        if not await self._sees_owner(owner_id):
+            raise OwnerNotSeen(f"There is no person or team {owner_id}.")
+
+    async def _sees_owner(self, owner_id: UUID | None) -> bool:
+        owners = await self._owners()
+        return owners is None or owner_id in owners
+
+    async def _owners(self) -> frozenset[UUID] | None:
+        if self._viewer.sees_tenant:
+            return None
+        chart = (await self._definitions()).chart
+        return visible_owners(self._viewer, chart, chart.calendar.business_date(self._tx.now))
+
+    async def _rule(self, goal_id: UUID) -> Rule | None:
+        return (await self._definitions()).index.rules.get(goal_id)
+
+    async def _definitions(self) -> Definitions:
+        if self._held is None:
+            self._held = await self._cache.current(self._tx, self._tenant_id)
+        return self._held

@@ -1,0 +1,214 @@
+"""Answers about progress."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Self, cast
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from services.tracking.progress.contributions import CountingDeal, Day
+from services.tracking.progress.domain import Verdict
+from shared.contracts.base import Currency, Exact, Instant
+from shared.contracts.goals import Direction, GoalStatus, Subject
+from shared.contracts.progress import Progress
+from shared.kernel.deals import DealFacts
+from shared.kernel.filters import filter_to_json
+from shared.kernel.measures import Counted, Exclusion
+
+_GOAL = "01935a00-0000-7000-8000-000000000031"
+_PERSON = "01935a00-0000-7000-8000-000000000011"
+_DEAL = "6f1a2c94-40c5-5a7e-9b7e-0c9d3f0e2b11"
+_DELIVERY = "01935a00-0000-7000-8000-000000000051"
+
+
+def _example(**fields: JsonValue) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+class GoalProgress(BaseModel):
+    """Where a goal stands, now or as of a past moment."""
+
+    model_config = _example(
+        goal_id=_GOAL,
+        version=412,
+        goal_version=3,
+        status="active",
+        name="Darcel's bookings, Q1",
+        owner={"kind": "person", "id": _PERSON},
+        value="187320.5",
+        target="250000",
+        baseline="0",
+        attainment="0.749282",
+        direction="higher",
+        unit="USD",
+        currency="USD",
+        start="2027-01-01",
+        end="2027-04-01",
+        deals=41,
+        changed_at="2027-03-01T12:00:00Z",
+        received_at="2027-03-01T11:59:59.6Z",
+        stale=False,
+        as_of=None,
+    )
+
+    goal_id: UUID
+    version: int | None = Field(description="Grows with every change; null for a past moment.")
+    goal_version: int
+    status: GoalStatus
+    name: str
+    owner: Subject
+    value: Exact
+    target: Exact
+    baseline: Exact
+    attainment: Exact | None = Field(
+        description="value ÷ target, unclamped, six decimals; (baseline - value) ÷ (baseline - target) where lower is "
+        "better; null when that divides by zero."
+    )
+    direction: Direction
+    unit: str
+    currency: Currency | None
+    start: date
+    end: date = Field(description="First day after the period.")
+    deals: int = Field(description="How many deals count.")
+    changed_at: Instant | None = Field(description="Null for a past moment.")
+    received_at: Instant | None = Field(description="When the newest delivery that counts was accepted.")
+    stale: bool = Field(
+        description="True for the moment after the goal or the organisation changed and before the deals are counted "
+        "again: the value is still the one from before."
+    )
+    as_of: Instant | None = Field(description="The past moment asked for; null for now.")
+
+    @classmethod
+    def now(cls, event: Progress, *, stale: bool) -> Self:
+        """Where the goal stands."""
+        return cls(**event.model_dump(exclude={"tenant_id"}), stale=stale, as_of=None)
+
+    @classmethod
+    def past(cls, event: Progress, as_of: Instant) -> Self:
+        """Where it stood."""
+        fields = event.model_dump(exclude={"tenant_id", "version", "changed_at"})
+        return cls(**fields, version=None, changed_at=None, stale=False, as_of=as_of)
+
+
+class SeriesDay(BaseModel):
+    """One day with deals that count."""
+
+    date: Annotated[date, Field(description="In the tenant's time zone.")]
+    added: Exact
+    cumulative: Exact
+    deals: int
+
+
+class ProgressSeries(BaseModel):
+    """How a goal got where it is, day by day; days without a counting deal are left out."""
+
+    model_config = _example(
+        goal_id=_GOAL,
+        start="2027-01-01",
+        end="2027-04-01",
+        target="250000",
+        unit="USD",
+        days=[{"date": "2027-01-04", "added": "1200.5", "cumulative": "1200.5", "deals": 1}],
+    )
+
+    goal_id: UUID
+    start: date
+    end: date = Field(description="First day after the period.")
+    target: Exact
+    unit: str
+    days: list[SeriesDay]
+
+    @staticmethod
+    def cumulated(days: list[Day]) -> list[SeriesDay]:
+        """The days with their running total."""
+        total = Decimal(0)
+        cumulated = []
+        for day in days:
+            total += day.added
+            cumulated.append(SeriesDay(date=day.day, added=day.added, cumulative=total, deals=day.deals))
+        return cumulated
+
+
+class ExplainedDeal(BaseModel):
+    """Whether one deal counts for a goal, how much, and the version of it that decides."""
+
+    model_config = _example(
+        deal_id=_DEAL,
+        external_id="D-1001",
+        name="Acme renewal",
+        source="pipedrive",
+        owner_external_id="12345",
+        person_id=_PERSON,
+        counts=True,
+        value="1200.5",
+        distinct_value=None,
+        day="2027-01-04",
+        reason=None,
+        failing=None,
+        delivery_id=_DELIVERY,
+        modified_at="2027-01-04T10:00:00Z",
+        sequence=0,
+    )
+
+    deal_id: UUID
+    external_id: str
+    name: str | None
+    source: str
+    owner_external_id: str | None = Field(description="Null too, as is the name, for a deal the caller may not see.")
+    person_id: UUID | None = Field(description="The person the source's user is; null while nobody has said so.")
+    counts: bool
+    value: Exact | None = Field(description="What it adds: 1 for a count and for a distinct value.")
+    distinct_value: str | None = Field(description="The value that makes it distinct; others may have it too.")
+    day: date | None = Field(description="The day it counts on, in the tenant's time zone.")
+    reason: Exclusion | None = Field(description="Why it does not count.")
+    failing: dict[str, JsonValue] | None = Field(description="The part of the goal's filter that it does not pass.")
+    delivery_id: UUID = Field(description="The delivery that brought this version: /v1/deliveries/{id}.")
+    modified_at: Instant
+    sequence: int
+
+    @classmethod
+    def counting(cls, deal: CountingDeal, person_id: UUID | None) -> Self:
+        """A deal that counts."""
+        return cls(
+            deal_id=deal.deal_id,
+            external_id=deal.external_id,
+            name=deal.name,
+            source=deal.source,
+            owner_external_id=deal.owner_external_id,
+            person_id=person_id,
+            counts=True,
+            value=deal.value,
+            distinct_value=deal.distinct_value,
+            day=deal.day,
+            reason=None,
+            failing=None,
+            delivery_id=deal.delivery_id,
+            modified_at=deal.modified_at,
+            sequence=deal.sequence,
+        )
+
+    @classmethod
+    def judged(cls, deal: DealFacts, verdict: Verdict, *, disclosed: bool) -> Self:
+        """A deal that was asked for by its id; whose it is and what it is called only when `disclosed`."""
+        outcome = verdict.outcome
+        counted = outcome if isinstance(outcome, Counted) else None
+        refused = None if isinstance(outcome, Counted) else outcome
+        failing = None if refused is None or refused.failing is None else filter_to_json(refused.failing)
+        return cls(
+            deal_id=deal.deal_id,
+            external_id=deal.external_id,
+            name=deal.name if disclosed else None,
+            source=deal.source,
+            owner_external_id=deal.owner_external_id if disclosed else None,
+            person_id=verdict.person_id if disclosed else None,
+            counts=counted is not None,
+            value=None if counted is None else counted.value,
+            distinct_value=None if counted is None else counted.distinct_value,
+            day=verdict.day,
+            reason=None if refused is None else refused.reason,
+            failing=cast("dict[str, JsonValue] | None", failing),
+            delivery_id=deal.version.delivery_id,
+            modified_at=deal.version.modified_at,
+            sequence=deal.version.sequence,
+        )
