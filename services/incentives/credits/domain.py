@@ -135,8 +135,10 @@ class Definitions:
     versions: Mapping[UUID, Sequence[PlanVersion]] = field(default_factory=dict)
     assignments: Mapping[UUID, Assignment] = field(default_factory=dict)
 
-    def credits(self, deal: DealFacts, *, skipping: Collection[UUID] = ()) -> list[Credit]:
-        """Every credit of a deal, without those of the assignments to skip, by assignment and component."""
+    def credits(
+        self, deal: DealFacts, *, only: Collection[UUID] | None = None, skipping: Collection[UUID] = ()
+    ) -> list[Credit]:
+        """The credits of a deal, to all assignments or `only` some, by assignment and component."""
         if deal.is_gone:
             return []
         shares = self._shares(deal)
@@ -147,7 +149,7 @@ class Definitions:
         counted: dict[int, Counted | NotCounted] = {}
         found: list[Credit] = []
         for assignment in self._candidates(people):
-            if assignment.id not in skipping:
+            if assignment.id not in skipping and (only is None or assignment.id in only):
                 self._credit(deal, assignment, shares, owner, counted, found)
         found.sort(key=lambda credit: credit.key)
         return found

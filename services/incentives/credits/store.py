@@ -1,0 +1,230 @@
+"""Every SQL statement on deals and credits."""
+
+from collections.abc import Collection, Sequence
+from datetime import date
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import RowMapping, select, text
+
+from services.incentives.credits.domain import Credit
+from services.incentives.credits.tables import credits, deal_split_users, deals
+from shared.db.database import Transaction
+from shared.kernel.deals import DealFacts
+from shared.kernel.org import CrmUser
+from shared.kernel.periods import Period
+
+
+class StoredDeal(NamedTuple):
+    """A deal event as it was received, and its facts."""
+
+    tenant_id: UUID
+    facts: DealFacts
+    body: str
+
+
+_KEEP_NEWEST: Final = text(
+    f"""
+    INSERT INTO {deals.fullname} AS held
+        (tenant_id, id, modified_at, sequence, delivery_id, source, owner_external_id, body)
+    SELECT * FROM unnest(
+        CAST(:tenants AS uuid[]), CAST(:ids AS uuid[]), CAST(:modified AS timestamptz[]), CAST(:sequences AS bigint[]),
+        CAST(:deliveries AS uuid[]), CAST(:sources AS text[]), CAST(:owners AS text[]), CAST(:bodies AS text[])
+    )
+    ON CONFLICT (tenant_id, id) DO UPDATE SET
+        modified_at = excluded.modified_at, sequence = excluded.sequence, delivery_id = excluded.delivery_id,
+        source = excluded.source, owner_external_id = excluded.owner_external_id, body = excluded.body
+    WHERE (held.modified_at, held.sequence, held.delivery_id)
+        < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
+    RETURNING tenant_id, id
+    """
+)
+_KEEP_SPLIT_USERS: Final = text(
+    f"""
+    INSERT INTO {deal_split_users.fullname} (tenant_id, source, external_id, deal_id)
+    SELECT * FROM unnest(
+        CAST(:tenants AS uuid[]), CAST(:sources AS text[]), CAST(:users AS text[]), CAST(:deals AS uuid[])
+    )
+    ON CONFLICT DO NOTHING
+    """
+)
+_BODIES_OF_USERS: Final = text(
+    f"""
+    WITH users AS (
+        SELECT source, external_id
+        FROM unnest(CAST(:sources AS text[]), CAST(:users AS text[])) AS u(source, external_id)
+    ), found AS (
+        SELECT d.id FROM users AS u JOIN {deals.fullname} AS d
+            ON d.tenant_id = :tenant_id AND d.source = u.source AND d.owner_external_id = u.external_id
+        UNION
+        SELECT s.deal_id FROM users AS u JOIN {deal_split_users.fullname} AS s
+            ON s.tenant_id = :tenant_id AND s.source = u.source AND s.external_id = u.external_id
+    )
+    SELECT d.body FROM found JOIN {deals.fullname} AS d ON d.tenant_id = :tenant_id AND d.id = found.id
+    """
+)
+_BODIES: Final = text(
+    f"SELECT id, body FROM {deals.fullname} WHERE tenant_id = :tenant_id AND id = ANY(CAST(:ids AS uuid[]))"
+)
+_OF_DEALS: Final = text(
+    f"SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND deal_id = ANY(CAST(:ids AS uuid[]))"
+)
+_OF_ASSIGNMENTS: Final = text(
+    f"SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND assignment_id = ANY(CAST(:ids AS uuid[]))"
+)
+_OF_CELLS: Final = text(
+    f"SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND cell_id = ANY(CAST(:ids AS uuid[]))"
+    " ORDER BY day, deal_id"
+)
+_DELETE: Final = text(
+    f"""
+    DELETE FROM {credits.fullname} AS c
+    USING unnest(CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]))
+        AS gone(deal_id, assignment_id, component)
+    WHERE c.tenant_id = :tenant_id AND c.deal_id = gone.deal_id
+        AND c.assignment_id = gone.assignment_id AND c.component = gone.component
+    """
+)
+_SAVE: Final = text(
+    f"""
+    INSERT INTO {credits.fullname}
+        (tenant_id, deal_id, assignment_id, component, cell_id, day, period_start, period_end, percent, value)
+    SELECT :tenant_id, * FROM unnest(
+        CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:cells AS uuid[]),
+        CAST(:days AS date[]), CAST(:starts AS date[]), CAST(:ends AS date[]),
+        CAST(:percents AS numeric[]), CAST(:values AS numeric[])
+    )
+    ON CONFLICT (tenant_id, deal_id, assignment_id, component) DO UPDATE SET
+        cell_id = excluded.cell_id, day = excluded.day, period_start = excluded.period_start,
+        period_end = excluded.period_end, percent = excluded.percent, value = excluded.value
+    """
+)
+
+
+async def keep_newest(tx: Transaction, incoming: Sequence[StoredDeal]) -> set[tuple[UUID, UUID]]:
+    """Keep each deal that is newer than what is held; (tenant, deal) of those. At most one version of each is given."""
+    ordered = sorted(incoming, key=lambda deal: (deal.tenant_id, deal.facts.deal_id))
+    rows = await tx.rows(
+        _KEEP_NEWEST,
+        {
+            "tenants": [deal.tenant_id for deal in ordered],
+            "ids": [deal.facts.deal_id for deal in ordered],
+            "modified": [deal.facts.version.modified_at for deal in ordered],
+            "sequences": [deal.facts.version.sequence for deal in ordered],
+            "deliveries": [deal.facts.version.delivery_id for deal in ordered],
+            "sources": [deal.facts.source for deal in ordered],
+            "owners": [deal.facts.owner_external_id for deal in ordered],
+            "bodies": [deal.body for deal in ordered],
+        },
+    )
+    kept = {(row["tenant_id"], row["id"]) for row in rows}
+    users = sorted(
+        {
+            (deal.tenant_id, deal.facts.source, split.owner_external_id, deal.facts.deal_id)
+            for deal in ordered
+            if deal.facts.splits and (deal.tenant_id, deal.facts.deal_id) in kept
+            for split in deal.facts.splits
+        }
+    )
+    if users:
+        names = ("tenants", "sources", "users", "deals")
+        await tx.execute(
+            _KEEP_SPLIT_USERS, {name: list(each) for name, each in zip(names, zip(*users, strict=True), strict=True)}
+        )
+    return kept
+
+
+async def bodies_of_users(tx: Transaction, tenant_id: UUID, users: Collection[CrmUser]) -> list[str]:
+    """The newest events of every deal that one of these users owns or is, or was, on the splits of."""
+    ordered = sorted(users)
+    rows = await tx.rows(
+        _BODIES_OF_USERS,
+        {
+            "tenant_id": tenant_id,
+            "sources": [user.source for user in ordered],
+            "users": [user.external_id for user in ordered],
+        },
+    )
+    return [row["body"] for row in rows]
+
+
+async def bodies(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> dict[UUID, str]:
+    rows = await tx.rows(_BODIES, {"tenant_id": tenant_id, "ids": sorted(deal_ids)})
+    return {row["id"]: row["body"] for row in rows}
+
+
+async def bodies_page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[tuple[UUID, str]]:
+    """The tenant's deals in the order of their ids."""
+    statement = select(deals.c.id, deals.c.body).where(deals.c.tenant_id == tenant_id)
+    if after is not None:
+        statement = statement.where(deals.c.id > after)
+    return [(row["id"], row["body"]) for row in await tx.rows(statement.order_by(deals.c.id).limit(limit))]
+
+
+async def credits_of_deals(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> list[Credit]:
+    return _credits(await tx.rows(_OF_DEALS, {"tenant_id": tenant_id, "ids": sorted(deal_ids)}))
+
+
+async def credits_of_assignments(tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID]) -> list[Credit]:
+    return _credits(await tx.rows(_OF_ASSIGNMENTS, {"tenant_id": tenant_id, "ids": sorted(assignment_ids)}))
+
+
+async def credits_of_cells(tx: Transaction, tenant_id: UUID, cell_ids: Collection[UUID]) -> list[Credit]:
+    """In the order in which they reach the tiers."""
+    return _credits(await tx.rows(_OF_CELLS, {"tenant_id": tenant_id, "ids": sorted(cell_ids)}))
+
+
+async def delete_credits(tx: Transaction, tenant_id: UUID, gone: Sequence[Credit]) -> None:
+    if gone:
+        ordered = sorted(gone, key=lambda credit: credit.key)
+        await tx.execute(
+            _DELETE,
+            {
+                "tenant_id": tenant_id,
+                "deals": [credit.deal_id for credit in ordered],
+                "assignments": [credit.assignment_id for credit in ordered],
+                "components": [credit.component for credit in ordered],
+            },
+        )
+
+
+async def save_credits(tx: Transaction, tenant_id: UUID, saved: Sequence[Credit]) -> None:
+    if saved:
+        ordered = sorted(saved, key=lambda credit: credit.key)
+        await tx.execute(
+            _SAVE,
+            {
+                "tenant_id": tenant_id,
+                "deals": [credit.deal_id for credit in ordered],
+                "assignments": [credit.assignment_id for credit in ordered],
+                "components": [credit.component for credit in ordered],
+                "cells": [credit.cell.id for credit in ordered],
+                "days": [credit.day for credit in ordered],
+                "starts": [credit.period.start for credit in ordered],
+                "ends": [credit.period.end for credit in ordered],
+                "percents": [credit.percent for credit in ordered],
+                "values": [credit.value for credit in ordered],
+            },
+        )
+
+
+def _credits(rows: Sequence[RowMapping]) -> list[Credit]:
+    periods: dict[tuple[date, date], Period] = {}
+    found = []
+    for row in rows:
+        bounds = row["period_start"], row["period_end"]
+        period = periods.get(bounds)
+        if period is None:
+            period = periods[bounds] = Period(*bounds)
+        found.append(
+            Credit(
+                row["assignment_id"],
+                row["component"],
+                row["deal_id"],
+                row["day"],
+                period,
+                row["percent"],
+                row["value"],
+            )
+        )
+    return found

@@ -1,0 +1,48 @@
+"""The newest snapshot of every deal, and what it is credited to."""
+
+from sqlalchemy import BigInteger, Column, Date, Index, Table, Text, Uuid
+
+from services.incentives.metadata import metadata
+from shared.db.tables import instant, money, tenant_id
+
+deals = Table(
+    "deals",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    instant("modified_at"),
+    Column("sequence", BigInteger, nullable=False),
+    Column("delivery_id", Uuid(), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("owner_external_id", Text, nullable=True),
+    Column("body", Text, nullable=False),
+    Index("ix_deals_tenant_id_source_owner_external_id", "tenant_id", "source", "owner_external_id"),
+)
+"""`body` is the JSON of the newest event as it was received; the other columns are to find and order by."""
+
+deal_split_users = Table(
+    "deal_split_users",
+    metadata,
+    tenant_id(),
+    Column("source", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("deal_id", Uuid(), primary_key=True),
+)
+"""Every user that some version of a deal's splits has named: where to look for deals, not what they say now."""
+
+credits = Table(
+    "credits",
+    metadata,
+    tenant_id(),
+    Column("deal_id", Uuid(), primary_key=True),
+    Column("assignment_id", Uuid(), primary_key=True),
+    Column("component", Text, primary_key=True),
+    Column("cell_id", Uuid(), nullable=False),
+    Column("day", Date, nullable=False),
+    Column("period_start", Date, nullable=False),
+    Column("period_end", Date, nullable=False),
+    money("percent"),
+    money("value"),
+    Index("ix_credits_tenant_id_cell_id_day_deal_id", "tenant_id", "cell_id", "day", "deal_id"),
+    Index("ix_credits_tenant_id_assignment_id", "tenant_id", "assignment_id"),
+)

@@ -1,0 +1,52 @@
+"""From cells to the events of `attain.earnings.v1`."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from uuid import UUID
+
+from services.incentives.earnings import store
+from services.incentives.earnings.domain.payout import attainment
+from services.incentives.earnings.store import StoredCell
+from shared.contracts.earnings import Earning
+from shared.contracts.envelope import to_message
+from shared.db.database import Transaction
+from shared.outbox.message import OutboxMessage
+
+_SUBJECT = "earning/"
+
+
+async def render(tx: Transaction, subjects: Sequence[tuple[UUID, str]]) -> list[OutboxMessage]:
+    """The newest state of the cells marked, for the relay."""
+    wanted: dict[UUID, list[UUID]] = defaultdict(list)
+    for tenant_id, subject in subjects:
+        wanted[tenant_id].append(UUID(subject.removeprefix(_SUBJECT)))
+    messages = []
+    for tenant_id, cell_ids in sorted(wanted.items()):
+        for stored in (await store.by_id(tx, tenant_id, cell_ids)).values():
+            event = earning_event(stored)
+            messages.append(to_message(event, event_id=tx.new_id(), source="incentives", time=stored.changed_at))
+    return messages
+
+
+def earning_event(stored: StoredCell) -> Earning:
+    """A cell as it is published."""
+    cell = stored.cell
+    return Earning(
+        tenant_id=stored.tenant_id,
+        id=cell.id,
+        version=cell.version,
+        person_id=cell.person_id,
+        assignment_id=cell.key.assignment_id,
+        plan_id=cell.plan_id,
+        plan_version=cell.plan_version,
+        component=cell.key.component,
+        start=cell.key.period.start,
+        end=cell.key.period.end,
+        measure=cell.measure,
+        quota=cell.quota,
+        attainment=attainment(cell.measure, cell.quota),
+        earned=cell.earned,
+        currency=cell.currency,
+        credits=cell.credits,
+        changed_at=stored.changed_at,
+    )

@@ -1,0 +1,149 @@
+"""Every SQL statement on cells."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, RowMapping, select, text, tuple_
+
+from services.incentives.credits.domain import CellKey
+from services.incentives.earnings.domain.cells import Cell
+from services.incentives.earnings.tables import cells
+from shared.db.database import Transaction
+from shared.kernel.periods import Period
+
+_SAVE: Final = text(
+    f"""
+    INSERT INTO {cells.fullname}
+        (tenant_id, id, assignment_id, component, period_start, period_end, person_id, plan_id, plan_version, currency,
+         quota, measure, payout, earned, credits, version, changed_at)
+    SELECT :tenant_id, t.*, :now FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:starts AS date[]),
+        CAST(:ends AS date[]), CAST(:people AS uuid[]), CAST(:plans AS uuid[]), CAST(:plan_versions AS int[]),
+        CAST(:currencies AS text[]), CAST(:quotas AS numeric[]), CAST(:measures AS numeric[]),
+        CAST(:payouts AS numeric[]), CAST(:earned AS numeric[]), CAST(:credits AS int[]), CAST(:versions AS bigint[])
+    ) AS t
+    ON CONFLICT (tenant_id, id) DO UPDATE SET
+        plan_version = excluded.plan_version, quota = excluded.quota, measure = excluded.measure,
+        payout = excluded.payout, earned = excluded.earned, credits = excluded.credits, version = excluded.version,
+        changed_at = excluded.changed_at
+    """
+)
+_BY_ID: Final = text(f"SELECT * FROM {cells.fullname} WHERE tenant_id = :tenant_id AND id = ANY(CAST(:ids AS uuid[]))")
+_OF_ASSIGNMENTS: Final = text(
+    f"SELECT * FROM {cells.fullname} WHERE tenant_id = :tenant_id AND assignment_id = ANY(CAST(:ids AS uuid[]))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCell:
+    """A cell and when it last changed."""
+
+    tenant_id: UUID
+    cell: Cell
+    changed_at: datetime
+
+
+async def by_id(tx: Transaction, tenant_id: UUID, cell_ids: Collection[UUID]) -> dict[CellKey, StoredCell]:
+    return _by_key(await tx.rows(_BY_ID, {"tenant_id": tenant_id, "ids": sorted(cell_ids)}))
+
+
+async def of_assignments(
+    tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID]
+) -> dict[CellKey, StoredCell]:
+    return _by_key(await tx.rows(_OF_ASSIGNMENTS, {"tenant_id": tenant_id, "ids": sorted(assignment_ids)}))
+
+
+async def save(tx: Transaction, tenant_id: UUID, saved: Sequence[Cell]) -> None:
+    """Cells in the order of their ids."""
+    if not saved:
+        return
+    await tx.execute(
+        _SAVE,
+        {
+            "tenant_id": tenant_id,
+            "now": tx.now,
+            "ids": [cell.id for cell in saved],
+            "assignments": [cell.key.assignment_id for cell in saved],
+            "components": [cell.key.component for cell in saved],
+            "starts": [cell.key.period.start for cell in saved],
+            "ends": [cell.key.period.end for cell in saved],
+            "people": [cell.person_id for cell in saved],
+            "plans": [cell.plan_id for cell in saved],
+            "plan_versions": [cell.plan_version for cell in saved],
+            "currencies": [cell.currency for cell in saved],
+            "quotas": [cell.quota for cell in saved],
+            "measures": [cell.measure for cell in saved],
+            "payouts": [cell.payout for cell in saved],
+            "earned": [cell.earned for cell in saved],
+            "credits": [cell.credits for cell in saved],
+            "versions": [cell.version for cell in saved],
+        },
+    )
+
+
+async def page(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    people: Collection[UUID] | None,
+    plan_id: UUID | None,
+    within: tuple[date | None, date | None],
+    after: tuple[date, UUID] | None,
+    limit: int,
+) -> list[StoredCell]:
+    """Cells whose period lies within the days given, by period and id, of some people (None: everyone) only."""
+    conditions: list[ColumnElement[bool]] = [cells.c.tenant_id == tenant_id]
+    if people is not None:
+        conditions.append(cells.c.person_id.in_(people))
+    if plan_id is not None:
+        conditions.append(cells.c.plan_id == plan_id)
+    start, end = within
+    if start is not None:
+        conditions.append(cells.c.period_start >= start)
+    if end is not None:
+        conditions.append(cells.c.period_end <= end)
+    if after is not None:
+        conditions.append(tuple_(cells.c.period_start, cells.c.id) > tuple_(*after))
+    statement = select(cells).where(*conditions).order_by(cells.c.period_start, cells.c.id).limit(limit)
+    return [_stored(row) for row in await tx.rows(statement)]
+
+
+async def tenants(tx: Transaction) -> list[UUID]:
+    """Every tenant that has cells, as far as the transaction sees tenants."""
+    rows = await tx.rows(select(cells.c.tenant_id).distinct().order_by(cells.c.tenant_id))
+    return [row["tenant_id"] for row in rows]
+
+
+async def ids_after(tx: Transaction, after: tuple[UUID, UUID] | None, limit: int) -> list[tuple[UUID, UUID]]:
+    """(tenant, cell) of every cell the transaction sees, in order."""
+    statement = select(cells.c.tenant_id, cells.c.id)
+    if after is not None:
+        statement = statement.where(tuple_(cells.c.tenant_id, cells.c.id) > tuple_(*after))
+    rows = await tx.rows(statement.order_by(cells.c.tenant_id, cells.c.id).limit(limit))
+    return [(row["tenant_id"], row["id"]) for row in rows]
+
+
+def _by_key(rows: Sequence[RowMapping]) -> dict[CellKey, StoredCell]:
+    found = [_stored(row) for row in rows]
+    return {stored.cell.key: stored for stored in found}
+
+
+def _stored(row: RowMapping) -> StoredCell:
+    key = CellKey(row["assignment_id"], row["component"], Period(row["period_start"], row["period_end"]))
+    cell = Cell(
+        key,
+        row["person_id"],
+        row["plan_id"],
+        row["plan_version"],
+        row["currency"],
+        row["quota"],
+        row["measure"],
+        row["payout"],
+        row["earned"],
+        row["credits"],
+        row["version"],
+    )
+    return StoredCell(row["tenant_id"], cell, row["changed_at"])

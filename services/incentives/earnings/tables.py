@@ -1,0 +1,31 @@
+"""Cells: what each assignment has earned on each component in each period."""
+
+from sqlalchemy import BigInteger, Column, Date, Index, Integer, Table, Text, Uuid
+
+from services.incentives.metadata import metadata
+from shared.db.tables import instant, money, tenant_id
+
+cells = Table(
+    "cells",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("assignment_id", Uuid(), nullable=False),
+    Column("component", Text, nullable=False),
+    Column("period_start", Date, nullable=False),
+    Column("period_end", Date, nullable=False),
+    Column("person_id", Uuid(), nullable=False),
+    Column("plan_id", Uuid(), nullable=False),
+    Column("plan_version", Integer, nullable=False),
+    Column("currency", Text, nullable=False),
+    money("quota", nullable=True),
+    money("measure"),
+    money("payout"),
+    money("earned"),
+    Column("credits", Integer, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    instant("changed_at"),
+    Index("ix_cells_tenant_id_assignment_id", "tenant_id", "assignment_id"),
+    Index("ix_cells_tenant_id_person_id_period_start", "tenant_id", "person_id", "period_start"),
+    Index("ix_cells_tenant_id_period_start_id", "tenant_id", "period_start", "id"),
+)

@@ -1,0 +1,286 @@
+"""Every SQL statement on plans, versions, assignments and their stale marks."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, RowMapping, Select, insert, select, text, true, update
+
+from services.incentives.plans.content import (
+    COMPONENTS,
+    QUOTAS,
+    components_content,
+    components_of,
+    quotas_content,
+    quotas_of,
+)
+from services.incentives.plans.domain.assignments import Assignment
+from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
+from services.incentives.plans.tables import (
+    assignments,
+    plan_versions,
+    plans,
+    projection,
+    stale_assignments,
+)
+from shared.db.database import Transaction
+from shared.kernel.periods import DatedRange, PeriodKind
+
+
+@dataclass(frozen=True, slots=True)
+class StaleAssignment:
+    """An assignment whose cells are to be worked out anew, and why."""
+
+    tenant_id: UUID
+    assignment_id: UUID
+    changes: tuple[str, ...]
+
+
+_MARK_STALE: Final = text(
+    f"""
+    INSERT INTO {stale_assignments.fullname} AS held (tenant_id, assignment_id, changes, marked_at)
+    SELECT :tenant_id, id, CAST(:changes AS jsonb), :now FROM unnest(CAST(:ids AS uuid[])) AS t(id) ORDER BY id
+    ON CONFLICT (tenant_id, assignment_id) DO UPDATE SET changes = held.changes || excluded.changes
+    """
+)
+_TAKE_STALE: Final = text(
+    f"""
+    DELETE FROM {stale_assignments.fullname}
+    WHERE tenant_id = :tenant_id AND assignment_id IN (
+        SELECT assignment_id FROM {stale_assignments.fullname}
+        WHERE tenant_id = :tenant_id ORDER BY marked_at, assignment_id LIMIT :limit
+    )
+    RETURNING assignment_id, changes
+    """
+)
+_SNAPSHOTS: Final = text(
+    f"""
+    SELECT subject, body::text AS body FROM {projection.snapshots.fullname}
+    WHERE tenant_id = :tenant_id AND subject = ANY(CAST(:subjects AS text[]))
+    """
+)
+
+
+async def mark_stale(tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID], changes_json: str) -> None:
+    parameters = {"tenant_id": tenant_id, "ids": sorted(assignment_ids), "changes": changes_json, "now": tx.now}
+    await tx.execute(_MARK_STALE, parameters)
+
+
+async def take_stale(tx: Transaction, tenant_id: UUID, limit: int) -> list[StaleAssignment]:
+    rows = await tx.rows(_TAKE_STALE, {"tenant_id": tenant_id, "limit": limit})
+    return sorted(
+        (StaleAssignment(tenant_id, row["assignment_id"], tuple(row["changes"])) for row in rows),
+        key=lambda stale: stale.assignment_id,
+    )
+
+
+async def stale_ids(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, set[UUID]]:
+    table = stale_assignments
+    rows = await tx.rows(select(table.c.tenant_id, table.c.assignment_id).where(table.c.tenant_id.in_(tenant_ids)))
+    found: dict[UUID, set[UUID]] = defaultdict(set)
+    for row in rows:
+        found[row["tenant_id"]].add(row["assignment_id"])
+    return found
+
+
+async def stale_tenants(tx: Transaction) -> list[UUID]:
+    table = stale_assignments
+    rows = await tx.rows(select(table.c.tenant_id).distinct().order_by(table.c.tenant_id))
+    return [row["tenant_id"] for row in rows]
+
+
+async def tenants(tx: Transaction) -> list[UUID]:
+    """Every tenant that ever put someone on a plan, as far as the transaction sees tenants."""
+    rows = await tx.rows(select(assignments.c.tenant_id).distinct().order_by(assignments.c.tenant_id))
+    return [row["tenant_id"] for row in rows]
+
+
+async def bodies(tx: Transaction, tenant_id: UUID, subjects: Collection[str]) -> dict[str, str]:
+    """The JSON of the newest snapshots held of these subjects."""
+    rows = await tx.rows(_SNAPSHOTS, {"tenant_id": tenant_id, "subjects": sorted(subjects)})
+    return {row["subject"]: row["body"] for row in rows}
+
+
+async def plan(tx: Transaction, tenant_id: UUID, plan_id: UUID, *, lock: bool = False) -> Plan | None:
+    statement = select(plans).where(plans.c.tenant_id == tenant_id, plans.c.id == plan_id)
+    row = await tx.one_or_none(statement.with_for_update() if lock else statement)
+    return None if row is None else _plan(row)
+
+
+async def list_plans(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Plan]:
+    statement = select(plans).where(plans.c.tenant_id == tenant_id, true() if after is None else plans.c.id > after)
+    return [_plan(row) for row in await tx.rows(statement.order_by(plans.c.id).limit(limit))]
+
+
+async def add_plan(tx: Transaction, tenant_id: UUID, added: Plan) -> None:
+    values = {"name": added.name, "currency": added.currency, "period": added.period.value, "version": added.version}
+    await tx.execute(insert(plans).values(tenant_id=tenant_id, id=added.id, created_at=tx.now, **values))
+
+
+async def save_plan(tx: Transaction, tenant_id: UUID, saved: Plan) -> None:
+    where = (plans.c.tenant_id == tenant_id, plans.c.id == saved.id)
+    await tx.execute(update(plans).where(*where).values(name=saved.name, version=saved.version))
+
+
+async def versions(tx: Transaction, tenant_id: UUID, of: Plan) -> list[PlanVersion]:
+    table = plan_versions
+    statement = select(table).where(table.c.tenant_id == tenant_id, table.c.plan_id == of.id).order_by(table.c.number)
+    return [_version(row, of.currency) for row in await tx.rows(statement)]
+
+
+async def add_version(tx: Transaction, tenant_id: UUID, added: PlanVersion) -> None:
+    await tx.execute(
+        insert(plan_versions).values(
+            tenant_id=tenant_id,
+            plan_id=added.plan_id,
+            number=added.number,
+            author_id=added.author_id,
+            created_at=tx.now,
+            **_version_values(added),
+        )
+    )
+
+
+async def save_version(tx: Transaction, tenant_id: UUID, saved: PlanVersion) -> None:
+    table = plan_versions
+    values = _version_values(saved)
+    if saved.status is VersionStatus.APPROVED:
+        values["approved_at"] = tx.now
+    if saved.status is VersionStatus.ACTIVE:
+        values["activated_at"] = tx.now
+    await tx.execute(
+        update(table)
+        .where(table.c.tenant_id == tenant_id, table.c.plan_id == saved.plan_id, table.c.number == saved.number)
+        .values(**values)
+    )
+
+
+async def assignment(tx: Transaction, tenant_id: UUID, assignment_id: UUID) -> Assignment | None:
+    table = assignments
+    row = await tx.one_or_none(select(table).where(table.c.tenant_id == tenant_id, table.c.id == assignment_id))
+    return None if row is None else _assignment(row)
+
+
+async def list_assignments(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    people: Collection[UUID] | None,
+    plan_id: UUID | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Assignment]:
+    """Those not deleted, of some people (None: everyone) and of one plan or all."""
+    table = assignments
+    conditions: list[ColumnElement[bool]] = [table.c.tenant_id == tenant_id, table.c.deleted.is_(False)]
+    if people is not None:
+        conditions.append(table.c.person_id.in_(people))
+    if plan_id is not None:
+        conditions.append(table.c.plan_id == plan_id)
+    if after is not None:
+        conditions.append(table.c.id > after)
+    statement: Select[*tuple[object, ...]] = select(table).where(*conditions).order_by(table.c.id).limit(limit)
+    return [_assignment(row) for row in await tx.rows(statement)]
+
+
+async def assignments_of(tx: Transaction, tenant_id: UUID, person_id: UUID, plan_id: UUID) -> list[Assignment]:
+    """Every assignment of the person to the plan, not deleted."""
+    table = assignments
+    statement = select(table).where(
+        table.c.tenant_id == tenant_id,
+        table.c.person_id == person_id,
+        table.c.plan_id == plan_id,
+        table.c.deleted.is_(False),
+    )
+    return [_assignment(row) for row in await tx.rows(statement)]
+
+
+async def add_assignment(tx: Transaction, tenant_id: UUID, added: Assignment) -> None:
+    await tx.execute(
+        insert(assignments).values(tenant_id=tenant_id, id=added.id, created_at=tx.now, **_assignment_values(added))
+    )
+
+
+async def save_assignment(tx: Transaction, tenant_id: UUID, saved: Assignment) -> None:
+    where = (assignments.c.tenant_id == tenant_id, assignments.c.id == saved.id)
+    await tx.execute(update(assignments).where(*where).values(**_assignment_values(saved)))
+
+
+async def has_assignments(tx: Transaction, tenant_id: UUID) -> bool:
+    statement = select(assignments.c.id).where(assignments.c.tenant_id == tenant_id).limit(1)
+    return await tx.one_or_none(statement) is not None
+
+
+async def everything(
+    tx: Transaction, tenant_id: UUID
+) -> tuple[dict[UUID, Plan], dict[UUID, list[PlanVersion]], dict[UUID, Assignment]]:
+    """All plans, their versions and all assignments of a tenant, deleted ones included."""
+    found_plans = {row["id"]: _plan(row) for row in await tx.rows(select(plans).where(plans.c.tenant_id == tenant_id))}
+    found_versions: dict[UUID, list[PlanVersion]] = defaultdict(list)
+    statement = select(plan_versions).where(plan_versions.c.tenant_id == tenant_id)
+    for row in await tx.rows(statement.order_by(plan_versions.c.plan_id, plan_versions.c.number)):
+        found_versions[row["plan_id"]].append(_version(row, found_plans[row["plan_id"]].currency))
+    rows = await tx.rows(select(assignments).where(assignments.c.tenant_id == tenant_id))
+    return found_plans, dict(found_versions), {row["id"]: _assignment(row) for row in rows}
+
+
+async def assignment_ids_of_plan(tx: Transaction, tenant_id: UUID, plan_id: UUID) -> Sequence[UUID]:
+    table = assignments
+    statement = select(table.c.id).where(table.c.tenant_id == tenant_id, table.c.plan_id == plan_id)
+    return [row["id"] for row in await tx.rows(statement)]
+
+
+def _plan(row: RowMapping) -> Plan:
+    return Plan(row["id"], row["name"], row["currency"], PeriodKind(row["period"]), row["version"])
+
+
+def _version(row: RowMapping, currency: str) -> PlanVersion:
+    return PlanVersion(
+        row["plan_id"],
+        row["number"],
+        VersionStatus(row["status"]),
+        row["effective_from"],
+        components_of(COMPONENTS.validate_python(row["components"]), currency),
+        row["note"],
+        row["author_id"],
+        row["approver_id"],
+        row["revision"],
+    )
+
+
+def _version_values(version: PlanVersion) -> dict[str, object]:
+    content = COMPONENTS.dump_python(components_content(version.components), mode="json", by_alias=True)
+    return {
+        "status": version.status.value,
+        "effective_from": version.effective_from,
+        "components": content,
+        "note": version.note,
+        "approver_id": version.approver_id,
+        "revision": version.revision,
+    }
+
+
+def _assignment(row: RowMapping) -> Assignment:
+    return Assignment(
+        row["id"],
+        row["person_id"],
+        row["plan_id"],
+        DatedRange(row["start"], row["end"]),
+        quotas_of(QUOTAS.validate_python(row["quotas"])),
+        row["version"],
+        row["deleted"],
+    )
+
+
+def _assignment_values(assignment: Assignment) -> Mapping[str, object]:
+    return {
+        "person_id": assignment.person_id,
+        "plan_id": assignment.plan_id,
+        "start": assignment.range.start,
+        "end": assignment.range.end,
+        "quotas": QUOTAS.dump_python(quotas_content(assignment.quotas), mode="json"),
+        "version": assignment.version,
+        "deleted": assignment.deleted,
+    }

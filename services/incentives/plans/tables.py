@@ -1,0 +1,67 @@
+"""Definitions: what others publish, plans with their versions, assignments, and which assignments are out of date."""
+
+from sqlalchemy import Boolean, Column, Date, Index, Integer, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+
+from services.incentives.metadata import metadata
+from shared.db.projection import projection_tables
+from shared.db.tables import instant, tenant_id
+
+projection = projection_tables(metadata)
+
+plans = Table(
+    "plans",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    instant("created_at"),
+)
+
+plan_versions = Table(
+    "plan_versions",
+    metadata,
+    tenant_id(),
+    Column("plan_id", Uuid(), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("status", Text, nullable=False),
+    Column("effective_from", Date, nullable=False),
+    Column("components", JSONB, nullable=False),
+    Column("note", Text, nullable=True),
+    Column("author_id", Uuid(), nullable=True),
+    Column("approver_id", Uuid(), nullable=True),
+    Column("revision", Integer, nullable=False),
+    instant("created_at"),
+    instant("approved_at", nullable=True),
+    instant("activated_at", nullable=True),
+)
+
+assignments = Table(
+    "assignments",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("person_id", Uuid(), nullable=False),
+    Column("plan_id", Uuid(), nullable=False),
+    Column("start", Date, nullable=False),
+    Column("end", Date, nullable=True),
+    Column("quotas", JSONB, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    instant("created_at"),
+    Index("ix_assignments_tenant_id_person_id", "tenant_id", "person_id"),
+    Index("ix_assignments_tenant_id_plan_id", "tenant_id", "plan_id"),
+)
+
+stale_assignments = Table(
+    "stale_assignments",
+    metadata,
+    tenant_id(),
+    Column("assignment_id", Uuid(), primary_key=True),
+    Column("changes", JSONB, nullable=False),
+    instant("marked_at"),
+)
+"""Assignments whose cells are to be worked out anew, and the changes of definitions that made them so."""
