@@ -1,0 +1,132 @@
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from shared.kernel.deals import DEAL_FIELDS, DateField, DealFacts, DealKind, DealStatus, DealVersion
+from shared.kernel.errors import InvalidInput
+from shared.kernel.filters import Condition, Operator, parse_filter
+from shared.kernel.measures import Aggregate, Counted, Exclusion, Measure, NotCounted
+from shared.kernel.periods import FiscalCalendar
+
+SHANGHAI = FiscalCalendar(time_zone="Asia/Shanghai")
+WON = parse_filter({"field": "status", "op": "eq", "value": "won"}, DEAL_FIELDS)
+DEAL = DealFacts(
+    deal_id=UUID(int=1),
+    source="pipedrive",
+    external_id="746",
+    version=DealVersion(datetime(2026, 3, 31, tzinfo=UTC), 0, UUID(int=9)),
+    kind=DealKind.UPSERTED,
+    status=DealStatus.WON,
+    amount=Decimal("60000.10"),
+    currency="USD",
+    quantity=Decimal(12),
+    created_at=datetime(2026, 1, 5, 20, 0, tzinfo=UTC),
+    expected_close_on=date(2026, 4, 15),
+    closed_at=datetime(2026, 3, 31, 18, 40, tzinfo=UTC),
+    account_id="2",
+    custom={"tier": "gold"},
+)
+BOOKINGS = Measure(Aggregate.SUM, "amount", DateField.CLOSED, WON, "USD")
+
+
+def test_a_sum_counts_the_amount_on_the_business_date_of_the_zone() -> None:
+    assert BOOKINGS.count(DEAL, SHANGHAI) == Counted(Decimal("60000.10"), date(2026, 4, 1))
+    assert BOOKINGS.count(DEAL, FiscalCalendar()) == Counted(Decimal("60000.10"), date(2026, 3, 31))
+
+
+def test_a_date_the_source_states_as_such_is_taken_as_it_is() -> None:
+    assert BOOKINGS.count(replace(DEAL, closed_on=date(2026, 3, 31)), SHANGHAI) == Counted(
+        Decimal("60000.10"), date(2026, 3, 31)
+    )
+
+
+def test_a_restored_deal_counts_again() -> None:
+    assert isinstance(BOOKINGS.count(replace(DEAL, kind=DealKind.RESTORED), SHANGHAI), Counted)
+
+
+@pytest.mark.parametrize(
+    ("date_field", "day"),
+    [(DateField.CREATED, date(2026, 1, 6)), (DateField.EXPECTED_CLOSE, date(2026, 4, 15))],
+)
+def test_a_measure_counts_on_the_day_its_date_field_names(date_field: DateField, day: date) -> None:
+    assert Measure(Aggregate.COUNT, None, date_field).count(DEAL, SHANGHAI) == Counted(Decimal(1), day)
+
+
+def test_distinct_names_the_value_that_makes_it_distinct() -> None:
+    accounts = Measure(Aggregate.DISTINCT, "account_id", DateField.CLOSED)
+    tiers = Measure(Aggregate.DISTINCT, "custom.tier", DateField.CLOSED)
+    assert accounts.count(DEAL, SHANGHAI) == Counted(Decimal(1), date(2026, 4, 1), "2")
+    assert tiers.count(DEAL, SHANGHAI) == Counted(Decimal(1), date(2026, 4, 1), "gold")
+    assert tiers.count(replace(DEAL, custom={}), SHANGHAI) == NotCounted(Exclusion.NO_VALUE)
+
+
+@pytest.mark.parametrize(
+    ("deal", "reason"),
+    [
+        (replace(DEAL, kind=DealKind.DELETED), Exclusion.DELETED),
+        (replace(DEAL, kind=DealKind.MERGED), Exclusion.MERGED),
+        (replace(DEAL, closed_at=None), Exclusion.NO_DATE),
+        (replace(DEAL, amount=None), Exclusion.NO_VALUE),
+        (replace(DEAL, currency="EUR"), Exclusion.CURRENCY_DIFFERS),
+        (replace(DEAL, currency=None), Exclusion.CURRENCY_DIFFERS),
+    ],
+)
+def test_a_deal_that_adds_nothing_says_why(deal: DealFacts, reason: Exclusion) -> None:
+    assert BOOKINGS.count(deal, SHANGHAI) == NotCounted(reason)
+
+
+def test_a_deal_that_fails_the_filter_says_which_part() -> None:
+    assert BOOKINGS.count(replace(DEAL, status=DealStatus.LOST), SHANGHAI) == NotCounted(
+        Exclusion.FILTER, Condition("status", Operator.EQ, ("won",))
+    )
+
+
+def test_a_sum_of_quantities_asks_for_no_currency() -> None:
+    units = Measure(Aggregate.SUM, "quantity", DateField.CLOSED)
+    assert units.count(replace(DEAL, currency="EUR"), SHANGHAI) == Counted(Decimal(12), date(2026, 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "value_field", "currency", "pointer"),
+    [
+        (Aggregate.SUM, None, "USD", "/value_field"),
+        (Aggregate.SUM, "stage", "USD", "/value_field"),
+        (Aggregate.SUM, "custom.amount", "USD", "/value_field"),
+        (Aggregate.SUM, "amount", None, "/currency"),
+        (Aggregate.SUM, "amount", "dollars", "/currency"),
+        (Aggregate.SUM, "quantity", "USD", "/currency"),
+        (Aggregate.COUNT, "amount", None, "/value_field"),
+        (Aggregate.COUNT, None, "USD", "/currency"),
+        (Aggregate.DISTINCT, None, None, "/value_field"),
+        (Aggregate.DISTINCT, "amount", None, "/value_field"),
+        (Aggregate.DISTINCT, "custom.", None, "/value_field"),
+        (Aggregate.DISTINCT, "custom.a\0", None, "/value_field"),
+    ],
+)
+def test_a_measure_that_cannot_be_worked_out_is_refused_by_name(
+    aggregate: Aggregate, value_field: str | None, currency: str | None, pointer: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        Measure(aggregate, value_field, DateField.CLOSED, currency=currency)
+    assert refused.value.fields[0].pointer == pointer
+
+
+def test_every_field_a_filter_may_name_can_be_read_from_a_deal() -> None:
+    for name in DEAL_FIELDS.described.removesuffix(", custom.<name>").split(", "):
+        DEAL.value_of(name)
+    assert DEAL.value_of("type") is None
+    assert DEAL.value_of("custom.tier") == "gold"
+
+
+def test_a_deals_version_orders_by_modified_time_then_sequence_then_delivery() -> None:
+    earlier, later = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    ordered = [
+        DealVersion(earlier, 5, UUID(int=9)),
+        DealVersion(later, 0, UUID(int=3)),
+        DealVersion(later, 1, UUID(int=1)),
+        DealVersion(later, 1, UUID(int=2)),
+    ]
+    assert sorted([*ordered[2:], *ordered[:2]]) == ordered

@@ -1,0 +1,73 @@
+from decimal import Decimal
+
+import pytest
+
+from shared.kernel.errors import InvalidInput
+from shared.kernel.money import Money, currency_minor_units, format_amount, parse_amount, parse_currency
+
+
+@pytest.mark.parametrize(
+    ("currency", "digits"), [("USD", 2), ("CNY", 2), ("JPY", 0), ("KWD", 3), ("CLF", 4), ("XXX", 2)]
+)
+def test_a_currency_has_its_iso_minor_units(currency: str, digits: int) -> None:
+    assert currency_minor_units(currency) == digits
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "rounded"),
+    [
+        ("0.005", "USD", "0.01"),
+        ("-0.005", "USD", "-0.01"),
+        ("0.0049999", "USD", "0"),
+        ("2.5", "JPY", "3"),
+        ("-2.5", "JPY", "-3"),
+        ("1.0005", "KWD", "1.001"),
+        ("123456789012345678901234567890.125", "EUR", "123456789012345678901234567890.13"),
+    ],
+)
+def test_rounding_is_half_up_and_away_from_zero_on_a_tie(amount: str, currency: str, rounded: str) -> None:
+    assert Money(Decimal(amount), currency).rounded() == Money(Decimal(rounded), currency)
+
+
+def test_amounts_of_one_currency_add_subtract_and_negate() -> None:
+    ten, four = Money(Decimal(10), "USD"), Money(Decimal(4), "USD")
+    assert ten + four == Money(Decimal(14), "USD")
+    assert ten - four == Money(Decimal(6), "USD")
+    assert -four == Money(Decimal(-4), "USD")
+
+
+def test_currencies_do_not_mix() -> None:
+    with pytest.raises(ValueError, match="USD with EUR"):
+        Money(Decimal(1), "USD") + Money(Decimal(1), "EUR")
+    with pytest.raises(ValueError, match="USD with EUR"):
+        Money(Decimal(1), "USD") - Money(Decimal(1), "EUR")
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("1200.50", "1200.5"), ("1E+3", "1000"), ("-0.00", "0"), ("0E-10", "0"), ("100", "100"), ("0.000001", "0.000001")],
+)
+def test_an_amount_is_written_without_exponent_and_needless_zeros(amount: str, text: str) -> None:
+    assert format_amount(Decimal(amount)) == text
+
+
+@pytest.mark.parametrize(
+    "raw", ["1e15", "-1e15", "0.0000001", "NaN", "Infinity", "sNaN", "1e-400", "", "twelve", "1,5"]
+)
+def test_an_amount_out_of_range_or_that_is_none_is_refused_by_name(raw: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_amount(raw, pointer="/target")
+    assert [field.pointer for field in refused.value.fields] == ["/target"]
+    assert refused.value.fields[0].accepted
+
+
+@pytest.mark.parametrize("raw", ["999999999999999.999999", "-999999999999999.999999", "0.000001", "1.0000000", "-0"])
+def test_an_amount_at_the_limits_is_kept_exactly(raw: str) -> None:
+    assert parse_amount(raw) == Decimal(raw)
+
+
+@pytest.mark.parametrize("raw", ["usd", "US", "USDT", "U$D", "", "ÄÖÜ"])
+def test_what_is_no_iso_code_is_no_currency(raw: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_currency(raw, pointer="/metric/currency")
+    assert refused.value.fields[0].pointer == "/metric/currency"
