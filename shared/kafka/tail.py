@@ -1,7 +1,8 @@
 """Reading what is published from now on, all partitions, without a group: for live streams."""
 
-from asyncio import sleep
+from asyncio import sleep, timeout
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from random import SystemRandom
 from typing import Final
 
@@ -16,6 +17,7 @@ from shared.telemetry.logs import get_logger
 _log = get_logger(__name__)
 _chance: Final = SystemRandom()
 _POLL_MILLISECONDS: Final = 1000
+_CLOSE_SECONDS_MAX: Final = 10.0
 _METADATA_MILLISECONDS_MAX: Final = 30_000
 
 
@@ -60,13 +62,13 @@ class Tail:
         try:
             await kafka.start()
             # Named one by one, the partitions keep their places when the metadata is patchy while a broker restarts.
-            partitions = kafka.assignment()
+            partitions = list(kafka.assignment())
             kafka.unsubscribe()
             kafka.assign(partitions)
             if not await kafka.seek_to_end():
                 raise KafkaTimeoutError("the ends of the partitions could not be found")
         except BaseException:
-            await kafka.stop()
+            await _close(kafka)
             raise
         self._kafka = kafka
 
@@ -74,7 +76,7 @@ class Tail:
         """Disconnect; the iteration ends."""
         kafka, self._kafka = self._kafka, None
         if kafka is not None:
-            await kafka.stop()
+            await _close(kafka)
 
     async def __aiter__(self) -> AsyncIterator[Record]:
         kafka = self._kafka
@@ -95,3 +97,9 @@ class Tail:
             for records in fetched.values():
                 for record in records:
                     yield as_record(record)
+
+
+async def _close(kafka: AIOKafkaConsumer) -> None:
+    with suppress(TimeoutError):
+        async with timeout(_CLOSE_SECONDS_MAX):
+            await kafka.stop()
