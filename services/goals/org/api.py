@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from services.goals.access import Editor, viewer_of
 from services.goals.fields import Line
-from services.goals.org import service, store
+from services.goals.org import service
 from services.goals.org.domain import (
     CalendarNotSet,
     IdentityNotFound,
@@ -108,10 +108,10 @@ async def list_people(
 ) -> Page[PersonAnswer]:
     """A rep sees itself, a manager whoever is in its subtree today."""
     async with reader.transaction() as tx:
-        found = await store.list_people(
+        found = await service.people(
             tx,
             principal.tenant_id,
-            await service.view(tx, principal.tenant_id, viewer_of(principal)),
+            viewer_of(principal),
             active=active,
             email=email,
             after=_IDS.after(paging),
@@ -133,8 +133,7 @@ async def get_person(
     person_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response
 ) -> PersonAnswer:
     async with reader.transaction() as tx:
-        seen = await service.view(tx, principal.tenant_id, viewer_of(principal))
-        answer = PersonAnswer.of(await service.person(tx, principal.tenant_id, person_id, seen))
+        answer = PersonAnswer.of(await service.person(tx, principal.tenant_id, person_id, viewer_of(principal)))
     set_etag(response, answer)
     return answer
 
@@ -173,10 +172,10 @@ async def list_teams(
 ) -> Page[TeamAnswer]:
     """A manager sees the teams it manages and those below, a rep none."""
     async with reader.transaction() as tx:
-        found = await store.list_teams(
+        found = await service.teams(
             tx,
             principal.tenant_id,
-            await service.view(tx, principal.tenant_id, viewer_of(principal)),
+            viewer_of(principal),
             parent_id=parent_id,
             manager_id=manager_id,
             after=_IDS.after(paging),
@@ -206,8 +205,7 @@ async def create_team(body: TeamBody, editor: Editor, writer: RequestWriter) -> 
 @router.get("/teams/{team_id}", tags=["teams"], summary="A team", responses=responses(TeamNotFound))
 async def get_team(team_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response) -> TeamAnswer:
     async with reader.transaction() as tx:
-        seen = await service.view(tx, principal.tenant_id, viewer_of(principal))
-        answer = TeamAnswer.of(await service.team(tx, principal.tenant_id, team_id, seen))
+        answer = TeamAnswer.of(await service.team(tx, principal.tenant_id, team_id, viewer_of(principal)))
     set_etag(response, answer)
     return answer
 
@@ -248,10 +246,10 @@ async def list_memberships(
     on: Annotated[date | None, Query(description="Only those in force on this day.")] = None,
 ) -> Page[MembershipAnswer]:
     async with reader.transaction() as tx:
-        found = await store.list_memberships(
+        found = await service.memberships(
             tx,
             principal.tenant_id,
-            await service.view(tx, principal.tenant_id, viewer_of(principal)),
+            viewer_of(principal),
             person_id=person_id,
             team_id=team_id,
             on=on,
@@ -292,8 +290,9 @@ async def get_membership(
     membership_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response
 ) -> MembershipAnswer:
     async with reader.transaction() as tx:
-        seen = await service.view(tx, principal.tenant_id, viewer_of(principal))
-        answer = MembershipAnswer.of(await service.membership(tx, principal.tenant_id, membership_id, seen))
+        answer = MembershipAnswer.of(
+            await service.membership(tx, principal.tenant_id, membership_id, viewer_of(principal))
+        )
     set_etag(response, answer)
     return answer
 
@@ -350,10 +349,10 @@ async def list_identities(
     external_user_id: Annotated[Line | None, Query(description="Only of this user.")] = None,
 ) -> Page[IdentityAnswer]:
     async with reader.transaction() as tx:
-        found = await store.list_identities(
+        found = await service.identities(
             tx,
             principal.tenant_id,
-            await service.view(tx, principal.tenant_id, viewer_of(principal)),
+            viewer_of(principal),
             person_id=person_id,
             source=source,
             external_user_id=external_user_id,
@@ -394,8 +393,7 @@ async def get_identity(
     identity_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response
 ) -> IdentityAnswer:
     async with reader.transaction() as tx:
-        seen = await service.view(tx, principal.tenant_id, viewer_of(principal))
-        answer = IdentityAnswer.of(await service.identity(tx, principal.tenant_id, identity_id, seen))
+        answer = IdentityAnswer.of(await service.identity(tx, principal.tenant_id, identity_id, viewer_of(principal)))
     set_etag(response, answer)
     return answer
 

@@ -162,6 +162,10 @@ class Viewer:
     sees_subtree: bool
 
 
+EDITOR = Viewer(None, sees_tenant=True, sees_subtree=True)
+"""Whoever changes something has been let in already and sees all of the tenant."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """The people and teams a viewer may see; None means all of the tenant."""

@@ -6,10 +6,12 @@ subject are published in the order of their versions.
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from uuid import UUID
 
 from services.goals.org import store
 from services.goals.org.domain import (
+    EDITOR,
     WHOLE_TENANT,
     Calendar,
     CalendarNotSet,
@@ -74,10 +76,25 @@ async def set_calendar(
     return changed
 
 
-async def person(tx: Transaction, tenant_id: UUID, person_id: UUID, seen: View = WHOLE_TENANT) -> Person:
+async def people(
+    tx: Transaction,
+    tenant_id: UUID,
+    viewer: Viewer,
+    *,
+    active: bool | None,
+    email: str | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Person]:
+    """Those in view, by id."""
+    seen = await view(tx, tenant_id, viewer)
+    return await store.list_people(tx, tenant_id, seen, active=active, email=email, after=after, limit=limit)
+
+
+async def person(tx: Transaction, tenant_id: UUID, person_id: UUID, viewer: Viewer) -> Person:
     """Raises PersonNotFound, also for one out of view."""
     held = await store.person(tx, tenant_id, person_id)
-    if held is None or not seen.shows_person(person_id):
+    if held is None or not (await view(tx, tenant_id, viewer)).shows_person(person_id):
         raise PersonNotFound(f"There is no person {person_id}.")
     return held
 
@@ -95,7 +112,7 @@ async def change_person(
 ) -> Person:
     """Raises PersonNotFound, VersionMismatch."""
     await tx.lock_tenants_exclusive([tenant_id])
-    held = await person(tx, tenant_id, person_id)
+    held = await person(tx, tenant_id, person_id, EDITOR)
     check_version(held.version, expected_version)
     changed = replace(change(held), version=held.version + 1)
     await store.save_person(tx, tenant_id, changed)
@@ -103,10 +120,27 @@ async def change_person(
     return changed
 
 
-async def team(tx: Transaction, tenant_id: UUID, team_id: UUID, seen: View = WHOLE_TENANT) -> Team:
+async def teams(
+    tx: Transaction,
+    tenant_id: UUID,
+    viewer: Viewer,
+    *,
+    parent_id: UUID | None,
+    manager_id: UUID | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Team]:
+    """Those in view, by id."""
+    seen = await view(tx, tenant_id, viewer)
+    return await store.list_teams(
+        tx, tenant_id, seen, parent_id=parent_id, manager_id=manager_id, after=after, limit=limit
+    )
+
+
+async def team(tx: Transaction, tenant_id: UUID, team_id: UUID, viewer: Viewer) -> Team:
     """Raises TeamNotFound, also for one out of view."""
     held = await store.team(tx, tenant_id, team_id)
-    if held is None or not seen.shows_team(team_id):
+    if held is None or not (await view(tx, tenant_id, viewer)).shows_team(team_id):
         raise TeamNotFound(f"There is no team {team_id}.")
     return held
 
@@ -128,7 +162,7 @@ async def change_team(
 ) -> Team:
     """Raises TeamNotFound, VersionMismatch, UnknownTeam, UnknownPerson, TeamCircle."""
     await tx.lock_tenants_exclusive([tenant_id])
-    held = await team(tx, tenant_id, team_id)
+    held = await team(tx, tenant_id, team_id, EDITOR)
     check_version(held.version, expected_version)
     changed = replace(change(held), version=held.version + 1)
     await _check_team(tx, tenant_id, changed)
@@ -137,10 +171,28 @@ async def change_team(
     return changed
 
 
-async def membership(tx: Transaction, tenant_id: UUID, membership_id: UUID, seen: View = WHOLE_TENANT) -> Membership:
-    """Raises MembershipNotFound, also for one out of view or deleted."""
+async def memberships(
+    tx: Transaction,
+    tenant_id: UUID,
+    viewer: Viewer,
+    *,
+    person_id: UUID | None,
+    team_id: UUID | None,
+    on: date | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Membership]:
+    """Those of people in view, by id; `on` is a day they are in force."""
+    seen = await view(tx, tenant_id, viewer)
+    return await store.list_memberships(
+        tx, tenant_id, seen, person_id=person_id, team_id=team_id, on=on, after=after, limit=limit
+    )
+
+
+async def membership(tx: Transaction, tenant_id: UUID, membership_id: UUID, viewer: Viewer) -> Membership:
+    """Raises MembershipNotFound, also for one of a person out of view and for one that was deleted."""
     held = await store.membership(tx, tenant_id, membership_id)
-    if held is None or held.deleted or not seen.shows_person(held.person_id):
+    if held is None or held.deleted or not (await view(tx, tenant_id, viewer)).shows_person(held.person_id):
         raise MembershipNotFound(f"There is no membership {membership_id}.")
     return held
 
@@ -168,7 +220,7 @@ async def change_membership(
 ) -> Membership:
     """Change the days of a membership. Raises MembershipNotFound, VersionMismatch, MembershipOverlaps."""
     await tx.lock_tenants_exclusive([tenant_id])
-    held = await membership(tx, tenant_id, membership_id)
+    held = await membership(tx, tenant_id, membership_id, EDITOR)
     check_version(held.version, expected_version)
     changed = replace(change(held), version=held.version + 1)
     check_membership(changed, await store.memberships_of(tx, tenant_id, changed.person_id, changed.team_id))
@@ -180,17 +232,42 @@ async def change_membership(
 async def delete_membership(tx: Transaction, tenant_id: UUID, membership_id: UUID, expected_version: int) -> None:
     """Take a membership back as if never said. Raises MembershipNotFound, VersionMismatch."""
     await tx.lock_tenants_exclusive([tenant_id])
-    held = await membership(tx, tenant_id, membership_id)
+    held = await membership(tx, tenant_id, membership_id, EDITOR)
     check_version(held.version, expected_version)
     deleted = replace(held, version=held.version + 1, deleted=True)
     await store.save_membership(tx, tenant_id, deleted)
     await publish(tx, [membership_event(tenant_id, deleted)])
 
 
-async def identity(tx: Transaction, tenant_id: UUID, identity_id: UUID, seen: View = WHOLE_TENANT) -> Identity:
-    """Raises IdentityNotFound, also for one out of view or deleted."""
+async def identities(
+    tx: Transaction,
+    tenant_id: UUID,
+    viewer: Viewer,
+    *,
+    person_id: UUID | None,
+    source: str | None,
+    external_user_id: str | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Identity]:
+    """Those of people in view, by id."""
+    seen = await view(tx, tenant_id, viewer)
+    return await store.list_identities(
+        tx,
+        tenant_id,
+        seen,
+        person_id=person_id,
+        source=source,
+        external_user_id=external_user_id,
+        after=after,
+        limit=limit,
+    )
+
+
+async def identity(tx: Transaction, tenant_id: UUID, identity_id: UUID, viewer: Viewer) -> Identity:
+    """Raises IdentityNotFound, also for one of a person out of view and for one that was deleted."""
     held = await store.identity(tx, tenant_id, identity_id)
-    if held is None or held.deleted or not seen.shows_person(held.person_id):
+    if held is None or held.deleted or not (await view(tx, tenant_id, viewer)).shows_person(held.person_id):
         raise IdentityNotFound(f"There is no identity {identity_id}.")
     return held
 
@@ -213,7 +290,7 @@ async def change_identity(
 ) -> Identity:
     """Say that the CRM user is another person. Raises IdentityNotFound, VersionMismatch, UnknownPerson."""
     await tx.lock_tenants_exclusive([tenant_id])
-    held = await identity(tx, tenant_id, identity_id)
+    held = await identity(tx, tenant_id, identity_id, EDITOR)
     check_version(held.version, expected_version)
     await require_person(tx, tenant_id, person_id, "/person_id")
     changed = replace(held, version=held.version + 1, person_id=person_id)
@@ -225,7 +302,7 @@ async def change_identity(
 async def delete_identity(tx: Transaction, tenant_id: UUID, identity_id: UUID, expected_version: int) -> None:
     """Take an identity back; the CRM user is nobody then. Raises IdentityNotFound, VersionMismatch."""
     await tx.lock_tenants_exclusive([tenant_id])
-    held = await identity(tx, tenant_id, identity_id)
+    held = await identity(tx, tenant_id, identity_id, EDITOR)
     check_version(held.version, expected_version)
     deleted = replace(held, version=held.version + 1, deleted=True)
     await store.save_identity(tx, tenant_id, deleted)

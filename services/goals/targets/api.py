@@ -9,9 +9,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import conint
 
 from services.goals.access import Editor, viewer_of
-from services.goals.org import service as org
 from services.goals.org.domain import UnknownPerson, UnknownTeam
-from services.goals.targets import service, store
+from services.goals.targets import service
 from services.goals.targets.domain import (
     Goal,
     GoalCircle,
@@ -60,10 +59,10 @@ async def list_goals(
 ) -> Page[GoalAnswer]:
     """A rep sees its own goals; a manager those of its teams and of whoever is in its subtree today."""
     async with reader.transaction() as tx:
-        found = await store.list_goals(
+        found = await service.goals(
             tx,
             principal.tenant_id,
-            await org.view(tx, principal.tenant_id, viewer_of(principal)),
+            viewer_of(principal),
             status=status,
             owner_id=owner_id,
             parent_id=parent_id,
@@ -93,8 +92,7 @@ async def create_goal(body: GoalBody, editor: Editor, writer: RequestWriter) -> 
 @router.get("/{goal_id}", summary="A goal", responses=responses(GoalNotFound))
 async def get_goal(goal_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response) -> GoalAnswer:
     async with reader.transaction() as tx:
-        seen = await org.view(tx, principal.tenant_id, viewer_of(principal))
-        answer = GoalAnswer.of(await service.goal(tx, principal.tenant_id, goal_id, seen))
+        answer = GoalAnswer.of(await service.goal(tx, principal.tenant_id, goal_id, viewer_of(principal)))
     set_etag(response, answer)
     return answer
 
@@ -109,7 +107,7 @@ async def list_goal_revisions(
             tx,
             principal.tenant_id,
             goal_id,
-            await org.view(tx, principal.tenant_id, viewer_of(principal)),
+            viewer_of(principal),
             after=_REVISIONS.after(paging),
             limit=paging.fetch_limit,
         )

@@ -5,10 +5,11 @@ are published in the order of their versions.
 """
 
 from collections.abc import Callable
+from datetime import date
 from uuid import UUID
 
 from services.goals.org import service as org
-from services.goals.org.domain import WHOLE_TENANT, View
+from services.goals.org.domain import EDITOR, View, Viewer
 from services.goals.publishing import publish
 from services.goals.targets import store
 from services.goals.targets.domain import (
@@ -16,6 +17,7 @@ from services.goals.targets.domain import (
     GoalNotFound,
     Owner,
     Revision,
+    Status,
     Terms,
     activated,
     cancelled,
@@ -38,19 +40,45 @@ ChangeOf = Callable[[Terms, FiscalCalendar], Terms]
 """The changed terms of a goal."""
 
 
-async def goal(tx: Transaction, tenant_id: UUID, goal_id: UUID, seen: View = WHOLE_TENANT) -> Goal:
-    """Raises GoalNotFound, also for one out of view."""
+async def goals(
+    tx: Transaction,
+    tenant_id: UUID,
+    viewer: Viewer,
+    *,
+    status: Status | None,
+    owner_id: UUID | None,
+    parent_id: UUID | None,
+    on: date | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Goal]:
+    """Those of owners in view, by id; `on` is a day of their period."""
+    return await store.list_goals(
+        tx,
+        tenant_id,
+        await org.view(tx, tenant_id, viewer),
+        status=status,
+        owner_id=owner_id,
+        parent_id=parent_id,
+        on=on,
+        after=after,
+        limit=limit,
+    )
+
+
+async def goal(tx: Transaction, tenant_id: UUID, goal_id: UUID, viewer: Viewer) -> Goal:
+    """Raises GoalNotFound, also for one of an owner out of view."""
     held = await store.goal(tx, tenant_id, goal_id)
-    if held is None or not _shows(seen, held.terms.owner):
+    if held is None or not _shows(await org.view(tx, tenant_id, viewer), held.terms.owner):
         raise GoalNotFound(f"There is no goal {goal_id}.")
     return held
 
 
 async def revisions(
-    tx: Transaction, tenant_id: UUID, goal_id: UUID, seen: View, *, after: int | None, limit: int
+    tx: Transaction, tenant_id: UUID, goal_id: UUID, viewer: Viewer, *, after: int | None, limit: int
 ) -> list[Revision]:
     """The terms the goal has been active with, the newest first. Raises GoalNotFound."""
-    await goal(tx, tenant_id, goal_id, seen)
+    await goal(tx, tenant_id, goal_id, viewer)
     return await store.list_revisions(tx, tenant_id, goal_id, after=after, limit=limit)
 
 
@@ -116,7 +144,7 @@ async def cancel(tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_versi
 
 async def _held(tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int) -> Goal:
     await tx.lock_tenants_exclusive([tenant_id])
-    held = await goal(tx, tenant_id, goal_id)
+    held = await goal(tx, tenant_id, goal_id, EDITOR)
     check_version(held.version, expected_version)
     return held
 
