@@ -1,0 +1,278 @@
+"""Any history of deals and definitions ends in the cells and the ledger that the oracle says."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from random import Random
+from uuid import UUID
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.incentives.credits.domain import CellKey, Credit, Definitions
+from services.incentives.earnings.domain.attribution import attributed
+from services.incentives.earnings.domain.cells import Cell
+from services.incentives.earnings.domain.payout import schedule_of
+from services.incentives.earnings.domain.settlement import Settlement
+from services.incentives.ledger.domain import (
+    Cause,
+    ChainCheck,
+    Flaw,
+    Head,
+    LedgerTransaction,
+    Posting,
+    chained,
+)
+from services.incentives.plans.domain.assignments import Assignment, QuotaGoal
+from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
+from shared.kernel.deals import DealFacts
+from shared.kernel.org import CrmUser, MembershipFact, OrgChart, TeamNode
+from shared.kernel.periods import DatedRange, Period, PeriodKind
+from tests.incentives_oracle import (
+    PLAN_OF,
+    QUARTERS,
+    Aim,
+    Assigned,
+    DealVersion,
+    Known,
+    Stay,
+    Step,
+    Terms,
+    World,
+    deal_versions,
+    emptied,
+    histories,
+)
+from tests.incentives_translation import SOURCE, cents, component, deal_event, named, quotas
+
+TENANT = UUID(int=9)
+TEAMS = {
+    named("team", 0): TeamNode(named("team", 0), None, named("person", 3)),
+    named("team", 1): TeamNode(named("team", 1), named("team", 0), None),
+}
+
+
+class Book:
+    """Incentives in memory: the pure rules driven as the service drives them."""
+
+    def __init__(self) -> None:
+        self.deals: dict[UUID, DealFacts] = {}
+        self.credits: dict[UUID, list[Credit]] = defaultdict(list)
+        self.cells: dict[CellKey, Cell] = {}
+        self.postings: list[Posting] = []
+        self.stays: dict[int, MembershipFact] = {}
+        self.identities: dict[CrmUser, UUID] = {}
+        self.definitions = Definitions(
+            OrgChart(teams=TEAMS),
+            {},
+            {named("plan", n): Plan(named("plan", n), str(n), "USD", PeriodKind.QUARTER) for n in (0, 1)},
+            {named("plan", n): [] for n in (0, 1)},
+            {},
+        )
+
+    def take(self, step: Step) -> None:
+        if isinstance(step, DealVersion):
+            self._take_deal(deal_event(TENANT, step).facts())
+            return
+        before, self.definitions = self.definitions, self._defined(step)
+        touched = [
+            a.id
+            for a in self.definitions.assignments.values()
+            if a != before.assignments.get(a.id) or before.inputs(a) != self.definitions.inputs(a)
+        ]
+        self._rebuild(touched)
+
+    def _take_deal(self, facts: DealFacts) -> None:
+        held = self.deals.get(facts.deal_id)
+        if held is not None and facts.version <= held.version:
+            return
+        self.deals[facts.deal_id] = facts
+        credits = self.definitions.credits(facts)
+        settlement = Settlement(self.definitions, self.cells)
+        settlement.recredit(Cause.of_deal(facts.deal_id, facts.version), self.credits[facts.deal_id], credits)
+        self.credits[facts.deal_id] = credits
+        self._keep(settlement)
+
+    def _rebuild(self, touched: Sequence[UUID]) -> None:
+        by_cell: dict[CellKey, list[Credit]] = {k: [] for k in self.cells if k.assignment_id in touched}
+        for deal_id, facts in self.deals.items():
+            fresh = self.definitions.credits(facts, only=touched)
+            self.credits[deal_id] = [c for c in self.credits[deal_id] if c.assignment_id not in touched] + fresh
+            for credit in fresh:
+                by_cell.setdefault(credit.cell, []).append(credit)
+        settlement = Settlement(self.definitions, self.cells)
+        for key, credits in by_cell.items():
+            settlement.rebuild(Cause.of_definitions(["test"]), key, credits)
+        self._keep(settlement)
+
+    def _keep(self, settlement: Settlement) -> None:
+        self.cells |= {cell.key: cell for cell in settlement.changed_cells()}
+        self.postings += settlement.postings
+
+    def _defined(self, step: Terms | Assigned | Stay | Known | Aim) -> Definitions:
+        now = self.definitions
+        match step:
+            case Terms():
+                plan_id = named("plan", step.plan)
+                held = now.versions[plan_id]
+                terms = tuple(component(paying) for paying in step.components)
+                added = PlanVersion(plan_id, len(held) + 1, VersionStatus.ACTIVE, step.start, terms, None, None)
+                return replace(now, versions={**now.versions, plan_id: [*held, added]})
+            case Assigned():
+                key = named("assignment", step.index)
+                known = now.assignments.get(key)
+                if known is not None and known.deleted:
+                    return now
+                person, plan = PLAN_OF[step.index]
+                assigned = Assignment(
+                    key,
+                    named("person", person),
+                    named("plan", plan),
+                    DatedRange(step.start, step.end),
+                    quotas(step.quotas),
+                    deleted=step.deleted,
+                )
+                return replace(now, assignments={**now.assignments, key: assigned})
+            case Stay():
+                self.stays.pop(step.index, None)
+                if not step.deleted:
+                    dated = DatedRange(step.start, step.end)
+                    self.stays[step.index] = MembershipFact(
+                        named("person", step.person), named("team", step.team), dated
+                    )
+            case Known():
+                self.identities.pop(CrmUser(SOURCE, str(step.user)), None)
+                if step.person is not None:
+                    self.identities[CrmUser(SOURCE, str(step.user))] = named("person", step.person)
+            case Aim():
+                period = Period(QUARTERS[step.goal], QUARTERS[step.goal + 1])
+                goal = QuotaGoal(period, cents(step.cents), step.counts)
+                return replace(now, goals={**now.goals, named("goal", step.goal): goal})
+        chart = OrgChart(teams=TEAMS, memberships=list(self.stays.values()), identities=dict(self.identities))
+        return replace(now, chart=chart)
+
+
+def stated(book: Book) -> dict[tuple[UUID, str, date], tuple[Decimal, Decimal, int]]:
+    return {
+        (key.assignment_id, key.component, key.period.start): (cell.measure, cell.earned, cell.credits)
+        for key, cell in book.cells.items()
+        if cell.credits or cell.earned or cell.measure
+    }
+
+
+def expected(world: World) -> dict[tuple[UUID, str, date], tuple[Decimal, Decimal, int]]:
+    return {
+        (named("assignment", index), key, start): (
+            Decimal(cell.measure.numerator) / Decimal(cell.measure.denominator) / 100,
+            cents(cell.cents),
+            cell.credits,
+        )
+        for (index, key, start), cell in world.cells().items()
+    }
+
+
+def owed(postings: Sequence[Posting]) -> dict[UUID, Decimal]:
+    sums: dict[UUID, Decimal] = defaultdict(Decimal)
+    for posting in postings:
+        sums[posting.cell_id] += posting.amount
+    return {cell_id: amount for cell_id, amount in sums.items() if amount}
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories())
+def test_after_every_step_cells_and_ledger_are_what_the_oracle_says(history: list[Step]) -> None:
+    book, world = Book(), World()
+    for step in history:
+        book.take(step)
+        world.take(step)
+        assert stated(book) == expected(world)
+        assert owed(book.postings) == {cell.id: cell.earned for cell in book.cells.values() if cell.earned}
+
+
+@settings(max_examples=40, deadline=None)
+@given(histories(changes_max=2))
+def test_when_every_deal_is_taken_back_nothing_is_owed(history: list[Step]) -> None:
+    book, world = Book(), World()
+    for step in history:
+        book.take(step)
+        world.take(step)
+    for gone in emptied(world.deals):
+        book.take(gone)
+    assert owed(book.postings) == {}
+    assert all(cell.earned == cell.measure == cell.credits == 0 for cell in book.cells.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(histories(changes_max=0), st.randoms(use_true_random=False))
+def test_the_order_of_deals_does_not_change_any_total(history: list[Step], chance: Random) -> None:
+    deals = [step for step in history if isinstance(step, DealVersion)]
+    others = [step for step in history if not isinstance(step, DealVersion)]
+    one, other = Book(), Book()
+    for step in [*others, *deals]:
+        one.take(step)
+    chance.shuffle(deals)
+    for step in [*others, *deals]:
+        other.take(step)
+    assert stated(one) == stated(other)
+
+
+@settings(max_examples=40, deadline=None)
+@given(histories())
+def test_the_amounts_attributed_to_deals_sum_to_what_the_cell_earned(history: list[Step]) -> None:
+    book = Book()
+    for step in history:
+        book.take(step)
+    by_cell: dict[CellKey, list[Credit]] = defaultdict(list)
+    for credits in book.credits.values():
+        for credit in credits:
+            by_cell[credit.cell].append(credit)
+    for key, credits in by_cell.items():
+        terms = book.definitions.terms(key)
+        assert terms is not None
+        lines = attributed(schedule_of(terms.component, terms.quota), credits, "USD")
+        assert sum(line.amount for line in lines) == book.cells[key].earned
+        assert all(sum(p.amount for p in line.slices) + line.rerated == line.exact for line in lines)
+
+
+@settings(max_examples=40, deadline=None)
+@given(histories())
+def test_every_kept_credit_is_the_one_that_is_explained_and_every_other_has_a_reason(history: list[Step]) -> None:
+    book = Book()
+    for step in history:
+        book.take(step)
+    for key in book.cells:
+        assignment = book.definitions.assignments[key.assignment_id]
+        for deal_id, facts in book.deals.items():
+            kept = [credit for credit in book.credits[deal_id] if credit.cell == key]
+            why = book.definitions.why(facts, assignment, key.component, key.period)
+            assert [why] == kept if isinstance(why, Credit) else not kept
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(deal_versions(1), min_size=2, max_size=6), st.data())
+def test_a_changed_transaction_shows_where_it_is(deals: list[DealVersion], data: st.DataObject) -> None:
+    moment = deal_event(TENANT, deals[0]).modified_at
+    postings = [
+        Posting(UUID(int=n), UUID(int=1), UUID(int=2), "a", cents(d.cents), "USD", Cause.of_definitions([str(n)]))
+        for n, d in enumerate(deals)
+    ]
+    chain = chained(TENANT, Head(), postings, moment)
+    assert walk(chain, chain[-1]) is None
+    at = data.draw(st.integers(0, len(chain) - 1))
+    altered = [*chain]
+    entries = tuple(replace(entry, amount=entry.amount * 2 + 1) for entry in chain[at].entries)
+    altered[at] = replace(chain[at], entries=entries)
+    assert walk(altered, chain[-1]) == (at + 1, Flaw.ALTERED)
+    removed = [*chain[:at], *chain[at + 1 :]]
+    assert walk(removed, chain[-1]) == (at + 1, Flaw.MISSING)
+
+
+def walk(chain: Sequence[LedgerTransaction], last: LedgerTransaction) -> tuple[int, Flaw] | None:
+    check = ChainCheck()
+    for transaction in chain:
+        check.take(transaction)
+    check.finish(Head(last.sequence, last.hash))
+    found = check.first_break
+    return None if found is None else (found.sequence, found.flaw)
