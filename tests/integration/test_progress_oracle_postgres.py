@@ -1,0 +1,137 @@
+"""The whole of progress on a real Postgres against the oracle: the service's own functions, in transactions."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from services.tracking.metadata import transport
+from services.tracking.progress import contributions
+from services.tracking.progress.definitions import DefinitionsCache
+from services.tracking.progress.service import ProgressTracker, render_progress
+from services.tracking.verification import differences
+from shared.contracts.progress import Progress
+from shared.db.database import Database, Scope
+from shared.kernel.measures import Counted
+from shared.outbox.outbox import Outbox
+from tests import progress_oracle as oracle
+from tests.progress_stories import Storyteller
+
+_EVER = datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+async def database(module_database: str) -> AsyncIterator[Database]:
+    database = Database(module_database, service="tracking")
+    yield database
+    await database.close()
+
+
+class Service:
+    """The service's functions for one tenant, each call a transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.storyteller = Storyteller(uuid4())
+        self.cache = DefinitionsCache()
+        self.tracker = ProgressTracker(Outbox(transport), self.cache)
+        self.scope = Scope.of(self.storyteller.tenant_id)
+
+    async def follow(self, story: list[oracle.Step]) -> None:
+        for number, step in enumerate(story):
+            match step:
+                case oracle.Deals(batch):
+                    deals = self.storyteller.deal_events(batch)
+                    async with self.database.transaction(self.scope) as tx:
+                        await self.tracker.apply(tx, deals, stripe=number % 3)
+                case oracle.Definitions(batch):
+                    definitions = self.storyteller.definition_events(batch)
+                    async with self.database.transaction(self.scope) as tx:
+                        await self.tracker.define(tx, definitions)
+                case oracle.Rebuild():
+                    await self.rebuild()
+        await self.rebuild()
+
+    async def rebuild(self) -> None:
+        while True:
+            async with self.database.transaction(self.scope) as tx:
+                if not await self.tracker.rebuild(tx, self.storyteller.tenant_id):
+                    return
+
+    async def published(self, goals: list[int]) -> dict[int, Progress]:
+        tenant_id = self.storyteller.tenant_id
+        numbers = {self.storyteller.goal_id(number): number for number in goals}
+        async with self.database.transaction(Scope.every()) as tx:
+            messages = await render_progress(tx, [(tenant_id, f"goal/{goal_id}") for goal_id in numbers])
+        events = [Progress.model_validate_json(message.value or b"") for message in messages]
+        return {numbers[event.goal_id]: event for event in events}
+
+    def standing(self, event: Progress, metric: str) -> oracle.Standing:
+        return oracle.Standing(self.storyteller.value(metric, event.value), event.deals)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(oracle.stories())
+async def test_any_story_ends_where_the_oracle_says(database: Database, story: list[oracle.Step]) -> None:
+    service = Service(database)
+    await service.follow(story)
+    expected = oracle.expected(story)
+    metrics = oracle.metrics(story)
+    published = await service.published(list(expected))
+    stands = {number: service.standing(event, metrics[number]) for number, event in published.items()}
+    # A goal that was never more than a draft has no progress; it is expected to stand at zero.
+    nothing = dict.fromkeys(expected, oracle.Standing(0, 0))
+    assert nothing | stands == expected
+    assert [each for each in await differences(database) if each.tenant_id == service.storyteller.tenant_id] == []
+    await _check_readings(service, {number: event.value for number, event in published.items()})
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(oracle.stories())
+async def test_hearing_a_story_again_changes_nothing(database: Database, story: list[oracle.Step]) -> None:
+    service = Service(database)
+    await service.follow(story)
+    goals = list(oracle.expected(story))
+    before = await service.published(goals)
+    await service.follow(story)
+    assert await service.published(goals) == before
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(oracle.stories())
+async def test_a_version_is_a_state(database: Database, story: list[oracle.Step]) -> None:
+    service = Service(database)
+    goals = list(oracle.expected(story))
+    seen: dict[tuple[int, int], Progress] = {}
+    for step in story:
+        newest = dict(sorted(seen))
+        await service.follow([step])
+        for number, event in (await service.published(goals)).items():
+            assert seen.setdefault((number, event.version), event) == event
+            assert event.version >= newest.get(number, 0)
+
+
+async def _check_readings(service: Service, values: dict[int, Decimal]) -> None:
+    """The series, the explanation and the past each add up to the same."""
+    tenant_id = service.storyteller.tenant_id
+    async with service.database.transaction(service.scope) as tx:
+        index = (await service.cache.current(tx, tenant_id)).index
+        past = await contributions.totals(tx, tenant_id, index.rules, as_of=_EVER)
+        for number, value in values.items():
+            goal_id = service.storyteller.goal_id(number)
+            rule = index.rules.get(goal_id)
+            if rule is None:
+                assert value == 0
+                continue
+            assert past[goal_id].value == value
+            days = await contributions.series(tx, tenant_id, goal_id, rule)
+            assert sum((day.added for day in days), Decimal(0)) == value
+            counting = await contributions.page(tx, tenant_id, goal_id, rule, after=None, limit=100)
+            assert len(counting) == sum(day.deals for day in days) == past[goal_id].deals
+            for deal in counting:
+                facts = await contributions.stored_deal(tx, tenant_id, deal.deal_id)
+                assert facts is not None
+                assert index.verdict(goal_id, facts).outcome == Counted(deal.value, deal.day, deal.distinct_value)

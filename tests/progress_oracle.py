@@ -1,0 +1,316 @@
+"""What progress must be, by plain integers and dictionaries. Imports nothing of the product.
+
+A story is a list of steps. A step delivers a batch of versions of deals, a batch of versions of definitions, or lets
+the rebuilds run. Days and hours are integers from one epoch; money is in cents; a user, person, team, goal and deal is
+a number.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+
+PEOPLE = 3
+TEAMS = 4
+USERS = 4
+DEALS = 5
+GOALS = 6
+MEMBERSHIPS = 5
+DAYS = 40
+ZONES_HOURS = (-11, -5, 0, 1, 8, 12)
+METRICS = ("won amount", "won deals", "won accounts", "created euros", "decided of 50 or more", "expected quantity")
+
+
+class Deal(NamedTuple):
+    """One version of a deal. `closed_hour` counts when there is no `closed_day`."""
+
+    number: int
+    version: int
+    kind: str
+    status: str
+    user: int | None
+    cents: int | None
+    currency: str | None
+    quantity: int | None
+    account: str | None
+    created_hour: int | None
+    expected_day: int | None
+    closed_hour: int | None
+    closed_day: int | None
+
+
+class Calendar(NamedTuple):
+    version: int
+    zone_hours: int
+
+
+class Team(NamedTuple):
+    number: int
+    version: int
+    parent: int | None
+
+
+class Membership(NamedTuple):
+    number: int
+    version: int
+    person: int
+    team: int
+    start: int
+    end: int | None
+    deleted: bool
+
+
+class Identity(NamedTuple):
+    user: int
+    version: int
+    person: int
+    deleted: bool
+
+
+class Goal(NamedTuple):
+    number: int
+    version: int
+    status: str
+    team: bool
+    owner: int
+    metric: str
+    start: int
+    end: int
+
+
+Definition = Calendar | Team | Membership | Identity | Goal
+
+
+class Standing(NamedTuple):
+    """Where a goal stands: cents for money, else a number."""
+
+    value: int
+    deals: int
+
+
+@dataclass(frozen=True)
+class Deals:
+    """A batch of deal events, in the order they arrive."""
+
+    batch: tuple[Deal, ...]
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """A batch of definition events, in the order they arrive."""
+
+    batch: tuple[Definition, ...]
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """The rebuilds catch up."""
+
+
+Step = Deals | Definitions | Rebuild
+
+
+def subject(definition: Definition) -> tuple[str, int]:
+    """What the definition is a version of."""
+    return type(definition).__name__, 0 if isinstance(definition, Calendar) else definition[0]
+
+
+def metrics(story: Sequence[Step]) -> dict[int, str]:
+    """The metric of the newest version of every goal that was delivered."""
+    batches = (step.batch for step in story if isinstance(step, Definitions))
+    goals = sorted(
+        (each for batch in batches for each in batch if isinstance(each, Goal)), key=lambda each: each.version
+    )
+    return {goal.number: goal.metric for goal in goals}
+
+
+def expected(story: Sequence[Step]) -> dict[int, Standing]:
+    """Where every goal that was ever delivered stands in the end; those not counting stand at zero."""
+    deals: dict[int, Deal] = {}
+    definitions: dict[tuple[str, int], Definition] = {}
+    for step in story:
+        if isinstance(step, Deals):
+            for deal in step.batch:
+                if deal.number not in deals or deals[deal.number].version < deal.version:
+                    deals[deal.number] = deal
+        elif isinstance(step, Definitions):
+            for definition in step.batch:
+                key = subject(definition)
+                if key not in definitions or definitions[key].version < definition.version:
+                    definitions[key] = definition
+    goals = [each for each in definitions.values() if isinstance(each, Goal)]
+    return {goal.number: _standing(goal, deals, definitions) for goal in goals}
+
+
+def _standing(goal: Goal, deals: Mapping[int, Deal], definitions: Mapping[tuple[str, int], Definition]) -> Standing:
+    if goal.status not in ("active", "closed"):
+        return Standing(0, 0)
+    calendar = definitions.get(("Calendar", 0))
+    zone_hours = calendar.zone_hours if isinstance(calendar, Calendar) else 0
+    value, count, accounts = 0, 0, set()
+    for deal in deals.values():
+        counted = _counted(goal.metric, deal, zone_hours)
+        if counted is None:
+            continue
+        day, adds = counted
+        if goal.start <= day < goal.end and _belongs(goal, deal, day, definitions):
+            count += 1
+            value += adds
+            accounts.add(deal.account)
+    return Standing(len(accounts) if goal.metric == "won accounts" else value, count)
+
+
+def _counted(metric: str, deal: Deal, zone_hours: int) -> tuple[int, int] | None:
+    """The day a deal counts on by a metric and what it adds."""
+    if deal.kind in ("deleted", "merged"):
+        return None
+    closed = deal.closed_day
+    if closed is None and deal.closed_hour is not None:
+        closed = (deal.closed_hour + zone_hours) // 24
+    created = None if deal.created_hour is None else (deal.created_hour + zone_hours) // 24
+    won = deal.status == "won"
+    if metric == "won amount" and won and deal.cents is not None and deal.currency == "USD" and closed is not None:
+        return closed, deal.cents
+    if metric == "won deals" and won and closed is not None:
+        return closed, 1
+    if metric == "won accounts" and won and closed is not None and deal.account is not None:
+        return closed, 1
+    if metric == "created euros" and created is not None and deal.cents is not None and deal.currency == "EUR":
+        return created, deal.cents
+    if metric == "decided of 50 or more" and deal.status != "open" and (deal.cents or 0) >= 5000 and closed is not None:
+        return closed, 1
+    if metric == "expected quantity" and deal.quantity is not None and deal.expected_day is not None:
+        return deal.expected_day, deal.quantity
+    return None
+
+
+def _belongs(goal: Goal, deal: Deal, day: int, definitions: Mapping[tuple[str, int], Definition]) -> bool:
+    """Whether the deal's owner is the goal's person or was below the goal's team on the day."""
+    identity = definitions.get(("Identity", -1 if deal.user is None else deal.user))
+    if not isinstance(identity, Identity) or identity.deleted:
+        return False
+    if not goal.team:
+        return identity.person == goal.owner
+    parents = {each.number: each.parent for each in definitions.values() if isinstance(each, Team)}
+    for stay in definitions.values():
+        if not isinstance(stay, Membership) or stay.deleted or stay.person != identity.person:
+            continue
+        if not stay.start <= day or (stay.end is not None and day >= stay.end):
+            continue
+        team: int | None = stay.team
+        climbed: set[int] = set()
+        while team is not None and team not in climbed:
+            if team == goal.owner:
+                return True
+            climbed.add(team)
+            team = parents.get(team)
+    return False
+
+
+def _deals() -> st.SearchStrategy[Deal]:
+    days = st.integers(0, DAYS)
+    hours = st.integers(0, DAYS * 24)
+    return st.builds(
+        Deal,
+        number=st.integers(0, DEALS - 1),
+        version=st.just(1),
+        kind=st.sampled_from(("upserted", "upserted", "upserted", "restored", "deleted", "merged")),
+        status=st.sampled_from(("won", "won", "lost", "open")),
+        user=st.none() | st.integers(0, USERS - 1),
+        cents=st.none() | st.sampled_from((0, 1, 4999, 5000, -250)) | st.integers(-(10**9), 10**12),
+        currency=st.sampled_from(("USD", "USD", "EUR", None)),
+        quantity=st.none() | st.integers(0, 1000),
+        account=st.none() | st.sampled_from(("Acme", "Initech", "acme")),
+        created_hour=st.none() | hours,
+        expected_day=st.none() | days,
+        closed_hour=st.none() | hours,
+        closed_day=st.none() | days,
+    )
+
+
+def _definitions() -> st.SearchStrategy[Definition]:
+    start = st.integers(0, DAYS - 1)
+    version = st.just(1)
+    return st.one_of(
+        st.builds(Calendar, version, st.sampled_from(ZONES_HOURS)),
+        st.builds(Team, st.integers(0, TEAMS - 1), version, st.none() | st.integers(0, TEAMS - 1)),
+        start.flatmap(
+            lambda day: st.builds(
+                Membership,
+                st.integers(0, MEMBERSHIPS - 1),
+                version,
+                st.integers(0, PEOPLE - 1),
+                st.integers(0, TEAMS - 1),
+                st.just(day),
+                st.none() | st.integers(day + 1, DAYS + 1),
+                st.sampled_from((False, False, False, True)),
+            )
+        ),
+        st.builds(
+            Identity,
+            st.integers(0, USERS - 1),
+            version,
+            st.integers(0, PEOPLE - 1),
+            st.sampled_from((False, False, False, True)),
+        ),
+        _goals(),
+        _goals(),
+    )
+
+
+def _goals() -> st.SearchStrategy[Goal]:
+    return st.integers(0, DAYS - 1).flatmap(
+        lambda day: st.builds(
+            Goal,
+            st.integers(0, GOALS - 1),
+            st.just(1),
+            st.sampled_from(("active", "active", "active", "active", "closed", "draft", "cancelled")),
+            st.booleans(),
+            st.integers(0, PEOPLE - 1),
+            st.sampled_from(METRICS),
+            st.just(day),
+            st.integers(day + 1, DAYS + 1),
+        )
+    )
+
+
+def _company() -> tuple[Definition, ...]:
+    """Something to start from, so that most stories move goals."""
+    return (
+        *(Team(number, 1, 0 if number else None) for number in range(TEAMS)),
+        *(Membership(number, 1, number, number % TEAMS, 0, None, False) for number in range(PEOPLE)),
+        *(Identity(user, 1, user % PEOPLE, False) for user in range(USERS)),
+        *(
+            Goal(number, 1, "active", number % 2 == 0, 0 if number % 2 == 0 else number % PEOPLE, metric, 0, DAYS + 1)
+            for number, metric in enumerate(METRICS)
+        ),
+    )
+
+
+@st.composite
+def stories(draw: st.DrawFn, *, deals_max: int = 14, definitions_max: int = 8) -> list[Step]:
+    """Versions of deals and definitions, each delivered once or more, in any order, in batches, rebuilds between."""
+    versions: dict[tuple[str, int], int] = {}
+    deals: list[Deal] = []
+    for deal in draw(st.lists(_deals(), max_size=deals_max)):
+        key = ("Deal", deal.number)
+        versions[key] = versions.get(key, 0) + 1
+        deals.append(deal._replace(version=versions[key]))
+    definitions: list[Definition] = list(_company()) if draw(st.booleans()) else []
+    versions.update({subject(each): 1 for each in definitions})
+    for definition in draw(st.lists(_definitions(), max_size=definitions_max)):
+        key = subject(definition)
+        versions[key] = versions.get(key, 0) + 1
+        definitions.append(definition._replace(version=versions[key]))
+    again = [each for each in (*deals, *definitions) if draw(st.integers(0, 3)) == 0]
+    events = draw(st.permutations([*deals, *definitions, *again]))
+    story: list[Step] = []
+    while events:
+        count = draw(st.integers(1, len(events)))
+        batch, events = events[:count], events[count:]
+        arrived = [each for each in batch if isinstance(each, Deal)]
+        said = [each for each in batch if not isinstance(each, Deal)]
+        steps: list[Step] = [Deals(tuple(arrived)), Definitions(tuple(said)), Rebuild()]
+        story.extend(draw(st.permutations(steps)))
+    return story

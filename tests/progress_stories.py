@@ -1,0 +1,195 @@
+"""The oracle's plain stories as the events a service gets."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from uuid import UUID, uuid5
+
+from shared.contracts import deals, goals, org
+from shared.contracts.base import Event
+from shared.kernel.deals import DateField, DealKind, DealStatus
+from shared.kernel.ids import deal_id
+from shared.kernel.measures import Aggregate
+from tests import progress_oracle as oracle
+
+_EPOCH = date(2026, 1, 1)
+_START = datetime.combine(_EPOCH, time.min, tzinfo=UTC)
+_WON = {"field": "status", "op": "eq", "value": "won"}
+_METRICS = {
+    "won amount": goals.Metric(
+        aggregate=Aggregate.SUM,
+        value_field="amount",
+        date_field=DateField.CLOSED,
+        filter={"all": [_WON]},
+        currency="USD",
+    ),
+    "won deals": goals.Metric(
+        aggregate=Aggregate.COUNT, value_field=None, date_field=DateField.CLOSED, filter={"all": [_WON]}, currency=None
+    ),
+    "won accounts": goals.Metric(
+        aggregate=Aggregate.DISTINCT,
+        value_field="account_name",
+        date_field=DateField.CLOSED,
+        filter={"any": [_WON]},
+        currency=None,
+    ),
+    "created euros": goals.Metric(
+        aggregate=Aggregate.SUM, value_field="amount", date_field=DateField.CREATED, filter={"all": []}, currency="EUR"
+    ),
+    "decided of 50 or more": goals.Metric(
+        aggregate=Aggregate.COUNT,
+        value_field=None,
+        date_field=DateField.CLOSED,
+        filter={
+            "all": [
+                {"field": "status", "op": "in", "value": ["won", "lost"]},
+                {"field": "amount", "op": "gte", "value": "50"},
+            ]
+        },
+        currency=None,
+    ),
+    "expected quantity": goals.Metric(
+        aggregate=Aggregate.SUM,
+        value_field="quantity",
+        date_field=DateField.EXPECTED_CLOSE,
+        filter={"all": []},
+        currency=None,
+    ),
+}
+
+
+class Storyteller:
+    """Turns the numbers of stories into the ids of one tenant."""
+
+    def __init__(self, tenant_id: UUID) -> None:
+        self.tenant_id = tenant_id
+        self._connection_id = self.id_of("connection", 0)
+
+    def id_of(self, kind: str, number: int) -> UUID:
+        return uuid5(self.tenant_id, f"{kind}/{number}")
+
+    def goal_id(self, number: int) -> UUID:
+        return self.id_of("goal", number)
+
+    def deal_events(self, batch: Sequence[oracle.Deal]) -> list[deals.Deal]:
+        return [self._deal(deal) for deal in batch]
+
+    def definition_events(self, batch: Sequence[oracle.Definition]) -> list[Event]:
+        return [self._definition(definition) for definition in batch]
+
+    def value(self, metric: str, value: Decimal) -> int:
+        """The number in the units of the oracle."""
+        scaled = value * 100 if metric in ("won amount", "created euros") else value
+        assert scaled == int(scaled)
+        return int(scaled)
+
+    def _deal(self, deal: oracle.Deal) -> deals.Deal:
+        external_id = f"D-{deal.number}"
+        return deals.Deal(
+            tenant_id=self.tenant_id,
+            id=deal_id(self._connection_id, external_id),
+            connection_id=self._connection_id,
+            source="crm",
+            external_id=external_id,
+            kind=DealKind(deal.kind),
+            # Of three versions in a row, the time, the sequence and the delivery each decide once.
+            modified_at=_START + timedelta(seconds=deal.version // 3),
+            sequence=deal.version // 2,
+            delivery_id=UUID(int=deal.version),
+            received_at=_START + timedelta(seconds=deal.version),
+            status=DealStatus(deal.status),
+            owner_external_id=None if deal.user is None else f"u{deal.user}",
+            name=None,
+            amount=None if deal.cents is None else Decimal(deal.cents).scaleb(-2),
+            currency=deal.currency,
+            created_at=_instant(deal.created_hour),
+            expected_close_on=_day(deal.expected_day),
+            closed_at=_instant(deal.closed_hour),
+            closed_on=_day(deal.closed_day),
+            stage=None,
+            pipeline=None,
+            probability=None,
+            type=None,
+            channel=None,
+            region=None,
+            account_id=None,
+            account_name=deal.account,
+            merged_into=None,
+            splits=(),
+            products=()
+            if deal.quantity is None
+            else (deals.Product(sku="x", quantity=Decimal(deal.quantity), amount=None),),
+            custom={},
+        )
+
+    def _definition(self, definition: oracle.Definition) -> Event:
+        tenant_id, version = self.tenant_id, definition.version
+        match definition:
+            case oracle.Calendar():
+                # The names of these zones count hours west of Greenwich.
+                zone = f"Etc/GMT{-definition.zone_hours:+d}"
+                return org.Calendar(tenant_id=tenant_id, version=version, start_month=1, time_zone=zone, currency="USD")
+            case oracle.Team():
+                parent = None if definition.parent is None else self.id_of("team", definition.parent)
+                return org.Team(
+                    tenant_id=tenant_id,
+                    version=version,
+                    id=self.id_of("team", definition.number),
+                    name="Team",
+                    parent_id=parent,
+                    manager_id=None,
+                )
+            case oracle.Membership():
+                return org.Membership(
+                    tenant_id=tenant_id,
+                    version=version,
+                    id=self.id_of("membership", definition.number),
+                    person_id=self.id_of("person", definition.person),
+                    team_id=self.id_of("team", definition.team),
+                    start=_EPOCH + timedelta(days=definition.start),
+                    end=_day(definition.end),
+                    deleted=definition.deleted,
+                )
+            case oracle.Identity():
+                return org.Identity(
+                    tenant_id=tenant_id,
+                    version=version,
+                    id=self.id_of("identity", definition.user),
+                    source="crm",
+                    external_user_id=f"u{definition.user}",
+                    person_id=self.id_of("person", definition.person),
+                    deleted=definition.deleted,
+                )
+            case oracle.Goal():
+                return self._goal(definition)
+
+    def _goal(self, goal: oracle.Goal) -> goals.Goal:
+        kind = "team" if goal.team else "person"
+        return goals.Goal.model_validate(
+            {
+                "tenant_id": self.tenant_id,
+                "id": self.goal_id(goal.number),
+                "version": goal.version,
+                "revision": goal.version,
+                "status": goal.status,
+                "name": f"Goal {goal.number}",
+                "owner": {"kind": kind, "id": self.id_of(kind, goal.owner)},
+                "metric": _METRICS[goal.metric],
+                "target": Decimal(1000),
+                "baseline": Decimal(0),
+                "unit": "USD",
+                "direction": "higher",
+                "start": _EPOCH + timedelta(days=goal.start),
+                "end": _EPOCH + timedelta(days=goal.end),
+                "parent_id": None,
+                "weight": Decimal(1),
+            }
+        )
+
+
+def _day(number: int | None) -> date | None:
+    return None if number is None else _EPOCH + timedelta(days=number)
+
+
+def _instant(hour: int | None) -> datetime | None:
+    return None if hour is None else _START + timedelta(hours=hour)

@@ -1,0 +1,118 @@
+"""The pure engine against the oracle: whatever arrives in whatever order, progress ends where it must."""
+
+from collections import Counter
+from collections.abc import Collection
+from decimal import Decimal
+from uuid import UUID
+
+from hypothesis import given, settings
+
+from services.tracking.deals.domain import DealChange
+from services.tracking.progress.definitions import Definitions, definitions_of, snapshot_of
+from services.tracking.progress.domain import GoalIndex, changed_rules
+from shared.contracts.base import Event
+from shared.contracts.deals import Deal
+from shared.kernel.deals import DealFacts
+from tests import progress_oracle as oracle
+from tests.progress_stories import Storyteller
+
+TENANT = UUID(int=7)
+STORYTELLER = Storyteller(TENANT)
+
+
+class Engine:
+    """The least that must be kept around the pure rules: newest versions, sums, and the stale goals."""
+
+    def __init__(self) -> None:
+        self.deals: dict[UUID, DealFacts] = {}
+        self.events: dict[str, Event] = {}
+        self.values: dict[UUID, Decimal] = {}
+        self.counts: Counter[UUID] = Counter()
+        self.distinct: dict[UUID, Counter[str]] = {}
+        self.stale: set[UUID] = set()
+        self.definitions: Definitions = definitions_of({})
+
+    def record(self, batch: Collection[Deal]) -> None:
+        newest: dict[UUID, Deal] = {}
+        for deal in batch:
+            if deal.id not in newest or newest[deal.id].version < deal.version:
+                newest[deal.id] = deal
+        changes = []
+        for deal in newest.values():
+            before = self.deals.get(deal.id)
+            if before is None or before.version < deal.version:
+                changes.append(DealChange(TENANT, before, deal.facts(), deal.received_at))
+                self.deals[deal.id] = deal.facts()
+        self._add(self.definitions.index, changes, skipped=self.stale)
+
+    def define(self, batch: Collection[Event]) -> None:
+        events = dict(self.events)
+        for event in batch:
+            held = events.get(event.subject)
+            if held is None or _version(held) < _version(event):
+                events[event.subject] = event
+        after = definitions_of(events)
+        self.stale |= changed_rules(self.definitions.index, after.index)
+        self.events, self.definitions = events, after
+
+    def rebuild(self) -> None:
+        for goal_id in self.stale:
+            self.values.pop(goal_id, None)
+            self.counts.pop(goal_id, None)
+            self.distinct.pop(goal_id, None)
+        everything = [DealChange(TENANT, None, facts, facts.version.modified_at) for facts in self.deals.values()]
+        self._add(self.definitions.index, everything, skipped=self.definitions.index.rules.keys() - self.stale)
+        self.stale.clear()
+
+    def standing(self, goal_id: UUID, metric: str) -> oracle.Standing:
+        value = self.values.get(goal_id, Decimal(0))
+        if goal_id in self.distinct:
+            value += sum(1 for deals in self.distinct[goal_id].values() if deals > 0)
+        return oracle.Standing(STORYTELLER.value(metric, value), self.counts[goal_id])
+
+    def _add(self, index: GoalIndex, changes: Collection[DealChange], *, skipped: Collection[UUID]) -> None:
+        for goal_id, movement in index.movements(changes, skipped=skipped).items():
+            self.values[goal_id] = self.values.get(goal_id, Decimal(0)) + movement.value
+            self.counts[goal_id] += movement.deals
+            if movement.distinct:
+                self.distinct.setdefault(goal_id, Counter()).update(movement.distinct)
+
+
+@settings(max_examples=100, deadline=None)
+@given(oracle.stories())
+def test_any_story_ends_where_the_oracle_says(story: list[oracle.Step]) -> None:
+    engine = Engine()
+    for step in story:
+        match step:
+            case oracle.Deals(batch):
+                engine.record(STORYTELLER.deal_events(batch))
+            case oracle.Definitions(batch):
+                engine.define(STORYTELLER.definition_events(batch))
+            case oracle.Rebuild():
+                engine.rebuild()
+    engine.rebuild()
+    metrics = oracle.metrics(story)
+    stands = {number: engine.standing(STORYTELLER.goal_id(number), metric) for number, metric in metrics.items()}
+    assert stands == oracle.expected(story)
+
+
+@settings(max_examples=100, deadline=None)
+@given(oracle.stories())
+def test_a_verdict_agrees_with_what_is_counted(story: list[oracle.Step]) -> None:
+    engine = Engine()
+    for step in story:
+        if isinstance(step, oracle.Deals):
+            engine.record(STORYTELLER.deal_events(step.batch))
+        elif isinstance(step, oracle.Definitions):
+            engine.define(STORYTELLER.definition_events(step.batch))
+    index = engine.definitions.index
+    for facts in engine.deals.values():
+        counting = dict(index.contributions(facts))
+        for goal_id in index.rules:
+            outcome = index.verdict(goal_id, facts).outcome
+            assert counting.get(goal_id) == (outcome if goal_id in counting else None)
+            assert (goal_id in counting) == (type(outcome).__name__ == "Counted")
+
+
+def _version(event: Event) -> int:
+    return snapshot_of(event).version
