@@ -69,6 +69,7 @@ def _create_deliveries() -> None:
         sa.Column("pointer", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=True),
         sa.Column("deals", sa.Integer(), nullable=True),
+        sa.Column("replay_of", sa.Uuid(), nullable=True),
         _instant("processed_at", nullable=True),
         sa.PrimaryKeyConstraint("tenant_id", "id", name="pk_deliveries"),
         schema=SCHEMA,

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from services.tracking.crm.canonical import MAPPABLE_FIELDS
 from services.tracking.crm.domain import OVERLAP_DAYS_MAX, Connection, ConnectionStatus, Source, SourceMapping
@@ -15,7 +15,7 @@ _ENTRIES_MAX: Final = 500
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Entries = Annotated[dict[Name, Name], Field(max_length=_ENTRIES_MAX)]
 
-_MAPPING_EXAMPLE: Final = {
+_MAPPING_EXAMPLE: Final[dict[str, JsonValue]] = {
     "stages": {"5": "won", "6": "lost"},
     "fields": {"region": "custom_fields.9dc80c50d78a15643bfc4ca79d76156a73a1ca0e"},
     "custom_fields": {"3b5e8d5a1c": "competitor"},

@@ -1,8 +1,8 @@
 """Standard Webhooks: any sender that can sign a canonical deal.
 
 Signed as https://www.standardwebhooks.com says: `v1` is HMAC-SHA256 with a shared secret (`whsec_…`), `v1a` ed25519
-with the sender's public key (`whpk_…`). The `standardwebhooks` package is the tests' oracle; it decodes the key anew for
-every delivery and works on text, which the hot path cannot afford.
+with the sender's public key (`whpk_…`). The `standardwebhooks` package is the tests' oracle; it decodes the key anew
+for every delivery and works on text, which the hot path cannot afford.
 """
 
 import hmac

@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from shared.kernel.deals import DealFacts
+from shared.kernel.deals import DealFacts, DealStatus
+from shared.kernel.errors import NotFound
+from shared.kernel.org import CrmUser
+
+
+class DealNotFound(NotFound):
+    """No deal of the tenant that the caller may see has this id."""
+
+    code = "deal_not_found"
+    title = "Deal not found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +25,27 @@ class DealChange:
     after: DealFacts
     received_at: datetime
     """When the delivery that brought the new version was accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks at deals: which CRM users are somebody, and whose deals may be seen; None for everybody's."""
+
+    mapped: frozenset[CrmUser]
+    visible: frozenset[CrmUser] | None
+
+    def sees(self, source: str, owner_external_id: str | None) -> bool:
+        """Whether a deal with this owner may be seen."""
+        if self.visible is None:
+            return True
+        return owner_external_id is not None and CrmUser(source, owner_external_id) in self.visible
+
+
+@dataclass(frozen=True, slots=True)
+class DealFilter:
+    """Which deals to list; what is None, and `unmapped` when false, does not restrict."""
+
+    status: DealStatus | None = None
+    source: str | None = None
+    owner_external_id: str | None = None
+    unmapped: bool = False

@@ -1,10 +1,13 @@
 """Keeping deals: every version for ever, the newest at hand."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import pairwise
+from uuid import UUID
 
 from services.tracking.deals import store
-from services.tracking.deals.domain import DealChange
+from services.tracking.deals.domain import DealChange, DealFilter, DealNotFound, Viewer
+from services.tracking.deals.store import RecordedVersion
 from shared.contracts.deals import Deal
 from shared.db.database import Transaction
 
@@ -24,6 +27,35 @@ async def record(tx: Transaction, deals: Sequence[Deal]) -> list[DealChange]:
         DealChange(deal.tenant_id, before, deal.facts(), deal.received_at)
         for deal, before in await store.record(tx, versions, newest)
     ]
+
+
+async def page(
+    tx: Transaction, tenant_id: UUID, viewer: Viewer, wanted: DealFilter, *, after: UUID | None, limit: int
+) -> Sequence[Deal]:
+    """The newest versions of the deals the viewer sees, by id."""
+    return await store.page(tx, tenant_id, viewer, wanted, after=after, limit=limit)
+
+
+async def get(tx: Transaction, tenant_id: UUID, viewer: Viewer, deal_id: UUID) -> Deal:
+    """The newest version of a deal. Raises DealNotFound, also for one the viewer may not see."""
+    deal = await store.find(tx, tenant_id, deal_id)
+    if deal is None or not viewer.sees(deal.source, deal.owner_external_id):
+        raise DealNotFound(f"There is no deal {deal_id}.")
+    return deal
+
+
+async def versions(
+    tx: Transaction,
+    tenant_id: UUID,
+    viewer: Viewer,
+    deal_id: UUID,
+    *,
+    before: tuple[datetime, int, UUID] | None,
+    limit: int,
+) -> Sequence[RecordedVersion]:
+    """Every version of a deal, newest first. Raises DealNotFound, also when its newest may not be seen."""
+    await get(tx, tenant_id, viewer, deal_id)
+    return await store.versions(tx, tenant_id, deal_id, before=before, limit=limit)
 
 
 def _distinct(deals: Sequence[Deal]) -> list[Deal]:

@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 
+from services.tracking.deals.domain import DealFilter, Viewer
 from shared.contracts.deals import Deal, Product, Split
 from shared.db.database import Transaction
 from shared.kernel.deals import DealFacts, DealKind, DealStatus, DealVersion
 from shared.kernel.deals import Split as SplitFacts
 from shared.kernel.errors import Conflict
+from shared.kernel.org import CrmUser
 
 _Text = str | None
 _Number = Decimal | None
@@ -252,3 +254,93 @@ def facts_of(columns: Sequence[object]) -> DealFacts:
 
 def _split_facts(splits: Sequence[Split]) -> tuple[SplitFacts, ...]:
     return tuple(SplitFacts(split.owner_external_id, split.percent, split.role) for split in splits)
+
+
+class RecordedVersion(NamedTuple):
+    """A version of a deal and when it was recorded."""
+
+    deal: Deal
+    recorded_at: datetime
+
+
+_OWNERS: Final = "SELECT * FROM unnest(CAST(:{0}_sources AS text[]), CAST(:{0}_ids AS text[]))"
+_PAGE: Final = f"""
+    SELECT {columns_of("d")} FROM tracking.deals AS d
+    WHERE d.tenant_id = :tenant_id AND d.deal_id > :after {{conditions}}
+    ORDER BY d.deal_id LIMIT :limit
+"""
+_FIND: Final = text(
+    f"SELECT {columns_of('d')} FROM tracking.deals AS d WHERE d.tenant_id = :tenant_id AND d.deal_id = :deal_id"
+)
+_VERSIONS: Final = f"""
+    SELECT {columns_of("v")}, v.recorded_at FROM tracking.deal_versions AS v
+    WHERE v.tenant_id = :tenant_id AND v.deal_id = :deal_id {{conditions}}
+    ORDER BY v.modified_at DESC, v.sequence DESC, v.delivery_id DESC LIMIT :limit
+"""
+
+
+async def page(
+    tx: Transaction, tenant_id: UUID, viewer: Viewer, wanted: DealFilter, *, after: UUID | None, limit: int
+) -> list[Deal]:
+    """Deals the viewer sees, by id."""
+    conditions = []
+    parameters: dict[str, object] = {"tenant_id": tenant_id, "after": after or UUID(int=0), "limit": limit}
+    if viewer.visible is not None:
+        conditions.append(f"AND (d.source, d.owner_external_id) IN ({_OWNERS.format('visible')})")
+        parameters |= _owners("visible", viewer.visible)
+    if wanted.status is not None:
+        conditions.append("AND d.status = :status")
+        parameters["status"] = wanted.status.value
+    if wanted.source is not None:
+        conditions.append("AND d.source = :source")
+        parameters["source"] = wanted.source
+    if wanted.owner_external_id is not None:
+        conditions.append("AND d.owner_external_id = :owner")
+        parameters["owner"] = wanted.owner_external_id
+    if wanted.unmapped:
+        conditions.append(
+            "AND (d.owner_external_id IS NULL OR NOT EXISTS (SELECT FROM "
+            f"({_OWNERS.format('mapped')}) AS m(s, i) WHERE m.s = d.source AND m.i = d.owner_external_id))"
+        )
+        parameters |= _owners("mapped", viewer.mapped)
+    rows = await tx.rows(text(_PAGE.format(conditions=" ".join(conditions))), parameters)
+    return [_event(row) for row in rows]
+
+
+async def find(tx: Transaction, tenant_id: UUID, deal_id: UUID) -> Deal | None:
+    """The newest version of a deal of the tenant."""
+    row = await tx.one_or_none(_FIND, {"tenant_id": tenant_id, "deal_id": deal_id})
+    return None if row is None else _event(row)
+
+
+async def versions(
+    tx: Transaction, tenant_id: UUID, deal_id: UUID, *, before: tuple[datetime, int, UUID] | None, limit: int
+) -> list[RecordedVersion]:
+    """Versions of a deal of the tenant, newest first."""
+    parameters: dict[str, object] = {"tenant_id": tenant_id, "deal_id": deal_id, "limit": limit}
+    conditions = ""
+    if before is not None:
+        conditions = "AND (v.modified_at, v.sequence, v.delivery_id) < (:modified_at, :sequence, :delivery_id)"
+        parameters |= dict(zip(("modified_at", "sequence", "delivery_id"), before, strict=True))
+    rows = await tx.rows(text(_VERSIONS.format(conditions=conditions)), parameters)
+    return [RecordedVersion(_event(row), row["recorded_at"]) for row in rows]
+
+
+def _owners(name: str, users: frozenset[CrmUser]) -> dict[str, object]:
+    ordered = sorted(users)
+    return {
+        f"{name}_sources": [user.source for user in ordered],
+        f"{name}_ids": [user.external_id for user in ordered],
+    }
+
+
+def _event(row: RowMapping) -> Deal:
+    return Deal.model_validate(
+        {
+            **row,
+            "id": row["deal_id"],
+            "splits": () if row["splits"] is None else _SPLITS.validate_json(row["splits"]),
+            "products": () if row["products"] is None else _PRODUCTS.validate_json(row["products"]),
+            "custom": {} if row["custom"] is None else _CUSTOM.validate_json(row["custom"]),
+        }
+    )

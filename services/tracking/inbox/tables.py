@@ -26,6 +26,7 @@ deliveries = Table(
     Column("pointer", Text),
     Column("detail", Text),
     Column("deals", Integer),
+    Column("replay_of", Uuid()),
     instant("processed_at", nullable=True),
     Index("uq_deliveries_dedupe_key", "tenant_id", "connection_id", "dedupe_key", unique=True),
     Index("ix_deliveries_waiting", "id", postgresql_where=text("state = 'received'")),

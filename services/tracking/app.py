@@ -1,0 +1,123 @@
+"""The API process of the tracking service: `uvicorn services.tracking.app:create_app --factory`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import cast
+from uuid import UUID
+
+from fastapi import FastAPI
+
+from services.tracking.crm.api import router as crm_router
+from services.tracking.crm.directory import SenderDirectory
+from services.tracking.crm.encryption import SecretsBox
+from services.tracking.crm.service import Connections
+from services.tracking.deals.api import router as deals_router
+from services.tracking.inbox.api import router as inbox_router
+from services.tracking.inbox.hooks import hook_schemas
+from services.tracking.inbox.hooks import router as hooks_router
+from services.tracking.inbox.intake import Intake
+from services.tracking.live.api import LiveStreams
+from services.tracking.live.api import router as live_router
+from services.tracking.live.hub import LiveHub
+from services.tracking.metadata import transport
+from services.tracking.progress.api import ProgressSource
+from services.tracking.progress.api import router as progress_router
+from services.tracking.progress.definitions import DefinitionsCache
+from services.tracking.settings import SERVICE, ApiSettings
+from shared.db.database import Database, Transaction
+from shared.db.migration import require_current_schema
+from shared.http.app import create_service_app
+from shared.kafka.settings import KafkaSettings
+from shared.kernel.errors import Unavailable
+from shared.kernel.org import OrgChart
+from shared.telemetry import logs, tracing
+
+_DESCRIPTION = """\
+What CRMs say about deals, and what that makes of every goal.
+
+A CRM sends to `/hooks/{connection_id}`. What it sends is stored as it is, translated into canonical deals, published on
+`attain.deals.v1` and added up: each goal's progress is read here, explained deal by deal, and streamed live.
+"""
+
+_log = logs.get_logger(__name__)
+
+
+def create_app() -> FastAPI:
+    """The app, by the settings of the environment; connects to database and broker when it is started."""
+    settings = ApiSettings()
+    kafka = KafkaSettings()
+    tracing.configure(SERVICE)
+    database = Database(settings.database_url, service=SERVICE)
+    connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()))
+    directory = SenderDirectory(database, connections)
+    intake = Intake(database)
+    definitions = DefinitionsCache()
+    running: dict[str, asyncio.Task[None]] = {}
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logs.configure(SERVICE)
+        live: LiveStreams = app.state.live
+        for name, work in {"directory": directory.run(), "intake": intake.run(), "live": live.hub.run()}.items():
+            running[name] = asyncio.create_task(work, name=name)
+            running[name].add_done_callback(_tell_end)
+        yield
+        await intake.stop()
+        await live.hub.stop()
+        running["directory"].cancel()
+        for task in running.values():
+            with suppress(Exception, asyncio.CancelledError):
+                await task
+        await database.close()
+        tracing.shutdown()
+
+    async def schema() -> None:
+        await require_current_schema(database)
+
+    async def background() -> None:
+        for name, task in running.items():
+            if task.done():
+                raise Unavailable(f"The {name} has ended.")
+
+    async def organisation(tx: Transaction, tenant_id: UUID) -> OrgChart:
+        return (await definitions.current(tx, tenant_id)).chart
+
+    app = create_service_app(
+        title="Attain tracking",
+        version="1.0.0",
+        description=_DESCRIPTION,
+        settings=settings,
+        database=database,
+        transport_tables=transport,
+        lifespan=lifespan,
+        routers=[hooks_router, live_router, progress_router, deals_router, inbox_router, crm_router],
+        readiness={"schema": schema, "connections": directory.ready, "background": background},
+    )
+    app.state.connections = connections
+    app.state.directory = directory
+    app.state.intake = intake
+    app.state.definitions = definitions
+    app.state.organisation = organisation
+    app.state.live = LiveStreams(LiveHub(kafka, app.state.streams), ProgressSource(definitions))
+    _document_hooks(app)
+    return app
+
+
+def _document_hooks(app: FastAPI) -> None:
+    """Add what a hook's body looks like, which its route does not parse, to the OpenAPI."""
+    generate = app.openapi
+
+    def with_hook_schemas() -> dict[str, object]:
+        document: dict[str, object] = generate()
+        components = cast(dict[str, dict[str, object]], document["components"])
+        schemas: Mapping[str, object] = hook_schemas()
+        components["schemas"] = dict(sorted({**schemas, **components["schemas"]}.items()))
+        return document
+
+    app.openapi = with_hook_schemas  # type: ignore[method-assign]
+
+
+def _tell_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("component_died", component=task.get_name(), exc_info=error)

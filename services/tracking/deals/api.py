@@ -1,0 +1,105 @@
+"""Deals over HTTP.
+
+`app.state.organisation` tells a tenant's chart: the rooms to the right of this one do not know it.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from services.tracking.deals import service
+from services.tracking.deals.domain import DealFilter, DealNotFound, Viewer
+from services.tracking.deals.schemas import DealVersionOut
+from shared.contracts.deals import Deal
+from shared.db.database import Transaction
+from shared.http.auth import CurrentPrincipal, Principal, Role
+from shared.http.paging import Cursor, InvalidCursor, Page, Paging
+from shared.http.problems import responses
+from shared.http.reader import RequestReader
+from shared.kernel.deals import DealStatus
+from shared.kernel.org import OrgChart
+
+router: Final = APIRouter(prefix="/v1/deals", tags=["deals"])
+
+Organisation = Callable[[Transaction, UUID], Awaitable[OrgChart]]
+_DEALS: Final = Cursor(UUID)
+_VERSIONS: Final = Cursor(tuple[datetime, int, UUID])
+_SEES_TENANT: Final = (Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE)
+
+
+async def organisation(request: Request) -> Organisation:
+    """Dependency: how to read a tenant's chart."""
+    found: Organisation = request.app.state.organisation
+    return found
+
+
+Chart = Annotated[Organisation, Depends(organisation)]
+
+
+@router.get("", responses=responses(InvalidCursor), summary="List deals")
+async def list_deals(
+    caller: CurrentPrincipal,
+    reader: RequestReader,
+    paging: Paging,
+    chart: Chart,
+    status: Annotated[DealStatus | None, Query(description="Only those in this status.")] = None,
+    source: Annotated[str | None, Query(max_length=200, description="Only those of this source.")] = None,
+    owner: Annotated[
+        str | None, Query(max_length=200, description="Only those of this user, as the source names it.")
+    ] = None,
+    unmapped: Annotated[
+        bool, Query(description="Only those that belong to nobody: no identity names their owner.")
+    ] = False,
+) -> Page[Deal]:
+    """The newest version of each deal. A rep sees its own, a manager those of its subtree today."""
+    async with reader.transaction() as tx:
+        viewer = await _viewer(tx, caller, chart)
+        found = await service.page(
+            tx,
+            caller.tenant_id,
+            viewer,
+            DealFilter(status=status, source=source, owner_external_id=owner, unmapped=unmapped),
+            after=_DEALS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _DEALS.page(paging, found, key=lambda deal: deal.id, item=lambda deal: deal)
+
+
+@router.get("/{deal_id}", responses=responses(DealNotFound), summary="Read a deal")
+async def read_deal(deal_id: UUID, caller: CurrentPrincipal, reader: RequestReader, chart: Chart) -> Deal:
+    """The newest version."""
+    async with reader.transaction() as tx:
+        viewer = await _viewer(tx, caller, chart)
+        return await service.get(tx, caller.tenant_id, viewer, deal_id)
+
+
+@router.get("/{deal_id}/versions", responses=responses(DealNotFound, InvalidCursor), summary="List a deal's versions")
+async def list_deal_versions(
+    deal_id: UUID, caller: CurrentPrincipal, reader: RequestReader, paging: Paging, chart: Chart
+) -> Page[DealVersionOut]:
+    """Every version there ever was, newest first, in whatever order they came."""
+    async with reader.transaction() as tx:
+        viewer = await _viewer(tx, caller, chart)
+        found = await service.versions(
+            tx, caller.tenant_id, viewer, deal_id, before=_VERSIONS.after(paging), limit=paging.fetch_limit
+        )
+    return _VERSIONS.page(
+        paging,
+        found,
+        key=lambda version: (version.deal.modified_at, version.deal.sequence, version.deal.delivery_id),
+        item=lambda version: DealVersionOut.from_version(version.deal, version.recorded_at),
+    )
+
+
+async def _viewer(tx: Transaction, caller: Principal, organisation: Organisation) -> Viewer:
+    chart = await organisation(tx, caller.tenant_id)
+    mapped = frozenset(chart.identities)
+    if caller.has(*_SEES_TENANT):
+        return Viewer(mapped, None)
+    people = set() if caller.person_id is None else {caller.person_id}
+    if caller.has(Role.MANAGER) and caller.person_id is not None:
+        people |= chart.managed_people(caller.person_id, chart.calendar.business_date(tx.now))
+    return Viewer(mapped, frozenset(user for person in people for user in chart.users_of(person)))

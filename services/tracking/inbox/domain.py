@@ -1,0 +1,132 @@
+"""Deliveries: their states, and which of those that wait are stored together."""
+
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Generic, TypeVar
+from uuid import UUID
+
+from shared.kernel.errors import Conflict, NotFound, Unavailable
+
+WAITING_DELIVERIES_MAX: Final = 4000
+WAITING_BYTES_MAX: Final = 32 * 1024 * 1024
+GROUP_DELIVERIES_MAX: Final = 500
+GROUP_BYTES_MAX: Final = 4 * 1024 * 1024
+
+ItemT = TypeVar("ItemT")
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands."""
+
+    RECEIVED = "received"
+    TRANSLATED = "translated"
+    QUARANTINED = "quarantined"
+
+
+class DeliveryNotFound(NotFound):
+    """No delivery of the tenant has this id."""
+
+    code = "delivery_not_found"
+    title = "Delivery not found"
+
+
+class DeliveryWaiting(Conflict):
+    """The delivery has not been translated yet, so there is nothing to do again."""
+
+    code = "delivery_waiting"
+    title = "Delivery is waiting"
+
+
+class BodyDropped(Conflict):
+    """The delivery's body is past its time of retention; only the source can send it again."""
+
+    code = "body_dropped"
+    title = "Body dropped"
+
+
+class InboxFull(Unavailable):
+    """More deliveries wait to be stored than fit in memory: send this one again in a moment."""
+
+    code = "inbox_full"
+    title = "Inbox full"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a sender sent. `body` is None once it is past its time of retention."""
+
+    tenant_id: UUID
+    id: UUID
+    connection_id: UUID
+    dedupe_key: str
+    received_at: datetime
+    headers: dict[str, str]
+    body: bytes | None
+    traceparent: str | None = None
+    state: DeliveryState = DeliveryState.RECEIVED
+    reason: str | None = None
+    pointer: str | None = None
+    detail: str | None = None
+    deals: int | None = None
+    replay_of: UUID | None = None
+    processed_at: datetime | None = None
+
+
+class WaitingRoom(Generic[ItemT]):
+    """Decides what is let in and what is stored next. Whoever asks obeys; nothing here waits or fails.
+
+    First come, first stored; a group is bounded in deliveries and in bytes, as is what may wait in all.
+    """
+
+    def __init__(
+        self,
+        *,
+        waiting_max: int = WAITING_DELIVERIES_MAX,
+        waiting_bytes_max: int = WAITING_BYTES_MAX,
+        group_max: int = GROUP_DELIVERIES_MAX,
+        group_bytes_max: int = GROUP_BYTES_MAX,
+    ) -> None:
+        self._waiting_max = waiting_max
+        self._waiting_bytes_max = waiting_bytes_max
+        self._group_max = group_max
+        self._group_bytes_max = group_bytes_max
+        self._waiting: deque[tuple[ItemT, int]] = deque()
+        self._held = 0
+        self._held_bytes = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits."""
+        return not self._waiting
+
+    def admit(self, item: ItemT, size_bytes: int) -> bool:
+        """Let it in, unless that would be too many or too much; what is being stored counts too."""
+        if self._held >= self._waiting_max or self._held_bytes + size_bytes > self._waiting_bytes_max:
+            return False
+        self._waiting.append((item, size_bytes))
+        self._held += 1
+        self._held_bytes += size_bytes
+        return True
+
+    def next_group(self) -> tuple[list[ItemT], int]:
+        """Those to store now, in the order they came, and their size; never one that alone is over the limit left out.
+
+        They are held against the limits until `done`.
+        """
+        group: list[ItemT] = []
+        group_bytes = 0
+        while self._waiting and len(group) < self._group_max:
+            item, size_bytes = self._waiting[0]
+            if group and group_bytes + size_bytes > self._group_bytes_max:
+                break
+            self._waiting.popleft()
+            group.append(item)
+            group_bytes += size_bytes
+        return group, group_bytes
+
+    def done(self, count: int, size_bytes: int) -> None:
+        """A group has been stored, or has failed for good."""
+        self._held -= count
+        self._held_bytes -= size_bytes

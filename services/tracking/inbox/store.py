@@ -1,0 +1,207 @@
+"""Every statement on deliveries."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from sqlalchemy import RowMapping, Update, select, text, update
+
+from services.tracking.inbox.domain import Delivery, DeliveryState
+from services.tracking.inbox.tables import deliveries
+from shared.db.database import Transaction
+
+INBOX_CHANNEL: Final = "tracking_inbox"
+_DELIVERY: Final = TypeAdapter(Delivery)
+
+_STORE: Final = text(
+    """
+    WITH stored AS (
+        INSERT INTO tracking.deliveries
+            (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, replay_of, state)
+        SELECT t, i, c, d, :received_at, CAST(h AS jsonb), b, p, r, 'received'
+        FROM unnest(
+            CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:connection_ids AS uuid[]),
+            CAST(:dedupe_keys AS text[]), CAST(:headers AS text[]), CAST(:bodies AS bytea[]),
+            CAST(:traceparents AS text[]), CAST(:replays_of AS uuid[])
+        ) AS new(t, i, c, d, h, b, p, r)
+        ON CONFLICT (tenant_id, connection_id, dedupe_key) DO NOTHING
+        RETURNING id
+    ), told AS (SELECT pg_notify(:channel, ''))
+    SELECT stored.id FROM stored, told
+    """
+)
+# Claims in the order they came until their bodies together are too much for one transaction's memory.
+_CLAIM: Final = text(
+    """
+    WITH waiting AS (
+        SELECT tenant_id, id, octet_length(body) AS bytes FROM tracking.deliveries
+        WHERE state = 'received' AND id > :after ORDER BY id LIMIT :count_max FOR UPDATE SKIP LOCKED
+    ), sized AS (
+        SELECT tenant_id, id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before FROM waiting
+    )
+    SELECT held.tenant_id, held.id, held.connection_id, held.received_at, held.body, held.traceparent
+    FROM sized CROSS JOIN LATERAL (
+        SELECT * FROM tracking.deliveries AS d WHERE d.tenant_id = sized.tenant_id AND d.id = sized.id LIMIT 1
+    ) AS held
+    WHERE bytes_before < :bytes_max
+    ORDER BY held.id
+    """
+)
+_SETTLE: Final = text(
+    """
+    UPDATE tracking.deliveries AS d
+    SET state = o.s, reason = o.r, pointer = o.p, detail = o.e, deals = o.n, processed_at = :processed_at
+    FROM unnest(
+        CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:reasons AS text[]),
+        CAST(:pointers AS text[]), CAST(:details AS text[]), CAST(:deals AS integer[])
+    ) AS o(t, i, s, r, p, e, n)
+    WHERE d.tenant_id = o.t AND d.id = o.i
+    """
+)
+_DROP_BODIES: Final = text(
+    """
+    UPDATE tracking.deliveries SET body = NULL, headers = '{}'
+    WHERE (tenant_id, id) IN (
+        SELECT tenant_id, id FROM tracking.deliveries
+        WHERE received_at < :before AND state = 'translated' AND body IS NOT NULL
+        LIMIT :count_max FOR UPDATE SKIP LOCKED
+    )
+    """
+)
+
+
+class Waiting(NamedTuple):
+    """A delivery that is to be translated."""
+
+    tenant_id: UUID
+    id: UUID
+    connection_id: UUID
+    received_at: datetime
+    body: bytes
+    traceparent: str | None
+
+
+class Outcome(NamedTuple):
+    """What became of a delivery."""
+
+    tenant_id: UUID
+    id: UUID
+    state: DeliveryState
+    reason: str | None = None
+    pointer: str | None = None
+    detail: str | None = None
+    deals: int | None = None
+
+
+async def add(tx: Transaction, new: Sequence[Delivery]) -> set[UUID]:
+    """Store deliveries, all received now, and wake the processor. The ids of those that were not held already."""
+    # In the order of the unique key, so that two groups with the same deliveries never wait for each other in a circle.
+    ordered = sorted(new, key=lambda each: (each.tenant_id.int, each.connection_id.int, each.dedupe_key))
+    result = await tx.execute(
+        _STORE,
+        {
+            "channel": INBOX_CHANNEL,
+            "received_at": tx.now,
+            "tenant_ids": [each.tenant_id for each in ordered],
+            "ids": [each.id for each in ordered],
+            "connection_ids": [each.connection_id for each in ordered],
+            "dedupe_keys": [each.dedupe_key for each in ordered],
+            "headers": [json.dumps(each.headers) for each in ordered],
+            "bodies": [each.body for each in ordered],
+            "traceparents": [each.traceparent for each in ordered],
+            "replays_of": [each.replay_of for each in ordered],
+        },
+    )
+    return set(result.scalars())
+
+
+async def claim(tx: Transaction, *, after: UUID, count_max: int, bytes_max: int) -> list[Waiting]:
+    """Deliveries nobody else is at, oldest first, later than `after`; held until the end of the transaction."""
+    rows = await tx.rows(_CLAIM, {"after": after, "count_max": count_max, "bytes_max": bytes_max})
+    return [Waiting(**row) for row in rows]
+
+
+async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
+    """Record what became of claimed deliveries."""
+    tenant_ids, ids, states, reasons, pointers, details, deals = zip(*outcomes, strict=True)
+    await tx.execute(
+        _SETTLE,
+        {
+            "processed_at": tx.now,
+            "tenant_ids": tenant_ids,
+            "ids": ids,
+            "states": states,
+            "reasons": reasons,
+            "pointers": pointers,
+            "details": details,
+            "deals": deals,
+        },
+    )
+
+
+async def find(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Delivery | None:
+    """A delivery of the tenant."""
+    row = await tx.one_or_none(
+        select(deliveries).where(deliveries.c.tenant_id == tenant_id, deliveries.c.id == delivery_id)
+    )
+    return None if row is None else _delivery(row)
+
+
+async def page(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    state: DeliveryState | None,
+    connection_id: UUID | None,
+    before: UUID | None,
+    limit: int,
+) -> list[Delivery]:
+    """Deliveries of the tenant, newest first, without their bodies."""
+    shown = [column for column in deliveries.c if column.name not in ("body", "headers")]
+    statement = select(*shown).where(deliveries.c.tenant_id == tenant_id)
+    if state is not None:
+        # As text, so that the planner sees which partial index it is about.
+        statement = statement.where(text(f"state = '{state.value}'"))
+    if connection_id is not None:
+        statement = statement.where(deliveries.c.connection_id == connection_id)
+    if before is not None:
+        statement = statement.where(deliveries.c.id < before)
+    rows = await tx.rows(statement.order_by(deliveries.c.id.desc()).limit(limit))
+    return [_delivery({**row, "body": None, "headers": {}}) for row in rows]
+
+
+async def receive_again(tx: Transaction, tenant_id: UUID, ids: Collection[UUID]) -> None:
+    """Let quarantined deliveries be translated again."""
+    await tx.execute(_received_again().where(deliveries.c.tenant_id == tenant_id, deliveries.c.id.in_(ids)))
+    await tx.notify(INBOX_CHANNEL)
+
+
+async def receive_quarantined_again(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> int:
+    """Let every quarantined delivery of a connection be translated again; how many."""
+    result = await tx.execute(
+        _received_again().where(deliveries.c.tenant_id == tenant_id, deliveries.c.connection_id == connection_id)
+    )
+    await tx.notify(INBOX_CHANNEL)
+    return result.rowcount
+
+
+async def drop_bodies(tx: Transaction, *, before: datetime, count_max: int) -> int:
+    """Drop bodies and headers of translated deliveries received before a moment; how many."""
+    return (await tx.execute(_DROP_BODIES, {"before": before, "count_max": count_max})).rowcount
+
+
+def _received_again() -> Update:
+    return (
+        update(deliveries)
+        .where(text("state = 'quarantined'"))
+        .values(
+            state=DeliveryState.RECEIVED.value, reason=None, pointer=None, detail=None, deals=None, processed_at=None
+        )
+    )
+
+
+def _delivery(row: Mapping[str, object] | RowMapping) -> Delivery:
+    return _DELIVERY.validate_python(dict(row))

@@ -1,0 +1,36 @@
+"""What the processes of the tracking service are told by their environment."""
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.tracking.crm.encryption import SecretsBox
+from shared.db.settings import DatabaseSettings
+from shared.http.settings import HttpSettings
+from shared.http.worker import WorkerSettings
+
+SERVICE: Final = "tracking"
+
+
+def _checked(key: SecretStr) -> SecretStr:
+    SecretsBox(key.get_secret_value())
+    return key
+
+
+class SecretsSettings(BaseSettings):
+    """`ATTAIN_SECRETS_KEY`: the Fernet key that secrets of connections are sealed with."""
+
+    model_config = SettingsConfigDict(env_prefix="ATTAIN_", extra="ignore", hide_input_in_errors=True)
+
+    secrets_key: Annotated[SecretStr, AfterValidator(_checked)]
+
+
+class ApiSettings(HttpSettings, DatabaseSettings, SecretsSettings):
+    """Of the API process; where Kafka is stands in `shared.kafka.settings.KafkaSettings`."""
+
+
+class TrackingWorkerSettings(WorkerSettings, DatabaseSettings):
+    """Of the worker; where Kafka is stands in `shared.kafka.settings.KafkaSettings`."""
+
+    delivery_retention_days: int = Field(400, ge=1, description="How long bodies of translated deliveries are kept.")

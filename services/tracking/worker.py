@@ -1,0 +1,115 @@
+"""The worker process of the tracking service, `python -m services.tracking.worker`.
+
+Translates deliveries, applies deals and definitions to goals, rebuilds what definitions change, and publishes.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+
+from services.tracking.inbox.processor import InboxProcessor, Retention
+from services.tracking.metadata import transport
+from services.tracking.progress.consumer import (
+    DEFINITIONS_GROUP,
+    DEFINITIONS_TOPICS,
+    PROGRESS_GROUP,
+    DealsHandler,
+    DefinitionsHandler,
+    Rebuilder,
+)
+from services.tracking.progress.definitions import DefinitionsCache
+from services.tracking.progress.service import ProgressTracker, render_progress
+from services.tracking.settings import SERVICE, TrackingWorkerSettings
+from shared.contracts import deals, progress
+from shared.contracts.topics import TOPICS
+from shared.db.database import Database
+from shared.db.migration import require_current_schema
+from shared.http.idempotency import IdempotencySweep
+from shared.http.worker import run_worker
+from shared.kafka.consumer import Consumer, Handler
+from shared.kafka.producer import Producer
+from shared.kafka.settings import KafkaSettings
+from shared.kafka.topics import TopicsUnusable, ensure_topics
+from shared.kernel.errors import AttainError
+from shared.outbox.outbox import Outbox
+from shared.outbox.relay import Relay
+from shared.telemetry import logs, tracing
+
+_BAD_SETTINGS_STATUS: Final = 2
+_POOL_SIZE: Final = 8
+
+_log = logs.get_logger(__name__)
+
+
+async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
+    """Run until a signal; the process's exit status: 1 when the database or the broker can not be used at the start."""
+    database = Database(settings.database_url, service=SERVICE, pool_size=_POOL_SIZE)
+    producer = Producer(kafka, client_id=f"attain-{SERVICE}")
+    try:
+        await require_current_schema(database)
+        await ensure_topics(kafka, TOPICS.values())
+        await producer.start()
+    except (AttainError, KafkaError, TopicsUnusable, OSError) as error:
+        _log.error("cannot_start", reason=str(error))
+        await database.close()
+        return 1
+    outbox = Outbox(transport)
+    relay = Relay(database, transport, producer, {progress.TOPIC: render_progress})
+    tracker = ProgressTracker(outbox, DefinitionsCache())
+    rebuilder = Rebuilder(database, tracker)
+
+    def consumer(group: str, topics: Sequence[str], handler: Handler) -> Consumer:
+        return Consumer(
+            settings=kafka,
+            database=database,
+            tables=transport,
+            outbox=outbox,
+            group=group,
+            topics=topics,
+            handler=handler,
+            after_commit=relay.wake,
+        )
+
+    deals_consumer = consumer(PROGRESS_GROUP, [deals.TOPIC], DealsHandler(tracker))
+    definitions_consumer = consumer(DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder))
+    return await run_worker(
+        # In the order they are stopped in: what takes in before what gives out.
+        {
+            "inbox": InboxProcessor(database, outbox, published=relay.wake),
+            "deals": deals_consumer,
+            "definitions": definitions_consumer,
+            "rebuilder": rebuilder,
+            "retention": Retention(database, keep_days=settings.delivery_retention_days),
+            "idempotency": IdempotencySweep(database, transport),
+            "relay": relay,
+        },
+        settings=settings,
+        readiness={
+            "database": database.ready,
+            "deals": deals_consumer.ready,
+            "definitions": definitions_consumer.ready,
+        },
+        closers=[producer.stop, database.close],
+    )
+
+
+def main() -> int:
+    logs.configure(SERVICE)
+    tracing.configure(SERVICE)
+    try:
+        settings, kafka = TrackingWorkerSettings(), KafkaSettings()
+    except ValidationError as error:
+        _log.error("bad_settings", problems=[f"{item['loc']}: {item['msg']}" for item in error.errors()])
+        return _BAD_SETTINGS_STATUS
+    try:
+        return asyncio.run(work(settings, kafka))
+    finally:
+        tracing.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
