@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Context, Decimal
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -53,7 +53,7 @@ class CellKey:
     @property
     def id(self) -> UUID:
         """The cell's identity: the same key is the same cell, for ever."""
-        return uuid5(self.assignment_id, f"{self.component}/{self.period.start}")
+        return _cell_id(self.assignment_id, self.component, self.period.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +392,11 @@ class Definitions:
     @cached_property
     def _periods(self) -> dict[tuple[PeriodKind, int, int], Period]:
         return {}
+
+
+@lru_cache(maxsize=1 << 16)
+def _cell_id(assignment_id: UUID, component: str, start: date) -> UUID:
+    return uuid5(assignment_id, f"{component}/{start}")
 
 
 def _credit(

@@ -1,0 +1,440 @@
+"""Incentives on real Postgres: the services against the oracle, the closed ledger, tenants apart, speed of a batch."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from sqlalchemy import Executable, RowMapping, text
+from sqlalchemy.engine import CursorResult
+
+from services.incentives.credits.store import StoredDeal
+from services.incentives.earnings import service, store
+from services.incentives.earnings.publishing import render
+from services.incentives.earnings.rebuilding import Rebuilder
+from services.incentives.ledger import service as ledger
+from services.incentives.ledger import store as ledger_store
+from services.incentives.ledger.domain import Flaw
+from services.incentives.plans import service as plans
+from services.incentives.plans.domain.components import (
+    Component,
+    FlatRate,
+)
+from services.incentives.republish import republish
+from services.incentives.verification import differences
+from shared.contracts.base import Event
+from shared.contracts.earnings import TOPIC
+from shared.contracts.goals import Direction, Goal, GoalStatus, Metric, Subject
+from shared.contracts.org import Identity, Membership, Team
+from shared.db.database import Database, Parameters, Scope, Transaction
+from shared.db.projection import Snapshot
+from shared.kernel.deals import DateField
+from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.periods import DatedRange, PeriodKind
+from tests.incentives_oracle import (
+    EVER,
+    PLAN_OF,
+    QUARTERS,
+    Aim,
+    Assigned,
+    DealVersion,
+    Known,
+    Stay,
+    Step,
+    Terms,
+    World,
+    emptied,
+    histories,
+)
+from tests.incentives_translation import SOURCE, cell_id, cents, component, deal_event, named, quotas
+
+AUTHOR, APPROVER = UUID(int=101), UUID(int=102)
+
+
+@pytest.fixture(scope="module")
+async def database(module_database: str) -> AsyncIterator[Database]:
+    opened = Database(module_database, service="incentives")
+    yield opened
+    await opened.close()
+
+
+class Company:
+    """One tenant, driven through the services as consumers and HTTP drive them."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.tenant = uuid4()
+        self.scope = Scope.of(self.tenant)
+        self.plans: dict[int, UUID] = {}
+        self.assignments: dict[int, tuple[UUID, int]] = {}
+        self.deleted: set[int] = set()
+        self.subject_versions: dict[str, int] = {}
+        self.rebuilder = Rebuilder(database)
+
+    async def take_deals(self, versions: Sequence[DealVersion]) -> None:
+        events = [deal_event(self.tenant, version) for version in versions]
+        incoming = [StoredDeal(self.tenant, event.facts(), event.model_dump_json()) for event in events]
+
+        async def apply(tx: Transaction) -> None:
+            await service.apply_deals(tx, [self.tenant], incoming)
+
+        await self.database.run(self.scope, apply)
+
+    async def publish(self, *events: Event, version: int) -> None:
+        snapshots = [
+            Snapshot(self.tenant, event.subject, event.event_type, version, event.model_dump_json()) for event in events
+        ]
+
+        async def apply(tx: Transaction) -> None:
+            await service.apply_definitions(tx, [self.tenant], snapshots)
+
+        await self.database.run(self.scope, apply)
+
+    async def define(self, step: Step) -> None:
+        match step:
+            case Terms():
+                await self.activate(step)
+            case Assigned():
+                await self.assign(step)
+            case Stay():
+                stay = Membership(
+                    tenant_id=self.tenant,
+                    id=named("stay", step.index),
+                    version=self.next(f"stay {step.index}"),
+                    person_id=named("person", step.person),
+                    team_id=named("team", step.team),
+                    start=step.start,
+                    end=step.end,
+                    deleted=step.deleted,
+                )
+                await self.publish(stay, version=stay.version)
+            case Known():
+                known = Identity(
+                    tenant_id=self.tenant,
+                    id=named("user", step.user),
+                    version=self.next(f"user {step.user}"),
+                    source=SOURCE,
+                    external_user_id=str(step.user),
+                    person_id=named("person", step.person or 0),
+                    deleted=step.person is None,
+                )
+                await self.publish(known, version=known.version)
+            case Aim():
+                await self.aim(step)
+
+    async def aim(self, step: Aim) -> None:
+        version = self.next(f"goal {step.goal}")
+        goal = Goal(
+            tenant_id=self.tenant,
+            id=named("goal", step.goal),
+            version=version,
+            revision=1,
+            status=GoalStatus.ACTIVE if step.counts else GoalStatus.CANCELLED,
+            name="Bookings",
+            owner=Subject(kind="person", id=named("person", 0)),
+            metric=Metric.of(Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD")),
+            target=cents(step.cents),
+            baseline=Decimal(0),
+            unit="USD",
+            direction=Direction.HIGHER,
+            start=QUARTERS[step.goal],
+            end=QUARTERS[step.goal + 1],
+            parent_id=None,
+            weight=Decimal(1),
+        )
+        await self.publish(goal, version=version)
+
+    async def found(self) -> None:
+        """Teams and plans."""
+        for number, parent, manager in ((0, None, named("person", 3)), (1, named("team", 0), None)):
+            team = Team(
+                tenant_id=self.tenant,
+                id=named("team", number),
+                version=1,
+                name=str(number),
+                parent_id=parent,
+                manager_id=manager,
+            )
+            await self.publish(team, version=1)
+        for number in (0, 1):
+            async with self.database.transaction(self.scope) as tx:
+                created = await plans.create_plan(tx, self.tenant, str(number), "USD", PeriodKind.QUARTER)
+            self.plans[number] = created.id
+
+    async def activate(self, step: Terms) -> None:
+        plan_id = self.plans[step.plan]
+        terms = tuple(component(paying) for paying in step.components)
+        async with self.database.transaction(self.scope) as tx:
+            draft = await plans.draft_version(
+                tx,
+                self.tenant,
+                plan_id,
+                effective_from=step.start,
+                components=terms,
+                note=None,
+                author_id=AUTHOR,
+            )
+            await plans.approve_version(
+                tx, self.tenant, plan_id, draft.number, approver_id=APPROVER, expected_version=1
+            )
+            await plans.activate_version(tx, self.tenant, plan_id, draft.number, expected_version=2)
+
+    async def assign(self, step: Assigned) -> None:
+        if step.index in self.deleted:
+            return
+        dated, stated = DatedRange(step.start, step.end), quotas(step.quotas)
+        held = self.assignments.get(step.index)
+        person, plan = PLAN_OF[step.index]
+        async with self.database.transaction(self.scope) as tx:
+            if step.deleted:
+                if held is not None:
+                    await plans.delete_assignment(tx, self.tenant, held[0], expected_version=held[1])
+                self.deleted.add(step.index)
+                return
+            if held is None:
+                saved = await plans.assign(
+                    tx,
+                    self.tenant,
+                    person_id=named("person", person),
+                    plan_id=self.plans[plan],
+                    dated=dated,
+                    quotas=stated,
+                )
+            else:
+                saved = await plans.change_assignment(
+                    tx, self.tenant, held[0], dated=dated, quotas=stated, expected_version=held[1]
+                )
+        self.assignments[step.index] = saved.id, saved.version
+
+    def next(self, subject: str) -> int:
+        self.subject_versions[subject] = self.subject_versions.get(subject, 0) + 1
+        return self.subject_versions[subject]
+
+    async def cells(self) -> dict[UUID, tuple[Decimal, Decimal, int]]:
+        async with self.database.transaction(self.scope) as tx:
+            page = await store.page(
+                tx, self.tenant, people=None, plan_id=None, within=(None, None), after=None, limit=1000
+            )
+        return {
+            stored.cell.id: (stored.cell.measure, stored.cell.earned, stored.cell.credits)
+            for stored in page
+            if stored.cell.credits or stored.cell.earned or stored.cell.measure
+        }
+
+    async def owed(self) -> dict[UUID, Decimal]:
+        async with self.database.transaction(self.scope) as tx:
+            balances = await ledger.balances(tx, self.tenant)
+        return {cell: by["USD"] for cell, by in balances.items() if by["USD"]}
+
+    def expected(self, world: World) -> dict[UUID, tuple[Decimal, Decimal, int]]:
+        return {
+            cell_id(self.assignments[index][0], key, start): (
+                Decimal(cell.measure.numerator) / Decimal(cell.measure.denominator) / 100,
+                cents(cell.cents),
+                cell.credits,
+            )
+            for (index, key, start), cell in world.cells().items()
+        }
+
+
+def batches(history: Sequence[Step]) -> list[list[Step]]:
+    """Deals that come one after another are one batch."""
+    found: list[list[Step]] = []
+    for step in history:
+        if found and isinstance(step, DealVersion) and isinstance(found[-1][-1], DealVersion):
+            found[-1].append(step)
+        else:
+            found.append([step])
+    return found
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories(deals_max=16, changes_max=6))
+async def test_the_services_end_in_the_cells_and_ledger_of_the_oracle(database: Database, history: list[Step]) -> None:
+    company, world = Company(database), World()
+    await company.found()
+    for number, batch in enumerate(batches(history)):
+        deals = [step for step in batch if isinstance(step, DealVersion)]
+        if deals:
+            await company.take_deals(deals)
+        else:
+            await company.define(batch[0])
+        for step in batch:
+            if not (isinstance(step, Assigned) and step.deleted and step.index not in company.assignments):
+                world.take(step)
+        if number % 3 == 0:
+            # In between, batches of deals meet assignments that are still stale.
+            await company.rebuilder.rebuild_all()
+    await company.rebuilder.rebuild_all()
+    assert await company.cells() == company.expected(world)
+    assert await company.owed() == {cell: earned for cell, (_, earned, _) in (await company.cells()).items() if earned}
+    assert [found for found in await differences(database) if found.tenant_id == company.tenant] == []
+    await company.take_deals(emptied(world.deals))
+    assert await company.cells() == {}
+    assert await company.owed() == {}
+
+
+SIMPLE = Component(
+    "bookings",
+    "Bookings",
+    Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD"),
+    FlatRate(Decimal("0.05")),
+)
+
+
+async def paying(database: Database, *components: Component) -> Company:
+    """A company whose person 0 is on a plan with these components; its users are known."""
+    company = Company(database)
+    await company.found()
+    for user in range(5):
+        await company.define(Known(user, user % 4))
+    async with database.transaction(company.scope) as tx:
+        draft = await plans.draft_version(
+            tx,
+            company.tenant,
+            company.plans[0],
+            effective_from=EVER,
+            components=components or (SIMPLE,),
+            note=None,
+            author_id=AUTHOR,
+        )
+        await plans.approve_version(
+            tx, company.tenant, company.plans[0], draft.number, approver_id=APPROVER, expected_version=1
+        )
+        await plans.activate_version(tx, company.tenant, company.plans[0], draft.number, expected_version=2)
+    await company.assign(Assigned(0, EVER, None, ()))
+    await company.rebuilder.rebuild_all()
+    return company
+
+
+def won(deal: int, version: int, amount_cents: int, owner: int = 0) -> DealVersion:
+    return DealVersion(deal, version, owner, (), amount_cents, True, date(2026, 2, 1), "USD", False)
+
+
+async def test_a_duplicate_and_an_older_version_post_nothing(database: Database) -> None:
+    company = await paying(database)
+    await company.take_deals([won(0, 5, 100_000)])
+    before = await company.owed()
+    await company.take_deals([won(0, 5, 100_000), won(0, 4, 900_000)])
+    assert await company.owed() == before
+    async with database.transaction(company.scope) as tx:
+        assert len(await ledger_store.page(tx, company.tenant, after=0, limit=10)) == 1
+
+
+async def test_each_transaction_names_the_deal_version_or_the_definition_that_caused_it(database: Database) -> None:
+    company = await paying(database)
+    await company.take_deals([won(0, 1, 100_000, owner=2)])
+    await company.take_deals([won(0, 2, 100_000, owner=0)])
+    await company.define(Known(0, None))
+    await company.rebuilder.rebuild_all()
+    async with database.transaction(company.scope) as tx:
+        first, second = await ledger_store.page(tx, company.tenant, after=0, limit=10)
+    assert first.cause.deal_id == named("deal", 0)
+    assert first.cause.deal_version is not None
+    assert first.cause.deal_version.delivery_id == named("delivery", 2)
+    assert second.cause.changes == (f"identity/{named('user', 0)} v2",)
+    assert first.entries[1].amount == -second.entries[1].amount == Decimal(-50)
+
+
+async def test_the_service_can_only_add_balanced_transactions(database: Database) -> None:
+    company = await paying(database)
+    await company.take_deals([won(0, 1, 100_000)])
+    for statement in (
+        "UPDATE incentives.ledger_entries SET amount = amount * 2",
+        "DELETE FROM incentives.ledger_transactions",
+        "TRUNCATE incentives.ledger_entries",
+    ):
+        with pytest.raises(Exception, match=r"permission denied|append-only"):
+            async with database.transaction(company.scope) as tx:
+                await tx.execute(text(statement))
+    with pytest.raises(Exception, match="do not sum to zero"):
+        async with database.transaction(company.scope) as tx:
+            await tx.execute(
+                text("INSERT INTO incentives.ledger_entries VALUES (:tenant, 2, 1, 'payable:x', 5, 'USD')"),
+                {"tenant": company.tenant},
+            )
+
+
+async def test_approved_terms_cannot_be_changed_in_the_database(database: Database) -> None:
+    company = await paying(database)
+    with pytest.raises(Exception, match="approved and cannot change"):
+        async with database.transaction(company.scope) as tx:
+            await tx.execute(text("UPDATE incentives.plan_versions SET effective_from = '2020-01-01'"))
+
+
+async def test_a_superuser_who_alters_a_row_is_found_out_at_that_row(database: Database, module_database: str) -> None:
+    company = await paying(database)
+    await company.take_deals([won(n, n + 1, 100_000 + n) for n in range(4)])
+    superuser = await asyncpg.connect(module_database.replace("+asyncpg", ""))
+    try:
+        with pytest.raises(asyncpg.PostgresError, match="append-only"):
+            await superuser.execute("UPDATE incentives.ledger_entries SET amount = 1")
+        await superuser.execute("SET session_replication_role = replica")
+        await superuser.execute(
+            "UPDATE incentives.ledger_entries SET amount = amount * 3 WHERE tenant_id = $1 AND sequence = 3",
+            company.tenant,
+        )
+    finally:
+        await superuser.close()
+    async with database.transaction(company.scope) as tx:
+        verified = await ledger.verify(tx, company.tenant)
+    assert verified.first_break is not None
+    assert (verified.first_break.sequence, verified.first_break.flaw) == (3, Flaw.ALTERED)
+    told = [str(found) for found in await differences(database) if found.tenant_id == company.tenant]
+    assert any("ledger chain transaction 3" in line and "altered" in line for line in told)
+    assert any(line.startswith("ledger ") and "kept 300.01" not in line for line in told)
+
+
+async def test_one_tenant_does_not_see_the_ledger_of_another(database: Database) -> None:
+    company, other = await paying(database), await paying(database)
+    await company.take_deals([won(0, 1, 100_000)])
+    async with database.transaction(other.scope) as tx:
+        assert await ledger_store.page(tx, company.tenant, after=0, limit=10) == []
+        rows = await tx.rows(text("SELECT count(*) AS n FROM incentives.cells"))
+    assert rows[0]["n"] == 0
+
+
+async def test_marks_render_the_newest_state_and_republishing_marks_every_earning(database: Database) -> None:
+    company = await paying(database)
+    await company.take_deals([won(0, 1, 100_000)])
+    await company.take_deals([won(1, 2, 50_000)])
+    (cell,) = (await company.cells()).keys()
+    assert await republish(database, TOPIC) >= 1
+    async with database.transaction(Scope.every()) as tx:
+        (message,) = await render(tx, [(company.tenant, f"earning/{cell}")])
+    assert message.key == f"{company.tenant}/earning/{cell}"
+    from_headers = dict(message.headers)
+    assert from_headers["ce_subject"].decode() == f"earning/{cell}"
+    assert b'"earned":"75"' in (message.value or b"")
+
+
+class Counting(Transaction):
+    """A transaction that counts its statements."""
+
+    statements = 0
+
+    async def execute(self, statement: Executable, parameters: Parameters = None) -> CursorResult[*tuple[object, ...]]:
+        self.statements += 1
+        return await super().execute(statement, parameters)
+
+    async def rows(self, statement: Executable, parameters: Parameters = None) -> Sequence[RowMapping]:
+        self.statements += 1
+        return await super().rows(statement, parameters)
+
+
+async def test_a_batch_of_a_thousand_deals_takes_as_many_statements_as_one_of_ten(database: Database) -> None:
+    company = await paying(database, SIMPLE, replace(SIMPLE, key="second"))
+    statements = []
+    for first, count in ((0, 10), (10, 1000)):
+        events = [deal_event(company.tenant, won(n, n + 1, 100_000 + n)) for n in range(first, first + count)]
+        incoming = [StoredDeal(company.tenant, event.facts(), event.model_dump_json()) for event in events]
+        async with database.transaction(company.scope) as tx:
+            counting = Counting(tx.connection, service="incentives", now=tx.now)
+            await service.apply_deals(counting, [company.tenant], incoming)
+        statements.append(counting.statements)
+    assert statements[0] == statements[1] < 15
+    assert [credits for _, _, credits in (await company.cells()).values()] == [1010, 1010]
