@@ -1,0 +1,186 @@
+"""What import rules can not see: domain code has no clock, no chance, no fresh ids, no binary fractions, no waiting."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+_FORBIDDEN_MODULES = frozenset({"random", "secrets", "time", "uuid_utils"})
+_FORBIDDEN_NAMES = frozenset({"uuid1", "uuid3", "uuid4", "uuid6", "uuid8", "getnode", "urandom"})
+_CLOCK_METHODS = frozenset({"now", "today", "utcnow"})
+_CLOCK_CLASSES = frozenset({"date", "datetime", "dt"})
+# The kernel's own uuid7 is pure: time and entropy are its arguments.
+_PURE_UUID7 = "shared.kernel.ids"
+
+
+def domain_files() -> list[Path]:
+    """Every file that holds rules: the domains of rooms and of shared runtimes, and the kernel."""
+    files = [
+        *ROOT.glob("services/*/*/domain.py"),
+        *ROOT.glob("services/*/*/domain/**/*.py"),
+        *ROOT.glob("shared/*/domain.py"),
+        *ROOT.glob("shared/kernel/*.py"),
+    ]
+    return sorted(files)
+
+
+def breaches(source: str) -> list[str]:
+    """What a domain file may not say, with its line."""
+    return [f"line {line}: {what}" for line, what in _breaches(ast.parse(source))]
+
+
+def _breaches(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    if alias.name.split(".")[0] in _FORBIDDEN_MODULES:
+                        yield node.lineno, f"import {alias.name}"
+            case ast.ImportFrom(module=str(module), names=names):
+                if module.split(".")[0] in _FORBIDDEN_MODULES:
+                    yield node.lineno, f"from {module} import …"
+                for alias in names:
+                    if alias.name in _FORBIDDEN_NAMES or (alias.name == "uuid7" and module != _PURE_UUID7):
+                        yield node.lineno, f"from {module} import {alias.name}"
+            case ast.Call(func=ast.Name(id="float")):
+                yield node.lineno, "float("
+            case ast.Attribute(value=value, attr=attribute):
+                owner = value.attr if isinstance(value, ast.Attribute) else getattr(value, "id", "")
+                if attribute in _CLOCK_METHODS and owner in _CLOCK_CLASSES:
+                    yield node.lineno, f"{owner}.{attribute}"
+                if attribute in _FORBIDDEN_NAMES | {"uuid7"} and owner in ("uuid", "os", "uuid_utils"):
+                    yield node.lineno, f"{owner}.{attribute}"
+            case ast.AsyncFunctionDef(name=name):
+                yield node.lineno, f"async def {name}"
+            case ast.Await():
+                yield node.lineno, "await"
+
+
+def test_there_is_domain_code_to_hold_to_the_rules() -> None:
+    names = {path.relative_to(ROOT).as_posix() for path in domain_files()}
+    assert {"services/goals/org/domain.py", "services/goals/targets/domain.py", "shared/kernel/money.py"} <= names
+
+
+@pytest.mark.parametrize("path", domain_files(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_domain_code_has_no_clock_chance_fresh_ids_floats_or_waiting(path: Path) -> None:
+    assert breaches(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "from datetime import datetime\nnow = datetime.now()",
+        "import datetime\nnow = datetime.datetime.now(datetime.UTC)",
+        "from datetime import date\nread = date.today",
+        "import datetime as dt\nnow = dt.datetime.utcnow()",
+        "import time",
+        "from time import monotonic",
+        "import random",
+        "from random import SystemRandom",
+        "from secrets import token_bytes",
+        "import uuid\nfresh = uuid.uuid4()",
+        "from uuid import uuid4",
+        "from uuid import uuid1 as fresh",
+        "import uuid_utils.compat",
+        "from somewhere import uuid7",
+        "import os\nchance = os.urandom(10)",
+        "from os import urandom",
+        "share = float('0.1')",
+        "async def load() -> None: ...",
+        "async def outer() -> None:\n    await inner()",
+    ],
+)
+def test_a_planted_breach_is_seen(planted: str) -> None:
+    assert breaches(planted)
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        "from uuid import UUID, uuid5",
+        "from shared.kernel.ids import uuid7",
+        "from datetime import UTC, date, datetime\nd = datetime.combine(date(2026, 1, 1), t, UTC)",
+        "ok = isinstance(value, float)",
+        "from decimal import Decimal\nshare = Decimal('0.1')",
+    ],
+)
+def test_what_is_pure_is_left_alone(allowed: str) -> None:
+    assert breaches(allowed) == []
+
+
+def test_package_markers_are_empty() -> None:
+    filled = [
+        path.relative_to(ROOT).as_posix()
+        for top in ("services", "shared", "deploy", "migrations", "tests")
+        for path in (ROOT / top).rglob("__init__.py")
+        if path.read_text().strip()
+    ]
+    assert filled == []
+
+
+def test_nothing_is_called_utils_or_helpers() -> None:
+    banned = {"util", "utils", "helper", "helpers", "common", "misc"}
+    found = [
+        path.relative_to(ROOT).as_posix()
+        for top in ("services", "shared", "deploy", "migrations", "tests")
+        for path in (ROOT / top).rglob("*.py")
+        if path.stem in banned or path.parent.name in banned
+    ]
+    assert found == []
+
+
+def test_the_walls_between_services_rooms_and_layers_stand() -> None:
+    command = Path(sys.executable).parent / "lint-imports"
+    outcome = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert outcome.returncode == 0, outcome.stdout
+
+
+def test_a_wall_that_is_broken_is_seen(tmp_path: Path) -> None:
+    """The rules of pyproject.toml are held against a small house in which every one of them is broken once."""
+    planted = {
+        "services/goals/targets/domain.py": "import sqlalchemy\nimport shared.contracts.base\n",
+        "services/goals/targets/api.py": "import services.goals.targets.store\n",
+        "services/goals/targets/store.py": "",
+        "services/goals/targets/service.py": "import shared.http.app\n",
+        "services/goals/targets/tables.py": "",
+        "services/goals/org/service.py": "import services.goals.targets.service\n",
+        "services/goals/org/store.py": "import services.tracking.crm.service\n",
+        "services/tracking/inbox/service.py": "",
+        "services/tracking/crm/service.py": "import services.tracking.inbox.service\n",
+        "services/tracking/deals/service.py": "",
+        "services/tracking/progress/service.py": "import services.tracking.crm.service\n",
+        "services/tracking/live/service.py": "import services.tracking.deals.service\n",
+        "services/incentives/plans/service.py": "import services.incentives.credits.service\n",
+        "services/incentives/credits/service.py": "import deploy.local\n",
+        "services/incentives/ledger/service.py": "import services.incentives.plans.service\n",
+        "services/incentives/earnings/consumer.py": "",
+        "services/incentives/earnings/schemas.py": "",
+        "shared/kernel/money.py": "import asyncio\nimport shared.db.database\n",
+        "shared/contracts/base.py": "",
+        "shared/db/database.py": "import services.goals.org.service\n",
+        "shared/http/app.py": "",
+        "shared/kafka/domain.py": "",
+        "shared/outbox/domain.py": "",
+        "shared/telemetry/logs.py": "",
+        "deploy/local.py": "",
+        "migrations/goals.py": "",
+    }
+    for name, source in planted.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    for folder in tmp_path.rglob("*"):
+        if folder.is_dir():
+            (folder / "__init__.py").touch()
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    command = Path(sys.executable).parent / "lint-imports"
+    outcome = subprocess.run([command, "--no-cache"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    verdicts = [line for line in outcome.stdout.splitlines() if line.endswith((" KEPT", " BROKEN"))]
+    assert outcome.returncode != 0
+    assert verdicts
+    assert [line for line in verdicts if line.endswith(" KEPT")] == [], outcome.stdout + outcome.stderr
