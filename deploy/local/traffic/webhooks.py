@@ -1,8 +1,9 @@
-"""A CRM's end of the line: signs webhooks as Standard Webhooks says and sends many at once over HTTP."""
+"""A CRM's end of the line: webhooks signed as Standard Webhooks says, or sent as Pipedrive does, over HTTP."""
 
 import asyncio
 import json
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -53,19 +54,11 @@ class WebhookSender:
     async def send(self, delivery: Delivery) -> int:
         """The status of the answer. A receiver that is away is tried again for up to 90 s, then `StackError`."""
         body = json.dumps({"type": delivery.type, "data": delivery.data}, ensure_ascii=False)
-        give_up_at = time.monotonic() + _RETRY_SECONDS_MAX
-        while True:
-            headers = self.sign(delivery.id, body, datetime.now(UTC))
-            try:
-                response = await self._client.post(self._hook_url, content=body.encode(), headers=headers)
-                if response.status_code < 500:
-                    return response.status_code
-                problem = f"answers {response.status_code}"
-            except httpx.TransportError as error:
-                problem = f"cannot be reached ({type(error).__name__})"
-            if time.monotonic() > give_up_at:
-                raise StackError(f"{self._hook_url} {problem} for {_RETRY_SECONDS_MAX:.0f} s; gave up.")
-            await asyncio.sleep(_RETRY_SECONDS)
+        return await self.send_body(delivery.id, body)
+
+    async def send_body(self, webhook_id: str, body: str) -> int:
+        """Send a body as it is; as `send` otherwise."""
+        return await _post(self._client, self._hook_url, body, lambda: self.sign(webhook_id, body, datetime.now(UTC)))
 
     async def send_all(
         self,
@@ -99,6 +92,38 @@ class WebhookSender:
                     group.create_task(work())
         except* StackError as errors:
             raise errors.exceptions[0] from None
+
+
+class PipedriveSender:
+    """Sends deliveries as Pipedrive does: the body as it is, behind HTTP Basic with `user:password`."""
+
+    def __init__(self, client: httpx.AsyncClient, hook_url: str, secret: str) -> None:
+        self._client = client
+        self._hook_url = hook_url
+        self._headers = {
+            "content-type": "application/json",
+            "user-agent": "Pipedrive Webhooks",
+            "authorization": f"Basic {b64encode(secret.encode()).decode()}",
+        }
+
+    async def send_body(self, body: str) -> int:
+        """The status of the answer. A receiver that is away is tried again for up to 90 s, then `StackError`."""
+        return await _post(self._client, self._hook_url, body, lambda: self._headers)
+
+
+async def _post(client: httpx.AsyncClient, hook_url: str, body: str, headers: Callable[[], Mapping[str, str]]) -> int:
+    give_up_at = time.monotonic() + _RETRY_SECONDS_MAX
+    while True:
+        try:
+            response = await client.post(hook_url, content=body.encode(), headers=headers())
+            if response.status_code < 500:
+                return response.status_code
+            problem = f"answers {response.status_code}"
+        except httpx.TransportError as error:
+            problem = f"cannot be reached ({type(error).__name__})"
+        if time.monotonic() > give_up_at:
+            raise StackError(f"{hook_url} {problem} for {_RETRY_SECONDS_MAX:.0f} s; gave up.")
+        await asyncio.sleep(_RETRY_SECONDS)
 
 
 @asynccontextmanager

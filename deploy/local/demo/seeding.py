@@ -1,0 +1,347 @@
+"""Setting the company up over the public APIs. What is there already is left as it is, so it may be done again."""
+
+import hmac
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+from pydantic import BaseModel, JsonValue
+
+from deploy.local.api import AttainApi, JsonObject
+from deploy.local.demo import company
+from deploy.local.demo.company import ANALYST, CHIEF, EMPLOYEES, SELLERS, TEAMS, Employee
+from deploy.local.demo.script import Channel
+from shared.http.auth import Role
+from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
+
+CALENDAR: Final = FiscalCalendar(company.FISCAL_START_MONTH, company.TIME_ZONE)
+_HISTORY_DAYS: Final = 365
+
+
+class Held(BaseModel):
+    """What every thing of the APIs has."""
+
+    id: UUID
+    version: int
+
+
+class _Team(Held):
+    name: str
+
+
+class _Person(Held):
+    email: str | None
+
+
+class _Membership(Held):
+    person_id: UUID
+    team_id: UUID
+
+
+class _Identity(Held):
+    source: str
+    external_user_id: str
+
+
+class _Goal(Held):
+    name: str
+    status: str
+
+
+class _Connection(Held):
+    name: str
+    hook_path: str
+
+
+class _Plan(Held):
+    name: str
+
+
+class _PlanVersion(BaseModel):
+    number: int
+    version: int
+    status: str
+
+
+class _Assignment(Held):
+    person_id: UUID
+    plan_id: UUID
+
+
+class _Calendar(BaseModel):
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Where a CRM sends to and what it proves itself with."""
+
+    connection_id: UUID
+    url: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeededCompany:
+    """The ids of what was set up. Goals are by employee key, team key, and None for the company."""
+
+    quarter: Period
+    root_team_id: UUID
+    people: Mapping[str, UUID]
+    bookings_goals: Mapping[str | None, UUID]
+    deals_goals: Mapping[str | None, UUID]
+    hooks: Mapping[Channel, Hook]
+    plan_id: UUID
+    created: int
+
+    @property
+    def goal_ids(self) -> frozenset[UUID]:
+        return frozenset([*self.bookings_goals.values(), *self.deals_goals.values()])
+
+
+class Seeding:
+    """One run of setting up; counts what it had to create."""
+
+    def __init__(self, api: AttainApi, today: date, connection_key: str) -> None:
+        self._api = api
+        self._quarter = CALENDAR.period_of(today, PeriodKind.QUARTER)
+        self._connection_key = connection_key
+        self._created = 0
+
+    async def run(self) -> SeededCompany:
+        """Set up what is missing. `StackError` says what was refused."""
+        await self._calendar()
+        people = await self._people()
+        teams = await self._teams(people)
+        await self._memberships(people, teams)
+        await self._identities(people)
+        hooks = await self._hooks()
+        bookings = await self._goals(people, teams, "bookings")
+        deals = await self._goals(people, teams, "deals")
+        plan_id = await self._plan(people)
+        await self._assignments(people, plan_id, bookings)
+        return SeededCompany(self._quarter, teams[None], people, bookings, deals, hooks, plan_id, self._created)
+
+    async def _calendar(self) -> None:
+        wanted: JsonObject = {
+            "start_month": company.FISCAL_START_MONTH,
+            "time_zone": company.TIME_ZONE,
+            "currency": company.CURRENCY,
+        }
+        if await self._api.goals.absent("/v1/calendar"):
+            await self._api.goals.put("/v1/calendar", _Calendar, wanted)
+            self._created += 1
+
+    async def _people(self) -> dict[str, UUID]:
+        held = {person.email: person.id for person in await self._api.goals.items("/v1/people", _Person)}
+        return {
+            employee.key: held.get(employee.email)
+            or await self._create(
+                "/v1/people", {"name": employee.name, "email": employee.email}, key=f"person/{employee.key}"
+            )
+            for employee in EMPLOYEES
+        }
+
+    async def _teams(self, people: Mapping[str, UUID]) -> dict[str | None, UUID]:
+        held = {team.name: team.id for team in await self._api.goals.items("/v1/teams", _Team)}
+        root = held.get(company.NAME) or await self._create(
+            "/v1/teams", {"name": company.NAME, "manager_id": str(people[CHIEF])}, key="team/root"
+        )
+        teams: dict[str | None, UUID] = {None: root}
+        for team in TEAMS:
+            body = {"name": team.name, "parent_id": str(root), "manager_id": str(people[team.manager])}
+            teams[team.key] = held.get(team.name) or await self._create("/v1/teams", body, key=f"team/{team.key}")
+        return teams
+
+    async def _memberships(self, people: Mapping[str, UUID], teams: Mapping[str | None, UUID]) -> None:
+        held = {(each.person_id, each.team_id) for each in await self._api.goals.items("/v1/memberships", _Membership)}
+        start = (self._quarter.start - timedelta(days=_HISTORY_DAYS)).isoformat()
+        for employee in EMPLOYEES:
+            member = people[employee.key], teams[employee.team]
+            if member not in held:
+                body = {"person_id": str(member[0]), "team_id": str(member[1]), "start": start}
+                await self._create("/v1/memberships", body, key=f"membership/{employee.key}")
+
+    async def _identities(self, people: Mapping[str, UUID]) -> None:
+        held = {
+            (each.source, each.external_user_id) for each in await self._api.goals.items("/v1/identities", _Identity)
+        }
+        for employee in EMPLOYEES:
+            users = (
+                (company.CRM_SOURCE, employee.crm_user),
+                (company.PIPEDRIVE_SOURCE, employee.pipedrive_user),
+            )
+            for source, user in users:
+                if (source, user) not in held:
+                    body = {"source": source, "external_user_id": user, "person_id": str(people[employee.key])}
+                    await self._create("/v1/identities", body, key=f"identity/{source}/{user}")
+
+    async def _hooks(self) -> dict[Channel, Hook]:
+        held = {each.name: each for each in await self._api.tracking.items("/v1/connections", _Connection)}
+        hooks = {}
+        for channel, body in self._connections().items():
+            connection = held.get(channel)
+            if connection is None:
+                connection = await self._api.tracking.post(
+                    "/v1/connections", _Connection, body, idempotency_key=f"seed/connection/{body['source']}"
+                )
+                self._created += 1
+            url = self._api.tracking.url + connection.hook_path
+            hooks[channel] = Hook(connection.id, url, str(body["secret"]))
+        return hooks
+
+    def _connections(self) -> dict[Channel, dict[str, JsonValue]]:
+        """The secrets follow from the state folder's, so that whoever seeds again can still send."""
+        return {
+            Channel.CRM: {
+                "source": "standard_webhooks",
+                "name": Channel.CRM.value,
+                "identity_source": company.CRM_SOURCE,
+                "secret": f"whsec_{b64encode(self._derived('standard_webhooks')).decode()}",
+                "mapping": {"stages": {**company.CRM_STAGES}},
+            },
+            Channel.PIPEDRIVE: {
+                "source": "pipedrive",
+                "name": Channel.PIPEDRIVE.value,
+                "identity_source": company.PIPEDRIVE_SOURCE,
+                "secret": f"attain:{self._derived('pipedrive').hex()}",
+                "mapping": {
+                    "fields": {"region": f"custom_fields.{company.PIPEDRIVE_REGION_FIELD}"},
+                    "custom_fields": {company.PIPEDRIVE_COMPETITOR_FIELD: "competitor"},
+                },
+            },
+        }
+
+    def _derived(self, purpose: str) -> bytes:
+        return hmac.digest(self._connection_key.encode(), f"connection/{purpose}".encode(), sha256)
+
+    async def _goals(
+        self, people: Mapping[str, UUID], teams: Mapping[str | None, UUID], kind: str
+    ) -> dict[str | None, UUID]:
+        """The company's goal, those of its teams as parts of it, those of people as parts of their team's."""
+        held = {
+            goal.name: goal
+            for goal in await self._api.goals.items("/v1/goals", _Goal, on=self._quarter.start)
+            if goal.status in ("draft", "active")
+        }
+        by_amount = kind == "bookings"
+        target = company.COMPANY_BOOKINGS_TARGET if by_amount else company.COMPANY_DEALS_TARGET
+        goals: dict[str | None, UUID] = {
+            None: await self._goal(held, kind, company.NAME, _owner("team", teams[None]), target, None)
+        }
+        for team in TEAMS:
+            target = team.bookings_target if by_amount else team.deals_target
+            owner = _owner("team", teams[team.key])
+            goals[team.key] = await self._goal(held, kind, team.name, owner, target, goals[None])
+        for seller in SELLERS:
+            owner = _owner("person", people[seller.key])
+            target = _target(seller, by_amount)
+            goals[seller.key] = await self._goal(held, kind, seller.name, owner, target, goals[seller.team])
+        return goals
+
+    async def _goal(
+        self,
+        held: Mapping[str, _Goal],
+        kind: str,
+        whose: str,
+        owner: dict[str, JsonValue],
+        target: Decimal,
+        parent_id: UUID | None,
+    ) -> UUID:
+        name = f"{whose}: {'bookings' if kind == 'bookings' else 'deals won'}, quarter from {self._quarter.start}"
+        key = f"seed/goal/{kind}/{owner['id']}/{self._quarter.start}"
+        goal = held.get(name)
+        if goal is None:
+            body: dict[str, JsonValue] = {
+                "name": name,
+                "owner": owner,
+                "metric": company.BOOKINGS_METRIC if kind == "bookings" else company.DEALS_METRIC,
+                "target": str(target),
+                "period": {"kind": "quarter", "containing": self._quarter.start.isoformat()},
+                "parent_id": None if parent_id is None else str(parent_id),
+            }
+            goal = await self._api.goals.post("/v1/goals", _Goal, body, idempotency_key=key)
+            self._created += 1
+        if goal.status == "draft":
+            await self._api.goals.post(
+                f"/v1/goals/{goal.id}/activate", _Goal, version=goal.version, idempotency_key=f"{key}/active"
+            )
+        return goal.id
+
+    async def _plan(self, people: Mapping[str, UUID]) -> UUID:
+        """A plan whose terms the analyst writes and the chief approves."""
+        plans = await self._api.incentives.items("/v1/plans", _Plan)
+        plan = next((plan for plan in plans if plan.name == company.PLAN_NAME), None)
+        author = self._api.acting_as(people[ANALYST], Role.REVOPS).incentives
+        approver = self._api.acting_as(people[CHIEF], Role.ADMIN).incentives
+        if plan is None:
+            body = {"name": company.PLAN_NAME, "currency": company.CURRENCY, "period": PeriodKind.QUARTER.value}
+            plan = await author.post("/v1/plans", _Plan, body, idempotency_key="seed/plan")
+            self._created += 1
+        versions = f"/v1/plans/{plan.id}/versions"
+        held = await author.items(versions, _PlanVersion)
+        terms = held[-1] if held else None
+        if terms is None:
+            draft: dict[str, JsonValue] = {
+                "effective_from": self._quarter.start.isoformat(),
+                "components": company.plan_components(),
+                "note": "Marginal tiers by attainment; one percent for everyone who sold a deal together.",
+            }
+            terms = await author.post(versions, _PlanVersion, draft, idempotency_key="seed/plan/terms")
+        if terms.status == "draft":
+            terms = await approver.post(
+                f"{versions}/{terms.number}/approve",
+                _PlanVersion,
+                version=terms.version,
+                idempotency_key="seed/plan/approved",
+            )
+        if terms.status == "approved":
+            await author.post(
+                f"{versions}/{terms.number}/activate",
+                _PlanVersion,
+                version=terms.version,
+                idempotency_key="seed/plan/active",
+            )
+        return plan.id
+
+    async def _assignments(self, people: Mapping[str, UUID], plan_id: UUID, goals: Mapping[str | None, UUID]) -> None:
+        held = {
+            each.person_id
+            for each in await self._api.incentives.items("/v1/assignments", _Assignment)
+            if each.plan_id == plan_id
+        }
+        for seller in SELLERS:
+            person_id = people[seller.key]
+            if person_id in held:
+                continue
+            body: dict[str, JsonValue] = {
+                "person_id": str(person_id),
+                "plan_id": str(plan_id),
+                "start": self._quarter.start.isoformat(),
+                "quotas": {company.BOOKINGS_COMPONENT: {"goal_ids": [str(goals[seller.key])]}},
+            }
+            await self._api.incentives.post(
+                "/v1/assignments", _Assignment, body, idempotency_key=f"seed/assignment/{seller.key}"
+            )
+            self._created += 1
+
+    async def _create(self, path: str, body: Mapping[str, str], *, key: str) -> UUID:
+        made = await self._api.goals.post(path, Held, body, idempotency_key=f"seed/{key}")
+        self._created += 1
+        return made.id
+
+
+def _owner(kind: str, owner_id: UUID) -> dict[str, JsonValue]:
+    return {"kind": kind, "id": str(owner_id)}
+
+
+def _target(seller: Employee, by_amount: bool) -> Decimal:
+    target = seller.bookings_target if by_amount else seller.deals_target
+    if target is None:
+        raise ValueError(f"{seller.key} does not sell")
+    return target
