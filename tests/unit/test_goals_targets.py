@@ -1,0 +1,228 @@
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from services.goals.targets.domain import (
+    Direction,
+    Goal,
+    GoalCircle,
+    GoalEnded,
+    GoalNotActive,
+    GoalNotDraft,
+    GoalTermsRefused,
+    Owner,
+    Status,
+    Terms,
+    UnknownParent,
+    activated,
+    cancelled,
+    check_parent,
+    check_terms,
+    closed,
+    draft,
+    edited,
+    revised,
+)
+from services.goals.targets.events import goal_event
+from services.goals.targets.schemas import DatesBody, FiscalPeriodBody, GoalAnswer, GoalBody, changed_terms
+from shared.kernel.deals import DateField
+from shared.kernel.errors import InvalidInput
+from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.org import OwnerKind
+from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
+
+PERSON, TENANT, GOAL, PARENT = (UUID(int=number) for number in (1, 2, 3, 4))
+QUARTER = Period(date(2026, 1, 1), date(2026, 4, 1))
+TERMS = Terms(
+    name="Bookings",
+    owner=Owner(OwnerKind.PERSON, PERSON),
+    measure=Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD"),
+    target=Decimal(1000),
+    baseline=Decimal(0),
+    unit="USD",
+    direction=Direction.HIGHER,
+    period=QUARTER,
+    parent_id=None,
+    weight=Decimal(1),
+)
+DRAFT = draft(GOAL, TERMS)
+ACTIVE = activated(DRAFT)
+CLOSED = closed(ACTIVE)
+CANCELLED = cancelled(ACTIVE)
+OTHER = replace(TERMS, target=Decimal(2000))
+
+
+def test_a_goal_lives_from_draft_over_revisions_to_its_end() -> None:
+    assert Goal(GOAL, 1, 1, Status.DRAFT, TERMS) == DRAFT
+    assert edited(DRAFT, OTHER) == Goal(GOAL, 2, 1, Status.DRAFT, OTHER)
+    assert Goal(GOAL, 2, 1, Status.ACTIVE, TERMS) == ACTIVE
+    second = revised(ACTIVE, OTHER)
+    assert second == Goal(GOAL, 3, 2, Status.ACTIVE, OTHER)
+    assert closed(second) == Goal(GOAL, 4, 2, Status.CLOSED, OTHER)
+    assert cancelled(second) == Goal(GOAL, 4, 2, Status.CANCELLED, OTHER)
+    assert cancelled(DRAFT).status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("goal", [ACTIVE, CLOSED, CANCELLED])
+def test_only_a_draft_can_be_edited_or_activated(goal: Goal) -> None:
+    with pytest.raises(GoalNotDraft, match=goal.status):
+        edited(goal, OTHER)
+    with pytest.raises(GoalNotDraft, match=goal.status):
+        activated(goal)
+
+
+@pytest.mark.parametrize("goal", [DRAFT, CLOSED, CANCELLED])
+def test_only_an_active_goal_can_be_revised_or_closed(goal: Goal) -> None:
+    with pytest.raises(GoalNotActive, match=goal.status):
+        revised(goal, OTHER)
+    with pytest.raises(GoalNotActive, match=goal.status):
+        closed(goal)
+
+
+@pytest.mark.parametrize("goal", [CLOSED, CANCELLED])
+def test_a_goal_that_has_ended_can_not_be_cancelled(goal: Goal) -> None:
+    with pytest.raises(GoalEnded, match=goal.status):
+        cancelled(goal)
+
+
+def test_a_revision_that_changes_nothing_is_refused() -> None:
+    with pytest.raises(GoalTermsRefused, match="changes nothing"):
+        revised(ACTIVE, replace(TERMS, target=Decimal("1000.00")))
+
+
+COUNT = Measure(Aggregate.COUNT, None, DateField.CLOSED)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        replace(TERMS, target=Decimal(0)),
+        replace(TERMS, target=Decimal(500), baseline=Decimal(500)),
+        replace(TERMS, direction=Direction.LOWER),
+        replace(TERMS, direction=Direction.LOWER, target=Decimal(5), baseline=Decimal(5)),
+        replace(TERMS, measure=COUNT, unit="deals", target=Decimal("10.5")),
+    ],
+)
+def test_terms_that_contradict_each_other_keep_a_goal_from_counting(terms: Terms) -> None:
+    with pytest.raises(GoalTermsRefused) as refused:
+        activated(draft(GOAL, terms))
+    assert [field.pointer for field in refused.value.fields] == ["/target"]
+    assert refused.value.fields[0].accepted
+    with pytest.raises(GoalTermsRefused):
+        revised(ACTIVE, terms)
+    assert edited(DRAFT, terms).terms == terms
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        replace(TERMS, target=Decimal("-5"), baseline=Decimal("-10")),
+        replace(TERMS, direction=Direction.LOWER, target=Decimal(3), baseline=Decimal(5)),
+        replace(TERMS, measure=COUNT, target=Decimal("10.0")),
+    ],
+)
+def test_terms_that_can_be_reached_are_accepted(terms: Terms) -> None:
+    check_terms(terms)
+
+
+def test_a_goal_may_be_a_part_of_any_goal_that_is_no_part_of_it() -> None:
+    grandparent = UUID(int=9)
+    check_parent({PARENT: grandparent, grandparent: None}, GOAL, PARENT)
+    for line, parent in (({PARENT: GOAL, GOAL: None}, PARENT), ({GOAL: None}, GOAL)):
+        with pytest.raises(GoalCircle) as refused:
+            check_parent(line, GOAL, parent)
+        assert [field.pointer for field in refused.value.fields] == ["/parent_id"]
+    with pytest.raises(UnknownParent):
+        check_parent({}, GOAL, PARENT)
+
+
+def test_the_event_of_a_goal_says_all_of_it() -> None:
+    event = goal_event(TENANT, revised(ACTIVE, replace(OTHER, parent_id=PARENT)))
+    assert (event.tenant_id, event.id, event.version, event.revision, event.status.value) == (
+        TENANT,
+        GOAL,
+        3,
+        2,
+        "active",
+    )
+    assert (event.owner.kind, event.owner.id) == ("person", PERSON)
+    assert event.metric.measure() == TERMS.measure
+    assert (event.target, event.baseline, event.weight) == (Decimal(2000), Decimal(0), Decimal(1))
+    assert (event.start, event.end, event.parent_id) == (QUARTER.start, QUARTER.end, PARENT)
+
+
+def body(**fields: object) -> GoalBody:
+    return GoalBody.model_validate(
+        {
+            "name": "Bookings",
+            "owner": {"kind": "person", "id": str(PERSON)},
+            "metric": {"aggregate": "sum", "value_field": "amount", "currency": "USD"},
+            "target": "1000",
+            "period": {"kind": "quarter", "containing": "2026-02-14"},
+            **fields,
+        }
+    )
+
+
+def test_a_request_becomes_the_terms_it_asks_for() -> None:
+    assert body().terms(FiscalCalendar()) == TERMS
+    assert body(period={"start": "2026-01-01", "end": "2026-04-01"}).terms(FiscalCalendar()) == TERMS
+
+
+def test_a_period_named_by_the_calendar_follows_its_start_month() -> None:
+    assert FiscalPeriodBody(kind=PeriodKind.QUARTER, containing=date(2026, 1, 31)).period(FiscalCalendar(2)) == Period(
+        date(2025, 11, 1), date(2026, 2, 1)
+    )
+
+
+def test_an_empty_period_is_refused_by_name() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        DatesBody(start=date(2026, 1, 1), end=date(2026, 1, 1)).period(FiscalCalendar())
+    assert refused.value.fields[0].pointer == "/period/end"
+
+
+@pytest.mark.parametrize(
+    ("metric", "pointer"),
+    [
+        ({"aggregate": "sum", "value_field": "amount"}, "/metric/currency"),
+        ({"aggregate": "sum", "value_field": "stage", "currency": "USD"}, "/metric/value_field"),
+        ({"aggregate": "count", "filter": {"any": []}}, "/metric/filter/any"),
+        (
+            {"aggregate": "count", "filter": {"all": [{"field": "amount", "op": "gt", "value": 1.5}]}},
+            "/metric/filter/all/0/value",
+        ),
+    ],
+)
+def test_a_metric_that_can_not_be_worked_out_is_refused_by_name(metric: object, pointer: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        body(metric=metric).terms(FiscalCalendar())
+    assert [field.pointer for field in refused.value.fields] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit"),
+    [
+        ({"aggregate": "sum", "value_field": "amount", "currency": "CNY"}, "CNY"),
+        ({"aggregate": "sum", "value_field": "quantity"}, "quantity"),
+        ({"aggregate": "count"}, "deals"),
+        ({"aggregate": "distinct", "value_field": "account_id"}, "account_id"),
+    ],
+)
+def test_a_unit_that_is_left_out_follows_from_the_metric(metric: object, unit: str) -> None:
+    assert body(metric=metric).terms(FiscalCalendar()).unit == unit
+
+
+def test_a_change_keeps_what_it_leaves_out_and_null_is_a_value() -> None:
+    held = replace(TERMS, parent_id=PARENT)
+    assert changed_terms(held, {}, FiscalCalendar()) == held
+    assert changed_terms(held, {"parent_id": None}, FiscalCalendar()) == TERMS
+    assert changed_terms(held, {"target": Decimal(2000)}, FiscalCalendar()) == replace(OTHER, parent_id=PARENT)
+
+
+def test_the_answer_shows_exact_numbers_as_text() -> None:
+    shown = GoalAnswer.of(draft(GOAL, replace(TERMS, target=Decimal("1000.50")))).model_dump(mode="json")
+    assert (shown["target"], shown["baseline"], shown["weight"]) == ("1000.5", "0", "1")
+    assert shown["period"] == {"start": "2026-01-01", "end": "2026-04-01"}
