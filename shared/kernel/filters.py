@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from typing import TypeVar
 
 from shared.kernel.errors import InvalidInput
 from shared.kernel.money import format_amount, parse_amount
 
 Value = str | Decimal | date
 Record = Callable[[str], Value | None]
+RecordT = TypeVar("RecordT")
 
 DEPTH_MAX = 5
 CONDITIONS_MAX = 50
@@ -225,6 +227,32 @@ def first_failing(node: Filter, record: Record) -> Filter | None:
     if any(first_failing(member, record) is None for member in node.members):
         return None
     return node
+
+
+def predicate(node: Filter, field: Callable[[str], Callable[[RecordT], Value | None]]) -> Callable[[RecordT], bool]:
+    """Whether the whole filter holds, prepared for being asked of many records: `first_failing` is None.
+
+    `field` gives, for a field's name, the function that reads it from a record.
+    """
+    if isinstance(node, Condition):
+        return _prepared(node, field(node.field))
+    members = tuple(predicate(member, field) for member in node.members)
+    if len(members) == 1:
+        return members[0]
+    if isinstance(node, All):
+        return lambda record: all(member(record) for member in members)
+    return lambda record: any(member(record) for member in members)
+
+
+def _prepared(condition: Condition, read: Callable[[RecordT], Value | None]) -> Callable[[RecordT], bool]:
+    op, values = condition.op, condition.values
+    if op is Operator.EQ:
+        expected = values[0]
+        return lambda record: read(record) == expected
+    if op is Operator.IN:
+        accepted = frozenset(values)
+        return lambda record: read(record) in accepted
+    return lambda record: _holds(condition, read(record))
 
 
 def _holds(condition: Condition, value: Value | None) -> bool:

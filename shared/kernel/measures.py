@@ -4,14 +4,16 @@ A measure is `sum` of a number field, `count` of deals, or `distinct` values of 
 filter, on the day a date field names.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
-from shared.kernel.deals import CUSTOM_FAMILY, DEAL_FIELDS, DEAL_NUMBER_FIELDS, DateField, DealFacts
+from shared.kernel.deals import CUSTOM_FAMILY, DEAL_FIELDS, DEAL_NUMBER_FIELDS, DateField, DealFacts, field_reader
 from shared.kernel.errors import InvalidInput
-from shared.kernel.filters import EVERYTHING, FieldType, Filter, first_failing
+from shared.kernel.filters import EVERYTHING, FieldType, Filter, Value, first_failing
 from shared.kernel.money import parse_currency
 from shared.kernel.periods import FiscalCalendar
 
@@ -48,6 +50,16 @@ class Counted:
     value: Decimal
     day: date
     distinct_value: str | None = None
+
+
+class Added(NamedTuple):
+    """The part of `Counted` that does not depend on days."""
+
+    value: Decimal
+    distinct_value: str | None
+
+
+_ONE_MORE = Added(_ONE, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +125,22 @@ class Measure:
                 return NotCounted(Exclusion.CURRENCY_DIFFERS)
             return Counted(value, day)
         return Counted(_ONE, day, distinct_value=str(value))
+
+    def reader(self) -> Callable[[DealFacts], Added | None]:
+        """What a deal that is there, passes the filter and has a day adds, prepared for being asked of many deals.
+
+        None where it has no such value, or one in another currency: together with those three it agrees with `count`.
+        """
+        if self.aggregate is Aggregate.COUNT:
+            return lambda _: _ONE_MORE
+        read = field_reader(self.value_field or "")
+        if self.aggregate is Aggregate.DISTINCT:
+            return lambda deal: None if (value := read(deal)) is None else Added(_ONE, str(value))
+        if self.is_money:
+            currency = self.currency
+            return lambda deal: _added(read(deal)) if deal.currency == currency else None
+        return lambda deal: _added(read(deal))
+
+
+def _added(value: Value | None) -> Added | None:
+    return Added(value, None) if isinstance(value, Decimal) else None

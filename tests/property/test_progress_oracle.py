@@ -13,6 +13,7 @@ from services.tracking.progress.domain import GoalIndex, changed_rules
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
 from shared.kernel.deals import DealFacts
+from shared.kernel.measures import Counted
 from tests import progress_oracle as oracle
 from tests.progress_stories import Storyteller
 
@@ -107,11 +108,11 @@ def test_a_verdict_agrees_with_what_is_counted(story: list[oracle.Step]) -> None
             engine.define(STORYTELLER.definition_events(step.batch))
     index = engine.definitions.index
     for facts in engine.deals.values():
-        counting = dict(index.contributions(facts))
+        counting = {goal_id: (value, distinct_value) for goal_id, value, distinct_value in index.contributions(facts)}
         for goal_id in index.rules:
             outcome = index.verdict(goal_id, facts).outcome
-            assert counting.get(goal_id) == (outcome if goal_id in counting else None)
-            assert (goal_id in counting) == (type(outcome).__name__ == "Counted")
+            counted = (outcome.value, outcome.distinct_value) if isinstance(outcome, Counted) else None
+            assert counting.get(goal_id) == counted
 
 
 def _version(event: Event) -> int:

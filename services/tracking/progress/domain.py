@@ -5,16 +5,18 @@ deal; a rebuild evaluates the same rule over all stored deals; both end in the s
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
+from typing import NamedTuple
 from uuid import UUID
 
 from services.tracking.deals.domain import DealChange
-from shared.kernel.deals import DealFacts
+from shared.kernel.deals import DateField, DealFacts, field_reader
 from shared.kernel.errors import NotFound
-from shared.kernel.measures import Counted, Exclusion, Measure, NotCounted
+from shared.kernel.filters import Filter, predicate
+from shared.kernel.measures import Added, Counted, Exclusion, Measure, NotCounted
 from shared.kernel.org import CrmUser, OrgChart, OwnerKind
 from shared.kernel.periods import Period
 
@@ -95,6 +97,16 @@ class Movement:
     received_at: datetime | None = None
     """When the newest delivery that took part was accepted."""
 
+    def add(self, value: Decimal, distinct_value: str | None, deals: int, received_at: datetime) -> None:
+        """Let one deal more (`deals` 1) or one fewer (-1, and `value` negative) count."""
+        self.deals += deals
+        if distinct_value is None:
+            self.value += value
+        else:
+            self.distinct[distinct_value] = self.distinct.get(distinct_value, 0) + deals
+        if self.received_at is None or received_at > self.received_at:
+            self.received_at = received_at
+
     def is_nil(self) -> bool:
         """Whether the goal stands where it stood."""
         return not self.deals and not self.value and not any(self.distinct.values())
@@ -109,8 +121,26 @@ class Viewer:
     sees_subtree: bool
 
 
-_Interval = tuple[date, date, tuple[UUID, ...]]
-_Watched = tuple[Measure, tuple[_Interval, ...]]
+class _Interval(NamedTuple):
+    start: date
+    end: date
+    goal_ids: tuple[UUID, ...]
+
+
+class _Watch(NamedTuple):
+    """The goals that look at one user's deals through the same filter and on the same days."""
+
+    holds: Callable[[DealFacts], bool]
+    date_field: DateField
+    measures: tuple[tuple[Callable[[DealFacts], Added | None], tuple[_Interval, ...]], ...]
+
+
+class Contribution(NamedTuple):
+    """What a deal adds to a goal."""
+
+    goal_id: UUID
+    value: Decimal
+    distinct_value: str | None
 
 
 class GoalIndex:
@@ -129,19 +159,26 @@ class GoalIndex:
             if reached not in spans:
                 spans[reached] = _spans(chart, *reached)
             self.rules[goal_id] = Rule(terms.measure, chart.calendar.time_zone, spans[reached])
-        self._watched = _by_user(self.rules)
+        self._watches = _by_user(self.rules)
 
-    def contributions(self, deal: DealFacts) -> list[tuple[UUID, Counted]]:
+    def contributions(self, deal: DealFacts) -> list[Contribution]:
         """What the deal adds to each goal it counts for, each goal once."""
-        counting: list[tuple[UUID, Counted]] = []
-        for measure, intervals in self._watched.get((deal.source, deal.owner_external_id), ()):
-            counted = measure.count(deal, self.chart.calendar)
-            if isinstance(counted, NotCounted):
+        counting: list[Contribution] = []
+        watches = self._watches.get((deal.source, deal.owner_external_id))
+        if watches is None or deal.is_gone:
+            return counting
+        for holds, date_field, measures in watches:
+            if not holds(deal) or (day := deal.day(date_field, self.chart.calendar)) is None:
                 continue
-            day = counted.day
-            for start, end, goal_ids in intervals:
-                if start <= day < end:
-                    counting.extend((goal_id, counted) for goal_id in goal_ids)
+            for read, intervals in measures:
+                added = read(deal)
+                if added is None:
+                    continue
+                value, distinct_value = added
+                for start, end, goal_ids in intervals:
+                    if start <= day < end:
+                        for goal_id in goal_ids:
+                            counting.append(Contribution(goal_id, value, distinct_value))
         return counting
 
     def movements(self, changes: Iterable[DealChange], *, skipped: Collection[UUID] = ()) -> dict[UUID, Movement]:
@@ -149,10 +186,10 @@ class GoalIndex:
         moved: defaultdict[UUID, Movement] = defaultdict(Movement)
         for change in changes:
             if change.before is not None:
-                for goal_id, counted in self.contributions(change.before):
-                    _add(moved[goal_id], counted, -1, change.received_at)
-            for goal_id, counted in self.contributions(change.after):
-                _add(moved[goal_id], counted, 1, change.received_at)
+                for goal_id, value, distinct_value in self.contributions(change.before):
+                    moved[goal_id].add(-value, distinct_value, -1, change.received_at)
+            for goal_id, value, distinct_value in self.contributions(change.after):
+                moved[goal_id].add(value, distinct_value, 1, change.received_at)
         return {
             goal_id: movement for goal_id, movement in moved.items() if goal_id not in skipped and not movement.is_nil()
         }
@@ -232,27 +269,28 @@ def _spans(chart: OrgChart, kind: OwnerKind, owner_id: UUID, period: Period) -> 
     )
 
 
-def _by_user(rules: Mapping[UUID, Rule]) -> dict[tuple[str, str | None], tuple[_Watched, ...]]:
-    found: dict[tuple[str, str | None], dict[Measure, dict[tuple[date, date], list[UUID]]]] = {}
+def _by_user(rules: Mapping[UUID, Rule]) -> dict[tuple[str, str | None], tuple[_Watch, ...]]:
+    found: dict[tuple[str, str | None], dict[Measure, dict[Period, list[UUID]]]] = {}
     for goal_id, rule in rules.items():
         for span in rule.spans:
             measures = found.setdefault((span.user.source, span.user.external_id), {})
-            intervals = measures.setdefault(rule.measure, {})
-            intervals.setdefault((span.period.start, span.period.end), []).append(goal_id)
-    return {
-        user: tuple(
-            (measure, tuple((start, end, tuple(goal_ids)) for (start, end), goal_ids in sorted(intervals.items())))
-            for measure, intervals in measures.items()
+            measures.setdefault(rule.measure, {}).setdefault(span.period, []).append(goal_id)
+    return {user: _watches(measures) for user, measures in found.items()}
+
+
+def _watches(measures: Mapping[Measure, Mapping[Period, Sequence[UUID]]]) -> tuple[_Watch, ...]:
+    alike: defaultdict[tuple[Filter, DateField], list[Measure]] = defaultdict(list)
+    for measure in measures:
+        alike[measure.filter, measure.date_field].append(measure)
+    return tuple(
+        _Watch(
+            predicate(node, field_reader),
+            date_field,
+            tuple((measure.reader(), _intervals(measures[measure])) for measure in members),
         )
-        for user, measures in found.items()
-    }
+        for (node, date_field), members in alike.items()
+    )
 
 
-def _add(movement: Movement, counted: Counted, sign: int, received_at: datetime) -> None:
-    movement.deals += sign
-    if counted.distinct_value is None:
-        movement.value += counted.value if sign > 0 else -counted.value
-    else:
-        movement.distinct[counted.distinct_value] = movement.distinct.get(counted.distinct_value, 0) + sign
-    if movement.received_at is None or received_at > movement.received_at:
-        movement.received_at = received_at
+def _intervals(periods: Mapping[Period, Sequence[UUID]]) -> tuple[_Interval, ...]:
+    return tuple(_Interval(period.start, period.end, tuple(periods[period])) for period in sorted(periods))
