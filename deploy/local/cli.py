@@ -8,8 +8,10 @@ import typer
 from deploy.local.commands.asyncapi import asyncapi
 from deploy.local.commands.migrate import migrate
 from deploy.local.commands.openapi import openapi
+from deploy.local.commands.replay import replay
 from deploy.local.commands.token import token
 from deploy.local.commands.up import up
+from deploy.local.commands.verify import verify
 from deploy.local.errors import StackError
 from shared.kernel.errors import AttainError
 from shared.telemetry.logs import configure as configure_logs
@@ -23,6 +25,8 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(migrate)
+app.command()(replay)
+app.command()(verify)
 app.command()(token)
 app.command()(openapi)
 app.command()(asyncapi)

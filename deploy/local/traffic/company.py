@@ -71,7 +71,7 @@ async def _people(goals: ServiceApi, agents: Sequence[Agent]) -> dict[str, UUID]
     async def add(name: str) -> None:
         known[name] = (await goals.post("/v1/people", PersonAnswer, {"name": name, "email": None})).id
 
-    await _each((name for name in names if name not in known), add)
+    await at_once((name for name in names if name not in known), add)
     return {name: known[name] for name in names}
 
 
@@ -109,7 +109,7 @@ async def _memberships(
         }
         await goals.post("/v1/memberships", MembershipAnswer, body)
 
-    await _each((agent for agent in agents if (people[agent.name], teams[agent.manager]) not in known), join)
+    await at_once((agent for agent in agents if (people[agent.name], teams[agent.manager]) not in known), join)
 
 
 async def _identities(goals: ServiceApi, people: Mapping[str, UUID]) -> None:
@@ -124,7 +124,7 @@ async def _identities(goals: ServiceApi, people: Mapping[str, UUID]) -> None:
         }
         await goals.post("/v1/identities", IdentityAnswer, body)
 
-    await _each((name for name in people if user_id(name) not in known), identify)
+    await at_once((name for name in people if user_id(name) not in known), identify)
 
 
 async def _connection(tracking: ServiceApi, secret: str) -> ConnectionOut:
@@ -161,10 +161,10 @@ async def _goals(
         body = _goal(name, "team", teams[COMPANY], (year, quarter), _DEAL_COUNT, _COMPANY_DEALS_TARGET, None)
         known[name] = await _active(goals, known.get(name), body)
     offices = dict.fromkeys(agent.office for agent in pipeline.agents)
-    await _each(offices, lambda office: ensure(office, "team", "office", COMPANY))
+    await at_once(offices, lambda office: ensure(office, "team", "office", COMPANY))
     managers = dict.fromkeys((agent.manager, agent.office) for agent in pipeline.agents)
-    await _each(managers, lambda pair: ensure(pair[0], "team", "manager", pair[1]))
-    await _each(pipeline.agents, lambda agent: ensure(agent.name, "person", "agent", agent.manager))
+    await at_once(managers, lambda pair: ensure(pair[0], "team", "manager", pair[1]))
+    await at_once(pipeline.agents, lambda agent: ensure(agent.name, "person", "agent", agent.manager))
     return {name: goal.id for name, goal in known.items()}
 
 
@@ -195,7 +195,7 @@ async def _active(goals: ServiceApi, known: GoalAnswer | None, body: Mapping[str
     return await goals.post(f"/v1/goals/{goal.id}/activate", GoalAnswer, version=goal.version)
 
 
-async def _each(items: Iterable[ItemT], work: Callable[[ItemT], Awaitable[None]]) -> None:
+async def at_once(items: Iterable[ItemT], work: Callable[[ItemT], Awaitable[None]]) -> None:
     """Do all of it, a few at a time; the first failure ends it."""
     free = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 

@@ -1,0 +1,121 @@
+"""The commission plans of a replayed pipeline: agents by attainment of their quarter's goal, managers on their team."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Final
+from uuid import UUID
+
+from pydantic import JsonValue
+
+from deploy.local.api import AttainApi
+from deploy.local.traffic.company import ReplayCompany, at_once, goal_name
+from deploy.local.traffic.pipeline import CURRENCY, Pipeline
+from services.incentives.plans.schemas import AssignmentAnswer, PlanAnswer, PlanVersionAnswer
+from shared.http.auth import Role
+
+AGENTS_PLAN: Final = "Pipeline agents"
+MANAGERS_PLAN: Final = "Pipeline managers"
+COMPONENT: Final = "bookings"
+_MEASURE: Final[JsonValue] = {
+    "aggregate": "sum",
+    "value_field": "amount",
+    "date_field": "closed",
+    "filter": {"all": [{"field": "status", "op": "eq", "value": "won"}]},
+    "currency": CURRENCY,
+}
+_TERMS: Final[Mapping[str, JsonValue]] = {
+    AGENTS_PLAN: {
+        "kind": "commission",
+        "key": COMPONENT,
+        "name": "Bookings",
+        "measure": _MEASURE,
+        "crediting": "owner",
+        "rate": {
+            "shape": "tiers",
+            "mode": "marginal",
+            "by": "attainment",
+            "tiers": [
+                {"from": "0", "rate": "0.05"},
+                {"from": "1", "rate": "0.07"},
+                {"from": "1.25", "rate": "0.09"},
+            ],
+        },
+    },
+    MANAGERS_PLAN: {
+        "kind": "commission",
+        "key": COMPONENT,
+        "name": "Team bookings",
+        "measure": _MEASURE,
+        "crediting": "rollup",
+        "rate": {"shape": "flat", "rate": "0.005"},
+    },
+}
+
+
+async def set_up_plans(api: AttainApi, pipeline: Pipeline, company: ReplayCompany) -> None:
+    """Active plans with everyone assigned from the first year of the pipeline on. Run again it changes nothing."""
+    start = date(pipeline.years[0], 1, 1)
+    managers = list(dict.fromkeys(agent.manager for agent in pipeline.agents))
+    author = api.acting_as(company.people[managers[0]], Role.REVOPS)
+    approver = api.acting_as(company.people[managers[1]], Role.ADMIN)
+    known = {plan.name: plan for plan in await api.incentives.items("/v1/plans", PlanAnswer)}
+    for name in _TERMS:
+        plan = known.get(name) or await author.incentives.post(
+            "/v1/plans", PlanAnswer, {"name": name, "currency": CURRENCY, "period": "quarter"}
+        )
+        await _active_version(author, approver, plan, _TERMS[name], start)
+        if name == MANAGERS_PLAN:
+            await _assign(api, plan, company, managers, start, {})
+        else:
+            quotas = {
+                agent.name: [
+                    str(company.goals[goal_name(agent.name, year, quarter)])
+                    for year in pipeline.years
+                    for quarter in range(1, 5)
+                ]
+                for agent in pipeline.agents
+            }
+            await _assign(api, plan, company, list(quotas), start, quotas)
+
+
+async def _active_version(
+    author: AttainApi, approver: AttainApi, plan: PlanAnswer, terms: JsonValue, start: date
+) -> None:
+    path = f"/v1/plans/{plan.id}/versions"
+    versions = await author.incentives.items(path, PlanVersionAnswer)
+    version = (
+        versions[0]
+        if versions
+        else await author.incentives.post(
+            path, PlanVersionAnswer, {"effective_from": start.isoformat(), "components": [terms]}
+        )
+    )
+    at = f"{path}/{version.number}"
+    if version.status == "draft":
+        version = await approver.incentives.post(f"{at}/approve", PlanVersionAnswer, version=version.version)
+    if version.status == "approved":
+        await approver.incentives.post(f"{at}/activate", PlanVersionAnswer, version=version.version)
+
+
+async def _assign(
+    api: AttainApi,
+    plan: PlanAnswer,
+    company: ReplayCompany,
+    names: Sequence[str],
+    start: date,
+    quotas: Mapping[str, Sequence[str]],
+) -> None:
+    assigned = await api.incentives.items("/v1/assignments", AssignmentAnswer, plan_id=plan.id)
+    known: set[UUID] = {assignment.person_id for assignment in assigned}
+
+    async def assign(name: str) -> None:
+        quota: dict[str, JsonValue] = {COMPONENT: {"goal_ids": list(quotas[name])}} if name in quotas else {}
+        body: dict[str, JsonValue] = {
+            "person_id": str(company.people[name]),
+            "plan_id": str(plan.id),
+            "start": start.isoformat(),
+            "quotas": quota,
+        }
+        await api.incentives.post("/v1/assignments", AssignmentAnswer, body)
+
+    await at_once((name for name in names if company.people[name] not in known), assign)
