@@ -1,0 +1,519 @@
+"""The goals service over HTTP with real Postgres: what is answered, stored and handed to the outbox."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import JsonValue
+
+from services.goals.app import create_app
+from services.goals.republish import republish
+from services.goals.settings import ApiSettings
+from shared.contracts.base import Event
+from shared.contracts.envelope import from_record
+from shared.contracts.goals import Goal
+from shared.contracts.org import Calendar, Identity, Membership, Person, Team
+from shared.db.database import Database
+from shared.http.auth import Role, issue_token
+from shared.outbox.outbox import decode_headers
+
+JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
+WON: JsonValue = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
+BOOKINGS: dict[str, JsonValue] = {"aggregate": "sum", "value_field": "amount", "filter": WON, "currency": "USD"}
+QUARTER: dict[str, JsonValue] = {"kind": "quarter", "containing": "2026-02-14"}
+
+
+class Service(NamedTuple):
+    """The app, and where its database is for looking behind it."""
+
+    app: FastAPI
+    database_url: str
+
+
+class Caller:
+    """Somebody with a token in one tenant."""
+
+    def __init__(self, service: Service, tenant: UUID, *roles: Role, person: UUID | None = None) -> None:
+        token = issue_token(ApiSettings(), tenant_id=tenant, person_id=person, roles=frozenset(roles), ttl_seconds=300)
+        self.service = service
+        self.tenant = tenant
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(service.app, raise_app_exceptions=False),
+            base_url="http://goals",
+            headers={"authorization": f"Bearer {token}"},
+        )
+
+    async def send(
+        self, method: str, path: str, body: object = None, *, version: int | None = None, key: str | None = None
+    ) -> httpx.Response:
+        headers = {} if version is None else {"if-match": f'"{version}"'}
+        if key is not None:
+            headers["idempotency-key"] = key
+        return await self.client.request(method, path, headers=headers, json=body)
+
+    async def made(self, path: str, body: object) -> str:
+        response = await self.send("POST", path, body)
+        assert response.status_code == 201, response.text
+        assert response.headers["location"] == f"{path}/{response.json()['id']}"
+        return str(response.json()["id"])
+
+    async def person(self, name: str = "Ada") -> str:
+        return await self.made("/v1/people", {"name": name})
+
+    async def team(self, name: str = "Sales", **fields: object) -> str:
+        return await self.made("/v1/teams", {"name": name, **fields})
+
+    async def member(self, person: str, team: str, start: str = "2020-01-01", end: str | None = None) -> str:
+        return await self.made("/v1/memberships", {"person_id": person, "team_id": team, "start": start, "end": end})
+
+    async def goal(self, owner: str, *, kind: str = "person", **fields: object) -> str:
+        return await self.made("/v1/goals", goal_body(owner, kind=kind, **fields))
+
+    async def ids(self, path: str) -> set[str]:
+        response = await self.send("GET", path)
+        assert response.status_code == 200, response.text
+        return {item["id"] for item in response.json()["items"]}
+
+    async def events(self) -> list[Event]:
+        """What the outbox holds of the tenant, in order."""
+        rows = await query(
+            self.service,
+            "SELECT topic, key, headers, value FROM goals.outbox WHERE tenant_id = $1 ORDER BY id",
+            self.tenant,
+        )
+        events = []
+        for row in rows:
+            event = from_record(dict(decode_headers(row["headers"])), row["value"])
+            assert event is not None
+            assert (row["topic"], row["key"]) == (event.topic, f"{self.tenant}/{event.subject}")
+            events.append(event)
+        return events
+
+
+def goal_body(owner: str, *, kind: str = "person", **fields: object) -> dict[str, object]:
+    return {
+        "name": "Bookings",
+        "owner": {"kind": kind, "id": owner},
+        "metric": BOOKINGS,
+        "target": "1000.50",
+        "period": QUARTER,
+        **fields,
+    }
+
+
+async def query(service: Service, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(service.database_url)
+    try:
+        return list(await connection.fetch(statement, *arguments))
+    finally:
+        await connection.close()
+
+
+def pointers(response: httpx.Response) -> list[str]:
+    return [error["pointer"] for error in response.json()["errors"]]
+
+
+def statuses(responses: Iterable[httpx.Response]) -> list[int]:
+    return sorted(response.status_code for response in responses)
+
+
+@pytest.fixture(scope="module")
+async def service(module_database: str) -> AsyncIterator[Service]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ATTAIN_DATABASE_URL", module_database)
+        environment.setenv("ATTAIN_JWT_SECRET", JWT_SECRET)
+        app = create_app()
+        yield Service(app, module_database)
+        await app.state.database.close()
+
+
+@pytest.fixture
+def admin(service: Service) -> Caller:
+    return Caller(service, uuid4(), Role.SERVICE)
+
+
+async def test_a_goal_lives_from_draft_to_closed_and_keeps_its_revisions(admin: Caller) -> None:
+    ada = await admin.person()
+    goal = await admin.goal(ada)
+    path = f"/v1/goals/{goal}"
+    edited = await admin.send("PATCH", path, {"target": "1500", "weight": "0.5"}, version=1)
+    assert (edited.status_code, edited.headers["etag"], edited.json()["target"]) == (200, '"2"', "1500")
+    assert (await admin.send("GET", f"{path}/revisions")).json()["items"] == []
+    activated = await admin.send("POST", f"{path}/activate", version=2)
+    assert (activated.json()["status"], activated.json()["revision"]) == ("active", 1)
+    revision = await admin.send("POST", f"{path}/revise", {"target": "2000", "reason": "New territory"}, version=3)
+    assert (revision.json()["revision"], revision.json()["target"], revision.headers["etag"]) == (2, "2000", '"4"')
+    closed = await admin.send("POST", f"{path}/close", version=4)
+    assert closed.json()["status"] == "closed"
+
+    history = (await admin.send("GET", f"{path}/revisions")).json()["items"]
+    assert [(item["revision"], item["terms"]["target"], item["reason"]) for item in history] == [
+        (2, "2000", "New territory"),
+        (1, "1500", None),
+    ]
+    events = [event for event in await admin.events() if isinstance(event, Goal)]
+    assert [(event.version, event.revision, event.status.value, str(event.target)) for event in events] == [
+        (1, 1, "draft", "1000.5"),
+        (2, 1, "draft", "1500"),
+        (3, 1, "active", "1500"),
+        (4, 2, "active", "2000"),
+        (5, 2, "closed", "2000"),
+    ]
+
+
+async def test_every_change_of_the_organisation_is_one_event(admin: Caller) -> None:
+    await admin.send("PUT", "/v1/calendar", {"start_month": 4, "time_zone": "Asia/Shanghai", "currency": "CNY"})
+    ada = await admin.person()
+    await admin.send("PATCH", f"/v1/people/{ada}", {"email": "ada@example.com", "active": False}, version=1)
+    team = await admin.team(manager_id=ada)
+    await admin.send("PATCH", f"/v1/teams/{team}", {"manager_id": None}, version=1)
+    stay = await admin.member(ada, team)
+    await admin.send("PATCH", f"/v1/memberships/{stay}", {"end": "2026-01-01"}, version=1)
+    await admin.send("DELETE", f"/v1/memberships/{stay}", version=2)
+    bo = await admin.person("Bo")
+    user = await admin.made("/v1/identities", {"source": "pipedrive", "external_user_id": "7", "person_id": ada})
+    await admin.send("PATCH", f"/v1/identities/{user}", {"person_id": bo}, version=1)
+    await admin.send("DELETE", f"/v1/identities/{user}", version=2)
+    told: list[object] = []
+    for event in await admin.events():
+        match event:
+            case Calendar():
+                told.append(("calendar", event.version, event.start_month, event.time_zone, event.currency))
+            case Person():
+                told.append((event.name, event.version, event.email, event.active))
+            case Team():
+                told.append((event.name, event.version, None if event.manager_id is None else str(event.manager_id)))
+            case Membership():
+                told.append(("member", event.version, str(event.end), event.deleted))
+            case Identity():
+                told.append((event.external_user_id, event.version, str(event.person_id), event.deleted))
+    assert told == [
+        ("calendar", 1, 4, "Asia/Shanghai", "CNY"),
+        ("Ada", 1, None, True),
+        ("Ada", 2, "ada@example.com", False),
+        ("Sales", 1, ada),
+        ("Sales", 2, None),
+        ("member", 1, "None", False),
+        ("member", 2, "2026-01-01", False),
+        ("member", 3, "2026-01-01", True),
+        ("Bo", 1, None, True),
+        ("7", 1, ada, False),
+        ("7", 2, bo, False),
+        ("7", 3, bo, True),
+    ]
+
+
+async def test_a_change_that_is_refused_changes_nothing_and_says_nothing(admin: Caller) -> None:
+    ada = await admin.person()
+    goal = await admin.goal(ada, target="-1")
+    before = await admin.events()
+    refused = await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)
+    assert (refused.status_code, pointers(refused)) == (422, ["/target"])
+    assert (await admin.send("PATCH", f"/v1/people/{ada}", {"name": "B"}, version=7)).status_code == 412
+    assert await admin.events() == before
+    assert (await admin.send("GET", f"/v1/goals/{goal}")).headers["etag"] == '"1"'
+
+
+async def test_a_change_says_the_version_it_was_made_from(admin: Caller) -> None:
+    ada = await admin.person()
+    goal = await admin.goal(ada)
+    for method, path in (
+        ("PATCH", f"/v1/people/{ada}"),
+        ("PATCH", f"/v1/goals/{goal}"),
+        ("POST", f"/v1/goals/{goal}/activate"),
+        ("POST", f"/v1/goals/{goal}/close"),
+        ("POST", f"/v1/goals/{goal}/cancel"),
+    ):
+        body = {"name": "X"} if method == "PATCH" else None
+        missing, stale = await admin.send(method, path, body), await admin.send(method, path, body, version=9)
+        assert (missing.status_code, missing.json()["code"]) == (428, "if_match_required"), path
+        assert (stale.status_code, stale.json()["code"]) == (412, "version_mismatch"), path
+
+
+async def test_the_first_calendar_needs_no_version_and_every_other_does(admin: Caller) -> None:
+    body = {"start_month": 4, "time_zone": "Asia/Shanghai", "currency": "CNY"}
+    assert (await admin.send("GET", "/v1/calendar")).json()["code"] == "calendar_not_set"
+    assert (await admin.send("PUT", "/v1/calendar", body, version=1)).status_code == 412
+    assert (await admin.send("PUT", "/v1/calendar", body)).headers["etag"] == '"1"'
+    assert (await admin.send("PUT", "/v1/calendar", body)).status_code == 428
+    assert (await admin.send("PUT", "/v1/calendar", {**body, "start_month": 7}, version=1)).status_code == 200
+    shown = await admin.send("GET", "/v1/calendar")
+    assert (shown.json()["start_month"], shown.headers["etag"]) == (7, '"2"')
+
+
+async def test_a_named_period_follows_the_calendar_of_the_tenant(admin: Caller) -> None:
+    await admin.send("PUT", "/v1/calendar", {"start_month": 2, "time_zone": "UTC", "currency": "USD"})
+    goal = await admin.goal(await admin.person(), period={"kind": "quarter", "containing": "2026-01-31"})
+    shown = (await admin.send("GET", f"/v1/goals/{goal}")).json()
+    assert shown["period"] == {"start": "2025-11-01", "end": "2026-02-01"}
+
+
+async def test_of_two_who_revise_at_once_one_wins_and_one_is_told(admin: Caller) -> None:
+    goal = await admin.goal(await admin.person())
+    await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)
+    both = await asyncio.gather(
+        *(
+            admin.send("POST", f"/v1/goals/{goal}/revise", {"target": target, "reason": "race"}, version=2)
+            for target in ("2000", "3000")
+        )
+    )
+    assert statuses(both) == [200, 412]
+    assert [event.version for event in await admin.events() if isinstance(event, Goal)] == [1, 2, 3]
+
+
+async def test_two_moves_at_once_make_no_circle(admin: Caller) -> None:
+    east, west = await admin.team("East"), await admin.team("West")
+    both = await asyncio.gather(
+        admin.send("PATCH", f"/v1/teams/{east}", {"parent_id": west}, version=1),
+        admin.send("PATCH", f"/v1/teams/{west}", {"parent_id": east}, version=1),
+    )
+    assert statuses(both) == [200, 422]
+    refused = next(response for response in both if response.status_code == 422)
+    assert (refused.json()["code"], pointers(refused)) == ("team_circle", ["/parent_id"])
+
+
+async def test_two_memberships_or_identities_at_once_do_not_collide(admin: Caller) -> None:
+    ada, team = await admin.person(), await admin.team()
+    stay = {"person_id": ada, "team_id": team, "start": "2026-01-01"}
+    user = {"person_id": ada, "source": "pipedrive", "external_user_id": "7"}
+    for path, body, code in (
+        ("/v1/memberships", stay, "membership_overlaps"),
+        ("/v1/identities", user, "identity_taken"),
+    ):
+        both = await asyncio.gather(admin.send("POST", path, body), admin.send("POST", path, body))
+        assert statuses(both) == [201, 409]
+        assert {response.json()["code"] for response in both if response.status_code == 409} == {code}
+
+
+async def test_a_membership_can_end_and_begin_again(admin: Caller) -> None:
+    ada, team = await admin.person(), await admin.team()
+    stay = await admin.member(ada, team, "2026-01-01")
+    again = {"person_id": ada, "team_id": team, "start": "2026-02-01"}
+    assert (await admin.send("POST", "/v1/memberships", again)).status_code == 409
+    assert (await admin.send("PATCH", f"/v1/memberships/{stay}", {"end": "2026-02-01"}, version=1)).status_code == 200
+    second = await admin.made("/v1/memberships", again)
+    overlapping = await admin.send("PATCH", f"/v1/memberships/{stay}", {"end": None}, version=2)
+    assert overlapping.json()["code"] == "membership_overlaps"
+    assert await admin.ids(f"/v1/memberships?team_id={team}&on=2026-01-31") == {stay}
+    assert await admin.ids(f"/v1/memberships?person_id={ada}&on=2026-02-01") == {second}
+
+
+async def test_a_deleted_identity_frees_the_user_for_another(admin: Caller) -> None:
+    ada, bo = await admin.person(), await admin.person("Bo")
+    user = {"source": "pipedrive", "external_user_id": "7"}
+    first = await admin.made("/v1/identities", {**user, "person_id": ada})
+    assert (await admin.send("DELETE", f"/v1/identities/{first}", version=1)).status_code == 204
+    assert (await admin.send("GET", f"/v1/identities/{first}")).json()["code"] == "identity_not_found"
+    second = await admin.made("/v1/identities", {**user, "person_id": bo})
+    assert await admin.ids("/v1/identities?source=pipedrive&external_user_id=7") == {second}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"name": " "}, ["/name"]),
+        ({"name": "a\nb"}, ["/name"]),
+        ({"target": 12.5}, ["/target"]),
+        ({"target": "NaN"}, ["/target"]),
+        ({"target": "1e15"}, ["/target"]),
+        ({"weight": "-1"}, ["/weight"]),
+        ({"tarmac": "1"}, ["/tarmac"]),
+        ({"direction": "sideways"}, ["/direction"]),
+        ({"owner": {"kind": "team", "id": str(uuid4())}}, ["/owner/id"]),
+        ({"owner": {"kind": "person", "id": str(uuid4())}}, ["/owner/id"]),
+        ({"parent_id": str(uuid4())}, ["/parent_id"]),
+        ({"period": {"start": "2026-01-01", "end": "2025-01-01"}}, ["/period/end"]),
+        ({"metric": {"aggregate": "sum", "value_field": "amount"}}, ["/metric/currency"]),
+        ({"metric": {"aggregate": "average"}}, ["/metric/aggregate"]),
+        ({"metric": {"aggregate": "distinct", "value_field": "custom.\0"}}, ["/metric/value_field"]),
+        (
+            {"metric": {"aggregate": "count", "filter": {"any": [{"field": "stage", "op": "eq", "value": "a\0b"}]}}},
+            ["/metric/filter/any/0/value"],
+        ),
+        (
+            {"metric": {"aggregate": "count", "filter": {"all": [{"field": "stage", "op": "gt", "value": "b"}]}}},
+            ["/metric/filter/all/0/op"],
+        ),
+    ],
+)
+async def test_a_goal_that_is_refused_names_the_field(
+    admin: Caller, change: dict[str, object], expected: list[str]
+) -> None:
+    response = await admin.send("POST", "/v1/goals", {**goal_body(await admin.person()), **change})
+    assert (response.status_code, pointers(response)) == (422, expected)
+
+
+async def test_a_goal_can_not_become_a_part_of_itself(admin: Caller) -> None:
+    ada = await admin.person()
+    company = await admin.goal(ada)
+    team = await admin.goal(ada, parent_id=company)
+    person = await admin.goal(ada, parent_id=team)
+    refused = await admin.send("PATCH", f"/v1/goals/{company}", {"parent_id": person}, version=1)
+    assert (refused.status_code, pointers(refused), refused.json()["code"]) == (422, ["/parent_id"], "goal_circle")
+    assert await admin.ids(f"/v1/goals?parent_id={company}") == {team}
+
+
+async def test_another_tenant_sees_nothing_and_reaches_nothing(service: Service, admin: Caller) -> None:
+    ada = await admin.person()
+    team = await admin.team()
+    goal = await admin.goal(ada)
+    stranger = Caller(service, uuid4(), Role.ADMIN, person=uuid4())
+    for path in ("/v1/people", "/v1/teams", "/v1/goals", "/v1/memberships", "/v1/identities"):
+        assert await stranger.ids(path) == set()
+    for path in (f"/v1/people/{ada}", f"/v1/teams/{team}", f"/v1/goals/{goal}", f"/v1/goals/{goal}/revisions"):
+        assert (await stranger.send("GET", path)).status_code == 404
+    assert (await stranger.send("PATCH", f"/v1/people/{ada}", {"name": "X"}, version=1)).status_code == 404
+    assert (await stranger.send("POST", f"/v1/goals/{goal}/activate", version=1)).status_code == 404
+    assert pointers(await stranger.send("POST", "/v1/goals", goal_body(ada))) == ["/owner/id"]
+    assert pointers(await stranger.send("POST", "/v1/teams", {"name": "T", "parent_id": team})) == ["/parent_id"]
+    assert (await admin.send("GET", f"/v1/people/{ada}")).json()["name"] == "Ada"
+
+
+async def test_a_rep_sees_itself_and_a_manager_its_subtree_of_today(service: Service, admin: Caller) -> None:
+    boss, ada, bo, gone = [await admin.person(name) for name in ("Boss", "Ada", "Bo", "Gone")]
+    east = await admin.team("East", manager_id=boss)
+    desk = await admin.team("Desk", parent_id=east)
+    west = await admin.team("West")
+    stay = await admin.member(ada, desk)
+    await admin.member(bo, west)
+    await admin.member(gone, desk, "2020-01-01", "2021-01-01")
+    goals = {
+        name: await admin.goal(owner) for name, owner in (("ada", ada), ("bo", bo), ("boss", boss), ("gone", gone))
+    }
+    desk_goal, west_goal = await admin.goal(desk, kind="team"), await admin.goal(west, kind="team")
+    manager = Caller(service, admin.tenant, Role.MANAGER, person=UUID(boss))
+    rep = Caller(service, admin.tenant, Role.REP, person=UUID(ada))
+    finance = Caller(service, admin.tenant, Role.FINANCE, person=uuid4())
+
+    assert await manager.ids("/v1/people") == {boss, ada}
+    assert await manager.ids("/v1/teams") == {east, desk}
+    assert await manager.ids("/v1/goals") == {goals["ada"], goals["boss"], desk_goal}
+    assert await manager.ids("/v1/memberships") == {stay}
+    assert await rep.ids("/v1/people") == {ada}
+    assert await rep.ids("/v1/teams") == set()
+    assert await rep.ids("/v1/goals") == {goals["ada"]}
+    assert await finance.ids("/v1/goals") == {*goals.values(), desk_goal, west_goal}
+    assert (await manager.send("GET", f"/v1/goals/{west_goal}")).status_code == 404
+    assert (await manager.send("GET", f"/v1/goals/{desk_goal}/revisions")).status_code == 200
+    assert (await rep.send("GET", f"/v1/goals/{goals['bo']}")).json()["code"] == "goal_not_found"
+    assert (await rep.send("GET", f"/v1/people/{bo}")).status_code == 404
+    for caller in (manager, rep, finance):
+        assert (await caller.send("POST", "/v1/people", {"name": "X"})).status_code == 403
+        assert (await caller.send("POST", f"/v1/goals/{goals['ada']}/activate", version=1)).status_code == 403
+    revops = Caller(service, admin.tenant, Role.REVOPS, person=uuid4())
+    assert (await revops.send("POST", f"/v1/goals/{goals['ada']}/activate", version=1)).status_code == 200
+
+
+async def test_a_revision_names_the_person_who_made_it(service: Service, admin: Caller) -> None:
+    goal = await admin.goal(await admin.person())
+    someone = uuid4()
+    revops = Caller(service, admin.tenant, Role.REVOPS, person=someone)
+    await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)
+    await revops.send("POST", f"/v1/goals/{goal}/revise", {"weight": "2", "reason": "Focus"}, version=2)
+    history = (await admin.send("GET", f"/v1/goals/{goal}/revisions")).json()["items"]
+    assert [item["revised_by"] for item in history] == [str(someone), None]
+
+
+async def test_pages_neither_skip_nor_repeat(admin: Caller) -> None:
+    expected = [await admin.person(f"P{number}") for number in range(7)]
+    found: list[str] = []
+    path = "/v1/people?limit=3"
+    while True:
+        page = (await admin.send("GET", path)).json()
+        found += [item["id"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        path = f"/v1/people?limit=3&cursor={page['next_cursor']}"
+    assert found == expected
+    refused = await admin.send("GET", "/v1/people?cursor=nonsense")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_cursor")
+
+
+async def test_revisions_come_in_pages_the_newest_first(admin: Caller) -> None:
+    goal = await admin.goal(await admin.person())
+    await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)
+    for number in range(3):
+        body = {"target": str(2000 + number), "reason": "More"}
+        assert (await admin.send("POST", f"/v1/goals/{goal}/revise", body, version=2 + number)).status_code == 200
+    first = (await admin.send("GET", f"/v1/goals/{goal}/revisions?limit=2")).json()
+    rest = (await admin.send("GET", f"/v1/goals/{goal}/revisions?limit=2&cursor={first['next_cursor']}")).json()
+    assert [item["revision"] for item in first["items"] + rest["items"]] == [4, 3, 2, 1]
+    assert rest["next_cursor"] is None
+
+
+async def test_lists_are_filtered(admin: Caller) -> None:
+    ada, bo = await admin.person(), await admin.person("Bo")
+    await admin.send("PATCH", f"/v1/people/{bo}", {"active": False, "email": "bo@example.com"}, version=1)
+    top = await admin.team("Top", manager_id=ada)
+    desk = await admin.team("Desk", parent_id=top)
+    goal = await admin.goal(ada)
+    later = await admin.goal(bo, period={"start": "2026-07-01", "end": "2026-10-01"})
+    await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)
+    assert await admin.ids("/v1/people?active=false") == {bo}
+    assert await admin.ids("/v1/people?email=bo@example.com") == {bo}
+    assert await admin.ids(f"/v1/teams?parent_id={top}") == {desk}
+    assert await admin.ids(f"/v1/teams?manager_id={ada}") == {top}
+    assert await admin.ids("/v1/goals?status=active") == {goal}
+    assert await admin.ids(f"/v1/goals?owner_id={bo}") == {later}
+    assert await admin.ids("/v1/goals?on=2026-03-31") == {goal}
+    assert await admin.ids("/v1/goals?on=2026-04-01") == set()
+    assert await admin.ids("/v1/goals?on=2026-09-30") == {later}
+
+
+async def test_a_request_sent_again_under_its_key_is_done_once(admin: Caller) -> None:
+    first = await admin.send("POST", "/v1/people", {"name": "Ada"}, key="k-1")
+    again = await admin.send("POST", "/v1/people", {"name": "Ada"}, key="k-1")
+    assert again.json() == first.json()
+    assert again.headers["idempotent-replayed"] == "true"
+    assert len(await admin.events()) == 1
+
+
+async def test_history_can_not_be_rewritten_by_the_service(service: Service, admin: Caller) -> None:
+    goal = await admin.goal(await admin.person())
+    await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)
+    connection = await asyncpg.connect(service.database_url, server_settings={"role": "goals_app", "app.tenants": "*"})
+    try:
+        assert len(await connection.fetch("SELECT * FROM goals.goal_revisions WHERE goal_id = $1", UUID(goal))) == 1
+        for statement in ("UPDATE goals.goal_revisions SET reason = 'x'", "DELETE FROM goals.goal_revisions"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_a_lost_topic_is_filled_again_with_the_newest_of_every_subject(service: Service, admin: Caller) -> None:
+    await admin.send("PUT", "/v1/calendar", {"start_month": 1, "time_zone": "UTC", "currency": "USD"})
+    ada, team = await admin.person(), await admin.team()
+    stay = await admin.member(ada, team)
+    await admin.send("DELETE", f"/v1/memberships/{stay}", version=1)
+    await admin.made("/v1/identities", {"source": "pipedrive", "external_user_id": "7", "person_id": ada})
+    goal = await admin.goal(ada)
+    await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)
+    crowd = 1100
+    await query(
+        service,
+        "INSERT INTO goals.people (tenant_id, id, version, name, active, changed_at)"
+        " SELECT $1, gen_random_uuid(), 1, 'P' || n, true, now() FROM generate_series(1, $2) AS n",
+        admin.tenant,
+        crowd,
+    )
+    newest = {event.subject: event for event in await admin.events()}
+    await query(service, "DELETE FROM goals.outbox")
+    database = Database(service.database_url, service="goals")
+    try:
+        org, goals = await republish(database, "attain.org.v1"), await republish(database, "attain.goals.v1")
+        with pytest.raises(ValueError, match="not published by goals"):
+            await republish(database, "attain.deals.v1")
+    finally:
+        await database.close()
+    told = await admin.events()
+    assert len({event.subject for event in told}) == len(told) == len(newest) + crowd
+    assert {event.subject: event for event in told if event.subject in newest} == newest
+    assert newest[f"membership/{stay}"].model_dump()["deleted"] is True
+    counted = await query(service, "SELECT topic, count(*) AS n FROM goals.outbox GROUP BY topic")
+    assert {row["topic"]: row["n"] for row in counted} == {"attain.org.v1": org, "attain.goals.v1": goals}
