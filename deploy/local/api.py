@@ -1,7 +1,7 @@
 """A client of Attain's three public APIs with development tokens, for what runs beside a local stack."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -100,7 +100,7 @@ class ServiceApi:
         self._require_success(response)
         return False
 
-    async def events(self, path: str) -> AsyncIterator[StreamedEvent]:
+    async def events(self, path: str) -> AsyncGenerator[StreamedEvent]:
         """A live stream, until it ends; heartbeats are passed over."""
         timeout = httpx.Timeout(_TIMEOUT_SECONDS, read=_HEARTBEAT_SECONDS_MAX)
         try:
