@@ -7,13 +7,13 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.contracts.base import Amount, Currency, Event, Instant, Value
+from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Currency, Event, Instant, Value
 from shared.kernel.deals import DealFacts, DealKind, DealStatus, DealVersion
 from shared.kernel.deals import Split as SplitFacts
 
 TOPIC = "attain.deals.v1"
 
-Percent = Annotated[Amount, Field(ge=0, le=100)]
+Percent = Annotated[Decimal, AMOUNT_LIMITS, Field(ge=0, le=100), NO_FLOAT, AS_TEXT]
 
 
 class Split(Value):
