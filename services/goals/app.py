@@ -12,6 +12,7 @@ from services.goals.targets.api import router as targets_router
 from shared.db.database import Database
 from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
+from shared.http.settings import read_settings
 from shared.telemetry import logs, tracing
 
 _DESCRIPTION = """\
@@ -24,7 +25,7 @@ Every change is one event on `attain.org.v1` or `attain.goals.v1`. What is read 
 
 def create_app() -> FastAPI:
     """The app, by the settings of the environment; connects to the database when it is first asked for something."""
-    settings = ApiSettings()
+    settings = read_settings(ApiSettings)
     tracing.configure(SERVICE)
     database = Database(settings.database_url, service=SERVICE)
 

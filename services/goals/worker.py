@@ -2,10 +2,8 @@
 
 import asyncio
 import sys
-from typing import Final
 
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
 from services.goals.metadata import transport
 from services.goals.settings import SERVICE, GoalsWorkerSettings
@@ -13,6 +11,7 @@ from shared.contracts.topics import TOPICS
 from shared.db.database import Database
 from shared.db.migration import require_current_schema
 from shared.http.idempotency import IdempotencySweep
+from shared.http.settings import read_settings
 from shared.http.worker import run_worker
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
@@ -20,8 +19,6 @@ from shared.kafka.topics import TopicsUnusable, ensure_topics
 from shared.kernel.errors import AttainError
 from shared.outbox.relay import Relay
 from shared.telemetry import logs, tracing
-
-_BAD_SETTINGS_STATUS: Final = 2
 
 _log = logs.get_logger(__name__)
 
@@ -52,11 +49,7 @@ async def work(settings: GoalsWorkerSettings, kafka: KafkaSettings) -> int:
 def main() -> int:
     logs.configure(SERVICE)
     tracing.configure(SERVICE)
-    try:
-        settings, kafka = GoalsWorkerSettings(), KafkaSettings()
-    except ValidationError as error:
-        _log.error("bad_settings", problems=[f"{item['loc']}: {item['msg']}" for item in error.errors()])
-        return _BAD_SETTINGS_STATUS
+    settings, kafka = read_settings(GoalsWorkerSettings), read_settings(KafkaSettings)
     try:
         return asyncio.run(work(settings, kafka))
     finally:

@@ -1,9 +1,11 @@
 """What an HTTP process is told by its environment (`ATTAIN_*`)."""
 
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 _SHARED_KEY_ALGORITHMS: Final = frozenset({"HS256", "HS384", "HS512"})
 _PUBLIC_KEY_ALGORITHMS: Final = frozenset(
@@ -51,3 +53,21 @@ class HttpSettings(BaseSettings):
         if self.jwt_algorithms:
             return sorted(self.jwt_algorithms)
         return ["EdDSA", "ES256", "RS256"] if self.jwt_secret is None else ["HS256"]
+
+
+def read_settings(kind: type[SettingsT]) -> SettingsT:
+    """The settings the environment gives; SystemExit with one line that names the variables when they can not be used.
+
+    For the start of a process. Values are not repeated, as they may be secrets.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        prefix = kind.model_config["env_prefix"]
+        problems = [
+            f"{prefix}{'_'.join(str(part) for part in item['loc'])}".upper() + f": {item['msg']}"
+            if item["loc"]
+            else item["msg"]
+            for item in error.errors(include_url=False, include_input=False)
+        ]
+        raise SystemExit(f"The settings in the environment cannot be used. {'; '.join(problems)}.") from None

@@ -59,7 +59,7 @@ class PersonBody(BaseModel):
     email: Email | None = None
 
 
-@with_config(extra="forbid")
+@with_config(extra="forbid", json_schema_extra={"examples": [{"email": "darcel.schlecht@example.com"}]})
 class PersonChanges(TypedDict, total=False):
     """What is to change; what is left out stays."""
 
@@ -90,7 +90,7 @@ class TeamBody(BaseModel):
     manager_id: UUID | None = Field(None, description="The person who sees everyone in it and below.")
 
 
-@with_config(extra="forbid")
+@with_config(extra="forbid", json_schema_extra={"examples": [{"parent_id": _TEAM}]})
 class TeamChanges(TypedDict, total=False):
     """What is to change; what is left out stays."""
 
@@ -123,7 +123,7 @@ class MembershipBody(BaseModel):
     end: Day | None = Field(None, description="First day after; null for good.")
 
 
-@with_config(extra="forbid")
+@with_config(extra="forbid", json_schema_extra={"examples": [{"end": "2026-07-01"}]})
 class MembershipChanges(TypedDict, total=False):
     """What is to change; what is left out stays."""
 

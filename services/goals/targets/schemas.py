@@ -35,7 +35,10 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 class OwnerBody(BaseModel):
     """Whose deals count: a person's, or everyone's who was in the team's subtree on the deal's date."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"kind": "person", "id": "01935a00-0000-7000-8000-000000000011"}]},
+    )
 
     kind: OwnerKind
     id: UUID
@@ -176,7 +179,7 @@ class GoalBody(BaseModel):
         )
 
 
-@with_config(extra="forbid")
+@with_config(extra="forbid", json_schema_extra={"examples": [{"target": "260000"}]})
 class GoalChanges(TypedDict, total=False):
     """What is to change; what is left out stays."""
 
@@ -192,7 +195,9 @@ class GoalChanges(TypedDict, total=False):
     weight: Weight
 
 
-@with_config(extra="forbid")
+@with_config(
+    extra="forbid", json_schema_extra={"examples": [{"target": "275000", "reason": "Took over the northern accounts"}]}
+)
 class GoalRevision(GoalChanges, total=False):
     """What is to change from now on, and why; what is left out stays."""
 
