@@ -77,7 +77,7 @@ class TieredRateContent(_Content):
         description="`marginal`: each slice at its own rate. `retroactive`: all at the rate reached."
     )
     by: TierScale = Field(description="`amount`: bounds in the measure's unit. `attainment`: shares of the quota.")
-    tiers: tuple[TierContent, ...] = Field(min_length=1, max_length=TIERS_MAX)
+    tiers: list[TierContent] = Field(min_length=1, max_length=TIERS_MAX)
 
 
 RateContent = Annotated[FlatRateContent | TieredRateContent, Field(discriminator="shape")]
@@ -106,10 +106,10 @@ class QuotaContent(_Content):
     goal_ids: tuple[UUID, ...] = Field(default=(), max_length=100)
 
 
-ComponentsContent = Annotated[tuple[CommissionContent, ...], Field(min_length=1, max_length=COMPONENTS_MAX)]
+ComponentsContent = Annotated[list[CommissionContent], Field(min_length=1, max_length=COMPONENTS_MAX)]
 QuotasContent = dict[str, QuotaContent]
 
-COMPONENTS: Final[TypeAdapter[tuple[CommissionContent, ...]]] = TypeAdapter(ComponentsContent)
+COMPONENTS: Final[TypeAdapter[list[CommissionContent]]] = TypeAdapter(ComponentsContent)
 QUOTAS: Final[TypeAdapter[dict[str, QuotaContent]]] = TypeAdapter(QuotasContent)
 
 
@@ -120,9 +120,9 @@ def components_of(content: Sequence[CommissionContent], currency: str) -> tuple[
     return components
 
 
-def components_content(components: Iterable[Component]) -> tuple[CommissionContent, ...]:
+def components_content(components: Iterable[Component]) -> list[CommissionContent]:
     """The content that `components_of` turns back into equal components."""
-    return tuple(_component_content(component) for component in components)
+    return [_component_content(component) for component in components]
 
 
 def quotas_of(content: Mapping[str, QuotaContent]) -> dict[str, Quota]:
@@ -212,7 +212,7 @@ def _component_content(component: Component) -> CommissionContent:
         rate = TieredRateContent(
             mode=component.rate.mode,
             by=component.rate.scale,
-            tiers=tuple(TierContent(start=tier.start, rate=tier.rate) for tier in component.rate.tiers),
+            tiers=[TierContent(start=tier.start, rate=tier.rate) for tier in component.rate.tiers],
         )
     measure = component.measure
     return CommissionContent.model_validate(

@@ -1,0 +1,62 @@
+"""The API process of the incentives service: `uvicorn services.incentives.app:create_app --factory`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from fastapi import FastAPI
+
+from services.incentives.credits import service as credits
+from services.incentives.earnings.api import router as earnings_router
+from services.incentives.ledger.api import router as ledger_router
+from services.incentives.metadata import transport
+from services.incentives.plans.api import router as plans_router
+from services.incentives.settings import SERVICE, ApiSettings
+from shared.db.database import Database, Transaction
+from shared.db.migration import require_current_schema
+from shared.http.app import create_service_app
+from shared.kernel.org import OrgChart
+from shared.telemetry import logs, tracing
+
+_DESCRIPTION = """\
+What people earn on deals, why, and the ledger that proves it.
+
+A plan's version is drafted, approved by another person and activated; people are assigned to plans. Every deal is
+credited as it arrives; each earning is explained down to the webhook that brought its deals, and always equals the
+balance of its ledger entries. What is read has an `ETag`; a change sends it back in `If-Match` and loses with 412 when
+someone else was faster. A `POST` with an `Idempotency-Key` can safely be sent again.
+"""
+
+
+def create_app() -> FastAPI:
+    """The app, by the settings of the environment; connects to the database when it is first asked for something."""
+    settings = ApiSettings()
+    tracing.configure(SERVICE)
+    database = Database(settings.database_url, service=SERVICE)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        logs.configure(SERVICE)
+        yield
+        await database.close()
+        tracing.shutdown()
+
+    async def schema() -> None:
+        await require_current_schema(database)
+
+    async def organisation(tx: Transaction, tenant_id: UUID) -> OrgChart:
+        return (await credits.definitions(tx, tenant_id)).chart
+
+    app = create_service_app(
+        title="Attain incentives",
+        version="1.0.0",
+        description=_DESCRIPTION,
+        settings=settings,
+        database=database,
+        transport_tables=transport,
+        lifespan=lifespan,
+        routers=[earnings_router, ledger_router, plans_router],
+        readiness={"schema": schema},
+    )
+    app.state.organisation = organisation
+    return app

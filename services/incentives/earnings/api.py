@@ -1,0 +1,162 @@
+"""Earnings, their explanation and statements over HTTP."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from services.incentives.access import CurrentView
+from services.incentives.credits import service as credits
+from services.incentives.earnings import explaining, store
+from services.incentives.earnings.explaining import EarningNotFound
+from services.incentives.earnings.schemas import (
+    AskedDeal,
+    EarningAnswer,
+    ExplanationAnswer,
+    LineAnswer,
+    StatementAnswer,
+    quota_gap,
+    terms_content,
+    tiers_of,
+)
+from services.incentives.earnings.store import StoredCell
+from services.incentives.ledger import store as ledger_store
+from services.incentives.ledger.schemas import LedgerTransactionAnswer
+from shared.db.database import Transaction
+from shared.http.auth import CurrentPrincipal
+from shared.http.etag import set_etag
+from shared.http.paging import Cursor, Page, Paging
+from shared.http.problems import ParameterError, responses
+from shared.http.reader import RequestReader
+from shared.kernel.errors import InvalidInput, NotFound
+
+router = APIRouter(prefix="/v1")
+
+_CELLS: Final = Cursor(tuple[date, UUID])
+_LINES: Final = Cursor(tuple[date, UUID])
+_LEDGER_LINES: Final = 50
+
+
+class PersonNotInView(NotFound):
+    """There is no such person, or the caller may not see what it earns."""
+
+    code = "person_not_found"
+    title = "Person not found"
+
+
+@router.get("/earnings", tags=["earnings"], summary="List earnings")
+async def list_earnings(
+    principal: CurrentPrincipal,
+    view: CurrentView,
+    reader: RequestReader,
+    paging: Paging,
+    person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
+    plan_id: Annotated[UUID | None, Query(description="Only of this plan.")] = None,
+    start: Annotated[date | None, Query(description="Only periods that start on this day or later.")] = None,
+    end: Annotated[date | None, Query(description="Only periods that are over on this day.")] = None,
+) -> Page[EarningAnswer]:
+    """By period. A rep sees its own, a manager those of its subtree."""
+    async with reader.transaction() as tx:
+        found = await store.page(
+            tx,
+            principal.tenant_id,
+            people=await view.narrowed(tx, person_id),
+            plan_id=plan_id,
+            within=(start, end),
+            after=_CELLS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _CELLS.page(
+        paging, found, key=lambda each: (each.cell.key.period.start, each.cell.id), item=EarningAnswer.of
+    )
+
+
+@router.get(
+    "/earnings/{earning_id}", tags=["earnings"], summary="Read an earning", responses=responses(EarningNotFound)
+)
+async def get_earning(
+    earning_id: UUID, principal: CurrentPrincipal, view: CurrentView, reader: RequestReader, response: Response
+) -> EarningAnswer:
+    async with reader.transaction() as tx:
+        stored = await _in_view(tx, principal.tenant_id, view, earning_id)
+    answer = EarningAnswer.of(stored)
+    set_etag(response, answer)
+    return answer
+
+
+@router.get(
+    "/earnings/{earning_id}/explain",
+    tags=["earnings"],
+    summary="Where an earning comes from",
+    responses=responses(EarningNotFound),
+)
+async def explain_earning(
+    earning_id: UUID,
+    principal: CurrentPrincipal,
+    view: CurrentView,
+    reader: RequestReader,
+    paging: Paging,
+    deal_id: Annotated[UUID | None, Query(description="Say too whether this deal counts, and why not.")] = None,
+) -> ExplanationAnswer:
+    """From the amount over rate and tiers to each credit, its deal version and the delivery that brought it."""
+    tenant_id = principal.tenant_id
+    async with reader.transaction() as tx:
+        stored = await _in_view(tx, tenant_id, view, earning_id)
+        found = await explaining.explained(tx, tenant_id, earning_id)
+        asked = None if deal_id is None else await explaining.deal_in_earning(tx, tenant_id, stored, deal_id)
+        after = _LINES.after(paging)
+        rest = [line for line in found.lines if after is None or line.credit.order > after][: paging.fetch_limit]
+        deals = await credits.deals(tx, tenant_id, [line.credit.deal_id for line in rest])
+        posted = await ledger_store.page(tx, tenant_id, after=0, limit=_LEDGER_LINES, cell_id=earning_id)
+    page = _LINES.page(
+        paging,
+        rest,
+        key=lambda line: line.credit.order,
+        item=lambda line: LineAnswer.of(line, deals.get(line.credit.deal_id)),
+    )
+    return ExplanationAnswer(
+        earning=EarningAnswer.of(found.stored),
+        recalculating=found.stale,
+        terms=terms_content(found),
+        quota_gap=quota_gap(found),
+        tiers=tiers_of(found),
+        rerated=sum((line.rerated for line in found.lines), Decimal(0)),
+        ledger_balance=found.owed,
+        lines=page.items,
+        next_cursor=page.next_cursor,
+        ledger=[LedgerTransactionAnswer.of(each) for each in posted],
+        ledger_url=f"/v1/ledger?earning_id={earning_id}",
+        deal=None if asked is None else AskedDeal.of(asked),
+    )
+
+
+@router.get("/statements", tags=["earnings"], summary="A person's statement", responses=responses(PersonNotInView))
+async def get_statement(
+    principal: CurrentPrincipal,
+    view: CurrentView,
+    reader: RequestReader,
+    person_id: Annotated[UUID, Query(description="Whose.")],
+    start: Annotated[date, Query(description="First day.", examples=["2026-01-01"])],
+    end: Annotated[date, Query(description="First day after.", examples=["2026-04-01"])],
+    deal_id: Annotated[UUID | None, Query(description="Say too why this deal is, or is not, on the statement.")] = None,
+) -> StatementAnswer:
+    """Every line of every earning whose period lies within [start, end), with totals that equal the ledger."""
+    if start >= end:
+        raise InvalidInput(
+            "/end is not after /start.",
+            fields=[ParameterError("/end", f"{end} is not after {start}", "a later day", "query")],
+        )
+    async with reader.transaction() as tx:
+        if not await view.shows(tx, person_id):
+            raise PersonNotInView(f"There is no person {person_id}.")
+        found = await explaining.statement(tx, principal.tenant_id, person_id, start, end, deal_id)
+    return StatementAnswer.of(found)
+
+
+async def _in_view(tx: Transaction, tenant_id: UUID, view: CurrentView, earning_id: UUID) -> StoredCell:
+    stored = await explaining.earning(tx, tenant_id, earning_id)
+    if not await view.shows(tx, stored.cell.person_id):
+        raise EarningNotFound(f"There is no earning {earning_id}.")
+    return stored

@@ -1,0 +1,367 @@
+"""Answers of earnings, explanations and statements."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from itertools import pairwise
+from typing import Final, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+from services.incentives.credits.domain import Credit
+from services.incentives.earnings.domain.attribution import AttributedCredit
+from services.incentives.earnings.domain.payout import QuotaGap, Schedule, attainment
+from services.incentives.earnings.explaining import DealAnswer, DealInCell, ExplainedEarning, Statement
+from services.incentives.earnings.store import StoredCell
+from services.incentives.ledger.schemas import LedgerTransactionAnswer, delivery_url
+from services.incentives.plans.content import CommissionContent, components_content
+from shared.contracts.base import Currency, Exact
+from shared.contracts.deals import Deal
+from shared.kernel.filters import Filter, filter_to_json
+
+_EARNING: dict[str, JsonValue] = {
+    "id": "01935a00-0000-7000-8000-000000000061",
+    "version": 17,
+    "person_id": "01935a00-0000-7000-8000-000000000011",
+    "assignment_id": "01935a00-0000-7000-8000-000000000062",
+    "plan_id": "01935a00-0000-7000-8000-000000000063",
+    "plan_version": 1,
+    "component": "bookings",
+    "start": "2026-01-01",
+    "end": "2026-04-01",
+    "measure": "187320.5",
+    "quota": "250000",
+    "attainment": "0.749282",
+    "earned": "9366.03",
+    "currency": "USD",
+    "credits": 41,
+    "changed_at": "2026-03-31T18:40:03.120000Z",
+}
+
+
+_FILTER: Final[TypeAdapter[dict[str, JsonValue]]] = TypeAdapter(dict[str, JsonValue])
+
+
+def _example(**fields: JsonValue) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+class EarningAnswer(BaseModel):
+    """What an assignment earned on a component in a period."""
+
+    model_config = _example(**_EARNING)
+
+    id: UUID
+    version: int
+    person_id: UUID
+    assignment_id: UUID
+    plan_id: UUID
+    plan_version: int
+    component: str
+    start: date
+    end: date = Field(description="First day after the period.")
+    measure: Exact = Field(description="What was credited, in the measure's unit.")
+    quota: Exact | None
+    attainment: Exact | None = Field(description="measure ÷ quota, unclamped, six decimals; null without a quota.")
+    earned: Exact = Field(description="In `currency`, whole minor units: the balance of its ledger entries.")
+    currency: Currency
+    credits: int = Field(description="How many credits count.")
+    changed_at: datetime
+
+    @classmethod
+    def of(cls, stored: StoredCell) -> Self:
+        cell = stored.cell
+        return cls(
+            id=cell.id,
+            version=cell.version,
+            person_id=cell.person_id,
+            assignment_id=cell.key.assignment_id,
+            plan_id=cell.plan_id,
+            plan_version=cell.plan_version,
+            component=cell.key.component,
+            start=cell.key.period.start,
+            end=cell.key.period.end,
+            measure=cell.measure,
+            quota=cell.quota,
+            attainment=attainment(cell.measure, cell.quota),
+            earned=cell.earned,
+            currency=cell.currency,
+            credits=cell.credits,
+            changed_at=stored.changed_at,
+        )
+
+
+class SliceAnswer(BaseModel):
+    """A part of what was credited, at the rate of its tier."""
+
+    tier: int = Field(description="Counted from 1.")
+    value: Exact
+    rate: Exact
+    amount: Exact = Field(description="value × rate, unrounded.")
+
+
+class DealVersionAnswer(BaseModel):
+    """The version of the deal that counts, and the delivery that brought it."""
+
+    modified_at: datetime
+    sequence: int
+    delivery_id: UUID
+    delivery_url: str = Field(description="Where the tracking service tells about the delivery.")
+
+
+class LineAnswer(BaseModel):
+    """A credit and what it paid. Lines stand in the order in which they reach the tiers: day, then deal id."""
+
+    deal_id: UUID
+    external_id: str | None
+    name: str | None
+    day: date = Field(description="The business date it counts on.")
+    percent: Exact = Field(description="Share of the deal.")
+    value: Exact = Field(description="What was credited, in the measure's unit.")
+    before: Exact = Field(description="The running total before it.")
+    after: Exact = Field(description="The running total after it.")
+    slices: list[SliceAnswer]
+    rerated: Exact = Field(description="What reaching another retroactive tier made of everything before it.")
+    amount: Exact = Field(description="What it brought in, in whole minor units; the lines sum to what was earned.")
+    deal_version: DealVersionAnswer | None
+
+    @classmethod
+    def of(cls, line: AttributedCredit, deal: Deal | None) -> Self:
+        return cls(
+            deal_id=line.credit.deal_id,
+            external_id=None if deal is None else deal.external_id,
+            name=None if deal is None else deal.name,
+            day=line.credit.day,
+            percent=line.credit.percent,
+            value=line.credit.value,
+            before=line.before,
+            after=line.after,
+            slices=[
+                SliceAnswer(tier=part.tier + 1, value=part.value, rate=part.rate, amount=part.amount)
+                for part in line.slices
+            ],
+            rerated=line.rerated,
+            amount=line.amount,
+            deal_version=None if deal is None else _version(deal),
+        )
+
+
+class TierAnswer(BaseModel):
+    """A tier in the measure's unit, and what the period has in it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    tier: int = Field(description="Counted from 1.")
+    start: Exact = Field(alias="from")
+    to: Exact | None = Field(description="First value of the next tier; null when open.")
+    rate: Exact
+    value: Exact = Field(description="How much of the measure is paid at this tier.")
+    amount: Exact = Field(description="value × rate, unrounded.")
+
+
+class DealOutcome(BaseModel):
+    """Why a deal counts or does not in one earning."""
+
+    earning_id: UUID
+    assignment_id: UUID
+    plan_id: UUID
+    component: str
+    start: date
+    end: date
+    counts: bool
+    reason: str | None = Field(
+        description="Null when it counts; else one of `deleted`, `merged`, `filter_not_met`, `no_date`, `no_value`, "
+        "`currency_differs`, `owner_unmapped`, `not_owner`, `not_on_split`, `not_in_subtree`, `no_assignment`, "
+        "`no_plan_version`, `no_component`, `outside_period`."
+    )
+    failing_filter: dict[str, JsonValue] | None = Field(description="The part of the filter the deal does not pass.")
+    counts_from: date | None = Field(description="For `outside_period`: first day of the period it counts in.")
+    value: Exact | None = Field(description="What is credited when it counts.")
+    percent: Exact | None
+
+    @classmethod
+    def of(cls, asked: DealInCell) -> Self:
+        outcome = asked.outcome
+        credit = outcome if isinstance(outcome, Credit) else None
+        refused = None if isinstance(outcome, Credit) else outcome
+        return cls(
+            earning_id=asked.key.id,
+            assignment_id=asked.key.assignment_id,
+            plan_id=asked.plan_id,
+            component=asked.key.component,
+            start=asked.key.period.start,
+            end=asked.key.period.end,
+            counts=credit is not None,
+            reason=None if refused is None else str(refused.reason),
+            failing_filter=None if refused is None or refused.failing is None else _json(refused.failing),
+            counts_from=None if refused is None or refused.period is None else refused.period.start,
+            value=None if credit is None else credit.value,
+            percent=None if credit is None else credit.percent,
+        )
+
+
+class AskedDeal(BaseModel):
+    """What became of the deal that was asked for."""
+
+    deal_id: UUID
+    counts: bool = Field(description="Whether it counts in any of the earnings asked about.")
+    reason: str | None = Field(
+        description="Why there was nothing to ask: `deal_unknown` (no version has arrived), `no_assignment` (the "
+        "person is on no plan), `no_plan_version` (no terms were active). Else see `earnings`."
+    )
+    deal_version: DealVersionAnswer | None
+    earnings: list[DealOutcome]
+
+    @classmethod
+    def of(cls, answer: DealAnswer) -> Self:
+        return cls(
+            deal_id=answer.deal_id,
+            counts=any(isinstance(asked.outcome, Credit) for asked in answer.cells),
+            reason=answer.reason,
+            deal_version=None if answer.deal is None else _version(answer.deal),
+            earnings=[DealOutcome.of(asked) for asked in answer.cells],
+        )
+
+
+class ExplanationAnswer(BaseModel):
+    """An earning as a tree: rate and tiers, credits with their deal version and delivery, ledger lines with causes."""
+
+    earning: EarningAnswer
+    recalculating: bool = Field(
+        description="Definitions changed a moment ago and it is being worked out anew; until then its parts may differ."
+    )
+    terms: CommissionContent | None = Field(description="The component it is paid by; null when none pays it any more.")
+    quota_gap: QuotaGap | None = Field(description="Why tiers by attainment pay nothing.")
+    tiers: list[TierAnswer]
+    rerated: Exact = Field(description="Sum of what retroactive tiers re-rated, over all lines.")
+    ledger_balance: Exact = Field(description="What its ledger entries sum to; equals `earned`.")
+    lines: list[LineAnswer]
+    next_cursor: str | None = Field(description="Pass as `cursor` to get the next lines; null on the last page.")
+    ledger: list[LedgerTransactionAnswer] = Field(description="Its first ledger transactions; all at `ledger_url`.")
+    ledger_url: str
+    deal: AskedDeal | None = Field(description="The answer to `deal_id`.")
+
+
+class ComponentStatement(BaseModel):
+    """One earning of a statement, line by line."""
+
+    earning: EarningAnswer
+    name: str = Field(description="The component's name.")
+    recalculating: bool
+    quota_gap: QuotaGap | None
+    ledger_balance: Exact
+    lines: list[LineAnswer]
+
+    @classmethod
+    def of(cls, found: ExplainedEarning, deals: Mapping[UUID, Deal]) -> Self:
+        return cls(
+            earning=EarningAnswer.of(found.stored),
+            name=found.stored.cell.key.component if found.terms is None else found.terms.component.name,
+            recalculating=found.stale,
+            quota_gap=quota_gap(found),
+            ledger_balance=found.owed,
+            lines=[LineAnswer.of(line, deals.get(line.credit.deal_id)) for line in found.lines],
+        )
+
+
+class TotalAnswer(BaseModel):
+    """A sum over the statement."""
+
+    component: str | None = Field(description="Null for the sum over all components.")
+    currency: Currency
+    earned: Exact
+    ledger_balance: Exact = Field(description="What the ledger says is owed; equals `earned` to the cent.")
+    lines: int
+
+
+class StatementAnswer(BaseModel):
+    """What a person earned in the periods within [start, end)."""
+
+    person_id: UUID
+    person_name: str | None
+    start: date
+    end: date
+    earnings: list[ComponentStatement]
+    component_totals: list[TotalAnswer]
+    totals: list[TotalAnswer] = Field(description="One for each currency.")
+    deal: AskedDeal | None = Field(description="The answer to `deal_id`.")
+
+    @classmethod
+    def of(cls, found: Statement) -> Self:
+        return cls(
+            person_id=found.person_id,
+            person_name=found.person_name,
+            start=found.start,
+            end=found.end,
+            earnings=[ComponentStatement.of(each, found.deals) for each in found.earnings],
+            component_totals=_totals(found.earnings, by_component=True),
+            totals=_totals(found.earnings, by_component=False),
+            deal=None if found.asked is None else AskedDeal.of(found.asked),
+        )
+
+
+def terms_content(found: ExplainedEarning) -> CommissionContent | None:
+    """The component an earning is paid by."""
+    return None if found.terms is None else components_content([found.terms.component])[0]
+
+
+def quota_gap(found: ExplainedEarning) -> QuotaGap | None:
+    """Why an earning's tiers pay nothing, if that is so."""
+    return found.schedule if isinstance(found.schedule, QuotaGap) else None
+
+
+def tiers_of(found: ExplainedEarning) -> list[TierAnswer]:
+    """The tiers with what lies in each: of the period's total, or of all deals where each is paid by itself."""
+    schedule = found.schedule
+    if not isinstance(schedule, Schedule):
+        return []
+    values: dict[int, Decimal] = defaultdict(Decimal)
+    amounts: dict[int, Decimal] = defaultdict(Decimal)
+    for line in found.lines:
+        for part in line.slices:
+            values[part.tier] += part.value
+            amounts[part.tier] += part.amount
+    starts = [*(tier.start for tier in schedule.tiers), None]
+    return [
+        TierAnswer(
+            tier=index + 1,
+            start=schedule.tiers[index].start,
+            to=end,
+            rate=schedule.tiers[index].rate,
+            value=values[index],
+            amount=amounts[index],
+        )
+        for index, (_, end) in enumerate(pairwise(starts))
+    ]
+
+
+def _totals(earnings: Sequence[ExplainedEarning], *, by_component: bool) -> list[TotalAnswer]:
+    groups: dict[tuple[str | None, str], list[ExplainedEarning]] = defaultdict(list)
+    for found in earnings:
+        cell = found.stored.cell
+        groups[cell.key.component if by_component else None, cell.currency].append(found)
+    return [
+        TotalAnswer(
+            component=component,
+            currency=currency,
+            earned=sum((found.stored.cell.earned for found in members), Decimal(0)),
+            ledger_balance=sum((found.owed for found in members), Decimal(0)),
+            lines=sum(len(found.lines) for found in members),
+        )
+        for (component, currency), members in sorted(groups.items(), key=lambda item: (item[0][0] or "", item[0][1]))
+    ]
+
+
+def _version(deal: Deal) -> DealVersionAnswer:
+    return DealVersionAnswer(
+        modified_at=deal.modified_at,
+        sequence=deal.sequence,
+        delivery_id=deal.delivery_id,
+        delivery_url=delivery_url(deal.delivery_id),
+    )
+
+
+def _json(failing: Filter) -> dict[str, JsonValue]:
+    return _FILTER.validate_python(filter_to_json(failing))

@@ -1,0 +1,108 @@
+"""Answers of the ledger."""
+
+from datetime import datetime
+from typing import Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from services.incentives.ledger.domain import CauseKind, Flaw, LedgerTransaction
+from services.incentives.ledger.service import Verification
+from shared.contracts.base import Currency, Exact
+
+
+def _example(**fields: JsonValue) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+class EntryAnswer(BaseModel):
+    """One side of a transaction. The entries of a transaction sum to zero in every currency."""
+
+    account: str = Field(examples=["payable:01935a00-0000-7000-8000-000000000011"])
+    amount: Exact = Field(description="Signed, in whole minor units.", examples=["-1100"])
+    currency: Currency
+
+
+class CauseAnswer(BaseModel):
+    """Why it was posted: a version of a deal, or changes of definitions."""
+
+    kind: CauseKind
+    deal_id: UUID | None = None
+    modified_at: datetime | None = Field(None, description="The deal version's time at its source.")
+    sequence: int | None = None
+    delivery_id: UUID | None = Field(None, description="The delivery that brought the deal version.")
+    delivery_url: str | None = Field(None, description="Where the tracking service tells about that delivery.")
+    changes: list[str] = Field(default_factory=list, examples=[["goal/01935a00-0000-7000-8000-000000000031 v4"]])
+
+
+class LedgerTransactionAnswer(BaseModel):
+    """A transaction as it was posted; it is never changed or removed."""
+
+    sequence: int = Field(description="Counts the tenant's transactions from 1 without a gap.")
+    posted_at: datetime
+    earning_id: UUID
+    person_id: UUID
+    plan_id: UUID
+    component: str
+    cause: CauseAnswer
+    entries: list[EntryAnswer]
+    hash: str = Field(description="SHA-256, in hex, over the hash before and this transaction.")
+
+    @classmethod
+    def of(cls, transaction: LedgerTransaction) -> Self:
+        cause, version = transaction.cause, transaction.cause.deal_version
+        return cls(
+            sequence=transaction.sequence,
+            posted_at=transaction.posted_at,
+            earning_id=transaction.cell_id,
+            person_id=transaction.person_id,
+            plan_id=transaction.plan_id,
+            component=transaction.component,
+            cause=CauseAnswer(
+                kind=cause.kind,
+                deal_id=cause.deal_id,
+                modified_at=None if version is None else version.modified_at,
+                sequence=None if version is None else version.sequence,
+                delivery_id=None if version is None else version.delivery_id,
+                delivery_url=None if version is None else delivery_url(version.delivery_id),
+                changes=list(cause.changes),
+            ),
+            entries=[
+                EntryAnswer(account=entry.account, amount=entry.amount, currency=entry.currency)
+                for entry in transaction.entries
+            ],
+            hash=transaction.hash.hex(),
+        )
+
+
+class BreakAnswer(BaseModel):
+    """The first transaction that is not what was posted."""
+
+    sequence: int
+    flaw: Flaw
+
+
+class LedgerVerification(BaseModel):
+    """What walking the whole chain found."""
+
+    model_config = _example(status="intact", transactions=4238, head="9f86d081884c7d659a2feaa0c55ad015", broken_at=None)
+
+    status: Literal["intact", "broken"]
+    transactions: int
+    head: str = Field(description="The hash the chain ends with. Keep it elsewhere to notice a cut-off end.")
+    broken_at: BreakAnswer | None
+
+    @classmethod
+    def of(cls, found: Verification) -> Self:
+        first = found.first_break
+        return cls(
+            status="intact" if first is None else "broken",
+            transactions=found.transactions,
+            head=found.head.hash.hex(),
+            broken_at=None if first is None else BreakAnswer(sequence=first.sequence, flaw=first.flaw),
+        )
+
+
+def delivery_url(delivery_id: UUID) -> str:
+    """The path of a delivery on the tracking service."""
+    return f"/v1/deliveries/{delivery_id}"

@@ -1,0 +1,219 @@
+"""Requests and answers of plans and assignments."""
+
+from datetime import date
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, with_config
+from typing_extensions import TypedDict
+
+from services.incentives.plans.content import (
+    CommissionContent,
+    ComponentsContent,
+    QuotaContent,
+    QuotasContent,
+    components_content,
+    quotas_content,
+)
+from services.incentives.plans.domain.assignments import Assignment
+from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
+from shared.contracts.base import Currency
+from shared.kernel.periods import DatedRange, PeriodKind
+
+_PLAN = "01935a00-0000-7000-8000-000000000063"
+_PERSON = "01935a00-0000-7000-8000-000000000011"
+_GOAL = "01935a00-0000-7000-8000-000000000031"
+_COMPONENT: JsonValue = {
+    "kind": "commission",
+    "key": "bookings",
+    "name": "New business",
+    "measure": {
+        "aggregate": "sum",
+        "value_field": "amount",
+        "date_field": "closed",
+        "filter": {"all": [{"field": "status", "op": "eq", "value": "won"}]},
+        "currency": "USD",
+    },
+    "crediting": "owner",
+    "rate": {
+        "shape": "tiers",
+        "mode": "marginal",
+        "by": "attainment",
+        "tiers": [{"from": "0", "rate": "0.05"}, {"from": "1", "rate": "0.06"}, {"from": "1.25", "rate": "0.07"}],
+    },
+}
+_VERSION: dict[str, JsonValue] = {
+    "effective_from": "2026-01-01",
+    "components": [_COMPONENT],
+    "note": "Accelerators above quota",
+}
+_ASSIGNMENT: dict[str, JsonValue] = {
+    "person_id": _PERSON,
+    "plan_id": _PLAN,
+    "start": "2026-01-01",
+    "end": None,
+    "quotas": {"bookings": {"goal_ids": [_GOAL]}},
+}
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Version = Annotated[int, Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")]
+Quotas = Annotated[QuotasContent, Field(max_length=20, description="By component key.")]
+
+
+def _example(**fields: JsonValue) -> ConfigDict:
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
+
+
+class PlanBody(BaseModel):
+    """A new plan, without terms."""
+
+    model_config = _example(name="Account executives", currency="USD", period="quarter")
+
+    name: Name
+    currency: Currency
+    period: PeriodKind = Field(description="How long the totals that tiers look at run.")
+
+
+class PlanChanges(BaseModel):
+    """What can change of a plan itself; its terms change by versions."""
+
+    model_config = _example(name="Account executives, EMEA")
+
+    name: Name
+
+
+class PlanAnswer(PlanBody):
+    """A plan."""
+
+    id: UUID
+    version: Version
+
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        return cls(id=plan.id, version=plan.version, name=plan.name, currency=plan.currency, period=plan.period)
+
+
+class PlanVersionBody(BaseModel):
+    """The terms of a plan from a day on."""
+
+    model_config = _example(**_VERSION)
+
+    effective_from: date = Field(description="The first day of one of the plan's periods.")
+    components: ComponentsContent
+    note: str | None = Field(None, max_length=2000, description="Why these terms.")
+
+
+class PlanVersionAnswer(BaseModel):
+    """One version of a plan's terms. `number` names it; `version` counts its changes."""
+
+    model_config = _example(
+        plan_id=_PLAN,
+        number=1,
+        status="active",
+        effective_until=None,
+        author_id=_PERSON,
+        approver_id="01935a00-0000-7000-8000-000000000012",
+        version=3,
+        **_VERSION,
+    )
+
+    plan_id: UUID
+    number: int
+    status: VersionStatus
+    effective_from: date
+    effective_until: date | None = Field(
+        None, description="First day that a later active version is in force instead; told in lists and single reads."
+    )
+    components: list[CommissionContent]
+    note: str | None
+    author_id: UUID | None = Field(description="Who wrote it; null for a service.")
+    approver_id: UUID | None
+    version: Version
+
+    @classmethod
+    def of(cls, version: PlanVersion, effective_until: date | None = None) -> Self:
+        return cls(
+            plan_id=version.plan_id,
+            number=version.number,
+            status=version.status,
+            effective_from=version.effective_from,
+            effective_until=effective_until,
+            components=components_content(version.components),
+            note=version.note,
+            author_id=version.author_id,
+            approver_id=version.approver_id,
+            version=version.revision,
+        )
+
+
+class ChangeAnswer(BaseModel):
+    """One place where two versions differ; null stands for nothing there."""
+
+    model_config = _example(pointer="/components/bookings/rate/tiers/1/rate", before="0.06", after="0.065")
+
+    pointer: str = Field(description="JSON pointer; components are named by their key.")
+    before: JsonValue
+    after: JsonValue
+
+
+class PlanVersionDiff(BaseModel):
+    """What one version changes against another."""
+
+    plan_id: UUID
+    before: int
+    after: int
+    changes: list[ChangeAnswer]
+
+
+class AssignmentBody(BaseModel):
+    """A person is on a plan from `start` up to, not including, `end`."""
+
+    model_config = _example(**_ASSIGNMENT)
+
+    person_id: UUID
+    plan_id: UUID
+    start: date
+    end: date | None = None
+    quotas: Quotas = Field(default_factory=dict)
+
+    def dated(self) -> DatedRange:
+        """Raises InvalidInput when it ends before it starts."""
+        return DatedRange(self.start, self.end)
+
+
+@with_config(extra="forbid")
+class AssignmentChanges(TypedDict, total=False):
+    """What is to change; what is left out stays."""
+
+    start: date
+    end: date | None
+    quotas: Quotas
+
+
+class AssignmentAnswer(BaseModel):
+    """Who is on which plan."""
+
+    model_config = _example(
+        id="01935a00-0000-7000-8000-000000000062", version=1, person_name="Darcel Schlecht", **_ASSIGNMENT
+    )
+
+    id: UUID
+    version: Version
+    person_id: UUID
+    person_name: str | None = Field(description="Null while the organisation has not published the person.")
+    plan_id: UUID
+    start: date
+    end: date | None
+    quotas: dict[str, QuotaContent]
+
+    @classmethod
+    def of(cls, assignment: Assignment, person_name: str | None) -> Self:
+        return cls(
+            id=assignment.id,
+            version=assignment.version,
+            person_id=assignment.person_id,
+            person_name=person_name,
+            plan_id=assignment.plan_id,
+            start=assignment.range.start,
+            end=assignment.range.end,
+            quotas=quotas_content(assignment.quotas),
+        )

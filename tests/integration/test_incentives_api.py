@@ -1,0 +1,417 @@
+"""Incentives over HTTP, as administrators, managers and reps use it, on real Postgres."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import httpx
+import jsonschema
+import pytest
+
+from services.incentives.app import create_app
+from services.incentives.credits.store import StoredDeal
+from services.incentives.earnings import service
+from services.incentives.earnings.rebuilding import Rebuilder
+from shared.contracts.base import Event
+from shared.contracts.org import Identity, Membership, Person, Team
+from shared.db.database import Database, Scope, Transaction
+from shared.db.projection import Snapshot
+from shared.http.auth import Role, issue_token
+from shared.http.settings import HttpSettings
+from tests.incentives_oracle import DealVersion
+from tests.incentives_translation import SOURCE, deal_event, named
+
+ANN, BEN, MAX, AUTHOR, APPROVER = (named("person", number) for number in (0, 1, 3, 50, 51))
+QUARTER = "/v1/statements?start=2026-01-01&end=2026-04-01"
+Json = dict[str, object]
+
+
+@dataclass
+class Company:
+    """A tenant with ann and ben (users 0 and 1) in max's team, seen by clients of different roles."""
+
+    tenant: UUID
+    database: Database
+    http: httpx.AsyncClient
+    settings: HttpSettings
+
+    def headers(self, person: UUID, *roles: Role, **more: str) -> dict[str, str]:
+        token = issue_token(
+            self.settings, tenant_id=self.tenant, person_id=person, roles=frozenset(roles), ttl_seconds=600
+        )
+        return {"authorization": f"Bearer {token}", **more}
+
+    async def get(self, path: str, person: UUID = AUTHOR, role: Role = Role.ADMIN, **query: object) -> httpx.Response:
+        url = httpx.URL(path).copy_merge_params({name: str(value) for name, value in query.items()})
+        return await self.http.get(url, headers=self.headers(person, role))
+
+    async def send(
+        self, method: str, path: str, body: object = None, person: UUID = AUTHOR, **headers: str
+    ) -> httpx.Response:
+        named_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = self.headers(person, Role.ADMIN, **named_headers)
+        return await self.http.request(method, path, json=body, headers=sent)
+
+    async def found(self) -> None:
+        team = named("team", 0)
+        events: list[Event] = [
+            Team(tenant_id=self.tenant, id=team, version=1, name="West", parent_id=None, manager_id=MAX),
+            Person(tenant_id=self.tenant, id=ANN, version=1, name="Ann", email=None, active=True),
+        ]
+        for number, person in ((0, ANN), (1, BEN)):
+            events.append(
+                Membership(
+                    tenant_id=self.tenant,
+                    id=named("stay", number),
+                    version=1,
+                    person_id=person,
+                    team_id=team,
+                    start=date(2020, 1, 1),
+                    end=None,
+                    deleted=False,
+                )
+            )
+            events.append(
+                Identity(
+                    tenant_id=self.tenant,
+                    id=named("user", number),
+                    version=1,
+                    source=SOURCE,
+                    external_user_id=str(number),
+                    person_id=person,
+                    deleted=False,
+                )
+            )
+        snapshots = [Snapshot(self.tenant, e.subject, e.event_type, 1, e.model_dump_json()) for e in events]
+
+        async def apply(tx: Transaction) -> None:
+            await service.apply_definitions(tx, [self.tenant], snapshots)
+
+        await self.database.run(Scope.of(self.tenant), apply)
+
+    async def deal(self, *versions: DealVersion) -> None:
+        events = [deal_event(self.tenant, version) for version in versions]
+        incoming = [StoredDeal(self.tenant, event.facts(), event.model_dump_json()) for event in events]
+
+        async def apply(tx: Transaction) -> None:
+            await service.apply_deals(tx, [self.tenant], incoming)
+
+        await self.database.run(Scope.of(self.tenant), apply)
+
+    async def plan(self, **changes: object) -> str:
+        """An active plan with one component; its id."""
+        created = await self.send("POST", "/v1/plans", {"name": "Reps", "currency": "USD", "period": "quarter"})
+        assert created.status_code == 201, created.text
+        plan_id = str(created.json()["id"])
+        body = {"effective_from": "2026-01-01", "components": [component(**changes)]}
+        drafted = await self.send("POST", f"/v1/plans/{plan_id}/versions", body)
+        assert drafted.status_code == 201, drafted.text
+        approved = await self.step(plan_id, "approve", "1", APPROVER)
+        assert approved.status_code == 200, approved.text
+        activated = await self.step(plan_id, "activate", "2")
+        assert activated.status_code == 200, activated.text
+        return plan_id
+
+    async def step(self, plan_id: str, step: str, version: str, person: UUID = AUTHOR) -> httpx.Response:
+        path = f"/v1/plans/{plan_id}/versions/1/{step}"
+        return await self.send("POST", path, person=person, if_match=f'"{version}"')
+
+    async def assign(self, plan_id: str, person: UUID, **more: object) -> httpx.Response:
+        body = {"person_id": str(person), "plan_id": plan_id, "start": "2026-01-01", **more}
+        answer = await self.send("POST", "/v1/assignments", body)
+        await Rebuilder(self.database).rebuild_all()
+        return answer
+
+
+def component(**changes: object) -> Json:
+    return {
+        "kind": "commission",
+        "key": "bookings",
+        "name": "New business",
+        "measure": {
+            "aggregate": "sum",
+            "value_field": "amount",
+            "date_field": "closed",
+            "filter": {"all": [{"field": "status", "op": "eq", "value": "won"}]},
+            "currency": "USD",
+        },
+        "rate": {
+            "shape": "tiers",
+            "mode": "marginal",
+            "by": "amount",
+            "tiers": [{"from": "0", "rate": "0.04"}, {"from": "150000", "rate": "0.06"}],
+        },
+        **changes,
+    }
+
+
+def won(deal: int, amount: int, version: int = 1, day: date = date(2026, 2, 1), owner: int | None = 0) -> DealVersion:
+    return DealVersion(deal, version, owner, (), amount * 100, True, day, "USD", False)
+
+
+@pytest.fixture
+async def company(module_database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Company]:
+    monkeypatch.setenv("ATTAIN_DATABASE_URL", module_database)
+    monkeypatch.setenv("ATTAIN_JWT_SECRET", "a secret of at least thirty-two characters")
+    app = create_app()
+    database = Database(module_database, service="incentives")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://incentives") as http:
+        opened = Company(uuid4(), database, http, HttpSettings())
+        await opened.found()
+        yield opened
+    await database.close()
+    await app.state.database.close()
+
+
+async def test_terms_are_approved_by_another_person_than_their_author_and_then_fixed(company: Company) -> None:
+    created = await company.send("POST", "/v1/plans", {"name": "Reps", "currency": "USD", "period": "quarter"})
+    plan_id = created.json()["id"]
+    body: Json = {"effective_from": "2026-01-01", "components": [component()]}
+    drafted = await company.send("POST", f"/v1/plans/{plan_id}/versions", body)
+    assert (drafted.status_code, drafted.headers["etag"], drafted.json()["status"]) == (201, '"1"', "draft")
+    early = await company.step(plan_id, "activate", "1")
+    assert (early.status_code, early.json()["code"]) == (409, "plan_version_not_approved")
+    own = await company.step(plan_id, "approve", "1", AUTHOR)
+    assert (own.status_code, own.json()["code"]) == (403, "approval_not_independent")
+    missing = await company.send("POST", f"/v1/plans/{plan_id}/versions/1/approve", person=APPROVER)
+    assert missing.status_code == 428
+    assert (await company.step(plan_id, "approve", "7", APPROVER)).status_code == 412
+    assert (await company.step(plan_id, "approve", "1", APPROVER)).json()["status"] == "approved"
+    late = await company.send("PUT", f"/v1/plans/{plan_id}/versions/1", body, if_match='"2"')
+    assert (late.status_code, late.json()["code"]) == (409, "plan_version_not_draft")
+    assert (await company.step(plan_id, "activate", "2")).json()["status"] == "active"
+    listed = await company.get(f"/v1/plans/{plan_id}/versions")
+    assert [item["approver_id"] for item in listed.json()["items"]] == [str(APPROVER)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"rate": {"shape": "flat", "rate": "5"}}, "/components/0/rate/rate"),
+        ({"rate": {"shape": "flat", "rate": 0.05}}, "/components/0/rate/rate"),
+        (
+            {"rate": {"shape": "tiers", "mode": "marginal", "by": "amount", "tiers": [{"from": "1", "rate": "0"}]}},
+            "/components/0/rate/tiers/0/from",
+        ),
+        ({"measure": {"aggregate": "sum", "value_field": "region"}}, "/components/0/measure/value_field"),
+        (
+            {"measure": {"aggregate": "sum", "value_field": "amount", "currency": "EUR"}},
+            "/components/0/measure/currency",
+        ),
+        (
+            {"measure": {"aggregate": "count", "filter": {"field": "mood", "op": "eq", "value": "x"}}},
+            "/components/0/measure/filter/field",
+        ),
+        ({"colour": "red"}, "/components/0/colour"),
+    ],
+)
+async def test_terms_that_cannot_be_are_refused_with_a_pointer_to_the_field(
+    company: Company, changes: Json, pointer: str
+) -> None:
+    created = await company.send("POST", "/v1/plans", {"name": "Reps", "currency": "USD", "period": "quarter"})
+    body = {"effective_from": "2026-01-01", "components": [component(**changes)]}
+    refused = await company.send("POST", f"/v1/plans/{created.json()['id']}/versions", body)
+    assert refused.status_code == 422
+    assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
+
+
+async def test_terms_start_with_a_period(company: Company) -> None:
+    created = await company.send("POST", "/v1/plans", {"name": "Reps", "currency": "USD", "period": "quarter"})
+    body = {"effective_from": "2026-02-01", "components": [component()]}
+    refused = await company.send("POST", f"/v1/plans/{created.json()['id']}/versions", body)
+    assert refused.json()["errors"][0]["pointer"] == "/effective_from"
+
+
+async def test_the_published_schema_accepts_what_is_exported_and_refuses_a_float(company: Company) -> None:
+    plan_id = await company.plan()
+    schema = (await company.get("/v1/plans/schema")).json()
+    exported = (await company.get(f"/v1/plans/{plan_id}/versions/1")).json()["components"]
+    jsonschema.validate(exported, schema)
+    exported[0]["rate"]["tiers"][0]["rate"] = 0.04
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(exported, schema)
+
+
+async def test_a_diff_names_the_component_and_the_field(company: Company) -> None:
+    plan_id = await company.plan()
+    body = {"effective_from": "2026-04-01", "components": [component(rate={"shape": "flat", "rate": "0.05"})]}
+    await company.send("POST", f"/v1/plans/{plan_id}/versions", body)
+    changes = (await company.get(f"/v1/plans/{plan_id}/versions/2/diff")).json()["changes"]
+    by_pointer = {change["pointer"]: (change["before"], change["after"]) for change in changes}
+    assert by_pointer["/effective_from"] == ("2026-01-01", "2026-04-01")
+    assert by_pointer["/components/bookings/rate/shape"] == ("tiers", "flat")
+
+
+async def test_a_person_is_not_put_on_the_same_plan_twice_at_once(company: Company) -> None:
+    plan_id = await company.plan()
+    first = await company.assign(plan_id, ANN, end="2026-06-01")
+    assert (first.status_code, first.json()["person_name"]) == (201, "Ann")
+    again = await company.assign(plan_id, ANN, start="2026-05-31")
+    assert (again.status_code, again.json()["code"]) == (409, "assignment_overlaps")
+    assert (await company.assign(plan_id, ANN, start="2026-06-01")).status_code == 201
+    unknown = await company.assign(plan_id, BEN, quotas={"renewals": {"amount": "1"}})
+    assert unknown.json()["errors"][0]["pointer"] == "/quotas/renewals"
+
+
+async def test_an_earning_is_explained_down_to_the_delivery_and_equals_its_ledger(company: Company) -> None:
+    plan_id = await company.plan()
+    await company.assign(plan_id, ANN)
+    await company.deal(won(0, 145_000, day=date(2026, 1, 10)))
+    await company.deal(won(1, 20_000, version=2, day=date(2026, 1, 11)))
+    (earning,) = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
+    assert (earning["measure"], earning["earned"], earning["credits"]) == ("165000", "6900", 2)
+    told = (await company.get(f"/v1/earnings/{earning['id']}/explain")).json()
+    assert [line["amount"] for line in told["lines"]] == ["5800", "1100"]
+    assert [(part["value"], part["rate"]) for part in told["lines"][1]["slices"]] == [
+        ("5000", "0.04"),
+        ("15000", "0.06"),
+    ]
+    assert told["lines"][1]["deal_version"]["delivery_id"] == str(named("delivery", 2))
+    assert told["lines"][1]["deal_version"]["delivery_url"] == f"/v1/deliveries/{named('delivery', 2)}"
+    assert [(tier["from"], tier["to"], tier["value"]) for tier in told["tiers"]] == [
+        ("0", "150000", "150000"),
+        ("150000", None, "15000"),
+    ]
+    assert [entry["cause"]["delivery_id"] for entry in told["ledger"]] == [
+        str(named("delivery", 1)),
+        str(named("delivery", 2)),
+    ]
+    assert told["ledger_balance"] == "6900"
+    first = (await company.get(f"/v1/earnings/{earning['id']}/explain", limit=1)).json()
+    second = (await company.get(f"/v1/earnings/{earning['id']}/explain", limit=1, cursor=first["next_cursor"])).json()
+    assert [second["lines"][0]["deal_id"], second["next_cursor"]] == [str(named("deal", 1)), None]
+
+
+async def test_a_statement_has_every_line_and_totals_that_equal_the_ledger(company: Company) -> None:
+    plan_id = await company.plan()
+    await company.assign(plan_id, ANN)
+    await company.deal(*(won(n, 33_333 + n, version=n + 1, day=date(2026, 1, 1 + n)) for n in range(9)))
+    statement = (await company.get(QUARTER, person_id=ANN)).json()
+    lines = [line for earning in statement["earnings"] for line in earning["lines"]]
+    assert len(lines) == 9
+    (total,) = statement["totals"]
+    assert sum(Decimal(line["amount"]) for line in lines) == Decimal(total["earned"])
+    assert total["earned"] == total["ledger_balance"]
+    posted = (await company.get("/v1/ledger", person_id=ANN, limit=200)).json()["items"]
+    owed = -sum(
+        Decimal(entry["amount"]) for item in posted for entry in item["entries"] if entry["account"] == f"payable:{ANN}"
+    )
+    assert owed == Decimal(total["earned"])
+    assert statement["person_name"] == "Ann"
+    other = (await company.get("/v1/statements", person_id=ANN, start="2026-04-01", end="2026-07-01")).json()
+    assert [other["earnings"], other["totals"]] == [[], []]
+
+
+async def test_a_deal_that_is_not_on_the_statement_says_why(company: Company) -> None:
+    split_plan = await company.plan(crediting="split")
+    await company.assign(split_plan, ANN, start="2026-01-15")
+    cases = {
+        None: won(0, 100),
+        "not_owner": won(1, 100, owner=1),
+        "owner_unmapped": won(2, 100, owner=4),
+        "filter_not_met": DealVersion(3, 1, 0, (), 100, False, date(2026, 2, 1), "USD", False),
+        "currency_differs": DealVersion(4, 1, 0, (), 100, True, date(2026, 2, 1), "EUR", False),
+        "no_date": DealVersion(5, 1, 0, (), 100, True, None, "USD", False),
+        "deleted": DealVersion(6, 1, 0, (), 100, True, date(2026, 2, 1), "USD", True),
+        "not_on_split": DealVersion(7, 1, 0, ((1, 100, "owner"),), 100, True, date(2026, 2, 1), "USD", False),
+        "outside_period": won(8, 100, day=date(2026, 5, 1)),
+        "no_assignment": won(9, 100, day=date(2026, 1, 2)),
+    }
+    await company.deal(*cases.values())
+    for reason, deal in cases.items():
+        statement = await company.get(QUARTER, person_id=ANN, deal_id=named("deal", deal.deal))
+        (told,) = statement.json()["deal"]["earnings"]
+        assert (told["reason"], told["counts"]) == (reason, reason is None)
+    outside = await company.get(QUARTER, person_id=ANN, deal_id=named("deal", 8))
+    assert outside.json()["deal"]["earnings"][0]["counts_from"] == "2026-04-01"
+    unmet = await company.get(QUARTER, person_id=ANN, deal_id=named("deal", 3))
+    assert unmet.json()["deal"]["earnings"][0]["failing_filter"] == {"field": "status", "op": "eq", "value": "won"}
+    never = await company.get(QUARTER, person_id=ANN, deal_id=uuid4())
+    assert never.json()["deal"]["reason"] == "deal_unknown"
+    nobody = await company.get(QUARTER, person_id=BEN, deal_id=named("deal", 1))
+    assert nobody.json()["deal"]["reason"] == "no_assignment"
+
+
+async def test_a_missing_quota_pays_nothing_and_says_so_and_a_quota_pays(company: Company) -> None:
+    by_attainment = {
+        "shape": "tiers",
+        "mode": "marginal",
+        "by": "attainment",
+        "tiers": [{"from": "0", "rate": "0.05"}, {"from": "1", "rate": "0.06"}, {"from": "1.25", "rate": "0.07"}],
+    }
+    plan_id = await company.plan(rate=by_attainment)
+    assigned = (await company.assign(plan_id, ANN)).json()
+    await company.deal(won(0, 150_000))
+    (earning,) = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
+    assert (earning["earned"], earning["attainment"]) == ("0", None)
+    assert (await company.get(f"/v1/earnings/{earning['id']}/explain")).json()["quota_gap"] == "quota_missing"
+    path = f"/v1/assignments/{assigned['id']}"
+    changed = await company.send("PATCH", path, {"quotas": {"bookings": {"amount": "100000"}}}, if_match='"1"')
+    assert (changed.status_code, changed.headers["etag"]) == (200, '"2"')
+    await Rebuilder(company.database).rebuild_all()
+    (earning,) = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
+    assert (earning["earned"], earning["attainment"]) == ("8250", "1.5")
+    (posted,) = (await company.get("/v1/ledger", earning_id=earning["id"])).json()["items"]
+    assert posted["cause"]["changes"] == [f"assignment/{assigned['id']} v2"]
+
+
+async def test_deleting_an_assignment_takes_back_what_it_earned(company: Company) -> None:
+    plan_id = await company.plan()
+    assigned = (await company.assign(plan_id, ANN)).json()
+    await company.deal(won(0, 1000))
+    deleted = await company.send("DELETE", f"/v1/assignments/{assigned['id']}", if_match='"1"')
+    assert deleted.status_code == 204
+    await Rebuilder(company.database).rebuild_all()
+    (earning,) = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
+    assert (earning["earned"], earning["credits"]) == ("0", 0)
+    posted = (await company.get("/v1/ledger", earning_id=earning["id"])).json()["items"]
+    assert [item["entries"][0]["amount"] for item in posted] == ["40", "-40"]
+    assert (await company.get(f"/v1/assignments/{assigned['id']}")).status_code == 404
+
+
+async def test_a_rep_sees_its_own_pay_a_manager_its_teams_and_finance_everything(company: Company) -> None:
+    plan_id = await company.plan()
+    for person in (ANN, BEN, AUTHOR):
+        await company.assign(plan_id, person)
+    await company.deal(won(0, 1000), won(1, 2000, owner=1))
+    ben = (await company.get("/v1/earnings", BEN, Role.REP)).json()["items"]
+    assert [item["person_id"] for item in ben] == [str(BEN)]
+    (ann,) = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
+    for path in (f"/v1/earnings/{ann['id']}", f"/v1/earnings/{ann['id']}/explain"):
+        assert (await company.get(path, BEN, Role.REP)).status_code == 404
+        assert (await company.get(path, MAX, Role.MANAGER)).status_code == 200
+    assert (await company.get(QUARTER, BEN, Role.REP, person_id=ANN)).status_code == 404
+    assert (await company.get(QUARTER, ANN, Role.REP, person_id=ANN)).status_code == 200
+    assert len((await company.get("/v1/ledger", BEN, Role.REP)).json()["items"]) == 1
+    assert len((await company.get("/v1/ledger", MAX, Role.MANAGER)).json()["items"]) == 2
+    assert len((await company.get("/v1/assignments", MAX, Role.MANAGER)).json()["items"]) == 2
+    assert len((await company.get("/v1/assignments", MAX, Role.FINANCE)).json()["items"]) == 3
+    assert (await company.get("/v1/ledger/verify", MAX, Role.MANAGER)).status_code == 403
+    assert (await company.http.get("/v1/earnings")).status_code == 401
+
+
+async def test_an_intact_ledger_verifies_and_lists_page_by_page(company: Company) -> None:
+    plan_id = await company.plan()
+    await company.assign(plan_id, ANN)
+    await company.deal(*(won(n, 1000) for n in range(5)))
+    verified = (await company.get("/v1/ledger/verify", AUTHOR, Role.FINANCE)).json()
+    assert (verified["status"], verified["transactions"], verified["broken_at"]) == ("intact", 5, None)
+    seen: list[int] = []
+    path = "/v1/ledger"
+    while True:
+        page = (await company.get(path, limit=2)).json()
+        seen += [item["sequence"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        path = f"/v1/ledger?cursor={page['next_cursor']}"
+    assert seen == [1, 2, 3, 4, 5]
+
+
+async def test_the_same_idempotency_key_makes_one_plan(company: Company) -> None:
+    body = {"name": "Reps", "currency": "USD", "period": "month"}
+    answers = [await company.send("POST", "/v1/plans", body, idempotency_key="once") for _ in range(2)]
+    assert answers[0].json() == answers[1].json()
+    assert len((await company.get("/v1/plans")).json()["items"]) == 1
