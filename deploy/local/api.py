@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 import httpx
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, SecretStr, ValidationError
 
 from deploy.local.errors import StackError
 from deploy.local.ports import LOOPBACK, Ports
@@ -217,8 +217,14 @@ def service_urls(ports: Ports) -> dict[str, str]:
 @asynccontextmanager
 async def attain_api(urls: Mapping[str, str], *, jwt_secret: str, tenant_id: UUID) -> AsyncIterator[AttainApi]:
     """The APIs at `urls` (service → base URL), called as a service of the tenant; connections end with the block."""
+    try:
+        settings = HttpSettings(jwt_secret=SecretStr(jwt_secret))
+    except ValidationError as error:
+        raise StackError(
+            f"Tokens cannot be signed with ATTAIN_JWT_SECRET: {error.errors(include_url=False)[0]['msg']}."
+        ) from error
     async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
-        yield AttainApi(client, urls, HttpSettings(jwt_secret=jwt_secret), Caller(tenant_id))
+        yield AttainApi(client, urls, settings, Caller(tenant_id))
 
 
 class _Page(BaseModel):

@@ -6,9 +6,11 @@ import sys
 import typer
 
 from deploy.local.commands.asyncapi import asyncapi
+from deploy.local.commands.demo import demo
 from deploy.local.commands.migrate import migrate
 from deploy.local.commands.openapi import openapi
 from deploy.local.commands.replay import replay
+from deploy.local.commands.seed import seed
 from deploy.local.commands.token import token
 from deploy.local.commands.up import up
 from deploy.local.commands.verify import verify
@@ -24,6 +26,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(up)
+app.command()(demo)
+app.command()(seed)
 app.command()(migrate)
 app.command()(replay)
 app.command()(verify)

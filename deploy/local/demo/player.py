@@ -105,6 +105,10 @@ class Player:
             if earned[key] != must
         ]
 
+    def expected_of_company(self) -> tuple[Decimal, int]:
+        """What the whole company must have booked, in how many deals."""
+        return self._expectation.bookings[None], self._expectation.deals[None]
+
     async def _send(self, acts: Sequence[Act], seconds: float) -> None:
         loop = asyncio.get_running_loop()
         self._board.started_at = datetime.now(UTC)

@@ -1,0 +1,105 @@
+"""`attain demo`: the product at work, live on the terminal."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Final
+from uuid import UUID, uuid4
+
+import typer
+from rich.console import Console
+
+from deploy.local.api import SERVICES, attain_api, service_urls
+from deploy.local.commands.verify import differences
+from deploy.local.configuration import StackConfiguration
+from deploy.local.demo import company
+from deploy.local.demo.board import Board
+from deploy.local.demo.closing import checks, read_findings
+from deploy.local.demo.expectation import expected
+from deploy.local.demo.player import Player
+from deploy.local.demo.report import print_checks, print_findings
+from deploy.local.demo.script import scripted_stream
+from deploy.local.demo.seeding import CALENDAR, Seeding
+from deploy.local.demo.terminal import title, view_for
+from deploy.local.secrets import jwt_secret
+from deploy.local.stack import Stack, clear_state
+from deploy.local.tenancy import DEVELOPMENT_TENANT_ID
+
+_STATE_FOLDER: Final = "demo"
+_STREAM_SECONDS: Final = 25.0
+_INTERRUPTED_STATUS: Final = 130
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Exit by itself: 0 only if everything it checks held.")] = False,
+) -> None:
+    """Run everything with a seeded company and a live stream of deals; every run starts clean."""
+    configured = StackConfiguration.from_environment()
+    configuration = replace(configured, state_folder=configured.state_folder / _STATE_FOLDER)
+    console = Console(highlight=False)
+    clear_state(configuration.state_folder)
+    held: bool | None = None
+    try:
+        with Stack(configuration, report=lambda line: console.print(line, style="dim", soft_wrap=True)) as stack:
+            console.print(f"State and logs are in {configuration.state_folder}.", style="dim", soft_wrap=True)
+            held = asyncio.run(_perform(console, stack, _tenant(configuration)))
+            _print_addresses(console, stack)
+            if not once:
+                console.print("Ctrl-C stops everything.")
+                stack.supervise()
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        if held is None:
+            raise typer.Exit(_INTERRUPTED_STATUS) from None
+    if not held:
+        raise typer.Exit(1)
+
+
+async def _perform(console: Console, stack: Stack, tenant_id: UUID) -> bool:
+    """Seed, send, show, check; whether everything held."""
+    configuration = stack.configuration
+    secret = jwt_secret(configuration.state_folder)
+    async with attain_api(service_urls(configuration.ports), jwt_secret=secret, tenant_id=tenant_id) as api:
+        now = datetime.now(UTC)
+        seeded = await Seeding(api, CALENDAR.business_date(now), secret).run()
+        console.print(
+            f"{company.NAME} is set up: {len(company.TEAMS)} teams, {len(company.EMPLOYEES)} people, "
+            f"{len(seeded.goal_ids)} goals, a commission plan, {len(seeded.hooks)} CRMs.",
+            style="dim",
+            soft_wrap=True,
+        )
+        acts = scripted_stream(seeded.quarter.start, now)
+        board = Board(to_send=len(acts))
+        player = Player(api, seeded, expected(acts, seeded.quarter.start, seeded.quarter.end), board)
+        await player.until_known()
+        view = view_for(console, board, seeded)
+
+        def tick() -> None:
+            stack.require_alive()
+            view.tick()
+
+        console.print()
+        console.print(title(f"{company.NAME}: the quarter from {seeded.quarter.start}, in {company.CURRENCY}"))
+        with view.showing():
+            await player.play(acts, seconds=_STREAM_SECONDS, tick=tick)
+        findings = await read_findings(api, seeded)
+        print_findings(console, findings)
+        results = checks(player, findings, await differences(stack.database_url))
+        print_checks(console, results)
+    return all(result.holds for result in results)
+
+
+def _tenant(configuration: StackConfiguration) -> UUID:
+    """A database of one's own may hold earlier demos: each has a tenant to itself there."""
+    return DEVELOPMENT_TENANT_ID if configuration.database_url is None else uuid4()
+
+
+def _print_addresses(console: Console, stack: Stack) -> None:
+    console.print()
+    console.print(title("API documentation"))
+    for service in SERVICES:
+        console.print(f" {service:<11} {stack.url(f'{service}-api')}/docs", soft_wrap=True)
+    console.print(
+        f" token       ATTAIN_STATE_DIR={stack.configuration.state_folder} attain token --role service",
+        soft_wrap=True,
+    )
