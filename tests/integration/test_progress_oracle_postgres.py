@@ -73,7 +73,9 @@ class Service:
         return oracle.Standing(self.storyteller.value(metric, event.value), event.deals)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(oracle.stories())
 async def test_any_story_ends_where_the_oracle_says(database: Database, story: list[oracle.Step]) -> None:
     service = Service(database)
@@ -89,7 +91,9 @@ async def test_any_story_ends_where_the_oracle_says(database: Database, story: l
     await _check_readings(service, {number: event.value for number, event in published.items()})
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(oracle.stories())
 async def test_hearing_a_story_again_changes_nothing(database: Database, story: list[oracle.Step]) -> None:
     service = Service(database)
@@ -100,7 +104,9 @@ async def test_hearing_a_story_again_changes_nothing(database: Database, story: 
     assert await service.published(goals) == before
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(oracle.stories())
 async def test_a_version_is_a_state(database: Database, story: list[oracle.Step]) -> None:
     service = Service(database)

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from decimal import Decimal
 from uuid import UUID
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from services.tracking.deals.domain import DealChange
 from services.tracking.progress.definitions import Definitions, definitions_of, snapshot_of
@@ -79,7 +79,7 @@ class Engine:
                 self.distinct.setdefault(goal_id, Counter()).update(movement.distinct)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(oracle.stories())
 def test_any_story_ends_where_the_oracle_says(story: list[oracle.Step]) -> None:
     engine = Engine()
@@ -97,7 +97,7 @@ def test_any_story_ends_where_the_oracle_says(story: list[oracle.Step]) -> None:
     assert stands == oracle.expected(story)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(oracle.stories())
 def test_a_verdict_agrees_with_what_is_counted(story: list[oracle.Step]) -> None:
     engine = Engine()
