@@ -1,6 +1,7 @@
 """`attain demo`: the product at work, live on the terminal."""
 
 import asyncio
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -28,6 +29,7 @@ from deploy.local.tenancy import DEVELOPMENT_TENANT_ID
 _STATE_FOLDER: Final = "demo"
 _STREAM_SECONDS: Final = 25.0
 _INTERRUPTED_STATUS: Final = 130
+_PLAIN_COLUMNS: Final = 120
 
 
 def demo(
@@ -36,14 +38,15 @@ def demo(
     """Run everything with a seeded company and a live stream of deals; every run starts clean."""
     configured = StackConfiguration.from_environment()
     configuration = replace(configured, state_folder=configured.state_folder / _STATE_FOLDER)
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_COLUMNS)
     clear_state(configuration.state_folder)
     held: bool | None = None
     try:
         with Stack(configuration, report=lambda line: console.print(line, style="dim", soft_wrap=True)) as stack:
             console.print(f"State and logs are in {configuration.state_folder}.", style="dim", soft_wrap=True)
-            held = asyncio.run(_perform(console, stack, _tenant(configuration)))
-            _print_addresses(console, stack)
+            tenant_id = _tenant(configuration)
+            held = asyncio.run(_perform(console, stack, tenant_id))
+            _print_addresses(console, stack, tenant_id)
             if not once:
                 console.print("Ctrl-C stops everything.")
                 stack.supervise()
@@ -94,12 +97,11 @@ def _tenant(configuration: StackConfiguration) -> UUID:
     return DEVELOPMENT_TENANT_ID if configuration.database_url is None else uuid4()
 
 
-def _print_addresses(console: Console, stack: Stack) -> None:
+def _print_addresses(console: Console, stack: Stack, tenant_id: UUID) -> None:
     console.print()
     console.print(title("API documentation"))
     for service in SERVICES:
         console.print(f" {service:<11} {stack.url(f'{service}-api')}/docs", soft_wrap=True)
-    console.print(
-        f" token       ATTAIN_STATE_DIR={stack.configuration.state_folder} attain token --role service",
-        soft_wrap=True,
-    )
+    tenant = "" if tenant_id == DEVELOPMENT_TENANT_ID else f" --tenant {tenant_id}"
+    folder = stack.configuration.state_folder
+    console.print(f" token       ATTAIN_STATE_DIR={folder} attain token --role service{tenant}", soft_wrap=True)

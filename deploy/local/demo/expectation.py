@@ -82,8 +82,8 @@ def expected(acts: Iterable[Act], first_day: date, end: date) -> Expectation:
             if (person := people.get((channel, user))) is not None:
                 shared[person.key] += deal.amount * percent / 100
     earned = {
-        seller.key: _cents(_commission(bookings[seller.key], seller.bookings_target or _ZERO))
-        + _cents(shared[seller.key] * TEAM_SELLING_RATE)
+        seller.key: _cents(_commission(bookings.get(seller.key, _ZERO), seller.bookings_target or _ZERO))
+        + _cents(shared.get(seller.key, _ZERO) * TEAM_SELLING_RATE)
         for seller in SELLERS
     }
     return Expectation(bookings, deals, earned)

@@ -21,9 +21,9 @@ from deploy.local.demo.seeding import Held, Hook, SeededCompany
 from deploy.local.errors import StackError
 from deploy.local.traffic.webhooks import PipedriveSender, WebhookSender
 
-_KNOWN_SECONDS_MAX: Final = 30.0
+_KNOWN_SECONDS_MAX: Final = 60.0
 _FIRST_EVENTS_SECONDS_MAX: Final = 2.0
-_SETTLED_SECONDS_MAX: Final = 30.0
+_SETTLED_SECONDS_MAX: Final = 60.0
 _EARNINGS_POLL_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.1
 _TICK_SECONDS: Final = 0.15
@@ -70,7 +70,7 @@ class Player:
     async def play(self, acts: Sequence[Act], *, seconds: float, tick: Callable[[], None]) -> None:
         """Send the acts over `seconds`, listen meanwhile, and return when every number has stopped where it must.
 
-        Numbers that are elsewhere after half a minute stay as they are: the checks afterwards say so.
+        Numbers that are elsewhere a minute after the last act stay as they are: the checks afterwards say so.
         """
         listening = [asyncio.create_task(work) for work in (self._listen(), self._watch_earnings(), _ticking(tick))]
         sending = asyncio.create_task(self._send(acts, seconds))
@@ -107,7 +107,7 @@ class Player:
 
     def expected_of_company(self) -> tuple[Decimal, int]:
         """What the whole company must have booked, in how many deals."""
-        return self._expectation.bookings[None], self._expectation.deals[None]
+        return self._expectation.bookings.get(None, Decimal(0)), self._expectation.deals.get(None, 0)
 
     async def _send(self, acts: Sequence[Act], seconds: float) -> None:
         loop = asyncio.get_running_loop()

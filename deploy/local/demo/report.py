@@ -34,9 +34,10 @@ def print_checks(console: Console, results: Sequence[Check]) -> None:
     """One line for everything that had to hold."""
     console.print()
     console.print(title("Checked"))
+    lines = Table.grid(padding=(0, 1))
     for result in results:
-        mark = Text(" ✓ ", style="green") if result.holds else Text(" ✗ ", style="bold red")
-        console.print(mark + Text(result.text), soft_wrap=not console.is_terminal)
+        lines.add_row("", Text("✓", style="green") if result.holds else Text("✗", style="bold red"), Text(result.text))
+    console.print(lines)
 
 
 def _statement_table(statement: Statement) -> Table:
@@ -47,7 +48,7 @@ def _statement_table(statement: Statement) -> Table:
     table.add_column("credited", justify="right", no_wrap=True)
     table.add_column("rate", justify="right", no_wrap=True, style="dim")
     table.add_column("earned", justify="right", no_wrap=True)
-    for component in statement.earnings:
+    for component in sorted(statement.earnings, key=lambda each: (each.earning.quota is None, each.name)):
         earning = component.earning
         quota = "" if earning.quota is None else f", {earning.attainment or 0:.1%} of {earning.quota:,.0f}"
         table.add_row(
@@ -62,7 +63,7 @@ def _statement_table(statement: Statement) -> Table:
             table.add_row(
                 f"  {line.name or line.external_id}",
                 line.day.isoformat(),
-                f"{line.percent.normalize():f} %",
+                f"{line.percent.normalize():f}%",
                 f"{line.value:,.2f}",
                 _rates(line),
                 f"{line.amount:,.2f}",
@@ -92,7 +93,7 @@ def _explanation(explained: ExplainedEarning) -> Tree:
     credit = tree.add(
         Text.assemble(
             (line.name or "", "bold"),
-            f" brought in {line.amount:,.2f}: {line.percent.normalize():f} % of the deal, "
+            f" brought in {line.amount:,.2f}: {line.percent.normalize():f}% of the deal, "
             f"from {line.before:,.2f} to {line.after:,.2f}",
         )
     )
@@ -100,7 +101,7 @@ def _explanation(explained: ExplainedEarning) -> Tree:
         credit.add(f"{part.value:,.2f} in tier {part.tier} at {part.rate:.0%} = {part.amount:,.2f}")
     for posted in explained.posted:
         entries = ", ".join(f"{entry.account.partition(':')[0]} {entry.amount:+,.2f}" for entry in posted.entries)
-        credit.add(f"ledger #{posted.sequence}: {entries}, sealed {posted.hash[:16]}…")
+        credit.add(f"ledger #{posted.sequence}: {entries}, hash {posted.hash[:16]}…")
     if line.deal_version is not None:
         version = credit.add(f"deal {line.external_id} as of {line.deal_version.modified_at:%Y-%m-%d %H:%M:%S} UTC")
         webhook = version.add(
@@ -120,7 +121,7 @@ def _quarantined(delivery: DeliveryDetail) -> Tree:
         reason = delivery.quarantine
         tree.add(Text.assemble((reason.reason, "yellow"), f" at {reason.pointer}: {reason.detail}"))
     tree.add(Text(_excerpt(delivery.body or ""), style="dim"))
-    tree.add(f"repair it and POST /v1/deliveries/{delivery.id}/replay")
+    tree.add(f"when the mapping can read it: POST /v1/deliveries/{delivery.id}/replay")
     return tree
 
 

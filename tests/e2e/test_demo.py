@@ -1,0 +1,79 @@
+"""`attain demo --once` and `attain seed` on a machine that has nothing running yet."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from deploy.local.api import attain_api
+from deploy.local.commands.seed import seed_company
+from deploy.local.demo.seeding import Held
+from deploy.local.stack import Stack
+from tests.infrastructure import PROJECT_FOLDER, free_port_base, temporary_folder
+
+_SECONDS_MAX = 240.0
+
+
+async def _demo(folder: Path) -> tuple[int | None, str, str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ATTAIN_")}
+    environment |= {"ATTAIN_STATE_DIR": str(folder), "ATTAIN_PORT_BASE": str(free_port_base())}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deploy.local.cli",
+        "demo",
+        "--once",
+        cwd=PROJECT_FOLDER,
+        env=environment,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    async with asyncio.timeout(_SECONDS_MAX):
+        output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
+@pytest.mark.timeout(300)
+async def test_the_demo_ends_with_status_0_when_everything_it_checked_held() -> None:
+    with temporary_folder("demo") as folder:
+        status, output, errors = await _demo(folder)
+    assert status == 0, output + errors
+    assert "Traceback" not in errors
+    for line in (
+        f"State and logs are in {folder}/demo.",
+        "3 teams, 12 people, 22 goals, a commission plan, 2 CRMs",
+        "€950,000 for Diego Morales: 401, refused",
+        "345/345 sent",
+        "Statement of Ines Carvalho",
+        "ledger #",
+        '{"type": "deal.upserted"',
+        "invalid_field at /data/amount",
+        "✓ the forged webhook got 401; 0 genuine ones were refused",
+        "✓ 343 webhooks accepted, 11 of them duplicates: 332 stored",
+        "✓ 1 delivery in quarantine, 0 waiting to be translated",
+        "✓ verify: 0 differences",
+        "/docs",
+    ):
+        assert line in output, output
+    assert output.count("✓") == 8
+    assert "✗" not in output
+
+
+async def test_seeding_twice_changes_nothing(stack: Stack) -> None:
+    urls = {service: stack.url(f"{service}-api") for service in ("goals", "tracking", "incentives")}
+    tenant_id, secret = uuid4(), stack.secrets.jwt_secret
+    first = await seed_company(urls, secret, tenant_id)
+    second = await seed_company(urls, secret, tenant_id)
+    assert first.created > 60
+    assert second.created == 0
+    assert (second.people, second.bookings_goals, second.plan_id) == (first.people, first.bookings_goals, first.plan_id)
+    async with attain_api(urls, jwt_secret=secret, tenant_id=tenant_id) as api:
+        assert len(await api.goals.items("/v1/people", Held)) == 12
+        assert len(await api.goals.items("/v1/teams", Held)) == 4
+        assert len(await api.goals.items("/v1/goals", Held, status="active")) == 22
+        assert len(await api.incentives.items("/v1/assignments", Held)) == 7
+        assert len(await api.tracking.items("/v1/connections", Held)) == 2

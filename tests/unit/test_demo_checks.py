@@ -1,0 +1,200 @@
+"""Every check of the demo notices when what it is about did not hold."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from deploy.local.api import AttainApi, Caller, service_urls
+from deploy.local.demo.board import Board, GoalNumber
+from deploy.local.demo.closing import (
+    Check,
+    ComponentStatement,
+    DealVersion,
+    DeliveryDetail,
+    DeliverySummary,
+    Earning,
+    ExplainedEarning,
+    Explanation,
+    Findings,
+    LedgerCause,
+    LedgerTransaction,
+    Line,
+    Quarantine,
+    Statement,
+    Total,
+    checks,
+)
+from deploy.local.demo.expectation import Expectation
+from deploy.local.demo.player import Player, Sent
+from deploy.local.demo.script import Channel, Delivery
+from deploy.local.demo.seeding import SeededCompany
+from deploy.local.ports import Ports
+from shared.http.settings import HttpSettings
+from shared.kernel.periods import Period
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+PERSON, COMPANY_GOAL, COMPANY_DEALS_GOAL = uuid4(), uuid4(), uuid4()
+WON = Delivery(Channel.CRM, "msg_1", '{"external_id": "K-1"}')
+FORGED = Delivery(Channel.CRM, "msg_2", "{}", forged=True)
+ODD = Delivery(Channel.CRM, "msg_3", "{}")
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[AttainApi]:
+    async with httpx.AsyncClient() as client:
+        settings = HttpSettings(jwt_secret="a secret that is long enough to sign with")
+        yield AttainApi(client, service_urls(Ports.from_base(1024)), settings, Caller(uuid4()))
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board(to_send=4)
+    board.moved(_number(COMPANY_GOAL, "1000.50"))
+    board.moved(_number(COMPANY_DEALS_GOAL, "1"))
+    board.earned = {PERSON: Decimal("40.02")}
+    return board
+
+
+@pytest.fixture
+def player(api: AttainApi, board: Board) -> Player:
+    seeded = SeededCompany(
+        quarter=Period(date(2026, 10, 1), date(2027, 1, 1)),
+        root_team_id=uuid4(),
+        people={"ines.carvalho": PERSON},
+        bookings_goals={None: COMPANY_GOAL},
+        deals_goals={None: COMPANY_DEALS_GOAL},
+        hooks={},
+        plan_id=uuid4(),
+        created=0,
+    )
+    expectation = Expectation({None: Decimal("1000.50")}, {None: 1}, {"ines.carvalho": Decimal("40.02")})
+    player = Player(api, seeded, expectation, board)
+    player.log += [Sent(WON, 202), Sent(FORGED, 401), Sent(ODD, 202), Sent(WON, 202)]
+    return player
+
+
+def _number(goal_id: UUID, value: str) -> GoalNumber:
+    return GoalNumber(goal_id=goal_id, version=1, value=Decimal(value), target=Decimal(1), deals=1, received_at=None)
+
+
+def _findings() -> Findings:
+    delivery_id = uuid4()
+    line = Line(
+        deal_id=uuid4(),
+        external_id="K-1",
+        name="Acme",
+        day=date(2026, 10, 5),
+        percent=Decimal(100),
+        value=Decimal("1000.50"),
+        before=Decimal(0),
+        after=Decimal("1000.50"),
+        slices=[],
+        amount=Decimal("40.02"),
+        deal_version=DealVersion(modified_at=NOW, delivery_id=delivery_id),
+    )
+    earning = Earning(
+        id=uuid4(),
+        person_id=PERSON,
+        component="bookings",
+        earned=Decimal("40.02"),
+        measure=Decimal("1000.50"),
+        quota=None,
+        attainment=None,
+        currency="EUR",
+    )
+    posted = LedgerTransaction(
+        sequence=1,
+        posted_at=NOW,
+        cause=LedgerCause(deal_id=line.deal_id, delivery_id=delivery_id),
+        entries=[],
+        hash="00",
+    )
+    quarantined = DeliveryDetail(
+        id=uuid4(),
+        state="quarantined",
+        received_at=NOW,
+        quarantine=Quarantine(reason="invalid_field", pointer="/data/amount", detail="is no number"),
+        headers={},
+        body=ODD.body,
+    )
+    translated = DeliverySummary(id=delivery_id, state="translated", received_at=NOW, quarantine=None)
+    return Findings(
+        deliveries=[quarantined, translated],
+        quarantined=[quarantined],
+        statement=Statement(
+            person_name="Ines Carvalho",
+            start=date(2026, 10, 1),
+            end=date(2027, 1, 1),
+            earnings=[ComponentStatement(name="Bookings", earning=earning, lines=[line])],
+            totals=[Total(earned=Decimal("40.02"), ledger_balance=Decimal("40.02"))],
+        ),
+        earned=Decimal("40.02"),
+        explained=ExplainedEarning(
+            explanation=Explanation(earning=earning, tiers=[], lines=[line]),
+            line=line,
+            posted=[posted],
+            delivery=DeliveryDetail(**{**dict(translated), "headers": {}, "body": WON.body}),
+        ),
+    )
+
+
+def _failed(results: list[Check]) -> list[int]:
+    return [index for index, result in enumerate(results) if not result.holds]
+
+
+def test_all_hold_when_everything_is_as_sent(player: Player) -> None:
+    assert _failed(checks(player, _findings(), [])) == []
+
+
+def test_a_goal_that_stands_elsewhere_is_named(player: Player, board: Board) -> None:
+    board.goals[COMPANY_GOAL] = _number(COMPANY_GOAL, "1000.51")
+    results = checks(player, _findings(), [])
+    assert _failed(results) == [0]
+    assert "has booked 1000.51, expected 1000.50" in results[0].text
+
+
+def test_pay_that_is_a_cent_off_is_named(player: Player, board: Board) -> None:
+    board.earned = {PERSON: Decimal("40.03")}
+    results = checks(player, _findings(), [])
+    assert _failed(results) == [1]
+    assert "ines.carvalho earned 40.03, expected 40.02" in results[1].text
+
+
+@pytest.mark.parametrize("log", [[Sent(FORGED, 202)], [Sent(FORGED, 401), Sent(ODD, 401)], []])
+def test_a_forged_webhook_that_gets_in_and_a_genuine_one_that_does_not_are_noticed(
+    player: Player, log: list[Sent]
+) -> None:
+    player.log = [Sent(WON, 202), Sent(WON, 202), *log, *([] if Sent(ODD, 401) in log else [Sent(ODD, 202)])]
+    assert _failed(checks(player, _findings(), [])) == [2]
+
+
+def test_a_duplicate_that_was_stored_is_noticed(player: Player) -> None:
+    findings = _findings()
+    again = DeliverySummary(id=uuid4(), state="translated", received_at=NOW, quarantine=None)
+    assert _failed(checks(player, replace(findings, deliveries=[*findings.deliveries, again]), [])) == [3]
+
+
+def test_an_empty_quarantine_is_noticed(player: Player) -> None:
+    assert _failed(checks(player, replace(_findings(), quarantined=[]), [])) == [4]
+
+
+def test_a_statement_that_differs_from_earnings_is_noticed(player: Player) -> None:
+    assert _failed(checks(player, replace(_findings(), earned=Decimal("40.01")), [])) == [5]
+
+
+def test_an_explanation_that_leads_to_another_webhook_is_noticed(player: Player) -> None:
+    findings = _findings()
+    elsewhere = findings.explained.delivery.model_copy(update={"body": '{"external_id": "K-11"}'})
+    results = checks(player, replace(findings, explained=replace(findings.explained, delivery=elsewhere)), [])
+    assert _failed(results) == [6]
+
+
+def test_a_difference_of_verify_is_noticed(player: Player) -> None:
+    results = checks(player, _findings(), ["goal x: stored 1, recomputed 2"])
+    assert _failed(results) == [7]
+    assert results[7].text == "verify: 1 differences"
