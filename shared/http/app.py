@@ -5,12 +5,14 @@ from typing import Final, cast
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from pydantic import JsonValue
 from starlette.types import Lifespan
 
 from shared.db.database import Database
 from shared.db.tables import TransportTables
 from shared.http.auth import Authenticator, RoleMissing, TokenMissing, TokenRefused
 from shared.http.edge import Edge
+from shared.http.examples import restore_nulls
 from shared.http.health import HEALTH_PATHS, Health, ReadinessCheck
 from shared.http.problems import (
     PROBLEM_MEDIA_TYPE,
@@ -55,6 +57,7 @@ class ServiceApp(FastAPI):
         for path in paths.values():
             for method in _METHODS & path.keys():
                 _declare_common_errors(path[method])
+        restore_nulls(cast(dict[str, JsonValue], document))
         return document
 
 

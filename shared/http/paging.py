@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Generic, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.config import JsonDict
 
 from shared.http.problems import ParameterError
 from shared.kernel.errors import InvalidInput
@@ -31,8 +32,18 @@ class InvalidCursor(InvalidInput):
     title = "Invalid cursor"
 
 
+def _page_of_examples(schema: JsonDict, page: type[BaseModel]) -> None:
+    """A page's example holds those of its items, where their model has any."""
+    (item,) = page.__pydantic_generic_metadata__["args"]
+    extra = item.model_config.get("json_schema_extra") if issubclass(item, BaseModel) else None
+    if isinstance(extra, dict) and "examples" in extra:
+        schema["examples"] = [{"items": extra["examples"], "next_cursor": None}]
+
+
 class Page(BaseModel, Generic[ItemT]):
     """Some items of a list, in its order."""
+
+    model_config = ConfigDict(json_schema_extra=_page_of_examples)
 
     items: list[ItemT]
     next_cursor: str | None = Field(None, description="Pass as `cursor` to get the next page; null on the last page.")

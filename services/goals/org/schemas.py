@@ -14,6 +14,15 @@ from shared.kernel.periods import FiscalCalendar
 
 _PERSON = "01935a00-0000-7000-8000-000000000011"
 _TEAM = "01935a00-0000-7000-8000-000000000021"
+_CALENDAR: dict[str, JsonValue] = {"start_month": 4, "time_zone": "Asia/Shanghai", "currency": "CNY"}
+_NAMED: dict[str, JsonValue] = {"name": "Darcel Schlecht", "email": "darcel@example.com"}
+_CENTRAL: dict[str, JsonValue] = {"name": "Central", "parent_id": None, "manager_id": _PERSON}
+_IN_CENTRAL: dict[str, JsonValue] = {"person_id": _PERSON, "team_id": _TEAM, "start": "2026-01-01", "end": None}
+_PIPEDRIVE_USER: dict[str, JsonValue] = {
+    "source": "pipedrive",
+    "external_user_id": "12345678",
+    "person_id": _PERSON,
+}
 Version = Annotated[int, Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")]
 
 
@@ -24,7 +33,7 @@ def _example(**fields: JsonValue) -> ConfigDict:
 class CalendarBody(BaseModel):
     """The fiscal year and the zone days are counted in."""
 
-    model_config = _example(start_month=4, time_zone="Asia/Shanghai", currency="CNY")
+    model_config = _example(**_CALENDAR)
 
     start_month: int = Field(ge=1, le=12, description="The month the fiscal year starts in.")
     time_zone: str = Field(max_length=64, description="IANA name.")
@@ -37,6 +46,8 @@ class CalendarBody(BaseModel):
 
 class CalendarAnswer(CalendarBody):
     """The tenant's calendar."""
+
+    model_config = _example(**_CALENDAR, version=1)
 
     version: Version
 
@@ -53,7 +64,7 @@ class CalendarAnswer(CalendarBody):
 class PersonBody(BaseModel):
     """A new person."""
 
-    model_config = _example(name="Darcel Schlecht", email="darcel@example.com")
+    model_config = _example(**_NAMED)
 
     name: Line
     email: Email | None = None
@@ -71,6 +82,8 @@ class PersonChanges(TypedDict, total=False):
 class PersonAnswer(PersonBody):
     """Someone who can own goals and earn."""
 
+    model_config = _example(**_NAMED, id=_PERSON, version=1, active=True)
+
     id: UUID
     version: Version
     active: bool
@@ -83,7 +96,7 @@ class PersonAnswer(PersonBody):
 class TeamBody(BaseModel):
     """A new team."""
 
-    model_config = _example(name="Central", parent_id=None, manager_id=_PERSON)
+    model_config = _example(**_CENTRAL)
 
     name: Line
     parent_id: UUID | None = Field(None, description="The team it belongs to; null at the top.")
@@ -102,6 +115,8 @@ class TeamChanges(TypedDict, total=False):
 class TeamAnswer(TeamBody):
     """A node of the team tree."""
 
+    model_config = _example(**_CENTRAL, id=_TEAM, version=1)
+
     id: UUID
     version: Version
 
@@ -115,7 +130,7 @@ class TeamAnswer(TeamBody):
 class MembershipBody(BaseModel):
     """A person is in a team from a day on."""
 
-    model_config = _example(person_id=_PERSON, team_id=_TEAM, start="2026-01-01", end=None)
+    model_config = _example(**_IN_CENTRAL)
 
     person_id: UUID
     team_id: UUID
@@ -133,6 +148,8 @@ class MembershipChanges(TypedDict, total=False):
 
 class MembershipAnswer(BaseModel):
     """A person is in a team from `start` up to, not including, `end`."""
+
+    model_config = _example(**_IN_CENTRAL, id="01935a00-0000-7000-8000-000000000071", version=1)
 
     id: UUID
     version: Version
@@ -156,7 +173,7 @@ class MembershipAnswer(BaseModel):
 class IdentityBody(BaseModel):
     """A CRM user is a person."""
 
-    model_config = _example(source="pipedrive", external_user_id="12345678", person_id=_PERSON)
+    model_config = _example(**_PIPEDRIVE_USER)
 
     source: Line = Field(description="What the deals of the CRM connection name as their source.")
     external_user_id: Line = Field(description="The user's id in the CRM.")
@@ -173,6 +190,8 @@ class IdentityChanges(BaseModel):
 
 class IdentityAnswer(IdentityBody):
     """A CRM user is a person."""
+
+    model_config = _example(**_PIPEDRIVE_USER, id="01935a00-0000-7000-8000-000000000072", version=1)
 
     id: UUID
     version: Version

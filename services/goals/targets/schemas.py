@@ -22,6 +22,28 @@ from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
 
 _WON: Mapping[str, JsonValue] = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
 _UNIT_OF_DEALS = "deals"
+_TERMS: Mapping[str, JsonValue] = {
+    "name": "Darcel's bookings, Q1",
+    "owner": {"kind": "person", "id": "01935a00-0000-7000-8000-000000000011"},
+    "metric": {
+        "aggregate": "sum",
+        "value_field": "amount",
+        "date_field": "closed",
+        "filter": dict(_WON),
+        "currency": "USD",
+    },
+    "target": "250000",
+    "baseline": "0",
+    "unit": "USD",
+    "direction": "higher",
+    "period": {"start": "2026-01-01", "end": "2026-04-01"},
+    "parent_id": None,
+    "weight": "1",
+}
+
+
+def _example(**fields: JsonValue) -> ConfigDict:
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
 
 
 def _everything() -> dict[str, JsonValue]:
@@ -100,9 +122,7 @@ class MetricBody(BaseModel):
 class DatesBody(BaseModel):
     """The days from `start` up to, not including, `end`."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"start": "2026-01-01", "end": "2026-04-01"}]}
-    )
+    model_config = _example(start="2026-01-01", end="2026-04-01")
 
     start: Day
     end: Day = Field(description="First day after the period.")
@@ -117,9 +137,7 @@ class DatesBody(BaseModel):
 class FiscalPeriodBody(BaseModel):
     """The fiscal month, quarter, half or year that contains a day, by the calendar as it is now."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"kind": "quarter", "containing": "2026-02-14"}]}
-    )
+    model_config = _example(kind="quarter", containing="2026-02-14")
 
     kind: PeriodKind
     containing: Day
@@ -246,6 +264,8 @@ class TermsAnswer(BaseModel):
 class GoalAnswer(TermsAnswer):
     """A goal as it is now."""
 
+    model_config = _example(**_TERMS, id="01935a00-0000-7000-8000-000000000031", version=3, revision=2, status="active")
+
     id: UUID
     version: int = Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")
     revision: int = Field(ge=1, description="Grows when an active goal gets other terms.")
@@ -259,6 +279,14 @@ class GoalAnswer(TermsAnswer):
 
 class RevisionAnswer(BaseModel):
     """The terms a goal has been active with, from `revised_at` until the next revision."""
+
+    model_config = _example(
+        revision=2,
+        terms=dict(_TERMS),
+        reason="A second territory from February on",
+        revised_by="01935a00-0000-7000-8000-000000000012",
+        revised_at="2026-02-02T09:30:00Z",
+    )
 
     revision: int
     terms: TermsAnswer

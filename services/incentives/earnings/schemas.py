@@ -39,7 +39,25 @@ _EARNING: dict[str, JsonValue] = {
     "credits": 41,
     "changed_at": "2026-03-31T18:40:03.120000Z",
 }
-
+_LINE: dict[str, JsonValue] = {
+    "deal_id": "6f1a2c94-40c5-5a7e-9b7e-0c9d3f0e2b11",
+    "external_id": "746",
+    "name": "Acme",
+    "day": "2026-03-31",
+    "percent": "100",
+    "value": "187320.5",
+    "before": "0",
+    "after": "187320.5",
+    "slices": [{"tier": 1, "value": "187320.5", "rate": "0.05", "amount": "9366.025"}],
+    "rerated": "0",
+    "amount": "9366.03",
+    "deal_version": {
+        "modified_at": "2026-03-31T18:40:02Z",
+        "sequence": 0,
+        "delivery_id": "01935a00-0000-7000-8000-000000000051",
+        "delivery_url": "/v1/deliveries/01935a00-0000-7000-8000-000000000051",
+    },
+}
 
 _FILTER: Final[TypeAdapter[dict[str, JsonValue]]] = TypeAdapter(dict[str, JsonValue])
 
@@ -228,6 +246,37 @@ class AskedDeal(BaseModel):
 class ExplanationAnswer(BaseModel):
     """An earning as a tree: rate and tiers, credits with their deal version and delivery, ledger lines with causes."""
 
+    model_config = _example(
+        earning={**_EARNING, "credits": 1},
+        recalculating=False,
+        terms={
+            "kind": "commission",
+            "key": "bookings",
+            "name": "New business",
+            "measure": {
+                "aggregate": "sum",
+                "value_field": "amount",
+                "date_field": "closed",
+                "filter": {"all": [{"field": "status", "op": "eq", "value": "won"}]},
+                "currency": "USD",
+            },
+            "crediting": "owner",
+            "role": None,
+            "allocation_percent": "100",
+            "basis": "cumulative",
+            "rate": {"shape": "flat", "rate": "0.05"},
+        },
+        quota_gap=None,
+        tiers=[{"tier": 1, "from": "0", "to": None, "rate": "0.05", "value": "187320.5", "amount": "9366.025"}],
+        rerated="0",
+        ledger_balance="9366.03",
+        lines=[_LINE],
+        next_cursor=None,
+        ledger=[],
+        ledger_url="/v1/ledger?earning_id=01935a00-0000-7000-8000-000000000061",
+        deal=None,
+    )
+
     earning: EarningAnswer
     recalculating: bool = Field(
         description="Definitions changed a moment ago and it is being worked out anew; until then its parts may differ."
@@ -278,6 +327,34 @@ class TotalAnswer(BaseModel):
 
 class StatementAnswer(BaseModel):
     """What a person earned in the periods within [start, end)."""
+
+    model_config = _example(
+        person_id="01935a00-0000-7000-8000-000000000011",
+        person_name="Darcel Schlecht",
+        start="2026-01-01",
+        end="2026-04-01",
+        earnings=[
+            {
+                "earning": {**_EARNING, "credits": 1},
+                "name": "New business",
+                "recalculating": False,
+                "quota_gap": None,
+                "ledger_balance": "9366.03",
+                "lines": [_LINE],
+            }
+        ],
+        component_totals=[
+            {
+                "component": "bookings",
+                "currency": "USD",
+                "earned": "9366.03",
+                "ledger_balance": "9366.03",
+                "lines": 1,
+            }
+        ],
+        totals=[{"component": None, "currency": "USD", "earned": "9366.03", "ledger_balance": "9366.03", "lines": 1}],
+        deal=None,
+    )
 
     person_id: UUID
     person_name: str | None

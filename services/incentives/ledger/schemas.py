@@ -10,6 +10,33 @@ from services.incentives.ledger.domain import CauseKind, Flaw, LedgerTransaction
 from services.incentives.ledger.service import Verification
 from shared.contracts.base import Currency, Exact
 
+_TRANSACTION: dict[str, JsonValue] = {
+    "sequence": 1,
+    "posted_at": "2026-03-31T18:40:03.4Z",
+    "earning_id": "01935a00-0000-7000-8000-000000000061",
+    "person_id": "01935a00-0000-7000-8000-000000000011",
+    "plan_id": "01935a00-0000-7000-8000-000000000063",
+    "component": "bookings",
+    "cause": {
+        "kind": "deal",
+        "deal_id": "6f1a2c94-40c5-5a7e-9b7e-0c9d3f0e2b11",
+        "modified_at": "2026-03-31T18:40:02Z",
+        "sequence": 0,
+        "delivery_id": "01935a00-0000-7000-8000-000000000051",
+        "delivery_url": "/v1/deliveries/01935a00-0000-7000-8000-000000000051",
+        "changes": [],
+    },
+    "entries": [
+        {
+            "account": "expense:commission:01935a00-0000-7000-8000-000000000063",
+            "amount": "3000",
+            "currency": "USD",
+        },
+        {"account": "payable:01935a00-0000-7000-8000-000000000011", "amount": "-3000", "currency": "USD"},
+    ],
+    "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+}
+
 
 def _example(**fields: JsonValue) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [fields]})
@@ -37,6 +64,8 @@ class CauseAnswer(BaseModel):
 
 class LedgerTransactionAnswer(BaseModel):
     """A transaction as it was posted; it is never changed or removed."""
+
+    model_config = _example(**_TRANSACTION)
 
     sequence: int = Field(description="Counts the tenant's transactions from 1 without a gap.")
     posted_at: datetime

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import JsonValue
 
 from services.incentives.access import CurrentView, Editor
-from services.incentives.plans import service, store
+from services.incentives.plans import service
 from services.incentives.plans.content import COMPONENTS, components_content, components_of, differences, quotas_of
 from services.incentives.plans.domain.assignments import Assignment, AssignmentNotFound, AssignmentOverlaps
 from services.incentives.plans.domain.versions import (
@@ -52,7 +52,7 @@ _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 async def list_plans(principal: CurrentPrincipal, reader: RequestReader, paging: Paging) -> Page[PlanAnswer]:
     """Everyone in the tenant may read plans."""
     async with reader.transaction() as tx:
-        found = await store.list_plans(tx, principal.tenant_id, after=_IDS.after(paging), limit=paging.fetch_limit)
+        found = await service.list_plans(tx, principal.tenant_id, after=_IDS.after(paging), limit=paging.fetch_limit)
     return _IDS.page(paging, found, key=lambda plan: plan.id, item=PlanAnswer.of)
 
 
@@ -70,6 +70,7 @@ async def create_plan(body: PlanBody, editor: Editor, writer: RequestWriter) -> 
     "/plans/schema",
     tags=["plans"],
     summary="JSON Schema of a version's components",
+    responses={200: {"content": {"application/json": {"example": {"type": "array", "minItems": 1}}}}},
     dependencies=[Depends(current_principal)],
 )
 async def get_plan_schema() -> dict[str, JsonValue]:
@@ -276,7 +277,7 @@ async def list_assignments(
     """A rep sees its own, a manager those of its subtree."""
     tenant_id = principal.tenant_id
     async with reader.transaction() as tx:
-        found = await store.list_assignments(
+        found = await service.list_assignments(
             tx,
             tenant_id,
             people=await view.narrowed(tx, person_id),

@@ -84,6 +84,8 @@ class PlanChanges(BaseModel):
 class PlanAnswer(PlanBody):
     """A plan."""
 
+    model_config = _example(id=_PLAN, version=1, name="Account executives", currency="USD", period="quarter")
+
     id: UUID
     version: Version
 
@@ -158,6 +160,13 @@ class ChangeAnswer(BaseModel):
 class PlanVersionDiff(BaseModel):
     """What one version changes against another."""
 
+    model_config = _example(
+        plan_id=_PLAN,
+        before=1,
+        after=2,
+        changes=[{"pointer": "/components/bookings/rate/tiers/1/rate", "before": "0.06", "after": "0.065"}],
+    )
+
     plan_id: UUID
     before: int
     after: int
@@ -180,7 +189,7 @@ class AssignmentBody(BaseModel):
         return DatedRange(self.start, self.end)
 
 
-@with_config(extra="forbid")
+@with_config(_example(end="2026-07-01"))
 class AssignmentChanges(TypedDict, total=False):
     """What is to change; what is left out stays."""
 

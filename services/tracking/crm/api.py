@@ -23,7 +23,7 @@ from shared.db.database import Transaction
 from shared.http.auth import Principal, Role, require
 from shared.http.etag import ExpectedVersion, set_etag
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
-from shared.http.problems import responses
+from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.writer import RequestWriter
 
@@ -31,6 +31,7 @@ router: Final = APIRouter(prefix="/v1/connections", tags=["connections"])
 
 Operator = Annotated[Principal, Depends(require(Role.ADMIN, Role.REVOPS, Role.SERVICE))]
 _PAGES: Final = Cursor(UUID)
+_CHANGE: Final = (ConnectionChanged, PreconditionRequired)
 
 
 def _connections(request: Request) -> Connections:
@@ -97,7 +98,7 @@ async def read_connection(
 @router.patch(
     "/{connection_id}",
     response_model=ConnectionOut,
-    responses=responses(ConnectionNotFound, ConnectionChanged),
+    responses=responses(ConnectionNotFound, *_CHANGE),
     summary="Change a connection",
 )
 async def edit_connection(
@@ -131,7 +132,7 @@ async def edit_connection(
     "/{connection_id}/secrets",
     status_code=201,
     response_model=ConnectionWithSecret,
-    responses=responses(ConnectionNotFound, ConnectionChanged, RotationUnderWay, InvalidSecret),
+    responses=responses(ConnectionNotFound, *_CHANGE, RotationUnderWay, InvalidSecret),
     summary="Rotate the secret",
 )
 async def rotate_secret(
@@ -162,7 +163,7 @@ async def rotate_secret(
 @router.delete(
     "/{connection_id}/secrets/{secret_id}",
     response_model=ConnectionOut,
-    responses=responses(ConnectionNotFound, SecretNotFound, ConnectionChanged, LastSecret),
+    responses=responses(ConnectionNotFound, SecretNotFound, *_CHANGE, LastSecret),
     summary="Retire a secret",
 )
 async def retire_secret(

@@ -9,7 +9,16 @@ from decimal import Decimal
 from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from services.tracking.crm.domain import Connection, QuarantineReason, SourceMapping, Untranslatable
 from shared.contracts.base import Amount, Currency
@@ -26,6 +35,21 @@ Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Label = Annotated[str, StringConstraints(max_length=500)]
 Moment = Annotated[AwareDatetime, Field(ge=_FIRST, le=_LAST)]
 Day = Annotated[date, Field(ge=_FIRST.date(), le=_LAST.date())]
+
+
+DEAL_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "external_id": "746",
+    "modified_at": "2026-03-31T18:40:02Z",
+    "status": "won",
+    "owner_external_id": "12345678",
+    "name": "Acme",
+    "amount": "60000",
+    "currency": "USD",
+    "created_at": "2026-01-05T09:12:44Z",
+    "closed_at": "2026-03-31T18:40:02Z",
+    "stage": "Closed won",
+    "custom": {"competitor": "Initech"},
+}
 
 
 class CanonicalSplit(Split):
@@ -46,7 +70,7 @@ class CanonicalProduct(Product):
 class CanonicalDeal(BaseModel):
     """The whole state of one deal after a change. Money and numbers are decimals in strings."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra={"examples": [DEAL_EXAMPLE]})
 
     external_id: Identifier = Field(description="The deal's id in the source, the same for ever.")
     kind: DealKind = Field(DealKind.UPSERTED, description="Only in a batch; else the type of the event says it.")

@@ -98,6 +98,27 @@ class Rotation(BaseModel):
         return timedelta(seconds=self.overlap_seconds)
 
 
+_CONNECTION_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "id": "01935a00-0000-7000-8000-000000000041",
+    "version": 2,
+    "source": "pipedrive",
+    "name": "Pipedrive EU",
+    "identity_source": "pipedrive",
+    "status": "active",
+    "hook_path": "/hooks/01935a00-0000-7000-8000-000000000041",
+    "secrets": [
+        {
+            "id": "01935a00-0000-7000-8000-000000000042",
+            "created_at": "2026-01-05T09:12:44Z",
+            "expires_at": None,
+        }
+    ],
+    "mapping": _MAPPING_EXAMPLE,
+    "created_at": "2026-01-05T09:12:44Z",
+    "updated_at": "2026-01-05T09:12:44Z",
+}
+
+
 class SecretOut(BaseModel):
     """That a secret exists; never its value."""
 
@@ -108,6 +129,8 @@ class SecretOut(BaseModel):
 
 class ConnectionOut(BaseModel):
     """A connection."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_CONNECTION_EXAMPLE]})
 
     id: UUID
     version: int
@@ -128,6 +151,10 @@ class ConnectionOut(BaseModel):
 
 class ConnectionWithSecret(ConnectionOut):
     """A connection and its new secret, which is not shown again."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**_CONNECTION_EXAMPLE, "secret": "attain:the-password-shown-once"}]}
+    )
 
     secret: str
 

@@ -14,11 +14,11 @@ from typing import Annotated, Final, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
 from services.tracking.crm.adapter import Adapter, Headers, member, read_document
-from services.tracking.crm.canonical import CanonicalDeal, canonical_deal
+from services.tracking.crm.canonical import DEAL_EXAMPLE, CanonicalDeal, canonical_deal
 from services.tracking.crm.domain import (
     InvalidSecret,
     QuarantineReason,
@@ -43,12 +43,16 @@ _BATCH: Final = "deals.batch"
 class DealEvent(BaseModel):
     """What happened to one deal, with its whole state afterwards."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "deal.upserted", "data": DEAL_EXAMPLE}]})
+
     type: Literal["deal.upserted", "deal.deleted", "deal.restored", "deal.merged"]
     data: CanonicalDeal
 
 
 class DealBatch(BaseModel):
     """Several deals in one delivery: stored, translated and put in quarantine together."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "deals.batch", "deals": [DEAL_EXAMPLE]}]})
 
     type: Literal["deals.batch"]
     deals: Annotated[list[CanonicalDeal], Field(min_length=1, max_length=BATCH_DEALS_MAX)]

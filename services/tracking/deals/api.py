@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from services.tracking.deals import service
 from services.tracking.deals.domain import DealFilter, DealNotFound, Viewer
-from services.tracking.deals.schemas import DealVersionOut
+from services.tracking.deals.schemas import DEAL_EXAMPLE, DealVersionOut
 from shared.contracts.deals import Deal
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal, Principal, Role
@@ -27,6 +27,12 @@ router: Final = APIRouter(prefix="/v1/deals", tags=["deals"])
 Organisation = Callable[[Transaction, UUID], Awaitable[OrgChart]]
 _DEALS: Final = Cursor(UUID)
 _VERSIONS: Final = Cursor(tuple[datetime, int, UUID])
+_DEAL_ANSWERED: Final[dict[int | str, dict[str, object]]] = {
+    200: {"content": {"application/json": {"example": DEAL_EXAMPLE}}}
+}
+_DEALS_ANSWERED: Final[dict[int | str, dict[str, object]]] = {
+    200: {"content": {"application/json": {"example": {"items": [DEAL_EXAMPLE], "next_cursor": None}}}}
+}
 _SEES_TENANT: Final = (Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE)
 
 
@@ -39,7 +45,7 @@ async def organisation(request: Request) -> Organisation:
 Chart = Annotated[Organisation, Depends(organisation)]
 
 
-@router.get("", responses=responses(InvalidCursor), summary="List deals")
+@router.get("", responses={**_DEALS_ANSWERED, **responses(InvalidCursor)}, summary="List deals")
 async def list_deals(
     caller: CurrentPrincipal,
     reader: RequestReader,
@@ -68,7 +74,7 @@ async def list_deals(
     return _DEALS.page(paging, found, key=lambda deal: deal.id, item=lambda deal: deal)
 
 
-@router.get("/{deal_id}", responses=responses(DealNotFound), summary="Read a deal")
+@router.get("/{deal_id}", responses={**_DEAL_ANSWERED, **responses(DealNotFound)}, summary="Read a deal")
 async def read_deal(deal_id: UUID, caller: CurrentPrincipal, reader: RequestReader, chart: Chart) -> Deal:
     """The newest version."""
     async with reader.transaction() as tx:

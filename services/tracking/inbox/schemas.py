@@ -1,15 +1,30 @@
 """Deliveries on the wire."""
 
 from datetime import datetime
-from typing import Self
+from typing import Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.tracking.crm.canonical import CanonicalDeal
 from services.tracking.crm.domain import Untranslatable
 from services.tracking.crm.schemas import MappingModel
 from services.tracking.inbox.domain import Delivery, DeliveryState
+
+_DELIVERY: Final[dict[str, JsonValue]] = {
+    "id": "01935a00-0000-7000-8000-000000000051",
+    "connection_id": "01935a00-0000-7000-8000-000000000041",
+    "state": "quarantined",
+    "received_at": "2026-03-31T18:40:03.12Z",
+    "processed_at": "2026-03-31T18:40:03.2Z",
+    "deals": None,
+    "quarantine": {
+        "reason": "stage_unmapped",
+        "pointer": "/data/stage",
+        "detail": "the deal has no status and the connection does not map its stage to one",
+    },
+    "replay_of": None,
+}
 
 
 class QuarantineOut(BaseModel):
@@ -27,6 +42,8 @@ class QuarantineOut(BaseModel):
 class DeliveryOut(BaseModel):
     """A delivery and what became of it."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_DELIVERY]})
+
     id: UUID
     connection_id: UUID
     state: DeliveryState
@@ -43,6 +60,18 @@ class DeliveryOut(BaseModel):
 
 class DeliveryDetail(DeliveryOut):
     """A delivery as it was sent. Headers and body are empty once its time of retention is over."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **_DELIVERY,
+                    "headers": {"content-type": "application/json", "webhook-id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"},
+                    "body": '{"type": "deal.upserted", "data": {"external_id": "746", "stage": "5"}}',
+                }
+            ]
+        }
+    )
 
     headers: dict[str, str]
     body: str | None = Field(description="The raw body, as UTF-8; bytes that are none are replaced.")
@@ -66,6 +95,8 @@ class ReplayQuarantined(BaseModel):
 class ReplayedOut(BaseModel):
     """How many deliveries wait to be translated again."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"deliveries": 3}]})
+
     deliveries: int
 
 
@@ -79,6 +110,8 @@ class PreviewRequest(BaseModel):
 
 class PreviewOut(BaseModel):
     """What a delivery would be translated to, or why it could not be."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"deals": [], "quarantine": _DELIVERY["quarantine"]}]})
 
     deals: list[CanonicalDeal]
     quarantine: QuarantineOut | None

@@ -1,0 +1,71 @@
+"""Examples in the OpenAPI as they are meant.
+
+FastAPI leaves nulls out of the whole document, examples included, so an example of an answer that has a null would no
+longer be one its own schema accepts.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import JsonValue
+
+_REFERENCE = "#/components/schemas/"
+
+
+def restore_nulls(document: dict[str, JsonValue]) -> None:
+    """Put null back wherever an example of a component or of a content lacks a required member that may be null."""
+    components = document.get("components")
+    schemas = components.get("schemas") if isinstance(components, dict) else None
+    if not isinstance(schemas, dict):
+        return
+    for schema in schemas.values():
+        if isinstance(schema, dict) and isinstance(examples := schema.get("examples"), list):
+            schema["examples"] = [_completed(example, schema, schemas) for example in examples]
+    for content in _contents(document.get("paths")):
+        content["example"] = _completed(content["example"], content["schema"], schemas)
+
+
+def _contents(node: JsonValue) -> Iterator[dict[str, JsonValue]]:
+    if isinstance(node, dict):
+        if "example" in node and "schema" in node:
+            yield node
+        else:
+            for value in node.values():
+                yield from _contents(value)
+
+
+def _completed(example: JsonValue, schema: JsonValue, schemas: Mapping[str, JsonValue]) -> JsonValue:
+    meant = _only_alternative(schema, schemas)
+    if isinstance(example, list):
+        return [_completed(each, meant.get("items"), schemas) for each in example]
+    properties, required = meant.get("properties"), meant.get("required")
+    if not isinstance(example, dict) or not isinstance(properties, dict):
+        return example
+    completed: dict[str, JsonValue] = {}
+    for name, described in properties.items():
+        if name in example:
+            completed[name] = _completed(example[name], described, schemas)
+        elif isinstance(required, list) and name in required and _may_be_null(described, schemas):
+            completed[name] = None
+    return {**completed, **{name: value for name, value in example.items() if name not in completed}}
+
+
+def _only_alternative(schema: JsonValue, schemas: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """The schema behind a reference, or the one a value has if it is not null; nothing where there are several."""
+    if not isinstance(schema, dict):
+        return {}
+    if isinstance(reference := schema.get("$ref"), str):
+        return _only_alternative(schemas[reference.removeprefix(_REFERENCE)], schemas)
+    if isinstance(alternatives := schema.get("anyOf"), list):
+        others = [each for each in alternatives if each != {"type": "null"}]
+        return _only_alternative(others[0], schemas) if len(others) == 1 else {}
+    return schema
+
+
+def _may_be_null(schema: JsonValue, schemas: Mapping[str, JsonValue]) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    if isinstance(reference := schema.get("$ref"), str):
+        return _may_be_null(schemas[reference.removeprefix(_REFERENCE)], schemas)
+    if isinstance(alternatives := schema.get("anyOf"), list):
+        return {"type": "null"} in alternatives
+    return "type" not in schema and "oneOf" not in schema
