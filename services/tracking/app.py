@@ -7,6 +7,7 @@ from typing import cast
 from uuid import UUID
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from services.tracking.crm.api import router as crm_router
 from services.tracking.crm.directory import SenderDirectory
@@ -14,7 +15,7 @@ from services.tracking.crm.encryption import SecretsBox
 from services.tracking.crm.service import Connections
 from services.tracking.deals.api import router as deals_router
 from services.tracking.inbox.api import router as inbox_router
-from services.tracking.inbox.hooks import hook_schemas
+from services.tracking.inbox.hooks import HookLane, hook_schemas
 from services.tracking.inbox.hooks import router as hooks_router
 from services.tracking.inbox.intake import Intake
 from services.tracking.live.api import LiveStreams
@@ -100,6 +101,8 @@ def create_app() -> FastAPI:
     app.state.definitions = definitions
     app.state.organisation = organisation
     app.state.live = LiveStreams(LiveHub(kafka, app.state.streams), ProgressSource(definitions))
+    # Innermost: within the edge that the factory has put around everything.
+    app.user_middleware.append(Middleware(HookLane, directory=directory, intake=intake))
     _document_hooks(app)
     return app
 

@@ -1,7 +1,6 @@
 """Every sender the process may meet, in memory, so that an unknown one costs no more than a known one."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -60,9 +59,3 @@ class SenderDirectory:
                     await asyncio.sleep(1)
                     continue
                 await notifications.wait(_RELOAD_SECONDS)
-
-
-def valid_secrets(sender: Sender, now_seconds: float) -> list[str]:
-    """The secrets that count at a Unix time."""
-    now = datetime.fromtimestamp(now_seconds, UTC)
-    return [secret.value for secret in sender.secrets if secret.is_valid(now)]

@@ -187,13 +187,10 @@ def _earlier(one: datetime | None, other: datetime) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class OpenSecret:
-    """A secret as the sender knows it."""
+    """A secret as the sender knows it, and the Unix time it is valid until."""
 
     value: str
-    expires_at: datetime | None
-
-    def is_valid(self, now: datetime) -> bool:
-        return self.expires_at is None or now < self.expires_at
+    expires_at_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,3 +201,11 @@ class Sender:
     connection_id: UUID
     source: Source
     secrets: Sequence[OpenSecret]
+
+    def valid_secrets(self, now_seconds: float) -> list[str]:
+        """The secrets that count at a Unix time."""
+        return [
+            secret.value
+            for secret in self.secrets
+            if secret.expires_at_seconds is None or now_seconds < secret.expires_at_seconds
+        ]

@@ -120,7 +120,13 @@ class Connections:
             connection.tenant_id,
             connection.id,
             connection.source,
-            [OpenSecret(self._box.open(secret.ciphertext), secret.expires_at) for secret in connection.secrets],
+            [
+                OpenSecret(
+                    self._box.open(secret.ciphertext),
+                    None if secret.expires_at is None else secret.expires_at.timestamp(),
+                )
+                for secret in connection.secrets
+            ],
         )
 
     async def senders(self, tx: Transaction) -> list[Sender]:

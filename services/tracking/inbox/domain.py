@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
+from services.tracking.crm.domain import Sender
 from shared.kernel.errors import Conflict, NotFound, Unavailable
 
 WAITING_DELIVERIES_MAX: Final = 4000
@@ -72,6 +73,17 @@ class Delivery:
     deals: int | None = None
     replay_of: UUID | None = None
     processed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A verified delivery that is to be stored. `headers` is a JSON object."""
+
+    sender: Sender
+    dedupe_key: str
+    headers: str
+    body: bytes
+    traceparent: str | None = None
 
 
 class WaitingRoom(Generic[ItemT]):

@@ -1,36 +1,34 @@
 """Where CRMs send to: verified on the raw bytes, stored, and only then answered."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
+from json import dumps
 from time import time
 from typing import Final
 
 from fastapi import APIRouter, Request
-from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.tracking.crm.adapter import Headers
-from services.tracking.crm.directory import SenderDirectory, valid_secrets
+from services.tracking.crm.directory import SenderDirectory
 from services.tracking.crm.domain import Rejection, Source
 from services.tracking.crm.sources import ADAPTERS
 from services.tracking.crm.standard_webhooks import DealBatch, DealEvent
-from services.tracking.inbox.domain import InboxFull
-from services.tracking.inbox.intake import Arrival, Intake
-from shared.http.problems import responses
-from shared.kernel.errors import TooLarge, Unauthenticated
+from services.tracking.inbox.domain import Arrival, InboxFull
+from services.tracking.inbox.intake import DeliveriesNotStored, Intake
+from shared.http.problems import error_response, responses
+from shared.kernel.errors import AttainError, TooLarge, Unauthenticated
 from shared.telemetry import tracing
 from shared.telemetry.metrics import WEBHOOK_REJECTED
 
-_KEPT_HEADERS: Final = (
-    b"content-type",
-    b"user-agent",
-    b"webhook-id",
-    b"webhook-timestamp",
-    b"webhook-signature",
+_PREFIX: Final = "/hooks/"
+_KEPT_HEADERS: Final = tuple(
+    (name.encode(), name)
+    for name in ("content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature")
 )
 _PLAIN_KEY: Final = re.compile(r"[\x21-\x7e]{1,200}\Z")
 _HEADER_CHARACTERS_MAX: Final = 1000
@@ -45,18 +43,38 @@ class SenderNotRecognised(Unauthenticated):
     title = "Sender not recognised"
 
 
-class BareRoute(APIRoute):
-    """A route whose endpoint gets the request and its path parameters and nothing that has to be parsed first."""
+class HookLane:
+    """Takes deliveries past the routing, whose cost would be a large part of theirs, to where the route takes them too.
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in (self.methods or ()):
-            await super().handle(scope, receive, send)
+    Stands inside the edge, which has given the request its id and holds the limit of its body. What does not declare
+    its length goes the long way.
+    """
+
+    def __init__(self, app: ASGIApp, *, directory: SenderDirectory, intake: Intake) -> None:
+        self._app = app
+        self._directory = directory
+        self._intake = intake
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(_PREFIX) or scope["method"] != "POST":
+            await self._app(scope, receive, send)
             return
-        response: Response = await self.endpoint(Request(scope, receive), **scope["path_params"])
-        await response(scope, receive, send)
+        headers: Headers = dict(scope["headers"])
+        if b"content-length" not in headers:
+            await self._app(scope, receive, send)
+            return
+        scope["endpoint"] = receive_delivery
+        try:
+            body = await _body(receive)
+            status = await _accept(self._directory, self._intake, scope["path"][len(_PREFIX) :], headers, body)
+        except AttainError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
 
 
-router: Final = APIRouter(tags=["hooks"], route_class=BareRoute)
+router: Final = APIRouter(tags=["hooks"])
 
 
 @router.post(
@@ -66,7 +84,7 @@ router: Final = APIRouter(tags=["hooks"], route_class=BareRoute)
     responses={
         200: {"description": "Stored, for sources that want a 200."},
         202: {"description": "Stored; a duplicate too. It is translated within moments."},
-        **responses(SenderNotRecognised, TooLarge, InboxFull),
+        **responses(SenderNotRecognised, TooLarge, InboxFull, DeliveriesNotStored),
     },
     summary="Receive a webhook",
     openapi_extra={
@@ -89,32 +107,32 @@ async def receive_delivery(request: Request, connection_id: str) -> Response:
     A delivery that is stored is answered with success, also when it cannot be translated: it then waits in quarantine
     and can be replayed. An unknown connection and a wrong signature look the same.
     """
-    body = await _body(request.receive)
-    headers: Headers = dict(request.scope["headers"])
-    directory: SenderDirectory = request.app.state.directory
-    intake: Intake = request.app.state.intake
+    state = request.app.state
+    headers = dict(request.scope["headers"])
+    status = await _accept(state.directory, state.intake, connection_id, headers, await _body(request.receive))
+    return Response(status_code=status)
+
+
+async def _accept(directory: SenderDirectory, intake: Intake, connection_id: str, headers: Headers, body: bytes) -> int:
+    """Verify a delivery and store it; the status to answer. Raises SenderNotRecognised, InboxFull, Unavailable."""
     now_seconds = time()
     sender = directory.find(connection_id)
     source = Source.STANDARD_WEBHOOKS if sender is None else sender.source
     adapter = ADAPTERS[source]
-    secrets: Sequence[str] = _NOBODY if sender is None else valid_secrets(sender, now_seconds)
+    secrets = _NOBODY if sender is None else sender.valid_secrets(now_seconds)
     rejection = adapter.verify(headers, body, secrets, now_seconds=int(now_seconds))
     if sender is None or rejection is not None:
-        reason = rejection if sender is not None else Rejection.UNKNOWN_CONNECTION
+        reason = Rejection.UNKNOWN_CONNECTION if sender is None else rejection
         WEBHOOK_REJECTED.labels(source.value, str(reason)).inc()
         raise SenderNotRecognised("The delivery is not from a sender known here.")
-    arrival = Arrival(
-        sender=sender,
-        dedupe_key=_bounded(adapter.dedupe_key(headers, body)),
-        headers=_kept(headers),
-        body=body,
-        traceparent=None,
-    )
+    dedupe_key = _bounded(adapter.dedupe_key(headers, body))
     if tracing.enabled():
-        await _store_traced(intake, arrival, headers)
+        given = headers.get(b"traceparent")
+        with tracing.span("receive webhook", None if given is None else given.decode("latin-1")):
+            await intake.store(Arrival(sender, dedupe_key, _kept(headers), body, tracing.current_traceparent()))
     else:
-        await intake.store(arrival)
-    return Response(status_code=adapter.accepted_status)
+        await intake.store(Arrival(sender, dedupe_key, _kept(headers), body))
+    return adapter.accepted_status
 
 
 def hook_schemas() -> Mapping[str, object]:
@@ -122,14 +140,6 @@ def hook_schemas() -> Mapping[str, object]:
     _, definitions = models_json_schema([(DealEvent, "validation"), (DealBatch, "validation")], ref_template=_COMPONENT)
     schemas: Mapping[str, object] = definitions["$defs"]
     return schemas
-
-
-async def _store_traced(intake: Intake, arrival: Arrival, headers: Headers) -> None:
-    given = headers.get(b"traceparent")
-    with tracing.span("receive webhook", None if given is None else given.decode("latin-1")):
-        await intake.store(
-            Arrival(arrival.sender, arrival.dedupe_key, arrival.headers, arrival.body, tracing.current_traceparent())
-        )
 
 
 async def _body(receive: Receive) -> bytes:
@@ -152,10 +162,11 @@ def _bounded(key: str) -> str:
     return key if _PLAIN_KEY.match(key) else f"sha256:{sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
-def _kept(headers: Headers) -> Mapping[str, str]:
-    """Those headers worth keeping; credentials are not among them."""
-    return {
-        name.decode(): headers[name].decode("latin-1")[:_HEADER_CHARACTERS_MAX]
-        for name in _KEPT_HEADERS
-        if name in headers
-    }
+def _kept(headers: Headers) -> str:
+    """Those headers worth keeping, as JSON; credentials are not among them."""
+    kept = {}
+    for name, text in _KEPT_HEADERS:
+        value = headers.get(name)
+        if value is not None:
+            kept[text] = value.decode("latin-1")[:_HEADER_CHARACTERS_MAX]
+    return dumps(kept)

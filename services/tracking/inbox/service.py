@@ -89,20 +89,7 @@ async def replay(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Deliver
     if delivery.state is DeliveryState.QUARANTINED:
         await store.receive_again(tx, tenant_id, [delivery_id])
         return await get(tx, tenant_id, delivery_id)
-    copy_id = tx.new_id()
-    copy = Delivery(
-        tenant_id=tenant_id,
-        id=copy_id,
-        connection_id=delivery.connection_id,
-        dedupe_key=f"replay:{copy_id}",
-        received_at=tx.now,
-        headers=delivery.headers,
-        body=delivery.body,
-        traceparent=delivery.traceparent,
-        replay_of=delivery_id,
-    )
-    await store.add(tx, [copy])
-    return copy
+    return await get(tx, tenant_id, await store.copy(tx, tenant_id, delivery_id))
 
 
 async def replay_quarantined(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> int:

@@ -1,6 +1,5 @@
 """Every statement on deliveries."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -9,7 +8,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, Update, select, text, update
 
-from services.tracking.inbox.domain import Delivery, DeliveryState
+from services.tracking.inbox.domain import Arrival, Delivery, DeliveryState
 from services.tracking.inbox.tables import deliveries
 from shared.db.database import Transaction
 
@@ -20,17 +19,25 @@ _STORE: Final = text(
     """
     WITH stored AS (
         INSERT INTO tracking.deliveries
-            (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, replay_of, state)
-        SELECT t, i, c, d, :received_at, CAST(h AS jsonb), b, p, r, 'received'
+            (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, state)
+        SELECT t, i, c, d, :received_at, CAST(h AS jsonb), b, p, 'received'
         FROM unnest(
             CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:connection_ids AS uuid[]),
             CAST(:dedupe_keys AS text[]), CAST(:headers AS text[]), CAST(:bodies AS bytea[]),
-            CAST(:traceparents AS text[]), CAST(:replays_of AS uuid[])
-        ) AS new(t, i, c, d, h, b, p, r)
+            CAST(:traceparents AS text[])
+        ) AS new(t, i, c, d, h, b, p)
         ON CONFLICT (tenant_id, connection_id, dedupe_key) DO NOTHING
-        RETURNING id
+        RETURNING connection_id
     ), told AS (SELECT pg_notify(:channel, ''))
-    SELECT stored.id FROM stored, told
+    SELECT connection_id, count(*) AS deliveries FROM stored, told GROUP BY connection_id
+    """
+)
+_COPY: Final = text(
+    """
+    INSERT INTO tracking.deliveries
+        (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, replay_of, state)
+    SELECT tenant_id, :copy_id, connection_id, :dedupe_key, :received_at, headers, body, traceparent, id, 'received'
+    FROM tracking.deliveries WHERE tenant_id = :tenant_id AND id = :id
     """
 )
 # Claims in the order they came until their bodies together are too much for one transaction's memory.
@@ -96,26 +103,43 @@ class Outcome(NamedTuple):
     deals: int | None = None
 
 
-async def add(tx: Transaction, new: Sequence[Delivery]) -> set[UUID]:
-    """Store deliveries, all received now, and wake the processor. The ids of those that were not held already."""
-    # In the order of the unique key, so that two groups with the same deliveries never wait for each other in a circle.
-    ordered = sorted(new, key=lambda each: (each.tenant_id.int, each.connection_id.int, each.dedupe_key))
-    result = await tx.execute(
+async def add(tx: Transaction, arrivals: Sequence[Arrival]) -> dict[UUID, int]:
+    """Store deliveries, all received now, and wake the processor; how many were not held already, by connection.
+
+    Whoever stores several does so in the order of tenant, connection and dedupe key.
+    """
+    rows = await tx.rows(
         _STORE,
         {
             "channel": INBOX_CHANNEL,
             "received_at": tx.now,
-            "tenant_ids": [each.tenant_id for each in ordered],
-            "ids": [each.id for each in ordered],
-            "connection_ids": [each.connection_id for each in ordered],
-            "dedupe_keys": [each.dedupe_key for each in ordered],
-            "headers": [json.dumps(each.headers) for each in ordered],
-            "bodies": [each.body for each in ordered],
-            "traceparents": [each.traceparent for each in ordered],
-            "replays_of": [each.replay_of for each in ordered],
+            "tenant_ids": [each.sender.tenant_id for each in arrivals],
+            "ids": [tx.new_id() for _ in arrivals],
+            "connection_ids": [each.sender.connection_id for each in arrivals],
+            "dedupe_keys": [each.dedupe_key for each in arrivals],
+            "headers": [each.headers for each in arrivals],
+            "bodies": [each.body for each in arrivals],
+            "traceparents": [each.traceparent for each in arrivals],
         },
     )
-    return set(result.scalars())
+    return {row["connection_id"]: row["deliveries"] for row in rows}
+
+
+async def copy(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> UUID:
+    """Make a waiting delivery out of one that was translated, and wake the processor; its id."""
+    copy_id = tx.new_id()
+    await tx.execute(
+        _COPY,
+        {
+            "tenant_id": tenant_id,
+            "id": delivery_id,
+            "copy_id": copy_id,
+            "dedupe_key": f"replay:{copy_id}",
+            "received_at": tx.now,
+        },
+    )
+    await tx.notify(INBOX_CHANNEL)
+    return copy_id
 
 
 async def claim(tx: Transaction, *, after: UUID, count_max: int, bytes_max: int) -> list[Waiting]:
