@@ -1,7 +1,7 @@
 """The goals service over HTTP with real Postgres: what is answered, stored and handed to the outbox."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -18,9 +18,10 @@ from shared.contracts.base import Event
 from shared.contracts.envelope import from_record
 from shared.contracts.goals import Goal
 from shared.contracts.org import Calendar, Identity, Membership, Person, Team
-from shared.db.database import Database
+from shared.db.database import Database, Scope
 from shared.http.auth import Role, issue_token
 from shared.outbox.outbox import decode_headers
+from tests.infrastructure import eventually
 
 JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
 WON: JsonValue = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
@@ -112,6 +113,28 @@ async def query(service: Service, statement: str, *arguments: object) -> list[as
         return list(await connection.fetch(statement, *arguments))
     finally:
         await connection.close()
+
+
+async def at_once(caller: Caller, *requests: Awaitable[httpx.Response]) -> list[httpx.Response]:
+    """The answers to requests that all have begun before any of them may change anything of the tenant."""
+    database = Database(caller.service.database_url, service="goals")
+
+    async def all_wait() -> bool:
+        waiting = await query(
+            caller.service,
+            "SELECT 1 FROM pg_locks JOIN pg_database AS d ON d.oid = database"
+            " WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()",
+        )
+        return len(waiting) == len(requests)
+
+    try:
+        async with database.transaction(Scope.of(caller.tenant)) as tx:
+            await tx.lock_tenants_exclusive([caller.tenant])
+            answers = asyncio.gather(*requests)
+            await eventually(all_wait, 5, expectation="every request waiting for its turn")
+        return await answers
+    finally:
+        await database.close()
 
 
 def pointers(response: httpx.Response) -> list[str]:
@@ -256,11 +279,12 @@ async def test_a_named_period_follows_the_calendar_of_the_tenant(admin: Caller) 
 async def test_of_two_who_revise_at_once_one_wins_and_one_is_told(admin: Caller) -> None:
     goal = await admin.goal(await admin.person())
     await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)
-    both = await asyncio.gather(
+    both = await at_once(
+        admin,
         *(
             admin.send("POST", f"/v1/goals/{goal}/revise", {"target": target, "reason": "race"}, version=2)
             for target in ("2000", "3000")
-        )
+        ),
     )
     assert statuses(both) == [200, 412]
     assert [event.version for event in await admin.events() if isinstance(event, Goal)] == [1, 2, 3]
@@ -268,7 +292,8 @@ async def test_of_two_who_revise_at_once_one_wins_and_one_is_told(admin: Caller)
 
 async def test_two_moves_at_once_make_no_circle(admin: Caller) -> None:
     east, west = await admin.team("East"), await admin.team("West")
-    both = await asyncio.gather(
+    both = await at_once(
+        admin,
         admin.send("PATCH", f"/v1/teams/{east}", {"parent_id": west}, version=1),
         admin.send("PATCH", f"/v1/teams/{west}", {"parent_id": east}, version=1),
     )
@@ -285,7 +310,7 @@ async def test_two_memberships_or_identities_at_once_do_not_collide(admin: Calle
         ("/v1/memberships", stay, "membership_overlaps"),
         ("/v1/identities", user, "identity_taken"),
     ):
-        both = await asyncio.gather(admin.send("POST", path, body), admin.send("POST", path, body))
+        both = await at_once(admin, admin.send("POST", path, body), admin.send("POST", path, body))
         assert statuses(both) == [201, 409]
         assert {response.json()["code"] for response in both if response.status_code == 409} == {code}
 

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query, Response
 
 from services.incentives.access import CurrentView
 from services.incentives.credits import service as credits
-from services.incentives.earnings import explaining, store
+from services.incentives.earnings import explaining
+from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.explaining import EarningNotFound
 from services.incentives.earnings.schemas import (
     AskedDeal,
@@ -21,8 +22,7 @@ from services.incentives.earnings.schemas import (
     terms_content,
     tiers_of,
 )
-from services.incentives.earnings.store import StoredCell
-from services.incentives.ledger import store as ledger_store
+from services.incentives.ledger import service as ledger
 from services.incentives.ledger.schemas import LedgerTransactionAnswer
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
@@ -59,7 +59,7 @@ async def list_earnings(
 ) -> Page[EarningAnswer]:
     """By period. A rep sees its own, a manager those of its subtree."""
     async with reader.transaction() as tx:
-        found = await store.page(
+        found = await explaining.earnings(
             tx,
             principal.tenant_id,
             people=await view.narrowed(tx, person_id),
@@ -109,7 +109,7 @@ async def explain_earning(
         after = _LINES.after(paging)
         rest = [line for line in found.lines if after is None or line.credit.order > after][: paging.fetch_limit]
         deals = await credits.deals(tx, tenant_id, [line.credit.deal_id for line in rest])
-        posted = await ledger_store.page(tx, tenant_id, after=0, limit=_LEDGER_LINES, cell_id=earning_id)
+        posted = await ledger.transactions(tx, tenant_id, after=0, limit=_LEDGER_LINES, cell_id=earning_id)
     page = _LINES.page(
         paging,
         rest,

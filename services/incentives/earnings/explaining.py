@@ -14,8 +14,8 @@ from services.incentives.credits import service as credits
 from services.incentives.credits.domain import CellKey, Credit, CreditExclusion, Definitions, NotCredited, Terms
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
+from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.payout import QuotaGap, Schedule, schedule_of
-from services.incentives.earnings.store import StoredCell
 from services.incentives.ledger import service as ledger
 from services.incentives.plans import service as plans
 from services.incentives.plans.domain.assignments import Assignment
@@ -80,6 +80,20 @@ class Statement:
     earnings: Sequence[ExplainedEarning]
     deals: dict[UUID, Deal]
     asked: DealAnswer | None
+
+
+async def earnings(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    people: Collection[UUID] | None,
+    plan_id: UUID | None,
+    within: tuple[date | None, date | None],
+    after: tuple[date, UUID] | None,
+    limit: int,
+) -> list[StoredCell]:
+    """Earnings whose period lies within the days, by period and id, of some people (None: everyone)."""
+    return await store.page(tx, tenant_id, people=people, plan_id=plan_id, within=within, after=after, limit=limit)
 
 
 async def earning(tx: Transaction, tenant_id: UUID, cell_id: UUID) -> StoredCell:

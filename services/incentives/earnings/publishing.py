@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from services.incentives.earnings import store
+from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.payout import attainment
-from services.incentives.earnings.store import StoredCell
 from shared.contracts.earnings import Earning
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from services.incentives.credits.domain import Credit
 from services.incentives.earnings.domain.attribution import AttributedCredit
+from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.payout import QuotaGap, Schedule, attainment
 from services.incentives.earnings.explaining import DealAnswer, DealInCell, ExplainedEarning, Statement
-from services.incentives.earnings.store import StoredCell
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, delivery_url
 from services.incentives.plans.content import CommissionContent, components_content
 from shared.contracts.base import Currency, Exact

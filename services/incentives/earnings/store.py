@@ -1,15 +1,14 @@
 """Every SQL statement on cells."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, RowMapping, select, text, tuple_
 
 from services.incentives.credits.domain import CellKey
-from services.incentives.earnings.domain.cells import Cell
+from services.incentives.earnings.domain.cells import Cell, StoredCell
 from services.incentives.earnings.tables import cells
 from shared.db.database import Transaction
 from shared.kernel.periods import Period
@@ -35,15 +34,6 @@ _BY_ID: Final = text(f"SELECT * FROM {cells.fullname} WHERE tenant_id = :tenant_
 _OF_ASSIGNMENTS: Final = text(
     f"SELECT * FROM {cells.fullname} WHERE tenant_id = :tenant_id AND assignment_id = ANY(CAST(:ids AS uuid[]))"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StoredCell:
-    """A cell and when it last changed."""
-
-    tenant_id: UUID
-    cell: Cell
-    changed_at: datetime
 
 
 async def by_id(tx: Transaction, tenant_id: UUID, cell_ids: Collection[UUID]) -> dict[CellKey, StoredCell]:

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from services.incentives.access import Auditor, CurrentView
-from services.incentives.ledger import service, store
+from services.incentives.ledger import service
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, LedgerVerification
 from shared.http.auth import CurrentPrincipal
 from shared.http.paging import Cursor, Page, Paging
@@ -30,7 +30,7 @@ async def list_ledger(
 ) -> Page[LedgerTransactionAnswer]:
     """In the order of posting. A rep sees its own, a manager those of its subtree."""
     async with reader.transaction() as tx:
-        found = await store.page(
+        found = await service.transactions(
             tx,
             principal.tenant_id,
             after=_SEQUENCES.after(paging) or 0,

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from services.incentives.ledger import store
-from services.incentives.ledger.domain import Break, ChainCheck, Head, Posting, chained
+from services.incentives.ledger.domain import Break, ChainCheck, Head, LedgerTransaction, Posting, chained
 from shared.db.database import Transaction
 from shared.telemetry.metrics import LEDGER_ENTRIES
 
@@ -38,6 +38,23 @@ async def balances(
 ) -> dict[UUID, dict[str, Decimal]]:
     """What the ledger says is owed on cells, by currency: those given, or all that have entries."""
     return await store.balances(tx, tenant_id, cell_ids)
+
+
+async def transactions(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    after: int,
+    limit: int,
+    people: Collection[UUID] | None = None,
+    plan_id: UUID | None = None,
+    cell_id: UUID | None = None,
+    deal_id: UUID | None = None,
+) -> list[LedgerTransaction]:
+    """Transactions in the order they were posted, of some people (None: everyone) and what else is asked for."""
+    return await store.page(
+        tx, tenant_id, after=after, limit=limit, people=people, plan_id=plan_id, cell_id=cell_id, deal_id=deal_id
+    )
 
 
 async def verify(tx: Transaction, tenant_id: UUID) -> Verification:

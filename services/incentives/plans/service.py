@@ -92,6 +92,11 @@ async def plan(tx: Transaction, tenant_id: UUID, plan_id: UUID, *, lock: bool = 
     return found
 
 
+async def list_plans(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Plan]:
+    """Plans in the order of their ids."""
+    return await store.list_plans(tx, tenant_id, after=after, limit=limit)
+
+
 async def create_plan(tx: Transaction, tenant_id: UUID, name: str, currency: str, period: PeriodKind) -> Plan:
     """A plan without terms. InvalidInput for what is no currency."""
     created = Plan(tx.new_id(), name, parse_currency(currency), period)
@@ -180,6 +185,19 @@ async def activate_version(
     touched = await store.assignment_ids_of_plan(tx, tenant_id, plan_id)
     await mark_stale(tx, tenant_id, touched, [f"plan/{plan_id} v{number}"])
     return saved
+
+
+async def list_assignments(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    people: Collection[UUID] | None,
+    plan_id: UUID | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Assignment]:
+    """Assignments in the order of their ids, of some people (None: everyone) and of one plan or all."""
+    return await store.list_assignments(tx, tenant_id, people=people, plan_id=plan_id, after=after, limit=limit)
 
 
 async def assignment(tx: Transaction, tenant_id: UUID, assignment_id: UUID) -> Assignment:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from uuid import UUID
@@ -33,6 +34,15 @@ class Cell:
     @property
     def id(self) -> UUID:
         return self.key.id
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCell:
+    """A cell and when it last changed."""
+
+    tenant_id: UUID
+    cell: Cell
+    changed_at: datetime
 
 
 def opened(key: CellKey, terms: Terms, person_id: UUID) -> Cell:
