@@ -1,0 +1,419 @@
+"""Progress over HTTP with real Postgres and Kafka: where goals stand, why, who may see it, and the live streams."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from services.tracking.live.api import LiveStreams
+from services.tracking.live.api import router as live_router
+from services.tracking.live.hub import LiveHub
+from services.tracking.metadata import transport
+from services.tracking.progress.api import ProgressSource
+from services.tracking.progress.api import router as progress_router
+from services.tracking.progress.definitions import DefinitionsCache
+from services.tracking.progress.service import ProgressTracker, render_progress
+from shared.contracts.org import Team
+from shared.contracts.topics import TOPICS
+from shared.db.database import Database, Scope
+from shared.http.app import create_service_app
+from shared.http.auth import Role, issue_token
+from shared.http.server import EmbeddedServer, listening_socket
+from shared.http.settings import HttpSettings
+from shared.kafka.producer import Producer
+from shared.kafka.settings import KafkaSettings
+from shared.kafka.topics import ensure_topics
+from shared.outbox.outbox import Outbox
+from tests import progress_oracle as oracle
+from tests.infrastructure import eventually
+from tests.progress_stories import Storyteller
+
+JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
+START = datetime(2026, 2, 1, tzinfo=UTC)
+ADA, BEN, EVE = 0, 1, 2
+COMPANY, EAST = 0, 1
+WON = oracle.Deal(
+    number=0,
+    version=1,
+    kind="upserted",
+    status="won",
+    user=ADA,
+    cents=10050,
+    currency="USD",
+    quantity=None,
+    account="Acme",
+    created_hour=0,
+    expected_day=None,
+    closed_hour=None,
+    closed_day=5,
+)
+ADAS, COMPANYS, EVES = 0, 1, 2
+
+
+class Clock:
+    """A clock that stands until it is told."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Site:
+    """A running API process and the functions a worker would call."""
+
+    def __init__(self, url: str, database: Database, clock: Clock, settings: HttpSettings, producer: Producer) -> None:
+        self.url = url
+        self.database = database
+        self.clock = clock
+        self.settings = settings
+        self.producer = producer
+        self.tracker = ProgressTracker(Outbox(transport), DefinitionsCache())
+
+    async def company(self) -> "Tenant":
+        """Ada in the east, which Eve manages, below the company; Ben in the company alone; three goals of won money."""
+        tenant = Tenant(self)
+        tell = tenant.storyteller
+        definitions = tell.definition_events(
+            (
+                oracle.Calendar(1, 8),
+                oracle.Team(COMPANY, 1, None),
+                oracle.Team(EAST, 1, COMPANY),
+                oracle.Membership(0, 1, ADA, EAST, 0, None, False),
+                oracle.Membership(1, 1, BEN, COMPANY, 0, 8, False),
+                *(oracle.Identity(user, 1, user, False) for user in (ADA, BEN, EVE)),
+                oracle.Goal(ADAS, 1, "active", False, ADA, "won amount", 0, 10),
+                oracle.Goal(COMPANYS, 1, "active", True, COMPANY, "won amount", 0, 10),
+                oracle.Goal(EVES, 1, "active", False, EVE, "won amount", 0, 10),
+            )
+        )
+        managed = Team(
+            tenant_id=tell.tenant_id,
+            id=tell.id_of("team", EAST),
+            version=2,
+            name="East",
+            parent_id=tell.id_of("team", COMPANY),
+            manager_id=tell.id_of("person", EVE),
+        )
+        async with self.database.transaction(tenant.scope) as tx:
+            await self.tracker.define(tx, [*definitions, managed])
+        await tenant.rebuild()
+        return tenant
+
+
+class Tenant:
+    """A tenant of the site, and the ways to speak with it."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.storyteller = Storyteller(uuid4())
+        self.scope = Scope.of(self.storyteller.tenant_id)
+
+    async def deals(self, *deals: oracle.Deal) -> None:
+        async with self.site.database.transaction(self.scope) as tx:
+            await self.site.tracker.apply(tx, self.storyteller.deal_events(deals), stripe=0)
+
+    async def rebuild(self) -> None:
+        more = 1
+        while more:
+            async with self.site.database.transaction(self.scope) as tx:
+                more = await self.site.tracker.rebuild(tx, self.storyteller.tenant_id)
+
+    async def publish(self, *goals: int) -> None:
+        subjects = [(self.storyteller.tenant_id, f"goal/{self.storyteller.goal_id(goal)}") for goal in goals]
+        async with self.site.database.transaction(Scope.every()) as tx:
+            messages = await render_progress(tx, subjects)
+        assert await self.site.producer.send_many(messages) == [None] * len(messages)
+
+    def headers(self, role: Role, person: int | None) -> dict[str, str]:
+        token = issue_token(
+            self.site.settings,
+            tenant_id=self.storyteller.tenant_id,
+            person_id=None if person is None else self.storyteller.id_of("person", person),
+            roles=frozenset({role}),
+            ttl_seconds=300,
+        )
+        return {"authorization": f"Bearer {token}"}
+
+    async def get(
+        self, path: str, query: Mapping[str, str] | None = None, *, role: Role = Role.SERVICE, person: int | None = None
+    ) -> httpx.Response:
+        async with httpx.AsyncClient(base_url=self.site.url) as client:
+            return await client.get(path, params=query, headers=self.headers(role, person))
+
+    def goal(self, number: int, *parts: str) -> str:
+        return "/".join([f"/v1/goals/{self.storyteller.goal_id(number)}/progress", *parts])
+
+    @asynccontextmanager
+    async def stream(self, path: str, last_event_id: str | None = None) -> AsyncIterator["Stream"]:
+        headers = self.headers(Role.SERVICE, None)
+        if last_event_id is not None:
+            headers["last-event-id"] = last_event_id
+        async with (
+            httpx.AsyncClient(base_url=self.site.url, timeout=30) as client,
+            client.stream("GET", path, headers=headers) as response,
+        ):
+            assert response.status_code == 200, await response.aread()
+            yield Stream(response.aiter_lines())
+
+
+class Stream:
+    """The events of one stream, as they come."""
+
+    def __init__(self, lines: AsyncIterator[str]) -> None:
+        self._lines = lines
+
+    async def event(self) -> tuple[str, dict[str, object]]:
+        """The id and data of the next event."""
+        identity, data = "", ""
+        async with asyncio.timeout(20):
+            while True:
+                line = await anext(self._lines)
+                if line.startswith("id: "):
+                    identity = line.removeprefix("id: ")
+                elif line.startswith("data: "):
+                    data = line.removeprefix("data: ")
+                elif not line and data:
+                    return identity, json.loads(data)
+
+
+@pytest.fixture(scope="module")
+async def site(module_database: str, kafka_bootstrap: str) -> AsyncIterator[Site]:
+    clock = Clock()
+    database = Database(module_database, service="tracking", clock=clock)
+    settings = HttpSettings(jwt_secret=JWT_SECRET)
+    kafka = KafkaSettings(bootstrap=kafka_bootstrap)
+    await ensure_topics(kafka, TOPICS.values())
+    producer = Producer(kafka, client_id="test")
+    await producer.start()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = create_service_app(
+        title="Test",
+        version="1",
+        description="Progress alone.",
+        settings=settings,
+        database=database,
+        transport_tables=transport,
+        lifespan=lifespan,
+        routers=[live_router, progress_router],
+        readiness={},
+    )
+    cache = DefinitionsCache()
+    hub = LiveHub(kafka, app.state.streams)
+    app.state.definitions = cache
+    app.state.live = LiveStreams(hub, ProgressSource(cache))
+    reading = asyncio.create_task(hub.run())
+    listening = listening_socket("127.0.0.1", 0)
+    server = EmbeddedServer(app, listening)
+    serving = asyncio.create_task(server.run_until_stopped())
+    await eventually(lambda: _is_ready(hub), 30, expectation="the tail of progress")
+    yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", database, clock, settings, producer)
+    app.state.streams.close()
+    await server.stop()
+    await serving
+    await hub.stop()
+    await reading
+    await producer.stop()
+    await database.close()
+
+
+async def _is_ready(hub: LiveHub) -> bool:
+    with suppress(Exception):
+        await hub.ready()
+        return True
+    return False
+
+
+async def test_a_goal_stands_where_its_deals_put_it_now_and_at_any_past_moment(site: Site) -> None:
+    tenant = await site.company()
+    site.clock.now = START
+    await tenant.deals(WON)
+    site.clock.now = START + timedelta(hours=1)
+    await tenant.deals(WON._replace(version=2, cents=5000), WON._replace(number=1, cents=1, user=BEN))
+    now = (await tenant.get(tenant.goal(ADAS))).json()
+    assert (now["value"], now["deals"], now["attainment"], now["status"]) == ("50", 1, "0.05", "active")
+    assert (await tenant.get(tenant.goal(COMPANYS))).json()["value"] == "50.01"
+    then = (await tenant.get(tenant.goal(ADAS), {"as_of": START.isoformat()})).json()
+    assert (then["value"], then["deals"], then["version"]) == ("100.5", 1, None)
+    before = START - timedelta(seconds=1)
+    assert (await tenant.get(tenant.goal(ADAS), {"as_of": before.isoformat()})).json()["value"] == "0"
+
+
+async def test_the_series_adds_up_day_by_day(site: Site) -> None:
+    tenant = await site.company()
+    await tenant.deals(
+        WON,
+        WON._replace(number=1, closed_day=2),
+        WON._replace(number=2, cents=-50),
+        WON._replace(number=3, closed_day=10),
+    )
+    series = (await tenant.get(tenant.goal(ADAS, "series"))).json()
+    assert [(day["date"], day["added"], day["cumulative"], day["deals"]) for day in series["days"]] == [
+        ("2026-01-03", "100.5", "100.5", 1),
+        ("2026-01-06", "100", "200.5", 2),
+    ]
+
+
+async def test_the_explanation_lists_what_counts_page_by_page(site: Site) -> None:
+    tenant = await site.company()
+    await tenant.deals(*(WON._replace(number=number, closed_day=9 - number) for number in range(5)))
+    seen: list[dict[str, object]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await tenant.get(tenant.goal(COMPANYS, "explain"), {"limit": "2", **cursor})).json()
+        seen += page["items"]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert [item["external_id"] for item in seen] == ["D-4", "D-3", "D-2", "D-1", "D-0"]
+    assert {(item["counts"], item["value"]) for item in seen} == {(True, "100.5")}
+    assert {item["delivery_id"] for item in seen} == {str(UUID(int=1))}
+
+
+@pytest.mark.parametrize(
+    ("change", "goal", "reason"),
+    [
+        ({}, COMPANYS, None),
+        ({"kind": "deleted"}, COMPANYS, "deleted"),
+        ({"kind": "merged"}, COMPANYS, "merged"),
+        ({"status": "open"}, COMPANYS, "filter_not_met"),
+        ({"closed_day": None}, COMPANYS, "no_date"),
+        ({"cents": None}, COMPANYS, "no_value"),
+        ({"currency": "EUR"}, COMPANYS, "currency_differs"),
+        ({"user": 3}, COMPANYS, "owner_unmapped"),
+        ({"closed_day": 10}, COMPANYS, "outside_period"),
+        ({"user": BEN, "closed_day": 8}, COMPANYS, "owner_not_member_on_date"),
+        ({"user": BEN}, ADAS, "owner_not_member_on_date"),
+    ],
+)
+async def test_a_deal_that_does_not_count_says_why(
+    site: Site, change: dict[str, object], goal: int, reason: str | None
+) -> None:
+    tenant = await site.company()
+    deal = WON._replace(**change)  # type: ignore[arg-type]
+    await tenant.deals(deal)
+    deal_id = str(tenant.storyteller.deal_events([deal])[0].id)
+    page = await tenant.get(tenant.goal(goal, "explain"), {"deal_id": deal_id})
+    assert page.status_code == 200, page.text
+    [item] = page.json()["items"]
+    assert (item["counts"], item["reason"]) == (reason is None, reason)
+    if reason == "filter_not_met":
+        assert item["failing"] == {"field": "status", "op": "eq", "value": "won"}
+    stands = (await tenant.get(tenant.goal(goal))).json()
+    assert stands["deals"] == (1 if reason is None else 0)
+
+
+async def test_a_rep_sees_itself_a_manager_its_subtree_and_another_tenant_nothing(site: Site) -> None:
+    tenant, other = await site.company(), await site.company()
+    goals = {str(tenant.storyteller.goal_id(number)): number for number in (ADAS, COMPANYS, EVES)}
+
+    async def seen(role: Role, person: int | None) -> set[int]:
+        page = (await tenant.get("/v1/progress", role=role, person=person)).json()
+        single = {
+            number
+            for number in goals.values()
+            if (await tenant.get(tenant.goal(number), role=role, person=person)).status_code == 200
+        }
+        listed = {goals[item["goal_id"]] for item in page["items"]}
+        assert listed == single
+        return listed
+
+    assert await seen(Role.REP, ADA) == {ADAS}
+    assert await seen(Role.REP, BEN) == set()
+    assert await seen(Role.MANAGER, EVE) == {ADAS, EVES}
+    assert await seen(Role.FINANCE, BEN) == {ADAS, COMPANYS, EVES}
+    stranger = await other.get(tenant.goal(ADAS))
+    assert (stranger.status_code, stranger.json()["code"]) == (404, "goal_not_tracked")
+    for part in ("series", "explain", "stream"):
+        assert (await tenant.get(tenant.goal(COMPANYS, part), role=Role.REP, person=ADA)).status_code == 404
+    path = f"/v1/people/{tenant.storyteller.id_of('person', BEN)}/progress/stream"
+    assert (await tenant.get(path, role=Role.MANAGER, person=EVE)).json()["code"] == "owner_not_seen"
+
+
+async def test_the_list_is_filtered_and_paged(site: Site) -> None:
+    tenant = await site.company()
+    every = [str(tenant.storyteller.goal_id(number)) for number in (ADAS, COMPANYS, EVES)]
+
+    async def ids(**query: str) -> list[str]:
+        page = await tenant.get("/v1/progress", query)
+        assert page.status_code == 200, page.text
+        return [item["goal_id"] for item in page.json()["items"]]
+
+    assert await ids() == sorted(every)
+    assert await ids(person_id=str(tenant.storyteller.id_of("person", ADA))) == [every[ADAS]]
+    assert await ids(team_id=str(tenant.storyteller.id_of("team", COMPANY))) == [every[COMPANYS]]
+    assert await ids(on="2026-01-11") == await ids(status="closed") == []
+    assert await ids(on="2026-01-10", status="active") == sorted(every)
+    first = (await tenant.get("/v1/progress", {"limit": "2"})).json()
+    assert await ids(cursor=first["next_cursor"]) == sorted(every)[2:]
+
+
+async def test_a_goal_that_was_cancelled_stands_at_zero_and_a_draft_has_no_progress(site: Site) -> None:
+    tenant = await site.company()
+    await tenant.deals(WON)
+    changes = tenant.storyteller.definition_events(
+        [
+            oracle.Goal(ADAS, 2, "cancelled", False, ADA, "won amount", 0, 10),
+            oracle.Goal(4, 1, "draft", False, ADA, "won amount", 0, 10),
+        ]
+    )
+    async with site.database.transaction(tenant.scope) as tx:
+        await site.tracker.define(tx, changes)
+    stale = (await tenant.get(tenant.goal(ADAS))).json()
+    assert (stale["stale"], stale["value"]) == (True, "100.5")
+    await tenant.rebuild()
+    cancelled = (await tenant.get(tenant.goal(ADAS))).json()
+    assert (cancelled["status"], cancelled["value"], cancelled["deals"], cancelled["stale"]) == (
+        "cancelled",
+        "0",
+        0,
+        False,
+    )
+    assert (await tenant.get(tenant.goal(4))).status_code == 404
+
+
+async def test_a_stream_starts_with_where_the_goal_stands_and_brings_every_change(site: Site) -> None:
+    tenant = await site.company()
+    await tenant.deals(WON)
+    async with tenant.stream(tenant.goal(ADAS, "stream")) as stream:
+        first_id, first = await stream.event()
+        assert first["value"] == "100.5"
+        assert first_id == f"{first['goal_id']}:{first['version']}"
+        await tenant.publish(ADAS)
+        await tenant.deals(WON._replace(version=2, cents=20000))
+        await tenant.publish(ADAS, COMPANYS)
+        second_id, second = await stream.event()
+        assert second["value"] == "200"
+    await tenant.deals(WON._replace(version=3, cents=30000))
+    async with tenant.stream(tenant.goal(ADAS, "stream"), last_event_id=second_id) as stream:
+        assert (await stream.event())[1]["value"] == "300"
+    newest = (await tenant.get(tenant.goal(ADAS))).json()
+    async with tenant.stream(
+        tenant.goal(ADAS, "stream"), last_event_id=f"{newest['goal_id']}:{newest['version']}"
+    ) as stream:
+        await tenant.deals(WON._replace(version=4, cents=40000))
+        await tenant.publish(ADAS)
+        assert (await stream.event())[1]["value"] == "400"
+
+
+async def test_a_team_stream_carries_the_team_and_everyone_in_it(site: Site) -> None:
+    tenant = await site.company()
+    team = tenant.storyteller.id_of("team", COMPANY)
+    async with tenant.stream(f"/v1/teams/{team}/progress/stream") as stream:
+        current = [(await stream.event())[1]["goal_id"] for _ in range(2)]
+        assert set(current) == {str(tenant.storyteller.goal_id(number)) for number in (ADAS, COMPANYS)}
+        await tenant.deals(WON)
+        await tenant.publish(EVES, ADAS, COMPANYS)
+        changed: Sequence[object] = [(await stream.event())[1]["value"] for _ in range(2)]
+        assert changed == ["100.5", "100.5"]
