@@ -1,27 +1,37 @@
 """A load generator cheap enough to share two cores with what it measures: ready-made requests over kept connections.
 
-Run as `python -m deploy.local.bench.load` with a LoadPlan as JSON on standard input; prints a LoadResult as JSON.
-It sends each request once, waits for each answer on its connection, stops by itself, and only ever talks to loopback.
+Run as `python -m deploy.local.bench.load` with a LoadPlan as a line of JSON on standard input; prints a LoadResult as
+JSON. It sends each request once, waits for each answer on its connection, stops by itself, and only ever talks to
+loopback. With `unapplied_max` every further line of its input says how many webhooks have been applied so far, and it
+sends no more while too many that were accepted have not been.
 """
 
 import asyncio
 import base64
+import gc
 import hashlib
 import hmac
 import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from typing import cast
+
+import uvloop
+
+from deploy.local.errors import StackError
 
 LOOPBACK = "127.0.0.1"
+_STARTED = "started"
 _END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """`count` signed deal webhooks on `connections` connections; `per_second` None means as fast as answered."""
+    """`count` signed deal webhooks on `connections` connections, as fast as they are answered, for `seconds_max`."""
 
     port: int
     path: str
@@ -32,8 +42,8 @@ class LoadPlan:
     deals: int
     owners: tuple[str, ...]
     day: str
-    per_second: float | None = None
     seconds_max: float = 60.0
+    unapplied_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,10 @@ class LoadResult:
 
     statuses: dict[str, int]
     seconds: float
+    applied: int = 0
+    """Of `unapplied_max`: how many had been applied when the last answer came."""
+    unapplied: tuple[int, ...] = ()
+    """Of `unapplied_max`: how many were accepted and not applied, whenever that was told."""
 
     @property
     def accepted(self) -> int:
@@ -103,8 +117,8 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        # The loop's own kind, which is no subclass of asyncio's.
+        self._transport = cast(asyncio.WriteTransport, transport)
         self._next()
 
     def data_received(self, data: bytes) -> None:
@@ -126,15 +140,17 @@ class _Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         assert self._transport is not None
+        if self._load.is_held(self):
+            return
         request = self._load.take()
         if request is None:
             self._transport.close()
-            return
-        wait_seconds = self._load.wait_seconds()
-        if wait_seconds > 0:
-            asyncio.get_running_loop().call_later(wait_seconds, self._transport.write, request)
         else:
             self._transport.write(request)
+
+    def resume(self) -> None:
+        """Send again, after having been held."""
+        self._next()
 
 
 class _Load:
@@ -143,22 +159,37 @@ class _Load:
     def __init__(self, plan: LoadPlan, ready: list[bytes]) -> None:
         self.statuses: Counter[str] = Counter()
         self.done = asyncio.Event()
+        self.applied = 0
+        self.unapplied: list[int] = []
         self._plan = plan
         self._waiting: Iterator[bytes] = iter(ready)
         self._open = plan.connections
-        self._taken = 0
+        self._held: list[_Connection] = []
         self._started_at = time.perf_counter()
 
-    def take(self) -> bytes | None:
-        if time.perf_counter() - self._started_at > self._plan.seconds_max:
-            return None
-        self._taken += 1
-        return next(self._waiting, None)
+    @property
+    def is_over(self) -> bool:
+        return time.perf_counter() - self._started_at > self._plan.seconds_max
 
-    def wait_seconds(self) -> float:
-        if self._plan.per_second is None:
-            return 0.0
-        return self._started_at + self._taken / self._plan.per_second - time.perf_counter()
+    def take(self) -> bytes | None:
+        """The next request, None when there is none or the time is over."""
+        return None if self.is_over else next(self._waiting, None)
+
+    def is_held(self, connection: _Connection) -> bool:
+        """Whether the connection has to wait for what was sent to be applied; it is then resumed."""
+        limit = self._plan.unapplied_max
+        if limit is None or self.is_over or self.statuses.total() - self.applied < limit:
+            return False
+        self._held.append(connection)
+        return True
+
+    def tell_applied(self, applied: int) -> None:
+        """Take note of how many have been applied."""
+        self.applied = applied
+        self.unapplied.append(self.statuses.total() - applied)
+        held, self._held = self._held, []
+        for connection in held:
+            connection.resume()
 
     def connection_closed(self) -> None:
         self._open -= 1
@@ -169,20 +200,83 @@ class _Load:
 async def run(plan: LoadPlan) -> LoadResult:
     """Send the plan and count the answers. The requests are made before the clock starts."""
     ready = requests(plan)
+    gc.freeze()
     load = _Load(plan, ready)
-    started_at = time.perf_counter()
     loop = asyncio.get_running_loop()
+    if plan.unapplied_max is not None:
+        await loop.connect_read_pipe(lambda: _AppliedLines(load), sys.stdin)
+    print(_STARTED, flush=True)
+    started_at = time.perf_counter()
     for _ in range(plan.connections):
         await loop.create_connection(lambda: _Connection(load), LOOPBACK, plan.port)
     await load.done.wait()
-    return LoadResult(dict(load.statuses), time.perf_counter() - started_at)
+    seconds = time.perf_counter() - started_at
+    return LoadResult(dict(load.statuses), seconds, load.applied, tuple(load.unapplied))
+
+
+class _AppliedLines(asyncio.Protocol):
+    """Reads how many have been applied, a number a line."""
+
+    def __init__(self, load: _Load) -> None:
+        self._load = load
+        self._rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if lines:
+            self._load.tell_applied(int(lines[-1]))
+
+
+@asynccontextmanager
+async def running_load(plan: LoadPlan) -> AsyncIterator["RunningLoad"]:
+    """A generator process that has made its requests and begins to send."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(asdict(plan)).encode() + b"\n")
+        if (await process.stdout.readline()).decode().strip() != _STARTED:
+            raise StackError("The load generator could not start.")
+        yield RunningLoad(process.stdin, process.stdout)
+    finally:
+        process.stdin.close()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+        await process.wait()
+
+
+class RunningLoad:
+    """A generator at work."""
+
+    def __init__(self, lines_in: asyncio.StreamWriter, lines_out: asyncio.StreamReader) -> None:
+        self._lines_in = lines_in
+        self._lines_out = lines_out
+
+    def tell_applied(self, applied: int) -> None:
+        """Let it know how many webhooks have been applied."""
+        self._lines_in.write(b"%d\n" % applied)
+
+    async def result(self) -> LoadResult:
+        """Wait until all is answered. `StackError` when not everything was accepted."""
+        line = await self._lines_out.readline()
+        if not line:
+            raise StackError("The load generator ended without a result.")
+        data = json.loads(line)
+        result = LoadResult(**(data | {"unapplied": tuple(data["unapplied"])}))
+        if result.accepted != sum(result.statuses.values()):
+            raise StackError(f"Webhooks were refused: {result.statuses}.")
+        return result
 
 
 def main() -> None:
     """Read a plan, run it, print the result."""
-    data = json.load(sys.stdin)
+    # Unbuffered, as what follows the first line is read by the event loop.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as first:
+        data = json.loads(first.readline())
     plan = LoadPlan(**(data | {"owners": tuple(data["owners"])}))
-    print(json.dumps(asdict(asyncio.run(run(plan)))))
+    print(json.dumps(asdict(uvloop.run(run(plan)))), flush=True)
 
 
 if __name__ == "__main__":

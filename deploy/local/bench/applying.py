@@ -1,0 +1,233 @@
+"""Row 2: deal events applied to goals by one consumer through Kafka, against the bare SQL of the same batches."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from deploy.local.bench.company import TENANT_ID, company, deal_events, deals_in, publish
+from deploy.local.bench.report import Bound, Row
+from deploy.local.bench.servers import Servers
+from services.tracking.metadata import transport
+from services.tracking.progress import store
+from services.tracking.progress.consumer import DealsHandler, Rebuilder
+from services.tracking.progress.definitions import DefinitionsCache
+from services.tracking.progress.service import ProgressTracker
+from services.tracking.verification import differences
+from shared.contracts.deals import TOPIC
+from shared.contracts.topics import TOPICS
+from shared.db.database import Database, Scope, Transaction
+from shared.kafka.consumer import Batch, Consumer, ConsumerNotReady
+from shared.kafka.producer import Producer
+from shared.kafka.topics import ensure_topics
+from shared.outbox.outbox import Outbox
+
+_TOPIC: Final = replace(TOPICS[TOPIC], name="bench.deals")
+_GROUP: Final = "attain.bench.progress"
+_TEMPLATE: Final = "bench_applying"
+_PUBLISHED_AT_ONCE: Final = 2000
+_READY_POLL_SECONDS: Final = 0.001
+_REQUIRED: Final = 0.5
+
+
+class _Statement(NamedTuple):
+    sql: str
+    parameters: tuple[object, ...]
+
+
+class _Counting:
+    """A handler that says when a number of records has been committed."""
+
+    def __init__(self, handler: DealsHandler, count: int) -> None:
+        self.done = asyncio.Event()
+        self.done_at = 0.0
+        self._handler = handler
+        self._waiting = count
+
+    def tenants(self, batch: Batch) -> Collection[UUID]:
+        return self._handler.tenants(batch)
+
+    async def apply(self, tx: Transaction, batch: Batch) -> None:
+        await self._handler.apply(tx, batch)
+        count = len(batch)
+        tx.after_commit(lambda: self._committed(count))
+
+    def _committed(self, count: int) -> None:
+        self._waiting -= count
+        if self._waiting <= 0:
+            self.done_at = time.perf_counter()
+            self.done.set()
+
+
+async def measure(servers: Servers, *, rounds: int, events: int, report: Callable[[str], None]) -> Row:
+    """Apply all events once a side and round, each time to a database that holds only the definitions."""
+    await _publish(servers, events)
+    await _prepare_definitions(servers)
+    database_url = await servers.new_database("bench_recorded", template=_TEMPLATE)
+    with _recorded() as statements:
+        await _consume(servers, database_url, events)
+    await servers.drop_database("bench_recorded")
+    transactions = _transactions(statements)
+    # What was recorded is no garbage, and neither side is to pay for looking at it.
+    gc.collect()
+    gc.freeze()
+    ours: list[float] = []
+    other: list[float] = []
+    problems: list[str] = []
+    for number in range(1, rounds + 1):
+        database_url = await servers.new_database("bench_ours", template=_TEMPLATE)
+        ours.append(events / await _consume(servers, database_url, events))
+        problems.extend(await _problems(database_url, "ours", events))
+        await servers.drop_database("bench_ours")
+        database_url = await servers.new_database("bench_bare", template=_TEMPLATE)
+        other.append(events / await _replay(database_url, transactions))
+        problems.extend(await _problems(database_url, "bare SQL", events))
+        await servers.drop_database("bench_bare")
+        report(f"row 2, round {number}: {ours[-1]:,.0f} events/s, bare SQL {other[-1]:,.0f}")
+    gc.unfreeze()
+    return Row(
+        number=2,
+        what="deal events applied to goals, one consumer, through Kafka, 4 goals a deal",
+        against="the SQL of the same batches from memory",
+        unit="events/s",
+        ours=tuple(ours),
+        other=tuple(other),
+        bound=Bound.AT_LEAST,
+        required=_REQUIRED,
+        details={"events": events, "batches": len(transactions), "statements": sum(map(len, transactions))},
+        problems=tuple(problems),
+    )
+
+
+async def _publish(servers: Servers, events: int) -> None:
+    await ensure_topics(servers.kafka, [_TOPIC])
+    producer = Producer(servers.kafka, client_id="attain-bench")
+    await producer.start()
+    try:
+        deals = deal_events(events)
+        while batch := list(islice(deals, _PUBLISHED_AT_ONCE)):
+            await publish(producer, batch, source="tracking", topic=_TOPIC.name)
+    finally:
+        await producer.stop()
+
+
+async def _prepare_definitions(servers: Servers) -> None:
+    """A database in which every goal counts and nothing has been counted."""
+    database = Database(await servers.new_database(_TEMPLATE), service="tracking")
+    tracker = ProgressTracker(Outbox(transport), DefinitionsCache())
+    try:
+        async with database.transaction(Scope.of(TENANT_ID)) as tx:
+            await tracker.define(tx, company().events)
+        await Rebuilder(database, tracker).rebuild_all()
+    finally:
+        await database.close()
+
+
+async def _consume(servers: Servers, database_url: str, events: int) -> float:
+    """Seconds from having the partitions to the commit of the last event."""
+    database = Database(database_url, service="tracking")
+    outbox = Outbox(transport)
+    handler = _Counting(DealsHandler(ProgressTracker(outbox, DefinitionsCache())), events)
+    consumer = Consumer(
+        settings=servers.kafka,
+        database=database,
+        tables=transport,
+        outbox=outbox,
+        group=_GROUP,
+        topics=[_TOPIC.name],
+        handler=handler,
+    )
+    running = asyncio.create_task(consumer.run())
+    try:
+        while True:
+            try:
+                await consumer.ready()
+            except ConsumerNotReady:
+                await asyncio.sleep(_READY_POLL_SECONDS)
+            else:
+                break
+        started_at = time.perf_counter()
+        finished = asyncio.create_task(handler.done.wait())
+        await asyncio.wait([finished, running], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        return handler.done_at - started_at
+    finally:
+        await consumer.stop()
+        await asyncio.wait([running])
+        await database.close()
+
+
+async def _replay(database_url: str, transactions: Sequence[Sequence[_Statement]]) -> float:
+    """Seconds that the same transactions take on one connection, nothing else being done."""
+    database = Database(database_url, service="tracking")
+    connection = await database.connect()
+    begin = f"BEGIN; SELECT set_config('app.tenants', '{Scope.of(TENANT_ID).setting}', true)"
+    try:
+        started_at = time.perf_counter()
+        for statements in transactions:
+            await connection.execute(begin)
+            for statement in statements:
+                await connection.fetch(statement.sql, *statement.parameters)
+            await connection.execute("COMMIT")
+        return time.perf_counter() - started_at
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def _recorded() -> Iterator[list[_Statement]]:
+    """Every statement that goes through SQLAlchemy meanwhile, as it is given to the driver."""
+    statements: list[_Statement] = []
+
+    def record(
+        _connection: object,
+        _cursor: object,
+        statement: str,
+        parameters: tuple[object, ...],
+        _context: object,
+        _executemany: bool,
+    ) -> None:
+        statements.append(_Statement(statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", record)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", record)
+
+
+def _transactions(statements: Sequence[_Statement]) -> list[list[_Statement]]:
+    """The batches' transactions: each begins by moving the stored position."""
+    transactions: list[list[_Statement]] = []
+    for statement in statements:
+        if "INSERT INTO tracking.consumer_positions" in statement.sql:
+            transactions.append([])
+        if transactions:
+            transactions[-1].append(statement)
+    return transactions
+
+
+async def _problems(database_url: str, side: str, events: int) -> list[str]:
+    """What is wrong with the result: progress that is not its recomputation, or deals that were not counted."""
+    database = Database(database_url, service="tracking")
+    try:
+        problems = [f"{side}: {difference}" for difference in await differences(database)]
+        async with database.transaction(Scope.every()) as tx:
+            states = {
+                state.goal_id: state for state in await store.states(tx, [(TENANT_ID, company().company_goal_id)])
+            }
+    finally:
+        await database.close()
+    counted = states[company().company_goal_id].deals
+    if counted != deals_in(events):
+        problems.append(f"{side}: the company goal counts {counted} deals, expected {deals_in(events)}")
+    return problems

@@ -1,0 +1,201 @@
+"""The company that is measured: sellers in teams, and goals such that every won deal counts for four of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from uuid import UUID, uuid5
+
+from deploy.local.errors import StackError
+from shared.contracts.base import Event
+from shared.contracts.deals import Deal
+from shared.contracts.envelope import to_message
+from shared.contracts.goals import Direction, Goal, GoalStatus, Metric, Subject
+from shared.contracts.org import Calendar, Identity, Membership, Person, Team
+from shared.kafka.producer import Producer
+from shared.kernel.deals import DateField, DealKind, DealStatus
+from shared.kernel.filters import Condition, Operator
+from shared.kernel.ids import deal_id
+from shared.kernel.measures import Aggregate, Measure
+
+TENANT_ID: Final = UUID("01980000-0000-7000-8000-00000000be4c")
+SOURCE: Final = "bench"
+CURRENCY: Final = "USD"
+OWNERS: Final = tuple(f"owner-{number:03}" for number in range(200))
+PERIOD_START: Final = date(2026, 1, 1)
+PERIOD_END: Final = date(2027, 1, 1)
+CLOSED_ON: Final = date(2026, 5, 4)
+
+_TEAMS: Final = 10
+_WON: Final = Condition("status", Operator.EQ, ("won",))
+_WON_AMOUNT: Final = Metric.of(Measure(Aggregate.SUM, "amount", DateField.CLOSED, _WON, CURRENCY))
+_WON_COUNT: Final = Metric.of(Measure(Aggregate.COUNT, None, DateField.CLOSED, _WON))
+_CONNECTION_ID: Final = UUID("01980000-0000-7000-8000-00000000c0de")
+_FIRST_MODIFIED_AT: Final = datetime(2026, 5, 4, 8, tzinfo=UTC)
+_KNOWN_SHARE: Final = 3
+_OWNER_CHANGE_SHARE: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Its definitions as the goals service would publish them, and its goals by what they stand for."""
+
+    events: tuple[Event, ...]
+    company_goal_id: UUID
+
+
+def company() -> Company:
+    """200 sellers in ten teams under one; a goal by amount for everyone, each team and the company; by count a seller.
+
+    So a deal that is won counts for four goals: its seller's two, its team's, the company's.
+    """
+    root = _id("team/company")
+    events: list[Event] = [
+        Calendar(tenant_id=TENANT_ID, version=1, start_month=1, time_zone="Europe/Berlin", currency=CURRENCY),
+        _team(root, None),
+        *(_team(_id(f"team/{number}"), root) for number in range(_TEAMS)),
+    ]
+    company_goal = _goal("company", _WON_AMOUNT, Subject(kind="team", id=root))
+    events.append(company_goal)
+    events.extend(
+        _goal(f"team/{number}", _WON_AMOUNT, Subject(kind="team", id=_id(f"team/{number}"))) for number in range(_TEAMS)
+    )
+    for number, external_id in enumerate(OWNERS):
+        events.extend(_seller(external_id, _id(f"team/{number % _TEAMS}")))
+    return Company(tuple(events), company_goal.id)
+
+
+def deal_events(count: int) -> Iterator[Deal]:
+    """Versions of won deals in the order of time: two in three are of a new deal, the rest change a known one.
+
+    Of the changes four in five are of the amount, the others give the deal to another seller.
+    """
+    known: list[tuple[int, int]] = []
+    for index in range(count):
+        change = index // _KNOWN_SHARE
+        if index % _KNOWN_SHARE or not known:
+            number, owner = len(known), index % len(OWNERS)
+            known.append((number, owner))
+        else:
+            number, owner = known[(change * 7919) % len(known)]
+            if change % _OWNER_CHANGE_SHARE == 0:
+                owner = (owner + 1) % len(OWNERS)
+                known[number] = (number, owner)
+        yield _deal(index, number, OWNERS[owner])
+
+
+def deals_in(count: int) -> int:
+    """How many different deals the first `count` events are of."""
+    return count - len(range(_KNOWN_SHARE, count, _KNOWN_SHARE))
+
+
+async def publish(producer: Producer, events: Sequence[Event], *, source: str, topic: str | None = None) -> None:
+    """Publish events as the service that owns them would, or to a topic that only the measurement knows.
+
+    `StackError` when the broker does not take them all.
+    """
+    now = datetime.now(UTC)
+    messages = [
+        to_message(event, event_id=_id(f"event/{event.subject}"), source=source, time=now)._replace(
+            topic=topic or event.topic
+        )
+        for event in events
+    ]
+    refused = [error for error in await producer.send_many(messages) if error is not None]
+    if refused:
+        raise StackError(f"The broker took {len(events) - len(refused)} of {len(events)} events: {refused[0]}.")
+
+
+def _id(name: str) -> UUID:
+    return uuid5(TENANT_ID, name)
+
+
+def _team(team_id: UUID, parent_id: UUID | None) -> Team:
+    return Team(tenant_id=TENANT_ID, id=team_id, version=1, name="Team", parent_id=parent_id, manager_id=None)
+
+
+def _seller(external_id: str, team_id: UUID) -> Iterator[Event]:
+    person_id = _id(f"person/{external_id}")
+    yield Person(tenant_id=TENANT_ID, id=person_id, version=1, name=external_id, email=None, active=True)
+    yield Membership(
+        tenant_id=TENANT_ID,
+        id=_id(f"membership/{external_id}"),
+        version=1,
+        person_id=person_id,
+        team_id=team_id,
+        start=PERIOD_START,
+        end=None,
+        deleted=False,
+    )
+    yield Identity(
+        tenant_id=TENANT_ID,
+        id=_id(f"identity/{external_id}"),
+        version=1,
+        source=SOURCE,
+        external_user_id=external_id,
+        person_id=person_id,
+        deleted=False,
+    )
+    owner = Subject(kind="person", id=person_id)
+    yield _goal(f"{external_id}/amount", _WON_AMOUNT, owner)
+    yield _goal(f"{external_id}/count", _WON_COUNT, owner)
+
+
+def _goal(name: str, metric: Metric, owner: Subject) -> Goal:
+    return Goal(
+        tenant_id=TENANT_ID,
+        id=_id(f"goal/{name}"),
+        version=1,
+        revision=1,
+        status=GoalStatus.ACTIVE,
+        name=name,
+        owner=owner,
+        metric=metric,
+        target=Decimal(1_000_000),
+        baseline=Decimal(0),
+        unit=CURRENCY if metric.currency else "deals",
+        direction=Direction.HIGHER,
+        start=PERIOD_START,
+        end=PERIOD_END,
+        parent_id=None,
+        weight=Decimal(1),
+    )
+
+
+def _deal(index: int, number: int, owner: str) -> Deal:
+    external_id = f"deal-{number}"
+    modified_at = _FIRST_MODIFIED_AT + timedelta(milliseconds=index)
+    return Deal(
+        tenant_id=TENANT_ID,
+        id=deal_id(_CONNECTION_ID, external_id),
+        connection_id=_CONNECTION_ID,
+        source=SOURCE,
+        external_id=external_id,
+        kind=DealKind.UPSERTED,
+        modified_at=modified_at,
+        sequence=index,
+        delivery_id=_id(f"delivery/{index}"),
+        received_at=modified_at,
+        status=DealStatus.WON,
+        owner_external_id=owner,
+        name=f"Deal {number}",
+        amount=Decimal(1000 + index % 9000) + Decimal("0.50"),
+        currency=CURRENCY,
+        created_at=_FIRST_MODIFIED_AT,
+        expected_close_on=None,
+        closed_at=None,
+        closed_on=CLOSED_ON,
+        stage="Won",
+        pipeline=None,
+        probability=None,
+        type=None,
+        channel="Partner",
+        region="West",
+        account_id=f"account-{number % 500}",
+        account_name=f"Account {number % 500}",
+        merged_into=None,
+        splits=(),
+        products=(),
+        custom={},
+    )

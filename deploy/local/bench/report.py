@@ -1,0 +1,81 @@
+"""What a measurement found, as a table for people and as JSON for machines."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from statistics import median
+
+from rich.table import Table
+
+
+class Bound(StrEnum):
+    """Which way a ratio is good."""
+
+    AT_LEAST = "at least"
+    AT_MOST = "at most"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: both sides of every round, measured one after the other on the same machine."""
+
+    number: int
+    what: str
+    against: str
+    unit: str
+    ours: tuple[float, ...]
+    other: tuple[float, ...]
+    bound: Bound
+    required: float
+    details: Mapping[str, object] = field(default_factory=dict)
+    """What else was seen, by name."""
+    problems: tuple[str, ...] = ()
+    """What was wrong with the results themselves: a row with problems is not met whatever its ratio."""
+
+    @property
+    def ratio(self) -> float:
+        """Median of ours over median of the other side's."""
+        return median(self.ours) / median(self.other)
+
+    @property
+    def met(self) -> bool:
+        if self.problems:
+            return False
+        return self.ratio >= self.required if self.bound is Bound.AT_LEAST else self.ratio <= self.required
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "row": self.number,
+            "what": self.what,
+            "against": self.against,
+            "unit": self.unit,
+            "ours": median(self.ours),
+            "other": median(self.other),
+            "ratio": self.ratio,
+            "bound": self.bound.value,
+            "required": self.required,
+            "met": self.met,
+            "rounds": {"ours": list(self.ours), "other": list(self.other)},
+            "details": dict(self.details),
+            "problems": list(self.problems),
+        }
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The rows side by side."""
+    shown = Table(title="Both sides in one run on this machine, in turns; medians")
+    for heading in ("row", "what", "ours", "other side", "ratio", "required", "verdict"):
+        shown.add_column(heading, justify="left" if heading in ("what", "verdict") else "right")
+    for row in rows:
+        shown.add_row(
+            str(row.number),
+            f"{row.what}\n[dim]against {row.against}[/dim]",
+            f"{median(row.ours):,.2f} {row.unit}" if median(row.ours) < 100 else f"{median(row.ours):,.0f} {row.unit}",
+            f"{median(row.other):,.2f} {row.unit}"
+            if median(row.other) < 100
+            else f"{median(row.other):,.0f} {row.unit}",
+            f"{row.ratio:.2f}",
+            f"{row.bound.value} {row.required:.2f}",
+            "[green]met[/green]" if row.met else f"[red]not met[/red] {'; '.join(row.problems)}",
+        )
+    return shown

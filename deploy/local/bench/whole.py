@@ -1,0 +1,119 @@
+"""The whole product as `attain up` starts it, on the servers of the measurements and with the measured company."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import text
+
+from deploy.local.bench.company import TENANT_ID, company, publish
+from deploy.local.bench.sending import Hook, first_accepted, new_hook
+from deploy.local.bench.servers import Servers
+from deploy.local.commands.verify import differences
+from deploy.local.configuration import StackConfiguration
+from deploy.local.errors import StackError
+from deploy.local.ports import Ports
+from deploy.local.stack import Stack
+from services.tracking.progress.consumer import PROGRESS_GROUP
+from shared.contracts.goals import Goal
+from shared.db.database import Database, Scope
+from shared.kafka.producer import Producer
+
+_DATABASE: Final = "bench_whole"
+_WAIT_SECONDS: Final = 120.0
+_POLL_SECONDS: Final = 0.05
+_DEFINITIONS_AT_ONCE: Final = 500
+_COUNTING: Final = text("SELECT count(*) AS goals FROM tracking.progress_goals WHERE NOT stale")
+_APPLIED: Final = text(
+    "SELECT CAST(coalesce(sum(next_offset), 0) AS bigint) AS applied FROM tracking.consumer_positions"
+    ' WHERE "group" = :group'
+)
+_UNPUBLISHED: Final = text(
+    "SELECT (SELECT count(*) FROM tracking.outbox) + (SELECT count(*) FROM tracking.outbox_marks) AS messages"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The running stack, the hook webhooks are sent to, and a look into tracking's database."""
+
+    stack: Stack
+    hook: Hook
+    database: Database
+
+    @property
+    def hook_port(self) -> int:
+        return self.stack.configuration.ports.tracking
+
+    async def applied(self) -> int:
+        """How many deal events have ever been applied to goals."""
+        async with self.database.transaction(Scope.every()) as tx:
+            [row] = await tx.rows(_APPLIED, {"group": PROGRESS_GROUP})
+        return int(row["applied"])
+
+    async def settled(self, applied: int) -> float:
+        """Wait until so many events are applied and all progress is published; how many seconds that took."""
+        started_at = time.perf_counter()
+        while await self.applied() < applied or await self._unpublished():
+            if time.perf_counter() - started_at > _WAIT_SECONDS:
+                raise StackError(f"Only {await self.applied()} of {applied} deal events came through.")
+            self.stack.require_alive()
+            await asyncio.sleep(_POLL_SECONDS)
+        return time.perf_counter() - started_at
+
+    async def problems(self) -> list[str]:
+        """What is not as recomputed from the stored deals."""
+        return [str(difference) for difference in await differences(self.stack.database_url)]
+
+    async def _unpublished(self) -> int:
+        async with self.database.transaction(Scope.every()) as tx:
+            [row] = await tx.rows(_UNPUBLISHED)
+        return int(row["messages"])
+
+
+@asynccontextmanager
+async def running_product(servers: Servers) -> AsyncIterator[Product]:
+    """All six processes, every goal counting; stopped and forgotten at the end."""
+    configuration = StackConfiguration(
+        state_folder=servers.folder / "whole",
+        ports=Ports.free(),
+        database_url=await servers.new_database(_DATABASE),
+        kafka_bootstrap=servers.kafka_bootstrap,
+    )
+    with Stack(configuration) as stack:
+        database = Database(stack.database_url, service="tracking", pool_size=2)
+        try:
+            await _define(servers, database)
+            hook = await new_hook(stack.database_url, stack.secrets.secrets_key)
+            await first_accepted(hook, configuration.ports.tracking)
+            product = Product(stack, hook, database)
+            await product.settled(1)
+            yield product
+        finally:
+            await database.close()
+    await servers.drop_database(_DATABASE)
+
+
+async def _define(servers: Servers, database: Database) -> None:
+    """Publish the company as the goals service would, and wait until all its goals count."""
+    events = company().events
+    producer = Producer(servers.kafka, client_id="attain-bench")
+    await producer.start()
+    try:
+        for first in range(0, len(events), _DEFINITIONS_AT_ONCE):
+            await publish(producer, events[first : first + _DEFINITIONS_AT_ONCE], source="goals")
+    finally:
+        await producer.stop()
+    expected = sum(isinstance(event, Goal) for event in events)
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        async with database.transaction(Scope.of(TENANT_ID)) as tx:
+            [row] = await tx.rows(_COUNTING)
+        if row["goals"] == expected:
+            return
+        if time.monotonic() > deadline:
+            raise StackError(f"Only {row['goals']} of {expected} goals count after {_WAIT_SECONDS:.0f} s.")
+        await asyncio.sleep(_POLL_SECONDS)

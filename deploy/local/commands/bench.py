@@ -1,0 +1,70 @@
+"""`attain bench`: what the product does in a second, beside what the machine could do at all."""
+
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+
+from deploy.local.bench import applying, intake, latency, sustained
+from deploy.local.bench.report import Row, table
+from deploy.local.bench.servers import Servers, running_servers
+from deploy.local.bench.whole import running_product
+from deploy.local.errors import StackError
+
+_ROWS = (1, 2, 5, 6)
+_INTAKE_REQUESTS = 20_000
+_DEAL_EVENTS = 60_000
+_LATENCY_SAMPLES = 50
+_SUSTAINED_SECONDS = 20.0
+
+
+def bench(
+    rows: Annotated[str, typer.Option(help="Which rows, separated by commas.")] = "1,2,5,6",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the results here.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each side is measured.")] = 5,
+    scale: Annotated[float, typer.Option(min=0.01, max=1, help="Less of everything, for a quick look.")] = 1.0,
+) -> None:
+    """Measure rows of the table in the README, both sides in turns, on servers that are started for it."""
+    console = Console()
+
+    def report(line: str) -> None:
+        console.print(line, soft_wrap=True)
+
+    with running_servers() as servers:
+        report(f"PostgreSQL and {servers.broker} are ready, with their state in {servers.folder}.")
+        results = uvloop.run(_measured(servers, _parsed(rows), rounds, scale, report))
+    console.print(table(results))
+    if json_file is not None:
+        json_file.write_text(json.dumps([row.as_json() for row in results], indent=2) + "\n")
+
+
+async def _measured(
+    servers: Servers, wanted: Collection[int], rounds: int, scale: float, report: Callable[[str], None]
+) -> list[Row]:
+    results: list[Row] = []
+    if 1 in wanted:
+        count = int(_INTAKE_REQUESTS * scale)
+        results.append(await intake.measure(servers, rounds=rounds, requests=count, report=report))
+    if 2 in wanted:
+        count = int(_DEAL_EVENTS * scale)
+        results.append(await applying.measure(servers, rounds=rounds, events=count, report=report))
+    if 5 in wanted or 6 in wanted:
+        async with running_product(servers) as product:
+            if 5 in wanted:
+                count = max(1, int(_LATENCY_SAMPLES * scale))
+                results.append(await latency.measure(servers, product, rounds=rounds, samples=count, report=report))
+            if 6 in wanted:
+                seconds = _SUSTAINED_SECONDS * scale
+                results.append(await sustained.measure(servers, product, rounds=rounds, seconds=seconds, report=report))
+    return results
+
+
+def _parsed(rows: str) -> frozenset[int]:
+    wanted = {row.strip() for row in rows.split(",")}
+    if not wanted <= {str(row) for row in _ROWS}:
+        raise StackError(f"--rows is {rows!r}; expected some of {', '.join(map(str, _ROWS))}.")
+    return frozenset(int(row) for row in wanted)
