@@ -39,11 +39,11 @@ def demo(
     configured = StackConfiguration.from_environment()
     configuration = replace(configured, state_folder=configured.state_folder / _STATE_FOLDER)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_COLUMNS)
+    console.print(f"State and logs are in {configuration.state_folder}.", style="dim", soft_wrap=True)
     clear_state(configuration.state_folder)
     held: bool | None = None
     try:
         with Stack(configuration, report=lambda line: console.print(line, style="dim", soft_wrap=True)) as stack:
-            console.print(f"State and logs are in {configuration.state_folder}.", style="dim", soft_wrap=True)
             tenant_id = _tenant(configuration)
             held = asyncio.run(_perform(console, stack, tenant_id))
             _print_addresses(console, stack, tenant_id)

@@ -70,6 +70,7 @@ class PlainView:
     def showing(self) -> Iterator[None]:
         """Print, at the end of the block, where everything stands."""
         yield
+        self._print_figures()
         self._console.print(numbers_table(self._board, self._seeded))
 
     def tick(self) -> None:
@@ -81,8 +82,11 @@ class PlainView:
         now = datetime.now(UTC)
         if self._figures_at is None or (now - self._figures_at).total_seconds() >= _PLAIN_FIGURES_SECONDS:
             self._figures_at = now
-            figures = "".join(part if isinstance(part, str) else part[0] for part in _figures(self._board))
-            self._console.print(f"          {figures}", markup=False, highlight=False, soft_wrap=True)
+            self._print_figures()
+
+    def _print_figures(self) -> None:
+        figures = "".join(part if isinstance(part, str) else part[0] for part in _figures(self._board))
+        self._console.print(f"          {figures}", markup=False, highlight=False, soft_wrap=True)
 
 
 View = LiveView | PlainView
@@ -98,7 +102,7 @@ def numbers_table(board: Board, seeded: SeededCompany) -> Table:
     table = Table(box=None, expand=True, pad_edge=True, padding=(0, 1), header_style="dim")
     table.add_column("", no_wrap=True, min_width=17)
     table.add_column("", ratio=1, min_width=8)
-    table.add_column("booked", justify="right", no_wrap=True)
+    table.add_column("booked", justify="right", no_wrap=True, min_width=9)
     table.add_column("target", justify="right", no_wrap=True, style="dim")
     table.add_column("", justify="right", no_wrap=True, min_width=5)
     table.add_column("won", justify="right", no_wrap=True)
