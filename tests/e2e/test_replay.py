@@ -72,18 +72,8 @@ def _make_pipeline(folder: Path) -> Path:
         writer.writerows([agent, manager, managers[manager]] for agent, manager in agents.items())
     with (folder / "sales_pipeline.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            [
-                "opportunity_id",
-                "sales_agent",
-                "product",
-                "account",
-                "deal_stage",
-                "engage_date",
-                "close_date",
-                "close_value",
-            ]
-        )
+        columns = "opportunity_id sales_agent product account deal_stage engage_date close_date close_value"
+        writer.writerow(columns.split())
         for number in range(1500):
             stage = chance.choice(["Won", "Won", "Lost", "Engaging", "Prospecting"])
             engaged = f"{chance.randint(1, 6)}/{chance.randint(1, 28)}/2017" if stage != "Prospecting" else ""
@@ -163,9 +153,9 @@ async def _require_totals(stack: Stack, totals: Totals) -> None:
 
 @contextmanager
 def _stack() -> Iterator[Stack]:
-    with temporary_folder("replay") as folder:
-        with Stack(StackConfiguration(state_folder=folder, ports=Ports.from_base(free_port_base()))) as stack:
-            yield stack
+    ports = Ports.from_base(free_port_base())
+    with temporary_folder("replay") as folder, Stack(StackConfiguration(state_folder=folder, ports=ports)) as stack:
+        yield stack
 
 
 async def _stored_deliveries(stack: Stack) -> int:
