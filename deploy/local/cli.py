@@ -10,6 +10,7 @@ from deploy.local.commands.demo import demo
 from deploy.local.commands.migrate import migrate
 from deploy.local.commands.openapi import openapi
 from deploy.local.commands.replay import replay
+from deploy.local.commands.republish import republish
 from deploy.local.commands.seed import seed
 from deploy.local.commands.token import token
 from deploy.local.commands.up import up
@@ -31,6 +32,7 @@ app.command()(seed)
 app.command()(migrate)
 app.command()(replay)
 app.command()(verify)
+app.command()(republish)
 app.command()(token)
 app.command()(openapi)
 app.command()(asyncapi)

@@ -7,6 +7,7 @@ from typing import Self
 
 from deploy.local.errors import StackError
 from deploy.local.ports import PORT_BASE_DEFAULT, Ports
+from deploy.local.postgres import embedded_url
 
 _STATE_FOLDER_DEFAULT = ".attain"
 _PORT_BASE_MIN = 1024
@@ -26,6 +27,11 @@ class StackConfiguration:
     ports: Ports
     database_url: str | None = None
     kafka_bootstrap: str | None = None
+
+    @property
+    def running_database_url(self) -> str:
+        """The database of the stack once it runs: the given one, else the embedded server's."""
+        return self.database_url or embedded_url(self.ports.postgres)
 
     @classmethod
     def from_environment(cls) -> Self:

@@ -6,22 +6,17 @@ from services.incentives.earnings import store
 from services.incentives.publishing import OUTBOX
 from shared.contracts.earnings import TOPIC
 from shared.db.database import Database, Scope, Transaction
-from shared.kernel.errors import NotFound
 
 _CHUNK = 1000
 
 
-class TopicNotPublished(NotFound):
-    """This service does not publish that topic."""
-
-    code = "topic_not_published"
-    title = "Topic not published"
-
-
 async def republish(database: Database, topic: str) -> int:
-    """Mark every earning to be published once more by the relay; how many those are. Raises TopicNotPublished."""
+    """Mark every earning to be published once more by the relay; how many those are.
+
+    ValueError for a topic that is not this service's.
+    """
     if topic != TOPIC:
-        raise TopicNotPublished(f"The incentives service publishes {TOPIC}, not {topic}.")
+        raise ValueError(f"{topic} is not published by incentives; expected {TOPIC}")
     count = 0
     after: tuple[UUID, UUID] | None = None
     while page := await _mark_after(database, after):

@@ -8,7 +8,6 @@ import typer
 from rich.console import Console
 
 from deploy.local.configuration import StackConfiguration
-from deploy.local.postgres import embedded_url
 from services.incentives import verification as incentives
 from services.tracking import verification as tracking
 from shared.db.database import Database
@@ -25,9 +24,7 @@ CHECKS: Final[tuple[tuple[str, Differences], ...]] = (
 
 def verify() -> None:
     """Recompute all progress, credits, earnings and the ledger from the stored deals and compare; 1 if they differ."""
-    configuration = StackConfiguration.from_environment()
-    url = configuration.database_url or embedded_url(configuration.ports.postgres)
-    found = asyncio.run(differences(url))
+    found = asyncio.run(differences(StackConfiguration.from_environment().running_database_url))
     console = Console()
     for difference in found[:_SHOWN_MAX]:
         console.print(str(difference), soft_wrap=True, markup=False)
