@@ -52,6 +52,7 @@ class LoadResult:
 
     statuses: dict[str, int]
     seconds: float
+    cpu_seconds: float
     applied: int = 0
     """Of `unapplied_max`: how many had been applied when the last answer came."""
     unapplied: tuple[int, ...] = ()
@@ -207,11 +208,13 @@ async def run(plan: LoadPlan) -> LoadResult:
         await loop.connect_read_pipe(lambda: _AppliedLines(load), sys.stdin)
     print(_STARTED, flush=True)
     started_at = time.perf_counter()
+    started_cpu = time.process_time()
     for _ in range(plan.connections):
         await loop.create_connection(lambda: _Connection(load), LOOPBACK, plan.port)
     await load.done.wait()
     seconds = time.perf_counter() - started_at
-    return LoadResult(dict(load.statuses), seconds, load.applied, tuple(load.unapplied))
+    cpu_seconds = time.process_time() - started_cpu
+    return LoadResult(dict(load.statuses), seconds, cpu_seconds, load.applied, tuple(load.unapplied))
 
 
 class _AppliedLines(asyncio.Protocol):

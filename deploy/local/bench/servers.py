@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 
-from deploy.local.kafka import create_broker
+from deploy.local.kafka import Broker, create_broker
 from deploy.local.migrations import migrate
 from deploy.local.ports import free_ports
 from deploy.local.postgres import PostgresServer
@@ -26,9 +26,11 @@ class Servers:
 
     folder: Path
     postgres: PostgresServer
-    kafka_bootstrap: str
-    broker: str
-    """What the broker is, in words."""
+    broker: Broker
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return self.broker.bootstrap
 
     @property
     def kafka(self) -> KafkaSettings:
@@ -64,7 +66,7 @@ def running_servers() -> Iterator[Servers]:
     try:
         broker.launch()
         postgres.start()
-        servers = Servers(folder, postgres, broker.bootstrap, broker.description)
+        servers = Servers(folder, postgres, broker)
         asyncio.run(servers.new_database(_TEMPLATE, template="template0"))
         migrate(postgres.url(_TEMPLATE))
         broker.wait_until_ready()

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from statistics import fmean
+from statistics import fmean, median
 from typing import Final
 
+from deploy.local.bench.cpu import cpu_seconds
 from deploy.local.bench.load import LoadResult, running_load
 from deploy.local.bench.report import Bound, Row
 from deploy.local.bench.sending import CONNECTIONS, bare_route, sent
@@ -29,10 +30,15 @@ async def measure(
     other: list[float] = []
     problems: list[str] = []
     growths: list[float] = []
+    costs: list[dict[str, float]] = []
     with bare_route(servers) as bare_port:
         await _sustained(product, "warm-up", _WARM_UP_SECONDS)
         for number in range(1, rounds + 1):
+            before = cpu_seconds(servers, product.stack)
             result = await _sustained(product, f"sustained-{number}", seconds)
+            after = cpu_seconds(servers, product.stack)
+            used = {name: after[name] - before[name] for name in after} | {"load generator": result.cpu_seconds}
+            costs.append({name: round(value / result.accepted * 1_000_000, 1) for name, value in used.items()})
             ours.append(result.applied / result.seconds)
             growths.append(_lag_growth(result.unapplied))
             if growths[-1] > ours[-1] * _LAG_GROWTH_SECONDS_MAX:
@@ -59,6 +65,7 @@ async def measure(
             "unapplied_max": _UNAPPLIED_MAX,
             "lag_growth": growths,
             "processes": list(product.stack.service_names),
+            "cpu_microseconds_per_webhook": {name: median(cost[name] for cost in costs) for name in costs[0]},
         },
         problems=tuple(problems),
     )

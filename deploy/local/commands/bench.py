@@ -35,7 +35,7 @@ def bench(
         console.print(line, soft_wrap=True)
 
     with running_servers() as servers:
-        report(f"PostgreSQL and {servers.broker} are ready, with their state in {servers.folder}.")
+        report(f"PostgreSQL and {servers.broker.description} are ready, with their state in {servers.folder}.")
         results = uvloop.run(_measured(servers, _parsed(rows), rounds, scale, report))
     console.print(table(results))
     if json_file is not None:
