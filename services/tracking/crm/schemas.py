@@ -1,10 +1,11 @@
 """Connections on the wire."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from services.tracking.crm.canonical import MAPPABLE_FIELDS
 from services.tracking.crm.domain import OVERLAP_DAYS_MAX, Connection, ConnectionStatus, Source, SourceMapping
@@ -12,7 +13,16 @@ from services.tracking.crm.service import WithSecret
 from shared.kernel.deals import DealStatus
 
 _ENTRIES_MAX: Final = 500
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+_CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _one_line(value: str) -> str:
+    if _CONTROL_CHARACTERS.search(value):
+        raise ValueError("one line without control characters")
+    return value
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_one_line)]
 Entries = Annotated[dict[Name, Name], Field(max_length=_ENTRIES_MAX)]
 
 _MAPPING_EXAMPLE: Final[dict[str, JsonValue]] = {

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import StringConstraints
 
 from services.tracking.deals import service
 from services.tracking.deals.domain import DealFilter, DealNotFound, Viewer
@@ -25,6 +26,7 @@ from shared.kernel.org import OrgChart
 router: Final = APIRouter(prefix="/v1/deals", tags=["deals"])
 
 Organisation = Callable[[Transaction, UUID], Awaitable[OrgChart]]
+Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 _DEALS: Final = Cursor(UUID)
 _VERSIONS: Final = Cursor(tuple[datetime, int, UUID])
 _DEAL_ANSWERED: Final[dict[int | str, dict[str, object]]] = {
@@ -52,10 +54,8 @@ async def list_deals(
     paging: Paging,
     chart: Chart,
     status: Annotated[DealStatus | None, Query(description="Only those in this status.")] = None,
-    source: Annotated[str | None, Query(max_length=200, description="Only those of this source.")] = None,
-    owner: Annotated[
-        str | None, Query(max_length=200, description="Only those of this user, as the source names it.")
-    ] = None,
+    source: Annotated[Text | None, Query(description="Only those of this source.")] = None,
+    owner: Annotated[Text | None, Query(description="Only those of this user, as the source names it.")] = None,
     unmapped: Annotated[
         bool, Query(description="Only those that belong to nobody: no identity names their owner.")
     ] = False,

@@ -1,0 +1,271 @@
+"""Keeping deals on a real Postgres."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from services.tracking.deals import service
+from services.tracking.deals.domain import DealChange, DealFilter, DealNotFound, Viewer
+from services.tracking.deals.store import RecordedTogether
+from shared.contracts.deals import Deal, Product, Split
+from shared.db.database import Database, Scope
+from shared.kernel.deals import DealKind, DealStatus
+from shared.kernel.ids import deal_id
+from shared.kernel.org import CrmUser
+from tests.infrastructure import eventually
+
+START = datetime(2026, 1, 5, 9, tzinfo=UTC)
+EVERYTHING = Viewer(frozenset(), None)
+
+
+@pytest.fixture(scope="module")
+async def database(module_database: str) -> AsyncIterator[Database]:
+    opened = Database(module_database, service="tracking")
+    yield opened
+    await opened.close()
+
+
+@dataclass(frozen=True)
+class Book:
+    """One tenant's deals."""
+
+    database: Database
+    tenant_id: UUID
+    connection_id: UUID
+
+    def deal(
+        self,
+        external_id: str = "A1",
+        *,
+        minute: int = 0,
+        sequence: int = 0,
+        delivery: int = 1,
+        status: DealStatus = DealStatus.WON,
+        owner: str | None = "ann",
+        amount: Decimal | None = Decimal("1200.5"),
+        kind: DealKind = DealKind.UPSERTED,
+    ) -> Deal:
+        return Deal(
+            tenant_id=self.tenant_id,
+            id=deal_id(self.connection_id, external_id),
+            connection_id=self.connection_id,
+            source="crm",
+            external_id=external_id,
+            kind=kind,
+            modified_at=START + timedelta(minutes=minute),
+            sequence=sequence,
+            delivery_id=UUID(int=delivery),
+            received_at=START + timedelta(days=1),
+            status=status,
+            owner_external_id=owner,
+            name="Acme",
+            amount=amount,
+            currency="USD",
+            created_at=START,
+            expected_close_on=date(2026, 3, 31),
+            closed_at=START,
+            closed_on=None,
+            stage="5",
+            pipeline="1",
+            probability=Decimal(50),
+            type="new",
+            channel="Partner",
+            region="West",
+            account_id="7",
+            account_name="Acme Inc",
+            merged_into=None,
+            splits=(Split(owner_external_id="bob", role="engineer", percent=Decimal("40.5")),),
+            products=(Product(sku="GTX", quantity=Decimal(3), amount=None),),
+            custom={"competitor": "Initech"},
+        )
+
+    async def record(self, *deals: Deal) -> list[DealChange]:
+        async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
+            return await service.record(tx, deals)
+
+    async def listed(self, wanted: DealFilter | None = None, viewer: Viewer = EVERYTHING) -> list[str]:
+        async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
+            found = await service.page(tx, self.tenant_id, viewer, wanted or DealFilter(), after=None, limit=100)
+        return sorted(deal.external_id for deal in found)
+
+    async def newest(self, external_id: str = "A1") -> Deal:
+        async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
+            return await service.get(tx, self.tenant_id, EVERYTHING, deal_id(self.connection_id, external_id))
+
+    async def versions(self, external_id: str = "A1") -> list[Deal]:
+        async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
+            found = await service.versions(
+                tx, self.tenant_id, EVERYTHING, deal_id(self.connection_id, external_id), before=None, limit=1000
+            )
+        return [version.deal for version in found]
+
+
+@pytest.fixture
+def book(database: Database) -> Book:
+    return Book(database, uuid4(), uuid4())
+
+
+async def test_a_new_deal_is_a_change_from_nothing(book: Book) -> None:
+    deal = book.deal()
+    (change,) = await book.record(deal)
+    assert change == DealChange(book.tenant_id, None, deal.facts(), deal.received_at)
+
+
+async def test_a_deal_is_read_back_as_it_was_recorded(book: Book) -> None:
+    deal = book.deal()
+    await book.record(deal)
+    assert await book.newest() == deal
+
+
+async def test_a_newer_version_is_a_change_from_all_that_was_held(book: Book) -> None:
+    old, new = book.deal(), book.deal(minute=1, owner="bob", amount=None)
+    await book.record(old)
+    (change,) = await book.record(new)
+    assert (change.before, change.after) == (old.facts(), new.facts())
+
+
+async def test_the_same_version_again_is_no_change(book: Book) -> None:
+    await book.record(book.deal())
+    assert await book.record(book.deal(), book.deal()) == []
+    assert len(await book.versions()) == 1
+
+
+async def test_an_older_version_is_kept_and_changes_nothing(book: Book) -> None:
+    new, old = book.deal(minute=2), book.deal(minute=1)
+    await book.record(new)
+    assert await book.record(old) == []
+    assert await book.newest() == new
+    assert await book.versions() == [new, old]
+
+
+@pytest.mark.parametrize(
+    ("lower", "higher"),
+    [
+        ({"minute": 0, "sequence": 9, "delivery": 9}, {"minute": 1, "sequence": 0, "delivery": 1}),
+        ({"sequence": 1, "delivery": 9}, {"sequence": 2, "delivery": 1}),
+        ({"delivery": 1}, {"delivery": 2}),
+    ],
+)
+async def test_modified_time_then_sequence_then_delivery_decide(
+    book: Book, lower: dict[str, int], higher: dict[str, int]
+) -> None:
+    old, new = (
+        book.deal(minute=each.get("minute", 0), sequence=each.get("sequence", 0), delivery=each.get("delivery", 1))
+        for each in (lower, higher)
+    )
+    await book.record(new)
+    assert await book.record(old) == []
+    assert await book.newest() == new
+
+
+async def test_several_versions_in_one_batch_are_one_change_to_the_newest(book: Book) -> None:
+    versions = [book.deal(minute=minute, amount=Decimal(minute)) for minute in range(5)]
+    await book.record(versions[1])
+    (change,) = await book.record(versions[3], versions[0], versions[4], versions[2], versions[4])
+    assert (change.before, change.after) == (versions[1].facts(), versions[4].facts())
+    assert await book.versions() == versions[::-1]
+
+
+async def test_any_order_in_any_batches_ends_in_the_same_deals(book: Book) -> None:
+    versions = [
+        book.deal(f"D{number % 7}", minute=number // 7, status=list(DealStatus)[number % 3]) for number in range(60)
+    ]
+    for seed in range(4):
+        shuffled = Book(book.database, book.tenant_id, uuid4())
+        events = [
+            event.model_copy(
+                update={
+                    "connection_id": shuffled.connection_id,
+                    "id": deal_id(shuffled.connection_id, event.external_id),
+                }
+            )
+            for event in versions * 2
+        ]
+        random.Random(seed).shuffle(events)
+        state: dict[UUID, object] = {}
+        for start in range(0, len(events), 11):
+            for change in await shuffled.record(*events[start : start + 11]):
+                assert state.get(change.after.deal_id) == change.before
+                state[change.after.deal_id] = change.after
+        for number in range(7):
+            newest = max((event for event in events if event.external_id == f"D{number}"), key=lambda e: e.version)
+            assert await shuffled.newest(f"D{number}") == newest
+            assert state[newest.id] == newest.facts()
+            assert len(await shuffled.versions(f"D{number}")) == len({e.version for e in events if e.id == newest.id})
+
+
+async def test_two_tenants_do_not_see_each_others_deals(book: Book) -> None:
+    await book.record(book.deal())
+    stranger = Book(book.database, uuid4(), book.connection_id)
+    assert await stranger.listed() == []
+    with pytest.raises(DealNotFound):
+        await stranger.newest()
+    async with book.database.transaction(Scope.of(stranger.tenant_id)) as tx:
+        for table in ("deals", "deal_versions"):
+            assert await tx.rows(text(f"SELECT 1 FROM tracking.{table}")) == []
+
+
+async def test_two_who_record_one_deal_at_once_are_told(book: Book) -> None:
+    await book.record(book.deal())
+    scope = Scope.of(book.tenant_id)
+    async with book.database.transaction(scope) as late:
+        late_pid = (await late.rows(text("SELECT pg_backend_pid() AS pid")))[0]["pid"]
+        async with book.database.transaction(scope) as early:
+            await service.record(early, [book.deal(sequence=5)])
+            waiting = asyncio.create_task(service.record(late, [book.deal(sequence=4)]))
+            await eventually(lambda: _waits_for_a_lock(book.database, late_pid), expectation="a wait for the row")
+        with pytest.raises(RecordedTogether):
+            await waiting
+
+
+async def _waits_for_a_lock(database: Database, pid: int) -> bool:
+    async with database.transaction(Scope.of()) as tx:
+        return bool(await tx.rows(text("SELECT 1 FROM pg_locks WHERE pid = :pid AND NOT granted"), {"pid": pid}))
+
+
+async def test_deals_are_listed_by_what_is_asked_for(book: Book) -> None:
+    await book.record(
+        book.deal("won"),
+        book.deal("open", status=DealStatus.OPEN),
+        book.deal("bobs", owner="bob"),
+        book.deal("nobodys", owner=None),
+    )
+    assert await book.listed(DealFilter(status=DealStatus.OPEN)) == ["open"]
+    assert await book.listed(DealFilter(owner_external_id="bob")) == ["bobs"]
+    assert await book.listed(DealFilter(source="other")) == []
+    mapped = Viewer(frozenset({CrmUser("crm", "ann"), CrmUser("other", "bob")}), None)
+    assert await book.listed(DealFilter(unmapped=True), mapped) == ["bobs", "nobodys"]
+
+
+async def test_a_viewer_sees_only_deals_of_those_it_may_see(book: Book) -> None:
+    await book.record(book.deal("anns"), book.deal("bobs", owner="bob"), book.deal("nobodys", owner=None))
+    ann = Viewer(frozenset(), frozenset({CrmUser("crm", "ann")}))
+    assert await book.listed(viewer=ann) == ["anns"]
+    async with book.database.transaction(Scope.of(book.tenant_id)) as tx:
+        with pytest.raises(DealNotFound):
+            await service.get(tx, book.tenant_id, ann, deal_id(book.connection_id, "bobs"))
+
+
+async def test_the_closed_day_is_the_stated_date_or_the_utc_day(book: Book) -> None:
+    late = datetime(2026, 3, 31, 23, 30, tzinfo=UTC)
+    await book.record(
+        book.deal("instant").model_copy(update={"closed_at": late}),
+        book.deal("date").model_copy(update={"closed_at": late, "closed_on": date(2026, 4, 2)}),
+        book.deal("neither").model_copy(update={"closed_at": None}),
+    )
+    async with book.database.transaction(Scope.of(book.tenant_id)) as tx:
+        rows = await tx.rows(
+            text("SELECT external_id, closed_day FROM tracking.deals WHERE tenant_id = :t"), {"t": book.tenant_id}
+        )
+    assert {row["external_id"]: row["closed_day"] for row in rows} == {
+        "instant": date(2026, 3, 31),
+        "date": date(2026, 4, 2),
+        "neither": None,
+    }

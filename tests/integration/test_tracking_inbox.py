@@ -1,0 +1,479 @@
+"""Connections, hooks and deliveries over HTTP with real Postgres, and what the inbox makes of them."""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from cryptography.fernet import Fernet
+from fastapi import FastAPI
+from sqlalchemy import text
+from standardwebhooks import Webhook
+
+from services.tracking.app import create_app
+from services.tracking.crm.directory import SenderDirectory
+from services.tracking.crm.domain import Sender, Source
+from services.tracking.inbox.domain import Arrival, InboxFull, WaitingRoom
+from services.tracking.inbox.intake import DeliveriesNotStored, Intake
+from services.tracking.inbox.processor import InboxProcessor, Retention
+from services.tracking.metadata import transport
+from services.tracking.settings import ApiSettings
+from shared.contracts.deals import Deal
+from shared.contracts.envelope import from_record
+from shared.db.database import Database, Scope
+from shared.http.auth import Role, issue_token
+from shared.outbox.outbox import Outbox, decode_headers
+from tests.infrastructure import eventually
+
+JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
+
+
+class Tracking(NamedTuple):
+    """The app as its lifespan would run it but for Kafka, and the inbox of a worker."""
+
+    app: FastAPI
+    database: Database
+    processor: InboxProcessor
+
+
+class Answered(NamedTuple):
+    """A connection as it was answered."""
+
+    id: str
+    secret: str
+    hook: str
+    version: int
+
+
+class Caller:
+    """Somebody with a token in one tenant, and that tenant's CRM."""
+
+    def __init__(self, tracking: Tracking, *roles: Role, tenant: UUID | None = None) -> None:
+        self.tracking = tracking
+        self.tenant = tenant or uuid4()
+        token = issue_token(
+            ApiSettings(), tenant_id=self.tenant, person_id=uuid4(), roles=frozenset(roles), ttl_seconds=300
+        )
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(tracking.app, raise_app_exceptions=False),
+            base_url="http://tracking",
+            headers={"authorization": f"Bearer {token}"},
+        )
+
+    async def connect(self, source: str = "standard_webhooks", **fields: object) -> Answered:
+        response = await self.client.post("/v1/connections", json={"source": source, "name": "CRM", **fields})
+        assert response.status_code == 201, response.text
+        made = response.json()
+        return Answered(made["id"], made["secret"], made["hook_path"], made["version"])
+
+    async def change(self, method: str, path: str, version: int, body: object = None) -> httpx.Response:
+        return await self.client.request(method, path, json=body, headers={"if-match": f'"{version}"'})
+
+    async def deliveries(self, **wanted: str) -> list[dict[str, object]]:
+        response = await self.client.get("/v1/deliveries", params=wanted)
+        assert response.status_code == 200, response.text
+        items: list[dict[str, object]] = response.json()["items"]
+        return items
+
+    async def published(self) -> list[Deal]:
+        """The deal events of this tenant in the outbox, in their order."""
+        async with self.tracking.database.transaction(Scope.every()) as tx:
+            rows = await tx.rows(
+                text("SELECT headers, value FROM tracking.outbox WHERE tenant_id = :tenant ORDER BY id"),
+                {"tenant": self.tenant},
+            )
+        events = [from_record(dict(decode_headers(row["headers"])), row["value"]) for row in rows]
+        return [event for event in events if isinstance(event, Deal)]
+
+
+async def send(caller: Caller, to: Answered, body: str, *, webhook_id: str | None = None, secret: str = "") -> int:
+    """Post a signed delivery; the status answered."""
+    response = await caller.client.post(to.hook, content=body, headers=signed(to, body, webhook_id, secret))
+    return response.status_code
+
+
+def signed(to: Answered, body: str, webhook_id: str | None = None, secret: str = "") -> dict[str, str]:
+    name = webhook_id or f"msg_{uuid4().hex}"
+    now = datetime.now(UTC)
+    return {
+        "webhook-id": name,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret or to.secret).sign(name, now, body),
+    }
+
+
+def deal(external_id: str = "A1", **fields: object) -> str:
+    data = {"external_id": external_id, "modified_at": "2026-03-31T18:40:02Z", "status": "won", "amount": "10"}
+    return json.dumps({"type": "deal.upserted", "data": data | fields})
+
+
+@pytest.fixture(scope="module")
+async def tracking(module_database: str) -> AsyncIterator[Tracking]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ATTAIN_DATABASE_URL", module_database)
+        environment.setenv("ATTAIN_JWT_SECRET", JWT_SECRET)
+        environment.setenv("ATTAIN_SECRETS_KEY", Fernet.generate_key().decode())
+        app = create_app()
+        directory: SenderDirectory = app.state.directory
+        intake: Intake = app.state.intake
+        tasks = [asyncio.create_task(directory.run()), asyncio.create_task(intake.run())]
+        await eventually(lambda: _is_ready(directory), expectation="the connections are loaded")
+        database = Database(module_database, service="tracking")
+        yield Tracking(app, database, InboxProcessor(database, Outbox(transport), published=lambda: None))
+        await intake.stop()
+        tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await app.state.database.close()
+        await database.close()
+
+
+async def _is_ready(directory: SenderDirectory) -> bool:
+    try:
+        await directory.ready()
+    except Exception:
+        return False
+    return True
+
+
+@pytest.fixture
+def admin(tracking: Tracking) -> Caller:
+    return Caller(tracking, Role.ADMIN)
+
+
+async def translate(tracking: Tracking) -> None:
+    """Let the worker translate all that waits."""
+    while await tracking.processor.translate_once():
+        pass
+
+
+async def test_a_signed_delivery_is_stored_and_becomes_an_event(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect(identity_source="crm-eu")
+    assert await send(admin, connection, deal(amount="1200.50", currency="USD", owner_external_id="ann")) == 202
+    (waiting,) = await admin.deliveries()
+    assert waiting["state"] == "received"
+    await translate(tracking)
+    (stored,) = await admin.deliveries(state="translated")
+    (event,) = await admin.published()
+    assert str(event.delivery_id) == stored["id"]
+    assert stored["deals"] == 1
+    assert (event.source, event.external_id, event.amount) == ("crm-eu", "A1", Decimal("1200.50"))
+    assert event.received_at == datetime.fromisoformat(str(stored["received_at"]))
+
+
+async def test_a_delivery_without_a_declared_length_is_stored_too(admin: Caller) -> None:
+    connection = await admin.connect()
+    body = deal()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield body[:10].encode()
+        yield body[10:].encode()
+
+    response = await admin.client.post(connection.hook, content=chunks(), headers=signed(connection, body))
+    assert response.status_code == 202
+    (stored,) = await admin.deliveries()
+    detail = (await admin.client.get(f"/v1/deliveries/{stored['id']}")).json()
+    assert detail["body"] == body
+
+
+async def test_a_delivery_sent_again_is_accepted_and_stored_once(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    together = await asyncio.gather(*(send(admin, connection, deal(), webhook_id="msg_1") for _ in range(20)))
+    assert set(together) == {202}
+    assert await send(admin, connection, deal(), webhook_id="msg_1") == 202
+    assert len(await admin.deliveries()) == 1
+    await translate(tracking)
+    assert await send(admin, connection, deal(), webhook_id="msg_1") == 202
+    await translate(tracking)
+    assert len(await admin.published()) == 1
+
+
+async def test_the_same_id_on_another_connection_is_another_delivery(admin: Caller) -> None:
+    first, second = await admin.connect(), await admin.connect()
+    await send(admin, first, deal(), webhook_id="msg_1")
+    await send(admin, second, deal(), webhook_id="msg_1")
+    assert len(await admin.deliveries()) == 2
+
+
+async def test_a_forged_delivery_and_an_unknown_connection_look_the_same_and_leave_nothing(admin: Caller) -> None:
+    connection = await admin.connect()
+    forged = signed(connection, deal(), secret="whsec_" + base64.b64encode(bytes(32)).decode())
+    answers = [
+        await admin.client.post(path, content=deal(), headers=forged)
+        for path in (connection.hook, f"/hooks/{uuid4()}", "/hooks/nonsense")
+    ]
+    assert [answer.status_code for answer in answers] == [401, 401, 401]
+    bodies = [{name: value for name, value in answer.json().items() if name != "request_id"} for answer in answers]
+    assert bodies[0] == bodies[1] == bodies[2]
+    assert await admin.deliveries() == []
+
+
+async def test_a_body_over_the_limit_is_refused(admin: Caller) -> None:
+    connection = await admin.connect()
+    body = deal(name="x" * 1_100_000)
+    assert await send(admin, connection, body) == 413
+
+
+async def test_what_cannot_be_translated_is_quarantined_and_its_neighbours_are_not(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect()
+    for body in (deal("A1"), "not json", deal("A2"), '{"type": "deal.exploded"}', deal("A3", amount="x")):
+        assert await send(admin, connection, body) == 202
+    await translate(tracking)
+    assert [event.external_id for event in await admin.published()] == ["A1", "A2"]
+    quarantined = [item["quarantine"] for item in await admin.deliveries(state="quarantined")]
+    assert [(why["reason"], why["pointer"]) for why in quarantined if isinstance(why, dict)] == [
+        ("invalid_field", "/data/amount"),
+        ("unknown_type", "/type"),
+        ("not_json", ""),
+    ]
+
+
+async def test_after_the_mapping_is_fixed_a_quarantined_delivery_is_replayed(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal(status=None, stage="Signed"))
+    await translate(tracking)
+    (held,) = await admin.deliveries(state="quarantined")
+    fixed = {"mapping": {"stages": {"Signed": "won"}}}
+    tried = (await admin.client.post(f"/v1/deliveries/{held['id']}/preview", json=fixed)).json()
+    assert (tried["deals"][0]["status"], tried["quarantine"]) == ("won", None)
+    unfixed = (await admin.client.post(f"/v1/deliveries/{held['id']}/preview", json={})).json()
+    assert unfixed["quarantine"]["reason"] == "stage_unmapped"
+    assert (await admin.change("PATCH", f"/v1/connections/{connection.id}", 1, fixed)).status_code == 200
+    replayed = await admin.client.post(f"/v1/deliveries/{held['id']}/replay")
+    assert (replayed.status_code, replayed.json()["state"]) == (202, "received")
+    await translate(tracking)
+    (event,) = await admin.published()
+    assert (event.status.value, str(event.delivery_id)) == ("won", held["id"])
+
+
+async def test_everything_in_quarantine_is_replayed_at_once(tracking: Tracking, admin: Caller) -> None:
+    connection, other = await admin.connect(), await admin.connect()
+    for number in range(3):
+        await send(admin, connection, deal(f"A{number}", status=None, stage="Signed"))
+    await send(admin, other, "not json")
+    await translate(tracking)
+    await admin.change("PATCH", f"/v1/connections/{connection.id}", 1, {"mapping": {"stages": {"Signed": "won"}}})
+    answer = await admin.client.post("/v1/deliveries/replay", json={"connection_id": connection.id})
+    assert (answer.status_code, answer.json()) == (202, {"deliveries": 3})
+    await translate(tracking)
+    assert len(await admin.published()) == 3
+    assert len(await admin.deliveries(state="quarantined")) == 1
+
+
+async def test_a_translated_delivery_is_replayed_as_a_newer_version(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal(status="open", stage="Signed"))
+    await translate(tracking)
+    (stored,) = await admin.deliveries()
+    await admin.change("PATCH", f"/v1/connections/{connection.id}", 1, {"mapping": {"stages": {"Signed": "won"}}})
+    copy = (await admin.client.post(f"/v1/deliveries/{stored['id']}/replay")).json()
+    assert copy["replay_of"] == stored["id"]
+    again = await admin.client.post(f"/v1/deliveries/{copy['id']}/replay")
+    assert (again.status_code, again.json()["code"]) == (409, "delivery_waiting")
+    await translate(tracking)
+    before, after = await admin.published()
+    assert (before.status.value, after.status.value) == ("open", "won")
+    assert before.version < after.version
+
+
+async def test_both_secrets_work_while_rotating_and_only_the_new_one_after(admin: Caller) -> None:
+    connection = await admin.connect()
+    secrets = f"/v1/connections/{connection.id}/secrets"
+    rotated = (await admin.change("POST", secrets, 1, {"overlap_seconds": 3600})).json()
+    old, new = rotated["secrets"][0]["id"], rotated["secret"]
+    assert await send(admin, connection, deal()) == 202
+    assert await send(admin, connection, deal(), secret=new) == 202
+    third = await admin.change("POST", secrets, 2, {})
+    assert (third.status_code, third.json()["code"]) == (409, "rotation_under_way")
+    assert (await admin.change("DELETE", f"{secrets}/{old}", 2)).status_code == 200
+    assert await send(admin, connection, deal()) == 401
+    assert await send(admin, connection, deal(), secret=new) == 202
+    shown = (await admin.client.get(f"/v1/connections/{connection.id}")).json()
+    assert "secret" not in shown
+    assert [secret["id"] for secret in shown["secrets"]] == [rotated["secrets"][1]["id"]]
+
+
+async def test_secrets_do_not_stand_readable_in_the_database(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+        (row,) = await tx.rows(text("SELECT secrets::text AS secrets FROM tracking.connections"))
+    assert connection.secret not in row["secrets"]
+    assert connection.secret.removeprefix("whsec_") not in row["secrets"]
+
+
+async def test_another_process_hears_of_a_new_connection(tracking: Tracking, admin: Caller) -> None:
+    state = tracking.app.state
+    elsewhere = SenderDirectory(tracking.database, state.connections)
+    following = asyncio.create_task(elsewhere.run())
+    await eventually(lambda: _is_ready(elsewhere))
+    connection = await admin.connect()
+    await eventually(lambda: elsewhere.find(connection.id) is not None, 5, expectation="the connection is heard of")
+    await admin.change("PATCH", f"/v1/connections/{connection.id}", 1, {"status": "disabled"})
+    await eventually(lambda: elsewhere.find(connection.id) is None, 5, expectation="the connection is forgotten")
+    following.cancel()
+
+
+async def test_a_disabled_connection_takes_nothing(admin: Caller) -> None:
+    connection = await admin.connect()
+    await admin.change("PATCH", f"/v1/connections/{connection.id}", 1, {"status": "disabled"})
+    assert await send(admin, connection, deal()) == 401
+
+
+async def test_pipedrive_is_answered_with_200_and_understood(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect("pipedrive")
+    event = {
+        "meta": {"action": "create", "entity": "deal", "id": "1", "timestamp": "2026-03-31T18:40:02.754Z"},
+        "data": {"id": 746, "value": 60000, "currency": "EUR", "status": "open", "update_time": "2026-03-31T18:40:02Z"},
+        "previous": None,
+    }
+    authorization = "Basic " + base64.b64encode(connection.secret.encode()).decode()
+    for _ in range(2):
+        response = await admin.client.post(connection.hook, json=event, headers={"authorization": authorization})
+        assert response.status_code == 200
+    await translate(tracking)
+    (published,) = await admin.published()
+    assert (published.external_id, published.source) == ("746", "pipedrive")
+    (stored,) = await admin.deliveries()
+    headers = (await admin.client.get(f"/v1/deliveries/{stored['id']}")).json()["headers"]
+    assert "authorization" not in headers
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"source": "salesforce", "name": "x"}, "/source"),
+        ({"source": "pipedrive", "name": ""}, "/name"),
+        ({"source": "pipedrive", "name": "a\x00b"}, "/name"),
+        ({"source": "pipedrive", "name": "x", "secret": "short:pw"}, "/secret"),
+        ({"source": "pipedrive", "name": "x", "mapping": {"fields": {"external_id": "id"}}}, "/mapping"),
+        ({"source": "pipedrive", "name": "x", "mapping": {"stages": {"5": "closed"}}}, "/mapping/stages/5"),
+    ],
+)
+async def test_a_connection_that_cannot_work_is_refused(admin: Caller, body: object, pointer: str) -> None:
+    response = await admin.client.post("/v1/connections", json=body)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["pointer"] == pointer
+
+
+async def test_a_change_made_from_an_old_version_loses(admin: Caller) -> None:
+    connection = await admin.connect()
+    path = f"/v1/connections/{connection.id}"
+    assert (await admin.change("PATCH", path, 1, {"name": "New"})).headers["etag"] == '"2"'
+    assert (await admin.change("PATCH", path, 1, {"name": "Newer"})).status_code == 412
+    assert (await admin.client.patch(path, json={"name": "Newer"})).status_code == 428
+
+
+async def test_another_tenant_sees_neither_connection_nor_delivery(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal())
+    (stored,) = await admin.deliveries()
+    stranger = Caller(tracking, Role.ADMIN)
+    assert (await stranger.client.get(f"/v1/connections/{connection.id}")).status_code == 404
+    assert (await stranger.client.get(f"/v1/deliveries/{stored['id']}")).status_code == 404
+    assert (await stranger.client.post(f"/v1/deliveries/{stored['id']}/replay")).status_code == 404
+    assert await stranger.deliveries() == []
+
+
+@pytest.mark.parametrize("role", [Role.REP, Role.MANAGER, Role.FINANCE])
+async def test_only_operators_see_connections_and_deliveries(tracking: Tracking, role: Role) -> None:
+    caller = Caller(tracking, role)
+    assert (await caller.client.get("/v1/connections")).status_code == 403
+    assert (await caller.client.get("/v1/deliveries")).status_code == 403
+
+
+async def test_bodies_are_dropped_when_their_time_is_over_and_not_before(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    for number, body in enumerate((deal("old"), deal("new"), "not json")):
+        await send(admin, connection, body, webhook_id=f"m{number}")
+    await translate(tracking)
+    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+        await tx.execute(
+            text("UPDATE tracking.deliveries SET received_at = :then WHERE dedupe_key IN ('m0', 'm2')"),
+            {"then": tx.now - timedelta(days=11)},
+        )
+    assert await Retention(tracking.database, keep_days=10).drop_due() == 1
+    details = {
+        item["id"]: (await admin.client.get(f"/v1/deliveries/{item['id']}")).json() for item in await admin.deliveries()
+    }
+    dropped = [detail for detail in details.values() if detail["body"] is None]
+    assert len(dropped) == 1
+    refused = await admin.client.post(f"/v1/deliveries/{dropped[0]['id']}/replay")
+    assert (refused.status_code, refused.json()["code"]) == (409, "body_dropped")
+
+
+async def test_two_processors_share_the_work_and_publish_once(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    await asyncio.gather(*(send(admin, connection, deal(f"A{number}")) for number in range(60)))
+    other = InboxProcessor(tracking.database, Outbox(transport), published=lambda: None)
+
+    async def drain(processor: InboxProcessor) -> None:
+        while await processor.translate_once():
+            pass
+
+    await asyncio.gather(drain(tracking.processor), drain(other))
+    await translate(tracking)
+    assert sorted(event.external_id for event in await admin.published()) == sorted(f"A{n}" for n in range(60))
+
+
+async def test_the_processor_is_woken_by_a_delivery(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    woken = asyncio.Event()
+    processor = InboxProcessor(tracking.database, Outbox(transport), published=woken.set)
+    running = asyncio.create_task(processor.run())
+    await send(admin, connection, deal())
+    await asyncio.wait_for(woken.wait(), 10)
+    await processor.stop()
+    await running
+    assert len(await admin.published()) == 1
+
+
+def arrival(key: str, *, size_bytes: int = 10) -> Arrival:
+    sender = Sender(UUID(int=1), UUID(int=2), Source.STANDARD_WEBHOOKS, ())
+    return Arrival(sender, key, "{}", b"x" * size_bytes)
+
+
+async def test_when_the_inbox_is_full_the_sender_is_told_to_come_back(tracking: Tracking) -> None:
+    intake = Intake(tracking.database, room=WaitingRoom(waiting_max=1))
+    first = asyncio.create_task(intake.store(arrival(f"full-{uuid4()}")))
+    await asyncio.sleep(0)
+    with pytest.raises(InboxFull) as refused:
+        await intake.store(arrival("full-2"))
+    assert refused.value.retry_after_seconds == 1
+    await intake.stop()
+    await intake.run()
+    await first
+
+
+async def test_what_waits_at_the_stop_is_stored(tracking: Tracking) -> None:
+    intake = Intake(tracking.database)
+    waiting = [asyncio.create_task(intake.store(arrival(f"stop-{uuid4()}"))) for _ in range(5)]
+    await asyncio.sleep(0)
+    await intake.stop()
+    await intake.run()
+    await asyncio.gather(*waiting)
+    with pytest.raises(InboxFull):
+        await intake.store(arrival("late"))
+
+
+async def test_without_a_database_the_sender_is_told_soon_and_nothing_is_held(module_database: str) -> None:
+    async with AsyncExitStack() as closing:
+        away = Database("postgresql://nobody@127.0.0.1:1/nowhere", service="tracking")
+        closing.push_async_callback(away.close)
+        intake = Intake(away, room=WaitingRoom(waiting_max=1))
+        running = asyncio.create_task(intake.run())
+        started = time.monotonic()
+        for _ in range(2):
+            with pytest.raises(DeliveriesNotStored):
+                await intake.store(arrival("x"))
+        assert time.monotonic() - started < 10
+        await intake.stop()
+        await running

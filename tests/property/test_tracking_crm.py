@@ -1,0 +1,84 @@
+"""The adapters against what nobody foresaw, and against the Standard Webhooks library."""
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from services.tracking.crm.domain import SourceMapping, Untranslatable
+from services.tracking.crm.pipedrive import Pipedrive
+from services.tracking.crm.standard_webhooks import StandardWebhooks
+from shared.contracts.deals import Deal
+
+STANDARD = StandardWebhooks()
+SECRET = STANDARD.new_secret(bytes(range(32)))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = sorted({*Deal.model_fields} - {"tenant_id", "id", "connection_id", "delivery_id", "received_at"})
+
+
+def library_accepts(body: bytes, headers: dict[str, str]) -> bool:
+    try:
+        Webhook(SECRET).verify(body, headers, json_parse=False)
+    except (WebhookVerificationError, ValueError):
+        return False
+    return True
+
+
+@given(
+    body=st.text(max_size=200),
+    webhook_id=st.from_regex(r"[A-Za-z0-9_]{1,20}", fullmatch=True),
+    tampered=st.sampled_from(["nothing", "body", "id", "signature", "age"]),
+)
+@settings(max_examples=100)
+def test_the_standard_webhooks_library_and_ours_accept_the_same(body: str, webhook_id: str, tampered: str) -> None:
+    now = datetime.now(UTC)
+    seconds = int(now.timestamp()) - (1000 if tampered == "age" else 0)
+    encoded = body.encode("utf-8", "replace")
+    # The library takes the digits of a naive or UTC time as they are.
+    signature = Webhook(SECRET).sign(webhook_id, datetime.fromtimestamp(seconds, UTC), encoded.decode())
+    headers = {
+        "webhook-id": webhook_id + ("x" if tampered == "id" else ""),
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": signature[:-5] + "AAAA=" if tampered == "signature" else signature,
+    }
+    if tampered == "body":
+        encoded += b"."
+    ours = STANDARD.verify(
+        {name.encode(): value.encode() for name, value in headers.items()},
+        encoded,
+        [SECRET],
+        now_seconds=int(now.timestamp()),
+    )
+    assert (ours is None) == library_accepts(encoded, headers)
+    assert (ours is None) == (tampered == "nothing")
+
+
+@given(body=st.binary(max_size=300) | JSON.map(lambda document: json.dumps(document).encode()))
+@settings(max_examples=100)
+def test_any_body_is_translated_or_refused_with_a_reason(body: bytes) -> None:
+    for adapter in (STANDARD, Pipedrive()):
+        adapter.dedupe_key({b"webhook-id": b"x"}, body)
+        with suppress(Untranslatable):
+            adapter.translate(body, SourceMapping())
+
+
+@given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3))
+@settings(max_examples=100)
+def test_a_deal_with_anything_in_its_fields_is_storable_or_refused(changes: dict[str, object]) -> None:
+    data = {"external_id": "A", "modified_at": "2026-01-01T00:00:00Z", "status": "open"} | changes
+    body = json.dumps({"type": "deal.upserted", "data": data}).encode()
+    try:
+        (deal,) = STANDARD.translate(body, SourceMapping())
+    except Untranslatable as refused:
+        assert refused.pointer.startswith("/data") or "NUL" in refused.detail
+    else:
+        text = deal.model_dump_json()
+        assert "\\u0000" not in text.replace("\\\\", "")
+        assert text.encode()
