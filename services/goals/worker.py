@@ -1,8 +1,8 @@
 """The worker process of the goals service, `python -m services.goals.worker`: publishes what its outbox holds."""
 
-import asyncio
 import sys
 
+import uvloop
 from aiokafka.errors import KafkaError
 
 from services.goals.metadata import transport
@@ -51,7 +51,7 @@ def main() -> int:
     tracing.configure(SERVICE)
     settings, kafka = read_settings(GoalsWorkerSettings), read_settings(KafkaSettings)
     try:
-        return asyncio.run(work(settings, kafka))
+        return uvloop.run(work(settings, kafka))
     finally:
         tracing.shutdown()
 

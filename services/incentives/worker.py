@@ -3,11 +3,11 @@
 Credits deals, follows definitions, works stale assignments out anew, and publishes earnings.
 """
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from typing import Final
 
+import uvloop
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
@@ -92,7 +92,7 @@ def main() -> int:
         _log.error("bad_settings", problems=[f"{item['loc']}: {item['msg']}" for item in error.errors()])
         return _BAD_SETTINGS_STATUS
     try:
-        return asyncio.run(work(settings, kafka))
+        return uvloop.run(work(settings, kafka))
     finally:
         tracing.shutdown()
 

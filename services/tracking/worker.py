@@ -3,11 +3,11 @@
 Translates deliveries, applies deals and definitions to goals, rebuilds what definitions change, and publishes.
 """
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from typing import Final
 
+import uvloop
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
@@ -106,7 +106,7 @@ def main() -> int:
         _log.error("bad_settings", problems=[f"{item['loc']}: {item['msg']}" for item in error.errors()])
         return _BAD_SETTINGS_STATUS
     try:
-        return asyncio.run(work(settings, kafka))
+        return uvloop.run(work(settings, kafka))
     finally:
         tracing.shutdown()
 
