@@ -14,7 +14,7 @@ from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.payout import QuotaGap, Schedule, attainment, schedule_of
 from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.ledger.domain import Cause
-from services.incentives.plans.domain.assignments import Assignment, Quota
+from services.incentives.plans.domain.assignments import Assignment, Quota, QuotaGoal, quota_of
 from services.incentives.plans.domain.components import (
     Basis,
     Component,
@@ -354,3 +354,21 @@ def test_a_quota_amount_serves_every_period_of_the_assignment() -> None:
     cell, _ = settled(with_quota, (None, deal("d", "1500")))
     assert cell.key == CellKey(assignment.id, "bookings", PERIOD)
     assert cell.earned == Decimal("82.50")
+
+
+def test_a_goal_is_a_quota_only_of_its_own_period_and_while_it_counts() -> None:
+    first, second = named("cancelled"), named("closed")
+    assignment = Assignment(
+        named("a"),
+        named("ann"),
+        named("plan"),
+        DatedRange(PERIOD.start),
+        {"bookings": Quota(goal_ids=(first, second))},
+    )
+    goals = {
+        first: QuotaGoal(PERIOD, Decimal(1), counts=False),
+        second: QuotaGoal(PERIOD, Decimal(2), counts=True),
+    }
+    assert quota_of(assignment, "bookings", PERIOD, goals) == 2
+    assert quota_of(assignment, "bookings", Period(date(2026, 4, 1), date(2026, 7, 1)), goals) is None
+    assert quota_of(assignment, "renewals", PERIOD, goals) is None

@@ -20,6 +20,7 @@ from services.incentives.plans import service as plans
 from services.incentives.plans import store as plans_store
 from services.incentives.publishing import OUTBOX
 from shared.contracts.earnings import TOPIC
+from shared.contracts.org import Person
 from shared.db.database import Transaction
 from shared.db.projection import Snapshot
 
@@ -58,7 +59,9 @@ async def apply_definitions(tx: Transaction, tenant_ids: Collection[UUID], snaps
             for assignment in after.assignments.values()
             if not assignment.deleted and before.inputs(assignment) != after.inputs(assignment)
         ]
-        await plans.mark_stale(tx, tenant_id, touched, [f"{now.subject} v{now.version}" for _, now in changes])
+        # Whoever someone is, nothing is paid by a name.
+        causes = [f"{now.subject} v{now.version}" for _, now in changes if now.event_type != Person.event_type]
+        await plans.mark_stale(tx, tenant_id, touched, causes)
 
 
 async def rebuild(tx: Transaction, tenant_id: UUID) -> int:
