@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar
 from uuid import UUID
 
@@ -50,9 +51,14 @@ def to_message(
 def tenant_of(headers: Mapping[str, bytes]) -> UUID:
     """Whose record this is, from its headers alone. Raises MalformedEvent."""
     try:
-        return UUID(headers["ce_tenantid"].decode())
+        return _tenant(headers["ce_tenantid"])
     except (KeyError, ValueError):
         raise MalformedEvent("the ce_tenantid header is missing or is not a UUID") from None
+
+
+@lru_cache(maxsize=4096)
+def _tenant(header: bytes) -> UUID:
+    return UUID(header.decode())
 
 
 def from_record(headers: Mapping[str, bytes], value: bytes | None) -> Event | None:

@@ -5,7 +5,7 @@ deal; a rebuild evaluates the same rule over all stored deals; both end in the s
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
@@ -124,7 +124,8 @@ class Viewer:
 class _Interval(NamedTuple):
     start: date
     end: date
-    goal_ids: tuple[UUID, ...]
+    goals: tuple[int, ...]
+    """Numbers of goals in the index: hashing one costs nothing beside hashing an id."""
 
 
 class _Watch(NamedTuple):
@@ -159,14 +160,37 @@ class GoalIndex:
             if reached not in spans:
                 spans[reached] = _spans(chart, *reached)
             self.rules[goal_id] = Rule(terms.measure, chart.calendar.time_zone, spans[reached])
-        self._watches = _by_user(self.rules)
+        self._goal_ids = tuple(self.rules)
+        self._watches = _by_user(tuple(self.rules.values()))
 
     def contributions(self, deal: DealFacts) -> list[Contribution]:
         """What the deal adds to each goal it counts for, each goal once."""
-        counting: list[Contribution] = []
+        return [
+            Contribution(self._goal_ids[goal], value, distinct_value)
+            for value, distinct_value, goals in self._counting(deal)
+            for goal in goals
+        ]
+
+    def movements(self, changes: Iterable[DealChange], *, skipped: Collection[UUID] = ()) -> dict[UUID, Movement]:
+        """The net change of every goal that does not stand where it stood, leaving out the goals in `skipped`."""
+        moved: defaultdict[int, Movement] = defaultdict(Movement)
+        for change in changes:
+            received_at = change.received_at
+            if change.before is not None:
+                for value, distinct_value, goals in self._counting(change.before):
+                    for goal in goals:
+                        moved[goal].add(-value, distinct_value, -1, received_at)
+            for value, distinct_value, goals in self._counting(change.after):
+                for goal in goals:
+                    moved[goal].add(value, distinct_value, 1, received_at)
+        net = {self._goal_ids[goal]: movement for goal, movement in moved.items() if not movement.is_nil()}
+        return {goal_id: movement for goal_id, movement in net.items() if goal_id not in skipped}
+
+    def _counting(self, deal: DealFacts) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
+        """What the deal adds, and to which goals."""
         watches = self._watches.get((deal.source, deal.owner_external_id))
         if watches is None or deal.is_gone:
-            return counting
+            return
         for holds, date_field, measures in watches:
             if not holds(deal) or (day := deal.day(date_field, self.chart.calendar)) is None:
                 continue
@@ -174,25 +198,9 @@ class GoalIndex:
                 added = read(deal)
                 if added is None:
                     continue
-                value, distinct_value = added
-                for start, end, goal_ids in intervals:
+                for start, end, goals in intervals:
                     if start <= day < end:
-                        for goal_id in goal_ids:
-                            counting.append(Contribution(goal_id, value, distinct_value))
-        return counting
-
-    def movements(self, changes: Iterable[DealChange], *, skipped: Collection[UUID] = ()) -> dict[UUID, Movement]:
-        """The net change of every goal that does not stand where it stood, leaving out the goals in `skipped`."""
-        moved: defaultdict[UUID, Movement] = defaultdict(Movement)
-        for change in changes:
-            if change.before is not None:
-                for goal_id, value, distinct_value in self.contributions(change.before):
-                    moved[goal_id].add(-value, distinct_value, -1, change.received_at)
-            for goal_id, value, distinct_value in self.contributions(change.after):
-                moved[goal_id].add(value, distinct_value, 1, change.received_at)
-        return {
-            goal_id: movement for goal_id, movement in moved.items() if goal_id not in skipped and not movement.is_nil()
-        }
+                        yield added.value, added.distinct_value, goals
 
     def verdict(self, goal_id: UUID, deal: DealFacts) -> Verdict:
         """Whether the deal counts for a goal of this index and, if not, the first reason in a fixed order.
@@ -269,16 +277,16 @@ def _spans(chart: OrgChart, kind: OwnerKind, owner_id: UUID, period: Period) -> 
     )
 
 
-def _by_user(rules: Mapping[UUID, Rule]) -> dict[tuple[str, str | None], tuple[_Watch, ...]]:
-    found: dict[tuple[str, str | None], dict[Measure, dict[Period, list[UUID]]]] = {}
-    for goal_id, rule in rules.items():
+def _by_user(rules: Sequence[Rule]) -> dict[tuple[str, str | None], tuple[_Watch, ...]]:
+    found: dict[tuple[str, str | None], dict[Measure, dict[Period, list[int]]]] = {}
+    for goal, rule in enumerate(rules):
         for span in rule.spans:
             measures = found.setdefault((span.user.source, span.user.external_id), {})
-            measures.setdefault(rule.measure, {}).setdefault(span.period, []).append(goal_id)
+            measures.setdefault(rule.measure, {}).setdefault(span.period, []).append(goal)
     return {user: _watches(measures) for user, measures in found.items()}
 
 
-def _watches(measures: Mapping[Measure, Mapping[Period, Sequence[UUID]]]) -> tuple[_Watch, ...]:
+def _watches(measures: Mapping[Measure, Mapping[Period, Sequence[int]]]) -> tuple[_Watch, ...]:
     alike: defaultdict[tuple[Filter, DateField], list[Measure]] = defaultdict(list)
     for measure in measures:
         alike[measure.filter, measure.date_field].append(measure)
@@ -292,5 +300,5 @@ def _watches(measures: Mapping[Measure, Mapping[Period, Sequence[UUID]]]) -> tup
     )
 
 
-def _intervals(periods: Mapping[Period, Sequence[UUID]]) -> tuple[_Interval, ...]:
+def _intervals(periods: Mapping[Period, Sequence[int]]) -> tuple[_Interval, ...]:
     return tuple(_Interval(period.start, period.end, tuple(periods[period])) for period in sorted(periods))

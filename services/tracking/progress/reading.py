@@ -132,8 +132,10 @@ class ProgressReader:
         return frozenset({goal_id})
 
     async def watched_person(self, person_id: UUID) -> frozenset[UUID]:
-        """Whose goals to watch to see a person's. Raises OwnerNotSeen."""
+        """Whose goals to watch to see a person's. Raises OwnerNotSeen, also for one nothing here has to do with."""
         await self._check_owner(person_id)
+        if self._viewer.sees_tenant and not _mentions(await self._definitions(), person_id):
+            raise OwnerNotSeen(f"There is no person {person_id} with a team, a CRM user or a goal.")
         return frozenset({person_id})
 
     async def watched_team(self, team_id: UUID) -> frozenset[UUID]:
@@ -188,3 +190,14 @@ class ProgressReader:
         if self._held is None:
             self._held = await self._cache.current(self._tx, self._tenant_id)
         return self._held
+
+
+def _mentions(definitions: Definitions, person_id: UUID) -> bool:
+    """Whether a person is in a team, manages one, is a CRM user or owns a goal."""
+    chart = definitions.chart
+    return (
+        person_id in chart.identities.values()
+        or any(membership.person_id == person_id for membership in chart.memberships)
+        or any(team.manager_id == person_id for team in chart.teams.values())
+        or any(goal.owner.id == person_id for goal in definitions.goals)
+    )
