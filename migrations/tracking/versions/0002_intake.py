@@ -77,7 +77,7 @@ def _create_deliveries() -> None:
     op.create_index(
         "uq_deliveries_dedupe_key",
         "deliveries",
-        ["tenant_id", "connection_id", "dedupe_key"],
+        ["connection_id", "dedupe_key"],
         unique=True,
         schema=SCHEMA,
     )
@@ -110,7 +110,7 @@ def _create_deals() -> None:
     op.create_index(
         "ix_deals_owner",
         "deals",
-        ["tenant_id", "source", "owner_external_id", "closed_day"],
+        ["owner_external_id", "source", "tenant_id", "closed_day"],
         schema=SCHEMA,
     )
     op.create_table(

@@ -97,8 +97,8 @@ class Intake:
         return await self._database.run(scope, lambda tx: store.add(tx, ordered), attempts=_STORE_ATTEMPTS)
 
 
-def _unique_key(arrival: Arrival) -> tuple[int, int, str]:
-    return arrival.sender.tenant_id.int, arrival.sender.connection_id.int, arrival.dedupe_key
+def _unique_key(arrival: Arrival) -> tuple[int, str]:
+    return arrival.sender.connection_id.int, arrival.dedupe_key
 
 
 def _count(arrivals: list[Arrival], new: Mapping[UUID, int]) -> None:

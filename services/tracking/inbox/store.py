@@ -26,7 +26,7 @@ _STORE: Final = text(
             CAST(:dedupe_keys AS text[]), CAST(:headers AS text[]), CAST(:bodies AS bytea[]),
             CAST(:traceparents AS text[])
         ) AS new(t, i, c, d, h, b, p)
-        ON CONFLICT (tenant_id, connection_id, dedupe_key) DO NOTHING
+        ON CONFLICT (connection_id, dedupe_key) DO NOTHING
         RETURNING connection_id
     ), told AS (SELECT pg_notify(:channel, ''))
     SELECT connection_id, count(*) AS deliveries FROM stored, told GROUP BY connection_id
@@ -106,7 +106,7 @@ class Outcome(NamedTuple):
 async def add(tx: Transaction, arrivals: Sequence[Arrival]) -> dict[UUID, int]:
     """Store deliveries, all received now, and wake the processor; how many were not held already, by connection.
 
-    Whoever stores several does so in the order of tenant, connection and dedupe key.
+    Whoever stores several does so in the order of connection and dedupe key.
     """
     rows = await tx.rows(
         _STORE,

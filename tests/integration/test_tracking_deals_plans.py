@@ -1,0 +1,46 @@
+"""How the hot statements find their rows in tables whose rows nobody has counted yet, as on the first day."""
+
+import re
+
+import asyncpg
+import pytest
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.engine import make_url
+
+from services.tracking.deals import store as deals
+from services.tracking.inbox import store as inbox
+
+
+async def plan_of(url: str, statement: TextClause) -> str:
+    """The plan that is kept for a prepared statement, whatever its parameters."""
+    sql = str(statement.compile(dialect=PGDialect_asyncpg()))  # type: ignore[no-untyped-call]
+    parameters = max(int(number) for number in re.findall(r"\$(\d+)", sql))
+    connection = await asyncpg.connect(
+        make_url(url).set(drivername="postgresql").render_as_string(hide_password=False),
+        server_settings={"role": "tracking_app", "plan_cache_mode": "force_generic_plan", "app.tenants": "*"},
+    )
+    try:
+        await connection.execute(f"PREPARE hot AS {sql}")
+        rows = await connection.fetch(f"EXPLAIN EXECUTE hot({', '.join(['NULL'] * parameters)})")
+    finally:
+        await connection.close()
+    return "\n".join(row[0] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("statement", "index", "condition"),
+    [
+        (deals._RECORD, "pk_deals", "(tenant_id = incoming.tenant_id) AND (deal_id = incoming.deal_id)"),
+        (inbox._CLAIM, "pk_deliveries", "(tenant_id = sized.tenant_id) AND (id = sized.id)"),
+        (inbox._SETTLE, "pk_deliveries", "(tenant_id = o.t) AND (id = o.i)"),
+    ],
+    ids=["record", "claim", "settle"],
+)
+async def test_rows_are_looked_up_by_the_whole_primary_key(
+    fresh_database: str, statement: TextClause, index: str, condition: str
+) -> None:
+    plan = await plan_of(fresh_database, statement)
+    assert f"Index Scan using {index}" in plan
+    assert condition in plan
+    assert "Seq Scan" not in plan
