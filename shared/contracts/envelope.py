@@ -27,25 +27,45 @@ def to_message(
     `source` is the publishing service (`goals`, `tracking`, `incentives`), `time` the aware UTC instant of the change,
     `traceparent` the W3C trace context of what caused it.
     """
-    headers = [
-        SPEC_VERSION,
-        CONTENT_TYPE,
+    subject = event.subject
+    tenant = _text(event.tenant_id)
+    headers = (
+        *_kind_headers(event.event_type, source),
         ("ce_id", str(event_id).encode()),
-        ("ce_source", f"/attain/{source}".encode()),
-        ("ce_type", event.event_type.encode()),
-        ("ce_subject", event.subject.encode()),
-        ("ce_time", utc(time).encode()),
-        ("ce_tenantid", str(event.tenant_id).encode()),
-    ]
+        ("ce_subject", subject.encode()),
+        ("ce_time", _time_header(time)),
+        ("ce_tenantid", tenant.encode()),
+    )
     if traceparent is not None:
-        headers.append(("traceparent", traceparent.encode()))
+        headers = (*headers, ("traceparent", traceparent.encode()))
     return OutboxMessage(
         tenant_id=event.tenant_id,
         topic=event.topic,
-        key=f"{event.tenant_id}/{event.subject}",
-        headers=tuple(headers),
+        key=f"{tenant}/{subject}",
+        headers=headers,
         value=event.model_dump_json().encode(),
     )
+
+
+# Many messages are made at once, and of most headers they have the same.
+@lru_cache(maxsize=64)
+def _kind_headers(event_type: str, source: str) -> tuple[tuple[str, bytes], ...]:
+    return (
+        SPEC_VERSION,
+        CONTENT_TYPE,
+        ("ce_source", f"/attain/{source}".encode()),
+        ("ce_type", event_type.encode()),
+    )
+
+
+@lru_cache(maxsize=64)
+def _time_header(time: datetime) -> bytes:
+    return utc(time).encode()
+
+
+@lru_cache(maxsize=4096)
+def _text(tenant_id: UUID) -> str:
+    return str(tenant_id)
 
 
 def tenant_of(headers: Mapping[str, bytes]) -> UUID:

@@ -158,8 +158,9 @@ def canonical_deal(
 
 def event_of(deal: CanonicalDeal, connection: Connection, *, delivery_id: UUID, received_at: datetime) -> Deal:
     """The event of one deal of a delivery. A deleted or merged deal without a status counts as open."""
-    return Deal.model_validate(
-        {
+    # The canonical deal has been checked, and its limits are at least those of the event.
+    return Deal.model_construct(
+        **{
             **vars(deal),
             "tenant_id": connection.tenant_id,
             "id": deal_id(connection.id, deal.external_id),

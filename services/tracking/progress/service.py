@@ -8,6 +8,7 @@ every deal whose change it replaces and none that is half applied.
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -137,7 +138,7 @@ async def render_progress(tx: Transaction, subjects: Sequence[tuple[UUID, str]])
 
 def progress_event(state: store.State) -> contract.Progress:
     """A goal's state as it is published."""
-    goal = Goal.model_validate_json(state.definition)
+    goal = _goal(state.definition)
     return contract.Progress(
         tenant_id=state.tenant_id,
         goal_id=goal.id,
@@ -164,6 +165,12 @@ def progress_event(state: store.State) -> contract.Progress:
         changed_at=state.changed_at,
         received_at=state.received_at,
     )
+
+
+# A goal is published far more often than it is changed.
+@lru_cache(maxsize=2048)
+def _goal(definition: str) -> Goal:
+    return Goal.model_validate_json(definition)
 
 
 def _chunk(stale: Sequence[UUID], rules: Mapping[UUID, Rule]) -> list[UUID]:
