@@ -14,6 +14,8 @@ from shared.http.auth import Authenticator, RoleMissing, TokenMissing, TokenRefu
 from shared.http.edge import Edge
 from shared.http.examples import restore_nulls
 from shared.http.health import HEALTH_PATHS, Health, ReadinessCheck
+from shared.http.idempotency import IdempotencyKeyReused
+from shared.http.paging import InvalidCursor
 from shared.http.problems import (
     PROBLEM_MEDIA_TYPE,
     Problem,
@@ -24,6 +26,7 @@ from shared.http.problems import (
 )
 from shared.http.settings import HttpSettings
 from shared.http.sse import Streams
+from shared.http.writer import NulCharacter
 from shared.kernel.errors import AttainError, InvalidInput, TooLarge, Unavailable
 from shared.telemetry import tracing
 
@@ -139,7 +142,15 @@ def _declare_common_errors(operation: dict[str, object]) -> None:
     if "requestBody" in operation:
         common += [(TooLarge,), (UnsupportedContentEncoding,)]
     if "422" in declared:
+        parameters = cast(list[dict[str, str]], operation.get("parameters", []))
+        names = {parameter["name"].lower() for parameter in parameters}
         common.append((InvalidInput,))
+        if "cursor" in names:
+            common.append((InvalidCursor,))
+        if "idempotency-key" in names:
+            common.append((IdempotencyKeyReused,))
+            if "requestBody" in operation:
+                common.append((NulCharacter,))
     for errors in common:
         status = str(status_of(errors[0]))
         declared[status] = _with_errors(declared.get(status), declared_response(*errors))

@@ -9,6 +9,7 @@ A route that changes something reads:
         )
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Annotated, Final, TypeVar
@@ -22,11 +23,20 @@ from shared.db.tables import TransportTables
 from shared.http.auth import CurrentPrincipal, Principal
 from shared.http.etag import Versioned, etag
 from shared.http.idempotency import StoredAnswer, claim, remember
+from shared.kernel.errors import InvalidInput
 from shared.telemetry.metrics import HTTP_IDEMPOTENT_REPLAYS
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
 
 IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 200
+_ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class NulCharacter(InvalidInput):
+    """A text or a name in the body has the character U+0000, which cannot be stored."""
+
+    code = "nul_character"
+    title = "NUL character"
 
 
 class Writer:
@@ -107,11 +117,14 @@ async def request_writer(
         ),
     ] = None,
 ) -> Writer:
-    """Dependency behind `RequestWriter`."""
+    """Dependency behind `RequestWriter`. Raises NulCharacter."""
+    body = await request.body()
+    if _ESCAPED_NUL.search(body):
+        raise NulCharacter("The body has the character U+0000 in a text, which cannot be stored.")
     fingerprint = b""
     if idempotency_key is not None:
         head = f"{principal.person_id}\n{request.method}\n{request.url.path}?{request.url.query}\n"
-        fingerprint = sha256(head.encode() + await request.body()).digest()
+        fingerprint = sha256(head.encode() + body).digest()
     return Writer(
         request.app.state.database,
         request.app.state.transport_tables,

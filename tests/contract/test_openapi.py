@@ -207,6 +207,21 @@ def test_every_operation_declares_the_errors_anyone_can_get(operations: list[Ope
         assert expected - set(operation.responses()) == set(), operation.id
 
 
+def test_what_a_parameter_can_be_refused_for_is_declared(operations: list[Operation]) -> None:
+    refused_for = {
+        "idempotency-key": (422, "idempotency_key_reused"),
+        "cursor": (422, "invalid_cursor"),
+        "if-match": (428, "if_match_required"),
+    }
+    for operation in operations:
+        for parameter in items(operation.described.get("parameters", [])):
+            name = str(entry(parameter)["name"]).lower()
+            if name in refused_for:
+                status, code = refused_for[name]
+                answer = entry(entry(operation.responses()[status]["content"])[PROBLEM_MEDIA_TYPE])
+                assert code in entry(answer["examples"]), (operation.id, name)
+
+
 def test_every_operation_asks_for_a_token(document: dict[str, JsonValue], operations: list[Operation]) -> None:
     schemes = entry(entry(document["components"])["securitySchemes"])
     for operation in operations:

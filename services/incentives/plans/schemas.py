@@ -56,6 +56,7 @@ _ASSIGNMENT: dict[str, JsonValue] = {
 }
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Version = Annotated[int, Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")]
+Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(3000, 1, 1))]
 Quotas = Annotated[QuotasContent, Field(max_length=20, description="By component key.")]
 
 
@@ -99,7 +100,7 @@ class PlanVersionBody(BaseModel):
 
     model_config = _example(**_VERSION)
 
-    effective_from: date = Field(description="The first day of one of the plan's periods.")
+    effective_from: Day = Field(description="The first day of one of the plan's periods.")
     components: ComponentsContent
     note: str | None = Field(None, max_length=2000, description="Why these terms.")
 
@@ -180,8 +181,8 @@ class AssignmentBody(BaseModel):
 
     person_id: UUID
     plan_id: UUID
-    start: date
-    end: date | None = None
+    start: Day
+    end: Day | None = None
     quotas: Quotas = Field(default_factory=dict)
 
     def dated(self) -> DatedRange:
@@ -193,8 +194,8 @@ class AssignmentBody(BaseModel):
 class AssignmentChanges(TypedDict, total=False):
     """What is to change; what is left out stays."""
 
-    start: date
-    end: date | None
+    start: Day
+    end: Day | None
     quotas: Quotas
 
 

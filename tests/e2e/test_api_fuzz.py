@@ -1,0 +1,253 @@
+"""Whatever is sent, the answer is never a server error, and a refusal is always a problem that says what is wrong."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Final, NamedTuple
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from pydantic import JsonValue
+
+from deploy.local.stack import Stack
+from shared.http.auth import Role, issue_token
+from shared.http.problems import PROBLEM_MEDIA_TYPE, Problem
+from shared.http.settings import HttpSettings
+from tests.infrastructure import PROJECT_FOLDER
+
+SERVICES: Final = ("goals", "tracking", "incentives")
+NOWHERE: Final = UUID("01935a00-0000-7000-8000-0000000000ff")
+
+MALFORMED: Final = (b"", b"{", b"null", b"[]", b'"text"', b"1e999", b"NaN", b"\xff\xfe", b'{"a":' * 5000, b"{}" * 2)
+"""Bodies that are no object at all."""
+
+HOSTILE: Final[tuple[JsonValue, ...]] = (
+    None,
+    True,
+    0,
+    -1,
+    2**63,
+    10**40,
+    1.5,
+    "",
+    "\x00",
+    "\ud800",
+    " ",
+    "x" * 5000,
+    "NaN",
+    "Infinity",
+    "-1e400",
+    "0001-01-01",
+    "9999-12-31",
+    "2026-02-30",
+    "9999-12-31T23:59:59Z",
+    "0001-01-01T00:00:00+14:00",
+    str(NOWHERE),
+    [],
+    {},
+    [None],
+    {"all": [{"all": []}]},
+    {"all": [{"field": "amount", "op": "gt", "value": "1e999999"}]},
+    {"\x00": "\x00"},
+)
+"""Values put in the place of every member of an example, one at a time."""
+
+PARAMETERS: Final = (
+    "",
+    "\x00",
+    "nope",
+    "-1",
+    "99999999999999999999",
+    "9999-12-31",
+    "0001-01-01",
+    str(NOWHERE),
+    "é\u2028",
+)
+
+
+NAMES: Final = {
+    "person": "01935a00-0000-7000-8000-000000000011",
+    "team": "01935a00-0000-7000-8000-000000000021",
+    "goal": "01935a00-0000-7000-8000-000000000031",
+    "connection": "01935a00-0000-7000-8000-000000000041",
+    "plan": "01935a00-0000-7000-8000-000000000063",
+}
+"""What the documented examples call things; each is replaced by one that is there."""
+
+
+class Body(NamedTuple):
+    """An operation that takes a body, with a body it takes."""
+
+    method: str
+    url: str
+    example: JsonValue
+
+
+class Company:
+    """A tenant with one thing of each kind, so that what is sent gets as far as the database."""
+
+    def __init__(self, stack: Stack, client: httpx.AsyncClient) -> None:
+        self._stack = stack
+        self.client = client
+        self.held: dict[str, str] = {}
+
+    async def set_up(self) -> None:
+        await self._make("person", "goals", "/v1/people")
+        await self._make("team", "goals", "/v1/teams", parent_id=None)
+        await self._make("membership", "goals", "/v1/memberships")
+        await self._make("identity", "goals", "/v1/identities")
+        await self._make("goal", "goals", "/v1/goals")
+        await self._make("connection", "tracking", "/v1/connections")
+        await self._make("plan", "incentives", "/v1/plans")
+        await self._make("number", "incentives", f"/v1/plans/{self.held['plan']}/versions")
+        await self._make("assignment", "incentives", "/v1/assignments")
+
+    def bodies(self, service: str) -> Iterator[Body]:
+        """Every operation that takes a body, on things that are there."""
+        described = document(service)
+        for path, methods in entry(described["paths"]).items():
+            for method, operation in entry(methods).items():
+                if "requestBody" in entry(operation) and not path.startswith("/hooks/"):
+                    yield Body(method.upper(), self._url(service, path), self._real(example_of(described, operation)))
+
+    def queries(self, service: str) -> Iterator[tuple[str, list[str]]]:
+        """URL and names of the query parameters of every read that has some."""
+        for path, methods in entry(document(service)["paths"]).items():
+            listed = entry(entry(methods).get("get", {})).get("parameters", [])
+            parameters = [entry(each) for each in listed] if isinstance(listed, list) else []
+            if names := [str(each["name"]) for each in parameters if each["in"] == "query"]:
+                yield self._url(service, path), names
+
+    async def version(self, url: str) -> str:
+        """What If-Match has to say to change the thing at a URL now."""
+        response = await self.client.get(url)
+        return str(response.headers.get("etag", '"1"'))
+
+    async def _make(self, name: str, service: str, path: str, **fields: JsonValue) -> None:
+        (found,) = (
+            each for each in self.bodies(service) if (each.method, each.url) == ("POST", self._url(service, path))
+        )
+        response = await self.client.post(found.url, json={**entry(found.example), **fields})
+        assert response.status_code == 201, response.text
+        made = response.json()
+        self.held[name] = str(made["number"] if name == "number" else made["id"])
+
+    def _real(self, example: JsonValue) -> JsonValue:
+        text = json.dumps(example)
+        for name, documented in NAMES.items():
+            text = text.replace(documented, self.held.get(name, documented))
+        real: JsonValue = json.loads(text)
+        return real
+
+    def _url(self, service: str, path: str) -> str:
+        parts = (
+            self.held.get(part.strip("{}").removesuffix("_id"), str(NOWHERE)) if part.startswith("{") else part
+            for part in path.split("/")
+        )
+        return self._stack.url(f"{service}-api") + "/".join(parts)
+
+
+@pytest.fixture(scope="module")
+async def company(stack: Stack) -> AsyncIterator[Company]:
+    token = issue_token(
+        HttpSettings(jwt_secret=stack.secrets.jwt_secret),
+        tenant_id=uuid4(),
+        person_id=uuid4(),
+        roles=frozenset({Role.ADMIN}),
+        ttl_seconds=900,
+    )
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    async with httpx.AsyncClient(headers=headers, timeout=30.0, trust_env=False) as client:
+        company = Company(stack, client)
+        await company.set_up()
+        yield company
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_body_of_any_shape_is_taken_or_refused(company: Company, service: str) -> None:
+    sent = 0
+    for method, url, body in company.bodies(service):
+        version = await company.version(url)
+        for content in [*MALFORMED, *(encoded(variant) for variant in variants(body))]:
+            response = await company.client.request(method, url, content=content, headers={"if-match": version})
+            assert_no_server_error(response, f"{method} {url} {content[:300]!r}")
+            if response.is_success:
+                version = response.headers.get("etag", version)
+            sent += 1
+    assert sent > 100
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_parameter_of_any_shape_is_taken_or_refused(company: Company, service: str) -> None:
+    for url, names in company.queries(service):
+        for name in names:
+            for value in PARAMETERS:
+                response = await company.client.get(url, params={name: value})
+                assert_no_server_error(response, f"GET {url}?{name}={value!r}")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_header_of_any_shape_is_taken_or_refused(company: Company, service: str) -> None:
+    for method, url, body in company.bodies(service):
+        for name in ("if-match", "idempotency-key", "authorization", "last-event-id", "x-request-id"):
+            for value in (b"", b"\xff", b'W/"1"', b'"99999999999999999999"', b"*", b"x" * 3000, b"Bearer a.b.c"):
+                response = await company.client.request(
+                    method, url, content=encoded(body), headers={name.encode(): value}
+                )
+                assert_no_server_error(response, f"{method} {url} {name}: {value!r}")
+
+
+def assert_no_server_error(response: httpx.Response, what: str) -> None:
+    assert response.status_code < 500, f"{what} → {response.status_code} {response.text}"
+    if response.status_code >= 400:
+        assert response.headers["content-type"] == PROBLEM_MEDIA_TYPE, what
+        assert Problem.model_validate_json(response.content).status == response.status_code, what
+
+
+def entry(node: JsonValue) -> dict[str, JsonValue]:
+    assert isinstance(node, dict)
+    return node
+
+
+def document(service: str) -> dict[str, JsonValue]:
+    return entry(json.loads((PROJECT_FOLDER / "services" / service / "openapi.json").read_text()))
+
+
+def example_of(described: dict[str, JsonValue], operation: JsonValue) -> JsonValue:
+    content = entry(entry(entry(operation)["requestBody"])["content"])
+    name = str(entry(entry(content["application/json"])["schema"])["$ref"]).rsplit("/", 1)[-1]
+    examples = entry(entry(entry(described["components"])["schemas"])[name])["examples"]
+    assert isinstance(examples, list)
+    return examples[0]
+
+
+def variants(body: JsonValue) -> Iterator[JsonValue]:
+    """The body with each of its members, at any depth, replaced by each hostile value; and with one too many."""
+    for pointer in pointers(body):
+        for value in HOSTILE:
+            yield replaced(body, pointer, value)
+    yield {**entry(body), "unexpected": "\x00"}
+
+
+def pointers(node: JsonValue) -> Iterator[tuple[str, ...]]:
+    for key, value in members(node):
+        yield (key,)
+        for rest in pointers(value):
+            yield (key, *rest)
+
+
+def replaced(node: JsonValue, pointer: tuple[str, ...], value: JsonValue) -> JsonValue:
+    if not pointer:
+        return value
+    changed = {key: replaced(held, pointer[1:], value) if key == pointer[0] else held for key, held in members(node)}
+    return list(changed.values()) if isinstance(node, list) else changed
+
+
+def members(node: JsonValue) -> list[tuple[str, JsonValue]]:
+    if isinstance(node, dict):
+        return list(node.items())
+    return [(str(index), value) for index, value in enumerate(node)] if isinstance(node, list) else []
+
+
+def encoded(body: JsonValue) -> bytes:
+    return json.dumps(body).encode()
