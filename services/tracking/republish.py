@@ -1,31 +1,19 @@
 """Filling a lost topic again from what Postgres holds."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import RowMapping, text
-
-from services.tracking.deals.store import columns_of
+from services.tracking.deals import service as deals_service
 from services.tracking.metadata import transport
 from services.tracking.progress import store as progress
 from shared.contracts.deals import TOPIC as DEALS
-from shared.contracts.deals import Deal
-from shared.contracts.envelope import to_message
 from shared.contracts.progress import TOPIC as PROGRESS
 from shared.db.database import Database, Scope, Transaction
 from shared.outbox.outbox import Outbox
 
 _CHUNK: Final = 500
 _FIRST: Final = (UUID(int=0), UUID(int=0))
-_DEALS: Final = text(
-    f"""
-    SELECT {columns_of("deal")} FROM tracking.deals AS deal
-    WHERE (deal.tenant_id, deal.deal_id) > (CAST(:after_tenant_id AS uuid), CAST(:after_deal_id AS uuid))
-    ORDER BY deal.tenant_id, deal.deal_id LIMIT :limit
-    """
-)
 _OUTBOX: Final = Outbox(transport)
 
 Key = tuple[UUID, UUID]
@@ -60,26 +48,13 @@ def _publishing(publish: PublishChunk, after: Key) -> Callable[[Transaction], Aw
 
 
 async def _publish_deals(tx: Transaction, after: Key) -> list[Key]:
-    parameters = {"after_tenant_id": after[0], "after_deal_id": after[1], "limit": _CHUNK}
-    deals = [_deal_of(row) for row in await tx.rows(_DEALS, parameters)]
-    messages = [to_message(deal, event_id=tx.new_id(), source="tracking", time=deal.received_at) for deal in deals]
-    await _OUTBOX.append(tx, messages)
-    return [(deal.tenant_id, deal.id) for deal in deals]
+    return await deals_service.tell_next_again(tx, _OUTBOX, after, limit=_CHUNK)
 
 
 async def _publish_progress(tx: Transaction, after: Key) -> list[Key]:
     goals = await progress.goals_after(tx, after, limit=_CHUNK)
     await _OUTBOX.mark(tx, PROGRESS, [(tenant_id, f"goal/{goal_id}") for tenant_id, goal_id in goals])
     return goals
-
-
-def _deal_of(row: RowMapping) -> Deal:
-    parts = {
-        "splits": json.loads(row["splits"] or "[]"),
-        "products": json.loads(row["products"] or "[]"),
-        "custom": json.loads(row["custom"] or "{}"),
-    }
-    return Deal.model_validate({**row, "id": row["deal_id"], **parts})
 
 
 _PUBLISHERS: Final[Mapping[str, PublishChunk]] = {DEALS: _publish_deals, PROGRESS: _publish_progress}

@@ -12,13 +12,17 @@ import pytest
 from sqlalchemy import text
 
 from services.tracking.deals import service
-from services.tracking.deals.domain import DealChange, DealFilter, DealNotFound, Viewer
+from services.tracking.deals.domain import DealChange, DealFilter, DealNotFound, Recorded, Viewer
 from services.tracking.deals.store import RecordedTogether
+from services.tracking.metadata import transport
+from services.tracking.progress.definitions import DefinitionsCache
+from services.tracking.progress.service import ProgressTracker
 from shared.contracts.deals import Deal, Product, Split
 from shared.db.database import Database, Scope
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
 from shared.kernel.org import CrmUser
+from shared.outbox.outbox import Outbox
 from tests.infrastructure import eventually
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -87,6 +91,9 @@ class Book:
         )
 
     async def record(self, *deals: Deal) -> list[DealChange]:
+        return list((await self.recorded(*deals)).changes)
+
+    async def recorded(self, *deals: Deal) -> Recorded:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
             return await service.record(tx, deals)
 
@@ -173,6 +180,48 @@ async def test_several_versions_in_one_batch_are_one_change_to_the_newest(book: 
     assert await book.versions() == versions[::-1]
 
 
+@pytest.mark.parametrize(
+    ("held", "told", "is_overtaken"),
+    [
+        ([], [0], False),
+        ([], [0, 1], False),
+        ([], [1, 0], True),
+        ([], [1, 0, 1], False),
+        ([1], [0], True),
+        ([1], [1], False),
+        ([1], [0, 1], False),
+        ([1], [2, 0], True),
+        ([0, 1], [2], False),
+    ],
+)
+async def test_a_deal_whose_newest_version_was_not_told_last_is_overtaken(
+    book: Book, held: list[int], told: list[int], is_overtaken: bool
+) -> None:
+    for minute in held:
+        await book.record(book.deal(minute=minute))
+    key = (book.tenant_id, deal_id(book.connection_id, "A1"))
+    recorded = await book.recorded(*(book.deal(minute=minute) for minute in told))
+    assert recorded.overtaken == ({key} if is_overtaken else set())
+
+
+async def test_after_an_old_version_the_topic_is_told_the_newest_again_and_only_once(book: Book) -> None:
+    tracker = ProgressTracker(Outbox(transport), DefinitionsCache())
+    newest, old = book.deal(minute=2), book.deal(minute=1)
+
+    async def apply(*deals: Deal) -> list[Deal]:
+        async with book.database.transaction(Scope.of(book.tenant_id)) as tx:
+            await tracker.apply(tx, {book.tenant_id}, [deals], stripe=0)
+            rows = await tx.rows(
+                text("DELETE FROM tracking.outbox WHERE tenant_id = :tenant_id AND topic = :topic RETURNING value"),
+                {"tenant_id": book.tenant_id, "topic": Deal.topic},
+            )
+        return [Deal.model_validate_json(row["value"]) for row in rows]
+
+    assert await apply(newest) == []
+    assert await apply(old) == [newest]
+    assert await apply(newest) == []
+
+
 async def test_any_order_in_any_batches_ends_in_the_same_deals(book: Book) -> None:
     versions = [
         book.deal(f"D{number % 7}", minute=number // 7, status=list(DealStatus)[number % 3]) for number in range(60)
@@ -219,7 +268,7 @@ async def test_two_who_record_one_deal_at_once_are_told(book: Book) -> None:
         late_pid = (await late.rows(text("SELECT pg_backend_pid() AS pid")))[0]["pid"]
         async with book.database.transaction(scope) as early:
             await service.record(early, [book.deal(sequence=5)])
-            waiting = asyncio.create_task(service.record(late, [book.deal(sequence=4)]))
+            waiting: asyncio.Task[Recorded] = asyncio.create_task(service.record(late, [book.deal(sequence=4)]))
             await eventually(lambda: _waits_for_a_lock(book.database, late_pid), expectation="a wait for the row")
         with pytest.raises(RecordedTogether):
             await waiting

@@ -28,6 +28,15 @@ class DealChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of versions of deals that were told in some order."""
+
+    changes: tuple[DealChange, ...]
+    overtaken: frozenset[tuple[UUID, UUID]]
+    """The deals (tenant, deal) whose version told last is older than the newest."""
+
+
+@dataclass(frozen=True, slots=True)
 class Viewer:
     """Who looks at deals: which CRM users are somebody, and whose deals may be seen; None for everybody's."""
 

@@ -1,18 +1,20 @@
 """Keeping deals: every version for ever, the newest at hand."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import pairwise
 from uuid import UUID
 
 from services.tracking.deals import store
-from services.tracking.deals.domain import DealChange, DealFilter, DealNotFound, Viewer
+from services.tracking.deals.domain import DealChange, DealFilter, DealNotFound, Recorded, Viewer
 from services.tracking.deals.store import RecordedVersion
 from shared.contracts.deals import Deal
+from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
+from shared.outbox.outbox import Outbox
 
 
-async def record(tx: Transaction, deals: Sequence[Deal]) -> list[DealChange]:
+async def record(tx: Transaction, deals: Sequence[Deal]) -> Recorded:
     """Keep versions of deals in any order, repeated or not; the deals whose newest version is another one now.
 
     The changes are in the order of tenant and deal, one for a deal. A change goes from what was held before the call to
@@ -21,12 +23,35 @@ async def record(tx: Transaction, deals: Sequence[Deal]) -> list[DealChange]:
     """
     versions = _distinct(deals)
     if not versions:
-        return []
+        return Recorded((), frozenset())
     newest = [deal.id != after.id or deal.tenant_id != after.tenant_id for deal, after in pairwise(versions)] + [True]
-    return [
-        DealChange(deal.tenant_id, before, deal.facts(), deal.received_at)
-        for deal, before in await store.record(tx, versions, newest)
-    ]
+    told_last = {(deal.tenant_id, deal.id): deal for deal in deals}
+    changes: list[DealChange] = []
+    overtaken: set[tuple[UUID, UUID]] = set()
+    for deal, before in await store.record(tx, versions, newest):
+        key = (deal.tenant_id, deal.id)
+        if before is None or before.version < deal.version:
+            changes.append(DealChange(deal.tenant_id, before, deal.facts(), deal.received_at))
+            is_overtaken = told_last[key] is not deal and told_last[key].version < deal.version
+        else:
+            is_overtaken = told_last[key].version < before.version
+        if is_overtaken:
+            overtaken.add(key)
+    return Recorded(tuple(changes), frozenset(overtaken))
+
+
+async def tell_again(tx: Transaction, outbox: Outbox, keys: Collection[tuple[UUID, UUID]]) -> None:
+    """Publish the newest versions of these deals (tenant, deal) once more, as they are; who knows them is unmoved."""
+    await _tell(tx, outbox, await store.find_all(tx, keys))
+
+
+async def tell_next_again(
+    tx: Transaction, outbox: Outbox, after: tuple[UUID, UUID], *, limit: int
+) -> list[tuple[UUID, UUID]]:
+    """Publish the next deals of every tenant in scope once more, by tenant and deal; which those were."""
+    deals = await store.after(tx, after, limit=limit)
+    await _tell(tx, outbox, deals)
+    return [(deal.tenant_id, deal.id) for deal in deals]
 
 
 async def page(
@@ -64,3 +89,9 @@ def _distinct(deals: Sequence[Deal]) -> list[Deal]:
         (deal.tenant_id.int, deal.id.int, deal.modified_at, deal.sequence, deal.delivery_id.int): deal for deal in deals
     }
     return [versions[key] for key in sorted(versions)]
+
+
+async def _tell(tx: Transaction, outbox: Outbox, deals: Sequence[Deal]) -> None:
+    await outbox.append(
+        tx, [to_message(deal, event_id=tx.new_id(), source="tracking", time=deal.received_at) for deal in deals]
+    )

@@ -1,6 +1,6 @@
 """Every statement on deals and their versions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple, cast
@@ -130,23 +130,22 @@ async def record(
 ) -> list[tuple[Deal, DealFacts | None]]:
     """Append versions, and keep those marked `newest` where they are newer than what is held.
 
-    What was kept, in the order given, each with what it took the place of. `versions` are distinct and sorted by
-    tenant, deal and version; `newest` marks at most one of each deal. Raises RecordedTogether when what was held
-    changed while the statement ran.
+    Those marked `newest`, in the order given, each with what was held of its deal before. `versions` are distinct and
+    sorted by tenant, deal and version; `newest` marks at most one of each deal. Raises RecordedTogether when what was
+    held changed while the statement ran.
     """
     parameters = dict(zip(_TYPES, zip(*map(_values, versions), strict=True), strict=True))
     result = await tx.execute(_RECORD, {**parameters, "newest": newest, "recorded_at": tx.now})
     rows = result.all()
     held = {(columns[0], columns[1]): facts_of(columns) for _, *columns in rows if columns[0] is not None}
-    kept = []
-    for deal, is_newest in zip(versions, newest, strict=True):
-        if is_newest:
-            before = held.get((deal.tenant_id, deal.id))
-            if before is None or before.version < deal.version:
-                kept.append((deal, before))
-    if len(kept) != rows[0][0]:
+    marked = [
+        (deal, held.get((deal.tenant_id, deal.id)))
+        for deal, is_newest in zip(versions, newest, strict=True)
+        if is_newest
+    ]
+    if sum(before is None or before.version < deal.version for deal, before in marked) != rows[0][0]:
         raise RecordedTogether("Deals were changed by another transaction at the same time.")
-    return kept
+    return marked
 
 
 def _values(deal: Deal) -> tuple[object, ...]:
@@ -272,6 +271,23 @@ _PAGE: Final = f"""
 _FIND: Final = text(
     f"SELECT {columns_of('d')} FROM tracking.deals AS d WHERE d.tenant_id = :tenant_id AND d.deal_id = :deal_id"
 )
+_FIND_ALL: Final = text(
+    f"""
+    SELECT held.* FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:deal_ids AS uuid[])) AS asked(tenant_id, deal_id)
+    CROSS JOIN LATERAL (
+        SELECT {columns_of("d")} FROM tracking.deals AS d
+        WHERE d.tenant_id = asked.tenant_id AND d.deal_id = asked.deal_id LIMIT 1
+    ) AS held
+    ORDER BY held.tenant_id, held.deal_id
+    """
+)
+_AFTER: Final = text(
+    f"""
+    SELECT {columns_of("d")} FROM tracking.deals AS d
+    WHERE (d.tenant_id, d.deal_id) > (CAST(:after_tenant_id AS uuid), CAST(:after_deal_id AS uuid))
+    ORDER BY d.tenant_id, d.deal_id LIMIT :limit
+    """
+)
 _VERSIONS: Final = f"""
     SELECT {columns_of("v")}, v.recorded_at FROM tracking.deal_versions AS v
     WHERE v.tenant_id = :tenant_id AND v.deal_id = :deal_id {{conditions}}
@@ -311,6 +327,19 @@ async def find(tx: Transaction, tenant_id: UUID, deal_id: UUID) -> Deal | None:
     """The newest version of a deal of the tenant."""
     row = await tx.one_or_none(_FIND, {"tenant_id": tenant_id, "deal_id": deal_id})
     return None if row is None else _event(row)
+
+
+async def find_all(tx: Transaction, keys: Collection[tuple[UUID, UUID]]) -> list[Deal]:
+    """The newest versions of these deals (tenant, deal), in their order; those that are not held are left out."""
+    ordered = sorted(keys)
+    parameters = {"tenant_ids": [tenant for tenant, _ in ordered], "deal_ids": [deal for _, deal in ordered]}
+    return [_event(row) for row in await tx.rows(_FIND_ALL, parameters)]
+
+
+async def after(tx: Transaction, key: tuple[UUID, UUID], *, limit: int) -> list[Deal]:
+    """The newest versions of the next deals of every tenant in the transaction's scope, by tenant and deal."""
+    parameters = {"after_tenant_id": key[0], "after_deal_id": key[1], "limit": limit}
+    return [_event(row) for row in await tx.rows(_AFTER, parameters)]
 
 
 async def versions(

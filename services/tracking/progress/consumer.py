@@ -27,6 +27,8 @@ PROGRESS_TOPICS: Final = (deals.TOPIC,)
 DEFINITIONS_GROUP: Final = "attain.tracking.definitions"
 DEFINITIONS_TOPICS: Final = (org.TOPIC, goals.TOPIC)
 
+# A batch is decoded in pieces, each while Postgres is busy with the one before.
+_PIECE_RECORDS: Final = 250
 _MALFORMED: Final = "malformed"
 _UNUSABLE: Final = "unusable_definition"
 _log = get_logger(__name__)
@@ -44,10 +46,13 @@ class DealsHandler:
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Apply the deals; once that is committed, observe how long each change was under way. Raises Poison."""
-        events = [event for record in batch if isinstance(event := _decoded(record), Deal)]
+        pieces = (
+            [event for record in batch[first : first + _PIECE_RECORDS] if isinstance(event := _decoded(record), Deal)]
+            for first in range(0, len(batch), _PIECE_RECORDS)
+        )
         # All partitions of the batch are this consumer's, so nobody else writes the stripe of any of them.
         stripe = min(record.partition for record in batch)
-        accepted = await self._tracker.apply(tx, events, stripe=stripe)
+        accepted = await self._tracker.apply(tx, _tenants(batch), pieces, stripe=stripe)
         tx.after_commit(lambda: _observe(accepted))
 
 

@@ -160,34 +160,20 @@ class GoalIndex:
             if reached not in spans:
                 spans[reached] = _spans(chart, *reached)
             self.rules[goal_id] = Rule(terms.measure, chart.calendar.time_zone, spans[reached])
-        self._goal_ids = tuple(self.rules)
+        self.goal_ids: Sequence[UUID] = tuple(self.rules)
+        """The goals by number."""
         self._watches = _by_user(tuple(self.rules.values()))
 
     def contributions(self, deal: DealFacts) -> list[Contribution]:
         """What the deal adds to each goal it counts for, each goal once."""
         return [
-            Contribution(self._goal_ids[goal], value, distinct_value)
-            for value, distinct_value, goals in self._counting(deal)
+            Contribution(self.goal_ids[goal], value, distinct_value)
+            for value, distinct_value, goals in self.counting(deal)
             for goal in goals
         ]
 
-    def movements(self, changes: Iterable[DealChange], *, skipped: Collection[UUID] = ()) -> dict[UUID, Movement]:
-        """The net change of every goal that does not stand where it stood, leaving out the goals in `skipped`."""
-        moved: defaultdict[int, Movement] = defaultdict(Movement)
-        for change in changes:
-            received_at = change.received_at
-            if change.before is not None:
-                for value, distinct_value, goals in self._counting(change.before):
-                    for goal in goals:
-                        moved[goal].add(-value, distinct_value, -1, received_at)
-            for value, distinct_value, goals in self._counting(change.after):
-                for goal in goals:
-                    moved[goal].add(value, distinct_value, 1, received_at)
-        net = {self._goal_ids[goal]: movement for goal, movement in moved.items() if not movement.is_nil()}
-        return {goal_id: movement for goal_id, movement in net.items() if goal_id not in skipped}
-
-    def _counting(self, deal: DealFacts) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
-        """What the deal adds, and to which goals."""
+    def counting(self, deal: DealFacts) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
+        """What the deal adds, and the numbers of the goals it adds that to."""
         watches = self._watches.get((deal.source, deal.owner_external_id))
         if watches is None or deal.is_gone:
             return
@@ -222,6 +208,34 @@ class GoalIndex:
                 if not any(span.user == user and outcome.day in span.period for span in rule.spans):
                     outcome = NotCounted(Exclusion.OWNER_NOT_MEMBER)
         return Verdict(outcome, day, person_id)
+
+
+class Movements:
+    """The net change of a tenant's goals by any number of changed deals, told in any number of pieces."""
+
+    def __init__(self, index: GoalIndex, skipped: Collection[UUID] = ()) -> None:
+        """Goals in `skipped` are left out."""
+        self._index = index
+        self._skipped = skipped
+        self._moved: defaultdict[int, Movement] = defaultdict(Movement)
+
+    def add(self, changes: Iterable[DealChange]) -> None:
+        """Take these changes into account."""
+        counting, moved = self._index.counting, self._moved
+        for change in changes:
+            received_at = change.received_at
+            if change.before is not None:
+                for value, distinct_value, goals in counting(change.before):
+                    for goal in goals:
+                        moved[goal].add(-value, distinct_value, -1, received_at)
+            for value, distinct_value, goals in counting(change.after):
+                for goal in goals:
+                    moved[goal].add(value, distinct_value, 1, received_at)
+
+    def net(self) -> dict[UUID, Movement]:
+        """The movement of every goal that does not stand where it stood."""
+        net = {self._index.goal_ids[goal]: movement for goal, movement in self._moved.items() if not movement.is_nil()}
+        return {goal_id: movement for goal_id, movement in net.items() if goal_id not in self._skipped}
 
 
 def changed_rules(before: GoalIndex, after: GoalIndex) -> frozenset[UUID]:

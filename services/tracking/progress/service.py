@@ -5,18 +5,21 @@ have it alone. So the definitions and the stale marks that a batch reads stay tr
 every deal whose change it replaces and none that is half applied.
 """
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from functools import lru_cache
+from itertools import groupby
 from typing import Final
 from uuid import UUID
 
 from services.tracking.deals import service as deals_service
-from services.tracking.deals.domain import DealChange
+from services.tracking.deals.domain import Recorded
 from services.tracking.progress import contributions, store
 from services.tracking.progress.definitions import PROJECTION, DefinitionsCache, definitions_of, matters, snapshot_of
-from services.tracking.progress.domain import Movement, Rule, attainment, changed_rules
+from services.tracking.progress.domain import Movements, Rule, attainment, changed_rules
 from shared.contracts import progress as contract
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
@@ -39,22 +42,39 @@ class ProgressTracker:
         self._outbox = outbox
         self._definitions = definitions
 
-    async def apply(self, tx: Transaction, deals: Sequence[Deal], *, stripe: int) -> list[datetime]:
-        """Record versions of deals and move the goals they change, each goal once.
+    async def apply(
+        self, tx: Transaction, tenant_ids: Collection[UUID], pieces: Iterable[Sequence[Deal]], *, stripe: int
+    ) -> list[datetime]:
+        """Record versions of the tenants' deals and move the goals they change, each goal once.
 
-        `stripe` is one that no other consumer writes at the same time, else they wait for each other. Returns when the
-        delivery of each version that is now the newest of its deal was accepted. Repeating it changes nothing.
+        A piece is taken while the one before it is being recorded, so whatever making it takes costs no time of its
+        own. `stripe` is one that no other consumer writes at the same time, else they wait for each other. Returns when
+        the delivery of each version that became the newest of its deal was accepted. Repeating it changes nothing.
+
+        Deals whose version told last is not the newest are published again, so that a compacted topic keeps the newest.
         """
-        tenant_ids = {deal.tenant_id for deal in deals}
         await tx.lock_tenants_shared(tenant_ids)
-        changes = await deals_service.record(tx, deals)
-        if not changes:
-            return []
-        movements = await self._movements(tx, tenant_ids, changes)
+        moving = await self._moving(tx, tenant_ids)
+        accepted: list[datetime] = []
+        overtaken: set[tuple[UUID, UUID]] = set()
+        async with aclosing(_recorded(tx, pieces)) as every_piece:
+            async for recorded in every_piece:
+                overtaken |= recorded.overtaken
+                accepted.extend(change.received_at for change in recorded.changes)
+                for tenant_id, changed in groupby(recorded.changes, key=lambda change: change.tenant_id):
+                    if tenant_id in moving:
+                        moving[tenant_id].add(changed)
+        movements = {
+            (tenant_id, goal_id): movement
+            for tenant_id, moves in moving.items()
+            for goal_id, movement in moves.net().items()
+        }
         if movements:
             await store.move(tx, movements, stripe=stripe)
             await self._publish(tx, movements, stripe=stripe)
-        return [change.received_at for change in changes]
+        if overtaken:
+            await deals_service.tell_again(tx, self._outbox, overtaken)
+        return accepted
 
     async def define(self, tx: Transaction, events: Sequence[Event]) -> None:
         """Keep newer definitions; goals whose number may change with them are stale until `rebuild` got to them.
@@ -84,22 +104,12 @@ class ProgressTracker:
         await self._publish(tx, [(tenant_id, goal_id) for goal_id in chunk])
         return len(chunk)
 
-    async def _movements(
-        self, tx: Transaction, tenant_ids: Collection[UUID], changes: Sequence[DealChange]
-    ) -> dict[store.GoalKey, Movement]:
-        followed = await store.following(tx, tenant_ids)
-        by_tenant: defaultdict[UUID, list[DealChange]] = defaultdict(list)
-        for change in changes:
-            by_tenant[change.tenant_id].append(change)
-        movements: dict[store.GoalKey, Movement] = {}
-        for tenant_id, changed in by_tenant.items():
-            following = followed.get(tenant_id)
-            if following is None:
-                continue
-            definitions = await self._definitions.at(tx, tenant_id, following.revision)
-            moved = definitions.index.movements(changed, skipped=following.stale)
-            movements.update(((tenant_id, goal_id), movement) for goal_id, movement in moved.items())
-        return movements
+    async def _moving(self, tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Movements]:
+        """What will move the goals of each tenant that has definitions."""
+        return {
+            tenant_id: Movements((await self._definitions.at(tx, tenant_id, following.revision)).index, following.stale)
+            for tenant_id, following in (await store.following(tx, tenant_ids)).items()
+        }
 
     async def _define(self, tx: Transaction, tenant_id: UUID, events: Sequence[Event]) -> None:
         # Held definitions are those of committed revisions: what is made here stays out of the cache.
@@ -121,6 +131,29 @@ class ProgressTracker:
     async def _publish(self, tx: Transaction, goals: Collection[store.GoalKey], *, stripe: int = 0) -> None:
         subjects = [(tenant_id, f"{_GOAL_SUBJECT}{goal_id}") for tenant_id, goal_id in goals]
         await self._outbox.mark(tx, contract.TOPIC, subjects, stripe=stripe)
+
+
+async def _recorded(tx: Transaction, pieces: Iterable[Sequence[Deal]]) -> AsyncGenerator[Recorded]:
+    """What became of each piece, told while the next one is being recorded."""
+    recording: asyncio.Task[Recorded] | None = None
+    try:
+        for piece in pieces:
+            recorded = None if recording is None else await recording
+            recording = asyncio.create_task(deals_service.record(tx, piece))
+            # Lets the statement get on its way before the caller keeps this thread busy.
+            await asyncio.sleep(0)
+            if recorded is not None:
+                yield recorded
+        if recording is not None:
+            yield await recording
+    except asyncio.CancelledError:
+        if recording is not None:
+            recording.cancel()
+        raise
+    finally:
+        # The transaction is the caller's again only when nothing is under way in it.
+        if recording is not None:
+            await asyncio.gather(recording, return_exceptions=True)
 
 
 async def render_progress(tx: Transaction, subjects: Sequence[tuple[UUID, str]]) -> list[OutboxMessage]:
