@@ -118,7 +118,8 @@ class Tenant:
 
     async def deals(self, *deals: oracle.Deal) -> None:
         async with self.site.database.transaction(self.scope) as tx:
-            await self.site.tracker.apply(tx, self.storyteller.deal_events(deals), stripe=0)
+            pieces = [self.storyteller.deal_events(deals)]
+            await self.site.tracker.apply(tx, [self.storyteller.tenant_id], pieces, stripe=0)
 
     async def rebuild(self) -> None:
         more = 1

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from services.tracking.deals.domain import DealChange
 from services.tracking.progress.definitions import Definitions, definitions_of, snapshot_of
-from services.tracking.progress.domain import GoalIndex, changed_rules
+from services.tracking.progress.domain import GoalIndex, Movements, changed_rules
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
 from shared.kernel.deals import DealFacts
@@ -72,7 +72,9 @@ class Engine:
         return oracle.Standing(STORYTELLER.value(metric, value), self.counts[goal_id])
 
     def _add(self, index: GoalIndex, changes: Collection[DealChange], *, skipped: Collection[UUID]) -> None:
-        for goal_id, movement in index.movements(changes, skipped=skipped).items():
+        movements = Movements(index, skipped)
+        movements.add(changes)
+        for goal_id, movement in movements.net().items():
             self.values[goal_id] = self.values.get(goal_id, Decimal(0)) + movement.value
             self.counts[goal_id] += movement.deals
             if movement.distinct:
