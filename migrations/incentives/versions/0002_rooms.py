@@ -91,9 +91,8 @@ def _table(name: str, key: tuple[str, ...], *columns: "sa.Column[object]") -> No
     )
 
 
-def _index(table: str, *columns: str) -> None:
-    names = ["tenant_id", *columns]
-    op.create_index(f"ix_{table}_{'_'.join(names)}", table, names, schema=SCHEMA)
+def _index(name: str, table: str, *columns: str) -> None:
+    op.create_index(name, table, columns, schema=SCHEMA)
 
 
 def _create_definitions() -> None:
@@ -140,8 +139,8 @@ def _create_definitions() -> None:
         sa.Column("deleted", sa.Boolean(), nullable=False),
         _instant("created_at"),
     )
-    _index("assignments", "person_id")
-    _index("assignments", "plan_id")
+    _index("ix_assignments_person_id", "assignments", "person_id")
+    _index("ix_assignments_plan_id", "assignments", "plan_id")
     _table("stale_assignments", ("assignment_id",), _uuid("assignment_id"), _json("changes"), _instant("marked_at"))
 
 
@@ -157,7 +156,7 @@ def _create_credits() -> None:
         _text("owner_external_id", nullable=True),
         _text("body"),
     )
-    _index("deals", "source", "owner_external_id")
+    _index("ix_deals_owner", "deals", "owner_external_id", "source", "tenant_id")
     _table(
         "deal_split_users",
         ("source", "external_id", "deal_id"),
@@ -178,8 +177,8 @@ def _create_credits() -> None:
         _numeric("percent"),
         _numeric("value"),
     )
-    _index("credits", "cell_id", "day", "deal_id")
-    _index("credits", "assignment_id")
+    _index("ix_credits_cell_id", "credits", "cell_id")
+    _index("ix_credits_assignment_id", "credits", "assignment_id")
 
 
 def _create_cells() -> None:
@@ -203,9 +202,9 @@ def _create_cells() -> None:
         _bigint("version"),
         _instant("changed_at"),
     )
-    _index("cells", "assignment_id")
-    _index("cells", "person_id", "period_start")
-    _index("cells", "period_start", "id")
+    _index("ix_cells_assignment_id", "cells", "assignment_id")
+    _index("ix_cells_person_id", "cells", "person_id", "period_start")
+    _index("ix_cells_period_start", "cells", "period_start", "tenant_id", "id")
 
 
 def _create_ledger() -> None:
@@ -227,9 +226,9 @@ def _create_ledger() -> None:
         _json("changes"),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
     )
-    _index("ledger_transactions", "cell_id", "sequence")
-    _index("ledger_transactions", "person_id", "sequence")
-    _index("ledger_transactions", "deal_id", "sequence")
+    _index("ix_ledger_transactions_cell_id", "ledger_transactions", "cell_id", "sequence")
+    _index("ix_ledger_transactions_person_id", "ledger_transactions", "person_id", "sequence")
+    _index("ix_ledger_transactions_deal_id", "ledger_transactions", "deal_id", "sequence")
     _table(
         "ledger_entries",
         ("sequence", "line"),

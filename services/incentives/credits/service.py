@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.incentives.credits import store
@@ -51,9 +51,17 @@ class DefinitionsCache:
 _cache: Final = DefinitionsCache()
 
 
-async def definitions(tx: Transaction, tenant_id: UUID) -> Definitions:
-    """The tenant's definitions as this transaction sees them."""
-    revision = (await plans.PROJECTION.revisions(tx, [tenant_id]))[tenant_id]
+class News(NamedTuple):
+    """A deal that is newer than what was held, and the credits that are kept of it until now."""
+
+    deal: StoredDeal
+    held: list[Credit]
+
+
+async def definitions(tx: Transaction, tenant_id: UUID, *, revision: int | None = None) -> Definitions:
+    """The tenant's definitions as this transaction sees them; `revision` is theirs, if the caller has read it."""
+    if revision is None:
+        revision = (await plans.PROJECTION.revisions(tx, [tenant_id]))[tenant_id]
     held = _cache.get(tenant_id, revision)
     if held is not None:
         return held
@@ -63,7 +71,7 @@ async def definitions(tx: Transaction, tenant_id: UUID) -> Definitions:
     return loaded
 
 
-async def keep_newest(tx: Transaction, incoming: Sequence[StoredDeal]) -> dict[UUID, list[StoredDeal]]:
+async def keep_newest(tx: Transaction, incoming: Sequence[StoredDeal]) -> dict[UUID, list[News]]:
     """Keep the newest version of each deal; by tenant and in the order they came, those that are news."""
     newest: dict[tuple[UUID, UUID], StoredDeal] = {}
     for deal in incoming:
@@ -71,19 +79,11 @@ async def keep_newest(tx: Transaction, incoming: Sequence[StoredDeal]) -> dict[U
         held = newest.get(key)
         if held is None or held.facts.version < deal.facts.version:
             newest[key] = deal
-    kept = await store.keep_newest(tx, list(newest.values())) if newest else set()
-    found: dict[UUID, list[StoredDeal]] = {}
+    kept = await store.keep_newest(tx, list(newest.values())) if newest else {}
+    found: dict[UUID, list[News]] = {}
     for key, deal in newest.items():
         if key in kept:
-            found.setdefault(key[0], []).append(deal)
-    return found
-
-
-async def held_by_deal(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> dict[UUID, list[Credit]]:
-    """The credits that are kept of these deals."""
-    found: dict[UUID, list[Credit]] = {deal_id: [] for deal_id in deal_ids}
-    for credit in await store.credits_of_deals(tx, tenant_id, deal_ids):
-        found[credit.deal_id].append(credit)
+            found.setdefault(key[0], []).append(News(deal, kept[key]))
     return found
 
 

@@ -23,20 +23,29 @@ class StoredDeal(NamedTuple):
     body: str
 
 
+# Look-ups here are lateral with a fence (LIMIT 1, or OFFSET 0 where there may be many), so that no plan, however old
+# its statistics, reads a whole table or tenant to find the rows of a few keys.
 _KEEP_NEWEST: Final = text(
     f"""
-    INSERT INTO {deals.fullname} AS held
-        (tenant_id, id, modified_at, sequence, delivery_id, source, owner_external_id, body)
-    SELECT * FROM unnest(
-        CAST(:tenants AS uuid[]), CAST(:ids AS uuid[]), CAST(:modified AS timestamptz[]), CAST(:sequences AS bigint[]),
-        CAST(:deliveries AS uuid[]), CAST(:sources AS text[]), CAST(:owners AS text[]), CAST(:bodies AS text[])
+    WITH kept AS (
+        INSERT INTO {deals.fullname} AS held
+            (tenant_id, id, modified_at, sequence, delivery_id, source, owner_external_id, body)
+        SELECT * FROM unnest(
+            CAST(:tenants AS uuid[]), CAST(:ids AS uuid[]), CAST(:modified AS timestamptz[]),
+            CAST(:sequences AS bigint[]), CAST(:deliveries AS uuid[]), CAST(:sources AS text[]),
+            CAST(:owners AS text[]), CAST(:bodies AS text[])
+        )
+        ON CONFLICT (tenant_id, id) DO UPDATE SET
+            modified_at = excluded.modified_at, sequence = excluded.sequence, delivery_id = excluded.delivery_id,
+            source = excluded.source, owner_external_id = excluded.owner_external_id, body = excluded.body
+        WHERE (held.modified_at, held.sequence, held.delivery_id)
+            < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
+        RETURNING tenant_id, id
     )
-    ON CONFLICT (tenant_id, id) DO UPDATE SET
-        modified_at = excluded.modified_at, sequence = excluded.sequence, delivery_id = excluded.delivery_id,
-        source = excluded.source, owner_external_id = excluded.owner_external_id, body = excluded.body
-    WHERE (held.modified_at, held.sequence, held.delivery_id)
-        < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
-    RETURNING tenant_id, id
+    SELECT kept.tenant_id, kept.id, credited.* FROM kept LEFT JOIN LATERAL (
+        SELECT assignment_id, component, deal_id, day, period_start, period_end, percent, value
+        FROM {credits.fullname} AS c WHERE c.tenant_id = kept.tenant_id AND c.deal_id = kept.id OFFSET 0
+    ) AS credited ON true
     """
 )
 _KEEP_SPLIT_USERS: Final = text(
@@ -54,35 +63,56 @@ _BODIES_OF_USERS: Final = text(
         SELECT source, external_id
         FROM unnest(CAST(:sources AS text[]), CAST(:users AS text[])) AS u(source, external_id)
     ), found AS (
-        SELECT d.id FROM users AS u JOIN {deals.fullname} AS d
-            ON d.tenant_id = :tenant_id AND d.source = u.source AND d.owner_external_id = u.external_id
+        SELECT d.id FROM users AS u CROSS JOIN LATERAL (
+            SELECT id FROM {deals.fullname}
+            WHERE tenant_id = :tenant_id AND source = u.source AND owner_external_id = u.external_id OFFSET 0
+        ) AS d
         UNION
-        SELECT s.deal_id FROM users AS u JOIN {deal_split_users.fullname} AS s
-            ON s.tenant_id = :tenant_id AND s.source = u.source AND s.external_id = u.external_id
+        SELECT s.deal_id FROM users AS u CROSS JOIN LATERAL (
+            SELECT deal_id FROM {deal_split_users.fullname}
+            WHERE tenant_id = :tenant_id AND source = u.source AND external_id = u.external_id OFFSET 0
+        ) AS s
     )
-    SELECT d.body FROM found JOIN {deals.fullname} AS d ON d.tenant_id = :tenant_id AND d.id = found.id
+    SELECT d.body FROM found CROSS JOIN LATERAL (
+        SELECT body FROM {deals.fullname} WHERE tenant_id = :tenant_id AND id = found.id LIMIT 1
+    ) AS d
     """
 )
 _BODIES: Final = text(
-    f"SELECT id, body FROM {deals.fullname} WHERE tenant_id = :tenant_id AND id = ANY(CAST(:ids AS uuid[]))"
-)
-_OF_DEALS: Final = text(
-    f"SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND deal_id = ANY(CAST(:ids AS uuid[]))"
+    f"""
+    SELECT d.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
+        SELECT id, body FROM {deals.fullname} WHERE tenant_id = :tenant_id AND id = wanted.id LIMIT 1
+    ) AS d
+    """
 )
 _OF_ASSIGNMENTS: Final = text(
-    f"SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND assignment_id = ANY(CAST(:ids AS uuid[]))"
+    f"""
+    SELECT c.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
+        SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND assignment_id = wanted.id OFFSET 0
+    ) AS c
+    """
 )
 _OF_CELLS: Final = text(
-    f"SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND cell_id = ANY(CAST(:ids AS uuid[]))"
-    " ORDER BY day, deal_id"
+    f"""
+    SELECT c.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
+        SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND cell_id = wanted.id OFFSET 0
+    ) AS c
+    ORDER BY c.day, c.deal_id
+    """
 )
 _DELETE: Final = text(
     f"""
-    DELETE FROM {credits.fullname} AS c
-    USING unnest(CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]))
-        AS gone(deal_id, assignment_id, component)
-    WHERE c.tenant_id = :tenant_id AND c.deal_id = gone.deal_id
-        AND c.assignment_id = gone.assignment_id AND c.component = gone.component
+    DELETE FROM {credits.fullname} WHERE ctid = ANY(ARRAY(
+        SELECT held.ctid
+        FROM unnest(CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]))
+            AS gone(deal_id, assignment_id, component)
+        CROSS JOIN LATERAL (
+            SELECT c.ctid FROM {credits.fullname} AS c
+            WHERE c.tenant_id = :tenant_id AND c.deal_id = gone.deal_id
+                AND c.assignment_id = gone.assignment_id AND c.component = gone.component
+            LIMIT 1
+        ) AS held
+    ))
     """
 )
 _SAVE: Final = text(
@@ -101,8 +131,11 @@ _SAVE: Final = text(
 )
 
 
-async def keep_newest(tx: Transaction, incoming: Sequence[StoredDeal]) -> set[tuple[UUID, UUID]]:
-    """Keep each deal that is newer than what is held; (tenant, deal) of those. At most one version of each is given."""
+async def keep_newest(tx: Transaction, incoming: Sequence[StoredDeal]) -> dict[tuple[UUID, UUID], list[Credit]]:
+    """Keep each deal that is newer than what is held; (tenant, deal) of those with the credits that are kept of them.
+
+    At most one version of each is given.
+    """
     ordered = sorted(incoming, key=lambda deal: (deal.tenant_id, deal.facts.deal_id))
     rows = await tx.rows(
         _KEEP_NEWEST,
@@ -117,7 +150,10 @@ async def keep_newest(tx: Transaction, incoming: Sequence[StoredDeal]) -> set[tu
             "bodies": [deal.body for deal in ordered],
         },
     )
-    kept = {(row["tenant_id"], row["id"]) for row in rows}
+    kept: dict[tuple[UUID, UUID], list[Credit]] = {(row["tenant_id"], row["id"]): [] for row in rows}
+    credited = [row for row in rows if row["deal_id"] is not None]
+    for row, credit in zip(credited, _credits(credited), strict=True):
+        kept[row["tenant_id"], row["id"]].append(credit)
     users = sorted(
         {
             (deal.tenant_id, deal.facts.source, split.owner_external_id, deal.facts.deal_id)
@@ -159,10 +195,6 @@ async def bodies_page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, l
     if after is not None:
         statement = statement.where(deals.c.id > after)
     return [(row["id"], row["body"]) for row in await tx.rows(statement.order_by(deals.c.id).limit(limit))]
-
-
-async def credits_of_deals(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> list[Credit]:
-    return _credits(await tx.rows(_OF_DEALS, {"tenant_id": tenant_id, "ids": sorted(deal_ids)}))
 
 
 async def credits_of_assignments(tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID]) -> list[Credit]:

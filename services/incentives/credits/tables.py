@@ -16,7 +16,9 @@ deals = Table(
     Column("source", Text, nullable=False),
     Column("owner_external_id", Text, nullable=True),
     Column("body", Text, nullable=False),
-    Index("ix_deals_tenant_id_source_owner_external_id", "tenant_id", "source", "owner_external_id"),
+    # The tenant is first in no index but the primary key: with a table's first rows not yet counted, a planner finds
+    # every index that starts with the tenant as good as the primary key, and may read a whole tenant for each look-up.
+    Index("ix_deals_owner", "owner_external_id", "source", "tenant_id"),
 )
 """`body` is the JSON of the newest event as it was received; the other columns are to find and order by."""
 
@@ -43,6 +45,6 @@ credits = Table(
     Column("period_end", Date, nullable=False),
     money("percent"),
     money("value"),
-    Index("ix_credits_tenant_id_cell_id_day_deal_id", "tenant_id", "cell_id", "day", "deal_id"),
-    Index("ix_credits_tenant_id_assignment_id", "tenant_id", "assignment_id"),
+    Index("ix_credits_cell_id", "cell_id"),
+    Index("ix_credits_assignment_id", "assignment_id"),
 )

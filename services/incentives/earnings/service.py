@@ -11,6 +11,7 @@ from uuid import UUID
 
 from services.incentives.credits import service as credits
 from services.incentives.credits.domain import CellKey, Credit, Definitions
+from services.incentives.credits.service import News
 from services.incentives.credits.store import StoredDeal
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.settlement import Settlement
@@ -32,11 +33,12 @@ async def apply_deals(tx: Transaction, tenant_ids: Collection[UUID], incoming: S
     """Settle what changed with these deals: their credits, the cells of those, one posting for each cell and deal."""
     await tx.lock_tenants_exclusive(tenant_ids)
     news = await credits.keep_newest(tx, incoming)
-    stale = await plans.stale_ids(tx, news.keys()) if news else {}
+    standings = await plans.standings(tx, news.keys()) if news else {}
     for tenant_id, changed in sorted(news.items()):
-        known = await credits.definitions(tx, tenant_id)
+        standing = standings[tenant_id]
+        known = await credits.definitions(tx, tenant_id, revision=standing.revision)
         if known.assignments:
-            await _settle_deals(tx, tenant_id, known, changed, stale.get(tenant_id, set()))
+            await _settle_deals(tx, tenant_id, known, changed, standing.stale_ids)
 
 
 async def apply_definitions(tx: Transaction, tenant_ids: Collection[UUID], snapshots: Sequence[Snapshot]) -> None:
@@ -87,15 +89,14 @@ async def rebuild(tx: Transaction, tenant_id: UUID) -> int:
 
 
 async def _settle_deals(
-    tx: Transaction, tenant_id: UUID, known: Definitions, changed: Sequence[StoredDeal], stale: Collection[UUID]
+    tx: Transaction, tenant_id: UUID, known: Definitions, changed: Sequence[News], stale: Collection[UUID]
 ) -> None:
-    held = await credits.held_by_deal(tx, tenant_id, [deal.facts.deal_id for deal in changed])
     before: list[Credit] = []
     after: list[Credit] = []
     moves: list[tuple[Cause, list[Credit], list[Credit]]] = []
-    for deal in changed:
+    for deal, held in changed:
         facts = deal.facts
-        old = [credit for credit in held[facts.deal_id] if credit.assignment_id not in stale]
+        old = [credit for credit in held if credit.assignment_id not in stale]
         new = known.credits(facts, skipping=stale)
         if old or new:
             moves.append((Cause.of_deal(facts.deal_id, facts.version), old, new))

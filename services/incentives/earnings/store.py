@@ -30,9 +30,20 @@ _SAVE: Final = text(
         changed_at = excluded.changed_at
     """
 )
-_BY_ID: Final = text(f"SELECT * FROM {cells.fullname} WHERE tenant_id = :tenant_id AND id = ANY(CAST(:ids AS uuid[]))")
+# Lateral with a fence, so that no plan, however old its statistics, reads a whole table or tenant for a few cells.
+_BY_ID: Final = text(
+    f"""
+    SELECT c.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
+        SELECT * FROM {cells.fullname} WHERE tenant_id = :tenant_id AND id = wanted.id LIMIT 1
+    ) AS c
+    """
+)
 _OF_ASSIGNMENTS: Final = text(
-    f"SELECT * FROM {cells.fullname} WHERE tenant_id = :tenant_id AND assignment_id = ANY(CAST(:ids AS uuid[]))"
+    f"""
+    SELECT c.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
+        SELECT * FROM {cells.fullname} WHERE tenant_id = :tenant_id AND assignment_id = wanted.id OFFSET 0
+    ) AS c
+    """
 )
 
 

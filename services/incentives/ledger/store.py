@@ -19,30 +19,25 @@ from services.incentives.ledger.tables import ledger_entries, ledger_heads, ledg
 from shared.db.database import Transaction
 from shared.kernel.deals import DealVersion
 
-_ADD_TRANSACTIONS: Final = text(
+_APPEND: Final = text(
     f"""
-    INSERT INTO {ledger_transactions.fullname}
-        (tenant_id, sequence, posted_at, cell_id, person_id, plan_id, component, cause, deal_id, deal_modified_at,
-         deal_sequence, delivery_id, changes, hash)
-    SELECT :tenant_id, s, :posted_at, c, p, l, o, k, d, m, q, v, CAST(g AS jsonb), h FROM unnest(
-        CAST(:sequences AS bigint[]), CAST(:cells AS uuid[]), CAST(:people AS uuid[]), CAST(:plans AS uuid[]),
-        CAST(:components AS text[]), CAST(:causes AS text[]), CAST(:deals AS uuid[]), CAST(:modified AS timestamptz[]),
-        CAST(:deal_sequences AS bigint[]), CAST(:deliveries AS uuid[]), CAST(:changes AS text[]),
-        CAST(:hashes AS bytea[])
-    ) AS t(s, c, p, l, o, k, d, m, q, v, g, h)
-    """
-)
-_ADD_ENTRIES: Final = text(
-    f"""
-    INSERT INTO {ledger_entries.fullname} (tenant_id, sequence, line, account, amount, currency)
-    SELECT :tenant_id, * FROM unnest(
-        CAST(:sequences AS bigint[]), CAST(:lines AS smallint[]), CAST(:accounts AS text[]),
-        CAST(:amounts AS numeric[]), CAST(:currencies AS text[])
+    WITH transactions AS (
+        INSERT INTO {ledger_transactions.fullname}
+            (tenant_id, sequence, posted_at, cell_id, person_id, plan_id, component, cause, deal_id, deal_modified_at,
+             deal_sequence, delivery_id, changes, hash)
+        SELECT :tenant_id, s, :posted_at, c, p, l, o, k, d, m, q, v, CAST(g AS jsonb), h FROM unnest(
+            CAST(:sequences AS bigint[]), CAST(:cells AS uuid[]), CAST(:people AS uuid[]), CAST(:plans AS uuid[]),
+            CAST(:components AS text[]), CAST(:causes AS text[]), CAST(:deals AS uuid[]),
+            CAST(:modified AS timestamptz[]), CAST(:deal_sequences AS bigint[]), CAST(:deliveries AS uuid[]),
+            CAST(:changes AS text[]), CAST(:hashes AS bytea[])
+        ) AS t(s, c, p, l, o, k, d, m, q, v, g, h)
+    ), entries AS (
+        INSERT INTO {ledger_entries.fullname} (tenant_id, sequence, line, account, amount, currency)
+        SELECT :tenant_id, * FROM unnest(
+            CAST(:entry_sequences AS bigint[]), CAST(:lines AS smallint[]), CAST(:accounts AS text[]),
+            CAST(:amounts AS numeric[]), CAST(:currencies AS text[])
+        )
     )
-    """
-)
-_SAVE_HEAD: Final = text(
-    f"""
     INSERT INTO {ledger_heads.fullname} (tenant_id, sequence, hash) VALUES (:tenant_id, :sequence, :hash)
     ON CONFLICT (tenant_id) DO UPDATE SET sequence = excluded.sequence, hash = excluded.hash
     """
@@ -77,8 +72,13 @@ async def head(tx: Transaction, tenant_id: UUID) -> Head:
 async def append(tx: Transaction, tenant_id: UUID, added: Sequence[LedgerTransaction]) -> None:
     """Add transactions that go on from the head, and move it."""
     versions = [transaction.cause.deal_version for transaction in added]
+    entries = [
+        (transaction.sequence, line, entry)
+        for transaction in added
+        for line, entry in enumerate(transaction.entries, start=1)
+    ]
     await tx.execute(
-        _ADD_TRANSACTIONS,
+        _APPEND,
         {
             "tenant_id": tenant_id,
             "posted_at": added[0].posted_at,
@@ -94,25 +94,15 @@ async def append(tx: Transaction, tenant_id: UUID, added: Sequence[LedgerTransac
             "deliveries": [None if version is None else version.delivery_id for version in versions],
             "changes": [json.dumps(transaction.cause.changes) for transaction in added],
             "hashes": [transaction.hash for transaction in added],
-        },
-    )
-    entries = [
-        (transaction.sequence, line, entry)
-        for transaction in added
-        for line, entry in enumerate(transaction.entries, start=1)
-    ]
-    await tx.execute(
-        _ADD_ENTRIES,
-        {
-            "tenant_id": tenant_id,
-            "sequences": [sequence for sequence, _, _ in entries],
+            "entry_sequences": [sequence for sequence, _, _ in entries],
             "lines": [line for _, line, _ in entries],
             "accounts": [entry.account for _, _, entry in entries],
             "amounts": [entry.amount for _, _, entry in entries],
             "currencies": [entry.currency for _, _, entry in entries],
+            "sequence": added[-1].sequence,
+            "hash": added[-1].hash,
         },
     )
-    await tx.execute(_SAVE_HEAD, {"tenant_id": tenant_id, "sequence": added[-1].sequence, "hash": added[-1].hash})
 
 
 async def page(

@@ -32,9 +32,9 @@ ledger_transactions = Table(
     Column("delivery_id", Uuid(), nullable=True),
     Column("changes", JSONB, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    Index("ix_ledger_transactions_tenant_id_cell_id_sequence", "tenant_id", "cell_id", "sequence"),
-    Index("ix_ledger_transactions_tenant_id_person_id_sequence", "tenant_id", "person_id", "sequence"),
-    Index("ix_ledger_transactions_tenant_id_deal_id_sequence", "tenant_id", "deal_id", "sequence"),
+    Index("ix_ledger_transactions_cell_id", "cell_id", "sequence"),
+    Index("ix_ledger_transactions_person_id", "person_id", "sequence"),
+    Index("ix_ledger_transactions_deal_id", "deal_id", "sequence"),
 )
 
 ledger_entries = Table(

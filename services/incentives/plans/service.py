@@ -31,7 +31,7 @@ from services.incentives.plans.domain.versions import (
     check_effective_from,
     edited,
 )
-from services.incentives.plans.store import StaleAssignment
+from services.incentives.plans.store import StaleAssignment, Standing
 from services.incentives.plans.tables import projection
 from services.incentives.publishing import STALE_CHANNEL
 from shared.contracts.org import Calendar, Person
@@ -61,6 +61,11 @@ async def take_stale(tx: Transaction, tenant_id: UUID, limit: int) -> list[Stale
 async def stale_ids(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, set[UUID]]:
     """The stale assignments of each of these tenants."""
     return await store.stale_ids(tx, tenant_ids)
+
+
+async def standings(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Standing]:
+    """How the definitions of each of these tenants stand."""
+    return await store.standings(tx, tenant_ids)
 
 
 async def stale_tenants(tx: Transaction) -> list[UUID]:

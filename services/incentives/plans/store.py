@@ -38,6 +38,14 @@ class StaleAssignment:
     changes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a tenant's definitions stand: their revision, and the assignments that are stale by it."""
+
+    revision: int
+    stale_ids: frozenset[UUID]
+
+
 _MARK_STALE: Final = text(
     f"""
     INSERT INTO {stale_assignments.fullname} AS held (tenant_id, assignment_id, changes, marked_at)
@@ -59,6 +67,14 @@ _SNAPSHOTS: Final = text(
     f"""
     SELECT subject, body::text AS body FROM {projection.snapshots.fullname}
     WHERE tenant_id = :tenant_id AND subject = ANY(CAST(:subjects AS text[]))
+    """
+)
+_STANDINGS: Final = text(
+    f"""
+    SELECT t AS tenant_id,
+        COALESCE((SELECT revision FROM {projection.revisions.fullname} WHERE tenant_id = t), 0) AS revision,
+        ARRAY(SELECT assignment_id FROM {stale_assignments.fullname} WHERE tenant_id = t) AS stale_ids
+    FROM unnest(CAST(:tenants AS uuid[])) AS t
     """
 )
 
@@ -83,6 +99,11 @@ async def stale_ids(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID,
     for row in rows:
         found[row["tenant_id"]].add(row["assignment_id"])
     return found
+
+
+async def standings(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Standing]:
+    rows = await tx.rows(_STANDINGS, {"tenants": sorted(tenant_ids)})
+    return {row["tenant_id"]: Standing(row["revision"], frozenset(row["stale_ids"])) for row in rows}
 
 
 async def stale_tenants(tx: Transaction) -> list[UUID]:

@@ -52,8 +52,8 @@ assignments = Table(
     Column("version", Integer, nullable=False),
     Column("deleted", Boolean, nullable=False),
     instant("created_at"),
-    Index("ix_assignments_tenant_id_person_id", "tenant_id", "person_id"),
-    Index("ix_assignments_tenant_id_plan_id", "tenant_id", "plan_id"),
+    Index("ix_assignments_person_id", "person_id"),
+    Index("ix_assignments_plan_id", "plan_id"),
 )
 
 stale_assignments = Table(
