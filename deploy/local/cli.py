@@ -6,6 +6,7 @@ import sys
 import typer
 
 from deploy.local.commands.asyncapi import asyncapi
+from deploy.local.commands.bench import bench
 from deploy.local.commands.demo import demo
 from deploy.local.commands.migrate import migrate
 from deploy.local.commands.openapi import openapi
@@ -33,6 +34,7 @@ app.command()(migrate)
 app.command()(replay)
 app.command()(verify)
 app.command()(republish)
+app.command()(bench)
 app.command()(token)
 app.command()(openapi)
 app.command()(asyncapi)

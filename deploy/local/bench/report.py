@@ -62,20 +62,25 @@ class Row:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The rows side by side."""
-    shown = Table(title="Both sides in one run on this machine, in turns; medians")
-    for heading in ("row", "what", "ours", "other side", "ratio", "required", "verdict"):
-        shown.add_column(heading, justify="left" if heading in ("what", "verdict") else "right")
+    """The rows one below the other."""
+    shown = Table(title="Both sides in one run on this machine, in turns; medians", show_lines=True)
+    shown.add_column("row", justify="right")
+    shown.add_column("what", ratio=1)
+    for heading in ("ours", "other side", "ratio", "required"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    shown.add_column("verdict")
     for row in rows:
         shown.add_row(
             str(row.number),
-            f"{row.what}\n[dim]against {row.against}[/dim]",
-            f"{median(row.ours):,.2f} {row.unit}" if median(row.ours) < 100 else f"{median(row.ours):,.0f} {row.unit}",
-            f"{median(row.other):,.2f} {row.unit}"
-            if median(row.other) < 100
-            else f"{median(row.other):,.0f} {row.unit}",
+            f"{row.what} ({row.unit}), against {row.against}",
+            _number(median(row.ours)),
+            _number(median(row.other)),
             f"{row.ratio:.2f}",
-            f"{row.bound.value} {row.required:.2f}",
+            f"{row.bound.value} {row.required:g}",
             "[green]met[/green]" if row.met else f"[red]not met[/red] {'; '.join(row.problems)}",
         )
     return shown
+
+
+def _number(value: float) -> str:
+    return f"{value:,.2f}" if value < 100 else f"{value:,.0f}"

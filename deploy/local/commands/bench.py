@@ -28,18 +28,25 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="How often each side is measured.")] = 5,
     scale: Annotated[float, typer.Option(min=0.01, max=1, help="Less of everything, for a quick look.")] = 1.0,
 ) -> None:
-    """Measure rows of the table in the README, both sides in turns, on servers that are started for it."""
+    """Measure what the product does beside what its parts could do, in turns, on servers started for it.
+
+    Row 1: webhooks accepted. Row 2: deal events applied. Row 5: latency to a live stream. Row 6: webhooks end to end.
+    Exits with 1 if what was computed on the way is wrong, whatever the ratios are.
+    """
     console = Console()
+    wanted = _parsed(rows)
 
     def report(line: str) -> None:
-        console.print(line, soft_wrap=True)
+        console.print(line, soft_wrap=True, highlight=False)
 
     with running_servers() as servers:
         report(f"PostgreSQL and {servers.broker.description} are ready, with their state in {servers.folder}.")
-        results = uvloop.run(_measured(servers, _parsed(rows), rounds, scale, report))
+        results = uvloop.run(_measured(servers, wanted, rounds, scale, report))
     console.print(table(results))
     if json_file is not None:
         json_file.write_text(json.dumps([row.as_json() for row in results], indent=2) + "\n")
+    if any(row.problems for row in results):
+        raise typer.Exit(1)
 
 
 async def _measured(

@@ -1,0 +1,52 @@
+"""`attain bench` runs each of its rows and says what it found. A smoke test of the command, not of the numbers."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+
+from deploy.local.bench.report import Bound, Row
+from tests.infrastructure import PROJECT_FOLDER
+
+
+def _row(*, ours: tuple[float, ...], bound: Bound, required: float, problems: tuple[str, ...] = ()) -> Row:
+    return Row(1, "ours", "theirs", "1/s", ours, (100.0, 100.0, 100.0), bound, required, problems=problems)
+
+
+def test_a_ratio_is_of_the_medians_and_must_be_on_the_right_side_of_its_bound() -> None:
+    ours = (10.0, 60.0, 1000.0)
+    assert _row(ours=ours, bound=Bound.AT_LEAST, required=0.6).ratio == 0.6
+    assert _row(ours=ours, bound=Bound.AT_LEAST, required=0.6).met
+    assert not _row(ours=ours, bound=Bound.AT_LEAST, required=0.61).met
+    assert _row(ours=ours, bound=Bound.AT_MOST, required=0.6).met
+    assert not _row(ours=ours, bound=Bound.AT_MOST, required=0.59).met
+
+
+def test_a_row_whose_results_are_wrong_is_not_met_however_fast_it_was() -> None:
+    assert not _row(ours=(1000.0,), bound=Bound.AT_LEAST, required=0.6, problems=("a goal is off by one",)).met
+
+
+@pytest.mark.parametrize(("rows", "scale"), [("1", "0.05"), ("2", "0.05"), ("5,6", "0.2")])
+async def test_every_row_is_measured_with_results_that_are_right(rows: str, scale: str, tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "deploy.local.cli", "bench"),
+        *("--rows", rows, "--rounds", "1", "--scale", scale, "--json", str(results)),
+        cwd=PROJECT_FOLDER,
+        env={name: value for name, value in os.environ.items() if not name.startswith("ATTAIN_")},
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    output, errors = await process.communicate()
+    measured = json.loads(results.read_text()) if results.exists() else []
+    assert [str(row["row"]) for row in measured] == rows.split(","), output.decode() + errors.decode()
+    for row in measured:
+        assert row["ours"] > 0
+        assert row["other"] > 0
+        assert row["ratio"] == pytest.approx(row["ours"] / row["other"])
+        # On a busy machine the lag of so short a run may grow; everything else must be right.
+        assert [problem for problem in row["problems"] if "lag grew" not in problem] == []
