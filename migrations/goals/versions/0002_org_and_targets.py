@@ -86,12 +86,12 @@ def upgrade() -> None:
         schema="goals",
     )
     op.create_index(
-        "ix_memberships_tenant_id_person_id_team_id",
+        "ix_memberships_person_id_team_id",
         "memberships",
-        ["tenant_id", "person_id", "team_id"],
+        ["person_id", "team_id"],
         schema="goals",
     )
-    op.create_index("ix_memberships_tenant_id_team_id", "memberships", ["tenant_id", "team_id"], schema="goals")
+    op.create_index("ix_memberships_team_id", "memberships", ["team_id"], schema="goals")
     op.create_table(
         "identities",
         *_versioned(),
@@ -104,11 +104,11 @@ def upgrade() -> None:
         _reference("identities", "person_id", "people"),
         schema="goals",
     )
-    op.create_index("ix_identities_tenant_id_person_id", "identities", ["tenant_id", "person_id"], schema="goals")
+    op.create_index("ix_identities_person_id", "identities", ["person_id"], schema="goals")
     op.create_index(
-        "uq_identities_tenant_id_source_external_user_id",
+        "uq_identities_external_user_id",
         "identities",
-        ["tenant_id", "source", "external_user_id"],
+        ["external_user_id", "source", "tenant_id"],
         unique=True,
         postgresql_where=sa.text("NOT deleted"),
         schema="goals",
@@ -139,8 +139,8 @@ def upgrade() -> None:
         _reference("goals", "parent_id", "goals"),
         schema="goals",
     )
-    op.create_index("ix_goals_tenant_id_owner_id", "goals", ["tenant_id", "owner_id"], schema="goals")
-    op.create_index("ix_goals_tenant_id_parent_id", "goals", ["tenant_id", "parent_id"], schema="goals")
+    op.create_index("ix_goals_owner_id", "goals", ["owner_id"], schema="goals")
+    op.create_index("ix_goals_parent_id", "goals", ["parent_id"], schema="goals")
     op.create_table(
         "goal_revisions",
         sa.Column("tenant_id", sa.Uuid(), nullable=False),

@@ -34,8 +34,10 @@ from shared.kernel.periods import Period
 
 _ANCESTORS: Final = text(
     f"WITH RECURSIVE line AS (SELECT id, parent_id FROM {goals.fullname} WHERE tenant_id = :tenant AND id = :goal"
-    f" UNION SELECT g.id, g.parent_id FROM {goals.fullname} AS g JOIN line ON g.id = line.parent_id"
-    " WHERE g.tenant_id = :tenant) SELECT id, parent_id FROM line"
+    " UNION SELECT g.id, g.parent_id FROM line CROSS JOIN LATERAL ("
+    # Fenced, so that each ancestor is found by key however old the statistics.
+    f"SELECT id, parent_id FROM {goals.fullname} WHERE tenant_id = :tenant AND id = line.parent_id LIMIT 1) AS g"
+    ") SELECT id, parent_id FROM line"
 )
 
 

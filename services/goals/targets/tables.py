@@ -45,8 +45,9 @@ goals = Table(
     ForeignKeyConstraint(
         ["tenant_id", "parent_id"], ["goals.goals.tenant_id", "goals.goals.id"], name="fk_goals_parent_id_goals"
     ),
-    Index("ix_goals_tenant_id_owner_id", "tenant_id", "owner_id"),
-    Index("ix_goals_tenant_id_parent_id", "tenant_id", "parent_id"),
+    # Without the tenant, so that no plan takes one of these for the primary key.
+    Index("ix_goals_owner_id", "owner_id"),
+    Index("ix_goals_parent_id", "parent_id"),
 )
 
 goal_revisions = Table(

@@ -24,7 +24,8 @@ class StoredDeal(NamedTuple):
 
 
 # Look-ups here are lateral with a fence (LIMIT 1, or OFFSET 0 where there may be many), so that no plan, however old
-# its statistics, reads a whole table or tenant to find the rows of a few keys.
+# its statistics, reads a whole table or tenant to find the rows of a few keys. Where a secondary index is meant, the
+# tenant is asked for outside the fence: the primary key starts with it, and would seem as good.
 _KEEP_NEWEST: Final = text(
     f"""
     WITH kept AS (
@@ -88,15 +89,17 @@ _BODIES: Final = text(
 _OF_ASSIGNMENTS: Final = text(
     f"""
     SELECT c.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
-        SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND assignment_id = wanted.id OFFSET 0
+        SELECT * FROM {credits.fullname} WHERE assignment_id = wanted.id OFFSET 0
     ) AS c
+    WHERE c.tenant_id = :tenant_id
     """
 )
 _OF_CELLS: Final = text(
     f"""
     SELECT c.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
-        SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND cell_id = wanted.id OFFSET 0
+        SELECT * FROM {credits.fullname} WHERE cell_id = wanted.id OFFSET 0
     ) AS c
+    WHERE c.tenant_id = :tenant_id
     ORDER BY c.day, c.deal_id
     """
 )

@@ -1,0 +1,87 @@
+"""How the hot statements find their rows in tables whose rows nobody has counted yet, as on the first day."""
+
+import re
+
+import asyncpg
+import pytest
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.engine import make_url
+
+from services.incentives.credits import store as credits
+from services.incentives.earnings import store as cells
+from services.incentives.ledger import store as ledger
+from services.incentives.plans import store as plans
+
+
+async def plan_of(url: str, statement: TextClause) -> str:
+    """The plan that is kept for a prepared statement, whatever its parameters."""
+    sql = str(statement.compile(dialect=PGDialect_asyncpg()))  # type: ignore[no-untyped-call]
+    parameters = max(int(number) for number in re.findall(r"\$(\d+)", sql))
+    connection = await asyncpg.connect(
+        make_url(url).set(drivername="postgresql").render_as_string(hide_password=False),
+        server_settings={"role": "incentives_app", "plan_cache_mode": "force_generic_plan", "app.tenants": "*"},
+    )
+    try:
+        await connection.execute(f"PREPARE hot AS {sql}")
+        rows = await connection.fetch(f"EXPLAIN EXECUTE hot({', '.join(['NULL'] * parameters)})")
+    finally:
+        await connection.close()
+    return "\n".join(row[0] for row in rows)
+
+
+async def fill(url: str) -> None:
+    """One tenant's rows of everything a batch of deals looks up, in tables that are never analyzed."""
+    connection = await asyncpg.connect(make_url(url).set(drivername="postgresql").render_as_string(hide_password=False))
+    tenant = "'00000000-0000-0000-0000-000000000001'::uuid"
+    number = "lpad(n::text, 32, '0')::uuid"
+    try:
+        for table in ("deals", "credits", "cells", "ledger_transactions", "ledger_entries"):
+            await connection.execute(f"ALTER TABLE incentives.{table} SET (autovacuum_enabled = false)")
+        for table, values in {
+            "deals": f"{tenant}, {number}, now(), 0, {number}, 'crm', (n % 50)::text, repeat('x', 300)",
+            "credits": f"{tenant}, {number}, {number}, 'c', {number}, now(), now(), now(), 100, n",
+            "cells": f"{tenant}, {number}, {number}, 'c', now(), now(), {number}, {number}, 1, 'USD', 1, 1, 1, 1, 1, 1,"
+            " now()",
+            "ledger_transactions": f"{tenant}, n, now(), {number}, {number}, {number}, 'c', 'deal', {number}, now(),"
+            f" 0, {number}, '[]', ''",
+            "ledger_entries": f"{tenant}, n, 1, 'payable:x', 0, 'USD'",
+        }.items():
+            await connection.execute(
+                f"INSERT INTO incentives.{table} SELECT {values} FROM generate_series(1, 20000) AS n"
+            )
+    finally:
+        await connection.close()
+
+
+HOT = {
+    "keep deals": (
+        credits._KEEP_NEWEST,
+        "pk_credits",
+        "(tenant_id = kept.tenant_id) AND (deal_id = kept.id)",
+    ),
+    "deals": (credits._BODIES, "pk_deals", "AND (id = wanted.id)"),
+    "deals of users": (credits._BODIES_OF_USERS, "ix_deals_owner", "(owner_external_id = u.external_id)"),
+    "deals found": (credits._BODIES_OF_USERS, "pk_deals", "AND (id = deals.id)"),
+    "split users": (credits._BODIES_OF_USERS, "pk_deal_split_users", "AND (external_id = u_1.external_id)"),
+    "delete credits": (credits._DELETE, "pk_credits", "AND (deal_id = gone.deal_id)"),
+    "credits of assignments": (credits._OF_ASSIGNMENTS, "ix_credits_assignment_id", "(assignment_id = wanted.id)"),
+    "credits of cells": (credits._OF_CELLS, "ix_credits_cell_id", "(cell_id = wanted.id)"),
+    "cells": (cells._BY_ID, "pk_cells", "AND (id = wanted.id)"),
+    "cells of assignments": (cells._OF_ASSIGNMENTS, "ix_cells_assignment_id", "(assignment_id = wanted.id)"),
+    "standings": (plans._STANDINGS, "pk_stale_assignments", "(tenant_id = t.t)"),
+    "transactions of cells": (ledger._BALANCES_OF, "ix_ledger_transactions_cell_id", "(cell_id = wanted.cell_id)"),
+    "entries": (ledger._BALANCES_OF, "pk_ledger_entries", "AND (sequence = "),
+}
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
+async def test_rows_are_looked_up_by_key_however_many_there_are(fresh_database: str, filled: bool) -> None:
+    if filled:
+        await fill(fresh_database)
+    for name, (statement, index, condition) in HOT.items():
+        plan = await plan_of(fresh_database, statement)
+        looked_up = rf"Index (Only )?Scan using {index} |Bitmap Index Scan on {index} "
+        assert re.search(looked_up, plan), f"{name}: {plan}"
+        assert condition in plan, f"{name}: {plan}"
+        assert "Seq Scan" not in plan, f"{name}: {plan}"
