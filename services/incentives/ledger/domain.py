@@ -21,6 +21,7 @@ from shared.kernel.money import format_amount
 GENESIS: Final = bytes(32)
 """What the first transaction of a tenant is sealed onto."""
 CHANGES_MAX: Final = 20
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 class CauseKind(StrEnum):
@@ -178,7 +179,7 @@ def seal(previous: bytes, transaction: LedgerTransaction) -> bytes:
 def canonical(transaction: LedgerTransaction) -> bytes:
     """The one JSON text of a transaction: sorted keys, no spaces, ASCII, plain decimals, instants in UTC."""
     cause, version = transaction.cause, transaction.cause.deal_version
-    return json.dumps(
+    return _CANONICAL.encode(
         {
             "tenant_id": str(transaction.tenant_id),
             "sequence": transaction.sequence,
@@ -196,9 +197,7 @@ def canonical(transaction: LedgerTransaction) -> bytes:
                 "changes": list(cause.changes),
             },
             "entries": [[entry.account, format_amount(entry.amount), entry.currency] for entry in transaction.entries],
-        },
-        sort_keys=True,
-        separators=(",", ":"),
+        }
     ).encode()
 
 
