@@ -15,6 +15,7 @@ from services.incentives.settings import SERVICE, ApiSettings
 from shared.db.database import Database, Transaction
 from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
+from shared.http.settings import read_settings
 from shared.kernel.org import OrgChart
 from shared.telemetry import logs, tracing
 
@@ -30,7 +31,7 @@ someone else was faster. A `POST` with an `Idempotency-Key` can safely be sent a
 
 def create_app() -> FastAPI:
     """The app, by the settings of the environment; connects to the database when it is first asked for something."""
-    settings = ApiSettings()
+    settings = read_settings(ApiSettings)
     tracing.configure(SERVICE)
     database = Database(settings.database_url, service=SERVICE)
 

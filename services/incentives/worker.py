@@ -5,11 +5,9 @@ Credits deals, follows definitions, works stale assignments out anew, and publis
 
 import sys
 from collections.abc import Sequence
-from typing import Final
 
 import uvloop
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
 from services.incentives.earnings.consumer import DEALS_GROUP, DEFINITIONS_GROUP, DealsHandler, DefinitionsHandler
 from services.incentives.earnings.publishing import render
@@ -22,6 +20,7 @@ from shared.contracts.topics import TOPICS
 from shared.db.database import Database
 from shared.db.migration import require_current_schema
 from shared.http.idempotency import IdempotencySweep
+from shared.http.settings import read_settings
 from shared.http.worker import run_worker
 from shared.kafka.consumer import Consumer, Handler
 from shared.kafka.producer import Producer
@@ -30,8 +29,6 @@ from shared.kafka.topics import TopicsUnusable, ensure_topics
 from shared.kernel.errors import AttainError
 from shared.outbox.relay import Relay
 from shared.telemetry import logs, tracing
-
-_BAD_SETTINGS_STATUS: Final = 2
 
 _log = logs.get_logger(__name__)
 
@@ -86,11 +83,7 @@ async def work(settings: IncentivesWorkerSettings, kafka: KafkaSettings) -> int:
 def main() -> int:
     logs.configure(SERVICE)
     tracing.configure(SERVICE)
-    try:
-        settings, kafka = IncentivesWorkerSettings(), KafkaSettings()
-    except ValidationError as error:
-        _log.error("bad_settings", problems=[f"{item['loc']}: {item['msg']}" for item in error.errors()])
-        return _BAD_SETTINGS_STATUS
+    settings, kafka = read_settings(IncentivesWorkerSettings), read_settings(KafkaSettings)
     try:
         return uvloop.run(work(settings, kafka))
     finally:

@@ -29,6 +29,7 @@ from services.tracking.settings import SERVICE, ApiSettings
 from shared.db.database import Database, Transaction
 from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
+from shared.http.settings import read_settings
 from shared.kafka.settings import KafkaSettings
 from shared.kernel.errors import Unavailable
 from shared.kernel.org import OrgChart
@@ -46,8 +47,8 @@ _log = logs.get_logger(__name__)
 
 def create_app() -> FastAPI:
     """The app, by the settings of the environment; connects to database and broker when it is started."""
-    settings = ApiSettings()
-    kafka = KafkaSettings()
+    settings = read_settings(ApiSettings)
+    kafka = read_settings(KafkaSettings)
     tracing.configure(SERVICE)
     database = Database(settings.database_url, service=SERVICE)
     connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()))

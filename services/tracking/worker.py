@@ -9,7 +9,6 @@ from typing import Final
 
 import uvloop
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
 from services.tracking.inbox.processor import InboxProcessor, Retention
 from services.tracking.metadata import transport
@@ -29,6 +28,7 @@ from shared.contracts.topics import TOPICS
 from shared.db.database import Database
 from shared.db.migration import require_current_schema
 from shared.http.idempotency import IdempotencySweep
+from shared.http.settings import read_settings
 from shared.http.worker import run_worker
 from shared.kafka.consumer import Consumer, Handler
 from shared.kafka.producer import Producer
@@ -39,7 +39,6 @@ from shared.outbox.outbox import Outbox
 from shared.outbox.relay import Relay
 from shared.telemetry import logs, tracing
 
-_BAD_SETTINGS_STATUS: Final = 2
 _POOL_SIZE: Final = 8
 
 _log = logs.get_logger(__name__)
@@ -100,11 +99,7 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
 def main() -> int:
     logs.configure(SERVICE)
     tracing.configure(SERVICE)
-    try:
-        settings, kafka = TrackingWorkerSettings(), KafkaSettings()
-    except ValidationError as error:
-        _log.error("bad_settings", problems=[f"{item['loc']}: {item['msg']}" for item in error.errors()])
-        return _BAD_SETTINGS_STATUS
+    settings, kafka = read_settings(TrackingWorkerSettings), read_settings(KafkaSettings)
     try:
         return uvloop.run(work(settings, kafka))
     finally:

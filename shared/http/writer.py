@@ -11,8 +11,9 @@ A route that changes something reads:
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from hashlib import sha256
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Protocol, TypeVar
 
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel
@@ -39,6 +40,14 @@ class NulCharacter(InvalidInput):
     title = "NUL character"
 
 
+class Seal(Protocol):
+    """What makes a text unreadable to whoever reads the database."""
+
+    def seal(self, value: str) -> str: ...
+
+    def open(self, ciphertext: str) -> str: ...
+
+
 class Writer:
     """Commits the use case of one request, in the caller's tenant."""
 
@@ -63,6 +72,7 @@ class Writer:
         *,
         status: int = 200,
         location: Callable[[AnswerT], str] | None = None,
+        seal: Seal | None = None,
     ) -> Response:
         """Do the work in a transaction, commit it, and only then make the response out of what it returned.
 
@@ -72,7 +82,8 @@ class Writer:
         With an Idempotency-Key the answer is stored in the same transaction and repeated, with
         `Idempotent-Replayed: true`, when the same caller sends the same request again; another request under the key
         is refused (IdempotencyKeyReused). The work is then also done again by itself after a deadlock or a lost
-        connection, so `use_case` must not keep state between calls.
+        connection, so `use_case` must not keep state between calls. An answer with a secret in it is stored under
+        `seal`.
         """
 
         async def answered(tx: Transaction) -> StoredAnswer:
@@ -90,9 +101,10 @@ class Writer:
             tenant_id = self._principal.tenant_id
             held = await claim(tx, self._tables, tenant_id=tenant_id, key=key, fingerprint=self._fingerprint)
             if held is not None:
-                return held, True
+                return held if seal is None else replace(held, body=seal.open(held.body.decode()).encode()), True
             fresh = await answered(tx)
-            await remember(tx, self._tables, tenant_id=tenant_id, key=key, answer=fresh)
+            kept = fresh if seal is None else replace(fresh, body=seal.seal(fresh.body.decode()).encode())
+            await remember(tx, self._tables, tenant_id=tenant_id, key=key, answer=kept)
             return fresh, False
 
         answer, replayed = await self._database.run(scope, once)

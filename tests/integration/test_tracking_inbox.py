@@ -310,6 +310,19 @@ async def test_secrets_do_not_stand_readable_in_the_database(tracking: Tracking,
     assert connection.secret.removeprefix("whsec_") not in row["secrets"]
 
 
+async def test_an_answer_with_a_secret_is_repeated_and_does_not_stand_readable_in_the_database(
+    tracking: Tracking, admin: Caller
+) -> None:
+    request = {"source": "standard_webhooks", "name": "CRM"}
+    headers = {"idempotency-key": uuid4().hex}
+    first, again = [await admin.client.post("/v1/connections", json=request, headers=headers) for _ in range(2)]
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json() == first.json()
+    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+        (row,) = await tx.rows(text("SELECT response_body FROM tracking.idempotency_keys"))
+    assert first.json()["secret"].encode() not in row["response_body"]
+
+
 async def test_another_process_hears_of_a_new_connection(tracking: Tracking, admin: Caller) -> None:
     state = tracking.app.state
     elsewhere = SenderDirectory(tracking.database, state.connections)

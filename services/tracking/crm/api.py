@@ -72,7 +72,9 @@ async def create_connection(
         )
         return _shown(tx, connections, directory, result)
 
-    return await writer.commit(create, status=201, location=lambda made: f"/v1/connections/{made.id}")
+    return await writer.commit(
+        create, status=201, location=lambda made: f"/v1/connections/{made.id}", seal=connections.box
+    )
 
 
 @router.get("", responses=responses(InvalidCursor), summary="List connections")
@@ -157,7 +159,7 @@ async def rotate_secret(
         )
         return _shown(tx, connections, directory, result)
 
-    return await writer.commit(rotate, status=201)
+    return await writer.commit(rotate, status=201, seal=connections.box)
 
 
 @router.delete(

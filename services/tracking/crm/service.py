@@ -41,7 +41,7 @@ class Connections:
     """The use cases. Secrets are sealed before they are stored."""
 
     def __init__(self, box: SecretsBox) -> None:
-        self._box = box
+        self.box = box
 
     async def create(
         self,
@@ -122,7 +122,7 @@ class Connections:
             connection.source,
             [
                 OpenSecret(
-                    self._box.open(secret.ciphertext),
+                    self.box.open(secret.ciphertext),
                     None if secret.expires_at is None else secret.expires_at.timestamp(),
                 )
                 for secret in connection.secrets
@@ -140,7 +140,7 @@ class Connections:
         return current
 
     def _sealed(self, tx: Transaction, value: str) -> SealedSecret:
-        return SealedSecret(tx.new_id(), self._box.seal(value), tx.now)
+        return SealedSecret(tx.new_id(), self.box.seal(value), tx.now)
 
 
 async def get(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Connection:
