@@ -23,7 +23,7 @@ from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from deploy.local.tenancy import DEVELOPMENT_TENANT_ID
 from services.goals.targets.schemas import GoalAnswer
-from shared.contracts.progress import Progress
+from services.tracking.progress.schemas import GoalProgress
 from tests.infrastructure import PROJECT_FOLDER, eventually, free_port_base, temporary_folder
 
 PUBLISHED = PROJECT_FOLDER.parent / "shared" / "data" / "crm-sales-opportunities"
@@ -118,10 +118,10 @@ async def _api(stack: Stack) -> AsyncIterator[AttainApi]:
         yield api
 
 
-async def _standing(api: AttainApi) -> dict[str, Progress]:
+async def _standing(api: AttainApi) -> dict[str, GoalProgress]:
     """Where every goal stands, by name, as the public API says it."""
     goals = await api.goals.items("/v1/goals", GoalAnswer)
-    found = await api.tracking.items("/v1/progress", Progress)
+    found = await api.tracking.items("/v1/progress", GoalProgress)
     by_id = {progress.goal_id: progress for progress in found}
     return {goal.name: by_id[goal.id] for goal in goals if goal.id in by_id}
 

@@ -22,7 +22,7 @@ from deploy.local.traffic.company import COMPANY, ReplayCompany, goal_name, set_
 from deploy.local.traffic.pipeline import CURRENCY, Pipeline, PipelineEvent, read_pipeline
 from deploy.local.traffic.plan import set_up_plans
 from deploy.local.traffic.webhooks import Delivery, webhook_sender
-from shared.contracts.progress import Progress as GoalProgress
+from services.tracking.progress.schemas import GoalProgress
 
 _FASTEST: Final = "max"
 _SETTLED_POLL_SECONDS: Final = 0.5
@@ -88,7 +88,7 @@ async def _report(api: AttainApi, company: ReplayCompany, pipeline: Pipeline, co
         for quarter in range(1, 5)
         for number in ("bookings", "deals")
     ]
-    before: list[int] = []
+    before: list[int | None] = []
     for _ in range(int(_SETTLED_SECONDS_MAX / _SETTLED_POLL_SECONDS)):
         standing = [await api.tracking.get(f"/v1/goals/{company.goals[name]}/progress", GoalProgress) for name in names]
         versions = [progress.version for progress in standing]
