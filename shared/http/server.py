@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from shared.http.collector import relax_garbage_collection
 from shared.http.settings import HttpSettings
 from shared.telemetry.logs import get_logger
 
@@ -77,6 +78,7 @@ def serve_api(app: FastAPI, settings: HttpSettings, *, port: int) -> int:
         _log.error("cannot_listen", host=settings.host, port=port, error=str(error))
         return 1
     server = _ApiServer(app)
+    relax_garbage_collection()
     try:
         server.run([listening])
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from starlette.applications import Starlette
 
+from shared.http.collector import relax_garbage_collection
 from shared.http.health import Health, ReadinessCheck
 from shared.http.server import EmbeddedServer, listening_socket
 from shared.telemetry.logs import get_logger
@@ -62,6 +63,7 @@ async def run_worker(
         _log.error("cannot_listen", host=settings.host, port=settings.worker_port, error=str(error))
         await _close(closers)
         return 1
+    relax_garbage_collection()
     health = Health(readiness)
     server = EmbeddedServer(Starlette(routes=health.routes()), listening)
     serving = asyncio.create_task(server.run_until_stopped(), name="http")

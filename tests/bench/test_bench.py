@@ -14,10 +14,11 @@ from tests.infrastructure import PROJECT_FOLDER
 
 
 def _row(*, ours: tuple[float, ...], bound: Bound, required: float, problems: tuple[str, ...] = ()) -> Row:
-    return Row(1, "ours", "theirs", "1/s", ours, (100.0, 100.0, 100.0), bound, required, problems=problems)
+    other = (100.0,) * len(ours)
+    return Row(1, "ours", "theirs", "1/s", ours, other, bound, required, problems=problems)
 
 
-def test_a_ratio_is_of_the_medians_and_must_be_on_the_right_side_of_its_bound() -> None:
+def test_the_ratio_is_the_median_of_the_rounds_and_must_be_on_the_right_side_of_its_bound() -> None:
     ours = (10.0, 60.0, 1000.0)
     assert _row(ours=ours, bound=Bound.AT_LEAST, required=0.6).ratio == 0.6
     assert _row(ours=ours, bound=Bound.AT_LEAST, required=0.6).met

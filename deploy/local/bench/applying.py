@@ -1,7 +1,6 @@
 """Row 2: deal events applied to goals by one consumer through Kafka, against the bare SQL of the same batches."""
 
 import asyncio
-import gc
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from services.tracking.verification import differences
 from shared.contracts.deals import TOPIC
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope, Transaction
+from shared.http.collector import relax_garbage_collection
 from shared.kafka.consumer import Batch, Consumer, ConsumerNotReady
 from shared.kafka.producer import Producer
 from shared.kafka.topics import ensure_topics
@@ -76,9 +76,8 @@ async def measure(servers: Servers, *, rounds: int, events: int, report: Callabl
         await _consume(servers, database_url, events)
     await servers.drop_database("bench_recorded")
     transactions = _transactions(statements)
-    # What was recorded is no garbage, and neither side is to pay for looking at it.
-    gc.collect()
-    gc.freeze()
+    # As in a worker; what was recorded is no garbage, and neither side is to pay for looking at it.
+    relax_garbage_collection()
     ours: list[float] = []
     other: list[float] = []
     problems: list[str] = []
@@ -92,7 +91,6 @@ async def measure(servers: Servers, *, rounds: int, events: int, report: Callabl
         problems.extend(await _problems(database_url, "bare SQL", events))
         await servers.drop_database("bench_bare")
         report(f"row 2, round {number}: {ours[-1]:,.0f} events/s, bare SQL {other[-1]:,.0f}")
-    gc.unfreeze()
     return Row(
         number=2,
         what="deal events applied to goals, one consumer, through Kafka, 4 goals a deal",

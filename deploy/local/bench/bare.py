@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from deploy.local.ports import LOOPBACK
+from shared.http.collector import relax_garbage_collection
 from shared.http.server import listening_socket, server_config
 
 app = FastAPI(openapi_url=None)
@@ -22,4 +23,5 @@ async def accept(request: Request) -> Response:
 
 
 if __name__ == "__main__":
+    relax_garbage_collection()
     uvicorn.Server(server_config(app)).run([listening_socket(LOOPBACK, int(sys.argv[1]))])

@@ -34,8 +34,8 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Median of ours over median of the other side's."""
-        return median(self.ours) / median(self.other)
+        """Median over the rounds of ours over the other side's: what else the machine did, both met alike."""
+        return median(ours / other for ours, other in zip(self.ours, self.other, strict=True))
 
     @property
     def met(self) -> bool:
