@@ -9,6 +9,7 @@ A route that changes something reads:
         )
 """
 
+import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from hashlib import sha256
 from typing import Annotated, Final, Protocol, TypeVar
 
 from fastapi import Depends, Header, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from starlette.responses import Response
 
 from shared.db.database import Database, Scope, Transaction
@@ -115,6 +116,25 @@ class Writer:
         return response
 
 
+def _nul_at(body: bytes) -> str | None:
+    """Where a text or a member's name with a NUL stands in a JSON body; a name is told as the object it is in."""
+    try:
+        waiting: list[tuple[str, JsonValue]] = [("", json.loads(body))]
+    except ValueError:
+        return None
+    while waiting:
+        pointer, value = waiting.pop()
+        if isinstance(value, str) and "\0" in value:
+            return pointer
+        if isinstance(value, list):
+            waiting.extend((f"{pointer}/{index}", item) for index, item in enumerate(value))
+        elif isinstance(value, dict):
+            if any("\0" in name for name in value):
+                return pointer
+            waiting.extend((f"{pointer}/{name}", item) for name, item in value.items())
+    return None
+
+
 async def request_writer(
     request: Request,
     principal: CurrentPrincipal,
@@ -131,8 +151,8 @@ async def request_writer(
 ) -> Writer:
     """Dependency behind `RequestWriter`. Raises NulCharacter."""
     body = await request.body()
-    if _ESCAPED_NUL.search(body):
-        raise NulCharacter("The body has the character U+0000 in a text, which cannot be stored.")
+    if _ESCAPED_NUL.search(body) and (pointer := _nul_at(body)) is not None:
+        raise NulCharacter.field(pointer, "has the character U+0000, which cannot be stored", "a text without it")
     fingerprint = b""
     if idempotency_key is not None:
         head = f"{principal.person_id}\n{request.method}\n{request.url.path}?{request.url.query}\n"
