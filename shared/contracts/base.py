@@ -1,5 +1,6 @@
 """What every event has in common: value types, the model base, the topic it belongs to."""
 
+from abc import abstractmethod
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, ClassVar
@@ -43,9 +44,9 @@ class Event(BaseModel):
     tenant_id: UUID
 
     @property
+    @abstractmethod
     def subject(self) -> str:
         """What the snapshot is of, unique within the tenant and topic: the key under which a topic is compacted."""
-        raise NotImplementedError
 
 
 class Value(BaseModel):
