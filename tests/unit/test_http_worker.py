@@ -8,6 +8,7 @@ import pytest
 
 from shared.http import worker
 from shared.http.worker import WorkerSettings, run_worker
+from shared.telemetry import metrics
 from tests.infrastructure import eventually
 
 
@@ -68,6 +69,7 @@ async def test_a_signal_stops_components_in_order_and_then_closes() -> None:
         )
     )
     await wait_until_served(port)
+    metrics.OUTBOX_ROWS.labels("test", "appended").set(1)
     async with httpx.AsyncClient() as client:
         assert "attain_outbox_rows" in (await client.get(f"http://127.0.0.1:{port}/metrics")).text
         assert (await client.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
