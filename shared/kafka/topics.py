@@ -1,8 +1,10 @@
 """Making the topics that are missing, and refusing to run on those that are not as they must be."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from time import monotonic
 from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -17,6 +19,8 @@ _log = get_logger(__name__)
 _DEAD_LETTER_PARTITIONS: Final = 1
 _CLEANUP_POLICY: Final = "cleanup.policy"
 _ADMIN_MILLISECONDS_MAX: Final = 15_000
+_APPEARING_SECONDS_MAX: Final = 10.0
+_APPEARING_POLL_SECONDS: Final = 0.1
 
 
 class TopicsUnusable(Exception):
@@ -99,10 +103,7 @@ async def _create(admin: AIOKafkaAdminClient, wanted: list[_Wanted], replication
 async def _problems(admin: AIOKafkaAdminClient, wanted: list[_Wanted]) -> list[str]:
     if not wanted:
         return []
-    partitions = {
-        topic["topic"]: len(topic["partitions"])
-        for topic in await admin.describe_topics([each.name for each in wanted])
-    }
+    partitions = await _partitions(admin, [each.name for each in wanted])
     policies = await _cleanup_policies(admin, [each.name for each in wanted])
     problems: list[str] = []
     for each in wanted:
@@ -112,6 +113,16 @@ async def _problems(admin: AIOKafkaAdminClient, wanted: list[_Wanted]) -> list[s
         if policy is not None and set(policy.split(",")) != {expected}:
             problems.append(f"topic {each.name} has {_CLEANUP_POLICY}={policy}, expected {expected}")
     return problems
+
+
+async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """How many partitions each topic has. One that was made a moment ago is waited for: at first it shows none."""
+    looked_until = monotonic() + _APPEARING_SECONDS_MAX
+    while True:
+        described = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics(names)}
+        if all(described.get(name) for name in names) or monotonic() > looked_until:
+            return described
+        await asyncio.sleep(_APPEARING_POLL_SECONDS)
 
 
 async def _cleanup_policies(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, str]:
