@@ -12,7 +12,7 @@ import pytest
 
 from services.incentives.app import create_app
 from services.incentives.credits.store import StoredDeal
-from services.incentives.earnings import service
+from services.incentives.earnings import explaining, service
 from services.incentives.earnings.rebuilding import Rebuilder
 from shared.contracts.base import Event
 from shared.contracts.org import Identity, Membership, Person, Team
@@ -303,6 +303,13 @@ async def test_a_statement_has_every_line_and_totals_that_equal_the_ledger(compa
     assert statement["person_name"] == "Ann"
     other = (await company.get("/v1/statements", person_id=ANN, start="2026-04-01", end="2026-07-01")).json()
     assert [other["earnings"], other["totals"]] == [[], []]
+
+
+async def test_a_statement_is_refused_rather_than_cut(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explaining, "STATEMENT_CELLS_MAX", 0)
+    refused = await company.get(QUARTER, person_id=ANN)
+    assert (refused.status_code, refused.json()["code"]) == (422, "statement_too_long")
+    assert refused.json()["errors"][0]["pointer"] == "/end"
 
 
 async def test_a_deal_that_is_not_on_the_statement_says_why(company: Company) -> None:

@@ -11,7 +11,7 @@ from services.incentives.access import CurrentView
 from services.incentives.credits import service as credits
 from services.incentives.earnings import explaining
 from services.incentives.earnings.domain.cells import StoredCell
-from services.incentives.earnings.explaining import EarningNotFound
+from services.incentives.earnings.explaining import EarningNotFound, StatementTooLong
 from services.incentives.earnings.schemas import (
     AskedDeal,
     EarningAnswer,
@@ -132,7 +132,12 @@ async def explain_earning(
     )
 
 
-@router.get("/statements", tags=["earnings"], summary="A person's statement", responses=responses(PersonNotInView))
+@router.get(
+    "/statements",
+    tags=["earnings"],
+    summary="A person's statement",
+    responses=responses(PersonNotInView, StatementTooLong),
+)
 async def get_statement(
     principal: CurrentPrincipal,
     view: CurrentView,

@@ -21,10 +21,17 @@ from services.incentives.plans import service as plans
 from services.incentives.plans.domain.assignments import Assignment
 from shared.contracts.deals import Deal
 from shared.db.database import Transaction
-from shared.kernel.errors import NotFound
+from shared.kernel.errors import InvalidInput, NotFound
 from shared.kernel.periods import Period
 
 STATEMENT_CELLS_MAX = 1000
+
+
+class StatementTooLong(InvalidInput):
+    """More earnings than one statement may hold: a part of them would be no statement."""
+
+    code = "statement_too_long"
+    title = "Statement too long"
 
 
 class EarningNotFound(NotFound):
@@ -123,7 +130,10 @@ async def deal_in_earning(tx: Transaction, tenant_id: UUID, stored: StoredCell, 
 async def statement(
     tx: Transaction, tenant_id: UUID, person_id: UUID, start: date, end: date, deal_id: UUID | None = None
 ) -> Statement:
-    """Everything a person earned in the periods that lie within [start, end), and what became of one deal."""
+    """Everything a person earned in the periods that lie within [start, end), and what became of one deal.
+
+    Raises StatementTooLong when that is more than STATEMENT_CELLS_MAX earnings.
+    """
     await tx.lock_tenants_shared([tenant_id])
     known = await credits.definitions(tx, tenant_id)
     cells = await store.page(
@@ -133,8 +143,12 @@ async def statement(
         plan_id=None,
         within=(start, end),
         after=None,
-        limit=STATEMENT_CELLS_MAX,
+        limit=STATEMENT_CELLS_MAX + 1,
     )
+    if len(cells) > STATEMENT_CELLS_MAX:
+        raise StatementTooLong.field(
+            "/end", f"a statement holds at most {STATEMENT_CELLS_MAX} earnings", "an earlier day, for a shorter time"
+        )
     earnings = await _explained(tx, tenant_id, known, cells)
     names = await plans.person_names(tx, tenant_id, [person_id])
     deal_ids = {line.credit.deal_id for found in earnings for line in found.lines}
