@@ -306,6 +306,8 @@ async def test_a_statement_has_every_line_and_totals_that_equal_the_ledger(compa
 
 
 async def test_a_statement_is_refused_rather_than_cut(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    await company.assign(await company.plan(), ANN)
+    await company.deal(won(1, 500, version=1, day=date(2026, 1, 2)))
     monkeypatch.setattr(explaining, "STATEMENT_CELLS_MAX", 0)
     refused = await company.get(QUARTER, person_id=ANN)
     assert (refused.status_code, refused.json()["code"]) == (422, "statement_too_long")
