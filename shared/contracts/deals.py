@@ -32,6 +32,13 @@ class Product(Value):
     amount: Amount | None
 
 
+class Payment(Value):
+    """Money that came in for the deal."""
+
+    paid_on: date
+    amount: Amount = Field(description="In the deal's currency; negative for money given back.")
+
+
 class Deal(Event):
     """One version of one deal. Order: `modified_at`, then `sequence`, then `delivery_id`; a lower one is older."""
 
@@ -68,10 +75,30 @@ class Deal(Event):
     splits: tuple[Split, ...]
     products: tuple[Product, ...]
     custom: dict[str, str]
+    home_amount: Amount | None = Field(
+        default=None, description="What the source itself makes of the amount in `home_currency`."
+    )
+    home_currency: Currency | None = None
+    payments: tuple[Payment, ...] = ()
 
     @property
     def subject(self) -> str:
         return f"deal/{self.id}"
+
+    @property
+    def quantity(self) -> Decimal | None:
+        """The sum over the products, where there are any."""
+        return sum((line.quantity for line in self.products), Decimal(0)) if self.products else None
+
+    @property
+    def paid_amount(self) -> Decimal | None:
+        """The sum of the payments, where there are any; in the deal's currency."""
+        return sum((payment.amount for payment in self.payments), Decimal(0)) if self.payments else None
+
+    @property
+    def last_paid_on(self) -> date | None:
+        """The day of the latest payment."""
+        return max((payment.paid_on for payment in self.payments), default=None)
 
     @property
     def version(self) -> DealVersion:
@@ -91,7 +118,7 @@ class Deal(Event):
             name=self.name,
             amount=self.amount,
             currency=self.currency,
-            quantity=sum((line.quantity for line in self.products), Decimal(0)) if self.products else None,
+            quantity=self.quantity,
             created_at=self.created_at,
             expected_close_on=self.expected_close_on,
             closed_at=self.closed_at,
@@ -106,4 +133,8 @@ class Deal(Event):
             account_name=self.account_name,
             custom=self.custom,
             splits=tuple(SplitFacts(s.owner_external_id, s.percent, s.role) for s in self.splits),
+            home_amount=self.home_amount,
+            home_currency=self.home_currency,
+            paid_amount=self.paid_amount,
+            last_paid_on=self.last_paid_on,
         )

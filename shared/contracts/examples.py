@@ -111,6 +111,9 @@ _EXAMPLES: tuple[Event, ...] = (
         ),
         products=(deals.Product(sku="GTX-PRO", quantity=Decimal(12), amount=Decimal(60000)),),
         custom={"competitor": "Initech"},
+        home_amount=Decimal(414000),
+        home_currency="CNY",
+        payments=(deals.Payment(paid_on=date(2026, 4, 10), amount=Decimal(30000)),),
     ),
     progress.Progress(
         tenant_id=_TENANT,

@@ -39,20 +39,26 @@ class Subject(Value):
 
 
 class Metric(Value):
-    """How deals become the goal's number. `filter` is the JSON form of shared.kernel.filters."""
+    """How deals become the goal's number. `filter` is the JSON form of shared.kernel.filters.
+
+    `date_field` has the days that readers of the first release know; a later one is told beside it.
+    """
 
     aggregate: Aggregate
     value_field: str | None
-    date_field: DateField
+    date_field: Literal[DateField.CLOSED, DateField.CREATED, DateField.EXPECTED_CLOSE]
     filter: dict[str, JsonValue]
     currency: Currency | None
+    counts_when_paid: bool = Field(
+        default=False, description="The day of the latest payment decides, and not the one that `date_field` names."
+    )
 
     def measure(self) -> Measure:
         """The checked rule; InvalidInput names the part that is wrong."""
         return Measure(
             self.aggregate,
             self.value_field,
-            self.date_field,
+            DateField.PAID if self.counts_when_paid else self.date_field,
             parse_filter(self.filter, DEAL_FIELDS),
             self.currency,
         )
@@ -60,13 +66,15 @@ class Metric(Value):
     @classmethod
     def of(cls, measure: Measure) -> "Metric":
         """The metric that `measure()` turns back into an equal rule."""
+        counts_when_paid = measure.date_field is DateField.PAID
         return cls.model_validate(
             {
                 "aggregate": measure.aggregate,
                 "value_field": measure.value_field,
-                "date_field": measure.date_field,
+                "date_field": DateField.CLOSED if counts_when_paid else measure.date_field,
                 "filter": filter_to_json(measure.filter),
                 "currency": measure.currency,
+                "counts_when_paid": counts_when_paid,
             }
         )
 

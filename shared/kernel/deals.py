@@ -35,6 +35,8 @@ class DateField(StrEnum):
     CLOSED = "closed"
     CREATED = "created"
     EXPECTED_CLOSE = "expected_close"
+    PAID = "paid"
+    """The day of its latest payment."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -57,7 +59,11 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class DealFacts:
-    """One version of one deal. `quantity` is the sum over its products. Absent facts are None."""
+    """One version of one deal. `quantity` is the sum over its products. Absent facts are None.
+
+    `home_amount` is what the source itself makes of `amount` in `home_currency`. `paid_amount`, in the deal's currency,
+    is the sum of its payments and `last_paid_on` the latest day of one.
+    """
 
     deal_id: UUID
     source: str
@@ -84,6 +90,10 @@ class DealFacts:
     account_name: str | None = None
     custom: dict[str, str] = field(default_factory=dict)
     splits: tuple[Split, ...] = ()
+    home_amount: Decimal | None = None
+    home_currency: str | None = None
+    paid_amount: Decimal | None = None
+    last_paid_on: date | None = None
 
     @property
     def is_gone(self) -> bool:
@@ -98,7 +108,7 @@ class DealFacts:
             return calendar.business_date(self.closed_at)
         if date_field is DateField.CREATED:
             return None if self.created_at is None else calendar.business_date(self.created_at)
-        return self.expected_close_on
+        return self.last_paid_on if date_field is DateField.PAID else self.expected_close_on
 
     def value_of(self, name: str) -> Value | None:
         """The value of a field of DEAL_FIELDS, or None when the deal has none."""
@@ -113,6 +123,8 @@ _ATTRIBUTES = {
     "name": "name",
     "amount": "amount",
     "currency": "currency",
+    "home_currency": "home_currency",
+    "paid_amount": "paid_amount",
     "quantity": "quantity",
     "status": "status",
     "stage": "stage",
@@ -126,7 +138,7 @@ _ATTRIBUTES = {
     "account_name": "account_name",
     "expected_close_on": "expected_close_on",
 }
-_NUMBERS = frozenset({"amount", "quantity", "probability"})
+_NUMBERS = frozenset({"amount", "paid_amount", "quantity", "probability"})
 _DATES = frozenset({"expected_close_on"})
 
 

@@ -17,7 +17,7 @@ from shared.kernel.filters import EVERYTHING, FieldType, Filter, Value, first_fa
 from shared.kernel.money import parse_currency
 from shared.kernel.periods import FiscalCalendar
 
-MONEY_FIELDS = frozenset({"amount"})
+MONEY_FIELDS = frozenset({"amount", "paid_amount"})
 _ONE = Decimal(1)
 
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, text
 
 from services.tracking.deals.domain import DealFilter, Viewer
-from shared.contracts.deals import Deal, Product, Split
+from shared.contracts.deals import Deal, Payment, Product, Split
 from shared.db.database import Transaction
 from shared.kernel.deals import DealFacts, DealKind, DealStatus, DealVersion
 from shared.kernel.deals import Split as SplitFacts
@@ -25,11 +25,13 @@ _Columns = tuple[
     UUID, UUID, datetime, int, UUID, UUID, datetime, str, str, str, str,
     _Text, _Text, _Number, _Text, _Number, _Instant, _Day, _Instant, _Day, _Text, _Text, _Number,
     _Text, _Text, _Text, _Text, _Text, _Text, _Text, _Text, _Text,
+    _Number, _Text, _Text, _Number, _Day,
 ]  # fmt: skip
 
 _SPLITS: Final = TypeAdapter(tuple[Split, ...])
 _PRODUCTS: Final = TypeAdapter(tuple[Product, ...])
 _CUSTOM: Final = TypeAdapter(dict[str, str])
+_PAYMENTS: Final = TypeAdapter(tuple[Payment, ...])
 
 _KINDS: Final = {kind.value: kind for kind in DealKind}
 _STATUSES: Final = {status.value: status for status in DealStatus}
@@ -66,6 +68,11 @@ _TYPES: Final = {
     "splits": "jsonb",
     "products": "jsonb",
     "custom": "jsonb",
+    "home_amount": "numeric",
+    "home_currency": "text",
+    "payments": "jsonb",
+    "paid_amount": "numeric",
+    "last_paid_on": "date",
 }
 _JSON: Final = frozenset(name for name, kind in _TYPES.items() if kind == "jsonb")
 _KEY: Final = ("tenant_id", "deal_id")
@@ -166,7 +173,7 @@ def _values(deal: Deal) -> tuple[object, ...]:
         deal.name,
         deal.amount,
         deal.currency,
-        sum((line.quantity for line in deal.products), Decimal(0)) if deal.products else None,
+        deal.quantity,
         deal.created_at,
         deal.expected_close_on,
         deal.closed_at,
@@ -183,6 +190,11 @@ def _values(deal: Deal) -> tuple[object, ...]:
         _SPLITS.dump_json(deal.splits).decode() if deal.splits else None,
         _PRODUCTS.dump_json(deal.products).decode() if deal.products else None,
         _CUSTOM.dump_json(deal.custom).decode() if deal.custom else None,
+        deal.home_amount,
+        deal.home_currency,
+        _PAYMENTS.dump_json(deal.payments).decode() if deal.payments else None,
+        deal.paid_amount,
+        deal.last_paid_on,
     )
 
 
@@ -221,6 +233,11 @@ def facts_of(columns: Sequence[object]) -> DealFacts:
         splits,
         _,
         custom,
+        home_amount,
+        home_currency,
+        _,
+        paid_amount,
+        last_paid_on,
     ) = cast(_Columns, columns)
     return DealFacts(
         deal_id,
@@ -248,6 +265,10 @@ def facts_of(columns: Sequence[object]) -> DealFacts:
         account_name,
         {} if custom is None else _CUSTOM.validate_json(custom),
         () if splits is None else _split_facts(_SPLITS.validate_json(splits)),
+        home_amount,
+        home_currency,
+        paid_amount,
+        last_paid_on,
     )
 
 
@@ -371,5 +392,6 @@ def _event(row: RowMapping) -> Deal:
             "splits": () if row["splits"] is None else _SPLITS.validate_json(row["splits"]),
             "products": () if row["products"] is None else _PRODUCTS.validate_json(row["products"]),
             "custom": {} if row["custom"] is None else _CUSTOM.validate_json(row["custom"]),
+            "payments": () if row["payments"] is None else _PAYMENTS.validate_json(row["payments"]),
         }
     )

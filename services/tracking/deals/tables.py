@@ -43,6 +43,11 @@ def _snapshot_columns() -> tuple[Column[object], ...]:
         Column("splits", JSONB),
         Column("products", JSONB),
         Column("custom", JSONB),
+        money("home_amount", nullable=True),
+        Column("home_currency", Text),
+        Column("payments", JSONB),
+        Column("paid_amount", Numeric(asdecimal=True)),
+        Column("last_paid_on", Date),
     )
 
 

@@ -29,7 +29,9 @@ _DAYS: Final[Mapping[DateField, str]] = {
     DateField.CLOSED: "coalesce(deal.closed_on, CAST(deal.closed_at AT TIME ZONE :time_zone AS date))",
     DateField.CREATED: "CAST(deal.created_at AT TIME ZONE :time_zone AS date)",
     DateField.EXPECTED_CLOSE: "deal.expected_close_on",
+    DateField.PAID: "deal.last_paid_on",
 }
+_IN_TIME_ZONE: Final = frozenset({DateField.CLOSED, DateField.CREATED})
 # The stored day is in UTC, at most one day away from the business date in any time zone.
 _CLOSED_DAY_IN_REACH: Final = "deal.closed_day >= reach.start_on - 1 AND deal.closed_day < reach.end_on + 1"
 
@@ -199,7 +201,7 @@ def _counting(
     if measure.is_money:
         has_value += " AND deal.currency = :currency"
         parameters["currency"] = measure.currency
-    if measure.date_field is not DateField.EXPECTED_CLOSE:
+    if measure.date_field in _IN_TIME_ZONE:
         parameters["time_zone"] = next(iter(rules.values())).time_zone
     if as_of is not None:
         parameters["as_of"] = as_of
