@@ -54,6 +54,7 @@ def create_app() -> FastAPI:
     connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()))
     directory = SenderDirectory(database, connections)
     intake = Intake(database)
+    base_url = settings.public_url.rstrip("/")
     definitions = DefinitionsCache()
     running: dict[str, asyncio.Task[None]] = {}
 
@@ -99,11 +100,12 @@ def create_app() -> FastAPI:
     app.state.connections = connections
     app.state.directory = directory
     app.state.intake = intake
+    app.state.base_url = base_url
     app.state.definitions = definitions
     app.state.organisation = organisation
     app.state.live = LiveStreams(LiveHub(kafka, app.state.streams), ProgressSource(definitions))
     # Innermost: within the edge that the factory has put around everything.
-    app.user_middleware.append(Middleware(HookLane, directory=directory, intake=intake))
+    app.user_middleware.append(Middleware(HookLane, directory=directory, intake=intake, base_url=base_url))
     _document_hooks(app)
     return app
 

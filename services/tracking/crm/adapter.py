@@ -1,23 +1,107 @@
 """What the inbox asks of a source, and the reading of bodies that sources share."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
-from typing import Final, NoReturn, Protocol
+from typing import ClassVar, Final, NamedTuple, NoReturn, Protocol
 
-from services.tracking.crm.canonical import CanonicalDeal
+from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import QuarantineReason, Rejection, Source, SourceMapping, Untranslatable
+from services.tracking.crm.source_api import FetchedRecord, GoneRecord, SourceApi
+from shared.kernel.deals import DealKind
 
 Headers = Mapping[bytes, bytes]
 """Lower-case names."""
 
 
+class Request(NamedTuple):
+    """One delivery as it came over HTTP."""
+
+    method: str
+    base_url: str
+    """The public address of this service, without a slash at the end: what the sender calls, whatever proxies do."""
+    target: str
+    """Path and query as they stood in the request, still percent-encoded."""
+    trail: str
+    """What of the path follows the connection, decoded; empty for most sources."""
+    headers: Headers
+    body: bytes
+
+
+class Terms(NamedTuple):
+    """What a connection expects of its sender: the secrets that are valid, and the values it allows by their names."""
+
+    secrets: Sequence[str]
+    allowed: Mapping[str, frozenset[str]] = {}
+
+    def allows(self, name: str, value: object) -> bool:
+        """Whether a value may come from this sender. What is not restricted allows everything."""
+        values = self.allowed.get(name)
+        return values is None or str(value) in values
+
+
+class Reply(NamedTuple):
+    """What a sender is answered once its delivery is stored."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A record that a delivery names without saying what it is like now: it is asked for over the source's API."""
+
+    object_name: str
+    external_id: str
+    floor: datetime | None = None
+    """The record is to be dated no earlier: for a change that leaves the record's own modified time as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChange:
+    """Some fields of a record of a source that does not always tell all of them; None for a field that is empty now.
+
+    What was told of a record is put together field by field, the newest of each, and then translated as a whole by
+    `Adapter.translate_record`.
+    """
+
+    object_name: str
+    external_id: str
+    values: Mapping[str, object]
+    """As JSON has them."""
+    at: datetime
+    is_whole: bool = False
+    """Whether all fields that the translation needs are among them, so that nothing has to be asked for."""
+    is_deleted: bool = False
+    """The record is gone from then on; a later change that is not a deletion brings it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenUser:
+    """A user of the source that a delivery tells something about."""
+
+    external_id: str
+    name: str | None
+    email: str | None
+
+
+Said = CanonicalDeal | CanonicalActivity | RecordChange | Fetch | SeenUser
+"""One thing that a delivery says."""
+
+
 class Adapter(Protocol):
     """How one kind of source proves itself, tells its deliveries apart and speaks of deals. All of it is pure."""
 
-    source: Source
-    accepted_status: int
+    source: ClassVar[Source]
+    accepted_status: ClassVar[int] = 200
     """What the source is answered once its delivery is stored."""
+    allow_keys: ClassVar[Mapping[str, bool]] = {}
+    """What a connection may restrict its sender to, by name, and whether it has to."""
+    api: ClassVar[SourceApi | None] = None
+    """How the source is asked; None where it sends all there is."""
 
     def new_secret(self, entropy: bytes) -> str:
         """A secret of the form the source works with, out of 32 random bytes."""
@@ -27,32 +111,66 @@ class Adapter(Protocol):
         """Raises InvalidSecret unless the source could work with this secret."""
         ...
 
-    def verify(self, headers: Headers, body: bytes, secrets: Sequence[str], *, now_seconds: int) -> Rejection | None:
-        """Why the raw delivery is not from someone who has one of the secrets; None when it is."""
+    def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
+        """Why the delivery is not from the sender of the terms; None when it is."""
         ...
 
-    def dedupe_key(self, headers: Headers, body: bytes) -> str:
+    def dedupe_key(self, request: Request) -> str:
         """The same for every sending of the same delivery, of any length."""
         ...
 
-    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[CanonicalDeal]:
-        """The deals in a delivery; empty when it is about something else. Raises Untranslatable."""
+    def kept(self, request: Request, terms: Terms) -> bytes:
+        """The body to store: as it came, without what may not be kept, and readable once the secret is another one."""
+        return request.body
+
+    def reply(self, request: Request, terms: Terms, *, now_ms: int, entropy: Callable[[int], bytes]) -> Reply:
+        """What to answer a delivery that is stored. `entropy` gives that many random bytes."""
+        return Reply(self.accepted_status)
+
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
+        """What a kept body says; empty when it is about something else. Raises Untranslatable."""
         ...
 
+    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
+        """What a record from the source's API, or one put together from its changes, says. Raises Untranslatable.
 
-def read_document(body: bytes) -> Mapping[str, object]:
-    """A JSON object, its numbers with a fraction as exact decimals. Raises Untranslatable.
+        `pointer` is where the record stands in the body, for what is wrong with it.
+        """
+        raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, "the source has no records to fetch")
+
+    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
+        """What it says that a record is no more."""
+        return (CanonicalDeal(external_id=gone.external_id, kind=DealKind.DELETED, modified_at=gone.at),)
+
+
+def dated(record: FetchedRecord, modified_at: datetime) -> dict[str, object]:
+    """The version of a record: modified when it says, no earlier than its floor; among equals the last fetched."""
+    floor = record.floor
+    return {
+        "modified_at": modified_at if floor is None else max(modified_at, floor),
+        "sequence": int(record.fetched_at.timestamp() * 1000) if record.sequence is None else record.sequence,
+    }
+
+
+def read_json(body: bytes) -> object:
+    """JSON, its numbers with a fraction as exact decimals. Raises Untranslatable.
 
     Refused are also NaN and infinities, lone surrogates and the NUL character, which no text of ours can hold.
     """
     try:
-        document = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
+        document: object = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise Untranslatable(QuarantineReason.NOT_JSON, "", str(error)) from error
-    if not isinstance(document, dict):
-        raise Untranslatable(QuarantineReason.NOT_JSON, "", "the body is not a JSON object")
     if _NUL_ESCAPE in body and _holds_nul(document):
         raise Untranslatable(QuarantineReason.INVALID_FIELD, "", "a text holds the NUL character")
+    return document
+
+
+def read_document(body: bytes) -> Mapping[str, object]:
+    """A JSON object, as `read_json` reads it. Raises Untranslatable."""
+    document = read_json(body)
+    if not isinstance(document, dict):
+        raise Untranslatable(QuarantineReason.NOT_JSON, "", "the body is not a JSON object")
     return document
 
 

@@ -12,6 +12,7 @@ from services.tracking.crm.domain import (
     ConnectionChanged,
     ConnectionNotFound,
     ConnectionStatus,
+    InvalidAllowList,
     InvalidSecret,
     LastSecret,
     RotationUnderWay,
@@ -52,7 +53,7 @@ Directory = Annotated[SenderDirectory, Depends(_directory)]
     "",
     status_code=201,
     response_model=ConnectionWithSecret,
-    responses=responses(InvalidSecret),
+    responses=responses(InvalidSecret, InvalidAllowList),
     summary="Connect a CRM",
 )
 async def create_connection(
@@ -69,6 +70,7 @@ async def create_connection(
             identity_source=body.identity_source or body.source.value,
             secret=body.secret,
             mapping=body.mapping.mapping(),
+            allowed=body.allowed,
         )
         return _shown(tx, connections, directory, result)
 
@@ -100,7 +102,7 @@ async def read_connection(
 @router.patch(
     "/{connection_id}",
     response_model=ConnectionOut,
-    responses=responses(ConnectionNotFound, *_CHANGE),
+    responses=responses(ConnectionNotFound, *_CHANGE, InvalidAllowList),
     summary="Change a connection",
 )
 async def edit_connection(
@@ -112,7 +114,7 @@ async def edit_connection(
     connections: UseCases,
     directory: Directory,
 ) -> Response:
-    """Its name, status or mapping. A new mapping is for deliveries from now on; replay those it should be used for."""
+    """Its name, status, mapping or allow-list. A new mapping is for deliveries from now on."""
 
     async def edit(tx: Transaction) -> ConnectionOut:
         changed = await connections.edit(
@@ -123,6 +125,7 @@ async def edit_connection(
             name=body.name,
             status=body.status,
             mapping=None if body.mapping is None else body.mapping.mapping(),
+            allowed=body.allowed,
         )
         _known_at_once(tx, connections, directory, changed)
         return ConnectionOut.from_connection(changed)

@@ -6,6 +6,7 @@ It is also what a Standard Webhooks sender sends. Texts are bounded so that no d
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Final, Self
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from pydantic import (
 
 from services.tracking.crm.domain import Connection, QuarantineReason, SourceMapping, Untranslatable
 from shared.contracts.base import Amount, Currency
-from shared.contracts.deals import Deal, Percent, Product, Split
+from shared.contracts.deals import Deal, Payment, Percent, Product, Split
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
 
@@ -67,6 +68,12 @@ class CanonicalProduct(Product):
     amount: Amount | None = None
 
 
+class CanonicalPayment(Payment):
+    """Money that came in for the deal, in the deal's currency."""
+
+    paid_on: Day
+
+
 class CanonicalDeal(BaseModel):
     """The whole state of one deal after a change. Money and numbers are decimals in strings."""
 
@@ -81,6 +88,8 @@ class CanonicalDeal(BaseModel):
     name: Label | None = None
     amount: Amount | None = None
     currency: Currency | None = None
+    home_amount: Amount | None = Field(None, description="The amount as the source itself converts it.")
+    home_currency: Currency | None = None
     created_at: Moment | None = None
     expected_close_on: Day | None = None
     closed_at: Moment | None = None
@@ -96,6 +105,7 @@ class CanonicalDeal(BaseModel):
     merged_into: Identifier | None = Field(None, description="The external id of the deal this one became part of.")
     splits: tuple[CanonicalSplit, ...] = Field((), max_length=LINES_MAX)
     products: tuple[CanonicalProduct, ...] = Field((), max_length=LINES_MAX)
+    payments: tuple[CanonicalPayment, ...] = Field((), max_length=LINES_MAX)
     custom: dict[Label, Annotated[str, StringConstraints(max_length=2000)]] = Field(
         default_factory=dict, max_length=CUSTOM_FIELDS_MAX
     )
@@ -107,6 +117,46 @@ class CanonicalDeal(BaseModel):
         return self
 
 
+class ActivityType(StrEnum):
+    """What somebody did, or is to do."""
+
+    CALL = "call"
+    MEETING = "meeting"
+    EMAIL = "email"
+    TASK = "task"
+
+
+class ActivityStatus(StrEnum):
+    """Whether it has been done."""
+
+    PLANNED = "planned"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class CanonicalActivity(BaseModel):
+    """The whole state of one activity after a change."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    external_id: Identifier = Field(description="The activity's id in the source, unique among its activities.")
+    is_deleted: bool = False
+    modified_at: Moment = Field(description="When the source changed it. A lower one never replaces a higher.")
+    sequence: int = Field(0, ge=0, lt=1 << 63, description="Orders changes of the same modified_at.")
+    type: ActivityType
+    status: ActivityStatus = ActivityStatus.DONE
+    owner_external_id: Identifier | None = None
+    subject: Label | None = None
+    occurred_at: Moment | None = Field(None, description="When it took place, or is to.")
+    duration_seconds: int | None = Field(None, ge=0, lt=1 << 31)
+    outcome: Label | None = None
+    deal_external_id: Identifier | None = None
+    account_id: Identifier | None = None
+    custom: dict[Label, Annotated[str, StringConstraints(max_length=2000)]] = Field(
+        default_factory=dict, max_length=CUSTOM_FIELDS_MAX
+    )
+
+
 MAPPABLE_FIELDS: Final = frozenset(CanonicalDeal.model_fields) - {
     "external_id",
     "kind",
@@ -115,6 +165,7 @@ MAPPABLE_FIELDS: Final = frozenset(CanonicalDeal.model_fields) - {
     "status",
     "splits",
     "products",
+    "payments",
     "custom",
 }
 """The fields of which a connection may say where its source has them."""
@@ -140,6 +191,10 @@ def canonical_deal(
     if mapping.users:
         mapped["owner_external_id"] = _user(mapped.get("owner_external_id"), mapping)
         mapped["splits"] = _splits(mapped.get("splits"), mapping)
+    if mapping.pipelines and isinstance(pipeline := mapped.get("pipeline"), str):
+        mapped["pipeline"] = mapping.pipelines.get(pipeline, pipeline)
+    if mapping.currency is not None and mapped.get("currency") is None:
+        mapped["currency"] = mapping.currency
     stage = mapped.get("stage")
     if isinstance(stage, str) and stage in mapping.stages:
         mapped["status"] = mapping.stages[stage]

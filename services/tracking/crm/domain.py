@@ -19,6 +19,10 @@ class Source(StrEnum):
 
     STANDARD_WEBHOOKS = "standard_webhooks"
     PIPEDRIVE = "pipedrive"
+    ZOHO = "zoho"
+    FXIAOKE = "fxiaoke"
+    SALESFORCE = "salesforce"
+    HUBSPOT = "hubspot"
 
 
 class ConnectionStatus(StrEnum):
@@ -49,6 +53,13 @@ class ConnectionChanged(PreconditionFailed):
 
     code = "connection_changed"
     title = "Connection changed"
+
+
+class InvalidAllowList(InvalidInput):
+    """The connection restricts its sender to what this kind of source does not say of itself, or fails to restrict it."""
+
+    code = "invalid_allow_list"
+    title = "Invalid allow-list"
 
 
 class SecretNotFound(NotFound):
@@ -96,10 +107,13 @@ class QuarantineReason(StrEnum):
     """Why deliveries are put in quarantine."""
 
     NOT_JSON = "not_json"
+    NOT_XML = "not_xml"
     UNKNOWN_TYPE = "unknown_type"
     MISSING_FIELD = "missing_field"
     INVALID_FIELD = "invalid_field"
     STAGE_UNMAPPED = "stage_unmapped"
+    API_ACCESS_MISSING = "api_access_missing"
+    RECORD_INCOMPLETE = "record_incomplete"
     ADAPTER_FAILED = "adapter_failed"
 
 
@@ -109,13 +123,18 @@ class SourceMapping:
 
     `stages`: raw stage → status, stronger than a status the source states. `fields`: canonical field → where the
     source has it, as a dotted path into its deal. `custom_fields`: the source's custom field → our name for it.
-    `users`: the source's user → the external user id that identities know.
+    `users`: the source's user → the external user id that identities know. `pipelines`: the source's pipeline → our
+    name for it. `currency`: of deals for which the source states none. `split_type`: which of the source's kinds of
+    split counts; None for all.
     """
 
     stages: Mapping[str, DealStatus] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     custom_fields: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, str] = field(default_factory=dict)
+    pipelines: Mapping[str, str] = field(default_factory=dict)
+    currency: str | None = None
+    split_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +152,11 @@ class SealedSecret:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One sender of one tenant. Deals carry `identity_source` as their source; identities are looked up by it."""
+    """One CRM of one tenant. Deals carry `identity_source` as their source; identities are looked up by it.
+
+    `allowed`: what the sender may say of itself, such as its organisation's id, by name. `api`: the sealed credentials
+    for the source's API; None where there is no access to it.
+    """
 
     tenant_id: UUID
     id: UUID
@@ -146,6 +169,8 @@ class Connection:
     version: int
     created_at: datetime
     updated_at: datetime
+    allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    api: str | None = None
 
     def rotated(self, secret: SealedSecret, *, overlap: timedelta, now: datetime) -> "Connection":
         """With a new secret, the old one valid for `overlap` more. Raises RotationUnderWay while two are valid."""
@@ -171,11 +196,21 @@ class Connection:
         name: str | None,
         status: ConnectionStatus | None,
         mapping: SourceMapping | None,
+        allowed: Mapping[str, tuple[str, ...]] | None,
         now: datetime,
     ) -> "Connection":
         """With what is given changed."""
-        changed = self._changed(now, secrets=self.secrets)
-        return replace(changed, name=name or self.name, status=status or self.status, mapping=mapping or self.mapping)
+        return replace(
+            self._changed(now, secrets=self.secrets),
+            name=name or self.name,
+            status=status or self.status,
+            mapping=mapping or self.mapping,
+            allowed=self.allowed if allowed is None else allowed,
+        )
+
+    def with_api(self, credentials: str | None, *, now: datetime) -> "Connection":
+        """With these sealed credentials for its source's API, or without access to it."""
+        return replace(self._changed(now, secrets=self.secrets), api=credentials)
 
     def _changed(self, now: datetime, *, secrets: tuple[SealedSecret, ...]) -> "Connection":
         return replace(self, secrets=secrets, version=self.version + 1, updated_at=now)
@@ -201,6 +236,7 @@ class Sender:
     connection_id: UUID
     source: Source
     secrets: Sequence[OpenSecret]
+    allowed: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def valid_secrets(self, now_seconds: float) -> list[str]:
         """The secrets that count at a Unix time."""

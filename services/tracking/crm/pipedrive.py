@@ -15,7 +15,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from services.tracking.crm.adapter import Adapter, Headers, member, read_document
+from services.tracking.crm.adapter import Adapter, Request, Terms, member, read_document
 from services.tracking.crm.canonical import CanonicalDeal, canonical_deal, text_of
 from services.tracking.crm.domain import (
     InvalidSecret,
@@ -38,7 +38,6 @@ class Pipedrive(Adapter):
     """The adapter. A secret is `user:password`, as the webhook's http_auth_user and http_auth_password."""
 
     source = Source.PIPEDRIVE
-    accepted_status = 200
 
     @override
     def new_secret(self, entropy: bytes) -> str:
@@ -60,24 +59,24 @@ class Pipedrive(Adapter):
             )
 
     @override
-    def verify(self, headers: Headers, body: bytes, secrets: Sequence[str], *, now_seconds: int) -> Rejection | None:
-        scheme, _, encoded = headers.get(b"authorization", b"").partition(b" ")
+    def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
+        scheme, _, encoded = request.headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"basic":
             return Rejection.HEADERS
         try:
             given = b64decode(encoded.strip(), validate=True)
         except Base64Error:
             return Rejection.HEADERS
-        matches = [hmac.compare_digest(given, secret.encode()) for secret in secrets]
+        matches = [hmac.compare_digest(given, secret.encode()) for secret in terms.secrets]
         return None if any(matches) else Rejection.SIGNATURE
 
     @override
-    def dedupe_key(self, headers: Headers, body: bytes) -> str:
+    def dedupe_key(self, request: Request) -> str:
         try:
-            known = member(read_document(body), "meta").get("id")
+            known = member(read_document(request.body), "meta").get("id")
         except Untranslatable:
             known = None
-        return f"meta:{known}" if isinstance(known, str | int) else f"body:{sha256(body).hexdigest()}"
+        return f"meta:{known}" if isinstance(known, str | int) else f"body:{sha256(request.body).hexdigest()}"
 
     @override
     def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[CanonicalDeal]:

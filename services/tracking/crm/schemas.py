@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, St
 from services.tracking.crm.canonical import MAPPABLE_FIELDS
 from services.tracking.crm.domain import OVERLAP_DAYS_MAX, Connection, ConnectionStatus, Source, SourceMapping
 from services.tracking.crm.service import WithSecret
+from shared.contracts.base import Currency
 from shared.kernel.deals import DealStatus
 
 _ENTRIES_MAX: Final = 500
@@ -25,11 +26,18 @@ def _one_line(value: str) -> str:
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_one_line)]
 Entries = Annotated[dict[Name, Name], Field(max_length=_ENTRIES_MAX)]
 
+AllowList = Annotated[dict[Name, tuple[Name, ...]], Field(max_length=20)]
+_ALLOWED_DESCRIPTION: Final = (
+    "What the sender may say of itself, such as `organization_id` of Salesforce: name → the values that are accepted."
+)
+
 _MAPPING_EXAMPLE: Final[dict[str, JsonValue]] = {
     "stages": {"5": "won", "6": "lost"},
     "fields": {"region": "custom_fields.9dc80c50d78a15643bfc4ca79d76156a73a1ca0e"},
     "custom_fields": {"3b5e8d5a1c": "competitor"},
     "users": {"12345678": "patricia.boyle"},
+    "pipelines": {"1": "New business"},
+    "currency": "EUR",
 }
 
 
@@ -53,6 +61,14 @@ class MappingModel(BaseModel):
         default_factory=dict, description="User as the source names it → the external user id that identities know."
     )
 
+    pipelines: Entries = Field(
+        default_factory=dict, description="Pipeline as the source names it → the name filters use."
+    )
+    currency: Currency | None = Field(None, description="Of deals for which the source states no currency.")
+    split_type: Name | None = Field(
+        None, description="Which of the source's kinds of split count, where it has several; all when left out."
+    )
+
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
         if unknown := set(self.fields) - MAPPABLE_FIELDS:
@@ -61,7 +77,15 @@ class MappingModel(BaseModel):
 
     def mapping(self) -> SourceMapping:
         """The value the rules use."""
-        return SourceMapping(self.stages, self.fields, self.custom_fields, self.users)
+        return SourceMapping(
+            self.stages,
+            self.fields,
+            self.custom_fields,
+            self.users,
+            self.pipelines,
+            self.currency,
+            self.split_type,
+        )
 
 
 class NewConnection(BaseModel):
@@ -81,6 +105,7 @@ class NewConnection(BaseModel):
         None, description="The sender's own secret, where it brings one: `whsec_…`, `whpk_…`, or `user:password`."
     )
     mapping: MappingModel = Field(default_factory=MappingModel)
+    allowed: AllowList = Field(default_factory=dict, description=_ALLOWED_DESCRIPTION)
 
 
 class ConnectionPatch(BaseModel):
@@ -91,6 +116,7 @@ class ConnectionPatch(BaseModel):
     name: Name | None = None
     status: ConnectionStatus | None = None
     mapping: MappingModel | None = None
+    allowed: AllowList | None = Field(None, description=_ALLOWED_DESCRIPTION)
 
 
 class Rotation(BaseModel):
@@ -124,6 +150,8 @@ _CONNECTION_EXAMPLE: Final[dict[str, JsonValue]] = {
         }
     ],
     "mapping": _MAPPING_EXAMPLE,
+    "allowed": {},
+    "has_api_access": True,
     "created_at": "2026-01-05T09:12:44Z",
     "updated_at": "2026-01-05T09:12:44Z",
 }
@@ -151,6 +179,8 @@ class ConnectionOut(BaseModel):
     hook_path: str = Field(description="Where the source sends to, on this service.")
     secrets: list[SecretOut]
     mapping: MappingModel
+    allowed: dict[str, list[str]]
+    has_api_access: bool = Field(description="Whether the source's API may be called for this connection.")
     created_at: datetime
     updated_at: datetime
 
@@ -192,7 +222,12 @@ def _members(connection: Connection) -> dict[str, object]:
             fields=dict(mapping.fields),
             custom_fields=dict(mapping.custom_fields),
             users=dict(mapping.users),
+            pipelines=dict(mapping.pipelines),
+            currency=mapping.currency,
+            split_type=mapping.split_type,
         ),
+        "allowed": {name: list(values) for name, values in connection.allowed.items()},
+        "has_api_access": connection.api is not None,
         "created_at": connection.created_at,
         "updated_at": connection.updated_at,
     }

@@ -1,7 +1,7 @@
 """Making, changing and reading connections."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -13,6 +13,7 @@ from services.tracking.crm.domain import (
     ConnectionChanged,
     ConnectionNotFound,
     ConnectionStatus,
+    InvalidAllowList,
     OpenSecret,
     SealedSecret,
     Sender,
@@ -22,6 +23,7 @@ from services.tracking.crm.domain import (
 from services.tracking.crm.encryption import SecretsBox
 from services.tracking.crm.sources import ADAPTERS
 from shared.db.database import Transaction
+from shared.kernel.errors import FieldError
 
 CHANNEL: Final = "tracking_connections"
 """Notified whenever a connection was made or changed."""
@@ -53,9 +55,11 @@ class Connections:
         identity_source: str,
         secret: str | None,
         mapping: SourceMapping,
+        allowed: Mapping[str, tuple[str, ...]],
     ) -> WithSecret:
-        """Make a connection, with the secret given or a new one. Raises InvalidSecret."""
+        """Make a connection, with the secret given or a new one. Raises InvalidSecret and InvalidAllowList."""
         value = _secret_value(source, secret)
+        _check_allowed(source, allowed)
         connection = Connection(
             tenant_id=tenant_id,
             id=tx.new_id(),
@@ -68,6 +72,7 @@ class Connections:
             version=1,
             created_at=tx.now,
             updated_at=tx.now,
+            allowed=allowed,
         )
         await store.add(tx, connection)
         await tx.notify(CHANNEL)
@@ -83,10 +88,13 @@ class Connections:
         name: str | None,
         status: ConnectionStatus | None,
         mapping: SourceMapping | None,
+        allowed: Mapping[str, tuple[str, ...]] | None,
     ) -> Connection:
-        """Change what is given. Raises ConnectionNotFound and ConnectionChanged."""
+        """Change what is given. Raises ConnectionNotFound, ConnectionChanged and InvalidAllowList."""
         current = await self._expected(tx, tenant_id, connection_id, expected_version)
-        return await _saved(tx, current.edited(name=name, status=status, mapping=mapping, now=tx.now))
+        if allowed is not None:
+            _check_allowed(current.source, allowed)
+        return await _saved(tx, current.edited(name=name, status=status, mapping=mapping, allowed=allowed, now=tx.now))
 
     async def rotate(
         self,
@@ -127,6 +135,7 @@ class Connections:
                 )
                 for secret in connection.secrets
             ],
+            {name: frozenset(values) for name, values in connection.allowed.items()},
         )
 
     async def senders(self, tx: Transaction) -> list[Sender]:
@@ -166,6 +175,21 @@ async def _saved(tx: Transaction, connection: Connection) -> Connection:
         raise ConnectionChanged("The connection was changed at the same time.")
     await tx.notify(CHANNEL)
     return connection
+
+
+def _check_allowed(source: Source, allowed: Mapping[str, tuple[str, ...]]) -> None:
+    known = ADAPTERS[source].allow_keys
+    accepted = ", ".join(sorted(known)) or "nothing, as this source says nothing of itself"
+    problems = [
+        FieldError(f"/allowed/{name}", f"is not known of {source}", accepted) for name in sorted(allowed.keys() - known)
+    ]
+    problems += [
+        FieldError(f"/allowed/{name}", "is missing", "a list of the values that the sender may have")
+        for name, is_needed in sorted(known.items())
+        if is_needed and not allowed.get(name)
+    ]
+    if problems:
+        raise InvalidAllowList("The allow-list does not fit the source.", fields=problems)
 
 
 def _secret_value(source: Source, given: str | None) -> str:

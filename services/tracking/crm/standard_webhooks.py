@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
-from services.tracking.crm.adapter import Adapter, Headers, member, read_document
+from services.tracking.crm.adapter import Adapter, Request, Terms, member, read_document
 from services.tracking.crm.canonical import DEAL_EXAMPLE, CanonicalDeal, canonical_deal
 from services.tracking.crm.domain import (
     InvalidSecret,
@@ -85,7 +85,8 @@ class StandardWebhooks(Adapter):
             ) from None
 
     @override
-    def verify(self, headers: Headers, body: bytes, secrets: Sequence[str], *, now_seconds: int) -> Rejection | None:
+    def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
+        headers = request.headers
         webhook_id = headers.get(b"webhook-id")
         timestamp = headers.get(b"webhook-timestamp")
         signatures = headers.get(b"webhook-signature")
@@ -93,9 +94,9 @@ class StandardWebhooks(Adapter):
             return Rejection.HEADERS
         if not timestamp.isdigit() or abs(int(timestamp[:20]) - now_seconds) > _TOLERANCE_SECONDS:
             return Rejection.TIMESTAMP
-        signed = b"%b.%b.%b" % (webhook_id, timestamp, body)
+        signed = b"%b.%b.%b" % (webhook_id, timestamp, request.body)
         given = signatures.split(b" ", _SIGNATURES_MAX)[:_SIGNATURES_MAX]
-        for secret in secrets:
+        for secret in terms.secrets:
             key = _key(secret)
             if isinstance(key, bytes):
                 expected = b"v1," + b64encode(hmac.digest(key, signed, "sha256"))
@@ -107,8 +108,8 @@ class StandardWebhooks(Adapter):
         return Rejection.SIGNATURE
 
     @override
-    def dedupe_key(self, headers: Headers, body: bytes) -> str:
-        return headers[b"webhook-id"].decode("latin-1")
+    def dedupe_key(self, request: Request) -> str:
+        return request.headers[b"webhook-id"].decode("latin-1")
 
     @override
     def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[CanonicalDeal]:

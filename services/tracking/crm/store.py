@@ -13,6 +13,7 @@ from shared.db.database import Transaction
 
 _SECRETS: Final = TypeAdapter(tuple[SealedSecret, ...])
 _MAPPING: Final = TypeAdapter(SourceMapping)
+_ALLOWED: Final = TypeAdapter(dict[str, tuple[str, ...]])
 
 
 async def add(tx: Transaction, connection: Connection) -> None:
@@ -73,6 +74,8 @@ def _row(connection: Connection) -> Mapping[str, object]:
         "status": connection.status,
         "secrets": _SECRETS.dump_python(connection.secrets, mode="json"),
         "mapping": _MAPPING.dump_python(connection.mapping, mode="json"),
+        "allowed": _ALLOWED.dump_python(dict(connection.allowed), mode="json"),
+        "api": connection.api,
         "version": connection.version,
         "created_at": connection.created_at,
         "updated_at": connection.updated_at,
@@ -89,6 +92,8 @@ def _connection(row: RowMapping) -> Connection:
         status=ConnectionStatus(row["status"]),
         secrets=_SECRETS.validate_python(row["secrets"]),
         mapping=_MAPPING.validate_python(row["mapping"]),
+        allowed=_ALLOWED.validate_python(row["allowed"]),
+        api=row["api"],
         version=row["version"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],

@@ -18,6 +18,10 @@ connections = Table(
     # A list of {id, ciphertext, created_at, expires_at}: one that signs, and one more while rotating.
     Column("secrets", JSONB, nullable=False),
     Column("mapping", JSONB, nullable=False),
+    # What the sender may say of itself: {name: [values]}.
+    Column("allowed", JSONB, nullable=False),
+    # Sealed credentials for the source's API.
+    Column("api", Text),
     Column("version", BigInteger, nullable=False),
     instant("created_at"),
     instant("updated_at"),

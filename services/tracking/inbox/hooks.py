@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 from json import dumps
+from os import urandom
 from time import time
 from typing import Final
 
@@ -13,7 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.tracking.crm.adapter import Headers
+from services.tracking.crm.adapter import Headers, Reply, Terms
+from services.tracking.crm.adapter import Request as Delivery
 from services.tracking.crm.directory import SenderDirectory
 from services.tracking.crm.domain import Rejection, Source
 from services.tracking.crm.sources import ADAPTERS
@@ -32,7 +34,7 @@ _KEPT_HEADERS: Final = tuple(
 )
 _PLAIN_KEY: Final = re.compile(r"[\x21-\x7e]{1,200}\Z")
 _HEADER_CHARACTERS_MAX: Final = 1000
-_NOBODY: Final = (ADAPTERS[Source.STANDARD_WEBHOOKS].new_secret(bytes(32)),)
+_NOBODY: Final = Terms((ADAPTERS[Source.STANDARD_WEBHOOKS].new_secret(bytes(32)),))
 _COMPONENT: Final = "#/components/schemas/{model}"
 
 
@@ -50,8 +52,10 @@ class HookLane:
     its length goes the long way.
     """
 
-    def __init__(self, app: ASGIApp, *, directory: SenderDirectory, intake: Intake) -> None:
+    def __init__(self, app: ASGIApp, *, directory: SenderDirectory, intake: Intake, base_url: str) -> None:
+        """`base_url`: the public address of this service, which some senders sign."""
         self._app = app
+        self._base_url = base_url
         self._directory = directory
         self._intake = intake
 
@@ -64,28 +68,34 @@ class HookLane:
             await self._app(scope, receive, send)
             return
         scope["endpoint"] = receive_delivery
+        connection_id, _, trail = scope["path"][len(_PREFIX) :].partition("/")
         try:
-            body = await _body(receive)
-            status = await _accept(self._directory, self._intake, scope["path"][len(_PREFIX) :], headers, body)
+            delivery = Delivery(scope["method"], self._base_url, _target(scope), trail, headers, await _body(receive))
+            reply = await _accept(self._directory, self._intake, connection_id, delivery)
         except AttainError as error:
             await error_response(error)(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
+        answered = [(b"content-length", b"%d" % len(reply.body))]
+        if reply.body:
+            answered.append((b"content-type", reply.content_type.encode()))
+        await send({"type": "http.response.start", "status": reply.status, "headers": answered})
+        await send({"type": "http.response.body", "body": reply.body})
 
 
 router: Final = APIRouter(tags=["hooks"])
+
+_ANSWERS: Final[dict[int | str, dict[str, object]]] = {
+    200: {"description": "Stored, for sources that want a 200; with the body that the source expects, if it does."},
+    202: {"description": "Stored; a duplicate too. It is translated within moments."},
+    **responses(SenderNotRecognised, TooLarge, InboxFull, DeliveriesNotStored),
+}
 
 
 @router.post(
     "/hooks/{connection_id}",
     status_code=202,
     response_class=Response,
-    responses={
-        200: {"description": "Stored, for sources that want a 200."},
-        202: {"description": "Stored; a duplicate too. It is translated within moments."},
-        **responses(SenderNotRecognised, TooLarge, InboxFull, DeliveriesNotStored),
-    },
+    responses=_ANSWERS,
     summary="Receive a webhook",
     openapi_extra={
         "requestBody": {
@@ -107,32 +117,60 @@ async def receive_delivery(request: Request, connection_id: str) -> Response:
     A delivery that is stored is answered with success, also when it cannot be translated: it then waits in quarantine
     and can be replayed. An unknown connection and a wrong signature look the same.
     """
-    state = request.app.state
-    headers = dict(request.scope["headers"])
-    status = await _accept(state.directory, state.intake, connection_id, headers, await _body(request.receive))
-    return Response(status_code=status)
+    return await _received(request, connection_id, "")
 
 
-async def _accept(directory: SenderDirectory, intake: Intake, connection_id: str, headers: Headers, body: bytes) -> int:
-    """Verify a delivery and store it; the status to answer. Raises SenderNotRecognised, InboxFull, Unavailable."""
+@router.post(
+    "/hooks/{connection_id}/{secret}",
+    status_code=200,
+    response_class=Response,
+    responses=_ANSWERS,
+    summary="Receive a webhook of a sender that can sign nothing",
+    openapi_extra={"requestBody": {"required": True, "content": {"text/xml": {"schema": {"type": "string"}}}}},
+)
+async def receive_delivery_by_address(request: Request, connection_id: str, secret: str) -> Response:
+    """The same for sources whose deliveries prove nothing: the address itself holds the secret."""
+    return await _received(request, connection_id, secret)
+
+
+async def _received(request: Request, connection_id: str, trail: str) -> Response:
+    state, scope = request.app.state, request.scope
+    headers = dict(scope["headers"])
+    body = await _body(request.receive)
+    delivery = Delivery(scope["method"], state.base_url, _target(scope), trail, headers, body)
+    reply = await _accept(state.directory, state.intake, connection_id, delivery)
+    return Response(reply.body or None, reply.status, media_type=reply.content_type if reply.body else None)
+
+
+async def _accept(directory: SenderDirectory, intake: Intake, connection_id: str, delivery: Delivery) -> Reply:
+    """Verify a delivery and store it; what to answer. Raises SenderNotRecognised, InboxFull, Unavailable."""
     now_seconds = time()
     sender = directory.find(connection_id)
     source = Source.STANDARD_WEBHOOKS if sender is None else sender.source
     adapter = ADAPTERS[source]
-    secrets = _NOBODY if sender is None else sender.valid_secrets(now_seconds)
-    rejection = adapter.verify(headers, body, secrets, now_seconds=int(now_seconds))
+    terms = _NOBODY if sender is None else Terms(sender.valid_secrets(now_seconds), sender.allowed)
+    rejection = adapter.verify(delivery, terms, now_seconds=int(now_seconds))
     if sender is None or rejection is not None:
         reason = Rejection.UNKNOWN_CONNECTION if sender is None else rejection
         WEBHOOK_REJECTED.labels(source.value, str(reason)).inc()
         raise SenderNotRecognised("The delivery is not from a sender known here.")
-    dedupe_key = _bounded(adapter.dedupe_key(headers, body))
+    dedupe_key = _bounded(adapter.dedupe_key(delivery))
+    body = adapter.kept(delivery, terms)
+    headers = delivery.headers
     if tracing.enabled():
         given = headers.get(b"traceparent")
         with tracing.span("receive webhook", None if given is None else given.decode("latin-1")):
             await intake.store(Arrival(sender, dedupe_key, _kept(headers), body, tracing.current_traceparent()))
     else:
         await intake.store(Arrival(sender, dedupe_key, _kept(headers), body))
-    return adapter.accepted_status
+    return adapter.reply(delivery, terms, now_ms=int(now_seconds * 1000), entropy=urandom)
+
+
+def _target(scope: Scope) -> str:
+    """The path and query as they stood in the request."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    return (path + b"?" + query if query else path).decode("latin-1")
 
 
 def hook_schemas() -> Mapping[str, object]:

@@ -3,7 +3,7 @@
 Connections are never deleted, so no foreign key has to be checked for every webhook.
 """
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, Table, Text, Uuid, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.tracking.metadata import metadata
@@ -27,6 +27,10 @@ deliveries = Table(
     Column("detail", Text),
     Column("deals", Integer),
     Column("replay_of", Uuid()),
+    # How it came: sent by the source, or asked for.
+    Column("origin", Text, nullable=False),
+    # The delivery because of which this one was asked for.
+    Column("caused_by", Uuid()),
     instant("processed_at", nullable=True),
     # Without the tenant, whose the connection is anyway: an index that starts with it tempts a planner that has not
     # counted the rows yet away from the primary key.
@@ -34,4 +38,37 @@ deliveries = Table(
     Index("ix_deliveries_waiting", "id", postgresql_where=text("state = 'received'")),
     Index("ix_deliveries_quarantined", "tenant_id", "id", postgresql_where=text("state = 'quarantined'")),
     Index("ix_deliveries_received_at", "received_at", postgresql_using="brin"),
+)
+
+# What deliveries name without saying what it is like: asked for once, however often it is named meanwhile.
+fetches = Table(
+    "fetches",
+    metadata,
+    tenant_id(),
+    Column("connection_id", Uuid(), primary_key=True),
+    Column("object_name", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    instant("floor", nullable=True),
+    Column("delivery_id", Uuid(), nullable=False),
+    instant("asked_at"),
+    # Counts how often it was named: one that is named again while it is being asked for is asked for again.
+    Column("asked", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    # Nobody else is at it before then, nor before it may be tried again.
+    instant("due_at"),
+    Column("error", Text),
+    Index("ix_fetches_due", "connection_id", "due_at"),
+)
+
+# Records of sources that tell only what changed: each field with the time it is of.
+records = Table(
+    "records",
+    metadata,
+    tenant_id(),
+    Column("connection_id", Uuid(), primary_key=True),
+    Column("object_name", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("fields", JSONB, nullable=False),
+    Column("is_whole", Boolean, nullable=False),
+    Column("merges", BigInteger, nullable=False),
 )
