@@ -56,7 +56,7 @@ class ConnectionChanged(PreconditionFailed):
 
 
 class InvalidAllowList(InvalidInput):
-    """The connection restricts its sender to what this kind of source does not say of itself, or fails to restrict it."""
+    """The connection restricts its sender to what the source does not say of itself, or fails to restrict it."""
 
     code = "invalid_allow_list"
     title = "Invalid allow-list"
