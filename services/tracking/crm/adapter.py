@@ -73,6 +73,8 @@ class RecordChange:
     values: Mapping[str, object]
     """As JSON has them."""
     at: datetime
+    sequence: int = 0
+    """Orders changes of the same moment."""
     is_whole: bool = False
     """Whether all fields that the translation needs are among them, so that nothing has to be asked for."""
     is_deleted: bool = False
@@ -102,6 +104,8 @@ class Adapter(Protocol):
     """What a connection may restrict its sender to, by name, and whether it has to."""
     api: ClassVar[SourceApi | None] = None
     """How the source is asked; None where it sends all there is."""
+    merges_records: ClassVar[bool] = False
+    """Whether it says `RecordChange`. Then what its API gives is merged too, as a change of all fields."""
 
     def new_secret(self, entropy: bytes) -> str:
         """A secret of the form the source works with, out of 32 random bytes."""
@@ -134,7 +138,8 @@ class Adapter(Protocol):
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
         """What a record from the source's API, or one put together from its changes, says. Raises Untranslatable.
 
-        `pointer` is where the record stands in the body, for what is wrong with it.
+        `pointer` is where the record stands in the body, for what is wrong with it. A record that was put together is as
+        new as its floor says.
         """
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, "the source has no records to fetch")
 
