@@ -1,22 +1,35 @@
 """From the snapshots of `attain.org.v1` to the organisation the rules look things up in."""
 
+from collections import defaultdict
 from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
 
 from shared.contracts.base import Event
-from shared.contracts.org import Calendar, Identity, Membership, Team
+from shared.contracts.org import Calendar, ExchangeRates, Identity, Membership, Team
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart, TeamNode
 from shared.kernel.periods import DatedRange, FiscalCalendar
+from shared.kernel.rates import ExchangeRates as DailyRates
 
 
-def org_chart(snapshots: Iterable[Event]) -> OrgChart:
-    """The chart of one tenant from the newest snapshot of each of its org subjects; other events are passed over."""
+def org_chart(snapshots: Iterable[Event], *, rates: DailyRates | None = None) -> OrgChart:
+    """The chart of one tenant from the newest snapshot of each of its org subjects; other events are passed over.
+
+    `rates`, if given, are those of the snapshots, held from before.
+    """
     calendar = FiscalCalendar()
+    home_currency: str | None = None
     teams = {}
     memberships = []
     identities = {}
+    stated: defaultdict[tuple[str, str], dict[date, Decimal]] = defaultdict(dict)
     for snapshot in sorted(snapshots, key=lambda event: event.subject):
         if isinstance(snapshot, Calendar):
             calendar = FiscalCalendar(snapshot.start_month, snapshot.time_zone)
+            home_currency = snapshot.currency
+        elif isinstance(snapshot, ExchangeRates):
+            of_currency = stated[snapshot.base_currency, snapshot.currency]
+            of_currency.update((dated.date, dated.rate) for dated in snapshot.rates)
         elif isinstance(snapshot, Team):
             teams[snapshot.id] = TeamNode(snapshot.id, snapshot.parent_id, snapshot.manager_id)
         elif isinstance(snapshot, Membership) and not snapshot.deleted:
@@ -24,4 +37,6 @@ def org_chart(snapshots: Iterable[Event]) -> OrgChart:
             memberships.append(MembershipFact(snapshot.person_id, snapshot.team_id, dated))
         elif isinstance(snapshot, Identity) and not snapshot.deleted:
             identities[CrmUser(snapshot.source, snapshot.external_user_id)] = snapshot.person_id
-    return OrgChart(calendar, teams, memberships, identities)
+    return OrgChart(
+        calendar, teams, memberships, identities, DailyRates(home_currency, stated) if rates is None else rates
+    )

@@ -52,6 +52,17 @@ _EXAMPLES: tuple[Event, ...] = (
         person_id=_PERSON,
         deleted=False,
     ),
+    org.ExchangeRates(
+        tenant_id=_TENANT,
+        version=3,
+        base_currency="CNY",
+        currency="USD",
+        month="2026-03",
+        rates=(
+            org.DatedRate(date=date(2026, 3, 2), rate=Decimal("7.2415")),
+            org.DatedRate(date=date(2026, 3, 3), rate=Decimal("7.2398")),
+        ),
+    ),
     goals.Goal(
         tenant_id=_TENANT,
         id=_GOAL,

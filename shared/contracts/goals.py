@@ -8,9 +8,10 @@ from uuid import UUID
 from pydantic import Field, JsonValue
 
 from shared.contracts.base import Amount, Currency, Event, Value, Version
+from shared.contracts.org import ExchangeRate
 from shared.kernel.deals import DEAL_FIELDS, DateField
 from shared.kernel.filters import filter_to_json, parse_filter
-from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.measures import Aggregate, Measure, RatePolicy, fixed_rates_of
 
 TOPIC = "attain.goals.v1"
 
@@ -52,6 +53,14 @@ class Metric(Value):
     counts_when_paid: bool = Field(
         default=False, description="The day of the latest payment decides, and not the one that `date_field` names."
     )
+    rate_policy: RatePolicy = Field(
+        default=RatePolicy.NONE,
+        description="How deals in another currency count: `none` not at all; `deal_date` at what the CRM made of the "
+        "amount, else at the daily rate; `fixed` at the metric's own rates.",
+    )
+    fixed_rates: dict[str, ExchangeRate] | None = Field(
+        default=None, description="With `fixed`: units of the metric's currency for one unit of each other."
+    )
 
     def measure(self) -> Measure:
         """The checked rule; InvalidInput names the part that is wrong."""
@@ -61,6 +70,8 @@ class Metric(Value):
             DateField.PAID if self.counts_when_paid else self.date_field,
             parse_filter(self.filter, DEAL_FIELDS),
             self.currency,
+            self.rate_policy,
+            fixed_rates_of(self.fixed_rates),
         )
 
     @classmethod
@@ -75,6 +86,8 @@ class Metric(Value):
                 "filter": filter_to_json(measure.filter),
                 "currency": measure.currency,
                 "counts_when_paid": counts_when_paid,
+                "rate_policy": measure.rate_policy,
+                "fixed_rates": dict(measure.fixed_rates) or None,
             }
         )
 

@@ -1,12 +1,14 @@
-"""`attain.org.v1`: who sells, in which team, under which name in each CRM, and how the tenant counts its days."""
+"""`attain.org.v1`: who sells, in which team, under which name in each CRM; the tenant's days and exchange rates."""
 
 from datetime import date
-from typing import ClassVar
+from decimal import Decimal
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from pydantic import Field
 
-from shared.contracts.base import Currency, Event, Version
+from shared.contracts.base import AS_TEXT, NO_FLOAT, Currency, Event, Value, Version
+from shared.kernel.rates import RATE_DECIMALS_MAX, RATE_LIMIT
 
 TOPIC = "attain.org.v1"
 
@@ -96,3 +98,39 @@ class Identity(Event):
     @property
     def subject(self) -> str:
         return f"identity/{self.id}"
+
+
+ExchangeRate = Annotated[
+    Decimal,
+    Field(gt=0, lt=RATE_LIMIT, decimal_places=RATE_DECIMALS_MAX),
+    NO_FLOAT,
+    AS_TEXT,
+]
+"""Units of the home currency for one unit of another: above 0, below 10^9, at most ten decimals."""
+
+
+class DatedRate(Value):
+    """A rate that is in force from this day on, up to the next one stated."""
+
+    date: date
+    rate: ExchangeRate
+
+
+class ExchangeRates(Event):
+    """All rates of one currency stated for the days of one month; without rates, there are none any more.
+
+    `base_currency` is the home currency they were stated in: those in a former one stay what they are.
+    """
+
+    event_type: ClassVar[str] = "attain.exchange-rates.v1"
+    topic: ClassVar[str] = TOPIC
+
+    version: Version
+    base_currency: Currency
+    currency: Currency
+    month: str = Field(pattern=r"^[0-9]{4}-[0-9]{2}$", examples=["2026-03"])
+    rates: tuple[DatedRate, ...] = Field(description="How many units of the base currency a unit is, by day.")
+
+    @property
+    def subject(self) -> str:
+        return f"exchange-rates/{self.base_currency}/{self.currency}/{self.month}"

@@ -30,7 +30,11 @@ TOPICS: Mapping[str, TopicSpec] = {
     spec.name: spec
     for spec in (
         TopicSpec(
-            org.TOPIC, (org.Calendar, org.Person, org.Team, org.Membership, org.Identity), 3, None, producer="goals"
+            org.TOPIC,
+            (org.Calendar, org.Person, org.Team, org.Membership, org.Identity, org.ExchangeRates),
+            3,
+            None,
+            producer="goals",
         ),
         TopicSpec(goals.TOPIC, (goals.Goal,), 3, None, producer="goals"),
         TopicSpec(deals.TOPIC, (deals.Deal,), 6, None, producer="tracking"),

@@ -2,9 +2,12 @@
 
 A measure is `sum` of a number field, `count` of deals, or `distinct` values of a text field, over the deals that pass a
 filter, on the day a date field names.
+
+Money has the measure's currency. A deal in another one counts by the measure's rate policy: not at all, at what the CRM
+itself made of its amount or else the tenant's rate of the deal's day, or at rates fixed with the measure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -16,8 +19,13 @@ from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import EVERYTHING, FieldType, Filter, Value, first_failing
 from shared.kernel.money import parse_currency
 from shared.kernel.periods import FiscalCalendar
+from shared.kernel.rates import NO_RATES, ExchangeRates, RateOrigin, converted, implied_rate, parse_rate
 
 MONEY_FIELDS = frozenset({"amount", "paid_amount"})
+CRM_CONVERTED_FIELD = "amount"
+"""The one money field that a source may have converted itself, into `home_amount`."""
+
+FIXED_RATES_MAX = 200
 _ONE = Decimal(1)
 
 
@@ -29,6 +37,17 @@ class Aggregate(StrEnum):
     DISTINCT = "distinct"
 
 
+class RatePolicy(StrEnum):
+    """How money in another currency than the measure's counts."""
+
+    NONE = "none"
+    """Not at all."""
+    DEAL_DATE = "deal_date"
+    """At what the CRM made of the amount, where that is in the measure's currency, else at the rate of the day."""
+    FIXED = "fixed"
+    """At the rate the measure fixes for the currency, if it does."""
+
+
 class Exclusion(StrEnum):
     """Why a deal adds nothing. The words are part of the public interface of every `explain`."""
 
@@ -38,9 +57,27 @@ class Exclusion(StrEnum):
     NO_DATE = "no_date"
     NO_VALUE = "no_value"
     CURRENCY_DIFFERS = "currency_differs"
+    """The measure counts its own currency only."""
+    NO_EXCHANGE_RATE = "no_exchange_rate"
+    """The measure would convert, and no rate says how."""
     OWNER_UNMAPPED = "owner_unmapped"
     OWNER_NOT_MEMBER = "owner_not_member_on_date"
     OUTSIDE_PERIOD = "outside_period"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How an amount in another currency became one in the measure's.
+
+    A daily or fixed `rate` is the exact one; what the CRM's own two amounts come down to is rounded to ten decimals,
+    and None for an amount of 0. `stated_on` is the day a daily rate was stated for.
+    """
+
+    amount: Decimal
+    currency: str | None
+    rate: Decimal | None
+    stated_on: date | None
+    origin: RateOrigin
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +87,8 @@ class Counted:
     value: Decimal
     day: date
     distinct_value: str | None = None
+    conversion: Conversion | None = None
+    """How money in another currency was converted."""
 
 
 class Added(NamedTuple):
@@ -72,13 +111,18 @@ class NotCounted:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A checked definition. `currency` is set exactly when the value is money."""
+    """A checked definition. `currency` is set exactly when the value is money.
+
+    `fixed_rates`, by currency in order, are units of the measure's currency for one of each; only with policy `fixed`.
+    """
 
     aggregate: Aggregate
     value_field: str | None
     date_field: DateField
     filter: Filter = EVERYTHING
     currency: str | None = None
+    rate_policy: RatePolicy = RatePolicy.NONE
+    fixed_rates: tuple[tuple[str, Decimal], ...] = ()
 
     def __post_init__(self) -> None:
         if self.aggregate is Aggregate.SUM and self.value_field not in DEAL_NUMBER_FIELDS:
@@ -99,13 +143,30 @@ class Measure:
             raise InvalidInput.field("/currency", "is only for sums of money", "null")
         if self.currency is not None:
             parse_currency(self.currency)
+        self._check_rates()
+
+    def _check_rates(self) -> None:
+        if not self.is_money and self.rate_policy is not RatePolicy.NONE:
+            raise InvalidInput.field("/rate_policy", "is only for sums of money", RatePolicy.NONE)
+        if self.rate_policy is not RatePolicy.FIXED and self.fixed_rates:
+            raise InvalidInput.field("/fixed_rates", "is only for the rate policy fixed", "null")
+        if self.rate_policy is RatePolicy.FIXED and not 1 <= len(self.fixed_rates) <= FIXED_RATES_MAX:
+            raise InvalidInput.field(
+                "/fixed_rates", f"has {len(self.fixed_rates)} rates", f"the rates of 1 to {FIXED_RATES_MAX} currencies"
+            )
+        for currency, rate in self.fixed_rates:
+            pointer = f"/fixed_rates/{currency}"
+            parse_currency(currency, pointer=pointer)
+            parse_rate(rate, pointer=pointer)
+            if currency == self.currency:
+                raise InvalidInput.field(pointer, "is the metric's own currency", "another one")
 
     @property
     def is_money(self) -> bool:
         """Whether the number is an amount of money."""
         return self.aggregate is Aggregate.SUM and self.value_field in MONEY_FIELDS
 
-    def count(self, deal: DealFacts, calendar: FiscalCalendar) -> Counted | NotCounted:
+    def count(self, deal: DealFacts, calendar: FiscalCalendar, rates: ExchangeRates = NO_RATES) -> Counted | NotCounted:
         """What `deal` adds on its own account, whoever owns it and whatever the period asked for."""
         if deal.is_gone:
             return NotCounted(Exclusion(deal.kind.value))
@@ -122,14 +183,15 @@ class Measure:
             return NotCounted(Exclusion.NO_VALUE)
         if isinstance(value, Decimal):
             if self.is_money and deal.currency != self.currency:
-                return NotCounted(Exclusion.CURRENCY_DIFFERS)
+                return self._count_converted(deal, value, day, rates)
             return Counted(value, day)
         return Counted(_ONE, day, distinct_value=str(value))
 
     def reader(self) -> Callable[[DealFacts], Added | None]:
         """What a deal that is there, passes the filter and has a day adds, prepared for being asked of many deals.
 
-        None where it has no such value, or one in another currency: together with those three it agrees with `count`.
+        None where it has no such value, or one in another currency: `converter` is for these. Together with those three
+        they agree with `count`.
         """
         if self.aggregate is Aggregate.COUNT:
             return lambda _: _ONE_MORE
@@ -140,6 +202,64 @@ class Measure:
             currency = self.currency
             return lambda deal: _added(read(deal)) if deal.currency == currency else None
         return lambda deal: _added(read(deal))
+
+    def converter(self, rates: ExchangeRates) -> Callable[[DealFacts, date], Added | None] | None:
+        """What a deal in another currency adds on a day, prepared for being asked of those that `reader` left out.
+
+        None where the measure converts nothing.
+        """
+        if self.rate_policy is RatePolicy.NONE:
+            return None
+        currency, read = self.currency, field_reader(self.value_field or "")
+
+        def convert(deal: DealFacts, day: date) -> Added | None:
+            value = read(deal)
+            if deal.currency == currency or not isinstance(value, Decimal):
+                return None
+            outcome = self._count_converted(deal, value, day, rates)
+            return Added(outcome.value, None) if isinstance(outcome, Counted) else None
+
+        return convert
+
+    def _count_converted(
+        self, deal: DealFacts, amount: Decimal, day: date, rates: ExchangeRates
+    ) -> Counted | NotCounted:
+        """What money in another currency adds."""
+        if self.rate_policy is RatePolicy.NONE:
+            return NotCounted(Exclusion.CURRENCY_DIFFERS)
+        if self.rate_policy is RatePolicy.FIXED:
+            rate = next((fixed for currency, fixed in self.fixed_rates if currency == deal.currency), None)
+            return _counted_at(rate, amount, deal.currency, day, None, RateOrigin.FIXED)
+        if self.counts_home_amount and deal.home_currency == self.currency and deal.home_amount is not None:
+            home, implied = deal.home_amount, implied_rate(amount, deal.home_amount)
+            return Counted(home, day, None, Conversion(amount, deal.currency, implied, None, RateOrigin.CRM))
+        if deal.currency is None or self.currency is None:
+            return NotCounted(Exclusion.NO_EXCHANGE_RATE)
+        daily = rates.rate(deal.currency, self.currency, day)
+        if daily is None:
+            return NotCounted(Exclusion.NO_EXCHANGE_RATE)
+        return _counted_at(daily.rate, amount, deal.currency, day, daily.stated_on, RateOrigin.DAILY)
+
+    @property
+    def counts_home_amount(self) -> bool:
+        """Whether the source's own conversion of a deal counts: it is told of the whole amount, and not of payments."""
+        return self.rate_policy is RatePolicy.DEAL_DATE and self.value_field == CRM_CONVERTED_FIELD
+
+
+def fixed_rates_of(rates: Mapping[str, str | Decimal] | None) -> tuple[tuple[str, Decimal], ...]:
+    """Fixed rates in the order of their currencies, or InvalidInput below /fixed_rates."""
+    return tuple(
+        (currency, parse_rate(rate, pointer=f"/fixed_rates/{currency}"))
+        for currency, rate in sorted((rates or {}).items())
+    )
+
+
+def _counted_at(
+    rate: Decimal | None, amount: Decimal, currency: str | None, day: date, stated_on: date | None, origin: RateOrigin
+) -> Counted | NotCounted:
+    if rate is None:
+        return NotCounted(Exclusion.NO_EXCHANGE_RATE)
+    return Counted(converted(amount, rate), day, None, Conversion(amount, currency, rate, stated_on, origin))
 
 
 def _added(value: Value | None) -> Added | None:

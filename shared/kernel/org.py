@@ -1,4 +1,4 @@
-"""Who a deal belongs to: CRM identities, effective-dated memberships and the team tree, as pure look-ups."""
+"""Who a deal belongs to, and on which day and at which rate it counts: a tenant's organisation as pure look-ups."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -9,6 +9,7 @@ from functools import cached_property
 from uuid import UUID
 
 from shared.kernel.periods import DatedRange, FiscalCalendar, Period
+from shared.kernel.rates import NO_RATES, ExchangeRates
 
 
 class OwnerKind(StrEnum):
@@ -60,6 +61,7 @@ class OrgChart:
     teams: Mapping[UUID, TeamNode] = field(default_factory=dict)
     memberships: Collection[MembershipFact] = ()
     identities: Mapping[CrmUser, UUID] = field(default_factory=dict)
+    rates: ExchangeRates = NO_RATES
 
     def person_of(self, source: str, external_id: str | None) -> UUID | None:
         """The person a source's user is, or None while nobody has said so."""
