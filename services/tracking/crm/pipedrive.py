@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
-from typing import Final
+from typing import Annotated, Final, Literal
 
+from pydantic import Field, StringConstraints
 from typing_extensions import override
 
 from services.tracking.crm.adapter import Adapter, Request, Terms, member, read_document
@@ -25,6 +26,7 @@ from services.tracking.crm.domain import (
     SourceMapping,
     Untranslatable,
 )
+from services.tracking.crm.source_api import ApiCredentials
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.errors import FieldError
 
@@ -32,6 +34,16 @@ _ACTIONS: Final = ("create", "change", "delete")
 _STATUSES: Final = frozenset(status.value for status in DealStatus)
 _USER: Final = "attain"
 _PASSWORD_CHARACTERS_MIN: Final = 16
+
+
+class PipedriveCredentials(ApiCredentials):
+    """The personal API token of a user who may see all deals."""
+
+    source: Literal["pipedrive"] = "pipedrive"
+    api_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@\s]+$", max_length=200)] = Field(
+        description="The company's domain, as https://company.pipedrive.com."
+    )
+    api_token: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,500}$")] = Field(repr=False)
 
 
 class Pipedrive(Adapter):
