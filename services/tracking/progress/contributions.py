@@ -10,14 +10,15 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 
 from services.tracking.deals.store import columns_of, facts_of
 from services.tracking.progress.domain import Rule
 from services.tracking.progress.filter_sql import FilterCompiler
 from shared.db.database import Transaction
 from shared.kernel.deals import DateField, DealFacts
-from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.measures import Aggregate, Conversion, Measure, RatePolicy
+from shared.kernel.rates import RateOrigin, RatesInto, RateSpan, implied_rate
 
 _NEWEST: Final = "tracking.deals"
 _AS_OF: Final = """(
@@ -36,7 +37,7 @@ _IN_TIME_ZONE: Final = frozenset({DateField.CLOSED, DateField.CREATED})
 _CLOSED_DAY_IN_REACH: Final = "deal.closed_day >= reach.start_on - 1 AND deal.closed_day < reach.end_on + 1"
 
 _COUNTING: Final = """
-SELECT reach.goal_id, deal.deal_id, {day} AS day, {value} AS value, {distinct_value} AS distinct_value,
+SELECT reach.goal_id, deal.deal_id, {day} AS day, {value} AS value, {distinct_value} AS distinct_value, {money},
     deal.received_at, deal.delivery_id, deal.modified_at, deal.sequence, deal.source, deal.owner_external_id,
     deal.external_id, deal.name
 FROM unnest(
@@ -48,8 +49,20 @@ JOIN {deals} AS deal
     AND deal.source = reach.source
     AND deal.owner_external_id = reach.owner_external_id
     AND {in_reach}
+{rates}
 WHERE deal.kind NOT IN ('deleted', 'merged') AND {has_value} AND {day} >= reach.start_on AND {day} < reach.end_on
     AND {condition}
+"""
+
+_NOT_CONVERTED: Final = """
+    CAST(NULL AS text) AS origin, CAST(NULL AS numeric) AS amount, CAST(NULL AS text) AS currency,
+    CAST(NULL AS numeric) AS rate, CAST(NULL AS date) AS stated_on"""
+_RATES: Final = """
+LEFT JOIN unnest(
+    CAST(:rate_currencies AS text[]), CAST(:rate_starts AS date[]), CAST(:rate_ends AS date[]),
+    CAST(:rates AS numeric[]), CAST(:rate_days AS date[])
+) AS rate(currency, start_on, end_on, rate, stated_on)
+    ON rate.currency = deal.currency AND {day} >= rate.start_on AND {day} < rate.end_on
 """
 
 _TOTALS: Final = """
@@ -123,6 +136,11 @@ class CountingDeal(NamedTuple):
     modified_at: datetime
     sequence: int
     received_at: datetime
+    conversion: Conversion | None
+    """How money in another currency was converted."""
+
+
+_PLAIN_FIELDS: Final = tuple(name for name in CountingDeal._fields if name != "conversion")
 
 
 async def totals(
@@ -130,8 +148,8 @@ async def totals(
 ) -> dict[UUID, Total]:
     """Where the goals stand by the newest versions of the deals, or by those recorded up to `as_of`."""
     found = dict.fromkeys(rules, NOTHING)
-    for measure, members in _by_measure(rules):
-        counting, parameters = _counting(tenant_id, measure, members, as_of)
+    for members in _alike(rules):
+        measure, counting, parameters = _counting(tenant_id, members, as_of)
         value = "count(DISTINCT distinct_value)" if measure.aggregate is Aggregate.DISTINCT else "sum(value)"
         for row in await tx.rows(text(_TOTALS.format(counting=counting, value=value)), parameters):
             found[row["goal_id"]] = Total(Decimal(row["value"]), row["deals"], row["received_at"])
@@ -141,9 +159,9 @@ async def totals(
 async def distinct_values(tx: Transaction, tenant_id: UUID, rules: Mapping[UUID, Rule]) -> list[DistinctValue]:
     """For the goals among these that count distinct values: each value and how many deals have it."""
     found: list[DistinctValue] = []
-    for measure, members in _by_measure(rules):
+    for members in _alike(rules):
+        measure, counting, parameters = _counting(tenant_id, members, None)
         if measure.aggregate is Aggregate.DISTINCT:
-            counting, parameters = _counting(tenant_id, measure, members, None)
             rows = await tx.rows(text(_DISTINCT_VALUES.format(counting=counting)), parameters)
             found.extend(DistinctValue(row["goal_id"], row["distinct_value"], row["deals"]) for row in rows)
     return found
@@ -151,7 +169,7 @@ async def distinct_values(tx: Transaction, tenant_id: UUID, rules: Mapping[UUID,
 
 async def series(tx: Transaction, tenant_id: UUID, goal_id: UUID, rule: Rule) -> list[Day]:
     """What each day that has counting deals adds to a goal, in order."""
-    counting, parameters = _counting(tenant_id, rule.measure, {goal_id: rule}, None)
+    _, counting, parameters = _counting(tenant_id, {goal_id: rule}, None)
     added = _FIRST_OF_VALUE if rule.measure.aggregate is Aggregate.DISTINCT else "value"
     rows = await tx.rows(text(_SERIES.format(counting=counting, added=added)), parameters)
     return [Day(row["day"], Decimal(row["added"]), row["deals"]) for row in rows]
@@ -161,13 +179,13 @@ async def page(
     tx: Transaction, tenant_id: UUID, goal_id: UUID, rule: Rule, *, after: tuple[date, UUID] | None, limit: int
 ) -> Sequence[CountingDeal]:
     """Up to `limit` deals that count for a goal, by day and deal, after the one whose day and id are given."""
-    counting, parameters = _counting(tenant_id, rule.measure, {goal_id: rule}, None)
+    _, counting, parameters = _counting(tenant_id, {goal_id: rule}, None)
     after_day, after_deal_id = after or (None, None)
     rows = await tx.rows(
         text(_PAGE.format(counting=counting)),
         {**parameters, "after_day": after_day, "after_deal_id": after_deal_id, "limit": limit},
     )
-    return [CountingDeal(**{name: row[name] for name in CountingDeal._fields}) for row in rows]
+    return [CountingDeal(**{name: row[name] for name in _PLAIN_FIELDS}, conversion=_conversion(row)) for row in rows]
 
 
 async def stored_deal(tx: Transaction, tenant_id: UUID, deal_id: UUID) -> DealFacts | None:
@@ -176,21 +194,35 @@ async def stored_deal(tx: Transaction, tenant_id: UUID, deal_id: UUID) -> DealFa
     return None if row is None else facts_of(list(row.values()))
 
 
-def _by_measure(rules: Mapping[UUID, Rule]) -> Iterable[tuple[Measure, Mapping[UUID, Rule]]]:
-    grouped: dict[Measure, dict[UUID, Rule]] = {}
+def _conversion(row: RowMapping) -> Conversion | None:
+    if row["origin"] is None:
+        return None
+    origin = RateOrigin(row["origin"])
+    rate = implied_rate(row["amount"], row["value"]) if origin is RateOrigin.CRM else row["rate"]
+    stated_on = row["stated_on"] if origin is RateOrigin.DAILY else None
+    return Conversion(row["amount"], row["currency"], rate, stated_on, origin)
+
+
+def _alike(rules: Mapping[UUID, Rule]) -> Iterable[Mapping[UUID, Rule]]:
+    """The rules that reach some deals, by equal measure and rates."""
+    grouped: dict[tuple[Measure, RatesInto], dict[UUID, Rule]] = {}
     for goal_id, rule in rules.items():
         if rule.spans:
-            grouped.setdefault(rule.measure, {})[goal_id] = rule
-    return grouped.items()
+            grouped.setdefault((rule.measure, rule.rates), {})[goal_id] = rule
+    return grouped.values()
 
 
 def _counting(
-    tenant_id: UUID, measure: Measure, rules: Mapping[UUID, Rule], as_of: datetime | None
-) -> tuple[str, dict[str, object]]:
-    """The query for goals of one measure, and its parameters."""
+    tenant_id: UUID, rules: Mapping[UUID, Rule], as_of: datetime | None
+) -> tuple[Measure, str, dict[str, object]]:
+    """The measure of goals of one measure and the same rates, the query for them, and its parameters."""
+    one = next(iter(rules.values()))
+    measure = one.measure
     compiler = FilterCompiler("deal")
     condition = compiler.condition(measure.filter)
+    day = _DAYS[measure.date_field]
     value, distinct_value, has_value = "CAST(1 AS numeric)", "CAST(NULL AS text)", "true"
+    money, rates = _NOT_CONVERTED, ""
     if measure.aggregate is Aggregate.SUM:
         value = compiler.field(measure.value_field or "")
         has_value = f"{value} IS NOT NULL"
@@ -199,10 +231,16 @@ def _counting(
         has_value = f"{distinct_value} IS NOT NULL"
     parameters: dict[str, object] = {"tenant_id": tenant_id, **compiler.parameters}
     if measure.is_money:
-        has_value += " AND deal.currency = :currency"
         parameters["currency"] = measure.currency
+        if measure.rate_policy is RatePolicy.NONE:
+            has_value += " AND deal.currency = :currency"
+        else:
+            value, money = _converted(measure, value)
+            has_value += f" AND {value} IS NOT NULL"
+            rates = _RATES.format(day=day)
+            parameters |= _rate_parameters(measure, one.rates)
     if measure.date_field in _IN_TIME_ZONE:
-        parameters["time_zone"] = next(iter(rules.values())).time_zone
+        parameters["time_zone"] = one.time_zone
     if as_of is not None:
         parameters["as_of"] = as_of
     reach = [(goal_id, span) for goal_id in sorted(rules) for span in rules[goal_id].spans]
@@ -215,12 +253,42 @@ def _counting(
     }
     use_closed_day = as_of is None and measure.date_field is DateField.CLOSED
     statement = _COUNTING.format(
-        day=_DAYS[measure.date_field],
+        day=day,
         value=value,
         distinct_value=distinct_value,
+        money=money,
         deals=_NEWEST if as_of is None else _AS_OF,
         in_reach=_CLOSED_DAY_IN_REACH if use_closed_day else "true",
+        rates=rates,
         has_value=has_value,
         condition=condition,
     )
-    return statement, parameters
+    return measure, statement, parameters
+
+
+def _converted(measure: Measure, amount: str) -> tuple[str, str]:
+    """What an amount comes to in the measure's currency, NULL without a rate; and columns that say how it did."""
+    origin = RateOrigin.FIXED if measure.rate_policy is RatePolicy.FIXED else RateOrigin.DAILY
+    cases = [("deal.currency = :currency", amount, "CAST(NULL AS text)")]
+    if measure.counts_home_amount:
+        stated = "deal.home_currency = :currency AND deal.home_amount IS NOT NULL"
+        cases.append((stated, "deal.home_amount", f"'{RateOrigin.CRM}'"))
+    values = " ".join(f"WHEN {condition} THEN {value}" for condition, value, _ in cases)
+    origins = " ".join(f"WHEN {condition} THEN {named}" for condition, _, named in cases)
+    return (
+        f"(CASE {values} ELSE {amount} * rate.rate END)",
+        f"(CASE {origins} ELSE '{origin}' END) AS origin, {amount} AS amount, deal.currency, rate.rate, rate.stated_on",
+    )
+
+
+def _rate_parameters(measure: Measure, rates: RatesInto) -> dict[str, object]:
+    spans = rates.spans
+    if measure.rate_policy is RatePolicy.FIXED:
+        spans = tuple(RateSpan(currency, date.min, date.max, rate, date.min) for currency, rate in measure.fixed_rates)
+    return {
+        "rate_currencies": [span.currency for span in spans],
+        "rate_starts": [span.start for span in spans],
+        "rate_ends": [span.end for span in spans],
+        "rates": [span.rate for span in spans],
+        "rate_days": [span.stated_on for span in spans],
+    }

@@ -11,20 +11,23 @@ from services.tracking.progress.tables import projection
 from shared.contracts.base import Event
 from shared.contracts.chart import org_chart
 from shared.contracts.goals import Goal, GoalStatus
-from shared.contracts.org import Calendar, Identity, Membership, Team
+from shared.contracts.org import Calendar, ExchangeRates, Identity, Membership, Team
 from shared.contracts.topics import EVENT_TYPES
 from shared.db.database import Transaction
 from shared.db.projection import Projection, Snapshot
 from shared.kernel.errors import AttainError
 from shared.kernel.org import OrgChart, OwnerKind
 from shared.kernel.periods import DatedRange, FiscalCalendar, Period
+from shared.kernel.rates import ExchangeRates as DailyRates
 
 PROJECTION: Final = Projection(projection)
 COUNTING: Final = frozenset({GoalStatus.ACTIVE, GoalStatus.CLOSED})
 """A closed goal still follows late changes of its deals; a draft and a cancelled one count nothing."""
 
 _TENANTS_MAX: Final = 32
-_INDEXED_TYPES: Final = frozenset(event.event_type for event in (Calendar, Team, Membership, Identity, Goal))
+_INDEXED_TYPES: Final = frozenset(
+    event.event_type for event in (Calendar, Team, Membership, Identity, ExchangeRates, Goal)
+)
 
 
 class UnusableDefinition(AttainError):
@@ -87,11 +90,14 @@ class DefinitionsCache:
         return await self.at(tx, tenant_id, revisions[tenant_id])
 
 
-def definitions_of(events: Mapping[str, Event]) -> Definitions:
-    """The definitions of one tenant from the newest event of each of its subjects."""
+def definitions_of(events: Mapping[str, Event], *, rates: DailyRates | None = None) -> Definitions:
+    """The definitions of one tenant from the newest event of each of its subjects.
+
+    `rates`, if given, are those of the events, held from before.
+    """
     goals = (event for event in events.values() if isinstance(event, Goal))
     counting = (terms_of(goal) for goal in goals if goal.status in COUNTING)
-    return Definitions(events, GoalIndex(org_chart(events.values()), counting))
+    return Definitions(events, GoalIndex(org_chart(events.values(), rates=rates), counting))
 
 
 def terms_of(goal: Goal) -> GoalTerms:
@@ -115,6 +121,11 @@ def check_usable(event: Event) -> None:
         raise UnusableDefinition(str(error)) from error
 
 
+def changes_rates(events: Iterable[Event]) -> bool:
+    """Whether other events than these leave every rate as it was."""
+    return any(isinstance(event, Calendar | ExchangeRates) for event in events)
+
+
 def matters(event: Event) -> bool:
     """Whether progress depends on this kind of definition."""
     return event.event_type in _INDEXED_TYPES
@@ -122,7 +133,7 @@ def matters(event: Event) -> bool:
 
 def snapshot_of(event: Event) -> Snapshot:
     """The snapshot to keep of an event that matters."""
-    if not isinstance(event, Calendar | Team | Membership | Identity | Goal):
+    if not isinstance(event, Calendar | Team | Membership | Identity | ExchangeRates | Goal):
         raise TypeError(f"{event.event_type} does not matter to progress")
     return Snapshot(event.tenant_id, event.subject, event.event_type, event.version, event.model_dump_json())
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import ROUND_HALF_UP, Decimal, localcontext
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import NamedTuple
 from uuid import UUID
 
@@ -16,13 +16,16 @@ from services.tracking.deals.domain import DealChange
 from shared.kernel.deals import DateField, DealFacts, field_reader
 from shared.kernel.errors import NotFound
 from shared.kernel.filters import Filter, predicate
-from shared.kernel.measures import Added, Counted, Exclusion, Measure, NotCounted
+from shared.kernel.measures import Added, Counted, Exclusion, Measure, NotCounted, RatePolicy
 from shared.kernel.org import CrmUser, OrgChart, OwnerKind
 from shared.kernel.periods import Period
+from shared.kernel.rates import NO_RATES_INTO, ExchangeRates, RatesInto
 
 _ZERO = Decimal(0)
 _ATTAINMENT_UNIT = Decimal("0.000001")
 _ATTAINMENT_DIGITS = 60
+EXACT = Context(prec=100)
+"""Wide enough that a sum of converted amounts loses nothing."""
 
 
 class GoalNotTracked(NotFound):
@@ -72,6 +75,8 @@ class Rule:
     measure: Measure
     time_zone: str
     spans: tuple[Span, ...]
+    rates: RatesInto = NO_RATES_INTO
+    """The daily rates of the goal's days, where the measure converts at them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,10 @@ class Movement:
     """When the newest delivery that took part was accepted."""
 
     def add(self, value: Decimal, distinct_value: str | None, deals: int, received_at: datetime) -> None:
-        """Let one deal more (`deals` 1) or one fewer (-1, and `value` negative) count."""
+        """Let one deal more (`deals` 1) or one fewer (-1, and `value` negative) count.
+
+        Exact in a decimal context as wide as the sum: see `EXACT`.
+        """
         self.deals += deals
         if distinct_value is None:
             self.value += value
@@ -128,12 +136,16 @@ class _Interval(NamedTuple):
     """Numbers of goals in the index: hashing one costs nothing beside hashing an id."""
 
 
+_Reader = Callable[[DealFacts], Added | None]
+_Converter = Callable[[DealFacts, date], Added | None]
+
+
 class _Watch(NamedTuple):
     """The goals that look at one user's deals through the same filter and on the same days."""
 
     holds: Callable[[DealFacts], bool]
     date_field: DateField
-    measures: tuple[tuple[Callable[[DealFacts], Added | None], tuple[_Interval, ...]], ...]
+    measures: tuple[tuple[_Reader, _Converter | None, tuple[_Interval, ...]], ...]
 
 
 class Contribution(NamedTuple):
@@ -159,10 +171,10 @@ class GoalIndex:
             reached = (terms.owner_kind, terms.owner_id, terms.period)
             if reached not in spans:
                 spans[reached] = _spans(chart, *reached)
-            self.rules[goal_id] = Rule(terms.measure, chart.calendar.time_zone, spans[reached])
+            self.rules[goal_id] = Rule(terms.measure, chart.calendar.time_zone, spans[reached], _rates(chart, terms))
         self.goal_ids: Sequence[UUID] = tuple(self.rules)
         """The goals by number."""
-        self._watches = _by_user(tuple(self.rules.values()))
+        self._watches = _by_user(tuple(self.rules.values()), chart.rates)
 
     def contributions(self, deal: DealFacts) -> list[Contribution]:
         """What the deal adds to each goal it counts for, each goal once."""
@@ -180,9 +192,9 @@ class GoalIndex:
         for holds, date_field, measures in watches:
             if not holds(deal) or (day := deal.day(date_field, self.chart.calendar)) is None:
                 continue
-            for read, intervals in measures:
+            for read, convert, intervals in measures:
                 added = read(deal)
-                if added is None:
+                if added is None and (convert is None or (added := convert(deal, day)) is None):
                     continue
                 for start, end, goals in intervals:
                     if start <= day < end:
@@ -191,11 +203,11 @@ class GoalIndex:
     def verdict(self, goal_id: UUID, deal: DealFacts) -> Verdict:
         """Whether the deal counts for a goal of this index and, if not, the first reason in a fixed order.
 
-        The order: the deal is gone; the filter; no day; no value; another currency; nobody owns it; its day is outside
-        the goal's period; its owner was, on that day, not the person or not in the team's subtree.
+        The order: the deal is gone; the filter; no day; no value; another currency or no rate for it; nobody owns it;
+        its day is outside the goal's period; its owner was, on that day, not the person or not in the team's subtree.
         """
         terms, rule = self.terms[goal_id], self.rules[goal_id]
-        outcome = terms.measure.count(deal, self.chart.calendar)
+        outcome = terms.measure.count(deal, self.chart.calendar, self.chart.rates)
         day = deal.day(terms.measure.date_field, self.chart.calendar)
         person_id = self.chart.person_of(deal.source, deal.owner_external_id)
         if isinstance(outcome, Counted):
@@ -222,15 +234,16 @@ class Movements:
     def add(self, changes: Iterable[DealChange]) -> None:
         """Take these changes into account."""
         counting, moved = self._index.counting, self._moved
-        for change in changes:
-            received_at = change.received_at
-            if change.before is not None:
-                for value, distinct_value, goals in counting(change.before):
+        with localcontext(EXACT):
+            for change in changes:
+                received_at = change.received_at
+                if change.before is not None:
+                    for value, distinct_value, goals in counting(change.before):
+                        for goal in goals:
+                            moved[goal].add(-value, distinct_value, -1, received_at)
+                for value, distinct_value, goals in counting(change.after):
                     for goal in goals:
-                        moved[goal].add(-value, distinct_value, -1, received_at)
-            for value, distinct_value, goals in counting(change.after):
-                for goal in goals:
-                    moved[goal].add(value, distinct_value, 1, received_at)
+                        moved[goal].add(value, distinct_value, 1, received_at)
 
     def net(self) -> dict[UUID, Movement]:
         """The movement of every goal that does not stand where it stood."""
@@ -291,16 +304,23 @@ def _spans(chart: OrgChart, kind: OwnerKind, owner_id: UUID, period: Period) -> 
     )
 
 
-def _by_user(rules: Sequence[Rule]) -> dict[tuple[str, str | None], tuple[_Watch, ...]]:
+def _rates(chart: OrgChart, terms: GoalTerms) -> RatesInto:
+    measure = terms.measure
+    if measure.rate_policy is not RatePolicy.DEAL_DATE or measure.currency is None:
+        return NO_RATES_INTO
+    return chart.rates.into(measure.currency, terms.period)
+
+
+def _by_user(rules: Sequence[Rule], rates: ExchangeRates) -> dict[tuple[str, str | None], tuple[_Watch, ...]]:
     found: dict[tuple[str, str | None], dict[Measure, dict[Period, list[int]]]] = {}
     for goal, rule in enumerate(rules):
         for span in rule.spans:
             measures = found.setdefault((span.user.source, span.user.external_id), {})
             measures.setdefault(rule.measure, {}).setdefault(span.period, []).append(goal)
-    return {user: _watches(measures) for user, measures in found.items()}
+    return {user: _watches(measures, rates) for user, measures in found.items()}
 
 
-def _watches(measures: Mapping[Measure, Mapping[Period, Sequence[int]]]) -> tuple[_Watch, ...]:
+def _watches(measures: Mapping[Measure, Mapping[Period, Sequence[int]]], rates: ExchangeRates) -> tuple[_Watch, ...]:
     alike: defaultdict[tuple[Filter, DateField], list[Measure]] = defaultdict(list)
     for measure in measures:
         alike[measure.filter, measure.date_field].append(measure)
@@ -308,7 +328,7 @@ def _watches(measures: Mapping[Measure, Mapping[Period, Sequence[int]]]) -> tupl
         _Watch(
             predicate(node, field_reader),
             date_field,
-            tuple((measure.reader(), _intervals(measures[measure])) for measure in members),
+            tuple((measure.reader(), measure.converter(rates), _intervals(measures[measure])) for measure in members),
         )
         for (node, date_field), members in alike.items()
     )

@@ -8,13 +8,14 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.tracking.progress.contributions import CountingDeal, Day
-from services.tracking.progress.domain import Verdict
+from services.tracking.progress.domain import EXACT, Verdict
 from shared.contracts.base import Currency, Exact, Instant
 from shared.contracts.goals import Direction, GoalStatus, Subject
 from shared.contracts.progress import Progress
 from shared.kernel.deals import DealFacts
 from shared.kernel.filters import filter_to_json
-from shared.kernel.measures import Counted, Exclusion
+from shared.kernel.measures import Conversion, Counted, Exclusion
+from shared.kernel.rates import RateOrigin
 
 _GOAL = "01935a00-0000-7000-8000-000000000031"
 _PERSON = "01935a00-0000-7000-8000-000000000011"
@@ -125,9 +126,38 @@ class ProgressSeries(BaseModel):
         total = Decimal(0)
         cumulated = []
         for day in days:
-            total += day.added
+            total = EXACT.add(total, day.added)
             cumulated.append(SeriesDay(date=day.day, added=day.added, cumulative=total, deals=day.deals))
         return cumulated
+
+
+class ConversionAnswer(BaseModel):
+    """How money in another currency than the metric's was converted."""
+
+    amount: Exact = Field(description="The deal's own amount.")
+    currency: Currency | None = Field(description="The deal's own currency.")
+    rate: Exact | None = Field(
+        description="The metric's currency for one unit of it. Of a `crm` rate, what the CRM's two amounts come down "
+        "to, rounded to ten decimals; null for an amount of 0."
+    )
+    stated_on: date | None = Field(description="The day a `daily` rate was stated for; of a cross rate, the older one.")
+    origin: RateOrigin = Field(
+        description="`crm`: the CRM converted the amount itself. `daily`: the tenant's rate in force on the day. "
+        "`fixed`: the metric's own."
+    )
+
+    @classmethod
+    def of(cls, conversion: Conversion | None) -> Self | None:
+        """The answer, where there was something to convert."""
+        if conversion is None:
+            return None
+        return cls(
+            amount=conversion.amount,
+            currency=conversion.currency,
+            rate=conversion.rate,
+            stated_on=conversion.stated_on,
+            origin=conversion.origin,
+        )
 
 
 class ExplainedDeal(BaseModel):
@@ -144,6 +174,13 @@ class ExplainedDeal(BaseModel):
         value="1200.5",
         distinct_value=None,
         day="2027-01-04",
+        conversion={
+            "amount": "1107.24",
+            "currency": "EUR",
+            "rate": "1.0842274122",
+            "stated_on": "2027-01-04",
+            "origin": "daily",
+        },
         reason=None,
         failing=None,
         delivery_id=_DELIVERY,
@@ -161,6 +198,7 @@ class ExplainedDeal(BaseModel):
     value: Exact | None = Field(description="What it adds: 1 for a count and for a distinct value.")
     distinct_value: str | None = Field(description="The value that makes it distinct; others may have it too.")
     day: date | None = Field(description="The day it counts on, in the tenant's time zone.")
+    conversion: ConversionAnswer | None = Field(description="For money in another currency that counts.")
     reason: Exclusion | None = Field(description="Why it does not count.")
     failing: dict[str, JsonValue] | None = Field(description="The part of the goal's filter that it does not pass.")
     delivery_id: UUID = Field(description="The delivery that brought this version: /v1/deliveries/{id}.")
@@ -181,6 +219,7 @@ class ExplainedDeal(BaseModel):
             value=deal.value,
             distinct_value=deal.distinct_value,
             day=deal.day,
+            conversion=ConversionAnswer.of(deal.conversion),
             reason=None,
             failing=None,
             delivery_id=deal.delivery_id,
@@ -206,6 +245,7 @@ class ExplainedDeal(BaseModel):
             value=None if counted is None else counted.value,
             distinct_value=None if counted is None else counted.distinct_value,
             day=verdict.day,
+            conversion=None if counted is None else ConversionAnswer.of(counted.conversion),
             reason=None if refused is None else refused.reason,
             failing=cast("dict[str, JsonValue] | None", failing),
             delivery_id=deal.version.delivery_id,

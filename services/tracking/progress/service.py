@@ -18,7 +18,14 @@ from uuid import UUID
 from services.tracking.deals import service as deals_service
 from services.tracking.deals.domain import Recorded
 from services.tracking.progress import contributions, store
-from services.tracking.progress.definitions import PROJECTION, DefinitionsCache, definitions_of, matters, snapshot_of
+from services.tracking.progress.definitions import (
+    PROJECTION,
+    DefinitionsCache,
+    changes_rates,
+    definitions_of,
+    matters,
+    snapshot_of,
+)
 from services.tracking.progress.domain import Movements, Rule, attainment, changed_rules
 from shared.contracts import progress as contract
 from shared.contracts.base import Event
@@ -119,7 +126,9 @@ class ProgressTracker:
         if not changes:
             return
         changed = {kept.subject: incoming[kept] for _, kept in changes}
-        after = definitions_of({**before.events, **changed})
+        # Rates that are held have worked out already what the goals' periods need.
+        rates = None if changes_rates(changed.values()) else before.chart.rates
+        after = definitions_of({**before.events, **changed}, rates=rates)
         stale = changed_rules(before.index, after.index)
         if stale:
             await store.mark_stale(tx, tenant_id, stale)

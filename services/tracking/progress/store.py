@@ -203,9 +203,7 @@ async def move(tx: Transaction, movements: Mapping[GoalKey, Movement], *, stripe
             "now": tx.now,
             "tenant_ids": [tenant_id for tenant_id, _ in keys],
             "goal_ids": [goal_id for _, goal_id in keys],
-            "values": [
-                movement.value + distinct.get(key, Decimal(0)) for key, movement in zip(keys, moved, strict=True)
-            ],
+            "values": [distinct.get(key, movement.value) for key, movement in zip(keys, moved, strict=True)],
             "deals": [movement.deals for movement in moved],
             "received": [movement.received_at for movement in moved],
         },
