@@ -363,7 +363,7 @@ async def test_pipedrive_is_answered_with_200_and_understood(tracking: Tracking,
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        ({"source": "salesforce", "name": "x"}, "/source"),
+        ({"source": "siebel", "name": "x"}, "/source"),
         ({"source": "pipedrive", "name": ""}, "/name"),
         ({"source": "pipedrive", "name": "a\nb"}, "/name"),
         ({"source": "pipedrive", "name": "x", "secret": "short:pw"}, "/secret"),

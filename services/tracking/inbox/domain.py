@@ -26,6 +26,18 @@ class DeliveryState(StrEnum):
     QUARANTINED = "quarantined"
 
 
+class Origin(StrEnum):
+    """How a delivery came."""
+
+    WEBHOOK = "webhook"
+    FETCHED = "fetched"
+    """Asked for because a webhook named it."""
+    RECONCILED = "reconciled"
+    """Found to be missed by webhooks."""
+    BACKFILLED = "backfilled"
+    """Part of a connection's history."""
+
+
 class DeliveryNotFound(NotFound):
     """No delivery of the tenant has this id."""
 
@@ -72,6 +84,8 @@ class Delivery:
     detail: str | None = None
     deals: int | None = None
     replay_of: UUID | None = None
+    origin: Origin = Origin.WEBHOOK
+    caused_by: UUID | None = None
     processed_at: datetime | None = None
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from services.tracking.crm.canonical import CanonicalDeal
 from services.tracking.crm.domain import Untranslatable
 from services.tracking.crm.schemas import MappingModel
-from services.tracking.inbox.domain import Delivery, DeliveryState
+from services.tracking.inbox.domain import Delivery, DeliveryState, Origin
 
 _DELIVERY: Final[dict[str, JsonValue]] = {
     "id": "01935a00-0000-7000-8000-000000000051",
@@ -24,6 +24,8 @@ _DELIVERY: Final[dict[str, JsonValue]] = {
         "detail": "the deal has no status and the connection does not map its stage to one",
     },
     "replay_of": None,
+    "origin": "webhook",
+    "caused_by": None,
 }
 
 
@@ -52,6 +54,8 @@ class DeliveryOut(BaseModel):
     deals: int | None = Field(description="How many deal events it was translated to.")
     quarantine: QuarantineOut | None
     replay_of: UUID | None = Field(description="The delivery this is a copy of, made to translate it once more.")
+    origin: Origin = Field(description="Whether the source sent it, or was asked for it, and why.")
+    caused_by: UUID | None = Field(description="The delivery that named what this one was asked for.")
 
     @classmethod
     def from_delivery(cls, delivery: Delivery) -> Self:
@@ -132,4 +136,6 @@ def _members(delivery: Delivery) -> dict[str, object]:
         "deals": delivery.deals,
         "quarantine": quarantine,
         "replay_of": delivery.replay_of,
+        "origin": delivery.origin,
+        "caused_by": delivery.caused_by,
     }

@@ -6,24 +6,26 @@ from typing import Final
 from uuid import UUID
 
 from services.tracking.crm import service as crm
+from services.tracking.crm.adapter import Said
 from services.tracking.crm.canonical import CanonicalDeal, event_of
-from services.tracking.crm.domain import Connection, QuarantineReason, SourceMapping, Untranslatable
+from services.tracking.crm.domain import Connection, SourceMapping, Untranslatable
 from services.tracking.crm.sources import ADAPTERS
-from services.tracking.inbox import store
+from services.tracking.inbox import fetching, record_store, store
 from services.tracking.inbox.domain import BodyDropped, Delivery, DeliveryNotFound, DeliveryState, DeliveryWaiting
+from services.tracking.inbox.fetch_store import Ask
 from services.tracking.inbox.store import Outcome, Waiting
+from services.tracking.inbox.translation import Records, Translation, records_named, said, translated
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
+from shared.kernel.ids import deal_id
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
-from shared.telemetry.logs import get_logger
 from shared.telemetry.metrics import WEBHOOK_QUARANTINED
 
 BATCH_DELIVERIES_MAX: Final = 500
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 FIRST_ID: Final = UUID(int=0)
 _DETAIL_CHARACTERS_MAX: Final = 500
-_log = get_logger(__name__)
 
 
 async def translate_waiting(tx: Transaction, outbox: Outbox, *, after: UUID) -> list[Outcome]:
@@ -36,19 +38,18 @@ async def translate_waiting(tx: Transaction, outbox: Outbox, *, after: UUID) -> 
     if not waiting:
         return []
     connections = await crm.by_id(tx, {each.connection_id for each in waiting})
-    messages: list[OutboxMessage] = []
-    outcomes = []
-    for each in waiting:
-        connection = connections[each.connection_id]
-        try:
-            translated = _messages(tx, each, connection)
-        except Untranslatable as error:
-            WEBHOOK_QUARANTINED.labels(connection.source.value, error.reason.value).inc()
-            outcomes.append(_quarantined(each, error))
-        else:
-            messages.extend(translated)
-            outcomes.append(Outcome(each.tenant_id, each.id, DeliveryState.TRANSLATED, deals=len(translated)))
-    await outbox.append(tx, messages)
+    batch = [_Translating(each, connections[each.connection_id]) for each in waiting]
+    records = await record_store.hold(
+        tx, {key for each in batch for key in records_named(each.connection, each.statements)}
+    )
+    for each in batch:
+        each.finish(records)
+    if any(each.delivery.replay_of is not None for each in batch):
+        await _leave_out_overtaken(tx, batch)
+    await record_store.save(tx, records)
+    await outbox.append(tx, [message for each in batch for message in each.messages(tx)])
+    await fetching.ask(tx, [ask for each in batch for ask in each.asks()])
+    outcomes = [each.outcome() for each in batch]
     await store.settle(tx, outcomes)
     return outcomes
 
@@ -109,7 +110,10 @@ async def preview(
     if delivery.body is None:
         raise BodyDropped("The body of this delivery is past its time of retention.")
     connection = await crm.get(tx, tenant_id, delivery.connection_id)
-    return ADAPTERS[connection.source].translate(delivery.body, mapping or connection.mapping)
+    tried = mapping or connection.mapping
+    statements = said(connection, delivery.origin, delivery.body, tried)
+    records = await record_store.find(tx, set(records_named(connection, statements)))
+    return translated(connection, statements, records, tried, delivery.received_at).deals
 
 
 async def drop_bodies(tx: Transaction, *, before: datetime, count_max: int) -> int:
@@ -117,24 +121,86 @@ async def drop_bodies(tx: Transaction, *, before: datetime, count_max: int) -> i
     return await store.drop_bodies(tx, before=before, count_max=count_max)
 
 
-def _messages(tx: Transaction, delivery: Waiting, connection: Connection) -> list[OutboxMessage]:
-    """The events of a delivery. Raises Untranslatable, also for what no adapter foresaw."""
-    try:
+class _Translating:
+    """One delivery of a batch on its way."""
+
+    def __init__(self, delivery: Waiting, connection: Connection) -> None:
+        self.delivery = delivery
+        self.connection = connection
+        self.statements: Sequence[Said] = ()
+        self.translation = Translation()
+        self._error: Untranslatable | None = None
+        try:
+            self.statements = said(connection, delivery.origin, delivery.body, connection.mapping)
+        except Untranslatable as error:
+            self._error = error
+
+    def finish(self, records: Records) -> None:
+        """Merge what it changes, and translate."""
+        if self._error is None:
+            try:
+                self.translation = translated(
+                    self.connection, self.statements, records, self.connection.mapping, self.delivery.received_at
+                )
+            except Untranslatable as error:
+                self._error = error
+
+    def messages(self, tx: Transaction) -> list[OutboxMessage]:
+        """The events of what it says."""
         return [
             to_message(
-                event_of(deal, connection, delivery_id=delivery.id, received_at=delivery.received_at),
+                event_of(deal, self.connection, delivery_id=self.delivery.id, received_at=self.delivery.received_at),
                 event_id=tx.new_id(),
                 source="tracking",
                 time=tx.now,
-                traceparent=delivery.traceparent,
+                traceparent=self.delivery.traceparent,
             )
-            for deal in ADAPTERS[connection.source].translate(delivery.body, connection.mapping)
+            for deal in self.translation.deals
         ]
-    except Untranslatable:
-        raise
-    except Exception as error:
-        _log.exception("adapter_failed", delivery_id=str(delivery.id), source=connection.source.value)
-        raise Untranslatable(QuarantineReason.ADAPTER_FAILED, "", type(error).__name__) from error
+
+    def asks(self) -> list[Ask]:
+        """What is to be asked for because of it."""
+        return [
+            Ask(
+                self.delivery.tenant_id,
+                self.connection.id,
+                fetch.object_name,
+                fetch.external_id,
+                fetch.floor,
+                self.delivery.id,
+            )
+            for fetch in self.translation.fetches
+        ]
+
+    def outcome(self) -> Outcome:
+        """What became of it."""
+        if self._error is not None:
+            WEBHOOK_QUARANTINED.labels(self.connection.source.value, self._error.reason.value).inc()
+            return _quarantined(self.delivery, self._error)
+        return Outcome(
+            self.delivery.tenant_id, self.delivery.id, DeliveryState.TRANSLATED, deals=len(self.translation.deals)
+        )
+
+
+async def _leave_out_overtaken(tx: Transaction, batch: Sequence[_Translating]) -> None:
+    """Let a copy speak only of the deals whose newest version is still that of its original.
+
+    Its version would be the newer one of two of the same time, so it would bring back what another delivery changed.
+    """
+    originals = {
+        (each.delivery.tenant_id, deal_id(each.connection.id, deal.external_id)): each.delivery.replay_of
+        for each in batch
+        if each.delivery.replay_of is not None and not ADAPTERS[each.connection.source].merges_records
+        for deal in each.translation.deals
+    }
+    overtaken = await store.overtaken(tx, originals)
+    for each in batch:
+        if each.delivery.replay_of is not None:
+            each.translation.deals = [
+                deal
+                for deal in each.translation.deals
+                if (each.delivery.tenant_id, deal_id(each.connection.id, deal.external_id)) not in overtaken
+            ]
 
 
 def _quarantined(delivery: Waiting, error: Untranslatable) -> Outcome:

@@ -8,19 +8,20 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, Update, select, text, update
 
-from services.tracking.inbox.domain import Arrival, Delivery, DeliveryState
+from services.tracking.inbox.domain import Arrival, Delivery, DeliveryState, Origin
 from services.tracking.inbox.tables import deliveries
 from shared.db.database import Transaction
 
 INBOX_CHANNEL: Final = "tracking_inbox"
 _DELIVERY: Final = TypeAdapter(Delivery)
+_ORIGINS: Final = {origin.value: origin for origin in Origin}
 
 _STORE: Final = text(
     """
     WITH stored AS (
         INSERT INTO tracking.deliveries
-            (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, state)
-        SELECT t, i, c, d, :received_at, CAST(h AS jsonb), b, p, 'received'
+            (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, origin, state)
+        SELECT t, i, c, d, :received_at, CAST(h AS jsonb), b, p, 'webhook', 'received'
         FROM unnest(
             CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:connection_ids AS uuid[]),
             CAST(:dedupe_keys AS text[]), CAST(:headers AS text[]), CAST(:bodies AS bytea[]),
@@ -35,9 +36,18 @@ _STORE: Final = text(
 _COPY: Final = text(
     """
     INSERT INTO tracking.deliveries
-        (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, replay_of, state)
-    SELECT tenant_id, :copy_id, connection_id, :dedupe_key, :received_at, headers, body, traceparent, id, 'received'
+        (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, origin, caused_by,
+        replay_of, state)
+    SELECT tenant_id, :copy_id, connection_id, :dedupe_key, :received_at, headers, body, traceparent, origin, caused_by,
+        coalesce(replay_of, id), 'received'
     FROM tracking.deliveries WHERE tenant_id = :tenant_id AND id = :id
+    """
+)
+_ADD_ASKED: Final = text(
+    """
+    INSERT INTO tracking.deliveries
+        (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, origin, caused_by, state)
+    VALUES (:tenant_id, :id, :connection_id, :dedupe_key, :received_at, '{}', :body, :origin, :caused_by, 'received')
     """
 )
 # Claims in the order they came until their bodies together are too much for one transaction's memory.
@@ -49,7 +59,8 @@ _CLAIM: Final = text(
     ), sized AS (
         SELECT tenant_id, id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before FROM waiting
     )
-    SELECT held.tenant_id, held.id, held.connection_id, held.received_at, held.body, held.traceparent
+    SELECT held.tenant_id, held.id, held.connection_id, held.received_at, held.body, held.traceparent, held.origin,
+        held.replay_of
     FROM sized CROSS JOIN LATERAL (
         SELECT * FROM tracking.deliveries AS d WHERE d.tenant_id = sized.tenant_id AND d.id = sized.id LIMIT 1
     ) AS held
@@ -66,6 +77,21 @@ _SETTLE: Final = text(
         CAST(:pointers AS text[]), CAST(:details AS text[]), CAST(:deals AS integer[])
     ) AS o(t, i, s, r, p, e, n)
     WHERE d.tenant_id = o.t AND d.id = o.i
+    """
+)
+_OVERTAKEN: Final = text(
+    """
+    SELECT asked.tenant_id, asked.deal_id
+    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:deal_ids AS uuid[]), CAST(:originals AS uuid[]))
+        AS asked(tenant_id, deal_id, original)
+    CROSS JOIN LATERAL (
+        SELECT delivery_id FROM tracking.deals AS d
+        WHERE d.tenant_id = asked.tenant_id AND d.deal_id = asked.deal_id LIMIT 1
+    ) AS newest
+    WHERE newest.delivery_id <> asked.original AND NOT EXISTS (
+        SELECT FROM tracking.deliveries AS copy
+        WHERE copy.tenant_id = asked.tenant_id AND copy.id = newest.delivery_id AND copy.replay_of = asked.original
+    )
     """
 )
 _DROP_BODIES: Final = text(
@@ -89,6 +115,8 @@ class Waiting(NamedTuple):
     received_at: datetime
     body: bytes
     traceparent: str | None
+    origin: Origin
+    replay_of: UUID | None
 
 
 class Outcome(NamedTuple):
@@ -142,10 +170,37 @@ async def copy(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> UUID:
     return copy_id
 
 
+async def add_asked(
+    tx: Transaction,
+    tenant_id: UUID,
+    connection_id: UUID,
+    delivery_id: UUID,
+    *,
+    origin: Origin,
+    caused_by: UUID | None,
+    body: bytes,
+) -> None:
+    """Store what was asked for, and wake the processor."""
+    await tx.execute(
+        _ADD_ASKED,
+        {
+            "tenant_id": tenant_id,
+            "id": delivery_id,
+            "connection_id": connection_id,
+            "dedupe_key": f"{origin.value}:{delivery_id}",
+            "received_at": tx.now,
+            "body": body,
+            "origin": origin.value,
+            "caused_by": caused_by,
+        },
+    )
+    await tx.notify(INBOX_CHANNEL)
+
+
 async def claim(tx: Transaction, *, after: UUID, count_max: int, bytes_max: int) -> list[Waiting]:
     """Deliveries nobody else is at, oldest first, later than `after`; held until the end of the transaction."""
     rows = await tx.rows(_CLAIM, {"after": after, "count_max": count_max, "bytes_max": bytes_max})
-    return [Waiting(**row) for row in rows]
+    return [Waiting(**{**row, "origin": _ORIGINS[row["origin"]]}) for row in rows]
 
 
 async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
@@ -164,6 +219,17 @@ async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
             "deals": deals,
         },
     )
+
+
+async def overtaken(tx: Transaction, originals: Mapping[tuple[UUID, UUID], UUID]) -> set[tuple[UUID, UUID]]:
+    """Those of the deals (tenant, deal) whose newest version is of another delivery than this one and its copies."""
+    keys = sorted(originals)
+    parameters = {
+        "tenant_ids": [tenant_id for tenant_id, _ in keys],
+        "deal_ids": [deal for _, deal in keys],
+        "originals": [originals[key] for key in keys],
+    }
+    return {(row["tenant_id"], row["deal_id"]) for row in await tx.rows(_OVERTAKEN, parameters)}
 
 
 async def find(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Delivery | None:

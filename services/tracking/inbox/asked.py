@@ -1,0 +1,96 @@
+"""What a source's API gave, as the body of a delivery: so that what was asked for is kept, translated and explained
+like what was sent."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from pydantic import AwareDatetime, BaseModel, ValidationError
+
+from services.tracking.crm.adapter import Adapter, RecordChange, Said, read_document
+from services.tracking.crm.canonical import CanonicalDeal
+from services.tracking.crm.domain import QuarantineReason, SourceMapping, Untranslatable
+from services.tracking.crm.source_api import FetchedRecord, Gone, GoneRecord, RawRecord
+
+
+class AskedRecord(NamedTuple):
+    """A record to store, dated no earlier than its floor."""
+
+    record: RawRecord
+    floor: datetime | None = None
+
+
+class _Record(BaseModel):
+    object_name: str
+    external_id: str
+    floor: AwareDatetime | None = None
+    record: dict[str, object]
+
+
+class _Gone(BaseModel):
+    object_name: str
+    external_id: str
+    at: AwareDatetime
+
+
+class _Document(BaseModel):
+    fetched_at: AwareDatetime
+    records: tuple[_Record, ...] = ()
+    gone: tuple[_Gone, ...] = ()
+
+
+_UTF8: Final = "utf-8"
+
+
+def asked_body(records: Sequence[AskedRecord], gone: Sequence[Gone], *, fetched_at: datetime) -> bytes:
+    """The body to store for what the source gave at a moment. What it does not date is gone since then."""
+    return json.dumps(
+        {
+            "fetched_at": fetched_at.isoformat(),
+            "records": [
+                {
+                    "object_name": asked.record.object_name,
+                    "external_id": asked.record.external_id,
+                    "floor": None if asked.floor is None else asked.floor.isoformat(),
+                    "record": asked.record.raw,
+                }
+                for asked in records
+            ],
+            "gone": [
+                {
+                    "object_name": each.object_name,
+                    "external_id": each.external_id,
+                    "at": (each.at or fetched_at).isoformat(),
+                }
+                for each in gone
+            ],
+        },
+        ensure_ascii=False,
+        default=str,
+    ).encode(_UTF8)
+
+
+def said_by_records(adapter: Adapter, body: bytes, mapping: SourceMapping) -> list[Said]:
+    """What a body of `asked_body` says. Raises Untranslatable."""
+    try:
+        document = _Document.model_validate(read_document(body))
+    except ValidationError as error:
+        raise Untranslatable(QuarantineReason.INVALID_FIELD, "", "is not what the source's API gives") from error
+    said: list[Said] = []
+    for index, each in enumerate(document.records):
+        record = FetchedRecord(each.object_name, each.record, document.fetched_at, each.floor)
+        translated = adapter.translate_record(record, mapping, pointer=f"/records/{index}/record")
+        said.extend(_merging(each, translated) if adapter.merges_records else translated)
+    for gone in document.gone:
+        said.extend(adapter.translate_gone(GoneRecord(gone.object_name, gone.external_id, gone.at), mapping))
+    return said
+
+
+def _merging(each: _Record, translated: Sequence[Said]) -> Iterator[Said]:
+    """The same for a source whose records are merged: a deal becomes a change of all the record's fields."""
+    for one in translated:
+        if isinstance(one, CanonicalDeal):
+            yield RecordChange(each.object_name, each.external_id, each.record, one.modified_at, is_whole=True)
+        else:
+            yield one
