@@ -7,6 +7,7 @@ from typing import Self
 from deploy.local.errors import StackError
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_NETWORK = "127.0.0.0/8"
 PORT_BASE_DEFAULT = 8100
 
 

@@ -21,7 +21,7 @@ from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
 from deploy.local.kafka import Broker, create_broker
 from deploy.local.migrations import migrate
-from deploy.local.ports import LOOPBACK, require_free
+from deploy.local.ports import LOOPBACK, LOOPBACK_NETWORK, require_free
 from deploy.local.postgres import PostgresServer
 from deploy.local.process import ManagedProcess
 from deploy.local.secrets import DevelopmentSecrets, ensure_secrets
@@ -46,6 +46,8 @@ class ServiceProcess:
     command: tuple[str, ...]
     port: int
     port_variable: dict[str, str]
+    public_url: str
+    """Where clients reach the service: its API, also for what its worker tells others to call."""
 
     @property
     def url(self) -> str:
@@ -120,7 +122,7 @@ class Stack:
             name,
             service.command,
             log_path=_logs(self.configuration.state_folder) / f"{name}.log",
-            environment=self.environment() | service.port_variable,
+            environment={"ATTAIN_PUBLIC_URL": service.public_url} | self.environment() | service.port_variable,
             working_directory=PROJECT_FOLDER,
         )
 
@@ -163,7 +165,11 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """The environment of every child, and of any command that should talk to this stack."""
-        generated = {"ATTAIN_SECRETS_KEY": self.secrets.secrets_key}
+        generated = {
+            "ATTAIN_SECRETS_KEY": self.secrets.secrets_key,
+            # What a local stack calls, such as a CRM that is played, may be on this machine.
+            "ATTAIN_OUTBOUND_ALLOWED_NETWORKS": LOOPBACK_NETWORK,
+        }
         if not any(os.environ.get(name) for name in ("ATTAIN_JWT_JWKS_URL", "ATTAIN_JWT_PUBLIC_KEY")):
             generated["ATTAIN_JWT_SECRET"] = self.secrets.jwt_secret
         return {
@@ -264,6 +270,7 @@ def _service_processes(configuration: StackConfiguration) -> Iterator[ServicePro
             command=(sys.executable, "-m", f"services.{service}.worker"),
             port=port,
             port_variable={"ATTAIN_WORKER_PORT": str(port)},
+            public_url=f"http://{LOOPBACK}:{apis[service]}",
         )
     for service, port in apis.items():
         yield ServiceProcess(
@@ -277,6 +284,7 @@ def _service_processes(configuration: StackConfiguration) -> Iterator[ServicePro
             ),
             port=port,
             port_variable={},
+            public_url=f"http://{LOOPBACK}:{port}",
         )
 
 
