@@ -9,7 +9,7 @@ from typing import ClassVar, Final, NamedTuple, NoReturn, Protocol
 
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import QuarantineReason, Rejection, Source, SourceMapping, Untranslatable
-from services.tracking.crm.source_api import FetchedRecord, GoneRecord, SourceApi
+from services.tracking.crm.source_api import Answer, FetchedRecord, GoneRecord, SourceApi, UnexpectedAnswer
 from shared.kernel.deals import DealKind
 
 Headers = Mapping[bytes, bytes]
@@ -177,6 +177,14 @@ def read_document(body: bytes) -> Mapping[str, object]:
     if not isinstance(document, dict):
         raise Untranslatable(QuarantineReason.NOT_JSON, "", "the body is not a JSON object")
     return document
+
+
+def read_answer(answer: Answer) -> Mapping[str, object]:
+    """The JSON object that a source's API answered, as `read_json` reads it. Raises UnexpectedAnswer."""
+    try:
+        return read_document(answer.body)
+    except Untranslatable as error:
+        raise UnexpectedAnswer(f"the answer is not a JSON object: {error.detail}") from error
 
 
 def member(document: Mapping[str, object], name: str, *, pointer: str = "") -> Mapping[str, object]:
