@@ -18,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tests.infrastructure import eventually
+
 
 @dataclass(frozen=True, slots=True)
 class PlainDeal:
@@ -95,6 +97,10 @@ class PlayedCrm(ABC):
     def told_deleted(self, deal: PlainDeal, at: datetime) -> list[Webhook]:
         """The webhooks that a deletion makes the CRM send; none for one that says nothing of it."""
 
+    def user(self, owner_id: str) -> str:
+        """The id by which deals name an owner."""
+        return owner_id
+
     def put(self, deal: PlainDeal) -> None:
         """Make or change a deal."""
         before = self.deals.get(deal.id)
@@ -128,8 +134,7 @@ class PlayedCrm(ABC):
             server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             try:
-                while not server.started:
-                    await asyncio.sleep(0.01)
+                await eventually(lambda: server.started, expectation="the CRM to listen")
                 yield self.address
             finally:
                 server.should_exit = True
