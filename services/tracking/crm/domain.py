@@ -62,6 +62,13 @@ class InvalidAllowList(InvalidInput):
     title = "Invalid allow-list"
 
 
+class InvalidApiAccess(InvalidInput):
+    """The access is not one to the API of the connection's source."""
+
+    code = "invalid_api_access"
+    title = "Invalid API access"
+
+
 class SecretNotFound(NotFound):
     """The connection has no valid secret with this id."""
 

@@ -1,5 +1,6 @@
 """Making, changing and reading connections."""
 
+import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +8,15 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from services.tracking.crm import store
+from services.tracking.crm import calling_store, store
+from services.tracking.crm.calling_domain import CallState
 from services.tracking.crm.domain import (
     Connection,
     ConnectionChanged,
     ConnectionNotFound,
     ConnectionStatus,
     InvalidAllowList,
+    InvalidApiAccess,
     OpenSecret,
     SealedSecret,
     Sender,
@@ -21,6 +24,7 @@ from services.tracking.crm.domain import (
     SourceMapping,
 )
 from services.tracking.crm.encryption import SecretsBox
+from services.tracking.crm.source_api import ApiCredentials
 from services.tracking.crm.sources import ADAPTERS
 from shared.db.database import Transaction
 from shared.kernel.errors import FieldError
@@ -122,6 +126,47 @@ class Connections:
         current = await self._expected(tx, tenant_id, connection_id, expected_version)
         return await _saved(tx, current.with_retired(secret_id, now=tx.now))
 
+    async def give_access(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        connection_id: UUID,
+        credentials: ApiCredentials,
+        *,
+        expected_version: int,
+    ) -> Connection:
+        """Let the source's API be called with these credentials; what is known of calls so far is forgotten.
+
+        Raises ConnectionNotFound, ConnectionChanged and InvalidApiAccess.
+        """
+        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        _check_access(current.source, credentials)
+        sealed = self.box.seal(credentials.model_dump_json())
+        saved = await _saved(tx, current.with_api(sealed, now=tx.now))
+        await calling_store.reset(tx, saved)
+        return saved
+
+    async def withdraw_access(
+        self, tx: Transaction, tenant_id: UUID, connection_id: UUID, *, expected_version: int
+    ) -> Connection:
+        """Let the source's API no longer be called. Raises ConnectionNotFound and ConnectionChanged."""
+        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        saved = await _saved(tx, current.with_api(None, now=tx.now))
+        await calling_store.reset(tx, saved)
+        return saved
+
+    def addresses(self, connection: Connection) -> dict[str, str]:
+        """Which addresses the access to the API is for, by their names; empty without access."""
+        if connection.api is None:
+            return {}
+        known: dict[str, object] = json.loads(self.box.open(connection.api))
+        return {name: str(value) for name, value in known.items() if name.endswith("_url")}
+
+    def newest_secret(self, connection: Connection) -> tuple[UUID, str]:
+        """The secret given to the connection last: its id and its value."""
+        newest = max(connection.secrets, key=lambda each: (each.created_at, each.id))
+        return newest.id, self.box.open(newest.ciphertext)
+
     def sender(self, connection: Connection) -> Sender:
         """What is needed to tell whether a delivery is from this connection's sender."""
         return Sender(
@@ -170,11 +215,32 @@ async def by_id(tx: Transaction, connection_ids: Collection[UUID]) -> dict[UUID,
     return await store.by_id(tx, connection_ids)
 
 
+async def with_access(tx: Transaction) -> list[Connection]:
+    """Active connections of whichever tenants the transaction may see, whose source's API may be called."""
+    return [each for each in await store.with_access(tx) if ADAPTERS[each.source].api is not None]
+
+
+async def call_state(tx: Transaction, connection: Connection) -> CallState:
+    """What is known of the calls to the connection's API."""
+    return await calling_store.read(tx, connection)
+
+
 async def _saved(tx: Transaction, connection: Connection) -> Connection:
     if not await store.save(tx, connection):
         raise ConnectionChanged("The connection was changed at the same time.")
     await tx.notify(CHANNEL)
     return connection
+
+
+def _check_access(source: Source, credentials: ApiCredentials) -> None:
+    api = ADAPTERS[source].api
+    if api is None:
+        raise InvalidApiAccess(f"{source} sends all there is; there is no API of it to be asked.")
+    if not isinstance(credentials, api.credentials):
+        raise InvalidApiAccess(
+            "The access is for another source than the connection.",
+            fields=[FieldError("/source", f"is not {source}", source.value)],
+        )
 
 
 def _check_allowed(source: Source, allowed: Mapping[str, tuple[str, ...]]) -> None:

@@ -58,6 +58,14 @@ async def every(tx: Transaction) -> list[Connection]:
     return [_connection(row) for row in await tx.rows(statement)]
 
 
+async def with_access(tx: Transaction) -> list[Connection]:
+    """All active connections whose source's API may be called, of all tenants in scope."""
+    statement = select(connections).where(
+        connections.c.status == ConnectionStatus.ACTIVE, connections.c.api.is_not(None)
+    )
+    return [_connection(row) for row in await tx.rows(statement)]
+
+
 async def by_id(tx: Transaction, connection_ids: Collection[UUID]) -> dict[UUID, Connection]:
     """Connections of any tenant in scope."""
     rows = await tx.rows(select(connections).where(connections.c.id.in_(connection_ids)))
