@@ -92,6 +92,27 @@ WEBHOOK_TO_PROGRESS_SECONDS: Final = Histogram(
     buckets=_END_TO_END_SECONDS,
 )
 
+# Calls to sources' APIs, tracking. `verdict` is what the answer was found to mean, "transient" also for none.
+SOURCE_CALLS: Final = Counter("attain_source_calls", "Calls made to sources.", ("source", "verdict"))
+SOURCE_CALL_SECONDS: Final = Histogram(
+    "attain_source_call_seconds", "One call to a source, as a whole.", ("source",), buckets=_REQUEST_SECONDS
+)
+SOURCE_WAIT_SECONDS: Final = Histogram(
+    "attain_source_wait_seconds",
+    "From wanting to call a source to being allowed to, by its limits.",
+    ("source",),
+    buckets=_END_TO_END_SECONDS,
+)
+SOURCE_CIRCUITS_OPENED: Final = Counter(
+    "attain_source_circuits_opened", "Times a connection's source was no longer called for a while.", ("source",)
+)
+SOURCE_TOKENS: Final = Counter("attain_source_tokens", "Tokens obtained from sources.", ("source",))
+SYNC_RECORDS: Final = Counter(
+    "attain_sync_records",
+    "Records and deletions that sources gave, by why they were asked for and what they turned out to be.",
+    ("source", "origin", "finding"),
+)
+
 # Progress and live streams, tracking.
 PROGRESS_REBUILD_SECONDS: Final = Histogram(
     "attain_progress_rebuild_seconds",
@@ -102,6 +123,25 @@ PROGRESS_STALE_GOALS: Final = Gauge("attain_progress_stale_goals", "Goals waitin
 LIVE_STREAMS_OPEN: Final = Gauge("attain_live_streams_open", "Event streams being served.")
 LIVE_STREAMS_DROPPED: Final = Counter(
     "attain_live_streams_dropped", "Event streams ended because the client read too slowly."
+)
+
+# Outgoing webhooks, tracking. `outcome` of an attempt is the class of the status ("2xx"), or "no_answer".
+OUTGOING_RECORDED: Final = Counter(
+    "attain_outgoing_recorded",
+    "Events recorded for subscribers: as a new delivery, as the newer body of one nobody has seen, or superseding one.",
+    ("effect",),
+)
+OUTGOING_ATTEMPTS: Final = Counter("attain_outgoing_attempts", "Requests made to subscribers.", ("outcome",))
+OUTGOING_ATTEMPT_SECONDS: Final = Histogram(
+    "attain_outgoing_attempt_seconds", "One request to a subscriber, as a whole.", buckets=_REQUEST_SECONDS
+)
+OUTGOING_WAIT_SECONDS: Final = Histogram(
+    "attain_outgoing_wait_seconds",
+    "From the event to the first attempt of its delivery.",
+    buckets=_END_TO_END_SECONDS,
+)
+OUTGOING_DISABLED: Final = Counter(
+    "attain_outgoing_disabled", "Subscriptions taken out of service: their endpoint is gone, or failing.", ("reason",)
 )
 
 # Incentives.

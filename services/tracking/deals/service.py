@@ -69,6 +69,11 @@ async def get(tx: Transaction, tenant_id: UUID, viewer: Viewer, deal_id: UUID) -
     return deal
 
 
+async def newest(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> dict[UUID, Deal]:
+    """The newest versions of those of these deals of the tenant that are known."""
+    return {deal.id: deal for deal in await store.find_all(tx, {(tenant_id, each) for each in deal_ids})}
+
+
 async def versions(
     tx: Transaction,
     tenant_id: UUID,
