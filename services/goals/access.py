@@ -12,6 +12,9 @@ _SEES_TENANT: Final = (Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE)
 Editor = Annotated[Principal, Depends(require(Role.ADMIN, Role.REVOPS, Role.SERVICE))]
 """The caller, who may change the organisation and its goals. 403 for anybody else."""
 
+RateEditor = Annotated[Principal, Depends(require(Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE))]
+"""The caller, who may state exchange rates. 403 for anybody else."""
+
 
 def viewer_of(principal: Principal) -> Viewer:
     """What the caller's roles let it see: the tenant, the subtree it manages, or itself."""

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from services.goals.metadata import transport
 from services.goals.org.api import router as org_router
+from services.goals.rates.api import router as rates_router
 from services.goals.settings import SERVICE, ApiSettings
 from services.goals.targets.api import router as targets_router
 from shared.db.database import Database
@@ -16,7 +17,8 @@ from shared.http.settings import read_settings
 from shared.telemetry import logs, tracing
 
 _DESCRIPTION = """\
-Who sells, in which team, under which name in each CRM, and what each person and team has promised to reach.
+Who sells, in which team, under which name in each CRM, what each person and team has promised to reach, and what other
+currencies are worth in the home currency, day by day.
 
 Every change is one event on `attain.org.v1` or `attain.goals.v1`. What is read has an `ETag`; a change sends it back in
 `If-Match` and loses with 412 when someone else was faster. A `POST` with an `Idempotency-Key` can safely be sent again.
@@ -47,6 +49,6 @@ def create_app() -> FastAPI:
         database=database,
         transport_tables=transport,
         lifespan=lifespan,
-        routers=[targets_router, org_router],
+        routers=[targets_router, org_router, rates_router],
         readiness={"schema": schema},
     )

@@ -7,6 +7,8 @@ from uuid import UUID
 from services.goals.org import events as org_events
 from services.goals.org import store as org
 from services.goals.publishing import publish
+from services.goals.rates import store as rates
+from services.goals.rates.events import month_event
 from services.goals.targets import store as targets
 from services.goals.targets.events import goal_event
 from shared.contracts.base import Event
@@ -76,6 +78,13 @@ async def _identities(tx: Transaction, after: Key | None) -> Chunk:
     return [org_events.identity_event(tenant, each) for tenant, each in found], _last([(t, e.id) for t, e in found])
 
 
+async def _rates(tx: Transaction, after: Key | None) -> Chunk:
+    found = await rates.every_month(tx, after, _CHUNK)
+    return [month_event(tenant, month) for tenant, _, month in found], _last(
+        [(t, month_id) for t, month_id, _ in found]
+    )
+
+
 async def _goals(tx: Transaction, after: Key | None) -> Chunk:
     found = await targets.every_goal(tx, after, _CHUNK)
     return [goal_event(tenant, each) for tenant, each in found], _last([(t, e.id) for t, e in found])
@@ -86,6 +95,6 @@ def _last(keys: Sequence[Key]) -> Key | None:
 
 
 _READERS: Final[Mapping[str, Sequence[ReadChunk]]] = {
-    ORG: (_calendars, _people, _teams, _memberships, _identities),
+    ORG: (_calendars, _people, _teams, _memberships, _identities, _rates),
     GOALS: (_goals,),
 }

@@ -246,6 +246,12 @@ class Measure:
         return self.rate_policy is RatePolicy.DEAL_DATE and self.value_field == CRM_CONVERTED_FIELD
 
 
+def default_rate_policy(aggregate: Aggregate, value_field: str | None) -> RatePolicy:
+    """What a metric that is made without saying how other currencies count means by that."""
+    is_money = aggregate is Aggregate.SUM and value_field in MONEY_FIELDS
+    return RatePolicy.DEAL_DATE if is_money else RatePolicy.NONE
+
+
 def fixed_rates_of(rates: Mapping[str, str | Decimal] | None) -> tuple[tuple[str, Decimal], ...]:
     """Fixed rates in the order of their currencies, or InvalidInput below /fixed_rates."""
     return tuple(

@@ -30,7 +30,7 @@ from services.goals.targets.events import goal_event
 from services.goals.targets.schemas import DatesBody, FiscalPeriodBody, GoalAnswer, GoalBody, changed_terms
 from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
-from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.measures import Aggregate, Measure, RatePolicy
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
 
@@ -39,7 +39,7 @@ QUARTER = Period(date(2026, 1, 1), date(2026, 4, 1))
 TERMS = Terms(
     name="Bookings",
     owner=Owner(OwnerKind.PERSON, PERSON),
-    measure=Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD"),
+    measure=Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD", rate_policy=RatePolicy.DEAL_DATE),
     target=Decimal(1000),
     baseline=Decimal(0),
     unit="USD",

@@ -13,10 +13,18 @@ from typing_extensions import TypedDict
 from services.goals.fields import Day, Line
 from services.goals.targets.domain import Direction, Goal, Owner, Revision, Status, Terms
 from shared.contracts.base import Amount, Currency, Instant
+from shared.contracts.org import ExchangeRate
 from shared.kernel.deals import DEAL_FIELDS, DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import filter_to_json, parse_filter
-from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.measures import (
+    FIXED_RATES_MAX,
+    Aggregate,
+    Measure,
+    RatePolicy,
+    default_rate_policy,
+    fixed_rates_of,
+)
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
 
@@ -31,6 +39,8 @@ _TERMS: Mapping[str, JsonValue] = {
         "date_field": "closed",
         "filter": dict(_WON),
         "currency": "USD",
+        "rate_policy": "deal_date",
+        "fixed_rates": None,
     },
     "target": "250000",
     "baseline": "0",
@@ -95,14 +105,34 @@ class MetricBody(BaseModel):
         examples=[dict(_WON)],
     )
     currency: Currency | None = Field(
-        None, description="For a sum of money; deals in another currency do not count. Null otherwise."
+        None, description="For a sum of money; how deals in another currency count says `rate_policy`. Null otherwise."
+    )
+    rate_policy: RatePolicy | None = Field(
+        None,
+        description="How money in another currency counts: `deal_date`, at what the CRM made of the amount, where that "
+        "is in this currency, else at the exchange rate of the day the deal counts on; `fixed`, at `fixed_rates`; "
+        "`none`, not at all. Left out: `deal_date` for a sum of money, else `none`.",
+    )
+    fixed_rates: dict[str, ExchangeRate] | None = Field(
+        None,
+        max_length=FIXED_RATES_MAX,
+        description="With `fixed`: units of this currency for one unit of each other one. Others do not count.",
+        examples=[{"EUR": "1.10"}],
     )
 
     def measure(self) -> Measure:
         """Raises InvalidInput naming the part of the goal that is wrong."""
         try:
             parsed = parse_filter(self.filter, DEAL_FIELDS)
-            return Measure(self.aggregate, self.value_field, self.date_field, parsed, self.currency)
+            return Measure(
+                self.aggregate,
+                self.value_field,
+                self.date_field,
+                parsed,
+                self.currency,
+                self.rate_policy or default_rate_policy(self.aggregate, self.value_field),
+                fixed_rates_of(self.fixed_rates),
+            )
         except InvalidInput as error:
             raise error.under("/metric") from error
 
@@ -115,6 +145,8 @@ class MetricBody(BaseModel):
                 "date_field": measure.date_field,
                 "filter": filter_to_json(measure.filter),
                 "currency": measure.currency,
+                "rate_policy": measure.rate_policy,
+                "fixed_rates": dict(measure.fixed_rates) or None,
             }
         )
 

@@ -2,7 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 from uuid import UUID
 
 from sqlalchemy import (
@@ -27,7 +27,7 @@ from services.goals.targets.tables import goal_revisions, goals
 from shared.db.database import Transaction
 from shared.kernel.deals import DEAL_FIELDS, DateField
 from shared.kernel.filters import filter_to_json, parse_filter
-from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.measures import Aggregate, Measure, RatePolicy, fixed_rates_of
 from shared.kernel.money import format_amount
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import Period
@@ -47,6 +47,9 @@ class _MetricJson(TypedDict):
     date_field: str
     filter: dict[str, object]
     currency: str | None
+    # What was kept before other currencies could count says nothing of them: they do not.
+    rate_policy: NotRequired[str]
+    fixed_rates: NotRequired[dict[str, str]]
 
 
 class _OwnerJson(TypedDict):
@@ -217,6 +220,8 @@ def _metric(measure: Measure) -> _MetricJson:
         "date_field": measure.date_field.value,
         "filter": filter_to_json(measure.filter),
         "currency": measure.currency,
+        "rate_policy": measure.rate_policy.value,
+        "fixed_rates": {currency: format_amount(rate) for currency, rate in measure.fixed_rates},
     }
 
 
@@ -227,6 +232,8 @@ def _measure(metric: _MetricJson) -> Measure:
         DateField(metric["date_field"]),
         parse_filter(metric["filter"], DEAL_FIELDS),
         metric["currency"],
+        RatePolicy(metric.get("rate_policy", RatePolicy.NONE)),
+        fixed_rates_of(metric.get("fixed_rates")),
     )
 
 

@@ -1,0 +1,131 @@
+"""Exchange rates over HTTP."""
+
+from datetime import date
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Body, Query, Request
+from starlette.responses import Response
+
+from services.goals.access import RateEditor
+from services.goals.fields import Day
+from services.goals.rates import service
+from services.goals.rates.domain import (
+    ExchangeRateNotFound,
+    HomeCurrencyNotSet,
+    InvalidRatesFile,
+    StatedRate,
+    rates_of_csv,
+)
+from services.goals.rates.schemas import (
+    CSV_EXAMPLE,
+    RATE_EXAMPLE,
+    RATES_MAX,
+    ExchangeRateAnswer,
+    ExchangeRateBody,
+    StatementAnswer,
+)
+from shared.contracts.base import Currency
+from shared.db.database import Transaction
+from shared.http.auth import CurrentPrincipal
+from shared.http.paging import Cursor, Page, Paging
+from shared.http.problems import responses
+from shared.http.reader import RequestReader
+from shared.http.writer import RequestWriter, Writer
+
+router = APIRouter(prefix="/v1/exchange-rates", tags=["exchange rates"])
+
+_RATES: Final = Cursor(tuple[str, date])
+BaseCurrency = Annotated[
+    Currency | None, Query(description="A former home currency that they were stated in; left out, the present one.")
+]
+
+
+@router.get("", summary="List exchange rates", responses=responses(HomeCurrencyNotSet))
+async def list_exchange_rates(
+    principal: CurrentPrincipal,
+    reader: RequestReader,
+    paging: Paging,
+    currency: Annotated[Currency | None, Query(description="Only those of this currency.")] = None,
+    start: Annotated[
+        Day | None, Query(alias="from", description="Only those stated for this day or a later one.")
+    ] = None,
+    end: Annotated[Day | None, Query(alias="to", description="Only those stated for a day before this one.")] = None,
+    base_currency: BaseCurrency = None,
+) -> Page[ExchangeRateAnswer]:
+    """What was stated, by currency and day. A rate is in force until the next one; everyone in the tenant may read."""
+    async with reader.transaction() as tx:
+        found = await service.rates(
+            tx,
+            principal.tenant_id,
+            base_currency=base_currency,
+            currency=currency,
+            start=start,
+            end=end,
+            after=_RATES.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _RATES.page(
+        paging, found, key=lambda held: (held.stated.currency, held.stated.day), item=ExchangeRateAnswer.of
+    )
+
+
+@router.put(
+    "",
+    summary="State exchange rates",
+    response_model=StatementAnswer,
+    responses=responses(HomeCurrencyNotSet),
+)
+async def put_exchange_rates(
+    body: Annotated[list[ExchangeRateBody], Body(min_length=1, max_length=RATES_MAX, examples=[[RATE_EXAMPLE]])],
+    editor: RateEditor,
+    writer: RequestWriter,
+) -> Response:
+    """All are kept or none; one stated before for the same day is replaced, the others stay.
+
+    What deals in these currencies count for, from these days on, is counted again.
+    """
+    rates = [rate.stated() for rate in body]
+    return await _state(editor, writer, rates, [f"/{index}" for index in range(len(rates))])
+
+
+@router.post(
+    "/import",
+    summary="State the exchange rates of a CSV file",
+    response_model=StatementAnswer,
+    responses=responses(HomeCurrencyNotSet, InvalidRatesFile),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"text/csv": {"schema": {"type": "string"}, "example": CSV_EXAMPLE}},
+        }
+    },
+)
+async def import_exchange_rates(request: Request, editor: RateEditor, writer: RequestWriter) -> Response:
+    """A file in UTF-8 whose first line names the columns `date`, `currency` and `rate`; at most 20,000 rates.
+
+    All are kept or none: a line that cannot be read is told with its number and column, and nothing is changed.
+    """
+    rates, pointers = rates_of_csv(await request.body())
+    return await _state(editor, writer, rates, pointers)
+
+
+@router.delete(
+    "/{currency}/{date}",
+    summary="Take a day's exchange rate back",
+    status_code=204,
+    responses=responses(ExchangeRateNotFound, HomeCurrencyNotSet),
+)
+async def delete_exchange_rate(
+    currency: Currency, date: Day, editor: RateEditor, writer: RequestWriter, base_currency: BaseCurrency = None
+) -> Response:
+    """As if it had never been stated: from its day on the one before it is in force."""
+    return await writer.commit(
+        lambda tx: service.delete(tx, editor.tenant_id, currency, date, base_currency=base_currency), status=204
+    )
+
+
+async def _state(editor: RateEditor, writer: Writer, rates: list[StatedRate], pointers: list[str]) -> Response:
+    async def state(tx: Transaction) -> StatementAnswer:
+        return StatementAnswer.of(await service.state(tx, editor.tenant_id, rates, pointers=pointers))
+
+    return await writer.commit(state)
