@@ -5,10 +5,11 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from shared.contracts import deals, earnings, goals, org, progress
+from shared.contracts import activities, deals, earnings, goals, org, progress
 from shared.contracts.base import Event
+from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DateField, DealKind, DealStatus
-from shared.kernel.ids import deal_id
+from shared.kernel.ids import activity_id, deal_id
 from shared.kernel.measures import Aggregate
 
 _TENANT = UUID("01935a00-0000-7000-8000-000000000001")
@@ -125,6 +126,28 @@ _EXAMPLES: tuple[Event, ...] = (
         home_amount=Decimal(414000),
         home_currency="CNY",
         payments=(deals.Payment(paid_on=date(2026, 4, 10), amount=Decimal(30000)),),
+    ),
+    activities.Activity(
+        tenant_id=_TENANT,
+        id=activity_id(_CONNECTION, "9031"),
+        connection_id=_CONNECTION,
+        source="pipedrive",
+        external_id="9031",
+        is_deleted=False,
+        modified_at=datetime(2026, 3, 12, 9, 41, 30, tzinfo=UTC),
+        sequence=0,
+        delivery_id=_DELIVERY,
+        received_at=_NOW,
+        type=ActivityType.CALL,
+        status=ActivityStatus.DONE,
+        owner_external_id="12345678",
+        subject="Renewal terms",
+        occurred_at=datetime(2026, 3, 12, 9, 30, tzinfo=UTC),
+        duration_seconds=660,
+        outcome="Connected",
+        deal_external_id="746",
+        account_id="2",
+        custom={"direction": "outbound"},
     ),
     progress.Progress(
         tenant_id=_TENANT,

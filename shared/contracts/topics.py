@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from shared.contracts import deals, earnings, goals, org, progress
+from shared.contracts import activities, deals, earnings, goals, org, progress
 from shared.contracts.base import Event
 
 
@@ -38,6 +38,7 @@ TOPICS: Mapping[str, TopicSpec] = {
         ),
         TopicSpec(goals.TOPIC, (goals.Goal,), 3, None, producer="goals"),
         TopicSpec(deals.TOPIC, (deals.Deal,), 6, None, producer="tracking"),
+        TopicSpec(activities.TOPIC, (activities.Activity,), 6, None, producer="tracking"),
         TopicSpec(progress.TOPIC, (progress.Progress,), 6, None, producer="tracking"),
         TopicSpec(earnings.TOPIC, (earnings.Earning,), 6, timedelta(days=90), producer="incentives"),
     )

@@ -2,6 +2,9 @@
 
 from uuid import UUID, uuid5
 
+_ACTIVITIES = UUID("5b0c3d5e-8a52-4a53-9d0d-6f3a0f6c2f11")
+"""The namespace of the namespaces of activities, one for each connection."""
+
 
 def uuid7(unix_milliseconds: int, entropy: bytes) -> UUID:
     """A version 7 UUID (RFC 9562 §5.7) from a Unix time in milliseconds and ten bytes of entropy.
@@ -27,3 +30,8 @@ def uuid7_unix_milliseconds(value: UUID) -> int:
 def deal_id(connection_id: UUID, external_id: str) -> UUID:
     """The identity of a deal: the same external id on the same connection is the same deal, for ever."""
     return uuid5(connection_id, external_id)
+
+
+def activity_id(connection_id: UUID, external_id: str) -> UUID:
+    """The identity of an activity: never that of a deal, whatever their external ids."""
+    return uuid5(uuid5(_ACTIVITIES, connection_id.hex), external_id)

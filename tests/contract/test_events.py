@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from jsonschema import Draft202012Validator
 from pydantic import JsonValue
 
 from services.goals.targets import domain as goals_domain
+from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.compatibility import breaking_changes
 from shared.contracts.deals import Deal
@@ -159,6 +161,20 @@ def test_the_deal_a_reader_gets_has_every_fact_of_the_event() -> None:
     assert [split.percent for split in facts.splits] == [split.percent for split in deal.splits]
 
 
+def test_the_activity_a_reader_gets_has_every_fact_of_the_event() -> None:
+    activity = EXAMPLES["attain.activity.v1"]
+    assert isinstance(activity, Activity)
+    facts = activity.facts()
+    assert facts.subject == event_example(Activity)["subject"] == "Renewal terms"
+    assert facts.duration_seconds == Decimal(660)
+    assert activity.model_copy(update={"duration_seconds": None}).facts().duration_seconds is None
+    for name in ("source", "external_id", "version", "type", "status", "owner_external_id", "occurred_at", "outcome"):
+        assert getattr(facts, name) == getattr(activity, name), name
+    for name in ("deal_external_id", "account_id", "custom"):
+        assert getattr(facts, name) == getattr(activity, name), name
+    assert activity.model_copy(update={"is_deleted": True}).facts().is_gone
+
+
 def test_asyncapi_describes_every_topic_with_how_it_is_kept() -> None:
     document = asyncapi()
     assert document["asyncapi"] == "3.0.0"
@@ -171,6 +187,7 @@ def test_asyncapi_describes_every_topic_with_how_it_is_kept() -> None:
         "attain.org.v1": ["compact"],
         "attain.goals.v1": ["compact"],
         "attain.deals.v1": ["compact"],
+        "attain.activities.v1": ["compact"],
         "attain.progress.v1": ["compact"],
         "attain.earnings.v1": ["delete"],
     }

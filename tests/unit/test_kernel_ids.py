@@ -2,7 +2,7 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from shared.kernel.ids import deal_id, uuid7, uuid7_unix_milliseconds
+from shared.kernel.ids import activity_id, deal_id, uuid7, uuid7_unix_milliseconds
 
 
 def test_a_uuid7_is_one_by_the_rfcs_own_example() -> None:
@@ -29,3 +29,11 @@ def test_a_deal_is_the_same_on_its_own_connection_only() -> None:
     assert deal_id(here, "746") == deal_id(here, "746") == uuid5(here, "746")
     assert deal_id(here, "746") != deal_id(there, "746")
     assert deal_id(here, "746") != deal_id(here, "747")
+
+
+def test_an_activity_is_never_the_deal_of_the_same_external_id_nor_that_of_another_connection() -> None:
+    here, there = UUID(int=1), UUID(int=2)
+    assert activity_id(here, "746") == activity_id(here, "746")
+    others = [activity_id(there, "746"), activity_id(here, "747"), deal_id(here, "746")]
+    assert activity_id(here, "746") not in others
+    assert len(set(others)) == len(others)

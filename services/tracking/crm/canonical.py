@@ -1,4 +1,4 @@
-"""The canonical deal as it comes in: what every adapter's translation must end in, and its limits.
+"""The canonical deal and activity as they come in: what every adapter's translation must end in, and their limits.
 
 It is also what a Standard Webhooks sender sends. Texts are bounded so that no delivery can break a batch of others.
 """
@@ -6,7 +6,6 @@ It is also what a Standard Webhooks sender sends. Texts are bounded so that no d
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Annotated, Final, Self
 from uuid import UUID
 
@@ -22,10 +21,12 @@ from pydantic import (
 )
 
 from services.tracking.crm.domain import Connection, QuarantineReason, SourceMapping, Untranslatable
+from shared.contracts.activities import Activity
 from shared.contracts.base import Amount, Currency
 from shared.contracts.deals import Deal, Payment, Percent, Product, Split
+from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
-from shared.kernel.ids import deal_id
+from shared.kernel.ids import activity_id, deal_id
 
 CUSTOM_FIELDS_MAX: Final = 200
 LINES_MAX: Final = 200
@@ -115,23 +116,6 @@ class CanonicalDeal(BaseModel):
         if self.kind is DealKind.MERGED and self.merged_into is None:
             raise ValueError("merged_into is missing")
         return self
-
-
-class ActivityType(StrEnum):
-    """What somebody did, or is to do."""
-
-    CALL = "call"
-    MEETING = "meeting"
-    EMAIL = "email"
-    TASK = "task"
-
-
-class ActivityStatus(StrEnum):
-    """Whether it has been done."""
-
-    PLANNED = "planned"
-    DONE = "done"
-    CANCELLED = "cancelled"
 
 
 class CanonicalActivity(BaseModel):
@@ -224,6 +208,24 @@ def event_of(deal: CanonicalDeal, connection: Connection, *, delivery_id: UUID, 
             "delivery_id": delivery_id,
             "received_at": received_at,
             "status": deal.status or DealStatus.OPEN,
+        }
+    )
+
+
+def activity_event_of(
+    activity: CanonicalActivity, connection: Connection, *, delivery_id: UUID, received_at: datetime
+) -> Activity:
+    """The event of one activity of a delivery."""
+    # As with deals: the limits of the canonical activity are at least those of the event.
+    return Activity.model_construct(
+        **{
+            **vars(activity),
+            "tenant_id": connection.tenant_id,
+            "id": activity_id(connection.id, activity.external_id),
+            "connection_id": connection.id,
+            "source": connection.identity_source,
+            "delivery_id": delivery_id,
+            "received_at": received_at,
         }
     )
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from services.tracking.crm import service as crm
 from services.tracking.crm.adapter import Said
-from services.tracking.crm.canonical import CanonicalDeal, event_of
+from services.tracking.crm.canonical import CanonicalDeal, activity_event_of, event_of
 from services.tracking.crm.domain import Connection, SourceMapping, Untranslatable
 from services.tracking.crm.sources import ADAPTERS
 from services.tracking.inbox import fetching, record_store, store
@@ -147,15 +147,22 @@ class _Translating:
 
     def messages(self, tx: Transaction) -> list[OutboxMessage]:
         """The events of what it says."""
+        delivery_id, received_at = self.delivery.id, self.delivery.received_at
+        events = [
+            *(
+                event_of(deal, self.connection, delivery_id=delivery_id, received_at=received_at)
+                for deal in self.translation.deals
+            ),
+            *(
+                activity_event_of(activity, self.connection, delivery_id=delivery_id, received_at=received_at)
+                for activity in self.translation.activities
+            ),
+        ]
         return [
             to_message(
-                event_of(deal, self.connection, delivery_id=self.delivery.id, received_at=self.delivery.received_at),
-                event_id=tx.new_id(),
-                source="tracking",
-                time=tx.now,
-                traceparent=self.delivery.traceparent,
+                event, event_id=tx.new_id(), source="tracking", time=tx.now, traceparent=self.delivery.traceparent
             )
-            for deal in self.translation.deals
+            for event in events
         ]
 
     def asks(self) -> list[Ask]:
