@@ -1,0 +1,282 @@
+"""Worker components of outgoing webhooks: sending what is due, and dropping what is old."""
+
+import asyncio
+from asyncio import Task
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import SystemRandom
+from time import perf_counter
+from typing import Final
+
+import httpx
+
+from services.tracking.outgoing import service
+from services.tracking.outgoing.domain import (
+    ANSWER_CHARACTERS_MAX,
+    TEST_EVENT_TYPE,
+    Attempt,
+    Subscription,
+    retry_after_seconds,
+    signed_headers,
+)
+from services.tracking.outgoing.service import Subscriptions
+from services.tracking.outgoing.store import OUTGOING_CHANNEL, Claimed
+from shared.db.database import Database, Scope
+from shared.db.listening import Notifications
+from shared.http.outbound import (
+    AddressRefused,
+    OutboundError,
+    OutboundSettings,
+    Resolve,
+    UrlRefused,
+    outbound_client,
+    system_addresses,
+)
+from shared.kernel.errors import AttainError, Unavailable
+from shared.telemetry import metrics
+from shared.telemetry.logs import get_logger
+
+ATTEMPT_SECONDS_MAX: Final = 15.0
+ANSWER_BYTES_MAX: Final = 4 * ANSWER_CHARACTERS_MAX
+_SETTLED_AT_A_TIME: Final = 3
+_LEASE: Final = timedelta(seconds=60)
+_POLL_SECONDS: Final = 1.0
+_FAILURE_SECONDS: Final = 1.0
+_RETENTION_POLL_SECONDS: Final = 3600.0
+_RETENTION_CHUNK: Final = 500
+
+_log = get_logger(__name__)
+_chance: Final = SystemRandom()
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def subscriber_client(
+    settings: OutboundSettings,
+    *,
+    connections_max: int,
+    timeout_seconds: float = ATTEMPT_SECONDS_MAX,
+    resolve: Resolve = system_addresses,
+) -> httpx.AsyncClient:
+    """What subscribers are called with; close it. An attempt as a whole takes `timeout_seconds` at most."""
+    return outbound_client(
+        settings,
+        timeout_seconds=timeout_seconds,
+        response_bytes_max=ANSWER_BYTES_MAX,
+        connections_max=connections_max,
+        headers={"user-agent": "Attain-Webhooks"},
+        resolve=resolve,
+    )
+
+
+class Deliverer:
+    """Sends what is due. Any number may run; each takes what no other is at.
+
+    No transaction is open while a request is under way. What is being sent when the process dies is sent again, under
+    the same id, once its lease of a minute is over.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        subscriptions: Subscriptions,
+        client: httpx.AsyncClient,
+        *,
+        concurrency: int,
+        concurrency_each: int,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        """At most `concurrency` requests are under way here, and `concurrency_each` to one endpoint from everywhere.
+
+        `client` is a `subscriber_client`; whoever made it closes it.
+        """
+        self._database = database
+        self._subscriptions = subscriptions
+        self._client = client
+        self._concurrency = concurrency
+        self._concurrency_each = concurrency_each
+        self._clock = clock
+        self._under_way: set[Task[None]] = set()
+        # Many attempts may end at once; the connections to the database are for others too.
+        self._settling = asyncio.Semaphore(_SETTLED_AT_A_TIME)
+        self._woken = asyncio.Event()
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Deliver until `stop`. Waits out a database that is away."""
+        async with self._database.listen(OUTGOING_CHANNEL) as notifications:
+            hearing = asyncio.create_task(self._hear(notifications), name="outgoing-notifications")
+            try:
+                while not self._stopping:
+                    self._woken.clear()
+                    try:
+                        started = await self._start_due()
+                    except Unavailable as error:
+                        _log.warning("outgoing_interrupted", reason=error.detail)
+                        await asyncio.sleep(_FAILURE_SECONDS)
+                        continue
+                    if not started and not self._stopping:
+                        await self._rest(_POLL_SECONDS)
+                await self._settled()
+            finally:
+                hearing.cancel()
+                for task in self._under_way:
+                    task.cancel()
+
+    async def stop(self) -> None:
+        """Start no more; `run` returns once what is under way has been settled."""
+        self._stopping = True
+        self._woken.set()
+
+    async def deliver_due(self) -> int:
+        """Attempt everything that is due now, round after round until nothing is; how many attempts. For tests."""
+        attempts = 0
+        while started := await self._start_due():
+            attempts += started
+            await self._settled()
+        return attempts
+
+    async def _hear(self, notifications: Notifications) -> None:
+        while True:
+            if await notifications.wait(_POLL_SECONDS):
+                self._woken.set()
+
+    async def _start_due(self) -> int:
+        """Start as many attempts as there is room for; how many. Raises Unavailable."""
+        room = self._concurrency - len(self._under_way)
+        if room <= 0:
+            return 0
+        claimed = await self._database.run(
+            Scope.every(),
+            lambda tx: service.claim(tx, count_max=room, each_max=self._concurrency_each, lease=_LEASE),
+        )
+        for each, subscription in claimed:
+            task = asyncio.create_task(self._deliver(each, subscription), name=f"deliver-{each.id}")
+            self._under_way.add(task)
+            task.add_done_callback(self._finished)
+        return len(claimed)
+
+    def _finished(self, task: Task[None]) -> None:
+        self._under_way.discard(task)
+        self._woken.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("delivery_not_settled", exc_info=error)
+
+    async def _settled(self) -> None:
+        if self._under_way:
+            await asyncio.wait(set(self._under_way))
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    async def _deliver(self, claimed: Claimed, subscription: Subscription) -> None:
+        now = self._clock()
+        if claimed.tries == 0 and claimed.event_type != TEST_EVENT_TYPE:
+            metrics.OUTGOING_WAIT_SECONDS.observe(max(0.0, (now - claimed.occurred_at).total_seconds()))
+        headers = signed_headers(
+            self._subscriptions.valid_secrets(subscription, now), delivery_id=claimed.id, at=now, body=claimed.body
+        )
+        attempt, retry_after = await self._attempt(subscription.url, headers, claimed.body, now)
+        metrics.OUTGOING_ATTEMPTS.labels(_outcome(attempt)).inc()
+        metrics.OUTGOING_ATTEMPT_SECONDS.observe(attempt.duration_milliseconds / 1000)
+        chance = _chance.random()
+        async with self._settling:
+            reason = await self._database.run(
+                Scope.of(claimed.tenant_id),
+                lambda tx: service.settle(tx, claimed, attempt, retry_after_seconds=retry_after, chance=chance),
+            )
+        if reason is not None:
+            metrics.OUTGOING_DISABLED.labels("gone" if attempt.says_gone else "failing").inc()
+            _log.warning("subscription_disabled", subscription_id=str(claimed.subscription_id), reason=reason)
+
+    async def _attempt(
+        self, url: str, headers: dict[str, str], body: bytes, now: datetime
+    ) -> tuple[Attempt, int | None]:
+        """One request, and what the answer asks for in Retry-After. What goes wrong is part of the attempt."""
+        started = perf_counter()
+        status: int | None = None
+        error: str | None = None
+        answered = ""
+        retry_after: int | None = None
+        try:
+            request = self._client.stream(
+                "POST", url, content=body, headers={**headers, "content-type": "application/json"}
+            )
+            async with request as answer:
+                status = answer.status_code
+                retry_after = retry_after_seconds(answer.headers.get("retry-after"), now=now)
+                answered = await _first_characters(answer)
+        except (OutboundError, UrlRefused) as refused:
+            error = _sentence(refused)
+        duration_milliseconds = round((perf_counter() - started) * 1000)
+        return Attempt(now, duration_milliseconds, status, error, answered), retry_after
+
+
+async def _first_characters(answer: httpx.Response) -> str:
+    """The start of a body, as text. That it is too long, too slow or compressed changes nothing about the status."""
+    received = b""
+    try:
+        async for chunk in answer.aiter_raw():
+            received += chunk
+            if len(received) >= ANSWER_BYTES_MAX:
+                break
+    except OutboundError as error:
+        _log.info("answer_not_read", code=error.code)
+    text = received[:ANSWER_BYTES_MAX].decode("utf-8", "replace")
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:ANSWER_CHARACTERS_MAX]
+
+
+def _sentence(error: AttainError) -> str:
+    """What went wrong, for the log that subscribers' owners read: not where names lead to in our network."""
+    return error.title if isinstance(error, AddressRefused) else f"{error.title}: {error.detail}"
+
+
+def _outcome(attempt: Attempt) -> str:
+    if attempt.status is None:
+        return "no_answer"
+    return f"{attempt.status // 100}xx"
+
+
+class OutgoingRetention:
+    """Drops deliveries after some days, and what deleted subscriptions leave: once an hour, in short transactions."""
+
+    def __init__(self, database: Database, *, keep_days: int) -> None:
+        self._database = database
+        self._keep = timedelta(days=keep_days)
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Drop what is due until `stop`. A database that is away is met again an hour later."""
+        while not self._stopping.is_set():
+            try:
+                await self.drop_due()
+            except Unavailable as error:
+                _log.warning("outgoing_retention_interrupted", reason=error.detail)
+            try:
+                async with asyncio.timeout(_RETENTION_POLL_SECONDS):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+
+    async def stop(self) -> None:
+        """Finish the chunk under way; `run` returns soon after."""
+        self._stopping.set()
+
+    async def drop_due(self) -> None:
+        """Drop everything that is due. Raises Unavailable."""
+        while not self._stopping.is_set():
+            old = await self._database.run(
+                Scope.every(),
+                lambda tx: service.drop_old(tx, before=tx.now - self._keep, count_max=_RETENTION_CHUNK),
+            )
+            deleted = await self._database.run(
+                Scope.every(), lambda tx: service.drop_deleted(tx, count_max=_RETENTION_CHUNK)
+            )
+            if not old and not deleted:
+                return

@@ -1,0 +1,126 @@
+"""The events that can be subscribed to: what filters find in each, and whether a newer one makes an older superfluous.
+
+To offer another: a member of `EventType`, and here its kind and the topic it is on.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Generic, TypeVar
+from uuid import UUID
+
+from services.tracking.outgoing.domain import EventType
+from shared.contracts import earnings, progress
+from shared.contracts.base import Event, utc
+from shared.contracts.earnings import Earning
+from shared.contracts.envelope import MalformedEvent, parse
+from shared.contracts.progress import Progress
+from shared.kernel.filters import Catalogue, FieldType, Record, Value
+
+EventT = TypeVar("EventT", bound=Event)
+
+
+@dataclass(frozen=True)
+class Published:
+    """An event as a subscription can want it: its fields for filters, and its data as JSON."""
+
+    event_type: EventType
+    tenant_id: UUID
+    subject: str
+    version: int
+    occurred_at: datetime
+    coalesces: bool
+    field: Record
+    data: str
+
+
+@dataclass(frozen=True)
+class Kind(Generic[EventT]):
+    """One type of event."""
+
+    event_type: EventType
+    model: type[EventT]
+    fields: Mapping[str, tuple[FieldType, Callable[[EventT], Value | None]]]
+    version: Callable[[EventT], int]
+    coalesces: bool
+    """Whether who has the newest version of a subject has missed nothing."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What a filter on such events may name."""
+        return Catalogue({name: kind for name, (kind, _) in self.fields.items()})
+
+    def read(self, headers: Mapping[str, bytes], value: bytes | None) -> Published:
+        """The event of a record that its header says is of this type. Raises MalformedEvent."""
+        event = parse(self.model, headers, value)
+        try:
+            occurred_at = datetime.fromisoformat(headers["ce_time"].decode())
+            if occurred_at.tzinfo is None:
+                raise ValueError("no time zone")
+        except (KeyError, ValueError):
+            raise MalformedEvent("the ce_time header is missing or is not an RFC 3339 time") from None
+        return Published(
+            event_type=self.event_type,
+            tenant_id=event.tenant_id,
+            subject=event.subject,
+            version=self.version(event),
+            occurred_at=occurred_at,
+            coalesces=self.coalesces,
+            field=lambda name: self.fields[name][1](event),
+            data=event.model_dump_json(),
+        )
+
+
+TOPICS: Final = (progress.TOPIC, earnings.TOPIC)
+
+PROGRESS: Final = Kind(
+    event_type=EventType.PROGRESS,
+    model=Progress,
+    fields={
+        "goal_id": (FieldType.TEXT, lambda event: str(event.goal_id)),
+        "name": (FieldType.TEXT, lambda event: event.name),
+        "status": (FieldType.TEXT, lambda event: event.status.value),
+        "owner_kind": (FieldType.TEXT, lambda event: event.owner.kind),
+        "owner_id": (FieldType.TEXT, lambda event: str(event.owner.id)),
+        "direction": (FieldType.TEXT, lambda event: event.direction.value),
+        "unit": (FieldType.TEXT, lambda event: event.unit),
+        "currency": (FieldType.TEXT, lambda event: event.currency),
+        "value": (FieldType.NUMBER, lambda event: event.value),
+        "target": (FieldType.NUMBER, lambda event: event.target),
+        "attainment": (FieldType.NUMBER, lambda event: event.attainment),
+        "start": (FieldType.DATE, lambda event: event.start),
+        "end": (FieldType.DATE, lambda event: event.end),
+    },
+    version=lambda event: event.version,
+    # Where a goal stands is a state.
+    coalesces=True,
+)
+EARNING: Final = Kind(
+    event_type=EventType.EARNING,
+    model=Earning,
+    fields={
+        "person_id": (FieldType.TEXT, lambda event: str(event.person_id)),
+        "assignment_id": (FieldType.TEXT, lambda event: str(event.assignment_id)),
+        "plan_id": (FieldType.TEXT, lambda event: str(event.plan_id)),
+        "component": (FieldType.TEXT, lambda event: event.component),
+        "currency": (FieldType.TEXT, lambda event: event.currency),
+        "measure": (FieldType.NUMBER, lambda event: event.measure),
+        "quota": (FieldType.NUMBER, lambda event: event.quota),
+        "attainment": (FieldType.NUMBER, lambda event: event.attainment),
+        "earned": (FieldType.NUMBER, lambda event: event.earned),
+        "start": (FieldType.DATE, lambda event: event.start),
+        "end": (FieldType.DATE, lambda event: event.end),
+    },
+    version=lambda event: event.version,
+    # Each change of what somebody is paid is a fact that payroll may have to show.
+    coalesces=False,
+)
+
+KINDS: Final[Mapping[EventType, Kind[Progress] | Kind[Earning]]] = {
+    kind.event_type: kind for kind in (PROGRESS, EARNING)
+}
+
+
+def body_of(event_type: str, at: datetime, data: str) -> bytes:
+    """The payload of Standard Webhooks; `data` is JSON."""
+    return f'{{"type":"{event_type}","timestamp":"{utc(at)}","data":{data}}}'.encode()

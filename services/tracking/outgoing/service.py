@@ -1,0 +1,308 @@
+"""Subscribing, recording what happens for subscribers, and keeping what an attempt to tell them came to."""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from services.tracking.crm.domain import SealedSecret
+from services.tracking.crm.encryption import SecretsBox
+from services.tracking.outgoing import store
+from services.tracking.outgoing.domain import (
+    TEST_EVENT_TYPE,
+    Attempt,
+    Delivery,
+    DeliveryState,
+    EventType,
+    Health,
+    Occurrence,
+    Recording,
+    Subscription,
+    SubscriptionDeliveryNotFound,
+    SubscriptionNotFound,
+    SubscriptionStatus,
+    after_attempt,
+    plan_recording,
+    reason_to_disable,
+    secret_of,
+)
+from services.tracking.outgoing.events import Published, body_of
+from services.tracking.outgoing.store import Claimed
+from shared.db.database import Transaction
+from shared.kernel.errors import VersionMismatch, check_version
+from shared.kernel.filters import Filter, first_failing
+
+REPLAYED_MAX: Final = 10_000
+_ENTROPY_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class WithSigningSecret:
+    """A subscription and a secret just given to it, shown this once."""
+
+    subscription: Subscription
+    secret: str
+
+
+class Subscriptions:
+    """The use cases around subscriptions. Secrets are sealed before they are stored."""
+
+    def __init__(self, box: SecretsBox) -> None:
+        self.box = box
+
+    async def create(
+        self, tx: Transaction, tenant_id: UUID, *, name: str, url: str, events: Mapping[EventType, Filter]
+    ) -> WithSigningSecret:
+        """Make a subscription to what happens from now on."""
+        secret = secret_of(os.urandom(_ENTROPY_BYTES))
+        subscription = Subscription(
+            tenant_id=tenant_id,
+            id=tx.new_id(),
+            name=name,
+            url=url,
+            events=events,
+            secrets=(self._sealed(tx, secret),),
+            status=SubscriptionStatus.ACTIVE,
+            status_reason=None,
+            version=1,
+            created_at=tx.now,
+            updated_at=tx.now,
+        )
+        await store.add(tx, subscription)
+        return WithSigningSecret(subscription, secret)
+
+    async def rotate(
+        self, tx: Transaction, tenant_id: UUID, subscription_id: UUID, *, expected_version: int, overlap: timedelta
+    ) -> WithSigningSecret:
+        """Give a subscription a new secret; both sign for `overlap`.
+
+        Raises SubscriptionNotFound, VersionMismatch and SigningRotationUnderWay.
+        """
+        current = await _expected(tx, tenant_id, subscription_id, expected_version)
+        secret = secret_of(os.urandom(_ENTROPY_BYTES))
+        rotated = current.rotated(self._sealed(tx, secret), overlap=overlap, now=tx.now)
+        return WithSigningSecret(await _saved(tx, rotated), secret)
+
+    def valid_secrets(self, subscription: Subscription, now: datetime) -> list[str]:
+        """What its deliveries are signed with, oldest first."""
+        return [self.box.open(secret.ciphertext) for secret in subscription.secrets if secret.is_valid(now)]
+
+    def _sealed(self, tx: Transaction, value: str) -> SealedSecret:
+        return SealedSecret(tx.new_id(), self.box.seal(value), tx.now)
+
+
+async def get(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Subscription:
+    """A subscription of the tenant. Raises SubscriptionNotFound."""
+    subscription = await store.find(tx, tenant_id, subscription_id)
+    if subscription is None:
+        raise SubscriptionNotFound(f"There is no subscription {subscription_id}.")
+    return subscription
+
+
+async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> Sequence[Subscription]:
+    """Subscriptions of the tenant in the order they were made."""
+    return await store.page(tx, tenant_id, after=after, limit=limit)
+
+
+async def edit(
+    tx: Transaction,
+    tenant_id: UUID,
+    subscription_id: UUID,
+    *,
+    expected_version: int,
+    name: str | None,
+    url: str | None,
+    events: Mapping[EventType, Filter] | None,
+    status: SubscriptionStatus | None,
+) -> Subscription:
+    """Change what is given. Who is set to active is trusted anew. Raises SubscriptionNotFound and VersionMismatch."""
+    current = await _expected(tx, tenant_id, subscription_id, expected_version)
+    if status is SubscriptionStatus.ACTIVE:
+        await store.set_health(tx, tenant_id, subscription_id, Health(0, None, tx.now))
+        await store.wake(tx)
+    return await _saved(tx, current.edited(name=name, url=url, events=events, status=status, now=tx.now))
+
+
+async def retire_secret(
+    tx: Transaction, tenant_id: UUID, subscription_id: UUID, secret_id: UUID, *, expected_version: int
+) -> Subscription:
+    """Sign with a secret no more.
+
+    Raises SubscriptionNotFound, VersionMismatch, SigningSecretNotFound and LastSigningSecret.
+    """
+    current = await _expected(tx, tenant_id, subscription_id, expected_version)
+    return await _saved(tx, current.with_retired(secret_id, now=tx.now))
+
+
+async def remove(tx: Transaction, tenant_id: UUID, subscription_id: UUID, *, expected_version: int) -> None:
+    """Delete a subscription and, in time, its log. Raises SubscriptionNotFound and VersionMismatch."""
+    current = await _expected(tx, tenant_id, subscription_id, expected_version)
+    if not await store.mark_deleted(tx, current):
+        raise VersionMismatch("The subscription was changed at the same time.")
+
+
+async def send_test(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Delivery:
+    """Record a test event for the subscription, to be sent at once. Raises SubscriptionNotFound."""
+    subscription = await get(tx, tenant_id, subscription_id)
+    occurrence = Occurrence(
+        tenant_id=tenant_id,
+        subscription_id=subscription.id,
+        event_type=TEST_EVENT_TYPE,
+        subject=f"test/{tx.new_id()}",
+        version=1,
+        occurred_at=tx.now,
+        body=body_of(TEST_EVENT_TYPE, tx.now, f'{{"subscription_id":"{subscription.id}"}}'),
+        coalesces=False,
+    )
+    await store.end_rest(tx, tenant_id, subscription_id)
+    (delivery_id,) = await store.record(tx, Recording((occurrence,), (), ()))
+    return await get_delivery(tx, tenant_id, subscription_id, delivery_id)
+
+
+async def log(
+    tx: Transaction,
+    tenant_id: UUID,
+    subscription_id: UUID,
+    *,
+    state: DeliveryState | None,
+    before: UUID | None,
+    limit: int,
+) -> Sequence[Delivery]:
+    """Deliveries of a subscription, newest first, without bodies. Raises SubscriptionNotFound."""
+    await get(tx, tenant_id, subscription_id)
+    return await store.log(tx, tenant_id, subscription_id, state=state, before=before, limit=limit)
+
+
+async def get_delivery(tx: Transaction, tenant_id: UUID, subscription_id: UUID, delivery_id: UUID) -> Delivery:
+    """A delivery of a subscription, with its body. Raises SubscriptionNotFound and SubscriptionDeliveryNotFound."""
+    await get(tx, tenant_id, subscription_id)
+    delivery = await store.find_delivery(tx, tenant_id, subscription_id, delivery_id)
+    if delivery is None:
+        raise SubscriptionDeliveryNotFound(f"The subscription has no delivery {delivery_id}.")
+    return delivery
+
+
+async def replay(tx: Transaction, tenant_id: UUID, subscription_id: UUID, delivery_id: UUID) -> Delivery:
+    """Send a delivery again, whatever became of it, under the same id and by a fresh schedule.
+
+    Raises SubscriptionNotFound and SubscriptionDeliveryNotFound.
+    """
+    delivery = await get_delivery(tx, tenant_id, subscription_id, delivery_id)
+    await store.replay(tx, delivery)
+    await store.end_rest(tx, tenant_id, subscription_id)
+    return await get_delivery(tx, tenant_id, subscription_id, delivery_id)
+
+
+async def replay_failed(tx: Transaction, tenant_id: UUID, subscription_id: UUID, *, since: datetime) -> int:
+    """Send again what failed since a moment, oldest first, REPLAYED_MAX at most; how many.
+
+    Raises SubscriptionNotFound.
+    """
+    await get(tx, tenant_id, subscription_id)
+    replayed = await store.replay_failed(tx, tenant_id, subscription_id, since=since, count_max=REPLAYED_MAX)
+    await store.end_rest(tx, tenant_id, subscription_id)
+    return replayed
+
+
+async def recording(tx: Transaction, tenant_ids: Collection[UUID]) -> Sequence[Subscription]:
+    """Every subscription of these tenants that events are recorded for."""
+    return await store.recording(tx, tenant_ids)
+
+
+async def record(tx: Transaction, published: Sequence[Published], subscriptions: Sequence[Subscription]) -> Recording:
+    """Record events for whoever wants them. What happened before a subscription was made is not for it."""
+    occurrences = [
+        _occurrence(subscription, event)
+        for event in published
+        for subscription in subscriptions
+        if _wants(subscription, event)
+    ]
+    if not occurrences:
+        return Recording((), (), ())
+    last = await store.last_recorded(tx, {each.key for each in occurrences})
+    planned = plan_recording(occurrences, last)
+    await store.record(tx, planned)
+    return planned
+
+
+async def claim(
+    tx: Transaction, *, count_max: int, each_max: int, lease: timedelta
+) -> list[tuple[Claimed, Subscription]]:
+    """Deliveries to attempt now, with their subscriptions, nobody else's until the lease is over."""
+    claimed = await store.claim(tx, count_max=count_max, each_max=each_max, lease=lease)
+    subscriptions = await store.by_id(tx, {(each.tenant_id, each.subscription_id) for each in claimed})
+    return [(each, subscriptions[each.subscription_id]) for each in claimed if each.subscription_id in subscriptions]
+
+
+async def settle(
+    tx: Transaction, claimed: Claimed, attempt: Attempt, *, retry_after_seconds: int | None, chance: float
+) -> str | None:
+    """Keep what an attempt came to. The reason, if its endpoint is disabled for it.
+
+    An attempt that took longer than its lease is not kept: somebody else is making, or has made, the next.
+    """
+    held = await store.under_way(tx, claimed)
+    if held is None:
+        return None
+    tries = held.tries + 1
+    verdict = after_attempt(
+        held.state, attempt, tries=tries, retry_after_seconds=retry_after_seconds, now=tx.now, chance=chance
+    )
+    await store.settle(tx, claimed, verdict, tries=tries, attempts=[*held.attempts, attempt])
+    before = await store.health(tx, claimed.tenant_id, claimed.subscription_id)
+    if before is None:
+        return None
+    health = before.after(attempt, retry_after_seconds=retry_after_seconds, now=tx.now)
+    await store.set_health(tx, claimed.tenant_id, claimed.subscription_id, health)
+    reason = reason_to_disable(health, attempt, now=tx.now)
+    if reason is None:
+        return None
+    subscription = await store.find(tx, claimed.tenant_id, claimed.subscription_id)
+    if subscription is None or subscription.status is SubscriptionStatus.DISABLED:
+        return None
+    await _saved(tx, subscription.disabled(reason, now=tx.now))
+    return reason
+
+
+async def drop_old(tx: Transaction, *, before: datetime, count_max: int) -> int:
+    """Drop deliveries recorded before a moment; how many."""
+    return await store.drop_old(tx, before=before, count_max=count_max)
+
+
+async def drop_deleted(tx: Transaction, *, count_max: int) -> int:
+    """Drop what is left of deleted subscriptions; how much, 0 at the end."""
+    return await store.drop_deleted(tx, count_max=count_max)
+
+
+def _wants(subscription: Subscription, event: Published) -> bool:
+    if event.tenant_id != subscription.tenant_id or event.occurred_at < subscription.created_at:
+        return False
+    wanted = subscription.events.get(event.event_type)
+    return wanted is not None and first_failing(wanted, event.field) is None
+
+
+def _occurrence(subscription: Subscription, event: Published) -> Occurrence:
+    return Occurrence(
+        tenant_id=event.tenant_id,
+        subscription_id=subscription.id,
+        event_type=event.event_type,
+        subject=event.subject,
+        version=event.version,
+        occurred_at=event.occurred_at,
+        body=body_of(event.event_type, event.occurred_at, event.data),
+        coalesces=event.coalesces,
+    )
+
+
+async def _expected(tx: Transaction, tenant_id: UUID, subscription_id: UUID, version: int) -> Subscription:
+    current = await get(tx, tenant_id, subscription_id)
+    check_version(current.version, version)
+    return current
+
+
+async def _saved(tx: Transaction, subscription: Subscription) -> Subscription:
+    if not await store.save(tx, subscription):
+        raise VersionMismatch("The subscription was changed at the same time.")
+    return subscription
