@@ -22,6 +22,8 @@ from services.tracking.live.api import LiveStreams
 from services.tracking.live.api import router as live_router
 from services.tracking.live.hub import LiveHub
 from services.tracking.metadata import transport
+from services.tracking.outgoing.api import router as outgoing_router
+from services.tracking.outgoing.service import Subscriptions
 from services.tracking.progress.api import ProgressSource
 from services.tracking.progress.api import router as progress_router
 from services.tracking.progress.definitions import DefinitionsCache
@@ -29,6 +31,7 @@ from services.tracking.settings import SERVICE, ApiSettings
 from shared.db.database import Database, Transaction
 from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
+from shared.http.outbound import OutboundSettings
 from shared.http.settings import read_settings
 from shared.kafka.settings import KafkaSettings
 from shared.kernel.errors import Unavailable
@@ -94,10 +97,12 @@ def create_app() -> FastAPI:
         database=database,
         transport_tables=transport,
         lifespan=lifespan,
-        routers=[hooks_router, live_router, progress_router, deals_router, inbox_router, crm_router],
+        routers=[hooks_router, live_router, progress_router, deals_router, inbox_router, crm_router, outgoing_router],
         readiness={"schema": schema, "connections": directory.ready, "background": background},
     )
     app.state.connections = connections
+    app.state.subscriptions = Subscriptions(connections.box)
+    app.state.outbound = read_settings(OutboundSettings)
     app.state.directory = directory
     app.state.intake = intake
     app.state.base_url = base_url

@@ -30,7 +30,10 @@ class ApiSettings(HttpSettings, DatabaseSettings, SecretsSettings):
     """Of the API process; where Kafka is stands in `shared.kafka.settings.KafkaSettings`."""
 
 
-class TrackingWorkerSettings(WorkerSettings, DatabaseSettings):
+class TrackingWorkerSettings(WorkerSettings, DatabaseSettings, SecretsSettings):
     """Of the worker; where Kafka is stands in `shared.kafka.settings.KafkaSettings`."""
 
     delivery_retention_days: int = Field(400, ge=1, description="How long bodies of translated deliveries are kept.")
+    outgoing_log_days: int = Field(30, ge=7, description="How long deliveries to subscribers are kept.")
+    outgoing_concurrency: int = Field(64, ge=1, le=1000, description="Requests to subscribers under way at a time.")
+    outgoing_concurrency_each: int = Field(4, ge=1, le=100, description="Of these, to one subscription's endpoint.")

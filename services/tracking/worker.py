@@ -10,8 +10,12 @@ from typing import Final
 import uvloop
 from aiokafka.errors import KafkaError
 
+from services.tracking.crm.encryption import SecretsBox
 from services.tracking.inbox.processor import InboxProcessor, Retention
 from services.tracking.metadata import transport
+from services.tracking.outgoing.consumer import OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler
+from services.tracking.outgoing.deliverer import Deliverer, OutgoingRetention, subscriber_client
+from services.tracking.outgoing.service import Subscriptions
 from services.tracking.progress.consumer import (
     DEFINITIONS_GROUP,
     DEFINITIONS_TOPICS,
@@ -28,6 +32,7 @@ from shared.contracts.topics import TOPICS
 from shared.db.database import Database
 from shared.db.migration import require_current_schema
 from shared.http.idempotency import IdempotencySweep
+from shared.http.outbound import OutboundSettings
 from shared.http.settings import read_settings
 from shared.http.worker import run_worker
 from shared.kafka.consumer import Consumer, Handler
@@ -39,7 +44,7 @@ from shared.outbox.outbox import Outbox
 from shared.outbox.relay import Relay
 from shared.telemetry import logs, tracing
 
-_POOL_SIZE: Final = 8
+_POOL_SIZE: Final = 12
 
 _log = logs.get_logger(__name__)
 
@@ -75,6 +80,8 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
 
     deals_consumer = consumer(PROGRESS_GROUP, [deals.TOPIC], DealsHandler(tracker))
     definitions_consumer = consumer(DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder))
+    outgoing_consumer = consumer(OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler())
+    subscribers = subscriber_client(read_settings(OutboundSettings), connections_max=settings.outgoing_concurrency)
     return await run_worker(
         # In the order they are stopped in: what takes in before what gives out.
         {
@@ -82,6 +89,15 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
             "deals": deals_consumer,
             "definitions": definitions_consumer,
             "rebuilder": rebuilder,
+            "outgoing": outgoing_consumer,
+            "deliverer": Deliverer(
+                database,
+                Subscriptions(SecretsBox(settings.secrets_key.get_secret_value())),
+                subscribers,
+                concurrency=settings.outgoing_concurrency,
+                concurrency_each=settings.outgoing_concurrency_each,
+            ),
+            "outgoing_retention": OutgoingRetention(database, keep_days=settings.outgoing_log_days),
             "retention": Retention(database, keep_days=settings.delivery_retention_days),
             "idempotency": IdempotencySweep(database, transport),
             "relay": relay,
@@ -91,8 +107,9 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
             "database": database.ready,
             "deals": deals_consumer.ready,
             "definitions": definitions_consumer.ready,
+            "outgoing": outgoing_consumer.ready,
         },
-        closers=[producer.stop, database.close],
+        closers=[subscribers.aclose, producer.stop, database.close],
     )
 
 
