@@ -1,0 +1,48 @@
+"""Every parser of every source under libFuzzer for some seconds: no crash, no hang, bounded memory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.tracking.crm.domain import Source
+from tests.infrastructure import PROJECT_FOLDER
+
+pytest.importorskip("atheris", reason="atheris has no wheel for this platform; hypothesis fuzzes the same parsers")
+
+_SECONDS = 8
+_MEGABYTES = 768
+_HANG_SECONDS = 5
+_INPUT_BYTES_MAX = 8192
+
+
+@pytest.mark.parametrize("source", list(Source))
+def test_no_input_crashes_or_hangs_a_parser(source: Source, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for number, sample in enumerate((PROJECT_FOLDER / "tests" / "crm" / "samples" / source.value).glob("*")):
+        # The last byte chooses what reads the rest: what is sent, or what an API gave.
+        for chooser in (b"\x00", b"\x02"):
+            (corpus / f"{number}-{chooser.hex()}").write_bytes(sample.read_bytes() + chooser)
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.fuzz.parsers",
+            source.value,
+            f"-max_total_time={_SECONDS}",
+            f"-rss_limit_mb={_MEGABYTES}",
+            f"-timeout={_HANG_SECONDS}",
+            f"-max_len={_INPUT_BYTES_MAX}",
+            f"-artifact_prefix={tmp_path}/",
+            str(corpus),
+        ],
+        cwd=PROJECT_FOLDER,
+        env={**os.environ, "PYTHONPATH": str(PROJECT_FOLDER)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-4000:]
