@@ -1,10 +1,106 @@
-"""Salesforce: outbound messages and change events, and its REST API."""
+"""Salesforce: outbound messages and change events of one connection, and its REST API.
 
-from typing import Annotated, Literal
+Outbound messages (SOAP) prove nothing but that they know the address, which holds the secret; so the organisation they
+name has to be one that is allowed. Change events (JSON, as a relay posts them) bear the same secret or are signed with
+it as Standard Webhooks are. Neither kind tells all of a record: what they say is merged field by field.
 
-from pydantic import Field, StringConstraints
+An id of 15 characters and the one of 18 that it begins are the same record; here it always has 18.
+"""
 
-from services.tracking.crm.source_api import ApiCredentials
+import hmac
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from hashlib import sha256
+from io import BytesIO
+from typing import Annotated, Final, Literal, NamedTuple
+from xml.sax import SAXException
+from xml.sax.handler import ContentHandler
+from xml.sax.saxutils import XMLGenerator
+from xml.sax.xmlreader import AttributesImpl
+
+from defusedxml import DefusedXmlException
+from defusedxml.sax import parseString
+from pydantic import Field, StringConstraints, ValidationError
+from typing_extensions import override
+
+from services.tracking.crm.adapter import (
+    Adapter,
+    Fetch,
+    RecordChange,
+    Reply,
+    Request,
+    Said,
+    Terms,
+    dated,
+    member,
+    read_answer,
+    read_json,
+)
+from services.tracking.crm.canonical import CUSTOM_FIELDS_MAX, CanonicalActivity, canonical_deal
+from services.tracking.crm.domain import (
+    InvalidSecret,
+    QuarantineReason,
+    Rejection,
+    Source,
+    SourceMapping,
+    Untranslatable,
+)
+from services.tracking.crm.source_api import (
+    Answer,
+    ApiCredentials,
+    ApiUser,
+    Call,
+    Conversation,
+    FetchedRecord,
+    Gone,
+    GoneRecord,
+    Judgement,
+    RawRecord,
+    RecordPage,
+    SourceApi,
+    Token,
+    UnexpectedAnswer,
+    UserPage,
+    Verdict,
+)
+from services.tracking.crm.standard_webhooks import StandardWebhooks
+from shared.kernel.activities import ActivityStatus, ActivityType
+from shared.kernel.deals import DealStatus
+from shared.kernel.errors import FieldError
+
+OPPORTUNITY: Final = "Opportunity"
+SPLIT: Final = "OpportunitySplit"
+TASK: Final = "Task"
+EVENT: Final = "Event"
+
+_ID: Final = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
+_ID_CHECK: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+_SECRET: Final = re.compile(r"whsec_(?:[A-Za-z0-9]{4}){8,21}")
+_NOTIFICATIONS_MAX: Final = 100
+_EVENTS_MAX: Final = 500
+_CUSTOM_CHARACTERS_MAX: Final = 2000
+_SIGNED: Final = StandardWebhooks()
+_ACK: Final = (
+    b'<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>'
+    b'<notificationsResponse xmlns="http://soap.sforce.com/2005/09/outbound"><Ack>true</Ack></notificationsResponse>'
+    b"</soapenv:Body></soapenv:Envelope>"
+)
+
+
+def record_id(value: object) -> str | None:
+    """An id in its form of 18 characters; None for what is not one, also by its check characters."""
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        return None
+    whole = value[:15] + "".join(
+        _ID_CHECK[sum(1 << place for place, letter in enumerate(value[at : at + 5]) if "A" <= letter <= "Z")]
+        for at in (0, 5, 10)
+    )
+    return whole if len(value) == 15 or value == whole else None
 
 
 class SalesforceCredentials(ApiCredentials):
@@ -17,3 +113,978 @@ class SalesforceCredentials(ApiCredentials):
     client_id: Annotated[str, StringConstraints(min_length=1, max_length=500)]
     client_secret: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(repr=False)
     api_version: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]\.0$")] = "62.0"
+
+
+_PAGE_RECORDS_MAX: Final = 200
+_PAGE_USERS_MAX: Final = 1000
+_TOKEN_LIFETIME: Final = timedelta(hours=1)
+"""Taken where the answer does not tell: it depends on the organisation's settings. One that ends sooner is refused."""
+_DELETED_AGE_MAX: Final = timedelta(days=30) - timedelta(minutes=5)
+_DELETED_SPAN_MIN: Final = timedelta(minutes=2)
+_USAGE: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
+_POSITION: Final = re.compile(r"(all|splits):(\S*):([A-Za-z0-9]{18})?")
+_TOKEN_ENDPOINT: Final = "token"  # noqa: S105
+_STANDARD_FIELDS: Final = (
+    "Id",
+    "Name",
+    "AccountId",
+    "Account.Id",
+    "Account.Name",
+    "Amount",
+    "CloseDate",
+    "CreatedDate",
+    "ForecastCategory",
+    "ForecastCategoryName",
+    "IsClosed",
+    "IsDeleted",
+    "IsWon",
+    "LeadSource",
+    "OwnerId",
+    "Probability",
+    "StageName",
+    "SystemModstamp",
+    "Type",
+)
+_CURRENCY: Final = "CurrencyIsoCode"
+_SPLITS: Final = "OpportunitySplits"
+_SPLIT_QUERY: Final = (
+    "(SELECT Id, SplitOwnerId, SplitPercentage, SplitAmount, SplitTypeId, SplitType.DeveloperName,"
+    " SplitType.MasterLabel, SystemModstamp FROM OpportunitySplits)"
+)
+_ACTIVITY_FIELDS: Final = {
+    TASK: (
+        "Id, OwnerId, WhatId, AccountId, Subject, Status, TaskSubtype, ActivityDate, CompletedDateTime,"
+        " CallDurationInSeconds, CallDisposition, IsDeleted, SystemModstamp"
+    ),
+    EVENT: (
+        "Id, OwnerId, WhatId, AccountId, Subject, StartDateTime, ActivityDateTime, ActivityDate, DurationInMinutes,"
+        " EventSubtype, IsDeleted, SystemModstamp"
+    ),
+}
+_BUSY: Final = frozenset({"SERVER_UNAVAILABLE", "UNABLE_TO_LOCK_ROW", "QUERY_TIMEOUT", "REQUEST_RUNNING_TOO_LONG"})
+
+
+class _Shape(NamedTuple):
+    """What this organisation has of an opportunity and the user may see."""
+
+    columns: str
+    has_splits: bool
+
+
+class SalesforceApi(SourceApi):
+    """SOQL over REST. Every page starts behind the last record of the one before, so that none of them can expire."""
+
+    credentials = SalesforceCredentials
+
+    @override
+    def obtain_token(self, credentials: ApiCredentials) -> Conversation[Token]:
+        own = _own(credentials)
+        answer = yield Call(
+            "POST",
+            f"{own.instance_url}/services/oauth2/token",
+            form={
+                "grant_type": "client_credentials",
+                "client_id": own.client_id,
+                "client_secret": own.client_secret,
+            },
+            endpoint=_TOKEN_ENDPOINT,
+        )
+        given = read_answer(answer)
+        token, seconds = given.get("access_token"), given.get("expires_in")
+        if not isinstance(token, str) or not token:
+            raise UnexpectedAnswer("the token endpoint gave no access_token")
+        lifetime = timedelta(seconds=seconds) if isinstance(seconds, int) and 0 < seconds < 10**6 else _TOKEN_LIFETIME
+        return Token(token, lifetime)
+
+    @override
+    def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
+        if token is None or call.endpoint == _TOKEN_ENDPOINT:
+            return call
+        return Call(
+            call.method,
+            call.url,
+            call.params,
+            {**call.headers, "authorization": f"Bearer {token}"},
+            call.json,
+            call.form,
+            call.endpoint,
+        )
+
+    @override
+    def judge(self, call: Call, answer: Answer) -> Judgement:
+        remaining = _calls_remaining(answer)
+        if 200 <= answer.status < 300:
+            return Judgement(Verdict.OK, credits_remaining=remaining)
+        code, message = _error(answer)
+        detail = f"{answer.status} {code}: {message}"[:500]
+        return Judgement(_verdict(call, answer.status, code, message), _retry_after(answer), detail, remaining)
+
+    @override
+    def fetch(
+        self, credentials: ApiCredentials, object_name: str, external_ids: Sequence[str]
+    ) -> Conversation[RecordPage]:
+        own = _own(credentials)
+        wanted = {external_id: record_id(external_id) for external_id in external_ids}
+        ids = sorted({each for each in wanted.values() if each is not None})
+        found: dict[str, Mapping[str, object]] = {}
+        if ids and object_name == SPLIT:
+            return (yield from self._opportunities_of_splits(own, ids))
+        if ids and object_name == OPPORTUNITY:
+            shape = yield from _shape(own)
+            query = f"SELECT {shape.columns} FROM Opportunity WHERE Id IN ({_quoted(ids)})"
+            found = yield from _found(own, query, len(ids))
+        elif ids and object_name in _ACTIVITY_FIELDS:
+            query = f"SELECT {_ACTIVITY_FIELDS[object_name]} FROM {object_name} WHERE Id IN ({_quoted(ids)})"
+            found = yield from _found(own, query, len(ids))
+        records, gone = [], []
+        for external_id, whole_id in wanted.items():
+            raw = found.get(whole_id or "")
+            if raw is None:
+                gone.append(Gone(object_name, whole_id or external_id))
+            elif raw.get("IsDeleted") is True:
+                gone.append(Gone(object_name, whole_id or external_id, _moment_or_none(raw.get("SystemModstamp"))))
+            else:
+                records.append(RawRecord(object_name, whole_id or external_id, raw))
+        return RecordPage(records, gone)
+
+    def _opportunities_of_splits(self, own: SalesforceCredentials, ids: Sequence[str]) -> Conversation[RecordPage]:
+        query = f"SELECT Id, OpportunityId FROM OpportunitySplit WHERE Id IN ({_quoted(ids)})"
+        splits = yield from _found(own, query, len(ids))
+        opportunities = {record_id(split.get("OpportunityId")) for split in splits.values()}
+        page = yield from self.fetch(own, OPPORTUNITY, sorted(each for each in opportunities if each is not None))
+        return RecordPage(page.records, [*page.gone, *(Gone(SPLIT, each) for each in ids if each not in splits)])
+
+    @override
+    def changed(
+        self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
+    ) -> Conversation[RecordPage]:
+        own = _own(credentials)
+        phase, stamp, after = _position(cursor)
+        shape = yield from _shape(own)
+        if phase == "splits" and since is not None:
+            # A split that changes leaves its opportunity's own time as it was.
+            behind = f" AND Id > '{after}'" if after else ""
+            query = (
+                f"SELECT {shape.columns} FROM Opportunity WHERE Id IN (SELECT OpportunityId FROM OpportunitySplit"
+                f" WHERE SystemModstamp >= {_literal(since)}){behind} ORDER BY Id LIMIT {_PAGE_RECORDS_MAX}"
+            )
+        else:
+            query = (
+                f"SELECT {shape.columns} FROM Opportunity{_modified(since, stamp, after)}"
+                f" ORDER BY SystemModstamp, Id LIMIT {_PAGE_RECORDS_MAX}"
+            )
+        answer = read_answer((yield _query(own, query)))
+        found = yield from _whole_records(own, answer)
+        records = [RawRecord(OPPORTUNITY, external_id, raw) for external_id, raw in found.items()]
+        is_last = answer.get("done") is not False and len(found) < _PAGE_RECORDS_MAX
+        if found and not is_last:
+            last_id, last = list(found.items())[-1]
+            return RecordPage(records, next_cursor=f"{phase}:{_literal_of(last)}:{last_id}")
+        to_splits = phase == "all" and since is not None and shape.has_splits
+        return RecordPage(records, next_cursor="splits::" if to_splits else None)
+
+    @override
+    def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
+        own = _own(credentials)
+        # The end has to be told and not to be in the future; what time it is there any answer says.
+        now = _time_of((yield Call("GET", _url(own, "limits"))))
+        start = min(max(since, now - _DELETED_AGE_MAX), now - _DELETED_SPAN_MIN)
+        answer = yield Call(
+            "GET", _url(own, "sobjects/Opportunity/deleted/"), {"start": _offset_time(start), "end": _offset_time(now)}
+        )
+        listed = read_answer(answer).get("deletedRecords")
+        gone = []
+        for each in listed if isinstance(listed, list) else ():
+            external_id = record_id(each.get("id")) if isinstance(each, Mapping) else None
+            if external_id is None:
+                raise UnexpectedAnswer("a deleted record has no id")
+            gone.append(Gone(OPPORTUNITY, external_id, _moment_or_none(each.get("deletedDate"))))
+        return RecordPage(gone=gone)
+
+    @override
+    def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
+        answer = yield _query(_own(credentials), "SELECT COUNT() FROM Opportunity")
+        total = read_answer(answer).get("totalSize")
+        return total if isinstance(total, int) else None
+
+    @override
+    def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
+        after = record_id(cursor)
+        behind = f" AND Id > '{after}'" if after else ""
+        query = (
+            f"SELECT Id, Name, Email, IsActive FROM User WHERE UserType = 'Standard'{behind}"
+            f" ORDER BY Id LIMIT {_PAGE_USERS_MAX}"
+        )
+        answer = read_answer((yield _query(_own(credentials), query)))
+        found = _by_id(answer)
+        users = [
+            ApiUser(user_id, _text(raw.get("Name")), _text(raw.get("Email")), raw.get("IsActive") is not False)
+            for user_id, raw in found.items()
+        ]
+        is_last = answer.get("done") is not False and len(found) < _PAGE_USERS_MAX
+        return UserPage(users, None if is_last or not users else users[-1].external_id)
+
+
+class Salesforce(Adapter):
+    """The adapter. A secret is `whsec_…` of letters and digits only, so that it can stand in an address too."""
+
+    source = Source.SALESFORCE
+    allow_keys = {"organization_id": True, "action_id": False}  # noqa: RUF012
+    api = SalesforceApi()
+    merges_records = True
+
+    @override
+    def new_secret(self, entropy: bytes) -> str:
+        return f"whsec_{entropy.hex()}"
+
+    @override
+    def check_secret(self, value: str) -> None:
+        if not _SECRET.fullmatch(value):
+            raise InvalidSecret(
+                "The secret does not fit Salesforce.",
+                fields=[
+                    FieldError(
+                        "/secret",
+                        "cannot be a part of an address, a bearer token and a Standard Webhooks secret alike",
+                        "whsec_ and 32 to 84 letters and digits, their number a multiple of 4",
+                    )
+                ],
+            )
+
+    @override
+    def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
+        rejection = _proven(request, terms, now_seconds)
+        if rejection is not None or _is_json(request.body):
+            return rejection
+        try:
+            message = _outbound(request.body)
+        except Untranslatable:
+            return None
+        allowed = _is_allowed(terms, "organization_id", message.organization_ids)
+        return None if allowed and _is_allowed(terms, "action_id", message.action_ids) else Rejection.SIGNATURE
+
+    @override
+    def dedupe_key(self, request: Request) -> str:
+        with suppress(Untranslatable):
+            if _is_json(request.body):
+                parts = sorted(_event_key(event) for _, event in _events(read_json(request.body)))
+                kind = "change"
+            else:
+                parts = sorted(each.id for each in _outbound(request.body).notifications)
+                kind = "message"
+            if parts and all(parts):
+                return f"{kind}:{parts[0] if len(parts) == 1 else _digest(' '.join(parts).encode())}"
+        return f"body:{_digest(request.body)}"
+
+    @override
+    def kept(self, request: Request, terms: Terms) -> bytes:
+        if _is_json(request.body):
+            return request.body
+        try:
+            return _outbound(request.body).without_session
+        except Untranslatable:
+            return _cut_before_session(request.body)
+
+    @override
+    def reply(self, request: Request, terms: Terms, *, now_ms: int, entropy: Callable[[int], bytes]) -> Reply:
+        return Reply(200) if _is_json(request.body) else Reply(200, _ACK, "text/xml")
+
+    @override
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
+        if _is_json(body):
+            return [said for pointer, event in _events(read_json(body)) for said in _said_by_event(event, pointer)]
+        notifications = _outbound(body).notifications
+        if not 1 <= len(notifications) <= _NOTIFICATIONS_MAX:
+            raise Untranslatable(
+                QuarantineReason.INVALID_FIELD,
+                "/Envelope/Body/notifications",
+                f"expected 1 to {_NOTIFICATIONS_MAX} notifications",
+            )
+        return [
+            _said_by_notification(each, f"/Envelope/Body/notifications/Notification/{index}/sObject")
+            for index, each in enumerate(notifications)
+            if each.object_name in (OPPORTUNITY, *_ACTIVITY_FIELDS)
+        ]
+
+    @override
+    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
+        if record.object_name == OPPORTUNITY:
+            fields = _fields(record, mapping, pointer)
+            return (canonical_deal(fields, record.raw, mapping, pointer=pointer),)
+        if record.object_name in _ACTIVITY_FIELDS:
+            return (_activity(record, mapping, pointer),)
+        raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, f"{record.object_name} is no deal and no activity")
+
+    @override
+    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
+        return _said_gone(gone.object_name, gone.external_id, gone.at, 0)
+
+
+def _proven(request: Request, terms: Terms, now_seconds: int) -> Rejection | None:
+    """Whether the request knows a secret, in whichever of the three ways it says so."""
+    if request.trail:
+        return _knows(request.trail.encode("utf-8", "replace"), terms)
+    scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer":
+        return _knows(token.strip(), terms)
+    return _SIGNED.verify(request, terms, now_seconds=now_seconds)
+
+
+def _knows(given: bytes, terms: Terms) -> Rejection | None:
+    matches = [hmac.compare_digest(given, secret.encode()) for secret in terms.secrets]
+    return None if any(matches) else Rejection.SIGNATURE
+
+
+def _is_allowed(terms: Terms, name: str, given: frozenset[str]) -> bool:
+    """Whether all that a message says of itself is on the list, however long the ids there are."""
+    allowed = terms.allowed.get(name)
+    if allowed is None:
+        return True
+    known = {record_id(each) for each in allowed}
+    return bool(given) and all(record_id(each) in known - {None} for each in given)
+
+
+def _is_json(body: bytes) -> bool:
+    return body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+
+
+def _digest(body: bytes) -> str:
+    return sha256(body).hexdigest()
+
+
+class _Notification(NamedTuple):
+    id: str
+    object_name: str
+    fields: Mapping[str, str | None]
+
+
+class _Outbound(NamedTuple):
+    organization_ids: frozenset[str]
+    action_ids: frozenset[str]
+    notifications: Sequence[_Notification]
+    without_session: bytes
+    """The message again, without any session."""
+
+
+_XML_DEPTH_MAX: Final = 32
+_NOTIFICATIONS_PATH: Final = ["Envelope", "Body", "notifications"]
+_SESSION: Final = re.compile(r"00D[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?(?:!|%21)[A-Za-z0-9._~%-]+")
+_SESSION_NAME: Final = re.compile(r"session[\s_-]*id", re.IGNORECASE)
+_PLAIN_ENCODINGS: Final = ("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1")
+_DECLARED_ENCODING: Final = re.compile(rb"""encoding\s*=\s*["']([^"']*)["']""")
+
+
+class _OutboundReader(ContentHandler):
+    """Reads a message in one pass and writes it again without sessions, comments and processing instructions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.organization_ids: set[str] = set()
+        self.action_ids: set[str] = set()
+        self.notifications: list[_Notification] = []
+        self.written = BytesIO()
+        self._writer = XMLGenerator(self.written, "utf-8", short_empty_elements=True)
+        self._path: list[str] = []
+        self._text: list[str] = []
+        self._hidden_depth: int | None = None
+        self._is_leaf = False
+        self._is_nil = False
+        self._id = ""
+        self._object_name = ""
+        self._fields: dict[str, str | None] = {}
+
+    @override
+    def startElement(self, name: str, attrs: AttributesImpl) -> None:
+        self._flush()
+        self._path.append(_local(name))
+        if len(self._path) > _XML_DEPTH_MAX:
+            raise SAXException(f"more than {_XML_DEPTH_MAX} elements inside one another")
+        if self._hidden_depth is None and _is_session(name):
+            self._hidden_depth = len(self._path)
+        kept = {key: _masked(value) for key, value in attrs.items() if not _is_session(key)}
+        if self._hidden_depth is None:
+            self._writer.startElement(name, AttributesImpl(kept))
+        self._is_leaf = True
+        named = {_local(key): value for key, value in kept.items()}
+        self._is_nil = named.get("nil") in ("true", "1")
+        match self._inside():
+            case ["Notification"]:
+                self._id, self._object_name, self._fields = "", "", {}
+            case ["Notification", "sObject"]:
+                self._object_name = _local(named.get("type", ""))
+
+    @override
+    def endElement(self, name: str) -> None:
+        text = self._flush()
+        if self._hidden_depth is None:
+            self._writer.endElement(name)
+            self._read(text)
+        elif self._hidden_depth == len(self._path):
+            self._hidden_depth = None
+        self._path.pop()
+        self._is_leaf = False
+
+    @override
+    def characters(self, content: str) -> None:
+        self._text.append(content)
+
+    @override
+    def ignorableWhitespace(self, whitespace: str) -> None:
+        self._text.append(whitespace)
+
+    def _inside(self) -> list[str]:
+        """Where in the notifications this is; empty elsewhere."""
+        return self._path[3:] if self._path[:3] == _NOTIFICATIONS_PATH else []
+
+    def _flush(self) -> str:
+        text = _masked("".join(self._text))
+        self._text.clear()
+        if self._hidden_depth is None and text:
+            self._writer.characters(text)
+        return text
+
+    def _read(self, text: str) -> None:
+        match self._inside():
+            case ["OrganizationId"]:
+                self.organization_ids.add(text.strip())
+            case ["ActionId"]:
+                self.action_ids.add(text.strip())
+            case ["Notification"]:
+                self.notifications.append(_Notification(self._id, self._object_name, self._fields))
+            case ["Notification", "Id"]:
+                self._id = text.strip()
+            case ["Notification", "sObject", field] if self._is_leaf:
+                self._fields[field] = None if self._is_nil else text
+
+
+@lru_cache(maxsize=1)
+def _outbound(body: bytes) -> _Outbound:
+    """An outbound message. Raises Untranslatable."""
+    reader = _OutboundReader()
+    try:
+        parseString(body, reader, forbid_dtd=True)
+    except (SAXException, DefusedXmlException, ValueError, LookupError) as error:
+        raise Untranslatable(QuarantineReason.NOT_XML, "", _masked(f"{type(error).__name__}: {error}"[:300])) from error
+    return _Outbound(
+        frozenset(reader.organization_ids),
+        frozenset(reader.action_ids),
+        tuple(reader.notifications),
+        reader.written.getvalue(),
+    )
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def _is_session(name: str) -> bool:
+    return _SESSION_NAME.search(name) is not None
+
+
+def _masked(text: str) -> str:
+    return _SESSION.sub("(left out)", text)
+
+
+def _cut_before_session(body: bytes) -> bytes:
+    """What is safe to keep of a body that cannot be parsed: up to where a session is named, if it is plain text."""
+    declared = _DECLARED_ENCODING.search(body[:200])
+    if b"\x00" in body or (declared and declared[1].decode("latin-1").lower() not in _PLAIN_ENCODINGS):
+        return b"<left-out>"
+    text = body.decode("utf-8", "replace")
+    named = _SESSION_NAME.search(text)
+    # Whatever is kept must not become readable by what was cut off.
+    return (_masked(text[: named.start()]) + "<left-out>" if named else _masked(text)).encode()
+
+
+def _said_by_notification(notification: _Notification, pointer: str) -> RecordChange:
+    fields = notification.fields
+    external_id = _required_id(fields.get("Id"), f"{pointer}/Id")
+    stamp = "SystemModstamp" if fields.get("SystemModstamp") else "LastModifiedDate"
+    at = _moment(fields.get(stamp), f"{pointer}/{stamp}")
+    if at is None:
+        raise Untranslatable(
+            QuarantineReason.MISSING_FIELD,
+            f"{pointer}/SystemModstamp",
+            "is missing; select it among the fields that the outbound message sends",
+        )
+    return RecordChange(notification.object_name, external_id, {**fields, "Id": external_id}, at, is_whole=True)
+
+
+def _events(document: object, pointer: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """The change events of a document and where they are: alone, in a list, or wrapped as relays wrap them.
+
+    Raises Untranslatable.
+    """
+    if isinstance(document, list) and len(document) <= _EVENTS_MAX and depth <= 4:
+        for index, each in enumerate(document):
+            yield from _events(each, f"{pointer}/{index}", depth + 1)
+        return
+    if isinstance(document, dict) and depth <= 4:
+        if "ChangeEventHeader" in document:
+            yield pointer, document
+            return
+        for name in ("data", "detail", "payload", "events"):
+            if isinstance(document.get(name), dict | list):
+                yield from _events(document[name], f"{pointer}/{name}", depth + 1)
+                return
+    raise Untranslatable(
+        QuarantineReason.UNKNOWN_TYPE,
+        f"{pointer}/ChangeEventHeader",
+        f"expected a change event, or up to {_EVENTS_MAX} of them in a list",
+    )
+
+
+def _event_key(event: Mapping[str, object]) -> str:
+    header = event.get("ChangeEventHeader")
+    if not isinstance(header, Mapping) or not header.get("transactionKey"):
+        return ""
+    ids = header.get("recordIds")
+    named = sorted(str(each) for each in ids) if isinstance(ids, list) else [str(ids)]
+    return " ".join([str(header["transactionKey"]), str(header.get("sequenceNumber")), *named])
+
+
+def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
+    header = member(event, "ChangeEventHeader", pointer=pointer)
+    within = f"{pointer}/ChangeEventHeader"
+    object_name = header.get("entityName")
+    if object_name not in (OPPORTUNITY, SPLIT, *_ACTIVITY_FIELDS):
+        return
+    at = _moment(header.get("commitTimestamp"), f"{within}/commitTimestamp")
+    if at is None:
+        raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{within}/commitTimestamp", "is missing")
+    change = str(header.get("changeType"))
+    if change not in _CHANGE_TYPES:
+        raise Untranslatable(
+            QuarantineReason.UNKNOWN_TYPE, f"{within}/changeType", f"expected one of {', '.join(_CHANGE_TYPES)}"
+        )
+    sequence = header.get("sequenceNumber")
+    number = sequence if isinstance(sequence, int) and 0 <= sequence < 1 << 31 else 0
+    for external_id in _named_records(header, within):
+        if object_name == SPLIT:
+            opportunity = record_id(event.get("OpportunityId"))
+            yield Fetch(SPLIT, external_id, at) if opportunity is None else Fetch(OPPORTUNITY, opportunity, at)
+        elif change.endswith("DELETE") and not change.endswith("UNDELETE"):
+            yield from _said_gone(str(object_name), external_id, at, number)
+        elif change.startswith("GAP_"):
+            yield Fetch(str(object_name), external_id, at)
+        else:
+            values = _changed_values(header, event, is_whole=change != "UPDATE")
+            if values is None:
+                yield Fetch(str(object_name), external_id, at)
+            else:
+                yield RecordChange(
+                    str(object_name),
+                    external_id,
+                    {**values, "Id": external_id},
+                    at,
+                    number,
+                    is_whole=change != "UPDATE",
+                )
+
+
+_CHANGE_TYPES: Final = (
+    "CREATE",
+    "UPDATE",
+    "DELETE",
+    "UNDELETE",
+    "GAP_CREATE",
+    "GAP_UPDATE",
+    "GAP_DELETE",
+    "GAP_UNDELETE",
+    "GAP_OVERFLOW",
+)
+_NOBODY: Final = "000000000000000"
+
+
+def _named_records(header: Mapping[str, object], pointer: str) -> Iterator[str]:
+    """The ids of an event. An overflow, or a change of all records of an object, names none: reconciliation's part."""
+    ids = header.get("recordIds")
+    if header.get("changeType") == "GAP_OVERFLOW":
+        return
+    for index, each in enumerate(ids if isinstance(ids, list) else [ids]):
+        if isinstance(each, str) and (each.startswith(_NOBODY) or each.endswith("*")):
+            continue
+        yield _required_id(each, f"{pointer}/recordIds/{index}")
+
+
+def _changed_values(
+    header: Mapping[str, object], event: Mapping[str, object], *, is_whole: bool
+) -> Mapping[str, object] | None:
+    """The fields that an event tells, None for those it says are empty now. None where it only tells by bitmaps which.
+
+    A client that decodes all fields of an event has an empty value too for each that did not change: what is empty
+    counts only where the header names it.
+    """
+    values = {name: value for name, value in event.items() if name != "ChangeEventHeader"}
+    told = {name: value for name, value in values.items() if value is not None}
+    if is_whole:
+        return told
+    if "changedFields" not in header and "nulledFields" not in header:
+        return values
+    for listed in (header.get("changedFields"), header.get("nulledFields")):
+        for name in listed if isinstance(listed, list) else ():
+            if not isinstance(name, str) or "0x" in name:
+                return None
+            if "." not in name:
+                told.setdefault(name, None)
+    return told
+
+
+def _said_gone(object_name: str, external_id: str, at: datetime, sequence: int) -> Sequence[Said]:
+    if object_name == OPPORTUNITY:
+        return (RecordChange(OPPORTUNITY, external_id, {}, at, sequence, is_deleted=True),)
+    if object_name in _ACTIVITY_FIELDS:
+        kind = ActivityType.TASK if object_name == TASK else ActivityType.MEETING
+        return (CanonicalActivity(external_id=external_id, is_deleted=True, modified_at=at, type=kind),)
+    return ()
+
+
+def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict[str, object]:
+    raw = record.raw
+    stage, closing = raw.get("StageName"), _day(raw.get("CloseDate"), f"{pointer}/CloseDate")
+    status = _status(raw)
+    if isinstance(stage, str):
+        status = mapping.stages.get(stage, status)
+    account_id = record_id(raw.get("AccountId"))
+    account = raw.get("Account")
+    account_name = None
+    # A change of the account tells its id alone: a name that is still known may be the one of the account before.
+    if isinstance(account, Mapping) and record_id(account.get("Id")) == account_id:
+        account_name = account.get("Name")
+    splits = _split_records(raw)
+    return {
+        **dated(record, _modified_at(record, splits, pointer)),
+        "external_id": _required_id(raw.get("Id"), f"{pointer}/Id"),
+        "status": status,
+        "owner_external_id": record_id(raw.get("OwnerId")) or raw.get("OwnerId"),
+        "name": raw.get("Name"),
+        "amount": raw.get("Amount"),
+        "currency": raw.get(_CURRENCY),
+        "created_at": _moment(raw.get("CreatedDate"), f"{pointer}/CreatedDate"),
+        "expected_close_on": closing,
+        "closed_on": closing if status in (DealStatus.WON, DealStatus.LOST) else None,
+        "stage": stage,
+        "probability": raw.get("Probability"),
+        "type": raw.get("Type"),
+        "channel": raw.get("LeadSource"),
+        "account_id": account_id,
+        "account_name": account_name,
+        "splits": [
+            {
+                "owner_external_id": record_id(split.get("SplitOwnerId")) or split.get("SplitOwnerId"),
+                "percent": split.get("SplitPercentage"),
+                "role": _split_type(split).get("DeveloperName") or "owner",
+            }
+            for split in splits
+            if mapping.split_type is None or mapping.split_type in _split_names(split)
+        ],
+        "custom": _custom(raw, mapping),
+    }
+
+
+def _status(raw: Mapping[str, object]) -> DealStatus | None:
+    if _flag(raw.get("IsWon")):
+        return DealStatus.WON
+    is_closed = _flag(raw.get("IsClosed"))
+    if is_closed is None:
+        return None
+    return DealStatus.LOST if is_closed else DealStatus.OPEN
+
+
+def _split_records(raw: Mapping[str, object]) -> list[Mapping[str, object]]:
+    held = raw.get(_SPLITS)
+    records = held.get("records") if isinstance(held, Mapping) else None
+    return [each for each in records if isinstance(each, Mapping)] if isinstance(records, list) else []
+
+
+def _split_type(split: Mapping[str, object]) -> Mapping[str, object]:
+    held = split.get("SplitType")
+    return held if isinstance(held, Mapping) else {}
+
+
+def _split_names(split: Mapping[str, object]) -> set[object]:
+    """What a split's kind can be called: its id of either length, its name or its label."""
+    type_id, kind = record_id(split.get("SplitTypeId")), _split_type(split)
+    return {type_id, type_id and type_id[:15], kind.get("DeveloperName"), kind.get("MasterLabel")} - {None}
+
+
+def _modified_at(record: FetchedRecord, splits: Sequence[Mapping[str, object]], pointer: str) -> datetime:
+    raw = record.raw
+    stamps = [
+        _moment(raw.get("SystemModstamp"), f"{pointer}/SystemModstamp")
+        or _moment(raw.get("LastModifiedDate"), f"{pointer}/LastModifiedDate")
+        or record.floor,
+        *(_moment(split.get("SystemModstamp"), f"{pointer}/{_SPLITS}") for split in splits),
+    ]
+    known = [stamp for stamp in stamps if stamp is not None]
+    if not known:
+        raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{pointer}/SystemModstamp", "is missing")
+    return max(known)
+
+
+def _custom(raw: Mapping[str, object], mapping: SourceMapping) -> dict[str, str]:
+    """The fields of the organisation's own, those with a name of ours first if they are too many."""
+    names = [name for name in raw if name.endswith("__c")]
+    names.sort(key=lambda name: (name not in mapping.custom_fields, name))
+    texts: dict[str, str] = {}
+    for name in ["ForecastCategory", *names[: CUSTOM_FIELDS_MAX - 1]]:
+        value = raw.get(name)
+        if isinstance(value, bool):
+            texts[name] = "true" if value else "false"
+        elif isinstance(value, str | int | Decimal) and len(str(value)) <= _CUSTOM_CHARACTERS_MAX:
+            texts[name] = str(value)
+    return texts
+
+
+_TASK_TYPES: Final = {"Call": ActivityType.CALL, "Email": ActivityType.EMAIL, "ListEmail": ActivityType.EMAIL}
+
+
+def _activity(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> CanonicalActivity:
+    raw, is_task = record.raw, record.object_name == TASK
+    moments = ("CompletedDateTime",) if is_task else ("StartDateTime", "ActivityDateTime")
+    occurred_at = next((at for name in moments if (at := _moment(raw.get(name), f"{pointer}/{name}"))), None)
+    day = _day(raw.get("ActivityDate"), f"{pointer}/ActivityDate")
+    if occurred_at is None and day is not None:
+        occurred_at = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    seconds, minutes = _whole(raw.get("CallDurationInSeconds")), _whole(raw.get("DurationInMinutes"))
+    about = record_id(raw.get("WhatId")) or ""
+    owner = record_id(raw.get("OwnerId"))
+    fields: dict[str, object] = {
+        **dated(record, _modified_at(record, (), pointer)),
+        "external_id": _required_id(raw.get("Id"), f"{pointer}/Id"),
+        "type": _TASK_TYPES.get(str(raw.get("TaskSubtype")), ActivityType.TASK) if is_task else ActivityType.MEETING,
+        "status": _TASK_STATUS.get(str(raw.get("Status")), ActivityStatus.PLANNED) if is_task else ActivityStatus.DONE,
+        "owner_external_id": mapping.users.get(owner, owner) if owner else None,
+        "subject": _text(raw.get("Subject")),
+        "occurred_at": occurred_at,
+        "duration_seconds": seconds if minutes is None else minutes * 60,
+        "outcome": _text(raw.get("CallDisposition")),
+        "deal_external_id": about if about.startswith("006") else None,
+        "account_id": record_id(raw.get("AccountId")) or (about if about.startswith("001") else None),
+        "custom": _custom(raw, mapping),
+    }
+    try:
+        return CanonicalActivity.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = "".join(f"/{part}" for part in first["loc"])
+        raise Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}{where}", first["msg"]) from error
+
+
+_TASK_STATUS: Final = {"Completed": ActivityStatus.DONE, "Deferred": ActivityStatus.CANCELLED}
+
+
+def _required_id(value: object, pointer: str) -> str:
+    external_id = record_id(value)
+    if external_id is None:
+        reason = QuarantineReason.MISSING_FIELD if value in (None, "") else QuarantineReason.INVALID_FIELD
+        raise Untranslatable(reason, pointer, "is not the id of a record")
+    return external_id
+
+
+def _flag(value: object) -> bool | None:
+    return {"true": True, "false": False}.get(str(value).lower())
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: object) -> int | None:
+    try:
+        return None if value is None or isinstance(value, bool) else int(Decimal(str(value)))
+    except (ArithmeticError, ValueError):
+        return None
+
+
+def _moment(value: object, pointer: str) -> datetime | None:
+    """ISO 8601, or Unix milliseconds as a number or as digits. Raises Untranslatable."""
+    if value is None or value == "":
+        return None
+    try:
+        if isinstance(value, int) or (isinstance(value, str) and value.isascii() and value.isdigit()):
+            return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(value))
+        moment = datetime.fromisoformat(str(value))
+    except (ValueError, OverflowError):
+        raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not a time") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _day(value: object, pointer: str) -> date | None:
+    """A date, or the moment it begins in UTC, which is how some relays write one. Raises Untranslatable."""
+    if isinstance(value, str) and len(value) == 10:
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    moment = _moment(value, pointer)
+    return None if moment is None else moment.date()
+
+
+def _own(credentials: ApiCredentials) -> SalesforceCredentials:
+    if not isinstance(credentials, SalesforceCredentials):
+        raise TypeError(f"credentials of {credentials.source}")
+    return credentials
+
+
+def _url(own: SalesforceCredentials, path: str) -> str:
+    return f"{own.instance_url}/services/data/v{own.api_version}/{path}"
+
+
+def _query(own: SalesforceCredentials, query: str) -> Call:
+    return Call("GET", _url(own, "query"), {"q": query})
+
+
+def _quoted(ids: Sequence[str]) -> str:
+    """Ids as SOQL has them. They are of letters and digits: none could end the literal it is in."""
+    return ", ".join(f"'{each}'" for each in ids)
+
+
+def _literal(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _literal_of(raw: Mapping[str, object]) -> str:
+    stamp = _moment_or_none(raw.get("SystemModstamp"))
+    if stamp is None:
+        raise UnexpectedAnswer("a record has no SystemModstamp")
+    return _literal(stamp)
+
+
+def _offset_time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _position(cursor: str | None) -> tuple[str, datetime | None, str | None]:
+    """The walk a cursor is in, and the last record it stands behind. Anything else stands before the first."""
+    match = _POSITION.fullmatch(cursor or "")
+    if match is None:
+        return "all", None, None
+    return match[1], _moment_or_none(match[2]), match[3]
+
+
+def _modified(since: datetime | None, stamp: datetime | None, after: str | None) -> str:
+    if stamp is not None and after is not None:
+        last = _literal(stamp)
+        return f" WHERE SystemModstamp >= {last} AND (SystemModstamp > {last} OR Id > '{after}')"
+    return "" if since is None else f" WHERE SystemModstamp >= {_literal(since)}"
+
+
+def _shape(own: SalesforceCredentials) -> Conversation[_Shape]:
+    """What can be asked of opportunities here: currencies, splits and the organisation's own fields may be absent."""
+    described = read_answer((yield Call("GET", _url(own, "sobjects/Opportunity/describe"))))
+    fields, relations = described.get("fields"), described.get("childRelationships")
+    if not isinstance(fields, list) or not isinstance(relations, list):
+        raise UnexpectedAnswer("the description of Opportunity has no fields or no childRelationships")
+    names = {str(each.get("name")) for each in fields if isinstance(each, Mapping)}
+    custom = sorted(name for name in names if re.fullmatch(r"[A-Za-z]\w{0,79}__c", name, re.ASCII))
+    has_splits = any(isinstance(each, Mapping) and each.get("relationshipName") == _SPLITS for each in relations)
+    columns = [
+        *(name for name in _STANDARD_FIELDS if "." in name or name in names),
+        *([_CURRENCY] if _CURRENCY in names else []),
+        *custom[:CUSTOM_FIELDS_MAX],
+        *([_SPLIT_QUERY] if has_splits else []),
+    ]
+    return _Shape(", ".join(columns), has_splits)
+
+
+def _found(own: SalesforceCredentials, query: str, count_max: int) -> Conversation[dict[str, Mapping[str, object]]]:
+    """The records of a query, deleted ones too, by id."""
+    call: Call = Call("GET", _url(own, "queryAll"), {"q": query})
+    found: dict[str, Mapping[str, object]] = {}
+    for _ in range(count_max):
+        answer = read_answer((yield call))
+        found |= yield from _whole_records(own, answer)
+        following = _following(own, answer)
+        if following is None:
+            break
+        call = following
+    return found
+
+
+def _whole_records(
+    own: SalesforceCredentials, answer: Mapping[str, object]
+) -> Conversation[dict[str, Mapping[str, object]]]:
+    """The records of an answer, with those of their splits that came on further pages."""
+    found: dict[str, Mapping[str, object]] = {}
+    for external_id, raw in _by_id(answer).items():
+        held = raw.get(_SPLITS)
+        if isinstance(held, Mapping):
+            splits = _split_records(raw)
+            while (following := _following(own, held)) is not None:
+                held = read_answer((yield following))
+                splits.extend(_split_records({_SPLITS: held}))
+            found[external_id] = {**raw, _SPLITS: {"records": splits}}
+        else:
+            found[external_id] = raw
+    return found
+
+
+def _following(own: SalesforceCredentials, answer: Mapping[str, object]) -> Call | None:
+    """The call for the rest of an answer."""
+    path = answer.get("nextRecordsUrl")
+    if not isinstance(path, str) or answer.get("done") is True:
+        return None
+    if not path.startswith("/services/data/"):
+        raise UnexpectedAnswer("nextRecordsUrl leads elsewhere")
+    return Call("GET", own.instance_url + path)
+
+
+def _by_id(answer: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+    records = answer.get("records")
+    if not isinstance(records, list):
+        raise UnexpectedAnswer("the answer to a query has no records")
+    found: dict[str, Mapping[str, object]] = {}
+    for each in records:
+        external_id = record_id(each.get("Id")) if isinstance(each, Mapping) else None
+        if external_id is None:
+            raise UnexpectedAnswer("a record has no Id")
+        found[external_id] = each
+    return found
+
+
+def _time_of(answer: Answer) -> datetime:
+    try:
+        return parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
+    except ValueError as error:
+        raise UnexpectedAnswer("the answer does not say what time it is") from error
+
+
+def _moment_or_none(value: object) -> datetime | None:
+    try:
+        return _moment(value, "")
+    except Untranslatable as error:
+        raise UnexpectedAnswer(f"{str(value)[:100]} is not a time") from error
+
+
+def _calls_remaining(answer: Answer) -> int | None:
+    usage = _USAGE.search(answer.headers.get("sforce-limit-info", ""))
+    return max(0, int(usage[2]) - int(usage[1])) if usage else None
+
+
+def _retry_after(answer: Answer) -> timedelta | None:
+    seconds = answer.headers.get("retry-after", "")
+    return timedelta(seconds=int(seconds)) if re.fullmatch(r"[0-9]{1,5}", seconds) else None
+
+
+def _error(answer: Answer) -> tuple[str, str]:
+    """The code and message of an error, whether of the API or of its token endpoint."""
+    try:
+        document = read_json(answer.body)
+    except Untranslatable:
+        return "", ""
+    first = document[0] if isinstance(document, list) and document else document
+    if not isinstance(first, Mapping):
+        return "", ""
+    code = first.get("errorCode", first.get("error"))
+    return str(code or ""), str(first.get("message", first.get("error_description")) or "")
+
+
+def _verdict(call: Call, status: int, code: str, message: str) -> Verdict:
+    if status == 401 and call.endpoint != _TOKEN_ENDPOINT:
+        return Verdict.TOKEN_EXPIRED
+    if code == "REQUEST_LIMIT_EXCEEDED":
+        return Verdict.RATE_LIMITED if "concurrent" in message.lower() else Verdict.QUOTA_EXHAUSTED
+    if status == 429:
+        return Verdict.RATE_LIMITED
+    if status >= 500 or code in _BUSY or (call.endpoint == _TOKEN_ENDPOINT and code == "unknown_error"):
+        return Verdict.TRANSIENT
+    return Verdict.REFUSED

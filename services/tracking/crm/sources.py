@@ -6,9 +6,11 @@ from typing import Final
 from services.tracking.crm.adapter import Adapter
 from services.tracking.crm.domain import Source
 from services.tracking.crm.pipedrive import Pipedrive
+from services.tracking.crm.salesforce import Salesforce
 from services.tracking.crm.standard_webhooks import StandardWebhooks
 
 ADAPTERS: Final[Mapping[Source, Adapter]] = {
     Source.STANDARD_WEBHOOKS: StandardWebhooks(),
     Source.PIPEDRIVE: Pipedrive(),
+    Source.SALESFORCE: Salesforce(),
 }
