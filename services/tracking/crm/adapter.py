@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar, Final, NamedTuple, NoReturn, Protocol
@@ -58,6 +58,8 @@ class Fetch:
     external_id: str
     floor: datetime | None = None
     """The record is to be dated no earlier: for a change that leaves the record's own modified time as it was."""
+    otherwise: Untranslatable | None = field(default=None, compare=False)
+    """What is wrong with the delivery where the record cannot be asked for; None where it just names the record."""
 
 
 @dataclass(frozen=True, slots=True)

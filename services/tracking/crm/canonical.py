@@ -195,6 +195,17 @@ def canonical_deal(
     return deal
 
 
+def canonical_activity(fields: Mapping[str, object], mapping: SourceMapping, *, pointer: str) -> CanonicalActivity:
+    """An activity out of an adapter's `fields`. Raises Untranslatable."""
+    mapped = dict(fields)
+    if mapping.users:
+        mapped["owner_external_id"] = _user(mapped.get("owner_external_id"), mapping)
+    try:
+        return CanonicalActivity.model_validate(mapped)
+    except ValidationError as error:
+        raise _untranslatable(error, pointer) from error
+
+
 def event_of(deal: CanonicalDeal, connection: Connection, *, delivery_id: UUID, received_at: datetime) -> Deal:
     """The event of one deal of a delivery. A deleted or merged deal without a status counts as open."""
     # The canonical deal has been checked, and its limits are at least those of the event.

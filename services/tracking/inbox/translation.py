@@ -130,6 +130,8 @@ def _leave_out_fetches(result: Translation) -> None:
     told = {deal.external_id for deal in result.deals} | {activity.external_id for activity in result.activities}
     for fetch in result.fetches:
         if fetch.external_id not in told:
+            if fetch.otherwise is not None:
+                raise fetch.otherwise
             raise Untranslatable(
                 QuarantineReason.API_ACCESS_MISSING,
                 "",
