@@ -25,7 +25,7 @@ from xml.sax.xmlreader import AttributesImpl
 
 from defusedxml import DefusedXmlException
 from defusedxml.sax import parseString
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 from typing_extensions import override
 
 from services.tracking.crm.adapter import (
@@ -41,7 +41,7 @@ from services.tracking.crm.adapter import (
     read_answer,
     read_json,
 )
-from services.tracking.crm.canonical import CUSTOM_FIELDS_MAX, CanonicalActivity, canonical_deal
+from services.tracking.crm.canonical import CUSTOM_FIELDS_MAX, CanonicalActivity, canonical_activity, canonical_deal
 from services.tracking.crm.domain import (
     InvalidSecret,
     QuarantineReason,
@@ -848,13 +848,12 @@ def _activity(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Ca
         occurred_at = datetime(day.year, day.month, day.day, tzinfo=UTC)
     seconds, minutes = _whole(raw.get("CallDurationInSeconds")), _whole(raw.get("DurationInMinutes"))
     about = record_id(raw.get("WhatId")) or ""
-    owner = record_id(raw.get("OwnerId"))
-    fields: dict[str, object] = {
+    fields = {
         **dated(record, _modified_at(record, (), pointer)),
         "external_id": _required_id(raw.get("Id"), f"{pointer}/Id"),
         "type": _TASK_TYPES.get(str(raw.get("TaskSubtype")), ActivityType.TASK) if is_task else ActivityType.MEETING,
         "status": _TASK_STATUS.get(str(raw.get("Status")), ActivityStatus.PLANNED) if is_task else ActivityStatus.DONE,
-        "owner_external_id": mapping.users.get(owner, owner) if owner else None,
+        "owner_external_id": record_id(raw.get("OwnerId")),
         "subject": _text(raw.get("Subject")),
         "occurred_at": occurred_at,
         "duration_seconds": seconds if minutes is None else minutes * 60,
@@ -863,12 +862,7 @@ def _activity(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Ca
         "account_id": record_id(raw.get("AccountId")) or (about if about.startswith("001") else None),
         "custom": _custom(raw, mapping),
     }
-    try:
-        return CanonicalActivity.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = "".join(f"/{part}" for part in first["loc"])
-        raise Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}{where}", first["msg"]) from error
+    return canonical_activity(fields, mapping, pointer=pointer)
 
 
 _TASK_STATUS: Final = {"Completed": ActivityStatus.DONE, "Deferred": ActivityStatus.CANCELLED}
