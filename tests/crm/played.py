@@ -12,6 +12,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
+import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -113,6 +114,27 @@ class PlayedCrm(ABC):
         deal = self.deals.pop(deal_id)
         self.deleted[deal_id] = at
         self.webhooks.extend(self.told_deleted(deal, at))
+
+    def is_taken(self, status: int, content_type: str, body: bytes) -> bool:
+        """Whether the CRM counts this answer as its webhook having been taken."""
+        return 200 <= status < 300
+
+    def again(self, webhook: Webhook) -> Webhook | None:
+        """What the CRM sends after this one was not taken; None when it gives up."""
+        return webhook
+
+    async def send(self, client: httpx.AsyncClient, hook: str) -> int:
+        """Send all that waits to the hook's address, each once; how many were taken. The rest waits as `again` says."""
+        taken = 0
+        for webhook in self.drained():
+            response = await client.request(
+                webhook.method, hook + webhook.path, headers=dict(webhook.headers), content=webhook.body
+            )
+            if self.is_taken(response.status_code, response.headers.get("content-type", ""), response.content):
+                taken += 1
+            elif (repeated := self.again(webhook)) is not None:
+                self.webhooks.append(repeated)
+        return taken
 
     def fail(self, answer: Callable[[], Response], *, times: int = 1, path: str = "") -> None:
         """Give this answer to the next calls whose path holds `path`."""
