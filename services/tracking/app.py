@@ -18,6 +18,7 @@ from services.tracking.inbox.api import router as inbox_router
 from services.tracking.inbox.hooks import HookLane, hook_schemas
 from services.tracking.inbox.hooks import router as hooks_router
 from services.tracking.inbox.intake import Intake
+from services.tracking.inbox.traffic import TrafficMeter
 from services.tracking.live.api import LiveStreams
 from services.tracking.live.api import router as live_router
 from services.tracking.live.hub import LiveHub
@@ -56,7 +57,8 @@ def create_app() -> FastAPI:
     database = Database(settings.database_url, service=SERVICE)
     connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()))
     directory = SenderDirectory(database, connections)
-    intake = Intake(database)
+    traffic = TrafficMeter(database)
+    intake = Intake(database, traffic)
     base_url = settings.public_url.rstrip("/")
     definitions = DefinitionsCache()
     running: dict[str, asyncio.Task[None]] = {}
@@ -65,11 +67,18 @@ def create_app() -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(SERVICE)
         live: LiveStreams = app.state.live
-        for name, work in {"directory": directory.run(), "intake": intake.run(), "live": live.hub.run()}.items():
+        works = {
+            "directory": directory.run(),
+            "intake": intake.run(),
+            "traffic": traffic.run(),
+            "live": live.hub.run(),
+        }
+        for name, work in works.items():
             running[name] = asyncio.create_task(work, name=name)
             running[name].add_done_callback(_tell_end)
         yield
         await intake.stop()
+        await traffic.stop()
         await live.hub.stop()
         running["directory"].cancel()
         for task in running.values():
@@ -105,12 +114,15 @@ def create_app() -> FastAPI:
     app.state.outbound = read_settings(OutboundSettings)
     app.state.directory = directory
     app.state.intake = intake
+    app.state.traffic = traffic
     app.state.base_url = base_url
     app.state.definitions = definitions
     app.state.organisation = organisation
     app.state.live = LiveStreams(LiveHub(kafka, app.state.streams), ProgressSource(definitions))
     # Innermost: within the edge that the factory has put around everything.
-    app.user_middleware.append(Middleware(HookLane, directory=directory, intake=intake, base_url=base_url))
+    app.user_middleware.append(
+        Middleware(HookLane, directory=directory, intake=intake, traffic=traffic, base_url=base_url)
+    )
     _document_hooks(app)
     return app
 

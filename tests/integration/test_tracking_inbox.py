@@ -24,6 +24,7 @@ from services.tracking.crm.domain import Sender, Source
 from services.tracking.inbox.domain import Arrival, InboxFull, WaitingRoom
 from services.tracking.inbox.intake import DeliveriesNotStored, Intake
 from services.tracking.inbox.processor import InboxProcessor, Retention
+from services.tracking.inbox.traffic import TrafficMeter
 from services.tracking.metadata import transport
 from services.tracking.settings import ApiSettings
 from shared.contracts.deals import Deal
@@ -455,7 +456,7 @@ def arrival(key: str, *, size_bytes: int = 10) -> Arrival:
 
 
 async def test_when_the_inbox_is_full_the_sender_is_told_to_come_back(tracking: Tracking) -> None:
-    intake = Intake(tracking.database, room=WaitingRoom(waiting_max=1))
+    intake = Intake(tracking.database, TrafficMeter(tracking.database), room=WaitingRoom(waiting_max=1))
     first = asyncio.create_task(intake.store(arrival(f"full-{uuid4()}")))
     await asyncio.sleep(0)
     with pytest.raises(InboxFull) as refused:
@@ -467,7 +468,7 @@ async def test_when_the_inbox_is_full_the_sender_is_told_to_come_back(tracking: 
 
 
 async def test_what_waits_at_the_stop_is_stored(tracking: Tracking) -> None:
-    intake = Intake(tracking.database)
+    intake = Intake(tracking.database, TrafficMeter(tracking.database))
     waiting = [asyncio.create_task(intake.store(arrival(f"stop-{uuid4()}"))) for _ in range(5)]
     await asyncio.sleep(0)
     await intake.stop()
@@ -481,7 +482,7 @@ async def test_without_a_database_the_sender_is_told_soon_and_nothing_is_held(mo
     async with AsyncExitStack() as closing:
         away = Database("postgresql://nobody@127.0.0.1:1/nowhere", service="tracking")
         closing.push_async_callback(away.close)
-        intake = Intake(away, room=WaitingRoom(waiting_max=1))
+        intake = Intake(away, TrafficMeter(away), room=WaitingRoom(waiting_max=1))
         running = asyncio.create_task(intake.run())
         started = time.monotonic()
         for _ in range(2):

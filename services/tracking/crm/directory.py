@@ -1,6 +1,7 @@
 """Every sender the process may meet, in memory, so that an unknown one costs no more than a known one."""
 
 import asyncio
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -11,7 +12,16 @@ from shared.kernel.errors import AttainError, Unavailable
 from shared.telemetry.logs import get_logger
 
 _RELOAD_SECONDS: Final = 30.0
+_CATCH_UP_SECONDS_MIN: Final = 0.25
+_CATCHING_UP_MAX: Final = 200
 _log = get_logger(__name__)
+
+
+class SendersUnknown(Unavailable):
+    """Whether the sender may send cannot be told for now: send it again in a moment."""
+
+    code = "senders_unknown"
+    title = "Senders unknown"
 
 
 class SenderDirectory:
@@ -23,6 +33,10 @@ class SenderDirectory:
         # By the text of the id, as it stands in the path of a request: hashing a UUID costs more.
         self._senders: dict[str, Sender] = {}
         self._loaded = False
+        self._loading = asyncio.Lock()
+        self._catching_up: asyncio.Task[None] | None = None
+        self._caught_up_at = float("-inf")
+        self._waiting = 0
 
     def find(self, connection_id: str) -> Sender | None:
         """The sender of an active connection, by the canonical text of its id."""
@@ -38,10 +52,36 @@ class SenderDirectory:
 
     async def load(self) -> None:
         """Read all connections. Raises DatabaseUnavailable."""
-        async with self._database.transaction(Scope.every()) as tx:
-            senders = await self._connections.senders(tx)
-        self._senders = {str(sender.connection_id): sender for sender in senders}
-        self._loaded = True
+        # One at a time, so that what was read earlier never replaces what was read later.
+        async with self._loading:
+            async with self._database.transaction(Scope.every()) as tx:
+                senders = await self._connections.senders(tx)
+            self._senders = {str(sender.connection_id): sender for sender in senders}
+            self._loaded = True
+
+    async def catch_up(self) -> None:
+        """Return once the connections have been read after this call: for a delivery that seems to be nobody's.
+
+        Another process may have made a connection or given it a secret which this one has not heard of yet. All who
+        ask share the next reading, and there are no more than four a second however many ask. Raises SendersUnknown
+        when too many wait, and DatabaseUnavailable.
+        """
+        if self._waiting >= _CATCHING_UP_MAX:
+            raise SendersUnknown("Too many deliveries wait for the connections to be read.", retry_after_seconds=1)
+        self._waiting += 1
+        try:
+            if self._catching_up is None:
+                self._catching_up = asyncio.create_task(self._read_soon())
+            await asyncio.shield(self._catching_up)
+        finally:
+            self._waiting -= 1
+
+    async def _read_soon(self) -> None:
+        await asyncio.sleep(max(0.0, self._caught_up_at + _CATCH_UP_SECONDS_MIN - monotonic()))
+        # Whoever asks from now on is not served by this reading.
+        self._catching_up = None
+        self._caught_up_at = monotonic()
+        await self.load()
 
     async def ready(self) -> None:
         """Raises Unavailable before the first load."""

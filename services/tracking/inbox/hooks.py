@@ -14,14 +14,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.tracking.crm.adapter import Headers, Reply, Terms
+from services.tracking.crm.adapter import Adapter, Headers, Reply, Terms
 from services.tracking.crm.adapter import Request as Delivery
-from services.tracking.crm.directory import SenderDirectory
-from services.tracking.crm.domain import Rejection, Source
+from services.tracking.crm.directory import SenderDirectory, SendersUnknown
+from services.tracking.crm.domain import Rejection, Sender, Source
 from services.tracking.crm.sources import ADAPTERS
 from services.tracking.crm.standard_webhooks import DealBatch, DealEvent
 from services.tracking.inbox.domain import Arrival, InboxFull
 from services.tracking.inbox.intake import DeliveriesNotStored, Intake
+from services.tracking.inbox.traffic import TrafficMeter
 from shared.http.problems import error_response, responses
 from shared.kernel.errors import AttainError, TooLarge, Unauthenticated
 from shared.telemetry import tracing
@@ -52,12 +53,15 @@ class HookLane:
     its length goes the long way.
     """
 
-    def __init__(self, app: ASGIApp, *, directory: SenderDirectory, intake: Intake, base_url: str) -> None:
+    def __init__(
+        self, app: ASGIApp, *, directory: SenderDirectory, intake: Intake, traffic: TrafficMeter, base_url: str
+    ) -> None:
         """`base_url`: the public address of this service, which some senders sign."""
         self._app = app
         self._base_url = base_url
         self._directory = directory
         self._intake = intake
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(_PREFIX) or scope["method"] != "POST":
@@ -71,7 +75,7 @@ class HookLane:
         connection_id, _, trail = scope["path"][len(_PREFIX) :].partition("/")
         try:
             delivery = Delivery(scope["method"], self._base_url, _target(scope), trail, headers, await _body(receive))
-            reply = await _accept(self._directory, self._intake, connection_id, delivery)
+            reply = await _accept(self._directory, self._intake, self._traffic, connection_id, delivery)
         except AttainError as error:
             await error_response(error)(scope, receive, send)
             return
@@ -87,7 +91,7 @@ router: Final = APIRouter(tags=["hooks"])
 _ANSWERS: Final[dict[int | str, dict[str, object]]] = {
     200: {"description": "Stored, for sources that want a 200; with the body that the source expects, if it does."},
     202: {"description": "Stored; a duplicate too. It is translated within moments."},
-    **responses(SenderNotRecognised, TooLarge, InboxFull, DeliveriesNotStored),
+    **responses(SenderNotRecognised, TooLarge, InboxFull, DeliveriesNotStored, SendersUnknown),
 }
 
 
@@ -138,21 +142,29 @@ async def _received(request: Request, connection_id: str, trail: str) -> Respons
     headers = dict(scope["headers"])
     body = await _body(request.receive)
     delivery = Delivery(scope["method"], state.base_url, _target(scope), trail, headers, body)
-    reply = await _accept(state.directory, state.intake, connection_id, delivery)
+    reply = await _accept(state.directory, state.intake, state.traffic, connection_id, delivery)
     return Response(reply.body or None, reply.status, media_type=reply.content_type if reply.body else None)
 
 
-async def _accept(directory: SenderDirectory, intake: Intake, connection_id: str, delivery: Delivery) -> Reply:
+async def _accept(
+    directory: SenderDirectory, intake: Intake, traffic: TrafficMeter, connection_id: str, delivery: Delivery
+) -> Reply:
     """Verify a delivery and store it; what to answer. Raises SenderNotRecognised, InboxFull, Unavailable."""
     now_seconds = time()
     sender = directory.find(connection_id)
-    source = Source.STANDARD_WEBHOOKS if sender is None else sender.source
-    adapter = ADAPTERS[source]
-    terms = _NOBODY if sender is None else Terms(sender.valid_secrets(now_seconds), sender.allowed)
-    rejection = adapter.verify(delivery, terms, now_seconds=int(now_seconds))
+    adapter, terms, rejection = _verified(sender, delivery, now_seconds)
     if sender is None or rejection is not None:
-        reason = Rejection.UNKNOWN_CONNECTION if sender is None else rejection
-        WEBHOOK_REJECTED.labels(source.value, str(reason)).inc()
+        # Another process may have made the connection or rotated its secret a moment ago. Also for what that does not
+        # mend, so that every refusal costs the same.
+        await directory.catch_up()
+        sender = directory.find(connection_id)
+        adapter, terms, rejection = _verified(sender, delivery, now_seconds)
+    if sender is None:
+        WEBHOOK_REJECTED.labels(adapter.source.value, Rejection.UNKNOWN_CONNECTION.value).inc()
+        raise SenderNotRecognised("The delivery is not from a sender known here.")
+    if rejection is not None:
+        WEBHOOK_REJECTED.labels(adapter.source.value, rejection.value).inc()
+        traffic.rejected(sender, rejection)
         raise SenderNotRecognised("The delivery is not from a sender known here.")
     dedupe_key = _bounded(adapter.dedupe_key(delivery))
     body = adapter.kept(delivery, terms)
@@ -164,6 +176,16 @@ async def _accept(directory: SenderDirectory, intake: Intake, connection_id: str
     else:
         await intake.store(Arrival(sender, dedupe_key, _kept(headers), body))
     return adapter.reply(delivery, terms, now_ms=int(now_seconds * 1000), entropy=urandom)
+
+
+def _verified(sender: Sender | None, delivery: Delivery, now_seconds: float) -> tuple[Adapter, Terms, Rejection | None]:
+    """How the sender's source speaks, what is expected of it, and why the delivery is not from it, if so.
+
+    For an unknown sender the same work is done, and nothing follows from it.
+    """
+    adapter = ADAPTERS[Source.STANDARD_WEBHOOKS if sender is None else sender.source]
+    terms = _NOBODY if sender is None else Terms(sender.valid_secrets(now_seconds), sender.allowed)
+    return adapter, terms, adapter.verify(delivery, terms, now_seconds=int(now_seconds))
 
 
 def _target(scope: Scope) -> str:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from services.tracking.inbox import store
 from services.tracking.inbox.domain import Arrival, InboxFull, WaitingRoom
+from services.tracking.inbox.traffic import TrafficMeter
 from shared.db.database import Database, Scope
 from shared.kernel.errors import Unavailable
 from shared.telemetry.logs import get_logger
@@ -35,8 +36,9 @@ class DeliveriesNotStored(Unavailable):
 class Intake:
     """Stores what arrives, as long as `run` runs."""
 
-    def __init__(self, database: Database, *, room: WaitingRoom[_Waiting] | None = None) -> None:
+    def __init__(self, database: Database, traffic: TrafficMeter, *, room: WaitingRoom[_Waiting] | None = None) -> None:
         self._database = database
+        self._traffic = traffic
         self._room: WaitingRoom[_Waiting] = room or WaitingRoom()
         self._someone_waits = asyncio.Event()
         self._closed = False
@@ -85,7 +87,7 @@ class Intake:
             # A client that has gone away meanwhile took its future with it; its delivery is stored all the same.
             if not stored.done():
                 stored.set_result(None)
-        _count(arrivals, new)
+        self._count(arrivals, new)
 
     async def _stored(self, arrivals: list[Arrival]) -> Mapping[UUID, int]:
         """How many of the arrivals were new, by connection."""
@@ -96,16 +98,13 @@ class Intake:
         )
         return await self._database.run(scope, lambda tx: store.add(tx, ordered), attempts=_STORE_ATTEMPTS)
 
-
-def _unique_key(arrival: Arrival) -> tuple[int, str]:
-    return arrival.sender.connection_id.int, arrival.dedupe_key
-
-
-def _count(arrivals: list[Arrival], new: Mapping[UUID, int]) -> None:
-    WEBHOOK_GROUP_COMMIT_DELIVERIES.observe(len(arrivals))
-    senders = {arrival.sender.connection_id: arrival.sender for arrival in arrivals}
-    for connection_id, count in Counter(arrival.sender.connection_id for arrival in arrivals).items():
-        source = senders[connection_id].source.value
-        stored = new.get(connection_id, 0)
-        WEBHOOK_RECEIVED.labels(source).inc(stored)
-        WEBHOOK_DUPLICATES.labels(source).inc(count - stored)
+    def _count(self, arrivals: list[Arrival], new: Mapping[UUID, int]) -> None:
+        WEBHOOK_GROUP_COMMIT_DELIVERIES.observe(len(arrivals))
+        senders = {arrival.sender.connection_id: arrival.sender for arrival in arrivals}
+        for connection_id, count in Counter(arrival.sender.connection_id for arrival in arrivals).items():
+            sender = senders[connection_id]
+            source = sender.source.value
+            stored = new.get(connection_id, 0)
+            WEBHOOK_RECEIVED.labels(source).inc(stored)
+            WEBHOOK_DUPLICATES.labels(source).inc(count - stored)
+            self._traffic.received(sender, new=stored, duplicates=count - stored)

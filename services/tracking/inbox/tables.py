@@ -3,7 +3,7 @@
 Connections are never deleted, so no foreign key has to be checked for every webhook.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text, Uuid, text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Integer, LargeBinary, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.tracking.metadata import metadata
@@ -71,4 +71,52 @@ records = Table(
     Column("fields", JSONB, nullable=False),
     Column("is_whole", Boolean, nullable=False),
     Column("merges", BigInteger, nullable=False),
+)
+
+# What each connection was sent, by hour; counted in memory and added every few seconds.
+connection_traffic = Table(
+    "connection_traffic",
+    metadata,
+    tenant_id(),
+    Column("connection_id", Uuid(), primary_key=True),
+    Column("hour", DateTime(timezone=True), primary_key=True),
+    Column("received", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("rejected_headers", BigInteger, nullable=False),
+    Column("rejected_timestamp", BigInteger, nullable=False),
+    Column("rejected_signature", BigInteger, nullable=False),
+    instant("last_received_at", nullable=True),
+    Index("ix_connection_traffic_hour", "hour"),
+)
+
+# What the mapping of a connection that was saved last has changed so far of what was translated before.
+retranslations = Table(
+    "retranslations",
+    metadata,
+    tenant_id(),
+    Column("connection_id", Uuid(), primary_key=True),
+    # Of the connection when the mapping was saved.
+    Column("version", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    instant("saved_at"),
+    instant("started_at", nullable=True),
+    instant("finished_at", nullable=True),
+    # The next step is not taken before then.
+    instant("due_at"),
+    Column("total", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+    Column("untranslatable", BigInteger, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+    Column("received_again", BigInteger, nullable=False),
+    Index("ix_retranslations_due_at", "due_at", postgresql_where=text("finished_at IS NULL")),
+)
+
+# The deliveries that are still to be looked at.
+retranslation_deliveries = Table(
+    "retranslation_deliveries",
+    metadata,
+    tenant_id(),
+    Column("connection_id", Uuid(), primary_key=True),
+    Column("delivery_id", Uuid(), primary_key=True),
 )
