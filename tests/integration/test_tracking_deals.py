@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import text
 
 from services.tracking.deals import service
-from services.tracking.deals.domain import DealChange, DealFilter, DealNotFound, Recorded, Viewer
+from services.tracking.deals.domain import DealChange, DealFilter, DealNotFound, RecordedDeals
 from services.tracking.deals.store import RecordedTogether
 from services.tracking.metadata import transport
 from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.progress.service import ProgressTracker
+from services.tracking.viewing import Viewer
 from shared.contracts.deals import Deal, Product, Split
 from shared.db.database import Database, Scope
 from shared.kernel.deals import DealKind, DealStatus
@@ -93,7 +94,7 @@ class Book:
     async def record(self, *deals: Deal) -> list[DealChange]:
         return list((await self.recorded(*deals)).changes)
 
-    async def recorded(self, *deals: Deal) -> Recorded:
+    async def recorded(self, *deals: Deal) -> RecordedDeals:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
             return await service.record(tx, deals)
 
@@ -268,7 +269,7 @@ async def test_two_who_record_one_deal_at_once_are_told(book: Book) -> None:
         late_pid = (await late.rows(text("SELECT pg_backend_pid() AS pid")))[0]["pid"]
         async with book.database.transaction(scope) as early:
             await service.record(early, [book.deal(sequence=5)])
-            waiting: asyncio.Task[Recorded] = asyncio.create_task(service.record(late, [book.deal(sequence=4)]))
+            waiting: asyncio.Task[RecordedDeals] = asyncio.create_task(service.record(late, [book.deal(sequence=4)]))
             await eventually(lambda: _waits_for_a_lock(book.database, late_pid), expectation="a wait for the row")
         with pytest.raises(RecordedTogether):
             await waiting

@@ -1,31 +1,25 @@
-"""Deals over HTTP.
+"""Deals over HTTP."""
 
-`app.state.organisation` tells a tenant's chart: the rooms to the right of this one do not know it.
-"""
-
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import StringConstraints
 
+from services.tracking.access import Chart, viewer_of
 from services.tracking.deals import service
-from services.tracking.deals.domain import DealFilter, DealNotFound, Viewer
+from services.tracking.deals.domain import DealFilter, DealNotFound
 from services.tracking.deals.schemas import DEAL_EXAMPLE, DealVersionOut
 from shared.contracts.deals import Deal
-from shared.db.database import Transaction
-from shared.http.auth import CurrentPrincipal, Principal, Role
+from shared.http.auth import CurrentPrincipal
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
 from shared.kernel.deals import DealStatus
-from shared.kernel.org import OrgChart
 
 router: Final = APIRouter(prefix="/v1/deals", tags=["deals"])
 
-Organisation = Callable[[Transaction, UUID], Awaitable[OrgChart]]
 Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 _DEALS: Final = Cursor(UUID)
 _VERSIONS: Final = Cursor(tuple[datetime, int, UUID])
@@ -35,16 +29,6 @@ _DEAL_ANSWERED: Final[dict[int | str, dict[str, object]]] = {
 _DEALS_ANSWERED: Final[dict[int | str, dict[str, object]]] = {
     200: {"content": {"application/json": {"example": {"items": [DEAL_EXAMPLE], "next_cursor": None}}}}
 }
-_SEES_TENANT: Final = (Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE)
-
-
-async def organisation(request: Request) -> Organisation:
-    """Dependency: how to read a tenant's chart."""
-    found: Organisation = request.app.state.organisation
-    return found
-
-
-Chart = Annotated[Organisation, Depends(organisation)]
 
 
 @router.get("", responses={**_DEALS_ANSWERED, **responses(InvalidCursor)}, summary="List deals")
@@ -62,7 +46,7 @@ async def list_deals(
 ) -> Page[Deal]:
     """The newest version of each deal. A rep sees its own, a manager those of its subtree today."""
     async with reader.transaction() as tx:
-        viewer = await _viewer(tx, caller, chart)
+        viewer = await viewer_of(tx, caller, chart)
         found = await service.page(
             tx,
             caller.tenant_id,
@@ -78,7 +62,7 @@ async def list_deals(
 async def read_deal(deal_id: UUID, caller: CurrentPrincipal, reader: RequestReader, chart: Chart) -> Deal:
     """The newest version."""
     async with reader.transaction() as tx:
-        viewer = await _viewer(tx, caller, chart)
+        viewer = await viewer_of(tx, caller, chart)
         return await service.get(tx, caller.tenant_id, viewer, deal_id)
 
 
@@ -88,7 +72,7 @@ async def list_deal_versions(
 ) -> Page[DealVersionOut]:
     """Every version there ever was, newest first, in whatever order they came."""
     async with reader.transaction() as tx:
-        viewer = await _viewer(tx, caller, chart)
+        viewer = await viewer_of(tx, caller, chart)
         found = await service.versions(
             tx, caller.tenant_id, viewer, deal_id, before=_VERSIONS.after(paging), limit=paging.fetch_limit
         )
@@ -98,14 +82,3 @@ async def list_deal_versions(
         key=lambda version: (version.deal.modified_at, version.deal.sequence, version.deal.delivery_id),
         item=lambda version: DealVersionOut.from_version(version.deal, version.recorded_at),
     )
-
-
-async def _viewer(tx: Transaction, caller: Principal, organisation: Organisation) -> Viewer:
-    chart = await organisation(tx, caller.tenant_id)
-    mapped = frozenset(chart.identities)
-    if caller.has(*_SEES_TENANT):
-        return Viewer(mapped, None)
-    people = set() if caller.person_id is None else {caller.person_id}
-    if caller.has(Role.MANAGER) and caller.person_id is not None:
-        people |= chart.managed_people(caller.person_id, chart.calendar.business_date(tx.now))
-    return Viewer(mapped, frozenset(user for person in people for user in chart.users_of(person)))

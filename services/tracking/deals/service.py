@@ -2,42 +2,30 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from itertools import pairwise
 from uuid import UUID
 
+from services.tracking import snapshots
 from services.tracking.deals import store
-from services.tracking.deals.domain import DealChange, DealFilter, DealNotFound, Recorded, Viewer
+from services.tracking.deals.domain import DealFilter, DealNotFound, RecordedDeals
 from services.tracking.deals.store import RecordedVersion
+from services.tracking.viewing import Viewer
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
 from shared.outbox.outbox import Outbox
 
 
-async def record(tx: Transaction, deals: Sequence[Deal]) -> Recorded:
+async def record(tx: Transaction, deals: Sequence[Deal]) -> RecordedDeals:
     """Keep versions of deals in any order, repeated or not; the deals whose newest version is another one now.
 
     The changes are in the order of tenant and deal, one for a deal. A change goes from what was held before the call to
     the newest, so versions between them leave no change. Versions of one deal may not be recorded by two transactions
     at once: the caller's stored position in a partition, or an exclusive tenant lock, sees to that.
     """
-    versions = _distinct(deals)
+    versions = snapshots.distinct(deals)
     if not versions:
-        return Recorded((), frozenset())
-    newest = [deal.id != after.id or deal.tenant_id != after.tenant_id for deal, after in pairwise(versions)] + [True]
-    told_last = {(deal.tenant_id, deal.id): deal for deal in deals}
-    changes: list[DealChange] = []
-    overtaken: set[tuple[UUID, UUID]] = set()
-    for deal, before in await store.record(tx, versions, newest):
-        key = (deal.tenant_id, deal.id)
-        if before is None or before.version < deal.version:
-            changes.append(DealChange(deal.tenant_id, before, deal.facts(), deal.received_at))
-            is_overtaken = told_last[key] is not deal and told_last[key].version < deal.version
-        else:
-            is_overtaken = told_last[key].version < before.version
-        if is_overtaken:
-            overtaken.add(key)
-    return Recorded(tuple(changes), frozenset(overtaken))
+        return RecordedDeals((), frozenset())
+    return snapshots.recorded(deals, await store.record(tx, versions, snapshots.newest_of_each(versions)))
 
 
 async def tell_again(tx: Transaction, outbox: Outbox, keys: Collection[tuple[UUID, UUID]]) -> None:
@@ -86,14 +74,6 @@ async def versions(
     """Every version of a deal, newest first. Raises DealNotFound, also when its newest may not be seen."""
     await get(tx, tenant_id, viewer, deal_id)
     return await store.versions(tx, tenant_id, deal_id, before=before, limit=limit)
-
-
-def _distinct(deals: Sequence[Deal]) -> list[Deal]:
-    """Each version once, in the order of tenant, deal and version."""
-    versions = {
-        (deal.tenant_id.int, deal.id.int, deal.modified_at, deal.sequence, deal.delivery_id.int): deal for deal in deals
-    }
-    return [versions[key] for key in sorted(versions)]
 
 
 async def _tell(tx: Transaction, outbox: Outbox, deals: Sequence[Deal]) -> None:

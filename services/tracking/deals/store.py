@@ -7,9 +7,11 @@ from typing import Final, NamedTuple, cast
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping
 
-from services.tracking.deals.domain import DealFilter, Viewer
+from services.tracking.deals.domain import DealFilter
+from services.tracking.snapshot_sql import SnapshotSql
+from services.tracking.viewing import Viewer
 from shared.contracts.deals import Deal, Payment, Product, Split
 from shared.db.database import Transaction
 from shared.kernel.deals import DealFacts, DealKind, DealStatus, DealVersion
@@ -74,55 +76,16 @@ _TYPES: Final = {
     "paid_amount": "numeric",
     "last_paid_on": "date",
 }
-_JSON: Final = frozenset(name for name, kind in _TYPES.items() if kind == "jsonb")
-_KEY: Final = ("tenant_id", "deal_id")
-_COLUMNS: Final = ", ".join(_TYPES)
-_READ: Final = ", ".join(f"{{0}}.{name}::text AS {name}" if name in _JSON else f"{{0}}.{name}" for name in _TYPES)
+_SQL: Final = SnapshotSql("deals", "deal_versions", _TYPES)
+_RECORD: Final = _SQL.record()
+_FIND: Final = _SQL.find()
+_FIND_ALL: Final = _SQL.find_all()
+_AFTER: Final = _SQL.after()
 
 
 def columns_of(alias: str) -> str:
     """The select list of a deal or a version, as `facts_of` reads it."""
-    return _READ.format(alias)
-
-
-def _incoming() -> str:
-    arrays = ", ".join(f"CAST(:{name} AS {'text' if name in _JSON else kind}[])" for name, kind in _TYPES.items())
-    names = ", ".join(_TYPES)
-    values = ", ".join(f"CAST({name} AS jsonb) AS {name}" if name in _JSON else name for name in _TYPES)
-    return f"SELECT {values}, newest FROM unnest({arrays}, CAST(:newest AS boolean[])) AS t({names}, newest)"
-
-
-# Every part of one statement sees the rows as they were before it, so `before` is what the upsert replaces. The look-up
-# is lateral so that no plan, however old its statistics, reads the whole table.
-_RECORD: Final = text(
-    f"""
-    WITH incoming AS MATERIALIZED ({_incoming()}),
-    before AS (
-        SELECT held.*
-        FROM incoming CROSS JOIN LATERAL (
-            SELECT {columns_of("deals")} FROM tracking.deals
-            WHERE deals.tenant_id = incoming.tenant_id AND deals.deal_id = incoming.deal_id
-            LIMIT 1
-        ) AS held
-        WHERE incoming.newest
-    ),
-    versions AS (
-        INSERT INTO tracking.deal_versions ({_COLUMNS}, recorded_at)
-        SELECT {_COLUMNS}, :recorded_at FROM incoming
-        ON CONFLICT DO NOTHING
-    ),
-    kept AS (
-        INSERT INTO tracking.deals AS held ({_COLUMNS})
-        SELECT {_COLUMNS} FROM incoming WHERE newest
-        ON CONFLICT (tenant_id, deal_id) DO UPDATE
-        SET {", ".join(f"{name} = excluded.{name}" for name in _TYPES if name not in _KEY)}
-        WHERE (held.modified_at, held.sequence, held.delivery_id)
-            < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
-        RETURNING 1
-    )
-    SELECT counted.kept, before.* FROM (SELECT count(*) AS kept FROM kept) AS counted LEFT JOIN before ON true
-    """
-)
+    return _SQL.columns_of(alias)
 
 
 class RecordedTogether(Conflict):
@@ -284,36 +247,6 @@ class RecordedVersion(NamedTuple):
 
 
 _OWNERS: Final = "SELECT * FROM unnest(CAST(:{0}_sources AS text[]), CAST(:{0}_ids AS text[]))"
-_PAGE: Final = f"""
-    SELECT {columns_of("d")} FROM tracking.deals AS d
-    WHERE d.tenant_id = :tenant_id AND d.deal_id > :after {{conditions}}
-    ORDER BY d.deal_id LIMIT :limit
-"""
-_FIND: Final = text(
-    f"SELECT {columns_of('d')} FROM tracking.deals AS d WHERE d.tenant_id = :tenant_id AND d.deal_id = :deal_id"
-)
-_FIND_ALL: Final = text(
-    f"""
-    SELECT held.* FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:deal_ids AS uuid[])) AS asked(tenant_id, deal_id)
-    CROSS JOIN LATERAL (
-        SELECT {columns_of("d")} FROM tracking.deals AS d
-        WHERE d.tenant_id = asked.tenant_id AND d.deal_id = asked.deal_id LIMIT 1
-    ) AS held
-    ORDER BY held.tenant_id, held.deal_id
-    """
-)
-_AFTER: Final = text(
-    f"""
-    SELECT {columns_of("d")} FROM tracking.deals AS d
-    WHERE (d.tenant_id, d.deal_id) > (CAST(:after_tenant_id AS uuid), CAST(:after_deal_id AS uuid))
-    ORDER BY d.tenant_id, d.deal_id LIMIT :limit
-    """
-)
-_VERSIONS: Final = f"""
-    SELECT {columns_of("v")}, v.recorded_at FROM tracking.deal_versions AS v
-    WHERE v.tenant_id = :tenant_id AND v.deal_id = :deal_id {{conditions}}
-    ORDER BY v.modified_at DESC, v.sequence DESC, v.delivery_id DESC LIMIT :limit
-"""
 
 
 async def page(
@@ -323,43 +256,43 @@ async def page(
     conditions = []
     parameters: dict[str, object] = {"tenant_id": tenant_id, "after": after or UUID(int=0), "limit": limit}
     if viewer.visible is not None:
-        conditions.append(f"AND (d.source, d.owner_external_id) IN ({_OWNERS.format('visible')})")
+        conditions.append(f"AND (r.source, r.owner_external_id) IN ({_OWNERS.format('visible')})")
         parameters |= _owners("visible", viewer.visible)
     if wanted.status is not None:
-        conditions.append("AND d.status = :status")
+        conditions.append("AND r.status = :status")
         parameters["status"] = wanted.status.value
     if wanted.source is not None:
-        conditions.append("AND d.source = :source")
+        conditions.append("AND r.source = :source")
         parameters["source"] = wanted.source
     if wanted.owner_external_id is not None:
-        conditions.append("AND d.owner_external_id = :owner")
+        conditions.append("AND r.owner_external_id = :owner")
         parameters["owner"] = wanted.owner_external_id
     if wanted.unmapped:
         conditions.append(
-            "AND (d.owner_external_id IS NULL OR NOT EXISTS (SELECT FROM "
-            f"({_OWNERS.format('mapped')}) AS m(s, i) WHERE m.s = d.source AND m.i = d.owner_external_id))"
+            "AND (r.owner_external_id IS NULL OR NOT EXISTS (SELECT FROM "
+            f"({_OWNERS.format('mapped')}) AS m(s, i) WHERE m.s = r.source AND m.i = r.owner_external_id))"
         )
         parameters |= _owners("mapped", viewer.mapped)
-    rows = await tx.rows(text(_PAGE.format(conditions=" ".join(conditions))), parameters)
+    rows = await tx.rows(_SQL.page(" ".join(conditions)), parameters)
     return [_event(row) for row in rows]
 
 
 async def find(tx: Transaction, tenant_id: UUID, deal_id: UUID) -> Deal | None:
     """The newest version of a deal of the tenant."""
-    row = await tx.one_or_none(_FIND, {"tenant_id": tenant_id, "deal_id": deal_id})
+    row = await tx.one_or_none(_FIND, {"tenant_id": tenant_id, "id": deal_id})
     return None if row is None else _event(row)
 
 
 async def find_all(tx: Transaction, keys: Collection[tuple[UUID, UUID]]) -> list[Deal]:
     """The newest versions of these deals (tenant, deal), in their order; those that are not held are left out."""
     ordered = sorted(keys)
-    parameters = {"tenant_ids": [tenant for tenant, _ in ordered], "deal_ids": [deal for _, deal in ordered]}
+    parameters = {"tenant_ids": [tenant for tenant, _ in ordered], "ids": [deal for _, deal in ordered]}
     return [_event(row) for row in await tx.rows(_FIND_ALL, parameters)]
 
 
 async def after(tx: Transaction, key: tuple[UUID, UUID], *, limit: int) -> list[Deal]:
     """The newest versions of the next deals of every tenant in the transaction's scope, by tenant and deal."""
-    parameters = {"after_tenant_id": key[0], "after_deal_id": key[1], "limit": limit}
+    parameters = {"after_tenant_id": key[0], "after_id": key[1], "limit": limit}
     return [_event(row) for row in await tx.rows(_AFTER, parameters)]
 
 
@@ -367,12 +300,12 @@ async def versions(
     tx: Transaction, tenant_id: UUID, deal_id: UUID, *, before: tuple[datetime, int, UUID] | None, limit: int
 ) -> list[RecordedVersion]:
     """Versions of a deal of the tenant, newest first."""
-    parameters: dict[str, object] = {"tenant_id": tenant_id, "deal_id": deal_id, "limit": limit}
+    parameters: dict[str, object] = {"tenant_id": tenant_id, "id": deal_id, "limit": limit}
     conditions = ""
     if before is not None:
         conditions = "AND (v.modified_at, v.sequence, v.delivery_id) < (:modified_at, :sequence, :delivery_id)"
         parameters |= dict(zip(("modified_at", "sequence", "delivery_id"), before, strict=True))
-    rows = await tx.rows(text(_VERSIONS.format(conditions=conditions)), parameters)
+    rows = await tx.rows(_SQL.versions(conditions), parameters)
     return [RecordedVersion(_event(row), row["recorded_at"]) for row in rows]
 
 

@@ -16,7 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from services.tracking.deals import service as deals_service
-from services.tracking.deals.domain import Recorded
+from services.tracking.deals.domain import RecordedDeals
 from services.tracking.progress import contributions, store
 from services.tracking.progress.definitions import (
     PROJECTION,
@@ -142,9 +142,9 @@ class ProgressTracker:
         await self._outbox.mark(tx, contract.TOPIC, subjects, stripe=stripe)
 
 
-async def _recorded(tx: Transaction, pieces: Iterable[Sequence[Deal]]) -> AsyncGenerator[Recorded]:
+async def _recorded(tx: Transaction, pieces: Iterable[Sequence[Deal]]) -> AsyncGenerator[RecordedDeals]:
     """What became of each piece, told while the next one is being recorded."""
-    recording: asyncio.Task[Recorded] | None = None
+    recording: asyncio.Task[RecordedDeals] | None = None
     try:
         for piece in pieces:
             recorded = None if recording is None else await recording
