@@ -37,7 +37,9 @@ from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
 
 ATTEMPT_SECONDS_MAX: Final = 15.0
-ANSWER_BYTES_MAX: Final = 4 * ANSWER_CHARACTERS_MAX
+_ANSWER_BYTES_KEPT: Final = 4 * ANSWER_CHARACTERS_MAX
+# More than what is kept, as an answer comes in pieces.
+_ANSWER_BYTES_MAX: Final = 262_144
 _SETTLED_AT_A_TIME: Final = 3
 _LEASE: Final = timedelta(seconds=60)
 _POLL_SECONDS: Final = 1.0
@@ -64,7 +66,7 @@ def subscriber_client(
     return outbound_client(
         settings,
         timeout_seconds=timeout_seconds,
-        response_bytes_max=ANSWER_BYTES_MAX,
+        response_bytes_max=_ANSWER_BYTES_MAX,
         connections_max=connections_max,
         headers={"user-agent": "Attain-Webhooks"},
         resolve=resolve,
@@ -224,11 +226,11 @@ async def _first_characters(answer: httpx.Response) -> str:
     try:
         async for chunk in answer.aiter_raw():
             received += chunk
-            if len(received) >= ANSWER_BYTES_MAX:
+            if len(received) >= _ANSWER_BYTES_KEPT:
                 break
     except OutboundError as error:
         _log.info("answer_not_read", code=error.code)
-    text = received[:ANSWER_BYTES_MAX].decode("utf-8", "replace")
+    text = received[:_ANSWER_BYTES_KEPT].decode("utf-8", "replace")
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:ANSWER_CHARACTERS_MAX]
 
 

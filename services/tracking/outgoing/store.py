@@ -134,7 +134,7 @@ _CLAIM: Final = text(
     """
     WITH due AS MATERIALIZED (
         SELECT w.t AS tenant_id, w.s AS subscription_id, w.room - u.under_way AS free,
-            d.id, d.event_type, d.subject, d.due_at
+            d.id, d.event_type, d.subject, d.event_version, d.due_at
         FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:subscription_ids AS uuid[]), CAST(:rooms AS integer[]))
             AS w(t, s, room)
         CROSS JOIN LATERAL (
@@ -142,7 +142,7 @@ _CLAIM: Final = text(
             WHERE f.subscription_id = w.s AND f.in_flight_until > :now
         ) AS u
         CROSS JOIN LATERAL (
-            SELECT x.id, x.event_type, x.subject, x.due_at FROM tracking.outgoing_deliveries AS x
+            SELECT x.id, x.event_type, x.subject, x.event_version, x.due_at FROM tracking.outgoing_deliveries AS x
             WHERE x.subscription_id = w.s AND x.state = 'waiting' AND x.due_at <= :now
                 AND NOT EXISTS (
                     SELECT FROM tracking.outgoing_deliveries AS f
@@ -153,7 +153,7 @@ _CLAIM: Final = text(
         ) AS d
     ), firsts AS (
         SELECT DISTINCT ON (subscription_id, event_type, subject) * FROM due
-        ORDER BY subscription_id, event_type, subject, id
+        ORDER BY subscription_id, event_type, subject, event_version
     ), placed AS (
         SELECT *, row_number() OVER (PARTITION BY subscription_id ORDER BY due_at, id) AS place FROM firsts
     ), taken AS (
@@ -354,7 +354,8 @@ async def last_recorded(tx: Transaction, keys: Collection[SubjectKey]) -> dict[S
 
 async def record(tx: Transaction, planned: Recording) -> list[UUID]:
     """Store what was planned, due now, and wake whoever delivers; the ids of the new deliveries, in their order."""
-    ids = [tx.new_id() for _ in planned.added]
+    # Sorted, as those of one moment are in no order by themselves.
+    ids = sorted(tx.new_id() for _ in planned.added)
     newest: dict[SubjectKey, tuple[int, UUID]] = {}
     for delivery_id, each in [*zip(ids, planned.added, strict=True), *planned.renewed]:
         newest[each.key] = (each.version, delivery_id)
