@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
+from services.tracking.activities.api import router as activities_router
 from services.tracking.crm.api import router as crm_router
 from services.tracking.crm.directory import SenderDirectory
 from services.tracking.crm.encryption import SecretsBox
@@ -106,7 +107,16 @@ def create_app() -> FastAPI:
         database=database,
         transport_tables=transport,
         lifespan=lifespan,
-        routers=[hooks_router, live_router, progress_router, deals_router, inbox_router, crm_router, outgoing_router],
+        routers=[
+            hooks_router,
+            live_router,
+            progress_router,
+            deals_router,
+            activities_router,
+            inbox_router,
+            crm_router,
+            outgoing_router,
+        ],
         readiness={"schema": schema, "connections": directory.ready, "background": background},
     )
     app.state.connections = connections

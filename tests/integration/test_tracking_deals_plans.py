@@ -8,6 +8,7 @@ from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import make_url
 
+from services.tracking.activities import store as activities
 from services.tracking.deals import store as deals
 from services.tracking.inbox import store as inbox
 
@@ -32,10 +33,15 @@ async def plan_of(url: str, statement: TextClause) -> str:
     ("statement", "index", "condition"),
     [
         (deals._RECORD, "pk_deals", "(tenant_id = incoming.tenant_id) AND (deal_id = incoming.deal_id)"),
+        (
+            activities._RECORD,
+            "pk_activities",
+            "(tenant_id = incoming.tenant_id) AND (activity_id = incoming.activity_id)",
+        ),
         (inbox._CLAIM, "pk_deliveries", "(tenant_id = sized.tenant_id) AND (id = sized.id)"),
         (inbox._SETTLE, "pk_deliveries", "(tenant_id = o.t) AND (id = o.i)"),
     ],
-    ids=["record", "claim", "settle"],
+    ids=["record deals", "record activities", "claim", "settle"],
 )
 async def test_rows_are_looked_up_by_the_whole_primary_key(
     fresh_database: str, statement: TextClause, index: str, condition: str

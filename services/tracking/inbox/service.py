@@ -7,17 +7,17 @@ from uuid import UUID
 
 from services.tracking.crm import service as crm
 from services.tracking.crm.adapter import Said
-from services.tracking.crm.canonical import CanonicalDeal, activity_event_of, event_of
+from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, activity_event_of, event_of
 from services.tracking.crm.domain import Connection, SourceMapping, Untranslatable
 from services.tracking.crm.sources import ADAPTERS
 from services.tracking.inbox import fetching, record_store, store
 from services.tracking.inbox.domain import BodyDropped, Delivery, DeliveryNotFound, DeliveryState, DeliveryWaiting
 from services.tracking.inbox.fetch_store import Ask
-from services.tracking.inbox.store import Outcome, Waiting
+from services.tracking.inbox.store import Outcome, RecordKey, Waiting
 from services.tracking.inbox.translation import Records, Translation, records_named, said, translated
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
-from shared.kernel.ids import deal_id
+from shared.kernel.ids import activity_id, deal_id
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 from shared.telemetry.metrics import WEBHOOK_QUARANTINED
@@ -165,6 +165,14 @@ class _Translating:
             for event in events
         ]
 
+    def deal_key(self, deal: CanonicalDeal) -> RecordKey:
+        """Which deal of which tenant it is."""
+        return (self.delivery.tenant_id, deal_id(self.connection.id, deal.external_id))
+
+    def activity_key(self, activity: CanonicalActivity) -> RecordKey:
+        """Which activity of which tenant it is."""
+        return (self.delivery.tenant_id, activity_id(self.connection.id, activity.external_id))
+
     def asks(self) -> list[Ask]:
         """What is to be asked for because of it."""
         return [
@@ -190,24 +198,32 @@ class _Translating:
 
 
 async def _leave_out_overtaken(tx: Transaction, batch: Sequence[_Translating]) -> None:
-    """Let a copy speak only of the deals whose newest version is still that of its original.
+    """Let a copy speak only of the records whose newest version is still that of its original.
 
     Its version would be the newer one of two of the same time, so it would bring back what another delivery changed.
     """
-    originals = {
-        (each.delivery.tenant_id, deal_id(each.connection.id, deal.external_id)): each.delivery.replay_of
+    copies = [
+        (each, each.delivery.replay_of)
         for each in batch
         if each.delivery.replay_of is not None and not ADAPTERS[each.connection.source].merges_records
-        for deal in each.translation.deals
-    }
-    overtaken = await store.overtaken(tx, originals)
-    for each in batch:
-        if each.delivery.replay_of is not None:
-            each.translation.deals = [
-                deal
-                for deal in each.translation.deals
-                if (each.delivery.tenant_id, deal_id(each.connection.id, deal.external_id)) not in overtaken
-            ]
+    ]
+    deals = await store.overtaken_deals(
+        tx, {each.deal_key(deal): original for each, original in copies for deal in each.translation.deals}
+    )
+    activities = await store.overtaken_activities(
+        tx,
+        {
+            each.activity_key(activity): original
+            for each, original in copies
+            for activity in each.translation.activities
+        },
+    )
+    for each, _ in copies:
+        translation = each.translation
+        translation.deals = [deal for deal in translation.deals if each.deal_key(deal) not in deals]
+        translation.activities = [
+            activity for activity in translation.activities if each.activity_key(activity) not in activities
+        ]
 
 
 def _quarantined(delivery: Waiting, error: Untranslatable) -> Outcome:

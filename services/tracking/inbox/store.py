@@ -6,13 +6,16 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, Update, select, text, update
+from sqlalchemy import RowMapping, TextClause, Update, select, text, update
 
 from services.tracking.inbox.domain import Arrival, Delivery, DeliveryState, Origin
 from services.tracking.inbox.tables import deliveries
 from shared.db.database import Transaction
 
 INBOX_CHANNEL: Final = "tracking_inbox"
+RecordKey = tuple[UUID, UUID]
+"""A tenant, and a deal or an activity."""
+
 _DELIVERY: Final = TypeAdapter(Delivery)
 _ORIGINS: Final = {origin.value: origin for origin in Origin}
 
@@ -79,21 +82,21 @@ _SETTLE: Final = text(
     WHERE d.tenant_id = o.t AND d.id = o.i
     """
 )
-_OVERTAKEN: Final = text(
-    """
-    SELECT asked.tenant_id, asked.deal_id
-    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:deal_ids AS uuid[]), CAST(:originals AS uuid[]))
-        AS asked(tenant_id, deal_id, original)
+_OVERTAKEN: Final = """
+    SELECT asked.tenant_id, asked.id
+    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:originals AS uuid[]))
+        AS asked(tenant_id, id, original)
     CROSS JOIN LATERAL (
-        SELECT delivery_id FROM tracking.deals AS d
-        WHERE d.tenant_id = asked.tenant_id AND d.deal_id = asked.deal_id LIMIT 1
+        SELECT delivery_id FROM tracking.{records} AS r
+        WHERE r.tenant_id = asked.tenant_id AND r.{id} = asked.id LIMIT 1
     ) AS newest
     WHERE newest.delivery_id <> asked.original AND NOT EXISTS (
         SELECT FROM tracking.deliveries AS copy
         WHERE copy.tenant_id = asked.tenant_id AND copy.id = newest.delivery_id AND copy.replay_of = asked.original
     )
-    """
-)
+"""
+_OVERTAKEN_DEALS: Final = text(_OVERTAKEN.format(records="deals", id="deal_id"))
+_OVERTAKEN_ACTIVITIES: Final = text(_OVERTAKEN.format(records="activities", id="activity_id"))
 _DROP_BODIES: Final = text(
     """
     UPDATE tracking.deliveries SET body = NULL, headers = '{}'
@@ -221,15 +224,26 @@ async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     )
 
 
-async def overtaken(tx: Transaction, originals: Mapping[tuple[UUID, UUID], UUID]) -> set[tuple[UUID, UUID]]:
-    """Those of the deals (tenant, deal) whose newest version is of another delivery than this one and its copies."""
+async def overtaken_deals(tx: Transaction, originals: Mapping[RecordKey, UUID]) -> set[RecordKey]:
+    """Those of the deals whose newest version is of another delivery than this one and its copies."""
+    return await _overtaken(tx, _OVERTAKEN_DEALS, originals)
+
+
+async def overtaken_activities(tx: Transaction, originals: Mapping[RecordKey, UUID]) -> set[RecordKey]:
+    """Those of the activities whose newest version is of another delivery than this one and its copies."""
+    return await _overtaken(tx, _OVERTAKEN_ACTIVITIES, originals)
+
+
+async def _overtaken(tx: Transaction, statement: TextClause, originals: Mapping[RecordKey, UUID]) -> set[RecordKey]:
+    if not originals:
+        return set()
     keys = sorted(originals)
     parameters = {
         "tenant_ids": [tenant_id for tenant_id, _ in keys],
-        "deal_ids": [deal for _, deal in keys],
+        "ids": [record_id for _, record_id in keys],
         "originals": [originals[key] for key in keys],
     }
-    return {(row["tenant_id"], row["deal_id"]) for row in await tx.rows(_OVERTAKEN, parameters)}
+    return {(row["tenant_id"], row["id"]) for row in await tx.rows(statement, parameters)}
 
 
 async def find(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Delivery | None:

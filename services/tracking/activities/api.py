@@ -1,0 +1,95 @@
+"""Activities over HTTP."""
+
+from datetime import datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, StringConstraints
+
+from services.tracking.access import Chart, viewer_of
+from services.tracking.activities import service
+from services.tracking.activities.domain import ActivityFilter, ActivityNotFound
+from services.tracking.activities.schemas import ACTIVITY_EXAMPLE, ActivityVersionOut
+from shared.contracts.activities import Activity
+from shared.http.auth import CurrentPrincipal
+from shared.http.paging import Cursor, InvalidCursor, Page, Paging
+from shared.http.problems import responses
+from shared.http.reader import RequestReader
+from shared.kernel.activities import ActivityStatus, ActivityType
+
+router: Final = APIRouter(prefix="/v1/activities", tags=["activities"])
+
+Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+_ACTIVITIES: Final = Cursor(UUID)
+_VERSIONS: Final = Cursor(tuple[datetime, int, UUID])
+_ACTIVITY_ANSWERED: Final[dict[int | str, dict[str, object]]] = {
+    200: {"content": {"application/json": {"example": ACTIVITY_EXAMPLE}}}
+}
+_ACTIVITIES_ANSWERED: Final[dict[int | str, dict[str, object]]] = {
+    200: {"content": {"application/json": {"example": {"items": [ACTIVITY_EXAMPLE], "next_cursor": None}}}}
+}
+
+
+@router.get("", responses={**_ACTIVITIES_ANSWERED, **responses(InvalidCursor)}, summary="List activities")
+async def list_activities(
+    caller: CurrentPrincipal,
+    reader: RequestReader,
+    paging: Paging,
+    chart: Chart,
+    type: Annotated[ActivityType | None, Query(description="Only those of this type.")] = None,
+    status: Annotated[ActivityStatus | None, Query(description="Only those in this status.")] = None,
+    source: Annotated[Text | None, Query(description="Only those of this source.")] = None,
+    owner: Annotated[Text | None, Query(description="Only those of this user, as the source names it.")] = None,
+    deal: Annotated[Text | None, Query(description="Only those for this deal, as the source names it.")] = None,
+    occurred_from: Annotated[
+        AwareDatetime | None, Query(alias="from", description="Only those that took place, or are to, then or later.")
+    ] = None,
+    occurred_before: Annotated[
+        AwareDatetime | None, Query(alias="to", description="Only those that took place, or are to, before then.")
+    ] = None,
+) -> Page[Activity]:
+    """The newest version of each activity. A rep sees its own, a manager those of its subtree today."""
+    async with reader.transaction() as tx:
+        viewer = await viewer_of(tx, caller, chart)
+        found = await service.page(
+            tx,
+            caller.tenant_id,
+            viewer,
+            ActivityFilter(type, status, source, owner, deal, occurred_from, occurred_before),
+            after=_ACTIVITIES.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _ACTIVITIES.page(paging, found, key=lambda activity: activity.id, item=lambda activity: activity)
+
+
+@router.get(
+    "/{activity_id}", responses={**_ACTIVITY_ANSWERED, **responses(ActivityNotFound)}, summary="Read an activity"
+)
+async def read_activity(activity_id: UUID, caller: CurrentPrincipal, reader: RequestReader, chart: Chart) -> Activity:
+    """The newest version."""
+    async with reader.transaction() as tx:
+        viewer = await viewer_of(tx, caller, chart)
+        return await service.get(tx, caller.tenant_id, viewer, activity_id)
+
+
+@router.get(
+    "/{activity_id}/versions",
+    responses=responses(ActivityNotFound, InvalidCursor),
+    summary="List an activity's versions",
+)
+async def list_activity_versions(
+    activity_id: UUID, caller: CurrentPrincipal, reader: RequestReader, paging: Paging, chart: Chart
+) -> Page[ActivityVersionOut]:
+    """Every version there ever was, newest first, in whatever order they came."""
+    async with reader.transaction() as tx:
+        viewer = await viewer_of(tx, caller, chart)
+        found = await service.versions(
+            tx, caller.tenant_id, viewer, activity_id, before=_VERSIONS.after(paging), limit=paging.fetch_limit
+        )
+    return _VERSIONS.page(
+        paging,
+        found,
+        key=lambda version: (version.activity.modified_at, version.activity.sequence, version.activity.delivery_id),
+        item=lambda version: ActivityVersionOut.from_version(version.activity, version.recorded_at),
+    )
