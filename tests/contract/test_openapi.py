@@ -40,7 +40,11 @@ PUBLIC_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
         "/v1/connections": "get post",
         "/v1/deliveries": "get",
         "/v1/deliveries/{delivery_id}/replay": "post",
+        "/v1/subscriptions": "get post",
+        "/v1/subscriptions/{subscription_id}/deliveries": "get",
+        "/v1/subscriptions/{subscription_id}/deliveries/{delivery_id}/replay": "post",
         "/v1/deals": "get",
+        "/v1/activities": "get",
         "/v1/goals/{goal_id}/progress": "get",
         "/v1/goals/{goal_id}/progress/series": "get",
         "/v1/goals/{goal_id}/progress/explain": "get",
@@ -65,7 +69,7 @@ WITHOUT_TOKEN: Final = {"receive_delivery"}
 WITHOUT_IDEMPOTENCY_KEY: Final = {"receive_delivery", "preview_delivery"}
 """The first knows a repetition by the sender's own id; the second changes nothing."""
 
-CHANGES_ONLY_BY_ADDING: Final = {"replay_delivery"}
+CHANGES_ONLY_BY_ADDING: Final = {"replay_delivery", "replay_subscription_delivery", "replay_failed_deliveries"}
 """Puts work on a thing's queue; there is no older version it could be based on."""
 
 STATES_WHAT_HOLDS: Final = {"put_exchange_rates", "delete_exchange_rate"}

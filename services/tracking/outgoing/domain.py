@@ -380,16 +380,21 @@ def message_id(delivery_id: UUID) -> str:
     return f"msg_{delivery_id.hex}"
 
 
+def signature(secret: str, *, webhook_id: str, timestamp_seconds: int, body: bytes) -> str:
+    """`v1` of Standard Webhooks: HMAC-SHA256 of id, Unix time and body with the key that the secret stands for."""
+    signed = f"{webhook_id}.{timestamp_seconds}.".encode() + body
+    digest = hmac.digest(b64decode(secret.removeprefix(_SYMMETRIC_PREFIX)), signed, "sha256")
+    return f"v1,{b64encode(digest).decode()}"
+
+
 def signed_headers(secrets: Sequence[str], *, delivery_id: UUID, at: datetime, body: bytes) -> dict[str, str]:
-    """The three headers of Standard Webhooks, with one signature (`v1`, HMAC-SHA256) for each secret."""
-    identity = message_id(delivery_id)
-    timestamp = int(at.timestamp())
-    signed = f"{identity}.{timestamp}.".encode() + body
-    signatures = (
-        hmac.digest(b64decode(secret.removeprefix(_SYMMETRIC_PREFIX)), signed, "sha256") for secret in secrets
-    )
+    """The three headers of Standard Webhooks for an attempt, with one signature for each secret."""
+    webhook_id, timestamp_seconds = message_id(delivery_id), int(at.timestamp())
     return {
-        "webhook-id": identity,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(f"v1,{b64encode(signature).decode()}" for signature in signatures),
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(timestamp_seconds),
+        "webhook-signature": " ".join(
+            signature(secret, webhook_id=webhook_id, timestamp_seconds=timestamp_seconds, body=body)
+            for secret in secrets
+        ),
     }
