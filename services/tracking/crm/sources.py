@@ -8,9 +8,11 @@ from services.tracking.crm.domain import Source
 from services.tracking.crm.pipedrive import Pipedrive
 from services.tracking.crm.salesforce import Salesforce
 from services.tracking.crm.standard_webhooks import StandardWebhooks
+from services.tracking.crm.zoho import Zoho
 
 ADAPTERS: Final[Mapping[Source, Adapter]] = {
     Source.STANDARD_WEBHOOKS: StandardWebhooks(),
     Source.PIPEDRIVE: Pipedrive(),
+    Source.ZOHO: Zoho(),
     Source.SALESFORCE: Salesforce(),
 }
