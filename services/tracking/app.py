@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 
 from services.tracking.activities.api import router as activities_router
 from services.tracking.crm.api import router as crm_router
+from services.tracking.crm.calling import ApiCaller, source_client
 from services.tracking.crm.directory import SenderDirectory
 from services.tracking.crm.encryption import SecretsBox
 from services.tracking.crm.service import Connections
@@ -30,6 +31,7 @@ from services.tracking.progress.api import ProgressSource
 from services.tracking.progress.api import router as progress_router
 from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.settings import SERVICE, ApiSettings
+from services.tracking.sync.api import router as sync_router
 from shared.db.database import Database, Transaction
 from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
@@ -62,6 +64,8 @@ def create_app() -> FastAPI:
     intake = Intake(database, traffic)
     base_url = settings.public_url.rstrip("/")
     definitions = DefinitionsCache()
+    outbound = read_settings(OutboundSettings)
+    sources = source_client(outbound)
     running: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
@@ -85,6 +89,7 @@ def create_app() -> FastAPI:
         for task in running.values():
             with suppress(Exception, asyncio.CancelledError):
                 await task
+        await sources.aclose()
         await database.close()
         tracing.shutdown()
 
@@ -115,13 +120,15 @@ def create_app() -> FastAPI:
             activities_router,
             inbox_router,
             crm_router,
+            sync_router,
             outgoing_router,
         ],
         readiness={"schema": schema, "connections": directory.ready, "background": background},
     )
     app.state.connections = connections
     app.state.subscriptions = Subscriptions(connections.box)
-    app.state.outbound = read_settings(OutboundSettings)
+    app.state.outbound = outbound
+    app.state.caller = ApiCaller(database, connections.box, sources)
     app.state.directory = directory
     app.state.intake = intake
     app.state.traffic = traffic

@@ -33,6 +33,7 @@ class ApiSettings(HttpSettings, DatabaseSettings, SecretsSettings):
 class TrackingWorkerSettings(WorkerSettings, DatabaseSettings, SecretsSettings):
     """Of the worker; where Kafka is stands in `shared.kafka.settings.KafkaSettings`."""
 
+    public_url: str = Field("/", description="Where sources reach the API process: what they are told to notify.")
     delivery_retention_days: int = Field(400, ge=1, description="How long bodies of translated deliveries are kept.")
     outgoing_log_days: int = Field(30, ge=7, description="How long deliveries to subscribers are kept.")
     outgoing_concurrency: int = Field(64, ge=1, le=1000, description="Requests to subscribers under way at a time.")

@@ -10,7 +10,9 @@ from typing import Final
 import uvloop
 from aiokafka.errors import KafkaError
 
+from services.tracking.crm.calling import ApiCaller, source_client
 from services.tracking.crm.encryption import SecretsBox
+from services.tracking.crm.service import Connections
 from services.tracking.inbox.processor import InboxProcessor, Retention
 from services.tracking.metadata import transport
 from services.tracking.outgoing.consumer import OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler
@@ -27,6 +29,9 @@ from services.tracking.progress.consumer import (
 from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.progress.service import ProgressTracker, render_progress
 from services.tracking.settings import SERVICE, TrackingWorkerSettings
+from services.tracking.sync.channels import ChannelKeeper
+from services.tracking.sync.fetcher import Fetcher
+from services.tracking.sync.synchroniser import Synchroniser
 from shared.contracts import deals, progress
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database
@@ -81,18 +86,25 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
     deals_consumer = consumer(PROGRESS_GROUP, [deals.TOPIC], DealsHandler(tracker))
     definitions_consumer = consumer(DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder))
     outgoing_consumer = consumer(OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler())
-    subscribers = subscriber_client(read_settings(OutboundSettings), connections_max=settings.outgoing_concurrency)
+    outbound = read_settings(OutboundSettings)
+    sources = source_client(outbound)
+    connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()))
+    caller = ApiCaller(database, connections.box, sources)
+    subscribers = subscriber_client(outbound, connections_max=settings.outgoing_concurrency)
     return await run_worker(
         # In the order they are stopped in: what takes in before what gives out.
         {
             "inbox": InboxProcessor(database, outbox, published=relay.wake),
+            "fetcher": Fetcher(database, caller),
+            "synchroniser": Synchroniser(database, caller, connections),
+            "channels": ChannelKeeper(database, caller, connections, public_url=settings.public_url),
             "deals": deals_consumer,
             "definitions": definitions_consumer,
             "rebuilder": rebuilder,
             "outgoing": outgoing_consumer,
             "deliverer": Deliverer(
                 database,
-                Subscriptions(SecretsBox(settings.secrets_key.get_secret_value())),
+                Subscriptions(connections.box),
                 subscribers,
                 concurrency=settings.outgoing_concurrency,
                 concurrency_each=settings.outgoing_concurrency_each,
@@ -109,7 +121,7 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
             "definitions": definitions_consumer.ready,
             "outgoing": outgoing_consumer.ready,
         },
-        closers=[subscribers.aclose, producer.stop, database.close],
+        closers=[sources.aclose, subscribers.aclose, producer.stop, database.close],
     )
 
 

@@ -5,7 +5,7 @@ transaction is open while a source is called. Nothing that could be a secret is 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,6 @@ import httpx
 from sqlalchemy import text
 
 from services.tracking.crm import calling_store
-from services.tracking.crm.adapter import Adapter
 from services.tracking.crm.calling_domain import (
     Accept,
     Again,
@@ -40,7 +39,7 @@ from services.tracking.crm.calling_domain import (
     recorded,
     released,
 )
-from services.tracking.crm.domain import Connection, Source, Untranslatable
+from services.tracking.crm.domain import Connection, Untranslatable
 from services.tracking.crm.encryption import SecretsBox
 from services.tracking.crm.source_api import (
     Answer,
@@ -107,14 +106,12 @@ class ApiCaller:
         box: SecretsBox,
         client: httpx.AsyncClient,
         *,
-        adapters: Mapping[Source, Adapter] = ADAPTERS,
         wait_max: timedelta = _WAIT_MAX,
         chance: Callable[[], float] = _chance.random,
     ) -> None:
         """`client` is one of `shared.http.outbound`. A call that would have to wait longer than `wait_max` is given up.
         `chance` gives random numbers from 0 to 1."""
         self.database = database
-        self.adapters = adapters
         self.box = box
         self.client = client
         self.wait_max = wait_max
@@ -125,7 +122,7 @@ class ApiCaller:
 
         `is_asked_for`: by somebody who wants to know whether it works, so also while the source is not to be called.
         """
-        api = self.adapters[connection.source].api
+        api = ADAPTERS[connection.source].api
         if api is None or connection.api is None:
             raise ApiAccessMissing("The connection has no access to its source's API.")
         credentials = api.credentials.model_validate_json(self.box.open(connection.api))

@@ -41,6 +41,18 @@ class Claimed(NamedTuple):
     attempts: int
 
 
+class Queued(NamedTuple):
+    """A record that is still to be asked for, and how that went so far."""
+
+    object_name: str
+    external_id: str
+    delivery_id: UUID
+    asked_at: datetime
+    due_at: datetime
+    attempts: int
+    error: str | None
+
+
 _ADD: Final = text(
     """
     INSERT INTO tracking.fetches AS held
@@ -111,6 +123,15 @@ _BACKLOG: Final = text(
     """
 )
 
+_QUEUED: Final = text(
+    """
+    SELECT object_name, external_id, delivery_id, asked_at, due_at, attempts, error FROM tracking.fetches
+    WHERE tenant_id = :tenant_id AND connection_id = :connection_id
+        AND (object_name, external_id) > (:after_object, :after_id)
+    ORDER BY object_name, external_id LIMIT :limit
+    """
+)
+
 
 async def add(tx: Transaction, asks: Sequence[Ask]) -> None:
     """Queue these, each record once; the later naming counts."""
@@ -172,6 +193,20 @@ async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> tupl
     """How many of a connection are queued, and since when the oldest is."""
     row = (await tx.rows(_BACKLOG, {"tenant_id": tenant_id, "connection_id": connection_id}))[0]
     return row["records"], row["oldest_at"]
+
+
+async def queued(
+    tx: Transaction, tenant_id: UUID, connection_id: UUID, *, after: tuple[str, str], limit: int
+) -> list[Queued]:
+    """What of a connection is still to be asked for, by object and id."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "connection_id": connection_id,
+        "after_object": after[0],
+        "after_id": after[1],
+        "limit": limit,
+    }
+    return [Queued(**row) for row in await tx.rows(_QUEUED, parameters)]
 
 
 def _floors(asks: Sequence[Ask]) -> dict[tuple[UUID, UUID, str, str], datetime]:

@@ -14,7 +14,7 @@ from services.tracking.crm.source_api import Gone
 from services.tracking.inbox import fetch_store, store
 from services.tracking.inbox.asked import AskedRecord, asked_body
 from services.tracking.inbox.domain import Origin
-from services.tracking.inbox.fetch_store import Ask, Claimed, DueConnection
+from services.tracking.inbox.fetch_store import Ask, Claimed, DueConnection, Queued
 from shared.db.database import Transaction
 
 FETCH_CHANNEL: Final = "tracking_fetches"
@@ -68,6 +68,13 @@ async def due_at_once(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> 
 async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Backlog:
     """What of a connection is still to be asked for."""
     return Backlog(*await fetch_store.backlog(tx, tenant_id, connection_id))
+
+
+async def queued(
+    tx: Transaction, tenant_id: UUID, connection_id: UUID, *, after: tuple[str, str] | None, limit: int
+) -> list[Queued]:
+    """What of a connection is still to be asked for, by object and id, and how that went so far."""
+    return await fetch_store.queued(tx, tenant_id, connection_id, after=after or ("", ""), limit=limit)
 
 
 async def add_asked(

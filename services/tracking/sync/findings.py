@@ -1,0 +1,189 @@
+"""What a source's records are worth: compared with what is held, so that only what is missing is stored."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+from services.tracking.crm.adapter import Adapter, Fetch, RecordChange, Said
+from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
+from services.tracking.crm.domain import SourceMapping, Untranslatable
+from services.tracking.crm.source_api import Gone
+from services.tracking.inbox.asked import AskedRecord, asked_body, said_by_records
+from services.tracking.sync.domain import Finding, Found
+from shared.contracts.deals import Deal
+from shared.kernel.deals import DealKind, DealStatus
+from shared.kernel.ids import deal_id
+from shared.telemetry.logs import get_logger
+
+DELIVERY_RECORDS_MAX: Final = 100
+_NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_log = get_logger(__name__)
+
+# What a change of counts. Sources say it in their webhooks and in their answers alike.
+_COMPARED: Final = (
+    "amount",
+    "currency",
+    "owner_external_id",
+    "stage",
+    "pipeline",
+    "closed_at",
+    "closed_on",
+    "expected_close_on",
+    "merged_into",
+)
+_GONE: Final = (DealKind.DELETED, DealKind.MERGED)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRecord:
+    """A record, and what it says by itself; None where it cannot be translated."""
+
+    asked: AskedRecord
+    said: Sequence[Said] | None
+
+    @property
+    def digest(self) -> str:
+        """The same for the same record as it is."""
+        record = self.asked.record
+        body = asked_body([AskedRecord(record)], (), fetched_at=_NO_TIME)
+        return sha256(body).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadGone:
+    """That a record is gone, and what that says."""
+
+    gone: Gone
+    said: Sequence[Said]
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What goes into one delivery."""
+
+    records: Sequence[AskedRecord] = ()
+    gone: Sequence[Gone] = ()
+
+
+def read_records(
+    adapter: Adapter, mapping: SourceMapping, records: Iterable[AskedRecord], *, fetched_at: datetime
+) -> list[ReadRecord]:
+    """What each record says, as its delivery would be translated."""
+    read = []
+    for asked in records:
+        try:
+            said = said_by_records(adapter, asked_body([asked], (), fetched_at=fetched_at), mapping)
+        except Untranslatable:
+            read.append(ReadRecord(asked, None))
+        except Exception as error:
+            _log.error("adapter_failed", source=adapter.source.value, exc_info=error)
+            read.append(ReadRecord(asked, None))
+        else:
+            read.append(ReadRecord(asked, said))
+    return read
+
+
+def read_gone(
+    adapter: Adapter, mapping: SourceMapping, gone: Iterable[Gone], *, fetched_at: datetime
+) -> list[ReadGone]:
+    """What it says that these are gone; nothing where that cannot be told."""
+    read = []
+    for each in gone:
+        try:
+            said = said_by_records(adapter, asked_body((), [each], fetched_at=fetched_at), mapping)
+        except Exception as error:
+            _log.error("adapter_failed", source=adapter.source.value, exc_info=error)
+            said = []
+        read.append(ReadGone(each, said))
+    return read
+
+
+def deals_named(connection_id: UUID, read: Iterable[ReadRecord | ReadGone]) -> set[UUID]:
+    """The deals that must be known to judge these."""
+    return {
+        deal_id(connection_id, said.external_id)
+        for each in read
+        for said in each.said or ()
+        if isinstance(said, CanonicalDeal | RecordChange)
+    }
+
+
+def finding_of(said: Sequence[Said] | None, held: Mapping[UUID, Deal], connection_id: UUID) -> Finding:
+    """What a record turns out to be, by what is held of the deals it is about."""
+    if said is None:
+        return Finding.UNREADABLE
+    findings = {_finding(each, held, connection_id) for each in said}
+    return next((finding for finding in _WEIGHT if finding in findings), Finding.HELD)
+
+
+def found(findings: Sequence[Finding]) -> Found:
+    """How many were what."""
+    return Found(
+        seen=len(findings),
+        new=findings.count(Finding.NEW),
+        changed=findings.count(Finding.CHANGED),
+        deleted=findings.count(Finding.DELETED),
+        unreadable=findings.count(Finding.UNREADABLE),
+    )
+
+
+def portions(read: Sequence[ReadRecord], gone: Sequence[Gone]) -> Iterator[Portion]:
+    """These as deliveries of some records each.
+
+    What cannot be translated goes alone, as a delivery is put in quarantine as a whole.
+    """
+    readable = [each.asked for each in read if each.said is not None]
+    parts: list[AskedRecord | Gone] = [*readable, *gone]
+    for start in range(0, len(parts), DELIVERY_RECORDS_MAX):
+        part = parts[start : start + DELIVERY_RECORDS_MAX]
+        yield Portion(
+            [each for each in part if isinstance(each, AskedRecord)], [each for each in part if isinstance(each, Gone)]
+        )
+    for each in read:
+        if each.said is None:
+            yield Portion([each.asked])
+
+
+_WEIGHT: Final = (Finding.NEW, Finding.CHANGED, Finding.DELETED, Finding.TOLD)
+
+
+def _finding(said: Said, held: Mapping[UUID, Deal], connection_id: UUID) -> Finding:
+    match said:
+        case CanonicalDeal():
+            return _finding_of_deal(said, held.get(deal_id(connection_id, said.external_id)))
+        case RecordChange():
+            deal = held.get(deal_id(connection_id, said.external_id))
+            if deal is None:
+                return Finding.HELD if said.is_deleted else Finding.NEW
+            if said.is_deleted:
+                return Finding.DELETED if deal.kind not in _GONE and said.at >= deal.modified_at else Finding.HELD
+            return Finding.CHANGED if said.at > deal.modified_at else Finding.HELD
+        case CanonicalActivity() | Fetch():
+            return Finding.TOLD
+        case _:
+            return Finding.HELD
+
+
+def _finding_of_deal(said: CanonicalDeal, held: Deal | None) -> Finding:
+    if said.kind in _GONE:
+        if held is None or held.kind in _GONE or said.modified_at < held.modified_at:
+            return Finding.HELD
+        return Finding.DELETED
+    if held is None:
+        return Finding.NEW
+    if said.modified_at != held.modified_at:
+        return Finding.CHANGED if said.modified_at > held.modified_at else Finding.HELD
+    return Finding.CHANGED if _differs(said, held) else Finding.HELD
+
+
+def _differs(said: CanonicalDeal, held: Deal) -> bool:
+    if held.kind in _GONE or held.status != (said.status or DealStatus.OPEN):
+        return True
+    if any(getattr(said, name) != getattr(held, name) for name in _COMPARED):
+        return True
+    return [split.model_dump() for split in said.splits] != [split.model_dump() for split in held.splits] or [
+        payment.model_dump() for payment in said.payments
+    ] != [payment.model_dump() for payment in held.payments]
