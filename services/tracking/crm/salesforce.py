@@ -467,6 +467,7 @@ class _Outbound(NamedTuple):
 
 
 _XML_DEPTH_MAX: Final = 32
+_XML_ATTRIBUTES_MAX: Final = 50
 _NOTIFICATIONS_PATH: Final = ["Envelope", "Body", "notifications"]
 _SESSION: Final = re.compile(r"00D[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?(?:!|%21)[A-Za-z0-9._~%-]+")
 _SESSION_NAME: Final = re.compile(r"session[\s_-]*id", re.IGNORECASE)
@@ -497,8 +498,10 @@ class _OutboundReader(ContentHandler):
     def startElement(self, name: str, attrs: AttributesImpl) -> None:
         self._flush()
         self._path.append(_local(name))
-        if len(self._path) > _XML_DEPTH_MAX:
-            raise SAXException(f"more than {_XML_DEPTH_MAX} elements inside one another")
+        if len(self._path) > _XML_DEPTH_MAX or len(attrs) > _XML_ATTRIBUTES_MAX:
+            raise SAXException(
+                f"more than {_XML_DEPTH_MAX} elements inside one another, or {_XML_ATTRIBUTES_MAX} attributes of one"
+            )
         if self._hidden_depth is None and _is_session(name):
             self._hidden_depth = len(self._path)
         kept = {key: _masked(value) for key, value in attrs.items() if not _is_session(key)}
