@@ -13,7 +13,7 @@ from services.tracking.crm.sources import ADAPTERS
 from services.tracking.inbox import fetching, record_store, store
 from services.tracking.inbox.domain import BodyDropped, Delivery, DeliveryNotFound, DeliveryState, DeliveryWaiting
 from services.tracking.inbox.fetch_store import Ask
-from services.tracking.inbox.store import Outcome, RecordKey, Waiting
+from services.tracking.inbox.store import Outcome, Spoken, Waiting
 from services.tracking.inbox.translation import Records, Translation, records_named, said, translated
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
@@ -90,7 +90,8 @@ async def replay(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Deliver
     if delivery.state is DeliveryState.QUARANTINED:
         await store.receive_again(tx, tenant_id, [delivery_id])
         return await get(tx, tenant_id, delivery_id)
-    return await get(tx, tenant_id, await store.copy(tx, tenant_id, delivery_id))
+    (copy_id,) = await store.copies(tx, tenant_id, [delivery_id])
+    return await get(tx, tenant_id, copy_id)
 
 
 async def replay_quarantined(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> int:
@@ -165,13 +166,16 @@ class _Translating:
             for event in events
         ]
 
-    def deal_key(self, deal: CanonicalDeal) -> RecordKey:
-        """Which deal of which tenant it is."""
-        return (self.delivery.tenant_id, deal_id(self.connection.id, deal.external_id))
-
-    def activity_key(self, activity: CanonicalActivity) -> RecordKey:
-        """Which activity of which tenant it is."""
-        return (self.delivery.tenant_id, activity_id(self.connection.id, activity.external_id))
+    def spoken(self, record: CanonicalDeal | CanonicalActivity) -> Spoken:
+        """The version of a deal or an activity that it speaks of."""
+        of_kind = deal_id if isinstance(record, CanonicalDeal) else activity_id
+        return Spoken(
+            self.delivery.tenant_id,
+            of_kind(self.connection.id, record.external_id),
+            self.delivery.replay_of or self.delivery.id,
+            record.modified_at,
+            record.sequence,
+        )
 
     def asks(self) -> list[Ask]:
         """What is to be asked for because of it."""
@@ -198,31 +202,24 @@ class _Translating:
 
 
 async def _leave_out_overtaken(tx: Transaction, batch: Sequence[_Translating]) -> None:
-    """Let a copy speak only of the records whose newest version is still that of its original.
+    """Let a copy speak only of the records of which nothing newer is held than what its original said.
 
     Its version would be the newer one of two of the same time, so it would bring back what another delivery changed.
     """
     copies = [
-        (each, each.delivery.replay_of)
+        each
         for each in batch
         if each.delivery.replay_of is not None and not ADAPTERS[each.connection.source].merges_records
     ]
-    deals = await store.overtaken_deals(
-        tx, {each.deal_key(deal): original for each, original in copies for deal in each.translation.deals}
-    )
+    deals = await store.overtaken_deals(tx, {each.spoken(deal) for each in copies for deal in each.translation.deals})
     activities = await store.overtaken_activities(
-        tx,
-        {
-            each.activity_key(activity): original
-            for each, original in copies
-            for activity in each.translation.activities
-        },
+        tx, {each.spoken(activity) for each in copies for activity in each.translation.activities}
     )
-    for each, _ in copies:
+    for each in copies:
         translation = each.translation
-        translation.deals = [deal for deal in translation.deals if each.deal_key(deal) not in deals]
+        translation.deals = [deal for deal in translation.deals if each.spoken(deal)[:3] not in deals]
         translation.activities = [
-            activity for activity in translation.activities if each.activity_key(activity) not in activities
+            activity for activity in translation.activities if each.spoken(activity)[:3] not in activities
         ]
 
 

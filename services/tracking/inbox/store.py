@@ -13,8 +13,8 @@ from services.tracking.inbox.tables import deliveries
 from shared.db.database import Transaction
 
 INBOX_CHANNEL: Final = "tracking_inbox"
-RecordKey = tuple[UUID, UUID]
-"""A tenant, and a deal or an activity."""
+RecordKey = tuple[UUID, UUID, UUID]
+"""A tenant, a deal or an activity, and the delivery that speaks of it, or that the one which does is a copy of."""
 
 _DELIVERY: Final = TypeAdapter(Delivery)
 _ORIGINS: Final = {origin.value: origin for origin in Origin}
@@ -41,9 +41,12 @@ _COPY: Final = text(
     INSERT INTO tracking.deliveries
         (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, origin, caused_by,
         replay_of, state)
-    SELECT tenant_id, :copy_id, connection_id, :dedupe_key, :received_at, headers, body, traceparent, origin, caused_by,
-        coalesce(replay_of, id), 'received'
-    FROM tracking.deliveries WHERE tenant_id = :tenant_id AND id = :id
+    SELECT held.tenant_id, asked.copy_id, held.connection_id, 'replay:' || asked.copy_id, :received_at, held.headers,
+        held.body, held.traceparent, held.origin, held.caused_by, coalesce(held.replay_of, held.id), 'received'
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:copy_ids AS uuid[])) AS asked(id, copy_id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM tracking.deliveries AS d WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
+    ) AS held
     """
 )
 _ADD_ASKED: Final = text(
@@ -83,20 +86,52 @@ _SETTLE: Final = text(
     """
 )
 _OVERTAKEN: Final = """
-    SELECT asked.tenant_id, asked.id
-    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:originals AS uuid[]))
-        AS asked(tenant_id, id, original)
+    SELECT asked.tenant_id, asked.id, asked.original
+    FROM unnest(
+        CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:originals AS uuid[]),
+        CAST(:modified AS timestamptz[]), CAST(:sequences AS bigint[])
+    ) AS asked(tenant_id, id, original, modified_at, sequence)
     CROSS JOIN LATERAL (
-        SELECT delivery_id FROM tracking.{records} AS r
+        SELECT modified_at, sequence, delivery_id FROM tracking.{records} AS r
         WHERE r.tenant_id = asked.tenant_id AND r.{id} = asked.id LIMIT 1
     ) AS newest
-    WHERE newest.delivery_id <> asked.original AND NOT EXISTS (
-        SELECT FROM tracking.deliveries AS copy
-        WHERE copy.tenant_id = asked.tenant_id AND copy.id = newest.delivery_id AND copy.replay_of = asked.original
-    )
+    WHERE (newest.modified_at, newest.sequence, newest.delivery_id)
+            > (asked.modified_at, asked.sequence, asked.original)
+        AND NOT EXISTS (
+            SELECT FROM tracking.deliveries AS copy
+            WHERE copy.tenant_id = asked.tenant_id AND copy.id = newest.delivery_id AND copy.replay_of = asked.original
+        )
 """
 _OVERTAKEN_DEALS: Final = text(_OVERTAKEN.format(records="deals", id="deal_id"))
 _OVERTAKEN_ACTIVITIES: Final = text(_OVERTAKEN.format(records="activities", id="activity_id"))
+_KEPT: Final = text(
+    """
+    SELECT held.id, held.received_at, held.body, held.origin
+    FROM unnest(CAST(:ids AS uuid[])) AS asked(id)
+    CROSS JOIN LATERAL (
+        SELECT id, received_at, body, origin FROM tracking.deliveries AS d
+        WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
+    ) AS held
+    WHERE held.body IS NOT NULL
+    ORDER BY held.id
+    """
+)
+_NEWEST_KEPT: Final = """
+    WITH newest AS (
+        SELECT id, octet_length(body) AS bytes FROM tracking.deliveries
+        WHERE tenant_id = :tenant_id AND connection_id = :connection_id AND body IS NOT NULL {conditions}
+        ORDER BY id DESC LIMIT :count_max
+    ), sized AS (
+        SELECT id, sum(bytes) OVER (ORDER BY id DESC) - bytes AS bytes_before FROM newest
+    )
+    SELECT held.id, held.received_at, held.body, held.origin
+    FROM sized CROSS JOIN LATERAL (
+        SELECT id, received_at, body, origin FROM tracking.deliveries AS d
+        WHERE d.tenant_id = :tenant_id AND d.id = sized.id LIMIT 1
+    ) AS held
+    WHERE bytes_before < :bytes_max
+    ORDER BY held.id
+"""
 _DROP_BODIES: Final = text(
     """
     UPDATE tracking.deliveries SET body = NULL, headers = '{}'
@@ -120,6 +155,25 @@ class Waiting(NamedTuple):
     traceparent: str | None
     origin: Origin
     replay_of: UUID | None
+
+
+class Kept(NamedTuple):
+    """A delivery whose body is there to be translated again."""
+
+    id: UUID
+    received_at: datetime
+    body: bytes
+    origin: Origin
+
+
+class Spoken(NamedTuple):
+    """A version of a deal or an activity that a copy speaks of, and the delivery it is a copy of."""
+
+    tenant_id: UUID
+    id: UUID
+    original: UUID
+    modified_at: datetime
+    sequence: int
 
 
 class Outcome(NamedTuple):
@@ -156,21 +210,15 @@ async def add(tx: Transaction, arrivals: Sequence[Arrival]) -> dict[UUID, int]:
     return {row["connection_id"]: row["deliveries"] for row in rows}
 
 
-async def copy(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> UUID:
-    """Make a waiting delivery out of one that was translated, and wake the processor; its id."""
-    copy_id = tx.new_id()
-    await tx.execute(
-        _COPY,
-        {
-            "tenant_id": tenant_id,
-            "id": delivery_id,
-            "copy_id": copy_id,
-            "dedupe_key": f"replay:{copy_id}",
-            "received_at": tx.now,
-        },
-    )
-    await tx.notify(INBOX_CHANNEL)
-    return copy_id
+async def copies(tx: Transaction, tenant_id: UUID, delivery_ids: Sequence[UUID]) -> list[UUID]:
+    """Make waiting deliveries out of translated ones, in their order, and wake the processor; the copies' ids."""
+    # Ids of one moment are in no order of their own.
+    copy_ids = sorted(tx.new_id() for _ in delivery_ids)
+    if copy_ids:
+        parameters = {"tenant_id": tenant_id, "ids": delivery_ids, "copy_ids": copy_ids, "received_at": tx.now}
+        await tx.execute(_COPY, parameters)
+        await tx.notify(INBOX_CHANNEL)
+    return copy_ids
 
 
 async def add_asked(
@@ -224,26 +272,59 @@ async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     )
 
 
-async def overtaken_deals(tx: Transaction, originals: Mapping[RecordKey, UUID]) -> set[RecordKey]:
-    """Those of the deals whose newest version is of another delivery than this one and its copies."""
-    return await _overtaken(tx, _OVERTAKEN_DEALS, originals)
+async def overtaken_deals(tx: Transaction, spoken: Collection[Spoken]) -> set[RecordKey]:
+    """Those of the deals of which something newer is held than what the original said, and not by a copy of it."""
+    return await _overtaken(tx, _OVERTAKEN_DEALS, spoken)
 
 
-async def overtaken_activities(tx: Transaction, originals: Mapping[RecordKey, UUID]) -> set[RecordKey]:
-    """Those of the activities whose newest version is of another delivery than this one and its copies."""
-    return await _overtaken(tx, _OVERTAKEN_ACTIVITIES, originals)
+async def overtaken_activities(tx: Transaction, spoken: Collection[Spoken]) -> set[RecordKey]:
+    """The same of activities."""
+    return await _overtaken(tx, _OVERTAKEN_ACTIVITIES, spoken)
 
 
-async def _overtaken(tx: Transaction, statement: TextClause, originals: Mapping[RecordKey, UUID]) -> set[RecordKey]:
-    if not originals:
+async def _overtaken(tx: Transaction, statement: TextClause, spoken: Collection[Spoken]) -> set[RecordKey]:
+    if not spoken:
         return set()
-    keys = sorted(originals)
+    ordered = sorted(spoken)
     parameters = {
-        "tenant_ids": [tenant_id for tenant_id, _ in keys],
-        "ids": [record_id for _, record_id in keys],
-        "originals": [originals[key] for key in keys],
+        "tenant_ids": [each.tenant_id for each in ordered],
+        "ids": [each.id for each in ordered],
+        "originals": [each.original for each in ordered],
+        "modified": [each.modified_at for each in ordered],
+        "sequences": [each.sequence for each in ordered],
     }
-    return {(row["tenant_id"], row["id"]) for row in await tx.rows(statement, parameters)}
+    return {(row["tenant_id"], row["id"], row["original"]) for row in await tx.rows(statement, parameters)}
+
+
+async def kept(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID]) -> list[Kept]:
+    """Those of these deliveries whose bodies are still there, in their order."""
+    return [_kept(row) for row in await tx.rows(_KEPT, {"tenant_id": tenant_id, "ids": list(delivery_ids)})]
+
+
+async def newest_kept(
+    tx: Transaction,
+    tenant_id: UUID,
+    connection_id: UUID,
+    *,
+    reason: str | None = None,
+    count_max: int,
+    bytes_max: int,
+) -> list[Kept]:
+    """The newest deliveries of a connection whose bodies are still there, oldest first.
+
+    Only those in quarantine for a reason, if one is given.
+    """
+    parameters: dict[str, object] = {
+        "tenant_id": tenant_id,
+        "connection_id": connection_id,
+        "count_max": count_max,
+        "bytes_max": bytes_max,
+    }
+    conditions = ""
+    if reason is not None:
+        conditions = "AND state = 'quarantined' AND reason = :reason"
+        parameters["reason"] = reason
+    return [_kept(row) for row in await tx.rows(text(_NEWEST_KEPT.format(conditions=conditions)), parameters)]
 
 
 async def find(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Delivery | None:
@@ -305,6 +386,10 @@ def _received_again() -> Update:
             state=DeliveryState.RECEIVED.value, reason=None, pointer=None, detail=None, deals=None, processed_at=None
         )
     )
+
+
+def _kept(row: RowMapping) -> Kept:
+    return Kept(row["id"], row["received_at"], row["body"], _ORIGINS[row["origin"]])
 
 
 def _delivery(row: Mapping[str, object] | RowMapping) -> Delivery:

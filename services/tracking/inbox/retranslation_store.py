@@ -1,0 +1,231 @@
+"""Every statement on what a new mapping is still to change."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import RowMapping, text
+
+from shared.db.database import Transaction
+
+RETRANSLATION_CHANNEL: Final = "tracking_retranslations"
+
+
+class RetranslationState(StrEnum):
+    """How far a new mapping has got with what was translated before it was saved."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    """Through the deliveries that the newest versions of deals come from."""
+    SETTLING = "settling"
+    """Waiting for what was being translated while the mapping was saved."""
+    FINISHING = "finishing"
+    """Through what was being translated while the mapping was saved."""
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Retranslation:
+    """The work that the mapping of a connection saved last has made. Counts are of deliveries."""
+
+    tenant_id: UUID
+    connection_id: UUID
+    version: int
+    """Of the connection when the mapping was saved."""
+    state: RetranslationState
+    saved_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    due_at: datetime
+    total: int
+    done: int
+    changed: int
+    """Those that say something else now and are translated once more."""
+    untranslatable: int
+    """Those that the new mapping cannot translate: their deals stay as they are."""
+    dropped: int
+    """Those whose bodies are past their time of retention: their deals stay as they are."""
+    received_again: int
+    """Those that came out of quarantine to be translated again."""
+
+
+_COLUMNS: Final = ", ".join(Retranslation.__slots__)
+_SAVE: Final = text(
+    """
+    INSERT INTO tracking.retranslations
+        (tenant_id, connection_id, version, state, saved_at, due_at, total, done, changed, untranslatable, dropped,
+        received_again)
+    VALUES (:tenant_id, :connection_id, :version, 'waiting', :now, :now, 0, 0, 0, 0, 0, 0)
+    ON CONFLICT (tenant_id, connection_id) DO UPDATE SET
+        version = excluded.version, state = excluded.state, saved_at = excluded.saved_at, started_at = NULL,
+        finished_at = NULL, due_at = excluded.due_at, total = 0, done = 0, changed = 0, untranslatable = 0,
+        dropped = 0, received_again = 0
+    """
+)
+_FIND: Final = text(
+    f"SELECT {_COLUMNS} FROM tracking.retranslations WHERE tenant_id = :tenant_id AND connection_id = :connection_id"
+)
+_CLAIM: Final = text(
+    f"""
+    SELECT {_COLUMNS} FROM tracking.retranslations WHERE finished_at IS NULL AND due_at <= :now
+    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    """
+)
+_NEXT_DUE: Final = text("SELECT min(due_at) AS due_at FROM tracking.retranslations WHERE finished_at IS NULL")
+_UPDATE: Final = text(
+    """
+    UPDATE tracking.retranslations SET state = :state, started_at = :started_at, finished_at = :finished_at,
+        due_at = :due_at, total = :total, done = :done, changed = :changed, untranslatable = :untranslatable,
+        dropped = :dropped, received_again = :received_again
+    WHERE tenant_id = :tenant_id AND connection_id = :connection_id
+    """
+)
+_OF_CONNECTION: Final = "tenant_id = :tenant_id AND connection_id = :connection_id"
+_FORGET_ALL: Final = text(f"DELETE FROM tracking.retranslation_deliveries WHERE {_OF_CONNECTION}")
+_QUEUE_NEWEST: Final = text(
+    f"""
+    INSERT INTO tracking.retranslation_deliveries (tenant_id, connection_id, delivery_id)
+    SELECT DISTINCT tenant_id, connection_id, delivery_id FROM tracking.deals WHERE {_OF_CONNECTION}
+    ON CONFLICT DO NOTHING
+    """
+)
+# What was translated before and has not been recorded yet waits in the outbox, or is on its way from there.
+_QUEUE_UNDER_WAY: Final = text(
+    f"""
+    WITH under_way AS (
+        SELECT least(:saved_at, min(created_at)) - CAST(:margin AS interval) AS since
+        FROM tracking.outbox WHERE tenant_id = :tenant_id
+    )
+    INSERT INTO tracking.retranslation_deliveries (tenant_id, connection_id, delivery_id)
+    SELECT tenant_id, connection_id, id FROM tracking.deliveries, under_way
+    WHERE {_OF_CONNECTION} AND state = 'translated' AND deals > 0 AND body IS NOT NULL
+        AND processed_at BETWEEN since AND :until AND received_at >= since - interval '1 day'
+    ON CONFLICT DO NOTHING
+    """
+)
+# In their order, until their bodies together are too much for one transaction's memory.
+_NEXT: Final = text(
+    f"""
+    WITH next AS (
+        SELECT q.delivery_id, coalesce(octet_length(d.body), 0) AS bytes
+        FROM (
+            SELECT tenant_id, delivery_id FROM tracking.retranslation_deliveries WHERE {_OF_CONNECTION}
+            ORDER BY delivery_id LIMIT :count_max
+        ) AS q
+        CROSS JOIN LATERAL (
+            SELECT body FROM tracking.deliveries AS d WHERE d.tenant_id = q.tenant_id AND d.id = q.delivery_id LIMIT 1
+        ) AS d
+    ), sized AS (
+        SELECT delivery_id, sum(bytes) OVER (ORDER BY delivery_id) - bytes AS bytes_before FROM next
+    )
+    SELECT delivery_id FROM sized WHERE bytes_before < :bytes_max ORDER BY delivery_id
+    """
+)
+_FORGET: Final = text(
+    f"DELETE FROM tracking.retranslation_deliveries WHERE {_OF_CONNECTION} AND delivery_id = ANY(:ids)"
+)
+_RECEIVE_CURABLE: Final = text(
+    """
+    UPDATE tracking.deliveries SET
+        state = 'received', reason = NULL, pointer = NULL, detail = NULL, deals = NULL, processed_at = NULL
+    WHERE tenant_id = :tenant_id AND id IN (
+        SELECT id FROM tracking.deliveries
+        WHERE tenant_id = :tenant_id AND state = 'quarantined' AND connection_id = :connection_id
+            AND reason = ANY(:reasons) AND processed_at <= :before
+        ORDER BY id LIMIT :count_max FOR UPDATE SKIP LOCKED
+    )
+    """
+)
+_COUNT_CURABLE: Final = text(
+    """
+    SELECT count(*) AS deliveries FROM tracking.deliveries
+    WHERE tenant_id = :tenant_id AND state = 'quarantined' AND connection_id = :connection_id AND reason = ANY(:reasons)
+    """
+)
+
+
+async def save(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, version: int) -> None:
+    """Have the mapping of a connection applied to what was translated before; wake who does."""
+    await tx.execute(_SAVE, {"tenant_id": tenant_id, "connection_id": connection_id, "version": version, "now": tx.now})
+    await tx.notify(RETRANSLATION_CHANNEL)
+
+
+async def find(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Retranslation | None:
+    """What the mapping of a connection that was saved last has come to."""
+    row = await tx.one_or_none(_FIND, {"tenant_id": tenant_id, "connection_id": connection_id})
+    return None if row is None else _retranslation(row)
+
+
+async def claim(tx: Transaction) -> Retranslation | None:
+    """The one that has waited longest for its next step, nobody else's until the end of the transaction."""
+    row = await tx.one_or_none(_CLAIM, {"now": tx.now})
+    return None if row is None else _retranslation(row)
+
+
+async def next_due_at(tx: Transaction) -> datetime | None:
+    """When the next step of any is due."""
+    due_at: datetime | None = (await tx.rows(_NEXT_DUE))[0]["due_at"]
+    return due_at
+
+
+async def update(tx: Transaction, work: Retranslation) -> None:
+    """Store how far one is."""
+    await tx.execute(_UPDATE, {name: getattr(work, name) for name in Retranslation.__slots__})
+
+
+async def queue_newest(tx: Transaction, work: Retranslation) -> int:
+    """Queue, in place of whatever is queued, the deliveries that the newest versions of deals come from; how many."""
+    parameters = _of_connection(work)
+    await tx.execute(_FORGET_ALL, parameters)
+    return (await tx.execute(_QUEUE_NEWEST, parameters)).rowcount
+
+
+async def queue_under_way(tx: Transaction, work: Retranslation, *, margin_seconds: int, until: datetime) -> int:
+    """Queue the deliveries that were translated while the mapping was saved and may not have been recorded; how many.
+
+    From `margin_seconds` before it was saved, or before what waits in the outbox since longer.
+    """
+    parameters = {
+        **_of_connection(work),
+        "saved_at": work.saved_at,
+        "margin": f"{margin_seconds} seconds",
+        "until": until,
+    }
+    return (await tx.execute(_QUEUE_UNDER_WAY, parameters)).rowcount
+
+
+async def next_queued(tx: Transaction, work: Retranslation, *, count_max: int, bytes_max: int) -> list[UUID]:
+    """The first deliveries that are queued, in their order."""
+    rows = await tx.rows(_NEXT, {**_of_connection(work), "count_max": count_max, "bytes_max": bytes_max})
+    return [row["delivery_id"] for row in rows]
+
+
+async def forget(tx: Transaction, work: Retranslation, delivery_ids: Collection[UUID]) -> None:
+    """Take these out of the queue."""
+    await tx.execute(_FORGET, {**_of_connection(work), "ids": list(delivery_ids)})
+
+
+async def receive_curable(
+    tx: Transaction, work: Retranslation, *, reasons: Collection[str], before: datetime, count_max: int
+) -> int:
+    """Let quarantined deliveries be translated again that were put there before a moment; how many."""
+    parameters = {**_of_connection(work), "reasons": list(reasons), "before": before, "count_max": count_max}
+    return (await tx.execute(_RECEIVE_CURABLE, parameters)).rowcount
+
+
+async def count_curable(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, reasons: Collection[str]) -> int:
+    """How many of a connection's deliveries are in quarantine for one of these reasons."""
+    parameters = {"tenant_id": tenant_id, "connection_id": connection_id, "reasons": list(reasons)}
+    count: int = (await tx.rows(_COUNT_CURABLE, parameters))[0]["deliveries"]
+    return count
+
+
+def _of_connection(work: Retranslation) -> dict[str, object]:
+    return {"tenant_id": work.tenant_id, "connection_id": work.connection_id}
+
+
+def _retranslation(row: RowMapping) -> Retranslation:
+    return Retranslation(**{**row, "state": RetranslationState(row["state"])})
