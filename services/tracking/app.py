@@ -16,6 +16,7 @@ from services.tracking.crm.directory import SenderDirectory
 from services.tracking.crm.encryption import SecretsBox
 from services.tracking.crm.service import Connections
 from services.tracking.deals.api import router as deals_router
+from services.tracking.inbox import retranslation
 from services.tracking.inbox.api import router as inbox_router
 from services.tracking.inbox.hooks import HookLane, hook_schemas
 from services.tracking.inbox.hooks import router as hooks_router
@@ -58,7 +59,7 @@ def create_app() -> FastAPI:
     kafka = read_settings(KafkaSettings)
     tracing.configure(SERVICE)
     database = Database(settings.database_url, service=SERVICE)
-    connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()))
+    connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()), remapped=retranslation.begin)
     directory = SenderDirectory(database, connections)
     traffic = TrafficMeter(database)
     intake = Intake(database, traffic)

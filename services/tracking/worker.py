@@ -14,6 +14,7 @@ from services.tracking.crm.calling import ApiCaller, source_client
 from services.tracking.crm.encryption import SecretsBox
 from services.tracking.crm.service import Connections
 from services.tracking.inbox.processor import InboxProcessor, Retention
+from services.tracking.inbox.retranslation import Retranslator
 from services.tracking.metadata import transport
 from services.tracking.outgoing.consumer import OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler
 from services.tracking.outgoing.deliverer import Deliverer, OutgoingRetention, subscriber_client
@@ -94,6 +95,7 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
     return await run_worker(
         # In the order they are stopped in: what takes in before what gives out.
         {
+            "retranslator": Retranslator(database),
             "inbox": InboxProcessor(database, outbox, published=relay.wake),
             "fetcher": Fetcher(database, caller),
             "synchroniser": Synchroniser(database, caller, connections),

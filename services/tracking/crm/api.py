@@ -114,7 +114,7 @@ async def edit_connection(
     connections: UseCases,
     directory: Directory,
 ) -> Response:
-    """Its name, status, mapping or allow-list. A new mapping is for deliveries from now on."""
+    """Its name, status, mapping or allow-list. A new mapping also changes what was translated before it."""
 
     async def edit(tx: Transaction) -> ConnectionOut:
         changed = await connections.edit(

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -35,6 +35,10 @@ CHANNEL: Final = "tracking_connections"
 _ENTROPY_BYTES: Final = 32
 
 
+Remapped = Callable[[Transaction, Connection], Awaitable[None]]
+"""What is to follow from the saving of a mapping, which is not known here."""
+
+
 @dataclass(frozen=True, slots=True)
 class WithSecret:
     """A connection and a secret just given to it, shown this once."""
@@ -46,8 +50,10 @@ class WithSecret:
 class Connections:
     """The use cases. Secrets are sealed before they are stored."""
 
-    def __init__(self, box: SecretsBox) -> None:
+    def __init__(self, box: SecretsBox, *, remapped: Remapped | None = None) -> None:
+        """`remapped` is called with a connection whose mapping is being saved, within the same transaction."""
         self.box = box
+        self._remapped = remapped
 
     async def create(
         self,
@@ -98,7 +104,11 @@ class Connections:
         current = await self._expected(tx, tenant_id, connection_id, expected_version)
         if allowed is not None:
             _check_allowed(current.source, allowed)
-        return await _saved(tx, current.edited(name=name, status=status, mapping=mapping, allowed=allowed, now=tx.now))
+        edited = current.edited(name=name, status=status, mapping=mapping, allowed=allowed, now=tx.now)
+        saved = await _saved(tx, edited)
+        if mapping is not None and self._remapped is not None:
+            await self._remapped(tx, saved)
+        return saved
 
     async def rotate(
         self,

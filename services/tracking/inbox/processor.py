@@ -6,7 +6,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Final
 
-from services.tracking.inbox import service
+from services.tracking.inbox import service, traffic
 from services.tracking.inbox.service import FIRST_ID
 from services.tracking.inbox.store import INBOX_CHANNEL
 from shared.db.database import Database, Scope
@@ -77,7 +77,10 @@ class InboxProcessor:
 
 
 class Retention:
-    """Drops the bodies of translated deliveries after some days: once an hour, in short transactions."""
+    """Drops the bodies of translated deliveries after some days, and old counts of what connections were sent.
+
+    Once an hour, in short transactions.
+    """
 
     def __init__(self, database: Database, *, keep_days: int) -> None:
         self._database = database
@@ -89,6 +92,7 @@ class Retention:
         while not self._stopping.is_set():
             try:
                 await self.drop_due()
+                await self.prune_traffic()
             except Unavailable as error:
                 _log.warning("retention_interrupted", reason=error.detail)
             try:
@@ -113,3 +117,13 @@ class Retention:
             if count < _RETENTION_CHUNK:
                 break
         return dropped
+
+    async def prune_traffic(self) -> int:
+        """Drop the counts of every hour that is past its time; how many. Raises Unavailable."""
+        pruned = 0
+        while not self._stopping.is_set():
+            count = await self._database.run(Scope.every(), traffic.prune)
+            pruned += count
+            if not count:
+                break
+        return pruned
