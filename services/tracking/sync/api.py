@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
 from services.tracking.crm import service as crm
 from services.tracking.crm.api import Operator, UseCases
@@ -26,7 +26,7 @@ from services.tracking.sync.schemas import (
     RunOut,
 )
 from shared.db.database import Transaction
-from shared.http.etag import ExpectedVersion, set_etag
+from shared.http.etag import ExpectedVersion, expected_version, set_etag
 from shared.http.outbound import OutboundSettings, UrlRefused, check_url
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
@@ -79,9 +79,14 @@ async def give_api_access(
     body: AnyCredentials,
     caller: Operator,
     writer: RequestWriter,
-    version: ExpectedVersion,
     connections: UseCases,
     outbound: Outbound,
+    if_match: Annotated[
+        str | None,
+        Header(
+            description="The ETag of the access that is replaced; not needed where there is none.", examples=['"7"']
+        ),
+    ] = None,
 ) -> Response:
     """Let the source's API be called with these credentials, which are stored sealed and not shown again.
 
@@ -93,7 +98,15 @@ async def give_api_access(
             check_url(value, outbound, pointer=f"/{name}")
 
     async def give(tx: Transaction) -> ApiAccessOut:
-        connection = await connections.give_access(tx, caller.tenant_id, connection_id, body, expected_version=version)
+        current = await crm.get(tx, caller.tenant_id, connection_id)
+        is_first = if_match is None and current.api is None
+        connection = await connections.give_access(
+            tx,
+            caller.tenant_id,
+            connection_id,
+            body,
+            expected_version=current.version if is_first else expected_version(if_match),
+        )
         await service.access_given(tx, connections, connection)
         return await _shown(tx, connections, connection)
 

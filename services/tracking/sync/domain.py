@@ -227,7 +227,7 @@ class Reconciliation:
 
     def since(self, connected_at: datetime) -> datetime:
         """From when on the next run asks. What was before the connection was made is the backfill's."""
-        return connected_at if self.mark is None else self.mark - OVERLAP
+        return (self.mark or connected_at) - OVERLAP
 
     def wants_users(self, now: datetime) -> bool:
         """Whether it is time to ask for the users again."""
