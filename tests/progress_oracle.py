@@ -1,12 +1,13 @@
 """What progress must be, by plain integers and dictionaries. Imports nothing of the product.
 
 A story is a list of steps. A step delivers a batch of versions of deals, a batch of versions of definitions, or lets
-the rebuilds run. Days and hours are integers from one epoch; money is in cents; a user, person, team, goal and deal is
-a number.
+the rebuilds run. Days and hours are integers from one epoch; money is in cents, and a rate in ten-thousandths; a user,
+person, team, goal and deal is a number.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 from hypothesis import strategies as st
@@ -15,11 +16,37 @@ PEOPLE = 3
 TEAMS = 4
 USERS = 4
 DEALS = 4
-GOALS = 6
+GOALS = 10
 MEMBERSHIPS = 5
 DAYS = 12
 ZONES_HOURS = (-11, -5, 0, 1, 8, 12)
-METRICS = ("won amount", "won deals", "won accounts", "created euros", "decided of 50 or more", "expected quantity")
+METRICS = (
+    "won amount",
+    "won deals",
+    "won accounts",
+    "created euros",
+    "decided of 50 or more",
+    "expected quantity",
+    "won dollars of all",
+    "created euros at plan rates",
+    "paid",
+    "won and paid",
+)
+MONEY_METRICS = tuple(
+    metric for metric in METRICS if metric.split()[-1] not in ("deals", "accounts", "more", "quantity")
+)
+PLAN_RATES = {"USD": 9100, "CNY": 1275}
+SERIES = (
+    ("CNY", "USD", 0),
+    ("CNY", "USD", 1),
+    ("CNY", "EUR", 0),
+    ("CNY", "EUR", 1),
+    ("USD", "EUR", 0),
+    ("USD", "EUR", 1),
+    ("USD", "GBP", 0),
+)
+"""Home currency, currency and month of what rates are stated for; the second month begins on MONTH_STARTS."""
+MONTH_STARTS = 6
 
 
 class Deal(NamedTuple):
@@ -38,11 +65,24 @@ class Deal(NamedTuple):
     expected_day: int | None
     closed_hour: int | None
     closed_day: int | None
+    home_cents: int | None
+    home_currency: str | None
+    payments: tuple[tuple[int, int], ...]
+    """Day and cents."""
 
 
 class Calendar(NamedTuple):
     version: int
     zone_hours: int
+    home_currency: str
+
+
+class Rates(NamedTuple):
+    """Every rate of one of SERIES: day and ten-thousandths, each day once."""
+
+    number: int
+    version: int
+    rates: tuple[tuple[int, int], ...]
 
 
 class Team(NamedTuple):
@@ -79,13 +119,13 @@ class Goal(NamedTuple):
     end: int
 
 
-Definition = Calendar | Team | Membership | Identity | Goal
+Definition = Calendar | Team | Membership | Identity | Rates | Goal
 
 
 class Standing(NamedTuple):
-    """Where a goal stands: cents for money, else a number."""
+    """Where a goal stands: cents for money, to the last fraction of one, else a number."""
 
-    value: int
+    value: Fraction
     deals: int
 
 
@@ -145,12 +185,10 @@ def expected(story: Sequence[Step]) -> dict[int, Standing]:
 
 def _standing(goal: Goal, deals: Mapping[int, Deal], definitions: Mapping[tuple[str, int], Definition]) -> Standing:
     if goal.status not in ("active", "closed"):
-        return Standing(0, 0)
-    calendar = definitions.get(("Calendar", 0))
-    zone_hours = calendar.zone_hours if isinstance(calendar, Calendar) else 0
-    value, count, accounts = 0, 0, set()
+        return Standing(Fraction(0), 0)
+    value, count, accounts = Fraction(0), 0, set()
     for deal in deals.values():
-        counted = _counted(goal.metric, deal, zone_hours)
+        counted = _counted(goal.metric, deal, definitions)
         if counted is None:
             continue
         day, adds = counted
@@ -158,31 +196,95 @@ def _standing(goal: Goal, deals: Mapping[int, Deal], definitions: Mapping[tuple[
             count += 1
             value += adds
             accounts.add(deal.account)
-    return Standing(len(accounts) if goal.metric == "won accounts" else value, count)
+    return Standing(Fraction(len(accounts)) if goal.metric == "won accounts" else value, count)
 
 
-def _counted(metric: str, deal: Deal, zone_hours: int) -> tuple[int, int] | None:
+def _counted(metric: str, deal: Deal, definitions: Mapping[tuple[str, int], Definition]) -> tuple[int, Fraction] | None:
     """The day a deal counts on by a metric and what it adds."""
     if deal.kind in ("deleted", "merged"):
         return None
+    calendar = definitions.get(("Calendar", 0))
+    zone_hours = calendar.zone_hours if isinstance(calendar, Calendar) else 0
     closed = deal.closed_day
     if closed is None and deal.closed_hour is not None:
         closed = (deal.closed_hour + zone_hours) // 24
     created = None if deal.created_hour is None else (deal.created_hour + zone_hours) // 24
     won = deal.status == "won"
     if metric == "won amount" and won and deal.cents is not None and deal.currency == "USD" and closed is not None:
-        return closed, deal.cents
+        return closed, Fraction(deal.cents)
     if metric == "won deals" and won and closed is not None:
-        return closed, 1
+        return closed, Fraction(1)
     if metric == "won accounts" and won and closed is not None and deal.account is not None:
-        return closed, 1
+        return closed, Fraction(1)
     if metric == "created euros" and created is not None and deal.cents is not None and deal.currency == "EUR":
-        return created, deal.cents
+        return created, Fraction(deal.cents)
     if metric == "decided of 50 or more" and deal.status != "open" and (deal.cents or 0) >= 5000 and closed is not None:
-        return closed, 1
+        return closed, Fraction(1)
     if metric == "expected quantity" and deal.quantity is not None and deal.expected_day is not None:
-        return deal.expected_day, deal.quantity
+        return deal.expected_day, Fraction(deal.quantity)
+    return _counted_money(metric, deal, closed, created, definitions)
+
+
+def _counted_money(
+    metric: str,
+    deal: Deal,
+    closed: int | None,
+    created: int | None,
+    definitions: Mapping[tuple[str, int], Definition],
+) -> tuple[int, Fraction] | None:
+    """The metrics that let money in other currencies count."""
+    won = deal.status == "won"
+    paid_on = max((day for day, _ in deal.payments), default=None)
+    paid = sum(cents for _, cents in deal.payments) if deal.payments else None
+    if metric == "won dollars of all" and won and closed is not None and deal.cents is not None:
+        if deal.currency != "USD" and deal.home_currency == "USD" and deal.home_cents is not None:
+            return closed, Fraction(deal.home_cents)
+        rate = _daily_rate(deal.currency, "USD", closed, definitions)
+        return None if rate is None else (closed, deal.cents * rate)
+    if metric == "created euros at plan rates" and created is not None and deal.cents is not None:
+        if deal.currency == "EUR":
+            return created, Fraction(deal.cents)
+        if deal.currency in PLAN_RATES:
+            return created, Fraction(deal.cents * PLAN_RATES[deal.currency], 10_000)
+    if metric == "paid" and paid is not None and paid_on is not None:
+        rate = _daily_rate(deal.currency, "EUR", paid_on, definitions)
+        return None if rate is None else (paid_on, paid * rate)
+    if metric == "won and paid" and won and paid is not None and closed is not None:
+        rate = _daily_rate(deal.currency, "CNY", closed, definitions)
+        return None if rate is None else (closed, paid * rate)
     return None
+
+
+def _daily_rate(
+    currency: str | None, target: str, day: int, definitions: Mapping[tuple[str, int], Definition]
+) -> Fraction | None:
+    """By way of the home currency, or else of another one that rates were stated in, by name."""
+    if currency is None or currency == target:
+        return None if currency is None else Fraction(1)
+    calendar = definitions.get(("Calendar", 0))
+    home = calendar.home_currency if isinstance(calendar, Calendar) else ""
+    for base in sorted({base for base, _, _ in SERIES}, key=lambda name: (name != home, name)):
+        one, other = (_in_base(base, each, day, definitions) for each in (currency, target))
+        if one is None or other is None:
+            continue
+        if target == base:
+            return one
+        # Half-up, to 16 decimals.
+        return Fraction((2 * one * 10**16 / other + 1) // 2, 10**16)
+    return None
+
+
+def _in_base(base: str, currency: str, day: int, definitions: Mapping[tuple[str, int], Definition]) -> Fraction | None:
+    if currency == base:
+        return Fraction(1)
+    stated = {
+        each_day: rate
+        for each in definitions.values()
+        if isinstance(each, Rates) and SERIES[each.number][:2] == (base, currency)
+        for each_day, rate in each.rates
+    }
+    days = [each for each in stated if each <= day]
+    return Fraction(stated[max(days)], 10_000) if days else None
 
 
 def _belongs(goal: Goal, deal: Deal, day: int, definitions: Mapping[tuple[str, int], Definition]) -> bool:
@@ -219,13 +321,18 @@ def _deals() -> st.SearchStrategy[Deal]:
         status=st.sampled_from((*("won",) * 6, "lost", "open")),
         user=st.sampled_from((*range(USERS), *range(USERS), None)),
         cents=st.sampled_from((0, 1, 4999, 5000, -250, 123456789, 10**12, None)),
-        currency=st.sampled_from(("USD", "USD", "USD", "EUR", "EUR", None)),
+        currency=st.sampled_from(("USD", "USD", "USD", "EUR", "EUR", "CNY", "GBP", None)),
         quantity=st.sampled_from((0, 1, 7, 1000, None)),
         account=st.sampled_from(("Acme", "Initech", "acme", None)),
         created_hour=st.sampled_from(hours),
         expected_day=st.sampled_from(days),
         closed_hour=st.sampled_from(hours),
         closed_day=st.sampled_from((*days, *(None,) * DAYS)),
+        home_cents=st.sampled_from((None, None, 1, 777, 10**10)),
+        home_currency=st.sampled_from((None, "USD", "USD", "CNY")),
+        payments=st.lists(
+            st.tuples(st.integers(0, DAYS), st.sampled_from((1, 333, 5000, -250, 10**12))), max_size=3
+        ).map(tuple),
     )
 
 
@@ -233,7 +340,7 @@ def _definitions() -> st.SearchStrategy[Definition]:
     version = st.just(1)
     deleted = st.sampled_from((False, False, False, True))
     return st.one_of(
-        st.builds(Calendar, version, st.sampled_from(ZONES_HOURS)),
+        st.builds(Calendar, version, st.sampled_from(ZONES_HOURS), st.sampled_from(("CNY", "CNY", "USD", "GBP"))),
         st.builds(Team, st.integers(0, TEAMS - 1), version, st.sampled_from((*range(TEAMS), None))),
         st.builds(
             Membership,
@@ -246,8 +353,23 @@ def _definitions() -> st.SearchStrategy[Definition]:
             deleted,
         ),
         st.builds(Identity, st.integers(0, USERS - 1), version, st.integers(0, PEOPLE - 1), deleted),
+        _rates(),
         _goals(),
     )
+
+
+def _changes_of_rates() -> st.SearchStrategy[Definition]:
+    calendars = st.builds(Calendar, st.just(1), st.sampled_from((0, 8)), st.sampled_from(("CNY", "USD")))
+    return st.one_of(_rates(), _rates(), _rates(), calendars)
+
+
+def _rates() -> st.SearchStrategy[Rates]:
+    def of_month(number: int) -> st.SearchStrategy[Rates]:
+        days = st.integers(-2, MONTH_STARTS - 1) if SERIES[number][2] == 0 else st.integers(MONTH_STARTS, DAYS)
+        rates = st.dictionaries(days, st.sampled_from((1, 10_000, 11_000, 72_415, 78_541, 999_999_999)), max_size=4)
+        return st.builds(Rates, st.just(number), st.just(1), rates.map(lambda stated: tuple(sorted(stated.items()))))
+
+    return st.integers(0, len(SERIES) - 1).flatmap(of_month)
 
 
 def _goals() -> st.SearchStrategy[Goal]:
@@ -270,6 +392,10 @@ def _company() -> tuple[Definition, ...]:
         *(Team(number, 1, 0 if number else None) for number in range(TEAMS)),
         *(Membership(number, 1, number, number % TEAMS, 0, None, False) for number in range(PEOPLE)),
         *(Identity(user, 1, user % PEOPLE, False) for user in range(USERS)),
+        Calendar(1, 0, "CNY"),
+        Rates(0, 1, ((-1, 72_000), (3, 71_000))),
+        Rates(2, 1, ((0, 78_000),)),
+        Rates(3, 1, ((MONTH_STARTS, 79_000),)),
         *(
             Goal(
                 number,
@@ -279,7 +405,7 @@ def _company() -> tuple[Definition, ...]:
                 0 if number % 2 == 0 else number % PEOPLE,
                 metric,
                 number % 3,
-                DAYS + 1 - number,
+                DAYS + 1 - number % 6,
             )
             for number, metric in enumerate(METRICS)
         ),
@@ -287,11 +413,16 @@ def _company() -> tuple[Definition, ...]:
 
 
 @st.composite
-def stories(draw: st.DrawFn, *, deals_min: int = 4, deals_max: int = 16, definitions_max: int = 8) -> list[Step]:
-    """Versions of deals and definitions, each delivered once or more, in any order, in batches, rebuilds between."""
+def stories(
+    draw: st.DrawFn, *, deals_min: int = 4, deals_max: int = 16, definitions_max: int = 8, only_rates: bool = False
+) -> list[Step]:
+    """Versions of deals and definitions, each delivered once or more, in any order, in batches, rebuilds between.
+
+    With `only_rates` no definitions but rates and the home currency change after the beginning.
+    """
     versions: dict[tuple[str, int], int] = {}
     story: list[Step] = []
-    if draw(st.integers(0, 7)) != 7:
+    if only_rates or draw(st.integers(0, 7)) != 7:
         company = _company()
         versions.update({subject(each): 1 for each in company})
         story = [Definitions(company), Rebuild()]
@@ -301,7 +432,7 @@ def stories(draw: st.DrawFn, *, deals_min: int = 4, deals_max: int = 16, definit
         versions[key] = versions.get(key, 0) + 1
         deals.append(deal._replace(version=versions[key]))
     definitions: list[Definition] = []
-    for definition in draw(st.lists(_definitions(), max_size=definitions_max)):
+    for definition in draw(st.lists(_changes_of_rates() if only_rates else _definitions(), max_size=definitions_max)):
         key = subject(definition)
         versions[key] = versions.get(key, 0) + 1
         definitions.append(definition._replace(version=versions[key]))

@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from uuid import UUID, uuid5
 
 from shared.contracts import deals, goals, org
 from shared.contracts.base import Event
 from shared.kernel.deals import DateField, DealKind, DealStatus
 from shared.kernel.ids import deal_id
-from shared.kernel.measures import Aggregate
+from shared.kernel.measures import Aggregate, RatePolicy
 from tests import progress_oracle as oracle
 
-_EPOCH = date(2026, 1, 1)
+# Six days before a month begins, as the oracle has it.
+_EPOCH = date(2025, 12, 26)
 _START = datetime.combine(_EPOCH, time.min, tzinfo=UTC)
 _WON = {"field": "status", "op": "eq", "value": "won"}
 _METRICS = {
@@ -55,6 +57,40 @@ _METRICS = {
         filter={"all": []},
         currency=None,
     ),
+    "won dollars of all": goals.Metric(
+        aggregate=Aggregate.SUM,
+        value_field="amount",
+        date_field=DateField.CLOSED,
+        filter={"all": [_WON]},
+        currency="USD",
+        rate_policy=RatePolicy.DEAL_DATE,
+    ),
+    "created euros at plan rates": goals.Metric(
+        aggregate=Aggregate.SUM,
+        value_field="amount",
+        date_field=DateField.CREATED,
+        filter={"all": []},
+        currency="EUR",
+        rate_policy=RatePolicy.FIXED,
+        fixed_rates={currency: Decimal(rate).scaleb(-4) for currency, rate in oracle.PLAN_RATES.items()},
+    ),
+    "paid": goals.Metric(
+        aggregate=Aggregate.SUM,
+        value_field="paid_amount",
+        date_field=DateField.CLOSED,
+        filter={"all": []},
+        currency="EUR",
+        counts_when_paid=True,
+        rate_policy=RatePolicy.DEAL_DATE,
+    ),
+    "won and paid": goals.Metric(
+        aggregate=Aggregate.SUM,
+        value_field="paid_amount",
+        date_field=DateField.CLOSED,
+        filter={"all": [_WON]},
+        currency="CNY",
+        rate_policy=RatePolicy.DEAL_DATE,
+    ),
 }
 
 
@@ -77,11 +113,9 @@ class Storyteller:
     def definition_events(self, batch: Sequence[oracle.Definition]) -> list[Event]:
         return [self._definition(definition) for definition in batch]
 
-    def value(self, metric: str, value: Decimal) -> int:
+    def value(self, metric: str, value: Decimal) -> Fraction:
         """The number in the units of the oracle."""
-        scaled = value * 100 if metric in ("won amount", "created euros") else value
-        assert scaled == int(scaled)
-        return int(scaled)
+        return Fraction(value) * (100 if metric in oracle.MONEY_METRICS else 1)
 
     def _deal(self, deal: oracle.Deal) -> deals.Deal:
         external_id = f"D-{deal.number}"
@@ -120,6 +154,12 @@ class Storyteller:
             if deal.quantity is None
             else (deals.Product(sku="x", quantity=Decimal(deal.quantity), amount=None),),
             custom={},
+            home_amount=None if deal.home_cents is None else Decimal(deal.home_cents).scaleb(-2),
+            home_currency=deal.home_currency,
+            payments=tuple(
+                deals.Payment(paid_on=_EPOCH + timedelta(days=day), amount=Decimal(cents).scaleb(-2))
+                for day, cents in deal.payments
+            ),
         )
 
     def _definition(self, definition: oracle.Definition) -> Event:
@@ -128,7 +168,26 @@ class Storyteller:
             case oracle.Calendar():
                 # The names of these zones count hours west of Greenwich.
                 zone = f"Etc/GMT{-definition.zone_hours:+d}"
-                return org.Calendar(tenant_id=tenant_id, version=version, start_month=1, time_zone=zone, currency="USD")
+                return org.Calendar(
+                    tenant_id=tenant_id,
+                    version=version,
+                    start_month=1,
+                    time_zone=zone,
+                    currency=definition.home_currency,
+                )
+            case oracle.Rates():
+                base_currency, currency, month = oracle.SERIES[definition.number]
+                return org.ExchangeRates(
+                    tenant_id=tenant_id,
+                    version=version,
+                    base_currency=base_currency,
+                    currency=currency,
+                    month="2026-01" if month else "2025-12",
+                    rates=tuple(
+                        org.DatedRate(date=_EPOCH + timedelta(days=day), rate=Decimal(rate).scaleb(-4))
+                        for day, rate in definition.rates
+                    ),
+                )
             case oracle.Team():
                 parent = None if definition.parent is None else self.id_of("team", definition.parent)
                 return org.Team(

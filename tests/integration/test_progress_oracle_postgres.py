@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from uuid import uuid4
 
 import pytest
@@ -90,6 +91,18 @@ class Service:
 )
 @given(oracle.stories())
 async def test_any_story_ends_where_the_oracle_says(database: Database, story: list[oracle.Step]) -> None:
+    await _check_story(database, story)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(oracle.stories(only_rates=True))
+async def test_any_change_of_rates_ends_where_the_oracle_says(database: Database, story: list[oracle.Step]) -> None:
+    await _check_story(database, story)
+
+
+async def _check_story(database: Database, story: list[oracle.Step]) -> None:
     service = Service(database)
     await service.follow(story)
     expected = oracle.expected(story)
@@ -97,7 +110,7 @@ async def test_any_story_ends_where_the_oracle_says(database: Database, story: l
     published = await service.published(list(expected))
     stands = {number: service.standing(event, metrics[number]) for number, event in published.items()}
     # A goal that was never more than a draft has no progress; it is expected to stand at zero.
-    nothing = dict.fromkeys(expected, oracle.Standing(0, 0))
+    nothing = dict.fromkeys(expected, oracle.Standing(Fraction(0), 0))
     assert nothing | stands == expected
     assert [each for each in await differences(database) if each.tenant_id == service.storyteller.tenant_id] == []
     await _check_readings(service, {number: event.value for number, event in published.items()})
@@ -146,10 +159,11 @@ async def _check_readings(service: Service, values: dict[int, Decimal]) -> None:
                 continue
             assert past[goal_id].value == value
             days = await contributions.series(tx, tenant_id, goal_id, rule)
-            assert sum((day.added for day in days), Decimal(0)) == value
+            assert sum(Fraction(day.added) for day in days) == Fraction(value)
             counting = await contributions.page(tx, tenant_id, goal_id, rule, after=None, limit=100)
             assert len(counting) == sum(day.deals for day in days) == past[goal_id].deals
             for deal in counting:
                 facts = await contributions.stored_deal(tx, tenant_id, deal.deal_id)
                 assert facts is not None
-                assert index.verdict(goal_id, facts).outcome == Counted(deal.value, deal.day, deal.distinct_value)
+                outcome = Counted(deal.value, deal.day, deal.distinct_value, deal.conversion)
+                assert index.verdict(goal_id, facts).outcome == outcome

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from services.tracking.deals.domain import DealChange
 from services.tracking.progress.definitions import Definitions, definitions_of, snapshot_of
-from services.tracking.progress.domain import GoalIndex, Movements, changed_rules
+from services.tracking.progress.domain import EXACT, GoalIndex, Movements, changed_rules
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
 from shared.kernel.deals import DealFacts
@@ -75,7 +75,7 @@ class Engine:
         movements = Movements(index, skipped)
         movements.add(changes)
         for goal_id, movement in movements.net().items():
-            self.values[goal_id] = self.values.get(goal_id, Decimal(0)) + movement.value
+            self.values[goal_id] = EXACT.add(self.values.get(goal_id, Decimal(0)), movement.value)
             self.counts[goal_id] += movement.deals
             if movement.distinct:
                 self.distinct.setdefault(goal_id, Counter()).update(movement.distinct)
@@ -84,6 +84,16 @@ class Engine:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(oracle.stories())
 def test_any_story_ends_where_the_oracle_says(story: list[oracle.Step]) -> None:
+    _follow(story)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(oracle.stories(only_rates=True))
+def test_any_change_of_rates_ends_where_the_oracle_says(story: list[oracle.Step]) -> None:
+    _follow(story)
+
+
+def _follow(story: list[oracle.Step]) -> None:
     engine = Engine()
     for step in story:
         match step:
