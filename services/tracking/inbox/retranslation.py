@@ -38,7 +38,7 @@ _CURABLE_CHUNK: Final = 1000
 _SETTLED_AFTER: Final = timedelta(seconds=15)
 """A batch that was being translated while the mapping was saved has been committed by then."""
 _CLOCKS_APART: Final = timedelta(seconds=5)
-_UNDER_WAY_SECONDS: Final = 600
+_UNDER_WAY: Final = timedelta(minutes=10)
 """What was translated so long before and has not been recorded waits in the outbox."""
 _POLL_SECONDS: Final = 5.0
 _FAILURE_SECONDS: Final = 1.0
@@ -132,7 +132,7 @@ async def step(tx: Transaction) -> Retranslation | None:
         case RetranslationState.SETTLING:
             started_at = work.started_at or tx.now
             queued = await retranslation_store.queue_under_way(
-                tx, work, margin_seconds=_UNDER_WAY_SECONDS, until=started_at + _CLOCKS_APART
+                tx, work, margin=_UNDER_WAY, until=started_at + _CLOCKS_APART
             )
             work = replace(work, state=RetranslationState.FINISHING, total=work.total + queued)
         case _:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -183,15 +183,15 @@ async def queue_newest(tx: Transaction, work: Retranslation) -> int:
     return (await tx.execute(_QUEUE_NEWEST, parameters)).rowcount
 
 
-async def queue_under_way(tx: Transaction, work: Retranslation, *, margin_seconds: int, until: datetime) -> int:
+async def queue_under_way(tx: Transaction, work: Retranslation, *, margin: timedelta, until: datetime) -> int:
     """Queue the deliveries that were translated while the mapping was saved and may not have been recorded; how many.
 
-    From `margin_seconds` before it was saved, or before what waits in the outbox since longer.
+    From `margin` before it was saved, or before what waits in the outbox since longer.
     """
     parameters = {
         **_of_connection(work),
         "saved_at": work.saved_at,
-        "margin": f"{margin_seconds} seconds",
+        "margin": margin,
         "until": until,
     }
     return (await tx.execute(_QUEUE_UNDER_WAY, parameters)).rowcount

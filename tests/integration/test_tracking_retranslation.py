@@ -1,0 +1,299 @@
+"""What a saved mapping changes of deliveries that were translated before it, with real Postgres."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import text
+
+from services.tracking.app import create_app
+from services.tracking.crm.directory import SenderDirectory
+from services.tracking.deals import service as deals_service
+from services.tracking.inbox import retranslation
+from services.tracking.inbox.intake import Intake
+from services.tracking.inbox.processor import InboxProcessor
+from services.tracking.inbox.retranslation import Retranslator
+from services.tracking.inbox.retranslation_store import Retranslation, RetranslationState
+from services.tracking.metadata import transport
+from shared.contracts.deals import Deal
+from shared.contracts.envelope import from_record
+from shared.db.database import Database, Scope, Transaction
+from shared.http.auth import Role
+from shared.outbox.outbox import Outbox, decode_headers
+from tests.integration.test_tracking_inbox import JWT_SECRET, Answered, Caller, Tracking, deal, send, translate
+
+SETTLED = timedelta(seconds=16)
+
+
+@pytest.fixture(scope="module")
+async def tracking(module_database: str) -> AsyncIterator[Tracking]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ATTAIN_DATABASE_URL", module_database)
+        environment.setenv("ATTAIN_JWT_SECRET", JWT_SECRET)
+        environment.setenv("ATTAIN_SECRETS_KEY", Fernet.generate_key().decode())
+        app = create_app()
+        directory: SenderDirectory = app.state.directory
+        intake: Intake = app.state.intake
+        await directory.load()
+        storing = asyncio.create_task(intake.run())
+        database = Database(module_database, service="tracking")
+        yield Tracking(app, database, InboxProcessor(database, Outbox(transport), published=lambda: None))
+        await intake.stop()
+        await storing
+        await app.state.database.close()
+        await database.close()
+
+
+@pytest.fixture
+async def later(module_database: str) -> AsyncIterator[Database]:
+    """The database as it is met when what was under way has settled."""
+    database = Database(module_database, service="tracking", clock=lambda: datetime.now(UTC) + SETTLED)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def admin(tracking: Tracking) -> Caller:
+    return Caller(tracking, Role.ADMIN)
+
+
+async def save(caller: Caller, connection: Answered, version: int, **mapping: object) -> None:
+    """Save a mapping made from a version of the connection."""
+    path = f"/v1/connections/{connection.id}"
+    assert (await caller.change("PATCH", path, version, {"mapping": mapping})).status_code == 200
+
+
+async def record(tracking: Tracking) -> None:
+    """Let the deals that were published be recorded."""
+    async with tracking.database.transaction(Scope.every()) as tx:
+        rows = await tx.rows(text("DELETE FROM tracking.outbox RETURNING id, headers, value"))
+        events = [
+            from_record(dict(decode_headers(row["headers"])), row["value"])
+            for row in sorted(rows, key=lambda row: int(row["id"]))
+        ]
+        await deals_service.record(tx, [event for event in events if isinstance(event, Deal)])
+
+
+async def settle(tracking: Tracking) -> None:
+    """Translate what waits, and record what comes of it."""
+    await translate(tracking)
+    await record(tracking)
+
+
+async def work(database: Database) -> None:
+    """Carry out all that is due."""
+    retranslator = Retranslator(database)
+    while await retranslator.step_once():
+        pass
+
+
+async def work_of(caller: Caller, connection: Answered) -> Retranslation:
+    async with caller.tracking.database.transaction(Scope.of(caller.tenant)) as tx:
+        found = await retranslation.find(tx, caller.tenant, UUID(connection.id))
+    assert found is not None
+    return found
+
+
+async def statuses(caller: Caller) -> dict[str, str]:
+    """The status of each deal of the tenant."""
+    async with caller.tracking.database.transaction(Scope.of(caller.tenant)) as tx:
+        rows = await tx.rows(text("SELECT external_id, status FROM tracking.deals ORDER BY external_id"))
+    return {row["external_id"]: row["status"] for row in rows}
+
+
+async def versions(caller: Caller) -> dict[str, int]:
+    """How many versions of each deal of the tenant there are."""
+    async with caller.tracking.database.transaction(Scope.of(caller.tenant)) as tx:
+        rows = await tx.rows(
+            text("SELECT external_id, count(*) AS versions FROM tracking.deal_versions GROUP BY external_id")
+        )
+    return {row["external_id"]: row["versions"] for row in rows}
+
+
+async def test_a_saved_mapping_changes_the_deals_it_is_about_and_no_other(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    for name, stage in (("A", "Signed"), ("B", "Signed"), ("C", "Talking")):
+        await send(admin, connection, deal(name, status="open", stage=stage, amount="10.50", custom={"x": "y"}))
+    await settle(tracking)
+    await save(admin, connection, 1, stages={"Signed": "won"})
+    await work(tracking.database)
+    await settle(tracking)
+    assert await statuses(admin) == {"A": "won", "B": "won", "C": "open"}
+    assert await versions(admin) == {"A": 2, "B": 2, "C": 1}
+    done = await work_of(admin, connection)
+    assert (done.state, done.total, done.done, done.changed) == (RetranslationState.SETTLING, 3, 3, 2)
+
+
+async def test_saving_the_same_mapping_again_changes_nothing(
+    tracking: Tracking, admin: Caller, later: Database
+) -> None:
+    connection = await admin.connect()
+    splits = [{"owner_external_id": "ann", "percent": "60"}, {"owner_external_id": "ben", "percent": "40"}]
+    products = [{"sku": "X", "quantity": "2", "amount": "5.00"}]
+    payments = [{"paid_on": "2026-04-01", "amount": "3"}]
+    body = deal(splits=splits, products=products, payments=payments, probability="12.5", closed_on="2026-03-31")
+    await send(admin, connection, body)
+    await settle(tracking)
+    await save(admin, connection, 1)
+    await work(tracking.database)
+    await work(later)
+    await settle(tracking)
+    assert await versions(admin) == {"A1": 1}
+    done = await work_of(admin, connection)
+    assert (done.state, done.changed) == (RetranslationState.DONE, 0)
+
+
+async def test_what_a_mapping_cures_comes_out_of_quarantine_and_the_rest_stays(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect()
+    for name in ("A", "B"):
+        await send(admin, connection, deal(name, status=None, stage="Signed"))
+    await send(admin, connection, deal("C", status=None, stage="Lost it"))
+    await send(admin, connection, "not json")
+    await settle(tracking)
+    await save(admin, connection, 1, stages={"Signed": "won"})
+    await work(tracking.database)
+    await settle(tracking)
+    assert await statuses(admin) == {"A": "won", "B": "won"}
+    reasons = [item["quarantine"] for item in await admin.deliveries(state="quarantined")]
+    assert [why["reason"] for why in reasons if isinstance(why, dict)] == ["not_json", "stage_unmapped"]
+    await work(tracking.database)
+    assert (await work_of(admin, connection)).received_again == 3
+
+
+async def test_of_two_mappings_saved_one_after_the_other_the_second_is_applied(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal(status="open", stage="Signed"))
+    await settle(tracking)
+    await save(admin, connection, 1, stages={"Signed": "won"})
+    await Retranslator(tracking.database).step_once()
+    await save(admin, connection, 2, stages={"Signed": "lost"})
+    await work(tracking.database)
+    await settle(tracking)
+    assert await statuses(admin) == {"A1": "lost"}
+    assert await versions(admin) == {"A1": 2}
+
+
+async def test_a_mapping_taken_back_while_its_work_is_under_way_leaves_nothing_of_it(
+    tracking: Tracking, admin: Caller, later: Database
+) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal(status="open", stage="Signed"))
+    await settle(tracking)
+    await save(admin, connection, 1, stages={"Signed": "won"})
+    await work(tracking.database)
+    await translate(tracking)
+    await save(admin, connection, 2)
+    await work(tracking.database)
+    assert await statuses(admin) == {"A1": "open"}, "the copy under the first mapping is not recorded yet"
+    await record(tracking)
+    assert await statuses(admin) == {"A1": "won"}
+    await work(later)
+    await settle(tracking)
+    assert await statuses(admin) == {"A1": "open"}
+
+
+async def test_a_delivery_that_was_translated_but_not_recorded_when_the_mapping_was_saved_is_not_left_behind(
+    tracking: Tracking, admin: Caller, later: Database
+) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal(status="open", stage="Signed"))
+    await translate(tracking)
+    await save(admin, connection, 1, stages={"Signed": "won"})
+    await work(tracking.database)
+    await work(later)
+    await settle(tracking)
+    assert await statuses(admin) == {"A1": "won"}
+    assert (await work_of(admin, connection)).state is RetranslationState.DONE
+
+
+async def test_work_that_was_cut_off_is_done_once(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    for number in range(150):
+        await send(admin, connection, deal(f"A{number:03}", status="open", stage="Signed"))
+    await settle(tracking)
+    await save(admin, connection, 1, stages={"Signed": "won"})
+
+    async def killed(tx: Transaction) -> None:
+        await retranslation.step(tx)
+        raise ConnectionAbortedError
+
+    for _ in range(3):
+        with pytest.raises(ConnectionAbortedError):
+            await tracking.database.run(Scope.every(), killed)
+        await Retranslator(tracking.database).step_once()
+    await work(tracking.database)
+    await settle(tracking)
+    assert set((await statuses(admin)).values()) == {"won"}
+    assert set((await versions(admin)).values()) == {2}
+    done = await work_of(admin, connection)
+    assert (done.total, done.done, done.changed) == (150, 150, 150)
+
+
+async def test_a_delivery_the_mapping_cannot_translate_keeps_its_deal_and_is_counted(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal(status="won", region="EMEA", name="x"))
+    await settle(tracking)
+    await save(admin, connection, 1, fields={"amount": "region"})
+    await work(tracking.database)
+    await settle(tracking)
+    assert await versions(admin) == {"A1": 1}
+    done = await work_of(admin, connection)
+    assert (done.changed, done.untranslatable) == (0, 1)
+
+
+async def test_a_delivery_whose_body_is_gone_keeps_its_deal_and_is_counted(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal(status="open", stage="Signed"))
+    await settle(tracking)
+    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+        await tx.execute(text("UPDATE tracking.deliveries SET body = NULL"))
+    await save(admin, connection, 1, stages={"Signed": "won"})
+    await work(tracking.database)
+    assert await statuses(admin) == {"A1": "open"}
+    assert (await work_of(admin, connection)).dropped == 1
+
+
+async def test_a_deal_that_a_later_delivery_changed_is_taken_from_that_one(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    deals = [json.loads(deal(name, status="open", stage="Signed", amount="1"))["data"] for name in ("A", "B")]
+    await send(admin, connection, json.dumps({"type": "deals.batch", "deals": deals}))
+    await send(admin, connection, deal("A", status="open", stage="Signed", amount="2"))
+    await settle(tracking)
+    await save(admin, connection, 1, stages={"Signed": "won"})
+    await work(tracking.database)
+    await settle(tracking)
+    assert await statuses(admin) == {"A": "won", "B": "won"}
+    (event,) = [each for each in await newest(admin) if each.external_id == "A"]
+    assert (event.status.value, event.amount) == ("won", Decimal(2))
+
+
+async def newest(caller: Caller) -> list[Deal]:
+    async with caller.tracking.database.transaction(Scope.of(caller.tenant)) as tx:
+        ids = [row["deal_id"] for row in await tx.rows(text("SELECT deal_id FROM tracking.deals"))]
+        return list((await deals_service.newest(tx, caller.tenant, ids)).values())
+
+
+async def test_replaying_one_of_two_deliveries_of_the_same_time_does_not_bring_its_state_back(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal(status="open", amount="1"), webhook_id="first")
+    await send(admin, connection, deal(status="won", amount="2"), webhook_id="second")
+    await settle(tracking)
+    second, first = await admin.deliveries()
+    for replayed in (first, second, first):
+        assert (await admin.client.post(f"/v1/deliveries/{replayed['id']}/replay")).status_code == 202
+        await settle(tracking)
+        (event,) = await newest(admin)
+        assert (event.status.value, event.amount) == ("won", Decimal(2))
