@@ -5,6 +5,8 @@ from typing import Final
 
 from services.tracking.crm.adapter import Adapter
 from services.tracking.crm.domain import Source
+from services.tracking.crm.fxiaoke import Fxiaoke
+from services.tracking.crm.hubspot import Hubspot
 from services.tracking.crm.pipedrive import Pipedrive
 from services.tracking.crm.salesforce import Salesforce
 from services.tracking.crm.standard_webhooks import StandardWebhooks
@@ -14,5 +16,7 @@ ADAPTERS: Final[Mapping[Source, Adapter]] = {
     Source.STANDARD_WEBHOOKS: StandardWebhooks(),
     Source.PIPEDRIVE: Pipedrive(),
     Source.ZOHO: Zoho(),
+    Source.FXIAOKE: Fxiaoke(),
     Source.SALESFORCE: Salesforce(),
+    Source.HUBSPOT: Hubspot(),
 }
