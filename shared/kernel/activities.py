@@ -1,14 +1,14 @@
 """An activity as the rules see it: what somebody did for a deal or an account, or is to do."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from operator import attrgetter
 from uuid import UUID
 
+from shared.kernel.deals import CUSTOM_FAMILY, DateField
 from shared.kernel.filters import Catalogue, FieldType, Value
+from shared.kernel.periods import FiscalCalendar
 
 
 class ActivityType(StrEnum):
@@ -59,36 +59,48 @@ class ActivityFacts:
     account_id: str | None = None
     custom: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def currency(self) -> None:
+        """There is no money in it."""
+
+    @property
+    def is_merged(self) -> bool:
+        """Sources merge deals only."""
+        return False
+
+    def day(self, date_field: DateField, calendar: FiscalCalendar) -> date | None:
+        """The tenant's day at the moment it took place; it has no other day."""
+        if date_field is not DateField.OCCURRED or self.occurred_at is None:
+            return None
+        return calendar.business_date(self.occurred_at)
+
     def value_of(self, name: str) -> Value | None:
         """The value of a field of ACTIVITY_FIELDS, or None when the activity has none."""
-        return activity_field_reader(name)(self)
+        if name.startswith(CUSTOM_FAMILY):
+            return self.custom.get(name[len(CUSTOM_FAMILY) :])
+        value: Value | None = getattr(self, ACTIVITY_ATTRIBUTES[name])
+        return value
 
 
-_CUSTOM_FAMILY = "custom."
 _NUMBERS = frozenset({"duration_seconds"})
-_FIELDS = (
-    "type",
-    "status",
-    "subject",
-    "outcome",
-    "duration_seconds",
-    "deal_external_id",
-    "account_id",
-    "source",
-)
-
-
-def activity_field_reader(name: str) -> Callable[[ActivityFacts], Value | None]:
-    """`value_of` of one field, prepared for being asked of many activities."""
-    if name.startswith(_CUSTOM_FAMILY):
-        key = name[len(_CUSTOM_FAMILY) :]
-        return lambda activity: activity.custom.get(key)
-    return attrgetter(name)
-
+ACTIVITY_ATTRIBUTES = {
+    name: name
+    for name in (
+        "type",
+        "status",
+        "subject",
+        "outcome",
+        "duration_seconds",
+        "deal_external_id",
+        "account_id",
+        "source",
+    )
+}
+"""Where the facts have each field that is not a custom one."""
 
 ACTIVITY_FIELDS = Catalogue(
-    {name: FieldType.NUMBER if name in _NUMBERS else FieldType.TEXT for name in _FIELDS},
-    text_families=(_CUSTOM_FAMILY,),
+    {name: FieldType.NUMBER if name in _NUMBERS else FieldType.TEXT for name in ACTIVITY_ATTRIBUTES},
+    text_families=(CUSTOM_FAMILY,),
 )
 """Every activity field a filter may name."""
 

@@ -1,11 +1,9 @@
 """A deal as the rules see it: plain facts, the same for progress and for pay."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from operator import attrgetter
 from uuid import UUID
 
 from shared.kernel.filters import Catalogue, FieldType, Value
@@ -30,13 +28,15 @@ class DealStatus(StrEnum):
 
 
 class DateField(StrEnum):
-    """Which of a deal's days a measure counts it on."""
+    """Which of a record's days a measure counts it on."""
 
     CLOSED = "closed"
     CREATED = "created"
     EXPECTED_CLOSE = "expected_close"
     PAID = "paid"
     """The day of its latest payment."""
+    OCCURRED = "occurred"
+    """The day an activity took place; the others are of deals."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -100,6 +100,11 @@ class DealFacts:
         """Whether the source deleted the deal or merged it into another."""
         return self.kind is DealKind.DELETED or self.kind is DealKind.MERGED
 
+    @property
+    def is_merged(self) -> bool:
+        """Whether the source merged the deal into another."""
+        return self.kind is DealKind.MERGED
+
     def day(self, date_field: DateField, calendar: FiscalCalendar) -> date | None:
         """The business date: a date the source states as such, else the tenant's day at the instant it states."""
         if date_field is DateField.CLOSED:
@@ -114,12 +119,12 @@ class DealFacts:
         """The value of a field of DEAL_FIELDS, or None when the deal has none."""
         if name.startswith(CUSTOM_FAMILY):
             return self.custom.get(name[len(CUSTOM_FAMILY) :])
-        value: Value | None = getattr(self, _ATTRIBUTES[name])
+        value: Value | None = getattr(self, DEAL_ATTRIBUTES[name])
         return value
 
 
 CUSTOM_FAMILY = "custom."
-_ATTRIBUTES = {
+DEAL_ATTRIBUTES = {
     "name": "name",
     "amount": "amount",
     "currency": "currency",
@@ -138,16 +143,10 @@ _ATTRIBUTES = {
     "account_name": "account_name",
     "expected_close_on": "expected_close_on",
 }
+"""Where the facts have each field that is not a custom one."""
+
 _NUMBERS = frozenset({"amount", "paid_amount", "quantity", "probability"})
 _DATES = frozenset({"expected_close_on"})
-
-
-def field_reader(name: str) -> Callable[[DealFacts], Value | None]:
-    """`value_of` of one field, prepared for being asked of many deals."""
-    if name.startswith(CUSTOM_FAMILY):
-        key = name[len(CUSTOM_FAMILY) :]
-        return lambda deal: deal.custom.get(key)
-    return attrgetter(_ATTRIBUTES[name])
 
 
 def _field_type(name: str) -> FieldType:
@@ -156,7 +155,7 @@ def _field_type(name: str) -> FieldType:
     return FieldType.DATE if name in _DATES else FieldType.TEXT
 
 
-DEAL_FIELDS = Catalogue({name: _field_type(name) for name in _ATTRIBUTES}, text_families=(CUSTOM_FAMILY,))
+DEAL_FIELDS = Catalogue({name: _field_type(name) for name in DEAL_ATTRIBUTES}, text_families=(CUSTOM_FAMILY,))
 """Every deal field a filter may name."""
 
 DEAL_NUMBER_FIELDS = tuple(sorted(_NUMBERS))

@@ -1,7 +1,7 @@
-"""What one deal adds to a number: the rule that progress and pay share.
+"""What one record adds to a number: the rule that progress and pay share.
 
-A measure is `sum` of a number field, `count` of deals, or `distinct` values of a text field, over the deals that pass a
-filter, on the day a date field names.
+A measure is `sum` of a number field, `count`, or `distinct` values of a text field, over the deals or the activities
+that pass a filter, on the day a date field names.
 
 Money has the measure's currency. A deal in another one counts by the measure's rate policy: not at all, at what the CRM
 itself made of its amount or else the tenant's rate of the deal's day, or at rates fixed with the measure.
@@ -14,12 +14,13 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-from shared.kernel.deals import CUSTOM_FAMILY, DEAL_FIELDS, DEAL_NUMBER_FIELDS, DateField, DealFacts, field_reader
+from shared.kernel.deals import CUSTOM_FAMILY, DateField, DealFacts
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import EVERYTHING, FieldType, Filter, Value, first_failing
 from shared.kernel.money import parse_currency
 from shared.kernel.periods import FiscalCalendar
 from shared.kernel.rates import NO_RATES, ExchangeRates, RateOrigin, converted, implied_rate, parse_rate
+from shared.kernel.records import RECORD_TYPES, RecordFacts, RecordKind, RecordType
 
 MONEY_FIELDS = frozenset({"amount", "paid_amount"})
 CRM_CONVERTED_FIELD = "amount"
@@ -30,7 +31,7 @@ _ONE = Decimal(1)
 
 
 class Aggregate(StrEnum):
-    """How deals become one number."""
+    """How records become one number."""
 
     SUM = "sum"
     COUNT = "count"
@@ -123,14 +124,20 @@ class Measure:
     currency: str | None = None
     rate_policy: RatePolicy = RatePolicy.NONE
     fixed_rates: tuple[tuple[str, Decimal], ...] = ()
+    record: RecordKind = RecordKind.DEAL
 
     def __post_init__(self) -> None:
-        if self.aggregate is Aggregate.SUM and self.value_field not in DEAL_NUMBER_FIELDS:
+        record = self.record_type
+        if self.date_field not in record.days:
             raise InvalidInput.field(
-                "/value_field", f"{self.value_field!r} cannot be summed", ", ".join(DEAL_NUMBER_FIELDS)
+                "/date_field", f"{self.date_field!r} is not a day of a record {self.record}", ", ".join(record.days)
+            )
+        if self.aggregate is Aggregate.SUM and self.value_field not in record.number_fields:
+            raise InvalidInput.field(
+                "/value_field", f"{self.value_field!r} cannot be summed", ", ".join(record.number_fields)
             )
         if self.aggregate is Aggregate.DISTINCT and (
-            self.value_field is None or DEAL_FIELDS.type_of(self.value_field) is not FieldType.TEXT
+            self.value_field is None or record.fields.type_of(self.value_field) is not FieldType.TEXT
         ):
             raise InvalidInput.field(
                 "/value_field", f"{self.value_field!r} has no distinct values", f"a text field or {CUSTOM_FAMILY}<name>"
@@ -162,61 +169,68 @@ class Measure:
                 raise InvalidInput.field(pointer, "is the metric's own currency", "another one")
 
     @property
+    def record_type(self) -> RecordType:
+        """What can be asked of the records it counts."""
+        return RECORD_TYPES[self.record]
+
+    @property
     def is_money(self) -> bool:
         """Whether the number is an amount of money."""
         return self.aggregate is Aggregate.SUM and self.value_field in MONEY_FIELDS
 
-    def count(self, deal: DealFacts, calendar: FiscalCalendar, rates: ExchangeRates = NO_RATES) -> Counted | NotCounted:
-        """What `deal` adds on its own account, whoever owns it and whatever the period asked for."""
-        if deal.is_gone:
-            return NotCounted(Exclusion(deal.kind.value))
-        failing = first_failing(self.filter, deal.value_of)
+    def count(
+        self, facts: RecordFacts, calendar: FiscalCalendar, rates: ExchangeRates = NO_RATES
+    ) -> Counted | NotCounted:
+        """What a record adds on its own account, whoever owns it and whatever the period asked for."""
+        if facts.is_gone:
+            return NotCounted(Exclusion.MERGED if facts.is_merged else Exclusion.DELETED)
+        failing = first_failing(self.filter, facts.value_of)
         if failing is not None:
             return NotCounted(Exclusion.FILTER, failing)
-        day = deal.day(self.date_field, calendar)
+        day = facts.day(self.date_field, calendar)
         if day is None:
             return NotCounted(Exclusion.NO_DATE)
         if self.aggregate is Aggregate.COUNT:
             return Counted(_ONE, day)
-        value = deal.value_of(self.value_field or "")
+        value = facts.value_of(self.value_field or "")
         if value is None:
             return NotCounted(Exclusion.NO_VALUE)
         if isinstance(value, Decimal):
-            if self.is_money and deal.currency != self.currency:
-                return self._count_converted(deal, value, day, rates)
+            if self.is_money and facts.currency != self.currency and isinstance(facts, DealFacts):
+                return self._count_converted(facts, value, day, rates)
             return Counted(value, day)
         return Counted(_ONE, day, distinct_value=str(value))
 
-    def reader(self) -> Callable[[DealFacts], Added | None]:
-        """What a deal that is there, passes the filter and has a day adds, prepared for being asked of many deals.
+    def reader(self) -> Callable[[RecordFacts], Added | None]:
+        """What a record that is there, passes the filter and has a day adds, prepared for being asked of many.
 
         None where it has no such value, or one in another currency: `converter` is for these. Together with those three
         they agree with `count`.
         """
         if self.aggregate is Aggregate.COUNT:
             return lambda _: _ONE_MORE
-        read = field_reader(self.value_field or "")
+        read = self.record_type.reader(self.value_field or "")
         if self.aggregate is Aggregate.DISTINCT:
-            return lambda deal: None if (value := read(deal)) is None else Added(_ONE, str(value))
+            return lambda facts: None if (value := read(facts)) is None else Added(_ONE, str(value))
         if self.is_money:
             currency = self.currency
-            return lambda deal: _added(read(deal)) if deal.currency == currency else None
-        return lambda deal: _added(read(deal))
+            return lambda facts: _added(read(facts)) if facts.currency == currency else None
+        return lambda facts: _added(read(facts))
 
-    def converter(self, rates: ExchangeRates) -> Callable[[DealFacts, date], Added | None] | None:
+    def converter(self, rates: ExchangeRates) -> Callable[[RecordFacts, date], Added | None] | None:
         """What a deal in another currency adds on a day, prepared for being asked of those that `reader` left out.
 
         None where the measure converts nothing.
         """
         if self.rate_policy is RatePolicy.NONE:
             return None
-        currency, read = self.currency, field_reader(self.value_field or "")
+        currency, read = self.currency, self.record_type.reader(self.value_field or "")
 
-        def convert(deal: DealFacts, day: date) -> Added | None:
-            value = read(deal)
-            if deal.currency == currency or not isinstance(value, Decimal):
+        def convert(facts: RecordFacts, day: date) -> Added | None:
+            value = read(facts)
+            if facts.currency == currency or not isinstance(value, Decimal) or not isinstance(facts, DealFacts):
                 return None
-            outcome = self._count_converted(deal, value, day, rates)
+            outcome = self._count_converted(facts, value, day, rates)
             return Added(outcome.value, None) if isinstance(outcome, Counted) else None
 
         return convert

@@ -14,8 +14,9 @@ from services.tracking.deals import service as deals_service
 from services.tracking.progress.filter_sql import FilterCompiler
 from shared.contracts.deals import Deal, Product
 from shared.db.database import Database, Scope
-from shared.kernel.deals import DEAL_FIELDS, DealKind, DealStatus, field_reader
+from shared.kernel.deals import DEAL_FIELDS, DealKind, DealStatus
 from shared.kernel.filters import Filter, first_failing, parse_filter, predicate
+from shared.kernel.records import RECORD_TYPES, RecordKind
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 # Letters whose cases come and go in more than one step, signs SQL patterns are made of, letters without cases.
@@ -116,7 +117,7 @@ async def test_sql_and_python_pick_the_same_deals(database: Database, node: Filt
             {"tenant_id": tenant_id, **compiler.parameters},
         )
     facts = [deal.facts() for deal in stored]
-    holds = predicate(node, field_reader)
+    holds = predicate(node, RECORD_TYPES[RecordKind.DEAL].reader)
     picked = {each.deal_id for each in facts if first_failing(node, each.value_of) is None}
     assert {row["deal_id"] for row in rows} == picked
     assert {each.deal_id for each in facts if holds(each)} == picked

@@ -1,7 +1,8 @@
-"""How deals move goals: which deals reach which goal, what a changed deal changes, and why one does not count.
+"""How records move goals: which reach which goal, what a changed one changes, and why one does not count.
 
-A goal's number is a pure function of its rule and the deals. The incremental path adds `new - old` of every changed
-deal; a rebuild evaluates the same rule over all stored deals; both end in the same number.
+A record is a deal or an activity, and a goal counts one of the two. Its number is a pure function of its rule and the
+records. The incremental path adds `new - old` of every changed record; a rebuild evaluates the same rule over all that
+are stored; both end in the same number.
 """
 
 from collections import defaultdict
@@ -12,14 +13,16 @@ from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import NamedTuple
 from uuid import UUID
 
+from services.tracking.activities.domain import ActivityChange
 from services.tracking.deals.domain import DealChange
-from shared.kernel.deals import DateField, DealFacts, field_reader
+from shared.kernel.deals import DateField
 from shared.kernel.errors import NotFound
 from shared.kernel.filters import Filter, predicate
 from shared.kernel.measures import Added, Counted, Exclusion, Measure, NotCounted, RatePolicy
 from shared.kernel.org import CrmUser, OrgChart, OwnerKind
 from shared.kernel.periods import Period
 from shared.kernel.rates import NO_RATES_INTO, ExchangeRates, RatesInto
+from shared.kernel.records import RECORD_TYPES, RecordFacts, RecordKind, RecordType
 
 _ZERO = Decimal(0)
 _ATTAINMENT_UNIT = Decimal("0.000001")
@@ -42,6 +45,13 @@ class DealNotKnown(NotFound):
     title = "Deal not known"
 
 
+class ActivityNotKnown(NotFound):
+    """No delivery has brought an activity of that id."""
+
+    code = "activity_not_known"
+    title = "Activity not known"
+
+
 class OwnerNotSeen(NotFound):
     """There is no such person or team, or the caller may not see its goals."""
 
@@ -51,7 +61,7 @@ class OwnerNotSeen(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class GoalTerms:
-    """What of a goal decides which deals count."""
+    """What of a goal decides which records count."""
 
     goal_id: UUID
     owner_kind: OwnerKind
@@ -62,7 +72,7 @@ class GoalTerms:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """The deals of one CRM user count on the days of one period."""
+    """The records of one CRM user count on the days of one period."""
 
     user: CrmUser
     period: Period
@@ -70,7 +80,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Everything a goal's number depends on beside the deals: equal rules give equal numbers."""
+    """Everything a goal's number depends on beside the records: equal rules give equal numbers."""
 
     measure: Measure
     time_zone: str
@@ -81,29 +91,30 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether and how one deal counts for one goal."""
+    """Whether and how one record counts for one goal."""
 
     outcome: Counted | NotCounted
     day: date | None
-    """The day the deal counts on by the goal's date field, where it has one."""
+    """The day the record counts on by the goal's date field, where it has one."""
     person_id: UUID | None
-    """Who owns the deal, where somebody has said so."""
+    """Who owns the record, where somebody has said so."""
 
 
 @dataclass(slots=True)
 class Movement:
-    """The net change of one goal by some changed deals."""
+    """The net change of one goal by some changed records."""
 
     value: Decimal = _ZERO
     """Of a sum or a count; a distinct goal's value follows from `distinct`."""
     deals: int = 0
+    """By how many records more or fewer; named as on the wire, from when only deals counted."""
     distinct: dict[str, int] = field(default_factory=dict)
-    """For a distinct goal, by how many deals each value is had more or fewer."""
+    """For a distinct goal, by how many records each value is had more or fewer."""
     received_at: datetime | None = None
     """When the newest delivery that took part was accepted."""
 
     def add(self, value: Decimal, distinct_value: str | None, deals: int, received_at: datetime) -> None:
-        """Let one deal more (`deals` 1) or one fewer (-1, and `value` negative) count.
+        """Let one record more (`deals` 1) or one fewer (-1, and `value` negative) count.
 
         Exact in a decimal context as wide as the sum: see `EXACT`.
         """
@@ -136,20 +147,24 @@ class _Interval(NamedTuple):
     """Numbers of goals in the index: hashing one costs nothing beside hashing an id."""
 
 
-_Reader = Callable[[DealFacts], Added | None]
-_Converter = Callable[[DealFacts, date], Added | None]
+_Reader = Callable[[RecordFacts], Added | None]
+_Converter = Callable[[RecordFacts, date], Added | None]
 
 
 class _Watch(NamedTuple):
-    """The goals that look at one user's deals through the same filter and on the same days."""
+    """The goals that look at one user's records of one kind through the same filter and on the same days."""
 
-    holds: Callable[[DealFacts], bool]
+    holds: Callable[[RecordFacts], bool]
     date_field: DateField
     measures: tuple[tuple[_Reader, _Converter | None, tuple[_Interval, ...]], ...]
 
 
+_Watched = dict[tuple[str, str | None], tuple[_Watch, ...]]
+"""By whose records they are."""
+
+
 class Contribution(NamedTuple):
-    """What a deal adds to a goal."""
+    """What a record adds to a goal."""
 
     goal_id: UUID
     value: Decimal
@@ -157,7 +172,7 @@ class Contribution(NamedTuple):
 
 
 class GoalIndex:
-    """The counting goals of one tenant, arranged by whose deals they count.
+    """The counting goals of one tenant, arranged by which records of whom they count.
 
     Goals of equal measures share its evaluation. Built anew whenever a definition changes; never changed.
     """
@@ -174,56 +189,60 @@ class GoalIndex:
             self.rules[goal_id] = Rule(terms.measure, chart.calendar.time_zone, spans[reached], _rates(chart, terms))
         self.goal_ids: Sequence[UUID] = tuple(self.rules)
         """The goals by number."""
-        self._watches = _by_user(tuple(self.rules.values()), chart.rates)
+        self._watched: dict[type[RecordFacts], _Watched] = {
+            record.facts: _by_user(tuple(self.rules.values()), kind, chart.rates)
+            for kind, record in RECORD_TYPES.items()
+        }
 
-    def contributions(self, deal: DealFacts) -> list[Contribution]:
-        """What the deal adds to each goal it counts for, each goal once."""
+    def contributions(self, facts: RecordFacts) -> list[Contribution]:
+        """What the record adds to each goal it counts for, each goal once."""
         return [
             Contribution(self.goal_ids[goal], value, distinct_value)
-            for value, distinct_value, goals in self.counting(deal)
+            for value, distinct_value, goals in self.counting(facts)
             for goal in goals
         ]
 
-    def counting(self, deal: DealFacts) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
-        """What the deal adds, and the numbers of the goals it adds that to."""
-        watches = self._watches.get((deal.source, deal.owner_external_id))
-        if watches is None or deal.is_gone:
+    def counting(self, facts: RecordFacts) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
+        """What the record adds, and the numbers of the goals it adds that to."""
+        watches = self._watched[type(facts)].get((facts.source, facts.owner_external_id))
+        if watches is None or facts.is_gone:
             return
         for holds, date_field, measures in watches:
-            if not holds(deal) or (day := deal.day(date_field, self.chart.calendar)) is None:
+            if not holds(facts) or (day := facts.day(date_field, self.chart.calendar)) is None:
                 continue
             for read, convert, intervals in measures:
-                added = read(deal)
-                if added is None and (convert is None or (added := convert(deal, day)) is None):
+                added = read(facts)
+                if added is None and (convert is None or (added := convert(facts, day)) is None):
                     continue
                 for start, end, goals in intervals:
                     if start <= day < end:
                         yield added.value, added.distinct_value, goals
 
-    def verdict(self, goal_id: UUID, deal: DealFacts) -> Verdict:
-        """Whether the deal counts for a goal of this index and, if not, the first reason in a fixed order.
+    def verdict(self, goal_id: UUID, facts: RecordFacts) -> Verdict:
+        """Whether a record of the kind that a goal of this index counts does count and, if not, the first reason.
 
-        The order: the deal is gone; the filter; no day; no value; another currency or no rate for it; nobody owns it;
-        its day is outside the goal's period; its owner was, on that day, not the person or not in the team's subtree.
+        They come in a fixed order: the record is gone; the filter; no day; no value; another currency or no rate for
+        it; nobody owns it; its day is outside the goal's period; its owner was, on that day, not the person or not in
+        the team's subtree.
         """
         terms, rule = self.terms[goal_id], self.rules[goal_id]
-        outcome = terms.measure.count(deal, self.chart.calendar, self.chart.rates)
-        day = deal.day(terms.measure.date_field, self.chart.calendar)
-        person_id = self.chart.person_of(deal.source, deal.owner_external_id)
+        outcome = terms.measure.count(facts, self.chart.calendar, self.chart.rates)
+        day = facts.day(terms.measure.date_field, self.chart.calendar)
+        person_id = self.chart.person_of(facts.source, facts.owner_external_id)
         if isinstance(outcome, Counted):
             if person_id is None:
                 outcome = NotCounted(Exclusion.OWNER_UNMAPPED)
             elif outcome.day not in terms.period:
                 outcome = NotCounted(Exclusion.OUTSIDE_PERIOD)
             else:
-                user = CrmUser(deal.source, deal.owner_external_id or "")
+                user = CrmUser(facts.source, facts.owner_external_id or "")
                 if not any(span.user == user and outcome.day in span.period for span in rule.spans):
                     outcome = NotCounted(Exclusion.OWNER_NOT_MEMBER)
         return Verdict(outcome, day, person_id)
 
 
 class Movements:
-    """The net change of a tenant's goals by any number of changed deals, told in any number of pieces."""
+    """The net change of a tenant's goals by any number of changed records, told in any number of pieces."""
 
     def __init__(self, index: GoalIndex, skipped: Collection[UUID] = ()) -> None:
         """Goals in `skipped` are left out."""
@@ -231,7 +250,7 @@ class Movements:
         self._skipped = skipped
         self._moved: defaultdict[int, Movement] = defaultdict(Movement)
 
-    def add(self, changes: Iterable[DealChange]) -> None:
+    def add(self, changes: Iterable[DealChange | ActivityChange]) -> None:
         """Take these changes into account."""
         counting, moved = self._index.counting, self._moved
         with localcontext(EXACT):
@@ -311,22 +330,25 @@ def _rates(chart: OrgChart, terms: GoalTerms) -> RatesInto:
     return chart.rates.into(measure.currency, terms.period)
 
 
-def _by_user(rules: Sequence[Rule], rates: ExchangeRates) -> dict[tuple[str, str | None], tuple[_Watch, ...]]:
+def _by_user(rules: Sequence[Rule], record: RecordKind, rates: ExchangeRates) -> _Watched:
+    """The goals that count one kind of record."""
     found: dict[tuple[str, str | None], dict[Measure, dict[Period, list[int]]]] = {}
     for goal, rule in enumerate(rules):
-        for span in rule.spans:
+        for span in rule.spans if rule.measure.record is record else ():
             measures = found.setdefault((span.user.source, span.user.external_id), {})
             measures.setdefault(rule.measure, {}).setdefault(span.period, []).append(goal)
-    return {user: _watches(measures, rates) for user, measures in found.items()}
+    return {user: _watches(measures, RECORD_TYPES[record], rates) for user, measures in found.items()}
 
 
-def _watches(measures: Mapping[Measure, Mapping[Period, Sequence[int]]], rates: ExchangeRates) -> tuple[_Watch, ...]:
+def _watches(
+    measures: Mapping[Measure, Mapping[Period, Sequence[int]]], record: RecordType, rates: ExchangeRates
+) -> tuple[_Watch, ...]:
     alike: defaultdict[tuple[Filter, DateField], list[Measure]] = defaultdict(list)
     for measure in measures:
         alike[measure.filter, measure.date_field].append(measure)
     return tuple(
         _Watch(
-            predicate(node, field_reader),
+            predicate(node, record.reader),
             date_field,
             tuple((measure.reader(), measure.converter(rates), _intervals(measures[measure])) for measure in members),
         )

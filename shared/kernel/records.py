@@ -1,0 +1,96 @@
+"""What measures count: deals or activities, and what they have in common."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from operator import attrgetter
+from typing import Protocol
+
+from shared.kernel.activities import ACTIVITY_ATTRIBUTES, ACTIVITY_FIELDS, ACTIVITY_NUMBER_FIELDS, ActivityFacts
+from shared.kernel.deals import (
+    CUSTOM_FAMILY,
+    DEAL_ATTRIBUTES,
+    DEAL_FIELDS,
+    DEAL_NUMBER_FIELDS,
+    DateField,
+    DealFacts,
+)
+from shared.kernel.filters import Catalogue, Value
+from shared.kernel.periods import FiscalCalendar
+
+
+class RecordKind(StrEnum):
+    """What is counted."""
+
+    DEAL = "deal"
+    ACTIVITY = "activity"
+
+
+class RecordFacts(Protocol):
+    """One version of one record, as the rules see it."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def owner_external_id(self) -> str | None: ...
+    @property
+    def currency(self) -> str | None:
+        """Of its money, where it has some."""
+        ...
+
+    @property
+    def custom(self) -> Mapping[str, str]: ...
+    @property
+    def is_gone(self) -> bool:
+        """Whether the source deleted the record or merged it into another."""
+        ...
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether it is gone because it was merged."""
+        ...
+
+    def day(self, date_field: DateField, calendar: FiscalCalendar) -> date | None:
+        """The day it counts on by one of the days of its kind, where it has that."""
+        ...
+
+    def value_of(self, name: str) -> Value | None:
+        """The value of a field of its kind, or None when the record has none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordType:
+    """What can be asked of one kind of record."""
+
+    facts: type[RecordFacts]
+    fields: Catalogue
+    """Every field a filter may name."""
+    number_fields: tuple[str, ...]
+    """Those that can be summed."""
+    days: tuple[DateField, ...]
+    """The days a measure may count it on, the usual one first."""
+    attributes: Mapping[str, str]
+    """Where the facts have each field that is not one of the open family."""
+
+    def reader(self, name: str) -> Callable[[RecordFacts], Value | None]:
+        """`value_of` of one field, prepared for being asked of many records of this kind."""
+        if name.startswith(CUSTOM_FAMILY):
+            key = name[len(CUSTOM_FAMILY) :]
+            return lambda facts: facts.custom.get(key)
+        return attrgetter(self.attributes[name])
+
+
+RECORD_TYPES: Mapping[RecordKind, RecordType] = {
+    RecordKind.DEAL: RecordType(
+        DealFacts,
+        DEAL_FIELDS,
+        DEAL_NUMBER_FIELDS,
+        (DateField.CLOSED, DateField.CREATED, DateField.EXPECTED_CLOSE, DateField.PAID),
+        DEAL_ATTRIBUTES,
+    ),
+    RecordKind.ACTIVITY: RecordType(
+        ActivityFacts, ACTIVITY_FIELDS, ACTIVITY_NUMBER_FIELDS, (DateField.OCCURRED,), ACTIVITY_ATTRIBUTES
+    ),
+}
