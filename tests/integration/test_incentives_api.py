@@ -322,7 +322,7 @@ async def test_a_deal_that_is_not_on_the_statement_says_why(company: Company) ->
         "not_owner": won(1, 100, owner=1),
         "owner_unmapped": won(2, 100, owner=4),
         "filter_not_met": DealVersion(3, 1, 0, (), 100, False, date(2026, 2, 1), "USD", False),
-        "currency_differs": DealVersion(4, 1, 0, (), 100, True, date(2026, 2, 1), "EUR", False),
+        "no_exchange_rate": DealVersion(4, 1, 0, (), 100, True, date(2026, 2, 1), "EUR", False),
         "no_date": DealVersion(5, 1, 0, (), 100, True, None, "USD", False),
         "deleted": DealVersion(6, 1, 0, (), 100, True, date(2026, 2, 1), "USD", True),
         "not_on_split": DealVersion(7, 1, 0, ((1, 100, "owner"),), 100, True, date(2026, 2, 1), "USD", False),

@@ -19,9 +19,10 @@ from services.incentives.plans.domain.components import Component, Crediting
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus, in_force
 from shared.kernel.deals import DealFacts, Split
 from shared.kernel.filters import Filter
-from shared.kernel.measures import Counted, Measure, NotCounted
+from shared.kernel.measures import Conversion, Counted, Measure, NotCounted, RatePolicy
 from shared.kernel.org import CrmUser, OrgChart
-from shared.kernel.periods import DatedRange, Period, PeriodKind
+from shared.kernel.periods import DAY_MAX, DatedRange, Period, PeriodKind
+from shared.kernel.rates import RatesInto
 
 _EXACT: Final = Context(prec=80)
 _WHOLE: Final = Decimal(100)
@@ -114,6 +115,8 @@ class CreditInputs:
     users: frozenset[tuple[CrmUser, DatedRange | None]]
     goals: tuple[QuotaGoal | None, ...]
     terms: tuple[tuple[date, int], ...]
+    rates: tuple[RatesInto, ...]
+    """The daily rates of the assignment's days into the plan's currency, where its components convert at them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ class Definitions:
         component = version.component(component_key)
         if component is None:
             return NotCredited(CreditExclusion.NO_COMPONENT)
-        counted = component.measure.count(deal, self.chart.calendar)
+        counted = self._count(component, deal)
         if isinstance(counted, NotCounted):
             return NotCredited(counted.reason, counted.failing)
         shares = self._shares(deal)
@@ -176,6 +179,11 @@ class Definitions:
         if actual != period:
             return NotCredited(CreditExclusion.OUTSIDE_PERIOD, period=actual)
         return _credit(assignment, component, deal, counted, actual, percent)
+
+    def conversion(self, component: Component, deal: DealFacts) -> Conversion | None:
+        """How money of a deal that counts was converted into the plan's currency; None where there was no need."""
+        counted = self._count(component, deal)
+        return counted.conversion if isinstance(counted, Counted) else None
 
     def terms(self, cell: CellKey) -> Terms | None:
         """What a cell is paid by, or None when nothing pays it: no assignment, version or component any more."""
@@ -225,7 +233,20 @@ class Definitions:
                     v.precedence for v in self.versions.get(assignment.plan_id, ()) if v.status is VersionStatus.ACTIVE
                 )
             ),
+            rates=self._rates(assignment),
         )
+
+    def _count(self, component: Component, deal: DealFacts) -> Counted | NotCounted:
+        return component.measure.count(deal, self.chart.calendar, self.chart.rates)
+
+    def _rates(self, assignment: Assignment) -> tuple[RatesInto, ...]:
+        currencies = {
+            line.component.measure.currency
+            for line in self._lines.get(assignment.plan_id, ())
+            if line.component.measure.rate_policy is RatePolicy.DEAL_DATE
+        }
+        days = Period(assignment.range.start, assignment.range.end or DAY_MAX)
+        return tuple(self.chart.rates.into(currency, days) for currency in sorted(filter(None, currencies)))
 
     def _credit(
         self,
@@ -240,7 +261,7 @@ class Definitions:
         for line in self._lines.get(assignment.plan_id, ()):
             outcome = counted.get(line.measure_index)
             if outcome is None:
-                outcome = counted[line.measure_index] = line.component.measure.count(deal, self.chart.calendar)
+                outcome = counted[line.measure_index] = self._count(line.component, deal)
             if isinstance(outcome, NotCounted) or outcome.day not in assignment.range:
                 continue
             period = self.period_of(kind, outcome.day)

@@ -1,7 +1,6 @@
 """Earnings, their explanation and statements over HTTP."""
 
 from datetime import date
-from decimal import Decimal
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from services.incentives.access import CurrentView
 from services.incentives.credits import service as credits
 from services.incentives.earnings import explaining
 from services.incentives.earnings.domain.cells import StoredCell
+from services.incentives.earnings.domain.payout import exact_sum
 from services.incentives.earnings.explaining import EarningNotFound, StatementTooLong
 from services.incentives.earnings.schemas import (
     AskedDeal,
@@ -114,7 +114,7 @@ async def explain_earning(
         paging,
         rest,
         key=lambda line: line.credit.order,
-        item=lambda line: LineAnswer.of(line, deals.get(line.credit.deal_id)),
+        item=lambda line: LineAnswer.of(found, line, deals.get(line.credit.deal_id)),
     )
     return ExplanationAnswer(
         earning=EarningAnswer.of(found.stored),
@@ -122,7 +122,7 @@ async def explain_earning(
         terms=terms_content(found),
         quota_gap=quota_gap(found),
         tiers=tiers_of(found),
-        rerated=sum((line.rerated for line in found.lines), Decimal(0)),
+        rerated=exact_sum(line.rerated for line in found.lines),
         ledger_balance=found.owed,
         lines=page.items,
         next_cursor=page.next_cursor,

@@ -9,7 +9,7 @@ from shared.contracts.base import Event
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import MalformedEvent, from_record, tenant_of
 from shared.contracts.goals import Goal
-from shared.contracts.org import Calendar, Identity, Membership, Person, Team
+from shared.contracts.org import Calendar, ExchangeRates, Identity, Membership, Person, Team
 from shared.db.database import Transaction
 from shared.db.projection import Snapshot
 from shared.kafka.consumer import Batch, Poison, Record
@@ -36,7 +36,7 @@ class DealsHandler:
 
 
 class DefinitionsHandler:
-    """Keeps the organisation and the goals."""
+    """Keeps the organisation, the exchange rates and the goals."""
 
     def tenants(self, batch: Batch) -> Collection[UUID]:
         """Whose definitions these are."""
@@ -47,7 +47,7 @@ class DefinitionsHandler:
         snapshots = [
             Snapshot(event.tenant_id, event.subject, event.event_type, event.version, _text(record))
             for record, event in _events(batch)
-            if isinstance(event, Calendar | Person | Team | Membership | Identity | Goal)
+            if isinstance(event, Calendar | Person | Team | Membership | Identity | ExchangeRates | Goal)
         ]
         await service.apply_definitions(tx, _tenants(batch), snapshots)
 

@@ -22,6 +22,7 @@ from services.incentives.plans.domain.assignments import Assignment
 from shared.contracts.deals import Deal
 from shared.db.database import Transaction
 from shared.kernel.errors import InvalidInput, NotFound
+from shared.kernel.measures import Conversion
 from shared.kernel.periods import Period
 
 STATEMENT_CELLS_MAX = 1000
@@ -55,6 +56,11 @@ class ExplainedEarning:
     lines: Sequence[AttributedCredit]
     owed: Decimal
     stale: bool
+    definitions: Definitions
+
+    def conversion(self, deal: Deal) -> Conversion | None:
+        """How money of one of its deals was converted into the plan's currency; None where there was no need."""
+        return None if self.terms is None else self.definitions.conversion(self.terms.component, deal.facts())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ class DealInCell:
     key: CellKey
     plan_id: UUID
     outcome: Credit | NotCredited
+    conversion: Conversion | None
+    """How money in another currency was converted, where the deal has a credit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +185,7 @@ async def _explained(
         schedule = None if terms is None else schedule_of(terms.component, terms.quota)
         lines = [] if schedule is None else attributed(schedule, by_cell[cell.key], cell.currency)
         owed = balances.get(cell.id, {}).get(cell.currency, Decimal(0))
-        found.append(ExplainedEarning(stored, terms, schedule, lines, owed, cell.key.assignment_id in stale))
+        found.append(ExplainedEarning(stored, terms, schedule, lines, owed, cell.key.assignment_id in stale, known))
     return found
 
 
@@ -202,7 +210,9 @@ async def _asked_of_person(
 def _asked(known: Definitions, deal: Deal, key: CellKey) -> DealInCell:
     assignment = known.assignments[key.assignment_id]
     outcome = known.why(deal.facts(), assignment, key.component, key.period)
-    return DealInCell(key, assignment.plan_id, outcome)
+    terms = known.terms(key) if isinstance(outcome, Credit) else None
+    conversion = None if terms is None else known.conversion(terms.component, deal.facts())
+    return DealInCell(key, assignment.plan_id, outcome, conversion)
 
 
 def _cells_within(known: Definitions, assignment: Assignment, within: tuple[date, date]) -> list[CellKey]:

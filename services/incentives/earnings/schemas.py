@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 from services.incentives.credits.domain import Credit
 from services.incentives.earnings.domain.attribution import AttributedCredit
 from services.incentives.earnings.domain.cells import StoredCell
-from services.incentives.earnings.domain.payout import QuotaGap, Schedule, attainment
+from services.incentives.earnings.domain.payout import EXACT, QuotaGap, Schedule, attainment
 from services.incentives.earnings.explaining import DealAnswer, DealInCell, ExplainedEarning, Statement
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, delivery_url
 from services.incentives.plans.content import CommissionContent, components_content
 from shared.contracts.base import Currency, Exact
+from shared.contracts.conversion import ConversionAnswer
 from shared.contracts.deals import Deal
 from shared.kernel.filters import Filter, filter_to_json
 
@@ -46,6 +47,13 @@ _LINE: dict[str, JsonValue] = {
     "day": "2026-03-31",
     "percent": "100",
     "value": "187320.5",
+    "conversion": {
+        "amount": "172700",
+        "currency": "EUR",
+        "rate": "1.0846583671",
+        "stated_on": None,
+        "origin": "crm",
+    },
     "before": "0",
     "after": "187320.5",
     "slices": [{"tier": 1, "value": "187320.5", "rate": "0.05", "amount": "9366.025"}],
@@ -138,6 +146,9 @@ class LineAnswer(BaseModel):
     day: date = Field(description="The business date it counts on.")
     percent: Exact = Field(description="Share of the deal.")
     value: Exact = Field(description="What was credited, in the measure's unit.")
+    conversion: ConversionAnswer | None = Field(
+        description="How a deal in another currency became one in the plan's; the share is taken after that."
+    )
     before: Exact = Field(description="The running total before it.")
     after: Exact = Field(description="The running total after it.")
     slices: list[SliceAnswer]
@@ -146,7 +157,7 @@ class LineAnswer(BaseModel):
     deal_version: DealVersionAnswer | None
 
     @classmethod
-    def of(cls, line: AttributedCredit, deal: Deal | None) -> Self:
+    def of(cls, earning: ExplainedEarning, line: AttributedCredit, deal: Deal | None) -> Self:
         return cls(
             deal_id=line.credit.deal_id,
             external_id=None if deal is None else deal.external_id,
@@ -154,6 +165,7 @@ class LineAnswer(BaseModel):
             day=line.credit.day,
             percent=line.credit.percent,
             value=line.credit.value,
+            conversion=None if deal is None else ConversionAnswer.of(earning.conversion(deal)),
             before=line.before,
             after=line.after,
             slices=[
@@ -191,13 +203,14 @@ class DealOutcome(BaseModel):
     counts: bool
     reason: str | None = Field(
         description="Null when it counts; else one of `deleted`, `merged`, `filter_not_met`, `no_date`, `no_value`, "
-        "`currency_differs`, `owner_unmapped`, `not_owner`, `not_on_split`, `not_in_subtree`, `no_assignment`, "
-        "`no_plan_version`, `no_component`, `outside_period`."
+        "`currency_differs`, `no_exchange_rate`, `owner_unmapped`, `not_owner`, `not_on_split`, `not_in_subtree`, "
+        "`no_assignment`, `no_plan_version`, `no_component`, `outside_period`."
     )
     failing_filter: dict[str, JsonValue] | None = Field(description="The part of the filter the deal does not pass.")
     counts_from: date | None = Field(description="For `outside_period`: first day of the period it counts in.")
     value: Exact | None = Field(description="What is credited when it counts.")
     percent: Exact | None
+    conversion: ConversionAnswer | None = Field(description="For money in another currency that counts.")
 
     @classmethod
     def of(cls, asked: DealInCell) -> Self:
@@ -217,6 +230,7 @@ class DealOutcome(BaseModel):
             counts_from=None if refused is None or refused.period is None else refused.period.start,
             value=None if credit is None else credit.value,
             percent=None if credit is None else credit.percent,
+            conversion=ConversionAnswer.of(asked.conversion),
         )
 
 
@@ -259,6 +273,8 @@ class ExplanationAnswer(BaseModel):
                 "date_field": "closed",
                 "filter": {"all": [{"field": "status", "op": "eq", "value": "won"}]},
                 "currency": "USD",
+                "rate_policy": "deal_date",
+                "fixed_rates": None,
             },
             "crediting": "owner",
             "role": None,
@@ -311,7 +327,7 @@ class ComponentStatement(BaseModel):
             recalculating=found.stale,
             quota_gap=quota_gap(found),
             ledger_balance=found.owed,
-            lines=[LineAnswer.of(line, deals.get(line.credit.deal_id)) for line in found.lines],
+            lines=[LineAnswer.of(found, line, deals.get(line.credit.deal_id)) for line in found.lines],
         )
 
 
@@ -398,8 +414,8 @@ def tiers_of(found: ExplainedEarning) -> list[TierAnswer]:
     amounts: dict[int, Decimal] = defaultdict(Decimal)
     for line in found.lines:
         for part in line.slices:
-            values[part.tier] += part.value
-            amounts[part.tier] += part.amount
+            values[part.tier] = EXACT.add(values[part.tier], part.value)
+            amounts[part.tier] = EXACT.add(amounts[part.tier], part.amount)
     starts = [*(tier.start for tier in schedule.tiers), None]
     return [
         TierAnswer(

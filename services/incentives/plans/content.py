@@ -27,10 +27,18 @@ from services.incentives.plans.domain.components import (
     located,
 )
 from shared.contracts.base import Amount, Currency
+from shared.contracts.org import ExchangeRate
 from shared.kernel.deals import DEAL_FIELDS, DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import filter_to_json, parse_filter
-from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.measures import (
+    FIXED_RATES_MAX,
+    Aggregate,
+    Measure,
+    RatePolicy,
+    default_rate_policy,
+    fixed_rates_of,
+)
 
 
 class _Content(BaseModel):
@@ -50,7 +58,20 @@ class MeasureContent(_Content):
         description="`all` or `any` of `{field, op, value}`.",
         examples=[{"all": [{"field": "status", "op": "eq", "value": "won"}]}],
     )
-    currency: Currency | None = Field(None, description="The plan's currency, for a sum of `amount`.")
+    currency: Currency | None = Field(None, description="The plan's currency, for a sum of money.")
+    rate_policy: RatePolicy | None = Field(
+        None,
+        description="How deals in another currency count: `deal_date`, at what the CRM made of the amount, where that "
+        "is in this currency, else at the exchange rate of the day the deal counts on; `fixed`, at `fixed_rates`; "
+        "`none`, not at all. Left out: `deal_date` for a sum of money, else `none`.",
+    )
+    fixed_rates: dict[str, ExchangeRate] | None = Field(
+        None,
+        max_length=FIXED_RATES_MAX,
+        description="With `fixed`, the plan's rates: units of its currency for one unit of each other one. Others do "
+        "not count.",
+        examples=[{"EUR": "1.10"}],
+    )
 
 
 class FlatRateContent(_Content):
@@ -113,9 +134,12 @@ COMPONENTS: Final[TypeAdapter[list[CommissionContent]]] = TypeAdapter(Components
 QUOTAS: Final[TypeAdapter[dict[str, QuotaContent]]] = TypeAdapter(QuotasContent)
 
 
-def components_of(content: Sequence[CommissionContent], currency: str) -> tuple[Component, ...]:
-    """The checked components of a plan in `currency`, or InvalidInput that points into `/components`."""
-    components = tuple(_component(item, f"/components/{index}") for index, item in enumerate(content))
+def components_of(content: Sequence[CommissionContent], currency: str, *, kept: bool = False) -> tuple[Component, ...]:
+    """The checked components of a plan in `currency`, or InvalidInput that points into `/components`.
+
+    `kept` is content that was stored: where that says nothing of other currencies, it is from before they could count.
+    """
+    components = tuple(_component(item, f"/components/{index}", kept=kept) for index, item in enumerate(content))
     check_components(components, currency)
     return components
 
@@ -169,8 +193,8 @@ def _by_position_or_key(items: list[JsonValue]) -> dict[str, JsonValue]:
     }
 
 
-def _component(content: CommissionContent, pointer: str) -> Component:
-    measure = _located_measure(content.measure, f"{pointer}/measure")
+def _component(content: CommissionContent, pointer: str, *, kept: bool) -> Component:
+    measure = _located_measure(content.measure, f"{pointer}/measure", kept=kept)
     try:
         rate = _rate(content.rate)
     except InvalidInput as error:
@@ -190,10 +214,19 @@ def _component(content: CommissionContent, pointer: str) -> Component:
         raise located(pointer, error) from None
 
 
-def _located_measure(content: MeasureContent, pointer: str) -> Measure:
+def _located_measure(content: MeasureContent, pointer: str, *, kept: bool) -> Measure:
+    unsaid = RatePolicy.NONE if kept else default_rate_policy(content.aggregate, content.value_field)
     try:
         checked = parse_filter(content.filter, DEAL_FIELDS)
-        return Measure(content.aggregate, content.value_field, content.date_field, checked, content.currency)
+        return Measure(
+            content.aggregate,
+            content.value_field,
+            content.date_field,
+            checked,
+            content.currency,
+            content.rate_policy or unsaid,
+            fixed_rates_of(content.fixed_rates),
+        )
     except InvalidInput as error:
         raise located(pointer, error) from None
 
@@ -225,6 +258,8 @@ def _component_content(component: Component) -> CommissionContent:
                 "date_field": measure.date_field,
                 "filter": filter_to_json(measure.filter),
                 "currency": measure.currency,
+                "rate_policy": measure.rate_policy,
+                "fixed_rates": dict(measure.fixed_rates) or None,
             },
             "crediting": component.crediting,
             "role": component.role,

@@ -263,7 +263,7 @@ def _version(row: RowMapping, currency: str) -> PlanVersion:
         row["number"],
         VersionStatus(row["status"]),
         row["effective_from"],
-        components_of(COMPONENTS.validate_python(row["components"]), currency),
+        components_of(COMPONENTS.validate_python(row["components"]), currency, kept=True),
         row["note"],
         row["author_id"],
         row["approver_id"],

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from services.tracking.progress.contributions import CountingDeal, Day
 from services.tracking.progress.domain import EXACT, Verdict
 from shared.contracts.base import Currency, Exact, Instant
+from shared.contracts.conversion import ConversionAnswer
 from shared.contracts.goals import Direction, GoalStatus, Subject
 from shared.contracts.progress import Progress
 from shared.kernel.deals import DealFacts
 from shared.kernel.filters import filter_to_json
-from shared.kernel.measures import Conversion, Counted, Exclusion
-from shared.kernel.rates import RateOrigin
+from shared.kernel.measures import Counted, Exclusion
 
 _GOAL = "01935a00-0000-7000-8000-000000000031"
 _PERSON = "01935a00-0000-7000-8000-000000000011"
@@ -129,35 +129,6 @@ class ProgressSeries(BaseModel):
             total = EXACT.add(total, day.added)
             cumulated.append(SeriesDay(date=day.day, added=day.added, cumulative=total, deals=day.deals))
         return cumulated
-
-
-class ConversionAnswer(BaseModel):
-    """How money in another currency than the metric's was converted."""
-
-    amount: Exact = Field(description="The deal's own amount.")
-    currency: Currency | None = Field(description="The deal's own currency.")
-    rate: Exact | None = Field(
-        description="The metric's currency for one unit of it. Of a `crm` rate, what the CRM's two amounts come down "
-        "to, rounded to ten decimals; null for an amount of 0."
-    )
-    stated_on: date | None = Field(description="The day a `daily` rate was stated for; of a cross rate, the older one.")
-    origin: RateOrigin = Field(
-        description="`crm`: the CRM converted the amount itself. `daily`: the tenant's rate in force on the day. "
-        "`fixed`: the metric's own."
-    )
-
-    @classmethod
-    def of(cls, conversion: Conversion | None) -> Self | None:
-        """The answer, where there was something to convert."""
-        if conversion is None:
-            return None
-        return cls(
-            amount=conversion.amount,
-            currency=conversion.currency,
-            rate=conversion.rate,
-            stated_on=conversion.stated_on,
-            origin=conversion.origin,
-        )
 
 
 class ExplainedDeal(BaseModel):

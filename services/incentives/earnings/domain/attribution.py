@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from services.incentives.credits.domain import Credit
-from services.incentives.earnings.domain.payout import EXACT, QuotaGap, Schedule, Slice
+from services.incentives.earnings.domain.payout import EXACT, QuotaGap, Schedule, Slice, exact_sum, reversed_slice
 from services.incentives.plans.domain.components import Basis
 from shared.kernel.money import round_to_minor_unit
 
@@ -40,7 +40,7 @@ def attributed(schedule: Schedule | QuotaGap, credits: Iterable[Credit], currenc
     for credit in sorted(credits, key=lambda item: item.order):
         after = EXACT.add(measure, credit.value)
         slices, exact = _paid(schedule, measure, after, credit.value)
-        rerated = EXACT.subtract(exact, sum((part.amount for part in slices), _ZERO))
+        rerated = EXACT.subtract(exact, exact_sum(part.amount for part in slices))
         payout = EXACT.add(payout, exact)
         total = round_to_minor_unit(payout, currency)
         lines.append(AttributedCredit(credit, measure, after, slices, rerated, exact, total - posted))
@@ -56,6 +56,6 @@ def _paid(
     if schedule.basis is Basis.PER_DEAL:
         slices = schedule.slices(_ZERO, abs(value))
         if value < 0:
-            slices = tuple(Slice(part.tier, -part.value, part.rate, -part.amount) for part in slices)
+            slices = tuple(reversed_slice(part) for part in slices)
         return slices, schedule.deal(value)
     return schedule.slices(before, after), EXACT.subtract(schedule.total(after), schedule.total(before))

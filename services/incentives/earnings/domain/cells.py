@@ -56,8 +56,8 @@ def recredited(cell: Cell, terms: Terms, *, removed: Credit | None, added: Credi
     measure, payout, count = cell.measure, cell.payout, cell.credits
     for credit, sign in ((removed, -1), (added, 1)):
         if credit is not None:
-            measure = EXACT.add(measure, sign * credit.value)
-            payout = EXACT.add(payout, sign * _deal_payout(schedule, credit))
+            measure = EXACT.add(measure, EXACT.multiply(sign, credit.value))
+            payout = EXACT.add(payout, EXACT.multiply(sign, _deal_payout(schedule, credit)))
             count += sign
     return _earned(cell, schedule, measure, payout, count)
 

@@ -6,6 +6,7 @@ a credit note pays exactly the opposite of the deal it takes back.
 """
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from enum import StrEnum
@@ -46,6 +47,19 @@ class Slice:
     amount: Decimal
 
 
+def reversed_slice(part: Slice) -> Slice:
+    """The slice as it is taken back."""
+    return Slice(part.tier, part.value.copy_negate(), part.rate, part.amount.copy_negate())
+
+
+def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
+    """Their sum, to the last digit."""
+    total = _ZERO
+    for amount in amounts:
+        total = EXACT.add(total, amount)
+    return total
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Tiers with bounds in the measure's unit, and how they apply."""
@@ -65,7 +79,7 @@ class Schedule:
 
     def deal(self, value: Decimal) -> Decimal:
         """What a deal of that value pays by itself."""
-        return EXACT.minus(self.total(-value)) if value < 0 else self.total(value)
+        return self.total(value.copy_negate()).copy_negate() if value < 0 else self.total(value)
 
     def tier_of(self, measure: Decimal) -> int:
         """The tier a total is in, counted from 0; a bound belongs to the tier it opens."""
@@ -74,9 +88,7 @@ class Schedule:
     def slices(self, before: Decimal, after: Decimal) -> tuple[Slice, ...]:
         """What lies between two running totals, cut where the marginal rate changes, in the direction of travel."""
         if after < before:
-            return tuple(
-                Slice(part.tier, -part.value, part.rate, -part.amount) for part in reversed(self.slices(after, before))
-            )
+            return tuple(reversed_slice(part) for part in reversed(self.slices(after, before)))
         if self.mode is TierMode.RETROACTIVE:
             tier = self.tier_of(after)
             return (self._slice(tier, EXACT.subtract(after, before)),) if after != before else ()
