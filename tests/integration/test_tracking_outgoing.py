@@ -616,6 +616,52 @@ async def test_two_deliverers_send_each_delivery_once_and_a_subject_in_order(sit
     assert versions(cells) == list(range(1, 21))
 
 
+async def test_a_subjects_next_version_waits_for_the_one_that_is_under_way(site: Site, subscriber: Listener) -> None:
+    """Another subject's does not."""
+    caller = Caller(site, Role.ADMIN)
+    made = await caller.subscribe(subscriber.url, [*ALL_EARNINGS, *ALL_PROGRESS])
+    subscriber.respond = lambda request: Reply(hang=b"earning" in request.body)
+    await site.happen(earning(caller, 1), progress(caller, 1))
+    running = asyncio.create_task(site.another_deliverer(timeout_seconds=30.0).deliver_due())
+
+    async def asked() -> bool:
+        return len(subscriber.requests) == 2
+
+    await eventually(asked, expectation="both are under way")
+    await site.happen(earning(caller, 2), progress(caller, 2))
+    assert await site.deliver() == 1
+    assert sorted(versions(subscriber.requests)) == [1, 1, 2]
+    assert [each["event_version"] for each in await caller.log(made, "?state=waiting")] == [1, 2]
+    subscriber.respond = lambda _: Reply(204)
+    subscriber.close()
+    await running
+    await site.deliver()
+    site.clock.advance(seconds=10)
+    await site.deliver()
+    assert {each["state"] for each in await caller.log(made)} == {"delivered"}
+
+
+async def test_an_answer_that_comes_after_the_lease_changes_nothing(site: Site, subscriber: Listener) -> None:
+    """By then the delivery is somebody else's, whose attempt is the one that counts."""
+    caller = Caller(site, Role.ADMIN)
+    made = await caller.subscribe(subscriber.url, ALL_EARNINGS)
+    subscriber.respond = lambda _: Reply(hang=True)
+    await site.happen(earning(caller, 1))
+    late = asyncio.create_task(site.another_deliverer(timeout_seconds=30.0).deliver_due())
+
+    async def asked() -> bool:
+        return len(subscriber.requests) == 1
+
+    await eventually(asked, expectation="the request is under way")
+    site.clock.advance(seconds=61)
+    subscriber.respond = lambda _: Reply(410)
+    assert await site.deliver() == 1
+    subscriber.close()
+    await late
+    (delivery,) = await caller.log(made)
+    assert (delivery["state"], [each["status"] for each in delivery["attempts"]]) == ("failed", [410])
+
+
 async def test_what_a_worker_died_over_is_sent_again_under_the_same_id(site: Site, subscriber: Listener) -> None:
     caller = Caller(site, Role.ADMIN)
     made = await caller.subscribe(subscriber.url, ALL_EARNINGS)
