@@ -13,7 +13,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from hashlib import sha256
 from json import dumps
 from typing import Annotated, Final, Literal, NamedTuple
@@ -557,7 +557,7 @@ def _percent(share: object, pointer: str) -> Decimal | None:
     """A share of 1 as one of 100. Raises Untranslatable."""
     if share is None:
         return None
-    with suppress(InvalidOperation):
+    with suppress(ArithmeticError):
         percent = Decimal(str(share)) * 100
         if 0 <= percent <= 100:
             return percent.quantize(Decimal("0.000001")).normalize() + 0
