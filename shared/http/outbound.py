@@ -157,7 +157,9 @@ def check_url(url: str, settings: OutboundSettings, *, pointer: str = "/url") ->
         raise refuse("is not a URL", f"{schemes} and at most {_URL_CHARACTERS_MAX} visible characters")
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL:
+        host = parsed.host
+    # Of a name that is not one of IDNA only the host, when it is asked for, says so.
+    except (httpx.InvalidURL, ValueError):
         raise refuse("is not a URL", f"{schemes}host/path") from None
     if parsed.scheme != "https" and not (parsed.scheme == "http" and settings.allowed_networks):
         raise refuse("has a scheme that is not called", schemes)
@@ -169,8 +171,8 @@ def check_url(url: str, settings: OutboundSettings, *, pointer: str = "/url") ->
     port = default_port if parsed.port is None else parsed.port
     if port != default_port and not _UNPRIVILEGED_PORT_MIN <= port <= 65535:
         raise refuse(f"has port {port}", f"port {default_port}, or one from {_UNPRIVILEGED_PORT_MIN} to 65535")
-    literal = _literal(parsed.host)
-    if not parsed.host or literal == "":
+    literal = _literal(host)
+    if not host or literal == "":
         raise refuse("has a host that is neither a name nor an address", "a host name, or an address in full")
     if isinstance(literal, str):
         return

@@ -123,6 +123,7 @@ def test_a_public_https_url_is_accepted(url: str) -> None:
         ("https://2130706433/", "neither a name nor an address"),
         ("https://0x7f000001/", "neither a name nor an address"),
         ("https://127.1/", "neither a name nor an address"),
+        ("https://xn--/", "not a URL"),
         ("https://0177.0.0.1/", "not a URL"),
     ],
 )

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
+from services.tracking.crm.canonical import Moment
 from services.tracking.crm.domain import OVERLAP_DAYS_MAX
 from services.tracking.crm.schemas import Name, SecretOut
 from services.tracking.outgoing.domain import (
@@ -294,7 +295,7 @@ class ReplayFailed(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"since": "2026-03-31T00:00:00Z"}]})
 
-    since: AwareDatetime = Field(description="Deliveries that failed for good from this moment on.")
+    since: Moment = Field(description="Deliveries that failed for good from this moment on.")
 
 
 class ReplayedFailed(BaseModel):
