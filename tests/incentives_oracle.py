@@ -2,11 +2,11 @@
 
 A small company: users 0 to 4 of one CRM, people 0 to 3 of whom 3 manages team 0 with team 1 below it; plan 0 for reps,
 plan 1 for managers, both by calendar quarter in USD; goals 0 and 1 are the first two quarters of 2026. Amounts are
-cents, rates ten-thousandths, percents whole.
+cents, rates of pay and of exchange ten-thousandths, percents whole. Exchange rates are told in CNY.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from fractions import Fraction
 
@@ -16,6 +16,8 @@ QUARTERS = (date(2026, 1, 1), date(2026, 4, 1), date(2026, 7, 1))
 EVER = date(2025, 1, 1)
 PLAN_OF = {0: (0, 0), 1: (1, 0), 2: (3, 1), 3: (0, 1)}
 """Assignment → person, plan."""
+PLAN_RATES = {"EUR": 11_000, "JPY": 67}
+"""What components with fixed rates make of a unit, in USD."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class DealVersion:
     day: date | None
     currency: str
     gone: bool
+    home_cents: int | None = None
+    """What the CRM made of the amount in USD."""
+    paid: tuple[tuple[date, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,11 @@ class Paying:
     mode: str
     by: str
     tiers: tuple[tuple[int, int], ...]
+    exchange: str = "none"
+    cash: bool = False
+    """Whether what was paid counts instead of what was agreed."""
+    when_paid: bool = False
+    """Whether it counts on the day of the latest payment."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,16 @@ class Aim:
     counts: bool
 
 
-Definition = Terms | Assigned | Stay | Known | Aim
+@dataclass(frozen=True)
+class Rated:
+    """Every rate of a currency stated for the days of one month."""
+
+    currency: str
+    month: date
+    rates: tuple[tuple[date, int], ...]
+
+
+Definition = Terms | Assigned | Stay | Known | Aim | Rated
 Step = DealVersion | Definition
 
 
@@ -104,6 +123,7 @@ class World:
     stays: dict[int, Stay] = field(default_factory=dict)
     known: dict[int, int | None] = field(default_factory=dict)
     aims: dict[int, Aim] = field(default_factory=dict)
+    rated: dict[tuple[str, date], Rated] = field(default_factory=dict)
 
     def take(self, step: Step) -> None:
         match step:
@@ -123,6 +143,8 @@ class World:
                 self.known[step.user] = step.person
             case Aim():
                 self.aims[step.goal] = step
+            case Rated():
+                self.rated[step.currency, step.month] = step
 
     def cells(self) -> dict[tuple[int, str, date], Expected]:
         """(assignment, component, first day of the quarter) → what is in it, where anything is."""
@@ -140,21 +162,54 @@ class World:
         return found
 
     def _credits(self, index: int, assigned: Assigned, deal: DealVersion) -> list[tuple[str, date, Fraction]]:
-        if assigned.deleted or deal.gone or not deal.won or deal.day is None or deal.currency != "USD":
+        if assigned.deleted or deal.gone or not deal.won:
             return []
-        if deal.day < assigned.start or (assigned.end is not None and deal.day >= assigned.end):
-            return []
+        found = []
+        for day in {deal.day, max((day for day, _ in deal.paid), default=None)} - {None}:
+            assert day is not None
+            if day >= assigned.start and (assigned.end is None or day < assigned.end):
+                found += self._credits_on(day, index, deal)
+        return found
+
+    def _credits_on(self, day: date, index: int, deal: DealVersion) -> list[tuple[str, date, Fraction]]:
+        """Those of the components that count the deal on that day."""
         person, plan = PLAN_OF[index]
-        start = date(deal.day.year, (deal.day.month - 1) // 3 * 3 + 1, 1)
+        start = date(day.year, (day.month - 1) // 3 * 3 + 1, 1)
         in_force = self._in_force(plan, start)
         found = []
         for paying in in_force.components if in_force else ():
-            percent = self._percent(person, paying, deal)
-            if percent:
-                found.append((paying.key, start, Fraction(deal.cents * percent * paying.allocation, 10_000)))
+            if day != (max((paid for paid, _ in deal.paid), default=None) if paying.when_paid else deal.day):
+                continue
+            value, percent = self._value(paying, deal, day), self._percent(person, paying, deal, day)
+            if percent and value is not None:
+                found.append((paying.key, start, value * percent * paying.allocation / 10_000))
         return found
 
-    def _percent(self, person: int, paying: Paying, deal: DealVersion) -> int:
+    def _value(self, paying: Paying, deal: DealVersion, day: date) -> Fraction | None:
+        """What the component counts, in cents of USD."""
+        if paying.cash and not deal.paid:
+            return None
+        amount = sum(paid for _, paid in deal.paid) if paying.cash else deal.cents
+        if deal.currency == "USD":
+            return Fraction(amount)
+        if paying.exchange == "fixed" and deal.currency in PLAN_RATES:
+            return Fraction(amount * PLAN_RATES[deal.currency], 10_000)
+        if paying.exchange != "deal_date":
+            return None
+        if deal.home_cents is not None and not paying.cash:
+            return Fraction(deal.home_cents)
+        one, other = (
+            Fraction(1) if currency == "CNY" else self._rate(currency, day) for currency in (deal.currency, "USD")
+        )
+        # Half-up, to 16 decimals.
+        return None if not one or not other else amount * Fraction((2 * one * 10**16 / other + 1) // 2, 10**16)
+
+    def _rate(self, currency: str, day: date) -> Fraction | None:
+        stated = [each for rated in self.rated.values() if rated.currency == currency for each in rated.rates]
+        before = [each for each in stated if each[0] <= day]
+        return Fraction(max(before)[1], 10_000) if before else None
+
+    def _percent(self, person: int, paying: Paying, deal: DealVersion, day: date) -> int:
         if paying.crediting == "owner":
             return 100 if deal.owner is not None and self.known.get(deal.owner) == person else 0
         parts = [(self.known.get(user), percent) for user, percent, role in deal.splits if paying.role in (None, role)]
@@ -162,10 +217,9 @@ class World:
             parts = [] if deal.owner is None else [(self.known.get(deal.owner), 100)]
         if paying.crediting == "split":
             return sum(percent for someone, percent in parts if someone == person)
-        return sum(percent for someone, percent in parts if person == 3 and self._below(someone, deal.day))
+        return sum(percent for someone, percent in parts if person == 3 and self._below(someone, day))
 
-    def _below(self, person: int | None, day: date | None) -> bool:
-        assert day is not None
+    def _below(self, person: int | None, day: date) -> bool:
         return person is not None and any(
             stay.person == person and stay.start <= day and (stay.end is None or day < stay.end)
             for stay in self.stays.values()
@@ -240,7 +294,10 @@ def components(draw: st.DrawFn, key: str, crediting: list[str]) -> Paying:
     tiers = ((0, draw(st.integers(0, 2000))), *((s * scale, draw(st.integers(0, 2000))) for s in sorted(starts)))
     rule = draw(st.sampled_from(crediting))
     role = None if rule == "owner" else draw(st.sampled_from([None, None, "owner", "overlay"]))
-    return Paying(key, rule, role, draw(st.sampled_from([100, 100, 50, 33])), basis, mode, by, tiers)
+    allocation = draw(st.sampled_from([100, 100, 50, 33]))
+    exchange = draw(st.sampled_from(["none", "deal_date", "deal_date", "fixed"]))
+    cash, when_paid = draw(st.sampled_from([(False, False), (False, False), (True, False), (True, True)]))
+    return Paying(key, rule, role, allocation, basis, mode, by, tiers, exchange, cash, when_paid)
 
 
 @st.composite
@@ -271,8 +328,10 @@ def deal_versions(draw: st.DrawFn, version: int) -> DealVersion:
         cents=draw(CENTS),
         won=draw(MOSTLY),
         day=draw(DAYS) if draw(MOSTLY) else None,
-        currency="USD" if draw(MOSTLY) else "EUR",
+        currency=draw(st.sampled_from(["USD", "USD", "EUR", "EUR", "CNY", "JPY"])),
         gone=not draw(MOSTLY),
+        home_cents=draw(st.sampled_from([None, None, None, 777, 123_456])),
+        paid=tuple(draw(st.one_of(st.just([]), st.lists(st.tuples(DAYS, CENTS), max_size=2)))),
     )
 
 
@@ -288,6 +347,14 @@ def stays(draw: st.DrawFn, index: int) -> Stay:
     )
 
 
+@st.composite
+def rated(draw: st.DrawFn) -> Rated:
+    month = date(2026, draw(st.integers(1, 6)), 1)
+    days = st.sampled_from([month.replace(day=day) for day in (1, 2, 15, 28)])
+    rates = draw(st.dictionaries(days, st.sampled_from([1, 10_000, 72_415, 71_999, 78_541, 9_999_999]), max_size=3))
+    return Rated(draw(st.sampled_from(["USD", "EUR", "EUR"])), month, tuple(sorted(rates.items())))
+
+
 CHANGES: st.SearchStrategy[Definition] = st.one_of(
     st.integers(0, 1).flatmap(terms),
     st.sampled_from(sorted(PLAN_OF)).flatmap(assigned),
@@ -295,6 +362,9 @@ CHANGES: st.SearchStrategy[Definition] = st.one_of(
     st.integers(0, 2).flatmap(stays),
     st.builds(Known, USERS, st.one_of(st.integers(0, 3), st.none())),
     st.builds(Aim, st.integers(0, 1), st.sampled_from([100_000, 250_000]), st.booleans()),
+    rated(),
+    rated(),
+    rated(),
 )
 
 
@@ -309,6 +379,8 @@ def histories(draw: st.DrawFn, deals_max: int = 12, changes_max: int = 5) -> lis
         draw(assigned(0)),
         *(draw(assigned(index)) for index in draw(st.lists(st.sampled_from([1, 2, 3]), unique=True))),
         Aim(0, 200_000, True),
+        Rated("USD", date(2025, 12, 1), ((date(2025, 12, 31), 72_000),)),
+        Rated("EUR", date(2026, 1, 1), ((date(2026, 1, 2), 78_000), (date(2026, 1, 20), 79_500))),
     ]
     count = draw(st.integers(deals_max // 2, deals_max))
     versions = [draw(deal_versions(number)) for number in range(1, count + 1)]
@@ -321,7 +393,4 @@ def histories(draw: st.DrawFn, deals_max: int = 12, changes_max: int = 5) -> lis
 
 def emptied(deals: Mapping[int, DealVersion]) -> list[DealVersion]:
     """Newer versions that say every deal is deleted."""
-    return [
-        DealVersion(d.deal, 1_000_000 + d.version, d.owner, d.splits, d.cents, d.won, d.day, d.currency, gone=True)
-        for d in deals.values()
-    ]
+    return [replace(deal, version=1_000_000 + deal.version, gone=True) for deal in deals.values()]

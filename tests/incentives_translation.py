@@ -1,7 +1,9 @@
 """From the steps of the oracle's history to the values of the product."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
+from fractions import Fraction
 from uuid import UUID, uuid5
 
 from services.incentives.plans.domain.assignments import Quota
@@ -16,11 +18,12 @@ from services.incentives.plans.domain.components import (
     TierMode,
     TierScale,
 )
-from shared.contracts.deals import Deal, Split
+from shared.contracts.deals import Deal, Payment, Split
+from shared.contracts.org import DatedRate, ExchangeRates
 from shared.kernel.deals import DateField, DealKind, DealStatus
 from shared.kernel.filters import Condition, Operator
-from shared.kernel.measures import Aggregate, Measure
-from tests.incentives_oracle import DealVersion, Paying
+from shared.kernel.measures import Aggregate, Measure, RatePolicy
+from tests.incentives_oracle import PLAN_RATES, DealVersion, Paying, Rated
 
 SPACE = UUID(int=7)
 CONNECTION = UUID(int=8)
@@ -34,6 +37,12 @@ def named(kind: str, number: int) -> UUID:
 
 def cents(amount: int) -> Decimal:
     return Decimal(amount).scaleb(-2)
+
+
+def measured(amount: Fraction) -> Decimal:
+    """Cents and fractions of one, to the last digit."""
+    exact = Context(prec=200)
+    return exact.divide(Decimal(amount.numerator), Decimal(amount.denominator * 100))
 
 
 def deal_event(tenant_id: UUID, version: DealVersion) -> Deal:
@@ -74,6 +83,32 @@ def deal_event(tenant_id: UUID, version: DealVersion) -> Deal:
         ),
         products=(),
         custom={},
+        home_amount=None if version.home_cents is None else cents(version.home_cents),
+        home_currency=None if version.home_cents is None else "USD",
+        payments=tuple(Payment(paid_on=day, amount=cents(paid)) for day, paid in version.paid),
+    )
+
+
+def rates_event(tenant_id: UUID, version: int, rated: Rated) -> ExchangeRates:
+    return ExchangeRates(
+        tenant_id=tenant_id,
+        version=version,
+        base_currency="CNY",
+        currency=rated.currency,
+        month=rated.month.isoformat()[:7],
+        rates=tuple(DatedRate(date=day, rate=Decimal(rate).scaleb(-4)) for day, rate in rated.rates),
+    )
+
+
+def measure(paying: Paying) -> Measure:
+    policy = RatePolicy(paying.exchange)
+    fixed = tuple((currency, Decimal(rate).scaleb(-4)) for currency, rate in sorted(PLAN_RATES.items()))
+    return replace(
+        WON,
+        value_field="paid_amount" if paying.cash else "amount",
+        date_field=DateField.PAID if paying.when_paid else DateField.CLOSED,
+        rate_policy=policy,
+        fixed_rates=fixed if policy is RatePolicy.FIXED else (),
     )
 
 
@@ -87,7 +122,7 @@ def component(paying: Paying) -> Component:
     return Component(
         paying.key,
         paying.key,
-        WON,
+        measure(paying),
         rate,
         Crediting(paying.crediting),
         paying.role,

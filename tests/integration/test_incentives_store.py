@@ -42,6 +42,7 @@ from tests.incentives_oracle import (
     Assigned,
     DealVersion,
     Known,
+    Rated,
     Stay,
     Step,
     Terms,
@@ -49,7 +50,17 @@ from tests.incentives_oracle import (
     emptied,
     histories,
 )
-from tests.incentives_translation import SOURCE, cell_id, cents, component, deal_event, named, quotas
+from tests.incentives_translation import (
+    SOURCE,
+    cell_id,
+    cents,
+    component,
+    deal_event,
+    measured,
+    named,
+    quotas,
+    rates_event,
+)
 
 AUTHOR, APPROVER = UUID(int=101), UUID(int=102)
 
@@ -124,6 +135,9 @@ class Company:
                 await self.publish(known, version=known.version)
             case Aim():
                 await self.aim(step)
+            case Rated():
+                stated = rates_event(self.tenant, self.next(f"{step.currency} {step.month}"), step)
+                await self.publish(stated, version=stated.version)
 
     async def aim(self, step: Aim) -> None:
         version = self.next(f"goal {step.goal}")
@@ -232,7 +246,7 @@ class Company:
     def expected(self, world: World) -> dict[UUID, tuple[Decimal, Decimal, int]]:
         return {
             cell_id(self.assignments[index][0], key, start): (
-                Decimal(cell.measure.numerator) / Decimal(cell.measure.denominator) / 100,
+                measured(cell.measure),
                 cents(cell.cents),
                 cell.credits,
             )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from random import Random
 from uuid import UUID
 
@@ -27,6 +28,8 @@ from services.incentives.ledger.domain import (
 )
 from services.incentives.plans.domain.assignments import Assignment, QuotaGoal
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
+from shared.contracts.chart import org_chart
+from shared.contracts.org import ExchangeRates
 from shared.kernel.deals import DealFacts
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart, TeamNode
 from shared.kernel.periods import DatedRange, Period, PeriodKind
@@ -36,7 +39,9 @@ from tests.incentives_oracle import (
     Aim,
     Assigned,
     DealVersion,
+    Definition,
     Known,
+    Rated,
     Stay,
     Step,
     Terms,
@@ -45,7 +50,7 @@ from tests.incentives_oracle import (
     emptied,
     histories,
 )
-from tests.incentives_translation import SOURCE, cents, component, deal_event, named, quotas
+from tests.incentives_translation import SOURCE, cents, component, deal_event, measured, named, quotas, rates_event
 
 TENANT = UUID(int=9)
 TEAMS = {
@@ -64,6 +69,7 @@ class Book:
         self.postings: list[Posting] = []
         self.stays: dict[int, MembershipFact] = {}
         self.identities: dict[CrmUser, UUID] = {}
+        self.rates: dict[str, ExchangeRates] = {}
         self.definitions = Definitions(
             OrgChart(teams=TEAMS),
             {},
@@ -111,7 +117,7 @@ class Book:
         self.cells |= {cell.key: cell for cell in settlement.changed_cells()}
         self.postings += settlement.postings
 
-    def _defined(self, step: Terms | Assigned | Stay | Known | Aim) -> Definitions:
+    def _defined(self, step: Definition) -> Definitions:
         now = self.definitions
         match step:
             case Terms():
@@ -150,7 +156,15 @@ class Book:
                 period = Period(QUARTERS[step.goal], QUARTERS[step.goal + 1])
                 goal = QuotaGoal(period, cents(step.cents), step.counts)
                 return replace(now, goals={**now.goals, named("goal", step.goal): goal})
-        chart = OrgChart(teams=TEAMS, memberships=list(self.stays.values()), identities=dict(self.identities))
+            case Rated():
+                stated = rates_event(TENANT, 1, step)
+                self.rates[stated.subject] = stated
+        chart = OrgChart(
+            teams=TEAMS,
+            memberships=list(self.stays.values()),
+            identities=dict(self.identities),
+            rates=org_chart(self.rates.values()).rates,
+        )
         return replace(now, chart=chart)
 
 
@@ -165,7 +179,7 @@ def stated(book: Book) -> dict[tuple[UUID, str, date], tuple[Decimal, Decimal, i
 def expected(world: World) -> dict[tuple[UUID, str, date], tuple[Decimal, Decimal, int]]:
     return {
         (named("assignment", index), key, start): (
-            Decimal(cell.measure.numerator) / Decimal(cell.measure.denominator) / 100,
+            measured(cell.measure),
             cents(cell.cents),
             cell.credits,
         )
@@ -233,7 +247,10 @@ def test_the_amounts_attributed_to_deals_sum_to_what_the_cell_earned(history: li
         assert terms is not None
         lines = attributed(schedule_of(terms.component, terms.quota), credits, "USD")
         assert sum(line.amount for line in lines) == book.cells[key].earned
-        assert all(sum(p.amount for p in line.slices) + line.rerated == line.exact for line in lines)
+        assert all(
+            sum(Fraction(part.amount) for part in line.slices) + Fraction(line.rerated) == Fraction(line.exact)
+            for line in lines
+        )
 
 
 @settings(max_examples=40, deadline=None)
