@@ -163,7 +163,7 @@ async def _check_readings(service: Service, values: dict[int, Decimal]) -> None:
             counting = await contributions.page(tx, tenant_id, goal_id, rule, after=None, limit=100)
             assert len(counting) == sum(day.deals for day in days) == past[goal_id].deals
             for deal in counting:
-                facts = await contributions.stored_deal(tx, tenant_id, deal.deal_id)
+                facts = await contributions.stored_deal(tx, tenant_id, deal.id)
                 assert facts is not None
                 outcome = Counted(deal.value, deal.day, deal.distinct_value, deal.conversion)
                 assert index.verdict(goal_id, facts).outcome == outcome

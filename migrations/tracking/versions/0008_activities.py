@@ -83,7 +83,7 @@ def _columns() -> tuple[sa.Column[object], ...]:
         sa.Column("owner_external_id", sa.Text(), nullable=True),
         sa.Column("subject", sa.Text(), nullable=True),
         _instant("occurred_at", nullable=True),
-        sa.Column("duration_seconds", sa.BigInteger(), nullable=True),
+        sa.Column("duration_seconds", sa.Numeric(), nullable=True),
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("deal_external_id", sa.Text(), nullable=True),
         sa.Column("account_id", sa.Text(), nullable=True),

@@ -20,7 +20,7 @@ from shared.kernel.errors import Conflict
 _Text = str | None
 _Columns = tuple[
     UUID, UUID, datetime, int, UUID, UUID, datetime, str, str, bool, str, str,
-    _Text, _Text, datetime | None, int | None, _Text, _Text, _Text, _Text,
+    _Text, _Text, datetime | None, Decimal | None, _Text, _Text, _Text, _Text,
 ]  # fmt: skip
 
 _CUSTOM: Final = TypeAdapter(dict[str, str])
@@ -42,7 +42,7 @@ _TYPES: Final = {
     "owner_external_id": "text",
     "subject": "text",
     "occurred_at": "timestamptz",
-    "duration_seconds": "bigint",
+    "duration_seconds": "numeric",
     "outcome": "text",
     "deal_external_id": "text",
     "account_id": "text",
@@ -158,7 +158,7 @@ def facts_of(columns: Sequence[object]) -> ActivityFacts:
         owner_external_id,
         subject,
         occurred_at,
-        None if duration_seconds is None else Decimal(duration_seconds),
+        duration_seconds,
         outcome,
         deal_external_id,
         account_id,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Computed, Date, DateTime, Index, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Computed, Date, DateTime, Index, Numeric, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.tracking.metadata import metadata
@@ -23,7 +23,7 @@ def _snapshot_columns() -> tuple[Column[object], ...]:
         Column("owner_external_id", Text),
         Column("subject", Text),
         instant("occurred_at", nullable=True),
-        Column("duration_seconds", BigInteger),
+        Column("duration_seconds", Numeric(asdecimal=True)),
         Column("outcome", Text),
         Column("deal_external_id", Text),
         Column("account_id", Text),

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime
 
 from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.domain import DealNotKnown, GoalNotTracked, Viewer
+from services.tracking.progress.domain import ActivityNotKnown, DealNotKnown, GoalNotTracked, Viewer
 from services.tracking.progress.reading import ProgressReader
-from services.tracking.progress.schemas import ExplainedDeal, GoalProgress, ProgressSeries
+from services.tracking.progress.schemas import Explained, GoalProgress, ProgressSeries
 from shared.contracts.goals import GoalStatus
 from shared.contracts.progress import Progress
 from shared.db.database import Transaction
@@ -23,7 +23,7 @@ from shared.http.reader import RequestReader
 router = APIRouter(prefix="/v1", tags=["progress"])
 
 _GOALS: Final = Cursor(UUID)
-_DEALS: Final = Cursor(tuple[date, UUID])
+_RECORDS: Final = Cursor(tuple[date, UUID])
 _SEES_TENANT: Final = (Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE)
 
 
@@ -69,12 +69,12 @@ async def get_goal_progress(
     as_of: Annotated[
         AwareDatetime | None,
         Query(
-            description="A past moment: where the goal stood by the deals recorded until then, under the goal and the "
+            description="A past moment: where the goal stood by what was recorded until then, under the goal and the "
             "organisation as they are now."
         ),
     ] = None,
 ) -> GoalProgress:
-    """Drafts have no progress; a cancelled goal stands at zero; a closed one follows late changes of its deals."""
+    """Drafts have no progress; a cancelled goal stands at zero; a closed one follows late changes of what counts."""
     async with reader.transaction() as tx:
         progress = _reader(tx, cache, principal)
         return await (progress.goal(goal_id) if as_of is None else progress.goal_as_of(goal_id, as_of))
@@ -86,15 +86,15 @@ async def get_goal_progress(
 async def get_progress_series(
     goal_id: UUID, principal: CurrentPrincipal, reader: RequestReader, cache: Cache
 ) -> ProgressSeries:
-    """What the deals of each day added, by the deals as they are now. A distinct value is added on its first day."""
+    """What each day added, by the deals or activities as they are now. A distinct value is added on its first day."""
     async with reader.transaction() as tx:
         return await _reader(tx, cache, principal).series(goal_id)
 
 
 @router.get(
     "/goals/{goal_id}/progress/explain",
-    summary="The deals behind a goal's progress",
-    responses=responses(GoalNotTracked, DealNotKnown),
+    summary="The deals or activities behind a goal's progress",
+    responses=responses(GoalNotTracked, DealNotKnown, ActivityNotKnown),
 )
 async def explain_progress(
     goal_id: UUID,
@@ -103,16 +103,24 @@ async def explain_progress(
     cache: Cache,
     paging: Paging,
     deal_id: Annotated[UUID | None, Query(description="Only this deal, whether it counts or why it does not.")] = None,
-) -> Page[ExplainedDeal]:
-    """Every deal that counts, by its day, with what it adds and the delivery that brought its version."""
-    rows: Sequence[tuple[tuple[date, UUID], ExplainedDeal]]
+    activity_id: Annotated[
+        UUID | None, Query(description="Only this activity, whether it counts or why it does not.")
+    ] = None,
+) -> Page[Explained]:
+    """Everything that counts, by its day, with what it adds and the delivery that brought its version.
+
+    A goal counts deals or activities, as its metric says.
+    """
+    rows: Sequence[tuple[tuple[date, UUID], Explained]]
     async with reader.transaction() as tx:
         progress = _reader(tx, cache, principal)
         if deal_id is not None:
-            rows = [await progress.explain(goal_id, deal_id)]
+            rows = [await progress.explain_deal(goal_id, deal_id)]
+        elif activity_id is not None:
+            rows = [await progress.explain_activity(goal_id, activity_id)]
         else:
-            rows = await progress.counting_deals(goal_id, after=_DEALS.after(paging), limit=paging.fetch_limit)
-    return _DEALS.page(paging, rows, key=lambda row: row[0], item=lambda row: row[1])
+            rows = await progress.counting(goal_id, after=_RECORDS.after(paging), limit=paging.fetch_limit)
+    return _RECORDS.page(paging, rows, key=lambda row: row[0], item=lambda row: row[1])
 
 
 class ProgressSource:

@@ -1,7 +1,7 @@
-"""The one query that says which stored deals count for which goals, and what is asked of it.
+"""The one query that says which stored records count for which goals, and what is asked of it.
 
-Rebuilds, the daily series, explanations, the past and verification all read deals through it, by the same rules as
-`domain` evaluates one deal.
+Rebuilds, the daily series, explanations, the past and verification all read deals and activities through it, by the
+same rules as `domain` evaluates one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,45 +12,81 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping, text
 
-from services.tracking.deals.store import columns_of, facts_of
+from services.tracking.activities import store as activities
+from services.tracking.deals import store as deals
 from services.tracking.progress.domain import Rule
 from services.tracking.progress.filter_sql import FilterCompiler
 from shared.db.database import Transaction
+from shared.kernel.activities import ActivityFacts
 from shared.kernel.deals import DateField, DealFacts
 from shared.kernel.measures import Aggregate, Conversion, Measure, RatePolicy
 from shared.kernel.rates import RateOrigin, RatesInto, RateSpan, implied_rate
+from shared.kernel.records import RecordKind
 
-_NEWEST: Final = "tracking.deals"
-_AS_OF: Final = """(
-    SELECT DISTINCT ON (tenant_id, deal_id) * FROM tracking.deal_versions
-    WHERE tenant_id = :tenant_id AND recorded_at <= :as_of
-    ORDER BY tenant_id DESC, deal_id DESC, modified_at DESC, sequence DESC, delivery_id DESC
-)"""
-_DAYS: Final[Mapping[DateField, str]] = {
-    DateField.CLOSED: "coalesce(deal.closed_on, CAST(deal.closed_at AT TIME ZONE :time_zone AS date))",
-    DateField.CREATED: "CAST(deal.created_at AT TIME ZONE :time_zone AS date)",
-    DateField.EXPECTED_CLOSE: "deal.expected_close_on",
-    DateField.PAID: "deal.last_paid_on",
+
+class _Stored(NamedTuple):
+    """Where the records of one kind are, and what of them decides."""
+
+    newest: str
+    versions: str
+    id: str
+    name: str
+    is_there: str
+    days: Mapping[DateField, str]
+    """Its days in the time zone `:time_zone`."""
+    stored_days: Mapping[DateField, str]
+    """Those of the days that are stored for the newest versions, in UTC."""
+
+
+_STORED: Final[Mapping[RecordKind, _Stored]] = {
+    RecordKind.DEAL: _Stored(
+        newest="deals",
+        versions="deal_versions",
+        id="deal_id",
+        name="name",
+        is_there="record.kind NOT IN ('deleted', 'merged')",
+        days={
+            DateField.CLOSED: "coalesce(record.closed_on, CAST(record.closed_at AT TIME ZONE :time_zone AS date))",
+            DateField.CREATED: "CAST(record.created_at AT TIME ZONE :time_zone AS date)",
+            DateField.EXPECTED_CLOSE: "record.expected_close_on",
+            DateField.PAID: "record.last_paid_on",
+        },
+        stored_days={DateField.CLOSED: "closed_day"},
+    ),
+    RecordKind.ACTIVITY: _Stored(
+        newest="activities",
+        versions="activity_versions",
+        id="activity_id",
+        name="subject",
+        is_there="NOT record.is_deleted",
+        days={DateField.OCCURRED: "CAST(record.occurred_at AT TIME ZONE :time_zone AS date)"},
+        stored_days={DateField.OCCURRED: "occurred_day"},
+    ),
 }
-_IN_TIME_ZONE: Final = frozenset({DateField.CLOSED, DateField.CREATED})
-# The stored day is in UTC, at most one day away from the business date in any time zone.
-_CLOSED_DAY_IN_REACH: Final = "deal.closed_day >= reach.start_on - 1 AND deal.closed_day < reach.end_on + 1"
+_IN_TIME_ZONE: Final = frozenset({DateField.CLOSED, DateField.CREATED, DateField.OCCURRED})
+_AS_OF: Final = """(
+    SELECT DISTINCT ON (tenant_id, {id}) * FROM tracking.{versions}
+    WHERE tenant_id = :tenant_id AND recorded_at <= :as_of
+    ORDER BY tenant_id DESC, {id} DESC, modified_at DESC, sequence DESC, delivery_id DESC
+)"""
+# A stored day is in UTC, at most one day away from the business date in any time zone.
+_STORED_DAY_IN_REACH: Final = "record.{day} >= reach.start_on - 1 AND record.{day} < reach.end_on + 1"
 
 _COUNTING: Final = """
-SELECT reach.goal_id, deal.deal_id, {day} AS day, {value} AS value, {distinct_value} AS distinct_value, {money},
-    deal.received_at, deal.delivery_id, deal.modified_at, deal.sequence, deal.source, deal.owner_external_id,
-    deal.external_id, deal.name
+SELECT reach.goal_id, record.{id} AS id, {day} AS day, {value} AS value, {distinct_value} AS distinct_value, {money},
+    record.received_at, record.delivery_id, record.modified_at, record.sequence, record.source,
+    record.owner_external_id, record.external_id, record.{name} AS name
 FROM unnest(
     CAST(:goal_ids AS uuid[]), CAST(:sources AS text[]), CAST(:users AS text[]),
     CAST(:starts AS date[]), CAST(:ends AS date[])
 ) AS reach(goal_id, source, owner_external_id, start_on, end_on)
-JOIN {deals} AS deal
-    ON deal.tenant_id = :tenant_id
-    AND deal.source = reach.source
-    AND deal.owner_external_id = reach.owner_external_id
+JOIN {records} AS record
+    ON record.tenant_id = :tenant_id
+    AND record.source = reach.source
+    AND record.owner_external_id = reach.owner_external_id
     AND {in_reach}
 {rates}
-WHERE deal.kind NOT IN ('deleted', 'merged') AND {has_value} AND {day} >= reach.start_on AND {day} < reach.end_on
+WHERE {is_there} AND {has_value} AND {day} >= reach.start_on AND {day} < reach.end_on
     AND {condition}
 """
 
@@ -62,7 +98,7 @@ LEFT JOIN unnest(
     CAST(:rate_currencies AS text[]), CAST(:rate_starts AS date[]), CAST(:rate_ends AS date[]),
     CAST(:rates AS numeric[]), CAST(:rate_days AS date[])
 ) AS rate(currency, start_on, end_on, rate, stated_on)
-    ON rate.currency = deal.currency AND {day} >= rate.start_on AND {day} < rate.end_on
+    ON rate.currency = record.currency AND {day} >= rate.start_on AND {day} < rate.end_on
 """
 
 _TOTALS: Final = """
@@ -77,25 +113,29 @@ SELECT day, sum(added) AS added, count(*) AS deals FROM (
     SELECT day, {added} AS added FROM ({counting}) AS counting
 ) AS days GROUP BY day ORDER BY day
 """
-# A distinct value is added on the first day a deal has it.
+# A distinct value is added on the first day a record has it.
 _FIRST_OF_VALUE: Final = """
-CASE WHEN row_number() OVER (PARTITION BY distinct_value ORDER BY day, deal_id) = 1 THEN 1 ELSE 0 END
+CASE WHEN row_number() OVER (PARTITION BY distinct_value ORDER BY day, id) = 1 THEN 1 ELSE 0 END
 """
 _PAGE: Final = """
 SELECT * FROM ({counting}) AS counting
 WHERE CAST(:after_day AS date) IS NULL
-    OR (day, deal_id) > (CAST(:after_day AS date), CAST(:after_deal_id AS uuid))
-ORDER BY day, deal_id LIMIT :limit
+    OR (day, id) > (CAST(:after_day AS date), CAST(:after_id AS uuid))
+ORDER BY day, id LIMIT :limit
 """
 
 _DEAL: Final = text(
-    f"SELECT {columns_of('deal')} FROM tracking.deals AS deal"
-    " WHERE deal.tenant_id = :tenant_id AND deal.deal_id = :deal_id"
+    f"SELECT {deals.columns_of('record')} FROM tracking.deals AS record"
+    " WHERE record.tenant_id = :tenant_id AND record.deal_id = :id"
+)
+_ACTIVITY: Final = text(
+    f"SELECT {activities.columns_of('record')} FROM tracking.activities AS record"
+    " WHERE record.tenant_id = :tenant_id AND record.activity_id = :id"
 )
 
 
 class Total(NamedTuple):
-    """Where a goal stands by its stored deals."""
+    """Where a goal stands by its stored records, of which `deals` count."""
 
     value: Decimal
     deals: int
@@ -106,7 +146,7 @@ NOTHING: Final = Total(Decimal(0), 0, None)
 
 
 class DistinctValue(NamedTuple):
-    """How many counting deals of a goal have one value."""
+    """How many counting records of a goal have one value."""
 
     goal_id: UUID
     value: str
@@ -114,17 +154,17 @@ class DistinctValue(NamedTuple):
 
 
 class Day(NamedTuple):
-    """What the deals of one day add to a goal."""
+    """What the records of one day, `deals` of them, add to a goal."""
 
     day: date
     added: Decimal
     deals: int
 
 
-class CountingDeal(NamedTuple):
-    """A deal that counts for a goal, with the version of it that does."""
+class CountingRecord(NamedTuple):
+    """A deal or an activity that counts for a goal, with the version of it that does."""
 
-    deal_id: UUID
+    id: UUID
     day: date
     value: Decimal
     distinct_value: str | None
@@ -132,6 +172,7 @@ class CountingDeal(NamedTuple):
     external_id: str
     owner_external_id: str
     name: str | None
+    """The subject of an activity."""
     delivery_id: UUID
     modified_at: datetime
     sequence: int
@@ -140,13 +181,13 @@ class CountingDeal(NamedTuple):
     """How money in another currency was converted."""
 
 
-_PLAIN_FIELDS: Final = tuple(name for name in CountingDeal._fields if name != "conversion")
+_PLAIN_FIELDS: Final = tuple(name for name in CountingRecord._fields if name != "conversion")
 
 
 async def totals(
     tx: Transaction, tenant_id: UUID, rules: Mapping[UUID, Rule], *, as_of: datetime | None = None
 ) -> dict[UUID, Total]:
-    """Where the goals stand by the newest versions of the deals, or by those recorded up to `as_of`."""
+    """Where the goals stand by the newest versions of the records, or by those recorded up to `as_of`."""
     found = dict.fromkeys(rules, NOTHING)
     for members in _alike(rules):
         measure, counting, parameters = _counting(tenant_id, members, as_of)
@@ -157,7 +198,7 @@ async def totals(
 
 
 async def distinct_values(tx: Transaction, tenant_id: UUID, rules: Mapping[UUID, Rule]) -> list[DistinctValue]:
-    """For the goals among these that count distinct values: each value and how many deals have it."""
+    """For the goals among these that count distinct values: each value and how many records have it."""
     found: list[DistinctValue] = []
     for members in _alike(rules):
         measure, counting, parameters = _counting(tenant_id, members, None)
@@ -168,7 +209,7 @@ async def distinct_values(tx: Transaction, tenant_id: UUID, rules: Mapping[UUID,
 
 
 async def series(tx: Transaction, tenant_id: UUID, goal_id: UUID, rule: Rule) -> list[Day]:
-    """What each day that has counting deals adds to a goal, in order."""
+    """What each day that has counting records adds to a goal, in order."""
     _, counting, parameters = _counting(tenant_id, {goal_id: rule}, None)
     added = _FIRST_OF_VALUE if rule.measure.aggregate is Aggregate.DISTINCT else "value"
     rows = await tx.rows(text(_SERIES.format(counting=counting, added=added)), parameters)
@@ -177,21 +218,27 @@ async def series(tx: Transaction, tenant_id: UUID, goal_id: UUID, rule: Rule) ->
 
 async def page(
     tx: Transaction, tenant_id: UUID, goal_id: UUID, rule: Rule, *, after: tuple[date, UUID] | None, limit: int
-) -> Sequence[CountingDeal]:
-    """Up to `limit` deals that count for a goal, by day and deal, after the one whose day and id are given."""
+) -> Sequence[CountingRecord]:
+    """Up to `limit` records that count for a goal, by day and id, after the one whose day and id are given."""
     _, counting, parameters = _counting(tenant_id, {goal_id: rule}, None)
-    after_day, after_deal_id = after or (None, None)
+    after_day, after_id = after or (None, None)
     rows = await tx.rows(
         text(_PAGE.format(counting=counting)),
-        {**parameters, "after_day": after_day, "after_deal_id": after_deal_id, "limit": limit},
+        {**parameters, "after_day": after_day, "after_id": after_id, "limit": limit},
     )
-    return [CountingDeal(**{name: row[name] for name in _PLAIN_FIELDS}, conversion=_conversion(row)) for row in rows]
+    return [CountingRecord(**{name: row[name] for name in _PLAIN_FIELDS}, conversion=_conversion(row)) for row in rows]
 
 
 async def stored_deal(tx: Transaction, tenant_id: UUID, deal_id: UUID) -> DealFacts | None:
     """The newest version of a deal."""
-    row = await tx.one_or_none(_DEAL, {"tenant_id": tenant_id, "deal_id": deal_id})
-    return None if row is None else facts_of(list(row.values()))
+    row = await tx.one_or_none(_DEAL, {"tenant_id": tenant_id, "id": deal_id})
+    return None if row is None else deals.facts_of(list(row.values()))
+
+
+async def stored_activity(tx: Transaction, tenant_id: UUID, activity_id: UUID) -> ActivityFacts | None:
+    """The newest version of an activity."""
+    row = await tx.one_or_none(_ACTIVITY, {"tenant_id": tenant_id, "id": activity_id})
+    return None if row is None else activities.facts_of(list(row.values()))
 
 
 def _conversion(row: RowMapping) -> Conversion | None:
@@ -204,7 +251,7 @@ def _conversion(row: RowMapping) -> Conversion | None:
 
 
 def _alike(rules: Mapping[UUID, Rule]) -> Iterable[Mapping[UUID, Rule]]:
-    """The rules that reach some deals, by equal measure and rates."""
+    """The rules that reach some records, by equal measure and rates."""
     grouped: dict[tuple[Measure, RatesInto], dict[UUID, Rule]] = {}
     for goal_id, rule in rules.items():
         if rule.spans:
@@ -218,9 +265,10 @@ def _counting(
     """The measure of goals of one measure and the same rates, the query for them, and its parameters."""
     one = next(iter(rules.values()))
     measure = one.measure
-    compiler = FilterCompiler("deal")
+    stored = _STORED[measure.record]
+    compiler = FilterCompiler("record", measure.record_type.fields)
     condition = compiler.condition(measure.filter)
-    day = _DAYS[measure.date_field]
+    day = stored.days[measure.date_field]
     value, distinct_value, has_value = "CAST(1 AS numeric)", "CAST(NULL AS text)", "true"
     money, rates = _NOT_CONVERTED, ""
     if measure.aggregate is Aggregate.SUM:
@@ -233,7 +281,7 @@ def _counting(
     if measure.is_money:
         parameters["currency"] = measure.currency
         if measure.rate_policy is RatePolicy.NONE:
-            has_value += " AND deal.currency = :currency"
+            has_value += " AND record.currency = :currency"
         else:
             value, money = _converted(measure, value)
             has_value += f" AND {value} IS NOT NULL"
@@ -251,14 +299,17 @@ def _counting(
         "starts": [span.period.start for _, span in reach],
         "ends": [span.period.end for _, span in reach],
     }
-    use_closed_day = as_of is None and measure.date_field is DateField.CLOSED
+    stored_day = stored.stored_days.get(measure.date_field) if as_of is None else None
     statement = _COUNTING.format(
         day=day,
         value=value,
         distinct_value=distinct_value,
         money=money,
-        deals=_NEWEST if as_of is None else _AS_OF,
-        in_reach=_CLOSED_DAY_IN_REACH if use_closed_day else "true",
+        records=f"tracking.{stored.newest}" if as_of is None else _AS_OF.format(id=stored.id, versions=stored.versions),
+        id=stored.id,
+        name=stored.name,
+        in_reach="true" if stored_day is None else _STORED_DAY_IN_REACH.format(day=stored_day),
+        is_there=stored.is_there,
         rates=rates,
         has_value=has_value,
         condition=condition,
@@ -269,15 +320,16 @@ def _counting(
 def _converted(measure: Measure, amount: str) -> tuple[str, str]:
     """What an amount comes to in the measure's currency, NULL without a rate; and columns that say how it did."""
     origin = RateOrigin.FIXED if measure.rate_policy is RatePolicy.FIXED else RateOrigin.DAILY
-    cases = [("deal.currency = :currency", amount, "CAST(NULL AS text)")]
+    cases = [("record.currency = :currency", amount, "CAST(NULL AS text)")]
     if measure.counts_home_amount:
-        stated = "deal.home_currency = :currency AND deal.home_amount IS NOT NULL"
-        cases.append((stated, "deal.home_amount", f"'{RateOrigin.CRM}'"))
+        stated = "record.home_currency = :currency AND record.home_amount IS NOT NULL"
+        cases.append((stated, "record.home_amount", f"'{RateOrigin.CRM}'"))
     values = " ".join(f"WHEN {condition} THEN {value}" for condition, value, _ in cases)
     origins = " ".join(f"WHEN {condition} THEN {named}" for condition, _, named in cases)
     return (
         f"(CASE {values} ELSE {amount} * rate.rate END)",
-        f"(CASE {origins} ELSE '{origin}' END) AS origin, {amount} AS amount, deal.currency, rate.rate, rate.stated_on",
+        f"(CASE {origins} ELSE '{origin}' END) AS origin, {amount} AS amount, record.currency, rate.rate,"
+        " rate.stated_on",
     )
 
 

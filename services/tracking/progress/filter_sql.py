@@ -1,4 +1,4 @@
-"""Filters compiled to SQL, for what is computed over stored deals. Agrees with `shared.kernel.filters` on every deal.
+"""Filters compiled to SQL, for what is computed over stored records. Agrees with `shared.kernel.filters` on each.
 
 Names and values travel as parameters; only operators and known columns are text of the statement.
 """
@@ -6,8 +6,8 @@ Names and values travel as parameters; only operators and known columns are text
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from shared.kernel.deals import CUSTOM_FAMILY, DEAL_FIELDS
-from shared.kernel.filters import All, Any, Condition, FieldType, Filter, Operator, Value
+from shared.kernel.deals import CUSTOM_FAMILY
+from shared.kernel.filters import All, Any, Catalogue, Condition, FieldType, Filter, Operator, Value
 
 # Ignoring case means Unicode lower-casing, as in Python, whatever the database's own locale.
 _CASE_COLLATION: Final = "pg_unicode_fast"
@@ -25,10 +25,12 @@ _SQL_TYPES: Final[Mapping[FieldType, str]] = {
 
 
 class FilterCompiler:
-    """Compiles filters and field values over the deal columns of one table alias, into one set of parameters."""
+    """Compiles filters and field values over the columns of one table alias, into one set of parameters."""
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, fields: Catalogue) -> None:
+        """`fields` has what a filter may name: each a column of that name, or a member of `custom`."""
         self._alias = alias
+        self._fields = fields
         self._parameters: dict[str, object] = {}
 
     @property
@@ -37,7 +39,7 @@ class FilterCompiler:
         return dict(self._parameters)
 
     def condition(self, node: Filter) -> str:
-        """A boolean expression that is true exactly for the deals the filter holds for."""
+        """A boolean expression that is true exactly for the records the filter holds for."""
         if isinstance(node, All):
             return self._joined(" AND ", node.members, empty="true")
         if isinstance(node, Any):
@@ -45,7 +47,7 @@ class FilterCompiler:
         return self._comparison(node)
 
     def field(self, name: str) -> str:
-        """An expression for the value of a field of DEAL_FIELDS, NULL when the deal has none."""
+        """An expression for the value of a field, NULL when the record has none."""
         if name.startswith(CUSTOM_FAMILY):
             return f"({self._alias}.custom ->> {self._parameter(name[len(CUSTOM_FAMILY) :], 'text')})"
         return f"{self._alias}.{name}"
@@ -55,7 +57,7 @@ class FilterCompiler:
 
     def _comparison(self, condition: Condition) -> str:
         column, op = self.field(condition.field), condition.op
-        kind = _SQL_TYPES[DEAL_FIELDS.type_of(condition.field) or FieldType.TEXT]
+        kind = _SQL_TYPES[self._fields.type_of(condition.field) or FieldType.TEXT]
         match op:
             case Operator.EXISTS:
                 return f"({column} IS {'NOT ' if condition.expected else ''}NULL)"

@@ -1,29 +1,37 @@
-"""What is asked about progress: where goals stand, how they got there, and why a deal does or does not count."""
+"""What is asked about progress: where goals stand, how they got there, and why a record does or does not count."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
+from typing import Final
 from uuid import UUID
 
 from services.tracking.progress import contributions, store
 from services.tracking.progress.contributions import NOTHING
 from services.tracking.progress.definitions import Definitions, DefinitionsCache
 from services.tracking.progress.domain import (
+    ActivityNotKnown,
     DealNotKnown,
     GoalNotTracked,
     OwnerNotSeen,
     Rule,
+    Verdict,
     Viewer,
     team_owners,
     visible_owners,
 )
-from services.tracking.progress.schemas import ExplainedDeal, GoalProgress, ProgressSeries
+from services.tracking.progress.schemas import Explained, ExplainedActivity, ExplainedDeal, GoalProgress, ProgressSeries
 from services.tracking.progress.service import progress_event
 from shared.contracts.goals import Goal, GoalStatus
 from shared.contracts.progress import Progress
 from shared.db.database import Transaction
 from shared.kernel.measures import Counted
+from shared.kernel.records import RecordFacts, RecordKind
 
 _CURRENT_GOALS_MAX = 1000
+_EXPLAINED: Final[Mapping[RecordKind, type[ExplainedDeal] | type[ExplainedActivity]]] = {
+    RecordKind.DEAL: ExplainedDeal,
+    RecordKind.ACTIVITY: ExplainedActivity,
+}
 
 
 class ProgressReader:
@@ -69,36 +77,46 @@ class ProgressReader:
             days=ProgressSeries.cumulated(days),
         )
 
-    async def counting_deals(
+    async def counting(
         self, goal_id: UUID, *, after: tuple[date, UUID] | None, limit: int
-    ) -> list[tuple[tuple[date, UUID], ExplainedDeal]]:
-        """The deals that count for a goal by day and deal, each with that key. Raises GoalNotTracked."""
+    ) -> list[tuple[tuple[date, UUID], Explained]]:
+        """The records that count for a goal by day and id, each with that key. Raises GoalNotTracked."""
         await self._state(await self._seen(goal_id))
         rule = await self._rule(goal_id)
         if rule is None:
             return []
         chart = (await self._definitions()).chart
-        deals = await contributions.page(self._tx, self._tenant_id, goal_id, rule, after=after, limit=limit)
+        explain = _EXPLAINED[rule.measure.record].counting
+        records = await contributions.page(self._tx, self._tenant_id, goal_id, rule, after=after, limit=limit)
         return [
             (
-                (deal.day, deal.deal_id),
-                ExplainedDeal.counting(deal, chart.person_of(deal.source, deal.owner_external_id)),
+                (record.day, record.id),
+                explain(record, chart.person_of(record.source, record.owner_external_id)),
             )
-            for deal in deals
+            for record in records
         ]
 
-    async def explain(self, goal_id: UUID, deal_id: UUID) -> tuple[tuple[date, UUID], ExplainedDeal]:
+    async def explain_deal(self, goal_id: UUID, deal_id: UUID) -> tuple[tuple[date, UUID], ExplainedDeal]:
         """Why one deal does or does not count for a goal. Raises GoalNotTracked or DealNotKnown."""
-        await self._state(await self._seen(goal_id))
+        rule = await self._rule_of(goal_id)
         deal = await contributions.stored_deal(self._tx, self._tenant_id, deal_id)
-        definitions = await self._definitions()
         if deal is None:
             raise DealNotKnown(f"There is no deal {deal_id}.")
-        if goal_id not in definitions.index.rules:
-            raise GoalNotTracked(f"Nothing counts for goal {goal_id}: it has been cancelled.")
-        verdict = definitions.index.verdict(goal_id, deal)
-        disclosed = isinstance(verdict.outcome, Counted) or await self._sees_owner(verdict.person_id)
+        if rule.measure.record is not RecordKind.DEAL:
+            raise DealNotKnown(f"Goal {goal_id} counts activities and no deals.")
+        verdict, disclosed = await self._verdict(goal_id, deal)
         return (verdict.day or date.min, deal_id), ExplainedDeal.judged(deal, verdict, disclosed=disclosed)
+
+    async def explain_activity(self, goal_id: UUID, activity_id: UUID) -> tuple[tuple[date, UUID], ExplainedActivity]:
+        """Why one activity does or does not count for a goal. Raises GoalNotTracked or ActivityNotKnown."""
+        rule = await self._rule_of(goal_id)
+        activity = await contributions.stored_activity(self._tx, self._tenant_id, activity_id)
+        if activity is None:
+            raise ActivityNotKnown(f"There is no activity {activity_id}.")
+        if rule.measure.record is not RecordKind.ACTIVITY:
+            raise ActivityNotKnown(f"Goal {goal_id} counts deals and no activities.")
+        verdict, disclosed = await self._verdict(goal_id, activity)
+        return (verdict.day or date.min, activity_id), ExplainedActivity.judged(activity, verdict, disclosed=disclosed)
 
     async def goals(
         self,
@@ -182,6 +200,19 @@ class ProgressReader:
             return None
         chart = (await self._definitions()).chart
         return visible_owners(self._viewer, chart, chart.calendar.business_date(self._tx.now))
+
+    async def _rule_of(self, goal_id: UUID) -> Rule:
+        """What counts for a goal. Raises GoalNotTracked, also where nothing does."""
+        await self._state(await self._seen(goal_id))
+        rule = await self._rule(goal_id)
+        if rule is None:
+            raise GoalNotTracked(f"Nothing counts for goal {goal_id}: it has been cancelled.")
+        return rule
+
+    async def _verdict(self, goal_id: UUID, facts: RecordFacts) -> tuple[Verdict, bool]:
+        """Why a record does or does not count, and whether the viewer may know whose it is."""
+        verdict = (await self._definitions()).index.verdict(goal_id, facts)
+        return verdict, isinstance(verdict.outcome, Counted) or await self._sees_owner(verdict.person_id)
 
     async def _rule(self, goal_id: UUID) -> Rule | None:
         return (await self._definitions()).index.rules.get(goal_id)

@@ -2,24 +2,27 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Self, cast
+from typing import Annotated, Literal, Self, cast
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from services.tracking.progress.contributions import CountingDeal, Day
+from services.tracking.progress.contributions import CountingRecord, Day
 from services.tracking.progress.domain import EXACT, Verdict
 from shared.contracts.base import Currency, Exact, Instant
 from shared.contracts.conversion import ConversionAnswer
 from shared.contracts.goals import Direction, GoalStatus, Subject
 from shared.contracts.progress import Progress
+from shared.kernel.activities import ActivityFacts
 from shared.kernel.deals import DealFacts
 from shared.kernel.filters import filter_to_json
 from shared.kernel.measures import Counted, Exclusion
+from shared.kernel.records import RecordKind
 
 _GOAL = "01935a00-0000-7000-8000-000000000031"
 _PERSON = "01935a00-0000-7000-8000-000000000011"
 _DEAL = "6f1a2c94-40c5-5a7e-9b7e-0c9d3f0e2b11"
+_ACTIVITY = "0cc9b437-6736-5450-a36d-0d8011675a4c"
 _DELIVERY = "01935a00-0000-7000-8000-000000000051"
 
 
@@ -71,7 +74,7 @@ class GoalProgress(BaseModel):
     currency: Currency | None
     start: date
     end: date = Field(description="First day after the period.")
-    deals: int = Field(description="How many deals count.")
+    deals: int = Field(description="How many deals, or activities, count.")
     changed_at: Instant | None = Field(description="Null for a past moment.")
     received_at: Instant | None = Field(description="When the newest delivery that counts was accepted.")
     stale: bool = Field(
@@ -93,7 +96,7 @@ class GoalProgress(BaseModel):
 
 
 class SeriesDay(BaseModel):
-    """One day with deals that count."""
+    """One day with deals, or activities, that count."""
 
     date: Annotated[date, Field(description="In the tenant's time zone.")]
     added: Exact
@@ -102,7 +105,7 @@ class SeriesDay(BaseModel):
 
 
 class ProgressSeries(BaseModel):
-    """How a goal got where it is, day by day; days without a counting deal are left out."""
+    """How a goal got where it is, day by day; days without any that count are left out."""
 
     model_config = _example(
         goal_id=_GOAL,
@@ -135,6 +138,7 @@ class ExplainedDeal(BaseModel):
     """Whether one deal counts for a goal, how much, and the version of it that decides."""
 
     model_config = _example(
+        record="deal",
         deal_id=_DEAL,
         external_id="D-1001",
         name="Acme renewal",
@@ -159,6 +163,7 @@ class ExplainedDeal(BaseModel):
         sequence=0,
     )
 
+    record: Literal[RecordKind.DEAL] = RecordKind.DEAL
     deal_id: UUID
     external_id: str
     name: str | None
@@ -177,10 +182,10 @@ class ExplainedDeal(BaseModel):
     sequence: int
 
     @classmethod
-    def counting(cls, deal: CountingDeal, person_id: UUID | None) -> Self:
+    def counting(cls, deal: CountingRecord, person_id: UUID | None) -> Self:
         """A deal that counts."""
         return cls(
-            deal_id=deal.deal_id,
+            deal_id=deal.id,
             external_id=deal.external_id,
             name=deal.name,
             source=deal.source,
@@ -223,3 +228,95 @@ class ExplainedDeal(BaseModel):
             modified_at=deal.version.modified_at,
             sequence=deal.version.sequence,
         )
+
+
+class ExplainedActivity(BaseModel):
+    """Whether one activity counts for a goal, how much, and the version of it that decides."""
+
+    model_config = _example(
+        record="activity",
+        activity_id=_ACTIVITY,
+        external_id="9031",
+        subject="Renewal terms",
+        source="pipedrive",
+        owner_external_id="12345",
+        person_id=_PERSON,
+        counts=False,
+        value=None,
+        distinct_value=None,
+        day="2027-01-04",
+        reason="filter_not_met",
+        failing={"field": "status", "op": "eq", "value": "done"},
+        delivery_id=_DELIVERY,
+        modified_at="2027-01-04T10:00:00Z",
+        sequence=0,
+    )
+
+    record: Literal[RecordKind.ACTIVITY] = RecordKind.ACTIVITY
+    activity_id: UUID
+    external_id: str
+    subject: str | None
+    source: str
+    owner_external_id: str | None = Field(
+        description="Null too, as is the subject, for an activity the caller may not see."
+    )
+    person_id: UUID | None = Field(description="The person the source's user is; null while nobody has said so.")
+    counts: bool
+    value: Exact | None = Field(description="What it adds: 1 for a count and for a distinct value.")
+    distinct_value: str | None = Field(description="The value that makes it distinct; others may have it too.")
+    day: date | None = Field(description="The day it counts on, in the tenant's time zone.")
+    reason: Exclusion | None = Field(description="Why it does not count.")
+    failing: dict[str, JsonValue] | None = Field(description="The part of the goal's filter that it does not pass.")
+    delivery_id: UUID = Field(description="The delivery that brought this version: /v1/deliveries/{id}.")
+    modified_at: Instant
+    sequence: int
+
+    @classmethod
+    def counting(cls, activity: CountingRecord, person_id: UUID | None) -> Self:
+        """An activity that counts."""
+        return cls(
+            activity_id=activity.id,
+            external_id=activity.external_id,
+            subject=activity.name,
+            source=activity.source,
+            owner_external_id=activity.owner_external_id,
+            person_id=person_id,
+            counts=True,
+            value=activity.value,
+            distinct_value=activity.distinct_value,
+            day=activity.day,
+            reason=None,
+            failing=None,
+            delivery_id=activity.delivery_id,
+            modified_at=activity.modified_at,
+            sequence=activity.sequence,
+        )
+
+    @classmethod
+    def judged(cls, activity: ActivityFacts, verdict: Verdict, *, disclosed: bool) -> Self:
+        """An activity that was asked for by its id; whose it is and what it was about only when `disclosed`."""
+        outcome = verdict.outcome
+        counted = outcome if isinstance(outcome, Counted) else None
+        refused = None if isinstance(outcome, Counted) else outcome
+        failing = None if refused is None or refused.failing is None else filter_to_json(refused.failing)
+        return cls(
+            activity_id=activity.activity_id,
+            external_id=activity.external_id,
+            subject=activity.subject if disclosed else None,
+            source=activity.source,
+            owner_external_id=activity.owner_external_id if disclosed else None,
+            person_id=verdict.person_id if disclosed else None,
+            counts=counted is not None,
+            value=None if counted is None else counted.value,
+            distinct_value=None if counted is None else counted.distinct_value,
+            day=verdict.day,
+            reason=None if refused is None else refused.reason,
+            failing=cast("dict[str, JsonValue] | None", failing),
+            delivery_id=activity.version.delivery_id,
+            modified_at=activity.version.modified_at,
+            sequence=activity.version.sequence,
+        )
+
+
+Explained = Annotated[ExplainedDeal | ExplainedActivity, Field(discriminator="record")]
+"""A record of the kind that the goal counts."""
