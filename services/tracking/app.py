@@ -33,6 +33,7 @@ from services.tracking.progress.api import router as progress_router
 from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.settings import SERVICE, ApiSettings
 from services.tracking.sync.api import router as sync_router
+from services.tracking.upkeep.api import router as upkeep_router
 from shared.db.database import Database, Transaction
 from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
@@ -122,6 +123,7 @@ def create_app() -> FastAPI:
             inbox_router,
             crm_router,
             sync_router,
+            upkeep_router,
             outgoing_router,
         ],
         readiness={"schema": schema, "connections": directory.ready, "background": background},

@@ -75,6 +75,18 @@ class MappingModel(BaseModel):
             raise ValueError(f"{min(unknown)} cannot be mapped; accepted: {', '.join(sorted(MAPPABLE_FIELDS))}")
         return self
 
+    @classmethod
+    def from_mapping(cls, mapping: SourceMapping) -> Self:
+        return cls(
+            stages=dict(mapping.stages),
+            fields=dict(mapping.fields),
+            custom_fields=dict(mapping.custom_fields),
+            users=dict(mapping.users),
+            pipelines=dict(mapping.pipelines),
+            currency=mapping.currency,
+            split_type=mapping.split_type,
+        )
+
     def mapping(self) -> SourceMapping:
         """The value the rules use."""
         return SourceMapping(
@@ -204,7 +216,6 @@ class ConnectionWithSecret(ConnectionOut):
 
 
 def _members(connection: Connection) -> dict[str, object]:
-    mapping = connection.mapping
     return {
         "id": connection.id,
         "version": connection.version,
@@ -217,15 +228,7 @@ def _members(connection: Connection) -> dict[str, object]:
             SecretOut(id=secret.id, created_at=secret.created_at, expires_at=secret.expires_at)
             for secret in connection.secrets
         ],
-        "mapping": MappingModel(
-            stages=dict(mapping.stages),
-            fields=dict(mapping.fields),
-            custom_fields=dict(mapping.custom_fields),
-            users=dict(mapping.users),
-            pipelines=dict(mapping.pipelines),
-            currency=mapping.currency,
-            split_type=mapping.split_type,
-        ),
+        "mapping": MappingModel.from_mapping(connection.mapping),
         "allowed": {name: list(values) for name, values in connection.allowed.items()},
         "has_api_access": connection.api is not None,
         "created_at": connection.created_at,

@@ -11,7 +11,7 @@ from services.tracking.progress.tables import projection
 from shared.contracts.base import Event
 from shared.contracts.chart import org_chart
 from shared.contracts.goals import Goal, GoalStatus
-from shared.contracts.org import Calendar, ExchangeRates, Identity, Membership, Team
+from shared.contracts.org import Calendar, ExchangeRates, Identity, Membership, Person, Team
 from shared.contracts.topics import EVENT_TYPES
 from shared.db.database import Transaction
 from shared.db.projection import Projection, Snapshot
@@ -28,6 +28,7 @@ _TENANTS_MAX: Final = 32
 _INDEXED_TYPES: Final = frozenset(
     event.event_type for event in (Calendar, Team, Membership, Identity, ExchangeRates, Goal)
 )
+_KEPT_TYPES: Final = _INDEXED_TYPES | {Person.event_type}
 
 
 class UnusableDefinition(AttainError):
@@ -127,14 +128,14 @@ def changes_rates(events: Iterable[Event]) -> bool:
 
 
 def matters(event: Event) -> bool:
-    """Whether progress depends on this kind of definition."""
-    return event.event_type in _INDEXED_TYPES
+    """Whether this kind of definition is kept: progress depends on it, or it says who somebody is."""
+    return event.event_type in _KEPT_TYPES
 
 
 def snapshot_of(event: Event) -> Snapshot:
     """The snapshot to keep of an event that matters."""
-    if not isinstance(event, Calendar | Team | Membership | Identity | ExchangeRates | Goal):
-        raise TypeError(f"{event.event_type} does not matter to progress")
+    if not isinstance(event, Calendar | Person | Team | Membership | Identity | ExchangeRates | Goal):
+        raise TypeError(f"{event.event_type} does not matter here")
     return Snapshot(event.tenant_id, event.subject, event.event_type, event.version, event.model_dump_json())
 
 
