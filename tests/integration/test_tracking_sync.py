@@ -1,0 +1,851 @@
+"""Calling a source's API, fetching back, reconciling, backfilling, channels; with real Postgres and a real server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from time import monotonic
+from typing import NamedTuple, cast
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from cryptography.fernet import Fernet
+from fastapi import FastAPI
+from sqlalchemy import text
+from starlette.responses import Response
+
+from services.tracking.app import create_app
+from services.tracking.crm import service as crm_service
+from services.tracking.crm.adapter import Adapter
+from services.tracking.crm.calling import ApiCaller, source_client
+from services.tracking.crm.calling_domain import CircuitState, SourceUnavailable, Trouble
+from services.tracking.crm.domain import Connection, Source, SourceMapping
+from services.tracking.crm.encryption import SecretsBox
+from services.tracking.crm.service import Connections
+from services.tracking.crm.source_api import Limit
+from services.tracking.crm.sources import ADAPTERS
+from services.tracking.deals import service as deals_service
+from services.tracking.inbox import fetching
+from services.tracking.inbox.fetch_store import Ask, DueConnection
+from services.tracking.inbox.processor import InboxProcessor
+from services.tracking.metadata import transport
+from services.tracking.settings import ApiSettings
+from services.tracking.sync import service
+from services.tracking.sync.channels import ChannelKeeper
+from services.tracking.sync.domain import RunKind, RunState
+from services.tracking.sync.fetcher import Fetcher
+from services.tracking.sync.synchroniser import Synchroniser
+from shared.contracts.deals import Deal
+from shared.contracts.envelope import from_record
+from shared.db.database import Database, Scope, Transaction
+from shared.http.auth import Role, issue_token
+from shared.http.outbound import OutboundSettings
+from shared.kernel.deals import DealKind
+from shared.outbox.outbox import Outbox, decode_headers
+from tests.crm.plain import OBJECT, Plain, PlainApi, PlainCredentials, PlayedPlain
+from tests.crm.played import PlainDeal
+from tests.infrastructure import eventually
+
+JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
+SECRETS_KEY = Fernet.generate_key().decode()
+SECOND = timedelta(seconds=1)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Worker(NamedTuple):
+    """What a worker process runs, with a pool and a client of its own."""
+
+    database: Database
+    caller: ApiCaller
+    fetcher: Fetcher
+    synchroniser: Synchroniser
+    channels: ChannelKeeper
+
+
+class World:
+    """A tenant with a connection to the plain CRM, in a database of its own."""
+
+    def __init__(self, url: str, crm: PlayedPlain, app: FastAPI, exits: AsyncExitStack) -> None:
+        self.crm = crm
+        self.app = app
+        self.tenant = uuid4()
+        self.connections = Connections(SecretsBox(SECRETS_KEY))
+        self.database = Database(url, service="tracking")
+        self._url = url
+        self._exits = exits
+        self._processor = InboxProcessor(self.database, Outbox(transport), published=lambda: None)
+        token = issue_token(
+            ApiSettings(),
+            tenant_id=self.tenant,
+            person_id=uuid4(),
+            roles=frozenset({Role.ADMIN}),
+            ttl_seconds=300,
+        )
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://tracking",
+            headers={"authorization": f"Bearer {token}"},
+        )
+
+    def worker(self) -> Worker:
+        """Another worker process, but for its components being told when to work."""
+        database = Database(self._url, service="tracking")
+        client = source_client(OutboundSettings())
+        self._exits.push_async_callback(database.close)
+        self._exits.push_async_callback(client.aclose)
+        caller = ApiCaller(database, self.connections.box, client, chance=lambda: 0.01)
+        return Worker(
+            database,
+            caller,
+            Fetcher(database, caller, gather_seconds=0.05),
+            Synchroniser(database, caller, self.connections),
+            ChannelKeeper(database, caller, self.connections, public_url="https://hooks.example/"),
+        )
+
+    async def connect(self, *, api_url: str | None = None, tenant: UUID | None = None) -> Connection:
+        """A connection with access to the API."""
+        async with self.database.transaction(Scope.of(tenant or self.tenant)) as tx:
+            made = await self.connections.create(
+                tx,
+                tenant or self.tenant,
+                source=Source.STANDARD_WEBHOOKS,
+                name="Plain",
+                identity_source="plain",
+                secret=None,
+                mapping=SourceMapping(),
+                allowed={},
+            )
+            return await self._given(tx, made.connection, PlainCredentials(api_url=api_url or self.crm.address))
+
+    async def give(self, connection: Connection, credentials: PlainCredentials) -> Connection:
+        async with self.database.transaction(Scope.of(connection.tenant_id)) as tx:
+            current = await crm_service.get(tx, connection.tenant_id, connection.id)
+            return await self._given(tx, current, credentials)
+
+    async def _given(self, tx: Transaction, connection: Connection, credentials: PlainCredentials) -> Connection:
+        given = await self.connections.give_access(
+            tx, connection.tenant_id, connection.id, credentials, expected_version=connection.version
+        )
+        await service.access_given(tx, self.connections, given)
+        return given
+
+    async def ask(self, connection: Connection, *ids: str, floor: datetime | None = None) -> UUID:
+        """Have these fetched, as a delivery that names them would; the delivery's id."""
+        async with self.database.transaction(Scope.of(connection.tenant_id)) as tx:
+            delivery_id = tx.new_id()
+            await fetching.ask(
+                tx, [Ask(connection.tenant_id, connection.id, OBJECT, each, floor, delivery_id) for each in ids]
+            )
+        return delivery_id
+
+    async def deals(self) -> dict[str, Deal]:
+        """Translate what waits, take over what was published as the consumer of deals would; all deals by their id."""
+        while await self._processor.translate_once():
+            pass
+        async with self.database.transaction(Scope.every()) as tx:
+            rows = await tx.rows(text("SELECT headers, value FROM tracking.outbox ORDER BY id"))
+            events = [from_record(dict(decode_headers(row["headers"])), row["value"]) for row in rows]
+            await deals_service.record(tx, [event for event in events if isinstance(event, Deal)])
+            await tx.execute(text("DELETE FROM tracking.outbox"))
+            ids = [row["deal_id"] for row in await tx.rows(text("SELECT deal_id FROM tracking.deals"))]
+            held = await deals_service.newest(tx, self.tenant, ids)
+        return {deal.external_id: deal for deal in held.values()}
+
+    async def rows(self, statement: str, **parameters: object) -> list[dict[str, object]]:
+        async with self.database.transaction(Scope.every()) as tx:
+            return [dict(row) for row in await tx.rows(text(statement), parameters)]
+
+    async def execute(self, statement: str, **parameters: object) -> None:
+        async with self.database.transaction(Scope.every()) as tx:
+            await tx.execute(text(statement), parameters)
+
+    async def deliveries(self, origin: str) -> list[dict[str, object]]:
+        """Deliveries of an origin, with their bodies read."""
+        rows = await self.rows(
+            "SELECT id, caused_by, body, state FROM tracking.deliveries WHERE origin = :origin ORDER BY id",
+            origin=origin,
+        )
+        return [{**row, "body": json.loads(cast(bytes, row["body"]))} for row in rows]
+
+    async def call(
+        self, method: str, path: str, body: object = None, *, status: int = 200, version: int | None = None
+    ) -> dict[str, object]:
+        headers = {} if version is None else {"if-match": f'"{version}"'}
+        response = await self.client.request(method, path, json=body, headers=headers)
+        assert response.status_code == status, response.text
+        answer: dict[str, object] = response.json()
+        return answer
+
+    async def run_once(self, worker: Worker, connection: Connection) -> dict[str, object]:
+        """Reconcile on demand to the end; the run as it is then answered."""
+        started = await self.call("POST", f"/v1/connections/{connection.id}/reconcile", status=202)
+        await worker.synchroniser.start_due()
+        return await self.ended(f"/v1/connections/{connection.id}/reconciliations/{started['id']}")
+
+    async def ended(self, path: str) -> dict[str, object]:
+        latest: dict[str, object] = {}
+
+        async def has_ended() -> bool:
+            latest.update(await self.call("GET", path))
+            return latest["ended_at"] is not None
+
+        await eventually(has_ended, expectation="the run to end")
+        return latest
+
+    async def circuit(self, connection: Connection) -> CircuitState:
+        async with self.database.transaction(Scope.of(connection.tenant_id)) as tx:
+            return (await crm_service.call_state(tx, connection)).circuit.state
+
+
+@pytest.fixture
+async def world(fresh_database: str) -> AsyncIterator[World]:
+    async with AsyncExitStack() as exits:
+        environment = exits.enter_context(pytest.MonkeyPatch.context())
+        environment.setenv("ATTAIN_DATABASE_URL", fresh_database)
+        environment.setenv("ATTAIN_JWT_SECRET", JWT_SECRET)
+        environment.setenv("ATTAIN_SECRETS_KEY", SECRETS_KEY)
+        environment.setenv("ATTAIN_OUTBOUND_ALLOWED_NETWORKS", "127.0.0.0/8")
+        environment.setitem(cast(dict[Source, Adapter], ADAPTERS), Source.STANDARD_WEBHOOKS, Plain())
+        crm = PlayedPlain()
+        await exits.enter_async_context(crm.served())
+        app = create_app()
+        exits.push_async_callback(app.state.caller.client.aclose)
+        exits.push_async_callback(app.state.database.close)
+        made = World(fresh_database, crm, app, exits)
+        exits.push_async_callback(made.database.close)
+        exits.push_async_callback(made.client.aclose)
+        yield made
+
+
+def deal(number: int, *, at: datetime | None = None, amount: str = "100") -> PlainDeal:
+    moment = at or now()
+    return PlainDeal(f"{number:03}", "Deal", Decimal(amount), "USD", "won", "9001", moment, moment)
+
+
+def answering(status: int, **headers: str) -> Callable[[], Response]:
+    return lambda: Response(f"answered {status}", status, headers=headers)
+
+
+async def fetch(worker: Worker, connection: Connection) -> None:
+    await worker.fetcher.fetch_due(DueConnection(connection.tenant_id, connection.id))
+
+
+async def test_many_ids_become_few_calls_and_each_record_says_which_delivery_named_it(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    for number in range(25):
+        world.crm.put(deal(number))
+    named = await world.ask(connection, *(f"{number:03}" for number in range(20)))
+    other = await world.ask(connection, *(f"{number:03}" for number in range(20, 25)))
+    await fetch(worker, connection)
+    assert sorted(map(len, world.crm.asked_ids())) == [5, 10, 10]
+    causes = {each["caused_by"] for each in await world.deliveries("fetched")}
+    assert causes == {named, other}
+    deals = await world.deals()
+    assert len(deals) == 25
+    assert {each.amount for each in deals.values()} == {Decimal(100)}
+    assert await world.rows("SELECT * FROM tracking.fetches") == []
+
+
+async def test_a_record_named_while_the_connection_is_idle_is_fetched_at_once(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    world.crm.put(deal(1))
+    fetcher = Fetcher(worker.database, worker.caller, gather_seconds=30)
+    running = asyncio.create_task(fetcher.run())
+    try:
+        started = monotonic()
+        await world.ask(connection, "001")
+        await eventually(lambda: bool(world.crm.asked_ids()), 5, expectation="the call")
+        assert monotonic() - started < 3
+        await world.ask(connection, "002")
+        await world.ask(connection, "003")
+        await asyncio.sleep(0.3)
+        assert len(world.crm.asked_ids()) == 1
+    finally:
+        await fetcher.stop()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_record_that_is_gone_is_a_deleted_deal_not_before_what_named_it(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    world.crm.put(deal(1))
+    await world.ask(connection, "001")
+    await fetch(worker, connection)
+    assert (await world.deals())["001"].kind is DealKind.UPSERTED
+    floor = now() + timedelta(hours=1)
+    world.crm.delete("001", now())
+    await world.ask(connection, "001", floor=floor)
+    await fetch(worker, connection)
+    deleted = (await world.deals())["001"]
+    assert (deleted.kind, deleted.modified_at) == (DealKind.DELETED, floor)
+
+
+async def test_a_record_named_again_while_it_is_asked_for_is_asked_for_again(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    world.crm.put(deal(1))
+    world.crm.gates["ids=001"] = asyncio.Event()
+    await world.ask(connection, "001")
+    under_way = asyncio.create_task(fetch(worker, connection))
+    await eventually(lambda: "ids=001" in world.crm.held, expectation="the call to be under way")
+    again = await world.ask(connection, "001")
+    world.crm.gates["ids=001"].set()
+    await under_way
+    await fetch(worker, connection)
+    assert world.crm.asked_ids() == [["001"], ["001"]]
+    assert (await world.deliveries("fetched"))[-1]["caused_by"] == again
+    assert await world.rows("SELECT * FROM tracking.fetches") == []
+
+
+async def test_a_pause_the_source_asks_for_is_waited_for_by_every_worker(world: World) -> None:
+    connection = await world.connect()
+    one, other = world.worker(), world.worker()
+    world.crm.put(deal(1))
+    world.crm.fail(answering(429, **{"retry-after": "2"}), path="/deals")
+
+    async def call(worker: Worker) -> None:
+        access = worker.caller.access(connection)
+        await access.run(access.api.fetch(access.credentials, OBJECT, ["001"]))
+
+    async def is_known() -> bool:
+        (row,) = await world.rows("SELECT calls->>'not_before' AS pause FROM tracking.api_states")
+        return row["pause"] is not None
+
+    started = monotonic()
+    first = asyncio.create_task(call(one))
+    await eventually(is_known, expectation="the pause to be known")
+    await asyncio.gather(first, call(other))
+    assert len(world.crm.times) == 2
+    assert all(at - started >= 2 for at in world.crm.times)
+
+
+async def test_a_pause_longer_than_anybody_waits_is_told_and_the_fetch_put_off_until_then(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    world.crm.put(deal(1))
+    world.crm.fail(answering(429, **{"retry-after": "600"}), path="/deals")
+    await world.ask(connection, "001")
+    await fetch(worker, connection)
+    (waiting,) = await world.rows("SELECT due_at FROM tracking.fetches")
+    assert cast(datetime, waiting["due_at"]) > now() + timedelta(minutes=9)
+    assert len(world.crm.asked_ids()) == 1
+
+
+async def test_an_expired_token_is_replaced_once_for_all_workers(world: World) -> None:
+    connection = await world.connect()
+    workers = [world.worker() for _ in range(3)]
+    world.crm.put(deal(1))
+
+    async def call(worker: Worker) -> int:
+        access = worker.caller.access(connection)
+        page = await access.run(access.api.fetch(access.credentials, OBJECT, ["001"]))
+        return len(page.records)
+
+    assert await asyncio.gather(*map(call, workers)) == [1, 1, 1]
+    assert len(world.crm.tokens) == 1
+    world.crm.expire_tokens()
+    assert await asyncio.gather(*map(call, workers)) == [1, 1, 1]
+    assert len(world.crm.tokens) == 1
+    assert world.crm.getting_tokens_max == 1
+
+
+async def test_the_circuit_opens_for_every_worker_and_closes_again(world: World) -> None:
+    connection = await world.connect()
+    one, other = world.worker(), world.worker()
+    world.crm.put(deal(1))
+    world.crm.fail(answering(503), times=1000, path="/deals")
+    await world.ask(connection, "001")
+
+    async def call(worker: Worker) -> None:
+        access = worker.caller.access(connection)
+        await access.run(access.api.fetch(access.credentials, OBJECT, ["001"]))
+
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable):
+            await call(one)
+    assert await world.circuit(connection) is CircuitState.OPEN
+    made = len(world.crm.asked_ids())
+    with pytest.raises(SourceUnavailable) as refused:
+        await call(other)
+    assert refused.value.trouble is Trouble.UNWELL
+    assert len(world.crm.asked_ids()) == made
+    shown = await world.call("GET", f"/v1/connections/{connection.id}/api-access")
+    circuit = cast(Mapping[str, object], shown["circuit"])
+    assert circuit["state"] == "open"
+    assert circuit["error"] == "answered 503"
+    assert circuit["what_to_do"]
+    world.crm.failures.clear()
+    await world.execute(
+        "UPDATE tracking.api_states SET calls = jsonb_set(calls, '{circuit,until}', to_jsonb(now() - interval '1 s'))"
+    )
+    await call(other)
+    assert await world.circuit(connection) is CircuitState.CLOSED
+    await call(one)
+
+
+async def test_an_access_that_the_source_no_longer_takes_is_told_and_mended_by_another(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    world.crm.put(deal(1))
+    broken = await world.give(connection, PlainCredentials(api_url=world.crm.address, key="wrong"))
+    await world.ask(broken, "001")
+    await fetch(worker, broken)
+    shown = await world.call("GET", f"/v1/connections/{connection.id}/api-access")
+    assert "accepts the API access" in str(cast(Mapping[str, object], shown["circuit"])["what_to_do"])
+    assert shown["waiting_records"] == 1
+    checked = await world.call("POST", f"/v1/connections/{connection.id}/api-access/check")
+    assert (checked["works"], checked["detail"]) == (False, "invalid_key")
+    mended = await world.give(connection, PlainCredentials(api_url=world.crm.address))
+    assert (await world.call("POST", f"/v1/connections/{connection.id}/api-access/check"))["works"] is True
+    await fetch(worker, mended)
+    assert list(await world.deals()) == ["001"]
+
+
+async def test_two_workers_together_keep_to_one_rate_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PlainApi, "limits", (Limit(5, SECOND),))
+    connection = await world.connect()
+    workers = [world.worker(), world.worker()]
+    world.crm.put(deal(1))
+
+    async def call(worker: Worker) -> None:
+        access = worker.caller.access(connection)
+        await access.run(access.api.fetch(access.credentials, OBJECT, ["001"]))
+
+    await call(workers[0])
+    await asyncio.sleep(1)
+    world.crm.times.clear()
+    started = monotonic()
+    await asyncio.gather(*(call(workers[number % 2]) for number in range(16)))
+    times = sorted(world.crm.times)
+    assert len(times) == 16
+    # They are sent within the window; on their way to the server a few milliseconds may be lost or won.
+    assert all(later - earlier > 0.9 for earlier, later in zip(times, times[5:], strict=False))
+    assert monotonic() - started < 5
+
+
+async def test_no_more_calls_are_under_way_than_the_source_takes_whoever_makes_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PlainApi, "concurrent_calls_max", 2)
+    connection = await world.connect()
+    workers = [world.worker(), world.worker()]
+    access = workers[0].caller.access(connection)
+    await access.run(access.api.count(access.credentials))
+    world.crm.gates["ids="] = asyncio.Event()
+    calls = []
+    for number in range(6):
+        access = workers[number % 2].caller.access(connection)
+        calls.append(asyncio.create_task(access.run(access.api.fetch(access.credentials, OBJECT, ["1"]))))
+    await eventually(lambda: len(world.crm.asked_ids()) >= 2, expectation="the first calls")
+    await asyncio.sleep(0.4)
+    assert len(world.crm.asked_ids()) == 2
+    world.crm.gates["ids="].set()
+    await asyncio.gather(*calls)
+    assert len(world.crm.asked_ids()) == 6
+
+
+async def test_the_one_record_that_is_refused_is_shown_with_the_reason_and_the_others_come(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    for number in range(8):
+        world.crm.put(deal(number))
+    world.crm.refused = {"005"}
+    await world.ask(connection, *(f"{number:03}" for number in range(8)))
+    await fetch(worker, connection)
+    assert sorted(await world.deals()) == ["000", "001", "002", "003", "004", "006", "007"]
+    path = f"/v1/connections/{connection.id}/fetches"
+    (waiting,) = cast(list[dict[str, object]], (await world.call("GET", path))["items"])
+    assert (waiting["external_id"], waiting["error"]) == ("005", "one of these may not be read")
+    world.crm.refused = set()
+    mended = await world.give(connection, PlainCredentials(api_url=world.crm.address))
+    await fetch(worker, mended)
+    assert "005" in await world.deals()
+
+
+async def test_a_record_that_cannot_be_translated_goes_to_quarantine_alone(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    for number in range(4):
+        world.crm.put(deal(number))
+    world.crm.broken = {"002"}
+    await world.ask(connection, "000", "001", "002", "003")
+    await fetch(worker, connection)
+    assert sorted(await world.deals()) == ["000", "001", "003"]
+    assert sorted(str(each["state"]) for each in await world.deliveries("fetched")) == ["quarantined", "translated"]
+
+
+async def test_a_connection_whose_source_hangs_does_not_hold_up_another(world: World) -> None:
+    async with AsyncExitStack() as exits:
+        sick = PlayedPlain()
+        await exits.enter_async_context(sick.served())
+        sick.gates["/deals"] = asyncio.Event()
+        sick.put(deal(1))
+        hanging, well, worker = await world.connect(api_url=sick.address), await world.connect(), world.worker()
+        world.crm.put(deal(2))
+        running = asyncio.create_task(worker.fetcher.run())
+        try:
+            await world.ask(hanging, "001")
+            await eventually(lambda: bool(sick.held), expectation="the call that hangs")
+            await world.ask(well, "002")
+            await eventually(lambda: bool(world.crm.asked_ids()), 5, expectation="the call of the other")
+        finally:
+            sick.gates["/deals"].set()
+            await worker.fetcher.stop()
+            await asyncio.wait_for(running, 10)
+
+
+async def test_a_fetch_that_is_cancelled_is_due_again_at_once(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    world.crm.put(deal(1))
+    world.crm.gates["ids=001"] = asyncio.Event()
+    await world.ask(connection, "001")
+    under_way = asyncio.create_task(fetch(worker, connection))
+    await eventually(lambda: "ids=001" in world.crm.held, expectation="the call to be under way")
+    under_way.cancel()
+    await asyncio.gather(under_way, return_exceptions=True)
+    world.crm.open_gates()
+    await fetch(world.worker(), connection)
+    assert list(await world.deals()) == ["001"]
+
+
+async def test_reconciliation_finds_what_webhooks_missed_and_only_that(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    for number in range(7):
+        world.crm.put(deal(number))
+    world.crm.users = [{"id": "9001", "name": "Ada", "email": "ada@example.com", "active": True}]
+    first = await world.run_once(worker, connection)
+    assert (first["state"], first["seen"], first["missed_new"], first["missed"]) == ("done", 7, 7, 7)
+    assert len(await world.deals()) == 7
+    world.crm.put(replace(world.crm.deals["003"], amount=Decimal(250), modified_at=now()))
+    world.crm.delete("005", now())
+    world.crm.put(deal(8))
+    second = await world.run_once(worker, connection)
+    assert [second[f"missed_{what}"] for what in ("new", "changed", "deleted")] == [1, 1, 1]
+    deals = await world.deals()
+    assert (deals["003"].amount, deals["005"].kind) == (Decimal(250), DealKind.DELETED)
+    assert "008" in deals
+    third = await world.run_once(worker, connection)
+    assert (third["state"], third["missed"]) == ("done", 0)
+    listed = await world.call("GET", f"/v1/connections/{connection.id}/reconciliations")
+    assert [each["missed"] for each in cast(list[dict[str, object]], listed["items"])] == [0, 3, 7]
+    async with world.database.transaction(Scope.of(world.tenant)) as tx:
+        (user,) = await service.users(tx, world.tenant, connection.id)
+    assert (user.external_id, user.name, user.email, user.is_active) == ("9001", "Ada", "ada@example.com", True)
+
+
+async def test_the_first_reconciliation_leaves_history_to_the_backfill(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    world.crm.put(deal(1, at=now() - timedelta(days=30)))
+    world.crm.put(deal(2))
+    assert (await world.run_once(worker, connection))["seen"] == 1
+    assert list(await world.deals()) == ["002"]
+
+
+async def test_the_mark_moves_only_when_a_run_is_complete(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    path = f"/v1/connections/{connection.id}/reconciliation"
+    world.crm.fail(answering(403), times=1, path="/deleted")
+    failed = await world.run_once(worker, connection)
+    assert (failed["state"], failed["error"]) == ("failed", "answered 403")
+    assert (await world.call("GET", path))["complete_until"] is None
+    before = now()
+    await world.run_once(worker, connection)
+    mark = datetime.fromisoformat(str((await world.call("GET", path))["complete_until"]))
+    assert before - SECOND < mark < now()
+
+
+async def test_a_run_waits_for_a_source_that_is_unwell_and_goes_on_where_it_was(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    for number in range(7):
+        world.crm.put(deal(number))
+    world.crm.fail(answering(402), times=1, path="/deleted")
+    started = await world.call("POST", f"/v1/connections/{connection.id}/reconcile", status=202)
+    await worker.synchroniser.start_due()
+    path = f"/v1/connections/{connection.id}/reconciliations/{started['id']}"
+
+    async def is_waiting() -> bool:
+        return (await world.call("GET", path))["next_try_at"] is not None
+
+    await eventually(is_waiting, expectation="the run to wait")
+    waiting = await world.call("GET", path)
+    assert (waiting["state"], waiting["phase"], waiting["error"]) == ("running", "deleted", "answered 402")
+    await world.give(connection, PlainCredentials(api_url=world.crm.address))
+    await world.worker().synchroniser.start_due()
+    done = await world.ended(path)
+    assert (done["state"], done["seen"]) == ("done", 7)
+
+
+async def test_a_record_that_cannot_be_translated_is_not_stored_again_by_the_next_run(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    world.crm.put(deal(1))
+    world.crm.broken = {"001"}
+    assert (await world.run_once(worker, connection))["unreadable"] == 1
+    assert (await world.run_once(worker, connection))["unreadable"] == 0
+    assert len(await world.deliveries("reconciled")) == 1
+
+
+async def test_reconciliations_start_by_themselves_as_often_as_is_set(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    path = f"/v1/connections/{connection.id}/reconciliation"
+
+    async def planned() -> int:
+        await worker.synchroniser.plan()
+        return len(await world.rows("SELECT id FROM tracking.sync_runs"))
+
+    assert await planned() == 1
+    assert await planned() == 1
+    shown = await world.call("GET", path)
+    assert shown["every_minutes"] == 15
+    assert datetime.fromisoformat(str(shown["next_at"])) > now() + timedelta(minutes=14)
+    await world.execute("UPDATE tracking.sync_runs SET state = 'done', ended_at = now()")
+    await world.execute("UPDATE tracking.reconciliations SET due_at = now()")
+    assert await planned() == 2
+    off = await world.call("PUT", path, {"every_minutes": 0}, version=cast(int, shown["version"]))
+    assert (off["every_minutes"], off["next_at"]) == (0, None)
+    await world.call("PUT", path, {"every_minutes": 5}, version=cast(int, shown["version"]), status=412)
+    await world.call("PUT", path, {"every_minutes": -1}, version=cast(int, off["version"]), status=422)
+
+
+async def test_a_backfill_brings_in_the_whole_history_and_tells_how_far_it_is(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    for number in range(10):
+        world.crm.put(deal(number, at=now() - timedelta(days=number)))
+    path = f"/v1/connections/{connection.id}/backfills"
+    started = await world.call("POST", path, status=201)
+    assert (started["state"], started["percent"]) == ("running", None)
+    await world.call("POST", path, status=409)
+    await worker.synchroniser.start_due()
+    done = await world.ended(f"{path}/{started['id']}")
+    assert (done["state"], done["seen"], done["total"], done["percent"]) == ("done", 10, 10, 100)
+    assert len(await world.deals()) == 10
+    again = await world.call("POST", path, status=201)
+    await worker.synchroniser.start_due()
+    assert (await world.ended(f"{path}/{again['id']}"))["missed"] == 0
+    assert len(await world.deliveries("backfilled")) == 4
+
+
+async def test_a_backfill_is_paused_between_two_pages_and_resumed_where_it_was(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    for number in range(9):
+        world.crm.put(deal(number))
+    world.crm.gates["cursor=002"] = asyncio.Event()
+    path = f"/v1/connections/{connection.id}/backfills"
+    run = f"{path}/{(await world.call('POST', path, status=201))['id']}"
+    await worker.synchroniser.start_due()
+    await eventually(lambda: "cursor=002" in world.crm.held, expectation="the second page")
+    await world.call("POST", f"{run}/pause", version=7, status=412)
+    paused = await world.call("POST", f"{run}/pause", version=1)
+    assert (paused["state"], paused["seen"], paused["total"], paused["percent"]) == ("paused", 3, 9, 33)
+    world.crm.gates["cursor=002"].set()
+    await eventually(lambda: _seen(world, run, 6), expectation="the page under way")
+    await worker.synchroniser.start_due()
+    assert len(await world.deals()) == 6
+    assert not any("cursor=005" in str(call.url) for call in world.crm.calls)
+    await world.call("POST", f"{run}/pause", version=2, status=409)
+    await world.call("POST", f"{run}/resume", version=2)
+    await worker.synchroniser.start_due()
+    done = await world.ended(run)
+    assert (done["state"], done["seen"], done["missed"]) == ("done", 9, 9)
+    assert len(await world.deals()) == 9
+
+
+async def _seen(world: World, run: str, seen: int) -> bool:
+    return (await world.call("GET", run))["seen"] == seen
+
+
+async def test_a_cancelled_backfill_stores_nothing_more(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    for number in range(9):
+        world.crm.put(deal(number))
+    world.crm.gates["cursor=002"] = asyncio.Event()
+    path = f"/v1/connections/{connection.id}/backfills"
+    run = f"{path}/{(await world.call('POST', path, status=201))['id']}"
+    await worker.synchroniser.start_due()
+    await eventually(lambda: "cursor=002" in world.crm.held, expectation="the second page")
+    await world.call("POST", f"{run}/cancel", version=1)
+    world.crm.gates["cursor=002"].set()
+    await worker.synchroniser.stop()
+    await worker.synchroniser.run()
+    assert (await world.call("GET", run))["seen"] == 3
+    assert len(await world.deals()) == 3
+
+
+async def test_a_worker_that_dies_in_the_middle_of_a_page_is_followed_by_another_without_loss_or_repetition(
+    world: World,
+) -> None:
+    connection, dying, following = await world.connect(), world.worker(), world.worker()
+    for number in range(9):
+        world.crm.put(deal(number))
+    world.crm.gates["cursor=002"] = asyncio.Event()
+    path = f"/v1/connections/{connection.id}/backfills"
+    run = f"{path}/{(await world.call('POST', path, status=201))['id']}"
+    async with dying.database.transaction(Scope.every()) as tx:
+        (claimed,) = await service.claim(tx, lease=timedelta(minutes=1), limit=10)
+    walking = asyncio.create_task(dying.synchroniser.walk(claimed))
+    await eventually(lambda: "cursor=002" in world.crm.held, expectation="the second page")
+    walking.cancel()
+    await asyncio.gather(walking, return_exceptions=True)
+    world.crm.open_gates()
+    await world.execute("UPDATE tracking.sync_runs SET due_at = now()")
+    await following.synchroniser.start_due()
+    done = await world.ended(run)
+    assert (done["state"], done["seen"], done["missed"]) == ("done", 9, 9)
+    stored = [
+        record["external_id"]
+        for delivery in await world.deliveries("backfilled")
+        for record in cast(Mapping[str, list[dict[str, str]]], delivery["body"])["records"]
+    ]
+    assert sorted(stored) == [f"{number:03}" for number in range(9)]
+
+
+async def test_a_worker_that_was_taken_for_dead_stores_nothing(world: World) -> None:
+    connection, slow, other = await world.connect(), world.worker(), world.worker()
+    for number in range(5):
+        world.crm.put(deal(number))
+    world.crm.gates["cursor=002"] = asyncio.Event()
+    path = f"/v1/connections/{connection.id}/backfills"
+    await world.call("POST", path, status=201)
+    async with slow.database.transaction(Scope.every()) as tx:
+        (claimed,) = await service.claim(tx, lease=timedelta(minutes=1), limit=10)
+    walking = asyncio.create_task(slow.synchroniser.walk(claimed))
+    await eventually(lambda: "cursor=002" in world.crm.held, expectation="the second page")
+    await world.execute("UPDATE tracking.sync_runs SET due_at = now()")
+    async with other.database.transaction(Scope.every()) as tx:
+        (taken,) = await service.claim(tx, lease=timedelta(minutes=1), limit=10)
+    world.crm.gates["cursor=002"].set()
+    await walking
+    assert len(await world.deliveries("backfilled")) == 1
+    await other.synchroniser.walk(taken)
+    assert len(await world.deals()) == 5
+    async with world.database.transaction(Scope.of(world.tenant)) as tx:
+        (done,) = await service.runs(tx, world.tenant, connection.id, RunKind.BACKFILL, before=None, limit=10)
+    assert (done.state, done.seen) == (RunState.DONE, 5)
+
+
+async def test_the_components_of_several_workers_share_the_work(world: World) -> None:
+    connection = await world.connect()
+    for number in range(12):
+        world.crm.put(deal(number))
+    workers = [world.worker(), world.worker()]
+    running = [
+        asyncio.create_task(component.run())
+        for worker in workers
+        for component in (worker.fetcher, worker.synchroniser, worker.channels)
+    ]
+    try:
+        path = f"/v1/connections/{connection.id}/backfills"
+        run = f"{path}/{(await world.call('POST', path, status=201))['id']}"
+        await world.ask(connection, *(f"{number:03}" for number in range(12)))
+        assert (await world.ended(run))["state"] == "done"
+        await eventually(lambda: bool(world.crm.channels), expectation="the channel")
+        await eventually(lambda: _is_empty(world), expectation="the fetches")
+        assert len(await world.deals()) == 12
+        assert len(world.crm.channels) == 1
+    finally:
+        for worker in workers:
+            for component in (worker.fetcher, worker.synchroniser, worker.channels):
+                await component.stop()
+        await asyncio.wait_for(asyncio.gather(*running), 20)
+
+
+async def _is_empty(world: World) -> bool:
+    return await world.rows("SELECT * FROM tracking.fetches") == []
+
+
+async def test_a_channel_is_opened_renewed_in_time_and_told_a_new_secret(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    secret = world.connections.newest_secret(connection)[1]
+    await worker.channels.keep_due()
+    await worker.channels.keep_due()
+    (opened,) = world.crm.channels
+    assert opened["url"] == f"https://hooks.example/hooks/{connection.id}"
+    assert (opened["secret"], opened["renewal"]) == (secret, False)
+    assert str(opened["id"]).isdigit()
+    shown = (await world.call("GET", f"/v1/connections/{connection.id}/api-access"))["channel"]
+    channel = cast(Mapping[str, str], shown)
+    assert channel["id"] == opened["id"]
+    assert datetime.fromisoformat(channel["expires_at"]) > now() + timedelta(hours=23)
+    assert now() < datetime.fromisoformat(channel["renewed_at"]) < now() + timedelta(hours=13)
+    await world.execute("UPDATE tracking.channels SET due_at = now()")
+    await worker.channels.keep_due()
+    assert world.crm.channels[-1]["renewal"] is True
+    rotated = await world.call(
+        "POST", f"/v1/connections/{connection.id}/secrets", {}, status=201, version=connection.version
+    )
+    await worker.synchroniser.plan()
+    await worker.channels.keep_due()
+    assert len(world.crm.channels) == 3
+    assert world.crm.channels[-1]["secret"] == rotated["secret"]
+
+
+async def test_a_channel_that_the_source_refuses_to_renew_is_opened_anew(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    await worker.channels.keep_due()
+    world.crm.fail(answering(404), path="/channel")
+    await world.execute("UPDATE tracking.channels SET due_at = now()")
+    await worker.channels.keep_due()
+    shown = cast(
+        Mapping[str, object], (await world.call("GET", f"/v1/connections/{connection.id}/api-access"))["channel"]
+    )
+    assert (shown["error"], shown["expires_at"]) == ("answered 404", None)
+    await world.execute("UPDATE tracking.channels SET due_at = now()")
+    await worker.channels.keep_due()
+    assert world.crm.channels[-1]["renewal"] is False
+
+
+HUBSPOT = {"source": "hubspot", "api_url": "https://api.hubapi.com", "access_token": "pat-secret-of-the-test"}
+
+
+async def test_api_access_is_given_shown_without_its_secrets_and_withdrawn(world: World) -> None:
+    made = await world.call("POST", "/v1/connections", {"source": "hubspot", "name": "HubSpot"}, status=201)
+    path = f"/v1/connections/{made['id']}/api-access"
+    none = await world.call("GET", path)
+    assert (none["has_api_access"], none["addresses"]) == (False, {})
+    await world.call("POST", f"{path}/check", status=409)
+    given = await world.call("PUT", path, HUBSPOT)
+    assert (given["has_api_access"], given["addresses"]) == (True, {"api_url": "https://api.hubapi.com"})
+    assert "pat-secret" not in json.dumps(given)
+    stored = await world.rows("SELECT api FROM tracking.connections WHERE id = :id", id=UUID(str(made["id"])))
+    assert "pat-secret" not in str(stored)
+    assert (await world.call("GET", f"/v1/connections/{made['id']}"))["has_api_access"] is True
+    await world.call("PUT", path, HUBSPOT, status=428)
+    await world.call("PUT", path, HUBSPOT, version=1, status=412)
+    again = await world.call("PUT", path, HUBSPOT, version=cast(int, given["version"]))
+    withdrawn = await world.call("DELETE", path, version=cast(int, again["version"]))
+    assert withdrawn["has_api_access"] is False
+    assert (await world.rows("SELECT api FROM tracking.connections"))[0]["api"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({**HUBSPOT, "api_url": "http://10.0.0.1"}, "/api_url"),
+        ({**HUBSPOT, "api_url": "https://169.254.169.254"}, "/api_url"),
+        ({**HUBSPOT, "access_token": ""}, "/access_token"),
+        ({"source": "pipedrive", "api_token": "0" * 40}, None),
+        ({"source": "nothing"}, None),
+    ],
+)
+async def test_access_that_does_not_fit_is_refused_with_the_field(
+    world: World, body: dict[str, object], pointer: str | None
+) -> None:
+    made = await world.call("POST", "/v1/connections", {"source": "hubspot", "name": "HubSpot"}, status=201)
+    refused = await world.call("PUT", f"/v1/connections/{made['id']}/api-access", body, status=422)
+    if pointer is not None:
+        errors = cast(list[Mapping[str, str]], refused["errors"])
+        assert [each["pointer"] for each in errors] == [pointer]
+
+
+async def test_another_tenant_sees_and_changes_nothing(world: World) -> None:
+    connection = await world.connect(tenant=uuid4())
+    for method, path in (
+        ("GET", "api-access"),
+        ("POST", "api-access/check"),
+        ("GET", "reconciliation"),
+        ("POST", "reconcile"),
+        ("POST", "backfills"),
+        ("GET", "fetches"),
+    ):
+        await world.call(method, f"/v1/connections/{connection.id}/{path}", status=404)
