@@ -281,7 +281,10 @@ def _half_up(cents: Fraction) -> int:
 DAYS = st.sampled_from([date(2026, m, d) for m in (1, 2, 3, 4, 5, 6, 7) for d in (1, 15, 28)])
 USERS = st.integers(0, 4)
 MOSTLY = st.sampled_from([True] * 9 + [False])
-CENTS = st.one_of(st.integers(-500_000, 900_000), st.sampled_from([10_000, 50_000, 99_999, 100_000, 100_001, -100_000]))
+CENTS = st.one_of(
+    st.integers(-500_000, 900_000),
+    st.sampled_from([10_000, 50_000, 99_999, 100_000, 100_001, -100_000, 98_765_432_109, -98_765_432_109]),
+)
 
 
 @st.composite
