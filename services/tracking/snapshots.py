@@ -25,10 +25,10 @@ class Facts(Protocol):
 
 
 FactsT = TypeVar("FactsT", bound=Facts)
-SaidT_co = TypeVar("SaidT_co", bound=Facts, covariant=True)
+FactsT_co = TypeVar("FactsT_co", bound=Facts, covariant=True)
 
 
-class Snapshot(Protocol[SaidT_co]):
+class Snapshot(Protocol[FactsT_co]):
     """One version of one record as its event says it, and which."""
 
     @property
@@ -46,28 +46,28 @@ class Snapshot(Protocol[SaidT_co]):
     @property
     def version(self) -> Version: ...
 
-    def facts(self) -> SaidT_co: ...
+    def facts(self) -> FactsT_co: ...
 
 
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot[Facts])
 
 
 @dataclass(frozen=True)
-class Change(Generic[FactsT]):
+class Change(Generic[FactsT_co]):
     """A record whose newest version is another one now. `before` is None for a record that was not known."""
 
     tenant_id: UUID
-    before: FactsT | None
-    after: FactsT
+    before: FactsT_co | None
+    after: FactsT_co
     received_at: datetime
     """When the delivery that brought the new version was accepted."""
 
 
 @dataclass(frozen=True)
-class Recorded(Generic[FactsT]):
+class Recorded(Generic[FactsT_co]):
     """What became of versions of records that were told in some order."""
 
-    changes: tuple[Change[FactsT], ...]
+    changes: tuple[Change[FactsT_co], ...]
     """In the order of tenant and record, one for a record."""
     overtaken: frozenset[tuple[UUID, UUID]]
     """The records (tenant, id) whose version told last is older than the newest."""

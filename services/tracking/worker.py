@@ -1,6 +1,7 @@
 """The worker process of the tracking service, `python -m services.tracking.worker`.
 
-Translates deliveries, applies deals and definitions to goals, rebuilds what definitions change, and publishes.
+Translates deliveries, applies deals, activities and definitions to goals, rebuilds what definitions change, and
+publishes.
 """
 
 import sys
@@ -20,9 +21,11 @@ from services.tracking.outgoing.consumer import OUTGOING_GROUP, OUTGOING_TOPICS,
 from services.tracking.outgoing.deliverer import Deliverer, OutgoingRetention, subscriber_client
 from services.tracking.outgoing.service import Subscriptions
 from services.tracking.progress.consumer import (
+    ACTIVITIES_GROUP,
     DEFINITIONS_GROUP,
     DEFINITIONS_TOPICS,
     PROGRESS_GROUP,
+    ActivitiesHandler,
     DealsHandler,
     DefinitionsHandler,
     Rebuilder,
@@ -33,7 +36,7 @@ from services.tracking.settings import SERVICE, TrackingWorkerSettings
 from services.tracking.sync.channels import ChannelKeeper
 from services.tracking.sync.fetcher import Fetcher
 from services.tracking.sync.synchroniser import Synchroniser
-from shared.contracts import deals, progress
+from shared.contracts import activities, deals, progress
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database
 from shared.db.migration import require_current_schema
@@ -85,6 +88,7 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
         )
 
     deals_consumer = consumer(PROGRESS_GROUP, [deals.TOPIC], DealsHandler(tracker))
+    activities_consumer = consumer(ACTIVITIES_GROUP, [activities.TOPIC], ActivitiesHandler(tracker))
     definitions_consumer = consumer(DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder))
     outgoing_consumer = consumer(OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler())
     outbound = read_settings(OutboundSettings)
@@ -101,6 +105,7 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
             "synchroniser": Synchroniser(database, caller, connections),
             "channels": ChannelKeeper(database, caller, connections, public_url=settings.public_url),
             "deals": deals_consumer,
+            "activities": activities_consumer,
             "definitions": definitions_consumer,
             "rebuilder": rebuilder,
             "outgoing": outgoing_consumer,
@@ -120,6 +125,7 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
         readiness={
             "database": database.ready,
             "deals": deals_consumer.ready,
+            "activities": activities_consumer.ready,
             "definitions": definitions_consumer.ready,
             "outgoing": outgoing_consumer.ready,
         },

@@ -1,10 +1,10 @@
-"""The Kafka edge of progress: deals and definitions in, and the component that brings stale goals up to date."""
+"""The Kafka edge of progress: deals, activities and definitions in, and what brings stale goals up to date."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from services.tracking.progress import store
 from services.tracking.progress.definitions import UnusableDefinition, check_usable
 from services.tracking.progress.service import ProgressTracker
+from services.tracking.progress.tables import ACTIVITIES_STRIPE
 from shared.contracts import deals, goals, org
+from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import MalformedEvent, from_record, tenant_of
@@ -24,6 +26,7 @@ from shared.telemetry.logs import get_logger
 
 PROGRESS_GROUP: Final = "attain.tracking.progress"
 PROGRESS_TOPICS: Final = (deals.TOPIC,)
+ACTIVITIES_GROUP: Final = "attain.tracking.activities"
 DEFINITIONS_GROUP: Final = "attain.tracking.definitions"
 DEFINITIONS_TOPICS: Final = (org.TOPIC, goals.TOPIC)
 
@@ -32,6 +35,8 @@ _PIECE_RECORDS: Final = 250
 _MALFORMED: Final = "malformed"
 _UNUSABLE: Final = "unusable_definition"
 _log = get_logger(__name__)
+
+EventT = TypeVar("EventT", bound=Event)
 
 
 class DealsHandler:
@@ -46,13 +51,27 @@ class DealsHandler:
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Apply the deals; once that is committed, observe how long each change was under way. Raises Poison."""
-        pieces = (
-            [event for record in batch[first : first + _PIECE_RECORDS] if isinstance(event := _decoded(record), Deal)]
-            for first in range(0, len(batch), _PIECE_RECORDS)
-        )
         # All partitions of the batch are this consumer's, so nobody else writes the stripe of any of them.
         stripe = min(record.partition for record in batch)
-        accepted = await self._tracker.apply(tx, _tenants(batch), pieces, stripe=stripe)
+        accepted = await self._tracker.apply(tx, _tenants(batch), _pieces(batch, Deal), stripe=stripe)
+        tx.after_commit(lambda: _observe(accepted))
+
+
+class ActivitiesHandler:
+    """Batches of `attain.activities.v1`: kept, and applied to the goals."""
+
+    def __init__(self, tracker: ProgressTracker) -> None:
+        self._tracker = tracker
+
+    def tenants(self, batch: Batch) -> Collection[UUID]:
+        """The tenants in the records' headers. Raises Poison."""
+        return _tenants(batch)
+
+    async def apply(self, tx: Transaction, batch: Batch) -> None:
+        """Apply the activities; once that is committed, observe how long each change was under way. Raises Poison."""
+        stripe = ACTIVITIES_STRIPE + min(record.partition for record in batch)
+        pieces = _pieces(batch, Activity)
+        accepted = await self._tracker.apply_activities(tx, _tenants(batch), pieces, stripe=stripe)
         tx.after_commit(lambda: _observe(accepted))
 
 
@@ -163,6 +182,13 @@ def _tenants(batch: Batch) -> set[UUID]:
             raise Poison(record, str(error), reason=_MALFORMED) from error
         known.add(header)
     return tenants
+
+
+def _pieces(batch: Batch, event_type: type[EventT]) -> Iterator[list[EventT]]:
+    """The events of one type in the batch, decoded piece by piece as they are asked for. Raises Poison."""
+    for first in range(0, len(batch), _PIECE_RECORDS):
+        decoded = (_decoded(record) for record in batch[first : first + _PIECE_RECORDS])
+        yield [event for event in decoded if isinstance(event, event_type)]
 
 
 def _decoded(record: Record) -> Event | None:

@@ -13,9 +13,9 @@ from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import NamedTuple
 from uuid import UUID
 
-from services.tracking.activities.domain import ActivityChange
-from services.tracking.deals.domain import DealChange
-from shared.kernel.deals import DateField
+from services.tracking.snapshots import Change
+from shared.kernel.activities import ActivityFacts
+from shared.kernel.deals import DateField, DealFacts
 from shared.kernel.errors import NotFound
 from shared.kernel.filters import Filter, predicate
 from shared.kernel.measures import Added, Counted, Exclusion, Measure, NotCounted, RatePolicy
@@ -250,7 +250,7 @@ class Movements:
         self._skipped = skipped
         self._moved: defaultdict[int, Movement] = defaultdict(Movement)
 
-    def add(self, changes: Iterable[DealChange | ActivityChange]) -> None:
+    def add(self, changes: Iterable[Change[DealFacts | ActivityFacts]]) -> None:
         """Take these changes into account."""
         counting, moved = self._index.counting, self._moved
         with localcontext(EXACT):

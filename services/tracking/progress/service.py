@@ -1,20 +1,23 @@
-"""What moves progress: changed deals, changed definitions, rebuilds; and the events that say where goals stand.
+"""What moves progress: changed deals and activities, changed definitions, rebuilds; and the events that say where goals
+stand.
 
-Locks, per tenant, held to the end of the transaction: a batch of deals shares it; a change of definitions and a rebuild
-have it alone. So the definitions and the stale marks that a batch reads stay true until it commits, and a rebuild sees
-every deal whose change it replaces and none that is half applied.
+Locks, per tenant, held to the end of the transaction: a batch of records shares it; a change of definitions and a
+rebuild have it alone. So the definitions and the stale marks that a batch reads stay true until it commits, and a
+rebuild sees every record whose change it replaces and none that is half applied.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import lru_cache
 from itertools import groupby
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
+from services.tracking.activities import service as activities_service
+from services.tracking.activities.domain import RecordedActivities
 from services.tracking.deals import service as deals_service
 from services.tracking.deals.domain import RecordedDeals
 from services.tracking.progress import contributions, store
@@ -27,19 +30,26 @@ from services.tracking.progress.definitions import (
     snapshot_of,
 )
 from services.tracking.progress.domain import Movements, Rule, attainment, changed_rules
+from services.tracking.snapshots import Recorded
 from shared.contracts import progress as contract
+from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_message
 from shared.contracts.goals import Direction, Goal
 from shared.db.database import Transaction
+from shared.kernel.activities import ActivityFacts
+from shared.kernel.deals import DealFacts
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 
-# A chunk holds up the tenant's deals for as long as it takes, and that grows with whose deals it looks at.
+# A chunk holds up the tenant's records for as long as it takes, and that grows with whose records it looks at.
 _CHUNK_GOALS_MAX: Final = 100
 _CHUNK_SPANS_MAX: Final = 300
 _GOAL_SUBJECT: Final = "goal/"
+
+SnapshotT = TypeVar("SnapshotT", Deal, Activity)
+RecordedT = TypeVar("RecordedT", RecordedDeals, RecordedActivities)
 
 
 class ProgressTracker:
@@ -60,11 +70,36 @@ class ProgressTracker:
 
         Deals whose version told last is not the newest are published again, so that a compacted topic keeps the newest.
         """
+        recorded = _recorded(tx, pieces, deals_service.record)
+        accepted, overtaken = await self._move(tx, tenant_ids, recorded, stripe=stripe)
+        if overtaken:
+            await deals_service.tell_again(tx, self._outbox, overtaken)
+        return accepted
+
+    async def apply_activities(
+        self, tx: Transaction, tenant_ids: Collection[UUID], pieces: Iterable[Sequence[Activity]], *, stripe: int
+    ) -> list[datetime]:
+        """The same for activities."""
+        recorded = _recorded(tx, pieces, activities_service.record)
+        accepted, overtaken = await self._move(tx, tenant_ids, recorded, stripe=stripe)
+        if overtaken:
+            await activities_service.tell_again(tx, self._outbox, overtaken)
+        return accepted
+
+    async def _move(
+        self,
+        tx: Transaction,
+        tenant_ids: Collection[UUID],
+        recorded_pieces: AsyncGenerator[Recorded[DealFacts | ActivityFacts]],
+        *,
+        stripe: int,
+    ) -> tuple[list[datetime], set[tuple[UUID, UUID]]]:
+        """Move the goals by what the pieces change; when what changed was accepted, and what was overtaken."""
         await tx.lock_tenants_shared(tenant_ids)
         moving = await self._moving(tx, tenant_ids)
         accepted: list[datetime] = []
         overtaken: set[tuple[UUID, UUID]] = set()
-        async with aclosing(_recorded(tx, pieces)) as every_piece:
+        async with aclosing(recorded_pieces) as every_piece:
             async for recorded in every_piece:
                 overtaken |= recorded.overtaken
                 accepted.extend(change.received_at for change in recorded.changes)
@@ -79,9 +114,7 @@ class ProgressTracker:
         if movements:
             await store.move(tx, movements, stripe=stripe)
             await self._publish(tx, movements, stripe=stripe)
-        if overtaken:
-            await deals_service.tell_again(tx, self._outbox, overtaken)
-        return accepted
+        return accepted, overtaken
 
     async def define(self, tx: Transaction, events: Sequence[Event]) -> None:
         """Keep newer definitions; goals whose number may change with them are stale until `rebuild` got to them.
@@ -98,7 +131,7 @@ class ProgressTracker:
             await self._define(tx, tenant_id, by_tenant[tenant_id])
 
     async def rebuild(self, tx: Transaction, tenant_id: UUID) -> int:
-        """Bring a few stale goals of a tenant to where the stored deals say; how many, 0 when none was left."""
+        """Bring a few stale goals of a tenant to where the stored records say; how many, 0 when none was left."""
         await tx.lock_tenants_exclusive([tenant_id])
         stale = await store.stale_goals(tx, tenant_id, limit=_CHUNK_GOALS_MAX)
         if not stale:
@@ -142,13 +175,17 @@ class ProgressTracker:
         await self._outbox.mark(tx, contract.TOPIC, subjects, stripe=stripe)
 
 
-async def _recorded(tx: Transaction, pieces: Iterable[Sequence[Deal]]) -> AsyncGenerator[RecordedDeals]:
+async def _recorded(
+    tx: Transaction,
+    pieces: Iterable[Sequence[SnapshotT]],
+    record: Callable[[Transaction, Sequence[SnapshotT]], Coroutine[None, None, RecordedT]],
+) -> AsyncGenerator[RecordedT]:
     """What became of each piece, told while the next one is being recorded."""
-    recording: asyncio.Task[RecordedDeals] | None = None
+    recording: asyncio.Task[RecordedT] | None = None
     try:
         for piece in pieces:
             recorded = None if recording is None else await recording
-            recording = asyncio.create_task(deals_service.record(tx, piece))
+            recording = asyncio.create_task(record(tx, piece))
             # Lets the statement get on its way before the caller keeps this thread busy.
             await asyncio.sleep(0)
             if recorded is not None:

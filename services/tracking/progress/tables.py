@@ -9,7 +9,10 @@ from shared.db.tables import instant, tenant_id
 projection = projection_tables(metadata)
 
 REBUILT_STRIPE = -1
-"""The stripe a rebuild writes; the others are numbered like partitions of the deals topic."""
+"""The stripe a rebuild writes; the others are numbered like partitions of the topics."""
+
+ACTIVITIES_STRIPE = 10_000
+"""The stripe of the activities topic's first partition; that of the deals topic's is 0."""
 
 progress_goals = Table(
     "progress_goals",
