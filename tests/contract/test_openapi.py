@@ -66,10 +66,15 @@ LIMITS_OF_INTEGERS: Final = {"minimum", "maximum", "exclusiveMinimum", "exclusiv
 WITHOUT_TOKEN: Final = {"receive_delivery"}
 """Signed by its sender, with a key of its own kind."""
 
-WITHOUT_IDEMPOTENCY_KEY: Final = {"receive_delivery", "preview_delivery"}
-"""The first knows a repetition by the sender's own id; the second changes nothing."""
+WITHOUT_IDEMPOTENCY_KEY: Final = {"receive_delivery", "preview_delivery", "check_api_access"}
+"""The first knows a repetition by the sender's own id; the others change nothing."""
 
-CHANGES_ONLY_BY_ADDING: Final = {"replay_delivery", "replay_subscription_delivery", "replay_failed_deliveries"}
+CHANGES_ONLY_BY_ADDING: Final = {
+    "replay_delivery",
+    "replay_subscription_delivery",
+    "replay_failed_deliveries",
+    "reconcile_connection",
+}
 """Puts work on a thing's queue; there is no older version it could be based on."""
 
 STATES_WHAT_HOLDS: Final = {"put_exchange_rates", "delete_exchange_rate"}
