@@ -54,6 +54,19 @@ DEAL_EXAMPLE: Final[dict[str, JsonValue]] = {
 }
 
 
+ACTIVITY_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "external_id": "8801",
+    "modified_at": "2026-03-31T18:40:02Z",
+    "type": "call",
+    "status": "done",
+    "owner_external_id": "12345678",
+    "subject": "Negotiation",
+    "occurred_at": "2026-03-31T18:00:00Z",
+    "duration_seconds": 1500,
+    "deal_external_id": "746",
+}
+
+
 class CanonicalSplit(Split):
     """A share of the deal."""
 
@@ -121,7 +134,7 @@ class CanonicalDeal(BaseModel):
 class CanonicalActivity(BaseModel):
     """The whole state of one activity after a change."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra={"examples": [ACTIVITY_EXAMPLE]})
 
     external_id: Identifier = Field(description="The activity's id in the source, unique among its activities.")
     is_deleted: bool = False

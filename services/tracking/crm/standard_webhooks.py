@@ -1,4 +1,4 @@
-"""Standard Webhooks: any sender that can sign a canonical deal.
+"""Standard Webhooks: any sender that can sign a canonical deal or activity.
 
 Signed as https://www.standardwebhooks.com says: `v1` is HMAC-SHA256 with a shared secret (`whsec_…`), `v1a` ed25519
 with the sender's public key (`whpk_…`). The `standardwebhooks` package is the tests' oracle; it decodes the key anew
@@ -17,8 +17,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
-from services.tracking.crm.adapter import Adapter, Request, Terms, member, read_document
-from services.tracking.crm.canonical import DEAL_EXAMPLE, CanonicalDeal, canonical_deal
+from services.tracking.crm.adapter import Adapter, Request, Said, Terms, member, read_document
+from services.tracking.crm.canonical import (
+    ACTIVITY_EXAMPLE,
+    DEAL_EXAMPLE,
+    CanonicalActivity,
+    CanonicalDeal,
+    canonical_activity,
+    canonical_deal,
+)
 from services.tracking.crm.domain import (
     InvalidSecret,
     QuarantineReason,
@@ -38,6 +45,8 @@ _PUBLIC_KEY_PREFIX: Final = "whpk_"
 _SECRET_BYTES: Final = range(24, 65)
 _KINDS: Final = {f"deal.{kind.value}": kind for kind in DealKind}
 _BATCH: Final = "deals.batch"
+_ACTIVITY_DELETED: Final = "activity.deleted"
+_ACTIVITY_TYPES: Final = ("activity.upserted", _ACTIVITY_DELETED)
 
 
 class DealEvent(BaseModel):
@@ -56,6 +65,15 @@ class DealBatch(BaseModel):
 
     type: Literal["deals.batch"]
     deals: Annotated[list[CanonicalDeal], Field(min_length=1, max_length=BATCH_DEALS_MAX)]
+
+
+class ActivityEvent(BaseModel):
+    """What happened to one activity, with its whole state afterwards."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "activity.upserted", "data": ACTIVITY_EXAMPLE}]})
+
+    type: Literal["activity.upserted", "activity.deleted"]
+    data: CanonicalActivity
 
 
 class StandardWebhooks(Adapter):
@@ -112,7 +130,7 @@ class StandardWebhooks(Adapter):
         return request.headers[b"webhook-id"].decode("latin-1")
 
     @override
-    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[CanonicalDeal]:
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
         document = read_document(body)
         kind = _KINDS.get(str(document.get("type")))
         if kind is not None:
@@ -120,7 +138,11 @@ class StandardWebhooks(Adapter):
             return (canonical_deal({**raw, "kind": kind}, raw, mapping, pointer="/data"),)
         if document.get("type") == _BATCH:
             return _batch(document, mapping)
-        raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, "/type", f"expected one of {', '.join([*_KINDS, _BATCH])}")
+        if document.get("type") in _ACTIVITY_TYPES:
+            activity = {**member(document, "data"), "is_deleted": document["type"] == _ACTIVITY_DELETED}
+            return (canonical_activity(activity, mapping, pointer="/data"),)
+        known = ", ".join([*_KINDS, _BATCH, *_ACTIVITY_TYPES])
+        raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, "/type", f"expected one of {known}")
 
 
 def _batch(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[CanonicalDeal]:
