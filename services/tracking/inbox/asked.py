@@ -71,8 +71,13 @@ def asked_body(records: Sequence[AskedRecord], gone: Sequence[Gone], *, fetched_
     ).encode(_UTF8)
 
 
-def said_by_records(adapter: Adapter, body: bytes, mapping: SourceMapping) -> list[Said]:
-    """What a body of `asked_body` says. Raises Untranslatable."""
+def said_by_records(
+    adapter: Adapter, body: bytes, mapping: SourceMapping, *, as_they_stand: bool = False
+) -> list[Said]:
+    """What a body of `asked_body` says; `as_they_stand`: without regard to what they are to be merged into.
+
+    Raises Untranslatable.
+    """
     try:
         document = _Document.model_validate(read_document(body))
     except ValidationError as error:
@@ -81,7 +86,7 @@ def said_by_records(adapter: Adapter, body: bytes, mapping: SourceMapping) -> li
     for index, each in enumerate(document.records):
         record = FetchedRecord(each.object_name, each.record, document.fetched_at, each.floor)
         translated = adapter.translate_record(record, mapping, pointer=f"/records/{index}/record")
-        said.extend(_merging(each, translated) if adapter.merges_records else translated)
+        said.extend(_merging(each, translated) if adapter.merges_records and not as_they_stand else translated)
     for gone in document.gone:
         said.extend(adapter.translate_gone(GoneRecord(gone.object_name, gone.external_id, gone.at), mapping))
     return said

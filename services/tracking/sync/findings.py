@@ -71,11 +71,12 @@ class Portion:
 def read_records(
     adapter: Adapter, mapping: SourceMapping, records: Iterable[AskedRecord], *, fetched_at: datetime
 ) -> list[ReadRecord]:
-    """What each record says, as its delivery would be translated."""
+    """What each record says by itself."""
     read = []
     for asked in records:
         try:
-            said = said_by_records(adapter, asked_body([asked], (), fetched_at=fetched_at), mapping)
+            body = asked_body([asked], (), fetched_at=fetched_at)
+            said = said_by_records(adapter, body, mapping, as_they_stand=True)
         except Untranslatable:
             read.append(ReadRecord(asked, None))
         except Exception as error:
@@ -111,11 +112,16 @@ def deals_named(connection_id: UUID, read: Iterable[ReadRecord | ReadGone]) -> s
     }
 
 
-def finding_of(said: Sequence[Said] | None, held: Mapping[UUID, Deal], connection_id: UUID) -> Finding:
-    """What a record turns out to be, by what is held of the deals it is about."""
+def finding_of(
+    said: Sequence[Said] | None, held: Mapping[UUID, Deal], connection_id: UUID, *, is_merged: bool = False
+) -> Finding:
+    """What a record turns out to be, by what is held of the deals it is about.
+
+    `is_merged`: what is held was put together from changes, so it may lack one although it is as new as the record.
+    """
     if said is None:
         return Finding.UNREADABLE
-    findings = {_finding(each, held, connection_id) for each in said}
+    findings = {_finding(each, held, connection_id, is_merged) for each in said}
     return next((finding for finding in _WEIGHT if finding in findings), Finding.HELD)
 
 
@@ -150,31 +156,28 @@ def portions(read: Sequence[ReadRecord], gone: Sequence[Gone]) -> Iterator[Porti
 _WEIGHT: Final = (Finding.NEW, Finding.CHANGED, Finding.DELETED, Finding.TOLD)
 
 
-def _finding(said: Said, held: Mapping[UUID, Deal], connection_id: UUID) -> Finding:
+def _finding(said: Said, held: Mapping[UUID, Deal], connection_id: UUID, is_merged: bool) -> Finding:
     match said:
         case CanonicalDeal():
-            return _finding_of_deal(said, held.get(deal_id(connection_id, said.external_id)))
+            return _finding_of_deal(said, held.get(deal_id(connection_id, said.external_id)), is_merged)
         case RecordChange():
             deal = held.get(deal_id(connection_id, said.external_id))
-            if deal is None:
-                return Finding.HELD if said.is_deleted else Finding.NEW
-            if said.is_deleted:
-                return Finding.DELETED if deal.kind not in _GONE and said.at >= deal.modified_at else Finding.HELD
-            return Finding.CHANGED if said.at > deal.modified_at else Finding.HELD
+            is_news = deal is not None and deal.kind not in _GONE and said.at >= deal.modified_at
+            return Finding.DELETED if is_news else Finding.HELD
         case CanonicalActivity() | Fetch():
             return Finding.TOLD
         case _:
             return Finding.HELD
 
 
-def _finding_of_deal(said: CanonicalDeal, held: Deal | None) -> Finding:
+def _finding_of_deal(said: CanonicalDeal, held: Deal | None, is_merged: bool) -> Finding:
     if said.kind in _GONE:
         if held is None or held.kind in _GONE or said.modified_at < held.modified_at:
             return Finding.HELD
         return Finding.DELETED
     if held is None:
         return Finding.NEW
-    if said.modified_at != held.modified_at:
+    if said.modified_at != held.modified_at and not is_merged:
         return Finding.CHANGED if said.modified_at > held.modified_at else Finding.HELD
     return Finding.CHANGED if _differs(said, held) else Finding.HELD
 

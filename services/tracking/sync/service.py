@@ -242,7 +242,9 @@ async def store_page(
     held = await deals.newest(tx, connection.tenant_id, deals_named(connection.id, [*read, *gone]))
     known = await store.known_unreadable(tx, connection.tenant_id, connection.id)
     findings = [
-        Finding.HELD if each.said is None and each.digest in known else finding_of(each.said, held, connection.id)
+        Finding.HELD
+        if each.said is None and each.digest in known
+        else finding_of(each.said, held, connection.id, is_merged=adapter.merges_records)
         for each in read
     ]
     findings_of_gone = [finding_of(each.said, held, connection.id) for each in gone]
