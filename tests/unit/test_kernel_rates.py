@@ -51,6 +51,27 @@ def test_other_currencies_convert_by_way_of_the_home_currency_half_up_to_sixteen
     # 2 / 3 = 0.666…: the last digit is rounded up.
     thirds = ExchangeRates("CNY", stated(CNY_USD={1: "3"}, CNY_EUR={1: "2"}))
     assert thirds.rate("EUR", "USD", day(1)) == Rate(Decimal("0.6666666666666667"), day(1))
+    # 5 in the seventeenth place.
+    tie = ExchangeRates("CNY", stated(CNY_USD={1: "2000000"}, CNY_EUR={1: "0.0000000001"}))
+    assert tie.rate("EUR", "USD", day(1)) == Rate(Decimal("0.0000000000000001"), day(1))
+
+
+def test_a_rate_too_small_to_be_told_is_none() -> None:
+    dust = ExchangeRates("CNY", stated(CNY_USD={1: "2", 2: "3000000", 3: "2"}, CNY_EUR={1: "0.0000000001"}))
+    told = Decimal("0.00000000005")
+    assert [dust.rate("EUR", "USD", day(number)) for number in (1, 2, 3)] == [
+        Rate(told, day(1)),
+        None,
+        Rate(told, day(1)),
+    ]
+    assert [
+        (span.start, span.end) for span in dust.into("USD", Period(day(1), day(5))).spans if span.currency == "EUR"
+    ] == [
+        (day(1), day(2)),
+        (day(3), day(5)),
+    ]
+    without = ExchangeRates("CNY", stated(CNY_USD={1: "2"}, CNY_EUR={1: "0.0000000001"}))
+    assert without.into("USD", MARCH) != dust.into("USD", MARCH)
 
 
 def test_another_home_currency_misreads_no_rate_and_forgets_none() -> None:
