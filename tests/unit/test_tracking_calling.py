@@ -273,12 +273,12 @@ DEAL = CanonicalDeal(
 )
 
 
-def found_of(said: Said | None, held: CanonicalDeal | None = DEAL) -> Finding:
+def found_of(said: Said | None, held: CanonicalDeal | None = DEAL, *, is_merged: bool = False) -> Finding:
     known: dict[UUID, Deal] = {}
     if held is not None:
         event = event_of(held, CONNECTION, delivery_id=uuid4(), received_at=NOW)
         known[deal_id(CONNECTION.id, held.external_id)] = event
-    return finding_of(None if said is None else [said], known, CONNECTION.id)
+    return finding_of(None if said is None else [said], known, CONNECTION.id, is_merged=is_merged)
 
 
 def test_a_record_is_missing_when_it_is_unknown_newer_or_of_the_same_time_and_different() -> None:
@@ -306,11 +306,12 @@ def test_a_deal_that_is_held_as_deleted_at_the_same_time_but_is_there_is_missing
     assert found_of(DEAL, DEAL.model_copy(update={"kind": DealKind.DELETED})) is Finding.CHANGED
 
 
-def test_a_change_of_some_fields_is_missing_when_it_is_newer_than_the_deal() -> None:
-    assert found_of(RecordChange("Opportunity", "1", {}, NOW)) is Finding.HELD
-    assert found_of(RecordChange("Opportunity", "1", {}, NOW + SECOND)) is Finding.CHANGED
-    assert found_of(RecordChange("Opportunity", "1", {}, NOW), None) is Finding.NEW
-    assert found_of(RecordChange("Opportunity", "1", {}, NOW, is_deleted=True)) is Finding.DELETED
+def test_a_record_put_together_from_changes_is_missing_whatever_differs_although_it_is_as_new() -> None:
+    older = DEAL.model_copy(update={"modified_at": NOW - SECOND, "amount": Decimal("11")})
+    newer = DEAL.model_copy(update={"modified_at": NOW + SECOND})
+    assert found_of(older, is_merged=True) is Finding.CHANGED
+    assert found_of(newer, is_merged=True) is Finding.HELD
+    assert found_of(RecordChange("Opportunity", "1", {}, NOW, is_deleted=True), is_merged=True) is Finding.DELETED
 
 
 def test_what_cannot_be_compared_or_read_is_stored_all_the_same() -> None:

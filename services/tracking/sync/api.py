@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Request, Response
 
 from services.tracking.crm import service as crm
 from services.tracking.crm.api import Operator, UseCases
@@ -16,6 +16,7 @@ from services.tracking.inbox import fetching
 from services.tracking.sync import service
 from services.tracking.sync.domain import BackfillOpen, RunKind, RunNotFound, RunNotInState
 from services.tracking.sync.schemas import (
+    CREDENTIALS_EXAMPLE,
     AnyCredentials,
     ApiAccessOut,
     ApiCheckOut,
@@ -76,7 +77,7 @@ async def read_api_access(
 )
 async def give_api_access(
     connection_id: UUID,
-    body: AnyCredentials,
+    body: Annotated[AnyCredentials, Body(openapi_examples={"hubspot": {"value": CREDENTIALS_EXAMPLE}})],
     caller: Operator,
     writer: RequestWriter,
     connections: UseCases,
