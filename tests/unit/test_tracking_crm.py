@@ -1,4 +1,4 @@
-"""The adapters: who sent it, is it the same again, what does it say."""
+"""Standard Webhooks, and what connections are: who sent it, is it the same again, what does it say."""
 
 import json
 from base64 import b64encode
@@ -10,7 +10,8 @@ import pytest
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.tracking.crm.canonical import CanonicalDeal, event_of
+from services.tracking.crm.adapter import Request, Terms
+from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, event_of
 from services.tracking.crm.domain import (
     Connection,
     ConnectionStatus,
@@ -26,14 +27,15 @@ from services.tracking.crm.domain import (
     Untranslatable,
 )
 from services.tracking.crm.encryption import SecretsBox, SecretsUnreadable
-from services.tracking.crm.pipedrive import Pipedrive
 from services.tracking.crm.standard_webhooks import StandardWebhooks
+from shared.kernel.activities import ActivityStatus
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
+from tests.crm.played import PlainDeal
+from tests.crm.standard_webhooks import PlayedStandardWebhooks
 
 NOW = datetime(2026, 3, 31, 18, 40, 3, tzinfo=UTC)
 STANDARD = StandardWebhooks()
-PIPEDRIVE = Pipedrive()
 NO_MAPPING = SourceMapping()
 
 VECTOR_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -50,6 +52,10 @@ def signed_headers(signature: bytes = VECTOR_SIGNATURE, *, seconds: int = VECTOR
     }
 
 
+def request(headers: dict[bytes, bytes], body: bytes) -> Request:
+    return Request("POST", "https://attain.example", "/hooks/1", "", headers, body)
+
+
 def verify_vector(
     headers: dict[bytes, bytes],
     *,
@@ -57,7 +63,7 @@ def verify_vector(
     now_seconds: int = VECTOR_SECONDS,
     body: bytes = VECTOR_BODY,
 ) -> Rejection | None:
-    return STANDARD.verify(headers, body, secrets, now_seconds=now_seconds)
+    return STANDARD.verify(request(headers, body), Terms(secrets), now_seconds=now_seconds)
 
 
 def canonical(**changes: object) -> bytes:
@@ -74,6 +80,7 @@ def canonical(**changes: object) -> bytes:
 
 def translated(body: bytes, mapping: SourceMapping = NO_MAPPING) -> CanonicalDeal:
     (deal,) = STANDARD.translate(body, mapping)
+    assert isinstance(deal, CanonicalDeal)
     return deal
 
 
@@ -81,50 +88,6 @@ def refusal(body: bytes, mapping: SourceMapping = NO_MAPPING) -> Untranslatable:
     with pytest.raises(Untranslatable) as refused:
         STANDARD.translate(body, mapping)
     return refused.value
-
-
-def pipedrive_event(
-    *,
-    action: str = "change",
-    meta: dict[str, object] | None = None,
-    data: dict[str, object] | None = None,
-    previous: dict[str, object] | None = None,
-    without_data: bool = False,
-) -> bytes:
-    deal = {
-        "id": 746,
-        "title": "Acme",
-        "value": 60000,
-        "currency": "EUR",
-        "status": "won",
-        "stage_id": 5,
-        "pipeline_id": 1,
-        "owner_id": 12345678,
-        "org_id": 2,
-        "probability": None,
-        "expected_close_date": "2026-03-31",
-        "won_time": "2026-03-31T18:40:02Z",
-        "lost_time": None,
-        "add_time": "2026-01-05T09:12:44Z",
-        "update_time": "2026-03-31T18:40:02Z",
-        "custom_fields": {},
-    } | (data or {})
-    head = {
-        "action": action,
-        "entity": "deal",
-        "entity_id": "746",
-        "company_id": "12345678",
-        "id": "5a1c0c3e",
-        "attempt": 1,
-        "timestamp": "2026-03-31T18:40:02.754Z",
-        "version": "2.0",
-    } | (meta or {})
-    return json.dumps({"meta": head, "data": None if without_data else deal, "previous": previous}).encode()
-
-
-def pipedrive_deal(body: bytes, mapping: SourceMapping = NO_MAPPING) -> CanonicalDeal:
-    (deal,) = PIPEDRIVE.translate(body, mapping)
-    return deal
 
 
 def test_the_published_standard_webhooks_vector_is_accepted() -> None:
@@ -185,7 +148,6 @@ def test_a_secret_the_source_could_not_work_with_is_refused(secret: str) -> None
 
 def test_new_secrets_are_ones_the_source_works_with() -> None:
     STANDARD.check_secret(STANDARD.new_secret(bytes(range(32))))
-    PIPEDRIVE.check_secret(PIPEDRIVE.new_secret(bytes(range(32))))
 
 
 def test_a_canonical_deal_is_taken_as_it_is() -> None:
@@ -213,7 +175,8 @@ def test_the_type_of_the_event_says_what_happened(kind: DealKind) -> None:
 def test_a_batch_becomes_its_deals_in_order() -> None:
     deals = [{"external_id": f"A{n}", "modified_at": "2026-01-01T00:00:00Z", "status": "open"} for n in range(3)]
     body = json.dumps({"type": "deals.batch", "deals": deals}).encode()
-    assert [deal.external_id for deal in STANDARD.translate(body, NO_MAPPING)] == ["A0", "A1", "A2"]
+    deals_of_it = [each for each in STANDARD.translate(body, NO_MAPPING) if isinstance(each, CanonicalDeal)]
+    assert [deal.external_id for deal in deals_of_it] == ["A0", "A1", "A2"]
 
 
 def test_a_batch_of_more_than_five_hundred_is_refused() -> None:
@@ -282,90 +245,57 @@ def test_fields_custom_fields_and_users_are_mapped() -> None:
     assert deal.splits[0].owner_external_id == "ann@example.com"
 
 
-def test_pipedrive_is_recognised_by_its_user_and_password() -> None:
-    secret = PIPEDRIVE.new_secret(bytes(32))
-    good = {b"authorization": b"Basic " + b64encode(secret.encode())}
-    assert PIPEDRIVE.verify(good, b"", ["other:password", secret], now_seconds=0) is None
-    assert PIPEDRIVE.verify(good, b"", ["attain:other"], now_seconds=0) is Rejection.SIGNATURE
-    assert PIPEDRIVE.verify({}, b"", [secret], now_seconds=0) is Rejection.HEADERS
-    assert PIPEDRIVE.verify({b"authorization": b"Bearer x"}, b"", [secret], now_seconds=0) is Rejection.HEADERS
-    assert PIPEDRIVE.verify({b"authorization": b"Basic !!"}, b"", [secret], now_seconds=0) is Rejection.HEADERS
+def test_money_and_the_amount_in_the_home_currency_are_taken() -> None:
+    payments = [{"paid_on": "2026-04-01", "amount": "200.50"}, {"paid_on": "2026-04-02", "amount": "-1"}]
+    deal = translated(canonical(payments=payments, home_amount="1100", home_currency="EUR"))
+    assert [(payment.paid_on, payment.amount) for payment in deal.payments] == [
+        (date(2026, 4, 1), Decimal("200.50")),
+        (date(2026, 4, 2), Decimal(-1)),
+    ]
+    assert (deal.home_amount, deal.home_currency) == (Decimal(1100), "EUR")
 
 
-def test_a_pipedrive_change_becomes_the_deal() -> None:
-    deal = pipedrive_deal(pipedrive_event(previous={"status": "open", "stage_id": 4}))
-    assert deal.external_id == "746"
-    assert deal.kind is DealKind.UPSERTED
-    assert deal.status is DealStatus.WON
-    assert (deal.amount, deal.currency) == (Decimal(60000), "EUR")
-    assert (deal.stage, deal.pipeline, deal.owner_external_id, deal.account_id) == ("5", "1", "12345678", "2")
-    assert deal.modified_at == datetime(2026, 3, 31, 18, 40, 2, tzinfo=UTC)
-    assert deal.closed_at == datetime(2026, 3, 31, 18, 40, 2, tzinfo=UTC)
-    assert deal.expected_close_on == date(2026, 3, 31)
-
-
-def test_pipedrive_changes_within_a_second_are_ordered_by_the_event() -> None:
-    first = pipedrive_deal(pipedrive_event(meta={"timestamp": "2026-03-31T18:40:02.100Z"}))
-    second = pipedrive_deal(pipedrive_event(meta={"timestamp": "2026-03-31T18:40:02.101Z"}))
-    assert first.modified_at == second.modified_at
-    assert first.sequence < second.sequence
-
-
-def test_a_pipedrive_value_keeps_its_cents() -> None:
-    body = pipedrive_event().replace(b'"value": 60000', b'"value": 60000.1')
-    assert pipedrive_deal(body).amount == Decimal("60000.1")
-
-
-@pytest.mark.parametrize("time", ["2026-03-31 18:40:02", 1774982402, "1774982402", "2026-03-31T20:40:02+02:00"])
-def test_pipedrive_times_come_in_several_forms(time: str | int) -> None:
-    deal = pipedrive_deal(pipedrive_event(data={"update_time": time}))
-    assert deal.modified_at == datetime(2026, 3, 31, 18, 40, 2, tzinfo=UTC)
-
-
-def test_a_pipedrive_deletion_takes_the_last_state_and_comes_after_it() -> None:
-    previous: dict[str, object] = {
-        "id": 746,
-        "value": 60000,
-        "currency": "EUR",
-        "status": "won",
-        "owner_id": 1,
-        "update_time": "2026-03-31T18:40:02Z",
+def activity_event(what: str, **changes: object) -> bytes:
+    data: dict[str, object] = {
+        "external_id": "8801",
+        "modified_at": "2026-03-31T18:40:02Z",
+        "type": "call",
+        "owner_external_id": "ann",
+        "custom": {"cf_1": "x"},
     }
-    deal = pipedrive_deal(pipedrive_event(action="delete", without_data=True, previous=previous))
-    assert deal.kind is DealKind.DELETED
-    assert deal.amount == Decimal(60000)
-    assert deal.modified_at == datetime(2026, 3, 31, 18, 40, 2, 754000, tzinfo=UTC)
+    return json.dumps({"type": f"activity.{what}", "data": data | changes}).encode()
 
 
-def test_a_pipedrive_merge_says_what_the_deal_became_part_of() -> None:
-    deal = pipedrive_deal(
-        pipedrive_event(action="delete", without_data=True, meta={"merged_to_id": 800}, previous={"id": 746})
-    )
-    assert deal.kind is DealKind.MERGED
-    assert deal.merged_into == "800"
+@pytest.mark.parametrize(("what", "is_deleted"), [("upserted", False), ("deleted", True)])
+def test_an_activity_is_taken_as_it_is(what: str, is_deleted: bool) -> None:
+    mapping = SourceMapping(users={"ann": "ann@example.com"}, custom_fields={"cf_1": "topic"})
+    (activity,) = STANDARD.translate(activity_event(what, is_deleted=not is_deleted), mapping)
+    assert isinstance(activity, CanonicalActivity)
+    assert (activity.external_id, activity.is_deleted, activity.status) == ("8801", is_deleted, ActivityStatus.DONE)
+    assert (activity.owner_external_id, activity.custom) == ("ann@example.com", {"topic": "x"})
 
 
-def test_a_pipedrive_deal_with_status_deleted_is_gone_and_can_come_back() -> None:
-    assert pipedrive_deal(pipedrive_event(data={"status": "deleted"})).kind is DealKind.DELETED
-    assert pipedrive_deal(pipedrive_event(previous={"status": "deleted"})).kind is DealKind.RESTORED
+@pytest.mark.parametrize("name", ["external_id", "modified_at", "type"])
+def test_an_activity_without_what_it_needs_is_pointed_at(name: str) -> None:
+    body = json.loads(activity_event("upserted"))
+    del body["data"][name]
+    refused = refusal(json.dumps(body).encode())
+    assert (refused.reason, refused.pointer) == (QuarantineReason.MISSING_FIELD, f"/data/{name}")
 
 
-def test_pipedrive_custom_fields_come_as_texts_and_can_be_named() -> None:
-    fields = {"9dc8": {"type": "enum", "id": 12}, "3b5e": "Initech", "77": {"value": 5, "currency": "EUR"}, "no": None}
-    mapping = SourceMapping(fields={"channel": "custom_fields.3b5e"}, custom_fields={"3b5e": "competitor"})
-    deal = pipedrive_deal(pipedrive_event(data={"custom_fields": fields}), mapping)
-    assert deal.custom == {"9dc8": "12", "competitor": "Initech", "77": "5"}
-    assert deal.channel == "Initech"
-
-
-def test_what_pipedrive_says_of_other_things_is_no_deal() -> None:
-    assert PIPEDRIVE.translate(pipedrive_event(meta={"entity": "person"}), NO_MAPPING) == ()
-
-
-def test_every_attempt_of_a_pipedrive_delivery_has_one_key() -> None:
-    again = pipedrive_event(meta={"attempt": 2})
-    assert PIPEDRIVE.dedupe_key({}, pipedrive_event()) == PIPEDRIVE.dedupe_key({}, again)
-    assert PIPEDRIVE.dedupe_key({}, b"{}") != PIPEDRIVE.dedupe_key({}, b"[]")
+def test_a_played_sender_is_recognised_and_says_the_deal() -> None:
+    crm = PlayedStandardWebhooks(secret=VECTOR_SECRET)
+    plain = PlainDeal("7", "Acme", Decimal("1200.5"), "EUR", "won", "9", NOW, NOW, closed_on=date(2026, 3, 31))
+    crm.put(plain)
+    crm.delete("7", NOW + timedelta(hours=1))
+    first, second = crm.drained()
+    for webhook in (first, second):
+        headers = {name.encode(): value.encode() for name, value in webhook.headers.items()}
+        seconds = int(webhook.headers["webhook-timestamp"])
+        assert verify_vector(headers, now_seconds=seconds, body=webhook.body) is None
+    deal = translated(first.body)
+    assert (deal.amount, deal.status, deal.closed_on) == (Decimal("1200.5"), DealStatus.WON, date(2026, 3, 31))
+    assert translated(second.body).kind is DealKind.DELETED
 
 
 def connection(*secrets: SealedSecret) -> Connection:
@@ -388,12 +318,12 @@ FIRST, SECOND, THIRD = (SealedSecret(UUID(int=number), f"sealed {number}", NOW) 
 
 
 def test_the_event_carries_the_connections_identity_source_and_a_stable_id() -> None:
-    deal = pipedrive_deal(pipedrive_event())
+    deal = translated(canonical())
     event = event_of(deal, connection(FIRST), delivery_id=UUID(int=3), received_at=NOW)
     assert event.source == "pipedrive-eu"
-    assert event.id == deal_id(UUID(int=2), "746")
+    assert event.id == deal_id(UUID(int=2), "A1")
     assert event.delivery_id == UUID(int=3)
-    assert event.amount == Decimal(60000)
+    assert event.amount == Decimal("1200.50")
 
 
 def test_after_a_rotation_the_old_secret_is_valid_until_the_overlap_ends() -> None:

@@ -209,8 +209,10 @@ def canonical_deal(
 
 
 def canonical_activity(fields: Mapping[str, object], mapping: SourceMapping, *, pointer: str) -> CanonicalActivity:
-    """An activity out of an adapter's `fields`. Raises Untranslatable."""
+    """An activity out of an adapter's `fields`, its owner and custom fields mapped. Raises Untranslatable."""
     mapped = dict(fields)
+    if mapping.custom_fields and isinstance(custom := mapped.get("custom"), dict):
+        mapped["custom"] = {mapping.custom_fields.get(name, name): value for name, value in custom.items()}
     if mapping.users:
         mapped["owner_external_id"] = _user(mapped.get("owner_external_id"), mapping)
     try:
