@@ -9,11 +9,13 @@ from pydantic import Field, JsonValue
 
 from shared.contracts.base import Amount, Currency, Event, Value, Version
 from shared.contracts.org import ExchangeRate
-from shared.kernel.deals import DEAL_FIELDS, DateField
+from shared.kernel.deals import DateField
 from shared.kernel.filters import filter_to_json, parse_filter
 from shared.kernel.measures import Aggregate, Measure, RatePolicy, fixed_rates_of
+from shared.kernel.records import RECORD_TYPES, RecordKind
 
 TOPIC = "attain.goals.v1"
+_FIRST_DAYS = (DateField.CLOSED, DateField.CREATED, DateField.EXPECTED_CLOSE)
 
 
 class GoalStatus(StrEnum):
@@ -33,16 +35,17 @@ class Direction(StrEnum):
 
 
 class Subject(Value):
-    """Whose deals count: one person's, or everyone's who was in the team's subtree on the deal's date."""
+    """Whose records count: one person's, or everyone's who was in the team's subtree on the record's date."""
 
     kind: Literal["person", "team"]
     id: UUID
 
 
 class Metric(Value):
-    """How deals become the goal's number. `filter` is the JSON form of shared.kernel.filters.
+    """How deals or activities become the goal's number. `filter` is the JSON form of shared.kernel.filters.
 
-    `date_field` has the days that readers of the first release know; a later one is told beside it.
+    `date_field` has the days that readers of the first release know; a later one is told beside it, and of activities,
+    which count on the day they took place, it says nothing.
     """
 
     aggregate: Aggregate
@@ -61,33 +64,40 @@ class Metric(Value):
     fixed_rates: dict[str, ExchangeRate] | None = Field(
         default=None, description="With `fixed`: units of the metric's currency for one unit of each other."
     )
+    record: RecordKind = Field(default=RecordKind.DEAL, description="What is counted.")
 
     def measure(self) -> Measure:
         """The checked rule; InvalidInput names the part that is wrong."""
         return Measure(
             self.aggregate,
             self.value_field,
-            DateField.PAID if self.counts_when_paid else self.date_field,
-            parse_filter(self.filter, DEAL_FIELDS),
+            self._date_field(),
+            parse_filter(self.filter, RECORD_TYPES[self.record].fields),
             self.currency,
             self.rate_policy,
             fixed_rates_of(self.fixed_rates),
+            self.record,
         )
+
+    def _date_field(self) -> DateField:
+        if self.record is RecordKind.ACTIVITY:
+            return DateField.OCCURRED
+        return DateField.PAID if self.counts_when_paid else self.date_field
 
     @classmethod
     def of(cls, measure: Measure) -> "Metric":
         """The metric that `measure()` turns back into an equal rule."""
-        counts_when_paid = measure.date_field is DateField.PAID
         return cls.model_validate(
             {
                 "aggregate": measure.aggregate,
                 "value_field": measure.value_field,
-                "date_field": DateField.CLOSED if counts_when_paid else measure.date_field,
+                "date_field": measure.date_field if measure.date_field in _FIRST_DAYS else DateField.CLOSED,
                 "filter": filter_to_json(measure.filter),
                 "currency": measure.currency,
-                "counts_when_paid": counts_when_paid,
+                "counts_when_paid": measure.date_field is DateField.PAID,
                 "rate_policy": measure.rate_policy,
                 "fixed_rates": dict(measure.fixed_rates) or None,
+                "record": measure.record,
             }
         )
 

@@ -36,7 +36,7 @@ class Progress(Event):
     currency: Currency | None
     start: date
     end: date = Field(description="First day after the period.")
-    deals: int = Field(ge=0, description="How many deals count.")
+    deals: int = Field(ge=0, description="How many deals, or activities, count.")
     changed_at: Instant
     received_at: Instant | None = Field(description="When the newest delivery that counts was accepted.")
 

@@ -23,7 +23,10 @@ from shared.contracts.examples import EXAMPLES
 from shared.contracts.goals import Direction, Goal, GoalStatus, Metric
 from shared.contracts.org import Person
 from shared.contracts.topics import EVENT_TYPES, TOPICS
+from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
+from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.records import RecordKind
 
 CONTRACTS = Path(__file__).parents[2] / "shared" / "contracts"
 EVENT_ID = UUID("01935a00-0000-7000-8000-0000000000aa")
@@ -141,6 +144,13 @@ def test_a_metric_is_the_rule_it_was_made_from() -> None:
     broken = goal.metric.model_copy(update={"filter": {"all": [{"field": "nope", "op": "eq", "value": "x"}]}})
     with pytest.raises(InvalidInput, match="/filter/all/0/field"):
         broken.measure()
+
+
+def test_a_metric_of_activities_is_the_rule_it_was_made_from_and_valid_to_a_reader_of_the_release() -> None:
+    rule = Measure(Aggregate.SUM, "duration_seconds", DateField.OCCURRED, record=RecordKind.ACTIVITY)
+    goal = EXAMPLES["attain.goal.v1"].model_copy(update={"metric": Metric.of(rule)})
+    assert Metric.of(rule).measure() == rule
+    Draft202012Validator(released("attain.goal.v1")).validate(goal.model_dump(mode="json"))
 
 
 def test_the_words_of_a_goal_are_the_same_in_the_domain_and_on_the_topic() -> None:

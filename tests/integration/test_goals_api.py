@@ -355,6 +355,8 @@ async def test_a_deleted_identity_frees_the_user_for_another(admin: Caller) -> N
         ({"period": {"start": "2026-01-01", "end": "2025-01-01"}}, ["/period/end"]),
         ({"metric": {"aggregate": "sum", "value_field": "amount"}}, ["/metric/currency"]),
         ({"metric": {"aggregate": "average"}}, ["/metric/aggregate"]),
+        ({"metric": {"record": "weather", "aggregate": "count"}}, ["/metric/record"]),
+        ({"metric": {"record": "activity", "aggregate": "sum", "value_field": "amount"}}, ["/metric/value_field"]),
         ({"metric": {"aggregate": "distinct", "value_field": "custom.\0"}}, ["/metric/value_field"]),
         (
             {"metric": {"aggregate": "count", "filter": {"any": [{"field": "stage", "op": "eq", "value": "a\0b"}]}}},
@@ -371,6 +373,33 @@ async def test_a_goal_that_is_refused_names_the_field(
 ) -> None:
     response = await admin.send("POST", "/v1/goals", {**goal_body(await admin.person()), **change})
     assert (response.status_code, pointers(response)) == (422, expected)
+
+
+async def test_a_goal_of_activities_is_drafted_revised_and_read_back(admin: Caller) -> None:
+    calls = {"all": [{"field": "type", "op": "eq", "value": "call"}]}
+    goal = await admin.goal(
+        await admin.person(),
+        metric={"record": "activity", "aggregate": "count", "filter": calls},
+        unit=None,
+        target="40",
+    )
+    drafted = (await admin.send("GET", f"/v1/goals/{goal}")).json()
+    assert (drafted["unit"], drafted["metric"]["record"], drafted["metric"]["date_field"]) == (
+        "activities",
+        "activity",
+        "occurred",
+    )
+    assert (await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)).status_code == 200
+    minutes = {"record": "activity", "aggregate": "sum", "value_field": "duration_seconds", "filter": calls}
+    revised = await admin.send(
+        "POST", f"/v1/goals/{goal}/revise", {"metric": minutes, "reason": "Talk, not tries"}, version=2
+    )
+    assert revised.status_code == 200, revised.text
+    assert revised.json()["metric"] == (await admin.send("GET", f"/v1/goals/{goal}")).json()["metric"]
+    terms = [
+        item["terms"]["metric"] for item in (await admin.send("GET", f"/v1/goals/{goal}/revisions")).json()["items"]
+    ]
+    assert [metric["value_field"] for metric in terms] == ["duration_seconds", None]
 
 
 async def test_a_goal_can_not_become_a_part_of_itself(admin: Caller) -> None:

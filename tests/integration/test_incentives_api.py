@@ -100,6 +100,17 @@ class Company:
 
         await self.database.run(Scope.of(self.tenant), apply)
 
+    async def rates(self, version: int, rated: Rated, *, rebuild: bool = True) -> None:
+        event = rates_event(self.tenant, version, rated)
+        snapshot = Snapshot(self.tenant, event.subject, event.event_type, version, event.model_dump_json())
+
+        async def apply(tx: Transaction) -> None:
+            await service.apply_definitions(tx, [self.tenant], [snapshot])
+
+        await self.database.run(Scope.of(self.tenant), apply)
+        if rebuild:
+            await Rebuilder(self.database).rebuild_all()
+
     async def plan(self, **changes: object) -> str:
         """An active plan with one component; its id."""
         created = await self.send("POST", "/v1/plans", {"name": "Reps", "currency": "USD", "period": "quarter"})
@@ -205,6 +216,8 @@ async def test_terms_are_approved_by_another_person_than_their_author_and_then_f
             {"measure": {"aggregate": "count", "filter": {"field": "mood", "op": "eq", "value": "x"}}},
             "/components/0/measure/filter/field",
         ),
+        ({"measure": {"record": "activity", "aggregate": "count"}}, "/components/0/measure/record"),
+        ({"measure": {"aggregate": "count", "date_field": "occurred"}}, "/components/0/measure/date_field"),
         ({"colour": "red"}, "/components/0/colour"),
     ],
 )
@@ -283,6 +296,68 @@ async def test_an_earning_is_explained_down_to_the_delivery_and_equals_its_ledge
     first = (await company.get(f"/v1/earnings/{earning['id']}/explain", limit=1)).json()
     second = (await company.get(f"/v1/earnings/{earning['id']}/explain", limit=1, cursor=first["next_cursor"])).json()
     assert [second["lines"][0]["deal_id"], second["next_cursor"]] == [str(named("deal", 1)), None]
+
+
+async def test_a_rate_that_is_corrected_reearns_the_deals_of_its_days_and_says_so(company: Company) -> None:
+    plan_id = await company.plan()
+    await company.assign(plan_id, ANN)
+    euros = replace(won(0, 1000, day=date(2026, 1, 10)), currency="EUR")
+    converted = replace(won(1, 1000, version=2, day=date(2026, 1, 11)), currency="EUR", home_cents=120_000)
+    await company.deal(euros, converted, won(2, 100, version=3, day=date(2026, 1, 12)))
+    await company.rates(1, Rated("USD", date(2026, 1, 1), ((date(2026, 1, 1), 70_000),)))
+    await company.rates(1, Rated("EUR", date(2026, 1, 1), ((date(2026, 1, 9), 77_000),)))
+    (earning,) = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
+    assert (earning["measure"], earning["earned"], earning["credits"]) == ("2400", "96", 3)
+    told = (await company.get(f"/v1/earnings/{earning['id']}/explain", deal_id=named("deal", 0))).json()
+    daily = {"amount": "1000", "currency": "EUR", "rate": "1.1", "stated_on": "2026-01-01", "origin": "daily"}
+    crm = {"amount": "1000", "currency": "EUR", "rate": "1.2", "stated_on": None, "origin": "crm"}
+    assert [(line["value"], line["conversion"]) for line in told["lines"]] == [
+        ("1100", daily),
+        ("1200", crm),
+        ("100", None),
+    ]
+    (asked,) = told["deal"]["earnings"]
+    assert (asked["counts"], asked["value"], asked["conversion"]) == (True, "1100", daily)
+    assert told["terms"]["measure"]["rate_policy"] == "deal_date"
+
+    await company.rates(2, Rated("EUR", date(2026, 1, 1), ((date(2026, 1, 9), 84_000),)))
+    told = (await company.get(f"/v1/earnings/{earning['id']}/explain")).json()
+    assert (told["earning"]["measure"], told["ledger_balance"]) == ("2500", "100")
+    assert told["lines"][0]["conversion"]["rate"] == "1.2"
+    last = told["ledger"][-1]
+    assert (last["cause"]["kind"], last["cause"]["changes"]) == ("definitions", ["exchange-rates/CNY/EUR/2026-01 v2"])
+    assert {entry["amount"].lstrip("-") for entry in last["entries"]} == {"4"}
+
+    await company.rates(3, Rated("EUR", date(2026, 1, 1), ()))
+    (asked,) = (await company.get(QUARTER, person_id=ANN, deal_id=named("deal", 0))).json()["deal"]["earnings"]
+    assert (asked["counts"], asked["reason"], asked["conversion"]) == (False, "no_exchange_rate", None)
+
+
+async def test_rates_of_other_days_and_a_plan_of_fixed_rates_leave_pay_alone(company: Company) -> None:
+    fixed = component()["measure"] | {"rate_policy": "fixed", "fixed_rates": {"EUR": "1.10"}}
+    await company.assign(await company.plan(measure=fixed), ANN)
+    await company.assign(await company.plan(), BEN, end="2026-04-01")
+    await company.deal(replace(won(0, 1000), currency="EUR"))
+    (earning,) = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
+    assert (earning["measure"], earning["earned"]) == ("1100", "44")
+    await company.rates(1, Rated("EUR", date(2026, 4, 1), ((date(2026, 4, 1), 84_000),)), rebuild=False)
+    await company.rates(1, Rated("USD", date(2026, 4, 1), ((date(2026, 4, 1), 70_000),)), rebuild=False)
+    async with company.database.transaction(Scope.of(company.tenant)) as tx:
+        assert await plans.stale_ids(tx, [company.tenant]) == {}
+
+
+async def test_terms_kept_from_before_other_currencies_counted_still_count_their_own_only(company: Company) -> None:
+    plan_id = await company.plan()
+    async with company.database.transaction(Scope.of(company.tenant)) as tx:
+        await tx.execute(
+            text(
+                "UPDATE incentives.plan_versions SET components = components #- '{0,measure,rate_policy}'"
+                " #- '{0,measure,fixed_rates}' WHERE tenant_id = :tenant_id"
+            ),
+            {"tenant_id": company.tenant},
+        )
+    read = (await company.get(f"/v1/plans/{plan_id}/versions/1")).json()["components"][0]["measure"]
+    assert (read["rate_policy"], read["fixed_rates"]) == ("none", None)
 
 
 async def test_a_statement_has_every_line_and_totals_that_equal_the_ledger(company: Company) -> None:

@@ -27,12 +27,13 @@ from services.goals.targets.domain import (
     revised,
 )
 from services.goals.targets.events import goal_event
-from services.goals.targets.schemas import DatesBody, FiscalPeriodBody, GoalAnswer, GoalBody, changed_terms
+from services.goals.targets.schemas import DatesBody, FiscalPeriodBody, GoalAnswer, GoalBody, MetricBody, changed_terms
 from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Aggregate, Measure, RatePolicy
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
+from shared.kernel.records import RecordKind
 
 PERSON, TENANT, GOAL, PARENT = (UUID(int=number) for number in (1, 2, 3, 4))
 QUARTER = Period(date(2026, 1, 1), date(2026, 4, 1))
@@ -194,12 +195,42 @@ def test_an_empty_period_is_refused_by_name() -> None:
             {"aggregate": "count", "filter": {"all": [{"field": "amount", "op": "gt", "value": 1.5}]}},
             "/metric/filter/all/0/value",
         ),
+        ({"aggregate": "count", "date_field": "occurred"}, "/metric/date_field"),
+        ({"record": "activity", "aggregate": "count", "date_field": "closed"}, "/metric/date_field"),
+        ({"record": "activity", "aggregate": "sum", "value_field": "amount"}, "/metric/value_field"),
+        ({"record": "activity", "aggregate": "distinct", "value_field": "stage"}, "/metric/value_field"),
+        (
+            {"record": "activity", "aggregate": "count", "filter": {"field": "stage", "op": "eq", "value": "5"}},
+            "/metric/filter/field",
+        ),
+        ({"record": "activity", "aggregate": "count", "currency": "USD"}, "/metric/currency"),
+        ({"record": "activity", "aggregate": "count", "rate_policy": "deal_date"}, "/metric/rate_policy"),
     ],
 )
 def test_a_metric_that_can_not_be_worked_out_is_refused_by_name(metric: object, pointer: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         body(metric=metric).terms(FiscalCalendar())
     assert [field.pointer for field in refused.value.fields] == [pointer]
+
+
+def test_what_is_wrong_with_a_metric_of_activities_says_what_activities_have() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        body(metric={"record": "activity", "aggregate": "sum", "value_field": "amount"}).terms(FiscalCalendar())
+    assert refused.value.fields[0].accepted == "duration_seconds"
+    with pytest.raises(InvalidInput) as refused:
+        body(
+            metric={"record": "activity", "aggregate": "count", "filter": {"field": "stage", "op": "eq", "value": "5"}}
+        ).terms(FiscalCalendar())
+    assert "outcome" in (refused.value.fields[0].accepted or "")
+
+
+def test_a_metric_of_activities_counts_them_on_the_day_they_took_place() -> None:
+    metric = {"record": "activity", "aggregate": "count", "filter": {"field": "type", "op": "eq", "value": "call"}}
+    terms = body(metric=metric).terms(FiscalCalendar())
+    assert (terms.measure.record, terms.measure.date_field) == (RecordKind.ACTIVITY, DateField.OCCURRED)
+    event = goal_event(TENANT, draft(GOAL, terms))
+    assert event.metric.measure() == terms.measure
+    assert MetricBody.of(terms.measure).measure() == terms.measure
 
 
 @pytest.mark.parametrize(
@@ -209,6 +240,8 @@ def test_a_metric_that_can_not_be_worked_out_is_refused_by_name(metric: object, 
         ({"aggregate": "sum", "value_field": "quantity"}, "quantity"),
         ({"aggregate": "count"}, "deals"),
         ({"aggregate": "distinct", "value_field": "account_id"}, "account_id"),
+        ({"record": "activity", "aggregate": "count"}, "activities"),
+        ({"record": "activity", "aggregate": "sum", "value_field": "duration_seconds"}, "duration_seconds"),
     ],
 )
 def test_a_unit_that_is_left_out_follows_from_the_metric(metric: object, unit: str) -> None:

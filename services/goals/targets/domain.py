@@ -81,7 +81,7 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose deals count: a person's, or everyone's who was in the team's subtree on the deal's date."""
+    """Whose records count: a person's, or everyone's who was in the team's subtree on the record's date."""
 
     kind: OwnerKind
     id: UUID

@@ -14,7 +14,7 @@ from services.goals.fields import Day, Line
 from services.goals.targets.domain import Direction, Goal, Owner, Revision, Status, Terms
 from shared.contracts.base import Amount, Currency, Instant
 from shared.contracts.org import ExchangeRate
-from shared.kernel.deals import DEAL_FIELDS, DateField
+from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import filter_to_json, parse_filter
 from shared.kernel.measures import (
@@ -27,9 +27,13 @@ from shared.kernel.measures import (
 )
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
+from shared.kernel.records import RECORD_TYPES, RecordKind
 
 _WON: Mapping[str, JsonValue] = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
-_UNIT_OF_DEALS = "deals"
+_CALLS: Mapping[str, JsonValue] = {
+    "all": [{"field": "type", "op": "eq", "value": "call"}, {"field": "status", "op": "eq", "value": "done"}]
+}
+_UNITS: Mapping[RecordKind, str] = {RecordKind.DEAL: "deals", RecordKind.ACTIVITY: "activities"}
 _TERMS: Mapping[str, JsonValue] = {
     "name": "Darcel's bookings, Q1",
     "owner": {"kind": "person", "id": "01935a00-0000-7000-8000-000000000011"},
@@ -41,6 +45,7 @@ _TERMS: Mapping[str, JsonValue] = {
         "currency": "USD",
         "rate_policy": "deal_date",
         "fixed_rates": None,
+        "record": "deal",
     },
     "target": "250000",
     "baseline": "0",
@@ -65,7 +70,7 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 
 
 class OwnerBody(BaseModel):
-    """Whose deals count: a person's, or everyone's who was in the team's subtree on the deal's date."""
+    """Whose records count: a person's, or everyone's who was in the team's subtree on the record's date."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -84,24 +89,39 @@ class OwnerBody(BaseModel):
 
 
 class MetricBody(BaseModel):
-    """How deals become the goal's number."""
+    """How deals or activities become the goal's number."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"aggregate": "sum", "value_field": "amount", "filter": dict(_WON), "currency": "USD"}]
+            "examples": [
+                {"aggregate": "sum", "value_field": "amount", "filter": dict(_WON), "currency": "USD"},
+                {"record": "activity", "aggregate": "count", "filter": dict(_CALLS)},
+            ]
         },
     )
 
+    record: RecordKind = Field(
+        RecordKind.DEAL,
+        description="What is counted. Of activities the filter says all: without `status` also those that are only "
+        "planned, or were cancelled, count. Usual is `type` eq `call` and `status` eq `done`.",
+    )
     aggregate: Aggregate
     value_field: str | None = Field(
-        None, max_length=200, description="For `sum` a number of the deal, for `distinct` a text; null for `count`."
+        None,
+        max_length=200,
+        description="For `sum` a number of the deal, or `duration_seconds` of activities; for `distinct` a text, such "
+        "as `account_id`; null for `count`.",
     )
-    date_field: DateField = Field(DateField.CLOSED, description="The day of the deal that has to lie in the period.")
+    date_field: DateField | None = Field(
+        None,
+        description="The day that has to lie in the period: of deals any but `occurred`, of activities `occurred`. "
+        "Left out: `closed`, of activities `occurred`.",
+    )
     filter: dict[str, JsonValue] = Field(
         default_factory=_everything,
         description='`{"all": […]}` or `{"any": […]}` of `{"field", "op", "value"}` or of further groups; numbers are '
-        "decimal strings. An empty `all` lets every deal pass.",
+        "decimal strings. An empty `all` lets everything pass.",
         examples=[dict(_WON)],
     )
     currency: Currency | None = Field(
@@ -123,15 +143,16 @@ class MetricBody(BaseModel):
     def measure(self) -> Measure:
         """Raises InvalidInput naming the part of the goal that is wrong."""
         try:
-            parsed = parse_filter(self.filter, DEAL_FIELDS)
+            record = RECORD_TYPES[self.record]
             return Measure(
                 self.aggregate,
                 self.value_field,
-                self.date_field,
-                parsed,
+                self.date_field or record.days[0],
+                parse_filter(self.filter, record.fields),
                 self.currency,
                 self.rate_policy or default_rate_policy(self.aggregate, self.value_field),
                 fixed_rates_of(self.fixed_rates),
+                self.record,
             )
         except InvalidInput as error:
             raise error.under("/metric") from error
@@ -147,6 +168,7 @@ class MetricBody(BaseModel):
                 "currency": measure.currency,
                 "rate_policy": measure.rate_policy,
                 "fixed_rates": dict(measure.fixed_rates) or None,
+                "record": measure.record,
             }
         )
 
@@ -205,7 +227,9 @@ class GoalBody(BaseModel):
     target: Amount
     baseline: Amount = Decimal(0)
     unit: Line | None = Field(
-        None, description="What the number counts, for people to read. Left out: the currency, `deals`, or the field."
+        None,
+        description="What the number counts, for people to read. Left out: the currency, the field, or `deals` or "
+        "`activities`.",
     )
     direction: Direction = Direction.HIGHER
     period: PeriodBody
@@ -338,9 +362,7 @@ class RevisionAnswer(BaseModel):
 
 
 def _unit_of(measure: Measure) -> str:
-    if measure.aggregate is Aggregate.COUNT:
-        return _UNIT_OF_DEALS
-    return measure.currency or measure.value_field or _UNIT_OF_DEALS
+    return measure.currency or measure.value_field or _UNITS[measure.record]
 
 
 def _terms_answer(terms: Terms) -> TermsAnswer:

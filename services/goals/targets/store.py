@@ -25,12 +25,13 @@ from services.goals.org.domain import View
 from services.goals.targets.domain import Direction, Goal, Owner, Revision, Status, Terms
 from services.goals.targets.tables import goal_revisions, goals
 from shared.db.database import Transaction
-from shared.kernel.deals import DEAL_FIELDS, DateField
+from shared.kernel.deals import DateField
 from shared.kernel.filters import filter_to_json, parse_filter
 from shared.kernel.measures import Aggregate, Measure, RatePolicy, fixed_rates_of
 from shared.kernel.money import format_amount
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import Period
+from shared.kernel.records import RECORD_TYPES, RecordKind
 
 _ANCESTORS: Final = text(
     f"WITH RECURSIVE line AS (SELECT id, parent_id FROM {goals.fullname} WHERE tenant_id = :tenant AND id = :goal"
@@ -50,6 +51,8 @@ class _MetricJson(TypedDict):
     # What was kept before other currencies could count says nothing of them: they do not.
     rate_policy: NotRequired[str]
     fixed_rates: NotRequired[dict[str, str]]
+    # Nor of what is counted: deals.
+    record: NotRequired[str]
 
 
 class _OwnerJson(TypedDict):
@@ -222,18 +225,21 @@ def _metric(measure: Measure) -> _MetricJson:
         "currency": measure.currency,
         "rate_policy": measure.rate_policy.value,
         "fixed_rates": {currency: format_amount(rate) for currency, rate in measure.fixed_rates},
+        "record": measure.record.value,
     }
 
 
 def _measure(metric: _MetricJson) -> Measure:
+    record = RecordKind(metric.get("record", RecordKind.DEAL))
     return Measure(
         Aggregate(metric["aggregate"]),
         metric["value_field"],
         DateField(metric["date_field"]),
-        parse_filter(metric["filter"], DEAL_FIELDS),
+        parse_filter(metric["filter"], RECORD_TYPES[record].fields),
         metric["currency"],
         RatePolicy(metric.get("rate_policy", RatePolicy.NONE)),
         fixed_rates_of(metric.get("fixed_rates")),
+        record,
     )
 
 

@@ -48,6 +48,7 @@ class _Content(BaseModel):
 class MeasureContent(_Content):
     """Which deals count, on which day, and how much of each."""
 
+    record: Literal["deal"] = Field("deal", exclude=True, description="Nothing is paid on activities.")
     aggregate: Literal[Aggregate.SUM, Aggregate.COUNT] = Field(
         description="`sum` of `value_field`, or `count` of deals."
     )
