@@ -1,0 +1,436 @@
+"""Mappings tried, what is unmapped, repairs and the health of connections, over HTTP with real Postgres."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from time import monotonic
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from services.tracking.crm.source_api import ApiUser
+from services.tracking.inbox import traffic
+from services.tracking.inbox.processor import InboxProcessor, Retention
+from services.tracking.inbox.retranslation import Retranslator
+from services.tracking.inbox.traffic import TrafficMeter
+from services.tracking.metadata import transport
+from services.tracking.progress import store as progress_store
+from services.tracking.progress.consumer import DealsHandler, Rebuilder
+from services.tracking.progress.definitions import DefinitionsCache
+from services.tracking.progress.service import ProgressTracker, render_progress
+from services.tracking.sync import store as sync_store
+from shared.contracts import deals, progress
+from shared.contracts.goals import Goal
+from shared.contracts.org import Identity, Person
+from shared.contracts.topics import TOPICS
+from shared.db.database import Scope
+from shared.http.auth import Role
+from shared.http.worker import Component
+from shared.kafka.consumer import Consumer
+from shared.kafka.producer import Producer
+from shared.kafka.settings import KafkaSettings
+from shared.kafka.topics import ensure_topics
+from shared.outbox.outbox import Outbox
+from shared.outbox.relay import Relay
+from tests.connection_stories import running_tracking, save, settle, statuses, work
+from tests.infrastructure import eventually
+from tests.integration.test_tracking_inbox import Answered, Caller, Tracking, deal, send
+
+CREDITED_WITHIN_SECONDS = 1.0
+"""From the answer of a repair to the progress it moves, on machines that are not overloaded."""
+
+
+@pytest.fixture(scope="module")
+async def tracking(module_database: str) -> AsyncIterator[Tracking]:
+    async with running_tracking(module_database) as running:
+        yield running
+
+
+@pytest.fixture
+def admin(tracking: Tracking) -> Caller:
+    return Caller(tracking, Role.ADMIN)
+
+
+def path(connection: Answered, rest: str) -> str:
+    return f"/v1/connections/{connection.id}/{rest}"
+
+
+async def define(caller: Caller, *events: Person | Identity | Goal) -> None:
+    """Let definitions of the tenant be heard."""
+    tracker = ProgressTracker(Outbox(transport), DefinitionsCache())
+    async with caller.tracking.database.transaction(Scope.of(caller.tenant)) as tx:
+        await tracker.define(tx, events)
+
+
+def person(caller: Caller, email: str | None, *, active: bool = True) -> Person:
+    return Person(tenant_id=caller.tenant, id=uuid4(), version=1, name="Ann", email=email, active=active)
+
+
+def identity(caller: Caller, user: str, person_id: UUID, source: str = "standard_webhooks") -> Identity:
+    return Identity(
+        tenant_id=caller.tenant,
+        id=uuid4(),
+        version=1,
+        source=source,
+        external_user_id=user,
+        person_id=person_id,
+        deleted=False,
+    )
+
+
+async def test_a_mapping_is_tried_on_what_is_stored_and_changes_nothing(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect(mapping={"stages": {"Talking": "open", "Dead": "lost"}})
+    for name, stage, status in (
+        ("A", "Signed", "open"),
+        ("B", "Talking", None),
+        ("C", "Signed", None),
+        ("D", "Dead", None),
+        ("E", "New", None),
+    ):
+        await send(admin, connection, deal(name, stage=stage, status=status, owner_external_id="u1", pipeline="P1"))
+    await settle(tracking)
+    before = await admin.deliveries()
+    mapping = {"stages": {"Signed": "won", "Talking": "open"}}
+    response = await admin.client.post(path(connection, "mapping/test"), json={"mapping": mapping})
+    assert response.status_code == 200, response.text
+    trial = response.json()
+    assert (trial["tried"], trial["deals"], trial["still_in_quarantine"]) == (5, 3, 1)
+    assert [each["fields"] for each in trial["changes"]] == [{"status": {"before": "open", "after": "won"}}]
+    assert [each["external_id"] for each in trial["changes"]] == ["A"]
+    ids = {
+        json.loads(str((await detail(admin, each["id"]))["body"]))["data"]["external_id"]: each["id"] for each in before
+    }
+    assert [each["delivery_id"] for each in trial["leaving_quarantine"]] == [ids["C"]]
+    (entering,) = trial["entering_quarantine"]
+    assert (entering["delivery_id"], entering["quarantine"]["reason"]) == (ids["D"], "stage_unmapped")
+    assert entering["quarantine"]["pointer"] == "/data/stage"
+    assert trial["unmapped"] == {
+        "stages": [{"name": "New", "deals": 1}],
+        "owners": [{"name": "u1", "deals": 5}],
+        "pipelines": [{"name": "P1", "deals": 5}],
+    }
+    assert await admin.deliveries() == before
+    assert await statuses(admin) == {"A": "open", "B": "open", "D": "lost"}
+
+
+async def detail(caller: Caller, delivery_id: object) -> dict[str, object]:
+    answer: dict[str, object] = (await caller.client.get(f"/v1/deliveries/{delivery_id}")).json()
+    return answer
+
+
+async def test_a_mapping_is_tried_on_no_more_deliveries_than_asked_for(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    for number in range(3):
+        await send(admin, connection, deal(f"A{number}"))
+    await settle(tracking)
+    request = {"mapping": {}, "deliveries_max": 2}
+    assert (await admin.client.post(path(connection, "mapping/test"), json=request)).json()["tried"] == 2
+    too_many = {"mapping": {}, "deliveries_max": 201}
+    assert (await admin.client.post(path(connection, "mapping/test"), json=too_many)).status_code == 422
+
+
+async def test_owners_nobody_is_are_listed_with_what_they_own_and_who_they_may_be(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect(mapping={"users": {"raw-77": "eve"}})
+    known, ann, gone = (
+        person(admin, "k@x.com"),
+        person(admin, "Ann@Example.com"),
+        person(admin, "g@x.com", active=False),
+    )
+    await define(admin, known, ann, gone, identity(admin, "known", known.id), identity(admin, "dan", known.id, "other"))
+    owned = [
+        ("A", "ann", "10.50", "USD"),
+        ("B", "ann", "5", "EUR"),
+        ("C", "ann", "1", "USD"),
+        ("D", "known", "7", "USD"),
+        ("E", "dan", "2", None),
+        ("F", "raw-77", "3", "USD"),
+        ("G", None, "3", "USD"),
+    ]
+    for name, owner, amount, currency in owned:
+        await send(admin, connection, deal(name, owner_external_id=owner, amount=amount, currency=currency))
+    shared = [{"owner_external_id": "known", "percent": "50"}, {"owner_external_id": "zoe", "percent": "50"}]
+    await send(admin, connection, deal("H", owner_external_id="known", amount="100", currency="USD", splits=shared))
+    await settle(tracking)
+    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+        users = [
+            ApiUser("ann", "Ann A.", "ann@EXAMPLE.com"),
+            ApiUser("raw-77", "Eve", "nobody@x.com"),
+            ApiUser("dan", "Dan", "G@x.com"),
+        ]
+        await sync_store.put_users(tx, admin.tenant, UUID(connection.id), users)
+    response = await admin.client.get(path(connection, "unmapped"))
+    assert response.headers["etag"] == '"1"'
+    found = response.json()
+    owners = {owner["external_user_id"]: owner for owner in found["owners"]}
+    assert list(owners) == ["ann", "dan", "eve", "zoe"]
+    assert found["owners_total"] == 4
+    assert found["deals_without_owner"] == 1
+    assert (owners["ann"]["deals"], owners["ann"]["name"], owners["ann"]["email"]) == (3, "Ann A.", "ann@EXAMPLE.com")
+    assert owners["ann"]["amounts"] == [
+        {"currency": "EUR", "amount": "5"},
+        {"currency": "USD", "amount": "11.5"},
+    ]
+    assert owners["ann"]["suggestion"] == {
+        "person_id": str(ann.id),
+        "name": "Ann",
+        "identity": {"source": "standard_webhooks", "external_user_id": "ann", "person_id": str(ann.id)},
+    }
+    assert owners["dan"]["suggestion"] is None, "the only person of that address is not active"
+    assert owners["eve"]["name"] == "Eve", "she goes by another id in the CRM"
+    assert owners["zoe"]["amounts"] == [{"currency": "USD", "amount": "100"}]
+
+
+async def test_stages_without_a_status_and_reasons_of_quarantine_are_listed_with_counts(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect(mapping={"stages": {"Known": "open"}})
+    other = await admin.connect()
+    for name, stage in (("A", "Signed"), ("B", "Signed"), ("C", "Lost it"), ("D", "Known")):
+        await send(admin, connection, deal(name, status=None, stage=stage))
+    await send(admin, connection, "not json")
+    await send(admin, other, deal(status=None, stage="Elsewhere"))
+    await settle(tracking)
+    found = (await admin.client.get(path(connection, "unmapped"))).json()
+    assert found["stages"] == [{"name": "Signed", "deals": 2}, {"name": "Lost it", "deals": 1}]
+    assert found["stage_deliveries_read"] == 3
+    held = {group["reason"]: group for group in found["quarantine"]}
+    assert {reason: group["deliveries"] for reason, group in held.items()} == {"stage_unmapped": 3, "not_json": 1}
+    newest = await detail(admin, held["stage_unmapped"]["newest"]["delivery_id"])
+    assert "Lost it" in str(newest["body"])
+
+
+async def test_a_repair_adds_to_the_mapping_and_translates_again_what_it_is_about(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect(mapping={"stages": {"Talking": "open"}, "users": {"u1": "ann"}, "currency": "EUR"})
+    await send(admin, connection, deal("A", status=None, stage="Signed", owner_external_id="u2"))
+    await send(admin, connection, deal("B", status=None, stage="Talking", owner_external_id="u2"))
+    await settle(tracking)
+    addition = {"stages": {"Signed": "won"}, "users": {"u2": "ben"}}
+    answer = await admin.change("POST", path(connection, "repairs"), 1, addition)
+    assert (answer.status_code, answer.headers["etag"]) == (202, '"2"')
+    repaired = answer.json()
+    assert repaired["mapping"]["stages"] == {"Talking": "open", "Signed": "won"}
+    assert repaired["mapping"]["users"] == {"u1": "ann", "u2": "ben"}
+    assert (repaired["mapping"]["currency"], repaired["quarantined_deliveries"]) == ("EUR", 1)
+    assert repaired["retranslation"]["state"] == "waiting"
+    await work(tracking.database)
+    await settle(tracking)
+    assert await statuses(admin) == {"A": "won", "B": "open"}
+    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+        owners = {row["owner"] for row in await tx.rows(text("SELECT owner_external_id AS owner FROM tracking.deals"))}
+    assert owners == {"ben"}
+    progress = (await admin.client.get(path(connection, "retranslation"))).json()
+    assert (progress["connection_version"], progress["total"], progress["done"]) == (2, 1, 1)
+    assert (progress["changed"], progress["received_again"]) == (1, 1)
+
+
+async def test_a_repair_made_from_an_old_version_loses_and_one_too_many_is_refused(admin: Caller) -> None:
+    connection = await admin.connect(mapping={"stages": {f"s{number}": "open" for number in range(500)}})
+    assert (await admin.client.post(path(connection, "repairs"), json={})).status_code == 428
+    assert (await admin.change("POST", path(connection, "repairs"), 7, {})).status_code == 412
+    refused = await admin.change("POST", path(connection, "repairs"), 1, {"stages": {"new": "won"}})
+    assert (refused.status_code, refused.json()["code"]) == (422, "mapping_too_large")
+    assert refused.json()["errors"][0]["pointer"] == "/stages"
+
+
+async def test_without_a_mapping_saved_after_the_first_there_is_no_retranslation(admin: Caller) -> None:
+    connection = await admin.connect()
+    answer = await admin.client.get(path(connection, "retranslation"))
+    assert (answer.status_code, answer.json()["code"]) == (404, "retranslation_not_found")
+    await save(admin, connection, 1)
+    assert (await admin.client.get(path(connection, "retranslation"))).status_code == 200
+
+
+async def test_a_repaired_stage_and_owner_are_credited_within_a_second(
+    tracking: Tracking, admin: Caller, kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    kafka = KafkaSettings(bootstrap=kafka_bootstrap)
+    await ensure_topics(kafka, TOPICS.values())
+    ann = person(admin, "ann@x.com")
+    goal = Goal.model_validate(
+        {
+            "tenant_id": admin.tenant,
+            "id": uuid4(),
+            "version": 1,
+            "revision": 1,
+            "status": "active",
+            "name": "Won",
+            "owner": {"kind": "person", "id": ann.id},
+            "metric": {
+                "aggregate": "sum",
+                "value_field": "amount",
+                "date_field": "closed",
+                "filter": {"field": "status", "op": "eq", "value": "won"},
+                "currency": "USD",
+            },
+            "target": 1000,
+            "baseline": 0,
+            "unit": "USD",
+            "direction": "higher",
+            "start": "2026-01-01",
+            "end": "2027-01-01",
+            "parent_id": None,
+            "weight": 1,
+        }
+    )
+    await define(admin, ann, identity(admin, "ann", ann.id), goal)
+    database = tracking.database
+    outbox = Outbox(transport)
+    producer = Producer(kafka, client_id="test")
+    await producer.start()
+    relay = Relay(database, transport, producer, {progress.TOPIC: render_progress})
+    tracker = ProgressTracker(outbox, DefinitionsCache())
+    await Rebuilder(database, tracker).rebuild_all()
+    consumer = Consumer(
+        settings=kafka,
+        database=database,
+        tables=transport,
+        outbox=outbox,
+        group=f"{topic_prefix}progress",
+        topics=[deals.TOPIC],
+        handler=DealsHandler(tracker),
+        after_commit=relay.wake,
+    )
+    components: list[Component] = [
+        Retranslator(database),
+        InboxProcessor(database, outbox, published=relay.wake),
+        consumer,
+        relay,
+    ]
+    running = [asyncio.create_task(component.run()) for component in components]
+
+    async def value() -> int:
+        async with database.transaction(Scope.of(admin.tenant)) as tx:
+            (state,) = await progress_store.states(tx, [(admin.tenant, goal.id)])
+        return int(state.value)
+
+    async def moved(to: int) -> None:
+        async def is_moved() -> bool:
+            return await value() == to
+
+        await eventually(is_moved, 30, expectation=f"{to} are credited")
+
+    connection = await admin.connect()
+    bodies = [
+        deal("A", status="won", amount="10", currency="USD", owner_external_id="ann", closed_on="2026-03-31"),
+        deal(
+            "B",
+            status=None,
+            stage="Signed",
+            amount="100",
+            currency="USD",
+            owner_external_id="ann",
+            closed_on="2026-03-31",
+        ),
+        deal("C", status="won", amount="500", currency="USD", owner_external_id="u3", closed_on="2026-03-31"),
+    ]
+    for body in bodies:
+        await send(admin, connection, body)
+    await moved(10)
+    for version, addition, credited in ((1, {"stages": {"Signed": "won"}}, 110), (2, {"users": {"u3": "ann"}}, 610)):
+        assert (await admin.change("POST", path(connection, "repairs"), version, addition)).status_code == 202
+        repaired_at = monotonic()
+        await moved(credited)
+        assert monotonic() - repaired_at < CREDITED_WITHIN_SECONDS
+    for component in components:
+        await component.stop()
+    await asyncio.gather(*running)
+    await producer.stop()
+
+
+async def test_what_is_sent_is_counted_by_every_process_and_told_with_the_health(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect()
+    meter: TrafficMeter = tracking.app.state.traffic
+    for name in ("m1", "m2", "m2"):
+        await send(admin, connection, deal(), webhook_id=name)
+    assert await send(admin, connection, deal(), secret="whsec_" + "A" * 32) == 401
+    await meter.flush()
+    other = TrafficMeter(tracking.database)
+    other.received(tracking.app.state.directory.find(connection.id), new=5, duplicates=0)
+    await other.flush()
+    await meter.flush()
+    health = (await admin.client.get(path(connection, "health"))).json()
+    sent = health["sent"]
+    assert (sent["received_day"], sent["duplicates_day"], sent["rejected_signature_day"]) == (7, 1, 1)
+    assert sent["per_minute"] == "0.13"
+    assert sent["last_at"] is not None
+    assert (health["untranslated"]["count"], health["status"]) == (2, "ok")
+
+
+async def test_the_health_of_a_connection_with_a_wrong_secret_says_so(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    assert await send(admin, connection, deal(), secret="whsec_" + "A" * 32) == 401
+    await tracking.app.state.traffic.flush()
+    health = (await admin.client.get(path(connection, "health"))).json()
+    checks = {check["name"]: check for check in health["checks"]}
+    assert (health["status"], checks["signatures"]["status"]) == ("broken", "broken")
+    assert "not signed with a valid secret" in checks["signatures"]["sentence"]
+
+
+async def test_the_health_says_what_is_in_quarantine_and_that_a_source_is_not_asked(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect("pipedrive")
+    health = (await admin.client.get(path(connection, "health"))).json()
+    checks = {check["name"]: check for check in health["checks"]}
+    assert (health["status"], checks["api_access"]["status"]) == ("attention", "attention")
+    assert health["quarantined"] == 0
+    plain = await admin.connect()
+    await send(admin, plain, "not json")
+    await settle(tracking)
+    health = (await admin.client.get(path(plain, "health"))).json()
+    checks = {check["name"]: check for check in health["checks"]}
+    assert checks["quarantine"]["sentence"].startswith("1 deliveries are in quarantine")
+    assert (health["status"], "api_access" in checks) == ("attention", False)
+
+
+async def test_old_counts_are_dropped_and_recent_ones_kept(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal())
+    await tracking.app.state.traffic.flush()
+    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+        await tx.execute(
+            text(
+                "INSERT INTO tracking.connection_traffic SELECT tenant_id, connection_id,"
+                " hour - CAST(:age AS interval), received, duplicates, rejected_headers, rejected_timestamp,"
+                " rejected_signature, last_received_at FROM tracking.connection_traffic"
+            ),
+            {"age": traffic.KEPT + timedelta(hours=1)},
+        )
+    assert await Retention(tracking.database, keep_days=10).prune_traffic() == 1
+    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+        (row,) = await tx.rows(text("SELECT count(*) AS hours FROM tracking.connection_traffic"))
+    assert row["hours"] == 1
+
+
+ENDPOINTS: list[tuple[str, str, object]] = [
+    ("POST", "mapping/test", {"mapping": {}}),
+    ("GET", "retranslation", None),
+    ("GET", "unmapped", None),
+    ("POST", "repairs", {}),
+    ("GET", "health", None),
+]
+
+
+@pytest.mark.parametrize(("method", "rest", "body"), ENDPOINTS)
+async def test_only_operators_of_the_tenant_look_after_a_connection(
+    tracking: Tracking, admin: Caller, method: str, rest: str, body: object
+) -> None:
+    connection = await admin.connect()
+    await save(admin, connection, 1)
+    for role in (Role.REP, Role.MANAGER, Role.FINANCE):
+        answer = await Caller(tracking, role, tenant=admin.tenant).change(method, path(connection, rest), 2, body)
+        assert answer.status_code == 403
+    stranger = await Caller(tracking, Role.ADMIN).change(method, path(connection, rest), 2, body)
+    assert (stranger.status_code, stranger.json()["code"]) == (404, "connection_not_found")
+    for role in (Role.REVOPS, Role.SERVICE, Role.ADMIN):
+        version = (await admin.client.get(f"/v1/connections/{connection.id}")).json()["version"]
+        answer = await Caller(tracking, role, tenant=admin.tenant).change(method, path(connection, rest), version, body)
+        assert answer.status_code < 300, answer.text
