@@ -1,0 +1,262 @@
+"""How a connection is: which numbers make which check what, and what the sentence says to do."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from services.tracking.crm.domain import SourceMapping
+from services.tracking.inbox.retranslation import content, says_something_else
+from services.tracking.sync.domain import Phase, Reconciliation, Run, RunKind, RunState
+from services.tracking.upkeep.domain import (
+    CREDITS_LOW,
+    ChannelFacts,
+    Check,
+    CheckName,
+    CircuitFacts,
+    Facts,
+    HealthStatus,
+    MappingTooLarge,
+    MappingWork,
+    Repair,
+    Sent,
+    Waiting,
+    health,
+)
+from shared.contracts.deals import Deal
+from shared.contracts.examples import EXAMPLES
+from shared.kernel.deals import DealStatus
+
+NOW = datetime(2026, 4, 1, 12, 30, tzinfo=UTC)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+OK, ATTENTION, BROKEN = HealthStatus.OK, HealthStatus.ATTENTION, HealthStatus.BROKEN
+FINE = Facts(
+    created_at=NOW - 30 * DAY,
+    is_active=True,
+    hook_path="/hooks/1",
+    sent=Sent(last_at=NOW - MINUTE, received_day=100),
+)
+ASKED = replace(
+    FINE,
+    has_api=True,
+    has_access=True,
+    reconciliation=Reconciliation(UUID(int=1), UUID(int=2), every_minutes=15),
+    reconciled_at=NOW - 5 * MINUTE,
+)
+
+
+def run(state: RunState, *, kind: RunKind = RunKind.RECONCILIATION, error: str | None = None, seen: int = 0) -> Run:
+    return Run(
+        tenant_id=UUID(int=1),
+        id=UUID(int=3),
+        connection_id=UUID(int=2),
+        kind=kind,
+        with_users=False,
+        since=None,
+        requested_at=NOW - MINUTE,
+        due_at=NOW,
+        phase=Phase.CHANGED,
+        state=state,
+        seen=seen,
+        total=200,
+        error=error,
+    )
+
+
+def check(facts: Facts, name: CheckName) -> Check:
+    (found,) = [each for each in health(facts, NOW).checks if each.name is name]
+    return found
+
+
+def test_a_connection_of_which_nothing_is_the_matter_is_ok() -> None:
+    assert health(FINE, NOW).status is OK
+    assert health(ASKED, NOW).status is OK
+
+
+def test_a_connection_is_as_its_worst_check() -> None:
+    attention = replace(FINE, quarantined=1)
+    assert health(attention, NOW).status is ATTENTION
+    assert health(replace(attention, untranslated=Waiting(1, NOW - HOUR)), NOW).status is BROKEN
+
+
+@pytest.mark.parametrize(
+    ("facts", "name", "status", "says"),
+    [
+        (replace(FINE, is_active=False), "deliveries", ATTENTION, "Set its status to active"),
+        (replace(FINE, sent=Sent(last_at=NOW - 3 * DAY)), "deliveries", OK, "3 days ago"),
+        (replace(FINE, sent=Sent(last_at=NOW - 3 * DAY - MINUTE)), "deliveries", ATTENTION, "Check that the webhook"),
+        (replace(FINE, sent=Sent(), created_at=NOW - 59 * MINUTE), "deliveries", OK, "Enter /hooks/1"),
+        (replace(FINE, sent=Sent(), created_at=NOW - HOUR), "deliveries", ATTENTION, "ever come in 1 hour. Enter"),
+        (replace(FINE, untranslated=Waiting(5, NOW - MINUTE)), "translation", OK, "as they come"),
+        (replace(FINE, untranslated=Waiting(5, NOW - 2 * MINUTE)), "translation", ATTENTION, "waited for 2 minutes"),
+        (replace(FINE, untranslated=Waiting(5, NOW - 11 * MINUTE)), "translation", BROKEN, "worker of tracking runs"),
+        (replace(FINE, sent=Sent(NOW, duplicates_day=99)), "duplicates", OK, "99 deliveries"),
+        (replace(FINE, sent=Sent(NOW, duplicates_day=100)), "duplicates", ATTENTION, "answers get back to it"),
+        (replace(FINE, sent=Sent(NOW, received_day=50, duplicates_day=100)), "duplicates", OK, "counts once"),
+        (replace(FINE, sent=Sent(NOW, received_day=9, rejected_signature_day=4)), "signatures", OK, "that few"),
+        (replace(FINE, sent=Sent(NOW, received_day=9, rejected_signature_day=5)), "signatures", ATTENTION, "rotate it"),
+        (replace(FINE, sent=Sent(NOW, rejected_signature_day=1)), "signatures", BROKEN, "none accepted"),
+        (replace(FINE, sent=Sent(NOW, rejected_timestamp_day=1)), "signatures", BROKEN, "Check the clocks"),
+        (replace(FINE, sent=Sent(NOW, rejected_headers_day=1)), "signatures", BROKEN, "of the kind"),
+        (replace(FINE, quarantined=7), "quarantine", ATTENTION, "7 deliveries are in quarantine"),
+        (replace(FINE, has_api=True), "api_access", ATTENTION, "Give the connection API access"),
+        (
+            replace(ASKED, circuit=CircuitFacts("open", NOW + HOUR, "invalid token", "Give it anew.")),
+            "api_access",
+            BROKEN,
+            "for 1 hour more. It said: invalid token. Give it anew.",
+        ),
+        (replace(ASKED, fetching=Waiting(3, NOW - 15 * MINUTE)), "fetching", OK, "is fetched"),
+        (replace(ASKED, fetching=Waiting(3, NOW - 16 * MINUTE)), "fetching", ATTENTION, "3 records wait"),
+        (replace(ASKED, fetching=Waiting(3, NOW - 7 * HOUR)), "fetching", BROKEN, "oldest for 7 hours"),
+        (replace(ASKED, credits_remaining=0), "credits", BROKEN, "No API calls are left"),
+        (replace(ASKED, credits_remaining=CREDITS_LOW - 1), "credits", ATTENTION, "Only 999"),
+        (replace(ASKED, credits_remaining=CREDITS_LOW), "credits", OK, "1000 API calls are left"),
+        (replace(ASKED, wants_channel=True), "channel", OK, "being opened"),
+        (
+            replace(ASKED, wants_channel=True, channel=ChannelFacts(NOW + 2 * DAY, None)),
+            "channel",
+            OK,
+            "ends in 2 days and is renewed before",
+        ),
+        (
+            replace(ASKED, wants_channel=True, channel=ChannelFacts(NOW + 23 * HOUR, None)),
+            "channel",
+            ATTENTION,
+            "ends in 23 hours and could not be renewed",
+        ),
+        (
+            replace(ASKED, wants_channel=True, channel=ChannelFacts(NOW - MINUTE, "no scope")),
+            "channel",
+            BROKEN,
+            "The CRM said: no scope.",
+        ),
+        (
+            replace(ASKED, wants_channel=True, channel=ChannelFacts(None, "no scope")),
+            "channel",
+            BROKEN,
+            "is not open",
+        ),
+        (replace(ASKED, reconciled=run(RunState.FAILED, error="403")), "reconciliation", ATTENTION, "failed: 403"),
+        (replace(ASKED, reconciled_at=NOW - HOUR), "reconciliation", OK, "Reconciled 1 hour ago"),
+        (replace(ASKED, reconciled_at=NOW - 61 * MINUTE), "reconciliation", ATTENTION, "one every 15 minutes"),
+        (replace(ASKED, reconciled_at=None), "reconciliation", ATTENTION, "has never come to its end"),
+        (replace(ASKED, missed_day=4), "reconciliation", ATTENTION, "missed 4 records"),
+        (
+            replace(ASKED, backfill=run(RunState.RUNNING, kind=RunKind.BACKFILL, seen=50)),
+            "backfill",
+            OK,
+            "running at 25 percent, 50 records",
+        ),
+        (
+            replace(ASKED, backfill=run(RunState.FAILED, kind=RunKind.BACKFILL, seen=50, error="410")),
+            "backfill",
+            ATTENTION,
+            "failed at 25 percent: 410. Mend that and resume it",
+        ),
+        (replace(ASKED, backfill=run(RunState.PAUSED, kind=RunKind.BACKFILL)), "backfill", ATTENTION, "Resume it"),
+        (replace(FINE, mapping=MappingWork(False, 200, 50, 0)), "mapping", OK, "50 of 200"),
+        (replace(FINE, mapping=MappingWork(True, 200, 200, 3)), "mapping", ATTENTION, "cannot translate 3"),
+    ],
+)
+def test_each_check_says_what_is_the_matter_and_what_to_do(
+    facts: Facts, name: str, status: HealthStatus, says: str
+) -> None:
+    found = check(facts, CheckName(name))
+    assert (found.status, says in found.sentence) == (status, True), found
+
+
+def test_what_does_not_concern_a_connection_is_not_among_its_checks() -> None:
+    names = {each.name for each in health(FINE, NOW).checks}
+    assert names == {
+        CheckName.DELIVERIES,
+        CheckName.TRANSLATION,
+        CheckName.DUPLICATES,
+        CheckName.SIGNATURES,
+        CheckName.QUARANTINE,
+    }
+    assert CheckName.CHANNEL not in {each.name for each in health(replace(ASKED, is_active=False), NOW).checks}
+
+
+def test_a_reconciliation_on_demand_is_never_late() -> None:
+    on_demand = Reconciliation(UUID(int=1), UUID(int=2), every_minutes=0)
+    assert check(replace(ASKED, reconciliation=on_demand, reconciled_at=None), CheckName.RECONCILIATION).status is OK
+
+
+def test_a_day_for_which_there_is_more_than_one_reason_names_the_secret() -> None:
+    sent = Sent(NOW, rejected_signature_day=1, rejected_timestamp_day=1)
+    assert "valid secret" in check(replace(FINE, sent=sent), CheckName.SIGNATURES).sentence
+
+
+@pytest.mark.parametrize(
+    ("minute", "this_hour", "previous_hour", "expected"), [(0, 0, 60, 60), (30, 10, 60, 40), (59, 10, 60, 11)]
+)
+def test_the_last_hour_takes_its_share_of_the_hour_before(
+    minute: int, this_hour: int, previous_hour: int, expected: int
+) -> None:
+    sent = Sent(this_hour=this_hour, previous_hour=previous_hour)
+    assert sent.last_hour(NOW.replace(minute=minute)) == expected
+
+
+def test_a_repair_adds_and_replaces_and_leaves_the_rest() -> None:
+    mapping = SourceMapping(
+        stages={"a": DealStatus.OPEN, "b": DealStatus.OPEN}, users={"1": "x"}, currency="EUR", fields={"region": "r"}
+    )
+    repaired = Repair({"b": DealStatus.WON}, {"2": "y"}, {"p": "q"}, None).applied(mapping)
+    assert repaired == replace(
+        mapping,
+        stages={"a": DealStatus.OPEN, "b": DealStatus.WON},
+        users={"1": "x", "2": "y"},
+        pipelines={"p": "q"},
+    )
+    assert Repair({}, {}, {}, "USD").applied(mapping).currency == "USD"
+
+
+def test_a_repair_that_makes_the_mapping_too_large_names_what_is() -> None:
+    mapping = SourceMapping(users={str(number): "x" for number in range(500)})
+    assert Repair({}, {"7": "y"}, {}, None).applied(mapping).users["7"] == "y"
+    with pytest.raises(MappingTooLarge) as refused:
+        Repair({}, {"new": "y"}, {}, None).applied(mapping)
+    assert [field.pointer for field in refused.value.fields] == ["/users"]
+
+
+def told(**fields: object) -> Deal:
+    example = EXAMPLES[Deal.event_type]
+    assert isinstance(example, Deal)
+    return example.model_copy(update=fields)
+
+
+DELIVERY = told().delivery_id
+EARLIER, LATER = UUID(int=DELIVERY.int - 1), UUID(int=DELIVERY.int + 1)
+
+
+@pytest.mark.parametrize(
+    ("held", "merges_records", "expected"),
+    [
+        (told(), False, False),
+        (told(received_at=NOW), False, False),
+        (told(stage="other"), False, True),
+        (told(stage="other", delivery_id=LATER), False, False),
+        (told(delivery_id=EARLIER), False, True),
+        (told(sequence=told().sequence + 1, stage="other"), False, False),
+        (told(delivery_id=EARLIER), True, False),
+        (told(delivery_id=LATER, stage="other"), True, True),
+        (None, False, True),
+    ],
+)
+def test_a_delivery_is_translated_once_more_only_where_it_says_something_else_or_is_not_recorded(
+    held: Deal | None, merges_records: bool, expected: bool
+) -> None:
+    event = told()
+    known = {} if held is None else {event.id: held}
+    assert says_something_else([event], known, merges_records=merges_records) is expected
+
+
+def test_every_field_of_a_deal_but_its_version_is_its_content() -> None:
+    assert Deal.model_fields.keys() - content(told()).keys() == {
+        "modified_at",
+        "sequence",
+        "delivery_id",
+        "received_at",
+    }
