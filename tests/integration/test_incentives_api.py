@@ -1,7 +1,7 @@
 """Incentives over HTTP, as administrators, managers and reps use it, on real Postgres."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -9,19 +9,21 @@ from uuid import UUID, uuid4
 import httpx
 import jsonschema
 import pytest
+from sqlalchemy import text
 
 from services.incentives.app import create_app
 from services.incentives.credits.store import StoredDeal
 from services.incentives.earnings import explaining, service
 from services.incentives.earnings.rebuilding import Rebuilder
+from services.incentives.plans import service as plans
 from shared.contracts.base import Event
 from shared.contracts.org import Identity, Membership, Person, Team
 from shared.db.database import Database, Scope, Transaction
 from shared.db.projection import Snapshot
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
-from tests.incentives_oracle import DealVersion
-from tests.incentives_translation import SOURCE, deal_event, named
+from tests.incentives_oracle import DealVersion, Rated
+from tests.incentives_translation import SOURCE, deal_event, named, rates_event
 
 ANN, BEN, MAX, AUTHOR, APPROVER = (named("person", number) for number in (0, 1, 3, 50, 51))
 QUARTER = "/v1/statements?start=2026-01-01&end=2026-04-01"
@@ -334,7 +336,9 @@ async def test_a_rate_that_is_corrected_reearns_the_deals_of_its_days_and_says_s
 
 
 async def test_rates_of_other_days_and_a_plan_of_fixed_rates_leave_pay_alone(company: Company) -> None:
-    fixed = component()["measure"] | {"rate_policy": "fixed", "fixed_rates": {"EUR": "1.10"}}
+    measure = component()["measure"]
+    assert isinstance(measure, dict)
+    fixed = {**measure, "rate_policy": "fixed", "fixed_rates": {"EUR": "1.10"}}
     await company.assign(await company.plan(measure=fixed), ANN)
     await company.assign(await company.plan(), BEN, end="2026-04-01")
     await company.deal(replace(won(0, 1000), currency="EUR"))
@@ -348,15 +352,18 @@ async def test_rates_of_other_days_and_a_plan_of_fixed_rates_leave_pay_alone(com
 
 async def test_terms_kept_from_before_other_currencies_counted_still_count_their_own_only(company: Company) -> None:
     plan_id = await company.plan()
+    body: Json = {"effective_from": "2026-04-01", "components": [component()]}
+    drafted = await company.send("POST", f"/v1/plans/{plan_id}/versions", body)
+    assert drafted.json()["components"][0]["measure"]["rate_policy"] == "deal_date"
     async with company.database.transaction(Scope.of(company.tenant)) as tx:
         await tx.execute(
             text(
                 "UPDATE incentives.plan_versions SET components = components #- '{0,measure,rate_policy}'"
-                " #- '{0,measure,fixed_rates}' WHERE tenant_id = :tenant_id"
+                " #- '{0,measure,fixed_rates}' WHERE tenant_id = :tenant_id AND status = 'draft'"
             ),
             {"tenant_id": company.tenant},
         )
-    read = (await company.get(f"/v1/plans/{plan_id}/versions/1")).json()["components"][0]["measure"]
+    read = (await company.get(f"/v1/plans/{plan_id}/versions/2")).json()["components"][0]["measure"]
     assert (read["rate_policy"], read["fixed_rates"]) == ("none", None)
 
 

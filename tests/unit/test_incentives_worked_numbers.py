@@ -1,8 +1,10 @@
 """The worked numbers of public plan documents, and what lies around each: bounds, crossings back, any order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from fractions import Fraction
 from itertools import permutations
 from uuid import UUID, uuid5
 
@@ -28,9 +30,10 @@ from services.incentives.plans.domain.components import (
 )
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
 from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, DealVersion, Split
-from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.measures import Aggregate, Measure, RatePolicy, fixed_rates_of
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart, TeamNode
 from shared.kernel.periods import DatedRange, Period, PeriodKind
+from shared.kernel.rates import ExchangeRates
 
 SPACE = UUID(int=1)
 DAY = date(2026, 1, 15)
@@ -311,6 +314,111 @@ def test_a_refund_that_comes_before_its_sale_nets_to_nothing_too() -> None:
     cell, settlement = settled(definitions, (None, deal("note", "-60000")), (None, deal("sale", "60000")))
     assert cell.earned == 0
     assert [posting.amount for posting in settlement.postings] == [-600, 600]
+
+
+def cash(rate: str, date_field: DateField = DateField.CLOSED, policy: RatePolicy = RatePolicy.NONE) -> Component:
+    measure = Measure(Aggregate.SUM, "paid_amount", date_field, currency="USD", rate_policy=policy)
+    return component(FlatRate(Decimal(rate)), measure=measure)
+
+
+def paying_in(name: str, amount: str, *payments: tuple[date, str]) -> list[DealFacts]:
+    """A deal as it was signed, and after each payment."""
+    versions = [deal(name, amount)]
+    for number, (day, _) in enumerate(payments, start=1):
+        so_far = sum((Decimal(paid) for _, paid in payments[:number]), Decimal(0))
+        versions.append(replace(versions[0], paid_amount=so_far, last_paid_on=day))
+    return versions
+
+
+@pytest.mark.parametrize(
+    ("rate", "amount", "payments", "posted"),
+    [
+        ("0.1", "1000000", ("500000", "500000"), [50000, 50000]),
+        ("0.2", "20000", ("10000", "10000"), [2000, 2000]),
+        ("0.1", "1000", ("1000", "-1000"), [100, -100]),
+    ],
+)
+def test_pay_on_cash_is_posted_as_each_payment_comes_in(
+    rate: str, amount: str, payments: tuple[str, ...], posted: list[int]
+) -> None:
+    definitions = company(("ann", cash(rate)))
+    days = [date(2026, 2, number) for number in range(1, len(payments) + 1)]
+    signed, *later = paying_in("d", amount, *zip(days, payments, strict=True))
+    assert definitions.credits(signed) == []
+    changes = list(zip([signed, *later], later, strict=False))
+    cell, settlement = settled(definitions, *changes)
+    assert [posting.amount for posting in settlement.postings] == posted
+    assert cell.earned == sum(posted)
+    assert cell.key.period == PERIOD
+
+
+def test_cash_counts_in_the_period_it_was_booked_in_or_in_that_of_the_latest_payment() -> None:
+    _, late = paying_in("d", "1000", (date(2026, 5, 1), "1000"))
+    (booked,) = company(("ann", cash("0.1"))).credits(late)
+    (received,) = company(("ann", cash("0.1", DateField.PAID))).credits(late)
+    assert (booked.day, booked.period) == (DAY, PERIOD)
+    assert (received.day, received.period) == (date(2026, 5, 1), Period(date(2026, 4, 1), date(2026, 7, 1)))
+
+
+def converting(policy: RatePolicy, rates: ExchangeRates, fixed: Mapping[str, str] | None = None) -> Definitions:
+    measure = replace(BOOKINGS, rate_policy=policy, fixed_rates=fixed_rates_of(fixed))
+    definitions = company(("ann", component(FlatRate(Decimal("0.05")), measure=measure)))
+    return replace(definitions, chart=replace(definitions.chart, rates=rates))
+
+
+def in_currency(currency: str, amount: str, **facts: object) -> DealFacts:
+    return replace(deal("d", amount), currency=currency, **facts)  # type: ignore[arg-type]
+
+
+# On 15 January a euro is 1.0845 dollars and a pound 1.2711; the next day a euro is 1.09.
+DOLLARS = ExchangeRates(
+    "USD",
+    {
+        ("USD", "EUR"): {DAY: Decimal("1.0845"), date(2026, 1, 16): Decimal("1.09")},
+        ("USD", "GBP"): {date(2026, 1, 2): Decimal("1.2711")},
+    },
+)
+
+
+def test_a_deal_in_another_currency_is_paid_at_the_rate_of_its_day_and_rounded_once() -> None:
+    definitions = converting(RatePolicy.DEAL_DATE, DOLLARS)
+    cell, _ = settled(definitions, (None, in_currency("EUR", "1000.10")))
+    # 1000.10 × 1.0845 = 1084.608450; 5 % of it 54.2304225.
+    assert (cell.measure, cell.earned) == (Decimal("1084.60845"), Decimal("54.23"))
+    cell, _ = settled(definitions, (None, in_currency("GBP", "500")))
+    assert (cell.measure, cell.earned) == (Decimal("635.55"), Decimal("31.78"))
+    assert definitions.credits(in_currency("JPY", "500")) == []
+
+
+def test_the_crms_own_conversion_is_paid_before_the_daily_rate_and_a_fixed_one_before_both() -> None:
+    told = in_currency("EUR", "1000", home_amount=Decimal(1080), home_currency="USD")
+    cell, _ = settled(converting(RatePolicy.DEAL_DATE, DOLLARS), (None, told))
+    assert [cell.measure, cell.earned] == [1080, 54]
+    cell, _ = settled(converting(RatePolicy.FIXED, DOLLARS, {"EUR": "1.10"}), (None, told))
+    assert [cell.measure, cell.earned] == [1100, 55]
+    assert converting(RatePolicy.NONE, DOLLARS).credits(told) == []
+
+
+def test_a_converted_deal_that_is_taken_back_leaves_nothing() -> None:
+    thirds = ExchangeRates("CNY", {("CNY", "USD"): {DAY: Decimal(3)}, ("CNY", "EUR"): {DAY: Decimal(2)}})
+    large = in_currency("EUR", "123456789012.37", splits=(Split("ann", Decimal("33.333333")),))
+    split = Component(
+        "bookings",
+        "Bookings",
+        replace(BOOKINGS, rate_policy=RatePolicy.DEAL_DATE),
+        FlatRate(Decimal("0.0333")),
+        Crediting.SPLIT,
+        allocation_percent=Decimal("12.345678"),
+    )
+    definitions = company(("ann", split))
+    definitions = replace(definitions, chart=replace(definitions.chart, rates=thirds))
+    (credit,) = definitions.credits(large)
+    share = Fraction("0.33333333") * Fraction("0.12345678") * 100 / 100
+    assert Fraction(credit.value) == Fraction("123456789012.37") * Fraction("0.6666666666666667") * share
+    cell, _ = settled(definitions, (None, large))
+    assert Fraction(cell.measure) == Fraction(credit.value)
+    cell, _ = settled(definitions, (None, large), (large, None))
+    assert [cell.measure, cell.earned, cell.credits] == [0, 0, 0]
 
 
 def test_bounds_are_half_open_so_that_nothing_is_unpaid_or_ambiguous() -> None:
