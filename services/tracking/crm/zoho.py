@@ -458,7 +458,7 @@ class Zoho(Adapter):
     @override
     def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
         document = read_document(body)
-        return _notified(document) if "channel_id" in document else _sent(document, mapping)
+        return _notified(document, mapping) if "channel_id" in document else _sent(document, mapping)
 
     @override
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
@@ -481,10 +481,10 @@ class Zoho(Adapter):
 
     @override
     def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
-        return (_gone(gone.object_name, gone.external_id, gone.at),)
+        return (_gone(gone.object_name, gone.external_id, gone.at, mapping),)
 
 
-def _notified(document: Mapping[str, object]) -> Sequence[Said]:
+def _notified(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Said]:
     """What a notification says: which records to ask for, and which are gone. Raises Untranslatable."""
     module = document.get("module")
     if isinstance(module, Mapping):
@@ -504,7 +504,7 @@ def _notified(document: Mapping[str, object]) -> Sequence[Said]:
     at = _server_time(document)
     if operation == "restore":
         return [Fetch(str(module), record_id, floor=at) for record_id in named]
-    return [_gone(str(module), record_id, at) for record_id in named]
+    return [_gone(str(module), record_id, at, mapping) for record_id in named]
 
 
 def _sent(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Said]:
@@ -537,9 +537,7 @@ def _told_deal(
     if modified_at is None:
         raise Untranslatable(QuarantineReason.MISSING_FIELD, "/Modified_Time", "is missing")
     if is_deleted:
-        return CanonicalDeal(
-            external_id=record_id, kind=DealKind.DELETED, modified_at=modified_at, sequence=_LAST_OF_ITS_MOMENT
-        )
+        return _gone_deal(record_id, modified_at, mapping)
     plain = {
         **raw,
         "id": record_id,
@@ -709,16 +707,21 @@ def _activity(module: str, raw: Mapping[str, object], fetched_at: datetime) -> d
     return fields
 
 
-def _gone(module: str, external_id: str, at: datetime) -> CanonicalDeal | CanonicalActivity:
+def _gone(module: str, external_id: str, at: datetime, mapping: SourceMapping) -> CanonicalDeal | CanonicalActivity:
+    """That a record is no more. Raises Untranslatable."""
     if module in _ACTIVITIES:
-        return CanonicalActivity(
-            external_id=external_id,
-            is_deleted=True,
-            modified_at=at,
-            sequence=_LAST_OF_ITS_MOMENT,
-            type=_ACTIVITIES[module],
-        )
-    return CanonicalDeal(external_id=external_id, kind=DealKind.DELETED, modified_at=at, sequence=_LAST_OF_ITS_MOMENT)
+        fields = {"external_id": external_id, "is_deleted": True, "type": _ACTIVITIES[module]}
+        return canonical_activity(fields | _gone_version(at), mapping, pointer="")
+    return _gone_deal(external_id, at, mapping)
+
+
+def _gone_deal(external_id: str, at: datetime, mapping: SourceMapping) -> CanonicalDeal:
+    fields = {"external_id": external_id, "kind": DealKind.DELETED}
+    return canonical_deal(fields | _gone_version(at), {}, mapping, pointer="")
+
+
+def _gone_version(at: datetime) -> dict[str, object]:
+    return {"modified_at": at, "sequence": _LAST_OF_ITS_MOMENT}
 
 
 def _told(value: object, pointer: str) -> object:
