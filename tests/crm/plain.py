@@ -161,7 +161,7 @@ class Plain(StandardWebhooks):
     api = PlainApi()
 
     @override
-    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:  # type: ignore[override]
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
         document = read_document(body)
         ids, floor = document["ids"], document.get("floor")
         assert isinstance(ids, list)

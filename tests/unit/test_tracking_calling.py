@@ -32,7 +32,12 @@ from services.tracking.crm.calling_domain import (
     recorded,
     released,
 )
-from services.tracking.crm.canonical import CanonicalDeal, event_of
+from services.tracking.crm.canonical import (
+    CanonicalActivity,
+    CanonicalDeal,
+    activity_event_of,
+    event_of,
+)
 from services.tracking.crm.domain import Connection, ConnectionStatus, Source, SourceMapping
 from services.tracking.crm.source_api import Gone, Judgement, Limit, RawRecord, Verdict
 from services.tracking.inbox.asked import AskedRecord
@@ -49,10 +54,11 @@ from services.tracking.sync.domain import (
     channel_id,
     first_phase,
 )
-from services.tracking.sync.findings import ReadRecord, finding_of, portions
+from services.tracking.sync.findings import Held, ReadRecord, finding_of, portions
 from shared.contracts.deals import Deal
+from shared.kernel.activities import ActivityType
 from shared.kernel.deals import DealKind, DealStatus
-from shared.kernel.ids import deal_id
+from shared.kernel.ids import activity_id, deal_id
 
 NOW = datetime(2026, 3, 31, 18, 40, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -278,7 +284,7 @@ def found_of(said: Said | None, held: CanonicalDeal | None = DEAL, *, is_merged:
     if held is not None:
         event = event_of(held, CONNECTION, delivery_id=uuid4(), received_at=NOW)
         known[deal_id(CONNECTION.id, held.external_id)] = event
-    return finding_of(None if said is None else [said], known, CONNECTION.id, is_merged=is_merged)
+    return finding_of(None if said is None else [said], Held(known, {}), CONNECTION.id, is_merged=is_merged)
 
 
 def test_a_record_is_missing_when_it_is_unknown_newer_or_of_the_same_time_and_different() -> None:
@@ -312,6 +318,24 @@ def test_a_record_put_together_from_changes_is_missing_whatever_differs_although
     assert found_of(older, is_merged=True) is Finding.CHANGED
     assert found_of(newer, is_merged=True) is Finding.HELD
     assert found_of(RecordChange("Opportunity", "1", {}, NOW, is_deleted=True), is_merged=True) is Finding.DELETED
+
+
+def test_an_activity_is_missing_by_the_same_rules() -> None:
+    call = CanonicalActivity(external_id="1", modified_at=NOW, type=ActivityType.CALL, owner_external_id="7")
+    event = activity_event_of(call, CONNECTION, delivery_id=uuid4(), received_at=NOW)
+    known = Held({}, {activity_id(CONNECTION.id, "1"): event})
+
+    def found_of_activity(held: Held = known, **changes: object) -> Finding:
+        return finding_of([call.model_copy(update=changes)], held, CONNECTION.id)
+
+    assert found_of_activity(Held({}, {})) is Finding.NEW
+    assert found_of_activity() is Finding.HELD
+    assert found_of_activity(sequence=7) is Finding.HELD
+    assert found_of_activity(outcome="reached") is Finding.CHANGED
+    assert found_of_activity(modified_at=NOW - SECOND, outcome="reached") is Finding.HELD
+    assert found_of_activity(modified_at=NOW + SECOND) is Finding.CHANGED
+    assert found_of_activity(is_deleted=True) is Finding.DELETED
+    assert found_of_activity(Held({}, {}), is_deleted=True) is Finding.HELD
 
 
 def test_what_cannot_be_compared_or_read_is_stored_all_the_same() -> None:

@@ -56,6 +56,12 @@ async def get(tx: Transaction, tenant_id: UUID, viewer: Viewer, activity_id: UUI
     return activity
 
 
+async def newest(tx: Transaction, tenant_id: UUID, activity_ids: Collection[UUID]) -> dict[UUID, Activity]:
+    """The newest versions of those of these activities of the tenant that are known."""
+    found = await store.find_all(tx, {(tenant_id, each) for each in activity_ids})
+    return {activity.id: activity for activity in found}
+
+
 async def versions(
     tx: Transaction,
     tenant_id: UUID,

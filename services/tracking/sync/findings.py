@@ -13,9 +13,10 @@ from services.tracking.crm.domain import SourceMapping, Untranslatable
 from services.tracking.crm.source_api import Gone
 from services.tracking.inbox.asked import AskedRecord, asked_body, said_by_records
 from services.tracking.sync.domain import Finding, Found
+from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.kernel.deals import DealKind, DealStatus
-from shared.kernel.ids import deal_id
+from shared.kernel.ids import activity_id, deal_id
 from shared.telemetry.logs import get_logger
 
 DELIVERY_RECORDS_MAX: Final = 100
@@ -33,6 +34,15 @@ _COMPARED: Final = (
     "closed_on",
     "expected_close_on",
     "merged_into",
+)
+_COMPARED_OF_ACTIVITIES: Final = (
+    "type",
+    "status",
+    "owner_external_id",
+    "occurred_at",
+    "duration_seconds",
+    "outcome",
+    "deal_external_id",
 )
 _GONE: Final = (DealKind.DELETED, DealKind.MERGED)
 
@@ -102,6 +112,14 @@ def read_gone(
     return read
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held of what records are about: the newest versions, by their ids."""
+
+    deals: Mapping[UUID, Deal]
+    activities: Mapping[UUID, Activity]
+
+
 def deals_named(connection_id: UUID, read: Iterable[ReadRecord | ReadGone]) -> set[UUID]:
     """The deals that must be known to judge these."""
     return {
@@ -112,10 +130,18 @@ def deals_named(connection_id: UUID, read: Iterable[ReadRecord | ReadGone]) -> s
     }
 
 
-def finding_of(
-    said: Sequence[Said] | None, held: Mapping[UUID, Deal], connection_id: UUID, *, is_merged: bool = False
-) -> Finding:
-    """What a record turns out to be, by what is held of the deals it is about.
+def activities_named(connection_id: UUID, read: Iterable[ReadRecord | ReadGone]) -> set[UUID]:
+    """The activities that must be known to judge these."""
+    return {
+        activity_id(connection_id, said.external_id)
+        for each in read
+        for said in each.said or ()
+        if isinstance(said, CanonicalActivity)
+    }
+
+
+def finding_of(said: Sequence[Said] | None, held: Held, connection_id: UUID, *, is_merged: bool = False) -> Finding:
+    """What a record turns out to be, by what is held of what it is about.
 
     `is_merged`: what is held was put together from changes, so it may lack one although it is as new as the record.
     """
@@ -156,15 +182,17 @@ def portions(read: Sequence[ReadRecord], gone: Sequence[Gone]) -> Iterator[Porti
 _WEIGHT: Final = (Finding.NEW, Finding.CHANGED, Finding.DELETED, Finding.TOLD)
 
 
-def _finding(said: Said, held: Mapping[UUID, Deal], connection_id: UUID, is_merged: bool) -> Finding:
+def _finding(said: Said, held: Held, connection_id: UUID, is_merged: bool) -> Finding:
     match said:
         case CanonicalDeal():
-            return _finding_of_deal(said, held.get(deal_id(connection_id, said.external_id)), is_merged)
+            return _finding_of_deal(said, held.deals.get(deal_id(connection_id, said.external_id)), is_merged)
+        case CanonicalActivity():
+            return _finding_of_activity(said, held.activities.get(activity_id(connection_id, said.external_id)))
         case RecordChange():
-            deal = held.get(deal_id(connection_id, said.external_id))
+            deal = held.deals.get(deal_id(connection_id, said.external_id))
             is_news = deal is not None and deal.kind not in _GONE and said.at >= deal.modified_at
             return Finding.DELETED if is_news else Finding.HELD
-        case CanonicalActivity() | Fetch():
+        case Fetch():
             return Finding.TOLD
         case _:
             return Finding.HELD
@@ -180,6 +208,18 @@ def _finding_of_deal(said: CanonicalDeal, held: Deal | None, is_merged: bool) ->
     if said.modified_at != held.modified_at and not is_merged:
         return Finding.CHANGED if said.modified_at > held.modified_at else Finding.HELD
     return Finding.CHANGED if _differs(said, held) else Finding.HELD
+
+
+def _finding_of_activity(said: CanonicalActivity, held: Activity | None) -> Finding:
+    if said.is_deleted:
+        is_news = held is not None and not held.is_deleted and said.modified_at >= held.modified_at
+        return Finding.DELETED if is_news else Finding.HELD
+    if held is None:
+        return Finding.NEW
+    if said.modified_at != held.modified_at:
+        return Finding.CHANGED if said.modified_at > held.modified_at else Finding.HELD
+    differs = held.is_deleted or any(getattr(said, name) != getattr(held, name) for name in _COMPARED_OF_ACTIVITIES)
+    return Finding.CHANGED if differs else Finding.HELD
 
 
 def _differs(said: CanonicalDeal, held: Deal) -> bool:

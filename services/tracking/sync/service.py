@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from services.tracking.activities import service as activities
 from services.tracking.crm import service as crm
 from services.tracking.crm.adapter import Adapter
 from services.tracking.crm.domain import Connection
@@ -31,7 +32,11 @@ from services.tracking.sync.domain import (
     first_phase,
 )
 from services.tracking.sync.findings import (
+    Held,
     Portion,
+    ReadGone,
+    ReadRecord,
+    activities_named,
     deals_named,
     finding_of,
     found,
@@ -239,7 +244,11 @@ async def store_page(
         return None
     read = read_records(adapter, connection.mapping, map(AskedRecord, page.records), fetched_at=fetched_at)
     gone = read_gone(adapter, connection.mapping, page.gone, fetched_at=fetched_at)
-    held = await deals.newest(tx, connection.tenant_id, deals_named(connection.id, [*read, *gone]))
+    said: list[ReadRecord | ReadGone] = [*read, *gone]
+    held = Held(
+        await deals.newest(tx, connection.tenant_id, deals_named(connection.id, said)),
+        await activities.newest(tx, connection.tenant_id, activities_named(connection.id, said)),
+    )
     known = await store.known_unreadable(tx, connection.tenant_id, connection.id)
     findings = [
         Finding.HELD
