@@ -205,7 +205,7 @@ class FxiaokeApi(SourceApi):
     @override
     def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
         known = _known(credentials)
-        if token is None or not isinstance(call.json, dict):
+        if token is None or call.endpoint == _TOKEN_PATH or not isinstance(call.json, dict):
             return call
         body: JsonValue = {
             "corpAccessToken": token,

@@ -245,7 +245,7 @@ class ZohoApi(SourceApi):
 
     @override
     def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
-        if token is None:
+        if token is None or call.endpoint == _TOKEN_ENDPOINT:
             return call
         return replace(call, headers={**call.headers, "Authorization": f"Zoho-oauthtoken {token}"})
 
