@@ -18,7 +18,7 @@ from services.tracking.metadata import transport
 from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.progress.service import ProgressTracker
 from services.tracking.viewing import Viewer
-from shared.contracts.deals import Deal, Product, Split
+from shared.contracts.deals import Deal, Payment, Product, Split
 from shared.db.database import Database, Scope
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
@@ -89,6 +89,12 @@ class Book:
             splits=(Split(owner_external_id="bob", role="engineer", percent=Decimal("40.5")),),
             products=(Product(sku="GTX", quantity=Decimal(3), amount=None),),
             custom={"competitor": "Initech"},
+            home_amount=Decimal("1100.25"),
+            home_currency="EUR",
+            payments=(
+                Payment(paid_on=date(2026, 2, 1), amount=Decimal("700.5")),
+                Payment(paid_on=date(2026, 1, 9), amount=Decimal(-100)),
+            ),
         )
 
     async def record(self, *deals: Deal) -> list[DealChange]:
@@ -130,6 +136,15 @@ async def test_a_deal_is_read_back_as_it_was_recorded(book: Book) -> None:
     deal = book.deal()
     await book.record(deal)
     assert await book.newest() == deal
+
+
+async def test_what_was_paid_is_the_sum_of_the_payments_and_the_day_of_the_latest(book: Book) -> None:
+    (change,) = await book.record(book.deal())
+    assert (change.after.paid_amount, change.after.last_paid_on) == (Decimal("600.5"), date(2026, 2, 1))
+    (change,) = await book.record(book.deal(minute=1).model_copy(update={"payments": ()}))
+    assert change.before is not None
+    assert (change.before.paid_amount, change.before.last_paid_on) == (Decimal("600.5"), date(2026, 2, 1))
+    assert (change.after.paid_amount, change.after.last_paid_on) == (None, None)
 
 
 async def test_a_newer_version_is_a_change_from_all_that_was_held(book: Book) -> None:

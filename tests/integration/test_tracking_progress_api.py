@@ -52,6 +52,9 @@ WON = oracle.Deal(
     expected_day=None,
     closed_hour=None,
     closed_day=5,
+    home_cents=None,
+    home_currency=None,
+    payments=(),
 )
 ADAS, COMPANYS, EVES = 0, 1, 2
 
@@ -83,7 +86,7 @@ class Site:
         tell = tenant.storyteller
         definitions = tell.definition_events(
             (
-                oracle.Calendar(1, 8),
+                oracle.Calendar(1, 8, "CNY"),
                 oracle.Team(COMPANY, 1, None),
                 oracle.Team(EAST, 1, COMPANY),
                 oracle.Membership(0, 1, ADA, EAST, 0, None, False),
@@ -120,6 +123,20 @@ class Tenant:
         async with self.site.database.transaction(self.scope) as tx:
             pieces = [self.storyteller.deal_events(deals)]
             await self.site.tracker.apply(tx, [self.storyteller.tenant_id], pieces, stripe=0)
+
+    async def defined(self, *definitions: oracle.Definition) -> None:
+        async with self.site.database.transaction(self.scope) as tx:
+            await self.site.tracker.define(tx, self.storyteller.definition_events(definitions))
+        await self.rebuild()
+
+    async def conversions(self, goal: int) -> dict[str, tuple[str, object]]:
+        """By deal: what it adds to a goal and how it was converted; told alike of all deals and of each."""
+        told = {}
+        for item in (await self.get(self.goal(goal, "explain"))).json()["items"]:
+            [single] = (await self.get(self.goal(goal, "explain"), {"deal_id": item["deal_id"]})).json()["items"]
+            assert single == item
+            told[item["external_id"]] = item["value"], item["conversion"]
+        return told
 
     async def rebuild(self) -> None:
         more = 1
@@ -261,8 +278,8 @@ async def test_the_series_adds_up_day_by_day(site: Site) -> None:
     )
     series = (await tenant.get(tenant.goal(ADAS, "series"))).json()
     assert [(day["date"], day["added"], day["cumulative"], day["deals"]) for day in series["days"]] == [
-        ("2026-01-03", "100.5", "100.5", 1),
-        ("2026-01-06", "100", "200.5", 2),
+        ("2025-12-28", "100.5", "100.5", 1),
+        ("2025-12-31", "100", "200.5", 2),
     ]
 
 
@@ -315,6 +332,74 @@ async def test_a_deal_that_does_not_count_says_why(
     assert stands["deals"] == (1 if reason is None else 0)
 
 
+async def test_money_of_other_currencies_counts_at_the_rates_it_says_and_again_when_they_are_corrected(
+    site: Site,
+) -> None:
+    tenant = await site.company()
+    converting, at_plan_rates = 3, 4
+    euros = WON._replace(currency="EUR", cents=100_000)
+    await tenant.defined(
+        oracle.Goal(converting, 1, "active", False, ADA, "won dollars of all", 0, 10),
+        oracle.Goal(at_plan_rates, 1, "active", False, ADA, "created euros at plan rates", 0, 10),
+        oracle.Rates(0, 1, ((0, 70_000),)),
+        oracle.Rates(2, 1, ((3, 77_000),)),
+    )
+    await tenant.deals(
+        euros,
+        euros._replace(number=1, home_cents=120_000, home_currency="USD"),
+        WON._replace(number=2, cents=1000),
+        euros._replace(number=3, currency="GBP"),
+    )
+    stands = (await tenant.get(tenant.goal(converting))).json()
+    assert (stands["value"], stands["deals"]) == ("2310", 3)
+    daily = {"amount": "1000", "currency": "EUR", "rate": "1.1", "stated_on": "2025-12-26", "origin": "daily"}
+    crm = {"amount": "1000", "currency": "EUR", "rate": "1.2", "stated_on": None, "origin": "crm"}
+    fixed = {"amount": "10", "currency": "USD", "rate": "0.91", "stated_on": None, "origin": "fixed"}
+    assert await tenant.conversions(converting) == {
+        "D-0": ("1100", daily),
+        "D-1": ("1200", crm),
+        "D-2": ("10", None),
+    }
+    assert await tenant.conversions(at_plan_rates) == {
+        "D-0": ("1000", None),
+        "D-1": ("1000", None),
+        "D-2": ("9.1", fixed),
+    }
+    pounds = str(tenant.storyteller.deal_events([euros._replace(number=3)])[0].id)
+    [item] = (await tenant.get(tenant.goal(converting, "explain"), {"deal_id": pounds})).json()["items"]
+    assert (item["counts"], item["reason"], item["conversion"]) == (False, "no_exchange_rate", None)
+
+    async with site.database.transaction(tenant.scope) as tx:
+        corrected = tenant.storyteller.definition_events([oracle.Rates(2, 2, ((3, 84_000),))])
+        await site.tracker.define(tx, corrected)
+    assert (await tenant.get(tenant.goal(converting))).json()["stale"]
+    assert not (await tenant.get(tenant.goal(at_plan_rates))).json()["stale"]
+    await tenant.rebuild()
+    stands = (await tenant.get(tenant.goal(converting))).json()
+    assert (stands["value"], stands["deals"], stands["stale"]) == ("2410", 3, False)
+
+
+async def test_what_is_paid_moves_a_goal_with_every_payment(site: Site) -> None:
+    tenant = await site.company()
+    booked, received = 3, 4
+    await tenant.defined(
+        oracle.Goal(booked, 1, "active", False, ADA, "won and paid", 0, 6),
+        oracle.Goal(received, 1, "active", False, ADA, "paid", 6, 10),
+    )
+    signed = WON._replace(currency="CNY", cents=1_000_000)
+    euros = WON._replace(number=1, currency="EUR", payments=((7, 4000),))
+    seen = []
+    for version, payments in enumerate(((), ((6, 500_000),), ((6, 500_000), (8, 500_000))), start=1):
+        await tenant.deals(signed._replace(version=version, payments=payments))
+        seen.append((await tenant.get(tenant.goal(booked))).json()["value"])
+    assert seen == ["0", "5000", "10000"]
+    assert (await tenant.get(tenant.goal(received))).json()["value"] == "0"
+    await tenant.deals(euros)
+    assert (await tenant.get(tenant.goal(received))).json()["value"] == "40"
+    series = (await tenant.get(tenant.goal(received, "series"))).json()
+    assert [(day["date"], day["added"]) for day in series["days"]] == [("2026-01-02", "40")]
+
+
 async def test_a_rep_sees_itself_a_manager_its_subtree_and_another_tenant_nothing(site: Site) -> None:
     tenant, other = await site.company(), await site.company()
     goals = {str(tenant.storyteller.goal_id(number)): number for number in (ADAS, COMPANYS, EVES)}
@@ -354,8 +439,8 @@ async def test_the_list_is_filtered_and_paged(site: Site) -> None:
     assert await ids() == sorted(every)
     assert await ids(person_id=str(tenant.storyteller.id_of("person", ADA))) == [every[ADAS]]
     assert await ids(team_id=str(tenant.storyteller.id_of("team", COMPANY))) == [every[COMPANYS]]
-    assert await ids(on="2026-01-11") == await ids(status="closed") == []
-    assert await ids(on="2026-01-10", status="active") == sorted(every)
+    assert await ids(on="2026-01-05") == await ids(status="closed") == []
+    assert await ids(on="2026-01-04", status="active") == sorted(every)
     first = (await tenant.get("/v1/progress", {"limit": "2"})).json()
     assert await ids(cursor=first["next_cursor"]) == sorted(every)[2:]
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from services.tracking.deals import service as deals_service
 from services.tracking.progress.filter_sql import FilterCompiler
-from shared.contracts.deals import Deal, Product
+from shared.contracts.deals import Deal, Payment, Product
 from shared.db.database import Database, Scope
 from shared.kernel.deals import DEAL_FIELDS, DealKind, DealStatus
 from shared.kernel.filters import Filter, first_failing, parse_filter, predicate
@@ -25,7 +25,8 @@ NUMBERS = st.sampled_from(("0", "-0.01", "0.000001", "50", "50.0", "999999999999
 DAYS = st.dates(date(2026, 1, 1), date(2026, 1, 4)).map(date.isoformat)
 FIELDS = {
     **dict.fromkeys(("name", "currency", "status", "stage", "type", "source", "account_name", "custom.tier"), TEXTS),
-    **dict.fromkeys(("amount", "quantity", "probability"), NUMBERS),
+    "home_currency": TEXTS,
+    **dict.fromkeys(("amount", "paid_amount", "quantity", "probability"), NUMBERS),
     "expected_close_on": DAYS,
 }
 
@@ -99,6 +100,11 @@ def deals(draw: st.DrawFn) -> Deal:
             for quantity in draw(st.lists(st.sampled_from(("0", "50")), max_size=2))
         ),
         custom=draw(st.dictionaries(st.sampled_from(("tier", "other")), TEXTS, max_size=2)),
+        home_currency=draw(st.sampled_from((None, "EUR"))),
+        payments=tuple(
+            Payment(paid_on=date(2026, 1, 2), amount=Decimal(amount))
+            for amount in draw(st.lists(st.sampled_from(("50", "-0.01", "-50")), max_size=2))
+        ),
     )
 
 
