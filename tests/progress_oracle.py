@@ -1,8 +1,8 @@
 """What progress must be, by plain integers and dictionaries. Imports nothing of the product.
 
-A story is a list of steps. A step delivers a batch of versions of deals, a batch of versions of definitions, or lets
-the rebuilds run. Days and hours are integers from one epoch; money is in cents, and a rate in ten-thousandths; a user,
-person, team, goal and deal is a number.
+A story is a list of steps. A step delivers a batch of versions of deals, of activities or of definitions, or lets the
+rebuilds run. Days and hours are integers from one epoch; money is in cents, and a rate in ten-thousandths; a user,
+person, team, goal, deal and activity is a number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,8 @@ PEOPLE = 3
 TEAMS = 4
 USERS = 4
 DEALS = 4
-GOALS = 10
+ACTIVITIES = 4
+GOALS = 13
 MEMBERSHIPS = 5
 DAYS = 12
 ZONES_HOURS = (-11, -5, 0, 1, 8, 12)
@@ -31,9 +32,15 @@ METRICS = (
     "created euros at plan rates",
     "paid",
     "won and paid",
+    "done calls",
+    "seconds talked",
+    "met accounts",
 )
+ACTIVITY_METRICS = ("done calls", "seconds talked", "met accounts")
 MONEY_METRICS = tuple(
-    metric for metric in METRICS if metric.split()[-1] not in ("deals", "accounts", "more", "quantity")
+    metric
+    for metric in METRICS
+    if metric.split()[-1] not in ("deals", "accounts", "more", "quantity", "calls", "talked")
 )
 PLAN_RATES = {"USD": 9100, "CNY": 1275}
 SERIES = (
@@ -69,6 +76,21 @@ class Deal(NamedTuple):
     home_currency: str | None
     payments: tuple[tuple[int, int], ...]
     """Day and cents."""
+
+
+class Activity(NamedTuple):
+    """One version of an activity."""
+
+    number: int
+    version: int
+    deleted: bool
+    type: str
+    status: str
+    user: int | None
+    occurred_hour: int | None
+    seconds: int | None
+    outcome: str | None
+    account: str | None
 
 
 class Calendar(NamedTuple):
@@ -137,6 +159,13 @@ class Deals:
 
 
 @dataclass(frozen=True)
+class Activities:
+    """A batch of activity events, in the order they arrive."""
+
+    batch: tuple[Activity, ...]
+
+
+@dataclass(frozen=True)
 class Definitions:
     """A batch of definition events, in the order they arrive."""
 
@@ -148,7 +177,7 @@ class Rebuild:
     """The rebuilds catch up."""
 
 
-Step = Deals | Definitions | Rebuild
+Step = Deals | Activities | Definitions | Rebuild
 
 
 def subject(definition: Definition) -> tuple[str, int]:
@@ -168,19 +197,56 @@ def metrics(story: Sequence[Step]) -> dict[int, str]:
 def expected(story: Sequence[Step]) -> dict[int, Standing]:
     """Where every goal that was ever delivered stands in the end; those not counting stand at zero."""
     deals: dict[int, Deal] = {}
+    activities: dict[int, Activity] = {}
     definitions: dict[tuple[str, int], Definition] = {}
     for step in story:
         if isinstance(step, Deals):
             for deal in step.batch:
                 if deal.number not in deals or deals[deal.number].version < deal.version:
                     deals[deal.number] = deal
+        elif isinstance(step, Activities):
+            for activity in step.batch:
+                if activity.number not in activities or activities[activity.number].version < activity.version:
+                    activities[activity.number] = activity
         elif isinstance(step, Definitions):
             for definition in step.batch:
                 key = subject(definition)
                 if key not in definitions or definitions[key].version < definition.version:
                     definitions[key] = definition
     goals = [each for each in definitions.values() if isinstance(each, Goal)]
-    return {goal.number: _standing(goal, deals, definitions) for goal in goals}
+    return {
+        goal.number: _standing_by_activities(goal, activities, definitions)
+        if goal.metric in ACTIVITY_METRICS
+        else _standing(goal, deals, definitions)
+        for goal in goals
+    }
+
+
+def _standing_by_activities(
+    goal: Goal, activities: Mapping[int, Activity], definitions: Mapping[tuple[str, int], Definition]
+) -> Standing:
+    if goal.status not in ("active", "closed"):
+        return Standing(Fraction(0), 0)
+    calendar = definitions.get(("Calendar", 0))
+    zone_hours = calendar.zone_hours if isinstance(calendar, Calendar) else 0
+    value, count, accounts = 0, 0, set()
+    for activity in activities.values():
+        if activity.deleted or activity.occurred_hour is None:
+            continue
+        day = (activity.occurred_hour + zone_hours) // 24
+        adds: int | None = None
+        if goal.metric == "done calls":
+            adds = 1 if activity.type == "call" and activity.status == "done" else None
+        elif goal.metric == "seconds talked":
+            is_long = activity.seconds is not None and activity.seconds >= 60
+            adds = activity.seconds if is_long and activity.status != "cancelled" else None
+        elif activity.type in ("call", "meeting") and activity.outcome != "No answer" and activity.account is not None:
+            adds = 1
+        if adds is not None and goal.start <= day < goal.end and _belongs(goal, activity, day, definitions):
+            count += 1
+            value += adds
+            accounts.add(activity.account)
+    return Standing(Fraction(len(accounts) if goal.metric == "met accounts" else value), count)
 
 
 def _standing(goal: Goal, deals: Mapping[int, Deal], definitions: Mapping[tuple[str, int], Definition]) -> Standing:
@@ -287,9 +353,9 @@ def _in_base(base: str, currency: str, day: int, definitions: Mapping[tuple[str,
     return Fraction(stated[max(days)], 10_000) if days else None
 
 
-def _belongs(goal: Goal, deal: Deal, day: int, definitions: Mapping[tuple[str, int], Definition]) -> bool:
-    """Whether the deal's owner is the goal's person or was below the goal's team on the day."""
-    identity = definitions.get(("Identity", -1 if deal.user is None else deal.user))
+def _belongs(goal: Goal, record: Deal | Activity, day: int, definitions: Mapping[tuple[str, int], Definition]) -> bool:
+    """Whether the record's owner is the goal's person or was below the goal's team on the day."""
+    identity = definitions.get(("Identity", -1 if record.user is None else record.user))
     if not isinstance(identity, Identity) or identity.deleted:
         return False
     if not goal.team:
@@ -333,6 +399,22 @@ def _deals() -> st.SearchStrategy[Deal]:
         payments=st.lists(
             st.tuples(st.integers(0, DAYS), st.sampled_from((1, 333, 5000, -250, 10**12))), max_size=3
         ).map(tuple),
+    )
+
+
+def _activities() -> st.SearchStrategy[Activity]:
+    return st.builds(
+        Activity,
+        number=st.integers(0, ACTIVITIES - 1),
+        version=st.just(1),
+        deleted=st.sampled_from((*(False,) * 7, True)),
+        type=st.sampled_from(("call", "call", "call", "meeting", "email", "task")),
+        status=st.sampled_from(("done", "done", "done", "planned", "cancelled")),
+        user=st.sampled_from((*range(USERS), *range(USERS), None)),
+        occurred_hour=st.sampled_from((*range(0, DAYS * 24, 5), None, None)),
+        seconds=st.sampled_from((0, 59, 60, 61, 3600, 2**31 - 1, None)),
+        outcome=st.sampled_from(("Connected", "No answer", None)),
+        account=st.sampled_from(("1", "2", "01", None)),
     )
 
 
@@ -414,9 +496,17 @@ def _company() -> tuple[Definition, ...]:
 
 @st.composite
 def stories(
-    draw: st.DrawFn, *, deals_min: int = 4, deals_max: int = 16, definitions_max: int = 8, only_rates: bool = False
+    draw: st.DrawFn,
+    *,
+    deals_min: int = 4,
+    deals_max: int = 16,
+    activities_max: int = 10,
+    definitions_max: int = 8,
+    only_rates: bool = False,
 ) -> list[Step]:
-    """Versions of deals and definitions, each delivered once or more, in any order, in batches, rebuilds between.
+    """Versions of deals, activities and definitions, each delivered once or more, in any order and in batches.
+
+    Between them are rebuilds.
 
     With `only_rates` no definitions but rates and the home currency change after the beginning.
     """
@@ -431,19 +521,28 @@ def stories(
         key = ("Deal", deal.number)
         versions[key] = versions.get(key, 0) + 1
         deals.append(deal._replace(version=versions[key]))
+    activities: list[Activity] = []
+    for activity in draw(st.lists(_activities(), max_size=0 if only_rates else activities_max)):
+        key = ("Activity", activity.number)
+        versions[key] = versions.get(key, 0) + 1
+        activities.append(activity._replace(version=versions[key]))
     definitions: list[Definition] = []
     for definition in draw(st.lists(_changes_of_rates() if only_rates else _definitions(), max_size=definitions_max)):
         key = subject(definition)
         versions[key] = versions.get(key, 0) + 1
         definitions.append(definition._replace(version=versions[key]))
-    again = [each for each in (*deals, *definitions) if draw(st.integers(0, 3)) == 0]
-    events = draw(st.permutations([*deals, *definitions, *again]))
+    told = (*deals, *activities, *definitions)
+    again = [each for each in told if draw(st.integers(0, 3)) == 0]
+    events = draw(st.permutations([*told, *again]))
     while events:
         count = draw(st.integers(1, 6))
         batch, events = events[:count], events[count:]
         arrived = [each for each in batch if isinstance(each, Deal)]
-        said = [each for each in batch if not isinstance(each, Deal)]
+        done = [each for each in batch if isinstance(each, Activity)]
+        said = [each for each in batch if not isinstance(each, Deal | Activity)]
         steps: list[Step] = [Deals(tuple(arrived))]
+        if done:
+            steps.append(Activities(tuple(done)))
         if said:
             steps += [Definitions(tuple(said)), Rebuild()]
         story.extend(draw(st.permutations(steps)))

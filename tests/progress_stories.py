@@ -6,11 +6,13 @@ from decimal import Decimal
 from fractions import Fraction
 from uuid import UUID, uuid5
 
-from shared.contracts import deals, goals, org
+from shared.contracts import activities, deals, goals, org
 from shared.contracts.base import Event
+from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DateField, DealKind, DealStatus
-from shared.kernel.ids import deal_id
+from shared.kernel.ids import activity_id, deal_id
 from shared.kernel.measures import Aggregate, RatePolicy
+from shared.kernel.records import RecordKind
 from tests import progress_oracle as oracle
 
 # Six days before a month begins, as the oracle has it.
@@ -91,6 +93,42 @@ _METRICS = {
         currency="CNY",
         rate_policy=RatePolicy.DEAL_DATE,
     ),
+    "done calls": goals.Metric(
+        record=RecordKind.ACTIVITY,
+        aggregate=Aggregate.COUNT,
+        value_field=None,
+        date_field=DateField.CLOSED,
+        filter={
+            "all": [{"field": "type", "op": "eq", "value": "call"}, {"field": "status", "op": "eq", "value": "done"}]
+        },
+        currency=None,
+    ),
+    "seconds talked": goals.Metric(
+        record=RecordKind.ACTIVITY,
+        aggregate=Aggregate.SUM,
+        value_field="duration_seconds",
+        date_field=DateField.CLOSED,
+        filter={
+            "all": [
+                {"field": "duration_seconds", "op": "gte", "value": "60"},
+                {"field": "status", "op": "ne", "value": "cancelled"},
+            ]
+        },
+        currency=None,
+    ),
+    "met accounts": goals.Metric(
+        record=RecordKind.ACTIVITY,
+        aggregate=Aggregate.DISTINCT,
+        value_field="account_id",
+        date_field=DateField.CLOSED,
+        filter={
+            "all": [
+                {"field": "type", "op": "in", "value": ["call", "meeting"]},
+                {"field": "outcome", "op": "ne", "value": "No answer"},
+            ]
+        },
+        currency=None,
+    ),
 }
 
 
@@ -109,6 +147,9 @@ class Storyteller:
 
     def deal_events(self, batch: Sequence[oracle.Deal]) -> list[deals.Deal]:
         return [self._deal(deal) for deal in batch]
+
+    def activity_events(self, batch: Sequence[oracle.Activity]) -> list[activities.Activity]:
+        return [self._activity(activity) for activity in batch]
 
     def definition_events(self, batch: Sequence[oracle.Definition]) -> list[Event]:
         return [self._definition(definition) for definition in batch]
@@ -160,6 +201,31 @@ class Storyteller:
                 deals.Payment(paid_on=_EPOCH + timedelta(days=day), amount=Decimal(cents).scaleb(-2))
                 for day, cents in deal.payments
             ),
+        )
+
+    def _activity(self, activity: oracle.Activity) -> activities.Activity:
+        external_id = f"A-{activity.number}"
+        return activities.Activity(
+            tenant_id=self.tenant_id,
+            id=activity_id(self._connection_id, external_id),
+            connection_id=self._connection_id,
+            source="crm",
+            external_id=external_id,
+            is_deleted=activity.deleted,
+            modified_at=_START + timedelta(seconds=activity.version // 3),
+            sequence=activity.version // 2,
+            delivery_id=UUID(int=activity.version),
+            received_at=_START + timedelta(seconds=activity.version),
+            type=ActivityType(activity.type),
+            status=ActivityStatus(activity.status),
+            owner_external_id=None if activity.user is None else f"u{activity.user}",
+            subject=None,
+            occurred_at=_instant(activity.occurred_hour),
+            duration_seconds=activity.seconds,
+            outcome=activity.outcome,
+            deal_external_id=None,
+            account_id=activity.account,
+            custom={},
         )
 
     def _definition(self, definition: oracle.Definition) -> Event:

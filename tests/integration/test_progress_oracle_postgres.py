@@ -13,10 +13,12 @@ from services.tracking.metadata import transport
 from services.tracking.progress import contributions, store
 from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.progress.service import ProgressTracker, progress_event, render_progress
+from services.tracking.progress.tables import ACTIVITIES_STRIPE
 from services.tracking.verification import differences
 from shared.contracts.progress import Progress
 from shared.db.database import Database, Scope
 from shared.kernel.measures import Counted
+from shared.kernel.records import RecordKind
 from shared.outbox.outbox import Outbox
 from tests import progress_oracle as oracle
 from tests.progress_stories import Storyteller
@@ -54,6 +56,12 @@ class Service:
                         # Now and then a piece has only a part of the versions of a deal.
                         pieces = [deals[: len(deals) // 2], deals[len(deals) // 2 :]]
                         await self.tracker.apply(tx, [self.storyteller.tenant_id], pieces, stripe=number % 3)
+                case oracle.Activities(batch):
+                    activities = self.storyteller.activity_events(batch)
+                    halves = [activities[: len(activities) // 2], activities[len(activities) // 2 :]]
+                    stripe = ACTIVITIES_STRIPE + number % 3
+                    async with self.database.transaction(self.scope) as tx:
+                        await self.tracker.apply_activities(tx, [self.storyteller.tenant_id], halves, stripe=stripe)
                 case oracle.Definitions(batch):
                     definitions = self.storyteller.definition_events(batch)
                     async with self.database.transaction(self.scope) as tx:
@@ -162,8 +170,11 @@ async def _check_readings(service: Service, values: dict[int, Decimal]) -> None:
             assert sum(Fraction(day.added) for day in days) == Fraction(value)
             counting = await contributions.page(tx, tenant_id, goal_id, rule, after=None, limit=100)
             assert len(counting) == sum(day.deals for day in days) == past[goal_id].deals
-            for deal in counting:
-                facts = await contributions.stored_deal(tx, tenant_id, deal.id)
+            find = (
+                contributions.stored_deal if rule.measure.record is RecordKind.DEAL else contributions.stored_activity
+            )
+            for record in counting:
+                facts = await find(tx, tenant_id, record.id)
                 assert facts is not None
-                outcome = Counted(deal.value, deal.day, deal.distinct_value, deal.conversion)
+                outcome = Counted(record.value, record.day, record.distinct_value, record.conversion)
                 assert index.verdict(goal_id, facts).outcome == outcome

@@ -2,17 +2,20 @@
 
 from collections import Counter
 from collections.abc import Collection
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 from hypothesis import HealthCheck, given, settings
 
-from services.tracking.deals.domain import DealChange
 from services.tracking.progress.definitions import Definitions, definitions_of, snapshot_of
 from services.tracking.progress.domain import EXACT, GoalIndex, Movements, changed_rules
+from services.tracking.snapshots import Change
+from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
-from shared.kernel.deals import DealFacts
+from shared.kernel.activities import ActivityFacts, ActivityVersion
+from shared.kernel.deals import DealFacts, DealVersion
 from shared.kernel.measures import Counted
 from tests import progress_oracle as oracle
 from tests.progress_stories import Storyteller
@@ -25,7 +28,7 @@ class Engine:
     """The least that must be kept around the pure rules: newest versions, sums, and the stale goals."""
 
     def __init__(self) -> None:
-        self.deals: dict[UUID, DealFacts] = {}
+        self.records: dict[UUID, DealFacts | ActivityFacts] = {}
         self.events: dict[str, Event] = {}
         self.values: dict[UUID, Decimal] = {}
         self.counts: Counter[UUID] = Counter()
@@ -33,17 +36,17 @@ class Engine:
         self.stale: set[UUID] = set()
         self.definitions: Definitions = definitions_of({})
 
-    def record(self, batch: Collection[Deal]) -> None:
-        newest: dict[UUID, Deal] = {}
-        for deal in batch:
-            if deal.id not in newest or newest[deal.id].version < deal.version:
-                newest[deal.id] = deal
+    def record(self, batch: Collection[Deal] | Collection[Activity]) -> None:
+        newest: dict[UUID, Deal | Activity] = {}
+        for event in batch:
+            if event.id not in newest or _order(newest[event.id]) < _order(event):
+                newest[event.id] = event
         changes = []
-        for deal in newest.values():
-            before = self.deals.get(deal.id)
-            if before is None or before.version < deal.version:
-                changes.append(DealChange(TENANT, before, deal.facts(), deal.received_at))
-                self.deals[deal.id] = deal.facts()
+        for record_id, event in newest.items():
+            before = self.records.get(record_id)
+            if before is None or _order(before.version) < _order(event):
+                changes.append(Change(TENANT, before, event.facts(), event.received_at))
+                self.records[record_id] = event.facts()
         self._add(self.definitions.index, changes, skipped=self.stale)
 
     def define(self, batch: Collection[Event]) -> None:
@@ -61,7 +64,7 @@ class Engine:
             self.values.pop(goal_id, None)
             self.counts.pop(goal_id, None)
             self.distinct.pop(goal_id, None)
-        everything = [DealChange(TENANT, None, facts, facts.version.modified_at) for facts in self.deals.values()]
+        everything = [Change(TENANT, None, facts, facts.version.modified_at) for facts in self.records.values()]
         self._add(self.definitions.index, everything, skipped=self.definitions.index.rules.keys() - self.stale)
         self.stale.clear()
 
@@ -71,7 +74,9 @@ class Engine:
             value += sum(1 for deals in self.distinct[goal_id].values() if deals > 0)
         return oracle.Standing(STORYTELLER.value(metric, value), self.counts[goal_id])
 
-    def _add(self, index: GoalIndex, changes: Collection[DealChange], *, skipped: Collection[UUID]) -> None:
+    def _add(
+        self, index: GoalIndex, changes: Collection[Change[DealFacts | ActivityFacts]], *, skipped: Collection[UUID]
+    ) -> None:
         movements = Movements(index, skipped)
         movements.add(changes)
         for goal_id, movement in movements.net().items():
@@ -99,6 +104,8 @@ def _follow(story: list[oracle.Step]) -> None:
         match step:
             case oracle.Deals(batch):
                 engine.record(STORYTELLER.deal_events(batch))
+            case oracle.Activities(batch):
+                engine.record(STORYTELLER.activity_events(batch))
             case oracle.Definitions(batch):
                 engine.define(STORYTELLER.definition_events(batch))
             case oracle.Rebuild():
@@ -116,15 +123,23 @@ def test_a_verdict_agrees_with_what_is_counted(story: list[oracle.Step]) -> None
     for step in story:
         if isinstance(step, oracle.Deals):
             engine.record(STORYTELLER.deal_events(step.batch))
+        elif isinstance(step, oracle.Activities):
+            engine.record(STORYTELLER.activity_events(step.batch))
         elif isinstance(step, oracle.Definitions):
             engine.define(STORYTELLER.definition_events(step.batch))
     index = engine.definitions.index
-    for facts in engine.deals.values():
+    for facts in engine.records.values():
         counting = {goal_id: (value, distinct_value) for goal_id, value, distinct_value in index.contributions(facts)}
-        for goal_id in index.rules:
-            outcome = index.verdict(goal_id, facts).outcome
-            counted = (outcome.value, outcome.distinct_value) if isinstance(outcome, Counted) else None
+        for goal_id, rule in index.rules.items():
+            counted = None
+            if isinstance(facts, rule.measure.record_type.facts):
+                outcome = index.verdict(goal_id, facts).outcome
+                counted = (outcome.value, outcome.distinct_value) if isinstance(outcome, Counted) else None
             assert counting.get(goal_id) == counted
+
+
+def _order(version: Deal | Activity | DealVersion | ActivityVersion) -> tuple[datetime, int, UUID]:
+    return version.modified_at, version.sequence, version.delivery_id
 
 
 def _version(event: Event) -> int:
