@@ -157,6 +157,8 @@ def _ungrouped(whole: str) -> str:
     if len(kinds) > 1:
         raise Unreadable("has different separators between thousands")
     first, *middle, last = whole.split(kinds.pop())
+    if first.startswith("0"):
+        raise Unreadable("has thousands that begin with a zero")
     sizes = {len(group) for group in middle}
     if len(last) == 3 and ((1 <= len(first) <= 3 and sizes <= {3}) or (1 <= len(first) <= 2 and sizes <= {2})):
         return "".join((first, *middle, last))
