@@ -19,7 +19,7 @@ from services.tracking.crm.adapter import Request as Delivery
 from services.tracking.crm.directory import SenderDirectory, SendersUnknown
 from services.tracking.crm.domain import Rejection, Sender, Source
 from services.tracking.crm.sources import ADAPTERS
-from services.tracking.crm.standard_webhooks import DealBatch, DealEvent
+from services.tracking.crm.standard_webhooks import ActivityEvent, DealBatch, DealEvent
 from services.tracking.inbox.domain import Arrival, InboxFull
 from services.tracking.inbox.intake import DeliveriesNotStored, Intake
 from services.tracking.inbox.traffic import TrafficMeter
@@ -37,6 +37,7 @@ _PLAIN_KEY: Final = re.compile(r"[\x21-\x7e]{1,200}\Z")
 _HEADER_CHARACTERS_MAX: Final = 1000
 _NOBODY: Final = Terms((ADAPTERS[Source.STANDARD_WEBHOOKS].new_secret(bytes(32)),))
 _COMPONENT: Final = "#/components/schemas/{model}"
+_SENT: Final = (DealEvent, DealBatch, ActivityEvent)
 
 
 class SenderNotRecognised(Unauthenticated):
@@ -107,9 +108,7 @@ _ANSWERS: Final[dict[int | str, dict[str, object]]] = {
             "description": "What the CRM sends. The schema is that of Standard Webhooks; other sources send their own.",
             "content": {
                 "application/json": {
-                    "schema": {
-                        "oneOf": [{"$ref": _COMPONENT.format(model=model.__name__)} for model in (DealEvent, DealBatch)]
-                    }
+                    "schema": {"oneOf": [{"$ref": _COMPONENT.format(model=model.__name__)} for model in _SENT]}
                 }
             },
         }
@@ -197,7 +196,7 @@ def _target(scope: Scope) -> str:
 
 def hook_schemas() -> Mapping[str, object]:
     """The schemas the documentation of the hook refers to, by the names of their components."""
-    _, definitions = models_json_schema([(DealEvent, "validation"), (DealBatch, "validation")], ref_template=_COMPONENT)
+    _, definitions = models_json_schema([(model, "validation") for model in _SENT], ref_template=_COMPONENT)
     schemas: Mapping[str, object] = definitions["$defs"]
     return schemas
 
