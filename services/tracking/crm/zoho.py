@@ -81,7 +81,7 @@ _DEALS: Final = "Deals"
 _ACTIVITIES: Final = {"Calls": ActivityType.CALL, "Events": ActivityType.MEETING, "Tasks": ActivityType.TASK}
 _MODULES: Final = (_DEALS, *_ACTIVITIES)
 _OPERATIONS: Final = ("insert", "create", "edit", "update", "delete", "restore")
-_DELETIONS: Final = frozenset({"deal.delete", "deal.deleted"})
+_DELETIONS: Final = ("deal.delete", "deal.deleted")
 _STAGES: Final = {
     "Qualification": DealStatus.OPEN,
     "Needs Analysis": DealStatus.OPEN,
