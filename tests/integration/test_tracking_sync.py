@@ -46,8 +46,13 @@ from shared.http.auth import Role, issue_token
 from shared.http.outbound import OutboundSettings
 from shared.kernel.deals import DealKind
 from shared.outbox.outbox import Outbox, decode_headers
+from tests.crm.fxiaoke import PlayedFxiaoke
+from tests.crm.hubspot import PlayedHubspot
+from tests.crm.pipedrive import PlayedPipedrive
 from tests.crm.plain import OBJECT, Plain, PlainApi, PlainCredentials, PlayedPlain
-from tests.crm.played import PlainDeal
+from tests.crm.played import PlainDeal, PlayedCrm
+from tests.crm.salesforce import PlayedSalesforce
+from tests.crm.zoho import PlayedZoho
 from tests.infrastructure import eventually
 
 JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -196,7 +201,7 @@ class World:
             latest.update(await self.call("GET", path))
             return latest["ended_at"] is not None
 
-        await eventually(has_ended, expectation="the run to end")
+        await eventually(has_ended, 60, expectation="the run to end")
         return latest
 
     async def circuit(self, connection: Connection) -> CircuitState:
@@ -849,3 +854,41 @@ async def test_another_tenant_sees_and_changes_nothing(world: World) -> None:
         ("GET", "fetches"),
     ):
         await world.call(method, f"/v1/connections/{connection.id}/{path}", status=404)
+
+
+@pytest.mark.parametrize("kind", [PlayedZoho, PlayedFxiaoke, PlayedSalesforce, PlayedHubspot, PlayedPipedrive])
+async def test_every_source_is_reconciled_and_backfilled_to_the_same_deals(
+    world: World, kind: Callable[[], PlayedCrm]
+) -> None:
+    crm, worker = kind(), world.worker()
+    async with crm.served():
+        made = await world.call("POST", "/v1/connections", crm.connection(), status=201)
+        path = f"/v1/connections/{made['id']}"
+        crm.secret, crm.hook_url = str(made["secret"]), f"http://tracking{made['hook_path']}"
+        await world.call("PUT", f"{path}/api-access", crm.access())
+        assert (await world.call("POST", f"{path}/api-access/check"))["works"] is True
+        async with world.database.transaction(Scope.of(world.tenant)) as tx:
+            connection = await crm_service.get(tx, world.tenant, UUID(str(made["id"])))
+        start = now().replace(microsecond=0)
+        for number in range(230):
+            crm.put(replace(deal(100_000 + number, at=start), amount=Decimal(number), closed_on=start.date()))
+        for number in range(5):
+            old = start - timedelta(days=400)
+            crm.put(replace(deal(200_000 + number, at=old), amount=Decimal(number), closed_on=old.date()))
+        first = await world.run_once(worker, connection)
+        assert (first["state"], first["missed_new"], first["unreadable"]) == ("done", 230, 0), first["error"]
+        deals = await world.deals()
+        assert sum((each.amount or Decimal(0) for each in deals.values()), Decimal(0)) == sum(range(230))
+        crm.put(replace(crm.deals["100003"], amount=Decimal(1003), modified_at=start + SECOND))
+        crm.delete("100007", start + SECOND)
+        second = await world.run_once(worker, connection)
+        assert [second[f"missed_{what}"] for what in ("new", "changed", "deleted")] == [0, 1, 1], second
+        present = [each for each in (await world.deals()).values() if each.kind is not DealKind.DELETED]
+        assert len(present) == 229
+        assert sum((each.amount or Decimal(0) for each in present), Decimal(0)) == sum(range(230)) + 1000 - 7
+        assert (await world.run_once(worker, connection))["missed"] == 0
+        started = await world.call("POST", f"{path}/backfills", status=201)
+        await worker.synchroniser.start_due()
+        done = await world.ended(f"{path}/backfills/{started['id']}")
+        assert (done["state"], done["missed_new"], done["missed_changed"]) == ("done", 5, 0), done["error"]
+        assert len([each for each in (await world.deals()).values() if each.kind is not DealKind.DELETED]) == 234

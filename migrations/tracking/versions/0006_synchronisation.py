@@ -110,6 +110,7 @@ def _create_runs() -> None:
         _instant("ended_at", nullable=True),
         _instant("due_at"),
         sa.Column("lease_id", sa.Uuid(), nullable=True),
+        sa.Column("recent", JSONB(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "id", name="pk_sync_runs"),
         schema=SCHEMA,
     )

@@ -1,5 +1,6 @@
 """Walks through a source's records: reconciliations and backfills, their states and how far they are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,6 +14,7 @@ EVERY_MINUTES_MAX: Final = 7 * 24 * 60
 OVERLAP: Final = timedelta(minutes=10)
 """A walk starts so much before the mark: for clocks that differ, and for what a source shows late."""
 USERS_EVERY: Final = timedelta(hours=1)
+_RECENT_MAX: Final = 2000
 
 
 class RunKind(StrEnum):
@@ -115,6 +117,8 @@ class Run:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     lease_id: UUID | None = None
+    recent: tuple[str, ...] = ()
+    """While it is worked at, digests of the records that came last and ids of what was found deleted: pages overlap."""
 
     @property
     def missed(self) -> int:
@@ -155,7 +159,7 @@ class Run:
     def cancelled(self, now: datetime) -> "Run":
         """Given up. Raises RunNotInState."""
         self._needs(RunState.RUNNING, RunState.PAUSED)
-        return replace(self._changed(), state=RunState.CANCELLED, ended_at=now, lease_id=None)
+        return replace(self._changed(), state=RunState.CANCELLED, ended_at=now, lease_id=None, recent=())
 
     def failed(self, error: str, now: datetime) -> "Run":
         """Ended by something that waiting does not mend."""
@@ -165,8 +169,8 @@ class Run:
         """Gone on with later."""
         return replace(self, due_at=until, error=error or self.error, lease_id=None)
 
-    def worked(self, found: Found, *, calls: int, worked_ms: int) -> "Run":
-        """With a page more."""
+    def worked(self, found: Found, *, calls: int, worked_ms: int, recent: Sequence[str] = ()) -> "Run":
+        """With a page more, of what is known as `recent` from then on."""
         return replace(
             self,
             seen=self.seen + found.seen,
@@ -176,6 +180,7 @@ class Run:
             unreadable=self.unreadable + found.unreadable,
             calls=self.calls + calls,
             worked_ms=self.worked_ms + worked_ms,
+            recent=(*self.recent, *recent)[-_RECENT_MAX:],
             error=None,
         )
 
@@ -187,7 +192,7 @@ class Run:
         following = [phase for phase in phases[phases.index(self.phase) + 1 :] if self._asks_for(phase)]
         if following:
             return replace(self, phase=following[0], cursor=None)
-        return replace(self._changed(), state=RunState.DONE, cursor=None, ended_at=now, lease_id=None)
+        return replace(self._changed(), state=RunState.DONE, cursor=None, ended_at=now, lease_id=None, recent=())
 
     def _asks_for(self, phase: Phase) -> bool:
         return phase is not Phase.USERS or self.with_users

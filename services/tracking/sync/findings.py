@@ -1,6 +1,6 @@
 """What a source's records are worth: compared with what is held, so that only what is missing is stored."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -10,7 +10,7 @@ from uuid import UUID
 from services.tracking.crm.adapter import Adapter, Fetch, RecordChange, Said
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import SourceMapping, Untranslatable
-from services.tracking.crm.source_api import Gone
+from services.tracking.crm.source_api import Gone, RawRecord
 from services.tracking.inbox.asked import AskedRecord, asked_body, said_by_records
 from services.tracking.sync.domain import Finding, Found
 from shared.contracts.activities import Activity
@@ -56,10 +56,13 @@ class ReadRecord:
 
     @property
     def digest(self) -> str:
-        """The same for the same record as it is."""
-        record = self.asked.record
-        body = asked_body([AskedRecord(record)], (), fetched_at=_NO_TIME)
-        return sha256(body).hexdigest()[:32]
+        """That of the record."""
+        return digest_of(self.asked.record)
+
+
+def digest_of(record: RawRecord) -> str:
+    """The same for the same record as it is."""
+    return sha256(asked_body([AskedRecord(record)], (), fetched_at=_NO_TIME)).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,33 @@ def finding_of(said: Sequence[Said] | None, held: Held, connection_id: UUID, *, 
     return next((finding for finding in _WEIGHT if finding in findings), Finding.HELD)
 
 
+class Judge:
+    """Judges the records of a page, and what is gone; knows what the pages before it told."""
+
+    def __init__(
+        self, held: Held, connection_id: UUID, *, is_merged: bool, unreadable: Collection[str], told: Collection[str]
+    ) -> None:
+        """`unreadable`: digests of records that are in quarantine. `told`: what was found deleted before, by its ids."""
+        self.told = set(told)
+        self._held = held
+        self._connection_id = connection_id
+        self._is_merged = is_merged
+        self._unreadable = unreadable
+
+    def finding(self, each: ReadRecord | ReadGone) -> Finding:
+        """What it turns out to be. Some sources tell of a deletion as a change of the record too: it counts once."""
+        is_merged = self._is_merged and isinstance(each, ReadRecord)
+        finding = finding_of(each.said, self._held, self._connection_id, is_merged=is_merged)
+        if isinstance(each, ReadRecord) and finding is Finding.UNREADABLE and each.digest in self._unreadable:
+            return Finding.HELD
+        if finding is Finding.DELETED:
+            deletions = _deletions(self._connection_id, each.said or ())
+            if deletions <= self.told:
+                return Finding.HELD
+            self.told |= deletions
+        return finding
+
+
 def found(findings: Sequence[Finding]) -> Found:
     """How many were what."""
     return Found(
@@ -180,6 +210,17 @@ def portions(read: Sequence[ReadRecord], gone: Sequence[Gone]) -> Iterator[Porti
 
 
 _WEIGHT: Final = (Finding.NEW, Finding.CHANGED, Finding.DELETED, Finding.TOLD)
+
+
+def _deletions(connection_id: UUID, said: Sequence[Said]) -> set[str]:
+    deletions = set()
+    for each in said:
+        match each:
+            case CanonicalDeal(kind=DealKind.DELETED | DealKind.MERGED) | RecordChange(is_deleted=True):
+                deletions.add(str(deal_id(connection_id, each.external_id)))
+            case CanonicalActivity(is_deleted=True):
+                deletions.add(str(activity_id(connection_id, each.external_id)))
+    return deletions
 
 
 def _finding(said: Said, held: Held, connection_id: UUID, is_merged: bool) -> Finding:

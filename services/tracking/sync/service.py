@@ -33,12 +33,13 @@ from services.tracking.sync.domain import (
 )
 from services.tracking.sync.findings import (
     Held,
+    Judge,
     Portion,
     ReadGone,
     ReadRecord,
     activities_named,
     deals_named,
-    finding_of,
+    digest_of,
     found,
     portions,
     read_gone,
@@ -242,7 +243,9 @@ async def store_page(
     current = await _leased(tx, claimed)
     if current is None:
         return None
-    read = read_records(adapter, connection.mapping, map(AskedRecord, page.records), fetched_at=fetched_at)
+    recent = set(current.recent)
+    came = {digest: each for each in page.records if (digest := digest_of(each)) not in recent}
+    read = read_records(adapter, connection.mapping, map(AskedRecord, came.values()), fetched_at=fetched_at)
     gone = read_gone(adapter, connection.mapping, page.gone, fetched_at=fetched_at)
     said: list[ReadRecord | ReadGone] = [*read, *gone]
     held = Held(
@@ -250,13 +253,9 @@ async def store_page(
         await activities.newest(tx, connection.tenant_id, activities_named(connection.id, said)),
     )
     known = await store.known_unreadable(tx, connection.tenant_id, connection.id)
-    findings = [
-        Finding.HELD
-        if each.said is None and each.digest in known
-        else finding_of(each.said, held, connection.id, is_merged=adapter.merges_records)
-        for each in read
-    ]
-    findings_of_gone = [finding_of(each.said, held, connection.id) for each in gone]
+    judge = Judge(held, connection.id, is_merged=adapter.merges_records, unreadable=known, told=recent)
+    findings = [judge.finding(each) for each in read]
+    findings_of_gone = [judge.finding(each) for each in gone]
     origin = _ORIGINS[current.kind]
     missing = [each for each, finding in zip(read, findings, strict=True) if finding is not Finding.HELD]
     missing_gone = [
@@ -269,7 +268,12 @@ async def store_page(
         await store.put_unreadable(tx, connection.tenant_id, connection.id, (*known, *unreadable)[-_UNREADABLE_MAX:])
     for finding in (*findings, *findings_of_gone):
         SYNC_RECORDS.labels(connection.source.value, origin.value, finding.value).inc()
-    worked = current.worked(found([*findings, *findings_of_gone]), calls=calls, worked_ms=worked_ms)
+    worked = current.worked(
+        found([*findings, *findings_of_gone]),
+        calls=calls,
+        worked_ms=worked_ms,
+        recent=[*came, *sorted(judge.told - recent)],
+    )
     return await _moved(tx, worked, page.next_cursor)
 
 

@@ -53,6 +53,8 @@ sync_runs = Table(
     # Nobody else is at it before then, nor before it may be tried again.
     instant("due_at"),
     Column("lease_id", Uuid()),
+    # Digests of the records that came last: pages of some sources overlap.
+    Column("recent", JSONB, nullable=False),
     Index("ix_sync_runs_connection_id", "connection_id", "kind", "id"),
     Index("uq_sync_runs_open", "connection_id", "kind", unique=True, postgresql_where=text("ended_at IS NULL")),
     Index("ix_sync_runs_due_at", "due_at", postgresql_where=text("state = 'running'")),
