@@ -171,6 +171,7 @@ class PlayedSalesforce(PlayedCrm):
             "transactionKey": f"0004a7c8-{self._told:08d}",
             "sequenceNumber": 1,
             "commitTimestamp": int(at.timestamp() * 1000),
+            "commitNumber": 1_100_670_838_951 + self._told,
             "commitUser": _id("005", "1"),
             "changedFields": sorted(fields) if change == "UPDATE" else [],
             "nulledFields": nulled if change == "UPDATE" else [],

@@ -20,6 +20,7 @@ from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
 from services.tracking.crm.salesforce import Salesforce, SalesforceCredentials, record_id
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord, Verdict
+from services.tracking.inbox.records import Record
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealStatus
 from tests.crm.conversations import Caller, NotOk
@@ -87,7 +88,8 @@ def deal_of(raw: dict[str, object], mapping: SourceMapping = NO_MAPPING, **recor
         "IsWon": True,
         "SystemModstamp": "2026-03-31T18:40:02.000+0000",
     } | raw
-    fetched = replace(FetchedRecord("Opportunity", whole, NOW + timedelta(seconds=3)), **record)  # type: ignore[arg-type]
+    merged = FetchedRecord("Opportunity", whole, NOW + timedelta(seconds=3), sequence=5)
+    fetched = replace(merged, **record)  # type: ignore[arg-type]
     (deal,) = SALESFORCE.translate_record(fetched, mapping, pointer="/record")
     assert isinstance(deal, CanonicalDeal)
     return deal
@@ -202,8 +204,8 @@ def with_session(element: str) -> bytes:
         f"<SessionId><![CDATA[{SESSION}]]></SessionId>",
         f"<SessionId>{SESSION.replace('!', '&#33;')}</SessionId>",
         f"<SessionId><a><b>{SESSION}</b></a>{SESSION}</SessionId>",
-        f'<x:SessionId xmlns:x="urn:x">{SESSION}</x:SessionId>',
-        f"<sessionid>{SESSION}</sessionid><SESSIONID>{SESSION}</SESSIONID>",
+        '<x:SessionId xmlns:x="urn:x">opaque-secretsecretsecret</x:SessionId>',
+        "<sessionid>opaque-secretsecret</sessionid><SESSIONID>secretsecret</SESSIONID><Session_Id>secretsecret</Session_Id>",
         f"<SessionId>opaque-secretsecretsecret</SessionId><SessionId>{SESSION}</SessionId>",
         f'<SessionId value="{SESSION}" xsi:nil="true"/>',
         f'<Other SessionId="{SESSION}" token="{SESSION}"/>',
@@ -231,6 +233,7 @@ def test_a_session_is_never_kept_of_what_cannot_be_parsed(encoding: str, cut: in
     kept = SALESFORCE.kept(request(encoded[: len(encoded) - cut]), TERMS)
     assert b"secretsecret" not in kept
     assert "secretsecret" not in kept.decode("utf-16-le", "replace")
+    assert "secretsecret" not in kept.decode("utf-32-le", "replace")
     with_dtd = text.encode().replace(b"<soapenv:Envelope", b"<!DOCTYPE a []><soapenv:Envelope", 1)
     assert b"secretsecret" not in SALESFORCE.kept(request(with_dtd), TERMS)
 
@@ -362,7 +365,7 @@ def test_a_change_tells_some_fields_and_which_are_empty_now() -> None:
         event(header={"nulledFields": ["LeadSource"], "changedFields": ["Amount", "Type"]}, Amount=5, Name=None)
     )
     assert change.values == {"Id": "0060800000AbCdEAAV", "Amount": 5, "LeadSource": None, "Type": None}
-    assert (change.is_whole, change.sequence) == (False, 3)
+    assert not change.is_whole
     assert change.at == datetime(2026, 3, 31, 18, 40, 2, 754000, tzinfo=UTC)
 
 
@@ -374,10 +377,40 @@ def test_without_a_list_of_what_changed_what_is_empty_counts() -> None:
     assert change_of(head).values["Amount"] is None
 
 
-def test_a_change_whose_fields_are_told_by_bitmaps_is_asked_for() -> None:
-    assert said(event(header={"changedFields": ["0x4000"]}, Amount=5)) == [
-        Fetch("Opportunity", "0060800000AbCdEAAV", datetime(2026, 3, 31, 18, 40, 2, 754000, tzinfo=UTC))
-    ]
+def test_a_change_that_tells_by_bitmaps_what_is_empty_is_asked_for() -> None:
+    fetch = Fetch("Opportunity", "0060800000AbCdEAAV", datetime(2026, 3, 31, 18, 40, 2, 754000, tzinfo=UTC))
+    assert said(event(header={"changedFields": ["0x4000"], "nulledFields": ["0x01"]}, Amount=5)) == [fetch]
+    assert said(event(header={"changedFields": ["0x4000", "4-0x01"], "nulledFields": None}, Amount=5)) == [fetch]
+    nothing_empty = change_of(event(header={"changedFields": ["0x4000"], "nulledFields": []}, Amount=5, Name=None))
+    assert nothing_empty.values == {"Id": "0060800000AbCdEAAV", "Amount": 5}
+
+
+def test_events_of_one_second_are_ordered_by_commit_and_then_within_the_transaction() -> None:
+    def place(commit: object, number: object) -> int:
+        return change_of(event(header={"commitNumber": commit, "sequenceNumber": number}, Amount=1)).sequence
+
+    places = [place(None, None), place(None, 2), place(1100670838951, 1), place("1100670838951", 2)]
+    places += [place(1652977933433528300, 1), place(1652977933433528301, 0), place(10**40, 10**9)]
+    assert places == sorted(set(places))
+
+
+def asked_for(amount: int, *, seconds_later: int, floor: datetime | None = None) -> RecordChange:
+    raw = {"Id": "0060800000AbCdEAAV", "IsClosed": False, "Amount": amount, "SystemModstamp": NOW.isoformat()}
+    record = FetchedRecord("Opportunity", raw, NOW + timedelta(seconds=seconds_later), floor)
+    (change,) = SALESFORCE.translate_record(record, NO_MAPPING, pointer="")
+    assert isinstance(change, RecordChange)
+    return change
+
+
+def test_what_is_asked_for_after_the_second_of_a_change_is_newer_than_it_and_within_it_is_not() -> None:
+    in_that_second = event(header={"commitTimestamp": int(NOW.timestamp() * 1000), "commitNumber": 10**19}, Amount=5)
+    told = Record().merged(change_of(in_that_second))
+    assert told.merged(asked_for(7, seconds_later=3)).values["Amount"] == 7
+    assert told.merged(asked_for(7, seconds_later=1)).values["Amount"] == 5
+    later = event(header={"commitTimestamp": int(NOW.timestamp() * 1000) + 1000}, Amount=9)
+    assert told.merged(asked_for(7, seconds_later=3)).merged(change_of(later)).values["Amount"] == 9
+    floor = NOW + timedelta(seconds=4)
+    assert (asked_for(7, seconds_later=5, floor=floor).at, asked_for(7, seconds_later=5).is_whole) == (floor, True)
 
 
 def test_one_event_may_be_about_many_records() -> None:
@@ -490,7 +523,7 @@ def test_a_record_becomes_the_deal() -> None:
     assert (deal.type, deal.channel) == ("New Business", "Partner")
     assert (deal.account_id, deal.account_name) == ("001080000000001AAA", "Benton")
     assert deal.custom == {"region": "EMEA", "Strategic__c": "true", "ForecastCategory": "Closed"}
-    assert (deal.modified_at, deal.sequence) == (NOW, int((NOW + timedelta(seconds=3)).timestamp() * 1000))
+    assert (deal.modified_at, deal.sequence) == (NOW, 5)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,13 @@ from services.tracking.crm.adapter import (
     read_answer,
     read_json,
 )
-from services.tracking.crm.canonical import CUSTOM_FIELDS_MAX, CanonicalActivity, canonical_activity, canonical_deal
+from services.tracking.crm.canonical import (
+    CUSTOM_FIELDS_MAX,
+    CanonicalActivity,
+    CanonicalDeal,
+    canonical_activity,
+    canonical_deal,
+)
 from services.tracking.crm.domain import (
     InvalidSecret,
     QuarantineReason,
@@ -84,6 +90,9 @@ _SECRET: Final = re.compile(r"whsec_(?:[A-Za-z0-9]{4}){8,21}")
 _NOTIFICATIONS_MAX: Final = 100
 _EVENTS_MAX: Final = 500
 _CUSTOM_CHARACTERS_MAX: Final = 2000
+_SETTLED_AFTER: Final = timedelta(seconds=2)
+_SETTLED: Final = 10**30
+"""Above the sequence of any change event."""
 _SIGNED: Final = StandardWebhooks()
 _ACK: Final = (
     b'<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>'
@@ -409,8 +418,9 @@ class Salesforce(Adapter):
     @override
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
         if record.object_name == OPPORTUNITY:
-            fields = _fields(record, mapping, pointer)
-            return (canonical_deal(fields, record.raw, mapping, pointer=pointer),)
+            deal = canonical_deal(_fields(record, mapping, pointer), record.raw, mapping, pointer=pointer)
+            # What was put together counts its merges; what was asked for is yet to be merged.
+            return (deal,) if record.sequence is not None else (_asked_change(record, deal),)
         if record.object_name in _ACTIVITY_FIELDS:
             return (_activity(record, mapping, pointer),)
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, f"{record.object_name} is no deal and no activity")
@@ -660,8 +670,7 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
         raise Untranslatable(
             QuarantineReason.UNKNOWN_TYPE, f"{within}/changeType", f"expected one of {', '.join(_CHANGE_TYPES)}"
         )
-    sequence = header.get("sequenceNumber")
-    number = sequence if isinstance(sequence, int) and 0 <= sequence < 1 << 31 else 0
+    number = _place(header)
     for external_id in _named_records(header, within):
         if object_name == SPLIT:
             opportunity = record_id(event.get("OpportunityId"))
@@ -683,6 +692,12 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
                     number,
                     is_whole=change != "UPDATE",
                 )
+
+
+def _place(header: Mapping[str, object]) -> int:
+    """Where an event stands among those of the same second: by its commit, then within its transaction."""
+    commit, sequence = _whole(header.get("commitNumber")), _whole(header.get("sequenceNumber"))
+    return min(max(commit or 0, 0), 10**20) * 10_000 + min(max(sequence or 0, 0), 9_999)
 
 
 _CHANGE_TYPES: Final = (
@@ -713,7 +728,7 @@ def _named_records(header: Mapping[str, object], pointer: str) -> Iterator[str]:
 def _changed_values(
     header: Mapping[str, object], event: Mapping[str, object], *, is_whole: bool
 ) -> Mapping[str, object] | None:
-    """The fields that an event tells, None for those it says are empty now. None where it only tells by bitmaps which.
+    """The fields that an event tells, None for those it says are empty now. None where it tells those by bitmaps only.
 
     A client that decodes all fields of an event has an empty value too for each that did not change: what is empty
     counts only where the header names it.
@@ -722,15 +737,21 @@ def _changed_values(
     told = {name: value for name, value in values.items() if value is not None}
     if is_whole:
         return told
-    if "changedFields" not in header and "nulledFields" not in header:
+    changed, nulled = header.get("changedFields"), header.get("nulledFields")
+    if changed is None and nulled is None:
         return values
-    for listed in (header.get("changedFields"), header.get("nulledFields")):
-        for name in listed if isinstance(listed, list) else ():
-            if not isinstance(name, str) or "0x" in name:
-                return None
-            if "." not in name:
+    if _is_bitmap(nulled) or (nulled is None and _is_bitmap(changed)):
+        return None
+    for listed in (changed, nulled):
+        for name in listed if isinstance(listed, list) and not _is_bitmap(listed) else ():
+            if isinstance(name, str) and "." not in name:
                 told.setdefault(name, None)
     return told
+
+
+def _is_bitmap(listed: object) -> bool:
+    """Whether fields are told as clients get them that do not decode the header: by bits of the event's schema."""
+    return isinstance(listed, list) and any("0x" in str(name) for name in listed)
 
 
 def _said_gone(object_name: str, external_id: str, at: datetime, sequence: int) -> Sequence[Said]:
@@ -740,6 +761,17 @@ def _said_gone(object_name: str, external_id: str, at: datetime, sequence: int) 
         kind = ActivityType.TASK if object_name == TASK else ActivityType.MEETING
         return (CanonicalActivity(external_id=external_id, is_deleted=True, modified_at=at, type=kind),)
     return ()
+
+
+def _asked_change(record: FetchedRecord, deal: CanonicalDeal) -> RecordChange:
+    """A record that was asked for, as a change of all its fields.
+
+    Salesforce dates changes to the second. What was asked for after that second is newer than every change within it;
+    what was asked for within it may be older than some.
+    """
+    is_settled = record.fetched_at >= deal.modified_at + _SETTLED_AFTER
+    sequence = _SETTLED if is_settled else 0
+    return RecordChange(OPPORTUNITY, deal.external_id, record.raw, deal.modified_at, sequence, is_whole=True)
 
 
 def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict[str, object]:
