@@ -26,12 +26,15 @@ from tests.integration.test_tracking_inbox import JWT_SECRET, Answered, Caller, 
 
 
 @asynccontextmanager
-async def running_tracking(url: str) -> AsyncIterator[Tracking]:
-    """The app on a database, which takes deliveries, and the inbox of a worker."""
+async def running_tracking(url: str, *, secrets_key: str | None = None) -> AsyncIterator[Tracking]:
+    """The app on a database, which takes deliveries, and the inbox of a worker; several are like several processes.
+
+    It hears of what others change only when it asks, or once its directory is run.
+    """
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ATTAIN_DATABASE_URL", url)
         environment.setenv("ATTAIN_JWT_SECRET", JWT_SECRET)
-        environment.setenv("ATTAIN_SECRETS_KEY", Fernet.generate_key().decode())
+        environment.setenv("ATTAIN_SECRETS_KEY", secrets_key or Fernet.generate_key().decode())
         app = create_app()
         directory: SenderDirectory = app.state.directory
         intake: Intake = app.state.intake

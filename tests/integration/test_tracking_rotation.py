@@ -1,0 +1,191 @@
+"""Secrets rotated under load, with two API processes of which one hears of it later, and real Postgres."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
+from typing import NamedTuple
+from uuid import uuid4
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import text
+from typing_extensions import override
+
+from services.tracking.crm.directory import SenderDirectory, SendersUnknown
+from services.tracking.crm.domain import Sender
+from services.tracking.crm.encryption import SecretsBox
+from services.tracking.crm.service import Connections
+from shared.db.database import Database, Scope, Transaction
+from shared.http.auth import Role
+from tests.connection_stories import running_tracking
+from tests.infrastructure import eventually
+from tests.integration.test_tracking_inbox import Answered, Caller, Tracking, deal, send
+
+ROTATIONS = 8
+NEVER_VALID = "whsec_" + "A" * 32
+
+
+class Processes(NamedTuple):
+    """Two API processes on one database; who calls the one, and who sends to the other."""
+
+    one: Caller
+    other: Caller
+
+
+@pytest.fixture(scope="module")
+async def running(module_database: str) -> AsyncIterator[tuple[Tracking, Tracking]]:
+    key = Fernet.generate_key().decode()
+    async with (
+        running_tracking(module_database, secrets_key=key) as one,
+        running_tracking(module_database, secrets_key=key) as other,
+    ):
+        yield one, other
+
+
+@pytest.fixture
+def processes(running: tuple[Tracking, Tracking]) -> Processes:
+    tenant = uuid4()
+    return Processes(*(Caller(each, Role.ADMIN, tenant=tenant) for each in running))
+
+
+@asynccontextmanager
+async def hearing(callers: Sequence[Caller]) -> AsyncIterator[None]:
+    """With the processes told of what others change, as they are in production."""
+    following = [asyncio.create_task(caller.tracking.app.state.directory.run()) for caller in callers]
+    try:
+        yield
+    finally:
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+
+
+@dataclass
+class Source:
+    """A sender that signs with the secret it was given last."""
+
+    connection: Answered
+    secret: str
+    answers: Counter[int] = field(default_factory=Counter)
+    signed_with: dict[int, str] = field(default_factory=dict)
+    """What each of its workers signed the delivery with that was answered last."""
+    stopped: bool = False
+
+    @asynccontextmanager
+    async def sending(self, *to: Caller) -> AsyncIterator[None]:
+        """With a worker sending to each of these, one delivery after the other."""
+        workers = [asyncio.create_task(self._send_until_stopped(each, number)) for number, each in enumerate(to)]
+        try:
+            yield
+        finally:
+            self.stopped = True
+            await asyncio.gather(*workers)
+
+    async def _send_until_stopped(self, to: Caller, worker: int) -> None:
+        while not self.stopped:
+            secret = self.secret
+            self.answers[await send(to, self.connection, deal(), secret=secret)] += 1
+            self.signed_with[worker] = secret
+            # What is refused at once leaves the others no time.
+            await asyncio.sleep(0)
+
+    def has_changed_over(self) -> bool:
+        """Whether nothing signed with another secret is under way."""
+        return set(self.signed_with.values()) == {self.secret}
+
+
+async def rotate(caller: Caller, connection: Answered) -> tuple[str, str]:
+    """Give the connection a new secret: its value, and the id of the one before."""
+    held = (await caller.client.get(f"/v1/connections/{connection.id}")).json()
+    rotated = await caller.change("POST", f"/v1/connections/{connection.id}/secrets", held["version"], {})
+    assert rotated.status_code == 201, rotated.text
+    return rotated.json()["secret"], held["secrets"][0]["id"]
+
+
+async def retire(caller: Caller, connection: Answered, secret_id: str) -> None:
+    held = (await caller.client.get(f"/v1/connections/{connection.id}")).json()
+    path = f"/v1/connections/{connection.id}/secrets/{secret_id}"
+    assert (await caller.change("DELETE", path, held["version"])).status_code == 200
+
+
+async def test_no_delivery_is_refused_while_secrets_are_rotated_and_retired_again_and_again(
+    processes: Processes,
+) -> None:
+    one, other = processes
+    connection = await one.connect()
+    source = Source(connection, connection.secret)
+    async with hearing(processes), source.sending(one, one, other, other):
+        for _ in range(ROTATIONS):
+            new, old_id = await rotate(one, connection)
+            before, source.secret = source.secret, new
+            await eventually(source.has_changed_over, expectation="deliveries with the new secret")
+            await retire(one, connection, old_id)
+            await eventually(partial(_is_refused, other, connection, before), expectation="the old secret is refused")
+    assert set(source.answers) == {202}
+    async with one.tracking.database.transaction(Scope.of(one.tenant)) as tx:
+        (row,) = await tx.rows(
+            text("SELECT count(*) AS deliveries FROM tracking.deliveries WHERE dedupe_key <> 'late'")
+        )
+    assert row["deliveries"] == source.answers.total()
+
+
+async def _is_refused(caller: Caller, connection: Answered, secret: str) -> bool:
+    return await send(caller, connection, deal(), webhook_id="late", secret=secret) == 401
+
+
+async def test_a_process_that_has_not_heard_of_a_new_secret_takes_what_is_signed_with_it(
+    processes: Processes,
+) -> None:
+    one, other = processes
+    connection = await one.connect()
+    assert await send(other, connection, deal()) == 202, "nor of the connection"
+    new, old_id = await rotate(one, connection)
+    assert await send(other, connection, deal(), secret=new) == 202
+    await retire(one, connection, old_id)
+    assert await send(one, connection, deal()) == 401
+    assert await send(other, connection, deal(), secret=new) == 202
+
+
+class CountedConnections(Connections):
+    """Counts how often they are read."""
+
+    readings = 0
+
+    @override
+    async def senders(self, tx: Transaction) -> list[Sender]:
+        self.readings += 1
+        return await super().senders(tx)
+
+
+async def test_however_many_deliveries_are_forged_the_connections_are_read_a_few_times_a_second(
+    module_database: str,
+) -> None:
+    database = Database(module_database, service="tracking")
+    connections = CountedConnections(SecretsBox(Fernet.generate_key().decode()))
+    async with database.transaction(Scope.every()) as tx:
+        # Sealed with another key than this test's.
+        await tx.execute(text("UPDATE tracking.connections SET status = 'disabled'"))
+    directory = SenderDirectory(database, connections)
+    began = monotonic()
+    for _ in range(3):
+        await asyncio.gather(*(directory.catch_up() for _ in range(150)))
+    seconds = monotonic() - began
+    assert connections.readings <= 1 + 4 * seconds
+    assert connections.readings == 3
+    crowd = [asyncio.create_task(directory.catch_up()) for _ in range(250)]
+    outcomes = await asyncio.gather(*crowd, return_exceptions=True)
+    assert sum(isinstance(outcome, SendersUnknown) for outcome in outcomes) == 50
+    await database.close()
+
+
+async def test_a_true_delivery_among_forged_ones_is_taken(processes: Processes) -> None:
+    one, other = processes
+    connection = await one.connect()
+    new, _ = await rotate(one, connection)
+    forged = [asyncio.create_task(send(other, connection, deal(), secret=NEVER_VALID)) for _ in range(60)]
+    true = await send(other, connection, deal(), secret=new)
+    assert (true, set(await asyncio.gather(*forged))) == (202, {401})
