@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -14,14 +14,17 @@ from sqlalchemy import text
 from services.incentives.app import create_app
 from services.incentives.credits.store import StoredDeal
 from services.incentives.earnings import explaining, service
+from services.incentives.earnings.consumer import DefinitionsHandler
 from services.incentives.earnings.rebuilding import Rebuilder
 from services.incentives.plans import service as plans
 from shared.contracts.base import Event
+from shared.contracts.envelope import to_message
 from shared.contracts.org import Identity, Membership, Person, Team
 from shared.db.database import Database, Scope, Transaction
 from shared.db.projection import Snapshot
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
+from shared.kafka.domain import Record
 from tests.incentives_oracle import DealVersion, Rated
 from tests.incentives_translation import SOURCE, deal_event, named, rates_event
 
@@ -104,10 +107,11 @@ class Company:
 
     async def rates(self, version: int, rated: Rated, *, rebuild: bool = True) -> None:
         event = rates_event(self.tenant, version, rated)
-        snapshot = Snapshot(self.tenant, event.subject, event.event_type, version, event.model_dump_json())
+        message = to_message(event, event_id=uuid4(), source="goals", time=datetime(2026, 2, 1, tzinfo=UTC))
+        record = Record(message.topic, 0, 0, message.key, dict(message.headers), message.value, 0)
 
         async def apply(tx: Transaction) -> None:
-            await service.apply_definitions(tx, [self.tenant], [snapshot])
+            await DefinitionsHandler().apply(tx, [record])
 
         await self.database.run(Scope.of(self.tenant), apply)
         if rebuild:
@@ -335,7 +339,7 @@ async def test_a_rate_that_is_corrected_reearns_the_deals_of_its_days_and_says_s
     assert (asked["counts"], asked["reason"], asked["conversion"]) == (False, "no_exchange_rate", None)
 
 
-async def test_rates_of_other_days_and_a_plan_of_fixed_rates_leave_pay_alone(company: Company) -> None:
+async def test_rates_of_other_years_and_a_plan_of_fixed_rates_leave_pay_alone(company: Company) -> None:
     measure = component()["measure"]
     assert isinstance(measure, dict)
     fixed = {**measure, "rate_policy": "fixed", "fixed_rates": {"EUR": "1.10"}}
@@ -344,10 +348,15 @@ async def test_rates_of_other_days_and_a_plan_of_fixed_rates_leave_pay_alone(com
     await company.deal(replace(won(0, 1000), currency="EUR"))
     (earning,) = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
     assert (earning["measure"], earning["earned"]) == ("1100", "44")
-    await company.rates(1, Rated("EUR", date(2026, 4, 1), ((date(2026, 4, 1), 84_000),)), rebuild=False)
-    await company.rates(1, Rated("USD", date(2026, 4, 1), ((date(2026, 4, 1), 70_000),)), rebuild=False)
+    await company.rates(1, Rated("EUR", date(2027, 1, 1), ((date(2027, 1, 1), 84_000),)), rebuild=False)
+    await company.rates(1, Rated("USD", date(2027, 1, 1), ((date(2027, 1, 1), 70_000),)), rebuild=False)
     async with company.database.transaction(Scope.of(company.tenant)) as tx:
         assert await plans.stale_ids(tx, [company.tenant]) == {}
+    # Ben's plan converts by the day, until the end of March.
+    await company.rates(1, Rated("EUR", date(2026, 3, 1), ((date(2026, 3, 1), 84_000),)), rebuild=False)
+    await company.rates(1, Rated("USD", date(2026, 3, 1), ((date(2026, 3, 1), 70_000),)), rebuild=False)
+    async with company.database.transaction(Scope.of(company.tenant)) as tx:
+        assert len((await plans.stale_ids(tx, [company.tenant]))[company.tenant]) == 1
 
 
 async def test_terms_kept_from_before_other_currencies_counted_still_count_their_own_only(company: Company) -> None:

@@ -7,7 +7,7 @@ either is handled by working the credits out again and comparing with those that
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import MAXYEAR, date
 from decimal import Context, Decimal
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -116,7 +116,7 @@ class CreditInputs:
     goals: tuple[QuotaGoal | None, ...]
     terms: tuple[tuple[date, int], ...]
     rates: tuple[RatesInto, ...]
-    """The daily rates of the assignment's days into the plan's currency, where its components convert at them."""
+    """The daily rates of the assignment's years into the plan's currency, where its components convert at them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,9 @@ class Definitions:
             for line in self._lines.get(assignment.plan_id, ())
             if line.component.measure.rate_policy is RatePolicy.DEAL_DATE
         }
-        days = Period(assignment.range.start, assignment.range.end or DAY_MAX)
+        # Whole years, so that assignments of any days have few different periods between them.
+        first, end = assignment.range.start.replace(month=1, day=1), assignment.range.end
+        days = Period(first, DAY_MAX if end is None or end.year == MAXYEAR else date(end.year + 1, 1, 1))
         return tuple(self.chart.rates.into(currency, days) for currency in sorted(filter(None, currencies)))
 
     def _credit(

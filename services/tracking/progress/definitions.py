@@ -18,7 +18,6 @@ from shared.db.projection import Projection, Snapshot
 from shared.kernel.errors import AttainError
 from shared.kernel.org import OrgChart, OwnerKind
 from shared.kernel.periods import DatedRange, FiscalCalendar, Period
-from shared.kernel.rates import ExchangeRates as DailyRates
 
 PROJECTION: Final = Projection(projection)
 COUNTING: Final = frozenset({GoalStatus.ACTIVE, GoalStatus.CLOSED})
@@ -78,7 +77,8 @@ class DefinitionsCache:
         if held is None or held[0] != revision:
             snapshots = await PROJECTION.load(tx, tenant_id)
             events = (_event_of(snapshot) for snapshot in snapshots if snapshot.event_type in _INDEXED_TYPES)
-            held = (revision, definitions_of({event.subject: event for event in events}))
+            before = None if held is None else held[1]
+            held = (revision, definitions_of({event.subject: event for event in events}, held=before))
             self._held[tenant_id] = held
             while len(self._held) > self._tenants_max:
                 self._held.popitem(last=False)
@@ -91,11 +91,12 @@ class DefinitionsCache:
         return await self.at(tx, tenant_id, revisions[tenant_id])
 
 
-def definitions_of(events: Mapping[str, Event], *, rates: DailyRates | None = None) -> Definitions:
+def definitions_of(events: Mapping[str, Event], *, held: Definitions | None = None) -> Definitions:
     """The definitions of one tenant from the newest event of each of its subjects.
 
-    `rates`, if given, are those of the events, held from before.
+    `held` are the tenant's at another time: where the rates are the same, what these have worked out is kept.
     """
+    rates = held.chart.rates if held is not None and _rates_in(held.events) == _rates_in(events) else None
     goals = (event for event in events.values() if isinstance(event, Goal))
     counting = (terms_of(goal) for goal in goals if goal.status in COUNTING)
     return Definitions(events, GoalIndex(org_chart(events.values(), rates=rates), counting))
@@ -122,11 +123,6 @@ def check_usable(event: Event) -> None:
         raise UnusableDefinition(str(error)) from error
 
 
-def changes_rates(events: Iterable[Event]) -> bool:
-    """Whether other events than these leave every rate as it was."""
-    return any(isinstance(event, Calendar | ExchangeRates) for event in events)
-
-
 def matters(event: Event) -> bool:
     """Whether this kind of definition is kept: progress depends on it, or it says who somebody is."""
     return event.event_type in _KEPT_TYPES
@@ -137,6 +133,11 @@ def snapshot_of(event: Event) -> Snapshot:
     if not isinstance(event, Calendar | Person | Team | Membership | Identity | ExchangeRates | Goal):
         raise TypeError(f"{event.event_type} does not matter here")
     return Snapshot(event.tenant_id, event.subject, event.event_type, event.version, event.model_dump_json())
+
+
+def _rates_in(events: Mapping[str, Event]) -> dict[str, int]:
+    """Versions of everything that rates depend on."""
+    return {subject: event.version for subject, event in events.items() if isinstance(event, Calendar | ExchangeRates)}
 
 
 def _event_of(snapshot: Snapshot) -> Event:

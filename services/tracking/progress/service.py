@@ -24,7 +24,6 @@ from services.tracking.progress import contributions, store
 from services.tracking.progress.definitions import (
     PROJECTION,
     DefinitionsCache,
-    changes_rates,
     definitions_of,
     matters,
     snapshot_of,
@@ -159,9 +158,7 @@ class ProgressTracker:
         if not changes:
             return
         changed = {kept.subject: incoming[kept] for _, kept in changes}
-        # Rates that are held have worked out already what the goals' periods need.
-        rates = None if changes_rates(changed.values()) else before.chart.rates
-        after = definitions_of({**before.events, **changed}, rates=rates)
+        after = definitions_of({**before.events, **changed}, held=before)
         stale = changed_rules(before.index, after.index)
         if stale:
             await store.mark_stale(tx, tenant_id, stale)
