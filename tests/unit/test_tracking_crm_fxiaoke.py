@@ -589,6 +589,34 @@ async def test_an_order_is_fetched_with_its_payments_each_sum_once(crm: PlayedFx
     assert paid == {"o1": [Decimal(50), Decimal(100)], "o2": [Decimal(200)]}
 
 
+async def test_a_payment_of_one_order_with_a_part_counts_by_its_part_alone(crm: PlayedFxiaoke, caller: Caller) -> None:
+    ordered(crm)
+    paid = {"payment_time": midnight(date(2026, 3, 5)), "order_id": "o2"}
+    crm.put_row("PaymentObj", row("p4", payment_amount="70.00", **paid))
+    crm.put_row("OrderPaymentObj", row("q4", payment_id="p4", payment_amount="70.00", **paid))
+    page = await caller.result(FXIAOKE.api.fetch(credentials(crm), ORDER, ["o2"]))
+    payments = deal_of(dict(page.records[0].raw), name=ORDER).payments
+    assert sorted(part.amount for part in payments) == [Decimal(70), Decimal(200)]
+
+
+async def test_a_payment_whose_parts_are_all_of_another_order_is_not_of_this_one(
+    crm: PlayedFxiaoke, caller: Caller
+) -> None:
+    ordered(crm)
+    del crm.objects["OrderPaymentObj"]["q2"]
+    page = await caller.result(FXIAOKE.api.fetch(credentials(crm), ORDER, ["o2"]))
+    assert deal_of(dict(page.records[0].raw), name=ORDER).payments == ()
+
+
+async def test_a_payment_of_several_orders_without_parts_keeps_them_back(crm: PlayedFxiaoke, caller: Caller) -> None:
+    ordered(crm)
+    del crm.objects["OrderPaymentObj"]
+    page = await caller.result(FXIAOKE.api.fetch(credentials(crm), ORDER, ["o2"]))
+    with pytest.raises(Untranslatable) as refused:
+        deal_of(dict(page.records[0].raw), name=ORDER)
+    assert refused.value.pointer.endswith("/order_id")
+
+
 async def test_parts_that_do_not_name_their_payment_keep_whole_payments_from_counting_twice(
     crm: PlayedFxiaoke, caller: Caller
 ) -> None:

@@ -520,6 +520,12 @@ def _deal(raw: Record, fields: Record, mapping: SourceMapping, pointer: str, *, 
 
 def _payment(part: Record, currency: str | None, pointer: str) -> dict[str, object]:
     """Raises Untranslatable."""
+    if part.get(_OBJECT) == PAYMENT and len(_order_ids(part)) > 1:
+        raise Untranslatable(
+            QuarantineReason.INVALID_FIELD,
+            f"{pointer}/order_id",
+            "is several orders, and no parts say how much of each",
+        )
     paid_on = _day(part.get("payment_time"), f"{pointer}/payment_time")
     if paid_on is None:
         raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{pointer}/payment_time", "is missing")
@@ -926,7 +932,7 @@ def _order_ids(row: Record) -> list[str]:
 def _paid(credentials: FxiaokeCredentials, order_ids: Sequence[str]) -> Conversation[dict[str, list[Record]]]:
     """What was paid for each of at most a hundred orders, each sum once.
 
-    A payment that is divided among orders counts by its parts; one without parts as a whole, if it is of one order.
+    A payment that is divided among orders counts by its parts, one without parts as a whole.
     """
     found: dict[str, list[Record]] = {}
     divided: set[str] = set()
@@ -944,8 +950,20 @@ def _paid(credentials: FxiaokeCredentials, order_ids: Sequence[str]) -> Conversa
                 divided.add(payment_id)
     if PAYMENT in credentials.objects:
         payments = yield from _every(credentials, PAYMENT, of_these)
+        divided |= yield from _divided(credentials, [row for row in payments if row["_id"] not in divided])
         for payment in payments:
-            ids = _order_ids(payment)
-            if len(ids) == 1 and payment["_id"] not in divided and ids[0] not in unlinked:
-                found.setdefault(ids[0], []).append({**payment, _OBJECT: PAYMENT})
+            if payment["_id"] not in divided:
+                for order_id in set(_order_ids(payment)) - unlinked:
+                    found.setdefault(order_id, []).append({**payment, _OBJECT: PAYMENT})
+    return found
+
+
+def _divided(credentials: FxiaokeCredentials, payments: Sequence[Record]) -> Conversation[set[str]]:
+    """The ids of the payments that have parts, of whichever orders."""
+    found: set[str] = set()
+    if ORDER_PAYMENT in credentials.objects:
+        for start in range(0, len(payments), _PAGE_RECORDS):
+            ids = [str(row["_id"]) for row in payments[start : start + _PAGE_RECORDS]]
+            parts = yield from _every(credentials, ORDER_PAYMENT, [_filter("payment_id", "IN", *ids)])
+            found |= {text for part in parts if (text := _text(part.get("payment_id"))) is not None}
     return found
