@@ -613,6 +613,16 @@ async def test_reconciliations_start_by_themselves_as_often_as_is_set(world: Wor
     await world.call("PUT", path, {"every_minutes": -1}, version=cast(int, off["version"]), status=422)
 
 
+async def test_reconciliations_of_more_than_a_month_ago_are_forgotten(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    await world.run_once(worker, connection)
+    await world.execute("UPDATE tracking.sync_runs SET ended_at = now() - interval '31 days'")
+    kept = await world.run_once(worker, connection)
+    await worker.synchroniser.plan()
+    ended = await world.rows("SELECT id FROM tracking.sync_runs WHERE ended_at IS NOT NULL")
+    assert [str(each["id"]) for each in ended] == [kept["id"]]
+
+
 async def test_a_backfill_brings_in_the_whole_history_and_tells_how_far_it_is(world: World) -> None:
     connection, worker = await world.connect(), world.worker()
     for number in range(10):
@@ -808,7 +818,9 @@ async def test_api_access_is_given_shown_without_its_secrets_and_withdrawn(world
     path = f"/v1/connections/{made['id']}/api-access"
     none = await world.call("GET", path)
     assert (none["has_api_access"], none["addresses"]) == (False, {})
-    await world.call("POST", f"{path}/check", status=409)
+    for action in ("api-access/check", "reconcile", "backfills"):
+        refused = await world.call("POST", f"/v1/connections/{made['id']}/{action}", status=409)
+        assert refused["code"] == "api_access_missing"
     given = await world.call("PUT", path, HUBSPOT)
     assert (given["has_api_access"], given["addresses"]) == (True, {"api_url": "https://api.hubapi.com"})
     assert "pat-secret" not in json.dumps(given)

@@ -208,7 +208,7 @@ async def set_reconciliation(
     "/reconcile",
     status_code=202,
     response_model=RunOut,
-    responses=responses(ConnectionNotFound, RunNotFound),
+    responses=responses(ConnectionNotFound, ApiAccessMissing, RunNotFound),
     summary="Reconcile now",
 )
 async def reconcile_connection(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Response:
@@ -260,7 +260,7 @@ async def read_reconciliation_run(
     "/backfills",
     status_code=201,
     response_model=BackfillOut,
-    responses=responses(ConnectionNotFound, BackfillOpen),
+    responses=responses(ConnectionNotFound, ApiAccessMissing, BackfillOpen),
     summary="Start a backfill",
 )
 async def start_backfill(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Response:

@@ -160,7 +160,7 @@ class Judge:
     def __init__(
         self, held: Held, connection_id: UUID, *, is_merged: bool, unreadable: Collection[str], told: Collection[str]
     ) -> None:
-        """`unreadable`: digests of records that are in quarantine. `told`: what was found deleted before, by its ids."""
+        """`unreadable`: digests of records that are in quarantine. `told`: ids of what was found deleted before."""
         self.told = set(told)
         self._held = held
         self._connection_id = connection_id

@@ -9,6 +9,7 @@ from uuid import UUID
 from services.tracking.activities import service as activities
 from services.tracking.crm import service as crm
 from services.tracking.crm.adapter import Adapter
+from services.tracking.crm.calling_domain import ApiAccessMissing
 from services.tracking.crm.domain import Connection
 from services.tracking.crm.service import Connections
 from services.tracking.crm.source_api import ApiUser, RecordPage
@@ -52,6 +53,8 @@ from shared.telemetry.metrics import SYNC_RECORDS
 SYNC_CHANNEL: Final = "tracking_sync"
 """Notified whenever a run is to be started or gone on with."""
 _DUE_MAX: Final = 100
+_RUNS_KEPT: Final = timedelta(days=30)
+_DROPPED_MAX: Final = 5000
 _UNREADABLE_MAX: Final = 1000
 _ORIGINS: Final = {RunKind.RECONCILIATION: Origin.RECONCILED, RunKind.BACKFILL: Origin.BACKFILLED}
 _RELEASE_PAUSE: Final = timedelta(seconds=1)
@@ -81,6 +84,11 @@ async def plan(tx: Transaction, connections: Connections) -> None:
             await store.add_run(tx, _reconciliation_run(tx, connection, due, is_asked_for=False))
         # From now on rather than from when it was due: what was missed while nobody worked is one run.
         await store.put_reconciliation(tx, replace(due, due_at=tx.now + timedelta(minutes=due.every_minutes)))
+
+
+async def drop_old_runs(tx: Transaction) -> None:
+    """Forget reconciliations that ended a month ago."""
+    await store.drop_runs(tx, before=tx.now - _RUNS_KEPT, limit=_DROPPED_MAX)
 
 
 async def access_given(tx: Transaction, connections: Connections, connection: Connection) -> None:
@@ -119,8 +127,11 @@ async def set_reconciliation(
 
 
 async def reconcile(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Run:
-    """Reconcile a connection now; the run, which is the one under way if there is one. Raises ConnectionNotFound."""
-    connection = await crm.get(tx, tenant_id, connection_id)
+    """Reconcile a connection now; the run, which is the one under way if there is one.
+
+    Raises ConnectionNotFound and ApiAccessMissing.
+    """
+    connection = await _accessible(tx, tenant_id, connection_id)
     held = await _reconciliation(tx, connection, is_held=True)
     if held.version == 0:
         held = replace(held, version=1, due_at=tx.now + timedelta(minutes=held.every_minutes))
@@ -131,8 +142,8 @@ async def reconcile(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Ru
 
 
 async def backfill(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Run:
-    """Bring in a connection's whole history. Raises ConnectionNotFound and BackfillOpen."""
-    connection = await crm.get(tx, tenant_id, connection_id)
+    """Bring in a connection's whole history. Raises ConnectionNotFound, ApiAccessMissing and BackfillOpen."""
+    connection = await _accessible(tx, tenant_id, connection_id)
     run = await _started(
         tx,
         Run(
@@ -308,6 +319,13 @@ async def fail(tx: Transaction, claimed: Run, error: str) -> None:
     current = await _leased(tx, claimed)
     if current is not None:
         await store.save_run(tx, current.failed(error, tx.now))
+
+
+async def _accessible(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Connection:
+    connection = await crm.get(tx, tenant_id, connection_id)
+    if connection.api is None or ADAPTERS[connection.source].api is None:
+        raise ApiAccessMissing("Give the connection access to its source's API first (PUT api-access).")
+    return connection
 
 
 async def _ensure_channels(tx: Transaction, connections: Connections, wanted: Sequence[Connection]) -> None:

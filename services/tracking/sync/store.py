@@ -172,6 +172,16 @@ async def keep_lease(tx: Transaction, run: Run, *, until: datetime) -> None:
     await tx.execute(_KEEP_LEASE, {"until": until, "tenant_id": run.tenant_id, "id": run.id, "lease_id": run.lease_id})
 
 
+async def drop_runs(tx: Transaction, *, before: datetime, limit: int) -> None:
+    """Forget runs that ended before a moment."""
+    ended = (
+        select(sync_runs.c.tenant_id, sync_runs.c.id)
+        .where(sync_runs.c.kind == RunKind.RECONCILIATION, sync_runs.c.ended_at < before)
+        .limit(limit)
+    )
+    await tx.execute(delete(sync_runs).where(tuple_(sync_runs.c.tenant_id, sync_runs.c.id).in_(ended)))
+
+
 async def known_unreadable(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> tuple[str, ...]:
     """Digests of the connection's latest records that could not be translated."""
     row = await tx.one_or_none(

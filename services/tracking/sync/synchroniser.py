@@ -25,9 +25,10 @@ from shared.telemetry.logs import get_logger
 RUNS_AT_ONCE_MAX: Final = 16
 _POLL_SECONDS: Final = 2.0
 _PLAN_SECONDS: Final = 15.0
+_DROP_SECONDS: Final = 3600.0
 _FAILURE_SECONDS: Final = 1.0
-_LEASE: Final = timedelta(seconds=60)
-_LEASE_KEEP_SECONDS: Final = 20.0
+_LEASE: Final = timedelta(seconds=30)
+_LEASE_KEEP_SECONDS: Final = 10.0
 _log = get_logger(__name__)
 
 
@@ -44,6 +45,7 @@ class Synchroniser:
         self._stopping = asyncio.Event()
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._planned_at = float("-inf")
+        self._dropped_at = float("-inf")
 
     async def run(self) -> None:
         """Work until `stop`. Waits out a database that is away."""
@@ -70,9 +72,12 @@ class Synchroniser:
         self._stopping.set()
 
     async def plan(self) -> None:
-        """Start what is due by the clock. Raises Unavailable."""
+        """Start what is due by the clock, and forget what is long over. Raises Unavailable."""
         await self._database.run(Scope.every(), lambda tx: service.plan(tx, self._connections))
         self._planned_at = monotonic()
+        if self._planned_at - self._dropped_at > _DROP_SECONDS:
+            await self._database.run(Scope.every(), service.drop_old_runs)
+            self._dropped_at = self._planned_at
 
     async def start_due(self) -> None:
         """Begin to work at runs that nobody is at. Raises Unavailable."""
