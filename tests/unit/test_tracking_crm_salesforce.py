@@ -19,7 +19,8 @@ from services.tracking.crm.adapter import Fetch, RecordChange, Request, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
 from services.tracking.crm.salesforce import Salesforce, SalesforceCredentials, record_id
-from services.tracking.crm.source_api import FetchedRecord, GoneRecord, Verdict
+from services.tracking.crm.source_api import FetchedRecord, GoneRecord, RawRecord, Verdict
+from services.tracking.inbox.asked import ASKED_SEQUENCE, AskedRecord, asked_body, said_by_records
 from services.tracking.inbox.records import Record
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealStatus
@@ -390,20 +391,22 @@ def test_events_of_one_second_are_ordered_by_commit_and_then_within_the_transact
         return change_of(event(header={"commitNumber": commit, "sequenceNumber": number}, Amount=1)).sequence
 
     places = [place(None, None), place(None, 2), place(1100670838951, 1), place("1100670838951", 2)]
-    places += [place(1652977933433528300, 1), place(1652977933433528301, 0), place(10**40, 10**9)]
+    places += [place(1652977933433528300, 1), place(1652977933433538301, 0), place(10**40, 10**9)]
+    assert places[-1] < ASKED_SEQUENCE
     assert places == sorted(set(places))
 
 
 def asked_for(amount: int, *, seconds_later: int, floor: datetime | None = None) -> RecordChange:
     raw = {"Id": "0060800000AbCdEAAV", "IsClosed": False, "Amount": amount, "SystemModstamp": NOW.isoformat()}
-    record = FetchedRecord("Opportunity", raw, NOW + timedelta(seconds=seconds_later), floor)
-    (change,) = SALESFORCE.translate_record(record, NO_MAPPING, pointer="")
+    asked = AskedRecord(RawRecord("Opportunity", "0060800000AbCdEAAV", raw), floor)
+    body = asked_body([asked], [], fetched_at=NOW + timedelta(seconds=seconds_later))
+    (change,) = said_by_records(SALESFORCE, body, NO_MAPPING)
     assert isinstance(change, RecordChange)
     return change
 
 
 def test_what_is_asked_for_after_the_second_of_a_change_is_newer_than_it_and_within_it_is_not() -> None:
-    in_that_second = event(header={"commitTimestamp": int(NOW.timestamp() * 1000), "commitNumber": 10**19}, Amount=5)
+    in_that_second = event(header={"commitTimestamp": int(NOW.timestamp() * 1000), "commitNumber": 10**18}, Amount=5)
     told = Record().merged(change_of(in_that_second))
     assert told.merged(asked_for(7, seconds_later=3)).values["Amount"] == 7
     assert told.merged(asked_for(7, seconds_later=1)).values["Amount"] == 5

@@ -44,7 +44,6 @@ from services.tracking.crm.adapter import (
 from services.tracking.crm.canonical import (
     CUSTOM_FIELDS_MAX,
     CanonicalActivity,
-    CanonicalDeal,
     canonical_activity,
     canonical_deal,
 )
@@ -90,9 +89,6 @@ _SECRET: Final = re.compile(r"whsec_(?:[A-Za-z0-9]{4}){8,21}")
 _NOTIFICATIONS_MAX: Final = 100
 _EVENTS_MAX: Final = 500
 _CUSTOM_CHARACTERS_MAX: Final = 2000
-_SETTLED_AFTER: Final = timedelta(seconds=2)
-_SETTLED: Final = 10**30
-"""Above the sequence of any change event."""
 _SIGNED: Final = StandardWebhooks()
 _ACK: Final = (
     b'<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>'
@@ -418,9 +414,8 @@ class Salesforce(Adapter):
     @override
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
         if record.object_name == OPPORTUNITY:
-            deal = canonical_deal(_fields(record, mapping, pointer), record.raw, mapping, pointer=pointer)
-            # What was put together counts its merges; what was asked for is yet to be merged.
-            return (deal,) if record.sequence is not None else (_asked_change(record, deal),)
+            fields = _fields(record, mapping, pointer)
+            return (canonical_deal(fields, record.raw, mapping, pointer=pointer),)
         if record.object_name in _ACTIVITY_FIELDS:
             return (_activity(record, mapping, pointer),)
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, f"{record.object_name} is no deal and no activity")
@@ -694,10 +689,16 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
                 )
 
 
+_COMMIT_MAX: Final = 1 << 61
+
+
 def _place(header: Mapping[str, object]) -> int:
-    """Where an event stands among those of the same second: by its commit, then within its transaction."""
+    """Where an event stands among those of the same second: by its commit, then within its transaction.
+
+    Commits are numbered further apart than a transaction has events of one record.
+    """
     commit, sequence = _whole(header.get("commitNumber")), _whole(header.get("sequenceNumber"))
-    return min(max(commit or 0, 0), 10**20) * 10_000 + min(max(sequence or 0, 0), 9_999)
+    return min(max(commit or 0, 0), _COMMIT_MAX) + min(max(sequence or 0, 0), 9_999)
 
 
 _CHANGE_TYPES: Final = (
@@ -761,17 +762,6 @@ def _said_gone(object_name: str, external_id: str, at: datetime, sequence: int) 
         kind = ActivityType.TASK if object_name == TASK else ActivityType.MEETING
         return (CanonicalActivity(external_id=external_id, is_deleted=True, modified_at=at, type=kind),)
     return ()
-
-
-def _asked_change(record: FetchedRecord, deal: CanonicalDeal) -> RecordChange:
-    """A record that was asked for, as a change of all its fields.
-
-    Salesforce dates changes to the second. What was asked for after that second is newer than every change within it;
-    what was asked for within it may be older than some.
-    """
-    is_settled = record.fetched_at >= deal.modified_at + _SETTLED_AFTER
-    sequence = _SETTLED if is_settled else 0
-    return RecordChange(OPPORTUNITY, deal.external_id, record.raw, deal.modified_at, sequence, is_whole=True)
 
 
 def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict[str, object]:

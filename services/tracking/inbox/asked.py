@@ -3,7 +3,7 @@ like what was sent."""
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
@@ -41,6 +41,9 @@ class _Document(BaseModel):
 
 
 _UTF8: Final = "utf-8"
+_SETTLED_AFTER: Final = timedelta(seconds=2)
+ASKED_SEQUENCE: Final = 1 << 62
+"""Of a record that was asked for when the moment it was changed was over. Sources order changes by lower numbers."""
 
 
 def asked_body(records: Sequence[AskedRecord], gone: Sequence[Gone], *, fetched_at: datetime) -> bytes:
@@ -86,16 +89,24 @@ def said_by_records(
     for index, each in enumerate(document.records):
         record = FetchedRecord(each.object_name, each.record, document.fetched_at, each.floor)
         translated = adapter.translate_record(record, mapping, pointer=f"/records/{index}/record")
-        said.extend(_merging(each, translated) if adapter.merges_records and not as_they_stand else translated)
+        is_merged = adapter.merges_records and not as_they_stand
+        said.extend(_merging(each, translated, document.fetched_at) if is_merged else translated)
     for gone in document.gone:
         said.extend(adapter.translate_gone(GoneRecord(gone.object_name, gone.external_id, gone.at), mapping))
     return said
 
 
-def _merging(each: _Record, translated: Sequence[Said]) -> Iterator[Said]:
-    """The same for a source whose records are merged: a deal becomes a change of all the record's fields."""
+def _merging(each: _Record, translated: Sequence[Said], fetched_at: datetime) -> Iterator[Said]:
+    """The same for a source whose records are merged: a deal becomes a change of all the record's fields.
+
+    A source may date changes by the second only. What was asked for after that second is newer than whatever was told
+    of it; what was asked for within it may be older.
+    """
     for one in translated:
         if isinstance(one, CanonicalDeal):
-            yield RecordChange(each.object_name, each.external_id, each.record, one.modified_at, is_whole=True)
+            sequence = ASKED_SEQUENCE if fetched_at >= one.modified_at + _SETTLED_AFTER else 0
+            yield RecordChange(
+                each.object_name, each.external_id, each.record, one.modified_at, sequence, is_whole=True
+            )
         else:
             yield one
