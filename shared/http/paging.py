@@ -35,7 +35,8 @@ class InvalidCursor(InvalidInput):
 def _page_of_examples(schema: JsonDict, page: type[BaseModel]) -> None:
     """A page's example holds those of its items, where their model has any."""
     (item,) = page.__pydantic_generic_metadata__["args"]
-    extra = item.model_config.get("json_schema_extra") if issubclass(item, BaseModel) else None
+    is_model = isinstance(item, type) and issubclass(item, BaseModel)
+    extra = item.model_config.get("json_schema_extra") if is_model else None
     if isinstance(extra, dict) and "examples" in extra:
         schema["examples"] = [{"items": extra["examples"], "next_cursor": None}]
 
