@@ -322,6 +322,7 @@ BILLION_LAUGHS: Final = b"""<!DOCTYPE lolz [<!ENTITY lol "lol">%b]><lolz>&lol9;<
         b"<a>" * 100_000,
         b"<a>" * 100_000 + b"</a>" * 100_000,
         b"<a " + b" ".join(b'x%d="1"' % n for n in range(50_000)) + b">",
+        b"<!DOCTYPE a []><a/>",
         b"<a>&undefined;</a>",
         b'<?xml version="1.0" encoding="no-such"?><a/>',
         b'<?xml version="1.0" encoding="utf-7"?><a/>',
