@@ -38,6 +38,10 @@ PUBLIC_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
     "tracking": {
         "/hooks/{connection_id}": "post",
         "/v1/connections": "get post",
+        "/v1/connections/{connection_id}/health": "get",
+        "/v1/connections/{connection_id}/unmapped": "get",
+        "/v1/connections/{connection_id}/mapping/test": "post",
+        "/v1/connections/{connection_id}/repairs": "post",
         "/v1/deliveries": "get",
         "/v1/deliveries/{delivery_id}/replay": "post",
         "/v1/subscriptions": "get post",
@@ -66,7 +70,7 @@ LIMITS_OF_INTEGERS: Final = {"minimum", "maximum", "exclusiveMinimum", "exclusiv
 WITHOUT_TOKEN: Final = {"receive_delivery"}
 """Signed by its sender, with a key of its own kind."""
 
-WITHOUT_IDEMPOTENCY_KEY: Final = {"receive_delivery", "preview_delivery", "check_api_access"}
+WITHOUT_IDEMPOTENCY_KEY: Final = {"receive_delivery", "preview_delivery", "check_api_access", "try_mapping"}
 """The first knows a repetition by the sender's own id; the others change nothing."""
 
 CHANGES_ONLY_BY_ADDING: Final = {

@@ -56,8 +56,8 @@ async def read_retranslation(connection_id: UUID, caller: Operator, reader: Requ
         return RetranslationOut.from_work(await service.work_of(tx, caller.tenant_id, connection_id))
 
 
-@router.get("/unmapped", responses=responses(ConnectionNotFound), summary="List what is unmapped")
-async def list_unmapped(
+@router.get("/unmapped", responses=responses(ConnectionNotFound), summary="Read what is unmapped")
+async def read_unmapped(
     connection_id: UUID, caller: Operator, reader: RequestReader, chart: Chart, response: Response
 ) -> UnmappedOut:
     """Owners nobody is, stages without a status, and what is in quarantine, each with its counts.
