@@ -50,6 +50,8 @@ _DEFINED: Final = (
 class PlayedHubspot(PlayedCrm):
     """A portal."""
 
+    patience_seconds = 5.0
+
     custom: dict[str, dict[str, str]] = field(default_factory=dict)
     """The portal's own properties of deals, by the deal's id."""
     custom_names: tuple[str, ...] = ()

@@ -25,6 +25,8 @@ _TOKENS_PER_CALL: Final = 10
 class PlayedPipedrive(PlayedCrm):
     """A company."""
 
+    patience_seconds = 10.0
+
     activities: dict[str, dict[str, object]] = field(default_factory=dict)
     archived: set[str] = field(default_factory=set)
     """Deals that lists leave out."""

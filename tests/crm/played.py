@@ -6,11 +6,11 @@ import socket
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal
+from typing import ClassVar, Literal
 
 import httpx
 import uvicorn
@@ -64,6 +64,9 @@ class Failure:
 @dataclass
 class PlayedCrm(ABC):
     """One CRM. Its clock is the caller's: records are modified when the plain deals say."""
+
+    patience_seconds: ClassVar[float] = 30.0
+    """How long an answer to a webhook may take."""
 
     hook_url: str = ""
     """The public address of the connection's hook, for those that sign it or are told it by a subscription."""
@@ -127,10 +130,18 @@ class PlayedCrm(ABC):
         """Send all that waits to the hook's address, each once; how many were taken. The rest waits as `again` says."""
         taken = 0
         for webhook in self.drained():
-            response = await client.request(
-                webhook.method, hook + webhook.path, headers=dict(webhook.headers), content=webhook.body
-            )
-            if self.is_taken(response.status_code, response.headers.get("content-type", ""), response.content):
+            is_taken = False
+            with suppress(httpx.TransportError):
+                response = await client.request(
+                    webhook.method,
+                    hook + webhook.path,
+                    headers=dict(webhook.headers),
+                    content=webhook.body,
+                    timeout=self.patience_seconds,
+                )
+                content_type = response.headers.get("content-type", "")
+                is_taken = self.is_taken(response.status_code, content_type, response.content)
+            if is_taken:
                 taken += 1
             elif (repeated := self.again(webhook)) is not None:
                 self.webhooks.append(repeated)
