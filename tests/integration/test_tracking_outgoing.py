@@ -359,8 +359,8 @@ async def test_progress_that_was_attempted_is_superseded_by_a_newer_state_under_
     await site.happen(progress(caller, 1))
     await site.deliver()
     subscriber.respond = lambda _: Reply(204)
-    await site.happen(progress(caller, 2))
     site.clock.advance(hours=1)
+    await site.happen(progress(caller, 2))
     assert await site.deliver() == 1
     assert versions(subscriber.requests) == [1, 2]
     assert subscriber.requests[0].headers["webhook-id"] != subscriber.requests[1].headers["webhook-id"]
@@ -624,10 +624,11 @@ async def test_a_subjects_next_version_waits_for_the_one_that_is_under_way(site:
     await site.happen(earning(caller, 1), progress(caller, 1))
     running = asyncio.create_task(site.another_deliverer(timeout_seconds=30.0).deliver_due())
 
-    async def asked() -> bool:
-        return len(subscriber.requests) == 2
+    async def one_is_under_way() -> bool:
+        return len(subscriber.requests) == 2 and len(await caller.log(made, "?state=delivered")) == 1
 
-    await eventually(asked, expectation="both are under way")
+    await eventually(one_is_under_way, expectation="the state is delivered and the fact is under way")
+    site.clock.advance(seconds=1)
     await site.happen(earning(caller, 2), progress(caller, 2))
     assert await site.deliver() == 1
     assert sorted(versions(subscriber.requests)) == [1, 1, 2]

@@ -1,5 +1,6 @@
 """The rules of webhooks to other systems."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -245,8 +246,7 @@ def test_the_last_valid_secret_cannot_be_retired() -> None:
 
 
 def test_a_status_that_a_person_sets_has_no_reason() -> None:
-    disabled = subscription(secret(1)).disabled("gone", now=NOW)
-    assert (disabled.status, disabled.status_reason) == (SubscriptionStatus.DISABLED, "gone")
+    disabled = replace(subscription(secret(1)), status=SubscriptionStatus.DISABLED, status_reason="gone")
     renamed = disabled.edited(name="New", url=None, events=None, status=None, now=NOW)
     assert renamed.status_reason == "gone"
     active = disabled.edited(name=None, url=None, events=None, status=SubscriptionStatus.ACTIVE, now=NOW)

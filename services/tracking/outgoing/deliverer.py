@@ -19,7 +19,7 @@ from services.tracking.outgoing.domain import (
     retry_after_seconds,
     signed_headers,
 )
-from services.tracking.outgoing.service import Subscriptions
+from services.tracking.outgoing.service import Ended, Subscriptions
 from services.tracking.outgoing.store import OUTGOING_CHANNEL, Claimed
 from shared.db.database import Database, Scope
 from shared.db.listening import Notifications
@@ -40,7 +40,6 @@ ATTEMPT_SECONDS_MAX: Final = 15.0
 _ANSWER_BYTES_KEPT: Final = 4 * ANSWER_CHARACTERS_MAX
 # More than what is kept, as an answer comes in pieces.
 _ANSWER_BYTES_MAX: Final = 262_144
-_SETTLED_AT_A_TIME: Final = 3
 _LEASE: Final = timedelta(seconds=60)
 _POLL_SECONDS: Final = 1.0
 _FAILURE_SECONDS: Final = 1.0
@@ -101,8 +100,9 @@ class Deliverer:
         self._concurrency_each = concurrency_each
         self._clock = clock
         self._under_way: set[Task[None]] = set()
-        # Many attempts may end at once; the connections to the database are for others too.
-        self._settling = asyncio.Semaphore(_SETTLED_AT_A_TIME)
+        # What ends while a transaction is under way is settled together by the next.
+        self._ended: list[Ended] = []
+        self._settling: Task[None] | None = None
         self._woken = asyncio.Event()
         self._stopping = False
 
@@ -124,7 +124,7 @@ class Deliverer:
                 await self._settled()
             finally:
                 hearing.cancel()
-                for task in self._under_way:
+                for task in (*self._under_way, *([] if self._settling is None else [self._settling])):
                     task.cancel()
 
     async def stop(self) -> None:
@@ -147,7 +147,7 @@ class Deliverer:
 
     async def _start_due(self) -> int:
         """Start as many attempts as there is room for; how many. Raises Unavailable."""
-        room = self._concurrency - len(self._under_way)
+        room = self._concurrency - len(self._under_way) - len(self._ended)
         if room <= 0:
             return 0
         claimed = await self._database.run(
@@ -162,13 +162,42 @@ class Deliverer:
 
     def _finished(self, task: Task[None]) -> None:
         self._under_way.discard(task)
-        self._woken.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("delivery_not_settled", exc_info=error)
+            _log.error("delivery_not_attempted", exc_info=error)
+        if self._ended and self._settling is None:
+            self._settling = asyncio.create_task(self._settle_ended(), name="settle")
 
     async def _settled(self) -> None:
-        if self._under_way:
-            await asyncio.wait(set(self._under_way))
+        """Wait until all that was started has been settled."""
+        while self._under_way or self._settling is not None:
+            await asyncio.wait({*self._under_way, *([] if self._settling is None else [self._settling])})
+            # What is called when a task is done is called after that.
+            await asyncio.sleep(0)
+
+    async def _settle_ended(self) -> None:
+        """Keep what the attempts came to that have ended, in one transaction, and then those that did meanwhile.
+
+        What cannot be kept is attempted again once its lease is over.
+        """
+        try:
+            while self._ended:
+                ended = list(self._ended)
+                try:
+                    await self._settle(ended)
+                except Unavailable as error:
+                    _log.warning("attempts_not_kept", attempts=len(ended), reason=error.detail)
+                except Exception:
+                    _log.exception("attempts_not_kept", attempts=len(ended))
+                del self._ended[: len(ended)]
+                self._woken.set()
+        finally:
+            self._settling = None
+
+    async def _settle(self, ended: list[Ended]) -> None:
+        scope = Scope.of(*(each.claimed.tenant_id for each in ended))
+        for disabled in await self._database.run(scope, lambda tx: service.settle(tx, ended)):
+            metrics.OUTGOING_DISABLED.labels("gone" if disabled.is_gone else "failing").inc()
+            _log.warning("subscription_disabled", subscription_id=str(disabled.subscription_id), reason=disabled.reason)
 
     async def _rest(self, seconds: float) -> None:
         try:
@@ -187,15 +216,7 @@ class Deliverer:
         attempt, retry_after = await self._attempt(subscription.url, headers, claimed.body, now)
         metrics.OUTGOING_ATTEMPTS.labels(_outcome(attempt)).inc()
         metrics.OUTGOING_ATTEMPT_SECONDS.observe(attempt.duration_milliseconds / 1000)
-        chance = _chance.random()
-        async with self._settling:
-            reason = await self._database.run(
-                Scope.of(claimed.tenant_id),
-                lambda tx: service.settle(tx, claimed, attempt, retry_after_seconds=retry_after, chance=chance),
-            )
-        if reason is not None:
-            metrics.OUTGOING_DISABLED.labels("gone" if attempt.says_gone else "failing").inc()
-            _log.warning("subscription_disabled", subscription_id=str(claimed.subscription_id), reason=reason)
+        self._ended.append(Ended(claimed, attempt, retry_after, _chance.random()))
 
     async def _attempt(
         self, url: str, headers: dict[str, str], body: bytes, now: datetime

@@ -140,10 +140,6 @@ class Subscription:
             status_reason=self.status_reason if status is None else None,
         )
 
-    def disabled(self, reason: str, *, now: datetime) -> "Subscription":
-        """Taken out of service by what its endpoint did."""
-        return replace(self._changed(now), status=SubscriptionStatus.DISABLED, status_reason=reason)
-
     def rotated(self, secret: SealedSecret, *, overlap: timedelta, now: datetime) -> "Subscription":
         """With a new secret; the old one signs beside it for `overlap` more. Raises SigningRotationUnderWay."""
         valid = [known for known in self.secrets if known.is_valid(now)]
@@ -183,6 +179,14 @@ class Occurrence:
     @property
     def key(self) -> "SubjectKey":
         return SubjectKey(self.tenant_id, self.subscription_id, self.event_type, self.subject)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SubscriptionKey:
+    """One subscription of one tenant."""
+
+    tenant_id: UUID
+    subscription_id: UUID
 
 
 @dataclass(frozen=True, slots=True, order=True)

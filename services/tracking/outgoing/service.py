@@ -21,6 +21,7 @@ from services.tracking.outgoing.domain import (
     Recording,
     Subscription,
     SubscriptionDeliveryNotFound,
+    SubscriptionKey,
     SubscriptionNotFound,
     SubscriptionStatus,
     after_attempt,
@@ -29,7 +30,7 @@ from services.tracking.outgoing.domain import (
     secret_of,
 )
 from services.tracking.outgoing.events import Published, body_of
-from services.tracking.outgoing.store import Claimed
+from services.tracking.outgoing.store import Claimed, Settled, UnderWay
 from shared.db.database import Transaction
 from shared.kernel.errors import VersionMismatch, check_version
 from shared.kernel.filters import Filter, first_failing
@@ -44,6 +45,25 @@ class WithSigningSecret:
 
     subscription: Subscription
     secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt at a claimed delivery, and what its answer asked for. `chance` is from 0 to 1."""
+
+    claimed: Claimed
+    attempt: Attempt
+    retry_after_seconds: int | None
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disabled:
+    """A subscription taken out of service by what its endpoint did."""
+
+    subscription_id: UUID
+    reason: str
+    is_gone: bool
 
 
 class Subscriptions:
@@ -236,34 +256,26 @@ async def claim(
     return [(each, subscriptions[each.subscription_id]) for each in claimed if each.subscription_id in subscriptions]
 
 
-async def settle(
-    tx: Transaction, claimed: Claimed, attempt: Attempt, *, retry_after_seconds: int | None, chance: float
-) -> str | None:
-    """Keep what an attempt came to. The reason, if its endpoint is disabled for it.
+async def settle(tx: Transaction, ended: Sequence[Ended]) -> list[Disabled]:
+    """Keep what attempts came to; the subscriptions that are disabled for it.
 
     An attempt that took longer than its lease is not kept: somebody else is making, or has made, the next.
     """
-    held = await store.under_way(tx, claimed)
-    if held is None:
-        return None
-    tries = held.tries + 1
-    verdict = after_attempt(
-        held.state, attempt, tries=tries, retry_after_seconds=retry_after_seconds, now=tx.now, chance=chance
+    held = await store.under_way(tx, [each.claimed for each in ended])
+    kept = sorted((each for each in ended if each.claimed.id in held), key=lambda each: each.attempt.at)
+    if not kept:
+        return []
+    await store.settle(tx, [_settled(each, held[each.claimed.id], now=tx.now) for each in kept])
+    attempts: dict[SubscriptionKey, list[Ended]] = {}
+    for each in kept:
+        attempts.setdefault(SubscriptionKey(each.claimed.tenant_id, each.claimed.subscription_id), []).append(each)
+    healths = await store.healths(
+        tx, {key: not all(each.attempt.succeeded for each in of_one) for key, of_one in attempts.items()}
     )
-    await store.settle(tx, claimed, verdict, tries=tries, attempts=[*held.attempts, attempt])
-    before = await store.health(tx, claimed.tenant_id, claimed.subscription_id)
-    if before is None:
-        return None
-    health = before.after(attempt, retry_after_seconds=retry_after_seconds, now=tx.now)
-    await store.set_health(tx, claimed.tenant_id, claimed.subscription_id, health)
-    reason = reason_to_disable(health, attempt, now=tx.now)
-    if reason is None:
-        return None
-    subscription = await store.find(tx, claimed.tenant_id, claimed.subscription_id)
-    if subscription is None or subscription.status is SubscriptionStatus.DISABLED:
-        return None
-    await _saved(tx, subscription.disabled(reason, now=tx.now))
-    return reason
+    disabled: list[Disabled] = []
+    for key, health in sorted(healths.items()):
+        disabled.extend(await _judged(tx, key, health, attempts[key]))
+    return disabled
 
 
 async def drop_old(tx: Transaction, *, before: datetime, count_max: int) -> int:
@@ -294,6 +306,31 @@ def _occurrence(subscription: Subscription, event: Published) -> Occurrence:
         body=body_of(event.event_type, event.occurred_at, event.data),
         coalesces=event.coalesces,
     )
+
+
+def _settled(ended: Ended, held: UnderWay, *, now: datetime) -> Settled:
+    verdict = after_attempt(
+        held.state,
+        ended.attempt,
+        tries=held.tries + 1,
+        retry_after_seconds=ended.retry_after_seconds,
+        now=now,
+        chance=ended.chance,
+    )
+    claimed = ended.claimed
+    return Settled(claimed.tenant_id, claimed.id, verdict, held.tries + 1, (*held.attempts, ended.attempt))
+
+
+async def _judged(tx: Transaction, key: SubscriptionKey, health: Health, ended: Sequence[Ended]) -> list[Disabled]:
+    """Keep how an endpoint is doing after these attempts, and disable its subscription if that is called for."""
+    reason: str | None = None
+    for each in ended:
+        health = health.after(each.attempt, retry_after_seconds=each.retry_after_seconds, now=tx.now)
+        reason = reason or reason_to_disable(health, each.attempt, now=tx.now)
+    await store.set_health(tx, key.tenant_id, key.subscription_id, health)
+    if reason is None or not await store.disable(tx, key, reason):
+        return []
+    return [Disabled(key.subscription_id, reason, is_gone=any(each.attempt.says_gone for each in ended))]
 
 
 async def _expected(tx: Transaction, tenant_id: UUID, subscription_id: UUID, version: int) -> Subscription:

@@ -26,6 +26,7 @@ from services.tracking.outgoing.domain import (
     Recording,
     SubjectKey,
     Subscription,
+    SubscriptionKey,
     SubscriptionStatus,
     Verdict,
 )
@@ -164,6 +165,40 @@ _CLAIM: Final = text(
     RETURNING d.tenant_id, d.id, d.subscription_id, d.event_type, d.body, d.occurred_at, d.tries
     """
 )
+_UNDER_WAY: Final = text(
+    """
+    SELECT h.id, h.state, h.tries, h.attempts
+    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:untils AS timestamptz[])) AS k(t, i, u)
+    CROSS JOIN LATERAL (
+        SELECT d.id, d.state, d.tries, d.attempts FROM tracking.outgoing_deliveries AS d
+        WHERE d.tenant_id = k.t AND d.id = k.i AND d.in_flight_until = k.u LIMIT 1 FOR UPDATE
+    ) AS h
+    """
+)
+_SETTLE: Final = text(
+    """
+    UPDATE tracking.outgoing_deliveries AS d
+    SET state = n.s, tries = n.r, due_at = coalesce(n.u, d.due_at), in_flight_until = NULL,
+        attempts = CAST(n.a AS jsonb), ended_at = CASE WHEN n.s <> 'waiting' THEN CAST(:now AS timestamptz) END
+    FROM unnest(
+        CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:tries AS integer[]),
+        CAST(:due AS timestamptz[]), CAST(:attempts AS text[])
+    ) AS n(t, i, s, r, u, a)
+    WHERE d.tenant_id = n.t AND d.id = n.i
+    """
+)
+# Who was well and still is has nothing to keep, and is not held.
+_HEALTH: Final = text(
+    """
+    SELECT k.t AS tenant_id, k.s AS subscription_id, h.failures, h.failing_since, h.rest_until
+    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:subscription_ids AS uuid[]), CAST(:failed AS boolean[]))
+        AS k(t, s, failed)
+    CROSS JOIN LATERAL (
+        SELECT * FROM tracking.subscription_health AS x
+        WHERE x.tenant_id = k.t AND x.subscription_id = k.s AND (k.failed OR x.failures > 0) LIMIT 1 FOR UPDATE
+    ) AS h
+    """
+)
 _DROP_OLD: Final = text(
     """
     DELETE FROM tracking.outgoing_deliveries WHERE (tenant_id, id) IN (
@@ -222,6 +257,16 @@ class UnderWay(NamedTuple):
     attempts: tuple[Attempt, ...]
 
 
+class Settled(NamedTuple):
+    """A delivery after an attempt."""
+
+    tenant_id: UUID
+    id: UUID
+    verdict: Verdict
+    tries: int
+    attempts: tuple[Attempt, ...]
+
+
 async def add(tx: Transaction, subscription: Subscription) -> None:
     """Store a new subscription, in good health."""
     await tx.execute(insert(subscriptions).values(**_row(subscription)))
@@ -251,6 +296,27 @@ async def save(tx: Transaction, subscription: Subscription) -> bool:
         .returning(subscriptions.c.version)
     )
     return saved is not None
+
+
+async def disable(tx: Transaction, key: SubscriptionKey, reason: str) -> bool:
+    """Take a subscription out of service, whichever version it is at; False when it is already."""
+    disabled = await tx.one_or_none(
+        update(subscriptions)
+        .where(
+            subscriptions.c.tenant_id == key.tenant_id,
+            subscriptions.c.id == key.subscription_id,
+            subscriptions.c.status != SubscriptionStatus.DISABLED,
+            subscriptions.c.deleted_at.is_(None),
+        )
+        .values(
+            status=SubscriptionStatus.DISABLED.value,
+            status_reason=reason,
+            version=subscriptions.c.version + 1,
+            updated_at=tx.now,
+        )
+        .returning(subscriptions.c.id)
+    )
+    return disabled is not None
 
 
 async def mark_deleted(tx: Transaction, subscription: Subscription) -> bool:
@@ -311,14 +377,25 @@ async def by_id(tx: Transaction, keys: Collection[tuple[UUID, UUID]]) -> dict[UU
     return {row["id"]: _subscription(row) for row in await tx.rows(statement)}
 
 
-async def health(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Health | None:
-    """How an endpoint is doing, held until the end of the transaction."""
-    row = await tx.one_or_none(
-        select(subscription_health)
-        .where(subscription_health.c.tenant_id == tenant_id, subscription_health.c.subscription_id == subscription_id)
-        .with_for_update()
+async def healths(
+    tx: Transaction, subscriptions_failed: Mapping[SubscriptionKey, bool]
+) -> dict[SubscriptionKey, Health]:
+    """How endpoints are doing, held until the end of the transaction: those that failed just now or before."""
+    keys = sorted(subscriptions_failed)
+    rows = await tx.rows(
+        _HEALTH,
+        {
+            "tenant_ids": [key.tenant_id for key in keys],
+            "subscription_ids": [key.subscription_id for key in keys],
+            "failed": [subscriptions_failed[key] for key in keys],
+        },
     )
-    return None if row is None else Health(row["failures"], row["failing_since"], row["rest_until"])
+    return {
+        SubscriptionKey(row["tenant_id"], row["subscription_id"]): Health(
+            row["failures"], row["failing_since"], row["rest_until"]
+        )
+        for row in rows
+    }
 
 
 async def set_health(tx: Transaction, tenant_id: UUID, subscription_id: UUID, state: Health) -> None:
@@ -430,39 +507,37 @@ async def claim(tx: Transaction, *, count_max: int, each_max: int, lease: timede
     return [Claimed(**row, until=until) for row in rows]
 
 
-async def under_way(tx: Transaction, claimed: Claimed) -> UnderWay | None:
-    """A claimed delivery, held until the end of the transaction; None when it is somebody else's by now."""
-    row = await tx.one_or_none(
-        select(outgoing_deliveries.c.state, outgoing_deliveries.c.tries, outgoing_deliveries.c.attempts)
-        .where(
-            outgoing_deliveries.c.tenant_id == claimed.tenant_id,
-            outgoing_deliveries.c.id == claimed.id,
-            outgoing_deliveries.c.in_flight_until == claimed.until,
-        )
-        .with_for_update()
+async def under_way(tx: Transaction, claimed: Sequence[Claimed]) -> dict[UUID, UnderWay]:
+    """Claimed deliveries by id, held until the end of the transaction; not those that are somebody else's by now."""
+    in_order = sorted(claimed, key=lambda each: (each.tenant_id, each.id))
+    rows = await tx.rows(
+        _UNDER_WAY,
+        {
+            "tenant_ids": [each.tenant_id for each in in_order],
+            "ids": [each.id for each in in_order],
+            "untils": [each.until for each in in_order],
+        },
     )
-    if row is None:
-        return None
-    return UnderWay(DeliveryState(row["state"]), row["tries"], _ATTEMPTS.validate_python(row["attempts"]))
-
-
-async def settle(
-    tx: Transaction, claimed: Claimed, verdict: Verdict, *, tries: int, attempts: Sequence[Attempt]
-) -> None:
-    """Keep what an attempt came to and let go of the delivery. Of many attempts the last are kept."""
-    values: dict[str, object] = {
-        "state": verdict.state.value,
-        "tries": tries,
-        "in_flight_until": None,
-        "attempts": _ATTEMPTS.dump_python(tuple(attempts[-ATTEMPTS_KEPT_MAX:]), mode="json"),
-        "ended_at": None if verdict.state is DeliveryState.WAITING else tx.now,
+    return {
+        row["id"]: UnderWay(DeliveryState(row["state"]), row["tries"], _ATTEMPTS.validate_python(row["attempts"]))
+        for row in rows
     }
-    if verdict.due_at is not None:
-        values["due_at"] = verdict.due_at
+
+
+async def settle(tx: Transaction, settled: Sequence[Settled]) -> None:
+    """Keep what attempts came to and let go of their deliveries. Of many attempts the last are kept."""
+    in_order = sorted(settled, key=lambda each: (each.tenant_id, each.id))
     await tx.execute(
-        update(outgoing_deliveries)
-        .where(outgoing_deliveries.c.tenant_id == claimed.tenant_id, outgoing_deliveries.c.id == claimed.id)
-        .values(**values)
+        _SETTLE,
+        {
+            "now": tx.now,
+            "tenant_ids": [each.tenant_id for each in in_order],
+            "ids": [each.id for each in in_order],
+            "states": [each.verdict.state.value for each in in_order],
+            "tries": [each.tries for each in in_order],
+            "due": [each.verdict.due_at for each in in_order],
+            "attempts": [_ATTEMPTS.dump_json(each.attempts[-ATTEMPTS_KEPT_MAX:]).decode() for each in in_order],
+        },
     )
 
 
