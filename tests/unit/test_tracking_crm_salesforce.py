@@ -13,7 +13,10 @@ from typing import Final
 
 import httpx
 import pytest
-from starlette.responses import JSONResponse
+from starlette.applications import Starlette
+from starlette.requests import Request as Received
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from services.tracking.crm.adapter import Fetch, RecordChange, Request, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
@@ -845,3 +848,29 @@ async def test_messages_of_a_played_organisation_are_taken_and_told_apart() -> N
         amounts.append(deal_of(dict(change.values)).amount)
     assert len(set(keys)) == 2
     assert amounts == [Decimal("1200.5"), Decimal(7)]
+
+
+async def test_a_played_organisation_sends_again_until_it_gets_the_exact_acknowledgement() -> None:
+    crm = PlayedSalesforce(secret=SECRET)
+    crm.put(plain(1))
+    seen: list[bytes] = []
+    exact = SALESFORCE.reply(request(), TERMS, now_ms=0, entropy=bytes).body
+    answers = iter(
+        [
+            Response(status_code=503),
+            Response(status_code=200),
+            Response(exact.replace(b"true", b"false"), media_type="text/xml"),
+            Response(exact, media_type="text/plain"),
+            Response(exact, media_type="text/xml"),
+        ]
+    )
+
+    async def hook(received: Received) -> Response:
+        seen.append(await received.body())
+        return next(answers)
+
+    transport = httpx.ASGITransport(app=Starlette(routes=[Route(f"/hook/{SECRET}", hook, methods=["POST"])]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://attain.example") as client:
+        taken = [await crm.send(client, "/hook") for _ in range(6)]
+    assert taken == [0, 0, 0, 0, 1, 0]
+    assert len({SALESFORCE.dedupe_key(request(body)) for body in seen}) == 1
