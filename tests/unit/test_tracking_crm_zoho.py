@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import httpx
 import pytest
@@ -14,10 +15,20 @@ from starlette.responses import JSONResponse, Response
 
 from services.tracking.crm.adapter import Fetch, Request, SeenUser, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
-from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
+from services.tracking.crm.domain import (
+    Connection,
+    ConnectionStatus,
+    InvalidSecret,
+    QuarantineReason,
+    Rejection,
+    Source,
+    SourceMapping,
+    Untranslatable,
+)
 from services.tracking.crm.locale_texts import Unreadable, amount_of, day_of
 from services.tracking.crm.source_api import Answer, Call, ChannelTerms, FetchedRecord, GoneRecord, Verdict
 from services.tracking.crm.zoho import Zoho, ZohoCredentials
+from services.tracking.inbox.translation import Translation, translated
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from tests.crm.conversations import Caller, NotOk
@@ -657,6 +668,46 @@ def test_a_task_is_done_when_it_is_completed() -> None:
 def test_an_activity_about_an_account_names_no_deal() -> None:
     call = activity_of("Calls", **{"$se_module": "Accounts"})
     assert (call.deal_external_id, call.account_id) == (None, "5")
+
+
+def come_to(body: bytes, *, has_api_access: bool) -> Translation:
+    """What a delivery comes to at a connection with or without access to the API."""
+    connection = Connection(
+        tenant_id=UUID(int=1),
+        id=UUID(int=2),
+        source=Source.ZOHO,
+        name="Zoho CRM",
+        identity_source="zoho",
+        status=ConnectionStatus.ACTIVE,
+        secrets=(),
+        mapping=NO_MAPPING,
+        version=1,
+        created_at=NOW,
+        updated_at=NOW,
+        api="sealed" if has_api_access else None,
+    )
+    return translated(connection, ZOHO.translate(body, NO_MAPPING), {}, NO_MAPPING, NOW)
+
+
+def test_with_access_to_the_api_a_workflow_webhook_counts_at_once_and_is_asked_for() -> None:
+    result = come_to(sent(), has_api_access=True)
+    assert ([deal.amount for deal in result.deals], len(result.fetches)) == ([Decimal("60000.00")], 1)
+    unclear = come_to(sent(Amount="60,000"), has_api_access=True)
+    assert (unclear.deals, len(unclear.fetches)) == ([], 1)
+
+
+def test_without_access_to_the_api_a_workflow_webhook_stands_by_itself_or_says_what_is_unclear() -> None:
+    result = come_to(sent(), has_api_access=False)
+    assert ([deal.amount for deal in result.deals], result.fetches) == ([Decimal("60000.00")], [])
+    with pytest.raises(Untranslatable) as refused:
+        come_to(sent(Amount="60,000"), has_api_access=False)
+    assert (refused.value.reason, refused.value.pointer) == (QuarantineReason.INVALID_FIELD, "/Amount")
+
+
+def test_without_access_to_the_api_a_notification_says_that_it_is_needed() -> None:
+    with pytest.raises(Untranslatable) as refused:
+        come_to(WATCH, has_api_access=False)
+    assert refused.value.reason is QuarantineReason.API_ACCESS_MISSING
 
 
 DEAL: Final = PlainDeal(
