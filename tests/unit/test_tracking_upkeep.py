@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from services.tracking.crm.domain import SourceMapping
-from services.tracking.inbox.retranslation import content, says_something_else
+from services.tracking.inbox.retranslation import Held, content, says_something_else
 from services.tracking.sync.domain import Phase, Reconciliation, Run, RunKind, RunState
 from services.tracking.upkeep.domain import (
     CREDITS_LOW,
@@ -228,29 +228,52 @@ def told(**fields: object) -> Deal:
 
 
 DELIVERY = told().delivery_id
-EARLIER, LATER = UUID(int=DELIVERY.int - 1), UUID(int=DELIVERY.int + 1)
+FIRST, EARLIER, LATER = (UUID(int=DELIVERY.int + step) for step in (-2, -1, 1))
 
 
 @pytest.mark.parametrize(
-    ("held", "merges_records", "expected"),
+    ("held", "expected"),
     [
-        (told(), False, False),
-        (told(received_at=NOW), False, False),
-        (told(stage="other"), False, True),
-        (told(stage="other", delivery_id=LATER), False, False),
-        (told(delivery_id=EARLIER), False, True),
-        (told(sequence=told().sequence + 1, stage="other"), False, False),
-        (told(delivery_id=EARLIER), True, False),
-        (told(delivery_id=LATER, stage="other"), True, True),
-        (None, False, True),
+        (told(), False),
+        (told(received_at=NOW), False),
+        (told(stage="other"), True),
+        (told(stage="other", delivery_id=LATER), False),
+        (told(delivery_id=EARLIER), True),
+        (told(sequence=told().sequence + 1, stage="other"), False),
+        (None, True),
     ],
 )
 def test_a_delivery_is_translated_once_more_only_where_it_says_something_else_or_is_not_recorded(
-    held: Deal | None, merges_records: bool, expected: bool
+    held: Deal | None, expected: bool
 ) -> None:
     event = told()
-    known = {} if held is None else {event.id: held}
-    assert says_something_else([event], known, merges_records=merges_records) is expected
+    known = Held({} if held is None else {event.id: held})
+    assert says_something_else([event], DELIVERY, known, merges_records=False) is expected
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"), [(told(delivery_id=EARLIER), False), (told(delivery_id=LATER, stage="other"), True)]
+)
+def test_where_records_are_merged_only_what_is_said_matters(held: Deal, expected: bool) -> None:
+    event = told()
+    assert says_something_else([event], DELIVERY, Held({event.id: held}), merges_records=True) is expected
+
+
+@pytest.mark.parametrize(
+    ("held", "originals", "expected"),
+    [
+        (told(delivery_id=FIRST), {}, True),
+        (told(delivery_id=EARLIER), {}, False),
+        (told(delivery_id=EARLIER), {EARLIER: FIRST}, True),
+        (told(delivery_id=EARLIER), {EARLIER: UUID(int=1)}, False),
+    ],
+)
+def test_a_copy_is_not_made_again_for_what_others_had_changed_since_its_original(
+    held: Deal, originals: dict[UUID, UUID], expected: bool
+) -> None:
+    event = told()
+    known = Held({event.id: held}, originals)
+    assert says_something_else([event], FIRST, known, merges_records=False) is expected
 
 
 def test_every_field_of_a_deal_but_its_version_is_its_content() -> None:

@@ -7,13 +7,14 @@ or which of several that were saved in between, has really been applied to it.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from services.tracking.activities import service as activities_service
 from services.tracking.crm import service as crm
-from services.tracking.crm.canonical import CanonicalDeal, event_of
+from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, activity_event_of, event_of
 from services.tracking.crm.domain import Connection, QuarantineReason, SourceMapping, Untranslatable
 from services.tracking.crm.sources import ADAPTERS
 from services.tracking.deals import service as deals_service
@@ -21,10 +22,10 @@ from services.tracking.inbox import record_store, retranslation_store, store
 from services.tracking.inbox.retranslation_store import RETRANSLATION_CHANNEL, Retranslation, RetranslationState
 from services.tracking.inbox.store import Kept
 from services.tracking.inbox.translation import records_named, said, translated
+from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.db.database import Database, Scope, Transaction
 from shared.kernel.errors import Unavailable
-from shared.kernel.ids import deal_id
 from shared.telemetry.logs import get_logger
 
 CURABLE: Final = frozenset(
@@ -44,16 +45,20 @@ _POLL_SECONDS: Final = 5.0
 _FAILURE_SECONDS: Final = 1.0
 _log = get_logger(__name__)
 
+Event = Deal | Activity
 _VERSIONED: Final = frozenset({"modified_at", "sequence", "delivery_id", "received_at"})
-_CONTENT: Final = tuple(name for name in Deal.model_fields if name not in _VERSIONED)
+_CONTENT: Final[Mapping[type[Event], tuple[str, ...]]] = {
+    kind: tuple(name for name in kind.model_fields if name not in _VERSIONED) for kind in (Deal, Activity)
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What a delivery comes to under a mapping: deals, or why it cannot be translated."""
+    """What a delivery comes to under a mapping: deals and activities, or why it cannot be translated."""
 
     delivery: Kept
     deals: Sequence[CanonicalDeal] = ()
+    activities: Sequence[CanonicalActivity] = ()
     error: Untranslatable | None = None
 
 
@@ -66,8 +71,8 @@ async def tried(
         try:
             statements = said(connection, delivery.origin, delivery.body, mapping)
             records = await record_store.find(tx, set(records_named(connection, statements)))
-            deals = translated(connection, statements, records, mapping, delivery.received_at).deals
-            outcomes.append(Tried(delivery, deals))
+            translation = translated(connection, statements, records, mapping, delivery.received_at)
+            outcomes.append(Tried(delivery, translation.deals, translation.activities))
         except Untranslatable as error:
             outcomes.append(Tried(delivery, error=error))
         # Large bodies take their time: others have theirs in between.
@@ -75,25 +80,45 @@ async def tried(
     return outcomes
 
 
-def content(deal: Deal) -> dict[str, object]:
-    """What a deal says, without which version it is."""
-    return {name: _plain(getattr(deal, name)) for name in _CONTENT}
+def content(event: Event) -> dict[str, object]:
+    """What a deal or an activity says, without which version it is."""
+    return {name: _plain(getattr(event, name)) for name in _CONTENT[type(event)]}
 
 
-def says_something_else(events: Sequence[Deal], held: Mapping[UUID, Deal], *, merges_records: bool) -> bool:
-    """Whether a delivery has to be translated once more: `events` under the new mapping, `held` the newest versions.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The newest versions that are held, by id, and which of their deliveries are copies of which."""
 
-    A deal that a later version has overtaken is left to the delivery of that. One whose version is not held yet was
+    newest: Mapping[UUID, Event]
+    originals: Mapping[UUID, UUID] = field(default_factory=dict)
+
+
+def says_something_else(events: Sequence[Event], original: UUID, held: Held, *, merges_records: bool) -> bool:
+    """Whether a delivery, that of the events or a copy of `original`, has to be translated once more.
+
+    A record that a later version has overtaken is left to the delivery of that. One whose version is not held yet was
     translated, by whichever mapping, and is on its way: it is said once more, as the later one then counts. Where
     records are merged each delivery speaks for all before it, so only what is said matters.
     """
-    for event in events:
-        newest = held.get(event.id)
-        if newest is None or (not merges_records and newest.version < event.version):
-            return True
-        if (merges_records or newest.version == event.version) and content(newest) != content(event):
-            return True
-    return False
+    return any(_differs(event, original, held, merges_records=merges_records) for event in events)
+
+
+def _differs(event: Event, original: UUID, held: Held, *, merges_records: bool) -> bool:
+    newest = held.newest.get(event.id)
+    if newest is None:
+        return True
+    version, newest_version = _version(event, event.delivery_id), _version(newest, newest.delivery_id)
+    if merges_records or newest_version == version:
+        return content(newest) != content(event)
+    if newest_version > version:
+        return False
+    # A copy says nothing of what others had changed since its original.
+    is_left_out = newest_version > _version(event, original) and original != held.originals.get(newest.delivery_id)
+    return not is_left_out
+
+
+def _version(event: Event, delivery_id: UUID) -> tuple[datetime, int, UUID]:
+    return (event.modified_at, event.sequence, delivery_id)
 
 
 async def begin(tx: Transaction, connection: Connection) -> None:
@@ -178,21 +203,30 @@ async def _walked(tx: Transaction, connection: Connection, work: Retranslation) 
 
 async def _changed(tx: Transaction, connection: Connection, outcomes: Sequence[Tried]) -> list[UUID]:
     """Those of the deliveries that say something else than is held."""
-    held = await deals_service.newest(
-        tx, connection.tenant_id, {deal_id(connection.id, deal.external_id) for each in outcomes for deal in each.deals}
-    )
-    merges_records = ADAPTERS[connection.source].merges_records
+    events = {each.delivery.id: _events(connection, each) for each in outcomes}
+    deal_ids = {event.id for said_by in events.values() for event in said_by if isinstance(event, Deal)}
+    activity_ids = {event.id for said_by in events.values() for event in said_by if isinstance(event, Activity)}
+    newest: dict[UUID, Event] = {
+        **await deals_service.newest(tx, connection.tenant_id, deal_ids),
+        **await activities_service.newest(tx, connection.tenant_id, activity_ids),
+    }
+    copies = await store.originals(tx, connection.tenant_id, {event.delivery_id for event in newest.values()})
+    held, merges_records = Held(newest, copies), ADAPTERS[connection.source].merges_records
     return [
         each.delivery.id
         for each in outcomes
-        if says_something_else(
-            [
-                event_of(deal, connection, delivery_id=each.delivery.id, received_at=each.delivery.received_at)
-                for deal in each.deals
-            ],
-            held,
-            merges_records=merges_records,
-        )
+        if says_something_else(events[each.delivery.id], each.delivery.original, held, merges_records=merges_records)
+    ]
+
+
+def _events(connection: Connection, outcome: Tried) -> list[Event]:
+    delivery_id, received_at = outcome.delivery.id, outcome.delivery.received_at
+    return [
+        *(event_of(deal, connection, delivery_id=delivery_id, received_at=received_at) for deal in outcome.deals),
+        *(
+            activity_event_of(activity, connection, delivery_id=delivery_id, received_at=received_at)
+            for activity in outcome.activities
+        ),
     ]
 
 

@@ -88,7 +88,9 @@ _FORGET_ALL: Final = text(f"DELETE FROM tracking.retranslation_deliveries WHERE 
 _QUEUE_NEWEST: Final = text(
     f"""
     INSERT INTO tracking.retranslation_deliveries (tenant_id, connection_id, delivery_id)
-    SELECT DISTINCT tenant_id, connection_id, delivery_id FROM tracking.deals WHERE {_OF_CONNECTION}
+    SELECT tenant_id, connection_id, delivery_id FROM tracking.deals WHERE {_OF_CONNECTION}
+    UNION
+    SELECT tenant_id, connection_id, delivery_id FROM tracking.activities WHERE {_OF_CONNECTION}
     ON CONFLICT DO NOTHING
     """
 )
@@ -101,7 +103,7 @@ _QUEUE_UNDER_WAY: Final = text(
     )
     INSERT INTO tracking.retranslation_deliveries (tenant_id, connection_id, delivery_id)
     SELECT tenant_id, connection_id, id FROM tracking.deliveries, under_way
-    WHERE {_OF_CONNECTION} AND state = 'translated' AND deals > 0 AND body IS NOT NULL
+    WHERE {_OF_CONNECTION} AND state = 'translated' AND body IS NOT NULL
         AND processed_at BETWEEN since AND :until AND received_at >= since - interval '1 day'
     ON CONFLICT DO NOTHING
     """

@@ -106,14 +106,24 @@ _OVERTAKEN_DEALS: Final = text(_OVERTAKEN.format(records="deals", id="deal_id"))
 _OVERTAKEN_ACTIVITIES: Final = text(_OVERTAKEN.format(records="activities", id="activity_id"))
 _KEPT: Final = text(
     """
-    SELECT held.id, held.received_at, held.body, held.origin
+    SELECT held.id, held.received_at, held.body, held.origin, held.replay_of
     FROM unnest(CAST(:ids AS uuid[])) AS asked(id)
     CROSS JOIN LATERAL (
-        SELECT id, received_at, body, origin FROM tracking.deliveries AS d
+        SELECT id, received_at, body, origin, replay_of FROM tracking.deliveries AS d
         WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
     ) AS held
     WHERE held.body IS NOT NULL
     ORDER BY held.id
+    """
+)
+_ORIGINALS: Final = text(
+    """
+    SELECT asked.id, held.replay_of
+    FROM unnest(CAST(:ids AS uuid[])) AS asked(id)
+    CROSS JOIN LATERAL (
+        SELECT replay_of FROM tracking.deliveries AS d WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
+    ) AS held
+    WHERE held.replay_of IS NOT NULL
     """
 )
 _NEWEST_KEPT: Final = """
@@ -124,9 +134,9 @@ _NEWEST_KEPT: Final = """
     ), sized AS (
         SELECT id, sum(bytes) OVER (ORDER BY id DESC) - bytes AS bytes_before FROM newest
     )
-    SELECT held.id, held.received_at, held.body, held.origin
+    SELECT held.id, held.received_at, held.body, held.origin, held.replay_of
     FROM sized CROSS JOIN LATERAL (
-        SELECT id, received_at, body, origin FROM tracking.deliveries AS d
+        SELECT id, received_at, body, origin, replay_of FROM tracking.deliveries AS d
         WHERE d.tenant_id = :tenant_id AND d.id = sized.id LIMIT 1
     ) AS held
     WHERE bytes_before < :bytes_max
@@ -164,6 +174,12 @@ class Kept(NamedTuple):
     received_at: datetime
     body: bytes
     origin: Origin
+    replay_of: UUID | None
+
+    @property
+    def original(self) -> UUID:
+        """The delivery that it is a copy of; itself where it is none."""
+        return self.replay_of or self.id
 
 
 class Spoken(NamedTuple):
@@ -301,6 +317,12 @@ async def kept(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID])
     return [_kept(row) for row in await tx.rows(_KEPT, {"tenant_id": tenant_id, "ids": list(delivery_ids)})]
 
 
+async def originals(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """What each of these deliveries is a copy of; those that are none are left out."""
+    rows = await tx.rows(_ORIGINALS, {"tenant_id": tenant_id, "ids": list(delivery_ids)})
+    return {row["id"]: row["replay_of"] for row in rows}
+
+
 async def newest_kept(
     tx: Transaction,
     tenant_id: UUID,
@@ -389,7 +411,7 @@ def _received_again() -> Update:
 
 
 def _kept(row: RowMapping) -> Kept:
-    return Kept(row["id"], row["received_at"], row["body"], _ORIGINS[row["origin"]])
+    return Kept(row["id"], row["received_at"], row["body"], _ORIGINS[row["origin"]], row["replay_of"])
 
 
 def _delivery(row: Mapping[str, object] | RowMapping) -> Delivery:
