@@ -35,6 +35,7 @@ from services.tracking.crm.source_api import (
     ApiCredentials,
     Call,
     FetchedRecord,
+    GoneRecord,
     Judgement,
     SourceApi,
     UnexpectedAnswer,
@@ -207,6 +208,18 @@ def test_any_record_of_an_api_is_translated_or_refused_with_a_reason(adapter: Ad
     record = FetchedRecord(data.draw(st.sampled_from(object_names)), raw | extra, NOW, floor)
     with suppress(Untranslatable):
         storable(adapter.translate_record(record, MAPPING, pointer="/record"))
+
+
+@given(
+    external_id=st.text(max_size=250),
+    at=st.datetimes(timezones=st.just(UTC)),
+    name=st.sampled_from(["Opportunity", "Task", "Event", "OpportunitySplit", "deals", "calls", "deal", "activity"]),
+)
+@settings(max_examples=100)
+def test_any_gone_record_is_told_or_refused_with_a_reason(external_id: str, at: datetime, name: str) -> None:
+    for adapter in ADAPTERS:
+        with suppress(Untranslatable):
+            storable(adapter.translate_gone(GoneRecord(name, external_id, at), MAPPING))
 
 
 @given(

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar, Final, NamedTuple, NoReturn, Protocol
 
-from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
+from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, canonical_deal
 from services.tracking.crm.domain import QuarantineReason, Rejection, Source, SourceMapping, Untranslatable
 from services.tracking.crm.source_api import Answer, FetchedRecord, GoneRecord, SourceApi, UnexpectedAnswer
 from shared.kernel.deals import DealKind
@@ -146,8 +146,9 @@ class Adapter(Protocol):
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, "the source has no records to fetch")
 
     def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
-        """What it says that a record is no more."""
-        return (CanonicalDeal(external_id=gone.external_id, kind=DealKind.DELETED, modified_at=gone.at),)
+        """What it says that a record is no more. Raises Untranslatable."""
+        fields = {"external_id": gone.external_id, "kind": DealKind.DELETED, "modified_at": gone.at}
+        return (canonical_deal(fields, {}, SourceMapping(), pointer="/gone"),)
 
 
 def dated(record: FetchedRecord, modified_at: datetime) -> dict[str, object]:

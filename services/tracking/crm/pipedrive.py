@@ -312,7 +312,7 @@ class Pipedrive(Adapter):
             "modified_at": gone.at,
             "type": ActivityType.TASK,
         }
-        return (canonical_activity(fields, mapping, pointer=""),)
+        return (canonical_activity(fields, mapping, pointer="/gone"),)
 
 
 def _change(meta: Mapping[str, object], raw: Mapping[str, object], previous: object) -> dict[str, object]:

@@ -760,7 +760,8 @@ def _said_gone(object_name: str, external_id: str, at: datetime, sequence: int) 
         return (RecordChange(OPPORTUNITY, external_id, {}, at, sequence, is_deleted=True),)
     if object_name in _ACTIVITY_FIELDS:
         kind = ActivityType.TASK if object_name == TASK else ActivityType.MEETING
-        return (CanonicalActivity(external_id=external_id, is_deleted=True, modified_at=at, type=kind),)
+        fields = {"external_id": external_id, "is_deleted": True, "modified_at": at, "type": kind}
+        return (canonical_activity(fields, SourceMapping(), pointer="/gone"),)
     return ()
 
 
