@@ -826,18 +826,37 @@ async def test_a_walk_that_was_paused_until_its_page_token_expired_goes_on_where
     crm: PlayedZoho, caller: Caller
 ) -> None:
     crm.deals = many(650, a_second=7)
-    found: set[str] = set()
+    walked: list[str] = []
     cursor: str | None = None
     for number in range(10):
         page = await caller.result(ZOHO.api.changed(credentials(crm), None, cursor))
-        found |= {each.external_id for each in page.records}
+        walked += [each.external_id for each in page.records]
         cursor = page.next_cursor
         if cursor is None:
             break
         if number == 1:
             crm.expire_pages()
     assert cursor is None
-    assert found == set(crm.deals)
+    assert set(walked) == set(crm.deals)
+    assert len(walked) < 650 + 20
+
+
+async def test_a_walk_is_begun_anew_where_it_is_before_a_page_token_leads_no_further(
+    crm: PlayedZoho, caller: Caller
+) -> None:
+    crm.deals = many(450, a_second=7)
+    first = await caller.result(ZOHO.api.changed(credentials(crm), None, None))
+    assert first.next_cursor is not None
+    module, since, token, seen, latest = json.loads(first.next_cursor)
+    assert (module, since, seen) == ("Deals", None, 200)
+    far = json.dumps([module, since, token, 89_900, latest])
+    pages = [await caller.result(ZOHO.api.changed(credentials(crm), None, far))]
+    assert json.loads(pages[0].next_cursor or "[]")[2:4] == [None, 0]
+    while (cursor := pages[-1].next_cursor) is not None:
+        pages.append(await caller.result(ZOHO.api.changed(credentials(crm), None, cursor)))
+    walked = [each.external_id for page in (first, *pages) for each in page.records]
+    assert set(walked) == set(crm.deals)
+    assert len(walked) < 450 + 20
 
 
 async def test_a_record_modified_while_the_pages_are_walked_is_not_left_out(crm: PlayedZoho, caller: Caller) -> None:
