@@ -5,11 +5,19 @@ from uuid import UUID
 
 import pytest
 
+from shared.kernel.activities import (
+    ACTIVITY_FIELDS,
+    ActivityFacts,
+    ActivityStatus,
+    ActivityType,
+    ActivityVersion,
+)
 from shared.kernel.deals import DEAL_FIELDS, DateField, DealFacts, DealKind, DealStatus, DealVersion
 from shared.kernel.errors import InvalidInput
-from shared.kernel.filters import Condition, Operator, parse_filter
+from shared.kernel.filters import EVERYTHING, Condition, Filter, Operator, parse_filter
 from shared.kernel.measures import Aggregate, Counted, Exclusion, Measure, NotCounted
 from shared.kernel.periods import FiscalCalendar
+from shared.kernel.records import RecordKind
 
 SHANGHAI = FiscalCalendar(time_zone="Asia/Shanghai")
 WON = parse_filter({"field": "status", "op": "eq", "value": "won"}, DEAL_FIELDS)
@@ -130,3 +138,59 @@ def test_a_deals_version_orders_by_modified_time_then_sequence_then_delivery() -
         DealVersion(later, 1, UUID(int=2)),
     ]
     assert sorted([*ordered[2:], *ordered[:2]]) == ordered
+
+
+CALL = ActivityFacts(
+    activity_id=UUID(int=2),
+    source="pipedrive",
+    external_id="9031",
+    version=ActivityVersion(datetime(2026, 3, 31, tzinfo=UTC), 0, UUID(int=9)),
+    is_gone=False,
+    type=ActivityType.CALL,
+    status=ActivityStatus.DONE,
+    occurred_at=datetime(2026, 3, 31, 18, 40, tzinfo=UTC),
+    duration_seconds=Decimal(660),
+    account_id="2",
+    custom={"direction": "outbound"},
+)
+DONE_CALLS = parse_filter(
+    {"all": [{"field": "type", "op": "in", "value": ["call"]}, {"field": "status", "op": "eq", "value": "done"}]},
+    ACTIVITY_FIELDS,
+)
+
+
+def of_activities(aggregate: Aggregate, value_field: str | None = None, filter: Filter = EVERYTHING) -> Measure:
+    return Measure(aggregate, value_field, DateField.OCCURRED, filter, record=RecordKind.ACTIVITY)
+
+
+def test_an_activity_counts_on_the_day_it_took_place_in_the_zone() -> None:
+    calls = of_activities(Aggregate.COUNT, filter=DONE_CALLS)
+    assert calls.count(CALL, SHANGHAI) == Counted(Decimal(1), date(2026, 4, 1))
+    assert calls.count(CALL, FiscalCalendar()) == Counted(Decimal(1), date(2026, 3, 31))
+    assert of_activities(Aggregate.SUM, "duration_seconds").count(CALL, SHANGHAI) == Counted(
+        Decimal(660), date(2026, 4, 1)
+    )
+    assert of_activities(Aggregate.DISTINCT, "custom.direction").count(CALL, SHANGHAI) == Counted(
+        Decimal(1), date(2026, 4, 1), "outbound"
+    )
+
+
+@pytest.mark.parametrize(
+    ("activity", "reason"),
+    [
+        (replace(CALL, is_gone=True), Exclusion.DELETED),
+        (replace(CALL, status=ActivityStatus.PLANNED), Exclusion.FILTER),
+        (replace(CALL, type=ActivityType.MEETING), Exclusion.FILTER),
+        (replace(CALL, occurred_at=None), Exclusion.NO_DATE),
+        (replace(CALL, duration_seconds=None), Exclusion.NO_VALUE),
+    ],
+)
+def test_an_activity_that_does_not_count_says_why(activity: ActivityFacts, reason: Exclusion) -> None:
+    outcome = of_activities(Aggregate.SUM, "duration_seconds", DONE_CALLS).count(activity, SHANGHAI)
+    assert isinstance(outcome, NotCounted)
+    assert outcome.reason is reason
+
+
+def test_the_filter_alone_says_which_activities_count() -> None:
+    planned = replace(CALL, status=ActivityStatus.PLANNED)
+    assert of_activities(Aggregate.COUNT).count(planned, SHANGHAI) == Counted(Decimal(1), date(2026, 4, 1))
