@@ -9,6 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import text
 
+from services.tracking.activities import service as activities_service
 from services.tracking.app import create_app
 from services.tracking.crm.directory import SenderDirectory
 from services.tracking.deals import service as deals_service
@@ -18,6 +19,7 @@ from services.tracking.inbox.processor import InboxProcessor
 from services.tracking.inbox.retranslation import Retranslator
 from services.tracking.inbox.retranslation_store import Retranslation
 from services.tracking.metadata import transport
+from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import from_record
 from shared.db.database import Database, Scope
@@ -55,7 +57,7 @@ async def save(caller: Caller, connection: Answered, version: int, **mapping: ob
 
 
 async def record(tracking: Tracking) -> None:
-    """Let the deals that were published be recorded."""
+    """Let the deals and activities that were published be recorded."""
     async with tracking.database.transaction(Scope.every()) as tx:
         rows = await tx.rows(text("DELETE FROM tracking.outbox RETURNING id, headers, value"))
         events = [
@@ -63,6 +65,7 @@ async def record(tracking: Tracking) -> None:
             for row in sorted(rows, key=lambda row: int(row["id"]))
         ]
         await deals_service.record(tx, [event for event in events if isinstance(event, Deal)])
+        await activities_service.record(tx, [event for event in events if isinstance(event, Activity)])
 
 
 async def settle(tracking: Tracking) -> None:

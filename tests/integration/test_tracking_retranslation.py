@@ -224,3 +224,46 @@ async def test_replaying_one_of_two_deliveries_of_the_same_time_does_not_bring_i
         await settle(tracking)
         (event,) = await newest(admin)
         assert (event.status.value, event.amount) == ("won", Decimal(2))
+
+
+async def test_copies_that_left_everything_out_are_not_copied_by_every_mapping_saved_after(
+    tracking: Tracking, admin: Caller, module_database: str
+) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal(status="open"), webhook_id="first")
+    await send(admin, connection, deal(status="won"), webhook_id="second")
+    await settle(tracking)
+    _, first = await admin.deliveries()
+    await admin.client.post(f"/v1/deliveries/{first['id']}/replay")
+    await settle(tracking)
+    for version in (1, 2, 3):
+        await save(admin, connection, version)
+        await work(tracking.database)
+        settled = Database(module_database, service="tracking", clock=lambda: datetime.now(UTC) + SETTLED)
+        await work(settled)
+        await settled.close()
+        await settle(tracking)
+    assert len(await admin.deliveries()) == 3
+
+
+async def test_an_activity_is_translated_once_more_where_its_owner_goes_by_another_name(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect()
+    for name, owner in (("A", "u1"), ("B", "u2")):
+        data = {
+            "external_id": name,
+            "modified_at": "2026-03-31T18:40:02Z",
+            "type": "call",
+            "owner_external_id": owner,
+            "occurred_at": "2026-03-31T18:00:00Z",
+        }
+        await send(admin, connection, json.dumps({"type": "activity.upserted", "data": data}))
+    await settle(tracking)
+    await save(admin, connection, 1, users={"u1": "ann"})
+    await work(tracking.database)
+    await settle(tracking)
+    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+        rows = await tx.rows(text("SELECT external_id, owner_external_id AS owner FROM tracking.activities"))
+    assert {row["external_id"]: row["owner"] for row in rows} == {"A": "ann", "B": "u2"}
+    assert (await work_of(admin, connection)).changed == 1
