@@ -140,8 +140,8 @@ class Adapter(Protocol):
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
         """What a record from the source's API, or one put together from its changes, says. Raises Untranslatable.
 
-        `pointer` is where the record stands in the body, for what is wrong with it. A record that was put together is as
-        new as its floor says.
+        `pointer` is where the record stands in the body, for what is wrong with it. A record that was put together is
+        as new as its floor says.
         """
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, "the source has no records to fetch")
 
