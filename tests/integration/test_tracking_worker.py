@@ -1,0 +1,213 @@
+"""The tracking worker as a process: what a sender tells over HTTP comes through Kafka into where goals stand."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from cryptography.fernet import Fernet
+from fastapi import FastAPI
+from standardwebhooks import Webhook
+
+from deploy.local.ports import free_ports
+from services.tracking.app import create_app
+from services.tracking.settings import ApiSettings
+from shared.contracts import goals, org
+from shared.contracts.base import Event
+from shared.contracts.envelope import to_message
+from shared.contracts.topics import TOPICS
+from shared.http.auth import Role, issue_token
+from shared.kafka.producer import Producer
+from shared.kafka.settings import KafkaSettings
+from shared.kafka.topics import ensure_topics
+from tests.infrastructure import eventually
+
+MOMENT = datetime(2026, 2, 1, tzinfo=UTC)
+CALL = {
+    "external_id": "9031",
+    "modified_at": "2026-02-03T10:00:00Z",
+    "type": "call",
+    "status": "done",
+    "owner_external_id": "u1",
+    "subject": "Renewal terms",
+    "occurred_at": "2026-02-03T09:30:00Z",
+    "duration_seconds": 660,
+    "deal_external_id": "746",
+}
+
+
+class Site:
+    """The API process's app, in which one tenant has a sender and a goal."""
+
+    def __init__(self, app: FastAPI, producer: Producer) -> None:
+        self.tenant, self.person, self.goal = uuid4(), uuid4(), uuid4()
+        self.producer = producer
+        token = issue_token(
+            ApiSettings(), tenant_id=self.tenant, person_id=uuid4(), roles=frozenset({Role.ADMIN}), ttl_seconds=900
+        )
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://tracking",
+            headers={"authorization": f"Bearer {token}"},
+        )
+        self.secret, self.hook = "", ""
+
+    async def set_up(self) -> None:
+        """A sender, whose user u1 is a person with a goal of done calls in February."""
+        made = await self.client.post("/v1/connections", json={"source": "standard_webhooks", "name": "Dialler"})
+        assert made.status_code == 201, made.text
+        self.secret, self.hook = made.json()["secret"], made.json()["hook_path"]
+        await self.publish(
+            org.Identity(
+                tenant_id=self.tenant,
+                id=uuid4(),
+                version=1,
+                source=made.json()["identity_source"],
+                external_user_id="u1",
+                person_id=self.person,
+                deleted=False,
+            ),
+            goals.Goal.model_validate(
+                {
+                    "tenant_id": self.tenant,
+                    "id": self.goal,
+                    "version": 1,
+                    "revision": 1,
+                    "status": "active",
+                    "name": "Calls",
+                    "owner": {"kind": "person", "id": self.person},
+                    "metric": {
+                        "record": "activity",
+                        "aggregate": "count",
+                        "value_field": None,
+                        "date_field": "closed",
+                        "filter": {
+                            "all": [
+                                {"field": "type", "op": "eq", "value": "call"},
+                                {"field": "status", "op": "eq", "value": "done"},
+                            ]
+                        },
+                        "currency": None,
+                    },
+                    "target": "40",
+                    "baseline": "0",
+                    "unit": "activities",
+                    "direction": "higher",
+                    "start": "2026-02-01",
+                    "end": "2026-03-01",
+                    "parent_id": None,
+                    "weight": "1",
+                }
+            ),
+        )
+
+    async def publish(self, *events: Event) -> None:
+        messages = [to_message(event, event_id=uuid4(), source="goals", time=MOMENT) for event in events]
+        assert await self.producer.send_many(messages) == [None] * len(messages)
+
+    async def deliver(self, webhook_id: str, what: str, data: Mapping[str, object]) -> None:
+        body, now = json.dumps({"type": what, "data": data}), datetime.now(UTC)
+        headers = {
+            "webhook-id": webhook_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(self.secret).sign(webhook_id, now, body),
+        }
+        response = await self.client.post(self.hook, content=body, headers=headers)
+        assert response.status_code == 202, response.text
+
+    async def stands(self, value: str, activities: int) -> bool:
+        response = await self.client.get(f"/v1/goals/{self.goal}/progress")
+        answer = response.json()
+        return response.status_code == 200 and (answer["value"], answer["deals"], answer["stale"]) == (
+            value,
+            activities,
+            False,
+        )
+
+    async def explained(self, **query: str) -> list[dict[str, object]]:
+        response = await self.client.get(f"/v1/goals/{self.goal}/progress/explain", params=query)
+        assert response.status_code == 200, response.text
+        items: list[dict[str, object]] = response.json()["items"]
+        return items
+
+    async def activity(self) -> UUID:
+        response = await self.client.get("/v1/activities", params={"deal": "746"})
+        (item,) = response.json()["items"]
+        return UUID(item["id"])
+
+
+@asynccontextmanager
+async def worker() -> AsyncIterator[None]:
+    environment = {**os.environ, "ATTAIN_WORKER_PORT": str(free_ports(1)[0])}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.tracking.worker", env=environment, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(process.wait(), 30)
+
+
+@pytest.fixture
+async def site(fresh_database: str, kafka_bootstrap: str) -> AsyncIterator[Site]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ATTAIN_DATABASE_URL", fresh_database)
+        environment.setenv("ATTAIN_KAFKA_BOOTSTRAP", kafka_bootstrap)
+        environment.setenv("ATTAIN_JWT_SECRET", "0123456789abcdef" * 3)
+        environment.setenv("ATTAIN_SECRETS_KEY", Fernet.generate_key().decode())
+        kafka = KafkaSettings(bootstrap=kafka_bootstrap)
+        await ensure_topics(kafka, TOPICS.values())
+        producer = Producer(kafka, client_id="test")
+        await producer.start()
+        app = create_app()
+        async with app.router.lifespan_context(app), worker():
+            made = Site(app, producer)
+            await eventually(lambda: _is_ready(made), expectation="the connections are loaded")
+            await made.set_up()
+            yield made
+            await made.client.aclose()
+        await producer.stop()
+
+
+async def _is_ready(site: Site) -> bool:
+    return (await site.client.get("/readyz")).status_code == 200
+
+
+async def test_a_call_that_a_sender_tells_moves_a_goal_of_calls(site: Site) -> None:
+    await site.deliver("msg-1", "activity.upserted", CALL)
+    await site.deliver("msg-1", "activity.upserted", CALL)
+    await eventually(lambda: site.stands("1", 1), 60.0, expectation="one call")
+    (counting,) = await site.explained()
+    call = await site.activity()
+    assert (counting["record"], counting["activity_id"], counting["subject"], counting["day"]) == (
+        "activity",
+        str(call),
+        "Renewal terms",
+        "2026-02-03",
+    )
+
+    await site.deliver("msg-2", "activity.upserted", {**CALL, "external_id": "9032"})
+    await eventually(lambda: site.stands("2", 2), 60.0, expectation="two calls")
+
+    moved = {**CALL, "modified_at": "2026-02-03T11:00:00Z", "status": "cancelled"}
+    await site.deliver("msg-3", "activity.upserted", moved)
+    await eventually(lambda: site.stands("1", 1), 60.0, expectation="one of them was cancelled")
+    await site.deliver("msg-4", "activity.upserted", {**CALL, "modified_at": "2026-02-03T10:30:00Z"})
+    (judged,) = await site.explained(activity_id=str(call))
+    assert (judged["counts"], judged["reason"]) == (False, "filter_not_met")
+    assert judged["failing"] == {"field": "status", "op": "eq", "value": "done"}
+
+    gone = {**CALL, "external_id": "9032", "modified_at": "2026-02-03T12:00:00Z"}
+    await site.deliver("msg-5", "activity.deleted", gone)
+    await eventually(lambda: site.stands("0", 0), 60.0, expectation="the other was deleted")
+    unknown = await site.client.get(f"/v1/goals/{site.goal}/progress/explain", params={"deal_id": str(call)})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "deal_not_known")
