@@ -888,7 +888,7 @@ async def test_every_source_is_reconciled_and_backfilled_to_the_same_deals(
             old = start - timedelta(days=400)
             crm.put(replace(deal(200_000 + number, at=old), amount=Decimal(number), closed_on=old.date()))
         first = await world.run_once(worker, connection)
-        assert (first["state"], first["missed_new"], first["unreadable"]) == ("done", 230, 0), first["error"]
+        assert (first["state"], first["missed_new"], first["unreadable"]) == ("done", 230, 0), first
         deals = await world.deals()
         assert sum((each.amount or Decimal(0) for each in deals.values()), Decimal(0)) == sum(range(230))
         crm.put(replace(crm.deals["100003"], amount=Decimal(1003), modified_at=start + SECOND))

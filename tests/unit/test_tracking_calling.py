@@ -318,6 +318,9 @@ def test_a_record_put_together_from_changes_is_missing_whatever_differs_although
     assert found_of(older, is_merged=True) is Finding.CHANGED
     assert found_of(newer, is_merged=True) is Finding.HELD
     assert found_of(RecordChange("Opportunity", "1", {}, NOW, is_deleted=True), is_merged=True) is Finding.DELETED
+    assert found_of(RecordChange("Opportunity", "1", {}, NOW), is_merged=True) is Finding.HELD
+    assert found_of(RecordChange("Opportunity", "1", {}, NOW + SECOND), is_merged=True) is Finding.CHANGED
+    assert found_of(RecordChange("Opportunity", "1", {}, NOW), None, is_merged=True) is Finding.NEW
 
 
 def test_an_activity_is_missing_by_the_same_rules() -> None:

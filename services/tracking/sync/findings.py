@@ -231,8 +231,12 @@ def _finding(said: Said, held: Held, connection_id: UUID, is_merged: bool) -> Fi
             return _finding_of_activity(said, held.activities.get(activity_id(connection_id, said.external_id)))
         case RecordChange():
             deal = held.deals.get(deal_id(connection_id, said.external_id))
-            is_news = deal is not None and deal.kind not in _GONE and said.at >= deal.modified_at
-            return Finding.DELETED if is_news else Finding.HELD
+            if said.is_deleted:
+                is_news = deal is not None and deal.kind not in _GONE and said.at >= deal.modified_at
+                return Finding.DELETED if is_news else Finding.HELD
+            if deal is None:
+                return Finding.NEW
+            return Finding.CHANGED if said.at > deal.modified_at else Finding.HELD
         case Fetch():
             return Finding.TOLD
         case _:
