@@ -202,8 +202,9 @@ def outbound_client(
     """A client whose every call is checked; close it with `aclose` or `async with`.
 
     `timeout_seconds` is for a whole call, from the wait for a free connection to the last byte of the body. No
-    redirect is followed: a 3xx is an answer like any other. Cookies are not kept and proxies of the environment not
-    used. Bodies are asked for uncompressed, so that `response_bytes_max` is what a caller holds at most.
+    redirect is followed: a 3xx is an answer like any other, and Location is left out of every answer. Cookies are not
+    kept and proxies of the environment not used. Bodies are asked for uncompressed, so that `response_bytes_max` is
+    what a caller holds at most.
 
     Raises OutboundError of each call, and UrlRefused for a URL that `check_url` refuses.
     """
@@ -312,7 +313,8 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
                 answer = await self._pools[request.url.scheme].handle_async_request(asked)
         return httpx.Response(
             status_code=answer.status,
-            headers=answer.headers,
+            # httpx works out where a redirect would lead to, and fails over one that is no URL.
+            headers=[header for header in answer.headers if header[0].lower() != b"location"],
             stream=_BoundedBody(answer, host=request.url.host, deadline=deadline, bytes_max=self._response_bytes_max),
             extensions=answer.extensions,
         )

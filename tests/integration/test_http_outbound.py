@@ -144,7 +144,9 @@ async def test_redirects_are_answers() -> None:
     async with listening() as server, client() as calls:
         server.respond = lambda _: Reply(302, headers={"location": f"{server.url}/elsewhere"})
         assert (await calls.get(server.url)).status_code == 302
-    assert len(server.requests) == 1
+        assert len(server.requests) == 1
+        server.respond = lambda _: Reply(301, headers={"location": "https://[no url"})
+        assert (await calls.get(server.url)).status_code == 301
 
 
 async def test_an_answer_is_read_up_to_the_limit_and_refused_beyond() -> None:
