@@ -395,9 +395,18 @@ def test_events_of_one_second_are_ordered_by_commit_and_then_within_the_transact
         return change_of(event(header={"commitNumber": commit, "sequenceNumber": number}, Amount=1)).sequence
 
     places = [place(None, None), place(None, 2), place(1100670838951, 1), place("1100670838951", 2)]
-    places += [place(1652977933433528300, 1), place(1652977933433538301, 0), place(10**40, 10**9)]
+    places += [place(1652977933433528300, 1), place(1652977933433538301, 0), place(1 << 62, 10**9)]
     assert places[-1] < ASKED_SEQUENCE
     assert places == sorted(set(places))
+
+
+@pytest.mark.parametrize("number", ["1e999999999", "-1e999999999", "NaN", "Infinity", "x", "", [], True])
+def test_a_number_that_would_be_endless_is_not_written_out(number: object) -> None:
+    started = time.monotonic()
+    assert change_of(event(header={"commitNumber": number, "sequenceNumber": 4}, Amount=1)).sequence == 4
+    endless = body_of(event(Amount=1)).replace(b'"sequenceNumber": 3', b'"sequenceNumber": 1e999999999')
+    SALESFORCE.translate(endless, NO_MAPPING)
+    assert time.monotonic() - started < 1
 
 
 def asked_for(amount: int, *, seconds_later: int, floor: datetime | None = None) -> RecordChange:

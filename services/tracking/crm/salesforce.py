@@ -690,6 +690,7 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
 
 
 _COMMIT_MAX: Final = 1 << 61
+_WHOLE_MAX: Final = 10**20
 
 
 def _place(header: Mapping[str, object]) -> int:
@@ -911,9 +912,13 @@ def _text(value: object) -> str | None:
 
 
 def _whole(value: object) -> int | None:
+    """A whole number of at most twenty digits. A longer one, which could be written shortly, is not even made."""
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return None
     try:
-        return None if value is None or isinstance(value, bool) else int(Decimal(str(value)))
-    except (ArithmeticError, ValueError):
+        number = Decimal(value)
+        return int(number) if abs(number) < _WHOLE_MAX else None
+    except ArithmeticError:
         return None
 
 
