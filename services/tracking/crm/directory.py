@@ -13,6 +13,7 @@ from shared.telemetry.logs import get_logger
 
 _RELOAD_SECONDS: Final = 30.0
 _CATCH_UP_SECONDS_MIN: Final = 0.25
+_CATCH_UP_PAUSES_MIN: Final = 20
 _CATCHING_UP_MAX: Final = 200
 _log = get_logger(__name__)
 
@@ -35,7 +36,7 @@ class SenderDirectory:
         self._loaded = False
         self._loading = asyncio.Lock()
         self._catching_up: asyncio.Task[None] | None = None
-        self._caught_up_at = float("-inf")
+        self._catch_up_not_before = float("-inf")
         self._waiting = 0
 
     def find(self, connection_id: str) -> Sender | None:
@@ -63,8 +64,8 @@ class SenderDirectory:
         """Return once the connections have been read after this call: for a delivery that seems to be nobody's.
 
         Another process may have made a connection or given it a secret which this one has not heard of yet. All who
-        ask share the next reading, and there are no more than four a second however many ask. Raises SendersUnknown
-        when too many wait, and DatabaseUnavailable.
+        ask share the next reading, and however many ask there are no more than four a second, and these take no more
+        than a twentieth of the time. Raises SendersUnknown when too many wait, and DatabaseUnavailable.
         """
         if self._waiting >= _CATCHING_UP_MAX:
             raise SendersUnknown("Too many deliveries wait for the connections to be read.", retry_after_seconds=1)
@@ -77,11 +78,14 @@ class SenderDirectory:
             self._waiting -= 1
 
     async def _read_soon(self) -> None:
-        await asyncio.sleep(max(0.0, self._caught_up_at + _CATCH_UP_SECONDS_MIN - monotonic()))
+        await asyncio.sleep(max(0.0, self._catch_up_not_before - monotonic()))
         # Whoever asks from now on is not served by this reading.
         self._catching_up = None
-        self._caught_up_at = monotonic()
+        began = monotonic()
+        self._catch_up_not_before = began + _CATCH_UP_SECONDS_MIN
         await self.load()
+        pause_seconds = max(_CATCH_UP_SECONDS_MIN, _CATCH_UP_PAUSES_MIN * (monotonic() - began))
+        self._catch_up_not_before = began + pause_seconds
 
     async def ready(self) -> None:
         """Raises Unavailable before the first load."""

@@ -54,6 +54,7 @@ class Connections:
         """`remapped` is called with a connection whose mapping is being saved, within the same transaction."""
         self.box = box
         self._remapped = remapped
+        self._opened: dict[str, str] = {}
 
     async def create(
         self,
@@ -185,7 +186,7 @@ class Connections:
             connection.source,
             [
                 OpenSecret(
-                    self.box.open(secret.ciphertext),
+                    self._open(secret.ciphertext),
                     None if secret.expires_at is None else secret.expires_at.timestamp(),
                 )
                 for secret in connection.secrets
@@ -195,13 +196,20 @@ class Connections:
 
     async def senders(self, tx: Transaction) -> list[Sender]:
         """Everyone who may send, in the scope of the transaction."""
-        return [self.sender(connection) for connection in await store.every(tx)]
+        connections = await store.every(tx)
+        # Opening a secret costs more than reading its connection, and few are new.
+        ciphertexts = {secret.ciphertext for connection in connections for secret in connection.secrets}
+        self._opened = {each: self._open(each) for each in ciphertexts}
+        return [self.sender(connection) for connection in connections]
 
     async def _expected(self, tx: Transaction, tenant_id: UUID, connection_id: UUID, version: int) -> Connection:
         current = await get(tx, tenant_id, connection_id)
         if current.version != version:
             raise ConnectionChanged(f"The connection is at version {current.version} now.")
         return current
+
+    def _open(self, ciphertext: str) -> str:
+        return self._opened.get(ciphertext) or self.box.open(ciphertext)
 
     def _sealed(self, tx: Transaction, value: str) -> SealedSecret:
         return SealedSecret(tx.new_id(), self.box.seal(value), tx.now)
