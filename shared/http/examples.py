@@ -34,7 +34,7 @@ def _contents(node: JsonValue) -> Iterator[dict[str, JsonValue]]:
 
 
 def _completed(example: JsonValue, schema: JsonValue, schemas: Mapping[str, JsonValue]) -> JsonValue:
-    meant = _only_alternative(schema, schemas)
+    meant = _told_apart(example, _only_alternative(schema, schemas), schemas)
     if isinstance(example, list):
         return [_completed(each, meant.get("items"), schemas) for each in example]
     properties, required = meant.get("properties"), meant.get("required")
@@ -59,6 +59,18 @@ def _only_alternative(schema: JsonValue, schemas: Mapping[str, JsonValue]) -> Ma
         others = [each for each in alternatives if each != {"type": "null"}]
         return _only_alternative(others[0], schemas) if len(others) == 1 else {}
     return schema
+
+
+def _told_apart(
+    example: JsonValue, schema: Mapping[str, JsonValue], schemas: Mapping[str, JsonValue]
+) -> Mapping[str, JsonValue]:
+    """Of schemas that a member tells apart, the one that the example is of."""
+    discriminator = schema.get("discriminator")
+    if not isinstance(example, dict) or not isinstance(discriminator, dict):
+        return schema
+    mapping, told = discriminator.get("mapping"), example.get(str(discriminator.get("propertyName")))
+    reference = mapping.get(told) if isinstance(mapping, dict) and isinstance(told, str) else None
+    return schema if reference is None else _only_alternative({"$ref": reference}, schemas)
 
 
 def _may_be_null(schema: JsonValue, schemas: Mapping[str, JsonValue]) -> bool:

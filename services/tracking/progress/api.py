@@ -11,7 +11,7 @@ from pydantic import AwareDatetime
 from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.progress.domain import ActivityNotKnown, DealNotKnown, GoalNotTracked, Viewer
 from services.tracking.progress.reading import ProgressReader
-from services.tracking.progress.schemas import Explained, GoalProgress, ProgressSeries
+from services.tracking.progress.schemas import Explained, ExplainedActivity, ExplainedDeal, GoalProgress, ProgressSeries
 from shared.contracts.goals import GoalStatus
 from shared.contracts.progress import Progress
 from shared.db.database import Transaction
@@ -111,7 +111,7 @@ async def explain_progress(
 
     A goal counts deals or activities, as its metric says.
     """
-    rows: Sequence[tuple[tuple[date, UUID], Explained]]
+    rows: Sequence[tuple[tuple[date, UUID], ExplainedDeal | ExplainedActivity]]
     async with reader.transaction() as tx:
         progress = _reader(tx, cache, principal)
         if deal_id is not None:
@@ -120,7 +120,7 @@ async def explain_progress(
             rows = [await progress.explain_activity(goal_id, activity_id)]
         else:
             rows = await progress.counting(goal_id, after=_RECORDS.after(paging), limit=paging.fetch_limit)
-    return _RECORDS.page(paging, rows, key=lambda row: row[0], item=lambda row: row[1])
+    return _RECORDS.page(paging, rows, key=lambda row: row[0], item=lambda row: Explained(row[1]))
 
 
 class ProgressSource:

@@ -19,7 +19,7 @@ from services.tracking.progress.domain import (
     team_owners,
     visible_owners,
 )
-from services.tracking.progress.schemas import Explained, ExplainedActivity, ExplainedDeal, GoalProgress, ProgressSeries
+from services.tracking.progress.schemas import ExplainedActivity, ExplainedDeal, GoalProgress, ProgressSeries
 from services.tracking.progress.service import progress_event
 from shared.contracts.goals import Goal, GoalStatus
 from shared.contracts.progress import Progress
@@ -79,7 +79,7 @@ class ProgressReader:
 
     async def counting(
         self, goal_id: UUID, *, after: tuple[date, UUID] | None, limit: int
-    ) -> list[tuple[tuple[date, UUID], Explained]]:
+    ) -> list[tuple[tuple[date, UUID], ExplainedDeal | ExplainedActivity]]:
         """The records that count for a goal by day and id, each with that key. Raises GoalNotTracked."""
         await self._state(await self._seen(goal_id))
         rule = await self._rule(goal_id)

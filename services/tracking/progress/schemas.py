@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Literal, Self, cast
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
 
 from services.tracking.progress.contributions import CountingRecord, Day
 from services.tracking.progress.domain import EXACT, Verdict
@@ -28,6 +28,11 @@ _DELIVERY = "01935a00-0000-7000-8000-000000000051"
 
 def _example(**fields: JsonValue) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+def _examples_of(model: type[BaseModel]) -> list[JsonValue]:
+    extra = model.model_config["json_schema_extra"]
+    return cast("dict[str, list[JsonValue]]", extra)["examples"]
 
 
 class GoalProgress(BaseModel):
@@ -318,5 +323,9 @@ class ExplainedActivity(BaseModel):
         )
 
 
-Explained = Annotated[ExplainedDeal | ExplainedActivity, Field(discriminator="record")]
-"""A record of the kind that the goal counts."""
+class Explained(RootModel[Annotated[ExplainedDeal | ExplainedActivity, Field(discriminator="record")]]):
+    """Whether a record of the kind that the goal counts does count."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [*_examples_of(ExplainedDeal), *_examples_of(ExplainedActivity)]}
+    )
