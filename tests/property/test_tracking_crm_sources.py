@@ -60,8 +60,8 @@ MAPPING: Final = SourceMapping(
 NOW: Final = datetime(2026, 3, 31, 18, 40, 2, tzinfo=UTC)
 MOMENT_SECONDS_MAX: Final = 1.0
 ODD: Final[SearchStrategy[object]] = st.sampled_from(
-    [None, True, "", " ", "0", "-1", "1e999999", "1e999999999", "NaN", "\ud800", "²", "0001-01-01", "9999-12-31T23:59:59Z", "x" * 3000,
-     10**30, -(10**30), 2**63, 1e308, 0.1, [], {}, [[]], {"": ""}, "00D24000000abcdEAA", "true", "2026-03-31T25:00:00Z"]
+    [None, True, "", " ", "0", "-1", "1e999999999", "NaN", "\ud800", "²", "0001-01-01", "9999-12-31T23:59:59Z",
+     "x" * 3000, 10**30, -(10**30), 2**63, 1e308, 0.1, [], {}, [[]], {"": ""}, "00D24000000abcdEAA", "true"]
 )  # fmt: skip
 JSON: Final = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20) | ODD,

@@ -229,10 +229,10 @@ def test_a_session_is_never_kept(element: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-32", "utf-7"])
 @pytest.mark.parametrize("cut", [0, 1, 60])
-def test_a_session_is_never_kept_of_what_cannot_be_parsed(encoding: str, cut: int) -> None:
-    text = (
-        with_session(f"<SessionId>{SESSION}</SessionId>").decode().replace('encoding="UTF-8"', f'encoding="{encoding}"')
-    )
+@pytest.mark.parametrize("session", [SESSION, "opaque-secretsecretsecret"])
+def test_a_session_is_never_kept_of_what_cannot_be_parsed(encoding: str, cut: int, session: str) -> None:
+    text = with_session(f"<SessionId>{session}</SessionId>").decode()
+    text = text.replace('encoding="UTF-8"', f'encoding="{encoding}"')
     encoded = text.encode(encoding)
     kept = SALESFORCE.kept(request(encoded[: len(encoded) - cut]), TERMS)
     assert b"secretsecret" not in kept
