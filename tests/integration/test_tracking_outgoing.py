@@ -525,6 +525,9 @@ async def test_an_endpoint_that_keeps_failing_is_not_hammered(site: Site, subscr
     site.clock.advance(days=1)
     await site.deliver()
     assert {each["state"] for each in await caller.log(made, "?limit=200")} == {"delivered"}
+    async with site.database.transaction(Scope.every()) as tx:
+        (health,) = await tx.rows(text("SELECT failures, failing_since FROM tracking.subscription_health"))
+    assert dict(health) == {"failures": 0, "failing_since": None}
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
