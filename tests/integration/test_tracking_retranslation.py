@@ -24,9 +24,11 @@ from tests.connection_stories import (
     work,
     work_of,
 )
+from tests.crm.salesforce import ORGANIZATION
 from tests.integration.test_tracking_inbox import Caller, Tracking, deal, send, translate
 
 SETTLED = timedelta(seconds=16)
+OPEN = {"IsClosed": False, "IsWon": False, "CloseDate": "2026-03-31", "CreatedDate": "2026-01-05T09:12:44Z"}
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +269,38 @@ async def test_an_activity_is_translated_once_more_where_its_owner_goes_by_anoth
         rows = await tx.rows(text("SELECT external_id, owner_external_id AS owner FROM tracking.activities"))
     assert {row["external_id"]: row["owner"] for row in rows} == {"A": "ann", "B": "u2"}
     assert (await work_of(admin, connection)).changed == 1
+
+
+async def test_deals_put_together_from_changes_are_told_once_more_as_they_are_now(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect("salesforce", allowed={"organization_id": [ORGANIZATION]})
+
+    async def change(kind: str, sequence: int, **fields: object) -> None:
+        header = {
+            "entityName": "Opportunity",
+            "recordIds": ["0060800000AbCdEAAV"],
+            "changeType": kind,
+            "transactionKey": f"0004a7c8-{sequence}",
+            "sequenceNumber": 1,
+            "commitTimestamp": 1774982402000 + sequence,
+            "changedFields": sorted(fields),
+            "nulledFields": [],
+        }
+        body = {"payload": {"ChangeEventHeader": header, **fields}}
+        bearer = {"authorization": f"Bearer {connection.secret}"}
+        assert (await admin.client.post(connection.hook, json=body, headers=bearer)).status_code == 200
+
+    await change("CREATE", 1, Name="Acme", StageName="Signed", Amount=10, OwnerId="00508000004abcdAAA", **OPEN)
+    await change("UPDATE", 2, Amount=20)
+    await settle(tracking)
+    assert [(each.status.value, each.amount) for each in await newest(admin)] == [("open", Decimal(20))]
+    await save(admin, connection, 1, stages={"Signed": "won"})
+    await work(tracking.database)
+    await settle(tracking)
+    assert [(each.status.value, each.amount) for each in await newest(admin)] == [("won", Decimal(20))]
+    assert (await work_of(admin, connection)).changed == 1
+    await save(admin, connection, 2, stages={"Signed": "won"})
+    await work(tracking.database)
+    await settle(tracking)
+    assert (await work_of(admin, connection)).changed == 0
