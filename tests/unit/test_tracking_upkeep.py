@@ -265,7 +265,8 @@ def test_where_records_are_merged_only_what_is_said_matters(held: Deal, expected
         (told(delivery_id=FIRST), {}, True),
         (told(delivery_id=EARLIER), {}, False),
         (told(delivery_id=EARLIER), {EARLIER: FIRST}, True),
-        (told(delivery_id=EARLIER), {EARLIER: UUID(int=1)}, False),
+        (told(delivery_id=LATER), {LATER: FIRST}, False),
+        (told(delivery_id=LATER), {LATER: UUID(int=1)}, True),
     ],
 )
 def test_a_copy_is_not_made_again_for_what_others_had_changed_since_its_original(

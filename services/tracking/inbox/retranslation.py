@@ -38,7 +38,6 @@ _CHUNK_BYTES: Final = 4 * 1024 * 1024
 _CURABLE_CHUNK: Final = 1000
 _SETTLED_AFTER: Final = timedelta(seconds=15)
 """A batch that was being translated while the mapping was saved has been committed by then."""
-_CLOCKS_APART: Final = timedelta(seconds=5)
 _UNDER_WAY: Final = timedelta(minutes=10)
 """What was translated so long before and has not been recorded waits in the outbox."""
 _POLL_SECONDS: Final = 5.0
@@ -92,6 +91,10 @@ class Held:
     newest: Mapping[UUID, Event]
     originals: Mapping[UUID, UUID] = field(default_factory=dict)
 
+    def original_of(self, delivery_id: UUID) -> UUID:
+        """The delivery that this one is a copy of; itself where it is none."""
+        return self.originals.get(delivery_id, delivery_id)
+
 
 def says_something_else(events: Sequence[Event], original: UUID, held: Held, *, merges_records: bool) -> bool:
     """Whether a delivery, that of the events or a copy of `original`, has to be translated once more.
@@ -107,14 +110,16 @@ def _differs(event: Event, original: UUID, held: Held, *, merges_records: bool) 
     newest = held.newest.get(event.id)
     if newest is None:
         return True
-    version, newest_version = _version(event, event.delivery_id), _version(newest, newest.delivery_id)
-    if merges_records or newest_version == version:
+    if merges_records:
         return content(newest) != content(event)
-    if newest_version > version:
-        return False
-    # A copy says nothing of what others had changed since its original.
-    is_left_out = newest_version > _version(event, original) and original != held.originals.get(newest.delivery_id)
-    return not is_left_out
+    # Versions of the same time are in the order of the deliveries that first said them, whatever copies were made of
+    # these since: a copy may have come to count before a delivery that is on its way.
+    told, held_told = _version(event, original), _version(newest, held.original_of(newest.delivery_id))
+    if held_told != told:
+        return held_told < told
+    if newest.delivery_id == event.delivery_id:
+        return content(newest) != content(event)
+    return newest.delivery_id < event.delivery_id
 
 
 def _version(event: Event, delivery_id: UUID) -> tuple[datetime, int, UUID]:
@@ -155,10 +160,7 @@ async def step(tx: Transaction) -> Retranslation | None:
             )
             work = await _received_again(tx, work)
         case RetranslationState.SETTLING:
-            started_at = work.started_at or tx.now
-            queued = await retranslation_store.queue_under_way(
-                tx, work, margin=_UNDER_WAY, until=started_at + _CLOCKS_APART
-            )
+            queued = await retranslation_store.queue_under_way(tx, work, margin=_UNDER_WAY)
             work = replace(work, state=RetranslationState.FINISHING, total=work.total + queued)
         case _:
             work = await _walked(tx, connection, work)

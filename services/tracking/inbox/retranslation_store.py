@@ -104,7 +104,7 @@ _QUEUE_UNDER_WAY: Final = text(
     INSERT INTO tracking.retranslation_deliveries (tenant_id, connection_id, delivery_id)
     SELECT tenant_id, connection_id, id FROM tracking.deliveries, under_way
     WHERE {_OF_CONNECTION} AND state = 'translated' AND body IS NOT NULL
-        AND processed_at BETWEEN since AND :until AND received_at >= since - interval '1 day'
+        AND processed_at >= since AND received_at >= since - interval '1 day'
     ON CONFLICT DO NOTHING
     """
 )
@@ -185,7 +185,7 @@ async def queue_newest(tx: Transaction, work: Retranslation) -> int:
     return (await tx.execute(_QUEUE_NEWEST, parameters)).rowcount
 
 
-async def queue_under_way(tx: Transaction, work: Retranslation, *, margin: timedelta, until: datetime) -> int:
+async def queue_under_way(tx: Transaction, work: Retranslation, *, margin: timedelta) -> int:
     """Queue the deliveries that were translated while the mapping was saved and may not have been recorded; how many.
 
     From `margin` before it was saved, or before what waits in the outbox since longer.
@@ -194,7 +194,6 @@ async def queue_under_way(tx: Transaction, work: Retranslation, *, margin: timed
         **_of_connection(work),
         "saved_at": work.saved_at,
         "margin": margin,
-        "until": until,
     }
     return (await tx.execute(_QUEUE_UNDER_WAY, parameters)).rowcount
 

@@ -95,12 +95,12 @@ _OVERTAKEN: Final = """
         SELECT modified_at, sequence, delivery_id FROM tracking.{records} AS r
         WHERE r.tenant_id = asked.tenant_id AND r.{id} = asked.id LIMIT 1
     ) AS newest
-    WHERE (newest.modified_at, newest.sequence, newest.delivery_id)
-            > (asked.modified_at, asked.sequence, asked.original)
-        AND NOT EXISTS (
-            SELECT FROM tracking.deliveries AS copy
-            WHERE copy.tenant_id = asked.tenant_id AND copy.id = newest.delivery_id AND copy.replay_of = asked.original
-        )
+    LEFT JOIN LATERAL (
+        SELECT replay_of FROM tracking.deliveries AS d
+        WHERE d.tenant_id = asked.tenant_id AND d.id = newest.delivery_id LIMIT 1
+    ) AS told_by ON true
+    WHERE (newest.modified_at, newest.sequence, coalesce(told_by.replay_of, newest.delivery_id))
+        > (asked.modified_at, asked.sequence, asked.original)
 """
 _OVERTAKEN_DEALS: Final = text(_OVERTAKEN.format(records="deals", id="deal_id"))
 _OVERTAKEN_ACTIVITIES: Final = text(_OVERTAKEN.format(records="activities", id="activity_id"))
@@ -289,7 +289,7 @@ async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
 
 
 async def overtaken_deals(tx: Transaction, spoken: Collection[Spoken]) -> set[RecordKey]:
-    """Those of the deals of which something newer is held than what the original said, and not by a copy of it."""
+    """Those of the deals of which something newer is held than what the original said; a copy is as new as its own."""
     return await _overtaken(tx, _OVERTAKEN_DEALS, spoken)
 
 
