@@ -25,8 +25,8 @@ from shared.contracts.org import Person
 from shared.contracts.topics import EVENT_TYPES, TOPICS
 from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
-from shared.kernel.measures import Aggregate, Measure
-from shared.kernel.records import RecordKind
+from shared.kernel.measures import Aggregate, Measure, RatePolicy
+from shared.kernel.records import RECORD_TYPES, RecordKind
 
 CONTRACTS = Path(__file__).parents[2] / "shared" / "contracts"
 EVENT_ID = UUID("01935a00-0000-7000-8000-0000000000aa")
@@ -151,6 +151,30 @@ def test_a_metric_of_activities_is_the_rule_it_was_made_from_and_valid_to_a_read
     goal = EXAMPLES["attain.goal.v1"].model_copy(update={"metric": Metric.of(rule)})
     assert Metric.of(rule).measure() == rule
     Draft202012Validator(released("attain.goal.v1")).validate(goal.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize("date_field", list(RECORD_TYPES[RecordKind.DEAL].days))
+@pytest.mark.parametrize("policy", list(RatePolicy))
+def test_a_metric_of_money_says_its_day_and_its_rates(date_field: DateField, policy: RatePolicy) -> None:
+    fixed = (("CNY", Decimal("0.14")), ("EUR", Decimal("1.1"))) if policy is RatePolicy.FIXED else ()
+    measure = Measure(Aggregate.SUM, "paid_amount", date_field, currency="USD", rate_policy=policy, fixed_rates=fixed)
+    assert Metric.model_validate_json(Metric.of(measure).model_dump_json()).measure() == measure
+
+
+def test_a_metric_from_before_other_currencies_counted_counts_its_own_only() -> None:
+    goal = event_example(Goal)
+    metric = goal["metric"]
+    assert isinstance(metric, dict)
+    released_only = {name: metric[name] for name in ("aggregate", "value_field", "date_field", "filter", "currency")}
+    measure = Metric.model_validate(released_only).measure()
+    assert (measure.rate_policy, measure.fixed_rates, measure.date_field) == (RatePolicy.NONE, (), DateField.CLOSED)
+
+
+def test_a_deal_from_before_payments_were_told_has_none() -> None:
+    example = event_example(Deal)
+    older = {name: value for name, value in example.items() if name not in ("home_amount", "home_currency", "payments")}
+    facts = parse(Deal, message_headers(EXAMPLES["attain.deal.v1"]), json.dumps(older).encode()).facts()
+    assert (facts.home_amount, facts.home_currency, facts.paid_amount, facts.last_paid_on) == (None, None, None, None)
 
 
 def test_the_words_of_a_goal_are_the_same_in_the_domain_and_on_the_topic() -> None:
