@@ -65,6 +65,7 @@ class Company:
     people: dict[str, str] = field(default_factory=dict)
     goals: dict[str, str] = field(default_factory=dict)
     deals: dict[str, str] = field(default_factory=dict)
+    activities: dict[str, str] = field(default_factory=dict)
     earnings: dict[str, str] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     secret: str = ""
@@ -136,9 +137,21 @@ class Company:
             },
         }
 
+    def called(self, external_id: str, seller: str) -> JsonValue:
+        return {
+            "type": "activity.upserted",
+            "data": {
+                "external_id": external_id,
+                "modified_at": "2026-05-15T09:30:00Z",
+                "type": "call",
+                "owner_external_id": seller,
+                "occurred_at": "2026-05-15T09:00:00Z",
+            },
+        }
+
     def marks(self) -> frozenset[str]:
         """Every id by which this company would be recognised in an answer."""
-        held = (self.people, self.goals, self.deals, self.earnings, self.ids)
+        held = (self.people, self.goals, self.deals, self.activities, self.earnings, self.ids)
         ids = {value for each in held for value in each.values() if len(value) == 36}
         return frozenset(ids | {str(self.tenant)})
 
@@ -153,6 +166,7 @@ class Company:
         await self._pay()
         for number, seller in enumerate(("ann", "bob"), start=1):
             await self.deliver(f"msg-{number}", self.won(f"D-{number}", seller, self.amount))
+            await self.deliver(f"call-{number}", self.called(f"A-{number}", seller))
         await self.deliver("msg-3", {"type": "deal.upserted", "data": {"external_id": "D-3"}})
         await eventually(self._arrived, 60.0, expectation="progress and pay of the company")
         await self._look_up()
@@ -219,19 +233,26 @@ class Company:
         values = {str(each["goal_id"]): each["value"] for each in await self.items("tracking", "/v1/progress")}
         earned = [each["credits"] for each in await self.items("incentives", "/v1/earnings")]
         states = [each["state"] for each in await self.items("tracking", "/v1/deliveries")]
+        activities = await self.items("tracking", "/v1/activities")
         return (
-            values == dict.fromkeys(self.goals.values(), self.amount) and earned == [1, 1] and "received" not in states
+            values == dict.fromkeys(self.goals.values(), self.amount)
+            and earned == [1, 1]
+            and "received" not in states
+            and len(activities) == 2
         )
 
     async def _look_up(self) -> None:
         for deal in await self.items("tracking", "/v1/deals"):
             self.deals[str(deal["owner_external_id"])] = str(deal["id"])
+        for activity in await self.items("tracking", "/v1/activities"):
+            self.activities[str(activity["owner_external_id"])] = str(activity["id"])
         names = {person: name for name, person in self.people.items()}
         for earning in await self.items("incentives", "/v1/earnings"):
             self.earnings[names[str(earning["person_id"])]] = str(earning["id"])
         (quarantined,) = await self.items("tracking", "/v1/deliveries", state="quarantined")
         self.ids |= {
             "deal_id": self.deals["ann"],
+            "activity_id": self.activities["ann"],
             "earning_id": self.earnings["ann"],
             "delivery_id": str(quarantined["id"]),
         }
@@ -560,6 +581,8 @@ async def sellers(company: Company, headers: Mapping[str, str]) -> set[str]:
     seen["people"] = {str(each["name"]) for each in people} & {"ann", "bob"}
     deals = await company.items("tracking", "/v1/deals", headers=headers)
     seen["deals"] = {str(each["owner_external_id"]) for each in deals} - {"None"}
+    activities = await company.items("tracking", "/v1/activities", headers=headers)
+    seen["activities"] = {str(each["owner_external_id"]) for each in activities}
     owners = {goal: name for name, goal in company.goals.items()}
     for service, path, key in (("goals", "/v1/goals", "id"), ("tracking", "/v1/progress", "goal_id")):
         found = {owners[str(each[key])] for each in await company.items(service, path, headers=headers)}
@@ -577,6 +600,8 @@ async def refuses_what_is_bobs(company: Company, headers: Mapping[str, str]) -> 
         ("goals", f"/v1/identities/{company.ids['identity_id']}"),
         ("tracking", f"/v1/deals/{company.deals['bob']}"),
         ("tracking", f"/v1/deals/{company.deals['bob']}/versions"),
+        ("tracking", f"/v1/activities/{company.activities['bob']}"),
+        ("tracking", f"/v1/activities/{company.activities['bob']}/versions"),
         ("tracking", f"/v1/goals/{company.goals['bob']}/progress"),
         ("tracking", f"/v1/goals/{company.goals['bob']}/progress/series"),
         ("tracking", f"/v1/goals/{company.goals['bob']}/progress/explain"),
