@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -853,6 +854,27 @@ async def test_access_that_does_not_fit_is_refused_with_the_field(
     if pointer is not None:
         errors = cast(list[Mapping[str, str]], refused["errors"])
         assert [each["pointer"] for each in errors] == [pointer]
+
+
+@pytest.mark.parametrize("key", [["a\x00", "b"], ["a", "\ud800"], ["a"], "a", [1, 2]])
+async def test_a_cursor_that_was_not_given_out_is_refused(world: World, key: object) -> None:
+    connection = await world.connect()
+    cursor = urlsafe_b64encode(json.dumps(key).encode()).rstrip(b"=").decode()
+    refused = await world.call("GET", f"/v1/connections/{connection.id}/fetches?cursor={cursor}", status=422)
+    assert refused["code"] == "invalid_cursor"
+
+
+async def test_what_is_still_to_be_fetched_is_listed_page_by_page(world: World) -> None:
+    connection = await world.connect()
+    await world.ask(connection, *(f"{number:03}" for number in range(5)))
+    path, cursor, seen = f"/v1/connections/{connection.id}/fetches?limit=2", "", []
+    while True:
+        page = await world.call("GET", path + (f"&cursor={cursor}" if cursor else ""))
+        seen += [each["external_id"] for each in cast(list[dict[str, str]], page["items"])]
+        if page["next_cursor"] is None:
+            break
+        cursor = str(page["next_cursor"])
+    assert seen == ["000", "001", "002", "003", "004"]
 
 
 async def test_another_tenant_sees_and_changes_nothing(world: World) -> None:

@@ -1,15 +1,17 @@
 """Access to sources' APIs, reconciliations and backfills over HTTP."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Header, Request, Response
+from pydantic import StringConstraints
 
 from services.tracking.crm import service as crm
 from services.tracking.crm.api import Operator, UseCases
 from services.tracking.crm.calling import ApiCaller
-from services.tracking.crm.calling_domain import WHAT_TO_DO, ApiAccessMissing, SourceRefused, SourceUnavailable
+from services.tracking.crm.calling_domain import WHAT_TO_DO, ApiAccessMissing, SourceRefused, SourceUnavailable, Trouble
 from services.tracking.crm.domain import Connection, ConnectionChanged, ConnectionNotFound, InvalidApiAccess
 from services.tracking.crm.service import Connections
 from services.tracking.inbox import fetching
@@ -38,9 +40,11 @@ from shared.kernel.errors import VersionMismatch
 router: Final = APIRouter(prefix="/v1/connections/{connection_id}", tags=["synchronisation"])
 
 _PAGES: Final = Cursor(UUID)
-_RECORD_PAGES: Final = Cursor(tuple[str, str])
+_Stored = Annotated[str, StringConstraints(pattern="^[^\\x00]*$")]
+_RECORD_PAGES: Final[Cursor[tuple[str, str]]] = Cursor(tuple[_Stored, _Stored])
 _CHANGE: Final = (ConnectionNotFound, ConnectionChanged, PreconditionRequired)
 _RUN_CHANGE: Final = (RunNotFound, RunNotInState, VersionMismatch, PreconditionRequired)
+_CHECK_SECONDS_MAX: Final = 45
 _CHECK_ACCESS: Final = "Check that the credentials are right and may read deals, and that the addresses are."
 
 
@@ -140,7 +144,11 @@ async def check_api_access(connection_id: UUID, caller: Operator, reader: Reques
         connection = await crm.get(tx, caller.tenant_id, connection_id)
     access = calls.access(connection, is_asked_for=True)
     try:
-        await access.run(access.api.changed(access.credentials, datetime.now(UTC), None))
+        async with asyncio.timeout(_CHECK_SECONDS_MAX):
+            await access.run(access.api.changed(access.credentials, datetime.now(UTC), None))
+    except TimeoutError:
+        detail = f"The source did not answer within {_CHECK_SECONDS_MAX} seconds."
+        return ApiCheckOut(works=False, detail=detail, what_to_do=WHAT_TO_DO[Trouble.UNWELL])
     except SourceUnavailable as error:
         return ApiCheckOut(works=False, detail=error.detail, what_to_do=WHAT_TO_DO[error.trouble])
     except SourceRefused as error:

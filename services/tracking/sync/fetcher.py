@@ -53,6 +53,7 @@ class Fetcher:
         self._stopping = asyncio.Event()
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._called_at: dict[UUID, float] = {}
+        self._skipped: set[UUID] = set()
 
     async def run(self) -> None:
         """Fetch until `stop`. Waits out a database that is away."""
@@ -66,10 +67,12 @@ class Fetcher:
                         await asyncio.sleep(_FAILURE_SECONDS)
                         continue
                     await notifications.wait(_POLL_SECONDS)
-            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            await asyncio.gather(*list(self._running.values()), return_exceptions=True)
         finally:
-            for task in self._running.values():
+            cut_short = list(self._running.values())
+            for task in cut_short:
                 task.cancel()
+            await asyncio.gather(*cut_short, return_exceptions=True)
 
     async def stop(self) -> None:
         """Finish the calls under way; `run` returns within the time of one."""
@@ -81,16 +84,23 @@ class Fetcher:
         for each in due:
             if len(self._running) >= CONNECTIONS_AT_ONCE_MAX:
                 break
-            if each.connection_id not in self._running:
-                self._running[each.connection_id] = asyncio.create_task(
-                    self._fetch_apart(each), name=f"fetch-{each.connection_id}"
-                )
+            if each.connection_id in self._running:
+                # It may be about to end without having seen what is due now.
+                self._skipped.add(each.connection_id)
+                continue
+            self._running[each.connection_id] = asyncio.create_task(
+                self._fetch_apart(each), name=f"fetch-{each.connection_id}"
+            )
         now = monotonic()
         self._called_at = {key: at for key, at in self._called_at.items() if now - at < 2 * self._gather_seconds}
 
     async def _fetch_apart(self, due: DueConnection) -> None:
         try:
-            await self.fetch_due(due)
+            while True:
+                self._skipped.discard(due.connection_id)
+                await self.fetch_due(due)
+                if self._stopping.is_set() or due.connection_id not in self._skipped:
+                    break
         except Unavailable as error:
             _log.warning("fetch_interrupted", connection_id=str(due.connection_id), reason=error.detail)
             await asyncio.sleep(_FAILURE_SECONDS)

@@ -62,10 +62,12 @@ class Synchroniser:
                         await asyncio.sleep(_FAILURE_SECONDS)
                         continue
                     is_woken = await notifications.wait(_POLL_SECONDS)
-            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            await asyncio.gather(*list(self._running.values()), return_exceptions=True)
         finally:
-            for task in self._running.values():
+            cut_short = list(self._running.values())
+            for task in cut_short:
                 task.cancel()
+            await asyncio.gather(*cut_short, return_exceptions=True)
 
     async def stop(self) -> None:
         """Finish the pages under way; `run` returns within the time of one."""
