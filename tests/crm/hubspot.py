@@ -6,7 +6,7 @@ import time
 from base64 import b64encode
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -351,10 +351,6 @@ class PlayedHubspot(PlayedCrm):
         if after + limit < len(rows):
             document["paging"] = {"next": {"after": str(after + limit)}}
         return self._answer(document)
-
-    def rename(self, deal_id: str, name: str, at: datetime) -> None:
-        """Change a deal without telling of it, as when a webhook is lost."""
-        self.deals[deal_id] = replace(self.deals[deal_id], name=name, modified_at=at)
 
 
 def _matches(deal: PlainDeal, each: Mapping[str, str]) -> bool:
