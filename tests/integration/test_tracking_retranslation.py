@@ -1,6 +1,7 @@
 """What a saved mapping changes of deliveries that were translated before it, with real Postgres."""
 
 import json
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -304,3 +305,64 @@ async def test_deals_put_together_from_changes_are_told_once_more_as_they_are_no
     await work(tracking.database)
     await settle(tracking)
     assert (await work_of(admin, connection)).changed == 0
+
+
+async def test_a_delivery_on_its_way_is_not_overtaken_by_a_copy_of_an_older_one_of_the_same_time(
+    tracking: Tracking, admin: Caller, later: Database
+) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, deal(status="open", stage="Signed", amount="1"))
+    await settle(tracking)
+    await send(admin, connection, deal(status="open", stage="Signed", amount="2"))
+    await save(admin, connection, 1, stages={"Signed": "won"})
+    await work(tracking.database)
+    await settle(tracking)
+    await work(later)
+    await settle(tracking)
+    assert [(each.status.value, each.amount) for each in await newest(admin)] == [("won", Decimal(2))]
+
+
+STAGES = ("Signed", "Talking", "Dead")
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_in_whatever_order_things_happen_every_deal_ends_as_the_last_mapping_has_it(
+    tracking: Tracking, admin: Caller, later: Database, seed: int
+) -> None:
+    chance = random.Random(seed)
+    connection = await admin.connect()
+    told: dict[str, list[tuple[int, int, str]]] = {}
+    mapping: dict[str, str] = {}
+    version = 1
+    for number in range(30):
+        match chance.choice(("send", "send", "save", "step", "translate", "record", "settle")):
+            case "send":
+                name, day, stage = chance.choice("ABC"), chance.randint(1, 3), chance.choice(STAGES)
+                told.setdefault(name, []).append((day, number, stage))
+                body = deal(
+                    name, status="open", stage=stage, amount=str(number), modified_at=f"2026-03-0{day}T00:00:00Z"
+                )
+                await send(admin, connection, body)
+            case "save":
+                mapping = {
+                    stage: chance.choice(("won", "lost")) for stage in chance.sample(STAGES, chance.randint(0, 3))
+                }
+                await save(admin, connection, version, stages=mapping)
+                version += 1
+            case "step":
+                await Retranslator(tracking.database).step_once()
+            case "translate":
+                await tracking.processor.translate_once()
+            case "record":
+                await record(tracking)
+            case "settle":
+                await settle(tracking)
+    await work(tracking.database)
+    await settle(tracking)
+    await work(later)
+    await settle(tracking)
+    expected = {}
+    for name, versions_told in told.items():
+        _, number, stage = max(versions_told)
+        expected[name] = (mapping.get(stage, "open"), Decimal(number))
+    assert {each.external_id: (each.status.value, each.amount) for each in await newest(admin)} == expected
