@@ -811,6 +811,16 @@ async def test_a_channel_that_the_source_refuses_to_renew_is_opened_anew(world: 
     assert world.crm.channels[-1]["renewal"] is False
 
 
+async def test_a_channel_waits_for_an_address_that_sources_can_reach(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    await ChannelKeeper(worker.database, worker.caller, world.connections, public_url="/").keep_due()
+    shown = cast(
+        Mapping[str, object], (await world.call("GET", f"/v1/connections/{connection.id}/api-access"))["channel"]
+    )
+    assert "ATTAIN_PUBLIC_URL" in str(shown["error"])
+    assert world.crm.channels == []
+
+
 HUBSPOT = {"source": "hubspot", "api_url": "https://api.hubapi.com", "access_token": "pat-secret-of-the-test"}
 
 

@@ -82,6 +82,8 @@ class ChannelKeeper:
     async def _opened(self, channel: ChannelState, connection: Connection) -> ChannelState | None:
         """The channel as it is then; None for a source that has none."""
         access = self._caller.access(connection)
+        if not self._public_url:
+            raise SourceRefused("Where sources reach this service is not known: set ATTAIN_PUBLIC_URL of the worker.")
         secret_id, secret = self._connections.newest_secret(connection)
         now = datetime.now(UTC)
         lifetime = access.api.channel_lifetime
