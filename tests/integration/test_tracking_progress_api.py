@@ -19,6 +19,7 @@ from services.tracking.progress.api import ProgressSource
 from services.tracking.progress.api import router as progress_router
 from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.progress.service import ProgressTracker, render_progress
+from services.tracking.progress.tables import ACTIVITIES_STRIPE
 from shared.contracts.org import Team
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope
@@ -137,6 +138,11 @@ class Tenant:
             assert single == item
             told[item["external_id"]] = item["value"], item["conversion"]
         return told
+
+    async def activities(self, *activities: oracle.Activity) -> None:
+        async with self.site.database.transaction(self.scope) as tx:
+            pieces = [self.storyteller.activity_events(activities)]
+            await self.site.tracker.apply_activities(tx, [self.storyteller.tenant_id], pieces, stripe=ACTIVITIES_STRIPE)
 
     async def rebuild(self) -> None:
         more = 1
@@ -398,6 +404,59 @@ async def test_what_is_paid_moves_a_goal_with_every_payment(site: Site) -> None:
     assert (await tenant.get(tenant.goal(received))).json()["value"] == "40"
     series = (await tenant.get(tenant.goal(received, "series"))).json()
     assert [(day["date"], day["added"]) for day in series["days"]] == [("2026-01-02", "40")]
+
+
+async def test_a_goal_of_activities_tells_as_much_as_one_of_deals(site: Site) -> None:
+    tenant = await site.company()
+    called, talked, met = 3, 4, 5
+    await tenant.defined(
+        oracle.Goal(called, 1, "active", False, ADA, "done calls", 0, 10),
+        oracle.Goal(talked, 1, "active", True, EAST, "seconds talked", 0, 10),
+        oracle.Goal(met, 1, "active", False, ADA, "met accounts", 0, 10),
+    )
+    call = oracle.Activity(0, 1, False, "call", "done", ADA, 30, 600, None, "1")
+    planned = call._replace(number=1, status="planned", account="1")
+    bens = call._replace(number=2, user=BEN)
+    late = call._replace(number=3, occurred_hour=240, account="2")
+    await tenant.deals(WON)
+    before = site.clock.now
+    site.clock.now += timedelta(hours=1)
+    await tenant.activities(call, planned, bens, late)
+    told = {}
+    for goal in (called, talked, met):
+        stands = (await tenant.get(tenant.goal(goal))).json()
+        series = (await tenant.get(tenant.goal(goal, "series"))).json()["days"]
+        explained = (await tenant.get(tenant.goal(goal, "explain"))).json()["items"]
+        past = (await tenant.get(tenant.goal(goal), {"as_of": before.isoformat()})).json()
+        assert (past["value"], past["deals"]) == ("0", 0)
+        assert {item["record"] for item in explained} == {"activity"}
+        for item in explained:
+            query = {"activity_id": item["activity_id"]}
+            assert (await tenant.get(tenant.goal(goal, "explain"), query)).json()["items"] == [item]
+        told[goal] = (stands["value"], stands["deals"], series[-1]["cumulative"], len(explained))
+    assert told == {called: ("1", 1, "1", 1), talked: ("1200", 2, "1200", 2), met: ("1", 2, "1", 2)}
+
+    async def reason(goal: int, activity: oracle.Activity, person: int) -> tuple[object, object]:
+        (event,) = tenant.storyteller.activity_events([activity])
+        query = {"activity_id": str(event.id)}
+        answer = await tenant.get(tenant.goal(goal, "explain"), query, role=Role.REP, person=person)
+        (item,) = answer.json()["items"]
+        return item["reason"], item["owner_external_id"]
+
+    assert await reason(called, planned, ADA) == ("filter_not_met", "u0")
+    assert await reason(called, late, ADA) == ("outside_period", "u0")
+    assert await reason(called, bens, ADA) == ("owner_not_member_on_date", None)
+    deal = str(tenant.storyteller.deal_events([WON])[0].id)
+    refused = await tenant.get(tenant.goal(called, "explain"), {"deal_id": deal})
+    assert (refused.status_code, refused.json()["code"]) == (404, "deal_not_known")
+    (event,) = tenant.storyteller.activity_events([call])
+    refused = await tenant.get(tenant.goal(ADAS, "explain"), {"activity_id": str(event.id)})
+    assert (refused.status_code, refused.json()["code"]) == (404, "activity_not_known")
+
+    await tenant.defined(oracle.Goal(called, 2, "active", False, ADA, "won deals", 0, 10))
+    stands = (await tenant.get(tenant.goal(called))).json()
+    assert (stands["value"], stands["deals"]) == ("1", 1)
+    assert (await tenant.get(tenant.goal(called, "explain"))).json()["items"][0]["record"] == "deal"
 
 
 async def test_a_rep_sees_itself_a_manager_its_subtree_and_another_tenant_nothing(site: Site) -> None:
