@@ -9,15 +9,12 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Final
-from uuid import uuid4
 
 import httpx
 import pytest
 from pydantic import JsonValue
 
 from deploy.local.stack import Stack
-from shared.http.auth import Role, issue_token
-from shared.http.settings import HttpSettings
 from tests.crm.fxiaoke import PlayedFxiaoke
 from tests.crm.hubspot import PlayedHubspot
 from tests.crm.pipedrive import PlayedPipedrive
@@ -25,6 +22,7 @@ from tests.crm.played import PlainDeal, PlayedCrm, Webhook
 from tests.crm.salesforce import PlayedSalesforce
 from tests.crm.standard_webhooks import PlayedStandardWebhooks
 from tests.crm.zoho import PlayedZoho
+from tests.e2e.company import Company
 from tests.infrastructure import eventually
 
 DEALS: Final = 300
@@ -118,31 +116,14 @@ def expected(waves: Sequence[Sequence[Step]]) -> dict[str, Decimal]:
     return {owner: Decimal(total) / 100 for owner, total in cents.items()}
 
 
-class Company:
+class ConnectedCompany(Company):
     """A tenant that connects one CRM."""
 
-    def __init__(self, stack: Stack, client: httpx.AsyncClient) -> None:
-        self._stack = stack
-        self._client = client
-        self.tenant = uuid4()
-        self.connection = ""
-        self.goals: dict[str, str] = {}
-        token = issue_token(
-            HttpSettings(jwt_secret=stack.secrets.jwt_secret),
-            tenant_id=self.tenant,
-            person_id=uuid4(),
-            roles=frozenset({Role.ADMIN}),
-            ttl_seconds=1800,
-        )
-        self._headers = {"authorization": f"Bearer {token}"}
+    connection = ""
 
-    async def call(self, method: str, service: str, path: str, body: object = None) -> dict[str, JsonValue]:
-        response = await self._client.request(
-            method, f"{self._stack.url(f'{service}-api')}{path}", headers=self._headers, json=body
-        )
-        assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
-        answer: dict[str, JsonValue] = response.json()
-        return answer
+    def __init__(self, stack: Stack, client: httpx.AsyncClient) -> None:
+        super().__init__(stack, client)
+        self.goals: dict[str, str] = {}
 
     async def connect(self, crm: PlayedCrm, quarter: tuple[date, date]) -> None:
         """People, their names in the CRM, a goal for each and one for all; the connection and its access."""
@@ -152,7 +133,7 @@ class Company:
         made = await self.call("POST", "tracking", "/v1/connections", crm.connection())
         self.connection = str(made["id"])
         crm.secret = str(made["secret"])
-        crm.hook_url = f"{self._stack.url('tracking-api')}{made['hook_path']}"
+        crm.hook_url = f"{self.url('tracking')}{made['hook_path']}"
         owners: list[tuple[str, JsonValue]] = [("", {"kind": "team", "id": team})]
         for owner in OWNERS:
             person = (await self.call("POST", "goals", "/v1/people", {"name": f"Owner {owner}"}))["id"]
@@ -173,16 +154,9 @@ class Company:
                 "target": "1000000",
                 "period": {"kind": "quarter", "containing": quarter[0].isoformat()},
             }
-            drafted = await self.call("POST", "goals", "/v1/goals", goal)
-            await self._activate(str(drafted["id"]))
-            self.goals[owner] = str(drafted["id"])
+            self.goals[owner] = await self.activated_goal(goal)
         if made["source"] != "standard_webhooks":
             await self.call("PUT", "tracking", f"/v1/connections/{self.connection}/api-access", crm.access())
-
-    async def _activate(self, goal_id: str) -> None:
-        url = f"{self._stack.url('goals-api')}/v1/goals/{goal_id}/activate"
-        response = await self._client.post(url, headers={**self._headers, "if-match": '"1"'})
-        assert response.is_success, response.text
 
     async def send(self, webhooks: Sequence[Webhook], hook_url: str) -> None:
         """Deliver these, a few at a time; each is to be answered with success."""
@@ -190,7 +164,7 @@ class Company:
 
         async def deliver(webhook: Webhook) -> None:
             async with turns:
-                response = await self._client.request(
+                response = await self.client.request(
                     webhook.method, f"{hook_url}{webhook.path}", headers=dict(webhook.headers), content=webhook.body
                 )
             assert response.is_success, f"{response.status_code} {response.text}"
@@ -201,8 +175,7 @@ class Company:
         """Where each goal stands, by owner."""
         found = {}
         for owner, goal_id in self.goals.items():
-            progress = await self.call("GET", "tracking", f"/v1/goals/{goal_id}/progress")
-            found[owner] = Decimal(str(progress["value"]))
+            found[owner] = await self.value_of(goal_id)
         return found
 
     async def stands(self, wanted: Mapping[str, Decimal]) -> bool:
@@ -262,7 +235,7 @@ async def test_the_same_deals_through_each_crm_end_in_the_same_progress(
     async with AsyncExitStack() as exits:
         crm = CRMS[source]()
         await exits.enter_async_context(crm.served())
-        company = Company(stack, await exits.enter_async_context(httpx.AsyncClient(timeout=30)))
+        company = ConnectedCompany(stack, await exits.enter_async_context(httpx.AsyncClient(timeout=30)))
         await company.connect(crm, quarter)
         start = datetime.now(UTC).replace(microsecond=0)
         waves = story(start, quarter)
@@ -290,7 +263,7 @@ async def test_after_reconciliation_nothing_is_missing_although_a_tenth_of_the_w
     async with AsyncExitStack() as exits:
         crm = CRMS[source]()
         await exits.enter_async_context(crm.served())
-        company = Company(stack, await exits.enter_async_context(httpx.AsyncClient(timeout=30)))
+        company = ConnectedCompany(stack, await exits.enter_async_context(httpx.AsyncClient(timeout=30)))
         await company.connect(crm, quarter)
         waves = story(datetime.now(UTC).replace(microsecond=0), quarter)
         chance = random.Random(SEED)
