@@ -19,14 +19,17 @@ class Company:
         self.client = client
         self.tenant = uuid4()
         self._stack = stack
+
+    def headers(self) -> dict[str, str]:
+        """Those of some administrator, each time another: what one proposes another can approve."""
         token = issue_token(
-            HttpSettings(jwt_secret=stack.secrets.jwt_secret),
+            HttpSettings(jwt_secret=self._stack.secrets.jwt_secret),
             tenant_id=self.tenant,
             person_id=uuid4(),
             roles=frozenset({Role.ADMIN}),
-            ttl_seconds=1800,
+            ttl_seconds=600,
         )
-        self._headers = {"authorization": f"Bearer {token}"}
+        return {"authorization": f"Bearer {token}"}
 
     def url(self, service: str) -> str:
         """The public address of a service."""
@@ -38,7 +41,7 @@ class Company:
         """What a service answers; `version` is the one a change is made from."""
         condition: Mapping[str, str] = {} if version is None else {"if-match": f'"{version}"'}
         response = await self.client.request(
-            method, f"{self.url(service)}{path}", headers={**self._headers, **condition}, json=body
+            method, f"{self.url(service)}{path}", headers={**self.headers(), **condition}, json=body
         )
         assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
         answer: dict[str, JsonValue] = response.json()
@@ -52,7 +55,7 @@ class Company:
 
     async def value_of(self, goal_id: str) -> Decimal:
         """Where a goal stands; a goal that is not known to tracking yet stands at zero."""
-        response = await self.client.get(f"{self.url('tracking')}/v1/goals/{goal_id}/progress", headers=self._headers)
+        response = await self.client.get(f"{self.url('tracking')}/v1/goals/{goal_id}/progress", headers=self.headers())
         if response.status_code == httpx.codes.NOT_FOUND:
             return Decimal(0)
         assert response.is_success, response.text

@@ -94,7 +94,7 @@ class Seller(Company):
     async def state_rate(self, rate: str) -> None:
         """What a euro was worth on the 10th of May."""
         rates = [{"currency": "EUR", "date": "2026-05-10", "rate": rate}]
-        await self.call("PUT", "goals", "/v1/exchange-rates", {"rates": rates})
+        await self.call("PUT", "goals", "/v1/exchange-rates", rates)
 
     async def earned(self) -> Decimal:
         """All she has earned."""
