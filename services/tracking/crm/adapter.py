@@ -1,10 +1,12 @@
 """What the inbox asks of a source, and the reading of bodies that sources share."""
 
+import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from hashlib import sha256
 from typing import ClassVar, Final, NamedTuple, NoReturn, Protocol
 
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, canonical_deal
@@ -40,6 +42,11 @@ class Terms(NamedTuple):
         """Whether a value may come from this sender. What is not restricted allows everything."""
         values = self.allowed.get(name)
         return values is None or str(value) in values
+
+    def knows(self, secret: bytes) -> bool:
+        """Whether it is a secret that is valid. How long this takes tells nothing about any of them."""
+        matches = [hmac.compare_digest(secret, each.encode()) for each in self.secrets]
+        return any(matches)
 
 
 class Reply(NamedTuple):
@@ -160,6 +167,11 @@ def dated(record: FetchedRecord, modified_at: datetime) -> dict[str, object]:
     }
 
 
+def digest(data: bytes) -> str:
+    """What to call bytes that have no name of their own: the same for the same bytes."""
+    return sha256(data).hexdigest()
+
+
 def read_json(body: bytes) -> object:
     """JSON, its numbers with a fraction as exact decimals. Raises Untranslatable.
 
@@ -180,6 +192,14 @@ def read_document(body: bytes) -> Mapping[str, object]:
     if not isinstance(document, dict):
         raise Untranslatable(QuarantineReason.NOT_JSON, "", "the body is not a JSON object")
     return document
+
+
+def read_document_or_empty(body: bytes) -> Mapping[str, object]:
+    """A JSON object, as `read_json` reads it; one without members for anything else."""
+    try:
+        return read_document(body)
+    except Untranslatable:
+        return {}
 
 
 def read_answer(answer: Answer) -> Mapping[str, object]:

@@ -29,12 +29,14 @@ from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import activity_id, deal_id
 
 CUSTOM_FIELDS_MAX: Final = 200
+CUSTOM_CHARACTERS_MAX: Final = 2000
+LABEL_CHARACTERS_MAX: Final = 500
 LINES_MAX: Final = 200
 _FIRST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(2999, 1, 1, tzinfo=UTC)
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Label = Annotated[str, StringConstraints(max_length=500)]
+Label = Annotated[str, StringConstraints(max_length=LABEL_CHARACTERS_MAX)]
 Moment = Annotated[AwareDatetime, Field(ge=_FIRST, le=_LAST)]
 Day = Annotated[date, Field(ge=_FIRST.date(), le=_LAST.date())]
 
@@ -120,7 +122,7 @@ class CanonicalDeal(BaseModel):
     splits: tuple[CanonicalSplit, ...] = Field((), max_length=LINES_MAX)
     products: tuple[CanonicalProduct, ...] = Field((), max_length=LINES_MAX)
     payments: tuple[CanonicalPayment, ...] = Field((), max_length=LINES_MAX)
-    custom: dict[Label, Annotated[str, StringConstraints(max_length=2000)]] = Field(
+    custom: dict[Label, Annotated[str, StringConstraints(max_length=CUSTOM_CHARACTERS_MAX)]] = Field(
         default_factory=dict, max_length=CUSTOM_FIELDS_MAX
     )
 
@@ -149,7 +151,7 @@ class CanonicalActivity(BaseModel):
     outcome: Label | None = None
     deal_external_id: Identifier | None = None
     account_id: Identifier | None = None
-    custom: dict[Label, Annotated[str, StringConstraints(max_length=2000)]] = Field(
+    custom: dict[Label, Annotated[str, StringConstraints(max_length=CUSTOM_CHARACTERS_MAX)]] = Field(
         default_factory=dict, max_length=CUSTOM_FIELDS_MAX
     )
 

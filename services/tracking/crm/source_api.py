@@ -9,11 +9,17 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
 
 ResultT = TypeVar("ResultT")
+CredentialsT = TypeVar("CredentialsT", bound="ApiCredentials")
+
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@\s]+$", max_length=200)]
+"""The beginning of a source's addresses: scheme and host, no path."""
+Printable = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,500}$")]
+"""A secret or a name as sources give them out: ASCII without spaces."""
 
 
 class ApiCredentials(BaseModel):
@@ -22,6 +28,13 @@ class ApiCredentials(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str
+
+
+def own_credentials(credentials: ApiCredentials, kind: type[CredentialsT]) -> CredentialsT:
+    """The credentials of a source, whose API is given no others. Raises TypeError."""
+    if not isinstance(credentials, kind):
+        raise TypeError(f"credentials of {credentials.source}")
+    return credentials
 
 
 @dataclass(frozen=True, slots=True)
