@@ -27,7 +27,8 @@ from services.tracking.crm.domain import (
 )
 from services.tracking.crm.locale_texts import Unreadable, amount_of, day_of
 from services.tracking.crm.source_api import Answer, Call, ChannelTerms, FetchedRecord, GoneRecord, Verdict
-from services.tracking.crm.zoho import Zoho, ZohoCredentials
+from services.tracking.crm.zoho import Zoho
+from services.tracking.crm.zoho_api import ZohoCredentials
 from services.tracking.inbox.translation import Translation, translated
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus

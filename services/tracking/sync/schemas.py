@@ -12,7 +12,7 @@ from services.tracking.crm.fxiaoke import FxiaokeCredentials
 from services.tracking.crm.hubspot import HubspotCredentials
 from services.tracking.crm.pipedrive import PipedriveCredentials
 from services.tracking.crm.salesforce import SalesforceCredentials
-from services.tracking.crm.zoho import ZohoCredentials
+from services.tracking.crm.zoho_api import ZohoCredentials
 from services.tracking.inbox.fetch_store import Queued
 from services.tracking.inbox.fetching import Backlog
 from services.tracking.sync.domain import (
