@@ -34,7 +34,6 @@ class Traffic(NamedTuple):
     rejected_headers_day: int
     rejected_timestamp_day: int
     rejected_signature_day: int
-    last_rejected_hour: datetime | None
 
 
 _ADD: Final = text(
@@ -66,8 +65,7 @@ _OF_CONNECTION: Final = text(
         coalesce(sum(duplicates) FILTER (WHERE hour > :day), 0)::bigint AS duplicates_day,
         coalesce(sum(rejected_headers) FILTER (WHERE hour > :day), 0)::bigint AS rejected_headers_day,
         coalesce(sum(rejected_timestamp) FILTER (WHERE hour > :day), 0)::bigint AS rejected_timestamp_day,
-        coalesce(sum(rejected_signature) FILTER (WHERE hour > :day), 0)::bigint AS rejected_signature_day,
-        max(hour) FILTER (WHERE rejected_headers + rejected_timestamp + rejected_signature > 0) AS last_rejected_hour
+        coalesce(sum(rejected_signature) FILTER (WHERE hour > :day), 0)::bigint AS rejected_signature_day
     FROM tracking.connection_traffic WHERE tenant_id = :tenant_id AND connection_id = :connection_id
     """
 )
