@@ -12,6 +12,8 @@ from sqlalchemy import RowMapping, text
 from shared.db.database import Transaction
 
 RETRANSLATION_CHANNEL: Final = "tracking_retranslations"
+_WAITED_MAX: Final = timedelta(days=1)
+"""No delivery is taken to have waited longer for its translation."""
 
 
 class RetranslationState(StrEnum):
@@ -93,17 +95,14 @@ _QUEUE_NEWEST: Final = text(
     ON CONFLICT DO NOTHING
     """
 )
-# What was translated before and has not been recorded yet waits in the outbox, or is on its way from there.
+_OLDEST_UNPUBLISHED: Final = text("SELECT min(created_at) AS at FROM tracking.outbox WHERE tenant_id = :tenant_id")
+# The time of receipt, which has an index, only narrows the search.
 _QUEUE_UNDER_WAY: Final = text(
     f"""
-    WITH under_way AS (
-        SELECT least(:saved_at, min(created_at)) - CAST(:margin AS interval) AS since
-        FROM tracking.outbox WHERE tenant_id = :tenant_id
-    )
     INSERT INTO tracking.retranslation_deliveries (tenant_id, connection_id, delivery_id)
-    SELECT tenant_id, connection_id, id FROM tracking.deliveries, under_way
+    SELECT tenant_id, connection_id, id FROM tracking.deliveries
     WHERE {_OF_CONNECTION} AND state = 'translated' AND body IS NOT NULL
-        AND processed_at >= since AND received_at >= since - interval '1 day'
+        AND processed_at >= :since AND received_at >= :received_since
     ON CONFLICT DO NOTHING
     """
 )
@@ -183,11 +182,9 @@ async def queue_under_way(tx: Transaction, work: Retranslation, *, margin: timed
 
     From `margin` before it was saved, or before what waits in the outbox since longer.
     """
-    parameters = {
-        **_of_connection(work),
-        "saved_at": work.saved_at,
-        "margin": margin,
-    }
+    unpublished_at: datetime | None = (await tx.rows(_OLDEST_UNPUBLISHED, {"tenant_id": work.tenant_id}))[0]["at"]
+    since = min(work.saved_at, unpublished_at or work.saved_at) - margin
+    parameters = {**_of_connection(work), "since": since, "received_since": since - _WAITED_MAX}
     return (await tx.execute(_QUEUE_UNDER_WAY, parameters)).rowcount
 
 
