@@ -27,6 +27,7 @@ from shared.http.auth import Role, issue_token
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
+from shared.kernel.ids import activity_id
 from tests.infrastructure import eventually
 
 MOMENT = datetime(2026, 2, 1, tzinfo=UTC)
@@ -57,13 +58,14 @@ class Site:
             base_url="http://tracking",
             headers={"authorization": f"Bearer {token}"},
         )
-        self.secret, self.hook = "", ""
+        self.connection, self.secret, self.hook = "", "", ""
 
     async def set_up(self) -> None:
         """A sender, whose user u1 is a person with a goal of done calls in February."""
         made = await self.client.post("/v1/connections", json={"source": "standard_webhooks", "name": "Dialler"})
         assert made.status_code == 201, made.text
         self.secret, self.hook = made.json()["secret"], made.json()["hook_path"]
+        self.connection = made.json()["id"]
         await self.publish(
             org.Identity(
                 tenant_id=self.tenant,
@@ -136,6 +138,13 @@ class Site:
         assert response.status_code == 200, response.text
         items: list[dict[str, object]] = response.json()["items"]
         return items
+
+    async def deliveries(self) -> list[dict[str, object]]:
+        items: list[dict[str, object]] = (await self.client.get("/v1/deliveries")).json()["items"]
+        return items
+
+    async def has_settled(self) -> bool:
+        return all(each["state"] == "translated" for each in await self.deliveries())
 
     async def activity(self) -> UUID:
         response = await self.client.get("/v1/activities", params={"deal": "746"})
@@ -211,3 +220,21 @@ async def test_a_call_that_a_sender_tells_moves_a_goal_of_calls(site: Site) -> N
     await eventually(lambda: site.stands("0", 0), 60.0, expectation="the other was deleted")
     unknown = await site.client.get(f"/v1/goals/{site.goal}/progress/explain", params={"deal_id": str(call)})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "deal_not_known")
+
+
+async def test_replaying_a_delivery_does_not_bring_back_what_a_later_one_of_the_same_moment_changed(site: Site) -> None:
+    await site.deliver("msg-1", "activity.upserted", CALL)
+    await eventually(lambda: site.stands("1", 1), 60.0, expectation="one call")
+    first = (await site.deliveries())[0]
+    await site.deliver("msg-2", "activity.upserted", {**CALL, "status": "cancelled"})
+    await eventually(lambda: site.stands("0", 0), 60.0, expectation="it was cancelled")
+
+    replayed = await site.client.post(f"/v1/deliveries/{first['id']}/replay")
+    assert replayed.status_code == 202, replayed.text
+    await eventually(site.has_settled, 60.0, expectation="the copy is translated")
+    await site.deliver("msg-3", "activity.upserted", {**CALL, "external_id": "9032"})
+    await eventually(lambda: site.stands("1", 1), 60.0, expectation="only the new call")
+    call = activity_id(UUID(site.connection), "9031")
+    newest = (await site.client.get(f"/v1/activities/{call}")).json()
+    versions = (await site.client.get(f"/v1/activities/{call}/versions")).json()["items"]
+    assert (newest["status"], len(versions)) == ("cancelled", 2)
