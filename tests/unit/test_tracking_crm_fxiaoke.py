@@ -17,7 +17,8 @@ from starlette.responses import JSONResponse, Response
 from services.tracking.crm.adapter import Fetch, Request, SeenUser, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, CanonicalPayment
 from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
-from services.tracking.crm.fxiaoke import Fxiaoke, FxiaokeCredentials
+from services.tracking.crm.fxiaoke import Fxiaoke
+from services.tracking.crm.fxiaoke_api import FxiaokeCredentials
 from services.tracking.crm.source_api import Answer, Call, FetchedRecord, GoneRecord, UnexpectedAnswer, Verdict
 from shared.kernel.activities import ActivityType
 from shared.kernel.deals import DealKind, DealStatus
