@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from services.tracking.activities.api import router as activities_router
+from services.tracking.alerts.api import router as alerts_router
 from services.tracking.crm.api import router as crm_router
 from services.tracking.crm.calling import ApiCaller, source_client
 from services.tracking.crm.directory import SenderDirectory
@@ -124,6 +125,7 @@ def create_app() -> FastAPI:
             crm_router,
             sync_router,
             upkeep_router,
+            alerts_router,
             outgoing_router,
         ],
         readiness={"schema": schema, "connections": directory.ready, "background": background},

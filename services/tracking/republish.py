@@ -5,10 +5,12 @@ from typing import Final
 from uuid import UUID
 
 from services.tracking.activities import service as activities_service
+from services.tracking.alerts import service as alerts_service
 from services.tracking.deals import service as deals_service
 from services.tracking.metadata import transport
 from services.tracking.progress import store as progress
 from shared.contracts.activities import TOPIC as ACTIVITIES
+from shared.contracts.alerts import TOPIC as ALERTS
 from shared.contracts.deals import TOPIC as DEALS
 from shared.contracts.progress import TOPIC as PROGRESS
 from shared.db.database import Database, Scope, Transaction
@@ -19,7 +21,7 @@ _FIRST: Final = (UUID(int=0), UUID(int=0))
 _OUTBOX: Final = Outbox(transport)
 
 Key = tuple[UUID, UUID]
-"""A tenant, and a deal, an activity or a goal."""
+"""A tenant, and a deal, an activity, an alert or a goal."""
 
 PublishChunk = Callable[[Transaction, Key], Awaitable[list[Key]]]
 """Publishes some things after a key again, and says which."""
@@ -57,6 +59,10 @@ async def _publish_activities(tx: Transaction, after: Key) -> list[Key]:
     return await activities_service.tell_next_again(tx, _OUTBOX, after, limit=_CHUNK)
 
 
+async def _publish_alerts(tx: Transaction, after: Key) -> list[Key]:
+    return await alerts_service.tell_next_again(tx, _OUTBOX, after, limit=_CHUNK)
+
+
 async def _publish_progress(tx: Transaction, after: Key) -> list[Key]:
     goals = await progress.goals_after(tx, after, limit=_CHUNK)
     await _OUTBOX.mark(tx, PROGRESS, [(tenant_id, f"goal/{goal_id}") for tenant_id, goal_id in goals])
@@ -66,5 +72,6 @@ async def _publish_progress(tx: Transaction, after: Key) -> list[Key]:
 _PUBLISHERS: Final[Mapping[str, PublishChunk]] = {
     DEALS: _publish_deals,
     ACTIVITIES: _publish_activities,
+    ALERTS: _publish_alerts,
     PROGRESS: _publish_progress,
 }

@@ -1,7 +1,7 @@
 """The worker process of the tracking service, `python -m services.tracking.worker`.
 
-Translates deliveries, applies deals, activities and definitions to goals, rebuilds what definitions change, and
-publishes.
+Translates deliveries, applies deals, activities and definitions to goals, rebuilds what definitions change, raises
+alerts, and publishes.
 """
 
 import sys
@@ -11,6 +11,7 @@ from typing import Final
 import uvloop
 from aiokafka.errors import KafkaError
 
+from services.tracking.alerts.watcher import AlertWatcher
 from services.tracking.crm.calling import ApiCaller, source_client
 from services.tracking.crm.encryption import SecretsBox
 from services.tracking.crm.service import Connections
@@ -104,6 +105,7 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
             "fetcher": Fetcher(database, caller),
             "synchroniser": Synchroniser(database, caller, connections),
             "channels": ChannelKeeper(database, caller, connections, public_url=settings.public_url),
+            "alerts": AlertWatcher(database, outbox, look_seconds=settings.alert_look_seconds),
             "deals": deals_consumer,
             "activities": activities_consumer,
             "definitions": definitions_consumer,

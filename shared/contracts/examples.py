@@ -5,11 +5,12 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from shared.contracts import activities, deals, earnings, goals, org, progress
+from shared.contracts import activities, alerts, deals, earnings, goals, org, progress
 from shared.contracts.base import Event
 from shared.kernel.activities import ActivityStatus, ActivityType
+from shared.kernel.alerts import AlertKind, AlertSeverity, AlertState
 from shared.kernel.deals import DateField, DealKind, DealStatus
-from shared.kernel.ids import activity_id, deal_id
+from shared.kernel.ids import activity_id, alert_id, deal_id
 from shared.kernel.measures import Aggregate
 
 _TENANT = UUID("01935a00-0000-7000-8000-000000000001")
@@ -169,6 +170,23 @@ _EXAMPLES: tuple[Event, ...] = (
         deals=41,
         changed_at=_NOW,
         received_at=_NOW,
+    ),
+    alerts.Alert(
+        tenant_id=_TENANT,
+        id=alert_id(_CONNECTION, AlertKind.CONNECTION_HEALTH, "signatures"),
+        version=1,
+        kind=AlertKind.CONNECTION_HEALTH,
+        state=AlertState.RAISED,
+        severity=AlertSeverity.BROKEN,
+        subject_type="connection",
+        subject_id=_CONNECTION,
+        check="signatures",
+        title="Pipedrive",
+        sentence="12 deliveries of the last 24 hours were refused, and none accepted, as they were not signed with a "
+        "valid secret. Enter the secret of this connection in the CRM, or rotate it and enter the new one.",
+        raised_at=_NOW,
+        changed_at=_NOW,
+        cleared_at=None,
     ),
     earnings.Earning(
         tenant_id=_TENANT,

@@ -4,6 +4,8 @@ from uuid import UUID, uuid5
 
 _ACTIVITIES = UUID("5b0c3d5e-8a52-4a53-9d0d-6f3a0f6c2f11")
 """The namespace of the namespaces of activities, one for each connection."""
+_ALERTS = UUID("a3a1c2f0-6d0b-4c55-9d61-3f0e8b7c4d29")
+"""The namespace of the namespaces of alerts, one for each thing they can be about."""
 
 
 def uuid7(unix_milliseconds: int, entropy: bytes) -> UUID:
@@ -35,3 +37,8 @@ def deal_id(connection_id: UUID, external_id: str) -> UUID:
 def activity_id(connection_id: UUID, external_id: str) -> UUID:
     """The identity of an activity: never that of a deal, whatever their external ids."""
     return uuid5(uuid5(_ACTIVITIES, connection_id.hex), external_id)
+
+
+def alert_id(subject_id: UUID, kind: str, check: str) -> UUID:
+    """The identity of an alert: it stays the same each time the same is the matter with the same thing."""
+    return uuid5(uuid5(_ALERTS, subject_id.hex), f"{kind}/{check}")

@@ -113,6 +113,9 @@ SYNC_RECORDS: Final = Counter(
     ("source", "origin", "finding"),
 )
 
+# Alerts, tracking. `effect`: raised, changed or cleared.
+ALERTS_TOLD: Final = Counter("attain_alerts_told", "Versions of alerts that were published.", ("effect", "severity"))
+
 # Progress and live streams, tracking.
 PROGRESS_REBUILD_SECONDS: Final = Histogram(
     "attain_progress_rebuild_seconds",

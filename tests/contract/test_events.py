@@ -182,6 +182,12 @@ def test_the_words_of_a_goal_are_the_same_in_the_domain_and_on_the_topic() -> No
     assert [direction.value for direction in Direction] == [direction.value for direction in goals_domain.Direction]
 
 
+def test_an_alert_of_a_kind_that_is_not_known_yet_is_read_by_who_knows_the_topic() -> None:
+    alert = EXAMPLES["attain.alert.v1"].model_copy(update={"kind": "goal_health", "subject_type": "goal"})
+    assert from_record(message_headers(alert), alert.model_dump_json().encode()) == alert
+    Draft202012Validator(released("attain.alert.v1")).validate(alert.model_dump(mode="json"))
+
+
 def test_the_deal_a_reader_gets_has_every_fact_of_the_event() -> None:
     deal = EXAMPLES["attain.deal.v1"]
     assert isinstance(deal, Deal)
@@ -223,6 +229,7 @@ def test_asyncapi_describes_every_topic_with_how_it_is_kept() -> None:
         "attain.deals.v1": ["compact"],
         "attain.activities.v1": ["compact"],
         "attain.progress.v1": ["compact"],
+        "attain.alerts.v1": ["compact"],
         "attain.earnings.v1": ["delete"],
     }
     assert set(operations) == {f"publish {name}" for name in TOPICS}

@@ -42,6 +42,7 @@ PUBLIC_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
         "/v1/connections/{connection_id}/unmapped": "get",
         "/v1/connections/{connection_id}/mapping/test": "post",
         "/v1/connections/{connection_id}/repairs": "post",
+        "/v1/alerts": "get",
         "/v1/deliveries": "get",
         "/v1/deliveries/{delivery_id}/replay": "post",
         "/v1/subscriptions": "get post",

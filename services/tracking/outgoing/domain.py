@@ -46,6 +46,7 @@ class EventType(StrEnum):
 
     PROGRESS = "attain.progress.v1"
     EARNING = "attain.earning.v1"
+    ALERT = "attain.alert.v1"
 
 
 TEST_EVENT_TYPE: Final = "attain.test.v1"

@@ -10,7 +10,8 @@ from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from services.tracking.outgoing.domain import EventType
-from shared.contracts import earnings, progress
+from shared.contracts import alerts, earnings, progress
+from shared.contracts.alerts import Alert
 from shared.contracts.base import Event, utc
 from shared.contracts.earnings import Earning
 from shared.contracts.envelope import MalformedEvent, parse
@@ -71,7 +72,7 @@ class Kind(Generic[EventT]):
         )
 
 
-TOPICS: Final = (progress.TOPIC, earnings.TOPIC)
+TOPICS: Final = (progress.TOPIC, earnings.TOPIC, alerts.TOPIC)
 
 PROGRESS: Final = Kind(
     event_type=EventType.PROGRESS,
@@ -116,8 +117,26 @@ EARNING: Final = Kind(
     coalesces=False,
 )
 
-KINDS: Final[Mapping[EventType, Kind[Progress] | Kind[Earning]]] = {
-    kind.event_type: kind for kind in (PROGRESS, EARNING)
+ALERT: Final = Kind(
+    event_type=EventType.ALERT,
+    model=Alert,
+    fields={
+        "kind": (FieldType.TEXT, lambda event: event.kind),
+        "state": (FieldType.TEXT, lambda event: event.state.value),
+        "severity": (FieldType.TEXT, lambda event: event.severity.value),
+        "subject_type": (FieldType.TEXT, lambda event: event.subject_type),
+        "subject_id": (FieldType.TEXT, lambda event: str(event.subject_id)),
+        "check": (FieldType.TEXT, lambda event: event.check),
+        "title": (FieldType.TEXT, lambda event: event.title),
+    },
+    version=lambda event: event.version,
+    # Whether it stands is a state. But what broke and was over before it could be told did break: each raising and each
+    # clearing is told. They are few, as alerts do not flap.
+    coalesces=False,
+)
+
+KINDS: Final[Mapping[EventType, Kind[Progress] | Kind[Earning] | Kind[Alert]]] = {
+    kind.event_type: kind for kind in (PROGRESS, EARNING, ALERT)
 }
 
 
