@@ -256,6 +256,18 @@ async def test_after_the_mapping_is_fixed_a_quarantined_delivery_is_replayed(tra
     assert (event.status.value, str(event.delivery_id)) == ("won", held["id"])
 
 
+async def test_a_preview_shows_activities_too(tracking: Tracking, admin: Caller) -> None:
+    connection = await admin.connect()
+    call = {"external_id": "9031", "modified_at": "2026-03-31T18:40:02Z", "type": "call", "owner_external_id": "7"}
+    await send(admin, connection, json.dumps({"type": "activity.upserted", "data": call}))
+    await translate(tracking)
+    (stored,) = await admin.deliveries()
+    mapping = {"mapping": {"users": {"7": "ann"}}}
+    tried = (await admin.client.post(f"/v1/deliveries/{stored['id']}/preview", json=mapping)).json()
+    assert (tried["deals"], tried["quarantine"]) == ([], None)
+    assert [(each["external_id"], each["owner_external_id"]) for each in tried["activities"]] == [("9031", "ann")]
+
+
 async def test_everything_in_quarantine_is_replayed_at_once(tracking: Tracking, admin: Caller) -> None:
     connection, other = await admin.connect(), await admin.connect()
     for number in range(3):

@@ -105,7 +105,7 @@ async def preview_delivery(
     mapping = None if body.mapping is None else body.mapping.mapping()
     async with reader.transaction() as tx:
         try:
-            deals = await service.preview(tx, caller.tenant_id, delivery_id, mapping)
+            translation = await service.preview(tx, caller.tenant_id, delivery_id, mapping)
         except Untranslatable as error:
-            return PreviewOut(deals=[], quarantine=QuarantineOut.from_error(error))
-    return PreviewOut(deals=list(deals), quarantine=None)
+            return PreviewOut(deals=[], activities=[], quarantine=QuarantineOut.from_error(error))
+    return PreviewOut(deals=translation.deals, activities=translation.activities, quarantine=None)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from services.tracking.crm.canonical import CanonicalDeal
+from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import Untranslatable
 from services.tracking.crm.schemas import MappingModel
 from services.tracking.inbox.domain import Delivery, DeliveryState, Origin
@@ -115,9 +115,12 @@ class PreviewRequest(BaseModel):
 class PreviewOut(BaseModel):
     """What a delivery would be translated to, or why it could not be."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"deals": [], "quarantine": _DELIVERY["quarantine"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"deals": [], "activities": [], "quarantine": _DELIVERY["quarantine"]}]}
+    )
 
     deals: list[CanonicalDeal]
+    activities: list[CanonicalActivity]
     quarantine: QuarantineOut | None
 
 

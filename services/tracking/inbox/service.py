@@ -6,7 +6,8 @@ from typing import Final
 from uuid import UUID
 
 from services.tracking.crm import service as crm
-from services.tracking.crm.adapter import Said
+from services.tracking.crm import users
+from services.tracking.crm.adapter import Said, SeenUser
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, activity_event_of, event_of
 from services.tracking.crm.domain import Connection, SourceMapping, Untranslatable
 from services.tracking.crm.sources import ADAPTERS
@@ -49,6 +50,7 @@ async def translate_waiting(tx: Transaction, outbox: Outbox, *, after: UUID) -> 
     await record_store.save(tx, records)
     await outbox.append(tx, [message for each in batch for message in each.messages(tx)])
     await fetching.ask(tx, [ask for each in batch for ask in each.asks()])
+    await users.seen(tx, _users(batch))
     outcomes = [each.outcome() for each in batch]
     await store.settle(tx, outcomes)
     return outcomes
@@ -100,9 +102,7 @@ async def replay_quarantined(tx: Transaction, tenant_id: UUID, connection_id: UU
     return await store.receive_quarantined_again(tx, tenant_id, connection_id)
 
 
-async def preview(
-    tx: Transaction, tenant_id: UUID, delivery_id: UUID, mapping: SourceMapping | None
-) -> Sequence[CanonicalDeal]:
+async def preview(tx: Transaction, tenant_id: UUID, delivery_id: UUID, mapping: SourceMapping | None) -> Translation:
     """What a stored delivery translates to, with a mapping that is not saved or with the connection's; stores nothing.
 
     Raises DeliveryNotFound, BodyDropped and Untranslatable.
@@ -114,7 +114,7 @@ async def preview(
     tried = mapping or connection.mapping
     statements = said(connection, delivery.origin, delivery.body, tried)
     records = await record_store.find(tx, set(records_named(connection, statements)))
-    return translated(connection, statements, records, tried, delivery.received_at).deals
+    return translated(connection, statements, records, tried, delivery.received_at)
 
 
 async def drop_bodies(tx: Transaction, *, before: datetime, count_max: int) -> int:
@@ -199,6 +199,15 @@ class _Translating:
         return Outcome(
             self.delivery.tenant_id, self.delivery.id, DeliveryState.TRANSLATED, deals=len(self.translation.deals)
         )
+
+
+def _users(batch: Sequence[_Translating]) -> Mapping[tuple[UUID, UUID], Sequence[SeenUser]]:
+    """What the batch tells of users, by tenant and connection."""
+    told: dict[tuple[UUID, UUID], list[SeenUser]] = {}
+    for each in batch:
+        if each.translation.users:
+            told.setdefault((each.delivery.tenant_id, each.connection.id), []).extend(each.translation.users)
+    return told
 
 
 async def _leave_out_overtaken(tx: Transaction, batch: Sequence[_Translating]) -> None:
