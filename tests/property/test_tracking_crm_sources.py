@@ -27,7 +27,8 @@ from services.tracking.crm.domain import (
     SourceMapping,
     Untranslatable,
 )
-from services.tracking.crm.hubspot import Hubspot, HubspotCredentials
+from services.tracking.crm.hubspot import Hubspot
+from services.tracking.crm.hubspot_api import HubspotCredentials
 from services.tracking.crm.pipedrive import Pipedrive, PipedriveCredentials
 from services.tracking.crm.salesforce import Salesforce, SalesforceCredentials, record_id
 from services.tracking.crm.source_api import (

@@ -17,7 +17,8 @@ from starlette.responses import JSONResponse, Response
 from services.tracking.crm.adapter import Fetch, Request, Said, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
-from services.tracking.crm.hubspot import Hubspot, HubspotCredentials
+from services.tracking.crm.hubspot import Hubspot
+from services.tracking.crm.hubspot_api import HubspotCredentials
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord, UnexpectedAnswer, Verdict
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus

@@ -11,11 +11,12 @@ from services.tracking.crm.canonical import (
     text_of,
 )
 from services.tracking.crm.domain import QuarantineReason, SourceMapping, Untranslatable
-from services.tracking.crm.source_api import UnexpectedAnswer
+from services.tracking.crm.source_api import Answer, UnexpectedAnswer
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _MILLISECONDS_MAX: Final = 32_000_000_000_000
+_HEADER_DIGITS_MAX: Final = 12
 
 
 def only_text(value: object) -> str | None:
@@ -34,6 +35,11 @@ def whole_number(value: object, *, digits_max: int = 18) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= digits_max:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def header_number(answer: Answer, name: str) -> int | None:
+    """The whole number in a header, of twelve digits at most; None where it has none."""
+    return whole_number(answer.headers.get(name), digits_max=_HEADER_DIGITS_MAX)
 
 
 def milliseconds_of(moment: datetime) -> int:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from services.tracking.crm.calling_domain import WHAT_TO_DO, CallState, CircuitState
 from services.tracking.crm.domain import Connection, Source
 from services.tracking.crm.fxiaoke_api import FxiaokeCredentials
-from services.tracking.crm.hubspot import HubspotCredentials
+from services.tracking.crm.hubspot_api import HubspotCredentials
 from services.tracking.crm.pipedrive import PipedriveCredentials
 from services.tracking.crm.salesforce import SalesforceCredentials
 from services.tracking.crm.zoho_api import ZohoCredentials

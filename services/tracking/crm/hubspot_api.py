@@ -1,0 +1,436 @@
+"""How HubSpot is asked for deals, with their splits, and activities: version 3 of its CRM API."""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final, Literal, NamedTuple
+
+from pydantic import Field
+from typing_extensions import override
+
+from services.tracking.crm.adapter import read_answer, read_json
+from services.tracking.crm.canonical import CUSTOM_FIELDS_MAX
+from services.tracking.crm.domain import Untranslatable
+from services.tracking.crm.source_api import (
+    Answer,
+    ApiCredentials,
+    ApiUser,
+    Call,
+    Conversation,
+    Gone,
+    Judgement,
+    Limit,
+    Origin,
+    Printable,
+    RawRecord,
+    RecordPage,
+    SourceApi,
+    UnexpectedAnswer,
+    UserPage,
+    Verdict,
+    own_credentials,
+)
+from services.tracking.crm.values import answered_moment, header_number, milliseconds_of, only_text
+from shared.kernel.activities import ActivityStatus, ActivityType
+
+DEALS: Final = "deals"
+RECORD_ID: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
+MODIFIED: Final = "hs_lastmodifieddate"
+"""The property that says when a record was modified."""
+_MERGED: Final = "hs_merged_object_ids"
+PROPERTIES: Final = (
+    "dealname",
+    "amount",
+    "amount_in_home_currency",
+    "dealstage",
+    "pipeline",
+    "closedate",
+    "createdate",
+    "dealtype",
+    "deal_currency_code",
+    "hubspot_owner_id",
+    "hs_analytics_source",
+    "hs_deal_stage_probability",
+    "hs_is_closed",
+    "hs_is_closed_won",
+    MODIFIED,
+    _MERGED,
+    "hs_primary_associated_company",
+)
+"""The properties of a deal that every portal has."""
+
+
+class ActivityObject(NamedTuple):
+    """How HubSpot has one kind of activity."""
+
+    type: ActivityType
+    subject: str
+    status: str
+    statuses: Mapping[str, ActivityStatus]
+    otherwise: ActivityStatus
+    others: tuple[str, ...] = ()
+
+
+ACTIVITIES: Final = {
+    "calls": ActivityObject(
+        ActivityType.CALL,
+        "hs_call_title",
+        "hs_call_status",
+        {"CANCELED": ActivityStatus.CANCELLED, "SCHEDULED": ActivityStatus.PLANNED, "QUEUED": ActivityStatus.PLANNED},
+        ActivityStatus.DONE,
+        ("hs_call_duration", "hs_call_disposition"),
+    ),
+    "meetings": ActivityObject(
+        ActivityType.MEETING,
+        "hs_meeting_title",
+        "hs_meeting_outcome",
+        {
+            "SCHEDULED": ActivityStatus.PLANNED,
+            "CANCELED": ActivityStatus.CANCELLED,
+            "NO_SHOW": ActivityStatus.CANCELLED,
+            "RESCHEDULED": ActivityStatus.CANCELLED,
+        },
+        ActivityStatus.DONE,
+        ("hs_meeting_start_time", "hs_meeting_end_time"),
+    ),
+    "emails": ActivityObject(
+        ActivityType.EMAIL,
+        "hs_email_subject",
+        "hs_email_status",
+        {
+            "SCHEDULED": ActivityStatus.PLANNED,
+            "SENDING": ActivityStatus.PLANNED,
+            "BOUNCED": ActivityStatus.CANCELLED,
+            "FAILED": ActivityStatus.CANCELLED,
+        },
+        ActivityStatus.DONE,
+    ),
+    "tasks": ActivityObject(
+        ActivityType.TASK,
+        "hs_task_subject",
+        "hs_task_status",
+        {"COMPLETED": ActivityStatus.DONE, "DEFERRED": ActivityStatus.CANCELLED},
+        ActivityStatus.PLANNED,
+    ),
+}
+
+
+class HubspotCredentials(ApiCredentials):
+    """The access token of a private app."""
+
+    source: Literal["hubspot"] = "hubspot"
+    api_url: Origin = "https://api.hubapi.com"
+    access_token: Printable = Field(repr=False)
+
+
+_PAGE_SEARCH_MAX: Final = 200
+_PAGE_LIST_MAX: Final = 100
+_POSITION: Final = re.compile(r"(from|at):([0-9]{1,15})(?::([0-9]{1,20}))?", re.ASCII)
+_OPTIONAL: Final = frozenset({"properties", "currency", "splits", "associations"})
+"""What a portal may not have, or the app not be allowed to see, while deals can be read."""
+_DAILY: Final = "DAILY"
+_PASSING: Final = (423, 477)
+"""A record that is locked, and an account that is being moved."""
+
+
+class _Portal(NamedTuple):
+    """What is asked for of deals here, and the currency that the portal converts amounts to."""
+
+    properties: tuple[str, ...]
+    home_currency: str | None
+
+
+class HubspotApi(SourceApi):
+    """The CRM API of version 3. Search pages start at the last modified time of the page before, not at an offset:
+    what is modified meanwhile moves to the end and would shift all others, and no search gives more than 10,000."""
+
+    credentials = HubspotCredentials
+    limits = (Limit(100, timedelta(seconds=10)), Limit(4, timedelta(seconds=1), is_per_endpoint=True))
+
+    @override
+    def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
+        own = own_credentials(credentials, HubspotCredentials)
+        headers = {**call.headers, "authorization": f"Bearer {own.access_token}"}
+        if call.json is not None:
+            headers["content-type"] = "application/json"
+        return replace(call, headers=headers)
+
+    @override
+    def judge(self, call: Call, answer: Answer) -> Judgement:
+        remaining = header_number(answer, "x-hubspot-ratelimit-daily-remaining")
+        if 200 <= answer.status < 300:
+            return Judgement(Verdict.OK, credits_remaining=remaining)
+        error = _error(answer)
+        detail = f"{answer.status} {error.category}: {error.message}"[:500]
+        retry_after = _retry_after(answer)
+        if answer.status == 429:
+            if error.policy == _DAILY:
+                return Judgement(Verdict.QUOTA_EXHAUSTED, retry_after, detail, remaining)
+            interval = header_number(answer, "x-hubspot-ratelimit-interval-milliseconds")
+            if retry_after is None and interval is not None:
+                retry_after = timedelta(milliseconds=min(interval, 60_000))
+            return Judgement(Verdict.RATE_LIMITED, retry_after, detail, remaining)
+        if answer.status >= 500 or answer.status in _PASSING:
+            return Judgement(Verdict.TRANSIENT, retry_after, detail, remaining)
+        is_absent = call.endpoint in _OPTIONAL and answer.status in (400, 403, 404)
+        is_none_found = call.endpoint == "read" and answer.status == 404 and error.category == "OBJECT_NOT_FOUND"
+        verdict = Verdict.OK if is_absent or is_none_found else Verdict.REFUSED
+        return Judgement(verdict, retry_after, detail, remaining)
+
+    @override
+    def fetch(
+        self, credentials: ApiCredentials, object_name: str, external_ids: Sequence[str]
+    ) -> Conversation[RecordPage]:
+        own = own_credentials(credentials, HubspotCredentials)
+        ids = sorted({each for each in external_ids if RECORD_ID.fullmatch(each)})
+        gone = [Gone(object_name, each) for each in external_ids if not RECORD_ID.fullmatch(each)]
+        if not ids:
+            return RecordPage(gone=gone)
+        activity = ACTIVITIES.get(object_name)
+        if activity is None and object_name != DEALS:
+            raise UnexpectedAnswer(f"{object_name} is no deal and no activity")
+        portal = (yield from _portal(own)) if activity is None else _Portal(_properties_of(activity), None)
+        found = yield from _read(own, object_name, ids, portal.properties, archived=False)
+        elsewhere = {each for raw in found.values() for each in merged_ids(raw)}
+        missing = [each for each in ids if each not in found and each not in elsewhere]
+        if missing:
+            archived = yield from _read(own, object_name, missing, portal.properties, archived=True)
+            gone += [
+                Gone(object_name, each, answered_moment(archived.get(each, {}).get("archivedAt"))) for each in missing
+            ]
+        if activity is None:
+            records = yield from _with_splits(own, portal, found)
+        else:
+            records = yield from _with_deals(own, object_name, found)
+        return RecordPage(records, gone)
+
+    @override
+    def changed(
+        self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
+    ) -> Conversation[RecordPage]:
+        own = own_credentials(credentials, HubspotCredentials)
+        position = _POSITION.fullmatch(cursor or "")
+        begin = 0 if since is None else max(0, int(since.timestamp() * 1000))
+        phase, at, after = (position[1], int(position[2]), position[3]) if position else ("from", begin, None)
+        portal = yield from _portal(own)
+        if phase == "at":
+            filters = [_filter(MODIFIED, "EQ", str(at)), _filter("hs_object_id", "GT", after or "0")]
+            answer = yield _search(own, filters, "hs_object_id", portal.properties)
+        else:
+            answer = yield _search(own, [_filter(MODIFIED, "GTE", str(at))], MODIFIED, portal.properties)
+        found = _results(read_answer(answer))
+        records = yield from _with_splits(own, portal, found)
+        return RecordPage(records, next_cursor=_next_position(phase, at, found))
+
+    @override
+    def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
+        own = own_credentials(credentials, HubspotCredentials)
+        params = {"archived": "true", "limit": str(_PAGE_LIST_MAX), "properties": MODIFIED}
+        if cursor is not None:
+            params["after"] = cursor
+        answer = read_answer((yield Call("GET", f"{own.api_url}/crm/v3/objects/deals", params, endpoint="list")))
+        dates = {external_id: answered_moment(raw.get("archivedAt")) for external_id, raw in _results(answer).items()}
+        gone = [Gone(DEALS, external_id, at) for external_id, at in dates.items() if at is None or at >= since]
+        return RecordPage(gone=gone, next_cursor=_after(answer))
+
+    @override
+    def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
+        own = own_credentials(credentials, HubspotCredentials)
+        answer = yield Call("POST", f"{own.api_url}/crm/v3/objects/deals/search", json={"limit": 1}, endpoint="search")
+        total = read_answer(answer).get("total")
+        return total if isinstance(total, int) else None
+
+    @override
+    def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
+        own = own_credentials(credentials, HubspotCredentials)
+        params = {"limit": str(_PAGE_LIST_MAX)}
+        if cursor is not None:
+            params["after"] = cursor
+        answer = read_answer((yield Call("GET", f"{own.api_url}/crm/v3/owners", params, endpoint="owners")))
+        users = []
+        for owner_id, raw in _results(answer).items():
+            names = [raw.get("firstName"), raw.get("lastName")]
+            name = " ".join(each for each in names if isinstance(each, str) and each)
+            is_active = raw.get("archived") is not True
+            users.append(ApiUser(owner_id, name or None, only_text(raw.get("email")), is_active))
+        return UserPage(users, _after(answer))
+
+
+def merged_ids(raw: Mapping[str, object]) -> list[str]:
+    """The deals that a deal was made of."""
+    properties = raw.get("properties")
+    listed = properties.get(_MERGED) if isinstance(properties, Mapping) else None
+    return [each for each in listed.split(";") if RECORD_ID.fullmatch(each)] if isinstance(listed, str) else []
+
+
+def _portal(own: HubspotCredentials) -> Conversation[_Portal]:
+    properties = list(PROPERTIES)
+    answer = yield Call("GET", f"{own.api_url}/crm/v3/properties/deals", endpoint="properties")
+    if answer.status == 200:
+        listed = read_answer(answer).get("results")
+        names = [
+            str(each.get("name"))
+            for each in (listed if isinstance(listed, list) else ())
+            if isinstance(each, Mapping) and each.get("hubspotDefined") is not True and each.get("archived") is not True
+        ]
+        properties += sorted(name for name in names if name not in PROPERTIES)[:CUSTOM_FIELDS_MAX]
+    answer = yield Call("GET", f"{own.api_url}/settings/v3/currencies/company-currency", endpoint="currency")
+    code = read_answer(answer).get("currencyCode") if answer.status == 200 else None
+    return _Portal(tuple(properties), code if isinstance(code, str) else None)
+
+
+def _properties_of(activity: ActivityObject) -> tuple[str, ...]:
+    return (MODIFIED, "hs_timestamp", "hubspot_owner_id", activity.subject, activity.status, *activity.others)
+
+
+def _read(
+    own: HubspotCredentials, object_name: str, ids: Sequence[str], properties: Sequence[str], *, archived: bool
+) -> Conversation[dict[str, Mapping[str, object]]]:
+    """The records with these ids, by the ids they have now."""
+    answer = yield Call(
+        "POST",
+        f"{own.api_url}/crm/v3/objects/{object_name}/batch/read",
+        {"archived": "true"} if archived else {},
+        json={"inputs": [{"id": each} for each in ids], "properties": list(properties)},
+        endpoint="read",
+    )
+    if answer.status == 404:
+        return {}
+    document = read_answer(answer)
+    errors = document.get("errors")
+    for error in errors if isinstance(errors, list) else ():
+        if not isinstance(error, Mapping) or error.get("category") != "OBJECT_NOT_FOUND":
+            raise UnexpectedAnswer(f"some of the records could not be read: {str(error)[:300]}")
+    return _results(document)
+
+
+def _with_splits(
+    own: HubspotCredentials, portal: _Portal, found: Mapping[str, Mapping[str, object]]
+) -> Conversation[list[RawRecord]]:
+    """Deals with how they are split, where they are."""
+    splits: dict[str, object] = {}
+    ids = list(found)
+    for start in range(0, len(ids), _PAGE_LIST_MAX):
+        answer = yield Call(
+            "POST",
+            f"{own.api_url}/crm/v3/objects/deals/splits/batch/read",
+            json={"inputs": [{"id": each} for each in ids[start : start + _PAGE_LIST_MAX]]},
+            endpoint="splits",
+        )
+        if answer.status not in (200, 207):
+            break
+        splits |= {deal_id: raw.get("splits") for deal_id, raw in _results(read_answer(answer)).items()}
+    return [
+        RawRecord(
+            DEALS,
+            deal_id,
+            {**raw, "_home_currency": portal.home_currency, "_splits": splits.get(deal_id) or []},
+        )
+        for deal_id, raw in found.items()
+    ]
+
+
+def _with_deals(
+    own: HubspotCredentials, object_name: str, found: Mapping[str, Mapping[str, object]]
+) -> Conversation[list[RawRecord]]:
+    """Activities with the deals they are about."""
+    deals: dict[str, list[str]] = {}
+    if found:
+        answer = yield Call(
+            "POST",
+            f"{own.api_url}/crm/v4/associations/{object_name}/deals/batch/read",
+            json={"inputs": [{"id": each} for each in found]},
+            endpoint="associations",
+        )
+        listed = read_answer(answer).get("results") if answer.status in (200, 207) else None
+        for each in listed if isinstance(listed, list) else ():
+            source, targets = (each.get("from"), each.get("to")) if isinstance(each, Mapping) else (None, None)
+            if isinstance(source, Mapping) and isinstance(targets, list):
+                ids = [str(target.get("toObjectId")) for target in targets if isinstance(target, Mapping)]
+                deals[str(source.get("id"))] = sorted(ids)
+    return [
+        RawRecord(object_name, external_id, {**raw, "_deals": deals.get(external_id, [])})
+        for external_id, raw in found.items()
+    ]
+
+
+def _filter(name: str, operator: str, value: str) -> dict[str, str]:
+    return {"propertyName": name, "operator": operator, "value": value}
+
+
+def _search(
+    own: HubspotCredentials, filters: Sequence[Mapping[str, str]], sort: str, properties: Sequence[str]
+) -> Call:
+    return Call(
+        "POST",
+        f"{own.api_url}/crm/v3/objects/deals/search",
+        json={
+            "filterGroups": [{"filters": [dict(each) for each in filters]}],
+            "sorts": [{"propertyName": sort, "direction": "ASCENDING"}],
+            "properties": list(properties),
+            "limit": _PAGE_SEARCH_MAX,
+        },
+        endpoint="search",
+    )
+
+
+def _next_position(phase: str, at: int, found: Mapping[str, Mapping[str, object]]) -> str | None:
+    """Where the walk goes on. A page that is full of one moment is followed by the rest of that moment, by id."""
+    is_full = len(found) >= _PAGE_SEARCH_MAX
+    if phase == "at":
+        return f"at:{at}:{max(int(each) for each in found)}" if is_full else f"from:{at + 1}"
+    if not is_full:
+        return None
+    last = max(_modified_ms(raw) for raw in found.values())
+    return f"from:{last}" if last > at else f"at:{at}:0"
+
+
+def _modified_ms(raw: Mapping[str, object]) -> int:
+    properties = raw.get("properties")
+    at = answered_moment(properties.get(MODIFIED) if isinstance(properties, Mapping) else None)
+    if at is None:
+        raise UnexpectedAnswer(f"a deal has no {MODIFIED}")
+    return milliseconds_of(at)
+
+
+def _results(document: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+    results = document.get("results")
+    if not isinstance(results, list):
+        raise UnexpectedAnswer("the answer has no results")
+    found: dict[str, Mapping[str, object]] = {}
+    for each in results:
+        external_id = str(each.get("id")) if isinstance(each, Mapping) else ""
+        if not RECORD_ID.fullmatch(external_id):
+            raise UnexpectedAnswer("a result has no id")
+        found[external_id] = each
+    return found
+
+
+def _after(document: Mapping[str, object]) -> str | None:
+    """Where the next page of a list begins."""
+    paging = document.get("paging")
+    following = paging.get("next") if isinstance(paging, Mapping) else None
+    after = following.get("after") if isinstance(following, Mapping) else None
+    return None if after is None else str(after)
+
+
+class _Error(NamedTuple):
+    category: str
+    message: str
+    policy: str
+
+
+def _error(answer: Answer) -> _Error:
+    with suppress(Untranslatable):
+        document = read_json(answer.body)
+        if isinstance(document, Mapping):
+            category = document.get("category") or document.get("errorType") or ""
+            return _Error(str(category), str(document.get("message") or ""), str(document.get("policyName") or ""))
+    return _Error("", "", "")
+
+
+def _retry_after(answer: Answer) -> timedelta | None:
+    seconds = header_number(answer, "retry-after")
+    return None if seconds is None or seconds > 10**6 else timedelta(seconds=seconds)
