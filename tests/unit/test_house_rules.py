@@ -157,6 +157,7 @@ def test_a_wall_that_is_broken_is_seen(tmp_path: Path) -> None:
         "services/tracking/activities/service.py": "",
         "services/tracking/outgoing/service.py": "",
         "services/tracking/sync/service.py": "",
+        "services/tracking/alerts/service.py": "",
         "services/tracking/upkeep/service.py": "",
         "services/tracking/progress/service.py": "import services.tracking.crm.service\n",
         "services/tracking/live/service.py": "import services.tracking.deals.service\n",

@@ -125,7 +125,7 @@ def look(
     A check that is not made any more is as one that finds nothing.
     """
     found = {check.name.value: (check.status, check.sentence) for check in checks}
-    gone = {name: (HealthStatus.OK, _NOT_LOOKED_AT) for name, alert in alerts.items() if alert.stands}
+    gone = dict.fromkeys({**alerts, **trends}, (HealthStatus.OK, _NOT_LOOKED_AT))
     told: list[Alert] = []
     remembered: dict[str, Trend] = {}
     for name, (status, sentence) in (gone | found).items():
