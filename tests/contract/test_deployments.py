@@ -39,6 +39,12 @@ def _containers(manifest: dict[str, JsonValue]) -> Iterator[dict[str, JsonValue]
     yield from map(_mapping, containers)
 
 
+def _variables(container: dict[str, JsonValue]) -> list[dict[str, JsonValue]]:
+    variables = container.get("env", [])
+    assert isinstance(variables, list)
+    return [_mapping(variable) for variable in variables]
+
+
 def test_compose_runs_the_six_processes_after_the_preparation() -> None:
     services = _compose_services()
     assert set(services) == _PROCESSES | {"postgres", "kafka", "prepare"}
@@ -66,7 +72,7 @@ def test_kubernetes_has_a_probed_and_limited_deployment_for_each_process() -> No
     for manifest in deployments.values():
         for container in _containers(manifest):
             assert {"readinessProbe", "livenessProbe", "resources"} <= container.keys()
-            assert "env" not in container
+            assert all("value" not in variable for variable in _variables(container))
 
 
 def test_kubernetes_references_secrets_and_contains_none() -> None:
@@ -77,3 +83,18 @@ def test_kubernetes_references_secrets_and_contains_none() -> None:
             sources = container["envFrom"]
             assert isinstance(sources, list)
             assert {"secretRef": {"name": "attain"}} in sources
+
+
+def test_tracking_knows_where_crms_reach_it() -> None:
+    services = _compose_services()
+    for name in ("tracking-api", "tracking-worker"):
+        assert "ATTAIN_PUBLIC_URL" in _mapping(_mapping(services[name])["environment"])
+    named = [
+        manifest
+        for manifest in _manifests("Deployment")
+        for container in _containers(manifest)
+        if any(variable["name"] == "ATTAIN_PUBLIC_URL" for variable in _variables(container))
+    ]
+    assert [_mapping(manifest["metadata"])["name"] for manifest in named] == ["tracking-api", "tracking-worker"]
+    settings = yaml.safe_load((_DEPLOY / "k8s" / "kustomization.yaml").read_text())["configMapGenerator"][0]["literals"]
+    assert any(literal.startswith("ATTAIN_TRACKING_PUBLIC_URL=https://") for literal in settings)
