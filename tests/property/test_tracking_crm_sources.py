@@ -29,7 +29,8 @@ from services.tracking.crm.domain import (
 )
 from services.tracking.crm.hubspot import Hubspot
 from services.tracking.crm.hubspot_api import HubspotCredentials
-from services.tracking.crm.pipedrive import Pipedrive, PipedriveCredentials
+from services.tracking.crm.pipedrive import Pipedrive
+from services.tracking.crm.pipedrive_api import PipedriveCredentials
 from services.tracking.crm.salesforce import Salesforce, SalesforceCredentials, record_id
 from services.tracking.crm.source_api import (
     Answer,

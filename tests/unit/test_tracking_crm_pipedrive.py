@@ -18,7 +18,8 @@ from starlette.routing import Route
 from services.tracking.crm.adapter import Request, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
-from services.tracking.crm.pipedrive import Pipedrive, PipedriveCredentials
+from services.tracking.crm.pipedrive import Pipedrive
+from services.tracking.crm.pipedrive_api import PipedriveCredentials
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord, Verdict
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus

@@ -10,7 +10,7 @@ from services.tracking.crm.calling_domain import WHAT_TO_DO, CallState, CircuitS
 from services.tracking.crm.domain import Connection, Source
 from services.tracking.crm.fxiaoke_api import FxiaokeCredentials
 from services.tracking.crm.hubspot_api import HubspotCredentials
-from services.tracking.crm.pipedrive import PipedriveCredentials
+from services.tracking.crm.pipedrive_api import PipedriveCredentials
 from services.tracking.crm.salesforce import SalesforceCredentials
 from services.tracking.crm.zoho_api import ZohoCredentials
 from services.tracking.inbox.fetch_store import Queued
