@@ -418,10 +418,11 @@ async def test_a_goal_of_activities_tells_as_much_as_one_of_deals(site: Site) ->
     planned = call._replace(number=1, status="planned", account="1")
     bens = call._replace(number=2, user=BEN)
     late = call._replace(number=3, occurred_hour=240, account="2")
+    gone = call._replace(number=4, deleted=True)
     await tenant.deals(WON)
     before = site.clock.now
     site.clock.now += timedelta(hours=1)
-    await tenant.activities(call, planned, bens, late)
+    await tenant.activities(call, planned, bens, late, gone)
     told = {}
     for goal in (called, talked, met):
         stands = (await tenant.get(tenant.goal(goal))).json()
@@ -444,6 +445,7 @@ async def test_a_goal_of_activities_tells_as_much_as_one_of_deals(site: Site) ->
         return item["reason"], item["owner_external_id"]
 
     assert await reason(called, planned, ADA) == ("filter_not_met", "u0")
+    assert await reason(called, gone, ADA) == ("deleted", "u0")
     assert await reason(called, late, ADA) == ("outside_period", "u0")
     assert await reason(called, bens, ADA) == ("owner_not_member_on_date", None)
     deal = str(tenant.storyteller.deal_events([WON])[0].id)
