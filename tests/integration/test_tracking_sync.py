@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from services.tracking.app import create_app
 from services.tracking.crm import service as crm_service
+from services.tracking.crm import users
 from services.tracking.crm.adapter import Adapter
 from services.tracking.crm.calling import ApiCaller, source_client
 from services.tracking.crm.calling_domain import CircuitState, SourceUnavailable, Trouble
@@ -537,7 +538,7 @@ async def test_reconciliation_finds_what_webhooks_missed_and_only_that(world: Wo
     listed = await world.call("GET", f"/v1/connections/{connection.id}/reconciliations")
     assert [each["missed"] for each in cast(list[dict[str, object]], listed["items"])] == [0, 3, 7]
     async with world.database.transaction(Scope.of(world.tenant)) as tx:
-        (user,) = await service.users(tx, world.tenant, connection.id)
+        (user,) = await users.of(tx, world.tenant, connection.id)
     assert (user.external_id, user.name, user.email, user.is_active) == ("9001", "Ada", "ada@example.com", True)
 
 

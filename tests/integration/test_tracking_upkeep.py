@@ -10,6 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from services.tracking.crm import users
+from services.tracking.crm.adapter import SeenUser
 from services.tracking.crm.source_api import ApiUser
 from services.tracking.inbox import traffic
 from services.tracking.inbox.processor import InboxProcessor, Retention
@@ -20,7 +22,6 @@ from services.tracking.progress import store as progress_store
 from services.tracking.progress.consumer import DealsHandler, Rebuilder
 from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.progress.service import ProgressTracker, render_progress
-from services.tracking.sync import store as sync_store
 from shared.contracts import deals, progress
 from shared.contracts.goals import Goal
 from shared.contracts.org import Identity, Person
@@ -158,12 +159,12 @@ async def test_owners_nobody_is_are_listed_with_what_they_own_and_who_they_may_b
     await send(admin, connection, deal("H", owner_external_id="known", amount="100", currency="USD", splits=shared))
     await settle(tracking)
     async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
-        users = [
+        listed = [
             ApiUser("ann", "Ann A.", "ann@EXAMPLE.com"),
             ApiUser("raw-77", "Eve", "nobody@x.com"),
             ApiUser("dan", "Dan", "G@x.com"),
         ]
-        await sync_store.put_users(tx, admin.tenant, UUID(connection.id), users)
+        await users.listed(tx, admin.tenant, UUID(connection.id), listed)
     response = await admin.client.get(path(connection, "unmapped"))
     assert response.headers["etag"] == '"1"'
     found = response.json()
@@ -439,3 +440,17 @@ async def test_only_operators_of_the_tenant_look_after_a_connection(
         version = (await admin.client.get(f"/v1/connections/{connection.id}")).json()["version"]
         answer = await Caller(tracking, role, tenant=admin.tenant).change(method, path(connection, rest), version, body)
         assert answer.status_code < 300, answer.text
+
+
+async def test_what_a_delivery_tells_of_a_user_adds_to_what_the_source_listed(tracking: Tracking) -> None:
+    admin = Caller(tracking, Role.ADMIN)
+    connection_id = UUID((await admin.connect()).id)
+    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+        await users.listed(tx, admin.tenant, connection_id, [ApiUser("7", "Ann", "ann@x.com", is_active=False)])
+        told = [SeenUser("7", "Ann Ames", None), SeenUser("8", None, None), SeenUser("8", "Bob", "bob@x.com")]
+        await users.seen(tx, {(admin.tenant, connection_id): told})
+        found = await users.of(tx, admin.tenant, connection_id)
+    assert [(user.external_id, user.name, user.email, user.is_active) for user in found] == [
+        ("7", "Ann Ames", "ann@x.com", False),
+        ("8", "Bob", "bob@x.com", True),
+    ]

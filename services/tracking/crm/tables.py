@@ -1,6 +1,6 @@
 """Connections to CRMs."""
 
-from sqlalchemy import BigInteger, Column, Index, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Index, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.tracking.metadata import metadata
@@ -41,4 +41,17 @@ api_states = Table(
     # Sealed.
     Column("token", Text),
     instant("token_expires_at", nullable=True),
+)
+
+# Users of sources, as they were seen last.
+crm_users = Table(
+    "crm_users",
+    metadata,
+    tenant_id(),
+    Column("connection_id", Uuid(), primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("name", Text),
+    Column("email", Text),
+    Column("is_active", Boolean, nullable=False),
+    instant("seen_at"),
 )

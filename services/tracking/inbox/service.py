@@ -1,6 +1,6 @@
 """Working deliveries off: translated into deal events, or put in quarantine; listed, replayed, dropped in time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -14,7 +14,7 @@ from services.tracking.crm.sources import ADAPTERS
 from services.tracking.inbox import fetching, record_store, store
 from services.tracking.inbox.domain import BodyDropped, Delivery, DeliveryNotFound, DeliveryState, DeliveryWaiting
 from services.tracking.inbox.fetch_store import Ask
-from services.tracking.inbox.store import Outcome, Spoken, Waiting
+from services.tracking.inbox.store import Kept, Outcome, Spoken, Waiting
 from services.tracking.inbox.translation import Records, Translation, records_named, said, translated
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
@@ -67,6 +67,21 @@ async def page(
 ) -> Sequence[Delivery]:
     """Deliveries of the tenant, newest first, without their bodies."""
     return await store.page(tx, tenant_id, state=state, connection_id=connection_id, before=before, limit=limit)
+
+
+async def newest_kept(
+    tx: Transaction,
+    tenant_id: UUID,
+    connection_id: UUID,
+    *,
+    reason: str | None = None,
+    count_max: int,
+    bytes_max: int,
+) -> Sequence[Kept]:
+    """The newest deliveries of a connection whose bodies are still there, oldest first, of all or of one reason."""
+    return await store.newest_kept(
+        tx, tenant_id, connection_id, reason=reason, count_max=count_max, bytes_max=bytes_max
+    )
 
 
 async def get(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Delivery:

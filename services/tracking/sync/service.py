@@ -1,13 +1,14 @@
 """Asking sources without being told to: when to, what of the answers to store, how far it is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from services.tracking.activities import service as activities
 from services.tracking.crm import service as crm
+from services.tracking.crm import users
 from services.tracking.crm.adapter import Adapter
 from services.tracking.crm.calling_domain import ApiAccessMissing
 from services.tracking.crm.domain import Connection
@@ -58,17 +59,6 @@ _DROPPED_MAX: Final = 5000
 _UNREADABLE_MAX: Final = 1000
 _ORIGINS: Final = {RunKind.RECONCILIATION: Origin.RECONCILED, RunKind.BACKFILL: Origin.BACKFILLED}
 _RELEASE_PAUSE: Final = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class CrmUser:
-    """A user of a source, as it was seen last."""
-
-    external_id: str
-    name: str | None
-    email: str | None
-    is_active: bool
-    seen_at: datetime
 
 
 async def plan(tx: Transaction, connections: Connections) -> None:
@@ -198,14 +188,6 @@ async def cancel(tx: Transaction, tenant_id: UUID, connection_id: UUID, run_id: 
     return await _saved(tx, (await _held(tx, tenant_id, connection_id, run_id, expected_version)).cancelled(tx.now))
 
 
-async def users(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> list[CrmUser]:
-    """The users of a connection's source, as they were seen last, by external id."""
-    return [
-        CrmUser(row["external_id"], row["name"], row["email"], row["is_active"], row["seen_at"])
-        for row in await store.users(tx, tenant_id, connection_id)
-    ]
-
-
 async def channel(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> ChannelState | None:
     """The connection's subscription to notifications, where its source has such."""
     return await store.channel(tx, tenant_id, connection_id)
@@ -302,7 +284,7 @@ async def store_users(
     if current is None:
         return None
     if page:
-        await store.put_users(tx, current.tenant_id, current.connection_id, page)
+        await users.listed(tx, current.tenant_id, current.connection_id, page)
     worked = replace(current, calls=current.calls + calls, worked_ms=current.worked_ms + worked_ms)
     return await _moved(tx, worked, next_cursor)
 

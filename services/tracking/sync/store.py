@@ -10,9 +10,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, and_, delete, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.tracking.crm.source_api import ApiUser
 from services.tracking.sync.domain import ChannelState, Reconciliation, Run, RunKind
-from services.tracking.sync.tables import channels, crm_users, reconciliations, sync_runs
+from services.tracking.sync.tables import channels, reconciliations, sync_runs
 from shared.db.database import Transaction
 
 _RUN: Final = TypeAdapter(Run)
@@ -44,17 +43,6 @@ _KEEP_LEASE: Final = text(
     """
     UPDATE tracking.sync_runs SET due_at = :until
     WHERE tenant_id = :tenant_id AND id = :id AND lease_id = :lease_id AND state = 'running'
-    """
-)
-_PUT_USERS: Final = text(
-    """
-    INSERT INTO tracking.crm_users (tenant_id, connection_id, external_id, name, email, is_active, seen_at)
-    SELECT :tenant_id, :connection_id, e, n, m, a, :seen_at
-    FROM unnest(
-        CAST(:external_ids AS text[]), CAST(:names AS text[]), CAST(:emails AS text[]), CAST(:active AS boolean[])
-    ) AS new(e, n, m, a)
-    ON CONFLICT (tenant_id, connection_id, external_id) DO UPDATE
-    SET name = excluded.name, email = excluded.email, is_active = excluded.is_active, seen_at = excluded.seen_at
     """
 )
 
@@ -198,33 +186,6 @@ async def put_unreadable(tx: Transaction, tenant_id: UUID, connection_id: UUID, 
         update(reconciliations)
         .where(reconciliations.c.tenant_id == tenant_id, reconciliations.c.connection_id == connection_id)
         .values(unreadable=list(digests))
-    )
-
-
-async def put_users(tx: Transaction, tenant_id: UUID, connection_id: UUID, users: Sequence[ApiUser]) -> None:
-    """Store users as they are now."""
-    newest = {user.external_id: user for user in users}
-    ordered = [newest[external_id] for external_id in sorted(newest)]
-    await tx.execute(
-        _PUT_USERS,
-        {
-            "tenant_id": tenant_id,
-            "connection_id": connection_id,
-            "seen_at": tx.now,
-            "external_ids": [user.external_id for user in ordered],
-            "names": [user.name for user in ordered],
-            "emails": [user.email for user in ordered],
-            "active": [user.is_active for user in ordered],
-        },
-    )
-
-
-async def users(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Sequence[RowMapping]:
-    """A connection's users, by external id."""
-    return await tx.rows(
-        select(crm_users)
-        .where(crm_users.c.tenant_id == tenant_id, crm_users.c.connection_id == connection_id)
-        .order_by(crm_users.c.external_id)
     )
 
 

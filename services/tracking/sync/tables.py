@@ -76,16 +76,3 @@ channels = Table(
     Column("error", Text),
     Index("ix_channels_due_at", "due_at"),
 )
-
-# Users of sources, as they were seen last.
-crm_users = Table(
-    "crm_users",
-    metadata,
-    tenant_id(),
-    Column("connection_id", Uuid(), primary_key=True),
-    Column("external_id", Text, primary_key=True),
-    Column("name", Text),
-    Column("email", Text),
-    Column("is_active", Boolean, nullable=False),
-    instant("seen_at"),
-)

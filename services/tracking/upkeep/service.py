@@ -8,13 +8,14 @@ from typing import Final
 from uuid import UUID
 
 from services.tracking.crm import service as crm
+from services.tracking.crm import users
 from services.tracking.crm.calling_domain import WHAT_TO_DO, Circuit, CircuitState
 from services.tracking.crm.canonical import CanonicalDeal
 from services.tracking.crm.domain import Connection, ConnectionStatus, QuarantineReason, SourceMapping
 from services.tracking.crm.service import Connections
 from services.tracking.crm.sources import ADAPTERS
 from services.tracking.inbox import fetching, retranslation, traffic
-from services.tracking.inbox import store as inbox_store
+from services.tracking.inbox import service as inbox
 from services.tracking.inbox.retranslation import Tried, tried
 from services.tracking.inbox.retranslation_store import Retranslation, RetranslationState
 from services.tracking.progress import people
@@ -134,14 +135,12 @@ async def try_mapping(
     Raises ConnectionNotFound.
     """
     connection = await crm.get(tx, tenant_id, connection_id)
-    kept = await inbox_store.newest_kept(
-        tx, tenant_id, connection_id, count_max=deliveries_max, bytes_max=_TRIED_BYTES_MAX
-    )
+    kept = await inbox.newest_kept(tx, tenant_id, connection_id, count_max=deliveries_max, bytes_max=_TRIED_BYTES_MAX)
     saved = await tried(tx, connection, kept, connection.mapping)
     given = await tried(tx, connection, kept, mapping)
     raw = await tried(tx, connection, kept, in_raw_words(mapping))
     pairs = list(zip(saved, given, strict=True))
-    users = connection.mapping.users.keys() | mapping.users.keys() | _known_users(connection, chart)
+    named = connection.mapping.users.keys() | mapping.users.keys() | _known_users(connection, chart)
     return Trial(
         tried=len(kept),
         deals=sum(len(each.deals) for each in given),
@@ -151,7 +150,7 @@ async def try_mapping(
         still_untranslatable=sum(before.error is not None and after.error is not None for before, after in pairs),
         unmapped=UnmappedWords(
             stages=_words(raw, _stage, connection.mapping.stages.keys() | mapping.stages.keys()),
-            owners=_words(raw, _owners, users),
+            owners=_words(raw, _owners, named),
             pipelines=_words(raw, _pipeline, connection.mapping.pipelines.keys() | mapping.pipelines.keys()),
         ),
     )
@@ -166,7 +165,7 @@ async def unmapped(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, cha
     found, total = await store.unmapped_owners(
         tx, tenant_id, connection_id, known=_known_users(connection, chart), limit=OWNERS_MAX
     )
-    stopped = await inbox_store.newest_kept(
+    stopped = await inbox.newest_kept(
         tx,
         tenant_id,
         connection_id,
@@ -286,10 +285,10 @@ async def _named(tx: Transaction, connection: Connection, found: Sequence[Unmapp
     raw_ids: dict[str, list[str]] = {}
     for raw, mapped in connection.mapping.users.items():
         raw_ids.setdefault(mapped, []).append(raw)
-    users = {user.external_id: user for user in await sync.users(tx, connection.tenant_id, connection.id)}
+    seen = {user.external_id: user for user in await users.of(tx, connection.tenant_id, connection.id)}
     in_crm = {
         owner.external_id: next(
-            (users[name] for name in (owner.external_id, *raw_ids.get(owner.external_id, ())) if name in users), None
+            (seen[name] for name in (owner.external_id, *raw_ids.get(owner.external_id, ())) if name in seen), None
         )
         for owner in found
     }
