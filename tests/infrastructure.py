@@ -13,6 +13,7 @@ from inspect import isawaitable
 from pathlib import Path
 
 import asyncpg
+import pytest
 from sqlalchemy.engine import make_url
 
 from deploy.local.configuration import StackConfiguration
@@ -78,8 +79,12 @@ def running_kafka() -> Iterator[Broker]:
 
 @contextmanager
 def running_stack(*, database_url: str | None = None, kafka_bootstrap: str | None = None) -> Iterator[Stack]:
-    """Everything on free ports with an empty state folder, ready; with servers of its own unless given others."""
-    with temporary_folder("stack") as folder:
+    """Everything on free ports with an empty state folder, ready; with servers of its own unless given others.
+
+    It looks after alerts every two seconds, not every half minute.
+    """
+    with temporary_folder("stack") as folder, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ATTAIN_ALERT_LOOK_SECONDS", "2")
         configuration = StackConfiguration(
             state_folder=folder, ports=Ports.free(), database_url=database_url, kafka_bootstrap=kafka_bootstrap
         )
