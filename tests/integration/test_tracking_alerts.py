@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from standardwebhooks import Webhook
 
+from services.tracking.alerts import service
 from services.tracking.alerts.watcher import AlertWatcher
 from services.tracking.crm import service as crm
 from services.tracking.crm.calling import ApiCaller
@@ -255,6 +256,19 @@ async def test_two_workers_look_at_each_connection_once_an_interval(watching: Wa
     assert {each.version for each in events} == {1}
     assert {str(each.subject_id) for each in events} == {connection.id for connection in connections}
     assert len(events) == 6
+
+
+async def test_what_another_has_looked_at_meanwhile_is_not_looked_at_again(watching: Watching, admin: Caller) -> None:
+    connection = await admin.connect()
+    await send(admin, connection, "not json")
+    await settle_but_alerts(watching)
+    slower = watching.databases[1]
+    async with slower.transaction(Scope.every()) as tx:
+        (watch,) = await service.due(tx)
+    assert await watching.watchers[0].look_due() == 0
+    async with slower.transaction(Scope.of(admin.tenant)) as tx:
+        assert await service.look_at(tx, Outbox(transport), watch, every=timedelta(seconds=LOOK_SECONDS)) == ()
+    assert await alerts(admin) == [], "it was seen once"
 
 
 async def test_a_connection_that_cannot_be_looked_at_does_not_keep_others_from_it(
