@@ -258,6 +258,28 @@ async def test_two_workers_look_at_each_connection_once_an_interval(watching: Wa
     assert len(events) == 6
 
 
+async def test_a_worker_looks_by_itself_until_it_is_stopped(watching: Watching, admin: Caller) -> None:
+    watcher = AlertWatcher(watching.tracking.database, Outbox(transport), look_seconds=1)
+    running = asyncio.create_task(watcher.run())
+    connection = await admin.connect()
+    await refuse_signatures(connection, admin)
+    await watching.meter.flush()
+
+    async def is_raised() -> bool:
+        return len(await alerts(admin, state="raised")) == 1
+
+    async def is_cleared() -> bool:
+        return len(await alerts(admin, state="cleared")) == 1
+
+    await eventually(is_raised, 20, expectation="the alert is raised")
+    await send(admin, connection, deal())
+    await settle_but_alerts(watching)
+    await watching.meter.flush()
+    await eventually(is_cleared, 20, expectation="the alert is cleared")
+    await watcher.stop()
+    await asyncio.wait_for(running, 10)
+
+
 async def test_what_another_has_looked_at_meanwhile_is_not_looked_at_again(watching: Watching, admin: Caller) -> None:
     connection = await admin.connect()
     await send(admin, connection, "not json")
