@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -327,7 +328,9 @@ async def test_alerts_are_listed_by_when_they_were_raised_and_for_one_thing(watc
     assert seen == [connection.id for connection in reversed(connections)]
     (one,) = await alerts(admin, subject_id=connections[1].id)
     assert one["subject_id"] == connections[1].id
-    assert (await admin.client.get("/v1/alerts", params={"cursor": "x"})).status_code == 422
+    without_zone = urlsafe_b64encode(f'["2026-03-31T18:40:03","{uuid4()}"]'.encode()).decode()
+    for unknown_cursor in ("x", without_zone):
+        assert (await admin.client.get("/v1/alerts", params={"cursor": unknown_cursor})).status_code == 422
     assert (await admin.client.get("/v1/alerts", params={"state": "open"})).status_code == 422
     unknown = await admin.client.get(f"/v1/alerts/{uuid4()}")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "alert_not_found")
