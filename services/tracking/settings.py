@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.tracking.crm.encryption import SecretsBox
 from shared.db.settings import DatabaseSettings
 from shared.http.settings import HttpSettings
-from shared.http.worker import WorkerSettings
+from shared.worker.process import ServiceWorkerSettings
 
 SERVICE: Final = "tracking"
 
@@ -30,7 +30,7 @@ class ApiSettings(HttpSettings, DatabaseSettings, SecretsSettings):
     """Of the API process; where Kafka is stands in `shared.kafka.settings.KafkaSettings`."""
 
 
-class TrackingWorkerSettings(WorkerSettings, DatabaseSettings, SecretsSettings):
+class TrackingWorkerSettings(ServiceWorkerSettings, SecretsSettings):
     """Of the worker; where Kafka is stands in `shared.kafka.settings.KafkaSettings`."""
 
     public_url: str = Field("/", description="Where sources reach the API process: what they are told to notify.")

@@ -5,11 +5,7 @@ alerts, and publishes.
 """
 
 import sys
-from collections.abc import Sequence
 from typing import Final
-
-import uvloop
-from aiokafka.errors import KafkaError
 
 from services.tracking.alerts.watcher import AlertWatcher
 from services.tracking.crm.calling import ApiCaller, source_client
@@ -39,78 +35,40 @@ from services.tracking.sync.fetcher import Fetcher
 from services.tracking.sync.synchroniser import Synchroniser
 from shared.contracts import activities, deals, progress
 from shared.contracts.topics import TOPICS
-from shared.db.database import Database
-from shared.db.migration import require_current_schema
-from shared.http.idempotency import IdempotencySweep
 from shared.http.outbound import OutboundSettings
 from shared.http.settings import read_settings
-from shared.http.worker import run_worker
-from shared.kafka.consumer import Consumer, Handler
-from shared.kafka.producer import Producer
-from shared.kafka.settings import KafkaSettings
-from shared.kafka.topics import TopicsUnusable, ensure_topics
-from shared.kernel.errors import AttainError
-from shared.outbox.outbox import Outbox
-from shared.outbox.relay import Relay
-from shared.telemetry import logs, tracing
+from shared.worker.process import WorkerProcess, run_service_worker
 
 _POOL_SIZE: Final = 12
 
-_log = logs.get_logger(__name__)
 
-
-async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
-    """Run until a signal; the process's exit status: 1 when the database or the broker can not be used at the start."""
-    database = Database(settings.database_url, service=SERVICE, pool_size=_POOL_SIZE)
-    producer = Producer(kafka, client_id=f"attain-{SERVICE}")
-    try:
-        await require_current_schema(database)
-        await ensure_topics(kafka, TOPICS.values())
-        await producer.start()
-    except (AttainError, KafkaError, TopicsUnusable, OSError) as error:
-        _log.error("cannot_start", reason=str(error))
-        await database.close()
-        return 1
-    outbox = Outbox(transport)
-    relay = Relay(database, transport, producer, {progress.TOPIC: render_progress})
+async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
+    """Run until a signal; the process's exit status."""
+    settings, database, outbox = process.settings, process.database, process.outbox
     tracker = ProgressTracker(outbox, DefinitionsCache())
     rebuilder = Rebuilder(database, tracker)
-
-    def consumer(group: str, topics: Sequence[str], handler: Handler) -> Consumer:
-        return Consumer(
-            settings=kafka,
-            database=database,
-            tables=transport,
-            outbox=outbox,
-            group=group,
-            topics=topics,
-            handler=handler,
-            after_commit=relay.wake,
-        )
-
-    deals_consumer = consumer(PROGRESS_GROUP, [deals.TOPIC], DealsHandler(tracker))
-    activities_consumer = consumer(ACTIVITIES_GROUP, [activities.TOPIC], ActivitiesHandler(tracker))
-    definitions_consumer = consumer(DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder))
-    outgoing_consumer = consumer(OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler())
     outbound = read_settings(OutboundSettings)
     sources = source_client(outbound)
     connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()))
     caller = ApiCaller(database, connections.box, sources)
     subscribers = subscriber_client(outbound, connections_max=settings.outgoing_concurrency)
-    return await run_worker(
-        # In the order they are stopped in: what takes in before what gives out.
+    return await process.run(
         {
             "retranslator": Retranslator(database),
-            "inbox": InboxProcessor(database, outbox, published=relay.wake),
+            "inbox": InboxProcessor(database, outbox, published=process.relay.wake),
             "fetcher": Fetcher(database, caller),
             "synchroniser": Synchroniser(database, caller, connections),
             "channels": ChannelKeeper(database, caller, connections, public_url=settings.public_url),
             "alerts": AlertWatcher(database, outbox, look_seconds=settings.alert_look_seconds),
-            "deals": deals_consumer,
-            "activities": activities_consumer,
-            "definitions": definitions_consumer,
+            "deals": process.consumer("deals", PROGRESS_GROUP, [deals.TOPIC], DealsHandler(tracker)),
+            "activities": process.consumer(
+                "activities", ACTIVITIES_GROUP, [activities.TOPIC], ActivitiesHandler(tracker)
+            ),
+            "definitions": process.consumer(
+                "definitions", DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder)
+            ),
             "rebuilder": rebuilder,
-            "outgoing": outgoing_consumer,
+            "outgoing": process.consumer("outgoing", OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler()),
             "deliverer": Deliverer(
                 database,
                 Subscriptions(connections.box),
@@ -120,29 +78,21 @@ async def work(settings: TrackingWorkerSettings, kafka: KafkaSettings) -> int:
             ),
             "outgoing_retention": OutgoingRetention(database, keep_days=settings.outgoing_log_days),
             "retention": Retention(database, keep_days=settings.delivery_retention_days),
-            "idempotency": IdempotencySweep(database, transport),
-            "relay": relay,
         },
-        settings=settings,
-        readiness={
-            "database": database.ready,
-            "deals": deals_consumer.ready,
-            "activities": activities_consumer.ready,
-            "definitions": definitions_consumer.ready,
-            "outgoing": outgoing_consumer.ready,
-        },
-        closers=[sources.aclose, subscribers.aclose, producer.stop, database.close],
+        closers=[sources.aclose, subscribers.aclose],
     )
 
 
 def main() -> int:
-    logs.configure(SERVICE)
-    tracing.configure(SERVICE)
-    settings, kafka = read_settings(TrackingWorkerSettings), read_settings(KafkaSettings)
-    try:
-        return uvloop.run(work(settings, kafka))
-    finally:
-        tracing.shutdown()
+    return run_service_worker(
+        SERVICE,
+        TrackingWorkerSettings,
+        work,
+        tables=transport,
+        topics=TOPICS.values(),
+        renderers={progress.TOPIC: render_progress},
+        pool_size=_POOL_SIZE,
+    )
 
 
 if __name__ == "__main__":
