@@ -40,6 +40,8 @@ from shared.http.settings import read_settings
 from shared.worker.process import WorkerProcess, run_service_worker
 
 _POOL_SIZE: Final = 12
+# It reads along with everything that is published, mostly for nobody: few large batches cost less than many small ones.
+_OUTGOING_GATHER_SECONDS: Final = 0.2
 
 
 async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
@@ -68,7 +70,9 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
                 "definitions", DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder)
             ),
             "rebuilder": rebuilder,
-            "outgoing": process.consumer("outgoing", OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler()),
+            "outgoing": process.consumer(
+                "outgoing", OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler(), gather_seconds=_OUTGOING_GATHER_SECONDS
+            ),
             "deliverer": Deliverer(
                 database,
                 Subscriptions(connections.box),

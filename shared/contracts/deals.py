@@ -98,7 +98,7 @@ class Deal(Event):
     @property
     def last_paid_on(self) -> date | None:
         """The day of the latest payment."""
-        return max((payment.paid_on for payment in self.payments), default=None)
+        return max(payment.paid_on for payment in self.payments) if self.payments else None
 
     @property
     def version(self) -> DealVersion:

@@ -104,6 +104,7 @@ class Consumer:
         topics: Sequence[str],
         handler: Handler,
         max_records: int = 1000,
+        gather_seconds: float = 0.0,
         after_commit: Callable[[], Awaitable[None] | None] | None = None,
         group_instance_id: str | None = None,
         session_seconds: int = 10,
@@ -113,7 +114,7 @@ class Consumer:
         retry_limit: RetryLimit | None = None,
         quarantine_limit: QuarantineLimit | None = None,
     ) -> None:
-        """`after_commit` follows every committed batch.
+        """`after_commit` follows every committed batch, and then `gather_seconds` in which records gather for the next.
 
         With a `group_instance_id`, unique in the group and the same after a restart, a restarted process takes its
         partitions back at once; without, those of a killed one are taken over after `session_seconds`. Memory for
@@ -125,6 +126,7 @@ class Consumer:
         self._group = group
         self._topics = tuple(topics)
         self._max_records = max_records
+        self._gather_seconds = gather_seconds
         self._after_commit = after_commit
         self._group_instance_id = group_instance_id
         self._session_seconds = session_seconds
@@ -266,6 +268,8 @@ class Consumer:
             following = self._after_commit()
             if isawaitable(following):
                 await following
+        if self._gather_seconds:
+            await self._pause_for(self._gather_seconds)
 
     async def _finish(self, work: asyncio.Task[Applied]) -> Applied:
         try:

@@ -49,8 +49,13 @@ class WorkerProcess(Generic[SettingsT]):
     relay: Relay
     _consumers: dict[str, Consumer] = field(default_factory=dict)
 
-    def consumer(self, name: str, group: str, topics: Sequence[str], handler: Handler) -> Consumer:
-        """A consumer of this service, which the process is not ready without."""
+    def consumer(
+        self, name: str, group: str, topics: Sequence[str], handler: Handler, *, gather_seconds: float = 0.0
+    ) -> Consumer:
+        """A consumer of this service, which the process is not ready without.
+
+        Records gather for `gather_seconds` between two batches: so much later each may be, and so many fewer there are.
+        """
         made = Consumer(
             settings=self.kafka,
             database=self.database,
@@ -59,6 +64,7 @@ class WorkerProcess(Generic[SettingsT]):
             group=group,
             topics=topics,
             handler=handler,
+            gather_seconds=gather_seconds,
             after_commit=self.relay.wake,
         )
         self._consumers[name] = made

@@ -58,6 +58,23 @@ async def test_every_record_is_applied_once_and_in_order_across_restarts(
     assert sum((await stored_positions(database, f"{topic_prefix}group")).values()) == 900
 
 
+async def test_records_gather_between_two_batches_where_they_are_to(
+    settings: KafkaSettings, database: Database, topic_prefix: str
+) -> None:
+    topic = await make_topic(settings, f"{topic_prefix}deals", partitions=1)
+    handler = RecordingHandler()
+    consumer = make_consumer(
+        settings, database, group=f"{topic_prefix}group", topic=topic, handler=handler, gather_seconds=2.0
+    )
+    async with running(consumer):
+        await publish(settings, [message(topic, "key", b"first")])
+        await eventually(partial(has_applied, database, topic, 1))
+        for number in range(5):
+            await publish(settings, [message(topic, "key", str(number).encode())])
+        await eventually(partial(has_applied, database, topic, 6))
+    assert handler.batches == [[0], [1, 2, 3, 4, 5]]
+
+
 async def test_records_published_before_the_first_consumer_are_read_from_the_beginning(
     settings: KafkaSettings, database: Database, topic_prefix: str
 ) -> None:
