@@ -101,7 +101,8 @@ class Hubspot(Adapter):
         with suppress(Untranslatable):
             keys = sorted(_event_key(event) for _, event in _events(request.body))
             if keys:
-                return keys[0] if len(keys) == 1 else f"events:{digest(' '.join(keys).encode())}"
+                joined = " ".join(keys).encode("utf-8", "surrogatepass")
+                return keys[0] if len(keys) == 1 else f"events:{digest(joined)}"
         return f"body:{digest(request.body)}"
 
     @override
