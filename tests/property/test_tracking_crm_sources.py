@@ -31,7 +31,8 @@ from services.tracking.crm.hubspot import Hubspot
 from services.tracking.crm.hubspot_api import HubspotCredentials
 from services.tracking.crm.pipedrive import Pipedrive
 from services.tracking.crm.pipedrive_api import PipedriveCredentials
-from services.tracking.crm.salesforce import Salesforce, SalesforceCredentials, record_id
+from services.tracking.crm.salesforce import Salesforce
+from services.tracking.crm.salesforce_api import SalesforceCredentials, record_id
 from services.tracking.crm.source_api import (
     Answer,
     ApiCredentials,
@@ -107,11 +108,11 @@ def spoilt(document: object, data: DataObject) -> object:
         held, key = data.draw(st.sampled_from(everywhere))
         if isinstance(held, dict):
             if data.draw(st.booleans()):
-                held[key] = data.draw(JSON)
+                held[key] = deepcopy(data.draw(JSON))
             else:
                 del held[key]
         elif isinstance(held, list) and isinstance(key, int):
-            held[key] = data.draw(JSON)
+            held[key] = deepcopy(data.draw(JSON))
     return changed
 
 

@@ -21,7 +21,8 @@ from starlette.routing import Route
 from services.tracking.crm.adapter import Fetch, RecordChange, Request, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
-from services.tracking.crm.salesforce import Salesforce, SalesforceCredentials, record_id
+from services.tracking.crm.salesforce import Salesforce
+from services.tracking.crm.salesforce_api import SalesforceCredentials, record_id
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord, RawRecord, Verdict
 from services.tracking.inbox.asked import ASKED_SEQUENCE, AskedRecord, asked_body, said_by_records
 from services.tracking.inbox.records import Record

@@ -1,23 +1,18 @@
-"""Salesforce: outbound messages and change events of one connection, and its REST API.
+"""Salesforce: outbound messages and change events of one connection.
 
 Outbound messages (SOAP) prove nothing but that they know the address, which holds the secret; so the organisation they
 name has to be one that is allowed. Change events (JSON, as a relay posts them) bear the same secret or are signed with
 it as Standard Webhooks are. Neither kind tells all of a record: what they say is merged field by field.
-
-An id of 15 characters and the one of 18 that it begins are the same record; here it always has 18.
 """
 
-import hmac
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from hashlib import sha256
 from io import BytesIO
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 from xml.sax import SAXException
 from xml.sax.handler import ContentHandler
 from xml.sax.saxutils import XMLGenerator
@@ -25,7 +20,6 @@ from xml.sax.xmlreader import AttributesImpl
 
 from defusedxml import DefusedXmlException
 from defusedxml.sax import parseString
-from pydantic import Field, StringConstraints
 from typing_extensions import override
 
 from services.tracking.crm.adapter import (
@@ -37,11 +31,12 @@ from services.tracking.crm.adapter import (
     Said,
     Terms,
     dated,
+    digest,
     member,
-    read_answer,
     read_json,
 )
 from services.tracking.crm.canonical import (
+    CUSTOM_CHARACTERS_MAX,
     CUSTOM_FIELDS_MAX,
     CanonicalActivity,
     canonical_activity,
@@ -55,279 +50,33 @@ from services.tracking.crm.domain import (
     SourceMapping,
     Untranslatable,
 )
-from services.tracking.crm.source_api import (
-    Answer,
-    ApiCredentials,
-    ApiUser,
-    Call,
-    Conversation,
-    FetchedRecord,
-    Gone,
-    GoneRecord,
-    Judgement,
-    RawRecord,
-    RecordPage,
-    SourceApi,
-    Token,
-    UnexpectedAnswer,
-    UserPage,
-    Verdict,
+from services.tracking.crm.salesforce_api import (
+    ACTIVITIES,
+    CURRENCY,
+    OPPORTUNITY,
+    SPLIT,
+    SPLITS,
+    TASK,
+    SalesforceApi,
+    record_id,
+    split_records,
 )
+from services.tracking.crm.source_api import FetchedRecord, GoneRecord
 from services.tracking.crm.standard_webhooks import StandardWebhooks
+from services.tracking.crm.values import only_text, told_moment
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealStatus
 from shared.kernel.errors import FieldError
 
-OPPORTUNITY: Final = "Opportunity"
-SPLIT: Final = "OpportunitySplit"
-TASK: Final = "Task"
-EVENT: Final = "Event"
-
-_ID: Final = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
-_ID_CHECK: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 _SECRET: Final = re.compile(r"whsec_(?:[A-Za-z0-9]{4}){8,21}")
 _NOTIFICATIONS_MAX: Final = 100
 _EVENTS_MAX: Final = 500
-_CUSTOM_CHARACTERS_MAX: Final = 2000
 _SIGNED: Final = StandardWebhooks()
 _ACK: Final = (
     b'<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>'
     b'<notificationsResponse xmlns="http://soap.sforce.com/2005/09/outbound"><Ack>true</Ack></notificationsResponse>'
     b"</soapenv:Body></soapenv:Envelope>"
 )
-
-
-def record_id(value: object) -> str | None:
-    """An id in its form of 18 characters; None for what is not one, also by its check characters."""
-    if not isinstance(value, str) or not _ID.fullmatch(value):
-        return None
-    whole = value[:15] + "".join(
-        _ID_CHECK[sum(1 << place for place, letter in enumerate(value[at : at + 5]) if "A" <= letter <= "Z")]
-        for at in (0, 5, 10)
-    )
-    return whole if len(value) == 15 or value == whole else None
-
-
-class SalesforceCredentials(ApiCredentials):
-    """An app with the client-credentials flow, run as a user who may see all opportunities."""
-
-    source: Literal["salesforce"] = "salesforce"
-    instance_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@\s]+$", max_length=200)] = Field(
-        description="My Domain, as https://company.my.salesforce.com."
-    )
-    client_id: Annotated[str, StringConstraints(min_length=1, max_length=500)]
-    client_secret: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(repr=False)
-    api_version: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]\.0$")] = "62.0"
-
-
-_PAGE_RECORDS_MAX: Final = 200
-_PAGE_USERS_MAX: Final = 1000
-_TOKEN_LIFETIME: Final = timedelta(hours=1)
-"""Taken where the answer does not tell: it depends on the organisation's settings. One that ends sooner is refused."""
-_DELETED_AGE_MAX: Final = timedelta(days=30) - timedelta(minutes=5)
-_DELETED_SPAN_MIN: Final = timedelta(minutes=2)
-_USAGE: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
-_POSITION: Final = re.compile(r"(all|splits):(\S*):([A-Za-z0-9]{18})?")
-_TOKEN_ENDPOINT: Final = "token"  # noqa: S105
-_STANDARD_FIELDS: Final = (
-    "Id",
-    "Name",
-    "AccountId",
-    "Account.Id",
-    "Account.Name",
-    "Amount",
-    "CloseDate",
-    "CreatedDate",
-    "ForecastCategory",
-    "ForecastCategoryName",
-    "IsClosed",
-    "IsDeleted",
-    "IsWon",
-    "LeadSource",
-    "OwnerId",
-    "Probability",
-    "StageName",
-    "SystemModstamp",
-    "Type",
-)
-_CURRENCY: Final = "CurrencyIsoCode"
-_SPLITS: Final = "OpportunitySplits"
-_SPLIT_QUERY: Final = (
-    "(SELECT Id, SplitOwnerId, SplitPercentage, SplitAmount, SplitTypeId, SplitType.DeveloperName,"
-    " SplitType.MasterLabel, SystemModstamp FROM OpportunitySplits)"
-)
-_ACTIVITY_FIELDS: Final = {
-    TASK: (
-        "Id, OwnerId, WhatId, AccountId, Subject, Status, TaskSubtype, ActivityDate, CompletedDateTime,"
-        " CallDurationInSeconds, CallDisposition, IsDeleted, SystemModstamp"
-    ),
-    EVENT: (
-        "Id, OwnerId, WhatId, AccountId, Subject, StartDateTime, ActivityDateTime, ActivityDate, DurationInMinutes,"
-        " EventSubtype, IsDeleted, SystemModstamp"
-    ),
-}
-_BUSY: Final = frozenset({"SERVER_UNAVAILABLE", "UNABLE_TO_LOCK_ROW", "QUERY_TIMEOUT", "REQUEST_RUNNING_TOO_LONG"})
-
-
-class _Shape(NamedTuple):
-    """What this organisation has of an opportunity and the user may see."""
-
-    columns: str
-    has_splits: bool
-
-
-class SalesforceApi(SourceApi):
-    """SOQL over REST. Every page starts behind the last record of the one before, so that none of them can expire."""
-
-    credentials = SalesforceCredentials
-
-    @override
-    def obtain_token(self, credentials: ApiCredentials) -> Conversation[Token]:
-        own = _own(credentials)
-        answer = yield Call(
-            "POST",
-            f"{own.instance_url}/services/oauth2/token",
-            form={
-                "grant_type": "client_credentials",
-                "client_id": own.client_id,
-                "client_secret": own.client_secret,
-            },
-            endpoint=_TOKEN_ENDPOINT,
-        )
-        given = read_answer(answer)
-        token, seconds = given.get("access_token"), given.get("expires_in")
-        if not isinstance(token, str) or not token:
-            raise UnexpectedAnswer("the token endpoint gave no access_token")
-        lifetime = timedelta(seconds=seconds) if isinstance(seconds, int) and 0 < seconds < 10**6 else _TOKEN_LIFETIME
-        return Token(token, lifetime)
-
-    @override
-    def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
-        if token is None or call.endpoint == _TOKEN_ENDPOINT:
-            return call
-        return Call(
-            call.method,
-            call.url,
-            call.params,
-            {**call.headers, "authorization": f"Bearer {token}"},
-            call.json,
-            call.form,
-            call.endpoint,
-        )
-
-    @override
-    def judge(self, call: Call, answer: Answer) -> Judgement:
-        remaining = _calls_remaining(answer)
-        if 200 <= answer.status < 300:
-            return Judgement(Verdict.OK, credits_remaining=remaining)
-        code, message = _error(answer)
-        detail = f"{answer.status} {code}: {message}"[:500]
-        return Judgement(_verdict(call, answer.status, code, message), _retry_after(answer), detail, remaining)
-
-    @override
-    def fetch(
-        self, credentials: ApiCredentials, object_name: str, external_ids: Sequence[str]
-    ) -> Conversation[RecordPage]:
-        own = _own(credentials)
-        wanted = {external_id: record_id(external_id) for external_id in external_ids}
-        ids = sorted({each for each in wanted.values() if each is not None})
-        found: dict[str, Mapping[str, object]] = {}
-        if ids and object_name == SPLIT:
-            return (yield from self._opportunities_of_splits(own, ids))
-        if ids and object_name == OPPORTUNITY:
-            shape = yield from _shape(own)
-            query = f"SELECT {shape.columns} FROM Opportunity WHERE Id IN ({_quoted(ids)})"
-            found = yield from _found(own, query, len(ids))
-        elif ids and object_name in _ACTIVITY_FIELDS:
-            query = f"SELECT {_ACTIVITY_FIELDS[object_name]} FROM {object_name} WHERE Id IN ({_quoted(ids)})"
-            found = yield from _found(own, query, len(ids))
-        records, gone = [], []
-        for external_id, whole_id in wanted.items():
-            raw = found.get(whole_id or "")
-            if raw is None:
-                gone.append(Gone(object_name, whole_id or external_id))
-            elif raw.get("IsDeleted") is True:
-                gone.append(Gone(object_name, whole_id or external_id, _moment_or_none(raw.get("SystemModstamp"))))
-            else:
-                records.append(RawRecord(object_name, whole_id or external_id, raw))
-        return RecordPage(records, gone)
-
-    def _opportunities_of_splits(self, own: SalesforceCredentials, ids: Sequence[str]) -> Conversation[RecordPage]:
-        query = f"SELECT Id, OpportunityId FROM OpportunitySplit WHERE Id IN ({_quoted(ids)})"
-        splits = yield from _found(own, query, len(ids))
-        opportunities = {record_id(split.get("OpportunityId")) for split in splits.values()}
-        page = yield from self.fetch(own, OPPORTUNITY, sorted(each for each in opportunities if each is not None))
-        return RecordPage(page.records, [*page.gone, *(Gone(SPLIT, each) for each in ids if each not in splits)])
-
-    @override
-    def changed(
-        self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
-    ) -> Conversation[RecordPage]:
-        own = _own(credentials)
-        phase, stamp, after = _position(cursor)
-        shape = yield from _shape(own)
-        if phase == "splits" and since is not None:
-            # A split that changes leaves its opportunity's own time as it was.
-            behind = f" AND Id > '{after}'" if after else ""
-            query = (
-                f"SELECT {shape.columns} FROM Opportunity WHERE Id IN (SELECT OpportunityId FROM OpportunitySplit"
-                f" WHERE SystemModstamp >= {_literal(since)}){behind} ORDER BY Id LIMIT {_PAGE_RECORDS_MAX}"
-            )
-        else:
-            query = (
-                f"SELECT {shape.columns} FROM Opportunity{_modified(since, stamp, after)}"
-                f" ORDER BY SystemModstamp, Id LIMIT {_PAGE_RECORDS_MAX}"
-            )
-        answer = read_answer((yield _query(own, query)))
-        found = yield from _whole_records(own, answer)
-        records = [RawRecord(OPPORTUNITY, external_id, raw) for external_id, raw in found.items()]
-        is_last = answer.get("done") is not False and len(found) < _PAGE_RECORDS_MAX
-        if found and not is_last:
-            last_id, last = list(found.items())[-1]
-            return RecordPage(records, next_cursor=f"{phase}:{_literal_of(last)}:{last_id}")
-        to_splits = phase == "all" and since is not None and shape.has_splits
-        return RecordPage(records, next_cursor="splits::" if to_splits else None)
-
-    @override
-    def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
-        own = _own(credentials)
-        # The end has to be told and not to be in the future; what time it is there any answer says.
-        now = _time_of((yield Call("GET", _url(own, "limits"))))
-        start = min(max(since, now - _DELETED_AGE_MAX), now - _DELETED_SPAN_MIN)
-        answer = yield Call(
-            "GET", _url(own, "sobjects/Opportunity/deleted/"), {"start": _offset_time(start), "end": _offset_time(now)}
-        )
-        listed = read_answer(answer).get("deletedRecords")
-        gone = []
-        for each in listed if isinstance(listed, list) else ():
-            external_id = record_id(each.get("id")) if isinstance(each, Mapping) else None
-            if external_id is None:
-                raise UnexpectedAnswer("a deleted record has no id")
-            gone.append(Gone(OPPORTUNITY, external_id, _moment_or_none(each.get("deletedDate"))))
-        return RecordPage(gone=gone)
-
-    @override
-    def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
-        answer = yield _query(_own(credentials), "SELECT COUNT() FROM Opportunity")
-        total = read_answer(answer).get("totalSize")
-        return total if isinstance(total, int) else None
-
-    @override
-    def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
-        after = record_id(cursor)
-        behind = f" AND Id > '{after}'" if after else ""
-        query = (
-            f"SELECT Id, Name, Email, IsActive FROM User WHERE UserType = 'Standard'{behind}"
-            f" ORDER BY Id LIMIT {_PAGE_USERS_MAX}"
-        )
-        answer = read_answer((yield _query(_own(credentials), query)))
-        found = _by_id(answer)
-        users = [
-            ApiUser(user_id, _text(raw.get("Name")), _text(raw.get("Email")), raw.get("IsActive") is not False)
-            for user_id, raw in found.items()
-        ]
-        is_last = answer.get("done") is not False and len(found) < _PAGE_USERS_MAX
-        return UserPage(users, None if is_last or not users else users[-1].external_id)
 
 
 class Salesforce(Adapter):
@@ -378,8 +127,9 @@ class Salesforce(Adapter):
                 parts = sorted(each.id for each in _outbound(request.body).notifications)
                 kind = "message"
             if parts and all(parts):
-                return f"{kind}:{parts[0] if len(parts) == 1 else _digest(' '.join(parts).encode())}"
-        return f"body:{_digest(request.body)}"
+                joined = " ".join(parts).encode("utf-8", "surrogatepass")
+                return f"{kind}:{parts[0] if len(parts) == 1 else digest(joined)}"
+        return f"body:{digest(request.body)}"
 
     @override
     def kept(self, request: Request, terms: Terms) -> bytes:
@@ -408,7 +158,7 @@ class Salesforce(Adapter):
         return [
             _said_by_notification(each, f"/Envelope/Body/notifications/Notification/{index}/sObject")
             for index, each in enumerate(notifications)
-            if each.object_name in (OPPORTUNITY, *_ACTIVITY_FIELDS)
+            if each.object_name in (OPPORTUNITY, *ACTIVITIES)
         ]
 
     @override
@@ -416,7 +166,7 @@ class Salesforce(Adapter):
         if record.object_name == OPPORTUNITY:
             fields = _fields(record, mapping, pointer)
             return (canonical_deal(fields, record.raw, mapping, pointer=pointer),)
-        if record.object_name in _ACTIVITY_FIELDS:
+        if record.object_name in ACTIVITIES:
             return (_activity(record, mapping, pointer),)
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, f"{record.object_name} is no deal and no activity")
 
@@ -436,8 +186,7 @@ def _proven(request: Request, terms: Terms, now_seconds: int) -> Rejection | Non
 
 
 def _knows(given: bytes, terms: Terms) -> Rejection | None:
-    matches = [hmac.compare_digest(given, secret.encode()) for secret in terms.secrets]
-    return None if any(matches) else Rejection.SIGNATURE
+    return None if terms.knows(given) else Rejection.SIGNATURE
 
 
 def _is_allowed(terms: Terms, name: str, given: frozenset[str]) -> bool:
@@ -451,10 +200,6 @@ def _is_allowed(terms: Terms, name: str, given: frozenset[str]) -> bool:
 
 def _is_json(body: bytes) -> bool:
     return body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
-
-
-def _digest(body: bytes) -> str:
-    return sha256(body).hexdigest()
 
 
 class _Notification(NamedTuple):
@@ -608,7 +353,7 @@ def _said_by_notification(notification: _Notification, pointer: str) -> RecordCh
     fields = notification.fields
     external_id = _required_id(fields.get("Id"), f"{pointer}/Id")
     stamp = "SystemModstamp" if fields.get("SystemModstamp") else "LastModifiedDate"
-    at = _moment(fields.get(stamp), f"{pointer}/{stamp}")
+    at = told_moment(fields.get(stamp), f"{pointer}/{stamp}")
     if at is None:
         raise Untranslatable(
             QuarantineReason.MISSING_FIELD,
@@ -655,9 +400,9 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
     header = member(event, "ChangeEventHeader", pointer=pointer)
     within = f"{pointer}/ChangeEventHeader"
     object_name = header.get("entityName")
-    if object_name not in (OPPORTUNITY, SPLIT, *_ACTIVITY_FIELDS):
+    if object_name not in (OPPORTUNITY, SPLIT, *ACTIVITIES):
         return
-    at = _moment(header.get("commitTimestamp"), f"{within}/commitTimestamp")
+    at = told_moment(header.get("commitTimestamp"), f"{within}/commitTimestamp")
     if at is None:
         raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{within}/commitTimestamp", "is missing")
     change = str(header.get("changeType"))
@@ -759,7 +504,7 @@ def _is_bitmap(listed: object) -> bool:
 def _said_gone(object_name: str, external_id: str, at: datetime, sequence: int) -> Sequence[Said]:
     if object_name == OPPORTUNITY:
         return (RecordChange(OPPORTUNITY, external_id, {}, at, sequence, is_deleted=True),)
-    if object_name in _ACTIVITY_FIELDS:
+    if object_name in ACTIVITIES:
         kind = ActivityType.TASK if object_name == TASK else ActivityType.MEETING
         fields = {"external_id": external_id, "is_deleted": True, "modified_at": at, "type": kind}
         return (canonical_activity(fields, SourceMapping(), pointer="/gone"),)
@@ -778,7 +523,7 @@ def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict
     # A change of the account tells its id alone: a name that is still known may be the one of the account before.
     if isinstance(account, Mapping) and record_id(account.get("Id")) == account_id:
         account_name = account.get("Name")
-    splits = _split_records(raw)
+    splits = split_records(raw)
     return {
         **dated(record, _modified_at(record, splits, pointer)),
         "external_id": _required_id(raw.get("Id"), f"{pointer}/Id"),
@@ -786,8 +531,8 @@ def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict
         "owner_external_id": record_id(raw.get("OwnerId")) or raw.get("OwnerId"),
         "name": raw.get("Name"),
         "amount": raw.get("Amount"),
-        "currency": raw.get(_CURRENCY),
-        "created_at": _moment(raw.get("CreatedDate"), f"{pointer}/CreatedDate"),
+        "currency": raw.get(CURRENCY),
+        "created_at": told_moment(raw.get("CreatedDate"), f"{pointer}/CreatedDate"),
         "expected_close_on": closing,
         "closed_on": closing if status in (DealStatus.WON, DealStatus.LOST) else None,
         "stage": stage,
@@ -818,12 +563,6 @@ def _status(raw: Mapping[str, object]) -> DealStatus | None:
     return DealStatus.LOST if is_closed else DealStatus.OPEN
 
 
-def _split_records(raw: Mapping[str, object]) -> list[Mapping[str, object]]:
-    held = raw.get(_SPLITS)
-    records = held.get("records") if isinstance(held, Mapping) else None
-    return [each for each in records if isinstance(each, Mapping)] if isinstance(records, list) else []
-
-
 def _split_type(split: Mapping[str, object]) -> Mapping[str, object]:
     held = split.get("SplitType")
     return held if isinstance(held, Mapping) else {}
@@ -838,10 +577,10 @@ def _split_names(split: Mapping[str, object]) -> set[object]:
 def _modified_at(record: FetchedRecord, splits: Sequence[Mapping[str, object]], pointer: str) -> datetime:
     raw = record.raw
     stamps = [
-        _moment(raw.get("SystemModstamp"), f"{pointer}/SystemModstamp")
-        or _moment(raw.get("LastModifiedDate"), f"{pointer}/LastModifiedDate")
+        told_moment(raw.get("SystemModstamp"), f"{pointer}/SystemModstamp")
+        or told_moment(raw.get("LastModifiedDate"), f"{pointer}/LastModifiedDate")
         or record.floor,
-        *(_moment(split.get("SystemModstamp"), f"{pointer}/{_SPLITS}") for split in splits),
+        *(told_moment(split.get("SystemModstamp"), f"{pointer}/{SPLITS}") for split in splits),
     ]
     known = [stamp for stamp in stamps if stamp is not None]
     if not known:
@@ -858,7 +597,7 @@ def _custom(raw: Mapping[str, object], mapping: SourceMapping) -> dict[str, str]
         value = raw.get(name)
         if isinstance(value, bool):
             texts[name] = "true" if value else "false"
-        elif isinstance(value, str | int | Decimal) and len(str(value)) <= _CUSTOM_CHARACTERS_MAX:
+        elif isinstance(value, str | int | Decimal) and len(str(value)) <= CUSTOM_CHARACTERS_MAX:
             texts[name] = str(value)
     return texts
 
@@ -869,7 +608,7 @@ _TASK_TYPES: Final = {"Call": ActivityType.CALL, "Email": ActivityType.EMAIL, "L
 def _activity(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> CanonicalActivity:
     raw, is_task = record.raw, record.object_name == TASK
     moments = ("CompletedDateTime",) if is_task else ("StartDateTime", "ActivityDateTime")
-    occurred_at = next((at for name in moments if (at := _moment(raw.get(name), f"{pointer}/{name}"))), None)
+    occurred_at = next((at for name in moments if (at := told_moment(raw.get(name), f"{pointer}/{name}"))), None)
     day = _day(raw.get("ActivityDate"), f"{pointer}/ActivityDate")
     if occurred_at is None and day is not None:
         occurred_at = datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -881,10 +620,10 @@ def _activity(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Ca
         "type": _TASK_TYPES.get(str(raw.get("TaskSubtype")), ActivityType.TASK) if is_task else ActivityType.MEETING,
         "status": _TASK_STATUS.get(str(raw.get("Status")), ActivityStatus.PLANNED) if is_task else ActivityStatus.DONE,
         "owner_external_id": record_id(raw.get("OwnerId")),
-        "subject": _text(raw.get("Subject")),
+        "subject": only_text(raw.get("Subject")),
         "occurred_at": occurred_at,
         "duration_seconds": seconds if minutes is None else minutes * 60,
-        "outcome": _text(raw.get("CallDisposition")),
+        "outcome": only_text(raw.get("CallDisposition")),
         "deal_external_id": about if about.startswith("006") else None,
         "account_id": record_id(raw.get("AccountId")) or (about if about.startswith("001") else None),
         "custom": _custom(raw, mapping),
@@ -907,10 +646,6 @@ def _flag(value: object) -> bool | None:
     return {"true": True, "false": False}.get(str(value).lower())
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _whole(value: object) -> int | None:
     """A whole number of at most twenty digits. A longer one, which could be written shortly, is not even made."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
@@ -922,194 +657,10 @@ def _whole(value: object) -> int | None:
         return None
 
 
-def _moment(value: object, pointer: str) -> datetime | None:
-    """ISO 8601, or Unix milliseconds as a number or as digits. Raises Untranslatable."""
-    if value is None or value == "":
-        return None
-    try:
-        if isinstance(value, int) or (isinstance(value, str) and value.isascii() and value.isdigit()):
-            return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(value))
-        moment = datetime.fromisoformat(str(value))
-    except (ValueError, OverflowError):
-        raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not a time") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
 def _day(value: object, pointer: str) -> date | None:
     """A date, or the moment it begins in UTC, which is how some relays write one. Raises Untranslatable."""
     if isinstance(value, str) and len(value) == 10:
         with suppress(ValueError):
             return date.fromisoformat(value)
-    moment = _moment(value, pointer)
+    moment = told_moment(value, pointer)
     return None if moment is None else moment.date()
-
-
-def _own(credentials: ApiCredentials) -> SalesforceCredentials:
-    if not isinstance(credentials, SalesforceCredentials):
-        raise TypeError(f"credentials of {credentials.source}")
-    return credentials
-
-
-def _url(own: SalesforceCredentials, path: str) -> str:
-    return f"{own.instance_url}/services/data/v{own.api_version}/{path}"
-
-
-def _query(own: SalesforceCredentials, query: str) -> Call:
-    return Call("GET", _url(own, "query"), {"q": query})
-
-
-def _quoted(ids: Sequence[str]) -> str:
-    """Ids as SOQL has them. They are of letters and digits: none could end the literal it is in."""
-    return ", ".join(f"'{each}'" for each in ids)
-
-
-def _literal(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _literal_of(raw: Mapping[str, object]) -> str:
-    stamp = _moment_or_none(raw.get("SystemModstamp"))
-    if stamp is None:
-        raise UnexpectedAnswer("a record has no SystemModstamp")
-    return _literal(stamp)
-
-
-def _offset_time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def _position(cursor: str | None) -> tuple[str, datetime | None, str | None]:
-    """The walk a cursor is in, and the last record it stands behind. Anything else stands before the first."""
-    match = _POSITION.fullmatch(cursor or "")
-    if match is None:
-        return "all", None, None
-    return match[1], _moment_or_none(match[2]), match[3]
-
-
-def _modified(since: datetime | None, stamp: datetime | None, after: str | None) -> str:
-    if stamp is not None and after is not None:
-        last = _literal(stamp)
-        return f" WHERE SystemModstamp >= {last} AND (SystemModstamp > {last} OR Id > '{after}')"
-    return "" if since is None else f" WHERE SystemModstamp >= {_literal(since)}"
-
-
-def _shape(own: SalesforceCredentials) -> Conversation[_Shape]:
-    """What can be asked of opportunities here: currencies, splits and the organisation's own fields may be absent."""
-    described = read_answer((yield Call("GET", _url(own, "sobjects/Opportunity/describe"))))
-    fields, relations = described.get("fields"), described.get("childRelationships")
-    if not isinstance(fields, list) or not isinstance(relations, list):
-        raise UnexpectedAnswer("the description of Opportunity has no fields or no childRelationships")
-    names = {str(each.get("name")) for each in fields if isinstance(each, Mapping)}
-    custom = sorted(name for name in names if re.fullmatch(r"[A-Za-z]\w{0,79}__c", name, re.ASCII))
-    has_splits = any(isinstance(each, Mapping) and each.get("relationshipName") == _SPLITS for each in relations)
-    columns = [
-        *(name for name in _STANDARD_FIELDS if "." in name or name in names),
-        *([_CURRENCY] if _CURRENCY in names else []),
-        *custom[:CUSTOM_FIELDS_MAX],
-        *([_SPLIT_QUERY] if has_splits else []),
-    ]
-    return _Shape(", ".join(columns), has_splits)
-
-
-def _found(own: SalesforceCredentials, query: str, count_max: int) -> Conversation[dict[str, Mapping[str, object]]]:
-    """The records of a query, deleted ones too, by id."""
-    call: Call = Call("GET", _url(own, "queryAll"), {"q": query})
-    found: dict[str, Mapping[str, object]] = {}
-    for _ in range(count_max):
-        answer = read_answer((yield call))
-        found |= yield from _whole_records(own, answer)
-        following = _following(own, answer)
-        if following is None:
-            break
-        call = following
-    return found
-
-
-def _whole_records(
-    own: SalesforceCredentials, answer: Mapping[str, object]
-) -> Conversation[dict[str, Mapping[str, object]]]:
-    """The records of an answer, with those of their splits that came on further pages."""
-    found: dict[str, Mapping[str, object]] = {}
-    for external_id, raw in _by_id(answer).items():
-        held = raw.get(_SPLITS)
-        if isinstance(held, Mapping):
-            splits = _split_records(raw)
-            while (following := _following(own, held)) is not None:
-                held = read_answer((yield following))
-                splits.extend(_split_records({_SPLITS: held}))
-            found[external_id] = {**raw, _SPLITS: {"records": splits}}
-        else:
-            found[external_id] = raw
-    return found
-
-
-def _following(own: SalesforceCredentials, answer: Mapping[str, object]) -> Call | None:
-    """The call for the rest of an answer."""
-    path = answer.get("nextRecordsUrl")
-    if not isinstance(path, str) or answer.get("done") is True:
-        return None
-    if not path.startswith("/services/data/"):
-        raise UnexpectedAnswer("nextRecordsUrl leads elsewhere")
-    return Call("GET", own.instance_url + path)
-
-
-def _by_id(answer: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
-    records = answer.get("records")
-    if not isinstance(records, list):
-        raise UnexpectedAnswer("the answer to a query has no records")
-    found: dict[str, Mapping[str, object]] = {}
-    for each in records:
-        external_id = record_id(each.get("Id")) if isinstance(each, Mapping) else None
-        if external_id is None:
-            raise UnexpectedAnswer("a record has no Id")
-        found[external_id] = each
-    return found
-
-
-def _time_of(answer: Answer) -> datetime:
-    try:
-        return parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
-    except ValueError as error:
-        raise UnexpectedAnswer("the answer does not say what time it is") from error
-
-
-def _moment_or_none(value: object) -> datetime | None:
-    try:
-        return _moment(value, "")
-    except Untranslatable as error:
-        raise UnexpectedAnswer(f"{str(value)[:100]} is not a time") from error
-
-
-def _calls_remaining(answer: Answer) -> int | None:
-    usage = _USAGE.search(answer.headers.get("sforce-limit-info", ""))
-    return max(0, int(usage[2]) - int(usage[1])) if usage else None
-
-
-def _retry_after(answer: Answer) -> timedelta | None:
-    seconds = answer.headers.get("retry-after", "")
-    return timedelta(seconds=int(seconds)) if re.fullmatch(r"[0-9]{1,5}", seconds) else None
-
-
-def _error(answer: Answer) -> tuple[str, str]:
-    """The code and message of an error, whether of the API or of its token endpoint."""
-    try:
-        document = read_json(answer.body)
-    except Untranslatable:
-        return "", ""
-    first = document[0] if isinstance(document, list) and document else document
-    if not isinstance(first, Mapping):
-        return "", ""
-    code = first.get("errorCode", first.get("error"))
-    return str(code or ""), str(first.get("message", first.get("error_description")) or "")
-
-
-def _verdict(call: Call, status: int, code: str, message: str) -> Verdict:
-    if status == 401 and call.endpoint != _TOKEN_ENDPOINT:
-        return Verdict.TOKEN_EXPIRED
-    if code == "REQUEST_LIMIT_EXCEEDED":
-        return Verdict.RATE_LIMITED if "concurrent" in message.lower() else Verdict.QUOTA_EXHAUSTED
-    if status == 429:
-        return Verdict.RATE_LIMITED
-    if status >= 500 or code in _BUSY or (call.endpoint == _TOKEN_ENDPOINT and code == "unknown_error"):
-        return Verdict.TRANSIENT
-    return Verdict.REFUSED

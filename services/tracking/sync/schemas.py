@@ -11,7 +11,7 @@ from services.tracking.crm.domain import Connection, Source
 from services.tracking.crm.fxiaoke_api import FxiaokeCredentials
 from services.tracking.crm.hubspot_api import HubspotCredentials
 from services.tracking.crm.pipedrive_api import PipedriveCredentials
-from services.tracking.crm.salesforce import SalesforceCredentials
+from services.tracking.crm.salesforce_api import SalesforceCredentials
 from services.tracking.crm.zoho_api import ZohoCredentials
 from services.tracking.inbox.fetch_store import Queued
 from services.tracking.inbox.fetching import Backlog
