@@ -68,7 +68,7 @@ async def new_hook(database_url: str, secrets_key: str) -> Hook:
                 identity_source=SOURCE,
                 secret=None,
                 mapping=SourceMapping(),
-            allowed={},
+                allowed={},
             )
     finally:
         await database.close()
