@@ -539,12 +539,12 @@ async def test_owners_are_walked_page_by_page(asked: Asked) -> None:
     assert (users[7].external_id, users[7].name, users[7].email) == ("7", "Owner 7", "7@example.com")
 
 
-async def test_a_wrong_token_is_refused_for_good(asked: Asked) -> None:
+async def test_a_wrong_token_is_access_that_is_not_taken_any_more(asked: Asked) -> None:
     wrong = asked.credentials.model_copy(update={"access_token": "other"})
     async with httpx.AsyncClient() as client:
         with pytest.raises(NotOk) as refused:
             await Caller(client, asked.api, wrong).result(asked.api.count(wrong))
-    assert refused.value.judgement.verdict is Verdict.REFUSED
+    assert refused.value.judgement.verdict is Verdict.TOKEN_EXPIRED
     assert TOKEN not in repr(asked.credentials)
 
 

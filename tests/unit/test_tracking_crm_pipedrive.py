@@ -389,12 +389,12 @@ async def test_users_are_listed(asked: Asked) -> None:
     assert [(user.external_id, user.name, user.email) for user in page.users] == [("77", "Ann", "77@example.com")]
 
 
-async def test_a_wrong_token_is_refused_for_good(asked: Asked) -> None:
+async def test_a_wrong_token_is_access_that_is_not_taken_any_more(asked: Asked) -> None:
     wrong = asked.credentials.model_copy(update={"api_token": "other"})
     async with httpx.AsyncClient() as client:
         with pytest.raises(NotOk) as refused:
             await Caller(client, asked.api, wrong).result(asked.api.users(wrong, None))
-    assert refused.value.judgement.verdict is Verdict.REFUSED
+    assert refused.value.judgement.verdict is Verdict.TOKEN_EXPIRED
     assert TOKEN not in repr(asked.credentials)
 
 

@@ -165,6 +165,8 @@ class HubspotApi(SourceApi):
         error = _error(answer)
         detail = f"{answer.status} {error.category}: {error.message}"[:500]
         retry_after = _retry_after(answer)
+        if answer.status == 401:
+            return Judgement(Verdict.TOKEN_EXPIRED, None, detail, remaining)
         if answer.status == 429:
             if error.policy == _DAILY:
                 return Judgement(Verdict.QUOTA_EXHAUSTED, retry_after, detail, remaining)

@@ -74,6 +74,8 @@ class PipedriveApi(SourceApi):
             return Judgement(Verdict.OK, credits_remaining=left)
         message = _error(answer)
         detail = f"{answer.status}: {message}"[:500]
+        if answer.status == 401:
+            return Judgement(Verdict.TOKEN_EXPIRED, None, detail, left)
         if answer.status == 429:
             if left == 0 or "daily" in message.lower():
                 return Judgement(Verdict.QUOTA_EXHAUSTED, None, detail, left)

@@ -72,7 +72,7 @@ class Verdict(StrEnum):
 
     OK = "ok"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
-    """Get another token and call once more."""
+    """Get another token and call once more; where the credentials are the access, they are not taken any more."""
     RATE_LIMITED = "rate_limited"
     """Too many calls for now: wait, as long as is said, and call again."""
     QUOTA_EXHAUSTED = "quota_exhausted"
