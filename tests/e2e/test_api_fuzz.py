@@ -107,8 +107,10 @@ class Company:
         described = document(service)
         for path, methods in entry(described["paths"]).items():
             for method, operation in entry(methods).items():
-                if "requestBody" in entry(operation) and not path.startswith("/hooks/"):
-                    yield Body(method.upper(), self._url(service, path), self._real(example_of(described, operation)))
+                if takes_json(operation) and not path.startswith("/hooks/"):
+                    yield Body(
+                        method.upper(), self.address(service, path), self._real(example_of(described, operation))
+                    )
 
     def queries(self, service: str) -> Iterator[tuple[str, list[str]]]:
         """URL and names of the query parameters of every read that has some."""
@@ -116,7 +118,7 @@ class Company:
             listed = entry(entry(methods).get("get", {})).get("parameters", [])
             parameters = [entry(each) for each in listed] if isinstance(listed, list) else []
             if names := [str(each["name"]) for each in parameters if each["in"] == "query"]:
-                yield self._url(service, path), names
+                yield self.address(service, path), names
 
     async def version(self, url: str) -> str:
         """What If-Match has to say to change the thing at a URL now."""
@@ -125,7 +127,7 @@ class Company:
 
     async def _make(self, name: str, service: str, path: str, **fields: JsonValue) -> None:
         (found,) = (
-            each for each in self.bodies(service) if (each.method, each.url) == ("POST", self._url(service, path))
+            each for each in self.bodies(service) if (each.method, each.url) == ("POST", self.address(service, path))
         )
         response = await self.client.post(found.url, json={**entry(found.example), **fields})
         assert response.status_code == 201, response.text
@@ -139,7 +141,8 @@ class Company:
         real: JsonValue = json.loads(text)
         return real
 
-    def _url(self, service: str, path: str) -> str:
+    def address(self, service: str, path: str) -> str:
+        """The URL of a path, with what is there in the place of its parameters."""
         parts = (
             self.held.get(part.strip("{}").removesuffix("_id"), str(NOWHERE)) if part.startswith("{") else part
             for part in path.split("/")
@@ -197,6 +200,17 @@ async def test_a_header_of_any_shape_is_taken_or_refused(company: Company, servi
                 assert_no_server_error(response, f"{method} {url} {name}: {value!r}")
 
 
+async def test_a_csv_of_any_shape_is_taken_or_refused(company: Company) -> None:
+    url = company.address("goals", "/v1/exchange-rates/import")
+    texts = [str(value) for value in HOSTILE if isinstance(value, str | int | float)]
+    rows = [f"{value},EUR,1.1" for value in texts] + [f"2026-03-02,{value},1.1" for value in texts]
+    rows += [f"2026-03-02,EUR,{value}" for value in texts] + ['"', "a,b", "2026-03-02,EUR,1.1,", "," * 500, "\r\r"]
+    files = [*MALFORMED, *(f"date,currency,rate\n{row}\n".encode("utf-8", "surrogatepass") for row in rows)]
+    for content in [*files, b"date,currency,rate\n" * 2000, b"\xef\xbb\xbfdate,currency,rate\n2026-03-02,EUR,1.1"]:
+        response = await company.client.post(url, content=content, headers={"content-type": "text/csv"})
+        assert_no_server_error(response, f"{content[:300]!r}")
+
+
 def assert_no_server_error(response: httpx.Response, what: str) -> None:
     assert response.status_code < 500, f"{what} → {response.status_code} {response.text}"
     if response.status_code >= 400:
@@ -213,10 +227,19 @@ def document(service: str) -> dict[str, JsonValue]:
     return entry(json.loads((PROJECT_FOLDER / "services" / service / "openapi.json").read_text()))
 
 
+def takes_json(operation: JsonValue) -> bool:
+    return "application/json" in entry(entry(entry(operation).get("requestBody", {})).get("content", {}))
+
+
 def example_of(described: dict[str, JsonValue], operation: JsonValue) -> JsonValue:
-    content = entry(entry(entry(operation)["requestBody"])["content"])
-    name = str(entry(entry(content["application/json"])["schema"])["$ref"]).rsplit("/", 1)[-1]
-    examples = entry(entry(entry(described["components"])["schemas"])[name])["examples"]
+    """The first example of the body, with its schema or, where that is none of its own, beside it."""
+    content = entry(entry(entry(entry(operation)["requestBody"])["content"])["application/json"])
+    schema = entry(content["schema"])
+    if "$ref" in schema:
+        schema = entry(entry(entry(described["components"])["schemas"])[str(schema["$ref"]).rsplit("/", 1)[-1]])
+    if "examples" in content:
+        return entry(next(iter(entry(content["examples"]).values())))["value"]
+    examples = schema["examples"]
     assert isinstance(examples, list)
     return examples[0]
 
@@ -226,7 +249,8 @@ def variants(body: JsonValue) -> Iterator[JsonValue]:
     for pointer in pointers(body):
         for value in HOSTILE:
             yield replaced(body, pointer, value)
-    yield {**entry(body), "unexpected": "\x00"}
+    if isinstance(body, dict):
+        yield {**body, "unexpected": "\x00"}
 
 
 def pointers(node: JsonValue) -> Iterator[tuple[str, ...]]:
