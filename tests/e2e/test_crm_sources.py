@@ -158,6 +158,12 @@ class ConnectedCompany(Company):
         if made["source"] != "standard_webhooks":
             await self.call("PUT", "tracking", f"/v1/connections/{self.connection}/api-access", crm.access())
 
+    async def set_status(self, status: str) -> None:
+        """Take deliveries, or refuse them."""
+        path = f"/v1/connections/{self.connection}"
+        version = (await self.call("GET", "tracking", path))["version"]
+        await self.call("PATCH", "tracking", path, {"status": status}, version=version)
+
     async def send(self, webhooks: Sequence[Webhook], hook_url: str) -> None:
         """Deliver these, a few at a time; each is to be answered with success."""
         turns = asyncio.Semaphore(_CONCURRENT)
@@ -280,6 +286,28 @@ async def test_after_reconciliation_nothing_is_missing_although_a_tenth_of_the_w
             await company.send(lost, crm.hook_url)
         else:
             await company.reconcile()
+        await company.comes_to_stand(expected(waves))
+
+
+async def test_what_a_ban_of_webhooks_swallowed_is_found(stack: Stack, quarter: tuple[date, date]) -> None:
+    """Ten deliveries in a row are refused; Pipedrive then sends nothing for half an hour, and nothing of it later."""
+    async with AsyncExitStack() as exits:
+        crm = PlayedPipedrive()
+        await exits.enter_async_context(crm.served())
+        company = ConnectedCompany(stack, await exits.enter_async_context(httpx.AsyncClient(timeout=30)))
+        await company.connect(crm, quarter)
+        waves = story(datetime.now(UTC).replace(microsecond=0), quarter)
+        await play(crm, waves[0][:100])
+        await company.send(crm.drained(), crm.hook_url)
+        await company.set_status("disabled")
+        await play(crm, waves[0][100:112])
+        assert await crm.send(company.client, crm.hook_url) == 0
+        assert crm.is_banned
+        for wave in (waves[0][112:], *waves[1:]):
+            await play(crm, wave)
+        assert not crm.drained()
+        await company.set_status("active")
+        await company.reconcile()
         await company.comes_to_stand(expected(waves))
 
 
