@@ -9,7 +9,7 @@ from uuid import UUID
 
 from services.tracking.crm.domain import SealedSecret
 from services.tracking.crm.encryption import SecretsBox
-from services.tracking.outgoing import store
+from services.tracking.outgoing import store, subscription_store
 from services.tracking.outgoing.domain import (
     TEST_EVENT_TYPE,
     Attempt,
@@ -90,7 +90,7 @@ class Subscriptions:
             created_at=tx.now,
             updated_at=tx.now,
         )
-        await store.add(tx, subscription)
+        await subscription_store.add(tx, subscription)
         return WithSigningSecret(subscription, secret)
 
     async def rotate(
@@ -115,7 +115,7 @@ class Subscriptions:
 
 async def get(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Subscription:
     """A subscription of the tenant. Raises SubscriptionNotFound."""
-    subscription = await store.find(tx, tenant_id, subscription_id)
+    subscription = await subscription_store.find(tx, tenant_id, subscription_id)
     if subscription is None:
         raise SubscriptionNotFound(f"There is no subscription {subscription_id}.")
     return subscription
@@ -123,7 +123,7 @@ async def get(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Subscr
 
 async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> Sequence[Subscription]:
     """Subscriptions of the tenant in the order they were made."""
-    return await store.page(tx, tenant_id, after=after, limit=limit)
+    return await subscription_store.page(tx, tenant_id, after=after, limit=limit)
 
 
 async def edit(
@@ -159,7 +159,7 @@ async def retire_secret(
 async def remove(tx: Transaction, tenant_id: UUID, subscription_id: UUID, *, expected_version: int) -> None:
     """Delete a subscription and, in time, its log. Raises SubscriptionNotFound and VersionMismatch."""
     current = await _expected(tx, tenant_id, subscription_id, expected_version)
-    if not await store.mark_deleted(tx, current):
+    if not await subscription_store.mark_deleted(tx, current):
         raise VersionMismatch("The subscription was changed at the same time.")
 
 
@@ -228,7 +228,7 @@ async def replay_failed(tx: Transaction, tenant_id: UUID, subscription_id: UUID,
 
 async def recording(tx: Transaction, tenant_ids: Collection[UUID]) -> Sequence[Subscription]:
     """Every subscription of these tenants that events are recorded for."""
-    return await store.recording(tx, tenant_ids)
+    return await subscription_store.recording(tx, tenant_ids)
 
 
 async def record(tx: Transaction, published: Sequence[Published], subscriptions: Sequence[Subscription]) -> Recording:
@@ -252,7 +252,7 @@ async def claim(
 ) -> list[tuple[Claimed, Subscription]]:
     """Deliveries to attempt now, with their subscriptions, nobody else's until the lease is over."""
     claimed = await store.claim(tx, count_max=count_max, each_max=each_max, lease=lease)
-    subscriptions = await store.by_id(tx, {(each.tenant_id, each.subscription_id) for each in claimed})
+    subscriptions = await subscription_store.by_id(tx, {(each.tenant_id, each.subscription_id) for each in claimed})
     return [(each, subscriptions[each.subscription_id]) for each in claimed if each.subscription_id in subscriptions]
 
 
@@ -328,7 +328,7 @@ async def _judged(tx: Transaction, key: SubscriptionKey, health: Health, ended: 
         health = health.after(each.attempt, retry_after_seconds=each.retry_after_seconds, now=tx.now)
         reason = reason or reason_to_disable(health, each.attempt, now=tx.now)
     await store.set_health(tx, key.tenant_id, key.subscription_id, health)
-    if reason is None or not await store.disable(tx, key, reason):
+    if reason is None or not await subscription_store.disable(tx, key, reason):
         return []
     return [Disabled(key.subscription_id, reason, is_gone=any(each.attempt.says_gone for each in ended))]
 
@@ -340,6 +340,6 @@ async def _expected(tx: Transaction, tenant_id: UUID, subscription_id: UUID, ver
 
 
 async def _saved(tx: Transaction, subscription: Subscription) -> Subscription:
-    if not await store.save(tx, subscription):
+    if not await subscription_store.save(tx, subscription):
         raise VersionMismatch("The subscription was changed at the same time.")
     return subscription
