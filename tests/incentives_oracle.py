@@ -164,12 +164,14 @@ class World:
     def _credits(self, index: int, assigned: Assigned, deal: DealVersion) -> list[tuple[str, date, Fraction]]:
         if assigned.deleted or deal.gone or not deal.won:
             return []
-        found = []
-        for day in {deal.day, max((day for day, _ in deal.paid), default=None)} - {None}:
-            assert day is not None
+        found: dict[str, tuple[str, date, Fraction]] = {}
+        days = {deal.day, max((day for day, _ in deal.paid), default=None)} - {None}
+        # A component pays for a deal once, on the earliest of the days its versions count it on.
+        for day in sorted(day for day in days if day is not None):
             if day >= assigned.start and (assigned.end is None or day < assigned.end):
-                found += self._credits_on(day, index, deal)
-        return found
+                for credit in self._credits_on(day, index, deal):
+                    found.setdefault(credit[0], credit)
+        return list(found.values())
 
     def _credits_on(self, day: date, index: int, deal: DealVersion) -> list[tuple[str, date, Fraction]]:
         """Those of the components that count the deal on that day."""

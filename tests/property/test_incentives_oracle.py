@@ -41,6 +41,7 @@ from tests.incentives_oracle import (
     DealVersion,
     Definition,
     Known,
+    Paying,
     Rated,
     Stay,
     Step,
@@ -293,3 +294,22 @@ def walk(chain: Sequence[LedgerTransaction], last: LedgerTransaction) -> tuple[i
     check.finish(Head(last.sequence, last.hash))
     found = check.first_break
     return None if found is None else (found.sequence, found.flaw)
+
+
+def test_a_deal_is_paid_for_once_when_the_plan_goes_from_bookings_to_cash() -> None:
+    booked = Paying("a", "owner", None, 100, "cumulative", "flat", "amount", ((0, 1000),))
+    on_cash = replace(booked, cash=True, when_paid=True)
+    deal = DealVersion(0, 1, 0, (), 5000, True, date(2026, 1, 1), "USD", False, None, ((date(2026, 4, 1), 5000),))
+    book, oracle = Book(), World()
+    for step in (
+        Known(0, 0),
+        Terms(0, date(2025, 1, 1), (booked,)),
+        Terms(0, date(2026, 4, 1), (on_cash,)),
+        Assigned(0, date(2025, 1, 1), None, (), deleted=False),
+        deal,
+    ):
+        book.take(step)
+        oracle.take(step)
+    (credit,) = book.credits[named("deal", 0)]
+    assert (credit.day, credit.value) == (date(2026, 1, 1), Decimal(50))
+    assert {key[2] for key, cell in oracle.cells().items() if cell.credits} == {date(2026, 1, 1)}

@@ -178,6 +178,10 @@ class Definitions:
         actual = self.period_of(self.plans[assignment.plan_id].period, counted.day)
         if actual != period:
             return NotCredited(CreditExclusion.OUTSIDE_PERIOD, period=actual)
+        for credit in self.credits(deal, only=[assignment.id]):
+            if credit.component == component_key:
+                is_here = credit.period == period
+                return credit if is_here else NotCredited(CreditExclusion.OUTSIDE_PERIOD, period=credit.period)
         return _credit(assignment, component, deal, counted, actual, percent)
 
     def conversion(self, component: Component, deal: DealFacts) -> Conversion | None:
@@ -260,6 +264,9 @@ class Definitions:
         found: list[Credit],
     ) -> None:
         kind = self.plans[assignment.plan_id].period
+        # Two versions of a plan may count a deal on different days, each within its own time: the earliest day is the
+        # one it is paid for.
+        earliest: dict[str, Credit] = {}
         for line in self._lines.get(assignment.plan_id, ()):
             outcome = counted.get(line.measure_index)
             if outcome is None:
@@ -272,7 +279,11 @@ class Definitions:
                 continue
             percent = self._percent(assignment, line.component, deal, shares, owner, outcome.day)
             if percent:
-                found.append(_credit(assignment, line.component, deal, outcome, period, percent))
+                credit = _credit(assignment, line.component, deal, outcome, period, percent)
+                known = earliest.get(credit.component)
+                if known is None or credit.day < known.day:
+                    earliest[credit.component] = credit
+        found.extend(earliest.values())
 
     def _shares(self, deal: DealFacts) -> list[tuple[UUID, Decimal, str]]:
         """Who has which percent of a deal in which role, as far as its users are mapped to people."""
