@@ -175,7 +175,8 @@ def digest(data: bytes) -> str:
 def read_json(body: bytes) -> object:
     """JSON, its numbers with a fraction as exact decimals. Raises Untranslatable.
 
-    Refused are also NaN and infinities, lone surrogates and the NUL character, which no text of ours can hold.
+    Refused are also NaN and infinities, and the NUL character, which no text of ours can hold. Lone surrogates are left
+    in: the canonical records refuse them, and whoever encodes a text before has to allow for them.
     """
     try:
         document: object = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
