@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from email.utils import formatdate
 from typing import ClassVar, Literal
 
 import httpx
@@ -164,7 +165,7 @@ class PlayedCrm(ABC):
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
             self.address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", date_header=False))
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             try:
                 await eventually(lambda: server.started, expectation="the CRM to listen")
@@ -185,6 +186,8 @@ def _watched(crm: PlayedCrm, route: Route) -> Route:
                 failure.times -= 1
                 return failure.answer()
         response: Response = await route.endpoint(request)
+        # The server's own would be of up to a second ago.
+        response.headers["date"] = formatdate(usegmt=True)
         return response
 
     return Route(route.path, answer, methods=list(route.methods or ()))

@@ -542,6 +542,25 @@ async def test_reconciliation_finds_what_webhooks_missed_and_only_that(world: Wo
     assert (user.external_id, user.name, user.email, user.is_active) == ("9001", "Ada", "ada@example.com", True)
 
 
+async def test_a_reconciliation_asked_for_while_one_is_under_way_finds_what_that_one_has_passed(world: World) -> None:
+    connection, worker = await world.connect(), world.worker()
+    path = f"/v1/connections/{connection.id}/reconcil"
+    world.crm.put(deal(1))
+    world.crm.gates["/users"] = asyncio.Event()
+    first = await world.call("POST", f"{path}e", status=202)
+    await worker.synchroniser.start_due()
+    await eventually(lambda: "/users" in world.crm.held, expectation="the run to be at the users")
+    world.crm.put(deal(2))
+    world.crm.delete("001", now())
+    again = await world.call("POST", f"{path}e", status=202)
+    assert again["id"] == first["id"]
+    world.crm.open_gates()
+    ended = await world.ended(f"{path}iations/{first['id']}")
+    assert ended["missed_new"] == 2
+    deals = await world.deals()
+    assert (deals["001"].kind, deals["002"].kind) == (DealKind.DELETED, DealKind.UPSERTED)
+
+
 async def test_the_first_reconciliation_leaves_history_to_the_backfill(world: World) -> None:
     connection, worker = await world.connect(), world.worker()
     world.crm.put(deal(1, at=now() - timedelta(days=30)))

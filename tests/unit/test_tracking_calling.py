@@ -300,10 +300,10 @@ def test_an_older_state_is_not_missing_whatever_it_says() -> None:
     assert found_of(older) is Finding.HELD
 
 
-def test_a_deletion_is_missing_for_a_deal_that_is_held_as_present_and_not_changed_later() -> None:
+def test_a_deletion_is_missing_for_a_deal_that_is_held_as_present_and_told_of_one_that_is_not_held() -> None:
     deleted = CanonicalDeal(external_id="1", kind=DealKind.DELETED, modified_at=NOW)
     assert found_of(deleted) is Finding.DELETED
-    assert found_of(deleted, None) is Finding.HELD
+    assert found_of(deleted, None) is Finding.TOLD
     assert found_of(deleted, deleted) is Finding.HELD
     assert found_of(deleted, DEAL.model_copy(update={"modified_at": NOW + SECOND})) is Finding.HELD
 
@@ -338,7 +338,7 @@ def test_an_activity_is_missing_by_the_same_rules() -> None:
     assert found_of_activity(modified_at=NOW - SECOND, outcome="reached") is Finding.HELD
     assert found_of_activity(modified_at=NOW + SECOND) is Finding.CHANGED
     assert found_of_activity(is_deleted=True) is Finding.DELETED
-    assert found_of_activity(Held({}, {}), is_deleted=True) is Finding.HELD
+    assert found_of_activity(Held({}, {}), is_deleted=True) is Finding.TOLD
 
 
 def test_what_cannot_be_compared_or_read_is_stored_all_the_same() -> None:

@@ -91,7 +91,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One walk. `since` None: through everything. `worked_ms`: how long it was worked at."""
+    """One walk. `since` None: through everything. `worked_ms`: how long it was worked at.
+
+    `requested_at`: when it was last asked for. What there was by then it finds.
+    """
 
     tenant_id: UUID
     id: UUID
@@ -184,14 +187,20 @@ class Run:
             error=None,
         )
 
+    def asked_again(self, now: datetime) -> "Run":
+        """To find all that there is at this moment too, although the walk may have passed it."""
+        return replace(self._changed(), requested_at=now, with_users=True)
+
     def moved(self, next_cursor: str | None, now: datetime) -> "Run":
-        """At the next page, the next phase, or the end."""
+        """At the next page, the next phase, or the end; or at the beginning, where it was asked for meanwhile."""
         if next_cursor is not None:
             return replace(self, cursor=next_cursor)
         phases = _PHASES[self.kind]
         following = [phase for phase in phases[phases.index(self.phase) + 1 :] if self._asks_for(phase)]
         if following:
             return replace(self, phase=following[0], cursor=None)
+        if self.started_at is not None and self.requested_at > self.started_at:
+            return replace(self, phase=phases[0], cursor=None, started_at=now)
         return replace(self._changed(), state=RunState.DONE, cursor=None, ended_at=now, lease_id=None, recent=())
 
     def _asks_for(self, phase: Phase) -> bool:

@@ -147,6 +147,7 @@ def finding_of(said: Sequence[Said] | None, held: Held, connection_id: UUID, *, 
     """What a record turns out to be, by what is held of what it is about.
 
     `is_merged`: what is held was put together from changes, so it may lack one although it is as new as the record.
+    A deletion of what is not held is told: a delivery that nobody has translated yet may bring it.
     """
     if said is None:
         return Finding.UNREADABLE
@@ -232,7 +233,9 @@ def _finding(said: Said, held: Held, connection_id: UUID, is_merged: bool) -> Fi
         case RecordChange():
             deal = held.deals.get(deal_id(connection_id, said.external_id))
             if said.is_deleted:
-                is_news = deal is not None and deal.kind not in _GONE and said.at >= deal.modified_at
+                if deal is None:
+                    return Finding.TOLD
+                is_news = deal.kind not in _GONE and said.at >= deal.modified_at
                 return Finding.DELETED if is_news else Finding.HELD
             if deal is None:
                 return Finding.NEW
@@ -245,7 +248,9 @@ def _finding(said: Said, held: Held, connection_id: UUID, is_merged: bool) -> Fi
 
 def _finding_of_deal(said: CanonicalDeal, held: Deal | None, is_merged: bool) -> Finding:
     if said.kind in _GONE:
-        if held is None or held.kind in _GONE or said.modified_at < held.modified_at:
+        if held is None:
+            return Finding.TOLD
+        if held.kind in _GONE or said.modified_at < held.modified_at:
             return Finding.HELD
         return Finding.DELETED
     if held is None:
@@ -257,7 +262,9 @@ def _finding_of_deal(said: CanonicalDeal, held: Deal | None, is_merged: bool) ->
 
 def _finding_of_activity(said: CanonicalActivity, held: Activity | None) -> Finding:
     if said.is_deleted:
-        is_news = held is not None and not held.is_deleted and said.modified_at >= held.modified_at
+        if held is None:
+            return Finding.TOLD
+        is_news = not held.is_deleted and said.modified_at >= held.modified_at
         return Finding.DELETED if is_news else Finding.HELD
     if held is None:
         return Finding.NEW

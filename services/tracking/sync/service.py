@@ -117,7 +117,7 @@ async def set_reconciliation(
 
 
 async def reconcile(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Run:
-    """Reconcile a connection now; the run, which is the one under way if there is one.
+    """Reconcile a connection now; the run, which is the one under way if there is one: it then walks once more.
 
     Raises ConnectionNotFound and ApiAccessMissing.
     """
@@ -126,9 +126,10 @@ async def reconcile(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Ru
     if held.version == 0:
         held = replace(held, version=1, due_at=tx.now + timedelta(minutes=held.every_minutes))
         await store.put_reconciliation(tx, held)
-    return await _started(tx, _reconciliation_run(tx, connection, held, is_asked_for=True)) or await _open(
-        tx, connection, RunKind.RECONCILIATION
-    )
+    started = await _started(tx, _reconciliation_run(tx, connection, held, is_asked_for=True))
+    if started is not None:
+        return started
+    return await _saved(tx, (await _open(tx, connection, RunKind.RECONCILIATION)).asked_again(tx.now))
 
 
 async def backfill(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Run:
