@@ -262,10 +262,12 @@ class PlayedSalesforce(PlayedCrm):
         now = datetime.now(UTC)
         if end - start <= timedelta(minutes=1) or end > now or start < now - timedelta(days=30):
             return _error(400, "INVALID_REPLICATION_DATE", "start and end do not fit")
+        # The seconds are not looked at.
+        first, last = start.replace(second=0), end.replace(second=0)
         records = [
             {"id": _id("006", deal_id), "deletedDate": _rest_time(at)}
             for deal_id, at in self.deleted.items()
-            if start <= at <= end
+            if first <= at <= last
         ]
         covered = {"earliestDateAvailable": _rest_time(start), "latestDateCovered": _rest_time(end)}
         return self._answer({"deletedRecords": records, **covered})

@@ -775,6 +775,19 @@ async def test_what_was_deleted_is_asked_for_within_what_salesforce_allows(asked
     assert page.next_cursor is None
 
 
+async def test_what_was_deleted_a_moment_ago_is_found_among_what_changed(asked: Asked) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    asked.crm.put(plain(1))
+    asked.crm.put(plain(2))
+    asked.crm.delete("1", now)
+    since = NOW - timedelta(hours=1)
+    pages = await asked.caller.every_page(lambda at: asked.api.changed(asked.credentials, since, at))
+    assert [(each.external_id, each.at) for page in pages for each in page.gone] == [(opportunity(1), now)]
+    assert [each.external_id for page in pages for each in page.records] == [opportunity(2)]
+    history = await asked.caller.every_page(lambda at: asked.api.changed(asked.credentials, None, at))
+    assert [each.external_id for page in history for each in (*page.records, *page.gone)] == [opportunity(2)]
+
+
 async def test_users_are_walked_page_by_page(asked: Asked) -> None:
     asked.crm.users = {str(number): f"User {number}" for number in range(30)}
     asked.crm.page_records_max = 12

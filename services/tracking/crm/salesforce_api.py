@@ -219,20 +219,27 @@ class SalesforceApi(SourceApi):
                 f"SELECT {shape.columns} FROM Opportunity{_modified(since, stamp, after)}"
                 f" ORDER BY SystemModstamp, Id LIMIT {_PAGE_RECORDS_MAX}"
             )
-        answer = read_answer((yield _query(own, query)))
+        # What lies in the recycle bin is told with it: the deletions of the latest minute are told nowhere else.
+        answer = read_answer((yield _query(own, query, with_deleted=phase == "all" and since is not None)))
         found = yield from _whole_records(own, answer)
-        records = [RawRecord(OPPORTUNITY, external_id, raw) for external_id, raw in found.items()]
+        records, gone = [], []
+        for external_id, raw in found.items():
+            if raw.get("IsDeleted") is True:
+                gone.append(Gone(OPPORTUNITY, external_id, answered_moment(raw.get("SystemModstamp"))))
+            else:
+                records.append(RawRecord(OPPORTUNITY, external_id, raw))
         is_last = answer.get("done") is not False and len(found) < _PAGE_RECORDS_MAX
         if found and not is_last:
             last_id, last = list(found.items())[-1]
-            return RecordPage(records, next_cursor=f"{phase}:{_literal_of(last)}:{last_id}")
+            return RecordPage(records, gone, f"{phase}:{_literal_of(last)}:{last_id}")
         to_splits = phase == "all" and since is not None and shape.has_splits
-        return RecordPage(records, next_cursor="splits::" if to_splits else None)
+        return RecordPage(records, gone, "splits::" if to_splits else None)
 
     @override
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
         own = own_credentials(credentials, SalesforceCredentials)
-        # The end has to be told and not to be in the future; what time it is there any answer says.
+        # The end has to be told and not to be in the future; what time it is there any answer says. Salesforce takes
+        # it for the beginning of its minute.
         now = _time_of((yield Call("GET", _url(own, "limits"))))
         start = min(max(since, now - _DELETED_AGE_MAX), now - _DELETED_SPAN_MIN)
         answer = yield Call(
@@ -284,8 +291,8 @@ def _url(own: SalesforceCredentials, path: str) -> str:
     return f"{own.instance_url}/services/data/v{own.api_version}/{path}"
 
 
-def _query(own: SalesforceCredentials, query: str) -> Call:
-    return Call("GET", _url(own, "query"), {"q": query})
+def _query(own: SalesforceCredentials, query: str, *, with_deleted: bool = False) -> Call:
+    return Call("GET", _url(own, "queryAll" if with_deleted else "query"), {"q": query})
 
 
 def _quoted(ids: Sequence[str]) -> str:
@@ -343,7 +350,7 @@ def _shape(own: SalesforceCredentials) -> Conversation[_Shape]:
 
 def _found(own: SalesforceCredentials, query: str, count_max: int) -> Conversation[dict[str, Mapping[str, object]]]:
     """The records of a query, deleted ones too, by id."""
-    call: Call = Call("GET", _url(own, "queryAll"), {"q": query})
+    call = _query(own, query, with_deleted=True)
     found: dict[str, Mapping[str, object]] = {}
     for _ in range(count_max):
         answer = read_answer((yield call))
