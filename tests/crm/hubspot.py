@@ -64,6 +64,10 @@ class PlayedHubspot(PlayedCrm):
     activities: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     """Properties by the id, by the object's name."""
     deals_of_activities: dict[str, str] = field(default_factory=dict)
+    archived_activities: dict[str, dict[str, datetime]] = field(default_factory=dict)
+    """When activities were deleted: object, id, time."""
+    hidden: frozenset[str] = frozenset()
+    """The objects of activities that the app may not see."""
     merged: dict[str, str] = field(default_factory=dict)
     """What deals became part of."""
     calls_a_day_max: int = 250_000
@@ -127,10 +131,10 @@ class PlayedHubspot(PlayedCrm):
             Route("/crm/v3/properties/deals", self._list_properties),
             Route("/settings/v3/currencies/company-currency", self._currency),
             Route("/crm/v3/objects/deals/splits/batch/read", self._read_splits, methods=["POST"]),
-            Route("/crm/v3/objects/deals/search", self._search, methods=["POST"]),
+            Route("/crm/v3/objects/{object_name}/search", self._search, methods=["POST"]),
             Route("/crm/v3/objects/{object_name}/batch/read", self._read, methods=["POST"]),
             Route("/crm/v4/associations/{object_name}/deals/batch/read", self._read_associations, methods=["POST"]),
-            Route("/crm/v3/objects/deals", self._list),
+            Route("/crm/v3/objects/{object_name}", self._list),
             Route("/crm/v3/owners", self._list_owners),
         ]
 
@@ -313,15 +317,28 @@ class PlayedHubspot(PlayedCrm):
         after, limit = int(asked.get("after", 0)), int(asked.get("limit", 10))
         if limit > _SEARCH_PAGE_MAX or after + limit > _SEARCH_RESULTS_MAX:
             return _error(400, "VALIDATION_ERROR", "There was a problem with the request.")
+        object_name, properties = request.path_params["object_name"], asked.get("properties", [])
+        if object_name in self.hidden:
+            return self._refusal(request) or _error(403, "MISSING_SCOPES", "This app hasn't been granted the scopes.")
+        if object_name == "deals":
+            times = {deal.id: _ms(deal.modified_at) for deal in self.deals.values()}
+        else:
+            held = self.activities.get(object_name, {})
+            times = {each: _ms(datetime.fromisoformat(raw["hs_lastmodifieddate"])) for each, raw in held.items()}
         matching = [
-            deal
-            for deal in self.deals.values()
-            if all(_matches(deal, each) for group in asked.get("filterGroups", []) for each in group["filters"])
+            record_id
+            for record_id, at in times.items()
+            if all(
+                _matches(record_id, at, each) for group in asked.get("filterGroups", []) for each in group["filters"]
+            )
         ]
         for sort in asked.get("sorts", []):
             by_id = sort["propertyName"] == "hs_object_id"
-            matching.sort(key=lambda deal: int(deal.id) if by_id else _ms(deal.modified_at))
-        shown = [self._shown(deal, asked.get("properties", [])) for deal in matching[after : after + limit]]
+            matching.sort(key=lambda record_id: int(record_id) if by_id else times[record_id])
+        shown = [
+            self._record(object_name, record_id, properties, is_archived=False)
+            for record_id in matching[after : after + limit]
+        ]
         document: dict[str, object] = {"total": len(matching), "results": shown}
         if after + limit < len(matching):
             document["paging"] = {"next": {"after": str(after + limit)}}
@@ -329,10 +346,14 @@ class PlayedHubspot(PlayedCrm):
 
     async def _list(self, request: Request) -> Response:
         if request.query_params.get("archived") != "true":
-            return _error(400, "VALIDATION_ERROR", "only archived deals are listed here")
+            return _error(400, "VALIDATION_ERROR", "only archived records are listed here")
+        object_name = request.path_params["object_name"]
+        if object_name in self.hidden:
+            return self._refusal(request) or _error(403, "MISSING_SCOPES", "This app hasn't been granted the scopes.")
+        archived = self.deleted if object_name == "deals" else self.archived_activities.get(object_name, {})
         rows: list[Mapping[str, object]] = [
-            {"id": deal_id, "properties": {}, "archived": True, "archivedAt": _iso(at)}
-            for deal_id, at in self.deleted.items()
+            {"id": record_id, "properties": {}, "archived": True, "archivedAt": _iso(at)}
+            for record_id, at in archived.items()
         ]
         return self._refusal(request) or self._page(request, rows)
 
@@ -353,8 +374,8 @@ class PlayedHubspot(PlayedCrm):
         return self._answer(document)
 
 
-def _matches(deal: PlainDeal, each: Mapping[str, str]) -> bool:
-    value = _ms(deal.modified_at) if each["propertyName"] == "hs_lastmodifieddate" else int(deal.id)
+def _matches(record_id: str, modified_ms: int, each: Mapping[str, str]) -> bool:
+    value = modified_ms if each["propertyName"] == "hs_lastmodifieddate" else int(record_id)
     wanted = int(each["value"])
     return {"GTE": value >= wanted, "GT": value > wanted, "EQ": value == wanted}[each["operator"]]
 

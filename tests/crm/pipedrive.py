@@ -28,6 +28,7 @@ class PlayedPipedrive(PlayedCrm):
     patience_seconds = 10.0
 
     activities: dict[str, dict[str, object]] = field(default_factory=dict)
+    has_activities: bool = True
     archived: set[str] = field(default_factory=set)
     """Deals that lists leave out."""
     has_archive: bool = True
@@ -201,6 +202,8 @@ class PlayedPipedrive(PlayedCrm):
         return refusal or self._page(request, rows)
 
     async def _list_activities(self, request: Request) -> Response:
+        if not self.has_activities:
+            return self._refusal(request) or _error(403, "no permission for activities")
         return self._refusal(request) or self._page(request, list(self.activities.values()))
 
     def _page(self, request: Request, rows: list[dict[str, object]]) -> Response:

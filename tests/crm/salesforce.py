@@ -65,6 +65,8 @@ class PlayedSalesforce(PlayedCrm):
     """Custom fields of opportunities, by the deal's id; their names end in `__c`."""
     custom_names: tuple[str, ...] = ()
     splits: dict[str, PlayedSplit] = field(default_factory=dict)
+    activities: dict[str, dict[str, dict[str, object]]] = field(default_factory=lambda: {"Task": {}, "Event": {}})
+    """Tasks and events, as the API has them, by object and id; those in the recycle bin too."""
     users: dict[str, str] = field(default_factory=dict)
     """The names of users by the ids that deals have for them."""
     tokens: set[str] = field(default_factory=set)
@@ -127,7 +129,7 @@ class PlayedSalesforce(PlayedCrm):
             Route(f"{data}/query/{{locator}}", self._following),
             Route(f"{data}/queryAll", self._query_all),
             Route(f"{data}/sobjects/Opportunity/describe", self._describe),
-            Route(f"{data}/sobjects/Opportunity/deleted/", self._deleted),
+            Route(f"{data}/sobjects/{{name}}/deleted/", self._deleted),
         ]
 
     def _outbound(self, rows: list[dict[str, object]], about: set[str]) -> Webhook:
@@ -264,10 +266,17 @@ class PlayedSalesforce(PlayedCrm):
             return _error(400, "INVALID_REPLICATION_DATE", "start and end do not fit")
         # The seconds are not looked at.
         first, last = start.replace(second=0), end.replace(second=0)
+        name = request.path_params["name"]
+        if name == "Opportunity":
+            times = {_id("006", deal_id): at for deal_id, at in self.deleted.items()}
+        else:
+            times = {
+                each: datetime.fromisoformat(str(row["SystemModstamp"]))
+                for each, row in self.activities[name].items()
+                if row["IsDeleted"]
+            }
         records = [
-            {"id": _id("006", deal_id), "deletedDate": _rest_time(at)}
-            for deal_id, at in self.deleted.items()
-            if first <= at <= last
+            {"id": record_id, "deletedDate": _rest_time(at)} for record_id, at in times.items() if first <= at <= last
         ]
         covered = {"earliestDateAvailable": _rest_time(start), "latestDateCovered": _rest_time(end)}
         return self._answer({"deletedRecords": records, **covered})
@@ -293,10 +302,12 @@ class PlayedSalesforce(PlayedCrm):
             return _error(400, "MALFORMED_QUERY", f"unexpected token: {query[:100]}")
         columns, name = match["columns"], match["object"]
         if columns == "COUNT()":
-            return self._answer({"totalSize": len(self.deals), "done": True, "records": []})
+            held = [row for row in self.activities.get(name, {}).values() if not row["IsDeleted"]]
+            total = len(self.deals if name == "Opportunity" else held)
+            return self._answer({"totalSize": total, "done": True, "records": []})
         plain = _SUBQUERY.sub("", columns)
         wants_splits = plain != columns
-        if name not in ("Opportunity", "OpportunitySplit", "User") or "(" in plain:
+        if name not in ("Opportunity", "OpportunitySplit", "User", *self.activities) or "(" in plain:
             return _error(400, "INVALID_TYPE", f"sObject type '{name}' is not supported")
         if (wants_splits or name == "OpportunitySplit") and not self.has_splits:
             return _error(400, "INVALID_TYPE", "Didn't understand relationship 'OpportunitySplits'")
@@ -305,7 +316,11 @@ class PlayedSalesforce(PlayedCrm):
             "OpportunitySplit": self._rows_of_opportunitysplit,
             "User": self._rows_of_user,
         }
-        rows = selecting[name](match["where"] or "", with_deleted=with_deleted)
+        if name in self.activities:
+            held = [row for row in self.activities[name].values() if with_deleted or not row["IsDeleted"]]
+            rows = _selected_rows(held, match["where"] or "")
+        else:
+            rows = selecting[name](match["where"] or "", with_deleted=with_deleted)
         if rows is None:
             return _error(400, "MALFORMED_QUERY", f"unexpected token: {match['where']}")
         order = (match["order"] or "Id").split(", ")
@@ -354,22 +369,11 @@ class PlayedSalesforce(PlayedCrm):
                 {**self._row(_ANY_DEAL), "Id": _id("006", deal_id), "IsDeleted": True, "SystemModstamp": _rest_time(at)}
                 for deal_id, at in self.deleted.items()
             ]
-        if not where:
-            return rows
-        if ids := _IDS.fullmatch(where):
-            wanted = {each.strip("'")[:15] for each in ids[1].split(", ")}
-            return [row for row in rows if str(row["Id"])[:15] in wanted]
         if of_splits := _OF_SPLITS.fullmatch(where):
             since, after = datetime.fromisoformat(of_splits[1]), of_splits[2] or ""
             about = {_id("006", split.deal_id) for split in self.splits.values() if split.modified_at >= since}
             return [row for row in rows if row["Id"] in about and str(row["Id"]) > after]
-        if behind := _BEHIND.fullmatch(where):
-            last = (datetime.fromisoformat(behind[1]), behind[2])
-            return [row for row in rows if (datetime.fromisoformat(str(row["SystemModstamp"])), row["Id"]) > last]
-        if since_match := _SINCE.fullmatch(where):
-            since = datetime.fromisoformat(since_match[1])
-            return [row for row in rows if datetime.fromisoformat(str(row["SystemModstamp"])) >= since]
-        return None
+        return _selected_rows(rows, where)
 
     def _rows_of_opportunitysplit(self, where: str, *, with_deleted: bool) -> list[dict[str, object]] | None:
         ids = _IDS.fullmatch(where)
@@ -393,6 +397,22 @@ class PlayedSalesforce(PlayedCrm):
         ]
 
 
+def _selected_rows(rows: list[dict[str, object]], where: str) -> list[dict[str, object]] | None:
+    """The rows that a condition on ids or on SystemModstamp leaves; None for any other."""
+    if not where:
+        return rows
+    if ids := _IDS.fullmatch(where):
+        wanted = {each.strip("'")[:15] for each in ids[1].split(", ")}
+        return [row for row in rows if str(row["Id"])[:15] in wanted]
+    if behind := _BEHIND.fullmatch(where):
+        last = (datetime.fromisoformat(behind[1]), behind[2])
+        return [row for row in rows if (datetime.fromisoformat(str(row["SystemModstamp"])), row["Id"]) > last]
+    if since_match := _SINCE.fullmatch(where):
+        since = datetime.fromisoformat(since_match[1])
+        return [row for row in rows if datetime.fromisoformat(str(row["SystemModstamp"])) >= since]
+    return None
+
+
 _ANY_DEAL: Final = PlainDeal(
     "0",
     "",
@@ -414,6 +434,16 @@ def _id(prefix: str, digits: str) -> str:
 
 def _rest_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "+0000")
+
+
+def played_activity(prefix: str, number: int, at: datetime, **fields: object) -> dict[str, object]:
+    """A task (`00T`) or an event (`00U`) as the API has it, of no fields but these."""
+    columns = (
+        "OwnerId, WhatId, AccountId, Subject, Status, TaskSubtype, ActivityDate, CompletedDateTime, StartDateTime,"
+        " CallDurationInSeconds, CallDisposition, ActivityDateTime, DurationInMinutes, EventSubtype"
+    )
+    known = {"Id": _id(prefix, str(number)), "IsDeleted": False, "SystemModstamp": _rest_time(at)}
+    return {**dict.fromkeys(columns.split(", ")), **known, **fields}
 
 
 def _xml(value: object) -> str:

@@ -41,6 +41,7 @@ from services.tracking.sync.channels import ChannelKeeper
 from services.tracking.sync.domain import RunKind, RunState
 from services.tracking.sync.fetcher import Fetcher
 from services.tracking.sync.synchroniser import Synchroniser
+from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import from_record
 from shared.db.database import Database, Scope, Transaction
@@ -53,7 +54,7 @@ from tests.crm.hubspot import PlayedHubspot
 from tests.crm.pipedrive import PlayedPipedrive
 from tests.crm.plain import OBJECT, Plain, PlainApi, PlainCredentials, PlayedPlain
 from tests.crm.played import PlainDeal, PlayedCrm
-from tests.crm.salesforce import PlayedSalesforce
+from tests.crm.salesforce import PlayedSalesforce, played_activity
 from tests.crm.zoho import PlayedZoho
 from tests.infrastructure import eventually
 
@@ -164,6 +165,16 @@ class World:
             ids = [row["deal_id"] for row in await tx.rows(text("SELECT deal_id FROM tracking.deals"))]
             held = await deals_service.newest(tx, self.tenant, ids)
         return {deal.external_id: deal for deal in held.values()}
+
+    async def activities(self) -> dict[str, Activity]:
+        """Translate what waits; the newest of each activity that was published, by its id."""
+        while await self._processor.translate_once():
+            pass
+        async with self.database.transaction(Scope.every()) as tx:
+            rows = await tx.rows(text("SELECT headers, value FROM tracking.outbox ORDER BY id"))
+        events = [from_record(dict(decode_headers(row["headers"])), row["value"]) for row in rows]
+        told = [event for event in events if isinstance(event, Activity)]
+        return {each.external_id: each for each in sorted(told, key=lambda each: each.version)}
 
     async def rows(self, statement: str, **parameters: object) -> list[dict[str, object]]:
         async with self.database.transaction(Scope.every()) as tx:
@@ -956,3 +967,63 @@ async def test_every_source_is_reconciled_and_backfilled_to_the_same_deals(
         done = await world.ended(f"{path}/backfills/{started['id']}")
         assert (done["state"], done["missed_new"], done["missed_changed"]) == ("done", 5, 0), done["error"]
         assert len([each for each in (await world.deals()).values() if each.kind is not DealKind.DELETED]) == 234
+
+
+def _call_of_salesforce(crm: PlayedCrm, at: datetime) -> str:
+    assert isinstance(crm, PlayedSalesforce)
+    row = played_activity("00T", 1, at, TaskSubtype="Call", Status="Completed")
+    crm.activities["Task"][str(row["Id"])] = row
+    return str(row["Id"])
+
+
+def _call_of_hubspot(crm: PlayedCrm, at: datetime) -> str:
+    assert isinstance(crm, PlayedHubspot)
+    crm.activities["calls"] = {"5": {"hs_call_title": "Hi", "hs_lastmodifieddate": at.isoformat()}}
+    return "5"
+
+
+def _call_of_pipedrive(crm: PlayedCrm, at: datetime) -> str:
+    assert isinstance(crm, PlayedPipedrive)
+    time = at.isoformat().replace("+00:00", "Z")
+    crm.activities["9"] = {"id": 9, "type": "call", "done": True, "update_time": time}
+    return "9"
+
+
+def _call_of_fxiaoke(crm: PlayedCrm, at: datetime) -> str:
+    assert isinstance(crm, PlayedFxiaoke)
+    modified = int(at.timestamp() * 1000)
+    crm.put_row("ActiveRecordObj", {"_id": "65a0", "last_modified_time": modified, "life_status": "normal"})
+    return "65a0"
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [
+        (PlayedSalesforce, _call_of_salesforce),
+        (PlayedHubspot, _call_of_hubspot),
+        (PlayedPipedrive, _call_of_pipedrive),
+        (PlayedFxiaoke, _call_of_fxiaoke),
+    ],
+)
+@pytest.mark.parametrize("age", [timedelta(), timedelta(days=40)])
+async def test_an_activity_that_no_webhook_told_is_found(
+    world: World, kind: Callable[[], PlayedCrm], call: Callable[[PlayedCrm, datetime], str], age: timedelta
+) -> None:
+    """A new one by reconciliation, one of before the connection by the backfill."""
+    crm, worker = kind(), world.worker()
+    async with crm.served():
+        made = await world.call("POST", "/v1/connections", crm.connection(), status=201)
+        path = f"/v1/connections/{made['id']}"
+        crm.secret = str(made["secret"])
+        await world.call("PUT", f"{path}/api-access", crm.access())
+        async with world.database.transaction(Scope.of(world.tenant)) as tx:
+            connection = await crm_service.get(tx, world.tenant, UUID(str(made["id"])))
+        external_id = call(crm, now().replace(microsecond=0) - age)
+        run = await world.run_once(worker, connection)
+        if age:
+            assert (run["state"], run["missed"], await world.activities()) == ("done", 0, {})
+            started = await world.call("POST", f"{path}/backfills", status=201)
+            await worker.synchroniser.start_due()
+            run = await world.ended(f"{path}/backfills/{started['id']}")
+        assert (run["state"], run["missed_new"], run["unreadable"]) == ("done", 1, 0), run
+        assert list(await world.activities()) == [external_id]

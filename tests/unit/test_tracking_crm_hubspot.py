@@ -500,6 +500,35 @@ async def test_everything_changed_is_walked(asked: Asked) -> None:
     assert await asked.caller.result(asked.api.count(asked.credentials)) == 450
 
 
+async def test_activities_are_walked_after_the_deals_as_far_as_the_app_may_see_them(asked: Asked) -> None:
+    asked.crm.put(plain(1))
+    for number in range(450):
+        time = (NOW + timedelta(seconds=number // 300)).isoformat()
+        asked.crm.activities.setdefault("calls", {})[str(number)] = {"hs_lastmodifieddate": time}
+    asked.crm.activities["tasks"] = {"7": {"hs_lastmodifieddate": NOW.isoformat()}}
+    asked.crm.deals_of_activities["7"] = "1"
+    asked.crm.archived_activities["meetings"] = {str(number): NOW for number in range(120)}
+    asked.crm.hidden = frozenset({"emails"})
+
+    async def walked_of(since: datetime | None) -> set[tuple[str, str]]:
+        pages = await asked.caller.every_page(lambda at: asked.api.changed(asked.credentials, since, at))
+        return {(record.object_name, record.external_id) for page in pages for record in page.records}
+
+    calls = {("calls", str(number)) for number in range(450)}
+    assert await walked_of(None) == {("deals", "1"), ("tasks", "7"), *calls}
+    assert len(await walked_of(NOW + timedelta(seconds=1))) == 150
+    assert await asked.caller.result(asked.api.count(asked.credentials)) == 452
+    pages = await asked.caller.every_page(lambda at: asked.api.deleted(asked.credentials, NOW, at))
+    gone = {(each.object_name, each.external_id) for page in pages for each in page.gone}
+    assert gone == {("meetings", str(number)) for number in range(120)}
+
+
+async def test_an_app_that_may_not_see_deals_is_refused(asked: Asked) -> None:
+    asked.crm.hidden = frozenset({"deals"})
+    with pytest.raises(NotOk):
+        await asked.caller.result(asked.api.changed(asked.credentials, None, None))
+
+
 async def test_an_import_of_many_deals_within_one_moment_is_walked(asked: Asked) -> None:
     for number in range(1, 651):
         asked.crm.put(plain(number, ms=0 if number <= 600 else 1))
@@ -550,14 +579,14 @@ async def test_a_wrong_token_is_access_that_is_not_taken_any_more(asked: Asked) 
 
 async def test_ten_seconds_limits_pass_and_daily_ones_do_not(asked: Asked) -> None:
     asked.crm.calls_in_ten_seconds_max = 1
-    await asked.caller.result(asked.api.count(asked.credentials))
+    await asked.caller.result(asked.api.users(asked.credentials, None))
     assert asked.caller.judgements[-1].credits_remaining == 249_999
     with pytest.raises(NotOk) as refused:
-        await asked.caller.result(asked.api.count(asked.credentials))
+        await asked.caller.result(asked.api.users(asked.credentials, None))
     assert refused.value.judgement.verdict is Verdict.RATE_LIMITED
     asked.crm.calls_a_day_max = 1
     with pytest.raises(NotOk) as refused:
-        await asked.caller.result(asked.api.count(asked.credentials))
+        await asked.caller.result(asked.api.users(asked.credentials, None))
     assert refused.value.judgement.verdict is Verdict.QUOTA_EXHAUSTED
 
 

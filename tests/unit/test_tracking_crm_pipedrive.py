@@ -373,6 +373,22 @@ async def test_everything_changed_is_walked_archived_deals_too(asked: Asked, has
     assert await asked.caller.result(asked.api.count(asked.credentials)) == 1200
 
 
+async def test_activities_are_walked_after_the_deals(asked: Asked) -> None:
+    asked.crm.put(plain(1))
+    for number in range(700):
+        time = (NOW + timedelta(seconds=number)).isoformat().replace("+00:00", "Z")
+        asked.crm.activities[str(number)] = {"id": number, "type": "call", "done": True, "update_time": time}
+
+    async def walked(since: datetime | None) -> list[tuple[str, str]]:
+        pages = await asked.caller.every_page(lambda at: asked.api.changed(asked.credentials, since, at))
+        return [(record.object_name, record.external_id) for page in pages for record in page.records]
+
+    assert await walked(None) == [("deal", "1"), *(("activity", str(number)) for number in range(700))]
+    assert await walked(NOW + timedelta(seconds=698)) == [("activity", "698"), ("activity", "699")]
+    asked.crm.has_activities = False
+    assert await walked(None) == [("deal", "1")]
+
+
 async def test_what_was_deleted_since_is_walked(asked: Asked) -> None:
     for number in range(20):
         asked.crm.put(plain(number))

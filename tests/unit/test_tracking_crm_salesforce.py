@@ -30,7 +30,15 @@ from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealStatus
 from tests.crm.conversations import Caller, NotOk
 from tests.crm.played import PlainDeal
-from tests.crm.salesforce import ACTION, CLIENT_ID, CLIENT_SECRET, ORGANIZATION, PlayedSalesforce, PlayedSplit
+from tests.crm.salesforce import (
+    ACTION,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    ORGANIZATION,
+    PlayedSalesforce,
+    PlayedSplit,
+    played_activity,
+)
 
 SALESFORCE: Final = Salesforce()
 SECRET: Final = SALESFORCE.new_secret(bytes(range(32)))
@@ -716,7 +724,8 @@ async def test_an_organisation_without_currencies_and_splits_can_be_asked(asked:
     asked.crm.put(plain(1))
     page = await asked.caller.result(asked.api.fetch(asked.credentials, "Opportunity", [opportunity(1)]))
     assert deal_of(dict(page.records[0].raw)).currency is None
-    assert len(await asked.caller.every_page(lambda at: asked.api.changed(asked.credentials, NOW, at))) == 1
+    first = await asked.caller.result(asked.api.changed(asked.credentials, NOW, None))
+    assert (len(first.records), first.next_cursor) == (1, "Task::")
 
 
 async def test_a_split_leads_to_its_opportunity(asked: Asked) -> None:
@@ -750,7 +759,7 @@ async def test_a_record_that_changes_during_the_walk_is_not_left_out(asked: Aske
     asked.crm.put(plain(250, seconds=50, name="Changed"))
     asked.crm.put(plain(0, seconds=51, name="Changed"))
     second = await asked.caller.result(asked.api.changed(asked.credentials, None, first.next_cursor))
-    assert second.next_cursor is None
+    assert second.next_cursor == "Task::"
     names = {record.external_id: record.raw["Name"] for page in (first, second) for record in page.records}
     assert len(names) == 300
     assert (names[opportunity(250)], names[opportunity(0)]) == ("Changed", "Changed")
@@ -772,7 +781,7 @@ async def test_what_was_deleted_is_asked_for_within_what_salesforce_allows(asked
     page = await asked.caller.result(asked.api.deleted(asked.credentials, now + timedelta(days=days), None))
     expected = [(opportunity(1), now - timedelta(days=1))] if days < 0 else []
     assert [(gone.external_id, gone.at) for gone in page.gone] == expected
-    assert page.next_cursor is None
+    assert page.next_cursor == "Task"
 
 
 async def test_what_was_deleted_a_moment_ago_is_found_among_what_changed(asked: Asked) -> None:
@@ -785,7 +794,43 @@ async def test_what_was_deleted_a_moment_ago_is_found_among_what_changed(asked: 
     assert [(each.external_id, each.at) for page in pages for each in page.gone] == [(opportunity(1), now)]
     assert [each.external_id for page in pages for each in page.records] == [opportunity(2)]
     history = await asked.caller.every_page(lambda at: asked.api.changed(asked.credentials, None, at))
-    assert [each.external_id for page in history for each in (*page.records, *page.gone)] == [opportunity(2)]
+    assert [each.external_id for page in history for each in page.records] == [opportunity(2)]
+    assert not any(page.gone for page in history)
+
+
+async def test_tasks_and_events_are_walked_after_the_opportunities(asked: Asked) -> None:
+    asked.crm.put(plain(1))
+    tasks = [played_activity("00T", number, NOW + timedelta(seconds=number // 100)) for number in range(450)]
+    event = played_activity("00U", 1, NOW, DurationInMinutes=30, StartDateTime="2026-03-31T18:00:00.000+0000")
+    deleted = played_activity("00U", 2, NOW + timedelta(seconds=9), IsDeleted=True)
+    asked.crm.activities["Task"] = {str(task["Id"]): task for task in tasks}
+    asked.crm.activities["Event"] = {str(each["Id"]): each for each in (event, deleted)}
+
+    async def walked(since: datetime | None) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        pages = await asked.caller.every_page(lambda at: asked.api.changed(asked.credentials, since, at))
+        records = [(each.object_name, each.external_id) for page in pages for each in page.records]
+        return records, [(each.object_name, each.external_id) for page in pages for each in page.gone]
+
+    everything, gone = await walked(None)
+    assert sorted(everything) == sorted(
+        [("Opportunity", opportunity(1)), ("Event", str(event["Id"])), *(("Task", str(task["Id"])) for task in tasks)]
+    )
+    assert gone == []
+    latest, gone = await walked(NOW + timedelta(seconds=4))
+    assert latest == [("Task", str(task["Id"])) for task in tasks[400:]]
+    assert gone == [("Event", str(deleted["Id"]))]
+    assert await asked.caller.result(asked.api.count(asked.credentials)) == 452
+
+
+async def test_deletions_of_tasks_and_events_are_told(asked: Asked) -> None:
+    before = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    task = played_activity("00T", 1, before, IsDeleted=True)
+    asked.crm.activities["Task"] = {str(task["Id"]): task}
+    since = before - timedelta(hours=1)
+    pages = await asked.caller.every_page(lambda at: asked.api.deleted(asked.credentials, since, at))
+    assert [(each.object_name, each.external_id, each.at) for page in pages for each in page.gone] == [
+        ("Task", str(task["Id"]), before)
+    ]
 
 
 async def test_users_are_walked_page_by_page(asked: Asked) -> None:
@@ -817,11 +862,11 @@ async def test_a_session_that_has_ended_is_replaced(asked: Asked) -> None:
 
 async def test_how_many_calls_are_left_is_told_and_none_left_is_no_passing_trouble(asked: Asked) -> None:
     asked.crm.calls_a_day_max = 2
-    await asked.caller.result(asked.api.count(asked.credentials))
+    await asked.caller.result(asked.api.users(asked.credentials, None))
     assert asked.caller.judgements[-1].credits_remaining == 1
-    await asked.caller.result(asked.api.count(asked.credentials))
+    await asked.caller.result(asked.api.users(asked.credentials, None))
     with pytest.raises(NotOk) as refused:
-        await asked.caller.result(asked.api.count(asked.credentials))
+        await asked.caller.result(asked.api.users(asked.credentials, None))
     assert refused.value.judgement.verdict is Verdict.QUOTA_EXHAUSTED
 
 

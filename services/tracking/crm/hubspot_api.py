@@ -127,7 +127,9 @@ class HubspotCredentials(ApiCredentials):
 
 _PAGE_SEARCH_MAX: Final = 200
 _PAGE_LIST_MAX: Final = 100
-_POSITION: Final = re.compile(r"(from|at):([0-9]{1,15})(?::([0-9]{1,20}))?", re.ASCII)
+_WALKS: Final = (DEALS, *ACTIVITIES)
+"""The objects walked one after the other."""
+_POSITION: Final = re.compile(r"(?:([a-z]+)/)?(from|at):([0-9]{1,15})(?::([0-9]{1,20}))?", re.ASCII)
 _OPTIONAL: Final = frozenset({"properties", "currency", "splits", "associations"})
 """What a portal may not have, or the app not be allowed to see, while deals can be read."""
 _DAILY: Final = "DAILY"
@@ -176,7 +178,8 @@ class HubspotApi(SourceApi):
             return Judgement(Verdict.RATE_LIMITED, retry_after, detail, remaining)
         if answer.status >= 500 or answer.status in _PASSING:
             return Judgement(Verdict.TRANSIENT, retry_after, detail, remaining)
-        is_absent = call.endpoint in _OPTIONAL and answer.status in (400, 403, 404)
+        is_optional = call.endpoint in _OPTIONAL or _is_of_all_activities(call)
+        is_absent = is_optional and answer.status in (400, 403, 404)
         is_none_found = call.endpoint == "read" and answer.status == 404 and error.category == "OBJECT_NOT_FOUND"
         verdict = Verdict.OK if is_absent or is_none_found else Verdict.REFUSED
         return Judgement(verdict, retry_after, detail, remaining)
@@ -215,34 +218,56 @@ class HubspotApi(SourceApi):
         own = own_credentials(credentials, HubspotCredentials)
         position = _POSITION.fullmatch(cursor or "")
         begin = 0 if since is None else max(0, int(since.timestamp() * 1000))
-        phase, at, after = (position[1], int(position[2]), position[3]) if position else ("from", begin, None)
-        portal = yield from _portal(own)
+        walk = position[1] if position and position[1] in ACTIVITIES else DEALS
+        phase, at, after = (position[2], int(position[3]), position[4]) if position else ("from", begin, None)
+        activity = ACTIVITIES.get(walk)
+        portal = (yield from _portal(own)) if activity is None else _Portal(_properties_of(activity), None)
         if phase == "at":
             filters = [_filter(MODIFIED, "EQ", str(at)), _filter("hs_object_id", "GT", after or "0")]
-            answer = yield _search(own, filters, "hs_object_id", portal.properties)
+            answer = yield _search(own, walk, filters, "hs_object_id", portal.properties)
         else:
-            answer = yield _search(own, [_filter(MODIFIED, "GTE", str(at))], MODIFIED, portal.properties)
-        found = _results(read_answer(answer))
-        records = yield from _with_splits(own, portal, found)
-        return RecordPage(records, next_cursor=_next_position(phase, at, found))
+            answer = yield _search(own, walk, [_filter(MODIFIED, "GTE", str(at))], MODIFIED, portal.properties)
+        found = _results(read_answer(answer)) if answer.status == 200 else {}
+        if activity is None:
+            records = yield from _with_splits(own, portal, found)
+        else:
+            records = yield from _with_deals(own, walk, found)
+        following = _next_position(phase, at, found) if answer.status == 200 else None
+        if following is None and (later := _walk_after(walk)) is not None:
+            return RecordPage(records, next_cursor=f"{later}/from:{begin}")
+        return RecordPage(records, next_cursor=None if following is None else f"{walk}/{following}")
 
     @override
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
         own = own_credentials(credentials, HubspotCredentials)
+        head, _, after = (cursor or "").rpartition("/")
+        walk = head if head in ACTIVITIES else DEALS
         params = {"archived": "true", "limit": str(_PAGE_LIST_MAX), "properties": MODIFIED}
-        if cursor is not None:
-            params["after"] = cursor
-        answer = read_answer((yield Call("GET", f"{own.api_url}/crm/v3/objects/deals", params, endpoint="list")))
-        dates = {external_id: answered_moment(raw.get("archivedAt")) for external_id, raw in _results(answer).items()}
-        gone = [Gone(DEALS, external_id, at) for external_id, at in dates.items() if at is None or at >= since]
-        return RecordPage(gone=gone, next_cursor=_after(answer))
+        if after:
+            params["after"] = after
+        answer = yield Call("GET", f"{own.api_url}/crm/v3/objects/{walk}", params, endpoint="list")
+        document: Mapping[str, object] = read_answer(answer) if answer.status == 200 else {"results": []}
+        dates = {external_id: answered_moment(raw.get("archivedAt")) for external_id, raw in _results(document).items()}
+        gone = [Gone(walk, external_id, at) for external_id, at in dates.items() if at is None or at >= since]
+        following = _after(document)
+        if following is None and (later := _walk_after(walk)) is not None:
+            return RecordPage(gone=gone, next_cursor=f"{later}/")
+        return RecordPage(gone=gone, next_cursor=None if following is None else f"{walk}/{following}")
 
     @override
     def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
         own = own_credentials(credentials, HubspotCredentials)
-        answer = yield Call("POST", f"{own.api_url}/crm/v3/objects/deals/search", json={"limit": 1}, endpoint="search")
-        total = read_answer(answer).get("total")
-        return total if isinstance(total, int) else None
+        number = 0
+        for walk in _WALKS:
+            url = f"{own.api_url}/crm/v3/objects/{walk}/search"
+            answer = yield Call("POST", url, json={"limit": 1}, endpoint="search")
+            if answer.status != 200:
+                continue
+            total = read_answer(answer).get("total")
+            if not isinstance(total, int):
+                return None
+            number += total
+        return number
 
     @override
     def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
@@ -362,12 +387,22 @@ def _filter(name: str, operator: str, value: str) -> dict[str, str]:
     return {"propertyName": name, "operator": operator, "value": value}
 
 
+def _walk_after(walk: str) -> str | None:
+    later = _WALKS[_WALKS.index(walk) + 1 :]
+    return later[0] if later else None
+
+
+def _is_of_all_activities(call: Call) -> bool:
+    """Whether a call walks through activities, which an app need not be allowed to see."""
+    return call.endpoint in ("search", "list") and not call.url.rpartition("/objects/")[2].startswith(DEALS)
+
+
 def _search(
-    own: HubspotCredentials, filters: Sequence[Mapping[str, str]], sort: str, properties: Sequence[str]
+    own: HubspotCredentials, walk: str, filters: Sequence[Mapping[str, str]], sort: str, properties: Sequence[str]
 ) -> Call:
     return Call(
         "POST",
-        f"{own.api_url}/crm/v3/objects/deals/search",
+        f"{own.api_url}/crm/v3/objects/{walk}/search",
         json={
             "filterGroups": [{"filters": [dict(each) for each in filters]}],
             "sorts": [{"propertyName": sort, "direction": "ASCENDING"}],
@@ -393,7 +428,7 @@ def _modified_ms(raw: Mapping[str, object]) -> int:
     properties = raw.get("properties")
     at = answered_moment(properties.get(MODIFIED) if isinstance(properties, Mapping) else None)
     if at is None:
-        raise UnexpectedAnswer(f"a deal has no {MODIFIED}")
+        raise UnexpectedAnswer(f"a record has no {MODIFIED}")
     return milliseconds_of(at)
 
 

@@ -48,11 +48,11 @@ class PipedriveCredentials(ApiCredentials):
 _ID: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _PAGE_MAX: Final = 500
 _PATHS: Final = {DEAL: "deals", ACTIVITY: "activities"}
-_OPTIONAL: Final = frozenset({"archived", "summary"})
+_OPTIONAL: Final = frozenset({"archived", "activities", "summary"})
 """What a company's plan or the user's permissions may not have, while deals can be read."""
-_WALKS: Final = ("deals", "deals/archived")
-"""Lists of deals leave out those that are archived."""
-_POSITION: Final = re.compile(r"(deals|deals/archived):(.*)", re.DOTALL)
+_WALKS: Final = {"deals": "deals", "deals/archived": "archived", "activities": "activities"}
+"""The lists walked one after the other, and their endpoints. Lists of deals leave out those that are archived."""
+_POSITION: Final = re.compile(r"(deals|deals/archived|activities):(.*)", re.DOTALL)
 
 
 class PipedriveApi(SourceApi):
@@ -124,23 +124,22 @@ class PipedriveApi(SourceApi):
         self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
     ) -> Conversation[RecordPage]:
         position = _POSITION.fullmatch(cursor or "")
-        walk, after = (position[1], position[2]) if position else (_WALKS[0], "")
+        walk, after = (position[1], position[2]) if position else ("deals", "")
         params = {} if since is None else {"updated_since": _rfc3339(since)}
-        endpoint = "archived" if walk == _WALKS[1] else "deals"
         own = own_credentials(credentials, PipedriveCredentials)
-        answer = yield _list(own, walk, {**params, "sort_by": "update_time"}, after, endpoint=endpoint)
-        if answer.status != 200:
-            return RecordPage()
-        document = read_answer(answer)
+        answer = yield _list(own, walk, {**params, "sort_by": "update_time"}, after, endpoint=_WALKS[walk])
+        document = read_answer(answer) if answer.status == 200 else {}
         found = _listed(document)
         following = _next_cursor(document)
         if following is not None:
             next_cursor: str | None = f"{walk}:{following}"
         else:
-            next_cursor = f"{_WALKS[1]}:" if walk == _WALKS[0] else None
-        records = [RawRecord(DEAL, each, raw) for each, raw in found.items() if not is_gone(raw)]
+            later = list(_WALKS)[list(_WALKS).index(walk) + 1 :]
+            next_cursor = f"{later[0]}:" if later else None
+        name = ACTIVITY if walk == "activities" else DEAL
+        records = [RawRecord(name, each, raw) for each, raw in found.items() if not is_gone(raw)]
         gone = [
-            Gone(DEAL, each, _moment_or_none(raw.get("update_time"))) for each, raw in found.items() if is_gone(raw)
+            Gone(name, each, _moment_or_none(raw.get("update_time"))) for each, raw in found.items() if is_gone(raw)
         ]
         return RecordPage(records, gone, next_cursor)
 

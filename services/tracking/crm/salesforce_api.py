@@ -78,7 +78,7 @@ _TOKEN_LIFETIME: Final = timedelta(hours=1)
 _DELETED_AGE_MAX: Final = timedelta(days=30) - timedelta(minutes=5)
 _DELETED_SPAN_MIN: Final = timedelta(minutes=2)
 _USAGE: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
-_POSITION: Final = re.compile(r"(all|splits):(\S*):([A-Za-z0-9]{18})?")
+_POSITION: Final = re.compile(r"(all|splits|Task|Event):(\S*):([A-Za-z0-9]{18})?")
 _TOKEN_ENDPOINT: Final = "token"  # noqa: S105
 _STANDARD_FIELDS: Final = (
     "Id",
@@ -105,6 +105,8 @@ _SPLIT_QUERY: Final = (
     "(SELECT Id, SplitOwnerId, SplitPercentage, SplitAmount, SplitTypeId, SplitType.DeveloperName,"
     " SplitType.MasterLabel, SystemModstamp FROM OpportunitySplits)"
 )
+_OBJECTS: Final = (OPPORTUNITY, *ACTIVITIES)
+"""Those that are walked, one after the other."""
 _ACTIVITY_FIELDS: Final = {
     TASK: (
         "Id, OwnerId, WhatId, AccountId, Subject, Status, TaskSubtype, ActivityDate, CompletedDateTime,"
@@ -206,6 +208,8 @@ class SalesforceApi(SourceApi):
     ) -> Conversation[RecordPage]:
         own = own_credentials(credentials, SalesforceCredentials)
         phase, stamp, after = _position(cursor)
+        if phase in ACTIVITIES:
+            return (yield from _changed_activities(own, phase, since, stamp, after))
         shape = yield from _shape(own)
         if phase == "splits" and since is not None:
             # A split that changes leaves its opportunity's own time as it was.
@@ -222,28 +226,24 @@ class SalesforceApi(SourceApi):
         # What lies in the recycle bin is told with it: the deletions of the latest minute are told nowhere else.
         answer = read_answer((yield _query(own, query, with_deleted=phase == "all" and since is not None)))
         found = yield from _whole_records(own, answer)
-        records, gone = [], []
-        for external_id, raw in found.items():
-            if raw.get("IsDeleted") is True:
-                gone.append(Gone(OPPORTUNITY, external_id, answered_moment(raw.get("SystemModstamp"))))
-            else:
-                records.append(RawRecord(OPPORTUNITY, external_id, raw))
+        records, gone = _told_apart(OPPORTUNITY, found)
         is_last = answer.get("done") is not False and len(found) < _PAGE_RECORDS_MAX
         if found and not is_last:
             last_id, last = list(found.items())[-1]
             return RecordPage(records, gone, f"{phase}:{_literal_of(last)}:{last_id}")
         to_splits = phase == "all" and since is not None and shape.has_splits
-        return RecordPage(records, gone, "splits::" if to_splits else None)
+        return RecordPage(records, gone, "splits::" if to_splits else f"{TASK}::")
 
     @override
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
         own = own_credentials(credentials, SalesforceCredentials)
+        name = cursor if cursor in ACTIVITIES else OPPORTUNITY
         # The end has to be told and not to be in the future; what time it is there any answer says. Salesforce takes
         # it for the beginning of its minute.
         now = _time_of((yield Call("GET", _url(own, "limits"))))
         start = min(max(since, now - _DELETED_AGE_MAX), now - _DELETED_SPAN_MIN)
         answer = yield Call(
-            "GET", _url(own, "sobjects/Opportunity/deleted/"), {"start": _offset_time(start), "end": _offset_time(now)}
+            "GET", _url(own, f"sobjects/{name}/deleted/"), {"start": _offset_time(start), "end": _offset_time(now)}
         )
         listed = read_answer(answer).get("deletedRecords")
         gone = []
@@ -251,15 +251,19 @@ class SalesforceApi(SourceApi):
             external_id = record_id(each.get("id")) if isinstance(each, Mapping) else None
             if external_id is None:
                 raise UnexpectedAnswer("a deleted record has no id")
-            gone.append(Gone(OPPORTUNITY, external_id, answered_moment(each.get("deletedDate"))))
-        return RecordPage(gone=gone)
+            gone.append(Gone(name, external_id, answered_moment(each.get("deletedDate"))))
+        return RecordPage(gone=gone, next_cursor=_object_after(name))
 
     @override
     def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
         own = own_credentials(credentials, SalesforceCredentials)
-        answer = yield _query(own, "SELECT COUNT() FROM Opportunity")
-        total = read_answer(answer).get("totalSize")
-        return total if isinstance(total, int) else None
+        number = 0
+        for name in _OBJECTS:
+            total = read_answer((yield _query(own, f"SELECT COUNT() FROM {name}"))).get("totalSize")
+            if not isinstance(total, int):
+                return None
+            number += total
+        return number
 
     @override
     def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
@@ -346,6 +350,40 @@ def _shape(own: SalesforceCredentials) -> Conversation[_Shape]:
         *([_SPLIT_QUERY] if has_splits else []),
     ]
     return _Shape(", ".join(columns), has_splits)
+
+
+def _object_after(name: str) -> str | None:
+    later = _OBJECTS[_OBJECTS.index(name) + 1 :]
+    return later[0] if later else None
+
+
+def _changed_activities(
+    own: SalesforceCredentials, name: str, since: datetime | None, stamp: datetime | None, after: str | None
+) -> Conversation[RecordPage]:
+    """The next page of tasks or of events."""
+    query = (
+        f"SELECT {_ACTIVITY_FIELDS[name]} FROM {name}{_modified(since, stamp, after)}"
+        f" ORDER BY SystemModstamp, Id LIMIT {_PAGE_RECORDS_MAX}"
+    )
+    answer = read_answer((yield _query(own, query, with_deleted=since is not None)))
+    found = _by_id(answer)
+    records, gone = _told_apart(name, found)
+    if found and (answer.get("done") is False or len(found) >= _PAGE_RECORDS_MAX):
+        last_id, last = list(found.items())[-1]
+        return RecordPage(records, gone, f"{name}:{_literal_of(last)}:{last_id}")
+    following = _object_after(name)
+    return RecordPage(records, gone, None if following is None else f"{following}::")
+
+
+def _told_apart(name: str, found: Mapping[str, Mapping[str, object]]) -> tuple[list[RawRecord], list[Gone]]:
+    """Records, and those of them that lie in the recycle bin."""
+    records, gone = [], []
+    for external_id, raw in found.items():
+        if raw.get("IsDeleted") is True:
+            gone.append(Gone(name, external_id, answered_moment(raw.get("SystemModstamp"))))
+        else:
+            records.append(RawRecord(name, external_id, raw))
+    return records, gone
 
 
 def _found(own: SalesforceCredentials, query: str, count_max: int) -> Conversation[dict[str, Mapping[str, object]]]:
