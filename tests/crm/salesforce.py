@@ -26,7 +26,7 @@ _QUERY: Final = re.compile(
     r"SELECT (?P<columns>.+?) FROM (?P<object>[A-Za-z]+)"
     r"(?: WHERE (?P<where>.+?))?(?: ORDER BY (?P<order>[A-Za-z, ]+?))?(?: LIMIT (?P<limit>\d+))?"
 )
-_SUBQUERY: Final = re.compile(r",? ?\(SELECT [^()]+ FROM OpportunitySplits\)")
+_SUBQUERY: Final = re.compile(r",? ?\(SELECT [^()]+ FROM (OpportunitySplits|OpportunityTeamMembers)\)")
 _IDS: Final = re.compile(r"Id IN \(((?:'[A-Za-z0-9]{15,18}'(?:, )?)+)\)")
 _SINCE: Final = re.compile(r"SystemModstamp >= (\S+)")
 _BEHIND: Final = re.compile(r"SystemModstamp >= (\S+) AND \(SystemModstamp > \1 OR Id > '([A-Za-z0-9]{18})'\)")
@@ -67,6 +67,8 @@ class PlayedSalesforce(PlayedCrm):
     splits: dict[str, PlayedSplit] = field(default_factory=dict)
     activities: dict[str, dict[str, dict[str, object]]] = field(default_factory=lambda: {"Task": {}, "Event": {}})
     """Tasks and events, as the API has them, by object and id; those in the recycle bin too."""
+    teams: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """The teams of deals, where the organisation has such: user and role."""
     users: dict[str, str] = field(default_factory=dict)
     """The names of users by the ids that deals have for them."""
     tokens: set[str] = field(default_factory=set)
@@ -247,6 +249,8 @@ class PlayedSalesforce(PlayedCrm):
     async def _describe(self, request: Request) -> Response:
         columns = [*self._row(_ANY_DEAL), *self.custom_names]
         relations = [{"relationshipName": None}, {"relationshipName": "OpportunityLineItems"}]
+        if self.teams:
+            relations.append({"relationshipName": "OpportunityTeamMembers"})
         if self.has_splits:
             relations.append({"relationshipName": "OpportunitySplits"})
         described = {
@@ -306,7 +310,8 @@ class PlayedSalesforce(PlayedCrm):
             total = len(self.deals if name == "Opportunity" else held)
             return self._answer({"totalSize": total, "done": True, "records": []})
         plain = _SUBQUERY.sub("", columns)
-        wants_splits = plain != columns
+        related = set(_SUBQUERY.findall(columns))
+        wants_splits = "OpportunitySplits" in related
         if name not in ("Opportunity", "OpportunitySplit", "User", *self.activities) or "(" in plain:
             return _error(400, "INVALID_TYPE", f"sObject type '{name}' is not supported")
         if (wants_splits or name == "OpportunitySplit") and not self.has_splits:
@@ -335,6 +340,8 @@ class PlayedSalesforce(PlayedCrm):
                 picked[head] = row[head]
             if wants_splits:
                 picked["OpportunitySplits"] = self._splits_of(row)
+            if "OpportunityTeamMembers" in related:
+                picked["OpportunityTeamMembers"] = self._team_of(row)
             selected.append(picked)
         return self._page(selected)
 
@@ -361,6 +368,15 @@ class PlayedSalesforce(PlayedCrm):
             if _id("006", split.deal_id) == row["Id"]
         ]
         return {"totalSize": len(held), "done": True, "records": held} if held else None
+
+    def _team_of(self, row: Mapping[str, object]) -> object:
+        members = [
+            {"UserId": self.user(user_id), "TeamMemberRole": role}
+            for deal_id, team in self.teams.items()
+            if _id("006", deal_id) == row["Id"]
+            for user_id, role in team
+        ]
+        return {"totalSize": len(members), "done": True, "records": members} if members else None
 
     def _rows_of_opportunity(self, where: str, *, with_deleted: bool) -> list[dict[str, object]] | None:
         rows = [self._row(deal) for deal in self.deals.values()]

@@ -34,6 +34,7 @@ from services.tracking.deals import service as deals_service
 from services.tracking.inbox import fetching
 from services.tracking.inbox.fetch_store import Ask, DueConnection
 from services.tracking.inbox.processor import InboxProcessor
+from services.tracking.inbox.retranslation import Retranslator
 from services.tracking.metadata import transport
 from services.tracking.settings import ApiSettings
 from services.tracking.sync import service
@@ -1027,3 +1028,34 @@ async def test_an_activity_that_no_webhook_told_is_found(
             run = await world.ended(f"{path}/backfills/{started['id']}")
         assert (run["state"], run["missed_new"], run["unreadable"]) == ("done", 1, 0), run
         assert list(await world.activities()) == [external_id]
+
+
+async def test_a_saved_mapping_of_teams_gives_their_members_a_share_of_the_deals_that_are_held(world: World) -> None:
+    crm, worker = PlayedFxiaoke(), world.worker()
+    async with crm.served():
+        made = await world.call("POST", "/v1/connections", crm.connection(), status=201)
+        path = f"/v1/connections/{made['id']}"
+        crm.secret = str(made["secret"])
+        await world.call("PUT", f"{path}/api-access", crm.access())
+        async with world.database.transaction(Scope.of(world.tenant)) as tx:
+            connection = await crm_service.get(tx, world.tenant, UUID(str(made["id"])))
+        crm.custom["100"] = {"relevant_team": [{"teamMemberEmployee": ["FSUID_42"], "teamMemberRole": "4"}]}
+        crm.put(replace(deal(100, at=now().replace(microsecond=0)), id="100"))
+        await world.run_once(worker, connection)
+        (held,) = (await world.deals()).values()
+        assert held.splits == ()
+    mapping = {"currency": "USD", "team_roles": {"4": {"role": "overlay", "percent": "12.5"}}, "teams": {"1": "lead"}}
+    current = await world.call("GET", path)
+    tried = await world.call("POST", f"{path}/mapping/test", {"mapping": mapping})
+    assert tried["deals_changed"] == 1, tried
+    await world.call("PATCH", path, {"mapping": mapping}, version=int(str(current["version"])))
+    saved = cast(dict[str, object], (await world.call("GET", path))["mapping"])
+    assert (saved["team_roles"], saved["teams"]) == (mapping["team_roles"], mapping["teams"])
+    retranslator = Retranslator(world.database)
+    while await retranslator.step_once():
+        pass
+    (held,) = (await world.deals()).values()
+    assert [(split.owner_external_id, split.role, split.percent) for split in held.splits] == [
+        (held.owner_external_id, "owner", Decimal(100)),
+        ("FSUID_42", "overlay", Decimal("12.5")),
+    ]

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.tracking.crm.adapter import Request, Terms
-from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, event_of
+from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, TeamMember, canonical_deal, event_of
 from services.tracking.crm.domain import (
     Connection,
     ConnectionStatus,
@@ -24,6 +24,7 @@ from services.tracking.crm.domain import (
     SecretNotFound,
     Source,
     SourceMapping,
+    TeamShare,
     Untranslatable,
 )
 from services.tracking.crm.encryption import SecretsBox, SecretsUnreadable
@@ -243,6 +244,56 @@ def test_fields_custom_fields_and_users_are_mapped() -> None:
     assert deal.custom == {"sales_region": "EMEA"}
     assert deal.owner_external_id == "ann@example.com"
     assert deal.splits[0].owner_external_id == "ann@example.com"
+
+
+def team_deal(mapping: SourceMapping, **fields: object) -> CanonicalDeal:
+    base = {"external_id": "A1", "modified_at": NOW, "status": "won", "owner_external_id": "ann"}
+    return canonical_deal({**base, **fields}, {}, mapping, pointer="")
+
+
+def shares(deal: CanonicalDeal) -> list[tuple[str, str, Decimal]]:
+    return [(split.owner_external_id, split.role, split.percent) for split in deal.splits]
+
+
+TEAM_OF_TWO = [TeamMember("eve", "4"), TeamMember("ben", "4"), TeamMember("cat", "2"), TeamMember("eve", "4")]
+
+
+def test_members_of_a_deals_team_have_the_share_of_their_role_beside_the_whole_of_the_owner() -> None:
+    mapping = SourceMapping(users={"eve": "e.v."}, team_roles={"4": TeamShare("overlay", Decimal(50))})
+    assert shares(team_deal(mapping, team=TEAM_OF_TWO)) == [
+        ("ann", "owner", Decimal(100)),
+        ("e.v.", "overlay", Decimal(50)),
+        ("ben", "overlay", Decimal(50)),
+    ]
+    assert shares(team_deal(SourceMapping(), team=TEAM_OF_TWO)) == []
+    assert shares(team_deal(mapping, team=[TeamMember("cat", "2")])) == []
+
+
+def test_an_owner_of_whom_the_team_tells_has_that_share_and_splits_of_the_deal_come_first() -> None:
+    mapping = SourceMapping(
+        team_roles={"1": TeamShare("owner", Decimal(70)), "4": TeamShare("overlay", Decimal(30))},
+    )
+    team = [TeamMember("ann", "1"), TeamMember("ben", "4")]
+    assert shares(team_deal(mapping, team=team)) == [("ann", "owner", Decimal(70)), ("ben", "overlay", Decimal(30))]
+    own = [{"owner_external_id": "dan", "percent": 100}]
+    assert shares(team_deal(mapping, team=team[1:], splits=own)) == [
+        ("dan", "owner", Decimal(100)),
+        ("ben", "overlay", Decimal(30)),
+    ]
+
+
+def test_what_only_a_team_owns_is_owned_by_whom_the_mapping_names() -> None:
+    mapping = SourceMapping(teams={"1000": "lead"})
+    assert team_deal(mapping, owner_external_id=None, owner_teams=["7", None, "1000"]).owner_external_id == "lead"
+    assert team_deal(mapping, owner_teams=["1000"]).owner_external_id == "ann"
+    assert team_deal(mapping, owner_external_id=None, owner_teams=["7"]).owner_external_id is None
+
+
+@pytest.mark.parametrize("value", [7, "4", [{"owner_external_id": "x", "role": "4"}], None])
+def test_a_senders_own_field_of_the_name_of_a_team_means_nothing(value: object) -> None:
+    mapping = SourceMapping(teams={"4": "lead"}, team_roles={"4": TeamShare("overlay", Decimal(50))})
+    deal = translated(canonical(team=value, owner_teams=value), mapping)
+    assert (deal.owner_external_id, deal.splits) == ("ann", ())
 
 
 def test_money_and_the_amount_in_the_home_currency_are_taken() -> None:

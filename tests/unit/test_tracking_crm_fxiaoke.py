@@ -16,7 +16,14 @@ from starlette.responses import JSONResponse, Response
 
 from services.tracking.crm.adapter import Fetch, Request, SeenUser, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, CanonicalPayment
-from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
+from services.tracking.crm.domain import (
+    InvalidSecret,
+    QuarantineReason,
+    Rejection,
+    SourceMapping,
+    TeamShare,
+    Untranslatable,
+)
 from services.tracking.crm.fxiaoke import Fxiaoke
 from services.tracking.crm.fxiaoke_api import FxiaokeCredentials
 from services.tracking.crm.source_api import Answer, Call, FetchedRecord, GoneRecord, UnexpectedAnswer, Verdict
@@ -816,3 +823,21 @@ async def test_a_page_of_another_site_is_refused_with_a_hint(crm: PlayedFxiaoke,
     crm.fail(lambda: Response("<html>", 200), path="/query")
     with pytest.raises(NotOk, match="api_url"):
         await caller.result(FXIAOKE.api.fetch(credentials(crm), OPPORTUNITY, ["1"]))
+
+
+def test_the_team_and_the_departments_of_an_opportunity_are_told() -> None:
+    team = [
+        {"teamMemberEmployee": ["FSUID_1"], "teamMemberRole": "1"},
+        {"teamMemberEmployee": ["FSUID_2", "FSUID_3"], "teamMemberRole": "4"},
+        {"teamMemberEmployee": None},
+        "odd",
+    ]
+    mapping = SourceMapping(teams={"1001": "lead"}, team_roles={"4": TeamShare("overlay", Decimal(20))})
+    deal = deal_of(raw_deal(owner=["FSUID_1"], relevant_team=team), mapping)
+    assert [(split.owner_external_id, split.role, split.percent) for split in deal.splits] == [
+        ("FSUID_1", "owner", Decimal(100)),
+        ("FSUID_2", "overlay", Decimal(20)),
+        ("FSUID_3", "overlay", Decimal(20)),
+    ]
+    raw = raw_deal(owner=[], data_own_department=["1001"])
+    assert deal_of(raw, mapping).owner_external_id == "lead"

@@ -523,6 +523,12 @@ async def test_activities_are_walked_after_the_deals_as_far_as_the_app_may_see_t
     assert gone == {("meetings", str(number)) for number in range(120)}
 
 
+def test_a_deal_that_only_a_team_owns_is_owned_by_whom_the_mapping_names() -> None:
+    mapping = SourceMapping(teams={"55": "lead"})
+    assert deal_of({"hubspot_team_id": "55"}, mapping).owner_external_id == "lead"
+    assert deal_of({"hubspot_team_id": "55", "hubspot_owner_id": "7"}, mapping).owner_external_id == "7"
+
+
 async def test_an_app_that_may_not_see_deals_is_refused(asked: Asked) -> None:
     asked.crm.hidden = frozenset({"deals"})
     with pytest.raises(NotOk):

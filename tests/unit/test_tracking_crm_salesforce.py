@@ -20,7 +20,14 @@ from starlette.routing import Route
 
 from services.tracking.crm.adapter import Fetch, RecordChange, Request, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
-from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
+from services.tracking.crm.domain import (
+    InvalidSecret,
+    QuarantineReason,
+    Rejection,
+    SourceMapping,
+    TeamShare,
+    Untranslatable,
+)
 from services.tracking.crm.salesforce import Salesforce
 from services.tracking.crm.salesforce_api import SalesforceCredentials, record_id
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord, RawRecord, Verdict
@@ -726,6 +733,19 @@ async def test_an_organisation_without_currencies_and_splits_can_be_asked(asked:
     assert deal_of(dict(page.records[0].raw)).currency is None
     first = await asked.caller.result(asked.api.changed(asked.credentials, NOW, None))
     assert (len(first.records), first.next_cursor) == (1, "Task::")
+
+
+async def test_the_team_of_an_opportunity_has_the_shares_of_its_roles(asked: Asked) -> None:
+    asked.crm.has_splits = False
+    asked.crm.put(plain(1))
+    asked.crm.teams["1"] = [("70", "Sales Engineer"), ("71", "Channel Manager")]
+    page = await asked.caller.result(asked.api.fetch(asked.credentials, "Opportunity", [opportunity(1)]))
+    mapping = SourceMapping(team_roles={"Sales Engineer": TeamShare("engineer", Decimal(30))})
+    deal = deal_of(dict(page.records[0].raw), mapping)
+    assert [(split.owner_external_id, split.role, split.percent) for split in deal.splits] == [
+        (deal.owner_external_id, "owner", Decimal(100)),
+        (asked.crm.user("70"), "engineer", Decimal(30)),
+    ]
 
 
 async def test_a_split_leads_to_its_opportunity(asked: Asked) -> None:

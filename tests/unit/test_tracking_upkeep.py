@@ -211,6 +211,7 @@ def test_a_repair_adds_and_replaces_and_leaves_the_rest() -> None:
         pipelines={"p": "q"},
     )
     assert Repair({}, {}, {}, "USD").applied(mapping).currency == "USD"
+    assert Repair({}, {}, {}, None, {"7": "lead"}).applied(mapping).teams == {"7": "lead"}
 
 
 def test_a_repair_that_makes_the_mapping_too_large_names_what_is() -> None:

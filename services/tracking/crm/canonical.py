@@ -6,7 +6,7 @@ It is also what a Standard Webhooks sender sends. Texts are bounded so that no d
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, NamedTuple, Self
 from uuid import UUID
 
 from pydantic import (
@@ -156,6 +156,15 @@ class CanonicalActivity(BaseModel):
     )
 
 
+class TeamMember(NamedTuple):
+    """Somebody who works on a deal, as the source names the user and the role."""
+
+    owner_external_id: str
+    role: str
+
+
+TEAM: Final = "team"
+OWNER_TEAMS: Final = "owner_teams"
 MAPPABLE_FIELDS: Final = frozenset(CanonicalDeal.model_fields) - {
     "external_id",
     "kind",
@@ -178,9 +187,11 @@ def canonical_deal(
 ) -> CanonicalDeal:
     """A deal out of an adapter's `fields` and what the mapping finds in the source's `raw` deal at `pointer`.
 
-    Raises Untranslatable.
+    Beside those of the deal there may be the fields `team`, its members as `TeamMember`, and `owner_teams`, the teams
+    that own it, the nearest first. Raises Untranslatable.
     """
     mapped = dict(fields)
+    team, owner_teams = mapped.pop(TEAM, ()), mapped.pop(OWNER_TEAMS, ())
     for name, path in mapping.fields.items():
         value = _at(raw, path)
         if value is not None:
@@ -190,6 +201,10 @@ def canonical_deal(
     if mapping.users:
         mapped["owner_external_id"] = _user(mapped.get("owner_external_id"), mapping)
         mapped["splits"] = _splits(mapped.get("splits"), mapping)
+    if mapping.teams and mapped.get("owner_external_id") is None:
+        mapped["owner_external_id"] = _owner_of_teams(owner_teams, mapping)
+    if mapping.team_roles:
+        mapped["splits"] = _with_team(mapped.get("splits"), mapped.get("owner_external_id"), team, mapping)
     if mapping.pipelines and isinstance(pipeline := mapped.get("pipeline"), str):
         mapped["pipeline"] = mapping.pipelines.get(pipeline, pipeline)
     if mapping.currency is not None and mapped.get("currency") is None:
@@ -285,6 +300,29 @@ def _splits(value: object, mapping: SourceMapping) -> object:
         else split
         for split in value
     )
+
+
+def _owner_of_teams(teams: object, mapping: SourceMapping) -> str | None:
+    named = teams if isinstance(teams, Sequence) and not isinstance(teams, str) else ()
+    return next((mapping.teams[each] for each in named if isinstance(each, str) and each in mapping.teams), None)
+
+
+def _with_team(splits: object, owner: object, team: object, mapping: SourceMapping) -> object:
+    """Splits with the shares of the team behind them. Where there was none, the owner keeps the whole unless named."""
+    if splits is not None and (not isinstance(splits, Sequence) or isinstance(splits, str)):
+        return splits
+    shares: dict[tuple[str, str], dict[str, object]] = {}
+    for member in team if isinstance(team, Sequence) else ():
+        share = mapping.team_roles.get(member.role) if isinstance(member, TeamMember) else None
+        if share is not None:
+            user = mapping.users.get(member.owner_external_id, member.owner_external_id)
+            shares[user, share.role] = {"owner_external_id": user, "role": share.role, "percent": share.percent}
+    if not shares:
+        return splits or ()
+    of_owner: tuple[dict[str, object], ...] = ()
+    if not splits and isinstance(owner, str) and all(user != owner for user, _ in shares):
+        of_owner = ({"owner_external_id": owner, "role": "owner", "percent": Decimal(100)},)
+    return (*(splits or of_owner), *shares.values())
 
 
 def _untranslatable(error: ValidationError, pointer: str) -> Untranslatable:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -125,6 +126,14 @@ class QuarantineReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class TeamShare:
+    """What each member of a deal's team with some role has of the deal: `percent` of 100, credited in `role`."""
+
+    role: str
+    percent: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class SourceMapping:
     """How one CRM's words become ours.
 
@@ -132,7 +141,8 @@ class SourceMapping:
     source has it, as a dotted path into its deal. `custom_fields`: the source's custom field → our name for it.
     `users`: the source's user → the external user id that identities know. `pipelines`: the source's pipeline → our
     name for it. `currency`: of deals for which the source states none. `split_type`: which of the source's kinds of
-    split counts; None for all.
+    split counts; None for all. `teams`: the source's team or department → the external user id that owns what only the
+    team owns. `team_roles`: a member's role in the team of a deal → its share.
     """
 
     stages: Mapping[str, DealStatus] = field(default_factory=dict)
@@ -142,6 +152,8 @@ class SourceMapping:
     pipelines: Mapping[str, str] = field(default_factory=dict)
     currency: str | None = None
     split_type: str | None = None
+    teams: Mapping[str, str] = field(default_factory=dict)
+    team_roles: Mapping[str, TeamShare] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from hashlib import sha1
 from typing import ClassVar, Final
@@ -38,7 +38,15 @@ from services.tracking.crm.adapter import (
     read_document,
     read_document_or_empty,
 )
-from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, canonical_activity, canonical_deal
+from services.tracking.crm.canonical import (
+    OWNER_TEAMS,
+    TEAM,
+    CanonicalActivity,
+    CanonicalDeal,
+    TeamMember,
+    canonical_activity,
+    canonical_deal,
+)
 from services.tracking.crm.domain import (
     InvalidSecret,
     QuarantineReason,
@@ -296,6 +304,8 @@ def _deal(raw: Record, fields: Record, mapping: SourceMapping, pointer: str, *, 
     common = {
         "kind": DealKind.DELETED if is_gone(raw) else DealKind.UPSERTED,
         "owner_external_id": _owner(raw),
+        TEAM: list(_team(raw)),
+        OWNER_TEAMS: [*_texts(raw.get("owner_department")), *_texts(raw.get("data_own_department"))],
         "name": text_or_number(raw.get("name")),
         "currency": text_or_number(raw.get("mc_currency")),
         "created_at": moment_of_milliseconds(raw.get("create_time")),
@@ -389,6 +399,21 @@ def _parts(raw: Record) -> list[Record]:
 def _owner(raw: Record) -> str | None:
     owner = raw.get("owner")
     return text_or_number(owner[0]) if isinstance(owner, list) and owner else text_or_number(owner)
+
+
+def _team(raw: Record) -> Iterator[TeamMember]:
+    """The members of a record's team and their roles, the owner's among them."""
+    held = raw.get("relevant_team")
+    for each in held if isinstance(held, list) else ():
+        role = text_or_number(each.get("teamMemberRole")) if isinstance(each, Mapping) else None
+        if role is not None:
+            yield from (TeamMember(user, role) for user in _texts(each.get("teamMemberEmployee")))
+
+
+def _texts(value: object) -> list[str]:
+    """A text, or those of a list."""
+    listed = value if isinstance(value, list) else [value]
+    return [text for each in listed if (text := text_or_number(each)) is not None]
 
 
 def _label(raw: Record, name: str) -> str | None:

@@ -51,6 +51,7 @@ PROPERTIES: Final = (
     "dealtype",
     "deal_currency_code",
     "hubspot_owner_id",
+    "hubspot_team_id",
     "hs_analytics_source",
     "hs_deal_stage_probability",
     "hs_is_closed",

@@ -38,7 +38,9 @@ from services.tracking.crm.adapter import (
 from services.tracking.crm.canonical import (
     CUSTOM_CHARACTERS_MAX,
     CUSTOM_FIELDS_MAX,
+    TEAM,
     CanonicalActivity,
+    TeamMember,
     canonical_activity,
     canonical_deal,
 )
@@ -57,9 +59,10 @@ from services.tracking.crm.salesforce_api import (
     SPLIT,
     SPLITS,
     TASK,
+    TEAM_MEMBERS,
     SalesforceApi,
     record_id,
-    split_records,
+    related_records,
 )
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord
 from services.tracking.crm.standard_webhooks import StandardWebhooks
@@ -523,12 +526,17 @@ def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict
     # A change of the account tells its id alone: a name that is still known may be the one of the account before.
     if isinstance(account, Mapping) and record_id(account.get("Id")) == account_id:
         account_name = account.get("Name")
-    splits = split_records(raw)
+    splits = related_records(raw, SPLITS)
     return {
         **dated(record, _modified_at(record, splits, pointer)),
         "external_id": _required_id(raw.get("Id"), f"{pointer}/Id"),
         "status": status,
         "owner_external_id": record_id(raw.get("OwnerId")) or raw.get("OwnerId"),
+        TEAM: [
+            TeamMember(user_id, str(member.get("TeamMemberRole")))
+            for member in related_records(raw, TEAM_MEMBERS)
+            if (user_id := record_id(member.get("UserId"))) is not None
+        ],
         "name": raw.get("Name"),
         "amount": raw.get("Amount"),
         "currency": raw.get(CURRENCY),

@@ -45,6 +45,8 @@ CURRENCY: Final = "CurrencyIsoCode"
 """The field that organisations of several currencies have."""
 SPLITS: Final = "OpportunitySplits"
 """Where a fetched opportunity has its splits."""
+TEAM_MEMBERS: Final = "OpportunityTeamMembers"
+"""Where it has its team."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 _ID_CHECK: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
@@ -107,6 +109,11 @@ _SPLIT_QUERY: Final = (
 )
 _OBJECTS: Final = (OPPORTUNITY, *ACTIVITIES)
 """Those that are walked, one after the other."""
+_RELATED: Final = {
+    SPLITS: _SPLIT_QUERY,
+    TEAM_MEMBERS: f"(SELECT Id, UserId, TeamMemberRole FROM {TEAM_MEMBERS})",
+}
+"""What is asked for with an opportunity, where the organisation has it."""
 _ACTIVITY_FIELDS: Final = {
     TASK: (
         "Id, OwnerId, WhatId, AccountId, Subject, Status, TaskSubtype, ActivityDate, CompletedDateTime,"
@@ -284,9 +291,9 @@ class SalesforceApi(SourceApi):
         return UserPage(users, None if is_last or not users else users[-1].external_id)
 
 
-def split_records(raw: Mapping[str, object]) -> list[Mapping[str, object]]:
-    """The splits that an opportunity came with."""
-    held = raw.get(SPLITS)
+def related_records(raw: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
+    """The splits, or the members of the team, that an opportunity came with."""
+    held = raw.get(name)
     records = held.get("records") if isinstance(held, Mapping) else None
     return [each for each in records if isinstance(each, Mapping)] if isinstance(records, list) else []
 
@@ -342,14 +349,14 @@ def _shape(own: SalesforceCredentials) -> Conversation[_Shape]:
         raise UnexpectedAnswer("the description of Opportunity has no fields or no childRelationships")
     names = {str(each.get("name")) for each in fields if isinstance(each, Mapping)}
     custom = sorted(name for name in names if re.fullmatch(r"[A-Za-z]\w{0,79}__c", name, re.ASCII))
-    has_splits = any(isinstance(each, Mapping) and each.get("relationshipName") == SPLITS for each in relations)
+    related = {each.get("relationshipName") for each in relations if isinstance(each, Mapping)}
     columns = [
         *(name for name in _STANDARD_FIELDS if "." in name or name in names),
         *([CURRENCY] if CURRENCY in names else []),
         *custom[:CUSTOM_FIELDS_MAX],
-        *([_SPLIT_QUERY] if has_splits else []),
+        *(query for name, query in _RELATED.items() if name in related),
     ]
-    return _Shape(", ".join(columns), has_splits)
+    return _Shape(", ".join(columns), SPLITS in related)
 
 
 def _object_after(name: str) -> str | None:
@@ -403,18 +410,19 @@ def _found(own: SalesforceCredentials, query: str, count_max: int) -> Conversati
 def _whole_records(
     own: SalesforceCredentials, answer: Mapping[str, object]
 ) -> Conversation[dict[str, Mapping[str, object]]]:
-    """The records of an answer, with those of their splits that came on further pages."""
+    """The records of an answer, with those of what is related to them that came on further pages."""
     found: dict[str, Mapping[str, object]] = {}
     for external_id, raw in _by_id(answer).items():
-        held = raw.get(SPLITS)
-        if isinstance(held, Mapping):
-            splits = split_records(raw)
-            while (following := _following(own, held)) is not None:
-                held = read_answer((yield following))
-                splits.extend(split_records({SPLITS: held}))
-            found[external_id] = {**raw, SPLITS: {"records": splits}}
-        else:
-            found[external_id] = raw
+        whole = dict(raw)
+        for name in _RELATED:
+            held = raw.get(name)
+            if isinstance(held, Mapping):
+                related = related_records(raw, name)
+                while (following := _following(own, held)) is not None:
+                    held = read_answer((yield following))
+                    related.extend(related_records({name: held}, name))
+                whole[name] = {"records": related}
+        found[external_id] = whole
     return found
 
 

@@ -8,9 +8,17 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from services.tracking.crm.canonical import MAPPABLE_FIELDS
-from services.tracking.crm.domain import OVERLAP_DAYS_MAX, Connection, ConnectionStatus, Source, SourceMapping
+from services.tracking.crm.domain import (
+    OVERLAP_DAYS_MAX,
+    Connection,
+    ConnectionStatus,
+    Source,
+    SourceMapping,
+    TeamShare,
+)
 from services.tracking.crm.service import WithSecret
 from shared.contracts.base import Currency
+from shared.contracts.deals import Percent
 from shared.kernel.deals import DealStatus
 
 _ENTRIES_MAX: Final = 500
@@ -38,7 +46,18 @@ _MAPPING_EXAMPLE: Final[dict[str, JsonValue]] = {
     "users": {"12345678": "patricia.boyle"},
     "pipelines": {"1": "New business"},
     "currency": "EUR",
+    "teams": {"1000": "patricia.boyle"},
+    "team_roles": {"4": {"role": "overlay", "percent": "50"}},
 }
+
+
+class TeamShareModel(BaseModel):
+    """What each member with a role has of the deal."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "overlay", "percent": "50"}]})
+
+    role: Name = Field(description="Of the split that it becomes: what plans credit by.")
+    percent: Percent = Field(description="Of 100. The shares of a deal may come to more than 100.")
 
 
 class MappingModel(BaseModel):
@@ -69,6 +88,18 @@ class MappingModel(BaseModel):
         None, description="Which of the source's kinds of split count, where it has several; all when left out."
     )
 
+    teams: Entries = Field(
+        default_factory=dict,
+        description="Team or department as the source names it → the external user id that owns what only it owns.",
+    )
+    team_roles: Annotated[dict[Name, TeamShareModel], Field(max_length=_ENTRIES_MAX)] = Field(
+        default_factory=dict,
+        description=(
+            "Role in a deal's team as the source names it → the share of each member with it, beside the deal's splits."
+            " An owner of whom neither tells keeps the whole."
+        ),
+    )
+
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
         if unknown := set(self.fields) - MAPPABLE_FIELDS:
@@ -85,6 +116,11 @@ class MappingModel(BaseModel):
             pipelines=dict(mapping.pipelines),
             currency=mapping.currency,
             split_type=mapping.split_type,
+            teams=dict(mapping.teams),
+            team_roles={
+                name: TeamShareModel(role=share.role, percent=share.percent)
+                for name, share in mapping.team_roles.items()
+            },
         )
 
     def mapping(self) -> SourceMapping:
@@ -97,6 +133,8 @@ class MappingModel(BaseModel):
             self.pipelines,
             self.currency,
             self.split_type,
+            self.teams,
+            {name: TeamShare(share.role, share.percent) for name, share in self.team_roles.items()},
         )
 
 

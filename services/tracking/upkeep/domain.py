@@ -1,7 +1,7 @@
 """How a connection is: each check a sentence that says what is the matter and what to do. And what a repair changes."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -422,8 +422,8 @@ class EveryStage(Mapping[str, DealStatus]):
 
 
 def in_raw_words(mapping: SourceMapping) -> SourceMapping:
-    """A mapping that leaves stages, users and pipelines as the source names them, and needs no stage to be mapped."""
-    return replace(mapping, stages=EveryStage(), users={}, pipelines={})
+    """A mapping that leaves stages, users, pipelines and teams as the source has them, and needs no stage to be mapped."""
+    return replace(mapping, stages=EveryStage(), users={}, pipelines={}, teams={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,6 +434,7 @@ class Repair:
     users: Mapping[str, str]
     pipelines: Mapping[str, str]
     currency: str | None
+    teams: Mapping[str, str] = field(default_factory=dict)
 
     def applied(self, mapping: SourceMapping) -> SourceMapping:
         """The mapping with it. Raises MappingTooLarge."""
@@ -442,9 +443,15 @@ class Repair:
             stages={**mapping.stages, **self.stages},
             users={**mapping.users, **self.users},
             pipelines={**mapping.pipelines, **self.pipelines},
+            teams={**mapping.teams, **self.teams},
             currency=self.currency or mapping.currency,
         )
-        entries = {"stages": repaired.stages, "users": repaired.users, "pipelines": repaired.pipelines}
+        entries = {
+            "stages": repaired.stages,
+            "users": repaired.users,
+            "pipelines": repaired.pipelines,
+            "teams": repaired.teams,
+        }
         problems = [
             FieldError(f"/{name}", f"would leave {len(held)} in the mapping", f"no more than {MAPPING_ENTRIES_MAX}")
             for name, held in entries.items()

@@ -366,10 +366,11 @@ class RepairRequest(BaseModel):
     users: Entries = Field(default_factory=dict)
     pipelines: Entries = Field(default_factory=dict)
     currency: Currency | None = None
+    teams: Entries = Field(default_factory=dict)
 
     def repair(self) -> Repair:
         """The value the rules use."""
-        return Repair(self.stages, self.users, self.pipelines, self.currency)
+        return Repair(self.stages, self.users, self.pipelines, self.currency, self.teams)
 
 
 class RepairOut(BaseModel):
