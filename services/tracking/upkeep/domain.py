@@ -422,7 +422,7 @@ class EveryStage(Mapping[str, DealStatus]):
 
 
 def in_raw_words(mapping: SourceMapping) -> SourceMapping:
-    """A mapping that leaves stages, users, pipelines and teams in the source's words, and needs no stage to be mapped."""
+    """A mapping that leaves stages, users, pipelines and teams in the source's words, and needs no stage mapped."""
     return replace(mapping, stages=EveryStage(), users={}, pipelines={}, teams={})
 
 
