@@ -529,6 +529,13 @@ def test_a_deal_that_only_a_team_owns_is_owned_by_whom_the_mapping_names() -> No
     assert deal_of({"hubspot_team_id": "55", "hubspot_owner_id": "7"}, mapping).owner_external_id == "7"
 
 
+async def test_a_walk_of_activities_that_goes_wrong_is_not_taken_for_one_without_any(asked: Asked) -> None:
+    asked.crm.fail(lambda: JSONResponse({"category": "VALIDATION_ERROR"}, 400), path="/calls/search")
+    with pytest.raises(NotOk) as refused:
+        await asked.caller.every_page(lambda at: asked.api.changed(asked.credentials, NOW, at))
+    assert refused.value.judgement.verdict is Verdict.REFUSED
+
+
 async def test_an_app_that_may_not_see_deals_is_refused(asked: Asked) -> None:
     asked.crm.hidden = frozenset({"deals"})
     with pytest.raises(NotOk):

@@ -179,8 +179,8 @@ class HubspotApi(SourceApi):
             return Judgement(Verdict.RATE_LIMITED, retry_after, detail, remaining)
         if answer.status >= 500 or answer.status in _PASSING:
             return Judgement(Verdict.TRANSIENT, retry_after, detail, remaining)
-        is_optional = call.endpoint in _OPTIONAL or _is_of_all_activities(call)
-        is_absent = is_optional and answer.status in (400, 403, 404)
+        is_unseen = answer.status == 403 and _is_of_all_activities(call)
+        is_absent = is_unseen or (call.endpoint in _OPTIONAL and answer.status in (400, 403, 404))
         is_none_found = call.endpoint == "read" and answer.status == 404 and error.category == "OBJECT_NOT_FOUND"
         verdict = Verdict.OK if is_absent or is_none_found else Verdict.REFUSED
         return Judgement(verdict, retry_after, detail, remaining)
