@@ -296,6 +296,27 @@ def test_a_senders_own_field_of_the_name_of_a_team_means_nothing(value: object) 
     assert (deal.owner_external_id, deal.splits) == ("ann", ())
 
 
+def test_a_share_that_the_deals_own_splits_give_is_not_given_once_more_by_its_team() -> None:
+    fields: dict[str, object] = {
+        "external_id": "A",
+        "modified_at": "2026-03-31T18:40:02Z",
+        "status": "won",
+        "owner_external_id": "ann",
+        "splits": [
+            {"owner_external_id": "ben", "role": "overlay", "percent": "30"},
+            {"owner_external_id": "ann", "percent": "70"},
+        ],
+        "team": [TeamMember("ben", "4"), TeamMember("ann", "1"), TeamMember("eve", "4")],
+    }
+    roles = {"4": TeamShare("overlay", Decimal(20)), "1": TeamShare("owner", Decimal(50))}
+    deal = canonical_deal(fields, {}, SourceMapping(team_roles=roles), pointer="")
+    assert [(split.owner_external_id, split.role, split.percent) for split in deal.splits] == [
+        ("ben", "overlay", Decimal(30)),
+        ("ann", "owner", Decimal(70)),
+        ("eve", "overlay", Decimal(20)),
+    ]
+
+
 def test_money_and_the_amount_in_the_home_currency_are_taken() -> None:
     payments = [{"paid_on": "2026-04-01", "amount": "200.50"}, {"paid_on": "2026-04-02", "amount": "-1"}]
     deal = translated(canonical(payments=payments, home_amount="1100", home_currency="EUR"))

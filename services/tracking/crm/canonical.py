@@ -322,7 +322,10 @@ def _with_team(splits: object, owner: object, team: object, mapping: SourceMappi
     of_owner: tuple[dict[str, object], ...] = ()
     if not splits and isinstance(owner, str) and all(user != owner for user, _ in shares):
         of_owner = ({"owner_external_id": owner, "role": "owner", "percent": Decimal(100)},)
-    return (*(splits or of_owner), *shares.values())
+    own = {
+        (each.get("owner_external_id"), each.get("role", "owner")) for each in splits or () if isinstance(each, Mapping)
+    }
+    return (*(splits or of_owner), *(share for key, share in shares.items() if key not in own))
 
 
 def _untranslatable(error: ValidationError, pointer: str) -> Untranslatable:
