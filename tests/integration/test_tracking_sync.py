@@ -133,6 +133,14 @@ class World:
             )
             return await self._given(tx, made.connection, PlainCredentials(api_url=api_url or self.crm.address))
 
+    async def connect_played(self, crm: PlayedCrm) -> Connection:
+        """A connection to a played CRM, with access to its API, made as an administrator makes it."""
+        made = await self.call("POST", "/v1/connections", crm.connection(), status=201)
+        crm.secret, crm.hook_url = str(made["secret"]), f"http://tracking{made['hook_path']}"
+        await self.call("PUT", f"/v1/connections/{made['id']}/api-access", crm.access())
+        async with self.database.transaction(Scope.of(self.tenant)) as tx:
+            return await crm_service.get(tx, self.tenant, UUID(str(made["id"])))
+
     async def give(self, connection: Connection, credentials: PlainCredentials) -> Connection:
         async with self.database.transaction(Scope.of(connection.tenant_id)) as tx:
             current = await crm_service.get(tx, connection.tenant_id, connection.id)
@@ -1013,12 +1021,8 @@ async def test_an_activity_that_no_webhook_told_is_found(
     """A new one by reconciliation, one of before the connection by the backfill."""
     crm, worker = kind(), world.worker()
     async with crm.served():
-        made = await world.call("POST", "/v1/connections", crm.connection(), status=201)
-        path = f"/v1/connections/{made['id']}"
-        crm.secret = str(made["secret"])
-        await world.call("PUT", f"{path}/api-access", crm.access())
-        async with world.database.transaction(Scope.of(world.tenant)) as tx:
-            connection = await crm_service.get(tx, world.tenant, UUID(str(made["id"])))
+        connection = await world.connect_played(crm)
+        path = f"/v1/connections/{connection.id}"
         external_id = call(crm, now().replace(microsecond=0) - age)
         run = await world.run_once(worker, connection)
         if age:
@@ -1033,12 +1037,8 @@ async def test_an_activity_that_no_webhook_told_is_found(
 async def test_a_saved_mapping_of_teams_gives_their_members_a_share_of_the_deals_that_are_held(world: World) -> None:
     crm, worker = PlayedFxiaoke(), world.worker()
     async with crm.served():
-        made = await world.call("POST", "/v1/connections", crm.connection(), status=201)
-        path = f"/v1/connections/{made['id']}"
-        crm.secret = str(made["secret"])
-        await world.call("PUT", f"{path}/api-access", crm.access())
-        async with world.database.transaction(Scope.of(world.tenant)) as tx:
-            connection = await crm_service.get(tx, world.tenant, UUID(str(made["id"])))
+        connection = await world.connect_played(crm)
+        path = f"/v1/connections/{connection.id}"
         crm.custom["100"] = {"relevant_team": [{"teamMemberEmployee": ["FSUID_42"], "teamMemberRole": "4"}]}
         crm.put(replace(deal(100, at=now().replace(microsecond=0)), id="100"))
         await world.run_once(worker, connection)
