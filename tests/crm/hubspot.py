@@ -62,8 +62,9 @@ class PlayedHubspot(PlayedCrm):
     """Owners and their shares of 1, by the deal's id; None where the portal has no splits."""
     owners: dict[str, str] = field(default_factory=dict)
     activities: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
-    """Properties by the id, by the object's name."""
+    """Properties by the id, by the object's name; those of what is sold with deals (`line_items`) too."""
     deals_of_activities: dict[str, str] = field(default_factory=dict)
+    """And of what is sold with them, by its id."""
     archived_activities: dict[str, dict[str, datetime]] = field(default_factory=dict)
     """When activities were deleted: object, id, time."""
     hidden: frozenset[str] = frozenset()
@@ -133,7 +134,7 @@ class PlayedHubspot(PlayedCrm):
             Route("/crm/v3/objects/deals/splits/batch/read", self._read_splits, methods=["POST"]),
             Route("/crm/v3/objects/{object_name}/search", self._search, methods=["POST"]),
             Route("/crm/v3/objects/{object_name}/batch/read", self._read, methods=["POST"]),
-            Route("/crm/v4/associations/{object_name}/deals/batch/read", self._read_associations, methods=["POST"]),
+            Route("/crm/v4/associations/{object_name}/{other}/batch/read", self._read_associations, methods=["POST"]),
             Route("/crm/v3/objects/{object_name}", self._list),
             Route("/crm/v3/owners", self._list_owners),
         ]
@@ -305,10 +306,17 @@ class PlayedHubspot(PlayedCrm):
 
     async def _read_associations(self, request: Request) -> Response:
         ids = [str(each["id"]) for each in (await request.json())["inputs"]]
+        if "line_items" in request.path_params.values() and "line_items" in self.hidden:
+            return self._refusal(request) or _error(403, "MISSING_SCOPES", "This app hasn't been granted the scopes.")
+        if request.path_params["object_name"] == "deals":
+            sold = self.activities.get(request.path_params["other"], {})
+            others = {deal: [each for each in sold if self.deals_of_activities.get(each) == deal] for deal in ids}
+        else:
+            others = {each: [self.deals_of_activities[each]] for each in ids if each in self.deals_of_activities}
         results = [
-            {"from": {"id": each}, "to": [{"toObjectId": int(self.deals_of_activities[each])}]}
-            for each in ids
-            if each in self.deals_of_activities
+            {"from": {"id": each}, "to": [{"toObjectId": int(other)} for other in some]}
+            for each, some in others.items()
+            if some
         ]
         return self._refusal(request) or self._answer({"status": "COMPLETE", "results": results})
 

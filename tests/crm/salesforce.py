@@ -20,18 +20,19 @@ ORGANIZATION: Final = "00D24000000abcdEAA"
 ACTION: Final = "04k080000004CXXAA2"
 CLIENT_ID: Final = "3MVG9-client"
 CLIENT_SECRET: Final = "5A1C-client-secret"
+_PARTS: Final = ("OpportunitySplit", "OpportunityTeamMember", "OpportunityLineItem")
 _URI_CHARACTERS_MAX: Final = 16_384
 _STAGES: Final = {"open": "Prospecting", "won": "Closed Won", "lost": "Closed Lost"}
 _QUERY: Final = re.compile(
     r"SELECT (?P<columns>.+?) FROM (?P<object>[A-Za-z]+)"
     r"(?: WHERE (?P<where>.+?))?(?: ORDER BY (?P<order>[A-Za-z, ]+?))?(?: LIMIT (?P<limit>\d+))?"
 )
-_SUBQUERY: Final = re.compile(r",? ?\(SELECT [^()]+ FROM (OpportunitySplits|OpportunityTeamMembers)\)")
+_SUBQUERY: Final = re.compile(r",? ?\(SELECT [^()]+ FROM (Opportunity(?:Splits|TeamMembers|LineItems))\)")
 _IDS: Final = re.compile(r"Id IN \(((?:'[A-Za-z0-9]{15,18}'(?:, )?)+)\)")
 _SINCE: Final = re.compile(r"SystemModstamp >= (\S+)")
 _BEHIND: Final = re.compile(r"SystemModstamp >= (\S+) AND \(SystemModstamp > \1 OR Id > '([A-Za-z0-9]{18})'\)")
-_OF_SPLITS: Final = re.compile(
-    r"Id IN \(SELECT OpportunityId FROM OpportunitySplit WHERE SystemModstamp >= (\S+)\)"
+_OF_PARTS: Final = re.compile(
+    r"Id IN \(SELECT OpportunityId FROM (Opportunity[A-Za-z]+) WHERE SystemModstamp >= (\S+)\)"
     r"(?: AND Id > '([A-Za-z0-9]{18})')?"
 )
 _OF_USERS: Final = re.compile(r"UserType = 'Standard'(?: AND Id > '([A-Za-z0-9]{18})')?")
@@ -54,6 +55,29 @@ class PlayedSplit:
     type_name: str = "Revenue"
 
 
+@dataclass(frozen=True, slots=True)
+class PlayedMember:
+    """Somebody in the team of an opportunity."""
+
+    id: str
+    deal_id: str
+    user_id: str
+    role: str
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedLine:
+    """A product that is sold with an opportunity."""
+
+    id: str
+    deal_id: str
+    code: str | None
+    quantity: float
+    amount: float | None
+    modified_at: datetime
+
+
 @dataclass
 class PlayedSalesforce(PlayedCrm):
     """An organisation. Ids are of digits but for what Salesforce begins and ends them with."""
@@ -61,14 +85,15 @@ class PlayedSalesforce(PlayedCrm):
     tells: Literal["outbound", "changes"] = "outbound"
     has_currencies: bool = True
     has_splits: bool = True
+    has_teams: bool = False
     custom: dict[str, dict[str, object]] = field(default_factory=dict)
     """Custom fields of opportunities, by the deal's id; their names end in `__c`."""
     custom_names: tuple[str, ...] = ()
     splits: dict[str, PlayedSplit] = field(default_factory=dict)
     activities: dict[str, dict[str, dict[str, object]]] = field(default_factory=lambda: {"Task": {}, "Event": {}})
     """Tasks and events, as the API has them, by object and id; those in the recycle bin too."""
-    teams: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    """The teams of deals, where the organisation has such: user and role."""
+    members: dict[str, PlayedMember] = field(default_factory=dict)
+    lines: dict[str, PlayedLine] = field(default_factory=dict)
     users: dict[str, str] = field(default_factory=dict)
     """The names of users by the ids that deals have for them."""
     tokens: set[str] = field(default_factory=set)
@@ -249,7 +274,7 @@ class PlayedSalesforce(PlayedCrm):
     async def _describe(self, request: Request) -> Response:
         columns = [*self._row(_ANY_DEAL), *self.custom_names]
         relations = [{"relationshipName": None}, {"relationshipName": "OpportunityLineItems"}]
-        if self.teams:
+        if self.has_teams:
             relations.append({"relationshipName": "OpportunityTeamMembers"})
         if self.has_splits:
             relations.append({"relationshipName": "OpportunitySplits"})
@@ -311,17 +336,15 @@ class PlayedSalesforce(PlayedCrm):
             return self._answer({"totalSize": total, "done": True, "records": []})
         plain = _SUBQUERY.sub("", columns)
         related = set(_SUBQUERY.findall(columns))
-        wants_splits = "OpportunitySplits" in related
-        if name not in ("Opportunity", "OpportunitySplit", "User", *self.activities) or "(" in plain:
+        if name not in ("Opportunity", "User", *_PARTS, *self.activities) or "(" in plain:
             return _error(400, "INVALID_TYPE", f"sObject type '{name}' is not supported")
-        if (wants_splits or name == "OpportunitySplit") and not self.has_splits:
-            return _error(400, "INVALID_TYPE", "Didn't understand relationship 'OpportunitySplits'")
-        selecting = {
-            "Opportunity": self._rows_of_opportunity,
-            "OpportunitySplit": self._rows_of_opportunitysplit,
-            "User": self._rows_of_user,
-        }
-        if name in self.activities:
+        absent = {"OpportunitySplit": not self.has_splits, "OpportunityTeamMember": not self.has_teams}
+        if any(absent.get(part) and (part == name or f"{part}s" in related) for part in _PARTS):
+            return _error(400, "INVALID_TYPE", "Didn't understand a relationship")
+        selecting = {"Opportunity": self._rows_of_opportunity, "User": self._rows_of_user}
+        if name in _PARTS:
+            rows = _selected_rows(self._rows_of_part(name), match["where"] or "")
+        elif name in self.activities:
             held = [row for row in self.activities[name].values() if with_deleted or not row["IsDeleted"]]
             rows = _selected_rows(held, match["where"] or "")
         else:
@@ -338,10 +361,11 @@ class PlayedSalesforce(PlayedCrm):
                 if head not in row:
                     return _error(400, "INVALID_FIELD", f"No such column '{column}' on entity '{name}'")
                 picked[head] = row[head]
-            if wants_splits:
-                picked["OpportunitySplits"] = self._splits_of(row)
-            if "OpportunityTeamMembers" in related:
-                picked["OpportunityTeamMembers"] = self._team_of(row)
+            for part in _PARTS:
+                if f"{part}s" in related:
+                    held = [each for each in self._rows_of_part(part) if each["OpportunityId"] == row["Id"]]
+                    whole = {"totalSize": len(held), "done": True, "records": held}
+                    picked[f"{part}s"] = whole if held else None
             selected.append(picked)
         return self._page(selected)
 
@@ -354,29 +378,37 @@ class PlayedSalesforce(PlayedCrm):
             document["nextRecordsUrl"] = f"/services/data/v62.0/query/{locator}"
         return self._answer(document)
 
-    def _splits_of(self, row: Mapping[str, object]) -> object:
-        held = [
+    def _rows_of_part(self, name: str) -> list[dict[str, object]]:
+        if name == "OpportunitySplit":
+            return [
+                {
+                    **_part_of(split.deal_id, "0Qs", split.id, split.modified_at),
+                    "SplitOwnerId": self.user(split.owner_id),
+                    "SplitPercentage": float(split.percent),
+                    "SplitTypeId": _id("149", "1" if split.type_name == "Revenue" else "2"),
+                    "SplitType": {"DeveloperName": split.type_name, "MasterLabel": f"{split.type_name} split"},
+                }
+                for split in self.splits.values()
+            ]
+        if name == "OpportunityTeamMember":
+            return [
+                {
+                    **_part_of(member.deal_id, "00q", member.id, member.modified_at),
+                    "UserId": self.user(member.user_id),
+                    "TeamMemberRole": member.role,
+                }
+                for member in self.members.values()
+            ]
+        return [
             {
-                "Id": _id("0Qs", split.id),
-                "SplitOwnerId": self.user(split.owner_id),
-                "SplitPercentage": float(split.percent),
-                "SplitTypeId": _id("149", "1" if split.type_name == "Revenue" else "2"),
-                "SplitType": {"DeveloperName": split.type_name, "MasterLabel": f"{split.type_name} split"},
-                "SystemModstamp": _rest_time(split.modified_at),
+                **_part_of(line.deal_id, "00k", line.id, line.modified_at),
+                "Product2Id": _id("01t", line.id),
+                "ProductCode": line.code,
+                "Quantity": line.quantity,
+                "TotalPrice": line.amount,
             }
-            for split in self.splits.values()
-            if _id("006", split.deal_id) == row["Id"]
+            for line in self.lines.values()
         ]
-        return {"totalSize": len(held), "done": True, "records": held} if held else None
-
-    def _team_of(self, row: Mapping[str, object]) -> object:
-        members = [
-            {"UserId": self.user(user_id), "TeamMemberRole": role}
-            for deal_id, team in self.teams.items()
-            if _id("006", deal_id) == row["Id"]
-            for user_id, role in team
-        ]
-        return {"totalSize": len(members), "done": True, "records": members} if members else None
 
     def _rows_of_opportunity(self, where: str, *, with_deleted: bool) -> list[dict[str, object]] | None:
         rows = [self._row(deal) for deal in self.deals.values()]
@@ -385,22 +417,15 @@ class PlayedSalesforce(PlayedCrm):
                 {**self._row(_ANY_DEAL), "Id": _id("006", deal_id), "IsDeleted": True, "SystemModstamp": _rest_time(at)}
                 for deal_id, at in self.deleted.items()
             ]
-        if of_splits := _OF_SPLITS.fullmatch(where):
-            since, after = datetime.fromisoformat(of_splits[1]), of_splits[2] or ""
-            about = {_id("006", split.deal_id) for split in self.splits.values() if split.modified_at >= since}
+        if of_parts := _OF_PARTS.fullmatch(where):
+            since, after = datetime.fromisoformat(of_parts[2]), of_parts[3] or ""
+            about = {
+                part["OpportunityId"]
+                for part in self._rows_of_part(of_parts[1])
+                if datetime.fromisoformat(str(part["SystemModstamp"])) >= since
+            }
             return [row for row in rows if row["Id"] in about and str(row["Id"]) > after]
         return _selected_rows(rows, where)
-
-    def _rows_of_opportunitysplit(self, where: str, *, with_deleted: bool) -> list[dict[str, object]] | None:
-        ids = _IDS.fullmatch(where)
-        if ids is None:
-            return None
-        wanted = {each.strip("'")[:15] for each in ids[1].split(", ")}
-        return [
-            {"Id": _id("0Qs", split.id), "OpportunityId": _id("006", split.deal_id)}
-            for split in self.splits.values()
-            if _id("0Qs", split.id)[:15] in wanted
-        ]
 
     def _rows_of_user(self, where: str, *, with_deleted: bool) -> list[dict[str, object]] | None:
         behind = _OF_USERS.fullmatch(where)
@@ -427,6 +452,15 @@ def _selected_rows(rows: list[dict[str, object]], where: str) -> list[dict[str, 
         since = datetime.fromisoformat(since_match[1])
         return [row for row in rows if datetime.fromisoformat(str(row["SystemModstamp"])) >= since]
     return None
+
+
+def _part_of(deal_id: str, prefix: str, number: str, modified_at: datetime) -> dict[str, object]:
+    """What every part of an opportunity has."""
+    return {
+        "Id": _id(prefix, number),
+        "OpportunityId": _id("006", deal_id),
+        "SystemModstamp": _rest_time(modified_at),
+    }
 
 
 _ANY_DEAL: Final = PlainDeal(

@@ -237,7 +237,7 @@ def test_a_merge_into_one_of_the_two_leaves_that_one() -> None:
 def test_an_association_makes_the_deals_on_its_sides_asked_for(told: dict[str, object], deals: list[str]) -> None:
     changed = event("deal.associationChange", **told)
     del changed["objectId"]
-    assert said(changed) == [Fetch("deals", each) for each in deals]
+    assert said(changed) == [Fetch("deals", each, NOW) for each in deals]
 
 
 @pytest.mark.parametrize(
@@ -484,6 +484,65 @@ async def test_activities_are_fetched_with_the_deals_they_are_about(asked: Asked
     assert isinstance(call, CanonicalActivity)
     assert (call.deal_external_id, call.subject) == ("1", "Hi")
     assert [gone.external_id for gone in page.gone] == ["6"]
+
+
+def line_of(asked: Asked, line_id: str, deal_id: str, **properties: str) -> None:
+    told = {"hs_lastmodifieddate": NOW.isoformat(), **properties}
+    asked.crm.activities.setdefault("line_items", {})[line_id] = told
+    asked.crm.deals_of_activities[line_id] = deal_id
+
+
+async def test_what_is_sold_with_a_deal_comes_with_it(asked: Asked) -> None:
+    asked.crm.put(plain(1))
+    asked.crm.put(plain(2))
+    later = NOW + timedelta(minutes=3)
+    line_of(asked, "71", "1", hs_sku="GTX-PRO", hs_product_id="5", quantity="12", amount="60000")
+    line_of(asked, "72", "1", hs_product_id="6", amount="33.3333333", hs_lastmodifieddate=later.isoformat())
+    line_of(asked, "73", "1", quantity="2")
+    page = await asked.caller.result(asked.api.fetch(asked.credentials, "deals", ["1", "2"]))
+    records = {record.external_id: FetchedRecord("deals", record.raw, NOW) for record in page.records}
+    (deal,) = HUBSPOT.translate_record(records["1"], NO_MAPPING, pointer="")
+    assert isinstance(deal, CanonicalDeal)
+    assert [(line.sku, line.quantity, line.amount) for line in deal.products] == [
+        ("GTX-PRO", Decimal(12), Decimal(60000)),
+        ("6", Decimal(1), Decimal("33.333333")),
+        ("73", Decimal(2), None),
+    ]
+    assert deal.modified_at == later
+    (other,) = HUBSPOT.translate_record(records["2"], NO_MAPPING, pointer="")
+    assert isinstance(other, CanonicalDeal)
+    assert (other.products, other.modified_at) == ((), NOW)
+
+
+async def test_an_app_that_may_not_see_what_is_sold_is_told_the_deals_without(asked: Asked) -> None:
+    asked.crm.put(plain(1))
+    line_of(asked, "71", "1")
+    asked.crm.fail(lambda: JSONResponse({"category": "MISSING_SCOPES"}, 403), path="/line_items/batch/read")
+    asked.crm.hidden = frozenset({"line_items"})
+    for since in (None, NOW):
+        assert await walked(asked, since) == ["1"]
+
+
+async def test_a_line_that_changes_leads_to_its_deal(asked: Asked) -> None:
+    asked.crm.put(plain(1, ms=-5_000_000))
+    asked.crm.put(plain(2, ms=-5_000_000))
+    line_of(asked, "71", "1")
+    line_of(asked, "72", "3")
+    page = await asked.caller.result(asked.api.fetch(asked.credentials, "line_items", ["71", "74"]))
+    assert ([record.external_id for record in page.records], page.gone) == (["1"], [])
+    page = await asked.caller.result(asked.api.fetch(asked.credentials, "line_items", ["72"]))
+    assert [(each.object_name, each.external_id) for each in page.gone] == [("deals", "3")]
+    assert await walked(asked, NOW) == ["1"]
+
+
+def test_events_of_lines_ask_for_their_deals() -> None:
+    for told in (
+        event("line_item.propertyChange", objectId=71, propertyName="quantity"),
+        event("object.creation", objectTypeId="0-8", objectId=71),
+    ):
+        assert said(told) == [Fetch("line_items", "71")]
+    assert said(event("line_item.deletion", objectId=71)) == []
+    assert HUBSPOT.translate_gone(GoneRecord("line_items", "71", NOW), NO_MAPPING) == ()
 
 
 async def walked(asked: Asked, since: datetime | None) -> list[str]:

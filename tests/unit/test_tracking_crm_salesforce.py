@@ -42,6 +42,8 @@ from tests.crm.salesforce import (
     CLIENT_ID,
     CLIENT_SECRET,
     ORGANIZATION,
+    PlayedLine,
+    PlayedMember,
     PlayedSalesforce,
     PlayedSplit,
     played_activity,
@@ -480,6 +482,14 @@ def test_events_of_other_objects_say_nothing() -> None:
     assert said(event(header={"entityName": "Account"})) == []
 
 
+@pytest.mark.parametrize("name", ["OpportunityTeamMember", "OpportunityLineItem"])
+def test_a_member_or_a_line_that_changes_makes_its_opportunity_asked_for(name: str) -> None:
+    at = datetime(2026, 3, 31, 18, 40, 2, 754000, tzinfo=UTC)
+    external_id = record_id("00k080000000001") or ""
+    about: dict[str, object] = {"entityName": name, "recordIds": [external_id], "changeType": "DELETE"}
+    assert said(event(header=about)) == [Fetch(name, external_id, at)]
+
+
 def test_a_split_that_changes_makes_its_opportunity_asked_for() -> None:
     at = datetime(2026, 3, 31, 18, 40, 2, 754000, tzinfo=UTC)
     about_split: dict[str, object] = {"entityName": "OpportunitySplit", "recordIds": ["0Qs080000000001CAA"]}
@@ -732,13 +742,15 @@ async def test_an_organisation_without_currencies_and_splits_can_be_asked(asked:
     page = await asked.caller.result(asked.api.fetch(asked.credentials, "Opportunity", [opportunity(1)]))
     assert deal_of(dict(page.records[0].raw)).currency is None
     first = await asked.caller.result(asked.api.changed(asked.credentials, NOW, None))
-    assert (len(first.records), first.next_cursor) == (1, "Task::")
+    assert (len(first.records), first.next_cursor) == (1, "OpportunityLineItem::")
 
 
 async def test_the_team_of_an_opportunity_has_the_shares_of_its_roles(asked: Asked) -> None:
     asked.crm.has_splits = False
     asked.crm.put(plain(1))
-    asked.crm.teams["1"] = [("70", "Sales Engineer"), ("71", "Channel Manager")]
+    asked.crm.has_teams = True
+    asked.crm.members["1"] = PlayedMember("1", "1", "70", "Sales Engineer", NOW)
+    asked.crm.members["2"] = PlayedMember("2", "1", "71", "Channel Manager", NOW)
     page = await asked.caller.result(asked.api.fetch(asked.credentials, "Opportunity", [opportunity(1)]))
     mapping = SourceMapping(team_roles={"Sales Engineer": TeamShare("engineer", Decimal(30))})
     deal = deal_of(dict(page.records[0].raw), mapping)
@@ -748,13 +760,40 @@ async def test_the_team_of_an_opportunity_has_the_shares_of_its_roles(asked: Ask
     ]
 
 
-async def test_a_split_leads_to_its_opportunity(asked: Asked) -> None:
+async def test_the_products_of_an_opportunity_come_with_it(asked: Asked) -> None:
     asked.crm.put(plain(1))
-    asked.crm.splits["5"] = PlayedSplit("5", "1", "7", 100, NOW)
-    ids = [f"0Qs{5:012d}CAA", f"0Qs{6:012d}CAA"]
-    page = await asked.caller.result(asked.api.fetch(asked.credentials, "OpportunitySplit", ids))
+    asked.crm.put(plain(2))
+    asked.crm.lines["1"] = PlayedLine("1", "1", "GTX-PRO", 12.0, 60000.0, NOW)
+    asked.crm.lines["2"] = PlayedLine("2", "1", None, 0.333333333, None, NOW + timedelta(seconds=9))
+    page = await asked.caller.result(
+        asked.api.fetch(asked.credentials, "Opportunity", [opportunity(1), opportunity(2)])
+    )
+    deal, other = (deal_of(dict(record.raw)) for record in page.records)
+    assert [(line.sku, line.quantity, line.amount) for line in deal.products] == [
+        ("GTX-PRO", Decimal(12), Decimal(60000)),
+        ("01t000000000002AAA", Decimal("0.333333"), None),
+    ]
+    assert (deal.modified_at, other.products) == (NOW + timedelta(seconds=9), ())
+
+
+PARTS: Final = [
+    ("OpportunitySplit", "0Qs", lambda crm: crm.splits.update({"5": PlayedSplit("5", "1", "7", 100, NOW)})),
+    ("OpportunityTeamMember", "00q", lambda crm: crm.members.update({"5": PlayedMember("5", "1", "7", "Lead", NOW)})),
+    ("OpportunityLineItem", "00k", lambda crm: crm.lines.update({"5": PlayedLine("5", "1", "A", 1, 1, NOW)})),
+]
+
+
+@pytest.mark.parametrize(("name", "prefix", "put"), PARTS)
+async def test_what_belongs_to_an_opportunity_leads_to_it(
+    asked: Asked, name: str, prefix: str, put: Callable[[PlayedSalesforce], None]
+) -> None:
+    asked.crm.has_teams = True
+    asked.crm.put(plain(1))
+    put(asked.crm)
+    ids = [record_id(f"{prefix}{number:012d}") or "" for number in (5, 6)]
+    page = await asked.caller.result(asked.api.fetch(asked.credentials, name, ids))
     assert [(record.object_name, record.external_id) for record in page.records] == [("Opportunity", opportunity(1))]
-    assert [(gone.object_name, gone.external_id[:15]) for gone in page.gone] == [("OpportunitySplit", ids[1][:15])]
+    assert [(gone.object_name, gone.external_id) for gone in page.gone] == [(name, ids[1])]
 
 
 @pytest.mark.parametrize("page_records_max", [2000, 150, 60])
@@ -785,10 +824,14 @@ async def test_a_record_that_changes_during_the_walk_is_not_left_out(asked: Aske
     assert (names[opportunity(250)], names[opportunity(0)]) == ("Changed", "Changed")
 
 
-async def test_an_opportunity_of_which_only_a_split_changed_is_walked_too(asked: Asked) -> None:
+@pytest.mark.parametrize(("name", "prefix", "put"), PARTS)
+async def test_an_opportunity_of_which_only_a_part_changed_is_walked_too(
+    asked: Asked, name: str, prefix: str, put: Callable[[PlayedSalesforce], None]
+) -> None:
+    asked.crm.has_teams = True
     asked.crm.put(plain(1, seconds=-5000))
     asked.crm.put(plain(2, seconds=-5000))
-    asked.crm.splits["5"] = PlayedSplit("5", "1", "7", 100, NOW)
+    put(asked.crm)
     pages = await asked.caller.every_page(lambda at: asked.api.changed(asked.credentials, NOW, at))
     assert [record.external_id for page in pages for record in page.records] == [opportunity(1)]
 

@@ -27,11 +27,13 @@ from shared.contracts.deals import Deal, Payment, Percent, Product, Split
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import activity_id, deal_id
+from shared.kernel.money import AMOUNT_DECIMALS_MAX
 
 CUSTOM_FIELDS_MAX: Final = 200
 CUSTOM_CHARACTERS_MAX: Final = 2000
 LABEL_CHARACTERS_MAX: Final = 500
 LINES_MAX: Final = 200
+_ROUNDED_MAX: Final = 10**15
 _FIRST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(2999, 1, 1, tzinfo=UTC)
 
@@ -82,6 +84,28 @@ class CanonicalProduct(Product):
     sku: Identifier
     quantity: Amount = Decimal(1)
     amount: Amount | None = None
+
+
+def product_line(sku: object, quantity: object, amount: object) -> dict[str, object]:
+    """A line of `CanonicalDeal.products` out of what a source states; one piece where it states no quantity.
+
+    Sources compute lines with discounts and shares: numbers of more decimals than are kept are rounded half to even.
+    """
+    number = _rounded(quantity)
+    return {"sku": text_of(sku), "quantity": 1 if number is None else number, "amount": _rounded(amount)}
+
+
+def _rounded(value: object) -> object:
+    """A number of at most six decimals; None for nothing, and what is no number as it is."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return value
+    try:
+        number = Decimal(value)
+        return value if abs(number) >= _ROUNDED_MAX else round(number, AMOUNT_DECIMALS_MAX)
+    except ArithmeticError:
+        return value
 
 
 class CanonicalPayment(Payment):

@@ -27,6 +27,7 @@ from services.tracking.crm.canonical import (
     CanonicalDeal,
     canonical_activity,
     canonical_deal,
+    product_line,
 )
 from services.tracking.crm.domain import (
     InvalidSecret,
@@ -39,6 +40,7 @@ from services.tracking.crm.domain import (
 from services.tracking.crm.hubspot_api import (
     ACTIVITIES,
     DEALS,
+    LINES,
     MODIFIED,
     PROPERTIES,
     RECORD_ID,
@@ -59,7 +61,16 @@ _DECODED: Final = re.compile(r"%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNOR
 """Of the escapes in an address, those that are decoded before it is signed."""
 _EVENTS_MAX: Final = 100
 _DURATION_DIGITS_MAX: Final = 12
-_OBJECT_TYPES: Final = {"0-3": DEALS, "0-48": "calls", "0-47": "meetings", "0-49": "emails", "0-27": "tasks"}
+_OBJECT_TYPES: Final = {
+    "0-3": DEALS,
+    "0-48": "calls",
+    "0-47": "meetings",
+    "0-49": "emails",
+    "0-27": "tasks",
+    "0-8": LINES,
+}
+_SUBJECTS: Final = {"deal": DEALS, "line_item": LINES}
+"""The objects of subscriptions that name one."""
 
 
 class Hubspot(Adapter):
@@ -172,13 +183,12 @@ def _event_key(event: Mapping[str, object]) -> str:
 
 def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
     subject, _, what = str(event.get("subscriptionType")).partition(".")
-    if subject == "object":
-        object_name = _OBJECT_TYPES.get(str(event.get("objectTypeId")))
-    else:
-        object_name = DEALS if subject == "deal" else None
+    object_name = _OBJECT_TYPES.get(str(event.get("objectTypeId"))) if subject == "object" else _SUBJECTS.get(subject)
     if what == "associationChange":
+        # It leaves the deal's own time as it was.
+        associated_at = told_moment(event.get("occurredAt"), f"{pointer}/occurredAt")
         for deal_id in _associated_deals(event, pointer):
-            yield Fetch(DEALS, deal_id)
+            yield Fetch(DEALS, deal_id, associated_at)
         return
     if object_name is None:
         return
@@ -236,6 +246,8 @@ def _associated_deals(event: Mapping[str, object], pointer: str) -> Iterator[str
 
 
 def _said_gone(object_name: str, external_id: str, at: datetime, pointer: str) -> Sequence[Said]:
+    if object_name == LINES:
+        return ()
     fields: dict[str, object] = {"external_id": external_id, "modified_at": at}
     activity = ACTIVITIES.get(object_name)
     if activity is None:
@@ -251,7 +263,10 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
     within = f"{pointer}/properties"
     stage, closing = told.get("dealstage"), told_moment(told.get("closedate"), f"{within}/closedate")
     status = mapping.stages.get(stage or "", _status(told))
-    version = dated(record, _modified_at(record, told, pointer))
+    lines = list(_lines(raw, pointer))
+    line_times = [told_moment(line.get(MODIFIED), f"{pointer}/_lines/{MODIFIED}") for line in lines]
+    at = max([_modified_at(record, told, pointer), *(time for time in line_times if time is not None)])
+    version = dated(record, at)
     fields: dict[str, object] = {
         **version,
         "external_id": _record_id(raw.get("id"), f"{pointer}/id"),
@@ -273,6 +288,10 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
         "channel": told.get("hs_analytics_source"),
         "account_id": told.get("hs_primary_associated_company"),
         "splits": list(_splits(raw.get("_splits"), pointer)),
+        "products": [
+            product_line(line.get("hs_sku") or line.get("hs_product_id"), line.get("quantity"), line.get("amount"))
+            for line in lines
+        ],
         "custom": _custom(told, mapping),
     }
     deal = canonical_deal(fields, {**told, **raw}, mapping, pointer=pointer)
@@ -282,6 +301,16 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
         if each != deal.external_id
     ]
     return (deal, *former)
+
+
+def _lines(raw: Mapping[str, object], pointer: str) -> Iterator[dict[str, str]]:
+    """The properties of what is sold with a deal; one that is of no product is known by its own id."""
+    held = raw.get("_lines")
+    for index, line in enumerate(held if isinstance(held, list) else ()):
+        if not isinstance(line, Mapping):
+            raise Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}/_lines/{index}", "is not a line")
+        told = _told(line, f"{pointer}/_lines/{index}")
+        yield {"hs_product_id": str(line.get("id")), **told}
 
 
 def _told(raw: Mapping[str, object], pointer: str) -> dict[str, str]:

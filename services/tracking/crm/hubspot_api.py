@@ -1,4 +1,4 @@
-"""How HubSpot is asked for deals, with their splits, and activities: version 3 of its CRM API."""
+"""How HubSpot is asked for deals, with their splits and what is sold with them, and activities: its CRM API."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -36,6 +36,8 @@ from services.tracking.crm.values import answered_moment, header_number, millise
 from shared.kernel.activities import ActivityStatus, ActivityType
 
 DEALS: Final = "deals"
+LINES: Final = "line_items"
+"""What is sold with deals."""
 RECORD_ID: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 MODIFIED: Final = "hs_lastmodifieddate"
 """The property that says when a record was modified."""
@@ -130,8 +132,9 @@ _PAGE_SEARCH_MAX: Final = 200
 _PAGE_LIST_MAX: Final = 100
 _WALKS: Final = (DEALS, *ACTIVITIES)
 """The objects walked one after the other."""
-_POSITION: Final = re.compile(r"(?:([a-z]+)/)?(from|at):([0-9]{1,15})(?::([0-9]{1,20}))?", re.ASCII)
-_OPTIONAL: Final = frozenset({"properties", "currency", "splits", "associations"})
+_LINE_PROPERTIES: Final = ("hs_sku", "hs_product_id", "quantity", "amount", MODIFIED)
+_POSITION: Final = re.compile(r"(?:([a-z_]+)/)?(from|at):([0-9]{1,15})(?::([0-9]{1,20}))?", re.ASCII)
+_OPTIONAL: Final = frozenset({"properties", "currency", "splits", "associations", "lines"})
 """What a portal may not have, or the app not be allowed to see, while deals can be read."""
 _DAILY: Final = "DAILY"
 _PASSING: Final = (423, 477)
@@ -179,7 +182,7 @@ class HubspotApi(SourceApi):
             return Judgement(Verdict.RATE_LIMITED, retry_after, detail, remaining)
         if answer.status >= 500 or answer.status in _PASSING:
             return Judgement(Verdict.TRANSIENT, retry_after, detail, remaining)
-        is_unseen = answer.status == 403 and _is_of_all_activities(call)
+        is_unseen = answer.status == 403 and _is_of_no_deals(call)
         is_absent = is_unseen or (call.endpoint in _OPTIONAL and answer.status in (400, 403, 404))
         is_none_found = call.endpoint == "read" and answer.status == 404 and error.category == "OBJECT_NOT_FOUND"
         verdict = Verdict.OK if is_absent or is_none_found else Verdict.REFUSED
@@ -194,6 +197,9 @@ class HubspotApi(SourceApi):
         gone = [Gone(object_name, each) for each in external_ids if not RECORD_ID.fullmatch(each)]
         if not ids:
             return RecordPage(gone=gone)
+        if object_name == LINES:
+            page = yield from self._deals_of_lines(own, ids)
+            return RecordPage(page.records, [*gone, *page.gone])
         activity = ACTIVITIES.get(object_name)
         if activity is None and object_name != DEALS:
             raise UnexpectedAnswer(f"{object_name} is no deal and no activity")
@@ -207,9 +213,21 @@ class HubspotApi(SourceApi):
                 Gone(object_name, each, answered_moment(archived.get(each, {}).get("archivedAt"))) for each in missing
             ]
         if activity is None:
-            records = yield from _with_splits(own, portal, found)
+            records = yield from _with_parts(own, portal, found)
         else:
             records = yield from _with_deals(own, object_name, found)
+        return RecordPage(records, gone)
+
+    def _deals_of_lines(self, own: HubspotCredentials, ids: Sequence[str]) -> Conversation[RecordPage]:
+        """The deals that lines belong to. Those of quotes and of nothing have none."""
+        deals = yield from _associated(own, LINES, DEALS, ids)
+        named = sorted({each for some in deals.values() for each in some})
+        records: list[RawRecord] = []
+        gone: list[Gone] = []
+        for start in range(0, len(named), _PAGE_LIST_MAX):
+            page = yield from self.fetch(own, DEALS, named[start : start + _PAGE_LIST_MAX])
+            records += page.records
+            gone += page.gone
         return RecordPage(records, gone)
 
     @override
@@ -219,24 +237,32 @@ class HubspotApi(SourceApi):
         own = own_credentials(credentials, HubspotCredentials)
         position = _POSITION.fullmatch(cursor or "")
         begin = 0 if since is None else max(0, int(since.timestamp() * 1000))
-        walk = position[1] if position and position[1] in ACTIVITIES else DEALS
+        walks = _WALKS if since is None else (DEALS, LINES, *ACTIVITIES)
+        walk = position[1] if position and position[1] in walks else DEALS
         phase, at, after = (position[2], int(position[3]), position[4]) if position else ("from", begin, None)
         activity = ACTIVITIES.get(walk)
-        portal = (yield from _portal(own)) if activity is None else _Portal(_properties_of(activity), None)
+        if walk == LINES:
+            portal = _Portal((MODIFIED,), None)
+        else:
+            portal = (yield from _portal(own)) if activity is None else _Portal(_properties_of(activity), None)
         if phase == "at":
             filters = [_filter(MODIFIED, "EQ", str(at)), _filter("hs_object_id", "GT", after or "0")]
             answer = yield _search(own, walk, filters, "hs_object_id", portal.properties)
         else:
             answer = yield _search(own, walk, [_filter(MODIFIED, "GTE", str(at))], MODIFIED, portal.properties)
         found = _results(read_answer(answer)) if answer.status == 200 else {}
-        if activity is None:
-            records = yield from _with_splits(own, portal, found)
+        gone: Sequence[Gone] = ()
+        if walk == LINES:
+            page = yield from self._deals_of_lines(own, list(found))
+            records, gone = page.records, page.gone
+        elif activity is None:
+            records = yield from _with_parts(own, portal, found)
         else:
             records = yield from _with_deals(own, walk, found)
         following = _next_position(phase, at, found) if answer.status == 200 else None
-        if following is None and (later := _walk_after(walk)) is not None:
-            return RecordPage(records, next_cursor=f"{later}/from:{begin}")
-        return RecordPage(records, next_cursor=None if following is None else f"{walk}/{following}")
+        if following is None and (later := _walk_after(walk, walks)) is not None:
+            return RecordPage(records, gone, f"{later}/from:{begin}")
+        return RecordPage(records, gone, None if following is None else f"{walk}/{following}")
 
     @override
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
@@ -251,7 +277,7 @@ class HubspotApi(SourceApi):
         dates = {external_id: answered_moment(raw.get("archivedAt")) for external_id, raw in _results(document).items()}
         gone = [Gone(walk, external_id, at) for external_id, at in dates.items() if at is None or at >= since]
         following = _after(document)
-        if following is None and (later := _walk_after(walk)) is not None:
+        if following is None and (later := _walk_after(walk, _WALKS)) is not None:
             return RecordPage(gone=gone, next_cursor=f"{later}/")
         return RecordPage(gone=gone, next_cursor=None if following is None else f"{walk}/{following}")
 
@@ -314,7 +340,13 @@ def _properties_of(activity: ActivityObject) -> tuple[str, ...]:
 
 
 def _read(
-    own: HubspotCredentials, object_name: str, ids: Sequence[str], properties: Sequence[str], *, archived: bool
+    own: HubspotCredentials,
+    object_name: str,
+    ids: Sequence[str],
+    properties: Sequence[str],
+    *,
+    archived: bool,
+    endpoint: str = "read",
 ) -> Conversation[dict[str, Mapping[str, object]]]:
     """The records with these ids, by the ids they have now."""
     answer = yield Call(
@@ -322,9 +354,9 @@ def _read(
         f"{own.api_url}/crm/v3/objects/{object_name}/batch/read",
         {"archived": "true"} if archived else {},
         json={"inputs": [{"id": each} for each in ids], "properties": list(properties)},
-        endpoint="read",
+        endpoint=endpoint,
     )
-    if answer.status == 404:
+    if answer.status not in (200, 207):
         return {}
     document = read_answer(answer)
     errors = document.get("errors")
@@ -334,12 +366,30 @@ def _read(
     return _results(document)
 
 
-def _with_splits(
+def _with_parts(
     own: HubspotCredentials, portal: _Portal, found: Mapping[str, Mapping[str, object]]
 ) -> Conversation[list[RawRecord]]:
-    """Deals with how they are split, where they are."""
+    """Deals with how they are split and what is sold with them, as far as the app may see it."""
+    splits = yield from _splits(own, list(found))
+    lines = yield from _lines(own, list(found))
+    return [
+        RawRecord(
+            DEALS,
+            deal_id,
+            {
+                **raw,
+                "_home_currency": portal.home_currency,
+                "_splits": splits.get(deal_id) or [],
+                "_lines": lines.get(deal_id, []),
+            },
+        )
+        for deal_id, raw in found.items()
+    ]
+
+
+def _splits(own: HubspotCredentials, ids: Sequence[str]) -> Conversation[dict[str, object]]:
+    """How deals are split, by their ids."""
     splits: dict[str, object] = {}
-    ids = list(found)
     for start in range(0, len(ids), _PAGE_LIST_MAX):
         answer = yield Call(
             "POST",
@@ -350,51 +400,64 @@ def _with_splits(
         if answer.status not in (200, 207):
             break
         splits |= {deal_id: raw.get("splits") for deal_id, raw in _results(read_answer(answer)).items()}
-    return [
-        RawRecord(
-            DEALS,
-            deal_id,
-            {**raw, "_home_currency": portal.home_currency, "_splits": splits.get(deal_id) or []},
-        )
-        for deal_id, raw in found.items()
-    ]
+    return splits
+
+
+def _lines(own: HubspotCredentials, ids: Sequence[str]) -> Conversation[dict[str, list[Mapping[str, object]]]]:
+    """What is sold with deals, by their ids."""
+    line_ids = yield from _associated(own, DEALS, LINES, ids)
+    wanted = sorted({each for some in line_ids.values() for each in some})
+    found: dict[str, Mapping[str, object]] = {}
+    for start in range(0, len(wanted), _PAGE_LIST_MAX):
+        some = wanted[start : start + _PAGE_LIST_MAX]
+        found |= yield from _read(own, LINES, some, _LINE_PROPERTIES, archived=False, endpoint="lines")
+    return {deal_id: [found[each] for each in some if each in found] for deal_id, some in line_ids.items()}
 
 
 def _with_deals(
     own: HubspotCredentials, object_name: str, found: Mapping[str, Mapping[str, object]]
 ) -> Conversation[list[RawRecord]]:
     """Activities with the deals they are about."""
-    deals: dict[str, list[str]] = {}
-    if found:
-        answer = yield Call(
-            "POST",
-            f"{own.api_url}/crm/v4/associations/{object_name}/deals/batch/read",
-            json={"inputs": [{"id": each} for each in found]},
-            endpoint="associations",
-        )
-        listed = read_answer(answer).get("results") if answer.status in (200, 207) else None
-        for each in listed if isinstance(listed, list) else ():
-            source, targets = (each.get("from"), each.get("to")) if isinstance(each, Mapping) else (None, None)
-            if isinstance(source, Mapping) and isinstance(targets, list):
-                ids = [str(target.get("toObjectId")) for target in targets if isinstance(target, Mapping)]
-                deals[str(source.get("id"))] = sorted(ids)
+    deals = yield from _associated(own, object_name, DEALS, list(found))
     return [
         RawRecord(object_name, external_id, {**raw, "_deals": deals.get(external_id, [])})
         for external_id, raw in found.items()
     ]
 
 
+def _associated(
+    own: HubspotCredentials, object_name: str, other: str, ids: Sequence[str]
+) -> Conversation[dict[str, list[str]]]:
+    """The ids of the records of another object that records are associated with, by the ids of these."""
+    associated: dict[str, list[str]] = {}
+    if not ids:
+        return associated
+    answer = yield Call(
+        "POST",
+        f"{own.api_url}/crm/v4/associations/{object_name}/{other}/batch/read",
+        json={"inputs": [{"id": each} for each in ids]},
+        endpoint="associations",
+    )
+    listed = read_answer(answer).get("results") if answer.status in (200, 207) else None
+    for each in listed if isinstance(listed, list) else ():
+        source, targets = (each.get("from"), each.get("to")) if isinstance(each, Mapping) else (None, None)
+        if isinstance(source, Mapping) and isinstance(targets, list):
+            named = {str(target.get("toObjectId")) for target in targets if isinstance(target, Mapping)}
+            associated[str(source.get("id"))] = sorted(filter(RECORD_ID.fullmatch, named))
+    return associated
+
+
 def _filter(name: str, operator: str, value: str) -> dict[str, str]:
     return {"propertyName": name, "operator": operator, "value": value}
 
 
-def _walk_after(walk: str) -> str | None:
-    later = _WALKS[_WALKS.index(walk) + 1 :]
+def _walk_after(walk: str, walks: Sequence[str]) -> str | None:
+    later = walks[walks.index(walk) + 1 :]
     return later[0] if later else None
 
 
-def _is_of_all_activities(call: Call) -> bool:
-    """Whether a call walks through activities, which an app need not be allowed to see."""
+def _is_of_no_deals(call: Call) -> bool:
+    """Whether a call walks through activities or lines, which an app need not be allowed to see."""
     return call.endpoint in ("search", "list") and not call.url.rpartition("/objects/")[2].startswith(DEALS)
 
 

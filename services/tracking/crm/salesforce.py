@@ -43,6 +43,7 @@ from services.tracking.crm.canonical import (
     TeamMember,
     canonical_activity,
     canonical_deal,
+    product_line,
 )
 from services.tracking.crm.domain import (
     InvalidSecret,
@@ -55,8 +56,9 @@ from services.tracking.crm.domain import (
 from services.tracking.crm.salesforce_api import (
     ACTIVITIES,
     CURRENCY,
+    LINES,
     OPPORTUNITY,
-    SPLIT,
+    PARTS,
     SPLITS,
     TASK,
     TEAM_MEMBERS,
@@ -403,7 +405,7 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
     header = member(event, "ChangeEventHeader", pointer=pointer)
     within = f"{pointer}/ChangeEventHeader"
     object_name = header.get("entityName")
-    if object_name not in (OPPORTUNITY, SPLIT, *ACTIVITIES):
+    if object_name not in (OPPORTUNITY, *PARTS, *ACTIVITIES):
         return
     at = told_moment(header.get("commitTimestamp"), f"{within}/commitTimestamp")
     if at is None:
@@ -415,9 +417,10 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
         )
     number = _place(header)
     for external_id in _named_records(header, within):
-        if object_name == SPLIT:
+        if object_name in PARTS:
             opportunity = record_id(event.get("OpportunityId"))
-            yield Fetch(SPLIT, external_id, at) if opportunity is None else Fetch(OPPORTUNITY, opportunity, at)
+            named = (str(object_name), external_id) if opportunity is None else (OPPORTUNITY, opportunity)
+            yield Fetch(*named, at)
         elif change.endswith("DELETE") and not change.endswith("UNDELETE"):
             yield from _said_gone(str(object_name), external_id, at, number)
         elif change.startswith("GAP_"):
@@ -526,9 +529,8 @@ def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict
     # A change of the account tells its id alone: a name that is still known may be the one of the account before.
     if isinstance(account, Mapping) and record_id(account.get("Id")) == account_id:
         account_name = account.get("Name")
-    splits = related_records(raw, SPLITS)
     return {
-        **dated(record, _modified_at(record, splits, pointer)),
+        **dated(record, _modified_at(record, pointer)),
         "external_id": _required_id(raw.get("Id"), f"{pointer}/Id"),
         "status": status,
         "owner_external_id": record_id(raw.get("OwnerId")) or raw.get("OwnerId"),
@@ -555,8 +557,16 @@ def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict
                 "percent": split.get("SplitPercentage"),
                 "role": _split_type(split).get("DeveloperName") or "owner",
             }
-            for split in splits
+            for split in related_records(raw, SPLITS)
             if mapping.split_type is None or mapping.split_type in _split_names(split)
+        ],
+        "products": [
+            product_line(
+                line.get("ProductCode") or line.get("Product2Id") or line.get("Id"),
+                line.get("Quantity"),
+                line.get("TotalPrice"),
+            )
+            for line in related_records(raw, LINES)
         ],
         "custom": _custom(raw, mapping),
     }
@@ -582,13 +592,18 @@ def _split_names(split: Mapping[str, object]) -> set[object]:
     return {type_id, type_id and type_id[:15], kind.get("DeveloperName"), kind.get("MasterLabel")} - {None}
 
 
-def _modified_at(record: FetchedRecord, splits: Sequence[Mapping[str, object]], pointer: str) -> datetime:
+def _modified_at(record: FetchedRecord, pointer: str) -> datetime:
+    """When a record or anything that belongs to it was last changed. Raises Untranslatable."""
     raw = record.raw
     stamps = [
         told_moment(raw.get("SystemModstamp"), f"{pointer}/SystemModstamp")
         or told_moment(raw.get("LastModifiedDate"), f"{pointer}/LastModifiedDate")
         or record.floor,
-        *(told_moment(split.get("SystemModstamp"), f"{pointer}/{SPLITS}") for split in splits),
+        *(
+            told_moment(each.get("SystemModstamp"), f"{pointer}/{part.relation}")
+            for part in PARTS.values()
+            for each in related_records(raw, part.relation)
+        ),
     ]
     known = [stamp for stamp in stamps if stamp is not None]
     if not known:
@@ -623,7 +638,7 @@ def _activity(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Ca
     seconds, minutes = _whole(raw.get("CallDurationInSeconds")), _whole(raw.get("DurationInMinutes"))
     about = record_id(raw.get("WhatId")) or ""
     fields = {
-        **dated(record, _modified_at(record, (), pointer)),
+        **dated(record, _modified_at(record, pointer)),
         "external_id": _required_id(raw.get("Id"), f"{pointer}/Id"),
         "type": _TASK_TYPES.get(str(raw.get("TaskSubtype")), ActivityType.TASK) if is_task else ActivityType.MEETING,
         "status": _TASK_STATUS.get(str(raw.get("Status")), ActivityStatus.PLANNED) if is_task else ActivityStatus.DONE,

@@ -1,4 +1,4 @@
-"""How Salesforce is asked for opportunities, with their splits, tasks and events: its REST API.
+"""How Salesforce is asked for opportunities, with what belongs to them, tasks and events: its REST API.
 
 An id of 15 characters and the one of 18 that it begins are the same record; here it always has 18.
 """
@@ -37,7 +37,6 @@ from services.tracking.crm.source_api import (
 from services.tracking.crm.values import answered_moment, only_text, whole_number
 
 OPPORTUNITY: Final = "Opportunity"
-SPLIT: Final = "OpportunitySplit"
 TASK: Final = "Task"
 EVENT: Final = "Event"
 ACTIVITIES: Final = (TASK, EVENT)
@@ -47,6 +46,27 @@ SPLITS: Final = "OpportunitySplits"
 """Where a fetched opportunity has its splits."""
 TEAM_MEMBERS: Final = "OpportunityTeamMembers"
 """Where it has its team."""
+LINES: Final = "OpportunityLineItems"
+"""Where it has the products that are sold with it."""
+
+
+class Part(NamedTuple):
+    """What belongs to an opportunity and has a time of its own: where one has it, and what is asked of it."""
+
+    relation: str
+    fields: str
+
+
+PARTS: Final = {
+    "OpportunitySplit": Part(
+        SPLITS,
+        "Id, SplitOwnerId, SplitPercentage, SplitAmount, SplitTypeId, SplitType.DeveloperName, SplitType.MasterLabel,"
+        " SystemModstamp",
+    ),
+    "OpportunityTeamMember": Part(TEAM_MEMBERS, "Id, UserId, TeamMemberRole, SystemModstamp"),
+    "OpportunityLineItem": Part(LINES, "Id, Product2Id, ProductCode, Quantity, TotalPrice, SystemModstamp"),
+}
+"""By the names of their objects; an organisation need not have them."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 _ID_CHECK: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
@@ -80,7 +100,7 @@ _TOKEN_LIFETIME: Final = timedelta(hours=1)
 _DELETED_AGE_MAX: Final = timedelta(days=30) - timedelta(minutes=5)
 _DELETED_SPAN_MIN: Final = timedelta(minutes=2)
 _USAGE: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
-_POSITION: Final = re.compile(r"(all|splits|Task|Event):(\S*):([A-Za-z0-9]{18})?")
+_POSITION: Final = re.compile(rf"(all|{'|'.join((*PARTS, *ACTIVITIES))}):(\S*):([A-Za-z0-9]{{18}})?")
 _TOKEN_ENDPOINT: Final = "token"  # noqa: S105
 _STANDARD_FIELDS: Final = (
     "Id",
@@ -103,17 +123,8 @@ _STANDARD_FIELDS: Final = (
     "SystemModstamp",
     "Type",
 )
-_SPLIT_QUERY: Final = (
-    "(SELECT Id, SplitOwnerId, SplitPercentage, SplitAmount, SplitTypeId, SplitType.DeveloperName,"
-    " SplitType.MasterLabel, SystemModstamp FROM OpportunitySplits)"
-)
 _OBJECTS: Final = (OPPORTUNITY, *ACTIVITIES)
 """Those that are walked, one after the other."""
-_RELATED: Final = {
-    SPLITS: _SPLIT_QUERY,
-    TEAM_MEMBERS: f"(SELECT Id, UserId, TeamMemberRole FROM {TEAM_MEMBERS})",
-}
-"""What is asked for with an opportunity, where the organisation has it."""
 _ACTIVITY_FIELDS: Final = {
     TASK: (
         "Id, OwnerId, WhatId, AccountId, Subject, Status, TaskSubtype, ActivityDate, CompletedDateTime,"
@@ -131,7 +142,7 @@ class _Shape(NamedTuple):
     """What this organisation has of an opportunity and the user may see."""
 
     columns: str
-    has_splits: bool
+    parts: tuple[str, ...]
 
 
 class SalesforceApi(SourceApi):
@@ -182,8 +193,8 @@ class SalesforceApi(SourceApi):
         wanted = {external_id: record_id(external_id) for external_id in external_ids}
         ids = sorted({each for each in wanted.values() if each is not None})
         found: dict[str, Mapping[str, object]] = {}
-        if ids and object_name == SPLIT:
-            return (yield from self._opportunities_of_splits(own, ids))
+        if ids and object_name in PARTS:
+            return (yield from self._opportunities_of_parts(own, object_name, ids))
         if ids and object_name == OPPORTUNITY:
             shape = yield from _shape(own)
             query = f"SELECT {shape.columns} FROM Opportunity WHERE Id IN ({_quoted(ids)})"
@@ -202,12 +213,14 @@ class SalesforceApi(SourceApi):
                 records.append(RawRecord(object_name, whole_id or external_id, raw))
         return RecordPage(records, gone)
 
-    def _opportunities_of_splits(self, own: SalesforceCredentials, ids: Sequence[str]) -> Conversation[RecordPage]:
-        query = f"SELECT Id, OpportunityId FROM OpportunitySplit WHERE Id IN ({_quoted(ids)})"
-        splits = yield from _found(own, query, len(ids))
-        opportunities = {record_id(split.get("OpportunityId")) for split in splits.values()}
+    def _opportunities_of_parts(
+        self, own: SalesforceCredentials, object_name: str, ids: Sequence[str]
+    ) -> Conversation[RecordPage]:
+        query = f"SELECT Id, OpportunityId FROM {object_name} WHERE Id IN ({_quoted(ids)})"
+        parts = yield from _found(own, query, len(ids))
+        opportunities = {record_id(part.get("OpportunityId")) for part in parts.values()}
         page = yield from self.fetch(own, OPPORTUNITY, sorted(each for each in opportunities if each is not None))
-        return RecordPage(page.records, [*page.gone, *(Gone(SPLIT, each) for each in ids if each not in splits)])
+        return RecordPage(page.records, [*page.gone, *(Gone(object_name, each) for each in ids if each not in parts)])
 
     @override
     def changed(
@@ -218,11 +231,11 @@ class SalesforceApi(SourceApi):
         if phase in ACTIVITIES:
             return (yield from _changed_activities(own, phase, since, stamp, after))
         shape = yield from _shape(own)
-        if phase == "splits" and since is not None:
-            # A split that changes leaves its opportunity's own time as it was.
+        if phase in shape.parts and since is not None:
+            # What belongs to an opportunity can change and leave the opportunity's own time as it was.
             behind = f" AND Id > '{after}'" if after else ""
             query = (
-                f"SELECT {shape.columns} FROM Opportunity WHERE Id IN (SELECT OpportunityId FROM OpportunitySplit"
+                f"SELECT {shape.columns} FROM Opportunity WHERE Id IN (SELECT OpportunityId FROM {phase}"
                 f" WHERE SystemModstamp >= {_literal(since)}){behind} ORDER BY Id LIMIT {_PAGE_RECORDS_MAX}"
             )
         else:
@@ -238,8 +251,9 @@ class SalesforceApi(SourceApi):
         if found and not is_last:
             last_id, last = list(found.items())[-1]
             return RecordPage(records, gone, f"{phase}:{_literal_of(last)}:{last_id}")
-        to_splits = phase == "all" and since is not None and shape.has_splits
-        return RecordPage(records, gone, "splits::" if to_splits else f"{TASK}::")
+        phases = ["all", *(shape.parts if since is not None else ()), TASK]
+        following = phases[phases.index(phase) + 1] if phase in phases else TASK
+        return RecordPage(records, gone, f"{following}::")
 
     @override
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
@@ -292,7 +306,7 @@ class SalesforceApi(SourceApi):
 
 
 def related_records(raw: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
-    """The splits, or the members of the team, that an opportunity came with."""
+    """What belongs to an opportunity that came with it."""
     held = raw.get(name)
     records = held.get("records") if isinstance(held, Mapping) else None
     return [each for each in records if isinstance(each, Mapping)] if isinstance(records, list) else []
@@ -342,7 +356,7 @@ def _modified(since: datetime | None, stamp: datetime | None, after: str | None)
 
 
 def _shape(own: SalesforceCredentials) -> Conversation[_Shape]:
-    """What can be asked of opportunities here: currencies, splits and the organisation's own fields may be absent."""
+    """What can be asked of opportunities here: currencies, parts and the organisation's own fields may be absent."""
     described = read_answer((yield Call("GET", _url(own, "sobjects/Opportunity/describe"))))
     fields, relations = described.get("fields"), described.get("childRelationships")
     if not isinstance(fields, list) or not isinstance(relations, list):
@@ -354,9 +368,9 @@ def _shape(own: SalesforceCredentials) -> Conversation[_Shape]:
         *(name for name in _STANDARD_FIELDS if "." in name or name in names),
         *([CURRENCY] if CURRENCY in names else []),
         *custom[:CUSTOM_FIELDS_MAX],
-        *(query for name, query in _RELATED.items() if name in related),
+        *(f"(SELECT {part.fields} FROM {part.relation})" for part in PARTS.values() if part.relation in related),
     ]
-    return _Shape(", ".join(columns), SPLITS in related)
+    return _Shape(", ".join(columns), tuple(name for name, part in PARTS.items() if part.relation in related))
 
 
 def _object_after(name: str) -> str | None:
@@ -414,7 +428,7 @@ def _whole_records(
     found: dict[str, Mapping[str, object]] = {}
     for external_id, raw in _by_id(answer).items():
         whole = dict(raw)
-        for name in _RELATED:
+        for name in (part.relation for part in PARTS.values()):
             held = raw.get(name)
             if isinstance(held, Mapping):
                 related = related_records(raw, name)

@@ -35,6 +35,7 @@ _COMPARED: Final = (
     "expected_close_on",
     "merged_into",
 )
+_COMPARED_LISTS: Final = ("splits", "products", "payments")
 _COMPARED_OF_ACTIVITIES: Final = (
     "type",
     "status",
@@ -279,6 +280,7 @@ def _differs(said: CanonicalDeal, held: Deal) -> bool:
         return True
     if any(getattr(said, name) != getattr(held, name) for name in _COMPARED):
         return True
-    return [split.model_dump() for split in said.splits] != [split.model_dump() for split in held.splits] or [
-        payment.model_dump() for payment in said.payments
-    ] != [payment.model_dump() for payment in held.payments]
+    return any(
+        [part.model_dump() for part in getattr(said, name)] != [part.model_dump() for part in getattr(held, name)]
+        for name in _COMPARED_LISTS
+    )
