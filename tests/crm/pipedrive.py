@@ -29,9 +29,12 @@ class PlayedPipedrive(PlayedCrm):
 
     activities: dict[str, dict[str, object]] = field(default_factory=dict)
     has_activities: bool = True
+    products: dict[str, list[dict[str, object]]] | None = None
+    """What is sold with deals, by their ids; None where the company's plan has no products."""
     archived: set[str] = field(default_factory=set)
     """Deals that lists leave out."""
     has_archive: bool = True
+    page_products_max: int = _PAGE_MAX
     users: dict[str, str] = field(default_factory=dict)
     tokens_left: int = 1_000_000
     first_failures: int = 0
@@ -104,6 +107,7 @@ class PlayedPipedrive(PlayedCrm):
         return [
             Route("/api/v2/deals", self._list),
             Route("/api/v2/deals/archived", self._list_archived),
+            Route("/api/v2/deals/products", self._list_products),
             Route("/api/v2/deals/{record_id}", self._one),
             Route("/api/v2/activities", self._list_activities),
             Route("/api/v2/activities/{record_id}", self._one_activity),
@@ -200,6 +204,19 @@ class PlayedPipedrive(PlayedCrm):
             return _error(403, "feature not available")
         rows = [self._data(deal) for deal in self.deals.values() if deal.id in self.archived]
         return refusal or self._page(request, rows)
+
+    async def _list_products(self, request: Request) -> Response:
+        refusal = self._refusal(request)
+        if refusal is None and self.products is None:
+            return _error(403, "feature not available")
+        ids, limit = request.query_params["deal_ids"].split(","), int(request.query_params["limit"])
+        if len(ids) > _IDS_MAX or limit > _PAGE_MAX:
+            return _error(400, "Validation failed: deal_ids: at most 100 items, limit: at most 500")
+        rows = [{"deal_id": int(deal_id), **line} for deal_id in ids for line in (self.products or {}).get(deal_id, [])]
+        start = int(request.query_params.get("cursor", "0"))
+        limit = min(limit, self.page_products_max)
+        following = str(start + limit) if start + limit < len(rows) else None
+        return refusal or self._answer(rows[start : start + limit], following)
 
     async def _list_activities(self, request: Request) -> Response:
         if not self.has_activities:

@@ -55,7 +55,7 @@ from tests.crm.hubspot import PlayedHubspot
 from tests.crm.pipedrive import PlayedPipedrive
 from tests.crm.plain import OBJECT, Plain, PlainApi, PlainCredentials, PlayedPlain
 from tests.crm.played import PlainDeal, PlayedCrm
-from tests.crm.salesforce import PlayedSalesforce, played_activity
+from tests.crm.salesforce import PlayedLine, PlayedSalesforce, played_activity
 from tests.crm.zoho import PlayedZoho
 from tests.infrastructure import eventually
 
@@ -138,8 +138,12 @@ class World:
         made = await self.call("POST", "/v1/connections", crm.connection(), status=201)
         crm.secret, crm.hook_url = str(made["secret"]), f"http://tracking{made['hook_path']}"
         await self.call("PUT", f"/v1/connections/{made['id']}/api-access", crm.access())
+        return await self.connection(UUID(str(made["id"])))
+
+    async def connection(self, connection_id: UUID) -> Connection:
+        """As it is now."""
         async with self.database.transaction(Scope.of(self.tenant)) as tx:
-            return await crm_service.get(tx, self.tenant, UUID(str(made["id"])))
+            return await crm_service.get(tx, self.tenant, connection_id)
 
     async def give(self, connection: Connection, credentials: PlainCredentials) -> Connection:
         async with self.database.transaction(Scope.of(connection.tenant_id)) as tx:
@@ -1032,6 +1036,88 @@ async def test_an_activity_that_no_webhook_told_is_found(
             run = await world.ended(f"{path}/backfills/{started['id']}")
         assert (run["state"], run["missed_new"], run["unreadable"]) == ("done", 1, 0), run
         assert list(await world.activities()) == [external_id]
+
+
+def _line_of_salesforce(crm: PlayedCrm, at: datetime) -> str:
+    assert isinstance(crm, PlayedSalesforce)
+    crm.lines["1"] = PlayedLine("1", "100", "GTX-PRO", 12.0, 600.5, at)
+    return "GTX-PRO"
+
+
+def _line_of_hubspot(crm: PlayedCrm, at: datetime) -> str:
+    assert isinstance(crm, PlayedHubspot)
+    line = {"hs_sku": "GTX-PRO", "quantity": "12", "amount": "600.5", "hs_lastmodifieddate": at.isoformat()}
+    crm.activities["line_items"] = {"71": line}
+    crm.deals_of_activities["71"] = "100"
+    return "GTX-PRO"
+
+
+def _line_of_pipedrive(crm: PlayedCrm, at: datetime) -> str:
+    assert isinstance(crm, PlayedPipedrive)
+    crm.products = {"100": [{"id": 1, "product_id": 7, "quantity": 12, "sum": 600.5}]}
+    return "7"
+
+
+def _line_of_fxiaoke(crm: PlayedCrm, at: datetime) -> str:
+    assert isinstance(crm, PlayedFxiaoke)
+    line = {"new_opportunity_id": "100", "product_id": "GTX-PRO", "quantity": "12", "total_amount": "600.50"}
+    modified = {"last_modified_time": int(at.timestamp() * 1000), "life_status": "normal"}
+    crm.objects["NewOpportunityLinesObj"] = {"l1": {"_id": "l1", **line, **modified}}
+    return "GTX-PRO"
+
+
+def _line_of_zoho(crm: PlayedCrm, at: datetime) -> str:
+    assert isinstance(crm, PlayedZoho)
+    crm.custom["100"] = {"Sold": [{"Product": {"name": "GTX-PRO"}, "Quantity": 12, "Line_Total": 600.5}]}
+    return "GTX-PRO"
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "access", "mapping"),
+    [
+        (PlayedSalesforce, _line_of_salesforce, {}, {}),
+        (PlayedHubspot, _line_of_hubspot, {}, {}),
+        (PlayedPipedrive, _line_of_pipedrive, {}, {"asks_products": True}),
+        (PlayedFxiaoke, _line_of_fxiaoke, {"objects": ["NewOpportunityObj", "NewOpportunityLinesObj"]}, {}),
+        (
+            PlayedZoho,
+            _line_of_zoho,
+            {},
+            {"products": {"lines": "Sold", "sku": "Product.name", "quantity": "Quantity", "amount": "Line_Total"}},
+        ),
+    ],
+)
+async def test_what_is_sold_with_a_deal_is_known_from_every_source(
+    world: World,
+    kind: Callable[[], PlayedCrm],
+    line: Callable[[PlayedCrm, datetime], str],
+    access: dict[str, object],
+    mapping: dict[str, object],
+) -> None:
+    """Found by reconciliation where it changed, and told by it as missed once only."""
+    crm, worker = kind(), world.worker()
+    start = now().replace(microsecond=0)
+    async with crm.served():
+        made = await world.connect_played(crm)
+        path = f"/v1/connections/{made.id}"
+        await world.call("PUT", f"{path}/api-access", crm.access() | access, version=made.version)
+        wanted = {"currency": "USD", **mapping}
+        await world.call("PATCH", path, {"mapping": wanted}, version=made.version + 1)
+        saved = cast(dict[str, object], (await world.call("GET", path))["mapping"])
+        assert {name: saved[name] for name in mapping} == mapping
+        connection = await world.connection(made.id)
+        crm.put(deal(100, at=start))
+        assert (await world.run_once(worker, connection))["missed_new"] == 1
+        assert [each.products for each in (await world.deals()).values()] == [()]
+        sku = line(crm, start + SECOND)
+        crm.put(replace(crm.deals["100"], modified_at=start + SECOND))
+        second = await world.run_once(worker, connection)
+        assert (second["missed_changed"], second["unreadable"]) == (1, 0), second
+        (held,) = (await world.deals()).values()
+        assert [(each.sku, each.quantity, each.amount) for each in held.products] == [
+            (sku, Decimal(12), Decimal("600.5"))
+        ]
+        assert (await world.run_once(worker, connection))["missed"] == 0
 
 
 async def test_a_saved_mapping_of_teams_gives_their_members_a_share_of_the_deals_that_are_held(world: World) -> None:

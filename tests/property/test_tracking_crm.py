@@ -2,14 +2,15 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from services.tracking.crm.adapter import Request, Terms
-from services.tracking.crm.canonical import CanonicalDeal
-from services.tracking.crm.domain import SourceMapping, Untranslatable
+from services.tracking.crm.canonical import CanonicalDeal, TeamMember, canonical_deal
+from services.tracking.crm.domain import ProductFields, SourceMapping, TeamShare, Untranslatable
 from services.tracking.crm.standard_webhooks import StandardWebhooks
 from shared.contracts.deals import Deal
 
@@ -78,3 +79,58 @@ def test_a_deal_with_anything_in_its_fields_is_storable_or_refused(changes: dict
         text = deal.model_dump_json()
         assert "\\u0000" not in text.replace("\\\\", "")
         assert text.encode()
+
+
+PEOPLE = st.sampled_from(["ann", "ben", "cat", "dan"])
+ROLES = st.sampled_from(["1", "2", "3", "4"])
+PERCENTS = st.integers(0, 100).map(Decimal)
+
+
+@given(
+    owner=st.none() | PEOPLE,
+    own=st.dictionaries(st.tuples(PEOPLE, st.sampled_from(["owner", "overlay"])), PERCENTS, max_size=3),
+    team=st.lists(st.builds(TeamMember, PEOPLE, ROLES), max_size=6),
+    roles=st.dictionaries(ROLES, st.builds(TeamShare, st.sampled_from(["owner", "overlay"]), PERCENTS), max_size=4),
+)
+@settings(max_examples=200)
+def test_a_team_adds_shares_and_takes_none_away(
+    owner: str | None,
+    own: dict[tuple[str, str], Decimal],
+    team: list[TeamMember],
+    roles: dict[str, TeamShare],
+) -> None:
+    splits = [{"owner_external_id": user, "role": role, "percent": percent} for (user, role), percent in own.items()]
+    fields = {
+        "external_id": "A",
+        "modified_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "status": "open",
+        "owner_external_id": owner,
+        "splits": splits,
+    }
+    deal = canonical_deal(fields, {}, SourceMapping(team_roles=roles), pointer="", team=team)
+    shares = {(split.owner_external_id, split.role): split.percent for split in deal.splits}
+    assert len(shares) == len(deal.splits)
+    assert list(shares.items())[: len(own)] == list(own.items())
+    expected: dict[tuple[str, str], Decimal] = {}
+    for member in team:
+        if (share := roles.get(member.role)) is not None:
+            key = (member.owner_external_id, share.role)
+            expected[key] = max(share.percent, expected.get(key, share.percent))
+    if expected and not own and owner is not None and all(user != owner for user, _ in expected):
+        expected[owner, "owner"] = Decimal(100)
+    assert shares == expected | own
+
+
+@given(rows=JSON | st.lists(JSON | st.dictionaries(st.sampled_from(["a", "b", "c"]), JSON), max_size=4))
+@settings(max_examples=200)
+def test_whatever_stands_where_lines_are_looked_for_is_storable_or_refused(rows: object) -> None:
+    raw = json.loads(json.dumps({"Sold": rows}), parse_float=Decimal)
+    fields = {"external_id": "A", "modified_at": datetime(2026, 1, 1, tzinfo=UTC), "status": "open"}
+    mapping = SourceMapping(products=ProductFields("Sold", "a", "b", "c.d"))
+    try:
+        deal = canonical_deal(fields, raw, mapping, pointer="/data")
+    except Untranslatable as refused:
+        assert refused.pointer.startswith("/data/products")
+    else:
+        assert deal.model_dump_json().encode()
+        assert len(deal.products) <= (len(rows) if isinstance(rows, list) else 0)

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -246,9 +247,15 @@ def test_fields_custom_fields_and_users_are_mapped() -> None:
     assert deal.splits[0].owner_external_id == "ann@example.com"
 
 
-def team_deal(mapping: SourceMapping, **fields: object) -> CanonicalDeal:
+def team_deal(
+    mapping: SourceMapping,
+    *,
+    team: Sequence[TeamMember] = (),
+    owner_teams: Sequence[str | None] = (),
+    **fields: object,
+) -> CanonicalDeal:
     base = {"external_id": "A1", "modified_at": NOW, "status": "won", "owner_external_id": "ann"}
-    return canonical_deal({**base, **fields}, {}, mapping, pointer="")
+    return canonical_deal({**base, **fields}, {}, mapping, pointer="", team=team, owner_teams=owner_teams)
 
 
 def shares(deal: CanonicalDeal) -> list[tuple[str, str, Decimal]]:
@@ -289,7 +296,14 @@ def test_what_only_a_team_owns_is_owned_by_whom_the_mapping_names() -> None:
     assert team_deal(mapping, owner_external_id=None, owner_teams=["7"]).owner_external_id is None
 
 
-@pytest.mark.parametrize("value", [7, "4", [{"owner_external_id": "x", "role": "4"}], None])
+def test_of_several_roles_that_are_one_of_ours_a_member_has_the_greatest_share() -> None:
+    roles = {"4": TeamShare("overlay", Decimal(20)), "5": TeamShare("overlay", Decimal(30))}
+    for team in ([TeamMember("ben", "4"), TeamMember("ben", "5")], [TeamMember("ben", "5"), TeamMember("ben", "4")]):
+        deal = team_deal(SourceMapping(team_roles=roles), team=team)
+        assert shares(deal) == [("ann", "owner", Decimal(100)), ("ben", "overlay", Decimal(30))]
+
+
+@pytest.mark.parametrize("value", [7, "4", ["4"], [{"owner_external_id": "x", "role": "4"}], None])
 def test_a_senders_own_field_of_the_name_of_a_team_means_nothing(value: object) -> None:
     mapping = SourceMapping(teams={"4": "lead"}, team_roles={"4": TeamShare("overlay", Decimal(50))})
     deal = translated(canonical(team=value, owner_teams=value), mapping)
@@ -297,19 +311,13 @@ def test_a_senders_own_field_of_the_name_of_a_team_means_nothing(value: object) 
 
 
 def test_a_share_that_the_deals_own_splits_give_is_not_given_once_more_by_its_team() -> None:
-    fields: dict[str, object] = {
-        "external_id": "A",
-        "modified_at": "2026-03-31T18:40:02Z",
-        "status": "won",
-        "owner_external_id": "ann",
-        "splits": [
-            {"owner_external_id": "ben", "role": "overlay", "percent": "30"},
-            {"owner_external_id": "ann", "percent": "70"},
-        ],
-        "team": [TeamMember("ben", "4"), TeamMember("ann", "1"), TeamMember("eve", "4")],
-    }
+    splits = [
+        {"owner_external_id": "ben", "role": "overlay", "percent": "30"},
+        {"owner_external_id": "ann", "percent": "70"},
+    ]
+    team = [TeamMember("ben", "4"), TeamMember("ann", "1"), TeamMember("eve", "4")]
     roles = {"4": TeamShare("overlay", Decimal(20)), "1": TeamShare("owner", Decimal(50))}
-    deal = canonical_deal(fields, {}, SourceMapping(team_roles=roles), pointer="")
+    deal = team_deal(SourceMapping(team_roles=roles), team=team, splits=splits)
     assert [(split.owner_external_id, split.role, split.percent) for split in deal.splits] == [
         ("ben", "overlay", Decimal(30)),
         ("ann", "owner", Decimal(70)),

@@ -25,7 +25,7 @@ from services.tracking.crm.domain import (
     Untranslatable,
 )
 from services.tracking.crm.fxiaoke import Fxiaoke
-from services.tracking.crm.fxiaoke_api import FxiaokeCredentials
+from services.tracking.crm.fxiaoke_api import OBJECTS, FxiaokeCredentials
 from services.tracking.crm.source_api import Answer, Call, FetchedRecord, GoneRecord, UnexpectedAnswer, Verdict
 from shared.kernel.activities import ActivityType
 from shared.kernel.deals import DealKind, DealStatus
@@ -691,6 +691,48 @@ async def test_what_was_modified_since_then_is_walked_payments_as_their_orders(
     assert found == [(ORDER, "o1"), *((OPPORTUNITY, f"d{number:05d}") for number in (7, 8, 9))]
     order = next(each for page in pages for each in page.records if each.object_name == ORDER)
     assert deal_of(dict(order.raw), name=ORDER).modified_at == since
+
+
+async def test_what_is_sold_with_opportunities_and_orders_comes_with_them(crm: PlayedFxiaoke, caller: Caller) -> None:
+    crm.deals = many(3)
+    ordered(crm)
+    later = DEAL.modified_at + timedelta(seconds=7)
+    crm.put_row("SalesOrderProductObj", row("l1", order_id="o1", product_id="x", quantity="2.00", subtotal="300.00"))
+    crm.put_row("SalesOrderProductObj", row("l2", order_id="o1", product_id="y") | {"life_status": "invalid"})
+    sold = row("l3", new_opportunity_id="d00001", quantity="5", total_amount="10.123456789")
+    crm.put_row("NewOpportunityLinesObj", sold | {"last_modified_time": milliseconds(later)})
+    everything = credentials(crm, objects=OBJECTS)
+    pages = await caller.every_page(lambda cursor: FXIAOKE.api.changed(everything, None, cursor))
+    deals = {
+        each.external_id: deal_of(dict(each.raw), name=each.object_name) for page in pages for each in page.records
+    }
+    assert {
+        name: [(line.sku, line.quantity, line.amount) for line in deal.products] for name, deal in deals.items()
+    } == {
+        "o1": [("x", Decimal(2), Decimal(300))],
+        "o2": [],
+        "d00000": [],
+        "d00001": [("l3", Decimal(5), Decimal("10.123457"))],
+        "d00002": [],
+    }
+    assert (deals["d00001"].modified_at, len(deals["o1"].payments)) == (later, 2)
+    pages = await caller.every_page(lambda cursor: FXIAOKE.api.changed(everything, later, cursor))
+    assert [each.external_id for page in pages for each in page.records] == ["d00001"]
+    assert await caller.result(FXIAOKE.api.count(everything)) == 5
+
+
+@pytest.mark.parametrize(("name", "deal"), [("SalesOrderProductObj", "o1"), ("NewOpportunityLinesObj", "d00001")])
+async def test_a_line_that_changes_leads_to_its_deal(crm: PlayedFxiaoke, caller: Caller, name: str, deal: str) -> None:
+    crm.deals = many(3)
+    ordered(crm)
+    crm.put_row(name, row("l1", order_id="o1", new_opportunity_id="d00001", product_id="x"))
+    told = request(crm.drained()[-1].body)
+    assert FXIAOKE.translate(FXIAOKE.kept(told, terms(SECRET)), NO_MAPPING) == (Fetch(name, "l1"),)
+    page = await caller.result(FXIAOKE.api.fetch(credentials(crm), name, ["l1", "l2"]))
+    assert [each.external_id for each in page.records] == [deal]
+    assert FXIAOKE.translate_gone(GoneRecord(name, "l1", NOW), NO_MAPPING) == ()
+    # Without the object among those asked for the deal comes as it came before.
+    assert deal_of(dict(page.records[0].raw), name=page.records[0].object_name).products == ()
 
 
 async def test_what_a_company_does_not_use_is_not_asked_for(crm: PlayedFxiaoke, caller: Caller) -> None:

@@ -15,7 +15,7 @@ from starlette.requests import Request as Received
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.tracking.crm.adapter import Request, Terms
+from services.tracking.crm.adapter import Fetch, Request, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
 from services.tracking.crm.pipedrive import Pipedrive
@@ -202,12 +202,35 @@ def test_a_deal_marked_as_deleted_is_gone() -> None:
 
 
 def test_the_products_of_a_deal_are_taken_where_they_are_told() -> None:
-    lines = [{"product_id": 7, "quantity": 2, "sum": 30}, {"code": "SKU-1", "sum": None}, "odd"]
+    lines = [
+        {"product_id": 7, "quantity": 2, "sum": 30},
+        {"code": "SKU-1", "sum": None},
+        {"product_id": 8, "is_enabled": False},
+        "odd",
+    ]
     deal = pipedrive_deal(pipedrive_event(data={"products": lines}))
     assert [(line.sku, line.quantity, line.amount) for line in deal.products] == [
         ("7", Decimal(2), Decimal(30)),
         ("SKU-1", Decimal(1), None),
     ]
+
+
+def test_a_deal_is_asked_for_where_its_products_are_wanted_and_not_told() -> None:
+    wanted = SourceMapping(asks_products=True)
+
+    def said(body: bytes) -> list[object]:
+        return list(PIPEDRIVE.translate(body, wanted))
+
+    assert said(pipedrive_event()) == [Fetch("deal", "746")]
+    happened_at = datetime(2026, 3, 31, 18, 40, 2, 754000, tzinfo=UTC)
+    assert said(pipedrive_event(previous={"is_deleted": True})) == [Fetch("deal", "746", happened_at)]
+    (told,) = said(pipedrive_event(data={"products": []}))
+    assert isinstance(told, CanonicalDeal)
+    (gone,) = said(pipedrive_event(data={"is_deleted": True}))
+    assert isinstance(gone, CanonicalDeal)
+    named, former = said(pipedrive_event(meta={"merged_from_id": 500}))
+    assert named == Fetch("deal", "746")
+    assert isinstance(former, CanonicalDeal)
 
 
 @pytest.mark.parametrize(
@@ -321,6 +344,37 @@ async def asked() -> AsyncIterator[Asked]:
         yield Asked(crm, client)
 
 
+async def test_deals_are_fetched_with_what_is_sold_with_them(asked: Asked) -> None:
+    asked.crm.page_products_max = 2
+    for number in range(1, 121):
+        asked.crm.put(plain(number))
+    asked.crm.products = {
+        "1": [
+            {"id": 11, "product_id": 7, "quantity": 2, "sum": 30.1},
+            {"id": 12, "product_id": 8, "is_enabled": False},
+        ],
+        "120": [{"id": number, "product_id": number, "quantity": 1.5, "sum": None} for number in (13, 14, 15)],
+    }
+    page = await asked.caller.result(asked.api.changed(asked.credentials, None, None))
+    records = {record.external_id: FetchedRecord("deal", record.raw, NOW) for record in page.records}
+
+    def sold(deal_id: str, mapping: SourceMapping) -> list[tuple[str, Decimal, Decimal | None]]:
+        (deal,) = PIPEDRIVE.translate_record(records[deal_id], mapping, pointer="")
+        assert isinstance(deal, CanonicalDeal)
+        return [(line.sku, line.quantity, line.amount) for line in deal.products]
+
+    wanted = SourceMapping(asks_products=True)
+    assert sold("1", wanted) == [("7", Decimal(2), Decimal("30.1"))]
+    assert sold("120", wanted) == [(str(number), Decimal("1.5"), None) for number in (13, 14, 15)]
+    assert (sold("2", wanted), sold("1", NO_MAPPING)) == ([], [])
+
+
+async def test_a_company_whose_plan_has_no_products_is_asked_for_its_deals(asked: Asked) -> None:
+    asked.crm.put(plain(1))
+    page = await asked.caller.result(asked.api.fetch(asked.credentials, "deal", ["1"]))
+    assert [record.raw["_products"] for record in page.records] == [[]]
+
+
 async def test_deals_are_fetched_archived_ones_too_and_the_missing_are_gone(asked: Asked) -> None:
     for number in (1, 2, 3):
         asked.crm.put(plain(number))
@@ -340,12 +394,12 @@ async def test_deals_are_fetched_archived_ones_too_and_the_missing_are_gone(aske
     assert (deal.modified_at, deal.sequence) == (NOW + timedelta(seconds=1), int(NOW.timestamp() * 1000) + 3000)
 
 
-async def test_a_hundred_deals_are_fetched_by_one_call(asked: Asked) -> None:
+async def test_a_hundred_deals_and_their_products_are_fetched_by_two_calls(asked: Asked) -> None:
     for number in range(100):
         asked.crm.put(plain(number))
     ids = [str(number) for number in range(100)]
     page = await asked.caller.result(asked.api.fetch(asked.credentials, "deal", ids))
-    assert (len(page.records), len(asked.caller.calls)) == (100, 1)
+    assert (len(page.records), len(asked.caller.calls)) == (100, 2)
 
 
 async def test_activities_are_fetched(asked: Asked) -> None:

@@ -19,6 +19,7 @@ from services.tracking.crm.domain import (
     Connection,
     ConnectionStatus,
     InvalidSecret,
+    ProductFields,
     QuarantineReason,
     Rejection,
     Source,
@@ -99,6 +100,32 @@ def deal_of(
     deal = ZOHO.translate_record(FetchedRecord("Deals", raw, NOW, floor), mapping, pointer="/records/0/record")[0]
     assert isinstance(deal, CanonicalDeal)
     return deal
+
+
+def test_what_is_sold_with_a_deal_is_read_from_the_subform_that_the_mapping_names() -> None:
+    sold = [
+        {"id": "1", "Product": {"name": "GTX-PRO", "id": "7"}, "Quantity": 12, "Line_Total": Decimal("60000.5")},
+        {"id": "2", "Product": {"name": "GTK", "id": "8"}, "Quantity": None, "Line_Total": None},
+        {"id": "3", "Product": None, "Quantity": None, "Line_Total": None},
+        "odd",
+    ]
+    mapping = SourceMapping(products=ProductFields("Sold", "Product.name", "Quantity", "Line_Total"))
+    deal = deal_of(raw_deal(Sold=sold), mapping)
+    assert [(line.sku, line.quantity, line.amount) for line in deal.products] == [
+        ("GTX-PRO", Decimal(12), Decimal("60000.5")),
+        ("GTK", Decimal(1), None),
+    ]
+    assert deal_of(raw_deal(), mapping).products == ()
+    assert [
+        line.quantity
+        for line in deal_of(raw_deal(Sold=sold), SourceMapping(products=ProductFields("Sold", "id"))).products
+    ] == [1, 1, 1]
+    with pytest.raises(Untranslatable) as refused:
+        deal_of(raw_deal(Sold=[{"Quantity": 2}]), mapping)
+    assert (refused.value.reason, refused.value.pointer) == (
+        QuarantineReason.INVALID_FIELD,
+        "/records/0/record/products/0/sku",
+    )
 
 
 def activity_of(module: str, **fields: object) -> CanonicalActivity:

@@ -20,7 +20,14 @@ from pydantic import (
     model_validator,
 )
 
-from services.tracking.crm.domain import Connection, QuarantineReason, SourceMapping, Untranslatable
+from services.tracking.crm.domain import (
+    Connection,
+    ProductFields,
+    QuarantineReason,
+    SourceMapping,
+    TeamShare,
+    Untranslatable,
+)
 from shared.contracts.activities import Activity
 from shared.contracts.base import Amount, Currency
 from shared.contracts.deals import Deal, Payment, Percent, Product, Split
@@ -187,8 +194,6 @@ class TeamMember(NamedTuple):
     role: str
 
 
-TEAM: Final = "team"
-OWNER_TEAMS: Final = "owner_teams"
 MAPPABLE_FIELDS: Final = frozenset(CanonicalDeal.model_fields) - {
     "external_id",
     "kind",
@@ -207,19 +212,25 @@ _TEXTS: Final = frozenset(
 
 
 def canonical_deal(
-    fields: Mapping[str, object], raw: Mapping[str, object], mapping: SourceMapping, *, pointer: str
+    fields: Mapping[str, object],
+    raw: Mapping[str, object],
+    mapping: SourceMapping,
+    *,
+    pointer: str,
+    team: Sequence[TeamMember] = (),
+    owner_teams: Sequence[str | None] = (),
 ) -> CanonicalDeal:
     """A deal out of an adapter's `fields` and what the mapping finds in the source's `raw` deal at `pointer`.
 
-    Beside those of the deal there may be the fields `team`, its members as `TeamMember`, and `owner_teams`, the teams
-    that own it, the nearest first. Raises Untranslatable.
+    `team`: who works on it. `owner_teams`: the teams that own it, the nearest first. Raises Untranslatable.
     """
     mapped = dict(fields)
-    team, owner_teams = mapped.pop(TEAM, ()), mapped.pop(OWNER_TEAMS, ())
     for name, path in mapping.fields.items():
         value = _at(raw, path)
         if value is not None:
             mapped[name] = text_of(value) if name in _TEXTS else value
+    if mapping.products is not None and (products := _products(raw, mapping.products)) is not None:
+        mapped["products"] = products
     if mapping.custom_fields and isinstance(custom := mapped.get("custom"), dict):
         mapped["custom"] = {mapping.custom_fields.get(name, name): value for name, value in custom.items()}
     if mapping.users:
@@ -326,21 +337,38 @@ def _splits(value: object, mapping: SourceMapping) -> object:
     )
 
 
-def _owner_of_teams(teams: object, mapping: SourceMapping) -> str | None:
-    named = teams if isinstance(teams, Sequence) and not isinstance(teams, str) else ()
-    return next((mapping.teams[each] for each in named if isinstance(each, str) and each in mapping.teams), None)
+def _products(raw: Mapping[str, object], mapped: ProductFields) -> list[dict[str, object]] | None:
+    """What the mapping finds to be sold with a deal, without rows that are empty; None where there is no such list."""
+    held = _at(raw, mapped.lines)
+    if not isinstance(held, list):
+        return None
+    found = [
+        tuple(None if path is None else _at(row, path) for path in (mapped.sku, mapped.quantity, mapped.amount))
+        for row in held
+        if isinstance(row, Mapping)
+    ]
+    return [product_line(*values) for values in found if any(value is not None for value in values)]
 
 
-def _with_team(splits: object, owner: object, team: object, mapping: SourceMapping) -> object:
-    """Splits with the shares of the team behind them. Where there was none, the owner keeps the whole unless named."""
+def _owner_of_teams(teams: Sequence[str | None], mapping: SourceMapping) -> str | None:
+    return next((mapping.teams[each] for each in teams if each is not None and each in mapping.teams), None)
+
+
+def _with_team(splits: object, owner: object, team: Sequence[TeamMember], mapping: SourceMapping) -> object:
+    """Splits with the shares of the team behind them. Where there was none, the owner keeps the whole unless named.
+
+    Of several of the source's roles that are one of ours, a member with more than one has the greatest share.
+    """
     if splits is not None and (not isinstance(splits, Sequence) or isinstance(splits, str)):
         return splits
-    shares: dict[tuple[str, str], dict[str, object]] = {}
-    for member in team if isinstance(team, Sequence) else ():
-        share = mapping.team_roles.get(member.role) if isinstance(member, TeamMember) else None
-        if share is not None:
-            user = mapping.users.get(member.owner_external_id, member.owner_external_id)
-            shares[user, share.role] = {"owner_external_id": user, "role": share.role, "percent": share.percent}
+    shares: dict[tuple[str, str], TeamShare] = {}
+    for member in team:
+        share = mapping.team_roles.get(member.role)
+        if share is None:
+            continue
+        key = (mapping.users.get(member.owner_external_id, member.owner_external_id), share.role)
+        if key not in shares or shares[key].percent < share.percent:
+            shares[key] = share
     if not shares:
         return splits or ()
     of_owner: tuple[dict[str, object], ...] = ()
@@ -349,7 +377,12 @@ def _with_team(splits: object, owner: object, team: object, mapping: SourceMappi
     own = {
         (each.get("owner_external_id"), each.get("role", "owner")) for each in splits or () if isinstance(each, Mapping)
     }
-    return (*(splits or of_owner), *(share for key, share in shares.items() if key not in own))
+    of_team = (
+        {"owner_external_id": user, "role": role, "percent": share.percent}
+        for (user, role), share in shares.items()
+        if (user, role) not in own
+    )
+    return (*(splits or of_owner), *of_team)
 
 
 def _untranslatable(error: ValidationError, pointer: str) -> Untranslatable:

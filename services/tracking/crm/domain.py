@@ -134,6 +134,16 @@ class TeamShare:
 
 
 @dataclass(frozen=True, slots=True)
+class ProductFields:
+    """Where a source's deal has what is sold with it, as dotted paths: `lines` in the deal, the others in each line."""
+
+    lines: str
+    sku: str
+    quantity: str | None = None
+    amount: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceMapping:
     """How one CRM's words become ours.
 
@@ -142,7 +152,9 @@ class SourceMapping:
     `users`: the source's user → the external user id that identities know. `pipelines`: the source's pipeline → our
     name for it. `currency`: of deals for which the source states none. `split_type`: which of the source's kinds of
     split counts; None for all. `teams`: the source's team or department → the external user id that owns what only the
-    team owns. `team_roles`: a member's role in the team of a deal → its share.
+    team owns. `team_roles`: a member's role in the team of a deal → its share. `products`: where what is sold with a
+    deal stands, if the source has no place of its own for it. `asks_products`: whether a deal is asked for when a
+    webhook tells it without what is sold with it.
     """
 
     stages: Mapping[str, DealStatus] = field(default_factory=dict)
@@ -154,6 +166,8 @@ class SourceMapping:
     split_type: str | None = None
     teams: Mapping[str, str] = field(default_factory=dict)
     team_roles: Mapping[str, TeamShare] = field(default_factory=dict)
+    products: ProductFields | None = None
+    asks_products: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,13 +39,12 @@ from services.tracking.crm.adapter import (
     read_document_or_empty,
 )
 from services.tracking.crm.canonical import (
-    OWNER_TEAMS,
-    TEAM,
     CanonicalActivity,
     CanonicalDeal,
     TeamMember,
     canonical_activity,
     canonical_deal,
+    product_line,
 )
 from services.tracking.crm.domain import (
     InvalidSecret,
@@ -57,17 +56,18 @@ from services.tracking.crm.domain import (
 )
 from services.tracking.crm.fxiaoke_api import (
     ACTIVITY,
+    BELONGING,
+    LINES,
     OBJECTS,
     OPPORTUNITY,
     ORDER,
     PART_OBJECT,
     PARTS,
     PAYMENT,
-    PAYMENTS,
     FxiaokeApi,
     Record,
+    ids_in,
     is_gone,
-    order_ids_of,
 )
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord
 from services.tracking.crm.values import custom_texts, moment_of_milliseconds, text_or_number
@@ -219,20 +219,20 @@ class Fxiaoke(Adapter):
         at = moment_of_milliseconds(event.get("timestamp"))
         if at is None:
             raise Untranslatable(QuarantineReason.INVALID_FIELD, "/timestamp", "is not a time in milliseconds")
-        if kind.lower().startswith("delete") and object_name not in PAYMENTS:
+        if kind.lower().startswith("delete") and object_name not in BELONGING:
             return _gone(object_name, data_id, at, mapping)
         return (Fetch(object_name, data_id, floor=at),)
 
     @override
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
         raw = record.raw
-        parts = _parts(raw)
-        times = [moment_of_milliseconds(each.get("last_modified_time")) for each in (raw, *parts)]
+        parts = _parts(raw, PARTS)
+        times = [moment_of_milliseconds(each.get("last_modified_time")) for each in (raw, *parts, *_parts(raw, LINES))]
         if times[0] is None:
             raise Untranslatable(
                 QuarantineReason.MISSING_FIELD, f"{pointer}/last_modified_time", "is not a time in milliseconds"
             )
-        # What is paid changes the order, although it leaves the order's own time as it was.
+        # What belongs to a deal changes it, although it leaves the deal's own time as it was.
         version = dated(record, max(time for time in times if time is not None))
         said: list[Said] = []
         match record.object_name:
@@ -252,7 +252,7 @@ class Fxiaoke(Adapter):
 
     @override
     def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
-        return () if gone.object_name in PAYMENTS else _gone(gone.object_name, gone.external_id, gone.at, mapping)
+        return () if gone.object_name in BELONGING else _gone(gone.object_name, gone.external_id, gone.at, mapping)
 
 
 def _opportunity(raw: Record, version: dict[str, object], mapping: SourceMapping, pointer: str) -> CanonicalDeal:
@@ -304,8 +304,7 @@ def _deal(raw: Record, fields: Record, mapping: SourceMapping, pointer: str, *, 
     common = {
         "kind": DealKind.DELETED if is_gone(raw) else DealKind.UPSERTED,
         "owner_external_id": _owner(raw),
-        TEAM: list(_team(raw)),
-        OWNER_TEAMS: [*_texts(raw.get("owner_department")), *_texts(raw.get("data_own_department"))],
+        "products": list(_products(raw)),
         "name": text_or_number(raw.get("name")),
         "currency": text_or_number(raw.get("mc_currency")),
         "created_at": moment_of_milliseconds(raw.get("create_time")),
@@ -315,14 +314,21 @@ def _deal(raw: Record, fields: Record, mapping: SourceMapping, pointer: str, *, 
         "account_name": _label(raw, "account_id") if "account_id__r" in raw else None,
         "custom": _custom(raw, mapping),
     }
-    deal = canonical_deal({**common, **fields}, raw, mapping, pointer=pointer)
+    deal = canonical_deal(
+        {**common, **fields},
+        raw,
+        mapping,
+        pointer=pointer,
+        team=list(_team(raw)),
+        owner_teams=[*_texts(raw.get("owner_department")), *_texts(raw.get("data_own_department"))],
+    )
     other = "closed_on" if deal.status in (DealStatus.OPEN, None) else "expected_close_on"
     return deal if other in mapping.fields else deal.model_copy(update={other: None})
 
 
 def _payment(part: Record, currency: str | None, pointer: str) -> dict[str, object]:
     """Raises Untranslatable."""
-    if part.get(PART_OBJECT) == PAYMENT and len(order_ids_of(part)) > 1:
+    if part.get(PART_OBJECT) == PAYMENT and len(ids_in(part, "order_id")) > 1:
         raise Untranslatable(
             QuarantineReason.INVALID_FIELD,
             f"{pointer}/order_id",
@@ -391,8 +397,15 @@ def _external_id(object_name: str, record_id: object) -> str | None:
     return f"{ORDER}:{text}" if object_name == ORDER and text is not None else text
 
 
-def _parts(raw: Record) -> list[Record]:
-    listed = raw.get(PARTS)
+def _products(raw: Record) -> Iterator[dict[str, object]]:
+    for line in _parts(raw, LINES):
+        if not is_gone(line):
+            amount = line.get("subtotal", line.get("total_amount"))
+            yield product_line(line.get("product_id") or line.get("_id"), line.get("quantity"), amount)
+
+
+def _parts(raw: Record, name: str) -> list[Record]:
+    listed = raw.get(name)
     return [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
 
 

@@ -1,4 +1,4 @@
-"""How Fxiaoke is asked for opportunities, orders with what was paid for them, and activities: its open API."""
+"""How Fxiaoke is asked for opportunities, orders, both with their parts, and activities: its open API."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -39,14 +39,30 @@ PAYMENT: Final = "PaymentObj"
 ORDER_PAYMENT: Final = "OrderPaymentObj"
 ACTIVITY: Final = "ActiveRecordObj"
 
-Object = Literal["NewOpportunityObj", "SalesOrderObj", "PaymentObj", "OrderPaymentObj", "ActiveRecordObj"]
+ORDER_LINE: Final = "SalesOrderProductObj"
+OPPORTUNITY_LINE: Final = "NewOpportunityLinesObj"
 
-OBJECTS: Final[tuple[Object, ...]] = (ORDER, PAYMENT, ORDER_PAYMENT, OPPORTUNITY, ACTIVITY)
-PAYMENTS: Final = (PAYMENT, ORDER_PAYMENT)
-"""They are no records of their own but parts of orders."""
+Object = Literal[
+    "NewOpportunityObj",
+    "SalesOrderObj",
+    "PaymentObj",
+    "OrderPaymentObj",
+    "ActiveRecordObj",
+    "SalesOrderProductObj",
+    "NewOpportunityLinesObj",
+]
+
+_MOST_HAVE: Final[tuple[Object, ...]] = (ORDER, PAYMENT, ORDER_PAYMENT, OPPORTUNITY, ACTIVITY)
+OBJECTS: Final[tuple[Object, ...]] = (*_MOST_HAVE, ORDER_LINE, OPPORTUNITY_LINE)
+_LINES_OF: Final = {ORDER: (ORDER_LINE, "order_id"), OPPORTUNITY: (OPPORTUNITY_LINE, "new_opportunity_id")}
+"""What is sold with a deal: the object it is of, and the field that names the deal."""
+BELONGING: Final = (PAYMENT, ORDER_PAYMENT, ORDER_LINE, OPPORTUNITY_LINE)
+"""They are no records of their own but parts of deals."""
 _INVALID: Final = "invalid"
 PARTS: Final = "_payments"
 """Where a fetched order has what was paid for it."""
+LINES: Final = "_lines"
+"""Where a fetched deal has what is sold with it."""
 PART_OBJECT: Final = "_object"
 """Where each of these has the object it is of."""
 
@@ -89,7 +105,12 @@ class FxiaokeCredentials(ApiCredentials):
         description="The employee in whose name is asked, as FSUID_…: what they may not see is not found."
     )
     objects: tuple[Object, ...] = Field(
-        OBJECTS, min_length=1, description="What is asked for; leave out what the company does not use."
+        _MOST_HAVE,
+        min_length=1,
+        description=(
+            "What is asked for; leave out what the company does not use, and add what is sold with its deals:"
+            f" {ORDER_LINE} and {OPPORTUNITY_LINE}."
+        ),
     )
 
 
@@ -175,8 +196,8 @@ class FxiaokeApi(SourceApi):
         self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
     ) -> Conversation[RecordPage]:
         known = own_credentials(credentials, FxiaokeCredentials)
-        # Of everything there is, orders come with what was paid for them.
-        walked = [each for each in known.objects if since is not None or each not in PAYMENTS]
+        # Of everything there is, deals come with their parts.
+        walked = [each for each in known.objects if since is not None or each not in BELONGING]
         filters = [] if since is None else [_filter("last_modified_time", "GTE", str(milliseconds_of(since)))]
         object_name, rows, following = yield from _walked(known, walked, filters, cursor)
         if object_name is None:
@@ -187,7 +208,7 @@ class FxiaokeApi(SourceApi):
     @override
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
         known = own_credentials(credentials, FxiaokeCredentials)
-        walked = [each for each in known.objects if each not in PAYMENTS]
+        walked = [each for each in known.objects if each not in BELONGING]
         filters = [
             _filter("life_status", "EQ", _INVALID),
             _filter("last_modified_time", "GTE", str(milliseconds_of(since))),
@@ -207,7 +228,7 @@ class FxiaokeApi(SourceApi):
         known = own_credentials(credentials, FxiaokeCredentials)
         total = 0
         for object_name in known.objects:
-            if object_name in PAYMENTS:
+            if object_name in BELONGING:
                 continue
             data = yield from _queried(known, object_name, [], limit=1, is_counted=True)
             number = whole_number(data.get("total"))
@@ -385,45 +406,63 @@ def _by_ids(credentials: FxiaokeCredentials, object_name: str, ids: Sequence[str
 def _whole_records(
     credentials: FxiaokeCredentials, object_name: str, rows: Sequence[Record]
 ) -> Conversation[RecordPage]:
-    """Records with their parts; of parts, the orders that they are of."""
-    if object_name in PAYMENTS:
-        order_ids = yield from _orders_of(credentials, object_name, rows)
-        orders: list[Record] = []
-        for start in range(0, len(order_ids), _PAGE_RECORDS):
-            orders += yield from _by_ids(credentials, ORDER, order_ids[start : start + _PAGE_RECORDS])
-        found = {order["_id"] for order in orders}
-        gone = [Gone(ORDER, each) for each in order_ids if each not in found]
-        page = yield from _whole_records(credentials, ORDER, orders)
+    """Records with their parts; of parts, the deals that they are of."""
+    if object_name in BELONGING:
+        deal_object = OPPORTUNITY if object_name == OPPORTUNITY_LINE else ORDER
+        deal_ids = yield from _deals_of(credentials, object_name, rows)
+        deals: list[Record] = []
+        for start in range(0, len(deal_ids), _PAGE_RECORDS):
+            deals += yield from _by_ids(credentials, deal_object, deal_ids[start : start + _PAGE_RECORDS])
+        found = {deal["_id"] for deal in deals}
+        gone = [Gone(deal_object, each) for each in deal_ids if each not in found]
+        page = yield from _whole_records(credentials, deal_object, deals)
         return replace(page, gone=[*gone, *page.gone])
-    paid: dict[str, list[Record]] = {}
-    if object_name == ORDER and rows:
-        paid = yield from _paid(credentials, [str(row["_id"]) for row in rows])
+    parts: dict[str, dict[str, list[Record]]] = {}
+    for start in range(0, len(rows), _PAGE_RECORDS):
+        ids = [str(row["_id"]) for row in rows[start : start + _PAGE_RECORDS]]
+        if object_name == ORDER:
+            parts.setdefault(PARTS, {}).update((yield from _paid(credentials, ids)))
+        if object_name in _LINES_OF and _LINES_OF[object_name][0] in credentials.objects:
+            parts.setdefault(LINES, {}).update((yield from _sold(credentials, object_name, ids)))
     return RecordPage(
         [
             RawRecord(
                 object_name,
                 str(row["_id"]),
-                {**row, PARTS: paid.get(str(row["_id"]), [])} if object_name == ORDER else row,
+                {**row, **{name: each.get(str(row["_id"]), []) for name, each in parts.items()}},
             )
             for row in rows
         ]
     )
 
 
-def _orders_of(credentials: FxiaokeCredentials, object_name: str, rows: Sequence[Record]) -> Conversation[list[str]]:
-    """The ids of the orders that payments are of; those of a payment that is divided stand in its parts."""
-    named = [each for row in rows for each in order_ids_of(row)]
+def _sold(
+    credentials: FxiaokeCredentials, object_name: str, ids: Sequence[str]
+) -> Conversation[dict[str, list[Record]]]:
+    """What is sold with each of at most a hundred deals."""
+    line_object, field = _LINES_OF[object_name]
+    found: dict[str, list[Record]] = {}
+    for line in (yield from _every(credentials, line_object, [_filter(field, "IN", *ids)])):
+        for deal_id in ids_in(line, field):
+            found.setdefault(deal_id, []).append(line)
+    return found
+
+
+def _deals_of(credentials: FxiaokeCredentials, object_name: str, rows: Sequence[Record]) -> Conversation[list[str]]:
+    """The ids of the deals that parts are of; those of a payment that is divided stand in its own parts."""
+    field = "new_opportunity_id" if object_name == OPPORTUNITY_LINE else "order_id"
+    named = [each for row in rows for each in ids_in(row, field)]
     if object_name == PAYMENT and rows and ORDER_PAYMENT in credentials.objects:
         for start in range(0, len(rows), _PAGE_RECORDS):
             ids = [str(row["_id"]) for row in rows[start : start + _PAGE_RECORDS]]
             parts = yield from _every(credentials, ORDER_PAYMENT, [_filter("payment_id", "IN", *ids)])
-            named += [each for part in parts for each in order_ids_of(part)]
+            named += [each for part in parts for each in ids_in(part, "order_id")]
     return list(dict.fromkeys(named))
 
 
-def order_ids_of(row: Record) -> list[str]:
-    """The orders that a payment, or a part of one, names."""
-    value = row.get("order_id")
+def ids_in(row: Record, field: str) -> list[str]:
+    """The ids in a field, of which there may be several."""
+    value = row.get(field)
     return [
         text for each in (value if isinstance(value, list) else [value]) if (text := text_or_number(each)) is not None
     ]
@@ -442,7 +481,7 @@ def _paid(credentials: FxiaokeCredentials, order_ids: Sequence[str]) -> Conversa
         parts = yield from _every(credentials, ORDER_PAYMENT, of_these)
         for part in parts:
             payment_id = text_or_number(part.get("payment_id"))
-            for order_id in order_ids_of(part):
+            for order_id in ids_in(part, "order_id"):
                 found.setdefault(order_id, []).append({**part, PART_OBJECT: ORDER_PAYMENT})
                 if payment_id is None:
                     unlinked.add(order_id)
@@ -453,7 +492,7 @@ def _paid(credentials: FxiaokeCredentials, order_ids: Sequence[str]) -> Conversa
         divided |= yield from _divided(credentials, [row for row in payments if row["_id"] not in divided])
         for payment in payments:
             if payment["_id"] not in divided:
-                for order_id in set(order_ids_of(payment)) - unlinked:
+                for order_id in set(ids_in(payment, "order_id")) - unlinked:
                     found.setdefault(order_id, []).append({**payment, PART_OBJECT: PAYMENT})
     return found
 

@@ -23,7 +23,6 @@ from services.tracking.crm.adapter import Adapter, Fetch, Request, Said, Terms, 
 from services.tracking.crm.canonical import (
     CUSTOM_CHARACTERS_MAX,
     CUSTOM_FIELDS_MAX,
-    OWNER_TEAMS,
     CanonicalDeal,
     canonical_activity,
     canonical_deal,
@@ -272,7 +271,6 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
         "external_id": _record_id(raw.get("id"), f"{pointer}/id"),
         "status": status,
         "owner_external_id": told.get("hubspot_owner_id"),
-        OWNER_TEAMS: [told.get("hubspot_team_id")],
         "name": told.get("dealname"),
         "amount": told.get("amount"),
         "currency": told.get("deal_currency_code") or raw.get("_home_currency"),
@@ -294,7 +292,8 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
         ],
         "custom": _custom(told, mapping),
     }
-    deal = canonical_deal(fields, {**told, **raw}, mapping, pointer=pointer)
+    owner_teams = [told.get("hubspot_team_id")]
+    deal = canonical_deal(fields, {**told, **raw}, mapping, pointer=pointer, owner_teams=owner_teams)
     former = [
         _merged_deal(each, deal.external_id, deal.modified_at, pointer)
         for each in merged_ids(raw)

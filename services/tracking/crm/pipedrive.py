@@ -15,8 +15,8 @@ from typing import Final
 
 from typing_extensions import override
 
-from services.tracking.crm.adapter import Adapter, Request, Said, Terms, dated, digest, member, read_document
-from services.tracking.crm.canonical import canonical_activity, canonical_deal, text_of
+from services.tracking.crm.adapter import Adapter, Fetch, Request, Said, Terms, dated, digest, member, read_document
+from services.tracking.crm.canonical import canonical_activity, canonical_deal, product_line, text_of
 from services.tracking.crm.domain import (
     InvalidSecret,
     QuarantineReason,
@@ -25,7 +25,7 @@ from services.tracking.crm.domain import (
     SourceMapping,
     Untranslatable,
 )
-from services.tracking.crm.pipedrive_api import ACTIVITY, DEAL, PipedriveApi, instant_of, is_gone
+from services.tracking.crm.pipedrive_api import ACTIVITY, DEAL, PRODUCTS, PipedriveApi, instant_of, is_gone
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
@@ -111,9 +111,17 @@ class Pipedrive(Adapter):
         if fields["kind"] in (DealKind.DELETED, DealKind.MERGED) or fields["modified_at"] is None:
             fields["modified_at"] = happened_at
         deal = canonical_deal(fields, raw, mapping, pointer=f"/{name}")
+        said: Said = deal
+        if (
+            mapping.asks_products
+            and raw.get("products") is None
+            and deal.kind not in (DealKind.DELETED, DealKind.MERGED)
+        ):
+            # What brings a deal back is not before its deletion, which is dated when it happened.
+            said = Fetch(DEAL, deal.external_id, happened_at if deal.kind is DealKind.RESTORED else None)
         merged_from = text_of(meta.get("merged_from_id"))
         if merged_from is None or meta.get("action") == "delete":
-            return (deal,)
+            return (said,)
         former = {
             "external_id": merged_from,
             "kind": DealKind.MERGED,
@@ -121,7 +129,7 @@ class Pipedrive(Adapter):
             "modified_at": happened_at,
             "sequence": fields["sequence"],
         }
-        return (deal, canonical_deal(former, {}, SourceMapping(), pointer="/meta/merged_from_id"))
+        return (said, canonical_deal(former, {}, SourceMapping(), pointer="/meta/merged_from_id"))
 
     @override
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
@@ -137,6 +145,8 @@ class Pipedrive(Adapter):
             raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{pointer}/update_time", "is missing")
         fields |= dated(record, modified_at)
         if is_deal:
+            if mapping.asks_products:
+                fields["products"] = _products(raw.get(PRODUCTS))
             return (canonical_deal(fields, raw, mapping, pointer=pointer),)
         return (canonical_activity(fields, mapping, pointer=pointer),)
 
@@ -192,13 +202,11 @@ def _fields(raw: Mapping[str, object], pointer: str) -> dict[str, object]:
 def _products(held: object) -> list[dict[str, object]]:
     """The lines of a deal, where they are told."""
     return [
-        {
-            "sku": text_of(line.get("code") or line.get("product_id") or line.get("id")),
-            "quantity": line.get("quantity", 1),
-            "amount": line.get("sum"),
-        }
+        product_line(
+            line.get("code") or line.get("product_id") or line.get("id"), line.get("quantity"), line.get("sum")
+        )
         for line in (held if isinstance(held, list) else ())
-        if isinstance(line, Mapping)
+        if isinstance(line, Mapping) and line.get("is_enabled") is not False
     ]
 
 

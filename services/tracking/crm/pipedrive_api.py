@@ -35,6 +35,8 @@ from services.tracking.crm.values import header_number, only_text
 
 DEAL: Final = "deal"
 ACTIVITY: Final = "activity"
+PRODUCTS: Final = "_products"
+"""Where a fetched deal has what is sold with it."""
 
 
 class PipedriveCredentials(ApiCredentials):
@@ -47,8 +49,9 @@ class PipedriveCredentials(ApiCredentials):
 
 _ID: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _PAGE_MAX: Final = 500
+_IDS_MAX: Final = 100
 _PATHS: Final = {DEAL: "deals", ACTIVITY: "activities"}
-_OPTIONAL: Final = frozenset({"archived", "activities", "summary"})
+_OPTIONAL: Final = frozenset({"archived", "activities", "summary", "products"})
 """What a company's plan or the user's permissions may not have, while deals can be read."""
 _WALKS: Final = {"deals": "deals", "deals/archived": "archived", "activities": "activities"}
 """The lists walked one after the other, and their endpoints. Lists of deals leave out those that are archived."""
@@ -117,7 +120,7 @@ class PipedriveApi(SourceApi):
                 gone.append(Gone(object_name, external_id, _moment_or_none(raw.get("update_time"))))
             elif raw is not None:
                 records.append(RawRecord(object_name, external_id, raw))
-        return RecordPage(records, gone)
+        return RecordPage((yield from _with_products(own, records)), gone)
 
     @override
     def changed(
@@ -141,7 +144,7 @@ class PipedriveApi(SourceApi):
         gone = [
             Gone(name, each, _moment_or_none(raw.get("update_time"))) for each, raw in found.items() if is_gone(raw)
         ]
-        return RecordPage(records, gone, next_cursor)
+        return RecordPage((yield from _with_products(own, records)), gone, next_cursor)
 
     @override
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
@@ -197,6 +200,28 @@ def _list(
     return Call(
         "GET", f"{own.api_url}/api/v2/{path}", paged | ({"cursor": cursor} if cursor else {}), endpoint=endpoint
     )
+
+
+def _with_products(own: PipedriveCredentials, records: Sequence[RawRecord]) -> Conversation[list[RawRecord]]:
+    """Records, the deals among them with what is sold with them, where the company has that and the user may see it."""
+    products: dict[str, list[Mapping[str, object]]] = {}
+    ids = [each.external_id for each in records if each.object_name == DEAL]
+    for start in range(0, len(ids), _IDS_MAX):
+        named, cursor, is_last = ",".join(ids[start : start + _IDS_MAX]), "", False
+        while not is_last:
+            params = {"deal_ids": named, "limit": str(_PAGE_MAX), **({"cursor": cursor} if cursor else {})}
+            answer = yield Call("GET", f"{own.api_url}/api/v2/deals/products", params, endpoint="products")
+            document = read_answer(answer) if answer.status == 200 else {}
+            for line in _listed(document).values():
+                products.setdefault(str(line.get("deal_id")), []).append(line)
+            cursor = _next_cursor(document) or ""
+            is_last = not cursor
+    return [
+        replace(each, raw={**each.raw, PRODUCTS: products.get(each.external_id, [])})
+        if each.object_name == DEAL
+        else each
+        for each in records
+    ]
 
 
 def _rfc3339(moment: datetime) -> str:

@@ -38,7 +38,6 @@ from services.tracking.crm.adapter import (
 from services.tracking.crm.canonical import (
     CUSTOM_CHARACTERS_MAX,
     CUSTOM_FIELDS_MAX,
-    TEAM,
     CanonicalActivity,
     TeamMember,
     canonical_activity,
@@ -170,7 +169,7 @@ class Salesforce(Adapter):
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
         if record.object_name == OPPORTUNITY:
             fields = _fields(record, mapping, pointer)
-            return (canonical_deal(fields, record.raw, mapping, pointer=pointer),)
+            return (canonical_deal(fields, record.raw, mapping, pointer=pointer, team=_team(record.raw)),)
         if record.object_name in ACTIVITIES:
             return (_activity(record, mapping, pointer),)
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, f"{record.object_name} is no deal and no activity")
@@ -534,11 +533,6 @@ def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict
         "external_id": _required_id(raw.get("Id"), f"{pointer}/Id"),
         "status": status,
         "owner_external_id": record_id(raw.get("OwnerId")) or raw.get("OwnerId"),
-        TEAM: [
-            TeamMember(user_id, str(member.get("TeamMemberRole")))
-            for member in related_records(raw, TEAM_MEMBERS)
-            if (user_id := record_id(member.get("UserId"))) is not None
-        ],
         "name": raw.get("Name"),
         "amount": raw.get("Amount"),
         "currency": raw.get(CURRENCY),
@@ -570,6 +564,14 @@ def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict
         ],
         "custom": _custom(raw, mapping),
     }
+
+
+def _team(raw: Mapping[str, object]) -> list[TeamMember]:
+    return [
+        TeamMember(user_id, str(member.get("TeamMemberRole")))
+        for member in related_records(raw, TEAM_MEMBERS)
+        if (user_id := record_id(member.get("UserId"))) is not None
+    ]
 
 
 def _status(raw: Mapping[str, object]) -> DealStatus | None:

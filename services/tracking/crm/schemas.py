@@ -12,6 +12,7 @@ from services.tracking.crm.domain import (
     OVERLAP_DAYS_MAX,
     Connection,
     ConnectionStatus,
+    ProductFields,
     Source,
     SourceMapping,
     TeamShare,
@@ -48,6 +49,7 @@ _MAPPING_EXAMPLE: Final[dict[str, JsonValue]] = {
     "currency": "EUR",
     "teams": {"1000": "patricia.boyle"},
     "team_roles": {"4": {"role": "overlay", "percent": "50"}},
+    "products": {"lines": "Sold", "sku": "Product.name", "quantity": "Quantity", "amount": "Line_Total"},
 }
 
 
@@ -58,6 +60,22 @@ class TeamShareModel(BaseModel):
 
     role: Name = Field(description="Of the split that it becomes: what plans credit by.")
     percent: Percent = Field(description="Of 100. The shares of a deal may come to more than 100.")
+
+
+class ProductFieldsModel(BaseModel):
+    """Where the source's deal has what is sold with it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"lines": "Sold", "sku": "Product.name", "quantity": "Quantity", "amount": "Line_Total"}]
+        },
+    )
+
+    lines: Name = Field(description="The list of lines, as a dotted path into the deal.")
+    sku: Name = Field(description="What is sold, as a dotted path into a line.")
+    quantity: Name | None = Field(None, description="How many, as a dotted path into a line; one when left out.")
+    amount: Name | None = Field(None, description="What the line comes to, as a dotted path into it.")
 
 
 class MappingModel(BaseModel):
@@ -99,6 +117,19 @@ class MappingModel(BaseModel):
             " An owner of whom neither tells keeps the whole."
         ),
     )
+    products: ProductFieldsModel | None = Field(
+        None,
+        description=(
+            "Where what is sold with a deal stands, such as a subform of Zoho's: stronger than the source's own place."
+        ),
+    )
+    asks_products: bool = Field(
+        False,
+        description=(
+            "Pipedrive's webhooks do not tell what is sold with a deal. True: they just name the deal, which is then"
+            " asked for together with that."
+        ),
+    )
 
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
@@ -121,6 +152,15 @@ class MappingModel(BaseModel):
                 name: TeamShareModel(role=share.role, percent=share.percent)
                 for name, share in mapping.team_roles.items()
             },
+            products=None
+            if mapping.products is None
+            else ProductFieldsModel(
+                lines=mapping.products.lines,
+                sku=mapping.products.sku,
+                quantity=mapping.products.quantity,
+                amount=mapping.products.amount,
+            ),
+            asks_products=mapping.asks_products,
         )
 
     def mapping(self) -> SourceMapping:
@@ -135,6 +175,8 @@ class MappingModel(BaseModel):
             self.split_type,
             self.teams,
             {name: TeamShare(share.role, share.percent) for name, share in self.team_roles.items()},
+            None if self.products is None else ProductFields(**self.products.model_dump()),
+            self.asks_products,
         )
 
 
