@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from starlette.responses import Response
 
+from services.tracking.activities import service as activities_service
 from services.tracking.app import create_app
 from services.tracking.crm import service as crm_service
 from services.tracking.crm import users
@@ -180,13 +181,14 @@ class World:
         return {deal.external_id: deal for deal in held.values()}
 
     async def activities(self) -> dict[str, Activity]:
-        """Translate what waits; the newest of each activity that was published, by its id."""
+        """Translate what waits, take over what was published; the newest of each activity in it, by its id."""
         while await self._processor.translate_once():
             pass
         async with self.database.transaction(Scope.every()) as tx:
             rows = await tx.rows(text("SELECT headers, value FROM tracking.outbox ORDER BY id"))
-        events = [from_record(dict(decode_headers(row["headers"])), row["value"]) for row in rows]
-        told = [event for event in events if isinstance(event, Activity)]
+            events = [from_record(dict(decode_headers(row["headers"])), row["value"]) for row in rows]
+            told = [event for event in events if isinstance(event, Activity)]
+            await activities_service.record(tx, told)
         return {each.external_id: each for each in sorted(told, key=lambda each: each.version)}
 
     async def rows(self, statement: str, **parameters: object) -> list[dict[str, object]]:
@@ -1036,6 +1038,22 @@ async def test_an_activity_that_no_webhook_told_is_found(
             run = await world.ended(f"{path}/backfills/{started['id']}")
         assert (run["state"], run["missed_new"], run["unreadable"]) == ("done", 1, 0), run
         assert list(await world.activities()) == [external_id]
+
+
+async def test_an_activity_of_fxiaoke_made_invalid_without_a_webhook_is_found_deleted(world: World) -> None:
+    crm, worker = PlayedFxiaoke(), world.worker()
+    async with crm.served():
+        connection = await world.connect_played(crm)
+        start = now().replace(microsecond=0)
+        _call_of_fxiaoke(crm, start)
+        assert (await world.run_once(worker, connection))["missed_new"] == 1
+        assert [each.is_deleted for each in (await world.activities()).values()] == [False]
+        later = int((start + SECOND).timestamp() * 1000)
+        crm.objects["ActiveRecordObj"]["65a0"] |= {"life_status": "invalid", "last_modified_time": later}
+        run = await world.run_once(worker, connection)
+        assert (run["missed_deleted"], run["missed"]) == (1, 1), run
+        assert [each.is_deleted for each in (await world.activities()).values()] == [True]
+        assert (await world.run_once(worker, connection))["missed"] == 0
 
 
 def _line_of_salesforce(crm: PlayedCrm, at: datetime) -> str:

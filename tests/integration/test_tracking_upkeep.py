@@ -213,12 +213,13 @@ async def test_a_repair_adds_to_the_mapping_and_translates_again_what_it_is_abou
     await send(admin, connection, deal("A", status=None, stage="Signed", owner_external_id="u2"))
     await send(admin, connection, deal("B", status=None, stage="Talking", owner_external_id="u2"))
     await settle(tracking)
-    addition = {"stages": {"Signed": "won"}, "users": {"u2": "ben"}}
+    addition = {"stages": {"Signed": "won"}, "users": {"u2": "ben"}, "teams": {"1000": "lead"}}
     answer = await admin.change("POST", path(connection, "repairs"), 1, addition)
     assert (answer.status_code, answer.headers["etag"]) == (202, '"2"')
     repaired = answer.json()
     assert repaired["mapping"]["stages"] == {"Talking": "open", "Signed": "won"}
     assert repaired["mapping"]["users"] == {"u1": "ann", "u2": "ben"}
+    assert repaired["mapping"]["teams"] == {"1000": "lead"}
     assert (repaired["mapping"]["currency"], repaired["quarantined_deliveries"]) == ("EUR", 1)
     assert repaired["retranslation"]["state"] == "waiting"
     await work(tracking.database)
