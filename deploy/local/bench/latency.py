@@ -37,8 +37,8 @@ _FETCH_BYTES_MAX: Final = 4096
 _FLOOR_TOPIC: Final = "bench.floor"
 _FLOOR_DATABASE: Final = "bench_floor"
 _INSERT: Final = """
-INSERT INTO tracking.deliveries (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, state)
-VALUES ($1, $2, $3, $4, now(), '{}', $5, 'received')
+INSERT INTO tracking.deliveries (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, state, origin)
+VALUES ($1, $2, $3, $4, now(), '{}', $5, 'received', 'webhook')
 """
 
 
