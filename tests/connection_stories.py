@@ -43,7 +43,7 @@ async def running_tracking(url: str, *, secrets_key: str | None = None) -> Async
         await directory.load()
         storing = asyncio.create_task(intake.run())
         database = Database(url, service="tracking")
-        yield Tracking(app, database, InboxProcessor(database, Outbox(transport), published=lambda: None))
+        yield Tracking(app, database, InboxProcessor(database, Outbox(transport)))
         await intake.stop()
         await storing
         await app.state.database.close()

@@ -57,7 +57,7 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
     return await process.run(
         {
             "retranslator": Retranslator(database),
-            "inbox": InboxProcessor(database, outbox, published=process.relay.wake),
+            "inbox": InboxProcessor(database, outbox),
             "fetcher": Fetcher(database, caller),
             "synchroniser": Synchroniser(database, caller, connections),
             "channels": ChannelKeeper(database, caller, connections, public_url=settings.public_url),

@@ -22,17 +22,24 @@ class Candidate:
 
     @classmethod
     @asynccontextmanager
-    async def standing(cls, database: Database, channel: str, wake: Callable[[], None]) -> "AsyncIterator[Candidate]":
-        """Connect, and call `wake` on every NOTIFY of the channel and when the connection is lost.
+    async def standing(
+        cls, database: Database, channel: str, wake: Callable[[], None], *, own: str
+    ) -> "AsyncIterator[Candidate]":
+        """Connect, and call `wake` on every NOTIFY of the channel but `own` ones, and when the connection is lost.
 
         Raises DatabaseUnavailable. Leaving the block gives the lock back.
         """
+
+        def heard(*told: object) -> None:
+            if told[-1] != own:
+                wake()
+
         connection = await database.connect()
         try:
             connection.add_termination_listener(lambda _: wake())
             candidate = cls(connection, service=database.service)
             with _translated():
-                await connection.add_listener(channel, lambda *_: wake())
+                await connection.add_listener(channel, heard)
             yield candidate
         finally:
             with suppress(Exception):

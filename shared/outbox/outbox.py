@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from sqlalchemy import text
@@ -21,7 +21,7 @@ WITH appended AS (
     ) WITH ORDINALITY AS m(tenant_id, topic, key, headers, value, n)
     ORDER BY n
 )
-SELECT pg_notify(:channel, '')
+SELECT pg_notify(:channel, :sender)
 """
 
 # Sorted by the primary key, so that two who mark the same subjects never wait for each other in a circle. The position
@@ -34,15 +34,28 @@ WITH marked AS (
     ORDER BY tenant_id, subject
     ON CONFLICT (topic, tenant_id, subject, stripe) DO UPDATE SET token = excluded.token
 )
-SELECT pg_notify(:channel, '')
+SELECT pg_notify(:channel, :sender)
 """
+
+
+class LocalRelay(Protocol):
+    """A relay of the same process."""
+
+    @property
+    def name(self) -> str:
+        """What no other relay is called. It does not heed what is notified in this name."""
+
+    def wake(self) -> None:
+        """Look at the outbox now."""
 
 
 class Outbox:
     """What is written here is published after the transaction commits, at least once, and not at all if it does not."""
 
-    def __init__(self, tables: TransportTables) -> None:
+    def __init__(self, tables: TransportTables, *, relay: LocalRelay | None = None) -> None:
+        """With a relay of the same process that relay is woken by the commit itself, not by its NOTIFY."""
         self._channel = tables.outbox_channel
+        self._relay = relay
         self._append = text(_APPEND.format(outbox=tables.outbox.fullname))
         self._mark = text(_MARK.format(outbox_marks=tables.outbox_marks.fullname))
 
@@ -57,7 +70,7 @@ class Outbox:
         await tx.execute(
             self._append,
             {
-                "channel": self._channel,
+                **self._waking(tx),
                 "tenant_ids": [message.tenant_id for message in messages],
                 "topics": [message.topic for message in messages],
                 "keys": [message.key for message in messages],
@@ -79,13 +92,20 @@ class Outbox:
         await tx.execute(
             self._mark,
             {
-                "channel": self._channel,
+                **self._waking(tx),
                 "topic": topic,
                 "stripe": stripe,
                 "tenant_ids": [tenant_id for tenant_id, _ in marked],
                 "subjects": [subject for _, subject in marked],
             },
         )
+
+    def _waking(self, tx: Transaction) -> dict[str, str]:
+        """What the statement notifies with, once the relay of this process is sure to hear of the commit."""
+        if self._relay is None:
+            return {"channel": self._channel, "sender": ""}
+        tx.after_commit(self._relay.wake)
+        return {"channel": self._channel, "sender": self._relay.name}
 
 
 def encode_headers(headers: Sequence[tuple[str, bytes]]) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from random import SystemRandom
+from secrets import token_hex
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -90,6 +91,8 @@ class Relay:
         drain_seconds: float = 10.0,
     ) -> None:
         """`renderers` by topic. Without a wake-up the outbox is looked at, or the lock tried, every `poll_seconds`."""
+        self.name = token_hex(8)
+        """What this process's outbox notifies with: its commits wake the relay themselves."""
         self._database = database
         self._store = RelayStore(tables)
         self._service = tables.service
@@ -106,7 +109,7 @@ class Relay:
         self._counted_at = float("-inf")
 
     def wake(self) -> None:
-        """Look at the outbox now. For commits of this process, which need not wait for the NOTIFY."""
+        """Look at the outbox now: for commits of this process, which do not wait for the NOTIFY."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -138,7 +141,7 @@ class Relay:
         while not self._stopping.is_set():
             started = time.monotonic()
             try:
-                async with Candidate.standing(self._database, self._channel, self.wake) as candidate:
+                async with Candidate.standing(self._database, self._channel, self.wake, own=self.name) as candidate:
                     await self._stand(candidate)
             except Exception as error:
                 held_out = time.monotonic() - started > _DATABASE_BACKOFF.longest_seconds

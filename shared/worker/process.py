@@ -65,7 +65,6 @@ class WorkerProcess(Generic[SettingsT]):
             topics=topics,
             handler=handler,
             gather_seconds=gather_seconds,
-            after_commit=self.relay.wake,
         )
         self._consumers[name] = made
         return made
@@ -119,7 +118,8 @@ def run_service_worker(
             await database.close()
             return 1
         relay = Relay(database, tables, producer, renderers)
-        return await work(WorkerProcess(service, settings, kafka, tables, database, producer, Outbox(tables), relay))
+        outbox = Outbox(tables, relay=relay)
+        return await work(WorkerProcess(service, settings, kafka, tables, database, producer, outbox, relay))
 
     try:
         return uvloop.run(start_and_work())

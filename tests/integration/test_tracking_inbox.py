@@ -128,7 +128,7 @@ async def tracking(module_database: str) -> AsyncIterator[Tracking]:
         tasks = [asyncio.create_task(directory.run()), asyncio.create_task(intake.run())]
         await eventually(lambda: _is_ready(directory), expectation="the connections are loaded")
         database = Database(module_database, service="tracking")
-        yield Tracking(app, database, InboxProcessor(database, Outbox(transport), published=lambda: None))
+        yield Tracking(app, database, InboxProcessor(database, Outbox(transport)))
         await intake.stop()
         tasks[0].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -439,7 +439,7 @@ async def test_bodies_are_dropped_when_their_time_is_over_and_not_before(trackin
 async def test_two_processors_share_the_work_and_publish_once(tracking: Tracking, admin: Caller) -> None:
     connection = await admin.connect()
     await asyncio.gather(*(send(admin, connection, deal(f"A{number}")) for number in range(60)))
-    other = InboxProcessor(tracking.database, Outbox(transport), published=lambda: None)
+    other = InboxProcessor(tracking.database, Outbox(transport))
 
     async def drain(processor: InboxProcessor) -> None:
         while await processor.translate_once():
@@ -450,13 +450,25 @@ async def test_two_processors_share_the_work_and_publish_once(tracking: Tracking
     assert sorted(event.external_id for event in await admin.published()) == sorted(f"A{n}" for n in range(60))
 
 
+class Waker:
+    """Stands for the relay of the process."""
+
+    name = "waker"
+
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+
+    def wake(self) -> None:
+        self.woken.set()
+
+
 async def test_the_processor_is_woken_by_a_delivery(tracking: Tracking, admin: Caller) -> None:
     connection = await admin.connect()
-    woken = asyncio.Event()
-    processor = InboxProcessor(tracking.database, Outbox(transport), published=woken.set)
+    woken = Waker()
+    processor = InboxProcessor(tracking.database, Outbox(transport, relay=woken))
     running = asyncio.create_task(processor.run())
     await send(admin, connection, deal())
-    await asyncio.wait_for(woken.wait(), 10)
+    await asyncio.wait_for(woken.woken.wait(), 10)
     await processor.stop()
     await running
     assert len(await admin.published()) == 1

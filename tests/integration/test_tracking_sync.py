@@ -90,7 +90,7 @@ class World:
         self.database = Database(url, service="tracking")
         self._url = url
         self._exits = exits
-        self._processor = InboxProcessor(self.database, Outbox(transport), published=lambda: None)
+        self._processor = InboxProcessor(self.database, Outbox(transport))
         token = issue_token(
             ApiSettings(),
             tenant_id=self.tenant,

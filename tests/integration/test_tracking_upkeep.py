@@ -284,10 +284,10 @@ async def test_a_repaired_stage_and_owner_are_credited_within_a_second(
     )
     await define(admin, ann, identity(admin, "ann", ann.id), goal)
     database = tracking.database
-    outbox = Outbox(transport)
     producer = Producer(kafka, client_id="test")
     await producer.start()
     relay = Relay(database, transport, producer, {progress.TOPIC: render_progress})
+    outbox = Outbox(transport, relay=relay)
     tracker = ProgressTracker(outbox, DefinitionsCache())
     await Rebuilder(database, tracker).rebuild_all()
     consumer = Consumer(
@@ -298,11 +298,10 @@ async def test_a_repaired_stage_and_owner_are_credited_within_a_second(
         group=f"{topic_prefix}progress",
         topics=[deals.TOPIC],
         handler=DealsHandler(tracker),
-        after_commit=relay.wake,
     )
     components: list[Component] = [
         Retranslator(database),
-        InboxProcessor(database, outbox, published=relay.wake),
+        InboxProcessor(database, outbox),
         consumer,
         relay,
     ]

@@ -1,7 +1,6 @@
 """Worker components of the inbox: translating what has come, and dropping bodies whose time is over."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic
 from typing import Final
@@ -25,11 +24,9 @@ _log = get_logger(__name__)
 class InboxProcessor:
     """Translates deliveries as they come. Any number may run; each takes what no other is at."""
 
-    def __init__(self, database: Database, outbox: Outbox, *, published: Callable[[], None]) -> None:
-        """`published` is called after every commit that left something in the outbox."""
+    def __init__(self, database: Database, outbox: Outbox) -> None:
         self._database = database
         self._outbox = outbox
-        self._published = published
         self._stopping = asyncio.Event()
         # The index of what waits still holds, until it is vacuumed, what waited before: a look that starts behind the
         # last one need not step over it. A full look follows soon, for what was committed late.
@@ -47,6 +44,8 @@ class InboxProcessor:
                     await self._rest(_FAILURE_SECONDS)
                     continue
                 if not more and not self._stopping.is_set():
+                    if not notifications.waiting:
+                        self._after = FIRST_ID
                     await notifications.wait(_POLL_SECONDS)
 
     async def stop(self) -> None:
@@ -54,7 +53,7 @@ class InboxProcessor:
         self._stopping.set()
 
     async def translate_once(self) -> bool:
-        """Translate one batch; whether to come again at once. Raises Unavailable."""
+        """Translate one batch; whether to come again at once, without being woken. Raises Unavailable."""
         now = monotonic()
         looks_back = self._after == FIRST_ID or now - self._looked_back_at > _LOOK_BACK_SECONDS
         after = FIRST_ID if looks_back else self._after
@@ -64,9 +63,8 @@ class InboxProcessor:
         if looks_back:
             self._looked_back_at = now
         self._after = outcomes[-1].id if outcomes else FIRST_ID
-        if any(outcome.deals for outcome in outcomes):
-            self._published()
-        return bool(outcomes)
+        # What comes alone comes with a wake-up of its own; looking for more would hold up its being published.
+        return len(outcomes) > 1
 
     async def _rest(self, seconds: float) -> None:
         try:
