@@ -31,4 +31,4 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest --ignore=tests/bench $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
