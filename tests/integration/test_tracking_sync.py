@@ -1144,21 +1144,30 @@ async def test_a_saved_mapping_of_teams_gives_their_members_a_share_of_the_deals
         connection = await world.connect_played(crm)
         path = f"/v1/connections/{connection.id}"
         crm.custom["100"] = {"relevant_team": [{"teamMemberEmployee": ["FSUID_42"], "teamMemberRole": "4"}]}
-        crm.put(replace(deal(100, at=now().replace(microsecond=0)), id="100"))
+        crm.custom["101"] = {"owner": [], "data_own_department": ["1001"], "relevant_team": []}
+        for number in (100, 101):
+            crm.put(deal(number, at=now().replace(microsecond=0)))
         await world.run_once(worker, connection)
-        (held,) = (await world.deals()).values()
-        assert held.splits == ()
-    mapping = {"currency": "USD", "team_roles": {"4": {"role": "overlay", "percent": "12.5"}}, "teams": {"1": "lead"}}
+        assert [each.splits for each in (await world.deals()).values()] == [(), ()]
+    unmapped = cast(list[dict[str, object]], (await world.call("GET", f"{path}/unmapped"))["owners"])
+    assert "team:1001" in {each["external_user_id"] for each in unmapped}
+    mapping = {
+        "currency": "USD",
+        "team_roles": {"4": {"role": "overlay", "percent": "12.5"}},
+        "teams": {"1001": "lead"},
+    }
     current = await world.call("GET", path)
     tried = await world.call("POST", f"{path}/mapping/test", {"mapping": mapping})
-    assert tried["deals_changed"] == 1, tried
+    assert tried["deals_changed"] == 2, tried
     await world.call("PATCH", path, {"mapping": mapping}, version=int(str(current["version"])))
     saved = cast(dict[str, object], (await world.call("GET", path))["mapping"])
     assert (saved["team_roles"], saved["teams"]) == (mapping["team_roles"], mapping["teams"])
     retranslator = Retranslator(world.database)
     while await retranslator.step_once():
         pass
-    (held,) = (await world.deals()).values()
+    deals = await world.deals()
+    held = deals["100"]
+    assert (deals["101"].owner_external_id, deals["101"].splits) == ("lead", ())
     assert [(split.owner_external_id, split.role, split.percent) for split in held.splits] == [
         (held.owner_external_id, "owner", Decimal(100)),
         ("FSUID_42", "overlay", Decimal("12.5")),

@@ -293,7 +293,8 @@ def test_what_only_a_team_owns_is_owned_by_whom_the_mapping_names() -> None:
     mapping = SourceMapping(teams={"1000": "lead"})
     assert team_deal(mapping, owner_external_id=None, owner_teams=["7", None, "1000"]).owner_external_id == "lead"
     assert team_deal(mapping, owner_teams=["1000"]).owner_external_id == "ann"
-    assert team_deal(mapping, owner_external_id=None, owner_teams=["7"]).owner_external_id is None
+    assert team_deal(mapping, owner_external_id=None, owner_teams=[None, "7", "8"]).owner_external_id == "team:7"
+    assert team_deal(mapping, owner_external_id=None, owner_teams=[None]).owner_external_id is None
 
 
 def test_of_several_roles_that_are_one_of_ours_a_member_has_the_greatest_share() -> None:

@@ -883,3 +883,4 @@ def test_the_team_and_the_departments_of_an_opportunity_are_told() -> None:
     ]
     raw = raw_deal(owner=[], data_own_department=["1001"])
     assert deal_of(raw, mapping).owner_external_id == "lead"
+    assert deal_of(raw).owner_external_id == "team:1001"

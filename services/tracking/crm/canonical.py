@@ -40,6 +40,8 @@ CUSTOM_FIELDS_MAX: Final = 200
 CUSTOM_CHARACTERS_MAX: Final = 2000
 LABEL_CHARACTERS_MAX: Final = 500
 LINES_MAX: Final = 200
+TEAM_PREFIX: Final = "team:"
+"""How the owner of a deal begins that only a team owns, and that nobody is named for."""
 _ROUNDED_MAX: Final = 10**15
 _FIRST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(2999, 1, 1, tzinfo=UTC)
@@ -222,7 +224,8 @@ def canonical_deal(
 ) -> CanonicalDeal:
     """A deal out of an adapter's `fields` and what the mapping finds in the source's `raw` deal at `pointer`.
 
-    `team`: who works on it. `owner_teams`: the teams that own it, the nearest first. Raises Untranslatable.
+    `team`: who works on it. `owner_teams`: the teams that own it, the nearest first, which count where no user does.
+    Raises Untranslatable.
     """
     mapped = dict(fields)
     for name, path in mapping.fields.items():
@@ -236,7 +239,7 @@ def canonical_deal(
     if mapping.users:
         mapped["owner_external_id"] = _user(mapped.get("owner_external_id"), mapping)
         mapped["splits"] = _splits(mapped.get("splits"), mapping)
-    if mapping.teams and mapped.get("owner_external_id") is None:
+    if mapped.get("owner_external_id") is None:
         mapped["owner_external_id"] = _owner_of_teams(owner_teams, mapping)
     if mapping.team_roles:
         mapped["splits"] = _with_team(mapped.get("splits"), mapped.get("owner_external_id"), team, mapping)
@@ -351,7 +354,10 @@ def _products(raw: Mapping[str, object], mapped: ProductFields) -> list[dict[str
 
 
 def _owner_of_teams(teams: Sequence[str | None], mapping: SourceMapping) -> str | None:
-    return next((mapping.teams[each] for each in teams if each is not None and each in mapping.teams), None)
+    """Whom the mapping names for the nearest team it knows; the nearest team itself where it knows none."""
+    named = [each for each in teams if each]
+    known = next((mapping.teams[each] for each in named if each in mapping.teams), None)
+    return f"{TEAM_PREFIX}{named[0]}" if known is None and named else known
 
 
 def _with_team(splits: object, owner: object, team: Sequence[TeamMember], mapping: SourceMapping) -> object:

@@ -108,7 +108,10 @@ class MappingModel(BaseModel):
 
     teams: Entries = Field(
         default_factory=dict,
-        description="Team or department as the source names it → the external user id that owns what only it owns.",
+        description=(
+            "Team or department as the source names it → the external user id that owns what only it owns."
+            " Until then the owner is `team:` and what the source names it."
+        ),
     )
     team_roles: Annotated[dict[Name, TeamShareModel], Field(max_length=_ENTRIES_MAX)] = Field(
         default_factory=dict,
