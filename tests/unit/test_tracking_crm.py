@@ -432,6 +432,12 @@ def test_a_secret_can_be_retired_but_not_the_last() -> None:
         retired.with_retired(FIRST.id, now=NOW)
 
 
+def test_taking_the_new_secret_back_undoes_a_rotation() -> None:
+    rotated = connection(FIRST).rotated(SECOND, overlap=timedelta(hours=1), now=NOW)
+    undone = rotated.with_retired(SECOND.id, now=NOW)
+    assert [(secret.id, secret.expires_at) for secret in undone.secrets] == [(FIRST.id, None)]
+
+
 def test_a_rotation_without_overlap_ends_the_old_secret_at_once() -> None:
     rotated = connection(FIRST).rotated(SECOND, overlap=timedelta(0), now=NOW)
     assert [secret.id for secret in rotated.secrets] == [SECOND.id]

@@ -237,6 +237,13 @@ def test_a_rotation_keeps_the_old_secret_for_the_overlap_only() -> None:
     assert [each.id.int for each in later.secrets] == [3]
 
 
+def test_a_rotation_never_lengthens_the_life_of_a_secret_that_ends() -> None:
+    held = subscription(secret(1, NOW + timedelta(minutes=5)))
+    rotated = held.rotated(secret(2), overlap=timedelta(hours=1), now=NOW)
+    assert [each.expires_at for each in rotated.secrets] == [NOW + timedelta(minutes=5), None]
+    assert [each.expires_at for each in rotated.with_retired(UUID(int=2), now=NOW).secrets] == [None]
+
+
 def test_the_last_valid_secret_cannot_be_retired() -> None:
     held = subscription(secret(1, NOW), secret(2))
     with pytest.raises(SigningSecretNotFound):

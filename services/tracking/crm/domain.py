@@ -183,6 +183,35 @@ class SealedSecret:
         return self.expires_at is None or now < self.expires_at
 
 
+def with_secret(
+    secrets: Sequence[SealedSecret], secret: SealedSecret, *, overlap: timedelta, now: datetime
+) -> tuple[SealedSecret, ...] | None:
+    """With a new secret, the old one valid for `overlap` more, never longer than it was; None while two are valid."""
+    valid = [known for known in secrets if known.is_valid(now)]
+    if len(valid) >= SECRETS_VALID_MAX:
+        return None
+    until = now + overlap
+    old = [
+        replace(known, expires_at=until if known.expires_at is None else min(known.expires_at, until))
+        for known in valid
+    ]
+    return (*(known for known in old if known.is_valid(now)), secret)
+
+
+def without_secret(
+    secrets: Sequence[SealedSecret], secret_id: UUID, *, now: datetime
+) -> tuple[SealedSecret, ...] | None:
+    """The valid ones without one of them, the only one left then valid without end; None where that is not valid.
+
+    So taking the new one back undoes a rotation, and there is no time after which none is valid.
+    """
+    valid = [known for known in secrets if known.is_valid(now)]
+    kept = [known for known in valid if known.id != secret_id]
+    if len(kept) == len(valid):
+        return None
+    return tuple(replace(known, expires_at=None) for known in kept) if len(kept) == 1 else tuple(kept)
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """One CRM of one tenant. Deals carry `identity_source` as their source; identities are looked up by it.
@@ -207,17 +236,15 @@ class Connection:
 
     def rotated(self, secret: SealedSecret, *, overlap: timedelta, now: datetime) -> "Connection":
         """With a new secret, the old one valid for `overlap` more. Raises RotationUnderWay while two are valid."""
-        valid = [known for known in self.secrets if known.is_valid(now)]
-        if len(valid) >= SECRETS_VALID_MAX:
+        secrets = with_secret(self.secrets, secret, overlap=overlap, now=now)
+        if secrets is None:
             raise RotationUnderWay("Two secrets are valid; retire the old one first.")
-        old = tuple(replace(known, expires_at=_earlier(known.expires_at, now + overlap)) for known in valid)
-        return self._changed(now, secrets=(*(known for known in old if known.is_valid(now)), secret))
+        return self._changed(now, secrets=secrets)
 
     def with_retired(self, secret_id: UUID, *, now: datetime) -> "Connection":
         """Without one of its secrets. Raises SecretNotFound, and LastSecret when none would be left."""
-        valid = [known for known in self.secrets if known.is_valid(now)]
-        kept = tuple(known for known in valid if known.id != secret_id)
-        if len(kept) == len(valid):
+        kept = without_secret(self.secrets, secret_id, now=now)
+        if kept is None:
             raise SecretNotFound("The connection has no valid secret with this id.")
         if not kept:
             raise LastSecret("This is the only secret of the connection.")
@@ -247,10 +274,6 @@ class Connection:
 
     def _changed(self, now: datetime, *, secrets: tuple[SealedSecret, ...]) -> "Connection":
         return replace(self, secrets=secrets, version=self.version + 1, updated_at=now)
-
-
-def _earlier(one: datetime | None, other: datetime) -> datetime:
-    return other if one is None else min(one, other)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from services.tracking.crm.domain import SECRETS_VALID_MAX, SealedSecret
+from services.tracking.crm.domain import SealedSecret, with_secret, without_secret
 from shared.kernel.errors import Conflict, NotFound
 from shared.kernel.filters import Filter
 
@@ -143,17 +143,15 @@ class Subscription:
 
     def rotated(self, secret: SealedSecret, *, overlap: timedelta, now: datetime) -> "Subscription":
         """With a new secret; the old one signs beside it for `overlap` more. Raises SigningRotationUnderWay."""
-        valid = [known for known in self.secrets if known.is_valid(now)]
-        if len(valid) >= SECRETS_VALID_MAX:
+        secrets = with_secret(self.secrets, secret, overlap=overlap, now=now)
+        if secrets is None:
             raise SigningRotationUnderWay("Two secrets are valid; retire the old one first.")
-        old = tuple(replace(known, expires_at=now + overlap) for known in valid)
-        return replace(self._changed(now), secrets=(*(known for known in old if known.is_valid(now)), secret))
+        return replace(self._changed(now), secrets=secrets)
 
     def with_retired(self, secret_id: UUID, *, now: datetime) -> "Subscription":
         """Without one of its secrets. Raises SigningSecretNotFound, and LastSigningSecret when none would be left."""
-        valid = [known for known in self.secrets if known.is_valid(now)]
-        kept = tuple(known for known in valid if known.id != secret_id)
-        if len(kept) == len(valid):
+        kept = without_secret(self.secrets, secret_id, now=now)
+        if kept is None:
             raise SigningSecretNotFound("The subscription has no valid secret with this id.")
         if not kept:
             raise LastSigningSecret("This is the only secret of the subscription.")
