@@ -6,9 +6,8 @@ never read.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
-from inspect import isawaitable
 from random import SystemRandom
 from time import perf_counter
 from typing import Final
@@ -105,7 +104,6 @@ class Consumer:
         handler: Handler,
         max_records: int = 1000,
         gather_seconds: float = 0.0,
-        after_commit: Callable[[], Awaitable[None] | None] | None = None,
         group_instance_id: str | None = None,
         session_seconds: int = 10,
         partition_bytes_max: int = 1024 * 1024,
@@ -114,7 +112,7 @@ class Consumer:
         retry_limit: RetryLimit | None = None,
         quarantine_limit: QuarantineLimit | None = None,
     ) -> None:
-        """`after_commit` follows every committed batch, and then `gather_seconds` in which records gather for the next.
+        """After every committed batch records gather for `gather_seconds` for the next.
 
         With a `group_instance_id`, unique in the group and the same after a restart, a restarted process takes its
         partitions back at once; without, those of a killed one are taken over after `session_seconds`. Memory for
@@ -127,7 +125,6 @@ class Consumer:
         self._topics = tuple(topics)
         self._max_records = max_records
         self._gather_seconds = gather_seconds
-        self._after_commit = after_commit
         self._group_instance_id = group_instance_id
         self._session_seconds = session_seconds
         self._partition_bytes_max = partition_bytes_max
@@ -264,10 +261,6 @@ class Consumer:
             return
         metrics.CONSUMER_BATCH_SECONDS.labels(self._group).observe(perf_counter() - started)
         metrics.CONSUMER_BATCH_RECORDS.labels(self._group).observe(applied.records)
-        if self._after_commit is not None:
-            following = self._after_commit()
-            if isawaitable(following):
-                await following
         if self._gather_seconds:
             await self._pause_for(self._gather_seconds)
 

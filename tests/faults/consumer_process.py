@@ -50,13 +50,11 @@ class HangingHandler(RecordingHandler):
         await super().apply(tx, batch)
         if self._point == "applied":
             hang_at("applied")
+        if self._point == "committed":
+            tx.after_commit(lambda: hang_at("committed"))
 
 
 async def main(bootstrap: str, url: str, group: str, topic: str, point: str) -> None:
-    def committed() -> None:
-        if point == "committed":
-            hang_at("committed")
-
     async with opened(url) as database:
         consumer = Consumer(
             settings=KafkaSettings(bootstrap=bootstrap),
@@ -67,7 +65,6 @@ async def main(bootstrap: str, url: str, group: str, topic: str, point: str) -> 
             topics=[topic],
             handler=HangingHandler(point),
             max_records=10,
-            after_commit=committed,
             session_seconds=SESSION_SECONDS,
         )
         await consumer.run()

@@ -212,6 +212,51 @@ async def test_a_local_wake_makes_the_relay_look(
         await eventually(lambda: broker.values() == ["first", "silent"])
 
 
+class HeardRelay:
+    """A relay of the process that is not there: it only hears that it is woken."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.woken = 0
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+async def test_an_outbox_that_knows_the_relay_of_its_process_wakes_it_by_the_commit_alone(
+    database: Database, broker: ListedBroker
+) -> None:
+    async with relaying(database, broker) as relay:
+        await append(database, message("k", "first"))
+        await emptied(database)
+        # In the relay's own name the NOTIFY alone says nothing: it is the commit that wakes it.
+        deaf = HeardRelay(relay.name)
+        with pytest.raises(ZeroDivisionError):
+            async with database.transaction(Scope.of(_TENANT)) as tx:
+                await Outbox(transport, relay=deaf).append(tx, [message("k", "rolled back")])
+                raise ZeroDivisionError
+        assert deaf.woken == 0
+        async with database.transaction(Scope.of(_TENANT)) as tx:
+            await Outbox(transport, relay=deaf).append(tx, [message("k", "unheard")])
+        assert deaf.woken == 1
+        await asyncio.sleep(0.5)
+        assert broker.values() == ["first"]
+        async with database.transaction(Scope.of(_TENANT)) as tx:
+            await Outbox(transport, relay=relay).append(tx, [message("k", "last")])
+        await eventually(lambda: broker.values() == ["first", "unheard", "last"])
+
+
+async def test_the_relay_that_leads_hears_of_the_commits_of_other_processes(
+    database: Database, broker: ListedBroker
+) -> None:
+    async with relaying(database, broker):
+        await append(database, message("k", "first"))
+        await emptied(database)
+        async with database.transaction(Scope.of(_TENANT)) as tx:
+            await Outbox(transport, relay=HeardRelay("of another process")).append(tx, [message("k", "told")])
+        await eventually(lambda: broker.values() == ["first", "told"])
+
+
 async def test_a_row_whose_number_is_older_but_commits_later_is_published(
     database: Database, broker: ListedBroker
 ) -> None:
