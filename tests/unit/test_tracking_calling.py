@@ -323,6 +323,26 @@ def test_a_record_put_together_from_changes_is_missing_whatever_differs_although
     assert found_of(RecordChange("Opportunity", "1", {}, NOW), None, is_merged=True) is Finding.NEW
 
 
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("products", [{"sku": "A", "quantity": "2"}, {"sku": "B", "amount": "7.5"}]),
+        ("splits", [{"owner_external_id": "7", "percent": "60"}, {"owner_external_id": "8", "percent": "40"}]),
+        ("payments", [{"paid_on": "2026-04-01", "amount": "5"}, {"paid_on": "2026-04-02", "amount": "5"}]),
+    ],
+)
+def test_the_parts_of_a_deal_are_compared_in_whatever_order_they_are_told(
+    name: str, parts: list[dict[str, object]]
+) -> None:
+    def deal(*some: dict[str, object]) -> CanonicalDeal:
+        return CanonicalDeal.model_validate({**DEAL.model_dump(), name: some})
+
+    one, other = parts
+    assert found_of(deal(one, other), deal(other, one)) is Finding.HELD
+    assert found_of(deal(one), deal(one, other)) is Finding.CHANGED
+    assert found_of(deal(one, one), deal(one, other)) is Finding.CHANGED
+
+
 def test_an_activity_is_missing_by_the_same_rules() -> None:
     call = CanonicalActivity(external_id="1", modified_at=NOW, type=ActivityType.CALL, owner_external_id="7")
     event = activity_event_of(call, CONNECTION, delivery_id=uuid4(), received_at=NOW)

@@ -116,6 +116,8 @@ def test_what_is_sold_with_a_deal_is_read_from_the_subform_that_the_mapping_name
         ("GTK", Decimal(1), None),
     ]
     assert deal_of(raw_deal(), mapping).products == ()
+    long = [{"Product": {"name": "x" * 300}}]
+    assert [line.sku for line in deal_of(raw_deal(Sold=long), mapping).products] == ["x" * 200]
     assert [
         line.quantity
         for line in deal_of(raw_deal(Sold=sold), SourceMapping(products=ProductFields("Sold", "id"))).products

@@ -39,6 +39,7 @@ from shared.kernel.money import AMOUNT_DECIMALS_MAX
 CUSTOM_FIELDS_MAX: Final = 200
 CUSTOM_CHARACTERS_MAX: Final = 2000
 LABEL_CHARACTERS_MAX: Final = 500
+IDENTIFIER_CHARACTERS_MAX: Final = 200
 LINES_MAX: Final = 200
 TEAM_PREFIX: Final = "team:"
 """How the owner of a deal begins that only a team owns, and that nobody is named for."""
@@ -46,7 +47,7 @@ _ROUNDED_MAX: Final = 10**15
 _FIRST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(2999, 1, 1, tzinfo=UTC)
 
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=IDENTIFIER_CHARACTERS_MAX)]
 Label = Annotated[str, StringConstraints(max_length=LABEL_CHARACTERS_MAX)]
 Moment = Annotated[AwareDatetime, Field(ge=_FIRST, le=_LAST)]
 Day = Annotated[date, Field(ge=_FIRST.date(), le=_LAST.date())]
@@ -99,9 +100,14 @@ def product_line(sku: object, quantity: object, amount: object) -> dict[str, obj
     """A line of `CanonicalDeal.products` out of what a source states; one piece where it states no quantity.
 
     Sources compute lines with discounts and shares: numbers of more decimals than are kept are rounded half to even.
+    What is sold may be known by a name only, which is cut to the length of an id.
     """
-    number = _rounded(quantity)
-    return {"sku": text_of(sku), "quantity": 1 if number is None else number, "amount": _rounded(amount)}
+    number, name = _rounded(quantity), text_of(sku)
+    return {
+        "sku": name[:IDENTIFIER_CHARACTERS_MAX] if isinstance(name, str) else name,
+        "quantity": 1 if number is None else number,
+        "amount": _rounded(amount),
+    }
 
 
 def _rounded(value: object) -> object:

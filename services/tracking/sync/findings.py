@@ -280,7 +280,9 @@ def _differs(said: CanonicalDeal, held: Deal) -> bool:
         return True
     if any(getattr(said, name) != getattr(held, name) for name in _COMPARED):
         return True
+    # Sources need not list them in the same order twice.
     return any(
-        [part.model_dump() for part in getattr(said, name)] != [part.model_dump() for part in getattr(held, name)]
+        sorted(part.model_dump_json() for part in getattr(said, name))
+        != sorted(part.model_dump_json() for part in getattr(held, name))
         for name in _COMPARED_LISTS
     )
