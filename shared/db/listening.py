@@ -38,11 +38,6 @@ class Notifications:
             with suppress(asyncio.CancelledError):
                 await listener
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there was a wake-up since the last `wait`."""
-        return self._woken.is_set()
-
     async def wait(self, timeout_seconds: float) -> bool:
         """Wait for a wake-up since the last call; False when none came in time, which is the moment to poll."""
         try:

@@ -44,8 +44,6 @@ class InboxProcessor:
                     await self._rest(_FAILURE_SECONDS)
                     continue
                 if not more and not self._stopping.is_set():
-                    if not notifications.waiting:
-                        self._after = FIRST_ID
                     await notifications.wait(_POLL_SECONDS)
 
     async def stop(self) -> None:
@@ -62,9 +60,10 @@ class InboxProcessor:
         )
         if looks_back:
             self._looked_back_at = now
-        self._after = outcomes[-1].id if outcomes else FIRST_ID
         # What comes alone comes with a wake-up of its own; looking for more would hold up its being published.
-        return len(outcomes) > 1
+        comes_again = len(outcomes) > 1
+        self._after = outcomes[-1].id if comes_again else FIRST_ID
+        return comes_again
 
     async def _rest(self, seconds: float) -> None:
         try:
