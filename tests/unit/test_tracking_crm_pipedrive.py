@@ -21,6 +21,7 @@ from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Reject
 from services.tracking.crm.pipedrive import Pipedrive
 from services.tracking.crm.pipedrive_api import PipedriveCredentials
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord, Verdict
+from services.tracking.upkeep.domain import in_raw_words
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from tests.crm.conversations import Caller, NotOk
@@ -231,6 +232,8 @@ def test_a_deal_is_asked_for_where_its_products_are_wanted_and_not_told() -> Non
     named, former = said(pipedrive_event(meta={"merged_from_id": 500}))
     assert named == Fetch("deal", "746")
     assert isinstance(former, CanonicalDeal)
+    # What a deal's words are is read from the webhook all the same.
+    assert isinstance(PIPEDRIVE.translate(pipedrive_event(), in_raw_words(wanted))[0], CanonicalDeal)
 
 
 @pytest.mark.parametrize(

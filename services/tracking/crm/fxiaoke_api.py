@@ -54,10 +54,16 @@ Object = Literal[
 
 _MOST_HAVE: Final[tuple[Object, ...]] = (ORDER, PAYMENT, ORDER_PAYMENT, OPPORTUNITY, ACTIVITY)
 OBJECTS: Final[tuple[Object, ...]] = (*_MOST_HAVE, ORDER_LINE, OPPORTUNITY_LINE)
-_LINES_OF: Final = {ORDER: (ORDER_LINE, "order_id"), OPPORTUNITY: (OPPORTUNITY_LINE, "new_opportunity_id")}
-"""What is sold with a deal: the object it is of, and the field that names the deal."""
-BELONGING: Final = (PAYMENT, ORDER_PAYMENT, ORDER_LINE, OPPORTUNITY_LINE)
-"""They are no records of their own but parts of deals."""
+_ORDERS_PART: Final = (ORDER, "order_id")
+BELONGING: Final = {
+    PAYMENT: _ORDERS_PART,
+    ORDER_PAYMENT: _ORDERS_PART,
+    ORDER_LINE: _ORDERS_PART,
+    OPPORTUNITY_LINE: (OPPORTUNITY, "new_opportunity_id"),
+}
+"""They are no records of their own but parts of deals: of which object, and the field that names the deal."""
+_LINES_OF: Final = {BELONGING[each][0]: each for each in (ORDER_LINE, OPPORTUNITY_LINE)}
+"""The object of what is sold with deals."""
 _INVALID: Final = "invalid"
 PARTS: Final = "_payments"
 """Where a fetched order has what was paid for it."""
@@ -408,7 +414,7 @@ def _whole_records(
 ) -> Conversation[RecordPage]:
     """Records with their parts; of parts, the deals that they are of."""
     if object_name in BELONGING:
-        deal_object = OPPORTUNITY if object_name == OPPORTUNITY_LINE else ORDER
+        deal_object, _ = BELONGING[object_name]
         deal_ids = yield from _deals_of(credentials, object_name, rows)
         deals: list[Record] = []
         for start in range(0, len(deal_ids), _PAGE_RECORDS):
@@ -422,8 +428,8 @@ def _whole_records(
         ids = [str(row["_id"]) for row in rows[start : start + _PAGE_RECORDS]]
         if object_name == ORDER:
             parts.setdefault(PARTS, {}).update((yield from _paid(credentials, ids)))
-        if object_name in _LINES_OF and _LINES_OF[object_name][0] in credentials.objects:
-            parts.setdefault(LINES, {}).update((yield from _sold(credentials, object_name, ids)))
+        if (line_object := _LINES_OF.get(object_name)) in credentials.objects:
+            parts.setdefault(LINES, {}).update((yield from _sold(credentials, line_object, ids)))
     return RecordPage(
         [
             RawRecord(
@@ -437,10 +443,10 @@ def _whole_records(
 
 
 def _sold(
-    credentials: FxiaokeCredentials, object_name: str, ids: Sequence[str]
+    credentials: FxiaokeCredentials, line_object: str, ids: Sequence[str]
 ) -> Conversation[dict[str, list[Record]]]:
     """What is sold with each of at most a hundred deals."""
-    line_object, field = _LINES_OF[object_name]
+    _, field = BELONGING[line_object]
     found: dict[str, list[Record]] = {}
     for line in (yield from _every(credentials, line_object, [_filter(field, "IN", *ids)])):
         for deal_id in ids_in(line, field):
@@ -450,7 +456,7 @@ def _sold(
 
 def _deals_of(credentials: FxiaokeCredentials, object_name: str, rows: Sequence[Record]) -> Conversation[list[str]]:
     """The ids of the deals that parts are of; those of a payment that is divided stand in its own parts."""
-    field = "new_opportunity_id" if object_name == OPPORTUNITY_LINE else "order_id"
+    _, field = BELONGING[object_name]
     named = [each for row in rows for each in ids_in(row, field)]
     if object_name == PAYMENT and rows and ORDER_PAYMENT in credentials.objects:
         for start in range(0, len(rows), _PAGE_RECORDS):

@@ -422,8 +422,11 @@ class EveryStage(Mapping[str, DealStatus]):
 
 
 def in_raw_words(mapping: SourceMapping) -> SourceMapping:
-    """A mapping that leaves stages, users, pipelines and teams in the source's words, and needs no stage mapped."""
-    return replace(mapping, stages=EveryStage(), users={}, pipelines={}, teams={})
+    """A mapping that leaves stages, users, pipelines and teams in the source's words, and asks for nothing.
+
+    No stage need be mapped.
+    """
+    return replace(mapping, stages=EveryStage(), users={}, pipelines={}, teams={}, asks_products=False)
 
 
 @dataclass(frozen=True, slots=True)
