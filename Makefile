@@ -2,13 +2,15 @@
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SECONDS := 300
 
-.PHONY: help venv demo up lint test
+.PHONY: help venv demo up lint test fuzz
 
 help:
 	@echo "make demo [ARGS=--once]   run everything with a seeded company and a live stream of deals"
 	@echo "make up [ARGS=--fresh]    run everything and keep its state"
 	@echo "make test                 lint, types, import rules and all tests"
+	@echo "make fuzz [SECONDS=300]   look for inputs that break a parser, so long for each source, and properties"
 	@echo "make lint                 the checks without the tests"
 	@echo "make venv                 only set up .venv"
 
@@ -32,3 +34,6 @@ lint: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(INSTALLED)
+	ATTAIN_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest --hypothesis-profile=exploring tests/fuzz tests/property $(ARGS)

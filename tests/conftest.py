@@ -4,6 +4,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import settings
 
 from deploy.local.kafka import Broker
 from deploy.local.postgres import PostgresServer
@@ -16,6 +17,11 @@ from tests.infrastructure import (
     running_stack,
     temporary_database,
 )
+
+# A test run tries the same examples every time, so that it is red for the change it is run on; `make fuzz` explores.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("exploring", deadline=None, print_blob=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

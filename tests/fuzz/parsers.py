@@ -6,9 +6,10 @@ in bounded time and memory. Anything else is a crash that libFuzzer reports with
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import TypeVar
 
 import atheris
 
@@ -23,7 +24,17 @@ with atheris.instrument_imports(include=["services.tracking.crm", "services.trac
         SourceMapping,
         Untranslatable,
     )
-    from services.tracking.crm.source_api import Answer, Call
+    from services.tracking.crm.source_api import (
+        Answer,
+        Call,
+        ChannelTerms,
+        Conversation,
+        RecordPage,
+        ResultT,
+        UnexpectedAnswer,
+        UserPage,
+        Verdict,
+    )
     from services.tracking.crm.sources import ADAPTERS
     from services.tracking.inbox.asked import said_by_records
 
@@ -34,8 +45,29 @@ from shared.kernel.deals import DealStatus
 
 SAMPLES = Path(__file__).parents[1] / "crm" / "samples"
 _ASKED = "asked.json"
+_ANSWERS = "answers.json"
+_CALLS_MAX = 12
+_PAGES_MAX = 3
+_CREDENTIALS: dict[Source, dict[str, object]] = {
+    Source.ZOHO: {"client_id": "1000.A", "client_secret": "s", "refresh_token": "1000.r", "home_currency": "EUR"},
+    Source.FXIAOKE: {
+        "app_id": "FSAID_1",
+        "app_secret": "s",
+        "permanent_code": "p",
+        "corp_id": "FSCID_1",
+        "current_open_user_id": "FSUID_1",
+    },
+    Source.SALESFORCE: {"instance_url": "https://crm.example", "client_id": "3MVG9", "client_secret": "s"},
+    Source.HUBSPOT: {"access_token": "pat-eu1-1"},
+    Source.PIPEDRIVE: {"api_url": "https://crm.example", "api_token": "t"},
+}
 _STOP_HERE = 0.15
 _DROPPED = 0.1
+_VERBATIM = {
+    f"verbatim {number}": number
+    for number in ("1e999999", "1.5e-999999", "2e99999999999999999999999", "0.1", "-0.0", "1" * 5000)
+}
+_DEEP = json.loads('[{"x":' * 200 + '"\\u0000"' + "}]" * 200)
 _NOW = datetime(2026, 3, 31, 18, 40, 2, tzinfo=UTC)
 _MAPPING = SourceMapping(
     stages={"5": DealStatus.WON, "Closed Won": DealStatus.WON},
@@ -116,8 +148,21 @@ def _strange(provider: atheris.FuzzedDataProvider) -> object:
         "９９",
         "١٢٣",
         "1" * 5000,
+        _DEEP,
+        *_VERBATIM,
     ]
     return provider.PickValueInList(choices)
+
+
+def encoded(document: object) -> bytes:
+    """The document as JSON, with what stands for a number that `json` does not write put as that number."""
+    text = json.dumps(document)
+    for stand_in, number in _VERBATIM.items():
+        text = text.replace(f'"{stand_in}"', number)
+    return text.encode()
+
+
+_PageT = TypeVar("_PageT", RecordPage, UserPage)
 
 
 class Target:
@@ -128,13 +173,20 @@ class Target:
         self._connection = _connection(source)
         self._secret = self._adapter.new_secret(bytes(range(32)))
         samples = SAMPLES / source.value
-        self._said = [json.loads(path.read_bytes()) for path in sorted(samples.glob("*.json")) if path.name != _ASKED]
+        self._said = [
+            json.loads(path.read_bytes())
+            for path in sorted(samples.glob("*.json"))
+            if path.name not in (_ASKED, _ANSWERS)
+        ]
         self._asked = [json.loads(path.read_bytes()) for path in samples.glob(_ASKED)] or [{}]
+        answers = [each for path in samples.glob(_ANSWERS) for each in json.loads(path.read_bytes())]
+        self._answers = [(each["path"], each["body"]) for each in answers]
+        self._objects = sorted({record["object_name"] for asked in self._asked for record in asked.get("records", ())})
 
     def __call__(self, data: bytes) -> None:
         """One input: its last byte chooses what reads the rest."""
         provider = atheris.FuzzedDataProvider(data)
-        match provider.ConsumeIntInRange(0, 6):
+        match provider.ConsumeIntInRange(0, 7):
             case 0:
                 self._translate(provider.ConsumeBytes(provider.remaining_bytes()))
             case 1:
@@ -144,9 +196,11 @@ class Target:
             case 3:
                 self._judge(provider)
             case 4:
-                self._translate(json.dumps(changed(self._said, provider)).encode())
+                self._translate(encoded(changed(self._said, provider)))
             case 5:
-                self._translate_record(json.dumps(changed(self._asked, provider)).encode())
+                self._translate_record(encoded(changed(self._asked, provider)))
+            case 6:
+                self._ask(provider)
             case _:
                 self._check_secret(provider.ConsumeUnicodeNoSurrogates(300))
 
@@ -194,6 +248,67 @@ class Target:
             status = provider.ConsumeIntInRange(100, 599)
             body = provider.ConsumeBytes(provider.remaining_bytes())
             self._adapter.api.judge(Call("GET", "https://crm.example/x"), Answer(status, {"retry-after": "x"}, body))
+
+    def _ask(self, provider: atheris.FuzzedDataProvider) -> None:
+        """Every conversation with the source's API, which answers what it documents with some parts replaced."""
+        api = self._adapter.api
+        if api is None:
+            return
+        known = api.credentials.model_validate({"source": self._connection.source} | _CREDENTIALS[self._adapter.source])
+        match provider.ConsumeIntInRange(0, 7):
+            case 0:
+                name = provider.PickValueInList(self._objects)
+                self._held(api.fetch(known, name, ["1", "2"]), provider)
+            case 1:
+                self._walked(lambda cursor: api.changed(known, None, cursor), provider)
+            case 2:
+                self._walked(lambda cursor: api.changed(known, _NOW, cursor), provider)
+            case 3:
+                self._walked(lambda cursor: api.deleted(known, _NOW, cursor), provider)
+            case 4:
+                self._walked(lambda cursor: api.users(known, cursor), provider)
+            case 5:
+                self._held(api.count(known), provider)
+            case 6:
+                self._held(api.obtain_token(known), provider)
+            case _:
+                terms = ChannelTerms("1", "https://attain.example/hooks/1", "s", _NOW, provider.ConsumeBool())
+                self._held(api.open_channel(known, terms), provider)
+
+    def _walked(
+        self, page_of: Callable[[str | None], Conversation[_PageT]], provider: atheris.FuzzedDataProvider
+    ) -> None:
+        cursor: str | None = None
+        for _ in range(_PAGES_MAX):
+            page = self._held(page_of(cursor), provider)
+            if page is None or page.next_cursor is None:
+                return
+            cursor = page.next_cursor
+
+    def _held(self, conversation: Conversation[ResultT] | None, provider: atheris.FuzzedDataProvider) -> ResultT | None:
+        """What a conversation returns; None where it finds that it cannot understand, or was cut short."""
+        if conversation is None:
+            return None
+        try:
+            call = next(conversation)
+            for _ in range(_CALLS_MAX):
+                call = conversation.send(self._answered(call, provider))
+        except StopIteration as end:
+            result: ResultT = end.value
+            return result
+        except (UnexpectedAnswer, Untranslatable):
+            return None
+        return None
+
+    def _answered(self, call: Call, provider: atheris.FuzzedDataProvider) -> Answer:
+        """As documented for the path called, or for any other. A conversation is told only what is judged to be OK."""
+        about = [body for path, body in self._answers if call.url.endswith(path)]
+        if not about or provider.ConsumeProbability() < _DROPPED:
+            about = [body for _, body in self._answers]
+        document = changed(about, provider) if provider.ConsumeBool() else provider.PickValueInList(about)
+        answer = Answer(provider.PickValueInList([200, 200, 200, 202, 204, 207]), {}, encoded(document))
+        is_ok = self._adapter.api is not None and self._adapter.api.judge(call, answer).verdict is Verdict.OK
+        return answer if is_ok else Answer(200, {}, encoded(about[0]))
 
     def _check_secret(self, value: str) -> None:
         try:

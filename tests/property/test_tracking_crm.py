@@ -2,13 +2,14 @@
 
 import json
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from services.tracking.crm.adapter import Request, Terms
+from services.tracking.crm.adapter import Request, Terms, read_document
 from services.tracking.crm.canonical import CanonicalDeal, TeamMember, canonical_deal
 from services.tracking.crm.domain import ProductFields, SourceMapping, TeamShare, Untranslatable
 from services.tracking.crm.standard_webhooks import StandardWebhooks
@@ -62,6 +63,20 @@ def test_the_standard_webhooks_library_and_ours_accept_the_same(body: str, webho
     ours = STANDARD.verify(given, Terms((SECRET,)), now_seconds=int(now.timestamp()))
     assert (ours is None) == library_accepts(encoded, headers)
     assert (ours is None) == (tampered == "nothing")
+
+
+@given(number=st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,40})?", fullmatch=True))
+@settings(max_examples=300)
+def test_any_number_of_json_is_read_to_the_last_digit_or_refused(number: str) -> None:
+    try:
+        value = read_document(f'{{"x":{number}}}'.encode())["x"]
+    except Untranslatable as refused:
+        with pytest.raises(InvalidOperation):
+            Decimal(number)
+        assert "exponent" in refused.detail
+    else:
+        assert isinstance(value, int | Decimal)
+        assert Decimal(value) == Decimal(number)
 
 
 @given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3))

@@ -11,7 +11,7 @@ import pytest
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.tracking.crm.adapter import Request, Terms
+from services.tracking.crm.adapter import Request, Terms, read_json
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, TeamMember, canonical_deal, event_of
 from services.tracking.crm.domain import (
     Connection,
@@ -29,6 +29,8 @@ from services.tracking.crm.domain import (
     Untranslatable,
 )
 from services.tracking.crm.encryption import SecretsBox, SecretsUnreadable
+from services.tracking.crm.source_api import Answer, Call
+from services.tracking.crm.sources import ADAPTERS
 from services.tracking.crm.standard_webhooks import StandardWebhooks
 from shared.kernel.activities import ActivityStatus
 from shared.kernel.deals import DealKind, DealStatus
@@ -217,6 +219,41 @@ def test_one_bad_deal_in_a_batch_is_pointed_at() -> None:
 def test_what_cannot_be_translated_says_why_and_where(body: bytes, reason: QuarantineReason, pointer: str) -> None:
     refused = refusal(body)
     assert (refused.reason, refused.pointer) == (reason, pointer)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "detail"),
+    [
+        (b'{"x": 2e' + b"4" * 40 + b"}", QuarantineReason.INVALID_FIELD, "a number has too large an exponent"),
+        (b'{"x": -1e-' + b"4" * 40 + b"}", QuarantineReason.INVALID_FIELD, "a number has too large an exponent"),
+        (b'{"x": ' + b"9" * 5000 + b"}", QuarantineReason.NOT_JSON, "digits"),
+        (b'{"x": ' + b"[" * 64 + b"]" * 64 + b"}", QuarantineReason.INVALID_FIELD, "nested deeper than 64 levels"),
+        (b'{"x": ' * 500 + b'"\\u0000"' + b"}" * 500, QuarantineReason.INVALID_FIELD, "nested deeper than 64 levels"),
+        (b"[" * 100_000 + b"]" * 100_000, QuarantineReason.NOT_JSON, "recursion"),
+        (b'{"x": [["\\u0000"]]}', QuarantineReason.INVALID_FIELD, "the NUL character"),
+        ('{"x": "\\u0000"}'.encode("utf-16"), QuarantineReason.NOT_JSON, "utf-8"),
+        (b'{"x": "\xed\xa0\x80"}', QuarantineReason.NOT_JSON, "utf-8"),
+        (b'{"x": NaN}', QuarantineReason.NOT_JSON, "NaN is not a JSON number"),
+    ],
+)
+def test_a_document_that_could_not_be_kept_or_walked_is_refused_however_it_is_reached(
+    body: bytes, reason: QuarantineReason, detail: str
+) -> None:
+    with pytest.raises(Untranslatable, match=detail) as refused:
+        read_json(body)
+    assert refused.value.reason is reason
+    for adapter in ADAPTERS.values():
+        asked = request({b"webhook-id": b"msg_1"}, body)
+        assert adapter.dedupe_key(asked)
+        with pytest.raises(Untranslatable):
+            adapter.translate(body, NO_MAPPING)
+        if adapter.api is not None:
+            adapter.api.judge(Call("GET", "https://crm.example/x"), Answer(500, {}, body))
+
+
+def test_a_document_of_as_many_levels_as_may_be_is_read_as_also_after_a_byte_order_mark() -> None:
+    body = b'{"x": ' + b"[" * 63 + b"]" * 63 + b"}"
+    assert read_json(body) == read_json(b"\xef\xbb\xbf" + body) == json.loads(body)
 
 
 def test_a_text_that_only_spells_out_an_escaped_nul_is_fine() -> None:

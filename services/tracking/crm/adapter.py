@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 from typing import ClassVar, Final, NamedTuple, NoReturn, Protocol
 
@@ -13,6 +13,9 @@ from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, ca
 from services.tracking.crm.domain import QuarantineReason, Rejection, Source, SourceMapping, Untranslatable
 from services.tracking.crm.source_api import Answer, FetchedRecord, GoneRecord, SourceApi, UnexpectedAnswer
 from shared.kernel.deals import DealKind
+
+NESTING_LEVELS_MAX: Final = 64
+"""Of objects and lists in a document; no source nests a dozen."""
 
 Headers = Mapping[bytes, bytes]
 """Lower-case names."""
@@ -173,15 +176,24 @@ def digest(data: bytes) -> str:
 
 
 def read_json(body: bytes) -> object:
-    """JSON, its numbers with a fraction as exact decimals. Raises Untranslatable.
+    """JSON in UTF-8, its numbers with a fraction as exact decimals. Raises Untranslatable.
 
-    Refused are also NaN and infinities, and the NUL character, which no text of ours can hold. Lone surrogates are left
-    in: the canonical records refuse them, and whoever encodes a text before has to allow for them.
+    Refused are also NaN and infinities, exponents that no decimal has, more than `NESTING_LEVELS_MAX` levels of objects
+    and lists, so that whoever walks a document can recurse, and the NUL character, which no text of ours can hold. Lone
+    surrogates are left in where they are escaped: the canonical records refuse them, and whoever encodes a text before
+    has to allow for them.
     """
     try:
-        document: object = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
+        text = body.decode("utf-8-sig")
+        document: object = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise Untranslatable(QuarantineReason.NOT_JSON, "", str(error)) from error
+    except InvalidOperation as error:
+        raise Untranslatable(QuarantineReason.INVALID_FIELD, "", "a number has too large an exponent") from error
+    # Few bodies have that many brackets at all, however they are nested.
+    if body.count(b"{") + body.count(b"[") > NESTING_LEVELS_MAX and _is_nested_deeper(document, NESTING_LEVELS_MAX):
+        detail = f"is nested deeper than {NESTING_LEVELS_MAX} levels"
+        raise Untranslatable(QuarantineReason.INVALID_FIELD, "", detail)
     if _NUL_ESCAPE in body and _holds_nul(document):
         raise Untranslatable(QuarantineReason.INVALID_FIELD, "", "a text holds the NUL character")
     return document
@@ -218,6 +230,17 @@ def member(document: Mapping[str, object], name: str, *, pointer: str = "") -> M
         return value
     reason = QuarantineReason.MISSING_FIELD if value is None else QuarantineReason.INVALID_FIELD
     raise Untranslatable(reason, f"{pointer}/{name}", "is not an object")
+
+
+def _is_nested_deeper(document: object, levels: int) -> bool:
+    level = [document]
+    for _ in range(levels + 1):
+        dicts = [part for part in level if isinstance(part, dict)]
+        lists = [part for part in level if isinstance(part, list)]
+        if not dicts and not lists:
+            return False
+        level = [*(each for part in dicts for each in part.values()), *(each for part in lists for each in part)]
+    return True
 
 
 _NUL_ESCAPE: Final = b"\\u0000"

@@ -363,7 +363,7 @@ def _shape(own: SalesforceCredentials) -> Conversation[_Shape]:
         raise UnexpectedAnswer("the description of Opportunity has no fields or no childRelationships")
     names = {str(each.get("name")) for each in fields if isinstance(each, Mapping)}
     custom = sorted(name for name in names if re.fullmatch(r"[A-Za-z]\w{0,79}__c", name, re.ASCII))
-    related = {each.get("relationshipName") for each in relations if isinstance(each, Mapping)}
+    related = {str(each.get("relationshipName")) for each in relations if isinstance(each, Mapping)}
     columns = [
         *(name for name in _STANDARD_FIELDS if "." in name or name in names),
         *([CURRENCY] if CURRENCY in names else []),
