@@ -43,9 +43,9 @@ from uuid import UUID
 
 from shared.kernel.deals import DealStatus
 
+ANSWERS = Path(__file__).parents[1] / "crm" / "answers"
 SAMPLES = Path(__file__).parents[1] / "crm" / "samples"
 _ASKED = "asked.json"
-_ANSWERS = "answers.json"
 _CALLS_MAX = 12
 _PAGES_MAX = 3
 _CREDENTIALS: dict[Source, dict[str, object]] = {
@@ -173,13 +173,9 @@ class Target:
         self._connection = _connection(source)
         self._secret = self._adapter.new_secret(bytes(range(32)))
         samples = SAMPLES / source.value
-        self._said = [
-            json.loads(path.read_bytes())
-            for path in sorted(samples.glob("*.json"))
-            if path.name not in (_ASKED, _ANSWERS)
-        ]
+        self._said = [json.loads(path.read_bytes()) for path in sorted(samples.glob("*.json")) if path.name != _ASKED]
         self._asked = [json.loads(path.read_bytes()) for path in samples.glob(_ASKED)] or [{}]
-        answers = [each for path in samples.glob(_ANSWERS) for each in json.loads(path.read_bytes())]
+        answers = [each for path in ANSWERS.glob(f"{source.value}.json") for each in json.loads(path.read_bytes())]
         self._answers = [(each["path"], each["body"]) for each in answers]
         self._objects = sorted({record["object_name"] for asked in self._asked for record in asked.get("records", ())})
 
