@@ -36,4 +36,5 @@ test: lint
 	$(BIN)/python -m pytest $(ARGS)
 
 fuzz: $(INSTALLED)
-	ATTAIN_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest --hypothesis-profile=exploring tests/fuzz tests/property $(ARGS)
+	$(BIN)/python -m pytest --hypothesis-profile=exploring -m hypothesis $(ARGS)
+	ATTAIN_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest --timeout=0 tests/fuzz $(ARGS)
