@@ -11,12 +11,12 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from shared.kafka.settings import KafkaSettings
+from shared.kafka.topics import MESSAGE_BYTES_MAX
 from shared.outbox.message import OutboxMessage
 
 # The messages of one call are all handed over before the sender gets its turn: they are batched without waiting.
 _LINGER_MILLISECONDS: Final = 0
 _BATCH_BYTES_MAX: Final = 256 * 1024
-_REQUEST_BYTES_MAX: Final = 4 * 1024 * 1024
 _RETRY_MILLISECONDS: Final = 50
 
 
@@ -41,7 +41,7 @@ class Producer:
             acks="all",
             linger_ms=_LINGER_MILLISECONDS,
             max_batch_size=_BATCH_BYTES_MAX,
-            max_request_size=_REQUEST_BYTES_MAX,
+            max_request_size=MESSAGE_BYTES_MAX,
             request_timeout_ms=self._answer_seconds_max * 1000,
             retry_backoff_ms=_RETRY_MILLISECONDS,
         )
@@ -140,8 +140,8 @@ def _batches(
     for index in indexes:
         message = messages[index]
         key, headers = message.key.encode(), list(message.headers)
-        if _size_bytes(key, message) > _REQUEST_BYTES_MAX:
-            outcomes[index] = MessageSizeTooLargeError(f"a message may have {_REQUEST_BYTES_MAX} bytes at most")
+        if size_bytes(message) > MESSAGE_BYTES_MAX:
+            outcomes[index] = MessageSizeTooLargeError(f"a message may have {MESSAGE_BYTES_MAX} bytes at most")
             continue
         if batch.append(timestamp=None, key=key, value=message.value, headers=headers) is None:
             yield held, batch
@@ -153,9 +153,10 @@ def _batches(
         yield held, batch
 
 
-def _size_bytes(key: bytes, message: OutboxMessage) -> int:
+def size_bytes(message: OutboxMessage) -> int:
+    """Of its key, its value and its headers: what `MESSAGE_BYTES_MAX` bounds."""
     headers = sum(len(name) + len(value) for name, value in message.headers)
-    return len(key) + len(message.value or b"") + headers
+    return len(message.key.encode()) + len(message.value or b"") + headers
 
 
 def _fail_what_overtook(messages: Sequence[OutboxMessage], outcomes: list[Exception | None]) -> None:

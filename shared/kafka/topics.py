@@ -15,9 +15,15 @@ from shared.contracts.topics import DEAD_LETTER_RETENTION, TopicSpec
 from shared.kafka.settings import KafkaSettings
 from shared.telemetry.logs import get_logger
 
+MESSAGE_BYTES_MAX: Final = 6 * 1024 * 1024
+"""Of a message's key, value and headers. The largest event, a deal with all that it may hold, has some five million."""
+
 _log = get_logger(__name__)
 _DEAD_LETTER_PARTITIONS: Final = 1
 _CLEANUP_POLICY: Final = "cleanup.policy"
+_MESSAGE_BYTES: Final = "max.message.bytes"
+# A batch of one message, with the headers that a dead letter has more.
+_BATCH_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
 _ADMIN_MILLISECONDS_MAX: Final = 15_000
 _APPEARING_SECONDS_MAX: Final = 10.0
 _APPEARING_POLL_SECONDS: Final = 0.1
@@ -39,7 +45,7 @@ class _Wanted:
 
 
 async def ensure_topics(settings: KafkaSettings, specs: Iterable[TopicSpec]) -> None:
-    """Make each topic and its `.dlq` if missing; check partitions and cleanup policy of those there.
+    """Make each topic and its `.dlq` if missing; check partitions, cleanup policy and largest message of those there.
 
     Any number of processes may call it at once. Raises TopicsUnusable, naming every problem, and
     aiokafka.errors.KafkaConnectionError when no broker can be reached. Nothing that exists is changed.
@@ -59,9 +65,10 @@ async def ensure_topics(settings: KafkaSettings, specs: Iterable[TopicSpec]) -> 
 
 def _wanted(spec: TopicSpec) -> tuple[_Wanted, _Wanted]:
     kept = {_CLEANUP_POLICY: "compact"} if spec.retention is None else _for(spec.retention)
+    large = {_MESSAGE_BYTES: str(_BATCH_BYTES_MAX)}
     return (
-        _Wanted(spec.name, spec.partitions, kept),
-        _Wanted(spec.dead_letters, _DEAD_LETTER_PARTITIONS, _for(DEAD_LETTER_RETENTION)),
+        _Wanted(spec.name, spec.partitions, {**kept, **large}),
+        _Wanted(spec.dead_letters, _DEAD_LETTER_PARTITIONS, {**_for(DEAD_LETTER_RETENTION), **large}),
     )
 
 
@@ -104,14 +111,18 @@ async def _problems(admin: AIOKafkaAdminClient, wanted: list[_Wanted]) -> list[s
     if not wanted:
         return []
     partitions = await _partitions(admin, [each.name for each in wanted])
-    policies = await _cleanup_policies(admin, [each.name for each in wanted])
+    configured = await _configurations(admin, [each.name for each in wanted])
     problems: list[str] = []
     for each in wanted:
         if partitions.get(each.name) != each.partitions:
             problems.append(f"topic {each.name} has {partitions.get(each.name)} partitions, expected {each.partitions}")
-        policy, expected = policies.get(each.name), each.configuration[_CLEANUP_POLICY]
+        told = configured.get(each.name, {})
+        policy, expected = told.get(_CLEANUP_POLICY), each.configuration[_CLEANUP_POLICY]
         if policy is not None and set(policy.split(",")) != {expected}:
             problems.append(f"topic {each.name} has {_CLEANUP_POLICY}={policy}, expected {expected}")
+        largest = told.get(_MESSAGE_BYTES)
+        if largest is not None and int(largest) < _BATCH_BYTES_MAX:
+            problems.append(f"topic {each.name} has {_MESSAGE_BYTES}={largest}, expected at least {_BATCH_BYTES_MAX}")
     return problems
 
 
@@ -125,16 +136,12 @@ async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str,
         await asyncio.sleep(_APPEARING_POLL_SECONDS)
 
 
-async def _cleanup_policies(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, str]:
-    """The cleanup policy of each topic; those whose configuration the broker does not tell are left out."""
-    responses = await admin.describe_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, name, configs={_CLEANUP_POLICY: ""}) for name in names]
-    )
+async def _configurations(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    """What the broker tells of each topic's configuration. All of it is asked for: not every broker takes names."""
+    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
     return {
-        name: value
+        name: {key: value for key, value, *_ in entries if value}
         for response in responses
         for code, _, _, name, entries in response.resources
         if for_code(code) is NoError
-        for key, value, *_ in entries
-        if key == _CLEANUP_POLICY
     }

@@ -22,6 +22,7 @@ TOKEN: Final = "pat-eu1-11111111-2222"
 _ATTEMPTS_MAX: Final = 10
 _BATCH_MAX: Final = 100
 _SEARCH_PAGE_MAX: Final = 200
+_ASSOCIATIONS_MAX: Final = 500
 _SEARCH_RESULTS_MAX: Final = 10_000
 _STAGES: Final = {"open": "appointmentscheduled", "won": "closedwon", "lost": "closedlost"}
 _DEFINED: Final = (
@@ -305,7 +306,8 @@ class PlayedHubspot(PlayedCrm):
         )
 
     async def _read_associations(self, request: Request) -> Response:
-        ids = [str(each["id"]) for each in (await request.json())["inputs"]]
+        inputs = (await request.json())["inputs"]
+        ids = [str(each["id"]) for each in inputs]
         if "line_items" in request.path_params.values() and "line_items" in self.hidden:
             return self._refusal(request) or _error(403, "MISSING_SCOPES", "This app hasn't been granted the scopes.")
         if request.path_params["object_name"] == "deals":
@@ -313,8 +315,13 @@ class PlayedHubspot(PlayedCrm):
             others = {deal: [each for each in sold if self.deals_of_activities.get(each) == deal] for deal in ids}
         else:
             others = {each: [self.deals_of_activities[each]] for each in ids if each in self.deals_of_activities}
+        begins = {str(each["id"]): int(each.get("after", 0)) for each in inputs}
         results = [
-            {"from": {"id": each}, "to": [{"toObjectId": int(other)} for other in some]}
+            {
+                "from": {"id": each},
+                "to": [{"toObjectId": int(other)} for other in some[begins[each] : begins[each] + _ASSOCIATIONS_MAX]],
+                **_paging(begins[each] + _ASSOCIATIONS_MAX, len(some)),
+            }
             for each, some in others.items()
             if some
         ]
@@ -347,9 +354,7 @@ class PlayedHubspot(PlayedCrm):
             self._record(object_name, record_id, properties, is_archived=False)
             for record_id in matching[after : after + limit]
         ]
-        document: dict[str, object] = {"total": len(matching), "results": shown}
-        if after + limit < len(matching):
-            document["paging"] = {"next": {"after": str(after + limit)}}
+        document = {"total": len(matching), "results": shown, **_paging(after + limit, len(matching))}
         return self._refusal(request) or self._answer(document)
 
     async def _list(self, request: Request) -> Response:
@@ -376,10 +381,12 @@ class PlayedHubspot(PlayedCrm):
         after, limit = int(request.query_params.get("after", 0)), int(request.query_params.get("limit", 10))
         if limit > _BATCH_MAX:
             return _error(400, "VALIDATION_ERROR", "limit is 100 at most")
-        document: dict[str, object] = {"results": rows[after : after + limit]}
-        if after + limit < len(rows):
-            document["paging"] = {"next": {"after": str(after + limit)}}
-        return self._answer(document)
+        return self._answer({"results": rows[after : after + limit], **_paging(after + limit, len(rows))})
+
+
+def _paging(after: int, count: int) -> dict[str, object]:
+    """Where the next page of so many begins; nothing after the last."""
+    return {"paging": {"next": {"after": str(after)}}} if after < count else {}
 
 
 def _matches(record_id: str, modified_ms: int, each: Mapping[str, str]) -> bool:

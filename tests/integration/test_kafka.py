@@ -7,13 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from shared.kafka.domain import Record
-from shared.kafka.producer import Producer
+from shared.kafka.producer import Producer, size_bytes
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.tail import Tail
-from shared.kafka.topics import TopicsUnusable, ensure_topics
+from shared.kafka.topics import MESSAGE_BYTES_MAX, TopicsUnusable, ensure_topics
 from tests.consumers import make_topic, message, publish, topic_spec
 from tests.infrastructure import eventually, running_kafka
 
@@ -42,6 +43,20 @@ async def test_a_topic_of_another_shape_is_refused_with_every_reason(
     )
 
 
+async def test_a_topic_that_could_not_hold_the_largest_message_is_refused(
+    settings: KafkaSettings, topic_prefix: str
+) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    await admin.start()
+    try:
+        name = f"{topic_prefix}deals"
+        await admin.create_topics([NewTopic(name, 3, 1, topic_configs={"cleanup.policy": "compact"})])
+    finally:
+        await admin.close()
+    with pytest.raises(TopicsUnusable, match=r"deals has max.message.bytes=1048588, expected at least 6356992"):
+        await ensure_topics(settings, [replace(topic_spec(name, 3), retention=None)])
+
+
 async def test_a_topic_that_the_broker_refuses_to_make_is_named(settings: KafkaSettings) -> None:
     with pytest.raises(TopicsUnusable, match="not a name could not be made: InvalidTopicError"):
         await ensure_topics(settings, [topic_spec("not a name", 1)])
@@ -52,7 +67,7 @@ async def test_every_message_has_its_own_outcome(settings: KafkaSettings, topic_
     producer = Producer(settings, client_id="test")
     await producer.start()
     try:
-        too_large = message(topic, "large", b"x" * 5 * 1024 * 1024)
+        too_large = message(topic, "large", b"x" * MESSAGE_BYTES_MAX)
         outcomes = await producer.send_many(
             [
                 message(topic, "first", b"value"),
@@ -69,6 +84,19 @@ async def test_every_message_has_its_own_outcome(settings: KafkaSettings, topic_
         "NoneType",
         "MessageSizeTooLargeError",
     ]
+
+
+async def test_the_largest_message_there_may_be_is_published_and_read(
+    settings: KafkaSettings, topic_prefix: str
+) -> None:
+    topic = await make_topic(settings, f"{topic_prefix}deals")
+    small = message(topic, "key", b"before")
+    room = MESSAGE_BYTES_MAX - size_bytes(small._replace(value=b""))
+    largest = small._replace(value=b"x" * room)
+    async with collecting(Tail(settings, topics=[topic], client_id="test")) as found:
+        await publish(settings, [small, largest, message(topic, "key", b"after")])
+        await eventually(lambda: len(found) == 3, 30)
+    assert [len(record.value or b"") for record in found] == [6, room, 5]
 
 
 async def test_a_missing_broker_costs_one_wait_and_fails_every_message(topic_prefix: str) -> None:

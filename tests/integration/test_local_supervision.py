@@ -21,6 +21,9 @@ from deploy.local.ports import Ports, free_ports, require_free
 from deploy.local.process import ManagedProcess
 from deploy.local.secrets import ensure_secrets
 from deploy.local.stack import Stack
+from shared.contracts.topics import TOPICS
+from shared.kafka.settings import KafkaSettings
+from shared.kafka.topics import ensure_topics
 from tests.infrastructure import PROJECT_FOLDER, eventually, temporary_folder
 
 _STARTS_A_CHILD_AND_WAITS = """
@@ -156,11 +159,17 @@ def test_without_maven_the_in_memory_broker_stands_in_and_says_so(
     assert "Maven cannot be reached" in broker.description
 
 
-def test_the_in_memory_broker_starts_on_loopback() -> None:
+def test_the_in_memory_broker_starts_on_loopback_and_keeps_the_topics_as_they_must_be() -> None:
+    async def make_and_check(settings: KafkaSettings) -> None:
+        await ensure_topics(settings, TOPICS.values())
+        await ensure_topics(settings, TOPICS.values())
+
     with temporary_folder("broker") as folder:
         broker = InMemoryBroker(folder, port=free_ports(1)[0])
         try:
             broker.start()
+            broker.wait_until_ready()
+            asyncio.run(make_and_check(KafkaSettings(bootstrap=broker.bootstrap)))
             listening = {
                 connection.laddr.ip
                 for connection in psutil.Process(broker.pid).net_connections()

@@ -21,15 +21,15 @@ from starlette.responses import Response
 
 from services.tracking.activities import service as activities_service
 from services.tracking.app import create_app
+from services.tracking.crm import calling, users
 from services.tracking.crm import service as crm_service
-from services.tracking.crm import users
 from services.tracking.crm.adapter import Adapter
 from services.tracking.crm.calling import ApiCaller, source_client
-from services.tracking.crm.calling_domain import CircuitState, SourceUnavailable, Trouble
+from services.tracking.crm.calling_domain import CircuitState, SourceRefused, SourceUnavailable, Trouble
 from services.tracking.crm.domain import Connection, Source, SourceMapping
 from services.tracking.crm.encryption import SecretsBox
 from services.tracking.crm.service import Connections
-from services.tracking.crm.source_api import Limit
+from services.tracking.crm.source_api import Call, Conversation, Limit
 from services.tracking.crm.sources import ADAPTERS
 from services.tracking.deals import service as deals_service
 from services.tracking.inbox import fetching
@@ -496,6 +496,21 @@ async def test_the_one_record_that_is_refused_is_shown_with_the_reason_and_the_o
     mended = await world.give(connection, PlainCredentials(api_url=world.crm.address))
     await fetch(worker, mended)
     assert "005" in await world.deals()
+
+
+async def test_a_source_whose_pages_do_not_end_is_refused_rather_than_asked_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calling, "_CONVERSATION_CALLS_MAX", 5)
+    access = world.worker().caller.access(await world.connect())
+
+    def endless() -> Conversation[None]:
+        while True:
+            yield Call("GET", f"{world.crm.address}/deals", {"ids": "001"})
+
+    with pytest.raises(SourceRefused, match="does not end with 5 calls"):
+        await access.run(endless())
+    assert len(world.crm.asked_ids()) == 5
 
 
 async def test_a_record_that_cannot_be_translated_goes_to_quarantine_alone(world: World) -> None:

@@ -32,6 +32,9 @@ from services.tracking.crm.encryption import SecretsBox, SecretsUnreadable
 from services.tracking.crm.source_api import Answer, Call
 from services.tracking.crm.sources import ADAPTERS
 from services.tracking.crm.standard_webhooks import StandardWebhooks
+from shared.contracts.envelope import to_message
+from shared.kafka.producer import size_bytes
+from shared.kafka.topics import MESSAGE_BYTES_MAX
 from shared.kernel.activities import ActivityStatus
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
@@ -433,6 +436,38 @@ def connection(*secrets: SealedSecret) -> Connection:
 
 
 FIRST, SECOND, THIRD = (SealedSecret(UUID(int=number), f"sealed {number}", NOW) for number in (11, 12, 13))
+
+
+def test_the_largest_deal_there_may_be_fits_into_a_message() -> None:
+    identifier, label, text = "\x01" * 200, "\x01" * 500, "\x01" * 2000
+    share = {"owner_external_id": identifier, "role": identifier, "percent": "33.333333"}
+    labels = ("name", "stage", "pipeline", "type", "channel", "region", "account_name")
+    deal = CanonicalDeal.model_validate(
+        {
+            **dict.fromkeys(labels, label),
+            **dict.fromkeys(("external_id", "owner_external_id", "account_id"), identifier),
+            "modified_at": "2026-01-01T00:00:00Z",
+            "splits": [share] * 200,
+            "products": [{"sku": identifier, "quantity": "1.000001", "amount": "999999999999.999999"}] * 1000,
+            "payments": [{"paid_on": "2026-01-01", "amount": "999999999999.999999"}] * 200,
+            "custom": {f"{number:03}{label[3:]}": text for number in range(200)},
+        }
+    )
+    event = event_of(deal, connection(), delivery_id=UUID(int=2), received_at=NOW)
+    message = to_message(event, event_id=UUID(int=1), source="tracking", time=NOW)
+    assert 4_500_000 < size_bytes(message) < MESSAGE_BYTES_MAX
+
+
+def test_more_of_what_is_sold_than_a_deal_may_hold_is_refused_with_the_limit() -> None:
+    lines = [{"sku": "A", "quantity": "1"}] * 1001
+    data = {"external_id": "A", "modified_at": "2026-01-01T00:00:00Z", "status": "open", "products": lines}
+    with pytest.raises(Untranslatable, match="1000") as refused:
+        STANDARD.translate(json.dumps({"type": "deal.upserted", "data": data}).encode(), NO_MAPPING)
+    assert (refused.value.reason, refused.value.pointer) == (QuarantineReason.INVALID_FIELD, "/data/products")
+    data["products"] = lines[:1000]
+    (deal,) = STANDARD.translate(json.dumps({"type": "deal.upserted", "data": data}).encode(), NO_MAPPING)
+    assert isinstance(deal, CanonicalDeal)
+    assert len(deal.products) == 1000
 
 
 def test_the_event_carries_the_connections_identity_source_and_a_stable_id() -> None:

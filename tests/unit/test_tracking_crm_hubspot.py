@@ -514,6 +514,22 @@ async def test_what_is_sold_with_a_deal_comes_with_it(asked: Asked) -> None:
     assert (other.products, other.modified_at) == ((), NOW)
 
 
+async def test_what_is_sold_with_a_deal_comes_whole_also_when_it_is_told_on_pages(asked: Asked) -> None:
+    asked.crm.put(plain(1))
+    asked.crm.put(plain(2))
+    for number in range(601):
+        line_of(asked, str(1000 + number), "1", hs_sku=f"S{number}", quantity="2")
+    line_of(asked, "5000", "2", quantity="7")
+    page = await asked.caller.result(asked.api.fetch(asked.credentials, "deals", ["1", "2"]))
+    sold = {}
+    for record in page.records:
+        (deal,) = HUBSPOT.translate_record(FetchedRecord("deals", record.raw, NOW), NO_MAPPING, pointer="")
+        assert isinstance(deal, CanonicalDeal)
+        sold[deal.external_id] = (len(deal.products), sum(line.quantity for line in deal.products))
+    assert sold == {"1": (601, 1202), "2": (1, 7)}
+    assert [call.endpoint for call in asked.caller.calls].count("associations") == 2
+
+
 async def test_an_app_that_may_not_see_what_is_sold_is_told_the_deals_without(asked: Asked) -> None:
     asked.crm.put(plain(1))
     line_of(asked, "71", "1")

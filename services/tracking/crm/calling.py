@@ -78,6 +78,7 @@ ResultT = TypeVar("ResultT")
 
 CALL_SECONDS_MAX: Final = 30.0
 _RESPONSE_BYTES_MAX: Final = 16 * 1024 * 1024
+_CONVERSATION_CALLS_MAX: Final = 2000
 _WAIT_MAX: Final = timedelta(seconds=60)
 _FULL_SECONDS: Final = 0.05
 _FULL_SECONDS_MAX: Final = 60.0
@@ -165,9 +166,10 @@ class ApiAccess:
     async def _run(self, conversation: Conversation[ResultT], *, is_authorised: bool) -> ResultT:
         try:
             call = next(conversation)
-            while True:
+            for _ in range(_CONVERSATION_CALLS_MAX):
                 answer = await self._answered(call, is_authorised=is_authorised)
                 call = conversation.send(answer)
+            raise SourceRefused(f"The source's answer does not end with {_CONVERSATION_CALLS_MAX} calls.")
         except StopIteration as end:
             result: ResultT = end.value
             return result

@@ -40,7 +40,9 @@ CUSTOM_FIELDS_MAX: Final = 200
 CUSTOM_CHARACTERS_MAX: Final = 2000
 LABEL_CHARACTERS_MAX: Final = 500
 IDENTIFIER_CHARACTERS_MAX: Final = 200
-LINES_MAX: Final = 200
+SHARES_MAX: Final = 200
+PAYMENTS_MAX: Final = 200
+PRODUCTS_MAX: Final = 1000
 TEAM_PREFIX: Final = "team:"
 """How the owner of a deal begins that only a team owns, and that nobody is named for."""
 _ROUNDED_MAX: Final = 10**15
@@ -158,9 +160,9 @@ class CanonicalDeal(BaseModel):
     account_id: Identifier | None = None
     account_name: Label | None = None
     merged_into: Identifier | None = Field(None, description="The external id of the deal this one became part of.")
-    splits: tuple[CanonicalSplit, ...] = Field((), max_length=LINES_MAX)
-    products: tuple[CanonicalProduct, ...] = Field((), max_length=LINES_MAX)
-    payments: tuple[CanonicalPayment, ...] = Field((), max_length=LINES_MAX)
+    splits: tuple[CanonicalSplit, ...] = Field((), max_length=SHARES_MAX)
+    products: tuple[CanonicalProduct, ...] = Field((), max_length=PRODUCTS_MAX)
+    payments: tuple[CanonicalPayment, ...] = Field((), max_length=PAYMENTS_MAX)
     custom: dict[Label, Annotated[str, StringConstraints(max_length=CUSTOM_CHARACTERS_MAX)]] = Field(
         default_factory=dict, max_length=CUSTOM_FIELDS_MAX
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 from typing_extensions import override
 
 from services.tracking.crm.adapter import read_answer, read_json
@@ -428,23 +428,26 @@ def _with_deals(
 def _associated(
     own: HubspotCredentials, object_name: str, other: str, ids: Sequence[str]
 ) -> Conversation[dict[str, list[str]]]:
-    """The ids of the records of another object that records are associated with, by the ids of these."""
-    associated: dict[str, list[str]] = {}
-    if not ids:
-        return associated
-    answer = yield Call(
-        "POST",
-        f"{own.api_url}/crm/v4/associations/{object_name}/{other}/batch/read",
-        json={"inputs": [{"id": each} for each in ids]},
-        endpoint="associations",
-    )
-    listed = read_answer(answer).get("results") if answer.status in (200, 207) else None
-    for each in listed if isinstance(listed, list) else ():
-        source, targets = (each.get("from"), each.get("to")) if isinstance(each, Mapping) else (None, None)
-        if isinstance(source, Mapping) and isinstance(targets, list):
-            named = {str(target.get("toObjectId")) for target in targets if isinstance(target, Mapping)}
-            associated[str(source.get("id"))] = sorted(filter(RECORD_ID.fullmatch, named))
-    return associated
+    """The ids of the records of another object that records are associated with, by the ids of these.
+
+    What does not fit into an answer has pages of its own for each record.
+    """
+    associated: dict[str, set[str]] = {}
+    inputs: list[JsonValue] = [{"id": each} for each in ids]
+    while inputs:
+        url = f"{own.api_url}/crm/v4/associations/{object_name}/{other}/batch/read"
+        answer = yield Call("POST", url, json={"inputs": inputs}, endpoint="associations")
+        listed = read_answer(answer).get("results") if answer.status in (200, 207) else None
+        inputs = []
+        for each in listed if isinstance(listed, list) else ():
+            source, targets = (each.get("from"), each.get("to")) if isinstance(each, Mapping) else (None, None)
+            if isinstance(source, Mapping) and isinstance(targets, list):
+                named = {str(target.get("toObjectId")) for target in targets if isinstance(target, Mapping)}
+                external_id, after = str(source.get("id")), _after(each)
+                associated.setdefault(external_id, set()).update(filter(RECORD_ID.fullmatch, named))
+                if after is not None:
+                    inputs.append({"id": external_id, "after": after})
+    return {each: sorted(named) for each, named in associated.items()}
 
 
 def _filter(name: str, operator: str, value: str) -> dict[str, str]:
