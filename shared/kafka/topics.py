@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -24,6 +24,7 @@ _CLEANUP_POLICY: Final = "cleanup.policy"
 _MESSAGE_BYTES: Final = "max.message.bytes"
 # A batch of one message, with the headers that a dead letter has more.
 _BATCH_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
+_OF_TOPIC: Final = 1
 _ADMIN_MILLISECONDS_MAX: Final = 15_000
 _APPEARING_SECONDS_MAX: Final = 10.0
 _APPEARING_POLL_SECONDS: Final = 0.1
@@ -44,11 +45,18 @@ class _Wanted:
     configuration: Mapping[str, str]
 
 
+class _Setting(NamedTuple):
+    value: str
+    is_of_topic: bool
+    """Set for the topic itself, neither the broker's nor the default."""
+
+
 async def ensure_topics(settings: KafkaSettings, specs: Iterable[TopicSpec]) -> None:
     """Make each topic and its `.dlq` if missing; check partitions, cleanup policy and largest message of those there.
 
     Any number of processes may call it at once. Raises TopicsUnusable, naming every problem, and
-    aiokafka.errors.KafkaConnectionError when no broker can be reached. Nothing that exists is changed.
+    aiokafka.errors.KafkaConnectionError when no broker can be reached. Of what exists only a too small largest message
+    is changed.
     """
     wanted = {each.name: each for spec in specs for each in _wanted(spec)}
     admin = AIOKafkaAdminClient(**settings.client_options("attain-topics"), request_timeout_ms=_ADMIN_MILLISECONDS_MAX)
@@ -56,7 +64,7 @@ async def ensure_topics(settings: KafkaSettings, specs: Iterable[TopicSpec]) -> 
         await admin.start()
         missing = wanted.keys() - set(await admin.list_topics())
         made = await _create(admin, [wanted[name] for name in sorted(missing)], settings.replication_factor)
-        problems = await _problems(admin, [each for name, each in sorted(wanted.items()) if name not in made])
+        problems = await _fit(admin, [each for name, each in sorted(wanted.items()) if name not in made])
     finally:
         await admin.close()
     if problems:
@@ -107,23 +115,51 @@ async def _create(admin: AIOKafkaAdminClient, wanted: list[_Wanted], replication
     return frozenset(made)
 
 
-async def _problems(admin: AIOKafkaAdminClient, wanted: list[_Wanted]) -> list[str]:
+async def _fit(admin: AIOKafkaAdminClient, wanted: list[_Wanted]) -> list[str]:
+    """Make room for the largest message in topics that are there; what else of them is not as it must be."""
     if not wanted:
         return []
     partitions = await _partitions(admin, [each.name for each in wanted])
     configured = await _configurations(admin, [each.name for each in wanted])
-    problems: list[str] = []
+    problems = await _make_room(admin, configured)
     for each in wanted:
         if partitions.get(each.name) != each.partitions:
             problems.append(f"topic {each.name} has {partitions.get(each.name)} partitions, expected {each.partitions}")
-        told = configured.get(each.name, {})
-        policy, expected = told.get(_CLEANUP_POLICY), each.configuration[_CLEANUP_POLICY]
+        told, expected = configured.get(each.name, {}), each.configuration[_CLEANUP_POLICY]
+        policy = told[_CLEANUP_POLICY].value if _CLEANUP_POLICY in told else None
         if policy is not None and set(policy.split(",")) != {expected}:
             problems.append(f"topic {each.name} has {_CLEANUP_POLICY}={policy}, expected {expected}")
-        largest = told.get(_MESSAGE_BYTES)
-        if largest is not None and int(largest) < _BATCH_BYTES_MAX:
-            problems.append(f"topic {each.name} has {_MESSAGE_BYTES}={largest}, expected at least {_BATCH_BYTES_MAX}")
     return problems
+
+
+async def _make_room(admin: AIOKafkaAdminClient, configured: Mapping[str, Mapping[str, _Setting]]) -> list[str]:
+    """Raise the largest message of topics that were made when it was smaller; why it could not be.
+
+    A topic is told all of its own configuration once more: what is left out would go back to the broker's default.
+    """
+    small = {
+        name: {key: each.value for key, each in settings.items() if each.is_of_topic}
+        for name, settings in configured.items()
+        if _MESSAGE_BYTES in settings and int(settings[_MESSAGE_BYTES].value) < _BATCH_BYTES_MAX
+    }
+    if not small:
+        return []
+    roomy = {_MESSAGE_BYTES: str(_BATCH_BYTES_MAX)}
+    responses = await admin.alter_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, name, configs={**own, **roomy}) for name, own in small.items()]
+    )
+    refused = {
+        name: for_code(code)
+        for response in responses
+        for code, _, _, name in response.resources
+        if for_code(code) is not NoError
+    }
+    if raised := sorted(small.keys() - refused.keys()):
+        _log.info("topics_made_roomier", topics=raised, max_message_bytes=_BATCH_BYTES_MAX)
+    return [
+        f"{_MESSAGE_BYTES} of topic {name} could not be raised to {_BATCH_BYTES_MAX}: {error.__name__}"
+        for name, error in sorted(refused.items())
+    ]
 
 
 async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
@@ -136,11 +172,11 @@ async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str,
         await asyncio.sleep(_APPEARING_POLL_SECONDS)
 
 
-async def _configurations(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+async def _configurations(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, _Setting]]:
     """What the broker tells of each topic's configuration. All of it is asked for: not every broker takes names."""
     responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
     return {
-        name: {key: value for key, value, *_ in entries if value}
+        name: {key: _Setting(value, source == _OF_TOPIC) for key, value, _, source, *_ in entries if value}
         for response in responses
         for code, _, _, name, entries in response.resources
         if for_code(code) is NoError

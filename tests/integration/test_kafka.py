@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from shared.kafka.domain import Record
@@ -43,18 +44,26 @@ async def test_a_topic_of_another_shape_is_refused_with_every_reason(
     )
 
 
-async def test_a_topic_that_could_not_hold_the_largest_message_is_refused(
+async def test_a_topic_that_could_not_hold_the_largest_message_is_made_roomier_and_else_left_as_it_is(
     settings: KafkaSettings, topic_prefix: str
 ) -> None:
+    spec = replace(topic_spec(f"{topic_prefix}deals", 3), retention=None)
+    largest = message(spec.name, "key", b"x" * (MESSAGE_BYTES_MAX - 1000))
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
     await admin.start()
     try:
-        name = f"{topic_prefix}deals"
-        await admin.create_topics([NewTopic(name, 3, 1, topic_configs={"cleanup.policy": "compact"})])
+        own = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.25"}
+        await admin.create_topics([NewTopic(spec.name, 3, 1, topic_configs=own)])
+        await asyncio.gather(ensure_topics(settings, [spec]), ensure_topics(settings, [spec]))
+        (described,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, spec.name)])
     finally:
         await admin.close()
-    with pytest.raises(TopicsUnusable, match=r"deals has max.message.bytes=1048588, expected at least 6356992"):
-        await ensure_topics(settings, [replace(topic_spec(name, 3), retention=None)])
+    ((_, _, _, _, entries),) = described.resources
+    of_topic = {name: value for name, value, _, source, *_ in entries if source == 1}
+    assert of_topic == {**own, "max.message.bytes": "6356992"}
+    async with collecting(Tail(settings, topics=[spec.name], client_id="test")) as found:
+        await publish(settings, [largest])
+        await eventually(lambda: len(found) == 1, 30)
 
 
 async def test_a_topic_that_the_broker_refuses_to_make_is_named(settings: KafkaSettings) -> None:
