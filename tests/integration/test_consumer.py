@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from shared.db.database import Database, Scope
-from shared.kafka.consumer import ConsumerNotReady, ConsumerStopped
+from shared.kafka.consumer import Consumer, ConsumerNotReady, ConsumerStopped
 from shared.kafka.domain import QuarantineLimit
 from shared.kafka.settings import KafkaSettings
 from tests.consumers import (
@@ -99,8 +99,10 @@ async def test_a_rebalance_in_mid_batch_neither_loses_nor_repeats_a_record(
     async with running(first):
         await asyncio.wait_for(first_handler.applying.wait(), 15)
         async with running(second):
-            # The first holds a batch uncommitted while the second joins, for longer than a revocation waits.
-            await eventually(lambda: bool(second_handler.batches), 30, expectation="the second reads")
+            # The first holds a batch uncommitted while the second joins, for longer than a revocation waits: else it
+            # had no partitions again. Whether the second reads meanwhile is chance: it may be at the same partition.
+            await eventually(partial(are_ready, first, second), 30, expectation="both have their partitions")
+            assert len(first_handler.batches) == 1
             first_handler.may_commit.set()
             await eventually(lambda: has_applied(database, topic, 400), 30)
             await publish(settings, [message(topic, f"key-{number}", b"value") for number in range(400)])
@@ -109,6 +111,15 @@ async def test_a_rebalance_in_mid_batch_neither_loses_nor_repeats_a_record(
         await eventually(lambda: has_applied(database, topic, 1000), 30)
     assert_once_and_in_order(await applied(database, topic), 1000)
     assert second_handler.batches
+
+
+async def are_ready(*consumers: Consumer) -> bool:
+    try:
+        for consumer in consumers:
+            await consumer.ready()
+    except ConsumerNotReady:
+        return False
+    return True
 
 
 async def test_a_poisonous_record_goes_to_the_dead_letters_once_and_its_neighbours_are_applied(
@@ -259,15 +270,8 @@ async def test_a_consumer_is_ready_once_it_has_its_partitions_and_no_longer_afte
     with pytest.raises(ConsumerNotReady):
         await consumer.ready()
 
-    async def is_ready() -> bool:
-        try:
-            await consumer.ready()
-        except ConsumerNotReady:
-            return False
-        return True
-
     async with running(consumer):
-        await eventually(is_ready)
+        await eventually(partial(are_ready, consumer))
     with pytest.raises(ConsumerNotReady):
         await consumer.ready()
 
