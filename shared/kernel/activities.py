@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from shared.kernel.deals import CUSTOM_FAMILY, DateField
+from shared.kernel.deals import CUSTOM_FAMILY, DateField, Payment, Split
 from shared.kernel.filters import Catalogue, FieldType, Value
 from shared.kernel.periods import FiscalCalendar
 
@@ -64,6 +64,16 @@ class ActivityFacts:
         """There is no money in it."""
 
     @property
+    def splits(self) -> tuple[Split, ...]:
+        """Nobody shares in it."""
+        return ()
+
+    @property
+    def payments(self) -> tuple[Payment, ...]:
+        """Nobody pays for it."""
+        return ()
+
+    @property
     def is_merged(self) -> bool:
         """Sources merge deals only."""
         return False
@@ -73,6 +83,10 @@ class ActivityFacts:
         if date_field is not DateField.OCCURRED or self.occurred_at is None:
             return None
         return calendar.business_date(self.occurred_at)
+
+    def dated(self, _: FiscalCalendar) -> "ActivityFacts":
+        """The facts as they are: filters ask for no day of an activity."""
+        return self
 
     def value_of(self, name: str) -> Value | None:
         """The value of a field of ACTIVITY_FIELDS, or None when the activity has none."""

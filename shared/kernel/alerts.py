@@ -8,6 +8,8 @@ class AlertKind(StrEnum):
 
     CONNECTION_HEALTH = "connection_health"
     """A check of how a connection is."""
+    DEAD_LETTERS = "dead_letters"
+    """Records that could not be applied, and are not counted before they are given again."""
 
 
 class AlertState(StrEnum):

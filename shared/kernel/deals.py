@@ -1,6 +1,6 @@
 """A deal as the rules see it: plain facts, the same for progress and for pay."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -34,7 +34,7 @@ class DateField(StrEnum):
     CREATED = "created"
     EXPECTED_CLOSE = "expected_close"
     PAID = "paid"
-    """The day of its latest payment."""
+    """Of money: the day of each payment. Of what is counted otherwise: the day of the first."""
     OCCURRED = "occurred"
     """The day an activity took place; the others are of deals."""
 
@@ -58,11 +58,22 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Payment:
+    """Money that came in for a deal, in its currency; negative for money that went back.
+
+    Where `paid_at` is known, the tenant's calendar tells the day, and `paid_on` is as the source would tell it.
+    """
+
+    paid_on: date
+    amount: Decimal
+    paid_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DealFacts:
     """One version of one deal. `quantity` is the sum over its products. Absent facts are None.
 
-    `home_amount` is what the source itself makes of `amount` in `home_currency`. `paid_amount`, in the deal's currency,
-    is the sum of its payments and `last_paid_on` the latest day of one.
+    `home_amount` is what the source itself makes of `amount` in `home_currency`.
     """
 
     deal_id: UUID
@@ -92,8 +103,8 @@ class DealFacts:
     splits: tuple[Split, ...] = ()
     home_amount: Decimal | None = None
     home_currency: str | None = None
-    paid_amount: Decimal | None = None
-    last_paid_on: date | None = None
+    payments: tuple[Payment, ...] = ()
+    expected_close_at: datetime | None = None
 
     @property
     def is_gone(self) -> bool:
@@ -105,6 +116,16 @@ class DealFacts:
         """Whether the source merged the deal into another."""
         return self.kind is DealKind.MERGED
 
+    @property
+    def paid_amount(self) -> Decimal | None:
+        """The sum of its payments, in its currency."""
+        return sum((payment.amount for payment in self.payments), Decimal(0)) if self.payments else None
+
+    @property
+    def first_paid_on(self) -> date | None:
+        """The day of its first payment, of facts that are `dated`."""
+        return min((payment.paid_on for payment in self.payments), default=None)
+
     def day(self, date_field: DateField, calendar: FiscalCalendar) -> date | None:
         """The business date: a date the source states as such, else the tenant's day at the instant it states."""
         if date_field is DateField.CLOSED:
@@ -113,14 +134,30 @@ class DealFacts:
             return calendar.business_date(self.closed_at)
         if date_field is DateField.CREATED:
             return None if self.created_at is None else calendar.business_date(self.created_at)
-        return self.last_paid_on if date_field is DateField.PAID else self.expected_close_on
+        dated = self.dated(calendar)
+        return dated.first_paid_on if date_field is DateField.PAID else dated.expected_close_on
+
+    def dated(self, calendar: FiscalCalendar) -> "DealFacts":
+        """The facts with the days that filters ask for, and those of payments, as `day` tells them."""
+        if self.expected_close_at is None and not self.payments:
+            return self
+        facts = self
+        if self.expected_close_at is not None and self.expected_close_on is None:
+            facts = replace(facts, expected_close_on=calendar.business_date(self.expected_close_at))
+        if any(payment.paid_at is not None for payment in self.payments):
+            facts = replace(facts, payments=tuple(_dated(payment, calendar) for payment in self.payments))
+        return facts
 
     def value_of(self, name: str) -> Value | None:
-        """The value of a field of DEAL_FIELDS, or None when the deal has none."""
+        """The value of a field of DEAL_FIELDS, or None when the deal has none; of days as far as it is `dated`."""
         if name.startswith(CUSTOM_FAMILY):
             return self.custom.get(name[len(CUSTOM_FAMILY) :])
         value: Value | None = getattr(self, DEAL_ATTRIBUTES[name])
         return value
+
+
+def _dated(payment: Payment, calendar: FiscalCalendar) -> Payment:
+    return payment if payment.paid_at is None else Payment(calendar.business_date(payment.paid_at), payment.amount)
 
 
 CUSTOM_FAMILY = "custom."

@@ -18,6 +18,11 @@ class FieldError:
     accepted: str | None = None
 
 
+def escaped(name: str) -> str:
+    """A name as one step of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 class AttainError(Exception):
     """Base of every error that a caller can act on. `code` is stable across releases."""
 
@@ -76,9 +81,31 @@ class VersionMismatch(PreconditionFailed):
     title = "Version mismatch"
 
 
+class AnyVersionOf(int):
+    """Not one version that a change may be made from but several, or whichever there is; as a number it is none.
+
+    Version 0 stands for what is not there yet, which is not whichever there is.
+    """
+
+    versions: frozenset[int] | None
+
+    def __new__(cls, versions: frozenset[int] | None) -> "AnyVersionOf":
+        """`versions` are those that may be current; None is any."""
+        made = super().__new__(cls, -1)
+        made.versions = versions
+        return made
+
+    def admits(self, current: int) -> bool:
+        """Whether the change may be made from this version."""
+        return current > 0 if self.versions is None else current in self.versions
+
+
 def check_version(current: int, expected: int) -> None:
     """Raises VersionMismatch unless the change was made from the current version."""
-    if current != expected:
+    if isinstance(expected, AnyVersionOf):
+        if not expected.admits(current):
+            raise VersionMismatch(f"This is version {current} by now, which is none of those in If-Match.")
+    elif current != expected:
         raise VersionMismatch(f"This is version {current} by now; the change was made from version {expected}.")
 
 
@@ -101,6 +128,17 @@ class TooLarge(AttainError):
 
     code = "too_large"
     title = "Too large"
+
+
+class TooManyRequests(AttainError):
+    """The caller has as much under way as it may have; less of it, or later, succeeds."""
+
+    code = "too_many_requests"
+    title = "Too many requests"
+
+    def __init__(self, detail: str, *, retry_after_seconds: int = 5, fields: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail, fields=fields)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unavailable(AttainError):

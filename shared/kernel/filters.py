@@ -1,18 +1,22 @@
 """Filters as data: `all`/`any` of `{field, op, value}`, checked once against a catalogue, evaluated purely.
 
 A field that has no value satisfies no comparison, with three exceptions that say so: `ne` and `not_in` hold for a
-missing value, and `exists` asks for it. Text compares exactly; `contains` and `starts_with` ignore case.
+missing value, and `exists` asks for it. Text compares exactly; `contains` and `starts_with` ignore case. Names and
+values are in NFC, as records are, in whatever form they were written.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
 
-from shared.kernel.errors import InvalidInput
+from shared.kernel.errors import InvalidInput, escaped
 from shared.kernel.money import format_amount, parse_amount
+from shared.kernel.reading import is_text, read_day
+from shared.kernel.text import composed
+from shared.kernel.words import accepted_names, shown
 
 Value = str | Decimal | date
 Record = Callable[[str], Value | None]
@@ -24,9 +28,8 @@ VALUES_MAX = 500
 TEXT_LENGTH_MAX = 500
 
 
-def is_text(raw: str) -> bool:
-    """Whether it is of a length and of characters that can be kept: no NUL, no half of a surrogate pair."""
-    return len(raw) <= TEXT_LENGTH_MAX and not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in raw)
+def _is_short_text(raw: str) -> bool:
+    return len(raw) <= TEXT_LENGTH_MAX and is_text(raw)
 
 
 class FieldType(StrEnum):
@@ -103,13 +106,21 @@ class Catalogue:
         """The type of a field, or None when there is no such field."""
         known = self._fields.get(field)
         if known is None and any(field.startswith(family) and field != family for family in self._families):
-            return FieldType.TEXT if is_text(field) else None
+            return FieldType.TEXT if _is_short_text(field) else None
         return known
 
     @property
     def described(self) -> str:
-        """The accepted names, for error messages."""
-        return ", ".join([*sorted(self._fields), *(f"{family}<name>" for family in self._families)])
+        """The accepted names."""
+        return ", ".join(self._names)
+
+    def near(self, field: object) -> str:
+        """The accepted names, for error messages, those nearest to a field that is not known first."""
+        return accepted_names(str(field), self._names)
+
+    @property
+    def _names(self) -> Sequence[str]:
+        return [*sorted(self._fields), *(f"{family}<name>" for family in self._families)]
 
 
 def parse_filter(data: object, catalogue: Catalogue, *, pointer: str = "/filter") -> Filter:
@@ -149,17 +160,20 @@ class _Parser:
         if self._conditions > CONDITIONS_MAX:
             raise InvalidInput.field(pointer, "is one condition too many", f"at most {CONDITIONS_MAX} conditions")
         if unknown := set(data) - {"field", "op", "value"}:
-            raise InvalidInput.field(f"{pointer}/{min(unknown)}", "is not part of a condition", "field, op, value")
+            raise InvalidInput.field(
+                f"{pointer}/{escaped(min(unknown))}", "is not part of a condition", "field, op, value"
+            )
         field = data.get("field")
+        field = composed(field) if isinstance(field, str) else field
         kind = self._catalogue.type_of(field) if isinstance(field, str) else None
         if not isinstance(field, str) or kind is None:
-            raise InvalidInput.field(f"{pointer}/field", f"{field!r} is not a field", self._catalogue.described)
+            raise InvalidInput.field(f"{pointer}/field", f"{shown(field)} is not a field", self._catalogue.near(field))
         op = _operator(data.get("op"), kind, f"{pointer}/op")
         raw = data.get("value")
         at = f"{pointer}/value"
         if op is Operator.EXISTS:
             if not isinstance(raw, bool):
-                raise InvalidInput.field(at, f"{raw!r} is not a truth value", "true or false")
+                raise InvalidInput.field(at, f"{shown(raw)} is not a truth value", "true or false")
             return Condition(field, op, expected=raw)
         if op in _LIST_OPERATORS:
             if not isinstance(raw, list) or not 1 <= len(raw) <= VALUES_MAX:
@@ -171,27 +185,27 @@ class _Parser:
 def _operator(raw: object, kind: FieldType, pointer: str) -> Operator:
     allowed = OPERATORS[kind]
     if raw not in allowed:
-        raise InvalidInput.field(pointer, f"{raw!r} does not fit a {kind} field", ", ".join(allowed))
+        raise InvalidInput.field(pointer, f"{shown(raw)} does not fit a {kind} field", ", ".join(allowed))
     return Operator(str(raw))
 
 
 def _value(raw: object, kind: FieldType, pointer: str) -> Value:
     if kind is FieldType.NUMBER:
         if isinstance(raw, bool) or not isinstance(raw, str | int | Decimal):
-            raise InvalidInput.field(pointer, f"{raw!r} is not exact", 'a decimal in a string, such as "50000"')
+            raise InvalidInput.field(pointer, f"{shown(raw)} is not exact", 'a decimal in a string, such as "50000"')
         return parse_amount(raw, pointer=pointer)
     if not isinstance(raw, str):
-        raise InvalidInput.field(pointer, f"{raw!r} is not a text", "a string")
+        raise InvalidInput.field(pointer, f"{shown(raw)} is not a text", "a string")
     if kind is FieldType.DATE:
-        try:
-            return date.fromisoformat(raw)
-        except ValueError:
-            raise InvalidInput.field(pointer, f"{raw!r} is not a date", "YYYY-MM-DD") from None
-    if not is_text(raw):
+        day = read_day(raw)
+        if day is None:
+            raise InvalidInput.field(pointer, f"{shown(raw)} is not a date", "YYYY-MM-DD")
+        return day
+    if not _is_short_text(raw):
         raise InvalidInput.field(
             pointer, "is too long or has a character that no text has", f"at most {TEXT_LENGTH_MAX} characters"
         )
-    return raw
+    return composed(raw)
 
 
 def filter_to_json(node: Filter) -> dict[str, object]:
@@ -212,6 +226,15 @@ def filter_to_json(node: Filter) -> dict[str, object]:
 
 def _value_to_json(value: Value) -> str:
     return format_amount(value) if isinstance(value, Decimal) else str(value)
+
+
+def conditions_of(node: Filter) -> Iterator[Condition]:
+    """Every comparison of the filter."""
+    if isinstance(node, Condition):
+        yield node
+    else:
+        for member in node.members:
+            yield from conditions_of(member)
 
 
 def first_failing(node: Filter, record: Record) -> Filter | None:

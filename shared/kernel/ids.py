@@ -1,9 +1,17 @@
 """Identifiers. Making a fresh one needs a clock and chance and so belongs to `shared.db`; this is the pure part."""
 
+import re
+from collections.abc import Iterable
+from unicodedata import normalize
 from uuid import UUID, uuid5
+
+from shared.kernel.text import composed
 
 _ACTIVITIES = UUID("5b0c3d5e-8a52-4a53-9d0d-6f3a0f6c2f11")
 """The namespace of the namespaces of activities, one for each connection."""
+_SALESFORCE_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?", re.ASCII)
+_SALESFORCE_CHECK = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+_SALESFORCE_USER = "005"
 _ALERTS = UUID("a3a1c2f0-6d0b-4c55-9d61-3f0e8b7c4d29")
 """The namespace of the namespaces of alerts, one for each thing they can be about."""
 
@@ -29,9 +37,49 @@ def uuid7_unix_milliseconds(value: UUID) -> int:
     return value.int >> 80
 
 
+def salesforce_id(value: str) -> str | None:
+    """A record's id in its form of 18 characters; None for what is not one, also by its check characters.
+
+    An id of 15 characters, which tells capitals from small letters, and the one of 18 that begins with it are the same
+    record; the last three say which of the others are capitals.
+    """
+    if not _SALESFORCE_ID.fullmatch(value):
+        return None
+    whole = value[:15] + "".join(
+        _SALESFORCE_CHECK[sum(1 << place for place, letter in enumerate(value[at : at + 5]) if "A" <= letter <= "Z")]
+        for at in (0, 5, 10)
+    )
+    return whole if len(value) == 15 or value == whole else None
+
+
+def source_user_id(external_id: str) -> str:
+    """The id of a source's user in the one form in which it is kept and compared, whoever wrote it in which.
+
+    Salesforce's, which begin with 005 and are written with 15 characters or with 18, have 18; any other is in NFC.
+    """
+    external_id = composed(external_id)
+    if len(external_id) != 15 or not external_id.startswith(_SALESFORCE_USER):
+        return external_id
+    return salesforce_id(external_id) or external_id
+
+
+def written_user_ids(external_id: str) -> tuple[str, ...]:
+    """The forms in which the id of a source's user may be written, the one of `source_user_id` first."""
+    own = source_user_id(external_id)
+    short = own[:15]
+    return (own, short) if own != short and source_user_id(short) == own else (own,)
+
+
 def deal_id(connection_id: UUID, external_id: str) -> UUID:
     """The identity of a deal: the same external id on the same connection is the same deal, for ever."""
     return uuid5(connection_id, external_id)
+
+
+def possible_deal_ids(connection_ids: Iterable[UUID], external_id: str) -> list[UUID]:
+    """The ids that deals of these connections have whose external id is this text, in whichever form it was written."""
+    connections = list(connection_ids)
+    forms = dict.fromkeys((external_id, composed(external_id), normalize("NFD", external_id)))
+    return [deal_id(connection_id, form) for form in forms for connection_id in connections]
 
 
 def activity_id(connection_id: UUID, external_id: str) -> UUID:

@@ -1,4 +1,4 @@
-"""What one record adds to a number: the rule that progress and pay share.
+"""What one record adds to a number, all of it: `parts` says who gets which part. Progress and pay share the rule.
 
 A measure is `sum` of a number field, `count`, or `distinct` values of a text field, over the deals or the activities
 that pass a filter, on the day a date field names.
@@ -7,7 +7,7 @@ Money has the measure's currency. A deal in another one counts by the measure's 
 itself made of its amount or else the tenant's rate of the deal's day, or at rates fixed with the measure.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -21,13 +21,29 @@ from shared.kernel.money import parse_currency
 from shared.kernel.periods import FiscalCalendar
 from shared.kernel.rates import NO_RATES, ExchangeRates, RateOrigin, converted, implied_rate, parse_rate
 from shared.kernel.records import RECORD_TYPES, RecordFacts, RecordKind, RecordType
+from shared.kernel.text import composed
+from shared.kernel.words import shown
 
 MONEY_FIELDS = frozenset({"amount", "paid_amount"})
 CRM_CONVERTED_FIELD = "amount"
 """The one money field that a source may have converted itself, into `home_amount`."""
 
+PAYMENTS_FIELD = "paid_amount"
+"""The sum of what was paid for a deal."""
+
 FIXED_RATES_MAX = 200
 _ONE = Decimal(1)
+
+
+class Crediting(StrEnum):
+    """Who gets how much of a record."""
+
+    OWNER = "owner"
+    """All of it for the deal's owner, whatever its splits say."""
+    SPLIT = "split"
+    """To each what the deal's splits say; all of it for the owner of a deal without splits."""
+    ROLLUP = "rollup"
+    """For a manager, the shares of everyone who was in the subtree of a managed team on the deal's day."""
 
 
 class Aggregate(StrEnum):
@@ -57,13 +73,24 @@ class Exclusion(StrEnum):
     FILTER = "filter_not_met"
     NO_DATE = "no_date"
     NO_VALUE = "no_value"
+    NO_CURRENCY = "no_currency"
+    """It is an amount of nobody knows what."""
     CURRENCY_DIFFERS = "currency_differs"
     """The measure counts its own currency only."""
     NO_EXCHANGE_RATE = "no_exchange_rate"
     """The measure would convert, and no rate says how."""
+    OWNER_MISSING = "owner_missing"
+    """The source names no owner."""
     OWNER_UNMAPPED = "owner_unmapped"
+    """Nobody has said who the owner is."""
+    SPLIT_UNMAPPED = "split_user_unmapped"
+    """Nobody has said whose a share is, and it may be the one that would count."""
     OWNER_NOT_MEMBER = "owner_not_member_on_date"
     OUTSIDE_PERIOD = "outside_period"
+    OTHER_ROLE = "other_role"
+    """Only splits with another role count."""
+    NO_SHARE = "no_share"
+    """The split is one of 0 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +119,24 @@ class Counted:
     """How money in another currency was converted."""
 
 
+class Unit(NamedTuple):
+    """What a number counts: `money` of a currency, the `sum` or the `distinct` values of a field, or a `count`."""
+
+    kind: str
+    of: str | None
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "money":
+                return f"money in {self.of}"
+            case "count":
+                return "a number of records"
+            case "distinct":
+                return f"different values of {self.of}"
+            case _:
+                return f"a sum of {self.of}"
+
+
 class Added(NamedTuple):
     """The part of `Counted` that does not depend on days."""
 
@@ -110,11 +155,20 @@ class NotCounted:
     failing: Filter | None = None
 
 
+class Whole(NamedTuple):
+    """One payment, or all of a record that is not counted by payments, before anybody takes a share."""
+
+    paid_on: date | None
+    outcome: Counted | NotCounted
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A checked definition. `currency` is set exactly when the value is money.
 
     `fixed_rates`, by currency in order, are units of the measure's currency for one of each; only with policy `fixed`.
+    `crediting` says whose number a record moves, and `role` narrows the splits that count. Who gets a deal is said of
+    deals only.
     """
 
     aggregate: Aggregate
@@ -125,22 +179,29 @@ class Measure:
     rate_policy: RatePolicy = RatePolicy.NONE
     fixed_rates: tuple[tuple[str, Decimal], ...] = ()
     record: RecordKind = RecordKind.DEAL
+    crediting: Crediting = Crediting.OWNER
+    role: str | None = None
 
     def __post_init__(self) -> None:
+        for name, text in (("value_field", self.value_field), ("role", self.role)):
+            if text is not None:
+                object.__setattr__(self, name, composed(text))
         record = self.record_type
         if self.date_field not in record.days:
             raise InvalidInput.field(
-                "/date_field", f"{self.date_field!r} is not a day of a record {self.record}", ", ".join(record.days)
+                "/date_field", f"{self.date_field} is not a day of a record {self.record}", ", ".join(record.days)
             )
         if self.aggregate is Aggregate.SUM and self.value_field not in record.number_fields:
             raise InvalidInput.field(
-                "/value_field", f"{self.value_field!r} cannot be summed", ", ".join(record.number_fields)
+                "/value_field", f"{shown(self.value_field)} cannot be summed", ", ".join(record.number_fields)
             )
         if self.aggregate is Aggregate.DISTINCT and (
             self.value_field is None or record.fields.type_of(self.value_field) is not FieldType.TEXT
         ):
             raise InvalidInput.field(
-                "/value_field", f"{self.value_field!r} has no distinct values", f"a text field or {CUSTOM_FAMILY}<name>"
+                "/value_field",
+                f"{shown(self.value_field)} has no distinct values",
+                f"a text field or {CUSTOM_FAMILY}<name>",
             )
         if self.aggregate is Aggregate.COUNT and self.value_field is not None:
             raise InvalidInput.field("/value_field", "is not used by a count", "null")
@@ -151,6 +212,13 @@ class Measure:
         if self.currency is not None:
             parse_currency(self.currency)
         self._check_rates()
+        self._check_crediting()
+
+    def _check_crediting(self) -> None:
+        if self.crediting is not Crediting.OWNER and self.record is not RecordKind.DEAL:
+            raise InvalidInput.field("/crediting", f"is not for a record {self.record}", Crediting.OWNER)
+        if self.role is not None and self.crediting is Crediting.OWNER:
+            raise InvalidInput.field("/role", "is only for splits", "null, or crediting split or rollup")
 
     def _check_rates(self) -> None:
         if not self.is_money and self.rate_policy is not RatePolicy.NONE:
@@ -178,38 +246,65 @@ class Measure:
         """Whether the number is an amount of money."""
         return self.aggregate is Aggregate.SUM and self.value_field in MONEY_FIELDS
 
-    def count(
+    @property
+    def unit(self) -> Unit:
+        """What the number counts. Only numbers of equal units can be measured against one another."""
+        if self.is_money:
+            return Unit("money", self.currency)
+        return Unit(self.aggregate, self.value_field)
+
+    @property
+    def by_payment(self) -> bool:
+        """Whether every payment counts by itself, on its own day: money that counts when it comes in."""
+        return self.is_money and self.date_field is DateField.PAID
+
+    def wholes(
         self, facts: RecordFacts, calendar: FiscalCalendar, rates: ExchangeRates = NO_RATES
-    ) -> Counted | NotCounted:
-        """What a record adds on its own account, whoever owns it and whatever the period asked for."""
+    ) -> tuple[Whole, ...] | NotCounted:
+        """What a record adds, whoever gets it and whatever the period asked for: by payment where those are counted.
+
+        What is paid for a deal is told payment by payment also where all of them count on one day of the deal.
+        """
         if facts.is_gone:
             return NotCounted(Exclusion.MERGED if facts.is_merged else Exclusion.DELETED)
+        facts = facts.dated(calendar)
         failing = first_failing(self.filter, facts.value_of)
         if failing is not None:
             return NotCounted(Exclusion.FILTER, failing)
         day = facts.day(self.date_field, calendar)
         if day is None:
             return NotCounted(Exclusion.NO_DATE)
-        if self.aggregate is Aggregate.COUNT:
-            return Counted(_ONE, day)
-        value = facts.value_of(self.value_field or "")
-        if value is None:
-            return NotCounted(Exclusion.NO_VALUE)
-        if isinstance(value, Decimal):
-            if self.is_money and facts.currency != self.currency and isinstance(facts, DealFacts):
-                return self._count_converted(facts, value, day, rates)
-            return Counted(value, day)
-        return Counted(_ONE, day, distinct_value=str(value))
+        if self.by_payment:
+            return tuple(
+                Whole(payment.paid_on, self._count_money(facts, payment.amount, payment.paid_on, rates))
+                for payment in facts.payments
+            )
+        if self.aggregate is Aggregate.SUM and self.value_field == PAYMENTS_FIELD and facts.payments:
+            return tuple(
+                Whole(payment.paid_on, self._count_money(facts, payment.amount, day, rates))
+                for payment in facts.payments
+            )
+        return (Whole(None, self._count(facts, day, rates)),)
+
+    def paid(self, facts: RecordFacts, rates: ExchangeRates) -> Iterator[tuple[date, Added]]:
+        """The payments that count and their days, of a record that is there and passes the filter.
+
+        For a measure that counts by payment; agrees with `wholes`.
+        """
+        for payment in facts.payments:
+            outcome = self._count_money(facts, payment.amount, payment.paid_on, rates)
+            if isinstance(outcome, Counted):
+                yield payment.paid_on, Added(outcome.value, None)
 
     def reader(self) -> Callable[[RecordFacts], Added | None]:
         """What a record that is there, passes the filter and has a day adds, prepared for being asked of many.
 
         None where it has no such value, or one in another currency: `converter` is for these. Together with those three
-        they agree with `count`.
+        they agree with the sum over `wholes`; of a measure that counts by payment, for a record with one.
         """
         if self.aggregate is Aggregate.COUNT:
             return lambda _: _ONE_MORE
-        read = self.record_type.reader(self.value_field or "")
+        read = self.record_type.reader(self._read_field)
         if self.aggregate is Aggregate.DISTINCT:
             return lambda facts: None if (value := read(facts)) is None else Added(_ONE, str(value))
         if self.is_money:
@@ -224,21 +319,47 @@ class Measure:
         """
         if self.rate_policy is RatePolicy.NONE:
             return None
-        currency, read = self.currency, self.record_type.reader(self.value_field or "")
+        currency, read = self.currency, self.record_type.reader(self._read_field)
 
         def convert(facts: RecordFacts, day: date) -> Added | None:
             value = read(facts)
-            if facts.currency == currency or not isinstance(value, Decimal) or not isinstance(facts, DealFacts):
+            if facts.currency == currency or not isinstance(value, Decimal):
                 return None
-            outcome = self._count_converted(facts, value, day, rates)
+            outcome = self._count_money(facts, value, day, rates)
             return Added(outcome.value, None) if isinstance(outcome, Counted) else None
 
         return convert
+
+    @property
+    def _read_field(self) -> str:
+        return PAYMENTS_FIELD if self.by_payment else self.value_field or ""
+
+    def _count(self, facts: RecordFacts, day: date, rates: ExchangeRates) -> Counted | NotCounted:
+        if self.aggregate is Aggregate.COUNT:
+            return Counted(_ONE, day)
+        value = facts.value_of(self.value_field or "")
+        if value is None:
+            return NotCounted(Exclusion.NO_VALUE)
+        if isinstance(value, Decimal):
+            return self._count_money(facts, value, day, rates) if self.is_money else Counted(value, day)
+        return Counted(_ONE, day, distinct_value=str(value))
+
+    def _count_money(
+        self, facts: RecordFacts, amount: Decimal, day: date, rates: ExchangeRates
+    ) -> Counted | NotCounted:
+        if facts.currency == self.currency or not isinstance(facts, DealFacts):
+            return Counted(amount, day)
+        return self._count_converted(facts, amount, day, rates)
 
     def _count_converted(
         self, deal: DealFacts, amount: Decimal, day: date, rates: ExchangeRates
     ) -> Counted | NotCounted:
         """What money in another currency adds."""
+        has_home_amount = (
+            self.counts_home_amount and deal.home_currency == self.currency and deal.home_amount is not None
+        )
+        if deal.currency is None and not has_home_amount:
+            return NotCounted(Exclusion.NO_CURRENCY)
         if self.rate_policy is RatePolicy.NONE:
             return NotCounted(Exclusion.CURRENCY_DIFFERS)
         if self.rate_policy is RatePolicy.FIXED:
@@ -257,7 +378,9 @@ class Measure:
     @property
     def counts_home_amount(self) -> bool:
         """Whether the source's own conversion of a deal counts: it is told of the whole amount, and not of payments."""
-        return self.rate_policy is RatePolicy.DEAL_DATE and self.value_field == CRM_CONVERTED_FIELD
+        return (
+            self.rate_policy is RatePolicy.DEAL_DATE and self.value_field == CRM_CONVERTED_FIELD and not self.by_payment
+        )
 
 
 def default_rate_policy(aggregate: Aggregate, value_field: str | None) -> RatePolicy:

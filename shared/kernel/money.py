@@ -1,19 +1,21 @@
 """Money: an amount never travels without its currency, and is never a binary floating point number."""
 
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation, localcontext
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
+from difflib import get_close_matches
+
+import iso4217
 
 from shared.kernel.errors import InvalidInput
+from shared.kernel.reading import read_decimal
 
-# ISO 4217 minor units that differ from two digits (list one, amendment 177).
-_NO_MINOR_UNIT = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
-_THREE_DIGITS = "BHD IQD JOD KWD LYD OMR TND"
-_FOUR_DIGITS = "CLF UYW"
-_MINOR_UNITS_EXCEPTIONS = {
-    code: digits
-    for codes, digits in ((_NO_MINOR_UNIT, 0), (_THREE_DIGITS, 3), (_FOUR_DIGITS, 4))
-    for code in codes.split()
-}
+_WITHDRAWN = {
+    "ANG": 2, "BGN": 2, "BYR": 0, "CUC": 2, "EEK": 2, "HRK": 2, "LTL": 2, "LVL": 2, "MRO": 2, "SLL": 2, "STD": 2,
+    "TMM": 2, "VEF": 2, "ZMK": 2, "ZWL": 2, "ZWR": 2,
+}  # fmt: skip
+"""Currencies that ISO 4217 has withdrawn since 2008 and that deals and goals of those years still have."""
+_MINOR_UNITS = _WITHDRAWN | {each.code: each.exponent for each in iso4217.Currency if each.exponent is not None}
+"""By code. Codes that are no money (precious metals, units of account, tests) have no smallest coin: left out."""
 
 # Limits chosen so that a sum of a million deals, or a deal times a rate, is exact in 28 significant digits.
 AMOUNT_MAGNITUDE_MAX = Decimal(10) ** 15
@@ -22,12 +24,27 @@ _PRECISE = Context(prec=60)
 
 
 def currency_minor_units(currency: str) -> int:
-    """How many decimal digits the smallest coin of an ISO 4217 currency has."""
-    return _MINOR_UNITS_EXCEPTIONS.get(currency, 2)
+    """How many decimal digits the smallest coin of an ISO 4217 currency has; 2 for a code that is none."""
+    return _MINOR_UNITS.get(currency, 2)
+
+
+def is_known_currency(currency: str) -> bool:
+    """Whether somebody pays in it, or did until ISO 4217 withdrew it."""
+    return currency in _MINOR_UNITS
+
+
+def known_currency(value: str, *, pointer: str = "/currency") -> str:
+    """A currency that new terms may be stated in, or InvalidInput naming `pointer` and codes that look alike."""
+    if not is_known_currency(parse_currency(value, pointer=pointer)):
+        near = get_close_matches(value, sorted(_MINOR_UNITS), n=3)
+        raise InvalidInput.field(
+            pointer, f"{value!r} is not a currency", f"an ISO 4217 code such as {' or '.join(near) or 'USD or CNY'}"
+        )
+    return value
 
 
 def parse_currency(value: str, *, pointer: str = "/currency") -> str:
-    """An ISO 4217 alphabetic code in capitals, or InvalidInput naming `pointer`."""
+    """A text of the form of an ISO 4217 code, or InvalidInput naming `pointer`: see `known_currency` for new terms."""
     if len(value) == 3 and value.isascii() and value.isalpha() and value.isupper():
         return value
     raise InvalidInput.field(pointer, f"{value!r} is not a currency", "an ISO 4217 code such as USD or CNY")
@@ -38,13 +55,10 @@ def parse_amount(value: str | int | Decimal, *, pointer: str = "/amount") -> Dec
 
     Floats are refused by type: they have lost the cent before we could see it.
     """
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        raise InvalidInput.field(
-            pointer, f"{value!r} is not a number", 'a decimal in a string, such as "1200.50"'
-        ) from None
-    if not amount.is_finite() or abs(amount) >= AMOUNT_MAGNITUDE_MAX or not has_decimals_at_most(amount):
+    amount = read_decimal(value)
+    if amount is None:
+        raise InvalidInput.field(pointer, f"{value!r} is not a number", 'a decimal in a string, such as "1200.50"')
+    if abs(amount) >= AMOUNT_MAGNITUDE_MAX or not has_decimals_at_most(amount):
         raise InvalidInput.field(
             pointer, f"{value!r} is out of range", "a finite decimal below 10^15 with at most six decimals"
         )
@@ -62,6 +76,14 @@ def format_amount(amount: Decimal) -> str:
         return "0"
     text = format(amount, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def format_posted(amount: Decimal) -> str:
+    """Plain decimal notation with the decimals an amount has: those of its currency, once it is rounded to them.
+
+    Zero has no sign, also where less than half a minor unit was owed back.
+    """
+    return format(abs(amount) if amount == 0 else amount, "f")
 
 
 def round_to_minor_unit(amount: Decimal, currency: str) -> Decimal:
@@ -87,7 +109,7 @@ class Money:
         return Money(-self.amount, self.currency)
 
     def rounded(self) -> "Money":
-        """This amount in whole minor units, rounded half-up."""
+        """This amount rounded half-up to the currency's minor unit."""
         return Money(round_to_minor_unit(self.amount, self.currency), self.currency)
 
     def _same(self, other: "Money") -> Decimal:

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from datetime import MINYEAR, UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from functools import cached_property
+from itertools import pairwise
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from shared.kernel.errors import InvalidInput
+from shared.kernel.zones import offset_spans, time_zone
 
 DAY_MAX = date.max
 
@@ -53,49 +56,167 @@ def _add_months(day: date, months: int) -> date:
     return date(index // 12, index % 12 + 1, 1)
 
 
-@lru_cache(maxsize=1024)
-def time_zone(name: str) -> ZoneInfo:
-    """The IANA time zone of that name, or InvalidInput naming /time_zone."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidInput.field(
-            "/time_zone",
-            f"{name!r} is not a time zone",
-            "an IANA name such as Asia/Shanghai or Europe/Berlin",
-        ) from None
+class DatedZone(NamedTuple):
+    """From the day `start` on, days are counted in this zone."""
+
+    start: date
+    time_zone: str
+
+
+class DaySpan(NamedTuple):
+    """From the instant `start` on, a day is the date `offset` ahead of UTC, or `earliest` where that is later."""
+
+    start: datetime
+    offset: timedelta
+    earliest: date
+
+
+class _Regime(NamedTuple):
+    start: datetime
+    zone: ZoneInfo
+    earliest: date
+
+
+@dataclass(frozen=True)
+class BusinessDays:
+    """Which day each instant lies in: one for every instant, by the zone that was in force.
+
+    The first zone holds from the beginning of time. A later one begins with the instant at which the zone before it
+    begins the day `start`: no instant of an earlier day moves, and each instant from there on lies in `start` or later.
+    So where the later zone is behind, `start` is the longer for it, and where it is ahead the shorter.
+    """
+
+    zones: tuple[DatedZone, ...] = (DatedZone(date.min, "UTC"),)
+
+    def __post_init__(self) -> None:
+        for zone in self.zones:
+            time_zone(zone.time_zone)
+
+    def of(self, instant: datetime) -> date:
+        """The day of an aware instant; the first or last day there is for one beyond it."""
+        for regime in self._latest_first:
+            if instant >= regime.start:
+                return max(_local_date(instant, regime.zone), regime.earliest)
+        return _local_date(instant, time_zone(self.zones[0].time_zone))
+
+    def spans(self, period: Period) -> list[DaySpan]:
+        """How to take the day of an instant without a time zone: for each that lies in `period` just as `of` does.
+
+        In order; the first one starts where time does. Other instants get a day outside the period.
+        """
+        regimes = [*self._latest_first, _Regime(_BEGINNING, time_zone(self.zones[0].time_zone), date.min)][::-1]
+        found: list[DaySpan] = []
+        for number, regime in enumerate(regimes):
+            ends = regimes[number + 1].start if number + 1 < len(regimes) else None
+            spans = offset_spans(regime.zone.key, period.start.year - 1, period.end.year + 1)
+            for place, span in enumerate(spans):
+                start = max(span.start, regime.start) if place else regime.start
+                is_over = place + 1 < len(spans) and spans[place + 1].start <= start
+                if not is_over and (ends is None or start < ends):
+                    found.append(DaySpan(start, span.offset, regime.earliest))
+        return found
+
+    @cached_property
+    def _latest_first(self) -> tuple[_Regime, ...]:
+        """All but the first."""
+        found: list[_Regime] = []
+        for before, later in pairwise(self.zones):
+            midnight = _midnight(later.start, time_zone(before.time_zone))
+            start = max(midnight, found[-1].start) if found else midnight
+            found.append(_Regime(start, time_zone(later.time_zone), later.start))
+        return tuple(reversed(found))
 
 
 @dataclass(frozen=True, slots=True)
+class CalendarChange:
+    """From the day `start` on, years start in another month or days are counted in another zone."""
+
+    start: date
+    start_month: int
+    time_zone: str
+
+
+@dataclass(frozen=True)
 class FiscalCalendar:
-    """A tenant's year: the month it starts in and the zone its days are counted in."""
+    """A tenant's year: the month it starts in and the zone its days are counted in, both as of a day.
+
+    What is said first holds from the beginning of time, each of `changes` from its first day on: it moves no instant to
+    another day and no day to another period that lies before it.
+    """
 
     start_month: int = 1
     time_zone: str = "UTC"
+    changes: tuple[CalendarChange, ...] = ()
+    """In the order of their days, one a day."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.start_month <= 12:
-            raise InvalidInput.field("/start_month", f"{self.start_month} is not a month", "1 to 12")
+        for month in (self.start_month, *(change.start_month for change in self.changes)):
+            if not 1 <= month <= 12:
+                raise InvalidInput.field("/start_month", f"{month} is not a month", "1 to 12")
+        if any(before.start >= later.start for before, later in pairwise(self.changes)):
+            raise InvalidInput.field("/history", "is not in the order of its days", "each day once, in order")
         time_zone(self.time_zone)
+        month = self.start_month
+        for change in self.changes:
+            time_zone(change.time_zone)
+            if change.start_month != month and change.start.day != 1:
+                raise InvalidInput.field(
+                    "/start",
+                    f"years start in another month from {change.start} on, and that is not the first day of a month",
+                    "the first day of a month: periods are whole months",
+                )
+            month = change.start_month
+
+    @cached_property
+    def days(self) -> BusinessDays:
+        """What decides the day of an instant."""
+        zones = [DatedZone(date.min, self.time_zone)]
+        for change in self.changes:
+            if change.time_zone != zones[-1].time_zone:
+                zones.append(DatedZone(change.start, change.time_zone))
+        return BusinessDays(tuple(zones))
 
     def business_date(self, instant: datetime) -> date:
         """The tenant's calendar day at an aware instant; the first or last day there is for one beyond it."""
-        try:
-            return instant.astimezone(time_zone(self.time_zone)).date()
-        except OverflowError:
-            return date.min if instant.year == MINYEAR else date.max
+        return self.days.of(instant)
 
     def period_of(self, day: date, kind: PeriodKind) -> Period:
-        """The fiscal month, quarter, half or year that contains `day`."""
-        length = _MONTHS[kind]
-        first_of_month = day.replace(day=1)
-        into_period = (day.month - self.start_month) % 12 % length
-        start = _add_months(first_of_month, -into_period)
-        return Period(start, _add_months(start, length))
+        """The fiscal month, quarter, half or year that contains `day`.
 
-    def day_starts_at(self, day: date) -> datetime:
-        """The UTC instant at which `day` begins in the tenant's zone."""
-        return datetime.combine(day, time.min, tzinfo=time_zone(self.time_zone)).astimezone(UTC)
+        A change of the start month cuts the period it falls into: one ends and the next one starts on its first day.
+        Where both months give the same periods, nothing is cut; months never are.
+        """
+        length = _MONTHS[kind]
+        since, offset, until = self._grid(day, length)
+        first_of_month = day.replace(day=1)
+        start = _add_months(first_of_month, -((day.month - 1 - offset) % length))
+        return Period(max(start, since), min(_add_months(start, length), until))
+
+    def _grid(self, day: date, length: int) -> tuple[date, int, date]:
+        """From and up to when, around `day`, periods of so many months start so many months after those of January."""
+        since, offset = date.min, (self.start_month - 1) % length
+        for change in self.changes:
+            later = (change.start_month - 1) % length
+            if later != offset:
+                if day < change.start:
+                    return since, offset, change.start
+                since, offset = change.start, later
+        return since, offset, DAY_MAX
+
+
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+
+
+def _local_date(instant: datetime, zone: ZoneInfo) -> date:
+    try:
+        return instant.astimezone(zone).date()
+    except OverflowError:
+        return date.min if instant.year == MINYEAR else date.max
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    """The first instant whose day in the zone is `day` or later."""
+    return datetime.combine(day, time.min, tzinfo=zone).astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +236,17 @@ class DatedRange:
     def overlaps(self, other: "DatedRange") -> bool:
         """Whether some day lies in both."""
         return (self.end is None or other.start < self.end) and (other.end is None or self.start < other.end)
+
+    def covers(self, other: "DatedRange") -> bool:
+        """Whether every day of the other lies in this."""
+        return self.start <= other.start and (self.end is None or (other.end is not None and other.end <= self.end))
+
+    def intersection(self, other: "DatedRange") -> "DatedRange | None":
+        """When both are in force, or None."""
+        start = max(self.start, other.start)
+        ends = [end for end in (self.end, other.end) if end is not None]
+        end = min(ends) if ends else None
+        return None if end is not None and end <= start else DatedRange(start, end)
 
     def within(self, period: Period) -> Period | None:
         """The part of `period` in which this is in force."""

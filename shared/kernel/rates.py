@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Context, Decimal
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from shared.kernel.errors import InvalidInput
 from shared.kernel.money import format_amount, has_decimals_at_most
 from shared.kernel.periods import Period
+from shared.kernel.reading import read_decimal
 
 RATE_DECIMALS_MAX: Final = 10
 RATE_LIMIT: Final = Decimal(10) ** 9
@@ -44,11 +45,10 @@ class RateOrigin(StrEnum):
 
 def parse_rate(value: str | int | Decimal, *, pointer: str = "/rate") -> Decimal:
     """A decimal above 0, below 10^9, with at most ten decimals, or InvalidInput naming `pointer`."""
-    try:
-        rate = Decimal(value)
-    except InvalidOperation:
-        raise InvalidInput.field(pointer, f"{value!r} is not a number", _ACCEPTED_RATE) from None
-    if not rate.is_finite() or not 0 < rate < RATE_LIMIT or not has_decimals_at_most(rate, RATE_DECIMALS_MAX):
+    rate = read_decimal(value)
+    if rate is None:
+        raise InvalidInput.field(pointer, f"{value!r} is not a number", _ACCEPTED_RATE)
+    if not 0 < rate < RATE_LIMIT or not has_decimals_at_most(rate, RATE_DECIMALS_MAX):
         raise InvalidInput.field(pointer, f"{value!r} is out of range", _ACCEPTED_RATE)
     return rate
 
@@ -111,23 +111,25 @@ class ExchangeRates:
     """The daily rates of one tenant. Never changed: a change of a rate makes another one.
 
     Rates are kept by the home currency they were stated in, so that a change of the home currency misreads none. A
-    conversion goes by way of the home currency; where that knows no rate for the day, by way of a former one, in the
-    order of their names.
+    conversion goes by way of the home currency of the day; where that knows no rate for the day, by way of another one
+    that rates were stated in, in the order of their names.
     """
 
     def __init__(
         self,
         home_currency: str | None = None,
         stated: Mapping[tuple[str, str], Mapping[date, Decimal]] | None = None,
+        home_changes: Sequence[tuple[date, str]] = (),
     ) -> None:
-        """`stated`: (home currency, currency) → day → rate."""
+        """`stated`: (home currency, currency) → day → rate. `home_changes`: from a day on another home, in order."""
         self._stated = {
             pair: _Timeline(days, [Rate(rates[day], day) for day in days])
             for pair, rates in (stated or {}).items()
             if (days := sorted(rates))
         }
         bases = {base for base, _ in self._stated}
-        self._bases = sorted(bases, key=lambda base: (base != home_currency, base))
+        self._homes = [(date.min, home_currency), *home_changes]
+        self._bases = sorted(bases)
         self._currencies = sorted(bases | {currency for _, currency in self._stated})
         self._worked_out: dict[tuple[str, str], _Timeline] = {}
         self._into: dict[tuple[str, Period], RatesInto] = {}
@@ -169,6 +171,8 @@ class ExchangeRates:
             for pair in ((base, currency), (base, target))
             for day in (self._stated[pair].starts if pair in self._stated else ())
         }
+        if days:
+            days.update(day for day, _ in self._homes[1:])
         starts: list[date] = []
         rates: list[Rate | None] = []
         for day in sorted(days):
@@ -179,7 +183,8 @@ class ExchangeRates:
         return _Timeline(starts, rates)
 
     def _by_way_of_any(self, currency: str, target: str, day: date) -> Rate | None:
-        for base in self._bases:
+        home = next(home for start, home in reversed(self._homes) if start <= day)
+        for base in sorted(self._bases, key=lambda base: base != home):
             one, other = self._in_base(base, currency, day), self._in_base(base, target, day)
             if one is None or other is None:
                 continue

@@ -1,11 +1,11 @@
 """What measures count: deals or activities, and what they have in common."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
-from typing import Protocol
+from typing import Final, Protocol, Self
 
 from shared.kernel.activities import ACTIVITY_ATTRIBUTES, ACTIVITY_FIELDS, ACTIVITY_NUMBER_FIELDS, ActivityFacts
 from shared.kernel.deals import (
@@ -15,9 +15,27 @@ from shared.kernel.deals import (
     DEAL_NUMBER_FIELDS,
     DateField,
     DealFacts,
+    Payment,
+    Split,
 )
 from shared.kernel.filters import Catalogue, Value
 from shared.kernel.periods import FiscalCalendar
+
+AHEAD_MAX: Final = timedelta(minutes=5)
+"""How far ahead of ours a source's clock may be."""
+
+
+def is_ahead(modified_at: datetime, received_at: datetime) -> bool:
+    """Whether a record was modified later than what tells of it can have been sent."""
+    return modified_at - received_at > AHEAD_MAX
+
+
+def ordered_at(modified_at: datetime, received_at: datetime) -> datetime:
+    """What a version of a record is ordered by: when its source modified it, or when it was received if that is ahead.
+
+    So no version, however wrong the clock it was dated by, is newer than all that will ever follow.
+    """
+    return received_at if is_ahead(modified_at, received_at) else modified_at
 
 
 class RecordKind(StrEnum):
@@ -40,6 +58,16 @@ class RecordFacts(Protocol):
         ...
 
     @property
+    def splits(self) -> Sequence[Split]:
+        """Who has which share of it, where the source shares it out."""
+        ...
+
+    @property
+    def payments(self) -> Sequence[Payment]:
+        """What came in for it."""
+        ...
+
+    @property
     def custom(self) -> Mapping[str, str]: ...
     @property
     def is_gone(self) -> bool:
@@ -53,6 +81,10 @@ class RecordFacts(Protocol):
 
     def day(self, date_field: DateField, calendar: FiscalCalendar) -> date | None:
         """The day it counts on by one of the days of its kind, where it has that."""
+        ...
+
+    def dated(self, calendar: FiscalCalendar, /) -> Self:
+        """The record with the days of what it states as instants: to be asked for before `value_of` and `payments`."""
         ...
 
     def value_of(self, name: str) -> Value | None:
