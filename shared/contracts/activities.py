@@ -2,33 +2,28 @@
 
 from decimal import Decimal
 from typing import ClassVar
-from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from shared.contracts.base import Event, Instant
+from shared.contracts.base import Instant, RecordEvent
 from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType, ActivityVersion
 
 TOPIC = "attain.activities.v1"
 
 
-class Activity(Event):
-    """One version of one activity. Order: `modified_at`, then `sequence`, then `delivery_id`; a lower one is older."""
+class Activity(RecordEvent):
+    """One version of one activity. Order: `modified_at`, then `sequence`, then `delivery_id`; a lower one is older.
+
+    A `modified_at` later than five minutes after `received_at`, which events of earlier releases may have, is read as
+    `received_at`.
+    """
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     event_type: ClassVar[str] = "attain.activity.v1"
     topic: ClassVar[str] = TOPIC
 
-    id: UUID
-    connection_id: UUID
-    source: str
-    external_id: str
     is_deleted: bool = Field(description="Whether the source deleted it.")
-    modified_at: Instant
-    sequence: int
-    delivery_id: UUID
-    received_at: Instant = Field(description="When the delivery was accepted.")
     type: ActivityType
     status: ActivityStatus
     owner_external_id: str | None
@@ -39,7 +34,6 @@ class Activity(Event):
     outcome: str | None
     deal_external_id: str | None = Field(description="The deal it was for, as the same source names it.")
     account_id: str | None
-    custom: dict[str, str]
 
     @property
     def subject(self) -> str:

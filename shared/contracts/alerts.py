@@ -20,7 +20,8 @@ class Alert(Event):
     id: UUID = Field(description="The same for the same check of the same thing, for ever.")
     version: Version
     kind: str = Field(
-        description="What it comes from: `connection_health`. There will be more: pass over those you do not know.",
+        description="What it comes from: `connection_health`, `dead_letters` (records that no consumer could apply). "
+        "There will be more: pass over those you do not know.",
         examples=["connection_health"],
     )
     state: AlertState
@@ -29,11 +30,13 @@ class Alert(Event):
         "should. Of a cleared alert, what it was last."
     )
     subject_type: str = Field(
-        description="What `subject_id` is the id of: `connection`. There will be more.", examples=["connection"]
+        description="What `subject_id` is the id of: `connection`, `tenant`. There will be more.",
+        examples=["connection"],
     )
     subject_id: UUID
     check: str = Field(
-        description="What of it was looked at: of a connection, a name among the checks of its health.",
+        description="What of it was looked at: of a connection, a name among the checks of its health; of dead "
+        "letters, the topic they are of.",
         examples=["signatures"],
     )
     title: str = Field(description="What the thing is called.")

@@ -1,18 +1,25 @@
 """What every event has in common: value types, the model base, the topic it belongs to."""
 
+import json
 from abc import abstractmethod
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from shared.kernel.money import AMOUNT_DECIMALS_MAX, format_amount
+from shared.kernel.money import AMOUNT_DECIMALS_MAX, format_amount, format_posted
+from shared.kernel.reading import FIRST_INSTANT, LAST_INSTANT
+from shared.kernel.records import ordered_at
+from shared.kernel.text import composed_members, is_composed
+
+_ESCAPED: Final = "\\u"
 
 
 def _refuse_float(value: object) -> object:
-    if isinstance(value, float | bool):
+    wrong = "_" in value or not value.isascii() if isinstance(value, str) else isinstance(value, float | bool)
+    if wrong:
         raise ValueError('must be a decimal in a string, such as "1200.50"')
     return value
 
@@ -24,12 +31,19 @@ AS_TEXT = PlainSerializer(format_amount, return_type=str, when_used="json")
 Exact = Annotated[Decimal, NO_FLOAT, AS_TEXT]
 """A number of any size that travels as a decimal string."""
 
+Posted = Annotated[Decimal, NO_FLOAT, PlainSerializer(format_posted, return_type=str, when_used="json")]
+"""Money of the ledger, in units of its currency with all of that currency's decimals: "2.50", or "2" in JPY.
+
+Whoever makes one rounds it with `shared.kernel.money.round_to_minor_unit`, which gives it these decimals.
+"""
+
 # Limits right behind the number are checked natively; behind the refusal of floats they would cost four times as much.
 Amount = Annotated[Decimal, AMOUNT_LIMITS, NO_FLOAT, AS_TEXT]
 """An Exact within the limits of `shared.kernel.money.parse_amount`: below 10^15, at most six decimals."""
 
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["USD"], description="ISO 4217 code")]
-Instant = AwareDatetime
+Instant = Annotated[AwareDatetime, Field(ge=FIRST_INSTANT, le=LAST_INSTANT)]
+"""A moment with its offset, which is one in UTC as well."""
 Version = Annotated[int, Field(ge=1, description="Grows with every change of the subject; a lower one is older.")]
 
 
@@ -48,11 +62,80 @@ class Event(BaseModel):
     def subject(self) -> str:
         """What the snapshot is of, unique within the tenant and topic: the key under which a topic is compacted."""
 
+    @classmethod
+    def from_json(cls, document: bytes | str) -> Self:
+        """The event that a document says, all its texts in NFC: earlier releases published them as they came.
+
+        Raises ValidationError.
+        """
+        return cls.model_validate_json(_composed(document))
+
+
+def _composed(document: bytes | str) -> bytes | str:
+    """The document with all texts in NFC, itself where they are; what is not JSON stays as it is."""
+    try:
+        text = document if isinstance(document, str) else document.decode()
+        # Quotes and what else stands around a text compose with nothing, so a document in NFC has all texts in it,
+        # except for characters that are escaped.
+        if is_composed(text) and _ESCAPED not in text:
+            return document
+        return json.dumps(composed_members(json.loads(text)))
+    except (ValueError, RecursionError):
+        return document
+
 
 class Value(BaseModel):
     """A part of an event."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+CORRECTED_DECIMALS: Final = "decimals"
+"""The reason for a number that was rounded half to even to the decimals that are kept."""
+CORRECTED_FUTURE: Final = "future"
+"""The reason for a time that was later than a delivery can have been sent."""
+
+
+class Correction(Value):
+    """A member of a record that is not kept as its source states it."""
+
+    field: str = Field(description="JSON pointer to the member.", examples=["/amount"])
+    stated: str = Field(description="What the source states, as a text.")
+    kept: str = Field(description="What is kept instead.")
+    reason: str = Field(
+        description="`decimals`: a number had more of them than are kept, and was rounded half to even. `future`: a"
+        " modified time was later than the delivery can have been sent, and is that of the receipt. More may be added."
+    )
+
+
+class RecordEvent(Event):
+    """One version of a record of a source: of a deal or an activity."""
+
+    id: UUID
+    connection_id: UUID
+    source: str
+    external_id: str
+    modified_at: Instant
+    sequence: int
+    delivery_id: UUID
+    received_at: Instant = Field(description="When the delivery was accepted.")
+    custom: dict[str, str]
+    corrections: tuple[Correction, ...] = Field(
+        default=(), description="What is not kept as the source states it: the first of it, where it is much."
+    )
+
+    @classmethod
+    def from_json(cls, document: bytes | str) -> Self:
+        """The version that a document says. Raises ValidationError.
+
+        Releases that tell what they corrected publish texts in NFC and times that are not ahead. Of those before, the
+        texts are composed, and a `modified_at` that is ahead is read as `received_at`.
+        """
+        event = cls.model_validate_json(document)
+        if "corrections" in event.model_fields_set:
+            return event
+        event = super().from_json(document)
+        return event.model_copy(update={"modified_at": ordered_at(event.modified_at, event.received_at)})
 
 
 def utc(instant: datetime) -> str:

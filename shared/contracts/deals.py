@@ -3,12 +3,12 @@
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, ClassVar
-from uuid import UUID
 
 from pydantic import Field
 
-from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Currency, Event, Instant, Value
+from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Currency, Instant, RecordEvent, Value
 from shared.kernel.deals import DealFacts, DealKind, DealStatus, DealVersion
+from shared.kernel.deals import Payment as PaymentFacts
 from shared.kernel.deals import Split as SplitFacts
 
 TOPIC = "attain.deals.v1"
@@ -37,23 +37,24 @@ class Payment(Value):
 
     paid_on: date
     amount: Amount = Field(description="In the deal's currency; negative for money given back.")
+    paid_at: Instant | None = Field(
+        default=None,
+        description="When it came in, where the source tells the moment: its day in the tenant's calendar counts then,"
+        " not `paid_on`.",
+    )
 
 
-class Deal(Event):
-    """One version of one deal. Order: `modified_at`, then `sequence`, then `delivery_id`; a lower one is older."""
+class Deal(RecordEvent):
+    """One version of one deal. Order: `modified_at`, then `sequence`, then `delivery_id`; a lower one is older.
+
+    A `modified_at` later than five minutes after `received_at`, which events of earlier releases may have, is read as
+    `received_at`.
+    """
 
     event_type: ClassVar[str] = "attain.deal.v1"
     topic: ClassVar[str] = TOPIC
 
-    id: UUID
-    connection_id: UUID
-    source: str
-    external_id: str
     kind: DealKind
-    modified_at: Instant
-    sequence: int
-    delivery_id: UUID
-    received_at: Instant = Field(description="When the delivery was accepted.")
     status: DealStatus
     owner_external_id: str | None
     name: str | None
@@ -74,12 +75,15 @@ class Deal(Event):
     merged_into: str | None = Field(description="External id of the deal this one became part of.")
     splits: tuple[Split, ...]
     products: tuple[Product, ...]
-    custom: dict[str, str]
     home_amount: Amount | None = Field(
         default=None, description="What the source itself makes of the amount in `home_currency`."
     )
     home_currency: Currency | None = None
     payments: tuple[Payment, ...] = ()
+    expected_close_at: Instant | None = Field(
+        default=None,
+        description="Where the source states an instant and no date: the tenant's calendar decides which day that is.",
+    )
 
     @property
     def subject(self) -> str:
@@ -94,11 +98,6 @@ class Deal(Event):
     def paid_amount(self) -> Decimal | None:
         """The sum of the payments, where there are any; in the deal's currency."""
         return sum((payment.amount for payment in self.payments), Decimal(0)) if self.payments else None
-
-    @property
-    def last_paid_on(self) -> date | None:
-        """The day of the latest payment."""
-        return max(payment.paid_on for payment in self.payments) if self.payments else None
 
     @property
     def version(self) -> DealVersion:
@@ -132,9 +131,9 @@ class Deal(Event):
             account_id=self.account_id,
             account_name=self.account_name,
             custom=self.custom,
-            splits=tuple(SplitFacts(s.owner_external_id, s.percent, s.role) for s in self.splits),
+            splits=tuple([SplitFacts(s.owner_external_id, s.percent, s.role) for s in self.splits]),
             home_amount=self.home_amount,
             home_currency=self.home_currency,
-            paid_amount=self.paid_amount,
-            last_paid_on=self.last_paid_on,
+            payments=tuple([PaymentFacts(each.paid_on, each.amount, each.paid_at) for each in self.payments]),
+            expected_close_at=self.expected_close_at,
         )

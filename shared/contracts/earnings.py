@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.contracts.base import Currency, Event, Exact, Instant, Version
+from shared.contracts.base import Currency, Event, Exact, Instant, Posted, Version
 
 TOPIC = "attain.earnings.v1"
 
@@ -28,8 +28,10 @@ class Earning(Event):
     end: date = Field(description="First day after the period.")
     measure: Exact = Field(description="What was credited, in the measure's unit.")
     quota: Exact | None
-    attainment: Exact | None = Field(description="measure ÷ quota, unclamped, six decimals; null without a quota.")
-    earned: Exact = Field(description="In `currency`, whole minor units.")
+    attainment: Exact | None = Field(
+        description="measure ÷ quota, unclamped, six decimals, rounded down; null without a quota, or with one of 0."
+    )
+    earned: Posted = Field(description="In units of `currency`, with all its decimals: 2.50, or 2 in JPY.")
     currency: Currency
     credits: int = Field(ge=0, description="How many credits count.")
     changed_at: Instant

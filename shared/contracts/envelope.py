@@ -1,22 +1,29 @@
 """CloudEvents 1.0 in Kafka binary mode: attributes in `ce_` headers, the event itself as the JSON value."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import TypeVar
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from shared.contracts.base import Event, utc
 from shared.contracts.topics import EVENT_TYPES
+from shared.kernel.reading import read_instant
 from shared.outbox.message import OutboxMessage
 
 EventT = TypeVar("EventT", bound=Event)
 CONTENT_TYPE = ("content-type", b"application/json")
 SPEC_VERSION = ("ce_specversion", b"1.0")
+_PROBLEMS_MAX = 10
 
 
 class MalformedEvent(ValueError):
-    """A record that is no event of a known type, or whose value does not fit its type."""
+    """A record that is no event of a known type, or whose value does not fit its type.
+
+    Its text names members and kinds of errors and holds nothing of the value, which may be personal data.
+    """
 
 
 def to_message(
@@ -99,9 +106,47 @@ def from_record(headers: Mapping[str, bytes], value: bytes | None) -> Event | No
 def parse(model: type[EventT], headers: Mapping[str, bytes], value: bytes | None) -> EventT:
     """The event of a record known to be of type `model`. Raises MalformedEvent."""
     try:
-        event = model.model_validate_json(value or b"")
-    except ValueError as error:
-        raise MalformedEvent(f"the value is no {model.event_type}: {error}") from error
-    if event.tenant_id != tenant_of(headers):
+        event = model.from_json(value or b"")
+    except ValidationError as error:
+        # Not "from error", whose text has the values in it.
+        raise MalformedEvent(f"the value is no {model.event_type}: {_without_values(model, error)}") from None
+    if event.tenant_id.int != tenant_of(headers).int:
         raise MalformedEvent("the value's tenant is not the ce_tenantid header's")
     return event
+
+
+def time_of(headers: Mapping[str, bytes]) -> datetime:
+    """When the change was, from a record's headers; aware. Raises MalformedEvent."""
+    time = read_instant(headers.get("ce_time", b"").decode("utf-8", "replace"))
+    if time is None:
+        raise MalformedEvent("the ce_time header is missing or is not an RFC 3339 time")
+    return time
+
+
+def _without_values(model: type[Event], error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{_pointer(model, problem['loc'])}: {problem['type']}" for problem in problems[:_PROBLEMS_MAX])
+
+
+def _pointer(model: type[Event], location: tuple[int | str, ...]) -> str:
+    """Where in the value it is: a key that is no member of the contract is part of the value."""
+    members = _members(model)
+    return "".join(f"/{part if isinstance(part, int) or part in members else '*'}" for part in location) or "/"
+
+
+@lru_cache(maxsize=64)
+def _members(model: type[Event]) -> frozenset[str]:
+    """The names of the members of an event and of its parts."""
+    return frozenset(_properties(model.model_json_schema()))
+
+
+def _properties(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        properties = schema.get("properties")
+        if isinstance(properties, dict):
+            yield from properties
+        for part in schema.values():
+            yield from _properties(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from _properties(part)

@@ -11,7 +11,7 @@ from shared.contracts.base import Amount, Currency, Event, Value, Version
 from shared.contracts.org import ExchangeRate
 from shared.kernel.deals import DateField
 from shared.kernel.filters import filter_to_json, parse_filter
-from shared.kernel.measures import Aggregate, Measure, RatePolicy, fixed_rates_of
+from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy, fixed_rates_of
 from shared.kernel.records import RECORD_TYPES, RecordKind
 
 TOPIC = "attain.goals.v1"
@@ -54,7 +54,9 @@ class Metric(Value):
     filter: dict[str, JsonValue]
     currency: Currency | None
     counts_when_paid: bool = Field(
-        default=False, description="The day of the latest payment decides, and not the one that `date_field` names."
+        default=False,
+        description="Money counts payment by payment, each on its own day, and anything else on the day of the first; "
+        "not on the day that `date_field` names.",
     )
     rate_policy: RatePolicy = Field(
         default=RatePolicy.NONE,
@@ -65,6 +67,12 @@ class Metric(Value):
         default=None, description="With `fixed`: units of the metric's currency for one unit of each other."
     )
     record: RecordKind = Field(default=RecordKind.DEAL, description="What is counted.")
+    crediting: Literal[Crediting.OWNER, Crediting.SPLIT] = Field(
+        default=Crediting.OWNER,
+        description="Whose number a deal moves: `owner`, all of it its owner's; `split`, that of each on its splits, "
+        "by their share, and all of it its owner's where it has no splits.",
+    )
+    role: str | None = Field(default=None, description="With `split`: only splits with this role count.")
 
     def measure(self) -> Measure:
         """The checked rule; InvalidInput names the part that is wrong."""
@@ -77,6 +85,8 @@ class Metric(Value):
             self.rate_policy,
             fixed_rates_of(self.fixed_rates),
             self.record,
+            self.crediting,
+            self.role,
         )
 
     def _date_field(self) -> DateField:
@@ -98,6 +108,8 @@ class Metric(Value):
                 "rate_policy": measure.rate_policy,
                 "fixed_rates": dict(measure.fixed_rates) or None,
                 "record": measure.record,
+                "crediting": measure.crediting,
+                "role": measure.role,
             }
         )
 

@@ -2,19 +2,63 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from shared.contracts.base import AS_TEXT, NO_FLOAT, Currency, Event, Value, Version
+from shared.kernel.org import TeamChange, TeamNode
+from shared.kernel.periods import CalendarChange, FiscalCalendar
 from shared.kernel.rates import RATE_DECIMALS_MAX, RATE_LIMIT
+from shared.kernel.zones import stored_zone
 
 TOPIC = "attain.org.v1"
 
 
+StateStart = Annotated[
+    date | None,
+    Field(
+        ge=date(1900, 1, 1),
+        le=date(3000, 1, 1),
+        description="The first day it is in force; null for the first state, which is from the beginning of time.",
+    ),
+]
+
+
+class CalendarState(Value):
+    """What the calendar says from a day on, up to the next state."""
+
+    start: StateStart
+    start_month: int = Field(ge=1, le=12)
+    time_zone: str
+    currency: Currency
+
+
+class TeamState(Value):
+    """Where a team stands and who manages it from a day on, up to the next state."""
+
+    start: StateStart
+    parent_id: UUID | None
+    manager_id: UUID | None
+
+
+StateT = TypeVar("StateT", CalendarState, TeamState)
+
+
+def _in_order(states: tuple[StateT, ...]) -> tuple[StateT, ...]:
+    starts = [state.start for state in states]
+    later = [start for start in starts[1:] if start is not None]
+    if starts and (starts[0] is not None or len(later) != len(starts) - 1 or later != sorted(set(later))):
+        raise ValueError("must be in the order of their days, the first without one")
+    return states
+
+
 class Calendar(Event):
-    """The tenant's fiscal year and time zone."""
+    """The tenant's fiscal year, time zone and home currency, as in force on the day this was published.
+
+    `history` says what was and will be in force on other days; without it, this has been in force all along.
+    """
 
     event_type: ClassVar[str] = "attain.calendar.v1"
     topic: ClassVar[str] = TOPIC
@@ -23,10 +67,34 @@ class Calendar(Event):
     start_month: int = Field(ge=1, le=12)
     time_zone: str
     currency: Currency
+    history: Annotated[tuple[CalendarState, ...], AfterValidator(_in_order)] = ()
 
     @property
     def subject(self) -> str:
         return "calendar"
+
+    def states(self) -> tuple[CalendarState, ...]:
+        """Everything that is or was said, the first from the beginning of time."""
+        always = CalendarState(
+            start=None, start_month=self.start_month, time_zone=self.time_zone, currency=self.currency
+        )
+        return self.history or (always,)
+
+    def fiscal(self) -> FiscalCalendar:
+        """What cuts the tenant's years and days; a zone that earlier releases let in is read as `stored_zone` says.
+
+        Raises InvalidInput for what is no calendar.
+        """
+        first, *later = self.states()
+        return FiscalCalendar(
+            first.start_month,
+            stored_zone(first.time_zone),
+            tuple(
+                CalendarChange(state.start, state.start_month, stored_zone(state.time_zone))
+                for state in later
+                if state.start is not None
+            ),
+        )
 
 
 class Person(Event):
@@ -40,6 +108,7 @@ class Person(Event):
     name: str
     email: str | None
     active: bool
+    employee_number: str | None = Field(None, description="What payroll knows the person by, unique in the tenant.")
 
     @property
     def subject(self) -> str:
@@ -47,7 +116,10 @@ class Person(Event):
 
 
 class Team(Event):
-    """A node of the team tree. `manager_id` sees everyone in the subtree."""
+    """A node of the team tree, as on the day this was published. `manager_id` sees everyone in the subtree.
+
+    `history` says where it stood and who managed it on other days; without it, it has been so all along.
+    """
 
     event_type: ClassVar[str] = "attain.team.v1"
     topic: ClassVar[str] = TOPIC
@@ -57,10 +129,25 @@ class Team(Event):
     name: str
     parent_id: UUID | None
     manager_id: UUID | None
+    history: Annotated[tuple[TeamState, ...], AfterValidator(_in_order)] = ()
 
     @property
     def subject(self) -> str:
         return f"team/{self.id}"
+
+    def node(self) -> TeamNode:
+        """The team in the tree, on every day."""
+        if not self.history:
+            return TeamNode(self.id, self.parent_id, self.manager_id)
+        first, *later = self.history
+        return TeamNode(
+            self.id,
+            first.parent_id,
+            first.manager_id,
+            tuple(
+                TeamChange(state.start, state.parent_id, state.manager_id) for state in later if state.start is not None
+            ),
+        )
 
 
 class Membership(Event):

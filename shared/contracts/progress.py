@@ -28,8 +28,8 @@ class Progress(Event):
     target: Exact
     baseline: Exact
     attainment: Exact | None = Field(
-        description="value ÷ target, unclamped, six decimals; (baseline - value) ÷ (baseline - target) where lower is "
-        "better; null when that divides by zero."
+        description="value ÷ target, unclamped; (baseline - value) ÷ (baseline - target) where lower is better; null "
+        "when that divides by zero. Six decimals, rounded down: it reads 1 when the target is reached, and not before."
     )
     direction: Direction
     unit: str
