@@ -1,36 +1,47 @@
 """The app factory of the services' API processes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, cast
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from pydantic import JsonValue
+from starlette.applications import Starlette
 from starlette.types import Lifespan
 
 from shared.db.database import Database
 from shared.db.tables import TransportTables
 from shared.http.auth import Authenticator, RoleMissing, TokenMissing, TokenRefused
+from shared.http.docs.page import PAGE_PATH, documentation_routes
+from shared.http.documents import describe_streams, name_components, require_discriminators, restore_nulls
 from shared.http.edge import Edge
-from shared.http.examples import restore_nulls
+from shared.http.etag import NotModified, not_modified
 from shared.http.health import HEALTH_PATHS, Health, ReadinessCheck
 from shared.http.idempotency import IdempotencyKeyReused
+from shared.http.negotiation import negotiated
 from shared.http.paging import InvalidCursor
 from shared.http.problems import (
     PROBLEM_MEDIA_TYPE,
+    NotAcceptable,
     Problem,
     UnsupportedContentEncoding,
+    UnsupportedMediaType,
     add_problem_handlers,
     declared_response,
     status_of,
 )
+from shared.http.query import UnknownParameter, check_query, declared_names
+from shared.http.refused import declared_bodies
 from shared.http.settings import HttpSettings
-from shared.http.sse import Streams
+from shared.http.sse import StreamLimits, Streams
 from shared.http.writer import NulCharacter
 from shared.kernel.errors import AttainError, InvalidInput, TooLarge, Unavailable
 from shared.telemetry import tracing
+from shared.worker.components import Component, Components
 
-_UNLOGGED_PREFIXES: Final = (*HEALTH_PATHS, "/hooks/", "/docs", "/openapi.json")
+_UNLOGGED_PREFIXES: Final = (*HEALTH_PATHS, "/hooks/", PAGE_PATH, "/openapi.json")
 _METHODS: Final = frozenset({"get", "put", "post", "patch", "delete"})
 
 
@@ -55,12 +66,15 @@ class ServiceApp(FastAPI):
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(cast(dict[str, object], problem.pop("$defs")))
         schemas["Problem"] = problem
-        components["schemas"] = dict(sorted(schemas.items()))
         paths = cast(dict[str, dict[str, dict[str, object]]], document.get("paths", {}))
         for path in paths.values():
             for method in _METHODS & path.keys():
                 _declare_common_errors(path[method])
-        restore_nulls(cast(dict[str, JsonValue], document))
+        finished = cast(dict[str, JsonValue], document)
+        name_components(finished)
+        restore_nulls(finished)
+        describe_streams(finished)
+        require_discriminators(finished)
         return document
 
 
@@ -74,13 +88,17 @@ def create_service_app(
     transport_tables: TransportTables,
     lifespan: Lifespan[FastAPI],
     routers: Sequence[APIRouter],
+    open_routers: Sequence[APIRouter] = (),
     readiness: Mapping[str, ReadinessCheck],
 ) -> FastAPI:
     """An API process: the routers, `/docs`, `/openapi.json`, `/healthz`, `/readyz`, `/metrics` and problem details.
 
-    Routers are tried in order: the hottest first. Operation ids are the names of the endpoint functions; two of the
-    same name are a ValueError, as is a route without a tag. `app.state` holds `database`, `transport_tables`,
-    `authenticator`, `streams` (event streams, ended at shutdown) and `health`.
+    Routers are tried in order: the hottest first. Of `open_routers`, which come before all others, callers may send
+    query parameters that are not declared, as senders of webhooks do; of `routers` they may not. Operation ids are the
+    names of the endpoint functions; two of the same name are a ValueError, as is a route without a tag. `app.state`
+    holds `database`, `transport_tables`, `authenticator`, `streams` (event streams, ended at shutdown), `health`,
+    `query_names`, `body_types`, and `operations`: an app of just the health and documentation, which this one has not
+    where they have a port of their own.
     """
     app = ServiceApp(
         title=title,
@@ -89,32 +107,67 @@ def create_service_app(
         lifespan=lifespan,
         servers=[{"url": settings.public_url}],
         generate_unique_id_function=_operation_id,
+        docs_url=None,
         redoc_url=None,
         telemetry={"tracing": tracing.enabled(), "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.database = database
     app.state.transport_tables = transport_tables
     app.state.authenticator = Authenticator(settings)
-    app.state.streams = Streams()
+    app.state.streams = Streams(
+        StreamLimits(settings.streams_max, settings.streams_per_tenant_max, settings.streams_per_person_max)
+    )
     app.state.health = Health(readiness)
     # Routes are tried in order: the documentation's go behind the service's.
-    documentation = list(app.router.routes)
+    beside_operations = settings.operations_port is None
+    documentation = [*app.router.routes, *documentation_routes(title, beside_operations=beside_operations)]
     app.router.routes.clear()
-    for router in routers:
+    for router in open_routers:
         app.include_router(router)
-    app.router.routes.extend([*app.state.health.routes(), *documentation])
+    for router in routers:
+        app.include_router(router, dependencies=[Depends(check_query), Depends(negotiated)])
+    operations = [*app.state.health.routes(), *documentation]
+    if beside_operations:
+        app.router.routes.extend(operations)
+    app.state.operations = Starlette(routes=operations)
     add_problem_handlers(app)
+    app.add_exception_handler(NotModified, not_modified)
     contexts = list(iter_route_contexts(app.routes))
     _check_operations(contexts)
+    app.state.query_names = declared_names(contexts)
+    app.state.body_types = declared_bodies(contexts)
     app.add_middleware(
         Edge,
         body_bytes_max=settings.body_bytes_max,
         path_templates={
-            context.endpoint: context.path_format for context in contexts if context.path_format is not None
+            context.endpoint: context.path_format
+            for context in contexts
+            if context.endpoint is not None and context.path_format is not None
         },
         unlogged_prefixes=_UNLOGGED_PREFIXES,
     )
     return app
+
+
+@asynccontextmanager
+async def run_beside(app: FastAPI, components: Mapping[str, Component]) -> AsyncIterator[None]:
+    """Run these beside the app's requests, for as long as the block lasts; stopped in their order.
+
+    One that ends by itself fails the app's health, and whoever serves the app then ends.
+    """
+    running = Components(components)
+    running.start()
+    health: Health = app.state.health
+
+    async def watch() -> None:
+        health.fail(f"{', '.join(await running.ended())} ended")
+
+    watching = asyncio.create_task(watch(), name="components")
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await running.stop()
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -138,13 +191,18 @@ def _declare_common_errors(operation: dict[str, object]) -> None:
     declared = cast(dict[str, dict[str, object]], operation["responses"])
     common: list[tuple[type[AttainError], ...]] = [(InternalError,), (Unavailable,)]
     if "security" in operation:
+        common.append((NotAcceptable,))
         common += [(TokenMissing, TokenRefused), (RoleMissing,)]
     if "requestBody" in operation:
-        common += [(TooLarge,), (UnsupportedContentEncoding,)]
+        common += [(TooLarge,), (UnsupportedContentEncoding, UnsupportedMediaType)]
+    if "security" in operation:
+        common.append((UnknownParameter,))
     if "422" in declared:
         parameters = cast(list[dict[str, str]], operation.get("parameters", []))
         names = {parameter["name"].lower() for parameter in parameters}
         common.append((InvalidInput,))
+        if "if-none-match" in names:
+            _declare_not_modified(declared)
         if "cursor" in names:
             common.append((InvalidCursor,))
         if "idempotency-key" in names:
@@ -155,6 +213,12 @@ def _declare_common_errors(operation: dict[str, object]) -> None:
         status = str(status_of(errors[0]))
         declared[status] = _with_errors(declared.get(status), declared_response(*errors))
     operation["responses"] = dict(sorted(declared.items()))
+
+
+def _declare_not_modified(declared: dict[str, dict[str, object]]) -> None:
+    tag = {"ETag": {"description": "Of this answer, for If-None-Match and If-Match.", "schema": {"type": "string"}}}
+    declared["200"]["headers"] = tag
+    declared["304"] = {"description": "The answer is one of those in If-None-Match.", "headers": tag}
 
 
 def _with_errors(declared: dict[str, object] | None, common: dict[str, object]) -> dict[str, object]:

@@ -6,24 +6,24 @@ a token in a URL ends up in logs and histories.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final
 from uuid import UUID
 
-import anyio.to_thread
 import jwt
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from jwt import PyJWK, PyJWKClient
+from jwt import PyJWK
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.http.keys import SigningKeys
 from shared.http.settings import HttpSettings
-from shared.kernel.errors import Forbidden, Unauthenticated, Unavailable
+from shared.kernel.approvals import Actor
+from shared.kernel.errors import Forbidden, Unauthenticated
 
 _CLOCK_SKEW_SECONDS_MAX: Final = 10
-_JWKS_SECONDS_MAX: Final = 5
 
 
 class Role(StrEnum):
@@ -39,11 +39,20 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The authenticated caller. `person_id` is None for a service."""
+    """The authenticated caller. `person_id` is None for a service.
+
+    `expires_at`: from when the token that says so is refused; None when it was no token.
+    """
 
     tenant_id: UUID
     person_id: UUID | None
     roles: frozenset[Role]
+    expires_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as whoever did something: the same person by any of its tokens, or a service."""
+        return Actor.of(self.person_id)
 
     def has(self, *roles: Role) -> bool:
         """Whether the caller has any of these roles."""
@@ -71,18 +80,13 @@ class RoleMissing(Forbidden):
     title = "Role missing"
 
 
-class KeysUnavailable(Unavailable):
-    """The signing keys could not be fetched."""
-
-    code = "keys_unavailable"
-
-
 class _Claims(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     tenant: UUID
     sub: UUID | None = None
     roles: frozenset[Role] = Field(min_length=1)
+    exp: datetime
 
 
 class Authenticator:
@@ -92,7 +96,9 @@ class Authenticator:
         self._settings = settings
         self._algorithms = settings.pinned_algorithms
         self._jwks = (
-            None if settings.jwt_jwks_url is None else PyJWKClient(settings.jwt_jwks_url, timeout=_JWKS_SECONDS_MAX)
+            None
+            if settings.jwt_jwks_url is None
+            else SigningKeys(settings.jwt_jwks_url, stale_seconds_max=settings.jwt_jwks_stale_seconds_max)
         )
 
     async def principal(self, token: str) -> Principal:
@@ -108,15 +114,18 @@ class Authenticator:
                 options={"require": ["exp", "iss", "aud"]},
             )
             known = _Claims.model_validate(claims)
-        except jwt.PyJWKClientConnectionError as error:
-            raise KeysUnavailable("The signing keys could not be fetched.", retry_after_seconds=5) from error
         except jwt.ExpiredSignatureError:
             raise TokenRefused("The token has expired.") from None
         except (jwt.PyJWTError, ValidationError) as error:
             raise TokenRefused("The token is not valid for this service.") from error
         if known.sub is None and known.roles != {Role.SERVICE}:
             raise TokenRefused("The token names no person and is not that of a service.")
-        return Principal(tenant_id=known.tenant, person_id=known.sub, roles=known.roles)
+        return Principal(
+            tenant_id=known.tenant,
+            person_id=known.sub,
+            roles=known.roles,
+            expires_at=known.exp + timedelta(seconds=_CLOCK_SKEW_SECONDS_MAX),
+        )
 
     async def _key(self, token: str) -> str | PyJWK:
         settings = self._settings
@@ -126,8 +135,10 @@ class Authenticator:
             return settings.jwt_public_key
         if self._jwks is None:
             raise TypeError("HttpSettings holds exactly one key")
-        # Fetches at most once in 30 seconds; otherwise answers from its cache.
-        return await anyio.to_thread.run_sync(self._jwks.get_signing_key_from_jwt, token)
+        key = await self._jwks.key(jwt.get_unverified_header(token).get("kid"))
+        if key is None:
+            raise TokenRefused("The token is not signed by a key of the identity provider.")
+        return key
 
 
 def issue_token(

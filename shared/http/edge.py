@@ -3,9 +3,11 @@
 In this order: request id, metrics and access line, body limit, errors nobody handled.
 """
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
-from time import perf_counter
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from time import monotonic, perf_counter
 from typing import Final
 
 import uuid_utils
@@ -17,12 +19,51 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.http.problems import UnsupportedContentEncoding, error_response, unexpected_response
 from shared.kernel.errors import TooLarge
 from shared.telemetry.logs import get_logger, request_id
-from shared.telemetry.metrics import HTTP_REQUEST_SECONDS, HTTP_REQUESTS
+from shared.telemetry.metrics import HTTP_REFUSALS_DELAYED, HTTP_REQUEST_SECONDS, HTTP_REQUESTS
+from shared.telemetry.sampling import SampledLog
 
 _ACCEPTED_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 _CLIENT_WENT_AWAY: Final = 499
 
+_STRANGERS_PER_SECOND: Final = 100
+_STRANGERS_AT_ONCE: Final = 200
+_STRANGERS_WAIT_SECONDS: Final = 1.0
+
 _log = get_logger(__name__)
+_sampled: Final = SampledLog(_log)
+
+
+class StrangersPace:
+    """Makes refusals of callers nobody knows slow once there are many, so that a flood of them waits for itself.
+
+    A bucket of `at_once` refusals that fills again by `per_second`; when it is empty each waits `wait_seconds`, which
+    costs a connection and no processor time.
+    """
+
+    def __init__(
+        self,
+        *,
+        per_second: float = _STRANGERS_PER_SECOND,
+        at_once: float = _STRANGERS_AT_ONCE,
+        wait_seconds: float = _STRANGERS_WAIT_SECONDS,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._per_second = per_second
+        self._at_once = at_once
+        self._wait_seconds = wait_seconds
+        self._clock = clock
+        self._left = at_once
+        self._filled_at = clock()
+
+    def wait_seconds(self) -> float:
+        """How long the refusal that is to be sent now waits."""
+        now = self._clock()
+        self._left = min(self._at_once, self._left + (now - self._filled_at) * self._per_second)
+        self._filled_at = now
+        if self._left < 1:
+            return self._wait_seconds
+        self._left -= 1
+        return 0.0
 
 
 class Edge:
@@ -30,7 +71,9 @@ class Edge:
 
     A sensible `X-Request-ID` of the caller is kept, else one is made; the answer carries it. A request body may not be
     compressed and may not be larger than `body_bytes_max`, whatever length it declares. Requests under one of
-    `unlogged_prefixes` get no access line. `path_templates` names the path of each endpoint.
+    `unlogged_prefixes` get no access line, and of refused ones not all do. `path_templates` names the path of each
+    endpoint. Where a caller is not known, or asks for no path there is, or nothing can be done for him now, many such
+    answers in a short time are slow.
     """
 
     def __init__(
@@ -45,6 +88,7 @@ class Edge:
         self._body_bytes_max = body_bytes_max
         self._path_templates = path_templates
         self._unlogged_prefixes = tuple(unlogged_prefixes)
+        self._pace = StrangersPace()
         # Looking a labelled metric up costs more than counting.
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._timers: dict[tuple[str, str], Histogram] = {}
@@ -85,6 +129,11 @@ class Edge:
             nonlocal status, timed
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status >= HTTPStatus.BAD_REQUEST and _by_a_stranger(scope, status):
+                    seconds = self._pace.wait_seconds()
+                    if seconds:
+                        HTTP_REFUSALS_DELAYED.inc()
+                        await asyncio.sleep(seconds)
                 headers = message["headers"]
                 for name, value in headers:
                     if name == b"content-type" and value.startswith(b"text/event-stream"):
@@ -129,4 +178,12 @@ class Edge:
                 self._timers[method, route] = timer
             timer.observe(seconds)
         if not scope["path"].startswith(self._unlogged_prefixes):
-            _log.info("request", method=method, route=route, status=status, seconds=round(seconds or 0, 6))
+            fields = {"method": method, "route": route, "status": status, "seconds": round(seconds or 0, 6)}
+            if status < HTTPStatus.BAD_REQUEST:
+                _log.info("request", **fields)
+            else:
+                _sampled.info("request", kind=(route, status), **fields)
+
+
+def _by_a_stranger(scope: Scope, status: int) -> bool:
+    return status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE) or "endpoint" not in scope

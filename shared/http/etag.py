@@ -1,19 +1,28 @@
-"""Versions on the wire: `ETag: "7"` on what is read, `If-Match: "7"` on what is changed.
+"""Versions on the wire: an ETag on what is read, `If-Match` on what is changed, `If-None-Match` on what is read again.
 
-A change made from an old version loses (412); one that does not say its version is refused (428).
+An ETag is the version and, behind a dot, a digest of the answer: `"7.1f0c2ab34d5e6f70"`. A change is compared by the
+version alone, as an answer may be another one without a change: of a team, whose manager is another person today.
+A change made from an old version loses (412); one that does not say its version is refused (428). As RFC 9110 has it,
+`*` is whichever version there is, a list is any of its versions, and a weak or foreign ETag is never the current one.
 Version `"0"` stands for a thing that is made by its first change.
 """
 
 import re
-from typing import Annotated, Final, Protocol, runtime_checkable
+from hashlib import blake2b
+from typing import Annotated, Final, Protocol, TypeVar, runtime_checkable
 
 from fastapi import Depends, Header
+from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.http.problems import ParameterError, PreconditionRequired
-from shared.kernel.errors import InvalidInput
+from shared.kernel.errors import AnyVersionOf, InvalidInput
 
-_ETAG: Final = re.compile(r'"(0|[1-9][0-9]{0,17})"\Z')
+_VERSION: Final = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.[0-9a-f]{16})?\Z")
+_DIGEST_BYTES: Final = 8
+_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\Z')
+# A comma may stand inside a tag.
+_SEPARATED: Final = re.compile(r'[ \t]*((?:[^",]|"[^"]*")*)(?:,|\Z)')
 
 
 @runtime_checkable
@@ -23,15 +32,72 @@ class Versioned(Protocol):
     @property
     def version(self) -> int: ...
 
-
-def etag(version: int) -> str:
-    """The ETag of a version."""
-    return f'"{version}"'
+    def model_dump_json(self, *, by_alias: bool) -> str: ...
 
 
-def set_etag(response: Response, answer: Versioned) -> None:
-    """Put the ETag of what is answered on the response of a read."""
-    response.headers["etag"] = etag(answer.version)
+VersionedT = TypeVar("VersionedT", bound=Versioned)
+
+
+class NotModified(Exception):
+    """The caller has what would be answered: 304, without a body."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__(tag)
+        self.tag = tag
+
+
+def etag(version: int, body: bytes) -> str:
+    """The ETag of an answer: of its version and what it says."""
+    return f'"{version}.{blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()}"'
+
+
+class Condition:
+    """What the caller of a read has of it already."""
+
+    def __init__(self, response: Response, if_none_match: str | None) -> None:
+        self._response = response
+        self._if_none_match = if_none_match
+
+    def answer(self, answer: VersionedT) -> VersionedT:
+        """The answer, its ETag put on the response. Raises NotModified when the caller has it."""
+        tag = etag(answer.version, answer.model_dump_json(by_alias=True).encode())
+        if self._if_none_match is not None and _none_match_refuses(self._if_none_match, tag):
+            raise NotModified(tag)
+        self._response.headers["etag"] = tag
+        return answer
+
+
+def condition(
+    response: Response,
+    if_none_match: Annotated[
+        str | None,
+        Header(
+            description="ETags of the answers you have: 304 without a body when this would be one of them. `*` is any.",
+            examples=['"7.1f0c2ab34d5e6f70"'],
+        ),
+    ] = None,
+) -> Condition:
+    """Dependency behind `ConditionalRead`."""
+    return Condition(response, if_none_match)
+
+
+def not_modified(_: Request, known: Exception) -> Response:
+    """What is answered when NotModified is raised."""
+    assert isinstance(known, NotModified)
+    return Response(status_code=304, headers={"etag": known.tag})
+
+
+def _none_match_refuses(field: str, tag: str) -> bool:
+    """Whether If-None-Match names the tag, compared weakly: a proxy may have weakened it. Raises InvalidInput."""
+    if field.strip() == "*":
+        return True
+    tags = entity_tags(field)
+    if not tags:
+        raise InvalidInput(
+            "If-None-Match is neither a list of ETags nor *.",
+            fields=[ParameterError("/If-None-Match", "is no ETag", "the ETag of what you read before, or *", "header")],
+        )
+    return any(f'"{each}"' == tag for _, each in tags)
 
 
 def expected_version(
@@ -46,14 +112,34 @@ def expected_version(
             "Say which version the change was made from.",
             fields=[ParameterError("/If-Match", "is required", 'the ETag of what you read, such as "7"', "header")],
         )
-    match = _ETAG.match(if_match.strip())
-    if match is None:
+    if if_match.strip() == "*":
+        return AnyVersionOf(None)
+    tags = entity_tags(if_match)
+    if not tags:
         raise InvalidInput(
-            "If-Match is not an ETag of this service.",
-            fields=[ParameterError("/If-Match", "is not one ETag", 'the ETag of what you read, such as "7"', "header")],
+            "If-Match is neither a list of ETags nor *.",
+            fields=[ParameterError("/If-Match", "is no ETag", 'the ETag of what you read, such as "7"', "header")],
         )
-    return int(match[1])
+    # Compared strongly: a weak one never matches, nor does one that this service never gave out.
+    strong = (_VERSION.match(tag) for weak, tag in tags if not weak)
+    versions = frozenset(int(found[1]) for found in strong if found is not None)
+    return next(iter(versions)) if len(versions) == 1 else AnyVersionOf(versions)
 
+
+def entity_tags(field: str) -> list[tuple[bool, str]]:
+    """The entity tags of a list, each with whether it is weak; none when it is not such a list (RFC 9110, 8.8.3)."""
+    tags = []
+    for element in (match[1].strip(" \t") for match in _SEPARATED.finditer(field)):
+        if element:
+            match = _TAG.match(element)
+            if match is None:
+                return []
+            tags.append((match[1] is not None, match[2]))
+    return tags
+
+
+ConditionalRead = Annotated[Condition, Depends(condition)]
+"""Answers a read with its ETag, or that the caller has it. 422 for an If-None-Match that is no list of ETags."""
 
 ExpectedVersion = Annotated[int, Depends(expected_version)]
 """The version a change was made from, out of If-Match. 428 when it is missing."""

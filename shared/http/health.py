@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shared.http.problems import ProblemField, problem_response
+from shared.http.problems import problem_response
+from shared.http.refused import ProblemField
 from shared.telemetry.logs import get_logger
 
 ReadinessCheck: TypeAlias = Callable[[], Awaitable[None]]
@@ -30,6 +31,20 @@ class Health:
     def __init__(self, checks: Mapping[str, ReadinessCheck]) -> None:
         self._checks = dict(checks)
         self._draining = False
+        self._failed: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the process is to end."""
+        return self._failed is not None
+
+    def fail(self, reason: str) -> None:
+        """Neither alive nor ready from now on: the process has lost a part and is to be started afresh."""
+        self._failed = reason
+
+    def require(self, name: str, check: ReadinessCheck) -> None:
+        """Be ready only when this check passes too."""
+        self._checks[name] = check
 
     def drain(self) -> None:
         """Not ready from now on."""
@@ -43,9 +58,13 @@ class Health:
         ]
 
     async def _healthz(self, _: Request) -> Response:
+        if self._failed is not None:
+            return _not_ready([self._failed])
         return JSONResponse({"status": "alive"})
 
     async def _readyz(self, _: Request) -> Response:
+        if self._failed is not None:
+            return _not_ready([self._failed])
         if self._draining:
             return _not_ready(["shutting down"])
         passed = await asyncio.gather(*(self._passes(name, check) for name, check in self._checks.items()))

@@ -1,6 +1,5 @@
 """Answers remembered by Idempotency-Key, in the transaction that did the work."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,13 +12,11 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.db.database import Database, Scope, Transaction
 from shared.db.tables import TransportTables
 from shared.http.problems import ParameterError
-from shared.kernel.errors import AttainError, InvalidInput
-from shared.telemetry.logs import get_logger
+from shared.kernel.errors import InvalidInput
+from shared.worker.rounds import Rounds
 
 KEPT_HOURS: Final = 24
 _SWEEP_SECONDS: Final = 3600.0
-
-_log = get_logger(__name__)
 
 
 class IdempotencyKeyReused(InvalidInput):
@@ -87,13 +84,17 @@ async def remember(
     )
 
 
-class IdempotencySweep:
+class IdempotencySweep(Rounds):
     """Worker component: forgets answers older than a day, once an hour."""
 
     def __init__(self, database: Database, tables: TransportTables) -> None:
+        super().__init__("idempotency", every_seconds=_SWEEP_SECONDS)
         self._database = database
         self._tables = tables
-        self._stopping = asyncio.Event()
+
+    async def round(self) -> bool:
+        await self.sweep()
+        return False
 
     async def sweep(self) -> None:
         """Forget what is older than KEPT_HOURS."""
@@ -103,19 +104,3 @@ class IdempotencySweep:
             await tx.execute(delete(keys).where(keys.c.created_at < tx.now - timedelta(hours=KEPT_HOURS)))
 
         await self._database.run(Scope.every(), forget)
-
-    async def run(self) -> None:
-        """Sweep until stopped. A database that is away for the moment is met again an hour later."""
-        while not self._stopping.is_set():
-            try:
-                await self.sweep()
-            except AttainError as error:
-                _log.warning("idempotency_sweep_failed", code=error.code)
-            try:
-                async with asyncio.timeout(_SWEEP_SECONDS):
-                    await self._stopping.wait()
-            except TimeoutError:
-                continue
-
-    async def stop(self) -> None:
-        self._stopping.set()

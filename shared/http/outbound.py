@@ -243,8 +243,9 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         addresses = await self._resolve(host, port)
         if not addresses:
             raise HostNotResolved(f"{host} has no address")
-        if refused := [address for address in addresses if not self._permitted(address)]:
-            raise AddressRefused(f"{host} leads to {refused[0]}, which may not be called")
+        if not all(self._permitted(address) for address in addresses):
+            # Where a name leads to in our network is nothing to tell whoever may configure a name.
+            raise AddressRefused(f"{host} leads to an address that may not be called")
         tried = addresses[:_ADDRESSES_TRIED_MAX]
         share_seconds = None if timeout is None else timeout / len(tried)
         failure: Exception = HostNotResolved(f"{host} has no address")

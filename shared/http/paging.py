@@ -7,6 +7,7 @@ much is added between two of them. It is opaque to callers and holds nothing tha
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Final, Generic, TypeVar
 
 from fastapi import Depends, Query
@@ -15,6 +16,7 @@ from pydantic.config import JsonDict
 
 from shared.http.problems import ParameterError
 from shared.kernel.errors import InvalidInput
+from shared.kernel.reading import INTEGER_MAX, is_instant, is_text
 
 ItemT = TypeVar("ItemT")
 RowT = TypeVar("RowT")
@@ -92,12 +94,15 @@ class Cursor(Generic[KeyT]):
             return None
         try:
             padding = "=" * (-len(request.cursor) % 4)
-            return self._keys.validate_json(urlsafe_b64decode(request.cursor + padding))
+            key = self._keys.validate_json(urlsafe_b64decode(request.cursor + padding))
+            if _can_be_stored(key):
+                return key
         except ValueError:
-            raise InvalidCursor(
-                "The cursor is not one this list gave out.",
-                fields=[ParameterError("/cursor", "is not a cursor of this list", "next_cursor of a page")],
-            ) from None
+            pass
+        raise InvalidCursor(
+            "The cursor is not one this list gave out.",
+            fields=[ParameterError("/cursor", "is not a cursor of this list", "next_cursor of a page")],
+        )
 
     def page(
         self,
@@ -111,3 +116,18 @@ class Cursor(Generic[KeyT]):
         shown = rows[: request.limit]
         more = len(rows) > request.limit
         return Page(items=[item(row) for row in shown], next_cursor=self.encode(key(shown[-1])) if more else None)
+
+
+def _can_be_stored(key: object) -> bool:
+    """Whether a column can hold each part of a key, so that a query can compare with it."""
+    match key:
+        case tuple():
+            return all(_can_be_stored(part) for part in key)
+        case datetime():
+            return is_instant(key)
+        case int():
+            return abs(key) <= INTEGER_MAX
+        case str():
+            return is_text(key)
+        case _:
+            return True

@@ -6,7 +6,7 @@ Every problem has a stable `type` (`urn:attain:problem:<code>`). What went wrong
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.http.refused import Location, ProblemField, refused_field
 from shared.kernel.errors import (
     AttainError,
     Conflict,
@@ -24,16 +25,17 @@ from shared.kernel.errors import (
     NotFound,
     PreconditionFailed,
     TooLarge,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
 )
 from shared.telemetry.logs import get_logger, request_id
+from shared.telemetry.sampling import SampledLog
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
-Location: TypeAlias = Literal["body", "query", "path", "header", "cookie"]
-
 _log = get_logger(__name__)
+_sampled: Final = SampledLog(_log)
 
 
 class PreconditionRequired(AttainError):
@@ -50,16 +52,33 @@ class UnsupportedContentEncoding(AttainError):
     title = "Unsupported content encoding"
 
 
+class UnsupportedMediaType(AttainError):
+    """The body is not JSON."""
+
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
+
+
+class NotAcceptable(AttainError):
+    """What is served here is of no media type that Accept names."""
+
+    code = "not_acceptable"
+    title = "Not acceptable"
+
+
 _STATUS: Final[Mapping[type[AttainError], int]] = {
     InvalidInput: 422,
     Unauthenticated: 401,
     Forbidden: 403,
     NotFound: 404,
+    NotAcceptable: 406,
     Conflict: 409,
     PreconditionFailed: 412,
     TooLarge: 413,
     UnsupportedContentEncoding: 415,
+    UnsupportedMediaType: 415,
     PreconditionRequired: 428,
+    TooManyRequests: 429,
     Unavailable: 503,
     AttainError: 500,
 }
@@ -78,15 +97,6 @@ class ParameterError(FieldError):
     """A refused parameter outside the body; `pointer` is `/<name>`."""
 
     location: Location = "query"
-
-
-class ProblemField(BaseModel):
-    """One refused field."""
-
-    location: Location = Field("body", description="The part of the request the pointer is into.")
-    pointer: str = Field(description="JSON pointer to the field.", examples=["/target/amount"])
-    message: str = Field(description="What is wrong.", examples=["is required"])
-    accepted: str | None = Field(None, description="What would be accepted.", examples=["a decimal in a string"])
 
 
 class Problem(BaseModel):
@@ -120,16 +130,24 @@ def problem_response(
         type=f"urn:attain:problem:{code}",
         title=title,
         status=status,
-        detail=detail,
+        detail=_sendable(detail),
         code=code,
         request_id=request_id.get(),
-        errors=list(errors),
+        errors=[
+            ProblemField(**{name: _sendable(value) for name, value in each.model_dump(exclude_none=True).items()})
+            for each in errors
+        ],
     )
     return Response(
         problem.model_dump_json(exclude_none=True),
         status_code=status,
         headers={**(headers or {}), "content-type": PROBLEM_MEDIA_TYPE},
     )
+
+
+def _sendable(text: str) -> str:
+    """The text with what UTF-8 has no bytes for, half of a surrogate pair out of a request, spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def error_response(error: AttainError) -> Response:
@@ -140,9 +158,11 @@ def error_response(error: AttainError) -> Response:
     match error:
         case Unavailable():
             # The detail names hosts and ports.
-            _log.warning("dependency_unavailable", detail=detail, code=error.code)
+            _sampled.warning("dependency_unavailable", kind=error.code, detail=detail, code=error.code)
             headers["retry-after"] = str(error.retry_after_seconds)
             detail = "Something this request needs is not available for the moment; try again."
+        case TooManyRequests():
+            headers["retry-after"] = str(error.retry_after_seconds)
         case Unauthenticated():
             headers["www-authenticate"] = "Bearer"
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -201,8 +221,9 @@ async def _http_exception(_: Request, error: HTTPException) -> Response:
     return problem_response(status=error.status_code, code=code, title=title, detail=detail, headers=error.headers)
 
 
-async def _validation_error(_: Request, error: RequestValidationError) -> Response:
-    fields = [_refused_field(item, error.body) for item in error.errors()]
+async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    body_type = request.app.state.body_types.get(request.scope["endpoint"])
+    fields = [refused_field(item, error.body, body_type) for item in error.errors()]
     named = ", ".join(field.pointer or field.location for field in fields[:5])
     return problem_response(
         status=422,
@@ -240,66 +261,3 @@ def _example(status: int, error: type[AttainError]) -> dict[str, object]:
 def _problem_field(field: FieldError) -> ProblemField:
     location: Location = field.location if isinstance(field, ParameterError) else "body"
     return ProblemField(location=location, pointer=field.pointer, message=field.message, accepted=field.accepted)
-
-
-_LOCATIONS: Final[Mapping[object, Location]] = {
-    "body": "body",
-    "query": "query",
-    "path": "path",
-    "header": "header",
-    "cookie": "cookie",
-}
-_EXPECTATION: Final = "should "
-
-
-def _refused_field(item: Mapping[str, object], body: object) -> ProblemField:
-    where = item["loc"]
-    parts: tuple[object, ...] = where if isinstance(where, tuple) else ()
-    location = _LOCATIONS.get(parts[0] if parts else "body", "body")
-    kind, said = str(item["type"]), str(item["msg"])
-    if kind == "json_invalid":
-        return ProblemField(
-            location="body",
-            pointer="",
-            message=f"is not JSON (at character {parts[-1]})",
-            accepted="a JSON document",
-        )
-    pointer = _pointer(parts[1:], body if location == "body" else None)
-    match kind:
-        case "missing":
-            return ProblemField(
-                location=location, pointer=pointer, message="is required", accepted="a value of its schema"
-            )
-        case "extra_forbidden":
-            return ProblemField(location=location, pointer=pointer, message="is not known", accepted="no such field")
-        case "model_attributes_type" if not pointer:
-            return ProblemField(
-                location=location,
-                pointer=pointer,
-                message="is not a JSON object",
-                accepted="a JSON object, sent as application/json",
-            )
-        case "value_error" | "assertion_error":
-            said = said.partition(", ")[2] or said
-            return ProblemField(location=location, pointer=pointer, message="is not accepted", accepted=said)
-    accepted = said.partition(_EXPECTATION)[2].removeprefix("be ") or None
-    return ProblemField(location=location, pointer=pointer, message=said, accepted=accepted)
-
-
-def _pointer(parts: Sequence[object], body: object) -> str:
-    """A JSON pointer (RFC 6901) into the body that was sent.
-
-    pydantic names the union member it tried among the parts; what is not in the body is left out, but for the last.
-    """
-    tokens: list[str] = []
-    here = body
-    for index, part in enumerate(parts):
-        inside = (isinstance(here, dict) and part in here) or (
-            isinstance(here, list) and isinstance(part, int) and part < len(here)
-        )
-        if inside:
-            here = here[part]  # type: ignore[index]
-        elif body is not None and not (index == len(parts) - 1 and isinstance(here, dict)):
-            continue
-        tokens.append(str(part).replace("~", "~0").replace("/", "~1"))
-    return "".join(f"/{token}" for token in tokens)

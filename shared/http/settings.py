@@ -24,11 +24,30 @@ class HttpSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ATTAIN_", extra="ignore", hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
+    operations_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Where /healthz, /readyz, /metrics, /docs and /openapi.json are served instead of the API's port.",
+    )
     public_url: str = Field("/", description="Where clients reach the service; the server named in the OpenAPI.")
     body_bytes_max: int = Field(1_048_576, ge=1)
+    connections_max: int = Field(4000, ge=1, description="Connections this process has at a time.")
+    connections_per_peer_max: int = Field(
+        1000, ge=1, description="Of these, from one address; behind a proxy, which is one address, as many as in all."
+    )
+    streams_max: int = Field(2000, ge=1, description="Event streams this process serves at a time.")
+    streams_per_tenant_max: int = Field(1000, ge=1, description="Of these, to the people of one tenant.")
+    streams_per_person_max: int = Field(20, ge=1, description="Of these, to one person.")
+    unfinished_bytes_max: int = Field(
+        67_108_864, ge=1_048_576, description="Bytes held for requests that are not answered yet, in all."
+    )
     jwt_secret: SecretStr | None = Field(None, min_length=32)
     jwt_public_key: str | None = None
     jwt_jwks_url: str | None = Field(None, pattern=r"^https?://")
+    jwt_jwks_stale_seconds_max: int = Field(
+        86_400, ge=300, description="How long known keys serve while the JWKS cannot be fetched; then tokens get 503."
+    )
     jwt_algorithms: frozenset[str] = frozenset()
     jwt_issuer: str = "attain"
     jwt_audience: str = "attain"

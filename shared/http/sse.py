@@ -2,28 +2,37 @@
 
 FastAPI writes the stream: an endpoint with `response_class=EventSourceResponse` (from `fastapi.sse`) that yields
 `ServerSentEvent`s; it sends a heartbeat comment every 15 seconds and cancels the endpoint when the client leaves. What
-can fail (404, 403) belongs in a dependency, which runs before the stream starts; no transaction is held while it runs.
+can fail (404, 403, no room for another stream) belongs in a dependency, which runs before the stream starts and is left
+when it has ended; no transaction is held while it runs.
 
 A route that streams:
 
     @router.get("/v1/goals/{goal_id}/progress/stream", response_class=EventSourceResponse)
-    async def stream_progress(watch: Annotated[Watch, Depends(watched_goal)]) -> AsyncIterator[ServerSentEvent]:
-        with watch.streams.open() as mailbox:
-            yield ...                       # the value now
-            async for event in mailbox:     # then every change
-                yield event
+    async def stream_progress(mailbox: Annotated[Mailbox, Depends(opened)]) -> AsyncIterator[ServerSentEvent]:
+        yield ...                       # the value now
+        async for event in mailbox:     # then every change
+            yield event
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Generator, Hashable
 from contextlib import contextmanager
-from typing import Annotated, Final
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Final, TypeVar
+from uuid import UUID
 
 from fastapi import Header
 from fastapi.sse import ServerSentEvent
 
-from shared.kernel.errors import Unavailable
+from shared.http.auth import Principal
+from shared.kernel.errors import TooManyRequests, Unavailable
 from shared.telemetry.metrics import LIVE_STREAMS_DROPPED, LIVE_STREAMS_OPEN
+
+KeyT = TypeVar("KeyT", bound=Hashable)
 
 LastEventId = Annotated[
     str | None,
@@ -31,13 +40,58 @@ LastEventId = Annotated[
 ]
 
 _SUBJECTS_MAX: Final = 1000
-_STREAMS_MAX: Final = 2000
+_RETRY_SECONDS: Final = 5
+ENDED: Final = "ended"
+"""The name of the last event of a stream that its client did not end; its data says why."""
 
 
 class TooManyStreams(Unavailable):
     """This process serves as many event streams as it takes."""
 
     code = "too_many_streams"
+
+
+class TooManyStreamsOfTenant(TooManyRequests):
+    """The tenant has as many event streams as this process gives one tenant."""
+
+    code = "too_many_streams_of_tenant"
+    title = "Too many streams of the tenant"
+
+
+class TooManyStreamsOfPerson(TooManyRequests):
+    """The person has as many event streams as this process gives one person."""
+
+    code = "too_many_streams_of_person"
+    title = "Too many streams of the person"
+
+
+class EndReason(StrEnum):
+    """Why a stream ends that its client did not end."""
+
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    RIGHTS_CHANGED = "rights_changed"
+    ORGANISATION_CHANGED = "organisation_changed"
+
+
+_END_MESSAGES: Final = {
+    EndReason.TOKEN_EXPIRED: "The token has expired; connect again with a new one.",
+    EndReason.RIGHTS_CHANGED: "You may not see this any more.",
+    EndReason.ORGANISATION_CHANGED: "The organisation has changed; connect again to see it as it is now.",
+}
+
+
+def ended(reason: EndReason) -> ServerSentEvent:
+    """The last event of a stream."""
+    return ServerSentEvent(event=ENDED, raw_data=json.dumps({"reason": reason, "message": _END_MESSAGES[reason]}))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """How many event streams a process serves: in all, of one tenant, and of one person."""
+
+    streams_max: int = 2000
+    per_tenant_max: int = 1000
+    per_person_max: int = 20
 
 
 class Mailbox:
@@ -52,6 +106,7 @@ class Mailbox:
         self._waiting: dict[str, ServerSentEvent] = {}
         self._changed = asyncio.Event()
         self._closed = False
+        self._last: ServerSentEvent | None = None
 
     def put(self, subject: str, event: ServerSentEvent) -> None:
         """Leave an event for the client, in place of an older one of the subject. Never waits."""
@@ -65,8 +120,10 @@ class Mailbox:
         self._waiting[subject] = event
         self._changed.set()
 
-    def close(self) -> None:
-        """End the stream once what waits has been sent."""
+    def close(self, last: ServerSentEvent | None = None) -> None:
+        """End the stream once what waits has been sent, with a last event that says why if there is one."""
+        if not self._closed:
+            self._last = last
         self._closed = True
         self._changed.set()
 
@@ -75,36 +132,67 @@ class Mailbox:
             while self._waiting:
                 yield self._waiting.pop(next(iter(self._waiting)))
             if self._closed:
+                if self._last is not None:
+                    yield self._last
                 return
             self._changed.clear()
             await self._changed.wait()
 
 
 class Streams:
-    """The event streams a process is serving, so that it can end them when it stops."""
+    """The event streams a process is serving: so many, and ended when it stops or their tokens do."""
 
-    def __init__(self, *, streams_max: int = _STREAMS_MAX, subjects_max: int = _SUBJECTS_MAX) -> None:
-        self._streams_max = streams_max
+    def __init__(self, limits: StreamLimits | None = None, *, subjects_max: int = _SUBJECTS_MAX) -> None:
+        self._limits = limits or StreamLimits()
         self._subjects_max = subjects_max
         self._open: set[Mailbox] = set()
+        self._by_tenant: Counter[UUID] = Counter()
+        self._by_person: Counter[tuple[UUID, UUID]] = Counter()
         self._closed = False
 
-    def check_room(self) -> None:
-        """For the dependency that runs before a stream. Raises TooManyStreams, also when the process is stopping."""
-        if self._closed or len(self._open) >= self._streams_max:
-            raise TooManyStreams("No more event streams can be served here.", retry_after_seconds=5)
+    def _check_room(self, principal: Principal) -> None:
+        limits = self._limits
+        person = _person(principal)
+        if person is not None and self._by_person[person] >= limits.per_person_max:
+            raise TooManyStreamsOfPerson(
+                f"You have {limits.per_person_max} event streams open, as many as one person may have; close one.",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
+        if self._by_tenant[principal.tenant_id] >= limits.per_tenant_max:
+            raise TooManyStreamsOfTenant(
+                f"Your company has {limits.per_tenant_max} event streams open here, as many as one tenant may have.",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
+        if self._closed or len(self._open) >= limits.streams_max:
+            raise TooManyStreams("No more event streams can be served here.", retry_after_seconds=_RETRY_SECONDS)
 
     @contextmanager
-    def open(self) -> Generator[Mailbox]:
-        """A mailbox for one client, forgotten at the end of the block. Raises TooManyStreams."""
-        self.check_room()
+    def open(self, principal: Principal) -> Generator[Mailbox]:
+        """A mailbox for one client, closed when its token expires, forgotten at the end of the block.
+
+        Raises TooManyStreamsOfPerson, TooManyStreamsOfTenant, and TooManyStreams, also when the process is stopping.
+        """
+        self._check_room(principal)
         mailbox = Mailbox(self._subjects_max)
+        person = _person(principal)
         self._open.add(mailbox)
+        self._by_tenant[principal.tenant_id] += 1
+        if person is not None:
+            self._by_person[person] += 1
         LIVE_STREAMS_OPEN.inc()
+        expiry = None
+        if principal.expires_at is not None:
+            seconds = max(0.0, (principal.expires_at - datetime.now(UTC)).total_seconds())
+            expiry = asyncio.get_running_loop().call_later(seconds, mailbox.close, ended(EndReason.TOKEN_EXPIRED))
         try:
             yield mailbox
         finally:
+            if expiry is not None:
+                expiry.cancel()
             self._open.discard(mailbox)
+            _less(self._by_tenant, principal.tenant_id)
+            if person is not None:
+                _less(self._by_person, person)
             LIVE_STREAMS_OPEN.dec()
 
     def close(self) -> None:
@@ -112,3 +200,13 @@ class Streams:
         self._closed = True
         for mailbox in self._open:
             mailbox.close()
+
+
+def _person(principal: Principal) -> tuple[UUID, UUID] | None:
+    return None if principal.person_id is None else (principal.tenant_id, principal.person_id)
+
+
+def _less(counts: Counter[KeyT], key: KeyT) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

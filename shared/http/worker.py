@@ -8,7 +8,7 @@ with a non-zero status, for the supervisor to start it afresh.
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,8 +18,8 @@ from shared.http.collector import relax_garbage_collection
 from shared.http.health import Health, ReadinessCheck
 from shared.http.server import EmbeddedServer, listening_socket
 from shared.telemetry.logs import get_logger
+from shared.worker.components import Component, Components, tell_ended
 
-COMPONENT_DRAIN_SECONDS_MAX: Final = 10.0
 CLOSE_SECONDS_MAX: Final = 5.0
 
 _log = get_logger(__name__)
@@ -32,18 +32,6 @@ class WorkerSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     worker_port: int = Field(ge=1, le=65535)
-
-
-class Component(Protocol):
-    """Something that runs for as long as the process."""
-
-    async def run(self) -> None:
-        """Work until stopped. Returning or raising before that ends the process."""
-        ...
-
-    async def stop(self) -> None:
-        """Finish what is under way; `run` returns soon after."""
-        ...
 
 
 async def run_worker(
@@ -71,45 +59,28 @@ async def run_worker(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    running = {name: asyncio.create_task(component.run(), name=name) for name, component in components.items()}
+    running = Components(components)
+    running.start()
+    ending = asyncio.create_task(running.ended(), name="ended")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
-        await asyncio.wait({*running.values(), serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        died = _died(running | {"http": serving})
+        await asyncio.wait({ending, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        died = [*(ending.result() if ending.done() else ()), *tell_ended({"http": serving})]
+        if died:
+            health.fail(f"{', '.join(died)} ended")
         health.drain()
-        for name, component in components.items():
-            await _drain(name, component, running[name])
+        ending.cancel()
+        await running.stop()
         return 1 if died else 0
     finally:
         stopping.cancel()
-        for task in running.values():
-            task.cancel()
-        await asyncio.gather(*running.values(), return_exceptions=True)
+        ending.cancel()
+        await running.cut_short()
         await _close(closers)
         await server.stop()
-        await asyncio.gather(serving, stopping, return_exceptions=True)
+        await asyncio.gather(serving, stopping, ending, return_exceptions=True)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def _died(tasks: Mapping[str, asyncio.Task[None]]) -> bool:
-    dead = {name: task for name, task in tasks.items() if task.done()}
-    for name, task in dead.items():
-        _log.error("component_died", component=name, exc_info=None if task.cancelled() else task.exception())
-    return bool(dead)
-
-
-async def _drain(name: str, component: Component, task: asyncio.Task[None]) -> None:
-    if task.done():
-        return
-    try:
-        async with asyncio.timeout(COMPONENT_DRAIN_SECONDS_MAX):
-            await component.stop()
-            await asyncio.shield(task)
-    except TimeoutError:
-        _log.warning("component_drain_cut_short", component=name, seconds=COMPONENT_DRAIN_SECONDS_MAX)
-    except Exception:
-        _log.exception("component_stop_failed", component=name)
 
 
 async def _close(closers: Sequence[Callable[[], Awaitable[None]]]) -> None:

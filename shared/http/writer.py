@@ -175,10 +175,11 @@ def _answer(model: BaseModel | None, status: int, location: str | None) -> Store
         headers.append(("location", location))
     if model is None:
         return StoredAnswer(status, headers, b"")
+    body = model.model_dump_json(by_alias=True).encode()
     if isinstance(model, Versioned):
-        headers.append(("etag", etag(model.version)))
+        headers.append(("etag", etag(model.version, body)))
     headers.append(("content-type", "application/json"))
-    return StoredAnswer(status, headers, model.model_dump_json(by_alias=True).encode())
+    return StoredAnswer(status, headers, body)
 
 
 def _response(answer: StoredAnswer) -> Response:

@@ -1,14 +1,18 @@
-"""Examples in the OpenAPI as they are meant.
+"""What FastAPI makes of the OpenAPI, mended: a valid document of its version that says what is meant.
 
 FastAPI leaves nulls out of the whole document, examples included, so an example of an answer that has a null would no
-longer be one its own schema accepts.
+longer be one its own schema accepts. It describes event streams in a word of OpenAPI 3.2 that validators of 3.1 refuse.
+And what tells schemas apart has a default in our models, which makes it look like a member that may be left out.
+The components of generic models get names that are none in any language.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
 _REFERENCE = "#/components/schemas/"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9]+")
 
 
 def restore_nulls(document: dict[str, JsonValue]) -> None:
@@ -22,6 +26,65 @@ def restore_nulls(document: dict[str, JsonValue]) -> None:
             schema["examples"] = [_completed(example, schema, schemas) for example in examples]
     for content in _contents(document.get("paths")):
         content["example"] = _completed(content["example"], content["schema"], schemas)
+
+
+def name_components(document: dict[str, JsonValue]) -> None:
+    """Call the component of a `Page[Goal]` a `GoalPage`, everywhere. KeyError if another one is called that."""
+    components = document.get("components")
+    schemas = components.get("schemas") if isinstance(components, dict) else None
+    if not isinstance(schemas, dict):
+        return
+    names = {name: name if _PLAIN_NAME.fullmatch(name) else _generic_name(schemas[name]) for name in schemas}
+    if len(set(names.values())) < len(names):
+        raise KeyError(f"two components of the same name: {sorted(names.values())}")
+    renamed = {name: schemas[old] for old, name in sorted(names.items(), key=lambda item: item[1])}
+    schemas.clear()
+    schemas.update(renamed)
+    for node in _objects(document):
+        if isinstance(reference := node.get("$ref"), str) and reference.startswith(_REFERENCE):
+            name = reference.removeprefix(_REFERENCE)
+            node["$ref"] = _REFERENCE + names.get(name, name)
+
+
+def _generic_name(schema: JsonValue) -> str:
+    title = str(schema["title"]) if isinstance(schema, dict) else ""
+    generic, _, argument = title.removesuffix("]").partition("[")
+    return argument + generic
+
+
+def describe_streams(document: dict[str, JsonValue]) -> None:
+    """Say in every content that is a stream of events that it is text."""
+    for content in _objects(document.get("paths")):
+        if content.pop("itemSchema", None) is not None:
+            content["schema"] = {"type": "string"}
+
+
+def require_discriminators(document: dict[str, JsonValue]) -> None:
+    """Make the member that tells schemas apart a required one of each of them."""
+    components = document.get("components")
+    schemas = components.get("schemas") if isinstance(components, dict) else None
+    if not isinstance(schemas, dict):
+        return
+    for schema in list(_objects(document)):
+        discriminator = schema.get("discriminator")
+        mapping = discriminator.get("mapping") if isinstance(discriminator, dict) else None
+        if not isinstance(discriminator, dict) or not isinstance(mapping, dict):
+            continue
+        for reference in mapping.values():
+            told_apart = schemas[str(reference).removeprefix(_REFERENCE)]
+            if isinstance(told_apart, dict):
+                required = told_apart.get("required")
+                others = required if isinstance(required, list) else []
+                name = str(discriminator["propertyName"])
+                told_apart["required"] = others if name in others else [name, *others]
+
+
+def _objects(node: JsonValue) -> Iterator[dict[str, JsonValue]]:
+    """Every object in a document, the outer one first."""
+    if isinstance(node, dict):
+        yield node
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _objects(inner)
 
 
 def _contents(node: JsonValue) -> Iterator[dict[str, JsonValue]]:

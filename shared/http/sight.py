@@ -1,0 +1,60 @@
+"""The sight of a caller: what its roles let it see, by the organisation as `app.state.organisation` reads it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from shared.db.database import Transaction
+from shared.http.auth import CurrentPrincipal, Principal, Role
+from shared.kernel.org import OrgChart
+from shared.kernel.sight import WHOLE_TENANT, Breadth, Sight, Viewer
+
+SEES_TENANT: Final = (Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE)
+EDITS: Final = (Role.ADMIN, Role.REVOPS, Role.SERVICE)
+
+Organisation = Callable[[Transaction, UUID], Awaitable[OrgChart]]
+"""Reads a tenant's chart."""
+
+
+def viewer_of(principal: Principal) -> Viewer:
+    """The caller as somebody who looks."""
+    if principal.has(*SEES_TENANT):
+        breadth = Breadth.TENANT
+    else:
+        breadth = Breadth.SUBTREE if principal.has(Role.MANAGER) else Breadth.ITSELF
+    return Viewer(principal.person_id, breadth, edits=principal.has(*EDITS))
+
+
+class CallersSight:
+    """What the caller sees, once there is a transaction to read the organisation in."""
+
+    def __init__(self, principal: Principal, organisation: Organisation) -> None:
+        self._viewer = viewer_of(principal)
+        self._tenant_id = principal.tenant_id
+        self._organisation = organisation
+
+    async def today(self, tx: Transaction) -> Sight:
+        """On the tenant's day of the transaction."""
+        if self._viewer.breadth is Breadth.TENANT:
+            return Sight(self._viewer, WHOLE_TENANT.chart, WHOLE_TENANT.today)
+        chart = await self._organisation(tx, self._tenant_id)
+        return Sight(self._viewer, chart, chart.calendar.business_date(tx.now))
+
+
+async def reads_organisation(request: Request) -> Organisation:
+    """Dependency: how to read a tenant's chart."""
+    found: Organisation = request.app.state.organisation
+    return found
+
+
+ReadsOrganisation = Annotated[Organisation, Depends(reads_organisation)]
+
+
+async def callers_sight(principal: CurrentPrincipal, organisation: ReadsOrganisation) -> CallersSight:
+    """Dependency behind `CurrentSight`."""
+    return CallersSight(principal, organisation)
+
+
+CurrentSight = Annotated[CallersSight, Depends(callers_sight)]
