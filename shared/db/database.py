@@ -5,13 +5,14 @@ commits. The pool runs in the driver's autocommit mode and the transaction is be
 """
 
 import os
-from asyncio import sleep
+from asyncio import Event, sleep
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from random import SystemRandom
+from time import monotonic
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from shared.db.failures import DatabaseUnavailable, Failure, classify, driver_er
 from shared.db.listening import Notifications
 from shared.db.settings import database_url
 from shared.db.shielding import to_the_end
+from shared.kernel.errors import AttainError
 from shared.kernel.ids import uuid7
 from shared.telemetry.logs import get_logger
 
@@ -44,6 +46,29 @@ _RETRY_SECONDS_MAX: Final = 1.0
 _LOCK_SHARED: Final = text("SELECT pg_advisory_xact_lock_shared(k) FROM unnest(CAST(:keys AS bigint[])) AS t(k)")
 _LOCK_EXCLUSIVE: Final = text("SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS t(k)")
 _NOTIFY: Final = text("SELECT pg_notify(:channel, '')")
+_SINCE: Final = "since"
+"""When a connection was made, in what the pool keeps with it."""
+_REFUSED_SECONDS: Final = 1.0
+"""How old a connection is that is given up for a refusal."""
+
+
+# The schema is called like the service.
+_LOGIN: Final = """
+    SELECT session_user AS name,
+        EXISTS (
+            SELECT FROM pg_roles WHERE (rolsuper OR rolbypassrls) AND pg_has_role(session_user, oid, 'MEMBER')
+        ) AS privileged,
+        EXISTS (
+            SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+            WHERE nspname = $1 AND pg_has_role(session_user, relowner, 'MEMBER')
+        ) AS owns
+"""
+
+
+class PrivilegedLogin(AttainError):
+    """The service is connected as somebody who may do more than the service."""
+
+    code = "privileged_login"
 
 
 def _utc_now() -> datetime:
@@ -181,16 +206,23 @@ class Database:
         """One transaction: committed when the block ends, rolled back when it raises.
 
         The commit has happened when the block is left without an error, whatever cancels the caller meanwhile. Raises
-        DatabaseUnavailable for what passes (server gone, deadlock, a wait over its limit); nothing is retried, and
-        after a lost connection it is not known whether a commit under way took place.
+        DatabaseUnavailable for what passes (server gone, read-only or out of room, deadlock, a wait over its limit);
+        nothing is retried, and after a lost connection it is not known whether a commit under way took place.
         """
         return self._translated(scope)
+
+    def snapshot(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that only reads, and sees everything as it was when it began, however long it lasts.
+
+        It holds nobody up: what other transactions change together it sees together, or not at all.
+        """
+        return self._translated(scope, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     async def run(self, scope: Scope, work: Callable[[Transaction], Awaitable[T]], *, attempts: int = 5) -> T:
         """Do idempotent work in a transaction, again after a deadlock, serialization failure or lost connection.
 
         `work` gets a new transaction each time and must not keep anything of an earlier one. DatabaseUnavailable when
-        the attempts are used up, and at once when a lock or the pool took too long.
+        the attempts are used up, and at once when a lock or the pool took too long or the server refuses the work.
         """
         for attempt in range(1, attempts + 1):
             try:
@@ -200,9 +232,9 @@ class Database:
                 return result
             except Exception as error:
                 failure = _failure_of(error)
-                if failure is Failure.OTHER:
+                if not failure.passes:
                     raise
-                if failure is Failure.BUSY or attempt == attempts:
+                if failure in (Failure.BUSY, Failure.REFUSED) or attempt == attempts:
                     raise _unavailable(failure) from error
                 _log.info("transaction_retried", failure=failure.name.lower(), attempt=attempt)
                 if failure is not Failure.STALE_STATEMENT:
@@ -210,13 +242,13 @@ class Database:
                     await sleep(_chance.uniform(longest / 4, longest))
         raise ValueError("attempts must be at least 1")
 
-    def listen(self, channel: str) -> AbstractAsyncContextManager[Notifications]:
-        """Hear NOTIFY on `channel` over a connection of its own, for as long as the block lasts.
+    def listen(self, channel: str, woken: Event | None = None) -> AbstractAsyncContextManager[Notifications]:
+        """Hear NOTIFY on `channel` over a connection of its own, for as long as the block lasts: `woken` is set then.
 
         Never fails because the server is away: it reconnects, and wakes its listener once after every connect so that
         it looks for what it missed.
         """
-        return Notifications.listening(self.connect, channel)
+        return Notifications.listening(self.connect, channel, woken)
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection of its own outside the pool, in the service's role; the caller closes it.
@@ -233,41 +265,65 @@ class Database:
         async with self.transaction(Scope.of()) as transaction:
             await transaction.execute(text("SELECT 1"))
 
+    async def require_plain_login(self) -> None:
+        """Raises PrivilegedLogin when whoever connected could leave the service's role for more than it may.
+
+        Raises DatabaseUnavailable when that cannot be found out.
+        """
+        connection = await self.connect()
+        try:
+            login = await connection.fetchrow(_LOGIN, self.service)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise _cannot_connect(error) from error
+        finally:
+            await connection.close()
+        if login is None or not (login["privileged"] or login["owns"]):
+            return
+        what = "is a superuser or may bypass row-level security" if login["privileged"] else "owns the service's tables"
+        raise PrivilegedLogin(
+            f"ATTAIN_DATABASE_URL connects as {login['name']}, who {what}: "
+            f"give it a login that owns nothing and is a member of {self.service}_app alone"
+        )
+
     async def close(self) -> None:
         """Close the pool's idle connections; those in use are closed as they come back."""
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def _translated(self, scope: Scope) -> AsyncIterator[Transaction]:
+    async def _translated(self, scope: Scope, begin: str = "BEGIN") -> AsyncIterator[Transaction]:
         try:
-            async with self._begun(scope) as transaction:
+            async with self._begun(scope, begin) as transaction:
                 yield transaction
         except Exception as error:
             failure = _failure_of(error)
-            if failure is Failure.OTHER:
+            if not failure.passes:
                 raise
             raise _unavailable(failure) from error
         transaction.committed()
 
     @asynccontextmanager
-    async def _begun(self, scope: Scope) -> AsyncIterator[Transaction]:
-        connection, driver = await self._begin(scope)
+    async def _begun(self, scope: Scope, begin: str = "BEGIN") -> AsyncIterator[Transaction]:
+        connection, driver = await self._begin(scope, begin)
         try:
             yield Transaction(connection, service=self.service, now=self._clock())
-        except BaseException:
-            await to_the_end(_roll_back(connection, driver))
+        except BaseException as error:
+            # A server that has become a read-only standby keeps its connections: a new one finds who took its place.
+            # Made for every refusal, new ones would cost more than all the work that is refused.
+            leave = classify(error) is Failure.REFUSED and monotonic() - connection.info[_SINCE] >= _REFUSED_SECONDS
+            await to_the_end(_discard(connection) if leave else _roll_back(connection, driver))
             raise
         await to_the_end(_commit(connection, driver))
 
-    async def _begin(self, scope: Scope) -> "tuple[AsyncConnection, asyncpg.Connection[asyncpg.Record]]":
+    async def _begin(self, scope: Scope, begin: str) -> "tuple[AsyncConnection, asyncpg.Connection[asyncpg.Record]]":
         # The setting is made of UUIDs and commas, or is one star.
-        begin = f"BEGIN; SELECT set_config('app.tenants', '{scope.setting}', true)"
+        statements = f"{begin}; SELECT set_config('app.tenants', '{scope.setting}', true)"
         # After a restart of the server every pooled connection is dead: each is met and dropped at most once.
         for stale_allowed in reversed(range(self._pool_size + 1)):
             connection = await self._checked_out()
+            connection.info.setdefault(_SINCE, monotonic())
             driver = await _driver_of(connection)
             try:
-                await driver.execute(begin)
+                await driver.execute(statements)
                 return connection, driver
             except BaseException as error:
                 await to_the_end(_discard(connection))
@@ -338,5 +394,7 @@ def _unavailable(failure: Failure) -> DatabaseUnavailable:
             return DatabaseUnavailable("The database cannot be reached.", retry_after_seconds=5)
         case Failure.BUSY:
             return DatabaseUnavailable("The database is too busy.", retry_after_seconds=2)
+        case Failure.REFUSED:
+            return DatabaseUnavailable("The database takes no work for now.", retry_after_seconds=5)
         case _:
             return DatabaseUnavailable("The work kept colliding with other work.", retry_after_seconds=1)

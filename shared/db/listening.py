@@ -7,7 +7,6 @@ from typing import Final
 
 import asyncpg
 
-from shared.kernel.errors import Unavailable
 from shared.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -20,16 +19,18 @@ Connect = Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
 class Notifications:
     """The wake-ups of one channel. Many that come together count as one."""
 
-    def __init__(self, connect: Connect, channel: str) -> None:
+    def __init__(self, connect: Connect, channel: str, woken: asyncio.Event) -> None:
         self._connect = connect
         self._channel = channel
-        self._woken = asyncio.Event()
+        self._woken = woken
 
     @classmethod
     @asynccontextmanager
-    async def listening(cls, connect: Connect, channel: str) -> "AsyncIterator[Notifications]":
-        """Listen for as long as the block lasts."""
-        notifications = cls(connect, channel)
+    async def listening(
+        cls, connect: Connect, channel: str, woken: asyncio.Event | None = None
+    ) -> "AsyncIterator[Notifications]":
+        """Listen for as long as the block lasts; a wake-up sets `woken`, if given."""
+        notifications = cls(connect, channel, woken or asyncio.Event())
         listener = asyncio.create_task(notifications._keep_listening(), name=f"listen-{channel}")
         try:
             yield notifications
@@ -52,7 +53,8 @@ class Notifications:
         while True:
             try:
                 await self._listen_once()
-            except (Unavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:
+                # Whatever it is: who listens would wait for the next poll, for ever and unseen.
                 _log.warning("listen_interrupted", channel=self._channel, reason=type(error).__name__)
                 await asyncio.sleep(_RECONNECT_SECONDS)
 

@@ -6,6 +6,7 @@ the processes at their start and the tests call `upgrade`, `check` and `require_
 
 import asyncio
 import importlib
+import os
 import pkgutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,7 @@ SERVICES: Final = ("goals", "tracking", "incentives")
 
 _HISTORIES: Final = Path(__file__).parents[2] / "migrations"
 _URL_ATTRIBUTE: Final = "attain_database_url"
+_KEY_ATTRIBUTE: Final = "attain_secrets_key"
 _VERSION_TABLE: Final = "alembic_version"
 # alembic keeps what it works on in globals.
 _one_at_a_time: Final = Lock()
@@ -47,14 +49,24 @@ class SchemaOutOfDate(Conflict):
     title = "Schema out of date"
 
 
-def upgrade(service: str, url: str) -> None:
-    """Bring a service's schema to the newest revision; a no-op when it is there.
+class SecretsKeyMissing(Conflict):
+    """A migration has something to encrypt, and was not told with which key."""
 
-    Two that upgrade at once wait for each other. Blocks and runs an event loop of its own: call it from a thread
-    without one.
+    code = "secrets_key_missing"
+    title = "No key for secrets"
+
+
+def upgrade(service: str, url: str, revision: str = "head", *, secrets_key: str | None = None) -> None:
+    """Bring a service's schema to the newest revision, or to an earlier one on the way; a no-op when it is there.
+
+    `secrets_key` is that of ATTAIN_SECRETS_KEY where the environment does not have it. Raises SecretsKeyMissing when
+    neither has it and something is to be encrypted. Two that upgrade at once wait for each other. Blocks and runs an
+    event loop of its own: call it from a thread without one.
     """
     with _one_at_a_time:
-        command.upgrade(_configuration(service, url), "head")
+        configuration = _configuration(service, url)
+        configuration.attributes[_KEY_ATTRIBUTE] = secrets_key
+        command.upgrade(configuration, revision)
 
 
 def check(service: str, url: str) -> None:
@@ -91,6 +103,16 @@ def run(metadata: MetaData) -> None:
     _import_tables(f"services.{metadata.schema}")
     given = context.config.attributes.get(_URL_ATTRIBUTE)
     asyncio.run(_run(str(given) if given else DatabaseSettings().database_url, metadata, metadata.schema))
+
+
+def secrets_key() -> str:
+    """The Fernet key of a migration that encrypts what was clear text. Raises SecretsKeyMissing."""
+    given = context.config.attributes.get(_KEY_ATTRIBUTE) or os.environ.get("ATTAIN_SECRETS_KEY")
+    if not given:
+        raise SecretsKeyMissing(
+            "Set ATTAIN_SECRETS_KEY: this release encrypts addresses that are stored in clear text."
+        )
+    return str(given)
 
 
 def grant_to_service(op: RunsStatements, schema: str) -> None:

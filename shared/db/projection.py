@@ -78,6 +78,11 @@ class Projection:
             f"SELECT tenant_id, subject, event_type, version, body::text AS body FROM {snapshots}"
             " WHERE tenant_id = :tenant ORDER BY subject"
         )
+        self._versions: Final = text(
+            f"SELECT held.tenant_id, held.subject, held.version"
+            f" FROM unnest(CAST(:tenants AS uuid[]), CAST(:subjects AS text[])) AS wanted(t, s)"
+            f" JOIN {snapshots} AS held ON held.tenant_id = wanted.t AND held.subject = wanted.s"
+        )
         self._bump: Final = text(
             f"INSERT INTO {revisions} AS held (tenant_id, revision)"
             " SELECT t, 1 FROM unnest(CAST(:tenants AS uuid[])) AS t"
@@ -130,6 +135,11 @@ class Projection:
         """The current revision of each tenant; 0 where nothing was ever kept."""
         rows = await tx.rows(self._revisions, {"tenants": sorted(tenant_ids)})
         return dict.fromkeys(tenant_ids, 0) | {row["tenant_id"]: row["revision"] for row in rows}
+
+    async def versions(self, tx: Transaction, keys: Sequence[tuple[UUID, str]]) -> dict[tuple[UUID, str], int]:
+        """The version that is kept of each of these tenants' subjects; those that are not kept are left out."""
+        rows = await tx.rows(self._versions, {"tenants": [t for t, _ in keys], "subjects": [s for _, s in keys]})
+        return {(row["tenant_id"], row["subject"]): row["version"] for row in rows}
 
     async def load(self, tx: Transaction, tenant: UUID) -> list[Snapshot]:
         """Every snapshot held of a tenant, by subject."""

@@ -1,4 +1,13 @@
-"""Applying one batch exactly once: the position, the handler's work and the dead letters in one transaction."""
+"""Applying one batch exactly once: the position, the handler's work and the dead letters in one transaction.
+
+A record is quarantined when the handler says so (Poison), or when it alone, tried apart from its neighbours, again and
+again fails in a way that content can cause: a data exception or a broken CHECK of the database, or one of the errors
+that Python raises for values. An error that nobody foresaw in a handler is among the latter: one tenant's record that
+trips over a fault of ours must not hold up every other tenant, and it waits in the dead letters until the release that
+mends the fault. Everything else is waited out, however long it lasts: a database that is away, read-only or full, a
+table that is missing, a machine without memory. So is what would quarantine more than the limit. While a batch waits
+the consumer is not ready, and says why.
+"""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -7,6 +16,7 @@ from random import SystemRandom
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import text
 
 from shared.db import failures
@@ -23,7 +33,6 @@ from shared.kafka.domain import (
     Refusal,
     Retry,
     RetryLimit,
-    Stop,
     Swap,
     after_failure,
     dead_letter_headers,
@@ -31,8 +40,9 @@ from shared.kafka.domain import (
     lost_swaps,
     swaps,
 )
+from shared.kafka.events import tenant_or_nobody
 from shared.kafka.positions import Positions
-from shared.kernel.errors import Unavailable
+from shared.kernel.errors import AttainError, Unavailable
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 from shared.telemetry import metrics, tracing
@@ -43,7 +53,17 @@ _chance: Final = SystemRandom()
 _SAVEPOINT: Final = text("SAVEPOINT piece")
 _ROLL_BACK_TO_SAVEPOINT: Final = text("ROLLBACK TO SAVEPOINT piece")
 _RELEASE_SAVEPOINT: Final = text("RELEASE SAVEPOINT piece")
-_NO_TENANT: Final = UUID(int=0)
+_RAISED_FOR_VALUES: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttainError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What Python, a decoder or a rule raises for a value; an error of the system beneath is never one of them."""
 
 
 @dataclass(slots=True)
@@ -79,18 +99,14 @@ class Handler(Protocol):
         """
 
 
-class ConsumerStopped(Exception):
-    """The consumer cannot go on without a person; `reason` says why. Nothing of the batch in hand was written."""
-
-    def __init__(self, group: str, reason: str) -> None:
-        super().__init__(f"{group}: {reason}")
-        self.reason = reason
-
-
 class _SwapLost(Exception):
     def __init__(self, partitions: frozenset[Partition]) -> None:
         super().__init__()
         self.partitions = partitions
+
+
+class _TooMany(Exception):
+    """More of the batch would be quarantined than may be."""
 
 
 class _Undo(Exception):
@@ -119,6 +135,12 @@ class BatchApplication:
         self._retry_limit = retry_limit
         self._quarantine_limit = quarantine_limit
         self._history = QuarantineHistory()
+        self._waits_because: str | None = None
+
+    @property
+    def waits_because(self) -> str | None:
+        """Why the batch in hand waits for longer than a moment, if it does."""
+        return self._waits_because
 
     async def apply(
         self, batch: Batch, places: Mapping[Partition, Place], hold: Callable[[Retry], Awaitable[None]]
@@ -127,11 +149,18 @@ class BatchApplication:
 
         `places` has the place of every record's partition. Records of a place that is no longer valid are dropped
         before every attempt. Once committed, the places stand behind the batch. `hold` is awaited between attempts.
-        Raises ConsumerStopped when retrying is no use.
         """
+        try:
+            return await self._applied(batch, places, hold)
+        finally:
+            self._wait_because(None)
+
+    async def _applied(
+        self, whole: Batch, places: Mapping[Partition, Place], hold: Callable[[Retry], Awaitable[None]]
+    ) -> Applied:
+        batch = whole
         refusals: list[Refusal] = []
         failed = Counter[Failure]()
-        isolations = 0
         lost: frozenset[Partition] = frozenset()
         while True:
             valid = {partition for partition, place in places.items() if place.valid}
@@ -153,50 +182,60 @@ class BatchApplication:
                 lost |= error.partitions
                 for partition in error.partitions:
                     places[partition].valid = False
-            except Poison as error:
-                remaining = [record for record in batch if not _same(record, error.record)]
-                if len(remaining) == len(batch):
-                    raise self._stop("the handler refused a record that is not in the batch") from error
-                batch = remaining
-                refusals.append(Refusal(error.record, error.reason, error.detail))
-                self._check_limit(count, len(refusals))
-            except ConsumerStopped:
-                raise
             except Exception as error:
-                failure = failure_of(error)
-                failed[failure] += 1
-                match after_failure(
-                    failure,
-                    attempt=failed[failure],
-                    isolations=isolations,
-                    jitter=_chance.random(),
-                    limit=self._retry_limit,
-                ):
-                    case Retry() as retry:
-                        _log.warning(
-                            "batch_failed",
-                            group=self._group,
-                            failure=failure.value,
-                            error_type=type(error).__qualname__,
-                            attempt=failed[failure],
-                            retry_seconds=round(retry.delay_seconds, 3),
-                        )
-                        await hold(retry)
-                    case Isolate():
-                        isolations += 1
-                        failed[Failure.UNKNOWN] = 0
-                        found = await self._find_culprits(batch, already_refused=len(refusals), hold=hold)
-                        culprits = {(each.record.topic, each.record.partition, each.record.offset) for each in found}
-                        batch = [each for each in batch if (each.topic, each.partition, each.offset) not in culprits]
-                        refusals.extend(found)
-                    case Stop(reason):
-                        raise self._stop(reason) from error
+                try:
+                    batch, refusals = await self._after(error, batch, refusals, failed, hold)
+                except _TooMany as too_many:
+                    self._wait_because(str(too_many))
+                    await hold(Retry(self._retry_limit.delay_seconds_max, pause=True))
+                    batch, refusals = whole, []
             else:
                 self._history = self._history.after(self._quarantine_limit, batch_records=count, refused=len(refusals))
                 for swap in wanted:
                     places[swap.partition].stored = swap.next_offset
                 self._count(batch, refusals)
                 return Applied(count, lost)
+
+    async def _after(
+        self,
+        error: Exception,
+        batch: Batch,
+        refusals: list[Refusal],
+        failed: Counter[Failure],
+        hold: Callable[[Retry], Awaitable[None]],
+    ) -> tuple[Batch, list[Refusal]]:
+        """What to attempt next, once it is time to: the records to apply and those to quarantine. Raises _TooMany."""
+        count = len(batch) + len(refusals)
+        if isinstance(error, Poison):
+            remaining = [record for record in batch if not _same(record, error.record)]
+            if len(remaining) < len(batch):
+                refusals = [*refusals, Refusal(error.record, error.reason, error.detail)]
+                self._check_limit(count, len(refusals))
+                return remaining, refusals
+        failure = failure_of(error)
+        failed[failure] += 1
+        attempt = failed[failure]
+        step = after_failure(failure, attempt=attempt, jitter=_chance.random(), limit=self._retry_limit)
+        if isinstance(step, Isolate):
+            found = await self._find_culprits(batch, already_refused=len(refusals))
+            culprits = {(each.record.topic, each.record.partition, each.record.offset) for each in found}
+            if culprits:
+                failed[failure] = 0
+                remaining = [each for each in batch if (each.topic, each.partition, each.offset) not in culprits]
+                return remaining, [*refusals, *found]
+            step = Retry(self._retry_limit.delay_seconds_max, pause=True)
+        _log.warning(
+            "batch_failed",
+            group=self._group,
+            failure=failure.value,
+            error=_kind_of(error),
+            attempt=attempt,
+            retry_seconds=round(step.delay_seconds, 3),
+        )
+        if step.pause:
+            self._wait_because(_kind_of(error))
+        await hold(step)
+        return batch, refusals
 
     async def _attempt(self, wanted: tuple[Swap, ...], batch: Batch, refusals: list[Refusal]) -> None:
         tenants = self._handler.tenants(batch) if batch else ()
@@ -209,12 +248,10 @@ class BatchApplication:
             if refusals:
                 await self._outbox.append(tx, [self._dead_letter(refusal) for refusal in refusals])
 
-    async def _find_culprits(
-        self, batch: Batch, *, already_refused: int, hold: Callable[[Retry], Awaitable[None]]
-    ) -> list[Refusal]:
-        """The records that fail on their own, found by halving under savepoints; nothing of it is kept.
+    async def _find_culprits(self, batch: Batch, *, already_refused: int) -> list[Refusal]:
+        """The records that fail on their own by their content, found by halving under savepoints; nothing is kept.
 
-        A database that cannot be reached is no record's fault: nobody is blamed then and the batch is tried again.
+        What interrupts the search is no record's fault: only what cannot even be read is blamed then. Raises _TooMany.
         """
         culprits: list[Refusal] = []
         readable: list[Record] = []
@@ -224,7 +261,8 @@ class BatchApplication:
             except Poison as error:
                 culprits.append(Refusal(record, error.reason, error.detail))
             except Exception as error:
-                culprits.append(_failed(record, error))
+                if failure_of(error) is Failure.CONTENT:
+                    culprits.append(_failed(record, error))
             else:
                 readable.append(record)
         self._check_limit(len(batch) + already_refused, len(culprits) + already_refused)
@@ -243,8 +281,10 @@ class BatchApplication:
                 raise _Undo
         except _Undo:
             return culprits
-        except Unavailable:
-            await hold(Retry(self._retry_limit.delay_seconds_max, pause=True))
+        except _TooMany:
+            raise
+        except Exception as error:
+            _log.warning("culprits_not_found", group=self._group, error=_kind_of(error))
             return culprits[:known]
 
     async def _try_piece(self, tx: Transaction, piece: Batch, pieces: list[Batch]) -> Refusal | None:
@@ -253,7 +293,7 @@ class BatchApplication:
         try:
             await self._handler.apply(tx, piece)
         except Exception as error:
-            if failure_of(error) is not Failure.UNKNOWN:
+            if failure_of(error) is not Failure.CONTENT:
                 raise
             await tx.execute(_ROLL_BACK_TO_SAVEPOINT)
             if len(piece) > 1:
@@ -268,19 +308,21 @@ class BatchApplication:
     def _check_limit(self, batch_records: int, refused: int) -> None:
         if self._history.exceeds(self._quarantine_limit, batch_records=batch_records, refused=refused):
             limit = self._quarantine_limit
-            raise self._stop(
+            raise _TooMany(
                 f"more than {limit.share_max:.0%} of the last {limit.window_records} records (and more than"
                 f" {limit.count_min}) would be quarantined"
             )
 
-    def _stop(self, reason: str) -> ConsumerStopped:
-        _log.error("consumer_stopped", group=self._group, reason=reason)
-        return ConsumerStopped(self._group, reason)
+    def _wait_because(self, reason: str | None) -> None:
+        if reason is not None and reason != self._waits_because:
+            _log.error("consumer_waits", group=self._group, reason=reason)
+        self._waits_because = reason
+        metrics.CONSUMER_WAITING.labels(self._group).set(reason is not None)
 
     def _dead_letter(self, refusal: Refusal) -> OutboxMessage:
         record = refusal.record
         return OutboxMessage(
-            tenant_id=_tenant_of(record),
+            tenant_id=tenant_or_nobody(record),
             topic=f"{record.topic}.dlq",
             key=record.key.replace("\x00", "�"),
             headers=dead_letter_headers(refusal, self._group),
@@ -310,14 +352,23 @@ def failure_of(error: Exception) -> Failure:
     kind = failures.Failure.OTHER if cause is None else failures.classify(cause)
     if kind in (failures.Failure.CONFLICT, failures.Failure.STALE_STATEMENT):
         return Failure.CONFLICT
-    if kind is not failures.Failure.OTHER or isinstance(error, Unavailable):
+    if kind is failures.Failure.CONTENT:
+        return Failure.CONTENT
+    if failures.of_database(error) or isinstance(error, Unavailable):
         return Failure.OUTAGE
-    return Failure.UNKNOWN
+    return Failure.CONTENT if isinstance(error, _RAISED_FOR_VALUES) else Failure.OUTAGE
+
+
+def _kind_of(error: Exception) -> str:
+    """What failed, without its text: that of an unforeseen error may hold personal data."""
+    unavailable = isinstance(error, failures.DatabaseUnavailable)
+    cause = failures.driver_error_of(error.__cause__ if unavailable and error.__cause__ is not None else error)
+    state = cause.sqlstate if isinstance(cause, asyncpg.PostgresError) else None
+    return type(cause).__qualname__ if state is None else f"{type(cause).__qualname__} ({state})"
 
 
 def _failed(record: Record, error: Exception) -> Refusal:
-    # Only the type: the text of an unforeseen error may hold personal data.
-    return Refusal(record, "failed", f"the handler failed with {type(error).__qualname__}")
+    return Refusal(record, "failed", f"the handler failed with {_kind_of(error)}")
 
 
 def _same(one: Record, other: Record) -> bool:
@@ -326,13 +377,6 @@ def _same(one: Record, other: Record) -> bool:
 
 def _named(partitions: Collection[Partition]) -> list[str]:
     return [f"{partition.topic}/{partition.number}" for partition in sorted(partitions)]
-
-
-def _tenant_of(record: Record) -> UUID:
-    try:
-        return UUID(record.headers["ce_tenantid"].decode())
-    except (KeyError, ValueError):
-        return _NO_TENANT
 
 
 def _traceparent(batch: Batch) -> str | None:

@@ -29,9 +29,9 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from shared.db.database import Database
+from shared.db.database import Database, Scope
 from shared.db.tables import TransportTables
-from shared.kafka.application import Applied, BatchApplication, ConsumerStopped, Handler, Place
+from shared.kafka.application import Applied, BatchApplication, Handler, Place
 from shared.kafka.domain import (
     Batch,
     Partition,
@@ -51,13 +51,15 @@ from shared.kernel.errors import Unavailable
 from shared.outbox.outbox import Outbox
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
 
-__all__ = ["Batch", "Consumer", "ConsumerNotReady", "ConsumerStopped", "Handler", "Poison", "Record"]
+__all__ = ["Batch", "Consumer", "ConsumerNotReady", "Handler", "Poison", "Record"]
 
 _log = get_logger(__name__)
 _chance: Final = SystemRandom()
 _POLL_MILLISECONDS: Final = 1000
 _HINT_SECONDS: Final = 1.0
+_WATCH_SECONDS: Final = 5.0
 _HINT_SECONDS_MAX: Final = 5.0
 _CLOSE_SECONDS_MAX: Final = 10.0
 _HEARTBEATS_IN_SESSION: Final = 4
@@ -79,7 +81,7 @@ _NOT_FOR_US_TO_RETRY: Final = (
 
 
 class ConsumerNotReady(Unavailable):
-    """The consumer is not reading: it is starting, rebalancing, cut off, or has stopped for good."""
+    """The consumer is not reading: it is starting, rebalancing, waiting, cut off, or has stopped for good."""
 
     code = "consumer_not_ready"
     title = "Consumer not ready"
@@ -158,14 +160,14 @@ class Consumer:
         placement = self._placement
         if placement is None or not placement.complete:
             raise ConsumerNotReady(f"{self._group} is waiting for its partitions")
-        if placement.holding:
-            raise ConsumerNotReady(f"{self._group} is waiting for the database")
+        if self._application.waits_because is not None:
+            raise ConsumerNotReady(f"{self._group} waits: {self._application.waits_because}")
 
     async def run(self) -> None:
-        """Consume until `stop` is called. Waits out a broker or a database that is away.
+        """Consume until `stop` is called. Waits out a broker or a database that is away or refuses the work.
 
-        Raises ConsumerStopped when it cannot go on without a person, and whatever the broker refuses for good (an
-        aiokafka.errors.KafkaError); `stopped_because` then says why and `ready` fails.
+        Raises what the broker refuses for good (an aiokafka.errors.KafkaError); `stopped_because` then says why and
+        `ready` fails.
         """
         self._finished.clear()
         attempt = 0
@@ -184,7 +186,7 @@ class Consumer:
                     with suppress(_Stopping):
                         await self._pause_for(backoff_seconds(attempt, _chance.random(), RetryLimit()))
         except Exception as error:
-            self._stopped_because = error.reason if isinstance(error, ConsumerStopped) else type(error).__qualname__
+            self._stopped_because = type(error).__qualname__
             raise
         finally:
             self._finished.set()
@@ -218,20 +220,27 @@ class Consumer:
             metadata_max_age_ms=_METADATA_MILLISECONDS_MAX,
         )
         placement = Placement(kafka, database=self._database, positions=self._positions, group=self._group)
-        hints: asyncio.Task[None] | None = None
+        beside: list[asyncio.Task[None]] = []
         try:
             await kafka.start()
             kafka.subscribe(self._topics, listener=placement)
             self._placement = placement
-            hints = asyncio.ensure_future(self._give_hints(kafka, placement))
+            beside = [
+                asyncio.ensure_future(each.run())
+                for each in (
+                    _Hints(kafka, placement, self._group),
+                    _PositionWatch(placement, self._database, self._positions),
+                )
+            ]
             while True:
                 await self._next_batch(kafka, placement)
         finally:
             self._placement = None
             placement.cancel()
-            if hints is not None:
-                hints.cancel()
-                await asyncio.wait([hints])
+            if beside:
+                for task in beside:
+                    task.cancel()
+                await asyncio.wait(beside)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_HINT_SECONDS_MAX):
                         await _hint(kafka, placement.places, {})
@@ -310,25 +319,6 @@ class Consumer:
             fetch.cancel()
             stopping.cancel()
 
-    async def _give_hints(self, kafka: AIOKafkaConsumer, placement: Placement) -> None:
-        hinted: dict[Partition, int] = {}
-        while True:
-            await asyncio.sleep(_HINT_SECONDS)
-            self._measure_lag(kafka, placement.places)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_HINT_SECONDS_MAX):
-                    await _hint(kafka, placement.places, hinted)
-
-    def _measure_lag(self, kafka: AIOKafkaConsumer, places: Mapping[Partition, Place]) -> None:
-        assigned = kafka.assignment()
-        for partition, place in places.items():
-            if partition not in assigned:
-                continue
-            end = kafka.highwater(TopicPartition(*partition))
-            if end is not None:
-                lag = metrics.CONSUMER_LAG_RECORDS.labels(self._group, partition.topic, str(partition.number))
-                lag.set(max(0, end - (place.stored or 0)))
-
     def _report_lost_logs(
         self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]], places: Mapping[Partition, Place]
     ) -> None:
@@ -343,6 +333,60 @@ class Consumer:
                     stored_offset=place.stored,
                     first_offset=first_offset,
                 )
+
+
+class _Hints(Rounds):
+    """Tells Kafka and the metrics where a member of a group stands."""
+
+    def __init__(self, kafka: AIOKafkaConsumer, placement: Placement, group: str) -> None:
+        super().__init__("consumer_hints", every_seconds=_HINT_SECONDS)
+        self._kafka = kafka
+        self._placement = placement
+        self._group = group
+        self._hinted: dict[Partition, int] = {}
+
+    async def round(self) -> bool:
+        self._measure_lag()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HINT_SECONDS_MAX):
+                await _hint(self._kafka, self._placement.places, self._hinted)
+        return False
+
+    def _measure_lag(self) -> None:
+        assigned = self._kafka.assignment()
+        for partition, place in self._placement.places.items():
+            if partition not in assigned:
+                continue
+            end = self._kafka.highwater(TopicPartition(*partition))
+            if end is not None:
+                lag = metrics.CONSUMER_LAG_RECORDS.labels(self._group, partition.topic, str(partition.number))
+                lag.set(max(0, end - (place.stored or 0)))
+
+
+class _PositionWatch(Rounds):
+    """Takes notice of a position that was moved behind the consumer's back, also where nothing more is published."""
+
+    def __init__(self, placement: Placement, database: Database, positions: Positions) -> None:
+        super().__init__("position_watch", every_seconds=_WATCH_SECONDS)
+        self._placement = placement
+        self._database = database
+        self._positions = positions
+
+    async def round(self) -> bool:
+        placement = self._placement
+        if not placement.resting.is_set() or not placement.places:
+            return False
+        known = {partition: (place, place.stored) for partition, place in placement.places.items()}
+        async with self._database.transaction(Scope.of()) as tx:
+            stored = await self._positions.read(tx, known.keys())
+        # A batch that came meanwhile finds out by itself.
+        if placement.resting.is_set():
+            placement.replace(
+                partition
+                for partition, (place, offset) in known.items()
+                if place.valid and place.stored == offset != stored[partition]
+            )
+        return False
 
 
 async def _hint(kafka: AIOKafkaConsumer, places: Mapping[Partition, Place], hinted: dict[Partition, int]) -> None:

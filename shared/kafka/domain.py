@@ -105,7 +105,7 @@ def log_was_lost(stored: int | None, first_offset: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class QuarantineLimit:
-    """How many records may be quarantined among the last `window_records` before the consumer stops.
+    """How many records may be quarantined among the last `window_records` before the consumer stands still.
 
     Up to `count_min` always may; beyond that no more than `share_max` of the records seen in the window.
     """
@@ -144,22 +144,24 @@ class Failure(Enum):
     """What kind of thing went wrong with a batch."""
 
     OUTAGE = "outage"
-    """A dependency is down. No record is to blame and time heals it."""
+    """A dependency is down or refuses the work, or nobody foresaw it. No record is to blame: it is waited out."""
     CONFLICT = "conflict"
     """A deadlock, a serialization failure. Trying again is the cure."""
-    UNKNOWN = "unknown"
-    """Anything else: perhaps a passing fault, perhaps one record."""
+    CONTENT = "content"
+    """What a record's content can cause: it does not decode, does not fit, or breaks a computation."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryLimit:
-    """How often and how fast a failed batch is tried again. An outage is waited out, however long."""
+    """How fast a failed batch is tried again, and how often before the broker is held back or records are looked at.
+
+    There is no last attempt.
+    """
 
     delay_seconds_min: float = 0.05
     delay_seconds_max: float = 5.0
     conflict_attempts_max: int = 10
-    unknown_attempts_max: int = 3
-    isolations_max: int = 3
+    content_attempts_max: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +177,6 @@ class Isolate:
     """Find out which records are to blame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Go no further; a person has to look."""
-
-    reason: str
-
-
 def backoff_seconds(attempt: int, jitter: float, limit: RetryLimit) -> float:
     """The wait after failed attempt number `attempt` (from 1): a step that doubles up to a cap.
 
@@ -191,27 +186,18 @@ def backoff_seconds(attempt: int, jitter: float, limit: RetryLimit) -> float:
     return step * (0.5 + jitter / 2)
 
 
-def after_failure(
-    failure: Failure, *, attempt: int, isolations: int, jitter: float, limit: RetryLimit
-) -> Retry | Isolate | Stop:
-    """What to do with a batch that failed for the `attempt`th time in this way (from 1).
-
-    `isolations` says how often its records have already been tried one by one.
-    """
+def after_failure(failure: Failure, *, attempt: int, jitter: float, limit: RetryLimit) -> Retry | Isolate:
+    """What to do with a batch that failed for the `attempt`th time in this way (from 1): never to give it up."""
     delay_seconds = backoff_seconds(attempt, jitter, limit)
     match failure:
         case Failure.OUTAGE:
             return Retry(delay_seconds, pause=True)
         case Failure.CONFLICT:
-            if attempt < limit.conflict_attempts_max:
-                return Retry(delay_seconds, pause=False)
-            return Stop(f"a batch met a conflicting transaction {attempt} times in a row")
-        case Failure.UNKNOWN:
-            if attempt < limit.unknown_attempts_max:
-                return Retry(delay_seconds, pause=False)
-            if isolations < limit.isolations_max:
+            return Retry(delay_seconds, pause=attempt >= limit.conflict_attempts_max)
+        case Failure.CONTENT:
+            if attempt % limit.content_attempts_max == 0:
                 return Isolate()
-            return Stop(f"a batch still fails after its records were tried one by one {isolations} times")
+            return Retry(delay_seconds, pause=attempt > limit.content_attempts_max)
 
 
 def halves(records: Batch) -> tuple[Batch, Batch]:

@@ -24,6 +24,12 @@ class Positions:
             WHERE p."group" = :group
             """
         )
+        self._rewind = text(
+            f"""
+            UPDATE {table} SET next_offset = :offset
+            WHERE "group" = :group AND topic = :topic AND partition = :partition AND next_offset > :offset
+            """
+        )
         # The rows are locked in one order, so that two consumers who both believe they own partitions never deadlock.
         # The check is made on the newest version of a row, after any wait for its lock.
         self._swap = text(
@@ -54,6 +60,16 @@ class Positions:
             )
             SELECT topic, partition FROM taken UNION ALL SELECT topic, partition FROM moved
             """
+        )
+
+    async def rewind(self, tx: Transaction, partition: Partition, offset: int) -> None:
+        """Have the group read again from an offset that lies behind it.
+
+        Replays change nothing where they are not needed. A consumer at work takes notice within seconds.
+        """
+        await tx.execute(
+            self._rewind,
+            {"group": self._group, "topic": partition.topic, "partition": partition.number, "offset": offset},
         )
 
     async def read(self, tx: Transaction, partitions: Collection[Partition]) -> Mapping[Partition, int | None]:

@@ -11,15 +11,15 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from shared.db.database import Database, Scope, Transaction
-from shared.db.failures import Failure, classify
+from shared.db.failures import classify
 from shared.db.tables import TransportTables
-from shared.kernel.errors import Unavailable
 from shared.outbox.domain import Backoff, Holds, Lane, Progress, after_round, begin
 from shared.outbox.leadership import Candidate
 from shared.outbox.message import OutboxMessage
 from shared.outbox.store import Appended, Mark, RelayStore
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
 
 Renderer = Callable[[Transaction, Sequence[tuple[UUID, str]]], Awaitable[Sequence[OutboxMessage]]]
 """Reads the newest state of the marked subjects: their messages on the marks' topic, keyed `tenant/subject`.
@@ -38,7 +38,6 @@ _CONFIRM_SECONDS: Final = 5.0
 _COUNT_SECONDS: Final = 5.0
 _COUNT_MAX: Final = 100_000
 _LANE_BACKOFF: Final = Backoff(first_seconds=0.1, longest_seconds=10.0)
-_DATABASE_BACKOFF: Final = Backoff(first_seconds=0.1, longest_seconds=5.0)
 
 
 class Producer(Protocol):
@@ -73,7 +72,7 @@ class _Page:
         return [*(row.message for row in self.appended), *self.rendered]
 
 
-class Relay:
+class Relay(Rounds):
     """Publishes what a service's outbox holds, until it is stopped.
 
     Any number may run; the one that holds the service's advisory lock publishes and the others wait for it to go away.
@@ -91,6 +90,7 @@ class Relay:
         drain_seconds: float = 10.0,
     ) -> None:
         """`renderers` by topic. Without a wake-up the outbox is looked at, or the lock tried, every `poll_seconds`."""
+        super().__init__("relay", every_seconds=poll_seconds)
         self.name = token_hex(8)
         """What this process's outbox notifies with: its commits wake the relay themselves."""
         self._database = database
@@ -103,18 +103,12 @@ class Relay:
         self._drain_seconds = drain_seconds
         self._held_lanes: Holds[Lane] = Holds(_LANE_BACKOFF)
         self._held_topics: Holds[str] = Holds(_LANE_BACKOFF)
-        self._woken = asyncio.Event()
-        self._stopping = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._counted_at = float("-inf")
 
-    def wake(self) -> None:
-        """Look at the outbox now: for commits of this process, which do not wait for the NOTIFY."""
-        self._woken.set()
-
     async def run(self) -> None:
         """Publish until `stop`; survives the loss of the database and of the broker. Call once."""
-        self._running = asyncio.create_task(self._stand_again(), name=f"relay-{self._service}")
+        self._running = asyncio.create_task(super().run(), name=f"relay-{self._service}")
         try:
             await asyncio.wait([self._running])
         except asyncio.CancelledError:
@@ -126,8 +120,7 @@ class Relay:
 
     async def stop(self) -> None:
         """Publish what is waiting, for `drain_seconds` at most, and end `run`."""
-        self._stopping.set()
-        self._woken.set()
+        await super().stop()
         if self._running is None:
             return
         await asyncio.wait([self._running], timeout=self._drain_seconds)
@@ -136,29 +129,20 @@ class Relay:
             self._running.cancel()
             await asyncio.wait([self._running])
 
-    async def _stand_again(self) -> None:
-        failures = 0
-        while not self._stopping.is_set():
-            started = time.monotonic()
-            try:
-                async with Candidate.standing(self._database, self._channel, self.wake, own=self.name) as candidate:
-                    await self._stand(candidate)
-            except Exception as error:
-                held_out = time.monotonic() - started > _DATABASE_BACKOFF.longest_seconds
-                failures = 1 if held_out else failures + 1
-                if isinstance(error, Unavailable):
-                    _log.warning("relay_interrupted", reason=error.detail)
-                else:
-                    _log.exception("relay_failed")
-                await self._rest(_DATABASE_BACKOFF.pause_seconds(failures, _chance.random()))
-            finally:
-                metrics.OUTBOX_RELAY_ACTIVE.labels(self._service).set(0)
+    async def round(self) -> bool:
+        """Stand for election, and lead until the lock is lost."""
+        try:
+            async with Candidate.standing(self._database, self._channel, self.wake, own=self.name) as candidate:
+                await self._stand(candidate)
+        finally:
+            metrics.OUTBOX_RELAY_ACTIVE.labels(self._service).set(0)
+        return True
 
     async def _stand(self, candidate: Candidate) -> None:
         while not await candidate.elected():
-            if self._stopping.is_set():
+            if self.is_stopping:
                 return
-            await self._rest(self._poll_seconds)
+            await self.pause(self._poll_seconds)
         metrics.OUTBOX_RELAY_ACTIVE.labels(self._service).set(1)
         _log.info("relay_leads")
         await self._lead(candidate)
@@ -166,41 +150,36 @@ class Relay:
     async def _lead(self, candidate: Candidate) -> None:
         confirmed_at = time.monotonic()
         while not candidate.lost:
-            self._woken.clear()
+            self.woken.clear()
+            began = time.monotonic()
             try:
                 more = await self._pass(candidate)
             except _RenderFailed as error:
                 _log.exception("render_failed", topic=error.topic)
                 self._held_topics.fail([error.topic], time.monotonic(), _chance.random())
                 continue
-            if self._stopping.is_set() and not more:
+            if self.is_stopping and not more:
                 return
             if not more:
-                await self._wait()
+                await self._wait(began)
             now = time.monotonic()
             if now - confirmed_at > _CONFIRM_SECONDS:
                 await candidate.confirm()
                 confirmed_at = now
 
-    async def _wait(self) -> None:
+    async def _wait(self, began: float) -> None:
+        """Until there is something to do after a pass that began then; what was held then may be free by now."""
         now = time.monotonic()
-        pauses = [self._held_lanes.seconds_to_next(now), self._held_topics.seconds_to_next(now)]
-        timeout_seconds = min([self._poll_seconds, *(pause for pause in pauses if pause is not None)])
+        pauses = [self._held_lanes.seconds_to_next(began), self._held_topics.seconds_to_next(began)]
+        left = [max(0.0, pause - (now - began)) for pause in pauses if pause is not None]
+        timeout_seconds = min([self._poll_seconds, *left])
         if len(self._held_lanes.held(now)) >= _HELD_LANES_MAX:
             # The broker is away: nothing new is to be tried before something that failed is.
-            await self._rest(timeout_seconds)
+            await self.pause(timeout_seconds)
             return
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return
-
-    async def _rest(self, seconds: float) -> None:
-        """Wait, whatever is notified meanwhile, but not longer than until the stop."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await self.woken.wait()
         except TimeoutError:
             return
 
@@ -244,7 +223,7 @@ class Relay:
         try:
             return await self._renderers[topic](tx, subjects)
         except Exception as error:
-            if classify(error) is not Failure.OTHER:
+            if classify(error).passes:
                 raise
             raise _RenderFailed(topic) from error
 

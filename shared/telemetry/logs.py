@@ -2,21 +2,21 @@
 
 Every line has `time`, `level`, `service`, `event` and, where there is one, `request_id` and `trace_id`. Secrets and
 personal data never reach a line: keys that name them are masked wherever they stand, and texts are scrubbed of tokens,
-e-mail addresses and database values.
+e-mail addresses and database values. A line that cannot be written is lost and counted, and nothing else happens.
 """
 
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Final, cast
+from typing import Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from shared.telemetry import tracing
+from shared.telemetry import metrics, tracing
 
 MASK: Final = "[redacted]"
 
@@ -42,6 +42,8 @@ _SCRUBBED: Final = (
     # The password in a URL.
     ("://", re.compile(r"(\w+://[^\s:/@]*):[^\s@/]+@"), r"\1:" + MASK + "@"),
     ("@", re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}"), MASK),
+    # What pydantic says about a value it refuses.
+    ("input_value=", re.compile(r"input_value=.*?, input_type=", re.DOTALL), f"input_value={MASK}, input_type="),
     # What PostgreSQL and SQLAlchemy say about the values of a failed statement.
     ("DETAIL:", re.compile(r"DETAIL:.*"), f"DETAIL: {MASK}"),
     ("[parameters: ", re.compile(r"\[parameters: .*", re.DOTALL), f"[parameters: {MASK}]"),
@@ -65,14 +67,15 @@ def configure(service: str, *, level: str = "INFO") -> None:
         _add_ids,
         structlog.processors.format_exc_info,
     ]
+    stdout = cast(TextIO, _Unfailing(sys.stdout))
     minimum = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, redact, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(minimum),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(stdout),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -87,6 +90,25 @@ def configure(service: str, *, level: str = "INFO") -> None:
     root.handlers = [handler]
     # Libraries speak up only when something is wrong.
     root.setLevel(max(minimum, logging.WARNING))
+
+
+class _Unfailing:
+    """A stream to write to as far as it goes: a full disk or a reader that has left must not end any work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        self._tried(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        self._tried(self._stream.flush)
+
+    def _tried(self, attempt: Callable[[], object]) -> None:
+        try:
+            attempt()
+        except (OSError, ValueError):
+            metrics.LOG_LINES_LOST.inc()
 
 
 def get_logger(name: str) -> FilteringBoundLogger:

@@ -25,6 +25,15 @@ HTTP_REQUEST_SECONDS: Final = Histogram(
     ("method", "route"),
     buckets=_REQUEST_SECONDS,
 )
+HTTP_CONNECTIONS_OPEN: Final = Gauge("attain_http_connections_open", "Connections of clients.")
+HTTP_CONNECTIONS_REFUSED: Final = Counter(
+    "attain_http_connections_refused",
+    "Connections and unfinished requests that were given up, by the limit they met.",
+    ("reason",),
+)
+HTTP_REFUSALS_DELAYED: Final = Counter(
+    "attain_http_refusals_delayed", "Refusals that waited because there were many: of unknown callers and paths."
+)
 HTTP_IDEMPOTENT_REPLAYS: Final = Counter(
     "attain_http_idempotent_replays", "Answers repeated from a stored one for a known Idempotency-Key."
 )
@@ -69,12 +78,20 @@ CONSUMER_BATCH_RECORDS: Final = Histogram(
 CONSUMER_QUARANTINED: Final = Counter(
     "attain_consumer_quarantined", "Records sent to the topic's .dlq.", ("group", "topic", "reason")
 )
+CONSUMER_WAITING: Final = Gauge(
+    "attain_consumer_waiting", "1 while a batch waits for longer than a moment and nothing is applied.", ("group",)
+)
 CONSUMER_BATCHES_LOST: Final = Counter(
     "attain_consumer_batches_lost",
     "Batches rolled back because another consumer had moved the position.",
     ("group",),
 )
 CONSUMER_REBALANCES: Final = Counter("attain_consumer_rebalances", "Assignments received.", ("group",))
+
+# Rounds of work, every process. `round` is the name of the component.
+ROUND_FAILURES: Final = Counter("attain_round_failures", "Rounds that failed and came again.", ("round",))
+ROUNDS_FAILING: Final = Gauge("attain_rounds_failing", "Rounds of it that have failed in a row.", ("round",))
+LOG_LINES_LOST: Final = Counter("attain_log_lines_lost", "Log lines that could not be written.")
 
 # Webhooks, tracking. `source` is the kind of CRM connection.
 WEBHOOK_RECEIVED: Final = Counter("attain_webhook_received", "Deliveries stored.", ("source",))

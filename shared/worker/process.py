@@ -14,7 +14,7 @@ from shared.db.settings import DatabaseSettings
 from shared.db.tables import TransportTables
 from shared.http.idempotency import IdempotencySweep
 from shared.http.settings import read_settings
-from shared.http.worker import Component, WorkerSettings, run_worker
+from shared.http.worker import WorkerSettings, run_worker
 from shared.kafka.consumer import Consumer, Handler
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
@@ -23,6 +23,7 @@ from shared.kernel.errors import AttainError
 from shared.outbox.outbox import Outbox
 from shared.outbox.relay import Relay, Renderer
 from shared.telemetry import logs, tracing
+from shared.worker.components import Component
 
 _POOL_SIZE: Final = 5
 _log = logs.get_logger(__name__)
@@ -111,6 +112,7 @@ def run_service_worker(
         producer = Producer(kafka, client_id=f"attain-{service}")
         try:
             await require_current_schema(database)
+            await database.require_plain_login()
             await ensure_topics(kafka, topics)
             await producer.start()
         except (AttainError, KafkaError, TopicsUnusable, OSError) as error:

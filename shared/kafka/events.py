@@ -1,0 +1,72 @@
+"""From records to events: how every reader of a topic decodes what stands on it.
+
+A tombstone is passed over, and so is a type that this release does not know. What does not decode is Poison: its detail
+names the member and the kind of error, and holds nothing of the value, as it is kept with the dead letter and logged.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from shared.contracts import envelope
+from shared.contracts.base import Event
+from shared.contracts.envelope import MalformedEvent
+from shared.kafka.domain import Batch, Poison, Record
+
+_MALFORMED: Final = "malformed"
+_NOBODY: Final = UUID(int=0)
+
+
+def tenants_of(batch: Batch) -> set[UUID]:
+    """Whose records these are, by their headers; a tombstone is nobody's. Raises Poison."""
+    tenants: set[UUID] = set()
+    known: set[bytes | None] = set()
+    for record in batch:
+        header = record.headers.get("ce_tenantid")
+        if record.value is not None and header not in known:
+            tenants.add(tenant_of(record))
+            known.add(header)
+    return tenants
+
+
+def tenant_of(record: Record) -> UUID:
+    """Whose record this is, by its headers. Raises Poison."""
+    try:
+        return envelope.tenant_of(record.headers)
+    except MalformedEvent as error:
+        raise Poison(record, str(error), reason=_MALFORMED) from None
+
+
+def tenant_or_nobody(record: Record) -> UUID:
+    """Whose record this is, by its headers; the UUID of zeros where they do not say."""
+    try:
+        return envelope.tenant_of(record.headers)
+    except MalformedEvent:
+        return _NOBODY
+
+
+def event_of(record: Record) -> Event | None:
+    """The record's event; None for a tombstone and for a type this release does not know. Raises Poison."""
+    if record.value is None:
+        return None
+    try:
+        return envelope.from_record(record.headers, record.value)
+    except MalformedEvent as error:
+        raise Poison(record, str(error), reason=_MALFORMED) from None
+
+
+def events_of(batch: Batch) -> Iterator[tuple[Record, Event]]:
+    """The records that hold an event this release knows, decoded as they are asked for. Raises Poison."""
+    for record in batch:
+        event = event_of(record)
+        if event is not None:
+            yield record, event
+
+
+def time_of(record: Record) -> datetime:
+    """When the change was that the record tells of. Raises Poison."""
+    try:
+        return envelope.time_of(record.headers)
+    except MalformedEvent as error:
+        raise Poison(record, str(error), reason=_MALFORMED) from None
