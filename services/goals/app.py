@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.goals.metadata import transport
+from services.goals.org import service as org
 from services.goals.org.api import router as org_router
 from services.goals.rates.api import router as rates_router
 from services.goals.settings import SERVICE, ApiSettings
@@ -21,7 +22,8 @@ Who sells, in which team, under which name in each CRM, what each person and tea
 currencies are worth in the home currency, day by day.
 
 Every change is one event on `attain.org.v1` or `attain.goals.v1`. What is read has an `ETag`; a change sends it back in
-`If-Match` and loses with 412 when someone else was faster. A `POST` with an `Idempotency-Key` can safely be sent again.
+`If-Match` and loses with 412 when someone else was faster; in `If-None-Match` it spares reading the
+same again (304). A `POST` with an `Idempotency-Key` can safely be sent again.
 """
 
 
@@ -41,7 +43,7 @@ def create_app() -> FastAPI:
     async def schema() -> None:
         await require_current_schema(database)
 
-    return create_service_app(
+    app = create_service_app(
         title="Attain goals",
         version="1.0.0",
         description=_DESCRIPTION,
@@ -52,3 +54,5 @@ def create_app() -> FastAPI:
         routers=[targets_router, org_router, rates_router],
         readiness={"schema": schema},
     )
+    app.state.organisation = org.chart
+    return app

@@ -6,14 +6,9 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-_CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f]")
+from shared.contracts.texts import COMPOSED, ONE_LINE
+
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
-
-
-def _one_line(text: str) -> str:
-    if _CONTROL_CHARACTERS.search(text):
-        raise ValueError("one line without control characters")
-    return text
 
 
 def _address(text: str) -> str:
@@ -22,14 +17,28 @@ def _address(text: str) -> str:
     return text
 
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_one_line)]
-"""A line of text: a name, an id of somebody else's."""
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    ONE_LINE,
+    COMPOSED,
+]
+"""A line of text in NFC."""
+
+EmployeeNumber = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=64),
+    ONE_LINE,
+    COMPOSED,
+]
+"""What payroll knows a person by: digits or not, leading zeros count."""
 
 Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=254),
-    AfterValidator(_one_line),
+    ONE_LINE,
     AfterValidator(_address),
+    COMPOSED,
 ]
 
 Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(3000, 1, 1))]

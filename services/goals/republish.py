@@ -1,6 +1,6 @@
 """Filling a lost topic again from what Postgres holds."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -13,10 +13,14 @@ from services.goals.targets import store as targets
 from services.goals.targets.events import goal_event
 from shared.contracts.base import Event
 from shared.contracts.goals import TOPIC as GOALS
+from shared.contracts.goals import Goal
 from shared.contracts.org import TOPIC as ORG
+from shared.contracts.org import Calendar, ExchangeRates, Identity, Membership, Person, Team
 from shared.db.database import Database, Scope, Transaction
+from shared.kernel.periods import FiscalCalendar
 
 _CHUNK: Final = 500
+_VERSIONED: Final = (Calendar, ExchangeRates, Goal, Identity, Membership, Person, Team)
 
 Key = tuple[UUID, UUID]
 Chunk = tuple[Sequence[Event], Key | None]
@@ -45,6 +49,18 @@ async def republish(database: Database, topic: str) -> int:
     return count
 
 
+async def versions(database: Database, topic: str) -> AsyncIterator[Mapping[tuple[UUID, str], int]]:
+    """The version of every subject of the topic by tenant and subject, chunk by chunk, as they stand when read."""
+    for read in _READERS[topic]:
+        after: Key | None = None
+        while True:
+            async with database.transaction(Scope.every()) as tx:
+                events, after = await read(tx, after)
+            yield {(event.tenant_id, event.subject): event.version for event in events if isinstance(event, _VERSIONED)}
+            if after is None:
+                break
+
+
 def _publishing(read: ReadChunk, after: Key | None) -> Callable[[Transaction], Awaitable[tuple[int, Key | None]]]:
     async def publish_chunk(tx: Transaction) -> tuple[int, Key | None]:
         events, last = await read(tx, after)
@@ -55,7 +71,7 @@ def _publishing(read: ReadChunk, after: Key | None) -> Callable[[Transaction], A
 
 
 async def _calendars(tx: Transaction, _: Key | None) -> Chunk:
-    return [org_events.calendar_event(tenant, held) for tenant, held in await org.every_calendar(tx)], None
+    return [org_events.calendar_event(tenant, held, tx.now) for tenant, held in await org.every_calendar(tx)], None
 
 
 async def _people(tx: Transaction, after: Key | None) -> Chunk:
@@ -65,7 +81,11 @@ async def _people(tx: Transaction, after: Key | None) -> Chunk:
 
 async def _teams(tx: Transaction, after: Key | None) -> Chunk:
     found = await org.every_team(tx, after, _CHUNK)
-    return [org_events.team_event(tenant, each) for tenant, each in found], _last([(t, e.id) for t, e in found])
+    calendars = await org.calendars_of(tx, {tenant for tenant, _ in found})
+    days = {tenant: held.fiscal.business_date(tx.now) for tenant, held in calendars.items()}
+    without_calendar = FiscalCalendar().business_date(tx.now)
+    events = [org_events.team_event(tenant, each, days.get(tenant, without_calendar)) for tenant, each in found]
+    return events, _last([(t, e.id) for t, e in found])
 
 
 async def _memberships(tx: Transaction, after: Key | None) -> Chunk:

@@ -7,11 +7,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
 
-from services.goals.access import Editor, viewer_of
-from services.goals.fields import Line
+from services.goals.access import Editor
+from services.goals.fields import EmployeeNumber, Line
 from services.goals.org import service
 from services.goals.org.domain import (
     CalendarNotSet,
+    EmailTaken,
+    EmployeeNumberTaken,
     IdentityNotFound,
     IdentityTaken,
     Membership,
@@ -19,7 +21,7 @@ from services.goals.org.domain import (
     MembershipOverlaps,
     Person,
     PersonNotFound,
-    Team,
+    Place,
     TeamCircle,
     TeamNotFound,
     UnknownPerson,
@@ -40,13 +42,15 @@ from services.goals.org.schemas import (
     TeamAnswer,
     TeamBody,
     TeamChanges,
+    first_day,
 )
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
-from shared.http.etag import ExpectedVersion, expected_version, set_etag
+from shared.http.etag import ConditionalRead, ExpectedVersion, expected_version
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
+from shared.http.sight import CurrentSight
 from shared.http.writer import RequestWriter
 from shared.kernel.errors import VersionMismatch
 from shared.kernel.periods import DatedRange
@@ -58,13 +62,14 @@ _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 
 
 @router.get("/calendar", tags=["calendar"], summary="The fiscal calendar", responses=responses(CalendarNotSet))
-async def get_calendar(principal: CurrentPrincipal, reader: RequestReader, response: Response) -> CalendarAnswer:
-    """Everyone in the tenant may read it. 404 until it has been set; until then years start in January, in UTC."""
+async def get_calendar(principal: CurrentPrincipal, reader: RequestReader, read: ConditionalRead) -> CalendarAnswer:
+    """Everyone in the tenant may read it, as it is today and with its `history`.
+
+    404 until it has been set; until then years start in January, in UTC.
+    """
     async with reader.transaction() as tx:
-        held = await service.calendar(tx, principal.tenant_id)
-    answer = CalendarAnswer.of(held)
-    set_etag(response, answer)
-    return answer
+        answer = CalendarAnswer.of(await service.calendar(tx, principal.tenant_id), tx.now)
+    return read.answer(answer)
 
 
 @router.put(
@@ -82,18 +87,22 @@ async def set_calendar(
         str | None, Header(description="The ETag of the calendar that is changed; left out to set the first.")
     ] = None,
 ) -> Response:
-    """Days already counted are counted again under the new calendar."""
-    fiscal = body.fiscal()
+    """A change is in force from its `start` on, up to the next change; what lies before keeps its days and periods.
+
+    A new start month cuts the period it falls into. Where a zone changes, the first day begins when it begins in the
+    zone before.
+    """
+    terms, start = body.terms(), first_day(body.start)
     version = 0 if if_match is None else expected_version(if_match)
 
     async def set_it(tx: Transaction) -> CalendarAnswer:
         try:
-            changed = await service.set_calendar(tx, editor.tenant_id, fiscal, body.currency, expected_version=version)
+            changed = await service.set_calendar(tx, editor.tenant_id, terms, start, expected_version=version)
         except VersionMismatch:
             # One who named no version gets to hear that, and not that nothing is an old version.
             expected_version(if_match)
             raise
-        return CalendarAnswer.of(changed)
+        return CalendarAnswer.of(changed, tx.now)
 
     return await writer.commit(set_it)
 
@@ -101,41 +110,53 @@ async def set_calendar(
 @router.get("/people", tags=["people"], summary="List people")
 async def list_people(
     principal: CurrentPrincipal,
+    sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
     active: Annotated[bool | None, Query(description="Only active people, or only inactive ones.")] = None,
-    email: Annotated[Line | None, Query(description="Exactly this address.")] = None,
+    email: Annotated[Line | None, Query(description="Who has this address, in whatever case of letters.")] = None,
+    employee_number: Annotated[EmployeeNumber | None, Query(description="Who has this number.")] = None,
 ) -> Page[PersonAnswer]:
     """A rep sees itself, a manager whoever is in its subtree today."""
     async with reader.transaction() as tx:
         found = await service.people(
             tx,
             principal.tenant_id,
-            viewer_of(principal),
+            await sight.today(tx),
             active=active,
             email=email,
+            employee_number=employee_number,
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
     return _IDS.page(paging, found, key=lambda person: person.id, item=PersonAnswer.of)
 
 
-@router.post("/people", tags=["people"], summary="Add a person", status_code=201, response_model=PersonAnswer)
+@router.post(
+    "/people",
+    tags=["people"],
+    summary="Add a person",
+    status_code=201,
+    response_model=PersonAnswer,
+    responses=responses(EmailTaken, EmployeeNumberTaken),
+)
 async def create_person(body: PersonBody, editor: Editor, writer: RequestWriter) -> Response:
     async def create(tx: Transaction) -> PersonAnswer:
-        return PersonAnswer.of(await service.add_person(tx, editor.tenant_id, name=body.name, email=body.email))
+        added = await service.add_person(
+            tx, editor.tenant_id, name=body.name, email=body.email, employee_number=body.employee_number
+        )
+        return PersonAnswer.of(added)
 
     return await writer.commit(create, status=201, location=lambda person: f"/v1/people/{person.id}")
 
 
 @router.get("/people/{person_id}", tags=["people"], summary="A person", responses=responses(PersonNotFound))
 async def get_person(
-    person_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response
+    person_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
 ) -> PersonAnswer:
     async with reader.transaction() as tx:
-        answer = PersonAnswer.of(await service.person(tx, principal.tenant_id, person_id, viewer_of(principal)))
-    set_etag(response, answer)
-    return answer
+        answer = PersonAnswer.of(await service.person(tx, principal.tenant_id, person_id, await sight.today(tx)))
+    return read.answer(answer)
 
 
 @router.patch(
@@ -143,7 +164,7 @@ async def get_person(
     tags=["people"],
     summary="Change a person",
     response_model=PersonAnswer,
-    responses=responses(PersonNotFound, *_CHANGE),
+    responses=responses(PersonNotFound, EmailTaken, EmployeeNumberTaken, *_CHANGE),
 )
 async def change_person(
     person_id: UUID, body: PersonChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
@@ -154,6 +175,7 @@ async def change_person(
             name=body.get("name", person.name),
             email=body.get("email", person.email),
             active=body.get("active", person.active),
+            employee_number=body.get("employee_number", person.employee_number),
         )
 
     async def change(tx: Transaction) -> PersonAnswer:
@@ -165,23 +187,25 @@ async def change_person(
 @router.get("/teams", tags=["teams"], summary="List teams")
 async def list_teams(
     principal: CurrentPrincipal,
+    sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
     parent_id: Annotated[UUID | None, Query(description="Only the teams right below this one.")] = None,
     manager_id: Annotated[UUID | None, Query(description="Only the teams this person manages itself.")] = None,
 ) -> Page[TeamAnswer]:
-    """A manager sees the teams it manages and those below, a rep none."""
+    """As they stand today. A manager sees the teams it manages and those below, a rep none."""
     async with reader.transaction() as tx:
         found = await service.teams(
             tx,
             principal.tenant_id,
-            viewer_of(principal),
+            await sight.today(tx),
             parent_id=parent_id,
             manager_id=manager_id,
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
-    return _IDS.page(paging, found, key=lambda team: team.id, item=TeamAnswer.of)
+        today = await service.today(tx, principal.tenant_id)
+    return _IDS.page(paging, found, key=lambda team: team.id, item=lambda team: TeamAnswer.of(team, today))
 
 
 @router.post(
@@ -193,21 +217,25 @@ async def list_teams(
     responses=responses(UnknownTeam, UnknownPerson),
 )
 async def create_team(body: TeamBody, editor: Editor, writer: RequestWriter) -> Response:
+    """Where it stands and who manages it holds from the beginning of time, until a change says otherwise."""
+
     async def create(tx: Transaction) -> TeamAnswer:
         added = await service.add_team(
             tx, editor.tenant_id, name=body.name, parent_id=body.parent_id, manager_id=body.manager_id
         )
-        return TeamAnswer.of(added)
+        return TeamAnswer.of(added, await service.today(tx, editor.tenant_id))
 
     return await writer.commit(create, status=201, location=lambda team: f"/v1/teams/{team.id}")
 
 
 @router.get("/teams/{team_id}", tags=["teams"], summary="A team", responses=responses(TeamNotFound))
-async def get_team(team_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response) -> TeamAnswer:
+async def get_team(
+    team_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
+) -> TeamAnswer:
     async with reader.transaction() as tx:
-        answer = TeamAnswer.of(await service.team(tx, principal.tenant_id, team_id, viewer_of(principal)))
-    set_etag(response, answer)
-    return answer
+        found = await service.team(tx, principal.tenant_id, team_id, await sight.today(tx))
+        answer = TeamAnswer.of(found, await service.today(tx, principal.tenant_id))
+    return read.answer(answer)
 
 
 @router.patch(
@@ -220,18 +248,22 @@ async def get_team(team_id: UUID, principal: CurrentPrincipal, reader: RequestRe
 async def change_team(
     team_id: UUID, body: TeamChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
-    """The tree has no history: a team that moves takes the deals of all its days with it."""
+    """A team that moves on a day takes its deals of that day and later with it, and none of before."""
 
-    def changed(team: Team) -> Team:
-        return replace(
-            team,
-            name=body.get("name", team.name),
-            parent_id=body.get("parent_id", team.parent_id),
-            manager_id=body.get("manager_id", team.manager_id),
-        )
+    def placed(place: Place) -> Place:
+        return Place(body.get("parent_id", place.parent_id), body.get("manager_id", place.manager_id))
 
     async def change(tx: Transaction) -> TeamAnswer:
-        return TeamAnswer.of(await service.change_team(tx, editor.tenant_id, team_id, expected, changed))
+        changed = await service.change_team(
+            tx,
+            editor.tenant_id,
+            team_id,
+            expected,
+            name=body.get("name"),
+            place=placed,
+            start=first_day(body.get("start")),
+        )
+        return TeamAnswer.of(changed, await service.today(tx, editor.tenant_id))
 
     return await writer.commit(change)
 
@@ -239,6 +271,7 @@ async def change_team(
 @router.get("/memberships", tags=["memberships"], summary="List memberships")
 async def list_memberships(
     principal: CurrentPrincipal,
+    sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
@@ -249,7 +282,7 @@ async def list_memberships(
         found = await service.memberships(
             tx,
             principal.tenant_id,
-            viewer_of(principal),
+            await sight.today(tx),
             person_id=person_id,
             team_id=team_id,
             on=on,
@@ -287,14 +320,13 @@ async def create_membership(body: MembershipBody, editor: Editor, writer: Reques
     responses=responses(MembershipNotFound),
 )
 async def get_membership(
-    membership_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response
+    membership_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
 ) -> MembershipAnswer:
     async with reader.transaction() as tx:
         answer = MembershipAnswer.of(
-            await service.membership(tx, principal.tenant_id, membership_id, viewer_of(principal))
+            await service.membership(tx, principal.tenant_id, membership_id, await sight.today(tx))
         )
-    set_etag(response, answer)
-    return answer
+    return read.answer(answer)
 
 
 @router.patch(
@@ -342,6 +374,7 @@ async def delete_membership(
 @router.get("/identities", tags=["identities"], summary="List CRM identities")
 async def list_identities(
     principal: CurrentPrincipal,
+    sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
@@ -352,7 +385,7 @@ async def list_identities(
         found = await service.identities(
             tx,
             principal.tenant_id,
-            viewer_of(principal),
+            await sight.today(tx),
             person_id=person_id,
             source=source,
             external_user_id=external_user_id,
@@ -390,12 +423,11 @@ async def create_identity(body: IdentityBody, editor: Editor, writer: RequestWri
     "/identities/{identity_id}", tags=["identities"], summary="A CRM identity", responses=responses(IdentityNotFound)
 )
 async def get_identity(
-    identity_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response
+    identity_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
 ) -> IdentityAnswer:
     async with reader.transaction() as tx:
-        answer = IdentityAnswer.of(await service.identity(tx, principal.tenant_id, identity_id, viewer_of(principal)))
-    set_etag(response, answer)
-    return answer
+        answer = IdentityAnswer.of(await service.identity(tx, principal.tenant_id, identity_id, await sight.today(tx)))
+    return read.answer(answer)
 
 
 @router.patch(

@@ -1,14 +1,21 @@
 """People, teams, memberships, CRM identities and the fiscal calendar: what they are and which changes are refused."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from enum import StrEnum
+from functools import cached_property
+from operator import itemgetter
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
 from shared.kernel.money import parse_currency
-from shared.kernel.org import OrgChart
-from shared.kernel.periods import DatedRange, FiscalCalendar
+from shared.kernel.org import TeamChange, TeamNode
+from shared.kernel.periods import CalendarChange, DatedRange, FiscalCalendar
+from shared.kernel.text import folded
+
+T = TypeVar("T")
 
 
 class CalendarNotSet(NotFound):
@@ -44,6 +51,20 @@ class IdentityNotFound(NotFound):
 
     code = "identity_not_found"
     title = "Identity not found"
+
+
+class EmailTaken(Conflict):
+    """Another person has this address, in whatever case of letters."""
+
+    code = "email_taken"
+    title = "Email taken"
+
+
+class EmployeeNumberTaken(Conflict):
+    """Another person has this employee number."""
+
+    code = "employee_number_taken"
+    title = "Employee number taken"
 
 
 class UnknownPerson(InvalidInput):
@@ -95,16 +116,59 @@ class IdentityTaken(Conflict):
     title = "Identity taken"
 
 
-@dataclass(frozen=True, slots=True)
-class Calendar:
-    """How a tenant counts its days, and the currency it thinks in."""
+class FirstDay(StrEnum):
+    """From when a change is in force, where no day is named."""
 
-    version: int
-    fiscal: FiscalCalendar
+    BEGINNING = "beginning"
+    """From the beginning of time: what was said first was wrong."""
+    TODAY = "today"
+    """From the tenant's day of the request on. For another start month, from the first day of a month that follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarTerms:
+    """How a tenant counts its days from some day on, and the currency it thinks in."""
+
+    start_month: int
+    time_zone: str
     currency: str
 
     def __post_init__(self) -> None:
+        FiscalCalendar(self.start_month, self.time_zone)
         parse_currency(self.currency)
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """What holds from the beginning of time, and every change with its first day, in order."""
+
+    version: int
+    always: CalendarTerms
+    changes: tuple[tuple[date, CalendarTerms], ...] = ()
+
+    @cached_property
+    def fiscal(self) -> FiscalCalendar:
+        """What cuts the years and days. InvalidInput where a start month changes within a month."""
+        return _fiscal(self.always, self.changes)
+
+    def on(self, day: date) -> CalendarTerms:
+        """What is in force on a day."""
+        return in_force(self.always, self.changes, day)
+
+    def with_terms(self, start: date | FirstDay, terms: CalendarTerms, now: datetime) -> "Calendar":
+        """The next version: these terms from `start` on, up to the next change. Raises InvalidInput."""
+        if start is FirstDay.TODAY:
+            start = self.fiscal.business_date(now)
+            if terms.start_month != self.on(start).start_month and start.day != 1:
+                start = date(start.year + start.month // 12, start.month % 12 + 1, 1)
+        always, changes = restated(self.always, self.changes, start, terms)
+        _fiscal(always, changes)
+        return Calendar(self.version + 1, always, changes)
+
+
+def _fiscal(always: CalendarTerms, changes: Sequence[tuple[date, CalendarTerms]]) -> FiscalCalendar:
+    dated = (CalendarChange(start, terms.start_month, terms.time_zone) for start, terms in changes)
+    return FiscalCalendar(always.start_month, always.time_zone, tuple(dated))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +180,40 @@ class Person:
     name: str
     email: str | None
     active: bool
+    employee_number: str | None = None
+
+
+class Place(NamedTuple):
+    """Where a team stands, and who manages it."""
+
+    parent_id: UUID | None
+    manager_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """A node of the team tree."""
+    """A node of the team tree: its place from the beginning of time, and every change of it with its first day."""
 
     id: UUID
     version: int
     name: str
-    parent_id: UUID | None
-    manager_id: UUID | None
+    always: Place
+    changes: tuple[tuple[date, Place], ...] = ()
+
+    def on(self, day: date) -> Place:
+        """Its place on a day."""
+        return in_force(self.always, self.changes, day)
+
+    def placed(self, start: date | FirstDay, place: Place, today: date) -> "Team":
+        """The team with this place from `start` on, up to the next change."""
+        day = today if start is FirstDay.TODAY else start
+        always, changes = restated(self.always, self.changes, day, place)
+        return replace(self, always=always, changes=changes)
+
+    @property
+    def node(self) -> TeamNode:
+        """The team in the tree, on every day."""
+        return TeamNode(self.id, *self.always, tuple(TeamChange(start, *place) for start, place in self.changes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,62 +240,46 @@ class Identity:
     deleted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """Who is looking: everyone in the tenant, a subtree, or only itself."""
-
-    person_id: UUID | None
-    sees_tenant: bool
-    sees_subtree: bool
+def in_force(always: T, changes: Sequence[tuple[date, T]], day: date) -> T:
+    """What is in force on a day: the change with the latest first day up to it."""
+    return next((state for start, state in reversed(changes) if start <= day), always)
 
 
-EDITOR = Viewer(None, sees_tenant=True, sees_subtree=True)
-"""Whoever changes something has been let in already and sees all of the tenant."""
+def restated(
+    always: T, changes: Sequence[tuple[date, T]], start: date | FirstDay, state: T
+) -> tuple[T, tuple[tuple[date, T], ...]]:
+    """With `state` from a day or the beginning on, up to the next change; one with the same first day is replaced.
+
+    A change that says what is in force anyway is none: so a change is taken back.
+    """
+    if isinstance(start, FirstDay):
+        return state, tuple(changes)
+    others = [change for change in changes if change[0] != start]
+    before = in_force(always, [change for change in others if change[0] < start], start)
+    return always, tuple(others if state == before else sorted([*others, (start, state)], key=itemgetter(0)))
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """The people and teams a viewer may see; None means all of the tenant."""
-
-    people: frozenset[UUID] | None = None
-    teams: frozenset[UUID] | None = None
-
-    def shows_person(self, person_id: UUID) -> bool:
-        return self.people is None or person_id in self.people
-
-    def shows_team(self, team_id: UUID) -> bool:
-        return self.teams is None or team_id in self.teams
-
-
-WHOLE_TENANT = View()
-
-
-def view_of(viewer: Viewer, chart: OrgChart, today: date) -> View:
-    """What a viewer sees today: a manager itself, the teams it manages with those below, and whoever is in them."""
-    if viewer.sees_tenant:
-        return WHOLE_TENANT
-    if viewer.person_id is None:
-        return View(frozenset(), frozenset())
-    itself = frozenset({viewer.person_id})
-    if not viewer.sees_subtree:
-        return View(itself, frozenset())
-    return View(itself | chart.managed_people(viewer.person_id, today), chart.managed_teams(viewer.person_id))
-
-
-def check_tree(parents: Mapping[UUID, UUID | None], team_id: UUID, parent_id: UUID | None) -> None:
-    """Raises UnknownTeam or TeamCircle unless `team_id` may stand below `parent_id` in the tree of `parents`."""
-    if parent_id is None:
-        return
-    if parent_id != team_id and parent_id not in parents:
+def check_tree(nodes: Mapping[UUID, TeamNode], team: TeamNode) -> None:
+    """Raises UnknownTeam or TeamCircle unless the team may stand where it does among `nodes`, on every day."""
+    parents = {parent_id for _, parent_id, _ in team.states() if parent_id is not None}
+    for parent_id in sorted(parents - nodes.keys() - {team.id}):
         raise UnknownTeam.at("/parent_id", parent_id)
-    ancestor: UUID | None = parent_id
-    while ancestor is not None:
-        if ancestor == team_id:
-            raise TeamCircle(
-                "The team would stand below itself.",
-                fields=[FieldError("/parent_id", "stands below this team, or is it", "a team that is not below it")],
-            )
-        ancestor = parents.get(ancestor)
+    tree = {**nodes, team.id: team}
+    for day in sorted({date.min, *(change.start for node in tree.values() for change in node.changes)}):
+        ancestor, _ = team.on(day)
+        while ancestor is not None:
+            if ancestor == team.id:
+                since = "from the beginning" if day == date.min else f"on {day}"
+                raise TeamCircle(
+                    f"The team would stand below itself {since}.",
+                    fields=[
+                        FieldError(
+                            "/parent_id", "stands below this team, or is it", "a team that is not below it on any day"
+                        )
+                    ],
+                )
+            node = tree.get(ancestor)
+            ancestor = None if node is None else node.on(day)[0]
 
 
 def check_membership(membership: Membership, others: Iterable[Membership]) -> None:
@@ -220,6 +291,31 @@ def check_membership(membership: Membership, others: Iterable[Membership]) -> No
             raise MembershipOverlaps(
                 f"The person is in this team from {other.range.start} {until} (membership {other.id}).",
                 fields=[FieldError("/start", "some of these days are taken", "days outside the other membership")],
+            )
+
+
+def check_person(person: Person, before: Person | None, others: Iterable[Person]) -> None:
+    """Raises EmailTaken or EmployeeNumberTaken for what is new of the person and one of `others` has already.
+
+    What two people had in common before this was held to stays until one of them changes it.
+    """
+    new_email = person.email if before is None or before.email != person.email else None
+    new_number = person.employee_number
+    if before is not None and before.employee_number == new_number:
+        new_number = None
+    for other in others:
+        if other.id == person.id:
+            continue
+        has_it = f"{other.name} (person {other.id}) has it"
+        if new_email is not None and other.email is not None and folded(other.email) == folded(new_email):
+            raise EmailTaken(
+                f"The address {new_email} is taken: {has_it}.",
+                fields=[FieldError("/email", has_it, "an address that nobody else of the tenant has, or null")],
+            )
+        if new_number is not None and other.employee_number == new_number:
+            raise EmployeeNumberTaken(
+                f"The employee number {new_number} is taken: {has_it}.",
+                fields=[FieldError("/employee_number", has_it, "a number that nobody else of the tenant has, or null")],
             )
 
 

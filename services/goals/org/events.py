@@ -1,18 +1,27 @@
 """What `attain.org.v1` says of each thing of this room."""
 
+from datetime import date, datetime
 from uuid import UUID
 
 from services.goals.org.domain import Calendar, Identity, Membership, Person, Team
 from shared.contracts import org as contract
 
 
-def calendar_event(tenant_id: UUID, calendar: Calendar) -> contract.Calendar:
+def calendar_event(tenant_id: UUID, calendar: Calendar, now: datetime) -> contract.Calendar:
+    states = [(None, calendar.always), *calendar.changes]
+    current = calendar.on(calendar.fiscal.business_date(now))
     return contract.Calendar(
         tenant_id=tenant_id,
         version=calendar.version,
-        start_month=calendar.fiscal.start_month,
-        time_zone=calendar.fiscal.time_zone,
-        currency=calendar.currency,
+        start_month=current.start_month,
+        time_zone=current.time_zone,
+        currency=current.currency,
+        history=tuple(
+            contract.CalendarState(
+                start=start, start_month=terms.start_month, time_zone=terms.time_zone, currency=terms.currency
+            )
+            for start, terms in states
+        ),
     )
 
 
@@ -24,17 +33,24 @@ def person_event(tenant_id: UUID, person: Person) -> contract.Person:
         name=person.name,
         email=person.email,
         active=person.active,
+        employee_number=person.employee_number,
     )
 
 
-def team_event(tenant_id: UUID, team: Team) -> contract.Team:
+def team_event(tenant_id: UUID, team: Team, today: date) -> contract.Team:
+    states = [(None, team.always), *team.changes]
+    current = team.on(today)
     return contract.Team(
         tenant_id=tenant_id,
         id=team.id,
         version=team.version,
         name=team.name,
-        parent_id=team.parent_id,
-        manager_id=team.manager_id,
+        parent_id=current.parent_id,
+        manager_id=current.manager_id,
+        history=tuple(
+            contract.TeamState(start=start, parent_id=place.parent_id, manager_id=place.manager_id)
+            for start, place in states
+        ),
     )
 
 

@@ -1,21 +1,20 @@
 """Requests and answers of the organisation."""
 
-from datetime import date
-from typing import Annotated, Self
+from datetime import date, datetime
+from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, with_config
 from typing_extensions import TypedDict
 
-from services.goals.fields import Day, Email, Line
-from services.goals.org.domain import Calendar, Identity, Membership, Person, Team
+from services.goals.fields import Day, Email, EmployeeNumber, Line
+from services.goals.org.domain import Calendar, CalendarTerms, FirstDay, Identity, Membership, Person, Team
 from shared.contracts.base import Currency
-from shared.kernel.periods import FiscalCalendar
 
 _PERSON = "01935a00-0000-7000-8000-000000000011"
 _TEAM = "01935a00-0000-7000-8000-000000000021"
 _CALENDAR: dict[str, JsonValue] = {"start_month": 4, "time_zone": "Asia/Shanghai", "currency": "CNY"}
-_NAMED: dict[str, JsonValue] = {"name": "Darcel Schlecht", "email": "darcel@example.com"}
+_NAMED: dict[str, JsonValue] = {"name": "Darcel Schlecht", "email": "darcel@example.com", "employee_number": "E-1042"}
 _CENTRAL: dict[str, JsonValue] = {"name": "Central", "parent_id": None, "manager_id": _PERSON}
 _IN_CENTRAL: dict[str, JsonValue] = {"person_id": _PERSON, "team_id": _TEAM, "start": "2026-01-01", "end": None}
 _PIPEDRIVE_USER: dict[str, JsonValue] = {
@@ -26,39 +25,82 @@ _PIPEDRIVE_USER: dict[str, JsonValue] = {
 Version = Annotated[int, Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")]
 
 
+class _CalendarTexts(TypedDict):
+    start_month: int
+    time_zone: str
+    currency: str
+
+
 def _example(**fields: JsonValue) -> ConfigDict:
     return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
 
 
-class CalendarBody(BaseModel):
-    """The fiscal year and the zone days are counted in."""
+FirstDayOf = Day | Literal["beginning"]
+_FROM: Final = (
+    "The first day it is in force; what lies before stays as it is. `beginning`: from the beginning of time, for what"
+    " was said wrongly. A change with the same first day is replaced; saying what was in force before takes it back."
+)
 
-    model_config = _example(**_CALENDAR)
+
+def first_day(start: FirstDayOf | None) -> date | FirstDay:
+    """From when on; from the tenant's today on where nothing was said."""
+    if start is None:
+        return FirstDay.TODAY
+    return start if isinstance(start, date) else FirstDay(start)
+
+
+class CalendarFields(BaseModel):
+    """The fiscal year, the zone days are counted in and the home currency."""
 
     start_month: int = Field(ge=1, le=12, description="The month the fiscal year starts in.")
-    time_zone: str = Field(max_length=64, description="IANA name.")
+    time_zone: str = Field(max_length=64, description="IANA name of a place, such as Asia/Shanghai, or UTC.")
     currency: Currency
 
-    def fiscal(self) -> FiscalCalendar:
+
+class CalendarBody(CalendarFields):
+    """What is in force from a day on, up to the next change."""
+
+    model_config = _example(**_CALENDAR, start="2026-07-01")
+
+    start: FirstDayOf | None = Field(
+        None,
+        description=f"{_FROM} Left out: the tenant's today, or for another start month the first day of a month that"
+        " follows. The first calendar of a tenant holds from the beginning, whatever is said.",
+    )
+
+    def terms(self) -> CalendarTerms:
         """Raises InvalidInput naming the field that is wrong."""
-        return FiscalCalendar(self.start_month, self.time_zone)
+        return CalendarTerms(self.start_month, self.time_zone, self.currency)
 
 
-class CalendarAnswer(CalendarBody):
-    """The tenant's calendar."""
+class DatedCalendar(CalendarFields):
+    """What is or was in force from a day on, up to the next."""
 
-    model_config = _example(**_CALENDAR, version=1)
+    start: date | None = Field(description="First day; null for the beginning of time.")
+
+
+class CalendarAnswer(CalendarFields):
+    """The tenant's calendar as in force today, and as it was and will be."""
+
+    model_config = _example(**_CALENDAR, version=1, history=[{"start": None, **_CALENDAR}])
 
     version: Version
+    history: list[DatedCalendar] = Field(description="In order, without a gap.")
 
     @classmethod
-    def of(cls, calendar: Calendar) -> Self:
+    def of(cls, calendar: Calendar, now: datetime) -> Self:
         return cls(
             version=calendar.version,
-            start_month=calendar.fiscal.start_month,
-            time_zone=calendar.fiscal.time_zone,
-            currency=calendar.currency,
+            **_fields(calendar.on(calendar.fiscal.business_date(now))),
+            history=[
+                DatedCalendar(start=None, **_fields(calendar.always)),
+                *(DatedCalendar(start=start, **_fields(terms)) for start, terms in calendar.changes),
+            ],
         )
+
+
+def _fields(terms: CalendarTerms) -> _CalendarTexts:
+    return {"start_month": terms.start_month, "time_zone": terms.time_zone, "currency": terms.currency}
 
 
 class PersonBody(BaseModel):
@@ -67,7 +109,10 @@ class PersonBody(BaseModel):
     model_config = _example(**_NAMED)
 
     name: Line
-    email: Email | None = None
+    email: Email | None = Field(None, description="Nobody else of the tenant has it, in whatever case of letters.")
+    employee_number: EmployeeNumber | None = Field(
+        None, description="What payroll knows the person by; nobody else of the tenant has it."
+    )
 
 
 @with_config(extra="forbid", json_schema_extra={"examples": [{"email": "darcel.schlecht@example.com"}]})
@@ -77,6 +122,7 @@ class PersonChanges(TypedDict, total=False):
     name: Line
     email: Email | None
     active: bool
+    employee_number: EmployeeNumber | None
 
 
 class PersonAnswer(PersonBody):
@@ -90,7 +136,14 @@ class PersonAnswer(PersonBody):
 
     @classmethod
     def of(cls, person: Person) -> Self:
-        return cls(id=person.id, version=person.version, name=person.name, email=person.email, active=person.active)
+        return cls(
+            id=person.id,
+            version=person.version,
+            name=person.name,
+            email=person.email,
+            active=person.active,
+            employee_number=person.employee_number,
+        )
 
 
 class TeamBody(BaseModel):
@@ -103,27 +156,54 @@ class TeamBody(BaseModel):
     manager_id: UUID | None = Field(None, description="The person who sees everyone in it and below.")
 
 
-@with_config(extra="forbid", json_schema_extra={"examples": [{"parent_id": _TEAM}]})
+@with_config(extra="forbid", json_schema_extra={"examples": [{"parent_id": _TEAM, "start": "2026-07-01"}]})
 class TeamChanges(TypedDict, total=False):
-    """What is to change; what is left out stays."""
+    """What is to change; what is left out stays. The name holds for all days."""
 
     name: Line
+    parent_id: UUID | None
+    manager_id: UUID | None
+    start: Annotated[
+        FirstDayOf,
+        Field(description=f"Of the parent and the manager. {_FROM} Left out: the tenant's today."),
+    ]
+
+
+class TeamPlace(BaseModel):
+    """Where a team stands and who manages it from a day on, up to the next."""
+
+    start: date | None = Field(description="First day; null for the beginning of time.")
     parent_id: UUID | None
     manager_id: UUID | None
 
 
 class TeamAnswer(TeamBody):
-    """A node of the team tree."""
+    """A node of the team tree as it stands today, and as it did and will."""
 
-    model_config = _example(**_CENTRAL, id=_TEAM, version=1)
+    model_config = _example(
+        **_CENTRAL, id=_TEAM, version=1, history=[{"start": None, "parent_id": None, "manager_id": _PERSON}]
+    )
 
     id: UUID
     version: Version
+    history: list[TeamPlace] = Field(description="In order, without a gap.")
 
     @classmethod
-    def of(cls, team: Team) -> Self:
+    def of(cls, team: Team, today: date) -> Self:
+        current = team.on(today)
         return cls(
-            id=team.id, version=team.version, name=team.name, parent_id=team.parent_id, manager_id=team.manager_id
+            id=team.id,
+            version=team.version,
+            name=team.name,
+            parent_id=current.parent_id,
+            manager_id=current.manager_id,
+            history=[
+                TeamPlace(start=None, parent_id=team.always.parent_id, manager_id=team.always.manager_id),
+                *(
+                    TeamPlace(start=start, parent_id=place.parent_id, manager_id=place.manager_id)
+                    for start, place in team.changes
+                ),
+            ],
         )
 
 

@@ -1,4 +1,7 @@
-"""Where people, teams, memberships, identities and the calendar stand."""
+"""Where people, teams, memberships, identities and the calendar stand.
+
+The row of a calendar or a team says what holds from the beginning of time, those of changes what does from a day on.
+"""
 
 from sqlalchemy import (
     BigInteger,
@@ -30,6 +33,18 @@ calendars = Table(
     CheckConstraint("start_month BETWEEN 1 AND 12", name="start_month"),
 )
 
+calendar_changes = Table(
+    "calendar_changes",
+    metadata,
+    tenant_id(),
+    Column("start_on", Date, primary_key=True),
+    Column("start_month", SmallInteger, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    CheckConstraint("start_month BETWEEN 1 AND 12", name="start_month"),
+    ForeignKeyConstraint(["tenant_id"], ["goals.calendars.tenant_id"], name="fk_calendar_changes_tenant_id_calendars"),
+)
+
 people = Table(
     "people",
     metadata,
@@ -40,6 +55,17 @@ people = Table(
     Column("email", Text, nullable=True),
     Column("active", Boolean, nullable=False),
     instant("changed_at"),
+    Column("employee_number", Text, nullable=True),
+    # The address as it is compared. Not unique: two people may have had the same before that was refused.
+    Column("email_folded", Text, nullable=True),
+    Index("ix_people_email_folded", "email_folded", "tenant_id"),
+    Index(
+        "uq_people_employee_number",
+        "employee_number",
+        "tenant_id",
+        unique=True,
+        postgresql_where=text("employee_number IS NOT NULL"),
+    ),
 )
 
 teams = Table(
@@ -57,6 +83,27 @@ teams = Table(
     ),
     ForeignKeyConstraint(
         ["tenant_id", "manager_id"], ["goals.people.tenant_id", "goals.people.id"], name="fk_teams_manager_id_people"
+    ),
+)
+
+team_changes = Table(
+    "team_changes",
+    metadata,
+    tenant_id(),
+    Column("team_id", Uuid(), primary_key=True),
+    Column("start_on", Date, primary_key=True),
+    Column("parent_id", Uuid(), nullable=True),
+    Column("manager_id", Uuid(), nullable=True),
+    ForeignKeyConstraint(
+        ["tenant_id", "team_id"], ["goals.teams.tenant_id", "goals.teams.id"], name="fk_team_changes_team_id_teams"
+    ),
+    ForeignKeyConstraint(
+        ["tenant_id", "parent_id"], ["goals.teams.tenant_id", "goals.teams.id"], name="fk_team_changes_parent_id_teams"
+    ),
+    ForeignKeyConstraint(
+        ["tenant_id", "manager_id"],
+        ["goals.people.tenant_id", "goals.people.id"],
+        name="fk_team_changes_manager_id_people",
     ),
 )
 

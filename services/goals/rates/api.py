@@ -96,7 +96,7 @@ async def put_exchange_rates(
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"text/csv": {"schema": {"type": "string"}, "example": CSV_EXAMPLE}},
+            "content": {"text/csv": {"schema": {"type": "string", "format": "binary"}, "example": CSV_EXAMPLE}},
         }
     },
 )

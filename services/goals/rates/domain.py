@@ -10,8 +10,9 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
-from shared.kernel.money import parse_currency
+from shared.kernel.money import known_currency, parse_currency
 from shared.kernel.rates import parse_rate
+from shared.kernel.reading import read_day
 
 COLUMNS: Final = ("date", "currency", "rate")
 LINES_MAX: Final = 20_000
@@ -95,12 +96,14 @@ def month_id(tenant_id: UUID, base_currency: str, currency: str, first_day: date
 
 
 def check_statement(rates: Sequence[StatedRate], home_currency: str, *, pointers: Sequence[str]) -> None:
-    """Raises InvalidInput for rates of the home currency itself, and for two different ones of one currency and day.
+    """Raises InvalidInput for what is no currency, for rates of the home currency itself, and for two different ones of
+    one currency and day.
 
     `pointers` say where each rate stands in the request.
     """
     first: dict[tuple[str, date], StatedRate] = {}
     for stated, pointer in zip(rates, pointers, strict=True):
+        known_currency(stated.currency, pointer=f"{pointer}/currency")
         if stated.currency == home_currency:
             raise InvalidInput.field(
                 f"{pointer}/currency", f"{home_currency} is the home currency", "another one: its own rate is always 1"
@@ -172,12 +175,9 @@ def _stated(cells: dict[str, str], count: int, pointer: str) -> StatedRate:
 
 
 def _day(text: str, pointer: str) -> date:
-    if not _DAY.fullmatch(text):
-        raise InvalidInput.field(pointer, f"{text!r} is not a day", "YYYY-MM-DD")
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput.field(pointer, f"{text} is in no calendar", "YYYY-MM-DD") from None
+    day = read_day(text)
+    if day is None:
+        raise InvalidInput.field(pointer, f"{text!r} is not a day", "a day of the calendar as YYYY-MM-DD")
     if not FIRST_DAY <= day <= LAST_DAY:
         raise InvalidInput.field(pointer, f"{text} is out of range", f"{FIRST_DAY} to {LAST_DAY}")
     return day

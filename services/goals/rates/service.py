@@ -1,6 +1,6 @@
 """The use cases of exchange rates. Every change holds the tenant's lock and publishes the months it changes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from uuid import UUID
 
@@ -18,15 +18,25 @@ from services.goals.rates.domain import (
 )
 from services.goals.rates.events import month_event
 from shared.db.database import Transaction
+from shared.kernel.errors import InvalidInput
 
 
 async def state(tx: Transaction, tenant_id: UUID, rates: Sequence[StatedRate], *, pointers: Sequence[str]) -> Statement:
-    """State rates in the home currency, all or none; one stated before for the same day is replaced.
+    """State rates in the home currency of their days, all or none; one stated before for the same day is replaced.
 
-    `pointers` say where each stands in the request. Raises HomeCurrencyNotSet and what `check_statement` does.
+    `pointers` say where each stands in the request. Raises HomeCurrencyNotSet; InvalidInput for days with different
+    home currencies, and what `check_statement` does.
     """
     await tx.lock_tenants_exclusive([tenant_id])
-    home = await _home_currency(tx, tenant_id)
+    home_on = await _home_currency(tx, tenant_id)
+    home = home_on(rates[0].day) if rates else home_on(None)
+    for stated, pointer in zip(rates, pointers, strict=True):
+        if (other := home_on(stated.day)) != home:
+            raise InvalidInput.field(
+                pointer,
+                f"the home currency is {other} on {stated.day} and {home} on {rates[0].day}",
+                "rates for days of one home currency; state the others by themselves",
+            )
     check_statement(rates, home, pointers=pointers)
     distinct = {(stated.currency, stated.day): stated for stated in rates}
     changed = await store.state(tx, tenant_id, home, distinct.values())
@@ -37,7 +47,7 @@ async def state(tx: Transaction, tenant_id: UUID, rates: Sequence[StatedRate], *
 async def delete(tx: Transaction, tenant_id: UUID, currency: str, day: date, *, base_currency: str | None) -> None:
     """Take a day's rate back as if never stated: the one before it is in force. Raises ExchangeRateNotFound."""
     await tx.lock_tenants_exclusive([tenant_id])
-    base = base_currency or await _home_currency(tx, tenant_id)
+    base = base_currency or (await _home_currency(tx, tenant_id))(day)
     if not await store.delete_rate(tx, tenant_id, base, currency, day):
         raise ExchangeRateNotFound(f"No rate of {currency} in {base} was stated for {day}.")
     await _publish(tx, tenant_id, base, {(currency, day.replace(day=1))})
@@ -54,8 +64,8 @@ async def rates(
     after: tuple[str, date] | None,
     limit: int,
 ) -> list[HeldRate]:
-    """What was stated in the home currency, or in a former one, by currency and day. Raises HomeCurrencyNotSet."""
-    base = base_currency or await _home_currency(tx, tenant_id)
+    """What was stated in today's home currency, or in another one, by currency and day. Raises HomeCurrencyNotSet."""
+    base = base_currency or (await _home_currency(tx, tenant_id))(None)
     return await store.list_rates(
         tx, tenant_id, base, currency=currency, start=start, end=end, after=after, limit=limit
     )
@@ -67,8 +77,11 @@ async def _publish(tx: Transaction, tenant_id: UUID, base_currency: str, months:
         await publish(tx, [month_event(tenant_id, month) for month in changed])
 
 
-async def _home_currency(tx: Transaction, tenant_id: UUID) -> str:
+async def _home_currency(tx: Transaction, tenant_id: UUID) -> Callable[[date | None], str]:
+    """Which the home currency is on a day; None is the tenant's today."""
     try:
-        return (await org.calendar(tx, tenant_id)).currency
+        calendar = await org.calendar(tx, tenant_id)
     except CalendarNotSet:
         raise HomeCurrencyNotSet("Set the calendar first: its currency is the one rates are told in.") from None
+    today = calendar.fiscal.business_date(tx.now)
+    return lambda day: calendar.on(today if day is None else day).currency

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import conint
 
-from services.goals.access import Editor, viewer_of
+from services.goals.access import Editor
 from services.goals.org.domain import UnknownPerson, UnknownTeam
 from services.goals.targets import service
 from services.goals.targets.domain import (
@@ -32,11 +32,13 @@ from services.goals.targets.schemas import (
 )
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
-from shared.http.etag import ExpectedVersion, set_etag
+from shared.http.etag import ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
+from shared.http.sight import CurrentSight
 from shared.http.writer import RequestWriter
+from shared.kernel.approvals import OwnInterest
 from shared.kernel.errors import VersionMismatch
 
 router = APIRouter(prefix="/v1/goals", tags=["goals"])
@@ -50,6 +52,7 @@ _REFERENCES: Final = (UnknownPerson, UnknownTeam, UnknownParent)
 @router.get("", summary="List goals")
 async def list_goals(
     principal: CurrentPrincipal,
+    sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
     status: Annotated[Status | None, Query(description="Only goals in this state.")] = None,
@@ -62,7 +65,7 @@ async def list_goals(
         found = await service.goals(
             tx,
             principal.tenant_id,
-            viewer_of(principal),
+            await sight.today(tx),
             status=status,
             owner_id=owner_id,
             parent_id=parent_id,
@@ -90,16 +93,17 @@ async def create_goal(body: GoalBody, editor: Editor, writer: RequestWriter) -> 
 
 
 @router.get("/{goal_id}", summary="A goal", responses=responses(GoalNotFound))
-async def get_goal(goal_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response) -> GoalAnswer:
+async def get_goal(
+    goal_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
+) -> GoalAnswer:
     async with reader.transaction() as tx:
-        answer = GoalAnswer.of(await service.goal(tx, principal.tenant_id, goal_id, viewer_of(principal)))
-    set_etag(response, answer)
-    return answer
+        answer = GoalAnswer.of(await service.goal(tx, principal.tenant_id, goal_id, await sight.today(tx)))
+    return read.answer(answer)
 
 
 @router.get("/{goal_id}/revisions", summary="The terms a goal has had", responses=responses(GoalNotFound))
 async def list_goal_revisions(
-    goal_id: UUID, principal: CurrentPrincipal, reader: RequestReader, paging: Paging
+    goal_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, paging: Paging
 ) -> Page[RevisionAnswer]:
     """The newest first. A goal that was never active has none."""
     async with reader.transaction() as tx:
@@ -107,7 +111,7 @@ async def list_goal_revisions(
             tx,
             principal.tenant_id,
             goal_id,
-            viewer_of(principal),
+            await sight.today(tx),
             after=_REVISIONS.after(paging),
             limit=paging.fetch_limit,
         )
@@ -136,13 +140,13 @@ async def edit_goal(
     "/{goal_id}/activate",
     summary="Let a draft count",
     response_model=GoalAnswer,
-    responses=responses(GoalNotDraft, GoalTermsRefused, *_REFERENCES, *_CHANGE),
+    responses=responses(GoalNotDraft, GoalTermsRefused, OwnInterest, *_REFERENCES, *_CHANGE),
 )
 async def activate_goal(goal_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion) -> Response:
-    """Deals of its period that are known already count too."""
+    """Deals of its period that are known already count too. Nobody activates a goal of their own."""
     return await _commit(
         writer,
-        lambda tx: service.activate(tx, editor.tenant_id, goal_id, expected, activated_by=editor.person_id),
+        lambda tx: service.activate(tx, editor.tenant_id, goal_id, expected, actor=editor.actor),
     )
 
 
@@ -150,12 +154,15 @@ async def activate_goal(goal_id: UUID, editor: Editor, writer: RequestWriter, ex
     "/{goal_id}/revise",
     summary="Give an active goal other terms",
     response_model=GoalAnswer,
-    responses=responses(GoalNotActive, GoalTermsRefused, GoalCircle, *_REFERENCES, *_CHANGE),
+    responses=responses(GoalNotActive, GoalTermsRefused, GoalCircle, OwnInterest, *_REFERENCES, *_CHANGE),
 )
 async def revise_goal(
     goal_id: UUID, body: GoalRevision, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
-    """The new terms hold for the whole period; the old ones are kept with the reason."""
+    """The new terms hold for the whole period; the old ones are kept with the reason.
+
+    Nobody revises a goal of their own.
+    """
     return await _commit(
         writer,
         lambda tx: service.revise(
@@ -165,7 +172,7 @@ async def revise_goal(
             expected,
             lambda terms, calendar: changed_terms(terms, body, calendar),
             reason=body["reason"],
-            revised_by=editor.person_id,
+            actor=editor.actor,
         ),
     )
 

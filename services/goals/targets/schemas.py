@@ -4,22 +4,33 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Required, Self
+from typing import Annotated, Literal, Required, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, with_config
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    Tag,
+    with_config,
+)
 from typing_extensions import TypedDict
 
 from services.goals.fields import Day, Line
 from services.goals.targets.domain import Direction, Goal, Owner, Revision, Status, Terms
-from shared.contracts.base import Amount, Currency, Instant
+from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Currency, Instant
 from shared.contracts.org import ExchangeRate
+from shared.contracts.texts import Prose
 from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import filter_to_json, parse_filter
 from shared.kernel.measures import (
     FIXED_RATES_MAX,
     Aggregate,
+    Crediting,
     Measure,
     RatePolicy,
     default_rate_policy,
@@ -28,6 +39,7 @@ from shared.kernel.measures import (
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
 from shared.kernel.records import RECORD_TYPES, RecordKind
+from shared.kernel.vocabulary import check_terms_can_count
 
 _WON: Mapping[str, JsonValue] = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
 _CALLS: Mapping[str, JsonValue] = {
@@ -46,6 +58,8 @@ _TERMS: Mapping[str, JsonValue] = {
         "rate_policy": "deal_date",
         "fixed_rates": None,
         "record": "deal",
+        "crediting": "owner",
+        "role": None,
     },
     "target": "250000",
     "baseline": "0",
@@ -65,8 +79,8 @@ def _everything() -> dict[str, JsonValue]:
     return {"all": []}
 
 
-Weight = Annotated[Amount, Field(ge=0)]
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
+Weight = Annotated[Decimal, AMOUNT_LIMITS, Field(ge=0), NO_FLOAT, AS_TEXT]
+Reason = Annotated[Prose, StringConstraints(max_length=1000)]
 
 
 class OwnerBody(BaseModel):
@@ -140,11 +154,21 @@ class MetricBody(BaseModel):
         examples=[{"EUR": "1.10"}],
     )
 
+    crediting: Literal[Crediting.OWNER, Crediting.SPLIT] = Field(
+        Crediting.OWNER,
+        description="Whose number a deal moves, in the words of plans: `owner`, all of it its owner's, whatever its "
+        "splits say; `split`, that of each on its splits, by their share, and all of it its owner's where it has no "
+        "splits. A goal that is a quota says the same as the component it is the quota of.",
+    )
+    role: str | None = Field(
+        None, min_length=1, max_length=100, description="With `split`: only splits with this role count."
+    )
+
     def measure(self) -> Measure:
         """Raises InvalidInput naming the part of the goal that is wrong."""
         try:
             record = RECORD_TYPES[self.record]
-            return Measure(
+            measure = Measure(
                 self.aggregate,
                 self.value_field,
                 self.date_field or record.days[0],
@@ -153,9 +177,13 @@ class MetricBody(BaseModel):
                 self.rate_policy or default_rate_policy(self.aggregate, self.value_field),
                 fixed_rates_of(self.fixed_rates),
                 self.record,
+                self.crediting,
+                self.role,
             )
+            check_terms_can_count(measure)
         except InvalidInput as error:
             raise error.under("/metric") from error
+        return measure
 
     @classmethod
     def of(cls, measure: Measure) -> Self:
@@ -169,6 +197,8 @@ class MetricBody(BaseModel):
                 "rate_policy": measure.rate_policy,
                 "fixed_rates": dict(measure.fixed_rates) or None,
                 "record": measure.record,
+                "crediting": measure.crediting,
+                "role": measure.role,
             }
         )
 
@@ -200,7 +230,17 @@ class FiscalPeriodBody(BaseModel):
         return calendar.period_of(self.containing, self.kind)
 
 
-PeriodBody = DatesBody | FiscalPeriodBody
+def _said_by(period: object) -> str:
+    """Whether a period is said by its kind or by its days."""
+    by_kind = isinstance(period, FiscalPeriodBody) or (isinstance(period, dict) and not period.keys().isdisjoint(_KIND))
+    return "kind" if by_kind else "days"
+
+
+_KIND = FiscalPeriodBody.model_fields.keys()
+
+PeriodBody = Annotated[
+    Annotated[DatesBody, Tag("days")] | Annotated[FiscalPeriodBody, Tag("kind")], Discriminator(_said_by)
+]
 
 
 class GoalBody(BaseModel):

@@ -9,7 +9,6 @@ from datetime import date
 from uuid import UUID
 
 from services.goals.org import service as org
-from services.goals.org.domain import EDITOR, View, Viewer
 from services.goals.publishing import publish
 from services.goals.targets import store
 from services.goals.targets.domain import (
@@ -29,9 +28,11 @@ from services.goals.targets.domain import (
 )
 from services.goals.targets.events import goal_event
 from shared.db.database import Transaction
+from shared.kernel.approvals import Actor, check_no_own_interest
 from shared.kernel.errors import check_version
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import FiscalCalendar
+from shared.kernel.sight import WHOLE_TENANT, Sight
 
 TermsOf = Callable[[FiscalCalendar], Terms]
 """The terms of a new goal, given the calendar its period may be named by."""
@@ -43,7 +44,7 @@ ChangeOf = Callable[[Terms, FiscalCalendar], Terms]
 async def goals(
     tx: Transaction,
     tenant_id: UUID,
-    viewer: Viewer,
+    sight: Sight,
     *,
     status: Status | None,
     owner_id: UUID | None,
@@ -56,7 +57,7 @@ async def goals(
     return await store.list_goals(
         tx,
         tenant_id,
-        await org.view(tx, tenant_id, viewer),
+        sight,
         status=status,
         owner_id=owner_id,
         parent_id=parent_id,
@@ -66,19 +67,19 @@ async def goals(
     )
 
 
-async def goal(tx: Transaction, tenant_id: UUID, goal_id: UUID, viewer: Viewer) -> Goal:
+async def goal(tx: Transaction, tenant_id: UUID, goal_id: UUID, sight: Sight) -> Goal:
     """Raises GoalNotFound, also for one of an owner out of view."""
     held = await store.goal(tx, tenant_id, goal_id)
-    if held is None or not _shows(await org.view(tx, tenant_id, viewer), held.terms.owner):
+    if held is None or not _shows(sight, held.terms.owner):
         raise GoalNotFound(f"There is no goal {goal_id}.")
     return held
 
 
 async def revisions(
-    tx: Transaction, tenant_id: UUID, goal_id: UUID, viewer: Viewer, *, after: int | None, limit: int
+    tx: Transaction, tenant_id: UUID, goal_id: UUID, sight: Sight, *, after: int | None, limit: int
 ) -> list[Revision]:
     """The terms the goal has been active with, the newest first. Raises GoalNotFound."""
-    await goal(tx, tenant_id, goal_id, viewer)
+    await goal(tx, tenant_id, goal_id, sight)
     return await store.list_revisions(tx, tenant_id, goal_id, after=after, limit=limit)
 
 
@@ -100,13 +101,15 @@ async def edit_draft(tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_v
     return await _saved(tx, tenant_id, changed)
 
 
-async def activate(
-    tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int, *, activated_by: UUID | None
-) -> Goal:
-    """Let a draft count. Raises GoalNotFound, VersionMismatch, GoalNotDraft, GoalTermsRefused."""
+async def activate(tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int, *, actor: Actor) -> Goal:
+    """Let a draft count.
+
+    Raises GoalNotFound, VersionMismatch, GoalNotDraft, GoalTermsRefused; OwnInterest when it measures the actor.
+    """
     changed = activated(await _held(tx, tenant_id, goal_id, expected_version))
+    _check_not_own(actor, changed)
     await _check_references(tx, tenant_id, changed)
-    await store.add_revision(tx, tenant_id, changed, reason=None, revised_by=activated_by)
+    await store.add_revision(tx, tenant_id, changed, reason=None, revised_by=actor.person_id)
     return await _saved(tx, tenant_id, changed)
 
 
@@ -118,17 +121,19 @@ async def revise(
     change: ChangeOf,
     *,
     reason: str,
-    revised_by: UUID | None,
+    actor: Actor,
 ) -> Goal:
     """Give an active goal other terms, for a reason; the old ones are kept.
 
     Raises GoalNotFound, VersionMismatch, GoalNotActive, GoalTermsRefused, UnknownPerson, UnknownTeam, UnknownParent,
-    GoalCircle.
+    GoalCircle; OwnInterest when it measures the actor, before or after.
     """
     held = await _held(tx, tenant_id, goal_id, expected_version)
+    _check_not_own(actor, held)
     changed = revised(held, change(held.terms, await org.fiscal_calendar(tx, tenant_id)))
+    _check_not_own(actor, changed)
     await _check_references(tx, tenant_id, changed)
-    await store.add_revision(tx, tenant_id, changed, reason=reason, revised_by=revised_by)
+    await store.add_revision(tx, tenant_id, changed, reason=reason, revised_by=actor.person_id)
     return await _saved(tx, tenant_id, changed)
 
 
@@ -142,9 +147,14 @@ async def cancel(tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_versi
     return await _saved(tx, tenant_id, cancelled(await _held(tx, tenant_id, goal_id, expected_version)))
 
 
+def _check_not_own(actor: Actor, goal: Goal) -> None:
+    owner = goal.terms.owner
+    check_no_own_interest(actor, [owner.id] if owner.kind is OwnerKind.PERSON else [], "a goal in force")
+
+
 async def _held(tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int) -> Goal:
     await tx.lock_tenants_exclusive([tenant_id])
-    held = await goal(tx, tenant_id, goal_id, EDITOR)
+    held = await goal(tx, tenant_id, goal_id, WHOLE_TENANT)
     check_version(held.version, expected_version)
     return held
 
@@ -162,5 +172,5 @@ async def _check_references(tx: Transaction, tenant_id: UUID, checked: Goal) -> 
         check_parent(await store.line_of(tx, tenant_id, parent_id), checked.id, parent_id)
 
 
-def _shows(seen: View, owner: Owner) -> bool:
-    return seen.shows_person(owner.id) if owner.kind is OwnerKind.PERSON else seen.shows_team(owner.id)
+def _shows(sight: Sight, owner: Owner) -> bool:
+    return sight.sees_person(owner.id) if owner.kind is OwnerKind.PERSON else sight.sees_team(owner.id)

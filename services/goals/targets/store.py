@@ -21,17 +21,17 @@ from sqlalchemy import (
     update,
 )
 
-from services.goals.org.domain import View
 from services.goals.targets.domain import Direction, Goal, Owner, Revision, Status, Terms
 from services.goals.targets.tables import goal_revisions, goals
 from shared.db.database import Transaction
 from shared.kernel.deals import DateField
 from shared.kernel.filters import filter_to_json, parse_filter
-from shared.kernel.measures import Aggregate, Measure, RatePolicy, fixed_rates_of
+from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy, fixed_rates_of
 from shared.kernel.money import format_amount
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import Period
 from shared.kernel.records import RECORD_TYPES, RecordKind
+from shared.kernel.sight import Sight
 
 _ANCESTORS: Final = text(
     f"WITH RECURSIVE line AS (SELECT id, parent_id FROM {goals.fullname} WHERE tenant_id = :tenant AND id = :goal"
@@ -53,6 +53,9 @@ class _MetricJson(TypedDict):
     fixed_rates: NotRequired[dict[str, str]]
     # Nor of what is counted: deals.
     record: NotRequired[str]
+    # Nor of who gets a deal: its owner.
+    crediting: NotRequired[str]
+    role: NotRequired[str | None]
 
 
 class _OwnerJson(TypedDict):
@@ -82,7 +85,7 @@ async def goal(tx: Transaction, tenant_id: UUID, goal_id: UUID) -> Goal | None:
 async def list_goals(
     tx: Transaction,
     tenant_id: UUID,
-    view: View,
+    sight: Sight,
     *,
     status: Status | None,
     owner_id: UUID | None,
@@ -92,7 +95,7 @@ async def list_goals(
     limit: int,
 ) -> list[Goal]:
     """Goals in view by id; `on` is a day of their period."""
-    statement = select(goals).where(goals.c.tenant_id == tenant_id, _in_view(view)).order_by(goals.c.id).limit(limit)
+    statement = select(goals).where(goals.c.tenant_id == tenant_id, _in_sight(sight)).order_by(goals.c.id).limit(limit)
     if status is not None:
         statement = statement.where(goals.c.status == status.value)
     if owner_id is not None:
@@ -169,13 +172,13 @@ async def every_goal(tx: Transaction, after: tuple[UUID, UUID] | None, limit: in
     return [(row["tenant_id"], _goal(row)) for row in await tx.rows(statement)]
 
 
-def _in_view(view: View) -> ColumnElement[bool]:
-    if view.people is None or view.teams is None:
+def _in_sight(sight: Sight) -> ColumnElement[bool]:
+    if sight.people is None or sight.teams is None:
         return literal(True)
     owner = goals.c.owner_id
     return or_(
-        and_(goals.c.owner_kind == OwnerKind.PERSON.value, owner == any_(literal(sorted(view.people), ARRAY(Uuid())))),
-        and_(goals.c.owner_kind == OwnerKind.TEAM.value, owner == any_(literal(sorted(view.teams), ARRAY(Uuid())))),
+        and_(goals.c.owner_kind == OwnerKind.PERSON.value, owner == any_(literal(sorted(sight.people), ARRAY(Uuid())))),
+        and_(goals.c.owner_kind == OwnerKind.TEAM.value, owner == any_(literal(sorted(sight.teams), ARRAY(Uuid())))),
     )
 
 
@@ -226,6 +229,8 @@ def _metric(measure: Measure) -> _MetricJson:
         "rate_policy": measure.rate_policy.value,
         "fixed_rates": {currency: format_amount(rate) for currency, rate in measure.fixed_rates},
         "record": measure.record.value,
+        "crediting": measure.crediting.value,
+        "role": measure.role,
     }
 
 
@@ -240,6 +245,8 @@ def _measure(metric: _MetricJson) -> Measure:
         RatePolicy(metric.get("rate_policy", RatePolicy.NONE)),
         fixed_rates_of(metric.get("fixed_rates")),
         record,
+        Crediting(metric.get("crediting", Crediting.OWNER)),
+        metric.get("role"),
     )
 
 
