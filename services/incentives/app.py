@@ -15,6 +15,7 @@ from services.incentives.settings import SERVICE, ApiSettings
 from shared.db.database import Database, Transaction
 from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
+from shared.http.named_deals import DealFinder
 from shared.http.settings import read_settings
 from shared.kernel.org import OrgChart
 from shared.telemetry import logs, tracing
@@ -25,7 +26,12 @@ What people earn on deals, why, and the ledger that proves it.
 A plan's version is drafted, approved by another person and activated; people are assigned to plans. Every deal is
 credited as it arrives; each earning is explained down to the webhook that brought its deals, and always equals the
 balance of its ledger entries. What is read has an `ETag`; a change sends it back in `If-Match` and loses with 412 when
-someone else was faster. A `POST` with an `Idempotency-Key` can safely be sent again.
+someone else was faster; in `If-None-Match` it spares reading the same again (304). A `POST` with an `Idempotency-Key`
+can safely be sent again.
+
+Amounts are decimal strings in units of their currency, never in cents. What is posted to the ledger, and so what is
+earned, has all the decimals of its currency: `"2.50"` USD, `"3"` JPY. Every other number is exact and has no decimals
+that it does not need: values, rates, attainment, and the amounts of slices and tiers, which are not rounded yet.
 """
 
 
@@ -60,4 +66,5 @@ def create_app() -> FastAPI:
         readiness={"schema": schema},
     )
     app.state.organisation = organisation
+    app.state.deal_finder = DealFinder(credits.connections, credits.facts)
     return app

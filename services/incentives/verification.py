@@ -1,11 +1,14 @@
 """Recompute credits, cells and the ledger from the raw deals, and compare them with what is kept."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Final
 from uuid import UUID
 
 from services.incentives.credits import service as credits
+from services.incentives.credits import store as credits_store
 from services.incentives.credits.domain import CellKey, Credit, Definitions
 from services.incentives.earnings import store as earnings_store
 from services.incentives.earnings.domain.cells import Cell, opened, rebuilt
@@ -14,7 +17,10 @@ from services.incentives.ledger import store as ledger_store
 from services.incentives.plans import service as plans
 from services.incentives.plans import store as plans_store
 from shared.db.database import Database, Scope, Transaction
+from shared.kernel.deals import DealVersion
 from shared.kernel.money import format_amount
+
+_CREDITS_AT_ONCE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,8 @@ class Difference:
     subject: str
     stored: str
     recomputed: str
+    is_passing: bool = False
+    """Work that is known to be due and not done yet."""
 
     def __str__(self) -> str:
         return (
@@ -33,43 +41,93 @@ class Difference:
         )
 
 
+async def tenants(database: Database) -> list[UUID]:
+    """Every tenant that has deals, plans, earnings or a ledger here."""
+    async with database.snapshot(Scope.every()) as tx:
+        return sorted(
+            {
+                *await plans_store.tenants(tx),
+                *await earnings_store.tenants(tx),
+                *await ledger_store.tenants(tx),
+                *await credits_store.tenants(tx),
+            }
+        )
+
+
 async def differences(database: Database) -> list[Difference]:
-    """Every difference in credits, cells and ledger; empty when all is as it must be.
+    """Every difference in credits, cells and ledger of every tenant; empty when all is as it must be."""
+    return [
+        difference
+        for tenant_id in await tenants(database)
+        async for difference in of_tenant(database, tenant_id, Counter())
+    ]
 
-    Each tenant is looked at under its lock, so nothing moves meanwhile. Assignments that wait to be worked out anew
-    are told as differences too. Raises DatabaseUnavailable.
+
+async def of_tenant(database: Database, tenant_id: UUID, compared: Counter[str]) -> AsyncIterator[Difference]:
+    """Every difference in a tenant's credits, cells and ledger; `compared` counts what was looked at.
+
+    Holds nothing up: all is compared within one snapshot of the database, in which a batch of deals stands with its
+    credits, cells and entries or not at all. Memory holds the tenant's definitions and cells, a page of deals with what
+    they are credited to, and the credits of one cell at least: first each credit is worked out from its deal and
+    compared, then each cell from its credits, then the ledger from the cells. An assignment that waits to be worked out
+    anew is a difference that passes. Raises DatabaseUnavailable.
     """
-    async with database.transaction(Scope.every()) as tx:
-        tenants = {
-            *await plans_store.tenants(tx),
-            *await earnings_store.tenants(tx),
-            *await ledger_store.tenants(tx),
+    async with database.snapshot(Scope.of(tenant_id)) as tx:
+        known = await credits.definitions(tx, tenant_id)
+        stale = (await plans.stale_ids(tx, [tenant_id])).get(tenant_id, set())
+        for item in sorted(stale):
+            yield Difference("assignment", tenant_id, str(item), "stale", "fresh", is_passing=True)
+        credited: set[CellKey] = set()
+        async for difference in _of_credits(tx, tenant_id, known, credited, compared):
+            yield difference
+        held = {
+            stored.cell.key: stored.cell
+            for stored in (await earnings_store.of_assignments(tx, tenant_id, known.assignments.keys())).values()
         }
-    found: list[Difference] = []
-    for tenant_id in sorted(tenants):
-        async with database.transaction(Scope.of(tenant_id)) as tx:
-            found += await _of_tenant(tx, tenant_id)
-    return found
+        fresh = await _recomputed_cells(tx, tenant_id, known, held, credited)
+        compared["cell"] += len(fresh)
+        for difference in _compare(tenant_id, "cell", _cell_texts(held.values()), _cell_texts(fresh)):
+            yield difference
+        for difference in await _of_ledger(tx, tenant_id, fresh, compared):
+            yield difference
 
 
-async def _of_tenant(tx: Transaction, tenant_id: UUID) -> list[Difference]:
-    await tx.lock_tenants_exclusive([tenant_id])
-    known = await credits.definitions(tx, tenant_id)
-    stale = (await plans.stale_ids(tx, [tenant_id])).get(tenant_id, set())
-    found = [Difference("assignment", tenant_id, str(item), "stale", "fresh") for item in sorted(stale)]
-    recomputed = await _recomputed_credits(tx, tenant_id, known)
-    kept = await credits.of_assignments(tx, tenant_id, known.assignments.keys())
-    found += _compare(tenant_id, "credit", _credit_texts(kept), _credit_texts(recomputed))
-    held = {
-        stored.cell.key: stored.cell
-        for stored in (await earnings_store.of_assignments(tx, tenant_id, known.assignments.keys())).values()
-    }
-    fresh = _recomputed_cells(known, held, recomputed)
-    found += _compare(tenant_id, "cell", _cell_texts(held.values()), _cell_texts(fresh))
-    return found + await _of_ledger(tx, tenant_id, fresh)
+async def deal_versions(
+    tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int
+) -> list[tuple[UUID, DealVersion]]:
+    """The version that is kept here of the tenant's next deals by id, up to `until`."""
+    return await credits_store.newest_versions(tx, tenant_id, after=after, until=until, limit=limit)
 
 
-async def _of_ledger(tx: Transaction, tenant_id: UUID, cells: Iterable[Cell]) -> list[Difference]:
+async def definition_versions(tx: Transaction, keys: Sequence[tuple[UUID, str]]) -> Mapping[tuple[UUID, str], int]:
+    """The version of each of these subjects that is kept here; those that are not are left out."""
+    return await plans.PROJECTION.versions(tx, keys)
+
+
+async def _of_credits(
+    tx: Transaction, tenant_id: UUID, known: Definitions, credited: set[CellKey], compared: Counter[str]
+) -> AsyncIterator[Difference]:
+    """Each deal's credits as they are kept and as they should be; `credited` gets the cells of the latter."""
+    after: UUID | None = None
+    seen = 0
+    while page := await credits.deals_after(tx, tenant_id, after):
+        recomputed = [credit for deal in page for credit in known.credits(deal.facts())]
+        kept = await credits_store.credits_of_deals(tx, tenant_id, [deal.id for deal in page])
+        credited |= {credit.cell for credit in recomputed}
+        seen += len(kept)
+        compared["deal"] += len(page)
+        compared["credit"] += len(recomputed)
+        for difference in _compare(tenant_id, "credit", _credit_texts(kept), _credit_texts(recomputed)):
+            yield difference
+        after = page[-1].id
+    orphans = await credits_store.count_credits(tx, tenant_id) - seen
+    if orphans:
+        yield Difference("credits", tenant_id, "of deals that are not kept", str(orphans), "0")
+
+
+async def _of_ledger(
+    tx: Transaction, tenant_id: UUID, cells: Iterable[Cell], compared: Counter[str]
+) -> list[Difference]:
     owed = {(cell.id, cell.currency): cell.earned for cell in cells if cell.earned}
     posted = {
         (cell_id, currency): balance
@@ -79,35 +137,46 @@ async def _of_ledger(tx: Transaction, tenant_id: UUID, cells: Iterable[Cell]) ->
     }
     found = _compare(tenant_id, "ledger", _balance_texts(posted), _balance_texts(owed))
     verified = await ledger.verify(tx, tenant_id)
+    compared["ledger transaction"] += verified.transactions
     if verified.first_break is not None:
         at = verified.first_break
         found.append(Difference("ledger chain", tenant_id, f"transaction {at.sequence}", at.flaw.value, "as posted"))
     return found
 
 
-async def _recomputed_credits(tx: Transaction, tenant_id: UUID, known: Definitions) -> list[Credit]:
-    found: list[Credit] = []
-    after: UUID | None = None
-    while page := await credits.deals_after(tx, tenant_id, after):
-        for deal in page:
-            found += known.credits(deal.facts())
-        after = page[-1].id
-    return found
-
-
-def _recomputed_cells(known: Definitions, held: Mapping[CellKey, Cell], recomputed: Iterable[Credit]) -> list[Cell]:
-    by_cell: dict[CellKey, list[Credit]] = {key: [] for key in held}
-    for credit in recomputed:
-        by_cell.setdefault(credit.cell, []).append(credit)
-    fresh = []
-    for key, credited in by_cell.items():
-        terms = known.terms(key)
-        cell = held.get(key)
-        if cell is None and terms is not None:
-            cell = opened(key, terms, known.assignments[key.assignment_id].person_id)
-        if cell is not None:
-            fresh.append(replace(rebuilt(cell, terms, credited), version=0))
+async def _recomputed_cells(
+    tx: Transaction, tenant_id: UUID, known: Definitions, held: Mapping[CellKey, Cell], credited: Iterable[CellKey]
+) -> list[Cell]:
+    fresh: list[Cell] = []
+    for keys in _portions(sorted({*held, *credited}, key=lambda key: key.id), held):
+        by_cell: dict[CellKey, list[Credit]] = {key: [] for key in keys}
+        for credit in await credits.of_cells(tx, tenant_id, [key.id for key in keys]):
+            if credit.cell in by_cell:
+                by_cell[credit.cell].append(credit)
+        for key, found in by_cell.items():
+            terms = known.terms(key)
+            cell = held.get(key)
+            if cell is None and terms is not None:
+                cell = opened(key, terms, known.assignments[key.assignment_id].person_id)
+            if cell is not None:
+                fresh.append(replace(rebuilt(cell, terms, found), version=0))
     return fresh
+
+
+def _portions(keys: Sequence[CellKey], held: Mapping[CellKey, Cell]) -> Iterator[list[CellKey]]:
+    """The keys in portions whose cells have few credits together; a cell with many is alone."""
+    portion: list[CellKey] = []
+    count = 0
+    for key in keys:
+        cell = held.get(key)
+        credits_of_cell = 1 if cell is None else cell.credits + 1
+        if portion and count + credits_of_cell > _CREDITS_AT_ONCE:
+            yield portion
+            portion, count = [], 0
+        portion.append(key)
+        count += credits_of_cell
+    if portion:
+        yield portion
 
 
 def _compare(tenant_id: UUID, kind: str, kept: Mapping[str, str], recomputed: Mapping[str, str]) -> list[Difference]:
@@ -120,8 +189,8 @@ def _compare(tenant_id: UUID, kind: str, kept: Mapping[str, str], recomputed: Ma
 
 def _credit_texts(found: Iterable[Credit]) -> dict[str, str]:
     return {
-        f"{credit.deal_id}/{credit.assignment_id}/{credit.component}": (
-            f"{format_amount(credit.value)} ({format_amount(credit.percent)} %) on {credit.day}"
+        f"{credit.deal_id}/{credit.assignment_id}/{credit.component}/{credit.day}": (
+            f"{format_amount(credit.value)} ({format_amount(credit.percent)} %)"
             f" in {credit.period.start}/{credit.period.end}"
         )
         for credit in found

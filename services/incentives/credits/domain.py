@@ -5,28 +5,29 @@ either is handled by working the credits out again and comparing with those that
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import MAXYEAR, date
 from decimal import Context, Decimal
 from enum import StrEnum
 from functools import cached_property, lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
-from services.incentives.plans.domain.assignments import Assignment, QuotaGoal, quota_of
-from services.incentives.plans.domain.components import Component, Crediting
+from services.incentives.plans.domain.assignments import Assignment, QuotaGap, QuotaGoal, quota_of
+from services.incentives.plans.domain.components import Component
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus, in_force
-from shared.kernel.deals import DealFacts, Split
+from shared.kernel.deals import DealFacts
 from shared.kernel.filters import Filter
-from shared.kernel.measures import Conversion, Counted, Measure, NotCounted, RatePolicy
+from shared.kernel.measures import Conversion, Counted, Crediting, Exclusion, Measure, NotCounted, RatePolicy
 from shared.kernel.org import CrmUser, OrgChart
+from shared.kernel.parts import Part, parts_of, share_value
 from shared.kernel.periods import DAY_MAX, DatedRange, Period, PeriodKind
 from shared.kernel.rates import RatesInto
+from shared.kernel.reasons import Circumstances, Reason, reason_of, unknown_users
 
-_EXACT: Final = Context(prec=80)
-_WHOLE: Final = Decimal(100)
-_OWNER_ROLE: Final = "owner"
+_EXACT: Final = Context(prec=100)
+_ZERO: Final = Decimal(0)
 
 
 class CreditExclusion(StrEnum):
@@ -34,7 +35,12 @@ class CreditExclusion(StrEnum):
 
     DEAL_UNKNOWN = "deal_unknown"
     NO_ASSIGNMENT = "no_assignment"
+    NO_WHOLE_PERIOD = "no_whole_period"
+    """No whole period of the plan lies within the days that were asked about."""
     NO_PLAN_VERSION = "no_plan_version"
+    """The plan has no terms for the period that the deal counts in."""
+    TERMS_START_LATER = "terms_start_later"
+    """The plan's first terms start after the first day of the period that the deal counts in."""
     NO_COMPONENT = "no_component"
     OWNER_UNMAPPED = "owner_unmapped"
     NOT_OWNER = "not_owner"
@@ -59,7 +65,10 @@ class CellKey:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """A share of a deal for an assignment's component. `value` = what the measure counted × `percent` ÷ 100, exact."""
+    """What of a deal counts for an assignment's component on one day: its share of the deal, or of that day's payments.
+
+    `value` = what the measure counted that day × `percent` ÷ 100, exact.
+    """
 
     assignment_id: UUID
     component: str
@@ -70,9 +79,9 @@ class Credit:
     value: Decimal
 
     @property
-    def key(self) -> tuple[UUID, UUID, str]:
-        """A deal is credited at most once to a component of an assignment."""
-        return self.deal_id, self.assignment_id, self.component
+    def key(self) -> tuple[UUID, UUID, str, date]:
+        """A deal is credited at most once a day to a component of an assignment."""
+        return self.deal_id, self.assignment_id, self.component, self.day
 
     @property
     def cell(self) -> CellKey:
@@ -98,13 +107,39 @@ class NotCredited:
 
 
 @dataclass(frozen=True, slots=True)
+class PartInCell:
+    """One part of a deal, whose it is, and whether it is in a cell."""
+
+    part: Part
+    person_id: UUID | None
+    outcome: Counted | NotCredited
+
+
+@dataclass(frozen=True, slots=True)
+class DealOfCell:
+    """What a deal is to one cell: its credits by day, or why it has none; and that part by part.
+
+    There are no parts where the deal adds nothing whoever has it.
+    """
+
+    credits: tuple[Credit, ...]
+    refusal: NotCredited | None
+    parts: tuple[PartInCell, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What a cell is paid by."""
 
     component: Component
     plan: Plan
     plan_version: int
-    quota: Decimal | None
+    quota: Decimal | QuotaGap
+
+    @property
+    def quota_amount(self) -> Decimal | None:
+        """The quota, where there is one."""
+        return None if isinstance(self.quota, QuotaGap) else self.quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +163,50 @@ class _Line:
     measure_index: int
 
 
+class _Taken(NamedTuple):
+    """A part that counts, and the person who has it."""
+
+    person: UUID
+    part: Part
+    counted: Counted
+
+
+@dataclass(slots=True)
+class _OnDay:
+    """What of a deal is an assignment's on one day; `payment` is the first that counted."""
+
+    payment: int
+    percent: Decimal = _ZERO
+    value: Decimal = _ZERO
+
+
+# In the order in which they are asked, of a deal and then of one part.
+_REASONS: Final = (
+    CreditExclusion.NO_COMPONENT,
+    Exclusion.DELETED,
+    Exclusion.MERGED,
+    Exclusion.FILTER,
+    Exclusion.NO_DATE,
+    Exclusion.NO_VALUE,
+    Exclusion.NO_CURRENCY,
+    Exclusion.CURRENCY_DIFFERS,
+    Exclusion.NO_EXCHANGE_RATE,
+    Exclusion.OWNER_MISSING,
+    CreditExclusion.OWNER_UNMAPPED,
+    CreditExclusion.NOT_OWNER,
+    CreditExclusion.NOT_ON_SPLIT,
+    CreditExclusion.NOT_IN_SUBTREE,
+    Exclusion.SPLIT_UNMAPPED,
+    Exclusion.OTHER_ROLE,
+    Exclusion.NO_SHARE,
+    CreditExclusion.NO_ASSIGNMENT,
+    CreditExclusion.NO_PLAN_VERSION,
+    CreditExclusion.TERMS_START_LATER,
+    CreditExclusion.OUTSIDE_PERIOD,
+)
+_OF_OTHERS: Final = (CreditExclusion.NOT_ON_SPLIT, CreditExclusion.NOT_IN_SUBTREE)
+
+
 @dataclass(frozen=True)
 class Definitions:
     """One tenant's organisation, quota goals, plans, versions and assignments. Rebuilt whenever one of them changes."""
@@ -144,50 +223,97 @@ class Definitions:
         """The credits of a deal, to all assignments or `only` some, by assignment and component."""
         if deal.is_gone:
             return []
-        shares = self._shares(deal)
-        people = {person for person, _, _ in shares}
-        owner = self.chart.person_of(deal.source, deal.owner_external_id)
-        if owner is not None:
-            people.add(owner)
-        counted: dict[int, Counted | NotCounted] = {}
+        users = (deal.owner_external_id, *(split.owner_external_id for split in deal.splits))
+        people = {person for user in users if (person := self.chart.person_of(deal.source, user)) is not None}
+        taken: dict[int, Sequence[_Taken]] = {}
         found: list[Credit] = []
         for assignment in self._candidates(people):
             if assignment.id not in skipping and (only is None or assignment.id in only):
-                self._credit(deal, assignment, shares, owner, counted, found)
+                self._credit(deal, assignment, taken, found)
         found.sort(key=lambda credit: credit.key)
         return found
 
-    def why(self, deal: DealFacts, assignment: Assignment, component_key: str, period: Period) -> Credit | NotCredited:
-        """The credit of a deal in one cell, or why it is not there."""
+    def why(self, deal: DealFacts, assignment: Assignment, component_key: str, period: Period) -> DealOfCell:
+        """The credits of a deal in one cell, or why there are none."""
         version = self.version_in_force(assignment.plan_id, period.start)
         if version is None:
-            return NotCredited(CreditExclusion.NO_PLAN_VERSION)
+            return DealOfCell((), NotCredited(self._no_terms(assignment.plan_id, period.start)))
         component = version.component(component_key)
         if component is None:
-            return NotCredited(CreditExclusion.NO_COMPONENT)
-        counted = self._count(component, deal)
-        if isinstance(counted, NotCounted):
-            return NotCredited(counted.reason, counted.failing)
-        shares = self._shares(deal)
-        owner = self.chart.person_of(deal.source, deal.owner_external_id)
-        percent = self._percent(assignment, component, deal, shares, owner, counted.day)
-        if percent == 0:
-            return NotCredited(self._not_shared(deal, component, shares, owner))
-        if assignment.deleted or counted.day not in assignment.range:
-            return NotCredited(CreditExclusion.NO_ASSIGNMENT)
-        actual = self.period_of(self.plans[assignment.plan_id].period, counted.day)
-        if actual != period:
-            return NotCredited(CreditExclusion.OUTSIDE_PERIOD, period=actual)
-        for credit in self.credits(deal, only=[assignment.id]):
-            if credit.component == component_key:
-                is_here = credit.period == period
-                return credit if is_here else NotCredited(CreditExclusion.OUTSIDE_PERIOD, period=credit.period)
-        return _credit(assignment, component, deal, counted, actual, percent)
+            return DealOfCell((), NotCredited(CreditExclusion.NO_COMPONENT))
+        found = self._parts(component.measure, deal)
+        if isinstance(found, NotCounted):
+            return DealOfCell((), NotCredited(found.reason, found.failing))
+        parts = [self._part_in_cell(part, deal, assignment, component.measure, period) for part in found]
+        credited = [c for c in self.credits(deal, only=[assignment.id]) if c.component == component_key]
+        here = tuple(credit for credit in credited if credit.period == period)
+        if here:
+            return DealOfCell(here, None, tuple(parts))
+        if credited:
+            # Other terms of the component pay for it, on another day.
+            elsewhere = NotCredited(CreditExclusion.OUTSIDE_PERIOD, period=credited[0].period)
+            parts = [replace(p, outcome=elsewhere) if isinstance(p.outcome, Counted) else p for p in parts]
+        refusals = [p.outcome for p in parts if isinstance(p.outcome, NotCredited)]
+        found_reason = furthest(refusals)
+        is_unknown = any(refused.reason == CreditExclusion.OWNER_UNMAPPED for refused in refusals)
+        if found_reason.reason in _OF_OTHERS and is_unknown:
+            found_reason = NotCredited(Exclusion.SPLIT_UNMAPPED)
+        return DealOfCell((), found_reason, tuple(parts))
 
-    def conversion(self, component: Component, deal: DealFacts) -> Conversion | None:
-        """How money of a deal that counts was converted into the plan's currency; None where there was no need."""
-        counted = self._count(component, deal)
-        return counted.conversion if isinstance(counted, Counted) else None
+    def reason(self, deal: DealFacts, key: CellKey, found: DealOfCell) -> Reason | None:
+        """In words why a deal has no credit in a cell; None where it has one."""
+        if found.refusal is None:
+            return None
+        assignment = self.assignments[key.assignment_id]
+        version = self.version_in_force(assignment.plan_id, key.period.start)
+        component = None if version is None else version.component(key.component)
+        measure = None if component is None else component.measure
+        own = [p for p in found.parts if p.person_id == assignment.person_id]
+        return reason_of(
+            found.refusal.reason,
+            Circumstances(
+                facts=deal.dated(self.chart.calendar),
+                measure=measure,
+                failing=found.refusal.failing,
+                day=None if measure is None else deal.day(measure.date_field, self.chart.calendar),
+                period=key.period,
+                unknown_users=unknown_users((p.part, p.person_id) for p in found.parts),
+                roles=tuple(dict.fromkeys(p.part.share.role for p in own or found.parts)),
+                role=None if measure is None else measure.role,
+                terms_start=self.first_terms(assignment.plan_id),
+            ),
+        )
+
+    def first_terms(self, plan_id: UUID) -> date | None:
+        """The first day of the first active terms of a plan."""
+        active = (v.effective_from for v in self.versions.get(plan_id, ()) if v.status is VersionStatus.ACTIVE)
+        return min(active, default=None)
+
+    def _no_terms(self, plan_id: UUID, period_start: date) -> CreditExclusion:
+        """Why there are no terms for the period that starts on a day."""
+        start = self.first_terms(plan_id)
+        is_later = start is not None and start > period_start
+        return CreditExclusion.TERMS_START_LATER if is_later else CreditExclusion.NO_PLAN_VERSION
+
+    def conversion(self, component: Component, deal: DealFacts, day: date) -> Conversion | None:
+        """How money of a deal that counts on a day was converted into the plan's currency; None for no need.
+
+        Payments of one day are told together: they have one rate.
+        """
+        wholes = component.measure.wholes(deal, self.chart.calendar, self.chart.rates)
+        if isinstance(wholes, NotCounted):
+            return None
+        found = [
+            whole.outcome.conversion
+            for whole in wholes
+            if isinstance(whole.outcome, Counted) and whole.outcome.day == day and whole.outcome.conversion is not None
+        ]
+        if not found:
+            return None
+        amount = _ZERO
+        for conversion in found:
+            amount = _EXACT.add(amount, conversion.amount)
+        return replace(found[0], amount=amount)
 
     def terms(self, cell: CellKey) -> Terms | None:
         """What a cell is paid by, or None when nothing pays it: no assignment, version or component any more."""
@@ -198,7 +324,7 @@ class Definitions:
         component = None if version is None else version.component(cell.component)
         if version is None or component is None:
             return None
-        quota = quota_of(assignment, cell.component, cell.period, self.goals)
+        quota = quota_of(assignment, cell.component, component.measure.unit, cell.period, self.goals)
         return Terms(component, self.plans[assignment.plan_id], version.number, quota)
 
     def version_in_force(self, plan_id: UUID, period_start: date) -> PlanVersion | None:
@@ -217,9 +343,16 @@ class Definitions:
             period = self._periods[key] = self.chart.calendar.period_of(day, kind)
         return period
 
+    def cut_now(self, cell: CellKey) -> CellKey:
+        """The cell with the end that its period has now: a change of the calendar may cut it."""
+        kind = self.plans[self.assignments[cell.assignment_id].plan_id].period
+        period = self.period_of(kind, cell.period.start)
+        return replace(cell, period=period) if period.start == cell.period.start else cell
+
     def rolls_up(self, assignment: Assignment) -> bool:
         """Whether any active terms of the assignment credit a subtree."""
-        return any(line.component.crediting is Crediting.ROLLUP for line in self._lines.get(assignment.plan_id, ()))
+        lines = self._lines.get(assignment.plan_id, ())
+        return any(line.component.measure.crediting is Crediting.ROLLUP for line in lines)
 
     def users_of(self, assignment: Assignment) -> frozenset[CrmUser]:
         """Every CRM user whose deals the assignment could be credited with."""
@@ -240,8 +373,22 @@ class Definitions:
             rates=self._rates(assignment),
         )
 
-    def _count(self, component: Component, deal: DealFacts) -> Counted | NotCounted:
-        return component.measure.count(deal, self.chart.calendar, self.chart.rates)
+    def _parts(self, measure: Measure, deal: DealFacts) -> tuple[Part, ...] | NotCounted:
+        return parts_of(measure, deal, self.chart.calendar, self.chart.rates)
+
+    def _taken(self, measure: Measure, deal: DealFacts) -> Sequence[_Taken]:
+        """The parts that count of people who are known."""
+        parts = self._parts(measure, deal)
+        found: list[_Taken] = []
+        for part in () if isinstance(parts, NotCounted) else parts:
+            person = self._person_of(part)
+            if person is not None and isinstance(part.outcome, Counted):
+                found.append(_Taken(person, part, part.outcome))
+        return found
+
+    def _person_of(self, part: Part) -> UUID | None:
+        user = part.share.user
+        return None if user is None else self.chart.person_of(user.source, user.external_id)
 
     def _rates(self, assignment: Assignment) -> tuple[RatesInto, ...]:
         currencies = {
@@ -255,45 +402,76 @@ class Definitions:
         return tuple(self.chart.rates.into(currency, days) for currency in sorted(filter(None, currencies)))
 
     def _credit(
-        self,
-        deal: DealFacts,
-        assignment: Assignment,
-        shares: Sequence[tuple[UUID, Decimal, str]],
-        owner: UUID | None,
-        counted: dict[int, Counted | NotCounted],
-        found: list[Credit],
+        self, deal: DealFacts, assignment: Assignment, taken: dict[int, Sequence[_Taken]], found: list[Credit]
     ) -> None:
         kind = self.plans[assignment.plan_id].period
-        # Two versions of a plan may count a deal on different days, each within its own time: the earliest day is the
-        # one it is paid for.
-        earliest: dict[str, Credit] = {}
+        by_component: dict[str, list[tuple[Credit, bool]]] = {}
         for line in self._lines.get(assignment.plan_id, ()):
-            outcome = counted.get(line.measure_index)
-            if outcome is None:
-                outcome = counted[line.measure_index] = self._count(line.component, deal)
-            if isinstance(outcome, NotCounted) or outcome.day not in assignment.range:
-                continue
-            period = self.period_of(kind, outcome.day)
-            version = self.version_in_force(assignment.plan_id, period.start)
-            if version is None or version.number != line.version_number:
-                continue
-            percent = self._percent(assignment, line.component, deal, shares, owner, outcome.day)
-            if percent:
-                credit = _credit(assignment, line.component, deal, outcome, period, percent)
-                known = earliest.get(credit.component)
-                if known is None or credit.day < known.day:
-                    earliest[credit.component] = credit
-        found.extend(earliest.values())
+            parts = taken.get(line.measure_index)
+            measure = line.component.measure
+            if parts is None:
+                parts = taken[line.measure_index] = self._taken(measure, deal)
+            for day, on_day in self._by_day(assignment, measure, parts).items():
+                if day not in assignment.range:
+                    continue
+                period = self.period_of(kind, day)
+                version = self.version_in_force(assignment.plan_id, period.start)
+                if version is not None and version.number == line.version_number:
+                    credit = _credit(assignment, line.component, deal, day, period, on_day)
+                    by_component.setdefault(credit.component, []).append((credit, measure.by_payment))
+        for credits in by_component.values():
+            found.extend(_paid_once(credits))
 
-    def _shares(self, deal: DealFacts) -> list[tuple[UUID, Decimal, str]]:
-        """Who has which percent of a deal in which role, as far as its users are mapped to people."""
-        splits = deal.splits
-        if not splits:
-            if deal.owner_external_id is None:
-                return []
-            splits = (Split(deal.owner_external_id, _WHOLE, _OWNER_ROLE),)
-        resolved = ((self.chart.person_of(deal.source, split.owner_external_id), split) for split in splits)
-        return [(person, split.percent, split.role) for person, split in resolved if person is not None]
+    def _by_day(self, assignment: Assignment, measure: Measure, parts: Iterable[_Taken]) -> dict[date, _OnDay]:
+        """What of a deal is the assignment's, before the component's allocation."""
+        days: dict[date, _OnDay] = {}
+        for person, part, counted in parts:
+            if self._is_of(assignment, measure, person, counted.day):
+                on_day = days.setdefault(counted.day, _OnDay(part.payment))
+                on_day.value = _EXACT.add(on_day.value, counted.value)
+                # Every payment of the day is shared alike.
+                if part.payment == on_day.payment:
+                    on_day.percent = _EXACT.add(on_day.percent, part.share.percent)
+        return days
+
+    def _is_of(self, assignment: Assignment, measure: Measure, person: UUID, day: date) -> bool:
+        if measure.crediting is Crediting.ROLLUP:
+            return self._in_subtree(assignment.person_id, person, day)
+        return person == assignment.person_id
+
+    def _part_in_cell(
+        self, part: Part, deal: DealFacts, assignment: Assignment, measure: Measure, period: Period
+    ) -> PartInCell:
+        person = self._person_of(part)
+        found = self._of_assignment(part, person, deal, assignment, measure)
+        if isinstance(found, NotCredited):
+            return PartInCell(part, person, found)
+        if assignment.deleted or found.day not in assignment.range:
+            return PartInCell(part, person, NotCredited(CreditExclusion.NO_ASSIGNMENT))
+        actual = self.period_of(self.plans[assignment.plan_id].period, found.day)
+        if actual == period:
+            return PartInCell(part, person, found)
+        if self.version_in_force(assignment.plan_id, actual.start) is None:
+            return PartInCell(part, person, NotCredited(self._no_terms(assignment.plan_id, actual.start)))
+        return PartInCell(part, person, NotCredited(CreditExclusion.OUTSIDE_PERIOD, period=actual))
+
+    def _of_assignment(
+        self, part: Part, person: UUID | None, deal: DealFacts, assignment: Assignment, measure: Measure
+    ) -> Counted | NotCredited:
+        """What of a part is the assignment's, whatever the period."""
+        outcome = part.outcome
+        if isinstance(outcome, NotCounted) and part.share.refusal is None:
+            return NotCredited(outcome.reason)
+        if person is None:
+            is_missing = part.share.user is None
+            return NotCredited(Exclusion.OWNER_MISSING if is_missing else CreditExclusion.OWNER_UNMAPPED)
+        if measure.crediting is not Crediting.ROLLUP and person != assignment.person_id:
+            by_owner = measure.crediting is Crediting.OWNER or not deal.splits
+            return NotCredited(CreditExclusion.NOT_OWNER if by_owner else CreditExclusion.NOT_ON_SPLIT)
+        if isinstance(outcome, NotCounted):
+            return NotCredited(outcome.reason)
+        is_here = self._is_of(assignment, measure, person, outcome.day)
+        return outcome if is_here else NotCredited(CreditExclusion.NOT_IN_SUBTREE)
 
     def _candidates(self, people: Iterable[UUID]) -> list[Assignment]:
         found: dict[UUID, Assignment] = {}
@@ -305,49 +483,16 @@ class Definitions:
                     found[assignment.id] = assignment
         return list(found.values())
 
-    def _percent(
-        self,
-        assignment: Assignment,
-        component: Component,
-        deal: DealFacts,
-        shares: Sequence[tuple[UUID, Decimal, str]],
-        owner: UUID | None,
-        day: date,
-    ) -> Decimal:
-        """The share of the deal that the component credits to the assignment, in percent and before its allocation."""
-        if component.crediting is Crediting.OWNER:
-            return _WHOLE if owner == assignment.person_id else Decimal(0)
-        # The one share of a deal without splits is the owner's, whichever role is asked for.
-        role = component.role if deal.splits else None
-        if component.crediting is Crediting.SPLIT:
-            counting = (p for person, p, r in shares if person == assignment.person_id and role in (None, r))
-        else:
-            counting = (
-                p
-                for person, p, r in shares
-                if role in (None, r) and self._in_subtree(assignment.person_id, person, day)
-            )
-        return sum(counting, Decimal(0))
-
-    def _not_shared(
-        self,
-        deal: DealFacts,
-        component: Component,
-        shares: Sequence[tuple[UUID, Decimal, str]],
-        owner: UUID | None,
-    ) -> CreditExclusion:
-        by_owner = component.crediting is Crediting.OWNER or not deal.splits
-        if (by_owner and owner is None) or not (by_owner or shares):
-            return CreditExclusion.OWNER_UNMAPPED
-        if component.crediting is Crediting.ROLLUP:
-            return CreditExclusion.NOT_IN_SUBTREE
-        return CreditExclusion.NOT_OWNER if by_owner else CreditExclusion.NOT_ON_SPLIT
-
     def _in_subtree(self, manager: UUID, person: UUID, day: date) -> bool:
-        return any(
-            manager in self._managers_of_team.get(team, ()) and day in stay
-            for team, stay in self._stays.get(person, ())
-        )
+        return any(day in stay for stay in self._stays_under(manager, person))
+
+    def _stays_under(self, manager: UUID, person: UUID) -> Iterator[DatedRange]:
+        """When a person was in a team that the manager managed then, or one above it."""
+        for team, stay in self._stays.get(person, ()):
+            for managed in self._managers_of_team(team).get(manager, ()):
+                under = stay.intersection(managed)
+                if under is not None:
+                    yield under
 
     def _reach(self, assignment: Assignment) -> frozenset[tuple[CrmUser, DatedRange | None]]:
         own: set[tuple[CrmUser, DatedRange | None]] = {
@@ -356,9 +501,8 @@ class Definitions:
         if self.rolls_up(assignment):
             for person in self._people_managed.get(assignment.person_id, ()):
                 users = self.chart.users_of(person)
-                for team, stay in self._stays.get(person, ()):
-                    if assignment.person_id in self._managers_of_team.get(team, ()):
-                        own.update((user, stay) for user in users)
+                for under in self._stays_under(assignment.person_id, person):
+                    own.update((user, under) for user in users)
         return frozenset(own)
 
     @cached_property
@@ -390,23 +534,27 @@ class Definitions:
             found[membership.person_id].append((membership.team_id, membership.range))
         return found
 
-    @cached_property
-    def _managers_of_team(self) -> Mapping[UUID, set[UUID]]:
-        """Who manages a team or one above it."""
-        found: dict[UUID, set[UUID]] = defaultdict(set)
-        for node in self.chart.teams.values():
-            if node.manager_id is not None:
-                for team in self.chart.subtree(node.id):
-                    found[team].add(node.manager_id)
+    def _managers_of_team(self, team: UUID) -> Mapping[UUID, Sequence[DatedRange]]:
+        """Who has managed a team or one above it, and when."""
+        found = self._managers_by_team.get(team)
+        if found is None:
+            managers: dict[UUID, list[DatedRange]] = defaultdict(list)
+            for manager, dated in self.chart.managers_over(team):
+                managers[manager].append(dated)
+            found = self._managers_by_team[team] = managers
         return found
 
     @cached_property
+    def _managers_by_team(self) -> dict[UUID, Mapping[UUID, Sequence[DatedRange]]]:
+        return {}
+
+    @cached_property
     def _managers_ever(self) -> Mapping[UUID, frozenset[UUID]]:
-        """Those with a roll-up who have managed a person on some day."""
+        """Those with a roll-up who have managed a team that the person is or was in, on whichever days."""
         rolling = {a.person_id for a in self.assignments.values() if not a.deleted and self.rolls_up(a)}
         return {
             person: frozenset(
-                manager for team, _ in stays for manager in self._managers_of_team.get(team, ()) if manager in rolling
+                manager for team, _ in stays for manager in self._managers_of_team(team) if manager in rolling
             )
             for person, stays in self._stays.items()
         }
@@ -428,19 +576,35 @@ class Definitions:
         return {}
 
 
+def furthest(refusals: Iterable[NotCredited]) -> NotCredited:
+    """Of several reasons the one that was asked last: what is still missing where the most is right."""
+    return max(refusals, key=lambda each: _REASONS.index(each.reason))
+
+
 @lru_cache(maxsize=1 << 16)
 def _cell_id(assignment_id: UUID, component: str, start: date) -> UUID:
     return uuid5(assignment_id, f"{component}/{start}")
 
 
 def _credit(
-    assignment: Assignment,
-    component: Component,
-    deal: DealFacts,
-    counted: Counted,
-    period: Period,
-    percent: Decimal,
+    assignment: Assignment, component: Component, deal: DealFacts, day: date, period: Period, on_day: _OnDay
 ) -> Credit:
-    share = _EXACT.multiply(percent, component.allocation_percent).scaleb(-2, context=_EXACT)
-    value = _EXACT.multiply(counted.value, share).scaleb(-2, context=_EXACT)
-    return Credit(assignment.id, component.key, deal.deal_id, counted.day, period, share, value)
+    return Credit(
+        assignment.id,
+        component.key,
+        deal.deal_id,
+        day,
+        period,
+        share_value(on_day.percent, component.allocation_percent),
+        share_value(on_day.value, component.allocation_percent),
+    )
+
+
+def _paid_once(credits: Sequence[tuple[Credit, bool]]) -> Iterable[Credit]:
+    """Of what the versions of a component credit of a deal, each within its own time: what is paid.
+
+    Terms that count a deal as a whole pay for it, and those that count its payments pay for each of these; not both.
+    What came first decides: the deal as a whole on its day, or its payments.
+    """
+    first, by_payment = min(credits, key=lambda each: each[0].day)
+    return [credit for credit, is_payment in credits if is_payment] if by_payment else [first]

@@ -14,16 +14,15 @@ from services.incentives.plans.domain.assignments import QuotaGoal
 from shared.contracts.base import Event
 from shared.contracts.chart import org_chart
 from shared.contracts.deals import Deal
-from shared.contracts.goals import Goal, GoalStatus
+from shared.contracts.goals import Goal
 from shared.contracts.topics import EVENT_TYPES
 from shared.db.database import Transaction
 from shared.db.projection import Snapshot
 from shared.kernel.org import CrmUser
-from shared.kernel.periods import Period
+from shared.kernel.records import RecordFacts
 
 _TENANTS_MAX: Final = 64
 _PAGE_DEALS: Final = 2000
-_DEAL_COUNTS: Final = (GoalStatus.ACTIVE, GoalStatus.CLOSED)
 
 
 class DefinitionsCache:
@@ -96,7 +95,7 @@ async def worked_out(tx: Transaction, tenant_id: UUID, known: Definitions, only:
             users |= known.users_of(assignment)
     found: list[Credit] = []
     for body in await store.bodies_of_users(tx, tenant_id, users) if users else []:
-        found += known.credits(Deal.model_validate_json(body).facts(), only=only)
+        found += known.credits(Deal.from_json(body).facts(), only=only)
     return found
 
 
@@ -116,13 +115,23 @@ async def deal(tx: Transaction, tenant_id: UUID, deal_id: UUID) -> Deal | None:
 async def deals(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> dict[UUID, Deal]:
     """The newest versions of those of these deals that have arrived."""
     held = await store.bodies(tx, tenant_id, deal_ids)
-    return {deal_id: Deal.model_validate_json(body) for deal_id, body in held.items()}
+    return {deal_id: Deal.from_json(body) for deal_id, body in held.items()}
+
+
+async def connections(tx: Transaction, tenant_id: UUID, source: str) -> list[UUID]:
+    """The connections that deals of a source have come from."""
+    return await store.connections(tx, tenant_id, source)
+
+
+async def facts(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> dict[UUID, RecordFacts]:
+    """What the rules see of those of these deals that have arrived."""
+    return {deal_id: each.facts() for deal_id, each in (await deals(tx, tenant_id, deal_ids)).items()}
 
 
 async def deals_after(tx: Transaction, tenant_id: UUID, after: UUID | None) -> list[Deal]:
     """A few thousand deals in the order of their ids; none behind the last."""
     page = await store.bodies_page(tx, tenant_id, after=after, limit=_PAGE_DEALS)
-    return [Deal.model_validate_json(body) for _, body in page]
+    return [Deal.from_json(body) for _, body in page]
 
 
 async def of_assignments(tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID]) -> list[Credit]:
@@ -142,12 +151,8 @@ async def _load(tx: Transaction, tenant_id: UUID) -> Definitions:
 
 
 def _event(snapshot: Snapshot) -> Event:
-    return EVENT_TYPES[snapshot.event_type].model_validate_json(snapshot.body)
+    return EVENT_TYPES[snapshot.event_type].from_json(snapshot.body)
 
 
 def _quota_goals(events: Sequence[Event]) -> dict[UUID, QuotaGoal]:
-    return {
-        event.id: QuotaGoal(Period(event.start, event.end), event.target, event.status in _DEAL_COUNTS)
-        for event in events
-        if isinstance(event, Goal)
-    }
+    return {event.id: plans.quota_goal(event) for event in events if isinstance(event, Goal)}

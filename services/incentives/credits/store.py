@@ -5,12 +5,12 @@ from datetime import date
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import RowMapping, select, text
+from sqlalchemy import RowMapping, func, select, text
 
 from services.incentives.credits.domain import Credit
-from services.incentives.credits.tables import credits, deal_split_users, deals
+from services.incentives.credits.tables import credits, deal_connections, deal_split_users, deals
 from shared.db.database import Transaction
-from shared.kernel.deals import DealFacts
+from shared.kernel.deals import DealFacts, DealVersion
 from shared.kernel.org import CrmUser
 from shared.kernel.periods import Period
 
@@ -21,6 +21,7 @@ class StoredDeal(NamedTuple):
     tenant_id: UUID
     facts: DealFacts
     body: str
+    connection_id: UUID
 
 
 # Look-ups here are lateral with a fence (LIMIT 1, or OFFSET 0 where there may be many), so that no plan, however old
@@ -28,7 +29,14 @@ class StoredDeal(NamedTuple):
 # tenant is asked for outside the fence: the primary key starts with it, and would seem as good.
 _KEEP_NEWEST: Final = text(
     f"""
-    WITH kept AS (
+    WITH connections AS (
+        INSERT INTO {deal_connections.fullname} (tenant_id, source, connection_id)
+        SELECT DISTINCT * FROM unnest(
+            CAST(:tenants AS uuid[]), CAST(:sources AS text[]), CAST(:connections AS uuid[])
+        ) AS told(tenant_id, source, connection_id)
+        ORDER BY tenant_id, source, connection_id
+        ON CONFLICT DO NOTHING
+    ), kept AS (
         INSERT INTO {deals.fullname} AS held
             (tenant_id, id, modified_at, sequence, delivery_id, source, owner_external_id, body)
         SELECT * FROM unnest(
@@ -103,16 +111,32 @@ _OF_CELLS: Final = text(
     ORDER BY c.day, c.deal_id
     """
 )
+_OF_DEALS: Final = text(
+    f"""
+    SELECT c.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
+        SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND deal_id = wanted.id OFFSET 0
+    ) AS c
+    """
+)
+_NEWEST_VERSIONS: Final = text(
+    f"""
+    SELECT id, modified_at, sequence, delivery_id FROM {deals.fullname}
+    WHERE tenant_id = :tenant_id AND id > :after
+        AND (CAST(:until AS uuid) IS NULL OR id <= CAST(:until AS uuid))
+    ORDER BY id LIMIT :limit
+    """
+)
 _DELETE: Final = text(
     f"""
     DELETE FROM {credits.fullname} WHERE ctid = ANY(ARRAY(
         SELECT held.ctid
-        FROM unnest(CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]))
-            AS gone(deal_id, assignment_id, component)
+        FROM unnest(
+            CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:days AS date[])
+        ) AS gone(deal_id, assignment_id, component, day)
         CROSS JOIN LATERAL (
             SELECT c.ctid FROM {credits.fullname} AS c
             WHERE c.tenant_id = :tenant_id AND c.deal_id = gone.deal_id
-                AND c.assignment_id = gone.assignment_id AND c.component = gone.component
+                AND c.assignment_id = gone.assignment_id AND c.component = gone.component AND c.day = gone.day
             LIMIT 1
         ) AS held
     ))
@@ -127,9 +151,9 @@ _SAVE: Final = text(
         CAST(:days AS date[]), CAST(:starts AS date[]), CAST(:ends AS date[]),
         CAST(:percents AS numeric[]), CAST(:values AS numeric[])
     )
-    ON CONFLICT (tenant_id, deal_id, assignment_id, component) DO UPDATE SET
-        cell_id = excluded.cell_id, day = excluded.day, period_start = excluded.period_start,
-        period_end = excluded.period_end, percent = excluded.percent, value = excluded.value
+    ON CONFLICT (tenant_id, deal_id, assignment_id, component, day) DO UPDATE SET
+        cell_id = excluded.cell_id, period_start = excluded.period_start, period_end = excluded.period_end,
+        percent = excluded.percent, value = excluded.value
     """
 )
 
@@ -151,6 +175,7 @@ async def keep_newest(tx: Transaction, incoming: Sequence[StoredDeal]) -> dict[t
             "sources": [deal.facts.source for deal in ordered],
             "owners": [deal.facts.owner_external_id for deal in ordered],
             "bodies": [deal.body for deal in ordered],
+            "connections": [deal.connection_id for deal in ordered],
         },
     )
     kept: dict[tuple[UUID, UUID], list[Credit]] = {(row["tenant_id"], row["id"]): [] for row in rows}
@@ -204,6 +229,37 @@ async def credits_of_assignments(tx: Transaction, tenant_id: UUID, assignment_id
     return _credits(await tx.rows(_OF_ASSIGNMENTS, {"tenant_id": tenant_id, "ids": sorted(assignment_ids)}))
 
 
+async def credits_of_deals(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> list[Credit]:
+    return _credits(await tx.rows(_OF_DEALS, {"tenant_id": tenant_id, "ids": sorted(deal_ids)}))
+
+
+async def count_credits(tx: Transaction, tenant_id: UUID) -> int:
+    """How many credits are kept of a tenant."""
+    rows = await tx.rows(select(func.count().label("credits")).where(credits.c.tenant_id == tenant_id))
+    return int(rows[0]["credits"])
+
+
+async def connections(tx: Transaction, tenant_id: UUID, source: str) -> list[UUID]:
+    """The connections that deals of a source have come from."""
+    statement = select(deal_connections.c.connection_id).where(
+        deal_connections.c.tenant_id == tenant_id, deal_connections.c.source == source
+    )
+    return [row["connection_id"] for row in await tx.rows(statement)]
+
+
+async def tenants(tx: Transaction) -> list[UUID]:
+    """The tenants in scope that have deals."""
+    return [row["tenant_id"] for row in await tx.rows(select(deals.c.tenant_id).group_by(deals.c.tenant_id))]
+
+
+async def newest_versions(
+    tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int
+) -> list[tuple[UUID, DealVersion]]:
+    """The version that is kept of the tenant's next deals by id, up to and with `until`."""
+    rows = await tx.rows(_NEWEST_VERSIONS, {"tenant_id": tenant_id, "after": after, "until": until, "limit": limit})
+    return [(row["id"], DealVersion(row["modified_at"], row["sequence"], row["delivery_id"])) for row in rows]
+
+
 async def credits_of_cells(tx: Transaction, tenant_id: UUID, cell_ids: Collection[UUID]) -> list[Credit]:
     """In the order in which they reach the tiers."""
     return _credits(await tx.rows(_OF_CELLS, {"tenant_id": tenant_id, "ids": sorted(cell_ids)}))
@@ -219,6 +275,7 @@ async def delete_credits(tx: Transaction, tenant_id: UUID, gone: Sequence[Credit
                 "deals": [credit.deal_id for credit in ordered],
                 "assignments": [credit.assignment_id for credit in ordered],
                 "components": [credit.component for credit in ordered],
+                "days": [credit.day for credit in ordered],
             },
         )
 

@@ -32,6 +32,15 @@ deal_split_users = Table(
 )
 """Every user that some version of a deal's splits has named: where to look for deals, not what they say now."""
 
+deal_connections = Table(
+    "deal_connections",
+    metadata,
+    tenant_id(),
+    Column("source", Text, primary_key=True),
+    Column("connection_id", Uuid(), primary_key=True),
+)
+"""The connections that deals of a source come from: with the id in the source they make the id of a deal."""
+
 credits = Table(
     "credits",
     metadata,
@@ -39,8 +48,8 @@ credits = Table(
     Column("deal_id", Uuid(), primary_key=True),
     Column("assignment_id", Uuid(), primary_key=True),
     Column("component", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
     Column("cell_id", Uuid(), nullable=False),
-    Column("day", Date, nullable=False),
     Column("period_start", Date, nullable=False),
     Column("period_end", Date, nullable=False),
     money("percent"),

@@ -4,9 +4,8 @@ from datetime import date
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query
 
-from services.incentives.access import CurrentView
 from services.incentives.credits import service as credits
 from services.incentives.earnings import explaining
 from services.incentives.earnings.domain.cells import StoredCell
@@ -26,11 +25,15 @@ from services.incentives.ledger import service as ledger
 from services.incentives.ledger.schemas import LedgerTransactionAnswer
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
-from shared.http.etag import set_etag
+from shared.http.etag import ConditionalRead
+from shared.http.named_deals import NamedDeal, named_deal
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import ParameterError, responses
 from shared.http.reader import RequestReader
+from shared.http.sight import CurrentSight
 from shared.kernel.errors import InvalidInput, NotFound
+from shared.kernel.money import round_to_minor_unit
+from shared.kernel.sight import Sight
 
 router = APIRouter(prefix="/v1")
 
@@ -39,7 +42,7 @@ _LINES: Final = Cursor(tuple[date, UUID])
 _LEDGER_LINES: Final = 50
 
 
-class PersonNotInView(NotFound):
+class PersonNotInSight(NotFound):
     """There is no such person, or the caller may not see what it earns."""
 
     code = "person_not_found"
@@ -49,7 +52,7 @@ class PersonNotInView(NotFound):
 @router.get("/earnings", tags=["earnings"], summary="List earnings")
 async def list_earnings(
     principal: CurrentPrincipal,
-    view: CurrentView,
+    sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
@@ -62,7 +65,7 @@ async def list_earnings(
         found = await explaining.earnings(
             tx,
             principal.tenant_id,
-            people=await view.narrowed(tx, person_id),
+            people=(await sight.today(tx)).narrowed(person_id),
             plan_id=plan_id,
             within=(start, end),
             after=_CELLS.after(paging),
@@ -77,13 +80,12 @@ async def list_earnings(
     "/earnings/{earning_id}", tags=["earnings"], summary="Read an earning", responses=responses(EarningNotFound)
 )
 async def get_earning(
-    earning_id: UUID, principal: CurrentPrincipal, view: CurrentView, reader: RequestReader, response: Response
+    earning_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
 ) -> EarningAnswer:
     async with reader.transaction() as tx:
-        stored = await _in_view(tx, principal.tenant_id, view, earning_id)
+        stored = await _in_sight(tx, principal.tenant_id, await sight.today(tx), earning_id)
     answer = EarningAnswer.of(stored)
-    set_etag(response, answer)
-    return answer
+    return read.answer(answer)
 
 
 @router.get(
@@ -95,17 +97,19 @@ async def get_earning(
 async def explain_earning(
     earning_id: UUID,
     principal: CurrentPrincipal,
-    view: CurrentView,
+    sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
-    deal_id: Annotated[UUID | None, Query(description="Say too whether this deal counts, and why not.")] = None,
+    named: Annotated[NamedDeal, Depends(named_deal("Say too whether this deal counts, and why not."))],
 ) -> ExplanationAnswer:
     """From the amount over rate and tiers to each credit, its deal version and the delivery that brought it."""
     tenant_id = principal.tenant_id
     async with reader.transaction() as tx:
-        stored = await _in_view(tx, tenant_id, view, earning_id)
+        seen = await sight.today(tx)
+        stored = await _in_sight(tx, tenant_id, seen, earning_id)
         found = await explaining.explained(tx, tenant_id, earning_id)
-        asked = None if deal_id is None else await explaining.deal_in_earning(tx, tenant_id, stored, deal_id)
+        deal_id = await named.id(tx)
+        asked = None if deal_id is None else await explaining.deal_in_earning(tx, tenant_id, seen, stored, deal_id)
         after = _LINES.after(paging)
         rest = [line for line in found.lines if after is None or line.credit.order > after][: paging.fetch_limit]
         deals = await credits.deals(tx, tenant_id, [line.credit.deal_id for line in rest])
@@ -123,7 +127,7 @@ async def explain_earning(
         quota_gap=quota_gap(found),
         tiers=tiers_of(found),
         rerated=exact_sum(line.rerated for line in found.lines),
-        ledger_balance=found.owed,
+        ledger_balance=round_to_minor_unit(found.owed, found.stored.cell.currency),
         lines=page.items,
         next_cursor=page.next_cursor,
         ledger=[LedgerTransactionAnswer.of(each) for each in posted],
@@ -136,16 +140,16 @@ async def explain_earning(
     "/statements",
     tags=["earnings"],
     summary="A person's statement",
-    responses=responses(PersonNotInView, StatementTooLong),
+    responses=responses(PersonNotInSight, StatementTooLong),
 )
 async def get_statement(
     principal: CurrentPrincipal,
-    view: CurrentView,
+    sight: CurrentSight,
     reader: RequestReader,
     person_id: Annotated[UUID, Query(description="Whose.")],
     start: Annotated[date, Query(description="First day.", examples=["2026-01-01"])],
     end: Annotated[date, Query(description="First day after.", examples=["2026-04-01"])],
-    deal_id: Annotated[UUID | None, Query(description="Say too why this deal is, or is not, on the statement.")] = None,
+    named: Annotated[NamedDeal, Depends(named_deal("Say too why this deal is, or is not, on the statement."))],
 ) -> StatementAnswer:
     """Every line of every earning whose period lies within [start, end), with totals that equal the ledger."""
     if start >= end:
@@ -154,14 +158,16 @@ async def get_statement(
             fields=[ParameterError("/end", f"{end} is not after {start}", "a later day", "query")],
         )
     async with reader.transaction() as tx:
-        if not await view.shows(tx, person_id):
-            raise PersonNotInView(f"There is no person {person_id}.")
-        found = await explaining.statement(tx, principal.tenant_id, person_id, start, end, deal_id)
+        seen = await sight.today(tx)
+        if not seen.sees_person(person_id):
+            raise PersonNotInSight(f"There is no person {person_id}.")
+        deal_id = await named.id(tx)
+        found = await explaining.statement(tx, principal.tenant_id, seen, person_id, start, end, deal_id)
     return StatementAnswer.of(found)
 
 
-async def _in_view(tx: Transaction, tenant_id: UUID, view: CurrentView, earning_id: UUID) -> StoredCell:
+async def _in_sight(tx: Transaction, tenant_id: UUID, sight: Sight, earning_id: UUID) -> StoredCell:
     stored = await explaining.earning(tx, tenant_id, earning_id)
-    if not await view.shows(tx, stored.cell.person_id):
+    if not sight.sees_person(stored.cell.person_id):
         raise EarningNotFound(f"There is no earning {earning_id}.")
     return stored

@@ -11,19 +11,29 @@ from decimal import Decimal
 from uuid import UUID
 
 from services.incentives.credits import service as credits
-from services.incentives.credits.domain import CellKey, Credit, CreditExclusion, Definitions, NotCredited, Terms
+from services.incentives.credits.domain import (
+    CellKey,
+    Credit,
+    CreditExclusion,
+    DealOfCell,
+    Definitions,
+    Terms,
+    furthest,
+)
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
 from services.incentives.earnings.domain.cells import StoredCell
-from services.incentives.earnings.domain.payout import QuotaGap, Schedule, schedule_of
+from services.incentives.earnings.domain.payout import Schedule, schedule_of
 from services.incentives.ledger import service as ledger
 from services.incentives.plans import service as plans
-from services.incentives.plans.domain.assignments import Assignment
+from services.incentives.plans.domain.assignments import Assignment, QuotaGap
 from shared.contracts.deals import Deal
 from shared.db.database import Transaction
 from shared.kernel.errors import InvalidInput, NotFound
 from shared.kernel.measures import Conversion
 from shared.kernel.periods import Period
+from shared.kernel.reasons import Circumstances, Reason, reason_of
+from shared.kernel.sight import Sight
 
 STATEMENT_CELLS_MAX = 1000
 
@@ -58,30 +68,29 @@ class ExplainedEarning:
     stale: bool
     definitions: Definitions
 
-    def conversion(self, deal: Deal) -> Conversion | None:
-        """How money of one of its deals was converted into the plan's currency; None where there was no need."""
-        return None if self.terms is None else self.definitions.conversion(self.terms.component, deal.facts())
+    def conversion(self, deal: Deal, day: date) -> Conversion | None:
+        """How money of one of its deals that counts on a day was converted; None where there was no need."""
+        return None if self.terms is None else self.definitions.conversion(self.terms.component, deal.facts(), day)
 
 
 @dataclass(frozen=True, slots=True)
 class DealInCell:
-    """What a deal is to a cell: its credit, or why it has none."""
+    """What a deal is to a cell: its credits, or why it has none."""
 
     key: CellKey
     plan_id: UUID
-    outcome: Credit | NotCredited
-    conversion: Conversion | None
-    """How money in another currency was converted, where the deal has a credit."""
+    found: DealOfCell
+    why: Reason | None
 
 
 @dataclass(frozen=True, slots=True)
 class DealAnswer:
-    """Whether and where a deal counts, and why not. Without a cell to ask, `reason` says why there is none."""
+    """Whether and where a deal counts, and why it counts nowhere: of several reasons the one that came furthest."""
 
     deal_id: UUID
     deal: Deal | None
     cells: Sequence[DealInCell]
-    reason: str | None
+    why: Reason | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +135,24 @@ async def explained(tx: Transaction, tenant_id: UUID, cell_id: UUID) -> Explaine
     return found
 
 
-async def deal_in_earning(tx: Transaction, tenant_id: UUID, stored: StoredCell, deal_id: UUID) -> DealAnswer:
-    """Whether a deal counts in an earning, and why not."""
+async def deal_in_earning(
+    tx: Transaction, tenant_id: UUID, sight: Sight, stored: StoredCell, deal_id: UUID
+) -> DealAnswer:
+    """Whether a deal counts in an earning, and why not; one that is out of sight is as unknown as one there is not."""
     known = await credits.definitions(tx, tenant_id)
     deal = await credits.deal(tx, tenant_id, deal_id)
     if deal is None:
-        return DealAnswer(deal_id, None, [], CreditExclusion.DEAL_UNKNOWN)
-    return DealAnswer(deal_id, deal, [_asked(known, deal, stored.cell.key)], None)
+        return _unknown(deal_id)
+    return _in_sight(sight, _answer(deal, [_asked(known, deal, stored.cell.key)]))
 
 
 async def statement(
-    tx: Transaction, tenant_id: UUID, person_id: UUID, start: date, end: date, deal_id: UUID | None = None
+    tx: Transaction, tenant_id: UUID, sight: Sight, person_id: UUID, start: date, end: date, deal_id: UUID | None = None
 ) -> Statement:
     """Everything a person earned in the periods that lie within [start, end), and what became of one deal.
 
-    Raises StatementTooLong when that is more than STATEMENT_CELLS_MAX earnings.
+    A deal that is out of sight is as unknown as one there is not. Raises StatementTooLong when there are more than
+    STATEMENT_CELLS_MAX earnings.
     """
     await tx.lock_tenants_shared([tenant_id])
     known = await credits.definitions(tx, tenant_id)
@@ -162,7 +174,7 @@ async def statement(
     deal_ids = {line.credit.deal_id for found in earnings for line in found.lines}
     asked = None
     if deal_id is not None:
-        asked = await _asked_of_person(tx, tenant_id, known, person_id, deal_id, (start, end))
+        asked = _in_sight(sight, await _asked_of_person(tx, tenant_id, known, person_id, deal_id, (start, end)))
     deals = await credits.deals(tx, tenant_id, deal_ids)
     return Statement(person_id, names.get(person_id), start, end, earnings, deals, asked)
 
@@ -194,35 +206,72 @@ async def _asked_of_person(
 ) -> DealAnswer:
     deal = await credits.deal(tx, tenant_id, deal_id)
     if deal is None:
-        return DealAnswer(deal_id, None, [], CreditExclusion.DEAL_UNKNOWN)
+        return _unknown(deal_id)
     assignments = [
         assignment
         for assignment in known.assignments.values()
         if assignment.person_id == person_id and not assignment.deleted
     ]
     if not assignments:
-        return DealAnswer(deal_id, deal, [], CreditExclusion.NO_ASSIGNMENT)
+        return DealAnswer(deal_id, deal, [], _reason(CreditExclusion.NO_ASSIGNMENT))
     keys = [key for assignment in assignments for key in _cells_within(known, assignment, within)]
-    answers = [_asked(known, deal, key) for key in keys]
-    return DealAnswer(deal_id, deal, answers, None if answers else CreditExclusion.NO_PLAN_VERSION)
+    if keys:
+        return _answer(deal, [_asked(known, deal, key) for key in keys])
+    if not any(_periods_within(known, assignment, within) for assignment in assignments):
+        return DealAnswer(deal_id, deal, [], _reason(CreditExclusion.NO_WHOLE_PERIOD))
+    starts = [start for each in assignments if (start := known.first_terms(each.plan_id)) is not None]
+    code = CreditExclusion.TERMS_START_LATER if starts else CreditExclusion.NO_PLAN_VERSION
+    return DealAnswer(deal_id, deal, [], _reason(code, min(starts, default=None)))
+
+
+def _unknown(deal_id: UUID) -> DealAnswer:
+    return DealAnswer(deal_id, None, [], _reason(CreditExclusion.DEAL_UNKNOWN))
+
+
+def _reason(code: CreditExclusion, terms_start: date | None = None) -> Reason:
+    return reason_of(code, Circumstances(terms_start=terms_start))
+
+
+def _answer(deal: Deal, cells: Sequence[DealInCell]) -> DealAnswer:
+    """What became of a deal in some cells, of which there is at least one."""
+    refusals = [cell.found.refusal for cell in cells if cell.found.refusal is not None]
+    if len(refusals) < len(cells):
+        return DealAnswer(deal.id, deal, cells, None)
+    told = furthest(refusals)
+    return DealAnswer(deal.id, deal, cells, next(cell.why for cell in cells if cell.found.refusal is told))
+
+
+def _in_sight(sight: Sight, answer: DealAnswer) -> DealAnswer:
+    """The answer, if the deal concerns somebody in sight or counts in an earning that is; else as if unknown."""
+    counts = any(cell.found.credits for cell in answer.cells)
+    seen = counts or answer.deal is None or sight.sees_record(answer.deal.facts())
+    return answer if seen else _unknown(answer.deal_id)
 
 
 def _asked(known: Definitions, deal: Deal, key: CellKey) -> DealInCell:
     assignment = known.assignments[key.assignment_id]
-    outcome = known.why(deal.facts(), assignment, key.component, key.period)
-    terms = known.terms(key) if isinstance(outcome, Credit) else None
-    conversion = None if terms is None else known.conversion(terms.component, deal.facts())
-    return DealInCell(key, assignment.plan_id, outcome, conversion)
+    found = known.why(deal.facts(), assignment, key.component, key.period)
+    return DealInCell(key, assignment.plan_id, found, known.reason(deal.facts(), key, found))
 
 
 def _cells_within(known: Definitions, assignment: Assignment, within: tuple[date, date]) -> list[CellKey]:
     """Every cell the assignment could have in the periods that lie within the days."""
     found = []
-    start, end = within
-    period: Period = known.period_of(known.plans[assignment.plan_id].period, start)
-    while period.end <= end:
+    for period in _periods_within(known, assignment, within):
         version = known.version_in_force(assignment.plan_id, period.start)
-        if version is not None and period.start >= start:
+        if version is not None:
             found += [CellKey(assignment.id, component.key, period) for component in version.components]
-        period = known.period_of(known.plans[assignment.plan_id].period, period.end)
+    return found
+
+
+def _periods_within(known: Definitions, assignment: Assignment, within: tuple[date, date]) -> list[Period]:
+    """The whole periods of the assignment's plan that lie within the days."""
+    found = []
+    start, end = within
+    kind = known.plans[assignment.plan_id].period
+    period: Period = known.period_of(kind, start)
+    while period.end <= end:
+        if period.start >= start:
+            found.append(period)
+        period = known.period_of(kind, period.end)
     return found

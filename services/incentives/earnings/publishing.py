@@ -6,10 +6,10 @@ from uuid import UUID
 
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.cells import StoredCell
-from services.incentives.earnings.domain.payout import attainment
 from shared.contracts.earnings import Earning
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
+from shared.kernel.money import round_to_minor_unit
 from shared.outbox.message import OutboxMessage
 
 _SUBJECT = "earning/"
@@ -44,8 +44,8 @@ def earning_event(stored: StoredCell) -> Earning:
         end=cell.key.period.end,
         measure=cell.measure,
         quota=cell.quota,
-        attainment=attainment(cell.measure, cell.quota),
-        earned=cell.earned,
+        attainment=cell.attainment,
+        earned=round_to_minor_unit(cell.earned, cell.currency),
         currency=cell.currency,
         credits=cell.credits,
         changed_at=stored.changed_at,

@@ -1,7 +1,7 @@
 """The worker's component that works stale assignments out."""
 
-import asyncio
 import time
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 from uuid import UUID
 
@@ -12,45 +12,39 @@ from shared.db.database import Database, Scope
 from shared.kernel.errors import Unavailable
 from shared.telemetry.logs import get_logger
 from shared.telemetry.metrics import EARNINGS_REBUILD_SECONDS
+from shared.worker.rounds import Rounds
 
 _log = get_logger(__name__)
 _POLL_SECONDS: Final = 5.0
-_AGAIN_SECONDS: Final = 1.0
 
 
-class Rebuilder:
-    """Runs until stopped; any number may run. What a killed one leaves is still marked for the next."""
+class Rebuilder(Rounds):
+    """Rebuilds whenever something is marked stale; any number may run. What a killed one leaves is still marked."""
 
     def __init__(self, database: Database) -> None:
+        super().__init__("rebuilder", every_seconds=_POLL_SECONDS)
         self._database = database
-        self._stopping = asyncio.Event()
 
-    async def run(self) -> None:
-        """Rebuild whenever something is marked stale, and look every few seconds whether something was missed."""
-        async with self._database.listen(STALE_CHANNEL) as notifications:
-            while not self._stopping.is_set():
-                try:
-                    await self.rebuild_all()
-                except Unavailable as error:
-                    _log.warning("rebuild_interrupted", reason=error.detail)
-                    await self._rest(_AGAIN_SECONDS)
-                    continue
-                waiting = asyncio.ensure_future(notifications.wait(_POLL_SECONDS))
-                stopping = asyncio.ensure_future(self._stopping.wait())
-                await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
-                stopping.cancel()
+    def during(self) -> AbstractAsyncContextManager[object]:
+        return self._database.listen(STALE_CHANNEL, self.woken)
 
-    async def stop(self) -> None:
-        """Finish the chunk in hand."""
-        self._stopping.set()
+    async def round(self) -> bool:
+        await self.rebuild_all()
+        return False
 
     async def rebuild_all(self) -> None:
-        """Rebuild every stale assignment of every tenant. Raises Unavailable."""
-        tenants = await self._database.run(Scope.every(), plans.stale_tenants)
-        for tenant_id in tenants:
-            while not self._stopping.is_set() and await self._chunk(tenant_id):
-                pass
+        """Rebuild every stale assignment of every tenant. Raises Unavailable.
+
+        A tenant whose assignments cannot be worked out is logged and left until the next time; the others go on.
+        """
+        for tenant_id in await self._database.run(Scope.every(), plans.stale_tenants):
+            try:
+                while not self.is_stopping and await self._chunk(tenant_id):
+                    pass
+            except Unavailable:
+                raise
+            except Exception:
+                _log.exception("rebuild_failed", tenant_id=str(tenant_id))
 
     async def _chunk(self, tenant_id: UUID) -> int:
         started = time.perf_counter()
@@ -58,10 +52,3 @@ class Rebuilder:
         if rebuilt:
             EARNINGS_REBUILD_SECONDS.observe(time.perf_counter() - started)
         return rebuilt
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return

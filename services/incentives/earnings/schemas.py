@@ -10,17 +10,21 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
-from services.incentives.credits.domain import Credit
+from services.incentives.credits.domain import PartInCell
 from services.incentives.earnings.domain.attribution import AttributedCredit
 from services.incentives.earnings.domain.cells import StoredCell
-from services.incentives.earnings.domain.payout import EXACT, QuotaGap, Schedule, attainment
+from services.incentives.earnings.domain.payout import EXACT, Schedule, exact_sum
 from services.incentives.earnings.explaining import DealAnswer, DealInCell, ExplainedEarning, Statement
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, delivery_url
 from services.incentives.plans.content import CommissionContent, components_content
-from shared.contracts.base import Currency, Exact
+from services.incentives.plans.domain.assignments import QuotaGap
+from shared.contracts.base import Currency, Exact, Posted
 from shared.contracts.conversion import ConversionAnswer
 from shared.contracts.deals import Deal
+from shared.contracts.reasons import ReasonAnswer
 from shared.kernel.filters import Filter, filter_to_json
+from shared.kernel.measures import Counted
+from shared.kernel.money import round_to_minor_unit
 
 _EARNING: dict[str, JsonValue] = {
     "id": "01935a00-0000-7000-8000-000000000061",
@@ -63,7 +67,8 @@ _LINE: dict[str, JsonValue] = {
         "modified_at": "2026-03-31T18:40:02Z",
         "sequence": 0,
         "delivery_id": "01935a00-0000-7000-8000-000000000051",
-        "delivery_url": "/v1/deliveries/01935a00-0000-7000-8000-000000000051",
+        "delivery_url": "/v1/deals/6f1a2c94-40c5-5a7e-9b7e-0c9d3f0e2b11"
+        "/deliveries/01935a00-0000-7000-8000-000000000051",
     },
 }
 
@@ -90,8 +95,12 @@ class EarningAnswer(BaseModel):
     end: date = Field(description="First day after the period.")
     measure: Exact = Field(description="What was credited, in the measure's unit.")
     quota: Exact | None
-    attainment: Exact | None = Field(description="measure ÷ quota, unclamped, six decimals; null without a quota.")
-    earned: Exact = Field(description="In `currency`, whole minor units: the balance of its ledger entries.")
+    attainment: Exact | None = Field(
+        description="measure ÷ quota, unclamped, six decimals, rounded down; null without a quota, or with one of 0."
+    )
+    earned: Posted = Field(
+        description="In units of `currency`, with all its decimals: the balance of its ledger entries."
+    )
     currency: Currency
     credits: int = Field(description="How many credits count.")
     changed_at: datetime
@@ -111,8 +120,8 @@ class EarningAnswer(BaseModel):
             end=cell.key.period.end,
             measure=cell.measure,
             quota=cell.quota,
-            attainment=attainment(cell.measure, cell.quota),
-            earned=cell.earned,
+            attainment=cell.attainment,
+            earned=round_to_minor_unit(cell.earned, cell.currency),
             currency=cell.currency,
             credits=cell.credits,
             changed_at=stored.changed_at,
@@ -134,11 +143,14 @@ class DealVersionAnswer(BaseModel):
     modified_at: datetime
     sequence: int
     delivery_id: UUID
-    delivery_url: str = Field(description="Where the tracking service tells about the delivery.")
+    delivery_url: str = Field(description="Where the tracking service shows what that delivery told of the deal.")
 
 
 class LineAnswer(BaseModel):
-    """A credit and what it paid. Lines stand in the order in which they reach the tiers: day, then deal id."""
+    """A credit and what it paid. Lines stand in the order in which they reach the tiers: day, then deal id.
+
+    A deal that counts payment by payment has a line for each day of a payment.
+    """
 
     deal_id: UUID
     external_id: str | None
@@ -153,7 +165,9 @@ class LineAnswer(BaseModel):
     after: Exact = Field(description="The running total after it.")
     slices: list[SliceAnswer]
     rerated: Exact = Field(description="What reaching another retroactive tier made of everything before it.")
-    amount: Exact = Field(description="What it brought in, in whole minor units; the lines sum to what was earned.")
+    amount: Posted = Field(
+        description="What it brought in, in units of the currency with all its decimals; the lines sum to `earned`."
+    )
     deal_version: DealVersionAnswer | None
 
     @classmethod
@@ -165,7 +179,7 @@ class LineAnswer(BaseModel):
             day=line.credit.day,
             percent=line.credit.percent,
             value=line.credit.value,
-            conversion=None if deal is None else ConversionAnswer.of(earning.conversion(deal)),
+            conversion=None if deal is None else ConversionAnswer.of(earning.conversion(deal, line.credit.day)),
             before=line.before,
             after=line.after,
             slices=[
@@ -173,7 +187,7 @@ class LineAnswer(BaseModel):
                 for part in line.slices
             ],
             rerated=line.rerated,
-            amount=line.amount,
+            amount=round_to_minor_unit(line.amount, earning.stored.cell.currency),
             deal_version=None if deal is None else _version(deal),
         )
 
@@ -191,6 +205,42 @@ class TierAnswer(BaseModel):
     amount: Exact = Field(description="value × rate, unrounded.")
 
 
+class PartOutcome(BaseModel):
+    """One part of a deal: one share of one payment, or of the whole deal, and whether it counts in one earning."""
+
+    external_id: str | None = Field(
+        description="The source's user who has this share; null for a deal without an owner."
+    )
+    person_id: UUID | None = Field(description="The person that user is; null while nobody has said so.")
+    role: str = Field(description="On the splits; `owner` for a deal that nobody shares in.")
+    percent: Exact = Field(description="Share of the deal, before the component's allocation.")
+    paid_on: date | None = Field(description="The day of the payment this is a share of, where payments count.")
+    counts: bool
+    reason: str | None = Field(description="Null when it counts; else a word as for the whole deal.")
+    day: date | None = Field(description="The day it counts on.")
+    value: Exact | None = Field(description="What it adds, before the component's allocation.")
+    conversion: ConversionAnswer | None = Field(
+        description="For money in another currency that counts; the share is taken after that."
+    )
+
+    @classmethod
+    def of(cls, found: PartInCell) -> Self:
+        outcome, share = found.outcome, found.part.share
+        counted = outcome if isinstance(outcome, Counted) else None
+        return cls(
+            external_id=None if share.user is None else share.user.external_id,
+            person_id=found.person_id,
+            role=share.role,
+            percent=share.percent,
+            paid_on=found.part.paid_on,
+            counts=counted is not None,
+            reason=None if isinstance(outcome, Counted) else str(outcome.reason),
+            day=None if counted is None else counted.day,
+            value=None if counted is None else counted.value,
+            conversion=None if counted is None else ConversionAnswer.of(counted.conversion),
+        )
+
+
 class DealOutcome(BaseModel):
     """Why a deal counts or does not in one earning."""
 
@@ -203,20 +253,28 @@ class DealOutcome(BaseModel):
     counts: bool
     reason: str | None = Field(
         description="Null when it counts; else one of `deleted`, `merged`, `filter_not_met`, `no_date`, `no_value`, "
-        "`currency_differs`, `no_exchange_rate`, `owner_unmapped`, `not_owner`, `not_on_split`, `not_in_subtree`, "
-        "`no_assignment`, `no_plan_version`, `no_component`, `outside_period`."
+        "`no_currency`, `currency_differs`, `no_exchange_rate`, `owner_missing`, `owner_unmapped`, "
+        "`split_user_unmapped`, `not_owner`, `not_on_split`, `not_in_subtree`, `other_role`, `no_share`, "
+        "`no_assignment`, `no_plan_version`, `terms_start_later`, `no_component`, `outside_period`."
     )
+    why: ReasonAnswer | None = Field(description="The same in words.")
     failing_filter: dict[str, JsonValue] | None = Field(description="The part of the filter the deal does not pass.")
     counts_from: date | None = Field(description="For `outside_period`: first day of the period it counts in.")
-    value: Exact | None = Field(description="What is credited when it counts.")
-    percent: Exact | None
-    conversion: ConversionAnswer | None = Field(description="For money in another currency that counts.")
+    value: Exact | None = Field(description="What is credited of it when it counts.")
+    percent: Exact | None = Field(description="Which share of it, or of its payments; null where that changed.")
+    conversion: ConversionAnswer | None = Field(
+        description="For money in another currency that counts; null where its parts were converted one by one."
+    )
+    parts: list[PartOutcome] = Field(
+        description="What each share of it, and each payment where those count, adds, or why it does not. Empty for a "
+        "deal that adds nothing whoever has it."
+    )
 
     @classmethod
     def of(cls, asked: DealInCell) -> Self:
-        outcome = asked.outcome
-        credit = outcome if isinstance(outcome, Credit) else None
-        refused = None if isinstance(outcome, Credit) else outcome
+        credits, refused = asked.found.credits, asked.found.refusal
+        percents = {credit.percent for credit in credits}
+        conversions = {part.outcome.conversion for part in asked.found.parts if isinstance(part.outcome, Counted)}
         return cls(
             earning_id=asked.key.id,
             assignment_id=asked.key.assignment_id,
@@ -224,13 +282,15 @@ class DealOutcome(BaseModel):
             component=asked.key.component,
             start=asked.key.period.start,
             end=asked.key.period.end,
-            counts=credit is not None,
+            counts=refused is None,
             reason=None if refused is None else str(refused.reason),
+            why=None if asked.why is None else ReasonAnswer.of(asked.why),
             failing_filter=None if refused is None or refused.failing is None else _json(refused.failing),
             counts_from=None if refused is None or refused.period is None else refused.period.start,
-            value=None if credit is None else credit.value,
-            percent=None if credit is None else credit.percent,
-            conversion=ConversionAnswer.of(asked.conversion),
+            value=exact_sum(credit.value for credit in credits) if credits else None,
+            percent=percents.pop() if len(percents) == 1 else None,
+            conversion=ConversionAnswer.of(conversions.pop() if len(conversions) == 1 else None),
+            parts=[PartOutcome.of(part) for part in asked.found.parts],
         )
 
 
@@ -240,9 +300,11 @@ class AskedDeal(BaseModel):
     deal_id: UUID
     counts: bool = Field(description="Whether it counts in any of the earnings asked about.")
     reason: str | None = Field(
-        description="Why there was nothing to ask: `deal_unknown` (no version has arrived), `no_assignment` (the "
-        "person is on no plan), `no_plan_version` (no terms were active). Else see `earnings`."
+        description="Null when it counts; else why not: of the reasons in `earnings` the one that came furthest, or "
+        "why there was nothing to ask: `deal_unknown` (no version has arrived), `no_assignment` (the person is on no "
+        "plan), `no_whole_period` (no period of the plan lies within the days), `no_plan_version`, `terms_start_later`."
     )
+    why: ReasonAnswer | None = Field(description="The same in words.")
     deal_version: DealVersionAnswer | None
     earnings: list[DealOutcome]
 
@@ -250,8 +312,9 @@ class AskedDeal(BaseModel):
     def of(cls, answer: DealAnswer) -> Self:
         return cls(
             deal_id=answer.deal_id,
-            counts=any(isinstance(asked.outcome, Credit) for asked in answer.cells),
-            reason=answer.reason,
+            counts=any(asked.found.credits for asked in answer.cells),
+            reason=None if answer.why is None else answer.why.code,
+            why=None if answer.why is None else ReasonAnswer.of(answer.why),
             deal_version=None if answer.deal is None else _version(answer.deal),
             earnings=[DealOutcome.of(asked) for asked in answer.cells],
         )
@@ -299,9 +362,11 @@ class ExplanationAnswer(BaseModel):
     )
     terms: CommissionContent | None = Field(description="The component it is paid by; null when none pays it any more.")
     quota_gap: QuotaGap | None = Field(description="Why tiers by attainment pay nothing.")
-    tiers: list[TierAnswer]
-    rerated: Exact = Field(description="Sum of what retroactive tiers re-rated, over all lines.")
-    ledger_balance: Exact = Field(description="What its ledger entries sum to; equals `earned`.")
+    tiers: list[TierAnswer] = Field(description="Their amounts add up to the pay, which `earned` rounds.")
+    rerated: Exact = Field(
+        description="Sum over all lines of what retroactive tiers re-rated; the tiers' amounts include it."
+    )
+    ledger_balance: Posted = Field(description="What its ledger entries sum to; equals `earned`.")
     lines: list[LineAnswer]
     next_cursor: str | None = Field(description="Pass as `cursor` to get the next lines; null on the last page.")
     ledger: list[LedgerTransactionAnswer] = Field(description="Its first ledger transactions; all at `ledger_url`.")
@@ -316,7 +381,7 @@ class ComponentStatement(BaseModel):
     name: str = Field(description="The component's name.")
     recalculating: bool
     quota_gap: QuotaGap | None
-    ledger_balance: Exact
+    ledger_balance: Posted
     lines: list[LineAnswer]
 
     @classmethod
@@ -326,7 +391,7 @@ class ComponentStatement(BaseModel):
             name=found.stored.cell.key.component if found.terms is None else found.terms.component.name,
             recalculating=found.stale,
             quota_gap=quota_gap(found),
-            ledger_balance=found.owed,
+            ledger_balance=round_to_minor_unit(found.owed, found.stored.cell.currency),
             lines=[LineAnswer.of(found, line, deals.get(line.credit.deal_id)) for line in found.lines],
         )
 
@@ -336,8 +401,8 @@ class TotalAnswer(BaseModel):
 
     component: str | None = Field(description="Null for the sum over all components.")
     currency: Currency
-    earned: Exact
-    ledger_balance: Exact = Field(description="What the ledger says is owed; equals `earned` to the cent.")
+    earned: Posted
+    ledger_balance: Posted = Field(description="What the ledger says is owed; equals `earned` to the cent.")
     lines: int
 
 
@@ -406,16 +471,21 @@ def quota_gap(found: ExplainedEarning) -> QuotaGap | None:
 
 
 def tiers_of(found: ExplainedEarning) -> list[TierAnswer]:
-    """The tiers with what lies in each: of the period's total, or of all deals where each is paid by itself."""
+    """The tiers with what lies in each: of the period's total, or of all deals where each is paid by itself.
+
+    Their amounts add up to the exact pay, from which `earned` is rounded.
+    """
     schedule = found.schedule
     if not isinstance(schedule, Schedule):
         return []
     values: dict[int, Decimal] = defaultdict(Decimal)
     amounts: dict[int, Decimal] = defaultdict(Decimal)
+    of_deals: dict[UUID, Decimal] = defaultdict(Decimal)
     for line in found.lines:
-        for part in line.slices:
-            values[part.tier] = EXACT.add(values[part.tier], part.value)
-            amounts[part.tier] = EXACT.add(amounts[part.tier], part.amount)
+        of_deals[line.credit.deal_id] = EXACT.add(of_deals[line.credit.deal_id], line.credit.value)
+    for part in schedule.parts(of_deals.values()):
+        values[part.tier] = EXACT.add(values[part.tier], part.value)
+        amounts[part.tier] = EXACT.add(amounts[part.tier], part.amount)
     starts = [*(tier.start for tier in schedule.tiers), None]
     return [
         TierAnswer(
@@ -439,8 +509,8 @@ def _totals(earnings: Sequence[ExplainedEarning], *, by_component: bool) -> list
         TotalAnswer(
             component=component,
             currency=currency,
-            earned=sum((found.stored.cell.earned for found in members), Decimal(0)),
-            ledger_balance=sum((found.owed for found in members), Decimal(0)),
+            earned=round_to_minor_unit(exact_sum(found.stored.cell.earned for found in members), currency),
+            ledger_balance=round_to_minor_unit(exact_sum(found.owed for found in members), currency),
             lines=sum(len(found.lines) for found in members),
         )
         for (component, currency), members in sorted(groups.items(), key=lambda item: (item[0][0] or "", item[0][1]))
@@ -452,7 +522,7 @@ def _version(deal: Deal) -> DealVersionAnswer:
         modified_at=deal.modified_at,
         sequence=deal.sequence,
         delivery_id=deal.delivery_id,
-        delivery_url=delivery_url(deal.delivery_id),
+        delivery_url=delivery_url(deal.id, deal.delivery_id),
     )
 
 

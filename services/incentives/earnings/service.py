@@ -77,7 +77,7 @@ async def rebuild(tx: Transaction, tenant_id: UUID) -> int:
     before = await credits.of_assignments(tx, tenant_id, causes.keys())
     after = await credits.worked_out(tx, tenant_id, known, causes.keys())
     held = await store.of_assignments(tx, tenant_id, causes.keys())
-    by_cell: dict[CellKey, list[Credit]] = {key: [] for key in held}
+    by_cell: dict[CellKey, list[Credit]] = {known.cut_now(key): [] for key in held}
     for credit in after:
         by_cell.setdefault(credit.cell, []).append(credit)
     settlement = Settlement(known, {key: stored.cell for key, stored in held.items()})

@@ -25,9 +25,9 @@ _SAVE: Final = text(
         CAST(:payouts AS numeric[]), CAST(:earned AS numeric[]), CAST(:credits AS int[]), CAST(:versions AS bigint[])
     ) AS t
     ON CONFLICT (tenant_id, id) DO UPDATE SET
-        plan_version = excluded.plan_version, quota = excluded.quota, measure = excluded.measure,
-        payout = excluded.payout, earned = excluded.earned, credits = excluded.credits, version = excluded.version,
-        changed_at = excluded.changed_at
+        period_end = excluded.period_end, plan_version = excluded.plan_version, quota = excluded.quota,
+        measure = excluded.measure, payout = excluded.payout, earned = excluded.earned, credits = excluded.credits,
+        version = excluded.version, changed_at = excluded.changed_at
     """
 )
 # Lateral with a fence, so that no plan, however old its statistics, reads a whole table or tenant for a few cells.

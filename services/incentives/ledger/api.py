@@ -3,14 +3,16 @@
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
-from services.incentives.access import Auditor, CurrentView
+from services.incentives.access import Auditor
 from services.incentives.ledger import service
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, LedgerVerification
 from shared.http.auth import CurrentPrincipal
+from shared.http.named_deals import NamedDeal, named_deal
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.reader import RequestReader
+from shared.http.sight import CurrentSight
 
 router = APIRouter(prefix="/v1")
 
@@ -20,13 +22,13 @@ _SEQUENCES: Final = Cursor(int)
 @router.get("/ledger", tags=["ledger"], summary="List ledger transactions")
 async def list_ledger(
     principal: CurrentPrincipal,
-    view: CurrentView,
+    sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
+    named: Annotated[NamedDeal, Depends(named_deal("Only what a version of this deal caused."))],
     person_id: Annotated[UUID | None, Query(description="Only what this person is owed.")] = None,
     plan_id: Annotated[UUID | None, Query(description="Only of this plan.")] = None,
     earning_id: Annotated[UUID | None, Query(description="Only of this earning.")] = None,
-    deal_id: Annotated[UUID | None, Query(description="Only what a version of this deal caused.")] = None,
 ) -> Page[LedgerTransactionAnswer]:
     """In the order of posting. A rep sees its own, a manager those of its subtree."""
     async with reader.transaction() as tx:
@@ -35,10 +37,10 @@ async def list_ledger(
             principal.tenant_id,
             after=_SEQUENCES.after(paging) or 0,
             limit=paging.fetch_limit,
-            people=await view.narrowed(tx, person_id),
+            people=(await sight.today(tx)).narrowed(person_id),
             plan_id=plan_id,
             cell_id=earning_id,
-            deal_id=deal_id,
+            deal_id=await named.id(tx),
         )
     return _SEQUENCES.page(paging, found, key=lambda each: each.sequence, item=LedgerTransactionAnswer.of)
 

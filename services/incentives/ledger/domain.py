@@ -62,7 +62,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """A commission that grew by `amount` (shrank, when negative), in whole minor units."""
+    """A commission that grew by `amount` (shrank, when negative), rounded to the minor unit."""
 
     cell_id: UUID
     person_id: UUID

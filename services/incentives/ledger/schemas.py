@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.incentives.ledger.domain import CauseKind, Flaw, LedgerTransaction
 from services.incentives.ledger.service import Verification
-from shared.contracts.base import Currency, Exact
+from shared.contracts.base import Currency, Posted
+from shared.kernel.money import round_to_minor_unit
 
 _TRANSACTION: dict[str, JsonValue] = {
     "sequence": 1,
@@ -23,16 +24,17 @@ _TRANSACTION: dict[str, JsonValue] = {
         "modified_at": "2026-03-31T18:40:02Z",
         "sequence": 0,
         "delivery_id": "01935a00-0000-7000-8000-000000000051",
-        "delivery_url": "/v1/deliveries/01935a00-0000-7000-8000-000000000051",
+        "delivery_url": "/v1/deals/6f1a2c94-40c5-5a7e-9b7e-0c9d3f0e2b11"
+        "/deliveries/01935a00-0000-7000-8000-000000000051",
         "changes": [],
     },
     "entries": [
         {
             "account": "expense:commission:01935a00-0000-7000-8000-000000000063",
-            "amount": "3000",
+            "amount": "3000.00",
             "currency": "USD",
         },
-        {"account": "payable:01935a00-0000-7000-8000-000000000011", "amount": "-3000", "currency": "USD"},
+        {"account": "payable:01935a00-0000-7000-8000-000000000011", "amount": "-3000.00", "currency": "USD"},
     ],
     "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 }
@@ -46,7 +48,7 @@ class EntryAnswer(BaseModel):
     """One side of a transaction. The entries of a transaction sum to zero in every currency."""
 
     account: str = Field(examples=["payable:01935a00-0000-7000-8000-000000000011"])
-    amount: Exact = Field(description="Signed, in whole minor units.", examples=["-1100"])
+    amount: Posted = Field(description="Signed, in units of `currency` with all its decimals.", examples=["-1100.00"])
     currency: Currency
 
 
@@ -58,7 +60,9 @@ class CauseAnswer(BaseModel):
     modified_at: datetime | None = Field(None, description="The deal version's time at its source.")
     sequence: int | None = None
     delivery_id: UUID | None = Field(None, description="The delivery that brought the deal version.")
-    delivery_url: str | None = Field(None, description="Where the tracking service tells about that delivery.")
+    delivery_url: str | None = Field(
+        None, description="Where the tracking service shows what that delivery told of the deal."
+    )
     changes: list[str] = Field(default_factory=list, examples=[["goal/01935a00-0000-7000-8000-000000000031 v4"]])
 
 
@@ -93,11 +97,17 @@ class LedgerTransactionAnswer(BaseModel):
                 modified_at=None if version is None else version.modified_at,
                 sequence=None if version is None else version.sequence,
                 delivery_id=None if version is None else version.delivery_id,
-                delivery_url=None if version is None else delivery_url(version.delivery_id),
+                delivery_url=None
+                if version is None or cause.deal_id is None
+                else delivery_url(cause.deal_id, version.delivery_id),
                 changes=list(cause.changes),
             ),
             entries=[
-                EntryAnswer(account=entry.account, amount=entry.amount, currency=entry.currency)
+                EntryAnswer(
+                    account=entry.account,
+                    amount=round_to_minor_unit(entry.amount, entry.currency),
+                    currency=entry.currency,
+                )
                 for entry in transaction.entries
             ],
             hash=transaction.hash.hex(),
@@ -132,6 +142,6 @@ class LedgerVerification(BaseModel):
         )
 
 
-def delivery_url(delivery_id: UUID) -> str:
-    """The path of a delivery on the tracking service."""
-    return f"/v1/deliveries/{delivery_id}"
+def delivery_url(deal_id: UUID, delivery_id: UUID) -> str:
+    """The path, on the tracking service, of what a delivery told of a deal; open to whoever sees the deal."""
+    return f"/v1/deals/{deal_id}/deliveries/{delivery_id}"

@@ -3,21 +3,33 @@
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
-from pydantic import JsonValue
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import JsonValue, conint
 
-from services.incentives.access import CurrentView, Editor
+from services.incentives.access import Auditor, Editor
 from services.incentives.plans import service
-from services.incentives.plans.content import COMPONENTS, components_content, components_of, differences, quotas_of
-from services.incentives.plans.domain.assignments import Assignment, AssignmentNotFound, AssignmentOverlaps
+from services.incentives.plans.content import (
+    COMPONENTS,
+    VersionChange,
+    components_of,
+    differences,
+    quotas_of,
+    terms_content,
+)
+from services.incentives.plans.domain.assignments import (
+    Assignment,
+    AssignmentNotFound,
+    AssignmentOverlaps,
+    AssignmentPaysApprover,
+)
 from services.incentives.plans.domain.versions import (
-    ApprovalNotIndependent,
     PlanNotFound,
     PlanVersion,
     PlanVersionNotApproved,
     PlanVersionNotDraft,
     PlanVersionNotFound,
     effective_until,
+    numbered,
 )
 from services.incentives.plans.schemas import (
     AssignmentAnswer,
@@ -29,30 +41,39 @@ from services.incentives.plans.schemas import (
     PlanChanges,
     PlanVersionAnswer,
     PlanVersionBody,
+    PlanVersionChange,
     PlanVersionDiff,
 )
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal, current_principal
-from shared.http.etag import ExpectedVersion, set_etag
+from shared.http.etag import ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
+from shared.http.sight import CurrentSight
 from shared.http.writer import RequestWriter
+from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
 from shared.kernel.errors import VersionMismatch
 from shared.kernel.periods import DatedRange
 
 router = APIRouter(prefix="/v1")
 
+_NUMBER_MAX: Final = 2**31 - 1
 _IDS: Final = Cursor(UUID)
-_NUMBERS: Final = Cursor(int)
+_NUMBERS: Final = Cursor(conint(ge=1, le=_NUMBER_MAX))
+Number = Annotated[int, Path(ge=1, le=_NUMBER_MAX, description="Which version of the plan.")]
 _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 
 
 @router.get("/plans", tags=["plans"], summary="List plans")
-async def list_plans(principal: CurrentPrincipal, reader: RequestReader, paging: Paging) -> Page[PlanAnswer]:
-    """Everyone in the tenant may read plans."""
+async def list_plans(
+    principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, paging: Paging
+) -> Page[PlanAnswer]:
+    """A rep sees the plans it is or was on, a manager also those of its subtree."""
     async with reader.transaction() as tx:
-        found = await service.list_plans(tx, principal.tenant_id, after=_IDS.after(paging), limit=paging.fetch_limit)
+        found = await service.list_plans(
+            tx, principal.tenant_id, await sight.today(tx), after=_IDS.after(paging), limit=paging.fetch_limit
+        )
     return _IDS.page(paging, found, key=lambda plan: plan.id, item=PlanAnswer.of)
 
 
@@ -80,11 +101,12 @@ async def get_plan_schema() -> dict[str, JsonValue]:
 
 
 @router.get("/plans/{plan_id}", tags=["plans"], summary="Read a plan", responses=responses(PlanNotFound))
-async def get_plan(plan_id: UUID, principal: CurrentPrincipal, reader: RequestReader, response: Response) -> PlanAnswer:
+async def get_plan(
+    plan_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
+) -> PlanAnswer:
     async with reader.transaction() as tx:
-        answer = PlanAnswer.of(await service.plan(tx, principal.tenant_id, plan_id))
-    set_etag(response, answer)
-    return answer
+        answer = PlanAnswer.of(await service.seen_plan(tx, principal.tenant_id, await sight.today(tx), plan_id))
+    return read.answer(answer)
 
 
 @router.patch(
@@ -108,10 +130,11 @@ async def rename_plan(
     "/plans/{plan_id}/versions", tags=["plans"], summary="List a plan's versions", responses=responses(PlanNotFound)
 )
 async def list_plan_versions(
-    plan_id: UUID, principal: CurrentPrincipal, reader: RequestReader, paging: Paging
+    plan_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, paging: Paging
 ) -> Page[PlanVersionAnswer]:
+    """Drafts are shown to those who may change plans, approved ones to finance too, those in effect to all it pays."""
     async with reader.transaction() as tx:
-        _, held = await service.versions(tx, principal.tenant_id, plan_id)
+        held = await service.seen_versions(tx, principal.tenant_id, await sight.today(tx), plan_id)
     after = _NUMBERS.after(paging) or 0
     rows = [version for version in held if version.number > after][: paging.fetch_limit]
 
@@ -141,7 +164,7 @@ async def create_plan_version(plan_id: UUID, body: PlanVersionBody, editor: Edit
             effective_from=body.effective_from,
             components=components_of(body.components, plan.currency),
             note=body.note,
-            author_id=editor.person_id,
+            author=editor.actor,
         )
         return PlanVersionAnswer.of(draft)
 
@@ -157,14 +180,18 @@ async def create_plan_version(plan_id: UUID, body: PlanVersionBody, editor: Edit
     responses=responses(PlanNotFound, PlanVersionNotFound),
 )
 async def get_plan_version(
-    plan_id: UUID, number: int, principal: CurrentPrincipal, reader: RequestReader, response: Response
+    plan_id: UUID,
+    number: Number,
+    principal: CurrentPrincipal,
+    sight: CurrentSight,
+    reader: RequestReader,
+    read: ConditionalRead,
 ) -> PlanVersionAnswer:
     async with reader.transaction() as tx:
-        version = await service.version(tx, principal.tenant_id, plan_id, number)
-        _, held = await service.versions(tx, principal.tenant_id, plan_id)
+        held = await service.seen_versions(tx, principal.tenant_id, await sight.today(tx), plan_id)
+    version = numbered(held, number)
     answer = PlanVersionAnswer.of(version, effective_until(version, held))
-    set_etag(response, answer)
-    return answer
+    return read.answer(answer)
 
 
 @router.put(
@@ -176,7 +203,7 @@ async def get_plan_version(
 )
 async def edit_plan_version(
     plan_id: UUID,
-    number: int,
+    number: Number,
     body: PlanVersionBody,
     editor: Editor,
     writer: RequestWriter,
@@ -192,6 +219,7 @@ async def edit_plan_version(
             effective_from=body.effective_from,
             components=components_of(body.components, plan.currency),
             note=body.note,
+            editor=editor.actor,
             expected_version=expected,
         )
         return PlanVersionAnswer.of(edited)
@@ -207,22 +235,52 @@ async def edit_plan_version(
 )
 async def diff_plan_version(
     plan_id: UUID,
-    number: int,
+    number: Number,
     principal: CurrentPrincipal,
+    sight: CurrentSight,
     reader: RequestReader,
-    against: Annotated[int | None, Query(ge=1, description="The version to compare with; the one before it.")] = None,
+    against: Annotated[
+        int | None, Query(ge=1, le=_NUMBER_MAX, description="The version to compare with; the one before it.")
+    ] = None,
 ) -> PlanVersionDiff:
     before = number - 1 if against is None else against
     async with reader.transaction() as tx:
-        old = await service.version(tx, principal.tenant_id, plan_id, before)
-        new = await service.version(tx, principal.tenant_id, plan_id, number)
-    changes = differences(_document(old), _document(new))
+        held = await service.seen_versions(tx, principal.tenant_id, await sight.today(tx), plan_id)
+    old, new = numbered(held, before), numbered(held, number)
+    changes = differences(
+        terms_content(old.effective_from, old.components, None), terms_content(new.effective_from, new.components, None)
+    )
     return PlanVersionDiff(
         plan_id=plan_id,
         before=before,
         after=number,
         changes=[ChangeAnswer(pointer=at, before=was, after=now) for at, was, now in changes],
     )
+
+
+@router.get(
+    "/plans/{plan_id}/versions/{number}/history",
+    tags=["plans"],
+    summary="Who wrote, approved and activated a version",
+    responses=responses(PlanNotFound, PlanVersionNotFound),
+)
+async def list_plan_version_changes(
+    plan_id: UUID, number: Number, auditor: Auditor, sight: CurrentSight, reader: RequestReader, paging: Paging
+) -> Page[PlanVersionChange]:
+    """Every step in order, with what it changed in the terms. Nobody can alter it."""
+    tenant_id = auditor.tenant_id
+    async with reader.transaction() as tx:
+        numbered(await service.seen_versions(tx, tenant_id, await sight.today(tx), plan_id), number)
+        found = await service.version_changes(
+            tx, tenant_id, plan_id, number, after=_NUMBERS.after(paging) or 0, limit=paging.fetch_limit
+        )
+        people = {change.actor.person_id for change in found if change.actor.person_id is not None}
+        names = await service.person_names(tx, tenant_id, people)
+
+    def answer(change: VersionChange) -> PlanVersionChange:
+        return PlanVersionChange.of(change, names)
+
+    return _NUMBERS.page(paging, found, key=lambda change: change.revision, item=answer)
 
 
 @router.post(
@@ -233,13 +291,13 @@ async def diff_plan_version(
     responses=responses(PlanNotFound, PlanVersionNotFound, PlanVersionNotDraft, ApprovalNotIndependent, *_CHANGE),
 )
 async def approve_plan_version(
-    plan_id: UUID, number: int, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    plan_id: UUID, number: Number, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
-    """By a person who is not its author. The terms cannot change any more."""
+    """By a person who wrote no part of it and is not on the plan. The terms cannot change any more."""
 
     async def approve(tx: Transaction) -> PlanVersionAnswer:
         approved = await service.approve_version(
-            tx, editor.tenant_id, plan_id, number, approver_id=editor.person_id, expected_version=expected
+            tx, editor.tenant_id, plan_id, number, approver=editor.actor, expected_version=expected
         )
         return PlanVersionAnswer.of(approved)
 
@@ -251,15 +309,20 @@ async def approve_plan_version(
     tags=["plans"],
     summary="Activate a version",
     response_model=PlanVersionAnswer,
-    responses=responses(PlanNotFound, PlanVersionNotFound, PlanVersionNotApproved, *_CHANGE),
+    responses=responses(PlanNotFound, PlanVersionNotFound, PlanVersionNotApproved, ApprovalNotIndependent, *_CHANGE),
 )
 async def activate_plan_version(
-    plan_id: UUID, number: int, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    plan_id: UUID, number: Number, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
-    """Everyone on the plan is paid by these terms from `effective_from` on; earnings follow within moments."""
+    """Everyone on the plan is paid by these terms from `effective_from` on; earnings follow within moments.
+
+    Refused when who approved it was put on the plan since: somebody else then approves a version with the same terms.
+    """
 
     async def activate(tx: Transaction) -> PlanVersionAnswer:
-        activated = await service.activate_version(tx, editor.tenant_id, plan_id, number, expected_version=expected)
+        activated = await service.activate_version(
+            tx, editor.tenant_id, plan_id, number, actor=editor.actor, expected_version=expected
+        )
         return PlanVersionAnswer.of(activated)
 
     return await writer.commit(activate)
@@ -268,7 +331,7 @@ async def activate_plan_version(
 @router.get("/assignments", tags=["assignments"], summary="List assignments")
 async def list_assignments(
     principal: CurrentPrincipal,
-    view: CurrentView,
+    sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
@@ -280,15 +343,16 @@ async def list_assignments(
         found = await service.list_assignments(
             tx,
             tenant_id,
-            people=await view.narrowed(tx, person_id),
+            people=(await sight.today(tx)).narrowed(person_id),
             plan_id=plan_id,
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
         names = await service.person_names(tx, tenant_id, {assignment.person_id for assignment in found})
+        goals = await service.quota_goals(tx, tenant_id, found)
 
     def answer(assignment: Assignment) -> AssignmentAnswer:
-        return AssignmentAnswer.of(assignment, names.get(assignment.person_id))
+        return AssignmentAnswer.of(assignment, names.get(assignment.person_id), goals)
 
     return _IDS.page(paging, found, key=lambda assignment: assignment.id, item=answer)
 
@@ -299,15 +363,21 @@ async def list_assignments(
     summary="Put a person on a plan",
     status_code=201,
     response_model=AssignmentAnswer,
-    responses=responses(PlanNotFound, AssignmentOverlaps),
+    responses=responses(PlanNotFound, AssignmentOverlaps, AssignmentPaysApprover, OwnInterest),
 )
 async def create_assignment(body: AssignmentBody, editor: Editor, writer: RequestWriter) -> Response:
-    """Deals that are already there are credited within moments."""
+    """Deals that are already there are credited within moments. Nobody puts themselves on a plan."""
     dated, quotas = body.dated(), quotas_of(body.quotas)
 
     async def create(tx: Transaction) -> AssignmentAnswer:
         assigned = await service.assign(
-            tx, editor.tenant_id, person_id=body.person_id, plan_id=body.plan_id, dated=dated, quotas=quotas
+            tx,
+            editor.tenant_id,
+            person_id=body.person_id,
+            plan_id=body.plan_id,
+            dated=dated,
+            quotas=quotas,
+            actor=editor.actor,
         )
         return await _named(tx, editor.tenant_id, assigned)
 
@@ -321,15 +391,14 @@ async def create_assignment(body: AssignmentBody, editor: Editor, writer: Reques
     responses=responses(AssignmentNotFound),
 )
 async def get_assignment(
-    assignment_id: UUID, principal: CurrentPrincipal, view: CurrentView, reader: RequestReader, response: Response
+    assignment_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
 ) -> AssignmentAnswer:
     async with reader.transaction() as tx:
         held = await service.assignment(tx, principal.tenant_id, assignment_id)
-        if not await view.shows(tx, held.person_id):
+        if not (await sight.today(tx)).sees_person(held.person_id):
             raise AssignmentNotFound(f"There is no assignment {assignment_id}.")
         answer = await _named(tx, principal.tenant_id, held)
-    set_etag(response, answer)
-    return answer
+    return read.answer(answer)
 
 
 @router.patch(
@@ -337,19 +406,25 @@ async def get_assignment(
     tags=["assignments"],
     summary="Change days or quotas",
     response_model=AssignmentAnswer,
-    responses=responses(AssignmentNotFound, AssignmentOverlaps, *_CHANGE),
+    responses=responses(AssignmentNotFound, AssignmentOverlaps, AssignmentPaysApprover, OwnInterest, *_CHANGE),
 )
 async def change_assignment(
     assignment_id: UUID, body: AssignmentChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
-    """What it earned is worked out anew; the differences are posted."""
+    """What it earned is worked out anew; the differences are posted. Nobody changes their own."""
     quotas = quotas_of(body["quotas"]) if "quotas" in body else None
 
     async def change(tx: Transaction) -> AssignmentAnswer:
         held = await service.assignment(tx, editor.tenant_id, assignment_id)
         dated = DatedRange(body.get("start", held.range.start), body.get("end", held.range.end))
         changed = await service.change_assignment(
-            tx, editor.tenant_id, assignment_id, dated=dated, quotas=quotas, expected_version=expected
+            tx,
+            editor.tenant_id,
+            assignment_id,
+            dated=dated,
+            quotas=quotas,
+            actor=editor.actor,
+            expected_version=expected,
         )
         return await _named(tx, editor.tenant_id, changed)
 
@@ -361,7 +436,7 @@ async def change_assignment(
     tags=["assignments"],
     summary="Take an assignment back",
     status_code=204,
-    responses=responses(AssignmentNotFound, *_CHANGE),
+    responses=responses(AssignmentNotFound, OwnInterest, *_CHANGE),
 )
 async def delete_assignment(
     assignment_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
@@ -369,16 +444,14 @@ async def delete_assignment(
     """As if it had never been made: the ledger takes back what it earned. To end one, set its `end`."""
 
     async def delete(tx: Transaction) -> None:
-        await service.delete_assignment(tx, editor.tenant_id, assignment_id, expected_version=expected)
+        await service.delete_assignment(
+            tx, editor.tenant_id, assignment_id, actor=editor.actor, expected_version=expected
+        )
 
     return await writer.commit(delete, status=204)
 
 
 async def _named(tx: Transaction, tenant_id: UUID, assignment: Assignment) -> AssignmentAnswer:
     names = await service.person_names(tx, tenant_id, [assignment.person_id])
-    return AssignmentAnswer.of(assignment, names.get(assignment.person_id))
-
-
-def _document(version: PlanVersion) -> JsonValue:
-    components: JsonValue = COMPONENTS.dump_python(components_content(version.components), mode="json", by_alias=True)
-    return {"effective_from": str(version.effective_from), "components": components}
+    goals = await service.quota_goals(tx, tenant_id, [assignment])
+    return AssignmentAnswer.of(assignment, names.get(assignment.person_id), goals)

@@ -4,6 +4,8 @@ Shapes are checked here, meaning by the domain; both say with a pointer what is 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 from uuid import UUID
@@ -16,7 +18,6 @@ from services.incentives.plans.domain.components import (
     TIERS_MAX,
     Basis,
     Component,
-    Crediting,
     FlatRate,
     Rate,
     Tier,
@@ -24,21 +25,27 @@ from services.incentives.plans.domain.components import (
     TierMode,
     TierScale,
     check_components,
+    check_rate_can_be_meant,
     located,
 )
+from services.incentives.plans.domain.versions import ChangeKind
 from shared.contracts.base import Amount, Currency
 from shared.contracts.org import ExchangeRate
+from shared.contracts.texts import COMPOSED
+from shared.kernel.approvals import Actor
 from shared.kernel.deals import DEAL_FIELDS, DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import filter_to_json, parse_filter
 from shared.kernel.measures import (
     FIXED_RATES_MAX,
     Aggregate,
+    Crediting,
     Measure,
     RatePolicy,
     default_rate_policy,
     fixed_rates_of,
 )
+from shared.kernel.vocabulary import check_terms_can_count
 
 
 class _Content(BaseModel):
@@ -48,7 +55,7 @@ class _Content(BaseModel):
 class MeasureContent(_Content):
     """Which deals count, on which day, and how much of each."""
 
-    record: Literal["deal"] = Field("deal", exclude=True, description="Nothing is paid on activities.")
+    record: Literal["deal"] = Field("deal", description="Nothing is paid on activities.")
     aggregate: Literal[Aggregate.SUM, Aggregate.COUNT] = Field(
         description="`sum` of `value_field`, or `count` of deals."
     )
@@ -112,7 +119,7 @@ class CommissionContent(_Content):
     key: str = Field(
         pattern=r"^[a-z][a-z0-9_]{0,39}$", description="Its name in quotas and earnings.", examples=["bookings"]
     )
-    name: str = Field(min_length=1, max_length=200, examples=["New business"])
+    name: Annotated[str, Field(min_length=1, max_length=200), COMPOSED] = Field(examples=["New business"])
     measure: MeasureContent
     crediting: Crediting = Crediting.OWNER
     role: str | None = Field(None, max_length=100, description="Only splits with this role count.")
@@ -128,6 +135,21 @@ class QuotaContent(_Content):
     goal_ids: tuple[UUID, ...] = Field(default=(), max_length=100)
 
 
+@dataclass(frozen=True, slots=True)
+class VersionChange:
+    """What was done to a plan version. Terms are None where they did not change or were not recorded.
+
+    `at` is None, and the actor unknown, of what happened before it was recorded.
+    """
+
+    revision: int
+    kind: ChangeKind
+    actor: Actor
+    at: datetime | None
+    before: JsonValue
+    after: JsonValue
+
+
 ComponentsContent = Annotated[list[CommissionContent], Field(min_length=1, max_length=COMPONENTS_MAX)]
 QuotasContent = dict[str, QuotaContent]
 
@@ -138,7 +160,8 @@ QUOTAS: Final[TypeAdapter[dict[str, QuotaContent]]] = TypeAdapter(QuotasContent)
 def components_of(content: Sequence[CommissionContent], currency: str, *, kept: bool = False) -> tuple[Component, ...]:
     """The checked components of a plan in `currency`, or InvalidInput that points into `/components`.
 
-    `kept` is content that was stored: where that says nothing of other currencies, it is from before they could count.
+    `kept` is content that was stored: it is read as it is, and where it says nothing of other currencies, it is from
+    before they could count.
     """
     components = tuple(_component(item, f"/components/{index}", kept=kept) for index, item in enumerate(content))
     check_components(components, currency)
@@ -148,6 +171,12 @@ def components_of(content: Sequence[CommissionContent], currency: str, *, kept: 
 def components_content(components: Iterable[Component]) -> list[CommissionContent]:
     """The content that `components_of` turns back into equal components."""
     return [_component_content(component) for component in components]
+
+
+def terms_content(effective_from: date, components: Iterable[Component], note: str | None) -> JsonValue:
+    """Everything that is approved of a version, as one JSON document."""
+    content: JsonValue = COMPONENTS.dump_python(components_content(components), mode="json", by_alias=True)
+    return {"effective_from": str(effective_from), "components": content, "note": note}
 
 
 def quotas_of(content: Mapping[str, QuotaContent]) -> dict[str, Quota]:
@@ -198,16 +227,16 @@ def _component(content: CommissionContent, pointer: str, *, kept: bool) -> Compo
     measure = _located_measure(content.measure, f"{pointer}/measure", kept=kept)
     try:
         rate = _rate(content.rate)
+        if not kept:
+            check_rate_can_be_meant(rate)
     except InvalidInput as error:
         raise located(f"{pointer}/rate", error) from None
     try:
         return Component(
             content.key,
             content.name,
-            measure,
+            replace(measure, crediting=content.crediting, role=content.role),
             rate,
-            content.crediting,
-            content.role,
             content.allocation_percent,
             content.basis,
         )
@@ -219,7 +248,7 @@ def _located_measure(content: MeasureContent, pointer: str, *, kept: bool) -> Me
     unsaid = RatePolicy.NONE if kept else default_rate_policy(content.aggregate, content.value_field)
     try:
         checked = parse_filter(content.filter, DEAL_FIELDS)
-        return Measure(
+        measure = Measure(
             content.aggregate,
             content.value_field,
             content.date_field,
@@ -228,8 +257,11 @@ def _located_measure(content: MeasureContent, pointer: str, *, kept: bool) -> Me
             content.rate_policy or unsaid,
             fixed_rates_of(content.fixed_rates),
         )
+        if not kept:
+            check_terms_can_count(measure)
     except InvalidInput as error:
         raise located(pointer, error) from None
+    return measure
 
 
 def _rate(content: FlatRateContent | TieredRateContent) -> Rate:
@@ -262,8 +294,8 @@ def _component_content(component: Component) -> CommissionContent:
                 "rate_policy": measure.rate_policy,
                 "fixed_rates": dict(measure.fixed_rates) or None,
             },
-            "crediting": component.crediting,
-            "role": component.role,
+            "crediting": measure.crediting,
+            "role": measure.role,
             "allocation_percent": component.allocation_percent,
             "basis": component.basis,
             "rate": rate,

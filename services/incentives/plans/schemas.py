@@ -1,10 +1,11 @@
 """Requests and answers of plans and assignments."""
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, with_config
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, with_config
 from typing_extensions import TypedDict
 
 from services.incentives.plans.content import (
@@ -12,12 +13,17 @@ from services.incentives.plans.content import (
     ComponentsContent,
     QuotaContent,
     QuotasContent,
+    VersionChange,
     components_content,
+    differences,
     quotas_content,
 )
-from services.incentives.plans.domain.assignments import Assignment
-from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
+from services.incentives.plans.domain.assignments import Assignment, QuotaGoal, quota_warnings
+from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanVersion, VersionStatus
 from shared.contracts.base import Currency
+from shared.contracts.texts import COMPOSED
+from shared.kernel.approvals import ActorKind
+from shared.kernel.errors import FieldError
 from shared.kernel.periods import DatedRange, PeriodKind
 
 _PLAN = "01935a00-0000-7000-8000-000000000063"
@@ -54,7 +60,7 @@ _ASSIGNMENT: dict[str, JsonValue] = {
     "end": None,
     "quotas": {"bookings": {"goal_ids": [_GOAL]}},
 }
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200), COMPOSED]
 Version = Annotated[int, Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")]
 Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(3000, 1, 1))]
 Quotas = Annotated[QuotasContent, Field(max_length=20, description="By component key.")]
@@ -102,7 +108,7 @@ class PlanVersionBody(BaseModel):
 
     effective_from: Day = Field(description="The first day of one of the plan's periods.")
     components: ComponentsContent
-    note: str | None = Field(None, max_length=2000, description="Why these terms.")
+    note: Annotated[str, Field(max_length=2000), COMPOSED] | None = Field(None, description="Why these terms.")
 
 
 class PlanVersionAnswer(BaseModel):
@@ -128,7 +134,7 @@ class PlanVersionAnswer(BaseModel):
     )
     components: list[CommissionContent]
     note: str | None
-    author_id: UUID | None = Field(description="Who wrote it; null for a service.")
+    author_id: UUID | None = Field(description="Who drafted it; null for a service. Its history names all authors.")
     approver_id: UUID | None
     version: Version
 
@@ -174,6 +180,43 @@ class PlanVersionDiff(BaseModel):
     changes: list[ChangeAnswer]
 
 
+class PlanVersionChange(BaseModel):
+    """One step in the life of a version: who did what when, and what it changed in the terms."""
+
+    model_config = _example(
+        version=2,
+        kind="edited",
+        actor="person",
+        person_id=_PERSON,
+        person_name="Hana Kovač",
+        at="2026-01-05T09:30:00Z",
+        changes=[{"pointer": "/components/bookings/rate/tiers/1/rate", "before": "0.06", "after": "0.065"}],
+    )
+
+    version: Version
+    kind: ChangeKind
+    actor: ActorKind = Field(description="`unknown` of what happened before it was recorded.")
+    person_id: UUID | None
+    person_name: str | None = Field(description="Null while the organisation has not published the person.")
+    at: AwareDatetime | None = Field(description="Null where the moment was not recorded.")
+    changes: list[ChangeAnswer] = Field(description="The first holds all the terms; approving changes none.")
+
+    @classmethod
+    def of(cls, change: VersionChange, names: Mapping[UUID, str]) -> Self:
+        return cls(
+            version=change.revision,
+            kind=change.kind,
+            actor=change.actor.kind,
+            person_id=change.actor.person_id,
+            person_name=None if change.actor.person_id is None else names.get(change.actor.person_id),
+            at=change.at,
+            changes=[
+                ChangeAnswer(pointer=at, before=was, after=now)
+                for at, was, now in differences(change.before, change.after)
+            ],
+        )
+
+
 class AssignmentBody(BaseModel):
     """A person is on a plan from `start` up to, not including, `end`."""
 
@@ -199,11 +242,27 @@ class AssignmentChanges(TypedDict, total=False):
     quotas: Quotas
 
 
+class AssignmentWarning(BaseModel):
+    """Something that was taken and pays nothing as things stand."""
+
+    pointer: str = Field(description="JSON pointer to the member.", examples=["/quotas/bookings/goal_ids/0"])
+    message: str
+    accepted: str | None = Field(description="What would pay.")
+
+    @classmethod
+    def of(cls, found: FieldError) -> Self:
+        return cls(pointer=found.pointer, message=found.message, accepted=found.accepted)
+
+
 class AssignmentAnswer(BaseModel):
     """Who is on which plan."""
 
     model_config = _example(
-        id="01935a00-0000-7000-8000-000000000062", version=1, person_name="Darcel Schlecht", **_ASSIGNMENT
+        id="01935a00-0000-7000-8000-000000000062",
+        version=1,
+        person_name="Darcel Schlecht",
+        warnings=[],
+        **_ASSIGNMENT,
     )
 
     id: UUID
@@ -214,9 +273,10 @@ class AssignmentAnswer(BaseModel):
     start: date
     end: date | None
     quotas: dict[str, QuotaContent]
+    warnings: list[AssignmentWarning] = Field(description="Quotas that pay nothing as things stand.")
 
     @classmethod
-    def of(cls, assignment: Assignment, person_name: str | None) -> Self:
+    def of(cls, assignment: Assignment, person_name: str | None, goals: Mapping[UUID, QuotaGoal]) -> Self:
         return cls(
             id=assignment.id,
             version=assignment.version,
@@ -226,4 +286,5 @@ class AssignmentAnswer(BaseModel):
             start=assignment.range.start,
             end=assignment.range.end,
             quotas=quotas_content(assignment.quotas),
+            warnings=[AssignmentWarning.of(found) for found in quota_warnings(assignment, goals)],
         )

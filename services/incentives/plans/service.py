@@ -5,43 +5,54 @@ transaction; the worker, woken at the commit, works them out anew.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Final
 from uuid import UUID
 
 from services.incentives.plans import store
+from services.incentives.plans.content import VersionChange
 from services.incentives.plans.domain.assignments import (
     Assignment,
     AssignmentNotFound,
     Quota,
+    QuotaGoal,
+    check_approver_unpaid,
     check_no_overlap,
+    check_quota_goal,
     check_quota_keys,
 )
 from services.incentives.plans.domain.components import Component
 from services.incentives.plans.domain.versions import (
+    ChangeKind,
     Plan,
     PlanNotFound,
     PlanVersion,
-    PlanVersionNotFound,
     VersionStatus,
     activated,
     approved,
     check_effective_from,
     edited,
+    numbered,
+    proposal_of,
 )
 from services.incentives.plans.store import StaleAssignment, Standing
 from services.incentives.plans.tables import projection
 from services.incentives.publishing import STALE_CHANNEL
+from shared.contracts.goals import Goal, GoalStatus
 from shared.contracts.org import Calendar, Person
 from shared.db.database import Transaction
 from shared.db.projection import Projection
+from shared.kernel.approvals import Actor, Proposal, check_no_own_interest
 from shared.kernel.errors import check_version
-from shared.kernel.money import parse_currency
-from shared.kernel.periods import DatedRange, FiscalCalendar, PeriodKind
+from shared.kernel.money import known_currency
+from shared.kernel.org import OwnerKind
+from shared.kernel.periods import DatedRange, FiscalCalendar, Period, PeriodKind
+from shared.kernel.sight import Sight
 
 PROJECTION: Final = Projection(projection)
+_COUNTING: Final = (GoalStatus.ACTIVE, GoalStatus.CLOSED)
 
 
 async def mark_stale(
@@ -78,15 +89,34 @@ async def fiscal_calendar(tx: Transaction, tenant_id: UUID) -> FiscalCalendar:
     held = await store.bodies(tx, tenant_id, ["calendar"])
     if not held:
         return FiscalCalendar()
-    calendar = Calendar.model_validate_json(held["calendar"])
-    return FiscalCalendar(calendar.start_month, calendar.time_zone)
+    return Calendar.from_json(held["calendar"]).fiscal()
 
 
 async def person_names(tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> dict[UUID, str]:
     """The names of those people that are known yet."""
     held = await store.bodies(tx, tenant_id, {f"person/{person_id}" for person_id in person_ids})
-    people = [Person.model_validate_json(body) for body in held.values()]
+    people = [Person.from_json(body) for body in held.values()]
     return {person.id: person.name for person in people}
+
+
+def quota_goal(goal: Goal) -> QuotaGoal:
+    """A goal as a quota sees it."""
+    return QuotaGoal(
+        Period(goal.start, goal.end),
+        goal.target,
+        goal.status in _COUNTING,
+        OwnerKind(goal.owner.kind),
+        goal.owner.id,
+        goal.metric.measure().unit,
+    )
+
+
+async def quota_goals(tx: Transaction, tenant_id: UUID, assignments: Iterable[Assignment]) -> dict[UUID, QuotaGoal]:
+    """The goals that quotas of these assignments name, as far as they have arrived."""
+    wanted = {goal_id for each in assignments for quota in each.quotas.values() for goal_id in quota.goal_ids}
+    held = await store.bodies(tx, tenant_id, {f"goal/{goal_id}" for goal_id in wanted}) if wanted else {}
+    goals = (Goal.from_json(body) for body in held.values())
+    return {goal.id: quota_goal(goal) for goal in goals}
 
 
 async def plan(tx: Transaction, tenant_id: UUID, plan_id: UUID, *, lock: bool = False) -> Plan:
@@ -97,14 +127,34 @@ async def plan(tx: Transaction, tenant_id: UUID, plan_id: UUID, *, lock: bool = 
     return found
 
 
-async def list_plans(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Plan]:
-    """Plans in the order of their ids."""
-    return await store.list_plans(tx, tenant_id, after=after, limit=limit)
+async def list_plans(tx: Transaction, tenant_id: UUID, sight: Sight, *, after: UUID | None, limit: int) -> list[Plan]:
+    """The plans in sight, in the order of their ids."""
+    return await store.list_plans(tx, tenant_id, people=sight.people, after=after, limit=limit)
+
+
+async def seen_plan(tx: Transaction, tenant_id: UUID, sight: Sight, plan_id: UUID) -> Plan:
+    """Raises PlanNotFound, also for a plan that is out of sight."""
+    found = await plan(tx, tenant_id, plan_id)
+    if not sight.is_whole and not sight.sees_plan(await store.paid_by(tx, tenant_id, plan_id)):
+        raise PlanNotFound(f"There is no plan {plan_id}.")
+    return found
+
+
+async def seen_versions(tx: Transaction, tenant_id: UUID, sight: Sight, plan_id: UUID) -> list[PlanVersion]:
+    """The versions of a plan whose terms are in sight, by number. Raises PlanNotFound as `seen_plan` does."""
+    found = await store.versions(tx, tenant_id, await seen_plan(tx, tenant_id, sight, plan_id))
+    return [
+        each
+        for each in found
+        if sight.sees_terms(
+            is_approved=each.status is VersionStatus.APPROVED, is_active=each.status is VersionStatus.ACTIVE
+        )
+    ]
 
 
 async def create_plan(tx: Transaction, tenant_id: UUID, name: str, currency: str, period: PeriodKind) -> Plan:
     """A plan without terms. InvalidInput for what is no currency."""
-    created = Plan(tx.new_id(), name, parse_currency(currency), period)
+    created = Plan(tx.new_id(), name, known_currency(currency), period)
     await store.add_plan(tx, tenant_id, created)
     return created
 
@@ -124,12 +174,6 @@ async def versions(tx: Transaction, tenant_id: UUID, plan_id: UUID) -> tuple[Pla
     return held, await store.versions(tx, tenant_id, held)
 
 
-async def version(tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int) -> PlanVersion:
-    """Raises PlanNotFound, PlanVersionNotFound."""
-    _, held = await versions(tx, tenant_id, plan_id)
-    return _numbered(held, number)
-
-
 async def draft_version(
     tx: Transaction,
     tenant_id: UUID,
@@ -138,14 +182,15 @@ async def draft_version(
     effective_from: date,
     components: tuple[Component, ...],
     note: str | None,
-    author_id: UUID | None,
+    author: Actor,
 ) -> PlanVersion:
     """A draft with the next number. Raises PlanNotFound; InvalidInput when it does not start with a period."""
     held = await plan(tx, tenant_id, plan_id, lock=True)
     check_effective_from(effective_from, held.period, await fiscal_calendar(tx, tenant_id))
     number = 1 + max((known.number for known in await store.versions(tx, tenant_id, held)), default=0)
-    draft = PlanVersion(plan_id, number, VersionStatus.DRAFT, effective_from, components, note, author_id)
+    draft = PlanVersion(plan_id, number, VersionStatus.DRAFT, effective_from, components, note, author.person_id)
     await store.add_version(tx, tenant_id, draft)
+    await store.add_change(tx, tenant_id, ChangeKind.DRAFTED, author, before=None, after=draft)
     return draft
 
 
@@ -158,38 +203,55 @@ async def edit_version(
     effective_from: date,
     components: tuple[Component, ...],
     note: str | None,
+    editor: Actor,
     expected_version: int,
 ) -> PlanVersion:
-    """Put other terms into a draft. Raises PlanVersionNotDraft, VersionMismatch and what `draft_version` does."""
+    """Put other terms into a draft, of which the editor is an author from then on.
+
+    Raises PlanVersionNotDraft, VersionMismatch and what `draft_version` does.
+    """
     held, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
     check_effective_from(effective_from, held.period, await fiscal_calendar(tx, tenant_id))
     saved = edited(current, effective_from=effective_from, components=components, note=note)
     await store.save_version(tx, tenant_id, saved)
+    await store.add_change(tx, tenant_id, ChangeKind.EDITED, editor, before=current, after=saved)
     return saved
 
 
 async def approve_version(
-    tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, approver_id: UUID | None, expected_version: int
+    tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, approver: Actor, expected_version: int
 ) -> PlanVersion:
     """Raises PlanVersionNotDraft, ApprovalNotIndependent, VersionMismatch."""
-    _, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
-    saved = approved(current, approver_id)
+    held, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
+    saved = approved(current, approver, await _proposal(tx, tenant_id, held, current))
     await store.save_version(tx, tenant_id, saved)
+    await store.add_change(tx, tenant_id, ChangeKind.APPROVED, approver, before=current, after=saved)
     return saved
 
 
 async def activate_version(
-    tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, expected_version: int
+    tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, actor: Actor, expected_version: int
 ) -> PlanVersion:
-    """Let the terms pay; every assignment of the plan is worked out anew. Raises PlanVersionNotApproved."""
+    """Let the terms pay; every assignment of the plan is worked out anew.
+
+    Raises PlanVersionNotApproved, VersionMismatch; ApprovalNotIndependent when who approved is paid by them by now.
+    """
     await tx.lock_tenants_exclusive([tenant_id])
-    _, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
-    saved = activated(current)
+    held, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
+    saved = activated(current, await _proposal(tx, tenant_id, held, current))
     await store.save_version(tx, tenant_id, saved)
+    await store.add_change(tx, tenant_id, ChangeKind.ACTIVATED, actor, before=current, after=saved)
     await PROJECTION.bump(tx, [tenant_id])
     touched = await store.assignment_ids_of_plan(tx, tenant_id, plan_id)
     await mark_stale(tx, tenant_id, touched, [f"plan/{plan_id} v{number}"])
     return saved
+
+
+async def version_changes(
+    tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, after: int, limit: int
+) -> list[VersionChange]:
+    """What was done to a version after its revision `after`, oldest first."""
+    return await store.changes(tx, tenant_id, plan_id, number, after=after, limit=limit)
 
 
 async def list_assignments(
@@ -221,14 +283,17 @@ async def assign(
     plan_id: UUID,
     dated: DatedRange,
     quotas: Mapping[str, Quota],
+    actor: Actor,
 ) -> Assignment:
     """Put a person on a plan. The person may not be known here yet; what the plan pays then waits for its deals.
 
-    Raises PlanNotFound, AssignmentOverlaps; InvalidInput for a quota of a component the plan does not have.
+    Raises PlanNotFound, AssignmentOverlaps; OwnInterest when the actor is the person; AssignmentPaysApprover when the
+    person approved the terms; InvalidInput for a quota of a component the plan does not have.
     """
     await tx.lock_tenants_exclusive([tenant_id])
     added = Assignment(tx.new_id(), person_id, plan_id, dated, dict(quotas))
-    await _check_assignment(tx, tenant_id, added)
+    _check_not_own(actor, added)
+    await _check_assignment(tx, tenant_id, added, None)
     await store.add_assignment(tx, tenant_id, added)
     await _assignment_changed(tx, tenant_id, added)
     return added
@@ -241,11 +306,13 @@ async def change_assignment(
     *,
     dated: DatedRange | None,
     quotas: Mapping[str, Quota] | None,
+    actor: Actor,
     expected_version: int,
 ) -> Assignment:
     """Change the days or the quotas; None leaves them. Raises AssignmentNotFound, VersionMismatch, as `assign` does."""
     await tx.lock_tenants_exclusive([tenant_id])
     held = await assignment(tx, tenant_id, assignment_id)
+    _check_not_own(actor, held)
     check_version(held.version, expected_version)
     changed = replace(
         held,
@@ -253,27 +320,58 @@ async def change_assignment(
         quotas=held.quotas if quotas is None else dict(quotas),
         version=held.version + 1,
     )
-    await _check_assignment(tx, tenant_id, changed)
+    await _check_assignment(tx, tenant_id, changed, held)
     await store.save_assignment(tx, tenant_id, changed)
     await _assignment_changed(tx, tenant_id, changed)
     return changed
 
 
-async def delete_assignment(tx: Transaction, tenant_id: UUID, assignment_id: UUID, *, expected_version: int) -> None:
+async def delete_assignment(
+    tx: Transaction, tenant_id: UUID, assignment_id: UUID, *, actor: Actor, expected_version: int
+) -> None:
     """Take the assignment back as if never made; the ledger takes back what it earned. Raises as changing does."""
     await tx.lock_tenants_exclusive([tenant_id])
     held = await assignment(tx, tenant_id, assignment_id)
+    _check_not_own(actor, held)
     check_version(held.version, expected_version)
     deleted = replace(held, deleted=True, version=held.version + 1)
     await store.save_assignment(tx, tenant_id, deleted)
     await _assignment_changed(tx, tenant_id, deleted)
 
 
-async def _check_assignment(tx: Transaction, tenant_id: UUID, candidate: Assignment) -> None:
-    _, held = await versions(tx, tenant_id, candidate.plan_id)
-    check_quota_keys(candidate.quotas.keys(), {item.key for known in held for item in known.components})
+async def _proposal(tx: Transaction, tenant_id: UUID, of: Plan, current: PlanVersion) -> Proposal:
+    authors = await store.authors(tx, tenant_id, of.id, current.number)
+    paid = await store.paid_from(tx, tenant_id, of.id, current.effective_from)
+    return proposal_of(of, current, authors, paid)
+
+
+def _check_not_own(actor: Actor, changed: Assignment) -> None:
+    check_no_own_interest(actor, [changed.person_id], "an assignment or a quota")
+
+
+async def _check_assignment(tx: Transaction, tenant_id: UUID, candidate: Assignment, held: Assignment | None) -> None:
+    of, known = await versions(tx, tenant_id, candidate.plan_id)
+    check_quota_keys(candidate.quotas.keys(), {item.key for each in known for item in each.components})
+    check_approver_unpaid(candidate, held, of, known)
+    await _check_quota_goals(tx, tenant_id, candidate, of, known)
     others = await store.assignments_of(tx, tenant_id, candidate.person_id, candidate.plan_id)
     check_no_overlap(candidate, others)
+
+
+async def _check_quota_goals(
+    tx: Transaction, tenant_id: UUID, candidate: Assignment, plan: Plan, versions: Sequence[PlanVersion]
+) -> None:
+    """Raise InvalidInput for a goal that can never be the quota it is named for. One that is not known may come yet."""
+    goals = await quota_goals(tx, tenant_id, [candidate])
+    calendar = await fiscal_calendar(tx, tenant_id)
+    for version in versions:
+        for component in version.components:
+            named = candidate.quotas[component.key].goal_ids if component.key in candidate.quotas else ()
+            for index, goal_id in enumerate(named):
+                if (goal := goals.get(goal_id)) is not None:
+                    fitting = calendar.period_of(goal.period.start, plan.period)
+                    pointer = f"/quotas/{component.key}/goal_ids/{index}"
+                    check_quota_goal(goal, candidate.person_id, component.measure.unit, fitting, pointer)
 
 
 async def _assignment_changed(tx: Transaction, tenant_id: UUID, changed: Assignment) -> None:
@@ -285,13 +383,6 @@ async def _locked_version(
     tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, expected_version: int
 ) -> tuple[Plan, PlanVersion]:
     held = await plan(tx, tenant_id, plan_id, lock=True)
-    current = _numbered(await store.versions(tx, tenant_id, held), number)
+    current = numbered(await store.versions(tx, tenant_id, held), number)
     check_version(current.revision, expected_version)
     return held, current
-
-
-def _numbered(known: Sequence[PlanVersion], number: int) -> PlanVersion:
-    for candidate in known:
-        if candidate.number == number:
-            return candidate
-    raise PlanVersionNotFound(f"The plan has no version {number}.")

@@ -3,29 +3,35 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, Select, insert, select, text, true, update
+from pydantic import JsonValue
+from sqlalchemy import ColumnElement, RowMapping, Select, insert, or_, select, text, true, update
 
 from services.incentives.plans.content import (
     COMPONENTS,
     QUOTAS,
+    VersionChange,
     components_content,
     components_of,
     quotas_content,
     quotas_of,
+    terms_content,
 )
 from services.incentives.plans.domain.assignments import Assignment
-from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
+from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanVersion, VersionStatus
 from services.incentives.plans.tables import (
     assignments,
+    plan_version_changes,
     plan_versions,
     plans,
     projection,
     stale_assignments,
 )
 from shared.db.database import Transaction
+from shared.kernel.approvals import Actor, ActorKind
 from shared.kernel.periods import DatedRange, PeriodKind
 
 
@@ -130,8 +136,16 @@ async def plan(tx: Transaction, tenant_id: UUID, plan_id: UUID, *, lock: bool = 
     return None if row is None else _plan(row)
 
 
-async def list_plans(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Plan]:
+async def list_plans(
+    tx: Transaction, tenant_id: UUID, *, people: Collection[UUID] | None, after: UUID | None, limit: int
+) -> list[Plan]:
+    """Those that pay, paid or will pay one of some people; None: all."""
     statement = select(plans).where(plans.c.tenant_id == tenant_id, true() if after is None else plans.c.id > after)
+    if people is not None:
+        paying = select(assignments.c.plan_id).where(
+            assignments.c.tenant_id == tenant_id, assignments.c.person_id.in_(people), assignments.c.deleted.is_(False)
+        )
+        statement = statement.where(plans.c.id.in_(paying))
     return [_plan(row) for row in await tx.rows(statement.order_by(plans.c.id).limit(limit))]
 
 
@@ -176,6 +190,79 @@ async def save_version(tx: Transaction, tenant_id: UUID, saved: PlanVersion) -> 
         .where(table.c.tenant_id == tenant_id, table.c.plan_id == saved.plan_id, table.c.number == saved.number)
         .values(**values)
     )
+
+
+async def add_change(
+    tx: Transaction,
+    tenant_id: UUID,
+    kind: ChangeKind,
+    actor: Actor,
+    *,
+    before: PlanVersion | None,
+    after: PlanVersion,
+) -> None:
+    """Record what `actor` did to a version, with its terms before and after where they changed."""
+    rewritten = kind in {ChangeKind.DRAFTED, ChangeKind.EDITED}
+    await tx.execute(
+        insert(plan_version_changes).values(
+            tenant_id=tenant_id,
+            plan_id=after.plan_id,
+            number=after.number,
+            revision=after.revision,
+            kind=kind.value,
+            actor=actor.kind.value,
+            person_id=actor.person_id,
+            at=tx.now,
+            before=_terms(before) if rewritten and before is not None else None,
+            after=_terms(after) if rewritten else None,
+        )
+    )
+
+
+async def changes(
+    tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, after: int, limit: int
+) -> list[VersionChange]:
+    """What was done to a version after its revision `after`, oldest first."""
+    table = plan_version_changes
+    statement = select(table).where(
+        table.c.tenant_id == tenant_id,
+        table.c.plan_id == plan_id,
+        table.c.number == number,
+        table.c.revision > after,
+    )
+    return [
+        VersionChange(row["revision"], ChangeKind(row["kind"]), _actor(row), row["at"], row["before"], row["after"])
+        for row in await tx.rows(statement.order_by(table.c.revision).limit(limit))
+    ]
+
+
+async def authors(tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int) -> frozenset[Actor]:
+    """Everybody who wrote a part of a version's terms, now or in an earlier draft of it."""
+    table = plan_version_changes
+    statement = select(table.c.actor, table.c.person_id).where(
+        table.c.tenant_id == tenant_id,
+        table.c.plan_id == plan_id,
+        table.c.number == number,
+        table.c.kind.in_([ChangeKind.DRAFTED.value, ChangeKind.EDITED.value]),
+    )
+    return frozenset(_actor(row) for row in await tx.rows(statement.distinct()))
+
+
+async def paid_by(tx: Transaction, tenant_id: UUID, plan_id: UUID) -> frozenset[UUID]:
+    """Everybody whom the plan pays, paid or will pay."""
+    return await paid_from(tx, tenant_id, plan_id, date.min)
+
+
+async def paid_from(tx: Transaction, tenant_id: UUID, plan_id: UUID, day: date) -> frozenset[UUID]:
+    """Everybody who is on the plan on that day or on a later one."""
+    table = assignments
+    statement = select(table.c.person_id).where(
+        table.c.tenant_id == tenant_id,
+        table.c.plan_id == plan_id,
+        table.c.deleted.is_(False),
+        or_(table.c.end.is_(None), table.c.end > day),
+    )
+    return frozenset(row["person_id"] for row in await tx.rows(statement.distinct()))
 
 
 async def assignment(tx: Transaction, tenant_id: UUID, assignment_id: UUID) -> Assignment | None:
@@ -281,6 +368,14 @@ def _version_values(version: PlanVersion) -> dict[str, object]:
         "approver_id": version.approver_id,
         "revision": version.revision,
     }
+
+
+def _terms(version: PlanVersion) -> JsonValue:
+    return terms_content(version.effective_from, version.components, version.note)
+
+
+def _actor(row: RowMapping) -> Actor:
+    return Actor(ActorKind(row["actor"]), row["person_id"])
 
 
 def _assignment(row: RowMapping) -> Assignment:

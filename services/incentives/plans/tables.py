@@ -39,6 +39,25 @@ plan_versions = Table(
     instant("activated_at", nullable=True),
 )
 
+plan_version_changes = Table(
+    "plan_version_changes",
+    metadata,
+    tenant_id(),
+    Column("plan_id", Uuid(), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("person_id", Uuid(), nullable=True),
+    instant("at", nullable=True),
+    Column("before", JSONB(none_as_null=True), nullable=True),
+    Column("after", JSONB(none_as_null=True), nullable=True),
+)
+"""What was done to each version and by whom, with the terms before and after where they changed; append-only.
+
+`at` is null, and the actor unknown, of edits made before edits were recorded.
+"""
+
 assignments = Table(
     "assignments",
     metadata,

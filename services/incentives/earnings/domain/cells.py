@@ -1,6 +1,7 @@
 """Cells: what an assignment has earned on a component in a period, kept up to date credit by credit."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -8,8 +9,10 @@ from functools import lru_cache
 from uuid import UUID
 
 from services.incentives.credits.domain import CellKey, Credit, Terms
-from services.incentives.earnings.domain.payout import EXACT, QuotaGap, Schedule, schedule_of
+from services.incentives.earnings.domain.payout import EXACT, Schedule, exact_sum, schedule_of
+from services.incentives.plans.domain.assignments import QuotaGap
 from services.incentives.plans.domain.components import Basis, Component
+from shared.kernel.attainment import attainment, shown
 from shared.kernel.money import round_to_minor_unit
 
 _ZERO = Decimal(0)
@@ -17,7 +20,7 @@ _ZERO = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The state of one cell. `payout` is exact, `earned` is it in whole minor units and what the ledger must sum to."""
+    """The state of one cell. `payout` is exact; `earned` is it as rounded for the ledger, which sums to it."""
 
     key: CellKey
     person_id: UUID
@@ -35,6 +38,11 @@ class Cell:
     def id(self) -> UUID:
         return self.key.id
 
+    @property
+    def attainment(self) -> Decimal | None:
+        """measure ÷ quota as it is shown, never clamped; None without a quota or with one of 0."""
+        return None if self.quota is None else shown(attainment(self.measure, target=self.quota))
+
 
 @dataclass(frozen=True, slots=True)
 class StoredCell:
@@ -47,19 +55,15 @@ class StoredCell:
 
 def opened(key: CellKey, terms: Terms, person_id: UUID) -> Cell:
     """A cell nothing has been credited to."""
-    return Cell(key, person_id, terms.plan.id, terms.plan_version, terms.plan.currency, terms.quota)
+    return Cell(key, person_id, terms.plan.id, terms.plan_version, terms.plan.currency, terms.quota_amount)
 
 
-def recredited(cell: Cell, terms: Terms, *, removed: Credit | None, added: Credit | None) -> Cell:
-    """The cell after one of its credits was replaced, added (`removed` is None) or withdrawn (`added` is None)."""
+def recredited(cell: Cell, terms: Terms, *, before: Sequence[Credit], after: Sequence[Credit]) -> Cell:
+    """The cell after its credits of one deal, all of them `before`, became those `after`."""
     schedule = _schedule(terms.component, terms.quota)
-    measure, payout, count = cell.measure, cell.payout, cell.credits
-    for credit, sign in ((removed, -1), (added, 1)):
-        if credit is not None:
-            measure = EXACT.add(measure, EXACT.multiply(sign, credit.value))
-            payout = EXACT.add(payout, EXACT.multiply(sign, _deal_payout(schedule, credit)))
-            count += sign
-    return _earned(cell, schedule, measure, payout, count)
+    measure = EXACT.add(cell.measure, EXACT.subtract(_credited(after), _credited(before)))
+    payout = EXACT.add(cell.payout, EXACT.subtract(_deal_payout(schedule, after), _deal_payout(schedule, before)))
+    return _earned(cell, schedule, measure, payout, cell.credits + len(after) - len(before))
 
 
 def rebuilt(cell: Cell, terms: Terms | None, credits: Iterable[Credit]) -> Cell:
@@ -67,12 +71,15 @@ def rebuilt(cell: Cell, terms: Terms | None, credits: Iterable[Credit]) -> Cell:
     if terms is None:
         return replace(cell, quota=None, measure=_ZERO, payout=_ZERO, earned=_ZERO, credits=0, version=cell.version + 1)
     schedule = _schedule(terms.component, terms.quota)
-    measure, payout, count = _ZERO, _ZERO, 0
+    by_deal: defaultdict[UUID, list[Credit]] = defaultdict(list)
     for credit in credits:
-        measure = EXACT.add(measure, credit.value)
-        payout = EXACT.add(payout, _deal_payout(schedule, credit))
-        count += 1
-    fresh = replace(cell, plan_version=terms.plan_version, quota=terms.quota)
+        by_deal[credit.deal_id].append(credit)
+    measure, payout, count = _ZERO, _ZERO, 0
+    for of_deal in by_deal.values():
+        measure = EXACT.add(measure, _credited(of_deal))
+        payout = EXACT.add(payout, _deal_payout(schedule, of_deal))
+        count += len(of_deal)
+    fresh = replace(cell, plan_version=terms.plan_version, quota=terms.quota_amount)
     return _earned(fresh, schedule, measure, payout, count)
 
 
@@ -94,12 +101,17 @@ def _earned(cell: Cell, schedule: Schedule | QuotaGap, measure: Decimal, payout:
     )
 
 
-def _deal_payout(schedule: Schedule | QuotaGap, credit: Credit) -> Decimal:
-    if isinstance(schedule, QuotaGap) or schedule.basis is Basis.CUMULATIVE:
+def _credited(credits: Iterable[Credit]) -> Decimal:
+    return exact_sum(credit.value for credit in credits)
+
+
+def _deal_payout(schedule: Schedule | QuotaGap, credits: Sequence[Credit]) -> Decimal:
+    """What a deal is paid by itself: for all that is credited of it in the period."""
+    if isinstance(schedule, QuotaGap) or schedule.basis is Basis.CUMULATIVE or not credits:
         return _ZERO
-    return schedule.deal(credit.value)
+    return schedule.deal(_credited(credits))
 
 
 @lru_cache(maxsize=4096)
-def _schedule(component: Component, quota: Decimal | None) -> Schedule | QuotaGap:
+def _schedule(component: Component, quota: Decimal | QuotaGap) -> Schedule | QuotaGap:
     return schedule_of(component, quota)

@@ -9,10 +9,10 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Context, Decimal
-from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
+from services.incentives.plans.domain.assignments import QuotaGap
 from services.incentives.plans.domain.components import (
     Basis,
     Component,
@@ -27,14 +27,6 @@ from services.incentives.plans.domain.components import (
 EXACT: Final = Context(prec=80)
 """Wide enough that sums and products of limited amounts, percents and rates lose nothing."""
 _ZERO: Final = Decimal(0)
-_ATTAINMENT_STEP: Final = Decimal(1).scaleb(-6)
-
-
-class QuotaGap(StrEnum):
-    """Why tiers by attainment pay nothing."""
-
-    MISSING = "quota_missing"
-    NOT_POSITIVE = "quota_not_positive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +92,20 @@ class Schedule:
                 parts.append(self._slice(index, EXACT.subtract(high, low)))
         return tuple(parts)
 
+    def deal_slices(self, before: Decimal, after: Decimal) -> tuple[Slice, ...]:
+        """What lies between two totals of one deal that is paid by itself: mirrored at zero, as `deal` is."""
+        if after < before:
+            return tuple(reversed_slice(part) for part in reversed(self.deal_slices(after, before)))
+        below = self.slices(min(after, _ZERO).copy_negate(), before.copy_negate()) if before < 0 else ()
+        above = self.slices(max(before, _ZERO), after) if after > 0 else ()
+        return (*reversed(below), *above)
+
+    def parts(self, of_deals: Iterable[Decimal]) -> Iterable[Slice]:
+        """What deals credited with these values have in the tiers in the end. The amounts add up to what is paid."""
+        if self.basis is Basis.PER_DEAL:
+            return [part for value in of_deals for part in self.deal_slices(_ZERO, value)]
+        return self.slices(_ZERO, exact_sum(of_deals))
+
     def _slice(self, tier: int, value: Decimal) -> Slice:
         rate = self.tiers[tier].rate
         return Slice(tier, value, rate, EXACT.multiply(value, rate))
@@ -118,7 +124,7 @@ class Schedule:
         return paid
 
 
-def schedule_of(component: Component, quota: Decimal | None) -> Schedule | QuotaGap:
+def schedule_of(component: Component, quota: Decimal | QuotaGap) -> Schedule | QuotaGap:
     """The component's rate in the measure's unit. Tiers by attainment need a quota above 0."""
     rate = component.rate
     match rate:
@@ -126,17 +132,10 @@ def schedule_of(component: Component, quota: Decimal | None) -> Schedule | Quota
             return Schedule(TierMode.MARGINAL, component.basis, rates_of(rate))
         case TieredRate(scale=TierScale.AMOUNT):
             return Schedule(rate.mode, component.basis, rate.tiers)
-        case _ if quota is None:
-            return QuotaGap.MISSING
+        case _ if isinstance(quota, QuotaGap):
+            return quota
         case _ if quota <= 0:
             return QuotaGap.NOT_POSITIVE
         case _:
             tiers = tuple(Tier(EXACT.multiply(tier.start, quota), tier.rate) for tier in rate.tiers)
             return Schedule(rate.mode, component.basis, tiers)
-
-
-def attainment(measure: Decimal, quota: Decimal | None) -> Decimal | None:
-    """measure ÷ quota, never clamped, six decimals; None without a quota or with one of 0."""
-    if not quota:
-        return None
-    return EXACT.quantize(EXACT.divide(measure, quota), _ATTAINMENT_STEP)

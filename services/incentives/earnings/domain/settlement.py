@@ -1,6 +1,6 @@
 """From changed credits to changed cells and what is posted for them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -17,8 +17,8 @@ class Settlement:
 
     def __init__(self, definitions: Definitions, cells: Mapping[CellKey, Cell]) -> None:
         self._definitions = definitions
-        self._before = dict(cells)
-        self._cells = dict(cells)
+        self._before = {definitions.cut_now(key): cell for key, cell in cells.items()}
+        self._cells = {key: replace(cell, key=key) for key, cell in self._before.items()}
         self._terms: dict[CellKey, Terms | None] = {}
         self.postings: list[Posting] = []
 
@@ -34,23 +34,12 @@ class Settlement:
         return sorted(changed, key=lambda cell: cell.id)
 
     def recredit(self, cause: Cause, before: Iterable[Credit], after: Iterable[Credit]) -> None:
-        """The credits of one deal were `before` and are `after`."""
-        old = {credit.key: credit for credit in before}
-        new = {credit.key: credit for credit in after}
-        moves: dict[CellKey, tuple[list[Credit | None], list[Credit | None]]] = {}
-        for key in sorted(old.keys() | new.keys()):
-            removed, added = old.get(key), new.get(key)
-            if removed == added:
-                continue
-            if removed is not None and added is not None and removed.cell == added.cell:
-                _move(moves, removed.cell, removed, added)
-                continue
-            if removed is not None:
-                _move(moves, removed.cell, removed, None)
-            if added is not None:
-                _move(moves, added.cell, None, added)
-        for cell_key, (removals, additions) in moves.items():
-            self._apply(cause, cell_key, removals, additions)
+        """The credits of one deal, all of them, were `before` and are `after`."""
+        old, new = _by_cell(before), _by_cell(after)
+        for key in sorted(old.keys() | new.keys(), key=lambda cell: cell.id):
+            removed, added = old.get(key, []), new.get(key, [])
+            if removed != added:
+                self._apply(cause, key, removed, added)
 
     def rebuild(self, cause: Cause, key: CellKey, credits: Iterable[Credit]) -> None:
         """The credits of the cell are exactly these, and its terms may have changed."""
@@ -58,16 +47,12 @@ class Settlement:
         cell = self._cells.get(key) or self._open(key, terms)
         self._put(cause, cell, rebuilt(cell, terms, credits))
 
-    def _apply(
-        self, cause: Cause, key: CellKey, removals: Iterable[Credit | None], additions: Iterable[Credit | None]
-    ) -> None:
+    def _apply(self, cause: Cause, key: CellKey, removed: Sequence[Credit], added: Sequence[Credit]) -> None:
         terms = self._terms_of(key)
         if terms is None:
             raise ValueError(f"cell {key.id} is credited without terms")
-        before = after = self._cells.get(key) or self._open(key, terms)
-        for removed, added in zip(removals, additions, strict=True):
-            after = recredited(after, terms, removed=removed, added=added)
-        self._put(cause, before, after)
+        before = self._cells.get(key) or self._open(key, terms)
+        self._put(cause, before, recredited(before, terms, before=removed, after=added))
 
     def _put(self, cause: Cause, before: Cell, after: Cell) -> None:
         self._cells[after.key] = after
@@ -98,12 +83,8 @@ class Settlement:
         return self._terms[key]
 
 
-def _move(
-    moves: dict[CellKey, tuple[list[Credit | None], list[Credit | None]]],
-    key: CellKey,
-    removed: Credit | None,
-    added: Credit | None,
-) -> None:
-    removals, additions = moves.setdefault(key, ([], []))
-    removals.append(removed)
-    additions.append(added)
+def _by_cell(credits: Iterable[Credit]) -> dict[CellKey, list[Credit]]:
+    found: dict[CellKey, list[Credit]] = {}
+    for credit in sorted(credits, key=lambda each: each.key):
+        found.setdefault(credit.cell, []).append(credit)
+    return found

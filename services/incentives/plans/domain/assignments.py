@@ -4,9 +4,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from enum import StrEnum
 from uuid import UUID
 
-from shared.kernel.errors import Conflict, InvalidInput, NotFound
+from services.incentives.plans.domain.versions import Plan, PlanVersion, approved_days
+from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
+from shared.kernel.measures import Unit
+from shared.kernel.org import OwnerKind
 from shared.kernel.periods import DatedRange, Period
 
 GOAL_IDS_MAX = 100
@@ -26,6 +30,13 @@ class AssignmentOverlaps(Conflict):
     title = "Assignment overlaps"
 
 
+class AssignmentPaysApprover(Conflict):
+    """The person approved terms that would pay the person on these days."""
+
+    code = "assignment_pays_approver"
+    title = "Assignment pays who approved its terms"
+
+
 @dataclass(frozen=True, slots=True)
 class Quota:
     """What attainment is measured on: an amount for every period, or the target of the goal of each period."""
@@ -42,6 +53,21 @@ class Quota:
             raise InvalidInput.field("/goal_ids", "are too many", f"at most {GOAL_IDS_MAX}")
 
 
+class QuotaGap(StrEnum):
+    """Why a component that is measured on a quota has none it could be paid by."""
+
+    MISSING = "quota_missing"
+    """Nobody has set one, or no goal that was named is of the period."""
+    NOT_POSITIVE = "quota_not_positive"
+    GOAL_UNKNOWN = "quota_goal_unknown"
+    """No goal of that id has arrived."""
+    GOAL_NOT_ACTIVE = "quota_goal_not_active"
+    """The goal of the period is a draft, or was cancelled."""
+    GOAL_OF_ANOTHER = "quota_goal_of_another_person"
+    GOAL_OF_ANOTHER_UNIT = "quota_goal_of_another_unit"
+    """The goal counts something else than the component is paid on, or in another currency."""
+
+
 @dataclass(frozen=True, slots=True)
 class QuotaGoal:
     """A goal as a quota sees it: it counts while it is active or closed."""
@@ -49,6 +75,18 @@ class QuotaGoal:
     period: Period
     target: Decimal
     counts: bool
+    owner_kind: OwnerKind
+    owner_id: UUID
+    unit: Unit
+
+    def misfit(self, person_id: UUID, unit: Unit) -> QuotaGap | None:
+        """Why it can never be a quota of this person for a component that is paid on this; None when it can.
+
+        A team's goal may be the quota of a person.
+        """
+        if self.owner_kind is OwnerKind.PERSON and self.owner_id != person_id:
+            return QuotaGap.GOAL_OF_ANOTHER
+        return None if self.unit == unit else QuotaGap.GOAL_OF_ANOTHER_UNIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +102,66 @@ class Assignment:
     deleted: bool = False
 
 
-def quota_of(assignment: Assignment, component: str, period: Period, goals: Mapping[UUID, QuotaGoal]) -> Decimal | None:
-    """The quota of one component in one period, or None when nobody has set one.
+def quota_of(
+    assignment: Assignment, component: str, unit: Unit, period: Period, goals: Mapping[UUID, QuotaGoal]
+) -> Decimal | QuotaGap:
+    """The quota of one component, which is paid on `unit`, in one period; or why there is none.
 
-    Of the goals it names the first counts whose own period is this one and which is active or closed.
+    Of the goals it names the first counts whose own period is this one, which is active or closed, and which fits.
     """
     quota = assignment.quotas.get(component)
-    if quota is None or quota.amount is not None:
-        return None if quota is None else quota.amount
+    if quota is None:
+        return QuotaGap.MISSING
+    if quota.amount is not None:
+        return quota.amount
+    gap = QuotaGap.MISSING
     for goal_id in quota.goal_ids:
         goal = goals.get(goal_id)
-        if goal is not None and goal.counts and goal.period == period:
-            return goal.target
-    return None
+        if goal is None:
+            gap = QuotaGap.GOAL_UNKNOWN if gap is QuotaGap.MISSING else gap
+        elif goal.period == period:
+            misfit = QuotaGap.GOAL_NOT_ACTIVE if not goal.counts else goal.misfit(assignment.person_id, unit)
+            if misfit is None:
+                return goal.target
+            gap = misfit
+    return gap
+
+
+def check_quota_goal(goal: QuotaGoal, person_id: UUID, unit: Unit, fitting: Period, pointer: str) -> None:
+    """Raise InvalidInput at `pointer` when the goal can never be the person's quota for what a component is paid on.
+
+    `fitting` is the period of the plan that the goal's first day lies in.
+    """
+    match goal.misfit(person_id, unit):
+        case QuotaGap.GOAL_OF_ANOTHER:
+            raise InvalidInput.field(
+                pointer, "is a goal of another person", "a goal of the person on the plan, or of a team"
+            )
+        case QuotaGap.GOAL_OF_ANOTHER_UNIT:
+            raise InvalidInput.field(
+                pointer, f"is a goal for {goal.unit}", f"a goal for {unit}, as the component is paid"
+            )
+    if goal.period != fitting:
+        raise InvalidInput.field(
+            pointer,
+            f"is a goal from {goal.period.start} to {goal.period.end}, which is no period of the plan",
+            f"a goal from {fitting.start} to {fitting.end}, or of another period of the plan",
+        )
+
+
+def quota_warnings(assignment: Assignment, goals: Mapping[UUID, QuotaGoal]) -> list[FieldError]:
+    """The goals that quotas name and that pay nothing as things stand, each with what would change that."""
+    found = []
+    for key, quota in assignment.quotas.items():
+        for index, goal_id in enumerate(quota.goal_ids):
+            goal, pointer = goals.get(goal_id), f"/quotas/{key}/goal_ids/{index}"
+            if goal is None:
+                found.append(
+                    FieldError(pointer, "is no goal that has arrived yet: until it does, there is no quota", "a goal")
+                )
+            elif not goal.counts:
+                found.append(FieldError(pointer, "is not active: until it is, there is no quota", "an active goal"))
+    return found
 
 
 def check_no_overlap(candidate: Assignment, others: Collection[Assignment]) -> None:
@@ -90,6 +175,24 @@ def check_no_overlap(candidate: Assignment, others: Collection[Assignment]) -> N
         ):
             raise AssignmentOverlaps(
                 f"Assignment {other.id} already covers days from {other.range.start} to {_until(other.range.end)}."
+            )
+
+
+def check_approver_unpaid(
+    candidate: Assignment, held: Assignment | None, plan: Plan, versions: Collection[PlanVersion]
+) -> None:
+    """Raise AssignmentPaysApprover when the assignment adds days on which terms the person approved pay the person.
+
+    `held` is the assignment before the change, None for a new one.
+    """
+    if held is not None and held.range.covers(candidate.range):
+        return
+    for version in versions:
+        days = approved_days(version, versions, candidate.person_id)
+        if days is not None and days.overlaps(candidate.range):
+            raise AssignmentPaysApprover(
+                f"The person approved version {version.number} of the plan {plan.name}, which pays from {days.start}"
+                f" to {_until(days.end)}. Have another person approve a version with the same terms first."
             )
 
 

@@ -19,19 +19,9 @@ from shared.kernel.money import format_amount
 COMPONENTS_MAX: Final = 20
 TIERS_MAX: Final = 50
 ALLOCATION_PERCENT_MAX: Final = Decimal(1000)
+ATTAINMENT_BOUND_MAX: Final = Decimal(10)
 _KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 _WHOLE: Final = Decimal(100)
-
-
-class Crediting(StrEnum):
-    """Who gets how much of a deal."""
-
-    OWNER = "owner"
-    """All of it for the deal's owner, whatever its splits say."""
-    SPLIT = "split"
-    """To each what the deal's splits say; all of it for the owner of a deal without splits."""
-    ROLLUP = "rollup"
-    """For a manager, the shares of everyone who was in the subtree of a managed team on the deal's day."""
 
 
 class Basis(StrEnum):
@@ -101,6 +91,19 @@ class TieredRate:
 Rate = FlatRate | TieredRate
 
 
+def check_rate_can_be_meant(rate: Rate) -> None:
+    """Raise InvalidInput for a bound by attainment that must be a percentage: 100 is a hundred times the quota."""
+    if isinstance(rate, FlatRate) or rate.scale is not TierScale.ATTAINMENT:
+        return
+    for index, tier in enumerate(rate.tiers):
+        if tier.start > ATTAINMENT_BOUND_MAX:
+            raise InvalidInput.field(
+                f"/tiers/{index}/from",
+                f"{format_amount(tier.start)} is {format_amount(tier.start * 100)} % of the quota",
+                f"a share of the quota, at most {format_amount(ATTAINMENT_BOUND_MAX)}: 1 is the quota, 1.25 is 125 %",
+            )
+
+
 def rates_of(rate: Rate) -> tuple[Tier, ...]:
     """The tiers of a rate; a flat one is one tier from 0."""
     return rate.tiers if isinstance(rate, TieredRate) else (Tier(Decimal(0), rate.rate),)
@@ -108,17 +111,15 @@ def rates_of(rate: Rate) -> tuple[Tier, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A commission: a share of what `measure` counts, credited by a rule, paid at a rate.
+    """A commission: a share of what `measure` counts and credits, paid at a rate.
 
-    `role` narrows the splits that count; `allocation_percent` scales every credit of the component.
+    `allocation_percent` scales every credit of the component.
     """
 
     key: str
     name: str
     measure: Measure
     rate: Rate
-    crediting: Crediting = Crediting.OWNER
-    role: str | None = None
     allocation_percent: Decimal = _WHOLE
     basis: Basis = Basis.CUMULATIVE
 
@@ -135,8 +136,6 @@ class Component:
             raise InvalidInput.field(
                 "/measure/aggregate", "distinct values cannot be credited to single deals", "sum, count"
             )
-        if self.role is not None and self.crediting is Crediting.OWNER:
-            raise InvalidInput.field("/role", "is only for splits", "null, or crediting split or rollup")
         if self.needs_quota and self.basis is Basis.PER_DEAL:
             raise InvalidInput.field("/basis", "a single deal has no attainment", "cumulative, or tiers by amount")
         self._check_rates()

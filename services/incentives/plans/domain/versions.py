@@ -7,8 +7,9 @@ from enum import StrEnum
 from uuid import UUID
 
 from services.incentives.plans.domain.components import Component
-from shared.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
-from shared.kernel.periods import FiscalCalendar, PeriodKind
+from shared.kernel.approvals import Actor, Proposal
+from shared.kernel.errors import Conflict, InvalidInput, NotFound
+from shared.kernel.periods import DatedRange, FiscalCalendar, PeriodKind
 
 
 class PlanNotFound(NotFound):
@@ -39,11 +40,13 @@ class PlanVersionNotApproved(Conflict):
     title = "Plan version is not approved"
 
 
-class ApprovalNotIndependent(Forbidden):
-    """A version is approved by a person who is not its author."""
+class ChangeKind(StrEnum):
+    """What was done to a plan version."""
 
-    code = "approval_not_independent"
-    title = "Approval is not independent"
+    DRAFTED = "drafted"
+    EDITED = "edited"
+    APPROVED = "approved"
+    ACTIVATED = "activated"
 
 
 class VersionStatus(StrEnum):
@@ -92,12 +95,20 @@ class PlanVersion:
         return next((component for component in self.components if component.key == key), None)
 
 
+def numbered(versions: Collection[PlanVersion], number: int) -> PlanVersion:
+    """The version of that number. Raises PlanVersionNotFound."""
+    for candidate in versions:
+        if candidate.number == number:
+            return candidate
+    raise PlanVersionNotFound(f"The plan has no version {number}.")
+
+
 def check_effective_from(day: date, kind: PeriodKind, calendar: FiscalCalendar) -> None:
     """Terms change only between periods: raise InvalidInput unless `day` is the first of one."""
-    start = calendar.period_of(day, kind).start
-    if day != start:
+    period = calendar.period_of(day, kind)
+    if day != period.start:
         raise InvalidInput.field(
-            "/effective_from", f"{day} is not the first day of a {kind}", f"such as {start} or the one after"
+            "/effective_from", f"{day} is not the first day of a {kind}", f"{period.start} or {period.end}"
         )
 
 
@@ -111,20 +122,29 @@ def edited(
     )
 
 
-def approved(version: PlanVersion, approver_id: UUID | None) -> PlanVersion:
-    """The version with its approval. Raises PlanVersionNotDraft, or ApprovalNotIndependent for its own author."""
+def proposal_of(plan: Plan, version: PlanVersion, authors: Collection[Actor], paid: Collection[UUID]) -> Proposal:
+    """The terms as something to approve: `authors` wrote a part of them, `paid` are paid by them."""
+    subject = f"version {version.number} of the plan {plan.name}"
+    return Proposal(subject, authors, paid, "an admin or somebody of revops")
+
+
+def approved(version: PlanVersion, approver: Actor, proposal: Proposal) -> PlanVersion:
+    """The version with its approval. Raises PlanVersionNotDraft, ApprovalNotIndependent."""
     _require_draft(version)
-    if approver_id is None:
-        raise ApprovalNotIndependent("A person approves a plan version, not a service.")
-    if approver_id == version.author_id:
-        raise ApprovalNotIndependent("The author of a plan version cannot approve it; ask another person.")
-    return replace(version, status=VersionStatus.APPROVED, approver_id=approver_id, revision=version.revision + 1)
+    proposal.check(approver)
+    return replace(
+        version, status=VersionStatus.APPROVED, approver_id=approver.person_id, revision=version.revision + 1
+    )
 
 
-def activated(version: PlanVersion) -> PlanVersion:
-    """The version in effect. Raises PlanVersionNotApproved."""
+def activated(version: PlanVersion, proposal: Proposal) -> PlanVersion:
+    """The version in effect. Raises PlanVersionNotApproved.
+
+    ApprovalNotIndependent when the approval does not stand any more: who gave it is paid by the terms by now.
+    """
     if version.status is not VersionStatus.APPROVED:
         raise PlanVersionNotApproved(f"Version {version.number} is {version.status}; approve it first.")
+    proposal.check(Actor.of(version.approver_id))
     return replace(version, status=VersionStatus.ACTIVE, revision=version.revision + 1)
 
 
@@ -145,6 +165,14 @@ def effective_until(version: PlanVersion, versions: Collection[PlanVersion]) -> 
         if other.status is VersionStatus.ACTIVE and other.precedence > version.precedence
     ]
     return min(later, default=None)
+
+
+def approved_days(version: PlanVersion, versions: Collection[PlanVersion], person_id: UUID) -> DatedRange | None:
+    """The days on which this version pays by this person's approval; None when there are none."""
+    if version.status is not VersionStatus.ACTIVE or version.approver_id != person_id:
+        return None
+    until = effective_until(version, versions)
+    return None if until == version.effective_from else DatedRange(version.effective_from, until)
 
 
 def _require_draft(version: PlanVersion) -> None:
