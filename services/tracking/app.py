@@ -1,9 +1,8 @@
 """The API process of the tracking service: `uvicorn services.tracking.app:create_app --factory`."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import cast
+from contextlib import asynccontextmanager
+from typing import Final, cast
 from uuid import UUID
 
 from fastapi import FastAPI
@@ -11,13 +10,16 @@ from starlette.middleware import Middleware
 
 from services.tracking.activities.api import router as activities_router
 from services.tracking.alerts.api import router as alerts_router
+from services.tracking.crm import service as crm
 from services.tracking.crm.api import router as crm_router
 from services.tracking.crm.calling import ApiCaller, source_client
 from services.tracking.crm.directory import SenderDirectory
 from services.tracking.crm.encryption import SecretsBox
 from services.tracking.crm.service import Connections
+from services.tracking.deals import service as deals
 from services.tracking.deals.api import router as deals_router
 from services.tracking.inbox import retranslation
+from services.tracking.inbox.api import record_router as inbox_record_router
 from services.tracking.inbox.api import router as inbox_router
 from services.tracking.inbox.hooks import HookLane, hook_schemas
 from services.tracking.inbox.hooks import router as hooks_router
@@ -26,6 +28,7 @@ from services.tracking.inbox.traffic import TrafficMeter
 from services.tracking.live.api import LiveStreams
 from services.tracking.live.api import router as live_router
 from services.tracking.live.hub import LiveHub
+from services.tracking.live.rights import StreamRights
 from services.tracking.metadata import transport
 from services.tracking.outgoing.api import router as outgoing_router
 from services.tracking.outgoing.service import Subscriptions
@@ -34,25 +37,28 @@ from services.tracking.progress.api import router as progress_router
 from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.settings import SERVICE, ApiSettings
 from services.tracking.sync.api import router as sync_router
+from services.tracking.upkeep.api import of_tenant as tenant_health_router
 from services.tracking.upkeep.api import router as upkeep_router
 from shared.db.database import Database, Transaction
 from shared.db.migration import require_current_schema
-from shared.http.app import create_service_app
+from shared.http.app import create_service_app, run_beside
+from shared.http.named_deals import DealFinder
 from shared.http.outbound import OutboundSettings
 from shared.http.settings import read_settings
 from shared.kafka.settings import KafkaSettings
-from shared.kernel.errors import Unavailable
 from shared.kernel.org import OrgChart
 from shared.telemetry import logs, tracing
 
+_RESERVED_POOL_SIZE: Final = 3
 _DESCRIPTION = """\
 What CRMs say about deals, and what that makes of every goal.
 
 A CRM sends to `/hooks/{connection_id}`. What it sends is stored as it is, translated into canonical deals, published on
 `attain.deals.v1` and added up: each goal's progress is read here, explained deal by deal, and streamed live.
-"""
 
-_log = logs.get_logger(__name__)
+What is set up has an `ETag`; a change sends it back in `If-Match` and loses with 412 when someone else was faster; in
+`If-None-Match` it spares reading the same again (304).
+"""
 
 
 def create_app() -> FastAPI:
@@ -61,48 +67,37 @@ def create_app() -> FastAPI:
     kafka = read_settings(KafkaSettings)
     tracing.configure(SERVICE)
     database = Database(settings.database_url, service=SERVICE)
+    # So that no number of readers and streams stands before the webhooks, or makes the process look unready.
+    reserved = Database(settings.database_url, service=SERVICE, pool_size=_RESERVED_POOL_SIZE)
     connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()), remapped=retranslation.begin)
-    directory = SenderDirectory(database, connections)
-    traffic = TrafficMeter(database)
-    intake = Intake(database, traffic)
+    directory = SenderDirectory(reserved, connections)
+    traffic = TrafficMeter(reserved)
+    intake = Intake(reserved, traffic)
     base_url = settings.public_url.rstrip("/")
     definitions = DefinitionsCache()
     outbound = read_settings(OutboundSettings)
     sources = source_client(outbound)
-    running: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(SERVICE)
         live: LiveStreams = app.state.live
-        works = {
-            "directory": directory.run(),
-            "intake": intake.run(),
-            "traffic": traffic.run(),
-            "live": live.hub.run(),
+        beside = {
+            "intake": intake,
+            "traffic": traffic,
+            "live": live.hub,
+            "stream_rights": live.rights,
+            "directory": directory,
         }
-        for name, work in works.items():
-            running[name] = asyncio.create_task(work, name=name)
-            running[name].add_done_callback(_tell_end)
-        yield
-        await intake.stop()
-        await traffic.stop()
-        await live.hub.stop()
-        running["directory"].cancel()
-        for task in running.values():
-            with suppress(Exception, asyncio.CancelledError):
-                await task
+        async with run_beside(app, beside):
+            yield
         await sources.aclose()
+        await reserved.close()
         await database.close()
         tracing.shutdown()
 
     async def schema() -> None:
-        await require_current_schema(database)
-
-    async def background() -> None:
-        for name, task in running.items():
-            if task.done():
-                raise Unavailable(f"The {name} has ended.")
+        await require_current_schema(reserved)
 
     async def organisation(tx: Transaction, tenant_id: UUID) -> OrgChart:
         return (await definitions.current(tx, tenant_id)).chart
@@ -115,20 +110,22 @@ def create_app() -> FastAPI:
         database=database,
         transport_tables=transport,
         lifespan=lifespan,
+        open_routers=[hooks_router],
         routers=[
-            hooks_router,
             live_router,
             progress_router,
             deals_router,
             activities_router,
             inbox_router,
+            inbox_record_router,
             crm_router,
             sync_router,
             upkeep_router,
+            tenant_health_router,
             alerts_router,
             outgoing_router,
         ],
-        readiness={"schema": schema, "connections": directory.ready, "background": background},
+        readiness={"schema": schema, "connections": directory.ready},
     )
     app.state.connections = connections
     app.state.subscriptions = Subscriptions(connections.box)
@@ -140,7 +137,9 @@ def create_app() -> FastAPI:
     app.state.base_url = base_url
     app.state.definitions = definitions
     app.state.organisation = organisation
-    app.state.live = LiveStreams(LiveHub(kafka, app.state.streams), ProgressSource(definitions))
+    app.state.deal_finder = DealFinder(crm.ids_of_source, deals.facts)
+    progress = ProgressSource(definitions)
+    app.state.live = LiveStreams(LiveHub(kafka), progress, StreamRights(reserved, progress.revisions))
     # Innermost: within the edge that the factory has put around everything.
     app.user_middleware.append(
         Middleware(HookLane, directory=directory, intake=intake, traffic=traffic, base_url=base_url)
@@ -161,8 +160,3 @@ def _document_hooks(app: FastAPI) -> None:
         return document
 
     app.openapi = with_hook_schemas  # type: ignore[method-assign]
-
-
-def _tell_end(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("component_died", component=task.get_name(), exc_info=error)

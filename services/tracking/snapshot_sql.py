@@ -121,6 +121,15 @@ class SnapshotSql:
             """
         )
 
+    def brought(self) -> TextClause:
+        """Whether the delivery `delivery_id` brought a version of the record `id` of the tenant: a row or none."""
+        return text(
+            f"""
+            SELECT 1 FROM tracking.{self._versions} AS v
+            WHERE v.tenant_id = :tenant_id AND v.{self._id} = :id AND v.delivery_id = :delivery_id LIMIT 1
+            """
+        )
+
     def _incoming(self) -> str:
         types = self._types
         arrays = ", ".join(f"CAST(:{name} AS {'text' if kind == 'jsonb' else kind}[])" for name, kind in types.items())

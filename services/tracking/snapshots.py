@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 from uuid import UUID
 
 
@@ -44,6 +44,8 @@ class Snapshot(Protocol[FactsT_co]):
     @property
     def received_at(self) -> datetime: ...
     @property
+    def connection_id(self) -> UUID: ...
+    @property
     def version(self) -> Version: ...
 
     def facts(self) -> FactsT_co: ...
@@ -52,8 +54,7 @@ class Snapshot(Protocol[FactsT_co]):
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot[Facts])
 
 
-@dataclass(frozen=True)
-class Change(Generic[FactsT_co]):
+class Change(NamedTuple, Generic[FactsT_co]):
     """A record whose newest version is another one now. `before` is None for a record that was not known."""
 
     tenant_id: UUID
@@ -61,6 +62,8 @@ class Change(Generic[FactsT_co]):
     after: FactsT_co
     received_at: datetime
     """When the delivery that brought the new version was accepted."""
+    connection_id: UUID
+    """The connection that the record is of, for ever."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,22 @@ class Recorded(Generic[FactsT_co]):
 def distinct(told: Sequence[SnapshotT]) -> list[SnapshotT]:
     """Each version once, in the order of tenant, record and version."""
     versions = {
-        (each.tenant_id.int, each.id.int, each.modified_at, each.sequence, each.delivery_id.int): each for each in told
+        (
+            each.tenant_id.int,
+            each.id.int,
+            each.modified_at,
+            each.sequence,
+            each.delivery_id.int,
+        ): each
+        for each in told
     }
     return [versions[key] for key in sorted(versions)]
 
 
 def newest_of_each(versions: Sequence[SnapshotT]) -> list[bool]:
     """Which of `distinct` versions are the newest of their record among them."""
-    return [one.id != after.id or one.tenant_id != after.tenant_id for one, after in pairwise(versions)] + [True]
+    records = [(each.tenant_id.int, each.id.int) for each in versions]
+    return [one != after for one, after in pairwise(records)] + [True]
 
 
 def recorded(
@@ -93,16 +104,18 @@ def recorded(
 
     `newest` has the newest of each record among them, each with what was held of the record before.
     """
-    told_last = {(each.tenant_id, each.id): each for each in told}
+    # Numbers are hashed and compared several times as fast as UUIDs.
+    told_last = {(each.tenant_id.int, each.id.int): each for each in told}
     changes: list[Change[FactsT]] = []
     overtaken: set[tuple[UUID, UUID]] = set()
     for snapshot, before in newest:
-        key = (snapshot.tenant_id, snapshot.id)
+        last = told_last[snapshot.tenant_id.int, snapshot.id.int]
         if before is None or before.version < snapshot.version:
-            changes.append(Change(snapshot.tenant_id, before, snapshot.facts(), snapshot.received_at))
-            is_overtaken = told_last[key] is not snapshot and told_last[key].version < snapshot.version
+            change = Change(snapshot.tenant_id, before, snapshot.facts(), snapshot.received_at, snapshot.connection_id)
+            changes.append(change)
+            is_overtaken = last is not snapshot and last.version < snapshot.version
         else:
-            is_overtaken = told_last[key].version < before.version
+            is_overtaken = last.version < before.version
         if is_overtaken:
-            overtaken.add(key)
+            overtaken.add((snapshot.tenant_id, snapshot.id))
     return Recorded(tuple(changes), frozenset(overtaken))

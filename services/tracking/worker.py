@@ -11,6 +11,7 @@ from services.tracking.alerts.watcher import AlertWatcher
 from services.tracking.crm.calling import ApiCaller, source_client
 from services.tracking.crm.encryption import SecretsBox
 from services.tracking.crm.service import Connections
+from services.tracking.dead_letters.consumer import DEAD_LETTERS_GROUP, DEAD_LETTERS_TOPICS, DeadLettersHandler
 from services.tracking.inbox.processor import InboxProcessor, Retention
 from services.tracking.inbox.retranslation import Retranslator
 from services.tracking.metadata import transport
@@ -56,7 +57,7 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
     subscribers = subscriber_client(outbound, connections_max=settings.outgoing_concurrency)
     return await process.run(
         {
-            "retranslator": Retranslator(database),
+            "retranslator": Retranslator(database, outbox),
             "inbox": InboxProcessor(database, outbox),
             "fetcher": Fetcher(database, caller),
             "synchroniser": Synchroniser(database, caller, connections),
@@ -70,6 +71,9 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
                 "definitions", DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder)
             ),
             "rebuilder": rebuilder,
+            "dead_letters": process.consumer(
+                "dead_letters", DEAD_LETTERS_GROUP, DEAD_LETTERS_TOPICS, DeadLettersHandler()
+            ),
             "outgoing": process.consumer(
                 "outgoing", OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler(), gather_seconds=_OUTGOING_GATHER_SECONDS
             ),

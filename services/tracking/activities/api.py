@@ -5,22 +5,22 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, StringConstraints
 
-from services.tracking.access import Chart, viewer_of
 from services.tracking.activities import service
 from services.tracking.activities.domain import ActivityFilter, ActivityNotFound
 from services.tracking.activities.schemas import ACTIVITY_EXAMPLE, ActivityVersionOut
 from shared.contracts.activities import Activity
+from shared.contracts.base import Instant
+from shared.contracts.texts import SearchText
 from shared.http.auth import CurrentPrincipal
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
+from shared.http.sight import CurrentSight
 from shared.kernel.activities import ActivityStatus, ActivityType
 
 router: Final = APIRouter(prefix="/v1/activities", tags=["activities"])
 
-Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 _ACTIVITIES: Final = Cursor(UUID)
 _VERSIONS: Final = Cursor(tuple[datetime, int, UUID])
 _ACTIVITY_ANSWERED: Final[dict[int | str, dict[str, object]]] = {
@@ -36,26 +36,25 @@ async def list_activities(
     caller: CurrentPrincipal,
     reader: RequestReader,
     paging: Paging,
-    chart: Chart,
+    sight: CurrentSight,
     type: Annotated[ActivityType | None, Query(description="Only those of this type.")] = None,
     status: Annotated[ActivityStatus | None, Query(description="Only those in this status.")] = None,
-    source: Annotated[Text | None, Query(description="Only those of this source.")] = None,
-    owner: Annotated[Text | None, Query(description="Only those of this user, as the source names it.")] = None,
-    deal: Annotated[Text | None, Query(description="Only those for this deal, as the source names it.")] = None,
+    source: Annotated[SearchText | None, Query(description="Only those of this source.")] = None,
+    owner: Annotated[SearchText | None, Query(description="Only those of this user, as the source names it.")] = None,
+    deal: Annotated[SearchText | None, Query(description="Only those for this deal, as the source names it.")] = None,
     occurred_from: Annotated[
-        AwareDatetime | None, Query(alias="from", description="Only those that took place, or are to, then or later.")
+        Instant | None, Query(alias="from", description="Only those that took place, or are to, then or later.")
     ] = None,
     occurred_before: Annotated[
-        AwareDatetime | None, Query(alias="to", description="Only those that took place, or are to, before then.")
+        Instant | None, Query(alias="to", description="Only those that took place, or are to, before then.")
     ] = None,
 ) -> Page[Activity]:
     """The newest version of each activity. A rep sees its own, a manager those of its subtree today."""
     async with reader.transaction() as tx:
-        viewer = await viewer_of(tx, caller, chart)
         found = await service.page(
             tx,
             caller.tenant_id,
-            viewer,
+            await sight.today(tx),
             ActivityFilter(type, status, source, owner, deal, occurred_from, occurred_before),
             after=_ACTIVITIES.after(paging),
             limit=paging.fetch_limit,
@@ -66,11 +65,12 @@ async def list_activities(
 @router.get(
     "/{activity_id}", responses={**_ACTIVITY_ANSWERED, **responses(ActivityNotFound)}, summary="Read an activity"
 )
-async def read_activity(activity_id: UUID, caller: CurrentPrincipal, reader: RequestReader, chart: Chart) -> Activity:
+async def read_activity(
+    activity_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight
+) -> Activity:
     """The newest version."""
     async with reader.transaction() as tx:
-        viewer = await viewer_of(tx, caller, chart)
-        return await service.get(tx, caller.tenant_id, viewer, activity_id)
+        return await service.get(tx, caller.tenant_id, await sight.today(tx), activity_id)
 
 
 @router.get(
@@ -79,13 +79,17 @@ async def read_activity(activity_id: UUID, caller: CurrentPrincipal, reader: Req
     summary="List an activity's versions",
 )
 async def list_activity_versions(
-    activity_id: UUID, caller: CurrentPrincipal, reader: RequestReader, paging: Paging, chart: Chart
+    activity_id: UUID, caller: CurrentPrincipal, reader: RequestReader, paging: Paging, sight: CurrentSight
 ) -> Page[ActivityVersionOut]:
     """Every version there ever was, newest first, in whatever order they came."""
     async with reader.transaction() as tx:
-        viewer = await viewer_of(tx, caller, chart)
         found = await service.versions(
-            tx, caller.tenant_id, viewer, activity_id, before=_VERSIONS.after(paging), limit=paging.fetch_limit
+            tx,
+            caller.tenant_id,
+            await sight.today(tx),
+            activity_id,
+            before=_VERSIONS.after(paging),
+            limit=paging.fetch_limit,
         )
     return _VERSIONS.page(
         paging,

@@ -8,10 +8,10 @@ from services.tracking import snapshots
 from services.tracking.activities import store
 from services.tracking.activities.domain import ActivityFilter, ActivityNotFound, RecordedActivities
 from services.tracking.activities.store import RecordedVersion
-from services.tracking.viewing import Viewer
 from shared.contracts.activities import Activity
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
+from shared.kernel.sight import Sight
 from shared.outbox.outbox import Outbox
 
 
@@ -42,16 +42,16 @@ async def tell_next_again(
 
 
 async def page(
-    tx: Transaction, tenant_id: UUID, viewer: Viewer, wanted: ActivityFilter, *, after: UUID | None, limit: int
+    tx: Transaction, tenant_id: UUID, sight: Sight, wanted: ActivityFilter, *, after: UUID | None, limit: int
 ) -> Sequence[Activity]:
-    """The newest versions of the activities the viewer sees, by id."""
-    return await store.page(tx, tenant_id, viewer, wanted, after=after, limit=limit)
+    """The newest versions of the activities of people in sight, by id."""
+    return await store.page(tx, tenant_id, sight.users, wanted, after=after, limit=limit)
 
 
-async def get(tx: Transaction, tenant_id: UUID, viewer: Viewer, activity_id: UUID) -> Activity:
-    """The newest version of an activity. Raises ActivityNotFound, also for one the viewer may not see."""
+async def get(tx: Transaction, tenant_id: UUID, sight: Sight, activity_id: UUID) -> Activity:
+    """The newest version of an activity. Raises ActivityNotFound, also for one that is out of sight."""
     activity = await store.find(tx, tenant_id, activity_id)
-    if activity is None or not viewer.sees(activity.source, activity.owner_external_id):
+    if activity is None or not sight.sees_record(activity.facts()):
         raise ActivityNotFound(f"There is no activity {activity_id}.")
     return activity
 
@@ -62,17 +62,28 @@ async def newest(tx: Transaction, tenant_id: UUID, activity_ids: Collection[UUID
     return {activity.id: activity for activity in found}
 
 
+async def brought_by(
+    tx: Transaction, tenant_id: UUID, sight: Sight, activity_id: UUID, delivery_id: UUID
+) -> Activity | None:
+    """The newest version of an activity that the delivery brought a version of; None where it did not.
+
+    Raises ActivityNotFound, also for one that is out of sight.
+    """
+    found = await get(tx, tenant_id, sight, activity_id)
+    return found if await store.is_brought_by(tx, tenant_id, activity_id, delivery_id) else None
+
+
 async def versions(
     tx: Transaction,
     tenant_id: UUID,
-    viewer: Viewer,
+    sight: Sight,
     activity_id: UUID,
     *,
     before: tuple[datetime, int, UUID] | None,
     limit: int,
 ) -> Sequence[RecordedVersion]:
     """Every version of an activity, newest first. Raises ActivityNotFound, also when its newest may not be seen."""
-    await get(tx, tenant_id, viewer, activity_id)
+    await get(tx, tenant_id, sight, activity_id)
     return await store.versions(tx, tenant_id, activity_id, before=before, limit=limit)
 
 

@@ -11,19 +11,21 @@ from sqlalchemy import RowMapping
 
 from services.tracking.activities.domain import ActivityFilter
 from services.tracking.snapshot_sql import SnapshotSql
-from services.tracking.viewing import Viewer
 from shared.contracts.activities import Activity
+from shared.contracts.base import Correction
 from shared.db.database import Transaction
 from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType, ActivityVersion
 from shared.kernel.errors import Conflict
+from shared.kernel.org import CrmUser
 
 _Text = str | None
 _Columns = tuple[
     UUID, UUID, datetime, int, UUID, UUID, datetime, str, str, bool, str, str,
-    _Text, _Text, datetime | None, Decimal | None, _Text, _Text, _Text, _Text,
+    _Text, _Text, datetime | None, Decimal | None, _Text, _Text, _Text, _Text, _Text,
 ]  # fmt: skip
 
 _CUSTOM: Final = TypeAdapter(dict[str, str])
+_CORRECTIONS: Final = TypeAdapter(tuple[Correction, ...])
 _ACTIVITY_TYPES: Final = {each.value: each for each in ActivityType}
 _STATUSES: Final = {status.value: status for status in ActivityStatus}
 _TYPES: Final = {
@@ -47,10 +49,12 @@ _TYPES: Final = {
     "deal_external_id": "text",
     "account_id": "text",
     "custom": "jsonb",
+    "corrections": "jsonb",
 }
 _SQL: Final = SnapshotSql("activities", "activity_versions", _TYPES)
 _RECORD: Final = _SQL.record()
 _FIND: Final = _SQL.find()
+_BROUGHT: Final = _SQL.brought()
 _FIND_ALL: Final = _SQL.find_all()
 _AFTER: Final = _SQL.after()
 
@@ -120,6 +124,7 @@ def _values(activity: Activity) -> tuple[object, ...]:
         activity.deal_external_id,
         activity.account_id,
         _CUSTOM.dump_json(activity.custom).decode() if activity.custom else None,
+        _CORRECTIONS.dump_json(activity.corrections).decode() if activity.corrections else None,
     )
 
 
@@ -146,6 +151,7 @@ def facts_of(columns: Sequence[object]) -> ActivityFacts:
         deal_external_id,
         account_id,
         custom,
+        _,
     ) = cast(_Columns, columns)
     return ActivityFacts(
         activity_id,
@@ -167,20 +173,26 @@ def facts_of(columns: Sequence[object]) -> ActivityFacts:
 
 
 async def page(
-    tx: Transaction, tenant_id: UUID, viewer: Viewer, wanted: ActivityFilter, *, after: UUID | None, limit: int
+    tx: Transaction,
+    tenant_id: UUID,
+    users: Collection[CrmUser] | None,
+    wanted: ActivityFilter,
+    *,
+    after: UUID | None,
+    limit: int,
 ) -> list[Activity]:
-    """Activities the viewer sees, by id."""
+    """Activities of some users (None: all activities), by id."""
     parameters: dict[str, object] = {"tenant_id": tenant_id, "after": after or UUID(int=0), "limit": limit}
     conditions = []
-    if viewer.visible is not None:
+    if users is not None:
         conditions.append(
             "AND (r.source, r.owner_external_id) IN"
-            " (SELECT * FROM unnest(CAST(:visible_sources AS text[]), CAST(:visible_ids AS text[])))"
+            " (SELECT * FROM unnest(CAST(:seen_sources AS text[]), CAST(:seen_ids AS text[])))"
         )
-        visible = sorted(viewer.visible)
+        seen = sorted(users)
         parameters |= {
-            "visible_sources": [user.source for user in visible],
-            "visible_ids": [user.external_id for user in visible],
+            "seen_sources": [user.source for user in seen],
+            "seen_ids": [user.external_id for user in seen],
         }
     for condition, value in (
         ("r.type = :type", wanted.type),
@@ -216,6 +228,12 @@ async def after(tx: Transaction, key: tuple[UUID, UUID], *, limit: int) -> list[
     return [_event(row) for row in await tx.rows(_AFTER, parameters)]
 
 
+async def is_brought_by(tx: Transaction, tenant_id: UUID, activity_id: UUID, delivery_id: UUID) -> bool:
+    """Whether the delivery brought a version of the activity."""
+    parameters = {"tenant_id": tenant_id, "id": activity_id, "delivery_id": delivery_id}
+    return await tx.one_or_none(_BROUGHT, parameters) is not None
+
+
 async def versions(
     tx: Transaction, tenant_id: UUID, activity_id: UUID, *, before: tuple[datetime, int, UUID] | None, limit: int
 ) -> list[RecordedVersion]:
@@ -231,5 +249,11 @@ async def versions(
 
 
 def _event(row: RowMapping) -> Activity:
-    custom = {} if row["custom"] is None else _CUSTOM.validate_json(row["custom"])
-    return Activity.model_validate({**row, "id": row["activity_id"], "custom": custom})
+    return Activity.model_validate(
+        {
+            **row,
+            "id": row["activity_id"],
+            "custom": {} if row["custom"] is None else _CUSTOM.validate_json(row["custom"]),
+            "corrections": () if row["corrections"] is None else _CORRECTIONS.validate_json(row["corrections"]),
+        }
+    )

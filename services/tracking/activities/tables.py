@@ -28,6 +28,7 @@ def _snapshot_columns() -> tuple[Column[object], ...]:
         Column("deal_external_id", Text),
         Column("account_id", Text),
         Column("custom", JSONB),
+        Column("corrections", JSONB),
     )
 
 

@@ -1,10 +1,10 @@
 """Alerts over HTTP."""
 
+from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from services.tracking.alerts import service
 from services.tracking.alerts.domain import AlertNotFound
@@ -18,7 +18,7 @@ from shared.kernel.alerts import AlertState
 
 router: Final = APIRouter(prefix="/v1/alerts", tags=["alerts"])
 
-_PAGES: Final = Cursor(tuple[AwareDatetime, UUID])
+_PAGES: Final = Cursor(tuple[datetime, UUID])
 _ANSWERED: Final[dict[int | str, dict[str, object]]] = {
     200: {"content": {"application/json": {"example": ALERT_EXAMPLE}}}
 }

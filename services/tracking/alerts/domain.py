@@ -14,6 +14,7 @@ from services.tracking.upkeep.domain import Check, HealthStatus
 from shared.kernel.alerts import AlertKind, AlertSeverity, AlertState
 from shared.kernel.errors import NotFound
 from shared.kernel.ids import alert_id
+from shared.kernel.words import counted
 
 RAISE_AFTER_LOOKS: Final = 2
 """What needs attention is raised when it was seen so often in a row; what is broken, at once."""
@@ -27,6 +28,7 @@ REWORDED_AFTER: Final = timedelta(hours=1)
 """Another sentence alone, whose numbers moved, is not told before."""
 
 SUBJECT_TYPE: Final = "connection"
+TENANT: Final = "tenant"
 _DISABLED: Final = "The connection is disabled, so nobody looks at it."
 _NOT_LOOKED_AT: Final = "This is not looked at any more: it does not concern the connection as it is now."
 
@@ -142,6 +144,42 @@ def without(alerts: Mapping[str, Alert], now: datetime) -> Looked:
     """What follows when a connection is not looked at any more: all its alerts are cleared."""
     standing = [alert for alert in alerts.values() if alert.stands]
     return Looked(tuple(_cleared(alert, alert.title, _DISABLED, now) for alert in standing), {})
+
+
+def about_dead_letters(tenant_id: UUID, topic: str, count: int, alert: Alert | None, now: datetime) -> Alert | None:
+    """What is to be told of a topic's dead letters, `count` of which wait; None when that is known already.
+
+    Raised with the first, as each is a change that no number shows; cleared with the last.
+    """
+    stands = alert is not None and alert.stands
+    if not count:
+        return _cleared(alert, alert.title, "None waits any more.", now) if alert is not None and stands else None
+    sentence = (
+        f"{counted(count, 'record')} of {topic} could not be applied, so what they say is in no"
+        f" number. `attain dead-letters` says why; once that is mended, `attain replay-dead-letters {topic}` applies"
+        f" {'it' if count == 1 else 'them'}."
+    )
+    raised = Alert(
+        tenant_id=tenant_id,
+        id=alert_id(tenant_id, AlertKind.DEAD_LETTERS, topic),
+        version=1 if alert is None else alert.version + 1,
+        kind=AlertKind.DEAD_LETTERS,
+        state=AlertState.RAISED,
+        severity=AlertSeverity.BROKEN,
+        subject_type=TENANT,
+        subject_id=tenant_id,
+        check=topic,
+        title=f"Dead letters of {topic}",
+        sentence=sentence,
+        raised_at=now,
+        changed_at=now,
+        cleared_at=None,
+    )
+    if alert is None or not stands:
+        return raised
+    if alert.sentence == sentence or now - alert.changed_at < REWORDED_AFTER:
+        return None
+    return replace(raised, raised_at=alert.raised_at)
 
 
 @dataclass(frozen=True, slots=True)

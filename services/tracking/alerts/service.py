@@ -6,15 +6,25 @@ from typing import Final
 from uuid import UUID
 
 from services.tracking.alerts import store
-from services.tracking.alerts.domain import Alert, AlertNotFound, Looked, Subject, Trend, look, without
+from services.tracking.alerts.domain import (
+    Alert,
+    AlertNotFound,
+    Looked,
+    Subject,
+    Trend,
+    about_dead_letters,
+    look,
+    without,
+)
 from services.tracking.alerts.store import Watch
 from services.tracking.crm import service as crm
 from services.tracking.crm.domain import Connection, ConnectionNotFound, ConnectionStatus
+from services.tracking.dead_letters import service as dead_letters
 from services.tracking.upkeep import service as upkeep
 from shared.contracts import alerts as contract
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
-from shared.kernel.alerts import AlertState
+from shared.kernel.alerts import AlertKind, AlertState
 from shared.outbox.outbox import Outbox
 
 DUE_MAX: Final = 1000
@@ -45,6 +55,32 @@ async def look_at(tx: Transaction, outbox: Outbox, watch: Watch, *, every: timed
     await store.save(tx, looked.told)
     await _tell(tx, outbox, looked.told)
     return looked.told
+
+
+async def dead_letters_to_look_at(tx: Transaction) -> Mapping[UUID, Mapping[str, int]]:
+    """How many letters wait by tenant and topic, with 0 where only an alert is left, of the tenants in scope."""
+    found: dict[UUID, dict[str, int]] = {}
+    for alert in await store.of_kind(tx, AlertKind.DEAD_LETTERS):
+        found.setdefault(alert.tenant_id, {})[alert.check] = 0
+    for (tenant_id, topic), count in (await dead_letters.counts(tx)).items():
+        found.setdefault(tenant_id, {})[topic] = count
+    return found
+
+
+async def look_at_dead_letters(
+    tx: Transaction, outbox: Outbox, tenant_id: UUID, waiting: Mapping[str, int]
+) -> Sequence[Alert]:
+    """Tell what follows from the dead letters of a tenant; what was told."""
+    await tx.lock_tenants_exclusive([tenant_id])
+    known = {alert.check: alert for alert in await store.of_subject(tx, tenant_id, tenant_id)}
+    looked = (
+        about_dead_letters(tenant_id, topic, count, known.get(topic), tx.now)
+        for topic, count in sorted(waiting.items())
+    )
+    told = [alert for alert in looked if alert is not None]
+    await store.save(tx, told)
+    await _tell(tx, outbox, told)
+    return told
 
 
 async def put_off(tx: Transaction, watch: Watch, *, every: timedelta) -> None:

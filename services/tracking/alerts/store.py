@@ -83,6 +83,12 @@ async def of_subject(tx: Transaction, tenant_id: UUID, subject_id: UUID) -> list
     return [_alert(row) for row in rows]
 
 
+async def of_kind(tx: Transaction, kind: AlertKind) -> list[Alert]:
+    """Every alert of a kind that stands, of the tenants in scope."""
+    rows = await tx.rows(select(alerts).where(alerts.c.kind == kind, alerts.c.state == AlertState.RAISED))
+    return [_alert(row) for row in rows]
+
+
 async def save(tx: Transaction, told: Sequence[Alert]) -> None:
     """Store the next versions of alerts; of one subject, whose watch is held."""
     if not told:

@@ -1,6 +1,5 @@
-"""Worker component: looks at every active connection again and again, so that nobody else has to."""
+"""Worker component: looks at every active connection and at the dead letters, so that nobody else has to."""
 
-import asyncio
 from datetime import timedelta
 from typing import Final
 
@@ -8,44 +7,31 @@ from services.tracking.alerts import service
 from services.tracking.alerts.domain import Alert
 from services.tracking.alerts.store import Watch
 from shared.db.database import Database, Scope
-from shared.kernel.errors import Unavailable
 from shared.outbox.outbox import Outbox
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
 
 _POLL_SECONDS_MAX: Final = 5.0
 _log = get_logger(__name__)
 
 
-class AlertWatcher:
+class AlertWatcher(Rounds):
     """Looks at each connection in a short transaction of its own. Any number may run: a connection is looked at by
     one at a time, and as often however many there are.
     """
 
     def __init__(self, database: Database, outbox: Outbox, *, look_seconds: int) -> None:
         """`look_seconds`: from one look at a connection to the next."""
+        super().__init__("alerts", every_seconds=min(float(look_seconds), _POLL_SECONDS_MAX))
         self._database = database
         self._outbox = outbox
         self._every = timedelta(seconds=look_seconds)
-        self._poll_seconds = min(float(look_seconds), _POLL_SECONDS_MAX)
-        self._stopping = asyncio.Event()
 
-    async def run(self) -> None:
-        """Look until `stop`. Waits out a database that is away."""
-        while not self._stopping.is_set():
-            try:
-                await self.look_due()
-            except Unavailable as error:
-                _log.warning("alerts_interrupted", reason=error.detail)
-            try:
-                async with asyncio.timeout(self._poll_seconds):
-                    await self._stopping.wait()
-            except TimeoutError:
-                continue
-
-    async def stop(self) -> None:
-        """Finish the look under way; `run` returns soon after."""
-        self._stopping.set()
+    async def round(self) -> bool:
+        await self.look_due()
+        await self.look_at_dead_letters()
+        return False
 
     async def look_due(self) -> int:
         """Look at every connection that is due; how many alerts were told. Raises Unavailable."""
@@ -53,10 +39,22 @@ class AlertWatcher:
             due = await service.due(tx)
         told = 0
         for watch in due:
-            if self._stopping.is_set():
+            if self.is_stopping:
                 break
             told += await self._look(watch)
         return told
+
+    async def look_at_dead_letters(self) -> int:
+        """Look at what waits in the dead letters of every tenant; how many alerts were told. Raises Unavailable."""
+        async with self._database.transaction(Scope.every()) as tx:
+            waiting = await service.dead_letters_to_look_at(tx)
+        told: list[Alert] = []
+        for tenant_id, topics in sorted(waiting.items()):
+            async with self._database.transaction(Scope.of(tenant_id)) as tx:
+                told.extend(await service.look_at_dead_letters(tx, self._outbox, tenant_id, topics))
+        for alert in told:
+            _count(alert)
+        return len(told)
 
     async def _look(self, watch: Watch) -> int:
         try:

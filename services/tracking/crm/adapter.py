@@ -2,17 +2,25 @@
 
 import hmac
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
-from typing import ClassVar, Final, NamedTuple, NoReturn, Protocol
+from typing import ClassVar, Final, NamedTuple, NoReturn, Protocol, TypeVar
 
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, canonical_deal
-from services.tracking.crm.domain import QuarantineReason, Rejection, Source, SourceMapping, Untranslatable
+from services.tracking.crm.domain import (
+    QuarantineReason,
+    Rejection,
+    Remark,
+    Source,
+    SourceMapping,
+    Untranslatable,
+)
 from services.tracking.crm.source_api import Answer, FetchedRecord, GoneRecord, SourceApi, UnexpectedAnswer
 from shared.kernel.deals import DealKind
+from shared.kernel.text import composed
 
 NESTING_LEVELS_MAX: Final = 64
 """Of objects and lists in a document; no source nests a dozen."""
@@ -44,7 +52,7 @@ class Terms(NamedTuple):
     def allows(self, name: str, value: object) -> bool:
         """Whether a value may come from this sender. What is not restricted allows everything."""
         values = self.allowed.get(name)
-        return values is None or str(value) in values
+        return values is None or composed(str(value)) in values
 
     def knows(self, secret: bytes) -> bool:
         """Whether it is a secret that is valid. How long this takes tells nothing about any of them."""
@@ -102,8 +110,15 @@ class SeenUser:
     email: str | None
 
 
-Said = CanonicalDeal | CanonicalActivity | RecordChange | Fetch | SeenUser
-"""One thing that a delivery says."""
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """That something is about what is not kept here, by the name the source has for it, such as `Account`."""
+
+    what: str
+
+
+Said = CanonicalDeal | CanonicalActivity | RecordChange | Fetch | SeenUser | PassedOver | Remark | Untranslatable
+"""One thing that a delivery says, or why one of several records in it cannot be translated."""
 
 
 class Adapter(Protocol):
@@ -144,7 +159,10 @@ class Adapter(Protocol):
         return Reply(self.accepted_status)
 
     def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
-        """What a kept body says; empty when it is about something else. Raises Untranslatable."""
+        """What a kept body says, where it has several records with why any of them cannot be translated.
+
+        Raises Untranslatable for a body that says nothing else.
+        """
         ...
 
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
@@ -159,6 +177,35 @@ class Adapter(Protocol):
         """What it says that a record is no more. Raises Untranslatable."""
         fields = {"external_id": gone.external_id, "kind": DealKind.DELETED, "modified_at": gone.at}
         return (canonical_deal(fields, {}, SourceMapping(), pointer="/gone"),)
+
+
+PartT = TypeVar("PartT")
+
+
+def said_by_each(parts: Iterable[PartT], say: Callable[[PartT], Iterable[Said]]) -> list[Said]:
+    """What each of a delivery's records says: one that cannot be translated keeps no other from being it.
+
+    Raises Untranslatable where there is just one.
+    """
+    listed = list(parts)
+    if len(listed) == 1:
+        return list(say(listed[0]))
+    said: list[Said] = []
+    for part in listed:
+        try:
+            said += list(say(part))
+        except Untranslatable as problem:
+            said.append(problem)
+        except Exception as error:
+            said.append(unforeseen(error))
+    return said
+
+
+def unforeseen(error: Exception) -> Untranslatable:
+    """That an adapter failed in a way it does not foresee; the cause is kept for the log."""
+    problem = Untranslatable(QuarantineReason.ADAPTER_FAILED, "", type(error).__name__)
+    problem.__cause__ = error
+    return problem
 
 
 def dated(record: FetchedRecord, modified_at: datetime) -> dict[str, object]:

@@ -22,7 +22,7 @@ from services.tracking.crm.schemas import ConnectionOut, ConnectionPatch, Connec
 from services.tracking.crm.service import Connections, WithSecret
 from shared.db.database import Transaction
 from shared.http.auth import Principal, Role, require
-from shared.http.etag import ExpectedVersion, set_etag
+from shared.http.etag import ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
@@ -89,14 +89,13 @@ async def list_connections(caller: Operator, reader: RequestReader, paging: Pagi
 
 @router.get("/{connection_id}", responses=responses(ConnectionNotFound), summary="Read a connection")
 async def read_connection(
-    connection_id: UUID, caller: Operator, reader: RequestReader, response: Response
+    connection_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
 ) -> ConnectionOut:
     """A connection and when its secrets expire."""
     async with reader.transaction() as tx:
         connection = await service.get(tx, caller.tenant_id, connection_id)
     answer = ConnectionOut.from_connection(connection)
-    set_etag(response, answer)
-    return answer
+    return read.answer(answer)
 
 
 @router.patch(

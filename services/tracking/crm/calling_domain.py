@@ -352,7 +352,8 @@ Step = Accept | Refresh | Again | Refused | GiveUp
 def next_step(attempts: Attempts, judgement: Judgement, *, chance: float) -> Step:
     """What an answer leads to, for a call that has gone so so far. `chance` is a random number from 0 to 1.
 
-    A pause the source asks for is not waited for here: it is in the shared state, which `admit` keeps to.
+    A pause the source asks for is not waited for here, nor is any beside it: it is in the shared state, which `admit`
+    keeps to.
     """
     match judgement.verdict:
         case Verdict.OK:
@@ -365,7 +366,8 @@ def next_step(attempts: Attempts, judgement: Judgement, *, chance: float) -> Ste
             count = attempts.rate_limited + 1
             if count >= RATE_LIMITED_MAX:
                 return GiveUp(Trouble.RATE_LIMITED, judgement.retry_after or _PAUSES[Trouble.RATE_LIMITED][1])
-            return Again(_jittered(_RATE_PAUSE, count, chance), replace(attempts, rate_limited=count))
+            pause = timedelta(0) if judgement.retry_after is not None else _jittered(_RATE_PAUSE, count, chance)
+            return Again(pause, replace(attempts, rate_limited=count))
         case Verdict.TRANSIENT:
             count = attempts.failed + 1
             if count >= ATTEMPTS_MAX:

@@ -6,7 +6,7 @@ It is also what a Standard Webhooks sender sends. Texts are bounded so that no d
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Final, NamedTuple, Self
+from typing import Annotated, Final, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     JsonValue,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -28,13 +29,16 @@ from services.tracking.crm.domain import (
     TeamShare,
     Untranslatable,
 )
+from services.tracking.crm.rounding import rounded
 from shared.contracts.activities import Activity
-from shared.contracts.base import Amount, Currency
+from shared.contracts.base import CORRECTED_FUTURE, Amount, Correction, Currency, utc
 from shared.contracts.deals import Deal, Payment, Percent, Product, Split
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
-from shared.kernel.ids import activity_id, deal_id
-from shared.kernel.money import AMOUNT_DECIMALS_MAX
+from shared.kernel.ids import activity_id, deal_id, source_user_id, written_user_ids
+from shared.kernel.records import is_ahead
+from shared.kernel.text import composed, composed_members
+from shared.kernel.words import refusal
 
 CUSTOM_FIELDS_MAX: Final = 200
 CUSTOM_CHARACTERS_MAX: Final = 2000
@@ -45,13 +49,19 @@ PAYMENTS_MAX: Final = 200
 PRODUCTS_MAX: Final = 1000
 TEAM_PREFIX: Final = "team:"
 """How the owner of a deal begins that only a team owns, and that nobody is named for."""
-_ROUNDED_MAX: Final = 10**15
 _FIRST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(2999, 1, 1, tzinfo=UTC)
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=IDENTIFIER_CHARACTERS_MAX)]
 Label = Annotated[str, StringConstraints(max_length=LABEL_CHARACTERS_MAX)]
 Moment = Annotated[AwareDatetime, Field(ge=_FIRST, le=_LAST)]
+Corrections = Annotated[
+    tuple[Correction, ...],
+    Field(
+        description="What is not kept as it was stated. Nothing that a sender states.",
+        json_schema_extra={"readOnly": True},
+    ),
+]
 Day = Annotated[date, Field(ge=_FIRST.date(), le=_LAST.date())]
 
 
@@ -101,34 +111,23 @@ class CanonicalProduct(Product):
 def product_line(sku: object, quantity: object, amount: object) -> dict[str, object]:
     """A line of `CanonicalDeal.products` out of what a source states; one piece where it states no quantity.
 
-    Sources compute lines with discounts and shares: numbers of more decimals than are kept are rounded half to even.
     What is sold may be known by a name only, which is cut to the length of an id.
     """
-    number, name = _rounded(quantity), text_of(sku)
+    name = text_of(sku)
     return {
         "sku": name[:IDENTIFIER_CHARACTERS_MAX] if isinstance(name, str) else name,
-        "quantity": 1 if number is None else number,
-        "amount": _rounded(amount),
+        "quantity": 1 if quantity in (None, "") else quantity,
+        "amount": None if amount == "" else amount,
     }
-
-
-def _rounded(value: object) -> object:
-    """A number of at most six decimals; None for nothing, and what is no number as it is."""
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-        return value
-    try:
-        number = Decimal(value)
-        return value if abs(number) >= _ROUNDED_MAX else round(number, AMOUNT_DECIMALS_MAX)
-    except ArithmeticError:
-        return value
 
 
 class CanonicalPayment(Payment):
     """Money that came in for the deal, in the deal's currency."""
 
     paid_on: Day
+    paid_at: Moment | None = Field(
+        None, description="When it came in, where the source tells the moment: its day in the tenant's calendar counts."
+    )
 
 
 class CanonicalDeal(BaseModel):
@@ -148,7 +147,10 @@ class CanonicalDeal(BaseModel):
     home_amount: Amount | None = Field(None, description="The amount as the source itself converts it.")
     home_currency: Currency | None = None
     created_at: Moment | None = None
-    expected_close_on: Day | None = None
+    expected_close_on: Day | None = Field(None, description="Where the source states one as a date; the stronger.")
+    expected_close_at: Moment | None = Field(
+        None, description="Where it states an instant: the tenant's calendar decides which day that is."
+    )
     closed_at: Moment | None = None
     closed_on: Day | None = Field(None, description="The business date, where the source states one as a date.")
     stage: Label | None = None
@@ -160,6 +162,7 @@ class CanonicalDeal(BaseModel):
     account_id: Identifier | None = None
     account_name: Label | None = None
     merged_into: Identifier | None = Field(None, description="The external id of the deal this one became part of.")
+    corrections: Corrections = ()
     splits: tuple[CanonicalSplit, ...] = Field((), max_length=SHARES_MAX)
     products: tuple[CanonicalProduct, ...] = Field((), max_length=PRODUCTS_MAX)
     payments: tuple[CanonicalPayment, ...] = Field((), max_length=PAYMENTS_MAX)
@@ -170,7 +173,7 @@ class CanonicalDeal(BaseModel):
     @model_validator(mode="after")
     def _merged_into_one(self) -> Self:
         if self.kind is DealKind.MERGED and self.merged_into is None:
-            raise ValueError("merged_into is missing")
+            raise ValueError("must be told with merged_into, the deal it became part of")
         return self
 
 
@@ -190,6 +193,7 @@ class CanonicalActivity(BaseModel):
     occurred_at: Moment | None = Field(None, description="When it took place, or is to.")
     duration_seconds: int | None = Field(None, ge=0, lt=1 << 31)
     outcome: Label | None = None
+    corrections: Corrections = ()
     deal_external_id: Identifier | None = None
     account_id: Identifier | None = None
     custom: dict[Label, Annotated[str, StringConstraints(max_length=CUSTOM_CHARACTERS_MAX)]] = Field(
@@ -207,15 +211,18 @@ class TeamMember(NamedTuple):
 MAPPABLE_FIELDS: Final = frozenset(CanonicalDeal.model_fields) - {
     "external_id",
     "kind",
-    "modified_at",
     "sequence",
     "status",
     "splits",
     "products",
     "payments",
     "custom",
+    "corrections",
 }
 """The fields of which a connection may say where its source has them."""
+_MODIFIED_AT: Final = "modified_at"
+_IDENTITY: Final = "external_id"
+_ANY_MOMENT: Final = TypeAdapter(datetime)
 _TEXTS: Final = frozenset(
     {"owner_external_id", "name", "stage", "pipeline", "type", "channel", "region", "account_id", "account_name"}
 )
@@ -235,18 +242,23 @@ def canonical_deal(
     `team`: who works on it. `owner_teams`: the teams that own it, the nearest first, which count where no user does.
     Raises Untranslatable.
     """
-    mapped = dict(fields)
+    mapped = _texts_composed(fields)
+    if mapping.fields or mapping.products is not None:
+        raw = _members_composed(raw)
     for name, path in mapping.fields.items():
         value = _at(raw, path)
-        if value is not None:
+        if value is not None and name == _MODIFIED_AT:
+            mapped[name] = _latest(
+                (mapped.get(name), f"{pointer}/{name}"), (value, f"{pointer}/{path.replace('.', '/')}")
+            )
+        elif value is not None:
             mapped[name] = text_of(value) if name in _TEXTS else value
     if mapping.products is not None and (products := _products(raw, mapping.products)) is not None:
         mapped["products"] = products
     if mapping.custom_fields and isinstance(custom := mapped.get("custom"), dict):
         mapped["custom"] = {mapping.custom_fields.get(name, name): value for name, value in custom.items()}
-    if mapping.users:
-        mapped["owner_external_id"] = _user(mapped.get("owner_external_id"), mapping)
-        mapped["splits"] = _splits(mapped.get("splits"), mapping)
+    mapped["owner_external_id"] = mapped_user(mapped.get("owner_external_id"), mapping)
+    mapped["splits"] = _splits(mapped.get("splits"), mapping)
     if mapped.get("owner_external_id") is None:
         mapped["owner_external_id"] = _owner_of_teams(owner_teams, mapping)
     if mapping.team_roles:
@@ -255,11 +267,10 @@ def canonical_deal(
         mapped["pipeline"] = mapping.pipelines.get(pipeline, pipeline)
     if mapping.currency is not None and mapped.get("currency") is None:
         mapped["currency"] = mapping.currency
-    stage = mapped.get("stage")
-    if isinstance(stage, str) and stage in mapping.stages:
-        mapped["status"] = mapping.stages[stage]
+    mapped["status"] = mapping.status_of(mapped.get("stage"), mapped.get("status"))
+    mapped, corrections = rounded(mapped)
     try:
-        deal = CanonicalDeal.model_validate(mapped)
+        deal = CanonicalDeal.model_validate({**mapped, "corrections": corrections})
     except ValidationError as error:
         raise _untranslatable(error, pointer) from error
     if deal.status is None and deal.kind in (DealKind.UPSERTED, DealKind.RESTORED):
@@ -273,15 +284,27 @@ def canonical_deal(
 
 def canonical_activity(fields: Mapping[str, object], mapping: SourceMapping, *, pointer: str) -> CanonicalActivity:
     """An activity out of an adapter's `fields`, its owner and custom fields mapped. Raises Untranslatable."""
-    mapped = dict(fields)
+    mapped = _texts_composed(fields)
     if mapping.custom_fields and isinstance(custom := mapped.get("custom"), dict):
         mapped["custom"] = {mapping.custom_fields.get(name, name): value for name, value in custom.items()}
-    if mapping.users:
-        mapped["owner_external_id"] = _user(mapped.get("owner_external_id"), mapping)
+    mapped["owner_external_id"] = mapped_user(mapped.get("owner_external_id"), mapping)
     try:
-        return CanonicalActivity.model_validate(mapped)
+        return CanonicalActivity.model_validate({**mapped, "corrections": ()})
     except ValidationError as error:
         raise _untranslatable(error, pointer) from error
+
+
+RecordT = TypeVar("RecordT", CanonicalDeal, CanonicalActivity)
+
+
+def not_ahead(record: RecordT, received_at: datetime) -> RecordT:
+    """The record; modified when it was received, and saying so, where its own time is ahead of that."""
+    if not is_ahead(record.modified_at, received_at):
+        return record
+    correction = Correction(
+        field="/modified_at", stated=utc(record.modified_at), kept=utc(received_at), reason=CORRECTED_FUTURE
+    )
+    return record.model_copy(update={"modified_at": received_at, "corrections": (correction, *record.corrections)})
 
 
 def event_of(deal: CanonicalDeal, connection: Connection, *, delivery_id: UUID, received_at: datetime) -> Deal:
@@ -292,6 +315,7 @@ def event_of(deal: CanonicalDeal, connection: Connection, *, delivery_id: UUID, 
             **vars(deal),
             "tenant_id": connection.tenant_id,
             "id": deal_id(connection.id, deal.external_id),
+            "external_id": composed(deal.external_id),
             "connection_id": connection.id,
             "source": connection.identity_source,
             "delivery_id": delivery_id,
@@ -311,6 +335,7 @@ def activity_event_of(
             **vars(activity),
             "tenant_id": connection.tenant_id,
             "id": activity_id(connection.id, activity.external_id),
+            "external_id": composed(activity.external_id),
             "connection_id": connection.id,
             "source": connection.identity_source,
             "delivery_id": delivery_id,
@@ -324,6 +349,15 @@ def text_of(value: object) -> object:
     return str(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else value
 
 
+def _texts_composed(fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields with their texts in NFC; what the record is told apart by to the letter, as its id is made of it."""
+    return {name: value if name == _IDENTITY else composed_members(value) for name, value in fields.items()}
+
+
+def _members_composed(raw: Mapping[str, object]) -> dict[str, object]:
+    return {composed(name): composed_members(value) for name, value in raw.items()}
+
+
 def _at(raw: Mapping[str, object], path: str) -> object:
     """What stands at a dotted path; a key that itself has dots is found too. None where there is nothing."""
     if path in raw:
@@ -333,15 +367,37 @@ def _at(raw: Mapping[str, object], path: str) -> object:
     return _at(inner, rest) if rest and isinstance(inner, Mapping) else None
 
 
-def _user(value: object, mapping: SourceMapping) -> object:
-    return mapping.users.get(value, value) if isinstance(value, str) else value
+def _latest(*told: tuple[object, str]) -> datetime:
+    """When a deal was modified: the later of what the adapter found and what the mapping does, each with its place.
+
+    Never earlier than the adapter says, as it also dates what leaves the record's own time as it was, such as its
+    deletion. ISO 8601, without a zone taken as UTC, or seconds or milliseconds since 1970. Raises Untranslatable.
+    """
+    moments = []
+    for value, pointer in told:
+        if value is None:
+            continue
+        try:
+            moment = _ANY_MOMENT.validate_python(value)
+        except ValidationError:
+            raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not a time") from None
+        moments.append(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+    return max(moments)
+
+
+def mapped_user(value: object, mapping: SourceMapping) -> object:
+    """Whom the mapping names for a user, in whichever form it has the user's id; else the user."""
+    if not isinstance(value, str):
+        return value
+    forms = written_user_ids(value)
+    return source_user_id(next((mapping.users[each] for each in forms if each in mapping.users), forms[0]))
 
 
 def _splits(value: object, mapping: SourceMapping) -> object:
     if not isinstance(value, Sequence) or isinstance(value, str):
         return value if value is not None else ()
     return tuple(
-        {**split, "owner_external_id": _user(split.get("owner_external_id"), mapping)}
+        {**split, "owner_external_id": mapped_user(split.get("owner_external_id"), mapping)}
         if isinstance(split, Mapping)
         else split
         for split in value
@@ -363,7 +419,7 @@ def _products(raw: Mapping[str, object], mapped: ProductFields) -> list[dict[str
 
 def _owner_of_teams(teams: Sequence[str | None], mapping: SourceMapping) -> str | None:
     """Whom the mapping names for the nearest team it knows; the nearest team itself where it knows none."""
-    named = [each for each in teams if each]
+    named = [composed(each) for each in teams if each]
     known = next((mapping.teams[each] for each in named if each in mapping.teams), None)
     return f"{TEAM_PREFIX}{named[0]}" if known is None and named else known
 
@@ -377,10 +433,11 @@ def _with_team(splits: object, owner: object, team: Sequence[TeamMember], mappin
         return splits
     shares: dict[tuple[str, str], TeamShare] = {}
     for member in team:
-        share = mapping.team_roles.get(member.role)
+        share = mapping.team_roles.get(composed(member.role))
         if share is None:
             continue
-        key = (mapping.users.get(member.owner_external_id, member.owner_external_id), share.role)
+        user = composed(member.owner_external_id)
+        key = (mapping.users.get(user, user), share.role)
         if key not in shares or shares[key].percent < share.percent:
             shares[key] = share
     if not shares:
@@ -400,7 +457,11 @@ def _with_team(splits: object, owner: object, team: Sequence[TeamMember], mappin
 
 
 def _untranslatable(error: ValidationError, pointer: str) -> Untranslatable:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     where = "".join(f"/{part}" for part in first["loc"])
-    reason = QuarantineReason.MISSING_FIELD if first["type"] == "missing" else QuarantineReason.INVALID_FIELD
-    return Untranslatable(reason, f"{pointer}{where}", first["msg"])
+    if first["type"] == "missing":
+        return Untranslatable(QuarantineReason.MISSING_FIELD, f"{pointer}{where}", "is missing")
+    wrong, accepted = refusal(first["type"], first["msg"], first.get("ctx", {}))
+    is_told = wrong.removeprefix("is not ") in accepted
+    detail = f"is not {accepted}" if is_told else f"{wrong}; accepted: {accepted}" if accepted else wrong
+    return Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}{where}", detail)

@@ -1,6 +1,8 @@
 """Every sender the process may meet, in memory, so that an unknown one costs no more than a known one."""
 
 import asyncio
+import re
+from contextlib import AbstractAsyncContextManager
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -8,14 +10,16 @@ from uuid import UUID
 from services.tracking.crm.domain import Sender
 from services.tracking.crm.service import CHANNEL, Connections
 from shared.db.database import Database, Scope
-from shared.kernel.errors import AttainError, Unavailable
-from shared.telemetry.logs import get_logger
+from shared.kernel.errors import Unavailable
+from shared.worker.rounds import Rounds
 
 _RELOAD_SECONDS: Final = 30.0
 _CATCH_UP_SECONDS_MIN: Final = 0.25
 _CATCH_UP_PAUSES_MIN: Final = 20
 _CATCHING_UP_MAX: Final = 200
-_log = get_logger(__name__)
+_ABSENT_MAX: Final = 10_000
+_ABSENT_SECONDS: Final = 60.0
+_CANONICAL_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 class SendersUnknown(Unavailable):
@@ -25,10 +29,11 @@ class SendersUnknown(Unavailable):
     title = "Senders unknown"
 
 
-class SenderDirectory:
+class SenderDirectory(Rounds):
     """Follows the connections: reloaded when one changes, and every half minute in case that went unheard."""
 
     def __init__(self, database: Database, connections: Connections) -> None:
+        super().__init__("directory", every_seconds=_RELOAD_SECONDS)
         self._database = database
         self._connections = connections
         # By the text of the id, as it stands in the path of a request: hashing a UUID costs more.
@@ -38,6 +43,9 @@ class SenderDirectory:
         self._catching_up: asyncio.Task[None] | None = None
         self._catch_up_not_before = float("-inf")
         self._waiting = 0
+        self._reading_seconds = 0.0
+        # Ids that no connection had when they were last looked for, oldest first, and until when that is believed.
+        self._absent: dict[str, float] = {}
 
     def find(self, connection_id: str) -> Sender | None:
         """The sender of an active connection, by the canonical text of its id."""
@@ -60,13 +68,18 @@ class SenderDirectory:
             self._senders = {str(sender.connection_id): sender for sender in senders}
             self._loaded = True
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, connection_id: str) -> None:
         """Return once the connections have been read after this call: for a delivery that seems to be nobody's.
 
         Another process may have made a connection or given it a secret which this one has not heard of yet. All who
         ask share the next reading, and however many ask there are no more than four a second, and these take no more
-        than a twentieth of the time. Raises SendersUnknown when too many wait, and DatabaseUnavailable.
+        than a twentieth of the time. For an id that nobody had a minute ago nothing is read, and the wait is as long: a
+        connection that was made since is heard of by its notification, as all are, and then found without this. Raises
+        SendersUnknown when too many wait, and DatabaseUnavailable.
         """
+        if self._is_absent(connection_id):
+            await asyncio.sleep(max(0.0, self._catch_up_not_before - monotonic()) + self._reading_seconds)
+            return
         if self._waiting >= _CATCHING_UP_MAX:
             raise SendersUnknown("Too many deliveries wait for the connections to be read.", retry_after_seconds=1)
         self._waiting += 1
@@ -76,6 +89,16 @@ class SenderDirectory:
             await asyncio.shield(self._catching_up)
         finally:
             self._waiting -= 1
+        if connection_id not in self._senders:
+            self._absent.pop(connection_id, None)
+            self._absent[connection_id] = monotonic() + _ABSENT_SECONDS
+            while len(self._absent) > _ABSENT_MAX:
+                del self._absent[next(iter(self._absent))]
+
+    def _is_absent(self, connection_id: str) -> bool:
+        if connection_id in self._senders:
+            return False
+        return self._absent.get(connection_id, 0.0) > monotonic() or not _CANONICAL_ID.match(connection_id)
 
     async def _read_soon(self) -> None:
         await asyncio.sleep(max(0.0, self._catch_up_not_before - monotonic()))
@@ -84,7 +107,8 @@ class SenderDirectory:
         began = monotonic()
         self._catch_up_not_before = began + _CATCH_UP_SECONDS_MIN
         await self.load()
-        pause_seconds = max(_CATCH_UP_SECONDS_MIN, _CATCH_UP_PAUSES_MIN * (monotonic() - began))
+        self._reading_seconds = monotonic() - began
+        pause_seconds = max(_CATCH_UP_SECONDS_MIN, _CATCH_UP_PAUSES_MIN * self._reading_seconds)
         self._catch_up_not_before = began + pause_seconds
 
     async def ready(self) -> None:
@@ -92,14 +116,9 @@ class SenderDirectory:
         if not self._loaded:
             raise Unavailable("The connections are not loaded yet.")
 
-    async def run(self) -> None:
-        """Keep up until cancelled."""
-        async with self._database.listen(CHANNEL) as notifications:
-            while True:
-                try:
-                    await self.load()
-                except AttainError as error:
-                    _log.warning("connections_not_loaded", code=error.code)
-                    await asyncio.sleep(1)
-                    continue
-                await notifications.wait(_RELOAD_SECONDS)
+    def during(self) -> AbstractAsyncContextManager[object]:
+        return self._database.listen(CHANNEL, self.woken)
+
+    async def round(self) -> bool:
+        await self.load()
+        return False

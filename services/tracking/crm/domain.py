@@ -5,11 +5,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from shared.kernel.deals import DealStatus
 from shared.kernel.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+from shared.kernel.text import composed
+
+StatusT = TypeVar("StatusT")
 
 SECRETS_VALID_MAX: Final = 2
 OVERLAP_DAYS_MAX: Final = 30
@@ -40,6 +43,10 @@ class Rejection(StrEnum):
     HEADERS = "headers"
     TIMESTAMP = "timestamp"
     SIGNATURE = "signature"
+    ADDRESS = "address"
+    """Signed with a secret of the connection, for another address than this service takes for its own."""
+    NOT_ALLOWED = "not_allowed"
+    """It knows a secret of the connection, and says of itself what the connection does not allow."""
 
 
 class ConnectionNotFound(NotFound):
@@ -125,6 +132,24 @@ class QuarantineReason(StrEnum):
     ADAPTER_FAILED = "adapter_failed"
 
 
+class RemarkKind(StrEnum):
+    """What is to be told of something that was translated all the same."""
+
+    UNKNOWN_MEMBER = "unknown_member"
+    """A member that no canonical record has, so that what it holds is not kept."""
+    FROM_THE_FUTURE = "from_the_future"
+    """A record modified later than its delivery can have been sent: it is ordered by when it was received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something of a delivery that whoever looks after the connection should know, and where in the body it is."""
+
+    kind: RemarkKind
+    pointer: str
+    detail: str
+
+
 @dataclass(frozen=True, slots=True)
 class TeamShare:
     """What each member of a deal's team with some role has of the deal: `percent` of 100, credited in `role`."""
@@ -168,6 +193,10 @@ class SourceMapping:
     team_roles: Mapping[str, TeamShare] = field(default_factory=dict)
     products: ProductFields | None = None
     asks_products: bool = False
+
+    def status_of(self, stage: object, otherwise: StatusT) -> DealStatus | StatusT:
+        """The status that a stage of the source stands for; `otherwise` for one that is not mapped."""
+        return self.stages.get(composed(stage), otherwise) if isinstance(stage, str) else otherwise
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from typing_extensions import override
 from services.tracking.crm.adapter import (
     Adapter,
     Fetch,
+    PassedOver,
     Reply,
     Request,
     Said,
@@ -70,16 +71,29 @@ from services.tracking.crm.fxiaoke_api import (
     is_gone,
 )
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord
-from services.tracking.crm.values import custom_texts, moment_of_milliseconds, text_or_number
+from services.tracking.crm.values import custom_texts, text_or_number
 from shared.kernel.activities import ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.errors import FieldError
+from shared.kernel.reading import read_unix_milliseconds
 
 _UNMODIFYING: Final = ("invalid", "recover", "delete")
 """What changes a record without a modification of its own."""
 _CHINA: Final = timezone(timedelta(hours=8))
 """All year round."""
+_OBJECT_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_TOLERANCE_MS: Final = 900_000
+"""How old or early the signed time of a callback may be. Each sending has its own, some minutes after what it tells."""
+_SIGNED_PARTS: Final = {
+    "timestamp": re.compile(r"[0-9]{13}", re.ASCII),
+    "nonce": re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII),
+    "messageId": re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII),
+    "retryTimes": re.compile(r"[0-9]{1,4}", re.ASCII),
+    "enterpriseAccount": re.compile(r"[A-Za-z0-9_.@-]{1,100}", re.ASCII),
+    "encryptedContent": re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)"),
+}
+"""The parts of a callback that are signed, in their order, and their forms."""
 _KEY_BYTES: Final = 32
 _BLOCK_BYTES: Final = 16
 _NONCE_BYTES: Final = 8
@@ -149,10 +163,13 @@ class Fxiaoke(Adapter):
         signed = _signed_text(envelope)
         if signed is None or not isinstance(signature, str) or not signature.isascii():
             return Rejection.HEADERS
-        if _signing_secret(signed, signature, terms) is None:
+        if abs(int(str(envelope["timestamp"])) - now_seconds * 1000) > _TOLERANCE_MS:
+            return Rejection.TIMESTAMP
+        secret = _signing_secret(signed, signature, terms)
+        if secret is None or not _names_its_message(envelope, secret):
             return Rejection.SIGNATURE
         is_allowed = terms.allows("enterprise_account", envelope.get("enterpriseAccount"))
-        return None if is_allowed else Rejection.SIGNATURE
+        return None if is_allowed else Rejection.NOT_ALLOWED
 
     @override
     def dedupe_key(self, request: Request) -> str:
@@ -207,8 +224,12 @@ class Fxiaoke(Adapter):
                 "was signed with the connection's key but is not a JSON object encrypted with it",
             )
         object_name = event.get("apiName")
-        if object_name not in OBJECTS or not isinstance(object_name, str):
-            return ()
+        if not isinstance(object_name, str) or not _OBJECT_NAME.fullmatch(object_name):
+            raise Untranslatable(
+                QuarantineReason.UNKNOWN_TYPE, "/apiName", f"names no object of Fxiaoke, such as {OPPORTUNITY}"
+            )
+        if object_name not in OBJECTS:
+            return (PassedOver(object_name),)
         data_id, kind = event.get("dataId"), event.get("eventType")
         if not isinstance(data_id, str) or not _ID.fullmatch(data_id):
             raise Untranslatable(QuarantineReason.INVALID_FIELD, "/dataId", "is not the id of a record")
@@ -216,7 +237,7 @@ class Fxiaoke(Adapter):
             raise Untranslatable(QuarantineReason.MISSING_FIELD, "/eventType", "is missing")
         if not kind.lower().startswith(_UNMODIFYING):
             return (Fetch(object_name, data_id),)
-        at = moment_of_milliseconds(event.get("timestamp"))
+        at = read_unix_milliseconds(event.get("timestamp"))
         if at is None:
             raise Untranslatable(QuarantineReason.INVALID_FIELD, "/timestamp", "is not a time in milliseconds")
         if kind.lower().startswith("delete") and object_name not in BELONGING:
@@ -227,7 +248,7 @@ class Fxiaoke(Adapter):
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
         raw = record.raw
         parts = _parts(raw, PARTS)
-        times = [moment_of_milliseconds(each.get("last_modified_time")) for each in (raw, *parts, *_parts(raw, LINES))]
+        times = [read_unix_milliseconds(each.get("last_modified_time")) for each in (raw, *parts, *_parts(raw, LINES))]
         if times[0] is None:
             raise Untranslatable(
                 QuarantineReason.MISSING_FIELD, f"{pointer}/last_modified_time", "is not a time in milliseconds"
@@ -260,8 +281,7 @@ def _opportunity(raw: Record, version: dict[str, object], mapping: SourceMapping
     stage = text_or_number(raw.get("sales_stage__r"))
     code = text_or_number(raw.get("sales_stage"))
     status = _SALES_STATUSES.get(text_or_number(raw.get("sales_status")) or "")
-    if code is not None:
-        status = mapping.stages.get(code, status)
+    status = mapping.status_of(code, status)
     fields: dict[str, object] = {
         "type": "opportunity",
         "external_id": text_or_number(raw.get("_id")),
@@ -307,7 +327,7 @@ def _deal(raw: Record, fields: Record, mapping: SourceMapping, pointer: str, *, 
         "products": list(_products(raw)),
         "name": text_or_number(raw.get("name")),
         "currency": text_or_number(raw.get("mc_currency")),
-        "created_at": moment_of_milliseconds(raw.get("create_time")),
+        "created_at": read_unix_milliseconds(raw.get("create_time")),
         "expected_close_on": on,
         "closed_on": on,
         "account_id": text_or_number(raw.get("account_id")),
@@ -358,7 +378,7 @@ def _activity(raw: Record, version: dict[str, object], mapping: SourceMapping, p
         ),
         "owner_external_id": _owner(raw),
         "subject": text_or_number(raw.get("name")),
-        "occurred_at": moment_of_milliseconds(raw.get("create_time")),
+        "occurred_at": read_unix_milliseconds(raw.get("create_time")),
         "outcome": kind or None,
         "deal_external_id": related.get(OPPORTUNITY) or _external_id(ORDER, related.get(ORDER)),
         "account_id": related.get("AccountObj"),
@@ -452,23 +472,34 @@ def _day(value: object, pointer: str) -> date | None:
     """The day in China at milliseconds since 1970. Raises Untranslatable."""
     if value is None or value == "":
         return None
-    moment = moment_of_milliseconds(value)
+    moment = read_unix_milliseconds(value)
     if moment is None:
         raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not a time in milliseconds")
     return moment.astimezone(_CHINA).date()
 
 
 def _signed_text(envelope: Record) -> str | None:
-    """What is signed, but for the key at its end; None where a part is missing."""
+    """What is signed, but for the key at its end; None where a part is missing, or is not of its form."""
     parts: list[str] = []
-    for name in ("timestamp", "nonce", "messageId", "retryTimes", "enterpriseAccount", "encryptedContent"):
+    for name, form in _SIGNED_PARTS.items():
         value = envelope.get(name)
         if name == "retryTimes" and value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, str | int):
+        if isinstance(value, bool) or not isinstance(value, str | int) or not form.fullmatch(str(value)):
             return None
         parts.append(str(value))
     return "".join(parts)
+
+
+def _names_its_message(envelope: Record, secret: str) -> bool:
+    """Whether a callback goes by the name of the message that is encrypted in it, where that has one.
+
+    What is signed is joined without anything in between, so that the same signature fits other parts of the same
+    letters; what is encrypted cannot be changed without the key.
+    """
+    content = _decrypted(envelope.get("encryptedContent"), secret)
+    named = None if content is None else read_document_or_empty(content).get("messageId")
+    return named is None or named == envelope.get("messageId")
 
 
 def _signing_secret(signed: str, signature: str, terms: Terms) -> str | None:

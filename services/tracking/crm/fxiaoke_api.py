@@ -31,7 +31,8 @@ from services.tracking.crm.source_api import (
     Verdict,
     own_credentials,
 )
-from services.tracking.crm.values import milliseconds_of, moment_of_milliseconds, text_or_number, whole_number
+from services.tracking.crm.values import milliseconds_of, text_or_number
+from shared.kernel.reading import read_unix_milliseconds, read_whole_number
 
 OPPORTUNITY: Final = "NewOpportunityObj"
 ORDER: Final = "SalesOrderObj"
@@ -140,7 +141,7 @@ class FxiaokeApi(SourceApi):
             endpoint=_TOKEN_PATH,
         )
         document = read_answer(answer)
-        value, seconds = document.get("corpAccessToken"), whole_number(document.get("expiresIn"))
+        value, seconds = document.get("corpAccessToken"), read_whole_number(document.get("expiresIn"))
         if not isinstance(value, str) or not value or seconds is None or not 0 < seconds <= _TOKEN_SECONDS_MAX:
             raise UnexpectedAnswer("no corpAccessToken and expiresIn")
         if document.get("corpId") != known.corp_id:
@@ -223,7 +224,7 @@ class FxiaokeApi(SourceApi):
         if object_name is None:
             return RecordPage()
         gone = [
-            Gone(object_name, str(row["_id"]), moment_of_milliseconds(row.get("last_modified_time")))
+            Gone(object_name, str(row["_id"]), read_unix_milliseconds(row.get("last_modified_time")))
             for row in rows
             if is_gone(row)
         ]
@@ -237,7 +238,7 @@ class FxiaokeApi(SourceApi):
             if object_name in BELONGING:
                 continue
             data = yield from _queried(known, object_name, [], limit=1, is_counted=True)
-            number = whole_number(data.get("total"))
+            number = read_whole_number(data.get("total"))
             if number is None:
                 return None
             total += number

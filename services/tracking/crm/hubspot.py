@@ -12,14 +12,27 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from json import dumps
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from typing_extensions import override
 
-from services.tracking.crm.adapter import Adapter, Fetch, Request, Said, Terms, dated, digest, member, read_json
+from services.tracking.crm.adapter import (
+    Adapter,
+    Fetch,
+    PassedOver,
+    Request,
+    Said,
+    Terms,
+    dated,
+    digest,
+    member,
+    read_json,
+    said_by_each,
+)
 from services.tracking.crm.canonical import (
     CUSTOM_CHARACTERS_MAX,
     CUSTOM_FIELDS_MAX,
@@ -41,6 +54,8 @@ from services.tracking.crm.hubspot_api import (
     DEALS,
     LINES,
     MODIFIED,
+    PARTS,
+    PAYMENTS,
     PROPERTIES,
     RECORD_ID,
     ActivityObject,
@@ -48,9 +63,10 @@ from services.tracking.crm.hubspot_api import (
     merged_ids,
 )
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord
-from services.tracking.crm.values import told_moment, whole_number
+from services.tracking.crm.values import only_text, told_moment
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.errors import FieldError
+from shared.kernel.reading import read_decimal, read_whole_number
 
 _SIGNATURE: Final = b"x-hubspot-signature-v3"
 _TIMESTAMP: Final = b"x-hubspot-request-timestamp"
@@ -59,7 +75,23 @@ _SECRET: Final = re.compile(r"[!-~]{16,200}")
 _DECODED: Final = re.compile(r"%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
 """Of the escapes in an address, those that are decoded before it is signed."""
 _EVENTS_MAX: Final = 100
-_DURATION_DIGITS_MAX: Final = 12
+_LOST: Final = "disputed_lost"
+_COLLECTED: Final = frozenset(
+    {
+        "succeeded",
+        "processing_refund",
+        "partially_refunded",
+        "refunded",
+        "disputed_won",
+        "disputed_action_required",
+        "disputed_awaiting_decision",
+        _LOST,
+    }
+)
+"""The statuses of payments that came in, whatever became of them afterwards."""
+_DURATION_MAX: Final = 10**12 - 1
+_DIAGNOSED_BYTES_MAX: Final = 64 * 1024
+_HOST_CHARACTERS_MAX: Final = 255
 _OBJECT_TYPES: Final = {
     "0-3": DEALS,
     "0-48": "calls",
@@ -67,7 +99,11 @@ _OBJECT_TYPES: Final = {
     "0-49": "emails",
     "0-27": "tasks",
     "0-8": LINES,
+    "0-101": PAYMENTS,
 }
+_OBJECT_TYPE: Final = re.compile(r"[0-9]{1,2}-[0-9]{1,12}", re.ASCII)
+_NOT_COUNTED: Final = frozenset({"contact", "company", "ticket", "product", "conversation", "lead", "quote"})
+"""The subjects of subscriptions that no record is kept of."""
 _SUBJECTS: Final = {"deal": DEALS, "line_item": LINES}
 """The objects of subscriptions that name one."""
 
@@ -98,14 +134,10 @@ class Hubspot(Adapter):
             return Rejection.HEADERS
         if not timestamp.isdigit() or abs(int(timestamp[:20]) - now_seconds * 1000) > _TOLERANCE_MS:
             return Rejection.TIMESTAMP
-        address = _DECODED.sub(lambda escape: chr(int(escape[1], 16)), request.base_url + request.target)
-        signed = request.method.encode() + address.encode("utf-8", "surrogatepass") + request.body + timestamp
-        expected = [b64encode(hmac.digest(secret.encode(), signed, "sha256")) for secret in terms.secrets]
-        matches = [hmac.compare_digest(each, given) for each in expected]
-        if not any(matches):
-            return Rejection.SIGNATURE
+        if not _is_signed(request, terms, request.base_url):
+            return _why_not_signed(request, terms)
         # One app signs for all the portals it is installed in with one secret.
-        return None if _of_portals(request.body, terms) else Rejection.SIGNATURE
+        return None if _of_portals(request.body, terms) else Rejection.NOT_ALLOWED
 
     @override
     def dedupe_key(self, request: Request) -> str:
@@ -129,7 +161,7 @@ class Hubspot(Adapter):
 
     @override
     def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
-        return [said for pointer, event in _events(body) for said in _said_by_event(event, pointer)]
+        return said_by_each(_events(body), lambda each: _said_by_event(each[1], each[0]))
 
     @override
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
@@ -143,6 +175,39 @@ class Hubspot(Adapter):
     @override
     def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
         return _said_gone(gone.object_name, gone.external_id, gone.at, "")
+
+
+def _is_signed(request: Request, terms: Terms, base_url: str) -> bool:
+    """Whether a valid secret signed the request, had it gone to this address of the service."""
+    address = _DECODED.sub(lambda escape: chr(int(escape[1], 16)), base_url + request.target)
+    signed = b"%b%b%b%b" % (
+        request.method.encode(),
+        address.encode("utf-8", "surrogatepass"),
+        request.body,
+        request.headers[_TIMESTAMP],
+    )
+    expected = [b64encode(hmac.digest(secret.encode(), signed, "sha256")) for secret in terms.secrets]
+    matches = [hmac.compare_digest(each, request.headers[_SIGNATURE]) for each in expected]
+    return any(matches)
+
+
+def _why_not_signed(request: Request, terms: Terms) -> Rejection:
+    """Whether the secret is another one, or the address that was signed.
+
+    Only so that somebody can be told which to mend: what is signed for another address is refused all the same. Tried
+    are the addresses that the request and the proxies before this service name, of bodies of usual size.
+    """
+    if len(request.body) > _DIAGNOSED_BYTES_MAX:
+        return Rejection.SIGNATURE
+    _, _, known = request.base_url.partition("://")
+    host, slash, path = known.partition("/")
+    named = (request.headers.get(b"host"), request.headers.get(b"x-forwarded-host"))
+    hosts = dict.fromkeys((*(name.decode("latin-1")[:_HOST_CHARACTERS_MAX] for name in named if name), host))
+    addresses = {
+        f"{scheme}://{each}{prefix}" for scheme in ("https", "http") for each in hosts for prefix in {slash + path, ""}
+    }
+    is_of_another_address = any(_is_signed(request, terms, address) for address in addresses)
+    return Rejection.ADDRESS if is_of_another_address else Rejection.SIGNATURE
 
 
 def _events(body: bytes) -> Iterator[tuple[str, Mapping[str, object]]]:
@@ -168,11 +233,24 @@ def _of_portals(body: bytes, terms: Terms) -> list[Mapping[str, object]] | bool:
         return True
 
 
+def _type_of(event: Mapping[str, object]) -> object:
+    """What happened to what. HubSpot's own example of a webhook has it under the name that subscribing has for it."""
+    return event.get("subscriptionType", event.get("eventType"))
+
+
+def _is_record(event: Mapping[str, object]) -> bool:
+    """Whether it is a record, as workflows send them, which is no event but names what it is of."""
+    return _type_of(event) is None and "objectTypeId" in event and "objectId" in event
+
+
 def _event_key(event: Mapping[str, object]) -> str:
+    if _is_record(event):
+        # It has neither an id nor a time of its own.
+        return f"record:{digest(dumps(event, default=str, sort_keys=True).encode())}"
     object_id = event.get("objectId", f"{event.get('fromObjectId')}-{event.get('toObjectId')}")
     parts = (
         event.get("portalId"),
-        event.get("subscriptionType"),
+        _type_of(event),
         object_id,
         event.get("eventId"),
         event.get("occurredAt"),
@@ -181,15 +259,22 @@ def _event_key(event: Mapping[str, object]) -> str:
 
 
 def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
-    subject, _, what = str(event.get("subscriptionType")).partition(".")
+    if _is_record(event):
+        yield _said_by_record(event, pointer)
+        return
+    subject, _, what = str(_type_of(event)).partition(".")
     object_name = _OBJECT_TYPES.get(str(event.get("objectTypeId"))) if subject == "object" else _SUBJECTS.get(subject)
     if what == "associationChange":
         # It leaves the deal's own time as it was.
         associated_at = told_moment(event.get("occurredAt"), f"{pointer}/occurredAt")
-        for deal_id in _associated_deals(event, pointer):
+        deal_ids = list(_associated_deals(event, pointer))
+        for deal_id in deal_ids:
             yield Fetch(DEALS, deal_id, associated_at)
+        if not deal_ids:
+            yield PassedOver(f"an association of {event.get('associationType') or subject}")
         return
     if object_name is None:
+        yield _passed_over(event, subject, what, pointer)
         return
     at = told_moment(event.get("occurredAt"), f"{pointer}/occurredAt")
     if at is None:
@@ -210,6 +295,29 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
             f"{pointer}/subscriptionType",
             "expected a creation, deletion, propertyChange, merge, restore or associationChange",
         )
+
+
+def _said_by_record(event: Mapping[str, object], pointer: str) -> Said:
+    """A record is asked for like one that changed: what a workflow sends of it may be older. Raises Untranslatable."""
+    object_name = _OBJECT_TYPES.get(str(event["objectTypeId"]))
+    if object_name is None:
+        return _passed_over(event, "object", "record", pointer)
+    return Fetch(object_name, _record_id(event["objectId"], f"{pointer}/objectId"))
+
+
+def _passed_over(event: Mapping[str, object], subject: str, what: str, pointer: str) -> PassedOver:
+    """That an event is about another object. Raises Untranslatable where it does not name one."""
+    kind = event.get("objectTypeId")
+    if what and subject == "object" and isinstance(kind, str) and _OBJECT_TYPE.fullmatch(kind):
+        return PassedOver(f"object {kind}")
+    if what and subject in _NOT_COUNTED:
+        return PassedOver(subject)
+    raise Untranslatable(
+        QuarantineReason.UNKNOWN_TYPE,
+        f"{pointer}/subscriptionType",
+        "is not one of an app's webhooks, such as deal.propertyChange, and the body is no record as workflows send it:"
+        " it names no objectTypeId and objectId; subscribe the app to deals",
+    )
 
 
 def _said_by_merge(event: Mapping[str, object], at: datetime, pointer: str) -> Iterator[Said]:
@@ -245,7 +353,7 @@ def _associated_deals(event: Mapping[str, object], pointer: str) -> Iterator[str
 
 
 def _said_gone(object_name: str, external_id: str, at: datetime, pointer: str) -> Sequence[Said]:
-    if object_name == LINES:
+    if object_name in PARTS:
         return ()
     fields: dict[str, object] = {"external_id": external_id, "modified_at": at}
     activity = ACTIVITIES.get(object_name)
@@ -261,10 +369,11 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
     told = _told(raw, pointer)
     within = f"{pointer}/properties"
     stage, closing = told.get("dealstage"), told_moment(told.get("closedate"), f"{within}/closedate")
-    status = mapping.stages.get(stage or "", _status(told))
-    lines = list(_lines(raw, pointer))
-    line_times = [told_moment(line.get(MODIFIED), f"{pointer}/_lines/{MODIFIED}") for line in lines]
-    at = max([_modified_at(record, told, pointer), *(time for time in line_times if time is not None)])
+    status = mapping.status_of(stage, _status(told))
+    lines, paid = (list(_parts(raw, name, pointer)) for name in ("_lines", "_payments"))
+    times = [told_moment(part.get(MODIFIED), f"{pointer}/{MODIFIED}") for part in (*lines, *paid)]
+    at = max([_modified_at(record, told, pointer), *(time for time in times if time is not None)])
+    currency = told.get("deal_currency_code") or only_text(raw.get("_home_currency"))
     version = dated(record, at)
     fields: dict[str, object] = {
         **version,
@@ -273,11 +382,11 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
         "owner_external_id": told.get("hubspot_owner_id"),
         "name": told.get("dealname"),
         "amount": told.get("amount"),
-        "currency": told.get("deal_currency_code") or raw.get("_home_currency"),
+        "currency": currency,
         "home_amount": told.get("amount_in_home_currency") if raw.get("_home_currency") else None,
         "home_currency": raw.get("_home_currency") if told.get("amount_in_home_currency") else None,
         "created_at": told_moment(told.get("createdate"), f"{within}/createdate"),
-        "expected_close_on": None if closing is None else closing.date(),
+        "expected_close_at": closing,
         "closed_at": closing if status in (DealStatus.WON, DealStatus.LOST) else None,
         "stage": stage,
         "pipeline": told.get("pipeline"),
@@ -290,6 +399,7 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
             product_line(line.get("hs_sku") or line.get("hs_product_id"), line.get("quantity"), line.get("amount"))
             for line in lines
         ],
+        "payments": list(_payments(paid, currency, raw.get("_time_zone"), pointer)),
         "custom": _custom(told, mapping),
     }
     owner_teams = [told.get("hubspot_team_id")]
@@ -302,14 +412,46 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
     return (deal, *former)
 
 
-def _lines(raw: Mapping[str, object], pointer: str) -> Iterator[dict[str, str]]:
-    """The properties of what is sold with a deal; one that is of no product is known by its own id."""
-    held = raw.get("_lines")
-    for index, line in enumerate(held if isinstance(held, list) else ()):
-        if not isinstance(line, Mapping):
-            raise Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}/_lines/{index}", "is not a line")
-        told = _told(line, f"{pointer}/_lines/{index}")
-        yield {"hs_product_id": str(line.get("id")), **told}
+def _parts(raw: Mapping[str, object], name: str, pointer: str) -> Iterator[dict[str, str]]:
+    """The properties of what belongs to a deal; a line that is of no product is known by its own id."""
+    held = raw.get(name)
+    for index, part in enumerate(held if isinstance(held, list) else ()):
+        if not isinstance(part, Mapping):
+            raise Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}/{name}/{index}", "is not an object")
+        yield {"hs_product_id": str(part.get("id")), **_told(part, f"{pointer}/{name}/{index}")}
+
+
+def _payments(
+    paid: Sequence[Mapping[str, str]], currency: str | None, time_zone: object, pointer: str
+) -> Iterator[dict[str, object]]:
+    """What came in, and what of it was given back: on the same day, as HubSpot does not tell when that was.
+
+    The tenant's calendar tells the day of the moment; beside it stands that of the portal's time zone, or of UTC where
+    that cannot be seen. Raises Untranslatable.
+    """
+    for index, payment in enumerate(paid):
+        status, within = payment.get("hs_latest_status"), f"{pointer}/_payments/{index}"
+        if status not in _COLLECTED:
+            continue
+        at = told_moment(payment.get("hs_initiated_date"), f"{within}/hs_initiated_date")
+        if at is None:
+            raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{within}/hs_initiated_date", "is missing")
+        if payment.get("hs_currency_code", currency) != currency:
+            raise Untranslatable(
+                QuarantineReason.INVALID_FIELD, f"{within}/hs_currency_code", "is another currency than the deal's"
+            )
+        day, amount = at.astimezone(_zone(time_zone)).date(), payment.get("hs_initial_amount")
+        yield {"paid_on": day, "paid_at": at, "amount": amount}
+        returned = amount if status == _LOST else payment.get("hs_refunds_amount")
+        with suppress(ArithmeticError):
+            if returned is not None and Decimal(returned):
+                yield {"paid_on": day, "paid_at": at, "amount": -Decimal(returned)}
+
+
+def _zone(name: object) -> tzinfo:
+    with suppress(KeyError, ValueError, OSError):
+        return ZoneInfo(name) if isinstance(name, str) and name else UTC
+    return UTC
 
 
 def _told(raw: Mapping[str, object], pointer: str) -> dict[str, str]:
@@ -348,10 +490,9 @@ def _percent(share: object, pointer: str) -> Decimal | None:
     """A share of 1 as one of 100. Raises Untranslatable."""
     if share is None:
         return None
-    with suppress(ArithmeticError):
-        percent = Decimal(str(share)) * 100
-        if 0 <= percent <= 100:
-            return percent.quantize(Decimal("0.000001")).normalize() + 0
+    number = read_decimal(share)
+    if number is not None and 0 <= number <= 1:
+        return number * 100
     raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not a share between 0 and 1")
 
 
@@ -373,7 +514,7 @@ def _activity_fields(record: FetchedRecord, activity: ActivityObject, pointer: s
     start = told_moment(told.get("hs_meeting_start_time"), within) or told_moment(told.get("hs_timestamp"), within)
     end = told_moment(told.get("hs_meeting_end_time"), within)
     duration: object = None
-    if whole_number(told.get("hs_call_duration"), digits_max=_DURATION_DIGITS_MAX) is not None:
+    if read_whole_number(told.get("hs_call_duration"), maximum=_DURATION_MAX) is not None:
         duration = int(told["hs_call_duration"]) // 1000
     elif start is not None and end is not None and end >= start:
         duration = int((end - start).total_seconds())

@@ -1,4 +1,4 @@
-"""How HubSpot is asked for deals, with their splits and what is sold with them, and activities: its CRM API."""
+"""How HubSpot is asked for deals, with splits, payments and what is sold with them, and activities: its CRM API."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -32,12 +32,14 @@ from services.tracking.crm.source_api import (
     Verdict,
     own_credentials,
 )
-from services.tracking.crm.values import answered_moment, header_number, milliseconds_of, only_text
+from services.tracking.crm.values import answered_moment, header_number, milliseconds_of, only_text, retry_after
 from shared.kernel.activities import ActivityStatus, ActivityType
 
 DEALS: Final = "deals"
 LINES: Final = "line_items"
 """What is sold with deals."""
+PAYMENTS: Final = "commerce_payments"
+"""What was paid for them."""
 RECORD_ID: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 MODIFIED: Final = "hs_lastmodifieddate"
 """The property that says when a record was modified."""
@@ -132,9 +134,20 @@ _PAGE_SEARCH_MAX: Final = 200
 _PAGE_LIST_MAX: Final = 100
 _WALKS: Final = (DEALS, *ACTIVITIES)
 """The objects walked one after the other."""
-_LINE_PROPERTIES: Final = ("hs_sku", "hs_product_id", "quantity", "amount", MODIFIED)
+PARTS: Final = {
+    LINES: ("hs_sku", "hs_product_id", "quantity", "amount", MODIFIED),
+    PAYMENTS: (
+        "hs_initial_amount",
+        "hs_initiated_date",
+        "hs_latest_status",
+        "hs_refunds_amount",
+        "hs_currency_code",
+        MODIFIED,
+    ),
+}
+"""The objects whose records belong to deals, and what is asked for of each."""
 _POSITION: Final = re.compile(r"(?:([a-z_]+)/)?(from|at):([0-9]{1,15})(?::([0-9]{1,20}))?", re.ASCII)
-_OPTIONAL: Final = frozenset({"properties", "currency", "splits", "associations", "lines"})
+_OPTIONAL: Final = frozenset({"properties", "currency", "account", "splits", "associations", "parts"})
 """What a portal may not have, or the app not be allowed to see, while deals can be read."""
 _DAILY: Final = "DAILY"
 _PASSING: Final = (423, 477)
@@ -142,10 +155,11 @@ _PASSING: Final = (423, 477)
 
 
 class _Portal(NamedTuple):
-    """What is asked for of deals here, and the currency that the portal converts amounts to."""
+    """What is asked for of deals here, the currency that the portal converts amounts to, and its time zone."""
 
     properties: tuple[str, ...]
-    home_currency: str | None
+    home_currency: str | None = None
+    time_zone: str | None = None
 
 
 class HubspotApi(SourceApi):
@@ -170,23 +184,23 @@ class HubspotApi(SourceApi):
             return Judgement(Verdict.OK, credits_remaining=remaining)
         error = _error(answer)
         detail = f"{answer.status} {error.category}: {error.message}"[:500]
-        retry_after = _retry_after(answer)
+        pause = retry_after(answer)
         if answer.status == 401:
             return Judgement(Verdict.TOKEN_EXPIRED, None, detail, remaining)
         if answer.status == 429:
             if error.policy == _DAILY:
-                return Judgement(Verdict.QUOTA_EXHAUSTED, retry_after, detail, remaining)
+                return Judgement(Verdict.QUOTA_EXHAUSTED, pause, detail, remaining)
             interval = header_number(answer, "x-hubspot-ratelimit-interval-milliseconds")
-            if retry_after is None and interval is not None:
-                retry_after = timedelta(milliseconds=min(interval, 60_000))
-            return Judgement(Verdict.RATE_LIMITED, retry_after, detail, remaining)
+            if pause is None and interval is not None:
+                pause = timedelta(milliseconds=min(interval, 60_000))
+            return Judgement(Verdict.RATE_LIMITED, pause, detail, remaining)
         if answer.status >= 500 or answer.status in _PASSING:
-            return Judgement(Verdict.TRANSIENT, retry_after, detail, remaining)
+            return Judgement(Verdict.TRANSIENT, pause, detail, remaining)
         is_unseen = answer.status == 403 and _is_of_no_deals(call)
         is_absent = is_unseen or (call.endpoint in _OPTIONAL and answer.status in (400, 403, 404))
         is_none_found = call.endpoint == "read" and answer.status == 404 and error.category == "OBJECT_NOT_FOUND"
         verdict = Verdict.OK if is_absent or is_none_found else Verdict.REFUSED
-        return Judgement(verdict, retry_after, detail, remaining)
+        return Judgement(verdict, pause, detail, remaining)
 
     @override
     def fetch(
@@ -197,13 +211,13 @@ class HubspotApi(SourceApi):
         gone = [Gone(object_name, each) for each in external_ids if not RECORD_ID.fullmatch(each)]
         if not ids:
             return RecordPage(gone=gone)
-        if object_name == LINES:
-            page = yield from self._deals_of_lines(own, ids)
+        if object_name in PARTS:
+            page = yield from self._deals_of_parts(own, object_name, ids)
             return RecordPage(page.records, [*gone, *page.gone])
         activity = ACTIVITIES.get(object_name)
         if activity is None and object_name != DEALS:
             raise UnexpectedAnswer(f"{object_name} is no deal and no activity")
-        portal = (yield from _portal(own)) if activity is None else _Portal(_properties_of(activity), None)
+        portal = (yield from _portal(own)) if activity is None else _Portal(_properties_of(activity))
         found = yield from _read(own, object_name, ids, portal.properties, archived=False)
         elsewhere = {each for raw in found.values() for each in merged_ids(raw)}
         missing = [each for each in ids if each not in found and each not in elsewhere]
@@ -218,9 +232,9 @@ class HubspotApi(SourceApi):
             records = yield from _with_deals(own, object_name, found)
         return RecordPage(records, gone)
 
-    def _deals_of_lines(self, own: HubspotCredentials, ids: Sequence[str]) -> Conversation[RecordPage]:
-        """The deals that lines belong to. Those of quotes and of nothing have none."""
-        deals = yield from _associated(own, LINES, DEALS, ids)
+    def _deals_of_parts(self, own: HubspotCredentials, part: str, ids: Sequence[str]) -> Conversation[RecordPage]:
+        """The deals that lines or payments belong to. Those of quotes and of nothing have none."""
+        deals = yield from _associated(own, part, DEALS, ids)
         named = sorted({each for some in deals.values() for each in some})
         records: list[RawRecord] = []
         gone: list[Gone] = []
@@ -237,14 +251,14 @@ class HubspotApi(SourceApi):
         own = own_credentials(credentials, HubspotCredentials)
         position = _POSITION.fullmatch(cursor or "")
         begin = 0 if since is None else max(0, int(since.timestamp() * 1000))
-        walks = _WALKS if since is None else (DEALS, LINES, *ACTIVITIES)
+        walks = _WALKS if since is None else (DEALS, *PARTS, *ACTIVITIES)
         walk = position[1] if position and position[1] in walks else DEALS
         phase, at, after = (position[2], int(position[3]), position[4]) if position else ("from", begin, None)
         activity = ACTIVITIES.get(walk)
-        if walk == LINES:
-            portal = _Portal((MODIFIED,), None)
+        if walk in PARTS:
+            portal = _Portal((MODIFIED,))
         else:
-            portal = (yield from _portal(own)) if activity is None else _Portal(_properties_of(activity), None)
+            portal = (yield from _portal(own)) if activity is None else _Portal(_properties_of(activity))
         if phase == "at":
             filters = [_filter(MODIFIED, "EQ", str(at)), _filter("hs_object_id", "GT", after or "0")]
             answer = yield _search(own, walk, filters, "hs_object_id", portal.properties)
@@ -252,8 +266,8 @@ class HubspotApi(SourceApi):
             answer = yield _search(own, walk, [_filter(MODIFIED, "GTE", str(at))], MODIFIED, portal.properties)
         found = _results(read_answer(answer)) if answer.status == 200 else {}
         gone: Sequence[Gone] = ()
-        if walk == LINES:
-            page = yield from self._deals_of_lines(own, list(found))
+        if walk in PARTS:
+            page = yield from self._deals_of_parts(own, walk, list(found))
             records, gone = page.records, page.gone
         elif activity is None:
             records = yield from _with_parts(own, portal, found)
@@ -332,7 +346,9 @@ def _portal(own: HubspotCredentials) -> Conversation[_Portal]:
         properties += sorted(name for name in names if name not in PROPERTIES)[:CUSTOM_FIELDS_MAX]
     answer = yield Call("GET", f"{own.api_url}/settings/v3/currencies/company-currency", endpoint="currency")
     code = read_answer(answer).get("currencyCode") if answer.status == 200 else None
-    return _Portal(tuple(properties), code if isinstance(code, str) else None)
+    answer = yield Call("GET", f"{own.api_url}/account-info/v3/details", endpoint="account")
+    zone = read_answer(answer).get("timeZone") if answer.status == 200 else None
+    return _Portal(tuple(properties), only_text(code), only_text(zone))
 
 
 def _properties_of(activity: ActivityObject) -> tuple[str, ...]:
@@ -369,9 +385,10 @@ def _read(
 def _with_parts(
     own: HubspotCredentials, portal: _Portal, found: Mapping[str, Mapping[str, object]]
 ) -> Conversation[list[RawRecord]]:
-    """Deals with how they are split and what is sold with them, as far as the app may see it."""
+    """Deals with how they are split, what is sold with them and what was paid, as far as the app may see it."""
     splits = yield from _splits(own, list(found))
-    lines = yield from _lines(own, list(found))
+    lines = yield from _parts(own, LINES, list(found))
+    payments = yield from _parts(own, PAYMENTS, list(found))
     return [
         RawRecord(
             DEALS,
@@ -381,6 +398,8 @@ def _with_parts(
                 "_home_currency": portal.home_currency,
                 "_splits": splits.get(deal_id) or [],
                 "_lines": lines.get(deal_id, []),
+                "_payments": payments.get(deal_id, []),
+                "_time_zone": portal.time_zone,
             },
         )
         for deal_id, raw in found.items()
@@ -403,15 +422,17 @@ def _splits(own: HubspotCredentials, ids: Sequence[str]) -> Conversation[dict[st
     return splits
 
 
-def _lines(own: HubspotCredentials, ids: Sequence[str]) -> Conversation[dict[str, list[Mapping[str, object]]]]:
-    """What is sold with deals, by their ids."""
-    line_ids = yield from _associated(own, DEALS, LINES, ids)
-    wanted = sorted({each for some in line_ids.values() for each in some})
+def _parts(
+    own: HubspotCredentials, part: str, ids: Sequence[str]
+) -> Conversation[dict[str, list[Mapping[str, object]]]]:
+    """What of another object belongs to deals, by the deals' ids."""
+    part_ids = yield from _associated(own, DEALS, part, ids)
+    wanted = sorted({each for some in part_ids.values() for each in some})
     found: dict[str, Mapping[str, object]] = {}
     for start in range(0, len(wanted), _PAGE_LIST_MAX):
         some = wanted[start : start + _PAGE_LIST_MAX]
-        found |= yield from _read(own, LINES, some, _LINE_PROPERTIES, archived=False, endpoint="lines")
-    return {deal_id: [found[each] for each in some if each in found] for deal_id, some in line_ids.items()}
+        found |= yield from _read(own, part, some, PARTS[part], archived=False, endpoint="parts")
+    return {deal_id: [found[each] for each in some if each in found] for deal_id, some in part_ids.items()}
 
 
 def _with_deals(
@@ -460,7 +481,7 @@ def _walk_after(walk: str, walks: Sequence[str]) -> str | None:
 
 
 def _is_of_no_deals(call: Call) -> bool:
-    """Whether a call walks through activities or lines, which an app need not be allowed to see."""
+    """Whether a call walks through activities, lines or payments, which an app need not be allowed to see."""
     return call.endpoint in ("search", "list") and not call.url.rpartition("/objects/")[2].startswith(DEALS)
 
 
@@ -533,8 +554,3 @@ def _error(answer: Answer) -> _Error:
             category = document.get("category") or document.get("errorType") or ""
             return _Error(str(category), str(document.get("message") or ""), str(document.get("policyName") or ""))
     return _Error("", "", "")
-
-
-def _retry_after(answer: Answer) -> timedelta | None:
-    seconds = header_number(answer, "retry-after")
-    return None if seconds is None or seconds > 10**6 else timedelta(seconds=seconds)

@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from shared.kernel.reading import is_instant
+
 _CHARACTERS_MAX: Final = 60
 _SPACES: Final = dict.fromkeys(map(ord, "\t\u00a0\u2007\u2009\u202f"), " ")
 _NUMBER: Final = re.compile(r"[0-9](?:[0-9.,' \u2019]*[0-9])?")
@@ -105,6 +107,8 @@ def moment_of(text: str, *, date_format: str | None = None, time_zone: str | Non
     if moment is None:
         moment = _local(plain, date_format)
     if moment.tzinfo is not None:
+        if not is_instant(moment):
+            raise Unreadable("is not a time there is")
         return moment
     if time_zone is None:
         raise Unreadable("has no offset from UTC and the delivery names no time_zone")

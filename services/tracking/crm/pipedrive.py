@@ -1,10 +1,12 @@
-"""Pipedrive: webhooks of version 2, behind HTTP Basic authentication.
+"""Pipedrive: webhooks of version 2 and of version 1, behind HTTP Basic authentication.
 
 A webhook tells the whole record, and what it was before. `update_time` has whole seconds, so changes within one are
-ordered by the time of the event, in milliseconds. A deletion carries no record: its last state is taken, dated when the
-event says. A merge comes as the deletion of one deal and a change of the other; either says both.
+ordered by the time of the event, in milliseconds. A deletion carries no record: its last state is taken, where that is
+told, dated when the event says. A merge comes as the deletion of one deal and a change of the other; either says both.
+Version 1 says the same in other words, and is read as if it were version 2.
 """
 
+import json
 import re
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
@@ -12,10 +14,22 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from typing_extensions import override
 
-from services.tracking.crm.adapter import Adapter, Fetch, Request, Said, Terms, dated, digest, member, read_document
+from services.tracking.crm.adapter import (
+    Adapter,
+    Fetch,
+    PassedOver,
+    Request,
+    Said,
+    Terms,
+    dated,
+    digest,
+    member,
+    read_document,
+)
 from services.tracking.crm.canonical import canonical_activity, canonical_deal, product_line, text_of
 from services.tracking.crm.domain import (
     InvalidSecret,
@@ -30,8 +44,30 @@ from services.tracking.crm.source_api import FetchedRecord, GoneRecord
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.errors import FieldError
+from shared.kernel.reading import read_unix_milliseconds, read_whole_number
 
 _ACTIONS: Final = ("create", "change", "delete")
+_ACTIONS_OF_VERSION_1: Final = {"added": "create", "updated": "change", "merged": "change", "deleted": "delete"}
+_NOT_COUNTED: Final = frozenset(
+    {
+        "activityType",
+        "board",
+        "lead",
+        "note",
+        "organization",
+        "person",
+        "phase",
+        "pipeline",
+        "product",
+        "project",
+        "stage",
+        "task",
+        "user",
+    }
+)
+"""The entities of webhooks that no record is kept of."""
+_CUSTOM_KEY: Final = re.compile(r"[0-9a-f]{40}")
+"""What version 1 calls a custom field, beside the others."""
 _STATUSES: Final = frozenset(status.value for status in DealStatus)
 _USER: Final = "attain"
 _PASSWORD_CHARACTERS_MIN: Final = 16
@@ -76,24 +112,39 @@ class Pipedrive(Adapter):
     @override
     def dedupe_key(self, request: Request) -> str:
         try:
-            known = member(read_document(request.body), "meta").get("id")
+            document = read_document(request.body)
+            meta = member(document, "meta")
         except Untranslatable:
-            known = None
+            return f"body:{digest(request.body)}"
+        if _is_version_1(document):
+            # Its meta names the record, not the event; every attempt says the same but for which it is.
+            names = ("action", "object", "id", "timestamp", "timestamp_micro", "webhook_id")
+            told = [document.get("current"), document.get("previous"), *(meta.get(name) for name in names)]
+            return f"v1:{digest(json.dumps(told, default=str).encode())}"
+        known = meta.get("id")
         return f"meta:{known}" if isinstance(known, str | int) else f"body:{digest(request.body)}"
 
     @override
     def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
-        document = read_document(body)
+        document = _as_version_2(read_document(body))
         meta = member(document, "meta")
         entity = meta.get("entity")
+        if isinstance(entity, str) and entity in _NOT_COUNTED:
+            return (PassedOver(entity),)
         if entity not in (DEAL, ACTIVITY):
-            return ()
+            raise Untranslatable(
+                QuarantineReason.UNKNOWN_TYPE,
+                "/meta/entity",
+                "is not what Pipedrive's webhooks of version 2 are about, such as deal or activity; have it send those",
+            )
         if meta.get("action") not in _ACTIONS:
             raise Untranslatable(
                 QuarantineReason.UNKNOWN_TYPE, "/meta/action", f"expected one of {', '.join(_ACTIONS)}"
             )
         name = "previous" if document.get("data") is None else "data"
-        raw = member(document, name)
+        # Of a deletion the meta says everything that has to be known.
+        is_told = document.get(name) is not None or meta.get("action") != "delete"
+        raw = member(document, name) if is_told else {}
         happened_at = instant_of(meta.get("timestamp"), "/meta/timestamp")
         if happened_at is None:
             raise Untranslatable(QuarantineReason.MISSING_FIELD, "/meta/timestamp", "is missing")
@@ -163,6 +214,53 @@ class Pipedrive(Adapter):
         return (canonical_activity(fields, mapping, pointer="/gone"),)
 
 
+def _is_version_1(document: Mapping[str, object]) -> bool:
+    """Whether a webhook is of version 1, which has what a record is now under `current`."""
+    meta = document.get("meta")
+    return "current" in document and isinstance(meta, Mapping) and "entity" not in meta
+
+
+def _as_version_2(document: Mapping[str, object]) -> Mapping[str, object]:
+    """The document of a webhook as version 2 has it. Raises Untranslatable."""
+    if not _is_version_1(document):
+        return document
+    meta = member(document, "meta")
+    micro, action = read_whole_number(meta.get("timestamp_micro")), meta.get("action")
+    seconds = instant_of(meta.get("timestamp"), "/meta/timestamp")
+    happened_at = seconds if micro is None else read_unix_milliseconds(micro // 1000)
+    return {
+        "meta": {
+            **meta,
+            "action": _ACTIONS_OF_VERSION_1.get(str(action), action),
+            "entity": meta.get("object"),
+            "entity_id": meta.get("id"),
+            "timestamp": None if happened_at is None else happened_at.isoformat(),
+        },
+        "data": None if action == "deleted" else _record_as_version_2(document.get("current")),
+        "previous": _record_as_version_2(document.get("previous")),
+    }
+
+
+def _record_as_version_2(raw: object) -> object:
+    if not isinstance(raw, Mapping):
+        return raw
+    deleted = raw.get("deleted") is True or raw.get("active_flag") is False
+    custom = {name: value for name, value in raw.items() if _CUSTOM_KEY.fullmatch(name)}
+    owner_id = raw.get("user_id") if raw.get("owner_id") is None else raw.get("owner_id")
+    return {
+        **raw,
+        **{name: _id_of(raw.get(name)) for name in ("org_id", "person_id", "deal_id") if name in raw},
+        "owner_id": _id_of(owner_id),
+        "is_deleted": deleted,
+        "custom_fields": custom,
+    }
+
+
+def _id_of(value: object) -> object:
+    """An id, also of a record that version 1 tells more of."""
+    return value.get("id", value.get("value")) if isinstance(value, Mapping) else value
+
+
 def _change(meta: Mapping[str, object], raw: Mapping[str, object], previous: object) -> dict[str, object]:
     """What became of the record as a whole."""
     merged_into = meta.get("merged_to_id")
@@ -216,12 +314,12 @@ _ACTIVITY_TYPES: Final = {
     "lunch": ActivityType.MEETING,
     "email": ActivityType.EMAIL,
 }
-_CLOCK: Final = re.compile(r"([0-9]{1,3}):([0-9]{2})(?::[0-9]{2})?", re.ASCII)
+_CLOCK: Final = re.compile(r"([0-9]{1,3}):([0-9]{2})(?::([0-9]{2}))?", re.ASCII)
 
 
 def _activity_fields(raw: Mapping[str, object], pointer: str) -> dict[str, object]:
     is_done = raw.get("done") in (True, 1)
-    duration = _CLOCK.fullmatch(str(raw.get("duration")))
+    duration = _CLOCK.fullmatch(str(_clock(raw.get("duration"))))
     subject = raw.get("subject")
     return {
         "external_id": text_of(raw.get("id")),
@@ -232,7 +330,9 @@ def _activity_fields(raw: Mapping[str, object], pointer: str) -> dict[str, objec
         "subject": subject[:500] if isinstance(subject, str) else None,
         "occurred_at": _due(raw, pointer)
         or instant_of(raw.get("marked_as_done_time"), f"{pointer}/marked_as_done_time"),
-        "duration_seconds": int(duration[1]) * 3600 + int(duration[2]) * 60 if duration else None,
+        "duration_seconds": int(duration[1]) * 3600 + int(duration[2]) * 60 + int(duration[3] or 0)
+        if duration
+        else None,
         "deal_external_id": text_of(raw.get("deal_id")),
         "account_id": text_of(raw.get("org_id")),
         "custom": _custom(raw.get("custom_fields")),
@@ -240,17 +340,29 @@ def _activity_fields(raw: Mapping[str, object], pointer: str) -> dict[str, objec
 
 
 def _due(raw: Mapping[str, object], pointer: str) -> datetime | None:
-    """The day and time of an activity, which Pipedrive has in UTC. Raises Untranslatable."""
-    day, clock = raw.get("due_date"), _CLOCK.fullmatch(str(raw.get("due_time")))
+    """The day and time of an activity, which Pipedrive has in UTC unless it names a zone. Raises Untranslatable."""
+    told = raw.get("due_time")
+    day, clock = raw.get("due_date"), _CLOCK.fullmatch(str(_clock(told)))
     if not isinstance(day, str) or not day:
         return None
     moment = instant_of(day, f"{pointer}/due_date")
     if moment is None or clock is None:
         return moment
+    zone = told.get("timezone_id") if isinstance(told, Mapping) else None
     try:
-        return datetime.combine(moment.date(), time(int(clock[1]), int(clock[2])), UTC)
-    except ValueError:
+        local = datetime.combine(
+            moment.date(),
+            time(int(clock[1]), int(clock[2]), int(clock[3] or 0)),
+            ZoneInfo(zone) if isinstance(zone, str) and zone else UTC,
+        )
+        return local.astimezone(UTC)
+    except (KeyError, ValueError, OverflowError, OSError):
         raise Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}/due_time", "is not a time") from None
+
+
+def _clock(told: object) -> object:
+    """A time of day or a length of time: the API has it plainly, webhooks of version 2 as an object with its zone."""
+    return told.get("value") if isinstance(told, Mapping) else told
 
 
 def _custom(fields: object) -> dict[str, object]:

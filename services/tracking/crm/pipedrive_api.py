@@ -31,7 +31,8 @@ from services.tracking.crm.source_api import (
     Verdict,
     own_credentials,
 )
-from services.tracking.crm.values import header_number, only_text
+from services.tracking.crm.values import header_number, only_text, retry_after
+from shared.kernel.reading import read_instant, read_unix_seconds
 
 DEAL: Final = "deal"
 ACTIVITY: Final = "activity"
@@ -82,9 +83,8 @@ class PipedriveApi(SourceApi):
         if answer.status == 429:
             if left == 0 or "daily" in message.lower():
                 return Judgement(Verdict.QUOTA_EXHAUSTED, None, detail, left)
-            name = "x-ratelimit-reset" if "x-ratelimit-reset" in answer.headers else "retry-after"
-            seconds = header_number(answer, name)
-            wait = None if seconds is None else timedelta(seconds=min(seconds, 3600))
+            seconds = header_number(answer, "x-ratelimit-reset")
+            wait = retry_after(answer) if seconds is None else timedelta(seconds=min(seconds, 3600))
             return Judgement(Verdict.RATE_LIMITED, wait, detail, left)
         if answer.status >= 500:
             return Judgement(Verdict.TRANSIENT, None, detail, left)
@@ -184,13 +184,10 @@ def instant_of(value: object, pointer: str) -> datetime | None:
     """ISO 8601, without a zone taken as UTC, or Unix seconds as a number or as digits. Raises Untranslatable."""
     if value is None:
         return None
-    try:
-        if isinstance(value, int) or (isinstance(value, str) and value.isdigit()):
-            return datetime.fromtimestamp(int(value), UTC)
-        instant = datetime.fromisoformat(str(value))
-    except (ValueError, OverflowError, OSError):
-        raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not a time") from None
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+    instant = read_unix_seconds(value) or read_instant(str(value), assume_utc=True)
+    if instant is None:
+        raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not a time")
+    return instant
 
 
 def _list(

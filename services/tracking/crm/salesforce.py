@@ -25,6 +25,7 @@ from typing_extensions import override
 from services.tracking.crm.adapter import (
     Adapter,
     Fetch,
+    PassedOver,
     RecordChange,
     Reply,
     Request,
@@ -34,6 +35,7 @@ from services.tracking.crm.adapter import (
     digest,
     member,
     read_json,
+    said_by_each,
 )
 from services.tracking.crm.canonical import (
     CUSTOM_CHARACTERS_MAX,
@@ -71,10 +73,13 @@ from services.tracking.crm.values import only_text, told_moment
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealStatus
 from shared.kernel.errors import FieldError
+from shared.kernel.reading import read_day, read_decimal
+from shared.kernel.text import composed_members
 
 _SECRET: Final = re.compile(r"whsec_(?:[A-Za-z0-9]{4}){8,21}")
 _NOTIFICATIONS_MAX: Final = 100
 _EVENTS_MAX: Final = 500
+_OBJECT_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}", re.ASCII)
 _SIGNED: Final = StandardWebhooks()
 _ACK: Final = (
     b'<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>'
@@ -119,7 +124,7 @@ class Salesforce(Adapter):
         except Untranslatable:
             return None
         allowed = _is_allowed(terms, "organization_id", message.organization_ids)
-        return None if allowed and _is_allowed(terms, "action_id", message.action_ids) else Rejection.SIGNATURE
+        return None if allowed and _is_allowed(terms, "action_id", message.action_ids) else Rejection.NOT_ALLOWED
 
     @override
     def dedupe_key(self, request: Request) -> str:
@@ -151,7 +156,7 @@ class Salesforce(Adapter):
     @override
     def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
         if _is_json(body):
-            return [said for pointer, event in _events(read_json(body)) for said in _said_by_event(event, pointer)]
+            return said_by_each(_events(read_json(body)), lambda each: _said_by_event(each[1], each[0]))
         notifications = _outbound(body).notifications
         if not 1 <= len(notifications) <= _NOTIFICATIONS_MAX:
             raise Untranslatable(
@@ -159,11 +164,7 @@ class Salesforce(Adapter):
                 "/Envelope/Body/notifications",
                 f"expected 1 to {_NOTIFICATIONS_MAX} notifications",
             )
-        return [
-            _said_by_notification(each, f"/Envelope/Body/notifications/Notification/{index}/sObject")
-            for index, each in enumerate(notifications)
-            if each.object_name in (OPPORTUNITY, *ACTIVITIES)
-        ]
+        return said_by_each(enumerate(notifications), lambda each: _said_by_notification(each[1], each[0]))
 
     @override
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
@@ -353,8 +354,12 @@ def _cut_before_session(body: bytes) -> bytes:
     return (_masked(text[: named.start()]) + "<left-out>" if named else _masked(text)).encode()
 
 
-def _said_by_notification(notification: _Notification, pointer: str) -> RecordChange:
+def _said_by_notification(notification: _Notification, index: int) -> Iterator[Said]:
+    pointer = f"/Envelope/Body/notifications/Notification/{index}/sObject"
     fields = notification.fields
+    if notification.object_name not in (OPPORTUNITY, *ACTIVITIES):
+        yield _passed_over(notification.object_name, f"{pointer}/@type")
+        return
     external_id = _required_id(fields.get("Id"), f"{pointer}/Id")
     stamp = "SystemModstamp" if fields.get("SystemModstamp") else "LastModifiedDate"
     at = told_moment(fields.get(stamp), f"{pointer}/{stamp}")
@@ -364,7 +369,7 @@ def _said_by_notification(notification: _Notification, pointer: str) -> RecordCh
             f"{pointer}/SystemModstamp",
             "is missing; select it among the fields that the outbound message sends",
         )
-    return RecordChange(notification.object_name, external_id, {**fields, "Id": external_id}, at, is_whole=True)
+    yield RecordChange(notification.object_name, external_id, {**fields, "Id": external_id}, at, is_whole=True)
 
 
 def _events(document: object, pointer: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, object]]]:
@@ -391,6 +396,15 @@ def _events(document: object, pointer: str = "", depth: int = 0) -> Iterator[tup
     )
 
 
+def _passed_over(object_name: object, pointer: str) -> PassedOver:
+    """That something is about another object. Raises Untranslatable where it does not name one."""
+    if isinstance(object_name, str) and _OBJECT_NAME.fullmatch(object_name):
+        return PassedOver(object_name)
+    raise Untranslatable(
+        QuarantineReason.UNKNOWN_TYPE, pointer, f"names no object of Salesforce, such as {OPPORTUNITY}"
+    )
+
+
 def _event_key(event: Mapping[str, object]) -> str:
     header = event.get("ChangeEventHeader")
     if not isinstance(header, Mapping) or not header.get("transactionKey"):
@@ -405,6 +419,7 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
     within = f"{pointer}/ChangeEventHeader"
     object_name = header.get("entityName")
     if object_name not in (OPPORTUNITY, *PARTS, *ACTIVITIES):
+        yield _passed_over(object_name, f"{within}/entityName")
         return
     at = told_moment(header.get("commitTimestamp"), f"{within}/commitTimestamp")
     if at is None:
@@ -519,9 +534,7 @@ def _said_gone(object_name: str, external_id: str, at: datetime, sequence: int) 
 def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict[str, object]:
     raw = record.raw
     stage, closing = raw.get("StageName"), _day(raw.get("CloseDate"), f"{pointer}/CloseDate")
-    status = _status(raw)
-    if isinstance(stage, str):
-        status = mapping.stages.get(stage, status)
+    status = mapping.status_of(stage, _status(raw))
     account_id = record_id(raw.get("AccountId"))
     account = raw.get("Account")
     account_name = None
@@ -591,7 +604,8 @@ def _split_type(split: Mapping[str, object]) -> Mapping[str, object]:
 def _split_names(split: Mapping[str, object]) -> set[object]:
     """What a split's kind can be called: its id of either length, its name or its label."""
     type_id, kind = record_id(split.get("SplitTypeId")), _split_type(split)
-    return {type_id, type_id and type_id[:15], kind.get("DeveloperName"), kind.get("MasterLabel")} - {None}
+    names = (type_id, type_id and type_id[:15], kind.get("DeveloperName"), kind.get("MasterLabel"))
+    return {composed_members(name) for name in names} - {None}
 
 
 def _modified_at(record: FetchedRecord, pointer: str) -> datetime:
@@ -673,19 +687,15 @@ def _flag(value: object) -> bool | None:
 
 def _whole(value: object) -> int | None:
     """A whole number of at most twenty digits. A longer one, which could be written shortly, is not even made."""
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        return None
-    try:
-        number = Decimal(value)
-        return int(number) if abs(number) < _WHOLE_MAX else None
-    except ArithmeticError:
-        return None
+    number = read_decimal(value)
+    return int(number) if number is not None and abs(number) < _WHOLE_MAX else None
 
 
 def _day(value: object, pointer: str) -> date | None:
     """A date, or the moment it begins in UTC, which is how some relays write one. Raises Untranslatable."""
     if isinstance(value, str) and len(value) == 10:
-        with suppress(ValueError):
-            return date.fromisoformat(value)
+        day = read_day(value)
+        if day is not None:
+            return day
     moment = told_moment(value, pointer)
     return None if moment is None else moment.date()

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints
@@ -34,7 +33,9 @@ from services.tracking.crm.source_api import (
     Verdict,
     own_credentials,
 )
-from services.tracking.crm.values import answered_moment, only_text, whole_number
+from services.tracking.crm.values import answered_moment, only_text, retry_after
+from shared.kernel.ids import salesforce_id
+from shared.kernel.reading import read_http_date
 
 OPPORTUNITY: Final = "Opportunity"
 TASK: Final = "Task"
@@ -68,19 +69,10 @@ PARTS: Final = {
 }
 """By the names of their objects; an organisation need not have them."""
 
-_ID: Final = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
-_ID_CHECK: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
-
 
 def record_id(value: object) -> str | None:
     """An id in its form of 18 characters; None for what is not one, also by its check characters."""
-    if not isinstance(value, str) or not _ID.fullmatch(value):
-        return None
-    whole = value[:15] + "".join(
-        _ID_CHECK[sum(1 << place for place, letter in enumerate(value[at : at + 5]) if "A" <= letter <= "Z")]
-        for at in (0, 5, 10)
-    )
-    return whole if len(value) == 15 or value == whole else None
+    return salesforce_id(value) if isinstance(value, str) else None
 
 
 class SalesforceCredentials(ApiCredentials):
@@ -183,7 +175,7 @@ class SalesforceApi(SourceApi):
             return Judgement(Verdict.OK, credits_remaining=remaining)
         code, message = _error(answer)
         detail = f"{answer.status} {code}: {message}"[:500]
-        return Judgement(_verdict(call, answer.status, code, message), _retry_after(answer), detail, remaining)
+        return Judgement(_verdict(call, answer.status, code, message), retry_after(answer), detail, remaining)
 
     @override
     def fetch(
@@ -464,20 +456,15 @@ def _by_id(answer: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
 
 
 def _time_of(answer: Answer) -> datetime:
-    try:
-        return parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
-    except ValueError as error:
-        raise UnexpectedAnswer("the answer does not say what time it is") from error
+    now = read_http_date(answer.headers.get("date", ""))
+    if now is None:
+        raise UnexpectedAnswer("the answer does not say what time it is")
+    return now
 
 
 def _calls_remaining(answer: Answer) -> int | None:
     usage = _USAGE.search(answer.headers.get("sforce-limit-info", ""))
     return max(0, int(usage[2]) - int(usage[1])) if usage else None
-
-
-def _retry_after(answer: Answer) -> timedelta | None:
-    seconds = whole_number(answer.headers.get("retry-after"), digits_max=5)
-    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _error(answer: Answer) -> tuple[str, str]:

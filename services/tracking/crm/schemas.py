@@ -1,11 +1,10 @@
 """Connections on the wire."""
 
-import re
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from services.tracking.crm.canonical import MAPPABLE_FIELDS
 from services.tracking.crm.domain import (
@@ -20,21 +19,25 @@ from services.tracking.crm.domain import (
 from services.tracking.crm.service import WithSecret
 from shared.contracts.base import Currency
 from shared.contracts.deals import Percent
+from shared.contracts.texts import COMPOSED, ONE_LINE
 from shared.kernel.deals import DealStatus
+from shared.kernel.words import accepted_names
 
 _ENTRIES_MAX: Final = 500
-_CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f]")
 
-
-def _one_line(value: str) -> str:
-    if _CONTROL_CHARACTERS.search(value):
-        raise ValueError("one line without control characters")
-    return value
-
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_one_line)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), ONE_LINE, COMPOSED]
+"""A line of text in NFC."""
 Entries = Annotated[dict[Name, Name], Field(max_length=_ENTRIES_MAX)]
 
+
+def _mappable(field: str) -> str:
+    if field not in MAPPABLE_FIELDS:
+        raise ValueError(accepted_names(field, MAPPABLE_FIELDS))
+    return field
+
+
+FieldPaths = Annotated[dict[Annotated[str, AfterValidator(_mappable)], Name], Field(max_length=_ENTRIES_MAX)]
+"""Canonical field → where the source's deal has it, as a dotted path."""
 AllowList = Annotated[dict[Name, tuple[Name, ...]], Field(max_length=20)]
 _ALLOWED_DESCRIPTION: Final = (
     "What the sender may say of itself, such as `organization_id` of Salesforce: name → the values that are accepted."
@@ -86,9 +89,12 @@ class MappingModel(BaseModel):
     stages: Annotated[dict[Name, DealStatus], Field(max_length=_ENTRIES_MAX)] = Field(
         default_factory=dict, description="Stage as the source names it → status. Stronger than the source's status."
     )
-    fields: Entries = Field(
+    fields: FieldPaths = Field(
         default_factory=dict,
-        description="Canonical field → where the source's deal has it, as a dotted path.",
+        description=(
+            "Canonical field → where the source's deal has it, as a dotted path. `modified_at` counts beside the"
+            " source's own time: the later of the two."
+        ),
     )
     custom_fields: Entries = Field(
         default_factory=dict,
@@ -133,12 +139,6 @@ class MappingModel(BaseModel):
             " asked for together with that."
         ),
     )
-
-    @model_validator(mode="after")
-    def _known_fields(self) -> Self:
-        if unknown := set(self.fields) - MAPPABLE_FIELDS:
-            raise ValueError(f"{min(unknown)} cannot be mapped; accepted: {', '.join(sorted(MAPPABLE_FIELDS))}")
-        return self
 
     @classmethod
     def from_mapping(cls, mapping: SourceMapping) -> Self:

@@ -35,8 +35,8 @@ CHANNEL: Final = "tracking_connections"
 _ENTROPY_BYTES: Final = 32
 
 
-Remapped = Callable[[Transaction, Connection], Awaitable[None]]
-"""What is to follow from the saving of a mapping, which is not known here."""
+Remapped = Callable[[Transaction, Connection, SourceMapping], Awaitable[None]]
+"""What is to follow from the saving of a mapping, which is not known here; it is given the mapping before, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Connections:
         edited = current.edited(name=name, status=status, mapping=mapping, allowed=allowed, now=tx.now)
         saved = await _saved(tx, edited)
         if mapping is not None and self._remapped is not None:
-            await self._remapped(tx, saved)
+            await self._remapped(tx, saved, current.mapping)
         return saved
 
     async def rotate(
@@ -226,6 +226,11 @@ async def get(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Connecti
 async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> Sequence[Connection]:
     """Connections of the tenant in the order they were made."""
     return await store.page(tx, tenant_id, after=after, limit=limit)
+
+
+async def ids_of_source(tx: Transaction, tenant_id: UUID, identity_source: str) -> Sequence[UUID]:
+    """The connections of the tenant whose deals carry a source."""
+    return await store.ids_of_source(tx, tenant_id, identity_source)
 
 
 async def by_id(tx: Transaction, connection_ids: Collection[UUID]) -> dict[UUID, Connection]:

@@ -17,7 +17,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
-from services.tracking.crm.adapter import Adapter, Request, Said, Terms, member, read_document
+from services.tracking.crm.adapter import (
+    Adapter,
+    Headers,
+    Request,
+    Said,
+    Terms,
+    digest,
+    member,
+    read_document,
+    said_by_each,
+)
 from services.tracking.crm.canonical import (
     ACTIVITY_EXAMPLE,
     DEAL_EXAMPLE,
@@ -34,12 +44,14 @@ from services.tracking.crm.domain import (
     SourceMapping,
     Untranslatable,
 )
+from services.tracking.crm.unknown_members import unknown_members, unknown_members_of_deal
 from shared.kernel.deals import DealKind
 from shared.kernel.errors import FieldError
 
 BATCH_DEALS_MAX: Final = 500
 _TOLERANCE_SECONDS: Final = 300
 _SIGNATURES_MAX: Final = 10
+_HEADER_NAMES: Final = (b"webhook", b"svix")
 _SYMMETRIC_PREFIX: Final = "whsec_"
 _PUBLIC_KEY_PREFIX: Final = "whpk_"
 _SECRET_BYTES: Final = range(24, 65)
@@ -59,7 +71,7 @@ class DealEvent(BaseModel):
 
 
 class DealBatch(BaseModel):
-    """Several deals in one delivery: stored, translated and put in quarantine together."""
+    """Several deals in one delivery, each translated by itself: what is wrong with one keeps no other from counting."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"type": "deals.batch", "deals": [DEAL_EXAMPLE]}]})
 
@@ -104,10 +116,7 @@ class StandardWebhooks(Adapter):
 
     @override
     def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
-        headers = request.headers
-        webhook_id = headers.get(b"webhook-id")
-        timestamp = headers.get(b"webhook-timestamp")
-        signatures = headers.get(b"webhook-signature")
+        webhook_id, timestamp, signatures = _signed_headers(request.headers)
         if not webhook_id or not timestamp or not signatures:
             return Rejection.HEADERS
         if not timestamp.isdigit() or abs(int(timestamp[:20]) - now_seconds) > _TOLERANCE_SECONDS:
@@ -127,7 +136,8 @@ class StandardWebhooks(Adapter):
 
     @override
     def dedupe_key(self, request: Request) -> str:
-        return request.headers[b"webhook-id"].decode("latin-1")
+        webhook_id, _, _ = _signed_headers(request.headers)
+        return f"body:{digest(request.body)}" if webhook_id is None else webhook_id.decode("latin-1")
 
     @override
     def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
@@ -135,29 +145,43 @@ class StandardWebhooks(Adapter):
         kind = _KINDS.get(str(document.get("type")))
         if kind is not None:
             raw = member(document, "data")
-            return (canonical_deal({**raw, "kind": kind}, raw, mapping, pointer="/data"),)
+            deal = canonical_deal({**raw, "kind": kind}, raw, mapping, pointer="/data")
+            return (deal, *unknown_members_of_deal(raw, mapping, "/data"))
         if document.get("type") == _BATCH:
             return _batch(document, mapping)
         if document.get("type") in _ACTIVITY_TYPES:
-            activity = {**member(document, "data"), "is_deleted": document["type"] == _ACTIVITY_DELETED}
-            return (canonical_activity(activity, mapping, pointer="/data"),)
+            raw = member(document, "data")
+            activity = {**raw, "is_deleted": document["type"] == _ACTIVITY_DELETED}
+            told = canonical_activity(activity, mapping, pointer="/data")
+            return (told, *unknown_members(raw, CanonicalActivity.model_fields, "/data"))
         known = ", ".join([*_KINDS, _BATCH, *_ACTIVITY_TYPES])
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, "/type", f"expected one of {known}")
 
 
-def _batch(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[CanonicalDeal]:
+def _batch(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Said]:
     deals = document.get("deals")
     if not isinstance(deals, list) or not 1 <= len(deals) <= BATCH_DEALS_MAX:
         raise Untranslatable(
             QuarantineReason.INVALID_FIELD, "/deals", f"expected a list of 1 to {BATCH_DEALS_MAX} deals"
         )
-    translated = []
-    for index, raw in enumerate(deals):
+
+    def said(part: tuple[int, object]) -> Sequence[Said]:
+        index, raw = part
         pointer = f"/deals/{index}"
         if not isinstance(raw, dict):
             raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not an object")
-        translated.append(canonical_deal(raw, raw, mapping, pointer=pointer))
-    return translated
+        return (
+            canonical_deal(raw, raw, mapping, pointer=pointer),
+            *unknown_members_of_deal(raw, mapping, pointer),
+        )
+
+    return said_by_each(enumerate(deals), said)
+
+
+def _signed_headers(headers: Headers) -> tuple[bytes | None, ...]:
+    """The id, the time and the signatures: under the names of the scheme, else all under those of its first sender."""
+    named = next((name for name in _HEADER_NAMES if b"%b-signature" % name in headers), _HEADER_NAMES[0])
+    return tuple(headers.get(b"%b-%b" % (named, part)) for part in (b"id", b"timestamp", b"signature"))
 
 
 @lru_cache(maxsize=10_000)

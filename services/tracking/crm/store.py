@@ -52,6 +52,14 @@ async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: i
     return [_connection(row) for row in await tx.rows(statement.order_by(connections.c.id).limit(limit))]
 
 
+async def ids_of_source(tx: Transaction, tenant_id: UUID, identity_source: str) -> list[UUID]:
+    """The connections of the tenant whose deals carry a source."""
+    statement = select(connections.c.id).where(
+        connections.c.tenant_id == tenant_id, connections.c.identity_source == identity_source
+    )
+    return [row["id"] for row in await tx.rows(statement)]
+
+
 async def every(tx: Transaction) -> list[Connection]:
     """All connections that accept deliveries, of all tenants in scope."""
     statement = select(connections).where(connections.c.status == ConnectionStatus.ACTIVE)

@@ -8,6 +8,7 @@ from sqlalchemy import RowMapping, select, text
 
 from services.tracking.crm.tables import crm_users
 from shared.db.database import Transaction
+from shared.kernel.text import composed
 
 Told = tuple[UUID, UUID, str, str | None, str | None, bool | None]
 """Tenant, connection and external id; name, e-mail and whether active, None for what is not told."""
@@ -39,8 +40,8 @@ async def put(tx: Transaction, users: Sequence[Told]) -> None:
     """Store what is told of users; of one told of several times the last. What is unchanged is not written."""
     if not users:
         return
-    told = {user[:3]: user for user in users}
-    ordered = [told[key] for key in sorted(told)]
+    told = {(tenant, connection, composed(user)): known for tenant, connection, user, *known in users}
+    ordered = [(*key, *told[key]) for key in sorted(told)]
     tenant_ids, connection_ids, external_ids, names, emails, active = zip(*ordered, strict=True)
     await tx.execute(
         _PUT,
@@ -49,8 +50,8 @@ async def put(tx: Transaction, users: Sequence[Told]) -> None:
             "tenant_ids": tenant_ids,
             "connection_ids": connection_ids,
             "external_ids": external_ids,
-            "names": [name and name[:_TEXT_CHARACTERS_MAX] for name in names],
-            "emails": [email and email[:_TEXT_CHARACTERS_MAX] for email in emails],
+            "names": [name and composed(name)[:_TEXT_CHARACTERS_MAX] for name in names],
+            "emails": [email and composed(email)[:_TEXT_CHARACTERS_MAX] for email in emails],
             "active": active,
         },
     )

@@ -12,11 +12,18 @@ from services.tracking.crm.canonical import (
 )
 from services.tracking.crm.domain import QuarantineReason, SourceMapping, Untranslatable
 from services.tracking.crm.source_api import Answer, UnexpectedAnswer
+from shared.kernel.reading import (
+    read_http_date,
+    read_instant,
+    read_retry_after,
+    read_unix_milliseconds,
+    read_whole_number,
+)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_MILLISECONDS_MAX: Final = 32_000_000_000_000
-_HEADER_DIGITS_MAX: Final = 12
+_HEADER_NUMBER_MAX: Final = 10**12 - 1
+_RETRY_AFTER_MAX: Final = timedelta(days=1)
 
 
 def only_text(value: object) -> str | None:
@@ -30,29 +37,20 @@ def text_or_number(value: object) -> str | None:
     return text if isinstance(text, str) and text else None
 
 
-def whole_number(value: object, *, digits_max: int = 18) -> int | None:
-    """A whole number that is not negative, also as that many digits; None for anything else."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= digits_max:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
 def header_number(answer: Answer, name: str) -> int | None:
     """The whole number in a header, of twelve digits at most; None where it has none."""
-    return whole_number(answer.headers.get(name), digits_max=_HEADER_DIGITS_MAX)
+    return read_whole_number(answer.headers.get(name), maximum=_HEADER_NUMBER_MAX)
+
+
+def retry_after(answer: Answer) -> timedelta | None:
+    """How long the answer asks to wait, a day at most; a date is after the answer's own."""
+    now = read_http_date(answer.headers.get("date", ""))
+    return read_retry_after(answer.headers.get("retry-after", ""), now=now, maximum=_RETRY_AFTER_MAX)
 
 
 def milliseconds_of(moment: datetime) -> int:
     """Since 1970."""
     return (moment - _EPOCH) // _MILLISECOND
-
-
-def moment_of_milliseconds(value: object) -> datetime | None:
-    """The moment of milliseconds since 1970, also as digits; None for anything else."""
-    milliseconds = whole_number(value)
-    if milliseconds is None or milliseconds > _MILLISECONDS_MAX:
-        return None
-    return _EPOCH + milliseconds * _MILLISECOND
 
 
 def told_moment(value: object, pointer: str) -> datetime | None:
@@ -62,13 +60,10 @@ def told_moment(value: object, pointer: str) -> datetime | None:
     """
     if value is None or value == "":
         return None
-    try:
-        if isinstance(value, int) or (isinstance(value, str) and value.isascii() and value.isdigit()):
-            return _EPOCH + timedelta(milliseconds=int(value))
-        moment = datetime.fromisoformat(str(value))
-    except (ValueError, OverflowError):
-        raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not a time") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    moment = read_unix_milliseconds(value) or read_instant(str(value), assume_utc=True)
+    if moment is None:
+        raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not a time")
+    return moment
 
 
 def answered_moment(value: object) -> datetime | None:

@@ -32,6 +32,7 @@ from typing_extensions import override
 from services.tracking.crm.adapter import (
     Adapter,
     Fetch,
+    PassedOver,
     Request,
     Said,
     SeenUser,
@@ -52,14 +53,20 @@ from services.tracking.crm.domain import (
 )
 from services.tracking.crm.locale_texts import DAY_FIRST, MONTH_FIRST, Unreadable, amount_of, day_of, moment_of
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord
-from services.tracking.crm.values import custom_texts, moment_of_milliseconds, text_or_number, whole_number
+from services.tracking.crm.values import custom_texts, text_or_number
 from services.tracking.crm.zoho_api import DEALS, HOME_CURRENCY, MODULES, ZohoApi, offset_moment
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.errors import FieldError
 from shared.kernel.money import AMOUNT_DECIMALS_MAX
+from shared.kernel.reading import read_decimal, read_unix_milliseconds, read_whole_number
 
 _ACTIVITIES: Final = {"Calls": ActivityType.CALL, "Events": ActivityType.MEETING, "Tasks": ActivityType.TASK}
+_MODULE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
+_NOT_COUNTED: Final = frozenset(
+    {"lead", "contact", "account", "product", "quote", "invoice", "call", "event", "task", "campaign", "case"}
+)
+"""What the event of a workflow webhook may name that no record is kept of by it."""
 _OPERATIONS: Final = ("insert", "create", "edit", "update", "delete", "restore")
 _DELETIONS: Final = ("deal.delete", "deal.deleted")
 _STAGES: Final = {
@@ -89,7 +96,7 @@ _ID: Final = re.compile(r"[0-9]{1,30}")
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _AMOUNTS: Final = frozenset({"amount", "home_amount"})
 _DAYS: Final = frozenset({"expected_close_on", "closed_on"})
-_MOMENTS: Final = frozenset({"created_at", "closed_at"})
+_MOMENTS: Final = frozenset({"created_at", "expected_close_at", "closed_at", "modified_at"})
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 _SECOND: Final = timedelta(seconds=1)
 _DONE: Final = ActivityStatus.DONE
@@ -175,7 +182,9 @@ class Zoho(Adapter):
         if not texts:
             return Rejection.HEADERS
         matches = [terms.knows(text) for text in texts]
-        return None if any(matches) and is_allowed else Rejection.SIGNATURE
+        if not any(matches):
+            return Rejection.SIGNATURE
+        return None if is_allowed else Rejection.NOT_ALLOWED
 
     @override
     def dedupe_key(self, request: Request) -> str:
@@ -242,7 +251,9 @@ def _notified(document: Mapping[str, object], mapping: SourceMapping) -> Sequenc
     if isinstance(module, Mapping):
         module = module.get("api_name")
     if module not in MODULES:
-        return ()
+        if isinstance(module, str) and _MODULE.fullmatch(module):
+            return (PassedOver(module),)
+        raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, "/module", f"names no module of Zoho CRM, such as {DEALS}")
     operation = document.get("operation")
     if operation not in _OPERATIONS:
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, "/operation", f"expected one of {', '.join(_OPERATIONS)}")
@@ -266,7 +277,12 @@ def _sent(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Sa
     """
     event = document.get("event")
     if isinstance(event, str) and not event.startswith("deal."):
-        return ()
+        subject, dot, _ = event.partition(".")
+        if dot and subject in _NOT_COUNTED:
+            return (PassedOver(subject),)
+        raise Untranslatable(
+            QuarantineReason.UNKNOWN_TYPE, "/event", "expected deal.updated, or deal.deleted, as in the template"
+        )
     record_id = _record_id(document.get("id"), "/id")
     try:
         deal = _told_deal(document, record_id, mapping, is_deleted=event in _DELETIONS)
@@ -285,7 +301,8 @@ def _told_deal(
         _choice(raw, "date_format", (DAY_FIRST, MONTH_FIRST)),
         text_or_number(raw.get("time_zone")),
     )
-    modified_at = reader.moment(raw, "Modified_Time")
+    mapped = mapping.fields.get("modified_at")
+    modified_at = reader.moment(raw, "Modified_Time") or (None if mapped is None else reader.moment(raw, mapped))
     if modified_at is None:
         raise Untranslatable(QuarantineReason.MISSING_FIELD, "/Modified_Time", "is missing")
     if is_deleted:
@@ -426,7 +443,7 @@ def _activity(module: str, raw: Mapping[str, object], fetched_at: datetime) -> d
         case "Calls":
             state = _named(raw.get("Outgoing_Call_Status")) or _named(raw.get("Call_Status")) or ""
             outcome = _named(raw.get("Call_Result")) or _named(raw.get("Call_Outcome")) or state or None
-            seconds = whole_number(raw.get("Call_Duration_in_seconds"))
+            seconds = read_whole_number(raw.get("Call_Duration_in_seconds"))
             is_missed = (_named(raw.get("Call_Type")) or "").lower() == "missed"
             fields |= {
                 "subject": text_or_number(raw.get("Subject")),
@@ -521,7 +538,7 @@ def _record_id(value: object, pointer: str) -> str:
 
 def _server_time(document: Mapping[str, object]) -> datetime:
     value = document.get("server_time")
-    moment = moment_of_milliseconds(value)
+    moment = read_unix_milliseconds(value)
     if moment is None:
         reason = QuarantineReason.MISSING_FIELD if value is None else QuarantineReason.INVALID_FIELD
         raise Untranslatable(reason, "/server_time", "is not a time in milliseconds")
@@ -535,13 +552,8 @@ def _named(value: object) -> str | None:
 
 def _decimal(value: object) -> Decimal | None:
     """A finite number of a size there is."""
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        return None
-    try:
-        number = Decimal(value)
-    except ArithmeticError:
-        return None
-    return number if number.is_finite() and abs(number.adjusted()) <= 30 else None
+    number = read_decimal(value)
+    return number if number is not None and abs(number.adjusted()) <= 30 else None
 
 
 def _parameters(target: str) -> Sequence[str]:

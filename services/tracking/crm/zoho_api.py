@@ -31,8 +31,9 @@ from services.tracking.crm.source_api import (
     Verdict,
     own_credentials,
 )
-from services.tracking.crm.values import text_or_number, whole_number
+from services.tracking.crm.values import retry_after, text_or_number
 from shared.contracts.base import Currency
+from shared.kernel.reading import read_instant, read_whole_number
 
 DEALS: Final = "Deals"
 MODULES: Final = (DEALS, "Calls", "Events", "Tasks")
@@ -134,7 +135,7 @@ class ZohoApi(SourceApi):
 
     @override
     def judge(self, call: Call, answer: Answer) -> Judgement:
-        credits_remaining = whole_number(answer.headers.get("x-api-credits-remaining"))
+        credits_remaining = read_whole_number(answer.headers.get("x-api-credits-remaining"))
         problem = _problem(answer)
         verdict, retry_after = _verdict(call, answer, problem, credits_remaining)
         detail = "" if verdict is Verdict.OK else f"HTTP {answer.status} {problem.text}"[:_DETAIL_CHARACTERS_MAX]
@@ -180,7 +181,7 @@ class ZohoApi(SourceApi):
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
         known = own_credentials(credentials, ZohoCredentials)
         module, _, page = (cursor or f"{DEALS}:1").partition(":")
-        if module not in MODULES or whole_number(page) is None:
+        if module not in MODULES or read_whole_number(page) is None:
             raise UnexpectedAnswer("the cursor is not one of deleted records")
         answer = yield Call(
             "GET",
@@ -208,7 +209,7 @@ class ZohoApi(SourceApi):
             answer = yield Call("GET", f"{known.api_url}{_API_PATH}/{module}/actions/count", endpoint=_RECORDS_ENDPOINT)
             if answer.status == 204:
                 continue
-            number = whole_number(read_answer(answer).get("count"))
+            number = read_whole_number(read_answer(answer).get("count"))
             if number is None:
                 return None
             total += number
@@ -217,7 +218,7 @@ class ZohoApi(SourceApi):
     @override
     def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
         known = own_credentials(credentials, ZohoCredentials)
-        page = whole_number(cursor or "1")
+        page = read_whole_number(cursor or "1")
         if page is None:
             raise UnexpectedAnswer("the cursor is not a page of users")
         answer = yield Call(
@@ -270,11 +271,7 @@ class ZohoApi(SourceApi):
 
 def offset_moment(value: object) -> datetime | None:
     """A moment with its offset as Zoho's API writes it; None for anything else."""
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None
+    return read_instant(value) if isinstance(value, str) else None
 
 
 def _second(moment: datetime) -> str:
@@ -310,9 +307,8 @@ def _verdict(
     if call.endpoint == _TOKEN_ENDPOINT and status < 500 and problem.code:
         return Verdict.REFUSED, None
     if status == 429:
-        seconds = whole_number(answer.headers.get("retry-after"))
-        pause = None if seconds is None else timedelta(seconds=min(seconds, _RETRY_SECONDS_MAX))
-        return Verdict.QUOTA_EXHAUSTED if credits_remaining == 0 else Verdict.RATE_LIMITED, pause
+        verdict = Verdict.QUOTA_EXHAUSTED if credits_remaining == 0 else Verdict.RATE_LIMITED
+        return verdict, retry_after(answer)
     if 200 <= status < 300 or status == 304:
         return Verdict.OK, None
     if status == 401 and problem.code in _EXPIRED_TOKENS:

@@ -8,10 +8,11 @@ from services.tracking import snapshots
 from services.tracking.deals import store
 from services.tracking.deals.domain import DealFilter, DealNotFound, RecordedDeals
 from services.tracking.deals.store import RecordedVersion
-from services.tracking.viewing import Viewer
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
+from shared.kernel.records import RecordFacts
+from shared.kernel.sight import Sight
 from shared.outbox.outbox import Outbox
 
 
@@ -43,16 +44,16 @@ async def tell_next_again(
 
 
 async def page(
-    tx: Transaction, tenant_id: UUID, viewer: Viewer, wanted: DealFilter, *, after: UUID | None, limit: int
+    tx: Transaction, tenant_id: UUID, sight: Sight, wanted: DealFilter, *, after: UUID | None, limit: int
 ) -> Sequence[Deal]:
-    """The newest versions of the deals the viewer sees, by id."""
-    return await store.page(tx, tenant_id, viewer, wanted, after=after, limit=limit)
+    """The newest versions of the deals of people in sight, by id."""
+    return await store.page(tx, tenant_id, sight.users, wanted, after=after, limit=limit)
 
 
-async def get(tx: Transaction, tenant_id: UUID, viewer: Viewer, deal_id: UUID) -> Deal:
-    """The newest version of a deal. Raises DealNotFound, also for one the viewer may not see."""
+async def get(tx: Transaction, tenant_id: UUID, sight: Sight, deal_id: UUID) -> Deal:
+    """The newest version of a deal. Raises DealNotFound, also for one that is out of sight."""
     deal = await store.find(tx, tenant_id, deal_id)
-    if deal is None or not viewer.sees(deal.source, deal.owner_external_id):
+    if deal is None or not sight.sees_record(deal.facts()):
         raise DealNotFound(f"There is no deal {deal_id}.")
     return deal
 
@@ -62,17 +63,31 @@ async def newest(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -
     return {deal.id: deal for deal in await store.find_all(tx, {(tenant_id, each) for each in deal_ids})}
 
 
+async def facts(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> dict[UUID, RecordFacts]:
+    """What the rules see of those of these deals of the tenant that are known."""
+    return {deal_id: deal.facts() for deal_id, deal in (await newest(tx, tenant_id, deal_ids)).items()}
+
+
+async def brought_by(tx: Transaction, tenant_id: UUID, sight: Sight, deal_id: UUID, delivery_id: UUID) -> Deal | None:
+    """The newest version of a deal that the delivery brought a version of; None where it did not.
+
+    Raises DealNotFound, also for one that is out of sight.
+    """
+    found = await get(tx, tenant_id, sight, deal_id)
+    return found if await store.is_brought_by(tx, tenant_id, deal_id, delivery_id) else None
+
+
 async def versions(
     tx: Transaction,
     tenant_id: UUID,
-    viewer: Viewer,
+    sight: Sight,
     deal_id: UUID,
     *,
     before: tuple[datetime, int, UUID] | None,
     limit: int,
 ) -> Sequence[RecordedVersion]:
     """Every version of a deal, newest first. Raises DealNotFound, also when its newest may not be seen."""
-    await get(tx, tenant_id, viewer, deal_id)
+    await get(tx, tenant_id, sight, deal_id)
     return await store.versions(tx, tenant_id, deal_id, before=before, limit=limit)
 
 

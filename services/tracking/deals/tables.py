@@ -5,13 +5,17 @@ Both hold every field of the event in columns, so that a filter compiled to SQL 
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Computed, Date, DateTime, Index, Numeric, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, Computed, Date, DateTime, Index, Integer, Numeric, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.tracking.metadata import metadata
 from shared.db.tables import instant, money, tenant_id
 
 CLOSED_DAY: Final = "COALESCE(closed_on, (timezone('UTC'::text, closed_at))::date)"
+INCOMPLETE: Final = (
+    "status = 'won' AND (owner_external_id IS NULL OR currency IS NULL OR closed_on IS NULL AND closed_at IS NULL)"
+)
+"""Of a won deal: that it lacks what it has to have to be credited."""
 
 
 def _snapshot_columns() -> tuple[Column[object], ...]:
@@ -47,7 +51,8 @@ def _snapshot_columns() -> tuple[Column[object], ...]:
         Column("home_currency", Text),
         Column("payments", JSONB),
         Column("paid_amount", Numeric(asdecimal=True)),
-        Column("last_paid_on", Date),
+        Column("corrections", JSONB),
+        instant("expected_close_at", nullable=True),
     )
 
 
@@ -66,6 +71,25 @@ deals = Table(
     # The tenant is not first: with a table's first rows not yet counted, a planner finds every index that starts with
     # the tenant as good as the primary key, and may read a whole tenant for each deal it looks up.
     Index("ix_deals_owner", "owner_external_id", "source", "tenant_id", "closed_day"),
+    # Few: what a repair of the mapping makes whole is found by it.
+    Index("ix_deals_incomplete", "connection_id", postgresql_where=text(INCOMPLETE)),
+)
+
+# Won deals, and shares of them, that nobody is credited with. What a stripe counts alone may be negative.
+uncredited = Table(
+    "uncredited",
+    metadata,
+    tenant_id(),
+    Column("connection_id", Uuid(), primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    # Empty where the reason names none, as is the currency where a deal states none.
+    Column("user_id", Text, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("stripe", Integer, primary_key=True, autoincrement=False),
+    Column("deals", BigInteger, nullable=False),
+    Column("amount", Numeric(asdecimal=True), nullable=False),
+    Index("ix_uncredited_user", "tenant_id", "source", "user_id"),
 )
 
 deal_versions = Table(
@@ -81,3 +105,13 @@ deal_versions = Table(
     # Appended in the order of time, so the smallest of indexes finds what was recorded since a moment.
     Index("ix_deal_versions_recorded_at", "recorded_at", postgresql_using="brin"),
 )
+
+deal_split_users = Table(
+    "deal_split_users",
+    metadata,
+    tenant_id(),
+    Column("source", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("deal_id", Uuid(), primary_key=True),
+)
+"""Every user that some version of a deal's splits has named: where to look for deals, not what they say now."""

@@ -2,16 +2,17 @@
 like what was sent."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from services.tracking.crm.adapter import Adapter, RecordChange, Said, read_document
+from services.tracking.crm.adapter import Adapter, RecordChange, Said, read_document, said_by_each
 from services.tracking.crm.canonical import CanonicalDeal
 from services.tracking.crm.domain import QuarantineReason, SourceMapping, Untranslatable
 from services.tracking.crm.source_api import FetchedRecord, Gone, GoneRecord, RawRecord
+from shared.contracts.base import Instant
 
 
 class AskedRecord(NamedTuple):
@@ -24,18 +25,18 @@ class AskedRecord(NamedTuple):
 class _Record(BaseModel):
     object_name: str
     external_id: str
-    floor: AwareDatetime | None = None
+    floor: Instant | None = None
     record: dict[str, object]
 
 
 class _Gone(BaseModel):
     object_name: str
     external_id: str
-    at: AwareDatetime
+    at: Instant
 
 
 class _Document(BaseModel):
-    fetched_at: AwareDatetime
+    fetched_at: Instant
     records: tuple[_Record, ...] = ()
     gone: tuple[_Gone, ...] = ()
 
@@ -85,15 +86,18 @@ def said_by_records(
         document = _Document.model_validate(read_document(body))
     except ValidationError as error:
         raise Untranslatable(QuarantineReason.INVALID_FIELD, "", "is not what the source's API gives") from error
-    said: list[Said] = []
-    for index, each in enumerate(document.records):
+
+    def say(part: tuple[int, _Record | _Gone]) -> Iterable[Said]:
+        index, each = part
+        if isinstance(each, _Gone):
+            return adapter.translate_gone(GoneRecord(each.object_name, each.external_id, each.at), mapping)
         record = FetchedRecord(each.object_name, each.record, document.fetched_at, each.floor)
         translated = adapter.translate_record(record, mapping, pointer=f"/records/{index}/record")
         is_merged = adapter.merges_records and not as_they_stand
-        said.extend(_merging(each, translated, document.fetched_at) if is_merged else translated)
-    for gone in document.gone:
-        said.extend(adapter.translate_gone(GoneRecord(gone.object_name, gone.external_id, gone.at), mapping))
-    return said
+        return _merging(each, translated, document.fetched_at) if is_merged else translated
+
+    parts: list[tuple[int, _Record | _Gone]] = [*enumerate(document.records), *enumerate(document.gone)]
+    return said_by_each(parts, say)
 
 
 def _merging(each: _Record, translated: Sequence[Said], fetched_at: datetime) -> Iterator[Said]:

@@ -4,10 +4,10 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Self, TypeVar
 from uuid import UUID
 
-from services.tracking.crm.domain import Sender
+from services.tracking.crm.domain import Remark, Sender, Untranslatable
 from shared.kernel.errors import Conflict, NotFound, Unavailable
 
 WAITING_DELIVERIES_MAX: Final = 4000
@@ -24,6 +24,8 @@ class DeliveryState(StrEnum):
     RECEIVED = "received"
     TRANSLATED = "translated"
     QUARANTINED = "quarantined"
+    DISCARDED = "discarded"
+    """It was in quarantine, and somebody said that it will never be of use. It can be restored."""
 
 
 class Origin(StrEnum):
@@ -36,6 +38,29 @@ class Origin(StrEnum):
     """Found to be missed by webhooks."""
     BACKFILLED = "backfilled"
     """Part of a connection's history."""
+
+
+NOT_COUNTED: Final = "not_counted"
+"""The reason of a delivery that was understood and is about something that no record is kept of."""
+_TEXT_CHARACTERS_MAX: Final = 500
+
+
+def printable(text: str) -> str:
+    """A text as it can be stored and shown: in Unicode, without NUL, of five hundred characters at most."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "")[:_TEXT_CHARACTERS_MAX]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a record of a delivery could not be translated, and where in the body it stands."""
+
+    reason: str
+    pointer: str
+    detail: str
+
+    @classmethod
+    def of(cls, error: Untranslatable) -> Self:
+        return cls(error.reason.value, printable(error.pointer), printable(error.detail))
 
 
 class DeliveryNotFound(NotFound):
@@ -52,6 +77,27 @@ class DeliveryWaiting(Conflict):
     title = "Delivery is waiting"
 
 
+class DeliveryNotQuarantined(Conflict):
+    """Only a delivery in quarantine can be discarded."""
+
+    code = "delivery_not_quarantined"
+    title = "Delivery is not in quarantine"
+
+
+class DeliveryNotDiscarded(Conflict):
+    """Only a discarded delivery can be restored."""
+
+    code = "delivery_not_discarded"
+    title = "Delivery is not discarded"
+
+
+class DeliveryDiscarded(Conflict):
+    """The delivery was discarded: restore it to have it translated again."""
+
+    code = "delivery_discarded"
+    title = "Delivery is discarded"
+
+
 class BodyDropped(Conflict):
     """The delivery's body is past its time of retention; only the source can send it again."""
 
@@ -64,6 +110,18 @@ class InboxFull(Unavailable):
 
     code = "inbox_full"
     title = "Inbox full"
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """That a delivery was discarded, and that it was restored if it was. `by`: None for a service."""
+
+    id: UUID
+    reason: str
+    discarded_at: datetime
+    discarded_by: UUID | None
+    restored_at: datetime | None = None
+    restored_by: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +141,15 @@ class Delivery:
     pointer: str | None = None
     detail: str | None = None
     deals: int | None = None
+    problems: list[Problem] | None = None
+    """Each of them, where there is more than the one that `reason` tells of or other records were translated."""
+    remarks: list[Remark] | None = None
     replay_of: UUID | None = None
     origin: Origin = Origin.WEBHOOK
     caused_by: UUID | None = None
     processed_at: datetime | None = None
+    discard: Discard | None = None
+    """The last time it was discarded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,16 @@ from shared.telemetry.metrics import WEBHOOK_REJECTED
 _PREFIX: Final = "/hooks/"
 _KEPT_HEADERS: Final = tuple(
     (name.encode(), name)
-    for name in ("content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature")
+    for name in (
+        "content-type",
+        "user-agent",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+        "svix-id",
+        "svix-timestamp",
+        "svix-signature",
+    )
 )
 _PLAIN_KEY: Final = re.compile(r"[\x21-\x7e]{1,200}\Z")
 _HEADER_CHARACTERS_MAX: Final = 1000
@@ -129,7 +138,9 @@ async def receive_delivery(request: Request, connection_id: str) -> Response:
     response_class=Response,
     responses=_ANSWERS,
     summary="Receive a webhook of a sender that can sign nothing",
-    openapi_extra={"requestBody": {"required": True, "content": {"text/xml": {"schema": {"type": "string"}}}}},
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"text/xml": {"schema": {"type": "string", "format": "binary"}}}}
+    },
 )
 async def receive_delivery_by_address(request: Request, connection_id: str, secret: str) -> Response:
     """The same for sources whose deliveries prove nothing: the address itself holds the secret."""
@@ -155,7 +166,7 @@ async def _accept(
     if sender is None or rejection is not None:
         # Another process may have made the connection or rotated its secret a moment ago. Also for what that does not
         # mend, so that every refusal costs the same.
-        await directory.catch_up()
+        await directory.catch_up(connection_id)
         sender = directory.find(connection_id)
         adapter, terms, rejection = _verified(sender, delivery, now_seconds)
     if sender is None:

@@ -7,7 +7,8 @@ in Postgres, and smaller groups cost more.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
@@ -18,8 +19,10 @@ from shared.db.database import Database, Scope
 from shared.kernel.errors import Unavailable
 from shared.telemetry.logs import get_logger
 from shared.telemetry.metrics import WEBHOOK_DUPLICATES, WEBHOOK_GROUP_COMMIT_DELIVERIES, WEBHOOK_RECEIVED
+from shared.worker.rounds import Rounds
 
 _STORE_ATTEMPTS: Final = 3
+_NOBODY_STORES: Final = "Deliveries are not being stored here for now."
 _log = get_logger(__name__)
 
 
@@ -33,44 +36,47 @@ class DeliveriesNotStored(Unavailable):
     title = "Deliveries not stored"
 
 
-class Intake:
-    """Stores what arrives, as long as `run` runs."""
+class Intake(Rounds):
+    """Stores what arrives, as long as `run` runs; what comes before or after it is refused at once."""
+
+    finishes = True
 
     def __init__(self, database: Database, traffic: TrafficMeter, *, room: WaitingRoom[_Waiting] | None = None) -> None:
+        super().__init__("intake", every_seconds=None)
         self._database = database
         self._traffic = traffic
         self._room: WaitingRoom[_Waiting] = room or WaitingRoom()
-        self._someone_waits = asyncio.Event()
-        self._closed = False
 
     async def store(self, arrival: Arrival) -> None:
         """Return once the delivery is durable, whether it was new or held already.
 
-        Raises InboxFull, and DeliveriesNotStored when the database does not take it for now.
+        Raises InboxFull, and DeliveriesNotStored when the database does not take it for now or nobody is storing.
         """
+        if not self.is_running:
+            raise DeliveriesNotStored(_NOBODY_STORES, retry_after_seconds=5)
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._closed or not self._room.admit((arrival, stored), len(arrival.body)):
+        if self.is_stopping or not self._room.admit((arrival, stored), len(arrival.body)):
             raise InboxFull("Too many deliveries wait to be stored.", retry_after_seconds=1)
-        self._someone_waits.set()
+        self.wake()
         await stored
 
-    async def run(self) -> None:
-        """Store groups until `stop`, then what still waits."""
-        while True:
-            if self._room.is_empty:
-                if self._closed:
-                    return
-                self._someone_waits.clear()
-                await self._someone_waits.wait()
-            waiting, size_bytes = self._room.next_group()
-            if waiting:
-                await self._store_group(waiting)
-                self._room.done(len(waiting), size_bytes)
+    @asynccontextmanager
+    async def during(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            # Cut short: nobody is left waiting for an answer that cannot come.
+            while waiting := self._room.next_group()[0]:
+                _refuse(waiting, _NOBODY_STORES)
 
-    async def stop(self) -> None:
-        """Let nothing more in; `run` returns when all is stored."""
-        self._closed = True
-        self._someone_waits.set()
+    async def round(self) -> bool:
+        while not self._room.is_empty:
+            waiting, size_bytes = self._room.next_group()
+            try:
+                await self._store_group(waiting)
+            finally:
+                self._room.done(len(waiting), size_bytes)
+        return False
 
     async def _store_group(self, waiting: list[_Waiting]) -> None:
         arrivals = [arrival for arrival, _ in waiting]
@@ -79,10 +85,11 @@ class Intake:
         except Exception as error:
             if not isinstance(error, Unavailable):
                 _log.exception("deliveries_not_stored", deliveries=len(waiting))
-            for _, stored in waiting:
-                if not stored.done():
-                    stored.set_exception(DeliveriesNotStored(str(error), retry_after_seconds=2))
+            _refuse(waiting, error.detail if isinstance(error, Unavailable) else "The deliveries could not be stored.")
             return
+        except BaseException:
+            _refuse(waiting, _NOBODY_STORES)
+            raise
         for _, stored in waiting:
             # A client that has gone away meanwhile took its future with it; its delivery is stored all the same.
             if not stored.done():
@@ -108,3 +115,9 @@ class Intake:
             WEBHOOK_RECEIVED.labels(source).inc(stored)
             WEBHOOK_DUPLICATES.labels(source).inc(count - stored)
             self._traffic.received(sender, new=stored, duplicates=count - stored)
+
+
+def _refuse(waiting: Sequence[_Waiting], reason: str) -> None:
+    for _, stored in waiting:
+        if not stored.done():
+            stored.set_exception(DeliveriesNotStored(reason, retry_after_seconds=2))

@@ -7,6 +7,7 @@ or which of several that were saved in between, has really been applied to it.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,17 +17,18 @@ from services.tracking.activities import service as activities_service
 from services.tracking.crm import service as crm
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, activity_event_of, event_of
 from services.tracking.crm.domain import Connection, QuarantineReason, SourceMapping, Untranslatable
+from services.tracking.crm.remapping import touched
 from services.tracking.crm.sources import ADAPTERS
 from services.tracking.deals import service as deals_service
-from services.tracking.inbox import record_store, retranslation_store, store
+from services.tracking.inbox import record_store, retranslation_store, service, store
 from services.tracking.inbox.retranslation_store import RETRANSLATION_CHANNEL, Retranslation, RetranslationState
 from services.tracking.inbox.store import Kept
 from services.tracking.inbox.translation import records_named, said, translated
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.db.database import Database, Scope, Transaction
-from shared.kernel.errors import Unavailable
-from shared.telemetry.logs import get_logger
+from shared.outbox.outbox import Outbox
+from shared.worker.rounds import Rounds
 
 CURABLE: Final = frozenset(
     {QuarantineReason.STAGE_UNMAPPED, QuarantineReason.MISSING_FIELD, QuarantineReason.INVALID_FIELD}
@@ -35,14 +37,12 @@ CURABLE: Final = frozenset(
 
 _CHUNK_DELIVERIES: Final = 100
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
-_CURABLE_CHUNK: Final = 1000
+_CURABLE_CHUNK: Final = 500
 _SETTLED_AFTER: Final = timedelta(seconds=15)
 """A batch that was being translated while the mapping was saved has been committed by then."""
 _UNDER_WAY: Final = timedelta(minutes=10)
 """What was translated so long before and has not been recorded waits in the outbox."""
 _POLL_SECONDS: Final = 5.0
-_FAILURE_SECONDS: Final = 1.0
-_log = get_logger(__name__)
 
 Event = Deal | Activity
 _VERSIONED: Final = frozenset({"modified_at", "sequence", "delivery_id", "received_at"})
@@ -53,7 +53,7 @@ _CONTENT: Final[Mapping[type[Event], tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What a delivery comes to under a mapping: deals and activities, or why it cannot be translated."""
+    """What a delivery comes to under a mapping, and why a record of it cannot be translated: the first that cannot."""
 
     delivery: Kept
     deals: Sequence[CanonicalDeal] = ()
@@ -67,13 +67,11 @@ async def tried(
     """What deliveries of a connection come to under a mapping. Changes nothing."""
     outcomes = []
     for delivery in deliveries:
-        try:
-            statements = said(connection, delivery.origin, delivery.body, mapping)
-            records = await record_store.find(tx, set(records_named(connection, statements)))
-            translation = translated(connection, statements, records, mapping, delivery.received_at)
-            outcomes.append(Tried(delivery, translation.deals, translation.activities))
-        except Untranslatable as error:
-            outcomes.append(Tried(delivery, error=error))
+        statements = said(connection, delivery.origin, delivery.body, mapping)
+        records = await record_store.find(tx, set(records_named(connection, statements)))
+        translation = translated(connection, statements, records, mapping, delivery.first_received_at)
+        error = next(iter(translation.problems), None)
+        outcomes.append(Tried(delivery, translation.deals, translation.activities, error))
         # Large bodies take their time: others have theirs in between.
         await asyncio.sleep(0)
     return outcomes
@@ -126,9 +124,18 @@ def _version(event: Event, delivery_id: UUID) -> tuple[datetime, int, UUID]:
     return (event.modified_at, event.sequence, delivery_id)
 
 
-async def begin(tx: Transaction, connection: Connection) -> None:
-    """Have the connection's mapping applied to what was translated before; called whenever one is saved."""
-    await retranslation_store.save(tx, connection.tenant_id, connection.id, version=connection.version)
+async def begin(tx: Transaction, connection: Connection, before: SourceMapping) -> None:
+    """Have the connection's mapping applied to what was translated before; called whenever one is saved.
+
+    First to what it says something else of than the mapping `before`, and the mappings before that are not applied yet.
+    """
+    is_about = touched(before, connection.mapping)
+    under_way = await retranslation_store.find(tx, connection.tenant_id, connection.id, is_held=True)
+    if under_way is not None and under_way.finished_at is None:
+        is_about |= under_way.touched
+    await retranslation_store.save(
+        tx, connection.tenant_id, connection.id, version=connection.version, touched=is_about
+    )
 
 
 async def find(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Retranslation | None:
@@ -141,10 +148,12 @@ async def count_curable(tx: Transaction, tenant_id: UUID, connection_id: UUID) -
     return await retranslation_store.count_curable(tx, tenant_id, connection_id, reasons=CURABLE)
 
 
-async def step(tx: Transaction) -> Retranslation | None:
+async def step(tx: Transaction, outbox: Outbox) -> Retranslation | None:
     """Do one piece of the work that has waited longest, in one transaction; how far it is, None when nothing is due.
 
-    A mapping that is saved meanwhile starts the work of its connection anew.
+    What a mapping is about comes before what it is not about, of whichever connection. What says something else now is
+    translated in the same transaction: it does not wait behind what the connection is being sent. A mapping that is
+    saved meanwhile starts the work of its connection anew.
     """
     work = await retranslation_store.claim(tx)
     if work is None:
@@ -152,48 +161,52 @@ async def step(tx: Transaction) -> Retranslation | None:
     connection = await crm.get(tx, work.tenant_id, work.connection_id)
     match work.state:
         case RetranslationState.WAITING:
-            work = replace(
-                work,
-                state=RetranslationState.RUNNING,
-                started_at=tx.now,
-                total=await retranslation_store.queue_newest(tx, work),
-            )
-            work = await _received_again(tx, work)
+            queued = await retranslation_store.queue_touched(tx, work, source=connection.identity_source)
+            work = replace(work, state=RetranslationState.TOUCHED, started_at=tx.now, total=queued)
+            work = await _walked(tx, outbox, connection, work)
         case RetranslationState.SETTLING:
             queued = await retranslation_store.queue_under_way(tx, work, margin=_UNDER_WAY)
             work = replace(work, state=RetranslationState.FINISHING, total=work.total + queued)
         case _:
-            work = await _walked(tx, connection, work)
+            work = await _walked(tx, outbox, connection, work)
     work = replace(work, due_at=max(work.due_at, tx.now))
     await retranslation_store.update(tx, work)
     return work
 
 
-async def _received_again(tx: Transaction, work: Retranslation) -> Retranslation:
-    """With a chunk of what is in quarantine on its way to be translated again."""
-    count = await retranslation_store.receive_curable(
-        tx, work, reasons=CURABLE, before=work.started_at or tx.now, count_max=_CURABLE_CHUNK
+async def _received_again(tx: Transaction, outbox: Outbox, work: Retranslation) -> Retranslation:
+    """With a chunk of what is in quarantine translated again."""
+    waiting = await store.claim_quarantined(
+        tx,
+        work.tenant_id,
+        work.connection_id,
+        reasons=CURABLE,
+        before=work.started_at or tx.now,
+        count_max=_CURABLE_CHUNK,
+        bytes_max=_CHUNK_BYTES,
     )
-    if count:
-        await tx.notify(store.INBOX_CHANNEL)
-    return replace(work, received_again=work.received_again + count)
+    await service.translate(tx, outbox, waiting)
+    return replace(work, received_again=work.received_again + len(waiting))
 
 
-async def _walked(tx: Transaction, connection: Connection, work: Retranslation) -> Retranslation:
+async def _walked(tx: Transaction, outbox: Outbox, connection: Connection, work: Retranslation) -> Retranslation:
     """A chunk further, or at the end of the walk."""
     before = work.received_again
-    work = await _received_again(tx, work)
+    work = await _received_again(tx, outbox, work)
     delivery_ids = await retranslation_store.next_queued(tx, work, count_max=_CHUNK_DELIVERIES, bytes_max=_CHUNK_BYTES)
     if not delivery_ids and work.received_again == before:
-        if work.state is RetranslationState.RUNNING:
-            settled_at = (work.started_at or tx.now) + _SETTLED_AFTER
-            return replace(work, state=RetranslationState.SETTLING, due_at=settled_at)
-        return replace(work, state=RetranslationState.DONE, finished_at=tx.now)
+        return await _walked_to_the_end(tx, work)
     kept = await store.kept(tx, work.tenant_id, delivery_ids)
     outcomes = await tried(tx, connection, kept, connection.mapping)
     changed = await _changed(tx, connection, outcomes)
-    await store.copies(tx, work.tenant_id, changed)
-    await retranslation_store.forget(tx, work, delivery_ids)
+    copies = await store.copies(tx, work.tenant_id, changed)
+    await service.translate(
+        tx, outbox, await store.claim_copies(tx, work.tenant_id, copies, bytes_max=2 * _CHUNK_BYTES)
+    )
+    if work.state is RetranslationState.TOUCHED:
+        await retranslation_store.set_aside(tx, work, delivery_ids)
+    else:
+        await retranslation_store.forget(tx, work, delivery_ids)
     return replace(
         work,
         done=work.done + len(delivery_ids),
@@ -201,6 +214,20 @@ async def _walked(tx: Transaction, connection: Connection, work: Retranslation) 
         untranslatable=work.untranslatable + sum(each.error is not None for each in outcomes),
         dropped=work.dropped + len(delivery_ids) - len(kept),
     )
+
+
+async def _walked_to_the_end(tx: Transaction, work: Retranslation) -> Retranslation:
+    """What follows when nothing is left to look at."""
+    match work.state:
+        case RetranslationState.TOUCHED:
+            queued = await retranslation_store.queue_newest(tx, work)
+            return replace(work, state=RetranslationState.RUNNING, total=work.total + queued)
+        case RetranslationState.RUNNING:
+            await retranslation_store.forget_all(tx, work)
+            settled_at = (work.started_at or tx.now) + _SETTLED_AFTER
+            return replace(work, state=RetranslationState.SETTLING, due_at=settled_at)
+        case _:
+            return replace(work, state=RetranslationState.DONE, finished_at=tx.now)
 
 
 async def _changed(tx: Transaction, connection: Connection, outcomes: Sequence[Tried]) -> list[UUID]:
@@ -236,37 +263,20 @@ def _plain(value: object) -> object:
     return tuple(vars(each) for each in value) if isinstance(value, tuple) else value
 
 
-class Retranslator:
+class Retranslator(Rounds):
     """Carries out what saved mappings change; a worker component. Any number may run."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        super().__init__("retranslator", every_seconds=_POLL_SECONDS)
         self._database = database
-        self._stopping = asyncio.Event()
+        self._outbox = outbox
 
-    async def run(self) -> None:
-        """Work until `stop`, woken whenever a mapping is saved. Waits out a database that is away."""
-        async with self._database.listen(RETRANSLATION_CHANNEL) as notifications:
-            while not self._stopping.is_set():
-                try:
-                    more = await self.step_once()
-                except Unavailable as error:
-                    _log.warning("retranslation_interrupted", reason=error.detail)
-                    await self._rest(_FAILURE_SECONDS)
-                    continue
-                if not more and not self._stopping.is_set():
-                    await notifications.wait(_POLL_SECONDS)
+    def during(self) -> AbstractAsyncContextManager[object]:
+        return self._database.listen(RETRANSLATION_CHANNEL, self.woken)
 
-    async def stop(self) -> None:
-        """Finish the chunk under way; `run` returns within the time of a poll."""
-        self._stopping.set()
+    async def round(self) -> bool:
+        return await self.step_once()
 
     async def step_once(self) -> bool:
         """Do one piece of work; whether to come again at once. Raises Unavailable."""
-        return await self._database.run(Scope.every(), step) is not None
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+        return await self._database.run(Scope.every(), lambda tx: step(tx, self._outbox)) is not None

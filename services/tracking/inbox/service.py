@@ -1,32 +1,77 @@
 """Working deliveries off: translated into deal events, or put in quarantine; listed, replayed, dropped in time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
+from pydantic import JsonValue
+
+from services.tracking.activities import service as activities
 from services.tracking.crm import service as crm
 from services.tracking.crm import users
-from services.tracking.crm.adapter import Said, SeenUser
+from services.tracking.crm.adapter import SeenUser
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, activity_event_of, event_of
-from services.tracking.crm.domain import Connection, SourceMapping, Untranslatable
+from services.tracking.crm.domain import Connection, QuarantineReason, Remark, Source, SourceMapping
 from services.tracking.crm.sources import ADAPTERS
+from services.tracking.deals import service as deals
 from services.tracking.inbox import fetching, record_store, store
-from services.tracking.inbox.domain import BodyDropped, Delivery, DeliveryNotFound, DeliveryState, DeliveryWaiting
+from services.tracking.inbox.disclosure import members_of
+from services.tracking.inbox.domain import (
+    NOT_COUNTED,
+    BodyDropped,
+    Delivery,
+    DeliveryDiscarded,
+    DeliveryNotDiscarded,
+    DeliveryNotFound,
+    DeliveryNotQuarantined,
+    DeliveryState,
+    DeliveryWaiting,
+    Problem,
+    printable,
+)
 from services.tracking.inbox.fetch_store import Ask
-from services.tracking.inbox.store import Kept, Outcome, Spoken, Waiting
+from services.tracking.inbox.store import Chosen, Kept, Outcome, Spoken, Waiting
 from services.tracking.inbox.translation import Records, Translation, records_named, said, translated
+from shared.contracts.activities import Activity
+from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
 from shared.kernel.ids import activity_id, deal_id
+from shared.kernel.sight import Sight
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 from shared.telemetry.metrics import WEBHOOK_QUARANTINED
 
+DISCARDED_MAX: Final = 10_000
+"""By one call."""
 BATCH_DELIVERIES_MAX: Final = 500
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 FIRST_ID: Final = UUID(int=0)
-_DETAIL_CHARACTERS_MAX: Final = 500
+REMARKS_MAX: Final = 50
+PROBLEMS_MAX: Final = 100
+
+
+class Discarded(NamedTuple):
+    """What a call discarded, by which id that can be undone, and how many are left that it was meant for."""
+
+    discard_id: UUID
+    deliveries: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDelivery:
+    """What of a delivery is shown to who sees one record in it.
+
+    `members` is None where the body is past its time of retention, and where they cannot be told apart from others.
+    """
+
+    delivery: Delivery
+    source: Source
+    is_body_kept: bool
+    members: JsonValue
 
 
 async def translate_waiting(tx: Transaction, outbox: Outbox, *, after: UUID) -> list[Outcome]:
@@ -36,6 +81,11 @@ async def translate_waiting(tx: Transaction, outbox: Outbox, *, after: UUID) -> 
     does not hold up its neighbours.
     """
     waiting = await store.claim(tx, after=after, count_max=BATCH_DELIVERIES_MAX, bytes_max=BATCH_BYTES_MAX)
+    return await translate(tx, outbox, waiting)
+
+
+async def translate(tx: Transaction, outbox: Outbox, waiting: Sequence[Waiting]) -> list[Outcome]:
+    """The same for deliveries that were claimed in this transaction, in the order given."""
     if not waiting:
         return []
     connections = await crm.by_id(tx, {each.connection_id for each in waiting})
@@ -97,17 +147,20 @@ async def replay(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Deliver
 
     A quarantined one waits again itself. One that was translated already gets a copy: deals keep the newest version,
     and the copy's later id is what makes its version newer than the one that was translated before. Raises
-    DeliveryNotFound, DeliveryWaiting and BodyDropped.
+    DeliveryNotFound, DeliveryWaiting, DeliveryDiscarded and BodyDropped.
     """
     delivery = await get(tx, tenant_id, delivery_id)
     if delivery.state is DeliveryState.RECEIVED:
         raise DeliveryWaiting("The delivery waits to be translated already.")
+    if delivery.state is DeliveryState.DISCARDED:
+        raise DeliveryDiscarded("The delivery was discarded; restore it first.")
     if delivery.body is None:
         raise BodyDropped("The body of this delivery is past its time of retention.")
     if delivery.state is DeliveryState.QUARANTINED:
         await store.receive_again(tx, tenant_id, [delivery_id])
         return await get(tx, tenant_id, delivery_id)
     (copy_id,) = await store.copies(tx, tenant_id, [delivery_id])
+    await store.wake(tx)
     return await get(tx, tenant_id, copy_id)
 
 
@@ -117,23 +170,103 @@ async def replay_quarantined(tx: Transaction, tenant_id: UUID, connection_id: UU
     return await store.receive_quarantined_again(tx, tenant_id, connection_id)
 
 
+async def receive_again(
+    tx: Transaction, tenant_id: UUID, connection_id: UUID, reasons: Collection[QuarantineReason]
+) -> int:
+    """Have a connection's deliveries translated again that are in quarantine for one of these reasons; how many."""
+    return await store.receive_quarantined_again(tx, tenant_id, connection_id, reasons=reasons)
+
+
+async def discard(tx: Transaction, tenant_id: UUID, delivery_id: UUID, *, reason: str, by: UUID | None) -> Delivery:
+    """Take a delivery out of quarantine that will never be of use; kept with its body, as any, and not replayed.
+
+    `by`: the person; None for a service. Raises DeliveryNotFound and DeliveryNotQuarantined.
+    """
+    delivery = await get(tx, tenant_id, delivery_id)
+    chosen = Chosen(delivery.connection_id, delivery_ids=(delivery_id,))
+    if not await store.discard(tx, tenant_id, tx.new_id(), chosen, reason=reason, by=by, count_max=1):
+        raise DeliveryNotQuarantined(f"The delivery is {delivery.state.value}; one in quarantine can be discarded.")
+    return await get(tx, tenant_id, delivery_id)
+
+
+async def discard_chosen(
+    tx: Transaction, tenant_id: UUID, chosen: Chosen, *, reason: str, by: UUID | None
+) -> Discarded:
+    """Discard a connection's quarantined deliveries, the oldest first, DISCARDED_MAX at most.
+
+    Raises ConnectionNotFound.
+    """
+    await crm.get(tx, tenant_id, chosen.connection_id)
+    discard_id = tx.new_id()
+    count = await store.discard(tx, tenant_id, discard_id, chosen, reason=reason, by=by, count_max=DISCARDED_MAX)
+    return Discarded(discard_id, count, await store.count_chosen(tx, tenant_id, chosen))
+
+
+async def restore(tx: Transaction, tenant_id: UUID, delivery_id: UUID, *, by: UUID | None) -> Delivery:
+    """Put a discarded delivery back in quarantine. Raises DeliveryNotFound and DeliveryNotDiscarded."""
+    delivery = await get(tx, tenant_id, delivery_id)
+    if not await store.restore(tx, tenant_id, delivery_id=delivery_id, by=by):
+        raise DeliveryNotDiscarded(f"The delivery is {delivery.state.value}; only a discarded one can be restored.")
+    return await get(tx, tenant_id, delivery_id)
+
+
+async def restore_discard(tx: Transaction, tenant_id: UUID, discard_id: UUID, *, by: UUID | None) -> int:
+    """Put back in quarantine what one call discarded and nobody has restored since; how many."""
+    return await store.restore(tx, tenant_id, discard_id=discard_id, by=by)
+
+
 async def preview(tx: Transaction, tenant_id: UUID, delivery_id: UUID, mapping: SourceMapping | None) -> Translation:
     """What a stored delivery translates to, with a mapping that is not saved or with the connection's; stores nothing.
 
-    Raises DeliveryNotFound, BodyDropped and Untranslatable.
+    Raises DeliveryNotFound and BodyDropped.
     """
-    delivery = await get(tx, tenant_id, delivery_id)
-    if delivery.body is None:
+    (delivery,) = await store.kept(tx, tenant_id, [delivery_id]) or (None,)
+    if delivery is None:
+        await get(tx, tenant_id, delivery_id)
         raise BodyDropped("The body of this delivery is past its time of retention.")
     connection = await crm.get(tx, tenant_id, delivery.connection_id)
     tried = mapping or connection.mapping
     statements = said(connection, delivery.origin, delivery.body, tried)
     records = await record_store.find(tx, set(records_named(connection, statements)))
-    return translated(connection, statements, records, tried, delivery.received_at)
+    return translated(connection, statements, records, tried, delivery.first_received_at)
+
+
+async def of_deal(tx: Transaction, tenant_id: UUID, sight: Sight, deal_id: UUID, delivery_id: UUID) -> RecordDelivery:
+    """A delivery that brought a version of a deal, with what is the deal's in it.
+
+    Raises DealNotFound, also for one that is out of sight, and DeliveryNotFound for one that brought no version of it.
+    """
+    return await _of_record(
+        tx, await deals.brought_by(tx, tenant_id, sight, deal_id, delivery_id), tenant_id, delivery_id
+    )
+
+
+async def of_activity(
+    tx: Transaction, tenant_id: UUID, sight: Sight, activity_id: UUID, delivery_id: UUID
+) -> RecordDelivery:
+    """A delivery that brought a version of an activity, with what is the activity's in it.
+
+    Raises ActivityNotFound, also for one that is out of sight, and DeliveryNotFound for one that brought none of it.
+    """
+    return await _of_record(
+        tx, await activities.brought_by(tx, tenant_id, sight, activity_id, delivery_id), tenant_id, delivery_id
+    )
+
+
+async def _of_record(
+    tx: Transaction, record: Deal | Activity | None, tenant_id: UUID, delivery_id: UUID
+) -> RecordDelivery:
+    if record is None:
+        raise DeliveryNotFound(f"No delivery {delivery_id} brought a version of it.")
+    delivery = await get(tx, tenant_id, delivery_id)
+    connection = await crm.get(tx, tenant_id, delivery.connection_id)
+    (kept,) = await store.kept(tx, tenant_id, [delivery_id]) or (None,)
+    members = None if kept is None else members_of(connection, kept.origin, kept.body, record.external_id)
+    return RecordDelivery(delivery, connection.source, kept is not None, members)
 
 
 async def drop_bodies(tx: Transaction, *, before: datetime, count_max: int) -> int:
-    """Drop bodies and headers of translated deliveries received before a moment; how many."""
+    """Drop bodies and headers of translated and discarded deliveries received before a moment; how many."""
     return await store.drop_bodies(tx, before=before, count_max=count_max)
 
 
@@ -143,23 +276,14 @@ class _Translating:
     def __init__(self, delivery: Waiting, connection: Connection) -> None:
         self.delivery = delivery
         self.connection = connection
-        self.statements: Sequence[Said] = ()
+        self.statements = said(connection, delivery.origin, delivery.body, connection.mapping)
         self.translation = Translation()
-        self._error: Untranslatable | None = None
-        try:
-            self.statements = said(connection, delivery.origin, delivery.body, connection.mapping)
-        except Untranslatable as error:
-            self._error = error
 
     def finish(self, records: Records) -> None:
         """Merge what it changes, and translate."""
-        if self._error is None:
-            try:
-                self.translation = translated(
-                    self.connection, self.statements, records, self.connection.mapping, self.delivery.received_at
-                )
-            except Untranslatable as error:
-                self._error = error
+        self.translation = translated(
+            self.connection, self.statements, records, self.connection.mapping, self.delivery.first_received_at
+        )
 
     def messages(self, tx: Transaction) -> list[OutboxMessage]:
         """The events of what it says."""
@@ -207,13 +331,28 @@ class _Translating:
         ]
 
     def outcome(self) -> Outcome:
-        """What became of it."""
-        if self._error is not None:
-            WEBHOOK_QUARANTINED.labels(self.connection.source.value, self._error.reason.value).inc()
-            return _quarantined(self.delivery, self._error)
-        return Outcome(
-            self.delivery.tenant_id, self.delivery.id, DeliveryState.TRANSLATED, deals=len(self.translation.deals)
+        """What became of it. One of several records that cannot be translated puts it in quarantine for that one."""
+        told = self.translation
+        problems = [Problem.of(each) for each in told.problems]
+        remarks = [_printable_remark(each) for each in told.remarks[:REMARKS_MAX]]
+        outcome = Outcome(
+            self.delivery.tenant_id, self.delivery.id, DeliveryState.TRANSLATED, deals=len(told.deals), remarks=remarks
         )
+        if problems:
+            first = problems[0]
+            WEBHOOK_QUARANTINED.labels(self.connection.source.value, first.reason).inc()
+            several = problems[:PROBLEMS_MAX] if len(problems) > 1 or told.deals or told.activities else ()
+            return outcome._replace(
+                state=DeliveryState.QUARANTINED,
+                reason=first.reason,
+                pointer=first.pointer,
+                detail=first.detail,
+                problems=several,
+            )
+        if told.passed_over and not (told.deals or told.activities or told.fetches):
+            about = printable(", ".join(told.passed_over))
+            return outcome._replace(reason=NOT_COUNTED, detail=about)
+        return outcome
 
 
 def _users(batch: Sequence[_Translating]) -> Mapping[tuple[UUID, UUID], Sequence[SeenUser]]:
@@ -247,13 +386,5 @@ async def _leave_out_overtaken(tx: Transaction, batch: Sequence[_Translating]) -
         ]
 
 
-def _quarantined(delivery: Waiting, error: Untranslatable) -> Outcome:
-    printable = error.detail.encode("utf-8", "replace").decode().replace("\x00", "")
-    return Outcome(
-        delivery.tenant_id,
-        delivery.id,
-        DeliveryState.QUARANTINED,
-        error.reason.value,
-        error.pointer.encode("utf-8", "replace").decode().replace("\x00", "")[:_DETAIL_CHARACTERS_MAX],
-        printable[:_DETAIL_CHARACTERS_MAX],
-    )
+def _printable_remark(remark: Remark) -> Remark:
+    return replace(remark, pointer=printable(remark.pointer), detail=printable(remark.detail))

@@ -3,7 +3,20 @@
 Connections are never deleted, so no foreign key has to be checked for every webhook.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Integer, LargeBinary, Table, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.tracking.metadata import metadata
@@ -26,6 +39,10 @@ deliveries = Table(
     Column("pointer", Text),
     Column("detail", Text),
     Column("deals", Integer),
+    # Why each record could not be translated that could not, where there is more than one of them.
+    Column("problems", JSONB),
+    # What is to be told of what was translated.
+    Column("remarks", JSONB),
     Column("replay_of", Uuid()),
     # How it came: sent by the source, or asked for.
     Column("origin", Text, nullable=False),
@@ -37,7 +54,26 @@ deliveries = Table(
     Index("uq_deliveries_dedupe_key", "connection_id", "dedupe_key", unique=True),
     Index("ix_deliveries_waiting", "id", postgresql_where=text("state = 'received'")),
     Index("ix_deliveries_quarantined", "tenant_id", "id", postgresql_where=text("state = 'quarantined'")),
+    Index("ix_deliveries_remarked", "tenant_id", "connection_id", "id", postgresql_where=text("remarks IS NOT NULL")),
     Index("ix_deliveries_received_at", "received_at", postgresql_using="brin"),
+)
+
+# That deliveries were discarded and, perhaps, restored. Those of one call share the id.
+delivery_discards = Table(
+    "delivery_discards",
+    metadata,
+    tenant_id(),
+    Column("delivery_id", Uuid(), primary_key=True),
+    Column("id", Uuid(), primary_key=True),
+    Column("connection_id", Uuid(), nullable=False),
+    Column("reason", Text, nullable=False),
+    instant("discarded_at"),
+    # Null for a service.
+    Column("discarded_by", Uuid()),
+    instant("restored_at", nullable=True),
+    Column("restored_by", Uuid()),
+    Index("ix_delivery_discards_id", "id", "tenant_id"),
+    Index("ix_delivery_discards_standing", "tenant_id", "delivery_id", postgresql_where=text("restored_at IS NULL")),
 )
 
 # What deliveries name without saying what it is like: asked for once, however often it is named meanwhile.
@@ -85,6 +121,8 @@ connection_traffic = Table(
     Column("rejected_headers", BigInteger, nullable=False),
     Column("rejected_timestamp", BigInteger, nullable=False),
     Column("rejected_signature", BigInteger, nullable=False),
+    Column("rejected_address", BigInteger, nullable=False, server_default=text("0")),
+    Column("rejected_not_allowed", BigInteger, nullable=False, server_default=text("0")),
     instant("last_received_at", nullable=True),
     Index("ix_connection_traffic_hour", "hour"),
 )
@@ -109,14 +147,19 @@ retranslations = Table(
     Column("untranslatable", BigInteger, nullable=False),
     Column("dropped", BigInteger, nullable=False),
     Column("received_again", BigInteger, nullable=False),
+    # What the held deals say that the mapping is about: they are looked at first.
+    Column("touched", JSONB, nullable=False, server_default=text("'{}'")),
     Index("ix_retranslations_due_at", "due_at", postgresql_where=text("finished_at IS NULL")),
 )
 
-# The deliveries that are still to be looked at.
+# The deliveries that are still to be looked at, and those of deals that the mapping is about also after that, until all
+# the others stand beside them.
 retranslation_deliveries = Table(
     "retranslation_deliveries",
     metadata,
     tenant_id(),
     Column("connection_id", Uuid(), primary_key=True),
     Column("delivery_id", Uuid(), primary_key=True),
+    Column("turn", SmallInteger, nullable=False, server_default=text("1")),
+    Index("ix_retranslation_deliveries_turn", "tenant_id", "connection_id", "turn", "delivery_id"),
 )

@@ -3,7 +3,6 @@
 A process that is killed takes its last seconds of counts with it; deliveries are never lost by that.
 """
 
-import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,14 +13,12 @@ from services.tracking.crm.domain import Rejection, Sender
 from services.tracking.inbox import traffic_store
 from services.tracking.inbox.traffic_store import Counted, Traffic
 from shared.db.database import Database, Scope, Transaction
-from shared.kernel.errors import Unavailable
-from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
 
 KEPT: Final = timedelta(days=90)
 _FLUSH_SECONDS: Final = 5.0
 _CONNECTIONS_MAX: Final = 1000
 _PRUNE_CHUNK: Final = 1000
-_log = get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -32,13 +29,15 @@ class _Tally:
     last_received_at: datetime | None = None
 
 
-class TrafficMeter:
+class TrafficMeter(Rounds):
     """Counts what the connections of this process are sent. One per API process."""
 
+    finishes = True
+
     def __init__(self, database: Database) -> None:
+        super().__init__("traffic", every_seconds=_FLUSH_SECONDS)
         self._database = database
         self._tallies: defaultdict[tuple[UUID, UUID], _Tally] = defaultdict(_Tally)
-        self._stopping = asyncio.Event()
 
     def received(self, sender: Sender, *, new: int, duplicates: int) -> None:
         """Deliveries of a sender were stored, or held already."""
@@ -51,25 +50,12 @@ class TrafficMeter:
         """A delivery to a connection was not from its sender."""
         self._tallies[sender.tenant_id, sender.connection_id].rejected[reason] += 1
 
-    async def run(self) -> None:
-        """Add what was counted every few seconds until `stop`, and once more then."""
-        while not self._stopping.is_set():
-            try:
-                async with asyncio.timeout(_FLUSH_SECONDS):
-                    await self._stopping.wait()
-            except TimeoutError:
-                pass
-            try:
-                await self.flush()
-            except Unavailable as error:
-                _log.warning("traffic_not_added", reason=error.detail)
-
-    async def stop(self) -> None:
-        """Let `run` return."""
-        self._stopping.set()
+    async def round(self) -> bool:
+        await self.flush()
+        return False
 
     async def flush(self) -> None:
-        """Add what was counted. Raises Unavailable, and then keeps it for the next time."""
+        """Add what was counted. Whatever it raises, what was not added is kept for the next time."""
         while self._tallies:
             keys = list(self._tallies)[:_CONNECTIONS_MAX]
             taken = {key: self._tallies.pop(key) for key in keys}
@@ -77,7 +63,7 @@ class TrafficMeter:
                 # Not tried again: after a lost connection it may have been added.
                 async with self._database.transaction(Scope.of(*{tenant_id for tenant_id, _ in taken})) as tx:
                     await traffic_store.add(tx, [_counted(key, taken[key]) for key in sorted(taken)])
-            except Unavailable:
+            except Exception:
                 for key, tally in taken.items():
                     self._put_back(key, tally)
                 raise
@@ -109,5 +95,7 @@ def _counted(key: tuple[UUID, UUID], tally: _Tally) -> Counted:
         tally.rejected[Rejection.HEADERS],
         tally.rejected[Rejection.TIMESTAMP],
         tally.rejected[Rejection.SIGNATURE],
+        tally.rejected[Rejection.ADDRESS],
+        tally.rejected[Rejection.NOT_ALLOWED],
         tally.last_received_at,
     )

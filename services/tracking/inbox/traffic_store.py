@@ -20,6 +20,8 @@ class Counted(NamedTuple):
     rejected_headers: int
     rejected_timestamp: int
     rejected_signature: int
+    rejected_address: int
+    rejected_not_allowed: int
     last_received_at: datetime | None
 
 
@@ -34,25 +36,30 @@ class Traffic(NamedTuple):
     rejected_headers_day: int
     rejected_timestamp_day: int
     rejected_signature_day: int
+    rejected_address_day: int
+    rejected_not_allowed_day: int
 
 
 _ADD: Final = text(
     """
     INSERT INTO tracking.connection_traffic AS held
         (tenant_id, connection_id, hour, received, duplicates, rejected_headers, rejected_timestamp,
-        rejected_signature, last_received_at)
-    SELECT t, c, date_trunc('hour', CAST(:now AS timestamptz), 'UTC'), r, d, h, s, g, l
+        rejected_signature, rejected_address, rejected_not_allowed, last_received_at)
+    SELECT t, c, date_trunc('hour', CAST(:now AS timestamptz), 'UTC'), r, d, h, s, g, a, n, l
     FROM unnest(
         CAST(:tenant_ids AS uuid[]), CAST(:connection_ids AS uuid[]), CAST(:received AS bigint[]),
         CAST(:duplicates AS bigint[]), CAST(:headers AS bigint[]), CAST(:timestamps AS bigint[]),
-        CAST(:signatures AS bigint[]), CAST(:last AS timestamptz[])
-    ) AS new(t, c, r, d, h, s, g, l)
+        CAST(:signatures AS bigint[]), CAST(:addresses AS bigint[]), CAST(:not_allowed AS bigint[]),
+        CAST(:last AS timestamptz[])
+    ) AS new(t, c, r, d, h, s, g, a, n, l)
     ON CONFLICT (tenant_id, connection_id, hour) DO UPDATE SET
         received = held.received + excluded.received,
         duplicates = held.duplicates + excluded.duplicates,
         rejected_headers = held.rejected_headers + excluded.rejected_headers,
         rejected_timestamp = held.rejected_timestamp + excluded.rejected_timestamp,
         rejected_signature = held.rejected_signature + excluded.rejected_signature,
+        rejected_address = held.rejected_address + excluded.rejected_address,
+        rejected_not_allowed = held.rejected_not_allowed + excluded.rejected_not_allowed,
         last_received_at = greatest(held.last_received_at, excluded.last_received_at)
     """
 )
@@ -65,7 +72,9 @@ _OF_CONNECTION: Final = text(
         coalesce(sum(duplicates) FILTER (WHERE hour > :day), 0)::bigint AS duplicates_day,
         coalesce(sum(rejected_headers) FILTER (WHERE hour > :day), 0)::bigint AS rejected_headers_day,
         coalesce(sum(rejected_timestamp) FILTER (WHERE hour > :day), 0)::bigint AS rejected_timestamp_day,
-        coalesce(sum(rejected_signature) FILTER (WHERE hour > :day), 0)::bigint AS rejected_signature_day
+        coalesce(sum(rejected_signature) FILTER (WHERE hour > :day), 0)::bigint AS rejected_signature_day,
+        coalesce(sum(rejected_address) FILTER (WHERE hour > :day), 0)::bigint AS rejected_address_day,
+        coalesce(sum(rejected_not_allowed) FILTER (WHERE hour > :day), 0)::bigint AS rejected_not_allowed_day
     FROM tracking.connection_traffic WHERE tenant_id = :tenant_id AND connection_id = :connection_id
     """
 )
@@ -92,6 +101,8 @@ async def add(tx: Transaction, counted: Sequence[Counted]) -> None:
             "headers": [each.rejected_headers for each in counted],
             "timestamps": [each.rejected_timestamp for each in counted],
             "signatures": [each.rejected_signature for each in counted],
+            "addresses": [each.rejected_address for each in counted],
+            "not_allowed": [each.rejected_not_allowed for each in counted],
             "last": [each.last_received_at for each in counted],
         },
     )

@@ -1,6 +1,6 @@
 """Live streams over HTTP. `app.state.live` holds the process's LiveStreams."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Protocol
@@ -10,12 +10,21 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.tracking.live.hub import LiveHub, LiveNotReady, seen_version, sse
+from services.tracking.live.rights import StreamRights, Watchable
 from shared.contracts.progress import Progress
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal, Principal
 from shared.http.problems import responses
 from shared.http.reader import Reader, RequestReader
-from shared.http.sse import LastEventId, TooManyStreams
+from shared.http.sse import (
+    ENDED,
+    LastEventId,
+    Mailbox,
+    Streams,
+    TooManyStreams,
+    TooManyStreamsOfPerson,
+    TooManyStreamsOfTenant,
+)
 from shared.kernel.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["live"])
@@ -36,6 +45,9 @@ class ProgressSource(Protocol):
     async def current(self, tx: Transaction, principal: Principal, watched: frozenset[UUID]) -> Sequence[Progress]:
         """Where the watched goals stand."""
 
+    async def revisions(self, tx: Transaction, tenant_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """A number for each tenant that grows whenever who may watch what may have changed."""
+
 
 @dataclass(frozen=True)
 class LiveStreams:
@@ -43,6 +55,7 @@ class LiveStreams:
 
     hub: LiveHub
     source: ProgressSource
+    rights: StreamRights
 
 
 @dataclass(frozen=True)
@@ -50,59 +63,82 @@ class Watch:
     """What one client watches."""
 
     live: LiveStreams
+    mailbox: Mailbox
     reader: Reader
     principal: Principal
     watched: frozenset[UUID]
+    watchable: Watchable
 
     async def events(self, last_event_id: str | None) -> AsyncGenerator[ServerSentEvent]:
         """Where the goals stand, then every change; of the goal in `last_event_id` only what is newer."""
         seen = seen_version(last_event_id)
         sent: dict[UUID, int] = {} if seen is None else dict([seen])
         # Listening starts before reading, so nothing that happens in between is missed.
-        with self.live.hub.watching((self.principal.tenant_id, each) for each in self.watched) as mailbox:
+        with (
+            self.live.hub.watching(self.mailbox, ((self.principal.tenant_id, each) for each in self.watched)),
+            self.live.rights.held(self.principal.tenant_id, self.watched, self.watchable, self.mailbox),
+        ):
             async with self.reader.transaction() as tx:
                 current = await self.live.source.current(tx, self.principal, self.watched)
             for event in current:
                 if event.version > sent.get(event.goal_id, 0):
                     sent[event.goal_id] = event.version
                     yield sse(event)
-            async for message in mailbox:
+            async for message in self.mailbox:
                 goal_version = seen_version(message.id)
-                if goal_version is not None and goal_version[1] > sent.get(goal_version[0], 0):
+                if message.event == ENDED:
+                    yield message
+                elif goal_version is not None and goal_version[1] > sent.get(goal_version[0], 0):
                     sent[goal_version[0]] = goal_version[1]
                     yield message
 
 
-async def live_streams(request: Request) -> LiveStreams:
-    """Dependency: the process's streams. Raises LiveNotReady or TooManyStreams."""
+@dataclass(frozen=True)
+class Opening:
+    """A stream that has its place and does not know yet what it watches."""
+
+    live: LiveStreams
+    mailbox: Mailbox
+    reader: Reader
+    principal: Principal
+
+    async def watch(self, watchable: Watchable) -> Watch:
+        async with self.reader.transaction() as tx:
+            watched = await watchable(tx)
+        return Watch(self.live, self.mailbox, self.reader, self.principal, watched, watchable)
+
+
+async def opening(request: Request, reader: RequestReader, principal: CurrentPrincipal) -> AsyncIterator[Opening]:
+    """Dependency: a place among the process's streams, kept until the answer has ended, which is the stream.
+
+    Raises LiveNotReady, TooManyStreams, TooManyStreamsOfTenant and TooManyStreamsOfPerson.
+    """
     live: LiveStreams = request.app.state.live
     await live.hub.ready()
-    request.app.state.streams.check_room()
-    return live
+    streams: Streams = request.app.state.streams
+    with streams.open(principal) as mailbox:
+        yield Opening(live, mailbox, reader, principal)
 
 
-Live = Annotated[LiveStreams, Depends(live_streams)]
+OpeningStream = Annotated[Opening, Depends(opening)]
 
 
-async def watched_goal(goal_id: UUID, live: Live, reader: RequestReader, principal: CurrentPrincipal) -> Watch:
+async def watched_goal(goal_id: UUID, stream: OpeningStream) -> Watch:
     """Dependency: one goal. 404 for one the caller may not see."""
-    async with reader.transaction() as tx:
-        return Watch(live, reader, principal, await live.source.watched_goal(tx, principal, goal_id))
+    return await stream.watch(lambda tx: stream.live.source.watched_goal(tx, stream.principal, goal_id))
 
 
-async def watched_person(person_id: UUID, live: Live, reader: RequestReader, principal: CurrentPrincipal) -> Watch:
+async def watched_person(person_id: UUID, stream: OpeningStream) -> Watch:
     """Dependency: the goals of one person. 404 for one the caller may not see."""
-    async with reader.transaction() as tx:
-        return Watch(live, reader, principal, await live.source.watched_person(tx, principal, person_id))
+    return await stream.watch(lambda tx: stream.live.source.watched_person(tx, stream.principal, person_id))
 
 
-async def watched_team(team_id: UUID, live: Live, reader: RequestReader, principal: CurrentPrincipal) -> Watch:
+async def watched_team(team_id: UUID, stream: OpeningStream) -> Watch:
     """Dependency: the goals of one team and of everyone in it. 404 for one the caller may not see."""
-    async with reader.transaction() as tx:
-        return Watch(live, reader, principal, await live.source.watched_team(tx, principal, team_id))
+    return await stream.watch(lambda tx: stream.live.source.watched_team(tx, stream.principal, team_id))
 
 
-_ERRORS = responses(NotFound, LiveNotReady, TooManyStreams)
+_ERRORS = responses(NotFound, LiveNotReady, TooManyStreams, TooManyStreamsOfTenant, TooManyStreamsOfPerson)
 
 
 @router.get(

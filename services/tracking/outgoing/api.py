@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from services.tracking.crm.api import Operator
 from services.tracking.outgoing import service
 from services.tracking.outgoing.domain import (
-    DeliveryState,
     LastSigningSecret,
     SigningRotationUnderWay,
     SigningSecretNotFound,
     SubscriptionDeliveryNotFound,
+    SubscriptionDeliveryState,
     SubscriptionNotFound,
 )
 from services.tracking.outgoing.schemas import (
@@ -29,7 +29,7 @@ from services.tracking.outgoing.schemas import (
 )
 from services.tracking.outgoing.service import REPLAYED_MAX, Subscriptions
 from shared.db.database import Transaction
-from shared.http.etag import ExpectedVersion, set_etag
+from shared.http.etag import ConditionalRead, ExpectedVersion
 from shared.http.outbound import OutboundSettings, UrlRefused, check_url
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
@@ -73,7 +73,7 @@ async def create_subscription(
 
     async def create(tx: Transaction) -> SubscriptionWithSecret:
         made = await subscriptions.create(tx, caller.tenant_id, name=body.name, url=body.url, events=events)
-        return SubscriptionWithSecret.from_result(made)
+        return SubscriptionWithSecret.from_result(made, subscriptions.url(made.subscription))
 
     return await writer.commit(
         create, status=201, location=lambda made: f"/v1/subscriptions/{made.id}", seal=subscriptions.box
@@ -81,22 +81,29 @@ async def create_subscription(
 
 
 @router.get("", responses=responses(InvalidCursor), summary="List subscriptions")
-async def list_subscriptions(caller: Operator, reader: RequestReader, paging: Paging) -> Page[SubscriptionOut]:
+async def list_subscriptions(
+    caller: Operator, reader: RequestReader, paging: Paging, subscriptions: UseCases
+) -> Page[SubscriptionOut]:
     """In the order they were made."""
     async with reader.transaction() as tx:
         found = await service.page(tx, caller.tenant_id, after=_PAGES.after(paging), limit=paging.fetch_limit)
-    return _PAGES.page(paging, found, key=lambda each: each.id, item=SubscriptionOut.from_subscription)
+    return _PAGES.page(
+        paging,
+        found,
+        key=lambda each: each.id,
+        item=lambda each: SubscriptionOut.from_subscription(each, subscriptions.url(each)),
+    )
 
 
 @router.get("/{subscription_id}", responses=responses(SubscriptionNotFound), summary="Read a subscription")
 async def read_subscription(
-    subscription_id: UUID, caller: Operator, reader: RequestReader, response: Response
+    subscription_id: UUID, caller: Operator, reader: RequestReader, subscriptions: UseCases, read: ConditionalRead
 ) -> SubscriptionOut:
     """A subscription, and why it is disabled if nobody disabled it."""
     async with reader.transaction() as tx:
-        answer = SubscriptionOut.from_subscription(await service.get(tx, caller.tenant_id, subscription_id))
-    set_etag(response, answer)
-    return answer
+        found = await service.get(tx, caller.tenant_id, subscription_id)
+    answer = SubscriptionOut.from_subscription(found, subscriptions.url(found))
+    return read.answer(answer)
 
 
 @router.patch(
@@ -111,6 +118,7 @@ async def edit_subscription(
     caller: Operator,
     writer: RequestWriter,
     version: ExpectedVersion,
+    subscriptions: UseCases,
     outbound: Outbound,
 ) -> Response:
     """Its name, URL, events or status. What waits already is sent to the URL as it is then."""
@@ -119,7 +127,7 @@ async def edit_subscription(
     events = None if body.events is None else wanted(body.events)
 
     async def edit(tx: Transaction) -> SubscriptionOut:
-        changed = await service.edit(
+        changed = await subscriptions.edit(
             tx,
             caller.tenant_id,
             subscription_id,
@@ -129,9 +137,9 @@ async def edit_subscription(
             events=events,
             status=body.status,
         )
-        return SubscriptionOut.from_subscription(changed)
+        return SubscriptionOut.from_subscription(changed, subscriptions.url(changed))
 
-    return await writer.commit(edit)
+    return await writer.commit(edit, seal=subscriptions.box)
 
 
 @router.delete(
@@ -172,7 +180,7 @@ async def rotate_subscription_secret(
         rotated = await subscriptions.rotate(
             tx, caller.tenant_id, subscription_id, expected_version=version, overlap=body.overlap
         )
-        return SubscriptionWithSecret.from_result(rotated)
+        return SubscriptionWithSecret.from_result(rotated, subscriptions.url(rotated.subscription))
 
     return await writer.commit(rotate, status=201, seal=subscriptions.box)
 
@@ -184,7 +192,12 @@ async def rotate_subscription_secret(
     summary="Retire a signing secret",
 )
 async def retire_subscription_secret(
-    subscription_id: UUID, secret_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
+    subscription_id: UUID,
+    secret_id: UUID,
+    caller: Operator,
+    writer: RequestWriter,
+    version: ExpectedVersion,
+    subscriptions: UseCases,
 ) -> Response:
     """Sign with it no more."""
 
@@ -192,9 +205,9 @@ async def retire_subscription_secret(
         changed = await service.retire_secret(
             tx, caller.tenant_id, subscription_id, secret_id, expected_version=version
         )
-        return SubscriptionOut.from_subscription(changed)
+        return SubscriptionOut.from_subscription(changed, subscriptions.url(changed))
 
-    return await writer.commit(retire)
+    return await writer.commit(retire, seal=subscriptions.box)
 
 
 @router.post(
@@ -225,7 +238,7 @@ async def list_subscription_deliveries(
     caller: Operator,
     reader: RequestReader,
     paging: Paging,
-    state: Annotated[DeliveryState | None, Query(description="Only those in this state.")] = None,
+    state: Annotated[SubscriptionDeliveryState | None, Query(description="Only those in this state.")] = None,
 ) -> Page[SubscriptionDeliveryOut]:
     """Newest first, with every attempt that was made."""
     async with reader.transaction() as tx:

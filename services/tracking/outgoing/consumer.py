@@ -7,14 +7,13 @@ from uuid import UUID
 from services.tracking.outgoing import service
 from services.tracking.outgoing.domain import EventType, Recording
 from services.tracking.outgoing.events import KINDS, TOPICS, Published
-from shared.contracts.envelope import MalformedEvent, tenant_of
 from shared.db.database import Transaction
-from shared.kafka.domain import Batch, Poison, Record
+from shared.kafka.domain import Batch, Record
+from shared.kafka.events import event_of, tenant_of, tenants_of, time_of
 from shared.telemetry import metrics
 
 OUTGOING_GROUP: Final = "attain.tracking.outgoing"
 OUTGOING_TOPICS: Final[Sequence[str]] = TOPICS
-_MALFORMED: Final = "malformed"
 
 
 class OutgoingHandler:
@@ -22,7 +21,7 @@ class OutgoingHandler:
 
     def tenants(self, batch: Batch) -> Collection[UUID]:
         """The tenants in the records' headers. Raises Poison."""
-        return {_tenant(record) for record in batch}
+        return tenants_of(batch)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Record what is subscribed to; what is not is not even read. Raises Poison."""
@@ -31,21 +30,14 @@ class OutgoingHandler:
         published: list[Published] = []
         for record in batch:
             event_type = _event_type(record)
-            if event_type is not None and (_tenant(record), event_type) in wanted:
-                try:
-                    published.append(KINDS[event_type].read(record.headers, record.value))
-                except MalformedEvent as error:
-                    raise Poison(record, "the event does not fit its type", reason=_MALFORMED) from error
+            if event_type is None or (tenant_of(record), event_type) not in wanted:
+                continue
+            event = event_of(record)
+            if event is not None:
+                published.append(KINDS[event_type].published(event, time_of(record)))
         if published:
             planned = await service.record(tx, published, subscriptions)
             tx.after_commit(lambda: _count(planned))
-
-
-def _tenant(record: Record) -> UUID:
-    try:
-        return tenant_of(record.headers)
-    except MalformedEvent as error:
-        raise Poison(record, str(error), reason=_MALFORMED) from error
 
 
 def _event_type(record: Record) -> EventType | None:

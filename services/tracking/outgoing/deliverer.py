@@ -2,7 +2,8 @@
 
 import asyncio
 from asyncio import Task
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from time import perf_counter
@@ -13,18 +14,16 @@ import httpx
 from services.tracking.outgoing import service
 from services.tracking.outgoing.domain import (
     ANSWER_CHARACTERS_MAX,
+    RETRY_AFTER_MAX,
     TEST_EVENT_TYPE,
     Attempt,
     Subscription,
-    retry_after_seconds,
     signed_headers,
 )
 from services.tracking.outgoing.service import Ended, Subscriptions
 from services.tracking.outgoing.store import OUTGOING_CHANNEL, Claimed
 from shared.db.database import Database, Scope
-from shared.db.listening import Notifications
 from shared.http.outbound import (
-    AddressRefused,
     OutboundError,
     OutboundSettings,
     Resolve,
@@ -33,16 +32,19 @@ from shared.http.outbound import (
     system_addresses,
 )
 from shared.kernel.errors import AttainError, Unavailable
+from shared.kernel.reading import read_retry_after
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
 
 ATTEMPT_SECONDS_MAX: Final = 15.0
 _ANSWER_BYTES_KEPT: Final = 4 * ANSWER_CHARACTERS_MAX
 # More than what is kept, as an answer comes in pieces.
 _ANSWER_BYTES_MAX: Final = 262_144
 _LEASE: Final = timedelta(seconds=60)
-_POLL_SECONDS: Final = 1.0
-_FAILURE_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 30.0
+_HELD_UP_SECONDS: Final = 1.0
+"""How soon to look again for what is due but not this worker's yet, as other workers are at its endpoint."""
 _RETENTION_POLL_SECONDS: Final = 3600.0
 _RETENTION_CHUNK: Final = 500
 
@@ -72,7 +74,7 @@ def subscriber_client(
     )
 
 
-class Deliverer:
+class Deliverer(Rounds):
     """Sends what is due. Any number may run; each takes what no other is at.
 
     No transaction is open while a request is under way. What is being sent when the process dies is sent again, under
@@ -93,6 +95,7 @@ class Deliverer:
 
         `client` is a `subscriber_client`; whoever made it closes it.
         """
+        super().__init__("deliverer", every_seconds=_POLL_SECONDS)
         self._database = database
         self._subscriptions = subscriptions
         self._client = client
@@ -103,34 +106,25 @@ class Deliverer:
         # What ends while a transaction is under way is settled together by the next.
         self._ended: list[Ended] = []
         self._settling: Task[None] | None = None
-        self._woken = asyncio.Event()
-        self._stopping = False
 
-    async def run(self) -> None:
-        """Deliver until `stop`. Waits out a database that is away."""
-        async with self._database.listen(OUTGOING_CHANNEL) as notifications:
-            hearing = asyncio.create_task(self._hear(notifications), name="outgoing-notifications")
+    @asynccontextmanager
+    async def during(self) -> AsyncIterator[None]:
+        async with self._database.listen(OUTGOING_CHANNEL, self.woken):
             try:
-                while not self._stopping:
-                    self._woken.clear()
-                    try:
-                        started = await self._start_due()
-                    except Unavailable as error:
-                        _log.warning("outgoing_interrupted", reason=error.detail)
-                        await asyncio.sleep(_FAILURE_SECONDS)
-                        continue
-                    if not started and not self._stopping:
-                        await self._rest(_POLL_SECONDS)
+                yield
                 await self._settled()
             finally:
-                hearing.cancel()
                 for task in (*self._under_way, *([] if self._settling is None else [self._settling])):
                     task.cancel()
 
-    async def stop(self) -> None:
-        """Start no more; `run` returns once what is under way has been settled."""
-        self._stopping = True
-        self._woken.set()
+    async def round(self) -> bool:
+        if await self._start_due():
+            return True
+        next_due_at = await self._database.run(Scope.every(), service.next_due_at)
+        if next_due_at is not None:
+            wait_seconds = (next_due_at - self._clock()).total_seconds()
+            self.come_again_in(wait_seconds if wait_seconds > 0 else _HELD_UP_SECONDS)
+        return False
 
     async def deliver_due(self) -> int:
         """Attempt everything that is due now, round after round until nothing is; how many attempts. For tests."""
@@ -139,11 +133,6 @@ class Deliverer:
             attempts += started
             await self._settled()
         return attempts
-
-    async def _hear(self, notifications: Notifications) -> None:
-        while True:
-            if await notifications.wait(_POLL_SECONDS):
-                self._woken.set()
 
     async def _start_due(self) -> int:
         """Start as many attempts as there is room for; how many. Raises Unavailable."""
@@ -188,8 +177,9 @@ class Deliverer:
                     _log.warning("attempts_not_kept", attempts=len(ended), reason=error.detail)
                 except Exception:
                     _log.exception("attempts_not_kept", attempts=len(ended))
+                    await self._settle_each(ended)
                 del self._ended[: len(ended)]
-                self._woken.set()
+                self.wake()
         finally:
             self._settling = None
 
@@ -199,12 +189,13 @@ class Deliverer:
             metrics.OUTGOING_DISABLED.labels("gone" if disabled.is_gone else "failing").inc()
             _log.warning("subscription_disabled", subscription_id=str(disabled.subscription_id), reason=disabled.reason)
 
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+    async def _settle_each(self, ended: Sequence[Ended]) -> None:
+        """Keep each by itself, so that one that cannot be kept does not take its neighbours with it."""
+        for each in ended:
+            try:
+                await self._settle([each])
+            except Exception:
+                _log.exception("attempt_not_kept", delivery_id=str(each.claimed.id))
 
     async def _deliver(self, claimed: Claimed, subscription: Subscription) -> None:
         now = self._clock()
@@ -213,27 +204,27 @@ class Deliverer:
         headers = signed_headers(
             self._subscriptions.valid_secrets(subscription, now), delivery_id=claimed.id, at=now, body=claimed.body
         )
-        attempt, retry_after = await self._attempt(subscription.url, headers, claimed.body, now)
+        attempt, retry_after = await self._attempt(self._subscriptions.url(subscription), headers, claimed.body, now)
         metrics.OUTGOING_ATTEMPTS.labels(_outcome(attempt)).inc()
         metrics.OUTGOING_ATTEMPT_SECONDS.observe(attempt.duration_milliseconds / 1000)
         self._ended.append(Ended(claimed, attempt, retry_after, _chance.random()))
 
     async def _attempt(
         self, url: str, headers: dict[str, str], body: bytes, now: datetime
-    ) -> tuple[Attempt, int | None]:
+    ) -> tuple[Attempt, timedelta | None]:
         """One request, and what the answer asks for in Retry-After. What goes wrong is part of the attempt."""
         started = perf_counter()
         status: int | None = None
         error: str | None = None
         answered = ""
-        retry_after: int | None = None
+        retry_after: timedelta | None = None
         try:
             request = self._client.stream(
                 "POST", url, content=body, headers={**headers, "content-type": "application/json"}
             )
             async with request as answer:
                 status = answer.status_code
-                retry_after = retry_after_seconds(answer.headers.get("retry-after"), now=now)
+                retry_after = read_retry_after(answer.headers.get("retry-after", ""), now=now, maximum=RETRY_AFTER_MAX)
                 answered = await _first_characters(answer)
         except (OutboundError, UrlRefused) as refused:
             error = _sentence(refused)
@@ -256,8 +247,8 @@ async def _first_characters(answer: httpx.Response) -> str:
 
 
 def _sentence(error: AttainError) -> str:
-    """What went wrong, for the log that subscribers' owners read: not where names lead to in our network."""
-    return error.title if isinstance(error, AddressRefused) else f"{error.title}: {error.detail}"
+    """What went wrong, for the log that subscribers' owners read."""
+    return f"{error.title}: {error.detail}"
 
 
 def _outcome(attempt: Attempt) -> str:
@@ -266,34 +257,21 @@ def _outcome(attempt: Attempt) -> str:
     return f"{attempt.status // 100}xx"
 
 
-class OutgoingRetention:
+class OutgoingRetention(Rounds):
     """Drops deliveries after some days, and what deleted subscriptions leave: once an hour, in short transactions."""
 
     def __init__(self, database: Database, *, keep_days: int) -> None:
+        super().__init__("outgoing_retention", every_seconds=_RETENTION_POLL_SECONDS)
         self._database = database
         self._keep = timedelta(days=keep_days)
-        self._stopping = asyncio.Event()
 
-    async def run(self) -> None:
-        """Drop what is due until `stop`. A database that is away is met again an hour later."""
-        while not self._stopping.is_set():
-            try:
-                await self.drop_due()
-            except Unavailable as error:
-                _log.warning("outgoing_retention_interrupted", reason=error.detail)
-            try:
-                async with asyncio.timeout(_RETENTION_POLL_SECONDS):
-                    await self._stopping.wait()
-            except TimeoutError:
-                continue
-
-    async def stop(self) -> None:
-        """Finish the chunk under way; `run` returns soon after."""
-        self._stopping.set()
+    async def round(self) -> bool:
+        await self.drop_due()
+        return False
 
     async def drop_due(self) -> None:
         """Drop everything that is due. Raises Unavailable."""
-        while not self._stopping.is_set():
+        while not self.is_stopping:
             old = await self._database.run(
                 Scope.every(),
                 lambda tx: service.drop_old(tx, before=tx.now - self._keep, count_max=_RETENTION_CHUNK),

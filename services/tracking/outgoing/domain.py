@@ -4,8 +4,7 @@ import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -23,13 +22,13 @@ The schedule of https://www.standardwebhooks.com: ten attempts in a little more 
 """
 TRIES_MAX: Final = len(RETRY_SECONDS) + 1
 JITTER_SHARE: Final = 0.1
-RETRY_AFTER_SECONDS_MAX: Final = 86_400
+RETRY_AFTER_MAX: Final = timedelta(days=1)
 
 FAILURES_BEFORE_REST: Final = 3
 """So many failures in a row make an endpoint rest: between rests it gets one delivery at a time."""
 REST_SECONDS_FIRST: Final = 5
 REST_SECONDS_MAX: Final = 300
-RETRY_AFTER_REST_SECONDS_MAX: Final = 3_600
+RETRY_AFTER_REST_MAX: Final = timedelta(hours=1)
 
 FAILING_DAYS_MAX: Final = 5
 FAILURES_BEFORE_DISABLED: Final = TRIES_MAX
@@ -61,7 +60,7 @@ class SubscriptionStatus(StrEnum):
     DISABLED = "disabled"
 
 
-class DeliveryState(StrEnum):
+class SubscriptionDeliveryState(StrEnum):
     """Superseded: a newer state of the same subject was recorded before this one could be delivered."""
 
     WAITING = "waiting"
@@ -112,7 +111,7 @@ class Subscription:
     tenant_id: UUID
     id: UUID
     name: str
-    url: str
+    sealed_url: str
     events: Mapping[EventType, Filter]
     secrets: tuple[SealedSecret, ...]
     status: SubscriptionStatus
@@ -126,7 +125,7 @@ class Subscription:
         self,
         *,
         name: str | None,
-        url: str | None,
+        sealed_url: str | None,
         events: Mapping[EventType, Filter] | None,
         status: SubscriptionStatus | None,
         now: datetime,
@@ -135,7 +134,7 @@ class Subscription:
         return replace(
             self._changed(now),
             name=name or self.name,
-            url=url or self.url,
+            sealed_url=sealed_url or self.sealed_url,
             events=self.events if events is None else events,
             status=status or self.status,
             status_reason=self.status_reason if status is None else None,
@@ -278,7 +277,7 @@ class Delivery:
     subject: str
     event_version: int
     occurred_at: datetime
-    state: DeliveryState
+    state: SubscriptionDeliveryState
     tries: int
     """Attempts since it was recorded or replayed; which place of the schedule it is at."""
     due_at: datetime
@@ -292,34 +291,36 @@ class Delivery:
 class Verdict:
     """What becomes of a delivery after an attempt; `due_at` is when it is tried again, while it is waiting."""
 
-    state: DeliveryState
+    state: SubscriptionDeliveryState
     due_at: datetime | None
 
 
 def after_attempt(
-    state: DeliveryState,
+    state: SubscriptionDeliveryState,
     attempt: Attempt,
     *,
     tries: int,
-    retry_after_seconds: int | None,
+    retry_after: timedelta | None,
     now: datetime,
     chance: float,
 ) -> Verdict:
     """What follows the attempt number `tries` of a delivery that was in `state` meanwhile.
 
     `chance`, from 0 to 1, lengthens the wait by up to JITTER_SHARE of it, so that what failed together does not come
-    back together. What the endpoint asked for is waited for too, up to a day.
+    back together. What the endpoint asked for is waited for too, up to a day; after the first attempt that alone. Later
+    attempts come no sooner than the schedule has it, so that no endpoint uses them all up at once.
     """
     if attempt.succeeded:
-        return Verdict(DeliveryState.DELIVERED, None)
-    if state is not DeliveryState.WAITING:
+        return Verdict(SubscriptionDeliveryState.DELIVERED, None)
+    if state is not SubscriptionDeliveryState.WAITING:
         return Verdict(state, None)
     if attempt.says_gone or tries >= TRIES_MAX:
-        return Verdict(DeliveryState.FAILED, None)
+        return Verdict(SubscriptionDeliveryState.FAILED, None)
     wait = timedelta(seconds=RETRY_SECONDS[tries - 1]) * (1 + JITTER_SHARE * chance)
-    if retry_after_seconds is not None:
-        wait = max(wait, timedelta(seconds=min(retry_after_seconds, RETRY_AFTER_SECONDS_MAX)))
-    return Verdict(DeliveryState.WAITING, now + wait)
+    if retry_after is not None:
+        asked = min(retry_after, RETRY_AFTER_MAX)
+        wait = asked if tries == 1 else max(wait, asked)
+    return Verdict(SubscriptionDeliveryState.WAITING, now + wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,16 +331,16 @@ class Health:
     failing_since: datetime | None
     rest_until: datetime
 
-    def after(self, attempt: Attempt, *, retry_after_seconds: int | None, now: datetime) -> "Health":
+    def after(self, attempt: Attempt, *, retry_after: timedelta | None, now: datetime) -> "Health":
         """How it is doing after one more attempt."""
         if attempt.succeeded:
             return Health(0, None, now)
         failures = self.failures + 1
-        rest_seconds = min(retry_after_seconds or 0, RETRY_AFTER_REST_SECONDS_MAX)
+        rest = min(retry_after or timedelta(0), RETRY_AFTER_REST_MAX)
         if failures >= FAILURES_BEFORE_REST:
             doublings = min(failures - FAILURES_BEFORE_REST, REST_SECONDS_MAX.bit_length())
-            rest_seconds = max(rest_seconds, min(REST_SECONDS_MAX, REST_SECONDS_FIRST * 2**doublings))
-        rest_until = max(self.rest_until, now + timedelta(seconds=rest_seconds))
+            rest = max(rest, timedelta(seconds=min(REST_SECONDS_MAX, REST_SECONDS_FIRST * 2**doublings)))
+        rest_until = max(self.rest_until, now + rest)
         return Health(failures, self.failing_since or now, rest_until)
 
 
@@ -358,19 +359,6 @@ def reason_to_disable(health: Health, attempt: Attempt, *, now: datetime) -> str
         f"All {health.failures} attempts since {health.failing_since:%Y-%m-%d %H:%M} UTC failed, the last one with "
         f"{last}. Repair the endpoint, then set the status to active."
     )
-
-
-def retry_after_seconds(header: str | None, *, now: datetime) -> int | None:
-    """What a Retry-After header (RFC 9110) asks for: seconds, or a date; None when it says neither."""
-    text = (header or "").strip()
-    if text.isascii() and text.isdigit():
-        return int(text[:10])
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return max(0, int((at - now).total_seconds()))
 
 
 def secret_of(entropy: bytes) -> str:

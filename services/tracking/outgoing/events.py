@@ -6,6 +6,7 @@ To offer another: a member of `EventType`, and here its kind and the topic it is
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
@@ -14,8 +15,9 @@ from shared.contracts import alerts, earnings, progress
 from shared.contracts.alerts import Alert
 from shared.contracts.base import Event, utc
 from shared.contracts.earnings import Earning
-from shared.contracts.envelope import MalformedEvent, parse
+from shared.contracts.goals import Direction
 from shared.contracts.progress import Progress
+from shared.kernel.attainment import attainment
 from shared.kernel.filters import Catalogue, FieldType, Record, Value
 
 EventT = TypeVar("EventT", bound=Event)
@@ -51,15 +53,10 @@ class Kind(Generic[EventT]):
         """What a filter on such events may name."""
         return Catalogue({name: kind for name, (kind, _) in self.fields.items()})
 
-    def read(self, headers: Mapping[str, bytes], value: bytes | None) -> Published:
-        """The event of a record that its header says is of this type. Raises MalformedEvent."""
-        event = parse(self.model, headers, value)
-        try:
-            occurred_at = datetime.fromisoformat(headers["ce_time"].decode())
-            if occurred_at.tzinfo is None:
-                raise ValueError("no time zone")
-        except (KeyError, ValueError):
-            raise MalformedEvent("the ce_time header is missing or is not an RFC 3339 time") from None
+    def published(self, event: Event, occurred_at: datetime) -> Published:
+        """An event of this type as subscriptions can want it. TypeError for one of another type."""
+        if not isinstance(event, self.model):
+            raise TypeError(f"expected {self.event_type}, not {event.event_type}")
         return Published(
             event_type=self.event_type,
             tenant_id=event.tenant_id,
@@ -70,6 +67,20 @@ class Kind(Generic[EventT]):
             field=lambda name: self.fields[name][1](event),
             data=event.model_dump_json(),
         )
+
+
+def _progress_attainment(event: Progress) -> Decimal | None:
+    """What filters compare: exact, where the event itself says it rounded."""
+    return attainment(
+        event.value,
+        target=event.target,
+        baseline=event.baseline,
+        lower_is_better=event.direction is Direction.LOWER,
+    )
+
+
+def _earning_attainment(event: Earning) -> Decimal | None:
+    return None if event.quota is None else attainment(event.measure, target=event.quota)
 
 
 TOPICS: Final = (progress.TOPIC, earnings.TOPIC, alerts.TOPIC)
@@ -88,7 +99,7 @@ PROGRESS: Final = Kind(
         "currency": (FieldType.TEXT, lambda event: event.currency),
         "value": (FieldType.NUMBER, lambda event: event.value),
         "target": (FieldType.NUMBER, lambda event: event.target),
-        "attainment": (FieldType.NUMBER, lambda event: event.attainment),
+        "attainment": (FieldType.NUMBER, _progress_attainment),
         "start": (FieldType.DATE, lambda event: event.start),
         "end": (FieldType.DATE, lambda event: event.end),
     },
@@ -107,7 +118,7 @@ EARNING: Final = Kind(
         "currency": (FieldType.TEXT, lambda event: event.currency),
         "measure": (FieldType.NUMBER, lambda event: event.measure),
         "quota": (FieldType.NUMBER, lambda event: event.quota),
-        "attainment": (FieldType.NUMBER, lambda event: event.attainment),
+        "attainment": (FieldType.NUMBER, _earning_attainment),
         "earned": (FieldType.NUMBER, lambda event: event.earned),
         "start": (FieldType.DATE, lambda event: event.start),
         "end": (FieldType.DATE, lambda event: event.end),

@@ -12,9 +12,9 @@ from services.tracking.crm.domain import OVERLAP_DAYS_MAX
 from services.tracking.crm.schemas import Name, SecretOut
 from services.tracking.outgoing.domain import (
     Delivery,
-    DeliveryState,
     EventType,
     Subscription,
+    SubscriptionDeliveryState,
     SubscriptionStatus,
     message_id,
 )
@@ -151,8 +151,8 @@ class SubscriptionOut(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def from_subscription(cls, subscription: Subscription) -> Self:
-        return cls(**_members(subscription))
+    def from_subscription(cls, subscription: Subscription, url: str) -> Self:
+        return cls(**_members(subscription, url))
 
 
 class SubscriptionWithSecret(SubscriptionOut):
@@ -165,16 +165,16 @@ class SubscriptionWithSecret(SubscriptionOut):
     secret: str = Field(description="`whsec_` and the key in Base64, as Standard Webhooks libraries take it.")
 
     @classmethod
-    def from_result(cls, result: WithSigningSecret) -> Self:
-        return cls(**_members(result.subscription), secret=result.secret)
+    def from_result(cls, result: WithSigningSecret, url: str) -> Self:
+        return cls(**_members(result.subscription, url), secret=result.secret)
 
 
-def _members(subscription: Subscription) -> dict[str, object]:
+def _members(subscription: Subscription, url: str) -> dict[str, object]:
     return {
         "id": subscription.id,
         "version": subscription.version,
         "name": subscription.name,
-        "url": subscription.url,
+        "url": url,
         "events": [{"type": kind, "filter": filter_to_json(each)} for kind, each in subscription.events.items()],
         "status": subscription.status,
         "status_reason": subscription.status_reason,
@@ -231,7 +231,7 @@ class SubscriptionDeliveryOut(BaseModel):
     subject: str
     event_version: int
     occurred_at: datetime
-    state: DeliveryState = Field(
+    state: SubscriptionDeliveryState = Field(
         description="`superseded`: a newer state of the subject was recorded before this one was delivered."
     )
     due_at: datetime | None = Field(description="The next attempt, if it is waiting: not before then.")
@@ -274,7 +274,7 @@ def _delivery_members(delivery: Delivery) -> dict[str, object]:
         "event_version": delivery.event_version,
         "occurred_at": delivery.occurred_at,
         "state": delivery.state,
-        "due_at": delivery.due_at if delivery.state is DeliveryState.WAITING else None,
+        "due_at": delivery.due_at if delivery.state is SubscriptionDeliveryState.WAITING else None,
         "attempts": [
             AttemptOut(
                 at=each.at,

@@ -14,13 +14,13 @@ from services.tracking.outgoing.domain import (
     TEST_EVENT_TYPE,
     Attempt,
     Delivery,
-    DeliveryState,
     EventType,
     Health,
     Occurrence,
     Recording,
     Subscription,
     SubscriptionDeliveryNotFound,
+    SubscriptionDeliveryState,
     SubscriptionKey,
     SubscriptionNotFound,
     SubscriptionStatus,
@@ -53,7 +53,7 @@ class Ended:
 
     claimed: Claimed
     attempt: Attempt
-    retry_after_seconds: int | None
+    retry_after: timedelta | None
     chance: float
 
 
@@ -67,7 +67,7 @@ class Disabled:
 
 
 class Subscriptions:
-    """The use cases around subscriptions. Secrets are sealed before they are stored."""
+    """The use cases around subscriptions. Secrets and addresses are sealed before they are stored."""
 
     def __init__(self, box: SecretsBox) -> None:
         self.box = box
@@ -81,7 +81,7 @@ class Subscriptions:
             tenant_id=tenant_id,
             id=tx.new_id(),
             name=name,
-            url=url,
+            sealed_url=self.box.seal(url),
             events=events,
             secrets=(self._sealed(tx, secret),),
             status=SubscriptionStatus.ACTIVE,
@@ -105,6 +105,34 @@ class Subscriptions:
         rotated = current.rotated(self._sealed(tx, secret), overlap=overlap, now=tx.now)
         return WithSigningSecret(await _saved(tx, rotated), secret)
 
+    async def edit(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        subscription_id: UUID,
+        *,
+        expected_version: int,
+        name: str | None,
+        url: str | None,
+        events: Mapping[EventType, Filter] | None,
+        status: SubscriptionStatus | None,
+    ) -> Subscription:
+        """Change what is given. Who is set to active is trusted anew.
+
+        Raises SubscriptionNotFound and VersionMismatch.
+        """
+        current = await _expected(tx, tenant_id, subscription_id, expected_version)
+        if status is SubscriptionStatus.ACTIVE:
+            await store.set_health(tx, tenant_id, subscription_id, Health(0, None, tx.now))
+            await store.wake(tx)
+        sealed_url = None if url is None else self.box.seal(url)
+        edited = current.edited(name=name, sealed_url=sealed_url, events=events, status=status, now=tx.now)
+        return await _saved(tx, edited)
+
+    def url(self, subscription: Subscription) -> str:
+        """Where its deliveries are sent."""
+        return self.box.open(subscription.sealed_url)
+
     def valid_secrets(self, subscription: Subscription, now: datetime) -> list[str]:
         """What its deliveries are signed with, oldest first."""
         return [self.box.open(secret.ciphertext) for secret in subscription.secrets if secret.is_valid(now)]
@@ -124,25 +152,6 @@ async def get(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Subscr
 async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> Sequence[Subscription]:
     """Subscriptions of the tenant in the order they were made."""
     return await subscription_store.page(tx, tenant_id, after=after, limit=limit)
-
-
-async def edit(
-    tx: Transaction,
-    tenant_id: UUID,
-    subscription_id: UUID,
-    *,
-    expected_version: int,
-    name: str | None,
-    url: str | None,
-    events: Mapping[EventType, Filter] | None,
-    status: SubscriptionStatus | None,
-) -> Subscription:
-    """Change what is given. Who is set to active is trusted anew. Raises SubscriptionNotFound and VersionMismatch."""
-    current = await _expected(tx, tenant_id, subscription_id, expected_version)
-    if status is SubscriptionStatus.ACTIVE:
-        await store.set_health(tx, tenant_id, subscription_id, Health(0, None, tx.now))
-        await store.wake(tx)
-    return await _saved(tx, current.edited(name=name, url=url, events=events, status=status, now=tx.now))
 
 
 async def retire_secret(
@@ -186,7 +195,7 @@ async def log(
     tenant_id: UUID,
     subscription_id: UUID,
     *,
-    state: DeliveryState | None,
+    state: SubscriptionDeliveryState | None,
     before: UUID | None,
     limit: int,
 ) -> Sequence[Delivery]:
@@ -256,6 +265,11 @@ async def claim(
     return [(each, subscriptions[each.subscription_id]) for each in claimed if each.subscription_id in subscriptions]
 
 
+async def next_due_at(tx: Transaction) -> datetime | None:
+    """When a delivery may be attempted next, which may be past already; None while nothing waits."""
+    return await store.next_due_at(tx)
+
+
 async def settle(tx: Transaction, ended: Sequence[Ended]) -> list[Disabled]:
     """Keep what attempts came to; the subscriptions that are disabled for it.
 
@@ -313,7 +327,7 @@ def _settled(ended: Ended, held: UnderWay, *, now: datetime) -> Settled:
         held.state,
         ended.attempt,
         tries=held.tries + 1,
-        retry_after_seconds=ended.retry_after_seconds,
+        retry_after=ended.retry_after,
         now=now,
         chance=ended.chance,
     )
@@ -325,7 +339,7 @@ async def _judged(tx: Transaction, key: SubscriptionKey, health: Health, ended: 
     """Keep how an endpoint is doing after these attempts, and disable its subscription if that is called for."""
     reason: str | None = None
     for each in ended:
-        health = health.after(each.attempt, retry_after_seconds=each.retry_after_seconds, now=tx.now)
+        health = health.after(each.attempt, retry_after=each.retry_after, now=tx.now)
         reason = reason or reason_to_disable(health, each.attempt, now=tx.now)
     await store.set_health(tx, key.tenant_id, key.subscription_id, health)
     if reason is None or not await subscription_store.disable(tx, key, reason):

@@ -17,12 +17,12 @@ from services.tracking.outgoing.domain import (
     FAILURES_BEFORE_REST,
     Attempt,
     Delivery,
-    DeliveryState,
     Health,
     LastRecorded,
     Occurrence,
     Recording,
     SubjectKey,
+    SubscriptionDeliveryState,
     SubscriptionKey,
     Verdict,
 )
@@ -120,6 +120,18 @@ _SERVE: Final = text(
     UPDATE tracking.subscription_health AS h SET served_at = :now
     FROM waiting AS w WHERE h.tenant_id = w.tenant_id AND h.subscription_id = w.subscription_id
     RETURNING w.tenant_id, w.subscription_id, w.room
+    """
+)
+_NEXT_DUE_AT: Final = text(
+    """
+    SELECT min(greatest(h.rest_until, first.due_at)) AS at
+    FROM tracking.subscription_health AS h
+    JOIN tracking.subscriptions AS s ON s.tenant_id = h.tenant_id AND s.id = h.subscription_id
+    CROSS JOIN LATERAL (
+        SELECT d.due_at FROM tracking.outgoing_deliveries AS d
+        WHERE d.subscription_id = h.subscription_id AND d.state = 'waiting' ORDER BY d.due_at LIMIT 1
+    ) AS first
+    WHERE s.status = 'active' AND s.deleted_at IS NULL
     """
 )
 # One of a subject at a time: none while one is under way, and of those that are due only the first. How many are under
@@ -245,7 +257,7 @@ class Claimed(NamedTuple):
 class UnderWay(NamedTuple):
     """A delivery at the end of an attempt."""
 
-    state: DeliveryState
+    state: SubscriptionDeliveryState
     tries: int
     attempts: tuple[Attempt, ...]
 
@@ -390,6 +402,15 @@ async def claim(tx: Transaction, *, count_max: int, each_max: int, lease: timede
     return [Claimed(**row, until=until) for row in rows]
 
 
+async def next_due_at(tx: Transaction) -> datetime | None:
+    """When the first delivery of any endpoint is due that may be called; None while none waits.
+
+    One that is under way counts as due at the end of its lease.
+    """
+    at: datetime | None = (await tx.rows(_NEXT_DUE_AT))[0]["at"]
+    return at
+
+
 async def under_way(tx: Transaction, claimed: Sequence[Claimed]) -> dict[UUID, UnderWay]:
     """Claimed deliveries by id, held until the end of the transaction; not those that are somebody else's by now."""
     in_order = sorted(claimed, key=lambda each: (each.tenant_id, each.id))
@@ -402,7 +423,9 @@ async def under_way(tx: Transaction, claimed: Sequence[Claimed]) -> dict[UUID, U
         },
     )
     return {
-        row["id"]: UnderWay(DeliveryState(row["state"]), row["tries"], _ATTEMPTS.validate_python(row["attempts"]))
+        row["id"]: UnderWay(
+            SubscriptionDeliveryState(row["state"]), row["tries"], _ATTEMPTS.validate_python(row["attempts"])
+        )
         for row in rows
     }
 
@@ -429,7 +452,7 @@ async def log(
     tenant_id: UUID,
     subscription_id: UUID,
     *,
-    state: DeliveryState | None,
+    state: SubscriptionDeliveryState | None,
     before: UUID | None,
     limit: int,
 ) -> list[Delivery]:
@@ -463,7 +486,7 @@ async def replay(tx: Transaction, delivery: Delivery) -> None:
     await tx.execute(
         update(outgoing_deliveries)
         .where(outgoing_deliveries.c.tenant_id == delivery.tenant_id, outgoing_deliveries.c.id == delivery.id)
-        .values(state=DeliveryState.WAITING.value, tries=0, due_at=tx.now, ended_at=None)
+        .values(state=SubscriptionDeliveryState.WAITING.value, tries=0, due_at=tx.now, ended_at=None)
     )
     await tx.notify(OUTGOING_CHANNEL)
 
@@ -545,7 +568,7 @@ def _delivery(row: RowMapping, body: bytes) -> Delivery:
         subject=row["subject"],
         event_version=row["event_version"],
         occurred_at=row["occurred_at"],
-        state=DeliveryState(row["state"]),
+        state=SubscriptionDeliveryState(row["state"]),
         tries=row["tries"],
         due_at=row["due_at"],
         created_at=row["created_at"],

@@ -79,7 +79,7 @@ async def mark_deleted(tx: Transaction, subscription: Subscription) -> bool:
             subscriptions.c.version == subscription.version,
             subscriptions.c.deleted_at.is_(None),
         )
-        .values(deleted_at=tx.now, secrets=[])
+        .values(deleted_at=tx.now, secrets=[], sealed_url="")
         .returning(subscriptions.c.version)
     )
     return marked is not None
@@ -132,7 +132,7 @@ def _row(subscription: Subscription) -> Mapping[str, object]:
         "tenant_id": subscription.tenant_id,
         "id": subscription.id,
         "name": subscription.name,
-        "url": subscription.url,
+        "sealed_url": subscription.sealed_url,
         "events": {kind.value: filter_to_json(wanted) for kind, wanted in subscription.events.items()},
         "secrets": _SECRETS.dump_python(subscription.secrets, mode="json"),
         "status": subscription.status.value,
@@ -148,7 +148,7 @@ def _subscription(row: RowMapping) -> Subscription:
         tenant_id=row["tenant_id"],
         id=row["id"],
         name=row["name"],
-        url=row["url"],
+        sealed_url=row["sealed_url"],
         events={
             EventType(kind): parse_filter(wanted, KINDS[EventType(kind)].catalogue)
             for kind, wanted in row["events"].items()

@@ -12,7 +12,8 @@ subscriptions = Table(
     tenant_id(),
     Column("id", Uuid(), primary_key=True),
     Column("name", Text, nullable=False),
-    Column("url", Text, nullable=False),
+    # Its query string may hold a secret of who receives.
+    Column("sealed_url", Text, nullable=False),
     # {event type: filter}
     Column("events", JSONB, nullable=False),
     # A list of {id, ciphertext, created_at, expires_at}: one that signs, and one more while rotating.

@@ -1,30 +1,31 @@
 """Progress over HTTP. `app.state.definitions` holds the process's DefinitionsCache."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import AwareDatetime
 
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.domain import ActivityNotKnown, DealNotKnown, GoalNotTracked, Viewer
+from services.tracking.progress.definitions import PROJECTION, DefinitionsCache
+from services.tracking.progress.domain import ActivityNotKnown, DealNotKnown, GoalNotTracked
 from services.tracking.progress.reading import ProgressReader
 from services.tracking.progress.schemas import Explained, ExplainedActivity, ExplainedDeal, GoalProgress, ProgressSeries
+from shared.contracts.base import Instant
 from shared.contracts.goals import GoalStatus
 from shared.contracts.progress import Progress
 from shared.db.database import Transaction
-from shared.http.auth import CurrentPrincipal, Principal, Role
+from shared.http.auth import CurrentPrincipal, Principal
+from shared.http.named_deals import NamedDeal, named_deal
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
+from shared.http.sight import viewer_of
 
 router = APIRouter(prefix="/v1", tags=["progress"])
 
 _GOALS: Final = Cursor(UUID)
 _RECORDS: Final = Cursor(tuple[date, UUID])
-_SEES_TENANT: Final = (Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE)
 
 
 async def definitions_cache(request: Request) -> DefinitionsCache:
@@ -67,7 +68,7 @@ async def get_goal_progress(
     reader: RequestReader,
     cache: Cache,
     as_of: Annotated[
-        AwareDatetime | None,
+        Instant | None,
         Query(
             description="A past moment: where the goal stood by what was recorded until then, under the goal and the "
             "organisation as they are now."
@@ -102,7 +103,7 @@ async def explain_progress(
     reader: RequestReader,
     cache: Cache,
     paging: Paging,
-    deal_id: Annotated[UUID | None, Query(description="Only this deal, whether it counts or why it does not.")] = None,
+    named: Annotated[NamedDeal, Depends(named_deal("Only this deal, whether it counts or why it does not."))],
     activity_id: Annotated[
         UUID | None, Query(description="Only this activity, whether it counts or why it does not.")
     ] = None,
@@ -114,6 +115,7 @@ async def explain_progress(
     rows: Sequence[tuple[tuple[date, UUID], ExplainedDeal | ExplainedActivity]]
     async with reader.transaction() as tx:
         progress = _reader(tx, cache, principal)
+        deal_id = await named.id(tx)
         if deal_id is not None:
             rows = [await progress.explain_deal(goal_id, deal_id)]
         elif activity_id is not None:
@@ -145,11 +147,10 @@ class ProgressSource:
         """Where the watched goals stand."""
         return await _reader(tx, self._cache, principal).current(watched)
 
+    async def revisions(self, tx: Transaction, tenant_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """The revisions of the tenants' organisations and goals."""
+        return await PROJECTION.revisions(tx, tenant_ids)
+
 
 def _reader(tx: Transaction, cache: DefinitionsCache, principal: Principal) -> ProgressReader:
-    viewer = Viewer(
-        person_id=principal.person_id,
-        sees_tenant=principal.has(*_SEES_TENANT),
-        sees_subtree=principal.has(Role.MANAGER),
-    )
-    return ProgressReader(tx, cache, principal.tenant_id, viewer)
+    return ProgressReader(tx, cache, principal.tenant_id, viewer_of(principal))

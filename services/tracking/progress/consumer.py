@@ -1,13 +1,10 @@
 """The Kafka edge of progress: deals, activities and definitions in, and what brings stale goals up to date."""
 
-import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Final, TypeVar
 from uuid import UUID
-
-from pydantic import ValidationError
 
 from services.tracking.progress import store
 from services.tracking.progress.definitions import UnusableDefinition, check_usable
@@ -17,12 +14,13 @@ from shared.contracts import deals, goals, org
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
-from shared.contracts.envelope import MalformedEvent, from_record, tenant_of
 from shared.db.database import Database, Scope, Transaction
-from shared.kafka.domain import Batch, Poison, Record
+from shared.kafka.domain import Batch, Poison
+from shared.kafka.events import events_of, tenants_of
 from shared.kernel.errors import Unavailable
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
 
 PROGRESS_GROUP: Final = "attain.tracking.progress"
 PROGRESS_TOPICS: Final = (deals.TOPIC,)
@@ -32,7 +30,6 @@ DEFINITIONS_TOPICS: Final = (org.TOPIC, goals.TOPIC)
 
 # A batch is decoded in pieces, each while Postgres is busy with the one before.
 _PIECE_RECORDS: Final = 250
-_MALFORMED: Final = "malformed"
 _UNUSABLE: Final = "unusable_definition"
 _log = get_logger(__name__)
 
@@ -47,13 +44,13 @@ class DealsHandler:
 
     def tenants(self, batch: Batch) -> Collection[UUID]:
         """The tenants in the records' headers. Raises Poison."""
-        return _tenants(batch)
+        return tenants_of(batch)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Apply the deals; once that is committed, observe how long each change was under way. Raises Poison."""
         # All partitions of the batch are this consumer's, so nobody else writes the stripe of any of them.
         stripe = min(record.partition for record in batch)
-        accepted = await self._tracker.apply(tx, _tenants(batch), _pieces(batch, Deal), stripe=stripe)
+        accepted = await self._tracker.apply(tx, tenants_of(batch), _pieces(batch, Deal), stripe=stripe)
         tx.after_commit(lambda: _observe(accepted))
 
 
@@ -65,13 +62,13 @@ class ActivitiesHandler:
 
     def tenants(self, batch: Batch) -> Collection[UUID]:
         """The tenants in the records' headers. Raises Poison."""
-        return _tenants(batch)
+        return tenants_of(batch)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Apply the activities; once that is committed, observe how long each change was under way. Raises Poison."""
         stripe = ACTIVITIES_STRIPE + min(record.partition for record in batch)
         pieces = _pieces(batch, Activity)
-        accepted = await self._tracker.apply_activities(tx, _tenants(batch), pieces, stripe=stripe)
+        accepted = await self._tracker.apply_activities(tx, tenants_of(batch), pieces, stripe=stripe)
         tx.after_commit(lambda: _observe(accepted))
 
 
@@ -84,25 +81,22 @@ class DefinitionsHandler:
 
     def tenants(self, batch: Batch) -> Collection[UUID]:
         """The tenants in the records' headers. Raises Poison."""
-        return _tenants(batch)
+        return tenants_of(batch)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Keep the definitions; once that is committed, wake the rebuilder. Raises Poison."""
         events: list[Event] = []
-        for record in batch:
-            event = _decoded(record)
-            if event is None:
-                continue
+        for record, event in events_of(batch):
             try:
                 check_usable(event)
             except UnusableDefinition as error:
-                raise Poison(record, error.detail, reason=_UNUSABLE) from error
+                raise Poison(record, error.detail, reason=_UNUSABLE) from None
             events.append(event)
         await self._tracker.define(tx, events)
         tx.after_commit(self._rebuilder.wake)
 
 
-class Rebuilder:
+class Rebuilder(Rounds):
     """Brings stale goals up to date, a chunk a transaction; a worker component.
 
     Which goals are stale stands in Postgres, so what one process left undone the next one does. Any number may run.
@@ -110,36 +104,13 @@ class Rebuilder:
 
     def __init__(self, database: Database, tracker: ProgressTracker, *, poll_seconds: float = 5.0) -> None:
         """Without being woken it looks every `poll_seconds`."""
+        super().__init__("rebuilder", every_seconds=poll_seconds)
         self._database = database
         self._tracker = tracker
-        self._poll_seconds = poll_seconds
-        self._woken = asyncio.Event()
-        self._stopping = False
 
-    def wake(self) -> None:
-        """Look for stale goals now."""
-        self._woken.set()
-
-    async def run(self) -> None:
-        """Rebuild until `stop`. Waits out a database that is away."""
-        while not self._stopping:
-            self._woken.clear()
-            try:
-                await self.rebuild_all()
-            except Unavailable as error:
-                _log.warning("rebuild_interrupted", reason=error.detail)
-            if self._stopping:
-                return
-            try:
-                async with asyncio.timeout(self._poll_seconds):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
-
-    async def stop(self) -> None:
-        """Finish the chunk under way; `run` returns soon after."""
-        self._stopping = True
-        self._woken.set()
+    async def round(self) -> bool:
+        await self.rebuild_all()
+        return False
 
     async def rebuild_all(self) -> None:
         """Rebuild what is stale now, a chunk of each tenant in turn. Raises Unavailable.
@@ -147,7 +118,7 @@ class Rebuilder:
         A tenant whose goals cannot be rebuilt is logged and left until the next time; it does not hold up the others.
         """
         failed: set[UUID] = set()
-        while not self._stopping:
+        while not self.is_stopping:
             async with self._database.transaction(Scope.every()) as tx:
                 waiting = await store.stale_tenants(tx)
             metrics.PROGRESS_STALE_GOALS.set(sum(waiting.values()))
@@ -169,48 +140,11 @@ class Rebuilder:
         metrics.PROGRESS_REBUILD_SECONDS.observe(perf_counter() - started)
 
 
-def _tenants(batch: Batch) -> set[UUID]:
-    tenants: set[UUID] = set()
-    known: set[bytes | None] = set()
-    for record in batch:
-        header = record.headers.get("ce_tenantid")
-        if header in known:
-            continue
-        try:
-            tenants.add(tenant_of(record.headers))
-        except MalformedEvent as error:
-            raise Poison(record, str(error), reason=_MALFORMED) from error
-        known.add(header)
-    return tenants
-
-
 def _pieces(batch: Batch, event_type: type[EventT]) -> Iterator[list[EventT]]:
     """The events of one type in the batch, decoded piece by piece as they are asked for. Raises Poison."""
     for first in range(0, len(batch), _PIECE_RECORDS):
-        decoded = (_decoded(record) for record in batch[first : first + _PIECE_RECORDS])
-        yield [event for event in decoded if isinstance(event, event_type)]
-
-
-def _decoded(record: Record) -> Event | None:
-    """The record's event; None for a tombstone and for a type this release does not know. Raises Poison."""
-    if record.value is None:
-        return None
-    try:
-        return from_record(record.headers, record.value)
-    except MalformedEvent as error:
-        raise Poison(record, _without_values(error), reason=_MALFORMED) from error
-
-
-def _without_values(error: MalformedEvent) -> str:
-    """What is wrong with an event, without the personal data that may stand in it."""
-    cause = error.__cause__
-    if not isinstance(cause, ValidationError):
-        return "the event does not fit its type or its headers"
-    problems: Sequence[str] = [
-        f"/{'/'.join(str(part) for part in problem['loc'])}: {problem['type']}"
-        for problem in cause.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    return "; ".join(problems)
+        decoded = events_of(batch[first : first + _PIECE_RECORDS])
+        yield [event for _, event in decoded if isinstance(event, event_type)]
 
 
 def _observe(accepted: Sequence[datetime]) -> None:

@@ -17,7 +17,7 @@ from shared.db.database import Transaction
 from shared.db.projection import Projection, Snapshot
 from shared.kernel.errors import AttainError
 from shared.kernel.org import OrgChart, OwnerKind
-from shared.kernel.periods import DatedRange, FiscalCalendar, Period
+from shared.kernel.periods import DatedRange, Period
 
 PROJECTION: Final = Projection(projection)
 COUNTING: Final = frozenset({GoalStatus.ACTIVE, GoalStatus.CLOSED})
@@ -31,7 +31,7 @@ _KEPT_TYPES: Final = _INDEXED_TYPES | {Person.event_type}
 
 
 class UnusableDefinition(AttainError):
-    """A definition whose parts are well-formed and contradict each other."""
+    """A definition whose parts are well-formed and contradict each other. Its detail holds nothing of their values."""
 
     code = "unusable_definition"
 
@@ -116,11 +116,13 @@ def check_usable(event: Event) -> None:
             case Goal():
                 terms_of(event)
             case Calendar():
-                FiscalCalendar(event.start_month, event.time_zone)
+                event.fiscal()
             case Membership():
                 DatedRange(event.start, event.end)
     except (AttainError, ValueError) as error:
-        raise UnusableDefinition(str(error)) from error
+        fields = error.fields if isinstance(error, AttainError) else ()
+        where = ", ".join(field.pointer for field in fields) or "its members"
+        raise UnusableDefinition(f"{event.event_type} contradicts itself at {where}") from None
 
 
 def matters(event: Event) -> bool:
@@ -141,4 +143,4 @@ def _rates_in(events: Mapping[str, Event]) -> dict[str, int]:
 
 
 def _event_of(snapshot: Snapshot) -> Event:
-    return EVENT_TYPES[snapshot.event_type].model_validate_json(snapshot.body)
+    return EVENT_TYPES[snapshot.event_type].from_json(snapshot.body)

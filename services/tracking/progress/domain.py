@@ -7,9 +7,9 @@ are stored; both end in the same number.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
+from decimal import Context, Decimal, localcontext
 from typing import NamedTuple
 from uuid import UUID
 
@@ -18,15 +18,15 @@ from shared.kernel.activities import ActivityFacts
 from shared.kernel.deals import DateField, DealFacts
 from shared.kernel.errors import NotFound
 from shared.kernel.filters import Filter, predicate
-from shared.kernel.measures import Added, Counted, Exclusion, Measure, NotCounted, RatePolicy
+from shared.kernel.measures import Added, Counted, Crediting, Exclusion, Measure, NotCounted, RatePolicy
 from shared.kernel.org import CrmUser, OrgChart, OwnerKind
-from shared.kernel.periods import Period
+from shared.kernel.parts import WHOLE_PERCENT, Part, parts_of, share_refusal, share_value
+from shared.kernel.periods import BusinessDays, Period
 from shared.kernel.rates import NO_RATES_INTO, ExchangeRates, RatesInto
+from shared.kernel.reasons import Circumstances, Reason, reason_of, unknown_users
 from shared.kernel.records import RECORD_TYPES, RecordFacts, RecordKind, RecordType
 
 _ZERO = Decimal(0)
-_ATTAINMENT_UNIT = Decimal("0.000001")
-_ATTAINMENT_DIGITS = 60
 EXACT = Context(prec=100)
 """Wide enough that a sum of converted amounts loses nothing."""
 
@@ -83,10 +83,20 @@ class Rule:
     """Everything a goal's number depends on beside the records: equal rules give equal numbers."""
 
     measure: Measure
-    time_zone: str
+    days: BusinessDays
     spans: tuple[Span, ...]
     rates: RatesInto = NO_RATES_INTO
     """The daily rates of the goal's days, where the measure converts at them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartVerdict:
+    """Whether and how one part of a record counts for one goal."""
+
+    part: Part
+    outcome: Counted | NotCounted
+    person_id: UUID | None
+    """Whose part it is, where somebody has said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +104,13 @@ class Verdict:
     """Whether and how one record counts for one goal."""
 
     outcome: Counted | NotCounted
+    """All that counts of it together, from its first day on; or why nothing of it does."""
     day: date | None
-    """The day the record counts on by the goal's date field, where it has one."""
+    """The day the record counts on, the first if there are several; where it has one, whether it counts or not."""
     person_id: UUID | None
     """Who owns the record, where somebody has said so."""
+    parts: tuple[PartVerdict, ...]
+    """Empty for a record that adds nothing whoever has it."""
 
 
 @dataclass(slots=True)
@@ -131,13 +144,19 @@ class Movement:
         return not self.deals and not self.value and not any(self.distinct.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """Who is looking: everyone in the tenant, a subtree, or only itself."""
-
-    person_id: UUID | None
-    sees_tenant: bool
-    sees_subtree: bool
+# In the order in which they are asked, of one part.
+_PART_REASONS = (
+    Exclusion.NO_VALUE,
+    Exclusion.NO_CURRENCY,
+    Exclusion.CURRENCY_DIFFERS,
+    Exclusion.NO_EXCHANGE_RATE,
+    Exclusion.OTHER_ROLE,
+    Exclusion.NO_SHARE,
+    Exclusion.OWNER_MISSING,
+    Exclusion.OWNER_UNMAPPED,
+    Exclusion.OUTSIDE_PERIOD,
+    Exclusion.OWNER_NOT_MEMBER,
+)
 
 
 class _Interval(NamedTuple):
@@ -156,11 +175,23 @@ class _Watch(NamedTuple):
 
     holds: Callable[[RecordFacts], bool]
     date_field: DateField
-    measures: tuple[tuple[_Reader, _Converter | None, tuple[_Interval, ...]], ...]
+    role: str | None
+    measures: tuple[tuple[_Reader, _Converter | None, tuple[_Interval, ...], Measure], ...]
 
 
-_Watched = dict[tuple[str, str | None], tuple[_Watch, ...]]
-"""By whose records they are."""
+_ByUser = dict[tuple[str, str | None], tuple[_Watch, ...]]
+"""By source and user."""
+
+
+class _Watched(NamedTuple):
+    """The goals that count one kind of record, by whom they look at."""
+
+    whole: _ByUser
+    """Every goal, by the owner of a record that nobody shares in."""
+    owned: _ByUser
+    """By the owner of a record that has splits: the goals that count by owner."""
+    shared: _ByUser
+    """By a user on the splits: the goals that count by splits."""
 
 
 class Contribution(NamedTuple):
@@ -186,11 +217,11 @@ class GoalIndex:
             reached = (terms.owner_kind, terms.owner_id, terms.period)
             if reached not in spans:
                 spans[reached] = _spans(chart, *reached)
-            self.rules[goal_id] = Rule(terms.measure, chart.calendar.time_zone, spans[reached], _rates(chart, terms))
+            self.rules[goal_id] = Rule(terms.measure, chart.calendar.days, spans[reached], _rates(chart, terms))
         self.goal_ids: Sequence[UUID] = tuple(self.rules)
         """The goals by number."""
         self._watched: dict[type[RecordFacts], _Watched] = {
-            record.facts: _by_user(tuple(self.rules.values()), kind, chart.rates)
+            record.facts: _watched(tuple(self.rules.values()), kind, chart.rates)
             for kind, record in RECORD_TYPES.items()
         }
 
@@ -202,15 +233,24 @@ class GoalIndex:
             for goal in goals
         ]
 
-    def counting(self, facts: RecordFacts) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
-        """What the record adds, and the numbers of the goals it adds that to."""
-        watches = self._watched[type(facts)].get((facts.source, facts.owner_external_id))
-        if watches is None or facts.is_gone:
-            return
-        for holds, date_field, measures in watches:
+    def counting(self, facts: RecordFacts) -> Iterable[tuple[Decimal, str | None, tuple[int, ...]]]:
+        """What the record adds, and the numbers of the goals it adds that to; each goal once."""
+        if facts.is_gone:
+            return ()
+        watched = self._watched[type(facts)]
+        if facts.splits or len(facts.payments) > 1:
+            return self._counting_parts(facts.dated(self.chart.calendar), watched)
+        watches = watched.whole.get((facts.source, facts.owner_external_id))
+        return () if watches is None else self._counting_whole(facts.dated(self.chart.calendar), watches)
+
+    def _counting_whole(
+        self, facts: RecordFacts, watches: Iterable[_Watch]
+    ) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
+        """Of a record of one part, which lies on one day: in at most one interval of a goal."""
+        for holds, date_field, _, measures in watches:
             if not holds(facts) or (day := facts.day(date_field, self.chart.calendar)) is None:
                 continue
-            for read, convert, intervals in measures:
+            for read, convert, intervals, _ in measures:
                 added = read(facts)
                 if added is None and (convert is None or (added := convert(facts, day)) is None):
                     continue
@@ -218,27 +258,106 @@ class GoalIndex:
                     if start <= day < end:
                         yield added.value, added.distinct_value, goals
 
+    def _counting_parts(
+        self, facts: RecordFacts, watched: _Watched
+    ) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
+        """Of a record of several parts, summed by goal."""
+        owner = facts.source, facts.owner_external_id
+        sums: dict[int, Added] = {}
+        if facts.splits:
+            self._add_share(sums, facts, watched.owned.get(owner, ()), WHOLE_PERCENT)
+            for split in facts.splits:
+                watches = watched.shared.get((facts.source, split.owner_external_id), ())
+                counting = [each for each in watches if share_refusal(each.role, split.role, split.percent) is None]
+                self._add_share(sums, facts, counting, split.percent)
+        else:
+            self._add_share(sums, facts, watched.whole.get(owner, ()), WHOLE_PERCENT)
+        for goal, added in sums.items():
+            yield added.value, added.distinct_value, (goal,)
+
+    def _add_share(
+        self, sums: dict[int, Added], facts: RecordFacts, watches: Iterable[_Watch], percent: Decimal
+    ) -> None:
+        for holds, date_field, _, measures in watches:
+            if not holds(facts):
+                continue
+            first_day = facts.day(date_field, self.chart.calendar)
+            for read, convert, intervals, measure in measures:
+                for day, added in self._wholes(facts, first_day, read, convert, measure):
+                    for start, end, goals in intervals:
+                        if start <= day < end:
+                            for goal in goals:
+                                sums[goal] = _with_share(sums.get(goal), added, percent)
+
+    def _wholes(
+        self, facts: RecordFacts, day: date | None, read: _Reader, convert: _Converter | None, measure: Measure
+    ) -> Iterable[tuple[date, Added]]:
+        """What a record that passes the filter adds before anybody takes a share, by payment where those count."""
+        if measure.by_payment:
+            return measure.paid(facts, self.chart.rates)
+        if day is None:
+            return ()
+        added = read(facts)
+        if added is None and (convert is None or (added := convert(facts, day)) is None):
+            return ()
+        return ((day, added),)
+
     def verdict(self, goal_id: UUID, facts: RecordFacts) -> Verdict:
         """Whether a record of the kind that a goal of this index counts does count and, if not, the first reason.
 
         They come in a fixed order: the record is gone; the filter; no day; no value; another currency or no rate for
-        it; nobody owns it; its day is outside the goal's period; its owner was, on that day, not the person or not in
-        the team's subtree.
+        it; the split does not count; nobody has the part; its day is outside the goal's period; whose it is was, on
+        that day, not the person or not in the team's subtree. Of several parts none of which counts, the reason of the
+        one that came furthest is told; but where a part is of an unknown user, that, before that nobody is a member.
         """
-        terms, rule = self.terms[goal_id], self.rules[goal_id]
-        outcome = terms.measure.count(facts, self.chart.calendar, self.chart.rates)
+        terms = self.terms[goal_id]
+        found = parts_of(terms.measure, facts, self.chart.calendar, self.chart.rates)
         day = facts.day(terms.measure.date_field, self.chart.calendar)
         person_id = self.chart.person_of(facts.source, facts.owner_external_id)
+        if isinstance(found, NotCounted):
+            return Verdict(found, day, person_id, ())
+        parts = tuple(self._part_verdict(goal_id, part) for part in found)
+        counted = [part.outcome for part in parts if isinstance(part.outcome, Counted)]
+        if counted:
+            outcome = together(counted)
+            return Verdict(outcome, outcome.day, person_id, parts)
+        refusals = [part.outcome for part in parts if isinstance(part.outcome, NotCounted)]
+        furthest = max(refusals, key=lambda each: _PART_REASONS.index(each.reason))
+        is_unknown = any(refused.reason is Exclusion.OWNER_UNMAPPED for refused in refusals)
+        if furthest.reason is Exclusion.OWNER_NOT_MEMBER and is_unknown:
+            furthest = NotCounted(Exclusion.SPLIT_UNMAPPED)
+        return Verdict(furthest, day, person_id, parts)
+
+    def reason(self, goal_id: UUID, facts: RecordFacts, verdict: Verdict) -> Reason | None:
+        """The verdict's reason in words; None for a record that counts."""
+        if isinstance(verdict.outcome, Counted):
+            return None
+        terms = self.terms[goal_id]
+        return reason_of(
+            verdict.outcome.reason,
+            Circumstances(
+                facts=facts.dated(self.chart.calendar),
+                measure=terms.measure,
+                failing=verdict.outcome.failing,
+                day=verdict.day,
+                period=terms.period,
+                unknown_users=unknown_users((part.part, part.person_id) for part in verdict.parts),
+                roles=tuple(dict.fromkeys(part.part.share.role for part in verdict.parts)),
+                role=terms.measure.role,
+            ),
+        )
+
+    def _part_verdict(self, goal_id: UUID, part: Part) -> PartVerdict:
+        user, outcome = part.share.user, part.outcome
+        person_id = None if user is None else self.chart.person_of(user.source, user.external_id)
         if isinstance(outcome, Counted):
             if person_id is None:
-                outcome = NotCounted(Exclusion.OWNER_UNMAPPED)
-            elif outcome.day not in terms.period:
+                outcome = NotCounted(Exclusion.OWNER_MISSING if user is None else Exclusion.OWNER_UNMAPPED)
+            elif outcome.day not in self.terms[goal_id].period:
                 outcome = NotCounted(Exclusion.OUTSIDE_PERIOD)
-            else:
-                user = CrmUser(facts.source, facts.owner_external_id or "")
-                if not any(span.user == user and outcome.day in span.period for span in rule.spans):
-                    outcome = NotCounted(Exclusion.OWNER_NOT_MEMBER)
-        return Verdict(outcome, day, person_id)
+            elif not any(span.user == user and outcome.day in span.period for span in self.rules[goal_id].spans):
+                outcome = NotCounted(Exclusion.OWNER_NOT_MEMBER)
+        return PartVerdict(part, outcome, person_id)
 
 
 class Movements:
@@ -249,6 +368,11 @@ class Movements:
         self._index = index
         self._skipped = skipped
         self._moved: defaultdict[int, Movement] = defaultdict(Movement)
+
+    @property
+    def chart(self) -> OrgChart:
+        """The tenant's organisation."""
+        return self._index.chart
 
     def add(self, changes: Iterable[Change[DealFacts | ActivityFacts]]) -> None:
         """Take these changes into account."""
@@ -279,38 +403,22 @@ def changed_rules(before: GoalIndex, after: GoalIndex) -> frozenset[UUID]:
     )
 
 
-def visible_owners(viewer: Viewer, chart: OrgChart, today: date) -> frozenset[UUID] | None:
-    """The people and teams whose goals a viewer sees; None means all of the tenant.
-
-    A manager sees itself, the teams it manages with those below, and whoever is in them today; anybody else itself.
-    """
-    if viewer.sees_tenant:
-        return None
-    if viewer.person_id is None:
-        return frozenset()
-    owners = frozenset({viewer.person_id})
-    if viewer.sees_subtree:
-        owners |= chart.managed_people(viewer.person_id, today) | chart.managed_teams(viewer.person_id)
-    return owners
+def together(counted: Sequence[Counted]) -> Counted:
+    """Some parts of one record as one: what they add, from the first day on."""
+    one = min(counted, key=lambda each: each.day)
+    if len(counted) == 1 or one.distinct_value is not None:
+        return one
+    value = _ZERO
+    for each in counted:
+        value = EXACT.add(value, each.value)
+    same = all(each.conversion == one.conversion for each in counted)
+    return replace(one, value=value, conversion=one.conversion if same else None)
 
 
 def team_owners(chart: OrgChart, team_id: UUID, today: date) -> frozenset[UUID]:
     """The team, the teams below it, and whoever is in one of them today."""
-    teams = chart.subtree(team_id)
+    teams = chart.subtree(team_id, today)
     return teams | {m.person_id for m in chart.memberships if m.team_id in teams and today in m.range}
-
-
-def attainment(value: Decimal, *, target: Decimal, baseline: Decimal, lower_is_better: bool) -> Decimal | None:
-    """value ÷ target, or (baseline - value) ÷ (baseline - target) where lower is better; unclamped.
-
-    Rounded half-up to six decimals; None when that divides by zero.
-    """
-    above, below = (baseline - value, baseline - target) if lower_is_better else (value, target)
-    if not below:
-        return None
-    with localcontext() as context:
-        context.prec = _ATTAINMENT_DIGITS
-        return (above / below).quantize(_ATTAINMENT_UNIT, rounding=ROUND_HALF_UP)
 
 
 def _spans(chart: OrgChart, kind: OwnerKind, owner_id: UUID, period: Period) -> tuple[Span, ...]:
@@ -330,11 +438,20 @@ def _rates(chart: OrgChart, terms: GoalTerms) -> RatesInto:
     return chart.rates.into(measure.currency, terms.period)
 
 
-def _by_user(rules: Sequence[Rule], record: RecordKind, rates: ExchangeRates) -> _Watched:
+def _watched(rules: Sequence[Rule], record: RecordKind, rates: ExchangeRates) -> _Watched:
     """The goals that count one kind of record."""
+    whole = _by_user(rules, record, rates, tuple(Crediting))
+    shared = _by_user(rules, record, rates, (Crediting.SPLIT,))
+    return _Watched(whole, _by_user(rules, record, rates, (Crediting.OWNER,)) if shared else whole, shared)
+
+
+def _by_user(
+    rules: Sequence[Rule], record: RecordKind, rates: ExchangeRates, crediting: Collection[Crediting]
+) -> _ByUser:
     found: dict[tuple[str, str | None], dict[Measure, dict[Period, list[int]]]] = {}
     for goal, rule in enumerate(rules):
-        for span in rule.spans if rule.measure.record is record else ():
+        counts = rule.measure.record is record and rule.measure.crediting in crediting
+        for span in rule.spans if counts else ():
             measures = found.setdefault((span.user.source, span.user.external_id), {})
             measures.setdefault(rule.measure, {}).setdefault(span.period, []).append(goal)
     return {user: _watches(measures, RECORD_TYPES[record], rates) for user, measures in found.items()}
@@ -343,18 +460,30 @@ def _by_user(rules: Sequence[Rule], record: RecordKind, rates: ExchangeRates) ->
 def _watches(
     measures: Mapping[Measure, Mapping[Period, Sequence[int]]], record: RecordType, rates: ExchangeRates
 ) -> tuple[_Watch, ...]:
-    alike: defaultdict[tuple[Filter, DateField], list[Measure]] = defaultdict(list)
+    alike: defaultdict[tuple[Filter, DateField, str | None], list[Measure]] = defaultdict(list)
     for measure in measures:
-        alike[measure.filter, measure.date_field].append(measure)
+        alike[measure.filter, measure.date_field, measure.role].append(measure)
     return tuple(
         _Watch(
             predicate(node, record.reader),
             date_field,
-            tuple((measure.reader(), measure.converter(rates), _intervals(measures[measure])) for measure in members),
+            role,
+            tuple(
+                (measure.reader(), measure.converter(rates), _intervals(measures[measure]), measure)
+                for measure in members
+            ),
         )
-        for (node, date_field), members in alike.items()
+        for (node, date_field, role), members in alike.items()
     )
 
 
 def _intervals(periods: Mapping[Period, Sequence[int]]) -> tuple[_Interval, ...]:
     return tuple(_Interval(period.start, period.end, tuple(periods[period])) for period in sorted(periods))
+
+
+def _with_share(before: Added | None, added: Added, percent: Decimal) -> Added:
+    """What a goal has of a record, with one part more. A distinct value is had, not shared."""
+    if added.distinct_value is not None:
+        return added
+    value = share_value(added.value, percent)
+    return Added(value if before is None else EXACT.add(before.value, value), None)

@@ -27,10 +27,14 @@ _SQL_TYPES: Final[Mapping[FieldType, str]] = {
 class FilterCompiler:
     """Compiles filters and field values over the columns of one table alias, into one set of parameters."""
 
-    def __init__(self, alias: str, fields: Catalogue) -> None:
-        """`fields` has what a filter may name: each a column of that name, or a member of `custom`."""
+    def __init__(self, alias: str, fields: Catalogue, days: Mapping[str, str]) -> None:
+        """`fields` has what a filter may name: each a column of that name, or a member of `custom`.
+
+        Except for `days`, which are worked out as the expressions say.
+        """
         self._alias = alias
         self._fields = fields
+        self._days = days
         self._parameters: dict[str, object] = {}
 
     @property
@@ -50,7 +54,7 @@ class FilterCompiler:
         """An expression for the value of a field, NULL when the record has none."""
         if name.startswith(CUSTOM_FAMILY):
             return f"({self._alias}.custom ->> {self._parameter(name[len(CUSTOM_FAMILY) :], 'text')})"
-        return f"{self._alias}.{name}"
+        return self._days.get(name) or f"{self._alias}.{name}"
 
     def _joined(self, operator: str, members: Sequence[Filter], *, empty: str) -> str:
         return f"({operator.join(self.condition(member) for member in members)})" if members else empty

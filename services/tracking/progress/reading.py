@@ -1,10 +1,11 @@
 """What is asked about progress: where goals stand, how they got there, and why a record does or does not count."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import date, datetime
-from typing import Final
 from uuid import UUID
 
+from services.tracking.activities import service as activities_service
+from services.tracking.deals import service as deals_service
 from services.tracking.progress import contributions, store
 from services.tracking.progress.contributions import NOTHING
 from services.tracking.progress.definitions import Definitions, DefinitionsCache
@@ -15,9 +16,7 @@ from services.tracking.progress.domain import (
     OwnerNotSeen,
     Rule,
     Verdict,
-    Viewer,
     team_owners,
-    visible_owners,
 )
 from services.tracking.progress.schemas import ExplainedActivity, ExplainedDeal, GoalProgress, ProgressSeries
 from services.tracking.progress.service import progress_event
@@ -26,12 +25,9 @@ from shared.contracts.progress import Progress
 from shared.db.database import Transaction
 from shared.kernel.measures import Counted
 from shared.kernel.records import RecordFacts, RecordKind
+from shared.kernel.sight import Sight, Viewer
 
 _CURRENT_GOALS_MAX = 1000
-_EXPLAINED: Final[Mapping[RecordKind, type[ExplainedDeal] | type[ExplainedActivity]]] = {
-    RecordKind.DEAL: ExplainedDeal,
-    RecordKind.ACTIVITY: ExplainedActivity,
-}
 
 
 class ProgressReader:
@@ -43,6 +39,7 @@ class ProgressReader:
         self._tenant_id = tenant_id
         self._viewer = viewer
         self._held: Definitions | None = None
+        self._seen_today: Sight | None = None
 
     async def goal(self, goal_id: UUID) -> GoalProgress:
         """Where a goal stands. Raises GoalNotTracked."""
@@ -85,38 +82,51 @@ class ProgressReader:
         rule = await self._rule(goal_id)
         if rule is None:
             return []
-        chart = (await self._definitions()).chart
-        explain = _EXPLAINED[rule.measure.record].counting
-        records = await contributions.page(self._tx, self._tenant_id, goal_id, rule, after=after, limit=limit)
-        return [
-            (
-                (record.day, record.id),
-                explain(record, chart.person_of(record.source, record.owner_external_id)),
-            )
-            for record in records
-        ]
+        keys = await contributions.page(self._tx, self._tenant_id, goal_id, rule, after=after, limit=limit)
+        index = (await self._definitions()).index
+        ids = [record_id for _, record_id in keys]
+        if rule.measure.record is RecordKind.ACTIVITY:
+            activities = await activities_service.newest(self._tx, self._tenant_id, ids)
+            done = {activity_id: activity.facts() for activity_id, activity in activities.items()}
+            return [
+                (key, ExplainedActivity.judged(done[key[1]], index.verdict(goal_id, done[key[1]]), None))
+                for key in keys
+            ]
+        deals = {
+            deal_id: deal.facts()
+            for deal_id, deal in (await deals_service.newest(self._tx, self._tenant_id, ids)).items()
+        }
+        return [(key, ExplainedDeal.judged(deals[key[1]], index.verdict(goal_id, deals[key[1]]), None)) for key in keys]
 
     async def explain_deal(self, goal_id: UUID, deal_id: UUID) -> tuple[tuple[date, UUID], ExplainedDeal]:
-        """Why one deal does or does not count for a goal. Raises GoalNotTracked or DealNotKnown."""
-        rule = await self._rule_of(goal_id)
-        deal = await contributions.stored_deal(self._tx, self._tenant_id, deal_id)
-        if deal is None:
-            raise DealNotKnown(f"There is no deal {deal_id}.")
-        if rule.measure.record is not RecordKind.DEAL:
+        """Why one deal does or does not count for a goal.
+
+        Raises GoalNotTracked or DealNotKnown, also for one out of sight that does not count.
+        """
+        if (await self._rule_of(goal_id)).measure.record is not RecordKind.DEAL:
             raise DealNotKnown(f"Goal {goal_id} counts activities and no deals.")
-        verdict, disclosed = await self._verdict(goal_id, deal)
-        return (verdict.day or date.min, deal_id), ExplainedDeal.judged(deal, verdict, disclosed=disclosed)
+        found = (await deals_service.newest(self._tx, self._tenant_id, [deal_id])).get(deal_id)
+        deal = None if found is None else found.facts()
+        verdict = None if deal is None else await self._verdict(goal_id, deal)
+        if deal is None or verdict is None:
+            raise DealNotKnown(f"There is no deal {deal_id}.")
+        reason = (await self._definitions()).index.reason(goal_id, deal, verdict)
+        return (verdict.day or date.min, deal_id), ExplainedDeal.judged(deal, verdict, reason)
 
     async def explain_activity(self, goal_id: UUID, activity_id: UUID) -> tuple[tuple[date, UUID], ExplainedActivity]:
-        """Why one activity does or does not count for a goal. Raises GoalNotTracked or ActivityNotKnown."""
-        rule = await self._rule_of(goal_id)
-        activity = await contributions.stored_activity(self._tx, self._tenant_id, activity_id)
-        if activity is None:
-            raise ActivityNotKnown(f"There is no activity {activity_id}.")
-        if rule.measure.record is not RecordKind.ACTIVITY:
+        """Why one activity does or does not count for a goal.
+
+        Raises GoalNotTracked or ActivityNotKnown, also for one out of sight that does not count.
+        """
+        if (await self._rule_of(goal_id)).measure.record is not RecordKind.ACTIVITY:
             raise ActivityNotKnown(f"Goal {goal_id} counts deals and no activities.")
-        verdict, disclosed = await self._verdict(goal_id, activity)
-        return (verdict.day or date.min, activity_id), ExplainedActivity.judged(activity, verdict, disclosed=disclosed)
+        found = (await activities_service.newest(self._tx, self._tenant_id, [activity_id])).get(activity_id)
+        activity = None if found is None else found.facts()
+        verdict = None if activity is None else await self._verdict(goal_id, activity)
+        if activity is None or verdict is None:
+            raise ActivityNotKnown(f"There is no activity {activity_id}.")
+        reason = (await self._definitions()).index.reason(goal_id, activity, verdict)
+        return (verdict.day or date.min, activity_id), ExplainedActivity.judged(activity, verdict, reason)
 
     async def goals(
         self,
@@ -130,7 +140,7 @@ class ProgressReader:
     ) -> list[GoalProgress]:
         """The goals a viewer sees, by id; of one person or team, in one status, whose period holds a day."""
         asked = {owner for owner in (person_id, team_id) if owner is not None}
-        owners = await self._owners()
+        owners = (await self._sight()).owners
         if asked:
             owners = frozenset(asked) if owners is None else owners & asked
         states = await store.states_page(
@@ -152,7 +162,7 @@ class ProgressReader:
     async def watched_person(self, person_id: UUID) -> frozenset[UUID]:
         """Whose goals to watch to see a person's. Raises OwnerNotSeen, also for one nothing here has to do with."""
         await self._check_owner(person_id)
-        if self._viewer.sees_tenant and not _mentions(await self._definitions(), person_id):
+        if (await self._sight()).is_whole and not _mentions(await self._definitions(), person_id):
             raise OwnerNotSeen(f"There is no person {person_id} with a team, a CRM user or a goal.")
         return frozenset({person_id})
 
@@ -177,7 +187,7 @@ class ProgressReader:
 
     async def _seen(self, goal_id: UUID) -> Goal:
         goal = (await self._definitions()).goal(goal_id)
-        if goal is None or not await self._sees_owner(goal.owner.id):
+        if goal is None or not (await self._sight()).sees_owner(goal.owner.id):
             raise GoalNotTracked(f"There is no progress of a goal {goal_id}.")
         return goal
 
@@ -188,18 +198,14 @@ class ProgressReader:
         return states[0]
 
     async def _check_owner(self, owner_id: UUID) -> None:
-        if not await self._sees_owner(owner_id):
+        if not (await self._sight()).sees_owner(owner_id):
             raise OwnerNotSeen(f"There is no person or team {owner_id}.")
 
-    async def _sees_owner(self, owner_id: UUID | None) -> bool:
-        owners = await self._owners()
-        return owners is None or owner_id in owners
-
-    async def _owners(self) -> frozenset[UUID] | None:
-        if self._viewer.sees_tenant:
-            return None
-        chart = (await self._definitions()).chart
-        return visible_owners(self._viewer, chart, chart.calendar.business_date(self._tx.now))
+    async def _sight(self) -> Sight:
+        if self._seen_today is None:
+            chart = (await self._definitions()).chart
+            self._seen_today = Sight(self._viewer, chart, chart.calendar.business_date(self._tx.now))
+        return self._seen_today
 
     async def _rule_of(self, goal_id: UUID) -> Rule:
         """What counts for a goal. Raises GoalNotTracked, also where nothing does."""
@@ -209,10 +215,11 @@ class ProgressReader:
             raise GoalNotTracked(f"Nothing counts for goal {goal_id}: it has been cancelled.")
         return rule
 
-    async def _verdict(self, goal_id: UUID, facts: RecordFacts) -> tuple[Verdict, bool]:
-        """Why a record does or does not count, and whether the viewer may know whose it is."""
+    async def _verdict(self, goal_id: UUID, facts: RecordFacts) -> Verdict | None:
+        """Why a record does or does not count; None for one that neither counts nor is in sight."""
         verdict = (await self._definitions()).index.verdict(goal_id, facts)
-        return verdict, isinstance(verdict.outcome, Counted) or await self._sees_owner(verdict.person_id)
+        seen = isinstance(verdict.outcome, Counted) or (await self._sight()).sees_record(facts)
+        return verdict if seen else None
 
     async def _rule(self, goal_id: UUID) -> Rule | None:
         return (await self._definitions()).index.rules.get(goal_id)
@@ -229,6 +236,6 @@ def _mentions(definitions: Definitions, person_id: UUID) -> bool:
     return (
         person_id in chart.identities.values()
         or any(membership.person_id == person_id for membership in chart.memberships)
-        or any(team.manager_id == person_id for team in chart.teams.values())
+        or any(manager_id == person_id for team in chart.teams.values() for _, _, manager_id in team.states())
         or any(goal.owner.id == person_id for goal in definitions.goals)
     )

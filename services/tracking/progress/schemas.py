@@ -7,16 +7,18 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
 
-from services.tracking.progress.contributions import CountingRecord, Day
-from services.tracking.progress.domain import EXACT, Verdict
+from services.tracking.progress.contributions import Day
+from services.tracking.progress.domain import EXACT, PartVerdict, Verdict
 from shared.contracts.base import Currency, Exact, Instant
 from shared.contracts.conversion import ConversionAnswer
 from shared.contracts.goals import Direction, GoalStatus, Subject
 from shared.contracts.progress import Progress
+from shared.contracts.reasons import ReasonAnswer
 from shared.kernel.activities import ActivityFacts
 from shared.kernel.deals import DealFacts
 from shared.kernel.filters import filter_to_json
 from shared.kernel.measures import Counted, Exclusion
+from shared.kernel.reasons import Reason
 from shared.kernel.records import RecordKind
 
 _GOAL = "01935a00-0000-7000-8000-000000000031"
@@ -71,8 +73,8 @@ class GoalProgress(BaseModel):
     target: Exact
     baseline: Exact
     attainment: Exact | None = Field(
-        description="value ÷ target, unclamped, six decimals; (baseline - value) ÷ (baseline - target) where lower is "
-        "better; null when that divides by zero."
+        description="value ÷ target, unclamped; (baseline - value) ÷ (baseline - target) where lower is better; null "
+        "when that divides by zero. Six decimals, rounded down: it reads 1 when the target is reached, and not before."
     )
     direction: Direction
     unit: str
@@ -139,6 +141,42 @@ class ProgressSeries(BaseModel):
         return cumulated
 
 
+class ExplainedPart(BaseModel):
+    """One part of a deal: one share of one payment, or of the whole deal, and whether it counts."""
+
+    external_id: str | None = Field(
+        description="The source's user who has this share; null for a deal without an owner."
+    )
+    person_id: UUID | None = Field(description="The person that user is; null while nobody has said so.")
+    role: str = Field(description="On the splits; `owner` for a deal that nobody shares in.")
+    percent: Exact = Field(description="Share of the deal.")
+    paid_on: date | None = Field(description="The day of the payment this is a share of, where payments count.")
+    counts: bool
+    value: Exact | None = Field(description="What it adds; 1 for a distinct value.")
+    day: Annotated[date | None, Field(description="The day it counts on, in the tenant's time zone.")]
+    conversion: ConversionAnswer | None = Field(
+        description="For money in another currency that counts; the share is taken after that."
+    )
+    reason: Exclusion | None = Field(description="Why it does not count.")
+
+    @classmethod
+    def of(cls, verdict: PartVerdict) -> Self:
+        share, outcome = verdict.part.share, verdict.outcome
+        counted = outcome if isinstance(outcome, Counted) else None
+        return cls(
+            external_id=None if share.user is None else share.user.external_id,
+            person_id=verdict.person_id,
+            role=share.role,
+            percent=share.percent,
+            paid_on=verdict.part.paid_on,
+            counts=counted is not None,
+            value=None if counted is None else counted.value,
+            day=None if counted is None else counted.day,
+            conversion=None if counted is None else ConversionAnswer.of(counted.conversion),
+            reason=None if isinstance(outcome, Counted) else outcome.reason,
+        )
+
+
 class ExplainedDeal(BaseModel):
     """Whether one deal counts for a goal, how much, and the version of it that decides."""
 
@@ -162,7 +200,28 @@ class ExplainedDeal(BaseModel):
             "origin": "daily",
         },
         reason=None,
+        why=None,
         failing=None,
+        parts=[
+            {
+                "external_id": "12345",
+                "person_id": _PERSON,
+                "role": "owner",
+                "percent": "100",
+                "paid_on": None,
+                "counts": True,
+                "value": "1200.5",
+                "day": "2027-01-04",
+                "conversion": {
+                    "amount": "1107.24",
+                    "currency": "EUR",
+                    "rate": "1.0842274122",
+                    "stated_on": "2027-01-04",
+                    "origin": "daily",
+                },
+                "reason": None,
+            }
+        ],
         delivery_id=_DELIVERY,
         modified_at="2027-01-04T10:00:00Z",
         sequence=0,
@@ -173,44 +232,33 @@ class ExplainedDeal(BaseModel):
     external_id: str
     name: str | None
     source: str
-    owner_external_id: str | None = Field(description="Null too, as is the name, for a deal the caller may not see.")
+    owner_external_id: str | None = Field(description="As the source names the owner.")
     person_id: UUID | None = Field(description="The person the source's user is; null while nobody has said so.")
     counts: bool
-    value: Exact | None = Field(description="What it adds: 1 for a count and for a distinct value.")
+    value: Exact | None = Field(
+        description="What its parts that count add together: of a whole deal 1 for a count and for a distinct value."
+    )
     distinct_value: str | None = Field(description="The value that makes it distinct; others may have it too.")
-    day: date | None = Field(description="The day it counts on, in the tenant's time zone.")
-    conversion: ConversionAnswer | None = Field(description="For money in another currency that counts.")
-    reason: Exclusion | None = Field(description="Why it does not count.")
+    day: date | None = Field(description="The first day it counts on, in the tenant's time zone.")
+    conversion: ConversionAnswer | None = Field(
+        description="For money in another currency that counts; null where its parts were converted one by one."
+    )
+    reason: Exclusion | None = Field(description="Why none of it counts.")
+    why: ReasonAnswer | None = Field(description="The same in words.")
     failing: dict[str, JsonValue] | None = Field(description="The part of the goal's filter that it does not pass.")
-    delivery_id: UUID = Field(description="The delivery that brought this version: /v1/deliveries/{id}.")
+    parts: list[ExplainedPart] = Field(
+        description="What each share of it, and each payment where those count, adds, or why it does not. Empty for a "
+        "deal that adds nothing whoever has it."
+    )
+    delivery_id: UUID = Field(
+        description="The delivery that brought this version: /v1/deals/{deal_id}/deliveries/{delivery_id}."
+    )
     modified_at: Instant
     sequence: int
 
     @classmethod
-    def counting(cls, deal: CountingRecord, person_id: UUID | None) -> Self:
-        """A deal that counts."""
-        return cls(
-            deal_id=deal.id,
-            external_id=deal.external_id,
-            name=deal.name,
-            source=deal.source,
-            owner_external_id=deal.owner_external_id,
-            person_id=person_id,
-            counts=True,
-            value=deal.value,
-            distinct_value=deal.distinct_value,
-            day=deal.day,
-            conversion=ConversionAnswer.of(deal.conversion),
-            reason=None,
-            failing=None,
-            delivery_id=deal.delivery_id,
-            modified_at=deal.modified_at,
-            sequence=deal.sequence,
-        )
-
-    @classmethod
-    def judged(cls, deal: DealFacts, verdict: Verdict, *, disclosed: bool) -> Self:
-        """A deal that was asked for by its id; whose it is and what it is called only when `disclosed`."""
+    def judged(cls, deal: DealFacts, verdict: Verdict, reason: Reason | None) -> Self:
+        """What a verdict says of a deal."""
         outcome = verdict.outcome
         counted = outcome if isinstance(outcome, Counted) else None
         refused = None if isinstance(outcome, Counted) else outcome
@@ -218,17 +266,19 @@ class ExplainedDeal(BaseModel):
         return cls(
             deal_id=deal.deal_id,
             external_id=deal.external_id,
-            name=deal.name if disclosed else None,
+            name=deal.name,
             source=deal.source,
-            owner_external_id=deal.owner_external_id if disclosed else None,
-            person_id=verdict.person_id if disclosed else None,
+            owner_external_id=deal.owner_external_id,
+            person_id=verdict.person_id,
             counts=counted is not None,
             value=None if counted is None else counted.value,
             distinct_value=None if counted is None else counted.distinct_value,
             day=verdict.day,
             conversion=None if counted is None else ConversionAnswer.of(counted.conversion),
             reason=None if refused is None else refused.reason,
+            why=None if reason is None else ReasonAnswer.of(reason),
             failing=cast("dict[str, JsonValue] | None", failing),
+            parts=[ExplainedPart.of(part) for part in verdict.parts],
             delivery_id=deal.version.delivery_id,
             modified_at=deal.version.modified_at,
             sequence=deal.version.sequence,
@@ -251,6 +301,19 @@ class ExplainedActivity(BaseModel):
         distinct_value=None,
         day="2027-01-04",
         reason="filter_not_met",
+        why={
+            "code": "filter_not_met",
+            "sentence": {
+                "en": "Only activities count whose status is done; of this one that is not so.",
+                "zh": "只计入满足“状态为 done”的活动，该活动不满足。",
+            },
+            "found": "status: planned",
+            "expected": {"en": "status is done", "zh": "状态为 done"},
+            "remedy": {
+                "en": "If that is wrong, correct it in the CRM: it then counts within moments.",
+                "zh": "如果有误，请在 CRM 中更正，更正后随即计入。",
+            },
+        },
         failing={"field": "status", "op": "eq", "value": "done"},
         delivery_id=_DELIVERY,
         modified_at="2027-01-04T10:00:00Z",
@@ -262,44 +325,24 @@ class ExplainedActivity(BaseModel):
     external_id: str
     subject: str | None
     source: str
-    owner_external_id: str | None = Field(
-        description="Null too, as is the subject, for an activity the caller may not see."
-    )
+    owner_external_id: str | None = Field(description="As the source names the owner.")
     person_id: UUID | None = Field(description="The person the source's user is; null while nobody has said so.")
     counts: bool
     value: Exact | None = Field(description="What it adds: 1 for a count and for a distinct value.")
     distinct_value: str | None = Field(description="The value that makes it distinct; others may have it too.")
     day: date | None = Field(description="The day it counts on, in the tenant's time zone.")
     reason: Exclusion | None = Field(description="Why it does not count.")
+    why: ReasonAnswer | None = Field(description="The same in words.")
     failing: dict[str, JsonValue] | None = Field(description="The part of the goal's filter that it does not pass.")
-    delivery_id: UUID = Field(description="The delivery that brought this version: /v1/deliveries/{id}.")
+    delivery_id: UUID = Field(
+        description="The delivery that brought this version: /v1/activities/{activity_id}/deliveries/{delivery_id}."
+    )
     modified_at: Instant
     sequence: int
 
     @classmethod
-    def counting(cls, activity: CountingRecord, person_id: UUID | None) -> Self:
-        """An activity that counts."""
-        return cls(
-            activity_id=activity.id,
-            external_id=activity.external_id,
-            subject=activity.name,
-            source=activity.source,
-            owner_external_id=activity.owner_external_id,
-            person_id=person_id,
-            counts=True,
-            value=activity.value,
-            distinct_value=activity.distinct_value,
-            day=activity.day,
-            reason=None,
-            failing=None,
-            delivery_id=activity.delivery_id,
-            modified_at=activity.modified_at,
-            sequence=activity.sequence,
-        )
-
-    @classmethod
-    def judged(cls, activity: ActivityFacts, verdict: Verdict, *, disclosed: bool) -> Self:
-        """An activity that was asked for by its id; whose it is and what it was about only when `disclosed`."""
+    def judged(cls, activity: ActivityFacts, verdict: Verdict, reason: Reason | None) -> Self:
+        """What a verdict says of an activity."""
         outcome = verdict.outcome
         counted = outcome if isinstance(outcome, Counted) else None
         refused = None if isinstance(outcome, Counted) else outcome
@@ -307,15 +350,16 @@ class ExplainedActivity(BaseModel):
         return cls(
             activity_id=activity.activity_id,
             external_id=activity.external_id,
-            subject=activity.subject if disclosed else None,
+            subject=activity.subject,
             source=activity.source,
-            owner_external_id=activity.owner_external_id if disclosed else None,
-            person_id=verdict.person_id if disclosed else None,
+            owner_external_id=activity.owner_external_id,
+            person_id=verdict.person_id,
             counts=counted is not None,
             value=None if counted is None else counted.value,
             distinct_value=None if counted is None else counted.distinct_value,
             day=verdict.day,
             reason=None if refused is None else refused.reason,
+            why=None if reason is None else ReasonAnswer.of(reason),
             failing=cast("dict[str, JsonValue] | None", failing),
             delivery_id=activity.version.delivery_id,
             modified_at=activity.version.modified_at,

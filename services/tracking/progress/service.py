@@ -8,7 +8,7 @@ rebuild sees every record whose change it replaces and none that is half applied
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Container, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import lru_cache
@@ -19,7 +19,8 @@ from uuid import UUID
 from services.tracking.activities import service as activities_service
 from services.tracking.activities.domain import RecordedActivities
 from services.tracking.deals import service as deals_service
-from services.tracking.deals.domain import RecordedDeals
+from services.tracking.deals import uncredited
+from services.tracking.deals.domain import GapMoves, RecordedDeals
 from services.tracking.progress import contributions, store
 from services.tracking.progress.definitions import (
     PROJECTION,
@@ -28,8 +29,8 @@ from services.tracking.progress.definitions import (
     matters,
     snapshot_of,
 )
-from services.tracking.progress.domain import Movements, Rule, attainment, changed_rules
-from services.tracking.snapshots import Recorded
+from services.tracking.progress.domain import Movements, Rule, changed_rules
+from services.tracking.snapshots import Change, Recorded
 from shared.contracts import progress as contract
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
@@ -38,6 +39,7 @@ from shared.contracts.envelope import to_message
 from shared.contracts.goals import Direction, Goal
 from shared.db.database import Transaction
 from shared.kernel.activities import ActivityFacts
+from shared.kernel.attainment import attainment, shown
 from shared.kernel.deals import DealFacts
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
@@ -47,6 +49,7 @@ _CHUNK_GOALS_MAX: Final = 100
 _CHUNK_SPANS_MAX: Final = 300
 _GOAL_SUBJECT: Final = "goal/"
 
+FactsT = TypeVar("FactsT", DealFacts, ActivityFacts)
 SnapshotT = TypeVar("SnapshotT", Deal, Activity)
 RecordedT = TypeVar("RecordedT", RecordedDeals, RecordedActivities)
 
@@ -69,8 +72,10 @@ class ProgressTracker:
 
         Deals whose version told last is not the newest are published again, so that a compacted topic keeps the newest.
         """
+        gaps = GapMoves()
         recorded = _recorded(tx, pieces, deals_service.record)
-        accepted, overtaken = await self._move(tx, tenant_ids, recorded, stripe=stripe)
+        accepted, overtaken = await self._move(tx, tenant_ids, recorded, stripe=stripe, also=gaps.add)
+        await uncredited.move(tx, gaps.net(), stripe=stripe)
         if overtaken:
             await deals_service.tell_again(tx, self._outbox, overtaken)
         return accepted
@@ -89,11 +94,15 @@ class ProgressTracker:
         self,
         tx: Transaction,
         tenant_ids: Collection[UUID],
-        recorded_pieces: AsyncGenerator[Recorded[DealFacts | ActivityFacts]],
+        recorded_pieces: AsyncGenerator[Recorded[FactsT]],
         *,
         stripe: int,
+        also: Callable[[Iterable[Change[FactsT]], Container[tuple[str, str]]], None] | None = None,
     ) -> tuple[list[datetime], set[tuple[UUID, UUID]]]:
-        """Move the goals by what the pieces change; when what changed was accepted, and what was overtaken."""
+        """Move the goals by what the pieces change; when what changed was accepted, and what was overtaken.
+
+        `also` is told of the changes of each tenant and of the users that identities name there.
+        """
         await tx.lock_tenants_shared(tenant_ids)
         moving = await self._moving(tx, tenant_ids)
         accepted: list[datetime] = []
@@ -102,9 +111,13 @@ class ProgressTracker:
             async for recorded in every_piece:
                 overtaken |= recorded.overtaken
                 accepted.extend(change.received_at for change in recorded.changes)
-                for tenant_id, changed in groupby(recorded.changes, key=lambda change: change.tenant_id):
-                    if tenant_id in moving:
-                        moving[tenant_id].add(changed)
+                for _, group in groupby(recorded.changes, key=lambda change: change.tenant_id.int):
+                    changed = list(group)
+                    moves = moving.get(changed[0].tenant_id)
+                    if moves is not None:
+                        moves.add(changed)
+                    if also is not None:
+                        also(changed, () if moves is None else moves.chart.named_users)
         movements = {
             (tenant_id, goal_id): movement
             for tenant_id, moves in moving.items()
@@ -159,6 +172,9 @@ class ProgressTracker:
             return
         changed = {kept.subject: incoming[kept] for _, kept in changes}
         after = definitions_of({**before.events, **changed}, held=before)
+        users, users_before = after.chart.identities.keys(), before.chart.identities.keys()
+        if users != users_before:
+            await uncredited.identified(tx, tenant_id, users - users_before, users_before - users)
         stale = changed_rules(before.index, after.index)
         if stale:
             await store.mark_stale(tx, tenant_id, stale)
@@ -226,11 +242,13 @@ def progress_event(state: store.State) -> contract.Progress:
         value=state.value,
         target=goal.target,
         baseline=goal.baseline,
-        attainment=attainment(
-            state.value,
-            target=goal.target,
-            baseline=goal.baseline,
-            lower_is_better=goal.direction is Direction.LOWER,
+        attainment=shown(
+            attainment(
+                state.value,
+                target=goal.target,
+                baseline=goal.baseline,
+                lower_is_better=goal.direction is Direction.LOWER,
+            )
         ),
         direction=goal.direction,
         unit=goal.unit,
@@ -246,7 +264,7 @@ def progress_event(state: store.State) -> contract.Progress:
 # A goal is published far more often than it is changed.
 @lru_cache(maxsize=2048)
 def _goal(definition: str) -> Goal:
-    return Goal.model_validate_json(definition)
+    return Goal.from_json(definition)
 
 
 def _chunk(stale: Sequence[UUID], rules: Mapping[UUID, Rule]) -> list[UUID]:

@@ -6,7 +6,6 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Header, Request, Response
-from pydantic import StringConstraints
 
 from services.tracking.crm import service as crm
 from services.tracking.crm.api import Operator, UseCases
@@ -29,7 +28,7 @@ from services.tracking.sync.schemas import (
     RunOut,
 )
 from shared.db.database import Transaction
-from shared.http.etag import ExpectedVersion, expected_version, set_etag
+from shared.http.etag import ConditionalRead, ExpectedVersion, expected_version
 from shared.http.outbound import OutboundSettings, UrlRefused, check_url
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
@@ -40,8 +39,7 @@ from shared.kernel.errors import VersionMismatch
 router: Final = APIRouter(prefix="/v1/connections/{connection_id}", tags=["synchronisation"])
 
 _PAGES: Final = Cursor(UUID)
-_Stored = Annotated[str, StringConstraints(pattern="^[^\\x00]*$")]
-_RECORD_PAGES: Final[Cursor[tuple[str, str]]] = Cursor(tuple[_Stored, _Stored])
+_RECORD_PAGES: Final = Cursor(tuple[str, str])
 _CHANGE: Final = (ConnectionNotFound, ConnectionChanged, PreconditionRequired)
 _RUN_CHANGE: Final = (RunNotFound, RunNotInState, VersionMismatch, PreconditionRequired)
 _CHECK_SECONDS_MAX: Final = 45
@@ -64,13 +62,12 @@ Outbound = Annotated[OutboundSettings, Depends(_outbound)]
 
 @router.get("/api-access", responses=responses(ConnectionNotFound), summary="Read the API access")
 async def read_api_access(
-    connection_id: UUID, caller: Operator, reader: RequestReader, connections: UseCases, response: Response
+    connection_id: UUID, caller: Operator, reader: RequestReader, connections: UseCases, read: ConditionalRead
 ) -> ApiAccessOut:
     """Whether the source's API may be called, for which addresses, and whether it is; never the credentials."""
     async with reader.transaction() as tx:
         answer = await _shown(tx, connections, await crm.get(tx, caller.tenant_id, connection_id))
-    set_etag(response, answer)
-    return answer
+    return read.answer(answer)
 
 
 @router.put(
@@ -177,14 +174,13 @@ async def list_fetches(connection_id: UUID, caller: Operator, reader: RequestRea
 
 @router.get("/reconciliation", responses=responses(ConnectionNotFound), summary="Read how often is reconciled")
 async def read_reconciliation(
-    connection_id: UUID, caller: Operator, reader: RequestReader, response: Response
+    connection_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
 ) -> ReconciliationOut:
     """How often the connection is reconciled, when next, and how far it is complete."""
     async with reader.transaction() as tx:
         held = await service.reconciliation(tx, caller.tenant_id, connection_id)
     answer = ReconciliationOut.from_reconciliation(held)
-    set_etag(response, answer)
-    return answer
+    return read.answer(answer)
 
 
 @router.put(
@@ -254,14 +250,13 @@ async def list_reconciliations(
 
 @router.get("/reconciliations/{run_id}", responses=responses(RunNotFound), summary="Read a reconciliation")
 async def read_reconciliation_run(
-    connection_id: UUID, run_id: UUID, caller: Operator, reader: RequestReader, response: Response
+    connection_id: UUID, run_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
 ) -> RunOut:
     """How far it is and what it found."""
     async with reader.transaction() as tx:
         found = await service.run(tx, caller.tenant_id, connection_id, RunKind.RECONCILIATION, run_id)
     answer = RunOut.from_run(found)
-    set_etag(response, answer)
-    return answer
+    return read.answer(answer)
 
 
 @router.post(
@@ -301,14 +296,13 @@ async def list_backfills(
 
 @router.get("/backfills/{run_id}", responses=responses(RunNotFound), summary="Read a backfill")
 async def read_backfill(
-    connection_id: UUID, run_id: UUID, caller: Operator, reader: RequestReader, response: Response
+    connection_id: UUID, run_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
 ) -> BackfillOut:
     """How far it is, how fast, and how long it still takes."""
     async with reader.transaction() as tx:
         found = await service.run(tx, caller.tenant_id, connection_id, RunKind.BACKFILL, run_id)
     answer = BackfillOut.from_run(found)
-    set_etag(response, answer)
-    return answer
+    return read.answer(answer)
 
 
 @router.post(

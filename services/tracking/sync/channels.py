@@ -13,8 +13,8 @@ from services.tracking.crm.source_api import ChannelTerms
 from services.tracking.sync import store
 from services.tracking.sync.domain import ChannelState
 from shared.db.database import Database, Scope
-from shared.kernel.errors import Unavailable
 from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
 
 _POLL_SECONDS: Final = 2.0
 _LEASE: Final = timedelta(minutes=5)
@@ -22,33 +22,20 @@ _AT_ONCE_MAX: Final = 8
 _log = get_logger(__name__)
 
 
-class ChannelKeeper:
+class ChannelKeeper(Rounds):
     """Keeps channels open. Any number may run; each takes what no other is at."""
 
     def __init__(self, database: Database, caller: ApiCaller, connections: Connections, *, public_url: str) -> None:
         """`public_url`: where sources reach this service."""
+        super().__init__("channels", every_seconds=_POLL_SECONDS)
         self._database = database
         self._caller = caller
         self._connections = connections
         self._public_url = public_url.rstrip("/")
-        self._stopping = asyncio.Event()
 
-    async def run(self) -> None:
-        """Open and renew until `stop`. Waits out a database that is away."""
-        while not self._stopping.is_set():
-            try:
-                await self.keep_due()
-            except Unavailable as error:
-                _log.warning("channels_interrupted", reason=error.detail)
-            try:
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._stopping.wait()
-            except TimeoutError:
-                continue
-
-    async def stop(self) -> None:
-        """Finish what is under way; `run` returns soon after."""
-        self._stopping.set()
+    async def round(self) -> bool:
+        await self.keep_due()
+        return False
 
     async def keep_due(self) -> None:
         """Open or renew every channel that is due. Raises Unavailable."""

@@ -260,6 +260,8 @@ class ChannelState:
     expires_at: datetime | None = None
     failures: int = 0
     error: str | None = None
+    opened_at: datetime | None = None
+    """When it was opened or renewed last."""
 
     def opened(self, secret_id: UUID, expires_at: datetime, now: datetime) -> "ChannelState":
         """Open until a moment; to be renewed when half of that time is over."""
@@ -270,6 +272,7 @@ class ChannelState:
             due_at=now + max((expires_at - now) / 2, timedelta(minutes=1)),
             failures=0,
             error=None,
+            opened_at=now,
         )
 
     def failed(self, error: str, now: datetime, *, until: datetime | None, is_refused: bool) -> "ChannelState":

@@ -1,7 +1,8 @@
 """Worker component: asks sources for what deliveries name without saying what it is like."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
@@ -23,6 +24,7 @@ from shared.db.database import Database, Scope, Transaction
 from shared.db.shielding import to_the_end
 from shared.kernel.errors import Unavailable
 from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
 
 CONNECTIONS_AT_ONCE_MAX: Final = 32
 _POLL_SECONDS: Final = 1.0
@@ -38,7 +40,7 @@ _log = get_logger(__name__)
 _Name = tuple[str, str]
 
 
-class Fetcher:
+class Fetcher(Rounds):
     """Fetches what is due, each connection apart from the others. Any number may run; each takes what no other is at.
 
     A record that is named while its connection is idle is asked for at once; while it is busy, those that come in the
@@ -47,26 +49,19 @@ class Fetcher:
 
     def __init__(self, database: Database, caller: ApiCaller, *, gather_seconds: float = _GATHER_SECONDS) -> None:
         """`gather_seconds`: how long to gather after a call, at sources that are asked for many records at once."""
+        super().__init__("fetcher", every_seconds=_POLL_SECONDS)
         self._database = database
         self._caller = caller
         self._gather_seconds = gather_seconds
-        self._stopping = asyncio.Event()
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._called_at: dict[UUID, float] = {}
         self._skipped: set[UUID] = set()
 
-    async def run(self) -> None:
-        """Fetch until `stop`. Waits out a database that is away."""
+    @asynccontextmanager
+    async def during(self) -> AsyncIterator[None]:
         try:
-            async with self._database.listen(FETCH_CHANNEL) as notifications:
-                while not self._stopping.is_set():
-                    try:
-                        await self._start_due()
-                    except Unavailable as error:
-                        _log.warning("fetcher_interrupted", reason=error.detail)
-                        await asyncio.sleep(_FAILURE_SECONDS)
-                        continue
-                    await notifications.wait(_POLL_SECONDS)
+            async with self._database.listen(FETCH_CHANNEL, self.woken):
+                yield
             await asyncio.gather(*list(self._running.values()), return_exceptions=True)
         finally:
             cut_short = list(self._running.values())
@@ -74,9 +69,9 @@ class Fetcher:
                 task.cancel()
             await asyncio.gather(*cut_short, return_exceptions=True)
 
-    async def stop(self) -> None:
-        """Finish the calls under way; `run` returns within the time of one."""
-        self._stopping.set()
+    async def round(self) -> bool:
+        await self._start_due()
+        return False
 
     async def _start_due(self) -> None:
         async with self._database.transaction(Scope.every()) as tx:
@@ -99,7 +94,7 @@ class Fetcher:
             while True:
                 self._skipped.discard(due.connection_id)
                 await self.fetch_due(due)
-                if self._stopping.is_set() or due.connection_id not in self._skipped:
+                if self.is_stopping or due.connection_id not in self._skipped:
                     break
         except Unavailable as error:
             _log.warning("fetch_interrupted", connection_id=str(due.connection_id), reason=error.detail)
@@ -112,7 +107,7 @@ class Fetcher:
 
     async def fetch_due(self, due: DueConnection) -> None:
         """Ask for everything that is due of a connection. Raises Unavailable."""
-        while not self._stopping.is_set():
+        while not self.is_stopping:
             async with self._database.transaction(Scope.of(due.tenant_id)) as tx:
                 connection = (await crm.by_id(tx, [due.connection_id])).get(due.connection_id)
             try:
@@ -153,11 +148,7 @@ class Fetcher:
         last = self._called_at.get(connection_id)
         if last is None:
             return
-        try:
-            async with asyncio.timeout(max(0.0, last + self._gather_seconds - monotonic())):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+        await self.pause(max(0.0, last + self._gather_seconds - monotonic()))
 
     async def _claim(self, due: DueConnection, *, count_max: int) -> list[Claimed]:
         async with self._database.transaction(Scope.of(due.tenant_id)) as tx:

@@ -14,6 +14,7 @@ from services.tracking.crm.source_api import Gone, RawRecord
 from services.tracking.inbox.asked import AskedRecord, asked_body, said_by_records
 from services.tracking.sync.domain import Finding, Found
 from shared.contracts.activities import Activity
+from shared.contracts.base import CORRECTED_FUTURE
 from shared.contracts.deals import Deal
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import activity_id, deal_id
@@ -33,6 +34,7 @@ _COMPARED: Final = (
     "closed_at",
     "closed_on",
     "expected_close_on",
+    "expected_close_at",
     "merged_into",
 )
 _COMPARED_LISTS: Final = ("splits", "products", "payments")
@@ -256,9 +258,16 @@ def _finding_of_deal(said: CanonicalDeal, held: Deal | None, is_merged: bool) ->
         return Finding.DELETED
     if held is None:
         return Finding.NEW
-    if said.modified_at != held.modified_at and not is_merged:
-        return Finding.CHANGED if said.modified_at > held.modified_at else Finding.HELD
+    stated = _stated_at(held)
+    if said.modified_at != stated and not is_merged:
+        return Finding.CHANGED if said.modified_at > stated else Finding.HELD
     return Finding.CHANGED if _differs(said, held) else Finding.HELD
+
+
+def _stated_at(held: Deal | Activity) -> datetime:
+    """When the source says that what is held was modified, also where that is ahead of the receipt it is dated by."""
+    stated = (each.stated for each in held.corrections if each.reason == CORRECTED_FUTURE)
+    return next((datetime.fromisoformat(each) for each in stated), held.modified_at)
 
 
 def _finding_of_activity(said: CanonicalActivity, held: Activity | None) -> Finding:
@@ -269,8 +278,9 @@ def _finding_of_activity(said: CanonicalActivity, held: Activity | None) -> Find
         return Finding.DELETED if is_news else Finding.HELD
     if held is None:
         return Finding.NEW
-    if said.modified_at != held.modified_at:
-        return Finding.CHANGED if said.modified_at > held.modified_at else Finding.HELD
+    stated = _stated_at(held)
+    if said.modified_at != stated:
+        return Finding.CHANGED if said.modified_at > stated else Finding.HELD
     differs = held.is_deleted or any(getattr(said, name) != getattr(held, name) for name in _COMPARED_OF_ACTIVITIES)
     return Finding.CHANGED if differs else Finding.HELD
 

@@ -123,12 +123,19 @@ class ChannelOut(BaseModel):
 
     id: str
     expires_at: datetime | None = Field(description="Null while it is not open.")
-    renewed_at: datetime = Field(description="When it is renewed next, or tried again.")
+    renewed_at: datetime | None = Field(description="When it was opened or renewed last; null before that.")
+    renews_at: datetime = Field(description="When it is renewed next, or tried again.")
     error: str | None
 
     @classmethod
     def from_channel(cls, channel: ChannelState) -> Self:
-        return cls(id=channel.channel_id, expires_at=channel.expires_at, renewed_at=channel.due_at, error=channel.error)
+        return cls(
+            id=channel.channel_id,
+            expires_at=channel.expires_at,
+            renewed_at=channel.opened_at,
+            renews_at=channel.due_at,
+            error=channel.error,
+        )
 
 
 class ApiAccessOut(BaseModel):

@@ -11,12 +11,13 @@ from services.tracking.crm import service as crm
 from services.tracking.crm import users
 from services.tracking.crm.adapter import Adapter
 from services.tracking.crm.calling_domain import ApiAccessMissing
-from services.tracking.crm.domain import Connection
+from services.tracking.crm.domain import Connection, QuarantineReason
 from services.tracking.crm.service import Connections
 from services.tracking.crm.source_api import ApiUser, RecordPage
 from services.tracking.crm.sources import ADAPTERS
 from services.tracking.deals import service as deals
 from services.tracking.inbox import fetching
+from services.tracking.inbox import service as inbox
 from services.tracking.inbox.asked import AskedRecord
 from services.tracking.inbox.domain import Origin
 from services.tracking.sync import store
@@ -81,9 +82,26 @@ async def drop_old_runs(tx: Transaction) -> None:
     await store.drop_runs(tx, before=tx.now - _RUNS_KEPT, limit=_DROPPED_MAX)
 
 
+CURED_BY_ACCESS: Final = frozenset(
+    {
+        QuarantineReason.API_ACCESS_MISSING,
+        QuarantineReason.RECORD_INCOMPLETE,
+        # A source whose webhooks tell a deal in texts is asked for it where these cannot be read.
+        QuarantineReason.STAGE_UNMAPPED,
+        QuarantineReason.MISSING_FIELD,
+        QuarantineReason.INVALID_FIELD,
+    }
+)
+"""Why a delivery may be in quarantine that can be translated once its records can be asked for."""
+
+
 async def access_given(tx: Transaction, connections: Connections, connection: Connection) -> None:
-    """Use new access to an API at once: for what waits to be fetched, the channel and the next reconciliation."""
+    """Use new access to an API at once: for what waits for it, the channel and the next reconciliation.
+
+    What waits are records to be fetched, and deliveries that are in quarantine as there was no access.
+    """
     await fetching.due_at_once(tx, connection.tenant_id, connection.id)
+    await inbox.receive_again(tx, connection.tenant_id, connection.id, CURED_BY_ACCESS)
     if has_channel(connection):
         await _ensure_channels(tx, connections, [connection])
     await store.renew_now(tx, connection.tenant_id, connection.id)

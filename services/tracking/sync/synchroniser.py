@@ -1,7 +1,8 @@
 """Worker component: walks through sources' records, to find what webhooks missed and to bring in what was before."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
@@ -18,50 +19,41 @@ from services.tracking.sync import service
 from services.tracking.sync.domain import Phase, Run
 from services.tracking.sync.service import SYNC_CHANNEL
 from shared.db.database import Database, Scope
+from shared.db.failures import of_database
 from shared.db.shielding import to_the_end
 from shared.kernel.errors import Unavailable
 from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
 
 RUNS_AT_ONCE_MAX: Final = 16
 _POLL_SECONDS: Final = 2.0
 _PLAN_SECONDS: Final = 15.0
 _DROP_SECONDS: Final = 3600.0
-_FAILURE_SECONDS: Final = 1.0
 _LEASE: Final = timedelta(seconds=30)
 _LEASE_KEEP_SECONDS: Final = 10.0
 _log = get_logger(__name__)
 
 
-class Synchroniser:
+class Synchroniser(Rounds):
     """Starts reconciliations when they are due, and works at runs.
 
     Any number may run; each takes what no other is at.
     """
 
     def __init__(self, database: Database, caller: ApiCaller, connections: Connections) -> None:
+        super().__init__("synchroniser", every_seconds=_POLL_SECONDS)
         self._database = database
         self._caller = caller
         self._connections = connections
-        self._stopping = asyncio.Event()
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._planned_at = float("-inf")
         self._dropped_at = float("-inf")
 
-    async def run(self) -> None:
-        """Work until `stop`. Waits out a database that is away."""
+    @asynccontextmanager
+    async def during(self) -> AsyncIterator[None]:
         try:
-            async with self._database.listen(SYNC_CHANNEL) as notifications:
-                is_woken = True
-                while not self._stopping.is_set():
-                    try:
-                        if is_woken or monotonic() - self._planned_at > _PLAN_SECONDS:
-                            await self.plan()
-                        await self.start_due()
-                    except Unavailable as error:
-                        _log.warning("synchroniser_interrupted", reason=error.detail)
-                        await asyncio.sleep(_FAILURE_SECONDS)
-                        continue
-                    is_woken = await notifications.wait(_POLL_SECONDS)
+            async with self._database.listen(SYNC_CHANNEL, self.woken):
+                yield
             await asyncio.gather(*list(self._running.values()), return_exceptions=True)
         finally:
             cut_short = list(self._running.values())
@@ -69,9 +61,11 @@ class Synchroniser:
                 task.cancel()
             await asyncio.gather(*cut_short, return_exceptions=True)
 
-    async def stop(self) -> None:
-        """Finish the pages under way; `run` returns within the time of one."""
-        self._stopping.set()
+    async def round(self) -> bool:
+        if self.was_woken or monotonic() - self._planned_at > _PLAN_SECONDS:
+            await self.plan()
+        await self.start_due()
+        return False
 
     async def plan(self) -> None:
         """Start what is due by the clock, and forget what is long over. Raises Unavailable."""
@@ -98,6 +92,9 @@ class Synchroniser:
             await self.walk(run)
         except Unavailable as error:
             _log.warning("run_interrupted", run_id=str(run.id), reason=error.detail)
+        except Exception:
+            # Somebody goes on with it once its lease is over.
+            _log.exception("run_interrupted", run_id=str(run.id))
         finally:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
@@ -110,15 +107,15 @@ class Synchroniser:
             try:
                 async with self._database.transaction(Scope.of(run.tenant_id)) as tx:
                     await service.keep_lease(tx, run, lease=_LEASE)
-            except Unavailable as error:
-                _log.warning("lease_not_kept", run_id=str(run.id), reason=error.detail)
+            except Exception as error:
+                _log.warning("lease_not_kept", run_id=str(run.id), error_type=type(error).__qualname__)
 
     async def walk(self, claimed: Run) -> None:
         """Go on with a claimed run, page by page, until it ends or is somebody else's. Raises Unavailable."""
         run: Run | None = claimed
         access: tuple[str, ApiAccess] | None = None
         try:
-            while run is not None and not self._stopping.is_set():
+            while run is not None and not self.is_stopping:
                 connection = await self._connection(run)
                 if access is None or access[0] != connection.api:
                     access = (connection.api or "", self._caller.access(connection))
@@ -133,6 +130,8 @@ class Synchroniser:
         except Unavailable:
             raise
         except Exception as error:
+            if of_database(error):
+                raise
             _log.error("run_failed", run_id=str(claimed.id), exc_info=error)
             await self._fail(claimed, f"Something unforeseen went wrong: {type(error).__name__}.")
         else:

@@ -74,5 +74,7 @@ channels = Table(
     instant("due_at"),
     Column("failures", Integer, nullable=False),
     Column("error", Text),
+    # When it was opened or renewed last.
+    instant("opened_at", nullable=True),
     Index("ix_channels_due_at", "due_at"),
 )

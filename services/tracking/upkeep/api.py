@@ -1,11 +1,10 @@
 """Upkeep of connections over HTTP."""
 
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
-from services.tracking.access import Chart
 from services.tracking.crm.api import Operator, UseCases
 from services.tracking.crm.domain import ConnectionChanged, ConnectionNotFound
 from services.tracking.upkeep import service
@@ -17,20 +16,27 @@ from services.tracking.upkeep.schemas import (
     RepairOut,
     RepairRequest,
     RetranslationOut,
+    UncreditedOfTenantOut,
     UnmappedOut,
 )
 from shared.db.database import Transaction
-from shared.http.etag import ExpectedVersion, set_etag
+from shared.http.auth import Principal, Role, require
+from shared.http.etag import ConditionalRead, ExpectedVersion
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
+from shared.http.sight import ReadsOrganisation
 from shared.http.writer import RequestWriter
 
 router: Final = APIRouter(prefix="/v1/connections/{connection_id}", tags=["upkeep"])
+of_tenant: Final = APIRouter(prefix="/v1/health", tags=["upkeep"])
+
+MoneyReader = Annotated[Principal, Depends(require(Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE))]
+"""Who may know what all of the tenant's deals come to."""
 
 
 @router.post("/mapping/test", responses=responses(ConnectionNotFound), summary="Test a mapping")
 async def try_mapping(
-    connection_id: UUID, body: MappingTrial, caller: Operator, reader: RequestReader, chart: Chart
+    connection_id: UUID, body: MappingTrial, caller: Operator, reader: RequestReader, organisation: ReadsOrganisation
 ) -> MappingTrialOut:
     """What saving a mapping would change, tried on the newest stored deliveries. Changes nothing."""
     async with reader.transaction() as tx:
@@ -39,7 +45,7 @@ async def try_mapping(
             caller.tenant_id,
             connection_id,
             body.mapping.mapping(),
-            chart=await chart(tx, caller.tenant_id),
+            chart=await organisation(tx, caller.tenant_id),
             deliveries_max=body.deliveries_max,
         )
     return MappingTrialOut.from_trial(trial)
@@ -58,17 +64,18 @@ async def read_retranslation(connection_id: UUID, caller: Operator, reader: Requ
 
 @router.get("/unmapped", responses=responses(ConnectionNotFound), summary="Read what is unmapped")
 async def read_unmapped(
-    connection_id: UUID, caller: Operator, reader: RequestReader, chart: Chart, response: Response
+    connection_id: UUID, caller: Operator, reader: RequestReader, organisation: ReadsOrganisation, read: ConditionalRead
 ) -> UnmappedOut:
     """Owners nobody is, stages without a status, and what is in quarantine, each with its counts.
 
     Who an owner is, is said to the goals service: the suggestion holds the body for `POST /v1/identities`.
     """
     async with reader.transaction() as tx:
-        found = await service.unmapped(tx, caller.tenant_id, connection_id, chart=await chart(tx, caller.tenant_id))
+        found = await service.unmapped(
+            tx, caller.tenant_id, connection_id, chart=await organisation(tx, caller.tenant_id)
+        )
     answer = UnmappedOut.from_unmapped(found)
-    set_etag(response, answer)
-    return answer
+    return read.answer(answer)
 
 
 @router.post(
@@ -95,6 +102,16 @@ async def repair_connection(
         return RepairOut.from_repaired(repaired)
 
     return await writer.commit(repair, status=202)
+
+
+@of_tenant.get("/uncredited", summary="Read what nobody is credited with")
+async def read_uncredited(caller: MoneyReader, reader: RequestReader) -> UncreditedOfTenantOut:
+    """Won deals, and shares of them, that nobody is credited with, of all connections: why, how many, how much.
+
+    Counted whenever a deal, an identity or a mapping changes. `GET /v1/deals?uncredited=` lists the deals themselves.
+    """
+    async with reader.transaction() as tx:
+        return UncreditedOfTenantOut.from_found(await service.uncredited_of(tx, caller.tenant_id))
 
 
 @router.get("/health", responses=responses(ConnectionNotFound), summary="Read how a connection is")

@@ -1,15 +1,19 @@
 """How a connection is: each check a sentence that says what is the matter and what to do. And what a repair changes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from services.tracking.crm.domain import SourceMapping
+from services.tracking.crm.domain import Rejection, Remark, RemarkKind, SourceMapping
+from services.tracking.deals.domain import UncreditedReason
 from services.tracking.sync.domain import Reconciliation, Run, RunState
 from shared.kernel.deals import DealStatus
 from shared.kernel.errors import FieldError, InvalidInput, NotFound
+from shared.kernel.money import currency_minor_units, format_amount, round_to_minor_unit
+from shared.kernel.words import counted
 
 QUIET_AFTER: Final = timedelta(days=3)
 """A connection that was sent to and hears nothing for so long needs attention: long enough for a weekend."""
@@ -71,6 +75,13 @@ class CheckName(StrEnum):
     RECONCILIATION = "reconciliation"
     BACKFILL = "backfill"
     MAPPING = "mapping"
+    OWNER_MISSING = "owner_missing"
+    OWNER_UNKNOWN = "owner_unknown"
+    SPLIT_UNKNOWN = "split_unknown"
+    NO_CURRENCY = "no_currency"
+    NO_CLOSE_DATE = "no_close_date"
+    CLOCK = "clock"
+    MEMBERS = "members"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +106,24 @@ class Sent:
     rejected_headers_day: int = 0
     rejected_timestamp_day: int = 0
     rejected_signature_day: int = 0
+    rejected_address_day: int = 0
+    rejected_not_allowed_day: int = 0
 
     @property
     def rejected_day(self) -> int:
         """For whatever reason."""
-        return self.rejected_headers_day + self.rejected_timestamp_day + self.rejected_signature_day
+        return sum(self.rejected_for.values())
+
+    @property
+    def rejected_for(self) -> Mapping[Rejection, int]:
+        """How many were refused for each reason."""
+        return {
+            Rejection.HEADERS: self.rejected_headers_day,
+            Rejection.TIMESTAMP: self.rejected_timestamp_day,
+            Rejection.SIGNATURE: self.rejected_signature_day,
+            Rejection.ADDRESS: self.rejected_address_day,
+            Rejection.NOT_ALLOWED: self.rejected_not_allowed_day,
+        }
 
     def last_hour(self, now: datetime) -> int:
         """About how many came in the last 60 minutes: those of this hour, and of the one before its share."""
@@ -144,6 +168,25 @@ class MappingWork:
 
 
 @dataclass(frozen=True, slots=True)
+class UncreditedFacts:
+    """Won deals, or shares of them, that nobody is credited with for one reason.
+
+    `amounts` are of each currency, None where the deals state none.
+    """
+
+    count: int
+    amounts: tuple[tuple[str | None, Decimal], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remarked:
+    """What is to be told of deliveries of the last 24 hours: of how many records, as far as counted, and the newest."""
+
+    count: int
+    newest: Remark
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that says how a connection is."""
 
@@ -170,6 +213,9 @@ class Facts:
     """How many records reconciliations of the last 24 hours found that webhooks had missed."""
     backfill: Run | None = None
     mapping: MappingWork | None = None
+    uncredited: Mapping[UncreditedReason, UncreditedFacts] = field(default_factory=dict)
+    """By those reasons that there are."""
+    remarks: Mapping[RemarkKind, Remarked] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +269,12 @@ def _duplicates(facts: Facts, _: datetime) -> Verdict:
     sent = facts.sent
     if sent.duplicates_day >= DUPLICATES_MIN and sent.duplicates_day > DUPLICATES_PER_DELIVERY * sent.received_day:
         return _ATTENTION, (
-            f"{sent.duplicates_day} deliveries of the last 24 hours had come before, and only {sent.received_day} had "
-            "not. The CRM repeats what it takes for lost: check that answers get back to it within its time, and that "
-            "it has this webhook only once."
+            f"{counted(sent.duplicates_day, 'delivery')} of the last 24 hours had come before, and only "
+            f"{sent.received_day} had not. The CRM repeats what it takes for lost: check that answers get back to it "
+            "within its time, and that it has this webhook only once."
         )
-    return _OK, f"{sent.duplicates_day} deliveries of the last 24 hours had come before; each counts once."
+    repeated = counted(sent.duplicates_day, "delivery")
+    return _OK, f"{repeated} of the last 24 hours had come before; each counts once."
 
 
 def _signatures(facts: Facts, _: datetime) -> Verdict:
@@ -235,28 +282,48 @@ def _signatures(facts: Facts, _: datetime) -> Verdict:
     rejected = sent.rejected_day
     if not rejected:
         return _OK, "No delivery was refused in the last 24 hours."
-    refused = f"{rejected} deliveries of the last 24 hours were refused"
+    refused = f"{counted(rejected, 'delivery')} of the last 24 hours {_was(rejected)} refused"
     accepted = sent.received_day + sent.duplicates_day
     if accepted and rejected < REJECTED_MIN:
         return _OK, f"{refused}; that few may be somebody trying."
-    if sent.rejected_timestamp_day == rejected:
-        advice = "as they were signed more than five minutes away from now. Check the clocks of sender and servers."
-    elif sent.rejected_headers_day == rejected:
-        advice = "as they carry no signature of this source. Check that the webhook is of the kind of the connection."
-    else:
-        advice = (
-            "as they were not signed with a valid secret. Enter the secret of this connection in the CRM, or rotate it "
-            "and enter the new one."
-        )
+    causes = sorted(((count, cause) for cause, count in sent.rejected_for.items() if count), reverse=True)
     if not accepted:
-        return _BROKEN, f"{refused}, and none accepted, {advice}"
-    return _ATTENTION, f"{refused}, {advice}"
+        refused = f"{refused}, and none accepted"
+    if len(causes) == 1:
+        return (_ATTENTION if accepted else _BROKEN), f"{refused}, {_REFUSED_AS[causes[0][1]]}"
+    each = " ".join(f"{count} {_REFUSED_AS[cause]}" for count, cause in causes)
+    return (_ATTENTION if accepted else _BROKEN), f"{refused}: {each}"
+
+
+_REFUSED_AS: Final[Mapping[Rejection, str]] = {
+    Rejection.HEADERS: (
+        "as they carry no signature of this source. Check that the webhook is of the kind of the connection."
+    ),
+    Rejection.TIMESTAMP: (
+        "as they were signed more than five minutes away from now. Check the clocks of sender and servers."
+    ),
+    Rejection.SIGNATURE: (
+        "as they were not signed with a valid secret. Enter the secret of this connection in the CRM, or rotate it "
+        "and enter the new one."
+    ),
+    Rejection.ADDRESS: (
+        "as they were signed with a valid secret for another address than this service takes for its own. Set "
+        "ATTAIN_PUBLIC_URL to the address that the CRM calls; the secret is right."
+    ),
+    Rejection.NOT_ALLOWED: (
+        "as they come from an organisation, portal, channel or action that this connection does not allow. Add its id "
+        "to `allowed` of the connection, or take the webhook away there; the secret is right."
+    ),
+}
 
 
 def _quarantine(facts: Facts, _: datetime) -> Verdict:
-    if facts.quarantined:
+    count = facts.quarantined
+    if count:
+        are, do, it = ("is", "does", "it") if count == 1 else ("are", "do", "them")
         return _ATTENTION, (
-            f"{facts.quarantined} deliveries are in quarantine and do not count. See what is unmapped, and repair it."
+            f"{counted(count, 'delivery')} {are} in quarantine and {do} not count. See what is unmapped "
+            f"and repair it, or discard {it} with a reason."
         )
     return _OK, "Nothing is in quarantine."
 
@@ -283,7 +350,9 @@ def _fetching(facts: Facts, now: datetime) -> Verdict | None:
     oldest_at = facts.fetching.oldest_at
     if oldest_at is None or now - oldest_at <= FETCH_ATTENTION:
         return _OK, "What deliveries name is fetched as they come."
-    waiting = f"{facts.fetching.count} records wait to be fetched, the oldest for {_span(now - oldest_at)}."
+    count = facts.fetching.count
+    are = f"{counted(count, 'record')} {'waits' if count == 1 else 'wait'}"
+    waiting = f"{are} to be fetched, the oldest for {_span(now - oldest_at)}."
     advice = "Look at the API access: its state says why they wait, and what to do."
     return (_BROKEN if now - oldest_at > FETCH_BROKEN else _ATTENTION), f"{waiting} {advice}"
 
@@ -336,7 +405,8 @@ def _reconciliation(facts: Facts, now: datetime) -> Verdict | None:
         )
     if facts.missed_day:
         return _ATTENTION, (
-            f"Webhooks of the last 24 hours missed {facts.missed_day} records; reconciliation has brought them in. "
+            f"Webhooks of the last 24 hours missed {counted(facts.missed_day, 'record')}; reconciliation has brought "
+            f"{'it' if facts.missed_day == 1 else 'them'} in. "
             "Check in the CRM that the webhook is there for all changes of deals, and its log of failures."
         )
     if facts.reconciled_at is None:
@@ -358,11 +428,11 @@ def _backfill(facts: Facts, _: datetime) -> Verdict | None:
         case RunState.PAUSED:
             return _ATTENTION, f"The backfill is paused{done}. Resume it, or cancel it."
         case RunState.RUNNING:
-            return _OK, f"The backfill is running{done}, {run.seen} records so far."
+            return _OK, f"The backfill is running{done}, {counted(run.seen, 'record')} so far."
         case RunState.CANCELLED:
-            return _OK, f"The backfill was cancelled after {run.seen} records."
+            return _OK, f"The backfill was cancelled after {counted(run.seen, 'record')}."
         case RunState.DONE:
-            return _OK, f"The backfill brought in the whole history, {run.seen} records."
+            return _OK, f"The backfill brought in the whole history, {counted(run.seen, 'record')}."
 
 
 def _mapping(facts: Facts, _: datetime) -> Verdict | None:
@@ -371,12 +441,115 @@ def _mapping(facts: Facts, _: datetime) -> Verdict | None:
         return None
     if work.untranslatable:
         return _ATTENTION, (
-            f"The mapping saved last cannot translate {work.untranslatable} deliveries that were translated before; "
-            "their deals stay as they were. Test the mapping to see why, and correct it."
+            f"The mapping saved last cannot translate {counted(work.untranslatable, 'delivery')} that "
+            f"{_was(work.untranslatable)} translated before; the deals stay as they were. Test the mapping to see why, "
+            "and correct it."
         )
     if not work.is_done:
         return _OK, f"The mapping saved last is being applied to what came before: {work.done} of {work.total}."
     return _OK, "The mapping is applied to everything."
+
+
+def uncredited_sentence(reason: UncreditedReason, found: UncreditedFacts | None) -> str:
+    """What nobody is credited with for a reason, what it comes to, and the one call that mends it."""
+    if found is None or not found.count:
+        return _CREDITED[reason]
+    of = ("share of won deals", "shares of won deals") if reason in _OF_SHARES else ("won deal", "won deals")
+    (of_one, of_many), cure = _UNCREDITED[reason]
+    what = of_one if found.count == 1 else of_many
+    return f"{counted(found.count, *of)} ({_sum_of(found.amounts)}) {what} {cure}"
+
+
+_OF_SHARES: Final = frozenset({UncreditedReason.SPLIT_UNKNOWN})
+_CURRENCIES_MAX: Final = 3
+_WHO_THEY_ARE: Final = (
+    "Say who that is with `POST /v1/identities` of the goals service; `GET /v1/connections/{id}/unmapped` has the body."
+)
+_CREDITED: Final[Mapping[UncreditedReason, str]] = {
+    UncreditedReason.OWNER_MISSING: "Every won deal has an owner.",
+    UncreditedReason.OWNER_UNKNOWN: "Every owner of a won deal is somebody here.",
+    UncreditedReason.SPLIT_UNKNOWN: "Every user who shares in a won deal is somebody here.",
+    UncreditedReason.NO_CURRENCY: "Every won deal with an amount has a currency.",
+    UncreditedReason.NO_CLOSE_DATE: "Every won deal has a close date.",
+}
+_UNCREDITED: Final[Mapping[UncreditedReason, tuple[tuple[str, str], str]]] = {
+    UncreditedReason.OWNER_MISSING: (
+        ("has no owner, so nobody is credited with it.", "have no owner, so nobody is credited with them."),
+        "Say where the CRM has it with `POST /v1/connections/{id}/repairs` and `fields.owner_external_id`, or enter it "
+        "in the CRM.",
+    ),
+    UncreditedReason.OWNER_UNKNOWN: (
+        (
+            "belongs to a user that no identity names, so nobody is credited with it.",
+            "belong to users that no identity names, so nobody is credited with them.",
+        ),
+        _WHO_THEY_ARE,
+    ),
+    UncreditedReason.SPLIT_UNKNOWN: (
+        (
+            "belongs to a user that no identity names, so nobody is credited with it.",
+            "belong to users that no identity names, so nobody is credited with them.",
+        ),
+        _WHO_THEY_ARE,
+    ),
+    UncreditedReason.NO_CURRENCY: (
+        (
+            "states no currency, so it counts in no goal and no plan in money.",
+            "state no currency, so they count in no goal and no plan in money.",
+        ),
+        "Say which it is with `POST /v1/connections/{id}/repairs` and `currency`.",
+    ),
+    UncreditedReason.NO_CLOSE_DATE: (
+        ("has no close date, so it counts in no period.", "have no close date, so they count in no period."),
+        "Say where the CRM has it with `POST /v1/connections/{id}/repairs` and `fields.closed_on`, or enter it in the "
+        "CRM.",
+    ),
+}
+
+
+def _sum_of(amounts: Sequence[tuple[str | None, Decimal]]) -> str:
+    """What deals come to, in each currency to its decimals; of many currencies the first."""
+    texts = [
+        f"{format_amount(amount)} without a currency"
+        if currency is None
+        else f"{round_to_minor_unit(amount, currency):,.{currency_minor_units(currency)}f} {currency}"
+        for currency, amount in amounts[:_CURRENCIES_MAX]
+    ]
+    more = len(amounts) - _CURRENCIES_MAX
+    if more > 0:
+        texts.append(counted(more, "more currency"))
+    return ", ".join(texts)
+
+
+def _uncredited(reason: UncreditedReason) -> Callable[[Facts, datetime], Verdict]:
+    def judge(facts: Facts, _: datetime) -> Verdict:
+        found = facts.uncredited.get(reason)
+        return (_OK if found is None else _ATTENTION), uncredited_sentence(reason, found)
+
+    return judge
+
+
+def _clock(facts: Facts, _: datetime) -> Verdict | None:
+    found = facts.remarks.get(RemarkKind.FROM_THE_FUTURE)
+    if found is None:
+        return None
+    of_them = counted(found.count, "version")
+    return _ATTENTION, (
+        f"{of_them} of the last 24 hours {_was(found.count)} dated more than five minutes after the receipt, and "
+        f"{_was(found.count)} ordered by that: {found.newest.detail}. Check the clock of the CRM, and what fills its "
+        "modified time."
+    )
+
+
+def _members(facts: Facts, _: datetime) -> Verdict | None:
+    found = facts.remarks.get(RemarkKind.UNKNOWN_MEMBER)
+    if found is None:
+        return None
+    of_them = counted(found.count, "member")
+    return _ATTENTION, (
+        f"{of_them} of what was sent in the last 24 hours {_was(found.count)} not read. The newest: "
+        f"{found.newest.pointer} {found.newest.detail}. Have the sender name them as the hook's documentation does."
+    )
 
 
 _JUDGES: Final[Mapping[CheckName, Callable[[Facts, datetime], Verdict | None]]] = {
@@ -392,7 +565,14 @@ _JUDGES: Final[Mapping[CheckName, Callable[[Facts, datetime], Verdict | None]]] 
     CheckName.RECONCILIATION: _reconciliation,
     CheckName.BACKFILL: _backfill,
     CheckName.MAPPING: _mapping,
+    **{CheckName(reason.value): _uncredited(reason) for reason in UncreditedReason},
+    CheckName.CLOCK: _clock,
+    CheckName.MEMBERS: _members,
 }
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _span(length: timedelta) -> str:
@@ -400,9 +580,8 @@ def _span(length: timedelta) -> str:
     seconds = max(0, int(length.total_seconds()))
     for unit, unit_seconds in (("day", 86_400), ("hour", 3600), ("minute", 60)):
         if seconds >= unit_seconds:
-            count = seconds // unit_seconds
-            return f"{count} {unit}{'' if count == 1 else 's'}"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"
+            return counted(seconds // unit_seconds, unit)
+    return counted(seconds, "second")
 
 
 class EveryStage(Mapping[str, DealStatus]):
@@ -438,6 +617,7 @@ class Repair:
     pipelines: Mapping[str, str]
     currency: str | None
     teams: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     def applied(self, mapping: SourceMapping) -> SourceMapping:
         """The mapping with it. Raises MappingTooLarge."""
@@ -447,6 +627,7 @@ class Repair:
             users={**mapping.users, **self.users},
             pipelines={**mapping.pipelines, **self.pipelines},
             teams={**mapping.teams, **self.teams},
+            fields={**mapping.fields, **self.fields},
             currency=self.currency or mapping.currency,
         )
         entries = {

@@ -1,5 +1,6 @@
 """Upkeep of connections on the wire."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Final, Self
@@ -8,13 +9,31 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.tracking.crm.domain import Connection
-from services.tracking.crm.schemas import Entries, MappingModel, Name
+from services.tracking.crm.schemas import Entries, FieldPaths, MappingModel, Name
+from services.tracking.deals.domain import UncreditedReason
+from services.tracking.inbox.domain import Problem
 from services.tracking.inbox.retranslation import Tried
 from services.tracking.inbox.retranslation_store import Retranslation, RetranslationState
-from services.tracking.inbox.schemas import QuarantineOut
+from services.tracking.inbox.schemas import ProblemOut
 from services.tracking.sync.domain import Run
-from services.tracking.upkeep.domain import CheckName, Facts, Health, HealthStatus, Repair
-from services.tracking.upkeep.service import Difference, Owner, Repaired, Trial, Unmapped, Word
+from services.tracking.upkeep.domain import (
+    CheckName,
+    Facts,
+    Health,
+    HealthStatus,
+    Repair,
+    UncreditedFacts,
+    uncredited_sentence,
+)
+from services.tracking.upkeep.service import (
+    Difference,
+    Owner,
+    Repaired,
+    Trial,
+    UncreditedOfTenant,
+    Unmapped,
+    Word,
+)
 from services.tracking.upkeep.store import QuarantinedFor
 from shared.contracts.base import Amount, Currency
 from shared.kernel.deals import DealStatus
@@ -89,13 +108,13 @@ class HeldDelivery(BaseModel):
     """A delivery and why it cannot be translated."""
 
     delivery_id: UUID
-    quarantine: QuarantineOut
+    quarantine: ProblemOut
 
     @classmethod
     def from_tried(cls, tried: Tried) -> Self:
         if tried.error is None:
             raise ValueError("the delivery can be translated")
-        return cls(delivery_id=tried.delivery.id, quarantine=QuarantineOut.from_error(tried.error))
+        return cls(delivery_id=tried.delivery.id, quarantine=ProblemOut.from_problem(Problem.of(tried.error)))
 
 
 class WordOut(BaseModel):
@@ -182,8 +201,10 @@ class RetranslationOut(BaseModel):
 
     connection_version: int = Field(description="Of the connection when the mapping was saved.")
     state: RetranslationState = Field(
-        description="waiting, running, settling and finishing follow each other; while settling, some seconds, it is "
-        "waited for what was being translated when the mapping was saved, which is then looked at too."
+        description="waiting, touched, running, settling and finishing follow each other. While touched, the deals "
+        "that the mapping is about are translated again, ahead of all that comes in; while running, all others. While "
+        "settling, some seconds, it is waited for what was being translated when the mapping was saved, which is then "
+        "looked at too."
     )
     saved_at: datetime
     started_at: datetime | None
@@ -281,7 +302,7 @@ class QuarantineGroup(BaseModel):
             deliveries=group.deliveries,
             newest=HeldDelivery(
                 delivery_id=group.newest_id,
-                quarantine=QuarantineOut(reason=group.reason, pointer=group.pointer, detail=group.detail),
+                quarantine=ProblemOut(reason=group.reason, pointer=group.pointer, detail=group.detail),
             ),
             received_at=group.received_at,
         )
@@ -367,14 +388,17 @@ class RepairRequest(BaseModel):
     pipelines: Entries = Field(default_factory=dict)
     currency: Currency | None = None
     teams: Entries = Field(default_factory=dict)
+    fields: FieldPaths = Field(
+        default_factory=dict, description="Canonical field → where the source's deal has it, such as when it closed."
+    )
 
     def repair(self) -> Repair:
         """The value the rules use."""
-        return Repair(self.stages, self.users, self.pipelines, self.currency, self.teams)
+        return Repair(self.stages, self.users, self.pipelines, self.currency, self.teams, self.fields)
 
 
 class RepairOut(BaseModel):
-    """What a repair has started; it is done within moments."""
+    """What a repair has started. The deals that it is about come first, ahead of what is being sent."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -392,7 +416,9 @@ class RepairOut(BaseModel):
     version: int = Field(description="Of the connection.")
     mapping: MappingModel
     quarantined_deliveries: int = Field(description="How many come out of quarantine to be translated again.")
-    retranslation: RetranslationOut
+    retranslation: RetranslationOut | None = Field(
+        description="Null where the mapping said all of it already: nothing is changed, and the version stays."
+    )
 
     @classmethod
     def from_repaired(cls, repaired: Repaired) -> Self:
@@ -400,7 +426,7 @@ class RepairOut(BaseModel):
             version=repaired.connection.version,
             mapping=MappingModel.from_mapping(repaired.connection.mapping),
             quarantined_deliveries=repaired.quarantined,
-            retranslation=RetranslationOut.from_work(repaired.work),
+            retranslation=None if repaired.work is None else RetranslationOut.from_work(repaired.work),
         )
 
 
@@ -423,6 +449,8 @@ class SentOut(BaseModel):
     rejected_signature_day: int
     rejected_timestamp_day: int
     rejected_headers_day: int
+    rejected_address_day: int = Field(description="Signed with a valid secret, for another address than ours.")
+    rejected_not_allowed_day: int = Field(description="Of an organisation that the connection does not allow.")
 
 
 class WaitingOut(BaseModel):
@@ -461,6 +489,74 @@ class RunFacts(BaseModel):
         )
 
 
+class UncreditedOut(BaseModel):
+    """Won deals, or shares of them, that nobody is credited with for one reason."""
+
+    reason: UncreditedReason
+    count: int = Field(description="Of deals; for `split_unknown` of shares of deals.")
+    amounts: list[SumOut] = Field(description="What they come to, of each currency; the largest first.")
+    sentence: str = Field(description="What it is and the one call that mends it.")
+
+    @classmethod
+    def listed(cls, found: Mapping[UncreditedReason, UncreditedFacts]) -> list[Self]:
+        """Of each reason there is, in the order of the reasons."""
+        return [
+            cls(
+                reason=reason,
+                count=found[reason].count,
+                amounts=[SumOut(currency=currency, amount=amount) for currency, amount in found[reason].amounts],
+                sentence=uncredited_sentence(reason, found[reason]),
+            )
+            for reason in UncreditedReason
+            if reason in found
+        ]
+
+
+_UNCREDITED: Final[dict[str, JsonValue]] = {
+    "reason": "owner_unknown",
+    "count": 12,
+    "amounts": [{"currency": "EUR", "amount": "60000"}],
+    "sentence": uncredited_sentence(UncreditedReason.OWNER_UNKNOWN, UncreditedFacts(12, (("EUR", Decimal(60000)),))),
+}
+
+
+class UncreditedOfConnection(BaseModel):
+    """What of one connection nobody is credited with."""
+
+    connection_id: UUID
+    uncredited: list[UncreditedOut]
+
+
+class UncreditedOfTenantOut(BaseModel):
+    """What nobody is credited with."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "uncredited": [_UNCREDITED],
+                    "connections": [
+                        {"connection_id": "01935a00-0000-7000-8000-000000000041", "uncredited": [_UNCREDITED]}
+                    ],
+                }
+            ]
+        }
+    )
+
+    uncredited: list[UncreditedOut] = Field(description="Over all connections.")
+    connections: list[UncreditedOfConnection] = Field(description="Those that there is something of.")
+
+    @classmethod
+    def from_found(cls, found: UncreditedOfTenant) -> Self:
+        return cls(
+            uncredited=UncreditedOut.listed(found.in_all),
+            connections=[
+                UncreditedOfConnection(connection_id=connection_id, uncredited=UncreditedOut.listed(held))
+                for connection_id, held in found.of_connection.items()
+            ],
+        )
+
+
 _SENT: Final[dict[str, JsonValue]] = {
     "last_at": "2026-03-31T18:39:41Z",
     "per_minute": "4.20",
@@ -470,6 +566,8 @@ _SENT: Final[dict[str, JsonValue]] = {
     "rejected_signature_day": 0,
     "rejected_timestamp_day": 0,
     "rejected_headers_day": 0,
+    "rejected_address_day": 0,
+    "rejected_not_allowed_day": 0,
 }
 _NOTHING_WAITS: Final[dict[str, JsonValue]] = {"count": 0, "oldest_at": None, "age_seconds": None}
 
@@ -486,8 +584,8 @@ class HealthOut(BaseModel):
                         {
                             "name": "quarantine",
                             "status": "attention",
-                            "sentence": "3 deliveries are in quarantine and do not count. See what is unmapped, and "
-                            "repair it.",
+                            "sentence": "3 deliveries are in quarantine and do not count. See what is unmapped and "
+                            "repair it, or discard them with a reason.",
                         }
                     ],
                     "sent": _SENT,
@@ -500,6 +598,7 @@ class HealthOut(BaseModel):
                     "reconciliation": None,
                     "missed_day": 0,
                     "backfill": None,
+                    "uncredited": [_UNCREDITED],
                 }
             ]
         }
@@ -517,6 +616,9 @@ class HealthOut(BaseModel):
     reconciliation: RunFacts | None = Field(description="The one asked for last.")
     missed_day: int = Field(description="Records that reconciliations of the last 24 hours found to be missed.")
     backfill: RunFacts | None = Field(description="The one asked for last.")
+    uncredited: list[UncreditedOut] = Field(
+        description="Won deals nobody is credited with, in whole or in part. `GET /v1/deals?uncredited=` lists them."
+    )
 
     @classmethod
     def from_facts(cls, facts: Facts, health: Health, now: datetime) -> Self:
@@ -533,6 +635,8 @@ class HealthOut(BaseModel):
                 rejected_signature_day=sent.rejected_signature_day,
                 rejected_timestamp_day=sent.rejected_timestamp_day,
                 rejected_headers_day=sent.rejected_headers_day,
+                rejected_address_day=sent.rejected_address_day,
+                rejected_not_allowed_day=sent.rejected_not_allowed_day,
             ),
             untranslated=_waiting(facts.untranslated.count, facts.untranslated.oldest_at, now),
             quarantined=facts.quarantined,
@@ -543,6 +647,7 @@ class HealthOut(BaseModel):
             reconciliation=RunFacts.from_run(facts.reconciled),
             missed_day=facts.missed_day,
             backfill=RunFacts.from_run(facts.backfill),
+            uncredited=UncreditedOut.listed(facts.uncredited),
         )
 
 

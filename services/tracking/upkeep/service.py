@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,9 @@ from services.tracking.crm.canonical import CanonicalDeal
 from services.tracking.crm.domain import Connection, ConnectionStatus, QuarantineReason, SourceMapping
 from services.tracking.crm.service import Connections
 from services.tracking.crm.sources import ADAPTERS
+from services.tracking.deals import uncredited
+from services.tracking.deals.domain import EXACT, UncreditedReason
+from services.tracking.deals.uncredited_store import Uncredited
 from services.tracking.inbox import fetching, retranslation, traffic
 from services.tracking.inbox import service as inbox
 from services.tracking.inbox.retranslation import Tried, tried
@@ -29,9 +33,11 @@ from services.tracking.upkeep.domain import (
     Facts,
     Health,
     MappingWork,
+    Remarked,
     Repair,
     RetranslationNotFound,
     Sent,
+    UncreditedFacts,
     Waiting,
     health,
     in_raw_words,
@@ -45,6 +51,8 @@ STAGE_DELIVERIES_MAX: Final = 200
 _TRIED_BYTES_MAX: Final = 8 * 1024 * 1024
 _DAY: Final = timedelta(hours=24)
 _RUNS_MAX: Final = 200
+_REMARKED_MAX: Final = 1000
+"""How many deliveries with remarks are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +121,20 @@ class Unmapped:
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What a repair has started."""
+    """What a repair has started; `work` None: nothing, as the mapping says all of it already."""
 
     connection: Connection
-    work: Retranslation
+    work: Retranslation | None
     quarantined: int
     """How many deliveries come out of quarantine to be translated again."""
+
+
+@dataclass(frozen=True, slots=True)
+class UncreditedOfTenant:
+    """What nobody is credited with: in all, and of each connection that there is something of."""
+
+    in_all: Mapping[UncreditedReason, UncreditedFacts]
+    of_connection: Mapping[UUID, Mapping[UncreditedReason, UncreditedFacts]]
 
 
 async def try_mapping(
@@ -196,9 +212,14 @@ async def repair(
 ) -> Repaired:
     """Add to a connection's mapping, and have everything translated again that it changes; what was started.
 
+    Nothing is where the mapping says all of it already.
+
     Raises ConnectionNotFound, ConnectionChanged and MappingTooLarge.
     """
     current = await crm.get(tx, tenant_id, connection_id)
+    mapping = addition.applied(current.mapping)
+    if mapping == current.mapping and current.version == expected_version:
+        return Repaired(current, None, 0)
     quarantined = await retranslation.count_curable(tx, tenant_id, connection_id)
     changed = await connections.edit(
         tx,
@@ -207,7 +228,7 @@ async def repair(
         expected_version=expected_version,
         name=None,
         status=None,
-        mapping=addition.applied(current.mapping),
+        mapping=mapping,
         allowed=None,
     )
     return Repaired(changed, await work_of(tx, tenant_id, connection_id), quarantined)
@@ -234,6 +255,7 @@ async def facts_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Fac
     runs = await sync.runs(tx, tenant_id, connection_id, RunKind.RECONCILIATION, before=None, limit=_RUNS_MAX)
     backfills = await sync.runs(tx, tenant_id, connection_id, RunKind.BACKFILL, before=None, limit=1)
     work = await retranslation.find(tx, tenant_id, connection_id)
+    remarked = await store.remarks(tx, tenant_id, connection_id, since=tx.now - _DAY, limit=_REMARKED_MAX)
     return Facts(
         created_at=connection.created_at,
         is_active=connection.status is ConnectionStatus.ACTIVE,
@@ -247,6 +269,8 @@ async def facts_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Fac
             rejected_headers_day=sent.rejected_headers_day,
             rejected_timestamp_day=sent.rejected_timestamp_day,
             rejected_signature_day=sent.rejected_signature_day,
+            rejected_address_day=sent.rejected_address_day,
+            rejected_not_allowed_day=sent.rejected_not_allowed_day,
         ),
         untranslated=Waiting(backlog.deliveries, backlog.oldest_at),
         quarantined=await store.quarantined(tx, tenant_id, connection_id),
@@ -265,12 +289,42 @@ async def facts_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Fac
         mapping=None
         if work is None
         else MappingWork(work.state is RetranslationState.DONE, work.total, work.done, work.untranslatable),
+        uncredited=_by_reason(await uncredited.of_connection(tx, tenant_id, connection_id)),
+        remarks={remark.kind: Remarked(count, remark) for remark, count in remarked},
+    )
+
+
+async def uncredited_of(tx: Transaction, tenant_id: UUID) -> UncreditedOfTenant:
+    """Everything of a tenant that nobody is credited with, in all and by connection."""
+    found = await uncredited.of_tenant(tx, tenant_id)
+    of_connection: dict[UUID, list[Uncredited]] = {}
+    for each in found:
+        of_connection.setdefault(each.connection_id, []).append(each)
+    return UncreditedOfTenant(
+        _by_reason(found), {connection_id: _by_reason(held) for connection_id, held in of_connection.items()}
     )
 
 
 def health_of(facts: Facts, tx: Transaction) -> Health:
     """How a connection is now."""
     return health(facts, tx.now)
+
+
+def _by_reason(found: Iterable[Uncredited]) -> dict[UncreditedReason, UncreditedFacts]:
+    """Over all connections and currencies, of each currency the largest sum first."""
+    counts: Counter[UncreditedReason] = Counter()
+    amounts: dict[UncreditedReason, dict[str | None, Decimal]] = {}
+    for each in found:
+        counts[each.reason] += each.deals
+        sums = amounts.setdefault(each.reason, {})
+        sums[each.currency] = EXACT.add(sums.get(each.currency, Decimal(0)), each.amount)
+    return {
+        reason: UncreditedFacts(
+            counts[reason],
+            tuple(sorted(sums.items(), key=lambda item: (-item[1], item[0] or ""))),
+        )
+        for reason, sums in amounts.items()
+    }
 
 
 def _circuit(circuit: Circuit) -> CircuitFacts | None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy import text
 
+from services.tracking.crm.domain import Remark, RemarkKind
 from shared.db.database import Transaction
 
 
@@ -102,6 +103,22 @@ _COUNT_QUARANTINED: Final = text(
 )
 
 
+_REMARKS: Final = text(
+    """
+    WITH newest AS (
+        SELECT id, remarks FROM tracking.deliveries
+        WHERE tenant_id = :tenant_id AND connection_id = :connection_id AND remarks IS NOT NULL
+            AND received_at > :since
+        ORDER BY id DESC LIMIT :limit
+    )
+    SELECT DISTINCT ON (remark ->> 'kind') remark ->> 'kind' AS kind, remark ->> 'pointer' AS pointer,
+        remark ->> 'detail' AS detail, count(*) OVER (PARTITION BY remark ->> 'kind') AS remarks
+    FROM newest CROSS JOIN LATERAL jsonb_array_elements(newest.remarks) WITH ORDINALITY AS told(remark, place)
+    ORDER BY remark ->> 'kind', newest.id DESC, place
+    """
+)
+
+
 async def unmapped_owners(
     tx: Transaction, tenant_id: UUID, connection_id: UUID, *, known: Collection[str], limit: int
 ) -> tuple[list[UnmappedOwner], int]:
@@ -142,6 +159,14 @@ async def quarantined(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> 
 async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Backlog:
     """What of a connection is not translated yet."""
     return Backlog(**(await tx.rows(_BACKLOG, _of(tenant_id, connection_id)))[0])
+
+
+async def remarks(
+    tx: Transaction, tenant_id: UUID, connection_id: UUID, *, since: datetime, limit: int
+) -> list[tuple[Remark, int]]:
+    """What is to be told of a connection's newest deliveries since a moment: of each kind the newest, and how many."""
+    rows = await tx.rows(_REMARKS, {**_of(tenant_id, connection_id), "since": since, "limit": limit})
+    return [(Remark(RemarkKind(row["kind"]), row["pointer"], row["detail"]), row["remarks"]) for row in rows]
 
 
 def _of(tenant_id: UUID, connection_id: UUID) -> dict[str, object]:
