@@ -3,14 +3,17 @@
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SECONDS := 300
+# Each worker has a Postgres and a Kafka of its own. Whole files go to a worker, the longest first (tests/conftest.py).
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv demo up lint test fuzz
+.PHONY: help venv demo up lint check test fuzz
 
 help:
 	@echo "make demo [ARGS=--once]   run everything with a seeded company and a live stream of deals"
 	@echo "make up [ARGS=--fresh]    run everything and keep its state"
 	@echo "make test                 lint, types, import rules and all tests"
 	@echo "make fuzz [SECONDS=300]   look for inputs that break a parser, so long for each source, and properties"
+	@echo "make check                the tests that need no server"
 	@echo "make lint                 the checks without the tests"
 	@echo "make venv                 only set up .venv"
 
@@ -32,8 +35,11 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+check: $(INSTALLED)
+	$(BIN)/python -m pytest $(WORKERS) tests/unit tests/property $(ARGS)
+
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pytest --hypothesis-profile=exploring -m hypothesis $(ARGS)

@@ -7,6 +7,7 @@ import typer
 
 from deploy.local.commands.asyncapi import asyncapi
 from deploy.local.commands.bench import bench
+from deploy.local.commands.dead_letters import dead_letters, replay_dead_letters
 from deploy.local.commands.demo import demo
 from deploy.local.commands.migrate import migrate
 from deploy.local.commands.openapi import openapi
@@ -34,6 +35,8 @@ app.command()(migrate)
 app.command()(replay)
 app.command()(verify)
 app.command()(republish)
+app.command()(dead_letters)
+app.command()(replay_dead_letters)
 app.command()(bench)
 app.command()(token)
 app.command()(openapi)

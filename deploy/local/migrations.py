@@ -10,14 +10,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from deploy.local.errors import StackError
-from shared.db.migration import SERVICES, upgrade
+from shared.db.migration import SERVICES, SecretsKeyMissing, upgrade
 from shared.db.settings import database_url
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
 
 
-def migrate(url: str) -> None:
+def migrate(url: str, *, secrets_key: str | None = None) -> None:
     """Upgrade every service's schema to its newest revision; nothing happens where it is there already.
+
+    `secrets_key` is that of ATTAIN_SECRETS_KEY where the environment does not have it.
 
     Call it from a thread where no event loop runs. Raises `StackError` for a URL that is none, a server that cannot
     be reached, a schema of a newer version, and a migration that fails.
@@ -26,11 +28,13 @@ def migrate(url: str) -> None:
     asyncio.run(_require_reachable(target))
     for service in SERVICES:
         try:
-            upgrade(service, url)
+            upgrade(service, url, secrets_key=secrets_key)
         except CommandError as error:
             raise StackError(
                 f"The {service} schema in {_shown(target)} is not one that this version can upgrade: {error}."
             ) from error
+        except SecretsKeyMissing as error:
+            raise StackError(error.detail) from error
         except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
             raise StackError(f"Migrating {service} in {_shown(target)} failed: {_first_line(error)}.") from error
 

@@ -20,6 +20,7 @@ import httpx
 from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
 from deploy.local.kafka import Broker, create_broker
+from deploy.local.logins import create_logins, derived_password, login_url
 from deploy.local.migrations import migrate
 from deploy.local.ports import LOOPBACK, LOOPBACK_NETWORK, require_free
 from deploy.local.postgres import PostgresServer
@@ -91,6 +92,10 @@ class Stack:
         """Of the superuser or owner: what migrations and ATTAIN_DATABASE_URL take."""
         return _known(self._database_url, "database")
 
+    def service_database_url(self, service: str) -> str:
+        """Of the login that a service connects as, which owns nothing."""
+        return login_url(self.database_url, service, self._login_password(service))
+
     @property
     def kafka_bootstrap(self) -> str:
         """host:port, what ATTAIN_KAFKA_BOOTSTRAP takes."""
@@ -122,7 +127,10 @@ class Stack:
             name,
             service.command,
             log_path=_logs(self.configuration.state_folder) / f"{name}.log",
-            environment={"ATTAIN_PUBLIC_URL": service.public_url} | self.environment() | service.port_variable,
+            environment={"ATTAIN_PUBLIC_URL": service.public_url}
+            | self.environment()
+            | {"ATTAIN_DATABASE_URL": self.service_database_url(name.partition("-")[0])}
+            | service.port_variable,
             working_directory=PROJECT_FOLDER,
         )
 
@@ -182,6 +190,9 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
         }
 
+    def _login_password(self, service: str) -> str:
+        return derived_password(self.secrets.secrets_key, service)
+
     def stop(self) -> None:
         """Stop everything in order; further interrupts wait until it is done."""
         with _interrupts_ignored():
@@ -198,7 +209,9 @@ class Stack:
         self._cleanup.callback(self._stop_services)
         self._launch_kafka(folder)
         self._start_postgres(folder)
-        _outside_event_loops(lambda: migrate(self.database_url))
+        key = self.secrets.secrets_key
+        _outside_event_loops(lambda: migrate(self.database_url, secrets_key=key))
+        _outside_event_loops(lambda: create_logins(self.database_url, self._login_password))
         self._report("The database schemas are up to date.")
         self._await_kafka()
         settings = KafkaSettings(bootstrap=self.kafka_bootstrap)

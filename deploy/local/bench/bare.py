@@ -1,6 +1,6 @@
 """The other side of the intake measurements: a bare FastAPI route that reads the body and answers 202.
 
-Run as `python -m deploy.local.bench.bare PORT`; served as every process of the product is.
+Run as `python -m deploy.local.bench.bare PORT`; served by uvicorn as it comes, without the product's limits.
 """
 
 import sys
@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 
 from deploy.local.ports import LOOPBACK
 from shared.http.collector import relax_garbage_collection
-from shared.http.server import listening_socket, server_config
+from shared.http.server import listening_socket
 
 app = FastAPI(openapi_url=None)
 
@@ -24,4 +24,15 @@ async def accept(request: Request) -> Response:
 
 if __name__ == "__main__":
     relax_garbage_collection()
-    uvicorn.Server(server_config(app)).run([listening_socket(LOOPBACK, int(sys.argv[1]))])
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+    )
+    uvicorn.Server(config).run([listening_socket(LOOPBACK, int(sys.argv[1]))])

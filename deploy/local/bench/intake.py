@@ -16,6 +16,7 @@ from deploy.local.bench.report import Bound, Row
 from deploy.local.bench.sending import CONNECTIONS, bare_route, first_accepted, new_hook, sent
 from deploy.local.bench.servers import Servers
 from deploy.local.errors import StackError
+from deploy.local.logins import login_url
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.process import ManagedProcess
 from deploy.local.stack import PROJECT_FOLDER
@@ -76,7 +77,7 @@ def _tracking_api(servers: Servers, database_url: str, secrets_key: str) -> Iter
         log_path=servers.folder / "tracking-api.log",
         environment=os.environ
         | {
-            "ATTAIN_DATABASE_URL": database_url,
+            "ATTAIN_DATABASE_URL": login_url(database_url, "tracking", "tracking"),
             "ATTAIN_KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
             "ATTAIN_SECRETS_KEY": secrets_key,
             "ATTAIN_JWT_SECRET": secrets_key,

@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 
 from deploy.local.kafka import Broker, create_broker
+from deploy.local.logins import create_logins
 from deploy.local.migrations import migrate
 from deploy.local.ports import free_ports
 from deploy.local.postgres import PostgresServer
@@ -69,6 +70,7 @@ def running_servers() -> Iterator[Servers]:
         servers = Servers(folder, postgres, broker)
         asyncio.run(servers.new_database(_TEMPLATE, template="template0"))
         migrate(postgres.url(_TEMPLATE))
+        create_logins(postgres.url(_TEMPLATE), lambda service: service)
         broker.wait_until_ready()
         set_up_topics(servers.kafka)
         yield servers

@@ -1,6 +1,7 @@
 """`attain demo`: the product at work, live on the terminal."""
 
 import asyncio
+import shlex
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from deploy.local.demo.terminal import title, view_for
 from deploy.local.secrets import jwt_secret
 from deploy.local.stack import Stack, clear_state
 from deploy.local.tenancy import DEVELOPMENT_TENANT_ID
+from shared.kernel.words import counted
 
 _STATE_FOLDER: Final = "demo"
 _STREAM_SECONDS: Final = 25.0
@@ -46,8 +48,8 @@ def demo(
         with Stack(configuration, report=lambda line: console.print(line, style="dim", soft_wrap=True)) as stack:
             tenant_id = _tenant(configuration)
             held = asyncio.run(_perform(console, stack, tenant_id))
-            _print_addresses(console, stack, tenant_id)
             if not once:
+                print_addresses(console, stack, tenant_id)
                 console.print("Ctrl-C stops everything.")
                 stack.supervise()
     except KeyboardInterrupt:
@@ -66,8 +68,9 @@ async def _perform(console: Console, stack: Stack, tenant_id: UUID) -> bool:
         now = datetime.now(UTC)
         seeded = await Seeding(api, CALENDAR.business_date(now), secret).run()
         console.print(
-            f"{company.NAME} is set up: {len(company.TEAMS)} teams, {len(company.EMPLOYEES)} people, "
-            f"{len(seeded.goal_ids)} goals, a commission plan, {len(seeded.hooks)} CRMs.",
+            f"{company.NAME} is set up: {counted(len(company.TEAMS), 'team')}, "
+            f"{counted(len(company.EMPLOYEES), 'person', 'people')}, {counted(len(seeded.goal_ids), 'goal')}, "
+            f"a commission plan, {counted(len(seeded.hooks), 'CRM')}.",
             style="dim",
             soft_wrap=True,
         )
@@ -97,11 +100,13 @@ def _tenant(configuration: StackConfiguration) -> UUID:
     return DEVELOPMENT_TENANT_ID if configuration.database_url is None else uuid4()
 
 
-def _print_addresses(console: Console, stack: Stack, tenant_id: UUID) -> None:
+def print_addresses(console: Console, stack: Stack, tenant_id: UUID) -> None:
+    """Where the running APIs are documented, and the command that prints a token for them."""
     console.print()
     console.print(title("API documentation"))
     for service in SERVICES:
         console.print(f" {service:<11} {stack.url(f'{service}-api')}/docs", soft_wrap=True)
-    tenant = "" if tenant_id == DEVELOPMENT_TENANT_ID else f" --tenant {tenant_id}"
-    folder = stack.configuration.state_folder
-    console.print(f" token       ATTAIN_STATE_DIR={folder} attain token --role service{tenant}", soft_wrap=True)
+    tenant = () if tenant_id == DEVELOPMENT_TENANT_ID else ("--tenant", str(tenant_id))
+    folder = shlex.quote(str(stack.configuration.state_folder))
+    command = shlex.join((sys.argv[0], "token", "--role", "service", *tenant))
+    console.print(f" token       ATTAIN_STATE_DIR={folder} {command}", soft_wrap=True)

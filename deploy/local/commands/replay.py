@@ -23,6 +23,7 @@ from deploy.local.traffic.pipeline import CURRENCY, Pipeline, PipelineEvent, rea
 from deploy.local.traffic.plan import set_up_plans
 from deploy.local.traffic.webhooks import Delivery, webhook_sender
 from services.tracking.progress.schemas import GoalProgress
+from shared.kernel.words import counted
 
 _FASTEST: Final = "max"
 _SETTLED_POLL_SECONDS: Final = 0.5
@@ -56,7 +57,8 @@ async def _replay(
         company = await set_up_company(api, pipeline, secret=secret)
         await set_up_plans(api, pipeline, company)
         console.print(
-            f"{len(pipeline.agents)} agents, {len(company.teams)} teams and {len(company.goals)} goals are set up."
+            f"Set up: {counted(len(pipeline.agents), 'agent')}, {counted(len(company.teams), 'team')}, "
+            f"{counted(len(company.goals), 'goal')}."
         )
         deliveries = list(_deliveries(pipeline.events, console, shuffle=shuffle, double=double, seed=seed))
         with _progress_bar(console) as bar:
@@ -100,7 +102,7 @@ async def _report(api: AttainApi, company: ReplayCompany, pipeline: Pipeline, co
         raise StackError(f"Progress still moves after {_SETTLED_SECONDS_MAX:.0f} s: see the tracking worker's log.")
     bookings = sum(progress.value for progress in standing if progress.currency is not None)
     deals = sum(progress.value for progress in standing if progress.currency is None)
-    console.print(f"{COMPANY}: {deals:,} deals won, {bookings:,} {CURRENCY}.")
+    console.print(f"{COMPANY}: {counted(int(deals), 'deal')} won, {bookings:,} {CURRENCY}.")
 
 
 def _webhook_secret(key: str) -> str:

@@ -14,6 +14,7 @@ from services.incentives.republish import republish as republish_incentives
 from services.tracking.republish import republish as republish_tracking
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database
+from shared.kernel.words import counted
 
 _REPUBLISH: Final[Mapping[str, Callable[[Database, str], Awaitable[int]]]] = {
     "goals": republish_goals,
@@ -29,7 +30,7 @@ def republish(topic: Annotated[str, typer.Argument(help=f"One of {', '.join(TOPI
     url = StackConfiguration.from_environment().running_database_url
     count = asyncio.run(_republish(url, topic, TOPICS[topic].producer))
     Console().print(
-        f"{count} snapshots of {topic} are in the outbox; the {TOPICS[topic].producer} worker publishes them."
+        f"In the outbox: {counted(count, 'snapshot')} of {topic}; the {TOPICS[topic].producer} worker publishes them."
     )
 
 

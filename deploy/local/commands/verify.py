@@ -1,47 +1,301 @@
-"""`attain verify`: is every number what the raw deals say?"""
+"""`attain verify`: is every number what the raw deals say, and does every service hold the same?
+
+May run beside traffic. Within a service each comparison is made in one snapshot of the database. Between services, what
+one has published and another has not applied yet differs: such a difference is looked at again until each has reached
+what the other had at first, and is reported if that does not come within SETTLE_SECONDS. Memory is bounded, whatever
+the number of deals: they are compared page by page; of differences the first are kept and the others counted.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol
+from uuid import UUID
 
 import typer
 from rich.console import Console
 
 from deploy.local.configuration import StackConfiguration
+from services.goals.republish import versions
 from services.incentives import verification as incentives
 from services.tracking import verification as tracking
-from shared.db.database import Database
+from services.tracking.dead_letters import service as dead_letters
+from shared.contracts.topics import TOPICS
+from shared.db.database import Database, Scope, Transaction
+from shared.kernel.deals import DealVersion
+from shared.kernel.words import counted
 
+SETTLE_SECONDS: Final = 60.0
+_PAUSE_SECONDS: Final = 1.0
 _STATEMENT_SECONDS_MAX: Final = 3600
 _SHOWN_MAX: Final = 20
+_KEPT_MAX: Final = 1000
+_PAGE_DEALS: Final = 5000
+_FIRST: Final = UUID(int=0)
 
-Differences = Callable[[Database], Awaitable[Sequence[object]]]
-CHECKS: Final[tuple[tuple[str, Differences], ...]] = (
-    ("tracking", tracking.differences),
-    ("incentives", incentives.differences),
-)
+Subjects = Sequence[tuple[UUID, str]]
+Held = Callable[[Subjects], Awaitable[Mapping[tuple[UUID, str], int]]]
+Versions = Callable[[Transaction, Subjects], Awaitable[Mapping[tuple[UUID, str], int]]]
+
+
+class DealVersions(Protocol):
+    """Reads the versions of a tenant's next deals by id."""
+
+    async def __call__(
+        self, tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int
+    ) -> list[tuple[UUID, DealVersion]]: ...
+
+
+class Found(Protocol):
+    """A difference that a service found in what it holds."""
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether it is only work that is due and not done yet."""
+        ...
+
+
+class Verification(Protocol):
+    """How a service verifies what it holds."""
+
+    def tenants(self, database: Database) -> Awaitable[list[UUID]]:
+        """Whoever it holds something of."""
+        ...
+
+    def of_tenant(self, database: Database, tenant_id: UUID, compared: Counter[str]) -> AsyncIterator[Found]:
+        """What differs; `compared` counts what was looked at."""
+        ...
+
+
+class _Patience:
+    """Waits a moment at a time, and not for longer than so many seconds in all."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+
+    async def waits(self) -> bool:
+        """Wait a moment; False, at once, when no time is left."""
+        if self._left <= 0:
+            return False
+        self._left -= _PAUSE_SECONDS
+        await asyncio.sleep(_PAUSE_SECONDS)
+        return True
+
+
+@dataclass
+class Report:
+    """What was found, and how much was compared."""
+
+    differences: list[str] = field(default_factory=list)
+    """The first of them."""
+    count: int = 0
+    compared: Counter[str] = field(default_factory=Counter)
+    tenants: set[UUID] = field(default_factory=set)
+    failures: list[str] = field(default_factory=list)
+    """What could not be verified, and why."""
+    dead_letters: int = 0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether all was verified and nothing is amiss."""
+        return not (self.count or self.failures or self.dead_letters)
+
+    def add(self, difference: object) -> None:
+        """Count a difference, and keep it if it is among the first."""
+        self.count += 1
+        if len(self.differences) < _KEPT_MAX:
+            self.differences.append(str(difference))
 
 
 def verify() -> None:
-    """Recompute all progress, credits, earnings and the ledger from the stored deals and compare; 1 if they differ."""
-    found = asyncio.run(differences(StackConfiguration.from_environment().running_database_url))
-    console = Console()
-    for difference in found[:_SHOWN_MAX]:
-        console.print(str(difference), soft_wrap=True, markup=False)
-    if len(found) > _SHOWN_MAX:
-        console.print(f"... and {len(found) - _SHOWN_MAX} more")
-    console.print(f"verify: {len(found)} differences")
-    if found:
+    """Recompute progress, credits, earnings and the ledger from the stored deals, and compare them and the services.
+
+    Exit status 1 if anything differs, waits in the dead letters, or could not be verified.
+    """
+    report = asyncio.run(verified(StackConfiguration.from_environment().running_database_url))
+    console = Console(soft_wrap=True)
+    for line in lines(report):
+        console.print(line, markup=False)
+    if not report.is_clean:
         raise typer.Exit(1)
 
 
-async def differences(url: str) -> list[object]:
-    """Every stored number that is not what its deals say, in progress, credits, earnings and the ledger."""
-    found: list[object] = []
-    for service, check in CHECKS:
-        database = Database(url, service=service, pool_size=2, statement_seconds_max=_STATEMENT_SECONDS_MAX)
-        try:
-            found.extend(await check(database))
-        finally:
-            await database.close()
-    return found
+def lines(report: Report) -> list[str]:
+    """What to say of a report."""
+    shown = [*report.differences[:_SHOWN_MAX], *report.failures[:_SHOWN_MAX]]
+    left = report.count + len(report.failures) - len(shown)
+    return [
+        *shown,
+        *([f"... and {left} more"] if left > 0 else []),
+        "compared: "
+        + ", ".join(
+            [counted(len(report.tenants), "tenant"), *(_counted(n, what) for what, n in report.compared.items())]
+        ),
+        f"dead letters: {report.dead_letters}",
+        f"verify: {counted(report.count, 'difference')}"
+        + (f", {counted(len(report.failures), 'tenant')} not verified" if report.failures else ""),
+    ]
+
+
+def _counted(count: int, what: str) -> str:
+    """A number of what was compared: a thing, or a thing and where it was looked for."""
+    thing, inside, where = what.partition(" in ")
+    return f"{counted(count, thing)}{inside}{where}"
+
+
+async def differences(url: str) -> list[str]:
+    """Everything that is amiss: what differs, what waits in the dead letters, what could not be verified."""
+    report = await verified(url)
+    waiting = [f"{report.dead_letters} in the dead letters"] if report.dead_letters else []
+    return [*report.differences, *report.failures, *waiting]
+
+
+async def verified(url: str, *, settle_seconds: float = SETTLE_SECONDS) -> Report:
+    """Verify every tenant of every service. What one tenant's verification fails with is reported; the others go on."""
+    report = Report()
+    async with AsyncExitStack() as closing:
+
+        def opened(service: str) -> Database:
+            database = Database(url, service=service, pool_size=2, statement_seconds_max=_STATEMENT_SECONDS_MAX)
+            closing.push_async_callback(database.close)
+            return database
+
+        goals, tracked, credited = opened("goals"), opened("tracking"), opened("incentives")
+        by_service: Sequence[tuple[str, Verification, Database]] = (
+            ("tracking", tracking, tracked),
+            ("incentives", incentives, credited),
+        )
+        for name, service, database in by_service:
+            for tenant_id in await service.tenants(database):
+                report.tenants.add(tenant_id)
+                patience = _Patience(settle_seconds)
+                await _isolated(report, name, tenant_id, _within(report, service, database, tenant_id, patience))
+        for tenant_id in sorted(report.tenants):
+            patience = _Patience(settle_seconds)
+            await _isolated(report, "deals", tenant_id, _deals_of(report, tracked, credited, tenant_id, patience))
+        for reader, database, versions in (
+            ("tracking", tracked, tracking.definition_versions),
+            ("incentives", credited, incentives.definition_versions),
+        ):
+            await _definitions(report, goals, reader, partial(_held, database, versions), _Patience(settle_seconds))
+        async with tracked.snapshot(Scope.every()) as tx:
+            report.dead_letters = sum((await dead_letters.counts(tx)).values())
+    return report
+
+
+async def _isolated(report: Report, what: str, tenant_id: UUID, work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Exception as error:
+        report.failures.append(f"{what} of tenant {tenant_id} could not be verified: {type(error).__name__}: {error}")
+
+
+async def _within(
+    report: Report, service: Verification, database: Database, tenant_id: UUID, patience: _Patience
+) -> None:
+    """What a service holds of a tenant; once more while something still waits to be worked out anew."""
+    while True:
+        found, compared = Report(), Counter[str]()
+        is_passing = False
+        async for difference in service.of_tenant(database, tenant_id, compared):
+            found.add(difference)
+            is_passing = is_passing or difference.is_passing
+        if not is_passing or not await patience.waits():
+            break
+    report.compared.update(compared)
+    for each in found.differences:
+        report.add(each)
+    report.count += found.count - len(found.differences)
+
+
+async def _deals_of(
+    report: Report, tracked: Database, credited: Database, tenant_id: UUID, patience: _Patience
+) -> None:
+    """Do both hold the same version of the same deals of a tenant?"""
+    after = _FIRST
+    until: UUID | None = None
+    while True:
+        async with tracked.snapshot(Scope.of(tenant_id)) as tx:
+            page = await tracking.deal_versions(tx, tenant_id, after=after, until=None, limit=_PAGE_DEALS)
+        until = page[-1][0] if len(page) == _PAGE_DEALS else None
+        here, there = dict(page), await _credited(credited, tenant_id, after, until)
+        report.compared["deal in both services"] += len(here.keys() | there.keys())
+        differing = {
+            deal_id: (here.get(deal_id), there.get(deal_id))
+            for deal_id in sorted(here.keys() | there.keys())
+            if here.get(deal_id) != there.get(deal_id)
+        }
+        while differing and await patience.waits():
+            now_here = await _tracked(tracked, tenant_id, after, until)
+            now_there = await _credited(credited, tenant_id, after, until)
+            differing = {
+                deal_id: (first_here, first_there)
+                for deal_id, (first_here, first_there) in differing.items()
+                if not _has_reached(now_here.get(deal_id), first_there)
+                or not _has_reached(now_there.get(deal_id), first_here)
+            }
+        for deal_id, (first_here, first_there) in differing.items():
+            report.add(
+                f"deal {deal_id} (tenant {tenant_id}): tracking holds {_version(first_here)},"
+                f" incentives holds {_version(first_there)}"
+            )
+        if until is None:
+            return
+        after = until
+
+
+async def _tracked(database: Database, tenant_id: UUID, after: UUID, until: UUID | None) -> dict[UUID, DealVersion]:
+    return await _versions_between(database, tracking.deal_versions, tenant_id, after, until)
+
+
+async def _credited(database: Database, tenant_id: UUID, after: UUID, until: UUID | None) -> dict[UUID, DealVersion]:
+    return await _versions_between(database, incentives.deal_versions, tenant_id, after, until)
+
+
+async def _versions_between(
+    database: Database, versions: DealVersions, tenant_id: UUID, after: UUID, until: UUID | None
+) -> dict[UUID, DealVersion]:
+    found: dict[UUID, DealVersion] = {}
+    while True:
+        async with database.snapshot(Scope.of(tenant_id)) as tx:
+            page = await versions(tx, tenant_id, after=after, until=until, limit=_PAGE_DEALS)
+        found.update(page)
+        if len(page) < _PAGE_DEALS:
+            return found
+        after = page[-1][0]
+
+
+def _has_reached(now: DealVersion | None, other: DealVersion | None) -> bool:
+    return other is None or (now is not None and now >= other)
+
+
+def _version(version: DealVersion | None) -> str:
+    if version is None:
+        return "none"
+    return f"{version.modified_at.isoformat()}/{version.sequence}/{version.delivery_id}"
+
+
+async def _definitions(report: Report, goals: Database, reader: str, held: Held, patience: _Patience) -> None:
+    """Does a service hold what goals has published, at the version it has there or a later one?"""
+    for topic in (spec.name for spec in TOPICS.values() if spec.producer == "goals"):
+        async for published in versions(goals, topic):
+            report.compared[f"definition in {reader}"] += len(published)
+            behind = dict(published)
+            while True:
+                stands = await held(sorted(behind))
+                behind = {key: version for key, version in behind.items() if stands.get(key, 0) < version}
+                if not behind or not await patience.waits():
+                    break
+            for (tenant_id, subject), version in behind.items():
+                report.add(
+                    f"{subject} (tenant {tenant_id}): goals published version {version}, {reader} holds"
+                    f" {stands.get((tenant_id, subject), 'none')}"
+                )
+
+
+async def _held(database: Database, versions_of: Versions, keys: Subjects) -> Mapping[tuple[UUID, str], int]:
+    async with database.snapshot(Scope.of(*{tenant_id for tenant_id, _ in keys})) as tx:
+        return await versions_of(tx, keys)

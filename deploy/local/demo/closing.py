@@ -19,6 +19,7 @@ from deploy.local.demo.script import Delivery
 from deploy.local.demo.seeding import SeededCompany
 from deploy.local.errors import StackError
 from shared.http.auth import Role
+from shared.kernel.words import counted
 
 STATEMENT_OF: Final = "ines.carvalho"
 _DIFFERENCES_SHOWN_MAX: Final = 3
@@ -214,7 +215,7 @@ def checks(player: Player, findings: Findings, differences: Sequence[object]) ->
         _quarantine(findings),
         _statement(findings),
         _origin(findings.explained),
-        Check(not differences, f"verify: {len(differences)} differences"),
+        Check(not differences, f"verify: {counted(len(differences), 'difference')}"),
     ]
 
 
@@ -242,8 +243,8 @@ def _goals(player: Player) -> Check:
     bookings, deals = player.expected_of_company()
     return Check(
         True,
-        f"{company.NAME} booked {bookings:,.2f} {company.CURRENCY} in {deals} deals, and every team and person "
-        "stands where the bodies that were sent say",
+        f"{company.NAME} booked {bookings:,.2f} {company.CURRENCY} in {counted(deals, 'deal')}, and every team and "
+        "person stands where the bodies that were sent say",
     )
 
 
@@ -258,9 +259,7 @@ def _forged(log: Sequence[Sent]) -> Check:
     forged = [sent.status for sent in _deliveries(log, forged=True)]
     refused = [sent for sent in _deliveries(log, forged=False) if sent.status not in (200, 202)]
     holds = forged == [httpx.codes.UNAUTHORIZED] and not refused
-    return Check(
-        holds, f"the forged webhook got {', '.join(map(str, forged))}; {len(refused)} genuine ones were refused"
-    )
+    return Check(holds, f"the forged webhook got {', '.join(map(str, forged))}; genuine ones refused: {len(refused)}")
 
 
 def _duplicates(log: Sequence[Sent], findings: Findings) -> Check:
@@ -269,7 +268,8 @@ def _duplicates(log: Sequence[Sent], findings: Findings) -> Check:
     stored = len(findings.deliveries)
     return Check(
         stored == len(distinct) < len(genuine),
-        f"{len(genuine)} webhooks accepted, {len(genuine) - len(distinct)} of them duplicates: {stored} stored",
+        f"{counted(len(genuine), 'webhook')} accepted, of them {counted(len(genuine) - len(distinct), 'duplicate')}: "
+        f"{stored:,} stored",
     )
 
 
@@ -277,7 +277,7 @@ def _quarantine(findings: Findings) -> Check:
     waiting = [each for each in findings.deliveries if each.state == "received"]
     return Check(
         len(findings.quarantined) == 1 and not waiting,
-        f"{len(findings.quarantined)} delivery in quarantine, {len(waiting)} waiting to be translated",
+        f"{counted(len(findings.quarantined), 'delivery')} in quarantine, {len(waiting)} waiting to be translated",
     )
 
 
@@ -298,7 +298,7 @@ def _origin(explained: ExplainedEarning) -> Check:
     return Check(
         reached and bool(explained.posted),
         f"the credit of {explained.line.name} leads to delivery {explained.delivery.id} and "
-        f"{len(explained.posted)} ledger transaction{'' if len(explained.posted) == 1 else 's'}",
+        f"{counted(len(explained.posted), 'ledger transaction')}",
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Final
 
 from rich.console import Console
@@ -9,10 +10,12 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from deploy.local.demo.closing import Check, DeliveryDetail, ExplainedEarning, Findings, Line, Statement
+from deploy.local.demo.closing import Check, DeliveryDetail, Earning, ExplainedEarning, Findings, Line, Statement
 from deploy.local.demo.terminal import title
+from shared.kernel.attainment import shown
 
 _BODY_CHARACTERS: Final = 420
+_PER_MILLE: Final = Decimal("0.001")
 
 
 def print_findings(console: Console, findings: Findings) -> None:
@@ -50,7 +53,7 @@ def _statement_table(statement: Statement) -> Table:
     table.add_column("earned", justify="right", no_wrap=True)
     for component in sorted(statement.earnings, key=lambda each: (each.earning.quota is None, each.name)):
         earning = component.earning
-        quota = "" if earning.quota is None else f", {earning.attainment or 0:.1%} of {earning.quota:,.0f}"
+        quota = "" if earning.quota is None else f", {_reached(earning)} of {earning.quota:,.0f}"
         table.add_row(
             Text(f"{component.name}{quota}", style="bold"),
             "",
@@ -73,13 +76,17 @@ def _statement_table(statement: Statement) -> Table:
     return table
 
 
+def _reached(earning: Earning) -> str:
+    return f"{shown(earning.attainment, _PER_MILLE) or 0:.1%}"
+
+
 def _rates(line: Line) -> str:
     return " + ".join(f"{part.rate:.0%}" for part in line.slices)
 
 
 def _explanation(explained: ExplainedEarning) -> Tree:
     earning, line, delivery = explained.explanation.earning, explained.line, explained.delivery
-    quota = "" if earning.quota is None else f", {earning.attainment or 0:.1%} of the quota of {earning.quota:,.0f}"
+    quota = "" if earning.quota is None else f", {_reached(earning)} of the quota of {earning.quota:,.0f}"
     tree = Tree(
         Text.assemble(
             (f"{earning.earned:,.2f} {earning.currency}", "bold cyan"),

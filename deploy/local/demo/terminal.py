@@ -21,11 +21,13 @@ from deploy.local.demo import company
 from deploy.local.demo.board import Board, GoalNumber
 from deploy.local.demo.company import SELLERS, TEAMS
 from deploy.local.demo.seeding import SeededCompany
+from shared.kernel.attainment import attainment, shown
 
 _STORY_LINES: Final = 7
 _ROWS_WITHOUT_STORY: Final = 20
 _PLAIN_FIGURES_SECONDS: Final = 5.0
 _WHOLE: Final = Decimal(1)
+_PERCENT: Final = Decimal("0.01")
 
 
 class LiveView:
@@ -172,7 +174,9 @@ def _story(board: Board, lines: int) -> RenderableType:
 
 
 def _share(number: GoalNumber | None) -> Decimal:
-    return Decimal(0) if number is None or not number.target else number.value / number.target
+    """Of the target, in whole percents that reach none too early."""
+    share = None if number is None else shown(attainment(number.value, target=number.target), _PERCENT)
+    return Decimal(0) if share is None else share
 
 
 def _bar(share: Decimal) -> ProgressBar:

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 from deploy.local.errors import StackError
+from shared.kernel.reading import read_day, read_decimal
 
 CURRENCY = "USD"
 _ENGAGED_AT = time(9, tzinfo=UTC)
@@ -69,15 +70,13 @@ def read_pipeline(folder: Path) -> Pipeline:
     )
     offices = {agent.name: agent.office for agent in agents}
     rows = list(_rows(folder / "sales_pipeline.csv", _PIPELINE_COLUMNS))
-    first_day = min((_day(row["engage_date"]) for _, row in rows if row["engage_date"]), default=date(2000, 1, 1))
+    engaged = (_day(place, row, "engage_date") for place, row in rows if row["engage_date"])
+    first_day = min(engaged, default=date(2000, 1, 1))
     events: list[PipelineEvent] = []
     for place, row in rows:
         if row["sales_agent"] not in offices:
             raise StackError(f"{place}: {row['sales_agent']!r} is not an agent of sales_teams.csv.")
-        try:
-            events.extend(_events(row, offices[row["sales_agent"]], first_day))
-        except (KeyError, ValueError) as error:
-            raise StackError(f"{place}: cannot be read ({error}).") from error
+        events.extend(_events(place, row, offices[row["sales_agent"]], first_day))
     return Pipeline(agents, tuple(sorted(events, key=lambda event: event.at)))
 
 
@@ -86,9 +85,12 @@ def user_id(name: str) -> str:
     return name.lower().replace(" ", ".")
 
 
-def _events(row: Mapping[str, str], office: str, first_day: date) -> Iterator[PipelineEvent]:
+def _events(place: str, row: Mapping[str, str], office: str, first_day: date) -> Iterator[PipelineEvent]:
     """Engaged, then won or lost. A prospect without a date was there from the first day on."""
-    engaged_on = _day(row["engage_date"]) if row["engage_date"] else first_day
+    status = _STATUS.get(row["deal_stage"])
+    if status is None:
+        raise _unreadable(place, row, "deal_stage", f"one of {', '.join(_STATUS)}")
+    engaged_on = _day(place, row, "engage_date") if row["engage_date"] else first_day
     engaged_at = datetime.combine(engaged_on, _ENGAGED_AT)
     state: dict[str, object] = {
         "external_id": row["opportunity_id"],
@@ -106,10 +108,11 @@ def _events(row: Mapping[str, str], office: str, first_day: date) -> Iterator[Pi
         "products": [{"sku": row["product"].replace("GTXPro", "GTX Pro"), "quantity": "1", "amount": None}],
     }
     yield PipelineEvent(engaged_at, "deal.upserted", state)
-    status = _STATUS[row["deal_stage"]]
     if status == "open":
         return
-    closed_at = datetime.combine(_day(row["close_date"]), _CLOSED_AT)
+    closed_at = datetime.combine(_day(place, row, "close_date"), _CLOSED_AT)
+    if read_decimal(row["close_value"]) is None:
+        raise _unreadable(place, row, "close_value", "a number such as 1054")
     closed = {
         "modified_at": closed_at.isoformat(),
         "status": status,
@@ -120,9 +123,16 @@ def _events(row: Mapping[str, str], office: str, first_day: date) -> Iterator[Pi
     yield PipelineEvent(closed_at, "deal.upserted", state | closed)
 
 
-def _day(text: str) -> date:
-    month, day, year = (int(part) for part in text.split("/"))
-    return date(year, month, day)
+def _day(place: str, row: Mapping[str, str], column: str) -> date:
+    month, day, year = (part.rjust(2, "0") for part in [*row[column].split("/"), "", ""][:3])
+    found = read_day(f"{year}-{month}-{day}")
+    if found is None or row[column].count("/") != 2:
+        raise _unreadable(place, row, column, "month/day/year, such as 3/17/2017")
+    return found
+
+
+def _unreadable(place: str, row: Mapping[str, str], column: str, expected: str) -> StackError:
+    return StackError(f"{place}: {column} is {row[column]!r}; expected {expected}.")
 
 
 def _rows(path: Path, columns: set[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
