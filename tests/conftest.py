@@ -1,15 +1,19 @@
 """Fixtures that every kind of test shares; nothing is started before a test asks for it."""
 
+import logging
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from deploy.local.kafka import Broker
 from deploy.local.postgres import PostgresServer
 from deploy.local.stack import Stack
 from tests.infrastructure import (
+    TESTS_FOLDER,
     configured,
     migrated_template,
     running_kafka,
@@ -22,6 +26,54 @@ from tests.infrastructure import (
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("exploring", deadline=None, print_blob=True)
 settings.load_profile("repeatable")
+
+# A test's broker lives for seconds or minutes: it starts in two thirds of the time without the compiler for long runs.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+# What a test logs is shown when it fails. Rich's tracebacks with all local variables take seconds each to format.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
+_LONGEST_FIRST = (
+    "e2e/test_replay",
+    "bench",
+    # The worker with the one test of the first file gets this to follow: what is timed does not run beside the replay.
+    "e2e/test_repairs_under_traffic",
+    "e2e",
+    "faults",
+    "integration",
+    "contract",
+    "fuzz",
+    "property",
+    "unit",
+)
+"""How the paths of test files begin, in the order that parallel workers take them."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have parallel workers begin with the files that take minutes, so that all end together."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(TESTS_FOLDER).as_posix()
+        ranks = (nth for nth, beginning in enumerate(_LONGEST_FIRST) if path.startswith(beginning))
+        return next(ranks, len(_LONGEST_FIRST))
+
+    if hasattr(config, "workerinput"):
+        items.sort(key=rank)
+
+
+@pytest.fixture
+def logs_to_configure() -> Iterator[None]:
+    """Logging as it is, and as it will be again after the test, which may configure it as a process does."""
+    root, settings_of_structlog = logging.getLogger(), structlog.get_config()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.configure(**settings_of_structlog)
 
 
 @pytest.fixture(scope="session")
@@ -97,13 +149,6 @@ async def empty_database(postgres_url: str) -> AsyncIterator[str]:
     """A database without any schema for one test."""
     async with temporary_database(postgres_url) as url:
         yield url
-
-
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """The whole product, shared by the session's end-to-end tests: use a tenant of your own in it."""
-    with running_stack() as running:
-        yield running
 
 
 @pytest.fixture

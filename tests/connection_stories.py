@@ -26,6 +26,8 @@ from shared.db.database import Database, Scope
 from shared.outbox.outbox import Outbox, decode_headers
 from tests.integration.test_tracking_inbox import JWT_SECRET, Answered, Caller, Tracking, translate
 
+OUTBOX = Outbox(transport)
+
 
 @asynccontextmanager
 async def running_tracking(url: str, *, secrets_key: str | None = None) -> AsyncIterator[Tracking]:
@@ -43,7 +45,7 @@ async def running_tracking(url: str, *, secrets_key: str | None = None) -> Async
         await directory.load()
         storing = asyncio.create_task(intake.run())
         database = Database(url, service="tracking")
-        yield Tracking(app, database, InboxProcessor(database, Outbox(transport)))
+        yield Tracking(app, database, InboxProcessor(database, OUTBOX))
         await intake.stop()
         await storing
         await app.state.database.close()
@@ -76,7 +78,7 @@ async def settle(tracking: Tracking) -> None:
 
 async def work(database: Database) -> None:
     """Carry out all that is due."""
-    retranslator = Retranslator(database)
+    retranslator = Retranslator(database, OUTBOX)
     while await retranslator.step_once():
         pass
 

@@ -45,6 +45,7 @@ _APPLY = text(
     )
     """
 )
+_REFUSE = text("SELECT probe.refuse(:state)")
 FAST_RETRIES = RetryLimit(delay_seconds_min=0.01, delay_seconds_max=0.2)
 
 
@@ -59,6 +60,10 @@ class RecordingHandler:
         self.applying = asyncio.Event()
         self.may_commit = asyncio.Event()
         self.may_commit.set()
+        self.refuses = True
+        self.refused_with: str | None = None
+        """A SQLSTATE that the database refuses every statement with."""
+        self.fails_with: Exception | None = None
 
     def tenants(self, batch: Batch) -> Collection[UUID]:
         tenants = set[UUID]()
@@ -71,8 +76,12 @@ class RecordingHandler:
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         self.batches.append([record.offset for record in batch])
+        if self.fails_with is not None:
+            raise self.fails_with
+        if self.refused_with is not None:
+            await tx.execute(_REFUSE.bindparams(state=self.refused_with))
         for record in batch:
-            if record.value == b"poison":
+            if record.value == b"poison" and self.refuses:
                 raise Poison(record, "it says so", reason="poisonous")
             if record.value == b"crash":
                 raise ZeroDivisionError("a bug")
@@ -107,6 +116,14 @@ async def create_service(url: str) -> None:
                         CREATE ROLE probe_app NOLOGIN;
                     END IF;
                 END $$
+                """
+            )
+        )
+        await connection.execute(
+            text(
+                """
+                CREATE FUNCTION probe.refuse(state text) RETURNS void LANGUAGE plpgsql AS $$
+                BEGIN RAISE EXCEPTION 'as a test asks for' USING ERRCODE = state; END $$
                 """
             )
         )

@@ -1,8 +1,11 @@
 """What incentives must come to, said a second time in plain integers and fractions. Imports nothing of the product.
 
-A small company: users 0 to 4 of one CRM, people 0 to 3 of whom 3 manages team 0 with team 1 below it; plan 0 for reps,
-plan 1 for managers, both by calendar quarter in USD; goals 0 and 1 are the first two quarters of 2026. Amounts are
-cents, rates of pay and of exchange ten-thousandths, percents whole. Exchange rates are told in CNY.
+A small company: users 0 to 4 of one CRM, people 0 to 3 of whom 3 manages team 0 with team 1 below it, until that is
+changed from some day on; plan 0 for reps, plan 1 for managers, both by calendar quarter in USD; goals 0 and 1 are the
+first two quarters of 2026. Amounts are cents, rates of pay and of exchange ten-thousandths, percents whole. Exchange
+rates are told in CNY.
+
+What a deal adds is a list of parts: each has its person, its day and its value. A payment counts on its own day.
 """
 
 from collections.abc import Mapping
@@ -50,7 +53,7 @@ class Paying:
     cash: bool = False
     """Whether what was paid counts instead of what was agreed."""
     when_paid: bool = False
-    """Whether it counts on the day of the latest payment."""
+    """Whether each payment counts, on its own day: of the amount what was paid of it."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,18 @@ class Rated:
     rates: tuple[tuple[date, int], ...]
 
 
-Definition = Terms | Assigned | Stay | Known | Aim | Rated
+@dataclass(frozen=True)
+class Placed:
+    """Where a team stands and who manages it, from the beginning and from each later first day on."""
+
+    team: int
+    states: tuple[tuple[date | None, int | None, int | None], ...]
+    """First day, parent and manager, in order."""
+
+
+FOUNDED = (Placed(0, ((None, None, 3),)), Placed(1, ((None, 0, None),)))
+
+Definition = Terms | Assigned | Stay | Known | Aim | Rated | Placed
 Step = DealVersion | Definition
 
 
@@ -124,6 +138,7 @@ class World:
     known: dict[int, int | None] = field(default_factory=dict)
     aims: dict[int, Aim] = field(default_factory=dict)
     rated: dict[tuple[str, date], Rated] = field(default_factory=dict)
+    placed: dict[int, Placed] = field(default_factory=lambda: {placed.team: placed for placed in FOUNDED})
 
     def take(self, step: Step) -> None:
         match step:
@@ -145,60 +160,71 @@ class World:
                 self.aims[step.goal] = step
             case Rated():
                 self.rated[step.currency, step.month] = step
+            case Placed():
+                self.placed[step.team] = step
 
     def cells(self) -> dict[tuple[int, str, date], Expected]:
         """(assignment, component, first day of the quarter) → what is in it, where anything is."""
-        credited: dict[tuple[int, str, date], list[Fraction]] = {}
+        credited: dict[tuple[int, str, date], list[tuple[int, Fraction]]] = {}
         for index, assigned in self.assigned.items():
             for deal in self.deals.values():
                 for key, start, value in self._credits(index, assigned, deal):
-                    credited.setdefault((index, key, start), []).append(value)
+                    credited.setdefault((index, key, start), []).append((deal.deal, value))
         found = {}
         for (index, key, start), values in credited.items():
             paying = self._paying(PLAN_OF[index][1], start, key)
             assert paying is not None
-            pay = _pay(paying, values, self._quota(index, key, start))
-            found[index, key, start] = Expected(sum(values, Fraction(0)), _half_up(pay), len(values))
+            of_deals: dict[int, Fraction] = {}
+            for number, value in values:
+                of_deals[number] = of_deals.get(number, Fraction(0)) + value
+            pay = _pay(paying, list(of_deals.values()), self._quota(index, key, start))
+            found[index, key, start] = Expected(sum(of_deals.values(), Fraction(0)), _half_up(pay), len(values))
         return found
 
     def _credits(self, index: int, assigned: Assigned, deal: DealVersion) -> list[tuple[str, date, Fraction]]:
         if assigned.deleted or deal.gone or not deal.won:
             return []
-        found: dict[str, tuple[str, date, Fraction]] = {}
-        days = {deal.day, max((day for day, _ in deal.paid), default=None)} - {None}
-        # A component pays for a deal once, on the earliest of the days its versions count it on.
-        for day in sorted(day for day in days if day is not None):
-            if day >= assigned.start and (assigned.end is None or day < assigned.end):
-                for credit in self._credits_on(day, index, deal):
-                    found.setdefault(credit[0], credit)
-        return list(found.values())
-
-    def _credits_on(self, day: date, index: int, deal: DealVersion) -> list[tuple[str, date, Fraction]]:
-        """Those of the components that count the deal on that day."""
         person, plan = PLAN_OF[index]
-        start = date(day.year, (day.month - 1) // 3 * 3 + 1, 1)
-        in_force = self._in_force(plan, start)
-        found = []
-        for paying in in_force.components if in_force else ():
-            if day != (max((paid for paid, _ in deal.paid), default=None) if paying.when_paid else deal.day):
+        found: dict[str, list[tuple[bool, date, Fraction]]] = {}
+        for day in sorted({deal.day, *(paid_on for paid_on, _ in deal.paid)} - {None}, key=str):
+            assert day is not None
+            if day < assigned.start or (assigned.end is not None and day >= assigned.end):
                 continue
-            value, percent = self._value(paying, deal, day), self._percent(person, paying, deal, day)
-            if percent and value is not None:
-                found.append((paying.key, start, value * percent * paying.allocation / 10_000))
-        return found
+            start = date(day.year, (day.month - 1) // 3 * 3 + 1, 1)
+            in_force = self._in_force(plan, start)
+            for paying in in_force.components if in_force else ():
+                amounts = [value for on, value in self._amounts(paying, deal) if on == day]
+                percent = self._percent(person, paying, deal, day)
+                if percent and amounts:
+                    value = sum(amounts, Fraction(0)) * percent * paying.allocation / 10_000
+                    found.setdefault(paying.key, []).append((paying.when_paid, start, value))
+        # A component pays for a deal as a whole or for its payments, whichever its versions came to first, not both.
+        return [
+            (key, start, value)
+            for key, credits in found.items()
+            for number, (by_payment, start, value) in enumerate(credits)
+            if (by_payment if credits[0][0] else number == 0)
+        ]
 
-    def _value(self, paying: Paying, deal: DealVersion, day: date) -> Fraction | None:
-        """What the component counts, in cents of USD."""
-        if paying.cash and not deal.paid:
-            return None
-        amount = sum(paid for _, paid in deal.paid) if paying.cash else deal.cents
+    def _amounts(self, paying: Paying, deal: DealVersion) -> list[tuple[date, Fraction]]:
+        """What the component counts of the deal, in cents of USD, and on which days."""
+        if paying.when_paid:
+            counted = [(day, self._value(paying, deal, paid, day)) for day, paid in deal.paid]
+        elif deal.day is None or (paying.cash and not deal.paid):
+            return []
+        else:
+            amount = sum(paid for _, paid in deal.paid) if paying.cash else deal.cents
+            counted = [(deal.day, self._value(paying, deal, amount, deal.day))]
+        return [(day, value) for day, value in counted if value is not None]
+
+    def _value(self, paying: Paying, deal: DealVersion, amount: int, day: date) -> Fraction | None:
         if deal.currency == "USD":
             return Fraction(amount)
         if paying.exchange == "fixed" and deal.currency in PLAN_RATES:
             return Fraction(amount * PLAN_RATES[deal.currency], 10_000)
         if paying.exchange != "deal_date":
             return None
-        if deal.home_cents is not None and not paying.cash:
+        if deal.home_cents is not None and not paying.cash and not paying.when_paid:
             return Fraction(deal.home_cents)
         one, other = (
             Fraction(1) if currency == "CNY" else self._rate(currency, day) for currency in (deal.currency, "USD")
@@ -219,14 +245,20 @@ class World:
             parts = [] if deal.owner is None else [(self.known.get(deal.owner), 100)]
         if paying.crediting == "split":
             return sum(percent for someone, percent in parts if someone == person)
-        return sum(percent for someone, percent in parts if person == 3 and self._below(someone, day))
+        return sum(percent for someone, percent in parts if self._manages(person, someone, day))
 
-    def _below(self, person: int | None, day: date) -> bool:
-        return person is not None and any(
-            stay.person == person and stay.start <= day and (stay.end is None or day < stay.end)
-            for stay in self.stays.values()
-            if not stay.deleted
-        )
+    def _manages(self, manager: int, person: int | None, day: date) -> bool:
+        """Whether the person was, on the day, in a team that the manager managed that day, or below one."""
+        for stay in self.stays.values():
+            if stay.deleted or stay.person != person or day < stay.start or (stay.end and day >= stay.end):
+                continue
+            team: int | None = stay.team
+            while team is not None:
+                begun = [state for state in self.placed[team].states if state[0] is None or state[0] <= day]
+                _, team, its_manager = begun[-1]
+                if its_manager == manager:
+                    return True
+        return False
 
     def _in_force(self, plan: int, start: date) -> Terms | None:
         best = None
@@ -301,7 +333,9 @@ def components(draw: st.DrawFn, key: str, crediting: list[str]) -> Paying:
     role = None if rule == "owner" else draw(st.sampled_from([None, None, "owner", "overlay"]))
     allocation = draw(st.sampled_from([100, 100, 50, 33]))
     exchange = draw(st.sampled_from(["none", "deal_date", "deal_date", "fixed"]))
-    cash, when_paid = draw(st.sampled_from([(False, False), (False, False), (True, False), (True, True)]))
+    cash, when_paid = draw(
+        st.sampled_from([(False, False), (False, False), (True, False), (True, True), (False, True)])
+    )
     return Paying(key, rule, role, allocation, basis, mode, by, tiers, exchange, cash, when_paid)
 
 
@@ -336,7 +370,7 @@ def deal_versions(draw: st.DrawFn, version: int) -> DealVersion:
         currency=draw(st.sampled_from(["USD", "USD", "EUR", "EUR", "CNY", "JPY"])),
         gone=not draw(MOSTLY),
         home_cents=draw(st.sampled_from([None, None, None, 777, 123_456])),
-        paid=tuple(draw(st.one_of(st.just([]), st.lists(st.tuples(DAYS, CENTS), max_size=2)))),
+        paid=tuple(draw(st.one_of(st.just([]), st.lists(st.tuples(DAYS, CENTS), max_size=3)))),
     )
 
 
@@ -360,12 +394,24 @@ def rated(draw: st.DrawFn) -> Rated:
     return Rated(draw(st.sampled_from(["USD", "EUR", "EUR"])), month, tuple(sorted(rates.items())))
 
 
+@st.composite
+def placed(draw: st.DrawFn) -> Placed:
+    """Team 1 below team 0 or at the top: so there is never a circle."""
+    team = draw(st.integers(0, 1))
+    days = draw(st.lists(st.sampled_from([date(2026, 2, 15), date(2026, 4, 1), date(2026, 5, 15)]), unique=True))
+    parents = st.none() if team == 0 else st.sampled_from([0, 0, None])
+    managers = st.sampled_from([3, 3, 0, 1, None])
+    return Placed(team, tuple((day, draw(parents), draw(managers)) for day in (None, *sorted(days))))
+
+
 CHANGES: st.SearchStrategy[Definition] = st.one_of(
     st.integers(0, 1).flatmap(terms),
     st.sampled_from(sorted(PLAN_OF)).flatmap(assigned),
     st.builds(Assigned, st.sampled_from(sorted(PLAN_OF)), st.just(EVER), st.none(), st.just(()), st.just(True)),
     st.integers(0, 2).flatmap(stays),
     st.builds(Known, USERS, st.one_of(st.integers(0, 3), st.none())),
+    placed(),
+    placed(),
     st.builds(Aim, st.integers(0, 1), st.sampled_from([100_000, 250_000]), st.booleans()),
     rated(),
     rated(),

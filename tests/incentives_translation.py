@@ -10,7 +10,6 @@ from services.incentives.plans.domain.assignments import Quota
 from services.incentives.plans.domain.components import (
     Basis,
     Component,
-    Crediting,
     FlatRate,
     Rate,
     Tier,
@@ -19,11 +18,11 @@ from services.incentives.plans.domain.components import (
     TierScale,
 )
 from shared.contracts.deals import Deal, Payment, Split
-from shared.contracts.org import DatedRate, ExchangeRates
+from shared.contracts.org import DatedRate, ExchangeRates, Team, TeamState
 from shared.kernel.deals import DateField, DealKind, DealStatus
 from shared.kernel.filters import Condition, Operator
-from shared.kernel.measures import Aggregate, Measure, RatePolicy
-from tests.incentives_oracle import PLAN_RATES, DealVersion, Paying, Rated
+from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy
+from tests.incentives_oracle import PLAN_RATES, DealVersion, Paying, Placed, Rated
 
 SPACE = UUID(int=7)
 CONNECTION = UUID(int=8)
@@ -109,6 +108,8 @@ def measure(paying: Paying) -> Measure:
         date_field=DateField.PAID if paying.when_paid else DateField.CLOSED,
         rate_policy=policy,
         fixed_rates=fixed if policy is RatePolicy.FIXED else (),
+        crediting=Crediting(paying.crediting),
+        role=paying.role,
     )
 
 
@@ -124,8 +125,6 @@ def component(paying: Paying) -> Component:
         paying.key,
         measure(paying),
         rate,
-        Crediting(paying.crediting),
-        paying.role,
         Decimal(paying.allocation),
         Basis(paying.basis),
     )
@@ -138,3 +137,24 @@ def quotas(stated: tuple[tuple[str, int | None], ...]) -> dict[str, Quota]:
 
 def cell_id(assignment_id: UUID, key: str, start: date) -> UUID:
     return uuid5(assignment_id, f"{key}/{start.isoformat()}")
+
+
+def team_event(tenant_id: UUID, version: int, placed: Placed) -> Team:
+    """As releases before the history told it where there is only one state."""
+
+    def of(kind: str, number: int | None) -> UUID | None:
+        return None if number is None else named(kind, number)
+
+    states = tuple(
+        TeamState(start=start, parent_id=of("team", parent), manager_id=of("person", manager))
+        for start, parent, manager in placed.states
+    )
+    return Team(
+        tenant_id=tenant_id,
+        id=named("team", placed.team),
+        version=version,
+        name=str(placed.team),
+        parent_id=states[-1].parent_id,
+        manager_id=states[-1].manager_id,
+        history=states if len(states) > 1 else (),
+    )

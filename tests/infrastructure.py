@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import astuple
 from inspect import isawaitable
+from itertools import cycle, islice
 from pathlib import Path
 
 import asyncpg
@@ -19,19 +20,26 @@ from sqlalchemy.engine import make_url
 from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
 from deploy.local.kafka import Broker, create_broker
+from deploy.local.logins import create_logins, login_url
 from deploy.local.migrations import migrate
-from deploy.local.ports import Ports, free_ports, require_free
+from deploy.local.ports import Ports, require_free
 from deploy.local.postgres import PostgresServer
 from deploy.local.stack import Stack
 
-PROJECT_FOLDER = Path(__file__).resolve().parents[1]
-_PORT_BASES = range(13_000, 30_000, 200)
+TESTS_FOLDER = Path(__file__).resolve().parent
+PROJECT_FOLDER = TESTS_FOLDER.parent
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_PORT_BASES = range(13_000, 32_000, 200)[_WORKER::_WORKERS]
+"""Below the ports that the system gives out by itself. No two workers of a test run have one in common, and runs that
+are started at the same moment begin at different ones."""
+_port_bases = islice(cycle(_PORT_BASES), os.getpid() % len(_PORT_BASES), None)
 _POLL_SECONDS = 0.02
 
 
 def free_port_base() -> int:
-    """For ATTAIN_PORT_BASE: all ports of a stack can be bound from it now."""
-    for base in _PORT_BASES:
+    """For ATTAIN_PORT_BASE: all ports of a stack can be bound from it now, and the next calls return others."""
+    for base in islice(_port_bases, len(_PORT_BASES)):
         try:
             for port in astuple(Ports.from_base(base)):
                 require_free(port, "a test")
@@ -39,6 +47,11 @@ def free_port_base() -> int:
             continue
         return base
     raise AssertionError(f"no free ports from {_PORT_BASES.start} to {_PORT_BASES.stop}")
+
+
+def own_ports() -> Ports:
+    """Those of a stack, free now and not given to another test."""
+    return Ports.from_base(free_port_base())
 
 
 @contextmanager
@@ -56,7 +69,7 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
 def running_postgres() -> Iterator[PostgresServer]:
     """An empty embedded server on a free port."""
     with temporary_folder("postgres") as folder:
-        server = PostgresServer(folder, port=free_ports(1)[0])
+        server = PostgresServer(folder, port=own_ports().postgres)
         try:
             server.start()
             yield server
@@ -68,8 +81,8 @@ def running_postgres() -> Iterator[PostgresServer]:
 def running_kafka() -> Iterator[Broker]:
     """An empty broker on free ports."""
     with temporary_folder("kafka") as folder:
-        port, controller_port = free_ports(2)
-        broker = create_broker(folder, port=port, controller_port=controller_port)
+        ports = own_ports()
+        broker = create_broker(folder, port=ports.kafka, controller_port=ports.kafka_controller)
         try:
             broker.start()
             yield broker
@@ -86,7 +99,7 @@ def running_stack(*, database_url: str | None = None, kafka_bootstrap: str | Non
     with temporary_folder("stack") as folder, pytest.MonkeyPatch.context() as environment:
         environment.setenv("ATTAIN_ALERT_LOOK_SECONDS", "2")
         configuration = StackConfiguration(
-            state_folder=folder, ports=Ports.free(), database_url=database_url, kafka_bootstrap=kafka_bootstrap
+            state_folder=folder, ports=own_ports(), database_url=database_url, kafka_bootstrap=kafka_bootstrap
         )
         with Stack(configuration) as stack:
             yield stack
@@ -108,9 +121,15 @@ async def migrated_template(server_url: str) -> AsyncIterator[str]:
     """The name of a database with every migration applied and no rows, to copy from."""
     async with temporary_database(server_url) as url:
         await asyncio.to_thread(migrate, url)
+        await asyncio.to_thread(create_logins, url, lambda service: service)
         database = make_url(url).database
         assert database is not None
         yield database
+
+
+def service_url(owner_url: str, service: str) -> str:
+    """The URL with which a service's process connects to a migrated database."""
+    return login_url(owner_url, service, service)
 
 
 async def eventually(
@@ -119,15 +138,20 @@ async def eventually(
     *,
     expectation: str = "the expected state",
 ) -> None:
-    """Poll until `predicate` is true; AssertionError with the expectation's name when the deadline passes."""
+    """Poll until `predicate` is true; AssertionError with the expectation's name when the deadline passes.
+
+    It looks a third of the time at most: a look that costs much would hold up what is waited for.
+    """
     deadline = time.monotonic() + deadline_seconds
     while True:
+        looked = time.monotonic()
         outcome = predicate()
         if await outcome if isawaitable(outcome) else outcome:
             return
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"{expectation} did not come within {deadline_seconds} s")
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(max(_POLL_SECONDS, 2 * (now - looked)))
 
 
 def configured(name: str) -> str | None:

@@ -3,6 +3,9 @@
 A story is a list of steps. A step delivers a batch of versions of deals, of activities or of definitions, or lets the
 rebuilds run. Days and hours are integers from one epoch; money is in cents, and a rate in ten-thousandths; a user,
 person, team, goal, deal and activity is a number.
+
+A deal is counted part by part: one for each of its splits where the goal counts by splits, one for each payment where
+payments count, each with its person, its day and its value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +20,7 @@ TEAMS = 4
 USERS = 4
 DEALS = 4
 ACTIVITIES = 4
-GOALS = 13
+GOALS = 19
 MEMBERSHIPS = 5
 DAYS = 12
 ZONES_HOURS = (-11, -5, 0, 1, 8, 12)
@@ -32,6 +35,8 @@ METRICS = (
     "created euros at plan rates",
     "paid",
     "won and paid",
+    "dollars as paid",
+    "deals paid",
     "done calls",
     "seconds talked",
     "met accounts",
@@ -40,7 +45,7 @@ ACTIVITY_METRICS = ("done calls", "seconds talked", "met accounts")
 MONEY_METRICS = tuple(
     metric
     for metric in METRICS
-    if metric.split()[-1] not in ("deals", "accounts", "more", "quantity", "calls", "talked")
+    if metric != "deals paid" and metric.split()[-1] not in ("deals", "accounts", "more", "quantity", "calls", "talked")
 )
 PLAN_RATES = {"USD": 9100, "CNY": 1275}
 SERIES = (
@@ -76,6 +81,8 @@ class Deal(NamedTuple):
     home_currency: str | None
     payments: tuple[tuple[int, int], ...]
     """Day and cents."""
+    splits: tuple[tuple[int, int, str], ...] = ()
+    """User, thousandths of the deal, role."""
 
 
 class Activity(NamedTuple):
@@ -94,9 +101,13 @@ class Activity(NamedTuple):
 
 
 class Calendar(NamedTuple):
+    """What holds from the beginning, and what does from each first day of `changes` on."""
+
     version: int
     zone_hours: int
     home_currency: str
+    changes: tuple[tuple[int, int, str], ...] = ()
+    """Day, zone and home currency, in order."""
 
 
 class Rates(NamedTuple):
@@ -108,9 +119,13 @@ class Rates(NamedTuple):
 
 
 class Team(NamedTuple):
+    """Below `parent` from the beginning, and below another from each first day of `moves` on."""
+
     number: int
     version: int
     parent: int | None
+    moves: tuple[tuple[int, int | None], ...] = ()
+    """Day and parent, in order."""
 
 
 class Membership(NamedTuple):
@@ -139,6 +154,8 @@ class Goal(NamedTuple):
     metric: str
     start: int
     end: int
+    by_splits: bool = False
+    role: str | None = None
 
 
 Definition = Calendar | Team | Membership | Identity | Rates | Goal
@@ -227,13 +244,11 @@ def _standing_by_activities(
 ) -> Standing:
     if goal.status not in ("active", "closed"):
         return Standing(Fraction(0), 0)
-    calendar = definitions.get(("Calendar", 0))
-    zone_hours = calendar.zone_hours if isinstance(calendar, Calendar) else 0
     value, count, accounts = 0, 0, set()
     for activity in activities.values():
         if activity.deleted or activity.occurred_hour is None:
             continue
-        day = (activity.occurred_hour + zone_hours) // 24
+        day = _day_of(activity.occurred_hour, definitions)
         adds: int | None = None
         if goal.metric == "done calls":
             adds = 1 if activity.type == "call" and activity.status == "done" else None
@@ -242,7 +257,7 @@ def _standing_by_activities(
             adds = activity.seconds if is_long and activity.status != "cancelled" else None
         elif activity.type in ("call", "meeting") and activity.outcome != "No answer" and activity.account is not None:
             adds = 1
-        if adds is not None and goal.start <= day < goal.end and _belongs(goal, activity, day, definitions):
+        if adds is not None and goal.start <= day < goal.end and _belongs(goal, activity.user, day, definitions):
             count += 1
             value += adds
             accounts.add(activity.account)
@@ -254,27 +269,52 @@ def _standing(goal: Goal, deals: Mapping[int, Deal], definitions: Mapping[tuple[
         return Standing(Fraction(0), 0)
     value, count, accounts = Fraction(0), 0, set()
     for deal in deals.values():
-        counted = _counted(goal.metric, deal, definitions)
-        if counted is None:
-            continue
-        day, adds = counted
-        if goal.start <= day < goal.end and _belongs(goal, deal, day, definitions):
+        parts = [
+            adds * share
+            for day, adds in _counted(goal.metric, deal, definitions)
+            for user, share in _shares(goal, deal)
+            if goal.start <= day < goal.end and _belongs(goal, user, day, definitions)
+        ]
+        if parts:
             count += 1
-            value += adds
+            value += sum(parts)
             accounts.add(deal.account)
     return Standing(Fraction(len(accounts)) if goal.metric == "won accounts" else value, count)
 
 
-def _counted(metric: str, deal: Deal, definitions: Mapping[tuple[str, int], Definition]) -> tuple[int, Fraction] | None:
-    """The day a deal counts on by a metric and what it adds."""
+def _shares(goal: Goal, deal: Deal) -> list[tuple[int | None, Fraction]]:
+    """Who has what share of a deal for a goal: its owner all of it, or those on its splits, where it has some."""
+    if not goal.by_splits or not deal.splits:
+        return [(deal.user, Fraction(1))]
+    return [
+        (user, Fraction(thousandths, 1000))
+        for user, thousandths, role in deal.splits
+        if thousandths and goal.role in (None, role)
+    ]
+
+
+def _counted(metric: str, deal: Deal, definitions: Mapping[tuple[str, int], Definition]) -> list[tuple[int, Fraction]]:
+    """The days a deal counts on by a metric and what it adds on each: a day for each payment, where payments count."""
     if deal.kind in ("deleted", "merged"):
-        return None
-    calendar = definitions.get(("Calendar", 0))
-    zone_hours = calendar.zone_hours if isinstance(calendar, Calendar) else 0
+        return []
+    if metric in ("paid", "dollars as paid") and (metric == "paid" or deal.status == "won"):
+        target = "EUR" if metric == "paid" else "USD"
+        rates = [(day, cents, _daily_rate(deal.currency, target, day, definitions)) for day, cents in deal.payments]
+        return [(day, cents * rate) for day, cents, rate in rates if rate is not None]
+    if metric == "deals paid" and deal.payments:
+        return [(min(day for day, _ in deal.payments), Fraction(1))]
+    once = _counted_once(metric, deal, definitions)
+    return [] if once is None else [once]
+
+
+def _counted_once(
+    metric: str, deal: Deal, definitions: Mapping[tuple[str, int], Definition]
+) -> tuple[int, Fraction] | None:
+    """Of the metrics that count a deal on one day: that day and what it adds."""
     closed = deal.closed_day
     if closed is None and deal.closed_hour is not None:
-        closed = (deal.closed_hour + zone_hours) // 24
-    created = None if deal.created_hour is None else (deal.created_hour + zone_hours) // 24
+        closed = _day_of(deal.closed_hour, definitions)
+    created = None if deal.created_hour is None else _day_of(deal.created_hour, definitions)
     won = deal.status == "won"
     if metric == "won amount" and won and deal.cents is not None and deal.currency == "USD" and closed is not None:
         return closed, Fraction(deal.cents)
@@ -300,7 +340,6 @@ def _counted_money(
 ) -> tuple[int, Fraction] | None:
     """The metrics that let money in other currencies count."""
     won = deal.status == "won"
-    paid_on = max((day for day, _ in deal.payments), default=None)
     paid = sum(cents for _, cents in deal.payments) if deal.payments else None
     if metric == "won dollars of all" and won and closed is not None and deal.cents is not None:
         if deal.currency != "USD" and deal.home_currency == "USD" and deal.home_cents is not None:
@@ -312,13 +351,22 @@ def _counted_money(
             return created, Fraction(deal.cents)
         if deal.currency in PLAN_RATES:
             return created, Fraction(deal.cents * PLAN_RATES[deal.currency], 10_000)
-    if metric == "paid" and paid is not None and paid_on is not None:
-        rate = _daily_rate(deal.currency, "EUR", paid_on, definitions)
-        return None if rate is None else (paid_on, paid * rate)
     if metric == "won and paid" and won and paid is not None and closed is not None:
         rate = _daily_rate(deal.currency, "CNY", closed, definitions)
         return None if rate is None else (closed, paid * rate)
     return None
+
+
+def _day_of(hour: int, definitions: Mapping[tuple[str, int], Definition]) -> int:
+    """The day of an hour: a change of zone moves no hour of a day before its first, and none back before that day."""
+    calendar = definitions.get(("Calendar", 0))
+    if not isinstance(calendar, Calendar):
+        return hour // 24
+    day = (hour + calendar.zone_hours) // 24
+    for start, zone_hours, _ in calendar.changes:
+        if day >= start:
+            day = max(start, (hour + zone_hours) // 24)
+    return day
 
 
 def _daily_rate(
@@ -329,6 +377,8 @@ def _daily_rate(
         return None if currency is None else Fraction(1)
     calendar = definitions.get(("Calendar", 0))
     home = calendar.home_currency if isinstance(calendar, Calendar) else ""
+    for start, _, currency_from_then in calendar.changes if isinstance(calendar, Calendar) else ():
+        home = currency_from_then if start <= day else home
     for base in sorted({base for base, _, _ in SERIES}, key=lambda name: (name != home, name)):
         one, other = (_in_base(base, each, day, definitions) for each in (currency, target))
         if one is None or other is None:
@@ -353,14 +403,14 @@ def _in_base(base: str, currency: str, day: int, definitions: Mapping[tuple[str,
     return Fraction(stated[max(days)], 10_000) if days else None
 
 
-def _belongs(goal: Goal, record: Deal | Activity, day: int, definitions: Mapping[tuple[str, int], Definition]) -> bool:
-    """Whether the record's owner is the goal's person or was below the goal's team on the day."""
-    identity = definitions.get(("Identity", -1 if record.user is None else record.user))
+def _belongs(goal: Goal, user: int | None, day: int, definitions: Mapping[tuple[str, int], Definition]) -> bool:
+    """Whether whose part it is is the goal's person or was below the goal's team on the day."""
+    identity = definitions.get(("Identity", -1 if user is None else user))
     if not isinstance(identity, Identity) or identity.deleted:
         return False
     if not goal.team:
         return identity.person == goal.owner
-    parents = {each.number: each.parent for each in definitions.values() if isinstance(each, Team)}
+    parents = {each.number: _parent_on(each, day) for each in definitions.values() if isinstance(each, Team)}
     for stay in definitions.values():
         if not isinstance(stay, Membership) or stay.deleted or stay.person != identity.person:
             continue
@@ -374,6 +424,10 @@ def _belongs(goal: Goal, record: Deal | Activity, day: int, definitions: Mapping
             climbed.add(team)
             team = parents.get(team)
     return False
+
+
+def _parent_on(team: Team, day: int) -> int | None:
+    return [parent for start, parent in ((day, team.parent), *team.moves) if start <= day][-1]
 
 
 def _deals() -> st.SearchStrategy[Deal]:
@@ -399,6 +453,18 @@ def _deals() -> st.SearchStrategy[Deal]:
         payments=st.lists(
             st.tuples(st.integers(0, DAYS), st.sampled_from((1, 333, 5000, -250, 10**12))), max_size=3
         ).map(tuple),
+        splits=st.one_of(
+            st.just(()),
+            st.lists(
+                st.tuples(
+                    st.integers(0, USERS - 1),
+                    st.sampled_from((500, 500, 333, 1000, 0, 1)),
+                    st.sampled_from(("owner", "owner", "overlay")),
+                ),
+                min_size=1,
+                max_size=3,
+            ).map(tuple),
+        ),
     )
 
 
@@ -421,9 +487,12 @@ def _activities() -> st.SearchStrategy[Activity]:
 def _definitions() -> st.SearchStrategy[Definition]:
     version = st.just(1)
     deleted = st.sampled_from((False, False, False, True))
+    zones = st.sampled_from(ZONES_HOURS)
+    homes = st.sampled_from(("CNY", "CNY", "USD", "GBP"))
+    parents = st.sampled_from((*range(TEAMS), None))
     return st.one_of(
-        st.builds(Calendar, version, st.sampled_from(ZONES_HOURS), st.sampled_from(("CNY", "CNY", "USD", "GBP"))),
-        st.builds(Team, st.integers(0, TEAMS - 1), version, st.sampled_from((*range(TEAMS), None))),
+        st.builds(Calendar, version, zones, homes, _dated(zones, homes)),
+        st.builds(Team, st.integers(0, TEAMS - 1), version, parents, _dated(parents)),
         st.builds(
             Membership,
             st.integers(0, MEMBERSHIPS - 1),
@@ -440,8 +509,16 @@ def _definitions() -> st.SearchStrategy[Definition]:
     )
 
 
+def _dated(*values: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[tuple[object, ...], ...]]:
+    """Up to two changes, each of another day and in order."""
+    changes = st.lists(st.tuples(st.integers(1, DAYS), *values), max_size=2, unique_by=lambda change: change[0])
+    return changes.map(lambda found: tuple(sorted(found, key=lambda change: change[0])))
+
+
 def _changes_of_rates() -> st.SearchStrategy[Definition]:
-    calendars = st.builds(Calendar, st.just(1), st.sampled_from((0, 8)), st.sampled_from(("CNY", "USD")))
+    homes = st.sampled_from(("CNY", "USD"))
+    zones = st.sampled_from((0, 8))
+    calendars = st.builds(Calendar, st.just(1), zones, homes, _dated(zones, homes))
     return st.one_of(_rates(), _rates(), _rates(), calendars)
 
 
@@ -465,6 +542,17 @@ def _goals() -> st.SearchStrategy[Goal]:
         st.sampled_from(METRICS),
         st.integers(0, DAYS // 3),
         st.integers(DAYS // 3 + 1, DAYS + 1),
+        by_splits=st.just(False),
+        role=st.none(),
+    ).flatmap(_credited)
+
+
+def _credited(goal: Goal) -> st.SearchStrategy[Goal]:
+    """By its owner or by its splits; activities have none."""
+    if goal.metric in ACTIVITY_METRICS:
+        return st.just(goal)
+    return st.sampled_from(((False, None), (True, None), (True, None), (True, "overlay"))).map(
+        lambda crediting: goal._replace(by_splits=crediting[0], role=crediting[1])
     )
 
 
@@ -488,8 +576,9 @@ def _company() -> tuple[Definition, ...]:
                 metric,
                 number % 3,
                 DAYS + 1 - number % 6,
+                number >= len(METRICS),
             )
-            for number, metric in enumerate(METRICS)
+            for number, metric in enumerate((*METRICS, "won amount", "paid", "won accounts", "won dollars of all"))
         ),
     )
 

@@ -93,6 +93,23 @@ _METRICS = {
         currency="CNY",
         rate_policy=RatePolicy.DEAL_DATE,
     ),
+    "dollars as paid": goals.Metric(
+        aggregate=Aggregate.SUM,
+        value_field="amount",
+        date_field=DateField.CLOSED,
+        filter={"all": [_WON]},
+        currency="USD",
+        counts_when_paid=True,
+        rate_policy=RatePolicy.DEAL_DATE,
+    ),
+    "deals paid": goals.Metric(
+        aggregate=Aggregate.COUNT,
+        value_field=None,
+        date_field=DateField.CLOSED,
+        filter={"all": []},
+        currency=None,
+        counts_when_paid=True,
+    ),
     "done calls": goals.Metric(
         record=RecordKind.ACTIVITY,
         aggregate=Aggregate.COUNT,
@@ -190,7 +207,10 @@ class Storyteller:
             account_id=None,
             account_name=deal.account,
             merged_into=None,
-            splits=(),
+            splits=tuple(
+                deals.Split(owner_external_id=f"u{user}", percent=Decimal(thousandths).scaleb(-1), role=role)
+                for user, thousandths, role in deal.splits
+            ),
             products=()
             if deal.quantity is None
             else (deals.Product(sku="x", quantity=Decimal(deal.quantity), amount=None),),
@@ -232,14 +252,19 @@ class Storyteller:
         tenant_id, version = self.tenant_id, definition.version
         match definition:
             case oracle.Calendar():
-                # The names of these zones count hours west of Greenwich.
-                zone = f"Etc/GMT{-definition.zone_hours:+d}"
+                first = (None, definition.zone_hours, definition.home_currency)
+                states = tuple(
+                    org.CalendarState(start=_day(start), start_month=1, time_zone=_zone(hours), currency=currency)
+                    for start, hours, currency in (first, *definition.changes)
+                )
                 return org.Calendar(
                     tenant_id=tenant_id,
                     version=version,
                     start_month=1,
-                    time_zone=zone,
-                    currency=definition.home_currency,
+                    time_zone=states[-1].time_zone,
+                    currency=states[-1].currency,
+                    # What has no changes is said as releases before the history said it.
+                    history=states if definition.changes else (),
                 )
             case oracle.Rates():
                 base_currency, currency, month = oracle.SERIES[definition.number]
@@ -255,14 +280,23 @@ class Storyteller:
                     ),
                 )
             case oracle.Team():
-                parent = None if definition.parent is None else self.id_of("team", definition.parent)
+                moves = ((None, definition.parent), *definition.moves)
+                places = tuple(
+                    org.TeamState(
+                        start=_day(start),
+                        parent_id=None if parent is None else self.id_of("team", parent),
+                        manager_id=None,
+                    )
+                    for start, parent in moves
+                )
                 return org.Team(
                     tenant_id=tenant_id,
                     version=version,
                     id=self.id_of("team", definition.number),
                     name="Team",
-                    parent_id=parent,
+                    parent_id=places[-1].parent_id,
                     manager_id=None,
+                    history=places if definition.moves else (),
                 )
             case oracle.Membership():
                 return org.Membership(
@@ -299,7 +333,11 @@ class Storyteller:
                 "status": goal.status,
                 "name": f"Goal {goal.number}",
                 "owner": {"kind": kind, "id": self.id_of(kind, goal.owner)},
-                "metric": _METRICS[goal.metric],
+                "metric": {
+                    **_METRICS[goal.metric].model_dump(),
+                    "crediting": "split" if goal.by_splits else "owner",
+                    "role": goal.role,
+                },
                 "target": Decimal(1000),
                 "baseline": Decimal(0),
                 "unit": "USD",
@@ -314,6 +352,11 @@ class Storyteller:
 
 def _day(number: int | None) -> date | None:
     return None if number is None else _EPOCH + timedelta(days=number)
+
+
+def _zone(hours: int) -> str:
+    # The names of these zones count hours west of Greenwich.
+    return f"Etc/GMT{-hours:+d}"
 
 
 def _instant(hour: int | None) -> datetime | None:

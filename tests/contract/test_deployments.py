@@ -1,6 +1,7 @@
 """The compose file and the Kubernetes manifests run the same six processes as the local stack, and hold no secrets."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import yaml
 from pydantic import JsonValue
@@ -10,6 +11,8 @@ from deploy.local.kafka_jars import KAFKA_VERSION, pinned_jars
 from deploy.local.ports import Ports
 from deploy.local.postgres import POSTGRES_MAJOR
 from deploy.local.stack import Stack
+from shared.http.connections import ConnectionLimits
+from shared.http.settings import HttpSettings
 from tests.infrastructure import PROJECT_FOLDER
 
 _DEPLOY = PROJECT_FOLDER / "deploy"
@@ -83,6 +86,57 @@ def test_kubernetes_references_secrets_and_contains_none() -> None:
             sources = container["envFrom"]
             assert isinstance(sources, list)
             assert {"secretRef": {"name": "attain"}} in sources
+
+
+def test_services_connect_as_logins_of_their_own() -> None:
+    services = _compose_services()
+    for process in _PROCESSES:
+        service = process.partition("-")[0]
+        url = str(_mapping(_mapping(services[process])["environment"])["ATTAIN_DATABASE_URL"])
+        assert url.startswith(f"postgresql://attain_{service}:")
+    for manifest in _manifests("Deployment"):
+        service = str(_mapping(manifest["metadata"])["name"]).partition("-")[0]
+        for container in _containers(manifest):
+            sources = container["envFrom"]
+            assert isinstance(sources, list)
+            assert {"secretRef": {"name": f"attain-{service}"}} in sources
+            assert {"secretRef": {"name": "attain-owner"}} not in sources
+
+
+def test_what_is_for_operators_is_on_a_port_that_no_route_reaches() -> None:
+    settings = yaml.safe_load((_DEPLOY / "k8s" / "kustomization.yaml").read_text())
+    literals = settings["configMapGenerator"][0]["literals"]
+    assert {"ATTAIN_OPERATIONS_PORT=8081", "ATTAIN_WORKER_PORT=8081"} <= set(literals)
+    for manifest in _manifests("Deployment"):
+        for container in _containers(manifest):
+            for probe in ("readinessProbe", "livenessProbe"):
+                assert _mapping(_mapping(container[probe])["httpGet"])["port"] == "operations"
+            assert {"name": "operations", "containerPort": 8081} in cast(list[JsonValue], container["ports"])
+    for service in _manifests("Service"):
+        assert _mapping(service["spec"])["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
+
+
+def test_the_gateway_routes_hooks_and_apis_alone_and_holds_the_limits_of_the_processes() -> None:
+    routed = set()
+    for route in _manifests("HTTPRoute"):
+        for rule in cast(list[dict[str, JsonValue]], _mapping(route["spec"])["rules"]):
+            for match in cast(list[dict[str, JsonValue]], rule["matches"]):
+                routed.add(str(_mapping(match["path"])["value"]))
+            (backend,) = cast(list[dict[str, JsonValue]], rule["backendRefs"])
+            assert backend["name"] in {str(_mapping(each["metadata"])["name"]) for each in _manifests("Service")}
+    assert routed == {"/hooks", "/v1"}
+    (client,) = _manifests("ClientTrafficPolicy")
+    limits = ConnectionLimits()
+    http = _mapping(_mapping(_mapping(client["spec"])["timeout"])["http"])
+    assert http["requestReceivedTimeout"] == f"{limits.body_seconds_max:.0f}s"
+    (backend_policy,) = _manifests("BackendTrafficPolicy")
+    body_bytes_max = HttpSettings.model_fields["body_bytes_max"].default
+    assert _mapping(_mapping(backend_policy["spec"])["requestBuffer"])["limit"] == f"{body_bytes_max >> 20}Mi"
+    kustomization = yaml.safe_load((_DEPLOY / "k8s" / "kustomization.yaml").read_text())
+    assert "gateway.yaml" in kustomization["resources"]
+    connections_max = HttpSettings.model_fields["connections_max"].default
+    literals = kustomization["configMapGenerator"][0]["literals"]
+    assert f"ATTAIN_CONNECTIONS_PER_PEER_MAX={connections_max}" in literals
 
 
 def test_tracking_knows_where_crms_reach_it() -> None:

@@ -5,7 +5,7 @@ from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from hashlib import sha1
 from itertools import count
 from time import monotonic
@@ -146,7 +146,7 @@ class PlayedFxiaoke(PlayedCrm):
     def sealed(self, content: bytes, message_id: str, about: frozenset[str] = frozenset()) -> Webhook:
         """A callback with any content."""
         envelope = {
-            "timestamp": 1604644770244,
+            "timestamp": milliseconds(datetime.now(UTC)),
             "nonce": "mi3wrpKNnq4YdIZC",
             "messageId": message_id,
             "retryTimes": 1,

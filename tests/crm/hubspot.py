@@ -58,12 +58,13 @@ class PlayedHubspot(PlayedCrm):
     custom_names: tuple[str, ...] = ()
     home_currency: str | None = "EUR"
     """None where the app may not see it."""
+    time_zone: str = "US/Eastern"
     rates: dict[str, Decimal] = field(default_factory=dict)
     splits: dict[str, list[tuple[str, str]]] | None = None
     """Owners and their shares of 1, by the deal's id; None where the portal has no splits."""
     owners: dict[str, str] = field(default_factory=dict)
     activities: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
-    """Properties by the id, by the object's name; those of what is sold with deals (`line_items`) too."""
+    """Properties by the id, by the object's name; those of `line_items` and `commerce_payments` of deals too."""
     deals_of_activities: dict[str, str] = field(default_factory=dict)
     """And of what is sold with them, by its id."""
     archived_activities: dict[str, dict[str, datetime]] = field(default_factory=dict)
@@ -132,6 +133,7 @@ class PlayedHubspot(PlayedCrm):
         return [
             Route("/crm/v3/properties/deals", self._list_properties),
             Route("/settings/v3/currencies/company-currency", self._currency),
+            Route("/account-info/v3/details", self._account),
             Route("/crm/v3/objects/deals/splits/batch/read", self._read_splits, methods=["POST"]),
             Route("/crm/v3/objects/{object_name}/search", self._search, methods=["POST"]),
             Route("/crm/v3/objects/{object_name}/batch/read", self._read, methods=["POST"]),
@@ -305,10 +307,14 @@ class PlayedHubspot(PlayedCrm):
             }
         )
 
+    async def _account(self, request: Request) -> Response:
+        details = {"portalId": PORTAL, "timeZone": self.time_zone, "companyCurrency": self.home_currency}
+        return self._refusal(request) or self._answer(details)
+
     async def _read_associations(self, request: Request) -> Response:
         inputs = (await request.json())["inputs"]
         ids = [str(each["id"]) for each in inputs]
-        if "line_items" in request.path_params.values() and "line_items" in self.hidden:
+        if self.hidden & set(request.path_params.values()):
             return self._refusal(request) or _error(403, "MISSING_SCOPES", "This app hasn't been granted the scopes.")
         if request.path_params["object_name"] == "deals":
             sold = self.activities.get(request.path_params["other"], {})

@@ -3,6 +3,7 @@
 import json
 import time
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hmac import digest
@@ -41,12 +42,13 @@ class PlayedStandardWebhooks(PlayedCrm):
             "closed_on": None if deal.closed_on is None else deal.closed_on.isoformat(),
             "expected_close_on": None if deal.expected_close_on is None else deal.expected_close_on.isoformat(),
         }
-        return [self._signed("deal.upserted", deal, data)]
+        return [self.signed("deal.upserted", data)]
 
     def told_deleted(self, deal: PlainDeal, at: datetime) -> list[Webhook]:
-        return [self._signed("deal.deleted", deal, {"external_id": deal.id, "modified_at": at.isoformat()})]
+        return [self.signed("deal.deleted", {"external_id": deal.id, "modified_at": at.isoformat()})]
 
-    def _signed(self, what: str, deal: PlainDeal, data: dict[str, object]) -> Webhook:
+    def signed(self, what: str, data: Mapping[str, object]) -> Webhook:
+        """A webhook about a canonical deal, signed now."""
         self._told += 1
         body = json.dumps({"type": what, "data": data}).encode()
         webhook_id, seconds = f"msg_{self._told}", str(int(time.time()))
@@ -58,4 +60,4 @@ class PlayedStandardWebhooks(PlayedCrm):
             "webhook-timestamp": seconds,
             "webhook-signature": f"v1,{signature}",
         }
-        return Webhook("POST", "", headers, body, frozenset({deal.id}))
+        return Webhook("POST", "", headers, body, frozenset({str(data["external_id"])}))

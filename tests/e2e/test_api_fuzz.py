@@ -1,12 +1,18 @@
 """Whatever is sent, the answer is never a server error, and a refusal is always a problem that says what is wrong."""
 
 import json
+import re
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from typing import Final, NamedTuple
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from deploy.local.stack import Stack
@@ -65,6 +71,46 @@ PARAMETERS: Final = (
 )
 
 
+EDGES: Final = st.one_of(
+    st.sampled_from(
+        [
+            *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"),
+            *("0001-01-01", "9999-12-31", "10000-01-01", "-0001-01-01", "2026-02-30", "1e400", "NaN", "1_0", "１２"),
+            *("\x00", "a\x00b", "[" * 5000, "9" * 5000, "\ufffe", "\u202e", "../..", "%", "{}", "'", '"1"', "*"),
+            *("Fri, 31 Dec 99999999999 23:59:59 GMT", "01935a00-0000-7000-8000-0000000000ff:9" + "9" * 30),
+        ]
+    ),
+    st.integers(-(2**70), 2**70).map(str),
+    st.sampled_from([15, 31, 32, 53, 63, 64]).flatmap(
+        lambda bits: st.integers(-1, 1).map(lambda beside: str(2**bits + beside))
+    ),
+    st.datetimes(timezones=st.timezones()).map(lambda moment: moment.isoformat()),
+    st.builds(
+        "{:%Y-%m-%dT%H:%M:%S}{}".format,
+        st.datetimes(),
+        st.sampled_from(["+23:59", "-23:59", "+14:00", "Z", ""]),
+    ),
+    st.dates().map(str),
+    st.uuids().map(str),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+)
+"""What lies on the edge of what a type can hold, and just beyond it."""
+
+NO_HEADER: Final = re.compile(r"[\x00-\x1f\x7f]")
+"""Characters that no header has: what is sent with one is no HTTP."""
+
+CURSORS: Final = st.one_of(
+    EDGES,
+    st.recursive(
+        st.one_of(EDGES, st.none(), st.booleans(), st.integers(-(2**70), 2**70)),
+        lambda inner: st.lists(inner, max_size=3),
+        max_leaves=4,
+    ).map(lambda key: urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")),
+    st.integers(1, 760).map(lambda depth: urlsafe_b64encode(b"[" * depth).decode()),
+    st.binary(max_size=40).map(lambda raw: urlsafe_b64encode(raw).decode()),
+)
+"""Cursors that no list gave out, of the shape that lists give out."""
+
 NAMES: Final = {
     "person": "01935a00-0000-7000-8000-000000000011",
     "team": "01935a00-0000-7000-8000-000000000021",
@@ -81,6 +127,15 @@ class Body(NamedTuple):
     method: str
     url: str
     example: JsonValue
+
+
+class Place(NamedTuple):
+    """A parameter of a read, in its query or where its URL has a `{}`, and what the read cannot do without."""
+
+    url: str
+    name: str
+    location: str
+    required: dict[str, str]
 
 
 class Company:
@@ -120,6 +175,39 @@ class Company:
             if names := [str(each["name"]) for each in parameters if each["in"] == "query"]:
                 yield self.address(service, path), names
 
+    def places(self) -> list[Place]:
+        """Every parameter of every read that answers and ends."""
+        found = []
+        for service in SERVICES:
+            for path, methods in entry(document(service)["paths"]).items():
+                if "get" not in entry(methods) or path.endswith("/stream"):
+                    continue
+                listed = entry(entry(methods)["get"]).get("parameters", [])
+                parameters = [entry(each) for each in listed] if isinstance(listed, list) else []
+                required = {
+                    str(each["name"]): str(self._real(example_of_parameter(each)))
+                    for each in parameters
+                    if each["in"] == "query" and each.get("required")
+                }
+                for each in parameters:
+                    name, location = str(each["name"]), str(each["in"])
+                    if location == "query":
+                        found.append(Place(self.address(service, path), name, location, required))
+                    elif location == "path":
+                        before, after = path.split(f"{{{name}}}")
+                        address = self.address(service, before) + "{}" + self.address("", after)
+                        found.append(Place(address, name, location, required))
+        return found
+
+    def everything(self) -> list[tuple[str, str, JsonValue]]:
+        """Every operation on things that are there: a method, a URL and the body it takes."""
+        found: list[tuple[str, str, JsonValue]] = [each for service in SERVICES for each in self.bodies(service)]
+        for service in SERVICES:
+            for path, methods in entry(document(service)["paths"]).items():
+                if "get" in entry(methods):
+                    found.append(("GET", self.address(service, path), None))
+        return found
+
     async def version(self, url: str) -> str:
         """What If-Match has to say to change the thing at a URL now."""
         response = await self.client.get(url)
@@ -147,7 +235,7 @@ class Company:
             self.held.get(part.strip("{}").removesuffix("_id"), str(NOWHERE)) if part.startswith("{") else part
             for part in path.split("/")
         )
-        return self._stack.url(f"{service}-api") + "/".join(parts)
+        return (self._stack.url(f"{service}-api") if service else "") + "/".join(parts)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +299,47 @@ async def test_a_csv_of_any_shape_is_taken_or_refused(company: Company) -> None:
         assert_no_server_error(response, f"{content[:300]!r}")
 
 
+DEAL_NAMED_BY = ("external_id", "source")
+"""Which name a deal together, so that one without the other is refused at the one that is missing."""
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+async def test_a_parameter_at_the_edge_of_its_type_is_taken_or_refused_by_its_name(
+    company: Company, data: st.DataObject
+) -> None:
+    place = data.draw(st.sampled_from(company.places()))
+    value = data.draw(CURSORS if place.name == "cursor" else EDGES)
+    in_path = place.location == "path"
+    url = place.url.format(quote(value, safe="")) if in_path else place.url
+    params = place.required if in_path else {**place.required, place.name: value}
+    response = await company.client.get(url, params=params)
+    assert_no_server_error(response, f"GET {url} {place.name}={value!r}")
+    if response.status_code == 422:
+        refused = Problem.model_validate_json(response.content).errors
+        sent = {("query", f"/{name}") for name in params} | {(place.location, f"/{place.name}")}
+        if place.name in DEAL_NAMED_BY:
+            sent |= {("query", f"/{name}") for name in DEAL_NAMED_BY}
+        assert refused, f"{url} {value!r}"
+        assert {(each.location, each.pointer) for each in refused} <= sent, f"{url} {value!r} {refused}"
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+async def test_a_header_at_the_edge_of_its_type_is_taken_or_refused_by_its_name(
+    company: Company, data: st.DataObject
+) -> None:
+    method, url, body = data.draw(st.sampled_from(company.everything()))
+    name = data.draw(st.sampled_from(["If-Match", "Idempotency-Key", "Last-Event-ID", "traceparent", "Accept"]))
+    value = data.draw(EDGES.map(lambda text: NO_HEADER.sub("", text).encode().strip()))
+    async with company.client.stream(
+        method, url, content=None if body is None else encoded(body), headers={name.encode(): value}
+    ) as response:
+        if response.status_code >= 400:
+            await response.aread()
+            assert_no_server_error(response, f"{method} {url} {name}: {value!r}")
+
+
 def assert_no_server_error(response: httpx.Response, what: str) -> None:
     assert response.status_code < 500, f"{what} → {response.status_code} {response.text}"
     if response.status_code >= 400:
@@ -223,6 +352,7 @@ def entry(node: JsonValue) -> dict[str, JsonValue]:
     return node
 
 
+@cache
 def document(service: str) -> dict[str, JsonValue]:
     return entry(json.loads((PROJECT_FOLDER / "services" / service / "openapi.json").read_text()))
 
@@ -242,6 +372,13 @@ def example_of(described: dict[str, JsonValue], operation: JsonValue) -> JsonVal
     examples = schema["examples"]
     assert isinstance(examples, list)
     return examples[0]
+
+
+def example_of_parameter(parameter: dict[str, JsonValue]) -> JsonValue:
+    """The documented example of a required parameter; a person where it is an id."""
+    schema = entry(parameter["schema"])
+    examples = schema.get("examples")
+    return examples[0] if isinstance(examples, list) else NAMES["person"]
 
 
 def variants(body: JsonValue) -> Iterator[JsonValue]:

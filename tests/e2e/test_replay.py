@@ -19,12 +19,11 @@ import pytest
 from deploy.local.api import AttainApi, attain_api
 from deploy.local.commands.verify import differences
 from deploy.local.configuration import StackConfiguration
-from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from deploy.local.tenancy import DEVELOPMENT_TENANT_ID
 from services.goals.targets.schemas import GoalAnswer
 from services.tracking.progress.schemas import GoalProgress
-from tests.infrastructure import PROJECT_FOLDER, eventually, free_port_base, temporary_folder
+from tests.infrastructure import PROJECT_FOLDER, eventually, own_ports, temporary_folder
 
 PUBLISHED = PROJECT_FOLDER.parent / "shared" / "data" / "crm-sales-opportunities"
 """Where the public data set is, on a machine that has it; elsewhere one of the same form is made."""
@@ -153,8 +152,10 @@ async def _require_totals(stack: Stack, totals: Totals) -> None:
 
 @contextmanager
 def _stack() -> Iterator[Stack]:
-    ports = Ports.from_base(free_port_base())
-    with temporary_folder("replay") as folder, Stack(StackConfiguration(state_folder=folder, ports=ports)) as stack:
+    with (
+        temporary_folder("replay") as folder,
+        Stack(StackConfiguration(state_folder=folder, ports=own_ports())) as stack,
+    ):
         yield stack
 
 

@@ -37,8 +37,8 @@ COMPONENT: Final[JsonValue] = {
     "measure": BOOKINGS,
     "rate": {"shape": "flat", "rate": "0.1"},
 }
-SHOWS_NO_IDS: Final = {"list_goal_revisions", "list_fetches"}
-"""What waits to be fetched is fetched: there is nothing to show."""
+SHOWS_NO_IDS: Final = {"list_goal_revisions", "list_fetches", "list_plan_version_changes"}
+"""What waits to be fetched is fetched: there is nothing to show. Plans are written by people of no organisation."""
 MOVES_BY_ITSELF: Final = {
     "read_health",
     "read_api_access",
@@ -144,17 +144,18 @@ class Company:
         assert response.status_code == 202, response.text
 
     def won(self, external_id: str, seller: str, amount: str) -> JsonValue:
+        return {"type": "deal.upserted", "data": self.deal(external_id, seller, amount)}
+
+    def deal(self, external_id: str, seller: str, amount: str) -> JsonValue:
         return {
-            "type": "deal.upserted",
-            "data": {
-                "external_id": external_id,
-                "modified_at": "2026-05-15T09:30:00Z",
-                "status": "won",
-                "owner_external_id": seller,
-                "amount": amount,
-                "currency": "USD",
-                "closed_on": "2026-05-15",
-            },
+            "external_id": external_id,
+            "modified_at": "2026-05-15T09:30:00Z",
+            "name": f"The deal of {seller}",
+            "status": "won",
+            "owner_external_id": seller,
+            "amount": amount,
+            "currency": "USD",
+            "closed_on": "2026-05-15",
         }
 
     def called(self, external_id: str, seller: str) -> JsonValue:
@@ -175,11 +176,14 @@ class Company:
         ids = {value for each in held for value in each.values() if len(value) == 36}
         return frozenset(ids | {str(self.tenant), self.currency})
 
-    def path(self, operation: Operation) -> str:
-        """The operation's path to this company's things."""
-        parts = dict(self.ids)
+    def path(self, operation: Operation, instead: Mapping[str, str] | None = None) -> str:
+        """The operation's path to this company's things, to some of them `instead` of the usual ones."""
+        parts = {**self.ids, **(instead or {})}
         if operation.path.startswith("/v1/subscriptions/"):
             parts |= {"secret_id": self.ids["signing_secret_id"], "delivery_id": self.ids["subscription_delivery_id"]}
+        for kind in ("deal", "activity"):
+            if f"{{{kind}_id}}" in operation.path:
+                parts["delivery_id"] = self.ids[f"{kind}_delivery_id"]
         parts["run_id"] = self.ids["backfill_id" if "/backfills/" in operation.path else "reconciliation_id"]
         return operation.path.format(**parts, currency=self.currency, date="2026-05-01")
 
@@ -192,8 +196,9 @@ class Company:
         await self._subscribe()
         rates: JsonValue = [{"currency": self.currency, "date": "2026-05-01", "rate": "1.1"}]
         assert (await self.send("PUT", "goals", "/v1/exchange-rates", body=rates)).status_code == 200
+        deals = [self.deal("D-1", "ann", self.amount), self.deal("D-2", "bob", self.amount)]
+        await self.deliver("msg-1", {"type": "deals.batch", "deals": deals})
         for number, seller in enumerate(("ann", "bob"), start=1):
-            await self.deliver(f"msg-{number}", self.won(f"D-{number}", seller, self.amount))
             await self.deliver(f"call-{number}", self.called(f"A-{number}", seller))
         await self.deliver("msg-3", {"type": "deal.upserted", "data": {"external_id": "D-3"}})
         await eventually(self._arrived, 60.0, expectation="progress and pay of the company")
@@ -252,6 +257,11 @@ class Company:
             body: JsonValue = {"person_id": self.people[name], "plan_id": plan["id"], "start": "2026-04-01"}
             self.ids["assignment_id"] = str((await self.make("incentives", "/v1/assignments", body))["id"])
         self.ids |= {"plan_id": str(plan["id"]), "number": "1"}
+        hidden = await self.make("incentives", "/v1/plans", {"name": "Unseen", "currency": "USD", "period": "quarter"})
+        self.ids["hidden_plan_id"] = str(hidden["id"])
+        draft: JsonValue = {"effective_from": "2026-07-01", "components": [COMPONENT], "note": "Terms unseen"}
+        for plan_id in (plan["id"], hidden["id"]):
+            await self.make("incentives", f"/v1/plans/{plan_id}/versions", draft)
 
     async def _connect(self) -> None:
         """A CRM with an API that was asked for everything, and one whose access is wrong."""
@@ -306,6 +316,7 @@ class Company:
             and len(activities) == 2
             and await self._has_run("reconciliations", "reconciliation_id")
             and await self._has_run("backfills", "backfill_id")
+            and await self._is_retranslated()
             and len(await self.items("tracking", "/v1/alerts")) >= 1
         )
 
@@ -313,11 +324,20 @@ class Company:
         path = f"/v1/connections/{self.ids['connection_id']}/{kind}/{self.ids[run]}"
         return bool((await self.send("GET", "tracking", path)).json()["state"] == "done")
 
+    async def _is_retranslated(self) -> bool:
+        """Whether the mapping that was saved has been through everything: until then its state and count change."""
+        path = f"/v1/connections/{self.ids['connection_id']}/retranslation"
+        return bool((await self.send("GET", "tracking", path)).json()["state"] == "done")
+
     async def _look_up(self) -> None:
         for deal in await self.items("tracking", "/v1/deals"):
             self.deals[str(deal["owner_external_id"])] = str(deal["id"])
+        for deal in await self.items("tracking", f"/v1/deals/{self.deals['ann']}/versions"):
+            self.ids["deal_delivery_id"] = str(deal["delivery_id"])
         for activity in await self.items("tracking", "/v1/activities"):
             self.activities[str(activity["owner_external_id"])] = str(activity["id"])
+        for activity in await self.items("tracking", f"/v1/activities/{self.activities['ann']}/versions"):
+            self.ids["activity_delivery_id"] = str(activity["delivery_id"])
         names = {person: name for name, person in self.people.items()}
         for earning in await self.items("incentives", "/v1/earnings"):
             self.earnings[names[str(earning["person_id"])]] = str(earning["id"])
@@ -569,6 +589,84 @@ async def test_a_manager_sees_its_subtree(companies: Pair) -> None:
         progress = await company.items("tracking", "/v1/progress", headers=mia)
         assert {each["goal_id"] for each in progress} == {company.goals["ann"], company.goals["field"]}
         assert await sellers(company, company.caller(Role.MANAGER, "chief")) == {"ann", "bob"}
+
+
+async def test_no_answer_to_a_rep_or_a_manager_tells_anything_of_somebody_out_of_sight(companies: Pair) -> None:
+    company = companies.north
+    bobs = {
+        "person_id": company.people["bob"],
+        "goal_id": company.goals["bob"],
+        "deal_id": company.deals["bob"],
+        "activity_id": company.activities["bob"],
+        "earning_id": company.earnings["bob"],
+    }
+    strange = {**bobs, "owner_id": bobs["person_id"], "owner": "bob", "deal": "D-2", "email": "bob@example.com"}
+    missing = {name: str(UUID(int=7)) if len(value) == 36 else "nobody" for name, value in strange.items()}
+    told = {*bobs.values(), "D-2", "A-2", "The deal of bob", company.ids["hidden_plan_id"], "Terms unseen"}
+    seen_by_admin = json.dumps(await everything(company))
+    assert [mark for mark in told if mark not in seen_by_admin] == []
+    probes = 0
+    for caller in (company.caller(Role.REP, "ann"), company.caller(Role.MANAGER, "mia")):
+        for operation in reads():
+            if operation.streams:
+                continue
+            query = required_query(company, operation)
+            for path in {company.path(operation), company.path(operation, bobs)}:
+                response = await company.send("GET", operation.service, path, headers=caller, query=query)
+                assert response.status_code in (200, 403, 404), (operation.id, response.text)
+                known = {mark for mark in told if mark in path}
+                assert not known or response.status_code in (403, 404), operation.id
+                assert [mark for mark in told - known if mark in response.text] == [], (operation.id, response.text)
+                probes += 1
+            for name in set(operation.parameters) & set(strange):
+                hidden, absent = [
+                    await company.send(
+                        "GET",
+                        operation.service,
+                        company.path(operation),
+                        headers=caller,
+                        query={**query, name: values[name]},
+                    )
+                    for values in (strange, missing)
+                ]
+                assert hidden.status_code == absent.status_code, (operation.id, name, hidden.text)
+                answers = [
+                    {**each.json(), "request_id": None} if isinstance(each.json(), dict) else each.json()
+                    for each in (hidden, absent)
+                ]
+                texts = [json.dumps(each) for each in answers]
+                assert texts[0].replace(strange[name], missing[name]) == texts[1], (operation.id, name)
+                probes += 2
+    assert probes >= 200
+
+
+async def test_whoever_sees_a_number_sees_what_the_delivery_told_of_its_deals_and_nothing_else(
+    companies: Pair,
+) -> None:
+    company = companies.north
+    for caller, sees in (
+        (company.caller(Role.REP, "ann"), True),
+        (company.caller(Role.MANAGER, "mia"), True),
+        (company.caller(Role.FINANCE), True),
+        (company.caller(Role.ADMIN), True),
+        (company.caller(Role.REP, "bob"), False),
+    ):
+        query = {"person_id": company.people["ann"], **PERIOD}
+        statement = await company.send("GET", "incentives", "/v1/statements", headers=caller, query=query)
+        assert statement.is_success == sees
+        url = f"/v1/deals/{company.deals['ann']}/deliveries/{company.ids['deal_delivery_id']}"
+        if sees:
+            lines = [line for earning in statement.json()["earnings"] for line in earning["lines"]]
+            (line,) = [line for line in lines if line["deal_id"] == company.deals["ann"]]
+            assert line["deal_version"]["delivery_url"] == url
+        shown = await company.send("GET", "tracking", url, headers=caller)
+        assert shown.status_code == (200 if sees else 404)
+        if sees:
+            members = {"type": "deals.batch", "deals": [company.deal("D-1", "ann", company.amount)]}
+            assert (shown.json()["body_kept"], shown.json()["members"]) == (True, members)
+            assert "headers" not in shown.json()
+    other = f"/v1/deals/{company.deals['ann']}/deliveries/{company.ids['activity_delivery_id']}"
+    assert (await company.send("GET", "tracking", other)).status_code == 404
 
 
 async def test_finance_reads_all_pay_and_changes_nothing(companies: Pair) -> None:

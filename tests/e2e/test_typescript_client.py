@@ -7,11 +7,12 @@ from uuid import uuid4
 from deploy.local.stack import Stack
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
-from tests.typescript import client_folder, run_node
+from tests.node import run_node
+from tests.typescript import client_folder
 
 
 async def test_a_generated_client_does_the_main_job(stack: Stack) -> None:
-    await asyncio.to_thread(client_folder)
+    folder = await asyncio.to_thread(client_folder)
     settings = HttpSettings(jwt_secret=stack.secrets.jwt_secret)
     tenant = uuid4()
     author, approver = (
@@ -20,6 +21,7 @@ async def test_a_generated_client_does_the_main_job(stack: Stack) -> None:
     )
     printed = await asyncio.to_thread(
         run_node,
+        folder,
         "main-job.ts",
         environment={
             "ATTAIN_GOALS_URL": stack.url("goals-api"),

@@ -17,8 +17,6 @@ with atheris.instrument_imports(include=["services.tracking.crm", "services.trac
     from services.tracking.crm.adapter import Adapter, Request, Terms
     from services.tracking.crm.canonical import CanonicalDeal, event_of
     from services.tracking.crm.domain import (
-        Connection,
-        ConnectionStatus,
         InvalidSecret,
         Source,
         SourceMapping,
@@ -42,6 +40,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from shared.kernel.deals import DealStatus
+from tests.crm.connections import connection_of
 
 ANSWERS = Path(__file__).parents[1] / "crm" / "answers"
 SAMPLES = Path(__file__).parents[1] / "crm" / "samples"
@@ -83,22 +82,6 @@ _HEADERS = (
     b"x-hubspot-request-timestamp",
     b"content-type",
 )
-
-
-def _connection(source: Source) -> Connection:
-    return Connection(
-        tenant_id=UUID(int=1),
-        id=UUID(int=2),
-        source=source,
-        name="fuzzed",
-        identity_source=source.value,
-        status=ConnectionStatus.ACTIVE,
-        secrets=(),
-        mapping=_MAPPING,
-        version=1,
-        created_at=_NOW,
-        updated_at=_NOW,
-    )
 
 
 def changed(samples: Sequence[object], provider: atheris.FuzzedDataProvider) -> object:
@@ -170,7 +153,7 @@ class Target:
 
     def __init__(self, source: Source) -> None:
         self._adapter: Adapter = ADAPTERS[source]
-        self._connection = _connection(source)
+        self._connection = connection_of(source, mapping=_MAPPING)
         self._secret = self._adapter.new_secret(bytes(range(32)))
         samples = SAMPLES / source.value
         self._said = [json.loads(path.read_bytes()) for path in sorted(samples.glob("*.json")) if path.name != _ASKED]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from shared.db.database import Database, Scope
-from shared.kafka.consumer import Consumer, ConsumerNotReady, ConsumerStopped
+from shared.kafka.consumer import Consumer, ConsumerNotReady
 from shared.kafka.domain import QuarantineLimit
 from shared.kafka.settings import KafkaSettings
 from tests.consumers import (
@@ -27,6 +27,9 @@ from tests.consumers import (
     stored_positions,
 )
 from tests.infrastructure import eventually, temporary_database
+
+PASSING_REFUSALS = ("25006", "53100", "42P01", "23505")
+"""Read-only, disk full, no such table, a clash with what is stored."""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,7 @@ async def test_a_rebalance_in_mid_batch_neither_loses_nor_repeats_a_record(
         async with running(second):
             # The first holds a batch uncommitted while the second joins, for longer than a revocation waits: else it
             # had no partitions again. Whether the second reads meanwhile is chance: it may be at the same partition.
-            await eventually(partial(are_ready, first, second), 30, expectation="both have their partitions")
+            await eventually(partial(are_ready, first, second), 60, expectation="both have their partitions")
             assert len(first_handler.batches) == 1
             first_handler.may_commit.set()
             await eventually(lambda: has_applied(database, topic, 400), 30)
@@ -155,28 +158,30 @@ async def test_a_poisonous_record_goes_to_the_dead_letters_once_and_its_neighbou
     assert "dlq_reason" in headers[b"poison"]
 
 
-async def test_a_consumer_that_would_quarantine_too_much_stops_and_writes_nothing(
+async def test_a_consumer_that_would_quarantine_too_much_stands_still_and_goes_on_once_it_need_not(
     settings: KafkaSettings, database: Database, topic_prefix: str
 ) -> None:
     topic = await make_topic(settings, f"{topic_prefix}deals")
     group = f"{topic_prefix}group"
     values = [b"poison" if number % 2 else b"good" for number in range(40)]
     await publish(settings, [message(topic, "key", value) for value in values])
+    handler = RecordingHandler()
     consumer = make_consumer(
         settings,
         database,
         group=group,
         topic=topic,
-        handler=RecordingHandler(),
+        handler=handler,
         quarantine_limit=QuarantineLimit(window_records=100, share_max=0.1, count_min=5),
     )
-    with pytest.raises(ConsumerStopped, match="would be quarantined"):
-        await asyncio.wait_for(consumer.run(), 20)
-    with pytest.raises(ConsumerNotReady, match="would be quarantined"):
-        await consumer.ready()
-    assert consumer.stopped_because is not None
-    assert await applied(database, topic) == []
-    assert await stored_positions(database, group) == {}
+    async with running(consumer):
+        await eventually(partial(is_waiting, consumer, "would be quarantined"))
+        assert await applied(database, topic) == []
+        assert await stored_positions(database, group) == {}
+        handler.refuses = False
+        await eventually(lambda: has_applied(database, topic, 40))
+        await eventually(partial(are_ready, consumer))
+    assert await dead_letters(database, topic) == []
 
 
 async def test_a_handler_that_fails_for_every_record_quarantines_none(
@@ -185,9 +190,46 @@ async def test_a_handler_that_fails_for_every_record_quarantines_none(
     topic = await make_topic(settings, f"{topic_prefix}deals")
     await publish(settings, [message(topic, "key", b"crash") for _ in range(40)])
     consumer = make_consumer(settings, database, group=f"{topic_prefix}group", topic=topic, handler=RecordingHandler())
-    with pytest.raises(ConsumerStopped):
-        await asyncio.wait_for(consumer.run(), 20)
+    async with running(consumer):
+        await eventually(partial(is_waiting, consumer, "would be quarantined"))
     assert await stored_positions(database, f"{topic_prefix}group") == {}
+    assert await dead_letters(database, topic) == []
+
+
+@pytest.mark.parametrize("state", PASSING_REFUSALS)
+async def test_a_passing_refusal_of_the_database_is_waited_out_and_quarantines_nothing(
+    settings: KafkaSettings, database: Database, topic_prefix: str, state: str
+) -> None:
+    topic = await make_topic(settings, f"{topic_prefix}deals")
+    handler = RecordingHandler()
+    handler.refused_with = state
+    await publish(settings, [message(topic, f"key-{number}", b"value") for number in range(20)])
+    consumer = make_consumer(settings, database, group=f"{topic_prefix}group", topic=topic, handler=handler)
+    async with running(consumer):
+        await eventually(partial(is_waiting, consumer, state))
+        await eventually(lambda: len(handler.batches) > 8, expectation="more tries than there ever were")
+        assert await applied(database, topic) == []
+        handler.refused_with = None
+        await eventually(lambda: has_applied(database, topic, 20))
+        await eventually(partial(are_ready, consumer))
+    assert_once_and_in_order(await applied(database, topic), 20)
+    assert await dead_letters(database, topic) == []
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), MemoryError(), RuntimeError("of nobody's making")])
+async def test_an_error_that_no_content_causes_is_waited_out(
+    settings: KafkaSettings, database: Database, topic_prefix: str, error: Exception
+) -> None:
+    topic = await make_topic(settings, f"{topic_prefix}deals")
+    handler = RecordingHandler()
+    handler.fails_with = error
+    await publish(settings, [message(topic, "key", b"value")])
+    consumer = make_consumer(settings, database, group=f"{topic_prefix}group", topic=topic, handler=handler)
+    async with running(consumer):
+        await eventually(partial(is_waiting, consumer, type(error).__name__))
+        handler.fails_with = None
+        await eventually(lambda: has_applied(database, topic, 1))
+    assert await dead_letters(database, topic) == []
 
 
 @pytest.mark.parametrize("stored", [999, 11])
@@ -274,6 +316,20 @@ async def test_a_consumer_is_ready_once_it_has_its_partitions_and_no_longer_afte
         await eventually(partial(are_ready, consumer))
     with pytest.raises(ConsumerNotReady):
         await consumer.ready()
+
+
+async def is_waiting(consumer: Consumer, reason: str) -> bool:
+    try:
+        await consumer.ready()
+    except ConsumerNotReady as error:
+        return reason in error.detail
+    return False
+
+
+async def dead_letters(database: Database, topic: str) -> list[bytes]:
+    async with database.transaction(Scope.of()) as tx:
+        rows = await tx.rows(TABLES.outbox.select().where(TABLES.outbox.c.topic == f"{topic}.dlq"))
+    return [row["value"] for row in rows]
 
 
 async def has_applied(database: Database, topic: str, expected: int) -> bool:

@@ -339,6 +339,25 @@ async def test_idle_connections_that_died_are_replaced_without_an_error(
     await asyncio.gather(*(hold() for _ in range(5)))
 
 
+async def test_a_connection_that_is_refused_is_replaced_a_second_after_it_was_made(fresh_database: str) -> None:
+    """So that a new one finds who took the place of a standby, and a flood of refusals does not make as many."""
+
+    async def refused_by() -> int:
+        backend = 0
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction(Scope.of(tenant)) as tx:
+                backend = (await tx.rows(_BACKEND))[0]["pid"]
+                await tx.execute(text("SET TRANSACTION READ ONLY"))
+                await insert(tx, tenant, "a")
+        return backend
+
+    tenant = uuid4()
+    async with connected(fresh_database, pool_size=1) as database:
+        assert len({await refused_by() for _ in range(20)}) == 1
+        await asyncio.sleep(1)
+        assert len({await refused_by() for _ in range(20)}) == 2
+
+
 async def test_a_table_changed_under_a_prepared_statement_is_retried(
     database: Database, administrator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:

@@ -159,7 +159,9 @@ async def test_rates_wait_for_a_home_currency(service: Service) -> None:
 async def test_another_home_currency_leaves_the_rates_in_the_former_one_as_they_are(finance: Caller) -> None:
     await finance.send("PUT", PATH, [stated("USD", "2026-03-02", "7.2")])
     admin = Caller(finance.service, finance.tenant, Role.ADMIN, person=uuid4())
-    await admin.send("PUT", "/v1/calendar", {**CALENDAR, "currency": "USD"}, version=1)
+    await admin.send("PUT", "/v1/calendar", {**CALENDAR, "currency": "USD", "start": "2026-03-04"}, version=1)
+    both = await finance.send("PUT", PATH, [stated("EUR", "2026-03-03", "8"), stated("EUR", "2026-03-04", "1.1")])
+    assert (both.status_code, pointers(both)) == (422, ["/1"])
     await finance.send("PUT", PATH, [stated("CNY", "2026-03-05", "0.14")])
     assert await listed(finance) == [("CNY", "2026-03-05", "0.14")]
     assert await listed(finance, "?base_currency=CNY") == [("USD", "2026-03-02", "7.2")]

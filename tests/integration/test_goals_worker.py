@@ -20,7 +20,7 @@ from shared.contracts.envelope import from_record
 from shared.contracts.org import TOPIC, Person
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope
-from tests.infrastructure import eventually
+from tests.infrastructure import eventually, own_ports, service_url
 
 
 @asynccontextmanager
@@ -66,10 +66,12 @@ async def test_what_is_committed_is_published_and_the_worker_stops_cleanly(
     fresh_database: str, kafka_bootstrap: str
 ) -> None:
     tenant = uuid4()
-    port = free_ports(1)[0]
+    port = own_ports().goals_worker
     database = Database(fresh_database, service="goals")
     async with running_worker(
-        ATTAIN_DATABASE_URL=fresh_database, ATTAIN_KAFKA_BOOTSTRAP=kafka_bootstrap, ATTAIN_WORKER_PORT=str(port)
+        ATTAIN_DATABASE_URL=service_url(fresh_database, "goals"),
+        ATTAIN_KAFKA_BOOTSTRAP=kafka_bootstrap,
+        ATTAIN_WORKER_PORT=str(port),
     ) as worker:
         await eventually(lambda: is_ready(f"http://127.0.0.1:{port}/readyz"), 30, expectation="a ready worker")
         async with database.transaction(Scope.of(tenant)) as tx:
@@ -129,7 +131,7 @@ async def test_a_worker_whose_schema_is_missing_says_so_in_one_sentence(empty_da
 async def test_a_worker_without_a_broker_says_so_and_ends(fresh_database: str) -> None:
     nowhere = f"127.0.0.1:{free_ports(1)[0]}"
     async with running_worker(
-        ATTAIN_DATABASE_URL=fresh_database, ATTAIN_KAFKA_BOOTSTRAP=nowhere, ATTAIN_WORKER_PORT="1"
+        ATTAIN_DATABASE_URL=service_url(fresh_database, "goals"), ATTAIN_KAFKA_BOOTSTRAP=nowhere, ATTAIN_WORKER_PORT="1"
     ) as worker:
         output = await said(worker)
         assert await worker.wait() == 1

@@ -73,9 +73,11 @@ async def test_a_permitted_address_is_called() -> None:
 async def test_a_name_with_any_refused_address_is_not_called(addresses: list[str]) -> None:
     resolve, _ = resolving_to(addresses)
     async with listening() as server, client(OutboundSettings(), resolve=resolve) as calls:
-        with pytest.raises(AddressRefused):
+        with pytest.raises(AddressRefused) as refused:
             await calls.get(f"https://{NAME}:{server.port}/")
         assert server.connections == 0
+    # Whoever may name a host, of a subscription or of a CRM's API, is not told where it leads to in our network.
+    assert not any(address in refused.value.detail for address in addresses)
 
 
 async def test_localhost_is_refused_after_the_system_resolved_it() -> None:

@@ -44,12 +44,13 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def served(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def served(port: int, script: str = SERVED, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        SERVED,
+        script,
         str(port),
+        *arguments,
         cwd=PROJECT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -70,7 +71,7 @@ async def wait_until_ready(client: httpx.AsyncClient) -> None:
         except httpx.TransportError:
             return False
 
-    await eventually(ready, expectation="a ready server")
+    await eventually(ready, 60, expectation="a ready server")
 
 
 async def test_a_signal_ends_streams_finishes_requests_and_exits_with_zero() -> None:
@@ -108,3 +109,31 @@ async def test_a_taken_port_is_said_in_one_line_without_a_traceback() -> None:
     assert errors == b""
     (line,) = output.decode().splitlines()
     assert '"cannot_listen"' in line
+
+
+OPERATED = SERVED.replace("SETTINGS, port=", 'SETTINGS.model_copy(update={"operations_port": int(sys.argv[2])}), port=')
+
+
+async def test_health_metrics_and_documentation_move_to_a_port_of_their_own() -> None:
+    script = OPERATED.replace(
+        "app = streaming_app([], [])",
+        'import tests.unit.test_http_app as t\nt.SETTINGS = SETTINGS.model_copy(update={"operations_port": 1})\n'
+        "app = streaming_app([], [])",
+    )
+    port, operations_port = free_port(), free_port()
+    async with (
+        served(port, script, str(operations_port)) as process,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as public,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{operations_port}", timeout=20) as operations,
+    ):
+        await wait_until_ready(operations)
+        for path in ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"):
+            assert (await public.get(path)).status_code == 404, path
+            assert (await operations.get(path)).status_code == 200, path
+        assert (await operations.get("/docs/assets/swagger-ui-bundle.js")).status_code == 200
+        assert 'data-tried="no"' in (await operations.get("/docs")).text
+        assert (await public.get("/v1/slow/started")).json() is False
+        assert (await operations.get("/v1/slow/started")).status_code == 404
+        process.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, errors) == (0, b"")

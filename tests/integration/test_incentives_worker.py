@@ -14,7 +14,6 @@ from uuid import UUID, uuid4
 from aiokafka import AIOKafkaConsumer
 from sqlalchemy import text
 
-from deploy.local.ports import free_ports
 from services.incentives.earnings import store
 from services.incentives.plans import service as plans
 from services.incentives.plans.domain.components import Component, FlatRate
@@ -29,12 +28,13 @@ from shared.db.database import Database, Scope
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
+from shared.kernel.approvals import SERVICE, Actor
 from shared.kernel.deals import DateField
 from shared.kernel.measures import Aggregate, Measure
 from shared.kernel.periods import DatedRange, PeriodKind
 from tests.incentives_oracle import DealVersion
 from tests.incentives_translation import SOURCE, deal_event, named
-from tests.infrastructure import eventually
+from tests.infrastructure import eventually, own_ports, service_url
 
 DEALS = 3000
 MOMENT = datetime(2026, 2, 1, tzinfo=UTC)
@@ -44,9 +44,9 @@ MOMENT = datetime(2026, 2, 1, tzinfo=UTC)
 async def worker(database_url: str, bootstrap: str) -> AsyncIterator[asyncio.subprocess.Process]:
     environment = {
         **os.environ,
-        "ATTAIN_DATABASE_URL": database_url,
+        "ATTAIN_DATABASE_URL": service_url(database_url, "incentives"),
         "ATTAIN_KAFKA_BOOTSTRAP": bootstrap,
-        "ATTAIN_WORKER_PORT": str(free_ports(1)[0]),
+        "ATTAIN_WORKER_PORT": str(own_ports().incentives_worker),
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.incentives.worker", env=environment, stdout=asyncio.subprocess.DEVNULL
@@ -98,10 +98,10 @@ async def assigned(database: Database, tenant: UUID) -> None:
             effective_from=date(2026, 1, 1),
             components=(Component("bookings", "Bookings", measure, FlatRate(Decimal("0.05"))),),
             note=None,
-            author_id=named("person", 50),
+            author=Actor.of(named("person", 50)),
         )
-        await plans.approve_version(tx, tenant, plan.id, 1, approver_id=named("person", 51), expected_version=1)
-        await plans.activate_version(tx, tenant, plan.id, 1, expected_version=2)
+        await plans.approve_version(tx, tenant, plan.id, 1, approver=Actor.of(named("person", 51)), expected_version=1)
+        await plans.activate_version(tx, tenant, plan.id, 1, actor=SERVICE, expected_version=2)
         for person in (0, 1):
             await plans.assign(
                 tx,
@@ -110,6 +110,7 @@ async def assigned(database: Database, tenant: UUID) -> None:
                 plan_id=plan.id,
                 dated=DatedRange(date(2026, 1, 1)),
                 quotas={},
+                actor=SERVICE,
             )
 
 

@@ -20,18 +20,17 @@ from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.progress.service import ProgressTracker
 from services.tracking.republish import republish
 from services.tracking.settings import ApiSettings
-from services.tracking.viewing import Viewer
 from shared.contracts.activities import Activity
 from shared.db.database import Database, Scope
 from shared.http.auth import Role, issue_token
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.ids import activity_id
+from shared.kernel.sight import WHOLE_TENANT
 from shared.outbox.outbox import Outbox
 from tests import progress_oracle as oracle
 from tests.progress_stories import Storyteller
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
-EVERYTHING = Viewer(frozenset(), None)
 ADA, BEN, EVE = 0, 1, 2
 
 
@@ -94,12 +93,12 @@ class Diary:
 
     async def newest(self, external_id: str = "A1") -> Activity:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
-            return await service.get(tx, self.tenant_id, EVERYTHING, activity_id(self.connection_id, external_id))
+            return await service.get(tx, self.tenant_id, WHOLE_TENANT, activity_id(self.connection_id, external_id))
 
     async def versions(self, external_id: str = "A1") -> list[Activity]:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
             found = await service.versions(
-                tx, self.tenant_id, EVERYTHING, activity_id(self.connection_id, external_id), before=None, limit=100
+                tx, self.tenant_id, WHOLE_TENANT, activity_id(self.connection_id, external_id), before=None, limit=100
             )
         return [version.activity for version in found]
 
@@ -125,7 +124,7 @@ async def test_an_activity_is_read_back_as_it_was_recorded(diary: Diary) -> None
     )
     recorded = await diary.record(full, empty)
     assert {change.after.external_id: change for change in recorded.changes} == {
-        each.external_id: ActivityChange(diary.tenant_id, None, each.facts(), each.received_at)
+        each.external_id: ActivityChange(diary.tenant_id, None, each.facts(), each.received_at, each.connection_id)
         for each in (full, empty)
     }
     assert [await diary.newest(name) for name in ("A1", "A2")] == [full, empty]

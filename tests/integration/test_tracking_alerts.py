@@ -27,13 +27,13 @@ from shared.contracts.envelope import from_record
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope
 from shared.http.auth import Role
-from shared.http.worker import Component
 from shared.kafka.consumer import Consumer
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
 from shared.outbox.outbox import Outbox, decode_headers
 from shared.outbox.relay import Relay
+from shared.worker.components import Component
 from tests.connection_stories import running_tracking, settle
 from tests.infrastructure import eventually
 from tests.integration.test_tracking_inbox import Answered, Caller, Tracking, deal, send

@@ -17,17 +17,16 @@ from services.tracking.deals.store import RecordedTogether
 from services.tracking.metadata import transport
 from services.tracking.progress.definitions import DefinitionsCache
 from services.tracking.progress.service import ProgressTracker
-from services.tracking.viewing import Viewer
 from shared.contracts.deals import Deal, Payment, Product, Split
 from shared.db.database import Database, Scope
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
-from shared.kernel.org import CrmUser
+from shared.kernel.org import CrmUser, OrgChart
+from shared.kernel.sight import WHOLE_TENANT, Breadth, Sight, Viewer
 from shared.outbox.outbox import Outbox
 from tests.infrastructure import eventually
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
-EVERYTHING = Viewer(frozenset(), None)
 
 
 @pytest.fixture(scope="module")
@@ -104,19 +103,19 @@ class Book:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
             return await service.record(tx, deals)
 
-    async def listed(self, wanted: DealFilter | None = None, viewer: Viewer = EVERYTHING) -> list[str]:
+    async def listed(self, wanted: DealFilter | None = None, sight: Sight = WHOLE_TENANT) -> list[str]:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
-            found = await service.page(tx, self.tenant_id, viewer, wanted or DealFilter(), after=None, limit=100)
+            found = await service.page(tx, self.tenant_id, sight, wanted or DealFilter(), after=None, limit=100)
         return sorted(deal.external_id for deal in found)
 
     async def newest(self, external_id: str = "A1") -> Deal:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
-            return await service.get(tx, self.tenant_id, EVERYTHING, deal_id(self.connection_id, external_id))
+            return await service.get(tx, self.tenant_id, WHOLE_TENANT, deal_id(self.connection_id, external_id))
 
     async def versions(self, external_id: str = "A1") -> list[Deal]:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
             found = await service.versions(
-                tx, self.tenant_id, EVERYTHING, deal_id(self.connection_id, external_id), before=None, limit=1000
+                tx, self.tenant_id, WHOLE_TENANT, deal_id(self.connection_id, external_id), before=None, limit=1000
             )
         return [version.deal for version in found]
 
@@ -129,7 +128,7 @@ def book(database: Database) -> Book:
 async def test_a_new_deal_is_a_change_from_nothing(book: Book) -> None:
     deal = book.deal()
     (change,) = await book.record(deal)
-    assert change == DealChange(book.tenant_id, None, deal.facts(), deal.received_at)
+    assert change == DealChange(book.tenant_id, None, deal.facts(), deal.received_at, deal.connection_id)
 
 
 async def test_a_deal_is_read_back_as_it_was_recorded(book: Book) -> None:
@@ -138,13 +137,18 @@ async def test_a_deal_is_read_back_as_it_was_recorded(book: Book) -> None:
     assert await book.newest() == deal
 
 
-async def test_what_was_paid_is_the_sum_of_the_payments_and_the_day_of_the_latest(book: Book) -> None:
+async def test_the_payments_of_a_deal_are_read_back_as_they_came_in(book: Book) -> None:
     (change,) = await book.record(book.deal())
-    assert (change.after.paid_amount, change.after.last_paid_on) == (Decimal("600.5"), date(2026, 2, 1))
+    paid = change.after.payments
+    assert (change.after.paid_amount, change.after.first_paid_on) == (
+        Decimal("600.5"),
+        min(payment.paid_on for payment in paid),
+    )
+    assert len(paid) == 2
     (change,) = await book.record(book.deal(minute=1).model_copy(update={"payments": ()}))
     assert change.before is not None
-    assert (change.before.paid_amount, change.before.last_paid_on) == (Decimal("600.5"), date(2026, 2, 1))
-    assert (change.after.paid_amount, change.after.last_paid_on) == (None, None)
+    assert change.before.payments == paid
+    assert (change.after.paid_amount, change.after.payments) == (None, ())
 
 
 async def test_a_newer_version_is_a_change_from_all_that_was_held(book: Book) -> None:
@@ -305,17 +309,39 @@ async def test_deals_are_listed_by_what_is_asked_for(book: Book) -> None:
     assert await book.listed(DealFilter(status=DealStatus.OPEN)) == ["open"]
     assert await book.listed(DealFilter(owner_external_id="bob")) == ["bobs"]
     assert await book.listed(DealFilter(source="other")) == []
-    mapped = Viewer(frozenset({CrmUser("crm", "ann"), CrmUser("other", "bob")}), None)
-    assert await book.listed(DealFilter(unmapped=True), mapped) == ["bobs", "nobodys"]
+    mapped = frozenset({CrmUser("crm", "ann"), CrmUser("other", "bob")})
+    everybody = mapped | {CrmUser("crm", "bob")}
+    assert await book.listed(DealFilter(unmapped=True, mapped=everybody)) == ["nobodys"]
+    shared_with_bob = ["bobs", "nobodys", "open", "won"]
+    assert await book.listed(DealFilter(unmapped=True, mapped=mapped)) == shared_with_bob
 
 
-async def test_a_viewer_sees_only_deals_of_those_it_may_see(book: Book) -> None:
-    await book.record(book.deal("anns"), book.deal("bobs", owner="bob"), book.deal("nobodys", owner=None))
-    ann = Viewer(frozenset(), frozenset({CrmUser("crm", "ann")}))
-    assert await book.listed(viewer=ann) == ["anns"]
+async def test_a_deal_is_seen_by_its_owner_and_by_who_shares_in_it(book: Book) -> None:
+    shared = {"splits": (Split(owner_external_id="ann", percent=Decimal(40), role="owner"),)}
+    await book.record(
+        book.deal("anns"),
+        book.deal("bobs", owner="bob"),
+        book.deal("nobodys", owner=None),
+        book.deal("shared", owner="bob").model_copy(update=shared),
+        book.deal("elsewhere", owner="bob").model_copy(update={**shared, "source": "other"}),
+    )
+    ann, today = uuid4(), date(2026, 3, 31)
+    chart = OrgChart(identities={CrmUser("crm", "ann"): ann})
+    sight = Sight(Viewer(ann, Breadth.ITSELF), chart, today)
+    assert await book.listed(sight=sight) == ["anns", "shared"]
+    of_many = OrgChart(identities={CrmUser("crm", name): ann for name in ("ann", *map(str, range(200)))})
+    assert await book.listed(sight=Sight(Viewer(ann, Breadth.ITSELF), of_many, today)) == ["anns", "shared"]
+    # It names whoever was on a deal's splits at some time: whose they are says the deal.
+    unshared = book.deal("shared", owner="bob", minute=1)
+    await book.record(unshared)
+    assert await book.listed(sight=sight) == ["anns"]
+    await book.record(book.deal("shared", owner="bob", minute=2).model_copy(update=shared))
     async with book.database.transaction(Scope.of(book.tenant_id)) as tx:
-        with pytest.raises(DealNotFound):
-            await service.get(tx, book.tenant_id, ann, deal_id(book.connection_id, "bobs"))
+        for seen in ("anns", "shared"):
+            await service.get(tx, book.tenant_id, sight, deal_id(book.connection_id, seen))
+        for unseen in ("bobs", "nobodys", "elsewhere"):
+            with pytest.raises(DealNotFound):
+                await service.get(tx, book.tenant_id, sight, deal_id(book.connection_id, unseen))
 
 
 async def test_the_closed_day_is_the_stated_date_or_the_utc_day(book: Book) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 
 from services.tracking.activities import store as activities
 from services.tracking.deals import store as deals
+from services.tracking.inbox import retranslation_store as retranslation
 from services.tracking.inbox import store as inbox
 
 
@@ -38,7 +39,7 @@ async def plan_of(url: str, statement: TextClause) -> str:
             "pk_activities",
             "(tenant_id = incoming.tenant_id) AND (activity_id = incoming.activity_id)",
         ),
-        (inbox._CLAIM, "pk_deliveries", "(tenant_id = sized.tenant_id) AND (id = sized.id)"),
+        (inbox._CLAIM_RECEIVED, "pk_deliveries", "(tenant_id = sized.tenant_id) AND (id = sized.id)"),
         (inbox._SETTLE, "pk_deliveries", "(tenant_id = o.t) AND (id = o.i)"),
     ],
     ids=["record deals", "record activities", "claim", "settle"],
@@ -49,4 +50,20 @@ async def test_rows_are_looked_up_by_the_whole_primary_key(
     plan = await plan_of(fresh_database, statement)
     assert f"Index Scan using {index}" in plan
     assert condition in plan
+    assert "Seq Scan" not in plan
+
+
+async def test_the_deals_that_a_mapping_is_about_are_found_by_indexes(fresh_database: str) -> None:
+    plan = await plan_of(fresh_database, retranslation._QUEUE_TOUCHED)
+    for index in ("ix_deals_owner", "pk_deal_split_users", "pk_deals", "ix_activities_owner", "ix_deals_incomplete"):
+        assert index in plan
+    assert "Seq Scan" not in plan
+
+
+async def test_the_deals_of_a_person_are_looked_up_by_the_users_they_are(fresh_database: str) -> None:
+    """As owner and on splits, without looking into the splits of anybody else's deals."""
+    plan = await plan_of(fresh_database, deals._SQL.page(deals._OF_SEEN))
+    assert re.search(r"using ix_deals_owner .*\n +Index Cond: .*owner_external_id = ", plan), plan
+    assert re.search(r"using pk_deal_split_users .*\n +Index Cond: .*external_id = ", plan), plan
+    assert re.search(r"using pk_deals on deals r .*\n +Index Cond: .*deal_id = ANY", plan), plan
     assert "Seq Scan" not in plan

@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from ipaddress import ip_address, ip_network
+from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import pytest
 from cryptography.fernet import Fernet
@@ -18,6 +20,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import text
 from standardwebhooks import Webhook
+from structlog.testing import capture_logs
 
 from services.tracking.crm.encryption import SecretsBox
 from services.tracking.metadata import transport
@@ -59,13 +62,17 @@ Json = dict[str, Any]
 
 
 class Clock:
-    """A clock that stands until it is told. It starts a little ahead, after whatever the test has made."""
+    """A clock that stands until it is told or runs. It starts a little ahead, after whatever the test has made."""
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC) + timedelta(seconds=30)
+        self.runs_since: float | None = None
 
     def __call__(self) -> datetime:
-        return self.now
+        return self.now if self.runs_since is None else self.now + timedelta(seconds=monotonic() - self.runs_since)
+
+    def run(self) -> None:
+        self.runs_since = monotonic()
 
     def advance(self, **by: float) -> None:
         self.now += timedelta(**by)
@@ -280,6 +287,49 @@ async def test_an_event_is_delivered_signed_as_standard_webhooks_says(site: Site
     assert await site.deliver() == 0
 
 
+async def test_an_address_is_stored_sealed_and_shown_to_nobody_but_who_may_read_the_subscription(
+    site: Site, subscriber: Listener, fresh_database: str
+) -> None:
+    caller = Caller(site, Role.ADMIN)
+    first, second = "first-secret-of-an-address", "second-secret-of-an-address"
+    with capture_logs() as logged:
+        path = "/v1/subscriptions"
+        body = {"name": "Payroll", "url": f"{subscriber.url}/hook?token={first}", "events": ALL_EARNINGS}
+        made = await caller.ask("POST", path, 201, body, **{"idempotency-key": "made"})
+        assert (await caller.subscription(made))["url"] == f"{subscriber.url}/hook?token={first}"
+        changes = {"url": f"{subscriber.url}/hook?token={second}"}
+        edits = {"if-match": '"1"', "idempotency-key": "edited"}
+        changed = await caller.ask("PATCH", f"{path}/{made['id']}", 200, changes, **edits)
+        assert await caller.ask("PATCH", f"{path}/{made['id']}", 200, changes, **edits) == changed
+        assert (await caller.ask("GET", path, 200))["items"][0]["url"] == changed["url"] == changes["url"]
+        await site.happen(earning(caller, 1))
+        assert await site.deliver() == 1
+        subscriber.respond = lambda _: Reply(500)
+        await site.happen(earning(caller, 2))
+        await site.deliver()
+    assert subscriber.requests[0].path == f"/hook?token={second}"
+    stored = await _everything_in(fresh_database)
+    assert len(stored) >= 8
+    for secret in (first, second):
+        assert secret not in repr(logged)
+        assert [row for row in stored if secret in row or secret.encode().hex() in row] == []
+
+
+async def _everything_in(database: str) -> list[str]:
+    """Every row of the service's schema, as text."""
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute("SELECT set_config('app.tenants', '*', false)")
+        tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'tracking'")
+        return [
+            row["text"]
+            for table in tables
+            for row in await connection.fetch(f"SELECT held::text AS text FROM tracking.{table['tablename']} AS held")
+        ]
+    finally:
+        await connection.close()
+
+
 async def test_every_subscriber_gets_what_its_filter_lets_through(site: Site, subscriber: Listener) -> None:
     caller = Caller(site, Role.REVOPS)
     reached = {"all": [{"field": "attainment", "op": "gte", "value": "1"}]}
@@ -467,6 +517,74 @@ async def test_what_an_endpoint_asks_for_in_retry_after_is_waited_for(site: Site
     assert await site.deliver() == 0
     site.clock.advance(seconds=2)
     assert await site.deliver() == 2
+
+
+async def test_what_is_asked_to_be_tried_again_after_a_second_is_tried_then_and_not_at_the_next_look(
+    site: Site, subscriber: Listener
+) -> None:
+    """Without anything else happening: the deliverer knows when it is due next."""
+    caller = Caller(site, Role.ADMIN)
+    await caller.subscribe(subscriber.url, ALL_EARNINGS)
+    asked_at: list[float] = []
+
+    def respond(_: Received) -> Reply:
+        asked_at.append(monotonic())
+        return Reply(429, headers={"retry-after": "1"}) if len(asked_at) == 1 else Reply(204)
+
+    subscriber.respond = respond
+    await site.happen(earning(caller, 1))
+    site.clock.run()
+    running = asyncio.create_task(site.deliverer.run())
+    try:
+        await eventually(lambda: len(asked_at) == 2, expectation="it was tried again")
+    finally:
+        await site.deliverer.stop()
+        await running
+    waited = asked_at[1] - asked_at[0]
+    assert 1.0 <= waited < 4.0, waited
+
+
+async def test_while_nothing_is_due_the_deliverer_does_not_look(site: Site, subscriber: Listener) -> None:
+    caller = Caller(site, Role.ADMIN)
+    await caller.subscribe(subscriber.url, ALL_EARNINGS)
+    looks = 0
+    look = site.deliverer.round
+
+    async def counted() -> bool:
+        nonlocal looks
+        looks += 1
+        return await look()
+
+    site.deliverer.round = counted  # type: ignore[method-assign]
+    running = asyncio.create_task(site.deliverer.run())
+    try:
+        await asyncio.sleep(2.5)
+        assert looks <= 2, "at the start, and perhaps once more as it began to listen"
+        await site.happen(earning(caller, 1))
+        await eventually(lambda: len(subscriber.requests) == 1, expectation="what happens wakes it")
+    finally:
+        await site.deliverer.stop()
+        await running
+
+
+@pytest.mark.parametrize(
+    "header", ["Fri, 31 Dec 99999999999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 -1400", "9" * 5000]
+)
+async def test_a_retry_after_from_the_end_of_time_neither_repeats_a_delivery_nor_loses_an_attempt(
+    site: Site, subscriber: Listener, header: str
+) -> None:
+    caller = Caller(site, Role.ADMIN)
+    made = await caller.subscribe(subscriber.url, ALL_PROGRESS)
+    subscriber.respond = lambda _: Reply(200, headers={"retry-after": header})
+    await site.happen(progress(caller, 1))
+    assert await site.deliver() == 1
+    site.clock.advance(days=2)
+    assert await site.deliver() == 0
+    subscriber.respond = lambda _: Reply(503, headers={"retry-after": header})
+    await site.happen(progress(caller, 2))
+    assert await site.deliver() == 1
+    states = [(each["state"], len(each["attempts"])) for each in await caller.log(made)]
+    assert states == [("delivered", 1), ("waiting", 1)]
 
 
 async def test_an_endpoint_that_is_gone_is_disabled_at_once(site: Site, subscriber: Listener) -> None:
@@ -698,7 +816,11 @@ async def test_a_name_that_leads_to_a_private_address_is_not_called(
     await site.another_deliverer(addresses=[address]).deliver_due()
     (delivery,) = await caller.log(made)
     (attempt,) = delivery["attempts"]
-    assert (delivery["state"], attempt["status"], attempt["error"]) == ("waiting", None, "Address refused")
+    assert (delivery["state"], attempt["status"], attempt["error"]) == (
+        "waiting",
+        None,
+        "Address refused: hooks.example.test leads to an address that may not be called",
+    )
     assert subscriber.connections == 0
 
 

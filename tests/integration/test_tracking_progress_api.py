@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -11,9 +11,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from services.tracking.deals import service as deals_service
 from services.tracking.live.api import LiveStreams
 from services.tracking.live.api import router as live_router
 from services.tracking.live.hub import LiveHub
+from services.tracking.live.rights import StreamRights
 from services.tracking.metadata import transport
 from services.tracking.progress.api import ProgressSource
 from services.tracking.progress.api import router as progress_router
@@ -22,14 +24,16 @@ from services.tracking.progress.service import ProgressTracker, render_progress
 from services.tracking.progress.tables import ACTIVITIES_STRIPE
 from shared.contracts.org import Team
 from shared.contracts.topics import TOPICS
-from shared.db.database import Database, Scope
+from shared.db.database import Database, Scope, Transaction
 from shared.http.app import create_service_app
 from shared.http.auth import Role, issue_token
+from shared.http.named_deals import DealFinder
 from shared.http.server import EmbeddedServer, listening_socket
 from shared.http.settings import HttpSettings
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
+from shared.kernel.org import OrgChart
 from shared.outbox.outbox import Outbox
 from tests import progress_oracle as oracle
 from tests.infrastructure import eventually
@@ -150,6 +154,21 @@ class Tenant:
             async with self.site.database.transaction(self.scope) as tx:
                 more = await self.site.tracker.rebuild(tx, self.storyteller.tenant_id)
 
+    async def managed(self, team: int, version: int, manager: int) -> None:
+        """Give a team below the company another manager."""
+        tell = self.storyteller
+        changed = Team(
+            tenant_id=tell.tenant_id,
+            id=tell.id_of("team", team),
+            version=version,
+            name="Team",
+            parent_id=tell.id_of("team", COMPANY),
+            manager_id=tell.id_of("person", manager),
+        )
+        async with self.site.database.transaction(self.scope) as tx:
+            await self.site.tracker.define(tx, [changed])
+        await self.rebuild()
+
     async def publish(self, *goals: int) -> None:
         subjects = [(self.storyteller.tenant_id, f"goal/{self.storyteller.goal_id(goal)}") for goal in goals]
         async with self.site.database.transaction(Scope.every()) as tx:
@@ -176,8 +195,10 @@ class Tenant:
         return "/".join([f"/v1/goals/{self.storyteller.goal_id(number)}/progress", *parts])
 
     @asynccontextmanager
-    async def stream(self, path: str, last_event_id: str | None = None) -> AsyncIterator["Stream"]:
-        headers = self.headers(Role.SERVICE, None)
+    async def stream(
+        self, path: str, last_event_id: str | None = None, *, role: Role = Role.SERVICE, person: int | None = None
+    ) -> AsyncIterator["Stream"]:
+        headers = self.headers(role, person)
         if last_event_id is not None:
             headers["last-event-id"] = last_event_id
         async with (
@@ -234,10 +255,22 @@ async def site(module_database: str, kafka_bootstrap: str) -> AsyncIterator[Site
         readiness={},
     )
     cache = DefinitionsCache()
-    hub = LiveHub(kafka, app.state.streams)
+    hub = LiveHub(kafka)
     app.state.definitions = cache
-    app.state.live = LiveStreams(hub, ProgressSource(cache))
+
+    async def organisation(tx: Transaction, tenant_id: UUID) -> OrgChart:
+        return (await cache.current(tx, tenant_id)).chart
+
+    async def no_connections(tx: Transaction, tenant_id: UUID, source: str) -> list[UUID]:
+        return []
+
+    app.state.organisation = organisation
+    app.state.deal_finder = DealFinder(no_connections, deals_service.facts)
+    source = ProgressSource(cache)
+    rights = StreamRights(database, source.revisions, check_seconds=0.1)
+    app.state.live = LiveStreams(hub, source, rights)
     reading = asyncio.create_task(hub.run())
+    checking = asyncio.create_task(rights.run())
     listening = listening_socket("127.0.0.1", 0)
     server = EmbeddedServer(app, listening)
     serving = asyncio.create_task(server.run_until_stopped())
@@ -246,6 +279,7 @@ async def site(module_database: str, kafka_bootstrap: str) -> AsyncIterator[Site
     app.state.streams.close()
     await server.stop()
     await serving
+    checking.cancel()
     await hub.stop()
     await reading
     await producer.stop()
@@ -315,7 +349,9 @@ async def test_the_explanation_lists_what_counts_page_by_page(site: Site) -> Non
         ({"closed_day": None}, COMPANYS, "no_date"),
         ({"cents": None}, COMPANYS, "no_value"),
         ({"currency": "EUR"}, COMPANYS, "currency_differs"),
+        ({"currency": None}, COMPANYS, "no_currency"),
         ({"user": 3}, COMPANYS, "owner_unmapped"),
+        ({"user": None}, COMPANYS, "owner_missing"),
         ({"closed_day": 10}, COMPANYS, "outside_period"),
         ({"user": BEN, "closed_day": 8}, COMPANYS, "owner_not_member_on_date"),
         ({"user": BEN}, ADAS, "owner_not_member_on_date"),
@@ -332,7 +368,9 @@ async def test_a_deal_that_does_not_count_says_why(
     assert page.status_code == 200, page.text
     [item] = page.json()["items"]
     assert (item["counts"], item["reason"]) == (reason is None, reason)
+    assert (item["why"] or {}).get("code") == reason
     if reason == "filter_not_met":
+        assert (item["why"]["found"], item["why"]["expected"]["zh"]) == ("status: open", "状态为 won")
         assert item["failing"] == {"field": "status", "op": "eq", "value": "won"}
     stands = (await tenant.get(tenant.goal(goal))).json()
     assert stands["deals"] == (1 if reason is None else 0)
@@ -406,6 +444,48 @@ async def test_what_is_paid_moves_a_goal_with_every_payment(site: Site) -> None:
     assert [(day["date"], day["added"]) for day in series["days"]] == [("2026-01-02", "40")]
 
 
+async def test_a_goal_by_splits_tells_what_each_share_of_each_payment_adds_and_why_one_does_not(site: Site) -> None:
+    tenant = await site.company()
+    adas, companys = 3, 4
+    await tenant.defined(
+        oracle.Goal(adas, 1, "active", False, ADA, "dollars as paid", 0, 5, by_splits=True),
+        oracle.Goal(companys, 1, "active", True, COMPANY, "dollars as paid", 0, 5, by_splits=True),
+    )
+    shared = WON._replace(
+        user=3,
+        payments=((4, 20000), (6, 10000)),
+        splits=((ADA, 500, "owner"), (BEN, 300, "owner"), (3, 200, "overlay")),
+    )
+    await tenant.deals(shared)
+    assert (await tenant.get(tenant.goal(adas))).json()["value"] == "100"
+    stands = (await tenant.get(tenant.goal(companys))).json()
+    assert (stands["value"], stands["deals"]) == ("160", 1)
+    [item] = (await tenant.get(tenant.goal(companys, "explain"))).json()["items"]
+    assert (item["counts"], item["value"], item["day"]) == (True, "160", "2025-12-30")
+    assert [
+        (part["external_id"], part["paid_on"], part["percent"], part["value"], part["reason"]) for part in item["parts"]
+    ] == [
+        ("u0", "2025-12-30", "50", "100", None),
+        ("u1", "2025-12-30", "30", "60", None),
+        ("u3", "2025-12-30", "20", None, "owner_unmapped"),
+        ("u0", "2026-01-01", "50", None, "outside_period"),
+        ("u1", "2026-01-01", "30", None, "outside_period"),
+        ("u3", "2026-01-01", "20", None, "owner_unmapped"),
+    ]
+    # Whoever is taken off the splits loses its share, also by a recount.
+    await tenant.deals(shared._replace(version=2, splits=((BEN, 1000, "owner"),)))
+    assert (await tenant.get(tenant.goal(adas))).json()["value"] == "0"
+    await tenant.defined(oracle.Goal(companys, 2, "active", True, COMPANY, "dollars as paid", 0, 10, by_splits=True))
+    assert (await tenant.get(tenant.goal(companys))).json()["value"] == "300"
+    series = (await tenant.get(tenant.goal(companys, "series"))).json()
+    assert [(day["date"], day["added"], day["deals"]) for day in series["days"]] == [
+        ("2025-12-30", "200", 1),
+        ("2026-01-01", "100", 1),
+    ]
+    then = (await tenant.get(tenant.goal(adas), {"as_of": START.isoformat()})).json()
+    assert then["value"] == "0"
+
+
 async def test_a_goal_of_activities_tells_as_much_as_one_of_deals(site: Site) -> None:
     tenant = await site.company()
     called, talked, met = 3, 4, 5
@@ -447,7 +527,8 @@ async def test_a_goal_of_activities_tells_as_much_as_one_of_deals(site: Site) ->
     assert await reason(called, planned, ADA) == ("filter_not_met", "u0")
     assert await reason(called, gone, ADA) == ("deleted", "u0")
     assert await reason(called, late, ADA) == ("outside_period", "u0")
-    assert await reason(called, bens, ADA) == ("owner_not_member_on_date", None)
+    (stranger,) = tenant.storyteller.activity_events([bens])
+    await answered_as_unknown(tenant, called, "activity_id", stranger.id)
     deal = str(tenant.storyteller.deal_events([WON])[0].id)
     refused = await tenant.get(tenant.goal(called, "explain"), {"deal_id": deal})
     assert (refused.status_code, refused.json()["code"]) == (404, "deal_not_known")
@@ -459,6 +540,28 @@ async def test_a_goal_of_activities_tells_as_much_as_one_of_deals(site: Site) ->
     stands = (await tenant.get(tenant.goal(called))).json()
     assert (stands["value"], stands["deals"]) == ("1", 1)
     assert (await tenant.get(tenant.goal(called, "explain"))).json()["items"][0]["record"] == "deal"
+
+
+async def answered_as_unknown(tenant: Tenant, goal: int, parameter: str, record_id: UUID) -> None:
+    """Ada, who asks about a record on her goal, is answered as if it did not exist."""
+    answers = [
+        await tenant.get(tenant.goal(goal, "explain"), {parameter: str(each)}, role=Role.REP, person=ADA)
+        for each in (record_id, UUID(int=7))
+    ]
+    hidden, missing = ({**answer.json(), "request_id": None} for answer in answers)
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert hidden == {**missing, "detail": missing["detail"].replace(str(UUID(int=7)), str(record_id))}
+
+
+async def test_a_strangers_deal_is_explained_as_one_that_does_not_exist(site: Site) -> None:
+    tenant = await site.company()
+    bens, nobodys = WON._replace(user=BEN, number=1), WON._replace(user=None, number=2)
+    await tenant.deals(WON, bens, nobodys)
+    for deal in tenant.storyteller.deal_events([bens, nobodys]):
+        await answered_as_unknown(tenant, ADAS, "deal_id", deal.id)
+    own = str(tenant.storyteller.deal_events([WON])[0].id)
+    page = await tenant.get(tenant.goal(ADAS, "explain"), {"deal_id": own}, role=Role.REP, person=ADA)
+    assert page.json()["items"][0]["counts"] is True
 
 
 async def test_a_rep_sees_itself_a_manager_its_subtree_and_another_tenant_nothing(site: Site) -> None:
@@ -552,6 +655,53 @@ async def test_a_stream_starts_with_where_the_goal_stands_and_brings_every_chang
         await tenant.deals(WON._replace(version=4, cents=40000))
         await tenant.publish(ADAS)
         assert (await stream.event())[1]["value"] == "400"
+
+
+async def test_a_stream_ends_with_the_rights_of_the_one_who_opened_it(site: Site) -> None:
+    tenant = await site.company()
+    async with (
+        tenant.stream(tenant.goal(ADAS, "stream"), role=Role.MANAGER, person=EVE) as managers,
+        tenant.stream(tenant.goal(ADAS, "stream"), role=Role.REP, person=ADA) as own,
+    ):
+        await managers.event()
+        await own.event()
+        await tenant.managed(EAST, version=3, manager=BEN)
+        _, last = await managers.event()
+        assert last["reason"] == "rights_changed"
+        with pytest.raises(StopAsyncIteration):
+            await managers.event()
+        await tenant.deals(WON)
+        await tenant.publish(ADAS)
+        assert (await own.event())[1]["value"] == "100.5"
+    refused = await tenant.get(tenant.goal(ADAS, "stream"), role=Role.MANAGER, person=EVE)
+    assert refused.status_code == 404
+
+
+async def test_a_team_stream_ends_for_a_new_one_when_the_team_changes(site: Site) -> None:
+    tenant = await site.company()
+    team = tenant.storyteller.id_of("team", EAST)
+    async with tenant.stream(f"/v1/teams/{team}/progress/stream") as stream:
+        await stream.event()
+        await tenant.defined(oracle.Membership(5, 1, BEN, EAST, 0, None, False))
+        _, last = await stream.event()
+        assert last["reason"] == "organisation_changed"
+
+
+async def test_one_person_has_a_number_of_streams_and_others_have_theirs(site: Site) -> None:
+    tenant = await site.company()
+    path = tenant.goal(ADAS, "stream")
+    async with AsyncExitStack() as stack:
+        for _ in range(20):
+            await stack.enter_async_context(tenant.stream(path, role=Role.REP, person=ADA))
+        answers = await asyncio.gather(*(tenant.get(path, role=Role.REP, person=ADA) for _ in range(30)))
+        assert {answer.status_code for answer in answers} == {429}
+        assert answers[0].json()["code"] == "too_many_streams_of_person"
+        assert "20 event streams" in answers[0].json()["detail"]
+        assert answers[0].headers["retry-after"] == "5"
+        async with tenant.stream(path) as others:
+            await others.event()
+    async with tenant.stream(path, role=Role.REP, person=ADA) as again:
+        await again.event()
 
 
 async def test_a_team_stream_carries_the_team_and_everyone_in_it(site: Site) -> None:

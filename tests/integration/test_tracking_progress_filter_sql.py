@@ -114,7 +114,7 @@ def deals(draw: st.DrawFn) -> Deal:
 @given(filters, st.lists(deals(), min_size=1, max_size=6))
 async def test_sql_and_python_pick_the_same_deals(database: Database, node: Filter, stored: list[Deal]) -> None:
     tenant_id = uuid4()
-    compiler = FilterCompiler("deal", DEAL_FIELDS)
+    compiler = FilterCompiler("deal", DEAL_FIELDS, {})
     condition = compiler.condition(node)
     async with database.transaction(Scope.of(tenant_id)) as tx:
         await deals_service.record(tx, [deal.model_copy(update={"tenant_id": tenant_id}) for deal in stored])

@@ -15,6 +15,7 @@ from services.tracking.inbox.retranslation_store import RetranslationState
 from shared.db.database import Database, Scope, Transaction
 from shared.http.auth import Role
 from tests.connection_stories import (
+    OUTBOX,
     newest,
     record,
     running_tracking,
@@ -110,7 +111,7 @@ async def test_of_two_mappings_saved_one_after_the_other_the_second_is_applied(
     await send(admin, connection, deal(status="open", stage="Signed"))
     await settle(tracking)
     await save(admin, connection, 1, stages={"Signed": "won"})
-    await Retranslator(tracking.database).step_once()
+    await Retranslator(tracking.database, OUTBOX).step_once()
     await save(admin, connection, 2, stages={"Signed": "lost"})
     await work(tracking.database)
     await settle(tracking)
@@ -151,21 +152,123 @@ async def test_a_delivery_that_was_translated_but_not_recorded_when_the_mapping_
     assert (await work_of(admin, connection)).state is RetranslationState.DONE
 
 
+HELD = 12
+"""More than two of the short steps walk through."""
+
+
+@pytest.fixture
+def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retranslation, "_CHUNK_DELIVERIES", 5)
+
+
+@pytest.mark.parametrize(
+    ("told", "mapping", "steps", "member", "value"),
+    [
+        ({"owner_external_id": "u7"}, {"users": {"u7": "ann"}}, 1, "owner_external_id", "ann"),
+        (
+            {"splits": [{"owner_external_id": "u7", "percent": "100"}]},
+            {"users": {"u7": "ann"}},
+            1,
+            "splits",
+            "ann",
+        ),
+        ({"currency": None}, {"currency": "EUR"}, 1, "currency", "EUR"),
+        ({"owner_external_id": None}, {"fields": {"owner_external_id": "region"}}, 1, "owner_external_id", "EMEA"),
+        ({"status": None, "stage": "Signed"}, {"stages": {"Signed": "won"}}, 1, "status", "won"),
+        ({"status": "open", "stage": "Signed"}, {"stages": {"Signed": "won"}}, 3, "status", "won"),
+        ({"pipeline": "7"}, {"pipelines": {"7": "New"}}, 3, "pipeline", "New"),
+    ],
+    ids=["owner", "split", "currency", "field", "quarantined stage", "held stage", "pipeline"],
+)
+@pytest.mark.usefixtures("short_steps")
+async def test_what_a_mapping_is_about_is_translated_before_what_is_held_and_what_comes(
+    tracking: Tracking,
+    admin: Caller,
+    told: dict[str, object],
+    mapping: dict[str, object],
+    steps: int,
+    member: str,
+    value: str,
+) -> None:
+    """In the first step what an index or the quarantine tells; a stage and a pipeline once all are queued."""
+    connection = await admin.connect()
+    won = {"status": "won", "closed_on": "2026-03-31", "amount": "1", "currency": "USD", "region": "EMEA"}
+    for number in range(HELD):
+        await send(admin, connection, deal(f"A{number:02}", **{**won, "owner_external_id": "ben"}))
+    await send(admin, connection, deal("Z", **{**won, "owner_external_id": "ben", **told}))
+    await settle(tracking)
+    for number in range(5):
+        await send(admin, connection, deal(f"B{number:02}", **won))
+    await save(admin, connection, 1, **mapping)
+    retranslator = Retranslator(tracking.database, OUTBOX)
+    for _ in range(steps):
+        await retranslator.step_once()
+    await record(tracking)
+    (touched,) = [event for event in await newest(admin) if event.external_id == "Z"]
+    said = touched.splits[0].owner_external_id if member == "splits" else getattr(touched, member)
+    assert said == value, "without the processor of what comes, which has not run"
+    await work(tracking.database)
+    await settle(tracking)
+    done = await work_of(admin, connection)
+    assert done.total == done.done
+    assert (await versions(admin))["Z"] <= 2
+
+
+@pytest.mark.usefixtures("short_steps")
+async def test_work_on_what_a_mapping_is_about_comes_before_the_rest_of_another_connections_walk(
+    tracking: Tracking, admin: Caller
+) -> None:
+    busy, repaired = await admin.connect(), await admin.connect()
+    for number in range(HELD):
+        await send(admin, busy, deal(f"A{number:02}", status="open"))
+    await send(admin, repaired, deal("Z", owner_external_id="u7"))
+    await settle(tracking)
+    await save(admin, busy, 1, users={"u8": "ben"})
+    retranslator = Retranslator(tracking.database, OUTBOX)
+    for _ in range(3):
+        await retranslator.step_once()
+    await save(admin, repaired, 1, users={"u7": "ann"})
+    await retranslator.step_once()
+    await record(tracking)
+    assert [each.owner_external_id for each in await newest(admin) if each.external_id == "Z"] == ["ann"]
+    assert (await work_of(admin, busy)).state is RetranslationState.RUNNING
+    await work(tracking.database)
+
+
+@pytest.mark.usefixtures("short_steps")
+async def test_of_repairs_that_follow_each_other_at_once_none_waits_for_the_walk_of_all(
+    tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect()
+    for number in range(HELD):
+        await send(admin, connection, deal(f"A{number:02}", owner_external_id="ben"))
+    for user in ("u7", "u8"):
+        await send(admin, connection, deal(user, owner_external_id=user))
+    await settle(tracking)
+    await save(admin, connection, 1, users={"u7": "ann"})
+    await save(admin, connection, 2, users={"u7": "ann", "u8": "eve"})
+    await Retranslator(tracking.database, OUTBOX).step_once()
+    await record(tracking)
+    owners = {each.external_id: each.owner_external_id for each in await newest(admin)}
+    assert (owners["u7"], owners["u8"]) == ("ann", "eve")
+    await work(tracking.database)
+
+
 async def test_work_that_was_cut_off_is_done_once(tracking: Tracking, admin: Caller) -> None:
     connection = await admin.connect()
     for number in range(150):
-        await send(admin, connection, deal(f"A{number:03}", status="open", stage="Signed"))
+        await send(admin, connection, deal(f"A{number:02}", status="open", stage="Signed"))
     await settle(tracking)
     await save(admin, connection, 1, stages={"Signed": "won"})
 
     async def killed(tx: Transaction) -> None:
-        await retranslation.step(tx)
+        await retranslation.step(tx, OUTBOX)
         raise ConnectionAbortedError
 
     for _ in range(3):
         with pytest.raises(ConnectionAbortedError):
             await tracking.database.run(Scope.every(), killed)
-        await Retranslator(tracking.database).step_once()
+        await Retranslator(tracking.database, OUTBOX).step_once()
     await work(tracking.database)
     await settle(tracking)
     assert set((await statuses(admin)).values()) == {"won"}
@@ -350,7 +453,7 @@ async def test_in_whatever_order_things_happen_every_deal_ends_as_the_last_mappi
                 await save(admin, connection, version, stages=mapping)
                 version += 1
             case "step":
-                await Retranslator(tracking.database).step_once()
+                await Retranslator(tracking.database, OUTBOX).step_once()
             case "translate":
                 await tracking.processor.translate_once()
             case "record":

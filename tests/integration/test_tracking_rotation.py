@@ -172,13 +172,20 @@ async def test_however_many_deliveries_are_forged_the_connections_are_read_a_few
     directory = SenderDirectory(database, connections)
     began = monotonic()
     for _ in range(3):
-        await asyncio.gather(*(directory.catch_up() for _ in range(150)))
+        await asyncio.gather(*(directory.catch_up(str(uuid4())) for _ in range(150)))
     seconds = monotonic() - began
     assert connections.readings <= 1 + 4 * seconds
     assert connections.readings == 3
-    crowd = [asyncio.create_task(directory.catch_up()) for _ in range(250)]
+    crowd = [asyncio.create_task(directory.catch_up(str(uuid4()))) for _ in range(250)]
     outcomes = await asyncio.gather(*crowd, return_exceptions=True)
     assert sum(isinstance(outcome, SendersUnknown) for outcome in outcomes) == 50
+    readings = connections.readings
+    known_to_nobody = str(uuid4())
+    await directory.catch_up(known_to_nobody)
+    assert connections.readings == readings + 1
+    for path in (known_to_nobody, "nonsense", known_to_nobody.upper()):
+        await asyncio.gather(*(directory.catch_up(path) for _ in range(250)))
+    assert connections.readings == readings + 1
     await database.close()
 
 

@@ -16,7 +16,6 @@ from cryptography.fernet import Fernet
 from fastapi import FastAPI
 from standardwebhooks import Webhook
 
-from deploy.local.ports import free_ports
 from services.tracking.app import create_app
 from services.tracking.settings import ApiSettings
 from shared.contracts import goals, org
@@ -28,7 +27,7 @@ from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
 from shared.kernel.ids import activity_id
-from tests.infrastructure import eventually
+from tests.infrastructure import eventually, own_ports, service_url
 
 MOMENT = datetime(2026, 2, 1, tzinfo=UTC)
 CALL = {
@@ -154,7 +153,7 @@ class Site:
 
 @asynccontextmanager
 async def worker() -> AsyncIterator[None]:
-    environment = {**os.environ, "ATTAIN_WORKER_PORT": str(free_ports(1)[0])}
+    environment = {**os.environ, "ATTAIN_WORKER_PORT": str(own_ports().tracking_worker)}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.tracking.worker", env=environment, stdout=asyncio.subprocess.DEVNULL
     )
@@ -169,7 +168,7 @@ async def worker() -> AsyncIterator[None]:
 @pytest.fixture
 async def site(fresh_database: str, kafka_bootstrap: str) -> AsyncIterator[Site]:
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("ATTAIN_DATABASE_URL", fresh_database)
+        environment.setenv("ATTAIN_DATABASE_URL", service_url(fresh_database, "tracking"))
         environment.setenv("ATTAIN_KAFKA_BOOTSTRAP", kafka_bootstrap)
         environment.setenv("ATTAIN_JWT_SECRET", "0123456789abcdef" * 3)
         environment.setenv("ATTAIN_SECRETS_KEY", Fernet.generate_key().decode())

@@ -1,13 +1,13 @@
 """Whatever is done to a goal, its life keeps to the same few rules."""
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.goals.org.domain import TeamCircle, check_tree
+from services.goals.org.domain import FirstDay, Place, Team, TeamCircle, check_tree
 from services.goals.targets.domain import (
     Direction,
     Goal,
@@ -92,21 +92,33 @@ def test_a_goal_moves_only_along_its_life_and_counts_every_change(sequence: list
         assert goal.terms.target == target
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=20))
-def test_no_sequence_of_moves_makes_a_circle_of_teams(moves: list[tuple[int, int]]) -> None:
-    parents: dict[UUID, UUID | None] = {UUID(int=number): None for number in range(6)}
-    for team, parent in moves:
+DAY = date(2026, 1, 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.none() | st.integers(0, 3)), max_size=20))
+def test_no_sequence_of_moves_makes_a_circle_of_teams_on_any_day(moves: list[tuple[int, int, int | None]]) -> None:
+    ids = [UUID(int=number) for number in range(6)]
+    teams = {team: Team(team, 1, "Team", Place(None, None)) for team in ids}
+
+    def has_circle(moved: dict[UUID, Team], day: date) -> bool:
+        for team in ids:
+            walked, above = 0, moved[team].on(day).parent_id
+            while above is not None and walked < len(ids):
+                walked, above = walked + 1, moved[above].on(day).parent_id
+            if above is not None:
+                return True
+        return False
+
+    for team, parent, day in moves:
+        start = FirstDay.BEGINNING if day is None else DAY + timedelta(day)
+        moved = teams[ids[team]].placed(start, Place(ids[parent], None), DAY)
+        circles = any(
+            has_circle({**teams, moved.id: moved}, each) for each in (date.min, *(DAY + timedelta(n) for n in range(4)))
+        )
         try:
-            check_tree(parents, UUID(int=team), UUID(int=parent))
+            check_tree({team_id: held.node for team_id, held in teams.items()}, moved.node)
         except TeamCircle:
-            below = [UUID(int=parent)]
-            while (above := parents[below[-1]]) is not None:
-                below.append(above)
-            assert UUID(int=team) in below
+            assert circles
             continue
-        parents[UUID(int=team)] = UUID(int=parent)
-        for start in parents:
-            walked, above = 0, parents[start]
-            while above is not None:
-                walked, above = walked + 1, parents[above]
-                assert walked < 6
+        assert not circles
+        teams[moved.id] = moved

@@ -31,9 +31,11 @@ from services.incentives.plans.domain.versions import Plan, PlanVersion, Version
 from shared.contracts.chart import org_chart
 from shared.contracts.org import ExchangeRates
 from shared.kernel.deals import DealFacts
-from shared.kernel.org import CrmUser, MembershipFact, OrgChart, TeamNode
+from shared.kernel.measures import Counted, Unit
+from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind
 from shared.kernel.periods import DatedRange, Period, PeriodKind
 from tests.incentives_oracle import (
+    FOUNDED,
     PLAN_OF,
     QUARTERS,
     Aim,
@@ -42,6 +44,7 @@ from tests.incentives_oracle import (
     Definition,
     Known,
     Paying,
+    Placed,
     Rated,
     Stay,
     Step,
@@ -51,13 +54,19 @@ from tests.incentives_oracle import (
     emptied,
     histories,
 )
-from tests.incentives_translation import SOURCE, cents, component, deal_event, measured, named, quotas, rates_event
+from tests.incentives_translation import (
+    SOURCE,
+    cents,
+    component,
+    deal_event,
+    measured,
+    named,
+    quotas,
+    rates_event,
+    team_event,
+)
 
 TENANT = UUID(int=9)
-TEAMS = {
-    named("team", 0): TeamNode(named("team", 0), None, named("person", 3)),
-    named("team", 1): TeamNode(named("team", 1), named("team", 0), None),
-}
 
 
 class Book:
@@ -71,8 +80,9 @@ class Book:
         self.stays: dict[int, MembershipFact] = {}
         self.identities: dict[CrmUser, UUID] = {}
         self.rates: dict[str, ExchangeRates] = {}
+        self.teams = {placed.team: team_event(TENANT, 1, placed).node() for placed in FOUNDED}
         self.definitions = Definitions(
-            OrgChart(teams=TEAMS),
+            OrgChart(teams={node.id: node for node in self.teams.values()}),
             {},
             {named("plan", n): Plan(named("plan", n), str(n), "USD", PeriodKind.QUARTER) for n in (0, 1)},
             {named("plan", n): [] for n in (0, 1)},
@@ -155,13 +165,17 @@ class Book:
                     self.identities[CrmUser(SOURCE, str(step.user))] = named("person", step.person)
             case Aim():
                 period = Period(QUARTERS[step.goal], QUARTERS[step.goal + 1])
-                goal = QuotaGoal(period, cents(step.cents), step.counts)
+                goal = QuotaGoal(
+                    period, cents(step.cents), step.counts, OwnerKind.TEAM, named("team", 0), Unit("money", "USD")
+                )
                 return replace(now, goals={**now.goals, named("goal", step.goal): goal})
             case Rated():
                 stated = rates_event(TENANT, 1, step)
                 self.rates[stated.subject] = stated
+            case Placed():
+                self.teams[step.team] = team_event(TENANT, 1, step).node()
         chart = OrgChart(
-            teams=TEAMS,
+            teams={node.id: node for node in self.teams.values()},
             memberships=list(self.stays.values()),
             identities=dict(self.identities),
             rates=org_chart(self.rates.values()).rates,
@@ -265,7 +279,12 @@ def test_every_kept_credit_is_the_one_that_is_explained_and_every_other_has_a_re
         for deal_id, facts in book.deals.items():
             kept = [credit for credit in book.credits[deal_id] if credit.cell == key]
             why = book.definitions.why(facts, assignment, key.component, key.period)
-            assert [why] == kept if isinstance(why, Credit) else not kept
+            assert list(why.credits) == kept
+            assert (why.refusal is None) == bool(kept)
+            counting = [Fraction(p.outcome.value) for p in why.parts if isinstance(p.outcome, Counted)]
+            terms = book.definitions.terms(key)
+            share = Fraction(0) if terms is None else Fraction(terms.component.allocation_percent) / 100
+            assert sum(counting) * share == sum(Fraction(credit.value) for credit in kept)
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,17 +4,18 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.kernel.org import MembershipFact, OrgChart, OwnerKind, TeamNode
+from shared.kernel.org import MembershipFact, OrgChart, OwnerKind, TeamChange, TeamNode
 from shared.kernel.periods import DatedRange, Period
 
 FIRST = date(2026, 1, 1)
 TEAMS, PEOPLE, DAYS = 5, 4, 30
 PERIOD = Period(FIRST + timedelta(5), FIRST + timedelta(25))
 
-parents = st.lists(st.integers(0, TEAMS - 1), min_size=TEAMS, max_size=TEAMS).map(
-    # A team stands below an earlier one, or at the top when it draws itself or a later one.
-    lambda drawn: [parent if parent < team else None for team, parent in enumerate(drawn)]
-)
+# Below an earlier team, or at the top when it draws itself or a later one; then at most twice somewhere else.
+above = st.integers(0, TEAMS - 1)
+lines = st.tuples(above, st.lists(st.tuples(st.integers(1, DAYS), above), max_size=2, unique_by=lambda move: move[0]))
+trees = st.lists(lines, min_size=TEAMS, max_size=TEAMS)
+Tree = list[tuple[int, list[tuple[int, int]]]]
 stays = st.lists(
     st.tuples(
         st.integers(0, PEOPLE - 1), st.integers(0, TEAMS - 1), st.integers(0, DAYS), st.none() | st.integers(1, DAYS)
@@ -31,22 +32,42 @@ def person_id(number: int) -> UUID:
     return UUID(int=200 + number)
 
 
-def is_below(team: int, top: int, tree: list[int | None]) -> bool:
+def parent(team: int, day: int, tree: Tree) -> int | None:
+    drawn, moves = tree[team]
+    for start, moved_to in sorted(moves):
+        drawn = moved_to if start <= day else drawn
+    return drawn if drawn < team else None
+
+
+def is_below(team: int, top: int, day: int, tree: Tree) -> bool:
     above: int | None = team
     while above is not None and above != top:
-        above = tree[above]
+        above = parent(above, day, tree)
     return above == top
 
 
-@given(parents, stays, st.integers(0, TEAMS - 1))
-def test_a_team_reaches_someone_on_a_day_exactly_when_they_were_in_its_subtree(
-    tree: list[int | None], facts: list[tuple[int, int, int, int | None]], top: int
+def node(number: int, tree: Tree) -> TeamNode:
+    def team_or_none(drawn: int) -> UUID | None:
+        return team_id(drawn) if drawn < number else None
+
+    drawn, moves = tree[number]
+    changes = tuple(TeamChange(FIRST + timedelta(start), team_or_none(to), None) for start, to in sorted(moves))
+    return TeamNode(team_id(number), team_or_none(drawn), None, changes)
+
+
+@given(trees, st.integers(0, TEAMS - 1), st.integers(0, DAYS))
+def test_the_subtree_of_a_day_is_whoever_climbs_to_its_top_on_that_day(tree: Tree, top: int, day: int) -> None:
+    chart = OrgChart(teams={team_id(n): node(n, tree) for n in range(TEAMS)})
+    expected = {team_id(n) for n in range(TEAMS) if is_below(n, top, day, tree)}
+    assert chart.subtree(team_id(top), FIRST + timedelta(day)) == expected
+
+
+@given(trees, stays, st.integers(0, TEAMS - 1))
+def test_a_team_reaches_someone_on_a_day_exactly_when_they_were_in_its_subtree_of_that_day(
+    tree: Tree, facts: list[tuple[int, int, int, int | None]], top: int
 ) -> None:
     chart = OrgChart(
-        teams={
-            team_id(n): TeamNode(team_id(n), None if parent is None else team_id(parent), None)
-            for n, parent in enumerate(tree)
-        },
+        teams={team_id(n): node(n, tree) for n in range(TEAMS)},
         memberships=[
             MembershipFact(
                 person_id(person),
@@ -65,6 +86,6 @@ def test_a_team_reaches_someone_on_a_day_exactly_when_they_were_in_its_subtree(
         (person_id(person), FIRST + timedelta(day))
         for person, team, start, length in facts
         for day in range(5, 25)
-        if start <= day and (length is None or day < start + length) and is_below(team, top, tree)
+        if start <= day and (length is None or day < start + length) and is_below(team, top, day, tree)
     }
     assert reached == expected

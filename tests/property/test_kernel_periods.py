@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from uuid import UUID
@@ -7,11 +8,44 @@ from hypothesis import strategies as st
 
 from shared.kernel.ids import uuid7, uuid7_unix_milliseconds
 from shared.kernel.org import united
-from shared.kernel.periods import DatedRange, FiscalCalendar, Period, PeriodKind
+from shared.kernel.periods import CalendarChange, DatedRange, FiscalCalendar, Period, PeriodKind
 
 days = st.dates(min_value=date(1990, 1, 1), max_value=date(2100, 1, 1))
 months = st.integers(1, 12)
-zones = st.sampled_from(["UTC", "Asia/Shanghai", "America/New_York", "Pacific/Kiritimati", "Asia/Kolkata"])
+zones = st.sampled_from(
+    [
+        *("UTC", "CET", "EET", "Asia/Shanghai", "Asia/Calcutta", "Asia/Kathmandu", "Asia/Gaza", "America/New_York"),
+        *("Africa/Casablanca", "Africa/Monrovia", "Europe/Dublin", "America/Havana", "Australia/Lord_Howe"),
+        *("Pacific/Apia", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Etc/GMT+12"),
+    ]
+)
+changes_at = st.dates(date(2011, 12, 1), date(2012, 1, 31)) | days.map(lambda day: day.replace(day=1)) | days
+calendar_changes = st.builds(CalendarChange, changes_at, months, zones)
+
+
+@st.composite
+def calendars(draw: st.DrawFn) -> FiscalCalendar:
+    later = draw(st.lists(calendar_changes, max_size=3, unique_by=lambda change: change.start))
+    changes: list[CalendarChange] = []
+    month = draw(months)
+    for change in sorted(later, key=lambda change: change.start):
+        # Years may start in another month only from the first day of one on.
+        before = changes[-1].start_month if changes else month
+        changes.append(change if change.start.day == 1 else replace(change, start_month=before))
+    return FiscalCalendar(month, draw(zones), tuple(changes))
+
+
+def before_and_after(calendar: FiscalCalendar, change: CalendarChange) -> tuple[FiscalCalendar, FiscalCalendar]:
+    """The calendar as far as it was said for days before the change, and with it."""
+    kept = tuple(known for known in calendar.changes if known.start < change.start)
+    if change.start.day != 1:
+        change = replace(change, start_month=kept[-1].start_month if kept else calendar.start_month)
+    return replace(calendar, changes=kept), replace(calendar, changes=(*kept, change))
+
+
+BEGINNING = datetime(1900, 1, 2, tzinfo=UTC)
+seconds = st.integers(0, 1_098 * 365 * 86_400) | st.integers(110 * 365 * 86_400, 113 * 365 * 86_400)
+instants = seconds.map(lambda number: BEGINNING + timedelta(seconds=number))
 small_days = st.integers(0, 40)
 FIRST = date(2026, 1, 1)
 
@@ -33,14 +67,25 @@ def days_of(period: Period | None) -> set[date]:
     return set() if period is None else {period.start + timedelta(offset) for offset in range(period.days)}
 
 
-@given(days, months, st.sampled_from(PeriodKind))
-def test_fiscal_periods_tile_the_calendar(day: date, start_month: int, kind: PeriodKind) -> None:
-    calendar = FiscalCalendar(start_month)
+@given(days, calendars(), st.sampled_from(PeriodKind))
+def test_fiscal_periods_tile_the_calendar(day: date, calendar: FiscalCalendar, kind: PeriodKind) -> None:
     period = calendar.period_of(day, kind)
     assert day in period
     assert calendar.period_of(period.start, kind) == period
     assert calendar.period_of(period.end - timedelta(1), kind) == period
     assert calendar.period_of(period.end, kind).start == period.end
+
+
+@given(days, calendars(), calendar_changes, st.sampled_from(PeriodKind))
+def test_a_change_of_the_calendar_moves_no_day_before_it_to_another_period(
+    day: date, calendar: FiscalCalendar, change: CalendarChange, kind: PeriodKind
+) -> None:
+    before, after = before_and_after(calendar, change)
+    was, now = before.period_of(day, kind), after.period_of(day, kind)
+    if day < change.start:
+        assert now in (was, Period(was.start, min(was.end, change.start)))
+    else:
+        assert now.start >= change.start or now == was
 
 
 @given(days, months, st.sampled_from(PeriodKind))
@@ -54,12 +99,31 @@ def test_fiscal_periods_are_whole_months_and_years_start_in_their_month(
     assert (period.start.month - start_month) % length == 0
 
 
-@given(st.integers(0, 130 * 365 * 86_400), zones)
-def test_an_instant_lies_in_its_business_day(unix_seconds: int, zone: str) -> None:
-    instant = datetime.fromtimestamp(unix_seconds, UTC)
-    calendar = FiscalCalendar(time_zone=zone)
-    day = calendar.business_date(instant)
-    assert calendar.day_starts_at(day) <= instant < calendar.day_starts_at(day + timedelta(1))
+@given(instants, calendars(), calendar_changes)
+def test_a_change_of_zone_moves_no_instant_before_its_first_day(
+    instant: datetime, calendar: FiscalCalendar, change: CalendarChange
+) -> None:
+    was, now = (each.business_date(instant) for each in before_and_after(calendar, change))
+    assert was == now or (was >= change.start and now >= change.start)
+
+
+@given(st.lists(instants, min_size=2, max_size=2), calendars())
+def test_a_later_instant_never_lies_on_an_earlier_day(two: list[datetime], calendar: FiscalCalendar) -> None:
+    earlier, later = sorted(two)
+    assert calendar.business_date(earlier) <= calendar.business_date(later)
+
+
+@given(instants, calendars(), days, st.integers(1, 800))
+def test_the_spans_of_a_period_tell_the_same_days(
+    instant: datetime, calendar: FiscalCalendar, first: date, length: int
+) -> None:
+    period = Period(first, first + timedelta(length))
+    spans = calendar.days.spans(period)
+    assert [span.start for span in spans] == sorted({span.start for span in spans})
+    span = next(span for span in reversed(spans) if span.start <= instant)
+    day = max((instant + span.offset).date(), span.earliest)
+    expected = calendar.business_date(instant)
+    assert day == expected if expected in period else day not in period
 
 
 @given(small_periods(), small_periods())

@@ -45,7 +45,7 @@ class Engine:
         for record_id, event in newest.items():
             before = self.records.get(record_id)
             if before is None or _order(before.version) < _order(event):
-                changes.append(Change(TENANT, before, event.facts(), event.received_at))
+                changes.append(Change(TENANT, before, event.facts(), event.received_at, event.connection_id))
                 self.records[record_id] = event.facts()
         self._add(self.definitions.index, changes, skipped=self.stale)
 
@@ -64,7 +64,7 @@ class Engine:
             self.values.pop(goal_id, None)
             self.counts.pop(goal_id, None)
             self.distinct.pop(goal_id, None)
-        everything = [Change(TENANT, None, facts, facts.version.modified_at) for facts in self.records.values()]
+        everything = [Change(TENANT, None, facts, facts.version.modified_at, TENANT) for facts in self.records.values()]
         self._add(self.definitions.index, everything, skipped=self.definitions.index.rules.keys() - self.stale)
         self.stale.clear()
 

@@ -197,4 +197,4 @@ def test_an_explanation_that_leads_to_another_webhook_is_noticed(player: Player)
 def test_a_difference_of_verify_is_noticed(player: Player) -> None:
     results = checks(player, _findings(), ["goal x: stored 1, recomputed 2"])
     assert _failed(results) == [7]
-    assert results[7].text == "verify: 1 differences"
+    assert results[7].text == "verify: 1 difference"

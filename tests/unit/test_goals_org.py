@@ -1,43 +1,42 @@
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 import pytest
 
 from services.goals.org.domain import (
-    WHOLE_TENANT,
     Calendar,
+    CalendarTerms,
+    EmailTaken,
+    EmployeeNumberTaken,
+    FirstDay,
     Identity,
     IdentityTaken,
     Membership,
     MembershipOverlaps,
+    Person,
+    Place,
+    Team,
     TeamCircle,
     UnknownTeam,
-    View,
-    Viewer,
     check_identity,
     check_membership,
+    check_person,
     check_tree,
-    view_of,
 )
 from shared.kernel.errors import InvalidInput
-from shared.kernel.org import MembershipFact, OrgChart, TeamNode
-from shared.kernel.periods import DatedRange, FiscalCalendar
+from shared.kernel.org import TeamChange, TeamNode
+from shared.kernel.periods import DatedRange
 
 COMPANY, EAST, SALES, NOWHERE = (UUID(int=number) for number in (1, 2, 3, 4))
 ANA, BO, BOSS = (UUID(int=number) for number in (11, 12, 19))
-TREE = {COMPANY: None, EAST: COMPANY, SALES: EAST}
+TREE = {
+    COMPANY: TeamNode(COMPANY, None, None),
+    EAST: TeamNode(EAST, COMPANY, None),
+    SALES: TeamNode(SALES, EAST, None),
+}
+JULY = date(2026, 7, 1)
 TODAY = date(2026, 3, 31)
-CHART = OrgChart(
-    teams={
-        COMPANY: TeamNode(COMPANY, None, None),
-        EAST: TeamNode(EAST, COMPANY, BOSS),
-        SALES: TeamNode(SALES, EAST, None),
-    },
-    memberships=[
-        MembershipFact(ANA, SALES, DatedRange(date(2026, 1, 1))),
-        MembershipFact(BO, EAST, DatedRange(date(2025, 1, 1), date(2026, 1, 1))),
-    ],
-)
 
 
 def membership(
@@ -47,21 +46,67 @@ def membership(
 
 
 def test_a_team_may_stand_below_any_team_that_is_not_below_it() -> None:
-    check_tree(TREE, SALES, COMPANY)
-    check_tree(TREE, SALES, None)
-    check_tree(TREE, NOWHERE, SALES)
+    check_tree(TREE, TeamNode(SALES, COMPANY, None))
+    check_tree(TREE, TeamNode(SALES, None, None))
+    check_tree(TREE, TeamNode(NOWHERE, SALES, None))
 
 
 @pytest.mark.parametrize(("team", "parent"), [(COMPANY, COMPANY), (COMPANY, SALES), (EAST, SALES), (NOWHERE, NOWHERE)])
 def test_a_circle_of_teams_is_refused_naming_the_parent(team: UUID, parent: UUID) -> None:
     with pytest.raises(TeamCircle) as refused:
-        check_tree(TREE, team, parent)
+        check_tree(TREE, TeamNode(team, parent, None))
     assert [field.pointer for field in refused.value.fields] == ["/parent_id"]
+
+
+def test_a_circle_on_any_day_is_refused_whichever_of_its_moves_was_said_first() -> None:
+    moved = {**TREE, COMPANY: TeamNode(COMPANY, None, None, (TeamChange(JULY, NOWHERE, None),))}
+    below = {NOWHERE: TeamNode(NOWHERE, None, None)} | moved
+    with pytest.raises(TeamCircle, match="on 2026-07-01"):
+        check_tree(below, TeamNode(NOWHERE, SALES, None))
+    check_tree(below, TeamNode(NOWHERE, SALES, None, (TeamChange(JULY, None, None),)))
+
+
+def test_a_change_holds_from_its_first_day_up_to_the_next_and_replaces_one_of_the_same_day() -> None:
+    team = Team(SALES, 1, "Sales", Place(EAST, None))
+    moved = team.placed(JULY, Place(COMPANY, ANA), TODAY)
+    assert [moved.on(day) for day in (date.min, date(2026, 6, 30), JULY)] == [
+        (EAST, None),
+        (EAST, None),
+        (COMPANY, ANA),
+    ]
+    earlier = moved.placed(FirstDay.TODAY, Place(EAST, BO), TODAY)
+    assert [earlier.on(day).manager_id for day in (date(2026, 3, 30), TODAY, JULY)] == [None, BO, ANA]
+    assert moved.placed(JULY, Place(COMPANY, BO), TODAY).changes == ((JULY, Place(COMPANY, BO)),)
+    assert moved.placed(JULY, Place(EAST, None), TODAY) == team
+    assert moved.placed(FirstDay.BEGINNING, Place(COMPANY, None), TODAY).on(date.min) == (COMPANY, None)
+
+
+NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
+CHINA = CalendarTerms(1, "Asia/Shanghai", "CNY")
+
+
+def test_a_calendar_changes_from_today_in_its_own_zone_unless_a_day_is_named() -> None:
+    calendar = Calendar(1, CHINA)
+    in_europe = replace(CHINA, time_zone="Europe/Berlin")
+    late = datetime(2026, 3, 31, 16, tzinfo=UTC)
+    assert calendar.with_terms(FirstDay.TODAY, in_europe, late).changes == ((date(2026, 4, 1), in_europe),)
+    assert calendar.with_terms(JULY, in_europe, late).changes == ((JULY, in_europe),)
+    assert calendar.with_terms(FirstDay.BEGINNING, in_europe, late) == Calendar(2, in_europe)
+
+
+def test_years_start_in_another_month_from_the_first_day_of_one_on() -> None:
+    calendar, april = Calendar(1, CHINA), replace(CHINA, start_month=4)
+    assert calendar.with_terms(FirstDay.TODAY, april, NOON).changes == ((date(2026, 4, 1), april),)
+    december = datetime(2026, 12, 5, tzinfo=UTC)
+    assert calendar.with_terms(FirstDay.TODAY, april, december).changes == ((date(2027, 1, 1), april),)
+    with pytest.raises(InvalidInput) as refused:
+        calendar.with_terms(date(2026, 7, 2), april, NOON)
+    assert [field.pointer for field in refused.value.fields] == ["/start"]
 
 
 def test_a_parent_that_is_no_team_is_refused_by_name() -> None:
     with pytest.raises(UnknownTeam) as refused:
-        check_tree(TREE, SALES, NOWHERE)
+        check_tree(TREE, TeamNode(SALES, NOWHERE, None))
     assert [field.pointer for field in refused.value.fields] == ["/parent_id"]
 
 
@@ -79,6 +124,31 @@ def test_other_people_other_teams_itself_and_deleted_ones_are_in_nobodys_way() -
     check_membership(membership(1, start), others)
 
 
+ADA = Person(ANA, 1, "Ada", "Zoë@example.com", active=True, employee_number="007")
+
+
+@pytest.mark.parametrize("email", ["Zoë@example.com", "ZOË@EXAMPLE.COM", "Zoe\u0308@example.com"])
+def test_an_address_is_one_persons_in_whatever_letters(email: str) -> None:
+    with pytest.raises(EmailTaken, match=f"Ada .person {ANA}. has it") as refused:
+        check_person(Person(BO, 1, "Bo", email, active=True), None, [ADA])
+    assert [field.pointer for field in refused.value.fields] == ["/email"]
+
+
+def test_an_employee_number_is_one_persons() -> None:
+    with pytest.raises(EmployeeNumberTaken, match="Ada") as refused:
+        check_person(Person(BO, 1, "Bo", None, active=True, employee_number="007"), None, [ADA])
+    assert [field.pointer for field in refused.value.fields] == ["/employee_number"]
+    check_person(Person(BO, 1, "Bo", None, active=True, employee_number="7"), None, [ADA])
+
+
+def test_an_address_two_people_had_before_stays_until_one_of_them_changes_it() -> None:
+    bo = Person(BO, 1, "Bo", ADA.email, active=True)
+    check_person(replace(bo, name="Bob"), bo, [ADA, bo])
+    check_person(ADA, ADA, [ADA])
+    with pytest.raises(EmailTaken):
+        check_person(replace(bo, email="ZOË@example.com"), bo, [ADA, bo])
+
+
 def test_a_crm_user_is_one_person_only() -> None:
     held = Identity(UUID(int=1), 1, "pipedrive", "7", ANA)
     check_identity(held, held)
@@ -90,33 +160,4 @@ def test_a_crm_user_is_one_person_only() -> None:
 
 def test_a_calendar_needs_a_currency_that_is_one() -> None:
     with pytest.raises(InvalidInput):
-        Calendar(1, FiscalCalendar(), "yuan")
-
-
-def test_an_administrator_sees_the_tenant() -> None:
-    assert view_of(Viewer(None, sees_tenant=True, sees_subtree=False), CHART, TODAY) == WHOLE_TENANT
-    assert WHOLE_TENANT.shows_person(ANA)
-    assert WHOLE_TENANT.shows_team(NOWHERE)
-
-
-def test_a_rep_sees_itself_and_no_team() -> None:
-    seen = view_of(Viewer(ANA, sees_tenant=False, sees_subtree=False), CHART, TODAY)
-    assert seen == View(frozenset({ANA}), frozenset())
-    assert not seen.shows_person(BO)
-    assert not seen.shows_team(SALES)
-
-
-def test_a_manager_sees_itself_its_subtree_and_who_is_in_it_today() -> None:
-    manager = Viewer(BOSS, sees_tenant=False, sees_subtree=True)
-    assert view_of(manager, CHART, TODAY) == View(frozenset({BOSS, ANA}), frozenset({EAST, SALES}))
-    assert view_of(manager, CHART, date(2025, 6, 1)) == View(frozenset({BOSS, BO}), frozenset({EAST, SALES}))
-
-
-def test_a_manager_of_nothing_sees_itself() -> None:
-    seen = view_of(Viewer(ANA, sees_tenant=False, sees_subtree=True), CHART, TODAY)
-    assert seen == View(frozenset({ANA}), frozenset())
-
-
-def test_a_caller_that_is_nobody_sees_nothing() -> None:
-    nobody = Viewer(None, sees_tenant=False, sees_subtree=True)
-    assert view_of(nobody, CHART, TODAY) == View(frozenset(), frozenset())
+        CalendarTerms(1, "UTC", "yuan")

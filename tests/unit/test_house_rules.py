@@ -155,6 +155,7 @@ def test_a_wall_that_is_broken_is_seen(tmp_path: Path) -> None:
         "services/tracking/crm/service.py": "import services.tracking.inbox.service\n",
         "services/tracking/deals/service.py": "",
         "services/tracking/activities/service.py": "",
+        "services/tracking/dead_letters/service.py": "",
         "services/tracking/outgoing/service.py": "",
         "services/tracking/sync/service.py": "",
         "services/tracking/alerts/service.py": "",

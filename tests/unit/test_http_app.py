@@ -1,24 +1,32 @@
+import asyncio
 import json
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import Annotated
 from uuid import UUID
 
 import httpx
 import pytest
+import structlog
 from fastapi import APIRouter, Depends, FastAPI, Request
 from prometheus_client import REGISTRY
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from starlette.responses import Response
+from structlog.testing import capture_logs
 
 from shared.db.database import Database
 from shared.db.tables import service_metadata, transport_tables
+from shared.http import edge
 from shared.http.app import create_service_app
 from shared.http.auth import Principal, Role, require
+from shared.http.edge import StrangersPace
 from shared.http.health import ReadinessCheck
 from shared.http.problems import responses
 from shared.http.settings import HttpSettings
 from shared.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
+from shared.telemetry.sampling import SampledLog
 
 SETTINGS = HttpSettings(jwt_secret=SecretStr("0123456789abcdef0123456789abcdef0123456789abcdef"), body_bytes_max=1000)
 
@@ -83,7 +91,11 @@ async def no_resources(app: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-def service(*routers: APIRouter, readiness: dict[str, ReadinessCheck] | None = None) -> FastAPI:
+def service(
+    *routers: APIRouter,
+    open_routers: Sequence[APIRouter] = (),
+    readiness: dict[str, ReadinessCheck] | None = None,
+) -> FastAPI:
     return create_service_app(
         title="Unit",
         version="1",
@@ -93,6 +105,7 @@ def service(*routers: APIRouter, readiness: dict[str, ReadinessCheck] | None = N
         transport_tables=transport_tables(service_metadata("goals")),
         lifespan=no_resources,
         routers=routers,
+        open_routers=open_routers,
         readiness=readiness or {},
     )
 
@@ -136,12 +149,43 @@ async def test_a_refused_body_names_every_field_and_what_would_be_accepted(clien
     assert by_pointer["/amount"]["message"] == "is required"
 
 
+async def test_a_query_parameter_that_is_not_known_is_refused_with_the_names_there_are(
+    client: httpx.AsyncClient,
+) -> None:
+    path = "/v1/deals/0199d5a2-5a0c-7c5e-9d0e-3f1f6a1f2b3c"
+    problem = check_problem(await client.get(path, params={"Limits": "2", "a/b": ""}), 422, "unknown_parameter")
+    assert problem["errors"] == [
+        {
+            "location": "query",
+            "pointer": "/Limits",
+            "message": "is not known",
+            "accepted": "limit; known are limit",
+        },
+        {"location": "query", "pointer": "/a~1b", "message": "is not known", "accepted": "limit"},
+    ]
+    check_problem(await client.get("/v1/payroll?as_of=2026-01-01"), 422, "unknown_parameter")
+
+
+async def test_a_query_parameter_of_one_value_is_refused_when_it_is_given_twice(client: httpx.AsyncClient) -> None:
+    path = "/v1/deals/0199d5a2-5a0c-7c5e-9d0e-3f1f6a1f2b3c"
+    problem = check_problem(await client.get(f"{path}?limit=1&limit=2"), 422, "unknown_parameter")
+    assert problem["errors"] == [
+        {"location": "query", "pointer": "/limit", "message": "is given 2 times", "accepted": "one value"}
+    ]
+
+
+async def test_whoever_sends_webhooks_may_add_parameters_of_its_own() -> None:
+    app = service(open_routers=[deals_router()])
+    async with client_of(app) as client:
+        response = await client.post("/hooks/7?colour=red&colour=blue", content=b"{}")
+    assert response.status_code == 202
+
+
 @pytest.mark.parametrize(
     ("content", "content_type", "message"),
     [
         (b"{", "application/json", "is not JSON (at character 1)"),
         (b"[]", "application/json", "is not a JSON object"),
-        (b"a=1", "application/x-www-form-urlencoded", "is not a JSON object"),
         (b"", "application/json", "is required"),
     ],
 )
@@ -282,7 +326,8 @@ async def test_the_openapi_declares_every_error_with_the_shared_schema(client: h
     assert create["operationId"] == "create_deal"
     assert create["tags"] == ["deals"]
     assert set(create["responses"]) == {"200", "409", "413", "415", "422", "500", "503"}
-    assert set(document["paths"]["/v1/payroll"]["get"]["responses"]) == {"200", "401", "403", "500", "503"}
+    declared = set(document["paths"]["/v1/payroll"]["get"]["responses"])
+    assert declared == {"200", "401", "403", "406", "422", "500", "503"}
     for path in document["paths"].values():
         for operation in path.values():
             for status, response in operation["responses"].items():
@@ -292,6 +337,21 @@ async def test_the_openapi_declares_every_error_with_the_shared_schema(client: h
     examples = create["responses"]["409"]["content"]["application/problem+json"]["examples"]
     assert examples["deal_is_closed"]["value"]["type"] == "urn:attain:problem:deal_is_closed"
     assert (await client.get("/docs")).status_code == 200
+
+
+async def test_the_documentation_page_has_no_script_of_its_own_and_loads_only_what_this_service_serves() -> None:
+    async with client_of(service(deals_router())) as client:
+        page = await client.get("/docs")
+        policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+        assert (policy["default-src"], policy["script-src"], policy["style-src"]) == ("'none'", "'self'", "'self'")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        scripts = re.findall(r"<script([^>]*)>(.*?)</script>", page.text, re.DOTALL)
+        assert [inline for _, inline in scripts] == ["", ""]
+        loaded = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+        assert len(loaded) == 4
+        for address in loaded:
+            assert (await client.get(f"/{address}")).status_code == 200, address
+        assert 'data-tried="yes"' in page.text
 
 
 async def test_errors_of_one_status_are_declared_together() -> None:
@@ -325,3 +385,31 @@ def test_an_operation_without_a_tag_is_refused() -> None:
 
     with pytest.raises(ValueError, match="read_loose"):
         service(router)
+
+
+async def test_a_flood_by_strangers_waits_for_itself_and_leaves_a_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A log of its own: the process's may have been used, and its lines used up, by a test before.
+    monkeypatch.setattr(edge, "_sampled", SampledLog(structlog.get_logger()))
+    with capture_logs() as logged:
+        async with client_of(service(deals_router())) as client:
+            started = perf_counter()
+            for _ in range(200):
+                assert (await client.get("/v1/nowhere")).status_code == 404
+            prompt = perf_counter() - started
+            slow = await asyncio.gather(*(client.get("/v1/nowhere") for _ in range(int(prompt * 100) + 50)))
+            assert {answer.status_code for answer in slow} == {404}
+            assert perf_counter() - started - prompt >= 1
+            known = perf_counter()
+            assert (await client.post("/v1/deals", json={"amount": "x"})).status_code == 422
+            assert perf_counter() - known < 0.9
+        seconds = perf_counter() - started
+    lines = [line for line in logged if line.get("route") == "unmatched"]
+    assert 1 <= len(lines) <= 20 * (1 + int(seconds) // 10)
+
+
+def test_a_pace_recovers() -> None:
+    now = [0.0]
+    pace = StrangersPace(per_second=10, at_once=5, wait_seconds=2, clock=lambda: now[0])
+    assert [pace.wait_seconds() for _ in range(6)] == [0, 0, 0, 0, 0, 2]
+    now[0] = 0.2
+    assert [pace.wait_seconds() for _ in range(3)] == [0, 0, 2]

@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -17,8 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import APIRouter, Depends
 from pydantic import SecretStr, ValidationError
 
-from shared.http.auth import Authenticator, KeysUnavailable, Principal, Role, TokenRefused, issue_token, require
+from shared.http.auth import Authenticator, Principal, Role, TokenRefused, issue_token, require
+from shared.http.keys import KeysUnavailable, SigningKeys
 from shared.http.settings import HttpSettings
+from tests.infrastructure import eventually
 from tests.unit.test_http_app import SETTINGS, check_problem, client_of, service
 
 TENANT = UUID("0199d5a2-0000-7000-8000-000000000001")
@@ -67,9 +70,9 @@ async def test_without_a_token_the_answer_says_how_to_authenticate(client: httpx
         assert response.headers["www-authenticate"] == "Bearer"
 
 
-async def test_a_token_in_the_url_is_not_looked_at(client: httpx.AsyncClient) -> None:
+async def test_a_token_in_the_url_is_a_parameter_that_is_not_known(client: httpx.AsyncClient) -> None:
     token = jwt.encode(claims(), SECRET, "HS256")
-    check_problem(await client.get(f"/v1/me?access_token={token}"), 401, "token_missing")
+    check_problem(await client.get(f"/v1/me?access_token={token}"), 422, "unknown_parameter")
 
 
 async def test_a_caller_without_the_role_is_forbidden(client: httpx.AsyncClient) -> None:
@@ -80,13 +83,13 @@ async def test_a_caller_without_the_role_is_forbidden(client: httpx.AsyncClient)
 @pytest.mark.parametrize(
     "changed",
     [
-        {"exp": datetime.now(UTC) - timedelta(minutes=5)},
+        pytest.param({"exp": datetime.now(UTC) - timedelta(minutes=5)}, id="exp=five minutes ago"),
         {"exp": None},
         {"aud": "payroll"},
         {"aud": None},
         {"iss": "someone else"},
         {"iss": None},
-        {"nbf": datetime.now(UTC) + timedelta(days=1)},
+        pytest.param({"nbf": datetime.now(UTC) + timedelta(days=1)}, id="nbf=tomorrow"),
         {"tenant": None},
         {"tenant": "acme"},
         {"roles": None},
@@ -124,6 +127,8 @@ async def test_a_service_needs_no_person() -> None:
     token = issue_token(SETTINGS, tenant_id=TENANT, person_id=None, roles=frozenset({Role.SERVICE}), ttl_seconds=60)
     principal = await Authenticator(SETTINGS).principal(token)
     assert principal == Principal(TENANT, None, frozenset({Role.SERVICE}))
+    assert principal.expires_at is not None
+    assert timedelta(0) < principal.expires_at - datetime.now(UTC) < timedelta(seconds=75)
 
 
 PRIVATE_KEY = ec.generate_private_key(ec.SECP256R1())
@@ -160,26 +165,105 @@ def _sign_hs256_with(key: str) -> str:
     return (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
 
 
+class IdentityProvider:
+    """Serves its keys, counts who asks, and can fail or hold its answers back."""
+
+    def __init__(self) -> None:
+        self.kids = ["k1"]
+        self.fetches = 0
+        self.reachable = True
+        self.answers = threading.Event()
+        self.answers.set()
+        provider = self
+        key = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(PRIVATE_KEY.public_key()))
+
+        class Keys(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                provider.fetches += 1
+                provider.answers.wait(10)
+                self.send_response(200 if provider.reachable else 503)
+                self.end_headers()
+                keys = [key | {"kid": kid, "alg": "ES256", "use": "sig"} for kid in provider.kids]
+                self.wfile.write(json.dumps({"keys": keys}).encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                return None
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/keys"
+
+
 @pytest.fixture
-def jwks_url() -> Iterator[str]:
-    key = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(PRIVATE_KEY.public_key()))
-    document = json.dumps({"keys": [key | {"kid": "k1", "alg": "ES256", "use": "sig"}]}).encode()
+def provider() -> Iterator[IdentityProvider]:
+    serving = IdentityProvider()
+    threading.Thread(target=serving.server.serve_forever, daemon=True).start()
+    yield serving
+    serving.answers.set()
+    serving.server.shutdown()
+    serving.server.server_close()
 
-    class Keys(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(document)
 
-        def log_message(self, format: str, *args: object) -> None:
-            return None
+@pytest.fixture
+def jwks_url(provider: IdentityProvider) -> str:
+    return provider.url
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/keys"
-    server.shutdown()
-    server.server_close()
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+async def test_known_keys_serve_for_a_bounded_time_while_the_provider_is_away(provider: IdentityProvider) -> None:
+    clock = Clock()
+    keys = SigningKeys(provider.url, stale_seconds_max=3600, clock=clock)
+    assert await keys.key("k1") is not None
+    provider.reachable = False
+    for _ in range(11):
+        clock.seconds += 320
+        assert await keys.key("k1") is not None
+        await eventually(lambda: not keys.is_fetching)
+    assert provider.fetches == 12
+    clock.seconds += 320
+    with pytest.raises(KeysUnavailable):
+        await keys.key("k1")
+    provider.reachable = True
+    with pytest.raises(KeysUnavailable):
+        await keys.key("k1")
+    clock.seconds += 5
+    assert await keys.key("k1") is not None
+
+
+async def test_no_request_waits_for_keys_to_be_fetched_again(provider: IdentityProvider) -> None:
+    clock = Clock()
+    keys = SigningKeys(provider.url, stale_seconds_max=3600, clock=clock)
+    await keys.key("k1")
+    provider.answers.clear()
+    clock.seconds += 301
+    async with asyncio.timeout(1):
+        found = await asyncio.gather(*(keys.key("k1") for _ in range(100)))
+    assert all(found)
+    provider.answers.set()
+    await eventually(lambda: not keys.is_fetching)
+    assert provider.fetches == 2
+
+
+async def test_unknown_keys_cause_at_most_one_fetch_an_interval(provider: IdentityProvider) -> None:
+    clock = Clock()
+    keys = SigningKeys(provider.url, stale_seconds_max=3600, clock=clock)
+    await keys.key("k1")
+    for _ in range(3):
+        clock.seconds += 31
+        assert not any(await asyncio.gather(*(keys.key(f"unknown-{number}") for number in range(50))))
+        assert await keys.key(None) is None
+    assert provider.fetches == 4
+    provider.kids = ["k2"]
+    assert await keys.key("k2") is None
+    clock.seconds += 31
+    assert await keys.key("k2") is not None
+    assert await keys.key("k1") is None
 
 
 async def test_keys_are_fetched_by_their_id(jwks_url: str) -> None:

@@ -1,10 +1,12 @@
+import json
 from base64 import urlsafe_b64encode
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
 import httpx
 import pytest
 from fastapi import APIRouter
+from pydantic import JsonValue
 
 from shared.http.paging import Cursor, InvalidCursor, Page, PageRequest, Paging
 from tests.unit.test_http_app import check_problem, client_of, service
@@ -76,3 +78,28 @@ def test_a_cursor_holds_its_key_whatever_its_length() -> None:
         assert words.after(PageRequest(1, cursor)) == "ü" * length
     with pytest.raises(InvalidCursor):
         words.after(PageRequest(1, DEALS.encode(ROWS[0])))
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (tuple[datetime, int, UUID], ["0001-01-01T00:00:00+14:00", 1, str(UUID(int=1))]),
+        (tuple[datetime, int, UUID], ["9999-12-31T23:59:59-14:00", 1, str(UUID(int=1))]),
+        (tuple[datetime, int, UUID], ["2026-01-01T00:00:00", 1, str(UUID(int=1))]),
+        (tuple[datetime, int, UUID], ["2026-01-01T00:00:00Z", 2**63, str(UUID(int=1))]),
+        (int, 2**63),
+        (int, -(2**64)),
+        (tuple[str, str], ["deals", "a\0b"]),
+    ],
+)
+def test_a_cursor_with_a_key_that_no_column_holds_is_refused(kind: type[object], key: JsonValue) -> None:
+    forged = urlsafe_b64encode(json.dumps(key).encode()).decode()
+    with pytest.raises(InvalidCursor) as refused:
+        Cursor(kind).after(PageRequest(1, forged))
+    assert [each.pointer for each in refused.value.fields] == ["/cursor"]
+
+
+@pytest.mark.parametrize("depth", [10, 500, 5000])
+def test_a_cursor_that_is_nested_without_end_is_refused(depth: int) -> None:
+    with pytest.raises(InvalidCursor):
+        Cursor(tuple[str, str]).after(PageRequest(1, urlsafe_b64encode(b"[" * depth).decode()))

@@ -1,16 +1,35 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from shared.http.auth import Principal, Role
 from shared.http.server import EmbeddedServer, listening_socket
-from shared.http.sse import LastEventId, Mailbox, Streams, TooManyStreams
+from shared.http.sse import (
+    LastEventId,
+    Mailbox,
+    StreamLimits,
+    Streams,
+    TooManyStreams,
+    TooManyStreamsOfPerson,
+    TooManyStreamsOfTenant,
+)
 from tests.infrastructure import eventually
 from tests.unit.test_http_app import service
+
+TENANT = uuid4()
+
+
+def principal(tenant: UUID = TENANT) -> Principal:
+    return Principal(tenant, uuid4(), frozenset({Role.REP}))
 
 
 def event(value: int) -> ServerSentEvent:
@@ -57,14 +76,44 @@ async def test_a_waiting_reader_is_woken_by_an_event() -> None:
 
 
 def test_a_process_serves_a_bounded_number_of_streams() -> None:
-    streams = Streams(streams_max=1)
-    with streams.open(), pytest.raises(TooManyStreams), streams.open():
+    streams = Streams(StreamLimits(streams_max=1))
+    with streams.open(principal()), pytest.raises(TooManyStreams), streams.open(principal()):
         pass
-    with streams.open():
+    with streams.open(principal()):
         pass
     streams.close()
-    with pytest.raises(TooManyStreams):
-        streams.check_room()
+    with pytest.raises(TooManyStreams), streams.open(principal()):
+        pass
+
+
+def test_one_person_and_one_tenant_do_not_take_the_streams_of_others() -> None:
+    streams = Streams(StreamLimits(streams_max=10, per_tenant_max=4, per_person_max=2))
+    greedy, colleague, stranger = principal(), principal(), principal(tenant=uuid4())
+    machine = Principal(TENANT, None, frozenset({Role.SERVICE}))
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(streams.open(greedy))
+        with pytest.raises(TooManyStreamsOfPerson, match="2 event streams"), streams.open(greedy):
+            pass
+        stack.enter_context(streams.open(colleague))
+        stack.enter_context(streams.open(machine))
+        with pytest.raises(TooManyStreamsOfTenant, match="4 event streams"), streams.open(colleague):
+            pass
+        stack.enter_context(streams.open(stranger))
+    for each in (greedy, colleague, stranger):
+        with streams.open(each):
+            pass
+
+
+async def test_a_stream_ends_when_its_token_expires_and_says_why() -> None:
+    streams = Streams()
+    expiring = replace(principal(), expires_at=datetime.now(UTC) + timedelta(seconds=0.2))
+    with streams.open(expiring) as mailbox:
+        mailbox.put("goal", event(1))
+        async with asyncio.timeout(5):
+            received = [each async for each in mailbox]
+    assert [each.event for each in received] == ["progress", "ended"]
+    assert "token_expired" in str(received[-1].raw_data)
 
 
 def streaming_app(opened: list[Mailbox], seen_ids: list[str | None]) -> FastAPI:
@@ -74,7 +123,7 @@ def streaming_app(opened: list[Mailbox], seen_ids: list[str | None]) -> FastAPI:
     async def stream(request: Request, last_event_id: LastEventId = None) -> AsyncIterator[ServerSentEvent]:
         seen_ids.append(last_event_id)
         streams: Streams = request.app.state.streams
-        with streams.open() as mailbox:
+        with streams.open(principal()) as mailbox:
             opened.append(mailbox)
             try:
                 yield event(0)

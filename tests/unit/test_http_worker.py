@@ -6,9 +6,9 @@ import socket
 import httpx
 import pytest
 
-from shared.http import worker
 from shared.http.worker import WorkerSettings, run_worker
 from shared.telemetry import metrics
+from shared.worker import components
 from tests.infrastructure import eventually
 
 
@@ -98,7 +98,7 @@ async def test_a_component_that_dies_takes_the_process_with_it() -> None:
 
 
 async def test_a_component_that_does_not_drain_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "COMPONENT_DRAIN_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(components, "COMPONENT_DRAIN_SECONDS_MAX", 0.05)
     journal: list[str] = []
     port = free_port()
     running = asyncio.create_task(

@@ -13,25 +13,34 @@ import pytest
 from services.incentives.credits.domain import CellKey, Credit, Definitions
 from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
 from services.incentives.earnings.domain.cells import Cell
-from services.incentives.earnings.domain.payout import QuotaGap, Schedule, attainment, schedule_of
+from services.incentives.earnings.domain.payout import Schedule, exact_sum, schedule_of
 from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.ledger.domain import Cause
-from services.incentives.plans.domain.assignments import Assignment, Quota, QuotaGoal, quota_of
+from services.incentives.plans.domain.assignments import (
+    Assignment,
+    Quota,
+    QuotaGap,
+    QuotaGoal,
+    check_quota_goal,
+    quota_of,
+    quota_warnings,
+)
 from services.incentives.plans.domain.components import (
     Basis,
     Component,
-    Crediting,
     FlatRate,
     Rate,
     Tier,
     TieredRate,
     TierMode,
     TierScale,
+    check_rate_can_be_meant,
 )
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
-from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, DealVersion, Split
-from shared.kernel.measures import Aggregate, Measure, RatePolicy, fixed_rates_of
-from shared.kernel.org import CrmUser, MembershipFact, OrgChart, TeamNode
+from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, DealVersion, Payment, Split
+from shared.kernel.errors import InvalidInput
+from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy, Unit, fixed_rates_of
+from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind, TeamNode
 from shared.kernel.periods import DatedRange, Period, PeriodKind
 from shared.kernel.rates import ExchangeRates
 
@@ -55,7 +64,7 @@ def component(rate: Rate, basis: Basis = Basis.CUMULATIVE, measure: Measure = BO
 
 
 def schedule(rate: Rate, basis: Basis = Basis.CUMULATIVE, quota: str | None = None) -> Schedule:
-    found = schedule_of(component(rate, basis), None if quota is None else Decimal(quota))
+    found = schedule_of(component(rate, basis), QuotaGap.MISSING if quota is None else Decimal(quota))
     assert isinstance(found, Schedule)
     return found
 
@@ -169,16 +178,10 @@ def test_accelerators_on_their_bounds_and_below_zero(reached: str, pays: int) ->
 
 @pytest.mark.parametrize(("quota", "gap"), [(None, QuotaGap.MISSING), ("0", QuotaGap.NOT_POSITIVE)])
 def test_tiers_by_attainment_pay_nothing_without_a_quota_and_say_so(quota: str | None, gap: QuotaGap) -> None:
-    found = schedule_of(component(ACCELERATOR), None if quota is None else Decimal(quota))
+    found = schedule_of(component(ACCELERATOR), QuotaGap.MISSING if quota is None else Decimal(quota))
     assert found is gap
     (line,) = attributed(gap, [credit("deal", "50000")], "USD")
     assert line.amount == 0
-
-
-def test_attainment_is_never_clamped_and_there_is_none_on_a_quota_of_zero() -> None:
-    assert attainment(Decimal(150000), Decimal(100000)) == Decimal("1.5")
-    assert attainment(Decimal(-1), Decimal(3)) == Decimal("-0.333333")
-    assert attainment(Decimal(1), Decimal(0)) is None
 
 
 def test_marginal_against_retroactive_on_the_same_tiers() -> None:
@@ -242,7 +245,8 @@ def credited(definitions: Definitions, name: str, *deals: DealFacts) -> Decimal:
 
 
 def crediting(rule: Crediting, role: str | None = None, percent: str = "100") -> Component:
-    return Component("bookings", "Bookings", BOOKINGS, FlatRate(Decimal("0.05")), rule, role, Decimal(percent))
+    measure = replace(BOOKINGS, crediting=rule, role=role)
+    return Component("bookings", "Bookings", measure, FlatRate(Decimal("0.05")), Decimal(percent))
 
 
 def test_splits_credit_their_shares_and_a_manager_the_measures_of_the_team() -> None:
@@ -268,7 +272,7 @@ def test_a_deal_without_splits_is_the_owners_and_a_role_narrows_only_the_splits(
 
 
 def test_weighted_achievement_counts_each_unit_at_its_share() -> None:
-    counting = Component("units", "Units", UNITS, FlatRate(Decimal(10)), Crediting.SPLIT)
+    counting = Component("units", "Units", replace(UNITS, crediting=Crediting.SPLIT), FlatRate(Decimal(10)))
     definitions = company(("ann", counting))
     full = deal("full", "1", quantity="5")
     half = deal("half", "1", quantity="10", splits=[("ann", "50"), ("ben", "50")])
@@ -324,9 +328,9 @@ def cash(rate: str, date_field: DateField = DateField.CLOSED, policy: RatePolicy
 def paying_in(name: str, amount: str, *payments: tuple[date, str]) -> list[DealFacts]:
     """A deal as it was signed, and after each payment."""
     versions = [deal(name, amount)]
-    for number, (day, _) in enumerate(payments, start=1):
-        so_far = sum((Decimal(paid) for _, paid in payments[:number]), Decimal(0))
-        versions.append(replace(versions[0], paid_amount=so_far, last_paid_on=day))
+    for number in range(1, len(payments) + 1):
+        came_in = tuple(Payment(day, Decimal(paid)) for day, paid in payments[:number])
+        versions.append(replace(versions[0], payments=came_in))
     return versions
 
 
@@ -352,7 +356,7 @@ def test_pay_on_cash_is_posted_as_each_payment_comes_in(
     assert cell.key.period == PERIOD
 
 
-def test_cash_counts_in_the_period_it_was_booked_in_or_in_that_of_the_latest_payment() -> None:
+def test_cash_counts_in_the_period_it_was_booked_in_or_in_that_of_each_payment() -> None:
     _, late = paying_in("d", "1000", (date(2026, 5, 1), "1000"))
     (booked,) = company(("ann", cash("0.1"))).credits(late)
     (received,) = company(("ann", cash("0.1", DateField.PAID))).credits(late)
@@ -405,9 +409,8 @@ def test_a_converted_deal_that_is_taken_back_leaves_nothing() -> None:
     split = Component(
         "bookings",
         "Bookings",
-        replace(BOOKINGS, rate_policy=RatePolicy.DEAL_DATE),
+        replace(BOOKINGS, rate_policy=RatePolicy.DEAL_DATE, crediting=Crediting.SPLIT),
         FlatRate(Decimal("0.0333")),
-        Crediting.SPLIT,
         allocation_percent=Decimal("12.345678"),
     )
     definitions = company(("ann", split))
@@ -464,19 +467,97 @@ def test_a_quota_amount_serves_every_period_of_the_assignment() -> None:
     assert cell.earned == Decimal("82.50")
 
 
+_DOLLARS = Unit("money", "USD")
+_NEXT = Period(date(2026, 4, 1), date(2026, 7, 1))
+
+
+def quota_goal(target: str = "1", *, owner: str = "ann", unit: Unit = _DOLLARS, counts: bool = True) -> QuotaGoal:
+    return QuotaGoal(PERIOD, Decimal(target), counts, OwnerKind.PERSON, named(owner), unit)
+
+
+def measured_on(*goals: str) -> Assignment:
+    quotas = {"bookings": Quota(goal_ids=tuple(named(goal) for goal in goals))}
+    return Assignment(named("a"), named("ann"), named("plan"), DatedRange(PERIOD.start), quotas)
+
+
 def test_a_goal_is_a_quota_only_of_its_own_period_and_while_it_counts() -> None:
-    first, second = named("cancelled"), named("closed")
-    assignment = Assignment(
-        named("a"),
-        named("ann"),
-        named("plan"),
-        DatedRange(PERIOD.start),
-        {"bookings": Quota(goal_ids=(first, second))},
-    )
-    goals = {
-        first: QuotaGoal(PERIOD, Decimal(1), counts=False),
-        second: QuotaGoal(PERIOD, Decimal(2), counts=True),
-    }
-    assert quota_of(assignment, "bookings", PERIOD, goals) == 2
-    assert quota_of(assignment, "bookings", Period(date(2026, 4, 1), date(2026, 7, 1)), goals) is None
-    assert quota_of(assignment, "renewals", PERIOD, goals) is None
+    assignment = measured_on("cancelled", "closed")
+    goals = {named("cancelled"): quota_goal(counts=False), named("closed"): quota_goal("2")}
+    assert quota_of(assignment, "bookings", _DOLLARS, PERIOD, goals) == 2
+    assert quota_of(assignment, "bookings", _DOLLARS, _NEXT, goals) is QuotaGap.MISSING
+    assert quota_of(assignment, "renewals", _DOLLARS, PERIOD, goals) is QuotaGap.MISSING
+
+
+@pytest.mark.parametrize(
+    ("goal", "gap"),
+    [
+        (None, QuotaGap.GOAL_UNKNOWN),
+        (quota_goal(counts=False), QuotaGap.GOAL_NOT_ACTIVE),
+        (quota_goal(owner="bob"), QuotaGap.GOAL_OF_ANOTHER),
+        (quota_goal("10", unit=Unit("count", None)), QuotaGap.GOAL_OF_ANOTHER_UNIT),
+        (quota_goal("1000000", unit=Unit("money", "JPY")), QuotaGap.GOAL_OF_ANOTHER_UNIT),
+    ],
+)
+def test_a_goal_that_does_not_fit_is_never_paid_on_and_says_why(goal: QuotaGoal | None, gap: QuotaGap) -> None:
+    goals = {} if goal is None else {named("goal"): goal}
+    found = quota_of(measured_on("goal"), "bookings", _DOLLARS, PERIOD, goals)
+    assert found is gap
+    assert schedule_of(component(ACCELERATOR), found) is gap
+
+
+def test_a_team_s_goal_may_be_the_quota_of_a_person() -> None:
+    goal = QuotaGoal(PERIOD, Decimal(5), True, OwnerKind.TEAM, named("team"), _DOLLARS)
+    assert quota_of(measured_on("goal"), "bookings", _DOLLARS, PERIOD, {named("goal"): goal}) == 5
+
+
+@pytest.mark.parametrize(
+    ("goal", "says"),
+    [
+        (quota_goal(owner="bob"), "another person"),
+        (quota_goal(unit=Unit("count", None)), "a number of records"),
+        (quota_goal(unit=Unit("money", "JPY")), "money in JPY"),
+    ],
+)
+def test_a_goal_that_can_never_be_the_quota_is_refused_with_its_place(goal: QuotaGoal, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says) as refused:
+        check_quota_goal(goal, named("ann"), _DOLLARS, PERIOD, "/quotas/bookings/goal_ids/0")
+    assert refused.value.fields[0].pointer == "/quotas/bookings/goal_ids/0"
+
+
+def test_a_goal_of_a_year_is_refused_as_the_quota_of_a_quarter() -> None:
+    with pytest.raises(InvalidInput, match="no period of the plan") as refused:
+        check_quota_goal(quota_goal(), named("ann"), _DOLLARS, _NEXT, "/quotas/bookings/goal_ids/0")
+    assert "2026-04-01 to 2026-07-01" in str(refused.value.fields[0].accepted)
+
+
+def test_a_quota_whose_goal_has_not_arrived_or_is_not_active_is_warned_of() -> None:
+    goals = {named("draft"): quota_goal(counts=False), named("active"): quota_goal()}
+    found = quota_warnings(measured_on("active", "draft", "unknown"), goals)
+    assert [warning.pointer for warning in found] == ["/quotas/bookings/goal_ids/1", "/quotas/bookings/goal_ids/2"]
+
+
+@pytest.mark.parametrize("basis", list(Basis))
+@pytest.mark.parametrize("mode", list(TierMode))
+@pytest.mark.parametrize(
+    "values", [["60000", "-20000"], ["5000", "10000", "-14000"], ["-20000"], ["120000", "-120000"]]
+)
+def test_the_tiers_of_an_explanation_add_up_to_the_payout(basis: Basis, mode: TierMode, values: list[str]) -> None:
+    rate = tiers(mode, ("0", "0.01"), ("10000", "0.02"), ("50000", "0.03"), ("100000", "0.04"))
+    found = schedule(rate, basis=basis)
+    credited = [Decimal(value) for value in values]
+    lines = attributed(found, [credit(f"deal {n}", value) for n, value in enumerate(values)], "USD")
+    parts = list(found.parts(credited))
+    assert exact_sum(part.amount for part in parts) == exact_sum(line.exact for line in lines)
+    assert exact_sum(part.value for part in parts) == sum(credited)
+    if basis is Basis.CUMULATIVE and mode is TierMode.RETROACTIVE:
+        # All of it is paid at the tier it ended in, and nothing is left of the tiers it went through.
+        assert {part.tier for part in parts} <= {found.tier_of(sum(credited, Decimal(0)))}
+
+
+def test_a_bound_by_attainment_that_must_be_a_percentage_is_refused_with_its_place() -> None:
+    meant = tiers(TierMode.MARGINAL, ("0", "0.05"), ("1", "0.06"), ("10", "0.07"), scale=TierScale.ATTAINMENT)
+    check_rate_can_be_meant(meant)
+    check_rate_can_be_meant(tiers(TierMode.MARGINAL, ("0", "0.05"), ("100", "0.06")))
+    with pytest.raises(InvalidInput, match="10000 % of the quota") as refused:
+        check_rate_can_be_meant(tiers(TierMode.MARGINAL, ("0", "0.05"), ("100", "0.06"), scale=TierScale.ATTAINMENT))
+    assert refused.value.fields[0].pointer == "/tiers/1/from"

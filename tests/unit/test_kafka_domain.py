@@ -13,7 +13,6 @@ from shared.kafka.domain import (
     Retry,
     RetryLimit,
     SeekTarget,
-    Stop,
     Swap,
     after_failure,
     backoff_seconds,
@@ -90,10 +89,8 @@ def test_backoff_doubles_up_to_its_cap_and_is_spread_by_jitter() -> None:
     assert backoff_seconds(1, 0.0, limit) == 0.5
 
 
-def decide(failure: Failure, attempt: int, isolations: int = 0) -> Retry | Isolate | Stop:
-    return after_failure(
-        failure, attempt=attempt, isolations=isolations, jitter=0.0, limit=RetryLimit(delay_seconds_max=1.0)
-    )
+def decide(failure: Failure, attempt: int) -> Retry | Isolate:
+    return after_failure(failure, attempt=attempt, jitter=0.0, limit=RetryLimit(delay_seconds_max=1.0))
 
 
 def test_an_outage_is_waited_out_for_ever_with_the_broker_held_back() -> None:
@@ -101,16 +98,17 @@ def test_an_outage_is_waited_out_for_ever_with_the_broker_held_back() -> None:
     assert decide(Failure.OUTAGE, 100_000) == Retry(0.5, pause=True)
 
 
-def test_a_conflict_is_tried_again_and_stops_the_consumer_in_the_end() -> None:
+def test_a_conflict_is_tried_again_for_ever_and_holds_the_broker_back_in_the_end() -> None:
     assert decide(Failure.CONFLICT, 9) == Retry(0.5, pause=False)
-    assert isinstance(decide(Failure.CONFLICT, 10), Stop)
+    assert decide(Failure.CONFLICT, 10) == Retry(0.5, pause=True)
+    assert decide(Failure.CONFLICT, 100_000) == Retry(0.5, pause=True)
 
 
-def test_an_unknown_failure_is_tried_again_then_isolated_then_stops() -> None:
-    assert isinstance(decide(Failure.UNKNOWN, 2), Retry)
-    assert isinstance(decide(Failure.UNKNOWN, 3), Isolate)
-    assert isinstance(decide(Failure.UNKNOWN, 3, isolations=2), Isolate)
-    assert isinstance(decide(Failure.UNKNOWN, 3, isolations=3), Stop)
+def test_what_content_may_cause_is_tried_again_before_records_are_looked_at_and_never_given_up() -> None:
+    steps = [decide(Failure.CONTENT, attempt) for attempt in range(1, 8)]
+    assert [isinstance(step, Isolate) for step in steps] == [False, False, True, False, False, True, False]
+    assert steps[1] == Retry(0.05, pause=False)
+    assert steps[3] == Retry(0.2, pause=True)
 
 
 def test_a_few_quarantined_records_never_stop_the_consumer() -> None:

@@ -3,7 +3,15 @@ from decimal import Decimal
 import pytest
 
 from shared.kernel.errors import InvalidInput
-from shared.kernel.money import Money, currency_minor_units, format_amount, parse_amount, parse_currency
+from shared.kernel.money import (
+    Money,
+    currency_minor_units,
+    format_amount,
+    format_posted,
+    parse_amount,
+    parse_currency,
+    round_to_minor_unit,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +35,22 @@ def test_a_currency_has_its_iso_minor_units(currency: str, digits: int) -> None:
 )
 def test_rounding_is_half_up_and_away_from_zero_on_a_tie(amount: str, currency: str, rounded: str) -> None:
     assert Money(Decimal(amount), currency).rounded() == Money(Decimal(rounded), currency)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "text"),
+    [
+        ("2.5", "USD", "2.50"),
+        ("4E+3", "USD", "4000.00"),
+        ("0", "EUR", "0.00"),
+        ("-0.001", "EUR", "0.00"),
+        ("2.5", "JPY", "3"),
+        ("-0.0005", "BHD", "-0.001"),
+        ("1", "BHD", "1.000"),
+    ],
+)
+def test_a_posted_amount_has_all_the_decimals_of_its_currency(amount: str, currency: str, text: str) -> None:
+    assert format_posted(round_to_minor_unit(Decimal(amount), currency)) == text
 
 
 def test_amounts_of_one_currency_add_subtract_and_negate() -> None:

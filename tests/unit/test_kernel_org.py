@@ -1,7 +1,7 @@
 from datetime import date
 from uuid import UUID
 
-from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind, Reach, TeamNode, united
+from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind, Reach, TeamChange, TeamNode, united
 from shared.kernel.periods import DatedRange, Period
 
 COMPANY, EAST, WEST, LONER = (UUID(int=number) for number in (1, 2, 3, 4))
@@ -53,7 +53,7 @@ def test_someone_who_moves_within_the_subtree_counts_through_and_never_twice() -
 
 
 def test_a_manager_manages_the_subtrees_of_all_its_teams_on_the_day() -> None:
-    assert CHART.managed_teams(MANAGER) == {EAST, LONER}
+    assert CHART.managed_teams(MANAGER, date(2026, 1, 31)) == {EAST, LONER}
     assert CHART.managed_people(MANAGER, date(2026, 1, 31)) == {ANA}
     assert CHART.managed_people(MANAGER, date(2026, 2, 1)) == frozenset()
     assert CHART.managed_people(ANA, date(2026, 1, 31)) == frozenset()
@@ -61,10 +61,38 @@ def test_a_manager_manages_the_subtrees_of_all_its_teams_on_the_day() -> None:
 
 def test_a_circle_in_the_tree_is_walked_once() -> None:
     circle = OrgChart(teams={EAST: TeamNode(EAST, WEST, None), WEST: TeamNode(WEST, EAST, None)})
-    assert circle.subtree(EAST) == {EAST, WEST}
+    assert circle.subtree(EAST, date(2026, 1, 31)) == {EAST, WEST}
 
 
 def test_touching_periods_are_joined_and_separate_ones_are_not() -> None:
     january, february = Period(date(2026, 1, 1), date(2026, 2, 1)), Period(date(2026, 2, 1), date(2026, 3, 1))
     april = Period(date(2026, 4, 1), date(2026, 5, 1))
     assert united([april, february, january]) == (Period(date(2026, 1, 1), date(2026, 3, 1)), april)
+
+
+JULY = date(2026, 7, 1)
+MOVED = OrgChart(
+    teams={
+        COMPANY: TeamNode(COMPANY, None, None),
+        EAST: TeamNode(EAST, COMPANY, MANAGER, (TeamChange(JULY, COMPANY, BO),)),
+        WEST: TeamNode(WEST, EAST, None, (TeamChange(JULY, COMPANY, None),)),
+    },
+    memberships=[MembershipFact(ANA, WEST, DatedRange(date(2025, 1, 1)))],
+)
+
+
+def test_a_team_that_moves_takes_nothing_of_the_days_before_with_it() -> None:
+    year = Period(date(2026, 1, 1), date(2027, 1, 1))
+    assert MOVED.subtree(EAST, date(2026, 6, 30)) == {EAST, WEST}
+    assert MOVED.subtree(EAST, JULY) == {EAST}
+    assert MOVED.reach(OwnerKind.TEAM, EAST, year) == (Reach(ANA, Period(date(2026, 1, 1), JULY)),)
+    assert MOVED.reach(OwnerKind.TEAM, COMPANY, year) == (Reach(ANA, year),)
+
+
+def test_a_manager_of_a_day_manages_the_tree_of_that_day() -> None:
+    assert MOVED.managed_teams(MANAGER, date(2026, 6, 30)) == {EAST, WEST}
+    assert MOVED.managed_people(MANAGER, date(2026, 6, 30)) == {ANA}
+    assert MOVED.managed_teams(MANAGER, JULY) == frozenset()
+    assert MOVED.managed_teams(BO, JULY) == {EAST}
+    assert MOVED.managed_people(BO, JULY) == frozenset()
+    assert set(MOVED.managers_over(WEST)) == {(MANAGER, DatedRange(date.min, JULY))}

@@ -3,7 +3,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from shared.kernel.errors import InvalidInput
-from shared.kernel.periods import DatedRange, FiscalCalendar, Period, PeriodKind, day_before
+from shared.kernel.periods import CalendarChange, DatedRange, FiscalCalendar, Period, PeriodKind, day_before
+from shared.kernel.zones import stored_zone
 
 
 def test_a_period_holds_its_first_day_and_not_its_end() -> None:
@@ -51,11 +52,20 @@ def test_the_business_date_is_the_day_in_the_tenants_zone() -> None:
     assert FiscalCalendar(time_zone="America/New_York").business_date(late_evening) == date(2026, 3, 31)
 
 
-def test_a_day_starts_at_midnight_of_the_zone_also_when_clocks_change() -> None:
-    berlin = FiscalCalendar(time_zone="Europe/Berlin")
-    before, after = berlin.day_starts_at(date(2026, 3, 29)), berlin.day_starts_at(date(2026, 3, 30))
-    assert before == datetime(2026, 3, 28, 23, 0, tzinfo=UTC)
-    assert after - before == timedelta(hours=23)
+@pytest.mark.parametrize(
+    ("zone", "first"),
+    [
+        ("Europe/Berlin", datetime(2026, 3, 29, 22, 0, tzinfo=UTC)),
+        ("Asia/Calcutta", datetime(2026, 3, 29, 18, 30, tzinfo=UTC)),
+        ("Asia/Kathmandu", datetime(2026, 3, 29, 18, 15, tzinfo=UTC)),
+        ("US/Eastern", datetime(2026, 3, 30, 4, 0, tzinfo=UTC)),
+        ("CET", datetime(2026, 3, 29, 22, 0, tzinfo=UTC)),
+    ],
+)
+def test_a_day_starts_at_midnight_of_the_zone(zone: str, first: datetime) -> None:
+    calendar = FiscalCalendar(time_zone=zone)
+    assert calendar.business_date(first) == date(2026, 3, 30)
+    assert calendar.business_date(first - timedelta(microseconds=1)) == date(2026, 3, 29)
 
 
 @pytest.mark.parametrize(("month", "zone", "pointer"), [(0, "UTC", "/start_month"), (13, "UTC", "/start_month")])
@@ -65,11 +75,66 @@ def test_a_month_that_is_none_is_refused_by_name(month: int, zone: str, pointer:
     assert refused.value.fields[0].pointer == pointer
 
 
-@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "/etc/localtime", "Europe", "a\0b"])
-def test_a_zone_that_is_none_is_refused_by_name(zone: str) -> None:
+@pytest.mark.parametrize(
+    "zone",
+    [
+        *("Mars/Olympus", "", "../etc/passwd", "/etc/localtime", "Europe", "a\0b", "asia/shanghai"),
+        *(
+            "localtime",
+            "posixrules",
+            "Factory",
+            "posix/Europe/Berlin",
+            "right/Europe/Berlin",
+            "leapseconds",
+            "tzdata.zi",
+        ),
+    ],
+)
+def test_only_zones_that_name_a_place_are_accepted(zone: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         FiscalCalendar(1, zone)
     assert refused.value.fields[0].pointer == "/time_zone"
+    assert "Asia/Shanghai" in (refused.value.fields[0].accepted or "")
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        *(("Asia/Calcutta", "Asia/Calcutta"), ("CET", "CET"), ("UTC", "UTC")),
+        *(("posix/Asia/Tokyo", "Asia/Tokyo"), ("right/Asia/Tokyo", "Asia/Tokyo")),
+        *(("localtime", "UTC"), ("posixrules", "UTC"), ("Factory", "UTC"), ("Mars/Olympus", "UTC"), ("", "UTC")),
+    ],
+)
+def test_a_zone_that_was_accepted_before_is_read_as_a_place(stored: str, read: str) -> None:
+    assert stored_zone(stored) == read
+
+
+def test_a_change_of_zone_moves_nothing_before_its_first_day() -> None:
+    east_to_west = FiscalCalendar(1, "Asia/Shanghai", (CalendarChange(date(2026, 7, 1), 1, "America/New_York"),))
+    assert east_to_west.business_date(datetime(2026, 6, 30, 15, 59, tzinfo=UTC)) == date(2026, 6, 30)
+    # From midnight in Shanghai up to midnight in New York it is the first day, 12 hours longer than others.
+    assert east_to_west.business_date(datetime(2026, 6, 30, 16, 0, tzinfo=UTC)) == date(2026, 7, 1)
+    assert east_to_west.business_date(datetime(2026, 7, 2, 3, 59, tzinfo=UTC)) == date(2026, 7, 1)
+    assert east_to_west.business_date(datetime(2026, 7, 2, 4, 0, tzinfo=UTC)) == date(2026, 7, 2)
+    west_to_east = FiscalCalendar(1, "America/New_York", (CalendarChange(date(2026, 7, 1), 1, "Asia/Shanghai"),))
+    assert west_to_east.business_date(datetime(2026, 7, 1, 3, 59, tzinfo=UTC)) == date(2026, 6, 30)
+    assert west_to_east.business_date(datetime(2026, 7, 1, 4, 0, tzinfo=UTC)) == date(2026, 7, 1)
+    assert west_to_east.business_date(datetime(2026, 7, 1, 16, 0, tzinfo=UTC)) == date(2026, 7, 2)
+
+
+def test_a_change_of_the_start_month_cuts_the_period_it_falls_into() -> None:
+    calendar = FiscalCalendar(1, "UTC", (CalendarChange(date(2026, 7, 1), 3, "UTC"),))
+    assert calendar.period_of(date(2026, 6, 30), PeriodKind.YEAR) == Period(date(2026, 1, 1), date(2026, 7, 1))
+    assert calendar.period_of(date(2026, 7, 1), PeriodKind.YEAR) == Period(date(2026, 7, 1), date(2027, 3, 1))
+    assert calendar.period_of(date(2026, 7, 1), PeriodKind.QUARTER) == Period(date(2026, 7, 1), date(2026, 9, 1))
+    assert calendar.period_of(date(2026, 7, 1), PeriodKind.MONTH) == Period(date(2026, 7, 1), date(2026, 8, 1))
+    assert calendar.period_of(date(2025, 12, 31), PeriodKind.HALF) == Period(date(2025, 7, 1), date(2026, 1, 1))
+
+
+def test_a_start_month_that_gives_the_same_quarters_cuts_none() -> None:
+    calendar = FiscalCalendar(1, "UTC", (CalendarChange(date(2026, 6, 1), 4, "UTC"),))
+    assert calendar.period_of(date(2026, 6, 1), PeriodKind.QUARTER) == Period(date(2026, 4, 1), date(2026, 7, 1))
+    assert calendar.period_of(date(2026, 6, 1), PeriodKind.YEAR) == Period(date(2026, 6, 1), date(2027, 4, 1))
 
 
 def test_an_open_range_is_in_force_for_good() -> None:

@@ -1,9 +1,7 @@
 import json
 import logging
-from collections.abc import Generator
 
 import pytest
-import structlog
 
 from shared.telemetry import logs
 
@@ -21,13 +19,8 @@ class LogLines:
 
 
 @pytest.fixture
-def lines(capsys: pytest.CaptureFixture[str]) -> Generator[LogLines]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield LogLines(capsys)
-    root.handlers = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+def lines(logs_to_configure: None, capsys: pytest.CaptureFixture[str]) -> LogLines:
+    return LogLines(capsys)
 
 
 def test_a_line_is_json_with_service_level_time_and_request_id(lines: LogLines) -> None:

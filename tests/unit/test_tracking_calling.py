@@ -38,7 +38,7 @@ from services.tracking.crm.canonical import (
     activity_event_of,
     event_of,
 )
-from services.tracking.crm.domain import Connection, ConnectionStatus, Source, SourceMapping
+from services.tracking.crm.domain import Source
 from services.tracking.crm.source_api import Gone, Judgement, Limit, RawRecord, Verdict
 from services.tracking.inbox.asked import AskedRecord
 from services.tracking.sync.domain import (
@@ -59,6 +59,7 @@ from shared.contracts.deals import Deal
 from shared.kernel.activities import ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import activity_id, deal_id
+from tests.crm.connections import connection_of
 
 NOW = datetime(2026, 3, 31, 18, 40, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -247,6 +248,19 @@ def test_a_call_is_tried_a_few_times_with_growing_pauses(verdict: Verdict, tries
     assert last.trouble is trouble
 
 
+def test_beside_the_pause_that_a_source_asks_for_there_is_none() -> None:
+    asked = Judgement(Verdict.RATE_LIMITED, timedelta(seconds=1))
+    attempts = Attempts()
+    for _ in range(RATE_LIMITED_MAX - 1):
+        step = next_step(attempts, asked, chance=1)
+        assert isinstance(step, Again)
+        assert step.after == timedelta(0)
+        attempts = step.attempts
+    last = next_step(attempts, asked, chance=1)
+    assert isinstance(last, GiveUp)
+    assert last.pause == timedelta(seconds=1)
+
+
 def test_pauses_are_anything_up_to_their_bound() -> None:
     steps = [next_step(Attempts(), UNWELL, chance=chance) for chance in (0, 0.5, 1)]
     assert [step.after for step in steps if isinstance(step, Again)] == [
@@ -261,19 +275,7 @@ def test_a_refused_call_is_not_tried_again() -> None:
     assert next_step(Attempts(), OK, chance=1) == Accept()
 
 
-CONNECTION = Connection(
-    tenant_id=uuid4(),
-    id=uuid4(),
-    source=Source.HUBSPOT,
-    name="CRM",
-    identity_source="hubspot",
-    status=ConnectionStatus.ACTIVE,
-    secrets=(),
-    mapping=SourceMapping(),
-    version=1,
-    created_at=NOW,
-    updated_at=NOW,
-)
+CONNECTION = connection_of(Source.HUBSPOT)
 DEAL = CanonicalDeal(
     external_id="1", modified_at=NOW, status=DealStatus.WON, amount=Decimal("10"), owner_external_id="7"
 )

@@ -1,8 +1,10 @@
 """Standard Webhooks, and what connections are: who sent it, is it the same again, what does it say."""
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -10,16 +12,18 @@ from uuid import UUID
 import pytest
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from standardwebhooks import Webhook
 
 from services.tracking.crm.adapter import Request, Terms, read_json
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, TeamMember, canonical_deal, event_of
 from services.tracking.crm.domain import (
     Connection,
-    ConnectionStatus,
     InvalidSecret,
     LastSecret,
+    ProductFields,
     QuarantineReason,
     Rejection,
+    Remark,
     RotationUnderWay,
     SealedSecret,
     SecretNotFound,
@@ -32,12 +36,14 @@ from services.tracking.crm.encryption import SecretsBox, SecretsUnreadable
 from services.tracking.crm.source_api import Answer, Call
 from services.tracking.crm.sources import ADAPTERS
 from services.tracking.crm.standard_webhooks import StandardWebhooks
+from services.tracking.crm.unknown_members import UNKNOWN_MEMBERS_MAX
 from shared.contracts.envelope import to_message
 from shared.kafka.producer import size_bytes
 from shared.kafka.topics import MESSAGE_BYTES_MAX
 from shared.kernel.activities import ActivityStatus
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
+from tests.crm.connections import connection_of
 from tests.crm.played import PlainDeal
 from tests.crm.standard_webhooks import PlayedStandardWebhooks
 
@@ -99,6 +105,81 @@ def refusal(body: bytes, mapping: SourceMapping = NO_MAPPING) -> Untranslatable:
 
 def test_the_published_standard_webhooks_vector_is_accepted() -> None:
     assert verify_vector(signed_headers()) is None
+
+
+def under_other_names(headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    return {name.replace(b"webhook-", b"svix-"): value for name, value in headers.items()}
+
+
+def test_the_names_of_the_schemes_commonest_sender_are_taken_too() -> None:
+    headers = under_other_names(signed_headers())
+    assert verify_vector(headers) is None
+    assert STANDARD.dedupe_key(request(headers, VECTOR_BODY)) == "msg_p5jXN8AQM9LWM0D4loKWxJek"
+    assert verify_vector(headers, body=VECTOR_BODY + b" ") is Rejection.SIGNATURE
+    assert verify_vector(headers, now_seconds=VECTOR_SECONDS + 301) is Rejection.TIMESTAMP
+
+
+def test_letters_that_wander_from_the_id_to_the_body_under_the_same_signature_are_never_a_deal() -> None:
+    now, body = VECTOR_SECONDS, canonical().decode()
+    webhook_id, earlier = f"msg.{now - 60}", str(now - 60).encode()
+    signature = Webhook(VECTOR_SECRET).sign(webhook_id, datetime.fromtimestamp(now, UTC), body).encode()
+    sent = {
+        b"webhook-id": webhook_id.encode(),
+        b"webhook-timestamp": str(now).encode(),
+        b"webhook-signature": signature,
+    }
+    assert verify_vector(sent, body=body.encode()) is None
+    moved = {**sent, b"webhook-id": b"msg", b"webhook-timestamp": earlier}
+    longer = f"{now}.{body}".encode()
+    assert verify_vector(moved, body=longer) is None
+    assert refusal(longer).reason is QuarantineReason.NOT_JSON
+
+
+def test_headers_of_either_names_are_never_taken_together() -> None:
+    both = signed_headers() | {b"svix-id": b"other", b"svix-signature": b"v1,AAAA", b"svix-timestamp": b"1"}
+    assert verify_vector(both) is None
+    assert STANDARD.dedupe_key(request(both, VECTOR_BODY)) == "msg_p5jXN8AQM9LWM0D4loKWxJek"
+    mixed = signed_headers() | under_other_names(signed_headers())
+    del mixed[b"webhook-id"]
+    assert verify_vector(mixed) is Rejection.HEADERS
+
+
+def remarks(body: bytes, mapping: SourceMapping = NO_MAPPING) -> list[tuple[str, str]]:
+    said = STANDARD.translate(body, mapping)
+    assert isinstance(said[0], CanonicalDeal | CanonicalActivity)
+    return [(each.pointer, each.detail) for each in said if isinstance(each, Remark)]
+
+
+def test_misspelt_members_of_a_deal_are_told_with_near_names_and_the_deal_is_taken_still() -> None:
+    assert remarks(canonical(owner="ann", close_date="2026-03-31", zzz=1)) == [
+        ("/data/owner", "is not read: no such member; did you mean owner_external_id?"),
+        ("/data/close_date", "is not read: no such member; did you mean closed_at or closed_on?"),
+        ("/data/zzz", "is not read: no such member"),
+    ]
+
+
+def test_misspelt_members_of_parts_of_batches_and_of_activities_are_told() -> None:
+    parts = canonical(
+        splits=[{"owner_external_id": "a", "percent": 50, "share": 1}],
+        payments=[{"paid_on": "2026-01-01", "amount": "1", "day": 5}],
+    )
+    assert [pointer for pointer, _ in remarks(parts)] == ["/data/splits/0/share", "/data/payments/0/day"]
+    deal = json.loads(canonical())["data"]
+    batch = json.dumps({"type": "deals.batch", "deals": [deal, deal | {"owner": "x"}]}).encode()
+    assert [pointer for pointer, _ in remarks(batch)] == ["/deals/1/owner"]
+    call = {"external_id": "1", "modified_at": "2026-01-01T00:00:00Z", "type": "call", "a/b": 1}
+    assert [pointer for pointer, _ in remarks(json.dumps({"type": "activity.upserted", "data": call}).encode())] == [
+        "/data/a~1b"
+    ]
+
+
+def test_members_that_the_mapping_reads_are_not_unknown() -> None:
+    mapping = SourceMapping(fields={"region": "area.name"}, products=ProductFields("lines", "code"))
+    assert remarks(canonical(area={"name": "EU"}, lines=[]), mapping) == []
+
+
+def test_no_more_unknown_members_are_told_than_somebody_reads() -> None:
+    assert len(remarks(canonical(**{f"x{number}": 1 for number in range(300)}))) == UNKNOWN_MEMBERS_MAX
 
 
 def test_a_body_changed_by_one_byte_is_refused() -> None:
@@ -191,10 +272,19 @@ def test_a_batch_of_more_than_five_hundred_is_refused() -> None:
     assert refusal(json.dumps({"type": "deals.batch", "deals": deals}).encode()).pointer == "/deals"
 
 
-def test_one_bad_deal_in_a_batch_is_pointed_at() -> None:
-    deals = [{"external_id": "A", "modified_at": "2026-01-01T00:00:00Z", "status": "open"}, {"external_id": "B"}]
-    refused = refusal(json.dumps({"type": "deals.batch", "deals": deals}).encode())
+def test_one_bad_deal_in_a_batch_is_pointed_at_and_its_neighbours_are_translated() -> None:
+    good = {"modified_at": "2026-01-01T00:00:00Z", "status": "open"}
+    deals = [{**good, "external_id": "A"}, {"external_id": "B"}, "C", {**good, "external_id": "D"}]
+    one, refused, other, last = STANDARD.translate(
+        json.dumps({"type": "deals.batch", "deals": deals}).encode(), NO_MAPPING
+    )
+    assert isinstance(one, CanonicalDeal)
+    assert isinstance(last, CanonicalDeal)
+    assert (one.external_id, last.external_id) == ("A", "D")
+    assert isinstance(refused, Untranslatable)
+    assert isinstance(other, Untranslatable)
     assert (refused.reason, refused.pointer) == (QuarantineReason.MISSING_FIELD, "/deals/1/modified_at")
+    assert (other.reason, other.pointer) == (QuarantineReason.INVALID_FIELD, "/deals/2")
 
 
 @pytest.mark.parametrize(
@@ -329,6 +419,31 @@ def test_an_owner_of_whom_the_team_tells_has_that_share_and_splits_of_the_deal_c
     ]
 
 
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ({"modified_at": None, "updatedAt": "2026-04-01T08:00:00+02:00"}, "2026-04-01T06:00:00+00:00"),
+        ({"modified_at": None, "updatedAt": "2026-04-01 06:00:00"}, "2026-04-01T06:00:00+00:00"),
+        ({"modified_at": None, "updatedAt": 1775023200000}, "2026-04-01T06:00:00+00:00"),
+        ({"modified_at": "2026-03-31T18:40:02Z", "updatedAt": "2026-04-01T06:00:00Z"}, "2026-04-01T06:00:00+00:00"),
+        ({"modified_at": "2026-04-02T00:00:00Z", "updatedAt": "2026-04-01T06:00:00Z"}, "2026-04-02T00:00:00+00:00"),
+        ({"modified_at": "2026-03-31T18:40:02Z"}, "2026-03-31T18:40:02+00:00"),
+    ],
+)
+def test_a_source_that_calls_the_time_of_a_change_otherwise_is_mapped_and_the_later_time_counts(
+    told: dict[str, object], seconds: str
+) -> None:
+    mapping = SourceMapping(fields={"modified_at": "updatedAt"})
+    assert translated(canonical(**told), mapping).modified_at == datetime.fromisoformat(seconds)
+
+
+def test_a_mapped_time_of_change_that_is_none_is_pointed_at() -> None:
+    mapping = SourceMapping(fields={"modified_at": "meta.at"})
+    refused = refusal(canonical(modified_at=None, meta={"at": "yesterday"}), mapping)
+    assert (refused.reason, refused.pointer) == (QuarantineReason.INVALID_FIELD, "/data/meta/at")
+    assert refusal(canonical(modified_at=None), mapping).pointer == "/data/modified_at"
+
+
 def test_what_only_a_team_owns_is_owned_by_whom_the_mapping_names() -> None:
     mapping = SourceMapping(teams={"1000": "lead"})
     assert team_deal(mapping, owner_external_id=None, owner_teams=["7", None, "1000"]).owner_external_id == "lead"
@@ -347,7 +462,8 @@ def test_of_several_roles_that_are_one_of_ours_a_member_has_the_greatest_share()
 @pytest.mark.parametrize("value", [7, "4", ["4"], [{"owner_external_id": "x", "role": "4"}], None])
 def test_a_senders_own_field_of_the_name_of_a_team_means_nothing(value: object) -> None:
     mapping = SourceMapping(teams={"4": "lead"}, team_roles={"4": TeamShare("overlay", Decimal(50))})
-    deal = translated(canonical(team=value, owner_teams=value), mapping)
+    deal = next(iter(STANDARD.translate(canonical(team=value, owner_teams=value), mapping)))
+    assert isinstance(deal, CanonicalDeal)
     assert (deal.owner_external_id, deal.splits) == ("ann", ())
 
 
@@ -420,19 +536,7 @@ def test_a_played_sender_is_recognised_and_says_the_deal() -> None:
 
 
 def connection(*secrets: SealedSecret) -> Connection:
-    return Connection(
-        tenant_id=UUID(int=1),
-        id=UUID(int=2),
-        source=Source.PIPEDRIVE,
-        name="Pipedrive",
-        identity_source="pipedrive-eu",
-        status=ConnectionStatus.ACTIVE,
-        secrets=secrets,
-        mapping=NO_MAPPING,
-        version=1,
-        created_at=NOW,
-        updated_at=NOW,
-    )
+    return replace(connection_of(Source.PIPEDRIVE, secrets=secrets), identity_source="pipedrive-eu")
 
 
 FIRST, SECOND, THIRD = (SealedSecret(UUID(int=number), f"sealed {number}", NOW) for number in (11, 12, 13))
@@ -522,3 +626,28 @@ def test_a_sealed_secret_is_opened_with_its_key_only() -> None:
     assert box.open(sealed) == VECTOR_SECRET
     with pytest.raises(SecretsUnreadable):
         SecretsBox(Fernet.generate_key().decode()).open(sealed)
+
+
+@pytest.mark.parametrize(
+    ("members", "pointer", "detail"),
+    [
+        (
+            {"amount": "48.200,00 €"},
+            "/data/amount",
+            'is not accepted; accepted: a decimal in a string, such as "1200.50"',
+        ),
+        ({"closed_at": "soon"}, "/data/closed_at", "a time with its offset from UTC"),
+        ({"status": "Won"}, "/data/status", "is not known; accepted: open, won or lost"),
+        ({"splits": [{"percent": "50"}]}, "/data/splits/0/owner_external_id", "is not a string"),
+        ({"kind": "merged"}, "/data", "told with merged_into"),
+    ],
+)
+def test_what_is_wrong_with_a_field_is_told_in_words_of_the_api(
+    members: dict[str, object], pointer: str, detail: str
+) -> None:
+    fields = {"external_id": "A", "modified_at": "2026-01-01T00:00:00Z", "status": "open", **members}
+    with pytest.raises(Untranslatable) as refused:
+        canonical_deal(fields, fields, SourceMapping(), pointer="/data")
+    assert refused.value.pointer == pointer
+    assert detail in refused.value.detail
+    assert not re.search(r"Value error|Input should|valid |<\w+\.", refused.value.detail)

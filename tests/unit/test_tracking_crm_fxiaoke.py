@@ -14,7 +14,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from services.tracking.crm.adapter import Fetch, Request, SeenUser, Terms
+from services.tracking.crm.adapter import Fetch, PassedOver, Request, SeenUser, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, CanonicalPayment
 from services.tracking.crm.domain import (
     InvalidSecret,
@@ -63,6 +63,10 @@ EVENT_ID: Final = "5f9cd4e6e4400e0001217faa"
 DEAL_ID: Final = "650c09e8dc044f0001973eab"
 
 
+VECTOR_SECONDS: Final = 1604644770
+CONTENT: Final[str] = json.loads(VECTOR)["encryptedContent"]
+
+
 def terms(*secrets: str, accounts: tuple[str, ...] = (ENTERPRISE,)) -> Terms:
     return Terms(secrets, {"enterprise_account": frozenset(accounts)})
 
@@ -71,8 +75,8 @@ def request(body: bytes) -> Request:
     return Request("POST", "https://attain.example", "/hooks/1", "", {}, body)
 
 
-def verdict(body: bytes, given: Terms | None = None) -> Rejection | None:
-    return FXIAOKE.verify(request(body), given or terms(VECTOR_KEY), now_seconds=0)
+def verdict(body: bytes, given: Terms | None = None, now_seconds: int = VECTOR_SECONDS) -> Rejection | None:
+    return FXIAOKE.verify(request(body), given or terms(VECTOR_KEY), now_seconds=now_seconds)
 
 
 def changed(**changes: object) -> bytes:
@@ -165,6 +169,13 @@ def test_the_published_callback_decrypts_to_the_published_content() -> None:
         {"timestamp": 1604644770244.5},
         {"nonce": None},
         {"encryptedContent": ["x"]},
+        {"encryptedContent": "not base64!"},
+        {"encryptedContent": ""},
+        {"timestamp": 160464477024},
+        {"timestamp": "1604644770244.0"},
+        {"nonce": "mi3w.pKNnq4YdIZC"},
+        {"messageId": ""},
+        {"retryTimes": -1},
     ],
 )
 def test_a_callback_changed_in_any_part_is_refused(change: dict[str, object]) -> None:
@@ -194,7 +205,7 @@ def test_while_rotating_either_key_will_do_and_both_are_read_and_answered_with_t
 
 
 def test_a_company_that_is_not_allowed_is_refused_although_it_signs_right() -> None:
-    assert verdict(VECTOR, terms(VECTOR_KEY, accounts=("another",))) is Rejection.SIGNATURE
+    assert verdict(VECTOR, terms(VECTOR_KEY, accounts=("another",))) is Rejection.NOT_ALLOWED
     assert FXIAOKE.allow_keys == {"enterprise_account": True}
 
 
@@ -212,8 +223,6 @@ def test_the_answer_is_success_signed_and_encrypted() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "not base64!",
-        "",
         b64encode(b"x" * 15).decode(),
         b64encode(b"x" * 32).decode(),
         encrypted(b"no json", SECRET),
@@ -242,6 +251,38 @@ def test_whatever_object_was_encrypted_is_kept_to_the_letter(content: bytes) -> 
     kept = FXIAOKE.kept(request(signed(encryptedContent=encrypted(content, SECRET))), terms(SECRET))
     assert kept.endswith(content.strip()[1:])
     assert json.loads(kept)["messageId"] == VECTOR_CONTENT["messageId"]
+
+
+@pytest.mark.parametrize("seconds", [-899, 0, 900])
+def test_a_callback_is_taken_within_a_quarter_of_an_hour_of_its_signed_time(seconds: int) -> None:
+    assert verdict(VECTOR, now_seconds=VECTOR_SECONDS + seconds) is None
+
+
+@pytest.mark.parametrize("seconds", [-901, 901, 86_400 * 365])
+def test_a_callback_cannot_be_replayed_for_ever(seconds: int) -> None:
+    assert verdict(VECTOR, now_seconds=VECTOR_SECONDS + seconds) is Rejection.TIMESTAMP
+
+
+@pytest.mark.parametrize(
+    ("moved", "from_part", "to_part"),
+    [
+        ({"nonce": "mi3wrpKNnq4YdIZ", "messageId": "CAC11291700002A9F00000608C038697A0"}, "nonce", "messageId"),
+        ({"nonce": "mi3wrpKNnq4YdIZCA", "messageId": "C11291700002A9F00000608C038697A0"}, "messageId", "nonce"),
+        ({"messageId": "AC11291700002A9F00000608C038697A01", "retryTimes": None}, "retryTimes", "messageId"),
+        ({"messageId": "AC11291700002A9F00000608C038697A", "retryTimes": "01"}, "messageId", "retryTimes"),
+        ({"timestamp": 160464477024, "nonce": "4mi3wrpKNnq4YdIZC"}, "timestamp", "nonce"),
+        ({"retryTimes": "1g", "enterpriseAccount": "xcxkj"}, "enterpriseAccount", "retryTimes"),
+        ({"enterpriseAccount": "gxcxkjt", "encryptedContent": CONTENT[1:]}, "encryptedContent", "enterpriseAccount"),
+    ],
+)
+def test_letters_cannot_wander_from_one_signed_part_to_another(
+    moved: dict[str, object], from_part: str, to_part: str
+) -> None:
+    names = ("timestamp", "nonce", "messageId", "retryTimes", "enterpriseAccount", "encryptedContent")
+    documents = [json.loads(body) for body in (changed(**moved), VECTOR)]
+    joined = {"".join(str(each[name]) for name in names if each[name] is not None) for each in documents}
+    assert len(joined) == 1, (from_part, to_part)
+    assert verdict(changed(**moved), terms(VECTOR_KEY, accounts=("gxcxkj", "xcxkj", "gxcxkjt"))) is not None
 
 
 def test_a_callback_is_the_same_again_by_its_message() -> None:
@@ -295,9 +336,15 @@ def test_a_deletion_of_an_activity_deletes_the_activity() -> None:
     assert activity.is_deleted
 
 
-@pytest.mark.parametrize("name", ["AccountObj", "LeadsObj", "object_50hj8__c", None, 5, ["NewOpportunityObj"]])
-def test_an_event_about_another_object_says_nothing(name: object) -> None:
-    assert FXIAOKE.translate(event(apiName=name, eventType=None, dataId=None), NO_MAPPING) == ()
+@pytest.mark.parametrize("name", ["AccountObj", "LeadsObj", "object_50hj8__c"])
+def test_an_event_about_another_object_says_which(name: str) -> None:
+    assert FXIAOKE.translate(event(apiName=name, eventType=None, dataId=None), NO_MAPPING) == (PassedOver(name),)
+
+
+@pytest.mark.parametrize("name", [None, 5, ["NewOpportunityObj"], "", "a b"])
+def test_an_event_that_names_no_object_is_not_understood(name: object) -> None:
+    refused = refusal(event(apiName=name))
+    assert (refused.reason, refused.pointer) == (QuarantineReason.UNKNOWN_TYPE, "/apiName")
 
 
 @pytest.mark.parametrize(
@@ -546,7 +593,7 @@ async def test_what_the_played_crm_sends_is_accepted_answered_and_says_its_deal(
     at = DEAL.modified_at + timedelta(seconds=1)
     said = []
     for webhook in crm.drained():
-        assert verdict(webhook.body, terms(SECRET)) is None
+        assert verdict(webhook.body, terms(SECRET), now_seconds=int(datetime.now(UTC).timestamp())) is None
         said.append(FXIAOKE.translate(FXIAOKE.kept(request(webhook.body), terms(SECRET)), NO_MAPPING)[0])
         reply = FXIAOKE.reply(request(webhook.body), terms(SECRET), now_ms=1, entropy=bytes)
         assert crm.is_taken(reply.status, reply.content_type, reply.body)

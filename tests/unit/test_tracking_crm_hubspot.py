@@ -9,19 +9,29 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from hmac import digest
 from typing import Final
+from uuid import UUID
 
 import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from services.tracking.crm.adapter import Fetch, Request, Said, Terms
-from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
-from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
+from services.tracking.crm.adapter import Fetch, PassedOver, Request, Said, Terms
+from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, event_of
+from services.tracking.crm.domain import (
+    InvalidSecret,
+    QuarantineReason,
+    Rejection,
+    Source,
+    SourceMapping,
+    Untranslatable,
+)
 from services.tracking.crm.hubspot import Hubspot
 from services.tracking.crm.hubspot_api import HubspotCredentials
 from services.tracking.crm.source_api import FetchedRecord, GoneRecord, UnexpectedAnswer, Verdict
 from shared.kernel.activities import ActivityStatus, ActivityType
-from shared.kernel.deals import DealKind, DealStatus
+from shared.kernel.deals import DateField, DealKind, DealStatus
+from shared.kernel.periods import CalendarChange, FiscalCalendar
+from tests.crm.connections import connection_of
 from tests.crm.conversations import Caller, NotOk
 from tests.crm.hubspot import PORTAL, TOKEN, PlayedHubspot
 from tests.crm.played import PlainDeal
@@ -104,7 +114,6 @@ def test_the_published_vector_is_accepted() -> None:
 def test_any_change_of_what_is_signed_is_refused() -> None:
     assert verdict(request(VECTOR_BODY + b" ")) is Rejection.SIGNATURE
     assert verdict(request(target="/webhook_uri?x=1")) is Rejection.SIGNATURE
-    assert verdict(request(base_url="http://www.example.com")) is Rejection.SIGNATURE
     assert verdict(request(ms=VECTOR_MS + 1)) is Rejection.SIGNATURE
     assert verdict(request()._replace(method="PUT")) is Rejection.SIGNATURE
     assert verdict(request(), Terms(("zzzzzzzz-yyyy-yyyy-yyyy-yyyyyyyyyyyy",))) is Rejection.SIGNATURE
@@ -115,6 +124,27 @@ def test_any_change_of_what_is_signed_is_refused() -> None:
 )
 def test_a_delivery_is_accepted_within_five_minutes_either_way(late_by: int, expected: Rejection | None) -> None:
     assert verdict(request(), now_seconds=VECTOR_MS // 1000 + late_by) is expected
+
+
+@pytest.mark.parametrize(
+    ("base_url", "headers"),
+    [
+        ("http://www.example.com", {}),
+        ("http://localhost:8002", {b"host": b"www.example.com"}),
+        ("https://tracking.internal", {b"host": b"10.0.0.7", b"x-forwarded-host": b"www.example.com"}),
+        ("https://www.example.com/attain", {}),
+    ],
+)
+def test_what_is_signed_for_another_address_is_refused_for_that_and_not_for_its_secret(
+    base_url: str, headers: dict[bytes, bytes]
+) -> None:
+    given = request(base_url=base_url)
+    given = given._replace(headers={**given.headers, **headers})
+    assert verdict(given) is Rejection.ADDRESS
+    other = Terms(("zzzzzzzz-yyyy-yyyy-yyyy-yyyyyyyyyyyy",))
+    assert verdict(given, other) is Rejection.SIGNATURE
+    unnamed = request(base_url="https://elsewhere.example", host="10.0.0.7")
+    assert verdict(unnamed) is Rejection.SIGNATURE, "no address that could be guessed was signed"
 
 
 def test_a_time_in_seconds_or_that_is_no_number_is_refused() -> None:
@@ -156,7 +186,7 @@ def of_portals(*portals: int) -> Request:
 def test_events_of_portals_that_are_not_allowed_are_neither_taken_nor_kept() -> None:
     terms = Terms((VECTOR_SECRET,), {"portal_id": frozenset({"33"})})
     assert verdict(of_portals(34)) is None
-    assert verdict(of_portals(34), terms) is Rejection.SIGNATURE
+    assert verdict(of_portals(34), terms) is Rejection.NOT_ALLOWED
     assert verdict(of_portals(33, 34), terms) is None
     assert HUBSPOT.translate(HUBSPOT.kept(of_portals(33, 34), terms), NO_MAPPING) == [Fetch("deals", "33")]
     assert HUBSPOT.kept(of_portals(33), terms) == of_portals(33).body
@@ -231,13 +261,17 @@ def test_a_merge_into_one_of_the_two_leaves_that_one() -> None:
         ({"associationType": "CONTACT_TO_DEAL", "fromObjectId": 1, "toObjectId": 2}, ["2"]),
         ({"associationType": "DEAL_TO_DEAL", "fromObjectId": 1, "toObjectId": 2}, ["1", "2"]),
         ({"fromObjectTypeId": "0-1", "toObjectTypeId": "0-3", "fromObjectId": 1, "toObjectId": 2}, ["2"]),
-        ({"associationType": "CONTACT_TO_COMPANY", "fromObjectId": 1, "toObjectId": 2}, []),
     ],
 )
 def test_an_association_makes_the_deals_on_its_sides_asked_for(told: dict[str, object], deals: list[str]) -> None:
     changed = event("deal.associationChange", **told)
     del changed["objectId"]
     assert said(changed) == [Fetch("deals", each, NOW) for each in deals]
+
+
+def test_an_association_of_no_deal_says_what_it_is_of() -> None:
+    told = {"associationType": "CONTACT_TO_COMPANY", "fromObjectId": 1, "toObjectId": 2}
+    assert said(event("contact.associationChange", **told)) == [PassedOver("an association of CONTACT_TO_COMPANY")]
 
 
 @pytest.mark.parametrize(
@@ -250,8 +284,25 @@ def test_activities_are_asked_for_and_deleted(type_id: str, object_name: str) ->
     assert gone.is_deleted
 
 
-def test_events_of_other_objects_say_nothing() -> None:
-    assert said(event("contact.creation"), event("object.deletion", objectTypeId="0-1"), {}) == []
+def test_events_of_other_objects_say_which() -> None:
+    about_contact, of_type = event("contact.creation"), event("object.deletion", objectTypeId="0-1")
+    assert said(about_contact, of_type) == [PassedOver("contact"), PassedOver("object 0-1")]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"objectId": 1, "properties": {"dealname": {"value": "Acme"}}},
+        event("invoice.creation"),
+        event("object.creation"),
+        event("object.creation", objectTypeId="deal"),
+    ],
+)
+def test_a_body_that_is_no_event_of_an_app_is_not_understood_and_says_what_to_subscribe(document: object) -> None:
+    with pytest.raises(Untranslatable, match="subscribe the app to deals") as refused:
+        said(document)
+    assert (refused.value.reason, refused.value.pointer) == (QuarantineReason.UNKNOWN_TYPE, "/0/subscriptionType")
 
 
 @pytest.mark.parametrize(
@@ -281,6 +332,22 @@ def test_an_event_that_cannot_be_read_says_why_and_where(
     assert (refused.value.reason, refused.value.pointer) == (reason, pointer)
 
 
+def test_a_close_date_is_a_day_of_the_tenants_calendar_once_that_is_known() -> None:
+    deal = deal_of({"closedate": "2026-06-30T16:00Z", "hs_is_closed": "false", "hs_is_closed_won": "false"})
+    connection = connection_of(Source.HUBSPOT)
+    facts = event_of(deal, connection, delivery_id=UUID(int=4), received_at=NOW).facts()
+    for zone, day in (("Asia/Shanghai", date(2026, 7, 1)), ("UTC", date(2026, 6, 30))):
+        calendar = FiscalCalendar(time_zone=zone)
+        assert facts.day(DateField.EXPECTED_CLOSE, calendar) == day
+        assert facts.dated(calendar).value_of("expected_close_on") == day
+    # A change of zone moves no day that lies before it.
+    changed = FiscalCalendar(1, "Asia/Shanghai", (CalendarChange(date(2026, 7, 2), 1, "UTC"),))
+    assert facts.day(DateField.EXPECTED_CLOSE, changed) == date(2026, 7, 1)
+    assert replace(facts, expected_close_on=date(2026, 6, 29)).day(DateField.EXPECTED_CLOSE, changed) == date(
+        2026, 6, 29
+    )
+
+
 def test_a_record_becomes_the_deal() -> None:
     deal = deal_of(
         {
@@ -308,7 +375,8 @@ def test_a_record_becomes_the_deal() -> None:
     assert (deal.external_id, deal.name, deal.stage, deal.pipeline) == ("1246965", "Acme", "closedwon", "default")
     assert (deal.amount, deal.currency) == (Decimal("60000.50"), "USD")
     assert (deal.home_amount, deal.home_currency) == (Decimal("55000.25"), "EUR")
-    assert (deal.closed_at, deal.expected_close_on) == (datetime(2026, 3, 31, 22, tzinfo=UTC), date(2026, 3, 31))
+    assert deal.closed_at == deal.expected_close_at == datetime(2026, 3, 31, 22, tzinfo=UTC)
+    assert deal.expected_close_on is None
     assert deal.created_at == datetime(2026, 1, 5, 9, 12, 44, tzinfo=UTC)
     assert (deal.owner_external_id, deal.type, deal.channel) == ("ann", "newbusiness", "PAID_SEARCH")
     assert (deal.probability, deal.account_id, deal.region) == (Decimal(20), "9001", "Initech")
@@ -527,7 +595,7 @@ async def test_what_is_sold_with_a_deal_comes_whole_also_when_it_is_told_on_page
         assert isinstance(deal, CanonicalDeal)
         sold[deal.external_id] = (len(deal.products), sum(line.quantity for line in deal.products))
     assert sold == {"1": (601, 1202), "2": (1, 7)}
-    assert [call.endpoint for call in asked.caller.calls].count("associations") == 2
+    assert sum("associations/deals/line_items" in call.url for call in asked.caller.calls) == 2
 
 
 async def test_an_app_that_may_not_see_what_is_sold_is_told_the_deals_without(asked: Asked) -> None:
@@ -549,6 +617,84 @@ async def test_a_line_that_changes_leads_to_its_deal(asked: Asked) -> None:
     page = await asked.caller.result(asked.api.fetch(asked.credentials, "line_items", ["72"]))
     assert [(each.object_name, each.external_id) for each in page.gone] == [("deals", "3")]
     assert await walked(asked, NOW) == ["1"]
+
+
+def payment_of(asked: Asked, payment_id: str, deal_id: str, **properties: str) -> None:
+    told = {"hs_lastmodifieddate": NOW.isoformat(), "hs_latest_status": "succeeded", **properties}
+    asked.crm.activities.setdefault("commerce_payments", {})[payment_id] = told
+    asked.crm.deals_of_activities[payment_id] = deal_id
+
+
+async def paid_for(asked: Asked, deal_id: str = "1") -> CanonicalDeal:
+    page = await asked.caller.result(asked.api.fetch(asked.credentials, "deals", [deal_id]))
+    (deal,) = HUBSPOT.translate_record(FetchedRecord("deals", page.records[0].raw, NOW), NO_MAPPING, pointer="")
+    assert isinstance(deal, CanonicalDeal)
+    return deal
+
+
+async def test_what_was_paid_for_a_deal_comes_with_its_moment_and_the_day_of_the_portal(asked: Asked) -> None:
+    asked.crm.put(plain(1))
+    late, next_day = "2026-04-01T03:30:00Z", "2026-04-01T04:30:00Z"
+    payment_of(asked, "81", "1", hs_initial_amount="200.50", hs_initiated_date=late)
+    payment_of(asked, "82", "1", hs_initial_amount="100", hs_initiated_date=next_day)
+    payment_of(asked, "83", "1", hs_initial_amount="7", hs_initiated_date=late, hs_latest_status="failed")
+    payment_of(asked, "84", "2", hs_initial_amount="7", hs_initiated_date=late)
+    deal = await paid_for(asked)
+    assert [(each.paid_on, each.paid_at, each.amount) for each in deal.payments] == [
+        (date(2026, 3, 31), datetime.fromisoformat(late), Decimal("200.50")),
+        (date(2026, 4, 1), datetime.fromisoformat(next_day), Decimal(100)),
+    ]
+    asked.crm.fail(lambda: JSONResponse({"category": "MISSING_SCOPES"}, 403), path="/account-info/v3/details")
+    assert {each.paid_on for each in (await paid_for(asked)).payments} == {date(2026, 4, 1)}
+
+
+@pytest.mark.parametrize(
+    ("status", "refunds", "amounts"),
+    [
+        ("partially_refunded", "30.25", ["100", "-30.25"]),
+        ("refunded", "100", ["100", "-100"]),
+        ("disputed_lost", "0", ["100", "-100"]),
+        ("disputed_won", "0", ["100"]),
+        ("processing", "0", []),
+    ],
+)
+async def test_what_was_given_back_of_a_payment_is_a_negative_one(
+    asked: Asked, status: str, refunds: str, amounts: list[str]
+) -> None:
+    asked.crm.put(plain(1))
+    initiated = "2026-03-31T18:00:00Z"
+    payment_of(
+        asked,
+        "81",
+        "1",
+        hs_initial_amount="100",
+        hs_initiated_date=initiated,
+        hs_latest_status=status,
+        hs_refunds_amount=refunds,
+    )
+    assert [each.amount for each in (await paid_for(asked)).payments] == [Decimal(each) for each in amounts]
+
+
+async def test_a_payment_that_changes_leads_to_its_deal_and_dates_it(asked: Asked) -> None:
+    asked.crm.put(plain(1, ms=-5_000_000))
+    payment_of(asked, "81", "1", hs_initial_amount="100", hs_initiated_date="2026-03-31T18:00:00Z")
+    assert (await paid_for(asked)).modified_at == NOW
+    assert await walked(asked, NOW) == ["1"]
+    page = await asked.caller.result(asked.api.fetch(asked.credentials, "commerce_payments", ["81"]))
+    assert [record.external_id for record in page.records] == ["1"]
+    assert said(event("object.propertyChange", objectTypeId="0-101", objectId=81)) == [Fetch("commerce_payments", "81")]
+    asked.crm.hidden = frozenset({"commerce_payments"})
+    assert (await paid_for(asked)).payments == ()
+
+
+async def test_a_payment_in_another_currency_than_its_deal_is_pointed_at(asked: Asked) -> None:
+    asked.crm.put(plain(1))
+    payment_of(
+        asked, "81", "1", hs_initial_amount="1", hs_initiated_date="2026-03-31T18:00:00Z", hs_currency_code="JPY"
+    )
+    with pytest.raises(Untranslatable, match="another currency") as refused:
+        await paid_for(asked)
+    assert refused.value.pointer == "/_payments/0/hs_currency_code"
 
 
 def test_events_of_lines_ask_for_their_deals() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -15,7 +16,7 @@ from starlette.requests import Request as Received
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.tracking.crm.adapter import Fetch, Request, Terms
+from services.tracking.crm.adapter import Fetch, PassedOver, Request, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
 from services.tracking.crm.pipedrive import Pipedrive
@@ -177,8 +178,104 @@ def test_pipedrive_custom_fields_come_as_texts_and_can_be_named() -> None:
     assert deal.channel == "Initech"
 
 
-def test_what_pipedrive_says_of_other_things_is_no_deal() -> None:
-    assert PIPEDRIVE.translate(pipedrive_event(meta={"entity": "person"}), NO_MAPPING) == ()
+@pytest.mark.parametrize("entity", ["person", "activityType", "lead", "user"])
+def test_what_pipedrive_says_of_other_things_says_of_which(entity: str) -> None:
+    assert PIPEDRIVE.translate(pipedrive_event(meta={"entity": entity}), NO_MAPPING) == (PassedOver(entity),)
+
+
+@pytest.mark.parametrize("entity", [None, "deals", 5, ["deal"], {}])
+def test_a_pipedrive_body_that_is_about_nothing_known_is_not_understood(entity: object) -> None:
+    with pytest.raises(Untranslatable, match="have it send those") as refused:
+        PIPEDRIVE.translate(pipedrive_event(meta={"entity": entity}), NO_MAPPING)
+    assert (refused.value.reason, refused.value.pointer) == (QuarantineReason.UNKNOWN_TYPE, "/meta/entity")
+
+
+def documented(name: str) -> bytes:
+    return (Path(__file__).parents[1] / "crm" / "samples" / "pipedrive" / f"{name}.json").read_bytes()
+
+
+def test_the_documented_activity_of_a_webhook_of_version_2_keeps_its_time_and_its_duration() -> None:
+    (activity,) = PIPEDRIVE.translate(documented("activity"), NO_MAPPING)
+    assert isinstance(activity, CanonicalActivity)
+    assert activity.occurred_at == datetime(2024, 7, 31, 11, 30, tzinfo=UTC)
+    assert activity.duration_seconds == 5400
+    assert (activity.owner_external_id, activity.deal_external_id) == ("12345678", "746")
+
+
+@pytest.mark.parametrize(
+    ("due_time", "expected"),
+    [
+        ({"value": "10:00:00", "timezone_id": "Europe/Tallinn"}, datetime(2024, 7, 31, 7, tzinfo=UTC)),
+        ({"value": "10:00:30", "timezone_id": None}, datetime(2024, 7, 31, 10, 0, 30, tzinfo=UTC)),
+        ({"value": None, "timezone_id": None}, datetime(2024, 7, 31, tzinfo=UTC)),
+        ("10:00", datetime(2024, 7, 31, 10, tzinfo=UTC)),
+    ],
+)
+def test_the_time_of_an_activity_is_read_with_its_zone_and_without(due_time: object, expected: datetime) -> None:
+    document = json.loads(documented("activity"))
+    document["data"]["due_time"] = due_time
+    (activity,) = PIPEDRIVE.translate(json.dumps(document).encode(), NO_MAPPING)
+    assert isinstance(activity, CanonicalActivity)
+    assert activity.occurred_at == expected
+
+
+def test_a_zone_that_is_no_place_is_pointed_at() -> None:
+    document = json.loads(documented("activity"))
+    document["data"]["due_time"] = {"value": "10:00", "timezone_id": "Nowhere/At_All"}
+    with pytest.raises(Untranslatable) as refused:
+        PIPEDRIVE.translate(json.dumps(document).encode(), NO_MAPPING)
+    assert refused.value.pointer == "/data/due_time"
+
+
+def test_the_documented_deal_of_a_webhook_of_version_1_becomes_the_deal() -> None:
+    deal = pipedrive_deal(documented("v1_deal"))
+    assert (deal.external_id, deal.owner_external_id, deal.currency, deal.amount) == (
+        "9",
+        "1234567890",
+        "USD",
+        Decimal(0),
+    )
+    assert (deal.name, deal.stage, deal.pipeline) == ("Updated Deal Title", "1", "1")
+    assert deal.modified_at == datetime(2025, 2, 17, 21, 22, 41, tzinfo=UTC)
+    assert deal.sequence == 1739827361322
+    assert deal.kind is DealKind.UPSERTED
+
+
+def version_1(action: str = "updated", **changes: object) -> bytes:
+    document = json.loads(documented("v1_deal"))
+    return json.dumps(
+        document | {"event": f"{action}.deal"} | changes | {"meta": {**document["meta"], "action": action}}
+    ).encode()
+
+
+def test_a_deletion_of_version_1_is_one() -> None:
+    last = json.loads(documented("v1_deal"))["current"]
+    deal = pipedrive_deal(version_1("deleted", current=None, previous=last))
+    assert (deal.kind, deal.external_id) == (DealKind.DELETED, "9")
+    assert deal.modified_at == datetime(2025, 2, 17, 21, 22, 41, 322000, tzinfo=UTC)
+
+
+def test_custom_fields_of_version_1_stand_beside_the_others() -> None:
+    key_of_field = "a" * 40
+    current = json.loads(documented("v1_deal"))["current"] | {key_of_field: "Initech", "user_id": {"id": 7}}
+    deal = pipedrive_deal(version_1(current=current), SourceMapping(custom_fields={key_of_field: "competitor"}))
+    assert (deal.custom, deal.owner_external_id) == ({"competitor": "Initech"}, "7")
+
+
+def test_every_attempt_of_version_1_has_one_key_and_every_change_its_own() -> None:
+    current = json.loads(documented("v1_deal"))["current"]
+    assert key(version_1()) == key(version_1(retry=2))
+    assert key(version_1()) != key(version_1(current=current | {"value": 5}))
+
+
+def test_a_pipedrive_deletion_that_tells_no_state_is_one_all_the_same() -> None:
+    deal = pipedrive_deal(pipedrive_event(action="delete", without_data=True, previous=None))
+    assert (deal.kind, deal.external_id) == (DealKind.DELETED, "746")
+    assert deal.modified_at == datetime(2026, 3, 31, 18, 40, 2, 754000, tzinfo=UTC)
+    gone = json.dumps(json.loads(documented("activity")) | {"data": None, "previous": None})
+    (activity,) = PIPEDRIVE.translate(gone.replace('"action": "create"', '"action": "delete"').encode(), NO_MAPPING)
+    assert isinstance(activity, CanonicalActivity)
+    assert (activity.is_deleted, activity.external_id) == (True, "2001")
 
 
 def test_every_attempt_of_a_pipedrive_delivery_has_one_key() -> None:

@@ -18,7 +18,7 @@ from starlette.requests import Request as Received
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.tracking.crm.adapter import Fetch, RecordChange, Request, Terms
+from services.tracking.crm.adapter import Fetch, PassedOver, RecordChange, Request, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import (
     InvalidSecret,
@@ -149,7 +149,7 @@ def test_an_outbound_message_is_known_by_the_secret_in_its_address_and_its_organ
     assert verdict(request(trail=OLD_SECRET)) is Rejection.SIGNATURE
     assert verdict(request(trail=SECRET + "0")) is Rejection.SIGNATURE
     assert verdict(request(trail="")) is Rejection.HEADERS
-    assert verdict(request(OUTBOUND.replace(b"00D24000000abcdEAA", b"00D24000000abceEAA"))) is Rejection.SIGNATURE
+    assert verdict(request(OUTBOUND.replace(b"00D24000000abcdEAA", b"00D24000000abceEAA"))) is Rejection.NOT_ALLOWED
 
 
 def test_while_rotating_either_of_two_secrets_will_do() -> None:
@@ -164,21 +164,21 @@ def test_while_rotating_either_of_two_secrets_will_do() -> None:
 def test_the_allow_list_may_have_ids_of_fifteen_characters() -> None:
     short = Terms((SECRET,), {"organization_id": frozenset({ORGANIZATION[:15]}), "action_id": frozenset({ACTION[:15]})})
     assert verdict(request(), short) is None
-    assert verdict(request(OUTBOUND.replace(ACTION.encode(), b"04k080000004CXY")), short) is Rejection.SIGNATURE
+    assert verdict(request(OUTBOUND.replace(ACTION.encode(), b"04k080000004CXY")), short) is Rejection.NOT_ALLOWED
 
 
 def test_a_message_that_names_two_organisations_is_refused() -> None:
     twice = OUTBOUND.replace(b"<ActionId>", b"<OrganizationId>00D24000000abceEAA</OrganizationId><ActionId>")
-    assert verdict(request(twice)) is Rejection.SIGNATURE
+    assert verdict(request(twice)) is Rejection.NOT_ALLOWED
 
 
 def test_a_message_that_names_no_organisation_is_refused() -> None:
-    assert verdict(request(b"<Envelope/>")) is Rejection.SIGNATURE
+    assert verdict(request(b"<Envelope/>")) is Rejection.NOT_ALLOWED
 
 
 def test_a_message_with_a_bearer_token_has_to_be_of_the_organisation_too() -> None:
     foreign = OUTBOUND.replace(b"00D24000000abcdEAA", b"00D24000000abceEAA")
-    assert verdict(request(foreign, trail="", authorization=f"Bearer {SECRET}")) is Rejection.SIGNATURE
+    assert verdict(request(foreign, trail="", authorization=f"Bearer {SECRET}")) is Rejection.NOT_ALLOWED
 
 
 def test_a_change_event_bears_the_secret_or_is_signed_with_it() -> None:
@@ -312,10 +312,13 @@ def test_a_batch_is_of_a_hundred_notifications_at_most() -> None:
     assert refusal(batch(*range(101))).pointer == "/Envelope/Body/notifications"
 
 
-def test_one_bad_record_of_a_batch_is_pointed_at() -> None:
+def test_one_bad_record_of_a_batch_is_pointed_at_and_its_neighbours_are_translated() -> None:
     body = batch(1, 2)
     last = body.rindex(b"<sf:Id>")
-    refused = refusal(body[:last] + body[last:].replace(b"0060800000AbCdEAAV", b"0060800000AbCdEAAA", 1))
+    broken = body[:last] + body[last:].replace(b"0060800000AbCdEAAV", b"0060800000AbCdEAAA", 1)
+    change, refused = SALESFORCE.translate(broken, NO_MAPPING)
+    assert isinstance(change, RecordChange)
+    assert isinstance(refused, Untranslatable)
     assert refused.pointer == "/Envelope/Body/notifications/Notification/1/sObject/Id"
 
 
@@ -324,8 +327,11 @@ def test_a_message_without_the_modified_time_says_what_to_select() -> None:
     assert (refused.reason, refused.pointer.rpartition("/")[2]) == (QuarantineReason.MISSING_FIELD, "SystemModstamp")
 
 
-def test_messages_about_other_objects_say_nothing() -> None:
-    assert SALESFORCE.translate(OUTBOUND.replace(b"sf:Opportunity", b"sf:Account"), NO_MAPPING) == []
+def test_messages_about_other_objects_say_which() -> None:
+    about = OUTBOUND.replace(b"sf:Opportunity", b"sf:Account")
+    assert SALESFORCE.translate(about, NO_MAPPING) == [PassedOver("Account")]
+    refused = refusal(OUTBOUND.replace(b'xsi:type="sf:Opportunity" ', b""))
+    assert (refused.reason, refused.pointer.rpartition("/")[2]) == (QuarantineReason.UNKNOWN_TYPE, "@type")
 
 
 BILLION_LAUGHS: Final = b"""<!DOCTYPE lolz [<!ENTITY lol "lol">%b]><lolz>&lol9;</lolz>""" % b"".join(
@@ -478,8 +484,10 @@ def test_what_names_no_record_says_nothing_and_is_left_to_reconciliation() -> No
     assert said(event(header={"recordIds": ["006*"]}, Amount=5)) == []
 
 
-def test_events_of_other_objects_say_nothing() -> None:
-    assert said(event(header={"entityName": "Account"})) == []
+def test_events_of_other_objects_say_which() -> None:
+    assert said(event(header={"entityName": "Invoice__c"})) == [PassedOver("Invoice__c")]
+    with pytest.raises(Untranslatable, match="names no object of Salesforce"):
+        said(event(header={"entityName": None}))
 
 
 @pytest.mark.parametrize("name", ["OpportunityTeamMember", "OpportunityLineItem"])

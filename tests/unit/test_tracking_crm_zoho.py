@@ -7,17 +7,14 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
-from uuid import UUID
 
 import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from services.tracking.crm.adapter import Fetch, Request, SeenUser, Terms
+from services.tracking.crm.adapter import Fetch, PassedOver, Request, SeenUser, Terms
 from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.crm.domain import (
-    Connection,
-    ConnectionStatus,
     InvalidSecret,
     ProductFields,
     QuarantineReason,
@@ -33,6 +30,7 @@ from services.tracking.crm.zoho_api import ZohoCredentials
 from services.tracking.inbox.translation import Translation, translated
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
+from tests.crm.connections import connection_of
 from tests.crm.conversations import Caller, NotOk
 from tests.crm.played import PlainDeal
 from tests.crm.zoho import PlayedZoho
@@ -161,7 +159,7 @@ def test_a_notification_is_not_proven_by_what_proves_a_workflow_webhook() -> Non
 def test_a_notification_of_a_channel_that_is_not_allowed_is_refused() -> None:
     allowed = {"channel_id": frozenset({"1000000068001"})}
     assert verdict(request(WATCH), TOKEN, allowed=allowed) is None
-    assert verdict(request(notified(channel_id="1000000068002")), TOKEN, allowed=allowed) is Rejection.SIGNATURE
+    assert verdict(request(notified(channel_id="1000000068002")), TOKEN, allowed=allowed) is Rejection.NOT_ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -272,9 +270,15 @@ def test_a_deleted_call_is_a_deleted_activity() -> None:
     assert (activity.is_deleted, activity.type) == (True, ActivityType.CALL)
 
 
-@pytest.mark.parametrize("module", ["Leads", "", None, 5, {"api_name": "Contacts"}])
-def test_a_notification_about_another_module_says_nothing(module: object) -> None:
-    assert ZOHO.translate(notified(module=module, operation="whatever"), NO_MAPPING) == ()
+@pytest.mark.parametrize(("module", "name"), [("Leads", "Leads"), ({"api_name": "Contacts"}, "Contacts")])
+def test_a_notification_about_another_module_says_which(module: object, name: str) -> None:
+    assert ZOHO.translate(notified(module=module, operation="whatever"), NO_MAPPING) == (PassedOver(name),)
+
+
+@pytest.mark.parametrize("module", ["", None, 5, {"id": "1"}])
+def test_a_notification_that_names_no_module_is_not_understood(module: object) -> None:
+    refused = refusal(notified(module=module))
+    assert (refused.reason, refused.pointer) == (QuarantineReason.UNKNOWN_TYPE, "/module")
 
 
 def test_a_module_may_come_as_an_object() -> None:
@@ -511,7 +515,9 @@ def test_a_workflow_webhook_without_the_id_of_a_record_is_refused(record_id: obj
 
 
 def test_a_workflow_webhook_about_something_else_says_nothing() -> None:
-    assert ZOHO.translate(sent(event="call.created"), NO_MAPPING) == ()
+    assert ZOHO.translate(sent(event="call.created"), NO_MAPPING) == (PassedOver("call"),)
+    assert refusal(sent(event="deals.updated")).pointer == "/event"
+    assert refusal(sent(event="Deal.updated")).pointer == "/event"
 
 
 def test_a_workflow_webhook_of_a_deletion_comes_after_every_state_of_its_second() -> None:
@@ -702,20 +708,7 @@ def test_an_activity_about_an_account_names_no_deal() -> None:
 
 def come_to(body: bytes, *, has_api_access: bool) -> Translation:
     """What a delivery comes to at a connection with or without access to the API."""
-    connection = Connection(
-        tenant_id=UUID(int=1),
-        id=UUID(int=2),
-        source=Source.ZOHO,
-        name="Zoho CRM",
-        identity_source="zoho",
-        status=ConnectionStatus.ACTIVE,
-        secrets=(),
-        mapping=NO_MAPPING,
-        version=1,
-        created_at=NOW,
-        updated_at=NOW,
-        api="sealed" if has_api_access else None,
-    )
+    connection = connection_of(Source.ZOHO, api="sealed" if has_api_access else None)
     return translated(connection, ZOHO.translate(body, NO_MAPPING), {}, NO_MAPPING, NOW)
 
 
@@ -729,15 +722,13 @@ def test_with_access_to_the_api_a_workflow_webhook_counts_at_once_and_is_asked_f
 def test_without_access_to_the_api_a_workflow_webhook_stands_by_itself_or_says_what_is_unclear() -> None:
     result = come_to(sent(), has_api_access=False)
     assert ([deal.amount for deal in result.deals], result.fetches) == ([Decimal("60000.00")], [])
-    with pytest.raises(Untranslatable) as refused:
-        come_to(sent(Amount="60,000"), has_api_access=False)
-    assert (refused.value.reason, refused.value.pointer) == (QuarantineReason.INVALID_FIELD, "/Amount")
+    (refused,) = come_to(sent(Amount="60,000"), has_api_access=False).problems
+    assert (refused.reason, refused.pointer) == (QuarantineReason.INVALID_FIELD, "/Amount")
 
 
 def test_without_access_to_the_api_a_notification_says_that_it_is_needed() -> None:
-    with pytest.raises(Untranslatable) as refused:
-        come_to(WATCH, has_api_access=False)
-    assert refused.value.reason is QuarantineReason.API_ACCESS_MISSING
+    (refused,) = come_to(WATCH, has_api_access=False).problems
+    assert refused.reason is QuarantineReason.API_ACCESS_MISSING
 
 
 DEAL: Final = PlainDeal(

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from services.tracking.crm.domain import SourceMapping
+from services.tracking.crm.domain import Remark, RemarkKind, SourceMapping
+from services.tracking.deals.domain import UncreditedReason
 from services.tracking.inbox.retranslation import Held, content, says_something_else
 from services.tracking.sync.domain import Phase, Reconciliation, Run, RunKind, RunState
 from services.tracking.upkeep.domain import (
@@ -19,6 +20,7 @@ from services.tracking.upkeep.domain import (
     HealthStatus,
     MappingTooLarge,
     MappingWork,
+    Remarked,
     Repair,
     Sent,
     Waiting,
@@ -92,6 +94,7 @@ def test_a_connection_is_as_its_worst_check() -> None:
         (replace(FINE, untranslated=Waiting(5, NOW - 2 * MINUTE)), "translation", ATTENTION, "waited for 2 minutes"),
         (replace(FINE, untranslated=Waiting(5, NOW - 11 * MINUTE)), "translation", BROKEN, "worker of tracking runs"),
         (replace(FINE, sent=Sent(NOW, duplicates_day=99)), "duplicates", OK, "99 deliveries"),
+        (replace(FINE, sent=Sent(NOW, duplicates_day=1)), "duplicates", OK, "1 delivery of"),
         (replace(FINE, sent=Sent(NOW, duplicates_day=100)), "duplicates", ATTENTION, "answers get back to it"),
         (replace(FINE, sent=Sent(NOW, received_day=50, duplicates_day=100)), "duplicates", OK, "counts once"),
         (replace(FINE, sent=Sent(NOW, received_day=9, rejected_signature_day=4)), "signatures", OK, "that few"),
@@ -99,7 +102,15 @@ def test_a_connection_is_as_its_worst_check() -> None:
         (replace(FINE, sent=Sent(NOW, rejected_signature_day=1)), "signatures", BROKEN, "none accepted"),
         (replace(FINE, sent=Sent(NOW, rejected_timestamp_day=1)), "signatures", BROKEN, "Check the clocks"),
         (replace(FINE, sent=Sent(NOW, rejected_headers_day=1)), "signatures", BROKEN, "of the kind"),
-        (replace(FINE, quarantined=7), "quarantine", ATTENTION, "7 deliveries are in quarantine"),
+        (replace(FINE, sent=Sent(NOW, rejected_address_day=2)), "signatures", BROKEN, "Set ATTAIN_PUBLIC_URL"),
+        (
+            replace(FINE, sent=Sent(NOW, rejected_not_allowed_day=1)),
+            "signatures",
+            BROKEN,
+            "to `allowed` of the connection",
+        ),
+        (replace(FINE, quarantined=1), "quarantine", ATTENTION, "1 delivery is in quarantine and does not count"),
+        (replace(FINE, quarantined=7), "quarantine", ATTENTION, "7 deliveries are in quarantine and do not count"),
         (replace(FINE, has_api=True), "api_access", ATTENTION, "Give the connection API access"),
         (
             replace(ASKED, circuit=CircuitFacts("open", NOW + HOUR, "invalid token", "Give it anew.")),
@@ -144,6 +155,12 @@ def test_a_connection_is_as_its_worst_check() -> None:
         (replace(ASKED, reconciled_at=None), "reconciliation", ATTENTION, "has never come to its end"),
         (replace(ASKED, missed_day=4), "reconciliation", ATTENTION, "missed 4 records"),
         (
+            replace(ASKED, missed_day=1),
+            "reconciliation",
+            ATTENTION,
+            "missed 1 record; reconciliation has brought it in",
+        ),
+        (
             replace(ASKED, backfill=run(RunState.RUNNING, kind=RunKind.BACKFILL, seen=50)),
             "backfill",
             OK,
@@ -175,6 +192,7 @@ def test_what_does_not_concern_a_connection_is_not_among_its_checks() -> None:
         CheckName.DUPLICATES,
         CheckName.SIGNATURES,
         CheckName.QUARANTINE,
+        *(CheckName(reason.value) for reason in UncreditedReason),
     }
     assert CheckName.CHANNEL not in {each.name for each in health(replace(ASKED, is_active=False), NOW).checks}
 
@@ -184,9 +202,40 @@ def test_a_reconciliation_on_demand_is_never_late() -> None:
     assert check(replace(ASKED, reconciliation=on_demand, reconciled_at=None), CheckName.RECONCILIATION).status is OK
 
 
-def test_a_day_for_which_there_is_more_than_one_reason_names_the_secret() -> None:
-    sent = Sent(NOW, rejected_signature_day=1, rejected_timestamp_day=1)
-    assert "valid secret" in check(replace(FINE, sent=sent), CheckName.SIGNATURES).sentence
+def test_of_a_day_with_more_than_one_reason_each_has_its_number_and_its_own_cure() -> None:
+    sent = Sent(NOW, rejected_signature_day=1, rejected_address_day=3)
+    sentence = check(replace(FINE, sent=sent), CheckName.SIGNATURES).sentence
+    assert sentence.startswith(
+        "4 deliveries of the last 24 hours were refused, and none accepted: 3 as they were signed"
+    )
+    assert (
+        "Set ATTAIN_PUBLIC_URL to the address that the CRM calls; the secret is right. 1 as they were not" in sentence
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "says"),
+    [
+        (
+            RemarkKind.FROM_THE_FUTURE,
+            CheckName.CLOCK,
+            "3 versions of the last 24 hours were dated more than five minutes after the receipt, and were ordered by "
+            "that: A1 was early. Check the clock of the CRM, and what fills its modified time.",
+        ),
+        (
+            RemarkKind.UNKNOWN_MEMBER,
+            CheckName.MEMBERS,
+            "3 members of what was sent in the last 24 hours were not read. The newest: /data/owner A1 was early. Have "
+            "the sender name them as the hook's documentation does.",
+        ),
+    ],
+)
+def test_what_is_told_of_deliveries_needs_somebody_and_nothing_told_is_no_check(
+    kind: RemarkKind, name: CheckName, says: str
+) -> None:
+    assert name not in {each.name for each in health(FINE, NOW).checks}
+    found = check(replace(FINE, remarks={kind: Remarked(3, Remark(kind, "/data/owner", "A1 was early"))}), name)
+    assert (found.status, found.sentence) == (ATTENTION, says)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,345 @@
+"""The day of an instant, as goals count it live and as queries over the stored records tell it."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.tracking.deals import service as deals_service
+from services.tracking.metadata import transport
+from services.tracking.progress import contributions, store
+from services.tracking.progress.consumer import Rebuilder
+from services.tracking.progress.definitions import DefinitionsCache
+from services.tracking.progress.domain import GoalIndex, GoalTerms, Rule, Span
+from services.tracking.progress.service import ProgressTracker
+from services.tracking.verification import differences
+from shared.contracts import deals, goals, org
+from shared.contracts.base import Event
+from shared.db.database import Database, Scope
+from shared.kernel.deals import DEAL_FIELDS, DateField, DealKind, DealStatus
+from shared.kernel.filters import parse_filter
+from shared.kernel.ids import deal_id
+from shared.kernel.measures import Aggregate, Counted, Measure
+from shared.kernel.money import format_amount
+from shared.kernel.org import CrmUser, OrgChart, OwnerKind
+from shared.kernel.periods import CalendarChange, FiscalCalendar, Period
+from shared.kernel.zones import offset_spans
+from shared.outbox.outbox import Outbox
+
+NOW = datetime(2026, 7, 15, tzinfo=UTC)
+CONNECTION = UUID(int=1)
+JUNE = Period(date(2026, 6, 1), date(2026, 7, 1))
+JULY = Period(date(2026, 7, 1), date(2026, 8, 1))
+BEGINNING = datetime(1900, 1, 2, tzinfo=UTC)
+EVER = Period(date(1900, 1, 1), date(3000, 1, 1))
+ZONES = (
+    *("UTC", "CET", "EET", "MET", "WET", "EST", "Asia/Calcutta", "Asia/Kathmandu", "Asia/Shanghai", "Asia/Gaza"),
+    *("Africa/Casablanca", "Africa/Monrovia", "America/St_Johns", "America/Havana", "Australia/Lord_Howe"),
+    *("Europe/Dublin", "Pacific/Apia", "Pacific/Kiritimati", "US/Eastern", "Etc/GMT+12", "Antarctica/Troll"),
+)
+
+
+@pytest.fixture(scope="module")
+async def database(module_database: str) -> AsyncIterator[Database]:
+    database = Database(module_database, service="tracking")
+    yield database
+    await database.close()
+
+
+def won(tenant_id: UUID, number: int, closed_at: datetime, *, amount: int = 1) -> deals.Deal:
+    external_id = f"D-{number}"
+    return deals.Deal(
+        tenant_id=tenant_id,
+        id=deal_id(CONNECTION, external_id),
+        connection_id=CONNECTION,
+        source="crm",
+        external_id=external_id,
+        kind=DealKind.UPSERTED,
+        modified_at=NOW,
+        sequence=number,
+        delivery_id=UUID(int=number),
+        received_at=NOW,
+        status=DealStatus.WON,
+        owner_external_id="u1",
+        name=None,
+        amount=Decimal(amount),
+        currency="EUR",
+        created_at=None,
+        expected_close_on=None,
+        closed_at=closed_at,
+        closed_on=None,
+        stage=None,
+        pipeline=None,
+        probability=None,
+        type=None,
+        channel=None,
+        region=None,
+        account_id=None,
+        account_name=None,
+        merged_into=None,
+        splits=(),
+        products=(),
+        custom={},
+    )
+
+
+@st.composite
+def instants(draw: st.DrawFn, calendar: FiscalCalendar) -> datetime:
+    """Any, and more often one beside a change of clocks, a midnight or the first day of a change."""
+    if draw(st.booleans()):
+        return BEGINNING + timedelta(seconds=draw(st.integers(0, 1_098 * 365 * 86_400)))
+    zone = draw(st.sampled_from([calendar.time_zone, *(change.time_zone for change in calendar.changes)]))
+    year = draw(st.sampled_from((1901, 1931, 1972, 1985, 2011, 2012, 2026, 2038, 2087, 2500)))
+    changes = [span.start for span in offset_spans(zone, year, year + 1)]
+    changes += [
+        datetime(change.start.year, change.start.month, change.start.day, tzinfo=UTC) for change in calendar.changes
+    ]
+    near = draw(st.sampled_from(changes))
+    away = st.sampled_from((-1, 0, 1, 59, 60, -60, 3600, -3600)) | st.integers(-40 * 3600, 40 * 3600)
+    return near + timedelta(seconds=draw(away))
+
+
+@st.composite
+def calendars(draw: st.DrawFn) -> FiscalCalendar:
+    zones = st.sampled_from(ZONES)
+    starts = draw(st.lists(st.dates(date(2011, 12, 25), date(2012, 1, 5)), max_size=2, unique=True))
+    return FiscalCalendar(1, draw(zones), tuple(CalendarChange(start, 1, draw(zones)) for start in sorted(starts)))
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(st.data())
+async def test_queries_tell_the_day_that_zoneinfo_decides(database: Database, data: st.DataObject) -> None:
+    tenant_id = uuid4()
+    calendar = data.draw(calendars())
+    closed = data.draw(st.lists(instants(calendar), min_size=1, max_size=20))
+    period = data.draw(st.sampled_from((EVER, JUNE, Period(date(2011, 12, 29), date(2012, 1, 3)))))
+    stored = [won(tenant_id, number, instant) for number, instant in enumerate(closed)]
+    measure = Measure(Aggregate.COUNT, None, DateField.CLOSED)
+    rule = Rule(measure, calendar.days, (Span(CrmUser("crm", "u1"), period),))
+    async with database.transaction(Scope.of(tenant_id)) as tx:
+        await deals_service.record(tx, stored)
+        counting = await contributions.page(tx, tenant_id, uuid4(), rule, after=None, limit=100)
+    decided = {deal.id: calendar.business_date(instant) for deal, instant in zip(stored, closed, strict=True)}
+    assert {record_id: day for day, record_id in counting} == {
+        known: day for known, day in decided.items() if day in period
+    }
+
+
+FILTERED = st.sampled_from(("eq", "ne", "gt", "gte", "lt", "lte", "in", "not_in"))
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(st.data())
+async def test_queries_and_filters_tell_the_day_a_deal_is_expected_to_close_as_it_is_told_live(
+    database: Database, data: st.DataObject
+) -> None:
+    tenant_id, goal_id, person = uuid4(), uuid4(), uuid4()
+    calendar = data.draw(calendars())
+    expected = data.draw(st.lists(instants(calendar), min_size=1, max_size=20))
+    stated = st.none() | st.sampled_from([calendar.business_date(instant) for instant in expected])
+    stored = [
+        won(tenant_id, number, NOW).model_copy(
+            update={"expected_close_at": instant, "expected_close_on": data.draw(stated)}
+        )
+        for number, instant in enumerate(expected)
+    ]
+    day, op = data.draw(st.sampled_from([calendar.business_date(instant) for instant in expected])), data.draw(FILTERED)
+    value: object = [str(day)] if op in ("in", "not_in") else str(day)
+    date_field = data.draw(st.sampled_from((DateField.EXPECTED_CLOSE, DateField.CLOSED)))
+    condition = parse_filter({"field": "expected_close_on", "op": op, "value": value}, DEAL_FIELDS)
+    measure = Measure(Aggregate.COUNT, None, date_field, condition)
+    chart = OrgChart(identities={CrmUser("crm", "u1"): person}, calendar=calendar)
+    index = GoalIndex(chart, [GoalTerms(goal_id, OwnerKind.PERSON, person, measure, EVER)])
+    async with database.transaction(Scope.of(tenant_id)) as tx:
+        await deals_service.record(tx, stored)
+        counting = await contributions.page(tx, tenant_id, goal_id, index.rules[goal_id], after=None, limit=100)
+        kept = await deals_service.newest(tx, tenant_id, [deal.id for deal in stored])
+    live = {deal.id for deal in kept.values() if index.contributions(deal.facts())}
+    assert {record_id for _, record_id in counting} == live
+    for told, deal in ((told, kept[record_id]) for told, record_id in counting):
+        assert told == deal.facts().day(date_field, calendar)
+    assert live == {deal.id for deal in stored if isinstance(index.verdict(goal_id, deal.facts()).outcome, Counted)}
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(st.data())
+async def test_queries_tell_the_day_of_a_payment_as_it_is_told_live(database: Database, data: st.DataObject) -> None:
+    tenant_id, goal_id, person = uuid4(), uuid4(), uuid4()
+    calendar = data.draw(calendars())
+    payments = st.builds(
+        lambda at, with_moment: deals.Payment(
+            paid_on=at.date(), amount=Decimal(1), paid_at=at if with_moment else None
+        ),
+        instants(calendar),
+        st.booleans(),
+    )
+    stored = [
+        won(tenant_id, number, NOW).model_copy(update={"payments": tuple(paid)})
+        for number, paid in enumerate(data.draw(st.lists(st.lists(payments, max_size=3), min_size=1, max_size=8)))
+    ]
+    period = data.draw(st.sampled_from((EVER, JUNE, Period(date(2011, 12, 29), date(2012, 1, 3)))))
+    money = Measure(Aggregate.SUM, "paid_amount", DateField.PAID, currency="EUR")
+    measure = data.draw(st.sampled_from((money, Measure(Aggregate.COUNT, None, DateField.PAID))))
+    chart = OrgChart(identities={CrmUser("crm", "u1"): person}, calendar=calendar)
+    index = GoalIndex(chart, [GoalTerms(goal_id, OwnerKind.PERSON, person, measure, period)])
+    async with database.transaction(Scope.of(tenant_id)) as tx:
+        await deals_service.record(tx, stored)
+        counting = await contributions.page(tx, tenant_id, goal_id, index.rules[goal_id], after=None, limit=100)
+        total = (await contributions.totals(tx, tenant_id, index.rules))[goal_id]
+        kept = await deals_service.newest(tx, tenant_id, [deal.id for deal in stored])
+    live = [(deal.id, each.value) for deal in kept.values() for each in index.contributions(deal.facts())]
+    assert (total.value, total.deals) == (sum(value for _, value in live), len(live))
+    verdicts = {deal.id: index.verdict(goal_id, deal.facts()).outcome for deal in kept.values()}
+    assert {record_id: day for day, record_id in counting} == {
+        record_id: outcome.day for record_id, outcome in verdicts.items() if isinstance(outcome, Counted)
+    }
+
+
+async def test_a_goal_that_reaches_nobody_has_no_days(database: Database) -> None:
+    tenant_id, goal_id = uuid4(), uuid4()
+    rule = Rule(Measure(Aggregate.COUNT, None, DateField.CLOSED), FiscalCalendar().days, ())
+    async with database.transaction(Scope.of(tenant_id)) as tx:
+        await deals_service.record(tx, [won(tenant_id, 1, NOW)])
+        assert await contributions.page(tx, tenant_id, goal_id, rule, after=None, limit=1) == []
+        assert await contributions.series(tx, tenant_id, goal_id, rule) == []
+
+
+class Tenant:
+    """One whose calendar is in a zone and which has a goal of won euros in June and one in July."""
+
+    def __init__(self, database: Database) -> None:
+        self.id = uuid4()
+        self.database = database
+        self.scope = Scope.of(self.id)
+        self.tracker = ProgressTracker(Outbox(transport), DefinitionsCache())
+        self.person, self.june, self.july = uuid4(), uuid4(), uuid4()
+
+    async def define(self, *events: Event) -> None:
+        async with self.database.transaction(self.scope) as tx:
+            await self.tracker.define(tx, events)
+
+    async def found(self, zone: str) -> None:
+        await self.define(
+            org.Calendar(tenant_id=self.id, version=1, start_month=1, time_zone=zone, currency="EUR"),
+            self.goal(self.june, JUNE),
+            self.goal(self.july, JULY),
+        )
+
+    def goal(self, goal_id: UUID, period: Period) -> goals.Goal:
+        return goals.Goal.model_validate(
+            {
+                "tenant_id": self.id,
+                "id": goal_id,
+                "version": 1,
+                "revision": 1,
+                "status": "active",
+                "name": "Won",
+                "owner": {"kind": "person", "id": self.person},
+                "metric": {
+                    "aggregate": "sum",
+                    "value_field": "amount",
+                    "date_field": "closed",
+                    "filter": {"all": []},
+                    "currency": "EUR",
+                },
+                "target": Decimal(1000),
+                "baseline": Decimal(0),
+                "unit": "EUR",
+                "direction": "higher",
+                "start": period.start,
+                "end": period.end,
+                "parent_id": None,
+                "weight": Decimal(1),
+            }
+        )
+
+    def mapped(self) -> org.Identity:
+        return org.Identity(
+            tenant_id=self.id,
+            id=uuid4(),
+            version=1,
+            source="crm",
+            external_user_id="u1",
+            person_id=self.person,
+            deleted=False,
+        )
+
+    async def take(self, batch: Sequence[deals.Deal]) -> None:
+        async with self.database.transaction(self.scope) as tx:
+            await self.tracker.apply(tx, [self.id], [batch], stripe=0)
+
+    async def values(self) -> tuple[str, str]:
+        """What June and July stand at."""
+        async with self.database.transaction(self.scope) as tx:
+            states = await store.states(tx, [(self.id, self.june), (self.id, self.july)])
+        values = {state.goal_id: format_amount(state.value) for state in states if not state.stale}
+        return values[self.june], values[self.july]
+
+    async def rebuild(self) -> None:
+        await Rebuilder(self.database, self.tracker).rebuild_all()
+
+
+@pytest.mark.parametrize("zone", ["CET", "MET", "Europe/Berlin"])
+async def test_a_deal_whose_owner_is_mapped_afterwards_counts_on_the_day_it_counts_on_live(
+    database: Database, zone: str
+) -> None:
+    tenant = Tenant(database)
+    await tenant.found(zone)
+    # Half past midnight on 1 July where clocks are two hours ahead in summer.
+    closed_at = datetime(2026, 6, 30, 22, 30, tzinfo=UTC)
+    await tenant.take([won(tenant.id, 1, closed_at, amount=100)])
+    await tenant.define(tenant.mapped())
+    await tenant.rebuild()
+    assert await tenant.values() == ("0", "100")
+    await tenant.take([won(tenant.id, 2, closed_at, amount=7)])
+    assert await tenant.values() == ("0", "107")
+    assert [each for each in await differences(database) if each.tenant_id == tenant.id] == []
+
+
+async def test_a_deal_expected_at_midnight_in_shanghai_counts_on_that_day_live_and_in_recounts(
+    database: Database,
+) -> None:
+    tenant = Tenant(database)
+    await tenant.found("Asia/Shanghai")
+    for goal_id, period in ((tenant.june, JUNE), (tenant.july, JULY)):
+        terms = tenant.goal(goal_id, period)
+        metric = terms.metric.model_copy(update={"date_field": DateField.EXPECTED_CLOSE})
+        await tenant.define(terms.model_copy(update={"metric": metric, "version": 2, "revision": 2}))
+    await tenant.rebuild()
+
+    def expected(number: int, amount: int) -> deals.Deal:
+        at = datetime(2026, 6, 30, 16, tzinfo=UTC)
+        deal = won(tenant.id, number, at, amount=amount)
+        open_now = {"status": DealStatus.OPEN, "closed_at": None, "expected_close_at": at}
+        return deal.model_copy(update=open_now)
+
+    await tenant.take([expected(1, 100)])
+    await tenant.define(tenant.mapped())
+    await tenant.rebuild()
+    assert await tenant.values() == ("0", "100")
+    await tenant.take([expected(2, 7)])
+    assert await tenant.values() == ("0", "107")
+    assert [each for each in await differences(database) if each.tenant_id == tenant.id] == []
+
+
+@pytest.mark.parametrize("zone", ["localtime", "posixrules", "posix/Europe/Berlin", "Factory", "Mars/Olympus"])
+async def test_a_zone_that_names_no_place_stops_neither_its_tenant_nor_another(database: Database, zone: str) -> None:
+    odd, other = Tenant(database), Tenant(database)
+    for tenant, its_zone in ((odd, zone), (other, "Asia/Shanghai")):
+        await tenant.found(its_zone)
+        await tenant.take([won(tenant.id, 1, datetime(2026, 6, 30, 12, tzinfo=UTC), amount=100)])
+        await tenant.define(tenant.mapped())
+    await odd.rebuild()
+    assert await odd.values() == await other.values() == ("100", "0")
+    found = await differences(database)
+    assert [each for each in found if each.tenant_id in (odd.id, other.id)] == []
