@@ -22,7 +22,9 @@ def install_packages(folder: Path, finish: Callable[[], object] | None = None) -
         wanted = sha256((folder / "package-lock.json").read_bytes()).hexdigest()
         if stamp.exists() and stamp.read_text() == wanted:
             return
-        run_node(folder, str(_NPM), "ci", "--ignore-scripts", "--prefer-offline")
+        # A registry that does not answer for a moment is asked again, as often and as late as npm can be told to.
+        patience = ("--fetch-retries=5", "--fetch-retry-mintimeout=2000", "--fetch-retry-maxtimeout=20000")
+        run_node(folder, str(_NPM), "ci", "--ignore-scripts", "--prefer-offline", *patience)
         if finish is not None:
             finish()
         stamp.write_text(wanted)
