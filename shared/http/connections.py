@@ -24,7 +24,7 @@ import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from shared.http.problems import PROBLEM_MEDIA_TYPE, problem_response
@@ -263,6 +263,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._received_bytes = 0
         self._writing_paused_since = 0.0
         self._refusal: _Refusal | None = None
+        # The one being answered: `cycle` is the last of those sent ahead.
+        self._first_cycle: RequestResponseCycle | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -299,11 +301,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self._table.forget(self, self._peer)
         self._release(0)
         self._phase = _REFUSED
+        first = self._first_cycle
+        if first is not None and not first.response_complete:
+            first.disconnected = True
+            first.message_event.set()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         # These refer to this connection in turn: left to the collector, those of thousands would fill memory until it
         # comes. Nothing asks for them any more, and a request that is still worked on has them of its own.
-        del self.transport, self.flow, self.parser, self.cycle
+        del self.transport, self.flow, self.parser, self.cycle, self._first_cycle
         self.pipeline.clear()
 
     def data_received(self, data: bytes) -> None:
@@ -335,6 +341,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refusal = refused
             raise _RefusedWhileParsing
         HttpToolsProtocol.on_headers_complete(self)
+        if not self.pipeline:
+            self._first_cycle = self.cycle
         self._phase = _BODY
         self._since = self._table.now
 
@@ -344,6 +352,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         sent_ahead = bool(self.pipeline)
+        if sent_ahead:
+            self._first_cycle = self.pipeline[-1][0]
         HttpToolsProtocol.on_response_complete(self)
         if self.pipeline:
             return

@@ -126,6 +126,12 @@ class Stranger:
             return False
         return True
 
+    def reset(self) -> None:
+        """Leave without a word."""
+        raw = self.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.close()
+
     async def everything(self) -> bytes:
         """What the server says until it closes."""
         got = b""
@@ -357,15 +363,30 @@ async def test_a_connection_that_has_ended_leaves_nothing_for_the_collector(sent
         gc.disable()
         try:
             if is_reset:
-                raw = client.writer.get_extra_info("socket")
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.writer.close()
+                client.reset()
+            else:
+                client.writer.close()
             served.release.set()
             await eventually(
                 lambda: [each() for each in ended] == [None], 2, expectation="the connection to be gone from memory"
             )
         finally:
             gc.enable()
+
+
+async def test_what_is_answered_when_the_connection_has_ended_ends_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as served, stranger(served) as client:
+        await client.send(SLOW + GET * 3)
+        await eventually(lambda: served.ahead == [3])
+        (connection,) = served.server.server_state.connections
+        assert isinstance(connection, LimitedProtocol)
+        # As it is for one who does not read: of those sent ahead it is not told which was being answered.
+        connection.transport.abort()
+        await eventually(lambda: not served.server.server_state.connections)
+        served.release.set()
+        await eventually(lambda: served.answered == ["/slow"])
+        assert await honest(served, "127.0.0.3") == "quick"
+    assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
 async def test_a_request_that_asks_for_an_upgrade_is_answered_as_it_is() -> None:
