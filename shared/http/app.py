@@ -36,6 +36,7 @@ from shared.http.query import UnknownParameter, check_query, declared_names
 from shared.http.refused import declared_bodies
 from shared.http.settings import HttpSettings
 from shared.http.sse import StreamLimits, Streams
+from shared.http.wiring import hand_over
 from shared.http.writer import NulCharacter
 from shared.kernel.errors import AttainError, InvalidInput, TooLarge, Unavailable
 from shared.telemetry import tracing
@@ -90,15 +91,17 @@ def create_service_app(
     routers: Sequence[APIRouter],
     open_routers: Sequence[APIRouter] = (),
     readiness: Mapping[str, ReadinessCheck],
+    parts: Iterable[object] = (),
 ) -> FastAPI:
     """An API process: the routers, `/docs`, `/openapi.json`, `/healthz`, `/readyz`, `/metrics` and problem details.
 
     Routers are tried in order: the hottest first. Of `open_routers`, which come before all others, callers may send
     query parameters that are not declared, as senders of webhooks do; of `routers` they may not. Operation ids are the
-    names of the endpoint functions; two of the same name are a ValueError, as is a route without a tag. `app.state`
-    holds `database`, `transport_tables`, `authenticator`, `streams` (event streams, ended at shutdown), `health`,
-    `query_names`, `body_types`, and `operations`: an app of just the health and documentation, which this one has not
-    where they have a port of their own.
+    names of the endpoint functions; two of the same name are a ValueError, as is a route without a tag. `parts` are
+    what routes need of the process, each found by its class (`shared.http.wiring`). `app.state` holds `database`,
+    `transport_tables`, `authenticator`, `streams` (event streams, ended at shutdown), `health`, `query_names`,
+    `body_types`, and `operations`: an app of just the health and documentation, which this one has not where they have
+    a port of their own.
     """
     app = ServiceApp(
         title=title,
@@ -111,6 +114,7 @@ def create_service_app(
         redoc_url=None,
         telemetry={"tracing": tracing.enabled(), "metrics": False, "logs": False, "operation_spans": False},
     )
+    hand_over(app, parts)
     app.state.database = database
     app.state.transport_tables = transport_tables
     app.state.authenticator = Authenticator(settings)
