@@ -9,16 +9,15 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import text
 
-from services.tracking.activities import service as activities_service
 from services.tracking.app import create_app
-from services.tracking.crm.directory import SenderDirectory
-from services.tracking.deals import service as deals_service
-from services.tracking.inbox import retranslation
-from services.tracking.inbox.intake import Intake
-from services.tracking.inbox.processor import InboxProcessor
-from services.tracking.inbox.retranslation import Retranslator
-from services.tracking.inbox.retranslation_store import Retranslation
+from services.tracking.intake.connections.directory import SenderDirectory
+from services.tracking.intake.inbox import retranslation
+from services.tracking.intake.inbox.intake import Intake
+from services.tracking.intake.inbox.processor import InboxProcessor
+from services.tracking.intake.inbox.retranslation import Retranslator
+from services.tracking.intake.inbox.retranslation_store import Retranslation
 from services.tracking.metadata import transport
+from services.tracking.records import activities_service, deals_service
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import from_record

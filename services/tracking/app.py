@@ -8,39 +8,39 @@ from uuid import UUID
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from services.tracking.activities.api import router as activities_router
-from services.tracking.alerts.api import router as alerts_router
-from services.tracking.crm import service as crm
-from services.tracking.crm.api import router as crm_router
-from services.tracking.crm.calling import ApiCaller, source_client
-from services.tracking.crm.directory import SenderDirectory
-from services.tracking.crm.encryption import SecretsBox
-from services.tracking.crm.service import Connections
-from services.tracking.deals import service as deals
-from services.tracking.deals.api import router as deals_router
-from services.tracking.inbox import retranslation
-from services.tracking.inbox.api import record_router as inbox_record_router
-from services.tracking.inbox.api import router as inbox_router
-from services.tracking.inbox.hooks import HookLane, hook_schemas
-from services.tracking.inbox.hooks import router as hooks_router
-from services.tracking.inbox.intake import Intake
-from services.tracking.inbox.traffic import TrafficMeter
-from services.tracking.live.api import LiveStreams
-from services.tracking.live.api import router as live_router
-from services.tracking.live.hub import LiveHub
-from services.tracking.live.rights import StreamRights
+from services.tracking.intake.calling.caller import ApiCaller, source_client
+from services.tracking.intake.connections import service as crm
+from services.tracking.intake.connections.api import router as crm_router
+from services.tracking.intake.connections.directory import SenderDirectory
+from services.tracking.intake.connections.service import Connections
+from services.tracking.intake.inbox import retranslation
+from services.tracking.intake.inbox.api import record_router as inbox_record_router
+from services.tracking.intake.inbox.api import router as inbox_router
+from services.tracking.intake.inbox.hook_counts import TrafficMeter
+from services.tracking.intake.inbox.hooks import HookLane, hook_schemas
+from services.tracking.intake.inbox.hooks import router as hooks_router
+from services.tracking.intake.inbox.intake import Intake
+from services.tracking.intake.sync.api import router as sync_router
+from services.tracking.intake.upkeep.api import of_tenant as tenant_health_router
+from services.tracking.intake.upkeep.api import router as upkeep_router
+from services.tracking.measure.progress.api import ProgressSource
+from services.tracking.measure.progress.api import router as progress_router
+from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.metadata import transport
-from services.tracking.outgoing.api import router as outgoing_router
-from services.tracking.outgoing.service import Subscriptions
-from services.tracking.progress.api import ProgressSource
-from services.tracking.progress.api import router as progress_router
-from services.tracking.progress.definitions import DefinitionsCache
+from services.tracking.records import deals_service as deals
+from services.tracking.records.activities_api import router as activities_router
+from services.tracking.records.deals_api import router as deals_router
 from services.tracking.settings import SERVICE, ApiSettings
-from services.tracking.sync.api import router as sync_router
-from services.tracking.upkeep.api import of_tenant as tenant_health_router
-from services.tracking.upkeep.api import router as upkeep_router
+from services.tracking.tell.alerts.api import router as alerts_router
+from services.tracking.tell.channels.api import router as outgoing_router
+from services.tracking.tell.channels.service import Subscriptions
+from services.tracking.tell.live.api import LiveStreams
+from services.tracking.tell.live.api import router as live_router
+from services.tracking.tell.live.hub import LiveHub
+from services.tracking.tell.live.rights import StreamRights
 from shared.db.database import Database, Transaction
 from shared.db.migration import require_current_schema
+from shared.db.sealing import SecretsBox
 from shared.http.app import create_service_app, run_beside
 from shared.http.named_deals import DealFinder
 from shared.http.outbound import OutboundSettings

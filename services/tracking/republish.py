@@ -4,11 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from uuid import UUID
 
-from services.tracking.activities import service as activities_service
-from services.tracking.alerts import service as alerts_service
-from services.tracking.deals import service as deals_service
+from services.tracking.measure.progress import store as progress
 from services.tracking.metadata import transport
-from services.tracking.progress import store as progress
+from services.tracking.records import activities_service, deals_service
+from services.tracking.tell.alerts import service as alerts_service
 from shared.contracts.activities import TOPIC as ACTIVITIES
 from shared.contracts.alerts import TOPIC as ALERTS
 from shared.contracts.deals import TOPIC as DEALS

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.tracking.crm.encryption import SecretsBox
+from shared.db.sealing import SecretsBox
 from shared.db.settings import DatabaseSettings
 from shared.http.settings import HttpSettings
 from shared.worker.process import ServiceWorkerSettings

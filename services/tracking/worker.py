@@ -7,18 +7,14 @@ alerts, and publishes.
 import sys
 from typing import Final
 
-from services.tracking.alerts.watcher import AlertWatcher
-from services.tracking.crm.calling import ApiCaller, source_client
-from services.tracking.crm.encryption import SecretsBox
-from services.tracking.crm.service import Connections
-from services.tracking.dead_letters.consumer import DEAD_LETTERS_GROUP, DEAD_LETTERS_TOPICS, DeadLettersHandler
-from services.tracking.inbox.processor import InboxProcessor, Retention
-from services.tracking.inbox.retranslation import Retranslator
-from services.tracking.metadata import transport
-from services.tracking.outgoing.consumer import OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler
-from services.tracking.outgoing.deliverer import Deliverer, OutgoingRetention, subscriber_client
-from services.tracking.outgoing.service import Subscriptions
-from services.tracking.progress.consumer import (
+from services.tracking.intake.calling.caller import ApiCaller, source_client
+from services.tracking.intake.connections.service import Connections
+from services.tracking.intake.inbox.processor import InboxProcessor, Retention
+from services.tracking.intake.inbox.retranslation import Retranslator
+from services.tracking.intake.sync.channels import ChannelKeeper
+from services.tracking.intake.sync.fetcher import Fetcher
+from services.tracking.intake.sync.synchroniser import Synchroniser
+from services.tracking.measure.progress.consumer import (
     ACTIVITIES_GROUP,
     DEFINITIONS_GROUP,
     DEFINITIONS_TOPICS,
@@ -28,14 +24,18 @@ from services.tracking.progress.consumer import (
     DefinitionsHandler,
     Rebuilder,
 )
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker, render_progress
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker, render_progress
+from services.tracking.metadata import transport
 from services.tracking.settings import SERVICE, TrackingWorkerSettings
-from services.tracking.sync.channels import ChannelKeeper
-from services.tracking.sync.fetcher import Fetcher
-from services.tracking.sync.synchroniser import Synchroniser
+from services.tracking.tell.alerts.watcher import AlertWatcher
+from services.tracking.tell.channels.consumer import OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler
+from services.tracking.tell.channels.deliverer import Deliverer, OutgoingRetention, subscriber_client
+from services.tracking.tell.channels.service import Subscriptions
+from services.tracking.tell.dead_letters.consumer import DEAD_LETTERS_GROUP, DEAD_LETTERS_TOPICS, DeadLettersHandler
 from shared.contracts import activities, deals, progress
 from shared.contracts.topics import TOPICS
+from shared.db.sealing import SecretsBox
 from shared.http.outbound import OutboundSettings
 from shared.http.settings import read_settings
 from shared.worker.process import WorkerProcess, run_service_worker

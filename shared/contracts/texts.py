@@ -25,6 +25,9 @@ ONE_LINE: Final = AfterValidator(_one_line)
 NO_NUL: Final = StringConstraints(pattern=r"^[^\x00]*$")
 """For what comes in a query: a NUL in a body is refused before it is read."""
 
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), ONE_LINE, COMPOSED]
+"""A line of text as it was given, spaces at its ends too."""
+
 SearchText = Annotated[str, StringConstraints(max_length=200), NO_NUL, COMPOSED]
 """What is looked for, to the letter."""
 

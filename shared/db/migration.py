@@ -8,7 +8,6 @@ import asyncio
 import importlib
 import os
 import pkgutil
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Final, Protocol
@@ -173,9 +172,9 @@ def _configuration(service: str, url: str) -> Config:
 
 
 def _import_tables(package: str) -> None:
-    for room in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
-        if room.ispkg and find_spec(f"{room.name}.tables") is not None:
-            importlib.import_module(f"{room.name}.tables")
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        if module.name.endswith(".tables"):
+            importlib.import_module(module.name)
 
 
 async def _run(url: str, metadata: MetaData, schema: str) -> None:

@@ -7,12 +7,15 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from shared.db.database import Transaction
-from shared.http.auth import CurrentPrincipal, Principal, Role
+from shared.http.auth import CurrentPrincipal, Principal, Role, require
 from shared.kernel.org import OrgChart
 from shared.kernel.sight import WHOLE_TENANT, Breadth, Sight, Viewer
 
 SEES_TENANT: Final = (Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE)
 EDITS: Final = (Role.ADMIN, Role.REVOPS, Role.SERVICE)
+
+Operator = Annotated[Principal, Depends(require(*EDITS))]
+"""The caller, who may connect other systems and look after what they send. 403 for anybody else."""
 
 Organisation = Callable[[Transaction, UUID], Awaitable[OrgChart]]
 """Reads a tenant's chart."""

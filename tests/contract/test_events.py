@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from pydantic import JsonValue
 
 from services.goals.targets import domain as goals_domain
-from services.tracking.snapshots import distinct
+from services.tracking.records.domain.snapshots import distinct
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.compatibility import breaking_changes

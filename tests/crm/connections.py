@@ -3,7 +3,9 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from services.tracking.crm.domain import Connection, ConnectionStatus, SealedSecret, Source, SourceMapping
+from services.tracking.intake.connections.domain import Connection, ConnectionStatus
+from services.tracking.intake.sources.domain import Source, SourceMapping
+from shared.kernel.rotation import SealedSecret
 
 _MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
 _NO_MAPPING = SourceMapping()

@@ -5,17 +5,16 @@ from collections.abc import Callable
 
 import httpx
 
-from services.tracking.crm.source_api import (
+from services.tracking.intake.sources.domain import Judgement, Verdict
+from services.tracking.intake.sources.source_api import (
     Answer,
     ApiCredentials,
     Call,
     Conversation,
-    Judgement,
     RecordPage,
     ResultT,
     SourceApi,
     UserPage,
-    Verdict,
 )
 
 _CALLS_MAX = 200

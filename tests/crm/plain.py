@@ -19,10 +19,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from typing_extensions import override
 
-from services.tracking.crm.adapter import Fetch, Said, dated, member, read_document
-from services.tracking.crm.canonical import canonical_deal
-from services.tracking.crm.domain import QuarantineReason, SourceMapping, Untranslatable
-from services.tracking.crm.source_api import (
+from services.tracking.intake.sources.adapter import Fetch, Said, dated, member, read_document
+from services.tracking.intake.sources.canonical import canonical_deal
+from services.tracking.intake.sources.domain import (
+    Judgement,
+    Limit,
+    QuarantineReason,
+    SourceMapping,
+    Untranslatable,
+    Verdict,
+)
+from services.tracking.intake.sources.source_api import (
     Answer,
     ApiCredentials,
     ApiUser,
@@ -32,16 +39,13 @@ from services.tracking.crm.source_api import (
     Conversation,
     FetchedRecord,
     Gone,
-    Judgement,
-    Limit,
     RawRecord,
     RecordPage,
     SourceApi,
     Token,
     UserPage,
-    Verdict,
 )
-from services.tracking.crm.standard_webhooks import StandardWebhooks
+from services.tracking.intake.sources.standard_webhooks.adapter import StandardWebhooks
 from tests.crm.played import PlainDeal, PlayedCrm, Webhook
 
 PAGE: Final = 3

@@ -22,7 +22,7 @@ from deploy.local.configuration import StackConfiguration
 from deploy.local.stack import Stack
 from deploy.local.tenancy import DEVELOPMENT_TENANT_ID
 from services.goals.targets.schemas import GoalAnswer
-from services.tracking.progress.schemas import GoalProgress
+from services.tracking.measure.progress.schemas import GoalProgress
 from tests.infrastructure import PROJECT_FOLDER, eventually, own_ports, temporary_folder
 
 PUBLISHED = PROJECT_FOLDER.parent / "shared" / "data" / "crm-sales-opportunities"

@@ -13,16 +13,14 @@ from typing import TypeVar
 
 import atheris
 
-with atheris.instrument_imports(include=["services.tracking.crm", "services.tracking.inbox"]):
-    from services.tracking.crm.adapter import Adapter, Request, Terms
-    from services.tracking.crm.canonical import CanonicalDeal, event_of
-    from services.tracking.crm.domain import (
-        InvalidSecret,
-        Source,
-        SourceMapping,
-        Untranslatable,
-    )
-    from services.tracking.crm.source_api import (
+with atheris.instrument_imports(include=["services.tracking.intake"]):
+    from services.tracking.intake.inbox.events import event_of
+    from services.tracking.intake.inbox.fetched import said_by_records
+    from services.tracking.intake.sources.adapter import Adapter, Request, Terms
+    from services.tracking.intake.sources.canonical import CanonicalDeal
+    from services.tracking.intake.sources.domain import InvalidSecret, Source, SourceMapping, Untranslatable, Verdict
+    from services.tracking.intake.sources.registry import ADAPTERS
+    from services.tracking.intake.sources.source_api import (
         Answer,
         Call,
         ChannelTerms,
@@ -31,10 +29,7 @@ with atheris.instrument_imports(include=["services.tracking.crm", "services.trac
         ResultT,
         UnexpectedAnswer,
         UserPage,
-        Verdict,
     )
-    from services.tracking.crm.sources import ADAPTERS
-    from services.tracking.inbox.asked import said_by_records
 
 from datetime import UTC, datetime
 from uuid import UUID

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.tracking.crm.domain import Source
+from services.tracking.intake.sources.domain import Source
 from tests.infrastructure import PROJECT_FOLDER
 
 pytest.importorskip("atheris", reason="atheris has no wheel for this platform; hypothesis fuzzes the same parsers")

@@ -16,8 +16,7 @@ from cryptography.fernet import Fernet
 
 from services.goals.org import store as org
 from services.goals.org.domain import Calendar, CalendarTerms, Place, Team
-from services.tracking.crm.encryption import SecretsBox
-from services.tracking.deals import uncredited
+from services.tracking.records import uncredited
 from shared.db.database import Database, Scope
 from shared.db.migration import (
     SERVICES,
@@ -28,6 +27,7 @@ from shared.db.migration import (
     require_current_schema,
     upgrade,
 )
+from shared.db.sealing import SecretsBox
 from shared.db.tables import TABLES_WITHOUT_ROW_SECURITY
 from shared.kernel.org import CrmUser
 

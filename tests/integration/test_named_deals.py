@@ -10,9 +10,9 @@ import pytest
 
 from services.incentives.credits.store import StoredDeal
 from services.incentives.earnings import service as earnings
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker
 from shared.db.database import Scope, Transaction
 from shared.http.auth import Role
 from shared.kernel.ids import deal_id

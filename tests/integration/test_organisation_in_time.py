@@ -16,12 +16,12 @@ from services.incentives.earnings import consumer as incentives
 from services.incentives.earnings import service as earnings
 from services.incentives.earnings.rebuilding import Rebuilder as PayRebuilder
 from services.incentives.verification import differences as pay_differences
+from services.tracking.measure.progress import consumer as progress
+from services.tracking.measure.progress import store
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
+from services.tracking.measure.progress.verification import differences as progress_differences
 from services.tracking.metadata import transport
-from services.tracking.progress import consumer as progress
-from services.tracking.progress import store
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker
-from services.tracking.verification import differences as progress_differences
 from shared.contracts.deals import Deal
 from shared.db.database import Database, Scope, Transaction
 from shared.http.auth import Role, issue_token

@@ -10,14 +10,13 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from services.tracking.activities import service as activities_service
-from services.tracking.deals import service as deals_service
+from services.tracking.measure.progress import contributions, store
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker, progress_event, render_progress
+from services.tracking.measure.progress.tables import ACTIVITIES_STRIPE
+from services.tracking.measure.progress.verification import differences
 from services.tracking.metadata import transport
-from services.tracking.progress import contributions, store
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker, progress_event, render_progress
-from services.tracking.progress.tables import ACTIVITIES_STRIPE
-from services.tracking.verification import differences
+from services.tracking.records import activities_service, deals_service
 from shared.contracts.progress import Progress
 from shared.db.database import Database, Scope
 from shared.kernel.measures import Aggregate, Counted

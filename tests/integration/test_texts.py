@@ -16,11 +16,11 @@ from services.incentives.credits import service as credits
 from services.incentives.earnings.consumer import DealsHandler as PayHandler
 from services.incentives.plans.domain.components import Component, FlatRate
 from services.incentives.verification import differences as pay_differences
-from services.tracking import verification
-from services.tracking.deals import uncredited
-from services.tracking.progress.consumer import DealsHandler
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.reading import ProgressReader
+from services.tracking.measure.progress import verification
+from services.tracking.measure.progress.consumer import DealsHandler
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.reading import ProgressReader
+from services.tracking.records import uncredited
 from shared.contracts.base import Event
 from shared.contracts.envelope import to_message
 from shared.contracts.goals import Goal

@@ -12,12 +12,12 @@ from cryptography.fernet import Fernet
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from services.tracking.activities import service
-from services.tracking.activities.domain import ActivityChange, RecordedActivities
 from services.tracking.app import create_app
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker
+from services.tracking.records import activities_service as service
+from services.tracking.records.domain.activities import ActivityChange, RecordedActivities
 from services.tracking.republish import republish
 from services.tracking.settings import ApiSettings
 from shared.contracts.activities import Activity

@@ -12,16 +12,16 @@ import pytest
 from sqlalchemy import text
 from standardwebhooks import Webhook
 
-from services.tracking.alerts import service
-from services.tracking.alerts.watcher import AlertWatcher
-from services.tracking.crm import service as crm
-from services.tracking.crm.calling import ApiCaller
-from services.tracking.crm.calling_domain import SourceUnavailable
-from services.tracking.inbox.traffic import TrafficMeter
+from services.tracking.intake.calling.caller import ApiCaller
+from services.tracking.intake.calling.domain import SourceUnavailable
+from services.tracking.intake.connections import service as crm
+from services.tracking.intake.inbox.hook_counts import TrafficMeter
 from services.tracking.metadata import transport
-from services.tracking.outgoing.consumer import OUTGOING_TOPICS, OutgoingHandler
-from services.tracking.outgoing.deliverer import Deliverer, subscriber_client
 from services.tracking.republish import republish
+from services.tracking.tell.alerts import service
+from services.tracking.tell.alerts.watcher import AlertWatcher
+from services.tracking.tell.channels.consumer import OUTGOING_TOPICS, OutgoingHandler
+from services.tracking.tell.channels.deliverer import Deliverer, subscriber_client
 from shared.contracts.alerts import TOPIC, Alert
 from shared.contracts.envelope import from_record
 from shared.contracts.topics import TOPICS

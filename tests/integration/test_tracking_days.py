@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.tracking.deals import service as deals_service
+from services.tracking.measure.progress import contributions, store
+from services.tracking.measure.progress.consumer import Rebuilder
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.domain import GoalIndex, GoalTerms, Rule, Span
+from services.tracking.measure.progress.service import ProgressTracker
+from services.tracking.measure.progress.verification import differences
 from services.tracking.metadata import transport
-from services.tracking.progress import contributions, store
-from services.tracking.progress.consumer import Rebuilder
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.domain import GoalIndex, GoalTerms, Rule, Span
-from services.tracking.progress.service import ProgressTracker
-from services.tracking.verification import differences
+from services.tracking.records import deals_service
 from shared.contracts import deals, goals, org
 from shared.contracts.base import Event
 from shared.db.database import Database, Scope

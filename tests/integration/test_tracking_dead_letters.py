@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from deploy.local.commands.dead_letters import replay, waiting
-from services.tracking.alerts.watcher import AlertWatcher
-from services.tracking.dead_letters.consumer import DeadLettersHandler
+from services.tracking.measure.progress.consumer import PROGRESS_GROUP, DealsHandler
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.progress.consumer import PROGRESS_GROUP, DealsHandler
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker
+from services.tracking.tell.alerts.watcher import AlertWatcher
+from services.tracking.tell.dead_letters.consumer import DeadLettersHandler
 from shared.contracts import deals
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_message

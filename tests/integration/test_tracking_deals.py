@@ -11,12 +11,12 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from services.tracking.deals import service
-from services.tracking.deals.domain import DealChange, DealFilter, DealNotFound, RecordedDeals
-from services.tracking.deals.store import RecordedTogether
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker
+from services.tracking.records import deals_service as service
+from services.tracking.records.deals_store import RecordedTogether
+from services.tracking.records.domain.deals import DealChange, DealFilter, DealNotFound, RecordedDeals
 from shared.contracts.deals import Deal, Payment, Product, Split
 from shared.db.database import Database, Scope
 from shared.kernel.deals import DealKind, DealStatus

@@ -8,10 +8,10 @@ from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import make_url
 
-from services.tracking.activities import store as activities
-from services.tracking.deals import store as deals
-from services.tracking.inbox import retranslation_store as retranslation
-from services.tracking.inbox import store as inbox
+from services.tracking.intake.inbox import retranslation_store as retranslation
+from services.tracking.intake.inbox import store as inbox
+from services.tracking.records import activities_store as activities
+from services.tracking.records import deals_store as deals
 
 
 async def plan_of(url: str, statement: TextClause) -> str:

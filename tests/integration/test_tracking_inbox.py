@@ -19,12 +19,13 @@ from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from services.tracking.app import create_app
-from services.tracking.crm.directory import SenderDirectory
-from services.tracking.crm.domain import Sender, Source
-from services.tracking.inbox.domain import Arrival, InboxFull, WaitingRoom
-from services.tracking.inbox.intake import DeliveriesNotStored, Intake
-from services.tracking.inbox.processor import InboxProcessor, Retention
-from services.tracking.inbox.traffic import TrafficMeter
+from services.tracking.intake.connections.directory import SenderDirectory
+from services.tracking.intake.connections.domain import Sender
+from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull, WaitingRoom
+from services.tracking.intake.inbox.hook_counts import TrafficMeter
+from services.tracking.intake.inbox.intake import DeliveriesNotStored, Intake
+from services.tracking.intake.inbox.processor import InboxProcessor, Retention
+from services.tracking.intake.sources.domain import Source
 from services.tracking.metadata import transport
 from services.tracking.settings import ApiSettings
 from shared.contracts.activities import Activity

@@ -22,13 +22,12 @@ from sqlalchemy import text
 from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
-from services.tracking.crm.encryption import SecretsBox
 from services.tracking.metadata import transport
-from services.tracking.outgoing.api import router as outgoing_router
-from services.tracking.outgoing.consumer import OutgoingHandler
-from services.tracking.outgoing.deliverer import Deliverer, OutgoingRetention, subscriber_client
-from services.tracking.outgoing.domain import RETRY_SECONDS, TRIES_MAX
-from services.tracking.outgoing.service import Subscriptions
+from services.tracking.tell.channels.api import router as outgoing_router
+from services.tracking.tell.channels.consumer import OutgoingHandler
+from services.tracking.tell.channels.deliverer import Deliverer, OutgoingRetention, subscriber_client
+from services.tracking.tell.channels.domain import RETRY_SECONDS, TRIES_MAX
+from services.tracking.tell.channels.service import Subscriptions
 from shared.contracts.base import Event
 from shared.contracts.earnings import Earning
 from shared.contracts.envelope import to_message
@@ -36,6 +35,7 @@ from shared.contracts.goals import Direction, GoalStatus, Subject
 from shared.contracts.progress import Progress
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope
+from shared.db.sealing import SecretsBox
 from shared.http.app import create_service_app
 from shared.http.auth import Role, issue_token
 from shared.http.outbound import Address, OutboundSettings

@@ -11,17 +11,17 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from services.tracking.deals import service as deals_service
-from services.tracking.live.api import LiveStreams
-from services.tracking.live.api import router as live_router
-from services.tracking.live.hub import LiveHub
-from services.tracking.live.rights import StreamRights
+from services.tracking.measure.progress.api import ProgressSource
+from services.tracking.measure.progress.api import router as progress_router
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker, render_progress
+from services.tracking.measure.progress.tables import ACTIVITIES_STRIPE
 from services.tracking.metadata import transport
-from services.tracking.progress.api import ProgressSource
-from services.tracking.progress.api import router as progress_router
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker, render_progress
-from services.tracking.progress.tables import ACTIVITIES_STRIPE
+from services.tracking.records import deals_service
+from services.tracking.tell.live.api import LiveStreams
+from services.tracking.tell.live.api import router as live_router
+from services.tracking.tell.live.hub import LiveHub
+from services.tracking.tell.live.rights import StreamRights
 from shared.contracts.org import Team
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope, Transaction

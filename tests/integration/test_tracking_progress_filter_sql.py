@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from services.tracking.deals import service as deals_service
-from services.tracking.progress.filter_sql import FilterCompiler
+from services.tracking.measure.progress.filter_sql import FilterCompiler
+from services.tracking.records import deals_service
 from shared.contracts.deals import Deal, Payment, Product
 from shared.db.database import Database, Scope
 from shared.kernel.deals import DEAL_FIELDS, DealKind, DealStatus

@@ -9,9 +9,9 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import text
 
-from services.tracking.inbox import retranslation
-from services.tracking.inbox.retranslation import Retranslator
-from services.tracking.inbox.retranslation_store import RetranslationState
+from services.tracking.intake.inbox import retranslation
+from services.tracking.intake.inbox.retranslation import Retranslator
+from services.tracking.intake.inbox.retranslation_store import RetranslationState
 from shared.db.database import Database, Scope, Transaction
 from shared.http.auth import Role
 from tests.connection_stories import (

@@ -15,11 +15,11 @@ from cryptography.fernet import Fernet
 from sqlalchemy import text
 from typing_extensions import override
 
-from services.tracking.crm.directory import SenderDirectory, SendersUnknown
-from services.tracking.crm.domain import Sender
-from services.tracking.crm.encryption import SecretsBox
-from services.tracking.crm.service import Connections
+from services.tracking.intake.connections.directory import SenderDirectory, SendersUnknown
+from services.tracking.intake.connections.domain import Sender
+from services.tracking.intake.connections.service import Connections
 from shared.db.database import Database, Scope, Transaction
+from shared.db.sealing import SecretsBox
 from shared.http.auth import Role
 from tests.connection_stories import running_tracking
 from tests.infrastructure import eventually

@@ -19,13 +19,10 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from starlette.responses import Response
 
-from services.tracking.activities import service as activities_service
 from services.tracking.app import create_app
-from services.tracking.crm import calling, users
-from services.tracking.crm import service as crm_service
-from services.tracking.crm.adapter import Adapter
-from services.tracking.crm.calling import ApiCaller, source_client
-from services.tracking.crm.calling_domain import (
+from services.tracking.intake.calling import service as calling
+from services.tracking.intake.calling.caller import ApiCaller, source_client
+from services.tracking.intake.calling.domain import (
     Admission,
     CallState,
     CircuitState,
@@ -36,27 +33,31 @@ from services.tracking.crm.calling_domain import (
     Trouble,
     admit,
 )
-from services.tracking.crm.domain import Connection, Source, SourceMapping
-from services.tracking.crm.encryption import SecretsBox
-from services.tracking.crm.service import Connections
-from services.tracking.crm.source_api import Call, Conversation, Limit
-from services.tracking.crm.sources import ADAPTERS
-from services.tracking.deals import service as deals_service
-from services.tracking.inbox import fetching
-from services.tracking.inbox.fetch_store import Ask, DueConnection
-from services.tracking.inbox.processor import InboxProcessor
-from services.tracking.inbox.retranslation import Retranslator
+from services.tracking.intake.connections import service as crm_service
+from services.tracking.intake.connections import users
+from services.tracking.intake.connections.domain import Connection
+from services.tracking.intake.connections.service import Connections
+from services.tracking.intake.inbox import fetching
+from services.tracking.intake.inbox.fetch_store import Ask, DueConnection
+from services.tracking.intake.inbox.processor import InboxProcessor
+from services.tracking.intake.inbox.retranslation import Retranslator
+from services.tracking.intake.sources.adapter import Adapter
+from services.tracking.intake.sources.domain import Limit, Source, SourceMapping
+from services.tracking.intake.sources.registry import ADAPTERS
+from services.tracking.intake.sources.source_api import Call, Conversation
+from services.tracking.intake.sync import service
+from services.tracking.intake.sync.channels import ChannelKeeper
+from services.tracking.intake.sync.domain import RunKind, RunState
+from services.tracking.intake.sync.fetcher import Fetcher
+from services.tracking.intake.sync.synchroniser import Synchroniser
 from services.tracking.metadata import transport
+from services.tracking.records import activities_service, deals_service
 from services.tracking.settings import ApiSettings
-from services.tracking.sync import service
-from services.tracking.sync.channels import ChannelKeeper
-from services.tracking.sync.domain import RunKind, RunState
-from services.tracking.sync.fetcher import Fetcher
-from services.tracking.sync.synchroniser import Synchroniser
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import from_record
 from shared.db.database import Database, Scope, Transaction
+from shared.db.sealing import SecretsBox
 from shared.http.auth import Role, issue_token
 from shared.http.outbound import OutboundSettings
 from shared.kernel.deals import DealKind
@@ -245,7 +246,7 @@ class World:
 
     async def circuit(self, connection: Connection) -> CircuitState:
         async with self.database.transaction(Scope.of(connection.tenant_id)) as tx:
-            return (await crm_service.call_state(tx, connection)).circuit.state
+            return (await calling.call_state(tx, connection)).circuit.state
 
 
 @pytest.fixture

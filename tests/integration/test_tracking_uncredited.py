@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from services.tracking import verification
-from services.tracking.alerts import service as alerts
-from services.tracking.deals import uncredited
-from services.tracking.deals.domain import GapCount, GapKey, UncreditedReason, gaps_of
+from services.tracking.measure.progress import verification
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker
+from services.tracking.records import uncredited
+from services.tracking.records.domain.deals import GapCount, GapKey, UncreditedReason, gaps_of
+from services.tracking.tell.alerts import service as alerts
 from shared.contracts.deals import Deal, Split
 from shared.contracts.org import Identity
 from shared.db.database import Scope

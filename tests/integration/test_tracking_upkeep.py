@@ -10,18 +10,18 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from services.tracking.crm import users
-from services.tracking.crm.adapter import SeenUser
-from services.tracking.crm.source_api import ApiUser
-from services.tracking.inbox import traffic
-from services.tracking.inbox.processor import InboxProcessor, Retention
-from services.tracking.inbox.retranslation import Retranslator
-from services.tracking.inbox.traffic import TrafficMeter
+from services.tracking.intake.connections import users
+from services.tracking.intake.inbox import hook_counts as traffic
+from services.tracking.intake.inbox.hook_counts import TrafficMeter
+from services.tracking.intake.inbox.processor import InboxProcessor, Retention
+from services.tracking.intake.inbox.retranslation import Retranslator
+from services.tracking.intake.sources.adapter import SeenUser
+from services.tracking.intake.sources.source_api import ApiUser
+from services.tracking.measure.progress import store as progress_store
+from services.tracking.measure.progress.consumer import DealsHandler, Rebuilder
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker, render_progress
 from services.tracking.metadata import transport
-from services.tracking.progress import store as progress_store
-from services.tracking.progress.consumer import DealsHandler, Rebuilder
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker, render_progress
 from shared.contracts import deals, progress
 from shared.contracts.goals import Goal
 from shared.contracts.org import Identity, Person

@@ -18,11 +18,11 @@ from services.incentives import verification as incentives
 from services.incentives.credits import service as credits
 from services.incentives.credits.store import StoredDeal
 from services.incentives.earnings import service as earnings
-from services.tracking.dead_letters import store as dead_letters
-from services.tracking.dead_letters.store import DeadLetter
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker
+from services.tracking.tell.dead_letters import store as dead_letters
+from services.tracking.tell.dead_letters.store import DeadLetter
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import from_record
 from shared.contracts.examples import EXAMPLES

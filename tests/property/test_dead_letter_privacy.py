@@ -13,11 +13,11 @@ from structlog.testing import capture_logs
 
 from services.incentives.earnings.consumer import DealsHandler as CreditedDeals
 from services.incentives.earnings.consumer import DefinitionsHandler as IncentivesDefinitions
-from services.tracking.live.hub import LiveHub
-from services.tracking.outgoing.consumer import OutgoingHandler
-from services.tracking.progress.consumer import ActivitiesHandler, DealsHandler
-from services.tracking.progress.definitions import DefinitionsCache, UnusableDefinition, check_usable
-from services.tracking.progress.service import ProgressTracker
+from services.tracking.measure.progress.consumer import ActivitiesHandler, DealsHandler
+from services.tracking.measure.progress.definitions import DefinitionsCache, UnusableDefinition, check_usable
+from services.tracking.measure.progress.service import ProgressTracker
+from services.tracking.tell.channels.consumer import OutgoingHandler
+from services.tracking.tell.live.hub import LiveHub
 from shared.contracts.examples import EXAMPLES
 from shared.http.sse import Mailbox
 from shared.kafka.domain import Poison, Record, Refusal, dead_letter_headers

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tracking.crm.canonical import canonical_deal
-from services.tracking.crm.domain import SourceMapping
+from services.tracking.intake.sources.canonical import canonical_deal
+from services.tracking.intake.sources.domain import SourceMapping
 from shared.contracts.deals import Deal
 from shared.contracts.examples import EXAMPLES
 from shared.kernel.deals import DEAL_FIELDS, DealStatus

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from hypothesis import HealthCheck, given, settings
 
-from services.tracking.progress.definitions import Definitions, definitions_of, snapshot_of
-from services.tracking.progress.domain import EXACT, GoalIndex, Movements, changed_rules
-from services.tracking.snapshots import Change
+from services.tracking.measure.progress.definitions import Definitions, definitions_of, snapshot_of
+from services.tracking.measure.progress.domain import EXACT, GoalIndex, Movements, changed_rules
+from services.tracking.records.domain.snapshots import Change
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal

@@ -8,8 +8,8 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.tracking.alerts.domain import Alert, Subject, Trend, look, without
-from services.tracking.upkeep.domain import Check, CheckName, HealthStatus
+from services.tracking.intake.upkeep.domain import Check, CheckName, HealthStatus
+from services.tracking.tell.alerts.domain import Alert, Subject, Trend, look, without
 from shared.kernel.alerts import AlertSeverity, AlertState
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)

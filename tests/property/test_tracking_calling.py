@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.tracking.crm.calling_domain import (
+from services.tracking.intake.calling.domain import (
     CallState,
     Circuit,
     CircuitState,
@@ -22,7 +22,7 @@ from services.tracking.crm.calling_domain import (
     reserved,
     tightened,
 )
-from services.tracking.crm.source_api import Judgement, Limit, Verdict
+from services.tracking.intake.sources.domain import Judgement, Limit, Verdict
 
 START = datetime(2026, 3, 31, tzinfo=UTC)
 WAITS_MS = st.lists(st.one_of(st.just(0), st.integers(0, 50), st.integers(0, 5000)), min_size=1, max_size=120)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from services.tracking.crm.adapter import Request, Terms, read_document
-from services.tracking.crm.canonical import CanonicalDeal, TeamMember, canonical_deal
-from services.tracking.crm.domain import ProductFields, SourceMapping, TeamShare, Untranslatable
-from services.tracking.crm.standard_webhooks import StandardWebhooks
+from services.tracking.intake.sources.adapter import Request, Terms, read_document
+from services.tracking.intake.sources.canonical import CanonicalDeal, TeamMember, canonical_deal
+from services.tracking.intake.sources.domain import ProductFields, SourceMapping, TeamShare, Untranslatable
+from services.tracking.intake.sources.standard_webhooks.adapter import StandardWebhooks
 from shared.contracts.deals import Deal
 
 STANDARD = StandardWebhooks()

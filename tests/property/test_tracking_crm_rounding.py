@@ -6,7 +6,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tracking.crm.rounding import rounded, whole_shares
+from services.tracking.intake.sources.rounding import rounded, whole_shares
 
 ROLES = st.sampled_from(["owner", "overlay", "engineer"])
 SHARES = st.decimals(min_value=0, max_value=100, places=12)

@@ -18,33 +18,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
-from services.tracking.crm.adapter import Adapter, RecordChange, Request, Said, Terms
-from services.tracking.crm.canonical import CanonicalDeal, event_of
-from services.tracking.crm.domain import (
-    Connection,
-    ConnectionStatus,
-    Source,
-    SourceMapping,
-    Untranslatable,
-)
-from services.tracking.crm.hubspot import Hubspot
-from services.tracking.crm.hubspot_api import HubspotCredentials
-from services.tracking.crm.pipedrive import Pipedrive
-from services.tracking.crm.pipedrive_api import PipedriveCredentials
-from services.tracking.crm.salesforce import Salesforce
-from services.tracking.crm.salesforce_api import SalesforceCredentials, record_id
-from services.tracking.crm.source_api import (
+from services.tracking.intake.connections.domain import Connection, ConnectionStatus
+from services.tracking.intake.inbox.domain.records import Record
+from services.tracking.intake.inbox.events import event_of
+from services.tracking.intake.sources.adapter import Adapter, Request, Said, Terms
+from services.tracking.intake.sources.canonical import CanonicalDeal
+from services.tracking.intake.sources.domain import Judgement, RecordChange, Source, SourceMapping, Untranslatable
+from services.tracking.intake.sources.hubspot.adapter import Hubspot
+from services.tracking.intake.sources.hubspot.api import HubspotCredentials
+from services.tracking.intake.sources.pipedrive.adapter import Pipedrive
+from services.tracking.intake.sources.pipedrive.api import PipedriveCredentials
+from services.tracking.intake.sources.salesforce.adapter import Salesforce
+from services.tracking.intake.sources.salesforce.api import SalesforceCredentials, record_id
+from services.tracking.intake.sources.source_api import (
     Answer,
     ApiCredentials,
     Call,
     FetchedRecord,
     GoneRecord,
-    Judgement,
     SourceApi,
     UnexpectedAnswer,
 )
-from services.tracking.crm.standard_webhooks import StandardWebhooks
-from services.tracking.inbox.records import Record
+from services.tracking.intake.sources.standard_webhooks.adapter import StandardWebhooks
 from shared.kernel.deals import DealStatus
 
 SAMPLES: Final = Path(__file__).parent.parent / "crm" / "samples"

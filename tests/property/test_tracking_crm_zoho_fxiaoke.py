@@ -12,13 +12,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.tracking.crm.adapter import Adapter, Request, Terms
-from services.tracking.crm.domain import InvalidSecret, SourceMapping, Untranslatable
-from services.tracking.crm.fxiaoke import Fxiaoke
-from services.tracking.crm.locale_texts import DAY_FIRST, MONTH_FIRST, Unreadable, amount_of, day_of, moment_of
-from services.tracking.crm.source_api import Answer, Call
-from services.tracking.crm.zoho import Zoho
-from services.tracking.inbox.asked import said_by_records
+from services.tracking.intake.inbox.fetched import said_by_records
+from services.tracking.intake.sources.adapter import Adapter, Request, Terms
+from services.tracking.intake.sources.domain import InvalidSecret, SourceMapping, Untranslatable
+from services.tracking.intake.sources.fxiaoke.adapter import Fxiaoke
+from services.tracking.intake.sources.locale_texts import (
+    DAY_FIRST,
+    MONTH_FIRST,
+    Unreadable,
+    amount_of,
+    day_of,
+    moment_of,
+)
+from services.tracking.intake.sources.source_api import Answer, Call
+from services.tracking.intake.sources.zoho.adapter import Zoho
 from shared.kernel.deals import DealStatus
 from tests.crm.fxiaoke import ENTERPRISE, PlayedFxiaoke
 

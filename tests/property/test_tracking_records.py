@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.tracking.crm.adapter import RecordChange
-from services.tracking.inbox.records import Record
+from services.tracking.intake.inbox.domain.records import Record
+from services.tracking.intake.sources.domain import RecordChange
 
 _START = datetime(2026, 3, 31, tzinfo=UTC)
 _VALUES = st.one_of(st.none(), st.booleans(), st.text(max_size=3), st.integers(0, 9).map(str))

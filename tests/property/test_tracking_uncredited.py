@@ -10,8 +10,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tracking.deals.domain import GapKey, GapMoves
-from services.tracking.snapshots import Change
+from services.tracking.records.domain.deals import GapKey, GapMoves
+from services.tracking.records.domain.snapshots import Change
 from shared.kernel.deals import DealFacts, DealKind, DealStatus, DealVersion, Split
 
 TENANT, CONNECTION = UUID(int=1), UUID(int=2)

@@ -14,8 +14,8 @@ from services.incentives.ledger.domain import Cause
 from services.incentives.plans.domain.assignments import Assignment, Quota
 from services.incentives.plans.domain.components import Component, FlatRate
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
-from services.tracking.progress.domain import GoalIndex, GoalTerms, Movements
-from services.tracking.snapshots import Change
+from services.tracking.measure.progress.domain import GoalIndex, GoalTerms, Movements
+from services.tracking.records.domain.snapshots import Change
 from shared.kernel.attainment import attainment
 from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, DealVersion, Payment, Split
 from shared.kernel.measures import Aggregate, Crediting, Measure

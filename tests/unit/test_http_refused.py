@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 
 from services.goals.targets.schemas import GoalBody
 from services.incentives.plans.schemas import PlanVersionBody
-from services.tracking.crm.schemas import NewConnection
+from services.tracking.intake.connections.schemas import NewConnection
 from shared.contracts.base import Amount
 from shared.http.problems import error_response
 from shared.http.refused import ProblemField, refused_field

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.incentives.credits.domain import CellKey
 from services.incentives.earnings.domain.cells import Cell
-from services.tracking.outgoing.events import EARNING, PROGRESS
+from services.tracking.tell.channels.events import EARNING, PROGRESS
 from shared.contracts.earnings import Earning
 from shared.contracts.goals import Direction, GoalStatus, Subject
 from shared.contracts.progress import Progress

@@ -8,8 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.tracking.crm.adapter import Fetch, RecordChange, Said
-from services.tracking.crm.calling_domain import (
+from services.tracking.intake.calling.domain import (
     ATTEMPTS_MAX,
     FAILURES_TO_OPEN,
     RATE_LIMITED_MAX,
@@ -32,16 +31,13 @@ from services.tracking.crm.calling_domain import (
     recorded,
     released,
 )
-from services.tracking.crm.canonical import (
-    CanonicalActivity,
-    CanonicalDeal,
-    activity_event_of,
-    event_of,
-)
-from services.tracking.crm.domain import Source
-from services.tracking.crm.source_api import Gone, Judgement, Limit, RawRecord, Verdict
-from services.tracking.inbox.asked import AskedRecord
-from services.tracking.sync.domain import (
+from services.tracking.intake.inbox.events import activity_event_of, event_of
+from services.tracking.intake.inbox.fetched import AskedRecord
+from services.tracking.intake.sources.adapter import Fetch, Said
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
+from services.tracking.intake.sources.domain import Judgement, Limit, RecordChange, Source, Verdict
+from services.tracking.intake.sources.source_api import Gone, RawRecord
+from services.tracking.intake.sync.domain import (
     ChannelState,
     Finding,
     Found,
@@ -54,7 +50,7 @@ from services.tracking.sync.domain import (
     channel_id,
     first_phase,
 )
-from services.tracking.sync.findings import Held, ReadRecord, finding_of, portions
+from services.tracking.intake.sync.findings import Held, ReadRecord, finding_of, portions
 from shared.contracts.deals import Deal
 from shared.kernel.activities import ActivityType
 from shared.kernel.deals import DealKind, DealStatus

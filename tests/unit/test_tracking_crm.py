@@ -14,35 +14,33 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standardwebhooks import Webhook
 
-from services.tracking.crm.adapter import Request, Terms, read_json
-from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, TeamMember, canonical_deal, event_of
-from services.tracking.crm.domain import (
-    Connection,
+from services.tracking.intake.connections.domain import Connection, LastSecret, RotationUnderWay, SecretNotFound
+from services.tracking.intake.inbox.events import event_of
+from services.tracking.intake.sources.adapter import Request, Terms, read_json
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal, TeamMember, canonical_deal
+from services.tracking.intake.sources.domain import (
     InvalidSecret,
-    LastSecret,
     ProductFields,
     QuarantineReason,
     Rejection,
     Remark,
-    RotationUnderWay,
-    SealedSecret,
-    SecretNotFound,
     Source,
     SourceMapping,
     TeamShare,
     Untranslatable,
 )
-from services.tracking.crm.encryption import SecretsBox, SecretsUnreadable
-from services.tracking.crm.source_api import Answer, Call
-from services.tracking.crm.sources import ADAPTERS
-from services.tracking.crm.standard_webhooks import StandardWebhooks
-from services.tracking.crm.unknown_members import UNKNOWN_MEMBERS_MAX
+from services.tracking.intake.sources.registry import ADAPTERS
+from services.tracking.intake.sources.source_api import Answer, Call
+from services.tracking.intake.sources.standard_webhooks.adapter import StandardWebhooks
+from services.tracking.intake.sources.unknown_members import UNKNOWN_MEMBERS_MAX
 from shared.contracts.envelope import to_message
+from shared.db.sealing import SecretsBox, SecretsUnreadable
 from shared.kafka.producer import size_bytes
 from shared.kafka.topics import MESSAGE_BYTES_MAX
 from shared.kernel.activities import ActivityStatus
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
+from shared.kernel.rotation import SealedSecret
 from tests.crm.connections import connection_of
 from tests.crm.played import PlainDeal
 from tests.crm.standard_webhooks import PlayedStandardWebhooks

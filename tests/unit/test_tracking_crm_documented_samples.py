@@ -8,13 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from services.tracking.crm.adapter import Fetch, PassedOver, RecordChange, Request, Said, Terms
-from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
-from services.tracking.crm.domain import Connection, ConnectionStatus, Source, SourceMapping
-from services.tracking.crm.sources import ADAPTERS
-from services.tracking.inbox.domain import Origin
-from services.tracking.inbox.records import Key, Record
-from services.tracking.inbox.translation import records_named, said, translated
+from services.tracking.intake.connections.domain import Connection, ConnectionStatus
+from services.tracking.intake.inbox.domain.deliveries import Origin
+from services.tracking.intake.inbox.domain.records import Key, Record
+from services.tracking.intake.inbox.translation import records_named, said, translated
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, Said, Terms
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
+from services.tracking.intake.sources.domain import RecordChange, Source, SourceMapping
+from services.tracking.intake.sources.registry import ADAPTERS
 from shared.kernel.deals import DealStatus
 
 SAMPLES: Final = Path(__file__).parents[1] / "crm/samples"

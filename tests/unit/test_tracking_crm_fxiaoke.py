@@ -14,19 +14,20 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from services.tracking.crm.adapter import Fetch, PassedOver, Request, SeenUser, Terms
-from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, CanonicalPayment
-from services.tracking.crm.domain import (
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SeenUser, Terms
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal, CanonicalPayment
+from services.tracking.intake.sources.domain import (
     InvalidSecret,
     QuarantineReason,
     Rejection,
     SourceMapping,
     TeamShare,
     Untranslatable,
+    Verdict,
 )
-from services.tracking.crm.fxiaoke import Fxiaoke
-from services.tracking.crm.fxiaoke_api import OBJECTS, FxiaokeCredentials
-from services.tracking.crm.source_api import Answer, Call, FetchedRecord, GoneRecord, UnexpectedAnswer, Verdict
+from services.tracking.intake.sources.fxiaoke.adapter import Fxiaoke
+from services.tracking.intake.sources.fxiaoke.api import OBJECTS, FxiaokeCredentials
+from services.tracking.intake.sources.source_api import Answer, Call, FetchedRecord, GoneRecord, UnexpectedAnswer
 from shared.kernel.activities import ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from tests.crm.conversations import Caller, NotOk

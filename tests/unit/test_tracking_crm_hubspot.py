@@ -15,19 +15,21 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from services.tracking.crm.adapter import Fetch, PassedOver, Request, Said, Terms
-from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal, event_of
-from services.tracking.crm.domain import (
+from services.tracking.intake.inbox.events import event_of
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, Said, Terms
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
+from services.tracking.intake.sources.domain import (
     InvalidSecret,
     QuarantineReason,
     Rejection,
     Source,
     SourceMapping,
     Untranslatable,
+    Verdict,
 )
-from services.tracking.crm.hubspot import Hubspot
-from services.tracking.crm.hubspot_api import HubspotCredentials
-from services.tracking.crm.source_api import FetchedRecord, GoneRecord, UnexpectedAnswer, Verdict
+from services.tracking.intake.sources.hubspot.adapter import Hubspot
+from services.tracking.intake.sources.hubspot.api import HubspotCredentials
+from services.tracking.intake.sources.source_api import FetchedRecord, GoneRecord, UnexpectedAnswer
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DateField, DealKind, DealStatus
 from shared.kernel.periods import CalendarChange, FiscalCalendar

@@ -16,13 +16,20 @@ from starlette.requests import Request as Received
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.tracking.crm.adapter import Fetch, PassedOver, Request, Terms
-from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
-from services.tracking.crm.domain import InvalidSecret, QuarantineReason, Rejection, SourceMapping, Untranslatable
-from services.tracking.crm.pipedrive import Pipedrive
-from services.tracking.crm.pipedrive_api import PipedriveCredentials
-from services.tracking.crm.source_api import FetchedRecord, GoneRecord, Verdict
-from services.tracking.upkeep.domain import in_raw_words
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, Terms
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
+from services.tracking.intake.sources.domain import (
+    InvalidSecret,
+    QuarantineReason,
+    Rejection,
+    SourceMapping,
+    Untranslatable,
+    Verdict,
+)
+from services.tracking.intake.sources.pipedrive.adapter import Pipedrive
+from services.tracking.intake.sources.pipedrive.api import PipedriveCredentials
+from services.tracking.intake.sources.source_api import FetchedRecord, GoneRecord
+from services.tracking.intake.upkeep.domain import in_raw_words
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from tests.crm.conversations import Caller, NotOk

@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import pytest
 
-from services.tracking.crm.canonical import CanonicalDeal
-from services.tracking.crm.domain import Source, SourceMapping, Untranslatable
-from services.tracking.crm.rounding import CORRECTIONS_MAX
-from services.tracking.crm.sources import ADAPTERS
+from services.tracking.intake.sources.canonical import CanonicalDeal
+from services.tracking.intake.sources.domain import Source, SourceMapping, Untranslatable
+from services.tracking.intake.sources.registry import ADAPTERS
+from services.tracking.intake.sources.rounding import CORRECTIONS_MAX
 
 NO_MAPPING = SourceMapping()
 

@@ -18,21 +18,23 @@ from starlette.requests import Request as Received
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.tracking.crm.adapter import Fetch, PassedOver, RecordChange, Request, Terms
-from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
-from services.tracking.crm.domain import (
+from services.tracking.intake.inbox.domain.records import Record
+from services.tracking.intake.inbox.fetched import ASKED_SEQUENCE, AskedRecord, asked_body, said_by_records
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, Terms
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
+from services.tracking.intake.sources.domain import (
     InvalidSecret,
     QuarantineReason,
+    RecordChange,
     Rejection,
     SourceMapping,
     TeamShare,
     Untranslatable,
+    Verdict,
 )
-from services.tracking.crm.salesforce import Salesforce
-from services.tracking.crm.salesforce_api import SalesforceCredentials, record_id
-from services.tracking.crm.source_api import FetchedRecord, GoneRecord, RawRecord, Verdict
-from services.tracking.inbox.asked import ASKED_SEQUENCE, AskedRecord, asked_body, said_by_records
-from services.tracking.inbox.records import Record
+from services.tracking.intake.sources.salesforce.adapter import Salesforce
+from services.tracking.intake.sources.salesforce.api import SalesforceCredentials, record_id
+from services.tracking.intake.sources.source_api import FetchedRecord, GoneRecord, RawRecord
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealStatus
 from tests.crm.conversations import Caller, NotOk

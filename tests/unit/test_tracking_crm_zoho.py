@@ -12,9 +12,10 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from services.tracking.crm.adapter import Fetch, PassedOver, Request, SeenUser, Terms
-from services.tracking.crm.canonical import CanonicalActivity, CanonicalDeal
-from services.tracking.crm.domain import (
+from services.tracking.intake.inbox.translation import Translation, translated
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SeenUser, Terms
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
+from services.tracking.intake.sources.domain import (
     InvalidSecret,
     ProductFields,
     QuarantineReason,
@@ -22,12 +23,12 @@ from services.tracking.crm.domain import (
     Source,
     SourceMapping,
     Untranslatable,
+    Verdict,
 )
-from services.tracking.crm.locale_texts import Unreadable, amount_of, day_of
-from services.tracking.crm.source_api import Answer, Call, ChannelTerms, FetchedRecord, GoneRecord, Verdict
-from services.tracking.crm.zoho import Zoho
-from services.tracking.crm.zoho_api import ZohoCredentials
-from services.tracking.inbox.translation import Translation, translated
+from services.tracking.intake.sources.locale_texts import Unreadable, amount_of, day_of
+from services.tracking.intake.sources.source_api import Answer, Call, ChannelTerms, FetchedRecord, GoneRecord
+from services.tracking.intake.sources.zoho.adapter import Zoho
+from services.tracking.intake.sources.zoho.api import ZohoCredentials
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from tests.crm.connections import connection_of

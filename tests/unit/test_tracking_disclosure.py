@@ -8,9 +8,9 @@ from typing import Final
 import pytest
 from pydantic import JsonValue
 
-from services.tracking.crm.domain import Source, SourceMapping
-from services.tracking.inbox.disclosure import members_of
-from services.tracking.inbox.domain import Origin
+from services.tracking.intake.inbox.disclosure import members_of
+from services.tracking.intake.inbox.domain.deliveries import Origin
+from services.tracking.intake.sources.domain import Source, SourceMapping
 from shared.kernel.deals import DealStatus
 from tests.crm.connections import connection_of
 

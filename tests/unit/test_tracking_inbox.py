@@ -1,6 +1,6 @@
 """Which deliveries are let in and which are stored together."""
 
-from services.tracking.inbox.domain import WaitingRoom
+from services.tracking.intake.inbox.domain.deliveries import WaitingRoom
 
 
 def test_those_who_come_first_are_stored_first() -> None:

@@ -6,8 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.tracking.crm.domain import SealedSecret
-from services.tracking.outgoing.domain import (
+from services.tracking.tell.channels.domain import (
     FAILURES_BEFORE_REST,
     REST_SECONDS_MAX,
     TRIES_MAX,
@@ -31,9 +30,10 @@ from services.tracking.outgoing.domain import (
     signature,
     signed_headers,
 )
-from services.tracking.outgoing.events import KINDS, body_of
+from services.tracking.tell.channels.events import KINDS, body_of
 from shared.contracts.examples import EXAMPLES
 from shared.kernel.filters import EVERYTHING, FieldType
+from shared.kernel.rotation import SealedSecret
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TENANT, SUBSCRIPTION = uuid4(), uuid4()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.tracking.crm.domain import SourceMapping
-from services.tracking.crm.remapping import NOTHING, Touched, touched
+from services.tracking.intake.sources.domain import SourceMapping
+from services.tracking.intake.sources.remapping import NOTHING, Touched, touched
 from shared.kernel.deals import DealStatus
 
 BEFORE = SourceMapping(

@@ -6,11 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from services.tracking.crm.domain import Remark, RemarkKind, SourceMapping
-from services.tracking.deals.domain import UncreditedReason
-from services.tracking.inbox.retranslation import Held, content, says_something_else
-from services.tracking.sync.domain import Phase, Reconciliation, Run, RunKind, RunState
-from services.tracking.upkeep.domain import (
+from services.tracking.intake.inbox.retranslation import Held, content, says_something_else
+from services.tracking.intake.sources.domain import Remark, RemarkKind, SourceMapping
+from services.tracking.intake.sync.domain import Phase, Reconciliation, Run, RunKind, RunState
+from services.tracking.intake.upkeep.domain import (
     CREDITS_LOW,
     ChannelFacts,
     Check,
@@ -26,6 +25,7 @@ from services.tracking.upkeep.domain import (
     Waiting,
     health,
 )
+from services.tracking.records.domain.deals import UncreditedReason
 from shared.contracts.deals import Deal
 from shared.contracts.examples import EXAMPLES
 from shared.kernel.deals import DealStatus

@@ -15,12 +15,12 @@ from sqlalchemy.engine import Engine
 from deploy.local.bench.company import TENANT_ID, company, deal_events, deals_in, publish
 from deploy.local.bench.report import Bound, Row
 from deploy.local.bench.servers import Servers
+from services.tracking.measure.progress import store
+from services.tracking.measure.progress.consumer import DealsHandler, Rebuilder
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
+from services.tracking.measure.progress.verification import differences
 from services.tracking.metadata import transport
-from services.tracking.progress import store
-from services.tracking.progress.consumer import DealsHandler, Rebuilder
-from services.tracking.progress.definitions import DefinitionsCache
-from services.tracking.progress.service import ProgressTracker
-from services.tracking.verification import differences
 from shared.contracts.deals import TOPIC
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope, Transaction

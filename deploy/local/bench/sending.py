@@ -18,10 +18,10 @@ from deploy.local.errors import StackError
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.process import ManagedProcess
 from deploy.local.stack import PROJECT_FOLDER
-from services.tracking.crm.domain import Source, SourceMapping
-from services.tracking.crm.encryption import SecretsBox
-from services.tracking.crm.service import Connections
+from services.tracking.intake.connections.service import Connections
+from services.tracking.intake.sources.domain import Source, SourceMapping
 from shared.db.database import Database, Scope
+from shared.db.sealing import SecretsBox
 
 CONNECTIONS: Final = 64
 _DEALS: Final = 20_000

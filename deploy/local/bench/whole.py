@@ -17,7 +17,7 @@ from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
-from services.tracking.progress.consumer import PROGRESS_GROUP
+from services.tracking.measure.progress.consumer import PROGRESS_GROUP
 from shared.contracts.goals import Goal
 from shared.db.database import Database, Scope
 from shared.kafka.producer import Producer

@@ -12,9 +12,9 @@ from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
 from services.goals.metadata import transport as goals
 from services.incentives.metadata import transport as incentives
-from services.tracking.dead_letters import service
-from services.tracking.dead_letters.store import DeadLetter
 from services.tracking.metadata import transport as tracking
+from services.tracking.tell.dead_letters import service
+from services.tracking.tell.dead_letters.store import DeadLetter
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope
 from shared.db.tables import TransportTables

@@ -22,7 +22,7 @@ from deploy.local.traffic.company import COMPANY, ReplayCompany, goal_name, set_
 from deploy.local.traffic.pipeline import CURRENCY, Pipeline, PipelineEvent, read_pipeline
 from deploy.local.traffic.plan import set_up_plans
 from deploy.local.traffic.webhooks import Delivery, webhook_sender
-from services.tracking.progress.schemas import GoalProgress
+from services.tracking.measure.progress.schemas import GoalProgress
 from shared.kernel.words import counted
 
 _FASTEST: Final = "max"

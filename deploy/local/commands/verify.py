@@ -21,8 +21,8 @@ from rich.console import Console
 from deploy.local.configuration import StackConfiguration
 from services.goals.republish import versions
 from services.incentives import verification as incentives
-from services.tracking import verification as tracking
-from services.tracking.dead_letters import service as dead_letters
+from services.tracking.measure.progress import verification as tracking
+from services.tracking.tell.dead_letters import service as dead_letters
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope, Transaction
 from shared.kernel.deals import DealVersion

@@ -13,7 +13,7 @@ from deploy.local.api import AttainApi, ServiceApi
 from deploy.local.traffic.pipeline import CURRENCY, Agent, Pipeline, user_id
 from services.goals.org.schemas import IdentityAnswer, MembershipAnswer, PersonAnswer, TeamAnswer
 from services.goals.targets.schemas import GoalAnswer
-from services.tracking.crm.schemas import ConnectionOut
+from services.tracking.intake.connections.schemas import ConnectionOut
 from shared.kernel.periods import FiscalCalendar, PeriodKind
 
 SOURCE: Final = "pipeline-csv"

@@ -1,0 +1,214 @@
+"""Connections over HTTP."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from services.tracking.intake.connections import service
+from services.tracking.intake.connections.directory import SenderDirectory
+from services.tracking.intake.connections.domain import (
+    Connection,
+    ConnectionChanged,
+    ConnectionNotFound,
+    ConnectionStatus,
+    InvalidAllowList,
+    LastSecret,
+    RotationUnderWay,
+    SecretNotFound,
+)
+from services.tracking.intake.connections.schemas import (
+    ConnectionOut,
+    ConnectionPatch,
+    ConnectionWithSecret,
+    NewConnection,
+    Rotation,
+)
+from services.tracking.intake.connections.service import Connections, WithSecret
+from services.tracking.intake.sources.domain import InvalidSecret
+from shared.db.database import Transaction
+from shared.http.etag import ConditionalRead, ExpectedVersion
+from shared.http.paging import Cursor, InvalidCursor, Page, Paging
+from shared.http.problems import PreconditionRequired, responses
+from shared.http.reader import RequestReader
+from shared.http.sight import Operator
+from shared.http.writer import RequestWriter
+
+router: Final = APIRouter(prefix="/v1/connections", tags=["connections"])
+
+_PAGES: Final = Cursor(UUID)
+_CHANGE: Final = (ConnectionChanged, PreconditionRequired)
+
+
+def _connections(request: Request) -> Connections:
+    connections: Connections = request.app.state.connections
+    return connections
+
+
+def _directory(request: Request) -> SenderDirectory:
+    directory: SenderDirectory = request.app.state.directory
+    return directory
+
+
+UseCases = Annotated[Connections, Depends(_connections)]
+Directory = Annotated[SenderDirectory, Depends(_directory)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=ConnectionWithSecret,
+    responses=responses(InvalidSecret, InvalidAllowList),
+    summary="Connect a CRM",
+)
+async def create_connection(
+    body: NewConnection, caller: Operator, writer: RequestWriter, connections: UseCases, directory: Directory
+) -> Response:
+    """Make a connection. The answer holds its secret, which is not shown again."""
+
+    async def create(tx: Transaction) -> ConnectionWithSecret:
+        result = await connections.create(
+            tx,
+            caller.tenant_id,
+            source=body.source,
+            name=body.name,
+            identity_source=body.identity_source or body.source.value,
+            secret=body.secret,
+            mapping=body.mapping.mapping(),
+            allowed=body.allowed,
+        )
+        return _shown(tx, connections, directory, result)
+
+    return await writer.commit(
+        create, status=201, location=lambda made: f"/v1/connections/{made.id}", seal=connections.box
+    )
+
+
+@router.get("", responses=responses(InvalidCursor), summary="List connections")
+async def list_connections(caller: Operator, reader: RequestReader, paging: Paging) -> Page[ConnectionOut]:
+    """In the order they were made."""
+    async with reader.transaction() as tx:
+        found = await service.page(tx, caller.tenant_id, after=_PAGES.after(paging), limit=paging.fetch_limit)
+    return _PAGES.page(paging, found, key=lambda each: each.id, item=ConnectionOut.from_connection)
+
+
+@router.get("/{connection_id}", responses=responses(ConnectionNotFound), summary="Read a connection")
+async def read_connection(
+    connection_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
+) -> ConnectionOut:
+    """A connection and when its secrets expire."""
+    async with reader.transaction() as tx:
+        connection = await service.get(tx, caller.tenant_id, connection_id)
+    answer = ConnectionOut.from_connection(connection)
+    return read.answer(answer)
+
+
+@router.patch(
+    "/{connection_id}",
+    response_model=ConnectionOut,
+    responses=responses(ConnectionNotFound, *_CHANGE, InvalidAllowList),
+    summary="Change a connection",
+)
+async def edit_connection(
+    connection_id: UUID,
+    body: ConnectionPatch,
+    caller: Operator,
+    writer: RequestWriter,
+    version: ExpectedVersion,
+    connections: UseCases,
+    directory: Directory,
+) -> Response:
+    """Its name, status, mapping or allow-list. A new mapping also changes what was translated before it."""
+
+    async def edit(tx: Transaction) -> ConnectionOut:
+        changed = await connections.edit(
+            tx,
+            caller.tenant_id,
+            connection_id,
+            expected_version=version,
+            name=body.name,
+            status=body.status,
+            mapping=None if body.mapping is None else body.mapping.mapping(),
+            allowed=body.allowed,
+        )
+        _known_at_once(tx, connections, directory, changed)
+        return ConnectionOut.from_connection(changed)
+
+    return await writer.commit(edit)
+
+
+@router.post(
+    "/{connection_id}/secrets",
+    status_code=201,
+    response_model=ConnectionWithSecret,
+    responses=responses(ConnectionNotFound, *_CHANGE, RotationUnderWay, InvalidSecret),
+    summary="Rotate the secret",
+)
+async def rotate_secret(
+    connection_id: UUID,
+    body: Rotation,
+    caller: Operator,
+    writer: RequestWriter,
+    version: ExpectedVersion,
+    connections: UseCases,
+    directory: Directory,
+) -> Response:
+    """Give the connection a new secret; both are valid until the old one expires or is retired."""
+
+    async def rotate(tx: Transaction) -> ConnectionWithSecret:
+        result = await connections.rotate(
+            tx,
+            caller.tenant_id,
+            connection_id,
+            expected_version=version,
+            secret=body.secret,
+            overlap=body.overlap,
+        )
+        return _shown(tx, connections, directory, result)
+
+    return await writer.commit(rotate, status=201, seal=connections.box)
+
+
+@router.delete(
+    "/{connection_id}/secrets/{secret_id}",
+    response_model=ConnectionOut,
+    responses=responses(ConnectionNotFound, SecretNotFound, *_CHANGE, LastSecret),
+    summary="Retire a secret",
+)
+async def retire_secret(
+    connection_id: UUID,
+    secret_id: UUID,
+    caller: Operator,
+    writer: RequestWriter,
+    version: ExpectedVersion,
+    connections: UseCases,
+    directory: Directory,
+) -> Response:
+    """Make a secret invalid at once."""
+
+    async def retire(tx: Transaction) -> ConnectionOut:
+        changed = await connections.retire_secret(
+            tx, caller.tenant_id, connection_id, secret_id, expected_version=version
+        )
+        _known_at_once(tx, connections, directory, changed)
+        return ConnectionOut.from_connection(changed)
+
+    return await writer.commit(retire)
+
+
+def _shown(
+    tx: Transaction, connections: Connections, directory: SenderDirectory, result: WithSecret
+) -> ConnectionWithSecret:
+    _known_at_once(tx, connections, directory, result.connection)
+    return ConnectionWithSecret.from_result(result)
+
+
+def _known_at_once(
+    tx: Transaction, connections: Connections, directory: SenderDirectory, connection: Connection
+) -> None:
+    """This process's directory need not wait to be notified; that of others is, within milliseconds."""
+    if connection.status is ConnectionStatus.ACTIVE:
+        sender = connections.sender(connection)
+        tx.after_commit(lambda: directory.put(sender))
+    else:
+        tx.after_commit(lambda: directory.forget(connection.id))

@@ -1,0 +1,124 @@
+"""Every sender the process may meet, in memory, so that an unknown one costs no more than a known one."""
+
+import asyncio
+import re
+from contextlib import AbstractAsyncContextManager
+from time import monotonic
+from typing import Final
+from uuid import UUID
+
+from services.tracking.intake.connections.domain import Sender
+from services.tracking.intake.connections.service import CHANNEL, Connections
+from shared.db.database import Database, Scope
+from shared.kernel.errors import Unavailable
+from shared.worker.rounds import Rounds
+
+_RELOAD_SECONDS: Final = 30.0
+_CATCH_UP_SECONDS_MIN: Final = 0.25
+_CATCH_UP_PAUSES_MIN: Final = 20
+_CATCHING_UP_MAX: Final = 200
+_ABSENT_MAX: Final = 10_000
+_ABSENT_SECONDS: Final = 60.0
+_CANONICAL_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
+
+class SendersUnknown(Unavailable):
+    """Whether the sender may send cannot be told for now: send it again in a moment."""
+
+    code = "senders_unknown"
+    title = "Senders unknown"
+
+
+class SenderDirectory(Rounds):
+    """Follows the connections: reloaded when one changes, and every half minute in case that went unheard."""
+
+    def __init__(self, database: Database, connections: Connections) -> None:
+        super().__init__("directory", every_seconds=_RELOAD_SECONDS)
+        self._database = database
+        self._connections = connections
+        # By the text of the id, as it stands in the path of a request: hashing a UUID costs more.
+        self._senders: dict[str, Sender] = {}
+        self._loaded = False
+        self._loading = asyncio.Lock()
+        self._catching_up: asyncio.Task[None] | None = None
+        self._catch_up_not_before = float("-inf")
+        self._waiting = 0
+        self._reading_seconds = 0.0
+        # Ids that no connection had when they were last looked for, oldest first, and until when that is believed.
+        self._absent: dict[str, float] = {}
+
+    def find(self, connection_id: str) -> Sender | None:
+        """The sender of an active connection, by the canonical text of its id."""
+        return self._senders.get(connection_id)
+
+    def put(self, sender: Sender) -> None:
+        """Know of a sender at once, ahead of the next reload."""
+        self._senders[str(sender.connection_id)] = sender
+
+    def forget(self, connection_id: UUID) -> None:
+        """Take nothing more from a sender, ahead of the next reload."""
+        self._senders.pop(str(connection_id), None)
+
+    async def load(self) -> None:
+        """Read all connections. Raises DatabaseUnavailable."""
+        # One at a time, so that what was read earlier never replaces what was read later.
+        async with self._loading:
+            async with self._database.transaction(Scope.every()) as tx:
+                senders = await self._connections.senders(tx)
+            self._senders = {str(sender.connection_id): sender for sender in senders}
+            self._loaded = True
+
+    async def catch_up(self, connection_id: str) -> None:
+        """Return once the connections have been read after this call: for a delivery that seems to be nobody's.
+
+        Another process may have made a connection or given it a secret which this one has not heard of yet. All who
+        ask share the next reading, and however many ask there are no more than four a second, and these take no more
+        than a twentieth of the time. For an id that nobody had a minute ago nothing is read, and the wait is as long: a
+        connection that was made since is heard of by its notification, as all are, and then found without this. Raises
+        SendersUnknown when too many wait, and DatabaseUnavailable.
+        """
+        if self._is_absent(connection_id):
+            await asyncio.sleep(max(0.0, self._catch_up_not_before - monotonic()) + self._reading_seconds)
+            return
+        if self._waiting >= _CATCHING_UP_MAX:
+            raise SendersUnknown("Too many deliveries wait for the connections to be read.", retry_after_seconds=1)
+        self._waiting += 1
+        try:
+            if self._catching_up is None:
+                self._catching_up = asyncio.create_task(self._read_soon())
+            await asyncio.shield(self._catching_up)
+        finally:
+            self._waiting -= 1
+        if connection_id not in self._senders:
+            self._absent.pop(connection_id, None)
+            self._absent[connection_id] = monotonic() + _ABSENT_SECONDS
+            while len(self._absent) > _ABSENT_MAX:
+                del self._absent[next(iter(self._absent))]
+
+    def _is_absent(self, connection_id: str) -> bool:
+        if connection_id in self._senders:
+            return False
+        return self._absent.get(connection_id, 0.0) > monotonic() or not _CANONICAL_ID.match(connection_id)
+
+    async def _read_soon(self) -> None:
+        await asyncio.sleep(max(0.0, self._catch_up_not_before - monotonic()))
+        # Whoever asks from now on is not served by this reading.
+        self._catching_up = None
+        began = monotonic()
+        self._catch_up_not_before = began + _CATCH_UP_SECONDS_MIN
+        await self.load()
+        self._reading_seconds = monotonic() - began
+        pause_seconds = max(_CATCH_UP_SECONDS_MIN, _CATCH_UP_PAUSES_MIN * self._reading_seconds)
+        self._catch_up_not_before = began + pause_seconds
+
+    async def ready(self) -> None:
+        """Raises Unavailable before the first load."""
+        if not self._loaded:
+            raise Unavailable("The connections are not loaded yet.")
+
+    def during(self) -> AbstractAsyncContextManager[object]:
+        return self._database.listen(CHANNEL, self.woken)
+
+    async def round(self) -> bool:
+        await self.load()
+        return False

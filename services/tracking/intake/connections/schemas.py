@@ -1,0 +1,301 @@
+"""Connections on the wire."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+from services.tracking.intake.connections.domain import Connection, ConnectionStatus
+from services.tracking.intake.connections.service import WithSecret
+from services.tracking.intake.sources.canonical import MAPPABLE_FIELDS
+from services.tracking.intake.sources.domain import ProductFields, Source, SourceMapping, TeamShare
+from shared.contracts.base import Currency
+from shared.contracts.deals import Percent
+from shared.contracts.texts import Name
+from shared.http.secrets import SecretOut
+from shared.kernel.deals import DealStatus
+from shared.kernel.rotation import OVERLAP_DAYS_MAX
+from shared.kernel.words import accepted_names
+
+_ENTRIES_MAX: Final = 500
+
+Entries = Annotated[dict[Name, Name], Field(max_length=_ENTRIES_MAX)]
+
+
+def _mappable(field: str) -> str:
+    if field not in MAPPABLE_FIELDS:
+        raise ValueError(accepted_names(field, MAPPABLE_FIELDS))
+    return field
+
+
+FieldPaths = Annotated[dict[Annotated[str, AfterValidator(_mappable)], Name], Field(max_length=_ENTRIES_MAX)]
+"""Canonical field → where the source's deal has it, as a dotted path."""
+AllowList = Annotated[dict[Name, tuple[Name, ...]], Field(max_length=20)]
+_ALLOWED_DESCRIPTION: Final = (
+    "What the sender may say of itself, such as `organization_id` of Salesforce: name → the values that are accepted."
+)
+
+_MAPPING_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "stages": {"5": "won", "6": "lost"},
+    "fields": {"region": "custom_fields.9dc80c50d78a15643bfc4ca79d76156a73a1ca0e"},
+    "custom_fields": {"3b5e8d5a1c": "competitor"},
+    "users": {"12345678": "patricia.boyle"},
+    "pipelines": {"1": "New business"},
+    "currency": "EUR",
+    "teams": {"1000": "patricia.boyle"},
+    "team_roles": {"4": {"role": "overlay", "percent": "50"}},
+    "products": {"lines": "Sold", "sku": "Product.name", "quantity": "Quantity", "amount": "Line_Total"},
+}
+
+
+class TeamShareModel(BaseModel):
+    """What each member with a role has of the deal."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "overlay", "percent": "50"}]})
+
+    role: Name = Field(description="Of the split that it becomes: what plans credit by.")
+    percent: Percent = Field(description="Of 100. The shares of a deal may come to more than 100.")
+
+
+class ProductFieldsModel(BaseModel):
+    """Where the source's deal has what is sold with it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"lines": "Sold", "sku": "Product.name", "quantity": "Quantity", "amount": "Line_Total"}]
+        },
+    )
+
+    lines: Name = Field(description="The list of lines, as a dotted path into the deal.")
+    sku: Name = Field(description="What is sold, as a dotted path into a line.")
+    quantity: Name | None = Field(None, description="How many, as a dotted path into a line; one when left out.")
+    amount: Name | None = Field(None, description="What the line comes to, as a dotted path into it.")
+
+
+class MappingModel(BaseModel):
+    """How the source's words become ours. What is not mapped is taken as the source says it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_MAPPING_EXAMPLE]})
+
+    stages: Annotated[dict[Name, DealStatus], Field(max_length=_ENTRIES_MAX)] = Field(
+        default_factory=dict, description="Stage as the source names it → status. Stronger than the source's status."
+    )
+    fields: FieldPaths = Field(
+        default_factory=dict,
+        description=(
+            "Canonical field → where the source's deal has it, as a dotted path. `modified_at` counts beside the"
+            " source's own time: the later of the two."
+        ),
+    )
+    custom_fields: Entries = Field(
+        default_factory=dict,
+        description="Custom field as the source names it → the name filters use (`custom.<name>`).",
+    )
+    users: Entries = Field(
+        default_factory=dict, description="User as the source names it → the external user id that identities know."
+    )
+
+    pipelines: Entries = Field(
+        default_factory=dict, description="Pipeline as the source names it → the name filters use."
+    )
+    currency: Currency | None = Field(None, description="Of deals for which the source states no currency.")
+    split_type: Name | None = Field(
+        None, description="Which of the source's kinds of split count, where it has several; all when left out."
+    )
+
+    teams: Entries = Field(
+        default_factory=dict,
+        description=(
+            "Team or department as the source names it → the external user id that owns what only it owns."
+            " Until then the owner is `team:` and what the source names it."
+        ),
+    )
+    team_roles: Annotated[dict[Name, TeamShareModel], Field(max_length=_ENTRIES_MAX)] = Field(
+        default_factory=dict,
+        description=(
+            "Role in a deal's team as the source names it → the share of each member with it, beside the deal's splits."
+            " An owner of whom neither tells keeps the whole."
+        ),
+    )
+    products: ProductFieldsModel | None = Field(
+        None,
+        description=(
+            "Where what is sold with a deal stands, such as a subform of Zoho's: stronger than the source's own place."
+        ),
+    )
+    asks_products: bool = Field(
+        False,
+        description=(
+            "Pipedrive's webhooks do not tell what is sold with a deal. True: they just name the deal, which is then"
+            " asked for together with that."
+        ),
+    )
+
+    @classmethod
+    def from_mapping(cls, mapping: SourceMapping) -> Self:
+        return cls(
+            stages=dict(mapping.stages),
+            fields=dict(mapping.fields),
+            custom_fields=dict(mapping.custom_fields),
+            users=dict(mapping.users),
+            pipelines=dict(mapping.pipelines),
+            currency=mapping.currency,
+            split_type=mapping.split_type,
+            teams=dict(mapping.teams),
+            team_roles={
+                name: TeamShareModel(role=share.role, percent=share.percent)
+                for name, share in mapping.team_roles.items()
+            },
+            products=None
+            if mapping.products is None
+            else ProductFieldsModel(
+                lines=mapping.products.lines,
+                sku=mapping.products.sku,
+                quantity=mapping.products.quantity,
+                amount=mapping.products.amount,
+            ),
+            asks_products=mapping.asks_products,
+        )
+
+    def mapping(self) -> SourceMapping:
+        """The value the rules use."""
+        return SourceMapping(
+            self.stages,
+            self.fields,
+            self.custom_fields,
+            self.users,
+            self.pipelines,
+            self.currency,
+            self.split_type,
+            self.teams,
+            {name: TeamShare(share.role, share.percent) for name, share in self.team_roles.items()},
+            None if self.products is None else ProductFields(**self.products.model_dump()),
+            self.asks_products,
+        )
+
+
+class NewConnection(BaseModel):
+    """A connection to be."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"source": "pipedrive", "name": "Pipedrive EU", "mapping": _MAPPING_EXAMPLE}]},
+    )
+
+    source: Source
+    name: Name
+    identity_source: Name | None = Field(
+        None, description="What its deals carry as `source` and identities are looked up by; the source by default."
+    )
+    secret: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+        None, description="The sender's own secret, where it brings one: `whsec_…`, `whpk_…`, or `user:password`."
+    )
+    mapping: MappingModel = Field(default_factory=MappingModel)
+    allowed: AllowList = Field(default_factory=dict, description=_ALLOWED_DESCRIPTION)
+
+
+class ConnectionPatch(BaseModel):
+    """What is to change; what is left out stays. A mapping is replaced as a whole."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mapping": _MAPPING_EXAMPLE}]})
+
+    name: Name | None = None
+    status: ConnectionStatus | None = None
+    mapping: MappingModel | None = None
+    allowed: AllowList | None = Field(None, description=_ALLOWED_DESCRIPTION)
+
+
+class Rotation(BaseModel):
+    """A new secret, and for how long the old one stays valid beside it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_seconds": 86400}]})
+
+    secret: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+        None, description="The sender's own secret; a new one is made when left out."
+    )
+    overlap_seconds: int = Field(86_400, ge=0, le=OVERLAP_DAYS_MAX * 86_400)
+
+    @property
+    def overlap(self) -> timedelta:
+        return timedelta(seconds=self.overlap_seconds)
+
+
+_CONNECTION_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "id": "01935a00-0000-7000-8000-000000000041",
+    "version": 2,
+    "source": "pipedrive",
+    "name": "Pipedrive EU",
+    "identity_source": "pipedrive",
+    "status": "active",
+    "hook_path": "/hooks/01935a00-0000-7000-8000-000000000041",
+    "secrets": [
+        {
+            "id": "01935a00-0000-7000-8000-000000000042",
+            "created_at": "2026-01-05T09:12:44Z",
+            "expires_at": None,
+        }
+    ],
+    "mapping": _MAPPING_EXAMPLE,
+    "allowed": {},
+    "has_api_access": True,
+    "created_at": "2026-01-05T09:12:44Z",
+    "updated_at": "2026-01-05T09:12:44Z",
+}
+
+
+class ConnectionOut(BaseModel):
+    """A connection."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_CONNECTION_EXAMPLE]})
+
+    id: UUID
+    version: int
+    source: Source
+    name: str
+    identity_source: str
+    status: ConnectionStatus
+    hook_path: str = Field(description="Where the source sends to, on this service.")
+    secrets: list[SecretOut]
+    mapping: MappingModel
+    allowed: dict[str, list[str]]
+    has_api_access: bool = Field(description="Whether the source's API may be called for this connection.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def from_connection(cls, connection: Connection) -> Self:
+        return cls(**_members(connection))
+
+
+class ConnectionWithSecret(ConnectionOut):
+    """A connection and its new secret, which is not shown again."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**_CONNECTION_EXAMPLE, "secret": "attain:the-password-shown-once"}]}
+    )
+
+    secret: str
+
+    @classmethod
+    def from_result(cls, result: WithSecret) -> Self:
+        return cls(**_members(result.connection), secret=result.secret)
+
+
+def _members(connection: Connection) -> dict[str, object]:
+    return {
+        "id": connection.id,
+        "version": connection.version,
+        "source": connection.source,
+        "name": connection.name,
+        "identity_source": connection.identity_source,
+        "status": connection.status,
+        "hook_path": f"/hooks/{connection.id}",
+        "secrets": [SecretOut.of(secret) for secret in connection.secrets],
+        "mapping": MappingModel.from_mapping(connection.mapping),
+        "allowed": {name: list(values) for name, values in connection.allowed.items()},
+        "has_api_access": connection.api is not None,
+        "created_at": connection.created_at,
+        "updated_at": connection.updated_at,
+    }

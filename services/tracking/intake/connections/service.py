@@ -1,0 +1,283 @@
+"""Making, changing and reading connections."""
+
+import json
+import os
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from services.tracking.intake.calling import service as calling
+from services.tracking.intake.connections import store
+from services.tracking.intake.connections.domain import (
+    Connection,
+    ConnectionChanged,
+    ConnectionNotFound,
+    ConnectionStatus,
+    InvalidAllowList,
+    InvalidApiAccess,
+    OpenSecret,
+    Sender,
+)
+from services.tracking.intake.sources.domain import Source, SourceMapping
+from services.tracking.intake.sources.registry import ADAPTERS
+from services.tracking.intake.sources.source_api import ApiCredentials
+from shared.db.database import Transaction
+from shared.db.sealing import SecretsBox
+from shared.kernel.errors import FieldError
+from shared.kernel.rotation import SealedSecret
+
+CHANNEL: Final = "tracking_connections"
+"""Notified whenever a connection was made or changed."""
+
+_ENTROPY_BYTES: Final = 32
+
+
+Remapped = Callable[[Transaction, Connection, SourceMapping], Awaitable[None]]
+"""What is to follow from the saving of a mapping, which is not known here; it is given the mapping before, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class WithSecret:
+    """A connection and a secret just given to it, shown this once."""
+
+    connection: Connection
+    secret: str
+
+
+class Connections:
+    """The use cases. Secrets are sealed before they are stored."""
+
+    def __init__(self, box: SecretsBox, *, remapped: Remapped | None = None) -> None:
+        """`remapped` is called with a connection whose mapping is being saved, within the same transaction."""
+        self.box = box
+        self._remapped = remapped
+        self._opened: dict[str, str] = {}
+
+    async def create(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        *,
+        source: Source,
+        name: str,
+        identity_source: str,
+        secret: str | None,
+        mapping: SourceMapping,
+        allowed: Mapping[str, tuple[str, ...]],
+    ) -> WithSecret:
+        """Make a connection, with the secret given or a new one. Raises InvalidSecret and InvalidAllowList."""
+        value = _secret_value(source, secret)
+        _check_allowed(source, allowed)
+        connection = Connection(
+            tenant_id=tenant_id,
+            id=tx.new_id(),
+            source=source,
+            name=name,
+            identity_source=identity_source,
+            status=ConnectionStatus.ACTIVE,
+            secrets=(self._sealed(tx, value),),
+            mapping=mapping,
+            version=1,
+            created_at=tx.now,
+            updated_at=tx.now,
+            allowed=allowed,
+        )
+        await store.add(tx, connection)
+        await tx.notify(CHANNEL)
+        return WithSecret(connection, value)
+
+    async def edit(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        connection_id: UUID,
+        *,
+        expected_version: int,
+        name: str | None,
+        status: ConnectionStatus | None,
+        mapping: SourceMapping | None,
+        allowed: Mapping[str, tuple[str, ...]] | None,
+    ) -> Connection:
+        """Change what is given. Raises ConnectionNotFound, ConnectionChanged and InvalidAllowList."""
+        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        if allowed is not None:
+            _check_allowed(current.source, allowed)
+        edited = current.edited(name=name, status=status, mapping=mapping, allowed=allowed, now=tx.now)
+        saved = await _saved(tx, edited)
+        if mapping is not None and self._remapped is not None:
+            await self._remapped(tx, saved, current.mapping)
+        return saved
+
+    async def rotate(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        connection_id: UUID,
+        *,
+        expected_version: int,
+        secret: str | None,
+        overlap: timedelta,
+    ) -> WithSecret:
+        """Give the connection a new secret; the old one stays valid for `overlap`.
+
+        Raises ConnectionNotFound, ConnectionChanged, RotationUnderWay and InvalidSecret.
+        """
+        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        value = _secret_value(current.source, secret)
+        rotated = current.rotated(self._sealed(tx, value), overlap=overlap, now=tx.now)
+        return WithSecret(await _saved(tx, rotated), value)
+
+    async def retire_secret(
+        self, tx: Transaction, tenant_id: UUID, connection_id: UUID, secret_id: UUID, *, expected_version: int
+    ) -> Connection:
+        """Make a secret invalid at once. Raises ConnectionNotFound, ConnectionChanged, SecretNotFound, LastSecret."""
+        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        return await _saved(tx, current.with_retired(secret_id, now=tx.now))
+
+    async def give_access(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        connection_id: UUID,
+        credentials: ApiCredentials,
+        *,
+        expected_version: int,
+    ) -> Connection:
+        """Let the source's API be called with these credentials; what is known of calls so far is forgotten.
+
+        Raises ConnectionNotFound, ConnectionChanged and InvalidApiAccess.
+        """
+        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        _check_access(current.source, credentials)
+        sealed = self.box.seal(credentials.model_dump_json())
+        saved = await _saved(tx, current.with_api(sealed, now=tx.now))
+        await calling.forget_calls(tx, saved)
+        return saved
+
+    async def withdraw_access(
+        self, tx: Transaction, tenant_id: UUID, connection_id: UUID, *, expected_version: int
+    ) -> Connection:
+        """Let the source's API no longer be called. Raises ConnectionNotFound and ConnectionChanged."""
+        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        saved = await _saved(tx, current.with_api(None, now=tx.now))
+        await calling.forget_calls(tx, saved)
+        return saved
+
+    def addresses(self, connection: Connection) -> dict[str, str]:
+        """Which addresses the access to the API is for, by their names; empty without access."""
+        if connection.api is None:
+            return {}
+        known: dict[str, object] = json.loads(self.box.open(connection.api))
+        return {name: str(value) for name, value in known.items() if name.endswith("_url")}
+
+    def newest_secret(self, connection: Connection) -> tuple[UUID, str]:
+        """The secret given to the connection last: its id and its value."""
+        newest = max(connection.secrets, key=lambda each: (each.created_at, each.id))
+        return newest.id, self.box.open(newest.ciphertext)
+
+    def sender(self, connection: Connection) -> Sender:
+        """What is needed to tell whether a delivery is from this connection's sender."""
+        return Sender(
+            connection.tenant_id,
+            connection.id,
+            connection.source,
+            [
+                OpenSecret(
+                    self._open(secret.ciphertext),
+                    None if secret.expires_at is None else secret.expires_at.timestamp(),
+                )
+                for secret in connection.secrets
+            ],
+            {name: frozenset(values) for name, values in connection.allowed.items()},
+        )
+
+    async def senders(self, tx: Transaction) -> list[Sender]:
+        """Everyone who may send, in the scope of the transaction."""
+        connections = await store.every(tx)
+        # Opening a secret costs more than reading its connection, and few are new.
+        ciphertexts = {secret.ciphertext for connection in connections for secret in connection.secrets}
+        self._opened = {each: self._open(each) for each in ciphertexts}
+        return [self.sender(connection) for connection in connections]
+
+    async def _expected(self, tx: Transaction, tenant_id: UUID, connection_id: UUID, version: int) -> Connection:
+        current = await get(tx, tenant_id, connection_id)
+        if current.version != version:
+            raise ConnectionChanged(f"The connection is at version {current.version} now.")
+        return current
+
+    def _open(self, ciphertext: str) -> str:
+        return self._opened.get(ciphertext) or self.box.open(ciphertext)
+
+    def _sealed(self, tx: Transaction, value: str) -> SealedSecret:
+        return SealedSecret(tx.new_id(), self.box.seal(value), tx.now)
+
+
+async def get(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Connection:
+    """A connection of the tenant. Raises ConnectionNotFound."""
+    connection = await store.find(tx, tenant_id, connection_id)
+    if connection is None:
+        raise ConnectionNotFound(f"There is no connection {connection_id}.")
+    return connection
+
+
+async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> Sequence[Connection]:
+    """Connections of the tenant in the order they were made."""
+    return await store.page(tx, tenant_id, after=after, limit=limit)
+
+
+async def ids_of_source(tx: Transaction, tenant_id: UUID, identity_source: str) -> Sequence[UUID]:
+    """The connections of the tenant whose deals carry a source."""
+    return await store.ids_of_source(tx, tenant_id, identity_source)
+
+
+async def by_id(tx: Transaction, connection_ids: Collection[UUID]) -> dict[UUID, Connection]:
+    """Connections of whichever tenants the transaction may see, by id."""
+    return await store.by_id(tx, connection_ids)
+
+
+async def with_access(tx: Transaction) -> list[Connection]:
+    """Active connections of whichever tenants the transaction may see, whose source's API may be called."""
+    return [each for each in await store.with_access(tx) if ADAPTERS[each.source].api is not None]
+
+
+async def _saved(tx: Transaction, connection: Connection) -> Connection:
+    if not await store.save(tx, connection):
+        raise ConnectionChanged("The connection was changed at the same time.")
+    await tx.notify(CHANNEL)
+    return connection
+
+
+def _check_access(source: Source, credentials: ApiCredentials) -> None:
+    api = ADAPTERS[source].api
+    if api is None:
+        raise InvalidApiAccess(f"{source} sends all there is; there is no API of it to be asked.")
+    if not isinstance(credentials, api.credentials):
+        raise InvalidApiAccess(
+            "The access is for another source than the connection.",
+            fields=[FieldError("/source", f"is not {source}", source.value)],
+        )
+
+
+def _check_allowed(source: Source, allowed: Mapping[str, tuple[str, ...]]) -> None:
+    known = ADAPTERS[source].allow_keys
+    accepted = ", ".join(sorted(known)) or "nothing, as this source says nothing of itself"
+    problems = [
+        FieldError(f"/allowed/{name}", f"is not known of {source}", accepted) for name in sorted(allowed.keys() - known)
+    ]
+    problems += [
+        FieldError(f"/allowed/{name}", "is missing", "a list of the values that the sender may have")
+        for name, is_needed in sorted(known.items())
+        if is_needed and not allowed.get(name)
+    ]
+    if problems:
+        raise InvalidAllowList("The allow-list does not fit the source.", fields=problems)
+
+
+def _secret_value(source: Source, given: str | None) -> str:
+    adapter = ADAPTERS[source]
+    if given is None:
+        return adapter.new_secret(os.urandom(_ENTROPY_BYTES))
+    adapter.check_secret(given)
+    return given

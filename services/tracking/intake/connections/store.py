@@ -1,0 +1,118 @@
+"""Every statement on connections."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from sqlalchemy import RowMapping, insert, select, update
+
+from services.tracking.intake.connections.domain import Connection, ConnectionStatus
+from services.tracking.intake.connections.tables import connections
+from services.tracking.intake.sources.domain import Source, SourceMapping
+from shared.db.database import Transaction
+from shared.kernel.rotation import SealedSecret
+
+_SECRETS: Final = TypeAdapter(tuple[SealedSecret, ...])
+_MAPPING: Final = TypeAdapter(SourceMapping)
+_ALLOWED: Final = TypeAdapter(dict[str, tuple[str, ...]])
+
+
+async def add(tx: Transaction, connection: Connection) -> None:
+    """Store a new connection."""
+    await tx.execute(insert(connections).values(**_row(connection)))
+
+
+async def save(tx: Transaction, connection: Connection) -> bool:
+    """Store the next version of a connection; False when it is not the one before that is stored."""
+    saved = await tx.one_or_none(
+        update(connections)
+        .where(
+            connections.c.tenant_id == connection.tenant_id,
+            connections.c.id == connection.id,
+            connections.c.version == connection.version - 1,
+        )
+        .values(**_row(connection))
+        .returning(connections.c.version)
+    )
+    return saved is not None
+
+
+async def find(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Connection | None:
+    """A connection of the tenant."""
+    row = await tx.one_or_none(
+        select(connections).where(connections.c.tenant_id == tenant_id, connections.c.id == connection_id)
+    )
+    return None if row is None else _connection(row)
+
+
+async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Connection]:
+    """Connections of the tenant in the order they were made."""
+    statement = select(connections).where(connections.c.tenant_id == tenant_id)
+    if after is not None:
+        statement = statement.where(connections.c.id > after)
+    return [_connection(row) for row in await tx.rows(statement.order_by(connections.c.id).limit(limit))]
+
+
+async def ids_of_source(tx: Transaction, tenant_id: UUID, identity_source: str) -> list[UUID]:
+    """The connections of the tenant whose deals carry a source."""
+    statement = select(connections.c.id).where(
+        connections.c.tenant_id == tenant_id, connections.c.identity_source == identity_source
+    )
+    return [row["id"] for row in await tx.rows(statement)]
+
+
+async def every(tx: Transaction) -> list[Connection]:
+    """All connections that accept deliveries, of all tenants in scope."""
+    statement = select(connections).where(connections.c.status == ConnectionStatus.ACTIVE)
+    return [_connection(row) for row in await tx.rows(statement)]
+
+
+async def with_access(tx: Transaction) -> list[Connection]:
+    """All active connections whose source's API may be called, of all tenants in scope."""
+    statement = select(connections).where(
+        connections.c.status == ConnectionStatus.ACTIVE, connections.c.api.is_not(None)
+    )
+    return [_connection(row) for row in await tx.rows(statement)]
+
+
+async def by_id(tx: Transaction, connection_ids: Collection[UUID]) -> dict[UUID, Connection]:
+    """Connections of any tenant in scope."""
+    rows = await tx.rows(select(connections).where(connections.c.id.in_(connection_ids)))
+    return {row["id"]: _connection(row) for row in rows}
+
+
+def _row(connection: Connection) -> Mapping[str, object]:
+    return {
+        "tenant_id": connection.tenant_id,
+        "id": connection.id,
+        "source": connection.source,
+        "name": connection.name,
+        "identity_source": connection.identity_source,
+        "status": connection.status,
+        "secrets": _SECRETS.dump_python(connection.secrets, mode="json"),
+        "mapping": _MAPPING.dump_python(connection.mapping, mode="json"),
+        "allowed": _ALLOWED.dump_python(dict(connection.allowed), mode="json"),
+        "api": connection.api,
+        "version": connection.version,
+        "created_at": connection.created_at,
+        "updated_at": connection.updated_at,
+    }
+
+
+def _connection(row: RowMapping) -> Connection:
+    return Connection(
+        tenant_id=row["tenant_id"],
+        id=row["id"],
+        source=Source(row["source"]),
+        name=row["name"],
+        identity_source=row["identity_source"],
+        status=ConnectionStatus(row["status"]),
+        secrets=_SECRETS.validate_python(row["secrets"]),
+        mapping=_MAPPING.validate_python(row["mapping"]),
+        allowed=_ALLOWED.validate_python(row["allowed"]),
+        api=row["api"],
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,219 @@
+"""Deliveries over HTTP."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from services.tracking.intake.connections.domain import ConnectionNotFound
+from services.tracking.intake.inbox import service
+from services.tracking.intake.inbox.domain.deliveries import (
+    BodyDropped,
+    DeliveryDiscarded,
+    DeliveryNotDiscarded,
+    DeliveryNotFound,
+    DeliveryNotQuarantined,
+    DeliveryState,
+    DeliveryWaiting,
+)
+from services.tracking.intake.inbox.schemas import (
+    DeliveryDetail,
+    DeliveryOut,
+    DiscardedOut,
+    DiscardMany,
+    DiscardRequest,
+    PreviewOut,
+    PreviewRequest,
+    RecordDeliveryOut,
+    ReplayedOut,
+    ReplayQuarantined,
+    RestoreDiscarded,
+    RestoredOut,
+)
+from services.tracking.records.domain.activities import ActivityNotFound
+from services.tracking.records.domain.deals import DealNotFound
+from shared.db.database import Transaction
+from shared.http.auth import CurrentPrincipal
+from shared.http.paging import Cursor, InvalidCursor, Page, Paging
+from shared.http.problems import responses
+from shared.http.reader import RequestReader
+from shared.http.sight import CurrentSight, Operator
+from shared.http.writer import RequestWriter
+
+router: Final = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
+record_router: Final = APIRouter(prefix="/v1")
+
+_PAGES: Final = Cursor(UUID)
+
+
+@router.get("", responses=responses(InvalidCursor), summary="List deliveries")
+async def list_deliveries(
+    caller: Operator,
+    reader: RequestReader,
+    paging: Paging,
+    state: Annotated[DeliveryState | None, Query(description="Only those in this state.")] = None,
+    connection_id: Annotated[UUID | None, Query(description="Only those of this connection.")] = None,
+) -> Page[DeliveryOut]:
+    """Newest first."""
+    async with reader.transaction() as tx:
+        found = await service.page(
+            tx,
+            caller.tenant_id,
+            state=state,
+            connection_id=connection_id,
+            before=_PAGES.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _PAGES.page(paging, found, key=lambda each: each.id, item=DeliveryOut.from_delivery)
+
+
+@router.get("/{delivery_id}", responses=responses(DeliveryNotFound), summary="Read a delivery")
+async def read_delivery(delivery_id: UUID, caller: Operator, reader: RequestReader) -> DeliveryDetail:
+    """With its headers and body as they were sent."""
+    async with reader.transaction() as tx:
+        return DeliveryDetail.from_delivery(await service.get(tx, caller.tenant_id, delivery_id))
+
+
+@router.post(
+    "/replay",
+    status_code=202,
+    response_model=ReplayedOut,
+    responses=responses(ConnectionNotFound),
+    summary="Replay what is in quarantine",
+)
+async def replay_quarantined(body: ReplayQuarantined, caller: Operator, writer: RequestWriter) -> Response:
+    """Translate every quarantined delivery of a connection again, with its mapping as it is now."""
+
+    async def replay(tx: Transaction) -> ReplayedOut:
+        return ReplayedOut(deliveries=await service.replay_quarantined(tx, caller.tenant_id, body.connection_id))
+
+    return await writer.commit(replay, status=202)
+
+
+@router.post(
+    "/discard", response_model=DiscardedOut, responses=responses(ConnectionNotFound), summary="Discard deliveries"
+)
+async def discard_deliveries(body: DiscardMany, caller: Operator, writer: RequestWriter) -> Response:
+    """Take what will never be of use out of a connection's quarantine, with a reason.
+
+    It is kept, listed with `state=discarded`, does not count in the connection's health any more and is not translated
+    again. Taken back with `POST /v1/deliveries/restore`.
+    """
+
+    async def discard(tx: Transaction) -> DiscardedOut:
+        discarded = await service.discard_chosen(
+            tx, caller.tenant_id, body.chosen(), reason=body.reason, by=caller.person_id
+        )
+        return DiscardedOut(discard_id=discarded.discard_id, deliveries=discarded.deliveries, left=discarded.left)
+
+    return await writer.commit(discard)
+
+
+@router.post("/restore", response_model=RestoredOut, summary="Restore discarded deliveries")
+async def restore_deliveries(body: RestoreDiscarded, caller: Operator, writer: RequestWriter) -> Response:
+    """Put everything that one call discarded back in quarantine."""
+
+    async def restore(tx: Transaction) -> RestoredOut:
+        count = await service.restore_discard(tx, caller.tenant_id, body.discard_id, by=caller.person_id)
+        return RestoredOut(deliveries=count)
+
+    return await writer.commit(restore)
+
+
+@router.post(
+    "/{delivery_id}/discard",
+    response_model=DeliveryOut,
+    responses=responses(DeliveryNotFound, DeliveryNotQuarantined),
+    summary="Discard a delivery",
+)
+async def discard_delivery(
+    delivery_id: UUID, body: DiscardRequest, caller: Operator, writer: RequestWriter
+) -> Response:
+    """Take a delivery that will never be of use out of quarantine, with a reason. It is kept, and can be restored."""
+
+    async def discard(tx: Transaction) -> DeliveryOut:
+        return DeliveryOut.from_delivery(
+            await service.discard(tx, caller.tenant_id, delivery_id, reason=body.reason, by=caller.person_id)
+        )
+
+    return await writer.commit(discard)
+
+
+@router.post(
+    "/{delivery_id}/restore",
+    response_model=DeliveryOut,
+    responses=responses(DeliveryNotFound, DeliveryNotDiscarded),
+    summary="Restore a delivery",
+)
+async def restore_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Response:
+    """Put a discarded delivery back in quarantine."""
+
+    async def restore(tx: Transaction) -> DeliveryOut:
+        return DeliveryOut.from_delivery(await service.restore(tx, caller.tenant_id, delivery_id, by=caller.person_id))
+
+    return await writer.commit(restore)
+
+
+@router.post(
+    "/{delivery_id}/replay",
+    status_code=202,
+    response_model=DeliveryOut,
+    responses=responses(DeliveryNotFound, DeliveryWaiting, DeliveryDiscarded, BodyDropped),
+    summary="Replay a delivery",
+)
+async def replay_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Response:
+    """Translate a delivery again, with the connection's mapping as it is now.
+
+    A quarantined one waits again itself. Of one that was translated before a copy is made and answered, so that what it
+    says now counts as the newer version.
+    """
+
+    async def replay(tx: Transaction) -> DeliveryOut:
+        return DeliveryOut.from_delivery(await service.replay(tx, caller.tenant_id, delivery_id))
+
+    return await writer.commit(replay, status=202)
+
+
+@router.post(
+    "/{delivery_id}/preview",
+    responses=responses(DeliveryNotFound, BodyDropped),
+    summary="Try a mapping",
+)
+async def preview_delivery(
+    delivery_id: UUID, body: PreviewRequest, caller: Operator, reader: RequestReader
+) -> PreviewOut:
+    """What a stored delivery would be translated to with a mapping that is not saved yet. Changes nothing."""
+    mapping = None if body.mapping is None else body.mapping.mapping()
+    async with reader.transaction() as tx:
+        translation = await service.preview(tx, caller.tenant_id, delivery_id, mapping)
+    return PreviewOut.from_translation(translation)
+
+
+@record_router.get(
+    "/deals/{deal_id}/deliveries/{delivery_id}",
+    tags=["deals"],
+    responses=responses(DealNotFound, DeliveryNotFound),
+    summary="Read what a delivery told of a deal",
+)
+async def read_deal_delivery(
+    deal_id: UUID, delivery_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight
+) -> RecordDeliveryOut:
+    """For whoever sees the deal: what came in its name, and nothing else of the delivery."""
+    async with reader.transaction() as tx:
+        shown = await service.of_deal(tx, caller.tenant_id, await sight.today(tx), deal_id, delivery_id)
+    return RecordDeliveryOut.of(shown)
+
+
+@record_router.get(
+    "/activities/{activity_id}/deliveries/{delivery_id}",
+    tags=["activities"],
+    responses=responses(ActivityNotFound, DeliveryNotFound),
+    summary="Read what a delivery told of an activity",
+)
+async def read_activity_delivery(
+    activity_id: UUID, delivery_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight
+) -> RecordDeliveryOut:
+    """For whoever sees the activity: what came in its name, and nothing else of the delivery."""
+    async with reader.transaction() as tx:
+        shown = await service.of_activity(tx, caller.tenant_id, await sight.today(tx), activity_id, delivery_id)
+    return RecordDeliveryOut.of(shown)

@@ -1,0 +1,116 @@
+"""What a source's API gave, as the body of a delivery: so that what was asked for is kept, translated and explained
+like what was sent."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+
+from services.tracking.intake.sources.adapter import Adapter, Said, read_document, said_by_each
+from services.tracking.intake.sources.canonical import CanonicalDeal
+from services.tracking.intake.sources.domain import QuarantineReason, RecordChange, SourceMapping, Untranslatable
+from services.tracking.intake.sources.source_api import FetchedRecord, Gone, GoneRecord, RawRecord
+from shared.contracts.base import Instant
+
+
+class AskedRecord(NamedTuple):
+    """A record to store, dated no earlier than its floor."""
+
+    record: RawRecord
+    floor: datetime | None = None
+
+
+class _Record(BaseModel):
+    object_name: str
+    external_id: str
+    floor: Instant | None = None
+    record: dict[str, object]
+
+
+class _Gone(BaseModel):
+    object_name: str
+    external_id: str
+    at: Instant
+
+
+class _Document(BaseModel):
+    fetched_at: Instant
+    records: tuple[_Record, ...] = ()
+    gone: tuple[_Gone, ...] = ()
+
+
+_UTF8: Final = "utf-8"
+_SETTLED_AFTER: Final = timedelta(seconds=2)
+ASKED_SEQUENCE: Final = 1 << 62
+"""Of a record that was asked for when the moment it was changed was over. Sources order changes by lower numbers."""
+
+
+def asked_body(records: Sequence[AskedRecord], gone: Sequence[Gone], *, fetched_at: datetime) -> bytes:
+    """The body to store for what the source gave at a moment. What it does not date is gone since then."""
+    return json.dumps(
+        {
+            "fetched_at": fetched_at.isoformat(),
+            "records": [
+                {
+                    "object_name": asked.record.object_name,
+                    "external_id": asked.record.external_id,
+                    "floor": None if asked.floor is None else asked.floor.isoformat(),
+                    "record": asked.record.raw,
+                }
+                for asked in records
+            ],
+            "gone": [
+                {
+                    "object_name": each.object_name,
+                    "external_id": each.external_id,
+                    "at": (each.at or fetched_at).isoformat(),
+                }
+                for each in gone
+            ],
+        },
+        ensure_ascii=False,
+        default=str,
+    ).encode(_UTF8)
+
+
+def said_by_records(
+    adapter: Adapter, body: bytes, mapping: SourceMapping, *, as_they_stand: bool = False
+) -> list[Said]:
+    """What a body of `asked_body` says; `as_they_stand`: without regard to what they are to be merged into.
+
+    Raises Untranslatable.
+    """
+    try:
+        document = _Document.model_validate(read_document(body))
+    except ValidationError as error:
+        raise Untranslatable(QuarantineReason.INVALID_FIELD, "", "is not what the source's API gives") from error
+
+    def say(part: tuple[int, _Record | _Gone]) -> Iterable[Said]:
+        index, each = part
+        if isinstance(each, _Gone):
+            return adapter.translate_gone(GoneRecord(each.object_name, each.external_id, each.at), mapping)
+        record = FetchedRecord(each.object_name, each.record, document.fetched_at, each.floor)
+        translated = adapter.translate_record(record, mapping, pointer=f"/records/{index}/record")
+        is_merged = adapter.merges_records and not as_they_stand
+        return _merging(each, translated, document.fetched_at) if is_merged else translated
+
+    parts: list[tuple[int, _Record | _Gone]] = [*enumerate(document.records), *enumerate(document.gone)]
+    return said_by_each(parts, say)
+
+
+def _merging(each: _Record, translated: Sequence[Said], fetched_at: datetime) -> Iterator[Said]:
+    """The same for a source whose records are merged: a deal becomes a change of all the record's fields.
+
+    A source may date changes by the second only. What was asked for after that second is newer than whatever was told
+    of it; what was asked for within it may be older.
+    """
+    for one in translated:
+        if isinstance(one, CanonicalDeal):
+            sequence = ASKED_SEQUENCE if fetched_at >= one.modified_at + _SETTLED_AFTER else 0
+            yield RecordChange(
+                each.object_name, each.external_id, each.record, one.modified_at, sequence, is_whole=True
+            )
+        else:
+            yield one

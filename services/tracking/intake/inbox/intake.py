@@ -1,0 +1,123 @@
+"""Group commit: deliveries that come together are stored together, and answered after the commit.
+
+While one group is being stored the next gathers, so a group is as large as the load makes it, and a delivery that comes
+alone waits for nobody. One group at a time: the NOTIFY makes commits queue for each other, so a second would only wait
+in Postgres, and smaller groups cost more.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+from services.tracking.intake.inbox import store
+from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull, WaitingRoom
+from services.tracking.intake.inbox.hook_counts import TrafficMeter
+from shared.db.database import Database, Scope
+from shared.kernel.errors import Unavailable
+from shared.telemetry.logs import get_logger
+from shared.telemetry.metrics import WEBHOOK_DUPLICATES, WEBHOOK_GROUP_COMMIT_DELIVERIES, WEBHOOK_RECEIVED
+from shared.worker.rounds import Rounds
+
+_STORE_ATTEMPTS: Final = 3
+_NOBODY_STORES: Final = "Deliveries are not being stored here for now."
+_log = get_logger(__name__)
+
+
+_Waiting = tuple[Arrival, asyncio.Future[None]]
+
+
+class DeliveriesNotStored(Unavailable):
+    """The deliveries could not be stored for now: send them again."""
+
+    code = "deliveries_not_stored"
+    title = "Deliveries not stored"
+
+
+class Intake(Rounds):
+    """Stores what arrives, as long as `run` runs; what comes before or after it is refused at once."""
+
+    finishes = True
+
+    def __init__(self, database: Database, traffic: TrafficMeter, *, room: WaitingRoom[_Waiting] | None = None) -> None:
+        super().__init__("intake", every_seconds=None)
+        self._database = database
+        self._traffic = traffic
+        self._room: WaitingRoom[_Waiting] = room or WaitingRoom()
+
+    async def store(self, arrival: Arrival) -> None:
+        """Return once the delivery is durable, whether it was new or held already.
+
+        Raises InboxFull, and DeliveriesNotStored when the database does not take it for now or nobody is storing.
+        """
+        if not self.is_running:
+            raise DeliveriesNotStored(_NOBODY_STORES, retry_after_seconds=5)
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.is_stopping or not self._room.admit((arrival, stored), len(arrival.body)):
+            raise InboxFull("Too many deliveries wait to be stored.", retry_after_seconds=1)
+        self.wake()
+        await stored
+
+    @asynccontextmanager
+    async def during(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            # Cut short: nobody is left waiting for an answer that cannot come.
+            while waiting := self._room.next_group()[0]:
+                _refuse(waiting, _NOBODY_STORES)
+
+    async def round(self) -> bool:
+        while not self._room.is_empty:
+            waiting, size_bytes = self._room.next_group()
+            try:
+                await self._store_group(waiting)
+            finally:
+                self._room.done(len(waiting), size_bytes)
+        return False
+
+    async def _store_group(self, waiting: list[_Waiting]) -> None:
+        arrivals = [arrival for arrival, _ in waiting]
+        try:
+            new = await self._stored(arrivals)
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                _log.exception("deliveries_not_stored", deliveries=len(waiting))
+            _refuse(waiting, error.detail if isinstance(error, Unavailable) else "The deliveries could not be stored.")
+            return
+        except BaseException:
+            _refuse(waiting, _NOBODY_STORES)
+            raise
+        for _, stored in waiting:
+            # A client that has gone away meanwhile took its future with it; its delivery is stored all the same.
+            if not stored.done():
+                stored.set_result(None)
+        self._count(arrivals, new)
+
+    async def _stored(self, arrivals: list[Arrival]) -> Mapping[UUID, int]:
+        """How many of the arrivals were new, by connection."""
+        scope = Scope.of(*{arrival.sender.tenant_id for arrival in arrivals})
+        # In the order of the unique key, so that groups of two processes never wait for each other in a circle.
+        ordered = sorted(
+            arrivals, key=lambda each: (each.sender.tenant_id.int, each.sender.connection_id.int, each.dedupe_key)
+        )
+        return await self._database.run(scope, lambda tx: store.add(tx, ordered), attempts=_STORE_ATTEMPTS)
+
+    def _count(self, arrivals: list[Arrival], new: Mapping[UUID, int]) -> None:
+        WEBHOOK_GROUP_COMMIT_DELIVERIES.observe(len(arrivals))
+        senders = {arrival.sender.connection_id: arrival.sender for arrival in arrivals}
+        for connection_id, count in Counter(arrival.sender.connection_id for arrival in arrivals).items():
+            sender = senders[connection_id]
+            source = sender.source.value
+            stored = new.get(connection_id, 0)
+            WEBHOOK_RECEIVED.labels(source).inc(stored)
+            WEBHOOK_DUPLICATES.labels(source).inc(count - stored)
+            self._traffic.received(sender, new=stored, duplicates=count - stored)
+
+
+def _refuse(waiting: Sequence[_Waiting], reason: str) -> None:
+    for _, stored in waiting:
+        if not stored.done():
+            stored.set_exception(DeliveriesNotStored(reason, retry_after_seconds=2))

@@ -1,0 +1,93 @@
+"""Worker components of the inbox: translating what has come, and dropping bodies whose time is over."""
+
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from time import monotonic
+from typing import Final
+
+from services.tracking.intake.inbox import hook_counts as traffic
+from services.tracking.intake.inbox import service
+from services.tracking.intake.inbox.service import FIRST_ID
+from services.tracking.intake.inbox.store import INBOX_CHANNEL
+from shared.db.database import Database, Scope
+from shared.outbox.outbox import Outbox
+from shared.worker.rounds import Rounds
+
+_POLL_SECONDS: Final = 1.0
+_LOOK_BACK_SECONDS: Final = 2.0
+_RETENTION_POLL_SECONDS: Final = 3600.0
+_RETENTION_CHUNK: Final = 500
+
+
+class InboxProcessor(Rounds):
+    """Translates deliveries as they come. Any number may run; each takes what no other is at."""
+
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        super().__init__("inbox", every_seconds=_POLL_SECONDS)
+        self._database = database
+        self._outbox = outbox
+        # The index of what waits still holds, until it is vacuumed, what waited before: a look that starts behind the
+        # last one need not step over it. A full look follows soon, for what was committed late.
+        self._after = FIRST_ID
+        self._looked_back_at = float("-inf")
+
+    def during(self) -> AbstractAsyncContextManager[object]:
+        return self._database.listen(INBOX_CHANNEL, self.woken)
+
+    async def round(self) -> bool:
+        return await self.translate_once()
+
+    async def translate_once(self) -> bool:
+        """Translate one batch; whether to come again at once, without being woken. Raises Unavailable."""
+        now = monotonic()
+        looks_back = self._after == FIRST_ID or now - self._looked_back_at > _LOOK_BACK_SECONDS
+        after = FIRST_ID if looks_back else self._after
+        outcomes = await self._database.run(
+            Scope.every(), lambda tx: service.translate_waiting(tx, self._outbox, after=after)
+        )
+        if looks_back:
+            self._looked_back_at = now
+        # What comes alone comes with a wake-up of its own; looking for more would hold up its being published.
+        comes_again = len(outcomes) > 1
+        self._after = outcomes[-1].id if comes_again else FIRST_ID
+        return comes_again
+
+
+class Retention(Rounds):
+    """Drops the bodies of translated deliveries after some days, and old counts of what connections were sent.
+
+    Once an hour, in short transactions.
+    """
+
+    def __init__(self, database: Database, *, keep_days: int) -> None:
+        super().__init__("retention", every_seconds=_RETENTION_POLL_SECONDS)
+        self._database = database
+        self._keep = timedelta(days=keep_days)
+
+    async def round(self) -> bool:
+        await self.drop_due()
+        await self.prune_traffic()
+        return False
+
+    async def drop_due(self) -> int:
+        """Drop every body that is due; how many. Raises Unavailable."""
+        dropped = 0
+        while not self.is_stopping:
+            count = await self._database.run(
+                Scope.every(),
+                lambda tx: service.drop_bodies(tx, before=tx.now - self._keep, count_max=_RETENTION_CHUNK),
+            )
+            dropped += count
+            if count < _RETENTION_CHUNK:
+                break
+        return dropped
+
+    async def prune_traffic(self) -> int:
+        """Drop the counts of every hour that is past its time; how many. Raises Unavailable."""
+        pruned = 0
+        while not self.is_stopping:
+            count = await self._database.run(Scope.every(), traffic.prune)
+            pruned += count
+            if not count:
+                break
+        return pruned

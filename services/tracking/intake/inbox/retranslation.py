@@ -1,0 +1,284 @@
+"""What a mapping makes of deliveries that were translated before it: tried, and after it is saved carried out.
+
+Carrying it out is work that stands in Postgres and is done in short transactions, so that it goes on after a crash. It
+compares what each delivery says under the mapping with what is held of its deals, so it does not matter which mapping,
+or which of several that were saved in between, has really been applied to it.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from services.tracking.intake.connections import service as crm
+from services.tracking.intake.connections.domain import Connection
+from services.tracking.intake.inbox import record_store, retranslation_store, service, store
+from services.tracking.intake.inbox.events import activity_event_of, event_of
+from services.tracking.intake.inbox.retranslation_store import RETRANSLATION_CHANNEL, Retranslation, RetranslationState
+from services.tracking.intake.inbox.store import Kept
+from services.tracking.intake.inbox.translation import records_named, said, translated
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
+from services.tracking.intake.sources.domain import QuarantineReason, SourceMapping, Untranslatable
+from services.tracking.intake.sources.registry import ADAPTERS
+from services.tracking.intake.sources.remapping import touched
+from services.tracking.records import activities_service, deals_service
+from shared.contracts.activities import Activity
+from shared.contracts.deals import Deal
+from shared.db.database import Database, Scope, Transaction
+from shared.outbox.outbox import Outbox
+from shared.worker.rounds import Rounds
+
+CURABLE: Final = frozenset(
+    {QuarantineReason.STAGE_UNMAPPED, QuarantineReason.MISSING_FIELD, QuarantineReason.INVALID_FIELD}
+)
+"""Why a delivery may be in quarantine that another mapping could translate."""
+
+_CHUNK_DELIVERIES: Final = 100
+_CHUNK_BYTES: Final = 4 * 1024 * 1024
+_CURABLE_CHUNK: Final = 500
+_SETTLED_AFTER: Final = timedelta(seconds=15)
+"""A batch that was being translated while the mapping was saved has been committed by then."""
+_UNDER_WAY: Final = timedelta(minutes=10)
+"""What was translated so long before and has not been recorded waits in the outbox."""
+_POLL_SECONDS: Final = 5.0
+
+Event = Deal | Activity
+_VERSIONED: Final = frozenset({"modified_at", "sequence", "delivery_id", "received_at"})
+_CONTENT: Final[Mapping[type[Event], tuple[str, ...]]] = {
+    kind: tuple(name for name in kind.model_fields if name not in _VERSIONED) for kind in (Deal, Activity)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a delivery comes to under a mapping, and why a record of it cannot be translated: the first that cannot."""
+
+    delivery: Kept
+    deals: Sequence[CanonicalDeal] = ()
+    activities: Sequence[CanonicalActivity] = ()
+    error: Untranslatable | None = None
+
+
+async def tried(
+    tx: Transaction, connection: Connection, deliveries: Iterable[Kept], mapping: SourceMapping
+) -> list[Tried]:
+    """What deliveries of a connection come to under a mapping. Changes nothing."""
+    outcomes = []
+    for delivery in deliveries:
+        statements = said(connection, delivery.origin, delivery.body, mapping)
+        records = await record_store.find(tx, set(records_named(connection, statements)))
+        translation = translated(connection, statements, records, mapping, delivery.first_received_at)
+        service.log_unforeseen(connection, translation)
+        error = next(iter(translation.problems), None)
+        outcomes.append(Tried(delivery, translation.deals, translation.activities, error))
+        # Large bodies take their time: others have theirs in between.
+        await asyncio.sleep(0)
+    return outcomes
+
+
+def content(event: Event) -> dict[str, object]:
+    """What a deal or an activity says, without which version it is."""
+    return {name: _plain(getattr(event, name)) for name in _CONTENT[type(event)]}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The newest versions that are held, by id, and which of their deliveries are copies of which."""
+
+    newest: Mapping[UUID, Event]
+    originals: Mapping[UUID, UUID] = field(default_factory=dict)
+
+    def original_of(self, delivery_id: UUID) -> UUID:
+        """The delivery that this one is a copy of; itself where it is none."""
+        return self.originals.get(delivery_id, delivery_id)
+
+
+def says_something_else(events: Sequence[Event], original: UUID, held: Held, *, merges_records: bool) -> bool:
+    """Whether a delivery, that of the events or a copy of `original`, has to be translated once more.
+
+    A record that a later version has overtaken is left to the delivery of that. One whose version is not held yet was
+    translated, by whichever mapping, and is on its way: it is said once more, as the later one then counts. Where
+    records are merged each delivery speaks for all before it, so only what is said matters.
+    """
+    return any(_differs(event, original, held, merges_records=merges_records) for event in events)
+
+
+def _differs(event: Event, original: UUID, held: Held, *, merges_records: bool) -> bool:
+    newest = held.newest.get(event.id)
+    if newest is None:
+        return True
+    if merges_records:
+        return content(newest) != content(event)
+    # Versions of the same time are in the order of the deliveries that first said them, whatever copies were made of
+    # these since: a copy may have come to count before a delivery that is on its way.
+    told, held_told = _version(event, original), _version(newest, held.original_of(newest.delivery_id))
+    if held_told != told:
+        return held_told < told
+    if newest.delivery_id == event.delivery_id:
+        return content(newest) != content(event)
+    return newest.delivery_id < event.delivery_id
+
+
+def _version(event: Event, delivery_id: UUID) -> tuple[datetime, int, UUID]:
+    return (event.modified_at, event.sequence, delivery_id)
+
+
+async def begin(tx: Transaction, connection: Connection, before: SourceMapping) -> None:
+    """Have the connection's mapping applied to what was translated before; called whenever one is saved.
+
+    First to what it says something else of than the mapping `before`, and the mappings before that are not applied yet.
+    """
+    is_about = touched(before, connection.mapping)
+    under_way = await retranslation_store.find(tx, connection.tenant_id, connection.id, is_held=True)
+    if under_way is not None and under_way.finished_at is None:
+        is_about |= under_way.touched
+    await retranslation_store.save(
+        tx, connection.tenant_id, connection.id, version=connection.version, touched=is_about
+    )
+
+
+async def find(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Retranslation | None:
+    """What the mapping of a connection that was saved last has come to; None when none was saved after the first."""
+    return await retranslation_store.find(tx, tenant_id, connection_id)
+
+
+async def count_curable(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> int:
+    """How many deliveries in quarantine are translated again when a mapping is saved."""
+    return await retranslation_store.count_curable(tx, tenant_id, connection_id, reasons=CURABLE)
+
+
+async def step(tx: Transaction, outbox: Outbox) -> Retranslation | None:
+    """Do one piece of the work that has waited longest, in one transaction; how far it is, None when nothing is due.
+
+    What a mapping is about comes before what it is not about, of whichever connection. What says something else now is
+    translated in the same transaction: it does not wait behind what the connection is being sent. A mapping that is
+    saved meanwhile starts the work of its connection anew.
+    """
+    work = await retranslation_store.claim(tx)
+    if work is None:
+        return None
+    connection = await crm.get(tx, work.tenant_id, work.connection_id)
+    match work.state:
+        case RetranslationState.WAITING:
+            queued = await retranslation_store.queue_touched(tx, work, source=connection.identity_source)
+            work = replace(work, state=RetranslationState.TOUCHED, started_at=tx.now, total=queued)
+            work = await _walked(tx, outbox, connection, work)
+        case RetranslationState.SETTLING:
+            queued = await retranslation_store.queue_under_way(tx, work, margin=_UNDER_WAY)
+            work = replace(work, state=RetranslationState.FINISHING, total=work.total + queued)
+        case _:
+            work = await _walked(tx, outbox, connection, work)
+    work = replace(work, due_at=max(work.due_at, tx.now))
+    await retranslation_store.update(tx, work)
+    return work
+
+
+async def _received_again(tx: Transaction, outbox: Outbox, work: Retranslation) -> Retranslation:
+    """With a chunk of what is in quarantine translated again."""
+    waiting = await store.claim_quarantined(
+        tx,
+        work.tenant_id,
+        work.connection_id,
+        reasons=CURABLE,
+        before=work.started_at or tx.now,
+        count_max=_CURABLE_CHUNK,
+        bytes_max=_CHUNK_BYTES,
+    )
+    await service.translate(tx, outbox, waiting)
+    return replace(work, received_again=work.received_again + len(waiting))
+
+
+async def _walked(tx: Transaction, outbox: Outbox, connection: Connection, work: Retranslation) -> Retranslation:
+    """A chunk further, or at the end of the walk."""
+    before = work.received_again
+    work = await _received_again(tx, outbox, work)
+    delivery_ids = await retranslation_store.next_queued(tx, work, count_max=_CHUNK_DELIVERIES, bytes_max=_CHUNK_BYTES)
+    if not delivery_ids and work.received_again == before:
+        return await _walked_to_the_end(tx, work)
+    kept = await store.kept(tx, work.tenant_id, delivery_ids)
+    outcomes = await tried(tx, connection, kept, connection.mapping)
+    changed = await _changed(tx, connection, outcomes)
+    copies = await store.copies(tx, work.tenant_id, changed)
+    await service.translate(
+        tx, outbox, await store.claim_copies(tx, work.tenant_id, copies, bytes_max=2 * _CHUNK_BYTES)
+    )
+    if work.state is RetranslationState.TOUCHED:
+        await retranslation_store.set_aside(tx, work, delivery_ids)
+    else:
+        await retranslation_store.forget(tx, work, delivery_ids)
+    return replace(
+        work,
+        done=work.done + len(delivery_ids),
+        changed=work.changed + len(changed),
+        untranslatable=work.untranslatable + sum(each.error is not None for each in outcomes),
+        dropped=work.dropped + len(delivery_ids) - len(kept),
+    )
+
+
+async def _walked_to_the_end(tx: Transaction, work: Retranslation) -> Retranslation:
+    """What follows when nothing is left to look at."""
+    match work.state:
+        case RetranslationState.TOUCHED:
+            queued = await retranslation_store.queue_newest(tx, work)
+            return replace(work, state=RetranslationState.RUNNING, total=work.total + queued)
+        case RetranslationState.RUNNING:
+            await retranslation_store.forget_all(tx, work)
+            settled_at = (work.started_at or tx.now) + _SETTLED_AFTER
+            return replace(work, state=RetranslationState.SETTLING, due_at=settled_at)
+        case _:
+            return replace(work, state=RetranslationState.DONE, finished_at=tx.now)
+
+
+async def _changed(tx: Transaction, connection: Connection, outcomes: Sequence[Tried]) -> list[UUID]:
+    """Those of the deliveries that say something else than is held."""
+    events = {each.delivery.id: _events(connection, each) for each in outcomes}
+    deal_ids = {event.id for said_by in events.values() for event in said_by if isinstance(event, Deal)}
+    activity_ids = {event.id for said_by in events.values() for event in said_by if isinstance(event, Activity)}
+    newest: dict[UUID, Event] = {
+        **await deals_service.newest(tx, connection.tenant_id, deal_ids),
+        **await activities_service.newest(tx, connection.tenant_id, activity_ids),
+    }
+    copies = await store.originals(tx, connection.tenant_id, {event.delivery_id for event in newest.values()})
+    held, merges_records = Held(newest, copies), ADAPTERS[connection.source].merges_records
+    return [
+        each.delivery.id
+        for each in outcomes
+        if says_something_else(events[each.delivery.id], each.delivery.original, held, merges_records=merges_records)
+    ]
+
+
+def _events(connection: Connection, outcome: Tried) -> list[Event]:
+    delivery_id, received_at = outcome.delivery.id, outcome.delivery.received_at
+    return [
+        *(event_of(deal, connection, delivery_id=delivery_id, received_at=received_at) for deal in outcome.deals),
+        *(
+            activity_event_of(activity, connection, delivery_id=delivery_id, received_at=received_at)
+            for activity in outcome.activities
+        ),
+    ]
+
+
+def _plain(value: object) -> object:
+    return tuple(vars(each) for each in value) if isinstance(value, tuple) else value
+
+
+class Retranslator(Rounds):
+    """Carries out what saved mappings change; a worker component. Any number may run."""
+
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        super().__init__("retranslator", every_seconds=_POLL_SECONDS)
+        self._database = database
+        self._outbox = outbox
+
+    def during(self) -> AbstractAsyncContextManager[object]:
+        return self._database.listen(RETRANSLATION_CHANNEL, self.woken)
+
+    async def round(self) -> bool:
+        return await self.step_once()
+
+    async def step_once(self) -> bool:
+        """Do one piece of work; whether to come again at once. Raises Unavailable."""
+        return await self._database.run(Scope.every(), lambda tx: step(tx, self._outbox)) is not None

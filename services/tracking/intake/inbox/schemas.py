@@ -1,0 +1,346 @@
+"""Deliveries on the wire."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Final, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+from services.tracking.intake.connections.schemas import MappingModel
+from services.tracking.intake.inbox.domain.deliveries import (
+    NOT_COUNTED,
+    Delivery,
+    DeliveryState,
+    Discard,
+    Origin,
+    Problem,
+)
+from services.tracking.intake.inbox.service import RecordDelivery
+from services.tracking.intake.inbox.store import Chosen
+from services.tracking.intake.inbox.translation import Translation
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
+from services.tracking.intake.sources.domain import QuarantineReason, Remark, RemarkKind, Source
+from shared.contracts.texts import Prose
+
+_DELIVERY: Final[dict[str, JsonValue]] = {
+    "id": "01935a00-0000-7000-8000-000000000051",
+    "connection_id": "01935a00-0000-7000-8000-000000000041",
+    "state": "quarantined",
+    "received_at": "2026-03-31T18:40:03.12Z",
+    "processed_at": "2026-03-31T18:40:03.2Z",
+    "deals": None,
+    "quarantine": {
+        "reason": "stage_unmapped",
+        "pointer": "/data/stage",
+        "detail": "the deal has no status and the connection does not map its stage to one",
+        "problems": [],
+    },
+    "not_counted": None,
+    "remarks": [],
+    "replay_of": None,
+    "origin": "webhook",
+    "caused_by": None,
+    "discard": None,
+}
+_DISCARD_ID: Final = "01935a00-0000-7000-8000-000000000052"
+_CONNECTION_ID: Final = "01935a00-0000-7000-8000-000000000041"
+_WHY: Final = "Test messages of the CRM's setup page, which name no deal."
+_IDS_MAX: Final = 1000
+
+
+class ProblemOut(BaseModel):
+    """Why a record of a delivery could not be translated."""
+
+    reason: str
+    pointer: str = Field(description="JSON pointer into the body.")
+    detail: str
+
+    @classmethod
+    def from_problem(cls, problem: Problem) -> Self:
+        return cls(reason=problem.reason, pointer=problem.pointer, detail=problem.detail)
+
+
+class QuarantineOut(ProblemOut):
+    """Why a delivery could not be translated: the first reason, and each where there are several records in it."""
+
+    problems: list[ProblemOut] = Field(
+        default=[],
+        description="Each record that could not be translated, the first hundred, where the delivery has several: the"
+        " others were translated.",
+    )
+
+    @classmethod
+    def from_problems(cls, problems: Sequence[Problem]) -> Self | None:
+        """None where there are none."""
+        if not problems:
+            return None
+        first = problems[0]
+        return cls(
+            reason=first.reason,
+            pointer=first.pointer,
+            detail=first.detail,
+            problems=[ProblemOut.from_problem(each) for each in problems] if len(problems) > 1 else [],
+        )
+
+
+class RemarkOut(BaseModel):
+    """Something of a delivery that was translated all the same."""
+
+    kind: RemarkKind
+    pointer: str = Field(description="JSON pointer into the body.")
+    detail: str
+
+    @classmethod
+    def from_remark(cls, remark: Remark) -> Self:
+        return cls(kind=remark.kind, pointer=remark.pointer, detail=remark.detail)
+
+
+class DiscardOut(BaseModel):
+    """That a delivery was discarded, by whom and why, and whether it was restored since."""
+
+    id: UUID = Field(description="Of the call that discarded it, which may have discarded others with it.")
+    reason: str
+    discarded_at: datetime
+    discarded_by: UUID | None = Field(description="The person; null for a service.")
+    restored_at: datetime | None
+    restored_by: UUID | None
+
+    @classmethod
+    def from_discard(cls, discard: Discard) -> Self:
+        return cls(
+            id=discard.id,
+            reason=discard.reason,
+            discarded_at=discard.discarded_at,
+            discarded_by=discard.discarded_by,
+            restored_at=discard.restored_at,
+            restored_by=discard.restored_by,
+        )
+
+
+class DeliveryOut(BaseModel):
+    """A delivery and what became of it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DELIVERY]})
+
+    id: UUID
+    connection_id: UUID
+    state: DeliveryState
+    received_at: datetime
+    processed_at: datetime | None
+    deals: int | None = Field(description="How many deal events it was translated to.")
+    not_counted: str | None = Field(
+        description="What the delivery is about where that is nothing that is kept here, such as `Account`; else null."
+    )
+    quarantine: QuarantineOut | None
+    remarks: list[RemarkOut] = Field(description="What to know of what was translated, such as members nobody reads.")
+    replay_of: UUID | None = Field(description="The delivery this is a copy of, made to translate it once more.")
+    origin: Origin = Field(description="Whether the source sent it, or was asked for it, and why.")
+    caused_by: UUID | None = Field(description="The delivery that named what this one was asked for.")
+    discard: DiscardOut | None = Field(description="The last time that it was discarded, if it ever was.")
+
+    @classmethod
+    def from_delivery(cls, delivery: Delivery) -> Self:
+        return cls(**_members(delivery))
+
+
+class RecordDeliveryOut(BaseModel):
+    """What of a delivery is of one record: its members in the source's own names, and nothing of other records."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "delivery_id": "01935a00-0000-7000-8000-000000000051",
+                    "connection_id": "01935a00-0000-7000-8000-000000000041",
+                    "source": "standard_webhooks",
+                    "origin": "webhook",
+                    "received_at": "2026-03-31T18:40:03.12Z",
+                    "body_kept": True,
+                    "members": {"type": "deal.upserted", "data": {"external_id": "746", "stage": "5"}},
+                }
+            ]
+        }
+    )
+
+    delivery_id: UUID
+    connection_id: UUID
+    source: Source
+    origin: Origin = Field(description="Whether the source sent it, or was asked for it, and why.")
+    received_at: datetime
+    body_kept: bool = Field(description="Whether the body is within its time of retention.")
+    members: JsonValue = Field(
+        description="The body without what it tells of other records, numbers as a double holds them. Null where the "
+        "body is not kept, and where what is of the record cannot be told apart from the rest."
+    )
+
+    @classmethod
+    def of(cls, shown: RecordDelivery) -> Self:
+        return cls(
+            delivery_id=shown.delivery.id,
+            connection_id=shown.delivery.connection_id,
+            source=shown.source,
+            origin=shown.delivery.origin,
+            received_at=shown.delivery.received_at,
+            body_kept=shown.is_body_kept,
+            members=shown.members,
+        )
+
+
+class DeliveryDetail(DeliveryOut):
+    """A delivery as it was sent. Headers and body are empty once its time of retention is over."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **_DELIVERY,
+                    "headers": {"content-type": "application/json", "webhook-id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"},
+                    "body": '{"type": "deal.upserted", "data": {"external_id": "746", "stage": "5"}}',
+                }
+            ]
+        }
+    )
+
+    headers: dict[str, str]
+    body: str | None = Field(description="The raw body, as UTF-8; bytes that are none are replaced.")
+
+    @classmethod
+    def from_delivery(cls, delivery: Delivery) -> Self:
+        body = None if delivery.body is None else delivery.body.decode("utf-8", "replace")
+        return cls(**_members(delivery), headers=delivery.headers, body=body)
+
+
+class ReplayQuarantined(BaseModel):
+    """Whose quarantined deliveries to translate again."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"connection_id": "01935a00-0000-7000-8000-000000000041"}]}
+    )
+
+    connection_id: UUID
+
+
+class ReplayedOut(BaseModel):
+    """How many deliveries wait to be translated again."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"deliveries": 3}]})
+
+    deliveries: int
+
+
+DiscardReason = Annotated[Prose, StringConstraints(max_length=500)]
+
+
+class DiscardRequest(BaseModel):
+    """Why a delivery will never be of use."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": _WHY}]})
+
+    reason: DiscardReason
+
+
+class DiscardMany(DiscardRequest):
+    """Which quarantined deliveries of a connection to discard; all of them when neither reasons nor ids are given."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"connection_id": _CONNECTION_ID, "quarantined_for": ["unknown_type"], "reason": _WHY}]
+        },
+    )
+
+    connection_id: UUID
+    quarantined_for: Annotated[list[QuarantineReason], Field(min_length=1)] | None = Field(
+        None, description="Only those that are in quarantine for one of these reasons."
+    )
+    delivery_ids: Annotated[list[UUID], Field(min_length=1, max_length=_IDS_MAX)] | None = Field(
+        None, description="Only those of these that are in quarantine."
+    )
+
+    def chosen(self) -> Chosen:
+        """The value the statements use."""
+        return Chosen(self.connection_id, self.quarantined_for, self.delivery_ids)
+
+
+class DiscardedOut(BaseModel):
+    """What was discarded."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"discard_id": _DISCARD_ID, "deliveries": 12, "left": 0}]}
+    )
+
+    discard_id: UUID = Field(description="What all of them can be restored by.")
+    deliveries: int
+    left: int = Field(description="How many more there are; one call discards 10,000 at most, the oldest first.")
+
+
+class RestoreDiscarded(BaseModel):
+    """Which discard to take back."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"discard_id": _DISCARD_ID}]})
+
+    discard_id: UUID
+
+
+class RestoredOut(BaseModel):
+    """How many deliveries are in quarantine again."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"deliveries": 12}]})
+
+    deliveries: int
+
+
+class PreviewRequest(BaseModel):
+    """The mapping to try; the connection's own when left out."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mapping": {"stages": {"5": "won"}}}]})
+
+    mapping: MappingModel | None = None
+
+
+class PreviewOut(BaseModel):
+    """What a delivery would be translated to, or why it could not be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"deals": [], "activities": [], "quarantine": _DELIVERY["quarantine"]}]}
+    )
+
+    deals: list[CanonicalDeal]
+    activities: list[CanonicalActivity]
+    quarantine: QuarantineOut | None
+
+    @classmethod
+    def from_translation(cls, translation: Translation) -> Self:
+        problems = [Problem.of(each) for each in translation.problems]
+        return cls(
+            deals=translation.deals,
+            activities=translation.activities,
+            quarantine=QuarantineOut.from_problems(problems),
+        )
+
+
+def _members(delivery: Delivery) -> dict[str, object]:
+    quarantine = None
+    if delivery.state in (DeliveryState.QUARANTINED, DeliveryState.DISCARDED):
+        quarantine = QuarantineOut(
+            reason=delivery.reason or "",
+            pointer=delivery.pointer or "",
+            detail=delivery.detail or "",
+            problems=[ProblemOut.from_problem(each) for each in delivery.problems or ()],
+        )
+    return {
+        "id": delivery.id,
+        "connection_id": delivery.connection_id,
+        "state": delivery.state,
+        "received_at": delivery.received_at,
+        "processed_at": delivery.processed_at,
+        "deals": delivery.deals,
+        "not_counted": delivery.detail if delivery.reason == NOT_COUNTED else None,
+        "quarantine": quarantine,
+        "remarks": [RemarkOut.from_remark(each) for each in delivery.remarks or ()],
+        "replay_of": delivery.replay_of,
+        "origin": delivery.origin,
+        "caused_by": delivery.caused_by,
+        "discard": None if delivery.discard is None else DiscardOut.from_discard(delivery.discard),
+    }

@@ -1,0 +1,405 @@
+"""Working deliveries off: translated into deal events, or put in quarantine; listed, replayed, dropped in time."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from pydantic import JsonValue
+
+from services.tracking.intake.connections import service as crm
+from services.tracking.intake.connections import users
+from services.tracking.intake.connections.domain import Connection
+from services.tracking.intake.inbox import fetching, record_store, store
+from services.tracking.intake.inbox.disclosure import members_of
+from services.tracking.intake.inbox.domain.deliveries import (
+    NOT_COUNTED,
+    BodyDropped,
+    Delivery,
+    DeliveryDiscarded,
+    DeliveryNotDiscarded,
+    DeliveryNotFound,
+    DeliveryNotQuarantined,
+    DeliveryState,
+    DeliveryWaiting,
+    Problem,
+    printable,
+)
+from services.tracking.intake.inbox.events import activity_event_of, event_of
+from services.tracking.intake.inbox.fetch_store import Ask
+from services.tracking.intake.inbox.store import Chosen, Kept, Outcome, Spoken, Waiting
+from services.tracking.intake.inbox.translation import Records, Translation, records_named, said, translated
+from services.tracking.intake.sources.adapter import SeenUser
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
+from services.tracking.intake.sources.domain import QuarantineReason, Remark, Source, SourceMapping
+from services.tracking.intake.sources.registry import ADAPTERS
+from services.tracking.records import activities_service as activities
+from services.tracking.records import deals_service as deals
+from shared.contracts.activities import Activity
+from shared.contracts.deals import Deal
+from shared.contracts.envelope import to_message
+from shared.db.database import Transaction
+from shared.kernel.ids import activity_id, deal_id
+from shared.kernel.sight import Sight
+from shared.outbox.message import OutboxMessage
+from shared.outbox.outbox import Outbox
+from shared.telemetry.logs import get_logger
+from shared.telemetry.metrics import WEBHOOK_QUARANTINED
+
+_log = get_logger(__name__)
+
+DISCARDED_MAX: Final = 10_000
+"""By one call."""
+BATCH_DELIVERIES_MAX: Final = 500
+BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+FIRST_ID: Final = UUID(int=0)
+REMARKS_MAX: Final = 50
+PROBLEMS_MAX: Final = 100
+
+
+class Discarded(NamedTuple):
+    """What a call discarded, by which id that can be undone, and how many are left that it was meant for."""
+
+    discard_id: UUID
+    deliveries: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDelivery:
+    """What of a delivery is shown to who sees one record in it.
+
+    `members` is None where the body is past its time of retention, and where they cannot be told apart from others.
+    """
+
+    delivery: Delivery
+    source: Source
+    is_body_kept: bool
+    members: JsonValue
+
+
+async def translate_waiting(tx: Transaction, outbox: Outbox, *, after: UUID) -> list[Outcome]:
+    """Turn a batch of waiting deliveries into events in the outbox, or put them in quarantine, in one transaction.
+
+    Oldest first among those later than `after`; what they became, in that order. A delivery that cannot be translated
+    does not hold up its neighbours.
+    """
+    waiting = await store.claim(tx, after=after, count_max=BATCH_DELIVERIES_MAX, bytes_max=BATCH_BYTES_MAX)
+    return await translate(tx, outbox, waiting)
+
+
+async def translate(tx: Transaction, outbox: Outbox, waiting: Sequence[Waiting]) -> list[Outcome]:
+    """The same for deliveries that were claimed in this transaction, in the order given."""
+    if not waiting:
+        return []
+    connections = await crm.by_id(tx, {each.connection_id for each in waiting})
+    batch = [_Translating(each, connections[each.connection_id]) for each in waiting]
+    records = await record_store.hold(
+        tx, {key for each in batch for key in records_named(each.connection, each.statements)}
+    )
+    for each in batch:
+        each.finish(records)
+    if any(each.delivery.replay_of is not None for each in batch):
+        await _leave_out_overtaken(tx, batch)
+    await record_store.save(tx, records)
+    await outbox.append(tx, [message for each in batch for message in each.messages(tx)])
+    await fetching.ask(tx, [ask for each in batch for ask in each.asks()])
+    await users.seen(tx, _users(batch))
+    outcomes = [each.outcome() for each in batch]
+    await store.settle(tx, outcomes)
+    return outcomes
+
+
+async def page(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    state: DeliveryState | None,
+    connection_id: UUID | None,
+    before: UUID | None,
+    limit: int,
+) -> Sequence[Delivery]:
+    """Deliveries of the tenant, newest first, without their bodies."""
+    return await store.page(tx, tenant_id, state=state, connection_id=connection_id, before=before, limit=limit)
+
+
+async def newest_kept(
+    tx: Transaction,
+    tenant_id: UUID,
+    connection_id: UUID,
+    *,
+    reason: str | None = None,
+    count_max: int,
+    bytes_max: int,
+) -> Sequence[Kept]:
+    """The newest deliveries of a connection whose bodies are still there, oldest first, of all or of one reason."""
+    return await store.newest_kept(
+        tx, tenant_id, connection_id, reason=reason, count_max=count_max, bytes_max=bytes_max
+    )
+
+
+async def get(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Delivery:
+    """A delivery with its headers and body. Raises DeliveryNotFound."""
+    delivery = await store.find(tx, tenant_id, delivery_id)
+    if delivery is None:
+        raise DeliveryNotFound(f"There is no delivery {delivery_id}.")
+    return delivery
+
+
+async def replay(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Delivery:
+    """Have a delivery translated again, with the mapping as it is then; the delivery that waits for it.
+
+    A quarantined one waits again itself. One that was translated already gets a copy: deals keep the newest version,
+    and the copy's later id is what makes its version newer than the one that was translated before. Raises
+    DeliveryNotFound, DeliveryWaiting, DeliveryDiscarded and BodyDropped.
+    """
+    delivery = await get(tx, tenant_id, delivery_id)
+    if delivery.state is DeliveryState.RECEIVED:
+        raise DeliveryWaiting("The delivery waits to be translated already.")
+    if delivery.state is DeliveryState.DISCARDED:
+        raise DeliveryDiscarded("The delivery was discarded; restore it first.")
+    if delivery.body is None:
+        raise BodyDropped("The body of this delivery is past its time of retention.")
+    if delivery.state is DeliveryState.QUARANTINED:
+        await store.receive_again(tx, tenant_id, [delivery_id])
+        return await get(tx, tenant_id, delivery_id)
+    (copy_id,) = await store.copies(tx, tenant_id, [delivery_id])
+    await store.wake(tx)
+    return await get(tx, tenant_id, copy_id)
+
+
+async def replay_quarantined(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> int:
+    """Have every quarantined delivery of a connection translated again; how many. Raises ConnectionNotFound."""
+    await crm.get(tx, tenant_id, connection_id)
+    return await store.receive_quarantined_again(tx, tenant_id, connection_id)
+
+
+async def receive_again(
+    tx: Transaction, tenant_id: UUID, connection_id: UUID, reasons: Collection[QuarantineReason]
+) -> int:
+    """Have a connection's deliveries translated again that are in quarantine for one of these reasons; how many."""
+    return await store.receive_quarantined_again(tx, tenant_id, connection_id, reasons=reasons)
+
+
+async def discard(tx: Transaction, tenant_id: UUID, delivery_id: UUID, *, reason: str, by: UUID | None) -> Delivery:
+    """Take a delivery out of quarantine that will never be of use; kept with its body, as any, and not replayed.
+
+    `by`: the person; None for a service. Raises DeliveryNotFound and DeliveryNotQuarantined.
+    """
+    delivery = await get(tx, tenant_id, delivery_id)
+    chosen = Chosen(delivery.connection_id, delivery_ids=(delivery_id,))
+    if not await store.discard(tx, tenant_id, tx.new_id(), chosen, reason=reason, by=by, count_max=1):
+        raise DeliveryNotQuarantined(f"The delivery is {delivery.state.value}; one in quarantine can be discarded.")
+    return await get(tx, tenant_id, delivery_id)
+
+
+async def discard_chosen(
+    tx: Transaction, tenant_id: UUID, chosen: Chosen, *, reason: str, by: UUID | None
+) -> Discarded:
+    """Discard a connection's quarantined deliveries, the oldest first, DISCARDED_MAX at most.
+
+    Raises ConnectionNotFound.
+    """
+    await crm.get(tx, tenant_id, chosen.connection_id)
+    discard_id = tx.new_id()
+    count = await store.discard(tx, tenant_id, discard_id, chosen, reason=reason, by=by, count_max=DISCARDED_MAX)
+    return Discarded(discard_id, count, await store.count_chosen(tx, tenant_id, chosen))
+
+
+async def restore(tx: Transaction, tenant_id: UUID, delivery_id: UUID, *, by: UUID | None) -> Delivery:
+    """Put a discarded delivery back in quarantine. Raises DeliveryNotFound and DeliveryNotDiscarded."""
+    delivery = await get(tx, tenant_id, delivery_id)
+    if not await store.restore(tx, tenant_id, delivery_id=delivery_id, by=by):
+        raise DeliveryNotDiscarded(f"The delivery is {delivery.state.value}; only a discarded one can be restored.")
+    return await get(tx, tenant_id, delivery_id)
+
+
+async def restore_discard(tx: Transaction, tenant_id: UUID, discard_id: UUID, *, by: UUID | None) -> int:
+    """Put back in quarantine what one call discarded and nobody has restored since; how many."""
+    return await store.restore(tx, tenant_id, discard_id=discard_id, by=by)
+
+
+async def preview(tx: Transaction, tenant_id: UUID, delivery_id: UUID, mapping: SourceMapping | None) -> Translation:
+    """What a stored delivery translates to, with a mapping that is not saved or with the connection's; stores nothing.
+
+    Raises DeliveryNotFound and BodyDropped.
+    """
+    (delivery,) = await store.kept(tx, tenant_id, [delivery_id]) or (None,)
+    if delivery is None:
+        await get(tx, tenant_id, delivery_id)
+        raise BodyDropped("The body of this delivery is past its time of retention.")
+    connection = await crm.get(tx, tenant_id, delivery.connection_id)
+    tried = mapping or connection.mapping
+    statements = said(connection, delivery.origin, delivery.body, tried)
+    records = await record_store.find(tx, set(records_named(connection, statements)))
+    translation = translated(connection, statements, records, tried, delivery.first_received_at)
+    log_unforeseen(connection, translation)
+    return translation
+
+
+def log_unforeseen(connection: Connection, translation: Translation) -> None:
+    """Log where an adapter failed in a way that it did not foresee: a fault of ours, not of the source."""
+    for problem in translation.problems:
+        if problem.reason is QuarantineReason.ADAPTER_FAILED:
+            _log.error("adapter_failed", source=connection.source.value, exc_info=problem.__cause__)
+
+
+async def of_deal(tx: Transaction, tenant_id: UUID, sight: Sight, deal_id: UUID, delivery_id: UUID) -> RecordDelivery:
+    """A delivery that brought a version of a deal, with what is the deal's in it.
+
+    Raises DealNotFound, also for one that is out of sight, and DeliveryNotFound for one that brought no version of it.
+    """
+    return await _of_record(
+        tx, await deals.brought_by(tx, tenant_id, sight, deal_id, delivery_id), tenant_id, delivery_id
+    )
+
+
+async def of_activity(
+    tx: Transaction, tenant_id: UUID, sight: Sight, activity_id: UUID, delivery_id: UUID
+) -> RecordDelivery:
+    """A delivery that brought a version of an activity, with what is the activity's in it.
+
+    Raises ActivityNotFound, also for one that is out of sight, and DeliveryNotFound for one that brought none of it.
+    """
+    return await _of_record(
+        tx, await activities.brought_by(tx, tenant_id, sight, activity_id, delivery_id), tenant_id, delivery_id
+    )
+
+
+async def _of_record(
+    tx: Transaction, record: Deal | Activity | None, tenant_id: UUID, delivery_id: UUID
+) -> RecordDelivery:
+    if record is None:
+        raise DeliveryNotFound(f"No delivery {delivery_id} brought a version of it.")
+    delivery = await get(tx, tenant_id, delivery_id)
+    connection = await crm.get(tx, tenant_id, delivery.connection_id)
+    (kept,) = await store.kept(tx, tenant_id, [delivery_id]) or (None,)
+    members = None if kept is None else members_of(connection, kept.origin, kept.body, record.external_id)
+    return RecordDelivery(delivery, connection.source, kept is not None, members)
+
+
+async def drop_bodies(tx: Transaction, *, before: datetime, count_max: int) -> int:
+    """Drop bodies and headers of translated and discarded deliveries received before a moment; how many."""
+    return await store.drop_bodies(tx, before=before, count_max=count_max)
+
+
+class _Translating:
+    """One delivery of a batch on its way."""
+
+    def __init__(self, delivery: Waiting, connection: Connection) -> None:
+        self.delivery = delivery
+        self.connection = connection
+        self.statements = said(connection, delivery.origin, delivery.body, connection.mapping)
+        self.translation = Translation()
+
+    def finish(self, records: Records) -> None:
+        """Merge what it changes, and translate."""
+        self.translation = translated(
+            self.connection, self.statements, records, self.connection.mapping, self.delivery.first_received_at
+        )
+        log_unforeseen(self.connection, self.translation)
+
+    def messages(self, tx: Transaction) -> list[OutboxMessage]:
+        """The events of what it says."""
+        delivery_id, received_at = self.delivery.id, self.delivery.received_at
+        events = [
+            *(
+                event_of(deal, self.connection, delivery_id=delivery_id, received_at=received_at)
+                for deal in self.translation.deals
+            ),
+            *(
+                activity_event_of(activity, self.connection, delivery_id=delivery_id, received_at=received_at)
+                for activity in self.translation.activities
+            ),
+        ]
+        return [
+            to_message(
+                event, event_id=tx.new_id(), source="tracking", time=tx.now, traceparent=self.delivery.traceparent
+            )
+            for event in events
+        ]
+
+    def spoken(self, record: CanonicalDeal | CanonicalActivity) -> Spoken:
+        """The version of a deal or an activity that it speaks of."""
+        of_kind = deal_id if isinstance(record, CanonicalDeal) else activity_id
+        return Spoken(
+            self.delivery.tenant_id,
+            of_kind(self.connection.id, record.external_id),
+            self.delivery.replay_of or self.delivery.id,
+            record.modified_at,
+            record.sequence,
+        )
+
+    def asks(self) -> list[Ask]:
+        """What is to be asked for because of it."""
+        return [
+            Ask(
+                self.delivery.tenant_id,
+                self.connection.id,
+                fetch.object_name,
+                fetch.external_id,
+                fetch.floor,
+                self.delivery.id,
+            )
+            for fetch in self.translation.fetches
+        ]
+
+    def outcome(self) -> Outcome:
+        """What became of it. One of several records that cannot be translated puts it in quarantine for that one."""
+        told = self.translation
+        problems = [Problem.of(each) for each in told.problems]
+        remarks = [_printable_remark(each) for each in told.remarks[:REMARKS_MAX]]
+        outcome = Outcome(
+            self.delivery.tenant_id, self.delivery.id, DeliveryState.TRANSLATED, deals=len(told.deals), remarks=remarks
+        )
+        if problems:
+            first = problems[0]
+            WEBHOOK_QUARANTINED.labels(self.connection.source.value, first.reason).inc()
+            several = problems[:PROBLEMS_MAX] if len(problems) > 1 or told.deals or told.activities else ()
+            return outcome._replace(
+                state=DeliveryState.QUARANTINED,
+                reason=first.reason,
+                pointer=first.pointer,
+                detail=first.detail,
+                problems=several,
+            )
+        if told.passed_over and not (told.deals or told.activities or told.fetches):
+            about = printable(", ".join(told.passed_over))
+            return outcome._replace(reason=NOT_COUNTED, detail=about)
+        return outcome
+
+
+def _users(batch: Sequence[_Translating]) -> Mapping[tuple[UUID, UUID], Sequence[SeenUser]]:
+    """What the batch tells of users, by tenant and connection."""
+    told: dict[tuple[UUID, UUID], list[SeenUser]] = {}
+    for each in batch:
+        if each.translation.users:
+            told.setdefault((each.delivery.tenant_id, each.connection.id), []).extend(each.translation.users)
+    return told
+
+
+async def _leave_out_overtaken(tx: Transaction, batch: Sequence[_Translating]) -> None:
+    """Let a copy speak only of the records of which nothing newer is held than what its original said.
+
+    Its version would be the newer one of two of the same time, so it would bring back what another delivery changed.
+    """
+    copies = [
+        each
+        for each in batch
+        if each.delivery.replay_of is not None and not ADAPTERS[each.connection.source].merges_records
+    ]
+    deals = await store.overtaken_deals(tx, {each.spoken(deal) for each in copies for deal in each.translation.deals})
+    activities = await store.overtaken_activities(
+        tx, {each.spoken(activity) for each in copies for activity in each.translation.activities}
+    )
+    for each in copies:
+        translation = each.translation
+        translation.deals = [deal for deal in translation.deals if each.spoken(deal)[:3] not in deals]
+        translation.activities = [
+            activity for activity in translation.activities if each.spoken(activity)[:3] not in activities
+        ]
+
+
+def _printable_remark(remark: Remark) -> Remark:
+    return replace(remark, pointer=printable(remark.pointer), detail=printable(remark.detail))

@@ -1,0 +1,619 @@
+"""Every statement on deliveries."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from sqlalchemy import RowMapping, TextClause, Update, select, text, update
+
+from services.tracking.intake.inbox.domain.deliveries import Arrival, Delivery, DeliveryState, Discard, Origin, Problem
+from services.tracking.intake.inbox.tables import deliveries
+from services.tracking.intake.inbox.tables import delivery_discards as discards
+from services.tracking.intake.sources.domain import Remark
+from shared.db.database import Transaction
+
+INBOX_CHANNEL: Final = "tracking_inbox"
+RecordKey = tuple[UUID, UUID, UUID]
+"""A tenant, a deal or an activity, and the delivery that speaks of it, or that the one which does is a copy of."""
+
+_DELIVERY: Final = TypeAdapter(Delivery)
+_PROBLEMS: Final = TypeAdapter(Sequence[Problem])
+_REMARKS: Final = TypeAdapter(Sequence[Remark])
+_ORIGINS: Final = {origin.value: origin for origin in Origin}
+
+_STORE: Final = text(
+    """
+    WITH stored AS (
+        INSERT INTO tracking.deliveries
+            (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, origin, state)
+        SELECT t, i, c, d, :received_at, CAST(h AS jsonb), b, p, 'webhook', 'received'
+        FROM unnest(
+            CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:connection_ids AS uuid[]),
+            CAST(:dedupe_keys AS text[]), CAST(:headers AS text[]), CAST(:bodies AS bytea[]),
+            CAST(:traceparents AS text[])
+        ) AS new(t, i, c, d, h, b, p)
+        ON CONFLICT (connection_id, dedupe_key) DO NOTHING
+        RETURNING connection_id
+    ), told AS (SELECT pg_notify(:channel, ''))
+    SELECT connection_id, count(*) AS deliveries FROM stored, told GROUP BY connection_id
+    """
+)
+_COPY: Final = text(
+    """
+    INSERT INTO tracking.deliveries
+        (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, origin, caused_by,
+        replay_of, state)
+    SELECT held.tenant_id, asked.copy_id, held.connection_id, 'replay:' || asked.copy_id, :received_at, held.headers,
+        held.body, held.traceparent, held.origin, held.caused_by, coalesce(held.replay_of, held.id), 'received'
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:copy_ids AS uuid[])) AS asked(id, copy_id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM tracking.deliveries AS d WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
+    ) AS held
+    """
+)
+_ADD_ASKED: Final = text(
+    """
+    INSERT INTO tracking.deliveries
+        (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, origin, caused_by, state)
+    VALUES (:tenant_id, :id, :connection_id, :dedupe_key, :received_at, '{}', :body, :origin, :caused_by, 'received')
+    """
+)
+# Of a copy that of its original: nothing becomes newer by being translated once more.
+_FIRST_RECEIVED_AT: Final = """
+    CASE WHEN d.replay_of IS NULL THEN d.received_at ELSE coalesce(
+        (
+            SELECT original.received_at FROM tracking.deliveries AS original
+            WHERE original.tenant_id = d.tenant_id AND original.id = d.replay_of
+        ),
+        d.received_at
+    ) END AS first_received_at
+"""
+# Claims in the order they came until their bodies together are too much for one transaction's memory.
+_CLAIM: Final = """
+    WITH waiting AS (
+        SELECT tenant_id, id, octet_length(body) AS bytes FROM tracking.deliveries
+        WHERE {condition} ORDER BY id LIMIT :count_max FOR UPDATE SKIP LOCKED
+    ), sized AS (
+        SELECT tenant_id, id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before FROM waiting
+    )
+    SELECT held.tenant_id, held.id, held.connection_id, held.received_at, held.first_received_at, held.body,
+        held.traceparent, held.origin, held.replay_of
+    FROM sized CROSS JOIN LATERAL (
+        SELECT d.*, {first_received_at} FROM tracking.deliveries AS d
+        WHERE d.tenant_id = sized.tenant_id AND d.id = sized.id LIMIT 1
+    ) AS held
+    WHERE bytes_before < :bytes_max
+    ORDER BY held.id
+"""
+_CLAIM_RECEIVED: Final = text(
+    _CLAIM.format(condition="state = 'received' AND id > :after", first_received_at=_FIRST_RECEIVED_AT)
+)
+_CLAIM_QUARANTINED: Final = text(
+    _CLAIM.format(
+        condition="tenant_id = :tenant_id AND state = 'quarantined' AND connection_id = :connection_id"
+        " AND reason = ANY(:reasons) AND processed_at < :before",
+        first_received_at=_FIRST_RECEIVED_AT,
+    )
+)
+_CLAIM_COPIES: Final = text(
+    _CLAIM.format(condition="tenant_id = :tenant_id AND id = ANY(:ids)", first_received_at=_FIRST_RECEIVED_AT)
+)
+_SETTLE: Final = text(
+    """
+    UPDATE tracking.deliveries AS d
+    SET state = o.s, reason = o.r, pointer = o.p, detail = o.e, deals = o.n, problems = CAST(o.b AS jsonb),
+        remarks = CAST(o.m AS jsonb), processed_at = :processed_at
+    FROM unnest(
+        CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:reasons AS text[]),
+        CAST(:pointers AS text[]), CAST(:details AS text[]), CAST(:deals AS integer[]),
+        CAST(:problems AS text[]), CAST(:remarks AS text[])
+    ) AS o(t, i, s, r, p, e, n, b, m)
+    WHERE d.tenant_id = o.t AND d.id = o.i
+    """
+)
+_OVERTAKEN: Final = """
+    SELECT asked.tenant_id, asked.id, asked.original
+    FROM unnest(
+        CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:originals AS uuid[]),
+        CAST(:modified AS timestamptz[]), CAST(:sequences AS bigint[])
+    ) AS asked(tenant_id, id, original, modified_at, sequence)
+    CROSS JOIN LATERAL (
+        SELECT modified_at, sequence, delivery_id FROM tracking.{records} AS r
+        WHERE r.tenant_id = asked.tenant_id AND r.{id} = asked.id LIMIT 1
+    ) AS newest
+    LEFT JOIN LATERAL (
+        SELECT replay_of FROM tracking.deliveries AS d
+        WHERE d.tenant_id = asked.tenant_id AND d.id = newest.delivery_id LIMIT 1
+    ) AS told_by ON true
+    WHERE (newest.modified_at, newest.sequence, coalesce(told_by.replay_of, newest.delivery_id))
+        > (asked.modified_at, asked.sequence, asked.original)
+"""
+_OVERTAKEN_DEALS: Final = text(_OVERTAKEN.format(records="deals", id="deal_id"))
+_OVERTAKEN_ACTIVITIES: Final = text(_OVERTAKEN.format(records="activities", id="activity_id"))
+_KEPT_COLUMNS: Final = f"d.id, d.connection_id, d.received_at, {_FIRST_RECEIVED_AT}, d.body, d.origin, d.replay_of"
+_KEPT: Final = text(
+    f"""
+    SELECT held.* FROM unnest(CAST(:ids AS uuid[])) AS asked(id)
+    CROSS JOIN LATERAL (
+        SELECT {_KEPT_COLUMNS} FROM tracking.deliveries AS d
+        WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
+    ) AS held
+    WHERE held.body IS NOT NULL
+    ORDER BY held.id
+    """
+)
+_ORIGINALS: Final = text(
+    """
+    SELECT asked.id, held.replay_of
+    FROM unnest(CAST(:ids AS uuid[])) AS asked(id)
+    CROSS JOIN LATERAL (
+        SELECT replay_of FROM tracking.deliveries AS d WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
+    ) AS held
+    WHERE held.replay_of IS NOT NULL
+    """
+)
+_NEWEST_KEPT: Final = """
+    WITH newest AS (
+        SELECT id, octet_length(body) AS bytes FROM tracking.deliveries
+        WHERE tenant_id = :tenant_id AND connection_id = :connection_id AND body IS NOT NULL {conditions}
+        ORDER BY id DESC LIMIT :count_max
+    ), sized AS (
+        SELECT id, sum(bytes) OVER (ORDER BY id DESC) - bytes AS bytes_before FROM newest
+    )
+    SELECT held.* FROM sized CROSS JOIN LATERAL (
+        SELECT {columns} FROM tracking.deliveries AS d
+        WHERE d.tenant_id = :tenant_id AND d.id = sized.id LIMIT 1
+    ) AS held
+    WHERE bytes_before < :bytes_max
+    ORDER BY held.id
+"""
+_DROP_BODIES: Final = text(
+    """
+    UPDATE tracking.deliveries SET body = NULL, headers = '{}'
+    WHERE (tenant_id, id) IN (
+        SELECT tenant_id, id FROM tracking.deliveries
+        WHERE received_at < :before AND state IN ('translated', 'discarded') AND body IS NOT NULL
+        LIMIT :count_max FOR UPDATE SKIP LOCKED
+    )
+    """
+)
+
+
+_CHOSEN: Final = """
+    FROM tracking.deliveries
+    WHERE tenant_id = :tenant_id AND state = 'quarantined' AND connection_id = :connection_id
+        AND (CAST(:reasons AS text[]) IS NULL OR reason = ANY(CAST(:reasons AS text[])))
+        AND (CAST(:ids AS uuid[]) IS NULL OR id = ANY(CAST(:ids AS uuid[])))
+"""
+_COUNT_CHOSEN: Final = text(f"SELECT count(*) AS deliveries {_CHOSEN}")
+_DISCARD: Final = text(
+    f"""
+    WITH chosen AS (SELECT tenant_id, id, connection_id {_CHOSEN} ORDER BY id LIMIT :count_max FOR UPDATE),
+    discarded AS (
+        UPDATE tracking.deliveries AS d SET state = 'discarded' FROM chosen
+        WHERE d.tenant_id = chosen.tenant_id AND d.id = chosen.id
+    )
+    INSERT INTO tracking.delivery_discards
+        (tenant_id, delivery_id, id, connection_id, reason, discarded_at, discarded_by)
+    SELECT tenant_id, id, :discard_id, connection_id, :reason, :now, :by FROM chosen
+    """
+)
+_RESTORE: Final = """
+    WITH restored AS (
+        UPDATE tracking.delivery_discards SET restored_at = :now, restored_by = :by
+        WHERE tenant_id = :tenant_id AND restored_at IS NULL AND {column} = :chosen
+        RETURNING tenant_id, delivery_id
+    )
+    UPDATE tracking.deliveries AS d SET state = 'quarantined' FROM restored
+    WHERE d.tenant_id = restored.tenant_id AND d.id = restored.delivery_id
+"""
+_RESTORE_ONE: Final = text(_RESTORE.format(column="delivery_id"))
+_RESTORE_ALL: Final = text(_RESTORE.format(column="id"))
+_DISCARDS: Final = text(
+    """
+    SELECT DISTINCT ON (delivery_id) delivery_id, id, reason, discarded_at, discarded_by, restored_at, restored_by
+    FROM tracking.delivery_discards WHERE tenant_id = :tenant_id AND delivery_id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY delivery_id, discarded_at DESC
+    """
+)
+
+
+class Chosen(NamedTuple):
+    """Quarantined deliveries of a connection: all, those in quarantine for certain reasons, or those of certain ids."""
+
+    connection_id: UUID
+    reasons: Collection[str] | None = None
+    delivery_ids: Collection[UUID] | None = None
+
+
+class Waiting(NamedTuple):
+    """A delivery that is to be translated."""
+
+    tenant_id: UUID
+    id: UUID
+    connection_id: UUID
+    received_at: datetime
+    first_received_at: datetime
+    """When its original was, for a copy."""
+    body: bytes
+    traceparent: str | None
+    origin: Origin
+    replay_of: UUID | None
+
+
+class Kept(NamedTuple):
+    """A delivery whose body is there to be translated again."""
+
+    id: UUID
+    connection_id: UUID
+    received_at: datetime
+    first_received_at: datetime
+    """When its original was, for a copy."""
+    body: bytes
+    origin: Origin
+    replay_of: UUID | None
+
+    @property
+    def original(self) -> UUID:
+        """The delivery that it is a copy of; itself where it is none."""
+        return self.replay_of or self.id
+
+
+class Spoken(NamedTuple):
+    """A version of a deal or an activity that a copy speaks of, and the delivery it is a copy of."""
+
+    tenant_id: UUID
+    id: UUID
+    original: UUID
+    modified_at: datetime
+    sequence: int
+
+
+class Outcome(NamedTuple):
+    """What became of a delivery."""
+
+    tenant_id: UUID
+    id: UUID
+    state: DeliveryState
+    reason: str | None = None
+    pointer: str | None = None
+    detail: str | None = None
+    deals: int | None = None
+    problems: Sequence[Problem] = ()
+    remarks: Sequence[Remark] = ()
+
+
+async def add(tx: Transaction, arrivals: Sequence[Arrival]) -> dict[UUID, int]:
+    """Store deliveries, all received now, and wake the processor; how many were not held already, by connection.
+
+    Whoever stores several does so in the order of connection and dedupe key.
+    """
+    rows = await tx.rows(
+        _STORE,
+        {
+            "channel": INBOX_CHANNEL,
+            "received_at": tx.now,
+            "tenant_ids": [each.sender.tenant_id for each in arrivals],
+            "ids": [tx.new_id() for _ in arrivals],
+            "connection_ids": [each.sender.connection_id for each in arrivals],
+            "dedupe_keys": [each.dedupe_key for each in arrivals],
+            "headers": [each.headers for each in arrivals],
+            "bodies": [each.body for each in arrivals],
+            "traceparents": [each.traceparent for each in arrivals],
+        },
+    )
+    return {row["connection_id"]: row["deliveries"] for row in rows}
+
+
+async def wake(tx: Transaction) -> None:
+    """Have the processor come for what waits, once the transaction is committed."""
+    await tx.notify(INBOX_CHANNEL)
+
+
+async def copies(tx: Transaction, tenant_id: UUID, delivery_ids: Sequence[UUID]) -> list[UUID]:
+    """Make waiting deliveries out of translated ones, in their order; the copies' ids."""
+    # Ids of one moment are in no order of their own.
+    copy_ids = sorted(tx.new_id() for _ in delivery_ids)
+    if copy_ids:
+        parameters = {"tenant_id": tenant_id, "ids": delivery_ids, "copy_ids": copy_ids, "received_at": tx.now}
+        await tx.execute(_COPY, parameters)
+    return copy_ids
+
+
+async def add_asked(
+    tx: Transaction,
+    tenant_id: UUID,
+    connection_id: UUID,
+    delivery_id: UUID,
+    *,
+    origin: Origin,
+    caused_by: UUID | None,
+    body: bytes,
+) -> None:
+    """Store what was asked for, and wake the processor."""
+    await tx.execute(
+        _ADD_ASKED,
+        {
+            "tenant_id": tenant_id,
+            "id": delivery_id,
+            "connection_id": connection_id,
+            "dedupe_key": f"{origin.value}:{delivery_id}",
+            "received_at": tx.now,
+            "body": body,
+            "origin": origin.value,
+            "caused_by": caused_by,
+        },
+    )
+    await tx.notify(INBOX_CHANNEL)
+
+
+async def claim(tx: Transaction, *, after: UUID, count_max: int, bytes_max: int) -> list[Waiting]:
+    """Deliveries nobody else is at, oldest first, later than `after`; held until the end of the transaction."""
+    rows = await tx.rows(_CLAIM_RECEIVED, {"after": after, "count_max": count_max, "bytes_max": bytes_max})
+    return [_waiting(row) for row in rows]
+
+
+async def claim_quarantined(
+    tx: Transaction,
+    tenant_id: UUID,
+    connection_id: UUID,
+    *,
+    reasons: Collection[str],
+    before: datetime,
+    count_max: int,
+    bytes_max: int,
+) -> list[Waiting]:
+    """The same of those of a connection that were put in quarantine for one of these reasons before a moment."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "connection_id": connection_id,
+        "reasons": list(reasons),
+        "before": before,
+        "count_max": count_max,
+        "bytes_max": bytes_max,
+    }
+    return [_waiting(row) for row in await tx.rows(_CLAIM_QUARANTINED, parameters)]
+
+
+async def claim_copies(
+    tx: Transaction, tenant_id: UUID, copy_ids: Collection[UUID], *, bytes_max: int
+) -> list[Waiting]:
+    """The same of copies just made."""
+    parameters = {"tenant_id": tenant_id, "ids": copy_ids, "count_max": len(copy_ids), "bytes_max": bytes_max}
+    return [_waiting(row) for row in await tx.rows(_CLAIM_COPIES, parameters)]
+
+
+async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
+    """Record what became of claimed deliveries."""
+    tenant_ids, ids, states, reasons, pointers, details, deals, problems, remarks = zip(*outcomes, strict=True)
+    await tx.execute(
+        _SETTLE,
+        {
+            "processed_at": tx.now,
+            "tenant_ids": tenant_ids,
+            "ids": ids,
+            "states": states,
+            "reasons": reasons,
+            "pointers": pointers,
+            "details": details,
+            "deals": deals,
+            "problems": [_PROBLEMS.dump_json(each).decode() if each else None for each in problems],
+            "remarks": [_REMARKS.dump_json(each).decode() if each else None for each in remarks],
+        },
+    )
+
+
+async def overtaken_deals(tx: Transaction, spoken: Collection[Spoken]) -> set[RecordKey]:
+    """Those of the deals of which something newer is held than what the original said; a copy is as new as its own."""
+    return await _overtaken(tx, _OVERTAKEN_DEALS, spoken)
+
+
+async def overtaken_activities(tx: Transaction, spoken: Collection[Spoken]) -> set[RecordKey]:
+    """The same of activities."""
+    return await _overtaken(tx, _OVERTAKEN_ACTIVITIES, spoken)
+
+
+async def _overtaken(tx: Transaction, statement: TextClause, spoken: Collection[Spoken]) -> set[RecordKey]:
+    if not spoken:
+        return set()
+    ordered = sorted(spoken)
+    parameters = {
+        "tenant_ids": [each.tenant_id for each in ordered],
+        "ids": [each.id for each in ordered],
+        "originals": [each.original for each in ordered],
+        "modified": [each.modified_at for each in ordered],
+        "sequences": [each.sequence for each in ordered],
+    }
+    return {(row["tenant_id"], row["id"], row["original"]) for row in await tx.rows(statement, parameters)}
+
+
+async def kept(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID]) -> list[Kept]:
+    """Those of these deliveries whose bodies are still there, in their order."""
+    return [_kept(row) for row in await tx.rows(_KEPT, {"tenant_id": tenant_id, "ids": list(delivery_ids)})]
+
+
+async def originals(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """What each of these deliveries is a copy of; those that are none are left out."""
+    rows = await tx.rows(_ORIGINALS, {"tenant_id": tenant_id, "ids": list(delivery_ids)})
+    return {row["id"]: row["replay_of"] for row in rows}
+
+
+async def newest_kept(
+    tx: Transaction,
+    tenant_id: UUID,
+    connection_id: UUID,
+    *,
+    reason: str | None = None,
+    count_max: int,
+    bytes_max: int,
+) -> list[Kept]:
+    """The newest deliveries of a connection whose bodies are still there, oldest first.
+
+    Only those in quarantine for a reason, if one is given.
+    """
+    parameters: dict[str, object] = {
+        "tenant_id": tenant_id,
+        "connection_id": connection_id,
+        "count_max": count_max,
+        "bytes_max": bytes_max,
+    }
+    conditions = ""
+    if reason is not None:
+        conditions = "AND state = 'quarantined' AND reason = :reason"
+        parameters["reason"] = reason
+    return [
+        _kept(row)
+        for row in await tx.rows(text(_NEWEST_KEPT.format(columns=_KEPT_COLUMNS, conditions=conditions)), parameters)
+    ]
+
+
+async def find(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Delivery | None:
+    """A delivery of the tenant."""
+    row = await tx.one_or_none(
+        select(deliveries).where(deliveries.c.tenant_id == tenant_id, deliveries.c.id == delivery_id)
+    )
+    if row is None:
+        return None
+    return replace(_delivery(row), discard=(await _discards(tx, tenant_id, [delivery_id])).get(delivery_id))
+
+
+async def page(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    state: DeliveryState | None,
+    connection_id: UUID | None,
+    before: UUID | None,
+    limit: int,
+) -> list[Delivery]:
+    """Deliveries of the tenant, newest first, without their bodies."""
+    shown = [column for column in deliveries.c if column.name not in ("body", "headers")]
+    statement = select(*shown).where(deliveries.c.tenant_id == tenant_id)
+    if state is DeliveryState.DISCARDED:
+        # Those stand in a table of their own, which the whole of the deliveries need not be searched for.
+        discarded = select(discards.c.delivery_id).where(discards.c.tenant_id == tenant_id, text("restored_at IS NULL"))
+        if connection_id is not None:
+            discarded = discarded.where(discards.c.connection_id == connection_id)
+        if before is not None:
+            discarded = discarded.where(discards.c.delivery_id < before)
+        statement = statement.where(deliveries.c.id.in_(discarded.order_by(discards.c.delivery_id.desc()).limit(limit)))
+    elif state is not None:
+        # As text, so that the planner sees which partial index it is about.
+        statement = statement.where(text(f"state = '{state.value}'"))
+    if connection_id is not None:
+        statement = statement.where(deliveries.c.connection_id == connection_id)
+    if before is not None:
+        statement = statement.where(deliveries.c.id < before)
+    rows = await tx.rows(statement.order_by(deliveries.c.id.desc()).limit(limit))
+    known = await _discards(tx, tenant_id, [row["id"] for row in rows])
+    return [replace(_delivery({**row, "body": None, "headers": {}}), discard=known.get(row["id"])) for row in rows]
+
+
+async def discard(
+    tx: Transaction, tenant_id: UUID, discard_id: UUID, chosen: Chosen, *, reason: str, by: UUID | None, count_max: int
+) -> int:
+    """Discard quarantined deliveries, the oldest first; how many."""
+    parameters = {
+        **_chosen(tenant_id, chosen),
+        "discard_id": discard_id,
+        "reason": reason,
+        "by": by,
+        "now": tx.now,
+        "count_max": count_max,
+    }
+    return (await tx.execute(_DISCARD, parameters)).rowcount
+
+
+async def count_chosen(tx: Transaction, tenant_id: UUID, chosen: Chosen) -> int:
+    """How many there are."""
+    count: int = (await tx.rows(_COUNT_CHOSEN, _chosen(tenant_id, chosen)))[0]["deliveries"]
+    return count
+
+
+async def restore(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    delivery_id: UUID | None = None,
+    discard_id: UUID | None = None,
+    by: UUID | None,
+) -> int:
+    """Put a discarded delivery, or all that one call discarded, back in quarantine; how many."""
+    statement = _RESTORE_ALL if delivery_id is None else _RESTORE_ONE
+    parameters = {"tenant_id": tenant_id, "chosen": delivery_id or discard_id, "by": by, "now": tx.now}
+    return (await tx.execute(statement, parameters)).rowcount
+
+
+async def receive_again(tx: Transaction, tenant_id: UUID, ids: Collection[UUID]) -> None:
+    """Let quarantined deliveries be translated again."""
+    await tx.execute(_received_again().where(deliveries.c.tenant_id == tenant_id, deliveries.c.id.in_(ids)))
+    await tx.notify(INBOX_CHANNEL)
+
+
+async def receive_quarantined_again(
+    tx: Transaction, tenant_id: UUID, connection_id: UUID, *, reasons: Collection[str] | None = None
+) -> int:
+    """Let a connection's quarantined deliveries, all or those of some reasons, be translated again; how many."""
+    statement = _received_again().where(
+        deliveries.c.tenant_id == tenant_id, deliveries.c.connection_id == connection_id
+    )
+    if reasons is not None:
+        statement = statement.where(deliveries.c.reason.in_(reasons))
+    result = await tx.execute(statement)
+    await tx.notify(INBOX_CHANNEL)
+    return result.rowcount
+
+
+async def drop_bodies(tx: Transaction, *, before: datetime, count_max: int) -> int:
+    """Drop bodies and headers of translated and discarded deliveries received before a moment; how many."""
+    return (await tx.execute(_DROP_BODIES, {"before": before, "count_max": count_max})).rowcount
+
+
+def _received_again() -> Update:
+    return (
+        update(deliveries)
+        .where(text("state = 'quarantined'"))
+        .values(
+            state=DeliveryState.RECEIVED.value,
+            reason=None,
+            pointer=None,
+            detail=None,
+            deals=None,
+            problems=None,
+            remarks=None,
+            processed_at=None,
+        )
+    )
+
+
+def _chosen(tenant_id: UUID, chosen: Chosen) -> dict[str, object]:
+    return {
+        "tenant_id": tenant_id,
+        "connection_id": chosen.connection_id,
+        "reasons": None if chosen.reasons is None else list(chosen.reasons),
+        "ids": None if chosen.delivery_ids is None else list(chosen.delivery_ids),
+    }
+
+
+async def _discards(tx: Transaction, tenant_id: UUID, ids: Collection[UUID]) -> dict[UUID, Discard]:
+    """The last discard of each of these deliveries that was ever discarded."""
+    rows = await tx.rows(_DISCARDS, {"tenant_id": tenant_id, "ids": list(ids)})
+    return {
+        row["delivery_id"]: Discard(**{name: value for name, value in row.items() if name != "delivery_id"})
+        for row in rows
+    }
+
+
+def _waiting(row: RowMapping) -> Waiting:
+    return Waiting(**{**row, "origin": _ORIGINS[row["origin"]]})
+
+
+def _kept(row: RowMapping) -> Kept:
+    return Kept(**{**row, "origin": _ORIGINS[row["origin"]]})
+
+
+def _delivery(row: Mapping[str, object] | RowMapping) -> Delivery:
+    return _DELIVERY.validate_python(dict(row))

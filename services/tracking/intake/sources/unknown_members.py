@@ -1,0 +1,55 @@
+"""Members that a sender of canonical records made up, or misspelt: what they hold is not kept, so it is told. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from pydantic import BaseModel
+
+from services.tracking.intake.sources.canonical import CanonicalDeal, CanonicalPayment, CanonicalProduct, CanonicalSplit
+from services.tracking.intake.sources.domain import Remark, RemarkKind, SourceMapping
+from shared.kernel.text import composed
+from shared.kernel.words import near_names
+
+UNKNOWN_MEMBERS_MAX: Final = 20
+"""How many are told of one record."""
+_NAME_CHARACTERS_MAX: Final = 100
+_PARTS: Final[Mapping[str, type[BaseModel]]] = {
+    "splits": CanonicalSplit,
+    "products": CanonicalProduct,
+    "payments": CanonicalPayment,
+}
+
+
+def unknown_members_of_deal(raw: Mapping[str, object], mapping: SourceMapping, pointer: str) -> list[Remark]:
+    """The members of a deal, and of its parts, that neither a canonical deal has nor the mapping reads."""
+    mapped = [*mapping.fields.values(), *([] if mapping.products is None else [mapping.products.lines])]
+    read = {name for path in mapped for name in (path, path.partition(".")[0])}
+    found = list(
+        _unknown({name: None for name in raw if composed(name) not in read}, CanonicalDeal.model_fields, pointer)
+    )
+    for name, model in _PARTS.items():
+        held = raw.get(name)
+        for index, part in enumerate(held if isinstance(held, list) else ()):
+            if len(found) < UNKNOWN_MEMBERS_MAX and isinstance(part, Mapping):
+                found += _unknown(part, model.model_fields, f"{pointer}/{name}/{index}")
+    return found[:UNKNOWN_MEMBERS_MAX]
+
+
+def unknown_members(raw: Mapping[str, object], known: Iterable[str], pointer: str) -> list[Remark]:
+    """The members of a record that none of these names is of."""
+    return list(_unknown(raw, known, pointer))[:UNKNOWN_MEMBERS_MAX]
+
+
+def _unknown(raw: Mapping[str, object], known: Iterable[str], pointer: str) -> Iterator[Remark]:
+    names = sorted(known)
+    for name in raw:
+        if name not in names:
+            near = near_names(name, names)
+            advice = f"; did you mean {' or '.join(near)}?" if near else ""
+            yield Remark(
+                RemarkKind.UNKNOWN_MEMBER, f"{pointer}/{_escaped(name)}", f"is not read: no such member{advice}"
+            )
+
+
+def _escaped(name: str) -> str:
+    return name[:_NAME_CHARACTERS_MAX].replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,122 @@
+"""Upkeep of connections over HTTP."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Response
+
+from services.tracking.intake.connections.api import UseCases
+from services.tracking.intake.connections.domain import ConnectionChanged, ConnectionNotFound
+from services.tracking.intake.upkeep import service
+from services.tracking.intake.upkeep.domain import MappingTooLarge, RetranslationNotFound
+from services.tracking.intake.upkeep.schemas import (
+    HealthOut,
+    MappingTrial,
+    MappingTrialOut,
+    RepairOut,
+    RepairRequest,
+    RetranslationOut,
+    UncreditedOfTenantOut,
+    UnmappedOut,
+)
+from shared.db.database import Transaction
+from shared.http.auth import Principal, Role, require
+from shared.http.etag import ConditionalRead, ExpectedVersion
+from shared.http.problems import PreconditionRequired, responses
+from shared.http.reader import RequestReader
+from shared.http.sight import Operator, ReadsOrganisation
+from shared.http.writer import RequestWriter
+
+router: Final = APIRouter(prefix="/v1/connections/{connection_id}", tags=["upkeep"])
+of_tenant: Final = APIRouter(prefix="/v1/health", tags=["upkeep"])
+
+MoneyReader = Annotated[Principal, Depends(require(Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE))]
+"""Who may know what all of the tenant's deals come to."""
+
+
+@router.post("/mapping/test", responses=responses(ConnectionNotFound), summary="Test a mapping")
+async def try_mapping(
+    connection_id: UUID, body: MappingTrial, caller: Operator, reader: RequestReader, organisation: ReadsOrganisation
+) -> MappingTrialOut:
+    """What saving a mapping would change, tried on the newest stored deliveries. Changes nothing."""
+    async with reader.transaction() as tx:
+        trial = await service.try_mapping(
+            tx,
+            caller.tenant_id,
+            connection_id,
+            body.mapping.mapping(),
+            chart=await organisation(tx, caller.tenant_id),
+            deliveries_max=body.deliveries_max,
+        )
+    return MappingTrialOut.from_trial(trial)
+
+
+@router.get(
+    "/retranslation",
+    responses=responses(ConnectionNotFound, RetranslationNotFound),
+    summary="Read how far the mapping has got",
+)
+async def read_retranslation(connection_id: UUID, caller: Operator, reader: RequestReader) -> RetranslationOut:
+    """A mapping that is saved is applied to what was translated before it; this is how far that is."""
+    async with reader.transaction() as tx:
+        return RetranslationOut.from_work(await service.work_of(tx, caller.tenant_id, connection_id))
+
+
+@router.get("/unmapped", responses=responses(ConnectionNotFound), summary="Read what is unmapped")
+async def read_unmapped(
+    connection_id: UUID, caller: Operator, reader: RequestReader, organisation: ReadsOrganisation, read: ConditionalRead
+) -> UnmappedOut:
+    """Owners nobody is, stages without a status, and what is in quarantine, each with its counts.
+
+    Who an owner is, is said to the goals service: the suggestion holds the body for `POST /v1/identities`.
+    """
+    async with reader.transaction() as tx:
+        found = await service.unmapped(
+            tx, caller.tenant_id, connection_id, chart=await organisation(tx, caller.tenant_id)
+        )
+    answer = UnmappedOut.from_unmapped(found)
+    return read.answer(answer)
+
+
+@router.post(
+    "/repairs",
+    status_code=202,
+    response_model=RepairOut,
+    responses=responses(ConnectionNotFound, ConnectionChanged, PreconditionRequired, MappingTooLarge),
+    summary="Repair the mapping",
+)
+async def repair_connection(
+    connection_id: UUID,
+    body: RepairRequest,
+    caller: Operator,
+    writer: RequestWriter,
+    version: ExpectedVersion,
+    connections: UseCases,
+) -> Response:
+    """Add to the mapping, and translate again what that changes and what was in quarantine for want of it."""
+
+    async def repair(tx: Transaction) -> RepairOut:
+        repaired = await service.repair(
+            tx, connections, caller.tenant_id, connection_id, body.repair(), expected_version=version
+        )
+        return RepairOut.from_repaired(repaired)
+
+    return await writer.commit(repair, status=202)
+
+
+@of_tenant.get("/uncredited", summary="Read what nobody is credited with")
+async def read_uncredited(caller: MoneyReader, reader: RequestReader) -> UncreditedOfTenantOut:
+    """Won deals, and shares of them, that nobody is credited with, of all connections: why, how many, how much.
+
+    Counted whenever a deal, an identity or a mapping changes. `GET /v1/deals?uncredited=` lists the deals themselves.
+    """
+    async with reader.transaction() as tx:
+        return UncreditedOfTenantOut.from_found(await service.uncredited_of(tx, caller.tenant_id))
+
+
+@router.get("/health", responses=responses(ConnectionNotFound), summary="Read how a connection is")
+async def read_health(connection_id: UUID, caller: Operator, reader: RequestReader) -> HealthOut:
+    """Numbers, and for each check a sentence that says what is the matter and what to do."""
+    async with reader.transaction() as tx:
+        facts = await service.facts_of(tx, caller.tenant_id, connection_id)
+        return HealthOut.from_facts(facts, service.health_of(facts, tx), tx.now)

@@ -1,0 +1,646 @@
+"""How a connection is: each check a sentence that says what is the matter and what to do. And what a repair changes."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from services.tracking.intake.sources.domain import Rejection, Remark, RemarkKind, SourceMapping
+from services.tracking.intake.sync.domain import Reconciliation, Run, RunState
+from services.tracking.records.domain.deals import UncreditedReason
+from shared.kernel.deals import DealStatus
+from shared.kernel.errors import FieldError, InvalidInput, NotFound
+from shared.kernel.money import currency_minor_units, format_amount, round_to_minor_unit
+from shared.kernel.words import counted
+
+QUIET_AFTER: Final = timedelta(days=3)
+"""A connection that was sent to and hears nothing for so long needs attention: long enough for a weekend."""
+NEW_FOR: Final = timedelta(hours=1)
+"""A connection that never heard anything needs attention after so long."""
+LAG_ATTENTION: Final = timedelta(minutes=1)
+LAG_BROKEN: Final = timedelta(minutes=10)
+FETCH_ATTENTION: Final = timedelta(minutes=15)
+FETCH_BROKEN: Final = timedelta(hours=6)
+DUPLICATES_MIN: Final = 100
+"""Fewer in a day are usual."""
+DUPLICATES_PER_DELIVERY: Final = 2
+REJECTED_MIN: Final = 5
+"""Fewer in a day may be somebody trying, or a moment's confusion."""
+CHANNEL_ENDS_WITHIN: Final = timedelta(hours=24)
+CREDITS_LOW: Final = 1000
+RECONCILED_LATE_INTERVALS: Final = 3
+RECONCILED_LATE_MIN: Final = timedelta(hours=1)
+MAPPING_ENTRIES_MAX: Final = 500
+"""Of each kind; as many as a mapping that is saved as a whole may have."""
+
+
+class RetranslationNotFound(NotFound):
+    """No mapping was saved for the connection after the one it was made with."""
+
+    code = "retranslation_not_found"
+    title = "Re-translation not found"
+
+
+class MappingTooLarge(InvalidInput):
+    """With the repair the mapping would have too many entries."""
+
+    code = "mapping_too_large"
+    title = "Mapping too large"
+
+
+class HealthStatus(StrEnum):
+    """How well something is."""
+
+    OK = "ok"
+    ATTENTION = "attention"
+    """It works, and somebody should look at it."""
+    BROKEN = "broken"
+    """Deals do not come in as they should."""
+
+
+class CheckName(StrEnum):
+    """What is looked at."""
+
+    DELIVERIES = "deliveries"
+    TRANSLATION = "translation"
+    DUPLICATES = "duplicates"
+    SIGNATURES = "signatures"
+    QUARANTINE = "quarantine"
+    API_ACCESS = "api_access"
+    FETCHING = "fetching"
+    CREDITS = "credits"
+    CHANNEL = "channel"
+    RECONCILIATION = "reconciliation"
+    BACKFILL = "backfill"
+    MAPPING = "mapping"
+    OWNER_MISSING = "owner_missing"
+    OWNER_UNKNOWN = "owner_unknown"
+    SPLIT_UNKNOWN = "split_unknown"
+    NO_CURRENCY = "no_currency"
+    NO_CLOSE_DATE = "no_close_date"
+    CLOCK = "clock"
+    MEMBERS = "members"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at, and the sentence to show."""
+
+    name: CheckName
+    status: HealthStatus
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the connection was sent. `_day`: in the last 24 hours."""
+
+    last_at: datetime | None = None
+    this_hour: int = 0
+    """Since the hour of the clock began; `previous_hour`: in the whole one before."""
+    previous_hour: int = 0
+    received_day: int = 0
+    duplicates_day: int = 0
+    rejected_headers_day: int = 0
+    rejected_timestamp_day: int = 0
+    rejected_signature_day: int = 0
+    rejected_address_day: int = 0
+    rejected_not_allowed_day: int = 0
+
+    @property
+    def rejected_day(self) -> int:
+        """For whatever reason."""
+        return sum(self.rejected_for.values())
+
+    @property
+    def rejected_for(self) -> Mapping[Rejection, int]:
+        """How many were refused for each reason."""
+        return {
+            Rejection.HEADERS: self.rejected_headers_day,
+            Rejection.TIMESTAMP: self.rejected_timestamp_day,
+            Rejection.SIGNATURE: self.rejected_signature_day,
+            Rejection.ADDRESS: self.rejected_address_day,
+            Rejection.NOT_ALLOWED: self.rejected_not_allowed_day,
+        }
+
+    def last_hour(self, now: datetime) -> int:
+        """About how many came in the last 60 minutes: those of this hour, and of the one before its share."""
+        seconds = now.minute * 60 + now.second
+        return self.this_hour + self.previous_hour * (3600 - seconds) // 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is still to be done, and since when the oldest of it is."""
+
+    count: int = 0
+    oldest_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFacts:
+    """The subscription of a source that lets it expire. `expires_at` None: it is not open."""
+
+    expires_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitFacts:
+    """Why the source's API is not called: until when, what it said, and what to do about it."""
+
+    state: str
+    until: datetime | None
+    error: str | None
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class MappingWork:
+    """How far the mapping saved last has got with what was translated before it."""
+
+    is_done: bool
+    total: int
+    done: int
+    untranslatable: int
+
+
+@dataclass(frozen=True, slots=True)
+class UncreditedFacts:
+    """Won deals, or shares of them, that nobody is credited with for one reason.
+
+    `amounts` are of each currency, None where the deals state none.
+    """
+
+    count: int
+    amounts: tuple[tuple[str | None, Decimal], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remarked:
+    """What is to be told of deliveries of the last 24 hours: of how many records, as far as counted, and the newest."""
+
+    count: int
+    newest: Remark
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that says how a connection is."""
+
+    created_at: datetime
+    is_active: bool
+    hook_path: str
+    sent: Sent = Sent()
+    untranslated: Waiting = Waiting()
+    quarantined: int = 0
+    has_api: bool = False
+    """Whether its source can be asked at all."""
+    has_access: bool = False
+    fetching: Waiting = Waiting()
+    circuit: CircuitFacts | None = None
+    """None while the source's API is called."""
+    credits_remaining: int | None = None
+    wants_channel: bool = False
+    channel: ChannelFacts | None = None
+    reconciliation: Reconciliation | None = None
+    reconciled: Run | None = None
+    """The reconciliation asked for last; `reconciled_at`: when one last ended well."""
+    reconciled_at: datetime | None = None
+    missed_day: int = 0
+    """How many records reconciliations of the last 24 hours found that webhooks had missed."""
+    backfill: Run | None = None
+    mapping: MappingWork | None = None
+    uncredited: Mapping[UncreditedReason, UncreditedFacts] = field(default_factory=dict)
+    """By those reasons that there are."""
+    remarks: Mapping[RemarkKind, Remarked] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a connection is: as its worst check."""
+
+    status: HealthStatus
+    checks: tuple[Check, ...]
+
+
+Verdict = tuple[HealthStatus, str]
+_OK, _ATTENTION, _BROKEN = HealthStatus.OK, HealthStatus.ATTENTION, HealthStatus.BROKEN
+_ORDER: Final = (HealthStatus.OK, HealthStatus.ATTENTION, HealthStatus.BROKEN)
+
+
+def health(facts: Facts, now: datetime) -> Health:
+    """How a connection is at a moment."""
+    checks = tuple(
+        Check(name, *verdict) for name, judge in _JUDGES.items() if (verdict := judge(facts, now)) is not None
+    )
+    return Health(max((check.status for check in checks), key=_ORDER.index), checks)
+
+
+def _deliveries(facts: Facts, now: datetime) -> Verdict:
+    if not facts.is_active:
+        return _ATTENTION, "The connection is disabled and takes no deliveries. Set its status to active to go on."
+    last_at = facts.sent.last_at
+    if last_at is None:
+        advice = f"Enter {facts.hook_path} with the secret of this connection as the webhook in the CRM."
+        if now - facts.created_at < NEW_FOR:
+            return _OK, f"Nothing has come yet. {advice}"
+        return _ATTENTION, f"Nothing has ever come in {_span(now - facts.created_at)}. {advice}"
+    if now - last_at > QUIET_AFTER:
+        return _ATTENTION, (
+            f"Nothing has come for {_span(now - last_at)}. Check that the webhook in the CRM is still there and active."
+        )
+    return _OK, f"The last delivery came {_span(now - last_at)} ago."
+
+
+def _translation(facts: Facts, now: datetime) -> Verdict:
+    oldest_at = facts.untranslated.oldest_at
+    if oldest_at is None or now - oldest_at <= LAG_ATTENTION:
+        return _OK, "Deliveries are translated as they come."
+    waiting = f"The oldest delivery that is not translated has waited for {_span(now - oldest_at)}."
+    if now - oldest_at > LAG_BROKEN:
+        return _BROKEN, f"{waiting} Check that the worker of tracking runs, and its log."
+    return _ATTENTION, f"{waiting} If it does not get less, the worker of tracking is stopped or overloaded."
+
+
+def _duplicates(facts: Facts, _: datetime) -> Verdict:
+    sent = facts.sent
+    if sent.duplicates_day >= DUPLICATES_MIN and sent.duplicates_day > DUPLICATES_PER_DELIVERY * sent.received_day:
+        return _ATTENTION, (
+            f"{counted(sent.duplicates_day, 'delivery')} of the last 24 hours had come before, and only "
+            f"{sent.received_day} had not. The CRM repeats what it takes for lost: check that answers get back to it "
+            "within its time, and that it has this webhook only once."
+        )
+    repeated = counted(sent.duplicates_day, "delivery")
+    return _OK, f"{repeated} of the last 24 hours had come before; each counts once."
+
+
+def _signatures(facts: Facts, _: datetime) -> Verdict:
+    sent = facts.sent
+    rejected = sent.rejected_day
+    if not rejected:
+        return _OK, "No delivery was refused in the last 24 hours."
+    refused = f"{counted(rejected, 'delivery')} of the last 24 hours {_was(rejected)} refused"
+    accepted = sent.received_day + sent.duplicates_day
+    if accepted and rejected < REJECTED_MIN:
+        return _OK, f"{refused}; that few may be somebody trying."
+    causes = sorted(((count, cause) for cause, count in sent.rejected_for.items() if count), reverse=True)
+    if not accepted:
+        refused = f"{refused}, and none accepted"
+    if len(causes) == 1:
+        return (_ATTENTION if accepted else _BROKEN), f"{refused}, {_REFUSED_AS[causes[0][1]]}"
+    each = " ".join(f"{count} {_REFUSED_AS[cause]}" for count, cause in causes)
+    return (_ATTENTION if accepted else _BROKEN), f"{refused}: {each}"
+
+
+_REFUSED_AS: Final[Mapping[Rejection, str]] = {
+    Rejection.HEADERS: (
+        "as they carry no signature of this source. Check that the webhook is of the kind of the connection."
+    ),
+    Rejection.TIMESTAMP: (
+        "as they were signed more than five minutes away from now. Check the clocks of sender and servers."
+    ),
+    Rejection.SIGNATURE: (
+        "as they were not signed with a valid secret. Enter the secret of this connection in the CRM, or rotate it "
+        "and enter the new one."
+    ),
+    Rejection.ADDRESS: (
+        "as they were signed with a valid secret for another address than this service takes for its own. Set "
+        "ATTAIN_PUBLIC_URL to the address that the CRM calls; the secret is right."
+    ),
+    Rejection.NOT_ALLOWED: (
+        "as they come from an organisation, portal, channel or action that this connection does not allow. Add its id "
+        "to `allowed` of the connection, or take the webhook away there; the secret is right."
+    ),
+}
+
+
+def _quarantine(facts: Facts, _: datetime) -> Verdict:
+    count = facts.quarantined
+    if count:
+        are, do, it = ("is", "does", "it") if count == 1 else ("are", "do", "them")
+        return _ATTENTION, (
+            f"{counted(count, 'delivery')} {are} in quarantine and {do} not count. See what is unmapped "
+            f"and repair it, or discard {it} with a reason."
+        )
+    return _OK, "Nothing is in quarantine."
+
+
+def _api_access(facts: Facts, now: datetime) -> Verdict | None:
+    if not facts.has_api:
+        return None
+    if not facts.has_access:
+        return _ATTENTION, (
+            "There is no access to the CRM's API, so what webhooks miss is not found and what they only name is not "
+            "fetched. Give the connection API access."
+        )
+    circuit = facts.circuit
+    if circuit is None:
+        return _OK, "The CRM's API answers."
+    until = "" if circuit.until is None or circuit.until <= now else f" for {_span(circuit.until - now)} more"
+    error = "" if not circuit.error else f" It said: {circuit.error}."
+    return _BROKEN, f"The CRM's API is not called{until}.{error} {circuit.advice}".rstrip()
+
+
+def _fetching(facts: Facts, now: datetime) -> Verdict | None:
+    if not facts.has_api:
+        return None
+    oldest_at = facts.fetching.oldest_at
+    if oldest_at is None or now - oldest_at <= FETCH_ATTENTION:
+        return _OK, "What deliveries name is fetched as they come."
+    count = facts.fetching.count
+    are = f"{counted(count, 'record')} {'waits' if count == 1 else 'wait'}"
+    waiting = f"{are} to be fetched, the oldest for {_span(now - oldest_at)}."
+    advice = "Look at the API access: its state says why they wait, and what to do."
+    return (_BROKEN if now - oldest_at > FETCH_BROKEN else _ATTENTION), f"{waiting} {advice}"
+
+
+def _credits(facts: Facts, _: datetime) -> Verdict | None:
+    left = facts.credits_remaining
+    if not facts.has_access or left is None:
+        return None
+    if left <= 0:
+        return _BROKEN, "No API calls are left. Wait until the CRM renews them, or raise the limit there."
+    if left < CREDITS_LOW:
+        return _ATTENTION, (
+            f"Only {left} API calls are left. Reconcile less often, or find out in the CRM what else uses them."
+        )
+    return _OK, f"{left} API calls are left."
+
+
+def _channel(facts: Facts, now: datetime) -> Verdict | None:
+    if not (facts.wants_channel and facts.has_access and facts.is_active):
+        return None
+    channel = facts.channel
+    if channel is None or (channel.expires_at is None and channel.error is None):
+        return _OK, "The channel for notifications is being opened."
+    error = "" if not channel.error else f" The CRM said: {channel.error}."
+    advice = "Check that the API access may manage notifications and that the public address of this service is right."
+    if channel.expires_at is None or channel.expires_at <= now:
+        return _BROKEN, f"The channel for notifications is not open, so none come.{error} {advice}"
+    ends = f"The channel for notifications ends in {_span(channel.expires_at - now)}"
+    if channel.error is not None or channel.expires_at - now < CHANNEL_ENDS_WITHIN:
+        return _ATTENTION, f"{ends} and could not be renewed yet; it is tried again by itself.{error} {advice}"
+    return _OK, f"{ends} and is renewed before."
+
+
+def _reconciliation(facts: Facts, now: datetime) -> Verdict | None:
+    if not facts.has_access:
+        return None
+    run, settings = facts.reconciled, facts.reconciliation
+    if run is not None and run.state is RunState.FAILED:
+        return _ATTENTION, (
+            f"The last reconciliation failed: {run.error or 'it did not say why'}. Look at the API access, then "
+            "reconcile again."
+        )
+    every = timedelta(minutes=settings.every_minutes if settings is not None else 0)
+    reference = facts.reconciled_at or facts.created_at
+    if every and facts.is_active and now - reference > max(every * RECONCILED_LATE_INTERVALS, RECONCILED_LATE_MIN):
+        last = f"was {_span(now - reference)} ago" if facts.reconciled_at else "has never come to its end"
+        return _ATTENTION, (
+            f"The last reconciliation {last}, though there should be one every {_span(every)}. Look at the API access, "
+            "and check that the worker of tracking runs."
+        )
+    if facts.missed_day:
+        return _ATTENTION, (
+            f"Webhooks of the last 24 hours missed {counted(facts.missed_day, 'record')}; reconciliation has brought "
+            f"{'it' if facts.missed_day == 1 else 'them'} in. "
+            "Check in the CRM that the webhook is there for all changes of deals, and its log of failures."
+        )
+    if facts.reconciled_at is None:
+        return _OK, "The first reconciliation is still to come."
+    return _OK, f"Reconciled {_span(now - facts.reconciled_at)} ago; webhooks had missed nothing."
+
+
+def _backfill(facts: Facts, _: datetime) -> Verdict | None:
+    run = facts.backfill
+    if run is None:
+        return None
+    done = "" if run.percent is None else f" at {run.percent} percent"
+    match run.state:
+        case RunState.FAILED:
+            return _ATTENTION, (
+                f"The backfill failed{done}: {run.error or 'it did not say why'}. Mend that and resume it; it goes on "
+                "where it stopped."
+            )
+        case RunState.PAUSED:
+            return _ATTENTION, f"The backfill is paused{done}. Resume it, or cancel it."
+        case RunState.RUNNING:
+            return _OK, f"The backfill is running{done}, {counted(run.seen, 'record')} so far."
+        case RunState.CANCELLED:
+            return _OK, f"The backfill was cancelled after {counted(run.seen, 'record')}."
+        case RunState.DONE:
+            return _OK, f"The backfill brought in the whole history, {counted(run.seen, 'record')}."
+
+
+def _mapping(facts: Facts, _: datetime) -> Verdict | None:
+    work = facts.mapping
+    if work is None:
+        return None
+    if work.untranslatable:
+        return _ATTENTION, (
+            f"The mapping saved last cannot translate {counted(work.untranslatable, 'delivery')} that "
+            f"{_was(work.untranslatable)} translated before; the deals stay as they were. Test the mapping to see why, "
+            "and correct it."
+        )
+    if not work.is_done:
+        return _OK, f"The mapping saved last is being applied to what came before: {work.done} of {work.total}."
+    return _OK, "The mapping is applied to everything."
+
+
+def uncredited_sentence(reason: UncreditedReason, found: UncreditedFacts | None) -> str:
+    """What nobody is credited with for a reason, what it comes to, and the one call that mends it."""
+    if found is None or not found.count:
+        return _CREDITED[reason]
+    of = ("share of won deals", "shares of won deals") if reason in _OF_SHARES else ("won deal", "won deals")
+    (of_one, of_many), cure = _UNCREDITED[reason]
+    what = of_one if found.count == 1 else of_many
+    return f"{counted(found.count, *of)} ({_sum_of(found.amounts)}) {what} {cure}"
+
+
+_OF_SHARES: Final = frozenset({UncreditedReason.SPLIT_UNKNOWN})
+_CURRENCIES_MAX: Final = 3
+_WHO_THEY_ARE: Final = (
+    "Say who that is with `POST /v1/identities` of the goals service; `GET /v1/connections/{id}/unmapped` has the body."
+)
+_CREDITED: Final[Mapping[UncreditedReason, str]] = {
+    UncreditedReason.OWNER_MISSING: "Every won deal has an owner.",
+    UncreditedReason.OWNER_UNKNOWN: "Every owner of a won deal is somebody here.",
+    UncreditedReason.SPLIT_UNKNOWN: "Every user who shares in a won deal is somebody here.",
+    UncreditedReason.NO_CURRENCY: "Every won deal with an amount has a currency.",
+    UncreditedReason.NO_CLOSE_DATE: "Every won deal has a close date.",
+}
+_UNCREDITED: Final[Mapping[UncreditedReason, tuple[tuple[str, str], str]]] = {
+    UncreditedReason.OWNER_MISSING: (
+        ("has no owner, so nobody is credited with it.", "have no owner, so nobody is credited with them."),
+        "Say where the CRM has it with `POST /v1/connections/{id}/repairs` and `fields.owner_external_id`, or enter it "
+        "in the CRM.",
+    ),
+    UncreditedReason.OWNER_UNKNOWN: (
+        (
+            "belongs to a user that no identity names, so nobody is credited with it.",
+            "belong to users that no identity names, so nobody is credited with them.",
+        ),
+        _WHO_THEY_ARE,
+    ),
+    UncreditedReason.SPLIT_UNKNOWN: (
+        (
+            "belongs to a user that no identity names, so nobody is credited with it.",
+            "belong to users that no identity names, so nobody is credited with them.",
+        ),
+        _WHO_THEY_ARE,
+    ),
+    UncreditedReason.NO_CURRENCY: (
+        (
+            "states no currency, so it counts in no goal and no plan in money.",
+            "state no currency, so they count in no goal and no plan in money.",
+        ),
+        "Say which it is with `POST /v1/connections/{id}/repairs` and `currency`.",
+    ),
+    UncreditedReason.NO_CLOSE_DATE: (
+        ("has no close date, so it counts in no period.", "have no close date, so they count in no period."),
+        "Say where the CRM has it with `POST /v1/connections/{id}/repairs` and `fields.closed_on`, or enter it in the "
+        "CRM.",
+    ),
+}
+
+
+def _sum_of(amounts: Sequence[tuple[str | None, Decimal]]) -> str:
+    """What deals come to, in each currency to its decimals; of many currencies the first."""
+    texts = [
+        f"{format_amount(amount)} without a currency"
+        if currency is None
+        else f"{round_to_minor_unit(amount, currency):,.{currency_minor_units(currency)}f} {currency}"
+        for currency, amount in amounts[:_CURRENCIES_MAX]
+    ]
+    more = len(amounts) - _CURRENCIES_MAX
+    if more > 0:
+        texts.append(counted(more, "more currency"))
+    return ", ".join(texts)
+
+
+def _uncredited(reason: UncreditedReason) -> Callable[[Facts, datetime], Verdict]:
+    def judge(facts: Facts, _: datetime) -> Verdict:
+        found = facts.uncredited.get(reason)
+        return (_OK if found is None else _ATTENTION), uncredited_sentence(reason, found)
+
+    return judge
+
+
+def _clock(facts: Facts, _: datetime) -> Verdict | None:
+    found = facts.remarks.get(RemarkKind.FROM_THE_FUTURE)
+    if found is None:
+        return None
+    of_them = counted(found.count, "version")
+    return _ATTENTION, (
+        f"{of_them} of the last 24 hours {_was(found.count)} dated more than five minutes after the receipt, and "
+        f"{_was(found.count)} ordered by that: {found.newest.detail}. Check the clock of the CRM, and what fills its "
+        "modified time."
+    )
+
+
+def _members(facts: Facts, _: datetime) -> Verdict | None:
+    found = facts.remarks.get(RemarkKind.UNKNOWN_MEMBER)
+    if found is None:
+        return None
+    of_them = counted(found.count, "member")
+    return _ATTENTION, (
+        f"{of_them} of what was sent in the last 24 hours {_was(found.count)} not read. The newest: "
+        f"{found.newest.pointer} {found.newest.detail}. Have the sender name them as the hook's documentation does."
+    )
+
+
+_JUDGES: Final[Mapping[CheckName, Callable[[Facts, datetime], Verdict | None]]] = {
+    CheckName.DELIVERIES: _deliveries,
+    CheckName.TRANSLATION: _translation,
+    CheckName.DUPLICATES: _duplicates,
+    CheckName.SIGNATURES: _signatures,
+    CheckName.QUARANTINE: _quarantine,
+    CheckName.API_ACCESS: _api_access,
+    CheckName.FETCHING: _fetching,
+    CheckName.CREDITS: _credits,
+    CheckName.CHANNEL: _channel,
+    CheckName.RECONCILIATION: _reconciliation,
+    CheckName.BACKFILL: _backfill,
+    CheckName.MAPPING: _mapping,
+    **{CheckName(reason.value): _uncredited(reason) for reason in UncreditedReason},
+    CheckName.CLOCK: _clock,
+    CheckName.MEMBERS: _members,
+}
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _span(length: timedelta) -> str:
+    """A length of time in the largest unit that it has one of, rounded down."""
+    seconds = max(0, int(length.total_seconds()))
+    for unit, unit_seconds in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= unit_seconds:
+            return counted(seconds // unit_seconds, unit)
+    return counted(seconds, "second")
+
+
+class EveryStage(Mapping[str, DealStatus]):
+    """Stages as a mapping would have them that knows each: what is in quarantine for its stage becomes readable."""
+
+    def __getitem__(self, stage: str) -> DealStatus:
+        return DealStatus.OPEN
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 1
+
+    def __contains__(self, stage: object) -> bool:
+        return isinstance(stage, str)
+
+
+def in_raw_words(mapping: SourceMapping) -> SourceMapping:
+    """A mapping that leaves stages, users, pipelines and teams in the source's words, and asks for nothing.
+
+    No stage need be mapped.
+    """
+    return replace(mapping, stages=EveryStage(), users={}, pipelines={}, teams={}, asks_products=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What is to be added to a mapping; what it has under the same words is replaced."""
+
+    stages: Mapping[str, DealStatus]
+    users: Mapping[str, str]
+    pipelines: Mapping[str, str]
+    currency: str | None
+    teams: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def applied(self, mapping: SourceMapping) -> SourceMapping:
+        """The mapping with it. Raises MappingTooLarge."""
+        repaired = replace(
+            mapping,
+            stages={**mapping.stages, **self.stages},
+            users={**mapping.users, **self.users},
+            pipelines={**mapping.pipelines, **self.pipelines},
+            teams={**mapping.teams, **self.teams},
+            fields={**mapping.fields, **self.fields},
+            currency=self.currency or mapping.currency,
+        )
+        entries = {
+            "stages": repaired.stages,
+            "users": repaired.users,
+            "pipelines": repaired.pipelines,
+            "teams": repaired.teams,
+        }
+        problems = [
+            FieldError(f"/{name}", f"would leave {len(held)} in the mapping", f"no more than {MAPPING_ENTRIES_MAX}")
+            for name, held in entries.items()
+            if len(held) > MAPPING_ENTRIES_MAX
+        ]
+        if problems:
+            raise MappingTooLarge("The mapping would have too many entries.", fields=problems)
+        return repaired

@@ -1,0 +1,402 @@
+"""Looking after connections: trying a mapping, what is unmapped, repairing it, and how a connection is."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from services.tracking.definitions import people
+from services.tracking.definitions.people import KnownPerson
+from services.tracking.intake.calling import service as calling
+from services.tracking.intake.calling.domain import WHAT_TO_DO, Circuit, CircuitState
+from services.tracking.intake.connections import service as crm
+from services.tracking.intake.connections import users
+from services.tracking.intake.connections.domain import Connection, ConnectionStatus
+from services.tracking.intake.connections.service import Connections
+from services.tracking.intake.inbox import fetching, retranslation
+from services.tracking.intake.inbox import hook_counts as traffic
+from services.tracking.intake.inbox import service as inbox
+from services.tracking.intake.inbox.retranslation import Tried, tried
+from services.tracking.intake.inbox.retranslation_store import Retranslation, RetranslationState
+from services.tracking.intake.sources.canonical import CanonicalDeal
+from services.tracking.intake.sources.domain import QuarantineReason, SourceMapping
+from services.tracking.intake.sources.registry import ADAPTERS
+from services.tracking.intake.sync import service as sync
+from services.tracking.intake.sync.domain import RunKind, RunState
+from services.tracking.intake.upkeep import store
+from services.tracking.intake.upkeep.domain import (
+    ChannelFacts,
+    CircuitFacts,
+    Facts,
+    Health,
+    MappingWork,
+    Remarked,
+    Repair,
+    RetranslationNotFound,
+    Sent,
+    UncreditedFacts,
+    Waiting,
+    health,
+    in_raw_words,
+)
+from services.tracking.intake.upkeep.store import QuarantinedFor, UnmappedOwner
+from services.tracking.records import uncredited
+from services.tracking.records.domain.deals import EXACT, UncreditedReason
+from services.tracking.records.uncredited_store import Uncredited
+from shared.db.database import Transaction
+from shared.kernel.org import OrgChart
+
+OWNERS_MAX: Final = 200
+STAGE_DELIVERIES_MAX: Final = 200
+_TRIED_BYTES_MAX: Final = 8 * 1024 * 1024
+_DAY: Final = timedelta(hours=24)
+_RUNS_MAX: Final = 200
+_REMARKED_MAX: Final = 1000
+"""How many deliveries with remarks are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What another mapping makes of a deal: its fields before and after, by name, as JSON has them."""
+
+    delivery_id: UUID
+    external_id: str
+    fields: Mapping[str, tuple[object, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A stage, user or pipeline as the source names it, and how many deals name it."""
+
+    name: str
+    deals: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnmappedWords:
+    """What deliveries name that neither of two mappings knows; of users those that no identity names either."""
+
+    stages: Sequence[Word]
+    owners: Sequence[Word]
+    pipelines: Sequence[Word]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What would change if a mapping were saved, as far as stored deliveries tell."""
+
+    tried: int
+    deals: int
+    differences: Sequence[Difference]
+    leaving: Sequence[Tried]
+    """Deliveries that the saved mapping cannot translate and the tried one can, with why the saved one cannot."""
+    entering: Sequence[Tried]
+    """Deliveries that the saved mapping translates and the tried one cannot, with why."""
+    still_untranslatable: int
+    unmapped: UnmappedWords
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """An owner of deals that no identity names, who it is in the CRM, and who it may be here."""
+
+    unmapped: UnmappedOwner
+    name: str | None
+    email: str | None
+    suggestion: KnownPerson | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unmapped:
+    """All of a connection that nobody has said the meaning of."""
+
+    connection: Connection
+    owners: Sequence[Owner]
+    owners_total: int
+    deals_without_owner: int
+    stages: Sequence[Word]
+    stage_deliveries_read: int
+    quarantine: Sequence[QuarantinedFor]
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair has started; `work` None: nothing, as the mapping says all of it already."""
+
+    connection: Connection
+    work: Retranslation | None
+    quarantined: int
+    """How many deliveries come out of quarantine to be translated again."""
+
+
+@dataclass(frozen=True, slots=True)
+class UncreditedOfTenant:
+    """What nobody is credited with: in all, and of each connection that there is something of."""
+
+    in_all: Mapping[UncreditedReason, UncreditedFacts]
+    of_connection: Mapping[UUID, Mapping[UncreditedReason, UncreditedFacts]]
+
+
+async def try_mapping(
+    tx: Transaction,
+    tenant_id: UUID,
+    connection_id: UUID,
+    mapping: SourceMapping,
+    *,
+    chart: OrgChart,
+    deliveries_max: int,
+) -> Trial:
+    """Translate the newest stored deliveries under the saved and under another mapping. Changes nothing.
+
+    Raises ConnectionNotFound.
+    """
+    connection = await crm.get(tx, tenant_id, connection_id)
+    kept = await inbox.newest_kept(tx, tenant_id, connection_id, count_max=deliveries_max, bytes_max=_TRIED_BYTES_MAX)
+    saved = await tried(tx, connection, kept, connection.mapping)
+    given = await tried(tx, connection, kept, mapping)
+    raw = await tried(tx, connection, kept, in_raw_words(mapping))
+    pairs = list(zip(saved, given, strict=True))
+    named = connection.mapping.users.keys() | mapping.users.keys() | _known_users(connection, chart)
+    return Trial(
+        tried=len(kept),
+        deals=sum(len(each.deals) for each in given),
+        differences=[difference for before, after in pairs for difference in _differences(before, after)],
+        leaving=[before for before, after in pairs if before.error is not None and after.error is None],
+        entering=[after for before, after in pairs if before.error is None and after.error is not None],
+        still_untranslatable=sum(before.error is not None and after.error is not None for before, after in pairs),
+        unmapped=UnmappedWords(
+            stages=_words(raw, _stage, connection.mapping.stages.keys() | mapping.stages.keys()),
+            owners=_words(raw, _owners, named),
+            pipelines=_words(raw, _pipeline, connection.mapping.pipelines.keys() | mapping.pipelines.keys()),
+        ),
+    )
+
+
+async def unmapped(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, chart: OrgChart) -> Unmapped:
+    """What of a connection's deals and deliveries nobody has said the meaning of. Raises ConnectionNotFound.
+
+    Stages are those of the newest deliveries that are in quarantine for theirs.
+    """
+    connection = await crm.get(tx, tenant_id, connection_id)
+    found, total = await store.unmapped_owners(
+        tx, tenant_id, connection_id, known=_known_users(connection, chart), limit=OWNERS_MAX
+    )
+    stopped = await inbox.newest_kept(
+        tx,
+        tenant_id,
+        connection_id,
+        reason=QuarantineReason.STAGE_UNMAPPED,
+        count_max=STAGE_DELIVERIES_MAX,
+        bytes_max=_TRIED_BYTES_MAX,
+    )
+    read = await tried(tx, connection, stopped, in_raw_words(connection.mapping))
+    return Unmapped(
+        connection=connection,
+        owners=await _named(tx, connection, found),
+        owners_total=total,
+        deals_without_owner=await store.deals_without_owner(tx, tenant_id, connection_id),
+        stages=_words(read, _stage, connection.mapping.stages.keys()),
+        stage_deliveries_read=len(stopped),
+        quarantine=await store.quarantine(tx, tenant_id, connection_id),
+    )
+
+
+async def repair(
+    tx: Transaction,
+    connections: Connections,
+    tenant_id: UUID,
+    connection_id: UUID,
+    addition: Repair,
+    *,
+    expected_version: int,
+) -> Repaired:
+    """Add to a connection's mapping, and have everything translated again that it changes; what was started.
+
+    Nothing is where the mapping says all of it already.
+
+    Raises ConnectionNotFound, ConnectionChanged and MappingTooLarge.
+    """
+    current = await crm.get(tx, tenant_id, connection_id)
+    mapping = addition.applied(current.mapping)
+    if mapping == current.mapping and current.version == expected_version:
+        return Repaired(current, None, 0)
+    quarantined = await retranslation.count_curable(tx, tenant_id, connection_id)
+    changed = await connections.edit(
+        tx,
+        tenant_id,
+        connection_id,
+        expected_version=expected_version,
+        name=None,
+        status=None,
+        mapping=mapping,
+        allowed=None,
+    )
+    return Repaired(changed, await work_of(tx, tenant_id, connection_id), quarantined)
+
+
+async def work_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Retranslation:
+    """How far the mapping saved last has got. Raises ConnectionNotFound and RetranslationNotFound."""
+    await crm.get(tx, tenant_id, connection_id)
+    work = await retranslation.find(tx, tenant_id, connection_id)
+    if work is None:
+        raise RetranslationNotFound("No mapping was saved after the one the connection was made with.")
+    return work
+
+
+async def facts_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Facts:
+    """Everything that says how a connection is. Raises ConnectionNotFound."""
+    connection = await crm.get(tx, tenant_id, connection_id)
+    has_access = connection.api is not None
+    calls = await calling.call_state(tx, connection)
+    backlog = await store.backlog(tx, tenant_id, connection_id)
+    queued = await fetching.backlog(tx, tenant_id, connection_id)
+    channel = await sync.channel(tx, tenant_id, connection_id)
+    sent = await traffic.of_connection(tx, tenant_id, connection_id)
+    runs = await sync.runs(tx, tenant_id, connection_id, RunKind.RECONCILIATION, before=None, limit=_RUNS_MAX)
+    backfills = await sync.runs(tx, tenant_id, connection_id, RunKind.BACKFILL, before=None, limit=1)
+    work = await retranslation.find(tx, tenant_id, connection_id)
+    remarked = await store.remarks(tx, tenant_id, connection_id, since=tx.now - _DAY, limit=_REMARKED_MAX)
+    return Facts(
+        created_at=connection.created_at,
+        is_active=connection.status is ConnectionStatus.ACTIVE,
+        hook_path=f"/hooks/{connection.id}",
+        sent=Sent(
+            last_at=sent.last_received_at,
+            this_hour=sent.this_hour,
+            previous_hour=sent.previous_hour,
+            received_day=sent.received_day,
+            duplicates_day=sent.duplicates_day,
+            rejected_headers_day=sent.rejected_headers_day,
+            rejected_timestamp_day=sent.rejected_timestamp_day,
+            rejected_signature_day=sent.rejected_signature_day,
+            rejected_address_day=sent.rejected_address_day,
+            rejected_not_allowed_day=sent.rejected_not_allowed_day,
+        ),
+        untranslated=Waiting(backlog.deliveries, backlog.oldest_at),
+        quarantined=await store.quarantined(tx, tenant_id, connection_id),
+        has_api=ADAPTERS[connection.source].api is not None,
+        has_access=has_access,
+        fetching=Waiting(queued.records, queued.oldest_at),
+        circuit=_circuit(calls.circuit),
+        credits_remaining=calls.credits_remaining,
+        wants_channel=sync.has_channel(connection),
+        channel=None if channel is None else ChannelFacts(channel.expires_at, channel.error),
+        reconciliation=await sync.reconciliation(tx, tenant_id, connection_id) if has_access else None,
+        reconciled=runs[0] if runs else None,
+        reconciled_at=next((run.ended_at for run in runs if run.state is RunState.DONE), None),
+        missed_day=sum(run.missed for run in runs if run.requested_at > tx.now - _DAY),
+        backfill=backfills[0] if backfills else None,
+        mapping=None
+        if work is None
+        else MappingWork(work.state is RetranslationState.DONE, work.total, work.done, work.untranslatable),
+        uncredited=_by_reason(await uncredited.of_connection(tx, tenant_id, connection_id)),
+        remarks={remark.kind: Remarked(count, remark) for remark, count in remarked},
+    )
+
+
+async def uncredited_of(tx: Transaction, tenant_id: UUID) -> UncreditedOfTenant:
+    """Everything of a tenant that nobody is credited with, in all and by connection."""
+    found = await uncredited.of_tenant(tx, tenant_id)
+    of_connection: dict[UUID, list[Uncredited]] = {}
+    for each in found:
+        of_connection.setdefault(each.connection_id, []).append(each)
+    return UncreditedOfTenant(
+        _by_reason(found), {connection_id: _by_reason(held) for connection_id, held in of_connection.items()}
+    )
+
+
+def health_of(facts: Facts, tx: Transaction) -> Health:
+    """How a connection is now."""
+    return health(facts, tx.now)
+
+
+def _by_reason(found: Iterable[Uncredited]) -> dict[UncreditedReason, UncreditedFacts]:
+    """Over all connections and currencies, of each currency the largest sum first."""
+    counts: Counter[UncreditedReason] = Counter()
+    amounts: dict[UncreditedReason, dict[str | None, Decimal]] = {}
+    for each in found:
+        counts[each.reason] += each.deals
+        sums = amounts.setdefault(each.reason, {})
+        sums[each.currency] = EXACT.add(sums.get(each.currency, Decimal(0)), each.amount)
+    return {
+        reason: UncreditedFacts(
+            counts[reason],
+            tuple(sorted(sums.items(), key=lambda item: (-item[1], item[0] or ""))),
+        )
+        for reason, sums in amounts.items()
+    }
+
+
+def _circuit(circuit: Circuit) -> CircuitFacts | None:
+    if circuit.state is CircuitState.CLOSED:
+        return None
+    advice = "" if circuit.trouble is None else WHAT_TO_DO[circuit.trouble]
+    return CircuitFacts(circuit.state.value, circuit.until, circuit.error, advice)
+
+
+async def _named(tx: Transaction, connection: Connection, found: Sequence[UnmappedOwner]) -> list[Owner]:
+    """Owners with who they are in the CRM; there they may go by another id that the mapping takes for theirs."""
+    raw_ids: dict[str, list[str]] = {}
+    for raw, mapped in connection.mapping.users.items():
+        raw_ids.setdefault(mapped, []).append(raw)
+    seen = {user.external_id: user for user in await users.of(tx, connection.tenant_id, connection.id)}
+    in_crm = {
+        owner.external_id: next(
+            (seen[name] for name in (owner.external_id, *raw_ids.get(owner.external_id, ())) if name in seen), None
+        )
+        for owner in found
+    }
+    emails = {user.email.lower() for user in in_crm.values() if user is not None and user.email}
+    known = await people.by_email(tx, connection.tenant_id, emails)
+    owners = []
+    for owner in found:
+        user = in_crm[owner.external_id]
+        email = None if user is None else user.email
+        owners.append(
+            Owner(owner, None if user is None else user.name, email, known.get(email.lower()) if email else None)
+        )
+    return owners
+
+
+def _known_users(connection: Connection, chart: OrgChart) -> set[str]:
+    return {user.external_id for user in chart.identities if user.source == connection.identity_source}
+
+
+def _differences(before: Tried, after: Tried) -> list[Difference]:
+    was = {deal.external_id: deal.model_dump(mode="json") for deal in before.deals}
+    differences = []
+    for deal in after.deals:
+        old, new = was.get(deal.external_id), deal.model_dump(mode="json")
+        if old is not None and old != new:
+            fields = {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+            differences.append(Difference(after.delivery.id, deal.external_id, fields))
+    return differences
+
+
+def _words(
+    outcomes: Sequence[Tried], named: Callable[[CanonicalDeal], Iterable[str | None]], known: Collection[str]
+) -> list[Word]:
+    """What deals name that is not known, the most frequent first."""
+    counted = Counter(
+        name
+        for each in outcomes
+        for deal in each.deals
+        for name in set(named(deal))
+        if name is not None and name not in known
+    )
+    return [Word(name, deals) for name, deals in sorted(counted.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def _stage(deal: CanonicalDeal) -> list[str | None]:
+    return [deal.stage]
+
+
+def _pipeline(deal: CanonicalDeal) -> list[str | None]:
+    return [deal.pipeline]
+
+
+def _owners(deal: CanonicalDeal) -> list[str | None]:
+    return [deal.owner_external_id, *(split.owner_external_id for split in deal.splits)]

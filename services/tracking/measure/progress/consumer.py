@@ -1,0 +1,153 @@
+"""The Kafka edge of progress: deals, activities and definitions in, and what brings stale goals up to date."""
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Final, TypeVar
+from uuid import UUID
+
+from services.tracking.measure.progress import store
+from services.tracking.measure.progress.definitions import UnusableDefinition, check_usable
+from services.tracking.measure.progress.service import ProgressTracker
+from services.tracking.measure.progress.tables import ACTIVITIES_STRIPE
+from shared.contracts import deals, goals, org
+from shared.contracts.activities import Activity
+from shared.contracts.base import Event
+from shared.contracts.deals import Deal
+from shared.db.database import Database, Scope, Transaction
+from shared.kafka.domain import Batch, Poison
+from shared.kafka.events import events_of, tenants_of
+from shared.kernel.errors import Unavailable
+from shared.telemetry import metrics
+from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
+
+PROGRESS_GROUP: Final = "attain.tracking.progress"
+PROGRESS_TOPICS: Final = (deals.TOPIC,)
+ACTIVITIES_GROUP: Final = "attain.tracking.activities"
+DEFINITIONS_GROUP: Final = "attain.tracking.definitions"
+DEFINITIONS_TOPICS: Final = (org.TOPIC, goals.TOPIC)
+
+# A batch is decoded in pieces, each while Postgres is busy with the one before.
+_PIECE_RECORDS: Final = 250
+_UNUSABLE: Final = "unusable_definition"
+_log = get_logger(__name__)
+
+EventT = TypeVar("EventT", bound=Event)
+
+
+class DealsHandler:
+    """Batches of `attain.deals.v1`: kept, and applied to the goals."""
+
+    def __init__(self, tracker: ProgressTracker) -> None:
+        self._tracker = tracker
+
+    def tenants(self, batch: Batch) -> Collection[UUID]:
+        """The tenants in the records' headers. Raises Poison."""
+        return tenants_of(batch)
+
+    async def apply(self, tx: Transaction, batch: Batch) -> None:
+        """Apply the deals; once that is committed, observe how long each change was under way. Raises Poison."""
+        # All partitions of the batch are this consumer's, so nobody else writes the stripe of any of them.
+        stripe = min(record.partition for record in batch)
+        accepted = await self._tracker.apply(tx, tenants_of(batch), _pieces(batch, Deal), stripe=stripe)
+        tx.after_commit(lambda: _observe(accepted))
+
+
+class ActivitiesHandler:
+    """Batches of `attain.activities.v1`: kept, and applied to the goals."""
+
+    def __init__(self, tracker: ProgressTracker) -> None:
+        self._tracker = tracker
+
+    def tenants(self, batch: Batch) -> Collection[UUID]:
+        """The tenants in the records' headers. Raises Poison."""
+        return tenants_of(batch)
+
+    async def apply(self, tx: Transaction, batch: Batch) -> None:
+        """Apply the activities; once that is committed, observe how long each change was under way. Raises Poison."""
+        stripe = ACTIVITIES_STRIPE + min(record.partition for record in batch)
+        pieces = _pieces(batch, Activity)
+        accepted = await self._tracker.apply_activities(tx, tenants_of(batch), pieces, stripe=stripe)
+        tx.after_commit(lambda: _observe(accepted))
+
+
+class DefinitionsHandler:
+    """Batches of `attain.org.v1` and `attain.goals.v1`: kept, with the goals they change marked stale."""
+
+    def __init__(self, tracker: ProgressTracker, rebuilder: "Rebuilder") -> None:
+        self._tracker = tracker
+        self._rebuilder = rebuilder
+
+    def tenants(self, batch: Batch) -> Collection[UUID]:
+        """The tenants in the records' headers. Raises Poison."""
+        return tenants_of(batch)
+
+    async def apply(self, tx: Transaction, batch: Batch) -> None:
+        """Keep the definitions; once that is committed, wake the rebuilder. Raises Poison."""
+        events: list[Event] = []
+        for record, event in events_of(batch):
+            try:
+                check_usable(event)
+            except UnusableDefinition as error:
+                raise Poison(record, error.detail, reason=_UNUSABLE) from None
+            events.append(event)
+        await self._tracker.define(tx, events)
+        tx.after_commit(self._rebuilder.wake)
+
+
+class Rebuilder(Rounds):
+    """Brings stale goals up to date, a chunk a transaction; a worker component.
+
+    Which goals are stale stands in Postgres, so what one process left undone the next one does. Any number may run.
+    """
+
+    def __init__(self, database: Database, tracker: ProgressTracker, *, poll_seconds: float = 5.0) -> None:
+        """Without being woken it looks every `poll_seconds`."""
+        super().__init__("rebuilder", every_seconds=poll_seconds)
+        self._database = database
+        self._tracker = tracker
+
+    async def round(self) -> bool:
+        await self.rebuild_all()
+        return False
+
+    async def rebuild_all(self) -> None:
+        """Rebuild what is stale now, a chunk of each tenant in turn. Raises Unavailable.
+
+        A tenant whose goals cannot be rebuilt is logged and left until the next time; it does not hold up the others.
+        """
+        failed: set[UUID] = set()
+        while not self.is_stopping:
+            async with self._database.transaction(Scope.every()) as tx:
+                waiting = await store.stale_tenants(tx)
+            metrics.PROGRESS_STALE_GOALS.set(sum(waiting.values()))
+            tenant_ids = [tenant_id for tenant_id in waiting if tenant_id not in failed]
+            if not tenant_ids:
+                return
+            for tenant_id in tenant_ids:
+                try:
+                    await self._rebuild_chunk(tenant_id)
+                except Unavailable:
+                    raise
+                except Exception:
+                    _log.exception("rebuild_failed", tenant_id=str(tenant_id))
+                    failed.add(tenant_id)
+
+    async def _rebuild_chunk(self, tenant_id: UUID) -> None:
+        started = perf_counter()
+        await self._database.run(Scope.of(tenant_id), lambda tx: self._tracker.rebuild(tx, tenant_id))
+        metrics.PROGRESS_REBUILD_SECONDS.observe(perf_counter() - started)
+
+
+def _pieces(batch: Batch, event_type: type[EventT]) -> Iterator[list[EventT]]:
+    """The events of one type in the batch, decoded piece by piece as they are asked for. Raises Poison."""
+    for first in range(0, len(batch), _PIECE_RECORDS):
+        decoded = events_of(batch[first : first + _PIECE_RECORDS])
+        yield [event for _, event in decoded if isinstance(event, event_type)]
+
+
+def _observe(accepted: Sequence[datetime]) -> None:
+    now = datetime.now(UTC)
+    for received_at in accepted:
+        metrics.WEBHOOK_TO_PROGRESS_SECONDS.observe(max(0.0, (now - received_at).total_seconds()))

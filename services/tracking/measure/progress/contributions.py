@@ -1,0 +1,362 @@
+"""The one query that says which stored records count for which goals, and what is asked of it.
+
+Rebuilds, the daily series, explanations, the past and verification all read deals and activities through it, by the
+same rules as `domain` evaluates one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+
+from services.tracking.measure.progress.domain import Rule
+from services.tracking.measure.progress.filter_sql import FilterCompiler
+from shared.db.database import Transaction
+from shared.kernel.deals import DateField
+from shared.kernel.filters import conditions_of
+from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy
+from shared.kernel.periods import BusinessDays, DaySpan, Period
+from shared.kernel.rates import RatesInto, RateSpan
+from shared.kernel.records import RecordKind
+
+
+class _Stored(NamedTuple):
+    """Where the records of one kind are, and what of them decides."""
+
+    newest: str
+    versions: str
+    id: str
+    name: str
+    is_there: str
+    days: Mapping[DateField, str]
+    """Its days; those of instants as `_day_of` takes them."""
+    stored_days: Mapping[DateField, str]
+    """Those of the days that are stored for the newest versions, in UTC."""
+    filter_days: Mapping[str, str]
+    """The fields of a filter that are such days."""
+
+
+def _day_of(instant: str) -> str:
+    """The day of an instant by the spans that the tenant's calendar decided, see `BusinessDays.spans`."""
+    span = f"width_bucket({instant}, CAST(:day_starts AS timestamptz[]))"
+    return (
+        f"greatest((CAST(:earliest_days AS date[]))[{span}],"
+        f" CAST({instant} AT TIME ZONE 'UTC' + (CAST(:day_offsets AS interval[]))[{span}] AS date))"
+    )
+
+
+_EXPECTED_CLOSE: Final = f"coalesce(record.expected_close_on, {_day_of('record.expected_close_at')})"
+_STORED: Final[Mapping[RecordKind, _Stored]] = {
+    RecordKind.DEAL: _Stored(
+        newest="deals",
+        versions="deal_versions",
+        id="deal_id",
+        name="name",
+        is_there="record.kind NOT IN ('deleted', 'merged')",
+        days={
+            DateField.CLOSED: f"coalesce(record.closed_on, {_day_of('record.closed_at')})",
+            DateField.CREATED: _day_of("record.created_at"),
+            DateField.EXPECTED_CLOSE: _EXPECTED_CLOSE,
+        },
+        stored_days={DateField.CLOSED: "closed_day"},
+        filter_days={"expected_close_on": _EXPECTED_CLOSE},
+    ),
+    RecordKind.ACTIVITY: _Stored(
+        newest="activities",
+        versions="activity_versions",
+        id="activity_id",
+        name="subject",
+        is_there="NOT record.is_deleted",
+        days={DateField.OCCURRED: _day_of("record.occurred_at")},
+        stored_days={DateField.OCCURRED: "occurred_day"},
+        filter_days={},
+    ),
+}
+# Records have no instants beyond.
+_FIRST: Final = date(1899, 1, 1)
+_LAST: Final = date(3001, 1, 1)
+_ONE_DAY: Final = timedelta(days=1)
+_AS_OF: Final = """(
+    SELECT DISTINCT ON (tenant_id, {id}) * FROM tracking.{versions}
+    WHERE tenant_id = :tenant_id AND recorded_at <= :as_of
+    ORDER BY tenant_id DESC, {id} DESC, modified_at DESC, sequence DESC, delivery_id DESC
+)"""
+# A stored day is in UTC, at most one day away from the business date in any time zone.
+_STORED_DAY_IN_REACH: Final = "record.{day} >= reach.start_on - 1 AND record.{day} < reach.end_on + 1"
+
+_COUNTING: Final = """
+SELECT reach.goal_id, record.{id} AS id, {day} AS day, {value} AS value, {distinct_value} AS distinct_value,
+    record.received_at
+FROM unnest(
+    CAST(:goal_ids AS uuid[]), CAST(:sources AS text[]), CAST(:users AS text[]),
+    CAST(:starts AS date[]), CAST(:ends AS date[])
+) AS reach(goal_id, source, external_id, start_on, end_on)
+{of_user}
+{payments}
+{rates}
+WHERE {is_there} AND {has_value} AND {day} >= reach.start_on AND {day} < reach.end_on
+    AND {in_reach} AND {condition}
+"""
+_OWNED: Final = """
+JOIN {records} AS record
+    ON record.tenant_id = :tenant_id
+    AND record.source = reach.source
+    AND record.owner_external_id = reach.external_id
+"""
+# Lateral with a fence, so that no plan, however old its statistics, reads every deal of a tenant.
+_SHARED: Final = """
+CROSS JOIN LATERAL (
+    SELECT deal_id FROM tracking.deal_split_users AS named
+    WHERE named.tenant_id = :tenant_id AND named.source = reach.source AND named.external_id = reach.external_id
+    OFFSET 0
+) AS named
+CROSS JOIN LATERAL (
+    SELECT * FROM {records} AS deal
+    WHERE deal.tenant_id = :tenant_id AND deal.deal_id = named.deal_id AND deal.source = reach.source LIMIT 1
+) AS record
+JOIN LATERAL jsonb_to_recordset(record.splits) AS split(owner_external_id text, role text, percent numeric)
+    ON split.owner_external_id = reach.external_id AND split.percent <> 0
+    AND (CAST(:role AS text) IS NULL OR split.role = :role)
+"""
+# A moment before all spans is before every day that counts.
+_PAYMENTS: Final = f"""
+    SELECT amount, CASE WHEN paid_at IS NULL THEN paid_on ELSE coalesce({_day_of("paid_at")}, '-infinity') END AS day
+    FROM jsonb_to_recordset(record.payments) AS stated(paid_on date, paid_at timestamptz, amount numeric)
+"""
+_EVERY_PAYMENT: Final = f"CROSS JOIN LATERAL ({_PAYMENTS}) AS payment"
+_FIRST_PAYMENT: Final = f"CROSS JOIN LATERAL (SELECT min(day) AS day FROM ({_PAYMENTS}) AS every) AS payment"
+
+_RATES: Final = """
+LEFT JOIN unnest(
+    CAST(:rate_currencies AS text[]), CAST(:rate_starts AS date[]), CAST(:rate_ends AS date[]),
+    CAST(:rates AS numeric[])
+) AS rate(currency, start_on, end_on, rate)
+    ON rate.currency = record.currency AND {day} >= rate.start_on AND {day} < rate.end_on
+"""
+
+_TOTALS: Final = """
+SELECT goal_id, {value} AS value, {deals} AS deals, max(received_at) AS received_at
+FROM ({counting}) AS counting GROUP BY goal_id
+"""
+_DISTINCT_VALUES: Final = """
+SELECT goal_id, distinct_value, {deals} AS deals FROM ({counting}) AS counting GROUP BY goal_id, distinct_value
+"""
+_SERIES: Final = """
+SELECT day, sum(added) AS added, {deals} AS deals FROM (
+    SELECT day, id, {added} AS added FROM ({counting}) AS counting
+) AS days GROUP BY day ORDER BY day
+"""
+# A distinct value is added on the first day a record has it.
+_FIRST_OF_VALUE: Final = """
+CASE WHEN row_number() OVER (PARTITION BY distinct_value ORDER BY day, id) = 1 THEN 1 ELSE 0 END
+"""
+_PAGE: Final = """
+SELECT id, day FROM (
+    SELECT id, min(day) AS day FROM ({counting}) AS counting GROUP BY id
+) AS records
+WHERE CAST(:after_day AS date) IS NULL
+    OR (day, id) > (CAST(:after_day AS date), CAST(:after_id AS uuid))
+ORDER BY day, id LIMIT :limit
+"""
+
+
+class Total(NamedTuple):
+    """Where a goal stands by its stored records, of which `deals` count."""
+
+    value: Decimal
+    deals: int
+    received_at: datetime | None
+
+
+NOTHING: Final = Total(Decimal(0), 0, None)
+
+
+class DistinctValue(NamedTuple):
+    """How many counting records of a goal have one value."""
+
+    goal_id: UUID
+    value: str
+    deals: int
+
+
+class Day(NamedTuple):
+    """What the records of one day, `deals` of them, add to a goal."""
+
+    day: date
+    added: Decimal
+    deals: int
+
+
+async def totals(
+    tx: Transaction, tenant_id: UUID, rules: Mapping[UUID, Rule], *, as_of: datetime | None = None
+) -> dict[UUID, Total]:
+    """Where the goals stand by the newest versions of the records, or by those recorded up to `as_of`."""
+    found = dict.fromkeys(rules, NOTHING)
+    for members in _alike(rules):
+        measure, counting, parameters = _counting(tenant_id, members, as_of)
+        value = "count(DISTINCT distinct_value)" if measure.aggregate is Aggregate.DISTINCT else "sum(value)"
+        statement = _TOTALS.format(counting=counting, value=value, deals=_records_in(measure))
+        for row in await tx.rows(text(statement), parameters):
+            found[row["goal_id"]] = Total(Decimal(row["value"]), row["deals"], row["received_at"])
+    return found
+
+
+async def distinct_values(tx: Transaction, tenant_id: UUID, rules: Mapping[UUID, Rule]) -> list[DistinctValue]:
+    """For the goals among these that count distinct values: each value and how many records have it."""
+    found: list[DistinctValue] = []
+    for members in _alike(rules):
+        measure, counting, parameters = _counting(tenant_id, members, None)
+        if measure.aggregate is Aggregate.DISTINCT:
+            statement = _DISTINCT_VALUES.format(counting=counting, deals=_records_in(measure))
+            rows = await tx.rows(text(statement), parameters)
+            found.extend(DistinctValue(row["goal_id"], row["distinct_value"], row["deals"]) for row in rows)
+    return found
+
+
+async def series(tx: Transaction, tenant_id: UUID, goal_id: UUID, rule: Rule) -> list[Day]:
+    """What each day that has counting records adds to a goal, in order; a record may count on several days."""
+    if not rule.spans:
+        return []
+    measure, counting, parameters = _counting(tenant_id, {goal_id: rule}, None)
+    added = _FIRST_OF_VALUE if rule.measure.aggregate is Aggregate.DISTINCT else "value"
+    statement = _SERIES.format(counting=counting, added=added, deals=_records_in(measure))
+    rows = await tx.rows(text(statement), parameters)
+    return [Day(row["day"], Decimal(row["added"]), row["deals"]) for row in rows]
+
+
+async def page(
+    tx: Transaction, tenant_id: UUID, goal_id: UUID, rule: Rule, *, after: tuple[date, UUID] | None, limit: int
+) -> list[tuple[date, UUID]]:
+    """Up to `limit` records that count for a goal, each once by its first day and id, after the one given."""
+    if not rule.spans:
+        return []
+    _, counting, parameters = _counting(tenant_id, {goal_id: rule}, None)
+    after_day, after_id = after or (None, None)
+    rows = await tx.rows(
+        text(_PAGE.format(counting=counting)),
+        {**parameters, "after_day": after_day, "after_id": after_id, "limit": limit},
+    )
+    return [(row["day"], row["id"]) for row in rows]
+
+
+def _alike(rules: Mapping[UUID, Rule]) -> Iterable[Mapping[UUID, Rule]]:
+    """The rules that reach some records, by equal measure and rates."""
+    grouped: dict[tuple[Measure, RatesInto], dict[UUID, Rule]] = {}
+    for goal_id, rule in rules.items():
+        if rule.spans:
+            grouped.setdefault((rule.measure, rule.rates), {})[goal_id] = rule
+    return grouped.values()
+
+
+def _records_in(measure: Measure) -> str:
+    """How many records are in rows that may be several parts of one."""
+    several = measure.by_payment or measure.crediting is not Crediting.OWNER
+    return "count(DISTINCT id)" if several else "count(*)"
+
+
+def _counting(
+    tenant_id: UUID, rules: Mapping[UUID, Rule], as_of: datetime | None
+) -> tuple[Measure, str, dict[str, object]]:
+    """The measure of goals of one measure and the same rates, the query for their parts, and its parameters."""
+    one = next(iter(rules.values()))
+    measure = one.measure
+    stored = _STORED[measure.record]
+    compiler = FilterCompiler("record", measure.record_type.fields, stored.filter_days)
+    condition = compiler.condition(measure.filter)
+    day, payments = stored.days.get(measure.date_field, "payment.day"), ""
+    if measure.date_field is DateField.PAID:
+        payments = _EVERY_PAYMENT if measure.by_payment else _FIRST_PAYMENT
+    value, distinct_value, has_value = "CAST(1 AS numeric)", "CAST(NULL AS text)", "true"
+    rates = ""
+    if measure.aggregate is Aggregate.SUM:
+        value = "payment.amount" if measure.by_payment else compiler.field(measure.value_field or "")
+        has_value = f"{value} IS NOT NULL"
+    elif measure.aggregate is Aggregate.DISTINCT:
+        distinct_value = compiler.field(measure.value_field or "")
+        has_value = f"{distinct_value} IS NOT NULL"
+    parameters: dict[str, object] = {"tenant_id": tenant_id, **compiler.parameters}
+    if measure.is_money:
+        parameters["currency"] = measure.currency
+        if measure.rate_policy is RatePolicy.NONE:
+            has_value += " AND record.currency = :currency"
+        else:
+            value = _converted(measure, value)
+            has_value += f" AND {value} IS NOT NULL"
+            rates = _RATES.format(day=day)
+            parameters |= _rate_parameters(measure, one.rates)
+    asked = [each for each in conditions_of(measure.filter) if each.field in stored.filter_days]
+    periods = [span.period for rule in rules.values() for span in rule.spans]
+    days = [max(_FIRST, min(day, _LAST)) for each in asked for day in each.values if isinstance(day, date)]
+    parameters |= _day_parameters(one.days, [*periods, *(Period(day, day + _ONE_DAY) for day in days)])
+    if as_of is not None:
+        parameters["as_of"] = as_of
+    reach = [(goal_id, span) for goal_id in sorted(rules) for span in rules[goal_id].spans]
+    parameters |= {
+        "goal_ids": [goal_id for goal_id, _ in reach],
+        "sources": [span.user.source for _, span in reach],
+        "users": [span.user.external_id for _, span in reach],
+        "starts": [span.period.start for _, span in reach],
+        "ends": [span.period.end for _, span in reach],
+    }
+    records = f"tracking.{stored.newest}" if as_of is None else _AS_OF.format(id=stored.id, versions=stored.versions)
+    stored_day = stored.stored_days.get(measure.date_field) if as_of is None else None
+    in_reach = "true" if stored_day is None else _STORED_DAY_IN_REACH.format(day=stored_day)
+
+    def of(users: str, value: str, in_reach: str) -> str:
+        return _COUNTING.format(
+            of_user=users.format(records=records),
+            value=value,
+            in_reach=in_reach,
+            id=stored.id,
+            day=day,
+            distinct_value=distinct_value,
+            payments=payments,
+            rates=rates,
+            is_there=stored.is_there,
+            has_value=has_value,
+            condition=condition,
+        )
+
+    if measure.crediting is Crediting.OWNER:
+        return measure, of(_OWNED, value, in_reach), parameters
+    parameters["role"] = measure.role
+    share = value if measure.aggregate is Aggregate.DISTINCT else f"{value} * (split.percent * 0.01)"
+    shared = of(_SHARED, share, in_reach)
+    return measure, f"{of(_OWNED, value, f'record.splits IS NULL AND {in_reach}')} UNION ALL {shared}", parameters
+
+
+def _converted(measure: Measure, amount: str) -> str:
+    """What an amount comes to in the measure's currency, NULL without a rate."""
+    cases = [("record.currency = :currency", amount)]
+    if measure.counts_home_amount:
+        stated = "record.home_currency = :currency AND record.home_amount IS NOT NULL"
+        cases.append((stated, "record.home_amount"))
+    values = " ".join(f"WHEN {condition} THEN {value}" for condition, value in cases)
+    return f"(CASE {values} ELSE {amount} * rate.rate END)"
+
+
+def _day_parameters(days: BusinessDays, periods: Sequence[Period]) -> dict[str, object]:
+    """What `_day_of` asks for, to tell the days of these periods; without any, no record is in reach to have a day."""
+    spans: Sequence[DaySpan] = ()
+    if periods:
+        spans = days.spans(Period(min(period.start for period in periods), max(period.end for period in periods)))
+    return {
+        "day_starts": [span.start for span in spans],
+        "day_offsets": [span.offset for span in spans],
+        "earliest_days": [span.earliest for span in spans],
+    }
+
+
+def _rate_parameters(measure: Measure, rates: RatesInto) -> dict[str, object]:
+    spans = rates.spans
+    if measure.rate_policy is RatePolicy.FIXED:
+        spans = tuple(RateSpan(currency, date.min, date.max, rate, date.min) for currency, rate in measure.fixed_rates)
+    return {
+        "rate_currencies": [span.currency for span in spans],
+        "rate_starts": [span.start for span in spans],
+        "rate_ends": [span.end for span in spans],
+        "rates": [span.rate for span in spans],
+    }

@@ -1,0 +1,489 @@
+"""How records move goals: which reach which goal, what a changed one changes, and why one does not count.
+
+A record is a deal or an activity, and a goal counts one of the two. Its number is a pure function of its rule and the
+records. The incremental path adds `new - old` of every changed record; a rebuild evaluates the same rule over all that
+are stored; both end in the same number.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from decimal import Context, Decimal, localcontext
+from typing import NamedTuple
+from uuid import UUID
+
+from services.tracking.records.domain.snapshots import Change
+from shared.kernel.activities import ActivityFacts
+from shared.kernel.deals import DateField, DealFacts
+from shared.kernel.errors import NotFound
+from shared.kernel.filters import Filter, predicate
+from shared.kernel.measures import Added, Counted, Crediting, Exclusion, Measure, NotCounted, RatePolicy
+from shared.kernel.org import CrmUser, OrgChart, OwnerKind
+from shared.kernel.parts import WHOLE_PERCENT, Part, parts_of, share_refusal, share_value
+from shared.kernel.periods import BusinessDays, Period
+from shared.kernel.rates import NO_RATES_INTO, ExchangeRates, RatesInto
+from shared.kernel.reasons import Circumstances, Reason, reason_of, unknown_users
+from shared.kernel.records import RECORD_TYPES, RecordFacts, RecordKind, RecordType
+
+_ZERO = Decimal(0)
+EXACT = Context(prec=100)
+"""Wide enough that a sum of converted amounts loses nothing."""
+
+
+class GoalNotTracked(NotFound):
+    """There is no such goal, the caller may not see it, or it is a draft and so has no progress yet."""
+
+    code = "goal_not_tracked"
+    title = "Goal not tracked"
+
+
+class DealNotKnown(NotFound):
+    """No delivery has brought a deal of that id."""
+
+    code = "deal_not_known"
+    title = "Deal not known"
+
+
+class ActivityNotKnown(NotFound):
+    """No delivery has brought an activity of that id."""
+
+    code = "activity_not_known"
+    title = "Activity not known"
+
+
+class OwnerNotSeen(NotFound):
+    """There is no such person or team, or the caller may not see its goals."""
+
+    code = "owner_not_seen"
+    title = "Owner not seen"
+
+
+@dataclass(frozen=True, slots=True)
+class GoalTerms:
+    """What of a goal decides which records count."""
+
+    goal_id: UUID
+    owner_kind: OwnerKind
+    owner_id: UUID
+    measure: Measure
+    period: Period
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """The records of one CRM user count on the days of one period."""
+
+    user: CrmUser
+    period: Period
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Everything a goal's number depends on beside the records: equal rules give equal numbers."""
+
+    measure: Measure
+    days: BusinessDays
+    spans: tuple[Span, ...]
+    rates: RatesInto = NO_RATES_INTO
+    """The daily rates of the goal's days, where the measure converts at them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartVerdict:
+    """Whether and how one part of a record counts for one goal."""
+
+    part: Part
+    outcome: Counted | NotCounted
+    person_id: UUID | None
+    """Whose part it is, where somebody has said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether and how one record counts for one goal."""
+
+    outcome: Counted | NotCounted
+    """All that counts of it together, from its first day on; or why nothing of it does."""
+    day: date | None
+    """The day the record counts on, the first if there are several; where it has one, whether it counts or not."""
+    person_id: UUID | None
+    """Who owns the record, where somebody has said so."""
+    parts: tuple[PartVerdict, ...]
+    """Empty for a record that adds nothing whoever has it."""
+
+
+@dataclass(slots=True)
+class Movement:
+    """The net change of one goal by some changed records."""
+
+    value: Decimal = _ZERO
+    """Of a sum or a count; a distinct goal's value follows from `distinct`."""
+    deals: int = 0
+    """By how many records more or fewer; named as on the wire, from when only deals counted."""
+    distinct: dict[str, int] = field(default_factory=dict)
+    """For a distinct goal, by how many records each value is had more or fewer."""
+    received_at: datetime | None = None
+    """When the newest delivery that took part was accepted."""
+
+    def add(self, value: Decimal, distinct_value: str | None, deals: int, received_at: datetime) -> None:
+        """Let one record more (`deals` 1) or one fewer (-1, and `value` negative) count.
+
+        Exact in a decimal context as wide as the sum: see `EXACT`.
+        """
+        self.deals += deals
+        if distinct_value is None:
+            self.value += value
+        else:
+            self.distinct[distinct_value] = self.distinct.get(distinct_value, 0) + deals
+        if self.received_at is None or received_at > self.received_at:
+            self.received_at = received_at
+
+    def is_nil(self) -> bool:
+        """Whether the goal stands where it stood."""
+        return not self.deals and not self.value and not any(self.distinct.values())
+
+
+# In the order in which they are asked, of one part.
+_PART_REASONS = (
+    Exclusion.NO_VALUE,
+    Exclusion.NO_CURRENCY,
+    Exclusion.CURRENCY_DIFFERS,
+    Exclusion.NO_EXCHANGE_RATE,
+    Exclusion.OTHER_ROLE,
+    Exclusion.NO_SHARE,
+    Exclusion.OWNER_MISSING,
+    Exclusion.OWNER_UNMAPPED,
+    Exclusion.OUTSIDE_PERIOD,
+    Exclusion.OWNER_NOT_MEMBER,
+)
+
+
+class _Interval(NamedTuple):
+    start: date
+    end: date
+    goals: tuple[int, ...]
+    """Numbers of goals in the index: hashing one costs nothing beside hashing an id."""
+
+
+_Reader = Callable[[RecordFacts], Added | None]
+_Converter = Callable[[RecordFacts, date], Added | None]
+
+
+class _Watch(NamedTuple):
+    """The goals that look at one user's records of one kind through the same filter and on the same days."""
+
+    holds: Callable[[RecordFacts], bool]
+    date_field: DateField
+    role: str | None
+    measures: tuple[tuple[_Reader, _Converter | None, tuple[_Interval, ...], Measure], ...]
+
+
+_ByUser = dict[tuple[str, str | None], tuple[_Watch, ...]]
+"""By source and user."""
+
+
+class _Watched(NamedTuple):
+    """The goals that count one kind of record, by whom they look at."""
+
+    whole: _ByUser
+    """Every goal, by the owner of a record that nobody shares in."""
+    owned: _ByUser
+    """By the owner of a record that has splits: the goals that count by owner."""
+    shared: _ByUser
+    """By a user on the splits: the goals that count by splits."""
+
+
+class Contribution(NamedTuple):
+    """What a record adds to a goal."""
+
+    goal_id: UUID
+    value: Decimal
+    distinct_value: str | None
+
+
+class GoalIndex:
+    """The counting goals of one tenant, arranged by which records of whom they count.
+
+    Goals of equal measures share its evaluation. Built anew whenever a definition changes; never changed.
+    """
+
+    def __init__(self, chart: OrgChart, goals: Iterable[GoalTerms]) -> None:
+        self.chart = chart
+        self.terms: Mapping[UUID, GoalTerms] = {terms.goal_id: terms for terms in goals}
+        spans: dict[tuple[OwnerKind, UUID, Period], tuple[Span, ...]] = {}
+        self.rules: dict[UUID, Rule] = {}
+        for goal_id, terms in self.terms.items():
+            reached = (terms.owner_kind, terms.owner_id, terms.period)
+            if reached not in spans:
+                spans[reached] = _spans(chart, *reached)
+            self.rules[goal_id] = Rule(terms.measure, chart.calendar.days, spans[reached], _rates(chart, terms))
+        self.goal_ids: Sequence[UUID] = tuple(self.rules)
+        """The goals by number."""
+        self._watched: dict[type[RecordFacts], _Watched] = {
+            record.facts: _watched(tuple(self.rules.values()), kind, chart.rates)
+            for kind, record in RECORD_TYPES.items()
+        }
+
+    def contributions(self, facts: RecordFacts) -> list[Contribution]:
+        """What the record adds to each goal it counts for, each goal once."""
+        return [
+            Contribution(self.goal_ids[goal], value, distinct_value)
+            for value, distinct_value, goals in self.counting(facts)
+            for goal in goals
+        ]
+
+    def counting(self, facts: RecordFacts) -> Iterable[tuple[Decimal, str | None, tuple[int, ...]]]:
+        """What the record adds, and the numbers of the goals it adds that to; each goal once."""
+        if facts.is_gone:
+            return ()
+        watched = self._watched[type(facts)]
+        if facts.splits or len(facts.payments) > 1:
+            return self._counting_parts(facts.dated(self.chart.calendar), watched)
+        watches = watched.whole.get((facts.source, facts.owner_external_id))
+        return () if watches is None else self._counting_whole(facts.dated(self.chart.calendar), watches)
+
+    def _counting_whole(
+        self, facts: RecordFacts, watches: Iterable[_Watch]
+    ) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
+        """Of a record of one part, which lies on one day: in at most one interval of a goal."""
+        for holds, date_field, _, measures in watches:
+            if not holds(facts) or (day := facts.day(date_field, self.chart.calendar)) is None:
+                continue
+            for read, convert, intervals, _ in measures:
+                added = read(facts)
+                if added is None and (convert is None or (added := convert(facts, day)) is None):
+                    continue
+                for start, end, goals in intervals:
+                    if start <= day < end:
+                        yield added.value, added.distinct_value, goals
+
+    def _counting_parts(
+        self, facts: RecordFacts, watched: _Watched
+    ) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
+        """Of a record of several parts, summed by goal."""
+        owner = facts.source, facts.owner_external_id
+        sums: dict[int, Added] = {}
+        if facts.splits:
+            self._add_share(sums, facts, watched.owned.get(owner, ()), WHOLE_PERCENT)
+            for split in facts.splits:
+                watches = watched.shared.get((facts.source, split.owner_external_id), ())
+                counting = [each for each in watches if share_refusal(each.role, split.role, split.percent) is None]
+                self._add_share(sums, facts, counting, split.percent)
+        else:
+            self._add_share(sums, facts, watched.whole.get(owner, ()), WHOLE_PERCENT)
+        for goal, added in sums.items():
+            yield added.value, added.distinct_value, (goal,)
+
+    def _add_share(
+        self, sums: dict[int, Added], facts: RecordFacts, watches: Iterable[_Watch], percent: Decimal
+    ) -> None:
+        for holds, date_field, _, measures in watches:
+            if not holds(facts):
+                continue
+            first_day = facts.day(date_field, self.chart.calendar)
+            for read, convert, intervals, measure in measures:
+                for day, added in self._wholes(facts, first_day, read, convert, measure):
+                    for start, end, goals in intervals:
+                        if start <= day < end:
+                            for goal in goals:
+                                sums[goal] = _with_share(sums.get(goal), added, percent)
+
+    def _wholes(
+        self, facts: RecordFacts, day: date | None, read: _Reader, convert: _Converter | None, measure: Measure
+    ) -> Iterable[tuple[date, Added]]:
+        """What a record that passes the filter adds before anybody takes a share, by payment where those count."""
+        if measure.by_payment:
+            return measure.paid(facts, self.chart.rates)
+        if day is None:
+            return ()
+        added = read(facts)
+        if added is None and (convert is None or (added := convert(facts, day)) is None):
+            return ()
+        return ((day, added),)
+
+    def verdict(self, goal_id: UUID, facts: RecordFacts) -> Verdict:
+        """Whether a record of the kind that a goal of this index counts does count and, if not, the first reason.
+
+        They come in a fixed order: the record is gone; the filter; no day; no value; another currency or no rate for
+        it; the split does not count; nobody has the part; its day is outside the goal's period; whose it is was, on
+        that day, not the person or not in the team's subtree. Of several parts none of which counts, the reason of the
+        one that came furthest is told; but where a part is of an unknown user, that, before that nobody is a member.
+        """
+        terms = self.terms[goal_id]
+        found = parts_of(terms.measure, facts, self.chart.calendar, self.chart.rates)
+        day = facts.day(terms.measure.date_field, self.chart.calendar)
+        person_id = self.chart.person_of(facts.source, facts.owner_external_id)
+        if isinstance(found, NotCounted):
+            return Verdict(found, day, person_id, ())
+        parts = tuple(self._part_verdict(goal_id, part) for part in found)
+        counted = [part.outcome for part in parts if isinstance(part.outcome, Counted)]
+        if counted:
+            outcome = together(counted)
+            return Verdict(outcome, outcome.day, person_id, parts)
+        refusals = [part.outcome for part in parts if isinstance(part.outcome, NotCounted)]
+        furthest = max(refusals, key=lambda each: _PART_REASONS.index(each.reason))
+        is_unknown = any(refused.reason is Exclusion.OWNER_UNMAPPED for refused in refusals)
+        if furthest.reason is Exclusion.OWNER_NOT_MEMBER and is_unknown:
+            furthest = NotCounted(Exclusion.SPLIT_UNMAPPED)
+        return Verdict(furthest, day, person_id, parts)
+
+    def reason(self, goal_id: UUID, facts: RecordFacts, verdict: Verdict) -> Reason | None:
+        """The verdict's reason in words; None for a record that counts."""
+        if isinstance(verdict.outcome, Counted):
+            return None
+        terms = self.terms[goal_id]
+        return reason_of(
+            verdict.outcome.reason,
+            Circumstances(
+                facts=facts.dated(self.chart.calendar),
+                measure=terms.measure,
+                failing=verdict.outcome.failing,
+                day=verdict.day,
+                period=terms.period,
+                unknown_users=unknown_users((part.part, part.person_id) for part in verdict.parts),
+                roles=tuple(dict.fromkeys(part.part.share.role for part in verdict.parts)),
+                role=terms.measure.role,
+            ),
+        )
+
+    def _part_verdict(self, goal_id: UUID, part: Part) -> PartVerdict:
+        user, outcome = part.share.user, part.outcome
+        person_id = None if user is None else self.chart.person_of(user.source, user.external_id)
+        if isinstance(outcome, Counted):
+            if person_id is None:
+                outcome = NotCounted(Exclusion.OWNER_MISSING if user is None else Exclusion.OWNER_UNMAPPED)
+            elif outcome.day not in self.terms[goal_id].period:
+                outcome = NotCounted(Exclusion.OUTSIDE_PERIOD)
+            elif not any(span.user == user and outcome.day in span.period for span in self.rules[goal_id].spans):
+                outcome = NotCounted(Exclusion.OWNER_NOT_MEMBER)
+        return PartVerdict(part, outcome, person_id)
+
+
+class Movements:
+    """The net change of a tenant's goals by any number of changed records, told in any number of pieces."""
+
+    def __init__(self, index: GoalIndex, skipped: Collection[UUID] = ()) -> None:
+        """Goals in `skipped` are left out."""
+        self._index = index
+        self._skipped = skipped
+        self._moved: defaultdict[int, Movement] = defaultdict(Movement)
+
+    @property
+    def chart(self) -> OrgChart:
+        """The tenant's organisation."""
+        return self._index.chart
+
+    def add(self, changes: Iterable[Change[DealFacts | ActivityFacts]]) -> None:
+        """Take these changes into account."""
+        counting, moved = self._index.counting, self._moved
+        with localcontext(EXACT):
+            for change in changes:
+                received_at = change.received_at
+                if change.before is not None:
+                    for value, distinct_value, goals in counting(change.before):
+                        for goal in goals:
+                            moved[goal].add(-value, distinct_value, -1, received_at)
+                for value, distinct_value, goals in counting(change.after):
+                    for goal in goals:
+                        moved[goal].add(value, distinct_value, 1, received_at)
+
+    def net(self) -> dict[UUID, Movement]:
+        """The movement of every goal that does not stand where it stood."""
+        net = {self._index.goal_ids[goal]: movement for goal, movement in self._moved.items() if not movement.is_nil()}
+        return {goal_id: movement for goal_id, movement in net.items() if goal_id not in self._skipped}
+
+
+def changed_rules(before: GoalIndex, after: GoalIndex) -> frozenset[UUID]:
+    """The goals of either index whose number may be another one: changed, new, or no longer counting."""
+    return frozenset(
+        goal_id
+        for goal_id in before.rules.keys() | after.rules.keys()
+        if before.rules.get(goal_id) != after.rules.get(goal_id)
+    )
+
+
+def together(counted: Sequence[Counted]) -> Counted:
+    """Some parts of one record as one: what they add, from the first day on."""
+    one = min(counted, key=lambda each: each.day)
+    if len(counted) == 1 or one.distinct_value is not None:
+        return one
+    value = _ZERO
+    for each in counted:
+        value = EXACT.add(value, each.value)
+    same = all(each.conversion == one.conversion for each in counted)
+    return replace(one, value=value, conversion=one.conversion if same else None)
+
+
+def team_owners(chart: OrgChart, team_id: UUID, today: date) -> frozenset[UUID]:
+    """The team, the teams below it, and whoever is in one of them today."""
+    teams = chart.subtree(team_id, today)
+    return teams | {m.person_id for m in chart.memberships if m.team_id in teams and today in m.range}
+
+
+def _spans(chart: OrgChart, kind: OwnerKind, owner_id: UUID, period: Period) -> tuple[Span, ...]:
+    return tuple(
+        sorted(
+            Span(user, reach.period)
+            for reach in chart.reach(kind, owner_id, period)
+            for user in chart.users_of(reach.person_id)
+        )
+    )
+
+
+def _rates(chart: OrgChart, terms: GoalTerms) -> RatesInto:
+    measure = terms.measure
+    if measure.rate_policy is not RatePolicy.DEAL_DATE or measure.currency is None:
+        return NO_RATES_INTO
+    return chart.rates.into(measure.currency, terms.period)
+
+
+def _watched(rules: Sequence[Rule], record: RecordKind, rates: ExchangeRates) -> _Watched:
+    """The goals that count one kind of record."""
+    whole = _by_user(rules, record, rates, tuple(Crediting))
+    shared = _by_user(rules, record, rates, (Crediting.SPLIT,))
+    return _Watched(whole, _by_user(rules, record, rates, (Crediting.OWNER,)) if shared else whole, shared)
+
+
+def _by_user(
+    rules: Sequence[Rule], record: RecordKind, rates: ExchangeRates, crediting: Collection[Crediting]
+) -> _ByUser:
+    found: dict[tuple[str, str | None], dict[Measure, dict[Period, list[int]]]] = {}
+    for goal, rule in enumerate(rules):
+        counts = rule.measure.record is record and rule.measure.crediting in crediting
+        for span in rule.spans if counts else ():
+            measures = found.setdefault((span.user.source, span.user.external_id), {})
+            measures.setdefault(rule.measure, {}).setdefault(span.period, []).append(goal)
+    return {user: _watches(measures, RECORD_TYPES[record], rates) for user, measures in found.items()}
+
+
+def _watches(
+    measures: Mapping[Measure, Mapping[Period, Sequence[int]]], record: RecordType, rates: ExchangeRates
+) -> tuple[_Watch, ...]:
+    alike: defaultdict[tuple[Filter, DateField, str | None], list[Measure]] = defaultdict(list)
+    for measure in measures:
+        alike[measure.filter, measure.date_field, measure.role].append(measure)
+    return tuple(
+        _Watch(
+            predicate(node, record.reader),
+            date_field,
+            role,
+            tuple(
+                (measure.reader(), measure.converter(rates), _intervals(measures[measure]), measure)
+                for measure in members
+            ),
+        )
+        for (node, date_field, role), members in alike.items()
+    )
+
+
+def _intervals(periods: Mapping[Period, Sequence[int]]) -> tuple[_Interval, ...]:
+    return tuple(_Interval(period.start, period.end, tuple(periods[period])) for period in sorted(periods))
+
+
+def _with_share(before: Added | None, added: Added, percent: Decimal) -> Added:
+    """What a goal has of a record, with one part more. A distinct value is had, not shared."""
+    if added.distinct_value is not None:
+        return added
+    value = share_value(added.value, percent)
+    return Added(value if before is None else EXACT.add(before.value, value), None)

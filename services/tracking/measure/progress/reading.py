@@ -1,0 +1,240 @@
+"""What is asked about progress: where goals stand, how they got there, and why a record does or does not count."""
+
+from collections.abc import Collection
+from datetime import date, datetime
+from uuid import UUID
+
+from services.tracking.measure.progress import contributions, store
+from services.tracking.measure.progress.contributions import NOTHING
+from services.tracking.measure.progress.definitions import Definitions, DefinitionsCache
+from services.tracking.measure.progress.domain import (
+    ActivityNotKnown,
+    DealNotKnown,
+    GoalNotTracked,
+    OwnerNotSeen,
+    Rule,
+    Verdict,
+    team_owners,
+)
+from services.tracking.measure.progress.schemas import ExplainedActivity, ExplainedDeal, GoalProgress, ProgressSeries
+from services.tracking.measure.progress.service import progress_event
+from services.tracking.records import activities_service, deals_service
+from shared.contracts.goals import Goal, GoalStatus
+from shared.contracts.progress import Progress
+from shared.db.database import Transaction
+from shared.kernel.measures import Counted
+from shared.kernel.records import RecordFacts, RecordKind
+from shared.kernel.sight import Sight, Viewer
+
+_CURRENT_GOALS_MAX = 1000
+
+
+class ProgressReader:
+    """Answers what a viewer may see of one tenant. For one transaction."""
+
+    def __init__(self, tx: Transaction, cache: DefinitionsCache, tenant_id: UUID, viewer: Viewer) -> None:
+        self._tx = tx
+        self._cache = cache
+        self._tenant_id = tenant_id
+        self._viewer = viewer
+        self._held: Definitions | None = None
+        self._seen_today: Sight | None = None
+
+    async def goal(self, goal_id: UUID) -> GoalProgress:
+        """Where a goal stands. Raises GoalNotTracked."""
+        state = await self._state(await self._seen(goal_id))
+        return GoalProgress.now(progress_event(state), stale=state.stale)
+
+    async def goal_as_of(self, goal_id: UUID, as_of: datetime) -> GoalProgress:
+        """Where a goal stood by the deals recorded up to `as_of`, under today's goal and organisation.
+
+        Raises GoalNotTracked.
+        """
+        goal = await self._seen(goal_id)
+        state = await self._state(goal)
+        rules = {goal_id: rule} if (rule := await self._rule(goal_id)) is not None else {}
+        totals = await contributions.totals(self._tx, self._tenant_id, rules, as_of=as_of)
+        total = totals.get(goal_id, NOTHING)
+        stood = state._replace(value=total.value, deals=total.deals, received_at=total.received_at)
+        return GoalProgress.past(progress_event(stood), as_of)
+
+    async def series(self, goal_id: UUID) -> ProgressSeries:
+        """How a goal got where it is, day by day. Raises GoalNotTracked."""
+        goal = await self._seen(goal_id)
+        await self._state(goal)
+        rule = await self._rule(goal_id)
+        days = [] if rule is None else await contributions.series(self._tx, self._tenant_id, goal_id, rule)
+        return ProgressSeries(
+            goal_id=goal_id,
+            start=goal.start,
+            end=goal.end,
+            target=goal.target,
+            unit=goal.unit,
+            days=ProgressSeries.cumulated(days),
+        )
+
+    async def counting(
+        self, goal_id: UUID, *, after: tuple[date, UUID] | None, limit: int
+    ) -> list[tuple[tuple[date, UUID], ExplainedDeal | ExplainedActivity]]:
+        """The records that count for a goal by day and id, each with that key. Raises GoalNotTracked."""
+        await self._state(await self._seen(goal_id))
+        rule = await self._rule(goal_id)
+        if rule is None:
+            return []
+        keys = await contributions.page(self._tx, self._tenant_id, goal_id, rule, after=after, limit=limit)
+        index = (await self._definitions()).index
+        ids = [record_id for _, record_id in keys]
+        if rule.measure.record is RecordKind.ACTIVITY:
+            activities = await activities_service.newest(self._tx, self._tenant_id, ids)
+            done = {activity_id: activity.facts() for activity_id, activity in activities.items()}
+            return [
+                (key, ExplainedActivity.judged(done[key[1]], index.verdict(goal_id, done[key[1]]), None))
+                for key in keys
+            ]
+        deals = {
+            deal_id: deal.facts()
+            for deal_id, deal in (await deals_service.newest(self._tx, self._tenant_id, ids)).items()
+        }
+        return [(key, ExplainedDeal.judged(deals[key[1]], index.verdict(goal_id, deals[key[1]]), None)) for key in keys]
+
+    async def explain_deal(self, goal_id: UUID, deal_id: UUID) -> tuple[tuple[date, UUID], ExplainedDeal]:
+        """Why one deal does or does not count for a goal.
+
+        Raises GoalNotTracked or DealNotKnown, also for one out of sight that does not count.
+        """
+        if (await self._rule_of(goal_id)).measure.record is not RecordKind.DEAL:
+            raise DealNotKnown(f"Goal {goal_id} counts activities and no deals.")
+        found = (await deals_service.newest(self._tx, self._tenant_id, [deal_id])).get(deal_id)
+        deal = None if found is None else found.facts()
+        verdict = None if deal is None else await self._verdict(goal_id, deal)
+        if deal is None or verdict is None:
+            raise DealNotKnown(f"There is no deal {deal_id}.")
+        reason = (await self._definitions()).index.reason(goal_id, deal, verdict)
+        return (verdict.day or date.min, deal_id), ExplainedDeal.judged(deal, verdict, reason)
+
+    async def explain_activity(self, goal_id: UUID, activity_id: UUID) -> tuple[tuple[date, UUID], ExplainedActivity]:
+        """Why one activity does or does not count for a goal.
+
+        Raises GoalNotTracked or ActivityNotKnown, also for one out of sight that does not count.
+        """
+        if (await self._rule_of(goal_id)).measure.record is not RecordKind.ACTIVITY:
+            raise ActivityNotKnown(f"Goal {goal_id} counts deals and no activities.")
+        found = (await activities_service.newest(self._tx, self._tenant_id, [activity_id])).get(activity_id)
+        activity = None if found is None else found.facts()
+        verdict = None if activity is None else await self._verdict(goal_id, activity)
+        if activity is None or verdict is None:
+            raise ActivityNotKnown(f"There is no activity {activity_id}.")
+        reason = (await self._definitions()).index.reason(goal_id, activity, verdict)
+        return (verdict.day or date.min, activity_id), ExplainedActivity.judged(activity, verdict, reason)
+
+    async def goals(
+        self,
+        *,
+        person_id: UUID | None,
+        team_id: UUID | None,
+        status: GoalStatus | None,
+        on: date | None,
+        after: UUID | None,
+        limit: int,
+    ) -> list[GoalProgress]:
+        """The goals a viewer sees, by id; of one person or team, in one status, whose period holds a day."""
+        asked = {owner for owner in (person_id, team_id) if owner is not None}
+        owners = (await self._sight()).owners
+        if asked:
+            owners = frozenset(asked) if owners is None else owners & asked
+        states = await store.states_page(
+            self._tx,
+            self._tenant_id,
+            owners=owners,
+            status=None if status is None else status.value,
+            on=None if on is None else on.isoformat(),
+            after=after,
+            limit=limit,
+        )
+        return [GoalProgress.now(progress_event(state), stale=state.stale) for state in states]
+
+    async def watched_goal(self, goal_id: UUID) -> frozenset[UUID]:
+        """What to watch to see a goal. Raises GoalNotTracked."""
+        await self._state(await self._seen(goal_id))
+        return frozenset({goal_id})
+
+    async def watched_person(self, person_id: UUID) -> frozenset[UUID]:
+        """Whose goals to watch to see a person's. Raises OwnerNotSeen, also for one nothing here has to do with."""
+        await self._check_owner(person_id)
+        if (await self._sight()).is_whole and not _mentions(await self._definitions(), person_id):
+            raise OwnerNotSeen(f"There is no person {person_id} with a team, a CRM user or a goal.")
+        return frozenset({person_id})
+
+    async def watched_team(self, team_id: UUID) -> frozenset[UUID]:
+        """Whose goals to watch to see a team: its own, those of the teams below and of everyone there today.
+
+        Raises OwnerNotSeen.
+        """
+        await self._check_owner(team_id)
+        chart = (await self._definitions()).chart
+        if team_id not in chart.teams:
+            raise OwnerNotSeen(f"There is no team {team_id}.")
+        return team_owners(chart, team_id, chart.calendar.business_date(self._tx.now))
+
+    async def current(self, watched: Collection[UUID]) -> list[Progress]:
+        """Where the watched goals, and the goals of watched owners, stand; stale ones follow once they are rebuilt."""
+        goals = [
+            goal.id for goal in (await self._definitions()).goals if goal.id in watched or goal.owner.id in watched
+        ]
+        keys = [(self._tenant_id, goal_id) for goal_id in sorted(goals)[:_CURRENT_GOALS_MAX]]
+        return [progress_event(state) for state in await store.states(self._tx, keys) if not state.stale]
+
+    async def _seen(self, goal_id: UUID) -> Goal:
+        goal = (await self._definitions()).goal(goal_id)
+        if goal is None or not (await self._sight()).sees_owner(goal.owner.id):
+            raise GoalNotTracked(f"There is no progress of a goal {goal_id}.")
+        return goal
+
+    async def _state(self, goal: Goal) -> store.State:
+        states = await store.states(self._tx, [(self._tenant_id, goal.id)])
+        if not states:
+            raise GoalNotTracked(f"There is no progress of a goal {goal.id}.")
+        return states[0]
+
+    async def _check_owner(self, owner_id: UUID) -> None:
+        if not (await self._sight()).sees_owner(owner_id):
+            raise OwnerNotSeen(f"There is no person or team {owner_id}.")
+
+    async def _sight(self) -> Sight:
+        if self._seen_today is None:
+            chart = (await self._definitions()).chart
+            self._seen_today = Sight(self._viewer, chart, chart.calendar.business_date(self._tx.now))
+        return self._seen_today
+
+    async def _rule_of(self, goal_id: UUID) -> Rule:
+        """What counts for a goal. Raises GoalNotTracked, also where nothing does."""
+        await self._state(await self._seen(goal_id))
+        rule = await self._rule(goal_id)
+        if rule is None:
+            raise GoalNotTracked(f"Nothing counts for goal {goal_id}: it has been cancelled.")
+        return rule
+
+    async def _verdict(self, goal_id: UUID, facts: RecordFacts) -> Verdict | None:
+        """Why a record does or does not count; None for one that neither counts nor is in sight."""
+        verdict = (await self._definitions()).index.verdict(goal_id, facts)
+        seen = isinstance(verdict.outcome, Counted) or (await self._sight()).sees_record(facts)
+        return verdict if seen else None
+
+    async def _rule(self, goal_id: UUID) -> Rule | None:
+        return (await self._definitions()).index.rules.get(goal_id)
+
+    async def _definitions(self) -> Definitions:
+        if self._held is None:
+            self._held = await self._cache.current(self._tx, self._tenant_id)
+        return self._held
+
+
+def _mentions(definitions: Definitions, person_id: UUID) -> bool:
+    """Whether a person is in a team, manages one, is a CRM user or owns a goal."""
+    chart = definitions.chart
+    return (
+        person_id in chart.identities.values()
+        or any(membership.person_id == person_id for membership in chart.memberships)
+        or any(manager_id == person_id for team in chart.teams.values() for _, _, manager_id in team.states())
+        or any(goal.owner.id == person_id for goal in definitions.goals)
+    )

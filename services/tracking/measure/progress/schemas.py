@@ -1,0 +1,375 @@
+"""Answers about progress."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Literal, Self, cast
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
+
+from services.tracking.measure.progress.contributions import Day
+from services.tracking.measure.progress.domain import EXACT, PartVerdict, Verdict
+from shared.contracts.base import Currency, Exact, Instant
+from shared.contracts.conversion import ConversionAnswer
+from shared.contracts.goals import Direction, GoalStatus, Subject
+from shared.contracts.progress import Progress
+from shared.contracts.reasons import ReasonAnswer
+from shared.kernel.activities import ActivityFacts
+from shared.kernel.deals import DealFacts
+from shared.kernel.filters import filter_to_json
+from shared.kernel.measures import Counted, Exclusion
+from shared.kernel.reasons import Reason
+from shared.kernel.records import RecordKind
+
+_GOAL = "01935a00-0000-7000-8000-000000000031"
+_PERSON = "01935a00-0000-7000-8000-000000000011"
+_DEAL = "6f1a2c94-40c5-5a7e-9b7e-0c9d3f0e2b11"
+_ACTIVITY = "0cc9b437-6736-5450-a36d-0d8011675a4c"
+_DELIVERY = "01935a00-0000-7000-8000-000000000051"
+
+
+def _example(**fields: JsonValue) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+def _examples_of(model: type[BaseModel]) -> list[JsonValue]:
+    extra = model.model_config["json_schema_extra"]
+    return cast("dict[str, list[JsonValue]]", extra)["examples"]
+
+
+class GoalProgress(BaseModel):
+    """Where a goal stands, now or as of a past moment."""
+
+    model_config = _example(
+        goal_id=_GOAL,
+        version=412,
+        goal_version=3,
+        status="active",
+        name="Darcel's bookings, Q1",
+        owner={"kind": "person", "id": _PERSON},
+        value="187320.5",
+        target="250000",
+        baseline="0",
+        attainment="0.749282",
+        direction="higher",
+        unit="USD",
+        currency="USD",
+        start="2027-01-01",
+        end="2027-04-01",
+        deals=41,
+        changed_at="2027-03-01T12:00:00Z",
+        received_at="2027-03-01T11:59:59.6Z",
+        stale=False,
+        as_of=None,
+    )
+
+    goal_id: UUID
+    version: int | None = Field(description="Grows with every change; null for a past moment.")
+    goal_version: int
+    status: GoalStatus
+    name: str
+    owner: Subject
+    value: Exact
+    target: Exact
+    baseline: Exact
+    attainment: Exact | None = Field(
+        description="value ÷ target, unclamped; (baseline - value) ÷ (baseline - target) where lower is better; null "
+        "when that divides by zero. Six decimals, rounded down: it reads 1 when the target is reached, and not before."
+    )
+    direction: Direction
+    unit: str
+    currency: Currency | None
+    start: date
+    end: date = Field(description="First day after the period.")
+    deals: int = Field(description="How many deals, or activities, count.")
+    changed_at: Instant | None = Field(description="Null for a past moment.")
+    received_at: Instant | None = Field(description="When the newest delivery that counts was accepted.")
+    stale: bool = Field(
+        description="True for the moment after the goal or the organisation changed and before the deals are counted "
+        "again: the value is still the one from before."
+    )
+    as_of: Instant | None = Field(description="The past moment asked for; null for now.")
+
+    @classmethod
+    def now(cls, event: Progress, *, stale: bool) -> Self:
+        """Where the goal stands."""
+        return cls(**event.model_dump(exclude={"tenant_id"}), stale=stale, as_of=None)
+
+    @classmethod
+    def past(cls, event: Progress, as_of: Instant) -> Self:
+        """Where it stood."""
+        fields = event.model_dump(exclude={"tenant_id", "version", "changed_at"})
+        return cls(**fields, version=None, changed_at=None, stale=False, as_of=as_of)
+
+
+class SeriesDay(BaseModel):
+    """One day with deals, or activities, that count."""
+
+    date: Annotated[date, Field(description="In the tenant's time zone.")]
+    added: Exact
+    cumulative: Exact
+    deals: int
+
+
+class ProgressSeries(BaseModel):
+    """How a goal got where it is, day by day; days without any that count are left out."""
+
+    model_config = _example(
+        goal_id=_GOAL,
+        start="2027-01-01",
+        end="2027-04-01",
+        target="250000",
+        unit="USD",
+        days=[{"date": "2027-01-04", "added": "1200.5", "cumulative": "1200.5", "deals": 1}],
+    )
+
+    goal_id: UUID
+    start: date
+    end: date = Field(description="First day after the period.")
+    target: Exact
+    unit: str
+    days: list[SeriesDay]
+
+    @staticmethod
+    def cumulated(days: list[Day]) -> list[SeriesDay]:
+        """The days with their running total."""
+        total = Decimal(0)
+        cumulated = []
+        for day in days:
+            total = EXACT.add(total, day.added)
+            cumulated.append(SeriesDay(date=day.day, added=day.added, cumulative=total, deals=day.deals))
+        return cumulated
+
+
+class ExplainedPart(BaseModel):
+    """One part of a deal: one share of one payment, or of the whole deal, and whether it counts."""
+
+    external_id: str | None = Field(
+        description="The source's user who has this share; null for a deal without an owner."
+    )
+    person_id: UUID | None = Field(description="The person that user is; null while nobody has said so.")
+    role: str = Field(description="On the splits; `owner` for a deal that nobody shares in.")
+    percent: Exact = Field(description="Share of the deal.")
+    paid_on: date | None = Field(description="The day of the payment this is a share of, where payments count.")
+    counts: bool
+    value: Exact | None = Field(description="What it adds; 1 for a distinct value.")
+    day: Annotated[date | None, Field(description="The day it counts on, in the tenant's time zone.")]
+    conversion: ConversionAnswer | None = Field(
+        description="For money in another currency that counts; the share is taken after that."
+    )
+    reason: Exclusion | None = Field(description="Why it does not count.")
+
+    @classmethod
+    def of(cls, verdict: PartVerdict) -> Self:
+        share, outcome = verdict.part.share, verdict.outcome
+        counted = outcome if isinstance(outcome, Counted) else None
+        return cls(
+            external_id=None if share.user is None else share.user.external_id,
+            person_id=verdict.person_id,
+            role=share.role,
+            percent=share.percent,
+            paid_on=verdict.part.paid_on,
+            counts=counted is not None,
+            value=None if counted is None else counted.value,
+            day=None if counted is None else counted.day,
+            conversion=None if counted is None else ConversionAnswer.of(counted.conversion),
+            reason=None if isinstance(outcome, Counted) else outcome.reason,
+        )
+
+
+class ExplainedDeal(BaseModel):
+    """Whether one deal counts for a goal, how much, and the version of it that decides."""
+
+    model_config = _example(
+        record="deal",
+        deal_id=_DEAL,
+        external_id="D-1001",
+        name="Acme renewal",
+        source="pipedrive",
+        owner_external_id="12345",
+        person_id=_PERSON,
+        counts=True,
+        value="1200.5",
+        distinct_value=None,
+        day="2027-01-04",
+        conversion={
+            "amount": "1107.24",
+            "currency": "EUR",
+            "rate": "1.0842274122",
+            "stated_on": "2027-01-04",
+            "origin": "daily",
+        },
+        reason=None,
+        why=None,
+        failing=None,
+        parts=[
+            {
+                "external_id": "12345",
+                "person_id": _PERSON,
+                "role": "owner",
+                "percent": "100",
+                "paid_on": None,
+                "counts": True,
+                "value": "1200.5",
+                "day": "2027-01-04",
+                "conversion": {
+                    "amount": "1107.24",
+                    "currency": "EUR",
+                    "rate": "1.0842274122",
+                    "stated_on": "2027-01-04",
+                    "origin": "daily",
+                },
+                "reason": None,
+            }
+        ],
+        delivery_id=_DELIVERY,
+        modified_at="2027-01-04T10:00:00Z",
+        sequence=0,
+    )
+
+    record: Literal[RecordKind.DEAL] = RecordKind.DEAL
+    deal_id: UUID
+    external_id: str
+    name: str | None
+    source: str
+    owner_external_id: str | None = Field(description="As the source names the owner.")
+    person_id: UUID | None = Field(description="The person the source's user is; null while nobody has said so.")
+    counts: bool
+    value: Exact | None = Field(
+        description="What its parts that count add together: of a whole deal 1 for a count and for a distinct value."
+    )
+    distinct_value: str | None = Field(description="The value that makes it distinct; others may have it too.")
+    day: date | None = Field(description="The first day it counts on, in the tenant's time zone.")
+    conversion: ConversionAnswer | None = Field(
+        description="For money in another currency that counts; null where its parts were converted one by one."
+    )
+    reason: Exclusion | None = Field(description="Why none of it counts.")
+    why: ReasonAnswer | None = Field(description="The same in words.")
+    failing: dict[str, JsonValue] | None = Field(description="The part of the goal's filter that it does not pass.")
+    parts: list[ExplainedPart] = Field(
+        description="What each share of it, and each payment where those count, adds, or why it does not. Empty for a "
+        "deal that adds nothing whoever has it."
+    )
+    delivery_id: UUID = Field(
+        description="The delivery that brought this version: /v1/deals/{deal_id}/deliveries/{delivery_id}."
+    )
+    modified_at: Instant
+    sequence: int
+
+    @classmethod
+    def judged(cls, deal: DealFacts, verdict: Verdict, reason: Reason | None) -> Self:
+        """What a verdict says of a deal."""
+        outcome = verdict.outcome
+        counted = outcome if isinstance(outcome, Counted) else None
+        refused = None if isinstance(outcome, Counted) else outcome
+        failing = None if refused is None or refused.failing is None else filter_to_json(refused.failing)
+        return cls(
+            deal_id=deal.deal_id,
+            external_id=deal.external_id,
+            name=deal.name,
+            source=deal.source,
+            owner_external_id=deal.owner_external_id,
+            person_id=verdict.person_id,
+            counts=counted is not None,
+            value=None if counted is None else counted.value,
+            distinct_value=None if counted is None else counted.distinct_value,
+            day=verdict.day,
+            conversion=None if counted is None else ConversionAnswer.of(counted.conversion),
+            reason=None if refused is None else refused.reason,
+            why=None if reason is None else ReasonAnswer.of(reason),
+            failing=cast("dict[str, JsonValue] | None", failing),
+            parts=[ExplainedPart.of(part) for part in verdict.parts],
+            delivery_id=deal.version.delivery_id,
+            modified_at=deal.version.modified_at,
+            sequence=deal.version.sequence,
+        )
+
+
+class ExplainedActivity(BaseModel):
+    """Whether one activity counts for a goal, how much, and the version of it that decides."""
+
+    model_config = _example(
+        record="activity",
+        activity_id=_ACTIVITY,
+        external_id="9031",
+        subject="Renewal terms",
+        source="pipedrive",
+        owner_external_id="12345",
+        person_id=_PERSON,
+        counts=False,
+        value=None,
+        distinct_value=None,
+        day="2027-01-04",
+        reason="filter_not_met",
+        why={
+            "code": "filter_not_met",
+            "sentence": {
+                "en": "Only activities count whose status is done; of this one that is not so.",
+                "zh": "只计入满足“状态为 done”的活动，该活动不满足。",
+            },
+            "found": "status: planned",
+            "expected": {"en": "status is done", "zh": "状态为 done"},
+            "remedy": {
+                "en": "If that is wrong, correct it in the CRM: it then counts within moments.",
+                "zh": "如果有误，请在 CRM 中更正，更正后随即计入。",
+            },
+        },
+        failing={"field": "status", "op": "eq", "value": "done"},
+        delivery_id=_DELIVERY,
+        modified_at="2027-01-04T10:00:00Z",
+        sequence=0,
+    )
+
+    record: Literal[RecordKind.ACTIVITY] = RecordKind.ACTIVITY
+    activity_id: UUID
+    external_id: str
+    subject: str | None
+    source: str
+    owner_external_id: str | None = Field(description="As the source names the owner.")
+    person_id: UUID | None = Field(description="The person the source's user is; null while nobody has said so.")
+    counts: bool
+    value: Exact | None = Field(description="What it adds: 1 for a count and for a distinct value.")
+    distinct_value: str | None = Field(description="The value that makes it distinct; others may have it too.")
+    day: date | None = Field(description="The day it counts on, in the tenant's time zone.")
+    reason: Exclusion | None = Field(description="Why it does not count.")
+    why: ReasonAnswer | None = Field(description="The same in words.")
+    failing: dict[str, JsonValue] | None = Field(description="The part of the goal's filter that it does not pass.")
+    delivery_id: UUID = Field(
+        description="The delivery that brought this version: /v1/activities/{activity_id}/deliveries/{delivery_id}."
+    )
+    modified_at: Instant
+    sequence: int
+
+    @classmethod
+    def judged(cls, activity: ActivityFacts, verdict: Verdict, reason: Reason | None) -> Self:
+        """What a verdict says of an activity."""
+        outcome = verdict.outcome
+        counted = outcome if isinstance(outcome, Counted) else None
+        refused = None if isinstance(outcome, Counted) else outcome
+        failing = None if refused is None or refused.failing is None else filter_to_json(refused.failing)
+        return cls(
+            activity_id=activity.activity_id,
+            external_id=activity.external_id,
+            subject=activity.subject,
+            source=activity.source,
+            owner_external_id=activity.owner_external_id,
+            person_id=verdict.person_id,
+            counts=counted is not None,
+            value=None if counted is None else counted.value,
+            distinct_value=None if counted is None else counted.distinct_value,
+            day=verdict.day,
+            reason=None if refused is None else refused.reason,
+            why=None if reason is None else ReasonAnswer.of(reason),
+            failing=cast("dict[str, JsonValue] | None", failing),
+            delivery_id=activity.version.delivery_id,
+            modified_at=activity.version.modified_at,
+            sequence=activity.version.sequence,
+        )
+
+
+class Explained(RootModel[Annotated[ExplainedDeal | ExplainedActivity, Field(discriminator="record")]]):
+    """Whether a record of the kind that the goal counts does count."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [*_examples_of(ExplainedDeal), *_examples_of(ExplainedActivity)]}
+    )

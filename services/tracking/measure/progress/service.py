@@ -1,0 +1,278 @@
+"""What moves progress: changed deals and activities, changed definitions, rebuilds; and the events that say where goals
+stand.
+
+Locks, per tenant, held to the end of the transaction: a batch of records shares it; a change of definitions and a
+rebuild have it alone. So the definitions and the stale marks that a batch reads stay true until it commits, and a
+rebuild sees every record whose change it replaces and none that is half applied.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Collection, Container, Coroutine, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from functools import lru_cache
+from itertools import groupby
+from typing import Final, TypeVar
+from uuid import UUID
+
+from services.tracking.measure.progress import contributions, store
+from services.tracking.measure.progress.definitions import (
+    PROJECTION,
+    DefinitionsCache,
+    definitions_of,
+    matters,
+    snapshot_of,
+)
+from services.tracking.measure.progress.domain import Movements, Rule, changed_rules
+from services.tracking.records import activities_service, deals_service, uncredited
+from services.tracking.records.domain.activities import RecordedActivities
+from services.tracking.records.domain.deals import GapMoves, RecordedDeals
+from services.tracking.records.domain.snapshots import Change, Recorded
+from shared.contracts import progress as contract
+from shared.contracts.activities import Activity
+from shared.contracts.base import Event
+from shared.contracts.deals import Deal
+from shared.contracts.envelope import to_message
+from shared.contracts.goals import Direction, Goal
+from shared.db.database import Transaction
+from shared.kernel.activities import ActivityFacts
+from shared.kernel.attainment import attainment, shown
+from shared.kernel.deals import DealFacts
+from shared.outbox.message import OutboxMessage
+from shared.outbox.outbox import Outbox
+
+# A chunk holds up the tenant's records for as long as it takes, and that grows with whose records it looks at.
+_CHUNK_GOALS_MAX: Final = 100
+_CHUNK_SPANS_MAX: Final = 300
+_GOAL_SUBJECT: Final = "goal/"
+
+FactsT = TypeVar("FactsT", DealFacts, ActivityFacts)
+SnapshotT = TypeVar("SnapshotT", Deal, Activity)
+RecordedT = TypeVar("RecordedT", RecordedDeals, RecordedActivities)
+
+
+class ProgressTracker:
+    """Keeps the progress of every goal. One per process."""
+
+    def __init__(self, outbox: Outbox, definitions: DefinitionsCache) -> None:
+        self._outbox = outbox
+        self._definitions = definitions
+
+    async def apply(
+        self, tx: Transaction, tenant_ids: Collection[UUID], pieces: Iterable[Sequence[Deal]], *, stripe: int
+    ) -> list[datetime]:
+        """Record versions of the tenants' deals and move the goals they change, each goal once.
+
+        A piece is taken while the one before it is being recorded, so whatever making it takes costs no time of its
+        own. `stripe` is one that no other consumer writes at the same time, else they wait for each other. Returns when
+        the delivery of each version that became the newest of its deal was accepted. Repeating it changes nothing.
+
+        Deals whose version told last is not the newest are published again, so that a compacted topic keeps the newest.
+        """
+        gaps = GapMoves()
+        recorded = _recorded(tx, pieces, deals_service.record)
+        accepted, overtaken = await self._move(tx, tenant_ids, recorded, stripe=stripe, also=gaps.add)
+        await uncredited.move(tx, gaps.net(), stripe=stripe)
+        if overtaken:
+            await deals_service.tell_again(tx, self._outbox, overtaken)
+        return accepted
+
+    async def apply_activities(
+        self, tx: Transaction, tenant_ids: Collection[UUID], pieces: Iterable[Sequence[Activity]], *, stripe: int
+    ) -> list[datetime]:
+        """The same for activities."""
+        recorded = _recorded(tx, pieces, activities_service.record)
+        accepted, overtaken = await self._move(tx, tenant_ids, recorded, stripe=stripe)
+        if overtaken:
+            await activities_service.tell_again(tx, self._outbox, overtaken)
+        return accepted
+
+    async def _move(
+        self,
+        tx: Transaction,
+        tenant_ids: Collection[UUID],
+        recorded_pieces: AsyncGenerator[Recorded[FactsT]],
+        *,
+        stripe: int,
+        also: Callable[[Iterable[Change[FactsT]], Container[tuple[str, str]]], None] | None = None,
+    ) -> tuple[list[datetime], set[tuple[UUID, UUID]]]:
+        """Move the goals by what the pieces change; when what changed was accepted, and what was overtaken.
+
+        `also` is told of the changes of each tenant and of the users that identities name there.
+        """
+        await tx.lock_tenants_shared(tenant_ids)
+        moving = await self._moving(tx, tenant_ids)
+        accepted: list[datetime] = []
+        overtaken: set[tuple[UUID, UUID]] = set()
+        async with aclosing(recorded_pieces) as every_piece:
+            async for recorded in every_piece:
+                overtaken |= recorded.overtaken
+                accepted.extend(change.received_at for change in recorded.changes)
+                for _, group in groupby(recorded.changes, key=lambda change: change.tenant_id.int):
+                    changed = list(group)
+                    moves = moving.get(changed[0].tenant_id)
+                    if moves is not None:
+                        moves.add(changed)
+                    if also is not None:
+                        also(changed, () if moves is None else moves.chart.named_users)
+        movements = {
+            (tenant_id, goal_id): movement
+            for tenant_id, moves in moving.items()
+            for goal_id, movement in moves.net().items()
+        }
+        if movements:
+            await store.move(tx, movements, stripe=stripe)
+            await self._publish(tx, movements, stripe=stripe)
+        return accepted, overtaken
+
+    async def define(self, tx: Transaction, events: Sequence[Event]) -> None:
+        """Keep newer definitions; goals whose number may change with them are stale until `rebuild` got to them.
+
+        Goals of which only something else changed, such as the name or the target, are published anew. Kinds of
+        definitions that progress does not depend on are passed over.
+        """
+        by_tenant: defaultdict[UUID, list[Event]] = defaultdict(list)
+        for event in events:
+            if matters(event):
+                by_tenant[event.tenant_id].append(event)
+        await tx.lock_tenants_exclusive(by_tenant)
+        for tenant_id in sorted(by_tenant):
+            await self._define(tx, tenant_id, by_tenant[tenant_id])
+
+    async def rebuild(self, tx: Transaction, tenant_id: UUID) -> int:
+        """Bring a few stale goals of a tenant to where the stored records say; how many, 0 when none was left."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        stale = await store.stale_goals(tx, tenant_id, limit=_CHUNK_GOALS_MAX)
+        if not stale:
+            return 0
+        definitions = await self._definitions.current(tx, tenant_id)
+        chunk = _chunk(stale, definitions.index.rules)
+        rules = {goal_id: definitions.index.rules[goal_id] for goal_id in chunk if goal_id in definitions.index.rules}
+        totals = dict.fromkeys(chunk, contributions.NOTHING) | await contributions.totals(tx, tenant_id, rules)
+        await store.rebuild(tx, tenant_id, totals, await contributions.distinct_values(tx, tenant_id, rules))
+        await self._publish(tx, [(tenant_id, goal_id) for goal_id in chunk])
+        return len(chunk)
+
+    async def _moving(self, tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Movements]:
+        """What will move the goals of each tenant that has definitions."""
+        return {
+            tenant_id: Movements((await self._definitions.at(tx, tenant_id, following.revision)).index, following.stale)
+            for tenant_id, following in (await store.following(tx, tenant_ids)).items()
+        }
+
+    async def _define(self, tx: Transaction, tenant_id: UUID, events: Sequence[Event]) -> None:
+        # Held definitions are those of committed revisions: what is made here stays out of the cache.
+        before = await self._definitions.current(tx, tenant_id)
+        incoming = {snapshot_of(event): event for event in events}
+        changes = await PROJECTION.keep_newest(tx, list(incoming))
+        if not changes:
+            return
+        changed = {kept.subject: incoming[kept] for _, kept in changes}
+        after = definitions_of({**before.events, **changed}, held=before)
+        users, users_before = after.chart.identities.keys(), before.chart.identities.keys()
+        if users != users_before:
+            await uncredited.identified(tx, tenant_id, users - users_before, users_before - users)
+        stale = changed_rules(before.index, after.index)
+        if stale:
+            await store.mark_stale(tx, tenant_id, stale)
+        restated = {event.id for event in changed.values() if isinstance(event, Goal)} - stale
+        if restated:
+            published = await store.restate(tx, tenant_id, restated)
+            await self._publish(tx, [(tenant_id, goal_id) for goal_id in published])
+
+    async def _publish(self, tx: Transaction, goals: Collection[store.GoalKey], *, stripe: int = 0) -> None:
+        subjects = [(tenant_id, f"{_GOAL_SUBJECT}{goal_id}") for tenant_id, goal_id in goals]
+        await self._outbox.mark(tx, contract.TOPIC, subjects, stripe=stripe)
+
+
+async def _recorded(
+    tx: Transaction,
+    pieces: Iterable[Sequence[SnapshotT]],
+    record: Callable[[Transaction, Sequence[SnapshotT]], Coroutine[None, None, RecordedT]],
+) -> AsyncGenerator[RecordedT]:
+    """What became of each piece, told while the next one is being recorded."""
+    recording: asyncio.Task[RecordedT] | None = None
+    try:
+        for piece in pieces:
+            recorded = None if recording is None else await recording
+            recording = asyncio.create_task(record(tx, piece))
+            # Lets the statement get on its way before the caller keeps this thread busy.
+            await asyncio.sleep(0)
+            if recorded is not None:
+                yield recorded
+        if recording is not None:
+            yield await recording
+    except asyncio.CancelledError:
+        if recording is not None:
+            recording.cancel()
+        raise
+    finally:
+        # The transaction is the caller's again only when nothing is under way in it.
+        if recording is not None:
+            await asyncio.gather(recording, return_exceptions=True)
+
+
+async def render_progress(tx: Transaction, subjects: Sequence[tuple[UUID, str]]) -> list[OutboxMessage]:
+    """The events of the subjects (`goal/<id>`) that have progress.
+
+    A stale goal is left out: its rebuild will publish it.
+    """
+    goals = [(tenant_id, UUID(subject.removeprefix(_GOAL_SUBJECT))) for tenant_id, subject in subjects]
+    return [
+        to_message(progress_event(state), event_id=tx.new_id(), source="tracking", time=state.changed_at)
+        for state in await store.states(tx, goals)
+        if not state.stale
+    ]
+
+
+def progress_event(state: store.State) -> contract.Progress:
+    """A goal's state as it is published."""
+    goal = _goal(state.definition)
+    return contract.Progress(
+        tenant_id=state.tenant_id,
+        goal_id=goal.id,
+        version=state.version,
+        goal_version=goal.version,
+        status=goal.status,
+        name=goal.name,
+        owner=goal.owner,
+        value=state.value,
+        target=goal.target,
+        baseline=goal.baseline,
+        attainment=shown(
+            attainment(
+                state.value,
+                target=goal.target,
+                baseline=goal.baseline,
+                lower_is_better=goal.direction is Direction.LOWER,
+            )
+        ),
+        direction=goal.direction,
+        unit=goal.unit,
+        currency=goal.metric.currency,
+        start=goal.start,
+        end=goal.end,
+        deals=state.deals,
+        changed_at=state.changed_at,
+        received_at=state.received_at,
+    )
+
+
+# A goal is published far more often than it is changed.
+@lru_cache(maxsize=2048)
+def _goal(definition: str) -> Goal:
+    return Goal.from_json(definition)
+
+
+def _chunk(stale: Sequence[UUID], rules: Mapping[UUID, Rule]) -> list[UUID]:
+    """The first of the stale goals, as many as may be rebuilt at once, and at least one."""
+    chunk: list[UUID] = []
+    spans = 0
+    for goal_id in stale:
+        rule = rules.get(goal_id)
+        spans += 0 if rule is None else len(rule.spans)
+        if chunk and spans > _CHUNK_SPANS_MAX:
+            break
+        chunk.append(goal_id)
+    return chunk

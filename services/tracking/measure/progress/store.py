@@ -1,0 +1,322 @@
+"""Every statement on the tables of progress."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+
+from services.tracking.measure.progress.contributions import DistinctValue, Total
+from services.tracking.measure.progress.domain import Movement
+from services.tracking.measure.progress.tables import REBUILT_STRIPE
+from shared.db.database import Transaction
+
+GoalKey = tuple[UUID, UUID]
+"""Tenant and goal."""
+
+
+class Following(NamedTuple):
+    """What a batch must know before it may move a tenant's goals."""
+
+    revision: int
+    stale: frozenset[UUID]
+
+
+class State(NamedTuple):
+    """Where a goal stands. Equal versions are equal states."""
+
+    tenant_id: UUID
+    goal_id: UUID
+    stale: bool
+    version: int
+    value: Decimal
+    deals: int
+    changed_at: datetime
+    received_at: datetime | None
+    definition: str
+    """The newest snapshot of the goal, as JSON."""
+
+
+_FOLLOWING: Final = text(
+    """
+    SELECT tenant_id, revision, ARRAY(
+        SELECT goal_id FROM tracking.progress_goals AS goal WHERE goal.tenant_id = held.tenant_id AND goal.stale
+    ) AS stale
+    FROM tracking.projection_revisions AS held WHERE tenant_id = ANY(CAST(:tenant_ids AS uuid[]))
+    """
+)
+
+_MOVE: Final = text(
+    """
+    INSERT INTO tracking.progress_stripes AS held
+        (tenant_id, goal_id, stripe, value, deals, version, changed_at, received_at)
+    SELECT tenant_id, goal_id, :stripe, value, deals, 1, :now, received_at
+    FROM unnest(
+        CAST(:tenant_ids AS uuid[]), CAST(:goal_ids AS uuid[]), CAST(:values AS numeric[]), CAST(:deals AS bigint[]),
+        CAST(:received AS timestamptz[])
+    ) AS moved(tenant_id, goal_id, value, deals, received_at)
+    ON CONFLICT (tenant_id, goal_id, stripe) DO UPDATE SET
+        value = held.value + excluded.value,
+        deals = held.deals + excluded.deals,
+        version = held.version + 1,
+        changed_at = excluded.changed_at,
+        received_at = greatest(held.received_at, excluded.received_at)
+    """
+)
+
+# Who moves a value's count across zero adds it to, or takes it from, the goal: the row's lock decides who that is.
+_MOVE_DISTINCT: Final = text(
+    """
+    WITH moved AS MATERIALIZED (
+        SELECT * FROM unnest(
+            CAST(:tenant_ids AS uuid[]), CAST(:goal_ids AS uuid[]), CAST(:values AS text[]), CAST(:deals AS bigint[])
+        ) AS t(tenant_id, goal_id, value, deals)
+    ),
+    kept AS (
+        INSERT INTO tracking.progress_distinct AS held (tenant_id, goal_id, value, deals) SELECT * FROM moved
+        ON CONFLICT (tenant_id, goal_id, value) DO UPDATE SET deals = held.deals + excluded.deals
+        RETURNING tenant_id, goal_id, value, deals
+    )
+    SELECT tenant_id, goal_id,
+        sum(CAST(kept.deals > 0 AS int) - CAST(kept.deals - moved.deals > 0 AS int)) AS value
+    FROM kept JOIN moved USING (tenant_id, goal_id, value) GROUP BY tenant_id, goal_id
+    """
+)
+
+_STATES: Final = """
+    SELECT goal.tenant_id, goal.goal_id, goal.stale, goal.version + coalesce(stripes.version, 0) AS version,
+        coalesce(stripes.value, 0) AS value, coalesce(stripes.deals, 0) AS deals,
+        greatest(goal.changed_at, stripes.changed_at) AS changed_at, stripes.received_at,
+        CAST(held.body AS text) AS definition
+    FROM {goals}
+    JOIN tracking.projected_snapshots AS held
+        ON held.tenant_id = goal.tenant_id AND held.subject = 'goal/' || goal.goal_id
+    LEFT JOIN LATERAL (
+        SELECT CAST(sum(version) AS bigint) AS version, sum(value) AS value, CAST(sum(deals) AS bigint) AS deals,
+            max(changed_at) AS changed_at, max(received_at) AS received_at
+        FROM tracking.progress_stripes AS stripe
+        WHERE stripe.tenant_id = goal.tenant_id AND stripe.goal_id = goal.goal_id
+    ) AS stripes ON true
+"""
+_STATES_OF_GOALS: Final = text(
+    _STATES.format(
+        goals="""unnest(CAST(:tenant_ids AS uuid[]), CAST(:goal_ids AS uuid[])) AS asked(tenant_id, goal_id)
+            JOIN tracking.progress_goals AS goal USING (tenant_id, goal_id)"""
+    )
+)
+_STATES_PAGE: Final = text(
+    _STATES.format(goals="tracking.progress_goals AS goal")
+    + """
+    WHERE goal.tenant_id = :tenant_id AND (CAST(:after AS uuid) IS NULL OR goal.goal_id > CAST(:after AS uuid))
+        AND (CAST(:owners AS text[]) IS NULL OR held.body #>> '{owner,id}' = ANY(CAST(:owners AS text[])))
+        AND (CAST(:status AS text) IS NULL OR held.body ->> 'status' = :status)
+        AND (CAST(:on AS text) IS NULL OR (held.body ->> 'start' <= :on AND held.body ->> 'end' > :on))
+    ORDER BY goal.goal_id LIMIT :limit
+    """
+)
+
+_MARK_STALE: Final = text(
+    """
+    INSERT INTO tracking.progress_goals AS held (tenant_id, goal_id, stale, version, changed_at)
+    SELECT :tenant_id, goal_id, true, 1, :now FROM unnest(CAST(:goal_ids AS uuid[])) AS t(goal_id)
+    ON CONFLICT (tenant_id, goal_id) DO UPDATE
+    SET stale = true, version = held.version + 1, changed_at = excluded.changed_at
+    """
+)
+_RESTATE: Final = text(
+    """
+    UPDATE tracking.progress_goals SET version = version + 1, changed_at = :now
+    WHERE tenant_id = :tenant_id AND goal_id = ANY(CAST(:goal_ids AS uuid[])) RETURNING goal_id
+    """
+)
+_STALE_GOALS: Final = text(
+    "SELECT goal_id FROM tracking.progress_goals WHERE tenant_id = :tenant_id AND stale ORDER BY goal_id LIMIT :limit"
+)
+_STALE_TENANTS: Final = text(
+    "SELECT tenant_id, count(*) AS goals FROM tracking.progress_goals WHERE stale GROUP BY tenant_id ORDER BY tenant_id"
+)
+
+_CLEAR: Final = text(
+    """
+    WITH stripes AS (
+        DELETE FROM tracking.progress_stripes
+        WHERE tenant_id = :tenant_id AND goal_id = ANY(CAST(:goal_ids AS uuid[])) RETURNING goal_id, version
+    ),
+    versions AS (SELECT goal_id, sum(version) AS version FROM stripes GROUP BY goal_id),
+    counts AS (
+        DELETE FROM tracking.progress_distinct
+        WHERE tenant_id = :tenant_id AND goal_id = ANY(CAST(:goal_ids AS uuid[]))
+    )
+    UPDATE tracking.progress_goals AS goal
+    SET stale = false, changed_at = :now, version = goal.version + 1 + coalesce(
+        (SELECT version FROM versions WHERE versions.goal_id = goal.goal_id), 0
+    )
+    WHERE tenant_id = :tenant_id AND goal_id = ANY(CAST(:goal_ids AS uuid[]))
+    """
+)
+_REBUILD: Final = text(
+    """
+    INSERT INTO tracking.progress_stripes
+        (tenant_id, goal_id, stripe, value, deals, version, changed_at, received_at)
+    SELECT :tenant_id, goal_id, :stripe, value, deals, 0, :now, received_at
+    FROM unnest(
+        CAST(:goal_ids AS uuid[]), CAST(:values AS numeric[]), CAST(:deals AS bigint[]),
+        CAST(:received AS timestamptz[])
+    ) AS t(goal_id, value, deals, received_at)
+    """
+)
+_REBUILD_DISTINCT: Final = text(
+    """
+    INSERT INTO tracking.progress_distinct (tenant_id, goal_id, value, deals)
+    SELECT :tenant_id, goal_id, value, deals
+    FROM unnest(CAST(:goal_ids AS uuid[]), CAST(:values AS text[]), CAST(:deals AS bigint[]))
+        AS t(goal_id, value, deals)
+    """
+)
+_GOALS_AFTER: Final = text(
+    """
+    SELECT tenant_id, goal_id FROM tracking.progress_goals
+    WHERE (tenant_id, goal_id) > (CAST(:after_tenant_id AS uuid), CAST(:after_goal_id AS uuid))
+    ORDER BY tenant_id, goal_id LIMIT :limit
+    """
+)
+_TENANTS: Final = text("SELECT tenant_id FROM tracking.projection_revisions ORDER BY tenant_id")
+
+
+async def following(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Following]:
+    """The revision of each tenant's definitions and its stale goals; tenants without definitions are left out."""
+    rows = await tx.rows(_FOLLOWING, {"tenant_ids": sorted(tenant_ids)})
+    return {row["tenant_id"]: Following(row["revision"], frozenset(row["stale"])) for row in rows}
+
+
+async def move(tx: Transaction, movements: Mapping[GoalKey, Movement], *, stripe: int) -> None:
+    """Add each movement to its goal's stripe."""
+    keys = sorted(movements)
+    distinct = await _move_distinct(tx, movements, keys)
+    moved = [movements[key] for key in keys]
+    await tx.execute(
+        _MOVE,
+        {
+            "stripe": stripe,
+            "now": tx.now,
+            "tenant_ids": [tenant_id for tenant_id, _ in keys],
+            "goal_ids": [goal_id for _, goal_id in keys],
+            "values": [distinct.get(key, movement.value) for key, movement in zip(keys, moved, strict=True)],
+            "deals": [movement.deals for movement in moved],
+            "received": [movement.received_at for movement in moved],
+        },
+    )
+
+
+async def _move_distinct(
+    tx: Transaction, movements: Mapping[GoalKey, Movement], keys: Sequence[GoalKey]
+) -> dict[GoalKey, Decimal]:
+    rows = [
+        (tenant_id, goal_id, value, change)
+        for tenant_id, goal_id in keys
+        for value, change in sorted(movements[tenant_id, goal_id].distinct.items())
+        if change
+    ]
+    if not rows:
+        return {}
+    tenant_ids, goal_ids, values, deals = (list(column) for column in zip(*rows, strict=True))
+    moved = await tx.rows(
+        _MOVE_DISTINCT, {"tenant_ids": tenant_ids, "goal_ids": goal_ids, "values": values, "deals": deals}
+    )
+    return {(row["tenant_id"], row["goal_id"]): Decimal(row["value"]) for row in moved}
+
+
+async def states(tx: Transaction, goals: Sequence[GoalKey]) -> list[State]:
+    """Where these goals stand; those without progress are left out."""
+    parameters = {"tenant_ids": [tenant_id for tenant_id, _ in goals], "goal_ids": [goal_id for _, goal_id in goals]}
+    return [State(**row) for row in await tx.rows(_STATES_OF_GOALS, parameters)]
+
+
+async def states_page(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    owners: Collection[UUID] | None,
+    status: str | None,
+    on: str | None,
+    after: UUID | None,
+    limit: int,
+) -> list[State]:
+    """Up to `limit` goals with progress, by id: those of `owners`, in `status`, whose period holds the ISO day `on`."""
+    rows = await tx.rows(
+        _STATES_PAGE,
+        {
+            "tenant_id": tenant_id,
+            "owners": None if owners is None else sorted(str(owner) for owner in owners),
+            "status": status,
+            "on": on,
+            "after": after,
+            "limit": limit,
+        },
+    )
+    return [State(**row) for row in rows]
+
+
+async def mark_stale(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> None:
+    """Nothing moves these goals until they are rebuilt."""
+    await tx.execute(_MARK_STALE, {"tenant_id": tenant_id, "goal_ids": sorted(goal_ids), "now": tx.now})
+
+
+async def restate(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> list[UUID]:
+    """Give a new version to those of the goals that have progress; which those are."""
+    rows = await tx.rows(_RESTATE, {"tenant_id": tenant_id, "goal_ids": sorted(goal_ids), "now": tx.now})
+    return [row["goal_id"] for row in rows]
+
+
+async def stale_goals(tx: Transaction, tenant_id: UUID, *, limit: int) -> list[UUID]:
+    """Goals that wait to be rebuilt."""
+    return [row["goal_id"] for row in await tx.rows(_STALE_GOALS, {"tenant_id": tenant_id, "limit": limit})]
+
+
+async def stale_tenants(tx: Transaction) -> dict[UUID, int]:
+    """The tenants with goals that wait to be rebuilt, and how many."""
+    return {row["tenant_id"]: row["goals"] for row in await tx.rows(_STALE_TENANTS)}
+
+
+async def rebuild(
+    tx: Transaction, tenant_id: UUID, totals: Mapping[UUID, Total], distinct_values: Sequence[DistinctValue]
+) -> None:
+    """Let these goals stand where the totals say, whatever moved them before; they are no longer stale."""
+    goal_ids = sorted(totals)
+    await tx.execute(_CLEAR, {"tenant_id": tenant_id, "goal_ids": goal_ids, "now": tx.now})
+    rebuilt = [totals[goal_id] for goal_id in goal_ids]
+    await tx.execute(
+        _REBUILD,
+        {
+            "tenant_id": tenant_id,
+            "stripe": REBUILT_STRIPE,
+            "now": tx.now,
+            "goal_ids": goal_ids,
+            "values": [total.value for total in rebuilt],
+            "deals": [total.deals for total in rebuilt],
+            "received": [total.received_at for total in rebuilt],
+        },
+    )
+    if distinct_values:
+        await tx.execute(
+            _REBUILD_DISTINCT,
+            {
+                "tenant_id": tenant_id,
+                "goal_ids": [counted.goal_id for counted in distinct_values],
+                "values": [counted.value for counted in distinct_values],
+                "deals": [counted.deals for counted in distinct_values],
+            },
+        )
+
+
+async def goals_after(tx: Transaction, after: GoalKey, *, limit: int) -> list[GoalKey]:
+    """The next goals with progress, of every tenant in the transaction's scope."""
+    parameters = {"after_tenant_id": after[0], "after_goal_id": after[1], "limit": limit}
+    return [(row["tenant_id"], row["goal_id"]) for row in await tx.rows(_GOALS_AFTER, parameters)]
+
+
+async def tenants(tx: Transaction) -> list[UUID]:
+    """Every tenant with definitions."""
+    return [row["tenant_id"] for row in await tx.rows(_TENANTS)]

@@ -1,0 +1,46 @@
+"""Where every goal stands, in stripes."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Numeric, Table, Text, Uuid, text
+
+from services.tracking.metadata import metadata
+from shared.db.tables import instant, tenant_id
+
+REBUILT_STRIPE = -1
+"""The stripe a rebuild writes; the others are numbered like partitions of the topics."""
+
+ACTIVITIES_STRIPE = 10_000
+"""The stripe of the activities topic's first partition; that of the deals topic's is 0."""
+
+progress_goals = Table(
+    "progress_goals",
+    metadata,
+    tenant_id(),
+    Column("goal_id", Uuid(), primary_key=True),
+    Column("stale", Boolean, nullable=False),
+    # What definition changes and rebuilds add to the version; the stripes add theirs.
+    Column("version", BigInteger, nullable=False),
+    instant("changed_at"),
+    Index("ix_progress_goals_stale", "tenant_id", "goal_id", postgresql_where=text("stale")),
+)
+
+progress_stripes = Table(
+    "progress_stripes",
+    metadata,
+    tenant_id(),
+    Column("goal_id", Uuid(), primary_key=True),
+    Column("stripe", Integer, primary_key=True, autoincrement=False),
+    Column("value", Numeric(asdecimal=True), nullable=False),
+    Column("deals", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    instant("changed_at"),
+    instant("received_at", nullable=True),
+)
+
+progress_distinct = Table(
+    "progress_distinct",
+    metadata,
+    tenant_id(),
+    Column("goal_id", Uuid(), primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("deals", BigInteger, nullable=False),
+)

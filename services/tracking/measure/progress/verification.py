@@ -1,0 +1,159 @@
+"""Does progress stand where the raw deals say? Recomputed from every version ever recorded, for `attain verify`."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from services.tracking.measure.progress import contributions, store
+from services.tracking.measure.progress.definitions import PROJECTION, DefinitionsCache
+from services.tracking.records import deals_store as deals
+from services.tracking.records import uncredited
+from services.tracking.records.domain.deals import GapCount
+from shared.db.database import Database, Scope, Transaction
+from shared.kernel.deals import DealVersion
+from shared.kernel.money import format_amount
+from shared.kernel.org import CrmUser
+from shared.kernel.words import counted
+
+_GOALS_MAX: Final = 1000
+_NO_GAP: Final = GapCount()
+_CHUNK_GOALS: Final = 500
+_EVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something stored that is not what it should be."""
+
+    kind: str
+    tenant_id: UUID
+    subject: str
+    stored: str
+    recomputed: str
+    is_passing: bool = False
+    """Work that is known to be due and not done yet."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind} {self.subject} (tenant {self.tenant_id}): {self.stored} stored, {self.recomputed} recomputed"
+        )
+
+
+async def tenants(database: Database) -> list[UUID]:
+    """Every tenant that has definitions or deals here."""
+    async with database.snapshot(Scope.every()) as tx:
+        return sorted({*await store.tenants(tx), *await deals.tenants(tx), *await uncredited.tenants(tx)})
+
+
+async def differences(database: Database) -> list[Difference]:
+    """Every goal whose progress is not what its deals add up to, and every wrong count of uncredited deals."""
+    return [
+        difference
+        for tenant_id in await tenants(database)
+        async for difference in of_tenant(database, tenant_id, Counter())
+    ]
+
+
+async def of_tenant(database: Database, tenant_id: UUID, compared: Counter[str]) -> AsyncIterator[Difference]:
+    """The goals of a tenant whose progress is not what its deals add up to; `compared` counts what was looked at.
+
+    Holds nothing up: each chunk of goals is compared within one snapshot of the database, in which a batch of deals
+    stands with all it moved or not at all. Memory holds the tenant's definitions and one chunk, whatever the number of
+    deals. A goal that still waits to be rebuilt is a difference that passes.
+    """
+    cache = DefinitionsCache(tenants_max=1)
+    async with database.snapshot(Scope.of(tenant_id)) as tx:
+        rules = (await cache.current(tx, tenant_id)).index.rules
+        goal_ids = sorted({*rules, *await _goals_with_progress(tx, tenant_id)})
+    for first in range(0, len(goal_ids), _CHUNK_GOALS):
+        chunk = goal_ids[first : first + _CHUNK_GOALS]
+        async with database.snapshot(Scope.of(tenant_id)) as tx:
+            found = await _of_goals(tx, cache, tenant_id, chunk)
+        compared["goal"] += len(chunk)
+        for difference in found:
+            yield difference
+    async with database.snapshot(Scope.of(tenant_id)) as tx:
+        uncounted = await _uncredited(tx, tenant_id, (await cache.current(tx, tenant_id)).chart.identities)
+    for difference in uncounted:
+        yield difference
+
+
+async def _of_goals(
+    tx: Transaction, cache: DefinitionsCache, tenant_id: UUID, goal_ids: Sequence[UUID]
+) -> list[Difference]:
+    known = (await cache.current(tx, tenant_id)).index.rules
+    rules = {goal_id: known[goal_id] for goal_id in goal_ids if goal_id in known}
+    recomputed = await contributions.totals(tx, tenant_id, rules, as_of=_EVER)
+    states = {state.goal_id: state for state in await store.states(tx, [(tenant_id, each) for each in goal_ids])}
+    found: list[Difference] = []
+    for goal_id in goal_ids:
+        state, expected = states.get(goal_id), recomputed.get(goal_id, contributions.NOTHING)
+        if state is None and goal_id not in rules:
+            continue
+        if state is not None and not state.stale and (state.value, state.deals) == (expected.value, expected.deals):
+            continue
+        stored = "nothing" if state is None else _described(state.value, state.deals)
+        is_passing = state is not None and state.stale
+        if is_passing:
+            stored += ", waiting to be rebuilt"
+        found.append(
+            Difference(
+                "progress",
+                tenant_id,
+                f"goal/{goal_id}",
+                stored,
+                _described(expected.value, expected.deals),
+                is_passing=is_passing,
+            )
+        )
+    return found
+
+
+async def _uncredited(tx: Transaction, tenant_id: UUID, known: Collection[CrmUser]) -> list[Difference]:
+    """Where what is counted of won deals that nobody is credited with is not what the deals come to."""
+    counted, recomputed = await uncredited.counts(tx, tenant_id, known)
+    found: list[Difference] = []
+    for key in sorted(counted.keys() | recomputed.keys()):
+        stored, expected = counted.get(key, _NO_GAP), recomputed.get(key, _NO_GAP)
+        if stored != expected:
+            of_user = f" of {key.user}" if key.user else ""
+            subject = f"{key.reason.value}{of_user} in {key.currency or 'no currency'}, connection/{key.connection_id}"
+            found.append(
+                Difference(
+                    "uncredited",
+                    tenant_id,
+                    subject,
+                    _described(stored.amount, stored.deals),
+                    _described(expected.amount, expected.deals),
+                )
+            )
+    return found
+
+
+async def _goals_with_progress(tx: Transaction, tenant_id: UUID) -> list[UUID]:
+    found: list[UUID] = []
+    after = (tenant_id, UUID(int=0))
+    while goals := await store.goals_after(tx, after, limit=_GOALS_MAX):
+        after = goals[-1]
+        found.extend(goal_id for _, goal_id in goals)
+    return found
+
+
+async def deal_versions(
+    tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int
+) -> list[tuple[UUID, DealVersion]]:
+    """The newest version of the tenant's next deals by id, up to `until`."""
+    return await deals.newest_versions(tx, tenant_id, after=after, until=until, limit=limit)
+
+
+async def definition_versions(tx: Transaction, keys: Sequence[tuple[UUID, str]]) -> Mapping[tuple[UUID, str], int]:
+    """The version of each of these subjects that is kept here; those that are not are left out."""
+    return await PROJECTION.versions(tx, keys)
+
+
+def _described(value: Decimal, deals: int) -> str:
+    return f"{format_amount(value)} by {counted(deals, 'deal')}"

@@ -1,0 +1,165 @@
+"""Looking at connections, telling what is the matter with them, and reading what was told."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from services.tracking.intake.connections import service as crm
+from services.tracking.intake.connections.domain import Connection, ConnectionNotFound, ConnectionStatus
+from services.tracking.intake.upkeep import service as upkeep
+from services.tracking.tell.alerts import store
+from services.tracking.tell.alerts.domain import (
+    Alert,
+    AlertNotFound,
+    Looked,
+    Subject,
+    Trend,
+    about_dead_letters,
+    look,
+    without,
+)
+from services.tracking.tell.alerts.store import Watch
+from services.tracking.tell.dead_letters import service as dead_letters
+from shared.contracts import alerts as contract
+from shared.contracts.envelope import to_message
+from shared.db.database import Transaction
+from shared.kernel.alerts import AlertKind, AlertState
+from shared.outbox.outbox import Outbox
+
+DUE_MAX: Final = 1000
+
+
+async def due(tx: Transaction) -> Sequence[Watch]:
+    """Connections to look at now, of whichever tenants the transaction may see; DUE_MAX at most."""
+    await store.begin_watches(tx)
+    return await store.due(tx, limit=DUE_MAX)
+
+
+async def look_at(tx: Transaction, outbox: Outbox, watch: Watch, *, every: timedelta) -> Sequence[Alert]:
+    """Look at a connection unless another does or has, and tell what follows; what was told.
+
+    A connection that is not active has its alerts cleared, and is not looked at before it is active again.
+    """
+    trends = await store.claim(tx, watch)
+    if trends is None:
+        return ()
+    known = {alert.check: alert for alert in await store.of_subject(tx, watch.tenant_id, watch.connection_id)}
+    connection = await _active(tx, watch)
+    if connection is None:
+        looked = without(known, tx.now)
+        await store.end_watch(tx, watch)
+    else:
+        looked = await _looked(tx, connection, known, trends)
+        await store.put_off(tx, watch, tx.now + every, looked.trends)
+    await store.save(tx, looked.told)
+    await _tell(tx, outbox, looked.told)
+    return looked.told
+
+
+async def dead_letters_to_look_at(tx: Transaction) -> Mapping[UUID, Mapping[str, int]]:
+    """How many letters wait by tenant and topic, with 0 where only an alert is left, of the tenants in scope."""
+    found: dict[UUID, dict[str, int]] = {}
+    for alert in await store.of_kind(tx, AlertKind.DEAD_LETTERS):
+        found.setdefault(alert.tenant_id, {})[alert.check] = 0
+    for (tenant_id, topic), count in (await dead_letters.counts(tx)).items():
+        found.setdefault(tenant_id, {})[topic] = count
+    return found
+
+
+async def look_at_dead_letters(
+    tx: Transaction, outbox: Outbox, tenant_id: UUID, waiting: Mapping[str, int]
+) -> Sequence[Alert]:
+    """Tell what follows from the dead letters of a tenant; what was told."""
+    await tx.lock_tenants_exclusive([tenant_id])
+    known = {alert.check: alert for alert in await store.of_subject(tx, tenant_id, tenant_id)}
+    looked = (
+        about_dead_letters(tenant_id, topic, count, known.get(topic), tx.now)
+        for topic, count in sorted(waiting.items())
+    )
+    told = [alert for alert in looked if alert is not None]
+    await store.save(tx, told)
+    await _tell(tx, outbox, told)
+    return told
+
+
+async def put_off(tx: Transaction, watch: Watch, *, every: timedelta) -> None:
+    """Look at a connection at its next turn, after it could not be looked at."""
+    await store.put_off(tx, watch, tx.now + every)
+
+
+async def get(tx: Transaction, tenant_id: UUID, alert_id: UUID) -> contract.Alert:
+    """An alert of the tenant. Raises AlertNotFound."""
+    alert = await store.find(tx, tenant_id, alert_id)
+    if alert is None:
+        raise AlertNotFound(f"There is no alert {alert_id}.")
+    return event_of(alert)
+
+
+async def page(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    state: AlertState | None,
+    subject_id: UUID | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> Sequence[contract.Alert]:
+    """Alerts of the tenant, those raised last first."""
+    found = await store.page(tx, tenant_id, state=state, subject_id=subject_id, before=before, limit=limit)
+    return [event_of(alert) for alert in found]
+
+
+async def tell_next_again(
+    tx: Transaction, outbox: Outbox, after: tuple[UUID, UUID], *, limit: int
+) -> list[tuple[UUID, UUID]]:
+    """Publish the next alerts of every tenant in scope once more, by tenant and alert; which those were."""
+    alerts = await store.after(tx, after, limit=limit)
+    await _tell(tx, outbox, alerts)
+    return [(alert.tenant_id, alert.id) for alert in alerts]
+
+
+def event_of(alert: Alert) -> contract.Alert:
+    """An alert as it is published."""
+    return contract.Alert(
+        tenant_id=alert.tenant_id,
+        id=alert.id,
+        version=alert.version,
+        kind=alert.kind.value,
+        state=alert.state,
+        severity=alert.severity,
+        subject_type=alert.subject_type,
+        subject_id=alert.subject_id,
+        check=alert.check,
+        title=alert.title,
+        sentence=alert.sentence,
+        raised_at=alert.raised_at,
+        changed_at=alert.changed_at,
+        cleared_at=alert.cleared_at,
+    )
+
+
+async def _active(tx: Transaction, watch: Watch) -> Connection | None:
+    try:
+        connection = await crm.get(tx, watch.tenant_id, watch.connection_id)
+    except ConnectionNotFound:
+        return None
+    return connection if connection.status is ConnectionStatus.ACTIVE else None
+
+
+async def _looked(
+    tx: Transaction, connection: Connection, known: dict[str, Alert], trends: Mapping[str, Trend]
+) -> Looked:
+    facts = await upkeep.facts_of(tx, connection.tenant_id, connection.id)
+    subject = Subject(connection.tenant_id, connection.id, connection.name)
+    return look(subject, upkeep.health_of(facts, tx).checks, known, trends, tx.now)
+
+
+async def _tell(tx: Transaction, outbox: Outbox, alerts: Sequence[Alert]) -> None:
+    await outbox.append(
+        tx,
+        [
+            to_message(event_of(alert), event_id=tx.new_id(), source="tracking", time=alert.changed_at)
+            for alert in alerts
+        ],
+    )

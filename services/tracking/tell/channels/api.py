@@ -1,0 +1,306 @@
+"""Subscriptions of other systems over HTTP."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from services.tracking.tell.channels import service
+from services.tracking.tell.channels.domain import (
+    LastSigningSecret,
+    SigningRotationUnderWay,
+    SigningSecretNotFound,
+    SubscriptionDeliveryNotFound,
+    SubscriptionDeliveryState,
+    SubscriptionNotFound,
+)
+from services.tracking.tell.channels.schemas import (
+    NewSubscription,
+    ReplayedFailed,
+    ReplayFailed,
+    SigningRotation,
+    SubscriptionDeliveryDetail,
+    SubscriptionDeliveryOut,
+    SubscriptionOut,
+    SubscriptionPatch,
+    SubscriptionWithSecret,
+    wanted,
+)
+from services.tracking.tell.channels.service import REPLAYED_MAX, Subscriptions
+from shared.db.database import Transaction
+from shared.http.etag import ConditionalRead, ExpectedVersion
+from shared.http.outbound import OutboundSettings, UrlRefused, check_url
+from shared.http.paging import Cursor, InvalidCursor, Page, Paging
+from shared.http.problems import PreconditionRequired, responses
+from shared.http.reader import RequestReader
+from shared.http.sight import Operator
+from shared.http.writer import RequestWriter
+from shared.kernel.errors import VersionMismatch
+
+router: Final = APIRouter(prefix="/v1/subscriptions", tags=["subscriptions"])
+
+_PAGES: Final = Cursor(UUID)
+_CHANGE: Final = (VersionMismatch, PreconditionRequired)
+
+
+def _subscriptions(request: Request) -> Subscriptions:
+    subscriptions: Subscriptions = request.app.state.subscriptions
+    return subscriptions
+
+
+def _outbound(request: Request) -> OutboundSettings:
+    outbound: OutboundSettings = request.app.state.outbound
+    return outbound
+
+
+UseCases = Annotated[Subscriptions, Depends(_subscriptions)]
+Outbound = Annotated[OutboundSettings, Depends(_outbound)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=SubscriptionWithSecret,
+    responses=responses(UrlRefused),
+    summary="Subscribe to events",
+)
+async def create_subscription(
+    body: NewSubscription, caller: Operator, writer: RequestWriter, subscriptions: UseCases, outbound: Outbound
+) -> Response:
+    """Send what happens from now on to a URL, as Standard Webhooks. The answer holds the signing secret, this once."""
+    check_url(body.url, outbound)
+    events = wanted(body.events)
+
+    async def create(tx: Transaction) -> SubscriptionWithSecret:
+        made = await subscriptions.create(tx, caller.tenant_id, name=body.name, url=body.url, events=events)
+        return SubscriptionWithSecret.from_result(made, subscriptions.url(made.subscription))
+
+    return await writer.commit(
+        create, status=201, location=lambda made: f"/v1/subscriptions/{made.id}", seal=subscriptions.box
+    )
+
+
+@router.get("", responses=responses(InvalidCursor), summary="List subscriptions")
+async def list_subscriptions(
+    caller: Operator, reader: RequestReader, paging: Paging, subscriptions: UseCases
+) -> Page[SubscriptionOut]:
+    """In the order they were made."""
+    async with reader.transaction() as tx:
+        found = await service.page(tx, caller.tenant_id, after=_PAGES.after(paging), limit=paging.fetch_limit)
+    return _PAGES.page(
+        paging,
+        found,
+        key=lambda each: each.id,
+        item=lambda each: SubscriptionOut.from_subscription(each, subscriptions.url(each)),
+    )
+
+
+@router.get("/{subscription_id}", responses=responses(SubscriptionNotFound), summary="Read a subscription")
+async def read_subscription(
+    subscription_id: UUID, caller: Operator, reader: RequestReader, subscriptions: UseCases, read: ConditionalRead
+) -> SubscriptionOut:
+    """A subscription, and why it is disabled if nobody disabled it."""
+    async with reader.transaction() as tx:
+        found = await service.get(tx, caller.tenant_id, subscription_id)
+    answer = SubscriptionOut.from_subscription(found, subscriptions.url(found))
+    return read.answer(answer)
+
+
+@router.patch(
+    "/{subscription_id}",
+    response_model=SubscriptionOut,
+    responses=responses(SubscriptionNotFound, *_CHANGE, UrlRefused),
+    summary="Change a subscription",
+)
+async def edit_subscription(
+    subscription_id: UUID,
+    body: SubscriptionPatch,
+    caller: Operator,
+    writer: RequestWriter,
+    version: ExpectedVersion,
+    subscriptions: UseCases,
+    outbound: Outbound,
+) -> Response:
+    """Its name, URL, events or status. What waits already is sent to the URL as it is then."""
+    if body.url is not None:
+        check_url(body.url, outbound)
+    events = None if body.events is None else wanted(body.events)
+
+    async def edit(tx: Transaction) -> SubscriptionOut:
+        changed = await subscriptions.edit(
+            tx,
+            caller.tenant_id,
+            subscription_id,
+            expected_version=version,
+            name=body.name,
+            url=body.url,
+            events=events,
+            status=body.status,
+        )
+        return SubscriptionOut.from_subscription(changed, subscriptions.url(changed))
+
+    return await writer.commit(edit, seal=subscriptions.box)
+
+
+@router.delete(
+    "/{subscription_id}",
+    status_code=204,
+    responses=responses(SubscriptionNotFound, *_CHANGE),
+    summary="Delete a subscription",
+)
+async def delete_subscription(
+    subscription_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
+) -> Response:
+    """Nothing is sent any more, and its log cannot be read."""
+
+    async def remove(tx: Transaction) -> None:
+        await service.remove(tx, caller.tenant_id, subscription_id, expected_version=version)
+
+    return await writer.commit(remove, status=204)
+
+
+@router.post(
+    "/{subscription_id}/secrets",
+    status_code=201,
+    response_model=SubscriptionWithSecret,
+    responses=responses(SubscriptionNotFound, *_CHANGE, SigningRotationUnderWay),
+    summary="Rotate the signing secret",
+)
+async def rotate_subscription_secret(
+    subscription_id: UUID,
+    body: SigningRotation,
+    caller: Operator,
+    writer: RequestWriter,
+    version: ExpectedVersion,
+    subscriptions: UseCases,
+) -> Response:
+    """A new secret; deliveries carry a signature of each until the old one expires or is retired."""
+
+    async def rotate(tx: Transaction) -> SubscriptionWithSecret:
+        rotated = await subscriptions.rotate(
+            tx, caller.tenant_id, subscription_id, expected_version=version, overlap=body.overlap
+        )
+        return SubscriptionWithSecret.from_result(rotated, subscriptions.url(rotated.subscription))
+
+    return await writer.commit(rotate, status=201, seal=subscriptions.box)
+
+
+@router.delete(
+    "/{subscription_id}/secrets/{secret_id}",
+    response_model=SubscriptionOut,
+    responses=responses(SubscriptionNotFound, SigningSecretNotFound, *_CHANGE, LastSigningSecret),
+    summary="Retire a signing secret",
+)
+async def retire_subscription_secret(
+    subscription_id: UUID,
+    secret_id: UUID,
+    caller: Operator,
+    writer: RequestWriter,
+    version: ExpectedVersion,
+    subscriptions: UseCases,
+) -> Response:
+    """Sign with it no more."""
+
+    async def retire(tx: Transaction) -> SubscriptionOut:
+        changed = await service.retire_secret(
+            tx, caller.tenant_id, subscription_id, secret_id, expected_version=version
+        )
+        return SubscriptionOut.from_subscription(changed, subscriptions.url(changed))
+
+    return await writer.commit(retire, seal=subscriptions.box)
+
+
+@router.post(
+    "/{subscription_id}/test",
+    status_code=201,
+    response_model=SubscriptionDeliveryDetail,
+    responses=responses(SubscriptionNotFound),
+    summary="Send a test event",
+)
+async def test_subscription(subscription_id: UUID, caller: Operator, writer: RequestWriter) -> Response:
+    """An event of type `attain.test.v1`, sent at once if the subscription is active: read the delivery to see how."""
+
+    async def send(tx: Transaction) -> SubscriptionDeliveryDetail:
+        return SubscriptionDeliveryDetail.from_detail(await service.send_test(tx, caller.tenant_id, subscription_id))
+
+    return await writer.commit(
+        send, status=201, location=lambda made: f"/v1/subscriptions/{subscription_id}/deliveries/{made.id}"
+    )
+
+
+@router.get(
+    "/{subscription_id}/deliveries",
+    responses=responses(SubscriptionNotFound, InvalidCursor),
+    summary="List deliveries of a subscription",
+)
+async def list_subscription_deliveries(
+    subscription_id: UUID,
+    caller: Operator,
+    reader: RequestReader,
+    paging: Paging,
+    state: Annotated[SubscriptionDeliveryState | None, Query(description="Only those in this state.")] = None,
+) -> Page[SubscriptionDeliveryOut]:
+    """Newest first, with every attempt that was made."""
+    async with reader.transaction() as tx:
+        found = await service.log(
+            tx,
+            caller.tenant_id,
+            subscription_id,
+            state=state,
+            before=_PAGES.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _PAGES.page(paging, found, key=lambda each: each.id, item=SubscriptionDeliveryOut.from_delivery)
+
+
+@router.get(
+    "/{subscription_id}/deliveries/{delivery_id}",
+    responses=responses(SubscriptionNotFound, SubscriptionDeliveryNotFound),
+    summary="Read a delivery of a subscription",
+)
+async def read_subscription_delivery(
+    subscription_id: UUID, delivery_id: UUID, caller: Operator, reader: RequestReader
+) -> SubscriptionDeliveryDetail:
+    """With its body."""
+    async with reader.transaction() as tx:
+        delivery = await service.get_delivery(tx, caller.tenant_id, subscription_id, delivery_id)
+    return SubscriptionDeliveryDetail.from_detail(delivery)
+
+
+@router.post(
+    "/{subscription_id}/deliveries/replay",
+    status_code=202,
+    response_model=ReplayedFailed,
+    responses=responses(SubscriptionNotFound),
+    summary="Replay what failed",
+)
+async def replay_failed_deliveries(
+    subscription_id: UUID, body: ReplayFailed, caller: Operator, writer: RequestWriter
+) -> Response:
+    """Send everything again that failed since a moment, oldest first, under the same ids."""
+
+    async def replay(tx: Transaction) -> ReplayedFailed:
+        replayed = await service.replay_failed(tx, caller.tenant_id, subscription_id, since=body.since)
+        return ReplayedFailed(deliveries=replayed, more=replayed == REPLAYED_MAX)
+
+    return await writer.commit(replay, status=202)
+
+
+@router.post(
+    "/{subscription_id}/deliveries/{delivery_id}/replay",
+    status_code=202,
+    response_model=SubscriptionDeliveryDetail,
+    responses=responses(SubscriptionNotFound, SubscriptionDeliveryNotFound),
+    summary="Replay a delivery of a subscription",
+)
+async def replay_subscription_delivery(
+    subscription_id: UUID, delivery_id: UUID, caller: Operator, writer: RequestWriter
+) -> Response:
+    """Send a delivery again, whatever became of it, under the same id; one that waits is sent now."""
+
+    async def replay(tx: Transaction) -> SubscriptionDeliveryDetail:
+        return SubscriptionDeliveryDetail.from_detail(
+            await service.replay(tx, caller.tenant_id, subscription_id, delivery_id)
+        )
+
+    return await writer.commit(replay, status=202)

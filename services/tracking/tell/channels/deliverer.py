@@ -1,0 +1,283 @@
+"""Worker components of outgoing webhooks: sending what is due, and dropping what is old."""
+
+import asyncio
+from asyncio import Task
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from random import SystemRandom
+from time import perf_counter
+from typing import Final
+
+import httpx
+
+from services.tracking.tell.channels import service
+from services.tracking.tell.channels.domain import (
+    ANSWER_CHARACTERS_MAX,
+    RETRY_AFTER_MAX,
+    TEST_EVENT_TYPE,
+    Attempt,
+    Subscription,
+    signed_headers,
+)
+from services.tracking.tell.channels.service import Ended, Subscriptions
+from services.tracking.tell.channels.store import OUTGOING_CHANNEL, Claimed
+from shared.db.database import Database, Scope
+from shared.http.outbound import (
+    OutboundError,
+    OutboundSettings,
+    Resolve,
+    UrlRefused,
+    outbound_client,
+    system_addresses,
+)
+from shared.kernel.errors import AttainError, Unavailable
+from shared.kernel.reading import read_retry_after
+from shared.telemetry import metrics
+from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
+
+ATTEMPT_SECONDS_MAX: Final = 15.0
+_ANSWER_BYTES_KEPT: Final = 4 * ANSWER_CHARACTERS_MAX
+# More than what is kept, as an answer comes in pieces.
+_ANSWER_BYTES_MAX: Final = 262_144
+_LEASE: Final = timedelta(seconds=60)
+_POLL_SECONDS: Final = 30.0
+_HELD_UP_SECONDS: Final = 1.0
+"""How soon to look again for what is due but not this worker's yet, as other workers are at its endpoint."""
+_RETENTION_POLL_SECONDS: Final = 3600.0
+_RETENTION_CHUNK: Final = 500
+
+_log = get_logger(__name__)
+_chance: Final = SystemRandom()
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def subscriber_client(
+    settings: OutboundSettings,
+    *,
+    connections_max: int,
+    timeout_seconds: float = ATTEMPT_SECONDS_MAX,
+    resolve: Resolve = system_addresses,
+) -> httpx.AsyncClient:
+    """What subscribers are called with; close it. An attempt as a whole takes `timeout_seconds` at most."""
+    return outbound_client(
+        settings,
+        timeout_seconds=timeout_seconds,
+        response_bytes_max=_ANSWER_BYTES_MAX,
+        connections_max=connections_max,
+        headers={"user-agent": "Attain-Webhooks"},
+        resolve=resolve,
+    )
+
+
+class Deliverer(Rounds):
+    """Sends what is due. Any number may run; each takes what no other is at.
+
+    No transaction is open while a request is under way. What is being sent when the process dies is sent again, under
+    the same id, once its lease of a minute is over.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        subscriptions: Subscriptions,
+        client: httpx.AsyncClient,
+        *,
+        concurrency: int,
+        concurrency_each: int,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        """At most `concurrency` requests are under way here, and `concurrency_each` to one endpoint from everywhere.
+
+        `client` is a `subscriber_client`; whoever made it closes it.
+        """
+        super().__init__("deliverer", every_seconds=_POLL_SECONDS)
+        self._database = database
+        self._subscriptions = subscriptions
+        self._client = client
+        self._concurrency = concurrency
+        self._concurrency_each = concurrency_each
+        self._clock = clock
+        self._under_way: set[Task[None]] = set()
+        # What ends while a transaction is under way is settled together by the next.
+        self._ended: list[Ended] = []
+        self._settling: Task[None] | None = None
+
+    @asynccontextmanager
+    async def during(self) -> AsyncIterator[None]:
+        async with self._database.listen(OUTGOING_CHANNEL, self.woken):
+            try:
+                yield
+                await self._settled()
+            finally:
+                for task in (*self._under_way, *([] if self._settling is None else [self._settling])):
+                    task.cancel()
+
+    async def round(self) -> bool:
+        if await self._start_due():
+            return True
+        next_due_at = await self._database.run(Scope.every(), service.next_due_at)
+        if next_due_at is not None:
+            wait_seconds = (next_due_at - self._clock()).total_seconds()
+            self.come_again_in(wait_seconds if wait_seconds > 0 else _HELD_UP_SECONDS)
+        return False
+
+    async def deliver_due(self) -> int:
+        """Attempt everything that is due now, round after round until nothing is; how many attempts. For tests."""
+        attempts = 0
+        while started := await self._start_due():
+            attempts += started
+            await self._settled()
+        return attempts
+
+    async def _start_due(self) -> int:
+        """Start as many attempts as there is room for; how many. Raises Unavailable."""
+        room = self._concurrency - len(self._under_way) - len(self._ended)
+        if room <= 0:
+            return 0
+        claimed = await self._database.run(
+            Scope.every(),
+            lambda tx: service.claim(tx, count_max=room, each_max=self._concurrency_each, lease=_LEASE),
+        )
+        for each, subscription in claimed:
+            task = asyncio.create_task(self._deliver(each, subscription), name=f"deliver-{each.id}")
+            self._under_way.add(task)
+            task.add_done_callback(self._finished)
+        return len(claimed)
+
+    def _finished(self, task: Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("delivery_not_attempted", exc_info=error)
+        if self._ended and self._settling is None:
+            self._settling = asyncio.create_task(self._settle_ended(), name="settle")
+
+    async def _settled(self) -> None:
+        """Wait until all that was started has been settled."""
+        while self._under_way or self._settling is not None:
+            await asyncio.wait({*self._under_way, *([] if self._settling is None else [self._settling])})
+            # What is called when a task is done is called after that.
+            await asyncio.sleep(0)
+
+    async def _settle_ended(self) -> None:
+        """Keep what the attempts came to that have ended, in one transaction, and then those that did meanwhile.
+
+        What cannot be kept is attempted again once its lease is over.
+        """
+        try:
+            while self._ended:
+                ended = list(self._ended)
+                try:
+                    await self._settle(ended)
+                except Unavailable as error:
+                    _log.warning("attempts_not_kept", attempts=len(ended), reason=error.detail)
+                except Exception:
+                    _log.exception("attempts_not_kept", attempts=len(ended))
+                    await self._settle_each(ended)
+                del self._ended[: len(ended)]
+                self.wake()
+        finally:
+            self._settling = None
+
+    async def _settle(self, ended: list[Ended]) -> None:
+        scope = Scope.of(*(each.claimed.tenant_id for each in ended))
+        for disabled in await self._database.run(scope, lambda tx: service.settle(tx, ended)):
+            metrics.OUTGOING_DISABLED.labels("gone" if disabled.is_gone else "failing").inc()
+            _log.warning("subscription_disabled", subscription_id=str(disabled.subscription_id), reason=disabled.reason)
+
+    async def _settle_each(self, ended: Sequence[Ended]) -> None:
+        """Keep each by itself, so that one that cannot be kept does not take its neighbours with it."""
+        for each in ended:
+            try:
+                await self._settle([each])
+            except Exception:
+                _log.exception("attempt_not_kept", delivery_id=str(each.claimed.id))
+
+    async def _deliver(self, claimed: Claimed, subscription: Subscription) -> None:
+        now = self._clock()
+        if claimed.tries == 0 and claimed.event_type != TEST_EVENT_TYPE:
+            metrics.OUTGOING_WAIT_SECONDS.observe(max(0.0, (now - claimed.occurred_at).total_seconds()))
+        headers = signed_headers(
+            self._subscriptions.valid_secrets(subscription, now), delivery_id=claimed.id, at=now, body=claimed.body
+        )
+        attempt, retry_after = await self._attempt(self._subscriptions.url(subscription), headers, claimed.body, now)
+        metrics.OUTGOING_ATTEMPTS.labels(_outcome(attempt)).inc()
+        metrics.OUTGOING_ATTEMPT_SECONDS.observe(attempt.duration_milliseconds / 1000)
+        self._ended.append(Ended(claimed, attempt, retry_after, _chance.random()))
+
+    async def _attempt(
+        self, url: str, headers: dict[str, str], body: bytes, now: datetime
+    ) -> tuple[Attempt, timedelta | None]:
+        """One request, and what the answer asks for in Retry-After. What goes wrong is part of the attempt."""
+        started = perf_counter()
+        status: int | None = None
+        error: str | None = None
+        answered = ""
+        retry_after: timedelta | None = None
+        try:
+            request = self._client.stream(
+                "POST", url, content=body, headers={**headers, "content-type": "application/json"}
+            )
+            async with request as answer:
+                status = answer.status_code
+                retry_after = read_retry_after(answer.headers.get("retry-after", ""), now=now, maximum=RETRY_AFTER_MAX)
+                answered = await _first_characters(answer)
+        except (OutboundError, UrlRefused) as refused:
+            error = _sentence(refused)
+        duration_milliseconds = round((perf_counter() - started) * 1000)
+        return Attempt(now, duration_milliseconds, status, error, answered), retry_after
+
+
+async def _first_characters(answer: httpx.Response) -> str:
+    """The start of a body, as text. That it is too long, too slow or compressed changes nothing about the status."""
+    received = b""
+    try:
+        async for chunk in answer.aiter_raw():
+            received += chunk
+            if len(received) >= _ANSWER_BYTES_KEPT:
+                break
+    except OutboundError as error:
+        _log.info("answer_not_read", code=error.code)
+    text = received[:_ANSWER_BYTES_KEPT].decode("utf-8", "replace")
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:ANSWER_CHARACTERS_MAX]
+
+
+def _sentence(error: AttainError) -> str:
+    """What went wrong, for the log that subscribers' owners read."""
+    return f"{error.title}: {error.detail}"
+
+
+def _outcome(attempt: Attempt) -> str:
+    if attempt.status is None:
+        return "no_answer"
+    return f"{attempt.status // 100}xx"
+
+
+class OutgoingRetention(Rounds):
+    """Drops deliveries after some days, and what deleted subscriptions leave: once an hour, in short transactions."""
+
+    def __init__(self, database: Database, *, keep_days: int) -> None:
+        super().__init__("outgoing_retention", every_seconds=_RETENTION_POLL_SECONDS)
+        self._database = database
+        self._keep = timedelta(days=keep_days)
+
+    async def round(self) -> bool:
+        await self.drop_due()
+        return False
+
+    async def drop_due(self) -> None:
+        """Drop everything that is due. Raises Unavailable."""
+        while not self.is_stopping:
+            old = await self._database.run(
+                Scope.every(),
+                lambda tx: service.drop_old(tx, before=tx.now - self._keep, count_max=_RETENTION_CHUNK),
+            )
+            deleted = await self._database.run(
+                Scope.every(), lambda tx: service.drop_deleted(tx, count_max=_RETENTION_CHUNK)
+            )
+            if not old and not deleted:
+                return

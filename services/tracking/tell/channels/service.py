@@ -1,0 +1,359 @@
+"""Subscribing, recording what happens for subscribers, and keeping what an attempt to tell them came to."""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from services.tracking.tell.channels import store, subscription_store
+from services.tracking.tell.channels.domain import (
+    TEST_EVENT_TYPE,
+    Attempt,
+    Delivery,
+    EventType,
+    Health,
+    Occurrence,
+    Recording,
+    Subscription,
+    SubscriptionDeliveryNotFound,
+    SubscriptionDeliveryState,
+    SubscriptionKey,
+    SubscriptionNotFound,
+    SubscriptionStatus,
+    after_attempt,
+    plan_recording,
+    reason_to_disable,
+    secret_of,
+)
+from services.tracking.tell.channels.events import Published, body_of
+from services.tracking.tell.channels.store import Claimed, Settled, UnderWay
+from shared.db.database import Transaction
+from shared.db.sealing import SecretsBox
+from shared.kernel.errors import VersionMismatch, check_version
+from shared.kernel.filters import Filter, first_failing
+from shared.kernel.rotation import SealedSecret
+
+REPLAYED_MAX: Final = 10_000
+_ENTROPY_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class WithSigningSecret:
+    """A subscription and a secret just given to it, shown this once."""
+
+    subscription: Subscription
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt at a claimed delivery, and what its answer asked for. `chance` is from 0 to 1."""
+
+    claimed: Claimed
+    attempt: Attempt
+    retry_after: timedelta | None
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disabled:
+    """A subscription taken out of service by what its endpoint did."""
+
+    subscription_id: UUID
+    reason: str
+    is_gone: bool
+
+
+class Subscriptions:
+    """The use cases around subscriptions. Secrets and addresses are sealed before they are stored."""
+
+    def __init__(self, box: SecretsBox) -> None:
+        self.box = box
+
+    async def create(
+        self, tx: Transaction, tenant_id: UUID, *, name: str, url: str, events: Mapping[EventType, Filter]
+    ) -> WithSigningSecret:
+        """Make a subscription to what happens from now on."""
+        secret = secret_of(os.urandom(_ENTROPY_BYTES))
+        subscription = Subscription(
+            tenant_id=tenant_id,
+            id=tx.new_id(),
+            name=name,
+            sealed_url=self.box.seal(url),
+            events=events,
+            secrets=(self._sealed(tx, secret),),
+            status=SubscriptionStatus.ACTIVE,
+            status_reason=None,
+            version=1,
+            created_at=tx.now,
+            updated_at=tx.now,
+        )
+        await subscription_store.add(tx, subscription)
+        return WithSigningSecret(subscription, secret)
+
+    async def rotate(
+        self, tx: Transaction, tenant_id: UUID, subscription_id: UUID, *, expected_version: int, overlap: timedelta
+    ) -> WithSigningSecret:
+        """Give a subscription a new secret; both sign for `overlap`.
+
+        Raises SubscriptionNotFound, VersionMismatch and SigningRotationUnderWay.
+        """
+        current = await _expected(tx, tenant_id, subscription_id, expected_version)
+        secret = secret_of(os.urandom(_ENTROPY_BYTES))
+        rotated = current.rotated(self._sealed(tx, secret), overlap=overlap, now=tx.now)
+        return WithSigningSecret(await _saved(tx, rotated), secret)
+
+    async def edit(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        subscription_id: UUID,
+        *,
+        expected_version: int,
+        name: str | None,
+        url: str | None,
+        events: Mapping[EventType, Filter] | None,
+        status: SubscriptionStatus | None,
+    ) -> Subscription:
+        """Change what is given. Who is set to active is trusted anew.
+
+        Raises SubscriptionNotFound and VersionMismatch.
+        """
+        current = await _expected(tx, tenant_id, subscription_id, expected_version)
+        if status is SubscriptionStatus.ACTIVE:
+            await store.set_health(tx, tenant_id, subscription_id, Health(0, None, tx.now))
+            await store.wake(tx)
+        sealed_url = None if url is None else self.box.seal(url)
+        edited = current.edited(name=name, sealed_url=sealed_url, events=events, status=status, now=tx.now)
+        return await _saved(tx, edited)
+
+    def url(self, subscription: Subscription) -> str:
+        """Where its deliveries are sent."""
+        return self.box.open(subscription.sealed_url)
+
+    def valid_secrets(self, subscription: Subscription, now: datetime) -> list[str]:
+        """What its deliveries are signed with, oldest first."""
+        return [self.box.open(secret.ciphertext) for secret in subscription.secrets if secret.is_valid(now)]
+
+    def _sealed(self, tx: Transaction, value: str) -> SealedSecret:
+        return SealedSecret(tx.new_id(), self.box.seal(value), tx.now)
+
+
+async def get(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Subscription:
+    """A subscription of the tenant. Raises SubscriptionNotFound."""
+    subscription = await subscription_store.find(tx, tenant_id, subscription_id)
+    if subscription is None:
+        raise SubscriptionNotFound(f"There is no subscription {subscription_id}.")
+    return subscription
+
+
+async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> Sequence[Subscription]:
+    """Subscriptions of the tenant in the order they were made."""
+    return await subscription_store.page(tx, tenant_id, after=after, limit=limit)
+
+
+async def retire_secret(
+    tx: Transaction, tenant_id: UUID, subscription_id: UUID, secret_id: UUID, *, expected_version: int
+) -> Subscription:
+    """Sign with a secret no more.
+
+    Raises SubscriptionNotFound, VersionMismatch, SigningSecretNotFound and LastSigningSecret.
+    """
+    current = await _expected(tx, tenant_id, subscription_id, expected_version)
+    return await _saved(tx, current.with_retired(secret_id, now=tx.now))
+
+
+async def remove(tx: Transaction, tenant_id: UUID, subscription_id: UUID, *, expected_version: int) -> None:
+    """Delete a subscription and, in time, its log. Raises SubscriptionNotFound and VersionMismatch."""
+    current = await _expected(tx, tenant_id, subscription_id, expected_version)
+    if not await subscription_store.mark_deleted(tx, current):
+        raise VersionMismatch("The subscription was changed at the same time.")
+
+
+async def send_test(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Delivery:
+    """Record a test event for the subscription, to be sent at once. Raises SubscriptionNotFound."""
+    subscription = await get(tx, tenant_id, subscription_id)
+    occurrence = Occurrence(
+        tenant_id=tenant_id,
+        subscription_id=subscription.id,
+        event_type=TEST_EVENT_TYPE,
+        subject=f"test/{tx.new_id()}",
+        version=1,
+        occurred_at=tx.now,
+        body=body_of(TEST_EVENT_TYPE, tx.now, f'{{"subscription_id":"{subscription.id}"}}'),
+        coalesces=False,
+    )
+    await store.end_rest(tx, tenant_id, subscription_id)
+    (delivery_id,) = await store.record(tx, Recording((occurrence,), (), ()))
+    return await get_delivery(tx, tenant_id, subscription_id, delivery_id)
+
+
+async def log(
+    tx: Transaction,
+    tenant_id: UUID,
+    subscription_id: UUID,
+    *,
+    state: SubscriptionDeliveryState | None,
+    before: UUID | None,
+    limit: int,
+) -> Sequence[Delivery]:
+    """Deliveries of a subscription, newest first, without bodies. Raises SubscriptionNotFound."""
+    await get(tx, tenant_id, subscription_id)
+    return await store.log(tx, tenant_id, subscription_id, state=state, before=before, limit=limit)
+
+
+async def get_delivery(tx: Transaction, tenant_id: UUID, subscription_id: UUID, delivery_id: UUID) -> Delivery:
+    """A delivery of a subscription, with its body. Raises SubscriptionNotFound and SubscriptionDeliveryNotFound."""
+    await get(tx, tenant_id, subscription_id)
+    delivery = await store.find_delivery(tx, tenant_id, subscription_id, delivery_id)
+    if delivery is None:
+        raise SubscriptionDeliveryNotFound(f"The subscription has no delivery {delivery_id}.")
+    return delivery
+
+
+async def replay(tx: Transaction, tenant_id: UUID, subscription_id: UUID, delivery_id: UUID) -> Delivery:
+    """Send a delivery again, whatever became of it, under the same id and by a fresh schedule.
+
+    Raises SubscriptionNotFound and SubscriptionDeliveryNotFound.
+    """
+    delivery = await get_delivery(tx, tenant_id, subscription_id, delivery_id)
+    await store.replay(tx, delivery)
+    await store.end_rest(tx, tenant_id, subscription_id)
+    return await get_delivery(tx, tenant_id, subscription_id, delivery_id)
+
+
+async def replay_failed(tx: Transaction, tenant_id: UUID, subscription_id: UUID, *, since: datetime) -> int:
+    """Send again what failed since a moment, oldest first, REPLAYED_MAX at most; how many.
+
+    Raises SubscriptionNotFound.
+    """
+    await get(tx, tenant_id, subscription_id)
+    replayed = await store.replay_failed(tx, tenant_id, subscription_id, since=since, count_max=REPLAYED_MAX)
+    await store.end_rest(tx, tenant_id, subscription_id)
+    return replayed
+
+
+async def recording(tx: Transaction, tenant_ids: Collection[UUID]) -> Sequence[Subscription]:
+    """Every subscription of these tenants that events are recorded for."""
+    return await subscription_store.recording(tx, tenant_ids)
+
+
+async def record(tx: Transaction, published: Sequence[Published], subscriptions: Sequence[Subscription]) -> Recording:
+    """Record events for whoever wants them. What happened before a subscription was made is not for it."""
+    occurrences = [
+        _occurrence(subscription, event)
+        for event in published
+        for subscription in subscriptions
+        if _wants(subscription, event)
+    ]
+    if not occurrences:
+        return Recording((), (), ())
+    last = await store.last_recorded(tx, {each.key for each in occurrences})
+    planned = plan_recording(occurrences, last)
+    await store.record(tx, planned)
+    return planned
+
+
+async def claim(
+    tx: Transaction, *, count_max: int, each_max: int, lease: timedelta
+) -> list[tuple[Claimed, Subscription]]:
+    """Deliveries to attempt now, with their subscriptions, nobody else's until the lease is over."""
+    claimed = await store.claim(tx, count_max=count_max, each_max=each_max, lease=lease)
+    subscriptions = await subscription_store.by_id(tx, {(each.tenant_id, each.subscription_id) for each in claimed})
+    return [(each, subscriptions[each.subscription_id]) for each in claimed if each.subscription_id in subscriptions]
+
+
+async def next_due_at(tx: Transaction) -> datetime | None:
+    """When a delivery may be attempted next, which may be past already; None while nothing waits."""
+    return await store.next_due_at(tx)
+
+
+async def settle(tx: Transaction, ended: Sequence[Ended]) -> list[Disabled]:
+    """Keep what attempts came to; the subscriptions that are disabled for it.
+
+    An attempt that took longer than its lease is not kept: somebody else is making, or has made, the next.
+    """
+    held = await store.under_way(tx, [each.claimed for each in ended])
+    kept = sorted((each for each in ended if each.claimed.id in held), key=lambda each: each.attempt.at)
+    if not kept:
+        return []
+    await store.settle(tx, [_settled(each, held[each.claimed.id], now=tx.now) for each in kept])
+    attempts: dict[SubscriptionKey, list[Ended]] = {}
+    for each in kept:
+        attempts.setdefault(SubscriptionKey(each.claimed.tenant_id, each.claimed.subscription_id), []).append(each)
+    healths = await store.healths(
+        tx, {key: not all(each.attempt.succeeded for each in of_one) for key, of_one in attempts.items()}
+    )
+    disabled: list[Disabled] = []
+    for key, health in sorted(healths.items()):
+        disabled.extend(await _judged(tx, key, health, attempts[key]))
+    return disabled
+
+
+async def drop_old(tx: Transaction, *, before: datetime, count_max: int) -> int:
+    """Drop deliveries recorded before a moment; how many."""
+    return await store.drop_old(tx, before=before, count_max=count_max)
+
+
+async def drop_deleted(tx: Transaction, *, count_max: int) -> int:
+    """Drop what is left of deleted subscriptions; how much, 0 at the end."""
+    return await store.drop_deleted(tx, count_max=count_max)
+
+
+def _wants(subscription: Subscription, event: Published) -> bool:
+    if event.tenant_id != subscription.tenant_id or event.occurred_at < subscription.created_at:
+        return False
+    wanted = subscription.events.get(event.event_type)
+    return wanted is not None and first_failing(wanted, event.field) is None
+
+
+def _occurrence(subscription: Subscription, event: Published) -> Occurrence:
+    return Occurrence(
+        tenant_id=event.tenant_id,
+        subscription_id=subscription.id,
+        event_type=event.event_type,
+        subject=event.subject,
+        version=event.version,
+        occurred_at=event.occurred_at,
+        body=body_of(event.event_type, event.occurred_at, event.data),
+        coalesces=event.coalesces,
+    )
+
+
+def _settled(ended: Ended, held: UnderWay, *, now: datetime) -> Settled:
+    verdict = after_attempt(
+        held.state,
+        ended.attempt,
+        tries=held.tries + 1,
+        retry_after=ended.retry_after,
+        now=now,
+        chance=ended.chance,
+    )
+    claimed = ended.claimed
+    return Settled(claimed.tenant_id, claimed.id, verdict, held.tries + 1, (*held.attempts, ended.attempt))
+
+
+async def _judged(tx: Transaction, key: SubscriptionKey, health: Health, ended: Sequence[Ended]) -> list[Disabled]:
+    """Keep how an endpoint is doing after these attempts, and disable its subscription if that is called for."""
+    reason: str | None = None
+    for each in ended:
+        health = health.after(each.attempt, retry_after=each.retry_after, now=tx.now)
+        reason = reason or reason_to_disable(health, each.attempt, now=tx.now)
+    await store.set_health(tx, key.tenant_id, key.subscription_id, health)
+    if reason is None or not await subscription_store.disable(tx, key, reason):
+        return []
+    return [Disabled(key.subscription_id, reason, is_gone=any(each.attempt.says_gone for each in ended))]
+
+
+async def _expected(tx: Transaction, tenant_id: UUID, subscription_id: UUID, version: int) -> Subscription:
+    current = await get(tx, tenant_id, subscription_id)
+    check_version(current.version, version)
+    return current
+
+
+async def _saved(tx: Transaction, subscription: Subscription) -> Subscription:
+    if not await subscription_store.save(tx, subscription):
+        raise VersionMismatch("The subscription was changed at the same time.")
+    return subscription

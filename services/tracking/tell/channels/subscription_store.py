@@ -1,0 +1,162 @@
+"""Every statement on subscriptions."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from sqlalchemy import RowMapping, insert, select, update
+
+from services.tracking.tell.channels.domain import EventType, Subscription, SubscriptionKey, SubscriptionStatus
+from services.tracking.tell.channels.events import KINDS
+from services.tracking.tell.channels.tables import subscription_health, subscriptions
+from shared.db.database import Transaction
+from shared.kernel.filters import filter_to_json, parse_filter
+from shared.kernel.rotation import SealedSecret
+
+_SECRETS: Final = TypeAdapter(tuple[SealedSecret, ...])
+
+
+async def add(tx: Transaction, subscription: Subscription) -> None:
+    """Store a new subscription, in good health."""
+    await tx.execute(insert(subscriptions).values(**_row(subscription)))
+    await tx.execute(
+        insert(subscription_health).values(
+            tenant_id=subscription.tenant_id,
+            subscription_id=subscription.id,
+            failures=0,
+            failing_since=None,
+            rest_until=tx.now,
+            served_at=tx.now,
+        )
+    )
+
+
+async def save(tx: Transaction, subscription: Subscription) -> bool:
+    """Store the next version of a subscription; False when it is not the one before that is stored."""
+    saved = await tx.one_or_none(
+        update(subscriptions)
+        .where(
+            subscriptions.c.tenant_id == subscription.tenant_id,
+            subscriptions.c.id == subscription.id,
+            subscriptions.c.version == subscription.version - 1,
+            subscriptions.c.deleted_at.is_(None),
+        )
+        .values(**_row(subscription))
+        .returning(subscriptions.c.version)
+    )
+    return saved is not None
+
+
+async def disable(tx: Transaction, key: SubscriptionKey, reason: str) -> bool:
+    """Take a subscription out of service, whichever version it is at; False when it is already."""
+    disabled = await tx.one_or_none(
+        update(subscriptions)
+        .where(
+            subscriptions.c.tenant_id == key.tenant_id,
+            subscriptions.c.id == key.subscription_id,
+            subscriptions.c.status != SubscriptionStatus.DISABLED,
+            subscriptions.c.deleted_at.is_(None),
+        )
+        .values(
+            status=SubscriptionStatus.DISABLED.value,
+            status_reason=reason,
+            version=subscriptions.c.version + 1,
+            updated_at=tx.now,
+        )
+        .returning(subscriptions.c.id)
+    )
+    return disabled is not None
+
+
+async def mark_deleted(tx: Transaction, subscription: Subscription) -> bool:
+    """Let a subscription be seen no more; False when its version is not the one that is stored."""
+    marked = await tx.one_or_none(
+        update(subscriptions)
+        .where(
+            subscriptions.c.tenant_id == subscription.tenant_id,
+            subscriptions.c.id == subscription.id,
+            subscriptions.c.version == subscription.version,
+            subscriptions.c.deleted_at.is_(None),
+        )
+        .values(deleted_at=tx.now, secrets=[], sealed_url="")
+        .returning(subscriptions.c.version)
+    )
+    return marked is not None
+
+
+async def find(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Subscription | None:
+    """A subscription of the tenant."""
+    row = await tx.one_or_none(
+        select(subscriptions).where(
+            subscriptions.c.tenant_id == tenant_id,
+            subscriptions.c.id == subscription_id,
+            subscriptions.c.deleted_at.is_(None),
+        )
+    )
+    return None if row is None else _subscription(row)
+
+
+async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Subscription]:
+    """Subscriptions of the tenant in the order they were made."""
+    statement = select(subscriptions).where(
+        subscriptions.c.tenant_id == tenant_id, subscriptions.c.deleted_at.is_(None)
+    )
+    if after is not None:
+        statement = statement.where(subscriptions.c.id > after)
+    return [_subscription(row) for row in await tx.rows(statement.order_by(subscriptions.c.id).limit(limit))]
+
+
+async def recording(tx: Transaction, tenant_ids: Collection[UUID]) -> list[Subscription]:
+    """Every subscription of these tenants that events are recorded for."""
+    statement = select(subscriptions).where(
+        subscriptions.c.tenant_id.in_(tenant_ids),
+        subscriptions.c.deleted_at.is_(None),
+        subscriptions.c.status != SubscriptionStatus.DISABLED,
+    )
+    return [_subscription(row) for row in await tx.rows(statement)]
+
+
+async def by_id(tx: Transaction, keys: Collection[tuple[UUID, UUID]]) -> dict[UUID, Subscription]:
+    """Subscriptions by (tenant, id), those being deleted left out."""
+    statement = select(subscriptions).where(
+        subscriptions.c.tenant_id.in_({tenant_id for tenant_id, _ in keys}),
+        subscriptions.c.id.in_({subscription_id for _, subscription_id in keys}),
+        subscriptions.c.deleted_at.is_(None),
+    )
+    return {row["id"]: _subscription(row) for row in await tx.rows(statement)}
+
+
+def _row(subscription: Subscription) -> Mapping[str, object]:
+    return {
+        "tenant_id": subscription.tenant_id,
+        "id": subscription.id,
+        "name": subscription.name,
+        "sealed_url": subscription.sealed_url,
+        "events": {kind.value: filter_to_json(wanted) for kind, wanted in subscription.events.items()},
+        "secrets": _SECRETS.dump_python(subscription.secrets, mode="json"),
+        "status": subscription.status.value,
+        "status_reason": subscription.status_reason,
+        "version": subscription.version,
+        "created_at": subscription.created_at,
+        "updated_at": subscription.updated_at,
+    }
+
+
+def _subscription(row: RowMapping) -> Subscription:
+    return Subscription(
+        tenant_id=row["tenant_id"],
+        id=row["id"],
+        name=row["name"],
+        sealed_url=row["sealed_url"],
+        events={
+            EventType(kind): parse_filter(wanted, KINDS[EventType(kind)].catalogue)
+            for kind, wanted in row["events"].items()
+        },
+        secrets=_SECRETS.validate_python(row["secrets"]),
+        status=SubscriptionStatus(row["status"]),
+        status_reason=row["status_reason"],
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
