@@ -12,7 +12,7 @@ from hypothesis import settings
 from deploy.local.kafka import Broker
 from deploy.local.postgres import PostgresServer
 from deploy.local.stack import Stack
-from tests.infrastructure import (
+from tests.servers.infrastructure import (
     TESTS_FOLDER,
     configured,
     migrated_template,

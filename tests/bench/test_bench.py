@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.bench.report import Bound, Row
-from tests.infrastructure import PROJECT_FOLDER
+from tests.servers.infrastructure import PROJECT_FOLDER
 
 
 def _row(*, ours: tuple[float, ...], bound: Bound, required: float, problems: tuple[str, ...] = ()) -> Row:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from tests.infrastructure import PROJECT_FOLDER
+from tests.servers.infrastructure import PROJECT_FOLDER
 
 SERVICES: Final = ("goals", "tracking", "incentives")
 METHODS: Final = frozenset({"get", "put", "post", "patch", "delete"})

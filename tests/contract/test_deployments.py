@@ -13,7 +13,7 @@ from deploy.local.postgres import POSTGRES_MAJOR
 from deploy.local.stack import Stack
 from shared.http.connections import ConnectionLimits
 from shared.http.settings import HttpSettings
-from tests.infrastructure import PROJECT_FOLDER
+from tests.servers.infrastructure import PROJECT_FOLDER
 
 _DEPLOY = PROJECT_FOLDER / "deploy"
 _PROCESSES = set(Stack(StackConfiguration(state_folder=PROJECT_FOLDER, ports=Ports.from_base(8100))).service_names)

@@ -28,7 +28,7 @@ from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Aggregate, Measure, RatePolicy
 from shared.kernel.records import RECORD_TYPES, RecordKind
-from tests.typescript import client_folder
+from tests.servers.typescript import client_folder
 
 CONTRACTS = Path(__file__).parents[2] / "shared" / "contracts"
 EVENT_ID = UUID("01935a00-0000-7000-8000-0000000000aa")

@@ -3,8 +3,8 @@
 import re
 
 from tests.contract.operations import SERVICES, operation_ids
-from tests.node import run_node
-from tests.typescript import client_folder
+from tests.servers.node import run_node
+from tests.servers.typescript import client_folder
 
 
 def test_a_client_generated_from_the_documents_compiles_under_strict() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.local.stack import Stack
-from tests.infrastructure import running_stack
+from tests.servers.infrastructure import running_stack
 
 
 @pytest.fixture(scope="package")

@@ -19,7 +19,7 @@ from deploy.local.stack import Stack
 from shared.http.auth import Role, issue_token
 from shared.http.problems import PROBLEM_MEDIA_TYPE, Problem
 from shared.http.settings import HttpSettings
-from tests.infrastructure import PROJECT_FOLDER
+from tests.servers.infrastructure import PROJECT_FOLDER
 
 SERVICES: Final = ("goals", "tracking", "incentives")
 NOWHERE: Final = UUID("01935a00-0000-7000-8000-0000000000ff")

@@ -15,15 +15,15 @@ import pytest
 from pydantic import JsonValue
 
 from deploy.local.stack import Stack
-from tests.crm.fxiaoke import PlayedFxiaoke
-from tests.crm.hubspot import PlayedHubspot
-from tests.crm.pipedrive import PlayedPipedrive
-from tests.crm.played import PlainDeal, PlayedCrm, Webhook
-from tests.crm.salesforce import PlayedSalesforce
-from tests.crm.standard_webhooks import PlayedStandardWebhooks
-from tests.crm.zoho import PlayedZoho
-from tests.e2e.company import Company
-from tests.infrastructure import eventually
+from tests.played.crms import PlainDeal, PlayedCrm, Webhook
+from tests.played.fxiaoke import PlayedFxiaoke
+from tests.played.hubspot import PlayedHubspot
+from tests.played.pipedrive import PlayedPipedrive
+from tests.played.salesforce import PlayedSalesforce
+from tests.played.standard_webhooks import PlayedStandardWebhooks
+from tests.played.zoho import PlayedZoho
+from tests.servers.infrastructure import eventually
+from tests.stories.company import Company
 
 DEALS: Final = 300
 OWNERS: Final = tuple(str(9001 + number) for number in range(10))

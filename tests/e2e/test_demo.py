@@ -19,7 +19,7 @@ from deploy.local.commands.demo import print_addresses
 from deploy.local.commands.seed import seed_company
 from deploy.local.demo.seeding import Held
 from deploy.local.stack import Stack
-from tests.infrastructure import PROJECT_FOLDER, free_port_base, temporary_folder
+from tests.servers.infrastructure import PROJECT_FOLDER, free_port_base, temporary_folder
 
 _SECONDS_MAX = 240.0
 

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.local.stack import Stack
 from shared.http.auth import Role
-from tests.infrastructure import PROJECT_FOLDER
+from tests.servers.infrastructure import PROJECT_FOLDER
 
 _READ_BY_ALL = {
     "goals": "/v1/people",

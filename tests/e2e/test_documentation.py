@@ -10,8 +10,8 @@ import pytest
 from deploy.local.stack import Stack
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
-from tests.browser.browser import browser_folder, in_browser
 from tests.contract.operations import operation_ids
+from tests.servers.browser.browser import browser_folder, in_browser
 
 _TRIED = {"goals": "list_teams", "tracking": "list_connections", "incentives": "list_plans"}
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import JsonValue
 
 from deploy.local.stack import Stack
-from tests.e2e.company import Seller
+from tests.stories.company import Seller
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from deploy.local.secrets import DevelopmentSecrets
 from deploy.local.stack import Stack
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
-from tests.infrastructure import PROJECT_FOLDER, eventually, own_ports, temporary_folder
+from tests.servers.infrastructure import PROJECT_FOLDER, eventually, own_ports, temporary_folder
 
 _RELEASE: Final = PROJECT_FOLDER / "tests" / "releases" / "0.1.0"
 _DEADLINE_SECONDS: Final = 60.0

@@ -13,9 +13,9 @@ from typing import Final
 import httpx
 
 from deploy.local.stack import Stack
-from tests.crm.standard_webhooks import PlayedStandardWebhooks
-from tests.e2e.company import Company
-from tests.infrastructure import eventually
+from tests.played.standard_webhooks import PlayedStandardWebhooks
+from tests.servers.infrastructure import eventually
+from tests.stories.company import Company
 
 WEBHOOKS_A_SECOND: Final = 120
 HELD_DEALS: Final = 2_000

@@ -23,7 +23,7 @@ from deploy.local.stack import Stack
 from deploy.local.tenancy import DEVELOPMENT_TENANT_ID
 from services.goals.targets.schemas import GoalAnswer
 from services.tracking.measure.progress.schemas import GoalProgress
-from tests.infrastructure import PROJECT_FOLDER, eventually, own_ports, temporary_folder
+from tests.servers.infrastructure import PROJECT_FOLDER, eventually, own_ports, temporary_folder
 
 PUBLISHED = PROJECT_FOLDER.parent / "shared" / "data" / "crm-sales-opportunities"
 """Where the public data set is, on a machine that has it; elsewhere one of the same form is made."""

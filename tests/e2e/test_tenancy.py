@@ -24,8 +24,8 @@ from deploy.local.stack import Stack
 from shared.db.tables import TABLES_WITHOUT_ROW_SECURITY
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
-from tests.crm.pipedrive import PlayedPipedrive
-from tests.infrastructure import PROJECT_FOLDER, eventually
+from tests.played.pipedrive import PlayedPipedrive
+from tests.servers.infrastructure import PROJECT_FOLDER, eventually
 
 SERVICES: Final = ("goals", "tracking", "incentives")
 WON: Final[JsonValue] = {"all": [{"field": "status", "op": "eq", "value": "won"}]}

@@ -7,8 +7,8 @@ from uuid import uuid4
 from deploy.local.stack import Stack
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
-from tests.node import run_node
-from tests.typescript import client_folder
+from tests.servers.node import run_node
+from tests.servers.typescript import client_folder
 
 
 async def test_a_generated_client_does_the_main_job(stack: Stack) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from deploy.local.stack import Stack
 from tests.faults.honest import Report
-from tests.faults.small_disk import SmallDisk, may_mount, postgres_on_small_disk
-from tests.infrastructure import running_stack
+from tests.servers.infrastructure import running_stack
+from tests.servers.small_disk import SmallDisk, may_mount, postgres_on_small_disk
 
 
 @pytest.fixture(scope="package")

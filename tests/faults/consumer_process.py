@@ -17,7 +17,7 @@ from shared.db.database import Transaction
 from shared.kafka.consumer import Batch, Consumer
 from shared.kafka.settings import KafkaSettings
 from shared.outbox.outbox import Outbox
-from tests.consumers import TABLES, RecordingHandler, opened
+from tests.servers.consumers import TABLES, RecordingHandler, opened
 
 SESSION_SECONDS = 2
 

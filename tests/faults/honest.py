@@ -21,8 +21,8 @@ import psutil
 from deploy.local.commands.verify import lines, verified
 from deploy.local.stack import Stack
 from deploy.local.traffic.webhooks import WebhookSender
-from tests.e2e.company import Seller
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
+from tests.stories.company import Seller
 
 AMOUNT: Final = 10
 PER_SECOND: Final = 30

@@ -13,7 +13,8 @@ from deploy.local.kafka import Broker
 from shared.db.database import Database
 from shared.kafka.consumer import Consumer, ConsumerNotReady
 from shared.kafka.settings import KafkaSettings
-from tests.consumers import (
+from tests.faults.consumer_process import SESSION_SECONDS
+from tests.servers.consumers import (
     RecordingHandler,
     applied,
     assert_once_and_in_order,
@@ -26,8 +27,7 @@ from tests.consumers import (
     running,
     stored_positions,
 )
-from tests.faults.consumer_process import SESSION_SECONDS
-from tests.infrastructure import PROJECT_FOLDER, eventually, running_kafka, running_postgres, temporary_database
+from tests.servers.infrastructure import PROJECT_FOLDER, eventually, running_kafka, running_postgres, temporary_database
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
 from tests.faults.honest import HonestTraffic, Phase, Report
 from tests.faults.strangers import Target
-from tests.infrastructure import PROJECT_FOLDER
+from tests.servers.infrastructure import PROJECT_FOLDER
 
 ATTACKED: Final = "tracking-api"
 CALM_SECONDS: Final = 2.0

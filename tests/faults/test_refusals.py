@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.stack import Stack
 from tests.faults.honest import HonestTraffic, Phase, Report
-from tests.faults.small_disk import SmallDisk
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
+from tests.servers.small_disk import SmallDisk
 
 WATCHED: Final = ("tracking-api", "tracking-worker", "incentives-worker")
 CALM_SECONDS: Final = 2.0

@@ -13,9 +13,9 @@ from pydantic import JsonValue
 from deploy.local.stack import Stack
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
-from tests.crm.played import PlainDeal
-from tests.crm.zoho import PlayedZoho
-from tests.infrastructure import eventually
+from tests.played.crms import PlainDeal
+from tests.played.zoho import PlayedZoho
+from tests.servers.infrastructure import eventually
 
 DEALS: Final = 3000
 _WORKER: Final = "tracking-worker"

@@ -35,10 +35,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from shared.kernel.deals import DealStatus
-from tests.crm.connections import connection_of
+from tests.played.connections import connection_of
 
-ANSWERS = Path(__file__).parents[1] / "crm" / "answers"
-SAMPLES = Path(__file__).parents[1] / "crm" / "samples"
+ANSWERS = Path(__file__).parents[1] / "played" / "answers"
+SAMPLES = Path(__file__).parents[1] / "played" / "samples"
 _ASKED = "asked.json"
 _CALLS_MAX = 12
 _PAGES_MAX = 3

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.tracking.intake.sources.domain import Source
-from tests.infrastructure import PROJECT_FOLDER
+from tests.servers.infrastructure import PROJECT_FOLDER
 
 pytest.importorskip("atheris", reason="atheris has no wheel for this platform; hypothesis fuzzes the same parsers")
 
@@ -32,7 +32,7 @@ _INPUT_BYTES_MAX = 8192
 def test_no_input_crashes_or_hangs_a_parser(source: Source, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    for number, sample in enumerate(sorted((PROJECT_FOLDER / "tests" / "crm" / "samples" / source.value).glob("*"))):
+    for number, sample in enumerate(sorted((PROJECT_FOLDER / "tests" / "played" / "samples" / source.value).glob("*"))):
         # The last byte chooses what reads the rest: what is sent, or what an API gave.
         for chooser in (b"\x00", b"\x02"):
             (corpus / f"{number}-{chooser.hex()}").write_bytes(sample.read_bytes() + chooser)

@@ -11,7 +11,7 @@ from shared.db.database import Database, Scope
 from shared.kafka.consumer import Consumer, ConsumerNotReady
 from shared.kafka.domain import QuarantineLimit
 from shared.kafka.settings import KafkaSettings
-from tests.consumers import (
+from tests.servers.consumers import (
     TABLES,
     RecordingHandler,
     applied,
@@ -26,7 +26,7 @@ from tests.consumers import (
     running,
     stored_positions,
 )
-from tests.infrastructure import eventually, temporary_database
+from tests.servers.infrastructure import eventually, temporary_database
 
 PASSING_REFUSALS = ("25006", "53100", "42P01", "23505")
 """Read-only, disk full, no such table, a clash with what is stored."""

@@ -10,7 +10,7 @@ from shared.kafka.application import Applied, BatchApplication, Place
 from shared.kafka.domain import Partition, QuarantineLimit, Record, Retry
 from shared.kafka.positions import Positions
 from shared.outbox.outbox import Outbox
-from tests.consumers import (
+from tests.servers.consumers import (
     FAST_RETRIES,
     TABLES,
     RecordingHandler,
@@ -20,7 +20,7 @@ from tests.consumers import (
     record_of,
     stored_positions,
 )
-from tests.infrastructure import temporary_database
+from tests.servers.infrastructure import temporary_database
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from deploy.local.postgres import PostgresServer
 from shared.db.database import Database, Scope, Transaction
 from shared.db.failures import DatabaseUnavailable
 from shared.kernel.ids import uuid7_unix_milliseconds
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 
 _INSERT = text("INSERT INTO goals.idempotency_keys (tenant_id, key, fingerprint) VALUES (:tenant, :key, ''::bytea)")
 _KEYS = text("SELECT tenant_id, key FROM goals.idempotency_keys ORDER BY key")

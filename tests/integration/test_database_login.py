@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from deploy.local.logins import login_name
 from shared.db.database import Database, PrivilegedLogin
 from shared.db.migration import SERVICES
-from tests.infrastructure import PROJECT_FOLDER, service_url
+from tests.servers.infrastructure import PROJECT_FOLDER, service_url
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -21,7 +21,7 @@ from shared.contracts.org import Calendar, Identity, Membership, Person, Team
 from shared.db.database import Database, Scope
 from shared.http.auth import Role, issue_token
 from shared.outbox.outbox import decode_headers
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 
 JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
 WON: JsonValue = {"all": [{"field": "status", "op": "eq", "value": "won"}]}

@@ -20,7 +20,7 @@ from shared.contracts.envelope import from_record
 from shared.contracts.org import TOPIC, Person
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope
-from tests.infrastructure import eventually, own_ports, service_url
+from tests.servers.infrastructure import eventually, own_ports, service_url
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from shared.http.connections import ConnectionLimits, ConnectionTable, LimitedProtocol
 from shared.http.server import EmbeddedServer, listening_socket
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 
 LIMITS: Final = ConnectionLimits(
     connections_max=50,

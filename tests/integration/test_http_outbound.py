@@ -27,7 +27,7 @@ from shared.http.outbound import (
     outbound_client,
     system_addresses,
 )
-from tests.listener import Listener, Reply, listening
+from tests.played.listener import Listener, Reply, listening
 
 LOOPBACK_TOO = OutboundSettings(allowed_networks=(ip_network("127.0.0.0/8"),))
 NAME = "hooks.example.test"

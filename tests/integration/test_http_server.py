@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 
 SERVED = """
 import asyncio, sys

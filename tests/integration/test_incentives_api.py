@@ -28,8 +28,8 @@ from shared.db.projection import Snapshot
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
 from shared.kafka.domain import Record
-from tests.incentives_oracle import DealVersion, Rated
-from tests.incentives_translation import SOURCE, deal_event, named, rates_event
+from tests.oracles.incentives import DealVersion, Rated
+from tests.stories.incentives import SOURCE, deal_event, named, rates_event
 
 ANN, BEN, MAX, AUTHOR, APPROVER = (named("person", number) for number in (0, 1, 3, 50, 51))
 QUARTER = "/v1/statements?start=2026-01-01&end=2026-04-01"

@@ -35,7 +35,7 @@ from shared.kernel.approvals import SERVICE, Actor
 from shared.kernel.deals import DateField
 from shared.kernel.measures import Aggregate, Measure
 from shared.kernel.periods import DatedRange, PeriodKind
-from tests.incentives_oracle import (
+from tests.oracles.incentives import (
     EVER,
     FOUNDED,
     PLAN_OF,
@@ -53,7 +53,7 @@ from tests.incentives_oracle import (
     emptied,
     histories,
 )
-from tests.incentives_translation import (
+from tests.stories.incentives import (
     SOURCE,
     cell_id,
     cents,

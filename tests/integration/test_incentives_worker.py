@@ -32,9 +32,9 @@ from shared.kernel.approvals import SERVICE, Actor
 from shared.kernel.deals import DateField
 from shared.kernel.measures import Aggregate, Measure
 from shared.kernel.periods import DatedRange, PeriodKind
-from tests.incentives_oracle import DealVersion
-from tests.incentives_translation import SOURCE, deal_event, named
-from tests.infrastructure import eventually, own_ports, service_url
+from tests.oracles.incentives import DealVersion
+from tests.servers.infrastructure import eventually, own_ports, service_url
+from tests.stories.incentives import SOURCE, deal_event, named
 
 DEALS = 3000
 MOMENT = datetime(2026, 2, 1, tzinfo=UTC)

@@ -16,8 +16,8 @@ from shared.kafka.producer import Producer, size_bytes
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.tail import Tail
 from shared.kafka.topics import MESSAGE_BYTES_MAX, TopicsUnusable, ensure_topics
-from tests.consumers import make_topic, message, publish, topic_spec
-from tests.infrastructure import eventually, running_kafka
+from tests.servers.consumers import make_topic, message, publish, topic_spec
+from tests.servers.infrastructure import eventually, running_kafka
 
 
 @pytest.fixture

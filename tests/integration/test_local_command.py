@@ -11,7 +11,7 @@ from typing import NamedTuple
 import asyncpg
 
 from deploy.local.ports import free_ports
-from tests.infrastructure import PROJECT_FOLDER, free_port_base
+from tests.servers.infrastructure import PROJECT_FOLDER, free_port_base
 
 
 class Outcome(NamedTuple):

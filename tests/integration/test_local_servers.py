@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.postgres import PostgresServer
-from tests.infrastructure import running_kafka
+from tests.servers.infrastructure import running_kafka
 
 
 async def test_a_committed_row_survives_kill_and_restart_of_postgres(postgres_server: PostgresServer) -> None:

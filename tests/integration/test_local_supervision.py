@@ -24,7 +24,7 @@ from deploy.local.stack import Stack
 from shared.contracts.topics import TOPICS
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
-from tests.infrastructure import PROJECT_FOLDER, eventually, temporary_folder
+from tests.servers.infrastructure import PROJECT_FOLDER, eventually, temporary_folder
 
 _STARTS_A_CHILD_AND_WAITS = """
 import os, sys, time

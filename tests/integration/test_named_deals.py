@@ -17,12 +17,12 @@ from shared.db.database import Scope, Transaction
 from shared.http.auth import Role
 from shared.kernel.ids import deal_id
 from shared.outbox.outbox import Outbox
-from tests.connection_stories import running_tracking
-from tests.incentives_translation import CONNECTION, SOURCE, deal_event, named
 from tests.integration.test_incentives_api import ANN, AUTHOR, BEN, QUARTER, Company, company, won
 from tests.integration.test_tracking_days import Tenant
 from tests.integration.test_tracking_days import won as won_in_june
 from tests.integration.test_tracking_inbox import Caller, Tracking
+from tests.stories.connections import running_tracking
+from tests.stories.incentives import CONNECTION, SOURCE, deal_event, named
 
 __all__ = ["company"]
 

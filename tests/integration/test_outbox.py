@@ -17,7 +17,7 @@ from shared.db.database import Database, Scope, Transaction
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 from shared.outbox.relay import Relay, Renderer
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 
 _TENANT = uuid4()
 _STATE_TOPIC = "state"

@@ -22,8 +22,8 @@ from shared.db.database import Database, Scope
 from shared.kernel.measures import Aggregate, Counted
 from shared.kernel.records import RecordKind
 from shared.outbox.outbox import Outbox
-from tests import progress_oracle as oracle
-from tests.progress_stories import Storyteller
+from tests.oracles import progress as oracle
+from tests.stories.progress import Storyteller
 
 _EVER = datetime.max.replace(tzinfo=UTC)
 

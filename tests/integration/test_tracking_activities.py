@@ -27,8 +27,8 @@ from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.ids import activity_id
 from shared.kernel.sight import WHOLE_TENANT
 from shared.outbox.outbox import Outbox
-from tests import progress_oracle as oracle
-from tests.progress_stories import Storyteller
+from tests.oracles import progress as oracle
+from tests.stories.progress import Storyteller
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 ADA, BEN, EVE = 0, 1, 2

@@ -34,10 +34,10 @@ from shared.kafka.topics import ensure_topics
 from shared.outbox.outbox import Outbox, decode_headers
 from shared.outbox.relay import Relay
 from shared.worker.components import Component
-from tests.connection_stories import running_tracking, settle
-from tests.infrastructure import eventually
 from tests.integration.test_tracking_inbox import Answered, Caller, Tracking, deal, send
-from tests.listener import Listener, Reply, listening
+from tests.played.listener import Listener, Reply, listening
+from tests.servers.infrastructure import eventually
+from tests.stories.connections import running_tracking, settle
 
 WRONG_SECRET = "whsec_" + "A" * 32
 LOOK_SECONDS = 30

@@ -30,8 +30,8 @@ from shared.kafka.topics import ensure_topics
 from shared.outbox.outbox import Outbox
 from shared.outbox.relay import Relay
 from shared.worker.components import Component
-from tests.consumers import FAST_RETRIES
-from tests.infrastructure import eventually
+from tests.servers.consumers import FAST_RETRIES
+from tests.servers.infrastructure import eventually
 
 
 class Faulty:

@@ -24,7 +24,7 @@ from shared.kernel.ids import deal_id
 from shared.kernel.org import CrmUser, OrgChart
 from shared.kernel.sight import WHOLE_TENANT, Breadth, Sight, Viewer
 from shared.outbox.outbox import Outbox
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 

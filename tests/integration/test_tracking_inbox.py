@@ -35,7 +35,7 @@ from shared.contracts.envelope import from_record
 from shared.db.database import Database, Scope
 from shared.http.auth import Role, issue_token
 from shared.outbox.outbox import Outbox, decode_headers
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 
 JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
 

@@ -46,8 +46,8 @@ from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
 from shared.outbox.outbox import Outbox
-from tests.infrastructure import eventually
-from tests.listener import Listener, Received, Reply, listening
+from tests.played.listener import Listener, Received, Reply, listening
+from tests.servers.infrastructure import eventually
 
 JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
 LOOPBACK_TOO = OutboundSettings(allowed_networks=(ip_network("127.0.0.0/8"),))

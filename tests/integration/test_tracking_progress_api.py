@@ -35,9 +35,9 @@ from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
 from shared.kernel.org import OrgChart
 from shared.outbox.outbox import Outbox
-from tests import progress_oracle as oracle
-from tests.infrastructure import eventually
-from tests.progress_stories import Storyteller
+from tests.oracles import progress as oracle
+from tests.servers.infrastructure import eventually
+from tests.stories.progress import Storyteller
 
 JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
 START = datetime(2026, 2, 1, tzinfo=UTC)

@@ -14,7 +14,9 @@ from services.tracking.intake.inbox.retranslation import Retranslator
 from services.tracking.intake.inbox.retranslation_store import RetranslationState
 from shared.db.database import Database, Scope, Transaction
 from shared.http.auth import Role
-from tests.connection_stories import (
+from tests.integration.test_tracking_inbox import Caller, Tracking, deal, send, translate
+from tests.played.salesforce import ORGANIZATION
+from tests.stories.connections import (
     OUTBOX,
     newest,
     record,
@@ -26,8 +28,6 @@ from tests.connection_stories import (
     work,
     work_of,
 )
-from tests.crm.salesforce import ORGANIZATION
-from tests.integration.test_tracking_inbox import Caller, Tracking, deal, send, translate
 
 SETTLED = timedelta(seconds=16)
 OPEN = {"IsClosed": False, "IsWon": False, "CloseDate": "2026-03-31", "CreatedDate": "2026-01-05T09:12:44Z"}

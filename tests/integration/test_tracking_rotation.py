@@ -21,9 +21,9 @@ from services.tracking.intake.connections.service import Connections
 from shared.db.database import Database, Scope, Transaction
 from shared.db.sealing import SecretsBox
 from shared.http.auth import Role
-from tests.connection_stories import running_tracking
-from tests.infrastructure import eventually
 from tests.integration.test_tracking_inbox import Answered, Caller, Tracking, deal, send
+from tests.servers.infrastructure import eventually
+from tests.stories.connections import running_tracking
 
 ROTATIONS = 8
 NEVER_VALID = "whsec_" + "A" * 32

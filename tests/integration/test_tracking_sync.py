@@ -62,15 +62,15 @@ from shared.http.auth import Role, issue_token
 from shared.http.outbound import OutboundSettings
 from shared.kernel.deals import DealKind
 from shared.outbox.outbox import Outbox, decode_headers
-from tests.connection_stories import OUTBOX
-from tests.crm.fxiaoke import PlayedFxiaoke
-from tests.crm.hubspot import PlayedHubspot
-from tests.crm.pipedrive import PlayedPipedrive
-from tests.crm.plain import OBJECT, Plain, PlainApi, PlainCredentials, PlayedPlain
-from tests.crm.played import PlainDeal, PlayedCrm
-from tests.crm.salesforce import PlayedLine, PlayedSalesforce, played_activity
-from tests.crm.zoho import PlayedZoho
-from tests.infrastructure import eventually
+from tests.played.crms import PlainDeal, PlayedCrm
+from tests.played.fxiaoke import PlayedFxiaoke
+from tests.played.hubspot import PlayedHubspot
+from tests.played.pipedrive import PlayedPipedrive
+from tests.played.plain import OBJECT, Plain, PlainApi, PlainCredentials, PlayedPlain
+from tests.played.salesforce import PlayedLine, PlayedSalesforce, played_activity
+from tests.played.zoho import PlayedZoho
+from tests.servers.infrastructure import eventually
+from tests.stories.connections import OUTBOX
 
 JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
 SECRETS_KEY = Fernet.generate_key().decode()

@@ -27,7 +27,7 @@ from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
 from shared.kernel.ids import activity_id
-from tests.infrastructure import eventually, own_ports, service_url
+from tests.servers.infrastructure import eventually, own_ports, service_url
 
 MOMENT = datetime(2026, 2, 1, tzinfo=UTC)
 CALL = {

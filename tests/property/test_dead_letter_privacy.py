@@ -25,7 +25,7 @@ from shared.kafka.events import event_of, events_of, tenants_of, time_of
 from shared.kafka.settings import KafkaSettings
 from shared.outbox.outbox import Outbox
 from shared.telemetry import logs
-from tests.consumers import TABLES
+from tests.servers.consumers import TABLES
 
 PART = 4
 """So many letters of a secret in a row are a part of it; no word of ours is made of these letters."""

@@ -34,7 +34,7 @@ from shared.kernel.deals import DealFacts
 from shared.kernel.measures import Counted, Unit
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind
 from shared.kernel.periods import DatedRange, Period, PeriodKind
-from tests.incentives_oracle import (
+from tests.oracles.incentives import (
     FOUNDED,
     PLAN_OF,
     QUARTERS,
@@ -54,7 +54,7 @@ from tests.incentives_oracle import (
     emptied,
     histories,
 )
-from tests.incentives_translation import (
+from tests.stories.incentives import (
     SOURCE,
     cents,
     component,

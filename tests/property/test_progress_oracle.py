@@ -17,8 +17,8 @@ from shared.contracts.deals import Deal
 from shared.kernel.activities import ActivityFacts, ActivityVersion
 from shared.kernel.deals import DealFacts, DealVersion
 from shared.kernel.measures import Counted
-from tests import progress_oracle as oracle
-from tests.progress_stories import Storyteller
+from tests.oracles import progress as oracle
+from tests.stories.progress import Storyteller
 
 TENANT = UUID(int=7)
 STORYTELLER = Storyteller(TENANT)

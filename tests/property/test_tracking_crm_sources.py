@@ -42,7 +42,7 @@ from services.tracking.intake.sources.source_api import (
 from services.tracking.intake.sources.standard_webhooks.adapter import StandardWebhooks
 from shared.kernel.deals import DealStatus
 
-SAMPLES: Final = Path(__file__).parent.parent / "crm" / "samples"
+SAMPLES: Final = Path(__file__).parent.parent / "played" / "samples"
 ADAPTERS: Final[Sequence[Adapter]] = (StandardWebhooks(), Pipedrive(), Salesforce(), Hubspot())
 APIS: Final[Sequence[tuple[SourceApi, ApiCredentials]]] = (
     (

@@ -27,9 +27,9 @@ from services.tracking.intake.sources.locale_texts import (
 from services.tracking.intake.sources.source_api import Answer, Call
 from services.tracking.intake.sources.zoho.adapter import Zoho
 from shared.kernel.deals import DealStatus
-from tests.crm.fxiaoke import ENTERPRISE, PlayedFxiaoke
+from tests.played.fxiaoke import ENTERPRISE, PlayedFxiaoke
 
-SAMPLES: Final = Path(__file__).parents[1] / "crm" / "samples"
+SAMPLES: Final = Path(__file__).parents[1] / "played" / "samples"
 ADAPTERS: Final[dict[str, Adapter]] = {"zoho": Zoho(), "fxiaoke": Fxiaoke()}
 JSON: Final = st.recursive(
     st.none()

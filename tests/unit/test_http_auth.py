@@ -21,7 +21,7 @@ from pydantic import SecretStr, ValidationError
 from shared.http.auth import Authenticator, Principal, Role, TokenRefused, issue_token, require
 from shared.http.keys import KeysUnavailable, SigningKeys
 from shared.http.settings import HttpSettings
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 from tests.unit.test_http_app import SETTINGS, check_problem, client_of, service
 
 TENANT = UUID("0199d5a2-0000-7000-8000-000000000001")

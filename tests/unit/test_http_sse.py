@@ -22,7 +22,7 @@ from shared.http.sse import (
     TooManyStreamsOfPerson,
     TooManyStreamsOfTenant,
 )
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 from tests.unit.test_http_app import service
 
 TENANT = uuid4()

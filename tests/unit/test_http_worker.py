@@ -9,7 +9,7 @@ import pytest
 from shared.http.worker import WorkerSettings, run_worker
 from shared.telemetry import metrics
 from shared.worker import components
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 
 
 def free_port() -> int:

@@ -55,7 +55,7 @@ from shared.contracts.deals import Deal
 from shared.kernel.activities import ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import activity_id, deal_id
-from tests.crm.connections import connection_of
+from tests.played.connections import connection_of
 
 NOW = datetime(2026, 3, 31, 18, 40, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -41,9 +41,9 @@ from shared.kernel.activities import ActivityStatus
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
 from shared.kernel.rotation import SealedSecret
-from tests.crm.connections import connection_of
-from tests.crm.played import PlainDeal
-from tests.crm.standard_webhooks import PlayedStandardWebhooks
+from tests.played.connections import connection_of
+from tests.played.crms import PlainDeal
+from tests.played.standard_webhooks import PlayedStandardWebhooks
 
 NOW = datetime(2026, 3, 31, 18, 40, 3, tzinfo=UTC)
 STANDARD = StandardWebhooks()

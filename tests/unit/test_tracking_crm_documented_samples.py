@@ -18,7 +18,7 @@ from services.tracking.intake.sources.domain import RecordChange, Source, Source
 from services.tracking.intake.sources.registry import ADAPTERS
 from shared.kernel.deals import DealStatus
 
-SAMPLES: Final = Path(__file__).parents[1] / "crm/samples"
+SAMPLES: Final = Path(__file__).parents[1] / "played/samples"
 ASKED: Final = "asked.json"
 """What an API answered, which is no webhook."""
 MAPPING: Final = SourceMapping(stages={"Closed Won": DealStatus.WON, "Prospecting": DealStatus.OPEN})

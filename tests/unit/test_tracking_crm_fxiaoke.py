@@ -30,8 +30,9 @@ from services.tracking.intake.sources.fxiaoke.api import OBJECTS, FxiaokeCredent
 from services.tracking.intake.sources.source_api import Answer, Call, FetchedRecord, GoneRecord, UnexpectedAnswer
 from shared.kernel.activities import ActivityType
 from shared.kernel.deals import DealKind, DealStatus
-from tests.crm.conversations import Caller, NotOk
-from tests.crm.fxiaoke import (
+from tests.played.conversations import Caller, NotOk
+from tests.played.crms import PlainDeal
+from tests.played.fxiaoke import (
     ENTERPRISE,
     OPPORTUNITY,
     ORDER,
@@ -41,10 +42,9 @@ from tests.crm.fxiaoke import (
     midnight,
     milliseconds,
 )
-from tests.crm.played import PlainDeal
 
 FXIAOKE: Final = Fxiaoke()
-SAMPLES: Final = Path(__file__).parent.parent / "crm/samples/fxiaoke"
+SAMPLES: Final = Path(__file__).parent.parent / "played/samples/fxiaoke"
 VECTOR: Final = (SAMPLES / "event.json").read_bytes()
 VECTOR_KEY: Final = "O0YjM0EDOygzNykzMzUjLwUTN3MjL5ADN1QjM5gTM0A="
 VECTOR_CONTENT: Final = {

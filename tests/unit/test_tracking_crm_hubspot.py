@@ -33,10 +33,10 @@ from services.tracking.intake.sources.source_api import FetchedRecord, GoneRecor
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DateField, DealKind, DealStatus
 from shared.kernel.periods import CalendarChange, FiscalCalendar
-from tests.crm.connections import connection_of
-from tests.crm.conversations import Caller, NotOk
-from tests.crm.hubspot import PORTAL, TOKEN, PlayedHubspot
-from tests.crm.played import PlainDeal
+from tests.played.connections import connection_of
+from tests.played.conversations import Caller, NotOk
+from tests.played.crms import PlainDeal
+from tests.played.hubspot import PORTAL, TOKEN, PlayedHubspot
 
 HUBSPOT: Final = Hubspot()
 NO_MAPPING: Final = SourceMapping()

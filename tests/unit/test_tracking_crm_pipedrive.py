@@ -32,9 +32,9 @@ from services.tracking.intake.sources.source_api import FetchedRecord, GoneRecor
 from services.tracking.intake.upkeep.domain import in_raw_words
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
-from tests.crm.conversations import Caller, NotOk
-from tests.crm.pipedrive import TOKEN, PlayedPipedrive
-from tests.crm.played import PlainDeal
+from tests.played.conversations import Caller, NotOk
+from tests.played.crms import PlainDeal
+from tests.played.pipedrive import TOKEN, PlayedPipedrive
 
 PIPEDRIVE: Final = Pipedrive()
 NO_MAPPING: Final = SourceMapping()
@@ -198,7 +198,7 @@ def test_a_pipedrive_body_that_is_about_nothing_known_is_not_understood(entity: 
 
 
 def documented(name: str) -> bytes:
-    return (Path(__file__).parents[1] / "crm" / "samples" / "pipedrive" / f"{name}.json").read_bytes()
+    return (Path(__file__).parents[1] / "played" / "samples" / "pipedrive" / f"{name}.json").read_bytes()
 
 
 def test_the_documented_activity_of_a_webhook_of_version_2_keeps_its_time_and_its_duration() -> None:

@@ -37,9 +37,9 @@ from services.tracking.intake.sources.salesforce.api import SalesforceCredential
 from services.tracking.intake.sources.source_api import FetchedRecord, GoneRecord, RawRecord
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealStatus
-from tests.crm.conversations import Caller, NotOk
-from tests.crm.played import PlainDeal
-from tests.crm.salesforce import (
+from tests.played.conversations import Caller, NotOk
+from tests.played.crms import PlainDeal
+from tests.played.salesforce import (
     ACTION,
     CLIENT_ID,
     CLIENT_SECRET,
@@ -56,7 +56,7 @@ SECRET: Final = SALESFORCE.new_secret(bytes(range(32)))
 OLD_SECRET: Final = SALESFORCE.new_secret(bytes(32))
 NO_MAPPING: Final = SourceMapping()
 TERMS: Final = Terms((SECRET,), {"organization_id": frozenset({ORGANIZATION})})
-OUTBOUND: Final = (Path(__file__).parent.parent / "crm/samples/salesforce/outbound.xml").read_bytes()
+OUTBOUND: Final = (Path(__file__).parent.parent / "played/samples/salesforce/outbound.xml").read_bytes()
 NOW: Final = datetime(2026, 3, 31, 18, 40, 2, tzinfo=UTC)
 SESSION: Final = "00D24000000abcd!AQ8AQFm.zT9secretsecretsecret_1"
 

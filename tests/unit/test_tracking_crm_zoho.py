@@ -31,13 +31,13 @@ from services.tracking.intake.sources.zoho.adapter import Zoho
 from services.tracking.intake.sources.zoho.api import ZohoCredentials
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
-from tests.crm.connections import connection_of
-from tests.crm.conversations import Caller, NotOk
-from tests.crm.played import PlainDeal
-from tests.crm.zoho import PlayedZoho
+from tests.played.connections import connection_of
+from tests.played.conversations import Caller, NotOk
+from tests.played.crms import PlainDeal
+from tests.played.zoho import PlayedZoho
 
 ZOHO: Final = Zoho()
-SAMPLES: Final = Path(__file__).parent.parent / "crm/samples/zoho"
+SAMPLES: Final = Path(__file__).parent.parent / "played/samples/zoho"
 WATCH: Final = (SAMPLES / "watch.json").read_bytes()
 TOKEN: Final = "deals.all.notif"
 SECRET: Final = ZOHO.new_secret(bytes(range(32)))

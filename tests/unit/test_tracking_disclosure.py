@@ -12,9 +12,9 @@ from services.tracking.intake.inbox.disclosure import members_of
 from services.tracking.intake.inbox.domain.deliveries import Origin
 from services.tracking.intake.sources.domain import Source, SourceMapping
 from shared.kernel.deals import DealStatus
-from tests.crm.connections import connection_of
+from tests.played.connections import connection_of
 
-SAMPLES: Final = Path(__file__).parents[1] / "crm/samples"
+SAMPLES: Final = Path(__file__).parents[1] / "played/samples"
 NOW: Final = datetime(2026, 3, 31, 18, 40, 2, tzinfo=UTC)
 MINE: Final = {
     Source.PIPEDRIVE: "746",

@@ -16,7 +16,7 @@ from shared.http.health import Health
 from shared.kernel.errors import Unavailable
 from shared.telemetry import logs, metrics
 from shared.worker.rounds import Rounds
-from tests.infrastructure import PROJECT_FOLDER, eventually
+from tests.servers.infrastructure import PROJECT_FOLDER, eventually
 
 
 class Counting(Rounds):

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.crm.played import PlainDeal, PlayedCrm, Webhook
+from tests.played.crms import PlainDeal, PlayedCrm, Webhook
 
 ORGANIZATION: Final = "00D24000000abcdEAA"
 ACTION: Final = "04k080000004CXXAA2"

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 
 
 @dataclass(frozen=True, slots=True)

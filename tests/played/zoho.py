@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.crm.played import PlainDeal, PlayedCrm, Webhook
+from tests.played.crms import PlainDeal, PlayedCrm, Webhook
 
 CLIENT_ID: Final = "1000.CLIENT"
 CLIENT_SECRET: Final = "client-secret"

@@ -22,7 +22,7 @@ from shared.contracts.org import DatedRate, ExchangeRates, Team, TeamState
 from shared.kernel.deals import DateField, DealKind, DealStatus
 from shared.kernel.filters import Condition, Operator
 from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy
-from tests.incentives_oracle import PLAN_RATES, DealVersion, Paying, Placed, Rated
+from tests.oracles.incentives import PLAN_RATES, DealVersion, Paying, Placed, Rated
 
 SPACE = UUID(int=7)
 CONNECTION = UUID(int=8)

@@ -10,7 +10,7 @@ from hmac import digest
 
 from starlette.routing import Route
 
-from tests.crm.played import PlainDeal, PlayedCrm, Webhook
+from tests.played.crms import PlainDeal, PlayedCrm, Webhook
 
 
 @dataclass

@@ -19,7 +19,7 @@ import asyncpg
 from sqlalchemy.engine import make_url
 
 from deploy.local.postgres import PostgresServer
-from tests.infrastructure import own_ports, temporary_folder
+from tests.servers.infrastructure import own_ports, temporary_folder
 
 _SIZE_MIB: Final = 96
 _CLONE_NEWNS: Final = 0x20000

@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from tests.node import install_packages, run_node
+from tests.servers.node import install_packages, run_node
 
 _FOLDER = Path(__file__).parent
 # Where the browser unpacks itself, and what makes it take the libraries and fonts it comes with, not the machine's.

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 from deploy.local.stack import Stack
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
-from tests.infrastructure import eventually
+from tests.servers.infrastructure import eventually
 
 WON: Final[JsonValue] = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
 PERIOD: Final[JsonValue] = {"kind": "quarter", "containing": "2026-05-15"}

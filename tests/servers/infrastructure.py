@@ -26,7 +26,7 @@ from deploy.local.ports import Ports, require_free
 from deploy.local.postgres import PostgresServer
 from deploy.local.stack import Stack
 
-TESTS_FOLDER = Path(__file__).resolve().parent
+TESTS_FOLDER = Path(__file__).resolve().parents[1]
 PROJECT_FOLDER = TESTS_FOLDER.parent
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

@@ -46,7 +46,7 @@ from services.tracking.intake.sources.source_api import (
     UserPage,
 )
 from services.tracking.intake.sources.standard_webhooks.adapter import StandardWebhooks
-from tests.crm.played import PlainDeal, PlayedCrm, Webhook
+from tests.played.crms import PlainDeal, PlayedCrm, Webhook
 
 PAGE: Final = 3
 OBJECT: Final = "deals"

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.crm.played import PlainDeal, PlayedCrm, Webhook
+from tests.played.crms import PlainDeal, PlayedCrm, Webhook
 
 TOKEN: Final = "b1946ac92492d2347c6235b4d2611184b1946ac9"
 _ATTEMPTS_MAX: Final = 4

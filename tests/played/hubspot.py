@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.crm.played import PlainDeal, PlayedCrm, Webhook
+from tests.played.crms import PlainDeal, PlayedCrm, Webhook
 
 PORTAL: Final = 33
 TOKEN: Final = "pat-eu1-11111111-2222"

@@ -13,7 +13,7 @@ from shared.kernel.deals import DateField, DealKind, DealStatus
 from shared.kernel.ids import activity_id, deal_id
 from shared.kernel.measures import Aggregate, RatePolicy
 from shared.kernel.records import RecordKind
-from tests import progress_oracle as oracle
+from tests.oracles import progress as oracle
 
 # Six days before a month begins, as the oracle has it.
 _EPOCH = date(2025, 12, 26)

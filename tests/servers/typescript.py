@@ -6,8 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from tests.contract.operations import SERVICES, document_path
-from tests.infrastructure import PROJECT_FOLDER
-from tests.node import install_packages, run_node
+from tests.servers.infrastructure import PROJECT_FOLDER
+from tests.servers.node import install_packages, run_node
 
 CLIENT_FOLDER = PROJECT_FOLDER / "tests" / "contract" / "typescript"
 
