@@ -12,6 +12,7 @@ from services.incentives.credits import store as credits_store
 from services.incentives.credits.domain import CellKey, Credit, Definitions
 from services.incentives.earnings import store as earnings_store
 from services.incentives.earnings.domain.cells import Cell, opened, rebuilt
+from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger import store as ledger_store
 from services.incentives.plans import service as plans
@@ -130,8 +131,8 @@ async def _of_ledger(
 ) -> list[Difference]:
     owed = {(cell.id, cell.currency): cell.earned for cell in cells if cell.earned}
     posted = {
-        (cell_id, currency): balance
-        for cell_id, balances in (await ledger.balances(tx, tenant_id)).items()
+        (cell_id, currency): -balance
+        for cell_id, balances in (await ledger.balances(tx, tenant_id, PAYABLE)).items()
         for currency, balance in balances.items()
         if balance
     }

@@ -13,6 +13,7 @@ from sqlalchemy import event, text
 
 from services.incentives.credits.store import StoredDeal
 from services.incentives.earnings import service, store
+from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.earnings.publishing import render
 from services.incentives.earnings.rebuilding import Rebuilder
 from services.incentives.ledger import service as ledger
@@ -244,8 +245,8 @@ class Company:
 
     async def owed(self) -> dict[UUID, Decimal]:
         async with self.database.transaction(self.scope) as tx:
-            balances = await ledger.balances(tx, self.tenant)
-        return {cell: by["USD"] for cell, by in balances.items() if by["USD"]}
+            balances = await ledger.balances(tx, self.tenant, PAYABLE)
+        return {cell: -by["USD"] for cell, by in balances.items() if by["USD"]}
 
     def expected(self, world: World) -> dict[UUID, tuple[Decimal, Decimal, int]]:
         return {
@@ -352,11 +353,12 @@ async def test_each_transaction_names_the_deal_version_or_the_definition_that_ca
     await company.rebuilder.rebuild_all()
     async with database.transaction(company.scope) as tx:
         first, second = await ledger_store.page(tx, company.tenant, after=0, limit=10)
-    assert first.cause.deal_id == named("deal", 0)
-    assert first.cause.deal_version is not None
-    assert first.cause.deal_version.delivery_id == named("delivery", 2)
-    assert second.cause.changes == (f"identity/{named('user', 0)} v2",)
-    assert first.entries[1].amount == -second.entries[1].amount == Decimal(-50)
+    cause = first.posting.cause
+    assert cause.deal_id == named("deal", 0)
+    assert cause.deal_version is not None
+    assert cause.deal_version.delivery_id == named("delivery", 2)
+    assert second.posting.cause.changes == (f"identity/{named('user', 0)} v2",)
+    assert first.posting.entries[1].amount == -second.posting.entries[1].amount == Decimal(-50)
 
 
 async def test_the_service_can_only_add_balanced_transactions(database: Database) -> None:

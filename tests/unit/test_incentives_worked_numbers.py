@@ -308,7 +308,7 @@ def test_a_full_refund_nets_to_exactly_nothing() -> None:
     sale, note = deal("sale", "1333.37"), deal("note", "-1333.37")
     cell, settlement = settled(definitions, (None, sale), (None, note))
     assert [cell.earned, cell.measure, cell.credits] == [0, 0, 2]
-    assert [posting.amount for posting in settlement.postings] == [Decimal("6.00"), Decimal("-6.00")]
+    assert [posting.entries[0].amount for posting in settlement.postings] == [Decimal("6.00"), Decimal("-6.00")]
     cell, _ = settled(definitions, (None, sale), (sale, None))
     assert [cell.earned, cell.credits] == [0, 0]
 
@@ -317,7 +317,7 @@ def test_a_refund_that_comes_before_its_sale_nets_to_nothing_too() -> None:
     definitions = company(("ann", component(ORACLE_RETROACTIVE)))
     cell, settlement = settled(definitions, (None, deal("note", "-60000")), (None, deal("sale", "60000")))
     assert cell.earned == 0
-    assert [posting.amount for posting in settlement.postings] == [-600, 600]
+    assert [posting.entries[0].amount for posting in settlement.postings] == [-600, 600]
 
 
 def cash(rate: str, date_field: DateField = DateField.CLOSED, policy: RatePolicy = RatePolicy.NONE) -> Component:
@@ -351,7 +351,7 @@ def test_pay_on_cash_is_posted_as_each_payment_comes_in(
     assert definitions.credits(signed) == []
     changes = list(zip([signed, *later], later, strict=False))
     cell, settlement = settled(definitions, *changes)
-    assert [posting.amount for posting in settlement.postings] == posted
+    assert [posting.entries[0].amount for posting in settlement.postings] == posted
     assert cell.earned == sum(posted)
     assert cell.key.period == PERIOD
 

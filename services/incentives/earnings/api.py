@@ -113,7 +113,7 @@ async def explain_earning(
         after = _LINES.after(paging)
         rest = [line for line in found.lines if after is None or line.credit.order > after][: paging.fetch_limit]
         deals = await credits.deals(tx, tenant_id, [line.credit.deal_id for line in rest])
-        posted = await ledger.transactions(tx, tenant_id, after=0, limit=_LEDGER_LINES, cell_id=earning_id)
+        posted = await ledger.transactions(tx, tenant_id, after=0, limit=_LEDGER_LINES, subject_id=earning_id)
     page = _LINES.page(
         paging,
         rest,

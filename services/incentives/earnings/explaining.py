@@ -24,6 +24,7 @@ from services.incentives.earnings import store
 from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
 from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.payout import Schedule, schedule_of
+from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.ledger import service as ledger
 from services.incentives.plans import service as plans
 from services.incentives.plans.domain.assignments import Assignment, QuotaGap
@@ -188,7 +189,7 @@ async def _explained(
     by_cell: dict[CellKey, list[Credit]] = defaultdict(list)
     for credit in await credits.of_cells(tx, tenant_id, ids):
         by_cell[credit.cell].append(credit)
-    balances = await ledger.balances(tx, tenant_id, ids)
+    balances = await ledger.balances(tx, tenant_id, PAYABLE, ids)
     stale = (await plans.stale_ids(tx, [tenant_id])).get(tenant_id, set())
     found = []
     for stored in cells:
@@ -196,7 +197,7 @@ async def _explained(
         terms = known.terms(cell.key)
         schedule = None if terms is None else schedule_of(terms.component, terms.quota)
         lines = [] if schedule is None else attributed(schedule, by_cell[cell.key], cell.currency)
-        owed = balances.get(cell.id, {}).get(cell.currency, Decimal(0))
+        owed = -balances.get(cell.id, {}).get(cell.currency, Decimal(0))
         found.append(ExplainedEarning(stored, terms, schedule, lines, owed, cell.key.assignment_id in stale, known))
     return found
 

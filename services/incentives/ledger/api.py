@@ -39,7 +39,7 @@ async def list_ledger(
             limit=paging.fetch_limit,
             people=(await sight.today(tx)).narrowed(person_id),
             plan_id=plan_id,
-            cell_id=earning_id,
+            subject_id=earning_id,
             deal_id=await named.id(tx),
         )
     return _SEQUENCES.page(paging, found, key=lambda each: each.sequence, item=LedgerTransactionAnswer.of)

@@ -1,13 +1,14 @@
 """The double-entry ledger: every transaction balances, and each is sealed onto the one before it.
 
-An amount is signed: what the company owes a person is posted as a positive expense and an equal negative payable, so
-the entries of a transaction sum to zero in every currency and a person is owed the negative of the payable's balance.
+An amount is signed: the entries of a transaction sum to zero in every currency. Kinds of postings, of accounts and of
+subjects are open: rooms above post their own words, and the ledger knows none of them but those of its first form.
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -17,25 +18,23 @@ from uuid import UUID
 
 from shared.kernel.deals import DealVersion
 from shared.kernel.money import format_amount
+from shared.kernel.periods import Period
 
 GENESIS: Final = bytes(32)
 """What the first transaction of a tenant is sealed onto."""
 CHANGES_MAX: Final = 20
+EARNED: Final = "earned"
+EARNING: Final = "earning"
+"""The kind of posting, and of its subject, that stands in the ledger's first form, which names neither."""
+_WORD: Final = re.compile(r"[a-z][a-z_]*\Z")
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-
-
-class CauseKind(StrEnum):
-    """What made an amount change."""
-
-    DEAL = "deal"
-    DEFINITIONS = "definitions"
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a transaction was posted: a version of a deal, or changes of definitions named `<subject> v<version>`."""
+    """Why something was posted: a version of a deal, or changes of things named `<subject> v<version>`."""
 
-    kind: CauseKind
+    kind: str
     deal_id: UUID | None = None
     deal_version: DealVersion | None = None
     changes: tuple[str, ...] = ()
@@ -43,42 +42,63 @@ class Cause:
     @classmethod
     def of_deal(cls, deal_id: UUID, version: DealVersion) -> "Cause":
         """A deal became what this version says."""
-        return cls(CauseKind.DEAL, deal_id, version)
+        return cls("deal", deal_id, version)
 
     @classmethod
     def of_definitions(cls, changes: Iterable[str]) -> "Cause":
-        """Plans, assignments, goals or the organisation changed; the first few changes are kept."""
-        return cls(CauseKind.DEFINITIONS, changes=tuple(dict.fromkeys(changes))[:CHANGES_MAX])
+        """Plans, assignments, goals or the organisation changed; the first few changes are named."""
+        return cls("definitions", changes=tuple(dict.fromkeys(changes))[:CHANGES_MAX])
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account of a kind, such as `payable`, and its name in it, such as the id of whom something is owed."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+    @classmethod
+    def of(cls, text: str) -> "Account":
+        """The account that is written so."""
+        kind, _, name = text.partition(":")
+        return cls(kind, name)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One side of a transaction."""
 
-    account: str
+    account: Account
     amount: Decimal
     currency: str
 
 
 @dataclass(frozen=True, slots=True)
-class Posting:
-    """A commission that grew by `amount` (shrank, when negative), rounded to the minor unit."""
+class Subject:
+    """What a posting is about: one thing of a room above, whose it is, and what else it is found by."""
 
-    cell_id: UUID
+    kind: str
+    id: UUID
     person_id: UUID
-    plan_id: UUID
-    component: str
-    amount: Decimal
-    currency: str
-    cause: Cause
+    plan_id: UUID | None = None
+    component: str | None = None
 
-    @property
-    def entries(self) -> tuple[Entry, Entry]:
-        """The company's expense and what it owes the person."""
-        return (
-            Entry(expense_account(self.plan_id), self.amount, self.currency),
-            Entry(payable_account(self.person_id), -self.amount, self.currency),
-        )
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """Amounts that move between accounts, rounded to the minor unit, in the period they belong to.
+
+    `period` is None only in the first form, which does not name it.
+    """
+
+    kind: str
+    entries: tuple[Entry, ...]
+    subject: Subject
+    period: Period | None
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +108,7 @@ class LedgerTransaction:
     tenant_id: UUID
     sequence: int
     posted_at: datetime
-    cell_id: UUID
-    person_id: UUID
-    plan_id: UUID
-    component: str
-    cause: Cause
-    entries: tuple[Entry, ...]
+    posting: Posting
     hash: bytes = b""
 
 
@@ -126,48 +141,19 @@ class Break:
     flaw: Flaw
 
 
-def expense_account(plan_id: UUID) -> str:
-    """What a plan costs the company."""
-    return f"expense:commission:{plan_id}"
-
-
-def payable_account(person_id: UUID) -> str:
-    """What the company owes a person."""
-    return f"payable:{person_id}"
-
-
 def chained(tenant_id: UUID, head: Head, postings: Sequence[Posting], posted_at: datetime) -> list[LedgerTransaction]:
-    """The transactions that the postings become, in their order, sealed onto the head."""
+    """The transactions that the postings become, in their order, sealed onto the head.
+
+    ValueError for a posting that does not balance, has no period, or has a word that can be none.
+    """
     transactions = []
     sequence, previous = head.sequence, head.hash
     for posting in postings:
+        _check(posting)
         sequence += 1
-        unsealed = LedgerTransaction(
-            tenant_id,
-            sequence,
-            posted_at,
-            posting.cell_id,
-            posting.person_id,
-            posting.plan_id,
-            posting.component,
-            posting.cause,
-            posting.entries,
-        )
+        unsealed = LedgerTransaction(tenant_id, sequence, posted_at, posting)
         previous = seal(previous, unsealed)
-        transactions.append(
-            LedgerTransaction(
-                tenant_id,
-                sequence,
-                posted_at,
-                posting.cell_id,
-                posting.person_id,
-                posting.plan_id,
-                posting.component,
-                posting.cause,
-                posting.entries,
-                previous,
-            )
-        )
+        transactions.append(replace(unsealed, hash=previous))
     return transactions
 
 
@@ -177,17 +163,31 @@ def seal(previous: bytes, transaction: LedgerTransaction) -> bytes:
 
 
 def canonical(transaction: LedgerTransaction) -> bytes:
-    """The one JSON text of a transaction: sorted keys, no spaces, ASCII, plain decimals, instants in UTC."""
-    cause, version = transaction.cause, transaction.cause.deal_version
+    """The one JSON text of a transaction: sorted keys, no spaces, ASCII, plain decimals, instants in UTC.
+
+    What has no period is of the first form, and has its text: a commission, its cell, person, plan and component.
+    """
+    posting = transaction.posting
+    subject, cause, version = posting.subject, posting.cause, posting.cause.deal_version
+    about = {
+        "person_id": str(subject.person_id),
+        "plan_id": None if subject.plan_id is None else str(subject.plan_id),
+        "component": subject.component,
+    }
+    if posting.period is None:
+        form: dict[str, object] = {"cell_id": str(subject.id), **about}
+    else:
+        form = {
+            "kind": posting.kind,
+            "subject": {"kind": subject.kind, "id": str(subject.id), **about},
+            "period": [str(posting.period.start), str(posting.period.end)],
+        }
     return _CANONICAL.encode(
         {
             "tenant_id": str(transaction.tenant_id),
             "sequence": transaction.sequence,
             "posted_at": _instant(transaction.posted_at),
-            "cell_id": str(transaction.cell_id),
-            "person_id": str(transaction.person_id),
-            "plan_id": str(transaction.plan_id),
-            "component": transaction.component,
+            **form,
             "cause": {
                 "kind": cause.kind,
                 "deal_id": None if cause.deal_id is None else str(cause.deal_id),
@@ -196,7 +196,7 @@ def canonical(transaction: LedgerTransaction) -> bytes:
                 else [_instant(version.modified_at), version.sequence, str(version.delivery_id)],
                 "changes": list(cause.changes),
             },
-            "entries": [[entry.account, format_amount(entry.amount), entry.currency] for entry in transaction.entries],
+            "entries": [[str(entry.account), format_amount(entry.amount), entry.currency] for entry in posting.entries],
         }
     ).encode()
 
@@ -220,7 +220,7 @@ class ChainCheck:
             self._broken(expected, Flaw.MISSING)
         elif seal(self._end.hash, transaction) != transaction.hash:
             self._broken(transaction.sequence, Flaw.ALTERED)
-        elif not balances(transaction.entries):
+        elif not balances(transaction.posting.entries):
             self._broken(transaction.sequence, Flaw.UNBALANCED)
         self._end = Head(transaction.sequence, transaction.hash)
 
@@ -242,6 +242,14 @@ def balances(entries: Iterable[Entry]) -> bool:
     for entry in entries:
         sums[entry.currency] += entry.amount
     return not any(sums.values())
+
+
+def _check(posting: Posting) -> None:
+    words = (posting.kind, posting.subject.kind, posting.cause.kind, *(entry.account.kind for entry in posting.entries))
+    if not all(map(_WORD.match, words)):
+        raise ValueError(f"{words} are not all small letters and _")
+    if posting.period is None or not posting.entries or not balances(posting.entries):
+        raise ValueError(f"a posting of the kind {posting.kind} has no period, no entries, or does not balance")
 
 
 def _instant(moment: datetime) -> str:

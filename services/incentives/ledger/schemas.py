@@ -1,12 +1,12 @@
 """Answers of the ledger."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from services.incentives.ledger.domain import CauseKind, Flaw, LedgerTransaction
+from services.incentives.ledger.domain import EARNING, Flaw, LedgerTransaction
 from services.incentives.ledger.service import Verification
 from shared.contracts.base import Currency, Posted
 from shared.kernel.money import round_to_minor_unit
@@ -14,6 +14,9 @@ from shared.kernel.money import round_to_minor_unit
 _TRANSACTION: dict[str, JsonValue] = {
     "sequence": 1,
     "posted_at": "2026-03-31T18:40:03.4Z",
+    "kind": "earned",
+    "subject": {"kind": "earning", "id": "01935a00-0000-7000-8000-000000000061"},
+    "period": {"start": "2026-01-01", "end": "2026-04-01"},
     "earning_id": "01935a00-0000-7000-8000-000000000061",
     "person_id": "01935a00-0000-7000-8000-000000000011",
     "plan_id": "01935a00-0000-7000-8000-000000000063",
@@ -55,7 +58,7 @@ class EntryAnswer(BaseModel):
 class CauseAnswer(BaseModel):
     """Why it was posted: a version of a deal, or changes of definitions."""
 
-    kind: CauseKind
+    kind: str = Field(description="`deal` or `definitions`; other kinds may come.", examples=["deal"])
     deal_id: UUID | None = None
     modified_at: datetime | None = Field(None, description="The deal version's time at its source.")
     sequence: int | None = None
@@ -66,6 +69,20 @@ class CauseAnswer(BaseModel):
     changes: list[str] = Field(default_factory=list, examples=[["goal/01935a00-0000-7000-8000-000000000031 v4"]])
 
 
+class SubjectAnswer(BaseModel):
+    """The thing a transaction is about."""
+
+    kind: str = Field(description="`earning`; other kinds may come.", examples=["earning"])
+    id: UUID
+
+
+class PostedPeriodAnswer(BaseModel):
+    """The period a transaction belongs to."""
+
+    start: date
+    end: date = Field(description="First day after the period.")
+
+
 class LedgerTransactionAnswer(BaseModel):
     """A transaction as it was posted; it is never changed or removed."""
 
@@ -73,24 +90,33 @@ class LedgerTransactionAnswer(BaseModel):
 
     sequence: int = Field(description="Counts the tenant's transactions from 1 without a gap.")
     posted_at: datetime
-    earning_id: UUID
+    kind: str = Field(description="`earned`: a commission grew or shrank. Other kinds may come.", examples=["earned"])
+    subject: SubjectAnswer
+    period: PostedPeriodAnswer | None = Field(
+        description="Null for what was posted before transactions named their period."
+    )
+    earning_id: UUID | None = Field(description="The subject, where it is an earning.")
     person_id: UUID
-    plan_id: UUID
-    component: str
+    plan_id: UUID | None = Field(description="Null where it is about no plan.")
+    component: str | None = Field(description="Null where it is about no component of a plan.")
     cause: CauseAnswer
     entries: list[EntryAnswer]
     hash: str = Field(description="SHA-256, in hex, over the hash before and this transaction.")
 
     @classmethod
     def of(cls, transaction: LedgerTransaction) -> Self:
-        cause, version = transaction.cause, transaction.cause.deal_version
+        posting = transaction.posting
+        subject, period, cause, version = posting.subject, posting.period, posting.cause, posting.cause.deal_version
         return cls(
             sequence=transaction.sequence,
             posted_at=transaction.posted_at,
-            earning_id=transaction.cell_id,
-            person_id=transaction.person_id,
-            plan_id=transaction.plan_id,
-            component=transaction.component,
+            kind=posting.kind,
+            subject=SubjectAnswer(kind=subject.kind, id=subject.id),
+            period=None if period is None else PostedPeriodAnswer(start=period.start, end=period.end),
+            earning_id=subject.id if subject.kind == EARNING else None,
+            person_id=subject.person_id,
+            plan_id=subject.plan_id,
+            component=subject.component,
             cause=CauseAnswer(
                 kind=cause.kind,
                 deal_id=cause.deal_id,
@@ -104,11 +130,11 @@ class LedgerTransactionAnswer(BaseModel):
             ),
             entries=[
                 EntryAnswer(
-                    account=entry.account,
+                    account=str(entry.account),
                     amount=round_to_minor_unit(entry.amount, entry.currency),
                     currency=entry.currency,
                 )
-                for entry in transaction.entries
+                for entry in posting.entries
             ],
             hash=transaction.hash.hex(),
         )

@@ -24,20 +24,19 @@ class Verification:
 
 
 async def post(tx: Transaction, tenant_id: UUID, postings: Sequence[Posting]) -> None:
-    """Add a balanced transaction for each posting to the tenant's chain, in their order."""
+    """Add a balanced transaction for each posting to the tenant's chain, in their order. ValueError as `chained`."""
     if not postings:
         return
     head = await store.locked_head(tx, tenant_id)
     await store.append(tx, tenant_id, chained(tenant_id, head, postings, tx.now))
-    count = 2 * len(postings)
-    tx.after_commit(lambda: LEDGER_ENTRIES.labels("commission").inc(count))
+    tx.after_commit(lambda: _count(postings))
 
 
 async def balances(
-    tx: Transaction, tenant_id: UUID, cell_ids: Collection[UUID] | None = None
+    tx: Transaction, tenant_id: UUID, account_kind: str, subject_ids: Collection[UUID] | None = None
 ) -> dict[UUID, dict[str, Decimal]]:
-    """What the ledger says is owed on cells, by currency: those given, or all that have entries."""
-    return await store.balances(tx, tenant_id, cell_ids)
+    """What the entries on accounts of a kind sum to, by subject and currency: of those given, or of all."""
+    return await store.balances(tx, tenant_id, account_kind, subject_ids)
 
 
 async def transactions(
@@ -48,12 +47,12 @@ async def transactions(
     limit: int,
     people: Collection[UUID] | None = None,
     plan_id: UUID | None = None,
-    cell_id: UUID | None = None,
+    subject_id: UUID | None = None,
     deal_id: UUID | None = None,
 ) -> list[LedgerTransaction]:
     """Transactions in the order they were posted, of some people (None: everyone) and what else is asked for."""
     return await store.page(
-        tx, tenant_id, after=after, limit=limit, people=people, plan_id=plan_id, cell_id=cell_id, deal_id=deal_id
+        tx, tenant_id, after=after, limit=limit, people=people, plan_id=plan_id, subject_id=subject_id, deal_id=deal_id
     )
 
 
@@ -68,3 +67,8 @@ async def verify(tx: Transaction, tenant_id: UUID) -> Verification:
         after = page[-1].sequence
     check.finish(head)
     return Verification(check.transactions, head, check.first_break)
+
+
+def _count(postings: Sequence[Posting]) -> None:
+    for posting in postings:
+        LEDGER_ENTRIES.labels(posting.kind).inc(len(posting.entries))

@@ -9,28 +9,34 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, RowMapping, select, text
 
 from services.incentives.ledger.domain import (
+    EARNED,
+    EARNING,
+    Account,
     Cause,
-    CauseKind,
     Entry,
     Head,
     LedgerTransaction,
+    Posting,
+    Subject,
 )
 from services.incentives.ledger.tables import ledger_entries, ledger_heads, ledger_transactions
 from shared.db.database import Transaction
 from shared.kernel.deals import DealVersion
+from shared.kernel.periods import Period
 
 _APPEND: Final = text(
     f"""
     WITH transactions AS (
         INSERT INTO {ledger_transactions.fullname}
-            (tenant_id, sequence, posted_at, cell_id, person_id, plan_id, component, cause, deal_id, deal_modified_at,
-             deal_sequence, delivery_id, changes, hash)
-        SELECT :tenant_id, s, :posted_at, c, p, l, o, k, d, m, q, v, CAST(g AS jsonb), h FROM unnest(
-            CAST(:sequences AS bigint[]), CAST(:cells AS uuid[]), CAST(:people AS uuid[]), CAST(:plans AS uuid[]),
-            CAST(:components AS text[]), CAST(:causes AS text[]), CAST(:deals AS uuid[]),
+            (tenant_id, posted_at, sequence, kind, subject_kind, cell_id, person_id, plan_id, component, period_start,
+             period_end, cause, deal_id, deal_modified_at, deal_sequence, delivery_id, hash, changes)
+        SELECT :tenant_id, :posted_at, s, k, n, i, p, l, o, b, e, c, d, m, q, v, h, CAST(g AS jsonb) FROM unnest(
+            CAST(:sequences AS bigint[]), CAST(:kinds AS text[]), CAST(:subject_kinds AS text[]),
+            CAST(:subjects AS uuid[]), CAST(:people AS uuid[]), CAST(:plans AS uuid[]), CAST(:components AS text[]),
+            CAST(:starts AS date[]), CAST(:ends AS date[]), CAST(:causes AS text[]), CAST(:deals AS uuid[]),
             CAST(:modified AS timestamptz[]), CAST(:deal_sequences AS bigint[]), CAST(:deliveries AS uuid[]),
-            CAST(:changes AS text[]), CAST(:hashes AS bytea[])
-        ) AS t(s, c, p, l, o, k, d, m, q, v, g, h)
+            CAST(:hashes AS bytea[]), CAST(:changes AS text[])
+        ) AS t(s, k, n, i, p, l, o, b, e, c, d, m, q, v, h, g)
     ), entries AS (
         INSERT INTO {ledger_entries.fullname} (tenant_id, sequence, line, account, amount, currency)
         SELECT :tenant_id, * FROM unnest(
@@ -44,28 +50,28 @@ _APPEND: Final = text(
 )
 _ALL_BALANCES: Final = text(
     f"""
-    SELECT t.cell_id, e.currency, -sum(e.amount) AS balance
+    SELECT t.cell_id AS subject_id, e.currency, sum(e.amount) AS balance
     FROM {ledger_transactions.fullname} AS t
     JOIN {ledger_entries.fullname} AS e ON e.tenant_id = t.tenant_id AND e.sequence = t.sequence
-    WHERE t.tenant_id = :tenant_id AND e.account LIKE 'payable:%'
+    WHERE t.tenant_id = :tenant_id AND e.account_kind = :account_kind
     GROUP BY t.cell_id, e.currency
     """
 )
-# Fenced, so that the few transactions of these cells are found by their index, and their entries by key. The tenant is
-# asked for outside the first fence: the primary key starts with it, and would seem as good as the index.
+# Fenced, so that the few transactions of these subjects are found by their index, and their entries by key. The tenant
+# is asked for outside the first fence: the primary key starts with it, and would seem as good as the index.
 _BALANCES_OF: Final = text(
     f"""
-    SELECT wanted.cell_id, e.currency, -sum(e.amount) AS balance
-    FROM unnest(CAST(:cells AS uuid[])) AS wanted(cell_id)
+    SELECT wanted.id AS subject_id, e.currency, sum(e.amount) AS balance
+    FROM unnest(CAST(:subjects AS uuid[])) AS wanted(id)
     CROSS JOIN LATERAL (
-        SELECT tenant_id, sequence FROM {ledger_transactions.fullname} WHERE cell_id = wanted.cell_id OFFSET 0
+        SELECT tenant_id, sequence FROM {ledger_transactions.fullname} WHERE cell_id = wanted.id OFFSET 0
     ) AS t
     CROSS JOIN LATERAL (
         SELECT currency, amount FROM {ledger_entries.fullname}
-        WHERE tenant_id = t.tenant_id AND sequence = t.sequence AND account LIKE 'payable:%' OFFSET 0
+        WHERE tenant_id = t.tenant_id AND sequence = t.sequence AND account_kind = :account_kind OFFSET 0
     ) AS e
     WHERE t.tenant_id = :tenant_id
-    GROUP BY wanted.cell_id, e.currency
+    GROUP BY wanted.id, e.currency
     """
 )
 _ENTRIES: Final = text(
@@ -87,11 +93,14 @@ async def head(tx: Transaction, tenant_id: UUID) -> Head:
 
 async def append(tx: Transaction, tenant_id: UUID, added: Sequence[LedgerTransaction]) -> None:
     """Add transactions that go on from the head, and move it."""
-    versions = [transaction.cause.deal_version for transaction in added]
+    postings = [transaction.posting for transaction in added]
+    subjects = [posting.subject for posting in postings]
+    causes = [posting.cause for posting in postings]
+    versions = [cause.deal_version for cause in causes]
     entries = [
         (transaction.sequence, line, entry)
         for transaction in added
-        for line, entry in enumerate(transaction.entries, start=1)
+        for line, entry in enumerate(transaction.posting.entries, start=1)
     ]
     await tx.execute(
         _APPEND,
@@ -99,20 +108,24 @@ async def append(tx: Transaction, tenant_id: UUID, added: Sequence[LedgerTransac
             "tenant_id": tenant_id,
             "posted_at": added[0].posted_at,
             "sequences": [transaction.sequence for transaction in added],
-            "cells": [transaction.cell_id for transaction in added],
-            "people": [transaction.person_id for transaction in added],
-            "plans": [transaction.plan_id for transaction in added],
-            "components": [transaction.component for transaction in added],
-            "causes": [transaction.cause.kind.value for transaction in added],
-            "deals": [transaction.cause.deal_id for transaction in added],
+            "kinds": [posting.kind for posting in postings],
+            "subject_kinds": [subject.kind for subject in subjects],
+            "subjects": [subject.id for subject in subjects],
+            "people": [subject.person_id for subject in subjects],
+            "plans": [subject.plan_id for subject in subjects],
+            "components": [subject.component for subject in subjects],
+            "starts": [None if posting.period is None else posting.period.start for posting in postings],
+            "ends": [None if posting.period is None else posting.period.end for posting in postings],
+            "causes": [cause.kind for cause in causes],
+            "deals": [cause.deal_id for cause in causes],
             "modified": [None if version is None else version.modified_at for version in versions],
             "deal_sequences": [None if version is None else version.sequence for version in versions],
             "deliveries": [None if version is None else version.delivery_id for version in versions],
-            "changes": [json.dumps(transaction.cause.changes) for transaction in added],
+            "changes": [json.dumps(cause.changes) for cause in causes],
             "hashes": [transaction.hash for transaction in added],
             "entry_sequences": [sequence for sequence, _, _ in entries],
             "lines": [line for _, line, _ in entries],
-            "accounts": [entry.account for _, _, entry in entries],
+            "accounts": [str(entry.account) for _, _, entry in entries],
             "amounts": [entry.amount for _, _, entry in entries],
             "currencies": [entry.currency for _, _, entry in entries],
             "sequence": added[-1].sequence,
@@ -129,7 +142,7 @@ async def page(
     limit: int,
     people: Collection[UUID] | None = None,
     plan_id: UUID | None = None,
-    cell_id: UUID | None = None,
+    subject_id: UUID | None = None,
     deal_id: UUID | None = None,
 ) -> list[LedgerTransaction]:
     """Transactions with their entries in the order they were posted, those of some people (None: everyone) only."""
@@ -137,27 +150,28 @@ async def page(
     conditions: list[ColumnElement[bool]] = [table.c.tenant_id == tenant_id, table.c.sequence > after]
     if people is not None:
         conditions.append(table.c.person_id.in_(people))
-    for column, value in ((table.c.plan_id, plan_id), (table.c.cell_id, cell_id), (table.c.deal_id, deal_id)):
+    for column, value in ((table.c.plan_id, plan_id), (table.c.subject_id, subject_id), (table.c.deal_id, deal_id)):
         if value is not None:
             conditions.append(column == value)
     rows = await tx.rows(select(table).where(*conditions).order_by(table.c.sequence).limit(limit))
     entries: dict[int, list[Entry]] = {row["sequence"]: [] for row in rows}
     for row in await tx.rows(_ENTRIES, {"tenant_id": tenant_id, "sequences": list(entries)}):
-        entries[row["sequence"]].append(Entry(row["account"], row["amount"], row["currency"]))
+        entries[row["sequence"]].append(Entry(Account.of(row["account"]), row["amount"], row["currency"]))
     return [_transaction(row, tuple(entries[row["sequence"]])) for row in rows]
 
 
 async def balances(
-    tx: Transaction, tenant_id: UUID, cell_ids: Collection[UUID] | None
+    tx: Transaction, tenant_id: UUID, account_kind: str, subject_ids: Collection[UUID] | None
 ) -> dict[UUID, dict[str, Decimal]]:
-    """What is owed on each of these cells (None: every cell) in each currency, summed from the entries."""
+    """What the entries on accounts of a kind sum to, by subject (None: every subject) and currency."""
     found: dict[UUID, dict[str, Decimal]] = {}
-    if cell_ids is None:
-        rows = await tx.rows(_ALL_BALANCES, {"tenant_id": tenant_id})
+    parameters = {"tenant_id": tenant_id, "account_kind": account_kind}
+    if subject_ids is None:
+        rows = await tx.rows(_ALL_BALANCES, parameters)
     else:
-        rows = await tx.rows(_BALANCES_OF, {"tenant_id": tenant_id, "cells": sorted(cell_ids)})
+        rows = await tx.rows(_BALANCES_OF, {**parameters, "subjects": sorted(subject_ids)})
     for row in rows:
-        found.setdefault(row["cell_id"], {})[row["currency"]] = row["balance"]
+        found.setdefault(row["subject_id"], {})[row["currency"]] = row["balance"]
     return found
 
 
@@ -177,16 +191,11 @@ def _transaction(row: RowMapping, entries: tuple[Entry, ...]) -> LedgerTransacti
     version = None
     if row["delivery_id"] is not None:
         version = DealVersion(row["deal_modified_at"], row["deal_sequence"], row["delivery_id"])
-    cause = Cause(CauseKind(row["cause"]), row["deal_id"], version, tuple(row["changes"]))
-    return LedgerTransaction(
-        row["tenant_id"],
-        row["sequence"],
-        row["posted_at"],
-        row["cell_id"],
-        row["person_id"],
-        row["plan_id"],
-        row["component"],
-        cause,
+    posting = Posting(
+        row["kind"] or EARNED,
         entries,
-        row["hash"],
+        Subject(row["subject_kind"] or EARNING, row["subject_id"], row["person_id"], row["plan_id"], row["component"]),
+        None if row["period_start"] is None else Period(row["period_start"], row["period_end"]),
+        Cause(row["cause"], row["deal_id"], version, tuple(row["changes"])),
     )
+    return LedgerTransaction(row["tenant_id"], row["sequence"], row["posted_at"], posting, row["hash"])

@@ -1,6 +1,18 @@
 """The ledger. Transactions and entries are only ever added; the database refuses anything else."""
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text, Uuid
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Computed,
+    Date,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.incentives.metadata import metadata
@@ -21,10 +33,14 @@ ledger_transactions = Table(
     tenant_id(),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     instant("posted_at"),
-    Column("cell_id", Uuid(), nullable=False),
+    Column("kind", Text, nullable=True),
+    Column("subject_kind", Text, nullable=True),
+    Column("cell_id", Uuid(), key="subject_id", nullable=False),
     Column("person_id", Uuid(), nullable=False),
-    Column("plan_id", Uuid(), nullable=False),
-    Column("component", Text, nullable=False),
+    Column("plan_id", Uuid(), nullable=True),
+    Column("component", Text, nullable=True),
+    Column("period_start", Date, nullable=True),
+    Column("period_end", Date, nullable=True),
     Column("cause", Text, nullable=False),
     Column("deal_id", Uuid(), nullable=True),
     instant("deal_modified_at", nullable=True),
@@ -32,10 +48,12 @@ ledger_transactions = Table(
     Column("delivery_id", Uuid(), nullable=True),
     Column("changes", JSONB, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    Index("ix_ledger_transactions_cell_id", "cell_id", "sequence"),
+    CheckConstraint("num_nulls(kind, subject_kind, period_start, period_end) IN (0, 4)", name="form"),
+    Index("ix_ledger_transactions_cell_id", "subject_id", "sequence"),
     Index("ix_ledger_transactions_person_id", "person_id", "sequence"),
     Index("ix_ledger_transactions_deal_id", "deal_id", "sequence"),
 )
+"""Without a kind, the kind of its subject and a period a transaction is of the first form: a commission of a cell."""
 
 ledger_entries = Table(
     "ledger_entries",
@@ -44,6 +62,7 @@ ledger_entries = Table(
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("line", SmallInteger, primary_key=True, autoincrement=False),
     Column("account", Text, nullable=False),
+    Column("account_kind", Text, Computed("split_part(account, ':', 1)", persisted=False), nullable=True),
     money("amount"),
     Column("currency", Text, nullable=False),
 )

@@ -2,11 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
+from typing import Final
 from uuid import UUID
 
 from services.incentives.credits.domain import CellKey, Credit, Definitions, Terms
 from services.incentives.earnings.domain.cells import Cell, opened, rebuilt, recredited, same_state
-from services.incentives.ledger.domain import Cause, Posting
+from services.incentives.ledger.domain import EARNED, EARNING, Account, Cause, Entry, Posting, Subject
+
+EXPENSE: Final = "expense"
+"""The kind of account of what plans cost the company."""
+PAYABLE: Final = "payable"
+"""The kind of account of what the company owes each person: the negative of its balance."""
 
 
 class Settlement:
@@ -57,17 +64,7 @@ class Settlement:
     def _put(self, cause: Cause, before: Cell, after: Cell) -> None:
         self._cells[after.key] = after
         if after.earned != before.earned:
-            self.postings.append(
-                Posting(
-                    after.id,
-                    after.person_id,
-                    after.plan_id,
-                    after.key.component,
-                    after.earned - before.earned,
-                    after.currency,
-                    cause,
-                )
-            )
+            self.postings.append(_commission(after, after.earned - before.earned, cause))
 
     def _open(self, key: CellKey, terms: Terms | None) -> Cell:
         if terms is None:
@@ -81,6 +78,20 @@ class Settlement:
         if key not in self._terms:
             self._terms[key] = self._definitions.terms(key)
         return self._terms[key]
+
+
+def _commission(cell: Cell, amount: Decimal, cause: Cause) -> Posting:
+    """A cell's pay grew by `amount` (shrank, when negative): the company's expense, and what it owes the person."""
+    return Posting(
+        EARNED,
+        (
+            Entry(Account(EXPENSE, f"commission:{cell.plan_id}"), amount, cell.currency),
+            Entry(Account(PAYABLE, str(cell.person_id)), -amount, cell.currency),
+        ),
+        Subject(EARNING, cell.id, cell.person_id, cell.plan_id, cell.key.component),
+        cell.key.period,
+        cause,
+    )
 
 
 def _by_cell(credits: Iterable[Credit]) -> dict[CellKey, list[Credit]]:
