@@ -88,10 +88,6 @@ class ServiceApi:
         """Replace something; without a `version`, set it for the first time."""
         return await self._change(model, "PUT", path, body, version)
 
-    async def patch(self, path: str, model: type[ModelT], body: JsonObject, *, version: int) -> ModelT:
-        """Change what `body` names."""
-        return await self._change(model, "PATCH", path, body, version)
-
     async def absent(self, path: str) -> bool:
         """Whether there is no such thing for this caller."""
         response = await self._sent("GET", path)

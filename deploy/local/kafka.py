@@ -74,7 +74,7 @@ num.recovery.threads.per.data.dir=2
 
 
 class Broker(Protocol):
-    """What the stack and the fault tests do with a broker of either kind."""
+    """What the stack does with a broker of either kind."""
 
     @property
     def bootstrap(self) -> str: ...
@@ -86,26 +86,18 @@ class Broker(Protocol):
     def process(self) -> ManagedProcess: ...
 
     @property
-    def keeps_state(self) -> bool: ...
-
-    @property
     def description(self) -> str: ...
 
     def launch(self) -> None: ...
 
     def wait_until_ready(self) -> None: ...
 
-    def start(self) -> None: ...
-
     def stop(self) -> None: ...
-
-    def kill(self) -> None: ...
 
 
 class KafkaBroker:
-    """Apache Kafka, one node that is broker and controller; topics and offsets survive `stop` and `kill`."""
+    """Apache Kafka, one node that is broker and controller; topics and offsets survive its end."""
 
-    keeps_state = True
     description = f"Apache Kafka {KAFKA_VERSION}"
 
     def __init__(self, folder: Path, *, port: int, controller_port: int, jars: Path, java: Path) -> None:
@@ -127,11 +119,6 @@ class KafkaBroker:
     @property
     def pid(self) -> int:
         return self.process.pid
-
-    def start(self) -> None:
-        """Launch and wait until it serves clients."""
-        self.launch()
-        self.wait_until_ready()
 
     def launch(self) -> None:
         """Start it without waiting, formatting its storage the first time. `StackError` if a port is taken."""
@@ -156,10 +143,6 @@ class KafkaBroker:
         """Controlled shutdown."""
         if self._process is not None:
             self._process.stop()
-
-    def kill(self) -> None:
-        """SIGKILL, as a crash would."""
-        self.process.kill()
 
     @property
     def _properties_path(self) -> Path:
@@ -219,7 +202,6 @@ class KafkaBroker:
 class InMemoryBroker:
     """The Tansu broker: speaks the Kafka protocol, forgets everything when it stops."""
 
-    keeps_state = False
     description = (
         "Maven cannot be reached and no Kafka jars are cached, so the in-memory broker, which keeps no topics,"
     )
@@ -240,11 +222,6 @@ class InMemoryBroker:
     @property
     def pid(self) -> int:
         return self.process.pid
-
-    def start(self) -> None:
-        """Launch and wait until it accepts connections."""
-        self.launch()
-        self.wait_until_ready()
 
     def launch(self) -> None:
         """Start it, empty, without waiting. `StackError` if the port is taken."""
@@ -276,10 +253,6 @@ class InMemoryBroker:
     def stop(self) -> None:
         if self._process is not None:
             self._process.stop()
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.process.kill()
 
     def _accepts_connections(self) -> bool:
         try:

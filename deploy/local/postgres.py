@@ -51,7 +51,7 @@ _SETTINGS = {
 
 
 class PostgresServer:
-    """One cluster in one folder; data survives `stop` and `kill`.
+    """One cluster in one folder; data survives its end.
 
     Connections are trusted, and accepted from loopback only. Started by root it runs as the account `nobody`; if
     that account cannot reach the folder or the binaries, the data or a copy of the binaries lives under
@@ -69,10 +69,6 @@ class PostgresServer:
         else:
             digest = hashlib.sha256(str(self._folder).encode()).hexdigest()[:12]
             self.data_folder = _PRIVILEGED_ROOT / digest / "data"
-
-    @property
-    def port(self) -> int:
-        return self._port
 
     @property
     def process(self) -> ManagedProcess:
@@ -111,10 +107,6 @@ class PostgresServer:
         """Fast shutdown: open transactions are rolled back, everything committed is on disk."""
         if self._process is not None:
             self._process.stop(_STOP_WAIT_SECONDS)
-
-    def kill(self) -> None:
-        """SIGKILL to the postmaster and its backends, as a crash would; `start` recovers from the WAL."""
-        self.process.kill()
 
     def remove_data(self) -> None:
         """Delete the cluster; only while stopped."""

@@ -81,10 +81,6 @@ class ManagedProcess:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    @property
-    def exit_status(self) -> int | None:
-        return self._process.poll()
-
     def output(self) -> str:
         """What this run of the process has logged, at most the last 16 KiB."""
         with self.log_path.open("rb") as log:

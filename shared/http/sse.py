@@ -142,9 +142,8 @@ class Mailbox:
 class Streams:
     """The event streams a process is serving: so many, and ended when it stops or their tokens do."""
 
-    def __init__(self, limits: StreamLimits | None = None, *, subjects_max: int = _SUBJECTS_MAX) -> None:
+    def __init__(self, limits: StreamLimits | None = None) -> None:
         self._limits = limits or StreamLimits()
-        self._subjects_max = subjects_max
         self._open: set[Mailbox] = set()
         self._by_tenant: Counter[UUID] = Counter()
         self._by_person: Counter[tuple[UUID, UUID]] = Counter()
@@ -173,7 +172,7 @@ class Streams:
         Raises TooManyStreamsOfPerson, TooManyStreamsOfTenant, and TooManyStreams, also when the process is stopping.
         """
         self._check_room(principal)
-        mailbox = Mailbox(self._subjects_max)
+        mailbox = Mailbox(_SUBJECTS_MAX)
         person = _person(principal)
         self._open.add(mailbox)
         self._by_tenant[principal.tenant_id] += 1

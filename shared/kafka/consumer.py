@@ -63,6 +63,9 @@ _WATCH_SECONDS: Final = 5.0
 _HINT_SECONDS_MAX: Final = 5.0
 _CLOSE_SECONDS_MAX: Final = 10.0
 _HEARTBEATS_IN_SESSION: Final = 4
+_PARTITION_BYTES_MAX: Final = 1024 * 1024
+_FETCH_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bounds the memory for fetched records."""
 _METADATA_MILLISECONDS_MAX: Final = 30_000
 _NOT_FOR_US_TO_RETRY: Final = (
     AuthenticationFailedError,
@@ -106,19 +109,15 @@ class Consumer:
         handler: Handler,
         max_records: int = 1000,
         gather_seconds: float = 0.0,
-        group_instance_id: str | None = None,
         session_seconds: int = 10,
-        partition_bytes_max: int = 1024 * 1024,
-        fetch_bytes_max: int = 16 * 1024 * 1024,
         drain_seconds_max: float = 10.0,
         retry_limit: RetryLimit | None = None,
         quarantine_limit: QuarantineLimit | None = None,
     ) -> None:
         """After every committed batch records gather for `gather_seconds` for the next.
 
-        With a `group_instance_id`, unique in the group and the same after a restart, a restarted process takes its
-        partitions back at once; without, those of a killed one are taken over after `session_seconds`. Memory for
-        fetched records is bounded by `fetch_bytes_max`. `stop` waits `drain_seconds_max` for the batch in hand.
+        The partitions of a killed member are taken over after `session_seconds`. `stop` waits `drain_seconds_max` for
+        the batch in hand.
         """
         self._settings = settings
         self._database = database
@@ -127,10 +126,7 @@ class Consumer:
         self._topics = tuple(topics)
         self._max_records = max_records
         self._gather_seconds = gather_seconds
-        self._group_instance_id = group_instance_id
         self._session_seconds = session_seconds
-        self._partition_bytes_max = partition_bytes_max
-        self._fetch_bytes_max = fetch_bytes_max
         self._drain_seconds_max = drain_seconds_max
         self._application = BatchApplication(
             database=database,
@@ -148,11 +144,6 @@ class Consumer:
         self._work: asyncio.Task[Applied] | None = None
         self._stopped_because: str | None = None
 
-    @property
-    def stopped_because(self) -> str | None:
-        """Why the consumer gave up, once it did."""
-        return self._stopped_because
-
     async def ready(self) -> None:
         """Raises ConsumerNotReady unless every assigned partition is being read. No partitions at all is ready too."""
         if self._stopped_because is not None:
@@ -166,8 +157,8 @@ class Consumer:
     async def run(self) -> None:
         """Consume until `stop` is called. Waits out a broker or a database that is away or refuses the work.
 
-        Raises what the broker refuses for good (an aiokafka.errors.KafkaError); `stopped_because` then says why and
-        `ready` fails.
+        Raises what the broker refuses for good (an aiokafka.errors.KafkaError); `ready` then fails and says
+        why.
         """
         self._finished.clear()
         attempt = 0
@@ -207,14 +198,13 @@ class Consumer:
         kafka = AIOKafkaConsumer(
             **self._settings.client_options(f"attain-{self._group}"),
             group_id=self._group,
-            group_instance_id=self._group_instance_id,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_poll_records=self._max_records,
             fetch_min_bytes=1,
             fetch_max_wait_ms=self._settings.fetch_wait_milliseconds,
-            fetch_max_bytes=self._fetch_bytes_max,
-            max_partition_fetch_bytes=self._partition_bytes_max,
+            fetch_max_bytes=_FETCH_BYTES_MAX,
+            max_partition_fetch_bytes=_PARTITION_BYTES_MAX,
             session_timeout_ms=self._session_seconds * 1000,
             heartbeat_interval_ms=self._session_seconds * 1000 // _HEARTBEATS_IN_SESSION,
             metadata_max_age_ms=_METADATA_MILLISECONDS_MAX,

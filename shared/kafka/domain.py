@@ -3,9 +3,14 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shared.kernel.errors import AttainError
+
+_CONFLICT_ATTEMPTS_MAX: Final = 10
+"""After so many the broker is held back."""
+_CONTENT_ATTEMPTS_MAX: Final = 3
+"""After so many the records are looked at one by one."""
 
 
 class Partition(NamedTuple):
@@ -153,15 +158,10 @@ class Failure(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RetryLimit:
-    """How fast a failed batch is tried again, and how often before the broker is held back or records are looked at.
-
-    There is no last attempt.
-    """
+    """How fast a failed batch is tried again. There is no last attempt."""
 
     delay_seconds_min: float = 0.05
     delay_seconds_max: float = 5.0
-    conflict_attempts_max: int = 10
-    content_attempts_max: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +193,11 @@ def after_failure(failure: Failure, *, attempt: int, jitter: float, limit: Retry
         case Failure.OUTAGE:
             return Retry(delay_seconds, pause=True)
         case Failure.CONFLICT:
-            return Retry(delay_seconds, pause=attempt >= limit.conflict_attempts_max)
+            return Retry(delay_seconds, pause=attempt >= _CONFLICT_ATTEMPTS_MAX)
         case Failure.CONTENT:
-            if attempt % limit.content_attempts_max == 0:
+            if attempt % _CONTENT_ATTEMPTS_MAX == 0:
                 return Isolate()
-            return Retry(delay_seconds, pause=attempt > limit.content_attempts_max)
+            return Retry(delay_seconds, pause=attempt > _CONTENT_ATTEMPTS_MAX)
 
 
 def halves(records: Batch) -> tuple[Batch, Batch]:

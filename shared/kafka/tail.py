@@ -19,14 +19,15 @@ _chance: Final = SystemRandom()
 _POLL_MILLISECONDS: Final = 1000
 _CLOSE_SECONDS_MAX: Final = 10.0
 _METADATA_MILLISECONDS_MAX: Final = 30_000
+_FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
 class Tail:
     """Every record published to the topics after `start` returned, once, in order within a partition.
 
     Nothing is remembered: whoever needs what came before reads it elsewhere. A slow reader holds back the fetching,
-    so no more than `fetch_bytes_max` and `max_records` wait in memory. Outlives a restart of the broker. Records that
-    the broker deletes before they were read are skipped.
+    so no more than 8 MiB and `max_records` wait in memory. Outlives a restart of the broker. Records that the broker
+    deletes before they were read are skipped.
     """
 
     def __init__(
@@ -36,13 +37,11 @@ class Tail:
         topics: Sequence[str],
         client_id: str,
         max_records: int = 1000,
-        fetch_bytes_max: int = 8 * 1024 * 1024,
     ) -> None:
         self._topics = tuple(topics)
         self._options = settings.client_options(client_id)
         self._fetch_wait_milliseconds = settings.fetch_wait_milliseconds
         self._max_records = max_records
-        self._fetch_bytes_max = fetch_bytes_max
         self._kafka: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
@@ -56,7 +55,7 @@ class Tail:
             max_poll_records=self._max_records,
             fetch_min_bytes=1,
             fetch_max_wait_ms=self._fetch_wait_milliseconds,
-            fetch_max_bytes=self._fetch_bytes_max,
+            fetch_max_bytes=_FETCH_BYTES_MAX,
             metadata_max_age_ms=_METADATA_MILLISECONDS_MAX,
         )
         try:

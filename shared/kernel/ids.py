@@ -32,11 +32,6 @@ def uuid7(unix_milliseconds: int, entropy: bytes) -> UUID:
     return UUID(int=unix_milliseconds << 80 | 0x7 << 76 | high_random << 64 | 0b10 << 62 | low_random)
 
 
-def uuid7_unix_milliseconds(value: UUID) -> int:
-    """The time a version 7 UUID was made at, in Unix milliseconds."""
-    return value.int >> 80
-
-
 def salesforce_id(value: str) -> str | None:
     """A record's id in its form of 18 characters; None for what is not one, also by its check characters.
 

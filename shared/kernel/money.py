@@ -1,6 +1,5 @@
-"""Money: an amount never travels without its currency, and is never a binary floating point number."""
+"""Amounts of money and their currencies; an amount is never a binary floating point number."""
 
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from difflib import get_close_matches
 
@@ -90,29 +89,3 @@ def round_to_minor_unit(amount: Decimal, currency: str) -> Decimal:
     """Half-up rounding to the currency's minor unit, away from zero on a tie, for debits as for credits."""
     with localcontext(_PRECISE):
         return amount.quantize(Decimal(1).scaleb(-currency_minor_units(currency)), rounding=ROUND_HALF_UP)
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """An amount in a currency. Arithmetic between currencies raises ValueError."""
-
-    amount: Decimal
-    currency: str
-
-    def __add__(self, other: "Money") -> "Money":
-        return Money(self.amount + self._same(other), self.currency)
-
-    def __sub__(self, other: "Money") -> "Money":
-        return Money(self.amount - self._same(other), self.currency)
-
-    def __neg__(self) -> "Money":
-        return Money(-self.amount, self.currency)
-
-    def rounded(self) -> "Money":
-        """This amount rounded half-up to the currency's minor unit."""
-        return Money(round_to_minor_unit(self.amount, self.currency), self.currency)
-
-    def _same(self, other: "Money") -> Decimal:
-        if other.currency != self.currency:
-            raise ValueError(f"cannot combine {self.currency} with {other.currency}")
-        return other.amount

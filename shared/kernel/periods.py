@@ -28,16 +28,6 @@ class Period:
     def __contains__(self, day: date) -> bool:
         return self.start <= day < self.end
 
-    @property
-    def days(self) -> int:
-        """Length in days."""
-        return (self.end - self.start).days
-
-    def intersection(self, other: "Period") -> "Period | None":
-        """The days both periods share, or None."""
-        start, end = max(self.start, other.start), min(self.end, other.end)
-        return Period(start, end) if start < end else None
-
 
 class PeriodKind(StrEnum):
     """The lengths a fiscal calendar knows."""
@@ -252,8 +242,3 @@ class DatedRange:
         """The part of `period` in which this is in force."""
         start, end = max(self.start, period.start), min(self.end or DAY_MAX, period.end)
         return Period(start, end) if start < end else None
-
-
-def day_before(day: date) -> date:
-    """The previous calendar day."""
-    return day - timedelta(days=1)

@@ -23,7 +23,7 @@ from deploy.local.stack import Stack
 from deploy.local.tenancy import DEVELOPMENT_TENANT_ID
 from services.goals.targets.schemas import GoalAnswer
 from services.tracking.measure.progress.schemas import GoalProgress
-from tests.servers.infrastructure import PROJECT_FOLDER, eventually, own_ports, temporary_folder
+from tests.servers.infrastructure import PROJECT_FOLDER, eventually, own_ports, start, temporary_folder
 
 PUBLISHED = PROJECT_FOLDER.parent / "shared" / "data" / "crm-sales-opportunities"
 """Where the public data set is, on a machine that has it; elsewhere one of the same form is made."""
@@ -171,8 +171,8 @@ async def _stored_deliveries(stack: Stack) -> int:
 async def _kill_and_restart(stack: Stack, victim: str) -> None:
     if victim == "broker":
         assert stack.kafka is not None
-        stack.kafka.kill()
-        await asyncio.to_thread(stack.kafka.start)
+        stack.kafka.process.kill()
+        await asyncio.to_thread(start, stack.kafka)
         return
     stack.process(victim).kill()
     stack.start_service(victim)

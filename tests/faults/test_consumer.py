@@ -27,7 +27,14 @@ from tests.servers.consumers import (
     running,
     stored_positions,
 )
-from tests.servers.infrastructure import PROJECT_FOLDER, eventually, running_kafka, running_postgres, temporary_database
+from tests.servers.infrastructure import (
+    PROJECT_FOLDER,
+    eventually,
+    running_kafka,
+    running_postgres,
+    start,
+    temporary_database,
+)
 
 
 @pytest.fixture
@@ -170,7 +177,7 @@ async def test_a_restarted_postgres_is_waited_out_and_readiness_tells(
                 async with running(consumer):
                     await publish(settings, [message(topic, f"key-{number}", b"before") for number in range(100)])
                     await eventually(lambda: has_applied(database, topic, 100), 30)
-                    await asyncio.to_thread(server.kill)
+                    await asyncio.to_thread(server.process.kill)
                     await publish(settings, [message(topic, f"key-{number}", b"during") for number in range(100)])
 
                     await eventually(lambda: is_ready(consumer, False), 30, expectation="not ready")
@@ -181,8 +188,8 @@ async def test_a_restarted_postgres_is_waited_out_and_readiness_tells(
 
 
 async def restart(broker: Broker) -> None:
-    await asyncio.to_thread(broker.kill)
-    await asyncio.to_thread(broker.start)
+    await asyncio.to_thread(broker.process.kill)
+    await asyncio.to_thread(start, broker)
 
 
 async def is_ready(consumer: Consumer, expected: bool) -> bool:

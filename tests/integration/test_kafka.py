@@ -17,7 +17,7 @@ from shared.kafka.settings import KafkaSettings
 from shared.kafka.tail import Tail
 from shared.kafka.topics import MESSAGE_BYTES_MAX, TopicsUnusable, ensure_topics
 from tests.servers.consumers import make_topic, message, publish, topic_spec
-from tests.servers.infrastructure import eventually, running_kafka
+from tests.servers.infrastructure import eventually, running_kafka, start
 
 
 @pytest.fixture
@@ -116,13 +116,13 @@ async def test_a_missing_broker_costs_one_wait_and_fails_every_message(topic_pre
         await producer.start()
         try:
             assert await producer.send_many([message(topic, "key", b"value")]) == [None]
-            await asyncio.to_thread(broker.kill)
+            await asyncio.to_thread(broker.process.kill)
             async with asyncio.timeout(15):
                 outcomes = await producer.send_many(
                     [message(topic, f"key-{number}", b"x" * 100_000) for number in range(50)]
                 )
             assert all(isinstance(outcome, KafkaError) for outcome in outcomes)
-            await asyncio.to_thread(broker.start)
+            await asyncio.to_thread(start, broker)
 
             async def is_accepted() -> bool:
                 return await producer.send_many([message(topic, "key", b"value")]) == [None]
@@ -172,8 +172,8 @@ async def test_a_tail_outlives_a_restart_of_the_broker(topic_prefix: str) -> Non
         async with collecting(Tail(settings, topics=[topic], client_id="test")) as found:
             await publish(settings, [message(topic, f"key-{number}", b"before") for number in range(10)])
             await eventually(lambda: len(found) == 10)
-            await asyncio.to_thread(broker.kill)
-            await asyncio.to_thread(broker.start)
+            await asyncio.to_thread(broker.process.kill)
+            await asyncio.to_thread(start, broker)
             await publish(settings, [message(topic, f"key-{number}", b"after") for number in range(10)])
             await eventually(lambda: len(found) >= 20, 30)
     assert [record.value for record in found].count(b"after") == 10

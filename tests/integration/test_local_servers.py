@@ -7,8 +7,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from deploy.local.kafka import InMemoryBroker
 from deploy.local.postgres import PostgresServer
-from tests.servers.infrastructure import running_kafka
+from tests.servers.infrastructure import running_kafka, start
 
 
 async def test_a_committed_row_survives_kill_and_restart_of_postgres(postgres_server: PostgresServer) -> None:
@@ -17,7 +18,7 @@ async def test_a_committed_row_survives_kill_and_restart_of_postgres(postgres_se
     await connection.execute(f"CREATE TABLE {table} AS SELECT 42 AS answer")
     first_pid = postgres_server.pid
 
-    postgres_server.kill()
+    postgres_server.process.kill()
     postgres_server.start()
 
     connection = await asyncpg.connect(postgres_server.url())
@@ -45,7 +46,7 @@ async def test_postgres_writes_durably_and_listens_on_loopback_only(postgres_ser
 async def test_an_acknowledged_record_survives_kill_and_restart_of_kafka(topic_prefix: str) -> None:
     topic = f"{topic_prefix}kept"
     with running_kafka() as broker:
-        if not broker.keeps_state:
+        if isinstance(broker, InMemoryBroker):
             pytest.skip("the in-memory broker forgets")
         admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
         await admin.start()
@@ -56,8 +57,8 @@ async def test_an_acknowledged_record_survives_kill_and_restart_of_kafka(topic_p
         await producer.send_and_wait(topic, b"kept", partition=0)
         await producer.stop()
 
-        broker.kill()
-        broker.start()
+        broker.process.kill()
+        start(broker)
 
         consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap)
         await consumer.start()

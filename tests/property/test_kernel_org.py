@@ -80,7 +80,7 @@ def test_a_team_reaches_someone_on_a_day_exactly_when_they_were_in_its_subtree_o
     reached = {
         (reach.person_id, reach.period.start + timedelta(offset))
         for reach in chart.reach(OwnerKind.TEAM, team_id(top), PERIOD)
-        for offset in range(reach.period.days)
+        for offset in range((reach.period.end - reach.period.start).days)
     }
     expected = {
         (person_id(person), FIRST + timedelta(day))

@@ -6,7 +6,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.kernel.ids import uuid7, uuid7_unix_milliseconds
+from shared.kernel.ids import uuid7
 from shared.kernel.org import united
 from shared.kernel.periods import CalendarChange, DatedRange, FiscalCalendar, Period, PeriodKind
 
@@ -64,7 +64,9 @@ def small_ranges(draw: st.DrawFn) -> DatedRange:
 
 
 def days_of(period: Period | None) -> set[date]:
-    return set() if period is None else {period.start + timedelta(offset) for offset in range(period.days)}
+    if period is None:
+        return set()
+    return {period.start + timedelta(offset) for offset in range((period.end - period.start).days)}
 
 
 @given(days, calendars(), st.sampled_from(PeriodKind))
@@ -126,11 +128,6 @@ def test_the_spans_of_a_period_tell_the_same_days(
     assert day == expected if expected in period else day not in period
 
 
-@given(small_periods(), small_periods())
-def test_an_intersection_is_the_days_in_both(one: Period, other: Period) -> None:
-    assert days_of(one.intersection(other)) == days_of(one) & days_of(other)
-
-
 @given(small_ranges(), small_ranges())
 def test_ranges_overlap_exactly_when_they_share_a_day(one: DatedRange, other: DatedRange) -> None:
     shared_days = [
@@ -155,7 +152,7 @@ def test_united_periods_are_the_same_days_apart_and_in_order(periods: list[Perio
 def test_a_uuid7_carries_its_time_and_74_bits_of_its_entropy(milliseconds: int, entropy: bytes) -> None:
     made = uuid7(milliseconds, entropy)
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
-    assert uuid7_unix_milliseconds(made) == milliseconds
+    assert made.int >> 80 == milliseconds
     flipped = uuid7(milliseconds, bytes(byte ^ 0xFF for byte in entropy))
     assert bin(made.int ^ flipped.int).count("1") == 74
     assert isinstance(made, UUID)

@@ -77,6 +77,12 @@ def running_postgres() -> Iterator[PostgresServer]:
             server.stop()
 
 
+def start(broker: Broker) -> None:
+    """Launch it and wait until it serves clients."""
+    broker.launch()
+    broker.wait_until_ready()
+
+
 @contextmanager
 def running_kafka() -> Iterator[Broker]:
     """An empty broker on free ports."""
@@ -84,7 +90,7 @@ def running_kafka() -> Iterator[Broker]:
         ports = own_ports()
         broker = create_broker(folder, port=ports.kafka, controller_port=ports.kafka_controller)
         try:
-            broker.start()
+            start(broker)
             yield broker
         finally:
             broker.stop()

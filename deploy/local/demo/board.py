@@ -63,11 +63,6 @@ class LatencyMeter:
                     self._seconds.append((at - sending.started_at).total_seconds())
                 return
 
-    @property
-    def samples(self) -> int:
-        """How many deliveries have been measured."""
-        return len(self._seconds)
-
     def percentile_milliseconds(self, share: float) -> int | None:
         """The nearest-rank percentile; None before the first sample."""
         if not self._seconds:
