@@ -15,7 +15,13 @@ from shared.db.database import Database
 from shared.db.tables import TransportTables
 from shared.http.auth import Authenticator, RoleMissing, TokenMissing, TokenRefused
 from shared.http.docs.page import PAGE_PATH, documentation_routes
-from shared.http.documents import describe_streams, name_components, require_discriminators, restore_nulls
+from shared.http.documents import (
+    describe_streams,
+    name_components,
+    require_discriminators,
+    restore_nulls,
+    share_answers,
+)
 from shared.http.edge import Edge
 from shared.http.etag import NotModified, not_modified
 from shared.http.health import HEALTH_PATHS, Health, ReadinessCheck
@@ -23,14 +29,13 @@ from shared.http.idempotency import IdempotencyKeyReused
 from shared.http.negotiation import negotiated
 from shared.http.paging import InvalidCursor
 from shared.http.problems import (
-    PROBLEM_MEDIA_TYPE,
     NotAcceptable,
     Problem,
     UnsupportedContentEncoding,
     UnsupportedMediaType,
     add_problem_handlers,
-    declared_response,
     status_of,
+    with_error,
 )
 from shared.http.query import UnknownParameter, check_query, declared_names
 from shared.http.refused import declared_bodies
@@ -67,10 +72,13 @@ class ServiceApp(FastAPI):
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(cast(dict[str, object], problem.pop("$defs")))
         schemas["Problem"] = problem
+        shared: dict[str, JsonValue] = {}
         paths = cast(dict[str, dict[str, dict[str, object]]], document.get("paths", {}))
         for path in paths.values():
             for method in _METHODS & path.keys():
                 _declare_common_errors(path[method])
+                share_answers(cast(dict[str, JsonValue], path[method]["responses"]), shared)
+        components["responses"] = dict(sorted(shared.items()))
         finished = cast(dict[str, JsonValue], document)
         name_components(finished)
         restore_nulls(finished)
@@ -193,29 +201,26 @@ def _check_operations(contexts: Iterable[RouteContext]) -> None:
 
 def _declare_common_errors(operation: dict[str, object]) -> None:
     declared = cast(dict[str, dict[str, object]], operation["responses"])
-    common: list[tuple[type[AttainError], ...]] = [(InternalError,), (Unavailable,)]
+    common: list[type[AttainError]] = [InternalError, Unavailable]
     if "security" in operation:
-        common.append((NotAcceptable,))
-        common += [(TokenMissing, TokenRefused), (RoleMissing,)]
+        common += [NotAcceptable, TokenMissing, TokenRefused, RoleMissing, UnknownParameter]
     if "requestBody" in operation:
-        common += [(TooLarge,), (UnsupportedContentEncoding, UnsupportedMediaType)]
-    if "security" in operation:
-        common.append((UnknownParameter,))
+        common += [TooLarge, UnsupportedContentEncoding, UnsupportedMediaType]
     if "422" in declared:
         parameters = cast(list[dict[str, str]], operation.get("parameters", []))
         names = {parameter["name"].lower() for parameter in parameters}
-        common.append((InvalidInput,))
+        common.append(InvalidInput)
         if "if-none-match" in names:
             _declare_not_modified(declared)
         if "cursor" in names:
-            common.append((InvalidCursor,))
+            common.append(InvalidCursor)
         if "idempotency-key" in names:
-            common.append((IdempotencyKeyReused,))
+            common.append(IdempotencyKeyReused)
             if "requestBody" in operation:
-                common.append((NulCharacter,))
-    for errors in common:
-        status = str(status_of(errors[0]))
-        declared[status] = _with_errors(declared.get(status), declared_response(*errors))
+                common.append(NulCharacter)
+    for error in common:
+        status = str(status_of(error))
+        declared[status] = with_error(declared.get(status), error)
     operation["responses"] = dict(sorted(declared.items()))
 
 
@@ -223,16 +228,3 @@ def _declare_not_modified(declared: dict[str, dict[str, object]]) -> None:
     tag = {"ETag": {"description": "Of this answer, for If-None-Match and If-Match.", "schema": {"type": "string"}}}
     declared["200"]["headers"] = tag
     declared["304"] = {"description": "The answer is one of those in If-None-Match.", "headers": tag}
-
-
-def _with_errors(declared: dict[str, object] | None, common: dict[str, object]) -> dict[str, object]:
-    """The route's own errors of a status and the common ones; FastAPI's own idea of a 422 is dropped."""
-    theirs = cast(dict[str, dict[str, dict[str, object]]], {} if declared is None else declared.get("content", {}))
-    if declared is None or PROBLEM_MEDIA_TYPE not in theirs:
-        return common
-    ours = cast(dict[str, dict[str, dict[str, object]]], common["content"])
-    merged = {**theirs[PROBLEM_MEDIA_TYPE]["examples"], **ours[PROBLEM_MEDIA_TYPE]["examples"]}
-    return {
-        "description": f"{declared['description']} · {common['description']}",
-        "content": {PROBLEM_MEDIA_TYPE: {**theirs[PROBLEM_MEDIA_TYPE], "examples": merged}},
-    }

@@ -3,7 +3,7 @@
 FastAPI leaves nulls out of the whole document, examples included, so an example of an answer that has a null would no
 longer be one its own schema accepts. It describes event streams in a word of OpenAPI 3.2 that validators of 3.1 refuse.
 And what tells schemas apart has a default in our models, which makes it look like a member that may be left out.
-The components of generic models get names that are none in any language.
+The components of generic models get names that are none in any language. What is no success it has no components for.
 """
 
 import re
@@ -13,6 +13,25 @@ from pydantic import JsonValue
 
 _REFERENCE = "#/components/schemas/"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]+")
+
+
+def share_answers(answers: dict[str, JsonValue], shared: dict[str, JsonValue]) -> None:
+    """Move those of an operation that are no success to `shared`, and refer to them there.
+
+    They are called by the codes of their problems. KeyError for two of one name that differ.
+    """
+    for status, answer in answers.items():
+        if status >= "300":
+            codes = [
+                code
+                for each in _objects(answer)
+                if isinstance(problems := each.get("examples"), dict)
+                for code in problems
+            ]
+            name = "Or".join(code.title().replace("_", "") for code in codes) or "NotModified"
+            if shared.setdefault(name, answer) != answer:
+                raise KeyError(f"two answers are called {name}")
+            answers[status] = {"$ref": f"#/components/responses/{name}"}
 
 
 def restore_nulls(document: dict[str, JsonValue]) -> None:

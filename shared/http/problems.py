@@ -6,7 +6,7 @@ Every problem has a stable `type` (`urn:attain:problem:<code>`). What went wrong
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeAlias, cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -36,6 +36,10 @@ PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
 _log = get_logger(__name__)
 _sampled: Final = SampledLog(_log)
+
+
+Examples: TypeAlias = Mapping[str, Mapping[str, Mapping[str, object]]]
+"""The problems of a response object, each the `value` under its code."""
 
 
 class PreconditionRequired(AttainError):
@@ -193,15 +197,24 @@ def responses(*errors: type[AttainError]) -> dict[int | str, dict[str, object]]:
 
     What every route can answer (401, 403, 413, 415, 422, 500, 503) is declared by the app factory.
     """
-    by_status: dict[int, list[type[AttainError]]] = {}
+    declared: dict[int | str, dict[str, object]] = {}
     for error in errors:
-        by_status.setdefault(status_of(error), []).append(error)
-    return {status: _declared(status, by_status[status]) for status in sorted(by_status)}
+        status = status_of(error)
+        declared[status] = with_error(declared.get(status), error)
+    return declared
 
 
-def declared_response(*errors: type[AttainError]) -> dict[str, object]:
-    """One OpenAPI response object for errors of the same status."""
-    return _declared(status_of(errors[0]), errors)
+def with_error(declared: Mapping[str, object] | None, error: type[AttainError]) -> dict[str, object]:
+    """The OpenAPI response object for this error and the problems that one of the same status declares already."""
+    content = cast(Mapping[str, Mapping[str, Examples]], {} if declared is None else declared.get("content", {}))
+    problems = {**content.get(PROBLEM_MEDIA_TYPE, {}).get("examples", {}), error.code: {"value": _example(error)}}
+    problems = {code: problems[code] for code in sorted(problems)}
+    return {
+        "description": " · ".join(f"{problem['value']['title']} (`{code}`)" for code, problem in problems.items()),
+        "content": {
+            PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": problems},
+        },
+    }
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -234,23 +247,11 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
     )
 
 
-def _declared(status: int, errors: Sequence[type[AttainError]]) -> dict[str, object]:
-    return {
-        "description": " · ".join(f"{error.title} (`{error.code}`)" for error in errors),
-        "content": {
-            PROBLEM_MEDIA_TYPE: {
-                "schema": {"$ref": "#/components/schemas/Problem"},
-                "examples": {error.code: {"value": _example(status, error)} for error in errors},
-            }
-        },
-    }
-
-
-def _example(status: int, error: type[AttainError]) -> dict[str, object]:
+def _example(error: type[AttainError]) -> dict[str, object]:
     problem = Problem(
         type=f"urn:attain:problem:{error.code}",
         title=error.title,
-        status=status,
+        status=status_of(error),
         detail=(error.__doc__ or error.title).strip().splitlines()[0],
         code=error.code,
         request_id="0199d5a2-5a0c-7c5e-9d0e-3f1f6a1f2b3c",

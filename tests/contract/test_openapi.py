@@ -147,7 +147,7 @@ def document(service: str) -> dict[str, JsonValue]:
 @pytest.fixture
 def operations(document: dict[str, JsonValue]) -> list[Operation]:
     return [
-        Operation(str(entry(described).get("operationId")), method, path, entry(described))
+        Operation(str(entry(described).get("operationId")), method, path, with_answers(document, entry(described)))
         for path, methods in entry(document["paths"]).items()
         for method, described in entry(methods).items()
         if method in METHODS
@@ -181,9 +181,23 @@ def test_a_schema_says_nothing_that_json_schema_does_not_know(document: dict[str
 
 
 def test_components_are_called_by_plain_names_and_no_two_alike(document: dict[str, JsonValue]) -> None:
-    names = list(entry(entry(document["components"])["schemas"]))
-    assert [name for name in names if not PLAIN_NAME.fullmatch(name)] == []
-    assert len({name.lower() for name in names}) == len(names)
+    for kind in ("schemas", "responses"):
+        names = list(entry(entry(document["components"])[kind]))
+        assert [name for name in names if not PLAIN_NAME.fullmatch(name)] == []
+        assert len({name.lower() for name in names}) == len(names)
+
+
+def test_what_is_no_success_is_written_once_and_referred_to(document: dict[str, JsonValue]) -> None:
+    answers = entry(entry(document["components"])["responses"])
+    referred_to = set()
+    for methods in entry(document["paths"]).values():
+        for described in entry(methods).values():
+            for status, answer in entry(entry(described)["responses"]).items():
+                if int(status) >= 300:
+                    assert list(entry(answer)) == ["$ref"], entry(described)["operationId"]
+                    referred_to.add(str(entry(answer)["$ref"]))
+    assert referred_to == {f"#/components/responses/{name}" for name in answers}
+    assert len({json.dumps(answer) for answer in answers.values()}) == len(answers)
 
 
 def test_what_tells_schemas_apart_is_required_in_each(document: dict[str, JsonValue]) -> None:
@@ -363,6 +377,15 @@ def test_every_amount_is_a_string(document: dict[str, JsonValue]) -> None:
     assert found > 3
 
 
+def with_answers(document: dict[str, JsonValue], described: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """An operation with the components that its answers refer to in their places."""
+    answers: dict[str, JsonValue] = {
+        status: resolved(document, str(entry(answer)["$ref"])) if "$ref" in entry(answer) else answer
+        for status, answer in entry(described["responses"]).items()
+    }
+    return described | {"responses": answers}
+
+
 def adds(operation: Operation) -> bool:
     """Whether a POST makes a new thing instead of changing the one its path names, as a connection by its secrets."""
     return "{" not in operation.path or (201 in operation.responses() and not operation.path.endswith("/secrets"))
@@ -404,7 +427,8 @@ def schemas_of(document: dict[str, JsonValue]) -> Iterator[tuple[str, dict[str, 
     """Every schema of a document, at any depth, with its place."""
     for name, schema in entry(entry(document["components"])["schemas"]).items():
         yield from schemas_within(schema, f"/components/schemas/{name}")
-    for pointer, node in objects(document["paths"], "/paths"):
+    answers = entry(document["components"])["responses"]
+    for pointer, node in [*objects(document["paths"], "/paths"), *objects(answers, "/components/responses")]:
         if "schema" in node and ("examples" not in pointer.split("/")):
             yield from schemas_within(node["schema"], f"{pointer}/schema")
 

@@ -110,6 +110,10 @@ def service(
     )
 
 
+async def no_content() -> None:
+    """A route that answers with nothing."""
+
+
 def client_of(app: FastAPI) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
@@ -332,9 +336,11 @@ async def test_the_openapi_declares_every_error_with_the_shared_schema(client: h
         for operation in path.values():
             for status, response in operation["responses"].items():
                 if status >= "4":
-                    declared = response["content"]["application/problem+json"]
+                    name = response["$ref"].removeprefix("#/components/responses/")
+                    declared = document["components"]["responses"][name]["content"]["application/problem+json"]
                     assert declared["schema"] == {"$ref": "#/components/schemas/Problem"}
-    examples = create["responses"]["409"]["content"]["application/problem+json"]["examples"]
+    assert create["responses"]["409"] == {"$ref": "#/components/responses/DealIsClosed"}
+    examples = document["components"]["responses"]["DealIsClosed"]["content"]["application/problem+json"]["examples"]
     assert examples["deal_is_closed"]["value"]["type"] == "urn:attain:problem:deal_is_closed"
     assert (await client.get("/docs")).status_code == 200
 
@@ -367,8 +373,23 @@ async def test_errors_of_one_status_are_declared_together() -> None:
         return body
 
     document = service(router).openapi()
-    content = document["paths"]["/v1/deals"]["post"]["responses"]["422"]["content"]
+    name = "InvalidInputOrNoSuchOwner"
+    answers = document["paths"]["/v1/deals"]["post"]["responses"]
+    assert answers["422"] == {"$ref": f"#/components/responses/{name}"}
+    content = document["components"]["responses"][name]["content"]
     assert set(content["application/problem+json"]["examples"]) == {"no_such_owner", "invalid_input"}
+
+
+async def test_problems_of_one_code_that_differ_are_not_declared_as_one() -> None:
+    class DealIsShut(Conflict):
+        """Another cause under the same code."""
+
+        code = DealIsClosed.code
+
+    router = deals_router()
+    router.add_api_route("/v1/shut", no_content, methods=["DELETE"], responses=responses(DealIsShut))
+    with pytest.raises(KeyError, match="DealIsClosed"):
+        service(router).openapi()
 
 
 def test_two_operations_may_not_share_a_name() -> None:

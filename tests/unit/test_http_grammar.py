@@ -135,10 +135,14 @@ async def test_an_answer_that_says_something_else_under_the_same_version_is_sent
 
 
 async def test_the_openapi_says_that_a_read_may_be_conditional(client: httpx.AsyncClient) -> None:
-    read = (await client.get("/openapi.json")).json()["paths"]["/v1/things/{current}"]["get"]
+    document = (await client.get("/openapi.json")).json()
+    read = document["paths"]["/v1/things/{current}"]["get"]
     assert "if-none-match" in {parameter["name"] for parameter in read["parameters"]}
-    assert "ETag" in read["responses"]["200"]["headers"] and "ETag" in read["responses"]["304"]["headers"]
-    assert "content" not in read["responses"]["304"]
+    assert "ETag" in read["responses"]["200"]["headers"]
+    assert read["responses"]["304"] == {"$ref": "#/components/responses/NotModified"}
+    unchanged = document["components"]["responses"]["NotModified"]
+    assert "ETag" in unchanged["headers"]
+    assert "content" not in unchanged
 
 
 async def test_a_star_does_not_match_what_is_not_there_yet(client: httpx.AsyncClient) -> None:
