@@ -23,7 +23,6 @@ from shared.http.documents import (
     share_answers,
 )
 from shared.http.edge import Edge
-from shared.http.etag import NotModified, not_modified
 from shared.http.health import HEALTH_PATHS, Health, ReadinessCheck
 from shared.http.idempotency import IdempotencyKeyReused
 from shared.http.negotiation import negotiated
@@ -143,7 +142,6 @@ def create_service_app(
         app.router.routes.extend(operations)
     app.state.operations = Starlette(routes=operations)
     add_problem_handlers(app)
-    app.add_exception_handler(NotModified, not_modified)
     contexts = list(iter_route_contexts(app.routes))
     _check_operations(contexts)
     app.state.query_names = declared_names(contexts)

@@ -9,10 +9,11 @@ Version `"0"` stands for a thing that is made by its first change.
 
 import re
 from hashlib import blake2b
-from typing import Annotated, Final, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Final, Generic, Protocol, TypeVar, get_args, runtime_checkable
 
 from fastapi import Depends, Header
-from starlette.requests import Request
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 from starlette.responses import Response
 
 from shared.http.problems import ParameterError, PreconditionRequired
@@ -35,15 +36,15 @@ class Versioned(Protocol):
     def model_dump_json(self, *, by_alias: bool) -> str: ...
 
 
-VersionedT = TypeVar("VersionedT", bound=Versioned)
+AnswerT = TypeVar("AnswerT", bound=Versioned)
 
 
-class NotModified(Exception):
-    """The caller has what would be answered: 304, without a body."""
+class Answered(Response, Generic[AnswerT]):
+    """An answer, written down; in the OpenAPI it is what it was written from."""
 
-    def __init__(self, tag: str) -> None:
-        super().__init__(tag)
-        self.tag = tag
+    @classmethod
+    def __get_pydantic_core_schema__(cls, written: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler.generate_schema(get_args(written)[0])
 
 
 def etag(version: int, body: bytes) -> str:
@@ -54,21 +55,19 @@ def etag(version: int, body: bytes) -> str:
 class Condition:
     """What the caller of a read has of it already."""
 
-    def __init__(self, response: Response, if_none_match: str | None) -> None:
-        self._response = response
+    def __init__(self, if_none_match: str | None) -> None:
         self._if_none_match = if_none_match
 
-    def answer(self, answer: VersionedT) -> VersionedT:
-        """The answer, its ETag put on the response. Raises NotModified when the caller has it."""
-        tag = etag(answer.version, answer.model_dump_json(by_alias=True).encode())
+    def answer(self, answer: AnswerT) -> Answered[AnswerT]:
+        """The answer with its ETag, or 304 without a body when the caller has it. Raises InvalidInput."""
+        body = answer.model_dump_json(by_alias=True).encode()
+        tag = etag(answer.version, body)
         if self._if_none_match is not None and _none_match_refuses(self._if_none_match, tag):
-            raise NotModified(tag)
-        self._response.headers["etag"] = tag
-        return answer
+            return Answered(status_code=304, headers={"etag": tag})
+        return Answered(body, headers={"etag": tag}, media_type="application/json")
 
 
 def condition(
-    response: Response,
     if_none_match: Annotated[
         str | None,
         Header(
@@ -78,13 +77,7 @@ def condition(
     ] = None,
 ) -> Condition:
     """Dependency behind `ConditionalRead`."""
-    return Condition(response, if_none_match)
-
-
-def not_modified(_: Request, known: Exception) -> Response:
-    """What is answered when NotModified is raised."""
-    assert isinstance(known, NotModified)
-    return Response(status_code=304, headers={"etag": known.tag})
+    return Condition(if_none_match)
 
 
 def _none_match_refuses(field: str, tag: str) -> bool:

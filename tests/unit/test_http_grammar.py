@@ -1,6 +1,7 @@
 """HTTP's own grammar: If-Match, Accept and Content-Type, as RFC 9110 has them."""
 
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -8,17 +9,24 @@ from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, field_serializer
 
-from shared.http.etag import ConditionalRead, ExpectedVersion, entity_tags
+from shared.http.etag import Answered, ConditionalRead, ExpectedVersion, entity_tags, etag
 from shared.http.negotiation import accepts
 from shared.kernel.errors import check_version
 from tests.unit.test_http_app import NewDeal, check_problem, client_of, service
 
 
 class Thing(BaseModel):
+    written: ClassVar[list[int]] = []
+
     version: int
     name: str
+
+    @field_serializer("version")
+    def write(self, version: int) -> int:
+        self.written.append(version)
+        return version
 
 
 @pytest.fixture
@@ -39,7 +47,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield ServerSentEvent(data=1)
 
     @router.get("/v1/things/{current}")
-    async def read_thing(current: int, read: ConditionalRead, name: str = "a") -> Thing:
+    async def read_thing(current: int, read: ConditionalRead, name: str = "a") -> Answered[Thing]:
         return read.answer(Thing(version=current, name=name))
 
     async with client_of(service(router)) as connected:
@@ -134,11 +142,19 @@ async def test_an_answer_that_says_something_else_under_the_same_version_is_sent
         assert (await client.put("/v1/things/7", headers={"if-match": each})).status_code == 200
 
 
+async def test_an_answer_is_written_once_for_its_etag_and_its_body(client: httpx.AsyncClient) -> None:
+    Thing.written.clear()
+    response = await client.get("/v1/things/12")
+    assert Thing.written == [12]
+    assert response.headers["etag"] == etag(12, response.content)
+
+
 async def test_the_openapi_says_that_a_read_may_be_conditional(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     read = document["paths"]["/v1/things/{current}"]["get"]
     assert "if-none-match" in {parameter["name"] for parameter in read["parameters"]}
     assert "ETag" in read["responses"]["200"]["headers"]
+    assert read["responses"]["200"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Thing"}
     assert read["responses"]["304"] == {"$ref": "#/components/responses/NotModified"}
     unchanged = document["components"]["responses"]["NotModified"]
     assert "ETag" in unchanged["headers"]

@@ -46,7 +46,7 @@ from services.goals.org.schemas import (
 )
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
-from shared.http.etag import ConditionalRead, ExpectedVersion, expected_version
+from shared.http.etag import Answered, ConditionalRead, ExpectedVersion, expected_version
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
@@ -62,7 +62,9 @@ _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 
 
 @router.get("/calendar", tags=["calendar"], summary="The fiscal calendar", responses=responses(CalendarNotSet))
-async def get_calendar(principal: CurrentPrincipal, reader: RequestReader, read: ConditionalRead) -> CalendarAnswer:
+async def get_calendar(
+    principal: CurrentPrincipal, reader: RequestReader, read: ConditionalRead
+) -> Answered[CalendarAnswer]:
     """Everyone in the tenant may read it, as it is today and with its `history`.
 
     404 until it has been set; until then years start in January, in UTC.
@@ -153,7 +155,7 @@ async def create_person(body: PersonBody, editor: Editor, writer: RequestWriter)
 @router.get("/people/{person_id}", tags=["people"], summary="A person", responses=responses(PersonNotFound))
 async def get_person(
     person_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
-) -> PersonAnswer:
+) -> Answered[PersonAnswer]:
     async with reader.transaction() as tx:
         answer = PersonAnswer.of(await service.person(tx, principal.tenant_id, person_id, await sight.today(tx)))
     return read.answer(answer)
@@ -231,7 +233,7 @@ async def create_team(body: TeamBody, editor: Editor, writer: RequestWriter) -> 
 @router.get("/teams/{team_id}", tags=["teams"], summary="A team", responses=responses(TeamNotFound))
 async def get_team(
     team_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
-) -> TeamAnswer:
+) -> Answered[TeamAnswer]:
     async with reader.transaction() as tx:
         found = await service.team(tx, principal.tenant_id, team_id, await sight.today(tx))
         answer = TeamAnswer.of(found, await service.today(tx, principal.tenant_id))
@@ -321,7 +323,7 @@ async def create_membership(body: MembershipBody, editor: Editor, writer: Reques
 )
 async def get_membership(
     membership_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
-) -> MembershipAnswer:
+) -> Answered[MembershipAnswer]:
     async with reader.transaction() as tx:
         answer = MembershipAnswer.of(
             await service.membership(tx, principal.tenant_id, membership_id, await sight.today(tx))
@@ -424,7 +426,7 @@ async def create_identity(body: IdentityBody, editor: Editor, writer: RequestWri
 )
 async def get_identity(
     identity_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
-) -> IdentityAnswer:
+) -> Answered[IdentityAnswer]:
     async with reader.transaction() as tx:
         answer = IdentityAnswer.of(await service.identity(tx, principal.tenant_id, identity_id, await sight.today(tx)))
     return read.answer(answer)

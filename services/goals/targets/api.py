@@ -32,7 +32,7 @@ from services.goals.targets.schemas import (
 )
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
-from shared.http.etag import ConditionalRead, ExpectedVersion
+from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
@@ -95,7 +95,7 @@ async def create_goal(body: GoalBody, editor: Editor, writer: RequestWriter) -> 
 @router.get("/{goal_id}", summary="A goal", responses=responses(GoalNotFound))
 async def get_goal(
     goal_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
-) -> GoalAnswer:
+) -> Answered[GoalAnswer]:
     async with reader.transaction() as tx:
         answer = GoalAnswer.of(await service.goal(tx, principal.tenant_id, goal_id, await sight.today(tx)))
     return read.answer(answer)

@@ -25,7 +25,7 @@ from services.incentives.ledger import service as ledger
 from services.incentives.ledger.schemas import LedgerTransactionAnswer
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
-from shared.http.etag import ConditionalRead
+from shared.http.etag import Answered, ConditionalRead
 from shared.http.named_deals import NamedDeal, named_deal
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import ParameterError, responses
@@ -81,7 +81,7 @@ async def list_earnings(
 )
 async def get_earning(
     earning_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
-) -> EarningAnswer:
+) -> Answered[EarningAnswer]:
     async with reader.transaction() as tx:
         stored = await _in_sight(tx, principal.tenant_id, await sight.today(tx), earning_id)
     answer = EarningAnswer.of(stored)

@@ -46,7 +46,7 @@ from services.incentives.plans.schemas import (
 )
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal, current_principal
-from shared.http.etag import ConditionalRead, ExpectedVersion
+from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
@@ -103,7 +103,7 @@ async def get_plan_schema() -> dict[str, JsonValue]:
 @router.get("/plans/{plan_id}", tags=["plans"], summary="Read a plan", responses=responses(PlanNotFound))
 async def get_plan(
     plan_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
-) -> PlanAnswer:
+) -> Answered[PlanAnswer]:
     async with reader.transaction() as tx:
         answer = PlanAnswer.of(await service.seen_plan(tx, principal.tenant_id, await sight.today(tx), plan_id))
     return read.answer(answer)
@@ -186,7 +186,7 @@ async def get_plan_version(
     sight: CurrentSight,
     reader: RequestReader,
     read: ConditionalRead,
-) -> PlanVersionAnswer:
+) -> Answered[PlanVersionAnswer]:
     async with reader.transaction() as tx:
         held = await service.seen_versions(tx, principal.tenant_id, await sight.today(tx), plan_id)
     version = numbered(held, number)
@@ -392,7 +392,7 @@ async def create_assignment(body: AssignmentBody, editor: Editor, writer: Reques
 )
 async def get_assignment(
     assignment_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
-) -> AssignmentAnswer:
+) -> Answered[AssignmentAnswer]:
     async with reader.transaction() as tx:
         held = await service.assignment(tx, principal.tenant_id, assignment_id)
         if not (await sight.today(tx)).sees_person(held.person_id):

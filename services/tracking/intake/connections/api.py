@@ -27,7 +27,7 @@ from services.tracking.intake.connections.schemas import (
 from services.tracking.intake.connections.service import Connections, WithSecret
 from services.tracking.intake.sources.domain import InvalidSecret
 from shared.db.database import Transaction
-from shared.http.etag import ConditionalRead, ExpectedVersion
+from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
@@ -95,7 +95,7 @@ async def list_connections(caller: Operator, reader: RequestReader, paging: Pagi
 @router.get("/{connection_id}", responses=responses(ConnectionNotFound), summary="Read a connection")
 async def read_connection(
     connection_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
-) -> ConnectionOut:
+) -> Answered[ConnectionOut]:
     """A connection and when its secrets expire."""
     async with reader.transaction() as tx:
         connection = await service.get(tx, caller.tenant_id, connection_id)

@@ -40,7 +40,7 @@ from services.tracking.intake.sync.schemas import (
     RunOut,
 )
 from shared.db.database import Transaction
-from shared.http.etag import ConditionalRead, ExpectedVersion, expected_version
+from shared.http.etag import Answered, ConditionalRead, ExpectedVersion, expected_version
 from shared.http.outbound import OutboundSettings, UrlRefused, check_url
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
@@ -76,7 +76,7 @@ Outbound = Annotated[OutboundSettings, Depends(_outbound)]
 @router.get("/api-access", responses=responses(ConnectionNotFound), summary="Read the API access")
 async def read_api_access(
     connection_id: UUID, caller: Operator, reader: RequestReader, connections: UseCases, read: ConditionalRead
-) -> ApiAccessOut:
+) -> Answered[ApiAccessOut]:
     """Whether the source's API may be called, for which addresses, and whether it is; never the credentials."""
     async with reader.transaction() as tx:
         answer = await _shown(tx, connections, await crm.get(tx, caller.tenant_id, connection_id))
@@ -188,7 +188,7 @@ async def list_fetches(connection_id: UUID, caller: Operator, reader: RequestRea
 @router.get("/reconciliation", responses=responses(ConnectionNotFound), summary="Read how often is reconciled")
 async def read_reconciliation(
     connection_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
-) -> ReconciliationOut:
+) -> Answered[ReconciliationOut]:
     """How often the connection is reconciled, when next, and how far it is complete."""
     async with reader.transaction() as tx:
         held = await service.reconciliation(tx, caller.tenant_id, connection_id)
@@ -264,7 +264,7 @@ async def list_reconciliations(
 @router.get("/reconciliations/{run_id}", responses=responses(RunNotFound), summary="Read a reconciliation")
 async def read_reconciliation_run(
     connection_id: UUID, run_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
-) -> RunOut:
+) -> Answered[RunOut]:
     """How far it is and what it found."""
     async with reader.transaction() as tx:
         found = await service.run(tx, caller.tenant_id, connection_id, RunKind.RECONCILIATION, run_id)
@@ -310,7 +310,7 @@ async def list_backfills(
 @router.get("/backfills/{run_id}", responses=responses(RunNotFound), summary="Read a backfill")
 async def read_backfill(
     connection_id: UUID, run_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
-) -> BackfillOut:
+) -> Answered[BackfillOut]:
     """How far it is, how fast, and how long it still takes."""
     async with reader.transaction() as tx:
         found = await service.run(tx, caller.tenant_id, connection_id, RunKind.BACKFILL, run_id)

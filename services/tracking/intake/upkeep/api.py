@@ -21,7 +21,7 @@ from services.tracking.intake.upkeep.schemas import (
 )
 from shared.db.database import Transaction
 from shared.http.auth import Principal, Role, require
-from shared.http.etag import ConditionalRead, ExpectedVersion
+from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import Operator, ReadsOrganisation
@@ -65,7 +65,7 @@ async def read_retranslation(connection_id: UUID, caller: Operator, reader: Requ
 @router.get("/unmapped", responses=responses(ConnectionNotFound), summary="Read what is unmapped")
 async def read_unmapped(
     connection_id: UUID, caller: Operator, reader: RequestReader, organisation: ReadsOrganisation, read: ConditionalRead
-) -> UnmappedOut:
+) -> Answered[UnmappedOut]:
     """Owners nobody is, stages without a status, and what is in quarantine, each with its counts.
 
     Who an owner is, is said to the goals service: the suggestion holds the body for `POST /v1/identities`.

@@ -28,7 +28,7 @@ from services.tracking.tell.channels.schemas import (
 )
 from services.tracking.tell.channels.service import REPLAYED_MAX, Subscriptions
 from shared.db.database import Transaction
-from shared.http.etag import ConditionalRead, ExpectedVersion
+from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.outbound import OutboundSettings, UrlRefused, check_url
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
@@ -98,7 +98,7 @@ async def list_subscriptions(
 @router.get("/{subscription_id}", responses=responses(SubscriptionNotFound), summary="Read a subscription")
 async def read_subscription(
     subscription_id: UUID, caller: Operator, reader: RequestReader, subscriptions: UseCases, read: ConditionalRead
-) -> SubscriptionOut:
+) -> Answered[SubscriptionOut]:
     """A subscription, and why it is disabled if nobody disabled it."""
     async with reader.transaction() as tx:
         found = await service.get(tx, caller.tenant_id, subscription_id)
