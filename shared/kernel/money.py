@@ -12,9 +12,9 @@ _WITHDRAWN = {
     "ANG": 2, "BGN": 2, "BYR": 0, "CUC": 2, "EEK": 2, "HRK": 2, "LTL": 2, "LVL": 2, "MRO": 2, "SLL": 2, "STD": 2,
     "TMM": 2, "VEF": 2, "ZMK": 2, "ZWL": 2, "ZWR": 2,
 }  # fmt: skip
-"""Currencies that ISO 4217 has withdrawn since 2008 and that deals and goals of those years still have."""
+"""Withdrawn from ISO 4217 between 2008 and 2026; deals and goals of those years still have them."""
 _MINOR_UNITS = _WITHDRAWN | {each.code: each.exponent for each in iso4217.Currency if each.exponent is not None}
-"""By code. Codes that are no money (precious metals, units of account, tests) have no smallest coin: left out."""
+"""By code, as ISO 4217 lists them. Codes that are no money (metals, units of account, tests) have no smallest coin."""
 
 # Limits chosen so that a sum of a million deals, or a deal times a rate, is exact in 28 significant digits.
 AMOUNT_MAGNITUDE_MAX = Decimal(10) ** 15
@@ -27,14 +27,9 @@ def currency_minor_units(currency: str) -> int:
     return _MINOR_UNITS.get(currency, 2)
 
 
-def is_known_currency(currency: str) -> bool:
-    """Whether somebody pays in it, or did until ISO 4217 withdrew it."""
-    return currency in _MINOR_UNITS
-
-
 def known_currency(value: str, *, pointer: str = "/currency") -> str:
     """A currency that new terms may be stated in, or InvalidInput naming `pointer` and codes that look alike."""
-    if not is_known_currency(parse_currency(value, pointer=pointer)):
+    if parse_currency(value, pointer=pointer) not in _MINOR_UNITS:
         near = get_close_matches(value, sorted(_MINOR_UNITS), n=3)
         raise InvalidInput.field(
             pointer, f"{value!r} is not a currency", f"an ISO 4217 code such as {' or '.join(near) or 'USD or CNY'}"

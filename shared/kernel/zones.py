@@ -1,7 +1,8 @@
 """Time zones: which names are accepted, and how far each is ahead of UTC at any instant, as `zoneinfo` decides it.
 
 The day of an instant is decided by `zoneinfo` alone. Whoever needs it elsewhere, such as a query, is given the offsets
-that `zoneinfo` decided.
+that `zoneinfo` decided. It reads the zones of the `tzdata` package, in every process that has imported this: what a day
+is does not depend on what a machine has installed.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, reset_tzpath
 
 from shared.kernel.errors import InvalidInput
 
@@ -21,6 +22,9 @@ _SECOND: Final = timedelta(seconds=1)
 _NO_PLACE: Final = "Factory"
 _OTHER_TREES: Final = ("posix/", "right/")
 _FALLBACK: Final = "UTC"
+
+reset_tzpath(())
+ZoneInfo.clear_cache()
 
 
 class OffsetSpan(NamedTuple):

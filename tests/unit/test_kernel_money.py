@@ -1,4 +1,8 @@
+from collections.abc import Mapping
 from decimal import Decimal
+from itertools import product
+from string import ascii_uppercase
+from typing import Final
 
 import pytest
 
@@ -7,10 +11,35 @@ from shared.kernel.money import (
     currency_minor_units,
     format_amount,
     format_posted,
+    known_currency,
     parse_amount,
     parse_currency,
     round_to_minor_unit,
 )
+
+ACCEPTED: Final[Mapping[int, str]] = {
+    0: "BIF BYR CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    2: "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE "
+    "CHF CHW CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EEK EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD "
+    "HNL HRK HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL LTL LVL MAD MDL MGA MKD MMK MNT "
+    "MOP MRO MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD "
+    "SCR SDG SEK SGD SHP SLE SLL SOS SRD SSP STD STN SVC SYP SZL THB TJS TMM TMT TOP TRY TTD TWD TZS UAH USD USN UYU "
+    "UZS VED VEF VES WST XAD XCD XCG YER ZAR ZMK ZMW ZWG ZWL ZWR",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
+}
+"""Every currency by its minor units. A new edition of the list may add some; what was accepted once stays."""
+
+
+def test_every_currency_is_accepted_with_its_minor_units_and_no_other_code() -> None:
+    accepted = {code: digits for digits, codes in ACCEPTED.items() for code in codes.split()}
+    found = {}
+    for code in map("".join, product(ascii_uppercase, repeat=3)):
+        try:
+            found[known_currency(code)] = currency_minor_units(code)
+        except InvalidInput:
+            assert currency_minor_units(code) == 2, code
+    assert found == accepted
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,9 @@
+import os
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +103,27 @@ def test_only_zones_that_name_a_place_are_accepted(zone: str) -> None:
 )
 def test_a_zone_that_was_accepted_before_is_read_as_a_place(stored: str, read: str) -> None:
     assert stored_zone(stored) == read
+
+
+def test_what_a_day_is_does_not_depend_on_the_zones_that_a_machine_has(tmp_path: Path) -> None:
+    (tmp_path / "Asia").mkdir()
+    (tmp_path / "Asia" / "Shanghai").write_bytes(files("tzdata.zoneinfo.America").joinpath("New_York").read_bytes())
+    program = """
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+evening = datetime(2026, 3, 31, 17, tzinfo=UTC)
+print(evening.astimezone(ZoneInfo("Asia/Shanghai")).date())
+from shared.kernel.periods import FiscalCalendar
+print(FiscalCalendar(time_zone="Asia/Shanghai").business_date(evening))
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONTZPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.split() == ["2026-03-31", "2026-04-01"]
 
 
 def test_a_change_of_zone_moves_nothing_before_its_first_day() -> None:
