@@ -15,6 +15,7 @@ from shared.db.database import Database
 from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
 from shared.http.settings import read_settings
+from shared.http.sight import Organisation
 from shared.telemetry import logs, tracing
 
 _DESCRIPTION = """\
@@ -43,7 +44,7 @@ def create_app() -> FastAPI:
     async def schema() -> None:
         await require_current_schema(database)
 
-    app = create_service_app(
+    return create_service_app(
         title="Attain goals",
         version="1.0.0",
         description=_DESCRIPTION,
@@ -53,6 +54,5 @@ def create_app() -> FastAPI:
         lifespan=lifespan,
         routers=[targets_router, org_router, rates_router],
         readiness={"schema": schema},
+        parts=[Organisation(org.chart)],
     )
-    app.state.organisation = org.chart
-    return app

@@ -17,6 +17,7 @@ from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
 from shared.http.named_deals import DealFinder
 from shared.http.settings import read_settings
+from shared.http.sight import Organisation
 from shared.kernel.org import OrgChart
 from shared.telemetry import logs, tracing
 
@@ -54,7 +55,7 @@ def create_app() -> FastAPI:
     async def organisation(tx: Transaction, tenant_id: UUID) -> OrgChart:
         return (await credits.definitions(tx, tenant_id)).chart
 
-    app = create_service_app(
+    return create_service_app(
         title="Attain incentives",
         version="1.0.0",
         description=_DESCRIPTION,
@@ -64,7 +65,5 @@ def create_app() -> FastAPI:
         lifespan=lifespan,
         routers=[earnings_router, ledger_router, plans_router],
         readiness={"schema": schema},
+        parts=[Organisation(organisation), DealFinder(credits.connections, credits.facts)],
     )
-    app.state.organisation = organisation
-    app.state.deal_finder = DealFinder(credits.connections, credits.facts)
-    return app

@@ -45,6 +45,7 @@ from shared.http.app import create_service_app, run_beside
 from shared.http.named_deals import DealFinder
 from shared.http.outbound import OutboundSettings
 from shared.http.settings import read_settings
+from shared.http.sight import Organisation
 from shared.kafka.settings import KafkaSettings
 from shared.kernel.org import OrgChart
 from shared.telemetry import logs, tracing
@@ -126,6 +127,7 @@ def create_app() -> FastAPI:
             outgoing_router,
         ],
         readiness={"schema": schema, "connections": directory.ready},
+        parts=[Organisation(organisation), DealFinder(crm.ids_of_source, deals.facts)],
     )
     app.state.connections = connections
     app.state.subscriptions = Subscriptions(connections.box)
@@ -136,8 +138,6 @@ def create_app() -> FastAPI:
     app.state.traffic = traffic
     app.state.base_url = base_url
     app.state.definitions = definitions
-    app.state.organisation = organisation
-    app.state.deal_finder = DealFinder(crm.ids_of_source, deals.facts)
     progress = ProgressSource(definitions)
     app.state.live = LiveStreams(LiveHub(kafka), progress, StreamRights(reserved, progress.revisions))
     # Innermost: within the edge that the factory has put around everything.

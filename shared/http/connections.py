@@ -53,15 +53,15 @@ class ConnectionLimits:
     may be is for the app. `held_bytes_max` is the sum over all requests that are not answered yet.
     """
 
-    connections_max: int = 4000
-    connections_per_peer_max: int = 1000
+    connections_max: int
+    connections_per_peer_max: int
+    held_bytes_max: int
     head_bytes_max: int = 32_768
     headers_max: int = 100
     url_bytes_max: int = 8192
     head_seconds_max: float = 10.0
     message_bytes_max: int = 4_194_304
     body_seconds_max: float = 30.0
-    held_bytes_max: int = 67_108_864
     pipelined_max: int = 32
     unread_answer_seconds_max: float = 60.0
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Annotated, NamedTuple
 from uuid import UUID
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query
 from pydantic import StringConstraints
 
 from shared.contracts.texts import NO_NUL, SearchText
@@ -22,6 +22,7 @@ from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
 from shared.http.problems import ParameterError
 from shared.http.sight import CallersSight, CurrentSight
+from shared.http.wiring import handed
 from shared.kernel.errors import InvalidInput
 from shared.kernel.ids import possible_deal_ids
 from shared.kernel.records import RecordFacts
@@ -32,7 +33,7 @@ _ONE_OF_TWO = "deal_id, or external_id together with source"
 
 
 class DealFinder(NamedTuple):
-    """What a service knows about deals of sources, of the tenant named. At `app.state.deal_finder`."""
+    """What a service knows about deals of sources, of the tenant named."""
 
     connections: Callable[[Transaction, UUID, str], Awaitable[Collection[UUID]]]
     """The connections whose deals carry a source."""
@@ -80,18 +81,13 @@ class NamedDeal:
         return next(iter([*seen, *(deal_id for deal_id in possible if deal_id in known), *possible]))
 
 
-async def _deal_finder(request: Request) -> DealFinder:
-    found: DealFinder = request.app.state.deal_finder
-    return found
-
-
 def named_deal(description: str) -> Callable[..., Awaitable[NamedDeal]]:
     """A dependency: the deal in `deal_id`, or in `external_id` and `source`; `description` says what for."""
 
     async def named(
         principal: CurrentPrincipal,
         sight: CurrentSight,
-        finder: Annotated[DealFinder, Depends(_deal_finder)],
+        finder: Annotated[DealFinder, Depends(handed(DealFinder))],
         deal_id: Annotated[UUID | None, Query(description=description)] = None,
         external_id: Annotated[
             _ExternalId | None,

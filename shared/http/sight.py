@@ -1,13 +1,15 @@
-"""The sight of a caller: what its roles let it see, by the organisation as `app.state.organisation` reads it."""
+"""The sight of a caller: what its roles let it see, by the organisation that its service reads."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import Depends, Request
+from fastapi import Depends
 
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal, Principal, Role, require
+from shared.http.wiring import handed
 from shared.kernel.org import OrgChart
 from shared.kernel.sight import WHOLE_TENANT, Breadth, Sight, Viewer
 
@@ -17,8 +19,15 @@ EDITS: Final = (Role.ADMIN, Role.REVOPS, Role.SERVICE)
 Operator = Annotated[Principal, Depends(require(*EDITS))]
 """The caller, who may connect other systems and look after what they send. 403 for anybody else."""
 
-Organisation = Callable[[Transaction, UUID], Awaitable[OrgChart]]
-"""Reads a tenant's chart."""
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """How a service reads the organisation: the chart of a tenant."""
+
+    chart: Callable[[Transaction, UUID], Awaitable[OrgChart]]
+
+
+ReadsOrganisation = Annotated[Organisation, Depends(handed(Organisation))]
 
 
 def viewer_of(principal: Principal) -> Viewer:
@@ -42,17 +51,8 @@ class CallersSight:
         """On the tenant's day of the transaction."""
         if self._viewer.breadth is Breadth.TENANT:
             return Sight(self._viewer, WHOLE_TENANT.chart, WHOLE_TENANT.today)
-        chart = await self._organisation(tx, self._tenant_id)
+        chart = await self._organisation.chart(tx, self._tenant_id)
         return Sight(self._viewer, chart, chart.calendar.business_date(tx.now))
-
-
-async def reads_organisation(request: Request) -> Organisation:
-    """Dependency: how to read a tenant's chart."""
-    found: Organisation = request.app.state.organisation
-    return found
-
-
-ReadsOrganisation = Annotated[Organisation, Depends(reads_organisation)]
 
 
 async def callers_sight(principal: CurrentPrincipal, organisation: ReadsOrganisation) -> CallersSight:

@@ -89,9 +89,9 @@ def ended(reason: EndReason) -> ServerSentEvent:
 class StreamLimits:
     """How many event streams a process serves: in all, of one tenant, and of one person."""
 
-    streams_max: int = 2000
-    per_tenant_max: int = 1000
-    per_person_max: int = 20
+    streams_max: int
+    per_tenant_max: int
+    per_person_max: int
 
 
 class Mailbox:
@@ -142,8 +142,8 @@ class Mailbox:
 class Streams:
     """The event streams a process is serving: so many, and ended when it stops or their tokens do."""
 
-    def __init__(self, limits: StreamLimits | None = None) -> None:
-        self._limits = limits or StreamLimits()
+    def __init__(self, limits: StreamLimits) -> None:
+        self._limits = limits
         self._open: set[Mailbox] = set()
         self._by_tenant: Counter[UUID] = Counter()
         self._by_person: Counter[tuple[UUID, UUID]] = Counter()

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from typing import cast
 
 import yaml
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 
 from deploy.local.configuration import StackConfiguration
 from deploy.local.kafka_jars import KAFKA_VERSION, pinned_jars
 from deploy.local.ports import Ports
 from deploy.local.postgres import POSTGRES_MAJOR
 from deploy.local.stack import Stack
-from shared.http.connections import ConnectionLimits
+from shared.http.server import connection_limits
 from shared.http.settings import HttpSettings
 from tests.servers.infrastructure import PROJECT_FOLDER
 
@@ -126,7 +126,7 @@ def test_the_gateway_routes_hooks_and_apis_alone_and_holds_the_limits_of_the_pro
             assert backend["name"] in {str(_mapping(each["metadata"])["name"]) for each in _manifests("Service")}
     assert routed == {"/hooks", "/v1"}
     (client,) = _manifests("ClientTrafficPolicy")
-    limits = ConnectionLimits()
+    limits = connection_limits(HttpSettings(jwt_secret=SecretStr("x" * 32)))
     http = _mapping(_mapping(_mapping(client["spec"])["timeout"])["http"])
     assert http["requestReceivedTimeout"] == f"{limits.body_seconds_max:.0f}s"
     (backend_policy,) = _manifests("BackendTrafficPolicy")

@@ -30,6 +30,7 @@ from shared.http.auth import Role, issue_token
 from shared.http.named_deals import DealFinder
 from shared.http.server import EmbeddedServer, listening_socket
 from shared.http.settings import HttpSettings
+from shared.http.sight import Organisation
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
@@ -243,6 +244,14 @@ async def site(module_database: str, kafka_bootstrap: str) -> AsyncIterator[Site
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
+    cache = DefinitionsCache()
+
+    async def organisation(tx: Transaction, tenant_id: UUID) -> OrgChart:
+        return (await cache.current(tx, tenant_id)).chart
+
+    async def no_connections(tx: Transaction, tenant_id: UUID, source: str) -> list[UUID]:
+        return []
+
     app = create_service_app(
         title="Test",
         version="1",
@@ -253,19 +262,11 @@ async def site(module_database: str, kafka_bootstrap: str) -> AsyncIterator[Site
         lifespan=lifespan,
         routers=[live_router, progress_router],
         readiness={},
+        parts=[Organisation(organisation), DealFinder(no_connections, deals_service.facts)],
     )
-    cache = DefinitionsCache()
     hub = LiveHub(kafka)
     app.state.definitions = cache
 
-    async def organisation(tx: Transaction, tenant_id: UUID) -> OrgChart:
-        return (await cache.current(tx, tenant_id)).chart
-
-    async def no_connections(tx: Transaction, tenant_id: UUID, source: str) -> list[UUID]:
-        return []
-
-    app.state.organisation = organisation
-    app.state.deal_finder = DealFinder(no_connections, deals_service.facts)
     source = ProgressSource(cache)
     rights = StreamRights(database, source.revisions, check_seconds=0.1)
     app.state.live = LiveStreams(hub, source, rights)

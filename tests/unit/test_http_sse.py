@@ -76,7 +76,7 @@ async def test_a_waiting_reader_is_woken_by_an_event() -> None:
 
 
 def test_a_process_serves_a_bounded_number_of_streams() -> None:
-    streams = Streams(StreamLimits(streams_max=1))
+    streams = Streams(StreamLimits(streams_max=1, per_tenant_max=2, per_person_max=2))
     with streams.open(principal()), pytest.raises(TooManyStreams), streams.open(principal()):
         pass
     with streams.open(principal()):
@@ -106,7 +106,7 @@ def test_one_person_and_one_tenant_do_not_take_the_streams_of_others() -> None:
 
 
 async def test_a_stream_ends_when_its_token_expires_and_says_why() -> None:
-    streams = Streams()
+    streams = Streams(StreamLimits(streams_max=1, per_tenant_max=2, per_person_max=2))
     expiring = replace(principal(), expires_at=datetime.now(UTC) + timedelta(seconds=0.2))
     with streams.open(expiring) as mailbox:
         mailbox.put("goal", event(1))

@@ -201,7 +201,7 @@ from shared.http.app import run_beside
 from shared.http.health import Health
 from shared.http.server import serve_api
 from shared.http.settings import HttpSettings
-from shared.http.sse import Streams
+from shared.http.sse import StreamLimits, Streams
 from tests.unit.test_worker_rounds import Ending
 
 @asynccontextmanager
@@ -211,7 +211,7 @@ async def lifespan(app):
 
 app = FastAPI(lifespan=lifespan)
 app.state.health = Health({})
-app.state.streams = Streams()
+app.state.streams = Streams(StreamLimits(streams_max=1, per_tenant_max=1, per_person_max=1))
 sys.exit(serve_api(app, HttpSettings(jwt_secret="x" * 32), port=0))
 """
     process = await asyncio.create_subprocess_exec(

@@ -53,7 +53,7 @@ async def list_deals(
     """The newest version of each deal. A rep sees those it owns or shares in, a manager those of its subtree today."""
     async with reader.transaction() as tx:
         names_users = unmapped or uncredited is not None
-        mapped = frozenset((await organisation(tx, caller.tenant_id)).identities) if names_users else frozenset()
+        mapped = frozenset((await organisation.chart(tx, caller.tenant_id)).identities) if names_users else frozenset()
         found = await service.page(
             tx,
             caller.tenant_id,

@@ -45,7 +45,7 @@ async def try_mapping(
             caller.tenant_id,
             connection_id,
             body.mapping.mapping(),
-            chart=await organisation(tx, caller.tenant_id),
+            chart=await organisation.chart(tx, caller.tenant_id),
             deliveries_max=body.deliveries_max,
         )
     return MappingTrialOut.from_trial(trial)
@@ -72,7 +72,7 @@ async def read_unmapped(
     """
     async with reader.transaction() as tx:
         found = await service.unmapped(
-            tx, caller.tenant_id, connection_id, chart=await organisation(tx, caller.tenant_id)
+            tx, caller.tenant_id, connection_id, chart=await organisation.chart(tx, caller.tenant_id)
         )
     answer = UnmappedOut.from_unmapped(found)
     return read.answer(answer)
