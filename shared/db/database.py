@@ -20,8 +20,8 @@ import asyncpg
 from sqlalchemy import Executable, RowMapping, text
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from shared.db.failures import DatabaseUnavailable, Failure, classify, driver_error_of
 from shared.db.listening import Notifications
@@ -92,18 +92,16 @@ class Scope:
         return cls(_EVERY_TENANT)
 
 
-class Transaction:
-    """A transaction in progress. It is committed by whoever opened it, never from inside."""
+class Statements:
+    """Runs statements on a connection, each of which sees what is committed as it begins."""
 
-    def __init__(self, connection: AsyncConnection, *, service: str, now: datetime) -> None:
+    def __init__(self, connection: AsyncConnection, *, now: datetime) -> None:
         self.connection = connection
         self.now = now
-        """UTC, the same for the whole transaction."""
-        self._service = service
-        self._after_commit: list[Callable[[], None]] = []
+        """UTC, the same for all of them."""
 
     def new_id(self) -> UUID:
-        """A fresh UUIDv7 of this transaction's moment."""
+        """A fresh UUIDv7 of this moment."""
         return uuid7(int(self.now.timestamp() * 1000), os.urandom(10))
 
     async def execute(self, statement: Executable, parameters: Parameters = None) -> CursorResult[*tuple[object, ...]]:
@@ -117,6 +115,15 @@ class Transaction:
     async def one_or_none(self, statement: Executable, parameters: Parameters = None) -> RowMapping | None:
         """The one row the statement returns, or None; more than one is an error of the statement."""
         return (await self.connection.execute(statement, parameters)).mappings().one_or_none()
+
+
+class Transaction(Statements):
+    """A transaction in progress. It is committed by whoever opened it, never from inside."""
+
+    def __init__(self, connection: AsyncConnection, *, service: str, now: datetime) -> None:
+        super().__init__(connection, now=now)
+        self._service = service
+        self._after_commit: list[Callable[[], None]] = []
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` once the commit is durable, and not at all if it does not happen. It must not block."""
@@ -149,6 +156,27 @@ class Transaction:
             await self.connection.execute(statement, {"keys": keys})
 
 
+class Session:
+    """A connection of its own, on which every statement is a transaction by itself: one round trip.
+
+    What it writes is seen by everybody at once, and may be undone by a crash of the server within a moment.
+    """
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        driver: "asyncpg.Connection[asyncpg.Record]",
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._connection = connection
+        self._clock = clock
+        self.driver = driver
+
+    def statements(self) -> Statements:
+        """To run statements of this moment."""
+        return Statements(self._connection, now=self._clock())
+
+
 def advisory_lock_key(service: str, kind: str, name: str = "") -> int:
     """The advisory lock that stands for something of a service: 64 bits of a hash, so a clash is only a longer wait."""
     digest = blake2b(f"{service}/{kind}/{name}".encode(), digest_size=8).digest()
@@ -172,8 +200,8 @@ class Database:
         self.service = service
         self._clock = clock
         self._pool_size = pool_size
-        parsed = database_url(url)
-        settings = {
+        self._url = database_url(url)
+        self._settings = {
             "role": f"{service}_app",
             "application_name": f"attain-{service}",
             "lock_timeout": str(lock_seconds_max * 1000),
@@ -186,21 +214,17 @@ class Database:
             "timezone": "UTC",
         }
         self._engine = create_async_engine(
-            parsed,
+            self._url,
             isolation_level="AUTOCOMMIT",
             poolclass=AsyncAdaptedQueuePool,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=_POOL_WAIT_SECONDS_MAX,
             pool_use_lifo=True,
-            connect_args={
-                "server_settings": settings,
-                "timeout": _CONNECT_SECONDS_MAX,
-                "prepared_statement_cache_size": 500,
-            },
+            connect_args=_connect_arguments(self._settings),
         )
-        _, arguments = self._engine.dialect.create_connect_args(parsed)
-        self._connect_arguments = {**arguments, "server_settings": settings, "timeout": _CONNECT_SECONDS_MAX}
+        _, arguments = self._engine.dialect.create_connect_args(self._url)
+        self._connect_arguments = {**arguments, "server_settings": self._settings, "timeout": _CONNECT_SECONDS_MAX}
 
     def transaction(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
         """One transaction: committed when the block ends, rolled back when it raises.
@@ -259,6 +283,28 @@ class Database:
             return await asyncpg.connect(**self._connect_arguments)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise _cannot_connect(error) from error
+
+    @asynccontextmanager
+    async def session(self, scope: Scope) -> AsyncIterator[Session]:
+        """A session outside the pool for as long as the block lasts. Raises DatabaseUnavailable as `transaction` does.
+
+        For work that bears being done twice: see `Session`.
+        """
+        settings = {**self._settings, "app.tenants": scope.setting, "synchronous_commit": "off"}
+        engine = create_async_engine(
+            self._url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=_connect_arguments(settings)
+        )
+        try:
+            connection = await _connected(engine)
+            try:
+                yield Session(connection, await _driver_of(connection), self._clock)
+            finally:
+                await to_the_end(_discard(connection))
+        except Exception as error:
+            failure = _failure_of(error)
+            if not failure.passes:
+                raise
+            raise _unavailable(failure) from error
 
     async def ready(self) -> None:
         """Raises DatabaseUnavailable unless a transaction can be had."""
@@ -319,7 +365,7 @@ class Database:
         statements = f"{begin}; SELECT set_config('app.tenants', '{scope.setting}', true)"
         # After a restart of the server every pooled connection is dead: each is met and dropped at most once.
         for stale_allowed in reversed(range(self._pool_size + 1)):
-            connection = await self._checked_out()
+            connection = await _connected(self._engine)
             connection.info.setdefault(_SINCE, monotonic())
             driver = await _driver_of(connection)
             try:
@@ -331,13 +377,22 @@ class Database:
                     raise
         raise AssertionError("the loop returns or raises")
 
-    async def _checked_out(self) -> AsyncConnection:
-        try:
-            return await self._engine.connect()
-        except (OSError, TimeoutError, DBAPIError) as error:
-            if classify(error) is Failure.BUSY:
-                raise
-            raise _cannot_connect(error) from error
+
+def _connect_arguments(settings: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "server_settings": settings,
+        "timeout": _CONNECT_SECONDS_MAX,
+        "prepared_statement_cache_size": 500,
+    }
+
+
+async def _connected(engine: AsyncEngine) -> AsyncConnection:
+    try:
+        return await engine.connect()
+    except (OSError, TimeoutError, DBAPIError) as error:
+        if classify(error) is Failure.BUSY:
+            raise
+        raise _cannot_connect(error) from error
 
 
 async def _driver_of(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":

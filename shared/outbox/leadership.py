@@ -1,23 +1,23 @@
 """Being the one active relay of a service: whoever holds the service's advisory lock on a connection of its own."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import asyncpg
 
-from shared.db.database import Database, advisory_lock_key
+from shared.db.database import Database, Scope, Session, advisory_lock_key
 from shared.db.failures import DatabaseUnavailable
 
-_CLOSE_SECONDS_MAX: Final = 2.0
 _ANSWER_SECONDS_MAX: Final = 5.0
 
 
 class Candidate:
     """A connection that holds the lock or waits for it. A lost connection is a lost lock, here and for Postgres."""
 
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", *, service: str) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, *, service: str) -> None:
+        self.session = session
+        """Sees every tenant. What is read and written on it, is so by who holds the lock."""
         self._lock_key = advisory_lock_key(service, "relay")
 
     @classmethod
@@ -34,35 +34,25 @@ class Candidate:
             if told[-1] != own:
                 wake()
 
-        connection = await database.connect()
-        try:
-            connection.add_termination_listener(lambda _: wake())
-            candidate = cls(connection, service=database.service)
+        async with database.session(Scope.every()) as session:
+            session.driver.add_termination_listener(lambda _: wake())
             with _translated():
-                await connection.add_listener(channel, heard)
-            yield candidate
-        finally:
-            with suppress(Exception):
-                await connection.close(timeout=_CLOSE_SECONDS_MAX)
+                await session.driver.add_listener(channel, heard)
+            yield cls(session, service=database.service)
 
     @property
     def lost(self) -> bool:
         """Whether the connection is known to be gone; another may lead by now."""
-        return self._connection.is_closed()
+        return self.session.driver.is_closed()
 
     async def elected(self) -> bool:
         """Take the lock if nobody has it. Raises DatabaseUnavailable."""
         with _translated():
             return bool(
-                await self._connection.fetchval(
+                await self.session.driver.fetchval(
                     "SELECT pg_try_advisory_lock($1)", self._lock_key, timeout=_ANSWER_SECONDS_MAX
                 )
             )
-
-    async def confirm(self) -> None:
-        """Ask the server whether it still knows this connection; DatabaseUnavailable when it does not say so."""
-        with _translated():
-            await self._connection.execute("SELECT 1", timeout=_ANSWER_SECONDS_MAX)
 
 
 @contextmanager

@@ -1,7 +1,9 @@
-"""What a service hands to the outbox and the relay hands to Kafka."""
+"""What a service hands to the outbox and the relay hands to Kafka, and what stands in the outbox between."""
 
 from typing import NamedTuple
 from uuid import UUID
+
+from shared.outbox.domain import Lane
 
 
 class OutboxMessage(NamedTuple):
@@ -12,3 +14,31 @@ class OutboxMessage(NamedTuple):
     key: str
     headers: tuple[tuple[str, bytes], ...]
     value: bytes | None
+
+    @property
+    def lane(self) -> Lane:
+        """What its order is kept within."""
+        return Lane(self.topic, self.key)
+
+
+class Appended(NamedTuple):
+    """A message that was appended. Of two in one lane the one with the lower id comes first."""
+
+    id: int
+    message: OutboxMessage
+    age_seconds: float
+
+
+class Mark(NamedTuple):
+    """A subject whose newest state is to be published; `token` changes whenever it is marked again."""
+
+    topic: str
+    tenant_id: UUID
+    subject: str
+    position: int
+    token: int
+
+    @property
+    def lane(self) -> Lane:
+        """Where the subject's messages go: state is keyed by tenant and subject."""
+        return Lane(self.topic, f"{self.tenant_id}/{self.subject}")

@@ -9,7 +9,11 @@ from sqlalchemy import text
 
 from shared.db.database import Transaction
 from shared.db.tables import TransportTables
-from shared.outbox.message import OutboxMessage
+from shared.outbox.handover import HandOver
+from shared.outbox.message import Appended, Mark, OutboxMessage
+
+_WAITING_MAX: Final = 1000
+"""In an outbox that holds more, nobody looks for what is ahead: the relay has to look at it anyway."""
 
 _APPEND: Final = """
 WITH appended AS (
@@ -20,21 +24,29 @@ WITH appended AS (
         CAST(:headers AS text[]), CAST(:values AS bytea[])
     ) WITH ORDINALITY AS m(tenant_id, topic, key, headers, value, n)
     ORDER BY n
+    RETURNING id
 )
-SELECT pg_notify(:channel, :sender)
+"""
+_NOTIFY: Final = "SELECT pg_notify(:channel, :sender)"
+
+# What others have committed is seen, also by who had to wait for their lock; the rows appended here are not.
+_AHEAD: Final = """
+, waiting AS MATERIALIZED (SELECT id, topic, key FROM {outbox} ORDER BY id LIMIT :waiting_max)
+SELECT ARRAY(SELECT id FROM appended ORDER BY id) AS ids, (SELECT count(*) FROM waiting) AS waiting,
+    ARRAY(
+        SELECT id FROM waiting
+        WHERE (topic, key) IN (SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:keys AS text[])))
+    ) AS ahead
 """
 
 # Sorted by the primary key, so that two who mark the same subjects never wait for each other in a circle. The position
 # in the queue stays: what is marked again and again still gets its turn.
 _MARK: Final = """
-WITH marked AS (
-    INSERT INTO {outbox_marks} AS m (topic, tenant_id, subject, stripe)
-    SELECT :topic, tenant_id, subject, :stripe
-    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:subjects AS text[])) AS s(tenant_id, subject)
-    ORDER BY tenant_id, subject
-    ON CONFLICT (topic, tenant_id, subject, stripe) DO UPDATE SET token = excluded.token
-)
-SELECT pg_notify(:channel, :sender)
+INSERT INTO {outbox_marks} AS m (topic, tenant_id, subject, stripe)
+SELECT :topic, tenant_id, subject, :stripe
+FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:subjects AS text[])) AS s(tenant_id, subject)
+ORDER BY tenant_id, subject
+ON CONFLICT (topic, tenant_id, subject, stripe) DO UPDATE SET token = excluded.token
 """
 
 
@@ -45,19 +57,30 @@ class LocalRelay(Protocol):
     def name(self) -> str:
         """What no other relay is called. It does not heed what is notified in this name."""
 
+    @property
+    def handover(self) -> HandOver | None:
+        """Where it takes over what this process commits, while it is the active one. Nobody else need be notified."""
+
     def wake(self) -> None:
-        """Look at the outbox now."""
+        """Publish what it has taken over, and look at the outbox."""
 
 
 class Outbox:
     """What is written here is published after the transaction commits, at least once, and not at all if it does not."""
 
     def __init__(self, tables: TransportTables, *, relay: LocalRelay | None = None) -> None:
-        """With a relay of the same process that relay is woken by the commit itself, not by its NOTIFY."""
+        """A relay of the same process is woken by the commit itself, not by its NOTIFY.
+
+        While it is the active one it is also handed what was committed, and publishes that without reading it.
+        """
         self._channel = tables.outbox_channel
         self._relay = relay
-        self._append = text(_APPEND.format(outbox=tables.outbox.fullname))
-        self._mark = text(_MARK.format(outbox_marks=tables.outbox_marks.fullname))
+        append = _APPEND.format(outbox=tables.outbox.fullname)
+        mark = _MARK.format(outbox_marks=tables.outbox_marks.fullname)
+        self._append = text(append + _NOTIFY)
+        self._append_to_hand_over = text(append + _AHEAD.format(outbox=tables.outbox.fullname))
+        self._mark = text(f"WITH marked AS ({mark}) {_NOTIFY}")
+        self._mark_to_hand_over = text(f"{mark} RETURNING topic, tenant_id, subject, position, token")
 
     async def append(self, tx: Transaction, messages: Sequence[OutboxMessage]) -> None:
         """Publish every one of these messages, in this order within a topic and key.
@@ -67,17 +90,23 @@ class Outbox:
         """
         if not messages:
             return
-        await tx.execute(
-            self._append,
-            {
-                **self._waking(tx),
-                "tenant_ids": [message.tenant_id for message in messages],
-                "topics": [message.topic for message in messages],
-                "keys": [message.key for message in messages],
-                "headers": [encode_headers(message.headers) for message in messages],
-                "values": [message.value for message in messages],
-            },
-        )
+        parameters: dict[str, object] = {
+            "tenant_ids": [message.tenant_id for message in messages],
+            "topics": [message.topic for message in messages],
+            "keys": [message.key for message in messages],
+            "headers": [encode_headers(message.headers) for message in messages],
+            "values": [message.value for message in messages],
+        }
+        relay = self._relay
+        if relay is None or (handover := relay.handover) is None:
+            await tx.execute(self._append, {**parameters, **self._waking(tx)})
+            return
+        [written] = await tx.rows(self._append_to_hand_over, {**parameters, "waiting_max": _WAITING_MAX})
+        if written["waiting"] < _WAITING_MAX:
+            ids, ahead = written["ids"], written["ahead"]
+            rows = [Appended(row_id, message, 0.0) for row_id, message in zip(ids, messages, strict=True)]
+            tx.after_commit(lambda: handover.offer(rows, ahead))
+        tx.after_commit(relay.wake)
 
     async def mark(
         self, tx: Transaction, topic: str, subjects: Collection[tuple[UUID, str]], *, stripe: int = 0
@@ -89,16 +118,19 @@ class Outbox:
         marked = list(dict.fromkeys(subjects))
         if not marked:
             return
-        await tx.execute(
-            self._mark,
-            {
-                **self._waking(tx),
-                "topic": topic,
-                "stripe": stripe,
-                "tenant_ids": [tenant_id for tenant_id, _ in marked],
-                "subjects": [subject for _, subject in marked],
-            },
-        )
+        parameters: dict[str, object] = {
+            "topic": topic,
+            "stripe": stripe,
+            "tenant_ids": [tenant_id for tenant_id, _ in marked],
+            "subjects": [subject for _, subject in marked],
+        }
+        relay = self._relay
+        if relay is None or (handover := relay.handover) is None:
+            await tx.execute(self._mark, {**parameters, **self._waking(tx)})
+            return
+        marks = [Mark(**row) for row in await tx.rows(self._mark_to_hand_over, parameters)]
+        tx.after_commit(lambda: handover.offer_marks(marks))
+        tx.after_commit(relay.wake)
 
     def _waking(self, tx: Transaction) -> dict[str, str]:
         """What the statement notifies with, once the relay of this process is sure to hear of the commit."""

@@ -10,21 +10,22 @@ from secrets import token_hex
 from typing import Final, Protocol
 from uuid import UUID
 
-from shared.db.database import Database, Scope, Transaction
+from shared.db.database import Database, Statements
 from shared.db.failures import classify
 from shared.db.tables import TransportTables
 from shared.outbox.domain import Backoff, Holds, Lane, Progress, after_round, begin
+from shared.outbox.handover import HandOver
 from shared.outbox.leadership import Candidate
-from shared.outbox.message import OutboxMessage
-from shared.outbox.store import Appended, Mark, RelayStore
+from shared.outbox.message import Appended, Mark, OutboxMessage
+from shared.outbox.store import RelayStore
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
 from shared.worker.rounds import Rounds
 
-Renderer = Callable[[Transaction, Sequence[tuple[UUID, str]]], Awaitable[Sequence[OutboxMessage]]]
+Renderer = Callable[[Statements, Sequence[tuple[UUID, str]]], Awaitable[Sequence[OutboxMessage]]]
 """Reads the newest state of the marked subjects: their messages on the marks' topic, keyed `tenant/subject`.
 
-A subject without a message is settled without one. The transaction sees every tenant and is for reading.
+A subject without a message is settled without one. The statements see every tenant.
 """
 
 _log = get_logger(__name__)
@@ -34,7 +35,10 @@ _ROWS_MAX: Final = 1000
 _BYTES_MAX: Final = 16 * 1024 * 1024
 _HELD_LANES_MAX: Final = 5000
 _PUBLISH_SECONDS_MAX: Final = 60.0
-_CONFIRM_SECONDS: Final = 5.0
+_PASSES_WITHOUT_LOOK_MAX: Final = 8
+"""So that what others have committed has its turn while this process hands over more and more."""
+_ANSWER_SECONDS_MAX: Final = 90.0
+"""For a statement of the relay, longer than the server lets one last: a server that is gone may say nothing at all."""
 _COUNT_SECONDS: Final = 5.0
 _COUNT_MAX: Final = 100_000
 _LANE_BACKOFF: Final = Backoff(first_seconds=0.1, longest_seconds=10.0)
@@ -47,25 +51,13 @@ class Producer(Protocol):
         """Publish the messages and wait for the broker: None or the error for each, in their order."""
 
 
-class _RenderFailed(Exception):
-    def __init__(self, topic: str) -> None:
-        super().__init__(topic)
-        self.topic = topic
-
-
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """What one pass has read: the messages appended, the marks, and the messages that the marks were rendered to."""
+    """What one pass sends: the messages appended, and those that the marks were rendered to."""
 
     appended: Sequence[Appended]
     marks: Sequence[Mark]
     rendered: Sequence[OutboxMessage]
-
-    @property
-    def full(self) -> bool:
-        """Whether a limit cut it short, so that there is probably more."""
-        value_bytes = sum(len(row.message.value or b"") for row in self.appended)
-        return len(self.appended) >= _ROWS_MAX or len(self.marks) >= _ROWS_MAX or value_bytes >= _BYTES_MAX
 
     @property
     def messages(self) -> list[OutboxMessage]:
@@ -76,7 +68,8 @@ class Relay(Rounds):
     """Publishes what a service's outbox holds, until it is stopped.
 
     Any number may run; the one that holds the service's advisory lock publishes and the others wait for it to go away.
-    A message is deleted after the broker has it, so a relay that dies in between leaves it to be published again.
+    What this process commits is handed to it while it does; the rest it finds by looking. A message is deleted after
+    the broker has it, so a relay that dies in between leaves it to be published again.
     """
 
     def __init__(
@@ -93,6 +86,7 @@ class Relay(Rounds):
         super().__init__("relay", every_seconds=poll_seconds)
         self.name = token_hex(8)
         """What this process's outbox notifies with: its commits wake the relay themselves."""
+        self.handover: HandOver | None = None
         self._database = database
         self._store = RelayStore(tables)
         self._service = tables.service
@@ -105,6 +99,7 @@ class Relay(Rounds):
         self._held_topics: Holds[str] = Holds(_LANE_BACKOFF)
         self._running: asyncio.Task[None] | None = None
         self._counted_at = float("-inf")
+        self._passes_without_look = 0
 
     async def run(self) -> None:
         """Publish until `stop`; survives the loss of the database and of the broker. Call once."""
@@ -145,27 +140,21 @@ class Relay(Rounds):
             await self.pause(self._poll_seconds)
         metrics.OUTBOX_RELAY_ACTIVE.labels(self._service).set(1)
         _log.info("relay_leads")
-        await self._lead(candidate)
+        self.handover = HandOver(rows_max=_ROWS_MAX, bytes_max=_BYTES_MAX)
+        try:
+            await self._lead(candidate, self.handover)
+        finally:
+            self.handover = None
 
-    async def _lead(self, candidate: Candidate) -> None:
-        confirmed_at = time.monotonic()
+    async def _lead(self, candidate: Candidate, handover: HandOver) -> None:
         while not candidate.lost:
             self.woken.clear()
             began = time.monotonic()
-            try:
-                more = await self._pass(candidate)
-            except _RenderFailed as error:
-                _log.exception("render_failed", topic=error.topic)
-                self._held_topics.fail([error.topic], time.monotonic(), _chance.random())
+            if await self._pass(candidate, handover):
                 continue
-            if self.is_stopping and not more:
+            if self.is_stopping:
                 return
-            if not more:
-                await self._wait(began)
-            now = time.monotonic()
-            if now - confirmed_at > _CONFIRM_SECONDS:
-                await candidate.confirm()
-                confirmed_at = now
+            await self._wait(began)
 
     async def _wait(self, began: float) -> None:
         """Until there is something to do after a pass that began then; what was held then may be free by now."""
@@ -183,53 +172,74 @@ class Relay(Rounds):
         except TimeoutError:
             return
 
-    async def _pass(self, candidate: Candidate) -> bool:
-        """Read, publish, delete. True when there may be more to publish at once."""
+    async def _pass(self, candidate: Candidate, handover: HandOver) -> bool:
+        """Publish what was handed over, or else what a look finds; whether to come again at once."""
         started = time.monotonic()
         held_lanes = self._held_lanes.held(started)
         if len(held_lanes) >= _HELD_LANES_MAX:
             return False
         held_topics = self._held_topics.held(started)
         topics = [topic for topic in self._renderers if topic not in held_topics]
-        page = await self._database.run(Scope.every(), lambda tx: self._read(tx, topics, held_lanes))
-        self._held_topics.succeed(topics)
-        metrics.OUTBOX_LAG_SECONDS.labels(self._service).set(page.appended[0].age_seconds if page.appended else 0)
+        statements = candidate.session.statements()
+        async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+            if handover.is_empty or self._passes_without_look >= _PASSES_WITHOUT_LOOK_MAX:
+                self._passes_without_look = 0
+                rows, marks = await self._look(statements, handover, topics, held_lanes)
+            else:
+                self._passes_without_look += 1
+                rows, marks = handover.take(topics, held_lanes)
+            page = await self._rendered(statements, rows, marks)
+        metrics.OUTBOX_LAG_SECONDS.labels(self._service).set(rows[0].age_seconds if rows else 0)
         if not page.appended and not page.marks:
-            return False
-        messages = page.messages
-        progress = await self._publish(candidate, messages)
-        await self._settle(page, messages, progress)
+            return not handover.is_empty
+        progress = await self._publish(candidate, page.messages)
+        self._settle(page, progress, handover)
         metrics.OUTBOX_PASS_SECONDS.labels(self._service).observe(time.monotonic() - started)
-        return page.full
+        return True
 
-    async def _read(self, tx: Transaction, topics: Collection[str], held: Collection[Lane]) -> _Page:
-        appended = await self._store.appended(tx, held, rows_max=_ROWS_MAX, bytes_max=_BYTES_MAX)
-        marks = await self._store.marks(tx, topics, held, rows_max=_ROWS_MAX) if topics else []
-        rendered: list[OutboxMessage] = []
-        for topic in topics:
-            subjects = sorted({(mark.tenant_id, mark.subject) for mark in marks if mark.topic == topic})
-            if subjects:
-                rendered.extend(await self._render(tx, topic, subjects))
-        if time.monotonic() - self._counted_at > _COUNT_SECONDS:
-            waiting_messages, waiting_marks = await self._store.waiting(tx, rows_max=_COUNT_MAX)
+    async def _look(
+        self, statements: Statements, handover: HandOver, topics: Collection[str], held: Collection[Lane]
+    ) -> tuple[list[Appended], list[Mark]]:
+        """What is unsent in the outbox, once what was published is deleted from it."""
+        rows, marks = await self._store.look(
+            statements,
+            published=handover.published,
+            published_marks=handover.published_marks,
+            topics=topics,
+            held=held,
+            rows_max=_ROWS_MAX,
+            bytes_max=_BYTES_MAX,
+        )
+        handover.looked(rows, marks)
+        now = time.monotonic()
+        if now - self._counted_at > _COUNT_SECONDS:
+            waiting_messages, waiting_marks = await self._store.waiting(statements, rows_max=_COUNT_MAX)
             metrics.OUTBOX_ROWS.labels(self._service, "appended").set(waiting_messages)
             metrics.OUTBOX_ROWS.labels(self._service, "marked").set(waiting_marks)
-            self._counted_at = time.monotonic()
-        return _Page(appended, marks, rendered)
+            self._counted_at = now
+        return rows, marks
 
-    async def _render(
-        self, tx: Transaction, topic: str, subjects: Sequence[tuple[UUID, str]]
-    ) -> Sequence[OutboxMessage]:
-        try:
-            return await self._renderers[topic](tx, subjects)
-        except Exception as error:
-            if classify(error).passes:
-                raise
-            raise _RenderFailed(topic) from error
+    async def _rendered(self, statements: Statements, rows: Sequence[Appended], marks: Sequence[Mark]) -> _Page:
+        """The page to send. The marks of a topic whose renderer fails are left out, and the topic is left alone."""
+        rendered: list[OutboxMessage] = []
+        failed: set[str] = set()
+        for topic in dict.fromkeys(mark.topic for mark in marks):
+            subjects = sorted({(mark.tenant_id, mark.subject) for mark in marks if mark.topic == topic})
+            try:
+                rendered.extend(await self._renderers[topic](statements, subjects))
+            except Exception as error:
+                if classify(error).passes:
+                    raise
+                _log.exception("render_failed", topic=topic)
+                failed.add(topic)
+                self._held_topics.fail([topic], time.monotonic(), _chance.random())
+            else:
+                self._held_topics.succeed([topic])
+        return _Page(rows, [mark for mark in marks if mark.topic not in failed], rendered)
 
     async def _publish(self, candidate: Candidate, messages: Sequence[OutboxMessage]) -> Progress[int]:
         """Send in rounds; stops between two when the lock is lost."""
-        progress = begin((index, Lane(message.topic, message.key)) for index, message in enumerate(messages))
+        progress = begin((index, message.lane) for index, message in enumerate(messages))
         while progress.next_round and not candidate.lost:
             batch = [messages[index] for index, _ in progress.next_round]
             outcomes = await self._send(batch)
@@ -256,24 +266,22 @@ class Relay(Rounds):
             counter = metrics.OUTBOX_PUBLISHED if went_out else metrics.OUTBOX_PUBLISH_FAILURES
             counter.labels(self._service, topic).inc(number)
 
-    async def _settle(self, page: _Page, messages: Sequence[OutboxMessage], progress: Progress[int]) -> None:
-        published = progress.acknowledged
-        unpublished = {
-            Lane(message.topic, message.key) for index, message in enumerate(messages) if index not in published
-        }
+    def _settle(self, page: _Page, progress: Progress[int], handover: HandOver) -> None:
+        messages, published = page.messages, progress.acknowledged
+        unpublished = {message.lane for index, message in enumerate(messages) if index not in published}
         # A failed message that is keyed unlike any mark of its topic might stand for any of them.
         mark_lanes = {mark.lane for mark in page.marks}
         doubtful_topics = {
             message.topic
             for index, message in enumerate(page.rendered, start=len(page.appended))
-            if index not in published and Lane(message.topic, message.key) not in mark_lanes
+            if index not in published and message.lane not in mark_lanes
         }
-        ids = [row.id for index, row in enumerate(page.appended) if index in published]
-        marks = [mark for mark in page.marks if mark.lane not in unpublished and mark.topic not in doubtful_topics]
         now = time.monotonic()
         self._held_topics.fail(doubtful_topics, now, _chance.random())
         self._held_lanes.fail(progress.stuck, now, _chance.random())
-        self._held_lanes.succeed(
-            {Lane(messages[index].topic, messages[index].key) for index in published} - progress.stuck
+        self._held_lanes.succeed({messages[index].lane for index in published} - progress.stuck)
+        handover.settle(
+            [row.id for index, row in enumerate(page.appended) if index in published],
+            [mark for mark in page.marks if mark.lane not in unpublished and mark.topic not in doubtful_topics],
+            progress.stuck,
         )
-        await self._database.run(Scope.every(), lambda tx: self._store.delete(tx, ids, marks))

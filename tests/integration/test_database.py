@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from deploy.local.ports import free_ports
 from deploy.local.postgres import PostgresServer
-from shared.db.database import Database, Scope, Transaction
+from shared.db.database import Database, Scope, Statements, Transaction
 from shared.db.failures import DatabaseUnavailable
 from tests.servers.infrastructure import eventually
 
@@ -48,11 +48,11 @@ async def administrator(fresh_database: str) -> "AsyncIterator[asyncpg.Connectio
         await connection.close()
 
 
-async def insert(tx: Transaction, tenant: UUID, key: str) -> None:
+async def insert(tx: Statements, tenant: UUID, key: str) -> None:
     await tx.execute(_INSERT, {"tenant": tenant, "key": key})
 
 
-async def keys(tx: Transaction) -> list[str]:
+async def keys(tx: Statements) -> list[str]:
     return [row["key"] for row in await tx.rows(_KEYS)]
 
 
@@ -132,6 +132,41 @@ async def test_the_policy_reads_its_setting_once_a_statement_and_leaves_the_inde
     filter_line = next(line for line in plan.splitlines() if "Filter:" in line)
     assert "current_setting" not in filter_line
     assert "InitPlan" in plan
+
+
+async def test_each_statement_of_a_session_commits_by_itself_and_sees_the_tenants_of_its_scope(
+    database: Database, administrator: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    ours, theirs = uuid4(), uuid4()
+    async with database.transaction(Scope.of(theirs)) as tx:
+        await insert(tx, theirs, "b")
+    async with database.session(Scope.of(ours)) as session:
+        await insert(session.statements(), ours, "a")
+        assert await administrator.fetchval("SELECT count(*) FROM goals.idempotency_keys") == 2
+        with pytest.raises(IntegrityError):
+            await insert(session.statements(), ours, "a")
+        assert await keys(session.statements()) == ["a"]
+    async with database.session(Scope.every()) as session:
+        assert await keys(session.statements()) == ["a", "b"]
+    async with database.transaction(Scope.of(ours)) as tx:
+        assert await keys(tx) == ["a"]
+
+
+async def test_a_session_that_is_lost_is_unavailable_and_one_that_ends_leaves_no_connection(
+    database: Database, administrator: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        async with database.session(Scope.every()) as session:
+            [row] = await session.statements().rows(_BACKEND)
+            await administrator.execute("SELECT pg_terminate_backend($1)", row["pid"])
+            await session.statements().rows(_BACKEND)
+    async with database.session(Scope.every()) as session:
+        [row] = await session.statements().rows(_BACKEND)
+
+    async def is_gone() -> bool:
+        return not await administrator.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", row["pid"])
+
+    await eventually(is_gone)
 
 
 async def test_what_was_done_is_committed_when_the_block_is_left(

@@ -13,10 +13,12 @@ from sqlalchemy import text
 
 from deploy.local.postgres import PostgresServer
 from services.goals.metadata import transport
-from shared.db.database import Database, Scope, Transaction
-from shared.outbox.message import OutboxMessage
+from shared.db.database import Database, Scope, Statements
+from shared.outbox.handover import HandOver
+from shared.outbox.message import Appended, Mark, OutboxMessage
 from shared.outbox.outbox import Outbox
 from shared.outbox.relay import Relay, Renderer
+from shared.outbox.store import RelayStore
 from tests.servers.infrastructure import eventually
 
 _TENANT = uuid4()
@@ -136,7 +138,7 @@ class State:
         self.reads: Counter[str] = Counter()
         self.failing = False
 
-    async def render(self, tx: Transaction, subjects: Sequence[tuple[UUID, str]]) -> Sequence[OutboxMessage]:
+    async def render(self, _statements: Statements, subjects: Sequence[tuple[UUID, str]]) -> Sequence[OutboxMessage]:
         if self.failing:
             raise LookupError("cannot render")
         self.reads.update(subject for _, subject in subjects)
@@ -217,6 +219,7 @@ class HeardRelay:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.handover: HandOver | None = None
         self.woken = 0
 
     def wake(self) -> None:
@@ -504,6 +507,219 @@ async def test_the_relay_goes_on_after_a_restart_of_the_server(
         await asyncio.to_thread(postgres_server.start)
         await append(database, message("k", "after"))
         await eventually(lambda: broker.values() == ["before", "after"], 30)
+
+
+class Looks:
+    """Lets a relay look at the outbox, and have its answer, only while it may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.allowed = asyncio.Event()
+        self.allowed.set()
+        self.answered = asyncio.Event()
+        self.answered.set()
+        self.done = 0
+        look = RelayStore.look
+
+        async def looking(
+            store: RelayStore, statements: Statements, **wanted: object
+        ) -> tuple[list[Appended], list[Mark]]:
+            await self.allowed.wait()
+            found = await look(store, statements, **wanted)  # type: ignore[arg-type]
+            self.done += 1
+            await self.answered.wait()
+            return found
+
+        monkeypatch.setattr(RelayStore, "look", looking)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    return Looks(monkeypatch)
+
+
+async def handed(database: Database, relay: Relay, *messages: OutboxMessage) -> None:
+    async with database.transaction(Scope.of(_TENANT)) as tx:
+        await Outbox(transport, relay=relay).append(tx, messages)
+
+
+async def leads(relay: Relay) -> None:
+    await eventually(lambda: relay.handover is not None)
+
+
+async def test_what_this_process_commits_is_published_without_being_read(
+    database: Database, broker: ListedBroker, looks: Looks
+) -> None:
+    state = State()
+    state.now = {"g": "newest"}
+    async with relaying(database, broker, {_STATE_TOPIC: state.render}) as relay:
+        await eventually(lambda: looks.done == 1)
+        async with database.transaction(Scope.of(_TENANT)) as tx:
+            outbox = Outbox(transport, relay=relay)
+            await outbox.append(tx, [message("k", "1"), message("k", "2"), message("other", "3")])
+            await outbox.mark(tx, _STATE_TOPIC, [(_TENANT, "g")])
+            await outbox.append(tx, [message("k", "4")])
+            looks.allowed.clear()
+        await eventually(lambda: len(broker.received) == 5)
+        assert broker.values("k") == ["1", "2", "4"]
+        assert broker.values(f"{_TENANT}/g") == ["newest"]
+        assert await waiting(database) == 5
+        looks.allowed.set()
+        await emptied(database)
+    assert len(broker.received) == 5
+
+
+async def test_what_is_handed_over_waits_for_what_others_committed_before_it(
+    database: Database, broker: ListedBroker, looks: Looks
+) -> None:
+    async with relaying(database, broker) as relay:
+        await eventually(lambda: looks.done == 1)
+        looks.answered.clear()
+        relay.wake()
+        await eventually(lambda: looks.done == 2)
+        await append(database, message("k", "1, from elsewhere"))
+        await handed(database, relay, message("k", "2"), message("free", "not held up"))
+        await handed(database, relay, message("k", "3"))
+        await handed(database, relay, message("another", "goes at once"))
+        looks.answered.set()
+        await emptied(database)
+    assert broker.values("k") == ["1, from elsewhere", "2", "3"]
+    assert sorted(broker.values()) == sorted({"1, from elsewhere", "2", "3", "not held up", "goes at once"})
+
+
+async def test_what_a_transaction_that_was_rolled_back_wrote_is_not_handed_over(
+    database: Database, broker: ListedBroker
+) -> None:
+    async with relaying(database, broker) as relay:
+        await leads(relay)
+        with pytest.raises(ZeroDivisionError):
+            async with database.transaction(Scope.of(_TENANT)) as tx:
+                outbox = Outbox(transport, relay=relay)
+                await outbox.append(tx, [message("k", "never")])
+                await outbox.mark(tx, _STATE_TOPIC, [(_TENANT, "g")])
+                raise ZeroDivisionError
+        assert relay.handover is not None
+        assert relay.handover.is_empty
+        await handed(database, relay, message("k", "always"))
+        await emptied(database)
+    assert broker.values() == ["always"]
+
+
+async def test_while_another_process_leads_nothing_is_handed_over_and_it_hears_of_every_commit(
+    fresh_database: str, database: Database, broker: ListedBroker
+) -> None:
+    elsewhere = Database(fresh_database, service="goals")
+    leading = ListedBroker()
+    try:
+        async with relaying(elsewhere, leading) as leader:
+            await leads(leader)
+            async with relaying(database, broker) as relay:
+                await handed(database, relay, message("k", "1"))
+                await handed(database, relay, message("k", "2"))
+                await eventually(lambda: leading.values() == ["1", "2"])
+                assert relay.handover is None
+    finally:
+        await elsewhere.close()
+    assert broker.received == []
+
+
+async def test_more_than_is_taken_over_is_found_in_order(database: Database, broker: ListedBroker) -> None:
+    broker.gate.clear()
+    async with relaying(database, broker) as relay:
+        await leads(relay)
+        await handed(database, relay, message("k0", "0"))
+        await eventually(lambda: broker.batches_begun == 1)
+        for first in range(1, 2501, 500):
+            await handed(database, relay, *(message(f"k{n % 7}", str(n)) for n in range(first, first + 500)))
+        broker.gate.set()
+        await emptied(database)
+    assert sorted(broker.values(), key=int) == [str(n) for n in range(2501)]
+    for key in range(7):
+        assert broker.values(f"k{key}") == [str(n) for n in range(key, 2501, 7)]
+
+
+async def test_a_relay_that_dies_before_it_deletes_what_was_handed_over_loses_nothing(
+    database: Database, broker: ListedBroker, looks: Looks
+) -> None:
+    dying = Relay(database, transport, broker, {}, poll_seconds=_LONG_POLL_SECONDS)
+    running = asyncio.create_task(dying.run())
+    await eventually(lambda: looks.done == 1)
+    looks.allowed.clear()
+    await handed(database, dying, message("a", "1"), message("b", "2"))
+    await eventually(lambda: broker.values() == ["1", "2"])
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert dying.handover is None
+    assert await waiting(database) == 2
+    looks.allowed.set()
+    async with relaying(database, broker) as relay:
+        await leads(relay)
+        await handed(database, relay, message("a", "3"))
+        await emptied(database)
+    assert broker.values("a") == ["1", "1", "3"]
+    assert broker.values("b") == ["2", "2"]
+
+
+async def test_a_key_whose_handed_over_message_fails_waits_in_order(database: Database, broker: ListedBroker) -> None:
+    broker.refuses = lambda sent: sent.value == b"a1"
+    async with relaying(database, broker) as relay:
+        await leads(relay)
+        await handed(database, relay, message("a", "a1"), message("b", "b1"))
+        await handed(database, relay, message("a", "a2"), message("b", "b2"))
+        await eventually(lambda: broker.values() == ["b1", "b2"])
+        await handed(database, relay, message("a", "a3"))
+        broker.refuses = lambda _: False
+        await emptied(database)
+    assert broker.values("a") == ["a1", "a2", "a3"]
+
+
+async def test_a_handed_over_mark_that_is_set_again_meanwhile_is_published_again(
+    database: Database, broker: ListedBroker
+) -> None:
+    state = State()
+    state.now = {"g": "old"}
+    async with relaying(database, broker, {_STATE_TOPIC: state.render}) as relay:
+        await leads(relay)
+        broker.gate.clear()
+        for now in ("old", "new"):
+            state.now = {"g": now}
+            async with database.transaction(Scope.of(_TENANT)) as tx:
+                await Outbox(transport, relay=relay).mark(tx, _STATE_TOPIC, [(_TENANT, "g")])
+            await eventually(lambda: broker.received != [])
+        broker.gate.set()
+        await emptied(database)
+    assert broker.values() == ["old", "new"]
+
+
+class SlowBroker(ListedBroker):
+    """Takes longer for a batch than a transaction takes to commit."""
+
+    async def send_many(self, messages: Sequence[OutboxMessage]) -> list[Exception | None]:
+        await asyncio.sleep(0.1)
+        return await super().send_many(messages)
+
+
+async def test_what_others_commit_has_its_turn_however_much_is_handed_over(database: Database) -> None:
+    broker = SlowBroker()
+    async with relaying(database, broker) as relay:
+        await leads(relay)
+        handing = asyncio.create_task(_keep_handing_over(database, relay))
+        try:
+            await eventually(lambda: len(broker.received) > 10)
+            await append(database, message("elsewhere", "heard"))
+            await eventually(lambda: broker.values("elsewhere") == ["heard"], 5)
+        finally:
+            handing.cancel()
+            await asyncio.wait([handing])
+        await emptied(database)
+    assert len(broker.values()) == len(set(broker.values()))
+
+
+async def _keep_handing_over(database: Database, relay: Relay) -> None:
+    number = 0
+    while True:
+        await handed(database, relay, message(f"k{number}", str(number)))
+        number += 1
 
 
 async def _one_leads(administrator: "asyncpg.Connection[asyncpg.Record]", *, other_than: int | None = None) -> bool:

@@ -34,6 +34,7 @@ from shared.contracts.deals import Deal
 from shared.contracts.envelope import from_record
 from shared.db.database import Database, Scope
 from shared.http.auth import Role, issue_token
+from shared.outbox.handover import HandOver
 from shared.outbox.outbox import Outbox, decode_headers
 from tests.servers.infrastructure import eventually
 
@@ -578,6 +579,7 @@ class Waker:
     name = "waker"
 
     def __init__(self) -> None:
+        self.handover: HandOver | None = None
         self.woken = asyncio.Event()
 
     def wake(self) -> None:

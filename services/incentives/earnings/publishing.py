@@ -8,23 +8,23 @@ from services.incentives.earnings import store
 from services.incentives.earnings.domain.cells import StoredCell
 from shared.contracts.earnings import Earning
 from shared.contracts.envelope import to_message
-from shared.db.database import Transaction
+from shared.db.database import Statements
 from shared.kernel.money import round_to_minor_unit
 from shared.outbox.message import OutboxMessage
 
 _SUBJECT = "earning/"
 
 
-async def render(tx: Transaction, subjects: Sequence[tuple[UUID, str]]) -> list[OutboxMessage]:
+async def render(statements: Statements, subjects: Sequence[tuple[UUID, str]]) -> list[OutboxMessage]:
     """The newest state of the cells marked, for the relay."""
     wanted: dict[UUID, list[UUID]] = defaultdict(list)
     for tenant_id, subject in subjects:
         wanted[tenant_id].append(UUID(subject.removeprefix(_SUBJECT)))
     messages = []
     for tenant_id, cell_ids in sorted(wanted.items()):
-        for stored in (await store.by_id(tx, tenant_id, cell_ids)).values():
-            event = earning_event(stored)
-            messages.append(to_message(event, event_id=tx.new_id(), source="incentives", time=stored.changed_at))
+        for stored in (await store.by_id(statements, tenant_id, cell_ids)).values():
+            event, event_id = earning_event(stored), statements.new_id()
+            messages.append(to_message(event, event_id=event_id, source="incentives", time=stored.changed_at))
     return messages
 
 

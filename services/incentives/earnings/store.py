@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, RowMapping, select, text, tuple_
 from services.incentives.credits.domain import CellKey
 from services.incentives.earnings.domain.cells import Cell, StoredCell
 from services.incentives.earnings.tables import cells
-from shared.db.database import Transaction
+from shared.db.database import Statements, Transaction
 from shared.kernel.periods import Period
 
 _SAVE: Final = text(
@@ -49,7 +49,7 @@ _OF_ASSIGNMENTS: Final = text(
 )
 
 
-async def by_id(tx: Transaction, tenant_id: UUID, cell_ids: Collection[UUID]) -> dict[CellKey, StoredCell]:
+async def by_id(tx: Statements, tenant_id: UUID, cell_ids: Collection[UUID]) -> dict[CellKey, StoredCell]:
     return _by_key(await tx.rows(_BY_ID, {"tenant_id": tenant_id, "ids": sorted(cell_ids)}))
 
 

@@ -35,7 +35,7 @@ from shared.contracts.base import Event
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_message
 from shared.contracts.goals import Direction, Goal
-from shared.db.database import Transaction
+from shared.db.database import Statements, Transaction
 from shared.kernel.activities import ActivityFacts
 from shared.kernel.attainment import attainment, shown
 from shared.kernel.deals import DealFacts
@@ -213,15 +213,15 @@ async def _recorded(
             await asyncio.gather(recording, return_exceptions=True)
 
 
-async def render_progress(tx: Transaction, subjects: Sequence[tuple[UUID, str]]) -> list[OutboxMessage]:
+async def render_progress(statements: Statements, subjects: Sequence[tuple[UUID, str]]) -> list[OutboxMessage]:
     """The events of the subjects (`goal/<id>`) that have progress.
 
     A stale goal is left out: its rebuild will publish it.
     """
     goals = [(tenant_id, UUID(subject.removeprefix(_GOAL_SUBJECT))) for tenant_id, subject in subjects]
     return [
-        to_message(progress_event(state), event_id=tx.new_id(), source="tracking", time=state.changed_at)
-        for state in await store.states(tx, goals)
+        to_message(progress_event(state), event_id=statements.new_id(), source="tracking", time=state.changed_at)
+        for state in await store.states(statements, goals)
         if not state.stale
     ]
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from services.tracking.measure.progress.contributions import DistinctValue, Total
 from services.tracking.measure.progress.domain import Movement
 from services.tracking.measure.progress.tables import REBUILT_STRIPE
-from shared.db.database import Transaction
+from shared.db.database import Statements, Transaction
 
 GoalKey = tuple[UUID, UUID]
 """Tenant and goal."""
@@ -228,7 +228,7 @@ async def _move_distinct(
     return {(row["tenant_id"], row["goal_id"]): Decimal(row["value"]) for row in moved}
 
 
-async def states(tx: Transaction, goals: Sequence[GoalKey]) -> list[State]:
+async def states(tx: Statements, goals: Sequence[GoalKey]) -> list[State]:
     """Where these goals stand; those without progress are left out."""
     parameters = {"tenant_ids": [tenant_id for tenant_id, _ in goals], "goal_ids": [goal_id for _, goal_id in goals]}
     return [State(**row) for row in await tx.rows(_STATES_OF_GOALS, parameters)]
