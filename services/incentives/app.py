@@ -2,23 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import UUID
 
 from fastapi import FastAPI
 
-from services.incentives.credits import service as credits
+from services.incentives.credits.service import Credits
 from services.incentives.earnings.api import router as earnings_router
+from services.incentives.earnings.explaining import Explanations
 from services.incentives.ledger.api import router as ledger_router
 from services.incentives.metadata import transport
 from services.incentives.plans.api import router as plans_router
+from services.incentives.plans.service import Plans
 from services.incentives.settings import SERVICE, ApiSettings
-from shared.db.database import Database, Transaction
+from shared.db.database import Database
 from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
 from shared.http.named_deals import DealFinder
 from shared.http.settings import read_settings
 from shared.http.sight import Organisation
-from shared.kernel.org import OrgChart
 from shared.telemetry import logs, tracing
 
 _DESCRIPTION = """\
@@ -41,6 +41,8 @@ def create_app() -> FastAPI:
     settings = read_settings(ApiSettings)
     tracing.configure(SERVICE)
     database = Database(settings.database_url, service=SERVICE)
+    plans = Plans()
+    credits = Credits(plans)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -52,9 +54,6 @@ def create_app() -> FastAPI:
     async def schema() -> None:
         await require_current_schema(database)
 
-    async def organisation(tx: Transaction, tenant_id: UUID) -> OrgChart:
-        return (await credits.definitions(tx, tenant_id)).chart
-
     return create_service_app(
         title="Attain incentives",
         version="1.0.0",
@@ -65,5 +64,11 @@ def create_app() -> FastAPI:
         lifespan=lifespan,
         routers=[earnings_router, ledger_router, plans_router],
         readiness={"schema": schema},
-        parts=[Organisation(organisation), DealFinder(credits.connections, credits.facts)],
+        parts=[
+            Organisation(credits.chart),
+            DealFinder(credits.connections, credits.facts),
+            plans,
+            credits,
+            Explanations(plans, credits),
+        ],
     )

@@ -1,4 +1,4 @@
-"""How the rooms of this service say what changed, and wake its worker."""
+"""How the rooms of this service say what changed."""
 
 from typing import Final
 
@@ -6,5 +6,3 @@ from services.incentives.metadata import transport
 from shared.outbox.outbox import Outbox
 
 OUTBOX: Final = Outbox(transport)
-STALE_CHANNEL: Final = "incentives_stale"
-"""Notified when assignments were marked stale."""

@@ -5,10 +5,13 @@ Credits deals, follows definitions, works stale assignments out anew, and publis
 
 import sys
 
+from services.incentives.credits.service import Credits
 from services.incentives.earnings.consumer import DEALS_GROUP, DEFINITIONS_GROUP, DealsHandler, DefinitionsHandler
 from services.incentives.earnings.publishing import render
 from services.incentives.earnings.rebuilding import Rebuilder
+from services.incentives.earnings.service import Earnings
 from services.incentives.metadata import transport
+from services.incentives.plans.service import Plans
 from services.incentives.settings import SERVICE
 from shared.contracts import deals, earnings, goals, org
 from shared.contracts.topics import TOPICS
@@ -17,13 +20,15 @@ from shared.worker.process import ServiceWorkerSettings, WorkerProcess, run_serv
 
 async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     """Run until a signal; the process's exit status."""
+    plans = Plans()
+    paid = Earnings(process.outbox, plans, Credits(plans))
     return await process.run(
         {
-            "deals": process.consumer("deals", DEALS_GROUP, [deals.TOPIC], DealsHandler()),
+            "deals": process.consumer("deals", DEALS_GROUP, [deals.TOPIC], DealsHandler(paid)),
             "definitions": process.consumer(
-                "definitions", DEFINITIONS_GROUP, [org.TOPIC, goals.TOPIC], DefinitionsHandler()
+                "definitions", DEFINITIONS_GROUP, [org.TOPIC, goals.TOPIC], DefinitionsHandler(paid)
             ),
-            "rebuilder": Rebuilder(process.database),
+            "rebuilder": Rebuilder(process.database, plans, paid),
         }
     )
 

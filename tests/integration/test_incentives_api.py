@@ -13,12 +13,9 @@ import pytest
 from sqlalchemy import text
 
 from services.incentives.app import create_app
-from services.incentives.credits.store import StoredDeal
-from services.incentives.earnings import explaining, service
+from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.earnings import explaining
 from services.incentives.earnings.consumer import DefinitionsHandler
-from services.incentives.earnings.rebuilding import Rebuilder
-from services.incentives.plans import service as plans
-from services.incentives.verification import differences
 from shared.contracts.base import Event
 from shared.contracts.envelope import to_message
 from shared.contracts.goals import Goal
@@ -30,6 +27,7 @@ from shared.http.settings import HttpSettings
 from shared.kafka.domain import Record
 from tests.oracles.incentives import DealVersion, Rated
 from tests.stories.incentives import SOURCE, deal_event, named, rates_event
+from tests.stories.pay import EARNINGS, PLANS, VERIFICATION, rebuilder
 
 ANN, BEN, MAX, AUTHOR, APPROVER = (named("person", number) for number in (0, 1, 3, 50, 51))
 QUARTER = "/v1/statements?start=2026-01-01&end=2026-04-01"
@@ -95,18 +93,18 @@ class Company:
         snapshots = [Snapshot(self.tenant, e.subject, e.event_type, 1, e.model_dump_json()) for e in events]
 
         async def apply(tx: Transaction) -> None:
-            await service.apply_definitions(tx, [self.tenant], snapshots)
+            await EARNINGS.apply_definitions(tx, [self.tenant], snapshots)
 
         await self.database.run(Scope.of(self.tenant), apply)
 
     async def deal(self, *versions: DealVersion) -> None:
         events = [deal_event(self.tenant, version) for version in versions]
         incoming = [
-            StoredDeal(self.tenant, event.facts(), event.model_dump_json(), event.connection_id) for event in events
+            ReceivedDeal(self.tenant, event.facts(), event.model_dump_json(), event.connection_id) for event in events
         ]
 
         async def apply(tx: Transaction) -> None:
-            await service.apply_deals(tx, [self.tenant], incoming)
+            await EARNINGS.apply_deals(tx, [self.tenant], incoming)
 
         await self.database.run(Scope.of(self.tenant), apply)
 
@@ -116,11 +114,11 @@ class Company:
         record = Record(message.topic, 0, 0, message.key, dict(message.headers), message.value, 0)
 
         async def apply(tx: Transaction) -> None:
-            await DefinitionsHandler().apply(tx, [record])
+            await DefinitionsHandler(EARNINGS).apply(tx, [record])
 
         await self.database.run(Scope.of(self.tenant), apply)
         if rebuild:
-            await Rebuilder(self.database).rebuild_all()
+            await rebuilder(self.database).rebuild_all()
 
     async def plan(self, **changes: object) -> str:
         """An active plan with one component; its id."""
@@ -143,7 +141,7 @@ class Company:
     async def assign(self, plan_id: str, person: UUID, **more: object) -> httpx.Response:
         body = {"person_id": str(person), "plan_id": plan_id, "start": "2026-01-01", **more}
         answer = await self.send("POST", "/v1/assignments", body)
-        await Rebuilder(self.database).rebuild_all()
+        await rebuilder(self.database).rebuild_all()
         return answer
 
 
@@ -315,7 +313,7 @@ async def test_a_strangers_deal_is_answered_as_one_that_does_not_exist(company: 
     for person in (ANN, BEN):
         assert (await company.assign(plan_id, person)).status_code == 201
     await company.deal(won(0, 100_000), won(1, 50_000, owner=1), won(2, 60_000, owner=None))
-    await Rebuilder(company.database).rebuild_all()
+    await rebuilder(company.database).rebuild_all()
     (earning,) = (await company.get("/v1/earnings", BEN, Role.REP)).json()["items"]
 
     async def told(deal: UUID, path: str, person: UUID, role: Role) -> object:
@@ -538,12 +536,12 @@ async def test_rates_of_other_years_and_a_plan_of_fixed_rates_leave_pay_alone(co
     await company.rates(1, Rated("EUR", date(2027, 1, 1), ((date(2027, 1, 1), 84_000),)), rebuild=False)
     await company.rates(1, Rated("USD", date(2027, 1, 1), ((date(2027, 1, 1), 70_000),)), rebuild=False)
     async with company.database.transaction(Scope.of(company.tenant)) as tx:
-        assert await plans.stale_ids(tx, [company.tenant]) == {}
+        assert await PLANS.stale_ids(tx, [company.tenant]) == {}
     # Ben's plan converts by the day, until the end of March.
     await company.rates(1, Rated("EUR", date(2026, 3, 1), ((date(2026, 3, 1), 84_000),)), rebuild=False)
     await company.rates(1, Rated("USD", date(2026, 3, 1), ((date(2026, 3, 1), 70_000),)), rebuild=False)
     async with company.database.transaction(Scope.of(company.tenant)) as tx:
-        assert len((await plans.stale_ids(tx, [company.tenant]))[company.tenant]) == 1
+        assert len((await PLANS.stale_ids(tx, [company.tenant]))[company.tenant]) == 1
 
 
 async def test_terms_kept_from_before_other_currencies_counted_still_count_their_own_only(company: Company) -> None:
@@ -695,7 +693,7 @@ async def test_a_deal_paid_in_instalments_earns_each_in_its_quarter_and_says_so_
         ("1", "2026-04-20", None, "not_on_split"),
     ]
     assert (len(explained["ledger"]), explained["ledger_balance"]) == (2, "20.00")
-    assert [each for each in await differences(company.database) if each.tenant_id == company.tenant] == []
+    assert [each for each in await VERIFICATION.differences(company.database) if each.tenant_id == company.tenant] == []
 
 
 async def test_a_missing_quota_pays_nothing_and_says_so_and_a_quota_pays(company: Company) -> None:
@@ -714,7 +712,7 @@ async def test_a_missing_quota_pays_nothing_and_says_so_and_a_quota_pays(company
     path = f"/v1/assignments/{assigned['id']}"
     changed = await company.send("PATCH", path, {"quotas": {"bookings": {"amount": "100000"}}}, if_match='"1"')
     assert (changed.status_code, changed.headers["etag"][:3]) == (200, '"2.')
-    await Rebuilder(company.database).rebuild_all()
+    await rebuilder(company.database).rebuild_all()
     (earning,) = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
     assert (earning["earned"], earning["attainment"]) == ("8250.00", "1.5")
     (posted,) = (await company.get("/v1/ledger", earning_id=earning["id"])).json()["items"]
@@ -727,7 +725,7 @@ async def test_deleting_an_assignment_takes_back_what_it_earned(company: Company
     await company.deal(won(0, 1000))
     deleted = await company.send("DELETE", f"/v1/assignments/{assigned['id']}", if_match='"1"')
     assert deleted.status_code == 204
-    await Rebuilder(company.database).rebuild_all()
+    await rebuilder(company.database).rebuild_all()
     (earning,) = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
     assert (earning["earned"], earning["credits"]) == ("0.00", 0)
     posted = (await company.get("/v1/ledger", earning_id=earning["id"])).json()["items"]
@@ -846,7 +844,7 @@ async def test_a_goal_that_is_no_quota_is_refused_and_one_that_has_not_arrived_i
     ]
 
     async def apply(tx: Transaction) -> None:
-        await service.apply_definitions(tx, [company.tenant], snapshots)
+        await EARNINGS.apply_definitions(tx, [company.tenant], snapshots)
 
     await company.database.run(Scope.of(company.tenant), apply)
     body = {"person_id": str(ANN), "plan_id": plan_id, "start": "2026-01-01"}

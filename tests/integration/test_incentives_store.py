@@ -11,21 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import event, text
 
-from services.incentives.credits.store import StoredDeal
-from services.incentives.earnings import service, store
+from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.earnings import store
 from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.earnings.publishing import render
-from services.incentives.earnings.rebuilding import Rebuilder
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger import store as ledger_store
 from services.incentives.ledger.domain import Flaw
-from services.incentives.plans import service as plans
 from services.incentives.plans.domain.components import (
     Component,
     FlatRate,
 )
 from services.incentives.republish import republish
-from services.incentives.verification import differences
 from shared.contracts.base import Event
 from shared.contracts.earnings import TOPIC
 from shared.contracts.goals import Direction, Goal, GoalStatus, Metric, Subject
@@ -66,6 +63,7 @@ from tests.stories.incentives import (
     rates_event,
     team_event,
 )
+from tests.stories.pay import EARNINGS, PLANS, VERIFICATION, rebuilder
 
 AUTHOR, APPROVER = UUID(int=101), UUID(int=102)
 
@@ -88,16 +86,16 @@ class Company:
         self.assignments: dict[int, tuple[UUID, int]] = {}
         self.deleted: set[int] = set()
         self.subject_versions: dict[str, int] = {}
-        self.rebuilder = Rebuilder(database)
+        self.rebuilder = rebuilder(database)
 
     async def take_deals(self, versions: Sequence[DealVersion]) -> None:
         events = [deal_event(self.tenant, version) for version in versions]
         incoming = [
-            StoredDeal(self.tenant, event.facts(), event.model_dump_json(), event.connection_id) for event in events
+            ReceivedDeal(self.tenant, event.facts(), event.model_dump_json(), event.connection_id) for event in events
         ]
 
         async def apply(tx: Transaction) -> None:
-            await service.apply_deals(tx, [self.tenant], incoming)
+            await EARNINGS.apply_deals(tx, [self.tenant], incoming)
 
         await self.database.run(self.scope, apply)
 
@@ -107,7 +105,7 @@ class Company:
         ]
 
         async def apply(tx: Transaction) -> None:
-            await service.apply_definitions(tx, [self.tenant], snapshots)
+            await EARNINGS.apply_definitions(tx, [self.tenant], snapshots)
 
         await self.database.run(self.scope, apply)
 
@@ -177,14 +175,14 @@ class Company:
             await self.define(placed)
         for number in (0, 1):
             async with self.database.transaction(self.scope) as tx:
-                created = await plans.create_plan(tx, self.tenant, str(number), "USD", PeriodKind.QUARTER)
+                created = await PLANS.create_plan(tx, self.tenant, str(number), "USD", PeriodKind.QUARTER)
             self.plans[number] = created.id
 
     async def activate(self, step: Terms) -> None:
         plan_id = self.plans[step.plan]
         terms = tuple(component(paying) for paying in step.components)
         async with self.database.transaction(self.scope) as tx:
-            draft = await plans.draft_version(
+            draft = await PLANS.create_version(
                 tx,
                 self.tenant,
                 plan_id,
@@ -193,10 +191,10 @@ class Company:
                 note=None,
                 author=Actor.of(AUTHOR),
             )
-            await plans.approve_version(
+            await PLANS.approve_version(
                 tx, self.tenant, plan_id, draft.number, approver=Actor.of(APPROVER), expected_version=1
             )
-            await plans.activate_version(
+            await PLANS.activate_version(
                 tx, self.tenant, plan_id, draft.number, actor=Actor.of(AUTHOR), expected_version=2
             )
 
@@ -209,11 +207,11 @@ class Company:
         async with self.database.transaction(self.scope) as tx:
             if step.deleted:
                 if held is not None:
-                    await plans.delete_assignment(tx, self.tenant, held[0], actor=SERVICE, expected_version=held[1])
+                    await PLANS.delete_assignment(tx, self.tenant, held[0], actor=SERVICE, expected_version=held[1])
                 self.deleted.add(step.index)
                 return
             if held is None:
-                saved = await plans.assign(
+                saved = await PLANS.create_assignment(
                     tx,
                     self.tenant,
                     person_id=named("person", person),
@@ -223,7 +221,7 @@ class Company:
                     actor=SERVICE,
                 )
             else:
-                saved = await plans.change_assignment(
+                saved = await PLANS.change_assignment(
                     tx, self.tenant, held[0], dated=dated, quotas=stated, actor=SERVICE, expected_version=held[1]
                 )
         self.assignments[step.index] = saved.id, saved.version
@@ -290,7 +288,7 @@ async def test_the_services_end_in_the_cells_and_ledger_of_the_oracle(database: 
     await company.rebuilder.rebuild_all()
     assert await company.cells() == company.expected(world)
     assert await company.owed() == {cell: earned for cell, (_, earned, _) in (await company.cells()).items() if earned}
-    assert [found for found in await differences(database) if found.tenant_id == company.tenant] == []
+    assert [found for found in await VERIFICATION.differences(database) if found.tenant_id == company.tenant] == []
     await company.take_deals(emptied(world.deals))
     assert await company.cells() == {}
     assert await company.owed() == {}
@@ -311,7 +309,7 @@ async def paying(database: Database, *components: Component) -> Company:
     for user in range(5):
         await company.define(Known(user, user % 4))
     async with database.transaction(company.scope) as tx:
-        draft = await plans.draft_version(
+        draft = await PLANS.create_version(
             tx,
             company.tenant,
             company.plans[0],
@@ -320,10 +318,10 @@ async def paying(database: Database, *components: Component) -> Company:
             note=None,
             author=Actor.of(AUTHOR),
         )
-        await plans.approve_version(
+        await PLANS.approve_version(
             tx, company.tenant, company.plans[0], draft.number, approver=Actor.of(APPROVER), expected_version=1
         )
-        await plans.activate_version(
+        await PLANS.activate_version(
             tx, company.tenant, company.plans[0], draft.number, actor=Actor.of(AUTHOR), expected_version=2
         )
     await company.assign(Assigned(0, EVER, None, ()))
@@ -405,9 +403,9 @@ async def test_a_superuser_who_alters_a_row_is_found_out_at_that_row(database: D
         verified = await ledger.verify(tx, company.tenant)
     assert verified.first_break is not None
     assert (verified.first_break.sequence, verified.first_break.flaw) == (3, Flaw.ALTERED)
-    told = [str(found) for found in await differences(database) if found.tenant_id == company.tenant]
+    told = [str(found) for found in await VERIFICATION.differences(database) if found.tenant_id == company.tenant]
     assert any("ledger chain transaction 3" in line and "altered" in line for line in told)
-    assert any(line.startswith("ledger ") and "kept 300.01" not in line for line in told)
+    assert any(line.startswith("ledger ") and "stored 300.01" not in line for line in told)
 
 
 async def test_one_tenant_does_not_see_the_ledger_of_another(database: Database) -> None:
@@ -443,13 +441,14 @@ async def test_a_batch_of_a_thousand_deals_takes_the_nine_statements_that_one_de
     for first, count in ((0, 1), (1, 10), (11, 1000)):
         events = [deal_event(company.tenant, won(n, n + 1, 100_000 + n)) for n in range(first, first + count)]
         incoming = [
-            StoredDeal(company.tenant, event.facts(), event.model_dump_json(), event.connection_id) for event in events
+            ReceivedDeal(company.tenant, event.facts(), event.model_dump_json(), event.connection_id)
+            for event in events
         ]
         statements.append(0)
         async with database.transaction(company.scope) as tx:
             connection = tx.connection.sync_connection
             event.listen(connection, "before_cursor_execute", count_statement)
-            await service.apply_deals(tx, [company.tenant], incoming)
+            await EARNINGS.apply_deals(tx, [company.tenant], incoming)
             event.remove(connection, "before_cursor_execute", count_statement)
     # The tenant's lock and how its definitions stand, which have not changed and are not read; deals, cells, credits;
     # the ledger's head and what is added to it; and the mark for publishing.
@@ -477,13 +476,13 @@ async def test_a_tenant_whose_definitions_contradict_each_other_does_not_stop_th
     )
     snapshot = Snapshot(broken.tenant, stay.subject, stay.event_type, 1, stay.model_dump_json())
     async with database.transaction(broken.scope) as tx:
-        await plans.PROJECTION.keep_newest(tx, [snapshot])
+        await PLANS.keep_newest(tx, [snapshot])
     await broken.rebuilder.rebuild_all()
     assert await broken.owed() != {}
     assert await other.owed() == {}
     # What cannot be worked out would hold up the tests that come after this one.
     async with database.transaction(broken.scope) as tx:
-        await plans.PROJECTION.keep_newest(
+        await PLANS.keep_newest(
             tx, [snapshot._replace(version=2, body=stay.model_copy(update={"deleted": True}).model_dump_json())]
         )
     await broken.rebuilder.rebuild_all()

@@ -15,9 +15,7 @@ from aiokafka import AIOKafkaConsumer
 from sqlalchemy import text
 
 from services.incentives.earnings import store
-from services.incentives.plans import service as plans
 from services.incentives.plans.domain.components import Component, FlatRate
-from services.incentives.verification import differences
 from shared.contracts import earnings
 from shared.contracts.base import Event
 from shared.contracts.earnings import Earning
@@ -35,6 +33,7 @@ from shared.kernel.periods import DatedRange, PeriodKind
 from tests.oracles.incentives import DealVersion
 from tests.servers.infrastructure import eventually, own_ports, service_url
 from tests.stories.incentives import SOURCE, deal_event, named
+from tests.stories.pay import PLANS, VERIFICATION
 
 DEALS = 3000
 MOMENT = datetime(2026, 2, 1, tzinfo=UTC)
@@ -90,8 +89,8 @@ async def assigned(database: Database, tenant: UUID) -> None:
     scope = Scope.of(tenant)
     measure = Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD")
     async with database.transaction(scope) as tx:
-        plan = await plans.create_plan(tx, tenant, "Reps", "USD", PeriodKind.QUARTER)
-        await plans.draft_version(
+        plan = await PLANS.create_plan(tx, tenant, "Reps", "USD", PeriodKind.QUARTER)
+        await PLANS.create_version(
             tx,
             tenant,
             plan.id,
@@ -100,10 +99,10 @@ async def assigned(database: Database, tenant: UUID) -> None:
             note=None,
             author=Actor.of(named("person", 50)),
         )
-        await plans.approve_version(tx, tenant, plan.id, 1, approver=Actor.of(named("person", 51)), expected_version=1)
-        await plans.activate_version(tx, tenant, plan.id, 1, actor=SERVICE, expected_version=2)
+        await PLANS.approve_version(tx, tenant, plan.id, 1, approver=Actor.of(named("person", 51)), expected_version=1)
+        await PLANS.activate_version(tx, tenant, plan.id, 1, actor=SERVICE, expected_version=2)
         for person in (0, 1):
-            await plans.assign(
+            await PLANS.create_assignment(
                 tx,
                 tenant,
                 person_id=named("person", person),
@@ -166,7 +165,7 @@ async def test_a_worker_killed_in_the_middle_and_fed_everything_twice_pays_once(
         await publish(producer, events)
         async with worker(fresh_database, kafka_bootstrap):
             await eventually(paid, 120, expectation="what was earned")
-            assert await differences(database) == []
+            assert await VERIFICATION.differences(database) == []
             newest = await _newest_earnings(kafka, tenant)
             assert newest[named("person", 1)].earned == Decimal("75075")
     finally:

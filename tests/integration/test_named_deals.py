@@ -8,8 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from services.incentives.credits.store import StoredDeal
-from services.incentives.earnings import service as earnings
+from services.incentives.credits.domain import ReceivedDeal
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
@@ -23,6 +22,7 @@ from tests.integration.test_tracking_days import won as won_in_june
 from tests.integration.test_tracking_inbox import Caller, Tracking
 from tests.stories.connections import running_tracking
 from tests.stories.incentives import CONNECTION, SOURCE, deal_event, named
+from tests.stories.pay import EARNINGS
 
 __all__ = ["company"]
 
@@ -55,8 +55,8 @@ async def paid(company: Company, external_id: str, *, connection: UUID = CONNECT
     )
 
     async def apply(tx: Transaction) -> None:
-        stored = StoredDeal(company.tenant, known.facts(), known.model_dump_json(), connection)
-        await earnings.apply_deals(tx, [company.tenant], [stored])
+        stored = ReceivedDeal(company.tenant, known.facts(), known.model_dump_json(), connection)
+        await EARNINGS.apply_deals(tx, [company.tenant], [stored])
 
     await company.database.run(Scope.of(company.tenant), apply)
     return known.id

@@ -11,11 +11,8 @@ import pytest
 
 from services.goals.app import create_app as create_goals
 from services.incentives.app import create_app as create_incentives
-from services.incentives.credits.store import StoredDeal
+from services.incentives.credits.domain import ReceivedDeal
 from services.incentives.earnings import consumer as incentives
-from services.incentives.earnings import service as earnings
-from services.incentives.earnings.rebuilding import Rebuilder as PayRebuilder
-from services.incentives.verification import differences as pay_differences
 from services.tracking.measure.progress import consumer as progress
 from services.tracking.measure.progress import store
 from services.tracking.measure.progress.definitions import DefinitionsCache
@@ -31,6 +28,7 @@ from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
 from shared.kernel.money import format_amount
 from shared.outbox.outbox import Outbox, decode_headers
+from tests.stories.pay import EARNINGS, VERIFICATION, rebuilder
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CONNECTION = UUID(int=1)
@@ -143,12 +141,12 @@ class Company:
             await progress.DefinitionsHandler(self.tracker, self.rebuilder).apply(tx, batch)
 
         async def to_pay(tx: Transaction) -> None:
-            await incentives.DefinitionsHandler().apply(tx, batch)
+            await incentives.DefinitionsHandler(EARNINGS).apply(tx, batch)
 
         await self.tracking.run(scope, to_progress)
         await self.pay.run(scope, to_pay)
         await self.rebuilder.rebuild_all()
-        await PayRebuilder(self.pay).rebuild_all()
+        await rebuilder(self.pay).rebuild_all()
 
     async def take(self, *batch: Deal) -> None:
         scope = Scope.of(self.tenant)
@@ -158,9 +156,9 @@ class Company:
 
         async def to_pay(tx: Transaction) -> None:
             stored = [
-                StoredDeal(self.tenant, deal.facts(), deal.model_dump_json(), deal.connection_id) for deal in batch
+                ReceivedDeal(self.tenant, deal.facts(), deal.model_dump_json(), deal.connection_id) for deal in batch
             ]
-            await earnings.apply_deals(tx, [self.tenant], stored)
+            await EARNINGS.apply_deals(tx, [self.tenant], stored)
 
         await self.tracking.run(scope, to_progress)
         await self.pay.run(scope, to_pay)
@@ -221,7 +219,7 @@ class Company:
 
     async def differences(self) -> Sequence[object]:
         of_progress = [each for each in await progress_differences(self.tracking) if each.tenant_id == self.tenant]
-        of_pay = [each for each in await pay_differences(self.pay) if each.tenant_id == self.tenant]
+        of_pay = [each for each in await VERIFICATION.differences(self.pay) if each.tenant_id == self.tenant]
         return [*of_progress, *of_pay]
 
 

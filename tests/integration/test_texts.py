@@ -12,10 +12,8 @@ import asyncpg
 import pytest
 from alembic import command
 
-from services.incentives.credits import service as credits
 from services.incentives.earnings.consumer import DealsHandler as PayHandler
 from services.incentives.plans.domain.components import Component, FlatRate
-from services.incentives.verification import differences as pay_differences
 from services.tracking.measure.progress import verification
 from services.tracking.measure.progress.consumer import DealsHandler
 from services.tracking.measure.progress.definitions import DefinitionsCache
@@ -36,6 +34,7 @@ from tests.integration.test_incentives_store import paying
 from tests.integration.test_incentives_store import won as won_by_a_person
 from tests.integration.test_tracking_days import JUNE, Tenant, won
 from tests.stories.incentives import deal_event
+from tests.stories.pay import CREDITS, EARNINGS, VERIFICATION
 
 ZOE, DECOMPOSED = "Zo\u00eb AG", normalize("NFD", "Zo\u00eb AG")
 OWNER, OWNER_DECOMPOSED = "Ren\u00e9e", normalize("NFD", "Ren\u00e9e")
@@ -109,11 +108,11 @@ async def test_a_plan_pays_a_deal_in_another_form_and_verify_agrees(incentives: 
     company = await paying(incentives, Component("bookings", "Bookings", measure, FlatRate(Decimal("0.05"))))
     deal = deal_event(company.tenant, won_by_a_person(1, 1, 100_000))
     async with incentives.transaction(company.scope) as tx:
-        await PayHandler().apply(tx, [published(deal, account_name=DECOMPOSED)])
+        await PayHandler(EARNINGS).apply(tx, [published(deal, account_name=DECOMPOSED)])
     assert list((await company.owed()).values()) == [50]
-    assert [each for each in await pay_differences(incentives) if each.tenant_id == company.tenant] == []
+    assert [each for each in await VERIFICATION.differences(incentives) if each.tenant_id == company.tenant] == []
     async with incentives.transaction(company.scope) as tx:
-        stored = await credits.deal(tx, company.tenant, deal.id)
+        stored = await CREDITS.deal(tx, company.tenant, deal.id)
     assert stored is not None
     assert stored.account_name == ZOE
 

@@ -14,10 +14,8 @@ from sqlalchemy import text
 
 from deploy.local.commands.verify import lines, verified
 from services.goals.org import service as org
-from services.incentives import verification as incentives
-from services.incentives.credits import service as credits
-from services.incentives.credits.store import StoredDeal
-from services.incentives.earnings import service as earnings
+from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.credits.service import Credits
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
@@ -31,6 +29,7 @@ from shared.db.database import Database, Scope, Transaction
 from shared.db.projection import Snapshot
 from shared.kernel.deals import DealStatus
 from shared.outbox.outbox import Outbox, decode_headers
+from tests.stories.pay import CREDITS, EARNINGS
 
 STATED = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -55,9 +54,11 @@ class House:
             await tracker.apply(tx, [self.tenant], [deals], stripe=0)
 
     async def credit(self, *deals: Deal) -> None:
-        incoming = [StoredDeal(self.tenant, deal.facts(), deal.model_dump_json(), deal.connection_id) for deal in deals]
+        incoming = [
+            ReceivedDeal(self.tenant, deal.facts(), deal.model_dump_json(), deal.connection_id) for deal in deals
+        ]
         async with self.incentives.transaction(self.scope) as tx:
-            await earnings.apply_deals(tx, [self.tenant], incoming)
+            await EARNINGS.apply_deals(tx, [self.tenant], incoming)
 
     async def add_person(self) -> Person:
         """Somebody in the goals service, as published."""
@@ -77,7 +78,7 @@ class House:
             body = person.model_dump_json()
             snapshot = Snapshot(self.tenant, person.subject, person.event_type, person.version, body)
             async with self.incentives.transaction(self.scope) as tx:
-                await earnings.apply_definitions(tx, [self.tenant], [snapshot])
+                await EARNINGS.apply_definitions(tx, [self.tenant], [snapshot])
 
     def deal(self, number: int, **changes: object) -> Deal:
         example = EXAMPLES["attain.deal.v1"]
@@ -163,14 +164,14 @@ async def test_a_tenant_that_cannot_be_verified_is_reported_and_the_others_are_v
     await house.credit(house.deal(0))
     other = House(house.url, house.goals, house.tracking, house.incentives, uuid4())
     await other.credit(other.deal(1))
-    original = credits.definitions
+    original = Credits.definitions
 
-    async def breaking(tx: Transaction, tenant_id: UUID) -> object:
+    async def breaking(credits: Credits, tx: Transaction, tenant_id: UUID) -> object:
         if tenant_id == house.tenant:
             raise ZeroDivisionError("a fault")
-        return await original(tx, tenant_id)
+        return await original(credits, tx, tenant_id)
 
-    monkeypatch.setattr(credits, "definitions", breaking)
+    monkeypatch.setattr(Credits, "definitions", breaking)
     report = await verified(house.url, settle_seconds=0)
     (failure,) = report.failures
     assert str(house.tenant) in failure
@@ -183,9 +184,9 @@ async def test_nobody_waits_for_a_verification(house: House) -> None:
     """A batch of deals, which holds its tenant's lock, goes on while a snapshot is open, and is not seen in it."""
     await house.credit(house.deal(0))
     async with house.incentives.snapshot(house.scope) as tx:
-        before = await incentives.deal_versions(tx, house.tenant, after=UUID(int=0), until=None, limit=10)
+        before = await CREDITS.deal_versions(tx, house.tenant, after=UUID(int=0), until=None, limit=10)
         await asyncio.wait_for(house.credit(house.deal(1)), 10)
-        assert await incentives.deal_versions(tx, house.tenant, after=UUID(int=0), until=None, limit=10) == before
+        assert await CREDITS.deal_versions(tx, house.tenant, after=UUID(int=0), until=None, limit=10) == before
 
 
 async def test_memory_is_bounded_whatever_the_number_of_deals(house: House) -> None:

@@ -26,6 +26,7 @@ from shared.kafka.settings import KafkaSettings
 from shared.outbox.outbox import Outbox
 from shared.telemetry import logs
 from tests.servers.consumers import TABLES
+from tests.stories.pay import EARNINGS
 
 PART = 4
 """So many letters of a secret in a row are a part of it; no word of ours is made of these letters."""
@@ -137,8 +138,8 @@ def test_a_tombstone_is_passed_over_by_every_reader_with_headers_or_without(name
         DealsHandler(tracker),
         ActivitiesHandler(tracker),
         OutgoingHandler(),
-        CreditedDeals(),
-        IncentivesDefinitions(),
+        CreditedDeals(EARNINGS),
+        IncentivesDefinitions(EARNINGS),
     ):
         assert handler.tenants([tombstone]) == set()
     assert list(events_of([tombstone])) == []

@@ -20,7 +20,9 @@ from rich.console import Console
 
 from deploy.local.configuration import StackConfiguration
 from services.goals.republish import versions
-from services.incentives import verification as incentives
+from services.incentives.credits.service import Credits
+from services.incentives.earnings.verification import Verification as PayVerification
+from services.incentives.plans.service import Plans
 from services.tracking.measure.progress import verification as tracking
 from services.tracking.tell.dead_letters import service as dead_letters
 from shared.contracts.topics import TOPICS
@@ -39,6 +41,9 @@ _FIRST: Final = UUID(int=0)
 Subjects = Sequence[tuple[UUID, str]]
 Held = Callable[[Subjects], Awaitable[Mapping[tuple[UUID, str], int]]]
 Versions = Callable[[Transaction, Subjects], Awaitable[Mapping[tuple[UUID, str], int]]]
+
+DealsBetween = Callable[[UUID, UUID, UUID | None], Awaitable[Mapping[UUID, DealVersion]]]
+"""Reads the versions of a tenant's deals behind an id, up to another."""
 
 
 class DealVersions(Protocol):
@@ -164,21 +169,24 @@ async def verified(url: str, *, settle_seconds: float = SETTLE_SECONDS) -> Repor
             return database
 
         goals, tracked, credited = opened("goals"), opened("tracking"), opened("incentives")
+        plans = Plans()
+        credits = Credits(plans)
         by_service: Sequence[tuple[str, Verification, Database]] = (
             ("tracking", tracking, tracked),
-            ("incentives", incentives, credited),
+            ("incentives", PayVerification(plans, credits), credited),
         )
         for name, service, database in by_service:
             for tenant_id in await service.tenants(database):
                 report.tenants.add(tenant_id)
                 patience = _Patience(settle_seconds)
                 await _isolated(report, name, tenant_id, _within(report, service, database, tenant_id, patience))
+        credited_deals = partial(_versions_between, credited, credits.deal_versions)
         for tenant_id in sorted(report.tenants):
             patience = _Patience(settle_seconds)
-            await _isolated(report, "deals", tenant_id, _deals_of(report, tracked, credited, tenant_id, patience))
+            await _isolated(report, "deals", tenant_id, _deals_of(report, tracked, credited_deals, tenant_id, patience))
         for reader, database, versions in (
             ("tracking", tracked, tracking.definition_versions),
-            ("incentives", credited, incentives.definition_versions),
+            ("incentives", credited, plans.published_versions),
         ):
             await _definitions(report, goals, reader, partial(_held, database, versions), _Patience(settle_seconds))
         async with tracked.snapshot(Scope.every()) as tx:
@@ -212,7 +220,7 @@ async def _within(
 
 
 async def _deals_of(
-    report: Report, tracked: Database, credited: Database, tenant_id: UUID, patience: _Patience
+    report: Report, tracked: Database, credited: DealsBetween, tenant_id: UUID, patience: _Patience
 ) -> None:
     """Do both hold the same version of the same deals of a tenant?"""
     after = _FIRST
@@ -221,7 +229,7 @@ async def _deals_of(
         async with tracked.snapshot(Scope.of(tenant_id)) as tx:
             page = await tracking.deal_versions(tx, tenant_id, after=after, until=None, limit=_PAGE_DEALS)
         until = page[-1][0] if len(page) == _PAGE_DEALS else None
-        here, there = dict(page), await _credited(credited, tenant_id, after, until)
+        here, there = dict(page), await credited(tenant_id, after, until)
         report.compared["deal in both services"] += len(here.keys() | there.keys())
         differing = {
             deal_id: (here.get(deal_id), there.get(deal_id))
@@ -230,7 +238,7 @@ async def _deals_of(
         }
         while differing and await patience.waits():
             now_here = await _tracked(tracked, tenant_id, after, until)
-            now_there = await _credited(credited, tenant_id, after, until)
+            now_there = await credited(tenant_id, after, until)
             differing = {
                 deal_id: (first_here, first_there)
                 for deal_id, (first_here, first_there) in differing.items()
@@ -249,10 +257,6 @@ async def _deals_of(
 
 async def _tracked(database: Database, tenant_id: UUID, after: UUID, until: UUID | None) -> dict[UUID, DealVersion]:
     return await _versions_between(database, tracking.deal_versions, tenant_id, after, until)
-
-
-async def _credited(database: Database, tenant_id: UUID, after: UUID, until: UUID | None) -> dict[UUID, DealVersion]:
-    return await _versions_between(database, incentives.deal_versions, tenant_id, after, until)
 
 
 async def _versions_between(

@@ -49,6 +49,15 @@ class CreditExclusion(StrEnum):
     OUTSIDE_PERIOD = "outside_period"
 
 
+class ReceivedDeal(NamedTuple):
+    """A deal event as it was received, and its facts."""
+
+    tenant_id: UUID
+    facts: DealFacts
+    body: str
+    connection_id: UUID
+
+
 @dataclass(frozen=True, slots=True)
 class CellKey:
     """One component of one assignment in one period."""

@@ -2,27 +2,17 @@
 
 from collections.abc import Collection, Sequence
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import RowMapping, func, select, text
 
-from services.incentives.credits.domain import Credit
+from services.incentives.credits.domain import Credit, ReceivedDeal
 from services.incentives.credits.tables import credits, deal_connections, deal_split_users, deals
 from shared.db.database import Transaction
-from shared.kernel.deals import DealFacts, DealVersion
+from shared.kernel.deals import DealVersion
 from shared.kernel.org import CrmUser
 from shared.kernel.periods import Period
-
-
-class StoredDeal(NamedTuple):
-    """A deal event as it was received, and its facts."""
-
-    tenant_id: UUID
-    facts: DealFacts
-    body: str
-    connection_id: UUID
-
 
 # Look-ups here are lateral with a fence (LIMIT 1, or OFFSET 0 where there may be many), so that no plan, however old
 # its statistics, reads a whole table or tenant to find the rows of a few keys. Where a secondary index is meant, the
@@ -33,7 +23,7 @@ _KEEP_NEWEST: Final = text(
         INSERT INTO {deal_connections.fullname} (tenant_id, source, connection_id)
         SELECT DISTINCT * FROM unnest(
             CAST(:tenants AS uuid[]), CAST(:sources AS text[]), CAST(:connections AS uuid[])
-        ) AS told(tenant_id, source, connection_id)
+        ) AS stated(tenant_id, source, connection_id)
         ORDER BY tenant_id, source, connection_id
         ON CONFLICT DO NOTHING
     ), kept AS (
@@ -158,7 +148,7 @@ _SAVE: Final = text(
 )
 
 
-async def keep_newest(tx: Transaction, incoming: Sequence[StoredDeal]) -> dict[tuple[UUID, UUID], list[Credit]]:
+async def keep_newest(tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dict[tuple[UUID, UUID], list[Credit]]:
     """Keep each deal that is newer than what is held; (tenant, deal) of those with the credits that are kept of them.
 
     At most one version of each is given.

@@ -6,11 +6,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
-from services.incentives.credits import service as credits
-from services.incentives.earnings import explaining
+from services.incentives.credits.service import Credits
 from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.payout import exact_sum
-from services.incentives.earnings.explaining import EarningNotFound, StatementTooLong
+from services.incentives.earnings.explaining import EarningNotFound, Explanations, StatementTooLong
 from services.incentives.earnings.schemas import (
     AskedDeal,
     EarningAnswer,
@@ -31,12 +30,14 @@ from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import ParameterError, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import CurrentSight
+from shared.http.wiring import handed
 from shared.kernel.errors import InvalidInput, NotFound
 from shared.kernel.money import round_to_minor_unit
 from shared.kernel.sight import Sight
 
 router = APIRouter(prefix="/v1")
 
+UseCases = Annotated[Explanations, Depends(handed(Explanations))]
 _CELLS: Final = Cursor(tuple[date, UUID])
 _LINES: Final = Cursor(tuple[date, UUID])
 _LEDGER_LINES: Final = 50
@@ -52,6 +53,7 @@ class PersonNotInSight(NotFound):
 @router.get("/earnings", tags=["earnings"], summary="List earnings")
 async def list_earnings(
     principal: CurrentPrincipal,
+    explanations: UseCases,
     sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
@@ -62,7 +64,7 @@ async def list_earnings(
 ) -> Page[EarningAnswer]:
     """By period. A rep sees its own, a manager those of its subtree."""
     async with reader.transaction() as tx:
-        found = await explaining.earnings(
+        found = await explanations.list_earnings(
             tx,
             principal.tenant_id,
             people=(await sight.today(tx)).narrowed(person_id),
@@ -80,10 +82,15 @@ async def list_earnings(
     "/earnings/{earning_id}", tags=["earnings"], summary="Read an earning", responses=responses(EarningNotFound)
 )
 async def get_earning(
-    earning_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
+    earning_id: UUID,
+    principal: CurrentPrincipal,
+    explanations: UseCases,
+    sight: CurrentSight,
+    reader: RequestReader,
+    read: ConditionalRead,
 ) -> Answered[EarningAnswer]:
     async with reader.transaction() as tx:
-        stored = await _in_sight(tx, principal.tenant_id, await sight.today(tx), earning_id)
+        stored = await _in_sight(explanations, tx, principal.tenant_id, await sight.today(tx), earning_id)
     answer = EarningAnswer.of(stored)
     return read.answer(answer)
 
@@ -97,6 +104,8 @@ async def get_earning(
 async def explain_earning(
     earning_id: UUID,
     principal: CurrentPrincipal,
+    explanations: UseCases,
+    credits: Annotated[Credits, Depends(handed(Credits))],
     sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
@@ -106,10 +115,10 @@ async def explain_earning(
     tenant_id = principal.tenant_id
     async with reader.transaction() as tx:
         seen = await sight.today(tx)
-        stored = await _in_sight(tx, tenant_id, seen, earning_id)
-        found = await explaining.explained(tx, tenant_id, earning_id)
+        stored = await _in_sight(explanations, tx, tenant_id, seen, earning_id)
+        found = await explanations.explain_earning(tx, tenant_id, earning_id)
         deal_id = await named.id(tx)
-        asked = None if deal_id is None else await explaining.deal_in_earning(tx, tenant_id, seen, stored, deal_id)
+        asked = None if deal_id is None else await explanations.explain_deal(tx, tenant_id, seen, stored, deal_id)
         after = _LINES.after(paging)
         rest = [line for line in found.lines if after is None or line.credit.order > after][: paging.fetch_limit]
         deals = await credits.deals(tx, tenant_id, [line.credit.deal_id for line in rest])
@@ -144,6 +153,7 @@ async def explain_earning(
 )
 async def get_statement(
     principal: CurrentPrincipal,
+    explanations: UseCases,
     sight: CurrentSight,
     reader: RequestReader,
     person_id: Annotated[UUID, Query(description="Whose.")],
@@ -162,12 +172,14 @@ async def get_statement(
         if not seen.sees_person(person_id):
             raise PersonNotInSight(f"There is no person {person_id}.")
         deal_id = await named.id(tx)
-        found = await explaining.statement(tx, principal.tenant_id, seen, person_id, start, end, deal_id)
+        found = await explanations.get_statement(tx, principal.tenant_id, seen, person_id, start, end, deal_id)
     return StatementAnswer.of(found)
 
 
-async def _in_sight(tx: Transaction, tenant_id: UUID, sight: Sight, earning_id: UUID) -> StoredCell:
-    stored = await explaining.earning(tx, tenant_id, earning_id)
+async def _in_sight(
+    explanations: Explanations, tx: Transaction, tenant_id: UUID, sight: Sight, earning_id: UUID
+) -> StoredCell:
+    stored = await explanations.get_earning(tx, tenant_id, earning_id)
     if not sight.sees_person(stored.cell.person_id):
         raise EarningNotFound(f"There is no earning {earning_id}.")
     return stored

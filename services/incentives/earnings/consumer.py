@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from services.incentives.credits.store import StoredDeal
-from services.incentives.earnings import service
+from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.earnings.service import Earnings
 from shared.contracts.deals import Deal
 from shared.contracts.goals import Goal
 from shared.contracts.org import Calendar, ExchangeRates, Identity, Membership, Person, Team
@@ -20,6 +20,9 @@ DEFINITIONS_GROUP = "attain.incentives.definitions"
 class DealsHandler:
     """Credits deals."""
 
+    def __init__(self, earnings: Earnings) -> None:
+        self._earnings = earnings
+
     def tenants(self, batch: Batch) -> Collection[UUID]:
         """Whose deals these are. Raises Poison."""
         return tenants_of(batch)
@@ -27,28 +30,31 @@ class DealsHandler:
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Settle a batch of deals. Raises Poison."""
         incoming = [
-            StoredDeal(event.tenant_id, event.facts(), _text(record), event.connection_id)
+            ReceivedDeal(event.tenant_id, event.facts(), _text(record), event.connection_id)
             for record, event in events_of(batch)
             if isinstance(event, Deal)
         ]
-        await service.apply_deals(tx, tenants_of(batch), incoming)
+        await self._earnings.apply_deals(tx, tenants_of(batch), incoming)
 
 
 class DefinitionsHandler:
-    """Keeps the organisation, the exchange rates and the goals."""
+    """Stores the organisation, the exchange rates and the goals."""
+
+    def __init__(self, earnings: Earnings) -> None:
+        self._earnings = earnings
 
     def tenants(self, batch: Batch) -> Collection[UUID]:
         """Whose definitions these are. Raises Poison."""
         return tenants_of(batch)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
-        """Keep a batch of snapshots. Raises Poison."""
+        """Apply a batch of snapshots. Raises Poison."""
         snapshots = [
             Snapshot(event.tenant_id, event.subject, event.event_type, event.version, _text(record))
             for record, event in events_of(batch)
             if isinstance(event, Calendar | Person | Team | Membership | Identity | ExchangeRates | Goal)
         ]
-        await service.apply_definitions(tx, tenants_of(batch), snapshots)
+        await self._earnings.apply_definitions(tx, tenants_of(batch), snapshots)
 
 
 def _text(record: Record) -> str:

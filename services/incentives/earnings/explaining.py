@@ -10,7 +10,6 @@ from datetime import date
 from decimal import Decimal
 from uuid import UUID
 
-from services.incentives.credits import service as credits
 from services.incentives.credits.domain import (
     CellKey,
     Credit,
@@ -20,14 +19,15 @@ from services.incentives.credits.domain import (
     Terms,
     furthest,
 )
+from services.incentives.credits.service import Credits
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
 from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.payout import Schedule, schedule_of
 from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.ledger import service as ledger
-from services.incentives.plans import service as plans
 from services.incentives.plans.domain.assignments import Assignment, QuotaGap
+from services.incentives.plans.service import Plans
 from shared.contracts.deals import Deal
 from shared.db.database import Transaction
 from shared.kernel.errors import InvalidInput, NotFound
@@ -107,122 +107,141 @@ class Statement:
     asked: DealAnswer | None
 
 
-async def earnings(
-    tx: Transaction,
-    tenant_id: UUID,
-    *,
-    people: Collection[UUID] | None,
-    plan_id: UUID | None,
-    within: tuple[date | None, date | None],
-    after: tuple[date, UUID] | None,
-    limit: int,
-) -> list[StoredCell]:
-    """Earnings whose period lies within the days, by period and id, of some people (None: everyone)."""
-    return await store.page(tx, tenant_id, people=people, plan_id=plan_id, within=within, after=after, limit=limit)
+class Explanations:
+    """Reads earnings, and explains them."""
 
+    def __init__(self, plans: Plans, credits: Credits) -> None:
+        self._plans = plans
+        self._credits = credits
 
-async def earning(tx: Transaction, tenant_id: UUID, cell_id: UUID) -> StoredCell:
-    """Raises EarningNotFound."""
-    for stored in (await store.by_id(tx, tenant_id, [cell_id])).values():
-        return stored
-    raise EarningNotFound(f"There is no earning {cell_id}.")
+    async def list_earnings(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        *,
+        people: Collection[UUID] | None,
+        plan_id: UUID | None,
+        within: tuple[date | None, date | None],
+        after: tuple[date, UUID] | None,
+        limit: int,
+    ) -> list[StoredCell]:
+        """Earnings whose period lies within the days, by period and id, of some people (None: everyone)."""
+        return await store.page(tx, tenant_id, people=people, plan_id=plan_id, within=within, after=after, limit=limit)
 
+    async def get_earning(self, tx: Transaction, tenant_id: UUID, cell_id: UUID) -> StoredCell:
+        """Raises EarningNotFound."""
+        for stored in (await store.by_id(tx, tenant_id, [cell_id])).values():
+            return stored
+        raise EarningNotFound(f"There is no earning {cell_id}.")
 
-async def explained(tx: Transaction, tenant_id: UUID, cell_id: UUID) -> ExplainedEarning:
-    """One earning down to its credits. Raises EarningNotFound."""
-    await tx.lock_tenants_shared([tenant_id])
-    known = await credits.definitions(tx, tenant_id)
-    (found,) = await _explained(tx, tenant_id, known, [await earning(tx, tenant_id, cell_id)])
-    return found
+    async def explain_earning(self, tx: Transaction, tenant_id: UUID, cell_id: UUID) -> ExplainedEarning:
+        """One earning down to its credits. Raises EarningNotFound."""
+        await tx.lock_tenants_shared([tenant_id])
+        known = await self._credits.definitions(tx, tenant_id)
+        (found,) = await self._explained(tx, tenant_id, known, [await self.get_earning(tx, tenant_id, cell_id)])
+        return found
 
+    async def explain_deal(
+        self, tx: Transaction, tenant_id: UUID, sight: Sight, stored: StoredCell, deal_id: UUID
+    ) -> DealAnswer:
+        """Whether a deal counts in an earning, and why not; one out of sight is as unknown as one there is not."""
+        known = await self._credits.definitions(tx, tenant_id)
+        deal = await self._credits.deal(tx, tenant_id, deal_id)
+        if deal is None:
+            return _unknown(deal_id)
+        return _in_sight(sight, _answer(deal, [_asked(known, deal, stored.cell.key)]))
 
-async def deal_in_earning(
-    tx: Transaction, tenant_id: UUID, sight: Sight, stored: StoredCell, deal_id: UUID
-) -> DealAnswer:
-    """Whether a deal counts in an earning, and why not; one that is out of sight is as unknown as one there is not."""
-    known = await credits.definitions(tx, tenant_id)
-    deal = await credits.deal(tx, tenant_id, deal_id)
-    if deal is None:
-        return _unknown(deal_id)
-    return _in_sight(sight, _answer(deal, [_asked(known, deal, stored.cell.key)]))
+    async def get_statement(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        sight: Sight,
+        person_id: UUID,
+        start: date,
+        end: date,
+        deal_id: UUID | None = None,
+    ) -> Statement:
+        """Everything a person earned in the periods that lie within [start, end), and what became of one deal.
 
-
-async def statement(
-    tx: Transaction, tenant_id: UUID, sight: Sight, person_id: UUID, start: date, end: date, deal_id: UUID | None = None
-) -> Statement:
-    """Everything a person earned in the periods that lie within [start, end), and what became of one deal.
-
-    A deal that is out of sight is as unknown as one there is not. Raises StatementTooLong when there are more than
-    STATEMENT_CELLS_MAX earnings.
-    """
-    await tx.lock_tenants_shared([tenant_id])
-    known = await credits.definitions(tx, tenant_id)
-    cells = await store.page(
-        tx,
-        tenant_id,
-        people=[person_id],
-        plan_id=None,
-        within=(start, end),
-        after=None,
-        limit=STATEMENT_CELLS_MAX + 1,
-    )
-    if len(cells) > STATEMENT_CELLS_MAX:
-        raise StatementTooLong.field(
-            "/end", f"a statement holds at most {STATEMENT_CELLS_MAX} earnings", "an earlier day, for a shorter time"
+        A deal that is out of sight is as unknown as one there is not. Raises StatementTooLong when there are more than
+        STATEMENT_CELLS_MAX earnings.
+        """
+        await tx.lock_tenants_shared([tenant_id])
+        known = await self._credits.definitions(tx, tenant_id)
+        cells = await store.page(
+            tx,
+            tenant_id,
+            people=[person_id],
+            plan_id=None,
+            within=(start, end),
+            after=None,
+            limit=STATEMENT_CELLS_MAX + 1,
         )
-    earnings = await _explained(tx, tenant_id, known, cells)
-    names = await plans.person_names(tx, tenant_id, [person_id])
-    deal_ids = {line.credit.deal_id for found in earnings for line in found.lines}
-    asked = None
-    if deal_id is not None:
-        asked = _in_sight(sight, await _asked_of_person(tx, tenant_id, known, person_id, deal_id, (start, end)))
-    deals = await credits.deals(tx, tenant_id, deal_ids)
-    return Statement(person_id, names.get(person_id), start, end, earnings, deals, asked)
+        if len(cells) > STATEMENT_CELLS_MAX:
+            raise StatementTooLong.field(
+                "/end",
+                f"a statement holds at most {STATEMENT_CELLS_MAX} earnings",
+                "an earlier day, for a shorter time",
+            )
+        earnings = await self._explained(tx, tenant_id, known, cells)
+        names = await self._plans.person_names(tx, tenant_id, [person_id])
+        deal_ids = {line.credit.deal_id for found in earnings for line in found.lines}
+        asked = None
+        if deal_id is not None:
+            asked = _in_sight(
+                sight, await self._asked_of_person(tx, tenant_id, known, person_id, deal_id, (start, end))
+            )
+        deals = await self._credits.deals(tx, tenant_id, deal_ids)
+        return Statement(person_id, names.get(person_id), start, end, earnings, deals, asked)
 
+    async def _explained(
+        self, tx: Transaction, tenant_id: UUID, known: Definitions, cells: Collection[StoredCell]
+    ) -> list[ExplainedEarning]:
+        if not cells:
+            return []
+        ids = [stored.cell.id for stored in cells]
+        by_cell: dict[CellKey, list[Credit]] = defaultdict(list)
+        for credit in await self._credits.of_cells(tx, tenant_id, ids):
+            by_cell[credit.cell].append(credit)
+        balances = await ledger.balances(tx, tenant_id, PAYABLE, ids)
+        stale = (await self._plans.stale_ids(tx, [tenant_id])).get(tenant_id, set())
+        found = []
+        for stored in cells:
+            cell = stored.cell
+            terms = known.terms(cell.key)
+            schedule = None if terms is None else schedule_of(terms.component, terms.quota)
+            lines = [] if schedule is None else attributed(schedule, by_cell[cell.key], cell.currency)
+            owed = -balances.get(cell.id, {}).get(cell.currency, Decimal(0))
+            found.append(ExplainedEarning(stored, terms, schedule, lines, owed, cell.key.assignment_id in stale, known))
+        return found
 
-async def _explained(
-    tx: Transaction, tenant_id: UUID, known: Definitions, cells: Collection[StoredCell]
-) -> list[ExplainedEarning]:
-    if not cells:
-        return []
-    ids = [stored.cell.id for stored in cells]
-    by_cell: dict[CellKey, list[Credit]] = defaultdict(list)
-    for credit in await credits.of_cells(tx, tenant_id, ids):
-        by_cell[credit.cell].append(credit)
-    balances = await ledger.balances(tx, tenant_id, PAYABLE, ids)
-    stale = (await plans.stale_ids(tx, [tenant_id])).get(tenant_id, set())
-    found = []
-    for stored in cells:
-        cell = stored.cell
-        terms = known.terms(cell.key)
-        schedule = None if terms is None else schedule_of(terms.component, terms.quota)
-        lines = [] if schedule is None else attributed(schedule, by_cell[cell.key], cell.currency)
-        owed = -balances.get(cell.id, {}).get(cell.currency, Decimal(0))
-        found.append(ExplainedEarning(stored, terms, schedule, lines, owed, cell.key.assignment_id in stale, known))
-    return found
-
-
-async def _asked_of_person(
-    tx: Transaction, tenant_id: UUID, known: Definitions, person_id: UUID, deal_id: UUID, within: tuple[date, date]
-) -> DealAnswer:
-    deal = await credits.deal(tx, tenant_id, deal_id)
-    if deal is None:
-        return _unknown(deal_id)
-    assignments = [
-        assignment
-        for assignment in known.assignments.values()
-        if assignment.person_id == person_id and not assignment.deleted
-    ]
-    if not assignments:
-        return DealAnswer(deal_id, deal, [], _reason(CreditExclusion.NO_ASSIGNMENT))
-    keys = [key for assignment in assignments for key in _cells_within(known, assignment, within)]
-    if keys:
-        return _answer(deal, [_asked(known, deal, key) for key in keys])
-    if not any(_periods_within(known, assignment, within) for assignment in assignments):
-        return DealAnswer(deal_id, deal, [], _reason(CreditExclusion.NO_WHOLE_PERIOD))
-    starts = [start for each in assignments if (start := known.first_terms(each.plan_id)) is not None]
-    code = CreditExclusion.TERMS_START_LATER if starts else CreditExclusion.NO_PLAN_VERSION
-    return DealAnswer(deal_id, deal, [], _reason(code, min(starts, default=None)))
+    async def _asked_of_person(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        known: Definitions,
+        person_id: UUID,
+        deal_id: UUID,
+        within: tuple[date, date],
+    ) -> DealAnswer:
+        deal = await self._credits.deal(tx, tenant_id, deal_id)
+        if deal is None:
+            return _unknown(deal_id)
+        assignments = [
+            assignment
+            for assignment in known.assignments.values()
+            if assignment.person_id == person_id and not assignment.deleted
+        ]
+        if not assignments:
+            return DealAnswer(deal_id, deal, [], _reason(CreditExclusion.NO_ASSIGNMENT))
+        keys = [key for assignment in assignments for key in _cells_within(known, assignment, within)]
+        if keys:
+            return _answer(deal, [_asked(known, deal, key) for key in keys])
+        if not any(_periods_within(known, assignment, within) for assignment in assignments):
+            return DealAnswer(deal_id, deal, [], _reason(CreditExclusion.NO_WHOLE_PERIOD))
+        starts = [start for each in assignments if (start := known.first_terms(each.plan_id)) is not None]
+        code = CreditExclusion.TERMS_START_LATER if starts else CreditExclusion.NO_PLAN_VERSION
+        return DealAnswer(deal_id, deal, [], _reason(code, min(starts, default=None)))
 
 
 def _unknown(deal_id: UUID) -> DealAnswer:

@@ -5,9 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final
 from uuid import UUID
 
-from services.incentives.earnings import service
-from services.incentives.plans import service as plans
-from services.incentives.publishing import STALE_CHANNEL
+from services.incentives.earnings.service import Earnings
+from services.incentives.plans.service import STALE_CHANNEL, Plans
 from shared.db.database import Database, Scope
 from shared.kernel.errors import Unavailable
 from shared.telemetry.logs import get_logger
@@ -21,9 +20,11 @@ _POLL_SECONDS: Final = 5.0
 class Rebuilder(Rounds):
     """Rebuilds whenever something is marked stale; any number may run. What a killed one leaves is still marked."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, plans: Plans, earnings: Earnings) -> None:
         super().__init__("rebuilder", every_seconds=_POLL_SECONDS)
         self._database = database
+        self._plans = plans
+        self._earnings = earnings
 
     def during(self) -> AbstractAsyncContextManager[object]:
         return self._database.listen(STALE_CHANNEL, self.woken)
@@ -37,7 +38,7 @@ class Rebuilder(Rounds):
 
         A tenant whose assignments cannot be worked out is logged and left until the next time; the others go on.
         """
-        for tenant_id in await self._database.run(Scope.every(), plans.stale_tenants):
+        for tenant_id in await self._database.run(Scope.every(), self._plans.stale_tenants):
             try:
                 while not self.is_stopping and await self._chunk(tenant_id):
                     pass
@@ -48,7 +49,7 @@ class Rebuilder(Rounds):
 
     async def _chunk(self, tenant_id: UUID) -> int:
         started = time.perf_counter()
-        rebuilt = await self._database.run(Scope.of(tenant_id), lambda tx: service.rebuild(tx, tenant_id))
+        rebuilt = await self._database.run(Scope.of(tenant_id), lambda tx: self._earnings.rebuild(tx, tenant_id))
         if rebuilt:
             EARNINGS_REBUILD_SECONDS.observe(time.perf_counter() - started)
         return rebuilt

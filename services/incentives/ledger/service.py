@@ -69,6 +69,11 @@ async def verify(tx: Transaction, tenant_id: UUID) -> Verification:
     return Verification(check.transactions, head, check.first_break)
 
 
+async def tenants(tx: Transaction) -> list[UUID]:
+    """Every tenant that has a ledger, as far as the transaction sees tenants."""
+    return await store.tenants(tx)
+
+
 def _count(postings: Sequence[Posting]) -> None:
     for posting in postings:
         LEDGER_ENTRIES.labels(posting.kind).inc(len(posting.entries))

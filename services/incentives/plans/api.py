@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import JsonValue, conint
 
 from services.incentives.access import Auditor, Editor
-from services.incentives.plans import service
 from services.incentives.plans.content import (
     COMPONENTS,
     VersionChange,
@@ -44,6 +43,7 @@ from services.incentives.plans.schemas import (
     PlanVersionChange,
     PlanVersionDiff,
 )
+from services.incentives.plans.service import Plans
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal, current_principal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
@@ -51,13 +51,16 @@ from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import CurrentSight
+from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
 from shared.kernel.errors import VersionMismatch
 from shared.kernel.periods import DatedRange
+from shared.kernel.sight import WHOLE_TENANT
 
 router = APIRouter(prefix="/v1")
 
+UseCases = Annotated[Plans, Depends(handed(Plans))]
 _NUMBER_MAX: Final = 2**31 - 1
 _IDS: Final = Cursor(UUID)
 _NUMBERS: Final = Cursor(conint(ge=1, le=_NUMBER_MAX))
@@ -67,22 +70,22 @@ _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 
 @router.get("/plans", tags=["plans"], summary="List plans")
 async def list_plans(
-    principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, paging: Paging
+    principal: CurrentPrincipal, plans: UseCases, sight: CurrentSight, reader: RequestReader, paging: Paging
 ) -> Page[PlanAnswer]:
     """A rep sees the plans it is or was on, a manager also those of its subtree."""
     async with reader.transaction() as tx:
-        found = await service.list_plans(
+        found = await plans.list_plans(
             tx, principal.tenant_id, await sight.today(tx), after=_IDS.after(paging), limit=paging.fetch_limit
         )
     return _IDS.page(paging, found, key=lambda plan: plan.id, item=PlanAnswer.of)
 
 
 @router.post("/plans", tags=["plans"], summary="Make a plan", status_code=201, response_model=PlanAnswer)
-async def create_plan(body: PlanBody, editor: Editor, writer: RequestWriter) -> Response:
+async def create_plan(body: PlanBody, editor: Editor, plans: UseCases, writer: RequestWriter) -> Response:
     """It pays nothing until one of its versions is active."""
 
     async def create(tx: Transaction) -> PlanAnswer:
-        return PlanAnswer.of(await service.create_plan(tx, editor.tenant_id, body.name, body.currency, body.period))
+        return PlanAnswer.of(await plans.create_plan(tx, editor.tenant_id, body.name, body.currency, body.period))
 
     return await writer.commit(create, status=201, location=lambda plan: f"/v1/plans/{plan.id}")
 
@@ -102,10 +105,15 @@ async def get_plan_schema() -> dict[str, JsonValue]:
 
 @router.get("/plans/{plan_id}", tags=["plans"], summary="Read a plan", responses=responses(PlanNotFound))
 async def get_plan(
-    plan_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
+    plan_id: UUID,
+    principal: CurrentPrincipal,
+    plans: UseCases,
+    sight: CurrentSight,
+    reader: RequestReader,
+    read: ConditionalRead,
 ) -> Answered[PlanAnswer]:
     async with reader.transaction() as tx:
-        answer = PlanAnswer.of(await service.seen_plan(tx, principal.tenant_id, await sight.today(tx), plan_id))
+        answer = PlanAnswer.of(await plans.get_plan(tx, principal.tenant_id, plan_id, await sight.today(tx)))
     return read.answer(answer)
 
 
@@ -116,30 +124,35 @@ async def get_plan(
     response_model=PlanAnswer,
     responses=responses(PlanNotFound, *_CHANGE),
 )
-async def rename_plan(
-    plan_id: UUID, body: PlanChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+async def change_plan(
+    plan_id: UUID, body: PlanChanges, editor: Editor, plans: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
-    async def rename(tx: Transaction) -> PlanAnswer:
-        renamed = await service.rename_plan(tx, editor.tenant_id, plan_id, body.name, expected_version=expected)
-        return PlanAnswer.of(renamed)
+    async def change(tx: Transaction) -> PlanAnswer:
+        changed = await plans.change_plan(tx, editor.tenant_id, plan_id, body.name, expected_version=expected)
+        return PlanAnswer.of(changed)
 
-    return await writer.commit(rename)
+    return await writer.commit(change)
 
 
 @router.get(
     "/plans/{plan_id}/versions", tags=["plans"], summary="List a plan's versions", responses=responses(PlanNotFound)
 )
 async def list_plan_versions(
-    plan_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, paging: Paging
+    plan_id: UUID,
+    principal: CurrentPrincipal,
+    plans: UseCases,
+    sight: CurrentSight,
+    reader: RequestReader,
+    paging: Paging,
 ) -> Page[PlanVersionAnswer]:
     """Drafts are shown to those who may change plans, approved ones to finance too, those in effect to all it pays."""
     async with reader.transaction() as tx:
-        held = await service.seen_versions(tx, principal.tenant_id, await sight.today(tx), plan_id)
+        stored = await plans.list_versions(tx, principal.tenant_id, plan_id, await sight.today(tx))
     after = _NUMBERS.after(paging) or 0
-    rows = [version for version in held if version.number > after][: paging.fetch_limit]
+    rows = [version for version in stored if version.number > after][: paging.fetch_limit]
 
     def answer(version: PlanVersion) -> PlanVersionAnswer:
-        return PlanVersionAnswer.of(version, effective_until(version, held))
+        return PlanVersionAnswer.of(version, effective_until(version, stored))
 
     return _NUMBERS.page(paging, rows, key=lambda version: version.number, item=answer)
 
@@ -152,12 +165,14 @@ async def list_plan_versions(
     response_model=PlanVersionAnswer,
     responses=responses(PlanNotFound),
 )
-async def create_plan_version(plan_id: UUID, body: PlanVersionBody, editor: Editor, writer: RequestWriter) -> Response:
+async def create_plan_version(
+    plan_id: UUID, body: PlanVersionBody, editor: Editor, plans: UseCases, writer: RequestWriter
+) -> Response:
     """New terms, to be approved by another person and then activated."""
 
     async def create(tx: Transaction) -> PlanVersionAnswer:
-        plan = await service.plan(tx, editor.tenant_id, plan_id)
-        draft = await service.draft_version(
+        plan = await plans.get_plan(tx, editor.tenant_id, plan_id, WHOLE_TENANT)
+        draft = await plans.create_version(
             tx,
             editor.tenant_id,
             plan_id,
@@ -183,14 +198,15 @@ async def get_plan_version(
     plan_id: UUID,
     number: Number,
     principal: CurrentPrincipal,
+    plans: UseCases,
     sight: CurrentSight,
     reader: RequestReader,
     read: ConditionalRead,
 ) -> Answered[PlanVersionAnswer]:
     async with reader.transaction() as tx:
-        held = await service.seen_versions(tx, principal.tenant_id, await sight.today(tx), plan_id)
-    version = numbered(held, number)
-    answer = PlanVersionAnswer.of(version, effective_until(version, held))
+        stored = await plans.list_versions(tx, principal.tenant_id, plan_id, await sight.today(tx))
+    version = numbered(stored, number)
+    answer = PlanVersionAnswer.of(version, effective_until(version, stored))
     return read.answer(answer)
 
 
@@ -201,17 +217,18 @@ async def get_plan_version(
     response_model=PlanVersionAnswer,
     responses=responses(PlanNotFound, PlanVersionNotFound, PlanVersionNotDraft, *_CHANGE),
 )
-async def edit_plan_version(
+async def change_plan_version(
     plan_id: UUID,
     number: Number,
     body: PlanVersionBody,
     editor: Editor,
+    plans: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
 ) -> Response:
-    async def edit(tx: Transaction) -> PlanVersionAnswer:
-        plan = await service.plan(tx, editor.tenant_id, plan_id)
-        edited = await service.edit_version(
+    async def change(tx: Transaction) -> PlanVersionAnswer:
+        plan = await plans.get_plan(tx, editor.tenant_id, plan_id, WHOLE_TENANT)
+        changed = await plans.change_version(
             tx,
             editor.tenant_id,
             plan_id,
@@ -222,9 +239,9 @@ async def edit_plan_version(
             editor=editor.actor,
             expected_version=expected,
         )
-        return PlanVersionAnswer.of(edited)
+        return PlanVersionAnswer.of(changed)
 
-    return await writer.commit(edit)
+    return await writer.commit(change)
 
 
 @router.get(
@@ -237,6 +254,7 @@ async def diff_plan_version(
     plan_id: UUID,
     number: Number,
     principal: CurrentPrincipal,
+    plans: UseCases,
     sight: CurrentSight,
     reader: RequestReader,
     against: Annotated[
@@ -245,8 +263,8 @@ async def diff_plan_version(
 ) -> PlanVersionDiff:
     before = number - 1 if against is None else against
     async with reader.transaction() as tx:
-        held = await service.seen_versions(tx, principal.tenant_id, await sight.today(tx), plan_id)
-    old, new = numbered(held, before), numbered(held, number)
+        stored = await plans.list_versions(tx, principal.tenant_id, plan_id, await sight.today(tx))
+    old, new = numbered(stored, before), numbered(stored, number)
     changes = differences(
         terms_content(old.effective_from, old.components, None), terms_content(new.effective_from, new.components, None)
     )
@@ -265,17 +283,23 @@ async def diff_plan_version(
     responses=responses(PlanNotFound, PlanVersionNotFound),
 )
 async def list_plan_version_changes(
-    plan_id: UUID, number: Number, auditor: Auditor, sight: CurrentSight, reader: RequestReader, paging: Paging
+    plan_id: UUID,
+    number: Number,
+    auditor: Auditor,
+    plans: UseCases,
+    sight: CurrentSight,
+    reader: RequestReader,
+    paging: Paging,
 ) -> Page[PlanVersionChange]:
     """Every step in order, with what it changed in the terms. Nobody can alter it."""
     tenant_id = auditor.tenant_id
     async with reader.transaction() as tx:
-        numbered(await service.seen_versions(tx, tenant_id, await sight.today(tx), plan_id), number)
-        found = await service.version_changes(
+        numbered(await plans.list_versions(tx, tenant_id, plan_id, await sight.today(tx)), number)
+        found = await plans.list_version_changes(
             tx, tenant_id, plan_id, number, after=_NUMBERS.after(paging) or 0, limit=paging.fetch_limit
         )
         people = {change.actor.person_id for change in found if change.actor.person_id is not None}
-        names = await service.person_names(tx, tenant_id, people)
+        names = await plans.person_names(tx, tenant_id, people)
 
     def answer(change: VersionChange) -> PlanVersionChange:
         return PlanVersionChange.of(change, names)
@@ -291,12 +315,12 @@ async def list_plan_version_changes(
     responses=responses(PlanNotFound, PlanVersionNotFound, PlanVersionNotDraft, ApprovalNotIndependent, *_CHANGE),
 )
 async def approve_plan_version(
-    plan_id: UUID, number: Number, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    plan_id: UUID, number: Number, editor: Editor, plans: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
     """By a person who wrote no part of it and is not on the plan. The terms cannot change any more."""
 
     async def approve(tx: Transaction) -> PlanVersionAnswer:
-        approved = await service.approve_version(
+        approved = await plans.approve_version(
             tx, editor.tenant_id, plan_id, number, approver=editor.actor, expected_version=expected
         )
         return PlanVersionAnswer.of(approved)
@@ -312,7 +336,7 @@ async def approve_plan_version(
     responses=responses(PlanNotFound, PlanVersionNotFound, PlanVersionNotApproved, ApprovalNotIndependent, *_CHANGE),
 )
 async def activate_plan_version(
-    plan_id: UUID, number: Number, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    plan_id: UUID, number: Number, editor: Editor, plans: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
     """Everyone on the plan is paid by these terms from `effective_from` on; earnings follow within moments.
 
@@ -320,7 +344,7 @@ async def activate_plan_version(
     """
 
     async def activate(tx: Transaction) -> PlanVersionAnswer:
-        activated = await service.activate_version(
+        activated = await plans.activate_version(
             tx, editor.tenant_id, plan_id, number, actor=editor.actor, expected_version=expected
         )
         return PlanVersionAnswer.of(activated)
@@ -331,6 +355,7 @@ async def activate_plan_version(
 @router.get("/assignments", tags=["assignments"], summary="List assignments")
 async def list_assignments(
     principal: CurrentPrincipal,
+    plans: UseCases,
     sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
@@ -340,7 +365,7 @@ async def list_assignments(
     """A rep sees its own, a manager those of its subtree."""
     tenant_id = principal.tenant_id
     async with reader.transaction() as tx:
-        found = await service.list_assignments(
+        found = await plans.list_assignments(
             tx,
             tenant_id,
             people=(await sight.today(tx)).narrowed(person_id),
@@ -348,8 +373,8 @@ async def list_assignments(
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
-        names = await service.person_names(tx, tenant_id, {assignment.person_id for assignment in found})
-        goals = await service.quota_goals(tx, tenant_id, found)
+        names = await plans.person_names(tx, tenant_id, {assignment.person_id for assignment in found})
+        goals = await plans.quota_goals(tx, tenant_id, found)
 
     def answer(assignment: Assignment) -> AssignmentAnswer:
         return AssignmentAnswer.of(assignment, names.get(assignment.person_id), goals)
@@ -365,12 +390,12 @@ async def list_assignments(
     response_model=AssignmentAnswer,
     responses=responses(PlanNotFound, AssignmentOverlaps, AssignmentPaysApprover, OwnInterest),
 )
-async def create_assignment(body: AssignmentBody, editor: Editor, writer: RequestWriter) -> Response:
+async def create_assignment(body: AssignmentBody, editor: Editor, plans: UseCases, writer: RequestWriter) -> Response:
     """Deals that are already there are credited within moments. Nobody puts themselves on a plan."""
     dated, quotas = body.dated(), quotas_of(body.quotas)
 
     async def create(tx: Transaction) -> AssignmentAnswer:
-        assigned = await service.assign(
+        assigned = await plans.create_assignment(
             tx,
             editor.tenant_id,
             person_id=body.person_id,
@@ -379,7 +404,7 @@ async def create_assignment(body: AssignmentBody, editor: Editor, writer: Reques
             quotas=quotas,
             actor=editor.actor,
         )
-        return await _named(tx, editor.tenant_id, assigned)
+        return await _named(plans, tx, editor.tenant_id, assigned)
 
     return await writer.commit(create, status=201, location=lambda made: f"/v1/assignments/{made.id}")
 
@@ -391,13 +416,18 @@ async def create_assignment(body: AssignmentBody, editor: Editor, writer: Reques
     responses=responses(AssignmentNotFound),
 )
 async def get_assignment(
-    assignment_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
+    assignment_id: UUID,
+    principal: CurrentPrincipal,
+    plans: UseCases,
+    sight: CurrentSight,
+    reader: RequestReader,
+    read: ConditionalRead,
 ) -> Answered[AssignmentAnswer]:
     async with reader.transaction() as tx:
-        held = await service.assignment(tx, principal.tenant_id, assignment_id)
-        if not (await sight.today(tx)).sees_person(held.person_id):
+        stored = await plans.get_assignment(tx, principal.tenant_id, assignment_id)
+        if not (await sight.today(tx)).sees_person(stored.person_id):
             raise AssignmentNotFound(f"There is no assignment {assignment_id}.")
-        answer = await _named(tx, principal.tenant_id, held)
+        answer = await _named(plans, tx, principal.tenant_id, stored)
     return read.answer(answer)
 
 
@@ -409,15 +439,20 @@ async def get_assignment(
     responses=responses(AssignmentNotFound, AssignmentOverlaps, AssignmentPaysApprover, OwnInterest, *_CHANGE),
 )
 async def change_assignment(
-    assignment_id: UUID, body: AssignmentChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    assignment_id: UUID,
+    body: AssignmentChanges,
+    editor: Editor,
+    plans: UseCases,
+    writer: RequestWriter,
+    expected: ExpectedVersion,
 ) -> Response:
     """What it earned is worked out anew; the differences are posted. Nobody changes their own."""
     quotas = quotas_of(body["quotas"]) if "quotas" in body else None
 
     async def change(tx: Transaction) -> AssignmentAnswer:
-        held = await service.assignment(tx, editor.tenant_id, assignment_id)
-        dated = DatedRange(body.get("start", held.range.start), body.get("end", held.range.end))
-        changed = await service.change_assignment(
+        stored = await plans.get_assignment(tx, editor.tenant_id, assignment_id)
+        dated = DatedRange(body.get("start", stored.range.start), body.get("end", stored.range.end))
+        changed = await plans.change_assignment(
             tx,
             editor.tenant_id,
             assignment_id,
@@ -426,7 +461,7 @@ async def change_assignment(
             actor=editor.actor,
             expected_version=expected,
         )
-        return await _named(tx, editor.tenant_id, changed)
+        return await _named(plans, tx, editor.tenant_id, changed)
 
     return await writer.commit(change)
 
@@ -439,19 +474,19 @@ async def change_assignment(
     responses=responses(AssignmentNotFound, OwnInterest, *_CHANGE),
 )
 async def delete_assignment(
-    assignment_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    assignment_id: UUID, editor: Editor, plans: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
     """As if it had never been made: the ledger takes back what it earned. To end one, set its `end`."""
 
     async def delete(tx: Transaction) -> None:
-        await service.delete_assignment(
+        await plans.delete_assignment(
             tx, editor.tenant_id, assignment_id, actor=editor.actor, expected_version=expected
         )
 
     return await writer.commit(delete, status=204)
 
 
-async def _named(tx: Transaction, tenant_id: UUID, assignment: Assignment) -> AssignmentAnswer:
-    names = await service.person_names(tx, tenant_id, [assignment.person_id])
-    goals = await service.quota_goals(tx, tenant_id, [assignment])
+async def _named(plans: Plans, tx: Transaction, tenant_id: UUID, assignment: Assignment) -> AssignmentAnswer:
+    names = await plans.person_names(tx, tenant_id, [assignment.person_id])
+    goals = await plans.quota_goals(tx, tenant_id, [assignment])
     return AssignmentAnswer.of(assignment, names.get(assignment.person_id), goals)

@@ -20,7 +20,7 @@ from services.incentives.plans.domain.assignments import (
     QuotaGoal,
     check_approver_unpaid,
     check_no_overlap,
-    check_quota_goal,
+    check_quota_goals,
     check_quota_keys,
 )
 from services.incentives.plans.domain.components import Component
@@ -39,11 +39,10 @@ from services.incentives.plans.domain.versions import (
 )
 from services.incentives.plans.store import StaleAssignment, Standing
 from services.incentives.plans.tables import projection
-from services.incentives.publishing import STALE_CHANNEL
 from shared.contracts.goals import Goal, GoalStatus
 from shared.contracts.org import Calendar, Person
 from shared.db.database import Transaction
-from shared.db.projection import Projection
+from shared.db.projection import Projection, Snapshot
 from shared.kernel.approvals import Actor, Proposal, check_no_own_interest
 from shared.kernel.errors import check_version
 from shared.kernel.money import known_currency
@@ -51,52 +50,304 @@ from shared.kernel.org import OwnerKind
 from shared.kernel.periods import DatedRange, FiscalCalendar, Period, PeriodKind
 from shared.kernel.sight import Sight
 
-PROJECTION: Final = Projection(projection)
+STALE_CHANNEL: Final = "incentives_stale"
+"""Notified when assignments were marked stale."""
 _COUNTING: Final = (GoalStatus.ACTIVE, GoalStatus.CLOSED)
 
 
-async def mark_stale(
-    tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID], changes: Sequence[str]
-) -> None:
-    """Have these assignments worked out anew because of `changes` (each `<subject> v<version>`)."""
-    if assignment_ids:
-        await store.mark_stale(tx, tenant_id, assignment_ids, json.dumps(list(changes)))
-        await tx.notify(STALE_CHANNEL)
+class Plans:
+    """The plans, versions and assignments of every tenant, and what goals published that pay depends on."""
 
+    def __init__(self) -> None:
+        self._projection = Projection(projection)
 
-async def take_stale(tx: Transaction, tenant_id: UUID, limit: int) -> list[StaleAssignment]:
-    """The longest stale assignments of a tenant, their marks cleared: the caller works them out before it commits."""
-    return await store.take_stale(tx, tenant_id, limit)
+    async def list_plans(
+        self, tx: Transaction, tenant_id: UUID, sight: Sight, *, after: UUID | None, limit: int
+    ) -> list[Plan]:
+        """The plans in sight, in the order of their ids."""
+        return await store.list_plans(tx, tenant_id, people=sight.people, after=after, limit=limit)
 
+    async def get_plan(self, tx: Transaction, tenant_id: UUID, plan_id: UUID, sight: Sight) -> Plan:
+        """Raises PlanNotFound, also for a plan that is out of sight."""
+        found = await _plan(tx, tenant_id, plan_id)
+        if not sight.is_whole and not sight.sees_plan(await store.paid_by(tx, tenant_id, plan_id)):
+            raise PlanNotFound(f"There is no plan {plan_id}.")
+        return found
 
-async def stale_ids(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, set[UUID]]:
-    """The stale assignments of each of these tenants."""
-    return await store.stale_ids(tx, tenant_ids)
+    async def create_plan(self, tx: Transaction, tenant_id: UUID, name: str, currency: str, period: PeriodKind) -> Plan:
+        """A plan without terms. InvalidInput for what is no currency."""
+        created = Plan(tx.new_id(), name, known_currency(currency), period)
+        await store.add_plan(tx, tenant_id, created)
+        return created
 
+    async def change_plan(
+        self, tx: Transaction, tenant_id: UUID, plan_id: UUID, name: str, *, expected_version: int
+    ) -> Plan:
+        """Raises PlanNotFound, VersionMismatch."""
+        stored = await _plan(tx, tenant_id, plan_id, lock=True)
+        check_version(stored.version, expected_version)
+        renamed = replace(stored, name=name, version=stored.version + 1)
+        await store.save_plan(tx, tenant_id, renamed)
+        return renamed
 
-async def standings(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Standing]:
-    """How the definitions of each of these tenants stand."""
-    return await store.standings(tx, tenant_ids)
+    async def list_versions(self, tx: Transaction, tenant_id: UUID, plan_id: UUID, sight: Sight) -> list[PlanVersion]:
+        """The versions of a plan whose terms are in sight, by number. Raises PlanNotFound as `get_plan` does."""
+        found = await store.versions(tx, tenant_id, await self.get_plan(tx, tenant_id, plan_id, sight))
+        return [
+            each
+            for each in found
+            if sight.sees_terms(
+                is_approved=each.status is VersionStatus.APPROVED, is_active=each.status is VersionStatus.ACTIVE
+            )
+        ]
 
+    async def create_version(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        plan_id: UUID,
+        *,
+        effective_from: date,
+        components: tuple[Component, ...],
+        note: str | None,
+        author: Actor,
+    ) -> PlanVersion:
+        """A draft with the next number. Raises PlanNotFound; InvalidInput when it does not start with a period."""
+        stored = await _plan(tx, tenant_id, plan_id, lock=True)
+        check_effective_from(effective_from, stored.period, await _fiscal_calendar(tx, tenant_id))
+        number = 1 + max((known.number for known in await store.versions(tx, tenant_id, stored)), default=0)
+        draft = PlanVersion(plan_id, number, VersionStatus.DRAFT, effective_from, components, note, author.person_id)
+        await store.add_version(tx, tenant_id, draft)
+        await store.add_change(tx, tenant_id, ChangeKind.DRAFTED, author, before=None, after=draft)
+        return draft
 
-async def stale_tenants(tx: Transaction) -> list[UUID]:
-    """Every tenant with stale assignments, as far as the transaction sees tenants."""
-    return await store.stale_tenants(tx)
+    async def change_version(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        plan_id: UUID,
+        number: int,
+        *,
+        effective_from: date,
+        components: tuple[Component, ...],
+        note: str | None,
+        editor: Actor,
+        expected_version: int,
+    ) -> PlanVersion:
+        """Put other terms into a draft, of which the editor is an author from then on.
 
+        Raises PlanVersionNotDraft, VersionMismatch and what `create_version` does.
+        """
+        plan, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
+        check_effective_from(effective_from, plan.period, await _fiscal_calendar(tx, tenant_id))
+        saved = edited(current, effective_from=effective_from, components=components, note=note)
+        await store.save_version(tx, tenant_id, saved)
+        await store.add_change(tx, tenant_id, ChangeKind.EDITED, editor, before=current, after=saved)
+        return saved
 
-async def fiscal_calendar(tx: Transaction, tenant_id: UUID) -> FiscalCalendar:
-    """How the tenant cuts its years; January and UTC until it says so."""
-    held = await store.bodies(tx, tenant_id, ["calendar"])
-    if not held:
-        return FiscalCalendar()
-    return Calendar.from_json(held["calendar"]).fiscal()
+    async def approve_version(
+        self, tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, approver: Actor, expected_version: int
+    ) -> PlanVersion:
+        """Raises PlanVersionNotDraft, ApprovalNotIndependent, VersionMismatch."""
+        plan, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
+        saved = approved(current, approver, await _proposal(tx, tenant_id, plan, current))
+        await store.save_version(tx, tenant_id, saved)
+        await store.add_change(tx, tenant_id, ChangeKind.APPROVED, approver, before=current, after=saved)
+        return saved
 
+    async def activate_version(
+        self, tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, actor: Actor, expected_version: int
+    ) -> PlanVersion:
+        """Let the terms pay; every assignment of the plan is worked out anew.
 
-async def person_names(tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> dict[UUID, str]:
-    """The names of those people that are known yet."""
-    held = await store.bodies(tx, tenant_id, {f"person/{person_id}" for person_id in person_ids})
-    people = [Person.from_json(body) for body in held.values()]
-    return {person.id: person.name for person in people}
+        Raises PlanVersionNotApproved, VersionMismatch; ApprovalNotIndependent when who approved is paid by them by now.
+        """
+        await tx.lock_tenants_exclusive([tenant_id])
+        plan, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
+        saved = activated(current, await _proposal(tx, tenant_id, plan, current))
+        await store.save_version(tx, tenant_id, saved)
+        await store.add_change(tx, tenant_id, ChangeKind.ACTIVATED, actor, before=current, after=saved)
+        await self._projection.bump(tx, [tenant_id])
+        touched = await store.assignment_ids_of_plan(tx, tenant_id, plan_id)
+        await self.mark_stale(tx, tenant_id, touched, [f"plan/{plan_id} v{number}"])
+        return saved
+
+    async def list_version_changes(
+        self, tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, after: int, limit: int
+    ) -> list[VersionChange]:
+        """What was done to a version after its revision `after`, oldest first."""
+        return await store.changes(tx, tenant_id, plan_id, number, after=after, limit=limit)
+
+    async def list_assignments(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        *,
+        people: Collection[UUID] | None,
+        plan_id: UUID | None,
+        after: UUID | None,
+        limit: int,
+    ) -> list[Assignment]:
+        """Assignments in the order of their ids, of some people (None: everyone) and of one plan or all."""
+        return await store.list_assignments(tx, tenant_id, people=people, plan_id=plan_id, after=after, limit=limit)
+
+    async def get_assignment(self, tx: Transaction, tenant_id: UUID, assignment_id: UUID) -> Assignment:
+        """Raises AssignmentNotFound, also for a deleted one."""
+        stored = await store.assignment(tx, tenant_id, assignment_id)
+        if stored is None or stored.deleted:
+            raise AssignmentNotFound(f"There is no assignment {assignment_id}.")
+        return stored
+
+    async def create_assignment(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        *,
+        person_id: UUID,
+        plan_id: UUID,
+        dated: DatedRange,
+        quotas: Mapping[str, Quota],
+        actor: Actor,
+    ) -> Assignment:
+        """Put a person on a plan. The person may not be known here yet; what the plan pays then waits for its deals.
+
+        Raises PlanNotFound, AssignmentOverlaps; OwnInterest when the actor is the person; AssignmentPaysApprover when
+        the person approved the terms; InvalidInput for a quota of a component the plan does not have.
+        """
+        await tx.lock_tenants_exclusive([tenant_id])
+        added = Assignment(tx.new_id(), person_id, plan_id, dated, dict(quotas))
+        _check_not_own(actor, added)
+        await self._check_assignment(tx, tenant_id, added, None)
+        await store.add_assignment(tx, tenant_id, added)
+        await self._assignment_changed(tx, tenant_id, added)
+        return added
+
+    async def change_assignment(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        assignment_id: UUID,
+        *,
+        dated: DatedRange | None,
+        quotas: Mapping[str, Quota] | None,
+        actor: Actor,
+        expected_version: int,
+    ) -> Assignment:
+        """Change the days or the quotas; None leaves them.
+
+        Raises AssignmentNotFound, VersionMismatch, and what `create_assignment` does.
+        """
+        await tx.lock_tenants_exclusive([tenant_id])
+        stored = await self.get_assignment(tx, tenant_id, assignment_id)
+        _check_not_own(actor, stored)
+        check_version(stored.version, expected_version)
+        changed = replace(
+            stored,
+            range=stored.range if dated is None else dated,
+            quotas=stored.quotas if quotas is None else dict(quotas),
+            version=stored.version + 1,
+        )
+        await self._check_assignment(tx, tenant_id, changed, stored)
+        await store.save_assignment(tx, tenant_id, changed)
+        await self._assignment_changed(tx, tenant_id, changed)
+        return changed
+
+    async def delete_assignment(
+        self, tx: Transaction, tenant_id: UUID, assignment_id: UUID, *, actor: Actor, expected_version: int
+    ) -> None:
+        """Take the assignment back as if never made; the ledger takes back what it earned. Raises as changing does."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        stored = await self.get_assignment(tx, tenant_id, assignment_id)
+        _check_not_own(actor, stored)
+        check_version(stored.version, expected_version)
+        deleted = replace(stored, deleted=True, version=stored.version + 1)
+        await store.save_assignment(tx, tenant_id, deleted)
+        await self._assignment_changed(tx, tenant_id, deleted)
+
+    async def person_names(self, tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> dict[UUID, str]:
+        """The names of those people that are known yet."""
+        stored = await store.bodies(tx, tenant_id, {f"person/{person_id}" for person_id in person_ids})
+        people = [Person.from_json(body) for body in stored.values()]
+        return {person.id: person.name for person in people}
+
+    async def quota_goals(
+        self, tx: Transaction, tenant_id: UUID, assignments: Iterable[Assignment]
+    ) -> dict[UUID, QuotaGoal]:
+        """The goals that quotas of these assignments name, as far as they have arrived."""
+        wanted = {goal_id for each in assignments for quota in each.quotas.values() for goal_id in quota.goal_ids}
+        stored = await store.bodies(tx, tenant_id, {f"goal/{goal_id}" for goal_id in wanted}) if wanted else {}
+        goals = (Goal.from_json(body) for body in stored.values())
+        return {goal.id: quota_goal(goal) for goal in goals}
+
+    async def mark_stale(
+        self, tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID], changes: Sequence[str]
+    ) -> None:
+        """Have these assignments worked out anew because of `changes` (each `<subject> v<version>`)."""
+        if assignment_ids:
+            await store.mark_stale(tx, tenant_id, assignment_ids, json.dumps(list(changes)))
+            await tx.notify(STALE_CHANNEL)
+
+    async def take_stale(self, tx: Transaction, tenant_id: UUID, limit: int) -> list[StaleAssignment]:
+        """The longest stale assignments of a tenant, unmarked: the caller works them out before it commits."""
+        return await store.take_stale(tx, tenant_id, limit)
+
+    async def stale_ids(self, tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, set[UUID]]:
+        """The stale assignments of each of these tenants."""
+        return await store.stale_ids(tx, tenant_ids)
+
+    async def states(self, tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Standing]:
+        """How the definitions of each of these tenants stand."""
+        return await store.standings(tx, tenant_ids)
+
+    async def stale_tenants(self, tx: Transaction) -> list[UUID]:
+        """Every tenant with stale assignments, as far as the transaction sees tenants."""
+        return await store.stale_tenants(tx)
+
+    async def keep_newest(
+        self, tx: Transaction, snapshots: Sequence[Snapshot]
+    ) -> list[tuple[Snapshot | None, Snapshot]]:
+        """Store what goals published, as far as it is newer; of what changed, what was stored and what is now."""
+        return await self._projection.keep_newest(tx, snapshots)
+
+    async def revision(self, tx: Transaction, tenant_id: UUID) -> int:
+        """Grows with every change of the tenant's definitions."""
+        return (await self._projection.revisions(tx, [tenant_id]))[tenant_id]
+
+    async def published_versions(
+        self, tx: Transaction, keys: Sequence[tuple[UUID, str]]
+    ) -> Mapping[tuple[UUID, str], int]:
+        """The version that has arrived of each of these tenants' subjects; those that have not are left out."""
+        return await self._projection.versions(tx, keys)
+
+    async def everything(
+        self, tx: Transaction, tenant_id: UUID
+    ) -> tuple[list[Snapshot], dict[UUID, Plan], dict[UUID, list[PlanVersion]], dict[UUID, Assignment]]:
+        """What goals published of a tenant; its plans, their versions, and its assignments, deleted ones included."""
+        return await self._projection.load(tx, tenant_id), *await store.everything(tx, tenant_id)
+
+    async def has_assignments(self, tx: Transaction, tenant_id: UUID) -> bool:
+        """Whether anybody of the tenant was ever put on a plan."""
+        return await store.has_assignments(tx, tenant_id)
+
+    async def tenants(self, tx: Transaction) -> list[UUID]:
+        """Every tenant that ever put someone on a plan, as far as the transaction sees tenants."""
+        return await store.tenants(tx)
+
+    async def _check_assignment(
+        self, tx: Transaction, tenant_id: UUID, candidate: Assignment, stored: Assignment | None
+    ) -> None:
+        plan = await _plan(tx, tenant_id, candidate.plan_id)
+        versions = await store.versions(tx, tenant_id, plan)
+        check_quota_keys(candidate.quotas.keys(), {item.key for each in versions for item in each.components})
+        check_approver_unpaid(candidate, stored, plan, versions)
+        goals = await self.quota_goals(tx, tenant_id, [candidate])
+        check_quota_goals(candidate, goals, plan, versions, await _fiscal_calendar(tx, tenant_id))
+        others = await store.assignments_of(tx, tenant_id, candidate.person_id, candidate.plan_id)
+        check_no_overlap(candidate, others)
+
+    async def _assignment_changed(self, tx: Transaction, tenant_id: UUID, changed: Assignment) -> None:
+        await self._projection.bump(tx, [tenant_id])
+        await self.mark_stale(tx, tenant_id, [changed.id], [f"assignment/{changed.id} v{changed.version}"])
 
 
 def quota_goal(goal: Goal) -> QuotaGoal:
@@ -111,15 +362,7 @@ def quota_goal(goal: Goal) -> QuotaGoal:
     )
 
 
-async def quota_goals(tx: Transaction, tenant_id: UUID, assignments: Iterable[Assignment]) -> dict[UUID, QuotaGoal]:
-    """The goals that quotas of these assignments name, as far as they have arrived."""
-    wanted = {goal_id for each in assignments for quota in each.quotas.values() for goal_id in quota.goal_ids}
-    held = await store.bodies(tx, tenant_id, {f"goal/{goal_id}" for goal_id in wanted}) if wanted else {}
-    goals = (Goal.from_json(body) for body in held.values())
-    return {goal.id: quota_goal(goal) for goal in goals}
-
-
-async def plan(tx: Transaction, tenant_id: UUID, plan_id: UUID, *, lock: bool = False) -> Plan:
+async def _plan(tx: Transaction, tenant_id: UUID, plan_id: UUID, *, lock: bool = False) -> Plan:
     """Raises PlanNotFound."""
     found = await store.plan(tx, tenant_id, plan_id, lock=lock)
     if found is None:
@@ -127,262 +370,28 @@ async def plan(tx: Transaction, tenant_id: UUID, plan_id: UUID, *, lock: bool = 
     return found
 
 
-async def list_plans(tx: Transaction, tenant_id: UUID, sight: Sight, *, after: UUID | None, limit: int) -> list[Plan]:
-    """The plans in sight, in the order of their ids."""
-    return await store.list_plans(tx, tenant_id, people=sight.people, after=after, limit=limit)
+async def _fiscal_calendar(tx: Transaction, tenant_id: UUID) -> FiscalCalendar:
+    """How the tenant cuts its years; January and UTC until it says so."""
+    stored = await store.bodies(tx, tenant_id, ["calendar"])
+    if not stored:
+        return FiscalCalendar()
+    return Calendar.from_json(stored["calendar"]).fiscal()
 
 
-async def seen_plan(tx: Transaction, tenant_id: UUID, sight: Sight, plan_id: UUID) -> Plan:
-    """Raises PlanNotFound, also for a plan that is out of sight."""
-    found = await plan(tx, tenant_id, plan_id)
-    if not sight.is_whole and not sight.sees_plan(await store.paid_by(tx, tenant_id, plan_id)):
-        raise PlanNotFound(f"There is no plan {plan_id}.")
-    return found
-
-
-async def seen_versions(tx: Transaction, tenant_id: UUID, sight: Sight, plan_id: UUID) -> list[PlanVersion]:
-    """The versions of a plan whose terms are in sight, by number. Raises PlanNotFound as `seen_plan` does."""
-    found = await store.versions(tx, tenant_id, await seen_plan(tx, tenant_id, sight, plan_id))
-    return [
-        each
-        for each in found
-        if sight.sees_terms(
-            is_approved=each.status is VersionStatus.APPROVED, is_active=each.status is VersionStatus.ACTIVE
-        )
-    ]
-
-
-async def create_plan(tx: Transaction, tenant_id: UUID, name: str, currency: str, period: PeriodKind) -> Plan:
-    """A plan without terms. InvalidInput for what is no currency."""
-    created = Plan(tx.new_id(), name, known_currency(currency), period)
-    await store.add_plan(tx, tenant_id, created)
-    return created
-
-
-async def rename_plan(tx: Transaction, tenant_id: UUID, plan_id: UUID, name: str, *, expected_version: int) -> Plan:
-    """Raises PlanNotFound, VersionMismatch."""
-    held = await plan(tx, tenant_id, plan_id, lock=True)
-    check_version(held.version, expected_version)
-    renamed = replace(held, name=name, version=held.version + 1)
-    await store.save_plan(tx, tenant_id, renamed)
-    return renamed
-
-
-async def versions(tx: Transaction, tenant_id: UUID, plan_id: UUID) -> tuple[Plan, list[PlanVersion]]:
-    """The plan and its versions in the order of their numbers. Raises PlanNotFound."""
-    held = await plan(tx, tenant_id, plan_id)
-    return held, await store.versions(tx, tenant_id, held)
-
-
-async def draft_version(
-    tx: Transaction,
-    tenant_id: UUID,
-    plan_id: UUID,
-    *,
-    effective_from: date,
-    components: tuple[Component, ...],
-    note: str | None,
-    author: Actor,
-) -> PlanVersion:
-    """A draft with the next number. Raises PlanNotFound; InvalidInput when it does not start with a period."""
-    held = await plan(tx, tenant_id, plan_id, lock=True)
-    check_effective_from(effective_from, held.period, await fiscal_calendar(tx, tenant_id))
-    number = 1 + max((known.number for known in await store.versions(tx, tenant_id, held)), default=0)
-    draft = PlanVersion(plan_id, number, VersionStatus.DRAFT, effective_from, components, note, author.person_id)
-    await store.add_version(tx, tenant_id, draft)
-    await store.add_change(tx, tenant_id, ChangeKind.DRAFTED, author, before=None, after=draft)
-    return draft
-
-
-async def edit_version(
-    tx: Transaction,
-    tenant_id: UUID,
-    plan_id: UUID,
-    number: int,
-    *,
-    effective_from: date,
-    components: tuple[Component, ...],
-    note: str | None,
-    editor: Actor,
-    expected_version: int,
-) -> PlanVersion:
-    """Put other terms into a draft, of which the editor is an author from then on.
-
-    Raises PlanVersionNotDraft, VersionMismatch and what `draft_version` does.
-    """
-    held, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
-    check_effective_from(effective_from, held.period, await fiscal_calendar(tx, tenant_id))
-    saved = edited(current, effective_from=effective_from, components=components, note=note)
-    await store.save_version(tx, tenant_id, saved)
-    await store.add_change(tx, tenant_id, ChangeKind.EDITED, editor, before=current, after=saved)
-    return saved
-
-
-async def approve_version(
-    tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, approver: Actor, expected_version: int
-) -> PlanVersion:
-    """Raises PlanVersionNotDraft, ApprovalNotIndependent, VersionMismatch."""
-    held, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
-    saved = approved(current, approver, await _proposal(tx, tenant_id, held, current))
-    await store.save_version(tx, tenant_id, saved)
-    await store.add_change(tx, tenant_id, ChangeKind.APPROVED, approver, before=current, after=saved)
-    return saved
-
-
-async def activate_version(
-    tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, actor: Actor, expected_version: int
-) -> PlanVersion:
-    """Let the terms pay; every assignment of the plan is worked out anew.
-
-    Raises PlanVersionNotApproved, VersionMismatch; ApprovalNotIndependent when who approved is paid by them by now.
-    """
-    await tx.lock_tenants_exclusive([tenant_id])
-    held, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
-    saved = activated(current, await _proposal(tx, tenant_id, held, current))
-    await store.save_version(tx, tenant_id, saved)
-    await store.add_change(tx, tenant_id, ChangeKind.ACTIVATED, actor, before=current, after=saved)
-    await PROJECTION.bump(tx, [tenant_id])
-    touched = await store.assignment_ids_of_plan(tx, tenant_id, plan_id)
-    await mark_stale(tx, tenant_id, touched, [f"plan/{plan_id} v{number}"])
-    return saved
-
-
-async def version_changes(
-    tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, *, after: int, limit: int
-) -> list[VersionChange]:
-    """What was done to a version after its revision `after`, oldest first."""
-    return await store.changes(tx, tenant_id, plan_id, number, after=after, limit=limit)
-
-
-async def list_assignments(
-    tx: Transaction,
-    tenant_id: UUID,
-    *,
-    people: Collection[UUID] | None,
-    plan_id: UUID | None,
-    after: UUID | None,
-    limit: int,
-) -> list[Assignment]:
-    """Assignments in the order of their ids, of some people (None: everyone) and of one plan or all."""
-    return await store.list_assignments(tx, tenant_id, people=people, plan_id=plan_id, after=after, limit=limit)
-
-
-async def assignment(tx: Transaction, tenant_id: UUID, assignment_id: UUID) -> Assignment:
-    """Raises AssignmentNotFound, also for a deleted one."""
-    held = await store.assignment(tx, tenant_id, assignment_id)
-    if held is None or held.deleted:
-        raise AssignmentNotFound(f"There is no assignment {assignment_id}.")
-    return held
-
-
-async def assign(
-    tx: Transaction,
-    tenant_id: UUID,
-    *,
-    person_id: UUID,
-    plan_id: UUID,
-    dated: DatedRange,
-    quotas: Mapping[str, Quota],
-    actor: Actor,
-) -> Assignment:
-    """Put a person on a plan. The person may not be known here yet; what the plan pays then waits for its deals.
-
-    Raises PlanNotFound, AssignmentOverlaps; OwnInterest when the actor is the person; AssignmentPaysApprover when the
-    person approved the terms; InvalidInput for a quota of a component the plan does not have.
-    """
-    await tx.lock_tenants_exclusive([tenant_id])
-    added = Assignment(tx.new_id(), person_id, plan_id, dated, dict(quotas))
-    _check_not_own(actor, added)
-    await _check_assignment(tx, tenant_id, added, None)
-    await store.add_assignment(tx, tenant_id, added)
-    await _assignment_changed(tx, tenant_id, added)
-    return added
-
-
-async def change_assignment(
-    tx: Transaction,
-    tenant_id: UUID,
-    assignment_id: UUID,
-    *,
-    dated: DatedRange | None,
-    quotas: Mapping[str, Quota] | None,
-    actor: Actor,
-    expected_version: int,
-) -> Assignment:
-    """Change the days or the quotas; None leaves them. Raises AssignmentNotFound, VersionMismatch, as `assign` does."""
-    await tx.lock_tenants_exclusive([tenant_id])
-    held = await assignment(tx, tenant_id, assignment_id)
-    _check_not_own(actor, held)
-    check_version(held.version, expected_version)
-    changed = replace(
-        held,
-        range=held.range if dated is None else dated,
-        quotas=held.quotas if quotas is None else dict(quotas),
-        version=held.version + 1,
-    )
-    await _check_assignment(tx, tenant_id, changed, held)
-    await store.save_assignment(tx, tenant_id, changed)
-    await _assignment_changed(tx, tenant_id, changed)
-    return changed
-
-
-async def delete_assignment(
-    tx: Transaction, tenant_id: UUID, assignment_id: UUID, *, actor: Actor, expected_version: int
-) -> None:
-    """Take the assignment back as if never made; the ledger takes back what it earned. Raises as changing does."""
-    await tx.lock_tenants_exclusive([tenant_id])
-    held = await assignment(tx, tenant_id, assignment_id)
-    _check_not_own(actor, held)
-    check_version(held.version, expected_version)
-    deleted = replace(held, deleted=True, version=held.version + 1)
-    await store.save_assignment(tx, tenant_id, deleted)
-    await _assignment_changed(tx, tenant_id, deleted)
-
-
-async def _proposal(tx: Transaction, tenant_id: UUID, of: Plan, current: PlanVersion) -> Proposal:
-    authors = await store.authors(tx, tenant_id, of.id, current.number)
-    paid = await store.paid_from(tx, tenant_id, of.id, current.effective_from)
-    return proposal_of(of, current, authors, paid)
+async def _proposal(tx: Transaction, tenant_id: UUID, plan: Plan, current: PlanVersion) -> Proposal:
+    authors = await store.authors(tx, tenant_id, plan.id, current.number)
+    paid = await store.paid_from(tx, tenant_id, plan.id, current.effective_from)
+    return proposal_of(plan, current, authors, paid)
 
 
 def _check_not_own(actor: Actor, changed: Assignment) -> None:
     check_no_own_interest(actor, [changed.person_id], "an assignment or a quota")
 
 
-async def _check_assignment(tx: Transaction, tenant_id: UUID, candidate: Assignment, held: Assignment | None) -> None:
-    of, known = await versions(tx, tenant_id, candidate.plan_id)
-    check_quota_keys(candidate.quotas.keys(), {item.key for each in known for item in each.components})
-    check_approver_unpaid(candidate, held, of, known)
-    await _check_quota_goals(tx, tenant_id, candidate, of, known)
-    others = await store.assignments_of(tx, tenant_id, candidate.person_id, candidate.plan_id)
-    check_no_overlap(candidate, others)
-
-
-async def _check_quota_goals(
-    tx: Transaction, tenant_id: UUID, candidate: Assignment, plan: Plan, versions: Sequence[PlanVersion]
-) -> None:
-    """Raise InvalidInput for a goal that can never be the quota it is named for. One that is not known may come yet."""
-    goals = await quota_goals(tx, tenant_id, [candidate])
-    calendar = await fiscal_calendar(tx, tenant_id)
-    for version in versions:
-        for component in version.components:
-            named = candidate.quotas[component.key].goal_ids if component.key in candidate.quotas else ()
-            for index, goal_id in enumerate(named):
-                if (goal := goals.get(goal_id)) is not None:
-                    fitting = calendar.period_of(goal.period.start, plan.period)
-                    pointer = f"/quotas/{component.key}/goal_ids/{index}"
-                    check_quota_goal(goal, candidate.person_id, component.measure.unit, fitting, pointer)
-
-
-async def _assignment_changed(tx: Transaction, tenant_id: UUID, changed: Assignment) -> None:
-    await PROJECTION.bump(tx, [tenant_id])
-    await mark_stale(tx, tenant_id, [changed.id], [f"assignment/{changed.id} v{changed.version}"])
-
-
 async def _locked_version(
     tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, expected_version: int
 ) -> tuple[Plan, PlanVersion]:
-    held = await plan(tx, tenant_id, plan_id, lock=True)
-    current = numbered(await store.versions(tx, tenant_id, held), number)
+    plan = await _plan(tx, tenant_id, plan_id, lock=True)
+    current = numbered(await store.versions(tx, tenant_id, plan), number)
     check_version(current.revision, expected_version)
-    return held, current
+    return plan, current

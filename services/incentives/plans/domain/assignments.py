@@ -1,6 +1,6 @@
 """Who is on which plan, when, and the quotas the person is measured on."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -11,7 +11,7 @@ from services.incentives.plans.domain.versions import Plan, PlanVersion, approve
 from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
 from shared.kernel.measures import Unit
 from shared.kernel.org import OwnerKind
-from shared.kernel.periods import DatedRange, Period
+from shared.kernel.periods import DatedRange, FiscalCalendar, Period
 
 GOAL_IDS_MAX = 100
 
@@ -147,6 +147,24 @@ def check_quota_goal(goal: QuotaGoal, person_id: UUID, unit: Unit, fitting: Peri
             f"is a goal from {goal.period.start} to {goal.period.end}, which is no period of the plan",
             f"a goal from {fitting.start} to {fitting.end}, or of another period of the plan",
         )
+
+
+def check_quota_goals(
+    candidate: Assignment,
+    goals: Mapping[UUID, QuotaGoal],
+    plan: Plan,
+    versions: Iterable[PlanVersion],
+    calendar: FiscalCalendar,
+) -> None:
+    """Raise InvalidInput for a goal that can never be the quota it is named for. One that is not known may come yet."""
+    for version in versions:
+        for component in version.components:
+            named = candidate.quotas[component.key].goal_ids if component.key in candidate.quotas else ()
+            for index, goal_id in enumerate(named):
+                if (goal := goals.get(goal_id)) is not None:
+                    fitting = calendar.period_of(goal.period.start, plan.period)
+                    pointer = f"/quotas/{component.key}/goal_ids/{index}"
+                    check_quota_goal(goal, candidate.person_id, component.measure.unit, fitting, pointer)
 
 
 def quota_warnings(assignment: Assignment, goals: Mapping[UUID, QuotaGoal]) -> list[FieldError]:

@@ -1,0 +1,21 @@
+"""The use cases of incentives, wired as its processes wire them."""
+
+from typing import Final
+
+from services.incentives.credits.service import Credits
+from services.incentives.earnings.rebuilding import Rebuilder
+from services.incentives.earnings.service import Earnings
+from services.incentives.earnings.verification import Verification
+from services.incentives.metadata import transport
+from services.incentives.plans.service import Plans
+from shared.db.database import Database
+from shared.outbox.outbox import Outbox
+
+PLANS: Final = Plans()
+CREDITS: Final = Credits(PLANS)
+EARNINGS: Final = Earnings(Outbox(transport), PLANS, CREDITS)
+VERIFICATION: Final = Verification(PLANS, CREDITS)
+
+
+def rebuilder(database: Database) -> Rebuilder:
+    return Rebuilder(database, PLANS, EARNINGS)
