@@ -36,7 +36,8 @@ class Versioned(Protocol):
     def model_dump_json(self, *, by_alias: bool) -> str: ...
 
 
-AnswerT = TypeVar("AnswerT", bound=Versioned)
+AnswerT = TypeVar("AnswerT")
+VersionedT = TypeVar("VersionedT", bound=Versioned)
 
 
 class Answered(Response, Generic[AnswerT]):
@@ -58,7 +59,7 @@ class Condition:
     def __init__(self, if_none_match: str | None) -> None:
         self._if_none_match = if_none_match
 
-    def answer(self, answer: AnswerT) -> Answered[AnswerT]:
+    def answer(self, answer: VersionedT) -> Answered[VersionedT]:
         """The answer with its ETag, or 304 without a body when the caller has it. Raises InvalidInput."""
         body = answer.model_dump_json(by_alias=True).encode()
         tag = etag(answer.version, body)

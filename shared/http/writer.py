@@ -2,8 +2,8 @@
 
 A route that changes something reads:
 
-    @router.post("/v1/goals", status_code=201, response_model=GoalOut, responses=responses(PersonNotFound))
-    async def create_goal(body: NewGoal, writer: RequestWriter) -> Response:
+    @router.post("/v1/goals", status_code=201, responses=responses(PersonNotFound))
+    async def create_goal(body: NewGoal, writer: RequestWriter) -> Answered[GoalOut]:
         return await writer.commit(
             lambda tx: goals.create(tx, body), status=201, location=lambda goal: f"/v1/goals/{goal.id}"
         )
@@ -18,12 +18,11 @@ from typing import Annotated, Final, Protocol, TypeVar
 
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel, JsonValue
-from starlette.responses import Response
 
 from shared.db.database import Database, Scope, Transaction
 from shared.db.tables import TransportTables
 from shared.http.auth import CurrentPrincipal, Principal
-from shared.http.etag import Versioned, etag
+from shared.http.etag import Answered, Versioned, etag
 from shared.http.idempotency import StoredAnswer, claim, remember
 from shared.kernel.errors import InvalidInput
 from shared.telemetry.metrics import HTTP_IDEMPOTENT_REPLAYS
@@ -74,7 +73,7 @@ class Writer:
         status: int = 200,
         location: Callable[[AnswerT], str] | None = None,
         seal: Seal | None = None,
-    ) -> Response:
+    ) -> Answered[AnswerT]:
         """Do the work in a transaction, commit it, and only then make the response out of what it returned.
 
         An answer with a `version` gets its ETag; None is an empty body (pass `status=204`). An error of the use case
@@ -96,7 +95,7 @@ class Writer:
         if key is None:
             async with self._database.transaction(scope) as tx:
                 answer = await answered(tx)
-            return _response(answer)
+            return _sent(answer)
 
         async def once(tx: Transaction) -> tuple[StoredAnswer, bool]:
             tenant_id = self._principal.tenant_id
@@ -109,7 +108,7 @@ class Writer:
             return fresh, False
 
         answer, replayed = await self._database.run(scope, once)
-        response = _response(answer)
+        response: Answered[AnswerT] = _sent(answer)
         if replayed:
             HTTP_IDEMPOTENT_REPLAYS.inc()
             response.headers["idempotent-replayed"] = "true"
@@ -182,5 +181,5 @@ def _answer(model: BaseModel | None, status: int, location: str | None) -> Store
     return StoredAnswer(status, headers, body)
 
 
-def _response(answer: StoredAnswer) -> Response:
-    return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
+def _sent(answer: StoredAnswer) -> Answered[AnswerT]:
+    return Answered(answer.body, status_code=answer.status, headers=dict(answer.headers))

@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request
 
 from services.tracking.intake.connections import service
 from services.tracking.intake.connections.directory import SenderDirectory
@@ -57,13 +57,12 @@ Directory = Annotated[SenderDirectory, Depends(_directory)]
 @router.post(
     "",
     status_code=201,
-    response_model=ConnectionWithSecret,
     responses=responses(InvalidSecret, InvalidAllowList),
     summary="Connect a CRM",
 )
 async def create_connection(
     body: NewConnection, caller: Operator, writer: RequestWriter, connections: UseCases, directory: Directory
-) -> Response:
+) -> Answered[ConnectionWithSecret]:
     """Make a connection. The answer holds its secret, which is not shown again."""
 
     async def create(tx: Transaction) -> ConnectionWithSecret:
@@ -105,7 +104,6 @@ async def read_connection(
 
 @router.patch(
     "/{connection_id}",
-    response_model=ConnectionOut,
     responses=responses(ConnectionNotFound, *_CHANGE, InvalidAllowList),
     summary="Change a connection",
 )
@@ -117,7 +115,7 @@ async def edit_connection(
     version: ExpectedVersion,
     connections: UseCases,
     directory: Directory,
-) -> Response:
+) -> Answered[ConnectionOut]:
     """Its name, status, mapping or allow-list. A new mapping also changes what was translated before it."""
 
     async def edit(tx: Transaction) -> ConnectionOut:
@@ -140,7 +138,6 @@ async def edit_connection(
 @router.post(
     "/{connection_id}/secrets",
     status_code=201,
-    response_model=ConnectionWithSecret,
     responses=responses(ConnectionNotFound, *_CHANGE, RotationUnderWay, InvalidSecret),
     summary="Rotate the secret",
 )
@@ -152,7 +149,7 @@ async def rotate_secret(
     version: ExpectedVersion,
     connections: UseCases,
     directory: Directory,
-) -> Response:
+) -> Answered[ConnectionWithSecret]:
     """Give the connection a new secret; both are valid until the old one expires or is retired."""
 
     async def rotate(tx: Transaction) -> ConnectionWithSecret:
@@ -171,7 +168,6 @@ async def rotate_secret(
 
 @router.delete(
     "/{connection_id}/secrets/{secret_id}",
-    response_model=ConnectionOut,
     responses=responses(ConnectionNotFound, SecretNotFound, *_CHANGE, LastSecret),
     summary="Retire a secret",
 )
@@ -183,7 +179,7 @@ async def retire_secret(
     version: ExpectedVersion,
     connections: UseCases,
     directory: Directory,
-) -> Response:
+) -> Answered[ConnectionOut]:
     """Make a secret invalid at once."""
 
     async def retire(tx: Transaction) -> ConnectionOut:

@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 
 from services.tracking.intake.connections.domain import ConnectionNotFound
 from services.tracking.intake.inbox import service
@@ -34,6 +34,7 @@ from services.tracking.records.domain.activities import ActivityNotFound
 from services.tracking.records.domain.deals import DealNotFound
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
+from shared.http.etag import Answered
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
@@ -77,11 +78,10 @@ async def read_delivery(delivery_id: UUID, caller: Operator, reader: RequestRead
 @router.post(
     "/replay",
     status_code=202,
-    response_model=ReplayedOut,
     responses=responses(ConnectionNotFound),
     summary="Replay what is in quarantine",
 )
-async def replay_quarantined(body: ReplayQuarantined, caller: Operator, writer: RequestWriter) -> Response:
+async def replay_quarantined(body: ReplayQuarantined, caller: Operator, writer: RequestWriter) -> Answered[ReplayedOut]:
     """Translate every quarantined delivery of a connection again, with its mapping as it is now."""
 
     async def replay(tx: Transaction) -> ReplayedOut:
@@ -90,10 +90,8 @@ async def replay_quarantined(body: ReplayQuarantined, caller: Operator, writer: 
     return await writer.commit(replay, status=202)
 
 
-@router.post(
-    "/discard", response_model=DiscardedOut, responses=responses(ConnectionNotFound), summary="Discard deliveries"
-)
-async def discard_deliveries(body: DiscardMany, caller: Operator, writer: RequestWriter) -> Response:
+@router.post("/discard", responses=responses(ConnectionNotFound), summary="Discard deliveries")
+async def discard_deliveries(body: DiscardMany, caller: Operator, writer: RequestWriter) -> Answered[DiscardedOut]:
     """Take what will never be of use out of a connection's quarantine, with a reason.
 
     It is kept, listed with `state=discarded`, does not count in the connection's health any more and is not translated
@@ -109,8 +107,8 @@ async def discard_deliveries(body: DiscardMany, caller: Operator, writer: Reques
     return await writer.commit(discard)
 
 
-@router.post("/restore", response_model=RestoredOut, summary="Restore discarded deliveries")
-async def restore_deliveries(body: RestoreDiscarded, caller: Operator, writer: RequestWriter) -> Response:
+@router.post("/restore", summary="Restore discarded deliveries")
+async def restore_deliveries(body: RestoreDiscarded, caller: Operator, writer: RequestWriter) -> Answered[RestoredOut]:
     """Put everything that one call discarded back in quarantine."""
 
     async def restore(tx: Transaction) -> RestoredOut:
@@ -122,13 +120,12 @@ async def restore_deliveries(body: RestoreDiscarded, caller: Operator, writer: R
 
 @router.post(
     "/{delivery_id}/discard",
-    response_model=DeliveryOut,
     responses=responses(DeliveryNotFound, DeliveryNotQuarantined),
     summary="Discard a delivery",
 )
 async def discard_delivery(
     delivery_id: UUID, body: DiscardRequest, caller: Operator, writer: RequestWriter
-) -> Response:
+) -> Answered[DeliveryOut]:
     """Take a delivery that will never be of use out of quarantine, with a reason. It is kept, and can be restored."""
 
     async def discard(tx: Transaction) -> DeliveryOut:
@@ -141,11 +138,10 @@ async def discard_delivery(
 
 @router.post(
     "/{delivery_id}/restore",
-    response_model=DeliveryOut,
     responses=responses(DeliveryNotFound, DeliveryNotDiscarded),
     summary="Restore a delivery",
 )
-async def restore_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Response:
+async def restore_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[DeliveryOut]:
     """Put a discarded delivery back in quarantine."""
 
     async def restore(tx: Transaction) -> DeliveryOut:
@@ -157,11 +153,10 @@ async def restore_delivery(delivery_id: UUID, caller: Operator, writer: RequestW
 @router.post(
     "/{delivery_id}/replay",
     status_code=202,
-    response_model=DeliveryOut,
     responses=responses(DeliveryNotFound, DeliveryWaiting, DeliveryDiscarded, BodyDropped),
     summary="Replay a delivery",
 )
-async def replay_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Response:
+async def replay_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[DeliveryOut]:
     """Translate a delivery again, with the connection's mapping as it is now.
 
     A quarantined one waits again itself. Of one that was translated before a copy is made and answered, so that what it

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Header, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Request
 
 from services.tracking.intake.calling import service as calling
 from services.tracking.intake.calling.caller import ApiCaller
@@ -85,7 +85,6 @@ async def read_api_access(
 
 @router.put(
     "/api-access",
-    response_model=ApiAccessOut,
     responses=responses(*_CHANGE, InvalidApiAccess, UrlRefused),
     summary="Give API access",
 )
@@ -102,7 +101,7 @@ async def give_api_access(
             description="The ETag of the access that is replaced; not needed where there is none.", examples=['"7"']
         ),
     ] = None,
-) -> Response:
+) -> Answered[ApiAccessOut]:
     """Let the source's API be called with these credentials, which are stored sealed and not shown again.
 
     What waits to be fetched is fetched at once, a channel is opened where the source has such, and the connection is
@@ -128,12 +127,10 @@ async def give_api_access(
     return await writer.commit(give)
 
 
-@router.delete(
-    "/api-access", response_model=ApiAccessOut, responses=responses(*_CHANGE), summary="Withdraw the API access"
-)
+@router.delete("/api-access", responses=responses(*_CHANGE), summary="Withdraw the API access")
 async def withdraw_api_access(
     connection_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion, connections: UseCases
-) -> Response:
+) -> Answered[ApiAccessOut]:
     """Call the source's API no more, and forget the credentials."""
 
     async def withdraw(tx: Transaction) -> ApiAccessOut:
@@ -198,7 +195,6 @@ async def read_reconciliation(
 
 @router.put(
     "/reconciliation",
-    response_model=ReconciliationOut,
     responses=responses(ConnectionNotFound, VersionMismatch, PreconditionRequired),
     summary="Set how often to reconcile",
 )
@@ -208,7 +204,7 @@ async def set_reconciliation(
     caller: Operator,
     writer: RequestWriter,
     version: ExpectedVersion,
-) -> Response:
+) -> Answered[ReconciliationOut]:
     """Reconcile every so many minutes from now on, or only on demand."""
 
     async def put(tx: Transaction) -> ReconciliationOut:
@@ -224,11 +220,10 @@ async def set_reconciliation(
 @router.post(
     "/reconcile",
     status_code=202,
-    response_model=RunOut,
     responses=responses(ConnectionNotFound, ApiAccessMissing, RunNotFound),
     summary="Reconcile now",
 )
-async def reconcile_connection(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Response:
+async def reconcile_connection(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[RunOut]:
     """Ask the source for everything that changed since the last time, and store what webhooks missed.
 
     The answer is the run, to be read until it has ended; the one under way if there is one.
@@ -275,11 +270,10 @@ async def read_reconciliation_run(
 @router.post(
     "/backfills",
     status_code=201,
-    response_model=BackfillOut,
     responses=responses(ConnectionNotFound, ApiAccessMissing, BackfillOpen),
     summary="Start a backfill",
 )
-async def start_backfill(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Response:
+async def start_backfill(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[BackfillOut]:
     """Bring in everything the source has, also from before the connection was made. One at a time."""
 
     async def start(tx: Transaction) -> BackfillOut:
@@ -320,13 +314,12 @@ async def read_backfill(
 
 @router.post(
     "/backfills/{run_id}/pause",
-    response_model=BackfillOut,
     responses=responses(*_RUN_CHANGE),
     summary="Pause a backfill",
 )
 async def pause_backfill(
     connection_id: UUID, run_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
-) -> Response:
+) -> Answered[BackfillOut]:
     """Stop it where it is."""
 
     async def pause(tx: Transaction) -> BackfillOut:
@@ -339,13 +332,12 @@ async def pause_backfill(
 
 @router.post(
     "/backfills/{run_id}/resume",
-    response_model=BackfillOut,
     responses=responses(*_RUN_CHANGE, BackfillOpen),
     summary="Resume a backfill",
 )
 async def resume_backfill(
     connection_id: UUID, run_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
-) -> Response:
+) -> Answered[BackfillOut]:
     """Go on with one that was paused or has failed, where it stopped."""
 
     async def resume(tx: Transaction) -> BackfillOut:
@@ -358,13 +350,12 @@ async def resume_backfill(
 
 @router.post(
     "/backfills/{run_id}/cancel",
-    response_model=BackfillOut,
     responses=responses(*_RUN_CHANGE),
     summary="Cancel a backfill",
 )
 async def cancel_backfill(
     connection_id: UUID, run_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
-) -> Response:
+) -> Answered[BackfillOut]:
     """Give it up. What it has brought in stays."""
 
     async def cancel(tx: Transaction) -> BackfillOut:

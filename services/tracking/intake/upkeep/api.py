@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends
 
 from services.tracking.intake.connections.api import UseCases
 from services.tracking.intake.connections.domain import ConnectionChanged, ConnectionNotFound
@@ -81,7 +81,6 @@ async def read_unmapped(
 @router.post(
     "/repairs",
     status_code=202,
-    response_model=RepairOut,
     responses=responses(ConnectionNotFound, ConnectionChanged, PreconditionRequired, MappingTooLarge),
     summary="Repair the mapping",
 )
@@ -92,7 +91,7 @@ async def repair_connection(
     writer: RequestWriter,
     version: ExpectedVersion,
     connections: UseCases,
-) -> Response:
+) -> Answered[RepairOut]:
     """Add to the mapping, and translate again what that changes and what was in quarantine for want of it."""
 
     async def repair(tx: Transaction) -> RepairOut:

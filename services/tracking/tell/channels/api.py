@@ -60,13 +60,12 @@ Outbound = Annotated[OutboundSettings, Depends(_outbound)]
 @router.post(
     "",
     status_code=201,
-    response_model=SubscriptionWithSecret,
     responses=responses(UrlRefused),
     summary="Subscribe to events",
 )
 async def create_subscription(
     body: NewSubscription, caller: Operator, writer: RequestWriter, subscriptions: UseCases, outbound: Outbound
-) -> Response:
+) -> Answered[SubscriptionWithSecret]:
     """Send what happens from now on to a URL, as Standard Webhooks. The answer holds the signing secret, this once."""
     check_url(body.url, outbound)
     events = wanted(body.events)
@@ -108,7 +107,6 @@ async def read_subscription(
 
 @router.patch(
     "/{subscription_id}",
-    response_model=SubscriptionOut,
     responses=responses(SubscriptionNotFound, *_CHANGE, UrlRefused),
     summary="Change a subscription",
 )
@@ -120,7 +118,7 @@ async def edit_subscription(
     version: ExpectedVersion,
     subscriptions: UseCases,
     outbound: Outbound,
-) -> Response:
+) -> Answered[SubscriptionOut]:
     """Its name, URL, events or status. What waits already is sent to the URL as it is then."""
     if body.url is not None:
         check_url(body.url, outbound)
@@ -162,7 +160,6 @@ async def delete_subscription(
 @router.post(
     "/{subscription_id}/secrets",
     status_code=201,
-    response_model=SubscriptionWithSecret,
     responses=responses(SubscriptionNotFound, *_CHANGE, SigningRotationUnderWay),
     summary="Rotate the signing secret",
 )
@@ -173,7 +170,7 @@ async def rotate_subscription_secret(
     writer: RequestWriter,
     version: ExpectedVersion,
     subscriptions: UseCases,
-) -> Response:
+) -> Answered[SubscriptionWithSecret]:
     """A new secret; deliveries carry a signature of each until the old one expires or is retired."""
 
     async def rotate(tx: Transaction) -> SubscriptionWithSecret:
@@ -187,7 +184,6 @@ async def rotate_subscription_secret(
 
 @router.delete(
     "/{subscription_id}/secrets/{secret_id}",
-    response_model=SubscriptionOut,
     responses=responses(SubscriptionNotFound, SigningSecretNotFound, *_CHANGE, LastSigningSecret),
     summary="Retire a signing secret",
 )
@@ -198,7 +194,7 @@ async def retire_subscription_secret(
     writer: RequestWriter,
     version: ExpectedVersion,
     subscriptions: UseCases,
-) -> Response:
+) -> Answered[SubscriptionOut]:
     """Sign with it no more."""
 
     async def retire(tx: Transaction) -> SubscriptionOut:
@@ -213,11 +209,12 @@ async def retire_subscription_secret(
 @router.post(
     "/{subscription_id}/test",
     status_code=201,
-    response_model=SubscriptionDeliveryDetail,
     responses=responses(SubscriptionNotFound),
     summary="Send a test event",
 )
-async def test_subscription(subscription_id: UUID, caller: Operator, writer: RequestWriter) -> Response:
+async def test_subscription(
+    subscription_id: UUID, caller: Operator, writer: RequestWriter
+) -> Answered[SubscriptionDeliveryDetail]:
     """An event of type `attain.test.v1`, sent at once if the subscription is active: read the delivery to see how."""
 
     async def send(tx: Transaction) -> SubscriptionDeliveryDetail:
@@ -270,13 +267,12 @@ async def read_subscription_delivery(
 @router.post(
     "/{subscription_id}/deliveries/replay",
     status_code=202,
-    response_model=ReplayedFailed,
     responses=responses(SubscriptionNotFound),
     summary="Replay what failed",
 )
 async def replay_failed_deliveries(
     subscription_id: UUID, body: ReplayFailed, caller: Operator, writer: RequestWriter
-) -> Response:
+) -> Answered[ReplayedFailed]:
     """Send everything again that failed since a moment, oldest first, under the same ids."""
 
     async def replay(tx: Transaction) -> ReplayedFailed:
@@ -289,13 +285,12 @@ async def replay_failed_deliveries(
 @router.post(
     "/{subscription_id}/deliveries/{delivery_id}/replay",
     status_code=202,
-    response_model=SubscriptionDeliveryDetail,
     responses=responses(SubscriptionNotFound, SubscriptionDeliveryNotFound),
     summary="Replay a delivery of a subscription",
 )
 async def replay_subscription_delivery(
     subscription_id: UUID, delivery_id: UUID, caller: Operator, writer: RequestWriter
-) -> Response:
+) -> Answered[SubscriptionDeliveryDetail]:
     """Send a delivery again, whatever became of it, under the same id; one that waits is sent now."""
 
     async def replay(tx: Transaction) -> SubscriptionDeliveryDetail:
