@@ -62,11 +62,6 @@ class SigningKeys:
         return self._known(kid)
 
     @property
-    def is_fetching(self) -> bool:
-        """Whether the provider is being asked."""
-        return self._fetching is not None
-
-    @property
     def _age(self) -> float:
         return float("inf") if self._fetched_at is None else self._clock() - self._fetched_at
 

@@ -5,7 +5,7 @@ It is not a dependency that yields: such a one would keep its connection until t
 A route that reads:
 
     @router.get("/v1/goals/{goal_id}")
-    async def read_goal(goal_id: UUID, reader: RequestReader, response: Response) -> GoalOut:
+    async def read_goal(goal_id: UUID, reader: RequestReader) -> GoalOut:
         async with reader.transaction() as tx:
             ...
 """

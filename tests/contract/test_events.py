@@ -16,7 +16,6 @@ from services.goals.targets import domain as goals_domain
 from services.tracking.records.domain.snapshots import distinct
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
-from shared.contracts.compatibility import breaking_changes
 from shared.contracts.deals import Deal
 from shared.contracts.documents import asyncapi, documents, event_example, event_schema
 from shared.contracts.envelope import MalformedEvent, from_record, parse, tenant_of, to_message
@@ -28,6 +27,7 @@ from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Aggregate, Measure, RatePolicy
 from shared.kernel.records import RECORD_TYPES, RecordKind
+from tests.contract.compatibility import breaking_changes
 from tests.servers.typescript import client_folder
 
 CONTRACTS = Path(__file__).parents[2] / "shared" / "contracts"

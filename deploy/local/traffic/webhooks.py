@@ -39,7 +39,6 @@ class WebhookSender:
     def __init__(self, client: httpx.AsyncClient, hook_url: str, secret: str) -> None:
         self._client = client
         self._hook_url = hook_url
-        self._secret = secret
         self._signer = Webhook(secret)
 
     def sign(self, webhook_id: str, body: str, at: datetime) -> dict[str, str]:

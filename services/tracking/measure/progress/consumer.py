@@ -10,7 +10,7 @@ from services.tracking.measure.progress import store
 from services.tracking.measure.progress.definitions import UnusableDefinition, check_usable
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.measure.progress.tables import ACTIVITIES_STRIPE
-from shared.contracts import deals, goals, org
+from shared.contracts import goals, org
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
@@ -23,7 +23,6 @@ from shared.telemetry.logs import get_logger
 from shared.worker.rounds import Rounds
 
 PROGRESS_GROUP: Final = "attain.tracking.progress"
-PROGRESS_TOPICS: Final = (deals.TOPIC,)
 ACTIVITIES_GROUP: Final = "attain.tracking.activities"
 DEFINITIONS_GROUP: Final = "attain.tracking.definitions"
 DEFINITIONS_TOPICS: Final = (org.TOPIC, goals.TOPIC)
