@@ -27,9 +27,8 @@ from services.tracking.measure.progress.api import ProgressSource
 from services.tracking.measure.progress.api import router as progress_router
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.metadata import transport
-from services.tracking.records import deals_service as deals
-from services.tracking.records.activities_api import router as activities_router
-from services.tracking.records.deals_api import router as deals_router
+from services.tracking.records.api import activities_router, deals_router
+from services.tracking.records.service import DEALS
 from services.tracking.settings import SERVICE, ApiSettings
 from services.tracking.tell.alerts.api import router as alerts_router
 from services.tracking.tell.channels.api import router as outgoing_router
@@ -127,7 +126,7 @@ def create_app() -> FastAPI:
             outgoing_router,
         ],
         readiness={"schema": schema, "connections": directory.ready},
-        parts=[Organisation(organisation), DealFinder(crm.ids_of_source, deals.facts)],
+        parts=[Organisation(organisation), DealFinder(crm.ids_of_source, DEALS.facts)],
     )
     app.state.connections = connections
     app.state.subscriptions = Subscriptions(connections.box)

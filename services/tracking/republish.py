@@ -6,7 +6,8 @@ from uuid import UUID
 
 from services.tracking.measure.progress import store as progress
 from services.tracking.metadata import transport
-from services.tracking.records import activities_service, deals_service
+from services.tracking.records.service import ACTIVITIES as STORED_ACTIVITIES
+from services.tracking.records.service import DEALS as STORED_DEALS
 from services.tracking.tell.alerts import service as alerts_service
 from shared.contracts.activities import TOPIC as ACTIVITIES
 from shared.contracts.alerts import TOPIC as ALERTS
@@ -51,11 +52,11 @@ def _publishing(publish: PublishChunk, after: Key) -> Callable[[Transaction], Aw
 
 
 async def _publish_deals(tx: Transaction, after: Key) -> list[Key]:
-    return await deals_service.tell_next_again(tx, _OUTBOX, after, limit=_CHUNK)
+    return await STORED_DEALS.publish_next_again(tx, _OUTBOX, after, limit=_CHUNK)
 
 
 async def _publish_activities(tx: Transaction, after: Key) -> list[Key]:
-    return await activities_service.tell_next_again(tx, _OUTBOX, after, limit=_CHUNK)
+    return await STORED_ACTIVITIES.publish_next_again(tx, _OUTBOX, after, limit=_CHUNK)
 
 
 async def _publish_alerts(tx: Transaction, after: Key) -> list[Key]:

@@ -1,12 +1,13 @@
 """`attain.activities.v1`: every version of every call, meeting, e-mail and task, whichever CRM it came from."""
 
 from decimal import Decimal
-from typing import ClassVar
+from operator import attrgetter
+from typing import ClassVar, Final
 
 from pydantic import ConfigDict, Field
 
-from shared.contracts.base import Instant, RecordEvent
-from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType, ActivityVersion
+from shared.contracts.base import Instant, RecordEvent, fact_attributes
+from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType
 
 TOPIC = "attain.activities.v1"
 
@@ -40,26 +41,15 @@ class Activity(RecordEvent):
         return f"activity/{self.id}"
 
     @property
-    def version(self) -> ActivityVersion:
-        """Where this snapshot stands among those of the same activity."""
-        return ActivityVersion(self.modified_at, self.sequence, self.delivery_id)
+    def exact_duration(self) -> Decimal | None:
+        """The duration in seconds as the rules see it."""
+        return None if self.duration_seconds is None else Decimal(self.duration_seconds)
 
     def facts(self) -> ActivityFacts:
         """The activity as the rules see it."""
-        return ActivityFacts(
-            activity_id=self.id,
-            source=self.source,
-            external_id=self.external_id,
-            version=self.version,
-            is_gone=self.is_deleted,
-            type=self.type,
-            status=self.status,
-            owner_external_id=self.owner_external_id,
-            subject=self.subject_line,
-            occurred_at=self.occurred_at,
-            duration_seconds=None if self.duration_seconds is None else Decimal(self.duration_seconds),
-            outcome=self.outcome,
-            deal_external_id=self.deal_external_id,
-            account_id=self.account_id,
-            custom=self.custom,
-        )
+        return ActivityFacts(*_FACTS(self))
+
+
+_FACTS: Final = attrgetter(
+    *fact_attributes(ActivityFacts, activity_id="id", subject="subject_line", duration_seconds="exact_duration")
+)

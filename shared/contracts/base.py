@@ -2,6 +2,7 @@
 
 import json
 from abc import abstractmethod
+from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, ClassVar, Final, Self
@@ -9,6 +10,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from shared.kernel.activities import ActivityFacts
+from shared.kernel.deals import DealFacts, RecordVersion
 from shared.kernel.money import AMOUNT_DECIMALS_MAX, format_amount, format_posted
 from shared.kernel.reading import FIRST_INSTANT, LAST_INSTANT
 from shared.kernel.records import ordered_at
@@ -124,6 +127,11 @@ class RecordEvent(Event):
         default=(), description="What is not kept as the source states it: the first of it, where it is much."
     )
 
+    @property
+    def version(self) -> RecordVersion:
+        """Where this snapshot stands among those of the same record."""
+        return RecordVersion(self.modified_at, self.sequence, self.delivery_id)
+
     @classmethod
     def from_json(cls, document: bytes | str) -> Self:
         """The version that a document says. Raises ValidationError.
@@ -136,6 +144,11 @@ class RecordEvent(Event):
             return event
         event = super().from_json(document)
         return event.model_copy(update={"modified_at": ordered_at(event.modified_at, event.received_at)})
+
+
+def fact_attributes(facts: type[DealFacts | ActivityFacts], **elsewhere: str) -> list[str]:
+    """What of an event is each of the `facts`, in their order: its attribute of that name, else as `elsewhere` says."""
+    return [elsewhere.get(each.name, each.name) for each in fields(facts)]
 
 
 def utc(instant: datetime) -> str:

@@ -2,12 +2,23 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, ClassVar
+from operator import attrgetter
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Currency, Instant, RecordEvent, Value
-from shared.kernel.deals import DealFacts, DealKind, DealStatus, DealVersion
+from shared.contracts.base import (
+    AMOUNT_LIMITS,
+    AS_TEXT,
+    NO_FLOAT,
+    Amount,
+    Currency,
+    Instant,
+    RecordEvent,
+    Value,
+    fact_attributes,
+)
+from shared.kernel.deals import DealFacts, DealKind, DealStatus
 from shared.kernel.deals import Payment as PaymentFacts
 from shared.kernel.deals import Split as SplitFacts
 
@@ -22,6 +33,10 @@ class Split(Value):
     owner_external_id: str
     role: str
     percent: Percent
+
+    def facts(self) -> SplitFacts:
+        """The share as the rules see it."""
+        return SplitFacts(self.owner_external_id, self.percent, self.role)
 
 
 class Product(Value):
@@ -42,6 +57,10 @@ class Payment(Value):
         description="When it came in, where the source tells the moment: its day in the tenant's calendar counts then,"
         " not `paid_on`.",
     )
+
+    def facts(self) -> PaymentFacts:
+        """The payment as the rules see it."""
+        return PaymentFacts(self.paid_on, self.amount, self.paid_at)
 
 
 class Deal(RecordEvent):
@@ -100,40 +119,18 @@ class Deal(RecordEvent):
         return sum((payment.amount for payment in self.payments), Decimal(0)) if self.payments else None
 
     @property
-    def version(self) -> DealVersion:
-        """Where this snapshot stands among those of the same deal."""
-        return DealVersion(self.modified_at, self.sequence, self.delivery_id)
+    def split_facts(self) -> tuple[SplitFacts, ...]:
+        """The splits as the rules see them."""
+        return tuple([split.facts() for split in self.splits])
+
+    @property
+    def payment_facts(self) -> tuple[PaymentFacts, ...]:
+        """The payments as the rules see them."""
+        return tuple([payment.facts() for payment in self.payments])
 
     def facts(self) -> DealFacts:
         """The deal as the rules see it."""
-        return DealFacts(
-            deal_id=self.id,
-            source=self.source,
-            external_id=self.external_id,
-            version=self.version,
-            kind=self.kind,
-            status=self.status,
-            owner_external_id=self.owner_external_id,
-            name=self.name,
-            amount=self.amount,
-            currency=self.currency,
-            quantity=self.quantity,
-            created_at=self.created_at,
-            expected_close_on=self.expected_close_on,
-            closed_at=self.closed_at,
-            closed_on=self.closed_on,
-            stage=self.stage,
-            pipeline=self.pipeline,
-            probability=self.probability,
-            deal_type=self.type,
-            channel=self.channel,
-            region=self.region,
-            account_id=self.account_id,
-            account_name=self.account_name,
-            custom=self.custom,
-            splits=tuple([SplitFacts(s.owner_external_id, s.percent, s.role) for s in self.splits]),
-            home_amount=self.home_amount,
-            home_currency=self.home_currency,
-            payments=tuple([PaymentFacts(each.paid_on, each.amount, each.paid_at) for each in self.payments]),
-            expected_close_at=self.expected_close_at,
-        )
+        return DealFacts(*_FACTS(self))
+
+
+_FACTS: Final = attrgetter(*fact_attributes(DealFacts, deal_id="id", splits="split_facts", payments="payment_facts"))

@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from shared.kernel.deals import CUSTOM_FAMILY, DateField, Payment, Split
+from shared.kernel.deals import CUSTOM_FAMILY, DateField, Payment, RecordVersion, Split
 from shared.kernel.filters import Catalogue, FieldType, Value
 from shared.kernel.periods import FiscalCalendar
 
@@ -28,15 +28,6 @@ class ActivityStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ActivityVersion:
-    """Total order of an activity's snapshots: the source's modified time, then its sequence, then the delivery."""
-
-    modified_at: datetime
-    sequence: int
-    delivery_id: UUID
-
-
 @dataclass(frozen=True, slots=True)
 class ActivityFacts:
     """One version of one activity. Absent facts are None."""
@@ -44,9 +35,8 @@ class ActivityFacts:
     activity_id: UUID
     source: str
     external_id: str
-    version: ActivityVersion
-    is_gone: bool
-    """Whether the source deleted it."""
+    version: RecordVersion
+    is_deleted: bool
     type: ActivityType
     status: ActivityStatus
     owner_external_id: str | None = None
@@ -58,6 +48,11 @@ class ActivityFacts:
     deal_external_id: str | None = None
     account_id: str | None = None
     custom: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the source deleted it."""
+        return self.is_deleted
 
     @property
     def currency(self) -> None:
@@ -92,31 +87,21 @@ class ActivityFacts:
         """The value of a field of ACTIVITY_FIELDS, or None when the activity has none."""
         if name.startswith(CUSTOM_FAMILY):
             return self.custom.get(name[len(CUSTOM_FAMILY) :])
-        value: Value | None = getattr(self, ACTIVITY_ATTRIBUTES[name])
+        value: Value | None = getattr(self, name)
         return value
 
 
-_NUMBERS = frozenset({"duration_seconds"})
-ACTIVITY_ATTRIBUTES = {
-    name: name
-    for name in (
-        "type",
-        "status",
-        "subject",
-        "outcome",
-        "duration_seconds",
-        "deal_external_id",
-        "account_id",
-        "source",
-    )
-}
-"""Where the facts have each field that is not a custom one."""
-
 ACTIVITY_FIELDS = Catalogue(
-    {name: FieldType.NUMBER if name in _NUMBERS else FieldType.TEXT for name in ACTIVITY_ATTRIBUTES},
+    {
+        "type": FieldType.TEXT,
+        "status": FieldType.TEXT,
+        "subject": FieldType.TEXT,
+        "outcome": FieldType.TEXT,
+        "duration_seconds": FieldType.NUMBER,
+        "deal_external_id": FieldType.TEXT,
+        "account_id": FieldType.TEXT,
+        "source": FieldType.TEXT,
+    },
     text_families=(CUSTOM_FAMILY,),
 )
-"""Every activity field a filter may name."""
-
-ACTIVITY_NUMBER_FIELDS = tuple(sorted(_NUMBERS))
-"""The activity fields that can be summed."""
+"""Every activity field a filter may name, each a fact of that name."""

@@ -40,8 +40,8 @@ class DateField(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class DealVersion:
-    """Total order of a deal's snapshots: the source's modified time, then its sequence, then the delivery."""
+class RecordVersion:
+    """Total order of a record's snapshots: the source's modified time, then its sequence, then the delivery."""
 
     modified_at: datetime
     sequence: int
@@ -79,7 +79,7 @@ class DealFacts:
     deal_id: UUID
     source: str
     external_id: str
-    version: DealVersion
+    version: RecordVersion
     kind: DealKind
     status: DealStatus
     owner_external_id: str | None = None
@@ -94,7 +94,7 @@ class DealFacts:
     stage: str | None = None
     pipeline: str | None = None
     probability: Decimal | None = None
-    deal_type: str | None = None
+    type: str | None = None
     channel: str | None = None
     region: str | None = None
     account_id: str | None = None
@@ -152,7 +152,7 @@ class DealFacts:
         """The value of a field of DEAL_FIELDS, or None when the deal has none; of days as far as it is `dated`."""
         if name.startswith(CUSTOM_FAMILY):
             return self.custom.get(name[len(CUSTOM_FAMILY) :])
-        value: Value | None = getattr(self, DEAL_ATTRIBUTES[name])
+        value: Value | None = getattr(self, name)
         return value
 
 
@@ -161,39 +161,26 @@ def _dated(payment: Payment, calendar: FiscalCalendar) -> Payment:
 
 
 CUSTOM_FAMILY = "custom."
-DEAL_ATTRIBUTES = {
-    "name": "name",
-    "amount": "amount",
-    "currency": "currency",
-    "home_currency": "home_currency",
-    "paid_amount": "paid_amount",
-    "quantity": "quantity",
-    "status": "status",
-    "stage": "stage",
-    "pipeline": "pipeline",
-    "probability": "probability",
-    "type": "deal_type",
-    "channel": "channel",
-    "region": "region",
-    "source": "source",
-    "account_id": "account_id",
-    "account_name": "account_name",
-    "expected_close_on": "expected_close_on",
-}
-"""Where the facts have each field that is not a custom one."""
-
-_NUMBERS = frozenset({"amount", "paid_amount", "quantity", "probability"})
-_DATES = frozenset({"expected_close_on"})
-
-
-def _field_type(name: str) -> FieldType:
-    if name in _NUMBERS:
-        return FieldType.NUMBER
-    return FieldType.DATE if name in _DATES else FieldType.TEXT
-
-
-DEAL_FIELDS = Catalogue({name: _field_type(name) for name in DEAL_ATTRIBUTES}, text_families=(CUSTOM_FAMILY,))
-"""Every deal field a filter may name."""
-
-DEAL_NUMBER_FIELDS = tuple(sorted(_NUMBERS))
-"""The deal fields that can be summed."""
+DEAL_FIELDS = Catalogue(
+    {
+        "name": FieldType.TEXT,
+        "amount": FieldType.NUMBER,
+        "currency": FieldType.TEXT,
+        "home_currency": FieldType.TEXT,
+        "paid_amount": FieldType.NUMBER,
+        "quantity": FieldType.NUMBER,
+        "status": FieldType.TEXT,
+        "stage": FieldType.TEXT,
+        "pipeline": FieldType.TEXT,
+        "probability": FieldType.NUMBER,
+        "type": FieldType.TEXT,
+        "channel": FieldType.TEXT,
+        "region": FieldType.TEXT,
+        "source": FieldType.TEXT,
+        "account_id": FieldType.TEXT,
+        "account_name": FieldType.TEXT,
+        "expected_close_on": FieldType.DATE,
+    },
+    text_families=(CUSTOM_FAMILY,),
+)
+"""Every deal field a filter may name, each a fact of that name."""

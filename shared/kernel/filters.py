@@ -110,6 +110,16 @@ class Catalogue:
         return known
 
     @property
+    def names(self) -> Sequence[str]:
+        """The fixed fields."""
+        return tuple(self._fields)
+
+    @property
+    def numbers(self) -> Sequence[str]:
+        """The fields that can be summed, by name."""
+        return sorted(name for name, kind in self._fields.items() if kind is FieldType.NUMBER)
+
+    @property
     def described(self) -> str:
         """The accepted names."""
         return ", ".join(self._names)

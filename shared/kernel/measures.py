@@ -191,9 +191,9 @@ class Measure:
             raise InvalidInput.field(
                 "/date_field", f"{self.date_field} is not a day of a record {self.record}", ", ".join(record.days)
             )
-        if self.aggregate is Aggregate.SUM and self.value_field not in record.number_fields:
+        if self.aggregate is Aggregate.SUM and self.value_field not in record.fields.numbers:
             raise InvalidInput.field(
-                "/value_field", f"{shown(self.value_field)} cannot be summed", ", ".join(record.number_fields)
+                "/value_field", f"{shown(self.value_field)} cannot be summed", ", ".join(record.fields.numbers)
             )
         if self.aggregate is Aggregate.DISTINCT and (
             self.value_field is None or record.fields.type_of(self.value_field) is not FieldType.TEXT

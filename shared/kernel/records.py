@@ -7,17 +7,8 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Final, Protocol, Self
 
-from shared.kernel.activities import ACTIVITY_ATTRIBUTES, ACTIVITY_FIELDS, ACTIVITY_NUMBER_FIELDS, ActivityFacts
-from shared.kernel.deals import (
-    CUSTOM_FAMILY,
-    DEAL_ATTRIBUTES,
-    DEAL_FIELDS,
-    DEAL_NUMBER_FIELDS,
-    DateField,
-    DealFacts,
-    Payment,
-    Split,
-)
+from shared.kernel.activities import ACTIVITY_FIELDS, ActivityFacts
+from shared.kernel.deals import CUSTOM_FAMILY, DEAL_FIELDS, DateField, DealFacts, Payment, RecordVersion, Split
 from shared.kernel.filters import Catalogue, Value
 from shared.kernel.periods import FiscalCalendar
 
@@ -48,6 +39,8 @@ class RecordKind(StrEnum):
 class RecordFacts(Protocol):
     """One version of one record, as the rules see it."""
 
+    @property
+    def version(self) -> RecordVersion: ...
     @property
     def source(self) -> str: ...
     @property
@@ -99,30 +92,20 @@ class RecordType:
     facts: type[RecordFacts]
     fields: Catalogue
     """Every field a filter may name."""
-    number_fields: tuple[str, ...]
-    """Those that can be summed."""
     days: tuple[DateField, ...]
     """The days a measure may count it on, the usual one first."""
-    attributes: Mapping[str, str]
-    """Where the facts have each field that is not one of the open family."""
 
     def reader(self, name: str) -> Callable[[RecordFacts], Value | None]:
         """`value_of` of one field, prepared for being asked of many records of this kind."""
         if name.startswith(CUSTOM_FAMILY):
             key = name[len(CUSTOM_FAMILY) :]
             return lambda facts: facts.custom.get(key)
-        return attrgetter(self.attributes[name])
+        return attrgetter(name)
 
 
 RECORD_TYPES: Mapping[RecordKind, RecordType] = {
     RecordKind.DEAL: RecordType(
-        DealFacts,
-        DEAL_FIELDS,
-        DEAL_NUMBER_FIELDS,
-        (DateField.CLOSED, DateField.CREATED, DateField.EXPECTED_CLOSE, DateField.PAID),
-        DEAL_ATTRIBUTES,
+        DealFacts, DEAL_FIELDS, (DateField.CLOSED, DateField.CREATED, DateField.EXPECTED_CLOSE, DateField.PAID)
     ),
-    RecordKind.ACTIVITY: RecordType(
-        ActivityFacts, ACTIVITY_FIELDS, ACTIVITY_NUMBER_FIELDS, (DateField.OCCURRED,), ACTIVITY_ATTRIBUTES
-    ),
+    RecordKind.ACTIVITY: RecordType(ActivityFacts, ACTIVITY_FIELDS, (DateField.OCCURRED,)),
 }

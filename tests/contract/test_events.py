@@ -216,7 +216,7 @@ def test_the_deal_a_reader_gets_has_every_fact_of_the_event() -> None:
     assert deal.model_copy(update={"products": ()}).facts().quantity is None
     for name in ("source", "external_id", "kind", "status", "amount", "currency", "stage", "account_id", "custom"):
         assert getattr(facts, name) == getattr(deal, name), name
-    assert facts.deal_type == deal.type
+    assert facts.type == deal.type
     assert [split.percent for split in facts.splits] == [split.percent for split in deal.splits]
 
 

@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 
 from services.goals.org import store as org
 from services.goals.org.domain import Calendar, CalendarTerms, Place, Team
-from services.tracking.records import uncredited
+from services.tracking.records import service as records
 from shared.db.database import Database, Scope
 from shared.db.migration import (
     SERVICES,
@@ -316,7 +316,7 @@ async def test_won_deals_of_nobody_from_before_they_were_counted_are_counted_as_
     try:
         for tenant_id, known, gaps in ((tenants[0], [CrmUser("crm", "ann")], 5), (tenants[1], [], 7)):
             async with database.transaction(Scope.of(tenant_id)) as tx:
-                counted, recounted = await uncredited.counts(tx, tenant_id, known)
+                counted, recounted = await records.uncredited_counts(tx, tenant_id, known)
             assert counted == recounted
             assert len(counted) == gaps
             (share,) = [count for key, count in counted.items() if (key.reason, key.user) == ("split_unknown", "eve")]

@@ -16,7 +16,7 @@ from services.tracking.measure.progress.service import ProgressTracker, progress
 from services.tracking.measure.progress.tables import ACTIVITIES_STRIPE
 from services.tracking.measure.progress.verification import differences
 from services.tracking.metadata import transport
-from services.tracking.records import activities_service, deals_service
+from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.progress import Progress
 from shared.db.database import Database, Scope
 from shared.kernel.measures import Aggregate, Counted
@@ -173,7 +173,7 @@ async def _check_readings(service: Service, values: dict[int, Decimal]) -> None:
             counting = await contributions.page(tx, tenant_id, goal_id, rule, after=None, limit=100)
             # A record whose payments lie on several days is one record and counts on each of them.
             assert len(counting) == past[goal_id].deals <= sum(day.deals for day in days)
-            find = deals_service.newest if rule.measure.record is RecordKind.DEAL else activities_service.newest
+            find = DEALS.newest if rule.measure.record is RecordKind.DEAL else ACTIVITIES.newest
             records = await find(tx, tenant_id, [record_id for _, record_id in counting])
             verdicts = [index.verdict(goal_id, records[record_id].facts()) for _, record_id in counting]
             outcomes = [verdict.outcome for verdict in verdicts if isinstance(verdict.outcome, Counted)]

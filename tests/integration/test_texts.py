@@ -18,7 +18,7 @@ from services.tracking.measure.progress import verification
 from services.tracking.measure.progress.consumer import DealsHandler
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.reading import ProgressReader
-from services.tracking.records import uncredited
+from services.tracking.records import service as records
 from shared.contracts.base import Event
 from shared.contracts.envelope import to_message
 from shared.contracts.goals import Goal
@@ -256,7 +256,7 @@ async def test_texts_that_were_stored_as_they_came_are_composed_and_what_they_de
     database = Database(empty_database, service="tracking")
     try:
         async with database.transaction(Scope.of(tenant)) as tx:
-            counted, recounted = await uncredited.counts(tx, tenant, [CrmUser("caf\u00e9", OWNER)])
+            counted, recounted = await records.uncredited_counts(tx, tenant, [CrmUser("caf\u00e9", OWNER)])
         assert counted == recounted == {}
     finally:
         await database.close()

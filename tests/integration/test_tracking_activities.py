@@ -16,8 +16,8 @@ from services.tracking.app import create_app
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.records import activities_service as service
-from services.tracking.records.domain.activities import ActivityChange, RecordedActivities
+from services.tracking.records.domain.records import ActivityChange, RecordedActivities
+from services.tracking.records.service import ACTIVITIES
 from services.tracking.republish import republish
 from services.tracking.settings import ApiSettings
 from shared.contracts.activities import Activity
@@ -89,18 +89,18 @@ class Diary:
 
     async def record(self, *activities: Activity) -> RecordedActivities:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
-            return await service.record(tx, activities)
+            return await ACTIVITIES.record(tx, activities)
 
     async def newest(self, external_id: str = "A1") -> Activity:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
-            return await service.get(tx, self.tenant_id, WHOLE_TENANT, activity_id(self.connection_id, external_id))
+            return await ACTIVITIES.get(tx, self.tenant_id, WHOLE_TENANT, activity_id(self.connection_id, external_id))
 
     async def versions(self, external_id: str = "A1") -> list[Activity]:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
-            found = await service.versions(
+            found = await ACTIVITIES.versions(
                 tx, self.tenant_id, WHOLE_TENANT, activity_id(self.connection_id, external_id), before=None, limit=100
             )
-        return [version.activity for version in found]
+        return [version.event for version in found]
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ async def test_a_newer_version_is_a_change_from_all_that_was_held_and_an_older_o
     assert (change.before, change.after) == (held.facts(), new.facts())
     late = await diary.record(old, held)
     assert not late.changes
-    assert late.overtaken == {(diary.tenant_id, old.id)}
+    assert late.superseded == {(diary.tenant_id, old.id)}
     assert await diary.newest() == new
     assert await diary.versions() == [new, held, old]
 

@@ -16,7 +16,7 @@ from services.tracking.measure.progress.domain import GoalIndex, GoalTerms, Rule
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.measure.progress.verification import differences
 from services.tracking.metadata import transport
-from services.tracking.records import deals_service
+from services.tracking.records.service import DEALS
 from shared.contracts import deals, goals, org
 from shared.contracts.base import Event
 from shared.db.database import Database, Scope
@@ -123,7 +123,7 @@ async def test_queries_tell_the_day_that_zoneinfo_decides(database: Database, da
     measure = Measure(Aggregate.COUNT, None, DateField.CLOSED)
     rule = Rule(measure, calendar.days, (Span(CrmUser("crm", "u1"), period),))
     async with database.transaction(Scope.of(tenant_id)) as tx:
-        await deals_service.record(tx, stored)
+        await DEALS.record(tx, stored)
         counting = await contributions.page(tx, tenant_id, uuid4(), rule, after=None, limit=100)
     decided = {deal.id: calendar.business_date(instant) for deal, instant in zip(stored, closed, strict=True)}
     assert {record_id: day for day, record_id in counting} == {
@@ -159,9 +159,9 @@ async def test_queries_and_filters_tell_the_day_a_deal_is_expected_to_close_as_i
     chart = OrgChart(identities={CrmUser("crm", "u1"): person}, calendar=calendar)
     index = GoalIndex(chart, [GoalTerms(goal_id, OwnerKind.PERSON, person, measure, EVER)])
     async with database.transaction(Scope.of(tenant_id)) as tx:
-        await deals_service.record(tx, stored)
+        await DEALS.record(tx, stored)
         counting = await contributions.page(tx, tenant_id, goal_id, index.rules[goal_id], after=None, limit=100)
-        kept = await deals_service.newest(tx, tenant_id, [deal.id for deal in stored])
+        kept = await DEALS.newest(tx, tenant_id, [deal.id for deal in stored])
     live = {deal.id for deal in kept.values() if index.contributions(deal.facts())}
     assert {record_id for _, record_id in counting} == live
     for told, deal in ((told, kept[record_id]) for told, record_id in counting):
@@ -193,10 +193,10 @@ async def test_queries_tell_the_day_of_a_payment_as_it_is_told_live(database: Da
     chart = OrgChart(identities={CrmUser("crm", "u1"): person}, calendar=calendar)
     index = GoalIndex(chart, [GoalTerms(goal_id, OwnerKind.PERSON, person, measure, period)])
     async with database.transaction(Scope.of(tenant_id)) as tx:
-        await deals_service.record(tx, stored)
+        await DEALS.record(tx, stored)
         counting = await contributions.page(tx, tenant_id, goal_id, index.rules[goal_id], after=None, limit=100)
         total = (await contributions.totals(tx, tenant_id, index.rules))[goal_id]
-        kept = await deals_service.newest(tx, tenant_id, [deal.id for deal in stored])
+        kept = await DEALS.newest(tx, tenant_id, [deal.id for deal in stored])
     live = [(deal.id, each.value) for deal in kept.values() for each in index.contributions(deal.facts())]
     assert (total.value, total.deals) == (sum(value for _, value in live), len(live))
     verdicts = {deal.id: index.verdict(goal_id, deal.facts()).outcome for deal in kept.values()}
@@ -209,7 +209,7 @@ async def test_a_goal_that_reaches_nobody_has_no_days(database: Database) -> Non
     tenant_id, goal_id = uuid4(), uuid4()
     rule = Rule(Measure(Aggregate.COUNT, None, DateField.CLOSED), FiscalCalendar().days, ())
     async with database.transaction(Scope.of(tenant_id)) as tx:
-        await deals_service.record(tx, [won(tenant_id, 1, NOW)])
+        await DEALS.record(tx, [won(tenant_id, 1, NOW)])
         assert await contributions.page(tx, tenant_id, goal_id, rule, after=None, limit=1) == []
         assert await contributions.series(tx, tenant_id, goal_id, rule) == []
 

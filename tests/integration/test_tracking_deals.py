@@ -14,9 +14,9 @@ from sqlalchemy import text
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.records import deals_service as service
-from services.tracking.records.deals_store import RecordedTogether
-from services.tracking.records.domain.deals import DealChange, DealFilter, DealNotFound, RecordedDeals
+from services.tracking.records.domain.records import DealChange, DealFilter, DealNotFound, RecordedDeals
+from services.tracking.records.service import DEALS
+from services.tracking.records.store.records import RecordedTogether
 from shared.contracts.deals import Deal, Payment, Product, Split
 from shared.db.database import Database, Scope
 from shared.kernel.deals import DealKind, DealStatus
@@ -101,23 +101,23 @@ class Book:
 
     async def recorded(self, *deals: Deal) -> RecordedDeals:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
-            return await service.record(tx, deals)
+            return await DEALS.record(tx, deals)
 
     async def listed(self, wanted: DealFilter | None = None, sight: Sight = WHOLE_TENANT) -> list[str]:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
-            found = await service.page(tx, self.tenant_id, sight, wanted or DealFilter(), after=None, limit=100)
+            found = await DEALS.page(tx, self.tenant_id, sight, wanted or DealFilter(), after=None, limit=100)
         return sorted(deal.external_id for deal in found)
 
     async def newest(self, external_id: str = "A1") -> Deal:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
-            return await service.get(tx, self.tenant_id, WHOLE_TENANT, deal_id(self.connection_id, external_id))
+            return await DEALS.get(tx, self.tenant_id, WHOLE_TENANT, deal_id(self.connection_id, external_id))
 
     async def versions(self, external_id: str = "A1") -> list[Deal]:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
-            found = await service.versions(
+            found = await DEALS.versions(
                 tx, self.tenant_id, WHOLE_TENANT, deal_id(self.connection_id, external_id), before=None, limit=1000
             )
-        return [version.deal for version in found]
+        return [version.event for version in found]
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ async def test_several_versions_in_one_batch_are_one_change_to_the_newest(book: 
 
 
 @pytest.mark.parametrize(
-    ("held", "told", "is_overtaken"),
+    ("held", "told", "is_superseded"),
     [
         ([], [0], False),
         ([], [0, 1], False),
@@ -214,14 +214,14 @@ async def test_several_versions_in_one_batch_are_one_change_to_the_newest(book: 
         ([0, 1], [2], False),
     ],
 )
-async def test_a_deal_whose_newest_version_was_not_told_last_is_overtaken(
-    book: Book, held: list[int], told: list[int], is_overtaken: bool
+async def test_a_deal_whose_newest_version_was_not_told_last_is_superseded(
+    book: Book, held: list[int], told: list[int], is_superseded: bool
 ) -> None:
     for minute in held:
         await book.record(book.deal(minute=minute))
     key = (book.tenant_id, deal_id(book.connection_id, "A1"))
     recorded = await book.recorded(*(book.deal(minute=minute) for minute in told))
-    assert recorded.overtaken == ({key} if is_overtaken else set())
+    assert recorded.superseded == ({key} if is_superseded else set())
 
 
 async def test_after_an_old_version_the_topic_is_told_the_newest_again_and_only_once(book: Book) -> None:
@@ -287,8 +287,8 @@ async def test_two_who_record_one_deal_at_once_are_told(book: Book) -> None:
     async with book.database.transaction(scope) as late:
         late_pid = (await late.rows(text("SELECT pg_backend_pid() AS pid")))[0]["pid"]
         async with book.database.transaction(scope) as early:
-            await service.record(early, [book.deal(sequence=5)])
-            waiting: asyncio.Task[RecordedDeals] = asyncio.create_task(service.record(late, [book.deal(sequence=4)]))
+            await DEALS.record(early, [book.deal(sequence=5)])
+            waiting: asyncio.Task[RecordedDeals] = asyncio.create_task(DEALS.record(late, [book.deal(sequence=4)]))
             await eventually(lambda: _waits_for_a_lock(book.database, late_pid), expectation="a wait for the row")
         with pytest.raises(RecordedTogether):
             await waiting
@@ -338,10 +338,10 @@ async def test_a_deal_is_seen_by_its_owner_and_by_who_shares_in_it(book: Book) -
     await book.record(book.deal("shared", owner="bob", minute=2).model_copy(update=shared))
     async with book.database.transaction(Scope.of(book.tenant_id)) as tx:
         for seen in ("anns", "shared"):
-            await service.get(tx, book.tenant_id, sight, deal_id(book.connection_id, seen))
+            await DEALS.get(tx, book.tenant_id, sight, deal_id(book.connection_id, seen))
         for unseen in ("bobs", "nobodys", "elsewhere"):
             with pytest.raises(DealNotFound):
-                await service.get(tx, book.tenant_id, sight, deal_id(book.connection_id, unseen))
+                await DEALS.get(tx, book.tenant_id, sight, deal_id(book.connection_id, unseen))
 
 
 async def test_the_closed_day_is_the_stated_date_or_the_utc_day(book: Book) -> None:

@@ -10,8 +10,9 @@ from sqlalchemy.engine import make_url
 
 from services.tracking.intake.inbox import retranslation_store as retranslation
 from services.tracking.intake.inbox import store as inbox
-from services.tracking.records import activities_store as activities
-from services.tracking.records import deals_store as deals
+from services.tracking.records.store import deals
+from services.tracking.records.store.activities import ActivityStore
+from services.tracking.records.store.deals import DealStore
 
 
 async def plan_of(url: str, statement: TextClause) -> str:
@@ -33,9 +34,9 @@ async def plan_of(url: str, statement: TextClause) -> str:
 @pytest.mark.parametrize(
     ("statement", "index", "condition"),
     [
-        (deals._RECORD, "pk_deals", "(tenant_id = incoming.tenant_id) AND (deal_id = incoming.deal_id)"),
+        (DealStore().record_statement, "pk_deals", "(tenant_id = incoming.tenant_id) AND (deal_id = incoming.deal_id)"),
         (
-            activities._RECORD,
+            ActivityStore().record_statement,
             "pk_activities",
             "(tenant_id = incoming.tenant_id) AND (activity_id = incoming.activity_id)",
         ),
@@ -62,7 +63,7 @@ async def test_the_deals_that_a_mapping_is_about_are_found_by_indexes(fresh_data
 
 async def test_the_deals_of_a_person_are_looked_up_by_the_users_they_are(fresh_database: str) -> None:
     """As owner and on splits, without looking into the splits of anybody else's deals."""
-    plan = await plan_of(fresh_database, deals._SQL.page(deals._OF_SEEN))
+    plan = await plan_of(fresh_database, DealStore().page_statement([deals._OF_SEEN]))
     assert re.search(r"using ix_deals_owner .*\n +Index Cond: .*owner_external_id = ", plan), plan
     assert re.search(r"using pk_deal_split_users .*\n +Index Cond: .*external_id = ", plan), plan
     assert re.search(r"using pk_deals on deals r .*\n +Index Cond: .*deal_id = ANY", plan), plan

@@ -17,7 +17,7 @@ from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker, render_progress
 from services.tracking.measure.progress.tables import ACTIVITIES_STRIPE
 from services.tracking.metadata import transport
-from services.tracking.records import deals_service
+from services.tracking.records.service import DEALS
 from services.tracking.tell.live.api import LiveStreams
 from services.tracking.tell.live.api import router as live_router
 from services.tracking.tell.live.hub import LiveHub
@@ -262,7 +262,7 @@ async def site(module_database: str, kafka_bootstrap: str) -> AsyncIterator[Site
         lifespan=lifespan,
         routers=[live_router, progress_router],
         readiness={},
-        parts=[Organisation(organisation), DealFinder(no_connections, deals_service.facts)],
+        parts=[Organisation(organisation), DealFinder(no_connections, DEALS.facts)],
     )
     hub = LiveHub(kafka)
     app.state.definitions = cache

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from services.tracking.measure.progress.filter_sql import FilterCompiler
-from services.tracking.records import deals_service
+from services.tracking.records.service import DEALS
 from shared.contracts.deals import Deal, Payment, Product
 from shared.db.database import Database, Scope
 from shared.kernel.deals import DEAL_FIELDS, DealKind, DealStatus
@@ -117,7 +117,7 @@ async def test_sql_and_python_pick_the_same_deals(database: Database, node: Filt
     compiler = FilterCompiler("deal", DEAL_FIELDS, {})
     condition = compiler.condition(node)
     async with database.transaction(Scope.of(tenant_id)) as tx:
-        await deals_service.record(tx, [deal.model_copy(update={"tenant_id": tenant_id}) for deal in stored])
+        await DEALS.record(tx, [deal.model_copy(update={"tenant_id": tenant_id}) for deal in stored])
         rows = await tx.rows(
             text(f"SELECT deal_id FROM tracking.deals AS deal WHERE tenant_id = :tenant_id AND {condition}"),
             {"tenant_id": tenant_id, **compiler.parameters},

@@ -51,7 +51,7 @@ from services.tracking.intake.sync.domain import RunKind, RunState
 from services.tracking.intake.sync.fetcher import Fetcher
 from services.tracking.intake.sync.synchroniser import Synchroniser
 from services.tracking.metadata import transport
-from services.tracking.records import activities_service, deals_service
+from services.tracking.records.service import ACTIVITIES, DEALS
 from services.tracking.settings import ApiSettings
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
@@ -186,10 +186,10 @@ class World:
         async with self.database.transaction(Scope.every()) as tx:
             rows = await tx.rows(text("SELECT headers, value FROM tracking.outbox ORDER BY id"))
             events = [from_record(dict(decode_headers(row["headers"])), row["value"]) for row in rows]
-            await deals_service.record(tx, [event for event in events if isinstance(event, Deal)])
+            await DEALS.record(tx, [event for event in events if isinstance(event, Deal)])
             await tx.execute(text("DELETE FROM tracking.outbox"))
             ids = [row["deal_id"] for row in await tx.rows(text("SELECT deal_id FROM tracking.deals"))]
-            held = await deals_service.newest(tx, self.tenant, ids)
+            held = await DEALS.newest(tx, self.tenant, ids)
         return {deal.external_id: deal for deal in held.values()}
 
     async def activities(self) -> dict[str, Activity]:
@@ -200,7 +200,7 @@ class World:
             rows = await tx.rows(text("SELECT headers, value FROM tracking.outbox ORDER BY id"))
             events = [from_record(dict(decode_headers(row["headers"])), row["value"]) for row in rows]
             told = [event for event in events if isinstance(event, Activity)]
-            await activities_service.record(tx, told)
+            await ACTIVITIES.record(tx, told)
         return {each.external_id: each for each in sorted(told, key=lambda each: each.version)}
 
     async def rows(self, statement: str, **parameters: object) -> list[dict[str, object]]:

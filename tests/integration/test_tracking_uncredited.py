@@ -14,8 +14,8 @@ from services.tracking.measure.progress import verification
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.records import uncredited
-from services.tracking.records.domain.deals import GapCount, GapKey, UncreditedReason, gaps_of
+from services.tracking.records import service as records
+from services.tracking.records.domain.uncredited import GapCount, GapKey, UncreditedReason, gaps_of
 from services.tracking.tell.alerts import service as alerts
 from shared.contracts.deals import Deal, Split
 from shared.contracts.org import Identity
@@ -130,7 +130,7 @@ class Company:
 
     async def counts(self, known: set[str]) -> tuple[Mapping[GapKey, GapCount], Mapping[GapKey, GapCount]]:
         async with self.database.transaction(Scope.of(self.caller.tenant)) as tx:
-            return await uncredited.counts(tx, self.caller.tenant, [CrmUser(SOURCE, user) for user in known])
+            return await records.uncredited_counts(tx, self.caller.tenant, [CrmUser(SOURCE, user) for user in known])
 
     async def told(self) -> dict[str, tuple[int, dict[str | None, str]]]:
         """What the health of the tenant says, by reason."""

@@ -14,8 +14,8 @@ from services.tracking.records.domain.snapshots import Change
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
-from shared.kernel.activities import ActivityFacts, ActivityVersion
-from shared.kernel.deals import DealFacts, DealVersion
+from shared.kernel.activities import ActivityFacts
+from shared.kernel.deals import DealFacts, RecordVersion
 from shared.kernel.measures import Counted
 from tests.oracles import progress as oracle
 from tests.stories.progress import Storyteller
@@ -138,7 +138,7 @@ def test_a_verdict_agrees_with_what_is_counted(story: list[oracle.Step]) -> None
             assert counting.get(goal_id) == counted
 
 
-def _order(version: Deal | Activity | DealVersion | ActivityVersion) -> tuple[datetime, int, UUID]:
+def _order(version: Deal | Activity | RecordVersion) -> tuple[datetime, int, UUID]:
     return version.modified_at, version.sequence, version.delivery_id
 
 

@@ -10,9 +10,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tracking.records.domain.deals import GapKey, GapMoves
 from services.tracking.records.domain.snapshots import Change
-from shared.kernel.deals import DealFacts, DealKind, DealStatus, DealVersion, Split
+from services.tracking.records.domain.uncredited import GapKey, GapMoves
+from shared.kernel.deals import DealFacts, DealKind, DealStatus, RecordVersion, Split
 
 TENANT, CONNECTION = UUID(int=1), UUID(int=2)
 NOW = datetime(2026, 3, 31, tzinfo=UTC)
@@ -28,7 +28,7 @@ def deals(draw: st.DrawFn) -> DealFacts:
         deal_id=UUID(int=draw(st.integers(1, 3))),
         source="crm",
         external_id="A",
-        version=DealVersion(NOW, 0, UUID(int=3)),
+        version=RecordVersion(NOW, 0, UUID(int=3)),
         kind=draw(st.sampled_from(DealKind)),
         status=draw(st.sampled_from([DealStatus.WON, DealStatus.WON, DealStatus.OPEN, DealStatus.LOST])),
         owner_external_id=draw(st.none() | USERS),
@@ -101,7 +101,7 @@ def test_of_forty_percent_of_a_split_that_is_nobodys_forty_percent_of_the_amount
         UUID(int=1),
         "crm",
         "A",
-        DealVersion(NOW, 0, UUID(int=3)),
+        RecordVersion(NOW, 0, UUID(int=3)),
         DealKind.UPSERTED,
         DealStatus.WON,
         owner_external_id="cat",

@@ -17,7 +17,7 @@ from services.tracking.intake.inbox.processor import InboxProcessor
 from services.tracking.intake.inbox.retranslation import Retranslator
 from services.tracking.intake.inbox.retranslation_store import Retranslation
 from services.tracking.metadata import transport
-from services.tracking.records import activities_service, deals_service
+from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import from_record
@@ -65,8 +65,8 @@ async def record(tracking: Tracking) -> None:
             from_record(dict(decode_headers(row["headers"])), row["value"])
             for row in sorted(rows, key=lambda row: int(row["id"]))
         ]
-        await deals_service.record(tx, [event for event in events if isinstance(event, Deal)])
-        await activities_service.record(tx, [event for event in events if isinstance(event, Activity)])
+        await DEALS.record(tx, [event for event in events if isinstance(event, Deal)])
+        await ACTIVITIES.record(tx, [event for event in events if isinstance(event, Activity)])
 
 
 async def settle(tracking: Tracking) -> None:
@@ -108,4 +108,4 @@ async def versions(caller: Caller) -> dict[str, int]:
 async def newest(caller: Caller) -> list[Deal]:
     async with caller.tracking.database.transaction(Scope.of(caller.tenant)) as tx:
         ids = [row["deal_id"] for row in await tx.rows(text("SELECT deal_id FROM tracking.deals"))]
-        return list((await deals_service.newest(tx, caller.tenant, ids)).values())
+        return list((await DEALS.newest(tx, caller.tenant, ids)).values())

@@ -17,7 +17,7 @@ from services.incentives.plans.domain.versions import Plan, PlanVersion, Version
 from services.tracking.measure.progress.domain import GoalIndex, GoalTerms, Movements
 from services.tracking.records.domain.snapshots import Change
 from shared.kernel.attainment import attainment
-from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, DealVersion, Payment, Split
+from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion, Split
 from shared.kernel.measures import Aggregate, Crediting, Measure
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind, TeamNode
 from shared.kernel.periods import DatedRange, FiscalCalendar, Period, PeriodKind
@@ -34,7 +34,7 @@ DEAL = DealFacts(
     deal_id=UUID(int=1),
     source="crm",
     external_id="1",
-    version=DealVersion(NOW, 0, UUID(int=9)),
+    version=RecordVersion(NOW, 0, UUID(int=9)),
     kind=DealKind.UPSERTED,
     status=DealStatus.WON,
     owner_external_id="ann",

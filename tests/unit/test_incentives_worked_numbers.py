@@ -37,7 +37,7 @@ from services.incentives.plans.domain.components import (
     check_rate_can_be_meant,
 )
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
-from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, DealVersion, Payment, Split
+from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion, Split
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy, Unit, fixed_rates_of
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind, TeamNode
@@ -207,7 +207,7 @@ def deal(
         deal_id=named(name),
         source="crm",
         external_id=name,
-        version=DealVersion(datetime(2026, 1, 15, tzinfo=UTC), 0, named("delivery")),
+        version=RecordVersion(datetime(2026, 1, 15, tzinfo=UTC), 0, named("delivery")),
         kind=DealKind.UPSERTED,
         status=DealStatus.WON,
         owner_external_id=owner,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, DealVersion, Payment
+from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import (
     Aggregate,
@@ -29,7 +29,7 @@ DEAL = DealFacts(
     deal_id=UUID(int=1),
     source="crm",
     external_id="1",
-    version=DealVersion(datetime(2026, 3, 2, tzinfo=UTC), 0, UUID(int=9)),
+    version=RecordVersion(datetime(2026, 3, 2, tzinfo=UTC), 0, UUID(int=9)),
     kind=DealKind.UPSERTED,
     status=DealStatus.WON,
     amount=Decimal(1000),

@@ -10,9 +10,8 @@ from shared.kernel.activities import (
     ActivityFacts,
     ActivityStatus,
     ActivityType,
-    ActivityVersion,
 )
-from shared.kernel.deals import DEAL_FIELDS, DateField, DealFacts, DealKind, DealStatus, DealVersion
+from shared.kernel.deals import DEAL_FIELDS, DateField, DealFacts, DealKind, DealStatus, RecordVersion
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import EVERYTHING, Condition, Filter, Operator, parse_filter
 from shared.kernel.measures import Aggregate, Counted, Exclusion, Measure, NotCounted
@@ -26,7 +25,7 @@ DEAL = DealFacts(
     deal_id=UUID(int=1),
     source="pipedrive",
     external_id="746",
-    version=DealVersion(datetime(2026, 3, 31, tzinfo=UTC), 0, UUID(int=9)),
+    version=RecordVersion(datetime(2026, 3, 31, tzinfo=UTC), 0, UUID(int=9)),
     kind=DealKind.UPSERTED,
     status=DealStatus.WON,
     amount=Decimal("60000.10"),
@@ -142,10 +141,10 @@ def test_every_field_a_filter_may_name_can_be_read_from_a_deal() -> None:
 def test_a_deals_version_orders_by_modified_time_then_sequence_then_delivery() -> None:
     earlier, later = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
     ordered = [
-        DealVersion(earlier, 5, UUID(int=9)),
-        DealVersion(later, 0, UUID(int=3)),
-        DealVersion(later, 1, UUID(int=1)),
-        DealVersion(later, 1, UUID(int=2)),
+        RecordVersion(earlier, 5, UUID(int=9)),
+        RecordVersion(later, 0, UUID(int=3)),
+        RecordVersion(later, 1, UUID(int=1)),
+        RecordVersion(later, 1, UUID(int=2)),
     ]
     assert sorted([*ordered[2:], *ordered[:2]]) == ordered
 
@@ -154,8 +153,8 @@ CALL = ActivityFacts(
     activity_id=UUID(int=2),
     source="pipedrive",
     external_id="9031",
-    version=ActivityVersion(datetime(2026, 3, 31, tzinfo=UTC), 0, UUID(int=9)),
-    is_gone=False,
+    version=RecordVersion(datetime(2026, 3, 31, tzinfo=UTC), 0, UUID(int=9)),
+    is_deleted=False,
     type=ActivityType.CALL,
     status=ActivityStatus.DONE,
     occurred_at=datetime(2026, 3, 31, 18, 40, tzinfo=UTC),
@@ -188,7 +187,7 @@ def test_an_activity_counts_on_the_day_it_took_place_in_the_zone() -> None:
 @pytest.mark.parametrize(
     ("activity", "reason"),
     [
-        (replace(CALL, is_gone=True), Exclusion.DELETED),
+        (replace(CALL, is_deleted=True), Exclusion.DELETED),
         (replace(CALL, status=ActivityStatus.PLANNED), Exclusion.FILTER),
         (replace(CALL, type=ActivityType.MEETING), Exclusion.FILTER),
         (replace(CALL, occurred_at=None), Exclusion.NO_DATE),

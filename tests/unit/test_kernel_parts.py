@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, DealVersion, Payment, Split
+from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion, Split
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import (
     Aggregate,
@@ -34,7 +34,7 @@ DEAL = DealFacts(
     deal_id=UUID(int=1),
     source="crm",
     external_id="1",
-    version=DealVersion(datetime(2026, 3, 2, tzinfo=UTC), 0, UUID(int=9)),
+    version=RecordVersion(datetime(2026, 3, 2, tzinfo=UTC), 0, UUID(int=9)),
     kind=DealKind.UPSERTED,
     status=DealStatus.WON,
     owner_external_id="ann",

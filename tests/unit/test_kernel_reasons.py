@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from services.incentives.credits.domain import CreditExclusion
-from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType, ActivityVersion
-from shared.kernel.deals import DEAL_FIELDS, DateField, DealFacts, DealKind, DealStatus, DealVersion
+from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType
+from shared.kernel.deals import DEAL_FIELDS, DateField, DealFacts, DealKind, DealStatus, RecordVersion
 from shared.kernel.filters import parse_filter
 from shared.kernel.measures import Aggregate, Exclusion, Measure
 from shared.kernel.periods import Period
@@ -20,7 +20,7 @@ DEAL = DealFacts(
     ID,
     "crm",
     "D-1",
-    DealVersion(NOW, 0, ID),
+    RecordVersion(NOW, 0, ID),
     DealKind.UPSERTED,
     DealStatus.OPEN,
     owner_external_id="u-17",
@@ -29,7 +29,7 @@ DEAL = DealFacts(
     custom={"tier": "gold"},
 )
 CALL = ActivityFacts(
-    ID, "crm", "A-1", ActivityVersion(NOW, 0, ID), False, ActivityType.CALL, ActivityStatus.PLANNED, "u-17"
+    ID, "crm", "A-1", RecordVersion(NOW, 0, ID), False, ActivityType.CALL, ActivityStatus.PLANNED, "u-17"
 )
 BOOKINGS = Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD")
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType, ActivityVersion
-from shared.kernel.deals import DealFacts, DealKind, DealStatus, DealVersion, Split
+from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType
+from shared.kernel.deals import DealFacts, DealKind, DealStatus, RecordVersion, Split
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart, TeamNode
 from shared.kernel.periods import DatedRange
 from shared.kernel.sight import WHOLE_TENANT, Breadth, Sight, Viewer, users_of
@@ -40,7 +40,7 @@ def deal(owner: str | None, *splits: str, source: str = "crm", closed_on: date |
         UUID(int=21),
         source,
         "D-1",
-        DealVersion(MOMENT, 0, UUID(int=22)),
+        RecordVersion(MOMENT, 0, UUID(int=22)),
         DealKind.UPSERTED,
         DealStatus.WON,
         owner_external_id=owner,
@@ -50,7 +50,7 @@ def deal(owner: str | None, *splits: str, source: str = "crm", closed_on: date |
 
 
 def activity(owner: str | None) -> ActivityFacts:
-    version = ActivityVersion(MOMENT, 0, UUID(int=22))
+    version = RecordVersion(MOMENT, 0, UUID(int=22))
     return ActivityFacts(
         UUID(int=23), "crm", "A-1", version, False, ActivityType.CALL, ActivityStatus.DONE, owner_external_id=owner
     )

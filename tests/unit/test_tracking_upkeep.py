@@ -25,7 +25,7 @@ from services.tracking.intake.upkeep.domain import (
     Waiting,
     health,
 )
-from services.tracking.records.domain.deals import UncreditedReason
+from services.tracking.records.domain.uncredited import UncreditedReason
 from shared.contracts.deals import Deal
 from shared.contracts.examples import EXAMPLES
 from shared.kernel.deals import DealStatus

@@ -27,7 +27,7 @@ from services.tracking.measure.progress import verification as tracking
 from services.tracking.tell.dead_letters import service as dead_letters
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope, Transaction
-from shared.kernel.deals import DealVersion
+from shared.kernel.deals import RecordVersion
 from shared.kernel.words import counted
 
 SETTLE_SECONDS: Final = 60.0
@@ -42,7 +42,7 @@ Subjects = Sequence[tuple[UUID, str]]
 Held = Callable[[Subjects], Awaitable[Mapping[tuple[UUID, str], int]]]
 Versions = Callable[[Transaction, Subjects], Awaitable[Mapping[tuple[UUID, str], int]]]
 
-DealsBetween = Callable[[UUID, UUID, UUID | None], Awaitable[Mapping[UUID, DealVersion]]]
+DealsBetween = Callable[[UUID, UUID, UUID | None], Awaitable[Mapping[UUID, RecordVersion]]]
 """Reads the versions of a tenant's deals behind an id, up to another."""
 
 
@@ -51,7 +51,7 @@ class DealVersions(Protocol):
 
     async def __call__(
         self, tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int
-    ) -> list[tuple[UUID, DealVersion]]: ...
+    ) -> list[tuple[UUID, RecordVersion]]: ...
 
 
 class Found(Protocol):
@@ -255,14 +255,14 @@ async def _deals_of(
         after = until
 
 
-async def _tracked(database: Database, tenant_id: UUID, after: UUID, until: UUID | None) -> dict[UUID, DealVersion]:
+async def _tracked(database: Database, tenant_id: UUID, after: UUID, until: UUID | None) -> dict[UUID, RecordVersion]:
     return await _versions_between(database, tracking.deal_versions, tenant_id, after, until)
 
 
 async def _versions_between(
     database: Database, versions: DealVersions, tenant_id: UUID, after: UUID, until: UUID | None
-) -> dict[UUID, DealVersion]:
-    found: dict[UUID, DealVersion] = {}
+) -> dict[UUID, RecordVersion]:
+    found: dict[UUID, RecordVersion] = {}
     while True:
         async with database.snapshot(Scope.of(tenant_id)) as tx:
             page = await versions(tx, tenant_id, after=after, until=until, limit=_PAGE_DEALS)
@@ -272,11 +272,11 @@ async def _versions_between(
         after = page[-1][0]
 
 
-def _has_reached(now: DealVersion | None, other: DealVersion | None) -> bool:
+def _has_reached(now: RecordVersion | None, other: RecordVersion | None) -> bool:
     return other is None or (now is not None and now >= other)
 
 
-def _version(version: DealVersion | None) -> str:
+def _version(version: RecordVersion | None) -> str:
     if version is None:
         return "none"
     return f"{version.modified_at.isoformat()}/{version.sequence}/{version.delivery_id}"

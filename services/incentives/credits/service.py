@@ -13,7 +13,7 @@ from shared.contracts.deals import Deal
 from shared.contracts.goals import Goal
 from shared.contracts.topics import EVENT_TYPES
 from shared.db.database import Transaction
-from shared.kernel.deals import DealVersion
+from shared.kernel.deals import RecordVersion
 from shared.kernel.org import CrmUser, OrgChart
 from shared.kernel.records import RecordFacts
 
@@ -151,7 +151,7 @@ class Credits:
 
     async def deal_versions(
         self, tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int
-    ) -> list[tuple[UUID, DealVersion]]:
+    ) -> list[tuple[UUID, RecordVersion]]:
         """The version that is stored of the tenant's next deals by id, up to and with `until`."""
         return await store.newest_versions(tx, tenant_id, after=after, until=until, limit=limit)
 

@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping, func, select, text
 from services.incentives.credits.domain import Credit, ReceivedDeal
 from services.incentives.credits.tables import credits, deal_connections, deal_split_users, deals
 from shared.db.database import Transaction
-from shared.kernel.deals import DealVersion
+from shared.kernel.deals import RecordVersion
 from shared.kernel.org import CrmUser
 from shared.kernel.periods import Period
 
@@ -244,10 +244,10 @@ async def tenants(tx: Transaction) -> list[UUID]:
 
 async def newest_versions(
     tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int
-) -> list[tuple[UUID, DealVersion]]:
+) -> list[tuple[UUID, RecordVersion]]:
     """The version that is kept of the tenant's next deals by id, up to and with `until`."""
     rows = await tx.rows(_NEWEST_VERSIONS, {"tenant_id": tenant_id, "after": after, "until": until, "limit": limit})
-    return [(row["id"], DealVersion(row["modified_at"], row["sequence"], row["delivery_id"])) for row in rows]
+    return [(row["id"], RecordVersion(row["modified_at"], row["sequence"], row["delivery_id"])) for row in rows]
 
 
 async def credits_of_cells(tx: Transaction, tenant_id: UUID, cell_ids: Collection[UUID]) -> list[Credit]:

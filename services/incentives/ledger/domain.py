@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from shared.kernel.deals import DealVersion
+from shared.kernel.deals import RecordVersion
 from shared.kernel.money import format_amount
 from shared.kernel.periods import Period
 
@@ -36,11 +36,11 @@ class Cause:
 
     kind: str
     deal_id: UUID | None = None
-    deal_version: DealVersion | None = None
+    deal_version: RecordVersion | None = None
     changes: tuple[str, ...] = ()
 
     @classmethod
-    def of_deal(cls, deal_id: UUID, version: DealVersion) -> "Cause":
+    def of_deal(cls, deal_id: UUID, version: RecordVersion) -> "Cause":
         """A deal became what this version says."""
         return cls("deal", deal_id, version)
 

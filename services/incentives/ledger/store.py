@@ -21,7 +21,7 @@ from services.incentives.ledger.domain import (
 )
 from services.incentives.ledger.tables import ledger_entries, ledger_heads, ledger_transactions
 from shared.db.database import Transaction
-from shared.kernel.deals import DealVersion
+from shared.kernel.deals import RecordVersion
 from shared.kernel.periods import Period
 
 _APPEND: Final = text(
@@ -190,7 +190,7 @@ async def _head(tx: Transaction, tenant_id: UUID, *, lock: bool) -> Head:
 def _transaction(row: RowMapping, entries: tuple[Entry, ...]) -> LedgerTransaction:
     version = None
     if row["delivery_id"] is not None:
-        version = DealVersion(row["deal_modified_at"], row["deal_sequence"], row["delivery_id"])
+        version = RecordVersion(row["deal_modified_at"], row["deal_sequence"], row["delivery_id"])
     posting = Posting(
         row["kind"] or EARNED,
         entries,

@@ -30,8 +30,7 @@ from services.tracking.intake.inbox.schemas import (
     RestoreDiscarded,
     RestoredOut,
 )
-from services.tracking.records.domain.activities import ActivityNotFound
-from services.tracking.records.domain.deals import DealNotFound
+from services.tracking.records.domain.records import ActivityNotFound, DealNotFound
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered

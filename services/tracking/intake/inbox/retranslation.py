@@ -24,7 +24,7 @@ from services.tracking.intake.sources.canonical import CanonicalActivity, Canoni
 from services.tracking.intake.sources.domain import QuarantineReason, SourceMapping, Untranslatable
 from services.tracking.intake.sources.registry import ADAPTERS
 from services.tracking.intake.sources.remapping import touched
-from services.tracking.records import activities_service, deals_service
+from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.db.database import Database, Scope, Transaction
@@ -238,11 +238,14 @@ async def _changed(tx: Transaction, connection: Connection, outcomes: Sequence[T
     deal_ids = {event.id for said_by in events.values() for event in said_by if isinstance(event, Deal)}
     activity_ids = {event.id for said_by in events.values() for event in said_by if isinstance(event, Activity)}
     newest: dict[UUID, Event] = {
-        **await deals_service.newest(tx, connection.tenant_id, deal_ids),
-        **await activities_service.newest(tx, connection.tenant_id, activity_ids),
+        **await DEALS.newest(tx, connection.tenant_id, deal_ids),
+        **await ACTIVITIES.newest(tx, connection.tenant_id, activity_ids),
     }
-    copies = await store.originals(tx, connection.tenant_id, {event.delivery_id for event in newest.values()})
-    held, merges_records = Held(newest, copies), ADAPTERS[connection.source].merges_records
+    brought_by = {(connection.tenant_id, event.delivery_id) for event in newest.values()}
+    originals = {
+        delivery_id: original for (_, delivery_id), original in (await store.originals(tx, brought_by)).items()
+    }
+    held, merges_records = Held(newest, originals), ADAPTERS[connection.source].merges_records
     return [
         each.delivery.id
         for each in outcomes

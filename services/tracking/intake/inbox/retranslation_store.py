@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, text
 
 from services.tracking.intake.sources.remapping import Touched
-from services.tracking.records.tables import INCOMPLETE
+from services.tracking.records.queries import NEWEST_DELIVERIES, TOUCHED_DELIVERIES
 from shared.db.database import Transaction
 
 RETRANSLATION_CHANNEL: Final = "tracking_retranslations"
@@ -99,54 +99,18 @@ _UPDATE: Final = text(
 _FIRST, _AFTER_THOSE, _DONE = 0, 1, 2
 _OF_CONNECTION: Final = "tenant_id = :tenant_id AND connection_id = :connection_id"
 _FORGET_ALL: Final = text(f"DELETE FROM tracking.retranslation_deliveries WHERE {_OF_CONNECTION}")
-# Each by its index, as a repair is to take no longer the more else is held.
-# A planner that has counted nothing yet would read a whole tenant once where it is not made to look up each.
 _QUEUE_TOUCHED: Final = text(
     f"""
     INSERT INTO tracking.retranslation_deliveries (tenant_id, connection_id, delivery_id, turn)
-    SELECT :tenant_id, :connection_id, delivery_id, {_FIRST}
-    FROM (
-        SELECT owned.delivery_id FROM unnest(CAST(:users AS text[])) AS named(user_id)
-        CROSS JOIN LATERAL (
-            SELECT delivery_id FROM tracking.deals AS d
-            WHERE d.owner_external_id = named.user_id AND d.source = :source AND {_OF_CONNECTION} OFFSET 0
-        ) AS owned
-        UNION
-        SELECT shared.delivery_id FROM unnest(CAST(:users AS text[])) AS named(user_id)
-        CROSS JOIN LATERAL (
-            SELECT deal_id FROM tracking.deal_split_users AS s
-            WHERE s.tenant_id = :tenant_id AND s.source = :source AND s.external_id = named.user_id OFFSET 0
-        ) AS split
-        CROSS JOIN LATERAL (
-            SELECT delivery_id FROM tracking.deals AS d
-            WHERE d.deal_id = split.deal_id AND {_OF_CONNECTION} LIMIT 1
-        ) AS shared
-        UNION
-        SELECT owned.delivery_id FROM unnest(CAST(:users AS text[])) AS named(user_id)
-        CROSS JOIN LATERAL (
-            SELECT delivery_id FROM tracking.activities AS a
-            WHERE a.owner_external_id = named.user_id AND a.source = :source AND {_OF_CONNECTION} OFFSET 0
-        ) AS owned
-        UNION
-        SELECT delivery_id FROM tracking.deals
-        WHERE :incomplete AND {_OF_CONNECTION} AND {INCOMPLETE}
-    ) AS touched
+    SELECT :tenant_id, :connection_id, delivery_id, {_FIRST} FROM ({TOUCHED_DELIVERIES}) AS touched
     ON CONFLICT DO NOTHING
     """
 )
 _QUEUE_NEWEST: Final = text(
     f"""
     INSERT INTO tracking.retranslation_deliveries (tenant_id, connection_id, delivery_id, turn)
-    SELECT :tenant_id, :connection_id, delivery_id, min(turn)
-    FROM (
-        SELECT delivery_id,
-            CASE WHEN stage = ANY(CAST(:stages AS text[])) OR pipeline = ANY(CAST(:pipelines AS text[]))
-                THEN {_FIRST} ELSE {_AFTER_THOSE} END AS turn
-        FROM tracking.deals WHERE {_OF_CONNECTION}
-        UNION ALL
-        SELECT delivery_id, {_AFTER_THOSE} FROM tracking.activities WHERE {_OF_CONNECTION}
-    ) AS newest
-    GROUP BY delivery_id
+    SELECT :tenant_id, :connection_id, delivery_id, CASE WHEN is_named THEN {_FIRST} ELSE {_AFTER_THOSE} END
+    FROM ({NEWEST_DELIVERIES}) AS newest
     ON CONFLICT DO NOTHING
     """
 )

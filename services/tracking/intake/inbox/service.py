@@ -28,18 +28,18 @@ from services.tracking.intake.inbox.domain.deliveries import (
 )
 from services.tracking.intake.inbox.events import activity_event_of, event_of
 from services.tracking.intake.inbox.fetch_store import Ask
-from services.tracking.intake.inbox.store import Chosen, Kept, Outcome, Spoken, Waiting
+from services.tracking.intake.inbox.store import Chosen, Kept, Outcome, Waiting
 from services.tracking.intake.inbox.translation import Records, Translation, records_named, said, translated
 from services.tracking.intake.sources.adapter import SeenUser
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import QuarantineReason, Remark, Source, SourceMapping
 from services.tracking.intake.sources.registry import ADAPTERS
-from services.tracking.records import activities_service as activities
-from services.tracking.records import deals_service as deals
+from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
+from shared.kernel.deals import RecordVersion
 from shared.kernel.ids import activity_id, deal_id
 from shared.kernel.sight import Sight
 from shared.outbox.message import OutboxMessage
@@ -101,7 +101,7 @@ async def translate(tx: Transaction, outbox: Outbox, waiting: Sequence[Waiting])
     for each in batch:
         each.finish(records)
     if any(each.delivery.replay_of is not None for each in batch):
-        await _leave_out_overtaken(tx, batch)
+        await _leave_out_superseded(tx, batch)
     await record_store.save(tx, records)
     await outbox.append(tx, [message for each in batch for message in each.messages(tx)])
     await fetching.ask(tx, [ask for each in batch for ask in each.asks()])
@@ -251,7 +251,7 @@ async def of_deal(tx: Transaction, tenant_id: UUID, sight: Sight, deal_id: UUID,
     Raises DealNotFound, also for one that is out of sight, and DeliveryNotFound for one that brought no version of it.
     """
     return await _of_record(
-        tx, await deals.brought_by(tx, tenant_id, sight, deal_id, delivery_id), tenant_id, delivery_id
+        tx, await DEALS.brought_by(tx, tenant_id, sight, deal_id, delivery_id), tenant_id, delivery_id
     )
 
 
@@ -263,7 +263,7 @@ async def of_activity(
     Raises ActivityNotFound, also for one that is out of sight, and DeliveryNotFound for one that brought none of it.
     """
     return await _of_record(
-        tx, await activities.brought_by(tx, tenant_id, sight, activity_id, delivery_id), tenant_id, delivery_id
+        tx, await ACTIVITIES.brought_by(tx, tenant_id, sight, activity_id, delivery_id), tenant_id, delivery_id
     )
 
 
@@ -320,16 +320,18 @@ class _Translating:
             for event in events
         ]
 
-    def spoken(self, record: CanonicalDeal | CanonicalActivity) -> Spoken:
-        """The version of a deal or an activity that it speaks of."""
+    def key_of(self, record: CanonicalDeal | CanonicalActivity) -> tuple[UUID, UUID]:
+        """The tenant and the id of a deal or an activity that it states."""
         of_kind = deal_id if isinstance(record, CanonicalDeal) else activity_id
-        return Spoken(
-            self.delivery.tenant_id,
-            of_kind(self.connection.id, record.external_id),
-            self.delivery.replay_of or self.delivery.id,
-            record.modified_at,
-            record.sequence,
-        )
+        return self.delivery.tenant_id, of_kind(self.connection.id, record.external_id)
+
+    def is_superseded(
+        self, record: CanonicalDeal | CanonicalActivity, newest: Mapping[tuple[UUID, UUID], RecordVersion]
+    ) -> bool:
+        """Whether something newer is stored of a record than what its delivery, or the original of that, states."""
+        version = RecordVersion(record.modified_at, record.sequence, self.delivery.replay_of or self.delivery.id)
+        stored = newest.get(self.key_of(record))
+        return stored is not None and version < stored
 
     def asks(self) -> list[Ask]:
         """What is to be asked for because of it."""
@@ -379,8 +381,8 @@ def _users(batch: Sequence[_Translating]) -> Mapping[tuple[UUID, UUID], Sequence
     return told
 
 
-async def _leave_out_overtaken(tx: Transaction, batch: Sequence[_Translating]) -> None:
-    """Let a copy speak only of the records of which nothing newer is held than what its original said.
+async def _leave_out_superseded(tx: Transaction, batch: Sequence[_Translating]) -> None:
+    """Let a copy state only the records of which nothing newer is stored than what its original stated.
 
     Its version would be the newer one of two of the same time, so it would bring back what another delivery changed.
     """
@@ -389,15 +391,24 @@ async def _leave_out_overtaken(tx: Transaction, batch: Sequence[_Translating]) -
         for each in batch
         if each.delivery.replay_of is not None and not ADAPTERS[each.connection.source].merges_records
     ]
-    deals = await store.overtaken_deals(tx, {each.spoken(deal) for each in copies for deal in each.translation.deals})
-    activities = await store.overtaken_activities(
-        tx, {each.spoken(activity) for each in copies for activity in each.translation.activities}
-    )
+    newest = {
+        **await DEALS.newest_versions(tx, {each.key_of(deal) for each in copies for deal in each.translation.deals}),
+        **await ACTIVITIES.newest_versions(
+            tx, {each.key_of(activity) for each in copies for activity in each.translation.activities}
+        ),
+    }
+    if not newest:
+        return
+    # A copy is as new as its original.
+    brought_by = {key: (key[0], version.delivery_id) for key, version in newest.items()}
+    originals = await store.originals(tx, set(brought_by.values()))
+    for key, delivery in brought_by.items():
+        newest[key] = replace(newest[key], delivery_id=originals.get(delivery, delivery[1]))
     for each in copies:
         translation = each.translation
-        translation.deals = [deal for deal in translation.deals if each.spoken(deal)[:3] not in deals]
+        translation.deals = [deal for deal in translation.deals if not each.is_superseded(deal, newest)]
         translation.activities = [
-            activity for activity in translation.activities if each.spoken(activity)[:3] not in activities
+            activity for activity in translation.activities if not each.is_superseded(activity, newest)
         ]
 
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, TextClause, Update, select, text, update
+from sqlalchemy import RowMapping, Update, select, text, update
 
 from services.tracking.intake.inbox.domain.deliveries import Arrival, Delivery, DeliveryState, Discard, Origin, Problem
 from services.tracking.intake.inbox.tables import deliveries
@@ -16,9 +16,6 @@ from services.tracking.intake.sources.domain import Remark
 from shared.db.database import Transaction
 
 INBOX_CHANNEL: Final = "tracking_inbox"
-RecordKey = tuple[UUID, UUID, UUID]
-"""A tenant, a deal or an activity, and the delivery that speaks of it, or that the one which does is a copy of."""
-
 _DELIVERY: Final = TypeAdapter(Delivery)
 _PROBLEMS: Final = TypeAdapter(Sequence[Problem])
 _REMARKS: Final = TypeAdapter(Sequence[Remark])
@@ -114,25 +111,6 @@ _SETTLE: Final = text(
     WHERE d.tenant_id = o.t AND d.id = o.i
     """
 )
-_OVERTAKEN: Final = """
-    SELECT asked.tenant_id, asked.id, asked.original
-    FROM unnest(
-        CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:originals AS uuid[]),
-        CAST(:modified AS timestamptz[]), CAST(:sequences AS bigint[])
-    ) AS asked(tenant_id, id, original, modified_at, sequence)
-    CROSS JOIN LATERAL (
-        SELECT modified_at, sequence, delivery_id FROM tracking.{records} AS r
-        WHERE r.tenant_id = asked.tenant_id AND r.{id} = asked.id LIMIT 1
-    ) AS newest
-    LEFT JOIN LATERAL (
-        SELECT replay_of FROM tracking.deliveries AS d
-        WHERE d.tenant_id = asked.tenant_id AND d.id = newest.delivery_id LIMIT 1
-    ) AS told_by ON true
-    WHERE (newest.modified_at, newest.sequence, coalesce(told_by.replay_of, newest.delivery_id))
-        > (asked.modified_at, asked.sequence, asked.original)
-"""
-_OVERTAKEN_DEALS: Final = text(_OVERTAKEN.format(records="deals", id="deal_id"))
-_OVERTAKEN_ACTIVITIES: Final = text(_OVERTAKEN.format(records="activities", id="activity_id"))
 _KEPT_COLUMNS: Final = f"d.id, d.connection_id, d.received_at, {_FIRST_RECEIVED_AT}, d.body, d.origin, d.replay_of"
 _KEPT: Final = text(
     f"""
@@ -147,12 +125,12 @@ _KEPT: Final = text(
 )
 _ORIGINALS: Final = text(
     """
-    SELECT asked.id, held.replay_of
-    FROM unnest(CAST(:ids AS uuid[])) AS asked(id)
+    SELECT named.tenant_id, named.id, stored.replay_of
+    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[])) AS named(tenant_id, id)
     CROSS JOIN LATERAL (
-        SELECT replay_of FROM tracking.deliveries AS d WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
-    ) AS held
-    WHERE held.replay_of IS NOT NULL
+        SELECT replay_of FROM tracking.deliveries AS d WHERE d.tenant_id = named.tenant_id AND d.id = named.id LIMIT 1
+    ) AS stored
+    WHERE stored.replay_of IS NOT NULL
     """
 )
 _NEWEST_KEPT: Final = """
@@ -260,16 +238,6 @@ class Kept(NamedTuple):
     def original(self) -> UUID:
         """The delivery that it is a copy of; itself where it is none."""
         return self.replay_of or self.id
-
-
-class Spoken(NamedTuple):
-    """A version of a deal or an activity that a copy speaks of, and the delivery it is a copy of."""
-
-    tenant_id: UUID
-    id: UUID
-    original: UUID
-    modified_at: datetime
-    sequence: int
 
 
 class Outcome(NamedTuple):
@@ -406,39 +374,16 @@ async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     )
 
 
-async def overtaken_deals(tx: Transaction, spoken: Collection[Spoken]) -> set[RecordKey]:
-    """Those of the deals of which something newer is held than what the original said; a copy is as new as its own."""
-    return await _overtaken(tx, _OVERTAKEN_DEALS, spoken)
-
-
-async def overtaken_activities(tx: Transaction, spoken: Collection[Spoken]) -> set[RecordKey]:
-    """The same of activities."""
-    return await _overtaken(tx, _OVERTAKEN_ACTIVITIES, spoken)
-
-
-async def _overtaken(tx: Transaction, statement: TextClause, spoken: Collection[Spoken]) -> set[RecordKey]:
-    if not spoken:
-        return set()
-    ordered = sorted(spoken)
-    parameters = {
-        "tenant_ids": [each.tenant_id for each in ordered],
-        "ids": [each.id for each in ordered],
-        "originals": [each.original for each in ordered],
-        "modified": [each.modified_at for each in ordered],
-        "sequences": [each.sequence for each in ordered],
-    }
-    return {(row["tenant_id"], row["id"], row["original"]) for row in await tx.rows(statement, parameters)}
-
-
 async def kept(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID]) -> list[Kept]:
     """Those of these deliveries whose bodies are still there, in their order."""
     return [_kept(row) for row in await tx.rows(_KEPT, {"tenant_id": tenant_id, "ids": list(delivery_ids)})]
 
 
-async def originals(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """What each of these deliveries is a copy of; those that are none are left out."""
-    rows = await tx.rows(_ORIGINALS, {"tenant_id": tenant_id, "ids": list(delivery_ids)})
-    return {row["id"]: row["replay_of"] for row in rows}
+async def originals(tx: Transaction, keys: Collection[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], UUID]:
+    """What each of these deliveries (tenant, delivery) is a copy of; those that are none are left out."""
+    parameters = {"tenant_ids": [tenant_id for tenant_id, _ in keys], "ids": [delivery_id for _, delivery_id in keys]}
+    rows = await tx.rows(_ORIGINALS, parameters)
+    return {(row["tenant_id"], row["id"]): row["replay_of"] for row in rows}
 
 
 async def newest_kept(

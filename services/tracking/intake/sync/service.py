@@ -47,8 +47,7 @@ from services.tracking.intake.sync.findings import (
     read_gone,
     read_records,
 )
-from services.tracking.records import activities_service as activities
-from services.tracking.records import deals_service as deals
+from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.db.database import Transaction
 from shared.kernel.errors import check_version
 from shared.telemetry.metrics import SYNC_RECORDS
@@ -262,8 +261,8 @@ async def store_page(
     gone = read_gone(adapter, connection.mapping, page.gone, fetched_at=fetched_at)
     said: list[ReadRecord | ReadGone] = [*read, *gone]
     held = Held(
-        await deals.newest(tx, connection.tenant_id, deals_named(connection.id, said)),
-        await activities.newest(tx, connection.tenant_id, activities_named(connection.id, said)),
+        await DEALS.newest(tx, connection.tenant_id, deals_named(connection.id, said)),
+        await ACTIVITIES.newest(tx, connection.tenant_id, activities_named(connection.id, said)),
     )
     known = await store.known_unreadable(tx, connection.tenant_id, connection.id)
     judge = Judge(held, connection.id, is_merged=adapter.merges_records, unreadable=known, told=recent)

@@ -9,7 +9,7 @@ from typing import Final
 
 from services.tracking.intake.sources.domain import Rejection, Remark, RemarkKind, SourceMapping
 from services.tracking.intake.sync.domain import Reconciliation, Run, RunState
-from services.tracking.records.domain.deals import UncreditedReason
+from services.tracking.records.domain.uncredited import UncreditedReason
 from shared.kernel.deals import DealStatus
 from shared.kernel.errors import FieldError, InvalidInput, NotFound
 from shared.kernel.money import currency_minor_units, format_amount, round_to_minor_unit

@@ -34,7 +34,7 @@ from services.tracking.intake.upkeep.service import (
     Word,
 )
 from services.tracking.intake.upkeep.store import QuarantinedFor
-from services.tracking.records.domain.deals import UncreditedReason
+from services.tracking.records.domain.uncredited import UncreditedReason
 from shared.contracts.base import Amount, Currency
 from shared.contracts.texts import Name
 from shared.kernel.deals import DealStatus

@@ -43,9 +43,9 @@ from services.tracking.intake.upkeep.domain import (
     in_raw_words,
 )
 from services.tracking.intake.upkeep.store import QuarantinedFor, UnmappedOwner
-from services.tracking.records import uncredited
-from services.tracking.records.domain.deals import EXACT, UncreditedReason
-from services.tracking.records.uncredited_store import Uncredited
+from services.tracking.records import service as records
+from services.tracking.records.domain.uncredited import EXACT, UncreditedReason
+from services.tracking.records.store.uncredited import Uncredited
 from shared.db.database import Transaction
 from shared.kernel.org import OrgChart
 
@@ -292,14 +292,14 @@ async def facts_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Fac
         mapping=None
         if work is None
         else MappingWork(work.state is RetranslationState.DONE, work.total, work.done, work.untranslatable),
-        uncredited=_by_reason(await uncredited.of_connection(tx, tenant_id, connection_id)),
+        uncredited=_by_reason(await records.uncredited(tx, tenant_id, connection_id)),
         remarks={remark.kind: Remarked(count, remark) for remark, count in remarked},
     )
 
 
 async def uncredited_of(tx: Transaction, tenant_id: UUID) -> UncreditedOfTenant:
     """Everything of a tenant that nobody is credited with, in all and by connection."""
-    found = await uncredited.of_tenant(tx, tenant_id)
+    found = await records.uncredited(tx, tenant_id)
     of_connection: dict[UUID, list[Uncredited]] = {}
     for each in found:
         of_connection.setdefault(each.connection_id, []).append(each)

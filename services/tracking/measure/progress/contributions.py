@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from services.tracking.measure.progress.domain import Rule
 from services.tracking.measure.progress.filter_sql import FilterCompiler
+from services.tracking.records import queries
 from shared.db.database import Transaction
 from shared.kernel.deals import DateField
 from shared.kernel.filters import conditions_of
@@ -24,12 +25,9 @@ from shared.kernel.records import RecordKind
 
 
 class _Stored(NamedTuple):
-    """Where the records of one kind are, and what of them decides."""
+    """What of the stored records of one kind decides."""
 
-    newest: str
-    versions: str
     id: str
-    name: str
     is_there: str
     days: Mapping[DateField, str]
     """Its days; those of instants as `_day_of` takes them."""
@@ -51,10 +49,7 @@ def _day_of(instant: str) -> str:
 _EXPECTED_CLOSE: Final = f"coalesce(record.expected_close_on, {_day_of('record.expected_close_at')})"
 _STORED: Final[Mapping[RecordKind, _Stored]] = {
     RecordKind.DEAL: _Stored(
-        newest="deals",
-        versions="deal_versions",
         id="deal_id",
-        name="name",
         is_there="record.kind NOT IN ('deleted', 'merged')",
         days={
             DateField.CLOSED: f"coalesce(record.closed_on, {_day_of('record.closed_at')})",
@@ -65,10 +60,7 @@ _STORED: Final[Mapping[RecordKind, _Stored]] = {
         filter_days={"expected_close_on": _EXPECTED_CLOSE},
     ),
     RecordKind.ACTIVITY: _Stored(
-        newest="activities",
-        versions="activity_versions",
         id="activity_id",
-        name="subject",
         is_there="NOT record.is_deleted",
         days={DateField.OCCURRED: _day_of("record.occurred_at")},
         stored_days={DateField.OCCURRED: "occurred_day"},
@@ -79,11 +71,6 @@ _STORED: Final[Mapping[RecordKind, _Stored]] = {
 _FIRST: Final = date(1899, 1, 1)
 _LAST: Final = date(3001, 1, 1)
 _ONE_DAY: Final = timedelta(days=1)
-_AS_OF: Final = """(
-    SELECT DISTINCT ON (tenant_id, {id}) * FROM tracking.{versions}
-    WHERE tenant_id = :tenant_id AND recorded_at <= :as_of
-    ORDER BY tenant_id DESC, {id} DESC, modified_at DESC, sequence DESC, delivery_id DESC
-)"""
 # A stored day is in UTC, at most one day away from the business date in any time zone.
 _STORED_DAY_IN_REACH: Final = "record.{day} >= reach.start_on - 1 AND record.{day} < reach.end_on + 1"
 
@@ -107,14 +94,14 @@ JOIN {records} AS record
     AND record.owner_external_id = reach.external_id
 """
 # Lateral with a fence, so that no plan, however old its statistics, reads every deal of a tenant.
-_SHARED: Final = """
+_SHARED: Final = f"""
 CROSS JOIN LATERAL (
-    SELECT deal_id FROM tracking.deal_split_users AS named
+    SELECT deal_id FROM {queries.SPLIT_USERS} AS named
     WHERE named.tenant_id = :tenant_id AND named.source = reach.source AND named.external_id = reach.external_id
     OFFSET 0
 ) AS named
 CROSS JOIN LATERAL (
-    SELECT * FROM {records} AS deal
+    SELECT * FROM {{records}} AS deal
     WHERE deal.tenant_id = :tenant_id AND deal.deal_id = named.deal_id AND deal.source = reach.source LIMIT 1
 ) AS record
 JOIN LATERAL jsonb_to_recordset(record.splits) AS split(owner_external_id text, role text, percent numeric)
@@ -301,7 +288,7 @@ def _counting(
         "starts": [span.period.start for _, span in reach],
         "ends": [span.period.end for _, span in reach],
     }
-    records = f"tracking.{stored.newest}" if as_of is None else _AS_OF.format(id=stored.id, versions=stored.versions)
+    records = (queries.NEWEST if as_of is None else queries.AS_OF)[measure.record]
     stored_day = stored.stored_days.get(measure.date_field) if as_of is None else None
     in_reach = "true" if stored_day is None else _STORED_DAY_IN_REACH.format(day=stored_day)
 

@@ -18,7 +18,7 @@ from services.tracking.measure.progress.domain import (
 )
 from services.tracking.measure.progress.schemas import ExplainedActivity, ExplainedDeal, GoalProgress, ProgressSeries
 from services.tracking.measure.progress.service import progress_event
-from services.tracking.records import activities_service, deals_service
+from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.goals import Goal, GoalStatus
 from shared.contracts.progress import Progress
 from shared.db.database import Transaction
@@ -85,16 +85,12 @@ class ProgressReader:
         index = (await self._definitions()).index
         ids = [record_id for _, record_id in keys]
         if rule.measure.record is RecordKind.ACTIVITY:
-            activities = await activities_service.newest(self._tx, self._tenant_id, ids)
-            done = {activity_id: activity.facts() for activity_id, activity in activities.items()}
+            done = await ACTIVITIES.facts(self._tx, self._tenant_id, ids)
             return [
                 (key, ExplainedActivity.judged(done[key[1]], index.verdict(goal_id, done[key[1]]), None))
                 for key in keys
             ]
-        deals = {
-            deal_id: deal.facts()
-            for deal_id, deal in (await deals_service.newest(self._tx, self._tenant_id, ids)).items()
-        }
+        deals = await DEALS.facts(self._tx, self._tenant_id, ids)
         return [(key, ExplainedDeal.judged(deals[key[1]], index.verdict(goal_id, deals[key[1]]), None)) for key in keys]
 
     async def explain_deal(self, goal_id: UUID, deal_id: UUID) -> tuple[tuple[date, UUID], ExplainedDeal]:
@@ -104,8 +100,7 @@ class ProgressReader:
         """
         if (await self._rule_of(goal_id)).measure.record is not RecordKind.DEAL:
             raise DealNotKnown(f"Goal {goal_id} counts activities and no deals.")
-        found = (await deals_service.newest(self._tx, self._tenant_id, [deal_id])).get(deal_id)
-        deal = None if found is None else found.facts()
+        deal = (await DEALS.facts(self._tx, self._tenant_id, [deal_id])).get(deal_id)
         verdict = None if deal is None else await self._verdict(goal_id, deal)
         if deal is None or verdict is None:
             raise DealNotKnown(f"There is no deal {deal_id}.")
@@ -119,8 +114,7 @@ class ProgressReader:
         """
         if (await self._rule_of(goal_id)).measure.record is not RecordKind.ACTIVITY:
             raise ActivityNotKnown(f"Goal {goal_id} counts deals and no activities.")
-        found = (await activities_service.newest(self._tx, self._tenant_id, [activity_id])).get(activity_id)
-        activity = None if found is None else found.facts()
+        activity = (await ACTIVITIES.facts(self._tx, self._tenant_id, [activity_id])).get(activity_id)
         verdict = None if activity is None else await self._verdict(goal_id, activity)
         if activity is None or verdict is None:
             raise ActivityNotKnown(f"There is no activity {activity_id}.")

@@ -25,10 +25,10 @@ from services.tracking.measure.progress.definitions import (
     snapshot_of,
 )
 from services.tracking.measure.progress.domain import Movements, Rule, changed_rules
-from services.tracking.records import activities_service, deals_service, uncredited
-from services.tracking.records.domain.activities import RecordedActivities
-from services.tracking.records.domain.deals import GapMoves, RecordedDeals
+from services.tracking.records import service as records
 from services.tracking.records.domain.snapshots import Change, Recorded
+from services.tracking.records.domain.uncredited import GapMoves
+from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts import progress as contract
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
@@ -49,7 +49,6 @@ _GOAL_SUBJECT: Final = "goal/"
 
 FactsT = TypeVar("FactsT", DealFacts, ActivityFacts)
 SnapshotT = TypeVar("SnapshotT", Deal, Activity)
-RecordedT = TypeVar("RecordedT", RecordedDeals, RecordedActivities)
 
 
 class ProgressTracker:
@@ -68,24 +67,24 @@ class ProgressTracker:
         own. `stripe` is one that no other consumer writes at the same time, else they wait for each other. Returns when
         the delivery of each version that became the newest of its deal was accepted. Repeating it changes nothing.
 
-        Deals whose version told last is not the newest are published again, so that a compacted topic keeps the newest.
+        Deals whose version reported last is not the newest are published again: a compacted topic is to keep that.
         """
         gaps = GapMoves()
-        recorded = _recorded(tx, pieces, deals_service.record)
-        accepted, overtaken = await self._move(tx, tenant_ids, recorded, stripe=stripe, also=gaps.add)
-        await uncredited.move(tx, gaps.net(), stripe=stripe)
-        if overtaken:
-            await deals_service.tell_again(tx, self._outbox, overtaken)
+        recorded = _recorded(tx, pieces, DEALS.record)
+        accepted, superseded = await self._move(tx, tenant_ids, recorded, stripe=stripe, also=gaps.add)
+        await records.move_uncredited(tx, gaps.net(), stripe=stripe)
+        if superseded:
+            await DEALS.publish_again(tx, self._outbox, superseded)
         return accepted
 
     async def apply_activities(
         self, tx: Transaction, tenant_ids: Collection[UUID], pieces: Iterable[Sequence[Activity]], *, stripe: int
     ) -> list[datetime]:
         """The same for activities."""
-        recorded = _recorded(tx, pieces, activities_service.record)
-        accepted, overtaken = await self._move(tx, tenant_ids, recorded, stripe=stripe)
-        if overtaken:
-            await activities_service.tell_again(tx, self._outbox, overtaken)
+        recorded = _recorded(tx, pieces, ACTIVITIES.record)
+        accepted, superseded = await self._move(tx, tenant_ids, recorded, stripe=stripe)
+        if superseded:
+            await ACTIVITIES.publish_again(tx, self._outbox, superseded)
         return accepted
 
     async def _move(
@@ -97,17 +96,17 @@ class ProgressTracker:
         stripe: int,
         also: Callable[[Iterable[Change[FactsT]], Container[tuple[str, str]]], None] | None = None,
     ) -> tuple[list[datetime], set[tuple[UUID, UUID]]]:
-        """Move the goals by what the pieces change; when what changed was accepted, and what was overtaken.
+        """Move the goals by what the pieces change; when what changed was accepted, and what was superseded.
 
         `also` is told of the changes of each tenant and of the users that identities name there.
         """
         await tx.lock_tenants_shared(tenant_ids)
         moving = await self._moving(tx, tenant_ids)
         accepted: list[datetime] = []
-        overtaken: set[tuple[UUID, UUID]] = set()
+        superseded: set[tuple[UUID, UUID]] = set()
         async with aclosing(recorded_pieces) as every_piece:
             async for recorded in every_piece:
-                overtaken |= recorded.overtaken
+                superseded |= recorded.superseded
                 accepted.extend(change.received_at for change in recorded.changes)
                 for _, group in groupby(recorded.changes, key=lambda change: change.tenant_id.int):
                     changed = list(group)
@@ -124,7 +123,7 @@ class ProgressTracker:
         if movements:
             await store.move(tx, movements, stripe=stripe)
             await self._publish(tx, movements, stripe=stripe)
-        return accepted, overtaken
+        return accepted, superseded
 
     async def define(self, tx: Transaction, events: Sequence[Event]) -> None:
         """Keep newer definitions; goals whose number may change with them are stale until `rebuild` got to them.
@@ -172,7 +171,7 @@ class ProgressTracker:
         after = definitions_of({**before.events, **changed}, held=before)
         users, users_before = after.chart.identities.keys(), before.chart.identities.keys()
         if users != users_before:
-            await uncredited.identified(tx, tenant_id, users - users_before, users_before - users)
+            await records.recount_users(tx, tenant_id, gained=users - users_before, lost=users_before - users)
         stale = changed_rules(before.index, after.index)
         if stale:
             await store.mark_stale(tx, tenant_id, stale)
@@ -189,10 +188,10 @@ class ProgressTracker:
 async def _recorded(
     tx: Transaction,
     pieces: Iterable[Sequence[SnapshotT]],
-    record: Callable[[Transaction, Sequence[SnapshotT]], Coroutine[None, None, RecordedT]],
-) -> AsyncGenerator[RecordedT]:
+    record: Callable[[Transaction, Sequence[SnapshotT]], Coroutine[None, None, Recorded[FactsT]]],
+) -> AsyncGenerator[Recorded[FactsT]]:
     """What became of each piece, told while the next one is being recorded."""
-    recording: asyncio.Task[RecordedT] | None = None
+    recording: asyncio.Task[Recorded[FactsT]] | None = None
     try:
         for piece in pieces:
             recorded = None if recording is None else await recording

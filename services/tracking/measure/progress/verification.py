@@ -10,11 +10,10 @@ from uuid import UUID
 
 from services.tracking.measure.progress import contributions, store
 from services.tracking.measure.progress.definitions import PROJECTION, DefinitionsCache
-from services.tracking.records import deals_store as deals
-from services.tracking.records import uncredited
-from services.tracking.records.domain.deals import GapCount
+from services.tracking.records import service as records
+from services.tracking.records.domain.uncredited import GapCount
 from shared.db.database import Database, Scope, Transaction
-from shared.kernel.deals import DealVersion
+from shared.kernel.deals import RecordVersion
 from shared.kernel.money import format_amount
 from shared.kernel.org import CrmUser
 from shared.kernel.words import counted
@@ -46,7 +45,7 @@ class Difference:
 async def tenants(database: Database) -> list[UUID]:
     """Every tenant that has definitions or deals here."""
     async with database.snapshot(Scope.every()) as tx:
-        return sorted({*await store.tenants(tx), *await deals.tenants(tx), *await uncredited.tenants(tx)})
+        return sorted({*await store.tenants(tx), *await records.tenants(tx)})
 
 
 async def differences(database: Database) -> list[Difference]:
@@ -115,7 +114,7 @@ async def _of_goals(
 
 async def _uncredited(tx: Transaction, tenant_id: UUID, known: Collection[CrmUser]) -> list[Difference]:
     """Where what is counted of won deals that nobody is credited with is not what the deals come to."""
-    counted, recomputed = await uncredited.counts(tx, tenant_id, known)
+    counted, recomputed = await records.uncredited_counts(tx, tenant_id, known)
     found: list[Difference] = []
     for key in sorted(counted.keys() | recomputed.keys()):
         stored, expected = counted.get(key, _NO_GAP), recomputed.get(key, _NO_GAP)
@@ -145,9 +144,9 @@ async def _goals_with_progress(tx: Transaction, tenant_id: UUID) -> list[UUID]:
 
 async def deal_versions(
     tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int
-) -> list[tuple[UUID, DealVersion]]:
+) -> list[tuple[UUID, RecordVersion]]:
     """The newest version of the tenant's next deals by id, up to `until`."""
-    return await deals.newest_versions(tx, tenant_id, after=after, until=until, limit=limit)
+    return await records.deal_versions(tx, tenant_id, after=after, until=until, limit=limit)
 
 
 async def definition_versions(tx: Transaction, keys: Sequence[tuple[UUID, str]]) -> Mapping[tuple[UUID, str], int]:

@@ -1,34 +1,23 @@
-"""Snapshots of records, told in any order, repeated or not: which is newest, and what that changes. Pure.
+"""Snapshots of records, reported in any order, repeated or not: which is newest, and what that changes. Pure.
 
 What deals and activities have in common.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+from shared.kernel.deals import RecordVersion
+from shared.kernel.records import RecordFacts
 
-class Version(Protocol):
-    """Where a snapshot stands among those of the same record."""
-
-    def __lt__(self, other: Self, /) -> bool: ...
-
-
-class Facts(Protocol):
-    """A record as the rules see it."""
-
-    @property
-    def version(self) -> Version: ...
+FactsT = TypeVar("FactsT", bound=RecordFacts)
+FactsT_co = TypeVar("FactsT_co", bound=RecordFacts, covariant=True)
 
 
-FactsT = TypeVar("FactsT", bound=Facts)
-FactsT_co = TypeVar("FactsT_co", bound=Facts, covariant=True)
-
-
-class Snapshot(Protocol[FactsT_co]):
+class Snapshot(Protocol):
     """One version of one record as its event says it, and which."""
 
     @property
@@ -46,12 +35,10 @@ class Snapshot(Protocol[FactsT_co]):
     @property
     def connection_id(self) -> UUID: ...
     @property
-    def version(self) -> Version: ...
-
-    def facts(self) -> FactsT_co: ...
+    def version(self) -> RecordVersion: ...
 
 
-SnapshotT = TypeVar("SnapshotT", bound=Snapshot[Facts])
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class Change(NamedTuple, Generic[FactsT_co]):
@@ -68,15 +55,15 @@ class Change(NamedTuple, Generic[FactsT_co]):
 
 @dataclass(frozen=True)
 class Recorded(Generic[FactsT_co]):
-    """What became of versions of records that were told in some order."""
+    """What became of versions of records that were reported in some order."""
 
     changes: tuple[Change[FactsT_co], ...]
     """In the order of tenant and record, one for a record."""
-    overtaken: frozenset[tuple[UUID, UUID]]
-    """The records (tenant, id) whose version told last is older than the newest."""
+    superseded: frozenset[tuple[UUID, UUID]]
+    """The records (tenant, id) whose version reported last is older than the newest."""
 
 
-def distinct(told: Sequence[SnapshotT]) -> list[SnapshotT]:
+def distinct(reported: Sequence[SnapshotT]) -> list[SnapshotT]:
     """Each version once, in the order of tenant, record and version."""
     versions = {
         (
@@ -86,7 +73,7 @@ def distinct(told: Sequence[SnapshotT]) -> list[SnapshotT]:
             each.sequence,
             each.delivery_id.int,
         ): each
-        for each in told
+        for each in reported
     }
     return [versions[key] for key in sorted(versions)]
 
@@ -98,24 +85,26 @@ def newest_of_each(versions: Sequence[SnapshotT]) -> list[bool]:
 
 
 def recorded(
-    told: Sequence[Snapshot[FactsT]], newest: Sequence[tuple[Snapshot[FactsT], FactsT | None]]
+    reported: Sequence[SnapshotT],
+    newest: Sequence[tuple[SnapshotT, FactsT | None]],
+    facts_of: Callable[[SnapshotT], FactsT],
 ) -> Recorded[FactsT]:
-    """What became of snapshots told in this order.
+    """What became of snapshots reported in this order.
 
-    `newest` has the newest of each record among them, each with what was held of the record before.
+    `newest` has the newest of each record among them, each with what was stored of the record before.
     """
     # Numbers are hashed and compared several times as fast as UUIDs.
-    told_last = {(each.tenant_id.int, each.id.int): each for each in told}
+    reported_last = {(each.tenant_id.int, each.id.int): each for each in reported}
     changes: list[Change[FactsT]] = []
-    overtaken: set[tuple[UUID, UUID]] = set()
+    superseded: set[tuple[UUID, UUID]] = set()
     for snapshot, before in newest:
-        last = told_last[snapshot.tenant_id.int, snapshot.id.int]
+        last = reported_last[snapshot.tenant_id.int, snapshot.id.int]
         if before is None or before.version < snapshot.version:
-            change = Change(snapshot.tenant_id, before, snapshot.facts(), snapshot.received_at, snapshot.connection_id)
-            changes.append(change)
-            is_overtaken = last is not snapshot and last.version < snapshot.version
+            facts = facts_of(snapshot)
+            changes.append(Change(snapshot.tenant_id, before, facts, snapshot.received_at, snapshot.connection_id))
+            is_superseded = last is not snapshot and last.version < snapshot.version
         else:
-            is_overtaken = last.version < before.version
-        if is_overtaken:
-            overtaken.add((snapshot.tenant_id, snapshot.id))
-    return Recorded(tuple(changes), frozenset(overtaken))
+            is_superseded = last.version < before.version
+        if is_superseded:
+            superseded.add((snapshot.tenant_id, snapshot.id))
+    return Recorded(tuple(changes), frozenset(superseded))

@@ -1,4 +1,4 @@
-"""What keeping a version of a deal changes, which deals to look at, and which won ones nobody is credited with."""
+"""Which won deals, and shares of them, nobody is credited with, and by how much changed deals change that."""
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,25 +7,13 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from services.tracking.records.domain.snapshots import Change, Recorded
+from services.tracking.records.domain.snapshots import Change
 from shared.kernel.deals import DealFacts, DealStatus
-from shared.kernel.errors import NotFound
-from shared.kernel.org import CrmUser
 from shared.kernel.parts import share_value
-
-DealChange = Change[DealFacts]
-RecordedDeals = Recorded[DealFacts]
 
 _ZERO: Final = Decimal(0)
 EXACT: Final = Context(prec=100)
 """Wide enough that shares and sums of amounts lose nothing."""
-
-
-class DealNotFound(NotFound):
-    """No deal of the tenant that the caller may see has this id."""
-
-    code = "deal_not_found"
-    title = "Deal not found"
 
 
 class UncreditedReason(StrEnum):
@@ -106,12 +94,12 @@ def _is_plainly_credited(deal: DealFacts, known: Known) -> bool:
 
 
 class GapMoves:
-    """By how much changed deals change what nobody is credited with, told in any number of pieces."""
+    """By how much changed deals change what nobody is credited with, given in any number of pieces."""
 
     def __init__(self) -> None:
         self._moved: dict[GapKey, GapCount] = {}
 
-    def add(self, changes: Iterable[DealChange], known: Known) -> None:
+    def add(self, changes: Iterable[Change[DealFacts]], known: Known) -> None:
         """Take these changes into account; `known` are the users of their tenant."""
         for change in changes:
             before, after = change.before, change.after
@@ -124,25 +112,9 @@ class GapMoves:
         """What does not come to nothing."""
         return {key: count for key, count in self._moved.items() if count.deals or count.amount}
 
-    def _add(self, change: DealChange, deal: DealFacts, known: Known, sign: int) -> None:
+    def _add(self, change: Change[DealFacts], deal: DealFacts, known: Known, sign: int) -> None:
         for reason, user, currency, amount in gaps_of(deal, known):
             key = GapKey(change.tenant_id, change.connection_id, reason, deal.source, user, currency)
             count = self._moved.setdefault(key, GapCount())
             count.deals += sign
             count.amount = (EXACT.add if sign > 0 else EXACT.subtract)(count.amount, amount)
-
-
-@dataclass(frozen=True, slots=True)
-class DealFilter:
-    """Which deals to list; what is None, and `unmapped` when false, does not restrict.
-
-    `unmapped`: those that, or a share of which, belong to none of the `mapped` users, who are somebody.
-    """
-
-    status: DealStatus | None = None
-    source: str | None = None
-    owner_external_id: str | None = None
-    unmapped: bool = False
-    connection_id: UUID | None = None
-    uncredited: UncreditedReason | None = None
-    mapped: frozenset[CrmUser] = frozenset()

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping, text
 
-from services.tracking.records.domain.deals import GapCount, GapKey, UncreditedReason
+from services.tracking.records.domain.uncredited import GapCount, GapKey, UncreditedReason
 from shared.db.database import Transaction
 from shared.kernel.org import CrmUser
 

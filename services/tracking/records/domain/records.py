@@ -1,14 +1,27 @@
-"""What keeping a version of an activity changes, and which activities to look at."""
+"""Which deals and activities to list, what there is none of, and what recording some of them changes."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from services.tracking.records.domain.snapshots import Change, Recorded
+from services.tracking.records.domain.uncredited import UncreditedReason
 from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType
+from shared.kernel.deals import DealFacts, DealStatus
 from shared.kernel.errors import NotFound
+from shared.kernel.org import CrmUser
 
+DealChange = Change[DealFacts]
 ActivityChange = Change[ActivityFacts]
+RecordedDeals = Recorded[DealFacts]
 RecordedActivities = Recorded[ActivityFacts]
+
+
+class DealNotFound(NotFound):
+    """No deal of the tenant that the caller may see has this id."""
+
+    code = "deal_not_found"
+    title = "Deal not found"
 
 
 class ActivityNotFound(NotFound):
@@ -16,6 +29,22 @@ class ActivityNotFound(NotFound):
 
     code = "activity_not_found"
     title = "Activity not found"
+
+
+@dataclass(frozen=True, slots=True)
+class DealFilter:
+    """Which deals to list; what is None, and `unmapped` when false, does not restrict.
+
+    `unmapped`: those that, or a share of which, belong to none of the `mapped` users, who are somebody.
+    """
+
+    status: DealStatus | None = None
+    source: str | None = None
+    owner_external_id: str | None = None
+    unmapped: bool = False
+    connection_id: UUID | None = None
+    uncredited: UncreditedReason | None = None
+    mapped: frozenset[CrmUser] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,196 @@
+"""Keeping deals and activities: every version for ever, the newest at hand; and what nobody is credited with."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Generic
+from uuid import UUID
+
+from services.tracking.records.domain import snapshots
+from services.tracking.records.domain.records import ActivityNotFound, DealNotFound
+from services.tracking.records.domain.snapshots import Recorded
+from services.tracking.records.domain.uncredited import GapCount, GapKey
+from services.tracking.records.store import uncredited as uncredited_store
+from services.tracking.records.store.activities import ActivityStore
+from services.tracking.records.store.deals import DealStore, UnmappedOwner
+from services.tracking.records.store.records import (
+    EventT,
+    FactsT,
+    FilterT,
+    RecordedVersion,
+    RecordKey,
+    RecordStore,
+    VersionKey,
+)
+from services.tracking.records.store.uncredited import Uncredited
+from shared.contracts.activities import Activity
+from shared.contracts.deals import Deal
+from shared.contracts.envelope import to_message
+from shared.db.database import Transaction
+from shared.kernel.deals import RecordVersion
+from shared.kernel.errors import NotFound
+from shared.kernel.org import CrmUser
+from shared.kernel.sight import Sight
+from shared.outbox.outbox import Outbox
+
+
+class Records(Generic[EventT, FactsT, FilterT]):
+    """What can be done with the records of one kind. A key is a tenant and a record."""
+
+    def __init__(
+        self,
+        store: RecordStore[EventT, FactsT, FilterT],
+        facts_of: Callable[[EventT], FactsT],
+        not_found: Callable[[UUID], NotFound],
+    ) -> None:
+        self._store = store
+        self._facts_of = facts_of
+        self._not_found = not_found
+
+    async def record(self, tx: Transaction, events: Sequence[EventT]) -> Recorded[FactsT]:
+        """Keep versions of records in any order, repeated or not; the records whose newest version is another one now.
+
+        The changes are in the order of tenant and record, one for a record. A change goes from what was stored before
+        the call to the newest, so versions between them leave no change. Versions of one record may not be recorded by
+        two transactions at once: the caller's stored position in a partition, or a tenant lock held alone, sees to it.
+        """
+        versions = snapshots.distinct(events)
+        if not versions:
+            return Recorded((), frozenset())
+        newest = await self._store.record(tx, versions, snapshots.newest_of_each(versions))
+        return snapshots.recorded(events, newest, self._facts_of)
+
+    async def publish_again(self, tx: Transaction, outbox: Outbox, keys: Collection[RecordKey]) -> None:
+        """Publish the newest versions of these once more, as they are; who knows them is unmoved."""
+        await self._publish(tx, outbox, await self._store.find_all(tx, keys))
+
+    async def publish_next_again(
+        self, tx: Transaction, outbox: Outbox, after: RecordKey, *, limit: int
+    ) -> list[RecordKey]:
+        """Publish the next records of every tenant in scope once more, by tenant and record; which those were."""
+        events = await self._store.after(tx, after, limit=limit)
+        await self._publish(tx, outbox, events)
+        return [(event.tenant_id, event.id) for event in events]
+
+    async def page(
+        self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: FilterT, *, after: UUID | None, limit: int
+    ) -> Sequence[EventT]:
+        """The newest versions of the records of people in sight, by id."""
+        return await self._store.page(tx, tenant_id, sight.users, wanted, after=after, limit=limit)
+
+    async def get(self, tx: Transaction, tenant_id: UUID, sight: Sight, record_id: UUID) -> EventT:
+        """The newest version of a record.
+
+        Raises DealNotFound or ActivityNotFound, also for one that is out of sight.
+        """
+        event = await self._store.find(tx, tenant_id, record_id)
+        if event is None or not sight.sees_record(self._facts_of(event)):
+            raise self._not_found(record_id)
+        return event
+
+    async def newest(self, tx: Transaction, tenant_id: UUID, record_ids: Collection[UUID]) -> dict[UUID, EventT]:
+        """The newest versions of those of these records of the tenant that are known."""
+        found = await self._store.find_all(tx, {(tenant_id, each) for each in record_ids})
+        return {event.id: event for event in found}
+
+    async def facts(self, tx: Transaction, tenant_id: UUID, record_ids: Collection[UUID]) -> dict[UUID, FactsT]:
+        """What the rules see of those of these records of the tenant that are known."""
+        found = await self.newest(tx, tenant_id, record_ids)
+        return {record_id: self._facts_of(event) for record_id, event in found.items()}
+
+    async def newest_versions(self, tx: Transaction, keys: Collection[RecordKey]) -> Mapping[RecordKey, RecordVersion]:
+        """Which version of those of these records that are known is the newest."""
+        return await self._store.find_versions(tx, keys) if keys else {}
+
+    async def brought_by(
+        self, tx: Transaction, tenant_id: UUID, sight: Sight, record_id: UUID, delivery_id: UUID
+    ) -> EventT | None:
+        """The newest version of a record that the delivery brought a version of; None where it did not.
+
+        Raises DealNotFound or ActivityNotFound, also for one that is out of sight.
+        """
+        found = await self.get(tx, tenant_id, sight, record_id)
+        return found if await self._store.is_brought_by(tx, tenant_id, record_id, delivery_id) else None
+
+    async def versions(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        sight: Sight,
+        record_id: UUID,
+        *,
+        before: VersionKey | None,
+        limit: int,
+    ) -> Sequence[RecordedVersion[EventT]]:
+        """Every version of a record, newest first.
+
+        Raises DealNotFound or ActivityNotFound, also when its newest may not be seen.
+        """
+        await self.get(tx, tenant_id, sight, record_id)
+        return await self._store.versions(tx, tenant_id, record_id, before=before, limit=limit)
+
+    async def _publish(self, tx: Transaction, outbox: Outbox, events: Sequence[EventT]) -> None:
+        await outbox.append(
+            tx, [to_message(event, event_id=tx.new_id(), source="tracking", time=event.received_at) for event in events]
+        )
+
+
+_deals: Final = DealStore()
+DEALS: Final = Records(_deals, Deal.facts, lambda deal_id: DealNotFound(f"There is no deal {deal_id}."))
+ACTIVITIES: Final = Records(
+    ActivityStore(), Activity.facts, lambda activity_id: ActivityNotFound(f"There is no activity {activity_id}.")
+)
+
+
+async def tenants(tx: Transaction) -> set[UUID]:
+    """The tenants in scope that have deals, or something counted of them."""
+    return await uncredited_store.tenants(tx)
+
+
+async def deal_versions(
+    tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int
+) -> list[tuple[UUID, RecordVersion]]:
+    """The newest version of the tenant's next deals by id, up to and with `until`."""
+    return await _deals.newest_versions(tx, tenant_id, after=after, until=until, limit=limit)
+
+
+async def unmapped_owners(
+    tx: Transaction, tenant_id: UUID, connection_id: UUID, *, known: Collection[str], limit: int
+) -> tuple[list[UnmappedOwner], int]:
+    """Owners of a connection's deals that are not `known`, those of most deals first; how many there are in all."""
+    return await _deals.unmapped_owners(tx, tenant_id, connection_id, known=known, limit=limit)
+
+
+async def deals_without_owner(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> int:
+    """How many of a connection's deals the source gives to nobody."""
+    return await _deals.count_without_owner(tx, tenant_id, connection_id)
+
+
+async def move_uncredited(tx: Transaction, moved: Mapping[GapKey, GapCount], *, stripe: int) -> None:
+    """Count what changed deals change. `stripe` is one that no other consumer writes at the same time."""
+    if moved:
+        await uncredited_store.move(tx, moved, stripe=stripe)
+
+
+async def recount_users(
+    tx: Transaction, tenant_id: UUID, *, gained: Collection[CrmUser], lost: Collection[CrmUser]
+) -> None:
+    """Have what nobody is credited with follow identities: users who are somebody from now on, or nobody any more.
+
+    The caller holds the tenant's lock alone, so that no deal changes meanwhile.
+    """
+    if gained:
+        await uncredited_store.forget_users(tx, tenant_id, gained)
+    if lost:
+        await move_uncredited(tx, await uncredited_store.recount_users(tx, tenant_id, lost), stripe=0)
+
+
+async def uncredited(tx: Transaction, tenant_id: UUID, connection_id: UUID | None = None) -> Sequence[Uncredited]:
+    """What nobody is credited with, of a connection or connection by connection of all of a tenant."""
+    return await uncredited_store.sums(tx, tenant_id, connection_id)
+
+
+async def uncredited_counts(
+    tx: Transaction, tenant_id: UUID, known: Collection[CrmUser]
+) -> tuple[Mapping[GapKey, GapCount], Mapping[GapKey, GapCount]]:
+    """What is counted, and what the deals as they are come to: the same, as long as nobody changes them meanwhile."""
+    counted = await uncredited_store.counted(tx, tenant_id)
+    return counted, await uncredited_store.recount(tx, tenant_id, known)
