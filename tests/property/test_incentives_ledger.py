@@ -27,7 +27,7 @@ from services.incentives.ledger.domain import (
     chained,
     seal,
 )
-from shared.kernel.deals import DealVersion
+from shared.kernel.deals import RecordVersion
 from shared.kernel.periods import Period
 
 TENANT = UUID(int=9)
@@ -50,7 +50,7 @@ def balanced(draw: st.DrawFn) -> tuple[Entry, ...]:
 
 
 CAUSES = st.one_of(
-    st.builds(Cause.of_deal, IDS, st.builds(DealVersion, st.just(MOMENT), st.integers(0, 3), IDS)),
+    st.builds(Cause.of_deal, IDS, st.builds(RecordVersion, st.just(MOMENT), st.integers(0, 3), IDS)),
     st.builds(Cause.of_definitions, st.lists(st.text("ab v1", max_size=4), max_size=3)),
     st.builds(Cause, WORDS),
 )
@@ -111,7 +111,7 @@ IN_BOTH_FORMS: dict[str, Alter] = {
     "component": of_subject(component="other"),
     "kind of cause": of_cause(kind="other"),
     "deal": of_cause(deal_id=OTHER_ID),
-    "version of the deal": of_cause(deal_version=DealVersion(MOMENT, 9, OTHER_ID)),
+    "version of the deal": of_cause(deal_version=RecordVersion(MOMENT, 9, OTHER_ID)),
     "changes": of_cause(changes=("other",)),
     "account": of_entry(account=Account("other", "a")),
     "amount": of_entry(amount=Decimal(1_000_000)),
@@ -197,7 +197,7 @@ def test_the_text_of_the_first_form_is_what_the_release_before_sealed() -> None:
         ),
         Subject(EARNING, UUID(int=1), UUID(int=2), UUID(int=3), "bookings"),
         None,
-        Cause.of_deal(UUID(int=4), DealVersion(MOMENT, 7, UUID(int=5))),
+        Cause.of_deal(UUID(int=4), RecordVersion(MOMENT, 7, UUID(int=5))),
     )
     transaction = LedgerTransaction(TENANT, 1, MOMENT, posting)
     text = (
