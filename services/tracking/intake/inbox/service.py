@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from services.tracking.intake.connections import service as crm
 from services.tracking.intake.connections import users
 from services.tracking.intake.connections.domain import Connection
-from services.tracking.intake.inbox import fetching, record_store, store
+from services.tracking.intake.inbox import fetching, record_store, state_store, store
 from services.tracking.intake.inbox.disclosure import members_of
 from services.tracking.intake.inbox.domain.deliveries import (
     NOT_COUNTED,
@@ -28,6 +28,7 @@ from services.tracking.intake.inbox.domain.deliveries import (
 )
 from services.tracking.intake.inbox.events import activity_event_of, event_of
 from services.tracking.intake.inbox.fetch_store import Ask
+from services.tracking.intake.inbox.state_store import Backlog, QuarantinedFor
 from services.tracking.intake.inbox.store import Chosen, Kept, Outcome, Waiting
 from services.tracking.intake.inbox.translation import Records, Translation, records_named, said, translated
 from services.tracking.intake.sources.adapter import SeenUser
@@ -277,6 +278,28 @@ async def _of_record(
     (kept,) = await store.kept(tx, tenant_id, [delivery_id]) or (None,)
     members = None if kept is None else members_of(connection, kept.origin, kept.body, record.external_id)
     return RecordDelivery(delivery, connection.source, kept is not None, members)
+
+
+async def quarantine(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Sequence[QuarantinedFor]:
+    """Why deliveries of a connection are in quarantine, the most frequent reason first."""
+    return await state_store.quarantine(tx, tenant_id, connection_id)
+
+
+async def quarantined(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> int:
+    """How many deliveries of a connection are in quarantine."""
+    return await state_store.quarantined(tx, tenant_id, connection_id)
+
+
+async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Backlog:
+    """What of a connection is not translated yet."""
+    return await state_store.backlog(tx, tenant_id, connection_id)
+
+
+async def remarks(
+    tx: Transaction, tenant_id: UUID, connection_id: UUID, *, since: datetime, limit: int
+) -> Sequence[tuple[Remark, int]]:
+    """What there is to remark on a connection's newest deliveries: of each kind the newest, and how many."""
+    return await state_store.remarks(tx, tenant_id, connection_id, since=since, limit=limit)
 
 
 async def drop_bodies(tx: Transaction, *, before: datetime, count_max: int) -> int:

@@ -14,6 +14,7 @@ from services.tracking.intake.inbox.domain.deliveries import Problem
 from services.tracking.intake.inbox.retranslation import Tried
 from services.tracking.intake.inbox.retranslation_store import Retranslation, RetranslationState
 from services.tracking.intake.inbox.schemas import ProblemOut
+from services.tracking.intake.inbox.state_store import QuarantinedFor
 from services.tracking.intake.sync.domain import Run
 from services.tracking.intake.upkeep.domain import (
     CheckName,
@@ -33,7 +34,6 @@ from services.tracking.intake.upkeep.service import (
     Unmapped,
     Word,
 )
-from services.tracking.intake.upkeep.store import QuarantinedFor
 from services.tracking.records.domain.uncredited import UncreditedReason
 from shared.contracts.base import Amount, Currency
 from shared.contracts.texts import Name

@@ -21,12 +21,12 @@ from services.tracking.intake.inbox import hook_counts as traffic
 from services.tracking.intake.inbox import service as inbox
 from services.tracking.intake.inbox.retranslation import Tried, tried
 from services.tracking.intake.inbox.retranslation_store import Retranslation, RetranslationState
+from services.tracking.intake.inbox.state_store import QuarantinedFor
 from services.tracking.intake.sources.canonical import CanonicalDeal
 from services.tracking.intake.sources.domain import QuarantineReason, SourceMapping
 from services.tracking.intake.sources.registry import ADAPTERS
 from services.tracking.intake.sync import service as sync
 from services.tracking.intake.sync.domain import RunKind, RunState
-from services.tracking.intake.upkeep import store
 from services.tracking.intake.upkeep.domain import (
     ChannelFacts,
     CircuitFacts,
@@ -42,9 +42,9 @@ from services.tracking.intake.upkeep.domain import (
     health,
     in_raw_words,
 )
-from services.tracking.intake.upkeep.store import QuarantinedFor, UnmappedOwner
 from services.tracking.records import service as records
 from services.tracking.records.domain.uncredited import EXACT, UncreditedReason
+from services.tracking.records.store.deals import UnmappedOwner
 from services.tracking.records.store.uncredited import Uncredited
 from shared.db.database import Transaction
 from shared.kernel.org import OrgChart
@@ -181,7 +181,7 @@ async def unmapped(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, cha
     Stages are those of the newest deliveries that are in quarantine for theirs.
     """
     connection = await crm.get(tx, tenant_id, connection_id)
-    found, total = await store.unmapped_owners(
+    found, total = await records.unmapped_owners(
         tx, tenant_id, connection_id, known=_known_users(connection, chart), limit=OWNERS_MAX
     )
     stopped = await inbox.newest_kept(
@@ -197,10 +197,10 @@ async def unmapped(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, cha
         connection=connection,
         owners=await _named(tx, connection, found),
         owners_total=total,
-        deals_without_owner=await store.deals_without_owner(tx, tenant_id, connection_id),
+        deals_without_owner=await records.deals_without_owner(tx, tenant_id, connection_id),
         stages=_words(read, _stage, connection.mapping.stages.keys()),
         stage_deliveries_read=len(stopped),
-        quarantine=await store.quarantine(tx, tenant_id, connection_id),
+        quarantine=await inbox.quarantine(tx, tenant_id, connection_id),
     )
 
 
@@ -251,14 +251,14 @@ async def facts_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Fac
     connection = await crm.get(tx, tenant_id, connection_id)
     has_access = connection.api is not None
     calls = await calling.call_state(tx, connection)
-    backlog = await store.backlog(tx, tenant_id, connection_id)
+    backlog = await inbox.backlog(tx, tenant_id, connection_id)
     queued = await fetching.backlog(tx, tenant_id, connection_id)
     channel = await sync.channel(tx, tenant_id, connection_id)
     sent = await traffic.of_connection(tx, tenant_id, connection_id)
     runs = await sync.runs(tx, tenant_id, connection_id, RunKind.RECONCILIATION, before=None, limit=_RUNS_MAX)
     backfills = await sync.runs(tx, tenant_id, connection_id, RunKind.BACKFILL, before=None, limit=1)
     work = await retranslation.find(tx, tenant_id, connection_id)
-    remarked = await store.remarks(tx, tenant_id, connection_id, since=tx.now - _DAY, limit=_REMARKED_MAX)
+    remarked = await inbox.remarks(tx, tenant_id, connection_id, since=tx.now - _DAY, limit=_REMARKED_MAX)
     return Facts(
         created_at=connection.created_at,
         is_active=connection.status is ConnectionStatus.ACTIVE,
@@ -276,7 +276,7 @@ async def facts_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Fac
             rejected_not_allowed_day=sent.rejected_not_allowed_day,
         ),
         untranslated=Waiting(backlog.deliveries, backlog.oldest_at),
-        quarantined=await store.quarantined(tx, tenant_id, connection_id),
+        quarantined=await inbox.quarantined(tx, tenant_id, connection_id),
         has_api=ADAPTERS[connection.source].api is not None,
         has_access=has_access,
         fetching=Waiting(queued.records, queued.oldest_at),

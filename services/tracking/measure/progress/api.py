@@ -7,7 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from services.tracking.measure.progress.definitions import PROJECTION, DefinitionsCache
+from services.tracking.definitions.service import PROJECTION
+from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.domain import ActivityNotKnown, DealNotKnown, GoalNotTracked
 from services.tracking.measure.progress.reading import ProgressReader
 from services.tracking.measure.progress.schemas import (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from services.tracking.definitions.tables import projection
+from services.tracking.definitions.service import PROJECTION
 from services.tracking.measure.progress.domain import GoalIndex, GoalTerms
 from shared.contracts.base import Event
 from shared.contracts.chart import org_chart
@@ -14,12 +14,11 @@ from shared.contracts.goals import Goal, GoalStatus
 from shared.contracts.org import Calendar, ExchangeRates, Identity, Membership, Person, Team
 from shared.contracts.topics import EVENT_TYPES
 from shared.db.database import Transaction
-from shared.db.projection import Projection, Snapshot
+from shared.db.projection import Snapshot
 from shared.kernel.errors import AttainError
 from shared.kernel.org import OrgChart, OwnerKind
 from shared.kernel.periods import DatedRange, Period
 
-PROJECTION: Final = Projection(projection)
 COUNTING: Final = frozenset({GoalStatus.ACTIVE, GoalStatus.CLOSED})
 """A closed goal still follows late changes of its deals; a draft and a cancelled one count nothing."""
 

@@ -16,9 +16,9 @@ from itertools import groupby
 from typing import Final, TypeVar
 from uuid import UUID
 
+from services.tracking.definitions.service import PROJECTION
 from services.tracking.measure.progress import contributions, store
 from services.tracking.measure.progress.definitions import (
-    PROJECTION,
     DefinitionsCache,
     definitions_of,
     matters,

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
+from services.tracking.definitions.service import PROJECTION
 from services.tracking.measure.progress import contributions, store
-from services.tracking.measure.progress.definitions import PROJECTION, DefinitionsCache
+from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.records import service as records
 from services.tracking.records.domain.uncredited import GapCount
 from shared.db.database import Database, Scope, Transaction

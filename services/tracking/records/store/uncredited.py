@@ -28,7 +28,7 @@ class Uncredited(NamedTuple):
 
 _MOVE: Final = text(
     """
-    INSERT INTO tracking.uncredited AS held
+    INSERT INTO tracking.uncredited AS counted
         (tenant_id, connection_id, reason, source, user_id, currency, stripe, deals, amount)
     SELECT t, c, r, s, u, y, :stripe, d, a
     FROM unnest(
@@ -37,14 +37,14 @@ _MOVE: Final = text(
         CAST(:amounts AS numeric[])
     ) AS moved(t, c, r, s, u, y, d, a)
     ON CONFLICT (tenant_id, connection_id, reason, source, user_id, currency, stripe) DO UPDATE SET
-        deals = held.deals + excluded.deals, amount = held.amount + excluded.amount
+        deals = counted.deals + excluded.deals, amount = counted.amount + excluded.amount
     """
 )
 _FORGET: Final = text(
     """
-    DELETE FROM tracking.uncredited AS held
+    DELETE FROM tracking.uncredited AS counted
     USING unnest(CAST(:sources AS text[]), CAST(:users AS text[])) AS known(source, user_id)
-    WHERE held.tenant_id = :tenant_id AND held.source = known.source AND held.user_id = known.user_id
+    WHERE counted.tenant_id = :tenant_id AND counted.source = known.source AND counted.user_id = known.user_id
     """
 )
 _IS_WON: Final = "d.tenant_id = :tenant_id AND d.status = 'won' AND d.kind IN ('upserted', 'restored')"
@@ -93,13 +93,13 @@ _COUNTED: Final = text(
 # A step for each tenant, not for each deal.
 _TENANTS: Final = text(
     """
-    WITH RECURSIVE held AS (
+    WITH RECURSIVE found AS (
         (SELECT tenant_id FROM tracking.deals ORDER BY tenant_id LIMIT 1)
         UNION ALL
-        SELECT (SELECT tenant_id FROM tracking.deals AS d WHERE d.tenant_id > held.tenant_id ORDER BY tenant_id LIMIT 1)
-        FROM held WHERE held.tenant_id IS NOT NULL
+        SELECT (SELECT tenant_id FROM tracking.deals WHERE tenant_id > found.tenant_id ORDER BY tenant_id LIMIT 1)
+        FROM found WHERE found.tenant_id IS NOT NULL
     )
-    SELECT tenant_id FROM held WHERE tenant_id IS NOT NULL
+    SELECT tenant_id FROM found WHERE tenant_id IS NOT NULL
     UNION SELECT tenant_id FROM tracking.uncredited
     """
 )
@@ -148,7 +148,7 @@ async def recount(tx: Transaction, tenant_id: UUID, known: Collection[CrmUser]) 
 
 
 async def counted(tx: Transaction, tenant_id: UUID) -> dict[GapKey, GapCount]:
-    """The same as it is kept."""
+    """The same as it is counted."""
     return _counts(tenant_id, await tx.rows(_COUNTED, {"tenant_id": tenant_id}))
 
 

@@ -1,31 +1,13 @@
-"""What is asked of connections' deals and deliveries for their upkeep. Nothing is written here."""
+"""What is asked of how a connection's deliveries stand. Nothing is written here."""
 
-from collections.abc import Collection
 from datetime import datetime
-from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from pydantic import TypeAdapter
 from sqlalchemy import text
 
 from services.tracking.intake.sources.domain import Remark, RemarkKind
 from shared.db.database import Transaction
-
-
-class Sum(NamedTuple):
-    """What deals come to in one currency; None for those that state none."""
-
-    currency: str | None
-    amount: Decimal
-
-
-class UnmappedOwner(NamedTuple):
-    """A user of a source that no identity names, and the deals it owns or shares in."""
-
-    external_id: str
-    deals: int
-    amounts: tuple[Sum, ...]
 
 
 class QuarantinedFor(NamedTuple):
@@ -46,35 +28,6 @@ class Backlog(NamedTuple):
     oldest_at: datetime | None
 
 
-_AMOUNTS: Final = TypeAdapter(list[tuple[str | None, Decimal]])
-_OWNED: Final = """
-    SELECT d.deal_id, d.currency, d.amount, owner.external_id
-    FROM tracking.deals AS d CROSS JOIN LATERAL (
-        SELECT d.owner_external_id AS external_id
-        UNION SELECT split ->> 'owner_external_id' FROM jsonb_array_elements(coalesce(d.splits, '[]')) AS split
-    ) AS owner
-    WHERE d.tenant_id = :tenant_id AND d.connection_id = :connection_id AND d.kind IN ('upserted', 'restored')
-"""
-_UNMAPPED_OWNERS: Final = text(
-    f"""
-    WITH unmapped AS (
-        SELECT * FROM ({_OWNED}) AS owned WHERE external_id IS NOT NULL AND external_id <> ALL(:known)
-    ), by_currency AS (
-        SELECT external_id, currency, count(*) AS deals, coalesce(sum(amount), 0) AS amount
-        FROM unmapped GROUP BY external_id, currency
-    )
-    SELECT external_id, sum(deals)::bigint AS deals, count(*) OVER () AS owners,
-        jsonb_agg(jsonb_build_array(currency, amount::text) ORDER BY currency)::text AS amounts
-    FROM by_currency GROUP BY external_id ORDER BY sum(deals) DESC, external_id LIMIT :limit
-    """
-)
-_WITHOUT_OWNER: Final = text(
-    """
-    SELECT count(*) AS deals FROM tracking.deals
-    WHERE tenant_id = :tenant_id AND connection_id = :connection_id AND kind IN ('upserted', 'restored')
-        AND owner_external_id IS NULL AND splits IS NULL
-    """
-)
 _QUARANTINE: Final = text(
     """
     WITH held AS (
@@ -101,8 +54,6 @@ _COUNT_QUARANTINED: Final = text(
     WHERE tenant_id = :tenant_id AND state = 'quarantined' AND connection_id = :connection_id
     """
 )
-
-
 _REMARKS: Final = text(
     """
     WITH newest AS (
@@ -117,32 +68,6 @@ _REMARKS: Final = text(
     ORDER BY remark ->> 'kind', newest.id DESC, place
     """
 )
-
-
-async def unmapped_owners(
-    tx: Transaction, tenant_id: UUID, connection_id: UUID, *, known: Collection[str], limit: int
-) -> tuple[list[UnmappedOwner], int]:
-    """Owners of a connection's deals that are not `known`, those of most deals first; how many there are in all."""
-    parameters = {
-        "tenant_id": tenant_id,
-        "connection_id": connection_id,
-        "known": sorted(known),
-        "limit": limit,
-    }
-    rows = await tx.rows(_UNMAPPED_OWNERS, parameters)
-    owners = [
-        UnmappedOwner(
-            row["external_id"], row["deals"], tuple(Sum(*each) for each in _AMOUNTS.validate_json(row["amounts"]))
-        )
-        for row in rows
-    ]
-    return owners, rows[0]["owners"] if rows else 0
-
-
-async def deals_without_owner(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> int:
-    """How many of a connection's deals the source gives to nobody."""
-    count: int = (await tx.rows(_WITHOUT_OWNER, _of(tenant_id, connection_id)))[0]["deals"]
-    return count
 
 
 async def quarantine(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> list[QuarantinedFor]:
