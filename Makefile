@@ -5,6 +5,8 @@ INSTALLED := .venv/.installed
 SECONDS := 300
 # Each worker has a Postgres and a Kafka of its own. Whole files go to a worker, the longest first (tests/conftest.py).
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# The tests start some hundred Python processes: keep what they compile.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv demo up lint check test fuzz
 
@@ -36,7 +38,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 check: $(INSTALLED)
-	$(BIN)/python -m pytest $(WORKERS) tests/unit tests/property $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit tests/property $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)

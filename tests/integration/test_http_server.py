@@ -15,8 +15,7 @@ SERVED = """
 import asyncio, sys
 from shared.http.server import serve_api
 from shared.telemetry import logs
-from tests.unit.test_http_app import SETTINGS
-from tests.unit.test_http_sse import streaming_app
+from tests.servers.api import SETTINGS, streaming_app
 
 logs.configure("goals")
 app = streaming_app([], [])
@@ -117,7 +116,7 @@ OPERATED = SERVED.replace("SETTINGS, port=", 'SETTINGS.model_copy(update={"opera
 async def test_health_metrics_and_documentation_move_to_a_port_of_their_own() -> None:
     script = OPERATED.replace(
         "app = streaming_app([], [])",
-        'import tests.unit.test_http_app as t\nt.SETTINGS = SETTINGS.model_copy(update={"operations_port": 1})\n'
+        'import tests.servers.api as t\nt.SETTINGS = SETTINGS.model_copy(update={"operations_port": 1})\n'
         "app = streaming_app([], [])",
     )
     port, operations_port = free_port(), free_port()
@@ -137,3 +136,40 @@ async def test_health_metrics_and_documentation_move_to_a_port_of_their_own() ->
         process.send_signal(signal.SIGTERM)
         _, errors = await asyncio.wait_for(process.communicate(), 20)
     assert (process.returncode, errors) == (0, b"")
+
+
+async def test_an_api_whose_background_work_ended_ends_with_a_failing_status() -> None:
+    script = """
+import sys
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+from shared.http.app import run_beside
+from shared.http.health import Health
+from shared.http.server import serve_api
+from shared.http.settings import HttpSettings
+from shared.http.sse import StreamLimits, Streams
+from shared.worker.rounds import Rounds
+
+class Ending(Rounds):
+    @asynccontextmanager
+    async def during(self):
+        raise RuntimeError("cannot begin")
+        yield
+
+    async def round(self):
+        return False
+
+@asynccontextmanager
+async def lifespan(app):
+    async with run_beside(app, {"ending": Ending("ending", every_seconds=1)}):
+        yield
+
+app = FastAPI(lifespan=lifespan)
+app.state.health = Health({})
+app.state.streams = Streams(StreamLimits(streams_max=1, per_tenant_max=1, per_person_max=1))
+sys.exit(serve_api(app, HttpSettings(jwt_secret="x" * 32), port=0))
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, cwd=PROJECT, env={**os.environ, "ATTAIN_PUBLIC_URL": "http://localhost"}
+    )
+    assert await asyncio.wait_for(process.wait(), 30) == 1

@@ -1,5 +1,5 @@
-"""CRMs played by real HTTP servers: each holds deals, answers its API as documented, failures included, and tells of
-changes by webhooks in its own way."""
+"""Played CRMs: each holds deals, answers its API as documented, failures included, as a real HTTP server or within the
+process of the test, and tells of changes by webhooks in its own way."""
 
 import asyncio
 import socket
@@ -79,8 +79,8 @@ class PlayedCrm(ABC):
     calls: list[Request] = field(default_factory=list)
     """Every API call that came, failed ones too."""
     failures: list[Failure] = field(default_factory=list)
-    address: str = ""
-    """Where the API is, once it is served."""
+    address: str = "http://crm.example"
+    """Where the API is; a free port of the loopback while it is served."""
 
     @abstractmethod
     def connection(self) -> dict[str, object]:
@@ -158,14 +158,18 @@ class PlayedCrm(ABC):
         self.webhooks.clear()
         return waiting
 
+    def client(self) -> httpx.AsyncClient:
+        """Its requests to the CRM's address are answered within the process."""
+        return httpx.AsyncClient(mounts={self.address: httpx.ASGITransport(self._app())})
+
     @asynccontextmanager
     async def served(self) -> AsyncIterator[str]:
         """Answer on a free port of the loopback while the block runs; the address."""
-        app = Starlette(routes=[_watched(self, route) for route in self.routes()])
-        with socket.socket() as listening:
+        # Of sockets that do not name their protocol, asyncio lets answers in two pieces wait 40 ms for each other.
+        with socket.socket(proto=socket.IPPROTO_TCP) as listening:
             listening.bind(("127.0.0.1", 0))
             self.address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", date_header=False))
+            server = uvicorn.Server(uvicorn.Config(self._app(), log_level="warning", lifespan="off", date_header=False))
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             try:
                 await eventually(lambda: server.started, expectation="the CRM to listen")
@@ -173,6 +177,9 @@ class PlayedCrm(ABC):
             finally:
                 server.should_exit = True
                 await serving
+
+    def _app(self) -> Starlette:
+        return Starlette(routes=[_watched(self, route) for route in self.routes()])
 
 
 def _watched(crm: PlayedCrm, route: Route) -> Route:

@@ -1,8 +1,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from time import perf_counter
 from typing import Annotated
 from uuid import UUID
@@ -10,38 +9,18 @@ from uuid import UUID
 import httpx
 import pytest
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, Request
 from prometheus_client import REGISTRY
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from starlette.responses import Response
 from structlog.testing import capture_logs
 
-from shared.db.database import Database
-from shared.db.tables import service_metadata, transport_tables
 from shared.http import edge
-from shared.http.app import create_service_app
 from shared.http.auth import Principal, Role, require
 from shared.http.edge import StrangersPace
-from shared.http.health import ReadinessCheck
 from shared.http.problems import responses
-from shared.http.settings import HttpSettings
 from shared.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
 from shared.telemetry.sampling import SampledLog
-
-SETTINGS = HttpSettings(jwt_secret=SecretStr("0123456789abcdef0123456789abcdef0123456789abcdef"), body_bytes_max=1000)
-
-
-class Flat(BaseModel):
-    kind: str
-    rate: int = Field(ge=1)
-
-
-class NewDeal(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    owner_id: UUID
-    amount: int = Field(gt=0)
-    lines: list[Flat] = []
+from tests.servers.api import NewDeal, check_problem, client_of, service
 
 
 class DealNotFound(NotFound):
@@ -86,53 +65,14 @@ def deals_router() -> APIRouter:
     return router
 
 
-@asynccontextmanager
-async def no_resources(app: FastAPI) -> AsyncIterator[None]:
-    yield
-
-
-def service(
-    *routers: APIRouter,
-    open_routers: Sequence[APIRouter] = (),
-    readiness: dict[str, ReadinessCheck] | None = None,
-) -> FastAPI:
-    return create_service_app(
-        title="Unit",
-        version="1",
-        description="For tests.",
-        settings=SETTINGS,
-        database=Database("postgresql://nobody@127.0.0.1:1/none", service="goals"),
-        transport_tables=transport_tables(service_metadata("goals")),
-        lifespan=no_resources,
-        routers=routers,
-        open_routers=open_routers,
-        readiness=readiness or {},
-    )
-
-
 async def no_content() -> None:
     """A route that answers with nothing."""
-
-
-def client_of(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(service(deals_router())) as connected:
         yield connected
-
-
-def check_problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    problem: dict[str, object] = response.json()
-    assert problem["type"] == f"urn:attain:problem:{code}"
-    assert problem["code"] == code
-    assert problem["status"] == status
-    assert problem["request_id"] == response.headers["x-request-id"]
-    return problem
 
 
 async def test_an_error_of_a_room_is_answered_as_its_problem(client: httpx.AsyncClient) -> None:

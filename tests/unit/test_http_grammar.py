@@ -14,7 +14,7 @@ from pydantic import BaseModel, field_serializer
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion, entity_tags, etag
 from shared.http.negotiation import accepts
 from shared.kernel.errors import check_version
-from tests.unit.test_http_app import NewDeal, check_problem, client_of, service
+from tests.servers.api import NewDeal, check_problem, client_of, service
 
 
 class Thing(BaseModel):

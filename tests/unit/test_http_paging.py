@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import JsonValue
 
 from shared.http.paging import Cursor, InvalidCursor, Page, PageRequest, Paging
-from tests.unit.test_http_app import check_problem, client_of, service
+from tests.servers.api import check_problem, client_of, service
 
 DEALS = Cursor(tuple[date, UUID])
 ROWS = [(date(2026, 1, 1 + number // 2), UUID(int=number)) for number in range(7)]

@@ -10,7 +10,6 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
@@ -548,15 +547,13 @@ DEAL: Final = PlainDeal(
 
 
 @pytest.fixture
-async def crm() -> AsyncIterator[PlayedFxiaoke]:
-    played = PlayedFxiaoke(hook_url="https://attain.example/hooks/1", secret=SECRET)
-    async with played.served():
-        yield played
+def crm() -> PlayedFxiaoke:
+    return PlayedFxiaoke(hook_url="https://attain.example/hooks/1", secret=SECRET)
 
 
 @pytest.fixture
 async def caller(crm: PlayedFxiaoke) -> AsyncIterator[Caller]:
-    async with httpx.AsyncClient() as client:
+    async with crm.client() as client:
         yield Caller(client, FXIAOKE.api, credentials(crm))
 
 
@@ -831,7 +828,7 @@ async def test_the_token_stands_in_the_body_and_an_expired_one_is_replaced_once(
 
 async def test_credentials_that_are_wrong_are_refused_although_the_answer_is_a_200(crm: PlayedFxiaoke) -> None:
     wrong = credentials(crm, app_secret="wrong")
-    async with httpx.AsyncClient() as client:
+    async with crm.client() as client:
         with pytest.raises(NotOk) as refused:
             await Caller(client, FXIAOKE.api, wrong).result(FXIAOKE.api.count(wrong))
     assert refused.value.judgement.verdict is Verdict.REFUSED
@@ -840,7 +837,7 @@ async def test_credentials_that_are_wrong_are_refused_although_the_answer_is_a_2
 
 async def test_access_to_another_company_is_not_taken(crm: PlayedFxiaoke) -> None:
     wrong = credentials(crm, corp_id="FSCID_OTHER")
-    async with httpx.AsyncClient() as client:
+    async with crm.client() as client:
         with pytest.raises(UnexpectedAnswer, match="another company"):
             await Caller(client, FXIAOKE.api, wrong).result(FXIAOKE.api.count(wrong))
 

@@ -490,7 +490,7 @@ class Asked:
 @pytest.fixture
 async def asked() -> AsyncIterator[Asked]:
     crm = PlayedHubspot(secret=VECTOR_SECRET, hook_url="https://attain.example/hooks/1")
-    async with crm.served(), httpx.AsyncClient() as client:
+    async with crm.client() as client:
         yield Asked(crm, client)
 
 
@@ -806,7 +806,7 @@ async def test_owners_are_walked_page_by_page(asked: Asked) -> None:
 
 async def test_a_wrong_token_is_access_that_is_not_taken_any_more(asked: Asked) -> None:
     wrong = asked.credentials.model_copy(update={"access_token": "other"})
-    async with httpx.AsyncClient() as client:
+    async with asked.crm.client() as client:
         with pytest.raises(NotOk) as refused:
             await Caller(client, asked.api, wrong).result(asked.api.count(wrong))
     assert refused.value.judgement.verdict is Verdict.TOKEN_EXPIRED

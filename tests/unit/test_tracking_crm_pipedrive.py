@@ -447,7 +447,7 @@ class Asked:
 @pytest.fixture
 async def asked() -> AsyncIterator[Asked]:
     crm = PlayedPipedrive(secret="attain:a-long-enough-password")
-    async with crm.served(), httpx.AsyncClient() as client:
+    async with crm.client() as client:
         yield Asked(crm, client)
 
 
@@ -568,7 +568,7 @@ async def test_users_are_listed(asked: Asked) -> None:
 
 async def test_a_wrong_token_is_access_that_is_not_taken_any_more(asked: Asked) -> None:
     wrong = asked.credentials.model_copy(update={"api_token": "other"})
-    async with httpx.AsyncClient() as client:
+    async with asked.crm.client() as client:
         with pytest.raises(NotOk) as refused:
             await Caller(client, asked.api, wrong).result(asked.api.users(wrong, None))
     assert refused.value.judgement.verdict is Verdict.TOKEN_EXPIRED

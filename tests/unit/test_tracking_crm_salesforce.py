@@ -719,7 +719,7 @@ class Asked:
 @pytest.fixture
 async def asked() -> AsyncIterator[Asked]:
     crm = PlayedSalesforce(secret=SECRET)
-    async with crm.served(), httpx.AsyncClient() as client:
+    async with crm.client() as client:
         credentials = SalesforceCredentials.model_validate(crm.access())
         yield Asked(crm, Caller(client, SALESFORCE.api, credentials), credentials)
 
@@ -966,7 +966,7 @@ async def test_what_an_answer_means(asked: Asked, status: int, body: object, ver
 
 async def test_wrong_credentials_are_refused_for_good(asked: Asked) -> None:
     wrong = asked.credentials.model_copy(update={"client_secret": "other"})
-    async with httpx.AsyncClient() as client:
+    async with asked.crm.client() as client:
         with pytest.raises(NotOk) as refused:
             await Caller(client, asked.api, wrong).result(asked.api.count(wrong))
     assert refused.value.judgement.verdict is Verdict.REFUSED

@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
@@ -746,15 +745,13 @@ DEAL: Final = PlainDeal(
 
 
 @pytest.fixture
-async def crm() -> AsyncIterator[PlayedZoho]:
-    played = PlayedZoho(hook_url="https://attain.example/hooks/1", secret=SECRET)
-    async with played.served():
-        yield played
+def crm() -> PlayedZoho:
+    return PlayedZoho(hook_url="https://attain.example/hooks/1", secret=SECRET)
 
 
 @pytest.fixture
 async def caller(crm: PlayedZoho) -> AsyncIterator[Caller]:
-    async with httpx.AsyncClient() as client:
+    async with crm.client() as client:
         yield Caller(client, ZOHO.api, ZohoCredentials.model_validate(crm.access()))
 
 
@@ -938,7 +935,7 @@ async def test_an_expired_token_is_replaced_once(crm: PlayedZoho, caller: Caller
 async def test_credentials_that_are_wrong_are_refused_although_the_answer_is_a_200(
     crm: PlayedZoho, change: dict[str, object], code: str
 ) -> None:
-    async with httpx.AsyncClient() as client:
+    async with crm.client() as client:
         caller = Caller(client, ZOHO.api, credentials(crm, **change))
         with pytest.raises(NotOk) as refused:
             await caller.result(ZOHO.api.count(credentials(crm, **change)))

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +15,7 @@ from shared.http.health import Health
 from shared.kernel.errors import Unavailable
 from shared.telemetry import logs, metrics
 from shared.worker.rounds import Rounds
-from tests.servers.infrastructure import PROJECT_FOLDER, eventually
+from tests.servers.infrastructure import eventually
 
 
 class Counting(Rounds):
@@ -190,34 +189,6 @@ async def test_what_cannot_come_again_is_told_by_the_health_of_its_process() -> 
             answer = await client.get(path)
             assert answer.status_code == 503
             assert "ending ended" in answer.json()["detail"]
-
-
-async def test_an_api_whose_background_work_ended_ends_with_a_failing_status() -> None:
-    script = """
-import sys
-from contextlib import asynccontextmanager
-from fastapi import FastAPI
-from shared.http.app import run_beside
-from shared.http.health import Health
-from shared.http.server import serve_api
-from shared.http.settings import HttpSettings
-from shared.http.sse import StreamLimits, Streams
-from tests.unit.test_worker_rounds import Ending
-
-@asynccontextmanager
-async def lifespan(app):
-    async with run_beside(app, {"ending": Ending()}):
-        yield
-
-app = FastAPI(lifespan=lifespan)
-app.state.health = Health({})
-app.state.streams = Streams(StreamLimits(streams_max=1, per_tenant_max=1, per_person_max=1))
-sys.exit(serve_api(app, HttpSettings(jwt_secret="x" * 32), port=0))
-"""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, cwd=PROJECT_FOLDER, env={**os.environ, "ATTAIN_PUBLIC_URL": "http://localhost"}
-    )
-    assert await asyncio.wait_for(process.wait(), 30) == 1
 
 
 class FullDisk:
