@@ -321,69 +321,95 @@ CENTS = st.one_of(
 )
 
 
+MODES = st.sampled_from(["flat", "marginal", "retroactive"])
+BASES = st.sampled_from(["cumulative", "cumulative", "per_deal"])
+SCALES = st.sampled_from(["amount", "attainment"])
+STARTS = st.lists(st.sampled_from([10, 50, 100, 125, 150]), max_size=3, unique=True)
+RATES = st.integers(0, 2000)
+ROLES = st.sampled_from([None, None, "owner", "overlay"])
+ALLOCATIONS = st.sampled_from([100, 100, 50, 33])
+EXCHANGES = st.sampled_from(["none", "deal_date", "deal_date", "fixed"])
+CASH = st.sampled_from([(False, False), (False, False), (True, False), (True, True), (False, True)])
+"""Whether what was paid counts, and whether on the day it was."""
+CREDITINGS = (st.sampled_from(["owner", "split"]), st.sampled_from(["rollup", "rollup", "split"]))
+"""By plan."""
+KEYS = st.sampled_from([["a"], ["a", "b"], ["b"]])
+BEGINNINGS = st.sampled_from([EVER, *QUARTERS])
+
+
 @st.composite
-def components(draw: st.DrawFn, key: str, crediting: list[str]) -> Paying:
-    mode = draw(st.sampled_from(["flat", "marginal", "retroactive"]))
-    basis = draw(st.sampled_from(["cumulative", "cumulative", "per_deal"]))
-    by = "amount" if mode == "flat" or basis == "per_deal" else draw(st.sampled_from(["amount", "attainment"]))
-    starts = [] if mode == "flat" else draw(st.lists(st.sampled_from([10, 50, 100, 125, 150]), max_size=3, unique=True))
+def components(draw: st.DrawFn, key: str, plan: int) -> Paying:
+    mode = draw(MODES)
+    basis = draw(BASES)
+    by = "amount" if mode == "flat" or basis == "per_deal" else draw(SCALES)
+    starts = [] if mode == "flat" else draw(STARTS)
     scale = 1 if by == "attainment" else 1000
-    tiers = ((0, draw(st.integers(0, 2000))), *((s * scale, draw(st.integers(0, 2000))) for s in sorted(starts)))
-    rule = draw(st.sampled_from(crediting))
-    role = None if rule == "owner" else draw(st.sampled_from([None, None, "owner", "overlay"]))
-    allocation = draw(st.sampled_from([100, 100, 50, 33]))
-    exchange = draw(st.sampled_from(["none", "deal_date", "deal_date", "fixed"]))
-    cash, when_paid = draw(
-        st.sampled_from([(False, False), (False, False), (True, False), (True, True), (False, True)])
-    )
-    return Paying(key, rule, role, allocation, basis, mode, by, tiers, exchange, cash, when_paid)
+    tiers = ((0, draw(RATES)), *((s * scale, draw(RATES)) for s in sorted(starts)))
+    rule = draw(CREDITINGS[plan])
+    role = None if rule == "owner" else draw(ROLES)
+    return Paying(key, rule, role, draw(ALLOCATIONS), basis, mode, by, tiers, draw(EXCHANGES), *draw(CASH))
 
 
 @st.composite
 def terms(draw: st.DrawFn, plan: int, start: date | None = None) -> Terms:
-    crediting = ["owner", "split"] if plan == 0 else ["rollup", "rollup", "split"]
-    keys = ["a", "b"] if start is not None else draw(st.sampled_from([["a"], ["a", "b"], ["b"]]))
-    begins = start or draw(st.sampled_from([EVER, *QUARTERS]))
-    return Terms(plan, begins, tuple(draw(components(key, crediting)) for key in keys))
+    keys = ["a", "b"] if start is not None else draw(KEYS)
+    begins = start or draw(BEGINNINGS)
+    return Terms(plan, begins, tuple(draw(components(key, plan)) for key in keys))
 
 
-@st.composite
-def assigned(draw: st.DrawFn, index: int) -> Assigned:
-    start = draw(st.sampled_from([EVER, EVER, date(2026, 2, 10)]))
-    end = draw(st.sampled_from([None, None, date(2026, 5, 20)]))
-    quota = st.one_of(st.none(), st.sampled_from([0, 100_000, 400_000]))
-    quotas = draw(st.dictionaries(st.sampled_from(["a", "b"]), quota, max_size=2))
-    return Assigned(index, start, end, tuple(sorted(quotas.items())))
+QUOTAS = st.dictionaries(
+    st.sampled_from(["a", "b"]), st.one_of(st.none(), st.sampled_from([0, 100_000, 400_000])), max_size=2
+).map(lambda quotas: tuple(sorted(quotas.items())))
+ASSIGNED = st.builds(
+    Assigned,
+    index=st.just(0),
+    start=st.sampled_from([EVER, EVER, date(2026, 2, 10)]),
+    end=st.sampled_from([None, None, date(2026, 5, 20)]),
+    quotas=QUOTAS,
+)
 
 
-@st.composite
-def deal_versions(draw: st.DrawFn, version: int) -> DealVersion:
-    split = st.tuples(USERS, st.integers(0, 100), st.sampled_from(["owner", "overlay"]))
-    return DealVersion(
-        deal=draw(st.integers(0, 2)),
-        version=version,
-        owner=draw(st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 4, None])),
-        splits=tuple(draw(st.one_of(st.just([]), st.just([]), st.lists(split, min_size=1, max_size=3)))),
-        cents=draw(CENTS),
-        won=draw(MOSTLY),
-        day=draw(DAYS) if draw(MOSTLY) else None,
-        currency=draw(st.sampled_from(["USD", "USD", "EUR", "EUR", "CNY", "JPY"])),
-        gone=not draw(MOSTLY),
-        home_cents=draw(st.sampled_from([None, None, None, 777, 123_456])),
-        paid=tuple(draw(st.one_of(st.just([]), st.lists(st.tuples(DAYS, CENTS), max_size=3)))),
-    )
+def assigned(index: int) -> st.SearchStrategy[Assigned]:
+    return ASSIGNED.map(lambda anyone: replace(anyone, index=index))
 
 
-@st.composite
-def stays(draw: st.DrawFn, index: int) -> Stay:
-    return Stay(
-        index,
-        person=draw(st.integers(0, 3)),
-        team=draw(st.integers(0, 1)),
-        start=draw(st.sampled_from([EVER, date(2026, 2, 10)])),
-        end=draw(st.sampled_from([None, date(2026, 5, 20)])),
-        deleted=draw(st.sampled_from([False, False, True])),
-    )
+NOTHING: st.SearchStrategy[tuple[()]] = st.just(())
+SPLITS = st.lists(
+    st.tuples(USERS, st.integers(0, 100), st.sampled_from(["owner", "overlay"])), min_size=1, max_size=3
+).map(tuple)
+DEAL_VERSIONS = st.builds(
+    DealVersion,
+    deal=st.integers(0, 2),
+    version=st.just(0),
+    owner=st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 4, None]),
+    splits=st.integers(0, 2).flatmap(lambda nth: SPLITS if nth == 2 else NOTHING),
+    cents=CENTS,
+    won=MOSTLY,
+    day=MOSTLY.flatmap(lambda is_known: DAYS if is_known else st.none()),
+    currency=st.sampled_from(["USD", "USD", "EUR", "EUR", "CNY", "JPY"]),
+    gone=MOSTLY.map(lambda stays: not stays),
+    home_cents=st.sampled_from([None, None, None, 777, 123_456]),
+    paid=st.one_of(NOTHING, st.lists(st.tuples(DAYS, CENTS), max_size=3).map(tuple)),
+)
+
+
+def deal_versions(version: int) -> st.SearchStrategy[DealVersion]:
+    return DEAL_VERSIONS.map(lambda deal: replace(deal, version=version))
+
+
+STAYS = st.builds(
+    Stay,
+    index=st.just(0),
+    person=st.integers(0, 3),
+    team=st.integers(0, 1),
+    start=st.sampled_from([EVER, date(2026, 2, 10)]),
+    end=st.sampled_from([None, date(2026, 5, 20)]),
+    deleted=st.sampled_from([False, False, True]),
+)
+
+
+def stays(index: int) -> st.SearchStrategy[Stay]:
+    return STAYS.map(lambda stay: replace(stay, index=index))
 
 
 @st.composite

@@ -11,6 +11,7 @@ payments count, each with its person, its day and its value.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import NamedTuple
 
 from hypothesis import strategies as st
@@ -430,6 +431,7 @@ def _parent_on(team: Team, day: int) -> int | None:
     return [parent for start, parent in ((day, team.parent), *team.moves) if start <= day][-1]
 
 
+@cache
 def _deals() -> st.SearchStrategy[Deal]:
     days = (*range(DAYS + 1), None, None)
     hours = (*range(0, DAYS * 24, 5), *(None,) * 8)
@@ -468,6 +470,7 @@ def _deals() -> st.SearchStrategy[Deal]:
     )
 
 
+@cache
 def _activities() -> st.SearchStrategy[Activity]:
     return st.builds(
         Activity,
@@ -484,6 +487,7 @@ def _activities() -> st.SearchStrategy[Activity]:
     )
 
 
+@cache
 def _definitions() -> st.SearchStrategy[Definition]:
     version = st.just(1)
     deleted = st.sampled_from((False, False, False, True))
@@ -515,6 +519,7 @@ def _dated(*values: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[tuple[
     return changes.map(lambda found: tuple(sorted(found, key=lambda change: change[0])))
 
 
+@cache
 def _changes_of_rates() -> st.SearchStrategy[Definition]:
     homes = st.sampled_from(("CNY", "USD"))
     zones = st.sampled_from((0, 8))
@@ -523,6 +528,7 @@ def _changes_of_rates() -> st.SearchStrategy[Definition]:
 
 
 def _rates() -> st.SearchStrategy[Rates]:
+    @cache
     def of_month(number: int) -> st.SearchStrategy[Rates]:
         days = st.integers(-2, MONTH_STARTS - 1) if SERIES[number][2] == 0 else st.integers(MONTH_STARTS, DAYS)
         rates = st.dictionaries(days, st.sampled_from((1, 10_000, 11_000, 72_415, 78_541, 999_999_999)), max_size=4)
@@ -547,13 +553,14 @@ def _goals() -> st.SearchStrategy[Goal]:
     ).flatmap(_credited)
 
 
+_CREDITINGS = st.sampled_from(((False, None), (True, None), (True, None), (True, "overlay")))
+
+
 def _credited(goal: Goal) -> st.SearchStrategy[Goal]:
     """By its owner or by its splits; activities have none."""
     if goal.metric in ACTIVITY_METRICS:
         return st.just(goal)
-    return st.sampled_from(((False, None), (True, None), (True, None), (True, "overlay"))).map(
-        lambda crediting: goal._replace(by_splits=crediting[0], role=crediting[1])
-    )
+    return _CREDITINGS.map(lambda crediting: goal._replace(by_splits=crediting[0], role=crediting[1]))
 
 
 def _company() -> tuple[Definition, ...]:
