@@ -78,11 +78,11 @@ class ServiceApp(FastAPI):
                 _declare_common_errors(path[method])
                 share_answers(cast(dict[str, JsonValue], path[method]["responses"]), shared)
         components["responses"] = dict(sorted(shared.items()))
-        finished = cast(dict[str, JsonValue], document)
-        name_components(finished)
-        restore_nulls(finished)
+        finished, finished_schemas = cast(dict[str, JsonValue], document), cast(dict[str, JsonValue], schemas)
+        name_components(finished, finished_schemas)
+        restore_nulls(finished, finished_schemas)
         describe_streams(finished)
-        require_discriminators(finished)
+        require_discriminators(finished, finished_schemas)
         return document
 
 

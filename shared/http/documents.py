@@ -3,7 +3,8 @@
 FastAPI leaves nulls out of the whole document, examples included, so an example of an answer that has a null would no
 longer be one its own schema accepts. It describes event streams in a word of OpenAPI 3.2 that validators of 3.1 refuse.
 And what tells schemas apart has a default in our models, which makes it look like a member that may be left out.
-The components of generic models get names that are none in any language. What is no success it has no components for.
+`schemas` are the components of the document. Those of generic models get names that are none in any language, and what
+is no success is written out at every operation.
 """
 
 import re
@@ -34,12 +35,8 @@ def share_answers(answers: dict[str, JsonValue], shared: dict[str, JsonValue]) -
             answers[status] = {"$ref": f"#/components/responses/{name}"}
 
 
-def restore_nulls(document: dict[str, JsonValue]) -> None:
+def restore_nulls(document: dict[str, JsonValue], schemas: dict[str, JsonValue]) -> None:
     """Put null back wherever an example of a component or of a content lacks a required member that may be null."""
-    components = document.get("components")
-    schemas = components.get("schemas") if isinstance(components, dict) else None
-    if not isinstance(schemas, dict):
-        return
     for schema in schemas.values():
         if isinstance(schema, dict) and isinstance(examples := schema.get("examples"), list):
             schema["examples"] = [_completed(example, schema, schemas) for example in examples]
@@ -47,12 +44,8 @@ def restore_nulls(document: dict[str, JsonValue]) -> None:
         content["example"] = _completed(content["example"], content["schema"], schemas)
 
 
-def name_components(document: dict[str, JsonValue]) -> None:
+def name_components(document: dict[str, JsonValue], schemas: dict[str, JsonValue]) -> None:
     """Call the component of a `Page[Goal]` a `GoalPage`, everywhere. KeyError if another one is called that."""
-    components = document.get("components")
-    schemas = components.get("schemas") if isinstance(components, dict) else None
-    if not isinstance(schemas, dict):
-        return
     names = {name: name if _PLAIN_NAME.fullmatch(name) else _generic_name(schemas[name]) for name in schemas}
     if len(set(names.values())) < len(names):
         raise KeyError(f"two components of the same name: {sorted(names.values())}")
@@ -78,12 +71,8 @@ def describe_streams(document: dict[str, JsonValue]) -> None:
             content["schema"] = {"type": "string"}
 
 
-def require_discriminators(document: dict[str, JsonValue]) -> None:
+def require_discriminators(document: dict[str, JsonValue], schemas: dict[str, JsonValue]) -> None:
     """Make the member that tells schemas apart a required one of each of them."""
-    components = document.get("components")
-    schemas = components.get("schemas") if isinstance(components, dict) else None
-    if not isinstance(schemas, dict):
-        return
     for schema in list(_objects(document)):
         discriminator = schema.get("discriminator")
         mapping = discriminator.get("mapping") if isinstance(discriminator, dict) else None
