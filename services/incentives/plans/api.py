@@ -80,8 +80,8 @@ async def list_plans(
     return _IDS.page(paging, found, key=lambda plan: plan.id, item=PlanAnswer.of)
 
 
-@router.post("/plans", tags=["plans"], summary="Make a plan", status_code=201, response_model=PlanAnswer)
-async def create_plan(body: PlanBody, editor: Editor, plans: UseCases, writer: RequestWriter) -> Response:
+@router.post("/plans", tags=["plans"], summary="Make a plan", status_code=201)
+async def create_plan(body: PlanBody, editor: Editor, plans: UseCases, writer: RequestWriter) -> Answered[PlanAnswer]:
     """It pays nothing until one of its versions is active."""
 
     async def create(tx: Transaction) -> PlanAnswer:
@@ -121,12 +121,11 @@ async def get_plan(
     "/plans/{plan_id}",
     tags=["plans"],
     summary="Rename a plan",
-    response_model=PlanAnswer,
     responses=responses(PlanNotFound, *_CHANGE),
 )
 async def change_plan(
     plan_id: UUID, body: PlanChanges, editor: Editor, plans: UseCases, writer: RequestWriter, expected: ExpectedVersion
-) -> Response:
+) -> Answered[PlanAnswer]:
     async def change(tx: Transaction) -> PlanAnswer:
         changed = await plans.change_plan(tx, editor.tenant_id, plan_id, body.name, expected_version=expected)
         return PlanAnswer.of(changed)
@@ -162,12 +161,11 @@ async def list_plan_versions(
     tags=["plans"],
     summary="Draft a version",
     status_code=201,
-    response_model=PlanVersionAnswer,
     responses=responses(PlanNotFound),
 )
 async def create_plan_version(
     plan_id: UUID, body: PlanVersionBody, editor: Editor, plans: UseCases, writer: RequestWriter
-) -> Response:
+) -> Answered[PlanVersionAnswer]:
     """New terms, to be approved by another person and then activated."""
 
     async def create(tx: Transaction) -> PlanVersionAnswer:
@@ -214,7 +212,6 @@ async def get_plan_version(
     "/plans/{plan_id}/versions/{number}",
     tags=["plans"],
     summary="Put other terms into a draft",
-    response_model=PlanVersionAnswer,
     responses=responses(PlanNotFound, PlanVersionNotFound, PlanVersionNotDraft, *_CHANGE),
 )
 async def change_plan_version(
@@ -225,7 +222,7 @@ async def change_plan_version(
     plans: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
-) -> Response:
+) -> Answered[PlanVersionAnswer]:
     async def change(tx: Transaction) -> PlanVersionAnswer:
         plan = await plans.get_plan(tx, editor.tenant_id, plan_id, WHOLE_TENANT)
         changed = await plans.change_version(
@@ -311,12 +308,11 @@ async def list_plan_version_changes(
     "/plans/{plan_id}/versions/{number}/approve",
     tags=["plans"],
     summary="Approve a version",
-    response_model=PlanVersionAnswer,
     responses=responses(PlanNotFound, PlanVersionNotFound, PlanVersionNotDraft, ApprovalNotIndependent, *_CHANGE),
 )
 async def approve_plan_version(
     plan_id: UUID, number: Number, editor: Editor, plans: UseCases, writer: RequestWriter, expected: ExpectedVersion
-) -> Response:
+) -> Answered[PlanVersionAnswer]:
     """By a person who wrote no part of it and is not on the plan. The terms cannot change any more."""
 
     async def approve(tx: Transaction) -> PlanVersionAnswer:
@@ -332,12 +328,11 @@ async def approve_plan_version(
     "/plans/{plan_id}/versions/{number}/activate",
     tags=["plans"],
     summary="Activate a version",
-    response_model=PlanVersionAnswer,
     responses=responses(PlanNotFound, PlanVersionNotFound, PlanVersionNotApproved, ApprovalNotIndependent, *_CHANGE),
 )
 async def activate_plan_version(
     plan_id: UUID, number: Number, editor: Editor, plans: UseCases, writer: RequestWriter, expected: ExpectedVersion
-) -> Response:
+) -> Answered[PlanVersionAnswer]:
     """Everyone on the plan is paid by these terms from `effective_from` on; earnings follow within moments.
 
     Refused when who approved it was put on the plan since: somebody else then approves a version with the same terms.
@@ -387,10 +382,11 @@ async def list_assignments(
     tags=["assignments"],
     summary="Put a person on a plan",
     status_code=201,
-    response_model=AssignmentAnswer,
     responses=responses(PlanNotFound, AssignmentOverlaps, AssignmentPaysApprover, OwnInterest),
 )
-async def create_assignment(body: AssignmentBody, editor: Editor, plans: UseCases, writer: RequestWriter) -> Response:
+async def create_assignment(
+    body: AssignmentBody, editor: Editor, plans: UseCases, writer: RequestWriter
+) -> Answered[AssignmentAnswer]:
     """Deals that are already there are credited within moments. Nobody puts themselves on a plan."""
     dated, quotas = body.dated(), quotas_of(body.quotas)
 
@@ -435,7 +431,6 @@ async def get_assignment(
     "/assignments/{assignment_id}",
     tags=["assignments"],
     summary="Change days or quotas",
-    response_model=AssignmentAnswer,
     responses=responses(AssignmentNotFound, AssignmentOverlaps, AssignmentPaysApprover, OwnInterest, *_CHANGE),
 )
 async def change_assignment(
@@ -445,7 +440,7 @@ async def change_assignment(
     plans: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
-) -> Response:
+) -> Answered[AssignmentAnswer]:
     """What it earned is worked out anew; the differences are posted. Nobody changes their own."""
     quotas = quotas_of(body["quotas"]) if "quotas" in body else None
 
