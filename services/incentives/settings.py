@@ -1,4 +1,4 @@
-"""What the processes of the incentives service are told by their environment."""
+"""What the environment sets for the processes of the incentives service."""
 
 from typing import Final
 

@@ -27,6 +27,7 @@ from services.incentives.ledger.domain import (
     Subject,
     seal,
 )
+from services.incentives.ledger.schemas import LedgerTransactionAnswer
 from shared.db.database import Database, Scope, Transaction
 from shared.db.migration import _configuration, upgrade
 from shared.kernel.periods import Period
@@ -111,14 +112,23 @@ async def test_a_chain_goes_on_in_the_general_form_and_is_intact(database: Datab
     before = replace(COMMISSION, period=None)
     assert [each.posting for each in posted] == [before, before, COMMISSION, PAID, before]
     assert of_the_run == [posted[3]]
+    commission, paid = (LedgerTransactionAnswer.of(each) for each in posted[2:4])
+    assert (commission.earning_id, commission.plan_id, commission.component) == (CELL, PLAN, "bookings")
+    assert (paid.kind, paid.subject.id, paid.earning_id, paid.plan_id, paid.component) == (
+        "paid",
+        RUN,
+        None,
+        None,
+        None,
+    )
 
 
 async def test_balances_are_of_any_kind_of_account_by_subject(database: Database) -> None:
     tenant_id = await both_forms(database)
     async with database.transaction(Scope.of(tenant_id)) as tx:
-        payable = await ledger.balances(tx, tenant_id, "payable")
+        payable = [await ledger.balances_of_kind(tx, tenant_id, "payable", kind) for kind in (EARNING, "payout_run")]
         of_the_run = await ledger.balances(tx, tenant_id, "bank", [RUN, CELL])
-    assert payable == {CELL: {"USD": Decimal(-200)}, RUN: {"USD": Decimal(80), "JPY": Decimal(7)}}
+    assert payable == [{CELL: {"USD": Decimal(-200)}}, {RUN: {"USD": Decimal(80), "JPY": Decimal(7)}}]
     assert of_the_run == {RUN: {"USD": Decimal(-80), "JPY": Decimal(-7)}}
 
 

@@ -58,7 +58,7 @@ HOT = {
     "keep deals": (
         credits._KEEP_NEWEST,
         "pk_credits",
-        "(tenant_id = kept.tenant_id) AND (deal_id = kept.id)",
+        "(tenant_id = newer.tenant_id) AND (deal_id = newer.id)",
     ),
     "deals": (credits._BODIES, "pk_deals", "AND (id = wanted.id)"),
     "deals of users": (credits._BODIES_OF_USERS, "ix_deals_owner", "(owner_external_id = u.external_id)"),

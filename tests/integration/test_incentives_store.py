@@ -17,7 +17,8 @@ from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.earnings.publishing import render
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger import store as ledger_store
-from services.incentives.ledger.domain import Flaw
+from services.incentives.ledger.domain import EARNING, Account, Cause, Entry, Flaw, Posting
+from services.incentives.ledger.domain import Subject as LedgerSubject
 from services.incentives.plans.domain.components import (
     Component,
     FlatRate,
@@ -32,7 +33,7 @@ from shared.db.projection import Snapshot
 from shared.kernel.approvals import SERVICE, Actor
 from shared.kernel.deals import DateField
 from shared.kernel.measures import Aggregate, Measure
-from shared.kernel.periods import DatedRange, PeriodKind
+from shared.kernel.periods import DatedRange, Period, PeriodKind
 from tests.oracles.incentives import (
     EVER,
     FOUNDED,
@@ -243,7 +244,7 @@ class Company:
 
     async def owed(self) -> dict[UUID, Decimal]:
         async with self.database.transaction(self.scope) as tx:
-            balances = await ledger.balances(tx, self.tenant, PAYABLE)
+            balances = await ledger.balances_of_kind(tx, self.tenant, PAYABLE, EARNING)
         return {cell: -by["USD"] for cell, by in balances.items() if by["USD"]}
 
     def expected(self, world: World) -> dict[UUID, tuple[Decimal, Decimal, int]]:
@@ -357,6 +358,27 @@ async def test_each_transaction_names_the_deal_version_or_the_definition_that_ca
     assert cause.deal_version.delivery_id == named("delivery", 2)
     assert second.posting.cause.changes == (f"identity/{named('user', 0)} v2",)
     assert first.posting.entries[1].amount == -second.posting.entries[1].amount == Decimal(-50)
+
+
+async def test_what_another_room_posts_on_the_same_accounts_changes_nothing_that_was_earned(database: Database) -> None:
+    company = await paying(database)
+    await company.take_deals([won(0, 1, 100_000)])
+    earned = await company.owed()
+    person = named("person", 0)
+    paid = Posting(
+        "paid",
+        (
+            Entry(Account(PAYABLE, str(person)), Decimal(30), "USD"),
+            Entry(Account("bank", "payroll"), Decimal(-30), "USD"),
+        ),
+        LedgerSubject("payout_run", uuid4(), person),
+        Period(QUARTERS[0], QUARTERS[1]),
+        Cause("payout_run"),
+    )
+    async with database.transaction(company.scope) as tx:
+        await ledger.post(tx, company.tenant, [paid])
+    assert await company.owed() == earned
+    assert [found for found in await VERIFICATION.differences(database) if found.tenant_id == company.tenant] == []
 
 
 async def test_the_service_can_only_add_balanced_transactions(database: Database) -> None:

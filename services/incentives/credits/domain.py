@@ -1,7 +1,7 @@
 """Who is credited with how much of a deal: deal facts × assignments × organisation → credits.
 
 Everything here is a pure function of the newest facts of a deal and of the definitions as they stand; a change of
-either is handled by working the credits out again and comparing with those that are kept.
+either is handled by working the credits out again and comparing with those that are stored.
 """
 
 from collections import defaultdict
@@ -36,7 +36,7 @@ class CreditExclusion(StrEnum):
     DEAL_UNKNOWN = "deal_unknown"
     NO_ASSIGNMENT = "no_assignment"
     NO_WHOLE_PERIOD = "no_whole_period"
-    """No whole period of the plan lies within the days that were asked about."""
+    """No whole period of the plan lies within the days in question."""
     NO_PLAN_VERSION = "no_plan_version"
     """The plan has no terms for the period that the deal counts in."""
     TERMS_START_LATER = "terms_start_later"
@@ -137,7 +137,7 @@ class DealOfCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PayTerms:
     """What a cell is paid by."""
 
     component: Component
@@ -165,7 +165,7 @@ class CreditInputs:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A component of one version of a plan, ready to be asked."""
+    """A component of one version of a plan, ready to credit by."""
 
     component: Component
     version_number: int
@@ -189,7 +189,7 @@ class _OnDay:
     value: Decimal = _ZERO
 
 
-# In the order in which they are asked, of a deal and then of one part.
+# In the order in which they are checked, of a deal and then of one part.
 _REASONS: Final = (
     CreditExclusion.NO_COMPONENT,
     Exclusion.DELETED,
@@ -307,7 +307,7 @@ class Definitions:
     def conversion(self, component: Component, deal: DealFacts, day: date) -> Conversion | None:
         """How money of a deal that counts on a day was converted into the plan's currency; None for no need.
 
-        Payments of one day are told together: they have one rate.
+        Payments of one day are summed: they have one rate.
         """
         wholes = component.measure.wholes(deal, self.chart.calendar, self.chart.rates)
         if isinstance(wholes, NotCounted):
@@ -324,7 +324,7 @@ class Definitions:
             amount = _EXACT.add(amount, conversion.amount)
         return replace(found[0], amount=amount)
 
-    def terms(self, cell: CellKey) -> Terms | None:
+    def terms(self, cell: CellKey) -> PayTerms | None:
         """What a cell is paid by, or None when nothing pays it: no assignment, version or component any more."""
         assignment = self.assignments.get(cell.assignment_id)
         if assignment is None or assignment.deleted:
@@ -334,7 +334,7 @@ class Definitions:
         if version is None or component is None:
             return None
         quota = quota_of(assignment, cell.component, component.measure.unit, cell.period, self.goals)
-        return Terms(component, self.plans[assignment.plan_id], version.number, quota)
+        return PayTerms(component, self.plans[assignment.plan_id], version.number, quota)
 
     def version_in_force(self, plan_id: UUID, period_start: date) -> PlanVersion | None:
         """The terms of a plan for the period that starts on that day."""
@@ -586,7 +586,7 @@ class Definitions:
 
 
 def furthest(refusals: Iterable[NotCredited]) -> NotCredited:
-    """Of several reasons the one that was asked last: what is still missing where the most is right."""
+    """Of several reasons the one that was checked last: what is still missing where the most is right."""
     return max(refusals, key=lambda each: _REASONS.index(each.reason))
 
 

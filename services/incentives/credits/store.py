@@ -26,8 +26,8 @@ _KEEP_NEWEST: Final = text(
         ) AS stated(tenant_id, source, connection_id)
         ORDER BY tenant_id, source, connection_id
         ON CONFLICT DO NOTHING
-    ), kept AS (
-        INSERT INTO {deals.fullname} AS held
+    ), newer AS (
+        INSERT INTO {deals.fullname} AS stored
             (tenant_id, id, modified_at, sequence, delivery_id, source, owner_external_id, body)
         SELECT * FROM unnest(
             CAST(:tenants AS uuid[]), CAST(:ids AS uuid[]), CAST(:modified AS timestamptz[]),
@@ -37,13 +37,13 @@ _KEEP_NEWEST: Final = text(
         ON CONFLICT (tenant_id, id) DO UPDATE SET
             modified_at = excluded.modified_at, sequence = excluded.sequence, delivery_id = excluded.delivery_id,
             source = excluded.source, owner_external_id = excluded.owner_external_id, body = excluded.body
-        WHERE (held.modified_at, held.sequence, held.delivery_id)
+        WHERE (stored.modified_at, stored.sequence, stored.delivery_id)
             < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
         RETURNING tenant_id, id
     )
-    SELECT kept.tenant_id, kept.id, credited.* FROM kept LEFT JOIN LATERAL (
+    SELECT newer.tenant_id, newer.id, credited.* FROM newer LEFT JOIN LATERAL (
         SELECT assignment_id, component, deal_id, day, period_start, period_end, percent, value
-        FROM {credits.fullname} AS c WHERE c.tenant_id = kept.tenant_id AND c.deal_id = kept.id OFFSET 0
+        FROM {credits.fullname} AS c WHERE c.tenant_id = newer.tenant_id AND c.deal_id = newer.id OFFSET 0
     ) AS credited ON true
     """
 )
@@ -119,7 +119,7 @@ _NEWEST_VERSIONS: Final = text(
 _DELETE: Final = text(
     f"""
     DELETE FROM {credits.fullname} WHERE ctid = ANY(ARRAY(
-        SELECT held.ctid
+        SELECT stored.ctid
         FROM unnest(
             CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:days AS date[])
         ) AS gone(deal_id, assignment_id, component, day)
@@ -128,7 +128,7 @@ _DELETE: Final = text(
             WHERE c.tenant_id = :tenant_id AND c.deal_id = gone.deal_id
                 AND c.assignment_id = gone.assignment_id AND c.component = gone.component AND c.day = gone.day
             LIMIT 1
-        ) AS held
+        ) AS stored
     ))
     """
 )
@@ -149,7 +149,7 @@ _SAVE: Final = text(
 
 
 async def keep_newest(tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dict[tuple[UUID, UUID], list[Credit]]:
-    """Keep each deal that is newer than what is held; (tenant, deal) of those with the credits that are kept of them.
+    """Store each deal that is newer than what is stored; (tenant, deal) of those, with the credits stored of them.
 
     At most one version of each is given.
     """
@@ -168,15 +168,15 @@ async def keep_newest(tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dict
             "connections": [deal.connection_id for deal in ordered],
         },
     )
-    kept: dict[tuple[UUID, UUID], list[Credit]] = {(row["tenant_id"], row["id"]): [] for row in rows}
+    newer: dict[tuple[UUID, UUID], list[Credit]] = {(row["tenant_id"], row["id"]): [] for row in rows}
     credited = [row for row in rows if row["deal_id"] is not None]
     for row, credit in zip(credited, _credits(credited), strict=True):
-        kept[row["tenant_id"], row["id"]].append(credit)
+        newer[row["tenant_id"], row["id"]].append(credit)
     users = sorted(
         {
             (deal.tenant_id, deal.facts.source, split.owner_external_id, deal.facts.deal_id)
             for deal in ordered
-            if deal.facts.splits and (deal.tenant_id, deal.facts.deal_id) in kept
+            if deal.facts.splits and (deal.tenant_id, deal.facts.deal_id) in newer
             for split in deal.facts.splits
         }
     )
@@ -185,7 +185,7 @@ async def keep_newest(tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dict
         await tx.execute(
             _KEEP_SPLIT_USERS, {name: list(each) for name, each in zip(names, zip(*users, strict=True), strict=True)}
         )
-    return kept
+    return newer
 
 
 async def bodies_of_users(tx: Transaction, tenant_id: UUID, users: Collection[CrmUser]) -> list[str]:
@@ -224,7 +224,7 @@ async def credits_of_deals(tx: Transaction, tenant_id: UUID, deal_ids: Collectio
 
 
 async def count_credits(tx: Transaction, tenant_id: UUID) -> int:
-    """How many credits are kept of a tenant."""
+    """How many credits are stored of a tenant."""
     rows = await tx.rows(select(func.count().label("credits")).where(credits.c.tenant_id == tenant_id))
     return int(rows[0]["credits"])
 
@@ -245,7 +245,7 @@ async def tenants(tx: Transaction) -> list[UUID]:
 async def newest_versions(
     tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int
 ) -> list[tuple[UUID, RecordVersion]]:
-    """The version that is kept of the tenant's next deals by id, up to and with `until`."""
+    """The version that is stored of the tenant's next deals by id, up to and with `until`."""
     rows = await tx.rows(_NEWEST_VERSIONS, {"tenant_id": tenant_id, "after": after, "until": until, "limit": limit})
     return [(row["id"], RecordVersion(row["modified_at"], row["sequence"], row["delivery_id"])) for row in rows]
 

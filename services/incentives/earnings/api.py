@@ -11,7 +11,7 @@ from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.payout import exact_sum
 from services.incentives.earnings.explaining import EarningNotFound, Explanations, StatementTooLong
 from services.incentives.earnings.schemas import (
-    AskedDeal,
+    DealAnswer,
     EarningAnswer,
     ExplanationAnswer,
     LineAnswer,
@@ -118,7 +118,7 @@ async def explain_earning(
         stored = await _in_sight(explanations, tx, tenant_id, seen, earning_id)
         found = await explanations.explain_earning(tx, tenant_id, earning_id)
         deal_id = await named.id(tx)
-        asked = None if deal_id is None else await explanations.explain_deal(tx, tenant_id, seen, stored, deal_id)
+        deal = None if deal_id is None else await explanations.explain_deal(tx, tenant_id, seen, stored, deal_id)
         after = _LINES.after(paging)
         rest = [line for line in found.lines if after is None or line.credit.order > after][: paging.fetch_limit]
         deals = await credits.deals(tx, tenant_id, [line.credit.deal_id for line in rest])
@@ -141,7 +141,7 @@ async def explain_earning(
         next_cursor=page.next_cursor,
         ledger=[LedgerTransactionAnswer.of(each) for each in posted],
         ledger_url=f"/v1/ledger?earning_id={earning_id}",
-        deal=None if asked is None else AskedDeal.of(asked),
+        deal=None if deal is None else DealAnswer.of(deal),
     )
 
 

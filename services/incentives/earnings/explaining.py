@@ -16,7 +16,7 @@ from services.incentives.credits.domain import (
     CreditExclusion,
     DealOfCell,
     Definitions,
-    Terms,
+    PayTerms,
     furthest,
 )
 from services.incentives.credits.service import Credits
@@ -62,7 +62,7 @@ class ExplainedEarning:
     """
 
     stored: StoredCell
-    terms: Terms | None
+    terms: PayTerms | None
     schedule: Schedule | QuotaGap | None
     lines: Sequence[AttributedCredit]
     owed: Decimal
@@ -85,7 +85,7 @@ class DealInCell:
 
 
 @dataclass(frozen=True, slots=True)
-class DealAnswer:
+class DealInCells:
     """Whether and where a deal counts, and why it counts nowhere: of several reasons the one that came furthest."""
 
     deal_id: UUID
@@ -104,7 +104,7 @@ class Statement:
     end: date
     earnings: Sequence[ExplainedEarning]
     deals: dict[UUID, Deal]
-    asked: DealAnswer | None
+    deal: DealInCells | None
 
 
 class Explanations:
@@ -143,13 +143,13 @@ class Explanations:
 
     async def explain_deal(
         self, tx: Transaction, tenant_id: UUID, sight: Sight, stored: StoredCell, deal_id: UUID
-    ) -> DealAnswer:
+    ) -> DealInCells:
         """Whether a deal counts in an earning, and why not; one out of sight is as unknown as one there is not."""
         known = await self._credits.definitions(tx, tenant_id)
         deal = await self._credits.deal(tx, tenant_id, deal_id)
         if deal is None:
             return _unknown(deal_id)
-        return _in_sight(sight, _answer(deal, [_asked(known, deal, stored.cell.key)]))
+        return _in_sight(sight, _answer(deal, [_deal_in_cell(known, deal, stored.cell.key)]))
 
     async def get_statement(
         self,
@@ -186,13 +186,11 @@ class Explanations:
         earnings = await self._explained(tx, tenant_id, known, cells)
         names = await self._plans.person_names(tx, tenant_id, [person_id])
         deal_ids = {line.credit.deal_id for found in earnings for line in found.lines}
-        asked = None
+        deal = None
         if deal_id is not None:
-            asked = _in_sight(
-                sight, await self._asked_of_person(tx, tenant_id, known, person_id, deal_id, (start, end))
-            )
+            deal = _in_sight(sight, await self._deal_of_person(tx, tenant_id, known, person_id, deal_id, (start, end)))
         deals = await self._credits.deals(tx, tenant_id, deal_ids)
-        return Statement(person_id, names.get(person_id), start, end, earnings, deals, asked)
+        return Statement(person_id, names.get(person_id), start, end, earnings, deals, deal)
 
     async def _explained(
         self, tx: Transaction, tenant_id: UUID, known: Definitions, cells: Collection[StoredCell]
@@ -215,7 +213,7 @@ class Explanations:
             found.append(ExplainedEarning(stored, terms, schedule, lines, owed, cell.key.assignment_id in stale, known))
         return found
 
-    async def _asked_of_person(
+    async def _deal_of_person(
         self,
         tx: Transaction,
         tenant_id: UUID,
@@ -223,7 +221,7 @@ class Explanations:
         person_id: UUID,
         deal_id: UUID,
         within: tuple[date, date],
-    ) -> DealAnswer:
+    ) -> DealInCells:
         deal = await self._credits.deal(tx, tenant_id, deal_id)
         if deal is None:
             return _unknown(deal_id)
@@ -233,42 +231,42 @@ class Explanations:
             if assignment.person_id == person_id and not assignment.deleted
         ]
         if not assignments:
-            return DealAnswer(deal_id, deal, [], _reason(CreditExclusion.NO_ASSIGNMENT))
+            return DealInCells(deal_id, deal, [], _reason(CreditExclusion.NO_ASSIGNMENT))
         keys = [key for assignment in assignments for key in _cells_within(known, assignment, within)]
         if keys:
-            return _answer(deal, [_asked(known, deal, key) for key in keys])
+            return _answer(deal, [_deal_in_cell(known, deal, key) for key in keys])
         if not any(_periods_within(known, assignment, within) for assignment in assignments):
-            return DealAnswer(deal_id, deal, [], _reason(CreditExclusion.NO_WHOLE_PERIOD))
+            return DealInCells(deal_id, deal, [], _reason(CreditExclusion.NO_WHOLE_PERIOD))
         starts = [start for each in assignments if (start := known.first_terms(each.plan_id)) is not None]
         code = CreditExclusion.TERMS_START_LATER if starts else CreditExclusion.NO_PLAN_VERSION
-        return DealAnswer(deal_id, deal, [], _reason(code, min(starts, default=None)))
+        return DealInCells(deal_id, deal, [], _reason(code, min(starts, default=None)))
 
 
-def _unknown(deal_id: UUID) -> DealAnswer:
-    return DealAnswer(deal_id, None, [], _reason(CreditExclusion.DEAL_UNKNOWN))
+def _unknown(deal_id: UUID) -> DealInCells:
+    return DealInCells(deal_id, None, [], _reason(CreditExclusion.DEAL_UNKNOWN))
 
 
 def _reason(code: CreditExclusion, terms_start: date | None = None) -> Reason:
     return reason_of(code, Circumstances(terms_start=terms_start))
 
 
-def _answer(deal: Deal, cells: Sequence[DealInCell]) -> DealAnswer:
+def _answer(deal: Deal, cells: Sequence[DealInCell]) -> DealInCells:
     """What became of a deal in some cells, of which there is at least one."""
     refusals = [cell.found.refusal for cell in cells if cell.found.refusal is not None]
     if len(refusals) < len(cells):
-        return DealAnswer(deal.id, deal, cells, None)
-    told = furthest(refusals)
-    return DealAnswer(deal.id, deal, cells, next(cell.why for cell in cells if cell.found.refusal is told))
+        return DealInCells(deal.id, deal, cells, None)
+    reason = furthest(refusals)
+    return DealInCells(deal.id, deal, cells, next(cell.why for cell in cells if cell.found.refusal is reason))
 
 
-def _in_sight(sight: Sight, answer: DealAnswer) -> DealAnswer:
+def _in_sight(sight: Sight, answer: DealInCells) -> DealInCells:
     """The answer, if the deal concerns somebody in sight or counts in an earning that is; else as if unknown."""
     counts = any(cell.found.credits for cell in answer.cells)
     seen = counts or answer.deal is None or sight.sees_record(answer.deal.facts())
     return answer if seen else _unknown(answer.deal_id)
 
 
-def _asked(known: Definitions, deal: Deal, key: CellKey) -> DealInCell:
+def _deal_in_cell(known: Definitions, deal: Deal, key: CellKey) -> DealInCell:
     assignment = known.assignments[key.assignment_id]
     found = known.why(deal.facts(), assignment, key.component, key.period)
     return DealInCell(key, assignment.plan_id, found, known.reason(deal.facts(), key, found))

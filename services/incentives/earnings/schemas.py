@@ -14,7 +14,7 @@ from services.incentives.credits.domain import PartInCell
 from services.incentives.earnings.domain.attribution import AttributedCredit
 from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.payout import EXACT, Schedule, exact_sum
-from services.incentives.earnings.explaining import DealAnswer, DealInCell, ExplainedEarning, Statement
+from services.incentives.earnings.explaining import DealInCell, DealInCells, ExplainedEarning, Statement
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, delivery_url
 from services.incentives.plans.content import CommissionContent, components_content
 from services.incentives.plans.domain.assignments import QuotaGap
@@ -143,7 +143,7 @@ class DealVersionAnswer(BaseModel):
     modified_at: datetime
     sequence: int
     delivery_id: UUID
-    delivery_url: str = Field(description="Where the tracking service shows what that delivery told of the deal.")
+    delivery_url: str = Field(description="Where the tracking service shows what that delivery stated of the deal.")
 
 
 class LineAnswer(BaseModel):
@@ -205,13 +205,13 @@ class TierAnswer(BaseModel):
     amount: Exact = Field(description="value × rate, unrounded.")
 
 
-class PartOutcome(BaseModel):
+class DealPartAnswer(BaseModel):
     """One part of a deal: one share of one payment, or of the whole deal, and whether it counts in one earning."""
 
     external_id: str | None = Field(
         description="The source's user who has this share; null for a deal without an owner."
     )
-    person_id: UUID | None = Field(description="The person that user is; null while nobody has said so.")
+    person_id: UUID | None = Field(description="The person that user is; null while the user is not mapped.")
     role: str = Field(description="On the splits; `owner` for a deal that nobody shares in.")
     percent: Exact = Field(description="Share of the deal, before the component's allocation.")
     paid_on: date | None = Field(description="The day of the payment this is a share of, where payments count.")
@@ -241,7 +241,7 @@ class PartOutcome(BaseModel):
         )
 
 
-class DealOutcome(BaseModel):
+class DealInEarningAnswer(BaseModel):
     """Why a deal counts or does not in one earning."""
 
     earning_id: UUID
@@ -265,58 +265,58 @@ class DealOutcome(BaseModel):
     conversion: ConversionAnswer | None = Field(
         description="For money in another currency that counts; null where its parts were converted one by one."
     )
-    parts: list[PartOutcome] = Field(
+    parts: list[DealPartAnswer] = Field(
         description="What each share of it, and each payment where those count, adds, or why it does not. Empty for a "
         "deal that adds nothing whoever has it."
     )
 
     @classmethod
-    def of(cls, asked: DealInCell) -> Self:
-        credits, refused = asked.found.credits, asked.found.refusal
+    def of(cls, deal: DealInCell) -> Self:
+        credits, refused = deal.found.credits, deal.found.refusal
         percents = {credit.percent for credit in credits}
-        conversions = {part.outcome.conversion for part in asked.found.parts if isinstance(part.outcome, Counted)}
+        conversions = {part.outcome.conversion for part in deal.found.parts if isinstance(part.outcome, Counted)}
         return cls(
-            earning_id=asked.key.id,
-            assignment_id=asked.key.assignment_id,
-            plan_id=asked.plan_id,
-            component=asked.key.component,
-            start=asked.key.period.start,
-            end=asked.key.period.end,
+            earning_id=deal.key.id,
+            assignment_id=deal.key.assignment_id,
+            plan_id=deal.plan_id,
+            component=deal.key.component,
+            start=deal.key.period.start,
+            end=deal.key.period.end,
             counts=refused is None,
             reason=None if refused is None else str(refused.reason),
-            why=None if asked.why is None else ReasonAnswer.of(asked.why),
+            why=None if deal.why is None else ReasonAnswer.of(deal.why),
             failing_filter=None if refused is None or refused.failing is None else _json(refused.failing),
             counts_from=None if refused is None or refused.period is None else refused.period.start,
             value=exact_sum(credit.value for credit in credits) if credits else None,
             percent=percents.pop() if len(percents) == 1 else None,
             conversion=ConversionAnswer.of(conversions.pop() if len(conversions) == 1 else None),
-            parts=[PartOutcome.of(part) for part in asked.found.parts],
+            parts=[DealPartAnswer.of(part) for part in deal.found.parts],
         )
 
 
-class AskedDeal(BaseModel):
-    """What became of the deal that was asked for."""
+class DealAnswer(BaseModel):
+    """What became of the deal in the query."""
 
     deal_id: UUID
-    counts: bool = Field(description="Whether it counts in any of the earnings asked about.")
+    counts: bool = Field(description="Whether it counts in any of the earnings in question.")
     reason: str | None = Field(
         description="Null when it counts; else why not: of the reasons in `earnings` the one that came furthest, or "
-        "why there was nothing to ask: `deal_unknown` (no version has arrived), `no_assignment` (the person is on no "
+        "why there is none: `deal_unknown` (no version has arrived), `no_assignment` (the person is on no "
         "plan), `no_whole_period` (no period of the plan lies within the days), `no_plan_version`, `terms_start_later`."
     )
     why: ReasonAnswer | None = Field(description="The same in words.")
     deal_version: DealVersionAnswer | None
-    earnings: list[DealOutcome]
+    earnings: list[DealInEarningAnswer]
 
     @classmethod
-    def of(cls, answer: DealAnswer) -> Self:
+    def of(cls, answer: DealInCells) -> Self:
         return cls(
             deal_id=answer.deal_id,
-            counts=any(asked.found.credits for asked in answer.cells),
+            counts=any(cell.found.credits for cell in answer.cells),
             reason=None if answer.why is None else answer.why.code,
             why=None if answer.why is None else ReasonAnswer.of(answer.why),
             deal_version=None if answer.deal is None else _version(answer.deal),
-            earnings=[DealOutcome.of(asked) for asked in answer.cells],
+            earnings=[DealInEarningAnswer.of(cell) for cell in answer.cells],
         )
 
 
@@ -371,10 +371,10 @@ class ExplanationAnswer(BaseModel):
     next_cursor: str | None = Field(description="Pass as `cursor` to get the next lines; null on the last page.")
     ledger: list[LedgerTransactionAnswer] = Field(description="Its first ledger transactions; all at `ledger_url`.")
     ledger_url: str
-    deal: AskedDeal | None = Field(description="The answer to `deal_id`.")
+    deal: DealAnswer | None = Field(description="The answer to `deal_id`.")
 
 
-class ComponentStatement(BaseModel):
+class EarningStatementAnswer(BaseModel):
     """One earning of a statement, line by line."""
 
     earning: EarningAnswer
@@ -441,10 +441,10 @@ class StatementAnswer(BaseModel):
     person_name: str | None
     start: date
     end: date
-    earnings: list[ComponentStatement]
+    earnings: list[EarningStatementAnswer]
     component_totals: list[TotalAnswer]
     totals: list[TotalAnswer] = Field(description="One for each currency.")
-    deal: AskedDeal | None = Field(description="The answer to `deal_id`.")
+    deal: DealAnswer | None = Field(description="The answer to `deal_id`.")
 
     @classmethod
     def of(cls, found: Statement) -> Self:
@@ -453,10 +453,10 @@ class StatementAnswer(BaseModel):
             person_name=found.person_name,
             start=found.start,
             end=found.end,
-            earnings=[ComponentStatement.of(each, found.deals) for each in found.earnings],
+            earnings=[EarningStatementAnswer.of(each, found.deals) for each in found.earnings],
             component_totals=_totals(found.earnings, by_component=True),
             totals=_totals(found.earnings, by_component=False),
-            deal=None if found.asked is None else AskedDeal.of(found.asked),
+            deal=None if found.deal is None else DealAnswer.of(found.deal),
         )
 
 

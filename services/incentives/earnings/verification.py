@@ -13,6 +13,7 @@ from services.incentives.earnings import store
 from services.incentives.earnings.domain.cells import Cell, opened, rebuilt
 from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.ledger import service as ledger
+from services.incentives.ledger.domain import EARNING
 from services.incentives.plans.service import Plans
 from shared.db.database import Database, Scope, Transaction
 from shared.kernel.money import format_amount
@@ -143,7 +144,7 @@ async def _of_ledger(
     owed = {(cell.id, cell.currency): cell.earned for cell in cells if cell.earned}
     posted = {
         (cell_id, currency): -balance
-        for cell_id, balances in (await ledger.balances(tx, tenant_id, PAYABLE)).items()
+        for cell_id, balances in (await ledger.balances_of_kind(tx, tenant_id, PAYABLE, EARNING)).items()
         for currency, balance in balances.items()
         if balance
     }

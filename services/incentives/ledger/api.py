@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 
 from services.incentives.access import Auditor
 from services.incentives.ledger import service
-from services.incentives.ledger.schemas import LedgerTransactionAnswer, LedgerVerification
+from services.incentives.ledger.schemas import LedgerTransactionAnswer, LedgerVerificationAnswer
 from shared.http.auth import CurrentPrincipal
 from shared.http.named_deals import NamedDeal, named_deal
 from shared.http.paging import Cursor, Page, Paging
@@ -46,8 +46,8 @@ async def list_ledger(
 
 
 @router.get("/ledger/verify", tags=["ledger"], summary="Check that the ledger is what was posted")
-async def verify_ledger(auditor: Auditor, reader: RequestReader) -> LedgerVerification:
+async def verify_ledger(auditor: Auditor, reader: RequestReader) -> LedgerVerificationAnswer:
     """Walks the tenant's whole hash chain and names the first transaction that was altered or is missing."""
     async with reader.transaction() as tx:
         await tx.lock_tenants_shared([auditor.tenant_id])
-        return LedgerVerification.of(await service.verify(tx, auditor.tenant_id))
+        return LedgerVerificationAnswer.of(await service.verify(tx, auditor.tenant_id))

@@ -64,7 +64,7 @@ class CauseAnswer(BaseModel):
     sequence: int | None = None
     delivery_id: UUID | None = Field(None, description="The delivery that brought the deal version.")
     delivery_url: str | None = Field(
-        None, description="Where the tracking service shows what that delivery told of the deal."
+        None, description="Where the tracking service shows what that delivery stated of the deal."
     )
     changes: list[str] = Field(default_factory=list, examples=[["goal/01935a00-0000-7000-8000-000000000031 v4"]])
 
@@ -147,7 +147,7 @@ class BreakAnswer(BaseModel):
     flaw: Flaw
 
 
-class LedgerVerification(BaseModel):
+class LedgerVerificationAnswer(BaseModel):
     """What walking the whole chain found."""
 
     model_config = _example(status="intact", transactions=4238, head="9f86d081884c7d659a2feaa0c55ad015", broken_at=None)
@@ -169,5 +169,5 @@ class LedgerVerification(BaseModel):
 
 
 def delivery_url(deal_id: UUID, delivery_id: UUID) -> str:
-    """The path, on the tracking service, of what a delivery told of a deal; open to whoever sees the deal."""
+    """The path, on the tracking service, of what a delivery stated of a deal; open to whoever sees the deal."""
     return f"/v1/deals/{deal_id}/deliveries/{delivery_id}"

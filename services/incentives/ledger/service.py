@@ -33,10 +33,17 @@ async def post(tx: Transaction, tenant_id: UUID, postings: Sequence[Posting]) ->
 
 
 async def balances(
-    tx: Transaction, tenant_id: UUID, account_kind: str, subject_ids: Collection[UUID] | None = None
+    tx: Transaction, tenant_id: UUID, account_kind: str, subject_ids: Collection[UUID]
 ) -> dict[UUID, dict[str, Decimal]]:
-    """What the entries on accounts of a kind sum to, by subject and currency: of those given, or of all."""
+    """What the entries on accounts of a kind sum to, by subject and currency."""
     return await store.balances(tx, tenant_id, account_kind, subject_ids)
+
+
+async def balances_of_kind(
+    tx: Transaction, tenant_id: UUID, account_kind: str, subject_kind: str
+) -> dict[UUID, dict[str, Decimal]]:
+    """What the entries on accounts of a kind sum to, by subject and currency, of every subject of a kind."""
+    return await store.balances_of_kind(tx, tenant_id, account_kind, subject_kind)
 
 
 async def transactions(
@@ -50,7 +57,7 @@ async def transactions(
     subject_id: UUID | None = None,
     deal_id: UUID | None = None,
 ) -> list[LedgerTransaction]:
-    """Transactions in the order they were posted, of some people (None: everyone) and what else is asked for."""
+    """Transactions in the order they were posted, of some people (None: everyone) and of what else is given."""
     return await store.page(
         tx, tenant_id, after=after, limit=limit, people=people, plan_id=plan_id, subject_id=subject_id, deal_id=deal_id
     )

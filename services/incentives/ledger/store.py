@@ -48,12 +48,13 @@ _APPEND: Final = text(
     ON CONFLICT (tenant_id) DO UPDATE SET sequence = excluded.sequence, hash = excluded.hash
     """
 )
-_ALL_BALANCES: Final = text(
+_BALANCES_OF_KIND: Final = text(
     f"""
     SELECT t.cell_id AS subject_id, e.currency, sum(e.amount) AS balance
     FROM {ledger_transactions.fullname} AS t
     JOIN {ledger_entries.fullname} AS e ON e.tenant_id = t.tenant_id AND e.sequence = t.sequence
     WHERE t.tenant_id = :tenant_id AND e.account_kind = :account_kind
+        AND COALESCE(t.subject_kind, '{EARNING}') = :subject_kind
     GROUP BY t.cell_id, e.currency
     """
 )
@@ -161,18 +162,19 @@ async def page(
 
 
 async def balances(
-    tx: Transaction, tenant_id: UUID, account_kind: str, subject_ids: Collection[UUID] | None
+    tx: Transaction, tenant_id: UUID, account_kind: str, subject_ids: Collection[UUID]
 ) -> dict[UUID, dict[str, Decimal]]:
-    """What the entries on accounts of a kind sum to, by subject (None: every subject) and currency."""
-    found: dict[UUID, dict[str, Decimal]] = {}
-    parameters = {"tenant_id": tenant_id, "account_kind": account_kind}
-    if subject_ids is None:
-        rows = await tx.rows(_ALL_BALANCES, parameters)
-    else:
-        rows = await tx.rows(_BALANCES_OF, {**parameters, "subjects": sorted(subject_ids)})
-    for row in rows:
-        found.setdefault(row["subject_id"], {})[row["currency"]] = row["balance"]
-    return found
+    """What the entries on accounts of a kind sum to, by subject and currency."""
+    subjects = {"subjects": sorted(subject_ids)}
+    return _by_subject(await tx.rows(_BALANCES_OF, {"tenant_id": tenant_id, "account_kind": account_kind, **subjects}))
+
+
+async def balances_of_kind(
+    tx: Transaction, tenant_id: UUID, account_kind: str, subject_kind: str
+) -> dict[UUID, dict[str, Decimal]]:
+    """The same of every subject of a kind."""
+    kinds = {"account_kind": account_kind, "subject_kind": subject_kind}
+    return _by_subject(await tx.rows(_BALANCES_OF_KIND, {"tenant_id": tenant_id, **kinds}))
 
 
 async def tenants(tx: Transaction) -> list[UUID]:
@@ -185,6 +187,13 @@ async def _head(tx: Transaction, tenant_id: UUID, *, lock: bool) -> Head:
     statement = select(ledger_heads).where(ledger_heads.c.tenant_id == tenant_id)
     row = await tx.one_or_none(statement.with_for_update() if lock else statement)
     return Head() if row is None else Head(row["sequence"], row["hash"])
+
+
+def _by_subject(rows: Sequence[RowMapping]) -> dict[UUID, dict[str, Decimal]]:
+    found: dict[UUID, dict[str, Decimal]] = {}
+    for row in rows:
+        found.setdefault(row["subject_id"], {})[row["currency"]] = row["balance"]
+    return found
 
 
 def _transaction(row: RowMapping, entries: tuple[Entry, ...]) -> LedgerTransaction:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import lru_cache
 from uuid import UUID
 
-from services.incentives.credits.domain import CellKey, Credit, Terms
+from services.incentives.credits.domain import CellKey, Credit, PayTerms
 from services.incentives.earnings.domain.payout import EXACT, Schedule, exact_sum, schedule_of
 from services.incentives.plans.domain.assignments import QuotaGap
 from services.incentives.plans.domain.components import Basis, Component
@@ -53,12 +53,12 @@ class StoredCell:
     changed_at: datetime
 
 
-def opened(key: CellKey, terms: Terms, person_id: UUID) -> Cell:
+def opened(key: CellKey, terms: PayTerms, person_id: UUID) -> Cell:
     """A cell nothing has been credited to."""
     return Cell(key, person_id, terms.plan.id, terms.plan_version, terms.plan.currency, terms.quota_amount)
 
 
-def recredited(cell: Cell, terms: Terms, *, before: Sequence[Credit], after: Sequence[Credit]) -> Cell:
+def recredited(cell: Cell, terms: PayTerms, *, before: Sequence[Credit], after: Sequence[Credit]) -> Cell:
     """The cell after its credits of one deal, all of them `before`, became those `after`."""
     schedule = _schedule(terms.component, terms.quota)
     measure = EXACT.add(cell.measure, EXACT.subtract(_credited(after), _credited(before)))
@@ -66,7 +66,7 @@ def recredited(cell: Cell, terms: Terms, *, before: Sequence[Credit], after: Seq
     return _earned(cell, schedule, measure, payout, cell.credits + len(after) - len(before))
 
 
-def rebuilt(cell: Cell, terms: Terms | None, credits: Iterable[Credit]) -> Cell:
+def rebuilt(cell: Cell, terms: PayTerms | None, credits: Iterable[Credit]) -> Cell:
     """The cell worked out anew from all its credits. Without terms nothing pays it any more, and it has no credits."""
     if terms is None:
         return replace(cell, quota=None, measure=_ZERO, payout=_ZERO, earned=_ZERO, credits=0, version=cell.version + 1)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import CellKey, Credit, Definitions, Terms
+from services.incentives.credits.domain import CellKey, Credit, Definitions, PayTerms
 from services.incentives.earnings.domain.cells import Cell, opened, rebuilt, recredited, same_state
 from services.incentives.ledger.domain import EARNED, EARNING, Account, Cause, Entry, Posting, Subject
 
@@ -26,7 +26,7 @@ class Settlement:
         self._definitions = definitions
         self._before = {definitions.cut_now(key): cell for key, cell in cells.items()}
         self._cells = {key: replace(cell, key=key) for key, cell in self._before.items()}
-        self._terms: dict[CellKey, Terms | None] = {}
+        self._terms: dict[CellKey, PayTerms | None] = {}
         self.postings: list[Posting] = []
 
     def changed_cells(self) -> list[Cell]:
@@ -66,7 +66,7 @@ class Settlement:
         if after.earned != before.earned:
             self.postings.append(_commission(after, after.earned - before.earned, cause))
 
-    def _open(self, key: CellKey, terms: Terms | None) -> Cell:
+    def _open(self, key: CellKey, terms: PayTerms | None) -> Cell:
         if terms is None:
             raise ValueError(f"cell {key.id} would be opened without terms")
         return opened(key, terms, self._person(key.assignment_id))
@@ -74,7 +74,7 @@ class Settlement:
     def _person(self, assignment_id: UUID) -> UUID:
         return self._definitions.assignments[assignment_id].person_id
 
-    def _terms_of(self, key: CellKey) -> Terms | None:
+    def _terms_of(self, key: CellKey) -> PayTerms | None:
         if key not in self._terms:
             self._terms[key] = self._definitions.terms(key)
         return self._terms[key]
