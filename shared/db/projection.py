@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.db.database import Transaction
@@ -44,7 +44,10 @@ def projection_tables(metadata: MetaData) -> ProjectionTables:
             Column("subject", Text, primary_key=True),
             Column("event_type", Text, nullable=False),
             Column("version", BigInteger, nullable=False),
+            # The tenant's when this was kept: who knows an earlier one reads what is of a later one.
+            Column("revision", BigInteger, nullable=False, server_default="0"),
             Column("body", JSONB, nullable=False),
+            Index("ix_projected_snapshots_revision", "tenant_id", "revision"),
         ),
         revisions=Table(
             "projection_revisions",
@@ -60,23 +63,32 @@ class Projection:
 
     def __init__(self, tables: ProjectionTables) -> None:
         snapshots, revisions = tables.snapshots.fullname, tables.revisions.fullname
+        # In one statement, with the revision that it makes: what is kept is found by it.
         self._keep: Final = text(
-            f"INSERT INTO {snapshots} AS held (tenant_id, subject, event_type, version, body)"
-            " SELECT t, s, e, v, CAST(b AS jsonb) FROM unnest(CAST(:tenants AS uuid[]), CAST(:subjects AS text[]),"
-            " CAST(:types AS text[]), CAST(:versions AS bigint[]), CAST(:bodies AS text[])) AS new(t, s, e, v, b)"
-            " ON CONFLICT (tenant_id, subject) DO UPDATE"
-            " SET event_type = excluded.event_type, version = excluded.version, body = excluded.body"
-            " WHERE held.version < excluded.version"
-            " RETURNING tenant_id, subject"
+            f"""
+            WITH kept AS (
+                INSERT INTO {snapshots} AS held (tenant_id, subject, event_type, version, revision, body)
+                SELECT t, s, e, v, coalesce((SELECT revision FROM {revisions} WHERE tenant_id = t), 0) + 1,
+                    CAST(b AS jsonb)
+                FROM unnest(
+                    CAST(:tenants AS uuid[]), CAST(:subjects AS text[]), CAST(:types AS text[]),
+                    CAST(:versions AS bigint[]), CAST(:bodies AS text[])
+                ) AS new(t, s, e, v, b)
+                ON CONFLICT (tenant_id, subject) DO UPDATE
+                SET event_type = excluded.event_type, version = excluded.version, revision = excluded.revision,
+                    body = excluded.body
+                WHERE held.version < excluded.version
+                RETURNING tenant_id, subject
+            ), bumped AS (
+                INSERT INTO {revisions} AS held (tenant_id, revision) SELECT DISTINCT tenant_id, 1 FROM kept
+                ON CONFLICT (tenant_id) DO UPDATE SET revision = held.revision + 1
+            )
+            SELECT tenant_id, subject FROM kept
+            """
         )
-        self._held: Final = text(
+        self._since: Final = text(
             f"SELECT tenant_id, subject, event_type, version, body::text AS body FROM {snapshots}"
-            " WHERE (tenant_id, subject) IN"
-            " (SELECT * FROM unnest(CAST(:tenants AS uuid[]), CAST(:subjects AS text[])))"
-        )
-        self._load: Final = text(
-            f"SELECT tenant_id, subject, event_type, version, body::text AS body FROM {snapshots}"
-            " WHERE tenant_id = :tenant ORDER BY subject"
+            " WHERE tenant_id = :tenant AND revision > :revision"
         )
         self._versions: Final = text(
             f"SELECT held.tenant_id, held.subject, held.version"
@@ -92,12 +104,10 @@ class Projection:
             f"SELECT tenant_id, revision FROM {revisions} WHERE tenant_id = ANY(CAST(:tenants AS uuid[]))"
         )
 
-    async def keep_newest(
-        self, tx: Transaction, snapshots: Sequence[Snapshot]
-    ) -> list[tuple[Snapshot | None, Snapshot]]:
-        """Keep each snapshot that is newer than what is held; what was held before and what is now, where it changed.
+    async def keep_newest(self, tx: Transaction, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+        """Keep each snapshot that is newer than what is stored; those that are, by tenant and subject.
 
-        Bumps the revision of each tenant of which something changed.
+        Each tenant of which something is kept is at its next revision, as is what is kept.
         """
         newest: dict[tuple[UUID, str], Snapshot] = {}
         for snapshot in snapshots:
@@ -106,12 +116,7 @@ class Projection:
                 newest[key] = snapshot
         if not newest:
             return []
-        keys = sorted(newest)
-        before = {
-            (row["tenant_id"], row["subject"]): Snapshot(**row)
-            for row in await tx.rows(self._held, {"tenants": [t for t, _ in keys], "subjects": [s for _, s in keys]})
-        }
-        incoming = [newest[key] for key in keys]
+        incoming = [newest[key] for key in sorted(newest)]
         kept = await tx.rows(
             self._keep,
             {
@@ -122,10 +127,7 @@ class Projection:
                 "bodies": [s.body for s in incoming],
             },
         )
-        changed = sorted((row["tenant_id"], row["subject"]) for row in kept)
-        if changed:
-            await self.bump(tx, {tenant for tenant, _ in changed})
-        return [(before.get(key), newest[key]) for key in changed]
+        return [newest[key] for key in sorted((row["tenant_id"], row["subject"]) for row in kept)]
 
     async def bump(self, tx: Transaction, tenant_ids: Collection[UUID]) -> None:
         """Say that something derived from these tenants' snapshots has changed."""
@@ -141,6 +143,6 @@ class Projection:
         rows = await tx.rows(self._versions, {"tenants": [t for t, _ in keys], "subjects": [s for _, s in keys]})
         return {(row["tenant_id"], row["subject"]): row["version"] for row in rows}
 
-    async def load(self, tx: Transaction, tenant: UUID) -> list[Snapshot]:
-        """Every snapshot held of a tenant, by subject."""
-        return [Snapshot(**row) for row in await tx.rows(self._load, {"tenant": tenant})]
+    async def since(self, tx: Transaction, tenant: UUID, revision: int) -> list[Snapshot]:
+        """Every snapshot of a tenant that was kept after a revision; after -1 all of them."""
+        return [Snapshot(**row) for row in await tx.rows(self._since, {"tenant": tenant, "revision": revision})]

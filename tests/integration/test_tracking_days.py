@@ -157,7 +157,7 @@ async def test_queries_and_filters_tell_the_day_a_deal_is_expected_to_close_as_i
     condition = parse_filter({"field": "expected_close_on", "op": op, "value": value}, DEAL_FIELDS)
     measure = Measure(Aggregate.COUNT, None, date_field, condition)
     chart = OrgChart(identities={CrmUser("crm", "u1"): person}, calendar=calendar)
-    index = GoalIndex(chart, [GoalTerms(goal_id, OwnerKind.PERSON, person, measure, EVER)])
+    index = GoalIndex.of(chart, [GoalTerms(goal_id, OwnerKind.PERSON, person, measure, EVER)])
     async with database.transaction(Scope.of(tenant_id)) as tx:
         await DEALS.record(tx, stored)
         counting = await contributions.page(tx, tenant_id, goal_id, index.rules[goal_id], after=None, limit=100)
@@ -191,7 +191,7 @@ async def test_queries_tell_the_day_of_a_payment_as_it_is_told_live(database: Da
     money = Measure(Aggregate.SUM, "paid_amount", DateField.PAID, currency="EUR")
     measure = data.draw(st.sampled_from((money, Measure(Aggregate.COUNT, None, DateField.PAID))))
     chart = OrgChart(identities={CrmUser("crm", "u1"): person}, calendar=calendar)
-    index = GoalIndex(chart, [GoalTerms(goal_id, OwnerKind.PERSON, person, measure, period)])
+    index = GoalIndex.of(chart, [GoalTerms(goal_id, OwnerKind.PERSON, person, measure, period)])
     async with database.transaction(Scope.of(tenant_id)) as tx:
         await DEALS.record(tx, stored)
         counting = await contributions.page(tx, tenant_id, goal_id, index.rules[goal_id], after=None, limit=100)

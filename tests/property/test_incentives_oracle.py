@@ -23,6 +23,7 @@ from services.incentives.plans.domain.versions import Plan, PlanVersion, Version
 from shared.contracts.chart import org_chart
 from shared.contracts.org import ExchangeRates
 from shared.kernel.deals import DealFacts
+from shared.kernel.layers import Layered
 from shared.kernel.measures import Counted, Unit
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind
 from shared.kernel.periods import DatedRange, Period, PeriodKind
@@ -74,7 +75,7 @@ class Book:
         self.teams = {placed.team: team_event(TENANT, 1, placed).node() for placed in FOUNDED}
         self.definitions = Definitions(
             OrgChart(teams={node.id: node for node in self.teams.values()}),
-            {},
+            Layered(),
             {named("plan", n): Plan(named("plan", n), str(n), "USD", PeriodKind.QUARTER) for n in (0, 1)},
             {named("plan", n): [] for n in (0, 1)},
             {},
@@ -159,7 +160,7 @@ class Book:
                 goal = QuotaGoal(
                     period, cents(step.cents), step.counts, OwnerKind.TEAM, named("team", 0), Unit("money", "USD")
                 )
-                return replace(now, goals={**now.goals, named("goal", step.goal): goal})
+                return replace(now, goals=now.goals.changed({named("goal", step.goal): goal}))
             case Rated():
                 stated = rates_event(TENANT, 1, step)
                 self.rates[stated.subject] = stated

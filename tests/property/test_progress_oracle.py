@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 from hypothesis import HealthCheck, given, settings
 
-from services.tracking.measure.progress.definitions import Definitions, definitions_of, snapshot_of
-from services.tracking.measure.progress.domain import EXACT, GoalIndex, Movements, changed_rules
+from services.tracking.measure.progress.definitions import NOTHING_DEFINED, Definitions, snapshot_of
+from services.tracking.measure.progress.domain import EXACT, GoalIndex, Movements
 from services.tracking.records.domain.snapshots import Change
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
@@ -34,7 +35,7 @@ class Engine:
         self.counts: Counter[UUID] = Counter()
         self.distinct: dict[UUID, Counter[str]] = {}
         self.stale: set[UUID] = set()
-        self.definitions: Definitions = definitions_of({})
+        self.definitions = NOTHING_DEFINED
 
     def record(self, batch: Collection[Deal] | Collection[Activity]) -> None:
         newest: dict[UUID, Deal | Activity] = {}
@@ -50,14 +51,29 @@ class Engine:
         self._add(self.definitions.index, changes, skipped=self.stale)
 
     def define(self, batch: Collection[Event]) -> None:
-        events = dict(self.events)
+        newer: dict[str, Event] = {}
         for event in batch:
-            held = events.get(event.subject)
+            held = newer.get(event.subject) or self.events.get(event.subject)
             if held is None or _version(held) < _version(event):
-                events[event.subject] = event
-        after = definitions_of(events)
-        self.stale |= changed_rules(self.definitions.index, after.index)
-        self.events, self.definitions = events, after
+                newer[event.subject] = event
+        self.events |= newer
+        after, stale = self.definitions.changed(newer.values())
+        self._check_against_afresh(after, stale)
+        self.stale |= stale
+        self.definitions = after
+
+    def _check_against_afresh(self, after: Definitions, stale: Collection[UUID]) -> None:
+        """What has grown change by change is what is made of all definitions at once."""
+        afresh, _ = NOTHING_DEFINED.changed(self.events.values())
+        before = self.definitions.index.rules
+        assert dict(after.index.rules) == dict(afresh.index.rules)
+        every = before.keys() | after.index.rules.keys()
+        assert stale == {goal_id for goal_id in every if before.get(goal_id) != after.index.rules.get(goal_id)}
+        assert replace(after.chart, rates=afresh.chart.rates) == afresh.chart
+        assert dict(after.goals) == dict(afresh.goals)
+        assert {owner: goals for owner, goals in after.goals_of.items() if goals} == dict(afresh.goals_of)
+        for facts in self.records.values():
+            assert sorted(after.index.contributions(facts)) == sorted(afresh.index.contributions(facts))
 
     def rebuild(self) -> None:
         for goal_id in self.stale:

@@ -18,6 +18,7 @@ from services.tracking.measure.progress.domain import GoalIndex, GoalTerms, Move
 from services.tracking.records.domain.snapshots import Change
 from shared.kernel.attainment import attainment
 from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion, Split
+from shared.kernel.layers import Layered
 from shared.kernel.measures import Aggregate, Crediting, Measure
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind, TeamNode
 from shared.kernel.periods import DatedRange, FiscalCalendar, Period, PeriodKind
@@ -61,7 +62,9 @@ def goals(measure: Measure, *deals: DealFacts, chart: OrgChart = CHART) -> dict[
     """Where goals of everybody and of the team stand in both quarters after these versions of one deal."""
     owners = {**{name: (OwnerKind.PERSON, person(name)) for name in PEOPLE}, "team": (OwnerKind.TEAM, TEAM)}
     keys = {uuid5(TENANT, f"{name} {period}"): (name, period) for name in owners for period in (FIRST, SECOND)}
-    index = GoalIndex(chart, [GoalTerms(key, *owners[name], measure, period) for key, (name, period) in keys.items()])
+    index = GoalIndex.of(
+        chart, [GoalTerms(key, *owners[name], measure, period) for key, (name, period) in keys.items()]
+    )
     movements = Movements(index)
     movements.add(
         Change(TENANT, before, after, NOW, TENANT) for before, after in zip((None, *deals[:-1]), deals, strict=True)
@@ -86,7 +89,7 @@ def pay(
         )
         for name in PEOPLE
     }
-    known = Definitions(chart, {}, {plan.id: plan}, {plan.id: [version]}, assignments)
+    known = Definitions(chart, Layered(), {plan.id: plan}, {plan.id: [version]}, assignments)
     settlement = Settlement(known, {})
     for before, after in zip((None, *deals[:-1]), deals, strict=True):
         cause = Cause.of_deal(after.deal_id, after.version)
@@ -176,7 +179,7 @@ def test_a_whole_deal_is_one_deal_of_a_team_that_has_both_of_its_sellers() -> No
 def test_a_deal_of_several_parts_is_one_of_the_deals_that_count() -> None:
     key = uuid5(TENANT, "team goal")
     measure = replace(CASH, crediting=Crediting.SPLIT)
-    index = GoalIndex(CHART, [GoalTerms(key, OwnerKind.TEAM, TEAM, measure, FIRST)])
+    index = GoalIndex.of(CHART, [GoalTerms(key, OwnerKind.TEAM, TEAM, measure, FIRST)])
     paid = replace(HALVES, payments=tuple(Payment(date(2026, 3, day), Decimal(100)) for day in (1, 2, 3)))
     movements = Movements(index)
     movements.add([Change(TENANT, None, paid, NOW, TENANT)])

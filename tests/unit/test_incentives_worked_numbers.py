@@ -39,6 +39,7 @@ from services.incentives.plans.domain.components import (
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
 from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion, Split
 from shared.kernel.errors import InvalidInput
+from shared.kernel.layers import Layered
 from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy, Unit, fixed_rates_of
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind, TeamNode
 from shared.kernel.periods import DatedRange, Period, PeriodKind
@@ -234,7 +235,7 @@ def company(*assigned: tuple[str, Component]) -> Definitions:
         memberships=[MembershipFact(named(name), team, DatedRange(date(2025, 1, 1))) for name in ("ann", "ben", "cid")],
         identities=people("ann", "ben", "cid", "dan", "max"),
     )
-    return Definitions(chart, {}, plans, versions, assignments)
+    return Definitions(chart, Layered(), plans, versions, assignments)
 
 
 def credited(definitions: Definitions, name: str, *deals: DealFacts) -> Decimal:
@@ -461,7 +462,9 @@ def test_a_quota_amount_serves_every_period_of_the_assignment() -> None:
         assignment.range,
         {"bookings": Quota(amount=Decimal(1000))},
     )
-    with_quota = Definitions(definitions.chart, {}, definitions.plans, definitions.versions, {assignment.id: quoted})
+    with_quota = Definitions(
+        definitions.chart, Layered(), definitions.plans, definitions.versions, {assignment.id: quoted}
+    )
     cell, _ = settled(with_quota, (None, deal("d", "1500")))
     assert cell.key == CellKey(assignment.id, "bookings", PERIOD)
     assert cell.earned == Decimal("82.50")

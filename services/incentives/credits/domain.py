@@ -19,6 +19,7 @@ from services.incentives.plans.domain.components import Component
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus, in_force
 from shared.kernel.deals import DealFacts
 from shared.kernel.filters import Filter
+from shared.kernel.layers import Layered
 from shared.kernel.measures import Conversion, Counted, Crediting, Exclusion, Measure, NotCounted, RatePolicy
 from shared.kernel.org import CrmUser, OrgChart
 from shared.kernel.parts import Part, parts_of, share_value
@@ -221,7 +222,7 @@ class Definitions:
     """One tenant's organisation, quota goals, plans, versions and assignments. Rebuilt whenever one of them changes."""
 
     chart: OrgChart = field(default_factory=OrgChart)
-    goals: Mapping[UUID, QuotaGoal] = field(default_factory=dict)
+    goals: Layered[UUID, QuotaGoal] = field(default_factory=Layered)
     plans: Mapping[UUID, Plan] = field(default_factory=dict)
     versions: Mapping[UUID, Sequence[PlanVersion]] = field(default_factory=dict)
     assignments: Mapping[UUID, Assignment] = field(default_factory=dict)

@@ -1,13 +1,14 @@
 """Storing deals, knowing the definitions, and working out who is credited with what."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.incentives.credits import store
 from services.incentives.credits.domain import Credit, Definitions, ReceivedDeal
 from services.incentives.plans.service import Plans, quota_goal
+from shared.contracts.base import Event
 from shared.contracts.chart import org_chart
 from shared.contracts.deals import Deal
 from shared.contracts.goals import Goal
@@ -21,23 +22,33 @@ _TENANTS_MAX: Final = 64
 _PAGE_DEALS: Final = 2000
 
 
+class _Known(NamedTuple):
+    """A tenant's definitions at a revision, and the snapshots of the organisation that they are made of."""
+
+    revision: int
+    organisation: Mapping[str, Event]
+    definitions: Definitions
+
+
+_UNREAD: Final = _Known(-1, {}, Definitions())
+
+
 class DefinitionsCache:
-    """The definitions of the tenants that were worked on last, each as of the revision it was read at."""
+    """The definitions of the tenants that were worked on last."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[UUID, tuple[int, Definitions]] = OrderedDict()
+        self._known: OrderedDict[UUID, _Known] = OrderedDict()
 
-    def get(self, tenant_id: UUID, revision: int) -> Definitions | None:
-        """What was read at that revision, if it is the last that was."""
-        known = self._known.get(tenant_id)
-        if known is None or known[0] != revision:
-            return None
-        self._known.move_to_end(tenant_id)
-        return known[1]
+    def get(self, tenant_id: UUID) -> _Known:
+        """What was read last of a tenant."""
+        known = self._known.get(tenant_id, _UNREAD)
+        if known is not _UNREAD:
+            self._known.move_to_end(tenant_id)
+        return known
 
-    def put(self, tenant_id: UUID, revision: int, definitions: Definitions) -> None:
+    def put(self, tenant_id: UUID, known: _Known) -> None:
         """Remember this one, and forget the one unused for longest when there are many."""
-        self._known[tenant_id] = (revision, definitions)
+        self._known[tenant_id] = known
         self._known.move_to_end(tenant_id)
         while len(self._known) > _TENANTS_MAX:
             self._known.popitem(last=False)
@@ -61,13 +72,13 @@ class Credits:
         """The tenant's definitions as this transaction sees them; `revision` is theirs, if the caller has read it."""
         if revision is None:
             revision = await self._plans.revision(tx, tenant_id)
-        known = self._cache.get(tenant_id, revision)
-        if known is not None:
-            return known
-        loaded = await self._load(tx, tenant_id)
+        known = self._cache.get(tenant_id)
+        if known.revision == revision:
+            return known.definitions
+        newer = await self._newer(tx, tenant_id, known, revision)
         # A revision of a transaction that is rolled back will stand for something else.
-        tx.after_commit(lambda: self._cache.put(tenant_id, revision, loaded))
-        return loaded
+        tx.after_commit(lambda: self._cache.put(tenant_id, newer))
+        return newer.definitions
 
     async def chart(self, tx: Transaction, tenant_id: UUID) -> OrgChart:
         """The tenant's organisation as this transaction sees it."""
@@ -159,8 +170,13 @@ class Credits:
         """The tenants in scope that have deals."""
         return await store.tenants(tx)
 
-    async def _load(self, tx: Transaction, tenant_id: UUID) -> Definitions:
-        snapshots, plans, versions, assignments = await self._plans.everything(tx, tenant_id)
+    async def _newer(self, tx: Transaction, tenant_id: UUID, known: _Known, revision: int) -> _Known:
+        """What is known, with what was stored since. Of the published definitions just that is read."""
+        snapshots, plans, versions, assignments = await self._plans.since(tx, tenant_id, known.revision)
         events = [EVENT_TYPES[snapshot.event_type].from_json(snapshot.body) for snapshot in snapshots]
         goals = {event.id: quota_goal(event) for event in events if isinstance(event, Goal)}
-        return Definitions(org_chart(events), goals, plans, versions, assignments)
+        changed = {event.subject: event for event in events if not isinstance(event, Goal)}
+        organisation = {**known.organisation, **changed} if changed else known.organisation
+        chart = org_chart(organisation.values()) if changed else known.definitions.chart
+        definitions = Definitions(chart, known.definitions.goals.changed(goals), plans, versions, assignments)
+        return _Known(revision, organisation, definitions)

@@ -70,7 +70,7 @@ class Earnings:
                 if not assignment.deleted and before.inputs(assignment) != after.inputs(assignment)
             ]
             # Whoever someone is, nothing is paid by a name.
-            causes = [f"{now.subject} v{now.version}" for _, now in changes if now.event_type != Person.event_type]
+            causes = [f"{now.subject} v{now.version}" for now in changes if now.event_type != Person.event_type]
             await self._plans.mark_stale(tx, tenant_id, touched, causes)
 
     async def rebuild(self, tx: Transaction, tenant_id: UUID) -> int:

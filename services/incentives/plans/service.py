@@ -303,10 +303,8 @@ class Plans:
         """Every tenant with stale assignments, as far as the transaction sees tenants."""
         return await store.stale_tenants(tx)
 
-    async def keep_newest(
-        self, tx: Transaction, snapshots: Sequence[Snapshot]
-    ) -> list[tuple[Snapshot | None, Snapshot]]:
-        """Store what goals published, as far as it is newer; of what changed, what was stored and what is now."""
+    async def keep_newest(self, tx: Transaction, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+        """Store what goals published, as far as it is newer; those that are."""
         return await self._projection.keep_newest(tx, snapshots)
 
     async def revision(self, tx: Transaction, tenant_id: UUID) -> int:
@@ -319,11 +317,11 @@ class Plans:
         """The version that has arrived of each of these tenants' subjects; those that have not are left out."""
         return await self._projection.versions(tx, keys)
 
-    async def everything(
-        self, tx: Transaction, tenant_id: UUID
+    async def since(
+        self, tx: Transaction, tenant_id: UUID, revision: int
     ) -> tuple[list[Snapshot], dict[UUID, Plan], dict[UUID, list[PlanVersion]], dict[UUID, Assignment]]:
-        """What goals published of a tenant; its plans, their versions, and its assignments, deleted ones included."""
-        return await self._projection.load(tx, tenant_id), *await store.everything(tx, tenant_id)
+        """What arrived of goals after a revision (-1: ever); all plans, versions and assignments, also deleted ones."""
+        return await self._projection.since(tx, tenant_id, revision), *await store.everything(tx, tenant_id)
 
     async def has_assignments(self, tx: Transaction, tenant_id: UUID) -> bool:
         """Whether anybody of the tenant was ever put on a plan."""

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from services.tracking.definitions.service import PROJECTION
-from services.tracking.measure.progress.domain import GoalIndex, GoalTerms
+from services.tracking.measure.progress.domain import GoalIndex, GoalTerms, affected_owners, changed_rules
 from shared.contracts.base import Event
 from shared.contracts.chart import org_chart
 from shared.contracts.goals import Goal, GoalStatus
@@ -16,6 +16,7 @@ from shared.contracts.topics import EVENT_TYPES
 from shared.db.database import Transaction
 from shared.db.projection import Snapshot
 from shared.kernel.errors import AttainError
+from shared.kernel.layers import Layered
 from shared.kernel.org import OrgChart, OwnerKind
 from shared.kernel.periods import DatedRange, Period
 
@@ -37,26 +38,67 @@ class UnusableDefinition(AttainError):
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """One tenant's definitions at one revision."""
+    """One tenant's definitions at one revision. Never changed: `changed` makes another one."""
 
-    events: Mapping[str, Event]
-    """The newest snapshot of each subject that matters here."""
+    organisation: Mapping[str, Event]
+    """The newest snapshot of each subject of the organisation that matters here."""
+    goals: Layered[UUID, GoalTerms]
+    """Every goal, whatever its status."""
+    goals_of: Layered[UUID, frozenset[UUID]]
+    """The goals of each person and team."""
     index: GoalIndex
-
-    @property
-    def goals(self) -> Iterable[Goal]:
-        """Every goal, whatever its status."""
-        return (event for event in self.events.values() if isinstance(event, Goal))
-
-    def goal(self, goal_id: UUID) -> Goal | None:
-        """The goal of that id."""
-        event = self.events.get(f"goal/{goal_id}")
-        return event if isinstance(event, Goal) else None
 
     @property
     def chart(self) -> OrgChart:
         """The organisation."""
         return self.index.chart
+
+    def changed(self, events: Iterable[Event]) -> tuple["Definitions", frozenset[UUID]]:
+        """With these newer snapshots; and the goals whose number may be another one.
+
+        It costs what the events are about, whatever the number of goals: a goal itself, a change of the organisation
+        the goals of those whom it moves. Only another calendar or other rates are about all of them.
+        """
+        goals = {event.id: event for event in events if isinstance(event, Goal)}
+        organisation = {event.subject: event for event in events if not isinstance(event, Goal)}
+        terms = {goal_id: terms_of(goal) for goal_id, goal in goals.items()}
+        chart, moved = self.chart, set(goals)
+        if organisation:
+            organisation = {**self.organisation, **organisation}
+            rates = self.chart.rates if _rates_in(self.organisation) == _rates_in(organisation) else None
+            chart = org_chart(organisation.values(), rates=rates)
+            owners = affected_owners(self.chart, chart)
+            if owners is None:
+                moved |= set(self.index.rules)
+            else:
+                moved |= {goal_id for owner in owners for goal_id in self.goals_of.get(owner, ())}
+        counting = [
+            terms.get(goal_id) or self.goals[goal_id]
+            for goal_id in moved
+            if (goals[goal_id].status in COUNTING if goal_id in goals else goal_id in self.index.rules)
+        ]
+        ended = [goal_id for goal_id in goals if goals[goal_id].status not in COUNTING and goal_id in self.index.rules]
+        after = Definitions(
+            organisation or self.organisation,
+            self.goals.changed(terms),
+            self.goals_of.changed(self._owned(terms)),
+            self.index.changed(chart, counting, ended),
+        )
+        return after, changed_rules(self.index, after.index, moved)
+
+    def _owned(self, terms: Mapping[UUID, GoalTerms]) -> Mapping[UUID, frozenset[UUID]]:
+        """The goals of those who own one of these now, or did."""
+        owned: dict[UUID, set[UUID]] = {}
+        for goal_id, each in terms.items():
+            before = self.goals.get(goal_id)
+            for owner in {each.owner_id} if before is None else {each.owner_id, before.owner_id}:
+                owned.setdefault(owner, set(self.goals_of.get(owner, ()))).discard(goal_id)
+            owned[each.owner_id].add(goal_id)
+        return {owner: frozenset(goals) for owner, goals in owned.items()}
+
+
+NOTHING_DEFINED: Final = Definitions({}, Layered(), Layered(), GoalIndex.of(OrgChart(), ()))
+_UNREAD: Final = (-1, NOTHING_DEFINED)
 
 
 class DefinitionsCache:
@@ -64,41 +106,33 @@ class DefinitionsCache:
 
     def __init__(self, *, tenants_max: int = _TENANTS_MAX) -> None:
         self._tenants_max = tenants_max
-        self._held: OrderedDict[UUID, tuple[int, Definitions]] = OrderedDict()
+        self._stored: OrderedDict[UUID, tuple[int, Definitions]] = OrderedDict()
 
     async def at(self, tx: Transaction, tenant_id: UUID, revision: int) -> Definitions:
-        """The tenant's definitions, read if those held are of another revision.
+        """The tenant's definitions; what is newer than those stored is read if they are of another revision.
 
         `revision` was read in this transaction from what is committed. To be sure that the definitions are of just
         this revision the caller holds the tenant's lock; without it they may be newer.
         """
-        held = self._held.get(tenant_id)
-        if held is None or held[0] != revision:
-            snapshots = await PROJECTION.load(tx, tenant_id)
-            events = (_event_of(snapshot) for snapshot in snapshots if snapshot.event_type in _INDEXED_TYPES)
-            before = None if held is None else held[1]
-            held = (revision, definitions_of({event.subject: event for event in events}, held=before))
-            self._held[tenant_id] = held
-            while len(self._held) > self._tenants_max:
-                self._held.popitem(last=False)
-        self._held.move_to_end(tenant_id)
-        return held[1]
+        known, definitions = self._stored.get(tenant_id, _UNREAD)
+        if known != revision:
+            snapshots = await PROJECTION.since(tx, tenant_id, known)
+            definitions, _ = definitions.changed(
+                [_event_of(snapshot) for snapshot in snapshots if snapshot.event_type in _INDEXED_TYPES]
+            )
+            # Another transaction may have stored something newer while this one waited for the database.
+            if self._stored.get(tenant_id, _UNREAD)[0] <= revision:
+                self._stored[tenant_id] = (revision, definitions)
+            while len(self._stored) > self._tenants_max:
+                self._stored.popitem(last=False)
+        if tenant_id in self._stored:
+            self._stored.move_to_end(tenant_id)
+        return definitions
 
     async def current(self, tx: Transaction, tenant_id: UUID) -> Definitions:
         """The tenant's definitions as they are, for reading."""
         revisions = await PROJECTION.revisions(tx, [tenant_id])
         return await self.at(tx, tenant_id, revisions[tenant_id])
-
-
-def definitions_of(events: Mapping[str, Event], *, held: Definitions | None = None) -> Definitions:
-    """The definitions of one tenant from the newest event of each of its subjects.
-
-    `held` are the tenant's at another time: where the rates are the same, what these have worked out is kept.
-    """
-    rates = held.chart.rates if held is not None and _rates_in(held.events) == _rates_in(events) else None
-    goals = (event for event in events.values() if isinstance(event, Goal))
-    counting = (terms_of(goal) for goal in goals if goal.status in COUNTING)
-    return Definitions(events, GoalIndex(org_chart(events.values(), rates=rates), counting))
 
 
 def terms_of(goal: Goal) -> GoalTerms:
@@ -136,9 +170,11 @@ def snapshot_of(event: Event) -> Snapshot:
     return Snapshot(event.tenant_id, event.subject, event.event_type, event.version, event.model_dump_json())
 
 
-def _rates_in(events: Mapping[str, Event]) -> dict[str, int]:
+def _rates_in(organisation: Mapping[str, Event]) -> dict[str, int]:
     """Versions of everything that rates depend on."""
-    return {subject: event.version for subject, event in events.items() if isinstance(event, Calendar | ExchangeRates)}
+    return {
+        subject: event.version for subject, event in organisation.items() if isinstance(event, Calendar | ExchangeRates)
+    }
 
 
 def _event_of(snapshot: Snapshot) -> Event:

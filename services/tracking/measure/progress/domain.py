@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Context, Decimal, localcontext
+from functools import cached_property
+from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
@@ -18,13 +20,14 @@ from shared.kernel.activities import ActivityFacts
 from shared.kernel.deals import DateField, DealFacts
 from shared.kernel.errors import NotFound
 from shared.kernel.filters import Filter, predicate
+from shared.kernel.layers import Layered
 from shared.kernel.measures import Added, Counted, Crediting, Exclusion, Measure, NotCounted, RatePolicy
 from shared.kernel.org import CrmUser, OrgChart, OwnerKind
 from shared.kernel.parts import WHOLE_PERCENT, Part, parts_of, share_refusal, share_value
 from shared.kernel.periods import BusinessDays, Period
 from shared.kernel.rates import NO_RATES_INTO, ExchangeRates, RatesInto
 from shared.kernel.reasons import Circumstances, Reason, reason_of, unknown_users
-from shared.kernel.records import RECORD_TYPES, RecordFacts, RecordKind, RecordType
+from shared.kernel.records import RECORD_TYPES, RecordFacts, RecordType
 
 _ZERO = Decimal(0)
 EXACT = Context(prec=100)
@@ -179,19 +182,44 @@ class _Watch(NamedTuple):
     measures: tuple[tuple[_Reader, _Converter | None, tuple[_Interval, ...], Measure], ...]
 
 
-_ByUser = dict[tuple[str, str | None], tuple[_Watch, ...]]
-"""By source and user."""
+class _OfUser:
+    """The goals that count records of one kind of one user, on which of the user's days; arranged when first asked."""
+
+    def __init__(
+        self, record: RecordType, rates: ExchangeRates, goals: Mapping[int, tuple[Measure, tuple[Period, ...]]]
+    ):
+        self.goals = goals
+        """By the goal's number."""
+        self._record = record
+        self._rates = rates
+
+    @cached_property
+    def whole(self) -> tuple[_Watch, ...]:
+        """Every goal, for a record that is the user's alone."""
+        return self._watches(tuple(Crediting))
+
+    @cached_property
+    def owned(self) -> tuple[_Watch, ...]:
+        """The goals that count by owner, for a record of the user's that has splits."""
+        return self._watches((Crediting.OWNER,))
+
+    @cached_property
+    def shared(self) -> tuple[_Watch, ...]:
+        """The goals that count by splits, for a record on whose splits the user is."""
+        return self._watches((Crediting.SPLIT,))
+
+    def _watches(self, crediting: Collection[Crediting]) -> tuple[_Watch, ...]:
+        measures: dict[Measure, dict[Period, list[int]]] = {}
+        for goal, (measure, periods) in self.goals.items():
+            for period in periods if measure.crediting in crediting else ():
+                measures.setdefault(measure, {}).setdefault(period, []).append(goal)
+        return _watches(measures, self._record, self._rates)
 
 
-class _Watched(NamedTuple):
-    """The goals that count one kind of record, by whom they look at."""
-
-    whole: _ByUser
-    """Every goal, by the owner of a record that nobody shares in."""
-    owned: _ByUser
-    """By the owner of a record that has splits: the goals that count by owner."""
-    shared: _ByUser
-    """By a user on the splits: the goals that count by splits."""
+_User = tuple[str, str | None]
+"""Source and user."""
+_Watched = Layered[_User, _OfUser]
+"""The goals that count one kind of record, by whom they look at."""
 
 
 class Contribution(NamedTuple):
@@ -205,25 +233,71 @@ class Contribution(NamedTuple):
 class GoalIndex:
     """The counting goals of one tenant, arranged by which records of whom they count.
 
-    Goals of equal measures share its evaluation. Built anew whenever a definition changes; never changed.
+    Goals of equal measures share its evaluation. Never changed: `changed` makes another one, at the cost of what is
+    another one in it.
     """
 
-    def __init__(self, chart: OrgChart, goals: Iterable[GoalTerms]) -> None:
+    def __init__(
+        self,
+        chart: OrgChart,
+        terms: Layered[UUID, GoalTerms],
+        rules: Layered[UUID, Rule],
+        goal_ids: list[UUID],
+        numbers: Layered[UUID, int],
+        watched: Mapping[type[RecordFacts], _Watched],
+    ) -> None:
+        """`goal_ids` is shared by all indexes made of one another, and only grows."""
         self.chart = chart
-        self.terms: Mapping[UUID, GoalTerms] = {terms.goal_id: terms for terms in goals}
-        spans: dict[tuple[OwnerKind, UUID, Period], tuple[Span, ...]] = {}
-        self.rules: dict[UUID, Rule] = {}
-        for goal_id, terms in self.terms.items():
-            reached = (terms.owner_kind, terms.owner_id, terms.period)
-            if reached not in spans:
-                spans[reached] = _spans(chart, *reached)
-            self.rules[goal_id] = Rule(terms.measure, chart.calendar.days, spans[reached], _rates(chart, terms))
-        self.goal_ids: Sequence[UUID] = tuple(self.rules)
+        self.terms = terms
+        self.rules = rules
+        self.goal_ids = goal_ids
         """The goals by number."""
-        self._watched: dict[type[RecordFacts], _Watched] = {
-            record.facts: _watched(tuple(self.rules.values()), kind, chart.rates)
-            for kind, record in RECORD_TYPES.items()
+        self._numbers = numbers
+        self._watched = watched
+
+    @classmethod
+    def of(cls, chart: OrgChart, goals: Iterable[GoalTerms]) -> "GoalIndex":
+        """The index of these goals."""
+        watched: dict[type[RecordFacts], _Watched] = {record.facts: Layered() for record in RECORD_TYPES.values()}
+        return cls(chart, Layered(), Layered(), [], Layered(), watched).changed(chart, goals, ())
+
+    def changed(self, chart: OrgChart, goals: Iterable[GoalTerms], removed: Collection[UUID]) -> "GoalIndex":
+        """With these goals, new or as they are now, and without some.
+
+        Every goal that the difference between the charts is about has to be among them: see `affected_owners`.
+        """
+        terms = {each.goal_id: each for each in goals}
+        reached: dict[tuple[OwnerKind, UUID, Period], tuple[Span, ...]] = {}
+        rules: dict[UUID, Rule] = {}
+        for goal_id, each in terms.items():
+            key = (each.owner_kind, each.owner_id, each.period)
+            if key not in reached:
+                reached[key] = _spans(chart, *key)
+            rules[goal_id] = Rule(each.measure, chart.calendar.days, reached[key], _rates(chart, each))
+        added = [goal_id for goal_id in terms if goal_id not in self._numbers]
+        numbers = self._numbers.changed({goal_id: len(self.goal_ids) + nth for nth, goal_id in enumerate(added)})
+        self.goal_ids.extend(added)
+        moves: dict[type[RecordFacts], dict[_User, _Move]] = {facts: {} for facts in self._watched}
+        for goal_id in {*terms, *removed}:
+            number = numbers[goal_id]
+            if (before := self.rules.get(goal_id)) is not None:
+                for user in {span.user for span in before.spans}:
+                    _move(moves, before, user).removed.add(number)
+            if (after := rules.get(goal_id)) is not None:
+                for user, spans in groupby(after.spans, key=lambda span: span.user):
+                    _move(moves, after, user).put[number] = (after.measure, tuple(span.period for span in spans))
+        watched = {
+            record.facts: _moved(self._watched[record.facts], moves[record.facts], record, chart.rates)
+            for record in RECORD_TYPES.values()
         }
+        return GoalIndex(
+            chart,
+            self.terms.changed(terms, removed),
+            self.rules.changed(rules, removed),
+            self.goal_ids,
+            numbers,
+            watched,
+        )
 
     def contributions(self, facts: RecordFacts) -> list[Contribution]:
         """What the record adds to each goal it counts for, each goal once."""
@@ -240,8 +314,8 @@ class GoalIndex:
         watched = self._watched[type(facts)]
         if facts.splits or len(facts.payments) > 1:
             return self._counting_parts(facts.dated(self.chart.calendar), watched)
-        watches = watched.whole.get((facts.source, facts.owner_external_id))
-        return () if watches is None else self._counting_whole(facts.dated(self.chart.calendar), watches)
+        of_owner = watched.get((facts.source, facts.owner_external_id))
+        return () if of_owner is None else self._counting_whole(facts.dated(self.chart.calendar), of_owner.whole)
 
     def _counting_whole(
         self, facts: RecordFacts, watches: Iterable[_Watch]
@@ -262,16 +336,17 @@ class GoalIndex:
         self, facts: RecordFacts, watched: _Watched
     ) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
         """Of a record of several parts, summed by goal."""
-        owner = facts.source, facts.owner_external_id
+        of_owner = watched.get((facts.source, facts.owner_external_id))
         sums: dict[int, Added] = {}
-        if facts.splits:
-            self._add_share(sums, facts, watched.owned.get(owner, ()), WHOLE_PERCENT)
+        if not facts.splits:
+            self._add_share(sums, facts, () if of_owner is None else of_owner.whole, WHOLE_PERCENT)
+        else:
+            self._add_share(sums, facts, () if of_owner is None else of_owner.owned, WHOLE_PERCENT)
             for split in facts.splits:
-                watches = watched.shared.get((facts.source, split.owner_external_id), ())
+                of_split = watched.get((facts.source, split.owner_external_id))
+                watches = () if of_split is None else of_split.shared
                 counting = [each for each in watches if share_refusal(each.role, split.role, split.percent) is None]
                 self._add_share(sums, facts, counting, split.percent)
-        else:
-            self._add_share(sums, facts, watched.whole.get(owner, ()), WHOLE_PERCENT)
         for goal, added in sums.items():
             yield added.value, added.distinct_value, (goal,)
 
@@ -394,13 +469,45 @@ class Movements:
         return {goal_id: movement for goal_id, movement in net.items() if goal_id not in self._skipped}
 
 
-def changed_rules(before: GoalIndex, after: GoalIndex) -> frozenset[UUID]:
-    """The goals of either index whose number may be another one: changed, new, or no longer counting."""
-    return frozenset(
-        goal_id
-        for goal_id in before.rules.keys() | after.rules.keys()
-        if before.rules.get(goal_id) != after.rules.get(goal_id)
-    )
+def changed_rules(before: GoalIndex, after: GoalIndex, among: Iterable[UUID]) -> frozenset[UUID]:
+    """Those of these goals whose number may be another one: changed, new, or no longer counting."""
+    return frozenset(goal_id for goal_id in among if before.rules.get(goal_id) != after.rules.get(goal_id))
+
+
+def affected_owners(before: OrgChart, after: OrgChart) -> frozenset[UUID] | None:
+    """The people and teams whose goals may reach other records by one chart than by the other; None for all of them.
+
+    A person by its CRM users; a team by whoever was ever in it or below it.
+    """
+    if before.calendar != after.calendar or before.rates is not after.rates:
+        return None
+    people = {
+        person
+        for user in before.identities.keys() | after.identities.keys()
+        if before.identities.get(user) != after.identities.get(user)
+        for person in (before.identities.get(user), after.identities.get(user))
+        if person is not None
+    }
+    teams = {member.team_id for member in {*before.memberships} ^ {*after.memberships}}
+    teams |= {member.team_id for chart in (before, after) for member in chart.memberships if member.person_id in people}
+    changed_nodes = {
+        team for team in before.teams.keys() | after.teams.keys() if before.teams.get(team) != after.teams.get(team)
+    }
+    return frozenset(people) | _with_teams_above(teams | changed_nodes, before, after)
+
+
+def _with_teams_above(teams: set[UUID], *charts: OrgChart) -> frozenset[UUID]:
+    """These teams, and every team that one of them ever stood below."""
+    found, waiting = set(teams), list(teams)
+    while waiting:
+        team = waiting.pop()
+        for chart in charts:
+            node = chart.teams.get(team)
+            for _, parent_id, _ in () if node is None else node.states():
+                if parent_id is not None and parent_id not in found:
+                    found.add(parent_id)
+                    waiting.append(parent_id)
+    return frozenset(found)
 
 
 def together(counted: Sequence[Counted]) -> Counted:
@@ -438,23 +545,26 @@ def _rates(chart: OrgChart, terms: GoalTerms) -> RatesInto:
     return chart.rates.into(measure.currency, terms.period)
 
 
-def _watched(rules: Sequence[Rule], record: RecordKind, rates: ExchangeRates) -> _Watched:
-    """The goals that count one kind of record."""
-    whole = _by_user(rules, record, rates, tuple(Crediting))
-    shared = _by_user(rules, record, rates, (Crediting.SPLIT,))
-    return _Watched(whole, _by_user(rules, record, rates, (Crediting.OWNER,)) if shared else whole, shared)
+class _Move(NamedTuple):
+    """What becomes other goals of one user."""
+
+    put: dict[int, tuple[Measure, tuple[Period, ...]]]
+    removed: set[int]
 
 
-def _by_user(
-    rules: Sequence[Rule], record: RecordKind, rates: ExchangeRates, crediting: Collection[Crediting]
-) -> _ByUser:
-    found: dict[tuple[str, str | None], dict[Measure, dict[Period, list[int]]]] = {}
-    for goal, rule in enumerate(rules):
-        counts = rule.measure.record is record and rule.measure.crediting in crediting
-        for span in rule.spans if counts else ():
-            measures = found.setdefault((span.user.source, span.user.external_id), {})
-            measures.setdefault(rule.measure, {}).setdefault(span.period, []).append(goal)
-    return {user: _watches(measures, RECORD_TYPES[record], rates) for user, measures in found.items()}
+def _move(moves: Mapping[type[RecordFacts], dict[_User, _Move]], rule: Rule, user: CrmUser) -> _Move:
+    """The move of a user's goals that count what the rule counts."""
+    by_user = moves[rule.measure.record_type.facts]
+    return by_user.setdefault((user.source, user.external_id), _Move({}, set()))
+
+
+def _moved(watched: _Watched, moves: Mapping[_User, _Move], record: RecordType, rates: ExchangeRates) -> _Watched:
+    put: dict[_User, _OfUser] = {}
+    for user, move in moves.items():
+        known = watched.get(user)
+        others = {} if known is None else {n: goal for n, goal in known.goals.items() if n not in move.removed}
+        put[user] = _OfUser(record, rates, {**others, **move.put})
+    return watched.changed(put)
 
 
 def _watches(

@@ -19,7 +19,7 @@ from services.tracking.measure.progress.domain import (
 from services.tracking.measure.progress.schemas import ExplainedActivity, ExplainedDeal, GoalProgress, ProgressSeries
 from services.tracking.measure.progress.service import progress_event
 from services.tracking.records.service import ACTIVITIES, DEALS
-from shared.contracts.goals import Goal, GoalStatus
+from shared.contracts.goals import GoalStatus
 from shared.contracts.progress import Progress
 from shared.db.database import Transaction
 from shared.kernel.measures import Counted
@@ -42,7 +42,7 @@ class ProgressReader:
 
     async def goal(self, goal_id: UUID) -> GoalProgress:
         """Where a goal stands. Raises GoalNotTracked."""
-        state = await self._state(await self._seen(goal_id))
+        state = await self._seen(goal_id)
         return GoalProgress.now(progress_event(state), stale=state.stale)
 
     async def goal_as_of(self, goal_id: UUID, as_of: datetime) -> GoalProgress:
@@ -50,8 +50,7 @@ class ProgressReader:
 
         Raises GoalNotTracked.
         """
-        goal = await self._seen(goal_id)
-        state = await self._state(goal)
+        state = await self._seen(goal_id)
         rules = {goal_id: rule} if (rule := await self._rule(goal_id)) is not None else {}
         totals = await contributions.totals(self._tx, self._tenant_id, rules, as_of=as_of)
         total = totals.get(goal_id, NOTHING)
@@ -60,8 +59,7 @@ class ProgressReader:
 
     async def series(self, goal_id: UUID) -> ProgressSeries:
         """How a goal got where it is, day by day. Raises GoalNotTracked."""
-        goal = await self._seen(goal_id)
-        await self._state(goal)
+        goal = progress_event(await self._seen(goal_id))
         rule = await self._rule(goal_id)
         days = [] if rule is None else await contributions.series(self._tx, self._tenant_id, goal_id, rule)
         return ProgressSeries(
@@ -77,7 +75,7 @@ class ProgressReader:
         self, goal_id: UUID, *, after: tuple[date, UUID] | None, limit: int
     ) -> list[tuple[tuple[date, UUID], ExplainedDeal | ExplainedActivity]]:
         """The records that count for a goal by day and id, each with that key. Raises GoalNotTracked."""
-        await self._state(await self._seen(goal_id))
+        await self._seen(goal_id)
         rule = await self._rule(goal_id)
         if rule is None:
             return []
@@ -149,7 +147,7 @@ class ProgressReader:
 
     async def watched_goal(self, goal_id: UUID) -> frozenset[UUID]:
         """What to watch to see a goal. Raises GoalNotTracked."""
-        await self._state(await self._seen(goal_id))
+        await self._seen(goal_id)
         return frozenset({goal_id})
 
     async def watched_person(self, person_id: UUID) -> frozenset[UUID]:
@@ -172,22 +170,19 @@ class ProgressReader:
 
     async def current(self, watched: Collection[UUID]) -> list[Progress]:
         """Where the watched goals, and the goals of watched owners, stand; stale ones follow once they are rebuilt."""
-        goals = [
-            goal.id for goal in (await self._definitions()).goals if goal.id in watched or goal.owner.id in watched
-        ]
+        known = await self._definitions()
+        goals = {each for each in watched if each in known.goals}
+        goals |= {goal_id for owner in watched for goal_id in known.goals_of.get(owner, ())}
         keys = [(self._tenant_id, goal_id) for goal_id in sorted(goals)[:_CURRENT_GOALS_MAX]]
         return [progress_event(state) for state in await store.states(self._tx, keys) if not state.stale]
 
-    async def _seen(self, goal_id: UUID) -> Goal:
-        goal = (await self._definitions()).goal(goal_id)
-        if goal is None or not (await self._sight()).sees_owner(goal.owner.id):
-            raise GoalNotTracked(f"There is no progress of a goal {goal_id}.")
-        return goal
-
-    async def _state(self, goal: Goal) -> store.State:
-        states = await store.states(self._tx, [(self._tenant_id, goal.id)])
+    async def _seen(self, goal_id: UUID) -> store.State:
+        """Where a goal stands that the viewer sees. Raises GoalNotTracked."""
+        goal = (await self._definitions()).goals.get(goal_id)
+        seen = goal is not None and (await self._sight()).sees_owner(goal.owner_id)
+        states = await store.states(self._tx, [(self._tenant_id, goal_id)]) if seen else []
         if not states:
-            raise GoalNotTracked(f"There is no progress of a goal {goal.id}.")
+            raise GoalNotTracked(f"There is no progress of a goal {goal_id}.")
         return states[0]
 
     async def _check_owner(self, owner_id: UUID) -> None:
@@ -202,7 +197,7 @@ class ProgressReader:
 
     async def _rule_of(self, goal_id: UUID) -> Rule:
         """What counts for a goal. Raises GoalNotTracked, also where nothing does."""
-        await self._state(await self._seen(goal_id))
+        await self._seen(goal_id)
         rule = await self._rule(goal_id)
         if rule is None:
             raise GoalNotTracked(f"Nothing counts for goal {goal_id}: it has been cancelled.")
@@ -230,5 +225,5 @@ def _mentions(definitions: Definitions, person_id: UUID) -> bool:
         person_id in chart.identities.values()
         or any(membership.person_id == person_id for membership in chart.memberships)
         or any(manager_id == person_id for team in chart.teams.values() for _, _, manager_id in team.states())
-        or any(goal.owner.id == person_id for goal in definitions.goals)
+        or bool(definitions.goals_of.get(person_id))
     )

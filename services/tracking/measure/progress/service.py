@@ -20,11 +20,10 @@ from services.tracking.definitions.service import PROJECTION
 from services.tracking.measure.progress import contributions, store
 from services.tracking.measure.progress.definitions import (
     DefinitionsCache,
-    definitions_of,
     matters,
     snapshot_of,
 )
-from services.tracking.measure.progress.domain import Movements, Rule, changed_rules
+from services.tracking.measure.progress.domain import Movements, Rule
 from services.tracking.records import service as records
 from services.tracking.records.domain.snapshots import Change, Recorded
 from services.tracking.records.domain.uncredited import GapMoves
@@ -156,26 +155,25 @@ class ProgressTracker:
     async def _moving(self, tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Movements]:
         """What will move the goals of each tenant that has definitions."""
         return {
-            tenant_id: Movements((await self._definitions.at(tx, tenant_id, following.revision)).index, following.stale)
-            for tenant_id, following in (await store.following(tx, tenant_ids)).items()
+            tenant_id: Movements((await self._definitions.at(tx, tenant_id, state.revision)).index, state.stale)
+            for tenant_id, state in (await store.definition_states(tx, tenant_ids)).items()
         }
 
     async def _define(self, tx: Transaction, tenant_id: UUID, events: Sequence[Event]) -> None:
         # Held definitions are those of committed revisions: what is made here stays out of the cache.
         before = await self._definitions.current(tx, tenant_id)
         incoming = {snapshot_of(event): event for event in events}
-        changes = await PROJECTION.keep_newest(tx, list(incoming))
-        if not changes:
+        kept = await PROJECTION.keep_newest(tx, list(incoming))
+        if not kept:
             return
-        changed = {kept.subject: incoming[kept] for _, kept in changes}
-        after = definitions_of({**before.events, **changed}, held=before)
+        changed = [incoming[snapshot] for snapshot in kept]
+        after, stale = before.changed(changed)
         users, users_before = after.chart.identities.keys(), before.chart.identities.keys()
         if users != users_before:
             await records.recount_users(tx, tenant_id, gained=users - users_before, lost=users_before - users)
-        stale = changed_rules(before.index, after.index)
         if stale:
             await store.mark_stale(tx, tenant_id, stale)
-        restated = {event.id for event in changed.values() if isinstance(event, Goal)} - stale
+        restated = {event.id for event in changed if isinstance(event, Goal)} - stale
         if restated:
             published = await store.restate(tx, tenant_id, restated)
             await self._publish(tx, [(tenant_id, goal_id) for goal_id in published])

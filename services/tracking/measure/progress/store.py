@@ -17,7 +17,7 @@ GoalKey = tuple[UUID, UUID]
 """Tenant and goal."""
 
 
-class Following(NamedTuple):
+class DefinitionState(NamedTuple):
     """What a batch must know before it may move a tenant's goals."""
 
     revision: int
@@ -39,7 +39,7 @@ class State(NamedTuple):
     """The newest snapshot of the goal, as JSON."""
 
 
-_FOLLOWING: Final = text(
+_DEFINITION_STATES: Final = text(
     """
     SELECT tenant_id, revision, ARRAY(
         SELECT goal_id FROM tracking.progress_goals AS goal WHERE goal.tenant_id = held.tenant_id AND goal.stale
@@ -185,10 +185,10 @@ _GOALS_AFTER: Final = text(
 _TENANTS: Final = text("SELECT tenant_id FROM tracking.projection_revisions ORDER BY tenant_id")
 
 
-async def following(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Following]:
+async def definition_states(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, DefinitionState]:
     """The revision of each tenant's definitions and its stale goals; tenants without definitions are left out."""
-    rows = await tx.rows(_FOLLOWING, {"tenant_ids": sorted(tenant_ids)})
-    return {row["tenant_id"]: Following(row["revision"], frozenset(row["stale"])) for row in rows}
+    rows = await tx.rows(_DEFINITION_STATES, {"tenant_ids": sorted(tenant_ids)})
+    return {row["tenant_id"]: DefinitionState(row["revision"], frozenset(row["stale"])) for row in rows}
 
 
 async def move(tx: Transaction, movements: Mapping[GoalKey, Movement], *, stripe: int) -> None:
