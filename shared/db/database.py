@@ -1,15 +1,16 @@
 """Units of work on Postgres: one transaction, the tenants it may see, and what to do when it fails.
 
-A transaction costs two round trips beside its own statements: one that begins it and names its tenants, one that
-commits. The pool runs in the driver's autocommit mode and the transaction is begun and ended here.
+A transaction costs two round trips beside its own statements: one that begins it, names its tenants and takes their
+lock, one that commits. The pool runs in the driver's autocommit mode and the transaction is begun and ended here.
 """
 
 import os
 from asyncio import Event, sleep
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from hashlib import blake2b
 from random import SystemRandom
 from time import monotonic
@@ -43,8 +44,6 @@ _ROLLBACK_SECONDS_MAX: Final = 5
 _COMMIT_SECONDS_MAX: Final = 60
 _RETRY_SECONDS_FIRST: Final = 0.02
 _RETRY_SECONDS_MAX: Final = 1.0
-_LOCK_SHARED: Final = text("SELECT pg_advisory_xact_lock_shared(k) FROM unnest(CAST(:keys AS bigint[])) AS t(k)")
-_LOCK_EXCLUSIVE: Final = text("SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS t(k)")
 _NOTIFY: Final = text("SELECT pg_notify(:channel, '')")
 _SINCE: Final = "since"
 """When a connection was made, in what the pool keeps with it."""
@@ -75,21 +74,37 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class TenantLock(Enum):
+    """How a transaction holds tenants in its service: exclusive keeps out everybody who holds them too."""
+
+    SHARED = "pg_advisory_xact_lock_shared"
+    EXCLUSIVE = "pg_advisory_xact_lock"
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """The tenants whose rows a transaction may see and write. Naming none sees nothing."""
 
     setting: str
+    locked: frozenset[UUID] = frozenset()
+    lock: TenantLock = TenantLock.SHARED
+    """How it holds those that are locked, from its beginning: that costs no round trip of its own."""
 
     @classmethod
-    def of(cls, *tenant_ids: UUID) -> "Scope":
-        """These tenants and no other."""
-        return cls(",".join(sorted({str(tenant_id) for tenant_id in tenant_ids})))
+    def of(cls, *tenant_ids: UUID, lock: TenantLock | None = None) -> "Scope":
+        """These tenants and no other, all of them locked if a lock is given."""
+        setting = ",".join(sorted({str(tenant_id) for tenant_id in tenant_ids}))
+        return cls(setting) if lock is None else cls(setting, frozenset(tenant_ids), lock)
 
     @classmethod
     def every(cls) -> "Scope":
         """All tenants: for the system's own work, never for a request."""
         return cls(_EVERY_TENANT)
+
+
+# All in one statement and in the order of the keys, so that two lockers never wait for each other.
+_LOCK: Final = "SELECT {lock}(k) FROM unnest(CAST({keys} AS bigint[])) AS t(k)"
+_LOCKS: Final = {lock: text(_LOCK.format(lock=lock.value, keys=":keys")) for lock in TenantLock}
 
 
 class Statements:
@@ -120,9 +135,10 @@ class Statements:
 class Transaction(Statements):
     """A transaction in progress. It is committed by whoever opened it, never from inside."""
 
-    def __init__(self, connection: AsyncConnection, *, service: str, now: datetime) -> None:
+    def __init__(self, connection: AsyncConnection, *, service: str, now: datetime, scope: Scope) -> None:
         super().__init__(connection, now=now)
         self._service = service
+        self._scope = scope
         self._after_commit: list[Callable[[], None]] = []
 
     def after_commit(self, callback: Callable[[], None]) -> None:
@@ -131,11 +147,11 @@ class Transaction(Statements):
 
     async def lock_tenants_shared(self, tenant_ids: Collection[UUID]) -> None:
         """Hold off definition changes of these tenants in this service until the end of the transaction."""
-        await self._lock(_LOCK_SHARED, tenant_ids)
+        await self._lock(TenantLock.SHARED, tenant_ids)
 
     async def lock_tenants_exclusive(self, tenant_ids: Collection[UUID]) -> None:
         """Be the only one to work on these tenants in this service until the end of the transaction."""
-        await self._lock(_LOCK_EXCLUSIVE, tenant_ids)
+        await self._lock(TenantLock.EXCLUSIVE, tenant_ids)
 
     async def notify(self, channel: str) -> None:
         """Wake the listeners of `channel` when this transaction commits."""
@@ -149,11 +165,11 @@ class Transaction(Statements):
             except Exception:
                 _log.exception("after_commit_failed")
 
-    async def _lock(self, statement: Executable, tenant_ids: Collection[UUID]) -> None:
-        # All in one statement and in the order of the keys, so that two lockers never wait for each other.
-        keys = sorted({advisory_lock_key(self._service, "tenant", tenant_id.hex) for tenant_id in tenant_ids})
+    async def _lock(self, lock: TenantLock, tenant_ids: Collection[UUID]) -> None:
+        held = self._scope.locked if self._scope.lock in (lock, TenantLock.EXCLUSIVE) else frozenset()
+        keys = _lock_keys(self._service, set(tenant_ids) - held)
         if keys:
-            await self.connection.execute(statement, {"keys": keys})
+            await self.connection.execute(_LOCKS[lock], {"keys": keys})
 
 
 class Session:
@@ -175,6 +191,10 @@ class Session:
     def statements(self) -> Statements:
         """To run statements of this moment."""
         return Statements(self._connection, now=self._clock())
+
+
+def _lock_keys(service: str, tenant_ids: Iterable[UUID]) -> list[int]:
+    return sorted({advisory_lock_key(service, "tenant", tenant_id.hex) for tenant_id in tenant_ids})
 
 
 def advisory_lock_key(service: str, kind: str, name: str = "") -> int:
@@ -351,7 +371,7 @@ class Database:
     async def _begun(self, scope: Scope, begin: str = "BEGIN") -> AsyncIterator[Transaction]:
         connection, driver = await self._begin(scope, begin)
         try:
-            yield Transaction(connection, service=self.service, now=self._clock())
+            yield Transaction(connection, service=self.service, now=self._clock(), scope=scope)
         except BaseException as error:
             # A server that has become a read-only standby keeps its connections: a new one finds who took its place.
             # Made for every refusal, new ones would cost more than all the work that is refused.
@@ -363,6 +383,9 @@ class Database:
     async def _begin(self, scope: Scope, begin: str) -> "tuple[AsyncConnection, asyncpg.Connection[asyncpg.Record]]":
         # The setting is made of UUIDs and commas, or is one star.
         statements = f"{begin}; SELECT set_config('app.tenants', '{scope.setting}', true)"
+        if scope.locked:
+            keys = ",".join(map(str, _lock_keys(self.service, scope.locked)))
+            statements += "; " + _LOCK.format(lock=scope.lock.value, keys=f"'{{{keys}}}'")
         # After a restart of the server every pooled connection is dead: each is met and dropped at most once.
         for stale_allowed in reversed(range(self._pool_size + 1)):
             connection = await _connected(self._engine)

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from random import SystemRandom
 from typing import Final, NamedTuple, Protocol
-from uuid import UUID
 
 import asyncpg
 from sqlalchemy import text
@@ -88,8 +87,11 @@ class Applied(NamedTuple):
 class Handler(Protocol):
     """What a room does with the records of its topics."""
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
-        """The tenants the batch touches: the transaction sees their rows and no others. May raise Poison."""
+    def scope(self, batch: Batch) -> Scope:
+        """The tenants the batch touches, and how it holds them: the transaction sees their rows and no others.
+
+        May raise Poison.
+        """
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Do the batch's work in the transaction given; never commit.
@@ -238,8 +240,8 @@ class BatchApplication:
         return batch, refusals
 
     async def _attempt(self, wanted: tuple[Swap, ...], batch: Batch, refusals: list[Refusal]) -> None:
-        tenants = self._handler.tenants(batch) if batch else ()
-        async with self._database.transaction(Scope.of(*tenants)) as tx:
+        scope = self._handler.scope(batch) if batch else Scope.of()
+        async with self._database.transaction(scope) as tx:
             lost = lost_swaps(wanted, await self._positions.swap(tx, wanted))
             if lost:
                 raise _SwapLost(lost)
@@ -257,7 +259,7 @@ class BatchApplication:
         readable: list[Record] = []
         for record in batch:
             try:
-                self._handler.tenants([record])
+                self._handler.scope([record])
             except Poison as error:
                 culprits.append(Refusal(record, error.reason, error.detail))
             except Exception as error:
@@ -270,7 +272,7 @@ class BatchApplication:
             return culprits
         known = len(culprits)
         try:
-            async with self._database.transaction(Scope.of(*self._handler.tenants(readable))) as tx:
+            async with self._database.transaction(self._handler.scope(readable)) as tx:
                 pieces: list[Batch] = [readable]
                 while pieces:
                     piece = pieces.pop()

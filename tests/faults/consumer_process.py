@@ -10,10 +10,8 @@ process that is stopped and continued at `fetched` goes on when a line comes on 
 import asyncio
 import sys
 import time
-from collections.abc import Collection
-from uuid import UUID
 
-from shared.db.database import Transaction
+from shared.db.database import Scope, Transaction
 from shared.kafka.consumer import Batch, Consumer
 from shared.kafka.settings import KafkaSettings
 from shared.outbox.outbox import Outbox
@@ -39,12 +37,12 @@ class HangingHandler(RecordingHandler):
         self._point = point
         self._applied = False
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
+    def scope(self, batch: Batch) -> Scope:
         if self._point == "fetched" and not self._applied:
             self._applied = True
             say("fetched")
             sys.stdin.readline()
-        return super().tenants(batch)
+        return super().scope(batch)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         await super().apply(tx, batch)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from deploy.local.ports import free_ports
 from deploy.local.postgres import PostgresServer
-from shared.db.database import Database, Scope, Statements, Transaction
+from shared.db.database import Database, Scope, Statements, TenantLock, Transaction
 from shared.db.failures import DatabaseUnavailable
 from tests.servers.infrastructure import eventually
 
@@ -462,6 +462,55 @@ async def test_shared_tenant_locks_go_together_and_exclusive_ones_wait(database:
         assert entered == []
     await changing
     assert entered == ["exclusive"]
+
+
+async def test_a_scope_that_is_locked_holds_its_tenants_from_the_beginning(fresh_database: str) -> None:
+    ours, theirs = uuid4(), uuid4()
+    async with connected(fresh_database, lock_seconds_max=1) as database:
+
+        async def is_free(tenant: UUID, lock: TenantLock) -> bool:
+            try:
+                async with database.transaction(Scope.of(tenant, lock=lock)):
+                    return True
+            except DatabaseUnavailable:
+                return False
+
+        for lock, others_share in ((TenantLock.SHARED, True), (TenantLock.EXCLUSIVE, False)):
+            async with database.transaction(Scope.of(ours, lock=lock)):
+                assert not await is_free(ours, TenantLock.EXCLUSIVE)
+                assert await is_free(ours, TenantLock.SHARED) is others_share
+                assert await is_free(theirs, TenantLock.EXCLUSIVE)
+            assert await is_free(ours, TenantLock.EXCLUSIVE)
+
+
+async def test_a_lock_that_the_scope_holds_is_not_taken_again_and_a_stronger_or_another_one_is(
+    fresh_database: str, administrator: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async def held() -> list[tuple[str, int]]:
+        rows = await administrator.fetch(
+            "SELECT mode, count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted GROUP BY mode ORDER BY mode"
+        )
+        return [(row["mode"], row["count"]) for row in rows]
+
+    one, two = uuid4(), uuid4()
+    async with connected(fresh_database, pool_size=1) as database:
+        statements: list[str] = []
+        async with database.transaction(Scope.of()) as tx:
+            driver = (await tx.connection.get_raw_connection()).driver_connection
+            assert driver is not None
+            driver.add_query_logger(lambda record: statements.append(record.query))
+        statements.clear()
+        async with database.transaction(Scope.of(one, lock=TenantLock.EXCLUSIVE)) as tx:
+            await tx.lock_tenants_exclusive([one])
+            await tx.lock_tenants_shared([one])
+            await tx.lock_tenants_shared([])
+        assert [each.split(";")[0] for each in statements] == ["BEGIN", "COMMIT"]
+        async with database.transaction(Scope.of(one, lock=TenantLock.SHARED)) as tx:
+            await tx.lock_tenants_shared([one, two])
+            assert await held() == [("ShareLock", 2)]
+            await tx.lock_tenants_exclusive([one])
+            assert await held() == [("ExclusiveLock", 1), ("ShareLock", 2)]
+        assert await held() == []
 
 
 async def test_locks_of_two_services_do_not_meet(fresh_database: str, database: Database) -> None:

@@ -1,7 +1,7 @@
 """What a consumer could not apply: told as an alert, listed, and applied in one call once the cause is mended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -42,8 +42,8 @@ class Faulty:
         self.deal_id = deal_id
         self.is_mended = False
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
-        return self.handler.tenants(batch)
+    def scope(self, batch: Batch) -> Scope:
+        return self.handler.scope(batch)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         if not self.is_mended and any(str(self.deal_id) in record.key for record in batch):
@@ -164,7 +164,7 @@ async def test_what_is_refused_again_comes_back_and_what_is_no_letter_is_passed_
     ]
     batch = [letter, letter._replace(offset=4, timestamp_ms=1_700_000_001_000), *strange]
     for _ in range(2):
-        async with database.transaction(Scope.of(*handler.tenants(batch))) as tx:
+        async with database.transaction(handler.scope(batch)) as tx:
             await handler.apply(tx, batch)
     (held,) = await waiting(fresh_database, deals.TOPIC)
     assert (held.partition, held.record_offset, held.refusals) == (2, 17, 1)

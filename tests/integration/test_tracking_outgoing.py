@@ -107,7 +107,7 @@ class Site:
     async def happen(self, *events: Event) -> None:
         """The events are published and consumed, in one batch."""
         batch = [record(event, offset, self.clock.now) for offset, event in enumerate(events)]
-        async with self.database.transaction(Scope.of(*self.handler.tenants(batch))) as tx:
+        async with self.database.transaction(self.handler.scope(batch)) as tx:
             await self.handler.apply(tx, batch)
 
     async def deliver(self) -> int:

@@ -141,7 +141,7 @@ def test_a_tombstone_is_passed_over_by_every_reader_with_headers_or_without(name
         CreditedDeals(EARNINGS),
         IncentivesDefinitions(EARNINGS),
     ):
-        assert handler.tenants([tombstone]) == set()
+        assert handler.scope([tombstone]).setting == ""
     assert list(events_of([tombstone])) == []
 
 

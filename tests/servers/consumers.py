@@ -1,7 +1,7 @@
 """A service of nothing but transport tables and a list of what was applied, to try the consumer runtime on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
@@ -65,14 +65,14 @@ class RecordingHandler:
         """A SQLSTATE that the database refuses every statement with."""
         self.fails_with: Exception | None = None
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
+    def scope(self, batch: Batch) -> Scope:
         tenants = set[UUID]()
         for record in batch:
             try:
                 tenants.add(UUID(record.headers["ce_tenantid"].decode()))
             except (KeyError, ValueError):
                 raise Poison(record, "no tenant", reason="no_tenant") from None
-        return tenants
+        return Scope.of(*tenants)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         self.batches.append([record.offset for record in batch])

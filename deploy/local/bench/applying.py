@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
-from uuid import UUID
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -52,8 +51,8 @@ class _Counting:
         self._handler = handler
         self._waiting = count
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
-        return self._handler.tenants(batch)
+    def scope(self, batch: Batch) -> Scope:
+        return self._handler.scope(batch)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         await self._handler.apply(tx, batch)

@@ -1,14 +1,11 @@
 """The Kafka edge: deals, and the definitions that goals publishes."""
 
-from collections.abc import Collection
-from uuid import UUID
-
 from services.incentives.credits.domain import ReceivedDeal
 from services.incentives.earnings.service import Earnings
 from shared.contracts.deals import Deal
 from shared.contracts.goals import Goal
 from shared.contracts.org import Calendar, ExchangeRates, Identity, Membership, Person, Team
-from shared.db.database import Transaction
+from shared.db.database import Scope, TenantLock, Transaction
 from shared.db.projection import Snapshot
 from shared.kafka.domain import Batch, Record
 from shared.kafka.events import events_of, tenants_of
@@ -23,9 +20,9 @@ class DealsHandler:
     def __init__(self, earnings: Earnings) -> None:
         self._earnings = earnings
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
-        """Whose deals these are. Raises Poison."""
-        return tenants_of(batch)
+    def scope(self, batch: Batch) -> Scope:
+        """Whose deals these are, for itself alone. Raises Poison."""
+        return Scope.of(*tenants_of(batch), lock=TenantLock.EXCLUSIVE)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Settle a batch of deals. Raises Poison."""
@@ -43,9 +40,9 @@ class DefinitionsHandler:
     def __init__(self, earnings: Earnings) -> None:
         self._earnings = earnings
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
-        """Whose definitions these are. Raises Poison."""
-        return tenants_of(batch)
+    def scope(self, batch: Batch) -> Scope:
+        """Whose definitions these are, for itself alone. Raises Poison."""
+        return Scope.of(*tenants_of(batch), lock=TenantLock.EXCLUSIVE)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Apply a batch of snapshots. Raises Poison."""

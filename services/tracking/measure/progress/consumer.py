@@ -1,6 +1,6 @@
 """The Kafka edge of progress: deals, activities and definitions in, and what brings stale goals up to date."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Final, TypeVar
@@ -14,7 +14,7 @@ from shared.contracts import goals, org
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
-from shared.db.database import Database, Scope, Transaction
+from shared.db.database import Database, Scope, TenantLock, Transaction
 from shared.kafka.domain import Batch, Poison
 from shared.kafka.events import events_of, tenants_of
 from shared.kernel.errors import Unavailable
@@ -41,9 +41,9 @@ class DealsHandler:
     def __init__(self, tracker: ProgressTracker) -> None:
         self._tracker = tracker
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
-        """The tenants in the records' headers. Raises Poison."""
-        return tenants_of(batch)
+    def scope(self, batch: Batch) -> Scope:
+        """The tenants in the records' headers, beside other batches. Raises Poison."""
+        return Scope.of(*tenants_of(batch), lock=TenantLock.SHARED)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Apply the deals; once that is committed, observe how long each change was under way. Raises Poison."""
@@ -59,9 +59,9 @@ class ActivitiesHandler:
     def __init__(self, tracker: ProgressTracker) -> None:
         self._tracker = tracker
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
-        """The tenants in the records' headers. Raises Poison."""
-        return tenants_of(batch)
+    def scope(self, batch: Batch) -> Scope:
+        """The tenants in the records' headers, beside other batches. Raises Poison."""
+        return Scope.of(*tenants_of(batch), lock=TenantLock.SHARED)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Apply the activities; once that is committed, observe how long each change was under way. Raises Poison."""
@@ -78,9 +78,9 @@ class DefinitionsHandler:
         self._tracker = tracker
         self._rebuilder = rebuilder
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
-        """The tenants in the records' headers. Raises Poison."""
-        return tenants_of(batch)
+    def scope(self, batch: Batch) -> Scope:
+        """The tenants in the records' headers, alone. Raises Poison."""
+        return Scope.of(*tenants_of(batch), lock=TenantLock.EXCLUSIVE)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Keep the definitions; once that is committed, wake the rebuilder. Raises Poison."""
@@ -135,7 +135,8 @@ class Rebuilder(Rounds):
 
     async def _rebuild_chunk(self, tenant_id: UUID) -> None:
         started = perf_counter()
-        await self._database.run(Scope.of(tenant_id), lambda tx: self._tracker.rebuild(tx, tenant_id))
+        scope = Scope.of(tenant_id, lock=TenantLock.EXCLUSIVE)
+        await self._database.run(scope, lambda tx: self._tracker.rebuild(tx, tenant_id))
         metrics.PROGRESS_REBUILD_SECONDS.observe(perf_counter() - started)
 
 

@@ -1,13 +1,12 @@
 """The Kafka edge of outgoing webhooks: what the product publishes in, recorded for those who subscribed."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
-from uuid import UUID
 
 from services.tracking.tell.channels import service
 from services.tracking.tell.channels.domain import EventType, Recording
 from services.tracking.tell.channels.events import KINDS, TOPICS, Published
-from shared.db.database import Transaction
+from shared.db.database import Scope, Transaction
 from shared.kafka.domain import Batch, Record
 from shared.kafka.events import event_of, tenant_of, tenants_of, time_of
 from shared.telemetry import metrics
@@ -19,13 +18,13 @@ OUTGOING_TOPICS: Final[Sequence[str]] = TOPICS
 class OutgoingHandler:
     """Batches of the topics that can be subscribed to: recorded as deliveries, in the transaction of the batch."""
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
+    def scope(self, batch: Batch) -> Scope:
         """The tenants in the records' headers. Raises Poison."""
-        return tenants_of(batch)
+        return Scope.of(*tenants_of(batch))
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Record what is subscribed to; what is not is not even read. Raises Poison."""
-        subscriptions = await service.recording(tx, self.tenants(batch))
+        subscriptions = await service.recording(tx, tenants_of(batch))
         wanted = {(each.tenant_id, kind) for each in subscriptions for kind in each.events}
         published: list[Published] = []
         for record in batch:

@@ -1,14 +1,12 @@
 """The Kafka edge of the dead letters: what any service refused in, held until it is given again."""
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
-from uuid import UUID
 
 from services.tracking.tell.dead_letters import store
 from services.tracking.tell.dead_letters.store import DeadLetter
 from shared.contracts.topics import TOPICS
-from shared.db.database import Transaction
+from shared.db.database import Scope, Transaction
 from shared.kafka.domain import Batch, Record
 from shared.kafka.events import tenant_or_nobody
 from shared.telemetry.logs import get_logger
@@ -22,9 +20,9 @@ _log = get_logger(__name__)
 class DeadLettersHandler:
     """Batches of dead letters. Nothing in one may be a reason to refuse it: there is no place where it could go."""
 
-    def tenants(self, batch: Batch) -> Collection[UUID]:
+    def scope(self, batch: Batch) -> Scope:
         """Whose letters these are; those of nobody known are under the UUID of zeros."""
-        return {tenant_or_nobody(record) for record in batch}
+        return Scope.of(*(tenant_or_nobody(record) for record in batch))
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Hold a batch of letters."""
