@@ -6,16 +6,19 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.goals.metadata import transport
-from services.goals.org import service as org
 from services.goals.org.api import router as org_router
+from services.goals.org.service import Organisation
 from services.goals.rates.api import router as rates_router
+from services.goals.rates.service import ExchangeRates
 from services.goals.settings import SERVICE, ApiSettings
 from services.goals.targets.api import router as targets_router
+from services.goals.targets.service import Goals
 from shared.db.database import Database
 from shared.db.migration import require_current_schema
+from shared.http import sight
 from shared.http.app import create_service_app
 from shared.http.settings import read_settings
-from shared.http.sight import Organisation
+from shared.outbox.outbox import Outbox
 from shared.telemetry import logs, tracing
 
 _DESCRIPTION = """\
@@ -33,6 +36,8 @@ def create_app() -> FastAPI:
     settings = read_settings(ApiSettings)
     tracing.configure(SERVICE)
     database = Database(settings.database_url, service=SERVICE)
+    outbox = Outbox(transport)
+    organisation = Organisation(outbox)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -54,5 +59,10 @@ def create_app() -> FastAPI:
         lifespan=lifespan,
         routers=[targets_router, org_router, rates_router],
         readiness={"schema": schema},
-        parts=[Organisation(org.chart)],
+        parts=[
+            organisation,
+            sight.Organisation(organisation.chart),
+            Goals(outbox, organisation),
+            ExchangeRates(outbox, organisation),
+        ],
     )

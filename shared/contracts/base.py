@@ -3,7 +3,7 @@
 import json
 from abc import abstractmethod
 from dataclasses import fields
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, ClassVar, Final, Self
 from uuid import UUID
@@ -47,6 +47,8 @@ Amount = Annotated[Decimal, AMOUNT_LIMITS, NO_FLOAT, AS_TEXT]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["USD"], description="ISO 4217 code")]
 Instant = Annotated[AwareDatetime, Field(ge=FIRST_INSTANT, le=LAST_INSTANT)]
 """A moment with its offset, which is one in UTC as well."""
+Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(3000, 1, 1))]
+"""A calendar day; the limits keep every period that a calendar can make of it a valid one."""
 Version = Annotated[int, Field(ge=1, description="Grows with every change of the subject; a lower one is older.")]
 
 

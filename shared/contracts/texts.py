@@ -28,6 +28,9 @@ NO_NUL: Final = StringConstraints(pattern=r"^[^\x00]*$")
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), ONE_LINE, COMPOSED]
 """A line of text as it was given, spaces at its ends too."""
 
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), ONE_LINE, COMPOSED]
+"""A line of text, without the space around it."""
+
 SearchText = Annotated[str, StringConstraints(max_length=200), NO_NUL, COMPOSED]
 """What is looked for, to the letter."""
 

@@ -19,6 +19,9 @@ EDITS: Final = (Role.ADMIN, Role.REVOPS, Role.SERVICE)
 Operator = Annotated[Principal, Depends(require(*EDITS))]
 """The caller, who may connect other systems and look after what they send. 403 for anybody else."""
 
+Editor = Annotated[Principal, Depends(require(*EDITS))]
+"""The caller, who may change definitions: the organisation, its goals, its plans. 403 for anybody else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Organisation:

@@ -7,10 +7,13 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from shared.contracts.base import Event
+from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
 from shared.db.tables import TransportTables
 from shared.outbox.handover import HandOver
 from shared.outbox.message import Appended, Mark, OutboxMessage
+from shared.telemetry.tracing import current_traceparent
 
 _WAITING_MAX: Final = 1000
 """In an outbox that holds more, nobody looks for what is ahead: the relay has to look at it anyway."""
@@ -73,6 +76,7 @@ class Outbox:
 
         While it is the active one it is also handed what was committed, and publishes that without reading it.
         """
+        self._service = tables.service
         self._channel = tables.outbox_channel
         self._relay = relay
         append = _APPEND.format(outbox=tables.outbox.fullname)
@@ -81,6 +85,17 @@ class Outbox:
         self._append_to_hand_over = text(append + _AHEAD.format(outbox=tables.outbox.fullname))
         self._mark = text(f"WITH marked AS ({mark}) {_NOTIFY}")
         self._mark_to_hand_over = text(f"{mark} RETURNING topic, tenant_id, subject, position, token")
+
+    async def publish(self, tx: Transaction, events: Sequence[Event]) -> None:
+        """Publish every one of these events of this transaction's moment, as `append` does."""
+        traceparent = current_traceparent()
+        await self.append(
+            tx,
+            [
+                to_message(event, event_id=tx.new_id(), source=self._service, time=tx.now, traceparent=traceparent)
+                for event in events
+            ],
+        )
 
     async def append(self, tx: Transaction, messages: Sequence[OutboxMessage]) -> None:
         """Publish every one of these messages, in this order within a topic and key.

@@ -11,8 +11,8 @@ import pytest
 from fastapi import FastAPI
 from pydantic import JsonValue
 
+from deploy.local.commands.republish import republished
 from services.goals.app import create_app
-from services.goals.republish import republish
 from services.goals.settings import ApiSettings
 from shared.contracts.base import Event
 from shared.contracts.envelope import from_record
@@ -660,9 +660,9 @@ async def test_a_lost_topic_is_filled_again_with_the_newest_of_every_subject(ser
     await query(service, "DELETE FROM goals.outbox")
     database = Database(service.database_url, service="goals")
     try:
-        org, goals = await republish(database, "attain.org.v1"), await republish(database, "attain.goals.v1")
+        org, goals = await republished(database, "attain.org.v1"), await republished(database, "attain.goals.v1")
         with pytest.raises(ValueError, match="not published by goals"):
-            await republish(database, "attain.deals.v1")
+            await republished(database, "attain.deals.v1")
     finally:
         await database.close()
     told = await admin.events()

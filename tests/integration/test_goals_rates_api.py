@@ -6,8 +6,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from deploy.local.commands.republish import republished
 from services.goals.app import create_app
-from services.goals.republish import republish
 from shared.contracts.org import ExchangeRates
 from shared.db.database import Database
 from shared.http.auth import Role
@@ -201,7 +201,7 @@ async def test_a_lost_topic_gets_every_month_again(finance: Caller) -> None:
     await query(finance.service, "DELETE FROM goals.outbox WHERE tenant_id = $1", finance.tenant)
     database = Database(finance.service.database_url, service="goals")
     try:
-        await republish(database, "attain.org.v1")
+        await republished(database, "attain.org.v1")
     finally:
         await database.close()
     newest = {subject: (version, rates) for subject, version, rates in before}

@@ -14,12 +14,14 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.ports import free_ports
-from services.goals.org import service as org
+from services.goals.metadata import transport
+from services.goals.org.service import Organisation
 from shared.contracts.base import Event
 from shared.contracts.envelope import from_record
 from shared.contracts.org import TOPIC, Person
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope
+from shared.outbox.outbox import Outbox
 from tests.servers.infrastructure import eventually, own_ports, service_url
 
 
@@ -74,10 +76,11 @@ async def test_what_is_committed_is_published_and_the_worker_stops_cleanly(
         ATTAIN_WORKER_PORT=str(port),
     ) as worker:
         await eventually(lambda: is_ready(f"http://127.0.0.1:{port}/readyz"), 30, expectation="a ready worker")
+        organisation = Organisation(Outbox(transport))
         async with database.transaction(Scope.of(tenant)) as tx:
-            ada = await org.add_person(tx, tenant, name="Ada", email=None)
+            ada = await organisation.create_person(tx, tenant, name="Ada", email=None)
         async with database.transaction(Scope.of(tenant)) as tx:
-            await org.change_person(tx, tenant, ada.id, 1, lambda _: ada)
+            await organisation.change_person(tx, tenant, ada.id, 1, lambda _: ada)
         await database.close()
         events = await published(kafka_bootstrap, TOPIC, f"{tenant}/person/{ada.id}", 2)
         assert [event.version for event in events if isinstance(event, Person)] == [1, 2]

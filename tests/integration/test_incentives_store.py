@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import event, text
 
+from deploy.local.commands.republish import republished
 from services.incentives.credits.domain import ReceivedDeal
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.settlement import PAYABLE
@@ -23,7 +24,6 @@ from services.incentives.plans.domain.components import (
     Component,
     FlatRate,
 )
-from services.incentives.republish import republish
 from shared.contracts.base import Event
 from shared.contracts.earnings import TOPIC
 from shared.contracts.goals import Direction, Goal, GoalStatus, Metric, Subject
@@ -444,7 +444,7 @@ async def test_marks_render_the_newest_state_and_republishing_marks_every_earnin
     await company.take_deals([won(0, 1, 100_000)])
     await company.take_deals([won(1, 2, 50_000)])
     (cell,) = (await company.cells()).keys()
-    assert await republish(database, TOPIC) >= 1
+    assert await republished(database, TOPIC) >= 1
     async with database.transaction(Scope.every()) as tx:
         (message,) = await render(tx, [(company.tenant, f"earning/{cell}")])
     assert message.key == f"{company.tenant}/earning/{cell}"

@@ -14,8 +14,8 @@ import pytest
 from alembic import command
 from cryptography.fernet import Fernet
 
-from services.goals.org import store as org
 from services.goals.org.domain import Calendar, CalendarTerms, Place, Team
+from services.goals.org.store import CALENDARS, TEAMS
 from services.tracking.records import service as records
 from shared.db.database import Database, Scope
 from shared.db.migration import (
@@ -398,11 +398,11 @@ async def test_calendars_and_teams_from_before_they_had_days_hold_from_the_begin
     database = Database(empty_database, service="goals")
     try:
         async with database.transaction(Scope.of(tenant)) as tx:
-            held = await org.calendar(tx, tenant)
-            placed = await org.team(tx, tenant, team)
+            calendar = await CALENDARS.get(tx, tenant, tenant)
+            placed = await TEAMS.get(tx, tenant, team)
     finally:
         await database.close()
-    assert held == Calendar(3, CalendarTerms(4, "Asia/Tokyo", "JPY"))
+    assert calendar == Calendar(3, CalendarTerms(4, "Asia/Tokyo", "JPY"))
     assert placed == Team(team, 2, "Sales", Place(None, manager))
 
 

@@ -12,13 +12,13 @@ from cryptography.fernet import Fernet
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from deploy.local.commands.republish import republished
 from services.tracking.app import create_app
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
 from services.tracking.records.domain.records import ActivityChange, RecordedActivities
 from services.tracking.records.service import ACTIVITIES
-from services.tracking.republish import republish
 from services.tracking.settings import ApiSettings
 from shared.contracts.activities import Activity
 from shared.db.database import Database, Scope
@@ -164,7 +164,7 @@ async def test_any_order_in_any_batches_ends_in_the_same_activities(diary: Diary
 async def test_the_newest_versions_are_published_again_on_request(diary: Diary) -> None:
     newest = diary.activity(minute=2)
     await diary.record(newest, diary.activity(minute=1), diary.activity("A2"))
-    assert await republish(diary.database, Activity.topic) >= 2
+    assert await republished(diary.database, Activity.topic) >= 2
     async with diary.database.transaction(Scope.every()) as tx:
         rows = await tx.rows(
             text("DELETE FROM tracking.outbox WHERE tenant_id = :tenant AND topic = :topic RETURNING value"),

@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import text
 from standardwebhooks import Webhook
 
+from deploy.local.commands.republish import republished
 from services.tracking.intake.calling.caller import ApiCaller
 from services.tracking.intake.calling.domain import SourceUnavailable
 from services.tracking.intake.connections import service as crm
 from services.tracking.intake.inbox.hook_counts import TrafficMeter
 from services.tracking.metadata import transport
-from services.tracking.republish import republish
 from services.tracking.tell.alerts import service
 from services.tracking.tell.alerts.watcher import AlertWatcher
 from services.tracking.tell.channels.consumer import OUTGOING_TOPICS, OutgoingHandler
@@ -365,7 +365,7 @@ async def test_a_lost_topic_is_filled_again_with_the_newest_version_of_every_ale
     await settle_but_alerts(watching)
     await watching.look(2)
     before = {caller.tenant: await watching.told(caller) for caller in (admin, other)}
-    assert await republish(watching.tracking.database, TOPIC) == 2
+    assert await republished(watching.tracking.database, TOPIC) == 2
     for caller in (admin, other):
         told = await watching.told(caller)
         assert told == [*before[caller.tenant], before[caller.tenant][-1]]

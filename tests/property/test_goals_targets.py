@@ -11,8 +11,8 @@ from services.goals.org.domain import FirstDay, Place, Team, TeamCircle, check_t
 from services.goals.targets.domain import (
     Direction,
     Goal,
+    GoalTerms,
     Owner,
-    Terms,
     activated,
     cancelled,
     closed,
@@ -36,8 +36,8 @@ ALLOWED = {
 }
 
 
-def terms(target: int) -> Terms:
-    return Terms(
+def terms(target: int) -> GoalTerms:
+    return GoalTerms(
         "Deals won",
         Owner(OwnerKind.TEAM, UUID(int=1)),
         Measure(Aggregate.COUNT, None, DateField.CLOSED),

@@ -12,10 +12,10 @@ from services.goals.targets.domain import (
     GoalEnded,
     GoalNotActive,
     GoalNotDraft,
+    GoalTerms,
     GoalTermsRefused,
     Owner,
     Status,
-    Terms,
     UnknownParent,
     activated,
     cancelled,
@@ -37,7 +37,7 @@ from shared.kernel.records import RecordKind
 
 PERSON, TENANT, GOAL, PARENT = (UUID(int=number) for number in (1, 2, 3, 4))
 QUARTER = Period(date(2026, 1, 1), date(2026, 4, 1))
-TERMS = Terms(
+TERMS = GoalTerms(
     name="Bookings",
     owner=Owner(OwnerKind.PERSON, PERSON),
     measure=Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD", rate_policy=RatePolicy.DEAL_DATE),
@@ -107,7 +107,7 @@ COUNT = Measure(Aggregate.COUNT, None, DateField.CLOSED)
         replace(TERMS, measure=COUNT, unit="deals", target=Decimal("10.5")),
     ],
 )
-def test_terms_that_contradict_each_other_keep_a_goal_from_counting(terms: Terms) -> None:
+def test_terms_that_contradict_each_other_keep_a_goal_from_counting(terms: GoalTerms) -> None:
     with pytest.raises(GoalTermsRefused) as refused:
         activated(draft(GOAL, terms))
     assert [field.pointer for field in refused.value.fields] == ["/target"]
@@ -125,7 +125,7 @@ def test_terms_that_contradict_each_other_keep_a_goal_from_counting(terms: Terms
         replace(TERMS, measure=COUNT, target=Decimal("10.0")),
     ],
 )
-def test_terms_that_can_be_reached_are_accepted(terms: Terms) -> None:
+def test_terms_that_can_be_reached_are_accepted(terms: GoalTerms) -> None:
     check_terms(terms)
 
 

@@ -34,7 +34,7 @@ class Tiers(BaseModel):
     tiers: list[Flat]
 
 
-class Terms(BaseModel):
+class GoalTerms(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     owner_id: UUID | None = None
@@ -46,7 +46,7 @@ FLAT: Final[JsonValue] = {"shape": "flat", "rate": "1"}
 TIERS: Final[dict[str, JsonValue]] = {"shape": "tiers", "mode": "marginal", "tiers": [FLAT]}
 
 
-def refused(body: JsonValue, model: type[BaseModel] = Terms) -> dict[str, ProblemField]:
+def refused(body: JsonValue, model: type[BaseModel] = GoalTerms) -> dict[str, ProblemField]:
     with pytest.raises(ValidationError) as raised:
         TypeAdapter(model).validate_python(body)
     fields = [refused_field({**each, "loc": ("body", *each["loc"])}, body, model) for each in raised.value.errors()]

@@ -1,7 +1,7 @@
 """`attain republish`: fill a topic again from Postgres."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -9,17 +9,47 @@ from rich.console import Console
 
 from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
-from services.goals.republish import republish as republish_goals
-from services.incentives.republish import republish as republish_incentives
-from services.tracking.republish import republish as republish_tracking
+from services.goals.metadata import transport as goals_transport
+from services.goals.org.service import Organisation
+from services.goals.rates.service import ExchangeRates
+from services.goals.targets.service import Goals
+from services.incentives.earnings import publishing as earnings_publishing
+from services.incentives.metadata import transport as incentives_transport
+from services.tracking.measure.progress import service as progress_service
+from services.tracking.metadata import transport as tracking_transport
+from services.tracking.records.service import ACTIVITIES, DEALS
+from services.tracking.tell.alerts import service as alerts_service
+from shared.contracts import activities, alerts, deals, earnings, goals, org, progress
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database
+from shared.db.tables import TransportTables
 from shared.kernel.words import counted
+from shared.outbox import republishing
+from shared.outbox.outbox import Outbox
+from shared.outbox.republishing import PublishNext, ReadNext, appending
 
-_REPUBLISH: Final[Mapping[str, Callable[[Database, str], Awaitable[int]]]] = {
-    "goals": republish_goals,
-    "tracking": republish_tracking,
-    "incentives": republish_incentives,
+_TRANSPORTS: Final[Mapping[str, TransportTables]] = {
+    tables.service: tables for tables in (goals_transport, tracking_transport, incentives_transport)
+}
+
+
+def definitions() -> Mapping[str, Sequence[ReadNext]]:
+    """What the goals service publishes, by topic."""
+    outbox = Outbox(goals_transport)
+    organisation = Organisation(outbox)
+    return {
+        org.TOPIC: [*organisation.published, *ExchangeRates(outbox, organisation).published],
+        goals.TOPIC: Goals(outbox, organisation).published,
+    }
+
+
+_KINDS: Final[Mapping[str, Sequence[PublishNext]]] = {
+    **{topic: [appending(read_next) for read_next in kinds] for topic, kinds in definitions().items()},
+    deals.TOPIC: [DEALS.publish_next],
+    activities.TOPIC: [ACTIVITIES.publish_next],
+    alerts.TOPIC: [alerts_service.publish_next],
+    progress.TOPIC: [progress_service.publish_next],
+    earnings.TOPIC: [earnings_publishing.publish_next],
 }
 
 
@@ -27,16 +57,22 @@ def republish(topic: Annotated[str, typer.Argument(help=f"One of {', '.join(TOPI
     """Publish the newest snapshot of everything on a topic again, for a topic that was lost; readers lose nothing."""
     if topic not in TOPICS:
         raise StackError(f"{topic!r} is not a topic; expected one of {', '.join(TOPICS)}.")
-    url = StackConfiguration.from_environment().running_database_url
-    count = asyncio.run(_republish(url, topic, TOPICS[topic].producer))
-    Console().print(
-        f"In the outbox: {counted(count, 'snapshot')} of {topic}; the {TOPICS[topic].producer} worker publishes them."
-    )
+    producer = TOPICS[topic].producer
+    count = asyncio.run(_republished(StackConfiguration.from_environment().running_database_url, topic, producer))
+    Console().print(f"In the outbox: {counted(count, 'snapshot')} of {topic}; the {producer} worker publishes them.")
 
 
-async def _republish(url: str, topic: str, service: str) -> int:
+async def republished(database: Database, topic: str) -> int:
+    """Publish everything on a topic again, of all tenants; how much that is. ValueError for another service's topic."""
+    service = database.service
+    if TOPICS[topic].producer != service:
+        raise ValueError(f"{topic} is not published by {service}")
+    return await republishing.republish(database, Outbox(_TRANSPORTS[service]), _KINDS[topic])
+
+
+async def _republished(url: str, topic: str, service: str) -> int:
     database = Database(url, service=service)
     try:
-        return await _REPUBLISH[service](database, topic)
+        return await republished(database, topic)
     finally:
         await database.close()

@@ -18,17 +18,17 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
+from deploy.local.commands.republish import definitions
 from deploy.local.configuration import StackConfiguration
-from services.goals.republish import versions
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.verification import Verification as PayVerification
 from services.incentives.plans.service import Plans
 from services.tracking.measure.progress import verification as tracking
 from services.tracking.tell.dead_letters import service as dead_letters
-from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope, Transaction
 from shared.kernel.deals import RecordVersion
 from shared.kernel.words import counted
+from shared.outbox.republishing import versions
 
 SETTLE_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 1.0
@@ -284,8 +284,8 @@ def _version(version: RecordVersion | None) -> str:
 
 async def _definitions(report: Report, goals: Database, reader: str, held: Held, patience: _Patience) -> None:
     """Does a service hold what goals has published, at the version it has there or a later one?"""
-    for topic in (spec.name for spec in TOPICS.values() if spec.producer == "goals"):
-        async for published in versions(goals, topic):
+    for kinds in definitions().values():
+        async for published in versions(goals, kinds):
             report.compared[f"definition in {reader}"] += len(published)
             behind = dict(published)
             while True:

@@ -5,24 +5,25 @@ from datetime import date
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 
-from services.goals.access import Editor
-from services.goals.fields import EmployeeNumber, Line
-from services.goals.org import service
 from services.goals.org.domain import (
     CalendarNotSet,
     EmailTaken,
     EmployeeNumberTaken,
+    IdentityFilter,
     IdentityNotFound,
     IdentityTaken,
     Membership,
+    MembershipFilter,
     MembershipNotFound,
     MembershipOverlaps,
     Person,
+    PersonFilter,
     PersonNotFound,
     Place,
     TeamCircle,
+    TeamFilter,
     TeamNotFound,
     UnknownPerson,
     UnknownTeam,
@@ -30,6 +31,7 @@ from services.goals.org.domain import (
 from services.goals.org.schemas import (
     CalendarAnswer,
     CalendarBody,
+    EmployeeNumber,
     IdentityAnswer,
     IdentityBody,
     IdentityChanges,
@@ -44,33 +46,37 @@ from services.goals.org.schemas import (
     TeamChanges,
     first_day,
 )
+from services.goals.org.service import Organisation
+from shared.contracts.texts import Line
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion, expected_version
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight
+from shared.http.sight import CurrentSight, Editor
+from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.errors import VersionMismatch
 from shared.kernel.periods import DatedRange
 
 router = APIRouter(prefix="/v1")
 
+UseCases = Annotated[Organisation, Depends(handed(Organisation))]
 _IDS: Final = Cursor(UUID)
 _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 
 
 @router.get("/calendar", tags=["calendar"], summary="The fiscal calendar", responses=responses(CalendarNotSet))
 async def get_calendar(
-    principal: CurrentPrincipal, reader: RequestReader, read: ConditionalRead
+    principal: CurrentPrincipal, org: UseCases, reader: RequestReader, read: ConditionalRead
 ) -> Answered[CalendarAnswer]:
     """Everyone in the tenant may read it, as it is today and with its `history`.
 
     404 until it has been set; until then years start in January, in UTC.
     """
     async with reader.transaction() as tx:
-        answer = CalendarAnswer.of(await service.calendar(tx, principal.tenant_id), tx.now)
+        answer = CalendarAnswer.of(await org.get_calendar(tx, principal.tenant_id), tx.now)
     return read.answer(answer)
 
 
@@ -84,6 +90,7 @@ async def get_calendar(
 async def set_calendar(
     body: CalendarBody,
     editor: Editor,
+    org: UseCases,
     writer: RequestWriter,
     if_match: Annotated[
         str | None, Header(description="The ETag of the calendar that is changed; left out to set the first.")
@@ -99,7 +106,7 @@ async def set_calendar(
 
     async def set_it(tx: Transaction) -> CalendarAnswer:
         try:
-            changed = await service.set_calendar(tx, editor.tenant_id, terms, start, expected_version=version)
+            changed = await org.set_calendar(tx, editor.tenant_id, terms, start, expected_version=version)
         except VersionMismatch:
             # One who named no version gets to hear that, and not that nothing is an old version.
             expected_version(if_match)
@@ -113,6 +120,7 @@ async def set_calendar(
 async def list_people(
     principal: CurrentPrincipal,
     sight: CurrentSight,
+    org: UseCases,
     reader: RequestReader,
     paging: Paging,
     active: Annotated[bool | None, Query(description="Only active people, or only inactive ones.")] = None,
@@ -121,13 +129,11 @@ async def list_people(
 ) -> Page[PersonAnswer]:
     """A rep sees itself, a manager whoever is in its subtree today."""
     async with reader.transaction() as tx:
-        found = await service.people(
+        found = await org.list_people(
             tx,
             principal.tenant_id,
             await sight.today(tx),
-            active=active,
-            email=email,
-            employee_number=employee_number,
+            PersonFilter(active, email, employee_number),
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
@@ -142,9 +148,9 @@ async def list_people(
     response_model=PersonAnswer,
     responses=responses(EmailTaken, EmployeeNumberTaken),
 )
-async def create_person(body: PersonBody, editor: Editor, writer: RequestWriter) -> Response:
+async def create_person(body: PersonBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Response:
     async def create(tx: Transaction) -> PersonAnswer:
-        added = await service.add_person(
+        added = await org.create_person(
             tx, editor.tenant_id, name=body.name, email=body.email, employee_number=body.employee_number
         )
         return PersonAnswer.of(added)
@@ -154,10 +160,15 @@ async def create_person(body: PersonBody, editor: Editor, writer: RequestWriter)
 
 @router.get("/people/{person_id}", tags=["people"], summary="A person", responses=responses(PersonNotFound))
 async def get_person(
-    person_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
+    person_id: UUID,
+    principal: CurrentPrincipal,
+    sight: CurrentSight,
+    org: UseCases,
+    reader: RequestReader,
+    read: ConditionalRead,
 ) -> Answered[PersonAnswer]:
     async with reader.transaction() as tx:
-        answer = PersonAnswer.of(await service.person(tx, principal.tenant_id, person_id, await sight.today(tx)))
+        answer = PersonAnswer.of(await org.get_person(tx, principal.tenant_id, person_id, await sight.today(tx)))
     return read.answer(answer)
 
 
@@ -169,7 +180,12 @@ async def get_person(
     responses=responses(PersonNotFound, EmailTaken, EmployeeNumberTaken, *_CHANGE),
 )
 async def change_person(
-    person_id: UUID, body: PersonChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    person_id: UUID,
+    body: PersonChanges,
+    editor: Editor,
+    org: UseCases,
+    writer: RequestWriter,
+    expected: ExpectedVersion,
 ) -> Response:
     def changed(person: Person) -> Person:
         return replace(
@@ -181,7 +197,7 @@ async def change_person(
         )
 
     async def change(tx: Transaction) -> PersonAnswer:
-        return PersonAnswer.of(await service.change_person(tx, editor.tenant_id, person_id, expected, changed))
+        return PersonAnswer.of(await org.change_person(tx, editor.tenant_id, person_id, expected, changed))
 
     return await writer.commit(change)
 
@@ -190,6 +206,7 @@ async def change_person(
 async def list_teams(
     principal: CurrentPrincipal,
     sight: CurrentSight,
+    org: UseCases,
     reader: RequestReader,
     paging: Paging,
     parent_id: Annotated[UUID | None, Query(description="Only the teams right below this one.")] = None,
@@ -197,16 +214,15 @@ async def list_teams(
 ) -> Page[TeamAnswer]:
     """As they stand today. A manager sees the teams it manages and those below, a rep none."""
     async with reader.transaction() as tx:
-        found = await service.teams(
+        found = await org.list_teams(
             tx,
             principal.tenant_id,
             await sight.today(tx),
-            parent_id=parent_id,
-            manager_id=manager_id,
+            TeamFilter(parent_id, manager_id),
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
-        today = await service.today(tx, principal.tenant_id)
+        today = await org.today(tx, principal.tenant_id)
     return _IDS.page(paging, found, key=lambda team: team.id, item=lambda team: TeamAnswer.of(team, today))
 
 
@@ -218,25 +234,30 @@ async def list_teams(
     response_model=TeamAnswer,
     responses=responses(UnknownTeam, UnknownPerson),
 )
-async def create_team(body: TeamBody, editor: Editor, writer: RequestWriter) -> Response:
+async def create_team(body: TeamBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Response:
     """Where it stands and who manages it holds from the beginning of time, until a change says otherwise."""
 
     async def create(tx: Transaction) -> TeamAnswer:
-        added = await service.add_team(
+        added = await org.create_team(
             tx, editor.tenant_id, name=body.name, parent_id=body.parent_id, manager_id=body.manager_id
         )
-        return TeamAnswer.of(added, await service.today(tx, editor.tenant_id))
+        return TeamAnswer.of(added, await org.today(tx, editor.tenant_id))
 
     return await writer.commit(create, status=201, location=lambda team: f"/v1/teams/{team.id}")
 
 
 @router.get("/teams/{team_id}", tags=["teams"], summary="A team", responses=responses(TeamNotFound))
 async def get_team(
-    team_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
+    team_id: UUID,
+    principal: CurrentPrincipal,
+    sight: CurrentSight,
+    org: UseCases,
+    reader: RequestReader,
+    read: ConditionalRead,
 ) -> Answered[TeamAnswer]:
     async with reader.transaction() as tx:
-        found = await service.team(tx, principal.tenant_id, team_id, await sight.today(tx))
-        answer = TeamAnswer.of(found, await service.today(tx, principal.tenant_id))
+        found = await org.get_team(tx, principal.tenant_id, team_id, await sight.today(tx))
+        answer = TeamAnswer.of(found, await org.today(tx, principal.tenant_id))
     return read.answer(answer)
 
 
@@ -248,7 +269,7 @@ async def get_team(
     responses=responses(TeamNotFound, UnknownTeam, UnknownPerson, TeamCircle, *_CHANGE),
 )
 async def change_team(
-    team_id: UUID, body: TeamChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    team_id: UUID, body: TeamChanges, editor: Editor, org: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
     """A team that moves on a day takes its deals of that day and later with it, and none of before."""
 
@@ -256,7 +277,7 @@ async def change_team(
         return Place(body.get("parent_id", place.parent_id), body.get("manager_id", place.manager_id))
 
     async def change(tx: Transaction) -> TeamAnswer:
-        changed = await service.change_team(
+        changed = await org.change_team(
             tx,
             editor.tenant_id,
             team_id,
@@ -265,7 +286,7 @@ async def change_team(
             place=placed,
             start=first_day(body.get("start")),
         )
-        return TeamAnswer.of(changed, await service.today(tx, editor.tenant_id))
+        return TeamAnswer.of(changed, await org.today(tx, editor.tenant_id))
 
     return await writer.commit(change)
 
@@ -274,6 +295,7 @@ async def change_team(
 async def list_memberships(
     principal: CurrentPrincipal,
     sight: CurrentSight,
+    org: UseCases,
     reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
@@ -281,13 +303,11 @@ async def list_memberships(
     on: Annotated[date | None, Query(description="Only those in force on this day.")] = None,
 ) -> Page[MembershipAnswer]:
     async with reader.transaction() as tx:
-        found = await service.memberships(
+        found = await org.list_memberships(
             tx,
             principal.tenant_id,
             await sight.today(tx),
-            person_id=person_id,
-            team_id=team_id,
-            on=on,
+            MembershipFilter(person_id, team_id, on),
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
@@ -302,12 +322,12 @@ async def list_memberships(
     response_model=MembershipAnswer,
     responses=responses(UnknownPerson, UnknownTeam, MembershipOverlaps),
 )
-async def create_membership(body: MembershipBody, editor: Editor, writer: RequestWriter) -> Response:
+async def create_membership(body: MembershipBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Response:
     """A person may be in several teams at once, but in the same team only once on any day."""
     dated = DatedRange(body.start, body.end)
 
     async def create(tx: Transaction) -> MembershipAnswer:
-        added = await service.add_membership(
+        added = await org.create_membership(
             tx, editor.tenant_id, person_id=body.person_id, team_id=body.team_id, dated=dated
         )
         return MembershipAnswer.of(added)
@@ -322,11 +342,16 @@ async def create_membership(body: MembershipBody, editor: Editor, writer: Reques
     responses=responses(MembershipNotFound),
 )
 async def get_membership(
-    membership_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
+    membership_id: UUID,
+    principal: CurrentPrincipal,
+    sight: CurrentSight,
+    org: UseCases,
+    reader: RequestReader,
+    read: ConditionalRead,
 ) -> Answered[MembershipAnswer]:
     async with reader.transaction() as tx:
         answer = MembershipAnswer.of(
-            await service.membership(tx, principal.tenant_id, membership_id, await sight.today(tx))
+            await org.get_membership(tx, principal.tenant_id, membership_id, await sight.today(tx))
         )
     return read.answer(answer)
 
@@ -339,21 +364,21 @@ async def get_membership(
     responses=responses(MembershipNotFound, MembershipOverlaps, *_CHANGE),
 )
 async def change_membership(
-    membership_id: UUID, body: MembershipChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    membership_id: UUID,
+    body: MembershipChanges,
+    editor: Editor,
+    org: UseCases,
+    writer: RequestWriter,
+    expected: ExpectedVersion,
 ) -> Response:
     """Someone who leaves or changes teams gets an `end`; deleting says it never was so."""
 
     def changed(membership: Membership) -> Membership:
-        dated = DatedRange(
-            body.get("start", membership.range.start),
-            body.get("end", membership.range.end),
-        )
+        dated = DatedRange(body.get("start", membership.range.start), body.get("end", membership.range.end))
         return replace(membership, range=dated)
 
     async def change(tx: Transaction) -> MembershipAnswer:
-        return MembershipAnswer.of(
-            await service.change_membership(tx, editor.tenant_id, membership_id, expected, changed)
-        )
+        return MembershipAnswer.of(await org.change_membership(tx, editor.tenant_id, membership_id, expected, changed))
 
     return await writer.commit(change)
 
@@ -366,10 +391,10 @@ async def change_membership(
     responses=responses(MembershipNotFound, *_CHANGE),
 )
 async def delete_membership(
-    membership_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    membership_id: UUID, editor: Editor, org: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
     return await writer.commit(
-        lambda tx: service.delete_membership(tx, editor.tenant_id, membership_id, expected), status=204
+        lambda tx: org.delete_membership(tx, editor.tenant_id, membership_id, expected), status=204
     )
 
 
@@ -377,6 +402,7 @@ async def delete_membership(
 async def list_identities(
     principal: CurrentPrincipal,
     sight: CurrentSight,
+    org: UseCases,
     reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
@@ -384,13 +410,11 @@ async def list_identities(
     external_user_id: Annotated[Line | None, Query(description="Only of this user.")] = None,
 ) -> Page[IdentityAnswer]:
     async with reader.transaction() as tx:
-        found = await service.identities(
+        found = await org.list_identities(
             tx,
             principal.tenant_id,
             await sight.today(tx),
-            person_id=person_id,
-            source=source,
-            external_user_id=external_user_id,
+            IdentityFilter(person_id, source, external_user_id),
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
@@ -405,16 +429,12 @@ async def list_identities(
     response_model=IdentityAnswer,
     responses=responses(UnknownPerson, IdentityTaken),
 )
-async def create_identity(body: IdentityBody, editor: Editor, writer: RequestWriter) -> Response:
+async def create_identity(body: IdentityBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Response:
     """The user's deals of all days count for the person from now on."""
 
     async def create(tx: Transaction) -> IdentityAnswer:
-        added = await service.add_identity(
-            tx,
-            editor.tenant_id,
-            source=body.source,
-            external_user_id=body.external_user_id,
-            person_id=body.person_id,
+        added = await org.create_identity(
+            tx, editor.tenant_id, source=body.source, external_user_id=body.external_user_id, person_id=body.person_id
         )
         return IdentityAnswer.of(added)
 
@@ -425,10 +445,15 @@ async def create_identity(body: IdentityBody, editor: Editor, writer: RequestWri
     "/identities/{identity_id}", tags=["identities"], summary="A CRM identity", responses=responses(IdentityNotFound)
 )
 async def get_identity(
-    identity_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
+    identity_id: UUID,
+    principal: CurrentPrincipal,
+    sight: CurrentSight,
+    org: UseCases,
+    reader: RequestReader,
+    read: ConditionalRead,
 ) -> Answered[IdentityAnswer]:
     async with reader.transaction() as tx:
-        answer = IdentityAnswer.of(await service.identity(tx, principal.tenant_id, identity_id, await sight.today(tx)))
+        answer = IdentityAnswer.of(await org.get_identity(tx, principal.tenant_id, identity_id, await sight.today(tx)))
     return read.answer(answer)
 
 
@@ -440,10 +465,15 @@ async def get_identity(
     responses=responses(IdentityNotFound, UnknownPerson, *_CHANGE),
 )
 async def change_identity(
-    identity_id: UUID, body: IdentityChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    identity_id: UUID,
+    body: IdentityChanges,
+    editor: Editor,
+    org: UseCases,
+    writer: RequestWriter,
+    expected: ExpectedVersion,
 ) -> Response:
     async def change(tx: Transaction) -> IdentityAnswer:
-        changed = await service.change_identity(tx, editor.tenant_id, identity_id, expected, person_id=body.person_id)
+        changed = await org.change_identity(tx, editor.tenant_id, identity_id, expected, person_id=body.person_id)
         return IdentityAnswer.of(changed)
 
     return await writer.commit(change)
@@ -457,8 +487,6 @@ async def change_identity(
     responses=responses(IdentityNotFound, *_CHANGE),
 )
 async def delete_identity(
-    identity_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    identity_id: UUID, editor: Editor, org: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
-    return await writer.commit(
-        lambda tx: service.delete_identity(tx, editor.tenant_id, identity_id, expected), status=204
-    )
+    return await writer.commit(lambda tx: org.delete_identity(tx, editor.tenant_id, identity_id, expected), status=204)

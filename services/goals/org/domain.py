@@ -183,6 +183,15 @@ class Person:
     employee_number: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PersonFilter:
+    """Which people are wanted; None narrows nothing down. An address is one in whatever case of letters."""
+
+    active: bool | None = None
+    email: str | None = None
+    employee_number: str | None = None
+
+
 class Place(NamedTuple):
     """Where a team stands, and who manages it."""
 
@@ -217,6 +226,14 @@ class Team:
 
 
 @dataclass(frozen=True, slots=True)
+class TeamFilter:
+    """Which teams are wanted: those of a parent or a manager; None narrows nothing down."""
+
+    parent_id: UUID | None = None
+    manager_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Membership:
     """A person is in a team while `range` is in force; a deleted one counts as never said."""
 
@@ -229,6 +246,15 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
+class MembershipFilter:
+    """Which memberships are wanted, `on` a day they are in force; None narrows nothing down."""
+
+    person_id: UUID | None = None
+    team_id: UUID | None = None
+    on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """A CRM user is a person; a deleted one counts as never said."""
 
@@ -238,6 +264,15 @@ class Identity:
     external_user_id: str
     person_id: UUID
     deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFilter:
+    """Which identities are wanted; None narrows nothing down."""
+
+    person_id: UUID | None = None
+    source: str | None = None
+    external_user_id: str | None = None
 
 
 def in_force(always: T, changes: Sequence[tuple[date, T]], day: date) -> T:

@@ -1,15 +1,16 @@
 """Requests and answers of the organisation."""
 
+import re
 from datetime import date, datetime
 from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, with_config
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, with_config
 from typing_extensions import TypedDict
 
-from services.goals.fields import Day, Email, EmployeeNumber, Line
 from services.goals.org.domain import Calendar, CalendarTerms, FirstDay, Identity, Membership, Person, Team
-from shared.contracts.base import Currency
+from shared.contracts.base import Currency, Day
+from shared.contracts.texts import COMPOSED, ONE_LINE, Line
 
 _PERSON = "01935a00-0000-7000-8000-000000000011"
 _TEAM = "01935a00-0000-7000-8000-000000000021"
@@ -23,6 +24,22 @@ _PIPEDRIVE_USER: dict[str, JsonValue] = {
     "person_id": _PERSON,
 }
 Version = Annotated[int, Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")]
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+def _address(text: str) -> str:
+    if not _EMAIL.fullmatch(text):
+        raise ValueError("an address such as ada@example.com")
+    return text
+
+
+Email = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=254), ONE_LINE, AfterValidator(_address), COMPOSED
+]
+EmployeeNumber = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), ONE_LINE, COMPOSED
+]
+"""What payroll knows a person by: digits or not, leading zeros count."""
 
 
 class _CalendarTexts(TypedDict):

@@ -4,7 +4,7 @@ Every change holds its tenant's lock, so what was checked still holds when it is
 subject are published in the order of their versions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from uuid import UUID
@@ -16,14 +16,14 @@ from services.goals.org.domain import (
     CalendarTerms,
     FirstDay,
     Identity,
-    IdentityNotFound,
+    IdentityFilter,
     Membership,
-    MembershipNotFound,
+    MembershipFilter,
     Person,
-    PersonNotFound,
+    PersonFilter,
     Place,
     Team,
-    TeamNotFound,
+    TeamFilter,
     UnknownPerson,
     UnknownTeam,
     check_identity,
@@ -32,329 +32,269 @@ from services.goals.org.domain import (
     check_tree,
 )
 from services.goals.org.events import calendar_event, identity_event, membership_event, person_event, team_event
-from services.goals.publishing import publish
+from shared.contracts.base import Event
 from shared.db.database import Transaction
 from shared.kernel.errors import check_version
 from shared.kernel.ids import source_user_id
 from shared.kernel.money import known_currency
-from shared.kernel.org import OrgChart, OwnerKind
+from shared.kernel.org import MembershipFact, OrgChart, OwnerKind, TeamNode
 from shared.kernel.periods import DatedRange, FiscalCalendar
-from shared.kernel.sight import WHOLE_TENANT, Sight
+from shared.kernel.sight import Sight
+from shared.outbox.outbox import Outbox
+from shared.outbox.published import Published, each
+from shared.outbox.republishing import ReadNext
 
 
-async def chart(tx: Transaction, tenant_id: UUID) -> OrgChart:
-    """Calendar, team tree and memberships of a tenant; without its identities."""
-    return await store.chart(tx, tenant_id)
+class Organisation:
+    """People, teams, memberships, identities and the calendar of every tenant."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._calendars = Published(store.CALENDARS, _calendar_events, outbox)
+        self._people = Published(store.PEOPLE, each(person_event), outbox)
+        self._teams = Published(store.TEAMS, _team_events, outbox)
+        self._memberships = Published(store.MEMBERSHIPS, each(membership_event), outbox)
+        self._identities = Published(store.IDENTITIES, each(identity_event), outbox)
+
+    @property
+    def published(self) -> Sequence[ReadNext]:
+        """Everything that is published, by kind, to be published again."""
+        kinds = (self._calendars, self._people, self._teams, self._memberships, self._identities)
+        return [kind.read_next for kind in kinds]
+
+    async def chart(self, tx: Transaction, tenant_id: UUID) -> OrgChart:
+        """Calendar, team tree and memberships of a tenant; without its identities."""
+        memberships = await store.MEMBERSHIPS.matching(tx, tenant_id)
+        return OrgChart(
+            calendar=await self.fiscal_calendar(tx, tenant_id),
+            teams=await _tree(tx, tenant_id),
+            memberships=[MembershipFact(stay.person_id, stay.team_id, stay.range) for stay in memberships],
+        )
+
+    async def get_calendar(self, tx: Transaction, tenant_id: UUID) -> Calendar:
+        """The tenant's calendar. Raises CalendarNotSet."""
+        calendar = await store.CALENDARS.find(tx, tenant_id, tenant_id)
+        if calendar is None:
+            raise CalendarNotSet("The fiscal calendar has not been set.")
+        return calendar
+
+    async def fiscal_calendar(self, tx: Transaction, tenant_id: UUID) -> FiscalCalendar:
+        """How the tenant cuts its years; January and UTC until it says so."""
+        calendar = await store.CALENDARS.find(tx, tenant_id, tenant_id)
+        return FiscalCalendar() if calendar is None else calendar.fiscal
+
+    async def today(self, tx: Transaction, tenant_id: UUID) -> date:
+        """The tenant's day of this transaction."""
+        return (await self.fiscal_calendar(tx, tenant_id)).business_date(tx.now)
+
+    async def set_calendar(
+        self, tx: Transaction, tenant_id: UUID, terms: CalendarTerms, start: date | FirstDay, *, expected_version: int
+    ) -> Calendar:
+        """Set the calendar, or change it from `expected_version`, which is 0 when none was set, from a first day on.
+
+        The first one holds from the beginning of time. Raises VersionMismatch; InvalidInput for a day that cannot be.
+        """
+        await tx.lock_tenants_exclusive([tenant_id])
+        stored = await store.CALENDARS.find(tx, tenant_id, tenant_id)
+        check_version(0 if stored is None else stored.version, expected_version)
+        terms = replace(terms, currency=known_currency(terms.currency))
+        if stored is None:
+            return await self._calendars.add(tx, tenant_id, Calendar(1, terms))
+        return await self._calendars.save(tx, tenant_id, stored.with_terms(start, terms, tx.now))
+
+    async def list_people(
+        self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: PersonFilter, *, after: UUID | None, limit: int
+    ) -> list[Person]:
+        """Those in view, by id."""
+        return await store.list_people(tx, tenant_id, sight, wanted, after=after, limit=limit)
+
+    async def get_person(self, tx: Transaction, tenant_id: UUID, person_id: UUID, sight: Sight) -> Person:
+        """Raises PersonNotFound, also for one out of view."""
+        return await store.PEOPLE.get(tx, tenant_id, person_id, store.person_in(sight))
+
+    async def create_person(
+        self, tx: Transaction, tenant_id: UUID, *, name: str, email: str | None, employee_number: str | None = None
+    ) -> Person:
+        """Raises EmailTaken, EmployeeNumberTaken."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        created = Person(tx.new_id(), 1, name, email, active=True, employee_number=employee_number)
+        check_person(created, None, await store.people_alike(tx, tenant_id, created))
+        return await self._people.add(tx, tenant_id, created)
+
+    async def change_person(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        person_id: UUID,
+        expected_version: int,
+        change: Callable[[Person], Person],
+    ) -> Person:
+        """Raises PersonNotFound, VersionMismatch, EmailTaken, EmployeeNumberTaken."""
+        stored = await self._people.for_change(tx, tenant_id, person_id, expected_version)
+        changed = replace(change(stored), version=stored.version + 1)
+        check_person(changed, stored, await store.people_alike(tx, tenant_id, changed))
+        return await self._people.save(tx, tenant_id, changed)
+
+    async def list_teams(
+        self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: TeamFilter, *, after: UUID | None, limit: int
+    ) -> list[Team]:
+        """Those in view, by id; of a parent or a manager as on the tenant's day."""
+        on = await self.today(tx, tenant_id)
+        return await store.list_teams(tx, tenant_id, sight, wanted, on=on, after=after, limit=limit)
+
+    async def get_team(self, tx: Transaction, tenant_id: UUID, team_id: UUID, sight: Sight) -> Team:
+        """Raises TeamNotFound, also for one out of view."""
+        return await store.TEAMS.get(tx, tenant_id, team_id, store.team_in(sight))
+
+    async def create_team(
+        self, tx: Transaction, tenant_id: UUID, *, name: str, parent_id: UUID | None, manager_id: UUID | None
+    ) -> Team:
+        """A team that stands there from the beginning of time. Raises UnknownTeam, UnknownPerson."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        created = Team(tx.new_id(), 1, name, Place(parent_id, manager_id))
+        await _check_team(tx, tenant_id, created, manager_id)
+        return await self._teams.add(tx, tenant_id, created)
+
+    async def change_team(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        team_id: UUID,
+        expected_version: int,
+        *,
+        name: str | None,
+        place: Callable[[Place], Place],
+        start: date | FirstDay,
+    ) -> Team:
+        """The name for all days; the place from a first day on, made of the one in force then.
+
+        Raises TeamNotFound, VersionMismatch, UnknownTeam, UnknownPerson, TeamCircle.
+        """
+        stored = await self._teams.for_change(tx, tenant_id, team_id, expected_version)
+        today = await self.today(tx, tenant_id)
+        first = {FirstDay.TODAY: today, FirstDay.BEGINNING: date.min}[start] if isinstance(start, FirstDay) else start
+        placed = stored.placed(start, place(stored.on(first)), today)
+        changed = replace(placed, name=name or stored.name, version=stored.version + 1)
+        await _check_team(tx, tenant_id, changed, changed.on(first).manager_id)
+        return await self._teams.save(tx, tenant_id, changed)
+
+    async def list_memberships(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        sight: Sight,
+        wanted: MembershipFilter,
+        *,
+        after: UUID | None,
+        limit: int,
+    ) -> list[Membership]:
+        """Those of people in view, by id."""
+        return await store.list_memberships(tx, tenant_id, sight, wanted, after=after, limit=limit)
+
+    async def get_membership(self, tx: Transaction, tenant_id: UUID, membership_id: UUID, sight: Sight) -> Membership:
+        """Raises MembershipNotFound, also for one of a person out of view and for one that was deleted."""
+        return await store.MEMBERSHIPS.get(tx, tenant_id, membership_id, store.membership_in(sight))
+
+    async def create_membership(
+        self, tx: Transaction, tenant_id: UUID, *, person_id: UUID, team_id: UUID, dated: DatedRange
+    ) -> Membership:
+        """Raises UnknownPerson, UnknownTeam, MembershipOverlaps."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        created = Membership(tx.new_id(), 1, person_id, team_id, dated)
+        await _require_person(tx, tenant_id, person_id, "/person_id")
+        await _require_team(tx, tenant_id, team_id, "/team_id")
+        check_membership(created, await store.memberships_of(tx, tenant_id, person_id, team_id))
+        return await self._memberships.add(tx, tenant_id, created)
+
+    async def change_membership(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        membership_id: UUID,
+        expected_version: int,
+        change: Callable[[Membership], Membership],
+    ) -> Membership:
+        """Change the days of a membership. Raises MembershipNotFound, VersionMismatch, MembershipOverlaps."""
+        stored = await self._memberships.for_change(tx, tenant_id, membership_id, expected_version)
+        changed = replace(change(stored), version=stored.version + 1)
+        check_membership(changed, await store.memberships_of(tx, tenant_id, changed.person_id, changed.team_id))
+        return await self._memberships.save(tx, tenant_id, changed)
+
+    async def delete_membership(
+        self, tx: Transaction, tenant_id: UUID, membership_id: UUID, expected_version: int
+    ) -> None:
+        """Take a membership back as if it had never been. Raises MembershipNotFound, VersionMismatch."""
+        stored = await self._memberships.for_change(tx, tenant_id, membership_id, expected_version)
+        await self._memberships.save(tx, tenant_id, replace(stored, version=stored.version + 1, deleted=True))
+
+    async def list_identities(
+        self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: IdentityFilter, *, after: UUID | None, limit: int
+    ) -> list[Identity]:
+        """Those of people in view, by id."""
+        return await store.list_identities(tx, tenant_id, sight, wanted, after=after, limit=limit)
+
+    async def get_identity(self, tx: Transaction, tenant_id: UUID, identity_id: UUID, sight: Sight) -> Identity:
+        """Raises IdentityNotFound, also for one of a person out of view and for one that was deleted."""
+        return await store.IDENTITIES.get(tx, tenant_id, identity_id, store.identity_in(sight))
+
+    async def create_identity(
+        self, tx: Transaction, tenant_id: UUID, *, source: str, external_user_id: str, person_id: UUID
+    ) -> Identity:
+        """Raises UnknownPerson, IdentityTaken."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        created = Identity(tx.new_id(), 1, source, source_user_id(external_user_id), person_id)
+        await _require_person(tx, tenant_id, person_id, "/person_id")
+        check_identity(created, await store.identity_of_user(tx, tenant_id, source, created.external_user_id))
+        return await self._identities.add(tx, tenant_id, created)
+
+    async def change_identity(
+        self, tx: Transaction, tenant_id: UUID, identity_id: UUID, expected_version: int, *, person_id: UUID
+    ) -> Identity:
+        """Say that the CRM user is another person. Raises IdentityNotFound, VersionMismatch, UnknownPerson."""
+        stored = await self._identities.for_change(tx, tenant_id, identity_id, expected_version)
+        await _require_person(tx, tenant_id, person_id, "/person_id")
+        changed = replace(stored, version=stored.version + 1, person_id=person_id)
+        return await self._identities.save(tx, tenant_id, changed)
+
+    async def delete_identity(self, tx: Transaction, tenant_id: UUID, identity_id: UUID, expected_version: int) -> None:
+        """Take an identity back; the CRM user is nobody then. Raises IdentityNotFound, VersionMismatch."""
+        stored = await self._identities.for_change(tx, tenant_id, identity_id, expected_version)
+        await self._identities.save(tx, tenant_id, replace(stored, version=stored.version + 1, deleted=True))
+
+    async def require_owner(
+        self, tx: Transaction, tenant_id: UUID, kind: OwnerKind, owner_id: UUID, pointer: str
+    ) -> None:
+        """Raises UnknownPerson or UnknownTeam naming `pointer` unless there is such a person or team."""
+        require = _require_person if kind is OwnerKind.PERSON else _require_team
+        await require(tx, tenant_id, owner_id, pointer)
 
 
-async def calendar(tx: Transaction, tenant_id: UUID) -> Calendar:
-    """The tenant's calendar. Raises CalendarNotSet."""
-    held = await store.calendar(tx, tenant_id)
-    if held is None:
-        raise CalendarNotSet("The fiscal calendar has not been set.")
-    return held
+async def _calendar_events(tx: Transaction, calendars: Sequence[tuple[UUID, Calendar]]) -> Sequence[Event]:
+    return [calendar_event(tenant_id, calendar, tx.now) for tenant_id, calendar in calendars]
 
 
-async def fiscal_calendar(tx: Transaction, tenant_id: UUID) -> FiscalCalendar:
-    """How the tenant cuts its years; January and UTC until it says so."""
-    held = await store.calendar(tx, tenant_id)
-    return FiscalCalendar() if held is None else held.fiscal
+async def _team_events(tx: Transaction, teams: Sequence[tuple[UUID, Team]]) -> Sequence[Event]:
+    calendars = await store.calendars_of(tx, {tenant_id for tenant_id, _ in teams})
+    days = {tenant_id: calendar.fiscal.business_date(tx.now) for tenant_id, calendar in calendars.items()}
+    without_calendar = FiscalCalendar().business_date(tx.now)
+    return [team_event(tenant_id, team, days.get(tenant_id, without_calendar)) for tenant_id, team in teams]
 
 
-async def today(tx: Transaction, tenant_id: UUID) -> date:
-    """The tenant's day of this transaction."""
-    return (await fiscal_calendar(tx, tenant_id)).business_date(tx.now)
-
-
-async def set_calendar(
-    tx: Transaction, tenant_id: UUID, terms: CalendarTerms, start: date | FirstDay, *, expected_version: int
-) -> Calendar:
-    """Set the calendar, or change it from `expected_version`, which is 0 when none was set, from a first day on.
-
-    The first one holds from the beginning of time. Raises VersionMismatch; InvalidInput for a day that cannot be.
-    """
-    await tx.lock_tenants_exclusive([tenant_id])
-    held = await store.calendar(tx, tenant_id)
-    check_version(0 if held is None else held.version, expected_version)
-    terms = replace(terms, currency=known_currency(terms.currency))
-    changed = Calendar(1, terms) if held is None else held.with_terms(start, terms, tx.now)
-    await store.save_calendar(tx, tenant_id, changed)
-    await publish(tx, [calendar_event(tenant_id, changed, tx.now)])
-    return changed
-
-
-async def people(
-    tx: Transaction,
-    tenant_id: UUID,
-    sight: Sight,
-    *,
-    active: bool | None,
-    email: str | None,
-    employee_number: str | None,
-    after: UUID | None,
-    limit: int,
-) -> list[Person]:
-    """Those in view, by id; of an address in whatever case of letters."""
-    return await store.list_people(
-        tx, tenant_id, sight, active=active, email=email, employee_number=employee_number, after=after, limit=limit
-    )
-
-
-async def person(tx: Transaction, tenant_id: UUID, person_id: UUID, sight: Sight) -> Person:
-    """Raises PersonNotFound, also for one out of view."""
-    held = await store.person(tx, tenant_id, person_id)
-    if held is None or not sight.sees_person(person_id):
-        raise PersonNotFound(f"There is no person {person_id}.")
-    return held
-
-
-async def add_person(
-    tx: Transaction, tenant_id: UUID, *, name: str, email: str | None, employee_number: str | None = None
-) -> Person:
-    """Raises EmailTaken, EmployeeNumberTaken."""
-    await tx.lock_tenants_exclusive([tenant_id])
-    added = Person(tx.new_id(), 1, name, email, active=True, employee_number=employee_number)
-    check_person(added, None, await store.people_alike(tx, tenant_id, added))
-    await store.add_person(tx, tenant_id, added)
-    await publish(tx, [person_event(tenant_id, added)])
-    return added
-
-
-async def change_person(
-    tx: Transaction, tenant_id: UUID, person_id: UUID, expected_version: int, change: Callable[[Person], Person]
-) -> Person:
-    """Raises PersonNotFound, VersionMismatch, EmailTaken, EmployeeNumberTaken."""
-    await tx.lock_tenants_exclusive([tenant_id])
-    held = await person(tx, tenant_id, person_id, WHOLE_TENANT)
-    check_version(held.version, expected_version)
-    changed = replace(change(held), version=held.version + 1)
-    check_person(changed, held, await store.people_alike(tx, tenant_id, changed))
-    await store.save_person(tx, tenant_id, changed)
-    await publish(tx, [person_event(tenant_id, changed)])
-    return changed
-
-
-async def teams(
-    tx: Transaction,
-    tenant_id: UUID,
-    sight: Sight,
-    *,
-    parent_id: UUID | None,
-    manager_id: UUID | None,
-    after: UUID | None,
-    limit: int,
-) -> list[Team]:
-    """Those in view, by id; of a parent or a manager as on the tenant's day."""
-    its_today = await today(tx, tenant_id)
-    return await store.list_teams(
-        tx, tenant_id, sight, parent_id=parent_id, manager_id=manager_id, on=its_today, after=after, limit=limit
-    )
-
-
-async def team(tx: Transaction, tenant_id: UUID, team_id: UUID, sight: Sight) -> Team:
-    """Raises TeamNotFound, also for one out of view."""
-    held = await store.team(tx, tenant_id, team_id)
-    if held is None or not sight.sees_team(team_id):
-        raise TeamNotFound(f"There is no team {team_id}.")
-    return held
-
-
-async def add_team(
-    tx: Transaction, tenant_id: UUID, *, name: str, parent_id: UUID | None, manager_id: UUID | None
-) -> Team:
-    """A team that stands there from the beginning of time. Raises UnknownTeam, UnknownPerson."""
-    await tx.lock_tenants_exclusive([tenant_id])
-    added = Team(tx.new_id(), 1, name, Place(parent_id, manager_id))
-    await _check_team(tx, tenant_id, added, manager_id)
-    await store.add_team(tx, tenant_id, added)
-    await publish(tx, [team_event(tenant_id, added, await today(tx, tenant_id))])
-    return added
-
-
-async def change_team(
-    tx: Transaction,
-    tenant_id: UUID,
-    team_id: UUID,
-    expected_version: int,
-    *,
-    name: str | None,
-    place: Callable[[Place], Place],
-    start: date | FirstDay,
-) -> Team:
-    """The name for all days; the place from a first day on, made of the one in force then.
-
-    Raises TeamNotFound, VersionMismatch, UnknownTeam, UnknownPerson, TeamCircle.
-    """
-    await tx.lock_tenants_exclusive([tenant_id])
-    held = await team(tx, tenant_id, team_id, WHOLE_TENANT)
-    check_version(held.version, expected_version)
-    its_today = await today(tx, tenant_id)
-    first = {FirstDay.TODAY: its_today, FirstDay.BEGINNING: date.min}[start] if isinstance(start, FirstDay) else start
-    placed = held.on(first)
-    changed = replace(held.placed(start, place(placed), its_today), name=name or held.name, version=held.version + 1)
-    await _check_team(tx, tenant_id, changed, changed.on(first).manager_id)
-    await store.save_team(tx, tenant_id, changed)
-    await publish(tx, [team_event(tenant_id, changed, its_today)])
-    return changed
-
-
-async def memberships(
-    tx: Transaction,
-    tenant_id: UUID,
-    sight: Sight,
-    *,
-    person_id: UUID | None,
-    team_id: UUID | None,
-    on: date | None,
-    after: UUID | None,
-    limit: int,
-) -> list[Membership]:
-    """Those of people in view, by id; `on` is a day they are in force."""
-    return await store.list_memberships(
-        tx, tenant_id, sight, person_id=person_id, team_id=team_id, on=on, after=after, limit=limit
-    )
-
-
-async def membership(tx: Transaction, tenant_id: UUID, membership_id: UUID, sight: Sight) -> Membership:
-    """Raises MembershipNotFound, also for one of a person out of view and for one that was deleted."""
-    held = await store.membership(tx, tenant_id, membership_id)
-    if held is None or held.deleted or not sight.sees_person(held.person_id):
-        raise MembershipNotFound(f"There is no membership {membership_id}.")
-    return held
-
-
-async def add_membership(
-    tx: Transaction, tenant_id: UUID, *, person_id: UUID, team_id: UUID, dated: DatedRange
-) -> Membership:
-    """Raises UnknownPerson, UnknownTeam, MembershipOverlaps."""
-    await tx.lock_tenants_exclusive([tenant_id])
-    added = Membership(tx.new_id(), 1, person_id, team_id, dated)
-    await require_person(tx, tenant_id, person_id, "/person_id")
-    await require_team(tx, tenant_id, team_id, "/team_id")
-    check_membership(added, await store.memberships_of(tx, tenant_id, person_id, team_id))
-    await store.add_membership(tx, tenant_id, added)
-    await publish(tx, [membership_event(tenant_id, added)])
-    return added
-
-
-async def change_membership(
-    tx: Transaction,
-    tenant_id: UUID,
-    membership_id: UUID,
-    expected_version: int,
-    change: Callable[[Membership], Membership],
-) -> Membership:
-    """Change the days of a membership. Raises MembershipNotFound, VersionMismatch, MembershipOverlaps."""
-    await tx.lock_tenants_exclusive([tenant_id])
-    held = await membership(tx, tenant_id, membership_id, WHOLE_TENANT)
-    check_version(held.version, expected_version)
-    changed = replace(change(held), version=held.version + 1)
-    check_membership(changed, await store.memberships_of(tx, tenant_id, changed.person_id, changed.team_id))
-    await store.save_membership(tx, tenant_id, changed)
-    await publish(tx, [membership_event(tenant_id, changed)])
-    return changed
-
-
-async def delete_membership(tx: Transaction, tenant_id: UUID, membership_id: UUID, expected_version: int) -> None:
-    """Take a membership back as if never said. Raises MembershipNotFound, VersionMismatch."""
-    await tx.lock_tenants_exclusive([tenant_id])
-    held = await membership(tx, tenant_id, membership_id, WHOLE_TENANT)
-    check_version(held.version, expected_version)
-    deleted = replace(held, version=held.version + 1, deleted=True)
-    await store.save_membership(tx, tenant_id, deleted)
-    await publish(tx, [membership_event(tenant_id, deleted)])
-
-
-async def identities(
-    tx: Transaction,
-    tenant_id: UUID,
-    sight: Sight,
-    *,
-    person_id: UUID | None,
-    source: str | None,
-    external_user_id: str | None,
-    after: UUID | None,
-    limit: int,
-) -> list[Identity]:
-    """Those of people in view, by id."""
-    return await store.list_identities(
-        tx,
-        tenant_id,
-        sight,
-        person_id=person_id,
-        source=source,
-        external_user_id=external_user_id,
-        after=after,
-        limit=limit,
-    )
-
-
-async def identity(tx: Transaction, tenant_id: UUID, identity_id: UUID, sight: Sight) -> Identity:
-    """Raises IdentityNotFound, also for one of a person out of view and for one that was deleted."""
-    held = await store.identity(tx, tenant_id, identity_id)
-    if held is None or held.deleted or not sight.sees_person(held.person_id):
-        raise IdentityNotFound(f"There is no identity {identity_id}.")
-    return held
-
-
-async def add_identity(
-    tx: Transaction, tenant_id: UUID, *, source: str, external_user_id: str, person_id: UUID
-) -> Identity:
-    """Raises UnknownPerson, IdentityTaken."""
-    await tx.lock_tenants_exclusive([tenant_id])
-    external_user_id = source_user_id(external_user_id)
-    added = Identity(tx.new_id(), 1, source, external_user_id, person_id)
-    await require_person(tx, tenant_id, person_id, "/person_id")
-    check_identity(added, await store.identity_of_user(tx, tenant_id, source, external_user_id))
-    await store.add_identity(tx, tenant_id, added)
-    await publish(tx, [identity_event(tenant_id, added)])
-    return added
-
-
-async def change_identity(
-    tx: Transaction, tenant_id: UUID, identity_id: UUID, expected_version: int, *, person_id: UUID
-) -> Identity:
-    """Say that the CRM user is another person. Raises IdentityNotFound, VersionMismatch, UnknownPerson."""
-    await tx.lock_tenants_exclusive([tenant_id])
-    held = await identity(tx, tenant_id, identity_id, WHOLE_TENANT)
-    check_version(held.version, expected_version)
-    await require_person(tx, tenant_id, person_id, "/person_id")
-    changed = replace(held, version=held.version + 1, person_id=person_id)
-    await store.save_identity(tx, tenant_id, changed)
-    await publish(tx, [identity_event(tenant_id, changed)])
-    return changed
-
-
-async def delete_identity(tx: Transaction, tenant_id: UUID, identity_id: UUID, expected_version: int) -> None:
-    """Take an identity back; the CRM user is nobody then. Raises IdentityNotFound, VersionMismatch."""
-    await tx.lock_tenants_exclusive([tenant_id])
-    held = await identity(tx, tenant_id, identity_id, WHOLE_TENANT)
-    check_version(held.version, expected_version)
-    deleted = replace(held, version=held.version + 1, deleted=True)
-    await store.save_identity(tx, tenant_id, deleted)
-    await publish(tx, [identity_event(tenant_id, deleted)])
-
-
-async def require_person(tx: Transaction, tenant_id: UUID, person_id: UUID, pointer: str) -> None:
-    """Raises UnknownPerson naming `pointer` unless there is such a person."""
-    if await store.person(tx, tenant_id, person_id) is None:
-        raise UnknownPerson.at(pointer, person_id)
-
-
-async def require_team(tx: Transaction, tenant_id: UUID, team_id: UUID, pointer: str) -> None:
-    """Raises UnknownTeam naming `pointer` unless there is such a team."""
-    if await store.team(tx, tenant_id, team_id) is None:
-        raise UnknownTeam.at(pointer, team_id)
-
-
-async def require_owner(tx: Transaction, tenant_id: UUID, kind: OwnerKind, owner_id: UUID, pointer: str) -> None:
-    """Raises UnknownPerson or UnknownTeam naming `pointer` unless there is such a person or team."""
-    require = require_person if kind is OwnerKind.PERSON else require_team
-    await require(tx, tenant_id, owner_id, pointer)
+async def _tree(tx: Transaction, tenant_id: UUID) -> dict[UUID, TeamNode]:
+    return {team.id: team.node for team in await store.TEAMS.matching(tx, tenant_id)}
 
 
 async def _check_team(tx: Transaction, tenant_id: UUID, checked: Team, manager_id: UUID | None) -> None:
     """`manager_id` is the one that the change names."""
-    check_tree(await store.team_nodes(tx, tenant_id), checked.node)
+    check_tree(await _tree(tx, tenant_id), checked.node)
     if manager_id is not None:
-        await require_person(tx, tenant_id, manager_id, "/manager_id")
+        await _require_person(tx, tenant_id, manager_id, "/manager_id")
+
+
+async def _require_person(tx: Transaction, tenant_id: UUID, person_id: UUID, pointer: str) -> None:
+    if await store.PEOPLE.find(tx, tenant_id, person_id) is None:
+        raise UnknownPerson.at(pointer, person_id)
+
+
+async def _require_team(tx: Transaction, tenant_id: UUID, team_id: UUID, pointer: str) -> None:
+    if await store.TEAMS.find(tx, tenant_id, team_id) is None:
+        raise UnknownTeam.at(pointer, team_id)

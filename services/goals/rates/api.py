@@ -3,12 +3,9 @@
 from datetime import date
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body, Depends, Query, Request
 from starlette.responses import Response
 
-from services.goals.access import RateEditor
-from services.goals.fields import Day
-from services.goals.rates import service
 from services.goals.rates.domain import (
     ExchangeRateNotFound,
     HomeCurrencyNotSet,
@@ -24,15 +21,21 @@ from services.goals.rates.schemas import (
     ExchangeRateBody,
     StatementAnswer,
 )
-from shared.contracts.base import Currency
+from services.goals.rates.service import ExchangeRates
+from shared.contracts.base import Currency, Day
 from shared.db.database import Transaction
-from shared.http.auth import CurrentPrincipal
+from shared.http.auth import CurrentPrincipal, Principal, Role, require
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
+from shared.http.wiring import handed
 from shared.http.writer import RequestWriter, Writer
 
 router = APIRouter(prefix="/v1/exchange-rates", tags=["exchange rates"])
+
+UseCases = Annotated[ExchangeRates, Depends(handed(ExchangeRates))]
+RateEditor = Annotated[Principal, Depends(require(Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE))]
+"""The caller, who may state exchange rates. 403 for anybody else."""
 
 _RATES: Final = Cursor(tuple[str, date])
 BaseCurrency = Annotated[
@@ -43,6 +46,7 @@ BaseCurrency = Annotated[
 @router.get("", summary="List exchange rates", responses=responses(HomeCurrencyNotSet))
 async def list_exchange_rates(
     principal: CurrentPrincipal,
+    rates: UseCases,
     reader: RequestReader,
     paging: Paging,
     currency: Annotated[Currency | None, Query(description="Only those of this currency.")] = None,
@@ -54,7 +58,7 @@ async def list_exchange_rates(
 ) -> Page[ExchangeRateAnswer]:
     """What was stated, by currency and day. A rate is in force until the next one; everyone in the tenant may read."""
     async with reader.transaction() as tx:
-        found = await service.rates(
+        found = await rates.list_rates(
             tx,
             principal.tenant_id,
             base_currency=base_currency,
@@ -65,27 +69,23 @@ async def list_exchange_rates(
             limit=paging.fetch_limit,
         )
     return _RATES.page(
-        paging, found, key=lambda held: (held.stated.currency, held.stated.day), item=ExchangeRateAnswer.of
+        paging, found, key=lambda rate: (rate.stated.currency, rate.stated.day), item=ExchangeRateAnswer.of
     )
 
 
-@router.put(
-    "",
-    summary="State exchange rates",
-    response_model=StatementAnswer,
-    responses=responses(HomeCurrencyNotSet),
-)
+@router.put("", summary="State exchange rates", response_model=StatementAnswer, responses=responses(HomeCurrencyNotSet))
 async def put_exchange_rates(
     body: Annotated[list[ExchangeRateBody], Body(min_length=1, max_length=RATES_MAX, examples=[[RATE_EXAMPLE]])],
     editor: RateEditor,
+    rates: UseCases,
     writer: RequestWriter,
 ) -> Response:
-    """All are kept or none; one stated before for the same day is replaced, the others stay.
+    """All are stored or none; one stated before for the same day is replaced, the others stay.
 
     What deals in these currencies count for, from these days on, is counted again.
     """
-    rates = [rate.stated() for rate in body]
-    return await _state(editor, writer, rates, [f"/{index}" for index in range(len(rates))])
+    stated = [rate.stated() for rate in body]
+    return await _state(rates, editor, writer, stated, [f"/{index}" for index in range(len(stated))])
 
 
 @router.post(
@@ -100,13 +100,15 @@ async def put_exchange_rates(
         }
     },
 )
-async def import_exchange_rates(request: Request, editor: RateEditor, writer: RequestWriter) -> Response:
+async def import_exchange_rates(
+    request: Request, editor: RateEditor, rates: UseCases, writer: RequestWriter
+) -> Response:
     """A file in UTF-8 whose first line names the columns `date`, `currency` and `rate`; at most 20,000 rates.
 
-    All are kept or none: a line that cannot be read is told with its number and column, and nothing is changed.
+    All are stored or none: a line that cannot be read is named with its column, and nothing is changed.
     """
-    rates, pointers = rates_of_csv(await request.body())
-    return await _state(editor, writer, rates, pointers)
+    stated, pointers = rates_of_csv(await request.body())
+    return await _state(rates, editor, writer, stated, pointers)
 
 
 @router.delete(
@@ -116,16 +118,23 @@ async def import_exchange_rates(request: Request, editor: RateEditor, writer: Re
     responses=responses(ExchangeRateNotFound, HomeCurrencyNotSet),
 )
 async def delete_exchange_rate(
-    currency: Currency, date: Day, editor: RateEditor, writer: RequestWriter, base_currency: BaseCurrency = None
+    currency: Currency,
+    date: Day,
+    editor: RateEditor,
+    rates: UseCases,
+    writer: RequestWriter,
+    base_currency: BaseCurrency = None,
 ) -> Response:
     """As if it had never been stated: from its day on the one before it is in force."""
     return await writer.commit(
-        lambda tx: service.delete(tx, editor.tenant_id, currency, date, base_currency=base_currency), status=204
+        lambda tx: rates.delete_rate(tx, editor.tenant_id, currency, date, base_currency=base_currency), status=204
     )
 
 
-async def _state(editor: RateEditor, writer: Writer, rates: list[StatedRate], pointers: list[str]) -> Response:
+async def _state(
+    rates: ExchangeRates, editor: Principal, writer: Writer, stated: list[StatedRate], pointers: list[str]
+) -> Response:
     async def state(tx: Transaction) -> StatementAnswer:
-        return StatementAnswer.of(await service.state(tx, editor.tenant_id, rates, pointers=pointers))
+        return StatementAnswer.of(await rates.state_rates(tx, editor.tenant_id, stated, pointers=pointers))
 
     return await writer.commit(state)

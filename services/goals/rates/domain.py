@@ -23,7 +23,7 @@ _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class HomeCurrencyNotSet(Conflict):
-    """A rate is told in units of the home currency, and the calendar does not say yet which that is."""
+    """A rate is stated in units of the home currency, and the calendar does not say yet which that is."""
 
     code = "home_currency_not_set"
     title = "Home currency not set"
@@ -37,7 +37,7 @@ class ExchangeRateNotFound(NotFound):
 
 
 class InvalidRatesFile(InvalidInput):
-    """Lines of a CSV file that cannot be read; nothing of it was kept."""
+    """Lines of a CSV file that cannot be read; nothing of it was stored."""
 
     code = "invalid_rates_file"
     title = "Invalid file of exchange rates"
@@ -53,8 +53,8 @@ class StatedRate:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldRate:
-    """A rate as it is kept, with the home currency it was stated in."""
+class StoredRate:
+    """A rate as it is stored, with the home currency it was stated in."""
 
     base_currency: str
     stated: StatedRate
@@ -147,7 +147,7 @@ def rates_of_csv(body: bytes) -> tuple[list[StatedRate], list[str]]:
         pointers.append(pointer)
     if errors:
         first = errors[0]
-        raise InvalidRatesFile(f"{_described(first)}; nothing was kept.", fields=errors)
+        raise InvalidRatesFile(f"{_described(first)}; nothing was stored.", fields=errors)
     return found, pointers
 
 

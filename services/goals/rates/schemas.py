@@ -5,9 +5,8 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from services.goals.fields import Day
-from services.goals.rates.domain import HeldRate, StatedRate, Statement
-from shared.contracts.base import Currency
+from services.goals.rates.domain import StatedRate, Statement, StoredRate
+from shared.contracts.base import Currency, Day
 from shared.contracts.org import ExchangeRate
 
 RATES_MAX: Final = 5000
@@ -46,14 +45,14 @@ class ExchangeRateAnswer(BaseModel):
     changed_at: datetime
 
     @classmethod
-    def of(cls, held: HeldRate) -> Self:
-        stated = held.stated
+    def of(cls, rate: StoredRate) -> Self:
+        stated = rate.stated
         return cls(
-            base_currency=held.base_currency,
+            base_currency=rate.base_currency,
             currency=stated.currency,
             date=stated.day,
             rate=stated.rate,
-            changed_at=held.changed_at,
+            changed_at=rate.changed_at,
         )
 
 

@@ -6,45 +6,47 @@ from itertools import groupby
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import RowMapping, delete, literal, select, text, tuple_
+from sqlalchemy import RowMapping, delete, literal, select, text, true, tuple_
 
-from services.goals.rates.domain import HeldRate, Month, StatedRate, month_id
+from services.goals.rates.domain import Month, StatedRate, StoredRate, month_id
 from services.goals.rates.tables import exchange_rate_months, exchange_rates
+from shared.db.conditions import equal
 from shared.db.database import Transaction
+from shared.db.versioned import Key
 
 MonthKey = tuple[str, date]
 """Currency and first day."""
 
 _STATE: Final = text(
     f"""
-    INSERT INTO {exchange_rates.fullname} AS held (tenant_id, base_currency, currency, day, rate, changed_at)
+    INSERT INTO {exchange_rates.fullname} AS stored (tenant_id, base_currency, currency, day, rate, changed_at)
     SELECT :tenant_id, :base_currency, currency, day, rate, :now
     FROM unnest(CAST(:currencies AS text[]), CAST(:days AS date[]), CAST(:rates AS numeric[])) AS t(currency, day, rate)
     ORDER BY currency, day
     ON CONFLICT (tenant_id, base_currency, currency, day) DO UPDATE
     SET rate = excluded.rate, changed_at = excluded.changed_at
-    WHERE held.rate <> excluded.rate
+    WHERE stored.rate <> excluded.rate
     RETURNING currency, day
     """
 )
 _BUMP: Final = text(
     f"""
-    INSERT INTO {exchange_rate_months.fullname} AS held (tenant_id, id, base_currency, currency, first_day, version)
+    INSERT INTO {exchange_rate_months.fullname} AS stored (tenant_id, id, base_currency, currency, first_day, version)
     SELECT :tenant_id, id, :base_currency, currency, first_day, 1
     FROM unnest(CAST(:ids AS uuid[]), CAST(:currencies AS text[]), CAST(:first_days AS date[]))
         AS t(id, currency, first_day)
     ORDER BY id
-    ON CONFLICT (tenant_id, id) DO UPDATE SET version = held.version + 1
+    ON CONFLICT (tenant_id, id) DO UPDATE SET version = stored.version + 1
     """
 )
 _MONTHS: Final = text(
     f"""
     SELECT month.tenant_id, month.id, month.base_currency, month.currency, month.first_day, month.version,
         stated.day, stated.rate
-    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[])) AS asked(tenant_id, id)
+    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[])) AS wanted(tenant_id, id)
     CROSS JOIN LATERAL (
         SELECT * FROM {exchange_rate_months.fullname} AS m
-        WHERE m.tenant_id = asked.tenant_id AND m.id = asked.id LIMIT 1
+        WHERE m.tenant_id = wanted.tenant_id AND m.id = wanted.id LIMIT 1
     ) AS month
     LEFT JOIN LATERAL (
         SELECT day, rate FROM {exchange_rates.fullname} AS r
@@ -60,7 +62,7 @@ _MONTHS: Final = text(
 async def state(
     tx: Transaction, tenant_id: UUID, base_currency: str, rates: Collection[StatedRate]
 ) -> list[tuple[str, date]]:
-    """Keep these rates, one of a currency and day; the currency and day of those that are other ones than before."""
+    """Store these rates, one of a currency and day; the currency and day of those that are other ones than before."""
     rows = await tx.rows(
         _STATE,
         {
@@ -118,43 +120,39 @@ async def list_rates(
     end: date | None,
     after: tuple[str, date] | None,
     limit: int,
-) -> list[HeldRate]:
+) -> list[StoredRate]:
     """Rates by currency and day; `end` is the first day that is left out."""
     columns = exchange_rates.c
+    key = tuple_(columns.currency, columns.day)
     statement = (
         select(exchange_rates)
-        .where(columns.tenant_id == tenant_id, columns.base_currency == base_currency)
+        .where(
+            columns.tenant_id == tenant_id,
+            columns.base_currency == base_currency,
+            equal(columns.currency, currency),
+            true() if start is None else columns.day >= start,
+            true() if end is None else columns.day < end,
+            true() if after is None else key > tuple_(literal(after[0]), literal(after[1])),
+        )
         .order_by(columns.currency, columns.day)
         .limit(limit)
     )
-    if currency is not None:
-        statement = statement.where(columns.currency == currency)
-    if start is not None:
-        statement = statement.where(columns.day >= start)
-    if end is not None:
-        statement = statement.where(columns.day < end)
-    if after is not None:
-        statement = statement.where(
-            tuple_(columns.currency, columns.day) > tuple_(literal(after[0]), literal(after[1]))
-        )
     return [
-        HeldRate(row["base_currency"], StatedRate(row["currency"], row["day"], row["rate"]), row["changed_at"])
+        StoredRate(row["base_currency"], StatedRate(row["currency"], row["day"], row["rate"]), row["changed_at"])
         for row in await tx.rows(statement)
     ]
 
 
-async def every_month(tx: Transaction, after: tuple[UUID, UUID] | None, limit: int) -> list[tuple[UUID, UUID, Month]]:
-    """Tenant, id and month, of all tenants; kept as they are until the end of the transaction."""
+async def every_month(tx: Transaction, after: Key, limit: int) -> list[tuple[UUID, UUID, Month]]:
+    """Tenant, id and month, of all tenants; none changes before the end of the transaction."""
     columns = exchange_rate_months.c
-    key = tuple_(columns.tenant_id, columns.id)
     statement = (
         select(columns.tenant_id, columns.id)
+        .where(tuple_(columns.tenant_id, columns.id) > after)
         .order_by(columns.tenant_id, columns.id)
         .limit(limit)
         .with_for_update(read=True)
     )
-    if after is not None:
-        statement = statement.where(key > after)
     rows = await tx.rows(statement)
     return await _months(tx, [(row["tenant_id"], row["id"]) for row in rows])
 

@@ -5,16 +5,15 @@ from datetime import date
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import conint
 
-from services.goals.access import Editor
 from services.goals.org.domain import UnknownPerson, UnknownTeam
-from services.goals.targets import service
 from services.goals.targets.domain import (
     Goal,
     GoalCircle,
     GoalEnded,
+    GoalFilter,
     GoalNotActive,
     GoalNotDraft,
     GoalNotFound,
@@ -30,19 +29,22 @@ from services.goals.targets.schemas import (
     RevisionAnswer,
     changed_terms,
 )
+from services.goals.targets.service import Goals
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight
+from shared.http.sight import CurrentSight, Editor
+from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.approvals import OwnInterest
 from shared.kernel.errors import VersionMismatch
 
 router = APIRouter(prefix="/v1/goals", tags=["goals"])
 
+UseCases = Annotated[Goals, Depends(handed(Goals))]
 _IDS: Final = Cursor(UUID)
 _REVISIONS: Final = Cursor(conint(ge=1, le=2**31 - 1))
 _CHANGE: Final = (GoalNotFound, VersionMismatch, PreconditionRequired)
@@ -53,6 +55,7 @@ _REFERENCES: Final = (UnknownPerson, UnknownTeam, UnknownParent)
 async def list_goals(
     principal: CurrentPrincipal,
     sight: CurrentSight,
+    goals: UseCases,
     reader: RequestReader,
     paging: Paging,
     status: Annotated[Status | None, Query(description="Only goals in this state.")] = None,
@@ -62,52 +65,53 @@ async def list_goals(
 ) -> Page[GoalAnswer]:
     """A rep sees its own goals; a manager those of its teams and of whoever is in its subtree today."""
     async with reader.transaction() as tx:
-        found = await service.goals(
+        found = await goals.list_goals(
             tx,
             principal.tenant_id,
             await sight.today(tx),
-            status=status,
-            owner_id=owner_id,
-            parent_id=parent_id,
-            on=on,
+            GoalFilter(status, owner_id, parent_id, on),
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
     return _IDS.page(paging, found, key=lambda goal: goal.id, item=GoalAnswer.of)
 
 
-@router.post(
-    "",
-    summary="Draft a goal",
-    status_code=201,
-    response_model=GoalAnswer,
-    responses=responses(*_REFERENCES),
-)
-async def create_goal(body: GoalBody, editor: Editor, writer: RequestWriter) -> Response:
+@router.post("", summary="Draft a goal", status_code=201, response_model=GoalAnswer, responses=responses(*_REFERENCES))
+async def create_goal(body: GoalBody, editor: Editor, goals: UseCases, writer: RequestWriter) -> Response:
     """It counts nothing before it is activated."""
 
     async def create(tx: Transaction) -> GoalAnswer:
-        return GoalAnswer.of(await service.create_draft(tx, editor.tenant_id, body.terms))
+        return GoalAnswer.of(await goals.create_goal(tx, editor.tenant_id, body.terms))
 
     return await writer.commit(create, status=201, location=lambda goal: f"/v1/goals/{goal.id}")
 
 
 @router.get("/{goal_id}", summary="A goal", responses=responses(GoalNotFound))
 async def get_goal(
-    goal_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, read: ConditionalRead
+    goal_id: UUID,
+    principal: CurrentPrincipal,
+    sight: CurrentSight,
+    goals: UseCases,
+    reader: RequestReader,
+    read: ConditionalRead,
 ) -> Answered[GoalAnswer]:
     async with reader.transaction() as tx:
-        answer = GoalAnswer.of(await service.goal(tx, principal.tenant_id, goal_id, await sight.today(tx)))
+        answer = GoalAnswer.of(await goals.get_goal(tx, principal.tenant_id, goal_id, await sight.today(tx)))
     return read.answer(answer)
 
 
 @router.get("/{goal_id}/revisions", summary="The terms a goal has had", responses=responses(GoalNotFound))
 async def list_goal_revisions(
-    goal_id: UUID, principal: CurrentPrincipal, sight: CurrentSight, reader: RequestReader, paging: Paging
+    goal_id: UUID,
+    principal: CurrentPrincipal,
+    sight: CurrentSight,
+    goals: UseCases,
+    reader: RequestReader,
+    paging: Paging,
 ) -> Page[RevisionAnswer]:
     """The newest first. A goal that was never active has none."""
     async with reader.transaction() as tx:
-        found = await service.revisions(
+        found = await goals.list_revisions(
             tx,
             principal.tenant_id,
             goal_id,
@@ -125,12 +129,12 @@ async def list_goal_revisions(
     responses=responses(GoalNotDraft, GoalCircle, *_REFERENCES, *_CHANGE),
 )
 async def edit_goal(
-    goal_id: UUID, body: GoalChanges, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    goal_id: UUID, body: GoalChanges, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
     """An active goal is revised instead."""
     return await _commit(
         writer,
-        lambda tx: service.edit_draft(
+        lambda tx: goals.change_goal(
             tx, editor.tenant_id, goal_id, expected, lambda terms, calendar: changed_terms(terms, body, calendar)
         ),
     )
@@ -142,11 +146,12 @@ async def edit_goal(
     response_model=GoalAnswer,
     responses=responses(GoalNotDraft, GoalTermsRefused, OwnInterest, *_REFERENCES, *_CHANGE),
 )
-async def activate_goal(goal_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion) -> Response:
+async def activate_goal(
+    goal_id: UUID, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
+) -> Response:
     """Deals of its period that are known already count too. Nobody activates a goal of their own."""
     return await _commit(
-        writer,
-        lambda tx: service.activate(tx, editor.tenant_id, goal_id, expected, actor=editor.actor),
+        writer, lambda tx: goals.activate_goal(tx, editor.tenant_id, goal_id, expected, actor=editor.actor)
     )
 
 
@@ -157,7 +162,7 @@ async def activate_goal(goal_id: UUID, editor: Editor, writer: RequestWriter, ex
     responses=responses(GoalNotActive, GoalTermsRefused, GoalCircle, OwnInterest, *_REFERENCES, *_CHANGE),
 )
 async def revise_goal(
-    goal_id: UUID, body: GoalRevision, editor: Editor, writer: RequestWriter, expected: ExpectedVersion
+    goal_id: UUID, body: GoalRevision, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
     """The new terms hold for the whole period; the old ones are kept with the reason.
 
@@ -165,7 +170,7 @@ async def revise_goal(
     """
     return await _commit(
         writer,
-        lambda tx: service.revise(
+        lambda tx: goals.revise_goal(
             tx,
             editor.tenant_id,
             goal_id,
@@ -183,9 +188,11 @@ async def revise_goal(
     response_model=GoalAnswer,
     responses=responses(GoalNotActive, *_CHANGE),
 )
-async def close_goal(goal_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion) -> Response:
+async def close_goal(
+    goal_id: UUID, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
+) -> Response:
     """Its progress still follows late corrections of the deals that count."""
-    return await _commit(writer, lambda tx: service.close(tx, editor.tenant_id, goal_id, expected))
+    return await _commit(writer, lambda tx: goals.close_goal(tx, editor.tenant_id, goal_id, expected))
 
 
 @router.post(
@@ -194,9 +201,11 @@ async def close_goal(goal_id: UUID, editor: Editor, writer: RequestWriter, expec
     response_model=GoalAnswer,
     responses=responses(GoalEnded, *_CHANGE),
 )
-async def cancel_goal(goal_id: UUID, editor: Editor, writer: RequestWriter, expected: ExpectedVersion) -> Response:
+async def cancel_goal(
+    goal_id: UUID, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
+) -> Response:
     """For a draft that is not wanted, or an active goal that was a mistake."""
-    return await _commit(writer, lambda tx: service.cancel(tx, editor.tenant_id, goal_id, expected))
+    return await _commit(writer, lambda tx: goals.cancel_goal(tx, editor.tenant_id, goal_id, expected))
 
 
 async def _commit(writer: RequestWriter, use_case: Callable[[Transaction], Awaitable[Goal]]) -> Response:

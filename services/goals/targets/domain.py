@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
@@ -88,7 +88,7 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class GoalTerms:
     """What is promised: by whom, of what, how much, by when, as a part of what."""
 
     name: str
@@ -111,7 +111,17 @@ class Goal:
     version: int
     revision: int
     status: Status
-    terms: Terms
+    terms: GoalTerms
+
+
+@dataclass(frozen=True, slots=True)
+class GoalFilter:
+    """Which goals are wanted, `on` a day of their period; None narrows nothing down."""
+
+    status: Status | None = None
+    owner_id: UUID | None = None
+    parent_id: UUID | None = None
+    on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +129,18 @@ class Revision:
     """The terms a goal was active with from `revised_at` on; the first has no reason. A service is no person."""
 
     revision: int
-    terms: Terms
+    terms: GoalTerms
     reason: str | None
     revised_by: UUID | None
     revised_at: datetime
 
 
-def draft(goal_id: UUID, terms: Terms) -> Goal:
+def draft(goal_id: UUID, terms: GoalTerms) -> Goal:
     """A new goal. It counts nothing before its activation."""
     return Goal(goal_id, 1, 1, Status.DRAFT, terms)
 
 
-def edited(goal: Goal, terms: Terms) -> Goal:
+def edited(goal: Goal, terms: GoalTerms) -> Goal:
     """A draft with other terms. Raises GoalNotDraft."""
     _require_draft(goal, "edited; revise an active goal instead")
     return replace(goal, version=goal.version + 1, terms=terms)
@@ -143,7 +153,7 @@ def activated(goal: Goal) -> Goal:
     return replace(goal, version=goal.version + 1, status=Status.ACTIVE)
 
 
-def revised(goal: Goal, terms: Terms) -> Goal:
+def revised(goal: Goal, terms: GoalTerms) -> Goal:
     """An active goal under its next revision. Raises GoalNotActive, GoalTermsRefused."""
     _require_active(goal, "revised")
     check_terms(terms)
@@ -165,7 +175,7 @@ def cancelled(goal: Goal) -> Goal:
     return replace(goal, version=goal.version + 1, status=Status.CANCELLED)
 
 
-def check_terms(terms: Terms) -> None:
+def check_terms(terms: GoalTerms) -> None:
     """Raises GoalTermsRefused, with every contradiction, unless the terms can be reached and measured."""
     target, baseline = format_amount(terms.target), format_amount(terms.baseline)
     problems: list[FieldError] = []

@@ -19,11 +19,10 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from services.goals.fields import Day, Line
-from services.goals.targets.domain import Direction, Goal, Owner, Revision, Status, Terms
-from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Currency, Instant
+from services.goals.targets.domain import Direction, Goal, GoalTerms, Owner, Revision, Status
+from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Currency, Day, Instant
 from shared.contracts.org import ExchangeRate
-from shared.contracts.texts import Prose
+from shared.contracts.texts import Line, Prose
 from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import filter_to_json, parse_filter
@@ -276,10 +275,10 @@ class GoalBody(BaseModel):
     parent_id: UUID | None = Field(None, description="The goal this one is a part of.")
     weight: Weight = Decimal(1)
 
-    def terms(self, calendar: FiscalCalendar) -> Terms:
+    def terms(self, calendar: FiscalCalendar) -> GoalTerms:
         """Raises InvalidInput naming the field that is wrong."""
         measure = self.metric.measure()
-        return Terms(
+        return GoalTerms(
             name=self.name,
             owner=self.owner.owner(),
             measure=measure,
@@ -318,7 +317,7 @@ class GoalRevision(GoalChanges, total=False):
     reason: Required[Reason]
 
 
-def changed_terms(terms: Terms, changes: GoalChanges, calendar: FiscalCalendar) -> Terms:
+def changed_terms(terms: GoalTerms, changes: GoalChanges, calendar: FiscalCalendar) -> GoalTerms:
     """The terms with the changes. Raises InvalidInput naming the field that is wrong."""
     return replace(
         terms,
@@ -405,7 +404,7 @@ def _unit_of(measure: Measure) -> str:
     return measure.currency or measure.value_field or _UNITS[measure.record]
 
 
-def _terms_answer(terms: Terms) -> TermsAnswer:
+def _terms_answer(terms: GoalTerms) -> TermsAnswer:
     return TermsAnswer(
         name=terms.name,
         owner=OwnerBody.of(terms.owner),

@@ -5,25 +5,13 @@ from decimal import Decimal
 from typing import Final, NotRequired, TypedDict
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    RowMapping,
-    Uuid,
-    and_,
-    any_,
-    insert,
-    literal,
-    or_,
-    select,
-    text,
-    tuple_,
-    update,
-)
+from sqlalchemy import ColumnElement, RowMapping, and_, insert, select, text, true
 
-from services.goals.targets.domain import Direction, Goal, Owner, Revision, Status, Terms
+from services.goals.targets.domain import Direction, Goal, GoalFilter, GoalNotFound, GoalTerms, Owner, Revision, Status
 from services.goals.targets.tables import goal_revisions, goals
+from shared.db.conditions import among, equal
 from shared.db.database import Transaction
+from shared.db.versioned import VersionedTable
 from shared.kernel.deals import DateField
 from shared.kernel.filters import filter_to_json, parse_filter
 from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy, fixed_rates_of
@@ -48,7 +36,7 @@ class _MetricJson(TypedDict):
     date_field: str
     filter: dict[str, object]
     currency: str | None
-    # What was kept before other currencies could count says nothing of them: they do not.
+    # What was stored before other currencies could count says nothing of them: they do not.
     rate_policy: NotRequired[str]
     fixed_rates: NotRequired[dict[str, str]]
     # Nor of what is counted: deals.
@@ -77,54 +65,27 @@ class _TermsJson(TypedDict):
     weight: str
 
 
-async def goal(tx: Transaction, tenant_id: UUID, goal_id: UUID) -> Goal | None:
-    row = await tx.one_or_none(select(goals).where(goals.c.tenant_id == tenant_id, goals.c.id == goal_id))
-    return None if row is None else _goal(row)
-
-
 async def list_goals(
-    tx: Transaction,
-    tenant_id: UUID,
-    sight: Sight,
-    *,
-    status: Status | None,
-    owner_id: UUID | None,
-    parent_id: UUID | None,
-    on: date | None,
-    after: UUID | None,
-    limit: int,
+    tx: Transaction, tenant_id: UUID, sight: Sight, wanted: GoalFilter, *, after: UUID | None, limit: int
 ) -> list[Goal]:
-    """Goals in view by id; `on` is a day of their period."""
-    statement = select(goals).where(goals.c.tenant_id == tenant_id, _in_sight(sight)).order_by(goals.c.id).limit(limit)
-    if status is not None:
-        statement = statement.where(goals.c.status == status.value)
-    if owner_id is not None:
-        statement = statement.where(goals.c.owner_id == owner_id)
-    if parent_id is not None:
-        statement = statement.where(goals.c.parent_id == parent_id)
-    if on is not None:
-        statement = statement.where(goals.c.start_on <= on, goals.c.end_on > on)
-    if after is not None:
-        statement = statement.where(goals.c.id > after)
-    return [_goal(row) for row in await tx.rows(statement)]
+    columns, on = goals.c, wanted.on
+    return await GOALS.page(
+        tx,
+        tenant_id,
+        after,
+        limit,
+        goal_in(sight),
+        equal(columns.status, wanted.status),
+        equal(columns.owner_id, wanted.owner_id),
+        equal(columns.parent_id, wanted.parent_id),
+        true() if on is None else and_(columns.start_on <= on, columns.end_on > on),
+    )
 
 
 async def line_of(tx: Transaction, tenant_id: UUID, goal_id: UUID) -> dict[UUID, UUID | None]:
     """The parent of a goal and of each of its ancestors; empty when there is no such goal."""
     rows = await tx.rows(_ANCESTORS, {"tenant": tenant_id, "goal": goal_id})
     return {row["id"]: row["parent_id"] for row in rows}
-
-
-async def add_goal(tx: Transaction, tenant_id: UUID, added: Goal) -> None:
-    await tx.execute(insert(goals).values(tenant_id=tenant_id, id=added.id, changed_at=tx.now, **_values(added)))
-
-
-async def save_goal(tx: Transaction, tenant_id: UUID, saved: Goal) -> None:
-    await tx.execute(
-        update(goals)
-        .where(goals.c.tenant_id == tenant_id, goals.c.id == saved.id)
-        .values(changed_at=tx.now, **_values(saved))
-    )
 
 
 async def add_revision(
@@ -163,27 +124,13 @@ async def list_revisions(
     ]
 
 
-async def every_goal(tx: Transaction, after: tuple[UUID, UUID] | None, limit: int) -> list[tuple[UUID, Goal]]:
-    """Goals of all tenants, kept as they are until the end of the transaction: what is said of them stays true."""
-    statement = select(goals).order_by(goals.c.tenant_id, goals.c.id).limit(limit).with_for_update(read=True)
-    if after is not None:
-        beyond = tuple_(literal(after[0], Uuid()), literal(after[1], Uuid()))
-        statement = statement.where(tuple_(goals.c.tenant_id, goals.c.id) > beyond)
-    return [(row["tenant_id"], _goal(row)) for row in await tx.rows(statement)]
-
-
-def _in_sight(sight: Sight) -> ColumnElement[bool]:
-    if sight.people is None or sight.teams is None:
-        return literal(True)
-    owner = goals.c.owner_id
-    return or_(
-        and_(goals.c.owner_kind == OwnerKind.PERSON.value, owner == any_(literal(sorted(sight.people), ARRAY(Uuid())))),
-        and_(goals.c.owner_kind == OwnerKind.TEAM.value, owner == any_(literal(sorted(sight.teams), ARRAY(Uuid())))),
-    )
+def goal_in(sight: Sight) -> ColumnElement[bool]:
+    """Whether a goal is one of an owner in sight."""
+    return among(goals.c.owner_id, sight.owners)
 
 
 def _goal(row: RowMapping) -> Goal:
-    terms = Terms(
+    terms = GoalTerms(
         name=row["name"],
         owner=Owner(OwnerKind(row["owner_kind"]), row["owner_id"]),
         measure=_measure(row["metric"]),
@@ -201,6 +148,7 @@ def _goal(row: RowMapping) -> Goal:
 def _values(goal: Goal) -> dict[str, object]:
     terms = goal.terms
     return {
+        "id": goal.id,
         "version": goal.version,
         "revision": goal.revision,
         "status": goal.status.value,
@@ -250,7 +198,7 @@ def _measure(metric: _MetricJson) -> Measure:
     )
 
 
-def _terms_to_json(terms: Terms) -> _TermsJson:
+def _terms_to_json(terms: GoalTerms) -> _TermsJson:
     return {
         "name": terms.name,
         "owner": {"kind": terms.owner.kind.value, "id": str(terms.owner.id)},
@@ -266,16 +214,19 @@ def _terms_to_json(terms: Terms) -> _TermsJson:
     }
 
 
-def _terms_from_json(held: _TermsJson) -> Terms:
-    return Terms(
-        name=held["name"],
-        owner=Owner(OwnerKind(held["owner"]["kind"]), UUID(held["owner"]["id"])),
-        measure=_measure(held["metric"]),
-        target=Decimal(held["target"]),
-        baseline=Decimal(held["baseline"]),
-        unit=held["unit"],
-        direction=Direction(held["direction"]),
-        period=Period(date.fromisoformat(held["start"]), date.fromisoformat(held["end"])),
-        parent_id=None if held["parent_id"] is None else UUID(held["parent_id"]),
-        weight=Decimal(held["weight"]),
+def _terms_from_json(stored: _TermsJson) -> GoalTerms:
+    return GoalTerms(
+        name=stored["name"],
+        owner=Owner(OwnerKind(stored["owner"]["kind"]), UUID(stored["owner"]["id"])),
+        measure=_measure(stored["metric"]),
+        target=Decimal(stored["target"]),
+        baseline=Decimal(stored["baseline"]),
+        unit=stored["unit"],
+        direction=Direction(stored["direction"]),
+        period=Period(date.fromisoformat(stored["start"]), date.fromisoformat(stored["end"])),
+        parent_id=None if stored["parent_id"] is None else UUID(stored["parent_id"]),
+        weight=Decimal(stored["weight"]),
     )
+
+
+GOALS: Final = VersionedTable("goal", goals, _goal, _values, GoalNotFound)

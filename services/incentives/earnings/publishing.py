@@ -2,17 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.cells import StoredCell
-from shared.contracts.earnings import Earning
+from shared.contracts.earnings import TOPIC, Earning
 from shared.contracts.envelope import to_message
 from shared.db.database import Statements
 from shared.kernel.money import round_to_minor_unit
 from shared.outbox.message import OutboxMessage
+from shared.outbox.republishing import marking
 
 _SUBJECT = "earning/"
+
+publish_next: Final = marking(TOPIC, _SUBJECT, store.ids_after)
+"""Has the next earnings published once more."""
 
 
 async def render(statements: Statements, subjects: Sequence[tuple[UUID, str]]) -> list[OutboxMessage]:

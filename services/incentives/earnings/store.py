@@ -11,6 +11,7 @@ from services.incentives.credits.domain import CellKey
 from services.incentives.earnings.domain.cells import Cell, StoredCell
 from services.incentives.earnings.tables import cells
 from shared.db.database import Statements, Transaction
+from shared.db.versioned import Key
 from shared.kernel.periods import Period
 
 _SAVE: Final = text(
@@ -120,11 +121,9 @@ async def tenants(tx: Transaction) -> list[UUID]:
     return [row["tenant_id"] for row in rows]
 
 
-async def ids_after(tx: Transaction, after: tuple[UUID, UUID] | None, limit: int) -> list[tuple[UUID, UUID]]:
+async def ids_after(tx: Transaction, after: Key, limit: int) -> list[Key]:
     """(tenant, cell) of every cell the transaction sees, in order."""
-    statement = select(cells.c.tenant_id, cells.c.id)
-    if after is not None:
-        statement = statement.where(tuple_(cells.c.tenant_id, cells.c.id) > tuple_(*after))
+    statement = select(cells.c.tenant_id, cells.c.id).where(tuple_(cells.c.tenant_id, cells.c.id) > after)
     rows = await tx.rows(statement.order_by(cells.c.tenant_id, cells.c.id).limit(limit))
     return [(row["tenant_id"], row["id"]) for row in rows]
 

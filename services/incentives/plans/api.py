@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import JsonValue, conint
 
-from services.incentives.access import Auditor, Editor
+from services.incentives.access import Auditor
 from services.incentives.plans.content import (
     COMPONENTS,
     VersionChange,
@@ -50,7 +50,7 @@ from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight
+from shared.http.sight import CurrentSight, Editor
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest

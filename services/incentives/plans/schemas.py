@@ -20,7 +20,7 @@ from services.incentives.plans.content import (
 )
 from services.incentives.plans.domain.assignments import Assignment, QuotaGoal, quota_warnings
 from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanVersion, VersionStatus
-from shared.contracts.base import Currency
+from shared.contracts.base import Currency, Day
 from shared.contracts.texts import COMPOSED
 from shared.kernel.approvals import ActorKind
 from shared.kernel.errors import FieldError
@@ -62,7 +62,6 @@ _ASSIGNMENT: dict[str, JsonValue] = {
 }
 Name = Annotated[str, Field(min_length=1, max_length=200), COMPOSED]
 Version = Annotated[int, Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")]
-Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(3000, 1, 1))]
 Quotas = Annotated[QuotasContent, Field(max_length=20, description="By component key.")]
 
 

@@ -15,7 +15,6 @@ from services.incentives.plans import store
 from services.incentives.plans.content import VersionChange
 from services.incentives.plans.domain.assignments import (
     Assignment,
-    AssignmentNotFound,
     Quota,
     QuotaGoal,
     check_approver_unpaid,
@@ -69,7 +68,7 @@ class Plans:
 
     async def get_plan(self, tx: Transaction, tenant_id: UUID, plan_id: UUID, sight: Sight) -> Plan:
         """Raises PlanNotFound, also for a plan that is out of sight."""
-        found = await _plan(tx, tenant_id, plan_id)
+        found = await store.PLANS.get(tx, tenant_id, plan_id)
         if not sight.is_whole and not sight.sees_plan(await store.paid_by(tx, tenant_id, plan_id)):
             raise PlanNotFound(f"There is no plan {plan_id}.")
         return found
@@ -77,18 +76,14 @@ class Plans:
     async def create_plan(self, tx: Transaction, tenant_id: UUID, name: str, currency: str, period: PeriodKind) -> Plan:
         """A plan without terms. InvalidInput for what is no currency."""
         created = Plan(tx.new_id(), name, known_currency(currency), period)
-        await store.add_plan(tx, tenant_id, created)
-        return created
+        return await store.PLANS.add(tx, tenant_id, created)
 
     async def change_plan(
         self, tx: Transaction, tenant_id: UUID, plan_id: UUID, name: str, *, expected_version: int
     ) -> Plan:
         """Raises PlanNotFound, VersionMismatch."""
-        stored = await _plan(tx, tenant_id, plan_id, lock=True)
-        check_version(stored.version, expected_version)
-        renamed = replace(stored, name=name, version=stored.version + 1)
-        await store.save_plan(tx, tenant_id, renamed)
-        return renamed
+        stored = await store.PLANS.for_change(tx, tenant_id, plan_id, expected_version)
+        return await store.PLANS.save(tx, tenant_id, replace(stored, name=name, version=stored.version + 1))
 
     async def list_versions(self, tx: Transaction, tenant_id: UUID, plan_id: UUID, sight: Sight) -> list[PlanVersion]:
         """The versions of a plan whose terms are in sight, by number. Raises PlanNotFound as `get_plan` does."""
@@ -113,7 +108,7 @@ class Plans:
         author: Actor,
     ) -> PlanVersion:
         """A draft with the next number. Raises PlanNotFound; InvalidInput when it does not start with a period."""
-        stored = await _plan(tx, tenant_id, plan_id, lock=True)
+        stored = await store.PLANS.locked(tx, tenant_id, plan_id)
         check_effective_from(effective_from, stored.period, await _fiscal_calendar(tx, tenant_id))
         number = 1 + max((known.number for known in await store.versions(tx, tenant_id, stored)), default=0)
         draft = PlanVersion(plan_id, number, VersionStatus.DRAFT, effective_from, components, note, author.person_id)
@@ -183,7 +178,7 @@ class Plans:
         tx: Transaction,
         tenant_id: UUID,
         *,
-        people: Collection[UUID] | None,
+        people: frozenset[UUID] | None,
         plan_id: UUID | None,
         after: UUID | None,
         limit: int,
@@ -193,10 +188,7 @@ class Plans:
 
     async def get_assignment(self, tx: Transaction, tenant_id: UUID, assignment_id: UUID) -> Assignment:
         """Raises AssignmentNotFound, also for a deleted one."""
-        stored = await store.assignment(tx, tenant_id, assignment_id)
-        if stored is None or stored.deleted:
-            raise AssignmentNotFound(f"There is no assignment {assignment_id}.")
-        return stored
+        return await store.ASSIGNMENTS.get(tx, tenant_id, assignment_id)
 
     async def create_assignment(
         self,
@@ -218,7 +210,7 @@ class Plans:
         added = Assignment(tx.new_id(), person_id, plan_id, dated, dict(quotas))
         _check_not_own(actor, added)
         await self._check_assignment(tx, tenant_id, added, None)
-        await store.add_assignment(tx, tenant_id, added)
+        await store.ASSIGNMENTS.add(tx, tenant_id, added)
         await self._assignment_changed(tx, tenant_id, added)
         return added
 
@@ -238,7 +230,7 @@ class Plans:
         Raises AssignmentNotFound, VersionMismatch, and what `create_assignment` does.
         """
         await tx.lock_tenants_exclusive([tenant_id])
-        stored = await self.get_assignment(tx, tenant_id, assignment_id)
+        stored = await store.ASSIGNMENTS.locked(tx, tenant_id, assignment_id)
         _check_not_own(actor, stored)
         check_version(stored.version, expected_version)
         changed = replace(
@@ -248,7 +240,7 @@ class Plans:
             version=stored.version + 1,
         )
         await self._check_assignment(tx, tenant_id, changed, stored)
-        await store.save_assignment(tx, tenant_id, changed)
+        await store.ASSIGNMENTS.save(tx, tenant_id, changed)
         await self._assignment_changed(tx, tenant_id, changed)
         return changed
 
@@ -257,11 +249,11 @@ class Plans:
     ) -> None:
         """Take the assignment back as if never made; the ledger takes back what it earned. Raises as changing does."""
         await tx.lock_tenants_exclusive([tenant_id])
-        stored = await self.get_assignment(tx, tenant_id, assignment_id)
+        stored = await store.ASSIGNMENTS.locked(tx, tenant_id, assignment_id)
         _check_not_own(actor, stored)
         check_version(stored.version, expected_version)
         deleted = replace(stored, deleted=True, version=stored.version + 1)
-        await store.save_assignment(tx, tenant_id, deleted)
+        await store.ASSIGNMENTS.save(tx, tenant_id, deleted)
         await self._assignment_changed(tx, tenant_id, deleted)
 
     async def person_names(self, tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> dict[UUID, str]:
@@ -334,7 +326,7 @@ class Plans:
     async def _check_assignment(
         self, tx: Transaction, tenant_id: UUID, candidate: Assignment, stored: Assignment | None
     ) -> None:
-        plan = await _plan(tx, tenant_id, candidate.plan_id)
+        plan = await store.PLANS.get(tx, tenant_id, candidate.plan_id)
         versions = await store.versions(tx, tenant_id, plan)
         check_quota_keys(candidate.quotas.keys(), {item.key for each in versions for item in each.components})
         check_approver_unpaid(candidate, stored, plan, versions)
@@ -360,14 +352,6 @@ def quota_goal(goal: Goal) -> QuotaGoal:
     )
 
 
-async def _plan(tx: Transaction, tenant_id: UUID, plan_id: UUID, *, lock: bool = False) -> Plan:
-    """Raises PlanNotFound."""
-    found = await store.plan(tx, tenant_id, plan_id, lock=lock)
-    if found is None:
-        raise PlanNotFound(f"There is no plan {plan_id}.")
-    return found
-
-
 async def _fiscal_calendar(tx: Transaction, tenant_id: UUID) -> FiscalCalendar:
     """How the tenant cuts its years; January and UTC until it says so."""
     stored = await store.bodies(tx, tenant_id, ["calendar"])
@@ -389,7 +373,7 @@ def _check_not_own(actor: Actor, changed: Assignment) -> None:
 async def _locked_version(
     tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int, expected_version: int
 ) -> tuple[Plan, PlanVersion]:
-    plan = await _plan(tx, tenant_id, plan_id, lock=True)
+    plan = await store.PLANS.locked(tx, tenant_id, plan_id)
     current = numbered(await store.versions(tx, tenant_id, plan), number)
     check_version(current.revision, expected_version)
     return plan, current

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, RowMapping, Select, insert, or_, select, text, true, update
+from sqlalchemy import RowMapping, insert, or_, select, text, true, update
 
 from services.incentives.plans.content import (
     COMPONENTS,
@@ -20,8 +20,8 @@ from services.incentives.plans.content import (
     quotas_of,
     terms_content,
 )
-from services.incentives.plans.domain.assignments import Assignment
-from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanVersion, VersionStatus
+from services.incentives.plans.domain.assignments import Assignment, AssignmentNotFound
+from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanNotFound, PlanVersion, VersionStatus
 from services.incentives.plans.tables import (
     assignments,
     plan_version_changes,
@@ -30,7 +30,9 @@ from services.incentives.plans.tables import (
     projection,
     stale_assignments,
 )
+from shared.db.conditions import among, equal
 from shared.db.database import Transaction
+from shared.db.versioned import VersionedTable
 from shared.kernel.approvals import Actor, ActorKind
 from shared.kernel.periods import DatedRange, PeriodKind
 
@@ -130,33 +132,14 @@ async def bodies(tx: Transaction, tenant_id: UUID, subjects: Collection[str]) ->
     return {row["subject"]: row["body"] for row in rows}
 
 
-async def plan(tx: Transaction, tenant_id: UUID, plan_id: UUID, *, lock: bool = False) -> Plan | None:
-    statement = select(plans).where(plans.c.tenant_id == tenant_id, plans.c.id == plan_id)
-    row = await tx.one_or_none(statement.with_for_update() if lock else statement)
-    return None if row is None else _plan(row)
-
-
 async def list_plans(
-    tx: Transaction, tenant_id: UUID, *, people: Collection[UUID] | None, after: UUID | None, limit: int
+    tx: Transaction, tenant_id: UUID, *, people: frozenset[UUID] | None, after: UUID | None, limit: int
 ) -> list[Plan]:
     """Those that pay, paid or will pay one of some people; None: all."""
-    statement = select(plans).where(plans.c.tenant_id == tenant_id, true() if after is None else plans.c.id > after)
-    if people is not None:
-        paying = select(assignments.c.plan_id).where(
-            assignments.c.tenant_id == tenant_id, assignments.c.person_id.in_(people), assignments.c.deleted.is_(False)
-        )
-        statement = statement.where(plans.c.id.in_(paying))
-    return [_plan(row) for row in await tx.rows(statement.order_by(plans.c.id).limit(limit))]
-
-
-async def add_plan(tx: Transaction, tenant_id: UUID, added: Plan) -> None:
-    values = {"name": added.name, "currency": added.currency, "period": added.period.value, "version": added.version}
-    await tx.execute(insert(plans).values(tenant_id=tenant_id, id=added.id, created_at=tx.now, **values))
-
-
-async def save_plan(tx: Transaction, tenant_id: UUID, saved: Plan) -> None:
-    where = (plans.c.tenant_id == tenant_id, plans.c.id == saved.id)
-    await tx.execute(update(plans).where(*where).values(name=saved.name, version=saved.version))
+    paying = select(assignments.c.plan_id).where(
+        assignments.c.tenant_id == tenant_id, among(assignments.c.person_id, people), ~assignments.c.deleted
+    )
+    return await PLANS.page(tx, tenant_id, after, limit, true() if people is None else plans.c.id.in_(paying))
 
 
 async def versions(tx: Transaction, tenant_id: UUID, of: Plan) -> list[PlanVersion]:
@@ -265,55 +248,25 @@ async def paid_from(tx: Transaction, tenant_id: UUID, plan_id: UUID, day: date) 
     return frozenset(row["person_id"] for row in await tx.rows(statement.distinct()))
 
 
-async def assignment(tx: Transaction, tenant_id: UUID, assignment_id: UUID) -> Assignment | None:
-    table = assignments
-    row = await tx.one_or_none(select(table).where(table.c.tenant_id == tenant_id, table.c.id == assignment_id))
-    return None if row is None else _assignment(row)
-
-
 async def list_assignments(
     tx: Transaction,
     tenant_id: UUID,
     *,
-    people: Collection[UUID] | None,
+    people: frozenset[UUID] | None,
     plan_id: UUID | None,
     after: UUID | None,
     limit: int,
 ) -> list[Assignment]:
     """Those not deleted, of some people (None: everyone) and of one plan or all."""
-    table = assignments
-    conditions: list[ColumnElement[bool]] = [table.c.tenant_id == tenant_id, table.c.deleted.is_(False)]
-    if people is not None:
-        conditions.append(table.c.person_id.in_(people))
-    if plan_id is not None:
-        conditions.append(table.c.plan_id == plan_id)
-    if after is not None:
-        conditions.append(table.c.id > after)
-    statement: Select[*tuple[object, ...]] = select(table).where(*conditions).order_by(table.c.id).limit(limit)
-    return [_assignment(row) for row in await tx.rows(statement)]
+    columns = assignments.c
+    conditions = among(columns.person_id, people), equal(columns.plan_id, plan_id)
+    return await ASSIGNMENTS.page(tx, tenant_id, after, limit, *conditions)
 
 
 async def assignments_of(tx: Transaction, tenant_id: UUID, person_id: UUID, plan_id: UUID) -> list[Assignment]:
     """Every assignment of the person to the plan, not deleted."""
-    table = assignments
-    statement = select(table).where(
-        table.c.tenant_id == tenant_id,
-        table.c.person_id == person_id,
-        table.c.plan_id == plan_id,
-        table.c.deleted.is_(False),
-    )
-    return [_assignment(row) for row in await tx.rows(statement)]
-
-
-async def add_assignment(tx: Transaction, tenant_id: UUID, added: Assignment) -> None:
-    await tx.execute(
-        insert(assignments).values(tenant_id=tenant_id, id=added.id, created_at=tx.now, **_assignment_values(added))
-    )
-
-
-async def save_assignment(tx: Transaction, tenant_id: UUID, saved: Assignment) -> None:
-    where = (assignments.c.tenant_id == tenant_id, assignments.c.id == saved.id)
-    await tx.execute(update(assignments).where(*where).values(**_assignment_values(saved)))
+    columns = assignments.c
+    return await ASSIGNMENTS.matching(tx, tenant_id, columns.person_id == person_id, columns.plan_id == plan_id)
 
 
 async def has_assignments(tx: Transaction, tenant_id: UUID) -> bool:
@@ -325,7 +278,7 @@ async def everything(
     tx: Transaction, tenant_id: UUID
 ) -> tuple[dict[UUID, Plan], dict[UUID, list[PlanVersion]], dict[UUID, Assignment]]:
     """All plans, their versions and all assignments of a tenant, deleted ones included."""
-    found_plans = {row["id"]: _plan(row) for row in await tx.rows(select(plans).where(plans.c.tenant_id == tenant_id))}
+    found_plans = {plan.id: plan for plan in await PLANS.matching(tx, tenant_id)}
     found_versions: dict[UUID, list[PlanVersion]] = defaultdict(list)
     statement = select(plan_versions).where(plan_versions.c.tenant_id == tenant_id)
     for row in await tx.rows(statement.order_by(plan_versions.c.plan_id, plan_versions.c.number)):
@@ -342,6 +295,16 @@ async def assignment_ids_of_plan(tx: Transaction, tenant_id: UUID, plan_id: UUID
 
 def _plan(row: RowMapping) -> Plan:
     return Plan(row["id"], row["name"], row["currency"], PeriodKind(row["period"]), row["version"])
+
+
+def _plan_values(plan: Plan) -> Mapping[str, object]:
+    return {
+        "id": plan.id,
+        "name": plan.name,
+        "currency": plan.currency,
+        "period": plan.period.value,
+        "version": plan.version,
+    }
 
 
 def _version(row: RowMapping, currency: str) -> PlanVersion:
@@ -392,6 +355,7 @@ def _assignment(row: RowMapping) -> Assignment:
 
 def _assignment_values(assignment: Assignment) -> Mapping[str, object]:
     return {
+        "id": assignment.id,
         "person_id": assignment.person_id,
         "plan_id": assignment.plan_id,
         "start": assignment.range.start,
@@ -400,3 +364,14 @@ def _assignment_values(assignment: Assignment) -> Mapping[str, object]:
         "version": assignment.version,
         "deleted": assignment.deleted,
     }
+
+
+PLANS: Final = VersionedTable("plan", plans, _plan, _plan_values, PlanNotFound)
+ASSIGNMENTS: Final = VersionedTable(
+    "assignment",
+    assignments,
+    _assignment,
+    _assignment_values,
+    AssignmentNotFound,
+    present=~assignments.c.deleted,
+)

@@ -62,9 +62,7 @@ class Records(Generic[EventT, FactsT, FilterT]):
         """Publish the newest versions of these once more, as they are; who knows them is unmoved."""
         await self._publish(tx, outbox, await self._store.find_all(tx, keys))
 
-    async def publish_next_again(
-        self, tx: Transaction, outbox: Outbox, after: RecordKey, *, limit: int
-    ) -> list[RecordKey]:
+    async def publish_next(self, tx: Transaction, outbox: Outbox, after: RecordKey, limit: int) -> list[RecordKey]:
         """Publish the next records of every tenant in scope once more, by tenant and record; which those were."""
         events = await self._store.after(tx, after, limit=limit)
         await self._publish(tx, outbox, events)

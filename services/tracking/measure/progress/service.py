@@ -40,6 +40,7 @@ from shared.kernel.attainment import attainment, shown
 from shared.kernel.deals import DealFacts
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
+from shared.outbox.republishing import marking
 
 # A chunk holds up the tenant's records for as long as it takes, and that grows with whose records it looks at.
 _CHUNK_GOALS_MAX: Final = 100
@@ -208,6 +209,10 @@ async def _recorded(
         # The transaction is the caller's again only when nothing is under way in it.
         if recording is not None:
             await asyncio.gather(recording, return_exceptions=True)
+
+
+publish_next: Final = marking(contract.TOPIC, _GOAL_SUBJECT, store.goals_after)
+"""Has the progress of the next goals published once more."""
 
 
 async def render_progress(statements: Statements, subjects: Sequence[tuple[UUID, str]]) -> list[OutboxMessage]:

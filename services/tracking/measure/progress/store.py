@@ -311,7 +311,7 @@ async def rebuild(
         )
 
 
-async def goals_after(tx: Transaction, after: GoalKey, *, limit: int) -> list[GoalKey]:
+async def goals_after(tx: Transaction, after: GoalKey, limit: int) -> list[GoalKey]:
     """The next goals with progress, of every tenant in the transaction's scope."""
     parameters = {"after_tenant_id": after[0], "after_goal_id": after[1], "limit": limit}
     return [(row["tenant_id"], row["goal_id"]) for row in await tx.rows(_GOALS_AFTER, parameters)]

@@ -24,6 +24,7 @@ from services.tracking.tell.dead_letters import service as dead_letters
 from shared.contracts import alerts as contract
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
+from shared.db.versioned import Key
 from shared.kernel.alerts import AlertKind, AlertState
 from shared.outbox.outbox import Outbox
 
@@ -110,9 +111,7 @@ async def page(
     return [event_of(alert) for alert in found]
 
 
-async def tell_next_again(
-    tx: Transaction, outbox: Outbox, after: tuple[UUID, UUID], *, limit: int
-) -> list[tuple[UUID, UUID]]:
+async def publish_next(tx: Transaction, outbox: Outbox, after: Key, limit: int) -> list[Key]:
     """Publish the next alerts of every tenant in scope once more, by tenant and alert; which those were."""
     alerts = await store.after(tx, after, limit=limit)
     await _tell(tx, outbox, alerts)

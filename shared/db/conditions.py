@@ -1,0 +1,15 @@
+"""Conditions of a query that are there only where something is asked for."""
+
+from uuid import UUID
+
+from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, literal, true
+
+
+def among(column: ColumnElement[object], ids: frozenset[UUID] | None) -> ColumnElement[bool]:
+    """Whether the column is one of `ids`; None is all there are."""
+    return true() if ids is None else column == any_(literal(sorted(ids), ARRAY(Uuid())))
+
+
+def equal(column: ColumnElement[object], value: object | None) -> ColumnElement[bool]:
+    """Whether the column is the value; with None it need not be."""
+    return true() if value is None else column == value

@@ -1,0 +1,153 @@
+"""A versioned thing: one row of a tenant, read by id or page by page, and changed only from its current version.
+
+A new kind is a table with `tenant_id`, `id` and `version`, a class of the domain, and a function each way:
+
+    PEOPLE: Final = VersionedTable("person", people, _person, _person_values, PersonNotFound)
+
+Where every version is published as well, `shared.outbox.published` does both.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, Uuid, insert, literal, select, true, tuple_, update
+
+from shared.db.database import Transaction
+from shared.kernel.errors import NotFound, VersionMismatch, check_version
+
+Key = tuple[UUID, UUID]
+"""A tenant and the id of one of its things."""
+
+FIRST_KEY: Final[Key] = (UUID(int=0), UUID(int=0))
+"""Before every key."""
+
+
+class Thing(Protocol):
+    """Something as it was made, in version 1, or as one of its changes left it, each in the next version."""
+
+    @property
+    def version(self) -> int: ...
+
+
+ThingT = TypeVar("ThingT", bound=Thing)
+
+
+class VersionedTable(Generic[ThingT]):
+    """The things of one kind. Who changes one counts its version; a deleted one stays as a row."""
+
+    def __init__(
+        self,
+        noun: str,
+        table: Table,
+        thing_of: Callable[[RowMapping], ThingT],
+        values_of: Callable[[ThingT], Mapping[str, object]],
+        not_found: type[NotFound],
+        *,
+        rows: Select[*tuple[object, ...]] | None = None,
+        present: ColumnElement[bool] | None = None,
+        store_parts: Callable[[Transaction, UUID, ThingT], Awaitable[None]] | None = None,
+    ) -> None:
+        """`values_of` gives every column but the tenant and the moment: `created_at` and `changed_at` are that of the
+        transaction, in a table that has them and unless it gives them. In a table without `id` a tenant has one thing,
+        whose id is the tenant's.
+
+        `rows` are what `thing_of` is given, where that is more than the table's columns; `store_parts` stores that.
+        `present` says of a row that its thing is not deleted.
+        """
+        self._noun = noun
+        self._table = table
+        self._id = table.c.get("id", table.c.tenant_id)
+        self._thing_of = thing_of
+        self._values_of = values_of
+        self._not_found = not_found
+        self._rows = select(table) if rows is None else rows
+        self._present = true() if present is None else present
+        self._store_parts = store_parts
+
+    async def find(
+        self, tx: Transaction, tenant_id: UUID, thing_id: UUID, *conditions: ColumnElement[bool]
+    ) -> ThingT | None:
+        """The thing; None where there is none that meets the conditions, such as being in sight."""
+        row = await tx.one_or_none(self._of(tenant_id, self._id == thing_id, *conditions))
+        return None if row is None else self._thing_of(row)
+
+    async def get(self, tx: Transaction, tenant_id: UUID, thing_id: UUID, *conditions: ColumnElement[bool]) -> ThingT:
+        """The thing. Raises the kind's NotFound, also where it does not meet the conditions."""
+        return self._found(thing_id, await self.find(tx, tenant_id, thing_id, *conditions))
+
+    async def locked(self, tx: Transaction, tenant_id: UUID, thing_id: UUID) -> ThingT:
+        """The thing, which nobody else changes until the end of the transaction. Raises the kind's NotFound.
+
+        What stands in other tables is as of when the statement began: whoever stores that locks the tenant before.
+        """
+        statement = self._of(tenant_id, self._id == thing_id).with_for_update(key_share=True, of=self._table)
+        row = await tx.one_or_none(statement)
+        return self._found(thing_id, None if row is None else self._thing_of(row))
+
+    async def for_change(self, tx: Transaction, tenant_id: UUID, thing_id: UUID, expected_version: int) -> ThingT:
+        """The thing as `locked` gives it, in the version a change was made from. Raises VersionMismatch."""
+        stored = await self.locked(tx, tenant_id, thing_id)
+        check_version(stored.version, expected_version)
+        return stored
+
+    async def matching(self, tx: Transaction, tenant_id: UUID, *conditions: ColumnElement[bool]) -> list[ThingT]:
+        """Every thing of the tenant that meets the conditions, by id."""
+        return [self._thing_of(row) for row in await tx.rows(self._of(tenant_id, *conditions).order_by(self._id))]
+
+    async def page(
+        self, tx: Transaction, tenant_id: UUID, after: UUID | None, limit: int, *conditions: ColumnElement[bool]
+    ) -> list[ThingT]:
+        """The next things that meet the conditions, by id, which is the order they were made in."""
+        beyond = true() if after is None else self._id > after
+        statement = self._of(tenant_id, beyond, *conditions).order_by(self._id).limit(limit)
+        return [self._thing_of(row) for row in await tx.rows(statement)]
+
+    async def every(self, tx: Transaction, after: Key, limit: int) -> list[tuple[Key, ThingT]]:
+        """The next things of all tenants in scope, deleted ones among them.
+
+        None of them changes before the end of the transaction: what is said of them stays true.
+        """
+        key = (self._table.c.tenant_id, self._id)
+        statement = (
+            self._rows.where(tuple_(*key) > tuple_(*(literal(part, Uuid()) for part in after)))
+            .order_by(*key)
+            .limit(limit)
+            .with_for_update(read=True, of=self._table)
+        )
+        return [((row["tenant_id"], row[self._id.name]), self._thing_of(row)) for row in await tx.rows(statement)]
+
+    async def add(self, tx: Transaction, tenant_id: UUID, added: ThingT) -> ThingT:
+        """Store a new thing."""
+        values = {**self._moments(tx, "created_at", "changed_at"), **self._values_of(added), "tenant_id": tenant_id}
+        await tx.execute(insert(self._table).values(values))
+        return await self._with_parts(tx, tenant_id, added)
+
+    async def save(self, tx: Transaction, tenant_id: UUID, saved: ThingT) -> ThingT:
+        """Store the next version of a thing. Raises VersionMismatch unless the one before is the one that is stored."""
+        values = {**self._moments(tx, "changed_at"), **self._values_of(saved)}
+        statement = update(self._table).where(
+            self._table.c.tenant_id == tenant_id,
+            self._id == values.get("id", tenant_id),
+            self._table.c.version == saved.version - 1,
+            self._present,
+        )
+        if (await tx.execute(statement.values(values))).rowcount != 1:
+            raise VersionMismatch(f"The {self._noun} was changed at the same time.")
+        return await self._with_parts(tx, tenant_id, saved)
+
+    def _of(self, tenant_id: UUID, *conditions: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
+        return self._rows.where(self._table.c.tenant_id == tenant_id, self._present, *conditions)
+
+    def _found(self, thing_id: UUID, thing: ThingT | None) -> ThingT:
+        if thing is None:
+            raise self._not_found(f"There is no {self._noun} {thing_id}.")
+        return thing
+
+    def _moments(self, tx: Transaction, *names: str) -> dict[str, object]:
+        return {name: tx.now for name in names if name in self._table.c}
+
+    async def _with_parts(self, tx: Transaction, tenant_id: UUID, thing: ThingT) -> ThingT:
+        if self._store_parts is not None:
+            await self._store_parts(tx, tenant_id, thing)
+        return thing

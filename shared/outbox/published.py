@@ -1,0 +1,61 @@
+"""Versioned things of which every version is published."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic
+from uuid import UUID
+
+from shared.contracts.base import Event
+from shared.db.database import Transaction
+from shared.db.versioned import Key, ThingT, VersionedTable
+from shared.outbox.outbox import Outbox
+from shared.outbox.republishing import Newest
+
+EventsOf = Callable[[Transaction, Sequence[tuple[UUID, ThingT]]], Awaitable[Sequence[Event]]]
+"""What is published of things, each with its tenant: an event each, in their order."""
+
+
+def each(event_of: Callable[[UUID, ThingT], Event]) -> EventsOf[ThingT]:
+    """Makes the event of each thing of its tenant and itself alone."""
+
+    async def events_of(_: Transaction, things: Sequence[tuple[UUID, ThingT]]) -> Sequence[Event]:
+        return [event_of(tenant_id, thing) for tenant_id, thing in things]
+
+    return events_of
+
+
+class Published(Generic[ThingT]):
+    """The things of a table, published in the transaction that stores them, under their tenant's lock.
+
+    So what was checked under the lock still holds at the commit, and the snapshots of a thing are published in the
+    order of its versions.
+    """
+
+    def __init__(self, things: VersionedTable[ThingT], events_of: EventsOf[ThingT], outbox: Outbox) -> None:
+        self._things = things
+        self._events_of = events_of
+        self._outbox = outbox
+
+    async def for_change(self, tx: Transaction, tenant_id: UUID, thing_id: UUID, expected_version: int) -> ThingT:
+        """The thing to be changed, the tenant locked. Raises the kind's NotFound, VersionMismatch."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        return await self._things.for_change(tx, tenant_id, thing_id, expected_version)
+
+    async def add(self, tx: Transaction, tenant_id: UUID, added: ThingT) -> ThingT:
+        """Store and publish a new thing; the caller has locked the tenant."""
+        await self._things.add(tx, tenant_id, added)
+        return await self._publish(tx, tenant_id, added)
+
+    async def save(self, tx: Transaction, tenant_id: UUID, saved: ThingT) -> ThingT:
+        """Store and publish the next version of a thing from `for_change`."""
+        await self._things.save(tx, tenant_id, saved)
+        return await self._publish(tx, tenant_id, saved)
+
+    async def read_next(self, tx: Transaction, after: Key, limit: int) -> Sequence[Newest]:
+        """The things that follow a key, to be published again."""
+        found = await self._things.every(tx, after, limit)
+        events = await self._events_of(tx, [(tenant_id, thing) for (tenant_id, _), thing in found])
+        return [Newest(key, thing.version, event) for (key, thing), event in zip(found, events, strict=True)]
+
+    async def _publish(self, tx: Transaction, tenant_id: UUID, thing: ThingT) -> ThingT:
+        await self._outbox.publish(tx, await self._events_of(tx, [(tenant_id, thing)]))
+        return thing
