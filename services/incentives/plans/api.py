@@ -9,9 +9,7 @@ from pydantic import JsonValue, conint
 from services.incentives.access import Auditor
 from services.incentives.plans.content import (
     COMPONENTS,
-    VersionChange,
     components_of,
-    differences,
     quotas_of,
     terms_content,
 )
@@ -21,6 +19,7 @@ from services.incentives.plans.domain.assignments import (
     AssignmentOverlaps,
     AssignmentPaysApprover,
 )
+from services.incentives.plans.domain.history import VersionChange, differences
 from services.incentives.plans.domain.versions import (
     PlanNotFound,
     PlanVersion,

@@ -4,8 +4,8 @@ Shapes are checked here, meaning by the domain; both say with a pointer what is 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 from uuid import UUID
@@ -28,11 +28,9 @@ from services.incentives.plans.domain.components import (
     check_rate_can_be_meant,
     located,
 )
-from services.incentives.plans.domain.versions import ChangeKind
 from shared.contracts.base import Amount, Currency
 from shared.contracts.org import ExchangeRate
 from shared.contracts.texts import COMPOSED
-from shared.kernel.approvals import Actor
 from shared.kernel.deals import DEAL_FIELDS, DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import filter_to_json, parse_filter
@@ -135,21 +133,6 @@ class QuotaContent(_Content):
     goal_ids: tuple[UUID, ...] = Field(default=(), max_length=100)
 
 
-@dataclass(frozen=True, slots=True)
-class VersionChange:
-    """What was done to a plan version. Terms are None where they did not change or were not recorded.
-
-    `at` is None, and the actor unknown, of what happened before it was recorded.
-    """
-
-    revision: int
-    kind: ChangeKind
-    actor: Actor
-    at: datetime | None
-    before: JsonValue
-    after: JsonValue
-
-
 ComponentsContent = Annotated[list[CommissionContent], Field(min_length=1, max_length=COMPONENTS_MAX)]
 QuotasContent = dict[str, QuotaContent]
 
@@ -193,34 +176,6 @@ def quotas_of(content: Mapping[str, QuotaContent]) -> dict[str, Quota]:
 def quotas_content(quotas: Mapping[str, Quota]) -> dict[str, QuotaContent]:
     """The content that `quotas_of` turns back into equal quotas."""
     return {key: QuotaContent(amount=quota.amount, goal_ids=quota.goal_ids) for key, quota in quotas.items()}
-
-
-def differences(before: JsonValue, after: JsonValue, pointer: str = "") -> list[tuple[str, JsonValue, JsonValue]]:
-    """Where two JSON documents differ: (pointer, value before, value after), None where there is no value.
-
-    Lists are compared by position, except that objects with a `key` are matched by it.
-    """
-    if isinstance(before, dict) and isinstance(after, dict):
-        return [
-            found
-            for name in dict.fromkeys([*before, *after])
-            for found in differences(before.get(name), after.get(name), f"{pointer}/{name}")
-        ]
-    if isinstance(before, list) and isinstance(after, list):
-        old, new = _by_position_or_key(before), _by_position_or_key(after)
-        return [
-            found
-            for name in dict.fromkeys([*old, *new])
-            for found in differences(old.get(name), new.get(name), f"{pointer}/{name}")
-        ]
-    return [] if before == after else [(pointer, before, after)]
-
-
-def _by_position_or_key(items: list[JsonValue]) -> dict[str, JsonValue]:
-    return {
-        str(item["key"]) if isinstance(item, dict) and "key" in item else str(index): item
-        for index, item in enumerate(items)
-    }
 
 
 def _component(content: CommissionContent, pointer: str, *, kept: bool) -> Component:

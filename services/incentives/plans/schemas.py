@@ -13,12 +13,11 @@ from services.incentives.plans.content import (
     ComponentsContent,
     QuotaContent,
     QuotasContent,
-    VersionChange,
     components_content,
-    differences,
     quotas_content,
 )
 from services.incentives.plans.domain.assignments import Assignment, QuotaGoal, quota_warnings
+from services.incentives.plans.domain.history import VersionChange, differences
 from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanVersion, VersionStatus
 from shared.contracts.base import Currency, Day
 from shared.contracts.texts import COMPOSED

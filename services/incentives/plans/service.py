@@ -12,7 +12,6 @@ from typing import Final
 from uuid import UUID
 
 from services.incentives.plans import store
-from services.incentives.plans.content import VersionChange
 from services.incentives.plans.domain.assignments import (
     Assignment,
     Quota,
@@ -23,6 +22,7 @@ from services.incentives.plans.domain.assignments import (
     check_quota_keys,
 )
 from services.incentives.plans.domain.components import Component
+from services.incentives.plans.domain.history import VersionChange
 from services.incentives.plans.domain.versions import (
     ChangeKind,
     Plan,

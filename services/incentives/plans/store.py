@@ -13,7 +13,6 @@ from sqlalchemy import RowMapping, insert, or_, select, text, true, update
 from services.incentives.plans.content import (
     COMPONENTS,
     QUOTAS,
-    VersionChange,
     components_content,
     components_of,
     quotas_content,
@@ -21,6 +20,7 @@ from services.incentives.plans.content import (
     terms_content,
 )
 from services.incentives.plans.domain.assignments import Assignment, AssignmentNotFound
+from services.incentives.plans.domain.history import VersionChange
 from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanNotFound, PlanVersion, VersionStatus
 from services.incentives.plans.tables import (
     assignments,
