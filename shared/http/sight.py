@@ -22,6 +22,9 @@ Operator = Annotated[Principal, Depends(require(*EDITS))]
 Editor = Annotated[Principal, Depends(require(*EDITS))]
 """The caller, who may change definitions: the organisation, its goals, its plans. 403 for anybody else."""
 
+Auditor = Annotated[Principal, Depends(require(*SEES_TENANT))]
+"""The caller, who sees all of its tenant. 403 for anybody else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Organisation:

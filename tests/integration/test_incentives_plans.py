@@ -69,7 +69,7 @@ HOT = {
     "credits of cells": (credits._OF_CELLS, "ix_credits_cell_id", "(cell_id = wanted.id)"),
     "cells": (cells._BY_ID, "pk_cells", "AND (id = wanted.id)"),
     "cells of assignments": (cells._OF_ASSIGNMENTS, "ix_cells_assignment_id", "(assignment_id = wanted.id)"),
-    "standings": (plans._STANDINGS, "pk_stale_assignments", "(tenant_id = t.t)"),
+    "states": (plans._STATES, "pk_stale_assignments", "(tenant_id = t.t)"),
     "transactions of cells": (ledger._BALANCES_OF, "ix_ledger_transactions_cell_id", "(cell_id = wanted.id)"),
     "entries": (ledger._BALANCES_OF, "pk_ledger_entries", "AND (sequence = "),
 }

@@ -5,14 +5,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
-from services.incentives.access import Auditor
 from services.incentives.ledger import service
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, LedgerVerificationAnswer
 from shared.http.auth import CurrentPrincipal
 from shared.http.named_deals import NamedDeal, named_deal
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight
+from shared.http.sight import Auditor, CurrentSight
 
 router = APIRouter(prefix="/v1")
 

@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import JsonValue, conint
 
-from services.incentives.access import Auditor
 from services.incentives.plans.content import (
     COMPONENTS,
     components_of,
@@ -39,8 +38,8 @@ from services.incentives.plans.schemas import (
     PlanChanges,
     PlanVersionAnswer,
     PlanVersionBody,
-    PlanVersionChange,
-    PlanVersionDiff,
+    PlanVersionChangeAnswer,
+    PlanVersionDiffAnswer,
 )
 from services.incentives.plans.service import Plans
 from shared.db.database import Transaction
@@ -49,7 +48,7 @@ from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight, Editor
+from shared.http.sight import Auditor, CurrentSight, Editor
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
@@ -256,7 +255,7 @@ async def diff_plan_version(
     against: Annotated[
         int | None, Query(ge=1, le=_NUMBER_MAX, description="The version to compare with; the one before it.")
     ] = None,
-) -> PlanVersionDiff:
+) -> PlanVersionDiffAnswer:
     before = number - 1 if against is None else against
     async with reader.transaction() as tx:
         stored = await plans.list_versions(tx, principal.tenant_id, plan_id, await sight.today(tx))
@@ -264,7 +263,7 @@ async def diff_plan_version(
     changes = differences(
         terms_content(old.effective_from, old.components, None), terms_content(new.effective_from, new.components, None)
     )
-    return PlanVersionDiff(
+    return PlanVersionDiffAnswer(
         plan_id=plan_id,
         before=before,
         after=number,
@@ -286,7 +285,7 @@ async def list_plan_version_changes(
     sight: CurrentSight,
     reader: RequestReader,
     paging: Paging,
-) -> Page[PlanVersionChange]:
+) -> Page[PlanVersionChangeAnswer]:
     """Every step in order, with what it changed in the terms. Nobody can alter it."""
     tenant_id = auditor.tenant_id
     async with reader.transaction() as tx:
@@ -297,8 +296,8 @@ async def list_plan_version_changes(
         people = {change.actor.person_id for change in found if change.actor.person_id is not None}
         names = await plans.person_names(tx, tenant_id, people)
 
-    def answer(change: VersionChange) -> PlanVersionChange:
-        return PlanVersionChange.of(change, names)
+    def answer(change: VersionChange) -> PlanVersionChangeAnswer:
+        return PlanVersionChangeAnswer.of(change, names)
 
     return _NUMBERS.page(paging, found, key=lambda change: change.revision, item=answer)
 

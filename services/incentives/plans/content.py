@@ -140,13 +140,16 @@ COMPONENTS: Final[TypeAdapter[list[CommissionContent]]] = TypeAdapter(Components
 QUOTAS: Final[TypeAdapter[dict[str, QuotaContent]]] = TypeAdapter(QuotasContent)
 
 
-def components_of(content: Sequence[CommissionContent], currency: str, *, kept: bool = False) -> tuple[Component, ...]:
+def components_of(
+    content: Sequence[CommissionContent], currency: str, *, is_stored: bool = False
+) -> tuple[Component, ...]:
     """The checked components of a plan in `currency`, or InvalidInput that points into `/components`.
 
-    `kept` is content that was stored: it is read as it is, and where it says nothing of other currencies, it is from
-    before they could count.
+    What `is_stored` is read as it is; where it says nothing of other currencies, it is from before they could count.
     """
-    components = tuple(_component(item, f"/components/{index}", kept=kept) for index, item in enumerate(content))
+    components = tuple(
+        _component(item, f"/components/{index}", is_stored=is_stored) for index, item in enumerate(content)
+    )
     check_components(components, currency)
     return components
 
@@ -178,11 +181,11 @@ def quotas_content(quotas: Mapping[str, Quota]) -> dict[str, QuotaContent]:
     return {key: QuotaContent(amount=quota.amount, goal_ids=quota.goal_ids) for key, quota in quotas.items()}
 
 
-def _component(content: CommissionContent, pointer: str, *, kept: bool) -> Component:
-    measure = _located_measure(content.measure, f"{pointer}/measure", kept=kept)
+def _component(content: CommissionContent, pointer: str, *, is_stored: bool) -> Component:
+    measure = _located_measure(content.measure, f"{pointer}/measure", is_stored=is_stored)
     try:
         rate = _rate(content.rate)
-        if not kept:
+        if not is_stored:
             check_rate_can_be_meant(rate)
     except InvalidInput as error:
         raise located(f"{pointer}/rate", error) from None
@@ -199,8 +202,8 @@ def _component(content: CommissionContent, pointer: str, *, kept: bool) -> Compo
         raise located(pointer, error) from None
 
 
-def _located_measure(content: MeasureContent, pointer: str, *, kept: bool) -> Measure:
-    unsaid = RatePolicy.NONE if kept else default_rate_policy(content.aggregate, content.value_field)
+def _located_measure(content: MeasureContent, pointer: str, *, is_stored: bool) -> Measure:
+    unsaid = RatePolicy.NONE if is_stored else default_rate_policy(content.aggregate, content.value_field)
     try:
         checked = parse_filter(content.filter, DEAL_FIELDS)
         measure = Measure(
@@ -212,7 +215,7 @@ def _located_measure(content: MeasureContent, pointer: str, *, kept: bool) -> Me
             content.rate_policy or unsaid,
             fixed_rates_of(content.fixed_rates),
         )
-        if not kept:
+        if not is_stored:
             check_terms_can_count(measure)
     except InvalidInput as error:
         raise located(pointer, error) from None

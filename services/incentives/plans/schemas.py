@@ -128,7 +128,7 @@ class PlanVersionAnswer(BaseModel):
     status: VersionStatus
     effective_from: date
     effective_until: date | None = Field(
-        None, description="First day that a later active version is in force instead; told in lists and single reads."
+        None, description="First day that a later active version is in force instead; in lists and single reads."
     )
     components: list[CommissionContent]
     note: str | None
@@ -162,7 +162,7 @@ class ChangeAnswer(BaseModel):
     after: JsonValue
 
 
-class PlanVersionDiff(BaseModel):
+class PlanVersionDiffAnswer(BaseModel):
     """What one version changes against another."""
 
     model_config = _example(
@@ -178,7 +178,7 @@ class PlanVersionDiff(BaseModel):
     changes: list[ChangeAnswer]
 
 
-class PlanVersionChange(BaseModel):
+class PlanVersionChangeAnswer(BaseModel):
     """One step in the life of a version: who did what when, and what it changed in the terms."""
 
     model_config = _example(
@@ -240,7 +240,7 @@ class AssignmentChanges(TypedDict, total=False):
     quotas: Quotas
 
 
-class AssignmentWarning(BaseModel):
+class AssignmentWarningAnswer(BaseModel):
     """Something that was taken and pays nothing as things stand."""
 
     pointer: str = Field(description="JSON pointer to the member.", examples=["/quotas/bookings/goal_ids/0"])
@@ -271,7 +271,7 @@ class AssignmentAnswer(BaseModel):
     start: date
     end: date | None
     quotas: dict[str, QuotaContent]
-    warnings: list[AssignmentWarning] = Field(description="Quotas that pay nothing as things stand.")
+    warnings: list[AssignmentWarningAnswer] = Field(description="Quotas that pay nothing as things stand.")
 
     @classmethod
     def of(cls, assignment: Assignment, person_name: str | None, goals: Mapping[UUID, QuotaGoal]) -> Self:
@@ -284,5 +284,5 @@ class AssignmentAnswer(BaseModel):
             start=assignment.range.start,
             end=assignment.range.end,
             quotas=quotas_content(assignment.quotas),
-            warnings=[AssignmentWarning.of(found) for found in quota_warnings(assignment, goals)],
+            warnings=[AssignmentWarningAnswer.of(found) for found in quota_warnings(assignment, goals)],
         )

@@ -36,7 +36,7 @@ from services.incentives.plans.domain.versions import (
     numbered,
     proposal_of,
 )
-from services.incentives.plans.store import StaleAssignment, Standing
+from services.incentives.plans.store import PlanState, StaleAssignment
 from services.incentives.plans.tables import projection
 from shared.contracts.goals import Goal, GoalStatus
 from shared.contracts.org import Calendar, Person
@@ -287,9 +287,9 @@ class Plans:
         """The stale assignments of each of these tenants."""
         return await store.stale_ids(tx, tenant_ids)
 
-    async def states(self, tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Standing]:
-        """How the definitions of each of these tenants stand."""
-        return await store.standings(tx, tenant_ids)
+    async def states(self, tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, PlanState]:
+        """The state of the definitions of each of these tenants."""
+        return await store.states(tx, tenant_ids)
 
     async def stale_tenants(self, tx: Transaction) -> list[UUID]:
         """Every tenant with stale assignments, as far as the transaction sees tenants."""

@@ -47,8 +47,8 @@ class StaleAssignment:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How a tenant's definitions stand: their revision, and the assignments that are stale by it."""
+class PlanState:
+    """The revision of a tenant's definitions, and the assignments that are stale by it."""
 
     revision: int
     stale_ids: frozenset[UUID]
@@ -77,7 +77,7 @@ _SNAPSHOTS: Final = text(
     WHERE tenant_id = :tenant_id AND subject = ANY(CAST(:subjects AS text[]))
     """
 )
-_STANDINGS: Final = text(
+_STATES: Final = text(
     f"""
     SELECT t AS tenant_id,
         COALESCE((SELECT revision FROM {projection.revisions.fullname} WHERE tenant_id = t), 0) AS revision,
@@ -109,9 +109,9 @@ async def stale_ids(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID,
     return found
 
 
-async def standings(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Standing]:
-    rows = await tx.rows(_STANDINGS, {"tenants": sorted(tenant_ids)})
-    return {row["tenant_id"]: Standing(row["revision"], frozenset(row["stale_ids"])) for row in rows}
+async def states(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, PlanState]:
+    rows = await tx.rows(_STATES, {"tenants": sorted(tenant_ids)})
+    return {row["tenant_id"]: PlanState(row["revision"], frozenset(row["stale_ids"])) for row in rows}
 
 
 async def stale_tenants(tx: Transaction) -> list[UUID]:
@@ -127,7 +127,7 @@ async def tenants(tx: Transaction) -> list[UUID]:
 
 
 async def bodies(tx: Transaction, tenant_id: UUID, subjects: Collection[str]) -> dict[str, str]:
-    """The JSON of the newest snapshots held of these subjects."""
+    """The JSON of the newest snapshots stored of these subjects."""
     rows = await tx.rows(_SNAPSHOTS, {"tenant_id": tenant_id, "subjects": sorted(subjects)})
     return {row["subject"]: row["body"] for row in rows}
 
@@ -313,7 +313,7 @@ def _version(row: RowMapping, currency: str) -> PlanVersion:
         row["number"],
         VersionStatus(row["status"]),
         row["effective_from"],
-        components_of(COMPONENTS.validate_python(row["components"]), currency, kept=True),
+        components_of(COMPONENTS.validate_python(row["components"]), currency, is_stored=True),
         row["note"],
         row["author_id"],
         row["approver_id"],

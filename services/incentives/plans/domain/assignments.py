@@ -197,13 +197,13 @@ def check_no_overlap(candidate: Assignment, others: Collection[Assignment]) -> N
 
 
 def check_approver_unpaid(
-    candidate: Assignment, held: Assignment | None, plan: Plan, versions: Collection[PlanVersion]
+    candidate: Assignment, before: Assignment | None, plan: Plan, versions: Collection[PlanVersion]
 ) -> None:
     """Raise AssignmentPaysApprover when the assignment adds days on which terms the person approved pay the person.
 
-    `held` is the assignment before the change, None for a new one.
+    `before` is the assignment before the change, None for a new one.
     """
-    if held is not None and held.range.covers(candidate.range):
+    if before is not None and before.range.covers(candidate.range):
         return
     for version in versions:
         days = approved_days(version, versions, candidate.person_id)
