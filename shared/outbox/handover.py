@@ -56,7 +56,8 @@ class HandOver:
     def take(self, topics: Collection[str], held: Collection[Lane]) -> tuple[list[Appended], list[Mark]]:
         """Everything that waits, to be sent now; marks only of these topics and outside the held lanes."""
         rows = list(self._waiting.values())
-        marks = [mark for mark in self._waiting_marks.values() if mark.topic in topics and mark.lane not in held]
+        barred = frozenset(held)
+        marks = [mark for mark in self._waiting_marks.values() if mark.topic in topics and mark.lane not in barred]
         self._waiting.clear()
         self._waiting_bytes = 0
         self._waiting_marks.clear()

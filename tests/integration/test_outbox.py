@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 from deploy.local.postgres import PostgresServer
 from services.goals.metadata import transport
@@ -566,6 +566,44 @@ async def test_what_this_process_commits_is_published_without_being_read(
         looks.allowed.set()
         await emptied(database)
     assert len(broker.received) == 5
+
+
+async def test_a_hand_over_costs_the_relay_one_statement_to_render_a_mark_and_one_look_afterwards(
+    database: Database, broker: ListedBroker, administrator: "asyncpg.Connection[asyncpg.Record]", looks: Looks
+) -> None:
+    async def render(statements: Statements, subjects: Sequence[tuple[UUID, str]]) -> Sequence[OutboxMessage]:
+        await statements.rows(text("SELECT 'the newest state'"))
+        return [OutboxMessage(tenant_id, _STATE_TOPIC, f"{tenant_id}/{each}", (), b"") for tenant_id, each in subjects]
+
+    async def is_empty() -> bool:
+        return not await administrator.fetchval(
+            "SELECT (SELECT count(*) FROM goals.outbox) + (SELECT count(*) FROM goals.outbox_marks)"
+        )
+
+    executed: list[str] = []
+
+    def record(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        # Every few seconds the relay also counts what waits.
+        if "count(*) FROM (SELECT" not in statement:
+            executed.append(" ".join(statement.split())[:35])
+
+    async with relaying(database, broker, {_STATE_TOPIC: render}) as relay:
+        await eventually(lambda: looks.done == 1)
+        await asyncio.sleep(0.1)
+        event.listen(Engine, "before_cursor_execute", record)
+        try:
+            async with database.transaction(Scope.of(_TENANT)) as tx:
+                await Outbox(transport, relay=relay).append(tx, [message("k", "1")])
+                await Outbox(transport, relay=relay).mark(tx, _STATE_TOPIC, [(_TENANT, "g")])
+            await eventually(is_empty, expectation="an empty outbox")
+        finally:
+            event.remove(Engine, "before_cursor_execute", record)
+    assert executed == [
+        "WITH appended AS ( INSERT INTO goal",
+        "INSERT INTO goals.outbox_marks AS m",
+        "SELECT 'the newest state'",
+        "WITH deleted AS (DELETE FROM goals.",
+    ]
 
 
 async def test_what_is_handed_over_waits_for_what_others_committed_before_it(
