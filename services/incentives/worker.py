@@ -8,8 +8,8 @@ import sys
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.consumer import DEALS_GROUP, DEFINITIONS_GROUP, DealsHandler, DefinitionsHandler
 from services.incentives.earnings.publishing import render
-from services.incentives.earnings.rebuilding import Rebuilder
 from services.incentives.earnings.service import Earnings
+from services.incentives.earnings.work import Rebuilder
 from services.incentives.metadata import transport
 from services.incentives.plans.service import Plans
 from services.incentives.settings import SERVICE

@@ -9,11 +9,10 @@ from typing import Final
 
 from services.tracking.intake.calling.caller import ApiCaller, source_client
 from services.tracking.intake.connections.service import Connections
-from services.tracking.intake.inbox.processor import InboxProcessor, Retention
-from services.tracking.intake.inbox.retranslation import Retranslator
-from services.tracking.intake.sync.channels import ChannelKeeper
-from services.tracking.intake.sync.fetcher import Fetcher
-from services.tracking.intake.sync.synchroniser import Synchroniser
+from services.tracking.intake.inbox.work import InboxProcessor, Retention, Retranslator
+from services.tracking.intake.sync.work.channels import ChannelKeeper
+from services.tracking.intake.sync.work.fetcher import Fetcher
+from services.tracking.intake.sync.work.synchroniser import Synchroniser
 from services.tracking.measure.progress.consumer import (
     ACTIVITIES_GROUP,
     DEFINITIONS_GROUP,
@@ -22,16 +21,16 @@ from services.tracking.measure.progress.consumer import (
     ActivitiesHandler,
     DealsHandler,
     DefinitionsHandler,
-    Rebuilder,
 )
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker, render_progress
+from services.tracking.measure.progress.work import Rebuilder
 from services.tracking.metadata import transport
 from services.tracking.settings import SERVICE, TrackingWorkerSettings
-from services.tracking.tell.alerts.watcher import AlertWatcher
+from services.tracking.tell.alerts.work import AlertWatcher
 from services.tracking.tell.channels.consumer import OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler
-from services.tracking.tell.channels.deliverer import Deliverer, OutgoingRetention, subscriber_client
 from services.tracking.tell.channels.service import Subscriptions
+from services.tracking.tell.channels.work import Deliverer, OutgoingRetention, subscriber_client
 from services.tracking.tell.dead_letters.consumer import DEAD_LETTERS_GROUP, DEAD_LETTERS_TOPICS, DeadLettersHandler
 from shared.contracts import activities, deals, progress
 from shared.contracts.topics import TOPICS

@@ -5,7 +5,7 @@ lock, one that commits. The pool runs in the driver's autocommit mode and the tr
 """
 
 import os
-from asyncio import Event, sleep
+from asyncio import sleep
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from shared.db.failures import DatabaseUnavailable, Failure, classify, driver_error_of
-from shared.db.listening import Notifications
+from shared.db.listening import Channels, Listener
 from shared.db.settings import database_url
 from shared.db.shielding import to_the_end
 from shared.kernel.errors import AttainError
@@ -44,7 +44,7 @@ _ROLLBACK_SECONDS_MAX: Final = 5
 _COMMIT_SECONDS_MAX: Final = 60
 _RETRY_SECONDS_FIRST: Final = 0.02
 _RETRY_SECONDS_MAX: Final = 1.0
-_NOTIFY: Final = text("SELECT pg_notify(:channel, '')")
+_NOTIFY: Final = text("SELECT pg_notify(:channel, said) FROM unnest(CAST(:said AS text[])) AS t(said)")
 _SINCE: Final = "since"
 """When a connection was made, in what the pool keeps with it."""
 _REFUSED_SECONDS: Final = 1.0
@@ -153,9 +153,9 @@ class Transaction(Statements):
         """Be the only one to work on these tenants in this service until the end of the transaction."""
         await self._lock(TenantLock.EXCLUSIVE, tenant_ids)
 
-    async def notify(self, channel: str) -> None:
-        """Wake the listeners of `channel` when this transaction commits."""
-        await self.connection.execute(_NOTIFY, {"channel": channel})
+    async def notify(self, channel: str, *said: str) -> None:
+        """Wake the listeners of `channel` when this transaction commits, and tell them each of what is `said`."""
+        await self.connection.execute(_NOTIFY, {"channel": channel, "said": said or ("",)})
 
     def committed(self) -> None:
         """Run what was to follow the commit; for the opener of the transaction."""
@@ -245,6 +245,7 @@ class Database:
         )
         _, arguments = self._engine.dialect.create_connect_args(self._url)
         self._connect_arguments = {**arguments, "server_settings": self._settings, "timeout": _CONNECT_SECONDS_MAX}
+        self._listener = Listener(self.connect)
 
     def transaction(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
         """One transaction: committed when the block ends, rolled back when it raises.
@@ -286,13 +287,12 @@ class Database:
                     await sleep(_chance.uniform(longest / 4, longest))
         raise ValueError("attempts must be at least 1")
 
-    def listen(self, channel: str, woken: Event | None = None) -> AbstractAsyncContextManager[Notifications]:
-        """Hear NOTIFY on `channel` over a connection of its own, for as long as the block lasts: `woken` is set then.
+    def channels(self, *names: str) -> Channels:
+        """Channels to hear NOTIFY on, over the one connection of this process that does.
 
-        Never fails because the server is away: it reconnects, and wakes its listener once after every connect so that
-        it looks for what it missed.
+        It reconnects, and tells its listeners once after every connect, so that they look for what they missed.
         """
-        return Notifications.listening(self.connect, channel, woken)
+        return Channels(self._listener, names)
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection of its own outside the pool, in the service's role; the caller closes it.

@@ -1,8 +1,8 @@
-"""Being woken by NOTIFY."""
+"""Being woken by NOTIFY: one connection a process hears every channel that somebody in it listens to."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Final
 
 import asyncpg
@@ -14,58 +14,85 @@ _RECONNECT_SECONDS: Final = 1.0
 _CLOSE_SECONDS_MAX: Final = 2.0
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
+Heard = Callable[[str | None], None]
+"""Called with what a notification says; with None when any number may have gone unheard, as after every connect."""
 
 
-class Notifications:
-    """The wake-ups of one channel. Many that come together count as one."""
+class Listener:
+    """The one connection. It is there while somebody listens, and is made anew whenever it is lost."""
 
-    def __init__(self, connect: Connect, channel: str, woken: asyncio.Event) -> None:
+    def __init__(self, connect: Connect) -> None:
         self._connect = connect
-        self._channel = channel
-        self._woken = woken
+        self._heard: dict[Heard, tuple[str, ...]] = {}
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
-    @classmethod
     @asynccontextmanager
-    async def listening(
-        cls, connect: Connect, channel: str, woken: asyncio.Event | None = None
-    ) -> "AsyncIterator[Notifications]":
-        """Listen for as long as the block lasts; a wake-up sets `woken`, if given."""
-        notifications = cls(connect, channel, woken or asyncio.Event())
-        listener = asyncio.create_task(notifications._keep_listening(), name=f"listen-{channel}")
-        try:
-            yield notifications
-        finally:
-            listener.cancel()
-            with suppress(asyncio.CancelledError):
-                await listener
+    async def listening(self, channels: tuple[str, ...], heard: Heard) -> AsyncIterator[None]:
+        """Have `heard` called for as long as the block lasts, first with None once the channels are listened to.
 
-    async def wait(self, timeout_seconds: float) -> bool:
-        """Wait for a wake-up since the last call; False when none came in time, which is the moment to poll."""
+        Never fails because the server is away.
+        """
+        self._heard[heard] = channels
+        self._changed.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep_listening(), name="listen")
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return False
-        self._woken.clear()
-        return True
+            yield
+        finally:
+            del self._heard[heard]
+            if not self._heard:
+                task, self._task = self._task, None
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def _keep_listening(self) -> None:
         while True:
             try:
-                await self._listen_once()
+                await self._listen_until_lost()
             except Exception as error:
-                # Whatever it is: who listens would wait for the next poll, for ever and unseen.
-                _log.warning("listen_interrupted", channel=self._channel, reason=type(error).__name__)
+                # Whatever it is: who listens would wait for ever and unseen.
+                _log.warning("listen_interrupted", reason=type(error).__name__)
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
-    async def _listen_once(self) -> None:
+    async def _listen_until_lost(self) -> None:
         connection = await self._connect()
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: lost.set())
+        connection.add_termination_listener(lambda _: self._changed.set())
+        listened: set[str] = set()
+        told: set[Heard] = set()
         try:
-            await connection.add_listener(self._channel, lambda *_: self._woken.set())
-            self._woken.set()
-            await lost.wait()
+            while not connection.is_closed():
+                self._changed.clear()
+                told &= self._heard.keys()
+                for heard, channels in self._heard.copy().items():
+                    if heard in told:
+                        continue
+                    for channel in channels:
+                        if channel not in listened:
+                            await connection.add_listener(channel, self._hear)
+                            listened.add(channel)
+                    told.add(heard)
+                    heard(None)
+                await self._changed.wait()
         finally:
             with suppress(Exception):
                 await connection.close(timeout=_CLOSE_SECONDS_MAX)
+
+    def _hear(self, *notified: object) -> None:
+        channel, said = str(notified[2]), str(notified[3])
+        for heard, channels in self._heard.copy().items():
+            if channel in channels:
+                heard(said)
+
+
+class Channels:
+    """Some channels of a process's listener."""
+
+    def __init__(self, listener: Listener, names: tuple[str, ...]) -> None:
+        self._listener = listener
+        self._names = names
+
+    def listening(self, heard: Heard) -> AbstractAsyncContextManager[None]:
+        """Have `heard` called with what is notified on them, for as long as the block lasts."""
+        return self._listener.listening(self._names, heard)

@@ -1,5 +1,13 @@
 """Work that comes again and again beside everything else: the one way a process does it.
 
+To declare such work, derive from `Rounds` in the room's `work.py`. Say in `__init__` its name, how long it may rest
+(`every_seconds`; None where something always wakes it) and what wakes it (`woken_by`: the channels that whoever makes
+work for it notifies in its transaction); do in `round` what there is to do. A round that knows when the next thing is
+due says so with `come_again_in`; one that takes long looks at `is_stopping` between its steps and waits with `pause`.
+The process lists it among its components. All channels of a process are heard over one connection; at the start, and
+after that connection was lost, every round comes once, as nobody knows what went unheard. A stop ends every rest and
+pause at once.
+
 A round that fails, for whatever reason, is logged, counted and comes again after a pause that grows to a few seconds:
 no error that nobody foresaw ends such work while its process looks alive. What ends all the same (`run` returns or
 raises before `stop`) takes the process with it: see `shared.worker.components`.
@@ -12,6 +20,7 @@ from random import SystemRandom
 from time import monotonic
 from typing import ClassVar, Final
 
+from shared.db.listening import Channels
 from shared.kernel.errors import Unavailable
 from shared.outbox.domain import Backoff
 from shared.telemetry import metrics
@@ -28,9 +37,10 @@ class Rounds(ABC):
     finishes: ClassVar[bool] = False
     """Whether one more round follows the stop, for what came in before it."""
 
-    def __init__(self, name: str, *, every_seconds: float | None) -> None:
+    def __init__(self, name: str, *, every_seconds: float | None, woken_by: Channels | None = None) -> None:
         """`name` stands in logs and metrics. Without being woken a round comes `every_seconds`; None: only then."""
         self._name = name
+        self._woken_by = woken_by
         self._every_seconds = every_seconds
         self._rest_seconds = every_seconds
         self._stopping = asyncio.Event()
@@ -58,7 +68,7 @@ class Rounds(ABC):
         self.is_running = True
         failures = 0
         try:
-            async with self.during():
+            async with self._listening(), self.during():
                 while not self.is_stopping:
                     self.woken.clear()
                     self._rest_seconds = self._every_seconds
@@ -91,6 +101,10 @@ class Rounds(ABC):
         """Have a round come now."""
         self.woken.set()
 
+    def heard(self, _said: str | None) -> None:
+        """Called with what was notified on its channels; with None at every connect, as any number may be missed."""
+        self.wake()
+
     def come_again_in(self, seconds: float) -> None:
         """Have the round after this one come in so long, unless something wakes it or it would come sooner anyway."""
         longest = seconds if self._every_seconds is None else min(seconds, self._every_seconds)
@@ -103,6 +117,9 @@ class Rounds(ABC):
                 await self._stopping.wait()
         except TimeoutError:
             return
+
+    def _listening(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._woken_by is None else self._woken_by.listening(self.heard)
 
     async def _rest(self) -> None:
         try:

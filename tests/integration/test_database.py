@@ -538,33 +538,81 @@ async def test_now_is_one_moment_and_new_ids_are_of_it(fresh_database: str) -> N
     assert {value.int >> 80 for value in ids} == {int(moment.timestamp() * 1000)}
 
 
+class Hearing:
+    """What a listener was told."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Queue[str | None] = asyncio.Queue()
+        self.put = self.told.put_nowait
+
+    async def next(self) -> str | None:
+        async with asyncio.timeout(10):
+            return await self.told.get()
+
+    async def is_silent(self, seconds: float) -> bool:
+        await asyncio.sleep(seconds)
+        return self.told.empty()
+
+
 async def test_a_listener_is_woken_by_a_commit_and_not_by_a_rollback(database: Database) -> None:
-    async with database.listen("news") as notifications:
-        assert await notifications.wait(10), "the first connect wakes"
+    heard = Hearing()
+    async with database.channels("news").listening(heard.put):
+        assert await heard.next() is None, "the first connect wakes"
         with pytest.raises(LookupError):
             async with database.transaction(Scope.of()) as tx:
                 await tx.notify("news")
                 raise LookupError
-        assert not await notifications.wait(0.1)
+        assert await heard.is_silent(0.1)
         async with database.transaction(Scope.of()) as tx:
             await tx.notify("news")
-        assert await notifications.wait(10)
-        assert not await notifications.wait(0.05)
+        assert await heard.next() == ""
+        assert await heard.is_silent(0.05)
 
 
 async def test_a_listener_whose_connection_died_reconnects_and_looks_again(
     database: Database, administrator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    async with database.listen("news") as notifications:
-        assert await notifications.wait(10)
+    heard, other = Hearing(), Hearing()
+    async with database.channels("news").listening(heard.put), database.channels("more").listening(other.put):
+        assert await heard.next() is None
+        assert await other.next() is None
         await administrator.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        assert await notifications.wait(10), "the new connect wakes"
+        assert await heard.next() is None, "the new connect wakes"
+        assert await other.next() is None, "whoever listens"
         async with database.transaction(Scope.of()) as tx:
             await tx.notify("news")
-        assert await notifications.wait(10)
+        assert await heard.next() == ""
+        assert await other.is_silent(0.05)
+
+
+async def test_all_listeners_of_a_process_share_one_connection_and_each_hears_what_it_listens_to(
+    database: Database, administrator: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async def are_listening(connections: int) -> bool:
+        found = await administrator.fetch(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'listen%'"
+        )
+        return len(found) == connections
+
+    first, second = Hearing(), Hearing()
+    async with database.channels("news", "more").listening(first.put):
+        assert await first.next() is None
+        async with database.channels("more").listening(second.put):
+            assert await second.next() is None, "who comes later is told as well to look for what it missed"
+            assert await are_listening(1)
+            async with database.transaction(Scope.of()) as tx:
+                await tx.notify("news", "a", "b")
+                await tx.notify("more", "c")
+            assert [await first.next() for _ in range(3)] == ["a", "b", "c"]
+            assert await second.next() == "c"
+        async with database.transaction(Scope.of()) as tx:
+            await tx.notify("more", "d")
+        assert await first.next() == "d"
+        assert await second.is_silent(0.05)
+    await eventually(lambda: are_listening(0), 5, expectation="nobody listens any more")
 
 
 async def test_the_pool_recovers_from_a_restart_of_the_server(

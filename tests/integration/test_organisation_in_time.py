@@ -15,6 +15,7 @@ from services.incentives.credits.domain import ReceivedDeal
 from services.incentives.earnings import consumer as incentives
 from services.tracking.measure.progress import consumer as progress
 from services.tracking.measure.progress import store
+from services.tracking.measure.progress import work as progress_work
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.measure.progress.verification import differences as progress_differences
@@ -48,7 +49,7 @@ class Company:
         self.tracking = Database(url, service="tracking")
         self.pay = Database(url, service="incentives")
         self.tracker = ProgressTracker(Outbox(transport), DefinitionsCache())
-        self.rebuilder = progress.Rebuilder(self.tracking, self.tracker)
+        self.rebuilder = progress_work.Rebuilder(self.tracking, self.tracker)
         self.heard = 0
 
     async def close(self) -> None:

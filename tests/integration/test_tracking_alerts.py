@@ -19,9 +19,9 @@ from services.tracking.intake.connections import service as crm
 from services.tracking.intake.inbox.hook_counts import TrafficMeter
 from services.tracking.metadata import transport
 from services.tracking.tell.alerts import service
-from services.tracking.tell.alerts.watcher import AlertWatcher
+from services.tracking.tell.alerts.work import AlertWatcher
 from services.tracking.tell.channels.consumer import OUTGOING_TOPICS, OutgoingHandler
-from services.tracking.tell.channels.deliverer import Deliverer, subscriber_client
+from services.tracking.tell.channels.work import Deliverer, subscriber_client
 from shared.contracts.alerts import TOPIC, Alert
 from shared.contracts.envelope import from_record
 from shared.contracts.topics import TOPICS

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.tracking.measure.progress import contributions, store
-from services.tracking.measure.progress.consumer import Rebuilder
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.domain import GoalIndex, GoalTerms, Rule, Span
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.measure.progress.verification import differences
+from services.tracking.measure.progress.work import Rebuilder
 from services.tracking.metadata import transport
 from services.tracking.records.service import DEALS
 from shared.contracts import deals, goals, org

@@ -14,7 +14,7 @@ from services.tracking.measure.progress.consumer import PROGRESS_GROUP, DealsHan
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.tell.alerts.watcher import AlertWatcher
+from services.tracking.tell.alerts.work import AlertWatcher
 from services.tracking.tell.dead_letters.consumer import DeadLettersHandler
 from shared.contracts import deals
 from shared.contracts.deals import Deal

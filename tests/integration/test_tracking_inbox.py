@@ -24,7 +24,7 @@ from services.tracking.intake.connections.domain import Sender
 from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull, WaitingRoom
 from services.tracking.intake.inbox.hook_counts import TrafficMeter
 from services.tracking.intake.inbox.intake import DeliveriesNotStored, Intake
-from services.tracking.intake.inbox.processor import InboxProcessor, Retention
+from services.tracking.intake.inbox.work import InboxProcessor, Retention
 from services.tracking.intake.sources.domain import Source
 from services.tracking.metadata import transport
 from services.tracking.settings import ApiSettings

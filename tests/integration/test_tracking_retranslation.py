@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from services.tracking.intake.inbox import retranslation
-from services.tracking.intake.inbox.retranslation import Retranslator
 from services.tracking.intake.inbox.retranslation_store import RetranslationState
+from services.tracking.intake.inbox.work import Retranslator
 from shared.db.database import Database, Scope, Transaction
 from shared.http.auth import Role
 from tests.integration.test_tracking_inbox import Caller, Tracking, deal, send, translate

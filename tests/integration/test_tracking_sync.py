@@ -39,17 +39,16 @@ from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.connections.service import Connections
 from services.tracking.intake.inbox import fetching
 from services.tracking.intake.inbox.fetch_store import Ask, DueConnection
-from services.tracking.intake.inbox.processor import InboxProcessor
-from services.tracking.intake.inbox.retranslation import Retranslator
+from services.tracking.intake.inbox.work import InboxProcessor, Retranslator
 from services.tracking.intake.sources.adapter import Adapter
 from services.tracking.intake.sources.domain import Limit, Source, SourceMapping
 from services.tracking.intake.sources.registry import ADAPTERS
 from services.tracking.intake.sources.source_api import Call, Conversation
 from services.tracking.intake.sync import service
-from services.tracking.intake.sync.channels import ChannelKeeper
 from services.tracking.intake.sync.domain import RunKind, RunState
-from services.tracking.intake.sync.fetcher import Fetcher
-from services.tracking.intake.sync.synchroniser import Synchroniser
+from services.tracking.intake.sync.work.channels import ChannelKeeper
+from services.tracking.intake.sync.work.fetcher import Fetcher
+from services.tracking.intake.sync.work.synchroniser import Synchroniser
 from services.tracking.metadata import transport
 from services.tracking.records.service import ACTIVITIES, DEALS
 from services.tracking.settings import ApiSettings

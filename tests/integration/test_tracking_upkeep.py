@@ -13,14 +13,14 @@ from sqlalchemy import text
 from services.tracking.intake.connections import users
 from services.tracking.intake.inbox import hook_counts as traffic
 from services.tracking.intake.inbox.hook_counts import TrafficMeter
-from services.tracking.intake.inbox.processor import InboxProcessor, Retention
-from services.tracking.intake.inbox.retranslation import Retranslator
+from services.tracking.intake.inbox.work import InboxProcessor, Retention, Retranslator
 from services.tracking.intake.sources.adapter import SeenUser
 from services.tracking.intake.sources.source_api import ApiUser
 from services.tracking.measure.progress import store as progress_store
-from services.tracking.measure.progress.consumer import DealsHandler, Rebuilder
+from services.tracking.measure.progress.consumer import DealsHandler
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker, render_progress
+from services.tracking.measure.progress.work import Rebuilder
 from services.tracking.metadata import transport
 from shared.contracts import deals, progress
 from shared.contracts.goals import Goal

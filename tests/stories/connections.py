@@ -13,9 +13,8 @@ from services.tracking.app import create_app
 from services.tracking.intake.connections.directory import SenderDirectory
 from services.tracking.intake.inbox import retranslation
 from services.tracking.intake.inbox.intake import Intake
-from services.tracking.intake.inbox.processor import InboxProcessor
-from services.tracking.intake.inbox.retranslation import Retranslator
 from services.tracking.intake.inbox.retranslation_store import Retranslation
+from services.tracking.intake.inbox.work import InboxProcessor, Retranslator
 from services.tracking.metadata import transport
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity

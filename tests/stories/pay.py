@@ -3,9 +3,9 @@
 from typing import Final
 
 from services.incentives.credits.service import Credits
-from services.incentives.earnings.rebuilding import Rebuilder
 from services.incentives.earnings.service import Earnings
 from services.incentives.earnings.verification import Verification
+from services.incentives.earnings.work import Rebuilder
 from services.incentives.metadata import transport
 from services.incentives.plans.service import Plans
 from shared.db.database import Database

@@ -15,10 +15,11 @@ from deploy.local.bench.company import TENANT_ID, company, deal_events, deals_in
 from deploy.local.bench.report import Bound, Row
 from deploy.local.bench.servers import Servers
 from services.tracking.measure.progress import store
-from services.tracking.measure.progress.consumer import DealsHandler, Rebuilder
+from services.tracking.measure.progress.consumer import DealsHandler
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.measure.progress.verification import differences
+from services.tracking.measure.progress.work import Rebuilder
 from services.tracking.metadata import transport
 from shared.contracts.deals import TOPIC
 from shared.contracts.topics import TOPICS

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from contextlib import AbstractAsyncContextManager
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -33,7 +32,7 @@ class SenderDirectory(Rounds):
     """Follows the connections: reloaded when one changes, and every half minute in case that went unheard."""
 
     def __init__(self, database: Database, connections: Connections) -> None:
-        super().__init__("directory", every_seconds=_RELOAD_SECONDS)
+        super().__init__("directory", every_seconds=_RELOAD_SECONDS, woken_by=database.channels(CHANNEL))
         self._database = database
         self._connections = connections
         # By the text of the id, as it stands in the path of a request: hashing a UUID costs more.
@@ -115,9 +114,6 @@ class SenderDirectory(Rounds):
         """Raises Unavailable before the first load."""
         if not self._loaded:
             raise Unavailable("The connections are not loaded yet.")
-
-    def during(self) -> AbstractAsyncContextManager[object]:
-        return self._database.listen(CHANNEL, self.woken)
 
     async def round(self) -> bool:
         await self.load()

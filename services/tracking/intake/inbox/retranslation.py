@@ -7,7 +7,6 @@ or which of several that were saved in between, has really been applied to it.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,7 +16,7 @@ from services.tracking.intake.connections import service as crm
 from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.inbox import record_store, retranslation_store, service, store
 from services.tracking.intake.inbox.events import activity_event_of, event_of
-from services.tracking.intake.inbox.retranslation_store import RETRANSLATION_CHANNEL, Retranslation, RetranslationState
+from services.tracking.intake.inbox.retranslation_store import Retranslation, RetranslationState
 from services.tracking.intake.inbox.store import Kept
 from services.tracking.intake.inbox.translation import records_named, said, translated
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
@@ -27,9 +26,8 @@ from services.tracking.intake.sources.remapping import touched
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
-from shared.db.database import Database, Scope, Transaction
+from shared.db.database import Transaction
 from shared.outbox.outbox import Outbox
-from shared.worker.rounds import Rounds
 
 CURABLE: Final = frozenset(
     {QuarantineReason.STAGE_UNMAPPED, QuarantineReason.MISSING_FIELD, QuarantineReason.INVALID_FIELD}
@@ -43,7 +41,6 @@ _SETTLED_AFTER: Final = timedelta(seconds=15)
 """A batch that was being translated while the mapping was saved has been committed by then."""
 _UNDER_WAY: Final = timedelta(minutes=10)
 """What was translated so long before and has not been recorded waits in the outbox."""
-_POLL_SECONDS: Final = 5.0
 
 Event = Deal | Activity
 _VERSIONED: Final = frozenset({"modified_at", "sequence", "delivery_id", "received_at"})
@@ -266,22 +263,3 @@ def _events(connection: Connection, outcome: Tried) -> list[Event]:
 
 def _plain(value: object) -> object:
     return tuple(vars(each) for each in value) if isinstance(value, tuple) else value
-
-
-class Retranslator(Rounds):
-    """Carries out what saved mappings change; a worker component. Any number may run."""
-
-    def __init__(self, database: Database, outbox: Outbox) -> None:
-        super().__init__("retranslator", every_seconds=_POLL_SECONDS)
-        self._database = database
-        self._outbox = outbox
-
-    def during(self) -> AbstractAsyncContextManager[object]:
-        return self._database.listen(RETRANSLATION_CHANNEL, self.woken)
-
-    async def round(self) -> bool:
-        return await self.step_once()
-
-    async def step_once(self) -> bool:
-        """Do one piece of work; whether to come again at once. Raises Unavailable."""
-        return await self._database.run(Scope.every(), lambda tx: step(tx, self._outbox)) is not None

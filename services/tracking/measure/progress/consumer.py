@@ -1,26 +1,22 @@
-"""The Kafka edge of progress: deals, activities and definitions in, and what brings stale goals up to date."""
+"""The Kafka edge of progress: deals, activities and definitions in."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from time import perf_counter
 from typing import Final, TypeVar
 from uuid import UUID
 
-from services.tracking.measure.progress import store
 from services.tracking.measure.progress.definitions import UnusableDefinition, check_usable
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.measure.progress.tables import ACTIVITIES_STRIPE
+from services.tracking.measure.progress.work import Rebuilder
 from shared.contracts import goals, org
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
-from shared.db.database import Database, Scope, TenantLock, Transaction
+from shared.db.database import TenantLock, Transaction
 from shared.kafka.domain import Batch, Poison
 from shared.kafka.events import events_of, tenants_of
-from shared.kernel.errors import Unavailable
 from shared.telemetry import metrics
-from shared.telemetry.logs import get_logger
-from shared.worker.rounds import Rounds
 
 PROGRESS_GROUP: Final = "attain.tracking.progress"
 ACTIVITIES_GROUP: Final = "attain.tracking.activities"
@@ -30,7 +26,6 @@ DEFINITIONS_TOPICS: Final = (org.TOPIC, goals.TOPIC)
 # A batch is decoded in pieces, each while Postgres is busy with the one before.
 _PIECE_RECORDS: Final = 250
 _UNUSABLE: Final = "unusable_definition"
-_log = get_logger(__name__)
 
 EventT = TypeVar("EventT", bound=Event)
 
@@ -74,7 +69,7 @@ class ActivitiesHandler:
 class DefinitionsHandler:
     """Batches of `attain.org.v1` and `attain.goals.v1`: kept, with the goals they change marked stale."""
 
-    def __init__(self, tracker: ProgressTracker, rebuilder: "Rebuilder") -> None:
+    def __init__(self, tracker: ProgressTracker, rebuilder: Rebuilder) -> None:
         self._tracker = tracker
         self._rebuilder = rebuilder
 
@@ -93,51 +88,6 @@ class DefinitionsHandler:
             events.append(event)
         await self._tracker.define(tx, events)
         tx.after_commit(self._rebuilder.wake)
-
-
-class Rebuilder(Rounds):
-    """Brings stale goals up to date, a chunk a transaction; a worker component.
-
-    Which goals are stale stands in Postgres, so what one process left undone the next one does. Any number may run.
-    """
-
-    def __init__(self, database: Database, tracker: ProgressTracker, *, poll_seconds: float = 5.0) -> None:
-        """Without being woken it looks every `poll_seconds`."""
-        super().__init__("rebuilder", every_seconds=poll_seconds)
-        self._database = database
-        self._tracker = tracker
-
-    async def round(self) -> bool:
-        await self.rebuild_all()
-        return False
-
-    async def rebuild_all(self) -> None:
-        """Rebuild what is stale now, a chunk of each tenant in turn. Raises Unavailable.
-
-        A tenant whose goals cannot be rebuilt is logged and left until the next time; it does not hold up the others.
-        """
-        failed: set[UUID] = set()
-        while not self.is_stopping:
-            async with self._database.transaction(Scope.every()) as tx:
-                waiting = await store.stale_tenants(tx)
-            metrics.PROGRESS_STALE_GOALS.set(sum(waiting.values()))
-            tenant_ids = [tenant_id for tenant_id in waiting if tenant_id not in failed]
-            if not tenant_ids:
-                return
-            for tenant_id in tenant_ids:
-                try:
-                    await self._rebuild_chunk(tenant_id)
-                except Unavailable:
-                    raise
-                except Exception:
-                    _log.exception("rebuild_failed", tenant_id=str(tenant_id))
-                    failed.add(tenant_id)
-
-    async def _rebuild_chunk(self, tenant_id: UUID) -> None:
-        started = perf_counter()
-        scope = Scope.of(tenant_id, lock=TenantLock.EXCLUSIVE)
-        await self._database.run(scope, lambda tx: self._tracker.rebuild(tx, tenant_id))
-        metrics.PROGRESS_REBUILD_SECONDS.observe(perf_counter() - started)
 
 
 def _pieces(batch: Batch, event_type: type[EventT]) -> Iterator[list[EventT]]:

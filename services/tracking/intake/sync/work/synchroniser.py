@@ -41,7 +41,7 @@ class Synchroniser(Rounds):
     """
 
     def __init__(self, database: Database, caller: ApiCaller, connections: Connections) -> None:
-        super().__init__("synchroniser", every_seconds=_POLL_SECONDS)
+        super().__init__("synchroniser", every_seconds=_POLL_SECONDS, woken_by=database.channels(SYNC_CHANNEL))
         self._database = database
         self._caller = caller
         self._connections = connections
@@ -52,8 +52,7 @@ class Synchroniser(Rounds):
     @asynccontextmanager
     async def during(self) -> AsyncIterator[None]:
         try:
-            async with self._database.listen(SYNC_CHANNEL, self.woken):
-                yield
+            yield
             await asyncio.gather(*list(self._running.values()), return_exceptions=True)
         finally:
             cut_short = list(self._running.values())

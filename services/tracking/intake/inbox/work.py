@@ -1,12 +1,12 @@
-"""Worker components of the inbox: translating what has come, and dropping bodies whose time is over."""
+"""The rounds of the inbox: translating what has come, carrying out saved mappings, dropping bodies in time."""
 
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from time import monotonic
 from typing import Final
 
 from services.tracking.intake.inbox import hook_counts as traffic
-from services.tracking.intake.inbox import service
+from services.tracking.intake.inbox import retranslation, service
+from services.tracking.intake.inbox.retranslation_store import RETRANSLATION_CHANNEL
 from services.tracking.intake.inbox.service import FIRST_ID
 from services.tracking.intake.inbox.store import INBOX_CHANNEL
 from shared.db.database import Database, Scope
@@ -15,6 +15,7 @@ from shared.worker.rounds import Rounds
 
 _POLL_SECONDS: Final = 1.0
 _LOOK_BACK_SECONDS: Final = 2.0
+_RETRANSLATION_POLL_SECONDS: Final = 5.0
 _RETENTION_POLL_SECONDS: Final = 3600.0
 _RETENTION_CHUNK: Final = 500
 
@@ -23,16 +24,13 @@ class InboxProcessor(Rounds):
     """Translates deliveries as they come. Any number may run; each takes what no other is at."""
 
     def __init__(self, database: Database, outbox: Outbox) -> None:
-        super().__init__("inbox", every_seconds=_POLL_SECONDS)
+        super().__init__("inbox", every_seconds=_POLL_SECONDS, woken_by=database.channels(INBOX_CHANNEL))
         self._database = database
         self._outbox = outbox
         # The index of what waits still holds, until it is vacuumed, what waited before: a look that starts behind the
         # last one need not step over it. A full look follows soon, for what was committed late.
         self._after = FIRST_ID
         self._looked_back_at = float("-inf")
-
-    def during(self) -> AbstractAsyncContextManager[object]:
-        return self._database.listen(INBOX_CHANNEL, self.woken)
 
     async def round(self) -> bool:
         return await self.translate_once()
@@ -51,6 +49,25 @@ class InboxProcessor(Rounds):
         comes_again = len(outcomes) > 1
         self._after = outcomes[-1].id if comes_again else FIRST_ID
         return comes_again
+
+
+class Retranslator(Rounds):
+    """Carries out what saved mappings change. Any number may run."""
+
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        super().__init__(
+            "retranslator", every_seconds=_RETRANSLATION_POLL_SECONDS, woken_by=database.channels(RETRANSLATION_CHANNEL)
+        )
+        self._database = database
+        self._outbox = outbox
+
+    async def round(self) -> bool:
+        return await self.step_once()
+
+    async def step_once(self) -> bool:
+        """Do one piece of work; whether to come again at once. Raises Unavailable."""
+        step = await self._database.run(Scope.every(), lambda tx: retranslation.step(tx, self._outbox))
+        return step is not None
 
 
 class Retention(Rounds):

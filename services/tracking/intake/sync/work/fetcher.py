@@ -49,7 +49,7 @@ class Fetcher(Rounds):
 
     def __init__(self, database: Database, caller: ApiCaller, *, gather_seconds: float = _GATHER_SECONDS) -> None:
         """`gather_seconds`: how long to gather after a call, at sources that are asked for many records at once."""
-        super().__init__("fetcher", every_seconds=_POLL_SECONDS)
+        super().__init__("fetcher", every_seconds=_POLL_SECONDS, woken_by=database.channels(FETCH_CHANNEL))
         self._database = database
         self._caller = caller
         self._gather_seconds = gather_seconds
@@ -60,8 +60,7 @@ class Fetcher(Rounds):
     @asynccontextmanager
     async def during(self) -> AsyncIterator[None]:
         try:
-            async with self._database.listen(FETCH_CHANNEL, self.woken):
-                yield
+            yield
             await asyncio.gather(*list(self._running.values()), return_exceptions=True)
         finally:
             cut_short = list(self._running.values())
@@ -98,10 +97,10 @@ class Fetcher(Rounds):
                     break
         except Unavailable as error:
             _log.warning("fetch_interrupted", connection_id=str(due.connection_id), reason=error.detail)
-            await asyncio.sleep(_FAILURE_SECONDS)
+            await self.pause(_FAILURE_SECONDS)
         except Exception as error:
             _log.error("fetch_failed", connection_id=str(due.connection_id), exc_info=error)
-            await asyncio.sleep(_FAILURE_SECONDS)
+            await self.pause(_FAILURE_SECONDS)
         finally:
             del self._running[due.connection_id]
 

@@ -1,7 +1,6 @@
-"""The worker's component that works stale assignments out."""
+"""The rounds of earnings: working stale assignments out."""
 
 import time
-from contextlib import AbstractAsyncContextManager
 from typing import Final
 from uuid import UUID
 
@@ -21,13 +20,10 @@ class Rebuilder(Rounds):
     """Rebuilds whenever something is marked stale; any number may run. What a killed one leaves is still marked."""
 
     def __init__(self, database: Database, plans: Plans, earnings: Earnings) -> None:
-        super().__init__("rebuilder", every_seconds=_POLL_SECONDS)
+        super().__init__("rebuilder", every_seconds=_POLL_SECONDS, woken_by=database.channels(STALE_CHANNEL))
         self._database = database
         self._plans = plans
         self._earnings = earnings
-
-    def during(self) -> AbstractAsyncContextManager[object]:
-        return self._database.listen(STALE_CHANNEL, self.woken)
 
     async def round(self) -> bool:
         await self.rebuild_all()

@@ -95,7 +95,7 @@ class Deliverer(Rounds):
 
         `client` is a `subscriber_client`; whoever made it closes it.
         """
-        super().__init__("deliverer", every_seconds=_POLL_SECONDS)
+        super().__init__("deliverer", every_seconds=_POLL_SECONDS, woken_by=database.channels(OUTGOING_CHANNEL))
         self._database = database
         self._subscriptions = subscriptions
         self._client = client
@@ -109,13 +109,12 @@ class Deliverer(Rounds):
 
     @asynccontextmanager
     async def during(self) -> AsyncIterator[None]:
-        async with self._database.listen(OUTGOING_CHANNEL, self.woken):
-            try:
-                yield
-                await self._settled()
-            finally:
-                for task in (*self._under_way, *([] if self._settling is None else [self._settling])):
-                    task.cancel()
+        try:
+            yield
+            await self._settled()
+        finally:
+            for task in (*self._under_way, *([] if self._settling is None else [self._settling])):
+                task.cancel()
 
     async def round(self) -> bool:
         if await self._start_due():

@@ -1,0 +1,59 @@
+"""The rounds of progress: bringing stale goals up to date."""
+
+from time import perf_counter
+from uuid import UUID
+
+from services.tracking.measure.progress import store
+from services.tracking.measure.progress.service import ProgressTracker
+from shared.db.database import Database, Scope, TenantLock
+from shared.kernel.errors import Unavailable
+from shared.telemetry import metrics
+from shared.telemetry.logs import get_logger
+from shared.worker.rounds import Rounds
+
+_log = get_logger(__name__)
+
+
+class Rebuilder(Rounds):
+    """Brings stale goals up to date, a chunk a transaction; a worker component.
+
+    Which goals are stale stands in Postgres, so what one process left undone the next one does. Any number may run.
+    """
+
+    def __init__(self, database: Database, tracker: ProgressTracker, *, poll_seconds: float = 5.0) -> None:
+        """Without being woken it looks every `poll_seconds`."""
+        super().__init__("rebuilder", every_seconds=poll_seconds)
+        self._database = database
+        self._tracker = tracker
+
+    async def round(self) -> bool:
+        await self.rebuild_all()
+        return False
+
+    async def rebuild_all(self) -> None:
+        """Rebuild what is stale now, a chunk of each tenant in turn. Raises Unavailable.
+
+        A tenant whose goals cannot be rebuilt is logged and left until the next time; it does not hold up the others.
+        """
+        failed: set[UUID] = set()
+        while not self.is_stopping:
+            async with self._database.transaction(Scope.every()) as tx:
+                waiting = await store.stale_tenants(tx)
+            metrics.PROGRESS_STALE_GOALS.set(sum(waiting.values()))
+            tenant_ids = [tenant_id for tenant_id in waiting if tenant_id not in failed]
+            if not tenant_ids:
+                return
+            for tenant_id in tenant_ids:
+                try:
+                    await self._rebuild_chunk(tenant_id)
+                except Unavailable:
+                    raise
+                except Exception:
+                    _log.exception("rebuild_failed", tenant_id=str(tenant_id))
+                    failed.add(tenant_id)
+
+    async def _rebuild_chunk(self, tenant_id: UUID) -> None:
+        started = perf_counter()
+        scope = Scope.of(tenant_id, lock=TenantLock.EXCLUSIVE)
+        await self._database.run(scope, lambda tx: self._tracker.rebuild(tx, tenant_id))
+        metrics.PROGRESS_REBUILD_SECONDS.observe(perf_counter() - started)
