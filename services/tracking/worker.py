@@ -8,11 +8,13 @@ import sys
 from typing import Final
 
 from services.tracking.intake.calling.caller import ApiCaller, source_client
+from services.tracking.intake.connections import service as crm
 from services.tracking.intake.connections.service import Connections
 from services.tracking.intake.inbox.work import InboxProcessor, Retention, Retranslator
 from services.tracking.intake.sync.work.channels import ChannelKeeper
 from services.tracking.intake.sync.work.fetcher import Fetcher
 from services.tracking.intake.sync.work.synchroniser import Synchroniser
+from services.tracking.intake.upkeep import service as upkeep
 from services.tracking.measure.progress.consumer import (
     ACTIVITIES_GROUP,
     DEFINITIONS_GROUP,
@@ -27,7 +29,8 @@ from services.tracking.measure.progress.service import ProgressTracker, render_p
 from services.tracking.measure.progress.work import Rebuilder
 from services.tracking.metadata import transport
 from services.tracking.settings import SERVICE, TrackingWorkerSettings
-from services.tracking.tell.alerts.work import AlertWatcher
+from services.tracking.tell.alerts.service import Checks
+from services.tracking.tell.alerts.work import AlertWatcher, DeadLettersWatcher
 from services.tracking.tell.channels.consumer import OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler
 from services.tracking.tell.channels.service import Subscriptions
 from services.tracking.tell.channels.work import Deliverer, OutgoingRetention, subscriber_client
@@ -39,6 +42,7 @@ from shared.http.outbound import OutboundSettings
 from shared.http.settings import read_settings
 from shared.worker.process import WorkerProcess, run_service_worker
 
+CONNECTION_CHECKS: Final = Checks(crm.active, upkeep.findings)
 _POOL_SIZE: Final = 12
 # It reads along with everything that is published, mostly for nobody: few large batches cost less than many small ones.
 _OUTGOING_GATHER_SECONDS: Final = 0.2
@@ -61,7 +65,8 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
             "fetcher": Fetcher(database, caller),
             "synchroniser": Synchroniser(database, caller, connections),
             "channels": ChannelKeeper(database, caller, connections, public_url=settings.public_url),
-            "alerts": AlertWatcher(database, outbox, look_seconds=settings.alert_look_seconds),
+            "alerts": AlertWatcher(database, outbox, CONNECTION_CHECKS, look_seconds=settings.alert_look_seconds),
+            "dead_letter_alerts": DeadLettersWatcher(database, outbox),
             "deals": process.consumer("deals", PROGRESS_GROUP, [deals.TOPIC], DealsHandler(tracker)),
             "activities": process.consumer(
                 "activities", ACTIVITIES_GROUP, [activities.TOPIC], ActivitiesHandler(tracker)

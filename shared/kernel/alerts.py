@@ -1,5 +1,8 @@
-"""The words of alerts: what they can be about, whether they stand, how bad it is."""
+"""The words of alerts: what they can be about, whether they stand, how bad it is, and the checks that they tell of."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -26,3 +29,34 @@ class AlertSeverity(StrEnum):
     """It works, and somebody should look at it."""
     BROKEN = "broken"
     """Deals do not come in as they should."""
+
+
+class HealthStatus(StrEnum):
+    """How well something is."""
+
+    OK = "ok"
+    ATTENTION = "attention"
+    """It works, and somebody should look at it."""
+    BROKEN = "broken"
+    """Deals do not come in as they should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at, and the sentence to show."""
+
+    name: str
+    status: HealthStatus
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found of a thing by all checks that are made of it.
+
+    `until`: as long as nothing that the checks read changes, none has another status before; None: none ever has.
+    """
+
+    title: str
+    checks: Sequence[Check]
+    until: datetime | None

@@ -4,6 +4,7 @@ import asyncio
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,14 +19,17 @@ from services.tracking.intake.calling.domain import SourceUnavailable
 from services.tracking.intake.connections import service as crm
 from services.tracking.intake.inbox.hook_counts import TrafficMeter
 from services.tracking.metadata import transport
+from services.tracking.records.changes import CHANGES_CHANNEL
 from services.tracking.tell.alerts import service
 from services.tracking.tell.alerts.work import AlertWatcher
 from services.tracking.tell.channels.consumer import OUTGOING_TOPICS, OutgoingHandler
 from services.tracking.tell.channels.work import Deliverer, subscriber_client
+from services.tracking.worker import CONNECTION_CHECKS
 from shared.contracts.alerts import TOPIC, Alert
 from shared.contracts.envelope import from_record
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope
+from shared.db.listening import Heard
 from shared.http.auth import Role
 from shared.kafka.consumer import Consumer
 from shared.kafka.producer import Producer
@@ -46,6 +50,10 @@ Json = dict[str, Any]
 """An answer as it was parsed."""
 
 
+def setting(heard: asyncio.Event) -> Heard:
+    return lambda _: heard.set()
+
+
 class Watching:
     """Tracking, and the watchers of its workers by a clock that stands until it is told."""
 
@@ -54,12 +62,34 @@ class Watching:
         self.now = datetime.now(UTC)
         self.databases = [Database(url, service="tracking", clock=lambda: self.now) for _ in range(2)]
         self.watchers = [
-            AlertWatcher(database, Outbox(transport), look_seconds=LOOK_SECONDS) for database in self.databases
+            AlertWatcher(database, Outbox(transport), CONNECTION_CHECKS, look_seconds=LOOK_SECONDS)
+            for database in self.databases
         ]
+        self._heard = [asyncio.Event() for _ in self.databases]
+
+    @asynccontextmanager
+    async def hearing(self) -> AsyncIterator[None]:
+        """The watchers hear what is notified, as in their workers."""
+        async with AsyncExitStack() as listening:
+            for database, watcher, heard in zip(self.databases, self.watchers, self._heard, strict=True):
+                await listening.enter_async_context(database.channels(CHANGES_CHANNEL).listening(watcher.heard))
+                await listening.enter_async_context(database.channels("heard").listening(setting(heard)))
+                await asyncio.wait_for(heard.wait(), 10)
+            yield
+
+    async def heard(self) -> None:
+        """Return once the watchers have heard of all that was committed before."""
+        for heard in self._heard:
+            heard.clear()
+        async with self.tracking.database.transaction(Scope.of()) as tx:
+            await tx.notify("heard")
+        for heard in self._heard:
+            await asyncio.wait_for(heard.wait(), 10)
 
     async def look(self, times: int = 1) -> int:
         """Look so many times, at the intervals of a worker; how many alerts were told."""
         await self.meter.flush()
+        await self.heard()
         told = 0
         for _ in range(times):
             self.now += timedelta(seconds=LOOK_SECONDS)
@@ -91,7 +121,8 @@ async def watching(fresh_database: str) -> AsyncIterator[Watching]:
         environment.setenv("ATTAIN_OUTBOUND_ALLOWED_NETWORKS", "127.0.0.0/8")
         async with running_tracking(fresh_database) as tracking:
             running = Watching(tracking, fresh_database)
-            yield running
+            async with running.hearing():
+                yield running
             for database in running.databases:
                 await database.close()
 
@@ -247,6 +278,7 @@ async def test_two_workers_look_at_each_connection_once_an_interval(watching: Wa
         await send(admin, connection, "not json")
     await settle_but_alerts(watching)
     await watching.meter.flush()
+    await watching.heard()
     told = await asyncio.gather(*(watcher.look_due() for watcher in watching.watchers))
     assert sum(told) == 3
     assert await watching.watchers[1].look_due() == 0
@@ -260,7 +292,7 @@ async def test_two_workers_look_at_each_connection_once_an_interval(watching: Wa
 
 
 async def test_a_worker_looks_by_itself_until_it_is_stopped(watching: Watching, admin: Caller) -> None:
-    watcher = AlertWatcher(watching.tracking.database, Outbox(transport), look_seconds=1)
+    watcher = AlertWatcher(watching.tracking.database, Outbox(transport), CONNECTION_CHECKS, look_seconds=1)
     running = asyncio.create_task(watcher.run())
     connection = await admin.connect()
     await refuse_signatures(connection, admin)
@@ -287,10 +319,11 @@ async def test_what_another_has_looked_at_meanwhile_is_not_looked_at_again(watch
     await settle_but_alerts(watching)
     slower = watching.databases[1]
     async with slower.transaction(Scope.every()) as tx:
-        (watch,) = await service.due(tx)
+        (watch,) = await service.due(tx, CONNECTION_CHECKS, None, interval=timedelta(seconds=LOOK_SECONDS))
     assert await watching.watchers[0].look_due() == 0
     async with slower.transaction(Scope.of(admin.tenant)) as tx:
-        assert await service.look_at(tx, Outbox(transport), watch, every=timedelta(seconds=LOOK_SECONDS)) == ()
+        every = timedelta(seconds=LOOK_SECONDS)
+        assert await service.look_at(tx, Outbox(transport), CONNECTION_CHECKS, watch, every=every) == ()
     assert await alerts(admin) == [], "it was seen once"
 
 

@@ -14,7 +14,7 @@ from services.tracking.measure.progress.consumer import PROGRESS_GROUP, DealsHan
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.tell.alerts.work import AlertWatcher
+from services.tracking.tell.alerts.work import DeadLettersWatcher
 from services.tracking.tell.dead_letters.consumer import DeadLettersHandler
 from shared.contracts import deals
 from shared.contracts.deals import Deal
@@ -95,7 +95,7 @@ async def test_a_dead_letter_is_an_alert_and_is_applied_in_one_call_once_its_cau
             retry_limit=FAST_RETRIES,
         )
 
-    watcher = AlertWatcher(database, Outbox(transport), look_seconds=1)
+    watcher = DeadLettersWatcher(database, Outbox(transport))
     group = f"{PROGRESS_GROUP}.{uuid4().hex}"
     components: list[Component] = [
         consumer(group, deals.TOPIC, handler),
@@ -123,8 +123,8 @@ async def test_a_dead_letter_is_an_alert_and_is_applied_in_one_call_once_its_cau
             assert letter.detail == "the handler failed with KeyError"
             assert str(some[1].id) in letter.key
             assert await stored(database, tenant) == {some[0].id, some[2].id}
-            await watcher.look_at_dead_letters()
-            await watcher.look_at_dead_letters()
+            await watcher.look()
+            await watcher.look()
             ((kind, state, check, version, sentence),) = await alerts_told(database, tenant)
             assert (kind, state, check, version) == ("dead_letters", "raised", deals.TOPIC, 1)
             assert sentence.startswith(f"1 record of {deals.TOPIC} could not be applied")
@@ -136,7 +136,7 @@ async def test_a_dead_letter_is_an_alert_and_is_applied_in_one_call_once_its_cau
 
             await eventually(all_are_stored, 60, expectation="all deals are stored")
             assert await held() == 0
-            await watcher.look_at_dead_letters()
+            await watcher.look()
     finally:
         await producer.stop()
     ((_, state, _, version, _),) = await alerts_told(database, tenant)

@@ -17,6 +17,7 @@ from services.tracking.metadata import transport
 from services.tracking.records import service as records
 from services.tracking.records.domain.uncredited import GapCount, GapKey, UncreditedReason, gaps_of
 from services.tracking.tell.alerts import service as alerts
+from services.tracking.worker import CONNECTION_CHECKS
 from shared.contracts.deals import Deal, Split
 from shared.contracts.org import Identity
 from shared.db.database import Scope
@@ -256,8 +257,8 @@ async def test_an_alert_is_raised_for_won_deals_of_nobody_and_cleared_once_they_
     async def alerts_after_looks(looks: int) -> list[tuple[str, str, str]]:
         for _ in range(looks):
             async with tracking.database.transaction(Scope.every()) as tx:
-                for watch in await alerts.due(tx):
-                    await alerts.look_at(tx, Outbox(transport), watch, every=timedelta(0))
+                for watch in await alerts.due(tx, CONNECTION_CHECKS, None, interval=timedelta(0)):
+                    await alerts.look_at(tx, Outbox(transport), CONNECTION_CHECKS, watch, every=timedelta(0))
         found = (await admin.client.get("/v1/alerts", params={"subject_id": connection.id})).json()["items"]
         return [(each["check"], each["state"], each["sentence"]) for each in found if each["check"] in REASONS]
 

@@ -8,9 +8,9 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.tracking.intake.upkeep.domain import Check, CheckName, HealthStatus
+from services.tracking.intake.upkeep.domain import CheckName
 from services.tracking.tell.alerts.domain import Alert, Subject, Trend, look, without
-from shared.kernel.alerts import AlertSeverity, AlertState
+from shared.kernel.alerts import AlertSeverity, AlertState, Check, HealthStatus
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LOOK = timedelta(seconds=30)

@@ -12,11 +12,9 @@ from services.tracking.intake.sync.domain import Phase, Reconciliation, Run, Run
 from services.tracking.intake.upkeep.domain import (
     CREDITS_LOW,
     ChannelFacts,
-    Check,
     CheckName,
     CircuitFacts,
     Facts,
-    HealthStatus,
     MappingTooLarge,
     MappingWork,
     Remarked,
@@ -28,6 +26,7 @@ from services.tracking.intake.upkeep.domain import (
 from services.tracking.records.domain.uncredited import UncreditedReason
 from shared.contracts.deals import Deal
 from shared.contracts.examples import EXAMPLES
+from shared.kernel.alerts import Check, HealthStatus
 from shared.kernel.deals import DealStatus
 
 NOW = datetime(2026, 4, 1, 12, 30, tzinfo=UTC)
@@ -234,7 +233,7 @@ def test_what_is_told_of_deliveries_needs_somebody_and_nothing_told_is_no_check(
     kind: RemarkKind, name: CheckName, says: str
 ) -> None:
     assert name not in {each.name for each in health(FINE, NOW).checks}
-    found = check(replace(FINE, remarks={kind: Remarked(3, Remark(kind, "/data/owner", "A1 was early"))}), name)
+    found = check(replace(FINE, remarks={kind: Remarked(3, Remark(kind, "/data/owner", "A1 was early"), NOW)}), name)
     assert (found.status, found.sentence) == (ATTENTION, says)
 
 

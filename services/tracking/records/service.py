@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Generic
 from uuid import UUID
 
+from services.tracking.records.changes import changed
 from services.tracking.records.domain import snapshots
 from services.tracking.records.domain.records import ActivityNotFound, DealNotFound
 from services.tracking.records.domain.snapshots import Recorded
@@ -166,6 +167,7 @@ async def move_uncredited(tx: Transaction, moved: Mapping[GapKey, GapCount], *, 
     """Count what changed deals change. `stripe` is one that no other consumer writes at the same time."""
     if moved:
         await uncredited_store.move(tx, moved, stripe=stripe)
+        await changed(tx, {(key.tenant_id, key.connection_id) for key in moved})
 
 
 async def recount_users(
@@ -176,7 +178,8 @@ async def recount_users(
     The caller holds the tenant's lock alone, so that no deal changes meanwhile.
     """
     if gained:
-        await uncredited_store.forget_users(tx, tenant_id, gained)
+        connection_ids = await uncredited_store.forget_users(tx, tenant_id, gained)
+        await changed(tx, [(tenant_id, connection_id) for connection_id in connection_ids])
     if lost:
         await move_uncredited(tx, await uncredited_store.recount_users(tx, tenant_id, lost), stripe=0)
 

@@ -275,7 +275,7 @@ class ApiAccess:
                 is_asked_for=self._is_asked_for,
             )
             if calls is not held.calls:
-                await store.save(tx, self._connection, calls)
+                await store.save(tx, self._connection, held, calls)
             return admission, held.now
 
         while True:
@@ -307,7 +307,7 @@ class ApiAccess:
             if not held.is_current:
                 return False
             calls = recorded(held.calls, call_id, replace(judgement, detail=detail), now=held.now)
-            await store.save(tx, self._connection, calls)
+            await store.save(tx, self._connection, held, calls)
             return calls.circuit.openings > held.calls.circuit.openings
 
         if await self._caller.database.run(self._scope, record):
@@ -317,7 +317,7 @@ class ApiAccess:
         async def release(tx: Transaction) -> None:
             held = await store.hold(tx, self._connection)
             if held.is_current:
-                await store.save(tx, self._connection, released(held.calls, call_id))
+                await store.save(tx, self._connection, held, released(held.calls, call_id))
 
         await self._caller.database.run(self._scope, release)
 
@@ -330,7 +330,7 @@ class ApiAccess:
             if not held.is_current:
                 return held.now
             calls = opened(held.calls, Trouble.ACCESS_REFUSED, said, now=held.now)
-            await store.save(tx, self._connection, calls)
+            await store.save(tx, self._connection, held, calls)
             return calls.circuit.until or held.now
 
         until = await self._caller.database.run(self._scope, refuse)

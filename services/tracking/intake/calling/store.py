@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.tracking.intake.calling.domain import CalledConnection, CallState
 from services.tracking.intake.calling.tables import api_states
+from services.tracking.records.changes import changed
 from shared.db.database import Transaction
 
 _CALLS: Final = TypeAdapter(CallState)
@@ -55,13 +56,15 @@ async def hold(tx: Transaction, connection: CalledConnection) -> HeldCalls:
     return HeldCalls(row["access"] == access_of(connection), _CALLS.validate_python(row["calls"]), row["now"])
 
 
-async def save(tx: Transaction, connection: CalledConnection, calls: CallState) -> None:
-    """Store a held state."""
+async def save(tx: Transaction, connection: CalledConnection, held: HeldCalls, calls: CallState) -> None:
+    """Store another state than was held."""
     await tx.execute(
         update(api_states)
         .where(api_states.c.tenant_id == connection.tenant_id, api_states.c.connection_id == connection.id)
         .values(calls=_CALLS.dump_python(calls, mode="json"))
     )
+    if (calls.circuit, calls.credits_remaining) != (held.calls.circuit, held.calls.credits_remaining):
+        await changed(tx, [(connection.tenant_id, connection.id)])
 
 
 async def read(tx: Transaction, connection: CalledConnection) -> CallState:

@@ -23,13 +23,14 @@ from services.tracking.intake.connections.domain import (
 from services.tracking.intake.sources.domain import Source, SourceMapping
 from services.tracking.intake.sources.registry import ADAPTERS
 from services.tracking.intake.sources.source_api import ApiCredentials
+from services.tracking.records.changes import changed
 from shared.db.database import Transaction
 from shared.db.sealing import SecretsBox
 from shared.kernel.errors import FieldError
 from shared.kernel.rotation import SealedSecret
 
 CHANNEL: Final = "tracking_connections"
-"""Notified whenever a connection was made or changed."""
+"""Notified with the id of a connection whenever it was made or changed."""
 
 _ENTROPY_BYTES: Final = 32
 
@@ -85,7 +86,7 @@ class Connections:
             allowed=allowed,
         )
         await store.add(tx, connection)
-        await tx.notify(CHANNEL)
+        await _notify(tx, connection)
         return WithSecret(connection, value)
 
     async def edit(
@@ -237,6 +238,11 @@ async def by_id(tx: Transaction, connection_ids: Collection[UUID]) -> dict[UUID,
     return await store.by_id(tx, connection_ids)
 
 
+async def active(tx: Transaction) -> Sequence[tuple[UUID, UUID]]:
+    """The active connections of whichever tenants the transaction may see, each by its tenant and its id."""
+    return await store.active(tx)
+
+
 async def with_access(tx: Transaction) -> list[Connection]:
     """Active connections of whichever tenants the transaction may see, whose source's API may be called."""
     return [each for each in await store.with_access(tx) if ADAPTERS[each.source].api is not None]
@@ -245,8 +251,13 @@ async def with_access(tx: Transaction) -> list[Connection]:
 async def _saved(tx: Transaction, connection: Connection) -> Connection:
     if not await store.save(tx, connection):
         raise ConnectionChanged("The connection was changed at the same time.")
-    await tx.notify(CHANNEL)
+    await _notify(tx, connection)
     return connection
+
+
+async def _notify(tx: Transaction, connection: Connection) -> None:
+    await tx.notify(CHANNEL, str(connection.id))
+    await changed(tx, [(connection.tenant_id, connection.id)])
 
 
 def _check_access(source: Source, credentials: ApiCredentials) -> None:

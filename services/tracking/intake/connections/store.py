@@ -68,6 +68,12 @@ async def every(tx: Transaction) -> list[Connection]:
     return [_connection(row) for row in await tx.rows(statement)]
 
 
+async def active(tx: Transaction) -> list[tuple[UUID, UUID]]:
+    """The tenant and the id of each active connection of the tenants in scope."""
+    statement = select(connections.c.tenant_id, connections.c.id).where(connections.c.status == ConnectionStatus.ACTIVE)
+    return [(row["tenant_id"], row["id"]) for row in await tx.rows(statement)]
+
+
 async def with_access(tx: Transaction) -> list[Connection]:
     """All active connections whose source's API may be called, of all tenants in scope."""
     statement = select(connections).where(

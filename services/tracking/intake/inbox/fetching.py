@@ -15,6 +15,7 @@ from services.tracking.intake.inbox.domain.deliveries import Origin
 from services.tracking.intake.inbox.fetch_store import Ask, Claimed, DueConnection, Queued
 from services.tracking.intake.inbox.fetched import AskedRecord, asked_body
 from services.tracking.intake.sources.source_api import Gone
+from services.tracking.records.changes import changed
 from shared.db.database import Transaction
 
 FETCH_CHANNEL: Final = "tracking_fetches"
@@ -51,6 +52,7 @@ async def settle(tx: Transaction, claimed: Collection[Claimed]) -> None:
     """These have been asked for and stored. What was named again meanwhile is due again at once."""
     if claimed:
         await fetch_store.settle(tx, claimed)
+        await changed(tx, [(each.tenant_id, each.connection_id) for each in claimed])
 
 
 async def postpone(tx: Transaction, claimed: Collection[Claimed], *, until: datetime, error: str | None) -> None:
@@ -101,4 +103,5 @@ async def add_asked(
         caused_by=caused_by,
         body=asked_body(records, gone, fetched_at=fetched_at),
     )
+    await changed(tx, [(connection.tenant_id, connection.id)])
     return delivery_id

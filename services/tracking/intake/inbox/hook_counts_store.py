@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from services.tracking.records.changes import changed
 from shared.db.database import Transaction
 
 
@@ -106,6 +107,7 @@ async def add(tx: Transaction, counted: Sequence[Counted]) -> None:
             "last": [each.last_received_at for each in counted],
         },
     )
+    await changed(tx, [(each.tenant_id, each.connection_id) for each in counted])
 
 
 async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Traffic:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, text
 
 from services.tracking.intake.sources.remapping import Touched
+from services.tracking.records.changes import changed
 from services.tracking.records.queries import NEWEST_DELIVERIES, TOUCHED_DELIVERIES
 from shared.db.database import Transaction
 
@@ -172,6 +173,7 @@ async def save(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, version
     }
     await tx.execute(_SAVE, parameters)
     await tx.notify(RETRANSLATION_CHANNEL)
+    await changed(tx, [(tenant_id, connection_id)])
 
 
 async def find(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, is_held: bool = False) -> Retranslation | None:
@@ -191,6 +193,7 @@ async def update(tx: Transaction, work: Retranslation) -> None:
     """Store how far one is."""
     values = {name: getattr(work, name) for name in Retranslation.__slots__}
     await tx.execute(_UPDATE, {**values, "touched": _touched_text(work.touched)})
+    await changed(tx, [(work.tenant_id, work.connection_id)])
 
 
 async def queue_touched(tx: Transaction, work: Retranslation, *, source: str) -> int:

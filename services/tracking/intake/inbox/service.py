@@ -28,13 +28,14 @@ from services.tracking.intake.inbox.domain.deliveries import (
 )
 from services.tracking.intake.inbox.events import activity_event_of, event_of
 from services.tracking.intake.inbox.fetch_store import Ask
-from services.tracking.intake.inbox.state_store import Backlog, QuarantinedFor
+from services.tracking.intake.inbox.state_store import Backlog, QuarantinedFor, RemarkedOf
 from services.tracking.intake.inbox.store import Chosen, Kept, Outcome, Waiting
 from services.tracking.intake.inbox.translation import Records, Translation, records_named, said, translated
 from services.tracking.intake.sources.adapter import SeenUser
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import QuarantineReason, Remark, Source, SourceMapping
 from services.tracking.intake.sources.registry import ADAPTERS
+from services.tracking.records.changes import changed
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
@@ -109,6 +110,15 @@ async def translate(tx: Transaction, outbox: Outbox, waiting: Sequence[Waiting])
     await users.seen(tx, _users(batch))
     outcomes = [each.outcome() for each in batch]
     await store.settle(tx, outcomes)
+    # One that was translated changes nothing that is looked at.
+    await changed(
+        tx,
+        [
+            (outcome.tenant_id, each.connection.id)
+            for each, outcome in zip(batch, outcomes, strict=True)
+            if outcome.state is DeliveryState.QUARANTINED or outcome.remarks
+        ],
+    )
     return outcomes
 
 
@@ -162,6 +172,7 @@ async def replay(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Deliver
         raise DeliveryDiscarded("The delivery was discarded; restore it first.")
     if delivery.body is None:
         raise BodyDropped("The body of this delivery is past its time of retention.")
+    await changed(tx, [(tenant_id, delivery.connection_id)])
     if delivery.state is DeliveryState.QUARANTINED:
         await store.receive_again(tx, tenant_id, [delivery_id])
         return await get(tx, tenant_id, delivery_id)
@@ -173,6 +184,7 @@ async def replay(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Deliver
 async def replay_quarantined(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> int:
     """Have every quarantined delivery of a connection translated again; how many. Raises ConnectionNotFound."""
     await crm.get(tx, tenant_id, connection_id)
+    await changed(tx, [(tenant_id, connection_id)])
     return await store.receive_quarantined_again(tx, tenant_id, connection_id)
 
 
@@ -180,6 +192,7 @@ async def receive_again(
     tx: Transaction, tenant_id: UUID, connection_id: UUID, reasons: Collection[QuarantineReason]
 ) -> int:
     """Have a connection's deliveries translated again that are in quarantine for one of these reasons; how many."""
+    await changed(tx, [(tenant_id, connection_id)])
     return await store.receive_quarantined_again(tx, tenant_id, connection_id, reasons=reasons)
 
 
@@ -192,6 +205,7 @@ async def discard(tx: Transaction, tenant_id: UUID, delivery_id: UUID, *, reason
     chosen = Chosen(delivery.connection_id, delivery_ids=(delivery_id,))
     if not await store.discard(tx, tenant_id, tx.new_id(), chosen, reason=reason, by=by, count_max=1):
         raise DeliveryNotQuarantined(f"The delivery is {delivery.state.value}; one in quarantine can be discarded.")
+    await changed(tx, [(tenant_id, delivery.connection_id)])
     return await get(tx, tenant_id, delivery_id)
 
 
@@ -205,20 +219,34 @@ async def discard_chosen(
     await crm.get(tx, tenant_id, chosen.connection_id)
     discard_id = tx.new_id()
     count = await store.discard(tx, tenant_id, discard_id, chosen, reason=reason, by=by, count_max=DISCARDED_MAX)
+    await changed(tx, [(tenant_id, chosen.connection_id)])
     return Discarded(discard_id, count, await store.count_chosen(tx, tenant_id, chosen))
 
 
 async def restore(tx: Transaction, tenant_id: UUID, delivery_id: UUID, *, by: UUID | None) -> Delivery:
     """Put a discarded delivery back in quarantine. Raises DeliveryNotFound and DeliveryNotDiscarded."""
     delivery = await get(tx, tenant_id, delivery_id)
-    if not await store.restore(tx, tenant_id, delivery_id=delivery_id, by=by):
+    if not await _restored(tx, tenant_id, delivery_id=delivery_id, by=by):
         raise DeliveryNotDiscarded(f"The delivery is {delivery.state.value}; only a discarded one can be restored.")
     return await get(tx, tenant_id, delivery_id)
 
 
 async def restore_discard(tx: Transaction, tenant_id: UUID, discard_id: UUID, *, by: UUID | None) -> int:
     """Put back in quarantine what one call discarded and nobody has restored since; how many."""
-    return await store.restore(tx, tenant_id, discard_id=discard_id, by=by)
+    return await _restored(tx, tenant_id, discard_id=discard_id, by=by)
+
+
+async def _restored(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    delivery_id: UUID | None = None,
+    discard_id: UUID | None = None,
+    by: UUID | None,
+) -> int:
+    connection_ids = await store.restore(tx, tenant_id, delivery_id=delivery_id, discard_id=discard_id, by=by)
+    await changed(tx, [(tenant_id, connection_id) for connection_id in connection_ids])
+    return len(connection_ids)
 
 
 async def preview(tx: Transaction, tenant_id: UUID, delivery_id: UUID, mapping: SourceMapping | None) -> Translation:
@@ -297,8 +325,8 @@ async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Back
 
 async def remarks(
     tx: Transaction, tenant_id: UUID, connection_id: UUID, *, since: datetime, limit: int
-) -> Sequence[tuple[Remark, int]]:
-    """What there is to remark on a connection's newest deliveries: of each kind the newest, and how many."""
+) -> Sequence[RemarkedOf]:
+    """What there is to remark on a connection's newest deliveries since a moment, of each kind."""
     return await state_store.remarks(tx, tenant_id, connection_id, since=since, limit=limit)
 
 

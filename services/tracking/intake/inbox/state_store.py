@@ -28,6 +28,14 @@ class Backlog(NamedTuple):
     oldest_at: datetime | None
 
 
+class RemarkedOf(NamedTuple):
+    """The newest remark of a kind, when its delivery was received, and how many of the kind there are."""
+
+    newest: Remark
+    newest_at: datetime
+    remarks: int
+
+
 _QUARANTINE: Final = text(
     """
     WITH held AS (
@@ -57,13 +65,13 @@ _COUNT_QUARANTINED: Final = text(
 _REMARKS: Final = text(
     """
     WITH newest AS (
-        SELECT id, remarks FROM tracking.deliveries
+        SELECT id, remarks, received_at FROM tracking.deliveries
         WHERE tenant_id = :tenant_id AND connection_id = :connection_id AND remarks IS NOT NULL
             AND received_at > :since
         ORDER BY id DESC LIMIT :limit
     )
     SELECT DISTINCT ON (remark ->> 'kind') remark ->> 'kind' AS kind, remark ->> 'pointer' AS pointer,
-        remark ->> 'detail' AS detail, count(*) OVER (PARTITION BY remark ->> 'kind') AS remarks
+        remark ->> 'detail' AS detail, received_at, count(*) OVER (PARTITION BY remark ->> 'kind') AS remarks
     FROM newest CROSS JOIN LATERAL jsonb_array_elements(newest.remarks) WITH ORDINALITY AS told(remark, place)
     ORDER BY remark ->> 'kind', newest.id DESC, place
     """
@@ -88,10 +96,13 @@ async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Back
 
 async def remarks(
     tx: Transaction, tenant_id: UUID, connection_id: UUID, *, since: datetime, limit: int
-) -> list[tuple[Remark, int]]:
-    """What is to be told of a connection's newest deliveries since a moment: of each kind the newest, and how many."""
+) -> list[RemarkedOf]:
+    """What is to be told of a connection's newest deliveries since a moment, of each kind."""
     rows = await tx.rows(_REMARKS, {**_of(tenant_id, connection_id), "since": since, "limit": limit})
-    return [(Remark(RemarkKind(row["kind"]), row["pointer"], row["detail"]), row["remarks"]) for row in rows]
+    return [
+        RemarkedOf(Remark(RemarkKind(row["kind"]), row["pointer"], row["detail"]), row["received_at"], row["remarks"])
+        for row in rows
+    ]
 
 
 def _of(tenant_id: UUID, connection_id: UUID) -> dict[str, object]:

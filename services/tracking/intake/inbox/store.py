@@ -187,6 +187,7 @@ _RESTORE: Final = """
     )
     UPDATE tracking.deliveries AS d SET state = 'quarantined' FROM restored
     WHERE d.tenant_id = restored.tenant_id AND d.id = restored.delivery_id
+    RETURNING d.connection_id
 """
 _RESTORE_ONE: Final = text(_RESTORE.format(column="delivery_id"))
 _RESTORE_ALL: Final = text(_RESTORE.format(column="id"))
@@ -485,11 +486,11 @@ async def restore(
     delivery_id: UUID | None = None,
     discard_id: UUID | None = None,
     by: UUID | None,
-) -> int:
-    """Put a discarded delivery, or all that one call discarded, back in quarantine; how many."""
+) -> list[UUID]:
+    """Put a discarded delivery, or all that one call discarded, back in quarantine; the connection of each."""
     statement = _RESTORE_ALL if delivery_id is None else _RESTORE_ONE
     parameters = {"tenant_id": tenant_id, "chosen": delivery_id or discard_id, "by": by, "now": tx.now}
-    return (await tx.execute(statement, parameters)).rowcount
+    return [row["connection_id"] for row in await tx.rows(statement, parameters)]
 
 
 async def receive_again(tx: Transaction, tenant_id: UUID, ids: Collection[UUID]) -> None:

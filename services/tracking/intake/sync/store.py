@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.tracking.intake.sync.domain import ChannelState, Reconciliation, Run, RunKind
 from services.tracking.intake.sync.tables import channels, reconciliations, sync_runs
+from services.tracking.records.changes import changed
 from shared.db.database import Transaction
 
 _RUN: Final = TypeAdapter(Run)
@@ -92,6 +93,7 @@ async def put_reconciliation(tx: Transaction, reconciliation: Reconciliation) ->
         .values(**values)
         .on_conflict_do_update(index_elements=["tenant_id", "connection_id"], set_=values)
     )
+    await changed(tx, [(reconciliation.tenant_id, reconciliation.connection_id)])
 
 
 async def add_run(tx: Transaction, run: Run) -> bool:
@@ -102,6 +104,7 @@ async def add_run(tx: Transaction, run: Run) -> bool:
         .on_conflict_do_nothing(index_elements=["connection_id", "kind"], index_where=text("ended_at IS NULL"))
         .returning(sync_runs.c.id)
     )
+    await changed(tx, [(run.tenant_id, run.connection_id)])
     return added is not None
 
 
@@ -147,6 +150,7 @@ async def save_run(tx: Transaction, run: Run) -> None:
         .where(sync_runs.c.tenant_id == values.pop("tenant_id"), sync_runs.c.id == values.pop("id"))
         .values(**values)
     )
+    await changed(tx, [(run.tenant_id, run.connection_id)])
 
 
 async def claim_runs(tx: Transaction, *, lease_id: UUID, until: datetime, limit: int) -> list[Run]:
@@ -240,6 +244,7 @@ async def save_channel(tx: Transaction, state: ChannelState) -> None:
         .where(channels.c.tenant_id == values.pop("tenant_id"), channels.c.connection_id == values.pop("connection_id"))
         .values(**values)
     )
+    await changed(tx, [(state.tenant_id, state.connection_id)])
 
 
 async def renew_now(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> None:
@@ -249,6 +254,7 @@ async def renew_now(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> No
         .where(channels.c.tenant_id == tenant_id, channels.c.connection_id == connection_id)
         .values(due_at=tx.now, failures=0, error=None)
     )
+    await changed(tx, [(tenant_id, connection_id)])
 
 
 async def drop_channel(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> None:
@@ -256,6 +262,7 @@ async def drop_channel(tx: Transaction, tenant_id: UUID, connection_id: UUID) ->
     await tx.execute(
         delete(channels).where(channels.c.tenant_id == tenant_id, channels.c.connection_id == connection_id)
     )
+    await changed(tx, [(tenant_id, connection_id)])
 
 
 def _run(row: RowMapping) -> Run:

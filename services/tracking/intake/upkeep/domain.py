@@ -10,6 +10,7 @@ from typing import Final
 from services.tracking.intake.sources.domain import Rejection, Remark, RemarkKind, SourceMapping
 from services.tracking.intake.sync.domain import Reconciliation, Run, RunState
 from services.tracking.records.domain.uncredited import UncreditedReason
+from shared.kernel.alerts import Check, HealthStatus
 from shared.kernel.deals import DealStatus
 from shared.kernel.errors import FieldError, InvalidInput, NotFound
 from shared.kernel.money import currency_minor_units, format_amount, round_to_minor_unit
@@ -21,6 +22,8 @@ NEW_FOR: Final = timedelta(hours=1)
 """A connection that never heard anything needs attention after so long."""
 LAG_ATTENTION: Final = timedelta(minutes=1)
 LAG_BROKEN: Final = timedelta(minutes=10)
+WORKED_OFF_AFTER: Final = timedelta(seconds=30)
+"""What lags behind may have been worked off so soon."""
 FETCH_ATTENTION: Final = timedelta(minutes=15)
 FETCH_BROKEN: Final = timedelta(hours=6)
 DUPLICATES_MIN: Final = 100
@@ -32,6 +35,8 @@ CHANNEL_ENDS_WITHIN: Final = timedelta(hours=24)
 CREDITS_LOW: Final = 1000
 RECONCILED_LATE_INTERVALS: Final = 3
 RECONCILED_LATE_MIN: Final = timedelta(hours=1)
+DAY: Final = timedelta(hours=24)
+_RESOLUTION: Final = timedelta(microseconds=1)
 MAPPING_ENTRIES_MAX: Final = 500
 """Of each kind; as many as a mapping that is saved as a whole may have."""
 
@@ -48,16 +53,6 @@ class MappingTooLarge(InvalidInput):
 
     code = "mapping_too_large"
     title = "Mapping too large"
-
-
-class HealthStatus(StrEnum):
-    """How well something is."""
-
-    OK = "ok"
-    ATTENTION = "attention"
-    """It works, and somebody should look at it."""
-    BROKEN = "broken"
-    """Deals do not come in as they should."""
 
 
 class CheckName(StrEnum):
@@ -82,15 +77,6 @@ class CheckName(StrEnum):
     NO_CLOSE_DATE = "no_close_date"
     CLOCK = "clock"
     MEMBERS = "members"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at, and the sentence to show."""
-
-    name: CheckName
-    status: HealthStatus
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +170,8 @@ class Remarked:
 
     count: int
     newest: Remark
+    newest_at: datetime
+    """When the delivery of the newest was received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +199,8 @@ class Facts:
     reconciled_at: datetime | None = None
     missed_day: int = 0
     """How many records reconciliations of the last 24 hours found that webhooks had missed."""
+    missed_since: datetime | None = None
+    """When the first of these was asked for."""
     backfill: Run | None = None
     mapping: MappingWork | None = None
     uncredited: Mapping[UncreditedReason, UncreditedFacts] = field(default_factory=dict)
@@ -237,6 +227,44 @@ def health(facts: Facts, now: datetime) -> Health:
         Check(name, *verdict) for name, judge in _JUDGES.items() if (verdict := judge(facts, now)) is not None
     )
     return Health(max((check.status for check in checks), key=_ORDER.index), checks)
+
+
+def holds_until(facts: Facts, now: datetime) -> datetime | None:
+    """Until when no check has another status, as long as the facts are those that are read again; None: for ever."""
+    moments = [moment for moment in _moments(facts, now) if moment > now]
+    return min(moments, default=None)
+
+
+def _moments(facts: Facts, now: datetime) -> Iterator[datetime]:
+    """When a check may come to another status by time alone, among them moments when none does."""
+    sent, expires_at = facts.sent, None if facts.channel is None else facts.channel.expires_at
+    spans = [
+        (facts.created_at, NEW_FOR),
+        (sent.last_at, QUIET_AFTER),
+        (facts.untranslated.oldest_at, LAG_ATTENTION),
+        (facts.untranslated.oldest_at, LAG_BROKEN),
+        (facts.fetching.oldest_at, FETCH_ATTENTION),
+        (facts.fetching.oldest_at, FETCH_BROKEN),
+        (expires_at, -CHANNEL_ENDS_WITHIN),
+        (expires_at, timedelta(0)),
+        (facts.missed_since, DAY),
+        *((remarked.newest_at, DAY) for remarked in facts.remarks.values()),
+    ]
+    if facts.reconciliation is not None:
+        spans.append((facts.reconciled_at or facts.created_at, _late_after(facts.reconciliation)))
+    for since, length in spans:
+        if since is not None:
+            # What has to last longer than the length has not yet at the moment itself.
+            yield since + length + _RESOLUTION
+    if facts.untranslated.oldest_at is not None and now - facts.untranslated.oldest_at > LAG_ATTENTION:
+        yield now + WORKED_OFF_AFTER
+    if sent.rejected_day or sent.duplicates_day >= DUPLICATES_MIN:
+        # What was counted more than a day ago is left out, hour by hour.
+        yield now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+
+def _late_after(settings: Reconciliation) -> timedelta:
+    return max(timedelta(minutes=settings.every_minutes) * RECONCILED_LATE_INTERVALS, RECONCILED_LATE_MIN)
 
 
 def _deliveries(facts: Facts, now: datetime) -> Verdict:
@@ -397,7 +425,7 @@ def _reconciliation(facts: Facts, now: datetime) -> Verdict | None:
         )
     every = timedelta(minutes=settings.every_minutes if settings is not None else 0)
     reference = facts.reconciled_at or facts.created_at
-    if every and facts.is_active and now - reference > max(every * RECONCILED_LATE_INTERVALS, RECONCILED_LATE_MIN):
+    if settings is not None and every and facts.is_active and now - reference > _late_after(settings):
         last = f"was {_span(now - reference)} ago" if facts.reconciled_at else "has never come to its end"
         return _ATTENTION, (
             f"The last reconciliation {last}, though there should be one every {_span(every)}. Look at the API access, "

@@ -20,7 +20,6 @@ from services.tracking.intake.upkeep.domain import (
     CheckName,
     Facts,
     Health,
-    HealthStatus,
     Repair,
     UncreditedFacts,
     uncredited_sentence,
@@ -37,6 +36,7 @@ from services.tracking.intake.upkeep.service import (
 from services.tracking.records.domain.uncredited import UncreditedReason
 from shared.contracts.base import Amount, Currency
 from shared.contracts.texts import Name
+from shared.kernel.alerts import HealthStatus
 from shared.kernel.deals import DealStatus
 
 DELIVERIES_DEFAULT: Final = 50
@@ -626,7 +626,10 @@ class HealthOut(BaseModel):
         sent = facts.sent
         return cls(
             status=health.status,
-            checks=[CheckOut(name=each.name, status=each.status, sentence=each.sentence) for each in health.checks],
+            checks=[
+                CheckOut(name=CheckName(each.name), status=each.status, sentence=each.sentence)
+                for each in health.checks
+            ],
             sent=SentOut(
                 last_at=sent.last_at,
                 per_minute=(Decimal(sent.last_hour(now)) / 60).quantize(Decimal("0.01")),

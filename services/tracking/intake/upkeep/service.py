@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -28,6 +27,7 @@ from services.tracking.intake.sources.registry import ADAPTERS
 from services.tracking.intake.sync import service as sync
 from services.tracking.intake.sync.domain import RunKind, RunState
 from services.tracking.intake.upkeep.domain import (
+    DAY,
     ChannelFacts,
     CircuitFacts,
     Facts,
@@ -40,6 +40,7 @@ from services.tracking.intake.upkeep.domain import (
     UncreditedFacts,
     Waiting,
     health,
+    holds_until,
     in_raw_words,
 )
 from services.tracking.records import service as records
@@ -47,12 +48,12 @@ from services.tracking.records.domain.uncredited import EXACT, UncreditedReason
 from services.tracking.records.store.deals import UnmappedOwner
 from services.tracking.records.store.uncredited import Uncredited
 from shared.db.database import Transaction
+from shared.kernel.alerts import Findings
 from shared.kernel.org import OrgChart
 
 OWNERS_MAX: Final = 200
 STAGE_DELIVERIES_MAX: Final = 200
 _TRIED_BYTES_MAX: Final = 8 * 1024 * 1024
-_DAY: Final = timedelta(hours=24)
 _RUNS_MAX: Final = 200
 _REMARKED_MAX: Final = 1000
 """How many deliveries with remarks are counted."""
@@ -248,7 +249,20 @@ async def work_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Retr
 
 async def facts_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Facts:
     """Everything that says how a connection is. Raises ConnectionNotFound."""
+    return await _facts(tx, await crm.get(tx, tenant_id, connection_id))
+
+
+async def findings(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Findings | None:
+    """How an active connection is, and until when; None for one that is disabled."""
     connection = await crm.get(tx, tenant_id, connection_id)
+    if connection.status is not ConnectionStatus.ACTIVE:
+        return None
+    facts = await _facts(tx, connection)
+    return Findings(connection.name, health_of(facts, tx).checks, holds_until(facts, tx.now))
+
+
+async def _facts(tx: Transaction, connection: Connection) -> Facts:
+    tenant_id, connection_id = connection.tenant_id, connection.id
     has_access = connection.api is not None
     calls = await calling.call_state(tx, connection)
     backlog = await inbox.backlog(tx, tenant_id, connection_id)
@@ -258,7 +272,8 @@ async def facts_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Fac
     runs = await sync.runs(tx, tenant_id, connection_id, RunKind.RECONCILIATION, before=None, limit=_RUNS_MAX)
     backfills = await sync.runs(tx, tenant_id, connection_id, RunKind.BACKFILL, before=None, limit=1)
     work = await retranslation.find(tx, tenant_id, connection_id)
-    remarked = await inbox.remarks(tx, tenant_id, connection_id, since=tx.now - _DAY, limit=_REMARKED_MAX)
+    remarked = await inbox.remarks(tx, tenant_id, connection_id, since=tx.now - DAY, limit=_REMARKED_MAX)
+    missed = [run for run in runs if run.missed and run.requested_at > tx.now - DAY]
     return Facts(
         created_at=connection.created_at,
         is_active=connection.status is ConnectionStatus.ACTIVE,
@@ -287,13 +302,14 @@ async def facts_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Fac
         reconciliation=await sync.reconciliation(tx, tenant_id, connection_id) if has_access else None,
         reconciled=runs[0] if runs else None,
         reconciled_at=next((run.ended_at for run in runs if run.state is RunState.DONE), None),
-        missed_day=sum(run.missed for run in runs if run.requested_at > tx.now - _DAY),
+        missed_day=sum(run.missed for run in missed),
+        missed_since=min((run.requested_at for run in missed), default=None),
         backfill=backfills[0] if backfills else None,
         mapping=None
         if work is None
         else MappingWork(work.state is RetranslationState.DONE, work.total, work.done, work.untranslatable),
         uncredited=_by_reason(await records.uncredited(tx, tenant_id, connection_id)),
-        remarks={remark.kind: Remarked(count, remark) for remark, count in remarked},
+        remarks={each.newest.kind: Remarked(each.remarks, each.newest, each.newest_at) for each in remarked},
     )
 
 

@@ -45,6 +45,7 @@ _FORGET: Final = text(
     DELETE FROM tracking.uncredited AS counted
     USING unnest(CAST(:sources AS text[]), CAST(:users AS text[])) AS known(source, user_id)
     WHERE counted.tenant_id = :tenant_id AND counted.source = known.source AND counted.user_id = known.user_id
+    RETURNING counted.connection_id
     """
 )
 _IS_WON: Final = "d.tenant_id = :tenant_id AND d.status = 'won' AND d.kind IN ('upserted', 'restored')"
@@ -132,9 +133,9 @@ async def move(tx: Transaction, moved: Mapping[GapKey, GapCount], *, stripe: int
     )
 
 
-async def forget_users(tx: Transaction, tenant_id: UUID, users: Collection[CrmUser]) -> None:
-    """Count nothing of these users any more."""
-    await tx.execute(_FORGET, _users(tenant_id, users))
+async def forget_users(tx: Transaction, tenant_id: UUID, users: Collection[CrmUser]) -> set[UUID]:
+    """Count nothing of these users any more; the connections of which something was counted."""
+    return {row["connection_id"] for row in await tx.rows(_FORGET, _users(tenant_id, users))}
 
 
 async def recount_users(tx: Transaction, tenant_id: UUID, users: Collection[CrmUser]) -> dict[GapKey, GapCount]:

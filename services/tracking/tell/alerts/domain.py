@@ -1,5 +1,6 @@
-"""When what is the matter with a connection is told, and when it is told again. Looks come at equal intervals.
+"""When what is the matter with a connection is told, and when it is told again.
 
+While what is found moves, looks come at equal intervals; otherwise when something has changed, or may have by time.
 What goes up and down must not make a stream of alerts. Worse is told soon, better is told once it has lasted; and how
 long it has to last doubles each time that it did not.
 """
@@ -10,8 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from services.tracking.intake.upkeep.domain import Check, HealthStatus
-from shared.kernel.alerts import AlertKind, AlertSeverity, AlertState
+from shared.kernel.alerts import AlertKind, AlertSeverity, AlertState, Check, HealthStatus
 from shared.kernel.errors import NotFound
 from shared.kernel.ids import alert_id
 from shared.kernel.words import counted
@@ -117,6 +117,13 @@ class Looked:
 
     told: tuple[Alert, ...]
     trends: Mapping[str, Trend]
+    reworded_at: datetime | None = None
+    """When an alert that stands may be told in other words, if there are any then."""
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the next look may have something to tell even if it finds what this one did."""
+        return any(trend.bad or trend.calm for trend in self.trends.values())
 
 
 def look(
@@ -126,10 +133,11 @@ def look(
 
     A check that is not made any more is as one that finds nothing.
     """
-    found = {check.name.value: (check.status, check.sentence) for check in checks}
+    found = {check.name: (check.status, check.sentence) for check in checks}
     gone = dict.fromkeys({**alerts, **trends}, (HealthStatus.OK, _NOT_LOOKED_AT))
     told: list[Alert] = []
     remembered: dict[str, Trend] = {}
+    reworded: list[datetime] = []
     for name, (status, sentence) in (gone | found).items():
         seen = _Seen(subject, name, _SEVERITIES[status], sentence, now)
         alert, trend = _judged(seen, alerts.get(name), trends.get(name, Trend()))
@@ -137,7 +145,21 @@ def look(
             told.append(alert)
         if trend != Trend():
             remembered[name] = trend
-    return Looked(tuple(told), remembered)
+        stands = alert or alerts.get(name)
+        if stands is not None and stands.stands:
+            in_same_words = (stands.title, stands.sentence) == (subject.name, sentence)
+            reworded.append((now if in_same_words else stands.changed_at) + REWORDED_AFTER)
+    return Looked(tuple(told), remembered, min(reworded, default=None))
+
+
+def next_look(looked: Looked, until: datetime | None, now: datetime, *, interval: timedelta) -> datetime | None:
+    """When to look again, as long as nothing changes; None: not at all. No sooner than in an interval.
+
+    `until`: as long as that no check has another status than at this look.
+    """
+    soonest = now + interval
+    moments = (until, looked.reworded_at, soonest if looked.is_moving else None)
+    return min((max(moment, soonest) for moment in moments if moment is not None), default=None)
 
 
 def without(alerts: Mapping[str, Alert], now: datetime) -> Looked:

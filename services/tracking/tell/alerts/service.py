@@ -1,22 +1,19 @@
 """Looking at connections, telling what is the matter with them, and reading what was told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from services.tracking.intake.connections import service as crm
-from services.tracking.intake.connections.domain import Connection, ConnectionNotFound, ConnectionStatus
-from services.tracking.intake.upkeep import service as upkeep
 from services.tracking.tell.alerts import store
 from services.tracking.tell.alerts.domain import (
     Alert,
     AlertNotFound,
-    Looked,
     Subject,
-    Trend,
     about_dead_letters,
     look,
+    next_look,
     without,
 )
 from services.tracking.tell.alerts.store import Watch
@@ -25,19 +22,44 @@ from shared.contracts import alerts as contract
 from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
 from shared.db.versioned import Key
-from shared.kernel.alerts import AlertKind, AlertState
+from shared.kernel.alerts import AlertKind, AlertState, Findings
+from shared.kernel.errors import NotFound
 from shared.outbox.outbox import Outbox
 
 DUE_MAX: Final = 1000
 
 
-async def due(tx: Transaction) -> Sequence[Watch]:
-    """Connections to look at now, of whichever tenants the transaction may see; DUE_MAX at most."""
-    await store.begin_watches(tx)
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What connections are looked at with. The process hands it in, as it is not known here how deals come in."""
+
+    connections: Callable[[Transaction], Awaitable[Sequence[tuple[UUID, UUID]]]]
+    """All there are in the scope of the transaction, each by its tenant and its id."""
+    findings: Callable[[Transaction, UUID, UUID], Awaitable[Findings | None]]
+    """What is found of one, by its tenant and id; None, or NotFound raised: it is not to be looked at."""
+
+
+async def due(
+    tx: Transaction, checks: Checks, changed: Collection[tuple[UUID, UUID]] | None, *, interval: timedelta
+) -> Sequence[Watch]:
+    """Connections to look at now, of whichever tenants the transaction may see; DUE_MAX at most.
+
+    Those that have `changed`, None: that any may have, and those whose time has come.
+    """
+    found = await checks.connections(tx) if changed is None else changed
+    if found:
+        await store.changed(tx, [Watch(*each) for each in found], interval=interval)
     return await store.due(tx, limit=DUE_MAX)
 
 
-async def look_at(tx: Transaction, outbox: Outbox, watch: Watch, *, every: timedelta) -> Sequence[Alert]:
+async def next_due_at(tx: Transaction) -> datetime | None:
+    """When the next connection is to be looked at if none changes."""
+    return await store.next_due_at(tx)
+
+
+async def look_at(
+    tx: Transaction, outbox: Outbox, checks: Checks, watch: Watch, *, every: timedelta
+) -> Sequence[Alert]:
     """Look at a connection unless another does or has, and tell what follows; what was told.
 
     A connection that is not active has its alerts cleared, and is not looked at before it is active again.
@@ -46,13 +68,13 @@ async def look_at(tx: Transaction, outbox: Outbox, watch: Watch, *, every: timed
     if trends is None:
         return ()
     known = {alert.check: alert for alert in await store.of_subject(tx, watch.tenant_id, watch.connection_id)}
-    connection = await _active(tx, watch)
-    if connection is None:
+    found = await _findings(tx, checks, watch)
+    if found is None:
         looked = without(known, tx.now)
         await store.end_watch(tx, watch)
     else:
-        looked = await _looked(tx, connection, known, trends)
-        await store.put_off(tx, watch, tx.now + every, looked.trends)
+        looked = look(Subject(*watch, found.title), found.checks, known, trends, tx.now)
+        await store.put_off(tx, watch, next_look(looked, found.until, tx.now, interval=every), looked.trends)
     await store.save(tx, looked.told)
     await _tell(tx, outbox, looked.told)
     return looked.told
@@ -138,20 +160,11 @@ def event_of(alert: Alert) -> contract.Alert:
     )
 
 
-async def _active(tx: Transaction, watch: Watch) -> Connection | None:
+async def _findings(tx: Transaction, checks: Checks, watch: Watch) -> Findings | None:
     try:
-        connection = await crm.get(tx, watch.tenant_id, watch.connection_id)
-    except ConnectionNotFound:
+        return await checks.findings(tx, *watch)
+    except NotFound:
         return None
-    return connection if connection.status is ConnectionStatus.ACTIVE else None
-
-
-async def _looked(
-    tx: Transaction, connection: Connection, known: dict[str, Alert], trends: Mapping[str, Trend]
-) -> Looked:
-    facts = await upkeep.facts_of(tx, connection.tenant_id, connection.id)
-    subject = Subject(connection.tenant_id, connection.id, connection.name)
-    return look(subject, upkeep.health_of(facts, tx).checks, known, trends, tx.now)
 
 
 async def _tell(tx: Transaction, outbox: Outbox, alerts: Sequence[Alert]) -> None:

@@ -1,13 +1,13 @@
 """Every statement on alerts and on when connections are looked at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, RowMapping, delete, select, text, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, delete, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.tracking.tell.alerts.domain import Alert, Trend
@@ -17,30 +17,40 @@ from shared.kernel.alerts import AlertKind, AlertSeverity, AlertState
 
 
 class Watch(NamedTuple):
-    """A connection that is due to be looked at."""
+    """A connection that is looked at."""
 
     tenant_id: UUID
     connection_id: UUID
 
 
 _TRENDS: Final = TypeAdapter(dict[str, Trend])
-_BEGIN: Final = text(
+_CHANGED: Final = text(
     """
-    INSERT INTO tracking.alert_watches (tenant_id, connection_id, due_at, trends)
-    SELECT tenant_id, id, CAST(:now AS timestamptz), '{}'
-    FROM tracking.connections AS c
-    WHERE status = 'active' AND NOT EXISTS (
-        SELECT FROM tracking.alert_watches AS w WHERE w.tenant_id = c.tenant_id AND w.connection_id = c.id
-    )
-    ORDER BY tenant_id, id
-    ON CONFLICT DO NOTHING
+    INSERT INTO tracking.alert_watches AS held (tenant_id, connection_id, due_at, trends)
+    SELECT t, c, CAST(:now AS timestamptz), '{}'
+    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:connection_ids AS uuid[])) AS changed(t, c)
+    ON CONFLICT (tenant_id, connection_id) DO UPDATE SET
+        due_at = least(held.due_at, greatest(excluded.due_at, held.looked_at + :interval))
     """
 )
 
 
-async def begin_watches(tx: Transaction) -> None:
-    """Have every active connection of the tenants in scope looked at from now on."""
-    await tx.execute(_BEGIN, {"now": tx.now})
+async def changed(tx: Transaction, connections: Collection[Watch], *, interval: timedelta) -> None:
+    """Have these connections looked at now, each no sooner than an interval after the last look."""
+    ordered = sorted(connections)
+    parameters = {
+        "now": tx.now,
+        "interval": interval,
+        "tenant_ids": [each.tenant_id for each in ordered],
+        "connection_ids": [each.connection_id for each in ordered],
+    }
+    await tx.execute(_CHANGED, parameters)
+
+
+async def next_due_at(tx: Transaction) -> datetime | None:
+    """When the next connection is to be looked at, of the tenants in scope; None: none before something changes."""
+    due_at: datetime | None = (await tx.rows(select(func.min(alert_watches.c.due_at).label("at"))))[0]["at"]
+    return due_at
 
 
 async def due(tx: Transaction, *, limit: int) -> list[Watch]:
@@ -64,9 +74,11 @@ async def claim(tx: Transaction, watch: Watch) -> Mapping[str, Trend] | None:
     return None if row is None else _TRENDS.validate_python(row["trends"])
 
 
-async def put_off(tx: Transaction, watch: Watch, due_at: datetime, trends: Mapping[str, Trend] | None = None) -> None:
-    """Look again at a moment; remember the trends, if given."""
-    statement = update(alert_watches).where(*_of(watch)).values(due_at=due_at)
+async def put_off(
+    tx: Transaction, watch: Watch, due_at: datetime | None, trends: Mapping[str, Trend] | None = None
+) -> None:
+    """Look again at a moment, None: when something changes; remember the trends, if given."""
+    statement = update(alert_watches).where(*_of(watch)).values(due_at=due_at, looked_at=tx.now)
     if trends is not None:
         statement = statement.values(trends=_TRENDS.dump_python(dict(trends), mode="json"))
     await tx.execute(statement)

@@ -28,14 +28,16 @@ alerts = Table(
     Index("ix_alerts_subject", "subject_id"),
 )
 
-# One for each connection that is looked at. `due_at` has no index: it changes with every look.
+# One for each connection that is looked at.
 alert_watches = Table(
     "alert_watches",
     metadata,
     tenant_id(),
     Column("connection_id", Uuid(), primary_key=True),
-    # Whoever looks holds the row meanwhile; nobody looks again before then.
-    instant("due_at"),
+    # Whoever looks holds the row meanwhile; nobody looks again before then. Empty: not before something changes.
+    instant("due_at", nullable=True),
+    instant("looked_at", nullable=True),
     # {check: trend}
     Column("trends", JSONB, nullable=False),
+    Index("ix_alert_watches_due", "due_at"),
 )

@@ -1,42 +1,71 @@
-"""Worker component: looks at every active connection and at the dead letters, so that nobody else has to."""
+"""The rounds of alerts: looking at connections and at the dead letters, so that nobody else has to."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
+from services.tracking.records.changes import CHANGES_CHANNEL, connection_of
 from services.tracking.tell.alerts import service
 from services.tracking.tell.alerts.domain import Alert
+from services.tracking.tell.alerts.service import Checks
 from services.tracking.tell.alerts.store import Watch
+from services.tracking.tell.dead_letters.store import DEAD_LETTERS_CHANNEL
 from shared.db.database import Database, Scope
 from shared.outbox.outbox import Outbox
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
 from shared.worker.rounds import Rounds
 
-_POLL_SECONDS_MAX: Final = 5.0
+_HELD_UP_SECONDS: Final = 1.0
+"""How soon to come again for what is due, and being looked at by another."""
+_DEAD_LETTERS_POLL_SECONDS: Final = 600.0
+"""The sentence about dead letters that wait may be that old; they are told of as they come."""
 _log = get_logger(__name__)
 
 
 class AlertWatcher(Rounds):
-    """Looks at each connection in a short transaction of its own. Any number may run: a connection is looked at by
-    one at a time, and as often however many there are.
+    """Looks at a connection when something of it has changed, or when time alone may have changed what is found.
+
+    Each in a short transaction of its own. Any number may run: a connection is looked at by one at a time, and as
+    often however many there are.
     """
 
-    def __init__(self, database: Database, outbox: Outbox, *, look_seconds: int) -> None:
-        """`look_seconds`: from one look at a connection to the next."""
-        super().__init__("alerts", every_seconds=min(float(look_seconds), _POLL_SECONDS_MAX))
+    def __init__(self, database: Database, outbox: Outbox, checks: Checks, *, look_seconds: int) -> None:
+        """`look_seconds`: from one look at a connection to the next, at least."""
+        # What another worker would have looked at, and died, is found in the time of a look.
+        super().__init__("alerts", every_seconds=float(look_seconds), woken_by=database.channels(CHANGES_CHANNEL))
         self._database = database
         self._outbox = outbox
+        self._checks = checks
         self._every = timedelta(seconds=look_seconds)
+        # Those that have changed since they were last looked for; None: any may have.
+        self._changed: set[tuple[UUID, UUID]] | None = None
+
+    def heard(self, said: str | None) -> None:
+        if said is None:
+            self._changed = None
+        elif self._changed is not None:
+            self._changed.add(connection_of(said))
+        self.wake()
 
     async def round(self) -> bool:
         await self.look_due()
-        await self.look_at_dead_letters()
+        async with self._database.transaction(Scope.every()) as tx:
+            due_at = await service.next_due_at(tx)
+            if due_at is not None:
+                self.come_again_in(max(_HELD_UP_SECONDS, (due_at - tx.now).total_seconds()))
         return False
 
     async def look_due(self) -> int:
         """Look at every connection that is due; how many alerts were told. Raises Unavailable."""
-        async with self._database.transaction(Scope.every()) as tx:
-            due = await service.due(tx)
+        changed, self._changed = self._changed, set()
+        try:
+            async with self._database.transaction(Scope.every()) as tx:
+                due = await service.due(tx, self._checks, changed, interval=self._every)
+        except Exception:
+            self._changed = None if changed is None or self._changed is None else self._changed | changed
+            raise
         told = 0
         for watch in due:
             if self.is_stopping:
@@ -44,40 +73,56 @@ class AlertWatcher(Rounds):
             told += await self._look(watch)
         return told
 
-    async def look_at_dead_letters(self) -> int:
-        """Look at what waits in the dead letters of every tenant; how many alerts were told. Raises Unavailable."""
-        async with self._database.transaction(Scope.every()) as tx:
-            waiting = await service.dead_letters_to_look_at(tx)
-        told: list[Alert] = []
-        for tenant_id, topics in sorted(waiting.items()):
-            async with self._database.transaction(Scope.of(tenant_id)) as tx:
-                told.extend(await service.look_at_dead_letters(tx, self._outbox, tenant_id, topics))
-        for alert in told:
-            _count(alert)
-        return len(told)
-
     async def _look(self, watch: Watch) -> int:
         try:
             async with self._database.transaction(Scope.of(watch.tenant_id)) as tx:
-                told = await service.look_at(tx, self._outbox, watch, every=self._every)
+                told = await service.look_at(tx, self._outbox, self._checks, watch, every=self._every)
         except Exception:
             # One connection that cannot be looked at must not keep the others from it; a database that is away does.
             _log.exception("connection_not_looked_at", connection_id=str(watch.connection_id))
             async with self._database.transaction(Scope.of(watch.tenant_id)) as tx:
                 await service.put_off(tx, watch, every=self._every)
             return 0
-        for alert in told:
-            _count(alert)
-        return len(told)
+        return _counted(told)
 
 
-def _count(alert: Alert) -> None:
-    metrics.ALERTS_TOLD.labels(alert.effect, alert.severity.value).inc()
-    _log.info(
-        "alert_told",
-        alert_id=str(alert.id),
-        effect=alert.effect,
-        severity=alert.severity.value,
-        check=alert.check,
-        subject_id=str(alert.subject_id),
-    )
+class DeadLettersWatcher(Rounds):
+    """Looks at what waits in the dead letters. Any number may run; what one has told another does not tell again."""
+
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        super().__init__(
+            "dead_letter_alerts",
+            every_seconds=_DEAD_LETTERS_POLL_SECONDS,
+            woken_by=database.channels(DEAD_LETTERS_CHANNEL),
+        )
+        self._database = database
+        self._outbox = outbox
+
+    async def round(self) -> bool:
+        await self.look()
+        return False
+
+    async def look(self) -> int:
+        """Look at what waits in the dead letters of every tenant; how many alerts were told. Raises Unavailable."""
+        async with self._database.transaction(Scope.every()) as tx:
+            waiting = await service.dead_letters_to_look_at(tx)
+        told = 0
+        for tenant_id, topics in sorted(waiting.items()):
+            async with self._database.transaction(Scope.of(tenant_id)) as tx:
+                alerts = await service.look_at_dead_letters(tx, self._outbox, tenant_id, topics)
+            told += _counted(alerts)
+        return told
+
+
+def _counted(told: Sequence[Alert]) -> int:
+    for alert in told:
+        metrics.ALERTS_TOLD.labels(alert.effect, alert.severity.value).inc()
+        _log.info(
+            "alert_told",
+            alert_id=str(alert.id),
+            effect=alert.effect,
+            severity=alert.severity.value,
+            check=alert.check,
+            subject_id=str(alert.subject_id),
+        )
+    return len(told)

@@ -11,6 +11,8 @@ from sqlalchemy import delete, func, select, text, tuple_
 from services.tracking.tell.dead_letters.tables import dead_letters
 from shared.db.database import Transaction
 
+DEAD_LETTERS_CHANNEL: Final = "tracking_dead_letters"
+"""Notified whenever letters came or went."""
 _KEY: Final = tuple_(
     dead_letters.c.tenant_id,
     dead_letters.c.topic,
@@ -79,6 +81,7 @@ async def put(tx: Transaction, letters: Sequence[DeadLetter]) -> None:
             "times": [each.refused_at for each in ordered],
         },
     )
+    await tx.notify(DEAD_LETTERS_CHANNEL)
 
 
 async def after(
@@ -109,3 +112,4 @@ async def drop(tx: Transaction, letters: Sequence[DeadLetter]) -> None:
         await tx.execute(
             delete(dead_letters).where(_KEY.in_([letter.place]), dead_letters.c.refused_at == letter.refused_at)
         )
+    await tx.notify(DEAD_LETTERS_CHANNEL)

@@ -1,0 +1,23 @@
+"""Saying of which connection something was stored that shows how it is, so that nobody need look for it."""
+
+from collections.abc import Iterable
+from typing import Final
+from uuid import UUID
+
+from shared.db.database import Transaction
+
+CHANGES_CHANNEL: Final = "tracking_changes"
+"""Notified with each connection of which something changed that its checks read."""
+
+
+async def changed(tx: Transaction, connections: Iterable[tuple[UUID, UUID]]) -> None:
+    """Have these looked at, each by its tenant and its id, once the transaction is committed."""
+    said = {f"{tenant_id} {connection_id}" for tenant_id, connection_id in connections}
+    if said:
+        await tx.notify(CHANGES_CHANNEL, *sorted(said))
+
+
+def connection_of(said: str) -> tuple[UUID, UUID]:
+    """The tenant and the id of a connection that was notified."""
+    tenant_id, connection_id = said.split()
+    return UUID(tenant_id), UUID(connection_id)
