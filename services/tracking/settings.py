@@ -36,7 +36,7 @@ class TrackingWorkerSettings(ServiceWorkerSettings, SecretsSettings):
     public_url: str = Field("/", description="Where sources reach the API process: what they are told to notify.")
     delivery_retention_days: int = Field(400, ge=1, description="How long bodies of translated deliveries are kept.")
     alert_look_seconds: int = Field(
-        30, ge=1, le=3600, description="From one look at how a connection is to the next, for alerts."
+        30, ge=1, le=3600, description="From one look at how a connection is to the next, for alerts, at least."
     )
     outgoing_log_days: int = Field(30, ge=7, description="How long deliveries to subscribers are kept.")
     outgoing_concurrency: int = Field(64, ge=1, le=1000, description="Requests to subscribers under way at a time.")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -18,12 +19,18 @@ Heard = Callable[[str | None], None]
 """Called with what a notification says; with None when any number may have gone unheard, as after every connect."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Ear:
+    channels: tuple[str, ...]
+    heard: Heard
+
+
 class Listener:
     """The one connection. It is there while somebody listens, and is made anew whenever it is lost."""
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
-        self._heard: dict[Heard, tuple[str, ...]] = {}
+        self._ears: set[_Ear] = set()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -33,15 +40,16 @@ class Listener:
 
         Never fails because the server is away.
         """
-        self._heard[heard] = channels
+        ear = _Ear(channels, heard)
+        self._ears.add(ear)
         self._changed.set()
         if self._task is None:
             self._task = asyncio.create_task(self._keep_listening(), name="listen")
         try:
             yield
         finally:
-            del self._heard[heard]
-            if not self._heard:
+            self._ears.discard(ear)
+            if not self._ears:
                 task, self._task = self._task, None
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -60,20 +68,18 @@ class Listener:
         connection = await self._connect()
         connection.add_termination_listener(lambda _: self._changed.set())
         listened: set[str] = set()
-        told: set[Heard] = set()
+        told: set[_Ear] = set()
         try:
             while not connection.is_closed():
                 self._changed.clear()
-                told &= self._heard.keys()
-                for heard, channels in self._heard.copy().items():
-                    if heard in told:
-                        continue
-                    for channel in channels:
+                told &= self._ears
+                for ear in self._ears - told:
+                    for channel in ear.channels:
                         if channel not in listened:
                             await connection.add_listener(channel, self._hear)
                             listened.add(channel)
-                    told.add(heard)
-                    heard(None)
+                    told.add(ear)
+                    ear.heard(None)
                 await self._changed.wait()
         finally:
             with suppress(Exception):
@@ -81,9 +87,9 @@ class Listener:
 
     def _hear(self, *notified: object) -> None:
         channel, said = str(notified[2]), str(notified[3])
-        for heard, channels in self._heard.copy().items():
-            if channel in channels:
-                heard(said)
+        for ear in tuple(self._ears):
+            if channel in ear.channels:
+                ear.heard(said)
 
 
 class Channels:

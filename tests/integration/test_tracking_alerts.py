@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 from standardwebhooks import Webhook
 
 from deploy.local.commands.republish import republished
@@ -18,6 +18,7 @@ from services.tracking.intake.calling.caller import ApiCaller
 from services.tracking.intake.calling.domain import SourceUnavailable
 from services.tracking.intake.connections import service as crm
 from services.tracking.intake.inbox.hook_counts import TrafficMeter
+from services.tracking.intake.upkeep.domain import NEW_FOR
 from services.tracking.metadata import transport
 from services.tracking.records.changes import CHANGES_CHANNEL
 from services.tracking.tell.alerts import service
@@ -311,6 +312,77 @@ async def test_a_worker_looks_by_itself_until_it_is_stopped(watching: Watching, 
     await eventually(is_cleared, 20, expectation="the alert is cleared")
     await watcher.stop()
     await asyncio.wait_for(running, 10)
+
+
+async def test_what_changes_is_looked_at_at_once_and_what_does_not_never(watching: Watching, admin: Caller) -> None:
+    connection, _ = await admin.connect(), await admin.connect()
+    await watching.look()
+    watching.now += timedelta(seconds=LOOK_SECONDS)
+    watcher = watching.watchers[1]
+    running = asyncio.create_task(watcher.run())
+    await refuse_signatures(connection, admin)
+    await watching.meter.flush()
+
+    async def is_raised() -> bool:
+        return len(await alerts(admin, state="raised")) == 1
+
+    # Far sooner than an interval.
+    await eventually(is_raised, 10, expectation="the alert is raised")
+    await watcher.stop()
+    await asyncio.wait_for(running, 1)
+
+
+async def test_connections_that_are_idle_cost_nothing_however_many_there_are(watching: Watching, admin: Caller) -> None:
+    """Over ten minutes in which one of them changes."""
+    statements: list[str] = []
+
+    def note(*executed: object) -> None:
+        statements.append(str(executed[2]))
+
+    async def statements_with(connections: int) -> list[str]:
+        for _ in range(connections - len(await every_watch(watching))):
+            connection = await admin.connect()
+        await watching.look(2)
+        await refuse_signatures(connection, admin)
+        await watching.meter.flush()
+        await watching.heard()
+        statements.clear()
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            for _ in range(20):
+                watching.now += timedelta(seconds=LOOK_SECONDS)
+                await watching.watchers[0].round()
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        return sorted(statements)
+
+    few, many = await statements_with(5), await statements_with(500)
+    assert few == many
+    assert len(few) < 20 * 2 + 40, "what is due and when the next is, and one look at what changed"
+    assert len(await alerts(admin, state="raised")) == 2
+
+
+async def every_watch(watching: Watching) -> list[tuple[UUID, datetime]]:
+    """The connections that are looked at, and when each is looked at next though nothing changes."""
+    async with watching.tracking.database.transaction(Scope.every()) as tx:
+        rows = await tx.rows(text("SELECT connection_id, due_at FROM tracking.alert_watches"))
+    return [(row["connection_id"], row["due_at"]) for row in rows]
+
+
+async def test_what_needs_attention_by_time_alone_is_looked_at_when_that_has_come(
+    watching: Watching, admin: Caller
+) -> None:
+    connection = await admin.connect()
+    shown = (await admin.client.get(f"/v1/connections/{connection.id}")).json()
+    created_at = datetime.fromisoformat(shown["created_at"])
+    await watching.look()
+    ((_, due_at),) = await every_watch(watching)
+    assert due_at == created_at + NEW_FOR
+    watching.now = due_at - timedelta(seconds=LOOK_SECONDS)
+    assert await watching.look() == 0, "it was seen once"
+    assert await watching.look() == 1
+    (raised,) = await alerts(admin)
+    assert raised["check"] == "deliveries"
 
 
 async def test_what_another_has_looked_at_meanwhile_is_not_looked_at_again(watching: Watching, admin: Caller) -> None:

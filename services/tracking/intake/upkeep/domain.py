@@ -238,24 +238,23 @@ def holds_until(facts: Facts, now: datetime) -> datetime | None:
 def _moments(facts: Facts, now: datetime) -> Iterator[datetime]:
     """When a check may come to another status by time alone, among them moments when none does."""
     sent, expires_at = facts.sent, None if facts.channel is None else facts.channel.expires_at
-    spans = [
-        (facts.created_at, NEW_FOR),
+    lasting = [
         (sent.last_at, QUIET_AFTER),
         (facts.untranslated.oldest_at, LAG_ATTENTION),
         (facts.untranslated.oldest_at, LAG_BROKEN),
         (facts.fetching.oldest_at, FETCH_ATTENTION),
         (facts.fetching.oldest_at, FETCH_BROKEN),
         (expires_at, -CHANNEL_ENDS_WITHIN),
-        (expires_at, timedelta(0)),
-        (facts.missed_since, DAY),
-        *((remarked.newest_at, DAY) for remarked in facts.remarks.values()),
     ]
     if facts.reconciliation is not None:
-        spans.append((facts.reconciled_at or facts.created_at, _late_after(facts.reconciliation)))
-    for since, length in spans:
-        if since is not None:
-            # What has to last longer than the length has not yet at the moment itself.
-            yield since + length + _RESOLUTION
+        lasting.append((facts.reconciled_at or facts.created_at, _late_after(facts.reconciliation)))
+    # What is to last longer than so long does not yet at the moment itself.
+    yield from (since + length + _RESOLUTION for since, length in lasting if since is not None)
+    yield facts.created_at + NEW_FOR
+    if expires_at is not None:
+        yield expires_at
+    windows = [facts.missed_since, *(remarked.newest_at for remarked in facts.remarks.values())]
+    yield from (since + DAY for since in windows if since is not None)
     if facts.untranslated.oldest_at is not None and now - facts.untranslated.oldest_at > LAG_ATTENTION:
         yield now + WORKED_OFF_AFTER
     if sent.rejected_day or sent.duplicates_day >= DUPLICATES_MIN:
