@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 from typing import NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import text
@@ -18,6 +19,7 @@ from typing_extensions import override
 from services.tracking.intake.connections.directory import SenderDirectory, SendersUnknown
 from services.tracking.intake.connections.domain import Sender
 from services.tracking.intake.connections.service import Connections
+from services.tracking.intake.sources.domain import Source, SourceMapping
 from shared.db.database import Database, Scope, Transaction
 from shared.db.sealing import SecretsBox
 from shared.http.auth import Role
@@ -65,7 +67,7 @@ async def hearing(callers: Sequence[Caller]) -> AsyncIterator[None]:
 
 
 @dataclass
-class Source:
+class Signer:
     """A sender that signs with the secret it was given last."""
 
     connection: Answered
@@ -117,7 +119,7 @@ async def test_no_delivery_is_refused_while_secrets_are_rotated_and_retired_agai
 ) -> None:
     one, other = processes
     connection = await one.connect()
-    source = Source(connection, connection.secret)
+    source = Signer(connection, connection.secret)
     async with hearing(processes), source.sending(one, one, other, other):
         for _ in range(ROTATIONS):
             new, old_id = await rotate(one, connection)
@@ -151,14 +153,17 @@ async def test_a_process_that_has_not_heard_of_a_new_secret_takes_what_is_signed
 
 
 class CountedConnections(Connections):
-    """Counts how often they are read."""
+    """Counts how often they are read, and how many there were each time."""
 
     readings = 0
+    found: Sequence[int] = ()
 
     @override
-    async def senders(self, tx: Transaction) -> list[Sender]:
+    async def senders(self, tx: Transaction, ids: Collection[UUID] | None = None) -> list[Sender]:
         self.readings += 1
-        return await super().senders(tx)
+        senders = await super().senders(tx, ids)
+        self.found = (*self.found, len(senders))
+        return senders
 
 
 async def test_however_many_deliveries_are_forged_the_connections_are_read_a_few_times_a_second(
@@ -187,6 +192,62 @@ async def test_however_many_deliveries_are_forged_the_connections_are_read_a_few
         await asyncio.gather(*(directory.catch_up(path) for _ in range(250)))
     assert connections.readings == readings + 1
     await database.close()
+
+
+async def test_what_is_asked_for_and_what_changes_is_read_alone_however_many_connections_there_are(
+    fresh_database: str,
+) -> None:
+    """And all are read at the start and after what was notified may have gone unheard."""
+    key, tenant = Fernet.generate_key().decode(), uuid4()
+    database = Database(fresh_database, service="tracking")
+    box = SecretsBox(key)
+
+    async def make() -> UUID:
+        async with database.transaction(Scope.of(tenant)) as tx:
+            made = await Connections(box).create(
+                tx,
+                tenant,
+                source=Source.STANDARD_WEBHOOKS,
+                name="CRM",
+                identity_source="crm",
+                secret=None,
+                mapping=SourceMapping(),
+                allowed={},
+            )
+        return made.connection.id
+
+    async def read_with(connections: int, *, of_them_new: int) -> Sequence[int]:
+        for _ in range(of_them_new):
+            await make()
+        counted = CountedConnections(box)
+        directory = SenderDirectory(database, counted)
+        following = asyncio.create_task(directory.run())
+        await eventually(lambda: len(counted.found) == 2, expectation="all are read at the start and once it hears")
+        assert set(counted.found) == {connections}
+        await asyncio.gather(*(directory.catch_up(str(uuid4())) for _ in range(20)))
+        new = await make()
+        await eventually(lambda: directory.find(str(new)) is not None, expectation="the connection is heard of")
+        await directory.catch_up(str(new))
+        await stop_listening(fresh_database)
+        await eventually(lambda: counted.found[-1] == connections + 1, expectation="all are read again")
+        await directory.stop()
+        await asyncio.wait_for(following, 1)
+        return counted.found[2:-1]
+
+    few = await read_with(5, of_them_new=5)
+    assert few == (0, 1, 1)
+    assert await read_with(500, of_them_new=494) == few
+    await database.close()
+
+
+async def stop_listening(url: str) -> None:
+    """Have the server end the connection that listens."""
+    administrator = await asyncpg.connect(url)
+    await administrator.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query ILIKE 'listen%'"
+    )
+    await administrator.close()
 
 
 async def test_a_true_delivery_among_forged_ones_is_taken(processes: Processes) -> None:

@@ -12,7 +12,6 @@ from shared.db.database import Database, Scope
 from shared.kernel.errors import Unavailable
 from shared.worker.rounds import Rounds
 
-_RELOAD_SECONDS: Final = 30.0
 _CATCH_UP_SECONDS_MIN: Final = 0.25
 _CATCH_UP_PAUSES_MIN: Final = 20
 _CATCHING_UP_MAX: Final = 200
@@ -29,16 +28,20 @@ class SendersUnknown(Unavailable):
 
 
 class SenderDirectory(Rounds):
-    """Follows the connections: reloaded when one changes, and every half minute in case that went unheard."""
+    """Follows the connections: one that changes is read alone; all are at the start, and when any may have changed."""
 
     def __init__(self, database: Database, connections: Connections) -> None:
-        super().__init__("directory", every_seconds=_RELOAD_SECONDS, woken_by=database.channels(CHANNEL))
+        super().__init__("directory", every_seconds=None, woken_by=database.channels(CHANNEL))
         self._database = database
         self._connections = connections
         # By the text of the id, as it stands in the path of a request: hashing a UUID costs more.
         self._senders: dict[str, Sender] = {}
         self._loaded = False
-        self._loading = asyncio.Lock()
+        self._reading = asyncio.Lock()
+        # Those that have changed since they were read; None: any may have.
+        self._changed: set[UUID] | None = None
+        # Those that the next reading for deliveries that seem to be nobody's is of.
+        self._sought: set[UUID] = set()
         self._catching_up: asyncio.Task[None] | None = None
         self._catch_up_not_before = float("-inf")
         self._waiting = 0
@@ -61,20 +64,30 @@ class SenderDirectory(Rounds):
     async def load(self) -> None:
         """Read all connections. Raises DatabaseUnavailable."""
         # One at a time, so that what was read earlier never replaces what was read later.
-        async with self._loading:
+        async with self._reading:
             async with self._database.transaction(Scope.every()) as tx:
                 senders = await self._connections.senders(tx)
             self._senders = {str(sender.connection_id): sender for sender in senders}
             self._loaded = True
 
+    async def _read(self, connection_ids: set[UUID]) -> None:
+        """Read these alone."""
+        async with self._reading:
+            async with self._database.transaction(Scope.every()) as tx:
+                senders = await self._connections.senders(tx, connection_ids)
+            for connection_id in connection_ids:
+                self.forget(connection_id)
+            for sender in senders:
+                self.put(sender)
+
     async def catch_up(self, connection_id: str) -> None:
-        """Return once the connections have been read after this call: for a delivery that seems to be nobody's.
+        """Return once the connection has been read after this call: for a delivery that seems to be nobody's.
 
         Another process may have made a connection or given it a secret which this one has not heard of yet. All who
-        ask share the next reading, and however many ask there are no more than four a second, and these take no more
-        than a twentieth of the time. For an id that nobody had a minute ago nothing is read, and the wait is as long: a
-        connection that was made since is heard of by its notification, as all are, and then found without this. Raises
-        SendersUnknown when too many wait, and DatabaseUnavailable.
+        ask share the next reading, which is of what they ask for alone; however many ask there are no more than four a
+        second, and these take no more than a twentieth of the time. For an id that nobody had a minute ago nothing is
+        read, and the wait is as long: a connection that was made since is heard of by its notification, as all are,
+        and then found without this. Raises SendersUnknown when too many wait, and DatabaseUnavailable.
         """
         if self._is_absent(connection_id):
             await asyncio.sleep(max(0.0, self._catch_up_not_before - monotonic()) + self._reading_seconds)
@@ -82,6 +95,7 @@ class SenderDirectory(Rounds):
         if self._waiting >= _CATCHING_UP_MAX:
             raise SendersUnknown("Too many deliveries wait for the connections to be read.", retry_after_seconds=1)
         self._waiting += 1
+        self._sought.add(UUID(connection_id))
         try:
             if self._catching_up is None:
                 self._catching_up = asyncio.create_task(self._read_soon())
@@ -103,9 +117,10 @@ class SenderDirectory(Rounds):
         await asyncio.sleep(max(0.0, self._catch_up_not_before - monotonic()))
         # Whoever asks from now on is not served by this reading.
         self._catching_up = None
+        sought, self._sought = self._sought, set()
         began = monotonic()
         self._catch_up_not_before = began + _CATCH_UP_SECONDS_MIN
-        await self.load()
+        await self._read(sought)
         self._reading_seconds = monotonic() - began
         pause_seconds = max(_CATCH_UP_SECONDS_MIN, _CATCH_UP_PAUSES_MIN * self._reading_seconds)
         self._catch_up_not_before = began + pause_seconds
@@ -115,6 +130,21 @@ class SenderDirectory(Rounds):
         if not self._loaded:
             raise Unavailable("The connections are not loaded yet.")
 
+    def heard(self, said: str | None) -> None:
+        if not said:
+            self._changed = None
+        elif self._changed is not None:
+            self._changed.add(UUID(said))
+        self.wake()
+
     async def round(self) -> bool:
-        await self.load()
+        changed, self._changed = self._changed, set()
+        try:
+            if changed is None:
+                await self.load()
+            elif changed:
+                await self._read(changed)
+        except Exception:
+            self._changed = None if changed is None or self._changed is None else self._changed | changed
+            raise
         return False

@@ -194,12 +194,16 @@ class Connections:
             {name: frozenset(values) for name, values in connection.allowed.items()},
         )
 
-    async def senders(self, tx: Transaction) -> list[Sender]:
-        """Everyone who may send, in the scope of the transaction."""
-        connections = await store.every(tx)
+    async def senders(self, tx: Transaction, ids: Collection[UUID] | None = None) -> list[Sender]:
+        """Those who may send, in the scope of the transaction: all, or those of these connections."""
+        connections = await store.accepting(tx, ids)
         # Opening a secret costs more than reading its connection, and few are new.
         ciphertexts = {secret.ciphertext for connection in connections for secret in connection.secrets}
-        self._opened = {each: self._open(each) for each in ciphertexts}
+        opened = {each: self._open(each) for each in ciphertexts}
+        if ids is None:
+            self._opened = opened
+        else:
+            self._opened.update(opened)
         return [self.sender(connection) for connection in connections]
 
     async def _expected(self, tx: Transaction, tenant_id: UUID, connection_id: UUID, version: int) -> Connection:

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import ARRAY, RowMapping, Uuid, any_, cast, insert, select, update
 
 from services.tracking.intake.connections.domain import Connection, ConnectionStatus
 from services.tracking.intake.connections.tables import connections
@@ -62,9 +62,11 @@ async def ids_of_source(tx: Transaction, tenant_id: UUID, identity_source: str) 
     return [row["id"] for row in await tx.rows(statement)]
 
 
-async def every(tx: Transaction) -> list[Connection]:
-    """All connections that accept deliveries, of all tenants in scope."""
+async def accepting(tx: Transaction, ids: Collection[UUID] | None) -> list[Connection]:
+    """The connections that accept deliveries, of all tenants in scope: all, or those of these ids."""
     statement = select(connections).where(connections.c.status == ConnectionStatus.ACTIVE)
+    if ids is not None:
+        statement = statement.where(connections.c.id == any_(cast(list(ids), ARRAY(Uuid))))
     return [_connection(row) for row in await tx.rows(statement)]
 
 
