@@ -15,7 +15,9 @@ raises before `stop`) takes the process with it: see `shared.worker.components`.
 
 import asyncio
 from abc import ABC, abstractmethod
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Iterator, Set
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
+from datetime import datetime
 from random import SystemRandom
 from time import monotonic
 from typing import ClassVar, Final
@@ -28,6 +30,7 @@ from shared.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
 _chance: Final = SystemRandom()
+_HELD_UP_SECONDS: Final = 1.0
 _BACKOFF: Final = Backoff(first_seconds=0.2, longest_seconds=5.0)
 
 
@@ -47,8 +50,7 @@ class Rounds(ABC):
         self.woken = asyncio.Event()
         """Set it for a round to come now; one is under way or follows when it is cleared."""
         self.is_running = False
-        self.was_woken = True
-        """Whether the round under way comes because of a wake-up; the first one does."""
+        self._said: set[str] | None = None
 
     @abstractmethod
     async def round(self) -> bool:
@@ -101,14 +103,34 @@ class Rounds(ABC):
         """Have a round come now."""
         self.woken.set()
 
-    def heard(self, _said: str | None) -> None:
+    def heard(self, said: str | None) -> None:
         """Called with what was notified on its channels; with None at every connect, as any number may be missed."""
+        if not said:
+            self._said = None
+        elif self._said is not None:
+            self._said.add(said)
         self.wake()
+
+    @contextmanager
+    def said(self) -> Iterator[Set[str] | None]:
+        """What was notified since the last such block, None: anything, as at the start. Again if the block fails."""
+        said, self._said = self._said, set()
+        try:
+            yield said
+        except BaseException:
+            self._said = None if said is None or self._said is None else said | self._said
+            raise
 
     def come_again_in(self, seconds: float) -> None:
         """Have the round after this one come in so long, unless something wakes it or it would come sooner anyway."""
-        longest = seconds if self._every_seconds is None else min(seconds, self._every_seconds)
+        longest = seconds if self._rest_seconds is None else min(seconds, self._rest_seconds)
         self._rest_seconds = max(0.0, longest)
+
+    def come_again_at(self, due_at: datetime | None, now: datetime) -> None:
+        """The same for when something is due, if anything is; in a moment where it was and somebody else is at it."""
+        if due_at is not None:
+            seconds = (due_at - now).total_seconds()
+            self.come_again_in(seconds if seconds > 0 else _HELD_UP_SECONDS)
 
     async def pause(self, seconds: float) -> None:
         """Wait, but not longer than until the stop."""
@@ -122,12 +144,9 @@ class Rounds(ABC):
         return nullcontext() if self._woken_by is None else self._woken_by.listening(self.heard)
 
     async def _rest(self) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._rest_seconds):
                 await self.woken.wait()
-            self.was_woken = True
-        except TimeoutError:
-            self.was_woken = False
 
     async def _finish(self) -> None:
         try:

@@ -20,6 +20,7 @@ from sqlalchemy import text
 from starlette.responses import Response
 
 from services.tracking.app import create_app
+from services.tracking.intake.calling import caller
 from services.tracking.intake.calling import service as calling
 from services.tracking.intake.calling.caller import ApiCaller, source_client
 from services.tracking.intake.calling.domain import (
@@ -472,7 +473,7 @@ async def test_two_workers_together_keep_to_one_rate_limit(world: World, monkeyp
     await call(workers[0])
     await asyncio.sleep(1)
     world.crm.times.clear()
-    monkeypatch.setattr(calling, "admit", noted)
+    monkeypatch.setattr(caller, "admit", noted)
     started = now().timestamp()
     await asyncio.gather(*(call(workers[number % 2]) for number in range(16)))
     # Of the times at which they are sent, not of those at which they arrive: how long a call is on its way is nobody's.
@@ -526,7 +527,7 @@ async def test_the_one_record_that_is_refused_is_shown_with_the_reason_and_the_o
 async def test_a_source_whose_pages_do_not_end_is_refused_rather_than_asked_for_ever(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calling, "_CONVERSATION_CALLS_MAX", 5)
+    monkeypatch.setattr(caller, "_CONVERSATION_CALLS_MAX", 5)
     access = world.worker().caller.access(await world.connect())
 
     def endless() -> Conversation[None]:

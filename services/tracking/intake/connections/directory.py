@@ -38,8 +38,6 @@ class SenderDirectory(Rounds):
         self._senders: dict[str, Sender] = {}
         self._loaded = False
         self._reading = asyncio.Lock()
-        # Those that have changed since they were read; None: any may have.
-        self._changed: set[UUID] | None = None
         # Those that the next reading for deliveries that seem to be nobody's is of.
         self._sought: set[UUID] = set()
         self._catching_up: asyncio.Task[None] | None = None
@@ -130,21 +128,10 @@ class SenderDirectory(Rounds):
         if not self._loaded:
             raise Unavailable("The connections are not loaded yet.")
 
-    def heard(self, said: str | None) -> None:
-        if not said:
-            self._changed = None
-        elif self._changed is not None:
-            self._changed.add(UUID(said))
-        self.wake()
-
     async def round(self) -> bool:
-        changed, self._changed = self._changed, set()
-        try:
+        with self.said() as changed:
             if changed is None:
                 await self.load()
             elif changed:
-                await self._read(changed)
-        except Exception:
-            self._changed = None if changed is None or self._changed is None else self._changed | changed
-            raise
+                await self._read({UUID(connection_id) for connection_id in changed})
         return False

@@ -247,9 +247,12 @@ async def active(tx: Transaction) -> Sequence[tuple[UUID, UUID]]:
     return await store.active(tx)
 
 
-async def with_access(tx: Transaction) -> list[Connection]:
-    """Active connections of whichever tenants the transaction may see, whose source's API may be called."""
-    return [each for each in await store.with_access(tx) if ADAPTERS[each.source].api is not None]
+async def with_access(tx: Transaction, ids: Collection[UUID] | None = None) -> list[Connection]:
+    """Active connections of whichever tenants the transaction may see, whose source's API may be called.
+
+    All, or those of these ids.
+    """
+    return [each for each in await store.with_access(tx, ids) if ADAPTERS[each.source].api is not None]
 
 
 async def _saved(tx: Transaction, connection: Connection) -> Connection:

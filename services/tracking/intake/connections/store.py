@@ -76,11 +76,13 @@ async def active(tx: Transaction) -> list[tuple[UUID, UUID]]:
     return [(row["tenant_id"], row["id"]) for row in await tx.rows(statement)]
 
 
-async def with_access(tx: Transaction) -> list[Connection]:
-    """All active connections whose source's API may be called, of all tenants in scope."""
+async def with_access(tx: Transaction, ids: Collection[UUID] | None) -> list[Connection]:
+    """The active connections whose source's API may be called, of all tenants in scope: all, or those of these ids."""
     statement = select(connections).where(
         connections.c.status == ConnectionStatus.ACTIVE, connections.c.api.is_not(None)
     )
+    if ids is not None:
+        statement = statement.where(connections.c.id == any_(cast(list(ids), ARRAY(Uuid))))
     return [_connection(row) for row in await tx.rows(statement)]
 
 

@@ -66,10 +66,10 @@ _ADD: Final = text(
         floor = greatest(held.floor, excluded.floor), delivery_id = excluded.delivery_id, asked = held.asked + 1
     """
 )
-_DUE_CONNECTIONS: Final = text(
+_WAITING_CONNECTIONS: Final = text(
     """
     SELECT tenant_id, connection_id, min(due_at) AS due_at FROM tracking.fetches
-    WHERE due_at <= :now GROUP BY tenant_id, connection_id ORDER BY min(due_at) LIMIT :limit
+    GROUP BY tenant_id, connection_id ORDER BY min(due_at) LIMIT :limit
     """
 )
 _CLAIM: Final = text(
@@ -152,10 +152,10 @@ async def add(tx: Transaction, asks: Sequence[Ask]) -> None:
     )
 
 
-async def due_connections(tx: Transaction, *, limit: int) -> list[DueConnection]:
-    """Connections that something is due of, the one that waits longest first."""
-    rows = await tx.rows(_DUE_CONNECTIONS, {"now": tx.now, "limit": limit})
-    return [DueConnection(row["tenant_id"], row["connection_id"]) for row in rows]
+async def waiting_connections(tx: Transaction, *, limit: int) -> list[tuple[DueConnection, datetime]]:
+    """Connections that something is to be asked for of, and from when on; what is due first comes first."""
+    rows = await tx.rows(_WAITING_CONNECTIONS, {"limit": limit})
+    return [(DueConnection(row["tenant_id"], row["connection_id"]), row["due_at"]) for row in rows]
 
 
 async def claim(

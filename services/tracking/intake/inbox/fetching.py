@@ -36,9 +36,14 @@ async def ask(tx: Transaction, asks: Sequence[Ask]) -> None:
         await tx.notify(FETCH_CHANNEL)
 
 
-async def due_connections(tx: Transaction, *, limit: int) -> list[DueConnection]:
-    """Connections that something is due of, the one that waits longest first, of all tenants in scope."""
-    return await fetch_store.due_connections(tx, limit=limit)
+async def due_connections(tx: Transaction, *, limit: int) -> tuple[list[DueConnection], datetime | None]:
+    """Connections that something is due of, the one that waits longest first, of all tenants in scope.
+
+    And when something is due of the next; None: not before something is named.
+    """
+    waiting = await fetch_store.waiting_connections(tx, limit=limit)
+    due = [connection for connection, due_at in waiting if due_at <= tx.now]
+    return due, next((due_at for _, due_at in waiting if due_at > tx.now), None)
 
 
 async def claim(

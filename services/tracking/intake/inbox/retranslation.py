@@ -173,6 +173,11 @@ async def step(tx: Transaction, outbox: Outbox) -> Retranslation | None:
     return work
 
 
+async def next_due_at(tx: Transaction) -> datetime | None:
+    """When the next piece of work is due, of the tenants in scope; None when none is left."""
+    return await retranslation_store.next_due_at(tx)
+
+
 async def _received_again(tx: Transaction, outbox: Outbox, work: Retranslation) -> Retranslation:
     """With a chunk of what is in quarantine translated again."""
     waiting = await store.claim_quarantined(

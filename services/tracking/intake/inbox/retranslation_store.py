@@ -89,6 +89,7 @@ _CLAIM: Final = text(
     ORDER BY state NOT IN ('waiting', 'touched'), due_at LIMIT 1 FOR UPDATE SKIP LOCKED
     """
 )
+_NEXT_DUE_AT: Final = text("SELECT min(due_at) AS due_at FROM tracking.retranslations WHERE finished_at IS NULL")
 _UPDATE: Final = text(
     """
     UPDATE tracking.retranslations SET state = :state, started_at = :started_at, finished_at = :finished_at,
@@ -187,6 +188,12 @@ async def claim(tx: Transaction) -> Retranslation | None:
     """The one that has waited longest for its next step, nobody else's until the end of the transaction."""
     row = await tx.one_or_none(_CLAIM, {"now": tx.now})
     return None if row is None else _retranslation(row)
+
+
+async def next_due_at(tx: Transaction) -> datetime | None:
+    """When the next step is due of any that has not come to its end."""
+    due_at: datetime | None = (await tx.rows(_NEXT_DUE_AT))[0]["due_at"]
+    return due_at
 
 
 async def update(tx: Transaction, work: Retranslation) -> None:

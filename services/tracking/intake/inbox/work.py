@@ -13,9 +13,10 @@ from shared.db.database import Database, Scope
 from shared.outbox.outbox import Outbox
 from shared.worker.rounds import Rounds
 
-_POLL_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 5.0
+"""What a worker was at that died is taken so soon; all else wakes."""
 _LOOK_BACK_SECONDS: Final = 2.0
-_RETRANSLATION_POLL_SECONDS: Final = 5.0
+_RETRANSLATION_POLL_SECONDS: Final = 30.0
 _RETENTION_POLL_SECONDS: Final = 3600.0
 _RETENTION_CHUNK: Final = 500
 
@@ -62,7 +63,11 @@ class Retranslator(Rounds):
         self._outbox = outbox
 
     async def round(self) -> bool:
-        return await self.step_once()
+        if await self.step_once():
+            return True
+        async with self._database.transaction(Scope.every()) as tx:
+            self.come_again_at(await retranslation.next_due_at(tx), tx.now)
+        return False
 
     async def step_once(self) -> bool:
         """Do one piece of work; whether to come again at once. Raises Unavailable."""

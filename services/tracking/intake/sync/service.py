@@ -1,6 +1,6 @@
 """Asking sources without being told to: when to, what of the answers to store, how far it is."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -53,7 +53,7 @@ from shared.kernel.errors import check_version
 from shared.telemetry.metrics import SYNC_RECORDS
 
 SYNC_CHANNEL: Final = "tracking_sync"
-"""Notified whenever a run is to be started or gone on with."""
+"""Notified with a connection whenever a run of it is to be started or gone on with."""
 _DUE_MAX: Final = 100
 _RUNS_KEPT: Final = timedelta(days=30)
 _DROPPED_MAX: Final = 5000
@@ -62,19 +62,30 @@ _ORIGINS: Final = {RunKind.RECONCILIATION: Origin.RECONCILED, RunKind.BACKFILL: 
 _RELEASE_PAUSE: Final = timedelta(seconds=1)
 
 
-async def plan(tx: Transaction, connections: Connections) -> None:
-    """Start the reconciliations that are due, and see to what every connection with access to an API needs."""
-    accessible = {each.id: each for each in await crm.with_access(tx)}
+async def see_to(tx: Transaction, connections: Connections, connection_ids: Collection[UUID] | None) -> None:
+    """See to what connections with access to an API need, None: all of them."""
+    accessible = await crm.with_access(tx, connection_ids)
     await store.ensure_reconciliations(
-        tx, [(each.tenant_id, each.id) for each in accessible.values()], every_minutes=EVERY_MINUTES_DEFAULT
+        tx, [(each.tenant_id, each.id) for each in accessible], every_minutes=EVERY_MINUTES_DEFAULT
     )
-    await _ensure_channels(tx, connections, [each for each in accessible.values() if has_channel(each)])
-    for due in await store.due_reconciliations(tx, limit=_DUE_MAX):
+    await _ensure_channels(tx, connections, [each for each in accessible if has_channel(each)])
+
+
+async def plan(tx: Transaction) -> None:
+    """Start the reconciliations that are due."""
+    reconciliations = await store.due_reconciliations(tx, limit=_DUE_MAX)
+    accessible = {each.id: each for each in await crm.with_access(tx, [each.connection_id for each in reconciliations])}
+    for due in reconciliations:
         connection = accessible.get(due.connection_id)
         if connection is not None:
             await store.add_run(tx, _reconciliation_run(tx, connection, due, is_asked_for=False))
         # From now on rather than from when it was due: what was missed while nobody worked is one run.
         await store.put_reconciliation(tx, replace(due, due_at=tx.now + timedelta(minutes=due.every_minutes)))
+
+
+async def next_due_at(tx: Transaction) -> datetime | None:
+    """When the next reconciliation is to be started, or the next run gone on with that nobody is at."""
+    return await store.next_due_at(tx)
 
 
 async def drop_old_runs(tx: Transaction) -> None:
@@ -112,7 +123,7 @@ async def access_given(tx: Transaction, connections: Connections, connection: Co
         run = await store.open_run(tx, connection.tenant_id, connection.id, kind)
         if run is not None and run.state is RunState.RUNNING:
             await store.save_run(tx, run.postponed(tx.now, None))
-    await tx.notify(SYNC_CHANNEL)
+    await tx.notify(SYNC_CHANNEL, str(connection.id))
 
 
 async def reconciliation(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Reconciliation:
@@ -358,7 +369,7 @@ def _reconciliation_run(tx: Transaction, connection: Connection, held: Reconcili
 async def _started(tx: Transaction, new: Run) -> Run | None:
     if not await store.add_run(tx, new):
         return None
-    await tx.notify(SYNC_CHANNEL)
+    await tx.notify(SYNC_CHANNEL, str(new.connection_id))
     return new
 
 
@@ -383,7 +394,7 @@ def _of_connection(known: Run | None, connection_id: UUID, kind: RunKind) -> Run
 
 async def _saved(tx: Transaction, changed: Run) -> Run:
     await store.save_run(tx, changed)
-    await tx.notify(SYNC_CHANNEL)
+    await tx.notify(SYNC_CHANNEL, str(changed.connection_id))
     return changed
 
 

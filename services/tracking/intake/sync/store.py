@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, and_, delete, select, text, tuple_, update
+from sqlalchemy import RowMapping, and_, delete, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.tracking.intake.sync.domain import ChannelState, Reconciliation, Run, RunKind
@@ -17,6 +17,8 @@ from shared.db.database import Transaction
 
 _RUN: Final = TypeAdapter(Run)
 _RECONCILIATION: Final = TypeAdapter(Reconciliation)
+CHANNELS_CHANNEL: Final = "tracking_channels"
+"""Notified whenever a source's channel may be due."""
 _CHANNEL: Final = TypeAdapter(ChannelState)
 _UNREADABLE: Final = TypeAdapter(tuple[str, ...])
 
@@ -40,12 +42,26 @@ _CLAIM_RUNS: Final = text(
     RETURNING r.*
     """
 )
+_NEXT_DUE_AT: Final = text(
+    """
+    SELECT least(
+        (SELECT min(due_at) FROM tracking.reconciliations),
+        (SELECT min(due_at) FROM tracking.sync_runs WHERE state = 'running')
+    ) AS due_at
+    """
+)
 _KEEP_LEASE: Final = text(
     """
     UPDATE tracking.sync_runs SET due_at = :until
     WHERE tenant_id = :tenant_id AND id = :id AND lease_id = :lease_id AND state = 'running'
     """
 )
+
+
+async def next_due_at(tx: Transaction) -> datetime | None:
+    """When the next reconciliation or running run is due."""
+    due_at: datetime | None = (await tx.rows(_NEXT_DUE_AT))[0]["due_at"]
+    return due_at
 
 
 async def ensure_reconciliations(tx: Transaction, keys: Sequence[tuple[UUID, UUID]], *, every_minutes: int) -> None:
@@ -216,6 +232,8 @@ async def ensure_channels(tx: Transaction, wanted: Mapping[tuple[UUID, UUID], tu
                 ),
             )
         )
+    if wanted:
+        await tx.notify(CHANNELS_CHANNEL)
 
 
 async def due_channels(tx: Transaction, *, until: datetime, limit: int) -> list[ChannelState]:
@@ -236,6 +254,12 @@ async def due_channels(tx: Transaction, *, until: datetime, limit: int) -> list[
     return [_CHANNEL.validate_python(dict(row)) for row in rows]
 
 
+async def next_channel_due_at(tx: Transaction) -> datetime | None:
+    """When the next channel is to be opened or renewed."""
+    due_at: datetime | None = (await tx.rows(select(func.min(channels.c.due_at).label("due_at"))))[0]["due_at"]
+    return due_at
+
+
 async def save_channel(tx: Transaction, state: ChannelState) -> None:
     """Store a channel as it is now."""
     values = asdict(state)
@@ -254,6 +278,7 @@ async def renew_now(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> No
         .where(channels.c.tenant_id == tenant_id, channels.c.connection_id == connection_id)
         .values(due_at=tx.now, failures=0, error=None)
     )
+    await tx.notify(CHANNELS_CHANNEL)
     await changed(tx, [(tenant_id, connection_id)])
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeVar
-from uuid import UUID
 
 from services.tracking.measure.progress.definitions import UnusableDefinition, check_usable
 from services.tracking.measure.progress.service import ProgressTracker
@@ -13,7 +12,7 @@ from shared.contracts import goals, org
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
-from shared.db.database import TenantLock, Transaction
+from shared.db.database import Scope, TenantLock, Transaction
 from shared.kafka.domain import Batch, Poison
 from shared.kafka.events import events_of, tenants_of
 from shared.telemetry import metrics

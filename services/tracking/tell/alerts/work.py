@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
-from uuid import UUID
 
 from services.tracking.records.changes import CHANGES_CHANNEL, connection_of
 from services.tracking.tell.alerts import service
@@ -17,8 +16,6 @@ from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
 from shared.worker.rounds import Rounds
 
-_HELD_UP_SECONDS: Final = 1.0
-"""How soon to come again for what is due, and being looked at by another."""
 _DEAD_LETTERS_POLL_SECONDS: Final = 600.0
 """The sentence about dead letters that wait may be that old; they are told of as they come."""
 _log = get_logger(__name__)
@@ -39,33 +36,19 @@ class AlertWatcher(Rounds):
         self._outbox = outbox
         self._checks = checks
         self._every = timedelta(seconds=look_seconds)
-        # Those that have changed since they were last looked for; None: any may have.
-        self._changed: set[tuple[UUID, UUID]] | None = None
-
-    def heard(self, said: str | None) -> None:
-        if said is None:
-            self._changed = None
-        elif self._changed is not None:
-            self._changed.add(connection_of(said))
-        self.wake()
 
     async def round(self) -> bool:
         await self.look_due()
         async with self._database.transaction(Scope.every()) as tx:
-            due_at = await service.next_due_at(tx)
-            if due_at is not None:
-                self.come_again_in(max(_HELD_UP_SECONDS, (due_at - tx.now).total_seconds()))
+            self.come_again_at(await service.next_due_at(tx), tx.now)
         return False
 
     async def look_due(self) -> int:
         """Look at every connection that is due; how many alerts were told. Raises Unavailable."""
-        changed, self._changed = self._changed, set()
-        try:
+        with self.said() as said:
+            changed = None if said is None else {connection_of(each) for each in said}
             async with self._database.transaction(Scope.every()) as tx:
                 due = await service.due(tx, self._checks, changed, interval=self._every)
-        except Exception:
-            self._changed = None if changed is None or self._changed is None else self._changed | changed
-            raise
         told = 0
         for watch in due:
             if self.is_stopping:

@@ -43,8 +43,6 @@ _ANSWER_BYTES_KEPT: Final = 4 * ANSWER_CHARACTERS_MAX
 _ANSWER_BYTES_MAX: Final = 262_144
 _LEASE: Final = timedelta(seconds=60)
 _POLL_SECONDS: Final = 30.0
-_HELD_UP_SECONDS: Final = 1.0
-"""How soon to look again for what is due but not this worker's yet, as other workers are at its endpoint."""
 _RETENTION_POLL_SECONDS: Final = 3600.0
 _RETENTION_CHUNK: Final = 500
 
@@ -120,9 +118,8 @@ class Deliverer(Rounds):
         if await self._start_due():
             return True
         next_due_at = await self._database.run(Scope.every(), service.next_due_at)
-        if next_due_at is not None:
-            wait_seconds = (next_due_at - self._clock()).total_seconds()
-            self.come_again_in(wait_seconds if wait_seconds > 0 else _HELD_UP_SECONDS)
+        # What is due may not be this worker's yet, as others are at its endpoint.
+        self.come_again_at(next_due_at, self._clock())
         return False
 
     async def deliver_due(self) -> int:

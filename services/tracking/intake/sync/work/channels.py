@@ -16,7 +16,7 @@ from shared.db.database import Database, Scope
 from shared.telemetry.logs import get_logger
 from shared.worker.rounds import Rounds
 
-_POLL_SECONDS: Final = 2.0
+_POLL_SECONDS: Final = 30.0
 _LEASE: Final = timedelta(minutes=5)
 _AT_ONCE_MAX: Final = 8
 _log = get_logger(__name__)
@@ -27,7 +27,7 @@ class ChannelKeeper(Rounds):
 
     def __init__(self, database: Database, caller: ApiCaller, connections: Connections, *, public_url: str) -> None:
         """`public_url`: where sources reach this service."""
-        super().__init__("channels", every_seconds=_POLL_SECONDS)
+        super().__init__("channels", every_seconds=_POLL_SECONDS, woken_by=database.channels(store.CHANNELS_CHANNEL))
         self._database = database
         self._caller = caller
         self._connections = connections
@@ -35,6 +35,8 @@ class ChannelKeeper(Rounds):
 
     async def round(self) -> bool:
         await self.keep_due()
+        async with self._database.transaction(Scope.every()) as tx:
+            self.come_again_at(await store.next_channel_due_at(tx), tx.now)
         return False
 
     async def keep_due(self) -> None:

@@ -27,7 +27,7 @@ from shared.telemetry.logs import get_logger
 from shared.worker.rounds import Rounds
 
 CONNECTIONS_AT_ONCE_MAX: Final = 32
-_POLL_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 30.0
 _FAILURE_SECONDS: Final = 1.0
 _GATHER_SECONDS: Final = 1.0
 _LEASE: Final = timedelta(minutes=5)
@@ -74,7 +74,8 @@ class Fetcher(Rounds):
 
     async def _start_due(self) -> None:
         async with self._database.transaction(Scope.every()) as tx:
-            due = await fetching.due_connections(tx, limit=2 * CONNECTIONS_AT_ONCE_MAX)
+            due, next_due_at = await fetching.due_connections(tx, limit=2 * CONNECTIONS_AT_ONCE_MAX)
+            self.come_again_at(next_due_at, tx.now)
         for each in due:
             if len(self._running) >= CONNECTIONS_AT_ONCE_MAX:
                 break
@@ -103,6 +104,8 @@ class Fetcher(Rounds):
             await self.pause(_FAILURE_SECONDS)
         finally:
             del self._running[due.connection_id]
+            # There may be room now for another connection, and something more to do for this one.
+            self.wake()
 
     async def fetch_due(self, due: DueConnection) -> None:
         """Ask for everything that is due of a connection. Raises Unavailable."""

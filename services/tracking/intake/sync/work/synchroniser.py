@@ -26,8 +26,7 @@ from shared.telemetry.logs import get_logger
 from shared.worker.rounds import Rounds
 
 RUNS_AT_ONCE_MAX: Final = 16
-_POLL_SECONDS: Final = 2.0
-_PLAN_SECONDS: Final = 15.0
+_POLL_SECONDS: Final = 30.0
 _DROP_SECONDS: Final = 3600.0
 _LEASE: Final = timedelta(seconds=30)
 _LEASE_KEEP_SECONDS: Final = 10.0
@@ -41,12 +40,13 @@ class Synchroniser(Rounds):
     """
 
     def __init__(self, database: Database, caller: ApiCaller, connections: Connections) -> None:
-        super().__init__("synchroniser", every_seconds=_POLL_SECONDS, woken_by=database.channels(SYNC_CHANNEL))
+        super().__init__(
+            "synchroniser", every_seconds=_POLL_SECONDS, woken_by=database.channels(SYNC_CHANNEL, crm.CHANNEL)
+        )
         self._database = database
         self._caller = caller
         self._connections = connections
         self._running: dict[UUID, asyncio.Task[None]] = {}
-        self._planned_at = float("-inf")
         self._dropped_at = float("-inf")
 
     @asynccontextmanager
@@ -61,18 +61,22 @@ class Synchroniser(Rounds):
             await asyncio.gather(*cut_short, return_exceptions=True)
 
     async def round(self) -> bool:
-        if self.was_woken or monotonic() - self._planned_at > _PLAN_SECONDS:
-            await self.plan()
+        await self.plan()
         await self.start_due()
+        async with self._database.transaction(Scope.every()) as tx:
+            self.come_again_at(await service.next_due_at(tx), tx.now)
         return False
 
     async def plan(self) -> None:
-        """Start what is due by the clock, and forget what is long over. Raises Unavailable."""
-        await self._database.run(Scope.every(), lambda tx: service.plan(tx, self._connections))
-        self._planned_at = monotonic()
-        if self._planned_at - self._dropped_at > _DROP_SECONDS:
+        """See to connections that have changed, start what is due, forget what is long over. Raises Unavailable."""
+        with self.said() as said:
+            changed = None if said is None else {UUID(connection_id) for connection_id in said}
+            if changed is None or changed:
+                await self._database.run(Scope.every(), lambda tx: service.see_to(tx, self._connections, changed))
+        await self._database.run(Scope.every(), service.plan)
+        if monotonic() - self._dropped_at > _DROP_SECONDS:
             await self._database.run(Scope.every(), service.drop_old_runs)
-            self._dropped_at = self._planned_at
+            self._dropped_at = monotonic()
 
     async def start_due(self) -> None:
         """Begin to work at runs that nobody is at. Raises Unavailable."""
@@ -99,6 +103,8 @@ class Synchroniser(Rounds):
             with suppress(asyncio.CancelledError):
                 await keeping
             self._running.pop(run.id, None)
+            # There may be room now for another run.
+            self.wake()
 
     async def _keep_lease(self, run: Run) -> None:
         while True:
