@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -127,6 +128,56 @@ async def test_a_round_comes_no_later_than_it_would_have_anyway() -> None:
     rounds = Putting(every_seconds=0.01)
     async with running(rounds):
         await eventually(lambda: rounds.rounds > 3)
+
+
+async def test_a_round_is_told_once_what_was_said_and_again_if_it_failed() -> None:
+    rounds = Counting()
+    with rounds.said() as said:
+        assert said is None, "at the start nobody knows"
+    rounds.heard("a")
+    with pytest.raises(LookupError), rounds.said() as said:
+        assert said == {"a"}
+        rounds.heard("b")
+        raise LookupError
+    with rounds.said() as said:
+        assert said == {"a", "b"}
+    with rounds.said() as said:
+        assert said == set()
+    rounds.heard("c")
+    rounds.heard(None)
+    rounds.heard("d")
+    with pytest.raises(LookupError), rounds.said() as said:
+        assert said is None, "after a new connect anything may have been missed"
+        raise LookupError
+    with rounds.said() as said:
+        assert said is None
+
+
+async def test_a_round_comes_when_something_is_due_and_soon_again_while_another_is_at_it() -> None:
+    now = datetime(2026, 3, 31, tzinfo=UTC)
+
+    class Due(Counting):
+        async def round(self) -> bool:
+            await super().round()
+            self.come_again_at(None if self.rounds > 2 else now + timedelta(seconds=0.01), now)
+            return False
+
+    rounds = Due(every_seconds=None)
+    async with running(rounds):
+        await eventually(lambda: rounds.rounds == 3)
+        await asyncio.sleep(0.1)
+        assert rounds.rounds == 3, "nothing is due any more"
+
+    class HeldUp(Counting):
+        async def round(self) -> bool:
+            self.come_again_at(now - timedelta(hours=1), now)
+            return await super().round()
+
+    held_up = HeldUp(every_seconds=None)
+    async with running(held_up):
+        await eventually(lambda: held_up.rounds == 2)
+        await asyncio.sleep(0.1)
+        assert held_up.rounds == 2, "not at once"
 
 
 async def test_a_pause_ends_with_the_stop() -> None:
