@@ -47,6 +47,7 @@ from shared.http.settings import read_settings
 from shared.http.sight import Organisation
 from shared.kafka.settings import KafkaSettings
 from shared.kernel.org import OrgChart
+from shared.outbox.outbox import Outbox
 from shared.telemetry import logs, tracing
 
 _RESERVED_POOL_SIZE: Final = 3
@@ -72,7 +73,7 @@ def create_app() -> FastAPI:
     connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()), remapped=retranslation.begin)
     directory = SenderDirectory(reserved, connections)
     traffic = TrafficMeter(reserved)
-    intake = Intake(reserved, traffic)
+    intake = Intake(reserved, Outbox(transport), traffic)
     base_url = settings.public_url.rstrip("/")
     definitions = DefinitionsCache()
     outbound = read_settings(OutboundSettings)

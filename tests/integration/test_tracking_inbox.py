@@ -21,6 +21,7 @@ from standardwebhooks import Webhook
 from services.tracking.app import create_app
 from services.tracking.intake.connections.directory import SenderDirectory
 from services.tracking.intake.connections.domain import Sender
+from services.tracking.intake.inbox import service
 from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull, WaitingRoom
 from services.tracking.intake.inbox.hook_counts import TrafficMeter
 from services.tracking.intake.inbox.intake import DeliveriesNotStored, Intake
@@ -36,7 +37,7 @@ from shared.db.database import Database, Scope
 from shared.http.auth import Role, issue_token
 from shared.outbox.handover import HandOver
 from shared.outbox.outbox import Outbox, decode_headers
-from tests.servers.infrastructure import eventually
+from tests.servers.infrastructure import PROJECT_FOLDER, eventually
 
 JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
 
@@ -132,6 +133,8 @@ async def tracking(module_database: str) -> AsyncIterator[Tracking]:
         environment.setenv("ATTAIN_DATABASE_URL", module_database)
         environment.setenv("ATTAIN_JWT_SECRET", JWT_SECRET)
         environment.setenv("ATTAIN_SECRETS_KEY", Fernet.generate_key().decode())
+        # As under load: everything waits for the worker, but in the tests of what is translated at once.
+        environment.setattr(service, "TRANSLATED_AT_ONCE_MAX", 0)
         app = create_app()
         directory: SenderDirectory = app.state.directory
         intake: Intake = app.state.intake
@@ -177,6 +180,80 @@ async def test_a_signed_delivery_is_stored_and_becomes_an_event(tracking: Tracki
     assert stored["deals"] == 1
     assert (event.source, event.external_id, event.amount) == ("crm-eu", "A1", Decimal("1200.50"))
     assert event.received_at == datetime.fromisoformat(str(stored["received_at"]))
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes with few others is translated in the transaction that stores it."""
+    monkeypatch.setattr(service, "TRANSLATED_AT_ONCE_MAX", 4)
+
+
+async def test_a_delivery_that_comes_alone_is_an_event_with_the_commit_that_stores_it(
+    at_once: None, tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect(identity_source="crm-eu")
+    assert await send(admin, connection, deal(amount="1200.50", currency="USD"), webhook_id="msg_1") == 202
+    (stored,) = await admin.deliveries()
+    (event,) = await admin.published()
+    assert (stored["state"], stored["deals"], stored["id"]) == ("translated", 1, str(event.delivery_id))
+    assert event.received_at == datetime.fromisoformat(str(stored["received_at"]))
+    assert (event.source, event.amount) == ("crm-eu", Decimal("1200.50"))
+
+    assert await send(admin, connection, deal(amount="1200.50", currency="USD"), webhook_id="msg_1") == 202
+    await translate(tracking)
+    assert len(await admin.deliveries()) == len(await admin.published()) == 1
+
+
+async def test_what_says_nothing_usable_is_in_quarantine_at_once_and_holds_up_no_neighbour(
+    at_once: None, tracking: Tracking, admin: Caller
+) -> None:
+    connection = await admin.connect()
+    await asyncio.gather(send(admin, connection, "{", webhook_id="broken"), send(admin, connection, deal()))
+    assert len(await admin.deliveries(state="quarantined")) == 1
+    assert len(await admin.published()) == 1
+
+
+@pytest.mark.parametrize("what", ["a large body", "many", "a record of which only what changed is told"])
+async def test_what_takes_longer_is_left_to_the_worker(
+    at_once: None, tracking: Tracking, admin: Caller, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "salesforce" if what.startswith("a record") else "standard_webhooks"
+    allowed = {"allowed": {"organization_id": ["00D000000000001EAA"]}} if source == "salesforce" else {}
+    connection = await admin.connect(source, **allowed)
+    match what:
+        case "a large body":
+            body = deal(custom={"notes": "x" * service.TRANSLATED_BYTES_MAX})
+        case "many":
+            body = deal()
+            monkeypatch.setattr(service, "TRANSLATED_AT_ONCE_MAX", 0)
+        case _:
+            body = (PROJECT_FOLDER / "tests/played/samples/salesforce/cdc.json").read_text()
+    arrived = Arrival(Sender(admin.tenant, UUID(connection.id), Source(source), ()), uuid4().hex, "{}", body.encode())
+    intake: Intake = tracking.app.state.intake
+    await intake.store(arrived)
+    (stored,) = await admin.deliveries()
+    assert stored["state"] == "received"
+    assert await admin.published() == []
+    await translate(tracking)
+    (stored,) = await admin.deliveries()
+    assert stored["state"] != "received"
+
+
+async def test_a_delivery_is_stored_whatever_fails_where_it_is_translated(
+    at_once: None, tracking: Tracking, admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await admin.connect()
+
+    async def failing(*_: object) -> None:
+        raise ValueError("planted")
+
+    with monkeypatch.context() as planted:
+        planted.setattr(service, "_settle", failing)
+        assert await send(admin, connection, deal()) == 202
+    (stored,) = await admin.deliveries()
+    assert stored["state"] == "received"
+    await translate(tracking)
+    assert len(await admin.published()) == 1
 
 
 async def test_a_delivery_without_a_declared_length_is_stored_too(admin: Caller) -> None:
@@ -604,7 +681,9 @@ def arrival(key: str, *, size_bytes: int = 10) -> Arrival:
 
 
 async def test_when_the_inbox_is_full_the_sender_is_told_to_come_back(tracking: Tracking) -> None:
-    intake = Intake(tracking.database, TrafficMeter(tracking.database), room=WaitingRoom(waiting_max=1))
+    intake = Intake(
+        tracking.database, Outbox(transport), TrafficMeter(tracking.database), room=WaitingRoom(waiting_max=1)
+    )
     running = asyncio.create_task(intake.run())
     await asyncio.sleep(0)
     first = asyncio.create_task(intake.store(arrival(f"full-{uuid4()}")))
@@ -618,7 +697,7 @@ async def test_when_the_inbox_is_full_the_sender_is_told_to_come_back(tracking: 
 
 
 async def test_what_waits_at_the_stop_is_stored(tracking: Tracking) -> None:
-    intake = Intake(tracking.database, TrafficMeter(tracking.database))
+    intake = Intake(tracking.database, Outbox(transport), TrafficMeter(tracking.database))
     running = asyncio.create_task(intake.run())
     await asyncio.sleep(0)
     waiting = [asyncio.create_task(intake.store(arrival(f"stop-{uuid4()}"))) for _ in range(5)]
@@ -631,7 +710,7 @@ async def test_what_waits_at_the_stop_is_stored(tracking: Tracking) -> None:
 async def test_an_intake_that_is_not_running_refuses_at_once_instead_of_leaving_senders_waiting(
     tracking: Tracking,
 ) -> None:
-    intake = Intake(tracking.database, TrafficMeter(tracking.database))
+    intake = Intake(tracking.database, Outbox(transport), TrafficMeter(tracking.database))
     with pytest.raises(DeliveriesNotStored):
         await asyncio.wait_for(intake.store(arrival("early")), 1)
     running = asyncio.create_task(intake.run())
@@ -666,7 +745,7 @@ async def test_without_a_database_the_sender_is_told_soon_and_nothing_is_held(mo
     async with AsyncExitStack() as closing:
         away = Database("postgresql://nobody@127.0.0.1:1/nowhere", service="tracking")
         closing.push_async_callback(away.close)
-        intake = Intake(away, TrafficMeter(away), room=WaitingRoom(waiting_max=1))
+        intake = Intake(away, Outbox(transport), TrafficMeter(away), room=WaitingRoom(waiting_max=1))
         running = asyncio.create_task(intake.run())
         started = time.monotonic()
         for _ in range(2):

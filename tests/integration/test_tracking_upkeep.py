@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from services.tracking.intake.connections import users
 from services.tracking.intake.inbox import hook_counts as traffic
+from services.tracking.intake.inbox import service as inbox
 from services.tracking.intake.inbox.hook_counts import TrafficMeter
 from services.tracking.intake.inbox.work import InboxProcessor, Retention, Retranslator
 from services.tracking.intake.sources.adapter import SeenUser
@@ -474,8 +475,10 @@ async def test_a_repaired_stage_and_owner_are_credited_within_a_second(
 
 
 async def test_what_is_sent_is_counted_by_every_process_and_told_with_the_health(
-    tracking: Tracking, admin: Caller
+    tracking: Tracking, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Everything waits for the worker, as under load.
+    monkeypatch.setattr(inbox, "TRANSLATED_AT_ONCE_MAX", 0)
     connection = await admin.connect()
     meter: TrafficMeter = tracking.app.state.traffic
     for name in ("m1", "m2", "m2"):

@@ -1,5 +1,8 @@
 """Group commit: deliveries that come together are stored together, and answered after the commit.
 
+What comes alone or with few others is translated in the transaction that stores it, so that its deals are on their way
+with the commit; under load the groups are large, and translating is the worker's.
+
 While one group is being stored the next gathers, so a group is as large as the load makes it, and a delivery that comes
 alone waits for nobody. One group at a time: the NOTIFY makes commits queue for each other, so a second would only wait
 in Postgres, and smaller groups cost more.
@@ -12,11 +15,12 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-from services.tracking.intake.inbox import store
+from services.tracking.intake.inbox import service
 from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull, WaitingRoom
 from services.tracking.intake.inbox.hook_counts import TrafficMeter
 from shared.db.database import Database, Scope
 from shared.kernel.errors import Unavailable
+from shared.outbox.outbox import Outbox
 from shared.telemetry.logs import get_logger
 from shared.telemetry.metrics import WEBHOOK_DUPLICATES, WEBHOOK_GROUP_COMMIT_DELIVERIES, WEBHOOK_RECEIVED
 from shared.worker.rounds import Rounds
@@ -41,9 +45,17 @@ class Intake(Rounds):
 
     finishes = True
 
-    def __init__(self, database: Database, traffic: TrafficMeter, *, room: WaitingRoom[_Waiting] | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        traffic: TrafficMeter,
+        *,
+        room: WaitingRoom[_Waiting] | None = None,
+    ) -> None:
         super().__init__("intake", every_seconds=None)
         self._database = database
+        self._outbox = outbox
         self._traffic = traffic
         self._room: WaitingRoom[_Waiting] = room or WaitingRoom()
 
@@ -103,7 +115,22 @@ class Intake(Rounds):
         ordered = sorted(
             arrivals, key=lambda each: (each.sender.tenant_id.int, each.sender.connection_id.int, each.dedupe_key)
         )
-        return await self._database.run(scope, lambda tx: store.add(tx, ordered), attempts=_STORE_ATTEMPTS)
+
+        async def store(*, is_translating: bool) -> Mapping[UUID, int]:
+            return await self._database.run(
+                scope,
+                lambda tx: service.receive(tx, self._outbox, ordered, is_translating=is_translating),
+                attempts=_STORE_ATTEMPTS,
+            )
+
+        try:
+            return await store(is_translating=True)
+        except Unavailable:
+            raise
+        except Exception:
+            # Whatever is wrong with what they say, it is no reason not to store them.
+            _log.exception("deliveries_not_translated", deliveries=len(arrivals))
+            return await store(is_translating=False)
 
     def _count(self, arrivals: list[Arrival], new: Mapping[UUID, int]) -> None:
         WEBHOOK_GROUP_COMMIT_DELIVERIES.observe(len(arrivals))

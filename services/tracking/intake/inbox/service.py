@@ -15,6 +15,7 @@ from services.tracking.intake.inbox import fetching, record_store, state_store, 
 from services.tracking.intake.inbox.disclosure import members_of
 from services.tracking.intake.inbox.domain.deliveries import (
     NOT_COUNTED,
+    Arrival,
     BodyDropped,
     Delivery,
     DeliveryDiscarded,
@@ -55,6 +56,9 @@ DISCARDED_MAX: Final = 10_000
 """By one call."""
 BATCH_DELIVERIES_MAX: Final = 500
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+TRANSLATED_AT_ONCE_MAX: Final = 4
+TRANSLATED_BYTES_MAX: Final = 64 * 1024
+"""Of a group that is translated as it is stored: it must not hold up the next one."""
 FIRST_ID: Final = UUID(int=0)
 REMARKS_MAX: Final = 50
 PROBLEMS_MAX: Final = 100
@@ -81,6 +85,35 @@ class RecordDelivery:
     members: JsonValue
 
 
+async def receive(
+    tx: Transaction, outbox: Outbox, arrivals: Sequence[Arrival], *, is_translating: bool = True
+) -> dict[UUID, int]:
+    """Store deliveries, in the order given; how many were not stored already, by connection.
+
+    `is_translating`: few and small ones are translated in the same transaction, unless what is stored of their records
+    is needed for it. All others wait to be.
+    """
+    ids = [tx.new_id() for _ in arrivals]
+    batch: list[_Translating] = []
+    is_small = sum(len(each.body) for each in arrivals) <= TRANSLATED_BYTES_MAX
+    if is_translating and is_small and len(arrivals) <= TRANSLATED_AT_ONCE_MAX:
+        connections = await crm.by_id(tx, {each.sender.connection_id for each in arrivals})
+        batch = [
+            _Translating(Waiting.arrived(each, delivery_id, tx.now), connections[each.sender.connection_id])
+            for each, delivery_id in zip(arrivals, ids, strict=True)
+        ]
+        if any(True for each in batch for _ in records_named(each.connection, each.statements)):
+            batch = []
+    stored = await store.add(tx, arrivals, ids, is_left_waiting=not batch)
+    new = {delivery_id for found in stored.values() for delivery_id in found}
+    translated_now = [each for each in batch if each.delivery.id in new]
+    for each in translated_now:
+        each.finish({})
+    if translated_now:
+        await _settle(tx, outbox, translated_now)
+    return {connection_id: len(found) for connection_id, found in stored.items()}
+
+
 async def translate_waiting(tx: Transaction, outbox: Outbox, *, after: UUID) -> list[Outcome]:
     """Turn a batch of waiting deliveries into events in the outbox, or put them in quarantine, in one transaction.
 
@@ -105,6 +138,11 @@ async def translate(tx: Transaction, outbox: Outbox, waiting: Sequence[Waiting])
     if any(each.delivery.replay_of is not None for each in batch):
         await _leave_out_superseded(tx, batch)
     await record_store.save(tx, records)
+    return await _settle(tx, outbox, batch)
+
+
+async def _settle(tx: Transaction, outbox: Outbox, batch: Sequence["_Translating"]) -> list[Outcome]:
+    """Publish what deliveries say, have asked for what they only name, and record what became of each."""
     await outbox.append(tx, [message for each in batch for message in each.messages(tx)])
     await fetching.ask(tx, [ask for each in batch for ask in each.asks()])
     await users.seen(tx, _users(batch))

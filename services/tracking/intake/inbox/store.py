@@ -33,9 +33,9 @@ _STORE: Final = text(
             CAST(:traceparents AS text[])
         ) AS new(t, i, c, d, h, b, p)
         ON CONFLICT (connection_id, dedupe_key) DO NOTHING
-        RETURNING connection_id
-    ), told AS (SELECT pg_notify(:channel, ''))
-    SELECT connection_id, count(*) AS deliveries FROM stored, told GROUP BY connection_id
+        RETURNING connection_id, id
+    ), notified AS (SELECT CASE WHEN :is_left_waiting THEN pg_notify(:channel, '') END)
+    SELECT connection_id, array_agg(id) AS ids FROM stored, notified GROUP BY connection_id
     """
 )
 _COPY: Final = text(
@@ -222,6 +222,22 @@ class Waiting(NamedTuple):
     origin: Origin
     replay_of: UUID | None
 
+    @classmethod
+    def arrived(cls, arrival: Arrival, delivery_id: UUID, received_at: datetime) -> "Waiting":
+        """One that a source has just sent."""
+        sender = arrival.sender
+        return cls(
+            sender.tenant_id,
+            delivery_id,
+            sender.connection_id,
+            received_at,
+            received_at,
+            arrival.body,
+            arrival.traceparent,
+            Origin.WEBHOOK,
+            None,
+        )
+
 
 class Kept(NamedTuple):
     """A delivery whose body is there to be translated again."""
@@ -255,18 +271,22 @@ class Outcome(NamedTuple):
     remarks: Sequence[Remark] = ()
 
 
-async def add(tx: Transaction, arrivals: Sequence[Arrival]) -> dict[UUID, int]:
-    """Store deliveries, all received now, and wake the processor; how many were not held already, by connection.
+async def add(
+    tx: Transaction, arrivals: Sequence[Arrival], ids: Sequence[UUID], *, is_left_waiting: bool
+) -> dict[UUID, list[UUID]]:
+    """Store deliveries, all received now; the ids of those that were not stored already, by connection.
 
-    Whoever stores several does so in the order of connection and dedupe key.
+    The processor is woken if they are left waiting for it. Whoever stores several does so in the order of connection
+    and dedupe key.
     """
     rows = await tx.rows(
         _STORE,
         {
             "channel": INBOX_CHANNEL,
+            "is_left_waiting": is_left_waiting,
             "received_at": tx.now,
             "tenant_ids": [each.sender.tenant_id for each in arrivals],
-            "ids": [tx.new_id() for _ in arrivals],
+            "ids": ids,
             "connection_ids": [each.sender.connection_id for each in arrivals],
             "dedupe_keys": [each.dedupe_key for each in arrivals],
             "headers": [each.headers for each in arrivals],
@@ -274,7 +294,7 @@ async def add(tx: Transaction, arrivals: Sequence[Arrival]) -> dict[UUID, int]:
             "traceparents": [each.traceparent for each in arrivals],
         },
     )
-    return {row["connection_id"]: row["deliveries"] for row in rows}
+    return {row["connection_id"]: row["ids"] for row in rows}
 
 
 async def wake(tx: Transaction) -> None:
