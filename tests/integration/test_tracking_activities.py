@@ -1,4 +1,4 @@
-"""Keeping activities on a real Postgres, and who sees them over HTTP."""
+"""Storing activities on a real Postgres, and who sees them over HTTP."""
 
 import random
 from collections.abc import AsyncIterator
@@ -130,16 +130,16 @@ async def test_an_activity_is_read_back_as_it_was_recorded(diary: Diary) -> None
     assert [await diary.newest(name) for name in ("A1", "A2")] == [full, empty]
 
 
-async def test_a_newer_version_is_a_change_from_all_that_was_held_and_an_older_one_is_none(diary: Diary) -> None:
-    old, held, new = (diary.activity(minute=minute, duration_seconds=minute) for minute in range(3))
-    await diary.record(held)
+async def test_a_newer_version_is_a_change_from_all_that_was_stored_and_an_older_one_is_none(diary: Diary) -> None:
+    old, stored, new = (diary.activity(minute=minute, duration_seconds=minute) for minute in range(3))
+    await diary.record(stored)
     (change,) = (await diary.record(new)).changes
-    assert (change.before, change.after) == (held.facts(), new.facts())
-    late = await diary.record(old, held)
+    assert (change.before, change.after) == (stored.facts(), new.facts())
+    late = await diary.record(old, stored)
     assert not late.changes
     assert late.superseded == {(diary.tenant_id, old.id)}
     assert await diary.newest() == new
-    assert await diary.versions() == [new, held, old]
+    assert await diary.versions() == [new, stored, old]
 
 
 async def test_any_order_in_any_batches_ends_in_the_same_activities(diary: Diary) -> None:
@@ -170,8 +170,8 @@ async def test_the_newest_versions_are_published_again_on_request(diary: Diary) 
             text("DELETE FROM tracking.outbox WHERE tenant_id = :tenant AND topic = :topic RETURNING value"),
             {"tenant": diary.tenant_id, "topic": Activity.topic},
         )
-    told = {event.external_id: event for event in (Activity.model_validate_json(row["value"]) for row in rows)}
-    assert told == {"A1": newest, "A2": diary.activity("A2")}
+    published = {event.external_id: event for event in (Activity.model_validate_json(row["value"]) for row in rows)}
+    assert published == {"A1": newest, "A2": diary.activity("A2")}
 
 
 class Reader:

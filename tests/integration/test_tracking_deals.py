@@ -1,4 +1,4 @@
-"""Keeping deals on a real Postgres."""
+"""Storing deals on a real Postgres."""
 
 import asyncio
 import random
@@ -151,7 +151,7 @@ async def test_the_payments_of_a_deal_are_read_back_as_they_came_in(book: Book) 
     assert (change.after.paid_amount, change.after.payments) == (None, ())
 
 
-async def test_a_newer_version_is_a_change_from_all_that_was_held(book: Book) -> None:
+async def test_a_newer_version_is_a_change_from_all_that_was_stored(book: Book) -> None:
     old, new = book.deal(), book.deal(minute=1, owner="bob", amount=None)
     await book.record(old)
     (change,) = await book.record(new)
@@ -164,7 +164,7 @@ async def test_the_same_version_again_is_no_change(book: Book) -> None:
     assert len(await book.versions()) == 1
 
 
-async def test_an_older_version_is_kept_and_changes_nothing(book: Book) -> None:
+async def test_an_older_version_is_stored_and_changes_nothing(book: Book) -> None:
     new, old = book.deal(minute=2), book.deal(minute=1)
     await book.record(new)
     assert await book.record(old) == []
@@ -201,7 +201,7 @@ async def test_several_versions_in_one_batch_are_one_change_to_the_newest(book: 
 
 
 @pytest.mark.parametrize(
-    ("held", "told", "is_superseded"),
+    ("stored", "reported", "is_superseded"),
     [
         ([], [0], False),
         ([], [0, 1], False),
@@ -214,17 +214,17 @@ async def test_several_versions_in_one_batch_are_one_change_to_the_newest(book: 
         ([0, 1], [2], False),
     ],
 )
-async def test_a_deal_whose_newest_version_was_not_told_last_is_superseded(
-    book: Book, held: list[int], told: list[int], is_superseded: bool
+async def test_a_deal_whose_newest_version_was_not_reported_last_is_superseded(
+    book: Book, stored: list[int], reported: list[int], is_superseded: bool
 ) -> None:
-    for minute in held:
+    for minute in stored:
         await book.record(book.deal(minute=minute))
     key = (book.tenant_id, deal_id(book.connection_id, "A1"))
-    recorded = await book.recorded(*(book.deal(minute=minute) for minute in told))
+    recorded = await book.recorded(*(book.deal(minute=minute) for minute in reported))
     assert recorded.superseded == ({key} if is_superseded else set())
 
 
-async def test_after_an_old_version_the_topic_is_told_the_newest_again_and_only_once(book: Book) -> None:
+async def test_after_an_old_version_the_newest_is_published_again_and_only_once(book: Book) -> None:
     tracker = ProgressTracker(Outbox(transport), DefinitionsCache())
     newest, old = book.deal(minute=2), book.deal(minute=1)
 

@@ -1,4 +1,4 @@
-"""Keeping deals and activities: every version for ever, the newest at hand; and what nobody is credited with."""
+"""Deals and activities: every version is stored for ever, the newest at hand; and what nobody is credited with."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Generic
@@ -47,7 +47,7 @@ class Records(Generic[EventT, FactsT, FilterT]):
         self._not_found = not_found
 
     async def record(self, tx: Transaction, events: Sequence[EventT]) -> Recorded[FactsT]:
-        """Keep versions of records in any order, repeated or not; the records whose newest version is another one now.
+        """Store versions of records in any order, repeated or not; the records whose newest version is another one now.
 
         The changes are in the order of tenant and record, one for a record. A change goes from what was stored before
         the call to the newest, so versions between them leave no change. Versions of one record may not be recorded by

@@ -141,8 +141,7 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
         """
         values = zip(*map(self._attributes, versions), strict=True)
         parameters: dict[str, object] = {
-            column.name: stated if column.document is None else [*map(column.document.write, stated)]
-            for column, stated in zip(self._columns, values, strict=True)
+            column.name: _array(column, stated) for column, stated in zip(self._columns, values, strict=True)
         }
         result = await tx.execute(self.record_statement, {**parameters, "newest": newest, "recorded_at": tx.now})
         rows = result.all()
@@ -291,6 +290,15 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
         """The event in the columns of `_read`."""
         documents = {column.name: column.document.read(row[column.name]) for column in self._columns if column.document}
         return self._event.model_validate({**row, "id": row[self._id], **documents})
+
+
+def _array(column: Column, stated: Sequence[object]) -> Sequence[object]:
+    """What a column is in several versions; nothing where none states it, as a shorter array is filled up with NULL."""
+    if stated.count(None) == len(stated):
+        return ()
+    if column.document is None:
+        return stated
+    return [*map(column.document.write, stated)] if any(stated) else ()
 
 
 def _selected(columns: Sequence[Column], alias: str) -> str:
