@@ -32,7 +32,7 @@ same again (304). A `POST` with an `Idempotency-Key` can safely be sent again.
 
 
 def create_app() -> FastAPI:
-    """The app, by the settings of the environment; connects to the database when it is first asked for something."""
+    """The app, by the settings of the environment; connects to the database with the first request."""
     settings = read_settings(ApiSettings)
     tracing.configure(SERVICE)
     database = Database(settings.database_url, service=SERVICE)

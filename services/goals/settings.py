@@ -1,4 +1,4 @@
-"""What the processes of the goals service are told by their environment."""
+"""Settings of the processes of the goals service, read from their environment."""
 
 from typing import Final
 

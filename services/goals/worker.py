@@ -1,4 +1,4 @@
-"""The worker process of the goals service, `python -m services.goals.worker`: publishes what its outbox holds."""
+"""The worker process of the goals service, `python -m services.goals.worker`: publishes what waits in its outbox."""
 
 import sys
 

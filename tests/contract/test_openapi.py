@@ -100,7 +100,7 @@ CHANGES_ONLY_BY_ADDING: Final = {
 """Puts work on a thing's queue, or takes a delivery out of quarantine or back, which its state allows once; there is no
 older version it could be based on."""
 
-STATES_WHAT_HOLDS: Final = {"put_exchange_rates", "delete_exchange_rate"}
+STATES_WHAT_HOLDS: Final = {"set_exchange_rates", "delete_exchange_rate"}
 """Says what a day's rate is, whatever it was: the last word counts, and nothing of an earlier one is lost by it."""
 
 

@@ -51,7 +51,7 @@ MOVES_BY_ITSELF: Final = {
     "read_subscription_delivery",
 }
 """What time and attempts change: ages, times to come, what failed once more."""
-RATES: Final = {"put_exchange_rates", "import_exchange_rates", "delete_exchange_rate"}
+RATES: Final = {"set_exchange_rates", "import_exchange_rates", "delete_exchange_rate"}
 """What finance may change."""
 PERIOD: Final = {"start": "2026-04-01", "end": "2026-07-01"}
 

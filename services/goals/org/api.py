@@ -235,7 +235,7 @@ async def list_teams(
     responses=responses(UnknownTeam, UnknownPerson),
 )
 async def create_team(body: TeamBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Response:
-    """Where it stands and who manages it holds from the beginning of time, until a change says otherwise."""
+    """Where it stands and who manages it holds from the beginning of time, until a change."""
 
     async def create(tx: Transaction) -> TeamAnswer:
         added = await org.create_team(
@@ -371,7 +371,7 @@ async def change_membership(
     writer: RequestWriter,
     expected: ExpectedVersion,
 ) -> Response:
-    """Someone who leaves or changes teams gets an `end`; deleting says it never was so."""
+    """Someone who leaves or changes teams gets an `end`; deleting is for what never was so."""
 
     def changed(membership: Membership) -> Membership:
         dated = DatedRange(body.get("start", membership.range.start), body.get("end", membership.range.end))
@@ -386,7 +386,7 @@ async def change_membership(
 @router.delete(
     "/memberships/{membership_id}",
     tags=["memberships"],
-    summary="Take a membership back as if never said",
+    summary="Take a membership back as if never stated",
     status_code=204,
     responses=responses(MembershipNotFound, *_CHANGE),
 )

@@ -120,7 +120,7 @@ class FirstDay(StrEnum):
     """From when a change is in force, where no day is named."""
 
     BEGINNING = "beginning"
-    """From the beginning of time: what was said first was wrong."""
+    """From the beginning of time: what was stated first was wrong."""
     TODAY = "today"
     """From the tenant's day of the request on. For another start month, from the first day of a month that follows."""
 
@@ -235,7 +235,7 @@ class TeamFilter:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A person is in a team while `range` is in force; a deleted one counts as never said."""
+    """A person is in a team while `range` is in force; a deleted one counts as never stated."""
 
     id: UUID
     version: int
@@ -256,7 +256,7 @@ class MembershipFilter:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A CRM user is a person; a deleted one counts as never said."""
+    """A CRM user is a person; a deleted one counts as never stated."""
 
     id: UUID
     version: int
@@ -285,7 +285,7 @@ def restated(
 ) -> tuple[T, tuple[tuple[date, T], ...]]:
     """With `state` from a day or the beginning on, up to the next change; one with the same first day is replaced.
 
-    A change that says what is in force anyway is none: so a change is taken back.
+    A change to what is in force anyway is none: so a change is taken back.
     """
     if isinstance(start, FirstDay):
         return state, tuple(changes)
@@ -332,7 +332,7 @@ def check_membership(membership: Membership, others: Iterable[Membership]) -> No
 def check_person(person: Person, before: Person | None, others: Iterable[Person]) -> None:
     """Raises EmailTaken or EmployeeNumberTaken for what is new of the person and one of `others` has already.
 
-    What two people had in common before this was held to stays until one of them changes it.
+    What two people had in common before this rule stays until one of them changes it.
     """
     new_email = person.email if before is None or before.email != person.email else None
     new_number = person.employee_number

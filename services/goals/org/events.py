@@ -1,4 +1,4 @@
-"""What `attain.org.v1` says of each thing of this room."""
+"""The things of this room as `attain.org.v1` publishes them."""
 
 from datetime import date, datetime
 from uuid import UUID

@@ -55,12 +55,12 @@ def _example(**fields: JsonValue) -> ConfigDict:
 FirstDayOf = Day | Literal["beginning"]
 _FROM: Final = (
     "The first day it is in force; what lies before stays as it is. `beginning`: from the beginning of time, for what"
-    " was said wrongly. A change with the same first day is replaced; saying what was in force before takes it back."
+    " was stated wrongly. A change with the same first day is replaced; stating what was in force before takes it back."
 )
 
 
 def first_day(start: FirstDayOf | None) -> date | FirstDay:
-    """From when on; from the tenant's today on where nothing was said."""
+    """From when on; from the tenant's today on where none is named."""
     if start is None:
         return FirstDay.TODAY
     return start if isinstance(start, date) else FirstDay(start)
@@ -82,7 +82,7 @@ class CalendarBody(CalendarFields):
     start: FirstDayOf | None = Field(
         None,
         description=f"{_FROM} Left out: the tenant's today, or for another start month the first day of a month that"
-        " follows. The first calendar of a tenant holds from the beginning, whatever is said.",
+        " follows. The first calendar of a tenant holds from the beginning, whatever day is named.",
     )
 
     def terms(self) -> CalendarTerms:

@@ -78,7 +78,7 @@ class Organisation:
         return calendar
 
     async def fiscal_calendar(self, tx: Transaction, tenant_id: UUID) -> FiscalCalendar:
-        """How the tenant cuts its years; January and UTC until it says so."""
+        """How the tenant cuts its years; January and UTC until it has set a calendar."""
         calendar = await store.CALENDARS.find(tx, tenant_id, tenant_id)
         return FiscalCalendar() if calendar is None else calendar.fiscal
 

@@ -74,7 +74,7 @@ async def list_exchange_rates(
 
 
 @router.put("", summary="State exchange rates", response_model=StatementAnswer, responses=responses(HomeCurrencyNotSet))
-async def put_exchange_rates(
+async def set_exchange_rates(
     body: Annotated[list[ExchangeRateBody], Body(min_length=1, max_length=RATES_MAX, examples=[[RATE_EXAMPLE]])],
     editor: RateEditor,
     rates: UseCases,

@@ -23,7 +23,7 @@ _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class HomeCurrencyNotSet(Conflict):
-    """A rate is stated in units of the home currency, and the calendar does not say yet which that is."""
+    """A rate is stated in units of the home currency, and no calendar names that yet."""
 
     code = "home_currency_not_set"
     title = "Home currency not set"
@@ -78,7 +78,7 @@ class Month:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What became of stated rates: how many there were, and how many said something new."""
+    """What became of stated rates: how many there were, and how many were new or different."""
 
     base_currency: str
     stated: int

@@ -1,4 +1,4 @@
-"""What `attain.org.v1` says of exchange rates."""
+"""Exchange rates as `attain.org.v1` publishes them."""
 
 from uuid import UUID
 

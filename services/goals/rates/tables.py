@@ -28,4 +28,4 @@ exchange_rate_months = Table(
     Column("first_day", Date, nullable=False),
     Column("version", BigInteger, nullable=False),
 )
-"""One row for every month a rate was ever stated for: a month whose rates were all deleted still says so."""
+"""One row for every month a rate was ever stated for: a month whose rates were all deleted has none."""

@@ -25,8 +25,8 @@ from services.goals.targets.schemas import (
     GoalAnswer,
     GoalBody,
     GoalChanges,
-    GoalRevision,
     RevisionAnswer,
+    RevisionBody,
     changed_terms,
 )
 from services.goals.targets.service import Goals
@@ -128,7 +128,7 @@ async def list_goal_revisions(
     response_model=GoalAnswer,
     responses=responses(GoalNotDraft, GoalCircle, *_REFERENCES, *_CHANGE),
 )
-async def edit_goal(
+async def change_goal(
     goal_id: UUID, body: GoalChanges, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
     """An active goal is revised instead."""
@@ -162,9 +162,9 @@ async def activate_goal(
     responses=responses(GoalNotActive, GoalTermsRefused, GoalCircle, OwnInterest, *_REFERENCES, *_CHANGE),
 )
 async def revise_goal(
-    goal_id: UUID, body: GoalRevision, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
+    goal_id: UUID, body: RevisionBody, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
-    """The new terms hold for the whole period; the old ones are kept with the reason.
+    """The new terms hold for the whole period; the old ones stay on record, with the reason.
 
     Nobody revises a goal of their own.
     """

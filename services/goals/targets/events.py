@@ -1,4 +1,4 @@
-"""What `attain.goals.v1` says of a goal."""
+"""A goal as `attain.goals.v1` publishes it."""
 
 from uuid import UUID
 

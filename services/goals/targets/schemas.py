@@ -229,8 +229,8 @@ class FiscalPeriodBody(BaseModel):
         return calendar.period_of(self.containing, self.kind)
 
 
-def _said_by(period: object) -> str:
-    """Whether a period is said by its kind or by its days."""
+def _stated_by(period: object) -> str:
+    """Whether a period is stated by its kind or by its days."""
     by_kind = isinstance(period, FiscalPeriodBody) or (isinstance(period, dict) and not period.keys().isdisjoint(_KIND))
     return "kind" if by_kind else "days"
 
@@ -238,7 +238,7 @@ def _said_by(period: object) -> str:
 _KIND = FiscalPeriodBody.model_fields.keys()
 
 PeriodBody = Annotated[
-    Annotated[DatesBody, Tag("days")] | Annotated[FiscalPeriodBody, Tag("kind")], Discriminator(_said_by)
+    Annotated[DatesBody, Tag("days")] | Annotated[FiscalPeriodBody, Tag("kind")], Discriminator(_stated_by)
 ]
 
 
@@ -311,7 +311,7 @@ class GoalChanges(TypedDict, total=False):
 @with_config(
     extra="forbid", json_schema_extra={"examples": [{"target": "275000", "reason": "Took over the northern accounts"}]}
 )
-class GoalRevision(GoalChanges, total=False):
+class RevisionBody(GoalChanges, total=False):
     """What is to change from now on, and why; what is left out stays."""
 
     reason: Required[Reason]

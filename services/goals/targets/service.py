@@ -111,7 +111,7 @@ class Goals:
         reason: str,
         actor: Actor,
     ) -> Goal:
-        """Give an active goal other terms, for a reason; the old ones are kept.
+        """Give an active goal other terms, for a reason; the old ones stay on record.
 
         Raises GoalNotFound, VersionMismatch, GoalNotActive, GoalTermsRefused, UnknownPerson, UnknownTeam,
         UnknownParent, GoalCircle; OwnInterest when it measures the actor, before or after.

@@ -28,7 +28,7 @@ export const problemsAreTheSameEverywhere: [
 export const numberAsMoney: Goals["schemas"]["GoalChanges"] = { target: 250000 };
 
 // @ts-expect-error A revision says why.
-export const revisionWithoutReason: Goals["schemas"]["GoalRevision"] = { target: "250000" };
+export const revisionWithoutReason: Goals["schemas"]["RevisionBody"] = { target: "250000" };
 
 // @ts-expect-error There is no such source.
 export const unknownSource: Tracking["schemas"]["NewConnection"] = { name: "Elsewhere", source: "elsewhere" };
