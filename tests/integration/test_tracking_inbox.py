@@ -594,8 +594,12 @@ async def test_a_change_made_from_an_old_version_loses(admin: Caller) -> None:
     connection = await admin.connect()
     path = f"/v1/connections/{connection.id}"
     assert (await admin.change("PATCH", path, 1, {"name": "New"})).headers["etag"].startswith('"2.')
-    assert (await admin.change("PATCH", path, 1, {"name": "Newer"})).status_code == 412
+    lost = await admin.change("PATCH", path, 1, {"name": "Newer"})
+    assert (lost.status_code, lost.json()["code"]) == (412, "version_mismatch")
     assert (await admin.client.patch(path, json={"name": "Newer"})).status_code == 428
+    for versions, status in (('"1", "3"', 412), ('"1", "2"', 200), ("*", 200)):
+        changed = await admin.client.patch(path, json={"name": "Newest"}, headers={"if-match": versions})
+        assert changed.status_code == status, versions
 
 
 async def test_another_tenant_sees_neither_connection_nor_delivery(tracking: Tracking, admin: Caller) -> None:

@@ -9,7 +9,6 @@ from services.tracking.intake.connections import service
 from services.tracking.intake.connections.directory import SenderDirectory
 from services.tracking.intake.connections.domain import (
     Connection,
-    ConnectionChanged,
     ConnectionNotFound,
     ConnectionStatus,
     InvalidAllowList,
@@ -33,11 +32,12 @@ from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import Operator
 from shared.http.writer import RequestWriter
+from shared.kernel.errors import VersionMismatch
 
 router: Final = APIRouter(prefix="/v1/connections", tags=["connections"])
 
 _PAGES: Final = Cursor(UUID)
-_CHANGE: Final = (ConnectionChanged, PreconditionRequired)
+_CHANGE: Final = (VersionMismatch, PreconditionRequired)
 
 
 def _connections(request: Request) -> Connections:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from services.tracking.intake.sources.domain import Source, SourceMapping
-from shared.kernel.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+from shared.kernel.errors import Conflict, InvalidInput, NotFound
 from shared.kernel.rotation import SealedSecret, with_secret, without_secret
 
 
@@ -23,13 +23,6 @@ class ConnectionNotFound(NotFound):
 
     code = "connection_not_found"
     title = "Connection not found"
-
-
-class ConnectionChanged(PreconditionFailed):
-    """The connection was changed since it was read."""
-
-    code = "connection_changed"
-    title = "Connection changed"
 
 
 class InvalidAllowList(InvalidInput):

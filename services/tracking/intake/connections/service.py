@@ -12,8 +12,6 @@ from services.tracking.intake.calling import service as calling
 from services.tracking.intake.connections import store
 from services.tracking.intake.connections.domain import (
     Connection,
-    ConnectionChanged,
-    ConnectionNotFound,
     ConnectionStatus,
     InvalidAllowList,
     InvalidApiAccess,
@@ -85,7 +83,7 @@ class Connections:
             updated_at=tx.now,
             allowed=allowed,
         )
-        await store.add(tx, connection)
+        await store.CONNECTIONS.add(tx, tenant_id, connection)
         await _notify(tx, connection)
         return WithSecret(connection, value)
 
@@ -101,8 +99,8 @@ class Connections:
         mapping: SourceMapping | None,
         allowed: Mapping[str, tuple[str, ...]] | None,
     ) -> Connection:
-        """Change what is given. Raises ConnectionNotFound, ConnectionChanged and InvalidAllowList."""
-        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        """Change what is given. Raises ConnectionNotFound, VersionMismatch and InvalidAllowList."""
+        current = await store.CONNECTIONS.for_change(tx, tenant_id, connection_id, expected_version)
         if allowed is not None:
             _check_allowed(current.source, allowed)
         edited = current.edited(name=name, status=status, mapping=mapping, allowed=allowed, now=tx.now)
@@ -123,9 +121,9 @@ class Connections:
     ) -> WithSecret:
         """Give the connection a new secret; the old one stays valid for `overlap`.
 
-        Raises ConnectionNotFound, ConnectionChanged, RotationUnderWay and InvalidSecret.
+        Raises ConnectionNotFound, VersionMismatch, RotationUnderWay and InvalidSecret.
         """
-        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        current = await store.CONNECTIONS.for_change(tx, tenant_id, connection_id, expected_version)
         value = _secret_value(current.source, secret)
         rotated = current.rotated(self._sealed(tx, value), overlap=overlap, now=tx.now)
         return WithSecret(await _saved(tx, rotated), value)
@@ -133,8 +131,8 @@ class Connections:
     async def retire_secret(
         self, tx: Transaction, tenant_id: UUID, connection_id: UUID, secret_id: UUID, *, expected_version: int
     ) -> Connection:
-        """Make a secret invalid at once. Raises ConnectionNotFound, ConnectionChanged, SecretNotFound, LastSecret."""
-        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        """Make a secret invalid at once. Raises ConnectionNotFound, VersionMismatch, SecretNotFound, LastSecret."""
+        current = await store.CONNECTIONS.for_change(tx, tenant_id, connection_id, expected_version)
         return await _saved(tx, current.with_retired(secret_id, now=tx.now))
 
     async def give_access(
@@ -148,9 +146,9 @@ class Connections:
     ) -> Connection:
         """Let the source's API be called with these credentials; what is known of calls so far is forgotten.
 
-        Raises ConnectionNotFound, ConnectionChanged and InvalidApiAccess.
+        Raises ConnectionNotFound, VersionMismatch and InvalidApiAccess.
         """
-        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        current = await store.CONNECTIONS.for_change(tx, tenant_id, connection_id, expected_version)
         _check_access(current.source, credentials)
         sealed = self.box.seal(credentials.model_dump_json())
         saved = await _saved(tx, current.with_api(sealed, now=tx.now))
@@ -160,8 +158,8 @@ class Connections:
     async def withdraw_access(
         self, tx: Transaction, tenant_id: UUID, connection_id: UUID, *, expected_version: int
     ) -> Connection:
-        """Let the source's API no longer be called. Raises ConnectionNotFound and ConnectionChanged."""
-        current = await self._expected(tx, tenant_id, connection_id, expected_version)
+        """Let the source's API no longer be called. Raises ConnectionNotFound and VersionMismatch."""
+        current = await store.CONNECTIONS.for_change(tx, tenant_id, connection_id, expected_version)
         saved = await _saved(tx, current.with_api(None, now=tx.now))
         await calling.forget_calls(tx, saved)
         return saved
@@ -206,12 +204,6 @@ class Connections:
             self._opened.update(opened)
         return [self.sender(connection) for connection in connections]
 
-    async def _expected(self, tx: Transaction, tenant_id: UUID, connection_id: UUID, version: int) -> Connection:
-        current = await get(tx, tenant_id, connection_id)
-        if current.version != version:
-            raise ConnectionChanged(f"The connection is at version {current.version} now.")
-        return current
-
     def _open(self, ciphertext: str) -> str:
         return self._opened.get(ciphertext) or self.box.open(ciphertext)
 
@@ -221,15 +213,12 @@ class Connections:
 
 async def get(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Connection:
     """A connection of the tenant. Raises ConnectionNotFound."""
-    connection = await store.find(tx, tenant_id, connection_id)
-    if connection is None:
-        raise ConnectionNotFound(f"There is no connection {connection_id}.")
-    return connection
+    return await store.CONNECTIONS.get(tx, tenant_id, connection_id)
 
 
 async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> Sequence[Connection]:
     """Connections of the tenant in the order they were made."""
-    return await store.page(tx, tenant_id, after=after, limit=limit)
+    return await store.CONNECTIONS.page(tx, tenant_id, after, limit)
 
 
 async def ids_of_source(tx: Transaction, tenant_id: UUID, identity_source: str) -> Sequence[UUID]:
@@ -256,8 +245,7 @@ async def with_access(tx: Transaction, ids: Collection[UUID] | None = None) -> l
 
 
 async def _saved(tx: Transaction, connection: Connection) -> Connection:
-    if not await store.save(tx, connection):
-        raise ConnectionChanged("The connection was changed at the same time.")
+    await store.CONNECTIONS.save(tx, connection.tenant_id, connection)
     await _notify(tx, connection)
     return connection
 

@@ -5,53 +5,18 @@ from typing import Final
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import ARRAY, RowMapping, Uuid, any_, cast, insert, select, update
+from sqlalchemy import ARRAY, RowMapping, Uuid, any_, cast, select
 
-from services.tracking.intake.connections.domain import Connection, ConnectionStatus
+from services.tracking.intake.connections.domain import Connection, ConnectionNotFound, ConnectionStatus
 from services.tracking.intake.connections.tables import connections
 from services.tracking.intake.sources.domain import Source, SourceMapping
 from shared.db.database import Transaction
+from shared.db.versioned import VersionedTable
 from shared.kernel.rotation import SealedSecret
 
 _SECRETS: Final = TypeAdapter(tuple[SealedSecret, ...])
 _MAPPING: Final = TypeAdapter(SourceMapping)
 _ALLOWED: Final = TypeAdapter(dict[str, tuple[str, ...]])
-
-
-async def add(tx: Transaction, connection: Connection) -> None:
-    """Store a new connection."""
-    await tx.execute(insert(connections).values(**_row(connection)))
-
-
-async def save(tx: Transaction, connection: Connection) -> bool:
-    """Store the next version of a connection; False when it is not the one before that is stored."""
-    saved = await tx.one_or_none(
-        update(connections)
-        .where(
-            connections.c.tenant_id == connection.tenant_id,
-            connections.c.id == connection.id,
-            connections.c.version == connection.version - 1,
-        )
-        .values(**_row(connection))
-        .returning(connections.c.version)
-    )
-    return saved is not None
-
-
-async def find(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Connection | None:
-    """A connection of the tenant."""
-    row = await tx.one_or_none(
-        select(connections).where(connections.c.tenant_id == tenant_id, connections.c.id == connection_id)
-    )
-    return None if row is None else _connection(row)
-
-
-async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Connection]:
-    """Connections of the tenant in the order they were made."""
-    statement = select(connections).where(connections.c.tenant_id == tenant_id)
-    if after is not None:
-        statement = statement.where(connections.c.id > after)
-    return [_connection(row) for row in await tx.rows(statement.order_by(connections.c.id).limit(limit))]
 
 
 async def ids_of_source(tx: Transaction, tenant_id: UUID, identity_source: str) -> list[UUID]:
@@ -92,7 +57,7 @@ async def by_id(tx: Transaction, connection_ids: Collection[UUID]) -> dict[UUID,
     return {row["id"]: _connection(row) for row in rows}
 
 
-def _row(connection: Connection) -> Mapping[str, object]:
+def _values(connection: Connection) -> Mapping[str, object]:
     return {
         "tenant_id": connection.tenant_id,
         "id": connection.id,
@@ -126,3 +91,6 @@ def _connection(row: RowMapping) -> Connection:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
+
+
+CONNECTIONS: Final = VersionedTable("connection", connections, _connection, _values, ConnectionNotFound)

@@ -20,7 +20,6 @@ from services.tracking.intake.connections import service as crm
 from services.tracking.intake.connections.api import UseCases
 from services.tracking.intake.connections.domain import (
     Connection,
-    ConnectionChanged,
     ConnectionNotFound,
     InvalidApiAccess,
 )
@@ -53,7 +52,7 @@ router: Final = APIRouter(prefix="/v1/connections/{connection_id}", tags=["synch
 
 _PAGES: Final = Cursor(UUID)
 _RECORD_PAGES: Final = Cursor(tuple[str, str])
-_CHANGE: Final = (ConnectionNotFound, ConnectionChanged, PreconditionRequired)
+_CHANGE: Final = (ConnectionNotFound, VersionMismatch, PreconditionRequired)
 _RUN_CHANGE: Final = (RunNotFound, RunNotInState, VersionMismatch, PreconditionRequired)
 _CHECK_SECONDS_MAX: Final = 45
 _CHECK_ACCESS: Final = "Check that the credentials are right and may read deals, and that the addresses are."

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 
 from services.tracking.intake.connections.api import UseCases
-from services.tracking.intake.connections.domain import ConnectionChanged, ConnectionNotFound
+from services.tracking.intake.connections.domain import ConnectionNotFound
 from services.tracking.intake.upkeep import service
 from services.tracking.intake.upkeep.domain import MappingTooLarge, RetranslationNotFound
 from services.tracking.intake.upkeep.schemas import (
@@ -26,6 +26,7 @@ from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import Operator, ReadsOrganisation
 from shared.http.writer import RequestWriter
+from shared.kernel.errors import VersionMismatch
 
 router: Final = APIRouter(prefix="/v1/connections/{connection_id}", tags=["upkeep"])
 of_tenant: Final = APIRouter(prefix="/v1/health", tags=["upkeep"])
@@ -81,7 +82,7 @@ async def read_unmapped(
 @router.post(
     "/repairs",
     status_code=202,
-    responses=responses(ConnectionNotFound, ConnectionChanged, PreconditionRequired, MappingTooLarge),
+    responses=responses(ConnectionNotFound, VersionMismatch, PreconditionRequired, MappingTooLarge),
     summary="Repair the mapping",
 )
 async def repair_connection(

@@ -218,7 +218,7 @@ async def repair(
 
     Nothing is where the mapping says all of it already.
 
-    Raises ConnectionNotFound, ConnectionChanged and MappingTooLarge.
+    Raises ConnectionNotFound, VersionMismatch and MappingTooLarge.
     """
     current = await crm.get(tx, tenant_id, connection_id)
     mapping = addition.applied(current.mapping)

@@ -20,7 +20,6 @@ from services.tracking.tell.channels.domain import (
     SubscriptionDeliveryNotFound,
     SubscriptionDeliveryState,
     SubscriptionKey,
-    SubscriptionNotFound,
     SubscriptionStatus,
     after_attempt,
     plan_recording,
@@ -29,6 +28,7 @@ from services.tracking.tell.channels.domain import (
 )
 from services.tracking.tell.channels.events import Published, body_of
 from services.tracking.tell.channels.store import Claimed, Settled, UnderWay
+from services.tracking.tell.channels.subscription_store import SUBSCRIPTIONS
 from shared.db.database import Transaction
 from shared.db.sealing import SecretsBox
 from shared.kernel.errors import VersionMismatch, check_version
@@ -103,7 +103,7 @@ class Subscriptions:
         current = await _expected(tx, tenant_id, subscription_id, expected_version)
         secret = secret_of(os.urandom(_ENTROPY_BYTES))
         rotated = current.rotated(self._sealed(tx, secret), overlap=overlap, now=tx.now)
-        return WithSigningSecret(await _saved(tx, rotated), secret)
+        return WithSigningSecret(await SUBSCRIPTIONS.save(tx, tenant_id, rotated), secret)
 
     async def edit(
         self,
@@ -127,7 +127,7 @@ class Subscriptions:
             await store.wake(tx)
         sealed_url = None if url is None else self.box.seal(url)
         edited = current.edited(name=name, sealed_url=sealed_url, events=events, status=status, now=tx.now)
-        return await _saved(tx, edited)
+        return await SUBSCRIPTIONS.save(tx, tenant_id, edited)
 
     def url(self, subscription: Subscription) -> str:
         """Where its deliveries are sent."""
@@ -143,15 +143,12 @@ class Subscriptions:
 
 async def get(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Subscription:
     """A subscription of the tenant. Raises SubscriptionNotFound."""
-    subscription = await subscription_store.find(tx, tenant_id, subscription_id)
-    if subscription is None:
-        raise SubscriptionNotFound(f"There is no subscription {subscription_id}.")
-    return subscription
+    return await SUBSCRIPTIONS.get(tx, tenant_id, subscription_id)
 
 
 async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> Sequence[Subscription]:
     """Subscriptions of the tenant in the order they were made."""
-    return await subscription_store.page(tx, tenant_id, after=after, limit=limit)
+    return await SUBSCRIPTIONS.page(tx, tenant_id, after, limit)
 
 
 async def retire_secret(
@@ -162,7 +159,7 @@ async def retire_secret(
     Raises SubscriptionNotFound, VersionMismatch, SigningSecretNotFound and LastSigningSecret.
     """
     current = await _expected(tx, tenant_id, subscription_id, expected_version)
-    return await _saved(tx, current.with_retired(secret_id, now=tx.now))
+    return await SUBSCRIPTIONS.save(tx, tenant_id, current.with_retired(secret_id, now=tx.now))
 
 
 async def remove(tx: Transaction, tenant_id: UUID, subscription_id: UUID, *, expected_version: int) -> None:
@@ -348,12 +345,7 @@ async def _judged(tx: Transaction, key: SubscriptionKey, health: Health, ended: 
 
 
 async def _expected(tx: Transaction, tenant_id: UUID, subscription_id: UUID, version: int) -> Subscription:
+    """Not locked: who delivers locks health first and then the subscription."""
     current = await get(tx, tenant_id, subscription_id)
     check_version(current.version, version)
     return current
-
-
-async def _saved(tx: Transaction, subscription: Subscription) -> Subscription:
-    if not await subscription_store.save(tx, subscription):
-        raise VersionMismatch("The subscription was changed at the same time.")
-    return subscription

@@ -7,10 +7,17 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, insert, select, update
 
-from services.tracking.tell.channels.domain import EventType, Subscription, SubscriptionKey, SubscriptionStatus
+from services.tracking.tell.channels.domain import (
+    EventType,
+    Subscription,
+    SubscriptionKey,
+    SubscriptionNotFound,
+    SubscriptionStatus,
+)
 from services.tracking.tell.channels.events import KINDS
 from services.tracking.tell.channels.tables import subscription_health, subscriptions
 from shared.db.database import Transaction
+from shared.db.versioned import VersionedTable
 from shared.kernel.filters import filter_to_json, parse_filter
 from shared.kernel.rotation import SealedSecret
 
@@ -19,7 +26,7 @@ _SECRETS: Final = TypeAdapter(tuple[SealedSecret, ...])
 
 async def add(tx: Transaction, subscription: Subscription) -> None:
     """Store a new subscription, in good health."""
-    await tx.execute(insert(subscriptions).values(**_row(subscription)))
+    await SUBSCRIPTIONS.add(tx, subscription.tenant_id, subscription)
     await tx.execute(
         insert(subscription_health).values(
             tenant_id=subscription.tenant_id,
@@ -30,22 +37,6 @@ async def add(tx: Transaction, subscription: Subscription) -> None:
             served_at=tx.now,
         )
     )
-
-
-async def save(tx: Transaction, subscription: Subscription) -> bool:
-    """Store the next version of a subscription; False when it is not the one before that is stored."""
-    saved = await tx.one_or_none(
-        update(subscriptions)
-        .where(
-            subscriptions.c.tenant_id == subscription.tenant_id,
-            subscriptions.c.id == subscription.id,
-            subscriptions.c.version == subscription.version - 1,
-            subscriptions.c.deleted_at.is_(None),
-        )
-        .values(**_row(subscription))
-        .returning(subscriptions.c.version)
-    )
-    return saved is not None
 
 
 async def disable(tx: Transaction, key: SubscriptionKey, reason: str) -> bool:
@@ -85,28 +76,6 @@ async def mark_deleted(tx: Transaction, subscription: Subscription) -> bool:
     return marked is not None
 
 
-async def find(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Subscription | None:
-    """A subscription of the tenant."""
-    row = await tx.one_or_none(
-        select(subscriptions).where(
-            subscriptions.c.tenant_id == tenant_id,
-            subscriptions.c.id == subscription_id,
-            subscriptions.c.deleted_at.is_(None),
-        )
-    )
-    return None if row is None else _subscription(row)
-
-
-async def page(tx: Transaction, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Subscription]:
-    """Subscriptions of the tenant in the order they were made."""
-    statement = select(subscriptions).where(
-        subscriptions.c.tenant_id == tenant_id, subscriptions.c.deleted_at.is_(None)
-    )
-    if after is not None:
-        statement = statement.where(subscriptions.c.id > after)
-    return [_subscription(row) for row in await tx.rows(statement.order_by(subscriptions.c.id).limit(limit))]
-
-
 async def recording(tx: Transaction, tenant_ids: Collection[UUID]) -> list[Subscription]:
     """Every subscription of these tenants that events are recorded for."""
     statement = select(subscriptions).where(
@@ -127,7 +96,7 @@ async def by_id(tx: Transaction, keys: Collection[tuple[UUID, UUID]]) -> dict[UU
     return {row["id"]: _subscription(row) for row in await tx.rows(statement)}
 
 
-def _row(subscription: Subscription) -> Mapping[str, object]:
+def _values(subscription: Subscription) -> Mapping[str, object]:
     return {
         "tenant_id": subscription.tenant_id,
         "id": subscription.id,
@@ -160,3 +129,13 @@ def _subscription(row: RowMapping) -> Subscription:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
+
+
+SUBSCRIPTIONS: Final = VersionedTable(
+    "subscription",
+    subscriptions,
+    _subscription,
+    _values,
+    SubscriptionNotFound,
+    present=subscriptions.c.deleted_at.is_(None),
+)
