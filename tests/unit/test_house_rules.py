@@ -1,9 +1,11 @@
 """What import rules can not see: domain code has no clock, no chance, no fresh ids, no binary fractions, no waiting."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -157,6 +159,85 @@ def test_nothing_is_called_utils_or_helpers() -> None:
         if path.stem in banned or path.parent.name in banned
     ]
     assert found == []
+
+
+def table_rooms(root: Path = ROOT) -> dict[str, Path]:
+    """Each table of a room, as SQL names it, and the room's folder. Those of `shared.db` are every room's."""
+    return {
+        f"{path.relative_to(root).parts[1]}.{name}": path.parent
+        for path in root.glob("services/**/tables.py")
+        for name in _tables_in(ast.parse(path.read_text()))
+    }
+
+
+def _tables_in(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="Table"), args=[ast.Constant(value=str(name)), *_]):
+                yield name
+
+
+def trespasses(root: Path = ROOT) -> list[str]:
+    """Where a room names a table of another room, or a table that nobody can tell the room of."""
+    rooms = table_rooms(root)
+    return [
+        f"{path.relative_to(root).as_posix()}: {what}"
+        for path in sorted(root.glob("services/**/*.py"))
+        for what in _trespasses(ast.parse(path.read_text()), path.relative_to(root).parts[1], path.parent, rooms, root)
+    ]
+
+
+def _trespasses(tree: ast.Module, service: str, room: Path, rooms: dict[str, Path], root: Path) -> Iterator[str]:
+    def is_inside(owner: Path) -> bool:
+        return owner == room or owner in room.parents
+
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)):
+                for named in re.findall(rf"(?<![\w.])({service}\.\w+)", text):
+                    if named in rooms and not is_inside(rooms[named]):
+                        yield named
+                if re.search(rf"(?<![\w.]){service}\.\{{", text):
+                    yield f"{service}.{{…}}"
+            case ast.JoinedStr(values=values):
+                for part, following in pairwise(values):
+                    match part, following:
+                        case ast.Constant(value=str(text)), ast.FormattedValue():
+                            if re.search(rf"(?<![\w.]){service}\.$", text):
+                                yield f"{service}.{{…}}"
+            case ast.ImportFrom(module=str(module)) if module.startswith("services.") and module.endswith(".tables"):
+                if not is_inside(root.joinpath(*module.split(".")[:-1])):
+                    yield module
+
+
+def test_no_room_names_the_tables_of_another() -> None:
+    assert len(table_rooms()) > 40
+    assert trespasses() == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        'READ = "SELECT * FROM tracking.deals"',
+        'READ = f"SELECT {columns} FROM tracking.deals AS d"',
+        'READ = f"SELECT * FROM tracking.{table}"',
+        'READ = "SELECT * FROM tracking.{table}".format(table="deals")',
+        "from services.tracking.records.tables import deals",
+    ],
+)
+def test_a_planted_reading_of_another_room_is_seen(planted: str, tmp_path: Path) -> None:
+    house = {
+        "services/tracking/records/tables.py": 'deals = Table("deals", metadata)',
+        "services/tracking/records/store/deals.py": 'READ = "SELECT * FROM tracking.deals"',
+        "services/tracking/intake/inbox/tables.py": 'deliveries = Table("deliveries", metadata)',
+        "services/tracking/intake/inbox/store.py": 'GROUP = "attain.tracking.deals"\nREAD = "FROM tracking.deliveries"',
+    }
+    for name, source in house.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    assert trespasses(tmp_path) == []
+    (tmp_path / "services/tracking/intake/inbox/planted_store.py").write_text(planted)
+    assert len(trespasses(tmp_path)) == 1
 
 
 def test_the_walls_between_services_rooms_and_layers_stand() -> None:
