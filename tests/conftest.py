@@ -3,7 +3,8 @@
 import logging
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
 import pytest
 import structlog
@@ -11,14 +12,13 @@ from hypothesis import settings
 
 from deploy.local.kafka import Broker
 from deploy.local.postgres import PostgresServer
-from deploy.local.stack import Stack
 from tests.servers.infrastructure import (
     TESTS_FOLDER,
+    Report,
     configured,
     migrated_template,
     running_kafka,
     running_postgres,
-    running_stack,
     temporary_database,
 )
 
@@ -37,6 +37,7 @@ structlog.configure(
     ]
 )
 
+_MEASURED = "measured"
 _LONGEST_FIRST = (
     "e2e/test_replay",
     "bench",
@@ -63,6 +64,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     if hasattr(config, "workerinput"):
         items.sort(key=rank)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests measured. Parallel workers hand it over with the outcome of the test."""
+    for reports in terminalreporter.stats.values():
+        for outcome in reports:
+            if isinstance(outcome, pytest.TestReport) and outcome.when == "call":
+                for name, measured in outcome.user_properties:
+                    if name == _MEASURED:
+                        terminalreporter.write_line(f"\n{outcome.nodeid}\n{measured}")
 
 
 @pytest.fixture
@@ -152,7 +163,6 @@ async def empty_database(postgres_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def own_stack() -> Iterator[Stack]:
-    """The whole product for one test, which may kill and restart what it likes."""
-    with running_stack() as running:
-        yield running
+def report(record_property: Callable[[str, object], None]) -> Report:
+    """For what a test measured: shown at the end of the run, whether the test passed or not."""
+    return partial(record_property, _MEASURED)

@@ -1,7 +1,6 @@
 """How long a repair takes to be credited while webhooks keep coming, beside deals that it does not touch."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import httpx
 
 from deploy.local.stack import Stack
 from tests.played.standard_webhooks import PlayedStandardWebhooks
-from tests.servers.infrastructure import eventually
+from tests.servers.infrastructure import Report, eventually
 from tests.stories.company import Company
 
 WEBHOOKS_A_SECOND: Final = 120
@@ -125,7 +124,9 @@ class RepairedCompany(Company):
         return monotonic() - began
 
 
-async def test_a_repair_is_credited_ahead_of_the_traffic_and_of_what_it_does_not_touch(stack: Stack) -> None:
+async def test_a_repair_is_credited_ahead_of_the_traffic_and_of_what_it_does_not_touch(
+    stack: Stack, report: Report
+) -> None:
     async with httpx.AsyncClient(timeout=30) as client:
         company = RepairedCompany(stack, client)
         await company.set_up()
@@ -157,5 +158,5 @@ async def test_a_repair_is_credited_ahead_of_the_traffic_and_of_what_it_does_not
             took["an identity"] = await company.credits(1_111_110, within_seconds=60)
             rate = (company.answered - told) / (monotonic() - began)
         told_of = ", ".join(f"{what} {seconds:.2f} s" for what, seconds in took.items())
-        sys.stdout.write(f"credited after {told_of}, beside {rate:.0f} webhooks/s\n")
+        report(f"credited after {told_of}, beside {rate:.0f} webhooks/s")
         assert max(took.values()) < CREDITED_WITHIN_SECONDS, took

@@ -1,12 +1,10 @@
-"""The stack that fault tests share, and their words, which are seen whether they pass or not."""
+"""The stack that fault tests share."""
 
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from deploy.local.stack import Stack
-from tests.faults.honest import Report
 from tests.servers.infrastructure import running_stack
 from tests.servers.small_disk import SmallDisk, may_mount, postgres_on_small_disk
 
@@ -26,12 +24,3 @@ def stack(small_disk: SmallDisk | None) -> Iterator[Stack]:
     """The whole product: use a tenant of your own in it, and leave every process running."""
     with running_stack(database_url=small_disk.url if small_disk else None) as running:
         yield running
-
-
-@pytest.fixture
-def report(capsys: pytest.CaptureFixture[str]) -> Report:
-    def say(line: str) -> None:
-        with capsys.disabled():
-            sys.stdout.write(f"\n{line}\n")
-
-    return say

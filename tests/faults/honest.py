@@ -6,7 +6,7 @@ anywhere shows in her numbers.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -234,6 +234,3 @@ _COUNTS: Final = {
     "versions of deals": "SELECT count(*) FROM tracking.deal_versions",
     "deals that pay": "SELECT count(*) FROM incentives.deals",
 }
-
-Report = Callable[[str], None]
-"""Prints a line that is seen whether the test passes or not."""

@@ -21,9 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.local.stack import Stack
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
-from tests.faults.honest import HonestTraffic, Phase, Report
+from tests.faults.honest import HonestTraffic, Phase
 from tests.faults.strangers import Target
-from tests.servers.infrastructure import PROJECT_FOLDER
+from tests.servers.infrastructure import PROJECT_FOLDER, Report
 
 ATTACKED: Final = "tracking-api"
 CALM_SECONDS: Final = 2.0

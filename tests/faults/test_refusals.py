@@ -18,8 +18,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.stack import Stack
-from tests.faults.honest import HonestTraffic, Phase, Report
-from tests.servers.infrastructure import eventually
+from tests.faults.honest import HonestTraffic, Phase
+from tests.servers.infrastructure import Report, eventually
 from tests.servers.small_disk import SmallDisk
 
 WATCHED: Final = ("tracking-api", "tracking-worker", "incentives-worker")

@@ -21,12 +21,12 @@ DEALS: Final = 3000
 _WORKER: Final = "tracking-worker"
 
 
-async def test_a_backfill_survives_the_kill_of_its_worker(own_stack: Stack) -> None:
+async def test_a_backfill_survives_the_kill_of_its_worker(stack: Stack) -> None:
     async with AsyncExitStack() as exits:
         crm = PlayedZoho()
         await exits.enter_async_context(crm.served())
         token = issue_token(
-            HttpSettings(jwt_secret=own_stack.secrets.jwt_secret),
+            HttpSettings(jwt_secret=stack.secrets.jwt_secret),
             tenant_id=uuid4(),
             person_id=uuid4(),
             roles=frozenset({Role.ADMIN}),
@@ -34,7 +34,7 @@ async def test_a_backfill_survives_the_kill_of_its_worker(own_stack: Stack) -> N
         )
         client = await exits.enter_async_context(
             httpx.AsyncClient(
-                base_url=own_stack.url("tracking-api"), headers={"authorization": f"Bearer {token}"}, timeout=30
+                base_url=stack.url("tracking-api"), headers={"authorization": f"Bearer {token}"}, timeout=30
             )
         )
 
@@ -45,7 +45,7 @@ async def test_a_backfill_survives_the_kill_of_its_worker(own_stack: Stack) -> N
             return answer
 
         made = (await client.post("/v1/connections", json=crm.connection())).json()
-        crm.secret, crm.hook_url = str(made["secret"]), f"{own_stack.url('tracking-api')}{made['hook_path']}"
+        crm.secret, crm.hook_url = str(made["secret"]), f"{stack.url('tracking-api')}{made['hook_path']}"
         old = datetime.now(UTC).replace(microsecond=0) - timedelta(days=90)
         plain = PlainDeal("0", "Deal", Decimal(1), "USD", "won", "9001", old, old, old.date())
         for number in range(DEALS):
@@ -60,10 +60,10 @@ async def test_a_backfill_survives_the_kill_of_its_worker(own_stack: Stack) -> N
             return int(str((await call("GET", run))["seen"])) >= 400
 
         await eventually(has_begun, 60, expectation="the first pages")
-        own_stack.process(_WORKER).kill()
+        stack.process(_WORKER).kill()
         before = await call("GET", run)
         assert before["state"] == "running"
-        own_stack.start_service(_WORKER)
+        stack.start_service(_WORKER)
 
         async def is_done() -> bool:
             return (await call("GET", run))["state"] == "done"

@@ -26,6 +26,8 @@ from deploy.local.ports import Ports, require_free
 from deploy.local.postgres import PostgresServer
 from deploy.local.stack import Stack
 
+Report = Callable[[str], None]
+"""Says what a test measured."""
 TESTS_FOLDER = Path(__file__).resolve().parents[1]
 PROJECT_FOLDER = TESTS_FOLDER.parent
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
