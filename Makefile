@@ -3,6 +3,7 @@
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SECONDS := 300
+SEED := $(shell date +%s)
 # Each worker has a Postgres and a Kafka of its own. Whole files go to a worker, the longest first (tests/conftest.py).
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 # The tests start some hundred Python processes: keep what they compile.
@@ -14,7 +15,8 @@ help:
 	@echo "make demo [ARGS=--once]   run everything with a seeded company and a live stream of deals"
 	@echo "make up [ARGS=--fresh]    run everything and keep its state"
 	@echo "make test                 lint, types, import rules and all tests"
-	@echo "make fuzz [SECONDS=300]   look for inputs that break a parser, so long for each source, and properties"
+	@echo "make fuzz [SECONDS=300]   look for inputs that break a parser, so long for each source, and properties;"
+	@echo "                          SEED=… looks where a run before has looked"
 	@echo "make check                the tests that need no server"
 	@echo "make lint                 the checks without the tests"
 	@echo "make venv                 only set up .venv"
@@ -44,5 +46,5 @@ test: lint
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 fuzz: $(INSTALLED)
-	$(BIN)/python -m pytest --hypothesis-profile=exploring -m hypothesis $(ARGS)
-	ATTAIN_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest --timeout=0 tests/fuzz $(ARGS)
+	$(BIN)/python -m pytest --hypothesis-profile=exploring --hypothesis-seed=$(SEED) -m hypothesis $(ARGS)
+	ATTAIN_FUZZ_SECONDS=$(SECONDS) ATTAIN_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest --timeout=0 tests/fuzz $(ARGS)
