@@ -4,7 +4,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SECONDS := 300
 SEED := $(shell date +%s)
-# Each worker has a Postgres and a Kafka of its own. Whole files go to a worker, the longest first (tests/conftest.py).
+# Each worker has a Postgres and a Kafka of its own. Whole files, and all that share a stack, go to a
+# worker, the longest first (tests/conftest.py).
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 # The tests start some hundred Python processes: keep what they compile.
 unexport PYTHONDONTWRITEBYTECODE

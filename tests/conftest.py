@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import structlog
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from deploy.local.kafka import Broker
 from deploy.local.postgres import PostgresServer
@@ -38,6 +39,7 @@ structlog.configure(
 )
 
 _MEASURED = "measured"
+_SHARING_A_STACK = ("tests/e2e", "tests/faults")
 _LONGEST_FIRST = (
     "e2e/test_replay",
     "bench",
@@ -64,6 +66,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     if hasattr(config, "workerinput"):
         items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give a worker whole files, and those that share a stack together, so that it is started once."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    scheduling = LoadFileScheduling(config, log)
+    scheduling._split_scope = _stack_or_file
+    return scheduling
+
+
+def _stack_or_file(node_id: str) -> str:
+    path = node_id.partition("::")[0]
+    folder = path.rpartition("/")[0]
+    return folder if folder in _SHARING_A_STACK and not path.endswith("/test_replay.py") else path
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
