@@ -19,7 +19,7 @@ from shared.http.auth import Role, issue_token
 from shared.http.problems import Problem
 from shared.http.settings import HttpSettings
 from shared.kernel.errors import escaped
-from tests.e2e.test_api_fuzz import document, entry, example_of, replaced, takes_json
+from tests.contract.operations import document, entry, example_of, replaced, takes_json
 
 _SECRET = "only-for-signing-the-tokens-of-a-test"
 _INTERNAL = re.compile(

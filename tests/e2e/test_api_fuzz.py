@@ -4,7 +4,6 @@ import json
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
-from functools import cache
 from typing import Final, NamedTuple
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -19,7 +18,7 @@ from deploy.local.stack import Stack
 from shared.http.auth import Role, issue_token
 from shared.http.problems import PROBLEM_MEDIA_TYPE, Problem
 from shared.http.settings import HttpSettings
-from tests.servers.infrastructure import PROJECT_FOLDER
+from tests.contract.operations import document, entry, example_of, members, replaced, takes_json
 
 SERVICES: Final = ("goals", "tracking", "incentives")
 NOWHERE: Final = UUID("01935a00-0000-7000-8000-0000000000ff")
@@ -347,33 +346,6 @@ def assert_no_server_error(response: httpx.Response, what: str) -> None:
         assert Problem.model_validate_json(response.content).status == response.status_code, what
 
 
-def entry(node: JsonValue) -> dict[str, JsonValue]:
-    assert isinstance(node, dict)
-    return node
-
-
-@cache
-def document(service: str) -> dict[str, JsonValue]:
-    return entry(json.loads((PROJECT_FOLDER / "services" / service / "openapi.json").read_text()))
-
-
-def takes_json(operation: JsonValue) -> bool:
-    return "application/json" in entry(entry(entry(operation).get("requestBody", {})).get("content", {}))
-
-
-def example_of(described: dict[str, JsonValue], operation: JsonValue) -> JsonValue:
-    """The first example of the body, with its schema or, where that is none of its own, beside it."""
-    content = entry(entry(entry(entry(operation)["requestBody"])["content"])["application/json"])
-    schema = entry(content["schema"])
-    if "$ref" in schema:
-        schema = entry(entry(entry(described["components"])["schemas"])[str(schema["$ref"]).rsplit("/", 1)[-1]])
-    if "examples" in content:
-        return entry(next(iter(entry(content["examples"]).values())))["value"]
-    examples = schema["examples"]
-    assert isinstance(examples, list)
-    return examples[0]
-
-
 def example_of_parameter(parameter: dict[str, JsonValue]) -> JsonValue:
     """The documented example of a required parameter; a person where it is an id."""
     schema = entry(parameter["schema"])
@@ -395,19 +367,6 @@ def pointers(node: JsonValue) -> Iterator[tuple[str, ...]]:
         yield (key,)
         for rest in pointers(value):
             yield (key, *rest)
-
-
-def replaced(node: JsonValue, pointer: tuple[str, ...], value: JsonValue) -> JsonValue:
-    if not pointer:
-        return value
-    changed = {key: replaced(held, pointer[1:], value) if key == pointer[0] else held for key, held in members(node)}
-    return list(changed.values()) if isinstance(node, list) else changed
-
-
-def members(node: JsonValue) -> list[tuple[str, JsonValue]]:
-    if isinstance(node, dict):
-        return list(node.items())
-    return [(str(index), value) for index, value in enumerate(node)] if isinstance(node, list) else []
 
 
 def encoded(body: JsonValue) -> bytes:

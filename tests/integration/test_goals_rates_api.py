@@ -7,11 +7,10 @@ import httpx
 import pytest
 
 from deploy.local.commands.republish import republished
-from services.goals.app import create_app
 from shared.contracts.org import ExchangeRates
 from shared.db.database import Database
 from shared.http.auth import Role
-from tests.integration.test_goals_api import JWT_SECRET, Caller, Service, at_once, pointers, query
+from tests.stories.goals import Caller, Service, at_once, pointers, query, running_goals
 
 PATH = "/v1/exchange-rates"
 CALENDAR = {"start_month": 1, "time_zone": "UTC", "currency": "CNY"}
@@ -42,12 +41,8 @@ async def listed(caller: Caller, query_string: str = "") -> list[tuple[str, str,
 
 @pytest.fixture(scope="module")
 async def service(module_database: str) -> AsyncIterator[Service]:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("ATTAIN_DATABASE_URL", module_database)
-        environment.setenv("ATTAIN_JWT_SECRET", JWT_SECRET)
-        app = create_app()
-        yield Service(app, module_database)
-        await app.state.database.close()
+    async with running_goals(module_database) as running:
+        yield running
 
 
 @pytest.fixture

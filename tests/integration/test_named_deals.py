@@ -16,15 +16,12 @@ from shared.db.database import Scope, Transaction
 from shared.http.auth import Role
 from shared.kernel.ids import deal_id
 from shared.outbox.outbox import Outbox
-from tests.integration.test_incentives_api import ANN, AUTHOR, BEN, QUARTER, Company, company, won
-from tests.integration.test_tracking_days import Tenant
-from tests.integration.test_tracking_days import won as won_in_june
-from tests.integration.test_tracking_inbox import Caller, Tracking
-from tests.stories.connections import running_tracking
+from tests.stories.connections import Caller, Tracking, running_tracking
 from tests.stories.incentives import CONNECTION, SOURCE, deal_event, named
+from tests.stories.june import Tenant
+from tests.stories.june import won as won_in_june
 from tests.stories.pay import EARNINGS
-
-__all__ = ["company"]
+from tests.stories.pay_api import ANN, AUTHOR, BEN, QUARTER, Company, running_company, won
 
 JUNE_15 = datetime(2026, 6, 15, 12, tzinfo=UTC)
 ZOE = "Zo\u00eb-1"
@@ -33,6 +30,12 @@ ZOE = "Zo\u00eb-1"
 @pytest.fixture(scope="module")
 async def tracking(module_database: str) -> AsyncIterator[Tracking]:
     async with running_tracking(module_database) as running:
+        yield running
+
+
+@pytest.fixture
+async def company(module_database: str) -> AsyncIterator[Company]:
+    async with running_company(module_database) as running:
         yield running
 
 

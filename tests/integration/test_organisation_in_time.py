@@ -25,14 +25,11 @@ from shared.db.database import Database, Scope, Transaction
 from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
 from shared.kafka.domain import Record
-from shared.kernel.deals import DealKind, DealStatus
-from shared.kernel.ids import deal_id
 from shared.kernel.money import format_amount
 from shared.outbox.outbox import Outbox, decode_headers
+from tests.stories.june import won
 from tests.stories.pay import EARNINGS, VERIFICATION, rebuilder
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-CONNECTION = UUID(int=1)
 WON = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
 BOOKINGS = {"aggregate": "sum", "value_field": "amount", "date_field": "closed", "filter": WON, "currency": "USD"}
 AUTHOR, APPROVER = uuid4(), uuid4()
@@ -165,40 +162,8 @@ class Company:
         await self.pay.run(scope, to_pay)
 
     def won(self, number: int, user: str, amount: int, *, on: date | None = None, at: datetime | None = None) -> Deal:
-        external_id = f"D-{number}"
-        return Deal(
-            tenant_id=self.tenant,
-            id=deal_id(CONNECTION, f"{self.tenant}/{external_id}"),
-            connection_id=CONNECTION,
-            source="crm",
-            external_id=external_id,
-            kind=DealKind.UPSERTED,
-            modified_at=NOW,
-            sequence=0,
-            delivery_id=UUID(int=number),
-            received_at=NOW,
-            status=DealStatus.WON,
-            owner_external_id=user,
-            name=None,
-            amount=Decimal(amount),
-            currency="USD",
-            created_at=None,
-            expected_close_on=None,
-            closed_at=at,
-            closed_on=on,
-            stage=None,
-            pipeline=None,
-            probability=None,
-            type=None,
-            channel=None,
-            region=None,
-            account_id=None,
-            account_name=None,
-            merged_into=None,
-            splits=(),
-            products=(),
-            custom={},
-        )
+        said = {"owner_external_id": user, "currency": "USD", "closed_on": on}
+        return won(self.tenant, number, at, amount=amount).model_copy(update=said)
 
     async def values(self, *goals: str) -> list[str]:
         async with self.tracking.transaction(Scope.of(self.tenant)) as tx:

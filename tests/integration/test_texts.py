@@ -30,11 +30,11 @@ from shared.kernel.filters import parse_filter
 from shared.kernel.measures import Aggregate, Measure
 from shared.kernel.org import CrmUser
 from shared.kernel.sight import WHOLE_TENANT
-from tests.integration.test_incentives_store import paying
-from tests.integration.test_incentives_store import won as won_by_a_person
-from tests.integration.test_tracking_days import JUNE, Tenant, won
 from tests.stories.incentives import deal_event
+from tests.stories.june import JUNE, Tenant, won
 from tests.stories.pay import CREDITS, EARNINGS, VERIFICATION
+from tests.stories.pay_company import paying
+from tests.stories.pay_company import won as won_by_a_person
 
 ZOE, DECOMPOSED = "Zo\u00eb AG", normalize("NFD", "Zo\u00eb AG")
 OWNER, OWNER_DECOMPOSED = "Ren\u00e9e", normalize("NFD", "Ren\u00e9e")

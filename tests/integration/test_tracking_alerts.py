@@ -39,10 +39,9 @@ from shared.kafka.topics import ensure_topics
 from shared.outbox.outbox import Outbox, decode_headers
 from shared.outbox.relay import Relay
 from shared.worker.components import Component
-from tests.integration.test_tracking_inbox import Answered, Caller, Tracking, deal, send
 from tests.played.listener import Listener, Reply, listening
 from tests.servers.infrastructure import eventually
-from tests.stories.connections import running_tracking, settle
+from tests.stories.connections import Answered, Caller, Tracking, deal, running_tracking, send, settle
 
 WRONG_SECRET = "whsec_" + "A" * 32
 LOOK_SECONDS = 30

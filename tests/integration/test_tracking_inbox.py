@@ -8,15 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from cryptography.fernet import Fernet
-from fastapi import FastAPI
 from sqlalchemy import text
-from standardwebhooks import Webhook
 
 from services.tracking.app import create_app
 from services.tracking.intake.connections.directory import SenderDirectory
@@ -28,103 +25,12 @@ from services.tracking.intake.inbox.intake import DeliveriesNotStored, Intake
 from services.tracking.intake.inbox.work import InboxProcessor, Retention
 from services.tracking.intake.sources.domain import Source
 from services.tracking.metadata import transport
-from services.tracking.settings import ApiSettings
-from shared.contracts.activities import Activity
-from shared.contracts.base import Event
-from shared.contracts.deals import Deal
-from shared.contracts.envelope import from_record
 from shared.db.database import Database, Scope
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.outbox.handover import HandOver
-from shared.outbox.outbox import Outbox, decode_headers
+from shared.outbox.outbox import Outbox
 from tests.servers.infrastructure import PROJECT_FOLDER, eventually
-
-JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
-
-
-class Tracking(NamedTuple):
-    """The app as its lifespan would run it but for Kafka, and the inbox of a worker."""
-
-    app: FastAPI
-    database: Database
-    processor: InboxProcessor
-
-
-class Answered(NamedTuple):
-    """A connection as it was answered."""
-
-    id: str
-    secret: str
-    hook: str
-    version: int
-
-
-class Caller:
-    """Somebody with a token in one tenant, and that tenant's CRM."""
-
-    def __init__(self, tracking: Tracking, *roles: Role, tenant: UUID | None = None) -> None:
-        self.tracking = tracking
-        self.tenant = tenant or uuid4()
-        token = issue_token(
-            ApiSettings(), tenant_id=self.tenant, person_id=uuid4(), roles=frozenset(roles), ttl_seconds=300
-        )
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(tracking.app, raise_app_exceptions=False),
-            base_url="http://tracking",
-            headers={"authorization": f"Bearer {token}"},
-        )
-
-    async def connect(self, source: str = "standard_webhooks", **fields: object) -> Answered:
-        response = await self.client.post("/v1/connections", json={"source": source, "name": "CRM", **fields})
-        assert response.status_code == 201, response.text
-        made = response.json()
-        return Answered(made["id"], made["secret"], made["hook_path"], made["version"])
-
-    async def change(self, method: str, path: str, version: int, body: object = None) -> httpx.Response:
-        return await self.client.request(method, path, json=body, headers={"if-match": f'"{version}"'})
-
-    async def deliveries(self, **wanted: str) -> list[dict[str, object]]:
-        response = await self.client.get("/v1/deliveries", params=wanted)
-        assert response.status_code == 200, response.text
-        items: list[dict[str, object]] = response.json()["items"]
-        return items
-
-    async def published(self) -> list[Deal]:
-        """The deal events of this tenant in the outbox, in their order."""
-        return [event for event in await self._published() if isinstance(event, Deal)]
-
-    async def activities_published(self) -> list[Activity]:
-        """The same of activities."""
-        return [event for event in await self._published() if isinstance(event, Activity)]
-
-    async def _published(self) -> list[Event | None]:
-        async with self.tracking.database.transaction(Scope.every()) as tx:
-            rows = await tx.rows(
-                text("SELECT headers, value FROM tracking.outbox WHERE tenant_id = :tenant ORDER BY id"),
-                {"tenant": self.tenant},
-            )
-        return [from_record(dict(decode_headers(row["headers"])), row["value"]) for row in rows]
-
-
-async def send(caller: Caller, to: Answered, body: str, *, webhook_id: str | None = None, secret: str = "") -> int:
-    """Post a signed delivery; the status answered."""
-    response = await caller.client.post(to.hook, content=body, headers=signed(to, body, webhook_id, secret))
-    return response.status_code
-
-
-def signed(to: Answered, body: str, webhook_id: str | None = None, secret: str = "") -> dict[str, str]:
-    name = webhook_id or f"msg_{uuid4().hex}"
-    now = datetime.now(UTC)
-    return {
-        "webhook-id": name,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(secret or to.secret).sign(name, now, body),
-    }
-
-
-def deal(external_id: str = "A1", **fields: object) -> str:
-    data = {"external_id": external_id, "modified_at": "2026-03-31T18:40:02Z", "status": "won", "amount": "10"}
-    return json.dumps({"type": "deal.upserted", "data": data | fields})
+from tests.stories.connections import JWT_SECRET, Caller, Tracking, deal, send, signed, translate
 
 
 @pytest.fixture(scope="module")
@@ -160,12 +66,6 @@ async def _is_ready(directory: SenderDirectory) -> bool:
 @pytest.fixture
 def admin(tracking: Tracking) -> Caller:
     return Caller(tracking, Role.ADMIN)
-
-
-async def translate(tracking: Tracking) -> None:
-    """Let the worker translate all that waits."""
-    while await tracking.processor.translate_once():
-        pass
 
 
 async def test_a_signed_delivery_is_stored_and_becomes_an_event(tracking: Tracking, admin: Caller) -> None:

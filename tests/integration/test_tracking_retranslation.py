@@ -14,16 +14,20 @@ from services.tracking.intake.inbox.retranslation_store import RetranslationStat
 from services.tracking.intake.inbox.work import Retranslator
 from shared.db.database import Database, Scope, Transaction
 from shared.http.auth import Role
-from tests.integration.test_tracking_inbox import Caller, Tracking, deal, send, translate
 from tests.played.salesforce import ORGANIZATION
 from tests.stories.connections import (
     OUTBOX,
+    Caller,
+    Tracking,
+    deal,
     newest,
     record,
     running_tracking,
     save,
+    send,
     settle,
     statuses,
+    translate,
     versions,
     work,
     work_of,

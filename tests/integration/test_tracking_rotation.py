@@ -23,9 +23,8 @@ from services.tracking.intake.sources.domain import Source, SourceMapping
 from shared.db.database import Database, Scope, Transaction
 from shared.db.sealing import SecretsBox
 from shared.http.auth import Role
-from tests.integration.test_tracking_inbox import Answered, Caller, Tracking, deal, send
 from tests.servers.infrastructure import eventually
-from tests.stories.connections import running_tracking
+from tests.stories.connections import Answered, Caller, Tracking, deal, running_tracking, send
 
 ROTATIONS = 8
 NEVER_VALID = "whsec_" + "A" * 32

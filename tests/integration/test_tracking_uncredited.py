@@ -26,8 +26,7 @@ from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
 from shared.kernel.org import CrmUser
 from shared.outbox.outbox import Outbox
-from tests.integration.test_tracking_inbox import Answered, Caller, Tracking
-from tests.stories.connections import running_tracking
+from tests.stories.connections import Answered, Caller, Tracking, running_tracking
 
 START = datetime(2026, 3, 31, 9, tzinfo=UTC)
 SEED = 20260331

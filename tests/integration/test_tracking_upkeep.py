@@ -36,9 +36,20 @@ from shared.kafka.topics import ensure_topics
 from shared.outbox.outbox import Outbox
 from shared.outbox.relay import Relay
 from shared.worker.components import Component
-from tests.integration.test_tracking_inbox import Answered, Caller, Tracking, deal, send, translate
 from tests.servers.infrastructure import eventually
-from tests.stories.connections import running_tracking, save, settle, statuses, work
+from tests.stories.connections import (
+    Answered,
+    Caller,
+    Tracking,
+    deal,
+    running_tracking,
+    save,
+    send,
+    settle,
+    statuses,
+    translate,
+    work,
+)
 
 CREDITED_WITHIN_SECONDS = 1.0
 """From the answer of a repair to the progress it moves."""
