@@ -29,7 +29,7 @@ CLOSED_ON: Final = date(2026, 5, 4)
 
 _TEAMS: Final = 10
 _WON: Final = Condition("status", Operator.EQ, ("won",))
-_WON_AMOUNT: Final = Metric.of(Measure(Aggregate.SUM, "amount", DateField.CLOSED, _WON, CURRENCY))
+WON_AMOUNT: Final = Metric.of(Measure(Aggregate.SUM, "amount", DateField.CLOSED, _WON, CURRENCY))
 _WON_COUNT: Final = Metric.of(Measure(Aggregate.COUNT, None, DateField.CLOSED, _WON))
 _CONNECTION_ID: Final = UUID("01980000-0000-7000-8000-00000000c0de")
 _FIRST_MODIFIED_AT: Final = datetime(2026, 5, 4, 8, tzinfo=UTC)
@@ -56,10 +56,10 @@ def company() -> Company:
         _team(root, None),
         *(_team(_id(f"team/{number}"), root) for number in range(_TEAMS)),
     ]
-    company_goal = _goal("company", _WON_AMOUNT, Subject(kind="team", id=root))
+    company_goal = goal("company", WON_AMOUNT, Subject(kind="team", id=root))
     events.append(company_goal)
     events.extend(
-        _goal(f"team/{number}", _WON_AMOUNT, Subject(kind="team", id=_id(f"team/{number}"))) for number in range(_TEAMS)
+        goal(f"team/{number}", WON_AMOUNT, Subject(kind="team", id=_id(f"team/{number}"))) for number in range(_TEAMS)
     )
     for number, external_id in enumerate(OWNERS):
         events.extend(_seller(external_id, _id(f"team/{number % _TEAMS}")))
@@ -82,7 +82,7 @@ def deal_events(count: int) -> Iterator[Deal]:
             if change % _OWNER_CHANGE_SHARE == 0:
                 owner = (owner + 1) % len(OWNERS)
                 known[number] = (number, owner)
-        yield _deal(index, number, OWNERS[owner])
+        yield deal(index, number, OWNERS[owner])
 
 
 def deals_in(count: int) -> int:
@@ -90,84 +90,12 @@ def deals_in(count: int) -> int:
     return count - len(range(_KNOWN_SHARE, count, _KNOWN_SHARE))
 
 
-async def publish(producer: Producer, events: Sequence[Event], *, source: str, topic: str | None = None) -> None:
-    """Publish events as the service that owns them would, or to a topic that only the measurement knows.
-
-    `StackError` when the broker does not take them all.
-    """
-    now = datetime.now(UTC)
-    messages = [
-        to_message(event, event_id=_id(f"event/{event.subject}"), source=source, time=now)._replace(
-            topic=topic or event.topic
-        )
-        for event in events
-    ]
-    refused = [error for error in await producer.send_many(messages) if error is not None]
-    if refused:
-        raise StackError(f"The broker took {len(events) - len(refused)} of {len(events)} events: {refused[0]}.")
-
-
-def _id(name: str) -> UUID:
-    return uuid5(TENANT_ID, name)
-
-
-def _team(team_id: UUID, parent_id: UUID | None) -> Team:
-    return Team(tenant_id=TENANT_ID, id=team_id, version=1, name="Team", parent_id=parent_id, manager_id=None)
-
-
-def _seller(external_id: str, team_id: UUID) -> Iterator[Event]:
-    person_id = _id(f"person/{external_id}")
-    yield Person(tenant_id=TENANT_ID, id=person_id, version=1, name=external_id, email=None, active=True)
-    yield Membership(
-        tenant_id=TENANT_ID,
-        id=_id(f"membership/{external_id}"),
-        version=1,
-        person_id=person_id,
-        team_id=team_id,
-        start=PERIOD_START,
-        end=None,
-        deleted=False,
-    )
-    yield Identity(
-        tenant_id=TENANT_ID,
-        id=_id(f"identity/{external_id}"),
-        version=1,
-        source=SOURCE,
-        external_user_id=external_id,
-        person_id=person_id,
-        deleted=False,
-    )
-    owner = Subject(kind="person", id=person_id)
-    yield _goal(f"{external_id}/amount", _WON_AMOUNT, owner)
-    yield _goal(f"{external_id}/count", _WON_COUNT, owner)
-
-
-def _goal(name: str, metric: Metric, owner: Subject) -> Goal:
-    return Goal(
-        tenant_id=TENANT_ID,
-        id=_id(f"goal/{name}"),
-        version=1,
-        revision=1,
-        status=GoalStatus.ACTIVE,
-        name=name,
-        owner=owner,
-        metric=metric,
-        target=Decimal(1_000_000),
-        baseline=Decimal(0),
-        unit=CURRENCY if metric.currency else "deals",
-        direction=Direction.HIGHER,
-        start=PERIOD_START,
-        end=PERIOD_END,
-        parent_id=None,
-        weight=Decimal(1),
-    )
-
-
-def _deal(index: int, number: int, owner: str) -> Deal:
+def deal(index: int, number: int, owner: str, tenant_id: UUID = TENANT_ID) -> Deal:
+    """Won deal `number`, as it stands in the version of event `index`."""
     external_id = f"deal-{number}"
     modified_at = _FIRST_MODIFIED_AT + timedelta(milliseconds=index)
     return Deal(
-        tenant_id=TENANT_ID,
+        tenant_id=tenant_id,
         id=deal_id(_CONNECTION_ID, external_id),
         connection_id=_CONNECTION_ID,
         source=SOURCE,
@@ -199,3 +127,99 @@ def _deal(index: int, number: int, owner: str) -> Deal:
         products=(),
         custom={},
     )
+
+
+def goal(
+    name: str,
+    metric: Metric,
+    owner: Subject,
+    tenant_id: UUID = TENANT_ID,
+    *,
+    start: date = PERIOD_START,
+    end: date = PERIOD_END,
+) -> Goal:
+    """An active goal, the one of this name."""
+    return Goal(
+        tenant_id=tenant_id,
+        id=_id(f"goal/{name}", tenant_id),
+        version=1,
+        revision=1,
+        status=GoalStatus.ACTIVE,
+        name=name,
+        owner=owner,
+        metric=metric,
+        target=Decimal(1_000_000),
+        baseline=Decimal(0),
+        unit=CURRENCY if metric.currency else "deals",
+        direction=Direction.HIGHER,
+        start=start,
+        end=end,
+        parent_id=None,
+        weight=Decimal(1),
+    )
+
+
+async def publish(producer: Producer, events: Sequence[Event], *, source: str, topic: str | None = None) -> None:
+    """Publish events as the service that owns them would, or to a topic that only the measurement knows.
+
+    `StackError` when the broker does not take them all.
+    """
+    now = datetime.now(UTC)
+    messages = [
+        to_message(event, event_id=_id(f"event/{event.subject}"), source=source, time=now)._replace(
+            topic=topic or event.topic
+        )
+        for event in events
+    ]
+    refused = [error for error in await producer.send_many(messages) if error is not None]
+    if refused:
+        raise StackError(f"The broker took {len(events) - len(refused)} of {len(events)} events: {refused[0]}.")
+
+
+def seller(external_id: str, tenant_id: UUID = TENANT_ID) -> tuple[Person, Identity]:
+    """A person and the CRM user that it is."""
+    person = Person(
+        tenant_id=tenant_id,
+        id=_id(f"person/{external_id}", tenant_id),
+        version=1,
+        name=external_id,
+        email=None,
+        active=True,
+    )
+    identity = Identity(
+        tenant_id=tenant_id,
+        id=_id(f"identity/{external_id}", tenant_id),
+        version=1,
+        source=SOURCE,
+        external_user_id=external_id,
+        person_id=person.id,
+        deleted=False,
+    )
+    return person, identity
+
+
+def _id(name: str, tenant_id: UUID = TENANT_ID) -> UUID:
+    return uuid5(tenant_id, name)
+
+
+def _team(team_id: UUID, parent_id: UUID | None) -> Team:
+    return Team(tenant_id=TENANT_ID, id=team_id, version=1, name="Team", parent_id=parent_id, manager_id=None)
+
+
+def _seller(external_id: str, team_id: UUID) -> Iterator[Event]:
+    person, identity = seller(external_id)
+    yield person
+    yield Membership(
+        tenant_id=TENANT_ID,
+        id=_id(f"membership/{external_id}"),
+        version=1,
+        person_id=person.id,
+        team_id=team_id,
+        start=PERIOD_START,
+        end=None,
+        deleted=False,
+    )
+    yield identity
+    owner = Subject(kind="person", id=person.id)
+    yield goal(f"{external_id}/amount", WON_AMOUNT, owner)
+    yield goal(f"{external_id}/count", _WON_COUNT, owner)

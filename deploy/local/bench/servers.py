@@ -46,8 +46,12 @@ class Servers:
         """Drop it, whoever is still connected."""
         await self._administer(f'DROP DATABASE "{name}" WITH (FORCE)')
 
-    async def _administer(self, *statements: str) -> None:
-        connection = await asyncpg.connect(self.postgres.url("postgres"))
+    async def tidy(self, name: str) -> None:
+        """Vacuum and analyse a database and write out its pages."""
+        await self._administer("VACUUM ANALYZE", "CHECKPOINT", database=name)
+
+    async def _administer(self, *statements: str, database: str = "postgres") -> None:
+        connection = await asyncpg.connect(self.postgres.url(database))
         try:
             for statement in statements:
                 await connection.execute(statement)

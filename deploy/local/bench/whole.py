@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy import text
 
@@ -18,6 +19,7 @@ from deploy.local.errors import StackError
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from services.tracking.measure.progress.consumer import PROGRESS_GROUP
+from shared.contracts.base import Event
 from shared.contracts.goals import Goal
 from shared.db.database import Database, Scope
 from shared.kafka.producer import Producer
@@ -25,8 +27,12 @@ from shared.kafka.producer import Producer
 _DATABASE: Final = "bench_whole"
 _WAIT_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.05
-_DEFINITIONS_AT_ONCE: Final = 500
-_COUNTING: Final = text("SELECT count(*) AS goals FROM tracking.progress_goals WHERE NOT stale")
+_KNOWN_POLL_SECONDS: Final = 0.2
+_PUBLISHED_AT_ONCE: Final = 500
+_KNOWN: Final = text(
+    "SELECT (SELECT count(*) FROM tracking.projected_snapshots) AS definitions,"
+    " (SELECT count(*) FROM tracking.progress_goals WHERE NOT stale) AS goals"
+)
 _APPLIED: Final = text(
     "SELECT CAST(coalesce(sum(next_offset), 0) AS bigint) AS applied FROM tracking.consumer_positions"
     ' WHERE "group" = :group'
@@ -40,6 +46,7 @@ _UNPUBLISHED: Final = text(
 class Product:
     """The running stack, the hook webhooks are sent to, and a look into tracking's database."""
 
+    servers: Servers
     stack: Stack
     hook: Hook
     database: Database
@@ -47,6 +54,33 @@ class Product:
     @property
     def hook_port(self) -> int:
         return self.stack.configuration.ports.tracking
+
+    async def known(self, tenant_id: UUID, *, definitions: int, goals: int) -> None:
+        """Wait until tracking knows so many definitions and counts so many goals of a tenant.
+
+        `StackError` when it stands still meanwhile.
+        """
+        wanted, seen = (definitions, goals), (0, 0)
+        moved_at = time.monotonic()
+        while seen != wanted:
+            await asyncio.sleep(_KNOWN_POLL_SECONDS)
+            async with self.database.transaction(Scope.of(tenant_id)) as tx:
+                [row] = await tx.rows(_KNOWN)
+            before, seen = seen, (row["definitions"], row["goals"])
+            if seen != before:
+                moved_at = time.monotonic()
+            if time.monotonic() - moved_at > _WAIT_SECONDS:
+                raise StackError(f"Tracking stays at {seen} of {wanted} definitions and goals that count.")
+
+    async def publish(self, events: Sequence[Event], *, source: str) -> None:
+        """Publish events as the service that owns them would."""
+        producer = Producer(self.servers.kafka, client_id="attain-bench")
+        await producer.start()
+        try:
+            for first in range(0, len(events), _PUBLISHED_AT_ONCE):
+                await publish(producer, events[first : first + _PUBLISHED_AT_ONCE], source=source)
+        finally:
+            await producer.stop()
 
     async def applied(self) -> int:
         """How many deal events have ever been applied to goals."""
@@ -63,6 +97,10 @@ class Product:
             self.stack.require_alive()
             await asyncio.sleep(_POLL_SECONDS)
         return time.perf_counter() - started_at
+
+    async def tidy(self) -> None:
+        """Vacuum and analyse the database and write out its pages, as time would have done."""
+        await self.servers.tidy(_DATABASE)
 
     async def problems(self) -> list[str]:
         """What is not as recomputed from the stored deals."""
@@ -86,34 +124,15 @@ async def running_product(servers: Servers) -> AsyncIterator[Product]:
     with Stack(configuration) as stack:
         database = Database(stack.database_url, service="tracking", pool_size=2)
         try:
-            await _define(servers, database)
             hook = await new_hook(stack.database_url, stack.secrets.secrets_key)
+            product = Product(servers, stack, hook, database)
+            events = company().events
+            await product.publish(events, source="goals")
+            goals = sum(isinstance(event, Goal) for event in events)
+            await product.known(TENANT_ID, definitions=len(events), goals=goals)
             await first_accepted(hook, configuration.ports.tracking)
-            product = Product(stack, hook, database)
             await product.settled(1)
             yield product
         finally:
             await database.close()
     await servers.drop_database(_DATABASE)
-
-
-async def _define(servers: Servers, database: Database) -> None:
-    """Publish the company as the goals service would, and wait until all its goals count."""
-    events = company().events
-    producer = Producer(servers.kafka, client_id="attain-bench")
-    await producer.start()
-    try:
-        for first in range(0, len(events), _DEFINITIONS_AT_ONCE):
-            await publish(producer, events[first : first + _DEFINITIONS_AT_ONCE], source="goals")
-    finally:
-        await producer.stop()
-    expected = sum(isinstance(event, Goal) for event in events)
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        async with database.transaction(Scope.of(TENANT_ID)) as tx:
-            [row] = await tx.rows(_COUNTING)
-        if row["goals"] == expected:
-            return
-        if time.monotonic() > deadline:
-            raise StackError(f"Only {row['goals']} of {expected} goals count after {_WAIT_SECONDS:.0f} s.")
-        await asyncio.sleep(_POLL_SECONDS)

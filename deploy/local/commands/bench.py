@@ -1,7 +1,7 @@
 """`attain bench`: what the product does in a second, beside what the machine could do at all."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Annotated
 
@@ -9,21 +9,24 @@ import typer
 import uvloop
 from rich.console import Console
 
-from deploy.local.bench import applying, intake, latency, sustained
+from deploy.local.bench import activating, applying, intake, latency, sustained
 from deploy.local.bench.report import Row, table
 from deploy.local.bench.servers import Servers, running_servers
 from deploy.local.bench.whole import running_product
 from deploy.local.errors import StackError
 
-_ROWS = (1, 2, 5, 6)
+_ROWS = (1, 2, 5, 6, 8)
 _INTAKE_REQUESTS = 20_000
 _DEAL_EVENTS = 60_000
 _LATENCY_SAMPLES = 50
 _SUSTAINED_SECONDS = 20.0
+_ACTIVATED_GOALS = 20
+_MANY_GOALS = 100_000
+_FEW_GOALS = 1000
 
 
 def bench(
-    rows: Annotated[str, typer.Option(help="Which rows, separated by commas.")] = "1,2,5,6",
+    rows: Annotated[str, typer.Option(help="Which rows, separated by commas.")] = "1,2,5,6,8",
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the results here.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each side is measured.")] = 5,
     scale: Annotated[float, typer.Option(min=0.01, max=1, help="Less of everything, for a quick look.")] = 1.0,
@@ -31,6 +34,7 @@ def bench(
     """Measure what the product does beside what its parts could do, in turns, on servers started for it.
 
     Row 1: webhooks accepted. Row 2: deal events applied. Row 5: latency to a live stream. Row 6: webhooks end to end.
+    Row 8: a goal activated among many.
     Exits with 1 if what was computed on the way is wrong, whatever the ratios are.
     """
     console = Console()
@@ -50,7 +54,7 @@ def bench(
 
 
 async def _measured(
-    servers: Servers, wanted: Collection[int], rounds: int, scale: float, report: Callable[[str], None]
+    servers: Servers, wanted: Set[int], rounds: int, scale: float, report: Callable[[str], None]
 ) -> list[Row]:
     results: list[Row] = []
     if 1 in wanted:
@@ -59,7 +63,7 @@ async def _measured(
     if 2 in wanted:
         count = int(_DEAL_EVENTS * scale)
         results.append(await applying.measure(servers, rounds=rounds, events=count, report=report))
-    if 5 in wanted or 6 in wanted:
+    if wanted & {5, 6, 8}:
         async with running_product(servers) as product:
             if 5 in wanted:
                 count = max(1, int(_LATENCY_SAMPLES * scale))
@@ -67,6 +71,17 @@ async def _measured(
             if 6 in wanted:
                 seconds = _SUSTAINED_SECONDS * scale
                 results.append(await sustained.measure(servers, product, rounds=rounds, seconds=seconds, report=report))
+            if 8 in wanted:
+                results.append(
+                    await activating.measure(
+                        product,
+                        rounds=rounds,
+                        samples=max(1, int(_ACTIVATED_GOALS * scale)),
+                        many=int(_MANY_GOALS * scale),
+                        few=int(_FEW_GOALS * scale),
+                        report=report,
+                    )
+                )
     return results
 
 
