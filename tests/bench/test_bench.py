@@ -31,7 +31,9 @@ def test_a_row_whose_results_are_wrong_is_not_met_however_fast_it_was() -> None:
     assert not _row(ours=(1000.0,), bound=Bound.AT_LEAST, required=0.6, problems=("a goal is off by one",)).met
 
 
-@pytest.mark.parametrize(("rows", "scale"), [("1", "0.05"), ("2", "0.05"), ("5,6", "0.2"), ("8", "0.01")])
+@pytest.mark.parametrize(
+    ("rows", "scale"), [("1", "0.05"), ("2", "0.05"), ("4", "0.01"), ("5,6", "0.2"), ("8", "0.01")]
+)
 async def test_every_row_is_measured_with_results_that_are_right(rows: str, scale: str, tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     process = await asyncio.create_subprocess_exec(

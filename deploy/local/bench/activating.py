@@ -106,7 +106,7 @@ async def measure(
         bound=Bound.AT_MOST,
         required=_REQUIRED,
         details={"many": many, "few": few, "samples": samples, "preparation_seconds": round(preparation_seconds, 1)},
-        problems=tuple(problems),
+        problems=tuple(problems[:5]),
     )
 
 

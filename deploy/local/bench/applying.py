@@ -70,7 +70,7 @@ class _Counting:
 async def measure(servers: Servers, *, rounds: int, events: int, report: Callable[[str], None]) -> Row:
     """Apply all events once a side and round, each time to a database that holds only the definitions."""
     await _publish(servers, events)
-    await _prepare_definitions(servers)
+    await prepare_definitions(servers, _TEMPLATE)
     database_url = await servers.new_database("bench_recorded", template=_TEMPLATE)
     with _recorded() as statements:
         await _consume(servers, database_url, events)
@@ -117,9 +117,9 @@ async def _publish(servers: Servers, events: int) -> None:
         await producer.stop()
 
 
-async def _prepare_definitions(servers: Servers) -> None:
-    """A database in which every goal counts and nothing has been counted."""
-    database = Database(await servers.new_database(_TEMPLATE), service="tracking")
+async def prepare_definitions(servers: Servers, name: str) -> None:
+    """A new database in which every goal counts and nothing has been counted."""
+    database = Database(await servers.new_database(name), service="tracking")
     tracker = ProgressTracker(Outbox(transport), DefinitionsCache())
     try:
         async with database.transaction(Scope.of(TENANT_ID)) as tx:

@@ -39,18 +39,19 @@ class Servers:
 
     async def new_database(self, name: str, *, template: str = _TEMPLATE) -> str:
         """The URL of a new copy of a template, its pages written out so that no measurement pays for them."""
-        await self._administer(f'CREATE DATABASE "{name}" TEMPLATE "{template}"', "CHECKPOINT")
+        await self.administer(f'CREATE DATABASE "{name}" TEMPLATE "{template}"', "CHECKPOINT")
         return self.postgres.url(name)
 
     async def drop_database(self, name: str) -> None:
         """Drop it, whoever is still connected."""
-        await self._administer(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await self.administer(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     async def tidy(self, name: str) -> None:
         """Vacuum and analyse a database and write out its pages."""
-        await self._administer("VACUUM ANALYZE", "CHECKPOINT", database=name)
+        await self.administer("VACUUM ANALYZE", "CHECKPOINT", database=name)
 
-    async def _administer(self, *statements: str, database: str = "postgres") -> None:
+    async def administer(self, *statements: str, database: str = "postgres") -> None:
+        """Execute statements as the superuser, each by itself."""
         connection = await asyncpg.connect(self.postgres.url(database))
         try:
             for statement in statements:

@@ -9,16 +9,19 @@ import typer
 import uvloop
 from rich.console import Console
 
-from deploy.local.bench import activating, applying, intake, latency, sustained
+from deploy.local.bench import activating, applying, intake, latency, stored, sustained
 from deploy.local.bench.report import Row, table
 from deploy.local.bench.servers import Servers, running_servers
 from deploy.local.bench.whole import running_product
 from deploy.local.errors import StackError
 
-_ROWS = (1, 2, 5, 6, 8)
+_ROWS = (1, 2, 4, 5, 6, 8)
 _INTAKE_REQUESTS = 20_000
 _DEAL_EVENTS = 60_000
 _LATENCY_SAMPLES = 50
+_STORED_DEALS = 5_000_000
+_STORED_DEALS_FEW = 50_000
+_STORED_EVENTS = 20_000
 _SUSTAINED_SECONDS = 20.0
 _ACTIVATED_GOALS = 20
 _MANY_GOALS = 100_000
@@ -26,15 +29,15 @@ _FEW_GOALS = 1000
 
 
 def bench(
-    rows: Annotated[str, typer.Option(help="Which rows, separated by commas.")] = "1,2,5,6,8",
+    rows: Annotated[str, typer.Option(help="Which rows, separated by commas.")] = "1,2,4,5,6,8",
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the results here.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each side is measured.")] = 5,
     scale: Annotated[float, typer.Option(min=0.01, max=1, help="Less of everything, for a quick look.")] = 1.0,
 ) -> None:
     """Measure what the product does beside what its parts could do, in turns, on servers started for it.
 
-    Row 1: webhooks accepted. Row 2: deal events applied. Row 5: latency to a live stream. Row 6: webhooks end to end.
-    Row 8: a goal activated among many.
+    Row 1: webhooks accepted. Row 2: deal events applied. Row 4: the same with many deals stored. Row 5: latency to a
+    live stream. Row 6: webhooks end to end. Row 8: a goal activated among many.
     Exits with 1 if what was computed on the way is wrong, whatever the ratios are.
     """
     console = Console()
@@ -63,6 +66,17 @@ async def _measured(
     if 2 in wanted:
         count = int(_DEAL_EVENTS * scale)
         results.append(await applying.measure(servers, rounds=rounds, events=count, report=report))
+    if 4 in wanted:
+        results.append(
+            await stored.measure(
+                servers,
+                rounds=rounds,
+                events=int(_STORED_EVENTS * scale),
+                many=int(_STORED_DEALS * scale),
+                few=int(_STORED_DEALS_FEW * scale),
+                report=report,
+            )
+        )
     if wanted & {5, 6, 8}:
         async with running_product(servers) as product:
             if 5 in wanted:
