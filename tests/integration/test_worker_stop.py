@@ -57,8 +57,12 @@ async def stop_seconds(
     seconds = {}
     for name, component in components.items():
         began = monotonic()
-        await component.stop()
-        await running[name]
+        try:
+            async with asyncio.timeout(10 * STOP_SECONDS_MAX):
+                await component.stop()
+                await running[name]
+        except TimeoutError:
+            running[name].cancel()
         seconds[name] = monotonic() - began
     return seconds
 
