@@ -316,13 +316,14 @@ async def test_a_worker_looks_by_itself_until_it_is_stopped(watching: Watching, 
 async def test_what_changes_is_looked_at_at_once_and_what_does_not_never(watching: Watching, admin: Caller) -> None:
     connection, _ = await admin.connect(), await admin.connect()
     await watching.look()
-    watching.now += timedelta(seconds=LOOK_SECONDS)
     watcher = watching.watchers[1]
     running = asyncio.create_task(watcher.run())
-    await refuse_signatures(connection, admin)
-    await watching.meter.flush()
 
     async def is_raised() -> bool:
+        # At its start it looks at all; what changes within an interval of that would wait for the end of it.
+        watching.now += timedelta(seconds=LOOK_SECONDS)
+        await refuse_signatures(connection, admin)
+        await watching.meter.flush()
         return len(await alerts(admin, state="raised")) == 1
 
     # Far sooner than an interval.
