@@ -16,7 +16,7 @@ from services.tracking.intake.connections.service import Connections
 from services.tracking.intake.inbox import retranslation
 from services.tracking.intake.inbox.api import record_router as inbox_record_router
 from services.tracking.intake.inbox.api import router as inbox_router
-from services.tracking.intake.inbox.hook_counts import TrafficMeter
+from services.tracking.intake.inbox.hook_counts import HookCounter
 from services.tracking.intake.inbox.hooks import HookLane, hook_schemas
 from services.tracking.intake.inbox.hooks import router as hooks_router
 from services.tracking.intake.inbox.intake import Intake
@@ -70,9 +70,9 @@ def create_app() -> FastAPI:
     database = Database(settings.database_url, service=SERVICE)
     # So that no number of readers and streams stands before the webhooks, or makes the process look unready.
     reserved = Database(settings.database_url, service=SERVICE, pool_size=_RESERVED_POOL_SIZE)
-    connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()), remapped=retranslation.begin)
+    connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()), on_mapping_saved=retranslation.begin)
     directory = SenderDirectory(reserved, connections)
-    traffic = TrafficMeter(reserved)
+    traffic = HookCounter(reserved)
     intake = Intake(reserved, Outbox(transport), traffic)
     base_url = settings.public_url.rstrip("/")
     definitions = DefinitionsCache()

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from shared.kernel.rotation import SealedSecret
 
 
-class SecretOut(BaseModel):
+class SecretAnswer(BaseModel):
     """That a secret exists; never its value."""
 
     id: UUID

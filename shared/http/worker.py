@@ -18,7 +18,7 @@ from shared.http.collector import relax_garbage_collection
 from shared.http.health import Health, ReadinessCheck
 from shared.http.server import EmbeddedServer, listening_socket
 from shared.telemetry.logs import get_logger
-from shared.worker.components import Component, Components, tell_ended
+from shared.worker.components import Component, Components, report_ended
 
 CLOSE_SECONDS_MAX: Final = 5.0
 
@@ -65,7 +65,7 @@ async def run_worker(
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
         await asyncio.wait({ending, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        died = [*(ending.result() if ending.done() else ()), *tell_ended({"http": serving})]
+        died = [*(ending.result() if ending.done() else ()), *report_ended({"http": serving})]
         if died:
             health.fail(f"{', '.join(died)} ended")
         health.drain()

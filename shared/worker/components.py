@@ -44,7 +44,7 @@ class Components:
         if not self._tasks:
             await asyncio.Event().wait()
         await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
-        return tell_ended(self._tasks)
+        return report_ended(self._tasks)
 
     async def stop(self) -> None:
         """Stop one after another, each within a bounded time, and cut short what then still runs."""
@@ -61,7 +61,7 @@ class Components:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
-def tell_ended(tasks: Mapping[str, "asyncio.Task[None]"]) -> list[str]:
+def report_ended(tasks: Mapping[str, "asyncio.Task[None]"]) -> list[str]:
     """The names of the tasks that are done; each is logged."""
     dead = {name: task for name, task in tasks.items() if task.done()}
     for name, task in dead.items():

@@ -40,15 +40,15 @@ COMPONENT: Final[JsonValue] = {
 SHOWS_NO_IDS: Final = {"list_goal_revisions", "list_fetches", "list_plan_version_changes"}
 """What waits to be fetched is fetched: there is nothing to show. Plans are written by people of no organisation."""
 MOVES_BY_ITSELF: Final = {
-    "read_health",
-    "read_api_access",
-    "read_reconciliation",
+    "get_health",
+    "get_api_access",
+    "get_reconciliation",
     "list_alerts",
-    "read_alert",
+    "get_alert",
     "list_subscriptions",
-    "read_subscription",
+    "get_subscription",
     "list_subscription_deliveries",
-    "read_subscription_delivery",
+    "get_subscription_delivery",
 }
 """What time and attempts change: ages, times to come, what failed once more."""
 RATES: Final = {"set_exchange_rates", "import_exchange_rates", "delete_exchange_rate"}

@@ -15,8 +15,8 @@ import atheris
 
 with atheris.instrument_imports(include=["services.tracking.intake"]):
     from services.tracking.intake.inbox.events import event_of
-    from services.tracking.intake.inbox.fetched import said_by_records
-    from services.tracking.intake.sources.adapter import Adapter, Request, Terms
+    from services.tracking.intake.inbox.fetched import statements_of_records
+    from services.tracking.intake.sources.adapter import Adapter, Request, SenderRules
     from services.tracking.intake.sources.canonical import CanonicalDeal
     from services.tracking.intake.sources.domain import InvalidSecret, Source, SourceMapping, Untranslatable, Verdict
     from services.tracking.intake.sources.registry import ADAPTERS
@@ -189,7 +189,7 @@ class Target:
 
     def _translate_record(self, body: bytes) -> None:
         try:
-            said_by_records(self._adapter, body, _MAPPING)
+            statements_of_records(self._adapter, body, _MAPPING)
         except Untranslatable:
             return
 
@@ -211,7 +211,7 @@ class Target:
             headers,
             provider.ConsumeBytes(provider.remaining_bytes()),
         )
-        terms = Terms((self._secret,))
+        terms = SenderRules((self._secret,))
         if self._adapter.verify(request, terms, now_seconds=int(_NOW.timestamp())) is None:
             self._adapter.dedupe_key(request)
             self._adapter.reply(request, terms, now_ms=0, entropy=bytes)

@@ -53,7 +53,7 @@ def test_what_is_found_is_kept_and_printed_as_a_test_with_its_seed(tmp_path: Pat
     assert printed is not None
     (kept,) = findings.iterdir()
     assert str(kept) in printed
-    assert re.search(r"Seed: \d+\. Kept in", printed)
+    assert re.search(r"Seed: \d+\. StoredDelivery in", printed)
     assert "AssertionError: planted" in printed
     _, _, test = printed.partition("As a test:\n")
     inputs: list[bytes] = []
@@ -96,7 +96,9 @@ def fuzzed(source: Source, folder: Path, findings: Path, *, fuzzer: tuple[str, s
     said = ended.stdout[-2000:] + ended.stderr[-4000:]
     seed = "".join(re.findall(r"INFO: (Seed: \d+)", ended.stderr))
     inputs = [path for path in findings.iterdir() if path not in found_before]
-    return "\n".join([said, *(f"{seed}. Kept in {path}. As a test:\n{as_test(source, path)}" for path in inputs)])
+    return "\n".join(
+        [said, *(f"{seed}. StoredDelivery in {path}. As a test:\n{as_test(source, path)}" for path in inputs)]
+    )
 
 
 def as_test(source: Source, kept: Path) -> str:

@@ -17,7 +17,7 @@ from deploy.local.commands.republish import republished
 from services.tracking.intake.calling.caller import ApiCaller
 from services.tracking.intake.calling.domain import SourceUnavailable
 from services.tracking.intake.connections import service as crm
-from services.tracking.intake.inbox.hook_counts import TrafficMeter
+from services.tracking.intake.inbox.hook_counts import HookCounter
 from services.tracking.intake.upkeep.domain import NEW_FOR
 from services.tracking.metadata import transport
 from services.tracking.records.changes import CHANGES_CHANNEL
@@ -97,8 +97,8 @@ class Watching:
         return told
 
     @property
-    def meter(self) -> TrafficMeter:
-        meter: TrafficMeter = self.tracking.app.state.traffic
+    def meter(self) -> HookCounter:
+        meter: HookCounter = self.tracking.app.state.traffic
         return meter
 
     async def told(self, caller: Caller) -> list[Alert]:

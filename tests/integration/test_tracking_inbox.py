@@ -20,7 +20,7 @@ from services.tracking.intake.connections.directory import SenderDirectory
 from services.tracking.intake.connections.domain import Sender
 from services.tracking.intake.inbox import service
 from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull, WaitingRoom
-from services.tracking.intake.inbox.hook_counts import TrafficMeter
+from services.tracking.intake.inbox.hook_counts import HookCounter
 from services.tracking.intake.inbox.intake import DeliveriesNotStored, Intake
 from services.tracking.intake.inbox.work import InboxProcessor, Retention
 from services.tracking.intake.sources.domain import Source
@@ -586,7 +586,7 @@ def arrival(key: str, *, size_bytes: int = 10) -> Arrival:
 
 async def test_when_the_inbox_is_full_the_sender_is_told_to_come_back(tracking: Tracking) -> None:
     intake = Intake(
-        tracking.database, Outbox(transport), TrafficMeter(tracking.database), room=WaitingRoom(waiting_max=1)
+        tracking.database, Outbox(transport), HookCounter(tracking.database), room=WaitingRoom(waiting_max=1)
     )
     running = asyncio.create_task(intake.run())
     await asyncio.sleep(0)
@@ -601,7 +601,7 @@ async def test_when_the_inbox_is_full_the_sender_is_told_to_come_back(tracking: 
 
 
 async def test_what_waits_at_the_stop_is_stored(tracking: Tracking) -> None:
-    intake = Intake(tracking.database, Outbox(transport), TrafficMeter(tracking.database))
+    intake = Intake(tracking.database, Outbox(transport), HookCounter(tracking.database))
     running = asyncio.create_task(intake.run())
     await asyncio.sleep(0)
     waiting = [asyncio.create_task(intake.store(arrival(f"stop-{uuid4()}"))) for _ in range(5)]
@@ -614,7 +614,7 @@ async def test_what_waits_at_the_stop_is_stored(tracking: Tracking) -> None:
 async def test_an_intake_that_is_not_running_refuses_at_once_instead_of_leaving_senders_waiting(
     tracking: Tracking,
 ) -> None:
-    intake = Intake(tracking.database, Outbox(transport), TrafficMeter(tracking.database))
+    intake = Intake(tracking.database, Outbox(transport), HookCounter(tracking.database))
     with pytest.raises(DeliveriesNotStored):
         await asyncio.wait_for(intake.store(arrival("early")), 1)
     running = asyncio.create_task(intake.run())
@@ -649,7 +649,7 @@ async def test_without_a_database_the_sender_is_told_soon_and_nothing_is_held(mo
     async with AsyncExitStack() as closing:
         away = Database("postgresql://nobody@127.0.0.1:1/nowhere", service="tracking")
         closing.push_async_callback(away.close)
-        intake = Intake(away, Outbox(transport), TrafficMeter(away), room=WaitingRoom(waiting_max=1))
+        intake = Intake(away, Outbox(transport), HookCounter(away), room=WaitingRoom(waiting_max=1))
         running = asyncio.create_task(intake.run())
         started = time.monotonic()
         for _ in range(2):

@@ -25,12 +25,12 @@ from services.tracking.intake.calling import service as calling
 from services.tracking.intake.calling.caller import ApiCaller, source_client
 from services.tracking.intake.calling.domain import (
     Admission,
+    CallLimits,
     CallState,
     CircuitState,
     Go,
     SourceRefused,
     SourceUnavailable,
-    Terms,
     Trouble,
     admit,
 )
@@ -463,9 +463,9 @@ async def test_two_workers_together_keep_to_one_rate_limit(world: World, monkeyp
     admissions: dict[UUID, float] = {}
 
     def noted(
-        state: CallState, terms: Terms, *, endpoint: str, call_id: UUID, now: datetime, is_asked_for: bool
+        state: CallState, terms: CallLimits, *, endpoint: str, call_id: UUID, now: datetime, is_requested: bool
     ) -> tuple[CallState, Admission]:
-        calls, admission = admit(state, terms, endpoint=endpoint, call_id=call_id, now=now, is_asked_for=is_asked_for)
+        calls, admission = admit(state, terms, endpoint=endpoint, call_id=call_id, now=now, is_requested=is_requested)
         if isinstance(admission, Go):
             admissions[call_id] = admission.at.timestamp()
         return calls, admission

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from services.tracking.intake.connections import users
 from services.tracking.intake.inbox import hook_counts as traffic
 from services.tracking.intake.inbox import service as inbox
-from services.tracking.intake.inbox.hook_counts import TrafficMeter
+from services.tracking.intake.inbox.hook_counts import HookCounter
 from services.tracking.intake.inbox.work import InboxProcessor, Retention, Retranslator
 from services.tracking.intake.sources.adapter import SeenUser
 from services.tracking.intake.sources.source_api import ApiUser
@@ -491,12 +491,12 @@ async def test_what_is_sent_is_counted_by_every_process_and_told_with_the_health
     # Everything waits for the worker, as under load.
     monkeypatch.setattr(inbox, "TRANSLATED_AT_ONCE_MAX", 0)
     connection = await admin.connect()
-    meter: TrafficMeter = tracking.app.state.traffic
+    meter: HookCounter = tracking.app.state.traffic
     for name in ("m1", "m2", "m2"):
         await send(admin, connection, deal(), webhook_id=name)
     assert await send(admin, connection, deal(), secret="whsec_" + "A" * 32) == 401
     await meter.flush()
-    other = TrafficMeter(tracking.database)
+    other = HookCounter(tracking.database)
     other.received(tracking.app.state.directory.find(connection.id), new=5, duplicates=0)
     await other.flush()
     await meter.flush()
@@ -568,7 +568,7 @@ async def test_old_counts_are_dropped_and_recent_ones_kept(tracking: Tracking, a
             ),
             {"age": traffic.KEPT + timedelta(hours=1)},
         )
-    assert await Retention(tracking.database, keep_days=10).prune_traffic() == 1
+    assert await Retention(tracking.database, keep_days=10).prune_hook_counts() == 1
     async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         (row,) = await tx.rows(text("SELECT count(*) AS hours FROM tracking.connection_traffic"))
     assert row["hours"] == 1

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from typing_extensions import override
 
-from services.tracking.intake.sources.adapter import Fetch, Said, dated, member, read_document
+from services.tracking.intake.sources.adapter import Fetch, Statement, dated, member, read_document
 from services.tracking.intake.sources.canonical import canonical_deal
 from services.tracking.intake.sources.domain import (
     Judgement,
@@ -165,14 +165,14 @@ class Plain(StandardWebhooks):
     api = PlainApi()
 
     @override
-    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
         document = read_document(body)
         ids, floor = document["ids"], document.get("floor")
         assert isinstance(ids, list)
         return [Fetch(OBJECT, each, None if floor is None else datetime.fromisoformat(str(floor))) for each in ids]
 
     @override
-    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
+    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Statement]:
         if "broken" in record.raw:
             raise Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}/broken", "is broken")
         modified_at = datetime.fromisoformat(str(member(record.raw, "times")["modified"]))

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.tracking.intake.calling.domain import (
+    CallLimits,
     CallState,
     Circuit,
     CircuitState,
     Full,
     Go,
-    Terms,
     Trouble,
     admit,
     opened,
@@ -90,7 +90,7 @@ EVENTS = st.lists(
     st.tuples(st.sampled_from(["ask", "answer"]), VERDICTS, st.integers(0, 20_000), st.integers(0, 30)),
     max_size=80,
 )
-LIMITED = Terms(
+LIMITED = CallLimits(
     (Limit(3, timedelta(seconds=2)), Limit(10, timedelta(seconds=60))),
     concurrent_max=3,
     wait_max=timedelta(seconds=30),

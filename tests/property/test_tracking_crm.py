@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from services.tracking.intake.sources.adapter import Request, Terms, read_document
+from services.tracking.intake.sources.adapter import Request, SenderRules, read_document
 from services.tracking.intake.sources.canonical import CanonicalDeal, TeamMember, canonical_deal
 from services.tracking.intake.sources.domain import ProductFields, SourceMapping, TeamShare, Untranslatable
 from services.tracking.intake.sources.standard_webhooks.adapter import StandardWebhooks
@@ -60,7 +60,7 @@ def test_the_standard_webhooks_library_and_ours_accept_the_same(body: str, webho
         {name.encode(): value.encode() for name, value in headers.items()},
         encoded,
     )
-    ours = STANDARD.verify(given, Terms((SECRET,)), now_seconds=int(now.timestamp()))
+    ours = STANDARD.verify(given, SenderRules((SECRET,)), now_seconds=int(now.timestamp()))
     assert (ours is None) == library_accepts(encoded, headers)
     assert (ours is None) == (tampered == "nothing")
 

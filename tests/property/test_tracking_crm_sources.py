@@ -21,7 +21,7 @@ from hypothesis.strategies import DataObject, SearchStrategy
 from services.tracking.intake.connections.domain import Connection, ConnectionStatus
 from services.tracking.intake.inbox.domain.records import Record
 from services.tracking.intake.inbox.events import event_of
-from services.tracking.intake.sources.adapter import Adapter, Request, Said, Terms
+from services.tracking.intake.sources.adapter import Adapter, Request, SenderRules, Statement
 from services.tracking.intake.sources.canonical import CanonicalDeal
 from services.tracking.intake.sources.domain import Judgement, RecordChange, Source, SourceMapping, Untranslatable
 from services.tracking.intake.sources.hubspot.adapter import Hubspot
@@ -115,7 +115,7 @@ def request(body: bytes, *, trail: str = "", headers: dict[bytes, bytes] | None 
     return Request("POST", "https://attain.example", "/hooks/1", trail, headers or {b"webhook-id": b"x"}, body)
 
 
-def storable(said: Sequence[Said]) -> None:
+def storable(said: Sequence[Statement]) -> None:
     """Whatever is said can be stored and published."""
     for each in said:
         if isinstance(each, CanonicalDeal):
@@ -129,7 +129,7 @@ def read(adapter: Adapter, body: bytes) -> None:
     started = time.monotonic()
     given = request(body)
     adapter.dedupe_key(given)
-    kept = adapter.kept(given, Terms(()))
+    kept = adapter.kept(given, SenderRules(()))
     with suppress(Untranslatable):
         said = adapter.translate(kept, MAPPING)
         storable(said)
@@ -185,7 +185,7 @@ def test_any_change_of_a_real_message_is_translated_or_refused_and_keeps_no_sess
     body = edited(start, before) + session + edited(rest, after)
     adapter = Salesforce()
     read(adapter, body)
-    assert b"secretsecret" not in adapter.kept(request(body), Terms(()))
+    assert b"secretsecret" not in adapter.kept(request(body), SenderRules(()))
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS[1:], ids=lambda adapter: adapter.source.value)
@@ -239,7 +239,7 @@ def test_nobody_is_taken_for_the_sender_by_chance(
     for adapter in ADAPTERS:
         secret = adapter.new_secret(bytes(range(32)))
         given_request = Request("POST", "https://attain.example", target, trail, headers, body)
-        assert adapter.verify(given_request, Terms((secret,)), now_seconds=1774982402) is not None
+        assert adapter.verify(given_request, SenderRules((secret,)), now_seconds=1774982402) is not None
 
 
 @given(body=st.binary(max_size=80), path=st.text("abc/?&=%:@!$'()*,;-_ é", max_size=30))
@@ -257,7 +257,7 @@ def test_whatever_hubspot_signs_is_accepted(body: bytes, path: str) -> None:
         b"x-hubspot-signature-v3": b64encode(digest(secret.encode(), signed, "sha256")),
     }
     given_request = Request("POST", "https://attain.example", target, "", headers, body)
-    assert hubspot.verify(given_request, Terms((secret,)), now_seconds=1774982402) is None
+    assert hubspot.verify(given_request, SenderRules((secret,)), now_seconds=1774982402) is None
 
 
 def converse(conversation: Generator[Call, Answer, object], bodies: list[bytes], api: SourceApi) -> None:

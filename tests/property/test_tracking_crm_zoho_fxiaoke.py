@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.tracking.intake.inbox.fetched import said_by_records
-from services.tracking.intake.sources.adapter import Adapter, Request, Terms
+from services.tracking.intake.inbox.fetched import statements_of_records
+from services.tracking.intake.sources.adapter import Adapter, Request, SenderRules
 from services.tracking.intake.sources.domain import InvalidSecret, SourceMapping, Untranslatable
 from services.tracking.intake.sources.fxiaoke.adapter import Fxiaoke
 from services.tracking.intake.sources.locale_texts import (
@@ -66,7 +66,7 @@ def asked(source: str) -> dict[str, object]:
 def read(adapter: Adapter, body: bytes) -> None:
     """All that reads a body does so or refuses in the way it says it does."""
     request = Request("POST", "https://attain.example", "/hooks/1?secret=x", "", {b"x-attain-secret": b"\xff"}, body)
-    terms = Terms((adapter.new_secret(bytes(32)),), {})
+    terms = SenderRules((adapter.new_secret(bytes(32)),), {})
     adapter.verify(request, terms, now_seconds=0)
     assert adapter.dedupe_key(request)
     adapter.reply(request, terms, now_ms=0, entropy=bytes)
@@ -108,7 +108,7 @@ def test_a_fetched_record_with_anything_in_its_fields_is_translated_or_refused(
     names = st.sampled_from([*sorted(record["record"]), *more])
     record["record"] |= data.draw(st.dictionaries(names, JSON, max_size=4))
     with suppress(Untranslatable):
-        said_by_records(ADAPTERS[source], json.dumps(document).encode(), MAPPING)
+        statements_of_records(ADAPTERS[source], json.dumps(document).encode(), MAPPING)
 
 
 @pytest.mark.parametrize("source", ADAPTERS)
@@ -209,7 +209,7 @@ def test_whatever_was_encrypted_is_kept_readable_or_as_it_came(content: bytes) -
     crm = PlayedFxiaoke(secret=adapter.new_secret(bytes(range(32))))
     webhook = crm.sealed(content, "M1")
     request = Request("POST", "https://attain.example", "/hooks/1", "", {}, webhook.body)
-    terms = Terms((crm.secret,), {"enterprise_account": frozenset({ENTERPRISE})})
+    terms = SenderRules((crm.secret,), {"enterprise_account": frozenset({ENTERPRISE})})
     assert adapter.verify(request, terms, now_seconds=int(time())) is None
     reply = adapter.reply(request, terms, now_ms=1, entropy=bytes)
     assert crm.is_taken(reply.status, reply.content_type, reply.body)

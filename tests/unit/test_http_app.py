@@ -43,7 +43,7 @@ def deals_router() -> APIRouter:
         return body
 
     @router.get("/v1/deals/{deal_id}", responses=responses(DealNotFound))
-    async def read_deal(deal_id: UUID, limit: int = 1) -> dict[str, str]:
+    async def get_deal(deal_id: UUID, limit: int = 1) -> dict[str, str]:
         raise DealNotFound(f"No deal {deal_id} with {limit}.")
 
     @router.get("/v1/broken")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 
 from services.goals.targets.schemas import GoalBody
 from services.incentives.plans.schemas import PlanVersionBody
-from services.tracking.intake.connections.schemas import NewConnection
+from services.tracking.intake.connections.schemas import ConnectionBody
 from shared.contracts.base import Amount
 from shared.http.problems import error_response
 from shared.http.refused import ProblemField, refused_field
@@ -87,13 +87,13 @@ def test_a_parsers_words_are_not_shown() -> None:
         (GoalBody, {"owners": 1}, "/owners", "owner; known are"),
         (GoalBody, {"weight": "-1"}, "/weight", "greater than or equal to 0"),
         (
-            NewConnection,
+            ConnectionBody,
             {"mapping": {"fields": {"amout": "Amount"}}},
             "/mapping/fields/amout",
             "amount or home_amount; known are",
         ),
-        (NewConnection, {"mapping": {"stage": {}}}, "/mapping/stage", "stages; known are"),
-        (NewConnection, {"mapping": {"stages": {"Closed": "Won"}}}, "/mapping/stages/Closed", "open, won or lost"),
+        (ConnectionBody, {"mapping": {"stage": {}}}, "/mapping/stage", "stages; known are"),
+        (ConnectionBody, {"mapping": {"stages": {"Closed": "Won"}}}, "/mapping/stages/Closed", "open, won or lost"),
         (PlanVersionBody, {"effective_from": "2026-13-01"}, "/effective_from", "a day as YYYY-MM-DD"),
     ],
 )

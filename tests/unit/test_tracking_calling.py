@@ -15,6 +15,7 @@ from services.tracking.intake.calling.domain import (
     Accept,
     Again,
     Attempts,
+    CallLimits,
     CallState,
     CircuitState,
     Full,
@@ -23,7 +24,6 @@ from services.tracking.intake.calling.domain import (
     Later,
     Refresh,
     Refused,
-    Terms,
     Trouble,
     admit,
     next_step,
@@ -32,8 +32,8 @@ from services.tracking.intake.calling.domain import (
     released,
 )
 from services.tracking.intake.inbox.events import activity_event_of, event_of
-from services.tracking.intake.inbox.fetched import AskedRecord
-from services.tracking.intake.sources.adapter import Fetch, Said
+from services.tracking.intake.inbox.fetched import FetchedReply
+from services.tracking.intake.sources.adapter import Fetch, Statement
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import Judgement, Limit, RecordChange, Source, Verdict
 from services.tracking.intake.sources.source_api import Gone, RawRecord
@@ -59,14 +59,14 @@ from tests.played.connections import connection_of
 
 NOW = datetime(2026, 3, 31, 18, 40, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-TERMS = Terms((), concurrent_max=2, wait_max=timedelta(seconds=60), call_max=timedelta(seconds=35))
+TERMS = CallLimits((), concurrent_max=2, wait_max=timedelta(seconds=60), call_max=timedelta(seconds=35))
 OK = Judgement(Verdict.OK)
 UNWELL = Judgement(Verdict.TRANSIENT, detail="503")
 
 
-def asked(state: CallState, now: datetime = NOW, *, is_asked_for: bool = False, terms: Terms = TERMS) -> CallState:
+def asked(state: CallState, now: datetime = NOW, *, is_requested: bool = False, terms: CallLimits = TERMS) -> CallState:
     """The state in which a call was let through."""
-    state, admission = admit(state, terms, endpoint="", call_id=uuid4(), now=now, is_asked_for=is_asked_for)
+    state, admission = admit(state, terms, endpoint="", call_id=uuid4(), now=now, is_requested=is_requested)
     assert isinstance(admission, Go)
     return state
 
@@ -191,7 +191,7 @@ def test_an_exhausted_quota_stops_calls_until_the_source_says_or_for_an_hour() -
 def test_somebody_who_asks_whether_it_works_gets_through_an_open_circuit() -> None:
     state = opened(CallState(), Trouble.ACCESS_REFUSED, "invalid_client", now=NOW)
     assert refusal(state, NOW).detail == "invalid_client"
-    assert asked(state, NOW, is_asked_for=True).circuit.state is CircuitState.HALF_OPEN
+    assert asked(state, NOW, is_requested=True).circuit.state is CircuitState.HALF_OPEN
 
 
 def test_a_pause_the_source_asks_for_holds_for_everybody_and_opens_nothing() -> None:
@@ -277,7 +277,7 @@ DEAL = CanonicalDeal(
 )
 
 
-def found_of(said: Said | None, held: CanonicalDeal | None = DEAL, *, is_merged: bool = False) -> Finding:
+def found_of(said: Statement | None, held: CanonicalDeal | None = DEAL, *, is_merged: bool = False) -> Finding:
     known: dict[UUID, Deal] = {}
     if held is not None:
         event = event_of(held, CONNECTION, delivery_id=uuid4(), received_at=NOW)
@@ -364,8 +364,8 @@ def test_what_cannot_be_compared_or_read_is_stored_all_the_same() -> None:
     assert found_of(None) is Finding.UNREADABLE
 
 
-def read(*numbers: int, said: Sequence[Said] | None = ()) -> list[ReadRecord]:
-    return [ReadRecord(AskedRecord(RawRecord("deals", str(number), {"id": number})), said) for number in numbers]
+def read(*numbers: int, said: Sequence[Statement] | None = ()) -> list[ReadRecord]:
+    return [ReadRecord(FetchedReply(RawRecord("deals", str(number), {"id": number})), said) for number in numbers]
 
 
 def test_deliveries_hold_a_hundred_records_at_most_and_what_cannot_be_read_goes_alone() -> None:

@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 
 from services.tracking.intake.connections.domain import Connection, LastSecret, RotationUnderWay, SecretNotFound
 from services.tracking.intake.inbox.events import event_of
-from services.tracking.intake.sources.adapter import Request, Terms, read_json
+from services.tracking.intake.sources.adapter import Request, SenderRules, read_json
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal, TeamMember, canonical_deal
 from services.tracking.intake.sources.domain import (
     InvalidSecret,
@@ -74,7 +74,7 @@ def verify_vector(
     now_seconds: int = VECTOR_SECONDS,
     body: bytes = VECTOR_BODY,
 ) -> Rejection | None:
-    return STANDARD.verify(request(headers, body), Terms(secrets), now_seconds=now_seconds)
+    return STANDARD.verify(request(headers, body), SenderRules(secrets), now_seconds=now_seconds)
 
 
 def canonical(**changes: object) -> bytes:

@@ -12,7 +12,7 @@ from services.tracking.intake.connections.domain import Connection, ConnectionSt
 from services.tracking.intake.inbox.domain.deliveries import Origin
 from services.tracking.intake.inbox.domain.records import Key, Record
 from services.tracking.intake.inbox.translation import records_named, said, translated
-from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, Said, Terms
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SenderRules, Statement
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import RecordChange, Source, SourceMapping
 from services.tracking.intake.sources.registry import ADAPTERS
@@ -76,14 +76,14 @@ def kept(name: str) -> bytes:
     """The sample as it is stored, which of Fxiaoke is without its encryption."""
     body = (SAMPLES / name).read_bytes()
     request = Request("POST", "https://attain.example", "/hooks/1", "", {}, body)
-    return ADAPTERS[source_of(name)].kept(request, Terms((FXIAOKE_KEY,), {}))
+    return ADAPTERS[source_of(name)].kept(request, SenderRules((FXIAOKE_KEY,), {}))
 
 
 def source_of(name: str) -> Source:
     return Source(name.partition("/")[0])
 
 
-def in_words(each: Said) -> str:
+def in_words(each: Statement) -> str:
     match each:
         case Fetch():
             return f"ask {each.object_name} {each.external_id}"

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SeenUser, Terms
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SeenUser, SenderRules
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal, CanonicalPayment
 from services.tracking.intake.sources.domain import (
     InvalidSecret,
@@ -67,15 +67,15 @@ VECTOR_SECONDS: Final = 1604644770
 CONTENT: Final[str] = json.loads(VECTOR)["encryptedContent"]
 
 
-def terms(*secrets: str, accounts: tuple[str, ...] = (ENTERPRISE,)) -> Terms:
-    return Terms(secrets, {"enterprise_account": frozenset(accounts)})
+def terms(*secrets: str, accounts: tuple[str, ...] = (ENTERPRISE,)) -> SenderRules:
+    return SenderRules(secrets, {"enterprise_account": frozenset(accounts)})
 
 
 def request(body: bytes) -> Request:
     return Request("POST", "https://attain.example", "/hooks/1", "", {}, body)
 
 
-def verdict(body: bytes, given: Terms | None = None, now_seconds: int = VECTOR_SECONDS) -> Rejection | None:
+def verdict(body: bytes, given: SenderRules | None = None, now_seconds: int = VECTOR_SECONDS) -> Rejection | None:
     return FXIAOKE.verify(request(body), given or terms(VECTOR_KEY), now_seconds=now_seconds)
 
 

@@ -16,7 +16,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from services.tracking.intake.inbox.events import event_of
-from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, Said, Terms
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SenderRules, Statement
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import (
     InvalidSecret,
@@ -47,7 +47,7 @@ VECTOR_SECRET: Final = "yyyyyyyy-yyyy-yyyy-yyyy-yyyyyyyyyyyy"
 VECTOR_MS: Final = 1693657560000
 VECTOR_SIGNATURE: Final = "K36dawei4A+QBNolUOqo7s91KQDWQ5MXZ/QufNYuk/Y="
 VECTOR_BODY: Final = b"{'example_field':'example_value'}"
-TERMS: Final = Terms((VECTOR_SECRET,))
+TERMS: Final = SenderRules((VECTOR_SECRET,))
 
 
 def request(
@@ -71,7 +71,7 @@ def signed(body: bytes, *, address: str = "https://www.example.com/webhook_uri",
     return b64encode(digest(secret.encode(), content, "sha256")).decode()
 
 
-def verdict(given: Request, terms: Terms = TERMS, *, now_seconds: int = VECTOR_MS // 1000) -> Rejection | None:
+def verdict(given: Request, terms: SenderRules = TERMS, *, now_seconds: int = VECTOR_MS // 1000) -> Rejection | None:
     return HUBSPOT.verify(given, terms, now_seconds=now_seconds)
 
 
@@ -87,7 +87,7 @@ def event(what: str, **changes: object) -> dict[str, object]:
     } | changes
 
 
-def said(*events: object) -> list[Said]:
+def said(*events: object) -> list[Statement]:
     return list(HUBSPOT.translate(json.dumps(list(events)).encode(), NO_MAPPING))
 
 
@@ -118,7 +118,7 @@ def test_any_change_of_what_is_signed_is_refused() -> None:
     assert verdict(request(target="/webhook_uri?x=1")) is Rejection.SIGNATURE
     assert verdict(request(ms=VECTOR_MS + 1)) is Rejection.SIGNATURE
     assert verdict(request()._replace(method="PUT")) is Rejection.SIGNATURE
-    assert verdict(request(), Terms(("zzzzzzzz-yyyy-yyyy-yyyy-yyyyyyyyyyyy",))) is Rejection.SIGNATURE
+    assert verdict(request(), SenderRules(("zzzzzzzz-yyyy-yyyy-yyyy-yyyyyyyyyyyy",))) is Rejection.SIGNATURE
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_what_is_signed_for_another_address_is_refused_for_that_and_not_for_its_
     given = request(base_url=base_url)
     given = given._replace(headers={**given.headers, **headers})
     assert verdict(given) is Rejection.ADDRESS
-    other = Terms(("zzzzzzzz-yyyy-yyyy-yyyy-yyyyyyyyyyyy",))
+    other = SenderRules(("zzzzzzzz-yyyy-yyyy-yyyy-yyyyyyyyyyyy",))
     assert verdict(given, other) is Rejection.SIGNATURE
     unnamed = request(base_url="https://elsewhere.example", host="10.0.0.7")
     assert verdict(unnamed) is Rejection.SIGNATURE, "no address that could be guessed was signed"
@@ -161,7 +161,7 @@ def test_signatures_of_the_first_two_versions_are_refused() -> None:
 
 
 def test_while_rotating_either_of_two_secrets_will_do() -> None:
-    assert verdict(request(), Terms(("another-secret-than-that", VECTOR_SECRET))) is None
+    assert verdict(request(), SenderRules(("another-secret-than-that", VECTOR_SECRET))) is None
 
 
 def test_only_the_listed_escapes_are_decoded_before_signing() -> None:
@@ -186,7 +186,7 @@ def of_portals(*portals: int) -> Request:
 
 
 def test_events_of_portals_that_are_not_allowed_are_neither_taken_nor_kept() -> None:
-    terms = Terms((VECTOR_SECRET,), {"portal_id": frozenset({"33"})})
+    terms = SenderRules((VECTOR_SECRET,), {"portal_id": frozenset({"33"})})
     assert verdict(of_portals(34)) is None
     assert verdict(of_portals(34), terms) is Rejection.NOT_ALLOWED
     assert verdict(of_portals(33, 34), terms) is None
@@ -195,7 +195,7 @@ def test_events_of_portals_that_are_not_allowed_are_neither_taken_nor_kept() -> 
 
 
 def test_a_signed_body_that_is_no_json_is_taken_and_put_in_quarantine() -> None:
-    terms = Terms((VECTOR_SECRET,), {"portal_id": frozenset({"33"})})
+    terms = SenderRules((VECTOR_SECRET,), {"portal_id": frozenset({"33"})})
     assert verdict(request(), terms) is None
     with pytest.raises(Untranslatable) as refused:
         HUBSPOT.translate(HUBSPOT.kept(request(), terms), NO_MAPPING)

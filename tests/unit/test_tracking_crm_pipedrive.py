@@ -16,7 +16,7 @@ from starlette.requests import Request as Received
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, Terms
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SenderRules
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import (
     InvalidSecret,
@@ -92,7 +92,7 @@ def request(authorization: bytes | None, body: bytes = b"") -> Request:
 
 
 def verdict(authorization: bytes | None, *secrets: str) -> Rejection | None:
-    return PIPEDRIVE.verify(request(authorization), Terms(secrets), now_seconds=0)
+    return PIPEDRIVE.verify(request(authorization), SenderRules(secrets), now_seconds=0)
 
 
 def key(body: bytes) -> str:
@@ -609,7 +609,7 @@ def test_a_played_merge_is_told_by_either_event_alone() -> None:
     crm.merge("1", plain(2, seconds=5), NOW + timedelta(seconds=5))
     for webhook in crm.drained():
         given = request(webhook.headers["authorization"].encode(), webhook.body)
-        assert PIPEDRIVE.verify(given, Terms((crm.secret,)), now_seconds=0) is None
+        assert PIPEDRIVE.verify(given, SenderRules((crm.secret,)), now_seconds=0) is None
         said = {each.external_id: each for each in PIPEDRIVE.translate(webhook.body, NO_MAPPING)
                 if isinstance(each, CanonicalDeal)}  # fmt: skip
         assert (said["1"].kind, said["1"].merged_into) == (DealKind.MERGED, "2")

@@ -19,8 +19,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.tracking.intake.inbox.domain.records import Record
-from services.tracking.intake.inbox.fetched import ASKED_SEQUENCE, AskedRecord, asked_body, said_by_records
-from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, Terms
+from services.tracking.intake.inbox.fetched import ASKED_SEQUENCE, FetchedReply, fetched_body, statements_of_records
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SenderRules
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import (
     InvalidSecret,
@@ -55,7 +55,7 @@ SALESFORCE: Final = Salesforce()
 SECRET: Final = SALESFORCE.new_secret(bytes(range(32)))
 OLD_SECRET: Final = SALESFORCE.new_secret(bytes(32))
 NO_MAPPING: Final = SourceMapping()
-TERMS: Final = Terms((SECRET,), {"organization_id": frozenset({ORGANIZATION})})
+TERMS: Final = SenderRules((SECRET,), {"organization_id": frozenset({ORGANIZATION})})
 OUTBOUND: Final = (Path(__file__).parent.parent / "played/samples/salesforce/outbound.xml").read_bytes()
 NOW: Final = datetime(2026, 3, 31, 18, 40, 2, tzinfo=UTC)
 SESSION: Final = "00D24000000abcd!AQ8AQFm.zT9secretsecretsecret_1"
@@ -66,7 +66,7 @@ def request(body: bytes = OUTBOUND, *, trail: str = SECRET, **headers: str) -> R
     return Request("POST", "https://attain.example", f"/hooks/1/{trail}", trail, named, body)
 
 
-def verdict(given: Request, terms: Terms = TERMS, *, now_seconds: int = 0) -> Rejection | None:
+def verdict(given: Request, terms: SenderRules = TERMS, *, now_seconds: int = 0) -> Rejection | None:
     return SALESFORCE.verify(given, terms, now_seconds=now_seconds)
 
 
@@ -155,7 +155,7 @@ def test_an_outbound_message_is_known_by_the_secret_in_its_address_and_its_organ
 
 
 def test_while_rotating_either_of_two_secrets_will_do() -> None:
-    both = Terms((OLD_SECRET, SECRET), TERMS.allowed)
+    both = SenderRules((OLD_SECRET, SECRET), TERMS.allowed)
     assert verdict(request(), both) is None
     assert verdict(request(trail=OLD_SECRET), both) is None
     bearer = request(body_of(event()), trail="", authorization=f"Bearer {OLD_SECRET}")
@@ -164,7 +164,9 @@ def test_while_rotating_either_of_two_secrets_will_do() -> None:
 
 
 def test_the_allow_list_may_have_ids_of_fifteen_characters() -> None:
-    short = Terms((SECRET,), {"organization_id": frozenset({ORGANIZATION[:15]}), "action_id": frozenset({ACTION[:15]})})
+    short = SenderRules(
+        (SECRET,), {"organization_id": frozenset({ORGANIZATION[:15]}), "action_id": frozenset({ACTION[:15]})}
+    )
     assert verdict(request(), short) is None
     assert verdict(request(OUTBOUND.replace(ACTION.encode(), b"04k080000004CXY")), short) is Rejection.NOT_ALLOWED
 
@@ -437,9 +439,9 @@ def test_a_number_that_would_be_endless_is_not_written_out(number: object) -> No
 
 def asked_for(amount: int, *, seconds_later: int, floor: datetime | None = None) -> RecordChange:
     raw = {"Id": "0060800000AbCdEAAV", "IsClosed": False, "Amount": amount, "SystemModstamp": NOW.isoformat()}
-    asked = AskedRecord(RawRecord("Opportunity", "0060800000AbCdEAAV", raw), floor)
-    body = asked_body([asked], [], fetched_at=NOW + timedelta(seconds=seconds_later))
-    (change,) = said_by_records(SALESFORCE, body, NO_MAPPING)
+    asked = FetchedReply(RawRecord("Opportunity", "0060800000AbCdEAAV", raw), floor)
+    body = fetched_body([asked], [], fetched_at=NOW + timedelta(seconds=seconds_later))
+    (change,) = statements_of_records(SALESFORCE, body, NO_MAPPING)
     assert isinstance(change, RecordChange)
     return change
 

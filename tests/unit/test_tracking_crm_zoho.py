@@ -12,7 +12,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from services.tracking.intake.inbox.translation import Translation, translated
-from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SeenUser, Terms
+from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SeenUser, SenderRules
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import (
     InvalidSecret,
@@ -52,7 +52,7 @@ def request(body: bytes, *, target: str = "/hooks/1", **headers: str) -> Request
 
 
 def verdict(given: Request, *secrets: str, allowed: dict[str, frozenset[str]] | None = None) -> Rejection | None:
-    return ZOHO.verify(given, Terms(secrets, allowed or {}), now_seconds=0)
+    return ZOHO.verify(given, SenderRules(secrets, allowed or {}), now_seconds=0)
 
 
 def notified(**changes: object) -> bytes:
@@ -237,11 +237,11 @@ def test_a_workflow_webhook_without_a_modified_time_is_told_apart_by_its_body() 
     ],
 )
 def test_the_secret_is_not_kept_and_all_else_is_as_it_came(body: bytes, kept: bytes) -> None:
-    assert ZOHO.kept(request(body), Terms((SECRET,))) == kept
+    assert ZOHO.kept(request(body), SenderRules((SECRET,))) == kept
 
 
 def test_what_is_kept_of_a_notification_reads_as_before() -> None:
-    kept = ZOHO.kept(request(WATCH), Terms((TOKEN,)))
+    kept = ZOHO.kept(request(WATCH), SenderRules((TOKEN,)))
     assert TOKEN.encode() not in kept
     assert ZOHO.translate(kept, NO_MAPPING) == ZOHO.translate(WATCH, NO_MAPPING)
 

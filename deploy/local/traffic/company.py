@@ -13,7 +13,7 @@ from deploy.local.api import AttainApi, ServiceApi
 from deploy.local.traffic.pipeline import CURRENCY, Agent, Pipeline, user_id
 from services.goals.org.schemas import IdentityAnswer, MembershipAnswer, PersonAnswer, TeamAnswer
 from services.goals.targets.schemas import GoalAnswer
-from services.tracking.intake.connections.schemas import ConnectionOut
+from services.tracking.intake.connections.schemas import ConnectionAnswer
 from shared.kernel.periods import FiscalCalendar, PeriodKind
 
 SOURCE: Final = "pipeline-csv"
@@ -39,7 +39,7 @@ ItemT = TypeVar("ItemT")
 class ReplayCompany:
     """What was set up: ids by name, and where the CRM sends its webhooks."""
 
-    connection: ConnectionOut
+    connection: ConnectionAnswer
     people: Mapping[str, UUID]
     teams: Mapping[str, UUID]
     goals: Mapping[str, UUID]
@@ -127,8 +127,8 @@ async def _identities(goals: ServiceApi, people: Mapping[str, UUID]) -> None:
     await at_once((name for name in people if user_id(name) not in known), identify)
 
 
-async def _connection(tracking: ServiceApi, secret: str) -> ConnectionOut:
-    for connection in await tracking.items("/v1/connections", ConnectionOut):
+async def _connection(tracking: ServiceApi, secret: str) -> ConnectionAnswer:
+    for connection in await tracking.items("/v1/connections", ConnectionAnswer):
         if connection.identity_source == SOURCE:
             return connection
     body: dict[str, JsonValue] = {
@@ -137,7 +137,7 @@ async def _connection(tracking: ServiceApi, secret: str) -> ConnectionOut:
         "identity_source": SOURCE,
         "secret": secret,
     }
-    return await tracking.post("/v1/connections", ConnectionOut, body)
+    return await tracking.post("/v1/connections", ConnectionAnswer, body)
 
 
 async def _goals(

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from services.tracking.records.domain.records import ActivityFilter, ActivityNotFound, DealFilter, DealNotFound
 from services.tracking.records.domain.uncredited import UncreditedReason
-from services.tracking.records.schemas import ACTIVITY_EXAMPLE, DEAL_EXAMPLE, ActivityVersionOut, DealVersionOut
+from services.tracking.records.schemas import ACTIVITY_EXAMPLE, DEAL_EXAMPLE, ActivityVersionAnswer, DealVersionAnswer
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
 from shared.contracts.base import Instant
@@ -83,7 +83,7 @@ async def list_deals(
 
 
 @deals_router.get("/{deal_id}", responses={**_answered(DEAL_EXAMPLE), **responses(DealNotFound)}, summary="Read a deal")
-async def read_deal(deal_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight) -> Deal:
+async def get_deal(deal_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight) -> Deal:
     """The newest version."""
     async with reader.transaction() as tx:
         return await DEALS.get(tx, caller.tenant_id, await sight.today(tx), deal_id)
@@ -94,7 +94,7 @@ async def read_deal(deal_id: UUID, caller: CurrentPrincipal, reader: RequestRead
 )
 async def list_deal_versions(
     deal_id: UUID, caller: CurrentPrincipal, reader: RequestReader, paging: Paging, sight: CurrentSight
-) -> Page[DealVersionOut]:
+) -> Page[DealVersionAnswer]:
     """Every version there ever was, newest first, in whatever order they came."""
     async with reader.transaction() as tx:
         found = await DEALS.versions(
@@ -105,7 +105,7 @@ async def list_deal_versions(
             before=_VERSIONS.after(paging),
             limit=paging.fetch_limit,
         )
-    return _VERSIONS.page(paging, found, key=lambda version: version.key, item=DealVersionOut.from_version)
+    return _VERSIONS.page(paging, found, key=lambda version: version.key, item=DealVersionAnswer.from_version)
 
 
 @activities_router.get(
@@ -146,7 +146,7 @@ async def list_activities(
     responses={**_answered(ACTIVITY_EXAMPLE), **responses(ActivityNotFound)},
     summary="Read an activity",
 )
-async def read_activity(
+async def get_activity(
     activity_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight
 ) -> Activity:
     """The newest version."""
@@ -161,7 +161,7 @@ async def read_activity(
 )
 async def list_activity_versions(
     activity_id: UUID, caller: CurrentPrincipal, reader: RequestReader, paging: Paging, sight: CurrentSight
-) -> Page[ActivityVersionOut]:
+) -> Page[ActivityVersionAnswer]:
     """Every version there ever was, newest first, in whatever order they came."""
     async with reader.transaction() as tx:
         found = await ACTIVITIES.versions(
@@ -172,4 +172,4 @@ async def list_activity_versions(
             before=_VERSIONS.after(paging),
             limit=paging.fetch_limit,
         )
-    return _VERSIONS.page(paging, found, key=lambda version: version.key, item=ActivityVersionOut.from_version)
+    return _VERSIONS.page(paging, found, key=lambda version: version.key, item=ActivityVersionAnswer.from_version)

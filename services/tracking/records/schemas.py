@@ -15,7 +15,7 @@ ACTIVITY_EXAMPLE: Final[dict[str, JsonValue]] = EXAMPLES[Activity.event_type].mo
 _RECORDED: Final[dict[str, JsonValue]] = {"recorded_at": "2026-03-31T18:40:03.4Z"}
 
 
-class DealVersionOut(Deal):
+class DealVersionAnswer(Deal):
     """One version of a deal and when this service came to know it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{**DEAL_EXAMPLE, **_RECORDED}]})
@@ -27,7 +27,7 @@ class DealVersionOut(Deal):
         return cls(**vars(version.event), recorded_at=version.recorded_at)
 
 
-class ActivityVersionOut(Activity):
+class ActivityVersionAnswer(Activity):
     """One version of an activity and when this service came to know it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{**ACTIVITY_EXAMPLE, **_RECORDED}]})

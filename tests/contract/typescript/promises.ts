@@ -31,7 +31,7 @@ export const numberAsMoney: Goals["schemas"]["GoalChanges"] = { target: 250000 }
 export const revisionWithoutReason: Goals["schemas"]["RevisionBody"] = { target: "250000" };
 
 // @ts-expect-error There is no such source.
-export const unknownSource: Tracking["schemas"]["NewConnection"] = { name: "Elsewhere", source: "elsewhere" };
+export const unknownSource: Tracking["schemas"]["ConnectionBody"] = { name: "Elsewhere", source: "elsewhere" };
 
 // @ts-expect-error A flat rate has no tiers.
 export const flatWithTiers: Incentives["schemas"]["FlatRateContent"] = { shape: "flat", rate: "0.05", tiers: [] };

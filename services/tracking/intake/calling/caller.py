@@ -24,6 +24,7 @@ from services.tracking.intake.calling.domain import (
     ApiAccessMissing,
     Attempts,
     CalledConnection,
+    CallLimits,
     Full,
     GiveUp,
     Go,
@@ -32,7 +33,6 @@ from services.tracking.intake.calling.domain import (
     Refused,
     SourceRefused,
     SourceUnavailable,
-    Terms,
     Trouble,
     admit,
     next_step,
@@ -117,16 +117,16 @@ class ApiCaller:
         self.wait_max = wait_max
         self.chance = chance
 
-    def access(self, connection: CalledConnection, *, is_asked_for: bool = False) -> "ApiAccess":
+    def access(self, connection: CalledConnection, *, is_requested: bool = False) -> "ApiAccess":
         """The access of a connection to its source's API. Raises ApiAccessMissing.
 
-        `is_asked_for`: by somebody who wants to know whether it works, so also while the source is not to be called.
+        `is_requested`: by somebody who wants to know whether it works, so also while the source is not to be called.
         """
         api = ADAPTERS[connection.source].api
         if api is None or connection.api is None:
             raise ApiAccessMissing("The connection has no access to its source's API.")
         credentials = api.credentials.model_validate_json(self.box.open(connection.api))
-        return ApiAccess(self, connection, api, credentials, is_asked_for)
+        return ApiAccess(self, connection, api, credentials, is_requested)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class ApiAccess:
         connection: CalledConnection,
         api: SourceApi,
         credentials: ApiCredentials,
-        is_asked_for: bool,
+        is_requested: bool,
     ) -> None:
         self.api = api
         self.credentials = credentials
@@ -152,9 +152,9 @@ class ApiAccess:
         """How many calls were made."""
         self._caller = caller
         self._connection = connection
-        self._is_asked_for = is_asked_for
+        self._is_requested = is_requested
         self._token: _KnownToken | None = None
-        self._terms = Terms(
+        self._terms = CallLimits(
             api.limits, api.concurrent_calls_max, caller.wait_max, timedelta(seconds=CALL_SECONDS_MAX + 5)
         )
 
@@ -272,7 +272,7 @@ class ApiAccess:
                 endpoint=call.endpoint,
                 call_id=call_id,
                 now=held.now,
-                is_asked_for=self._is_asked_for,
+                is_requested=self._is_requested,
             )
             if calls is not held.calls:
                 await store.save(tx, self._connection, held, calls)
@@ -311,7 +311,7 @@ class ApiAccess:
             return calls.circuit.openings > held.calls.circuit.openings
 
         if await self._caller.database.run(self._scope, record):
-            self._tell_opened(judgement.verdict.value)
+            self._log_opened(judgement.verdict.value)
 
     async def _release(self, call_id: UUID) -> None:
         async def release(tx: Transaction) -> None:
@@ -334,7 +334,7 @@ class ApiAccess:
             return calls.circuit.until or held.now
 
         until = await self._caller.database.run(self._scope, refuse)
-        self._tell_opened(Trouble.ACCESS_REFUSED.value)
+        self._log_opened(Trouble.ACCESS_REFUSED.value)
         raise SourceUnavailable(said, trouble=Trouble.ACCESS_REFUSED, until=until)
 
     async def _current_token(self, rejected: str | None) -> str | None:
@@ -408,7 +408,7 @@ class ApiAccess:
     def _scope(self) -> Scope:
         return Scope.of(self._connection.tenant_id)
 
-    def _tell_opened(self, why: str) -> None:
+    def _log_opened(self, why: str) -> None:
         SOURCE_CIRCUITS_OPENED.labels(self._connection.source.value).inc()
         _log.warning(
             "source_not_called_for_a_while",

@@ -154,7 +154,7 @@ class CallState:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class CallLimits:
     """What the calls of a connection keep to."""
 
     limits: Sequence[Limit]
@@ -190,15 +190,15 @@ Admission = Go | Full | Later
 
 
 def admit(
-    state: CallState, terms: Terms, *, endpoint: str, call_id: UUID, now: datetime, is_asked_for: bool = False
+    state: CallState, terms: CallLimits, *, endpoint: str, call_id: UUID, now: datetime, is_requested: bool = False
 ) -> tuple[CallState, Admission]:
     """When a call may be made, and the state in which it is noted; the same state when it may not be made.
 
-    `is_asked_for`: by somebody who wants to know whether the source can be called, so also while the circuit is open.
+    `is_requested`: by somebody who wants to know whether the source can be called, so also while the circuit is open.
     """
     circuit = state.circuit
     if circuit.state is not CircuitState.CLOSED:
-        if not is_asked_for and circuit.until is not None and now < circuit.until:
+        if not is_requested and circuit.until is not None and now < circuit.until:
             trouble = circuit.trouble or Trouble.UNWELL
             return state, Later(circuit.until, trouble, circuit.error or "The source is not called for a while.")
         circuit = replace(circuit, state=CircuitState.HALF_OPEN, until=now + _PROBE)

@@ -25,7 +25,7 @@ _HOLD: Final = text(
 )
 
 
-class HeldCalls(NamedTuple):
+class LockedCalls(NamedTuple):
     """The state of a connection's calls, nobody else's until the end of the transaction."""
 
     is_current: bool
@@ -35,14 +35,14 @@ class HeldCalls(NamedTuple):
     """By the clock that all workers share."""
 
 
-class HeldToken(NamedTuple):
+class StoredToken(NamedTuple):
     """A sealed token and when it is to be taken for expired."""
 
     ciphertext: str
     expires_at: datetime
 
 
-async def hold(tx: Transaction, connection: CalledConnection) -> HeldCalls:
+async def hold(tx: Transaction, connection: CalledConnection) -> LockedCalls:
     """The state of a connection's calls, to change with `save`."""
     (row,) = await tx.rows(
         _HOLD,
@@ -53,10 +53,10 @@ async def hold(tx: Transaction, connection: CalledConnection) -> HeldCalls:
             "calls": _CALLS.dump_json(CallState()).decode(),
         },
     )
-    return HeldCalls(row["access"] == access_of(connection), _CALLS.validate_python(row["calls"]), row["now"])
+    return LockedCalls(row["access"] == access_of(connection), _CALLS.validate_python(row["calls"]), row["now"])
 
 
-async def save(tx: Transaction, connection: CalledConnection, held: HeldCalls, calls: CallState) -> None:
+async def save(tx: Transaction, connection: CalledConnection, held: LockedCalls, calls: CallState) -> None:
     """Store another state than was held."""
     await tx.execute(
         update(api_states)
@@ -77,7 +77,7 @@ async def read(tx: Transaction, connection: CalledConnection) -> CallState:
     return CallState() if row is None else _CALLS.validate_python(row["calls"])
 
 
-async def token(tx: Transaction, connection: CalledConnection) -> HeldToken | None:
+async def token(tx: Transaction, connection: CalledConnection) -> StoredToken | None:
     """The token of the access that the connection has."""
     row = await tx.one_or_none(
         select(api_states.c.token, api_states.c.token_expires_at).where(
@@ -87,7 +87,7 @@ async def token(tx: Transaction, connection: CalledConnection) -> HeldToken | No
             api_states.c.token.is_not(None),
         )
     )
-    return None if row is None else HeldToken(row["token"], row["token_expires_at"])
+    return None if row is None else StoredToken(row["token"], row["token_expires_at"])
 
 
 async def put_token(tx: Transaction, connection: CalledConnection, ciphertext: str, expires_at: datetime) -> None:

@@ -17,10 +17,10 @@ from services.tracking.intake.connections.domain import (
     SecretNotFound,
 )
 from services.tracking.intake.connections.schemas import (
-    ConnectionOut,
-    ConnectionPatch,
+    ConnectionAnswer,
+    ConnectionBody,
+    ConnectionChanges,
     ConnectionWithSecret,
-    NewConnection,
     Rotation,
 )
 from services.tracking.intake.connections.service import Connections, WithSecret
@@ -61,7 +61,7 @@ Directory = Annotated[SenderDirectory, Depends(_directory)]
     summary="Connect a CRM",
 )
 async def create_connection(
-    body: NewConnection, caller: Operator, writer: RequestWriter, connections: UseCases, directory: Directory
+    body: ConnectionBody, caller: Operator, writer: RequestWriter, connections: UseCases, directory: Directory
 ) -> Answered[ConnectionWithSecret]:
     """Make a connection. The answer holds its secret, which is not shown again."""
 
@@ -84,21 +84,21 @@ async def create_connection(
 
 
 @router.get("", responses=responses(InvalidCursor), summary="List connections")
-async def list_connections(caller: Operator, reader: RequestReader, paging: Paging) -> Page[ConnectionOut]:
+async def list_connections(caller: Operator, reader: RequestReader, paging: Paging) -> Page[ConnectionAnswer]:
     """In the order they were made."""
     async with reader.transaction() as tx:
         found = await service.page(tx, caller.tenant_id, after=_PAGES.after(paging), limit=paging.fetch_limit)
-    return _PAGES.page(paging, found, key=lambda each: each.id, item=ConnectionOut.from_connection)
+    return _PAGES.page(paging, found, key=lambda each: each.id, item=ConnectionAnswer.from_connection)
 
 
 @router.get("/{connection_id}", responses=responses(ConnectionNotFound), summary="Read a connection")
-async def read_connection(
+async def get_connection(
     connection_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
-) -> Answered[ConnectionOut]:
+) -> Answered[ConnectionAnswer]:
     """A connection and when its secrets expire."""
     async with reader.transaction() as tx:
         connection = await service.get(tx, caller.tenant_id, connection_id)
-    answer = ConnectionOut.from_connection(connection)
+    answer = ConnectionAnswer.from_connection(connection)
     return read.answer(answer)
 
 
@@ -107,18 +107,18 @@ async def read_connection(
     responses=responses(ConnectionNotFound, *_CHANGE, InvalidAllowList),
     summary="Change a connection",
 )
-async def edit_connection(
+async def change_connection(
     connection_id: UUID,
-    body: ConnectionPatch,
+    body: ConnectionChanges,
     caller: Operator,
     writer: RequestWriter,
     version: ExpectedVersion,
     connections: UseCases,
     directory: Directory,
-) -> Answered[ConnectionOut]:
+) -> Answered[ConnectionAnswer]:
     """Its name, status, mapping or allow-list. A new mapping also changes what was translated before it."""
 
-    async def edit(tx: Transaction) -> ConnectionOut:
+    async def edit(tx: Transaction) -> ConnectionAnswer:
         changed = await connections.edit(
             tx,
             caller.tenant_id,
@@ -130,7 +130,7 @@ async def edit_connection(
             allowed=body.allowed,
         )
         _known_at_once(tx, connections, directory, changed)
-        return ConnectionOut.from_connection(changed)
+        return ConnectionAnswer.from_connection(changed)
 
     return await writer.commit(edit)
 
@@ -179,15 +179,15 @@ async def retire_secret(
     version: ExpectedVersion,
     connections: UseCases,
     directory: Directory,
-) -> Answered[ConnectionOut]:
+) -> Answered[ConnectionAnswer]:
     """Make a secret invalid at once."""
 
-    async def retire(tx: Transaction) -> ConnectionOut:
+    async def retire(tx: Transaction) -> ConnectionAnswer:
         changed = await connections.retire_secret(
             tx, caller.tenant_id, connection_id, secret_id, expected_version=version
         )
         _known_at_once(tx, connections, directory, changed)
-        return ConnectionOut.from_connection(changed)
+        return ConnectionAnswer.from_connection(changed)
 
     return await writer.commit(retire)
 

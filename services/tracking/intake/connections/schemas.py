@@ -13,7 +13,7 @@ from services.tracking.intake.sources.domain import ProductFields, Source, Sourc
 from shared.contracts.base import Currency
 from shared.contracts.deals import Percent
 from shared.contracts.texts import Name
-from shared.http.secrets import SecretOut
+from shared.http.secrets import SecretAnswer
 from shared.kernel.deals import DealStatus
 from shared.kernel.rotation import OVERLAP_DAYS_MAX
 from shared.kernel.words import accepted_names
@@ -176,7 +176,7 @@ class MappingModel(BaseModel):
         )
 
 
-class NewConnection(BaseModel):
+class ConnectionBody(BaseModel):
     """A connection to be."""
 
     model_config = ConfigDict(
@@ -196,7 +196,7 @@ class NewConnection(BaseModel):
     allowed: AllowList = Field(default_factory=dict, description=_ALLOWED_DESCRIPTION)
 
 
-class ConnectionPatch(BaseModel):
+class ConnectionChanges(BaseModel):
     """What is to change; what is left out stays. A mapping is replaced as a whole."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mapping": _MAPPING_EXAMPLE}]})
@@ -245,7 +245,7 @@ _CONNECTION_EXAMPLE: Final[dict[str, JsonValue]] = {
 }
 
 
-class ConnectionOut(BaseModel):
+class ConnectionAnswer(BaseModel):
     """A connection."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_CONNECTION_EXAMPLE]})
@@ -257,7 +257,7 @@ class ConnectionOut(BaseModel):
     identity_source: str
     status: ConnectionStatus
     hook_path: str = Field(description="Where the source sends to, on this service.")
-    secrets: list[SecretOut]
+    secrets: list[SecretAnswer]
     mapping: MappingModel
     allowed: dict[str, list[str]]
     has_api_access: bool = Field(description="Whether the source's API may be called for this connection.")
@@ -269,7 +269,7 @@ class ConnectionOut(BaseModel):
         return cls(**_members(connection))
 
 
-class ConnectionWithSecret(ConnectionOut):
+class ConnectionWithSecret(ConnectionAnswer):
     """A connection and its new secret, which is not shown again."""
 
     model_config = ConfigDict(
@@ -292,7 +292,7 @@ def _members(connection: Connection) -> dict[str, object]:
         "identity_source": connection.identity_source,
         "status": connection.status,
         "hook_path": f"/hooks/{connection.id}",
-        "secrets": [SecretOut.of(secret) for secret in connection.secrets],
+        "secrets": [SecretAnswer.of(secret) for secret in connection.secrets],
         "mapping": MappingModel.from_mapping(connection.mapping),
         "allowed": {name: list(values) for name, values in connection.allowed.items()},
         "has_api_access": connection.api is not None,

@@ -33,7 +33,7 @@ CHANNEL: Final = "tracking_connections"
 _ENTROPY_BYTES: Final = 32
 
 
-Remapped = Callable[[Transaction, Connection, SourceMapping], Awaitable[None]]
+OnMappingSaved = Callable[[Transaction, Connection, SourceMapping], Awaitable[None]]
 """What is to follow from the saving of a mapping, which is not known here; it is given the mapping before, too."""
 
 
@@ -48,10 +48,10 @@ class WithSecret:
 class Connections:
     """The use cases. Secrets are sealed before they are stored."""
 
-    def __init__(self, box: SecretsBox, *, remapped: Remapped | None = None) -> None:
-        """`remapped` is called with a connection whose mapping is being saved, within the same transaction."""
+    def __init__(self, box: SecretsBox, *, on_mapping_saved: OnMappingSaved | None = None) -> None:
+        """`on_mapping_saved` is called with a connection whose mapping is being saved, within the same transaction."""
         self.box = box
-        self._remapped = remapped
+        self._on_mapping_saved = on_mapping_saved
         self._opened: dict[str, str] = {}
 
     async def create(
@@ -105,8 +105,8 @@ class Connections:
             _check_allowed(current.source, allowed)
         edited = current.edited(name=name, status=status, mapping=mapping, allowed=allowed, now=tx.now)
         saved = await _saved(tx, edited)
-        if mapping is not None and self._remapped is not None:
-            await self._remapped(tx, saved, current.mapping)
+        if mapping is not None and self._on_mapping_saved is not None:
+            await self._on_mapping_saved(tx, saved, current.mapping)
         return saved
 
     async def rotate(

@@ -17,18 +17,18 @@ from services.tracking.intake.inbox.domain.deliveries import (
     DeliveryWaiting,
 )
 from services.tracking.intake.inbox.schemas import (
+    DeliveryAnswer,
     DeliveryDetail,
-    DeliveryOut,
-    DiscardedOut,
+    DiscardBody,
+    DiscardedAnswer,
     DiscardMany,
-    DiscardRequest,
-    PreviewOut,
-    PreviewRequest,
-    RecordDeliveryOut,
-    ReplayedOut,
+    PreviewAnswer,
+    PreviewBody,
+    RecordDeliveryAnswer,
+    ReplayedAnswer,
     ReplayQuarantined,
+    RestoredAnswer,
     RestoreDiscarded,
-    RestoredOut,
 )
 from services.tracking.records.domain.records import ActivityNotFound, DealNotFound
 from shared.db.database import Transaction
@@ -53,7 +53,7 @@ async def list_deliveries(
     paging: Paging,
     state: Annotated[DeliveryState | None, Query(description="Only those in this state.")] = None,
     connection_id: Annotated[UUID | None, Query(description="Only those of this connection.")] = None,
-) -> Page[DeliveryOut]:
+) -> Page[DeliveryAnswer]:
     """Newest first."""
     async with reader.transaction() as tx:
         found = await service.page(
@@ -64,11 +64,11 @@ async def list_deliveries(
             before=_PAGES.after(paging),
             limit=paging.fetch_limit,
         )
-    return _PAGES.page(paging, found, key=lambda each: each.id, item=DeliveryOut.from_delivery)
+    return _PAGES.page(paging, found, key=lambda each: each.id, item=DeliveryAnswer.from_delivery)
 
 
 @router.get("/{delivery_id}", responses=responses(DeliveryNotFound), summary="Read a delivery")
-async def read_delivery(delivery_id: UUID, caller: Operator, reader: RequestReader) -> DeliveryDetail:
+async def get_delivery(delivery_id: UUID, caller: Operator, reader: RequestReader) -> DeliveryDetail:
     """With its headers and body as they were sent."""
     async with reader.transaction() as tx:
         return DeliveryDetail.from_delivery(await service.get(tx, caller.tenant_id, delivery_id))
@@ -80,39 +80,43 @@ async def read_delivery(delivery_id: UUID, caller: Operator, reader: RequestRead
     responses=responses(ConnectionNotFound),
     summary="Replay what is in quarantine",
 )
-async def replay_quarantined(body: ReplayQuarantined, caller: Operator, writer: RequestWriter) -> Answered[ReplayedOut]:
+async def replay_quarantined(
+    body: ReplayQuarantined, caller: Operator, writer: RequestWriter
+) -> Answered[ReplayedAnswer]:
     """Translate every quarantined delivery of a connection again, with its mapping as it is now."""
 
-    async def replay(tx: Transaction) -> ReplayedOut:
-        return ReplayedOut(deliveries=await service.replay_quarantined(tx, caller.tenant_id, body.connection_id))
+    async def replay(tx: Transaction) -> ReplayedAnswer:
+        return ReplayedAnswer(deliveries=await service.replay_quarantined(tx, caller.tenant_id, body.connection_id))
 
     return await writer.commit(replay, status=202)
 
 
 @router.post("/discard", responses=responses(ConnectionNotFound), summary="Discard deliveries")
-async def discard_deliveries(body: DiscardMany, caller: Operator, writer: RequestWriter) -> Answered[DiscardedOut]:
+async def discard_deliveries(body: DiscardMany, caller: Operator, writer: RequestWriter) -> Answered[DiscardedAnswer]:
     """Take what will never be of use out of a connection's quarantine, with a reason.
 
     It is kept, listed with `state=discarded`, does not count in the connection's health any more and is not translated
     again. Taken back with `POST /v1/deliveries/restore`.
     """
 
-    async def discard(tx: Transaction) -> DiscardedOut:
+    async def discard(tx: Transaction) -> DiscardedAnswer:
         discarded = await service.discard_chosen(
             tx, caller.tenant_id, body.chosen(), reason=body.reason, by=caller.person_id
         )
-        return DiscardedOut(discard_id=discarded.discard_id, deliveries=discarded.deliveries, left=discarded.left)
+        return DiscardedAnswer(discard_id=discarded.discard_id, deliveries=discarded.deliveries, left=discarded.left)
 
     return await writer.commit(discard)
 
 
 @router.post("/restore", summary="Restore discarded deliveries")
-async def restore_deliveries(body: RestoreDiscarded, caller: Operator, writer: RequestWriter) -> Answered[RestoredOut]:
+async def restore_deliveries(
+    body: RestoreDiscarded, caller: Operator, writer: RequestWriter
+) -> Answered[RestoredAnswer]:
     """Put everything that one call discarded back in quarantine."""
 
-    async def restore(tx: Transaction) -> RestoredOut:
+    async def restore(tx: Transaction) -> RestoredAnswer:
         count = await service.restore_discard(tx, caller.tenant_id, body.discard_id, by=caller.person_id)
-        return RestoredOut(deliveries=count)
+        return RestoredAnswer(deliveries=count)
 
     return await writer.commit(restore)
 
@@ -123,12 +127,12 @@ async def restore_deliveries(body: RestoreDiscarded, caller: Operator, writer: R
     summary="Discard a delivery",
 )
 async def discard_delivery(
-    delivery_id: UUID, body: DiscardRequest, caller: Operator, writer: RequestWriter
-) -> Answered[DeliveryOut]:
+    delivery_id: UUID, body: DiscardBody, caller: Operator, writer: RequestWriter
+) -> Answered[DeliveryAnswer]:
     """Take a delivery that will never be of use out of quarantine, with a reason. It is kept, and can be restored."""
 
-    async def discard(tx: Transaction) -> DeliveryOut:
-        return DeliveryOut.from_delivery(
+    async def discard(tx: Transaction) -> DeliveryAnswer:
+        return DeliveryAnswer.from_delivery(
             await service.discard(tx, caller.tenant_id, delivery_id, reason=body.reason, by=caller.person_id)
         )
 
@@ -140,11 +144,13 @@ async def discard_delivery(
     responses=responses(DeliveryNotFound, DeliveryNotDiscarded),
     summary="Restore a delivery",
 )
-async def restore_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[DeliveryOut]:
+async def restore_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[DeliveryAnswer]:
     """Put a discarded delivery back in quarantine."""
 
-    async def restore(tx: Transaction) -> DeliveryOut:
-        return DeliveryOut.from_delivery(await service.restore(tx, caller.tenant_id, delivery_id, by=caller.person_id))
+    async def restore(tx: Transaction) -> DeliveryAnswer:
+        return DeliveryAnswer.from_delivery(
+            await service.restore(tx, caller.tenant_id, delivery_id, by=caller.person_id)
+        )
 
     return await writer.commit(restore)
 
@@ -155,15 +161,15 @@ async def restore_delivery(delivery_id: UUID, caller: Operator, writer: RequestW
     responses=responses(DeliveryNotFound, DeliveryWaiting, DeliveryDiscarded, BodyDropped),
     summary="Replay a delivery",
 )
-async def replay_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[DeliveryOut]:
+async def replay_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[DeliveryAnswer]:
     """Translate a delivery again, with the connection's mapping as it is now.
 
     A quarantined one waits again itself. Of one that was translated before a copy is made and answered, so that what it
     says now counts as the newer version.
     """
 
-    async def replay(tx: Transaction) -> DeliveryOut:
-        return DeliveryOut.from_delivery(await service.replay(tx, caller.tenant_id, delivery_id))
+    async def replay(tx: Transaction) -> DeliveryAnswer:
+        return DeliveryAnswer.from_delivery(await service.replay(tx, caller.tenant_id, delivery_id))
 
     return await writer.commit(replay, status=202)
 
@@ -174,13 +180,13 @@ async def replay_delivery(delivery_id: UUID, caller: Operator, writer: RequestWr
     summary="Try a mapping",
 )
 async def preview_delivery(
-    delivery_id: UUID, body: PreviewRequest, caller: Operator, reader: RequestReader
-) -> PreviewOut:
+    delivery_id: UUID, body: PreviewBody, caller: Operator, reader: RequestReader
+) -> PreviewAnswer:
     """What a stored delivery would be translated to with a mapping that is not saved yet. Changes nothing."""
     mapping = None if body.mapping is None else body.mapping.mapping()
     async with reader.transaction() as tx:
         translation = await service.preview(tx, caller.tenant_id, delivery_id, mapping)
-    return PreviewOut.from_translation(translation)
+    return PreviewAnswer.from_translation(translation)
 
 
 @record_router.get(
@@ -189,13 +195,13 @@ async def preview_delivery(
     responses=responses(DealNotFound, DeliveryNotFound),
     summary="Read what a delivery told of a deal",
 )
-async def read_deal_delivery(
+async def get_deal_delivery(
     deal_id: UUID, delivery_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight
-) -> RecordDeliveryOut:
+) -> RecordDeliveryAnswer:
     """For whoever sees the deal: what came in its name, and nothing else of the delivery."""
     async with reader.transaction() as tx:
         shown = await service.of_deal(tx, caller.tenant_id, await sight.today(tx), deal_id, delivery_id)
-    return RecordDeliveryOut.of(shown)
+    return RecordDeliveryAnswer.of(shown)
 
 
 @record_router.get(
@@ -204,10 +210,10 @@ async def read_deal_delivery(
     responses=responses(ActivityNotFound, DeliveryNotFound),
     summary="Read what a delivery told of an activity",
 )
-async def read_activity_delivery(
+async def get_activity_delivery(
     activity_id: UUID, delivery_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight
-) -> RecordDeliveryOut:
+) -> RecordDeliveryAnswer:
     """For whoever sees the activity: what came in its name, and nothing else of the delivery."""
     async with reader.transaction() as tx:
         shown = await service.of_activity(tx, caller.tenant_id, await sight.today(tx), activity_id, delivery_id)
-    return RecordDeliveryOut.of(shown)
+    return RecordDeliveryAnswer.of(shown)

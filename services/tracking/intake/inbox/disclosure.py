@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.inbox.domain.deliveries import Origin
 from services.tracking.intake.inbox.translation import said
-from services.tracking.intake.sources.adapter import Fetch, Said, SeenUser
+from services.tracking.intake.sources.adapter import Fetch, SeenUser, Statement
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import RecordChange, Remark
 
@@ -59,7 +59,7 @@ def _tells_only_of(connection: Connection, origin: Origin, document: JsonValue, 
     return bool(told) and all(_is_of(each, external_id) for each in told)
 
 
-def _is_of(statement: Said, external_id: str) -> bool:
+def _is_of(statement: Statement, external_id: str) -> bool:
     match statement:
         case CanonicalDeal() | CanonicalActivity() | RecordChange() | Fetch():
             return statement.external_id == external_id

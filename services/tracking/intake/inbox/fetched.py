@@ -8,14 +8,14 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from services.tracking.intake.sources.adapter import Adapter, Said, read_document, said_by_each
+from services.tracking.intake.sources.adapter import Adapter, Statement, read_document, statements_of_each
 from services.tracking.intake.sources.canonical import CanonicalDeal
 from services.tracking.intake.sources.domain import QuarantineReason, RecordChange, SourceMapping, Untranslatable
 from services.tracking.intake.sources.source_api import FetchedRecord, Gone, GoneRecord, RawRecord
 from shared.contracts.base import Instant
 
 
-class AskedRecord(NamedTuple):
+class FetchedReply(NamedTuple):
     """A record to store, dated no earlier than its floor."""
 
     record: RawRecord
@@ -47,7 +47,7 @@ ASKED_SEQUENCE: Final = 1 << 62
 """Of a record that was asked for when the moment it was changed was over. Sources order changes by lower numbers."""
 
 
-def asked_body(records: Sequence[AskedRecord], gone: Sequence[Gone], *, fetched_at: datetime) -> bytes:
+def fetched_body(records: Sequence[FetchedReply], gone: Sequence[Gone], *, fetched_at: datetime) -> bytes:
     """The body to store for what the source gave at a moment. What it does not date is gone since then."""
     return json.dumps(
         {
@@ -75,10 +75,10 @@ def asked_body(records: Sequence[AskedRecord], gone: Sequence[Gone], *, fetched_
     ).encode(_UTF8)
 
 
-def said_by_records(
+def statements_of_records(
     adapter: Adapter, body: bytes, mapping: SourceMapping, *, as_they_stand: bool = False
-) -> list[Said]:
-    """What a body of `asked_body` says; `as_they_stand`: without regard to what they are to be merged into.
+) -> list[Statement]:
+    """What a body of `fetched_body` says; `as_they_stand`: without regard to what they are to be merged into.
 
     Raises Untranslatable.
     """
@@ -87,7 +87,7 @@ def said_by_records(
     except ValidationError as error:
         raise Untranslatable(QuarantineReason.INVALID_FIELD, "", "is not what the source's API gives") from error
 
-    def say(part: tuple[int, _Record | _Gone]) -> Iterable[Said]:
+    def say(part: tuple[int, _Record | _Gone]) -> Iterable[Statement]:
         index, each = part
         if isinstance(each, _Gone):
             return adapter.translate_gone(GoneRecord(each.object_name, each.external_id, each.at), mapping)
@@ -97,10 +97,10 @@ def said_by_records(
         return _merging(each, translated, document.fetched_at) if is_merged else translated
 
     parts: list[tuple[int, _Record | _Gone]] = [*enumerate(document.records), *enumerate(document.gone)]
-    return said_by_each(parts, say)
+    return statements_of_each(parts, say)
 
 
-def _merging(each: _Record, translated: Sequence[Said], fetched_at: datetime) -> Iterator[Said]:
+def _merging(each: _Record, translated: Sequence[Statement], fetched_at: datetime) -> Iterator[Statement]:
     """The same for a source whose records are merged: a deal becomes a change of all the record's fields.
 
     A source may date changes by the second only. What was asked for after that second is newer than whatever was told

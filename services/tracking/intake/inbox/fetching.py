@@ -13,7 +13,7 @@ from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.inbox import fetch_store, store
 from services.tracking.intake.inbox.domain.deliveries import Origin
 from services.tracking.intake.inbox.fetch_store import Ask, Claimed, DueConnection, Queued
-from services.tracking.intake.inbox.fetched import AskedRecord, asked_body
+from services.tracking.intake.inbox.fetched import FetchedReply, fetched_body
 from services.tracking.intake.sources.source_api import Gone
 from services.tracking.records.changes import changed
 from shared.db.database import Transaction
@@ -84,13 +84,13 @@ async def queued(
     return await fetch_store.queued(tx, tenant_id, connection_id, after=after or ("", ""), limit=limit)
 
 
-async def add_asked(
+async def add_fetched(
     tx: Transaction,
     connection: Connection,
     *,
     origin: Origin,
     caused_by: UUID | None,
-    records: Sequence[AskedRecord],
+    records: Sequence[FetchedReply],
     gone: Sequence[Gone],
     fetched_at: datetime,
 ) -> UUID:
@@ -99,14 +99,14 @@ async def add_asked(
     `fetched_at`: when the API was called, before it answered.
     """
     delivery_id = tx.new_id()
-    await store.add_asked(
+    await store.add_fetched(
         tx,
         connection.tenant_id,
         connection.id,
         delivery_id,
         origin=origin,
         caused_by=caused_by,
-        body=asked_body(records, gone, fetched_at=fetched_at),
+        body=fetched_body(records, gone, fetched_at=fetched_at),
     )
     await changed(tx, [(connection.tenant_id, connection.id)])
     return delivery_id

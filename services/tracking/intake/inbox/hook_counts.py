@@ -10,8 +10,8 @@ from typing import Final
 from uuid import UUID
 
 from services.tracking.intake.connections.domain import Sender
-from services.tracking.intake.inbox import hook_counts_store as traffic_store
-from services.tracking.intake.inbox.hook_counts_store import Counted, Traffic
+from services.tracking.intake.inbox import hook_counts_store as hook_counts_store
+from services.tracking.intake.inbox.hook_counts_store import Counted, HookCounts
 from services.tracking.intake.sources.domain import Rejection
 from shared.db.database import Database, Scope, Transaction
 from shared.worker.rounds import Rounds
@@ -30,7 +30,7 @@ class _Tally:
     last_received_at: datetime | None = None
 
 
-class TrafficMeter(Rounds):
+class HookCounter(Rounds):
     """Counts what the connections of this process are sent. One per API process."""
 
     finishes = True
@@ -63,7 +63,7 @@ class TrafficMeter(Rounds):
             try:
                 # Not tried again: after a lost connection it may have been added.
                 async with self._database.transaction(Scope.of(*{tenant_id for tenant_id, _ in taken})) as tx:
-                    await traffic_store.add(tx, [_counted(key, taken[key]) for key in sorted(taken)])
+                    await hook_counts_store.add(tx, [_counted(key, taken[key]) for key in sorted(taken)])
             except Exception:
                 for key, tally in taken.items():
                     self._put_back(key, tally)
@@ -78,14 +78,14 @@ class TrafficMeter(Rounds):
             later.rejected[reason] += count
 
 
-async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Traffic:
+async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> HookCounts:
     """What a connection was sent of late, as far as it has been added."""
-    return await traffic_store.of_connection(tx, tenant_id, connection_id)
+    return await hook_counts_store.of_connection(tx, tenant_id, connection_id)
 
 
 async def prune(tx: Transaction) -> int:
     """Drop some of the counts that are past their time; how many, 0 when none is left."""
-    return await traffic_store.prune(tx, before=tx.now - KEPT, count_max=_PRUNE_CHUNK)
+    return await hook_counts_store.prune(tx, before=tx.now - KEPT, count_max=_PRUNE_CHUNK)
 
 
 def _counted(key: tuple[UUID, UUID], tally: _Tally) -> Counted:

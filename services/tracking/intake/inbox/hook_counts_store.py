@@ -26,7 +26,7 @@ class Counted(NamedTuple):
     last_received_at: datetime | None
 
 
-class Traffic(NamedTuple):
+class HookCounts(NamedTuple):
     """What a connection was sent. Hours are those of the clock; `_day` are the last 24, the present one among them."""
 
     last_received_at: datetime | None
@@ -110,7 +110,7 @@ async def add(tx: Transaction, counted: Sequence[Counted]) -> None:
     await changed(tx, [(each.tenant_id, each.connection_id) for each in counted])
 
 
-async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Traffic:
+async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> HookCounts:
     """What a connection was sent."""
     this_hour = tx.now.replace(minute=0, second=0, microsecond=0)
     parameters = {
@@ -120,7 +120,7 @@ async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -
         "previous_hour": this_hour - timedelta(hours=1),
         "day": this_hour - timedelta(hours=24),
     }
-    return Traffic(**(await tx.rows(_OF_CONNECTION, parameters))[0])
+    return HookCounts(**(await tx.rows(_OF_CONNECTION, parameters))[0])
 
 
 async def prune(tx: Transaction, *, before: datetime, count_max: int) -> int:

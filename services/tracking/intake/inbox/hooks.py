@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.tracking.intake.connections.directory import SenderDirectory, SendersUnknown
 from services.tracking.intake.connections.domain import Sender
 from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull
-from services.tracking.intake.inbox.hook_counts import TrafficMeter
+from services.tracking.intake.inbox.hook_counts import HookCounter
 from services.tracking.intake.inbox.intake import DeliveriesNotStored, Intake
-from services.tracking.intake.sources.adapter import Adapter, Headers, Reply, Terms
+from services.tracking.intake.sources.adapter import Adapter, Headers, Reply, SenderRules
 from services.tracking.intake.sources.adapter import Request as Delivery
 from services.tracking.intake.sources.domain import Rejection, Source
 from services.tracking.intake.sources.registry import ADAPTERS
@@ -45,7 +45,7 @@ _KEPT_HEADERS: Final = tuple(
 )
 _PLAIN_KEY: Final = re.compile(r"[\x21-\x7e]{1,200}\Z")
 _HEADER_CHARACTERS_MAX: Final = 1000
-_NOBODY: Final = Terms((ADAPTERS[Source.STANDARD_WEBHOOKS].new_secret(bytes(32)),))
+_NOBODY: Final = SenderRules((ADAPTERS[Source.STANDARD_WEBHOOKS].new_secret(bytes(32)),))
 _COMPONENT: Final = "#/components/schemas/{model}"
 _SENT: Final = (DealEvent, DealBatch, ActivityEvent)
 
@@ -65,7 +65,7 @@ class HookLane:
     """
 
     def __init__(
-        self, app: ASGIApp, *, directory: SenderDirectory, intake: Intake, traffic: TrafficMeter, base_url: str
+        self, app: ASGIApp, *, directory: SenderDirectory, intake: Intake, traffic: HookCounter, base_url: str
     ) -> None:
         """`base_url`: the public address of this service, which some senders sign."""
         self._app = app
@@ -158,18 +158,18 @@ async def _received(request: Request, connection_id: str, trail: str) -> Respons
 
 
 async def _accept(
-    directory: SenderDirectory, intake: Intake, traffic: TrafficMeter, connection_id: str, delivery: Delivery
+    directory: SenderDirectory, intake: Intake, traffic: HookCounter, connection_id: str, delivery: Delivery
 ) -> Reply:
     """Verify a delivery and store it; what to answer. Raises SenderNotRecognised, InboxFull, Unavailable."""
     now_seconds = time()
     sender = directory.find(connection_id)
-    adapter, terms, rejection = _verified(sender, delivery, now_seconds)
+    adapter, rules, rejection = _verified(sender, delivery, now_seconds)
     if sender is None or rejection is not None:
         # Another process may have made the connection or rotated its secret a moment ago. Also for what that does not
         # mend, so that every refusal costs the same.
         await directory.catch_up(connection_id)
         sender = directory.find(connection_id)
-        adapter, terms, rejection = _verified(sender, delivery, now_seconds)
+        adapter, rules, rejection = _verified(sender, delivery, now_seconds)
     if sender is None:
         WEBHOOK_REJECTED.labels(adapter.source.value, Rejection.UNKNOWN_CONNECTION.value).inc()
         raise SenderNotRecognised("The delivery is not from a sender known here.")
@@ -178,7 +178,7 @@ async def _accept(
         traffic.rejected(sender, rejection)
         raise SenderNotRecognised("The delivery is not from a sender known here.")
     dedupe_key = _bounded(adapter.dedupe_key(delivery))
-    body = adapter.kept(delivery, terms)
+    body = adapter.kept(delivery, rules)
     headers = delivery.headers
     if tracing.enabled():
         given = headers.get(b"traceparent")
@@ -186,17 +186,19 @@ async def _accept(
             await intake.store(Arrival(sender, dedupe_key, _kept(headers), body, tracing.current_traceparent()))
     else:
         await intake.store(Arrival(sender, dedupe_key, _kept(headers), body))
-    return adapter.reply(delivery, terms, now_ms=int(now_seconds * 1000), entropy=urandom)
+    return adapter.reply(delivery, rules, now_ms=int(now_seconds * 1000), entropy=urandom)
 
 
-def _verified(sender: Sender | None, delivery: Delivery, now_seconds: float) -> tuple[Adapter, Terms, Rejection | None]:
+def _verified(
+    sender: Sender | None, delivery: Delivery, now_seconds: float
+) -> tuple[Adapter, SenderRules, Rejection | None]:
     """How the sender's source speaks, what is expected of it, and why the delivery is not from it, if so.
 
     For an unknown sender the same work is done, and nothing follows from it.
     """
     adapter = ADAPTERS[Source.STANDARD_WEBHOOKS if sender is None else sender.source]
-    terms = _NOBODY if sender is None else Terms(sender.valid_secrets(now_seconds), sender.allowed)
-    return adapter, terms, adapter.verify(delivery, terms, now_seconds=int(now_seconds))
+    rules = _NOBODY if sender is None else SenderRules(sender.valid_secrets(now_seconds), sender.allowed)
+    return adapter, rules, adapter.verify(delivery, rules, now_seconds=int(now_seconds))
 
 
 def _target(scope: Scope) -> str:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from services.tracking.intake.inbox import service
 from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull, WaitingRoom
-from services.tracking.intake.inbox.hook_counts import TrafficMeter
+from services.tracking.intake.inbox.hook_counts import HookCounter
 from shared.db.database import Database, Scope
 from shared.kernel.errors import Unavailable
 from shared.outbox.outbox import Outbox
@@ -49,7 +49,7 @@ class Intake(Rounds):
         self,
         database: Database,
         outbox: Outbox,
-        traffic: TrafficMeter,
+        traffic: HookCounter,
         *,
         room: WaitingRoom[_Waiting] | None = None,
     ) -> None:

@@ -17,7 +17,7 @@ from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.inbox import record_store, retranslation_store, service, store
 from services.tracking.intake.inbox.events import activity_event_of, event_of
 from services.tracking.intake.inbox.retranslation_store import Retranslation, RetranslationState
-from services.tracking.intake.inbox.store import Kept
+from services.tracking.intake.inbox.store import StoredDelivery
 from services.tracking.intake.inbox.translation import records_named, said, translated
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import QuarantineReason, SourceMapping, Untranslatable
@@ -53,14 +53,14 @@ _CONTENT: Final[Mapping[type[Event], tuple[str, ...]]] = {
 class Tried:
     """What a delivery comes to under a mapping, and why a record of it cannot be translated: the first that cannot."""
 
-    delivery: Kept
+    delivery: StoredDelivery
     deals: Sequence[CanonicalDeal] = ()
     activities: Sequence[CanonicalActivity] = ()
     error: Untranslatable | None = None
 
 
 async def tried(
-    tx: Transaction, connection: Connection, deliveries: Iterable[Kept], mapping: SourceMapping
+    tx: Transaction, connection: Connection, deliveries: Iterable[StoredDelivery], mapping: SourceMapping
 ) -> list[Tried]:
     """What deliveries of a connection come to under a mapping. Changes nothing."""
     outcomes = []

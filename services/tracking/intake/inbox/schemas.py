@@ -49,7 +49,7 @@ _WHY: Final = "Test messages of the CRM's setup page, which name no deal."
 _IDS_MAX: Final = 1000
 
 
-class ProblemOut(BaseModel):
+class ProblemAnswer(BaseModel):
     """Why a record of a delivery could not be translated."""
 
     reason: str
@@ -61,10 +61,10 @@ class ProblemOut(BaseModel):
         return cls(reason=problem.reason, pointer=problem.pointer, detail=problem.detail)
 
 
-class QuarantineOut(ProblemOut):
+class QuarantineAnswer(ProblemAnswer):
     """Why a delivery could not be translated: the first reason, and each where there are several records in it."""
 
-    problems: list[ProblemOut] = Field(
+    problems: list[ProblemAnswer] = Field(
         default=[],
         description="Each record that could not be translated, the first hundred, where the delivery has several: the"
         " others were translated.",
@@ -80,11 +80,11 @@ class QuarantineOut(ProblemOut):
             reason=first.reason,
             pointer=first.pointer,
             detail=first.detail,
-            problems=[ProblemOut.from_problem(each) for each in problems] if len(problems) > 1 else [],
+            problems=[ProblemAnswer.from_problem(each) for each in problems] if len(problems) > 1 else [],
         )
 
 
-class RemarkOut(BaseModel):
+class RemarkAnswer(BaseModel):
     """Something of a delivery that was translated all the same."""
 
     kind: RemarkKind
@@ -96,7 +96,7 @@ class RemarkOut(BaseModel):
         return cls(kind=remark.kind, pointer=remark.pointer, detail=remark.detail)
 
 
-class DiscardOut(BaseModel):
+class DiscardAnswer(BaseModel):
     """That a delivery was discarded, by whom and why, and whether it was restored since."""
 
     id: UUID = Field(description="Of the call that discarded it, which may have discarded others with it.")
@@ -118,7 +118,7 @@ class DiscardOut(BaseModel):
         )
 
 
-class DeliveryOut(BaseModel):
+class DeliveryAnswer(BaseModel):
     """A delivery and what became of it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_DELIVERY]})
@@ -132,19 +132,21 @@ class DeliveryOut(BaseModel):
     not_counted: str | None = Field(
         description="What the delivery is about where that is nothing that is kept here, such as `Account`; else null."
     )
-    quarantine: QuarantineOut | None
-    remarks: list[RemarkOut] = Field(description="What to know of what was translated, such as members nobody reads.")
+    quarantine: QuarantineAnswer | None
+    remarks: list[RemarkAnswer] = Field(
+        description="What to know of what was translated, such as members nobody reads."
+    )
     replay_of: UUID | None = Field(description="The delivery this is a copy of, made to translate it once more.")
     origin: Origin = Field(description="Whether the source sent it, or was asked for it, and why.")
     caused_by: UUID | None = Field(description="The delivery that named what this one was asked for.")
-    discard: DiscardOut | None = Field(description="The last time that it was discarded, if it ever was.")
+    discard: DiscardAnswer | None = Field(description="The last time that it was discarded, if it ever was.")
 
     @classmethod
     def from_delivery(cls, delivery: Delivery) -> Self:
         return cls(**_members(delivery))
 
 
-class RecordDeliveryOut(BaseModel):
+class RecordDeliveryAnswer(BaseModel):
     """What of a delivery is of one record: its members in the source's own names, and nothing of other records."""
 
     model_config = ConfigDict(
@@ -187,7 +189,7 @@ class RecordDeliveryOut(BaseModel):
         )
 
 
-class DeliveryDetail(DeliveryOut):
+class DeliveryDetail(DeliveryAnswer):
     """A delivery as it was sent. Headers and body are empty once its time of retention is over."""
 
     model_config = ConfigDict(
@@ -221,7 +223,7 @@ class ReplayQuarantined(BaseModel):
     connection_id: UUID
 
 
-class ReplayedOut(BaseModel):
+class ReplayedAnswer(BaseModel):
     """How many deliveries wait to be translated again."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"deliveries": 3}]})
@@ -232,7 +234,7 @@ class ReplayedOut(BaseModel):
 DiscardReason = Annotated[Prose, StringConstraints(max_length=500)]
 
 
-class DiscardRequest(BaseModel):
+class DiscardBody(BaseModel):
     """Why a delivery will never be of use."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": _WHY}]})
@@ -240,7 +242,7 @@ class DiscardRequest(BaseModel):
     reason: DiscardReason
 
 
-class DiscardMany(DiscardRequest):
+class DiscardMany(DiscardBody):
     """Which quarantined deliveries of a connection to discard; all of them when neither reasons nor ids are given."""
 
     model_config = ConfigDict(
@@ -263,7 +265,7 @@ class DiscardMany(DiscardRequest):
         return Chosen(self.connection_id, self.quarantined_for, self.delivery_ids)
 
 
-class DiscardedOut(BaseModel):
+class DiscardedAnswer(BaseModel):
     """What was discarded."""
 
     model_config = ConfigDict(
@@ -283,7 +285,7 @@ class RestoreDiscarded(BaseModel):
     discard_id: UUID
 
 
-class RestoredOut(BaseModel):
+class RestoredAnswer(BaseModel):
     """How many deliveries are in quarantine again."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"deliveries": 12}]})
@@ -291,7 +293,7 @@ class RestoredOut(BaseModel):
     deliveries: int
 
 
-class PreviewRequest(BaseModel):
+class PreviewBody(BaseModel):
     """The mapping to try; the connection's own when left out."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mapping": {"stages": {"5": "won"}}}]})
@@ -299,7 +301,7 @@ class PreviewRequest(BaseModel):
     mapping: MappingModel | None = None
 
 
-class PreviewOut(BaseModel):
+class PreviewAnswer(BaseModel):
     """What a delivery would be translated to, or why it could not be."""
 
     model_config = ConfigDict(
@@ -308,7 +310,7 @@ class PreviewOut(BaseModel):
 
     deals: list[CanonicalDeal]
     activities: list[CanonicalActivity]
-    quarantine: QuarantineOut | None
+    quarantine: QuarantineAnswer | None
 
     @classmethod
     def from_translation(cls, translation: Translation) -> Self:
@@ -316,18 +318,18 @@ class PreviewOut(BaseModel):
         return cls(
             deals=translation.deals,
             activities=translation.activities,
-            quarantine=QuarantineOut.from_problems(problems),
+            quarantine=QuarantineAnswer.from_problems(problems),
         )
 
 
 def _members(delivery: Delivery) -> dict[str, object]:
     quarantine = None
     if delivery.state in (DeliveryState.QUARANTINED, DeliveryState.DISCARDED):
-        quarantine = QuarantineOut(
+        quarantine = QuarantineAnswer(
             reason=delivery.reason or "",
             pointer=delivery.pointer or "",
             detail=delivery.detail or "",
-            problems=[ProblemOut.from_problem(each) for each in delivery.problems or ()],
+            problems=[ProblemAnswer.from_problem(each) for each in delivery.problems or ()],
         )
     return {
         "id": delivery.id,
@@ -338,9 +340,9 @@ def _members(delivery: Delivery) -> dict[str, object]:
         "deals": delivery.deals,
         "not_counted": delivery.detail if delivery.reason == NOT_COUNTED else None,
         "quarantine": quarantine,
-        "remarks": [RemarkOut.from_remark(each) for each in delivery.remarks or ()],
+        "remarks": [RemarkAnswer.from_remark(each) for each in delivery.remarks or ()],
         "replay_of": delivery.replay_of,
         "origin": delivery.origin,
         "caused_by": delivery.caused_by,
-        "discard": None if delivery.discard is None else DiscardOut.from_discard(delivery.discard),
+        "discard": None if delivery.discard is None else DiscardAnswer.from_discard(delivery.discard),
     }

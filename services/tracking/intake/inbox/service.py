@@ -30,7 +30,7 @@ from services.tracking.intake.inbox.domain.deliveries import (
 from services.tracking.intake.inbox.events import activity_event_of, event_of
 from services.tracking.intake.inbox.fetch_store import Ask
 from services.tracking.intake.inbox.state_store import Backlog, QuarantinedFor, RemarkedOf
-from services.tracking.intake.inbox.store import Chosen, Kept, Outcome, Waiting
+from services.tracking.intake.inbox.store import Chosen, Outcome, StoredDelivery, Waiting
 from services.tracking.intake.inbox.translation import Records, Translation, records_named, said, translated
 from services.tracking.intake.sources.adapter import SeenUser
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
@@ -173,7 +173,7 @@ async def page(
     return await store.page(tx, tenant_id, state=state, connection_id=connection_id, before=before, limit=limit)
 
 
-async def newest_kept(
+async def newest_stored(
     tx: Transaction,
     tenant_id: UUID,
     connection_id: UUID,
@@ -181,9 +181,9 @@ async def newest_kept(
     reason: str | None = None,
     count_max: int,
     bytes_max: int,
-) -> Sequence[Kept]:
+) -> Sequence[StoredDelivery]:
     """The newest deliveries of a connection whose bodies are still there, oldest first, of all or of one reason."""
-    return await store.newest_kept(
+    return await store.newest_stored(
         tx, tenant_id, connection_id, reason=reason, count_max=count_max, bytes_max=bytes_max
     )
 

@@ -239,7 +239,7 @@ class Waiting(NamedTuple):
         )
 
 
-class Kept(NamedTuple):
+class StoredDelivery(NamedTuple):
     """A delivery whose body is there to be translated again."""
 
     id: UUID
@@ -312,7 +312,7 @@ async def copies(tx: Transaction, tenant_id: UUID, delivery_ids: Sequence[UUID])
     return copy_ids
 
 
-async def add_asked(
+async def add_fetched(
     tx: Transaction,
     tenant_id: UUID,
     connection_id: UUID,
@@ -395,7 +395,7 @@ async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     )
 
 
-async def kept(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID]) -> list[Kept]:
+async def kept(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID]) -> list[StoredDelivery]:
     """Those of these deliveries whose bodies are still there, in their order."""
     return [_kept(row) for row in await tx.rows(_KEPT, {"tenant_id": tenant_id, "ids": list(delivery_ids)})]
 
@@ -407,7 +407,7 @@ async def originals(tx: Transaction, keys: Collection[tuple[UUID, UUID]]) -> dic
     return {(row["tenant_id"], row["id"]): row["replay_of"] for row in rows}
 
 
-async def newest_kept(
+async def newest_stored(
     tx: Transaction,
     tenant_id: UUID,
     connection_id: UUID,
@@ -415,7 +415,7 @@ async def newest_kept(
     reason: str | None = None,
     count_max: int,
     bytes_max: int,
-) -> list[Kept]:
+) -> list[StoredDelivery]:
     """The newest deliveries of a connection whose bodies are still there, oldest first.
 
     Only those in quarantine for a reason, if one is given.
@@ -577,8 +577,8 @@ def _waiting(row: RowMapping) -> Waiting:
     return Waiting(**{**row, "origin": _ORIGINS[row["origin"]]})
 
 
-def _kept(row: RowMapping) -> Kept:
-    return Kept(**{**row, "origin": _ORIGINS[row["origin"]]})
+def _kept(row: RowMapping) -> StoredDelivery:
+    return StoredDelivery(**{**row, "origin": _ORIGINS[row["origin"]]})
 
 
 def _delivery(row: Mapping[str, object] | RowMapping) -> Delivery:

@@ -7,8 +7,8 @@ from datetime import datetime
 from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.inbox.domain.deliveries import Origin
 from services.tracking.intake.inbox.domain.records import Key, Record
-from services.tracking.intake.inbox.fetched import said_by_records
-from services.tracking.intake.sources.adapter import Adapter, Fetch, PassedOver, Said, SeenUser, unforeseen
+from services.tracking.intake.inbox.fetched import statements_of_records
+from services.tracking.intake.sources.adapter import Adapter, Fetch, PassedOver, SeenUser, Statement, unforeseen
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal, not_ahead
 from services.tracking.intake.sources.domain import (
     QuarantineReason,
@@ -50,20 +50,20 @@ class Translation:
             self.activities.append(not_ahead(record, received_at))
 
 
-def said(connection: Connection, origin: Origin, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
+def said(connection: Connection, origin: Origin, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
     """What a delivery says, why it cannot be translated among it, also where no adapter foresaw that."""
     adapter = ADAPTERS[connection.source]
     try:
         if origin is Origin.WEBHOOK:
             return adapter.translate(body, mapping)
-        return said_by_records(adapter, body, mapping)
+        return statements_of_records(adapter, body, mapping)
     except Untranslatable as problem:
         return (problem,)
     except Exception as error:
         return (unforeseen(error),)
 
 
-def records_named(connection: Connection, statements: Sequence[Said]) -> Iterator[Key]:
+def records_named(connection: Connection, statements: Sequence[Statement]) -> Iterator[Key]:
     """The records that `translated` needs for these."""
     for each in statements:
         if isinstance(each, RecordChange):
@@ -71,7 +71,11 @@ def records_named(connection: Connection, statements: Sequence[Said]) -> Iterato
 
 
 def translated(
-    connection: Connection, statements: Sequence[Said], records: Records, mapping: SourceMapping, received_at: datetime
+    connection: Connection,
+    statements: Sequence[Statement],
+    records: Records,
+    mapping: SourceMapping,
+    received_at: datetime,
 ) -> Translation:
     """What a delivery comes to that was first received at a moment; changes are merged into `records`."""
     result = Translation()

@@ -88,7 +88,7 @@ class Retention(Rounds):
 
     async def round(self) -> bool:
         await self.drop_due()
-        await self.prune_traffic()
+        await self.prune_hook_counts()
         return False
 
     async def drop_due(self) -> int:
@@ -104,7 +104,7 @@ class Retention(Rounds):
                 break
         return dropped
 
-    async def prune_traffic(self) -> int:
+    async def prune_hook_counts(self) -> int:
         """Drop the counts of every hour that is past its time; how many. Raises Unavailable."""
         pruned = 0
         while not self.is_stopping:

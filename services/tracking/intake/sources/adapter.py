@@ -44,7 +44,7 @@ class Request(NamedTuple):
     body: bytes
 
 
-class Terms(NamedTuple):
+class SenderRules(NamedTuple):
     """What a connection expects of its sender: the secrets that are valid, and the values it allows by their names."""
 
     secrets: Sequence[str]
@@ -97,7 +97,7 @@ class PassedOver:
     what: str
 
 
-Said = CanonicalDeal | CanonicalActivity | RecordChange | Fetch | SeenUser | PassedOver | Remark | Untranslatable
+Statement = CanonicalDeal | CanonicalActivity | RecordChange | Fetch | SeenUser | PassedOver | Remark | Untranslatable
 """One thing that a delivery says, or why one of several records in it cannot be translated."""
 
 
@@ -122,30 +122,30 @@ class Adapter(Protocol):
         """Raises InvalidSecret unless the source could work with this secret."""
         ...
 
-    def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
-        """Why the delivery is not from the sender of the terms; None when it is."""
+    def verify(self, request: Request, rules: SenderRules, *, now_seconds: int) -> Rejection | None:
+        """Why the delivery is not from the sender of the rules; None when it is."""
         ...
 
     def dedupe_key(self, request: Request) -> str:
         """The same for every sending of the same delivery, of any length."""
         ...
 
-    def kept(self, request: Request, terms: Terms) -> bytes:
+    def kept(self, request: Request, rules: SenderRules) -> bytes:
         """The body to store: as it came, without what may not be kept, and readable once the secret is another one."""
         return request.body
 
-    def reply(self, request: Request, terms: Terms, *, now_ms: int, entropy: Callable[[int], bytes]) -> Reply:
+    def reply(self, request: Request, rules: SenderRules, *, now_ms: int, entropy: Callable[[int], bytes]) -> Reply:
         """What to answer a delivery that is stored. `entropy` gives that many random bytes."""
         return Reply(self.accepted_status)
 
-    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
         """What a kept body says, where it has several records with why any of them cannot be translated.
 
         Raises Untranslatable for a body that says nothing else.
         """
         ...
 
-    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
+    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Statement]:
         """What a record from the source's API, or one put together from its changes, says. Raises Untranslatable.
 
         `pointer` is where the record stands in the body, for what is wrong with it. A record that was put together is
@@ -153,7 +153,7 @@ class Adapter(Protocol):
         """
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, "the source has no records to fetch")
 
-    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
+    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Statement]:
         """What it says that a record is no more. Raises Untranslatable."""
         fields = {"external_id": gone.external_id, "kind": DealKind.DELETED, "modified_at": gone.at}
         return (canonical_deal(fields, {}, SourceMapping(), pointer="/gone"),)
@@ -162,7 +162,7 @@ class Adapter(Protocol):
 PartT = TypeVar("PartT")
 
 
-def said_by_each(parts: Iterable[PartT], say: Callable[[PartT], Iterable[Said]]) -> list[Said]:
+def statements_of_each(parts: Iterable[PartT], say: Callable[[PartT], Iterable[Statement]]) -> list[Statement]:
     """What each of a delivery's records says: one that cannot be translated keeps no other from being it.
 
     Raises Untranslatable where there is just one.
@@ -170,7 +170,7 @@ def said_by_each(parts: Iterable[PartT], say: Callable[[PartT], Iterable[Said]])
     listed = list(parts)
     if len(listed) == 1:
         return list(say(listed[0]))
-    said: list[Said] = []
+    said: list[Statement] = []
     for part in listed:
         try:
             said += list(say(part))

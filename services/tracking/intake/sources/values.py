@@ -53,7 +53,7 @@ def milliseconds_of(moment: datetime) -> int:
     return (moment - _EPOCH) // _MILLISECOND
 
 
-def told_moment(value: object, pointer: str) -> datetime | None:
+def stated_moment(value: object, pointer: str) -> datetime | None:
     """ISO 8601, without a zone taken as UTC, or milliseconds since 1970 as a number or as digits; None for nothing.
 
     Raises Untranslatable.
@@ -67,9 +67,9 @@ def told_moment(value: object, pointer: str) -> datetime | None:
 
 
 def answered_moment(value: object) -> datetime | None:
-    """A moment as `told_moment` reads it, out of an answer. Raises UnexpectedAnswer."""
+    """A moment as `stated_moment` reads it, out of an answer. Raises UnexpectedAnswer."""
     try:
-        return told_moment(value, "")
+        return stated_moment(value, "")
     except Untranslatable as error:
         raise UnexpectedAnswer(f"{str(value)[:100]} is not a time") from error
 

@@ -30,13 +30,13 @@ from services.tracking.intake.sync.domain import BackfillOpen, RunKind, RunNotFo
 from services.tracking.intake.sync.schemas import (
     CREDENTIALS_EXAMPLE,
     AnyCredentials,
-    ApiAccessOut,
-    ApiCheckOut,
-    BackfillOut,
-    QueuedOut,
-    ReconciliationOut,
+    ApiAccessAnswer,
+    ApiCheckAnswer,
+    BackfillAnswer,
+    QueuedAnswer,
+    ReconciliationAnswer,
     ReconciliationSettings,
-    RunOut,
+    RunAnswer,
 )
 from shared.db.database import Transaction
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion, expected_version
@@ -73,9 +73,9 @@ Outbound = Annotated[OutboundSettings, Depends(_outbound)]
 
 
 @router.get("/api-access", responses=responses(ConnectionNotFound), summary="Read the API access")
-async def read_api_access(
+async def get_api_access(
     connection_id: UUID, caller: Operator, reader: RequestReader, connections: UseCases, read: ConditionalRead
-) -> Answered[ApiAccessOut]:
+) -> Answered[ApiAccessAnswer]:
     """Whether the source's API may be called, for which addresses, and whether it is; never the credentials."""
     async with reader.transaction() as tx:
         answer = await _shown(tx, connections, await crm.get(tx, caller.tenant_id, connection_id))
@@ -100,7 +100,7 @@ async def give_api_access(
             description="The ETag of the access that is replaced; not needed where there is none.", examples=['"7"']
         ),
     ] = None,
-) -> Answered[ApiAccessOut]:
+) -> Answered[ApiAccessAnswer]:
     """Let the source's API be called with these credentials, which are stored sealed and not shown again.
 
     What waits to be fetched is fetched at once, a channel is opened where the source has such, and the connection is
@@ -110,7 +110,7 @@ async def give_api_access(
         if name.endswith("_url"):
             check_url(value, outbound, pointer=f"/{name}")
 
-    async def give(tx: Transaction) -> ApiAccessOut:
+    async def give(tx: Transaction) -> ApiAccessAnswer:
         current = await crm.get(tx, caller.tenant_id, connection_id)
         is_first = if_match is None and current.api is None
         connection = await connections.give_access(
@@ -129,10 +129,10 @@ async def give_api_access(
 @router.delete("/api-access", responses=responses(*_CHANGE), summary="Withdraw the API access")
 async def withdraw_api_access(
     connection_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion, connections: UseCases
-) -> Answered[ApiAccessOut]:
+) -> Answered[ApiAccessAnswer]:
     """Call the source's API no more, and forget the credentials."""
 
-    async def withdraw(tx: Transaction) -> ApiAccessOut:
+    async def withdraw(tx: Transaction) -> ApiAccessAnswer:
         connection = await connections.withdraw_access(tx, caller.tenant_id, connection_id, expected_version=version)
         return await _shown(tx, connections, connection)
 
@@ -144,28 +144,32 @@ async def withdraw_api_access(
     responses=responses(ConnectionNotFound, ApiAccessMissing),
     summary="Check the API access",
 )
-async def check_api_access(connection_id: UUID, caller: Operator, reader: RequestReader, calls: Caller) -> ApiCheckOut:
+async def check_api_access(
+    connection_id: UUID, caller: Operator, reader: RequestReader, calls: Caller
+) -> ApiCheckAnswer:
     """Call the source once, also while it is otherwise not called, and say whether that works. Changes nothing."""
     async with reader.transaction() as tx:
         connection = await crm.get(tx, caller.tenant_id, connection_id)
-    access = calls.access(connection, is_asked_for=True)
+    access = calls.access(connection, is_requested=True)
     try:
         async with asyncio.timeout(_CHECK_SECONDS_MAX):
             await access.run(access.api.changed(access.credentials, datetime.now(UTC), None))
     except TimeoutError:
         detail = f"The source did not answer within {_CHECK_SECONDS_MAX} seconds."
-        return ApiCheckOut(works=False, detail=detail, what_to_do=WHAT_TO_DO[Trouble.UNWELL])
+        return ApiCheckAnswer(works=False, detail=detail, what_to_do=WHAT_TO_DO[Trouble.UNWELL])
     except SourceUnavailable as error:
-        return ApiCheckOut(works=False, detail=error.detail, what_to_do=WHAT_TO_DO[error.trouble])
+        return ApiCheckAnswer(works=False, detail=error.detail, what_to_do=WHAT_TO_DO[error.trouble])
     except SourceRefused as error:
-        return ApiCheckOut(works=False, detail=error.detail, what_to_do=_CHECK_ACCESS)
-    return ApiCheckOut(works=True, detail="The source answered: records can be read.", what_to_do=None)
+        return ApiCheckAnswer(works=False, detail=error.detail, what_to_do=_CHECK_ACCESS)
+    return ApiCheckAnswer(works=True, detail="The source answered: records can be read.", what_to_do=None)
 
 
 @router.get(
     "/fetches", responses=responses(ConnectionNotFound, InvalidCursor), summary="List what is still to be fetched"
 )
-async def list_fetches(connection_id: UUID, caller: Operator, reader: RequestReader, paging: Paging) -> Page[QueuedOut]:
+async def list_fetches(
+    connection_id: UUID, caller: Operator, reader: RequestReader, paging: Paging
+) -> Page[QueuedAnswer]:
     """Records that deliveries named without saying what they are like, by object and id, and why not yet."""
     async with reader.transaction() as tx:
         await crm.get(tx, caller.tenant_id, connection_id)
@@ -177,18 +181,18 @@ async def list_fetches(connection_id: UUID, caller: Operator, reader: RequestRea
             limit=paging.fetch_limit,
         )
     return _RECORD_PAGES.page(
-        paging, found, key=lambda each: (each.object_name, each.external_id), item=QueuedOut.from_queued
+        paging, found, key=lambda each: (each.object_name, each.external_id), item=QueuedAnswer.from_queued
     )
 
 
 @router.get("/reconciliation", responses=responses(ConnectionNotFound), summary="Read how often is reconciled")
-async def read_reconciliation(
+async def get_reconciliation(
     connection_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
-) -> Answered[ReconciliationOut]:
+) -> Answered[ReconciliationAnswer]:
     """How often the connection is reconciled, when next, and how far it is complete."""
     async with reader.transaction() as tx:
         held = await service.reconciliation(tx, caller.tenant_id, connection_id)
-    answer = ReconciliationOut.from_reconciliation(held)
+    answer = ReconciliationAnswer.from_reconciliation(held)
     return read.answer(answer)
 
 
@@ -203,11 +207,11 @@ async def set_reconciliation(
     caller: Operator,
     writer: RequestWriter,
     version: ExpectedVersion,
-) -> Answered[ReconciliationOut]:
+) -> Answered[ReconciliationAnswer]:
     """Reconcile every so many minutes from now on, or only on demand."""
 
-    async def put(tx: Transaction) -> ReconciliationOut:
-        return ReconciliationOut.from_reconciliation(
+    async def put(tx: Transaction) -> ReconciliationAnswer:
+        return ReconciliationAnswer.from_reconciliation(
             await service.set_reconciliation(
                 tx, caller.tenant_id, connection_id, every_minutes=body.every_minutes, expected_version=version
             )
@@ -222,14 +226,14 @@ async def set_reconciliation(
     responses=responses(ConnectionNotFound, ApiAccessMissing, RunNotFound),
     summary="Reconcile now",
 )
-async def reconcile_connection(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[RunOut]:
+async def reconcile_connection(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[RunAnswer]:
     """Ask the source for everything that changed since the last time, and store what webhooks missed.
 
     The answer is the run, to be read until it has ended; the one under way if there is one.
     """
 
-    async def reconcile(tx: Transaction) -> RunOut:
-        return RunOut.from_run(await service.reconcile(tx, caller.tenant_id, connection_id))
+    async def reconcile(tx: Transaction) -> RunAnswer:
+        return RunAnswer.from_run(await service.reconcile(tx, caller.tenant_id, connection_id))
 
     return await writer.commit(
         reconcile,
@@ -241,7 +245,7 @@ async def reconcile_connection(connection_id: UUID, caller: Operator, writer: Re
 @router.get("/reconciliations", responses=responses(ConnectionNotFound, InvalidCursor), summary="List reconciliations")
 async def list_reconciliations(
     connection_id: UUID, caller: Operator, reader: RequestReader, paging: Paging
-) -> Page[RunOut]:
+) -> Page[RunAnswer]:
     """Newest first."""
     async with reader.transaction() as tx:
         found = await service.runs(
@@ -252,17 +256,17 @@ async def list_reconciliations(
             before=_PAGES.after(paging),
             limit=paging.fetch_limit,
         )
-    return _PAGES.page(paging, found, key=lambda each: each.id, item=RunOut.from_run)
+    return _PAGES.page(paging, found, key=lambda each: each.id, item=RunAnswer.from_run)
 
 
 @router.get("/reconciliations/{run_id}", responses=responses(RunNotFound), summary="Read a reconciliation")
-async def read_reconciliation_run(
+async def get_reconciliation_run(
     connection_id: UUID, run_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
-) -> Answered[RunOut]:
+) -> Answered[RunAnswer]:
     """How far it is and what it found."""
     async with reader.transaction() as tx:
         found = await service.run(tx, caller.tenant_id, connection_id, RunKind.RECONCILIATION, run_id)
-    answer = RunOut.from_run(found)
+    answer = RunAnswer.from_run(found)
     return read.answer(answer)
 
 
@@ -272,11 +276,11 @@ async def read_reconciliation_run(
     responses=responses(ConnectionNotFound, ApiAccessMissing, BackfillOpen),
     summary="Start a backfill",
 )
-async def start_backfill(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[BackfillOut]:
+async def start_backfill(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[BackfillAnswer]:
     """Bring in everything the source has, also from before the connection was made. One at a time."""
 
-    async def start(tx: Transaction) -> BackfillOut:
-        return BackfillOut.from_run(await service.backfill(tx, caller.tenant_id, connection_id))
+    async def start(tx: Transaction) -> BackfillAnswer:
+        return BackfillAnswer.from_run(await service.backfill(tx, caller.tenant_id, connection_id))
 
     return await writer.commit(
         start, status=201, location=lambda run: f"/v1/connections/{connection_id}/backfills/{run.id}"
@@ -286,7 +290,7 @@ async def start_backfill(connection_id: UUID, caller: Operator, writer: RequestW
 @router.get("/backfills", responses=responses(ConnectionNotFound, InvalidCursor), summary="List backfills")
 async def list_backfills(
     connection_id: UUID, caller: Operator, reader: RequestReader, paging: Paging
-) -> Page[BackfillOut]:
+) -> Page[BackfillAnswer]:
     """Newest first."""
     async with reader.transaction() as tx:
         found = await service.runs(
@@ -297,17 +301,17 @@ async def list_backfills(
             before=_PAGES.after(paging),
             limit=paging.fetch_limit,
         )
-    return _PAGES.page(paging, found, key=lambda each: each.id, item=BackfillOut.from_run)
+    return _PAGES.page(paging, found, key=lambda each: each.id, item=BackfillAnswer.from_run)
 
 
 @router.get("/backfills/{run_id}", responses=responses(RunNotFound), summary="Read a backfill")
-async def read_backfill(
+async def get_backfill(
     connection_id: UUID, run_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
-) -> Answered[BackfillOut]:
+) -> Answered[BackfillAnswer]:
     """How far it is, how fast, and how long it still takes."""
     async with reader.transaction() as tx:
         found = await service.run(tx, caller.tenant_id, connection_id, RunKind.BACKFILL, run_id)
-    answer = BackfillOut.from_run(found)
+    answer = BackfillAnswer.from_run(found)
     return read.answer(answer)
 
 
@@ -318,11 +322,11 @@ async def read_backfill(
 )
 async def pause_backfill(
     connection_id: UUID, run_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
-) -> Answered[BackfillOut]:
+) -> Answered[BackfillAnswer]:
     """Stop it where it is."""
 
-    async def pause(tx: Transaction) -> BackfillOut:
-        return BackfillOut.from_run(
+    async def pause(tx: Transaction) -> BackfillAnswer:
+        return BackfillAnswer.from_run(
             await service.pause(tx, caller.tenant_id, connection_id, run_id, expected_version=version)
         )
 
@@ -336,11 +340,11 @@ async def pause_backfill(
 )
 async def resume_backfill(
     connection_id: UUID, run_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
-) -> Answered[BackfillOut]:
+) -> Answered[BackfillAnswer]:
     """Go on with one that was paused or has failed, where it stopped."""
 
-    async def resume(tx: Transaction) -> BackfillOut:
-        return BackfillOut.from_run(
+    async def resume(tx: Transaction) -> BackfillAnswer:
+        return BackfillAnswer.from_run(
             await service.resume(tx, caller.tenant_id, connection_id, run_id, expected_version=version)
         )
 
@@ -354,19 +358,19 @@ async def resume_backfill(
 )
 async def cancel_backfill(
     connection_id: UUID, run_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
-) -> Answered[BackfillOut]:
+) -> Answered[BackfillAnswer]:
     """Give it up. What it has brought in stays."""
 
-    async def cancel(tx: Transaction) -> BackfillOut:
-        return BackfillOut.from_run(
+    async def cancel(tx: Transaction) -> BackfillAnswer:
+        return BackfillAnswer.from_run(
             await service.cancel(tx, caller.tenant_id, connection_id, run_id, expected_version=version)
         )
 
     return await writer.commit(cancel)
 
 
-async def _shown(tx: Transaction, connections: Connections, connection: Connection) -> ApiAccessOut:
-    return ApiAccessOut.from_parts(
+async def _shown(tx: Transaction, connections: Connections, connection: Connection) -> ApiAccessAnswer:
+    return ApiAccessAnswer.from_parts(
         connection,
         addresses=connections.addresses(connection),
         calls=await calling.call_state(tx, connection),

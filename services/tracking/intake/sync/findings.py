@@ -7,8 +7,8 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from services.tracking.intake.inbox.fetched import AskedRecord, asked_body, said_by_records
-from services.tracking.intake.sources.adapter import Adapter, Fetch, Said
+from services.tracking.intake.inbox.fetched import FetchedReply, fetched_body, statements_of_records
+from services.tracking.intake.sources.adapter import Adapter, Fetch, Statement
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import RecordChange, SourceMapping, Untranslatable
 from services.tracking.intake.sources.source_api import Gone, RawRecord
@@ -54,8 +54,8 @@ _GONE: Final = (DealKind.DELETED, DealKind.MERGED)
 class ReadRecord:
     """A record, and what it says by itself; None where it cannot be translated."""
 
-    asked: AskedRecord
-    said: Sequence[Said] | None
+    asked: FetchedReply
+    said: Sequence[Statement] | None
 
     @property
     def digest(self) -> str:
@@ -65,7 +65,7 @@ class ReadRecord:
 
 def digest_of(record: RawRecord) -> str:
     """The same for the same record as it is."""
-    return sha256(asked_body([AskedRecord(record)], (), fetched_at=_NO_TIME)).hexdigest()[:32]
+    return sha256(fetched_body([FetchedReply(record)], (), fetched_at=_NO_TIME)).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +73,26 @@ class ReadGone:
     """That a record is gone, and what that says."""
 
     gone: Gone
-    said: Sequence[Said]
+    said: Sequence[Statement]
 
 
 @dataclass(frozen=True, slots=True)
 class Portion:
     """What goes into one delivery."""
 
-    records: Sequence[AskedRecord] = ()
+    records: Sequence[FetchedReply] = ()
     gone: Sequence[Gone] = ()
 
 
 def read_records(
-    adapter: Adapter, mapping: SourceMapping, records: Iterable[AskedRecord], *, fetched_at: datetime
+    adapter: Adapter, mapping: SourceMapping, records: Iterable[FetchedReply], *, fetched_at: datetime
 ) -> list[ReadRecord]:
     """What each record says by itself."""
     read = []
     for asked in records:
         try:
-            body = asked_body([asked], (), fetched_at=fetched_at)
-            said = said_by_records(adapter, body, mapping, as_they_stand=True)
+            body = fetched_body([asked], (), fetched_at=fetched_at)
+            said = statements_of_records(adapter, body, mapping, as_they_stand=True)
         except Untranslatable:
             read.append(ReadRecord(asked, None))
         except Exception as error:
@@ -110,7 +110,7 @@ def read_gone(
     read = []
     for each in gone:
         try:
-            said = said_by_records(adapter, asked_body((), [each], fetched_at=fetched_at), mapping)
+            said = statements_of_records(adapter, fetched_body((), [each], fetched_at=fetched_at), mapping)
         except Exception as error:
             _log.error("adapter_failed", source=adapter.source.value, exc_info=error)
             said = []
@@ -146,7 +146,9 @@ def activities_named(connection_id: UUID, read: Iterable[ReadRecord | ReadGone])
     }
 
 
-def finding_of(said: Sequence[Said] | None, held: Held, connection_id: UUID, *, is_merged: bool = False) -> Finding:
+def finding_of(
+    said: Sequence[Statement] | None, held: Held, connection_id: UUID, *, is_merged: bool = False
+) -> Finding:
     """What a record turns out to be, by what is held of what it is about.
 
     `is_merged`: what is held was put together from changes, so it may lack one although it is as new as the record.
@@ -202,11 +204,11 @@ def portions(read: Sequence[ReadRecord], gone: Sequence[Gone]) -> Iterator[Porti
     What cannot be translated goes alone, as a delivery is put in quarantine as a whole.
     """
     readable = [each.asked for each in read if each.said is not None]
-    parts: list[AskedRecord | Gone] = [*readable, *gone]
+    parts: list[FetchedReply | Gone] = [*readable, *gone]
     for start in range(0, len(parts), DELIVERY_RECORDS_MAX):
         part = parts[start : start + DELIVERY_RECORDS_MAX]
         yield Portion(
-            [each for each in part if isinstance(each, AskedRecord)], [each for each in part if isinstance(each, Gone)]
+            [each for each in part if isinstance(each, FetchedReply)], [each for each in part if isinstance(each, Gone)]
         )
     for each in read:
         if each.said is None:
@@ -216,7 +218,7 @@ def portions(read: Sequence[ReadRecord], gone: Sequence[Gone]) -> Iterator[Porti
 _WEIGHT: Final = (Finding.NEW, Finding.CHANGED, Finding.DELETED, Finding.TOLD)
 
 
-def _deletions(connection_id: UUID, said: Sequence[Said]) -> set[str]:
+def _deletions(connection_id: UUID, said: Sequence[Statement]) -> set[str]:
     deletions = set()
     for each in said:
         match each:
@@ -227,7 +229,7 @@ def _deletions(connection_id: UUID, said: Sequence[Said]) -> set[str]:
     return deletions
 
 
-def _finding(said: Said, held: Held, connection_id: UUID, is_merged: bool) -> Finding:
+def _finding(said: Statement, held: Held, connection_id: UUID, is_merged: bool) -> Finding:
     match said:
         case CanonicalDeal():
             return _finding_of_deal(said, held.deals.get(deal_id(connection_id, said.external_id)), is_merged)

@@ -87,7 +87,7 @@ _BACKFILL_EXAMPLE: Final[dict[str, JsonValue]] = {
 }
 
 
-class CircuitOut(BaseModel):
+class CircuitAnswer(BaseModel):
     """Whether the source is called."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_CIRCUIT_EXAMPLE]})
@@ -112,7 +112,7 @@ class CircuitOut(BaseModel):
         )
 
 
-class ChannelOut(BaseModel):
+class ChannelAnswer(BaseModel):
     """The subscription to the source's notifications, where the source lets it expire."""
 
     id: str
@@ -132,7 +132,7 @@ class ChannelOut(BaseModel):
         )
 
 
-class ApiAccessOut(BaseModel):
+class ApiAccessAnswer(BaseModel):
     """Whether and how the source's API is called. The credentials are never shown."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_ACCESS_EXAMPLE]})
@@ -142,11 +142,11 @@ class ApiAccessOut(BaseModel):
     source: Source
     has_api_access: bool
     addresses: dict[str, str] = Field(description="Which addresses the access is for.")
-    circuit: CircuitOut
+    circuit: CircuitAnswer
     credits_remaining: int | None = Field(description="How many calls are left, where the source tells.")
     waiting_records: int = Field(description="Records still to be fetched.")
     waiting_since: datetime | None
-    channel: ChannelOut | None
+    channel: ChannelAnswer | None
 
     @classmethod
     def from_parts(
@@ -164,15 +164,15 @@ class ApiAccessOut(BaseModel):
             source=connection.source,
             has_api_access=connection.api is not None,
             addresses=addresses,
-            circuit=CircuitOut.from_calls(calls),
+            circuit=CircuitAnswer.from_calls(calls),
             credits_remaining=calls.credits_remaining,
             waiting_records=backlog.records,
             waiting_since=backlog.oldest_at,
-            channel=None if channel is None else ChannelOut.from_channel(channel),
+            channel=None if channel is None else ChannelAnswer.from_channel(channel),
         )
 
 
-class ApiCheckOut(BaseModel):
+class ApiCheckAnswer(BaseModel):
     """Whether the access works."""
 
     model_config = ConfigDict(
@@ -192,7 +192,7 @@ class ApiCheckOut(BaseModel):
     what_to_do: str | None
 
 
-class QueuedOut(BaseModel):
+class QueuedAnswer(BaseModel):
     """A record that is still to be fetched."""
 
     model_config = ConfigDict(
@@ -232,7 +232,7 @@ class ReconciliationSettings(BaseModel):
     every_minutes: int = Field(ge=0, le=EVERY_MINUTES_MAX, description="0: only on demand.")
 
 
-class ReconciliationOut(BaseModel):
+class ReconciliationAnswer(BaseModel):
     """How a connection is reconciled."""
 
     model_config = ConfigDict(
@@ -263,7 +263,7 @@ class ReconciliationOut(BaseModel):
         )
 
 
-class RunOut(BaseModel):
+class RunAnswer(BaseModel):
     """A walk through what changed at the source."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_RUN_EXAMPLE]})
@@ -293,7 +293,7 @@ class RunOut(BaseModel):
         return cls(**_run_members(run))
 
 
-class BackfillOut(RunOut):
+class BackfillAnswer(RunAnswer):
     """A walk through a source's whole history."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_BACKFILL_EXAMPLE]})

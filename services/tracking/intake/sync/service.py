@@ -14,7 +14,7 @@ from services.tracking.intake.connections.service import Connections
 from services.tracking.intake.inbox import fetching
 from services.tracking.intake.inbox import service as inbox
 from services.tracking.intake.inbox.domain.deliveries import Origin
-from services.tracking.intake.inbox.fetched import AskedRecord
+from services.tracking.intake.inbox.fetched import FetchedReply
 from services.tracking.intake.sources.adapter import Adapter
 from services.tracking.intake.sources.domain import QuarantineReason
 from services.tracking.intake.sources.registry import ADAPTERS
@@ -78,7 +78,7 @@ async def plan(tx: Transaction) -> None:
     for due in reconciliations:
         connection = accessible.get(due.connection_id)
         if connection is not None:
-            await store.add_run(tx, _reconciliation_run(tx, connection, due, is_asked_for=False))
+            await store.add_run(tx, _reconciliation_run(tx, connection, due, is_requested=False))
         # From now on rather than from when it was due: what was missed while nobody worked is one run.
         await store.put_reconciliation(tx, replace(due, due_at=tx.now + timedelta(minutes=due.every_minutes)))
 
@@ -155,7 +155,7 @@ async def reconcile(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Ru
     if held.version == 0:
         held = replace(held, version=1, due_at=tx.now + timedelta(minutes=held.every_minutes))
         await store.put_reconciliation(tx, held)
-    started = await _started(tx, _reconciliation_run(tx, connection, held, is_asked_for=True))
+    started = await _started(tx, _reconciliation_run(tx, connection, held, is_requested=True))
     if started is not None:
         return started
     return await _saved(tx, (await _open(tx, connection, RunKind.RECONCILIATION)).asked_again(tx.now))
@@ -268,7 +268,7 @@ async def store_page(
         return None
     recent = set(current.recent)
     came = {digest: each for each in page.records if (digest := digest_of(each)) not in recent}
-    read = read_records(adapter, connection.mapping, map(AskedRecord, came.values()), fetched_at=fetched_at)
+    read = read_records(adapter, connection.mapping, map(FetchedReply, came.values()), fetched_at=fetched_at)
     gone = read_gone(adapter, connection.mapping, page.gone, fetched_at=fetched_at)
     said: list[ReadRecord | ReadGone] = [*read, *gone]
     held = Held(
@@ -352,13 +352,13 @@ async def _reconciliation(tx: Transaction, connection: Connection, *, is_held: b
     return known or Reconciliation(connection.tenant_id, connection.id)
 
 
-def _reconciliation_run(tx: Transaction, connection: Connection, held: Reconciliation, *, is_asked_for: bool) -> Run:
+def _reconciliation_run(tx: Transaction, connection: Connection, held: Reconciliation, *, is_requested: bool) -> Run:
     return Run(
         tenant_id=connection.tenant_id,
         id=tx.new_id(),
         connection_id=connection.id,
         kind=RunKind.RECONCILIATION,
-        with_users=is_asked_for or held.wants_users(tx.now),
+        with_users=is_requested or held.wants_users(tx.now),
         since=held.since(connection.created_at),
         requested_at=tx.now,
         due_at=tx.now,
@@ -423,7 +423,7 @@ async def _move_mark(tx: Transaction, done: Run) -> None:
 
 
 async def _add(tx: Transaction, connection: Connection, origin: Origin, portion: Portion, fetched_at: datetime) -> None:
-    await fetching.add_asked(
+    await fetching.add_fetched(
         tx,
         connection,
         origin=origin,

@@ -10,14 +10,14 @@ from services.tracking.intake.connections.domain import ConnectionNotFound
 from services.tracking.intake.upkeep import service
 from services.tracking.intake.upkeep.domain import MappingTooLarge, RetranslationNotFound
 from services.tracking.intake.upkeep.schemas import (
-    HealthOut,
+    HealthAnswer,
     MappingTrial,
-    MappingTrialOut,
-    RepairOut,
-    RepairRequest,
-    RetranslationOut,
-    UncreditedOfTenantOut,
-    UnmappedOut,
+    MappingTrialAnswer,
+    RepairAnswer,
+    RepairBody,
+    RetranslationAnswer,
+    UncreditedOfTenantAnswer,
+    UnmappedAnswer,
 )
 from shared.db.database import Transaction
 from shared.http.auth import Principal, Role, require
@@ -38,7 +38,7 @@ MoneyReader = Annotated[Principal, Depends(require(Role.ADMIN, Role.REVOPS, Role
 @router.post("/mapping/test", responses=responses(ConnectionNotFound), summary="Test a mapping")
 async def try_mapping(
     connection_id: UUID, body: MappingTrial, caller: Operator, reader: RequestReader, organisation: ReadsOrganisation
-) -> MappingTrialOut:
+) -> MappingTrialAnswer:
     """What saving a mapping would change, tried on the newest stored deliveries. Changes nothing."""
     async with reader.transaction() as tx:
         trial = await service.try_mapping(
@@ -49,7 +49,7 @@ async def try_mapping(
             chart=await organisation.chart(tx, caller.tenant_id),
             deliveries_max=body.deliveries_max,
         )
-    return MappingTrialOut.from_trial(trial)
+    return MappingTrialAnswer.from_trial(trial)
 
 
 @router.get(
@@ -57,16 +57,16 @@ async def try_mapping(
     responses=responses(ConnectionNotFound, RetranslationNotFound),
     summary="Read how far the mapping has got",
 )
-async def read_retranslation(connection_id: UUID, caller: Operator, reader: RequestReader) -> RetranslationOut:
+async def get_retranslation(connection_id: UUID, caller: Operator, reader: RequestReader) -> RetranslationAnswer:
     """A mapping that is saved is applied to what was translated before it; this is how far that is."""
     async with reader.transaction() as tx:
-        return RetranslationOut.from_work(await service.work_of(tx, caller.tenant_id, connection_id))
+        return RetranslationAnswer.from_work(await service.work_of(tx, caller.tenant_id, connection_id))
 
 
 @router.get("/unmapped", responses=responses(ConnectionNotFound), summary="Read what is unmapped")
-async def read_unmapped(
+async def get_unmapped(
     connection_id: UUID, caller: Operator, reader: RequestReader, organisation: ReadsOrganisation, read: ConditionalRead
-) -> Answered[UnmappedOut]:
+) -> Answered[UnmappedAnswer]:
     """Owners nobody is, stages without a status, and what is in quarantine, each with its counts.
 
     Who an owner is, is said to the goals service: the suggestion holds the body for `POST /v1/identities`.
@@ -75,7 +75,7 @@ async def read_unmapped(
         found = await service.unmapped(
             tx, caller.tenant_id, connection_id, chart=await organisation.chart(tx, caller.tenant_id)
         )
-    answer = UnmappedOut.from_unmapped(found)
+    answer = UnmappedAnswer.from_unmapped(found)
     return read.answer(answer)
 
 
@@ -87,36 +87,36 @@ async def read_unmapped(
 )
 async def repair_connection(
     connection_id: UUID,
-    body: RepairRequest,
+    body: RepairBody,
     caller: Operator,
     writer: RequestWriter,
     version: ExpectedVersion,
     connections: UseCases,
-) -> Answered[RepairOut]:
+) -> Answered[RepairAnswer]:
     """Add to the mapping, and translate again what that changes and what was in quarantine for want of it."""
 
-    async def repair(tx: Transaction) -> RepairOut:
+    async def repair(tx: Transaction) -> RepairAnswer:
         repaired = await service.repair(
             tx, connections, caller.tenant_id, connection_id, body.repair(), expected_version=version
         )
-        return RepairOut.from_repaired(repaired)
+        return RepairAnswer.from_repaired(repaired)
 
     return await writer.commit(repair, status=202)
 
 
 @of_tenant.get("/uncredited", summary="Read what nobody is credited with")
-async def read_uncredited(caller: MoneyReader, reader: RequestReader) -> UncreditedOfTenantOut:
+async def get_uncredited(caller: MoneyReader, reader: RequestReader) -> UncreditedOfTenantAnswer:
     """Won deals, and shares of them, that nobody is credited with, of all connections: why, how many, how much.
 
     Counted whenever a deal, an identity or a mapping changes. `GET /v1/deals?uncredited=` lists the deals themselves.
     """
     async with reader.transaction() as tx:
-        return UncreditedOfTenantOut.from_found(await service.uncredited_of(tx, caller.tenant_id))
+        return UncreditedOfTenantAnswer.from_found(await service.uncredited_of(tx, caller.tenant_id))
 
 
 @router.get("/health", responses=responses(ConnectionNotFound), summary="Read how a connection is")
-async def read_health(connection_id: UUID, caller: Operator, reader: RequestReader) -> HealthOut:
+async def get_health(connection_id: UUID, caller: Operator, reader: RequestReader) -> HealthAnswer:
     """Numbers, and for each check a sentence that says what is the matter and what to do."""
     async with reader.transaction() as tx:
         facts = await service.facts_of(tx, caller.tenant_id, connection_id)
-        return HealthOut.from_facts(facts, service.health_of(facts, tx), tx.now)
+        return HealthAnswer.from_facts(facts, service.health_of(facts, tx), tx.now)

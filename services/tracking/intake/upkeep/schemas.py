@@ -13,7 +13,7 @@ from services.tracking.intake.connections.schemas import Entries, FieldPaths, Ma
 from services.tracking.intake.inbox.domain.deliveries import Problem
 from services.tracking.intake.inbox.retranslation import Tried
 from services.tracking.intake.inbox.retranslation_store import Retranslation, RetranslationState
-from services.tracking.intake.inbox.schemas import ProblemOut
+from services.tracking.intake.inbox.schemas import ProblemAnswer
 from services.tracking.intake.inbox.state_store import QuarantinedFor
 from services.tracking.intake.sync.domain import Run
 from services.tracking.intake.upkeep.domain import (
@@ -105,20 +105,20 @@ class DealDifference(BaseModel):
         )
 
 
-class HeldDelivery(BaseModel):
+class AffectedDelivery(BaseModel):
     """A delivery and why it cannot be translated."""
 
     delivery_id: UUID
-    quarantine: ProblemOut
+    quarantine: ProblemAnswer
 
     @classmethod
     def from_tried(cls, tried: Tried) -> Self:
         if tried.error is None:
             raise ValueError("the delivery can be translated")
-        return cls(delivery_id=tried.delivery.id, quarantine=ProblemOut.from_problem(Problem.of(tried.error)))
+        return cls(delivery_id=tried.delivery.id, quarantine=ProblemAnswer.from_problem(Problem.of(tried.error)))
 
 
-class WordOut(BaseModel):
+class WordAnswer(BaseModel):
     """A name of the source and how many deals name it."""
 
     name: str
@@ -129,15 +129,15 @@ class WordOut(BaseModel):
         return cls(name=word.name, deals=word.deals)
 
 
-class UnmappedWordsOut(BaseModel):
+class UnmappedWordsAnswer(BaseModel):
     """What the deliveries name that neither the saved nor the tried mapping knows."""
 
-    stages: list[WordOut] = Field(description="They matter where the source does not state a status itself.")
-    owners: list[WordOut] = Field(description="Users that no identity names either.")
-    pipelines: list[WordOut]
+    stages: list[WordAnswer] = Field(description="They matter where the source does not state a status itself.")
+    owners: list[WordAnswer] = Field(description="Users that no identity names either.")
+    pipelines: list[WordAnswer]
 
 
-class MappingTrialOut(BaseModel):
+class MappingTrialAnswer(BaseModel):
     """What would change if the mapping were saved, as far as the newest stored deliveries tell."""
 
     model_config = ConfigDict(
@@ -167,14 +167,14 @@ class MappingTrialOut(BaseModel):
     deals: int = Field(description="Deals they speak of under the tried mapping.")
     deals_changed: int
     changes: list[DealDifference] = Field(description=f"The first {DIFFERENCES_MAX} deals that would change.")
-    leaving_quarantine: list[HeldDelivery] = Field(
+    leaving_quarantine: list[AffectedDelivery] = Field(
         description="Deliveries that only the tried mapping can translate, with why the saved one cannot."
     )
-    entering_quarantine: list[HeldDelivery] = Field(
+    entering_quarantine: list[AffectedDelivery] = Field(
         description="Deliveries that only the saved mapping can translate, with why the tried one cannot."
     )
     still_in_quarantine: int = Field(description="Deliveries that neither can translate.")
-    unmapped: UnmappedWordsOut
+    unmapped: UnmappedWordsAnswer
 
     @classmethod
     def from_trial(cls, trial: Trial) -> Self:
@@ -184,18 +184,18 @@ class MappingTrialOut(BaseModel):
             deals=trial.deals,
             deals_changed=len(trial.differences),
             changes=[DealDifference.from_difference(each) for each in trial.differences[:DIFFERENCES_MAX]],
-            leaving_quarantine=[HeldDelivery.from_tried(each) for each in trial.leaving],
-            entering_quarantine=[HeldDelivery.from_tried(each) for each in trial.entering],
+            leaving_quarantine=[AffectedDelivery.from_tried(each) for each in trial.leaving],
+            entering_quarantine=[AffectedDelivery.from_tried(each) for each in trial.entering],
             still_in_quarantine=trial.still_untranslatable,
-            unmapped=UnmappedWordsOut(
-                stages=[WordOut.from_word(word) for word in words.stages],
-                owners=[WordOut.from_word(word) for word in words.owners],
-                pipelines=[WordOut.from_word(word) for word in words.pipelines],
+            unmapped=UnmappedWordsAnswer(
+                stages=[WordAnswer.from_word(word) for word in words.stages],
+                owners=[WordAnswer.from_word(word) for word in words.owners],
+                pipelines=[WordAnswer.from_word(word) for word in words.pipelines],
             ),
         )
 
 
-class RetranslationOut(BaseModel):
+class RetranslationAnswer(BaseModel):
     """How far the mapping saved last has got with what was translated before it. Counts are of deliveries."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_RETRANSLATION]})
@@ -250,14 +250,14 @@ class SuggestedPerson(BaseModel):
     identity: IdentityToMake
 
 
-class SumOut(BaseModel):
+class SumAnswer(BaseModel):
     """What deals come to in one currency."""
 
     currency: Currency | None = Field(description="None for deals that state none.")
     amount: Amount
 
 
-class OwnerOut(BaseModel):
+class OwnerAnswer(BaseModel):
     """An owner of deals that no identity names."""
 
     source: str = Field(description="What identities name it by, with the external user id.")
@@ -265,7 +265,7 @@ class OwnerOut(BaseModel):
     name: str | None = Field(description="In the CRM, where its users are known.")
     email: str | None
     deals: int
-    amounts: list[SumOut]
+    amounts: list[SumAnswer]
     suggestion: SuggestedPerson | None
 
     @classmethod
@@ -277,7 +277,7 @@ class OwnerOut(BaseModel):
             name=owner.name,
             email=owner.email,
             deals=owner.unmapped.deals,
-            amounts=[SumOut(currency=each.currency, amount=each.amount) for each in owner.unmapped.amounts],
+            amounts=[SumAnswer(currency=each.currency, amount=each.amount) for each in owner.unmapped.amounts],
             suggestion=None
             if person is None
             else SuggestedPerson(
@@ -293,7 +293,7 @@ class QuarantineGroup(BaseModel):
 
     reason: str
     deliveries: int
-    newest: HeldDelivery
+    newest: AffectedDelivery
     received_at: datetime = Field(description="Of the newest.")
 
     @classmethod
@@ -301,15 +301,15 @@ class QuarantineGroup(BaseModel):
         return cls(
             reason=group.reason,
             deliveries=group.deliveries,
-            newest=HeldDelivery(
+            newest=AffectedDelivery(
                 delivery_id=group.newest_id,
-                quarantine=ProblemOut(reason=group.reason, pointer=group.pointer, detail=group.detail),
+                quarantine=ProblemAnswer(reason=group.reason, pointer=group.pointer, detail=group.detail),
             ),
             received_at=group.received_at,
         )
 
 
-class UnmappedOut(BaseModel):
+class UnmappedAnswer(BaseModel):
     """What nobody has said the meaning of."""
 
     model_config = ConfigDict(
@@ -354,10 +354,10 @@ class UnmappedOut(BaseModel):
     )
 
     version: int = Field(description="Of the connection; its ETag goes into If-Match of a repair.")
-    owners: list[OwnerOut] = Field(description="Those of most deals, at most 200.")
+    owners: list[OwnerAnswer] = Field(description="Those of most deals, at most 200.")
     owners_total: int
     deals_without_owner: int = Field(description="Deals that the source gives to nobody.")
-    stages: list[WordOut] = Field(
+    stages: list[WordAnswer] = Field(
         description="Stages without a status, of the newest deliveries that are in quarantine for theirs."
     )
     stage_deliveries_read: int = Field(description="How many deliveries the stages were counted in.")
@@ -367,16 +367,16 @@ class UnmappedOut(BaseModel):
     def from_unmapped(cls, unmapped: Unmapped) -> Self:
         return cls(
             version=unmapped.connection.version,
-            owners=[OwnerOut.from_owner(owner, unmapped.connection) for owner in unmapped.owners],
+            owners=[OwnerAnswer.from_owner(owner, unmapped.connection) for owner in unmapped.owners],
             owners_total=unmapped.owners_total,
             deals_without_owner=unmapped.deals_without_owner,
-            stages=[WordOut.from_word(word) for word in unmapped.stages],
+            stages=[WordAnswer.from_word(word) for word in unmapped.stages],
             stage_deliveries_read=unmapped.stage_deliveries_read,
             quarantine=[QuarantineGroup.from_group(group) for group in unmapped.quarantine],
         )
 
 
-class RepairRequest(BaseModel):
+class RepairBody(BaseModel):
     """What to add to the mapping; what it has under the same names is replaced, the rest stays."""
 
     model_config = ConfigDict(
@@ -398,7 +398,7 @@ class RepairRequest(BaseModel):
         return Repair(self.stages, self.users, self.pipelines, self.currency, self.teams, self.fields)
 
 
-class RepairOut(BaseModel):
+class RepairAnswer(BaseModel):
     """What a repair has started. The deals that it is about come first, ahead of what is being sent."""
 
     model_config = ConfigDict(
@@ -417,7 +417,7 @@ class RepairOut(BaseModel):
     version: int = Field(description="Of the connection.")
     mapping: MappingModel
     quarantined_deliveries: int = Field(description="How many come out of quarantine to be translated again.")
-    retranslation: RetranslationOut | None = Field(
+    retranslation: RetranslationAnswer | None = Field(
         description="Null where the mapping said all of it already: nothing is changed, and the version stays."
     )
 
@@ -427,11 +427,11 @@ class RepairOut(BaseModel):
             version=repaired.connection.version,
             mapping=MappingModel.from_mapping(repaired.connection.mapping),
             quarantined_deliveries=repaired.quarantined,
-            retranslation=None if repaired.work is None else RetranslationOut.from_work(repaired.work),
+            retranslation=None if repaired.work is None else RetranslationAnswer.from_work(repaired.work),
         )
 
 
-class CheckOut(BaseModel):
+class CheckAnswer(BaseModel):
     """One thing that was looked at."""
 
     name: CheckName
@@ -439,7 +439,7 @@ class CheckOut(BaseModel):
     sentence: str = Field(description="What is the matter and what to do.")
 
 
-class SentOut(BaseModel):
+class SentAnswer(BaseModel):
     """What the connection was sent. Counted in memory and added every five seconds."""
 
     last_at: datetime | None = Field(description="Of the last 90 days.")
@@ -454,7 +454,7 @@ class SentOut(BaseModel):
     rejected_not_allowed_day: int = Field(description="Of an organisation that the connection does not allow.")
 
 
-class WaitingOut(BaseModel):
+class WaitingAnswer(BaseModel):
     """What is still to be done."""
 
     count: int
@@ -490,12 +490,12 @@ class RunFacts(BaseModel):
         )
 
 
-class UncreditedOut(BaseModel):
+class UncreditedAnswer(BaseModel):
     """Won deals, or shares of them, that nobody is credited with for one reason."""
 
     reason: UncreditedReason
     count: int = Field(description="Of deals; for `split_unknown` of shares of deals.")
-    amounts: list[SumOut] = Field(description="What they come to, of each currency; the largest first.")
+    amounts: list[SumAnswer] = Field(description="What they come to, of each currency; the largest first.")
     sentence: str = Field(description="What it is and the one call that mends it.")
 
     @classmethod
@@ -505,7 +505,7 @@ class UncreditedOut(BaseModel):
             cls(
                 reason=reason,
                 count=found[reason].count,
-                amounts=[SumOut(currency=currency, amount=amount) for currency, amount in found[reason].amounts],
+                amounts=[SumAnswer(currency=currency, amount=amount) for currency, amount in found[reason].amounts],
                 sentence=uncredited_sentence(reason, found[reason]),
             )
             for reason in UncreditedReason
@@ -525,10 +525,10 @@ class UncreditedOfConnection(BaseModel):
     """What of one connection nobody is credited with."""
 
     connection_id: UUID
-    uncredited: list[UncreditedOut]
+    uncredited: list[UncreditedAnswer]
 
 
-class UncreditedOfTenantOut(BaseModel):
+class UncreditedOfTenantAnswer(BaseModel):
     """What nobody is credited with."""
 
     model_config = ConfigDict(
@@ -544,15 +544,15 @@ class UncreditedOfTenantOut(BaseModel):
         }
     )
 
-    uncredited: list[UncreditedOut] = Field(description="Over all connections.")
+    uncredited: list[UncreditedAnswer] = Field(description="Over all connections.")
     connections: list[UncreditedOfConnection] = Field(description="Those that there is something of.")
 
     @classmethod
     def from_found(cls, found: UncreditedOfTenant) -> Self:
         return cls(
-            uncredited=UncreditedOut.listed(found.in_all),
+            uncredited=UncreditedAnswer.listed(found.in_all),
             connections=[
-                UncreditedOfConnection(connection_id=connection_id, uncredited=UncreditedOut.listed(held))
+                UncreditedOfConnection(connection_id=connection_id, uncredited=UncreditedAnswer.listed(held))
                 for connection_id, held in found.of_connection.items()
             ],
         )
@@ -573,7 +573,7 @@ _SENT: Final[dict[str, JsonValue]] = {
 _NOTHING_WAITS: Final[dict[str, JsonValue]] = {"count": 0, "oldest_at": None, "age_seconds": None}
 
 
-class HealthOut(BaseModel):
+class HealthAnswer(BaseModel):
     """How a connection is: as its worst check."""
 
     model_config = ConfigDict(
@@ -606,18 +606,18 @@ class HealthOut(BaseModel):
     )
 
     status: HealthStatus
-    checks: list[CheckOut]
-    sent: SentOut
-    untranslated: WaitingOut = Field(description="Deliveries that are not translated yet.")
+    checks: list[CheckAnswer]
+    sent: SentAnswer
+    untranslated: WaitingAnswer = Field(description="Deliveries that are not translated yet.")
     quarantined: int
-    fetching: WaitingOut = Field(description="Records that are still to be fetched from the source's API.")
+    fetching: WaitingAnswer = Field(description="Records that are still to be fetched from the source's API.")
     circuit: str = Field(description="closed, open or half_open: whether the source's API is called.")
     credits_remaining: int | None = Field(description="API calls that are left, where the source tells.")
     channel_expires_at: datetime | None
     reconciliation: RunFacts | None = Field(description="The one asked for last.")
     missed_day: int = Field(description="Records that reconciliations of the last 24 hours found to be missed.")
     backfill: RunFacts | None = Field(description="The one asked for last.")
-    uncredited: list[UncreditedOut] = Field(
+    uncredited: list[UncreditedAnswer] = Field(
         description="Won deals nobody is credited with, in whole or in part. `GET /v1/deals?uncredited=` lists them."
     )
 
@@ -627,10 +627,10 @@ class HealthOut(BaseModel):
         return cls(
             status=health.status,
             checks=[
-                CheckOut(name=CheckName(each.name), status=each.status, sentence=each.sentence)
+                CheckAnswer(name=CheckName(each.name), status=each.status, sentence=each.sentence)
                 for each in health.checks
             ],
-            sent=SentOut(
+            sent=SentAnswer(
                 last_at=sent.last_at,
                 per_minute=(Decimal(sent.last_hour(now)) / 60).quantize(Decimal("0.01")),
                 received_day=sent.received_day,
@@ -651,10 +651,10 @@ class HealthOut(BaseModel):
             reconciliation=RunFacts.from_run(facts.reconciled),
             missed_day=facts.missed_day,
             backfill=RunFacts.from_run(facts.backfill),
-            uncredited=UncreditedOut.listed(facts.uncredited),
+            uncredited=UncreditedAnswer.listed(facts.uncredited),
         )
 
 
-def _waiting(count: int, oldest_at: datetime | None, now: datetime) -> WaitingOut:
+def _waiting(count: int, oldest_at: datetime | None, now: datetime) -> WaitingAnswer:
     age = None if oldest_at is None else max(0, int((now - oldest_at).total_seconds()))
-    return WaitingOut(count=count, oldest_at=oldest_at, age_seconds=age)
+    return WaitingAnswer(count=count, oldest_at=oldest_at, age_seconds=age)

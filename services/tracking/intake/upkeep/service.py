@@ -155,7 +155,7 @@ async def try_mapping(
     Raises ConnectionNotFound.
     """
     connection = await crm.get(tx, tenant_id, connection_id)
-    kept = await inbox.newest_kept(tx, tenant_id, connection_id, count_max=deliveries_max, bytes_max=_TRIED_BYTES_MAX)
+    kept = await inbox.newest_stored(tx, tenant_id, connection_id, count_max=deliveries_max, bytes_max=_TRIED_BYTES_MAX)
     saved = await tried(tx, connection, kept, connection.mapping)
     given = await tried(tx, connection, kept, mapping)
     raw = await tried(tx, connection, kept, in_raw_words(mapping))
@@ -185,7 +185,7 @@ async def unmapped(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, cha
     found, total = await records.unmapped_owners(
         tx, tenant_id, connection_id, known=_known_users(connection, chart), limit=OWNERS_MAX
     )
-    stopped = await inbox.newest_kept(
+    stopped = await inbox.newest_stored(
         tx,
         tenant_id,
         connection_id,

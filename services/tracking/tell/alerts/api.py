@@ -49,7 +49,7 @@ async def list_alerts(
 
 
 @router.get("/{alert_id}", responses={**_ANSWERED, **responses(AlertNotFound)}, summary="Read an alert")
-async def read_alert(alert_id: UUID, caller: Operator, reader: RequestReader) -> Alert:
+async def get_alert(alert_id: UUID, caller: Operator, reader: RequestReader) -> Alert:
     """As it was told last."""
     async with reader.transaction() as tx:
         return await service.get(tx, caller.tenant_id, alert_id)

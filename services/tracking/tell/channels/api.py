@@ -15,14 +15,14 @@ from services.tracking.tell.channels.domain import (
     SubscriptionNotFound,
 )
 from services.tracking.tell.channels.schemas import (
-    NewSubscription,
     ReplayedFailed,
     ReplayFailed,
     SigningRotation,
+    SubscriptionAnswer,
+    SubscriptionBody,
+    SubscriptionChanges,
+    SubscriptionDeliveryAnswer,
     SubscriptionDeliveryDetail,
-    SubscriptionDeliveryOut,
-    SubscriptionOut,
-    SubscriptionPatch,
     SubscriptionWithSecret,
     wanted,
 )
@@ -64,7 +64,7 @@ Outbound = Annotated[OutboundSettings, Depends(_outbound)]
     summary="Subscribe to events",
 )
 async def create_subscription(
-    body: NewSubscription, caller: Operator, writer: RequestWriter, subscriptions: UseCases, outbound: Outbound
+    body: SubscriptionBody, caller: Operator, writer: RequestWriter, subscriptions: UseCases, outbound: Outbound
 ) -> Answered[SubscriptionWithSecret]:
     """Send what happens from now on to a URL, as Standard Webhooks. The answer holds the signing secret, this once."""
     check_url(body.url, outbound)
@@ -82,7 +82,7 @@ async def create_subscription(
 @router.get("", responses=responses(InvalidCursor), summary="List subscriptions")
 async def list_subscriptions(
     caller: Operator, reader: RequestReader, paging: Paging, subscriptions: UseCases
-) -> Page[SubscriptionOut]:
+) -> Page[SubscriptionAnswer]:
     """In the order they were made."""
     async with reader.transaction() as tx:
         found = await service.page(tx, caller.tenant_id, after=_PAGES.after(paging), limit=paging.fetch_limit)
@@ -90,18 +90,18 @@ async def list_subscriptions(
         paging,
         found,
         key=lambda each: each.id,
-        item=lambda each: SubscriptionOut.from_subscription(each, subscriptions.url(each)),
+        item=lambda each: SubscriptionAnswer.from_subscription(each, subscriptions.url(each)),
     )
 
 
 @router.get("/{subscription_id}", responses=responses(SubscriptionNotFound), summary="Read a subscription")
-async def read_subscription(
+async def get_subscription(
     subscription_id: UUID, caller: Operator, reader: RequestReader, subscriptions: UseCases, read: ConditionalRead
-) -> Answered[SubscriptionOut]:
+) -> Answered[SubscriptionAnswer]:
     """A subscription, and why it is disabled if nobody disabled it."""
     async with reader.transaction() as tx:
         found = await service.get(tx, caller.tenant_id, subscription_id)
-    answer = SubscriptionOut.from_subscription(found, subscriptions.url(found))
+    answer = SubscriptionAnswer.from_subscription(found, subscriptions.url(found))
     return read.answer(answer)
 
 
@@ -110,21 +110,21 @@ async def read_subscription(
     responses=responses(SubscriptionNotFound, *_CHANGE, UrlRefused),
     summary="Change a subscription",
 )
-async def edit_subscription(
+async def change_subscription(
     subscription_id: UUID,
-    body: SubscriptionPatch,
+    body: SubscriptionChanges,
     caller: Operator,
     writer: RequestWriter,
     version: ExpectedVersion,
     subscriptions: UseCases,
     outbound: Outbound,
-) -> Answered[SubscriptionOut]:
+) -> Answered[SubscriptionAnswer]:
     """Its name, URL, events or status. What waits already is sent to the URL as it is then."""
     if body.url is not None:
         check_url(body.url, outbound)
     events = None if body.events is None else wanted(body.events)
 
-    async def edit(tx: Transaction) -> SubscriptionOut:
+    async def edit(tx: Transaction) -> SubscriptionAnswer:
         changed = await subscriptions.edit(
             tx,
             caller.tenant_id,
@@ -135,7 +135,7 @@ async def edit_subscription(
             events=events,
             status=body.status,
         )
-        return SubscriptionOut.from_subscription(changed, subscriptions.url(changed))
+        return SubscriptionAnswer.from_subscription(changed, subscriptions.url(changed))
 
     return await writer.commit(edit, seal=subscriptions.box)
 
@@ -194,14 +194,14 @@ async def retire_subscription_secret(
     writer: RequestWriter,
     version: ExpectedVersion,
     subscriptions: UseCases,
-) -> Answered[SubscriptionOut]:
+) -> Answered[SubscriptionAnswer]:
     """Sign with it no more."""
 
-    async def retire(tx: Transaction) -> SubscriptionOut:
+    async def retire(tx: Transaction) -> SubscriptionAnswer:
         changed = await service.retire_secret(
             tx, caller.tenant_id, subscription_id, secret_id, expected_version=version
         )
-        return SubscriptionOut.from_subscription(changed, subscriptions.url(changed))
+        return SubscriptionAnswer.from_subscription(changed, subscriptions.url(changed))
 
     return await writer.commit(retire, seal=subscriptions.box)
 
@@ -236,7 +236,7 @@ async def list_subscription_deliveries(
     reader: RequestReader,
     paging: Paging,
     state: Annotated[SubscriptionDeliveryState | None, Query(description="Only those in this state.")] = None,
-) -> Page[SubscriptionDeliveryOut]:
+) -> Page[SubscriptionDeliveryAnswer]:
     """Newest first, with every attempt that was made."""
     async with reader.transaction() as tx:
         found = await service.log(
@@ -247,7 +247,7 @@ async def list_subscription_deliveries(
             before=_PAGES.after(paging),
             limit=paging.fetch_limit,
         )
-    return _PAGES.page(paging, found, key=lambda each: each.id, item=SubscriptionDeliveryOut.from_delivery)
+    return _PAGES.page(paging, found, key=lambda each: each.id, item=SubscriptionDeliveryAnswer.from_delivery)
 
 
 @router.get(
@@ -255,7 +255,7 @@ async def list_subscription_deliveries(
     responses=responses(SubscriptionNotFound, SubscriptionDeliveryNotFound),
     summary="Read a delivery of a subscription",
 )
-async def read_subscription_delivery(
+async def get_subscription_delivery(
     subscription_id: UUID, delivery_id: UUID, caller: Operator, reader: RequestReader
 ) -> SubscriptionDeliveryDetail:
     """With its body."""

@@ -19,7 +19,7 @@ from services.tracking.tell.channels.events import KINDS
 from services.tracking.tell.channels.service import WithSigningSecret
 from shared.contracts.base import Instant
 from shared.contracts.texts import Name
-from shared.http.secrets import SecretOut
+from shared.http.secrets import SecretAnswer
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import Filter, filter_to_json, parse_filter
 from shared.kernel.rotation import OVERLAP_DAYS_MAX
@@ -72,7 +72,7 @@ def wanted(events: Sequence[WantedEvents]) -> Mapping[EventType, Filter]:
     return parsed
 
 
-class NewSubscription(BaseModel):
+class SubscriptionBody(BaseModel):
     """A subscription to be."""
 
     model_config = ConfigDict(
@@ -93,7 +93,7 @@ class NewSubscription(BaseModel):
     events: Events
 
 
-class SubscriptionPatch(BaseModel):
+class SubscriptionChanges(BaseModel):
     """What is to change; what is left out stays. Events are replaced as a whole."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"status": "paused"}]})
@@ -135,7 +135,7 @@ _SUBSCRIPTION_EXAMPLE: Final[dict[str, JsonValue]] = {
 }
 
 
-class SubscriptionOut(BaseModel):
+class SubscriptionAnswer(BaseModel):
     """A subscription."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_SUBSCRIPTION_EXAMPLE]})
@@ -147,7 +147,7 @@ class SubscriptionOut(BaseModel):
     events: list[WantedEvents]
     status: SubscriptionStatus
     status_reason: str | None = Field(description="Why, and what to do, where nobody set the status.")
-    secrets: list[SecretOut]
+    secrets: list[SecretAnswer]
     created_at: datetime
     updated_at: datetime
 
@@ -156,7 +156,7 @@ class SubscriptionOut(BaseModel):
         return cls(**_members(subscription, url))
 
 
-class SubscriptionWithSecret(SubscriptionOut):
+class SubscriptionWithSecret(SubscriptionAnswer):
     """A subscription and its new signing secret, which is not shown again."""
 
     model_config = ConfigDict(
@@ -179,13 +179,13 @@ def _members(subscription: Subscription, url: str) -> dict[str, object]:
         "events": [{"type": kind, "filter": filter_to_json(each)} for kind, each in subscription.events.items()],
         "status": subscription.status,
         "status_reason": subscription.status_reason,
-        "secrets": [SecretOut.of(secret) for secret in subscription.secrets],
+        "secrets": [SecretAnswer.of(secret) for secret in subscription.secrets],
         "created_at": subscription.created_at,
         "updated_at": subscription.updated_at,
     }
 
 
-class AttemptOut(BaseModel):
+class AttemptAnswer(BaseModel):
     """One request that was made."""
 
     at: datetime
@@ -218,7 +218,7 @@ _DELIVERY_EXAMPLE: Final[dict[str, JsonValue]] = {
 }
 
 
-class SubscriptionDeliveryOut(BaseModel):
+class SubscriptionDeliveryAnswer(BaseModel):
     """One event for one subscription, and what became of it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_DELIVERY_EXAMPLE]})
@@ -233,7 +233,7 @@ class SubscriptionDeliveryOut(BaseModel):
         description="`superseded`: a newer state of the subject was recorded before this one was delivered."
     )
     due_at: datetime | None = Field(description="The next attempt, if it is waiting: not before then.")
-    attempts: list[AttemptOut] = Field(description="The last 30, oldest first.")
+    attempts: list[AttemptAnswer] = Field(description="The last 30, oldest first.")
     created_at: datetime
     ended_at: datetime | None
 
@@ -242,7 +242,7 @@ class SubscriptionDeliveryOut(BaseModel):
         return cls(**_delivery_members(delivery))
 
 
-class SubscriptionDeliveryDetail(SubscriptionDeliveryOut):
+class SubscriptionDeliveryDetail(SubscriptionDeliveryAnswer):
     """With its body."""
 
     model_config = ConfigDict(
@@ -274,7 +274,7 @@ def _delivery_members(delivery: Delivery) -> dict[str, object]:
         "state": delivery.state,
         "due_at": delivery.due_at if delivery.state is SubscriptionDeliveryState.WAITING else None,
         "attempts": [
-            AttemptOut(
+            AttemptAnswer(
                 at=each.at,
                 duration_milliseconds=each.duration_milliseconds,
                 status=each.status,

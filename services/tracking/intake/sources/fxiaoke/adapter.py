@@ -31,9 +31,9 @@ from services.tracking.intake.sources.adapter import (
     PassedOver,
     Reply,
     Request,
-    Said,
     SeenUser,
-    Terms,
+    SenderRules,
+    Statement,
     dated,
     digest,
     read_document,
@@ -157,7 +157,7 @@ class Fxiaoke(Adapter):
             )
 
     @override
-    def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
+    def verify(self, request: Request, rules: SenderRules, *, now_seconds: int) -> Rejection | None:
         envelope = read_document_or_empty(request.body)
         signature = envelope.get("signature")
         signed = _signed_text(envelope)
@@ -165,10 +165,10 @@ class Fxiaoke(Adapter):
             return Rejection.HEADERS
         if abs(int(str(envelope["timestamp"])) - now_seconds * 1000) > _TOLERANCE_MS:
             return Rejection.TIMESTAMP
-        secret = _signing_secret(signed, signature, terms)
+        secret = _signing_secret(signed, signature, rules)
         if secret is None or not _names_its_message(envelope, secret):
             return Rejection.SIGNATURE
-        is_allowed = terms.allows("enterprise_account", envelope.get("enterpriseAccount"))
+        is_allowed = rules.allows("enterprise_account", envelope.get("enterpriseAccount"))
         return None if is_allowed else Rejection.NOT_ALLOWED
 
     @override
@@ -179,10 +179,10 @@ class Fxiaoke(Adapter):
         return f"body:{digest(request.body)}"
 
     @override
-    def kept(self, request: Request, terms: Terms) -> bytes:
+    def kept(self, request: Request, rules: SenderRules) -> bytes:
         """The content decrypted, so that it reads after a rotation; the envelope where that cannot be done."""
         envelope = read_document_or_empty(request.body)
-        secret = _secret_of(envelope, terms)
+        secret = _secret_of(envelope, rules)
         content = None if secret is None else _decrypted(envelope.get("encryptedContent"), secret)
         if content is None:
             return request.body
@@ -200,8 +200,8 @@ class Fxiaoke(Adapter):
         return f"{head}{', ' if added and document else ''}{text[1:]}".encode("utf-8", "surrogatepass")
 
     @override
-    def reply(self, request: Request, terms: Terms, *, now_ms: int, entropy: Callable[[int], bytes]) -> Reply:
-        secret = _secret_of(read_document_or_empty(request.body), terms)
+    def reply(self, request: Request, rules: SenderRules, *, now_ms: int, entropy: Callable[[int], bytes]) -> Reply:
+        secret = _secret_of(read_document_or_empty(request.body), rules)
         if secret is None:
             return Reply(self.accepted_status)
         nonce = entropy(_NONCE_BYTES).hex()
@@ -215,7 +215,7 @@ class Fxiaoke(Adapter):
         return Reply(self.accepted_status, json.dumps(body, separators=(",", ":")).encode(), "application/json")
 
     @override
-    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
         event = read_document(body)
         if "encryptedContent" in event:
             raise Untranslatable(
@@ -245,7 +245,7 @@ class Fxiaoke(Adapter):
         return (Fetch(object_name, data_id, floor=at),)
 
     @override
-    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
+    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Statement]:
         raw = record.raw
         parts = _parts(raw, PARTS)
         times = [read_unix_milliseconds(each.get("last_modified_time")) for each in (raw, *parts, *_parts(raw, LINES))]
@@ -255,7 +255,7 @@ class Fxiaoke(Adapter):
             )
         # What belongs to a deal changes it, although it leaves the deal's own time as it was.
         version = dated(record, max(time for time in times if time is not None))
-        said: list[Said] = []
+        said: list[Statement] = []
         match record.object_name:
             case "NewOpportunityObj":
                 said.append(_opportunity(raw, version, mapping, pointer))
@@ -272,7 +272,7 @@ class Fxiaoke(Adapter):
         return said
 
     @override
-    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
+    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Statement]:
         return () if gone.object_name in BELONGING else _gone(gone.object_name, gone.external_id, gone.at, mapping)
 
 
@@ -403,7 +403,7 @@ def _related(raw: Record) -> dict[str, str]:
     return found
 
 
-def _gone(object_name: str, record_id: str, at: datetime, mapping: SourceMapping) -> Sequence[Said]:
+def _gone(object_name: str, record_id: str, at: datetime, mapping: SourceMapping) -> Sequence[Statement]:
     """That a record is no more. Raises Untranslatable."""
     if object_name == ACTIVITY:
         activity = {"external_id": record_id, "modified_at": at, "is_deleted": True, "type": ActivityType.TASK}
@@ -502,18 +502,18 @@ def _names_its_message(envelope: Record, secret: str) -> bool:
     return named is None or named == envelope.get("messageId")
 
 
-def _signing_secret(signed: str, signature: str, terms: Terms) -> str | None:
+def _signing_secret(signed: str, signature: str, rules: SenderRules) -> str | None:
     """The secret that a text is signed with; each is tried, whichever it is."""
     given = signature.lower().encode()
-    matching = [secret for secret in terms.secrets if hmac.compare_digest(_sha1(f"{signed}{secret}").encode(), given)]
+    matching = [secret for secret in rules.secrets if hmac.compare_digest(_sha1(f"{signed}{secret}").encode(), given)]
     return matching[0] if matching else None
 
 
-def _secret_of(envelope: Record, terms: Terms) -> str | None:
+def _secret_of(envelope: Record, rules: SenderRules) -> str | None:
     signature, signed = envelope.get("signature"), _signed_text(envelope)
     if signed is None or not isinstance(signature, str):
         return None
-    return _signing_secret(signed, signature, terms)
+    return _signing_secret(signed, signature, rules)
 
 
 def _sha1(text: str) -> str:

@@ -25,13 +25,13 @@ from services.tracking.intake.sources.adapter import (
     Fetch,
     PassedOver,
     Request,
-    Said,
-    Terms,
+    SenderRules,
+    Statement,
     dated,
     digest,
     member,
     read_json,
-    said_by_each,
+    statements_of_each,
 )
 from services.tracking.intake.sources.canonical import (
     CUSTOM_CHARACTERS_MAX,
@@ -63,7 +63,7 @@ from services.tracking.intake.sources.hubspot.api import (
     merged_ids,
 )
 from services.tracking.intake.sources.source_api import FetchedRecord, GoneRecord
-from services.tracking.intake.sources.values import only_text, told_moment
+from services.tracking.intake.sources.values import only_text, stated_moment
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.errors import FieldError
 from shared.kernel.reading import read_decimal, read_whole_number
@@ -128,16 +128,16 @@ class Hubspot(Adapter):
             )
 
     @override
-    def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
+    def verify(self, request: Request, rules: SenderRules, *, now_seconds: int) -> Rejection | None:
         given, timestamp = request.headers.get(_SIGNATURE), request.headers.get(_TIMESTAMP)
         if not given or not timestamp:
             return Rejection.HEADERS
         if not timestamp.isdigit() or abs(int(timestamp[:20]) - now_seconds * 1000) > _TOLERANCE_MS:
             return Rejection.TIMESTAMP
-        if not _is_signed(request, terms, request.base_url):
-            return _why_not_signed(request, terms)
+        if not _is_signed(request, rules, request.base_url):
+            return _why_not_signed(request, rules)
         # One app signs for all the portals it is installed in with one secret.
-        return None if _of_portals(request.body, terms) else Rejection.NOT_ALLOWED
+        return None if _of_portals(request.body, rules) else Rejection.NOT_ALLOWED
 
     @override
     def dedupe_key(self, request: Request) -> str:
@@ -149,9 +149,9 @@ class Hubspot(Adapter):
         return f"body:{digest(request.body)}"
 
     @override
-    def kept(self, request: Request, terms: Terms) -> bytes:
+    def kept(self, request: Request, rules: SenderRules) -> bytes:
         """Without events of portals that are not allowed."""
-        allowed = _of_portals(request.body, terms)
+        allowed = _of_portals(request.body, rules)
         if not isinstance(allowed, list):
             return request.body
         with suppress(Untranslatable):
@@ -160,11 +160,11 @@ class Hubspot(Adapter):
         return dumps(allowed, default=str).encode()
 
     @override
-    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
-        return said_by_each(_events(body), lambda each: _said_by_event(each[1], each[0]))
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
+        return statements_of_each(_events(body), lambda each: _statements_of_event(each[1], each[0]))
 
     @override
-    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
+    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Statement]:
         if record.object_name == DEALS:
             return _deals(record, mapping, pointer)
         if record.object_name in ACTIVITIES:
@@ -173,11 +173,11 @@ class Hubspot(Adapter):
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, f"{record.object_name} is no deal and no activity")
 
     @override
-    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
-        return _said_gone(gone.object_name, gone.external_id, gone.at, "")
+    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Statement]:
+        return _statements_of_gone(gone.object_name, gone.external_id, gone.at, "")
 
 
-def _is_signed(request: Request, terms: Terms, base_url: str) -> bool:
+def _is_signed(request: Request, rules: SenderRules, base_url: str) -> bool:
     """Whether a valid secret signed the request, had it gone to this address of the service."""
     address = _DECODED.sub(lambda escape: chr(int(escape[1], 16)), base_url + request.target)
     signed = b"%b%b%b%b" % (
@@ -186,12 +186,12 @@ def _is_signed(request: Request, terms: Terms, base_url: str) -> bool:
         request.body,
         request.headers[_TIMESTAMP],
     )
-    expected = [b64encode(hmac.digest(secret.encode(), signed, "sha256")) for secret in terms.secrets]
+    expected = [b64encode(hmac.digest(secret.encode(), signed, "sha256")) for secret in rules.secrets]
     matches = [hmac.compare_digest(each, request.headers[_SIGNATURE]) for each in expected]
     return any(matches)
 
 
-def _why_not_signed(request: Request, terms: Terms) -> Rejection:
+def _why_not_signed(request: Request, rules: SenderRules) -> Rejection:
     """Whether the secret is another one, or the address that was signed.
 
     Only so that somebody can be told which to mend: what is signed for another address is refused all the same. Tried
@@ -206,7 +206,7 @@ def _why_not_signed(request: Request, terms: Terms) -> Rejection:
     addresses = {
         f"{scheme}://{each}{prefix}" for scheme in ("https", "http") for each in hosts for prefix in {slash + path, ""}
     }
-    is_of_another_address = any(_is_signed(request, terms, address) for address in addresses)
+    is_of_another_address = any(_is_signed(request, rules, address) for address in addresses)
     return Rejection.ADDRESS if is_of_another_address else Rejection.SIGNATURE
 
 
@@ -223,12 +223,12 @@ def _events(body: bytes) -> Iterator[tuple[str, Mapping[str, object]]]:
         yield pointer, event
 
 
-def _of_portals(body: bytes, terms: Terms) -> list[Mapping[str, object]] | bool:
+def _of_portals(body: bytes, rules: SenderRules) -> list[Mapping[str, object]] | bool:
     """The events of portals that are allowed; True where all are, or where it cannot be told as it cannot be read."""
-    if "portal_id" not in terms.allowed:
+    if "portal_id" not in rules.allowed:
         return True
     try:
-        return [event for _, event in _events(body) if terms.allows("portal_id", event.get("portalId"))]
+        return [event for _, event in _events(body) if rules.allows("portal_id", event.get("portalId"))]
     except Untranslatable:
         return True
 
@@ -258,15 +258,15 @@ def _event_key(event: Mapping[str, object]) -> str:
     return ":".join(str(part) for part in parts)
 
 
-def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
+def _statements_of_event(event: Mapping[str, object], pointer: str) -> Iterator[Statement]:
     if _is_record(event):
-        yield _said_by_record(event, pointer)
+        yield _statement_of_record(event, pointer)
         return
     subject, _, what = str(_type_of(event)).partition(".")
     object_name = _OBJECT_TYPES.get(str(event.get("objectTypeId"))) if subject == "object" else _SUBJECTS.get(subject)
     if what == "associationChange":
         # It leaves the deal's own time as it was.
-        associated_at = told_moment(event.get("occurredAt"), f"{pointer}/occurredAt")
+        associated_at = stated_moment(event.get("occurredAt"), f"{pointer}/occurredAt")
         deal_ids = list(_associated_deals(event, pointer))
         for deal_id in deal_ids:
             yield Fetch(DEALS, deal_id, associated_at)
@@ -276,15 +276,15 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
     if object_name is None:
         yield _passed_over(event, subject, what, pointer)
         return
-    at = told_moment(event.get("occurredAt"), f"{pointer}/occurredAt")
+    at = stated_moment(event.get("occurredAt"), f"{pointer}/occurredAt")
     if at is None:
         raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{pointer}/occurredAt", "is missing")
     if what == "merge" and object_name == DEALS:
-        yield from _said_by_merge(event, at, pointer)
+        yield from _statements_of_merge(event, at, pointer)
         return
     external_id = _record_id(event.get("objectId"), f"{pointer}/objectId")
     if what == "deletion":
-        yield from _said_gone(object_name, external_id, at, pointer)
+        yield from _statements_of_gone(object_name, external_id, at, pointer)
     elif what in ("restore", "merge"):
         yield Fetch(object_name, external_id, at)
     elif what in ("creation", "propertyChange"):
@@ -297,7 +297,7 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
         )
 
 
-def _said_by_record(event: Mapping[str, object], pointer: str) -> Said:
+def _statement_of_record(event: Mapping[str, object], pointer: str) -> Statement:
     """A record is asked for like one that changed: what a workflow sends of it may be older. Raises Untranslatable."""
     object_name = _OBJECT_TYPES.get(str(event["objectTypeId"]))
     if object_name is None:
@@ -320,7 +320,7 @@ def _passed_over(event: Mapping[str, object], subject: str, what: str, pointer: 
     )
 
 
-def _said_by_merge(event: Mapping[str, object], at: datetime, pointer: str) -> Iterator[Said]:
+def _statements_of_merge(event: Mapping[str, object], at: datetime, pointer: str) -> Iterator[Statement]:
     primary = _record_id(event.get("primaryObjectId"), f"{pointer}/primaryObjectId")
     given = event.get("newObjectId")
     merged_into = primary if given is None else _record_id(given, f"{pointer}/newObjectId")
@@ -352,7 +352,7 @@ def _associated_deals(event: Mapping[str, object], pointer: str) -> Iterator[str
             yield _record_id(event.get(f"{side}ObjectId"), f"{pointer}/{side}ObjectId")
 
 
-def _said_gone(object_name: str, external_id: str, at: datetime, pointer: str) -> Sequence[Said]:
+def _statements_of_gone(object_name: str, external_id: str, at: datetime, pointer: str) -> Sequence[Statement]:
     if object_name in PARTS:
         return ()
     fields: dict[str, object] = {"external_id": external_id, "modified_at": at}
@@ -368,10 +368,10 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
     raw = record.raw
     told = _told(raw, pointer)
     within = f"{pointer}/properties"
-    stage, closing = told.get("dealstage"), told_moment(told.get("closedate"), f"{within}/closedate")
+    stage, closing = told.get("dealstage"), stated_moment(told.get("closedate"), f"{within}/closedate")
     status = mapping.status_of(stage, _status(told))
     lines, paid = (list(_parts(raw, name, pointer)) for name in ("_lines", "_payments"))
-    times = [told_moment(part.get(MODIFIED), f"{pointer}/{MODIFIED}") for part in (*lines, *paid)]
+    times = [stated_moment(part.get(MODIFIED), f"{pointer}/{MODIFIED}") for part in (*lines, *paid)]
     at = max([_modified_at(record, told, pointer), *(time for time in times if time is not None)])
     currency = told.get("deal_currency_code") or only_text(raw.get("_home_currency"))
     version = dated(record, at)
@@ -385,7 +385,7 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
         "currency": currency,
         "home_amount": told.get("amount_in_home_currency") if raw.get("_home_currency") else None,
         "home_currency": raw.get("_home_currency") if told.get("amount_in_home_currency") else None,
-        "created_at": told_moment(told.get("createdate"), f"{within}/createdate"),
+        "created_at": stated_moment(told.get("createdate"), f"{within}/createdate"),
         "expected_close_at": closing,
         "closed_at": closing if status in (DealStatus.WON, DealStatus.LOST) else None,
         "stage": stage,
@@ -433,7 +433,7 @@ def _payments(
         status, within = payment.get("hs_latest_status"), f"{pointer}/_payments/{index}"
         if status not in _COLLECTED:
             continue
-        at = told_moment(payment.get("hs_initiated_date"), f"{within}/hs_initiated_date")
+        at = stated_moment(payment.get("hs_initiated_date"), f"{within}/hs_initiated_date")
         if at is None:
             raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{within}/hs_initiated_date", "is missing")
         if payment.get("hs_currency_code", currency) != currency:
@@ -467,7 +467,7 @@ def _status(told: Mapping[str, str]) -> DealStatus | None:
 
 
 def _modified_at(record: FetchedRecord, told: Mapping[str, str], pointer: str) -> datetime:
-    at = told_moment(told.get(MODIFIED), f"{pointer}/properties/{MODIFIED}") or told_moment(
+    at = stated_moment(told.get(MODIFIED), f"{pointer}/properties/{MODIFIED}") or stated_moment(
         record.raw.get("updatedAt"), f"{pointer}/updatedAt"
     )
     if at is None:
@@ -511,8 +511,8 @@ def _activity_fields(record: FetchedRecord, activity: ActivityObject, pointer: s
     raw = record.raw
     told = _told(raw, pointer)
     within = f"{pointer}/properties"
-    start = told_moment(told.get("hs_meeting_start_time"), within) or told_moment(told.get("hs_timestamp"), within)
-    end = told_moment(told.get("hs_meeting_end_time"), within)
+    start = stated_moment(told.get("hs_meeting_start_time"), within) or stated_moment(told.get("hs_timestamp"), within)
+    end = stated_moment(told.get("hs_meeting_end_time"), within)
     duration: object = None
     if read_whole_number(told.get("hs_call_duration"), maximum=_DURATION_MAX) is not None:
         duration = int(told["hs_call_duration"]) // 1000

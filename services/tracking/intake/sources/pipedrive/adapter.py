@@ -23,8 +23,8 @@ from services.tracking.intake.sources.adapter import (
     Fetch,
     PassedOver,
     Request,
-    Said,
-    Terms,
+    SenderRules,
+    Statement,
     dated,
     digest,
     member,
@@ -99,7 +99,7 @@ class Pipedrive(Adapter):
             )
 
     @override
-    def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
+    def verify(self, request: Request, rules: SenderRules, *, now_seconds: int) -> Rejection | None:
         scheme, _, encoded = request.headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"basic":
             return Rejection.HEADERS
@@ -107,7 +107,7 @@ class Pipedrive(Adapter):
             given = b64decode(encoded.strip(), validate=True)
         except Base64Error:
             return Rejection.HEADERS
-        return None if terms.knows(given) else Rejection.SIGNATURE
+        return None if rules.knows(given) else Rejection.SIGNATURE
 
     @override
     def dedupe_key(self, request: Request) -> str:
@@ -125,7 +125,7 @@ class Pipedrive(Adapter):
         return f"meta:{known}" if isinstance(known, str | int) else f"body:{digest(request.body)}"
 
     @override
-    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
         document = _as_version_2(read_document(body))
         meta = member(document, "meta")
         entity = meta.get("entity")
@@ -162,7 +162,7 @@ class Pipedrive(Adapter):
         if fields["kind"] in (DealKind.DELETED, DealKind.MERGED) or fields["modified_at"] is None:
             fields["modified_at"] = happened_at
         deal = canonical_deal(fields, raw, mapping, pointer=f"/{name}")
-        said: Said = deal
+        said: Statement = deal
         if (
             mapping.asks_products
             and raw.get("products") is None
@@ -183,7 +183,7 @@ class Pipedrive(Adapter):
         return (said, canonical_deal(former, {}, SourceMapping(), pointer="/meta/merged_from_id"))
 
     @override
-    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
+    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Statement]:
         raw = record.raw
         if record.object_name not in (DEAL, ACTIVITY):
             raise Untranslatable(
@@ -202,7 +202,7 @@ class Pipedrive(Adapter):
         return (canonical_activity(fields, mapping, pointer=pointer),)
 
     @override
-    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
+    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Statement]:
         if gone.object_name != ACTIVITY:
             return super().translate_gone(gone, mapping)
         fields = {

@@ -28,13 +28,13 @@ from services.tracking.intake.sources.adapter import (
     PassedOver,
     Reply,
     Request,
-    Said,
-    Terms,
+    SenderRules,
+    Statement,
     dated,
     digest,
     member,
     read_json,
-    said_by_each,
+    statements_of_each,
 )
 from services.tracking.intake.sources.canonical import (
     CUSTOM_CHARACTERS_MAX,
@@ -69,7 +69,7 @@ from services.tracking.intake.sources.salesforce.api import (
 )
 from services.tracking.intake.sources.source_api import FetchedRecord, GoneRecord
 from services.tracking.intake.sources.standard_webhooks.adapter import StandardWebhooks
-from services.tracking.intake.sources.values import only_text, told_moment
+from services.tracking.intake.sources.values import only_text, stated_moment
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealStatus
 from shared.kernel.errors import FieldError
@@ -115,16 +115,16 @@ class Salesforce(Adapter):
             )
 
     @override
-    def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
-        rejection = _proven(request, terms, now_seconds)
+    def verify(self, request: Request, rules: SenderRules, *, now_seconds: int) -> Rejection | None:
+        rejection = _proven(request, rules, now_seconds)
         if rejection is not None or _is_json(request.body):
             return rejection
         try:
             message = _outbound(request.body)
         except Untranslatable:
             return None
-        allowed = _is_allowed(terms, "organization_id", message.organization_ids)
-        return None if allowed and _is_allowed(terms, "action_id", message.action_ids) else Rejection.NOT_ALLOWED
+        allowed = _is_allowed(rules, "organization_id", message.organization_ids)
+        return None if allowed and _is_allowed(rules, "action_id", message.action_ids) else Rejection.NOT_ALLOWED
 
     @override
     def dedupe_key(self, request: Request) -> str:
@@ -141,7 +141,7 @@ class Salesforce(Adapter):
         return f"body:{digest(request.body)}"
 
     @override
-    def kept(self, request: Request, terms: Terms) -> bytes:
+    def kept(self, request: Request, rules: SenderRules) -> bytes:
         if _is_json(request.body):
             return request.body
         try:
@@ -150,13 +150,13 @@ class Salesforce(Adapter):
             return _cut_before_session(request.body)
 
     @override
-    def reply(self, request: Request, terms: Terms, *, now_ms: int, entropy: Callable[[int], bytes]) -> Reply:
+    def reply(self, request: Request, rules: SenderRules, *, now_ms: int, entropy: Callable[[int], bytes]) -> Reply:
         return Reply(200) if _is_json(request.body) else Reply(200, _ACK, "text/xml")
 
     @override
-    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
         if _is_json(body):
-            return said_by_each(_events(read_json(body)), lambda each: _said_by_event(each[1], each[0]))
+            return statements_of_each(_events(read_json(body)), lambda each: _statements_of_event(each[1], each[0]))
         notifications = _outbound(body).notifications
         if not 1 <= len(notifications) <= _NOTIFICATIONS_MAX:
             raise Untranslatable(
@@ -164,10 +164,10 @@ class Salesforce(Adapter):
                 "/Envelope/Body/notifications",
                 f"expected 1 to {_NOTIFICATIONS_MAX} notifications",
             )
-        return said_by_each(enumerate(notifications), lambda each: _said_by_notification(each[1], each[0]))
+        return statements_of_each(enumerate(notifications), lambda each: _statements_of_notification(each[1], each[0]))
 
     @override
-    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
+    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Statement]:
         if record.object_name == OPPORTUNITY:
             fields = _fields(record, mapping, pointer)
             return (canonical_deal(fields, record.raw, mapping, pointer=pointer, team=_team(record.raw)),)
@@ -176,27 +176,27 @@ class Salesforce(Adapter):
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, f"{record.object_name} is no deal and no activity")
 
     @override
-    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
-        return _said_gone(gone.object_name, gone.external_id, gone.at, 0)
+    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Statement]:
+        return _statements_of_gone(gone.object_name, gone.external_id, gone.at, 0)
 
 
-def _proven(request: Request, terms: Terms, now_seconds: int) -> Rejection | None:
+def _proven(request: Request, rules: SenderRules, now_seconds: int) -> Rejection | None:
     """Whether the request knows a secret, in whichever of the three ways it says so."""
     if request.trail:
-        return _knows(request.trail.encode("utf-8", "replace"), terms)
+        return _knows(request.trail.encode("utf-8", "replace"), rules)
     scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
-        return _knows(token.strip(), terms)
-    return _SIGNED.verify(request, terms, now_seconds=now_seconds)
+        return _knows(token.strip(), rules)
+    return _SIGNED.verify(request, rules, now_seconds=now_seconds)
 
 
-def _knows(given: bytes, terms: Terms) -> Rejection | None:
-    return None if terms.knows(given) else Rejection.SIGNATURE
+def _knows(given: bytes, rules: SenderRules) -> Rejection | None:
+    return None if rules.knows(given) else Rejection.SIGNATURE
 
 
-def _is_allowed(terms: Terms, name: str, given: frozenset[str]) -> bool:
+def _is_allowed(rules: SenderRules, name: str, given: frozenset[str]) -> bool:
     """Whether all that a message says of itself is on the list, however long the ids there are."""
-    allowed = terms.allowed.get(name)
+    allowed = rules.allowed.get(name)
     if allowed is None:
         return True
     known = {record_id(each) for each in allowed}
@@ -354,7 +354,7 @@ def _cut_before_session(body: bytes) -> bytes:
     return (_masked(text[: named.start()]) + "<left-out>" if named else _masked(text)).encode()
 
 
-def _said_by_notification(notification: _Notification, index: int) -> Iterator[Said]:
+def _statements_of_notification(notification: _Notification, index: int) -> Iterator[Statement]:
     pointer = f"/Envelope/Body/notifications/Notification/{index}/sObject"
     fields = notification.fields
     if notification.object_name not in (OPPORTUNITY, *ACTIVITIES):
@@ -362,7 +362,7 @@ def _said_by_notification(notification: _Notification, index: int) -> Iterator[S
         return
     external_id = _required_id(fields.get("Id"), f"{pointer}/Id")
     stamp = "SystemModstamp" if fields.get("SystemModstamp") else "LastModifiedDate"
-    at = told_moment(fields.get(stamp), f"{pointer}/{stamp}")
+    at = stated_moment(fields.get(stamp), f"{pointer}/{stamp}")
     if at is None:
         raise Untranslatable(
             QuarantineReason.MISSING_FIELD,
@@ -414,14 +414,14 @@ def _event_key(event: Mapping[str, object]) -> str:
     return " ".join([str(header["transactionKey"]), str(header.get("sequenceNumber")), *named])
 
 
-def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
+def _statements_of_event(event: Mapping[str, object], pointer: str) -> Iterator[Statement]:
     header = member(event, "ChangeEventHeader", pointer=pointer)
     within = f"{pointer}/ChangeEventHeader"
     object_name = header.get("entityName")
     if object_name not in (OPPORTUNITY, *PARTS, *ACTIVITIES):
         yield _passed_over(object_name, f"{within}/entityName")
         return
-    at = told_moment(header.get("commitTimestamp"), f"{within}/commitTimestamp")
+    at = stated_moment(header.get("commitTimestamp"), f"{within}/commitTimestamp")
     if at is None:
         raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{within}/commitTimestamp", "is missing")
     change = str(header.get("changeType"))
@@ -436,7 +436,7 @@ def _said_by_event(event: Mapping[str, object], pointer: str) -> Iterator[Said]:
             named = (str(object_name), external_id) if opportunity is None else (OPPORTUNITY, opportunity)
             yield Fetch(*named, at)
         elif change.endswith("DELETE") and not change.endswith("UNDELETE"):
-            yield from _said_gone(str(object_name), external_id, at, number)
+            yield from _statements_of_gone(str(object_name), external_id, at, number)
         elif change.startswith("GAP_"):
             yield Fetch(str(object_name), external_id, at)
         else:
@@ -521,7 +521,7 @@ def _is_bitmap(listed: object) -> bool:
     return isinstance(listed, list) and any("0x" in str(name) for name in listed)
 
 
-def _said_gone(object_name: str, external_id: str, at: datetime, sequence: int) -> Sequence[Said]:
+def _statements_of_gone(object_name: str, external_id: str, at: datetime, sequence: int) -> Sequence[Statement]:
     if object_name == OPPORTUNITY:
         return (RecordChange(OPPORTUNITY, external_id, {}, at, sequence, is_deleted=True),)
     if object_name in ACTIVITIES:
@@ -549,7 +549,7 @@ def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict
         "name": raw.get("Name"),
         "amount": raw.get("Amount"),
         "currency": raw.get(CURRENCY),
-        "created_at": told_moment(raw.get("CreatedDate"), f"{pointer}/CreatedDate"),
+        "created_at": stated_moment(raw.get("CreatedDate"), f"{pointer}/CreatedDate"),
         "expected_close_on": closing,
         "closed_on": closing if status in (DealStatus.WON, DealStatus.LOST) else None,
         "stage": stage,
@@ -612,11 +612,11 @@ def _modified_at(record: FetchedRecord, pointer: str) -> datetime:
     """When a record or anything that belongs to it was last changed. Raises Untranslatable."""
     raw = record.raw
     stamps = [
-        told_moment(raw.get("SystemModstamp"), f"{pointer}/SystemModstamp")
-        or told_moment(raw.get("LastModifiedDate"), f"{pointer}/LastModifiedDate")
+        stated_moment(raw.get("SystemModstamp"), f"{pointer}/SystemModstamp")
+        or stated_moment(raw.get("LastModifiedDate"), f"{pointer}/LastModifiedDate")
         or record.floor,
         *(
-            told_moment(each.get("SystemModstamp"), f"{pointer}/{part.relation}")
+            stated_moment(each.get("SystemModstamp"), f"{pointer}/{part.relation}")
             for part in PARTS.values()
             for each in related_records(raw, part.relation)
         ),
@@ -647,7 +647,7 @@ _TASK_TYPES: Final = {"Call": ActivityType.CALL, "Email": ActivityType.EMAIL, "L
 def _activity(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> CanonicalActivity:
     raw, is_task = record.raw, record.object_name == TASK
     moments = ("CompletedDateTime",) if is_task else ("StartDateTime", "ActivityDateTime")
-    occurred_at = next((at for name in moments if (at := told_moment(raw.get(name), f"{pointer}/{name}"))), None)
+    occurred_at = next((at for name in moments if (at := stated_moment(raw.get(name), f"{pointer}/{name}"))), None)
     day = _day(raw.get("ActivityDate"), f"{pointer}/ActivityDate")
     if occurred_at is None and day is not None:
         occurred_at = datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -697,5 +697,5 @@ def _day(value: object, pointer: str) -> date | None:
         day = read_day(value)
         if day is not None:
             return day
-    moment = told_moment(value, pointer)
+    moment = stated_moment(value, pointer)
     return None if moment is None else moment.date()

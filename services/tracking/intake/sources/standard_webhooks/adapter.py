@@ -21,12 +21,12 @@ from services.tracking.intake.sources.adapter import (
     Adapter,
     Headers,
     Request,
-    Said,
-    Terms,
+    SenderRules,
+    Statement,
     digest,
     member,
     read_document,
-    said_by_each,
+    statements_of_each,
 )
 from services.tracking.intake.sources.canonical import (
     ACTIVITY_EXAMPLE,
@@ -115,7 +115,7 @@ class StandardWebhooks(Adapter):
             ) from None
 
     @override
-    def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
+    def verify(self, request: Request, rules: SenderRules, *, now_seconds: int) -> Rejection | None:
         webhook_id, timestamp, signatures = _signed_headers(request.headers)
         if not webhook_id or not timestamp or not signatures:
             return Rejection.HEADERS
@@ -123,7 +123,7 @@ class StandardWebhooks(Adapter):
             return Rejection.TIMESTAMP
         signed = b"%b.%b.%b" % (webhook_id, timestamp, request.body)
         given = signatures.split(b" ", _SIGNATURES_MAX)[:_SIGNATURES_MAX]
-        for secret in terms.secrets:
+        for secret in rules.secrets:
             key = _key(secret)
             if isinstance(key, bytes):
                 expected = b"v1," + b64encode(hmac.digest(key, signed, "sha256"))
@@ -140,7 +140,7 @@ class StandardWebhooks(Adapter):
         return f"body:{digest(request.body)}" if webhook_id is None else webhook_id.decode("latin-1")
 
     @override
-    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
         document = read_document(body)
         kind = _KINDS.get(str(document.get("type")))
         if kind is not None:
@@ -158,14 +158,14 @@ class StandardWebhooks(Adapter):
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, "/type", f"expected one of {known}")
 
 
-def _batch(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Said]:
+def _batch(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Statement]:
     deals = document.get("deals")
     if not isinstance(deals, list) or not 1 <= len(deals) <= BATCH_DEALS_MAX:
         raise Untranslatable(
             QuarantineReason.INVALID_FIELD, "/deals", f"expected a list of 1 to {BATCH_DEALS_MAX} deals"
         )
 
-    def said(part: tuple[int, object]) -> Sequence[Said]:
+    def said(part: tuple[int, object]) -> Sequence[Statement]:
         index, raw = part
         pointer = f"/deals/{index}"
         if not isinstance(raw, dict):
@@ -175,7 +175,7 @@ def _batch(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[S
             *unknown_members_of_deal(raw, mapping, pointer),
         )
 
-    return said_by_each(enumerate(deals), said)
+    return statements_of_each(enumerate(deals), said)
 
 
 def _signed_headers(headers: Headers) -> tuple[bytes | None, ...]:

@@ -34,9 +34,9 @@ from services.tracking.intake.sources.adapter import (
     Fetch,
     PassedOver,
     Request,
-    Said,
     SeenUser,
-    Terms,
+    SenderRules,
+    Statement,
     dated,
     digest,
     read_document,
@@ -177,11 +177,11 @@ class Zoho(Adapter):
             )
 
     @override
-    def verify(self, request: Request, terms: Terms, *, now_seconds: int) -> Rejection | None:
+    def verify(self, request: Request, rules: SenderRules, *, now_seconds: int) -> Rejection | None:
         document = read_document_or_empty(request.body)
         if "channel_id" in document:
             given = [document.get("token")]
-            is_allowed = terms.allows("channel_id", document.get("channel_id"))
+            is_allowed = rules.allows("channel_id", document.get("channel_id"))
         else:
             header = request.headers.get(_SECRET_HEADER)
             given = [
@@ -193,7 +193,7 @@ class Zoho(Adapter):
         texts = [value.encode("utf-8", "surrogatepass") for value in given if isinstance(value, str) and value]
         if not texts:
             return Rejection.HEADERS
-        matches = [terms.knows(text) for text in texts]
+        matches = [rules.knows(text) for text in texts]
         if not any(matches):
             return Rejection.SIGNATURE
         return None if is_allowed else Rejection.NOT_ALLOWED
@@ -214,7 +214,7 @@ class Zoho(Adapter):
         return f"body:{digest(request.body)}"
 
     @override
-    def kept(self, request: Request, terms: Terms) -> bytes:
+    def kept(self, request: Request, rules: SenderRules) -> bytes:
         """Without the secret: its member is emptied, everything else stays as it came."""
         document = read_document_or_empty(request.body)
         if not _SECRET_MEMBERS & document.keys():
@@ -229,18 +229,18 @@ class Zoho(Adapter):
         return "".join((*pieces, text[end:])).encode("utf-8", "surrogatepass")
 
     @override
-    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Said]:
+    def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
         document = read_document(body)
         return _notified(document, mapping) if "channel_id" in document else _sent(document, mapping)
 
     @override
-    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Said]:
+    def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Statement]:
         modified_at = offset_moment(record.raw.get("Modified_Time"))
         if modified_at is None:
             raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{pointer}/Modified_Time", "is not a time")
         version = dated(record, modified_at)
         owner = record.raw.get("Owner")
-        said: list[Said] = []
+        said: list[Statement] = []
         if record.object_name == DEALS:
             said.append(_deal(_fields(record.raw, mapping, pointer) | version, record.raw, mapping, pointer))
         elif record.object_name in _ACTIVITIES:
@@ -253,11 +253,11 @@ class Zoho(Adapter):
         return said
 
     @override
-    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Said]:
+    def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Statement]:
         return (_gone(gone.object_name, gone.external_id, gone.at, mapping),)
 
 
-def _notified(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Said]:
+def _notified(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Statement]:
     """What a notification says: which records to ask for, and which are gone. Raises Untranslatable."""
     module = document.get("module")
     if isinstance(module, Mapping):
@@ -282,7 +282,7 @@ def _notified(document: Mapping[str, object], mapping: SourceMapping) -> Sequenc
     return [_gone(str(module), record_id, at, mapping) for record_id in named]
 
 
-def _sent(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Said]:
+def _sent(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Statement]:
     """What a workflow webhook says: the deal as far as it was mapped, and that all of it may be asked for.
 
     Raises Untranslatable.
@@ -297,13 +297,13 @@ def _sent(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Sa
         )
     record_id = _record_id(document.get("id"), "/id")
     try:
-        deal = _told_deal(document, record_id, mapping, is_deleted=event in _DELETIONS)
+        deal = _stated_deal(document, record_id, mapping, is_deleted=event in _DELETIONS)
     except Untranslatable as problem:
         return (Fetch(DEALS, record_id, otherwise=problem),)
     return (deal, Fetch(DEALS, record_id))
 
 
-def _told_deal(
+def _stated_deal(
     document: Mapping[str, object], record_id: str, mapping: SourceMapping, *, is_deleted: bool
 ) -> CanonicalDeal:
     """The deal in the texts of a workflow webhook. Raises Untranslatable."""

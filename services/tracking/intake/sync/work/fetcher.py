@@ -15,7 +15,7 @@ from services.tracking.intake.connections.domain import Connection, ConnectionSt
 from services.tracking.intake.inbox import fetching
 from services.tracking.intake.inbox.domain.deliveries import Origin
 from services.tracking.intake.inbox.fetch_store import Claimed, DueConnection
-from services.tracking.intake.inbox.fetched import AskedRecord
+from services.tracking.intake.inbox.fetched import FetchedReply
 from services.tracking.intake.inbox.fetching import FETCH_CHANNEL
 from services.tracking.intake.sources.registry import ADAPTERS
 from services.tracking.intake.sources.source_api import Gone, RecordPage
@@ -215,13 +215,13 @@ async def _store(
     others = [each for name, each in named.items() if name not in answered]
     floor_of_others = max((each.floor for each in others if each.floor is not None), default=None)
     cause_of_others = (others or claimed)[0].delivery_id
-    records: dict[UUID, list[AskedRecord]] = {}
+    records: dict[UUID, list[FetchedReply]] = {}
     gone: dict[UUID, list[Gone]] = {}
     for record in page.records:
         name = (record.object_name, record.external_id)
         cause = named[name].delivery_id if name in named else cause_of_others
         floor = floors.get(name) if name in named else floor_of_others
-        records.setdefault(cause, []).append(AskedRecord(record, floor))
+        records.setdefault(cause, []).append(FetchedReply(record, floor))
     for each in page.gone:
         name = (each.object_name, each.external_id)
         cause = named[name].delivery_id if name in named else cause_of_others
@@ -230,7 +230,7 @@ async def _store(
     for cause in dict.fromkeys([*records, *gone]):
         read = read_records(adapter, connection.mapping, records.get(cause, ()), fetched_at=fetched_at)
         for portion in portions(read, gone.get(cause, ())):
-            await fetching.add_asked(
+            await fetching.add_fetched(
                 tx,
                 connection,
                 origin=Origin.FETCHED,
