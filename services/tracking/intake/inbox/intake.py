@@ -1,7 +1,8 @@
 """Group commit: deliveries that come together are stored together, and answered after the commit.
 
-What comes alone or with few others is translated in the transaction that stores it, so that its deals are on their way
-with the commit; under load the groups are large, and translating is the worker's.
+What comes after a moment of quiet, alone or with few others, is translated in the transaction that stores it, so that
+its deals are on their way with the commit. While more comes, translating is the worker's: it would hold up the next
+group.
 
 While one group is being stored the next gathers, so a group is as large as the load makes it, and a delivery that comes
 alone waits for nobody. One group at a time: the NOTIFY makes commits queue for each other, so a second would only wait
@@ -12,6 +13,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -26,6 +28,8 @@ from shared.telemetry.metrics import WEBHOOK_DUPLICATES, WEBHOOK_GROUP_COMMIT_DE
 from shared.worker.rounds import Rounds
 
 _STORE_ATTEMPTS: Final = 3
+QUIET_SECONDS: Final = 0.01
+"""Since the group before, for one to be translated as it is stored."""
 _NOBODY_STORES: Final = "Deliveries are not being stored here for now."
 _log = get_logger(__name__)
 
@@ -58,6 +62,7 @@ class Intake(Rounds):
         self._outbox = outbox
         self._traffic = traffic
         self._room: WaitingRoom[_Waiting] = room or WaitingRoom()
+        self._stored_at = float("-inf")
 
     async def store(self, arrival: Arrival) -> None:
         """Return once the delivery is durable, whether it was new or held already.
@@ -124,13 +129,15 @@ class Intake(Rounds):
             )
 
         try:
-            return await store(is_translating=True)
+            return await store(is_translating=monotonic() - self._stored_at >= QUIET_SECONDS)
         except Unavailable:
             raise
         except Exception:
             # Whatever is wrong with what they say, it is no reason not to store them.
             _log.exception("deliveries_not_translated", deliveries=len(arrivals))
             return await store(is_translating=False)
+        finally:
+            self._stored_at = monotonic()
 
     def _count(self, arrivals: list[Arrival], new: Mapping[UUID, int]) -> None:
         WEBHOOK_GROUP_COMMIT_DELIVERIES.observe(len(arrivals))
