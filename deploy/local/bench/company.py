@@ -1,9 +1,10 @@
 """The company that is measured: sellers in teams, and goals such that every won deal counts for four of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -28,6 +29,9 @@ PERIOD_END: Final = date(2027, 1, 1)
 CLOSED_ON: Final = date(2026, 5, 4)
 
 _TEAMS: Final = 10
+TEAM_OF: Final = {owner: f"team/{number % _TEAMS}" for number, owner in enumerate(OWNERS)}
+"""The team of every seller, by the name of its goal."""
+
 _WON: Final = Condition("status", Operator.EQ, ("won",))
 WON_AMOUNT: Final = Metric.of(Measure(Aggregate.SUM, "amount", DateField.CLOSED, _WON, CURRENCY))
 _WON_COUNT: Final = Metric.of(Measure(Aggregate.COUNT, None, DateField.CLOSED, _WON))
@@ -61,8 +65,8 @@ def company() -> Company:
     events.extend(
         goal(f"team/{number}", WON_AMOUNT, Subject(kind="team", id=_id(f"team/{number}"))) for number in range(_TEAMS)
     )
-    for number, external_id in enumerate(OWNERS):
-        events.extend(_seller(external_id, _id(f"team/{number % _TEAMS}")))
+    for external_id, team in TEAM_OF.items():
+        events.extend(_seller(external_id, _id(team)))
     return Company(tuple(events), company_goal.id)
 
 
@@ -85,9 +89,25 @@ def deal_events(count: int) -> Iterator[Deal]:
         yield deal(index, number, OWNERS[owner])
 
 
-def deals_in(count: int) -> int:
-    """How many different deals the first `count` events are of."""
-    return count - len(range(_KNOWN_SHARE, count, _KNOWN_SHARE))
+def differing(values: Mapping[str, Decimal], side: str, events: int) -> list[str]:
+    """The goals, by name, whose values are not those that the events add up to, to the cent."""
+    return [
+        f"{side}: {name} counts {values.get(name)}, expected {expected}"
+        for name, expected in _expected_values(events).items()
+        if values.get(name) != expected
+    ]
+
+
+@cache
+def _expected_values(count: int) -> Mapping[str, Decimal]:
+    """What every goal counts after the first `count` events, by its name: the newest version of each deal."""
+    values = {event.name: Decimal(0) for event in company().events if isinstance(event, Goal)}
+    for event in {event.id: event for event in deal_events(count)}.values():
+        owner, amount = event.owner_external_id or "", event.amount or Decimal(0)
+        values[f"{owner}/count"] += 1
+        for name in (f"{owner}/amount", TEAM_OF[owner], "company"):
+            values[name] += amount
+    return values
 
 
 def deal(index: int, number: int, owner: str, tenant_id: UUID = TENANT_ID) -> Deal:

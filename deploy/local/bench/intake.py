@@ -22,7 +22,7 @@ from deploy.local.process import ManagedProcess
 from deploy.local.stack import PROJECT_FOLDER
 from shared.db.database import Database, Scope
 
-_REQUIRED: Final = 0.6
+_REQUIRED: Final = 0.75
 _WARM_UP_REQUESTS: Final = 2000
 _START_WAIT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05

@@ -28,7 +28,7 @@ from shared.http.auth import Role, issue_token
 from shared.http.settings import HttpSettings
 from shared.kafka.topics import ensure_topics
 
-_REQUIRED: Final = 3.0
+_REQUIRED: Final = 4.0
 _WARM_UP_SAMPLES: Final = 20
 _PAUSE_SECONDS: Final = 0.03
 _ANSWER_SECONDS_MAX: Final = 10.0

@@ -75,11 +75,19 @@ def table(rows: Sequence[Row]) -> Table:
             f"{row.what} ({row.unit}), against {row.against}",
             _number(median(row.ours)),
             _number(median(row.other)),
-            f"{row.ratio:.2f}",
+            "—" if row.problems else f"{row.ratio:.2f}",
             f"{row.bound.value} {row.required:g}",
-            "[green]met[/green]" if row.met else f"[red]not met[/red] {'; '.join(row.problems)}",
+            _verdict(row),
         )
     return shown
+
+
+def _verdict(row: Row) -> str:
+    if row.problems:
+        return f"[red]not met[/red]: {'; '.join(row.problems)}"
+    if row.met:
+        return "[green]met[/green]"
+    return f"[red]{'below' if row.bound is Bound.AT_LEAST else 'above'} what is asked[/red]"
 
 
 def _number(value: float) -> str:

@@ -12,7 +12,7 @@ from deploy.local.bench.sending import CONNECTIONS, bare_route, sent
 from deploy.local.bench.servers import Servers
 from deploy.local.bench.whole import Product
 
-_REQUIRED: Final = 0.25
+_REQUIRED: Final = 0.3
 _UNAPPLIED_MAX: Final = 2000
 _TELL_SECONDS: Final = 0.1
 _PER_SECOND_MAX: Final = 6000
