@@ -88,8 +88,8 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
                 concurrency=settings.outgoing_concurrency,
                 concurrency_each=settings.outgoing_concurrency_each,
             ),
-            "outgoing_retention": OutgoingRetention(database, keep_days=settings.outgoing_log_days),
-            "retention": Retention(database, keep_days=settings.delivery_retention_days),
+            "outgoing_retention": OutgoingRetention(database, retention_days=settings.outgoing_log_days),
+            "retention": Retention(database, retention_days=settings.delivery_retention_days),
         },
         closers=[sources.aclose, subscribers.aclose],
     )

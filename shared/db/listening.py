@@ -1,4 +1,4 @@
-"""Being woken by NOTIFY: one connection a process hears every channel that somebody in it listens to."""
+"""Being woken by NOTIFY: one connection a process listens to every channel that something in it subscribes to."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,41 +15,41 @@ _RECONNECT_SECONDS: Final = 1.0
 _CLOSE_SECONDS_MAX: Final = 2.0
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
-Heard = Callable[[str | None], None]
-"""Called with what a notification says; with None when any number may have gone unheard, as after every connect."""
+OnNotification = Callable[[str | None], None]
+"""Called with a notification's payload; with None when any number may have been missed, as after every connect."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Ear:
+class _Subscriber:
     channels: tuple[str, ...]
-    heard: Heard
+    on_notification: OnNotification
 
 
 class Listener:
-    """The one connection. It is there while somebody listens, and is made anew whenever it is lost."""
+    """The one connection. It is there while there are subscribers, and is made anew whenever it is lost."""
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
-        self._ears: set[_Ear] = set()
+        self._subscribers: set[_Subscriber] = set()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def listening(self, channels: tuple[str, ...], heard: Heard) -> AsyncIterator[None]:
-        """Have `heard` called for as long as the block lasts, first with None once the channels are listened to.
+    async def listening(self, channels: tuple[str, ...], on_notification: OnNotification) -> AsyncIterator[None]:
+        """Call `on_notification` for as long as the block lasts, first with None once the channels are listened to.
 
         Never fails because the server is away.
         """
-        ear = _Ear(channels, heard)
-        self._ears.add(ear)
+        subscriber = _Subscriber(channels, on_notification)
+        self._subscribers.add(subscriber)
         self._changed.set()
         if self._task is None:
             self._task = asyncio.create_task(self._keep_listening(), name="listen")
         try:
             yield
         finally:
-            self._ears.discard(ear)
-            if not self._ears:
+            self._subscribers.discard(subscriber)
+            if not self._subscribers:
                 task, self._task = self._task, None
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -68,28 +68,28 @@ class Listener:
         connection = await self._connect()
         connection.add_termination_listener(lambda _: self._changed.set())
         listened: set[str] = set()
-        told: set[_Ear] = set()
+        connected: set[_Subscriber] = set()
         try:
             while not connection.is_closed():
                 self._changed.clear()
-                told &= self._ears
-                for ear in self._ears - told:
-                    for channel in ear.channels:
+                connected &= self._subscribers
+                for subscriber in self._subscribers - connected:
+                    for channel in subscriber.channels:
                         if channel not in listened:
-                            await connection.add_listener(channel, self._hear)
+                            await connection.add_listener(channel, self._dispatch)
                             listened.add(channel)
-                    told.add(ear)
-                    ear.heard(None)
+                    connected.add(subscriber)
+                    subscriber.on_notification(None)
                 await self._changed.wait()
         finally:
             with suppress(Exception):
                 await connection.close(timeout=_CLOSE_SECONDS_MAX)
 
-    def _hear(self, *notified: object) -> None:
-        channel, said = str(notified[2]), str(notified[3])
-        for ear in tuple(self._ears):
-            if channel in ear.channels:
-                ear.heard(said)
+    def _dispatch(self, *notified: object) -> None:
+        channel, payload = str(notified[2]), str(notified[3])
+        for subscriber in tuple(self._subscribers):
+            if channel in subscriber.channels:
+                subscriber.on_notification(payload)
 
 
 class Channels:
@@ -99,6 +99,6 @@ class Channels:
         self._listener = listener
         self._names = names
 
-    def listening(self, heard: Heard) -> AbstractAsyncContextManager[None]:
-        """Have `heard` called with what is notified on them, for as long as the block lasts."""
-        return self._listener.listening(self._names, heard)
+    def listening(self, on_notification: OnNotification) -> AbstractAsyncContextManager[None]:
+        """Call `on_notification` with what is notified on them, for as long as the block lasts."""
+        return self._listener.listening(self._names, on_notification)

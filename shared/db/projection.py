@@ -1,6 +1,6 @@
 """A service's own copy of what another publishes: the newest snapshot of every subject, and a revision a tenant.
 
-The revision grows with every change, so that whoever keeps something derived in memory can tell in one cheap read
+The revision grows with every change, so that whoever has something derived in memory finds out in one cheap read
 whether it is still current.
 """
 
@@ -28,7 +28,7 @@ class Snapshot(NamedTuple):
 
 @dataclass(frozen=True)
 class ProjectionTables:
-    """Where the copies stand. One of each in every service that reads another's snapshots."""
+    """The tables of the copies. One of each in every service that reads another's snapshots."""
 
     snapshots: Table
     revisions: Table
@@ -44,7 +44,7 @@ def projection_tables(metadata: MetaData) -> ProjectionTables:
             Column("subject", Text, primary_key=True),
             Column("event_type", Text, nullable=False),
             Column("version", BigInteger, nullable=False),
-            # The tenant's when this was kept: who knows an earlier one reads what is of a later one.
+            # The tenant's when this was stored: who knows an earlier one reads what is of a later one.
             Column("revision", BigInteger, nullable=False, server_default="0"),
             Column("body", JSONB, nullable=False),
             Index("ix_projected_snapshots_revision", "tenant_id", "revision"),
@@ -59,15 +59,15 @@ def projection_tables(metadata: MetaData) -> ProjectionTables:
 
 
 class Projection:
-    """Keeps and reads the copies. The caller holds the tenants' lock: exclusive to keep, shared to read."""
+    """Stores and reads the copies. The caller holds the tenants' lock: exclusive to store, shared to read."""
 
     def __init__(self, tables: ProjectionTables) -> None:
         snapshots, revisions = tables.snapshots.fullname, tables.revisions.fullname
-        # In one statement, with the revision that it makes: what is kept is found by it.
-        self._keep: Final = text(
+        # In one statement, with the revision that it makes: what is stored is found by it.
+        self._store: Final = text(
             f"""
-            WITH kept AS (
-                INSERT INTO {snapshots} AS held (tenant_id, subject, event_type, version, revision, body)
+            WITH newer AS (
+                INSERT INTO {snapshots} AS stored (tenant_id, subject, event_type, version, revision, body)
                 SELECT t, s, e, v, coalesce((SELECT revision FROM {revisions} WHERE tenant_id = t), 0) + 1,
                     CAST(b AS jsonb)
                 FROM unnest(
@@ -77,13 +77,13 @@ class Projection:
                 ON CONFLICT (tenant_id, subject) DO UPDATE
                 SET event_type = excluded.event_type, version = excluded.version, revision = excluded.revision,
                     body = excluded.body
-                WHERE held.version < excluded.version
+                WHERE stored.version < excluded.version
                 RETURNING tenant_id, subject
             ), bumped AS (
-                INSERT INTO {revisions} AS held (tenant_id, revision) SELECT DISTINCT tenant_id, 1 FROM kept
-                ON CONFLICT (tenant_id) DO UPDATE SET revision = held.revision + 1
+                INSERT INTO {revisions} AS stored (tenant_id, revision) SELECT DISTINCT tenant_id, 1 FROM newer
+                ON CONFLICT (tenant_id) DO UPDATE SET revision = stored.revision + 1
             )
-            SELECT tenant_id, subject FROM kept
+            SELECT tenant_id, subject FROM newer
             """
         )
         self._since: Final = text(
@@ -91,23 +91,23 @@ class Projection:
             " WHERE tenant_id = :tenant AND revision > :revision"
         )
         self._versions: Final = text(
-            f"SELECT held.tenant_id, held.subject, held.version"
+            f"SELECT stored.tenant_id, stored.subject, stored.version"
             f" FROM unnest(CAST(:tenants AS uuid[]), CAST(:subjects AS text[])) AS wanted(t, s)"
-            f" JOIN {snapshots} AS held ON held.tenant_id = wanted.t AND held.subject = wanted.s"
+            f" JOIN {snapshots} AS stored ON stored.tenant_id = wanted.t AND stored.subject = wanted.s"
         )
         self._bump: Final = text(
-            f"INSERT INTO {revisions} AS held (tenant_id, revision)"
+            f"INSERT INTO {revisions} AS stored (tenant_id, revision)"
             " SELECT t, 1 FROM unnest(CAST(:tenants AS uuid[])) AS t"
-            " ON CONFLICT (tenant_id) DO UPDATE SET revision = held.revision + 1"
+            " ON CONFLICT (tenant_id) DO UPDATE SET revision = stored.revision + 1"
         )
         self._revisions: Final = text(
             f"SELECT tenant_id, revision FROM {revisions} WHERE tenant_id = ANY(CAST(:tenants AS uuid[]))"
         )
 
-    async def keep_newest(self, tx: Transaction, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
-        """Keep each snapshot that is newer than what is stored; those that are, by tenant and subject.
+    async def store_newest(self, tx: Transaction, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+        """Store each snapshot that is newer than the stored one; those that are, by tenant and subject.
 
-        Each tenant of which something is kept is at its next revision, as is what is kept.
+        Each tenant of which something is stored moves to its next revision, which its new snapshots carry.
         """
         newest: dict[tuple[UUID, str], Snapshot] = {}
         for snapshot in snapshots:
@@ -117,8 +117,8 @@ class Projection:
         if not newest:
             return []
         incoming = [newest[key] for key in sorted(newest)]
-        kept = await tx.rows(
-            self._keep,
+        stored = await tx.rows(
+            self._store,
             {
                 "tenants": [s.tenant_id for s in incoming],
                 "subjects": [s.subject for s in incoming],
@@ -127,22 +127,22 @@ class Projection:
                 "bodies": [s.body for s in incoming],
             },
         )
-        return [newest[key] for key in sorted((row["tenant_id"], row["subject"]) for row in kept)]
+        return [newest[key] for key in sorted((row["tenant_id"], row["subject"]) for row in stored)]
 
     async def bump(self, tx: Transaction, tenant_ids: Collection[UUID]) -> None:
-        """Say that something derived from these tenants' snapshots has changed."""
+        """Move these tenants to their next revision, as something derived from their snapshots has changed."""
         await tx.execute(self._bump, {"tenants": sorted(tenant_ids)})
 
     async def revisions(self, tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, int]:
-        """The current revision of each tenant; 0 where nothing was ever kept."""
+        """The current revision of each tenant; 0 where nothing was ever stored."""
         rows = await tx.rows(self._revisions, {"tenants": sorted(tenant_ids)})
         return dict.fromkeys(tenant_ids, 0) | {row["tenant_id"]: row["revision"] for row in rows}
 
     async def versions(self, tx: Transaction, keys: Sequence[tuple[UUID, str]]) -> dict[tuple[UUID, str], int]:
-        """The version that is kept of each of these tenants' subjects; those that are not kept are left out."""
+        """The stored version of each of these tenants' subjects; those that are not stored are left out."""
         rows = await tx.rows(self._versions, {"tenants": [t for t, _ in keys], "subjects": [s for _, s in keys]})
         return {(row["tenant_id"], row["subject"]): row["version"] for row in rows}
 
     async def since(self, tx: Transaction, tenant: UUID, revision: int) -> list[Snapshot]:
-        """Every snapshot of a tenant that was kept after a revision; after -1 all of them."""
+        """Every snapshot of a tenant that was stored after a revision; after -1 all of them."""
         return [Snapshot(**row) for row in await tx.rows(self._since, {"tenant": tenant, "revision": revision})]

@@ -1,4 +1,4 @@
-"""Being the one active relay of a service: whoever holds the service's advisory lock on a connection of its own."""
+"""Being the one active relay of a service: the process with the service's advisory lock, on its own connection."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,7 +17,7 @@ class Candidate:
 
     def __init__(self, session: Session, *, service: str) -> None:
         self.session = session
-        """Sees every tenant. What is read and written on it, is so by who holds the lock."""
+        """Sees every tenant. Only the holder of the lock reads and writes on it."""
         self._lock_key = advisory_lock_key(service, "relay")
 
     @classmethod
@@ -30,14 +30,14 @@ class Candidate:
         Raises DatabaseUnavailable. Leaving the block gives the lock back.
         """
 
-        def heard(*told: object) -> None:
-            if told[-1] != own:
+        def on_notification(*notified: object) -> None:
+            if notified[-1] != own:
                 wake()
 
         async with database.session(Scope.every()) as session:
             session.driver.add_termination_listener(lambda _: wake())
             with _translated():
-                await session.driver.add_listener(channel, heard)
+                await session.driver.add_listener(channel, on_notification)
             yield cls(session, service=database.service)
 
     @property

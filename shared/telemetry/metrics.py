@@ -131,7 +131,9 @@ SYNC_RECORDS: Final = Counter(
 )
 
 # Alerts, tracking. `effect`: raised, changed or cleared.
-ALERTS_TOLD: Final = Counter("attain_alerts_told", "Versions of alerts that were published.", ("effect", "severity"))
+ALERTS_PUBLISHED: Final = Counter(
+    "attain_alerts_published", "Versions of alerts that were published.", ("effect", "severity")
+)
 
 # Progress and live streams, tracking.
 PROGRESS_REBUILD_SECONDS: Final = Histogram(

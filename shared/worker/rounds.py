@@ -1,12 +1,12 @@
 """Work that comes again and again beside everything else: the one way a process does it.
 
-To declare such work, derive from `Rounds` in the room's `work.py`. Say in `__init__` its name, how long it may rest
+To declare such work, derive from `Rounds` in the room's `work.py`. State in `__init__` its name, how long it may rest
 (`every_seconds`; None where something always wakes it) and what wakes it (`woken_by`: the channels that whoever makes
 work for it notifies in its transaction); do in `round` what there is to do. A round that knows when the next thing is
-due says so with `come_again_in`; one that takes long looks at `is_stopping` between its steps and waits with `pause`.
-The process lists it among its components. All channels of a process are heard over one connection; at the start, and
-after that connection was lost, every round comes once, as nobody knows what went unheard. A stop ends every rest and
-pause at once.
+due calls `come_again_in`; one that takes long looks at `is_stopping` between its steps and waits with `pause`. The
+process lists it among its components. One connection of a process listens to all its channels; at the start, and after
+that connection was lost, every round comes once, as nobody knows what was missed. A stop ends every rest and pause at
+once.
 
 A round that fails, for whatever reason, is logged, counted and comes again after a pause that grows to a few seconds:
 no error that nobody foresaw ends such work while its process looks alive. What ends all the same (`run` returns or
@@ -30,7 +30,7 @@ from shared.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
 _chance: Final = SystemRandom()
-_HELD_UP_SECONDS: Final = 1.0
+_CONTENDED_SECONDS: Final = 1.0
 _BACKOFF: Final = Backoff(first_seconds=0.2, longest_seconds=5.0)
 
 
@@ -50,7 +50,7 @@ class Rounds(ABC):
         self.woken = asyncio.Event()
         """Set it for a round to come now; one is under way or follows when it is cleared."""
         self.is_running = False
-        self._said: set[str] | None = None
+        self._payloads: set[str] | None = None
 
     @abstractmethod
     async def round(self) -> bool:
@@ -78,9 +78,9 @@ class Rounds(ABC):
                     try:
                         comes_again = await self.round()
                     except Exception as error:
-                        held_out = monotonic() - began > _BACKOFF.longest_seconds
-                        failures = 1 if held_out else failures + 1
-                        self._tell(error, failures)
+                        ran_long = monotonic() - began > _BACKOFF.longest_seconds
+                        failures = 1 if ran_long else failures + 1
+                        self._report(error, failures)
                         await self.pause(_BACKOFF.pause_seconds(failures, _chance.random()))
                         continue
                     if failures:
@@ -103,22 +103,22 @@ class Rounds(ABC):
         """Have a round come now."""
         self.woken.set()
 
-    def heard(self, said: str | None) -> None:
+    def on_notification(self, payload: str | None) -> None:
         """Called with what was notified on its channels; with None at every connect, as any number may be missed."""
-        if not said:
-            self._said = None
-        elif self._said is not None:
-            self._said.add(said)
+        if not payload:
+            self._payloads = None
+        elif self._payloads is not None:
+            self._payloads.add(payload)
         self.wake()
 
     @contextmanager
-    def said(self) -> Iterator[Set[str] | None]:
+    def notifications(self) -> Iterator[Set[str] | None]:
         """What was notified since the last such block, None: anything, as at the start. Again if the block fails."""
-        said, self._said = self._said, set()
+        payloads, self._payloads = self._payloads, set()
         try:
-            yield said
+            yield payloads
         except BaseException:
-            self._said = None if said is None or self._said is None else said | self._said
+            self._payloads = None if payloads is None or self._payloads is None else payloads | self._payloads
             raise
 
     def come_again_in(self, seconds: float) -> None:
@@ -130,7 +130,7 @@ class Rounds(ABC):
         """The same for when something is due, if anything is; in a moment where it was and somebody else is at it."""
         if due_at is not None:
             seconds = (due_at - now).total_seconds()
-            self.come_again_in(seconds if seconds > 0 else _HELD_UP_SECONDS)
+            self.come_again_in(seconds if seconds > 0 else _CONTENDED_SECONDS)
 
     async def pause(self, seconds: float) -> None:
         """Wait, but not longer than until the stop."""
@@ -141,7 +141,7 @@ class Rounds(ABC):
             return
 
     def _listening(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext() if self._woken_by is None else self._woken_by.listening(self.heard)
+        return nullcontext() if self._woken_by is None else self._woken_by.listening(self.on_notification)
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):
@@ -152,9 +152,9 @@ class Rounds(ABC):
         try:
             await self.round()
         except Exception as error:
-            self._tell(error, 1)
+            self._report(error, 1)
 
-    def _tell(self, error: Exception, failures: int) -> None:
+    def _report(self, error: Exception, failures: int) -> None:
         metrics.ROUND_FAILURES.labels(self._name).inc()
         metrics.ROUNDS_FAILING.labels(self._name).set(failures)
         if isinstance(error, Unavailable):

@@ -250,13 +250,13 @@ async def test_a_tenant_whose_definitions_contradict_each_other_does_not_stop_th
     )
     snapshot = Snapshot(broken.tenant, stay.subject, stay.event_type, 1, stay.model_dump_json())
     async with database.transaction(broken.scope) as tx:
-        await PLANS.keep_newest(tx, [snapshot])
+        await PLANS.store_newest(tx, [snapshot])
     await broken.rebuilder.rebuild_all()
     assert await broken.owed() != {}
     assert await other.owed() == {}
     # What cannot be worked out would hold up the tests that come after this one.
     async with database.transaction(broken.scope) as tx:
-        await PLANS.keep_newest(
+        await PLANS.store_newest(
             tx, [snapshot._replace(version=2, body=stay.model_copy(update={"deleted": True}).model_dump_json())]
         )
     await broken.rebuilder.rebuild_all()

@@ -30,7 +30,7 @@ async def keep(database: Database, tenant_id: UUID, *kept: tuple[str, int]) -> l
     async with database.transaction(Scope.of(tenant_id)) as tx:
         await tx.lock_tenants_exclusive([tenant_id])
         snapshots = [snapshot(tenant_id, subject, version) for subject, version in kept]
-        return [(each.subject, each.version) for each in await PROJECTION.keep_newest(tx, snapshots)]
+        return [(each.subject, each.version) for each in await PROJECTION.store_newest(tx, snapshots)]
 
 
 async def revision(database: Database, tenant_id: UUID) -> int:

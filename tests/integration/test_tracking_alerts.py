@@ -30,7 +30,7 @@ from shared.contracts.alerts import TOPIC, Alert
 from shared.contracts.envelope import from_record
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope
-from shared.db.listening import Heard
+from shared.db.listening import OnNotification
 from shared.http.auth import Role
 from shared.kafka.consumer import Consumer
 from shared.kafka.producer import Producer
@@ -50,7 +50,7 @@ Json = dict[str, Any]
 """An answer as it was parsed."""
 
 
-def setting(heard: asyncio.Event) -> Heard:
+def setting(heard: asyncio.Event) -> OnNotification:
     return lambda _: heard.set()
 
 
@@ -72,7 +72,9 @@ class Watching:
         """The watchers hear what is notified, as in their workers."""
         async with AsyncExitStack() as listening:
             for database, watcher, heard in zip(self.databases, self.watchers, self._heard, strict=True):
-                await listening.enter_async_context(database.channels(CHANGES_CHANNEL).listening(watcher.heard))
+                await listening.enter_async_context(
+                    database.channels(CHANGES_CHANNEL).listening(watcher.on_notification)
+                )
                 await listening.enter_async_context(database.channels("heard").listening(setting(heard)))
                 await asyncio.wait_for(heard.wait(), 10)
             yield

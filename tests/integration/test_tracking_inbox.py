@@ -538,7 +538,7 @@ async def test_bodies_are_dropped_when_their_time_is_over_and_not_before(trackin
             text("UPDATE tracking.deliveries SET received_at = :then WHERE dedupe_key IN ('m0', 'm2')"),
             {"then": tx.now - timedelta(days=11)},
         )
-    assert await Retention(tracking.database, keep_days=10).drop_due() == 1
+    assert await Retention(tracking.database, retention_days=10).drop_due() == 1
     details = {
         item["id"]: (await admin.client.get(f"/v1/deliveries/{item['id']}")).json() for item in await admin.deliveries()
     }

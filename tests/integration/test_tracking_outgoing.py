@@ -380,7 +380,7 @@ async def test_an_event_that_the_topic_brings_again_is_not_delivered_again(site:
     await site.deliver()
     assert sorted(versions(subscriber.requests)) == [3, 4, 7]
     site.clock.advance(days=31)
-    await OutgoingRetention(site.database, keep_days=30).drop_due()
+    await OutgoingRetention(site.database, retention_days=30).drop_due()
     assert await caller.log(made) == []
     await site.happen(*events, progress(caller, 6))
     assert await site.deliver() == 0
@@ -953,7 +953,7 @@ async def test_a_deleted_subscription_is_seen_and_served_no_more_and_leaves_noth
     await site.happen(earning(caller, 4))
     await site.deliver()
     assert {each.path for each in subscriber.requests} == {"/kept"}
-    await OutgoingRetention(site.database, keep_days=30).drop_due()
+    await OutgoingRetention(site.database, retention_days=30).drop_due()
     async with site.database.transaction(Scope.every()) as tx:
         for table, column in (
             ("subscriptions", "id"),

@@ -568,7 +568,7 @@ async def test_old_counts_are_dropped_and_recent_ones_kept(tracking: Tracking, a
             ),
             {"age": traffic.KEPT + timedelta(hours=1)},
         )
-    assert await Retention(tracking.database, keep_days=10).prune_hook_counts() == 1
+    assert await Retention(tracking.database, retention_days=10).prune_hook_counts() == 1
     async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         (row,) = await tx.rows(text("SELECT count(*) AS hours FROM tracking.connection_traffic"))
     assert row["hours"] == 1

@@ -49,19 +49,19 @@ class Watched:
 
     alerts: dict[str, Alert]
     trends: Mapping[str, Trend]
-    told: list[tuple[int, Alert]]
+    published: list[tuple[int, Alert]]
 
     def look(self, number: int, found: Mapping[CheckName, HealthStatus], *, wording: str = "") -> list[Alert]:
         checks = [Check(name, status, wording or status.value) for name, status in found.items()]
         looked = look(SUBJECT, checks, self.alerts, self.trends, START + number * LOOK)
         self.trends = looked.trends
-        self.alerts |= {alert.check: alert for alert in looked.told}
-        self.told += [(number, alert) for alert in looked.told]
-        return list(looked.told)
+        self.alerts |= {alert.check: alert for alert in looked.to_publish}
+        self.published += [(number, alert) for alert in looked.to_publish]
+        return list(looked.to_publish)
 
     def severity(self, name: CheckName) -> AlertSeverity | None:
         alert = self.alerts.get(name)
-        return alert.severity if alert is not None and alert.stands else None
+        return alert.severity if alert is not None and alert.is_raised else None
 
 
 def watched() -> Watched:
@@ -80,22 +80,22 @@ def test_raises_and_clears_take_turns_and_every_version_is_the_next(
     connection = watched()
     for number, status in enumerate(looks_of(day)):
         connection.look(number, found_in(status) | found_in(OK, CheckName.FETCHING))
-    stands = False
-    for expected, (number, alert) in enumerate(connection.told, start=1):
+    is_raised = False
+    for expected, (number, alert) in enumerate(connection.published, start=1):
         now = START + number * LOOK
         assert (alert.version, alert.changed_at, alert.check) == (expected, now, "signatures")
         match alert.effect:
             case "raised":
-                assert not stands
+                assert not is_raised
                 assert (alert.raised_at, alert.cleared_at) == (now, None)
             case "changed":
-                assert stands
+                assert is_raised
                 assert alert.raised_at < now
             case "cleared":
-                assert stands
+                assert is_raised
                 assert alert.cleared_at == now
-        stands = alert.state is AlertState.RAISED
-    assert len({alert.id for _, alert in connection.told}) <= 1
+        is_raised = alert.state is AlertState.RAISED
+    assert len({alert.id for _, alert in connection.published}) <= 1
 
 
 @given(days)
@@ -139,7 +139,7 @@ def test_what_flaps_makes_no_stream(day: list[tuple[list[tuple[HealthStatus | No
     connection = watched()
     for number, status in enumerate(looks_of(day)):
         connection.look(number, found_in(status), wording=f"{number} of them")
-    numbers = [number for number, _ in connection.told]
+    numbers = [number for number, _ in connection.published]
     for first in numbers:
         assert sum(first <= number < first + HOUR_LOOKS for number in numbers) <= TOLD_IN_AN_HOUR_MAX
 
@@ -169,7 +169,7 @@ def test_checks_do_not_meddle_with_each_other(
     for number, (first, second) in enumerate(pairs):
         together.look(number, found_in(first) | found_in(second, CheckName.FETCHING))
         alone.look(number, found_in(first))
-    assert [(n, alert) for n, alert in together.told if alert.check == "signatures"] == alone.told
+    assert [(n, alert) for n, alert in together.published if alert.check == "signatures"] == alone.published
 
 
 def test_a_check_that_breaks_again_and_again_has_to_be_well_twice_as_long_each_time() -> None:
@@ -196,17 +196,17 @@ def test_numbers_that_move_are_told_once_an_hour_and_a_worse_state_at_once() -> 
     connection = watched()
     for number in range(3 * HOUR_LOOKS + 1):
         connection.look(number, found_in(BROKEN), wording=f"{number} were refused")
-    assert [number for number, _ in connection.told] == [0, HOUR_LOOKS, 2 * HOUR_LOOKS, 3 * HOUR_LOOKS]
+    assert [number for number, _ in connection.published] == [0, HOUR_LOOKS, 2 * HOUR_LOOKS, 3 * HOUR_LOOKS]
     other = watched()
     for number, status in enumerate([ATTENTION, ATTENTION, ATTENTION, BROKEN]):
         other.look(number, found_in(status), wording=f"{number} were refused")
-    assert [(number, alert.severity.value) for number, alert in other.told] == [(1, "attention"), (3, "broken")]
+    assert [(number, alert.severity.value) for number, alert in other.published] == [(1, "attention"), (3, "broken")]
 
 
 def test_a_connection_that_is_disabled_has_everything_cleared_at_once_and_once() -> None:
     connection = watched()
     connection.look(0, dict.fromkeys(NAMES, BROKEN))
     cleared = without(connection.alerts, START + LOOK)
-    assert [(alert.effect, alert.version) for alert in cleared.told] == [("cleared", 2), ("cleared", 2)]
+    assert [(alert.effect, alert.version) for alert in cleared.to_publish] == [("cleared", 2), ("cleared", 2)]
     assert not cleared.trends
-    assert not without({alert.check: alert for alert in cleared.told}, START + 2 * LOOK).told
+    assert not without({alert.check: alert for alert in cleared.to_publish}, START + 2 * LOOK).to_publish

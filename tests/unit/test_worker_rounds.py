@@ -130,27 +130,27 @@ async def test_a_round_comes_no_later_than_it_would_have_anyway() -> None:
         await eventually(lambda: rounds.rounds > 3)
 
 
-async def test_a_round_is_told_once_what_was_said_and_again_if_it_failed() -> None:
+async def test_a_round_gets_each_notification_once_and_again_if_it_failed() -> None:
     rounds = Counting()
-    with rounds.said() as said:
-        assert said is None, "at the start nobody knows"
-    rounds.heard("a")
-    with pytest.raises(LookupError), rounds.said() as said:
-        assert said == {"a"}
-        rounds.heard("b")
+    with rounds.notifications() as payloads:
+        assert payloads is None, "at the start nobody knows"
+    rounds.on_notification("a")
+    with pytest.raises(LookupError), rounds.notifications() as payloads:
+        assert payloads == {"a"}
+        rounds.on_notification("b")
         raise LookupError
-    with rounds.said() as said:
-        assert said == {"a", "b"}
-    with rounds.said() as said:
-        assert said == set()
-    rounds.heard("c")
-    rounds.heard(None)
-    rounds.heard("d")
-    with pytest.raises(LookupError), rounds.said() as said:
-        assert said is None, "after a new connect anything may have been missed"
+    with rounds.notifications() as payloads:
+        assert payloads == {"a", "b"}
+    with rounds.notifications() as payloads:
+        assert payloads == set()
+    rounds.on_notification("c")
+    rounds.on_notification(None)
+    rounds.on_notification("d")
+    with pytest.raises(LookupError), rounds.notifications() as payloads:
+        assert payloads is None, "after a new connect anything may have been missed"
         raise LookupError
-    with rounds.said() as said:
-        assert said is None
+    with rounds.notifications() as payloads:
+        assert payloads is None
 
 
 async def test_a_round_comes_when_something_is_due_and_soon_again_while_another_is_at_it() -> None:

@@ -103,7 +103,7 @@ async def _let_go(url: str, found: Sequence[DeadLetter]) -> None:
         return
     database = Database(url, service="tracking")
     try:
-        await service.let_go(database, found)
+        await service.drop(database, found)
     finally:
         await database.close()
 

@@ -84,7 +84,7 @@ class Credits:
         """The tenant's organisation as this transaction sees it."""
         return (await self.definitions(tx, tenant_id)).chart
 
-    async def keep_newest(self, tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dict[UUID, list[NewerDeal]]:
+    async def store_newest(self, tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dict[UUID, list[NewerDeal]]:
         """Store the newest version of each deal; by tenant and in the order they came, those that are newer."""
         newest: dict[tuple[UUID, UUID], ReceivedDeal] = {}
         for deal in incoming:
@@ -92,7 +92,7 @@ class Credits:
             stored = newest.get(key)
             if stored is None or stored.facts.version < deal.facts.version:
                 newest[key] = deal
-        newer = await store.keep_newest(tx, list(newest.values())) if newest else {}
+        newer = await store.store_newest(tx, list(newest.values())) if newest else {}
         found: dict[UUID, list[NewerDeal]] = {}
         for key, deal in newest.items():
             if key in newer:

@@ -148,7 +148,7 @@ _SAVE: Final = text(
 )
 
 
-async def keep_newest(tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dict[tuple[UUID, UUID], list[Credit]]:
+async def store_newest(tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dict[tuple[UUID, UUID], list[Credit]]:
     """Store each deal that is newer than what is stored; (tenant, deal) of those, with the credits stored of them.
 
     At most one version of each is given.

@@ -39,7 +39,7 @@ class Earnings:
     ) -> None:
         """Settle what changed with these deals: their credits, the cells of those, a posting for each cell and deal."""
         await tx.lock_tenants_exclusive(tenant_ids)
-        newer = await self._credits.keep_newest(tx, incoming)
+        newer = await self._credits.store_newest(tx, incoming)
         states = await self._plans.states(tx, newer.keys()) if newer else {}
         for tenant_id, changed in sorted(newer.items()):
             state = states[tenant_id]
@@ -57,10 +57,10 @@ class Earnings:
             by_tenant[snapshot.tenant_id].append(snapshot)
         for tenant_id, arrived in sorted(by_tenant.items()):
             if not await self._plans.has_assignments(tx, tenant_id):
-                await self._plans.keep_newest(tx, arrived)
+                await self._plans.store_newest(tx, arrived)
                 continue
             before = await self._credits.definitions(tx, tenant_id)
-            changes = await self._plans.keep_newest(tx, arrived)
+            changes = await self._plans.store_newest(tx, arrived)
             if not changes:
                 continue
             after = await self._credits.definitions(tx, tenant_id)

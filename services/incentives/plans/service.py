@@ -295,9 +295,9 @@ class Plans:
         """Every tenant with stale assignments, as far as the transaction sees tenants."""
         return await store.stale_tenants(tx)
 
-    async def keep_newest(self, tx: Transaction, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+    async def store_newest(self, tx: Transaction, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
         """Store what goals published, as far as it is newer; those that are."""
-        return await self._projection.keep_newest(tx, snapshots)
+        return await self._projection.store_newest(tx, snapshots)
 
     async def revision(self, tx: Transaction, tenant_id: UUID) -> int:
         """Grows with every change of the tenant's definitions."""

@@ -1,4 +1,4 @@
-"""Saying of which connection something was stored that shows how it is, so that nobody need look for it."""
+"""Notifying of which connection something was stored that its checks read, so that no check has to poll."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -12,12 +12,12 @@ CHANGES_CHANNEL: Final = "tracking_changes"
 
 async def changed(tx: Transaction, connections: Iterable[tuple[UUID, UUID]]) -> None:
     """Have these looked at, each by its tenant and its id, once the transaction is committed."""
-    said = {f"{tenant_id} {connection_id}" for tenant_id, connection_id in connections}
-    if said:
-        await tx.notify(CHANGES_CHANNEL, *sorted(said))
+    payloads = {f"{tenant_id} {connection_id}" for tenant_id, connection_id in connections}
+    if payloads:
+        await tx.notify(CHANGES_CHANNEL, *sorted(payloads))
 
 
-def connection_of(said: str) -> tuple[UUID, UUID]:
+def connection_of(payload: str) -> tuple[UUID, UUID]:
     """The tenant and the id of a connection that was notified."""
-    tenant_id, connection_id = said.split()
+    tenant_id, connection_id = payload.split()
     return UUID(tenant_id), UUID(connection_id)

@@ -1,6 +1,6 @@
 """Deals and activities: the newest version of each for the hot path and rebuilds, and every version there ever was.
 
-Both hold every field of the event in columns, so that a filter compiled to SQL reads the same from either.
+Both have every field of the event in columns, so that a filter compiled to SQL reads the same from either.
 """
 
 from collections.abc import Collection, Mapping, Sequence

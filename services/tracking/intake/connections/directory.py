@@ -129,7 +129,7 @@ class SenderDirectory(Rounds):
             raise Unavailable("The connections are not loaded yet.")
 
     async def round(self) -> bool:
-        with self.said() as changed:
+        with self.notifications() as changed:
             if changed is None:
                 await self.load()
             elif changed:

@@ -81,10 +81,10 @@ class Retention(Rounds):
     Once an hour, in short transactions.
     """
 
-    def __init__(self, database: Database, *, keep_days: int) -> None:
+    def __init__(self, database: Database, *, retention_days: int) -> None:
         super().__init__("retention", every_seconds=_RETENTION_POLL_SECONDS)
         self._database = database
-        self._keep = timedelta(days=keep_days)
+        self._retention = timedelta(days=retention_days)
 
     async def round(self) -> bool:
         await self.drop_due()
@@ -97,7 +97,7 @@ class Retention(Rounds):
         while not self.is_stopping:
             count = await self._database.run(
                 Scope.every(),
-                lambda tx: service.drop_bodies(tx, before=tx.now - self._keep, count_max=_RETENTION_CHUNK),
+                lambda tx: service.drop_bodies(tx, before=tx.now - self._retention, count_max=_RETENTION_CHUNK),
             )
             dropped += count
             if count < _RETENTION_CHUNK:

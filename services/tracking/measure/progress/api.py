@@ -1,4 +1,4 @@
-"""Progress over HTTP. `app.state.definitions` holds the process's DefinitionsCache."""
+"""Progress over HTTP. `app.state.definitions` is the process's DefinitionsCache."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
@@ -133,7 +133,7 @@ async def explain_progress(
 
 
 class ProgressSource:
-    """What the live streams ask of progress; see `services.tracking.tell.live.api.ProgressSource`."""
+    """What the live streams need of progress; see `services.tracking.tell.live.api.ProgressSource`."""
 
     def __init__(self, cache: DefinitionsCache) -> None:
         self._cache = cache

@@ -30,7 +30,7 @@ EventT = TypeVar("EventT", bound=Event)
 
 
 class DealsHandler:
-    """Batches of `attain.deals.v1`: kept, and applied to the goals."""
+    """Batches of `attain.deals.v1`: stored, and applied to the goals."""
 
     def __init__(self, tracker: ProgressTracker) -> None:
         self._tracker = tracker
@@ -48,7 +48,7 @@ class DealsHandler:
 
 
 class ActivitiesHandler:
-    """Batches of `attain.activities.v1`: kept, and applied to the goals."""
+    """Batches of `attain.activities.v1`: stored, and applied to the goals."""
 
     def __init__(self, tracker: ProgressTracker) -> None:
         self._tracker = tracker
@@ -66,7 +66,7 @@ class ActivitiesHandler:
 
 
 class DefinitionsHandler:
-    """Batches of `attain.org.v1` and `attain.goals.v1`: kept, with the goals they change marked stale."""
+    """Batches of `attain.org.v1` and `attain.goals.v1`: stored, with the goals they change marked stale."""
 
     def __init__(self, tracker: ProgressTracker, rebuilder: Rebuilder) -> None:
         self._tracker = tracker
@@ -77,7 +77,7 @@ class DefinitionsHandler:
         return Scope.of(*tenants_of(batch), lock=TenantLock.EXCLUSIVE)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
-        """Keep the definitions; once that is committed, wake the rebuilder. Raises Poison."""
+        """Store the definitions; once that is committed, wake the rebuilder. Raises Poison."""
         events: list[Event] = []
         for record, event in events_of(batch):
             try:
@@ -90,7 +90,7 @@ class DefinitionsHandler:
 
 
 def _pieces(batch: Batch, event_type: type[EventT]) -> Iterator[list[EventT]]:
-    """The events of one type in the batch, decoded piece by piece as they are asked for. Raises Poison."""
+    """The events of one type in the batch, decoded piece by piece as they are taken. Raises Poison."""
     for first in range(0, len(batch), _PIECE_RECORDS):
         decoded = events_of(batch[first : first + _PIECE_RECORDS])
         yield [event for _, event in decoded if isinstance(event, event_type)]

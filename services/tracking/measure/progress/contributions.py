@@ -1,4 +1,4 @@
-"""The one query that says which stored records count for which goals, and what is asked of it.
+"""The one query that decides which stored records count for which goals, and the forms in which it is read.
 
 Rebuilds, the daily series, explanations, the past and verification all read deals and activities through it, by the
 same rules as `domain` evaluates one.
@@ -274,9 +274,9 @@ def _counting(
             has_value += f" AND {value} IS NOT NULL"
             rates = _RATES.format(day=day)
             parameters |= _rate_parameters(measure, one.rates)
-    asked = [each for each in conditions_of(measure.filter) if each.field in stored.filter_days]
+    day_conditions = [each for each in conditions_of(measure.filter) if each.field in stored.filter_days]
     periods = [span.period for rule in rules.values() for span in rule.spans]
-    days = [max(_FIRST, min(day, _LAST)) for each in asked for day in each.values if isinstance(day, date)]
+    days = [max(_FIRST, min(day, _LAST)) for each in day_conditions for day in each.values if isinstance(day, date)]
     parameters |= _day_parameters(one.days, [*periods, *(Period(day, day + _ONE_DAY) for day in days)])
     if as_of is not None:
         parameters["as_of"] = as_of
@@ -326,7 +326,7 @@ def _converted(measure: Measure, amount: str) -> str:
 
 
 def _day_parameters(days: BusinessDays, periods: Sequence[Period]) -> dict[str, object]:
-    """What `_day_of` asks for, to tell the days of these periods; without any, no record is in reach to have a day."""
+    """What `_day_of` needs to decide the days of these periods; without any, no record is in reach to have a day."""
     spans: Sequence[DaySpan] = ()
     if periods:
         spans = days.spans(Period(min(period.start for period in periods), max(period.end for period in periods)))

@@ -27,11 +27,11 @@ _TENANTS_MAX: Final = 32
 _INDEXED_TYPES: Final = frozenset(
     event.event_type for event in (Calendar, Team, Membership, Identity, ExchangeRates, Goal)
 )
-_KEPT_TYPES: Final = _INDEXED_TYPES | {Person.event_type}
+_STORED_TYPES: Final = _INDEXED_TYPES | {Person.event_type}
 
 
 class UnusableDefinition(AttainError):
-    """A definition whose parts are well-formed and contradict each other. Its detail holds nothing of their values."""
+    """A definition whose parts are well-formed and contradict each other. Its detail has none of their values."""
 
     code = "unusable_definition"
 
@@ -159,12 +159,12 @@ def check_usable(event: Event) -> None:
 
 
 def matters(event: Event) -> bool:
-    """Whether this kind of definition is kept: progress depends on it, or it says who somebody is."""
-    return event.event_type in _KEPT_TYPES
+    """Whether this kind of definition is stored: progress depends on it, or it names a person."""
+    return event.event_type in _STORED_TYPES
 
 
 def snapshot_of(event: Event) -> Snapshot:
-    """The snapshot to keep of an event that matters."""
+    """The snapshot to store of an event that matters."""
     if not isinstance(event, Calendar | Person | Team | Membership | Identity | ExchangeRates | Goal):
         raise TypeError(f"{event.event_type} does not matter here")
     return Snapshot(event.tenant_id, event.subject, event.event_type, event.version, event.model_dump_json())

@@ -99,7 +99,7 @@ class PartVerdict:
     part: Part
     outcome: Counted | NotCounted
     person_id: UUID | None
-    """Whose part it is, where somebody has said so."""
+    """Whose part it is, where an identity names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Verdict:
     day: date | None
     """The day the record counts on, the first if there are several; where it has one, whether it counts or not."""
     person_id: UUID | None
-    """Who owns the record, where somebody has said so."""
+    """Who owns the record, where an identity names them."""
     parts: tuple[PartVerdict, ...]
     """Empty for a record that adds nothing whoever has it."""
 
@@ -147,7 +147,7 @@ class Movement:
         return not self.deals and not self.value and not any(self.distinct.values())
 
 
-# In the order in which they are asked, of one part.
+# In the order in which they are checked for one part.
 _PART_REASONS = (
     Exclusion.NO_VALUE,
     Exclusion.NO_CURRENCY,
@@ -176,14 +176,14 @@ _Converter = Callable[[RecordFacts, date], Added | None]
 class _Watch(NamedTuple):
     """The goals that look at one user's records of one kind through the same filter and on the same days."""
 
-    holds: Callable[[RecordFacts], bool]
+    matches: Callable[[RecordFacts], bool]
     date_field: DateField
     role: str | None
     measures: tuple[tuple[_Reader, _Converter | None, tuple[_Interval, ...], Measure], ...]
 
 
 class _OfUser:
-    """The goals that count records of one kind of one user, on which of the user's days; arranged when first asked."""
+    """The goals that count records of one kind of one user, on which of the user's days; arranged when first needed."""
 
     def __init__(
         self, record: RecordType, rates: ExchangeRates, goals: Mapping[int, tuple[Measure, tuple[Period, ...]]]
@@ -321,8 +321,8 @@ class GoalIndex:
         self, facts: RecordFacts, watches: Iterable[_Watch]
     ) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
         """Of a record of one part, which lies on one day: in at most one interval of a goal."""
-        for holds, date_field, _, measures in watches:
-            if not holds(facts) or (day := facts.day(date_field, self.chart.calendar)) is None:
+        for matches, date_field, _, measures in watches:
+            if not matches(facts) or (day := facts.day(date_field, self.chart.calendar)) is None:
                 continue
             for read, convert, intervals, _ in measures:
                 added = read(facts)
@@ -353,8 +353,8 @@ class GoalIndex:
     def _add_share(
         self, sums: dict[int, Added], facts: RecordFacts, watches: Iterable[_Watch], percent: Decimal
     ) -> None:
-        for holds, date_field, _, measures in watches:
-            if not holds(facts):
+        for matches, date_field, _, measures in watches:
+            if not matches(facts):
                 continue
             first_day = facts.day(date_field, self.chart.calendar)
             for read, convert, intervals, measure in measures:
@@ -382,8 +382,8 @@ class GoalIndex:
 
         They come in a fixed order: the record is gone; the filter; no day; no value; another currency or no rate for
         it; the split does not count; nobody has the part; its day is outside the goal's period; whose it is was, on
-        that day, not the person or not in the team's subtree. Of several parts none of which counts, the reason of the
-        one that came furthest is told; but where a part is of an unknown user, that, before that nobody is a member.
+        that day, not the person or not in the team's subtree. Where several parts all do not count, the verdict has the
+        reason of the part that came furthest; an unknown user comes before somebody who is not a member.
         """
         terms = self.terms[goal_id]
         found = parts_of(terms.measure, facts, self.chart.calendar, self.chart.rates)
@@ -436,7 +436,7 @@ class GoalIndex:
 
 
 class Movements:
-    """The net change of a tenant's goals by any number of changed records, told in any number of pieces."""
+    """The net change of a tenant's goals by any number of changed records, added in any number of pieces."""
 
     def __init__(self, index: GoalIndex, skipped: Collection[UUID] = ()) -> None:
         """Goals in `skipped` are left out."""

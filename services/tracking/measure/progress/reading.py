@@ -1,4 +1,4 @@
-"""What is asked about progress: where goals stand, how they got there, and why a record does or does not count."""
+"""Questions about progress: where goals stand, how they got there, and why a record does or does not count."""
 
 from collections.abc import Collection
 from datetime import date, datetime
@@ -37,7 +37,7 @@ class ProgressReader:
         self._cache = cache
         self._tenant_id = tenant_id
         self._viewer = viewer
-        self._held: Definitions | None = None
+        self._read_definitions: Definitions | None = None
         self._seen_today: Sight | None = None
 
     async def goal(self, goal_id: UUID) -> GoalProgress:
@@ -130,10 +130,10 @@ class ProgressReader:
         limit: int,
     ) -> list[GoalProgress]:
         """The goals a viewer sees, by id; of one person or team, in one status, whose period holds a day."""
-        asked = {owner for owner in (person_id, team_id) if owner is not None}
+        of_owners = {owner for owner in (person_id, team_id) if owner is not None}
         owners = (await self._sight()).owners
-        if asked:
-            owners = frozenset(asked) if owners is None else owners & asked
+        if of_owners:
+            owners = frozenset(of_owners) if owners is None else owners & of_owners
         states = await store.states_page(
             self._tx,
             self._tenant_id,
@@ -213,9 +213,9 @@ class ProgressReader:
         return (await self._definitions()).index.rules.get(goal_id)
 
     async def _definitions(self) -> Definitions:
-        if self._held is None:
-            self._held = await self._cache.current(self._tx, self._tenant_id)
-        return self._held
+        if self._read_definitions is None:
+            self._read_definitions = await self._cache.current(self._tx, self._tenant_id)
+        return self._read_definitions
 
 
 def _mentions(definitions: Definitions, person_id: UUID) -> bool:

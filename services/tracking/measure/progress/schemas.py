@@ -147,7 +147,7 @@ class ExplainedPart(BaseModel):
     external_id: str | None = Field(
         description="The source's user who has this share; null for a deal without an owner."
     )
-    person_id: UUID | None = Field(description="The person that user is; null while nobody has said so.")
+    person_id: UUID | None = Field(description="The person that user is; null while no identity names them.")
     role: str = Field(description="On the splits; `owner` for a deal that nobody shares in.")
     percent: Exact = Field(description="Share of the deal.")
     paid_on: date | None = Field(description="The day of the payment this is a share of, where payments count.")
@@ -233,7 +233,7 @@ class ExplainedDeal(BaseModel):
     name: str | None
     source: str
     owner_external_id: str | None = Field(description="As the source names the owner.")
-    person_id: UUID | None = Field(description="The person the source's user is; null while nobody has said so.")
+    person_id: UUID | None = Field(description="The person the source's user is; null while no identity names them.")
     counts: bool
     value: Exact | None = Field(
         description="What its parts that count add together: of a whole deal 1 for a count and for a distinct value."
@@ -326,7 +326,7 @@ class ExplainedActivity(BaseModel):
     subject: str | None
     source: str
     owner_external_id: str | None = Field(description="As the source names the owner.")
-    person_id: UUID | None = Field(description="The person the source's user is; null while nobody has said so.")
+    person_id: UUID | None = Field(description="The person the source's user is; null while no identity names them.")
     counts: bool
     value: Exact | None = Field(description="What it adds: 1 for a count and for a distinct value.")
     distinct_value: str | None = Field(description="The value that makes it distinct; others may have it too.")

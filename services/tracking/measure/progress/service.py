@@ -1,5 +1,4 @@
-"""What moves progress: changed deals and activities, changed definitions, rebuilds; and the events that say where goals
-stand.
+"""What moves progress: changed deals and activities, changed definitions, rebuilds; and the events that state it.
 
 Locks, per tenant, held to the end of the transaction: a batch of records shares it; a change of definitions and a
 rebuild have it alone. So the definitions and the stale marks that a batch reads stay true until it commits, and a
@@ -67,7 +66,8 @@ class ProgressTracker:
         own. `stripe` is one that no other consumer writes at the same time, else they wait for each other. Returns when
         the delivery of each version that became the newest of its deal was accepted. Repeating it changes nothing.
 
-        Deals whose version reported last is not the newest are published again: a compacted topic is to keep that.
+        Deals whose last published version is not the newest are published again, so that the compacted topic ends with
+        the newest.
         """
         gaps = GapMoves()
         recorded = _recorded(tx, pieces, DEALS.record)
@@ -98,7 +98,7 @@ class ProgressTracker:
     ) -> tuple[list[datetime], set[tuple[UUID, UUID]]]:
         """Move the goals by what the pieces change; when what changed was accepted, and what was superseded.
 
-        `also` is told of the changes of each tenant and of the users that identities name there.
+        `also` is called with the changes of each tenant and the users that identities name there.
         """
         await tx.lock_tenants_shared(tenant_ids)
         moving = await self._moving(tx, tenant_ids)
@@ -126,7 +126,7 @@ class ProgressTracker:
         return accepted, superseded
 
     async def define(self, tx: Transaction, events: Sequence[Event]) -> None:
-        """Keep newer definitions; goals whose number may change with them are stale until `rebuild` got to them.
+        """Store newer definitions; goals whose number may change with them are stale until `rebuild` gets to them.
 
         Goals of which only something else changed, such as the name or the target, are published anew. Kinds of
         definitions that progress does not depend on are passed over.
@@ -161,13 +161,13 @@ class ProgressTracker:
         }
 
     async def _define(self, tx: Transaction, tenant_id: UUID, events: Sequence[Event]) -> None:
-        # Held definitions are those of committed revisions: what is made here stays out of the cache.
+        # The cache is of committed revisions only: what is made here stays out of it.
         before = await self._definitions.current(tx, tenant_id)
         incoming = {snapshot_of(event): event for event in events}
-        kept = await PROJECTION.keep_newest(tx, list(incoming))
-        if not kept:
+        newer = await PROJECTION.store_newest(tx, list(incoming))
+        if not newer:
             return
-        changed = [incoming[snapshot] for snapshot in kept]
+        changed = [incoming[snapshot] for snapshot in newer]
         after, stale = before.changed(changed)
         users, users_before = after.chart.identities.keys(), before.chart.identities.keys()
         if users != users_before:
@@ -189,7 +189,7 @@ async def _recorded(
     pieces: Iterable[Sequence[SnapshotT]],
     record: Callable[[Transaction, Sequence[SnapshotT]], Coroutine[None, None, Recorded[FactsT]]],
 ) -> AsyncGenerator[Recorded[FactsT]]:
-    """What became of each piece, told while the next one is being recorded."""
+    """What became of each piece, yielded while the next one is being recorded."""
     recording: asyncio.Task[Recorded[FactsT]] | None = None
     try:
         for piece in pieces:

@@ -42,15 +42,15 @@ class State(NamedTuple):
 _DEFINITION_STATES: Final = text(
     """
     SELECT tenant_id, revision, ARRAY(
-        SELECT goal_id FROM tracking.progress_goals AS goal WHERE goal.tenant_id = held.tenant_id AND goal.stale
+        SELECT goal_id FROM tracking.progress_goals AS goal WHERE goal.tenant_id = stored.tenant_id AND goal.stale
     ) AS stale
-    FROM tracking.projection_revisions AS held WHERE tenant_id = ANY(CAST(:tenant_ids AS uuid[]))
+    FROM tracking.projection_revisions AS stored WHERE tenant_id = ANY(CAST(:tenant_ids AS uuid[]))
     """
 )
 
 _MOVE: Final = text(
     """
-    INSERT INTO tracking.progress_stripes AS held
+    INSERT INTO tracking.progress_stripes AS stored
         (tenant_id, goal_id, stripe, value, deals, version, changed_at, received_at)
     SELECT tenant_id, goal_id, :stripe, value, deals, 1, :now, received_at
     FROM unnest(
@@ -58,11 +58,11 @@ _MOVE: Final = text(
         CAST(:received AS timestamptz[])
     ) AS moved(tenant_id, goal_id, value, deals, received_at)
     ON CONFLICT (tenant_id, goal_id, stripe) DO UPDATE SET
-        value = held.value + excluded.value,
-        deals = held.deals + excluded.deals,
-        version = held.version + 1,
+        value = stored.value + excluded.value,
+        deals = stored.deals + excluded.deals,
+        version = stored.version + 1,
         changed_at = excluded.changed_at,
-        received_at = greatest(held.received_at, excluded.received_at)
+        received_at = greatest(stored.received_at, excluded.received_at)
     """
 )
 
@@ -74,14 +74,14 @@ _MOVE_DISTINCT: Final = text(
             CAST(:tenant_ids AS uuid[]), CAST(:goal_ids AS uuid[]), CAST(:values AS text[]), CAST(:deals AS bigint[])
         ) AS t(tenant_id, goal_id, value, deals)
     ),
-    kept AS (
-        INSERT INTO tracking.progress_distinct AS held (tenant_id, goal_id, value, deals) SELECT * FROM moved
-        ON CONFLICT (tenant_id, goal_id, value) DO UPDATE SET deals = held.deals + excluded.deals
+    counted AS (
+        INSERT INTO tracking.progress_distinct AS stored (tenant_id, goal_id, value, deals) SELECT * FROM moved
+        ON CONFLICT (tenant_id, goal_id, value) DO UPDATE SET deals = stored.deals + excluded.deals
         RETURNING tenant_id, goal_id, value, deals
     )
     SELECT tenant_id, goal_id,
-        sum(CAST(kept.deals > 0 AS int) - CAST(kept.deals - moved.deals > 0 AS int)) AS value
-    FROM kept JOIN moved USING (tenant_id, goal_id, value) GROUP BY tenant_id, goal_id
+        sum(CAST(counted.deals > 0 AS int) - CAST(counted.deals - moved.deals > 0 AS int)) AS value
+    FROM counted JOIN moved USING (tenant_id, goal_id, value) GROUP BY tenant_id, goal_id
     """
 )
 
@@ -89,10 +89,10 @@ _STATES: Final = """
     SELECT goal.tenant_id, goal.goal_id, goal.stale, goal.version + coalesce(stripes.version, 0) AS version,
         coalesce(stripes.value, 0) AS value, coalesce(stripes.deals, 0) AS deals,
         greatest(goal.changed_at, stripes.changed_at) AS changed_at, stripes.received_at,
-        CAST(held.body AS text) AS definition
+        CAST(stored.body AS text) AS definition
     FROM {goals}
-    JOIN tracking.projected_snapshots AS held
-        ON held.tenant_id = goal.tenant_id AND held.subject = 'goal/' || goal.goal_id
+    JOIN tracking.projected_snapshots AS stored
+        ON stored.tenant_id = goal.tenant_id AND stored.subject = 'goal/' || goal.goal_id
     LEFT JOIN LATERAL (
         SELECT CAST(sum(version) AS bigint) AS version, sum(value) AS value, CAST(sum(deals) AS bigint) AS deals,
             max(changed_at) AS changed_at, max(received_at) AS received_at
@@ -102,7 +102,7 @@ _STATES: Final = """
 """
 _STATES_OF_GOALS: Final = text(
     _STATES.format(
-        goals="""unnest(CAST(:tenant_ids AS uuid[]), CAST(:goal_ids AS uuid[])) AS asked(tenant_id, goal_id)
+        goals="""unnest(CAST(:tenant_ids AS uuid[]), CAST(:goal_ids AS uuid[])) AS wanted(tenant_id, goal_id)
             JOIN tracking.progress_goals AS goal USING (tenant_id, goal_id)"""
     )
 )
@@ -110,19 +110,19 @@ _STATES_PAGE: Final = text(
     _STATES.format(goals="tracking.progress_goals AS goal")
     + """
     WHERE goal.tenant_id = :tenant_id AND (CAST(:after AS uuid) IS NULL OR goal.goal_id > CAST(:after AS uuid))
-        AND (CAST(:owners AS text[]) IS NULL OR held.body #>> '{owner,id}' = ANY(CAST(:owners AS text[])))
-        AND (CAST(:status AS text) IS NULL OR held.body ->> 'status' = :status)
-        AND (CAST(:on AS text) IS NULL OR (held.body ->> 'start' <= :on AND held.body ->> 'end' > :on))
+        AND (CAST(:owners AS text[]) IS NULL OR stored.body #>> '{owner,id}' = ANY(CAST(:owners AS text[])))
+        AND (CAST(:status AS text) IS NULL OR stored.body ->> 'status' = :status)
+        AND (CAST(:on AS text) IS NULL OR (stored.body ->> 'start' <= :on AND stored.body ->> 'end' > :on))
     ORDER BY goal.goal_id LIMIT :limit
     """
 )
 
 _MARK_STALE: Final = text(
     """
-    INSERT INTO tracking.progress_goals AS held (tenant_id, goal_id, stale, version, changed_at)
+    INSERT INTO tracking.progress_goals AS stored (tenant_id, goal_id, stale, version, changed_at)
     SELECT :tenant_id, goal_id, true, 1, :now FROM unnest(CAST(:goal_ids AS uuid[])) AS t(goal_id)
     ON CONFLICT (tenant_id, goal_id) DO UPDATE
-    SET stale = true, version = held.version + 1, changed_at = excluded.changed_at
+    SET stale = true, version = stored.version + 1, changed_at = excluded.changed_at
     """
 )
 _RESTATE: Final = text(

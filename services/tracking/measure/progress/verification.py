@@ -61,8 +61,8 @@ async def differences(database: Database) -> list[Difference]:
 async def of_tenant(database: Database, tenant_id: UUID, compared: Counter[str]) -> AsyncIterator[Difference]:
     """The goals of a tenant whose progress is not what its deals add up to; `compared` counts what was looked at.
 
-    Holds nothing up: each chunk of goals is compared within one snapshot of the database, in which a batch of deals
-    stands with all it moved or not at all. Memory holds the tenant's definitions and one chunk, whatever the number of
+    Nothing waits for it: each chunk of goals is compared within one snapshot of the database, which has a batch of
+    deals with all it moved or not at all. Memory has the tenant's definitions and one chunk, whatever the number of
     deals. A goal that still waits to be rebuilt is a difference that passes.
     """
     cache = DefinitionsCache(tenants_max=1)
@@ -151,7 +151,7 @@ async def deal_versions(
 
 
 async def definition_versions(tx: Transaction, keys: Sequence[tuple[UUID, str]]) -> Mapping[tuple[UUID, str], int]:
-    """The version of each of these subjects that is kept here; those that are not are left out."""
+    """The version of each of these subjects that is stored here; those that are not are left out."""
     return await PROJECTION.versions(tx, keys)
 
 

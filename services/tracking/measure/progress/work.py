@@ -17,7 +17,7 @@ _log = get_logger(__name__)
 class Rebuilder(Rounds):
     """Brings stale goals up to date, a chunk a transaction; a worker component.
 
-    Which goals are stale stands in Postgres, so what one process left undone the next one does. Any number may run.
+    Which goals are stale is stored, so what one process leaves undone another does. Any number may run.
     """
 
     def __init__(self, database: Database, tracker: ProgressTracker, *, poll_seconds: float = 5.0) -> None:

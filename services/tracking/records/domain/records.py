@@ -51,8 +51,8 @@ class DealFilter:
 class ActivityFilter:
     """Which activities to list; what is None does not restrict.
 
-    Those that occurred from `occurred_from` on and before `occurred_before`; one of which nobody says when is in no
-    such range.
+    Those that occurred from `occurred_from` on and before `occurred_before`; one without a stated time is in no such
+    range.
     """
 
     type: ActivityType | None = None

@@ -18,7 +18,7 @@ FactsT_co = TypeVar("FactsT_co", bound=RecordFacts, covariant=True)
 
 
 class Snapshot(Protocol):
-    """One version of one record as its event says it, and which."""
+    """One version of one record as its event states it, and which version that is."""
 
     @property
     def tenant_id(self) -> UUID: ...

@@ -84,7 +84,7 @@ def gaps_of(deal: DealFacts, known: Known) -> Iterator[Gap]:
 
 
 def _is_plainly_credited(deal: DealFacts, known: Known) -> bool:
-    """Whether a won deal has no gap: what nearly all are, and cheaper to tell than to look for gaps."""
+    """Whether a won deal plainly has no gap: true of nearly all, and cheaper to decide than to look for gaps."""
     return (
         not deal.splits
         and (deal.source, deal.owner_external_id) in known

@@ -1,4 +1,4 @@
-"""What only activities are asked."""
+"""The statements that only activities need."""
 
 from collections.abc import Collection, Sequence
 
@@ -26,7 +26,7 @@ class ActivityStore(RecordStore[Activity, ActivityFacts, ActivityFilter]):
         )
 
     def _wanted(self, wanted: ActivityFilter) -> tuple[Sequence[str], dict[str, object]]:
-        asked = {
+        conditions = {
             "r.type = :type": wanted.type,
             "r.status = :status": wanted.status,
             "r.source = :source": wanted.source,
@@ -35,5 +35,5 @@ class ActivityStore(RecordStore[Activity, ActivityFacts, ActivityFilter]):
             "r.occurred_at >= :occurred_from": wanted.occurred_from,
             "r.occurred_at < :occurred_before": wanted.occurred_before,
         }
-        stated = {condition: value for condition, value in asked.items() if value is not None}
-        return list(stated), {condition.rpartition(":")[2]: value for condition, value in stated.items()}
+        given = {condition: value for condition, value in conditions.items() if value is not None}
+        return list(given), {condition.rpartition(":")[2]: value for condition, value in given.items()}

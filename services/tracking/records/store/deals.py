@@ -1,4 +1,4 @@
-"""What only deals are asked: whom their splits name, and which of them nobody is credited with."""
+"""The statements that only deals need: whom their splits name, and which of them nobody is credited with."""
 
 from collections.abc import Collection, Sequence
 from decimal import Decimal

@@ -1,7 +1,7 @@
 """Every statement on the counts of won deals that nobody is credited with.
 
-How they are counted stands twice: `domain.gaps_of` for what changes, the statement here for counting anew. A property
-test holds the two equal.
+The rule is written twice: `domain.gaps_of` for what changes, the statement here for counting anew. A property test
+checks that the two agree.
 """
 
 from collections.abc import Collection, Mapping
@@ -74,8 +74,8 @@ _REST: Final = f"""
         ('owner_missing', d.splits IS NULL AND d.owner_external_id IS NULL),
         ('no_currency', d.amount IS NOT NULL AND d.currency IS NULL),
         ('no_close_date', d.closed_on IS NULL AND d.closed_at IS NULL)
-    ) AS gap(reason, holds)
-    WHERE {_IS_WON} AND gap.holds
+    ) AS gap(reason, applies)
+    WHERE {_IS_WON} AND gap.applies
 """
 _GROUPED: Final = """
     SELECT connection_id, reason, source, user_id, currency, count(*) AS deals, sum(amount) AS amount

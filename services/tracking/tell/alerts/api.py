@@ -32,10 +32,10 @@ async def list_alerts(
     caller: Operator,
     reader: RequestReader,
     paging: Paging,
-    state: Annotated[AlertState | None, Query(description="Only those that stand, or only those that do not.")] = None,
+    state: Annotated[AlertState | None, Query(description="Only those raised now, or only those cleared.")] = None,
     subject_id: Annotated[UUID | None, Query(description="Only those about this thing, such as a connection.")] = None,
 ) -> Page[Alert]:
-    """Those raised last first, each as it was told last."""
+    """Those raised last first, each as it was last published."""
     async with reader.transaction() as tx:
         found = await service.page(
             tx,
@@ -50,6 +50,6 @@ async def list_alerts(
 
 @router.get("/{alert_id}", responses={**_ANSWERED, **responses(AlertNotFound)}, summary="Read an alert")
 async def get_alert(alert_id: UUID, caller: Operator, reader: RequestReader) -> Alert:
-    """As it was told last."""
+    """As it was last published."""
     async with reader.transaction() as tx:
         return await service.get(tx, caller.tenant_id, alert_id)

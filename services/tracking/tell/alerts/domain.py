@@ -1,8 +1,8 @@
-"""When what is the matter with a connection is told, and when it is told again.
+"""When an alert about a connection is published, and when it is published again.
 
-While what is found moves, looks come at equal intervals; otherwise when something has changed, or may have by time.
-What goes up and down must not make a stream of alerts. Worse is told soon, better is told once it has lasted; and how
-long it has to last doubles each time that it did not.
+While findings move, looks come at equal intervals; otherwise when something has changed, or may have by time.
+Findings that go up and down must not make a stream of alerts. A change for the worse is published soon, one for the
+better once it has lasted; and how long it has to last doubles each time that it did not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ CALM_LOOKS: Final = 2
 RELAPSES_MAX: Final = 6
 """Each relapse doubles the looks that have to be calm, up to so many: 128 looks then, about an hour of 30 seconds."""
 RELAPSE_WITHIN: Final = timedelta(hours=1)
-"""What gets worse so soon after it was told to be better has relapsed."""
+"""What gets worse so soon after an improvement was published has relapsed."""
 REWORDED_AFTER: Final = timedelta(hours=1)
-"""Another sentence alone, whose numbers moved, is not told before."""
+"""A change of the sentence alone, such as of its numbers, is published no sooner than this after the last version."""
 
 SUBJECT_TYPE: Final = "connection"
 TENANT: Final = "tenant"
@@ -51,7 +51,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What was told last of one check of one thing."""
+    """The last published version of what one check found of one thing."""
 
     tenant_id: UUID
     id: UUID
@@ -70,31 +70,31 @@ class Alert:
     cleared_at: datetime | None
 
     @property
-    def stands(self) -> bool:
+    def is_raised(self) -> bool:
         return self.state is AlertState.RAISED
 
     @property
     def effect(self) -> str:
         """What this version did: `raised`, `changed` or `cleared`."""
-        if not self.stands:
+        if not self.is_raised:
             return "cleared"
         return "raised" if self.raised_at == self.changed_at else "changed"
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """What looks at one check have shown since it was last told of."""
+    """What looks at one check have shown since its alert was last published."""
 
     bad: int = 0
-    """Looks in a row that found something while no alert stands."""
+    """Looks in a row that found something while no alert is raised."""
     calm: int = 0
-    """Looks in a row that found less than the alert that stands says."""
+    """Looks in a row that found less than the raised alert states."""
     ok: int = 0
     """Of these, the last ones that found nothing at all."""
     relapses: int = 0
     """In a row, each within RELAPSE_WITHIN of the improvement before it."""
     improved_at: datetime | None = None
-    """When it was last told that it is better."""
+    """When an improvement was last published."""
 
     @property
     def calm_looks(self) -> int:
@@ -102,27 +102,27 @@ class Trend:
         return CALM_LOOKS << self.relapses
 
     def worsened(self, now: datetime) -> "Trend":
-        """After it was told that it is worse."""
+        """After a change for the worse was published."""
         has_relapsed = self.improved_at is not None and now - self.improved_at < RELAPSE_WITHIN
         return Trend(relapses=min(self.relapses + 1, RELAPSES_MAX) if has_relapsed else 0, improved_at=self.improved_at)
 
     def improved(self, now: datetime) -> "Trend":
-        """After it was told that it is better."""
+        """After a change for the better was published."""
         return Trend(relapses=self.relapses, improved_at=now)
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What a look comes to: the alerts to tell, and the trends to remember until the next."""
+    """The outcome of a look: the alerts to publish, and the trends to remember until the next."""
 
-    told: tuple[Alert, ...]
+    to_publish: tuple[Alert, ...]
     trends: Mapping[str, Trend]
     reworded_at: datetime | None = None
-    """When an alert that stands may be told in other words, if there are any then."""
+    """When a raised alert may be published with another sentence, if it has one by then."""
 
     @property
     def is_moving(self) -> bool:
-        """Whether the next look may have something to tell even if it finds what this one did."""
+        """Whether the next look may have something to publish even if it finds what this one did."""
         return any(trend.bad or trend.calm for trend in self.trends.values())
 
 
@@ -135,21 +135,21 @@ def look(
     """
     found = {check.name: (check.status, check.sentence) for check in checks}
     gone = dict.fromkeys({**alerts, **trends}, (HealthStatus.OK, _NOT_LOOKED_AT))
-    told: list[Alert] = []
+    to_publish: list[Alert] = []
     remembered: dict[str, Trend] = {}
     reworded: list[datetime] = []
     for name, (status, sentence) in (gone | found).items():
         seen = _Seen(subject, name, _SEVERITIES[status], sentence, now)
         alert, trend = _judged(seen, alerts.get(name), trends.get(name, Trend()))
         if alert is not None:
-            told.append(alert)
+            to_publish.append(alert)
         if trend != Trend():
             remembered[name] = trend
-        stands = alert or alerts.get(name)
-        if stands is not None and stands.stands:
-            in_same_words = (stands.title, stands.sentence) == (subject.name, sentence)
-            reworded.append((now if in_same_words else stands.changed_at) + REWORDED_AFTER)
-    return Looked(tuple(told), remembered, min(reworded, default=None))
+        is_raised = alert or alerts.get(name)
+        if is_raised is not None and is_raised.is_raised:
+            in_same_words = (is_raised.title, is_raised.sentence) == (subject.name, sentence)
+            reworded.append((now if in_same_words else is_raised.changed_at) + REWORDED_AFTER)
+    return Looked(tuple(to_publish), remembered, min(reworded, default=None))
 
 
 def next_look(looked: Looked, until: datetime | None, now: datetime, *, interval: timedelta) -> datetime | None:
@@ -164,20 +164,20 @@ def next_look(looked: Looked, until: datetime | None, now: datetime, *, interval
 
 def without(alerts: Mapping[str, Alert], now: datetime) -> Looked:
     """What follows when a connection is not looked at any more: all its alerts are cleared."""
-    standing = [alert for alert in alerts.values() if alert.stands]
-    return Looked(tuple(_cleared(alert, alert.title, _DISABLED, now) for alert in standing), {})
+    raised = [alert for alert in alerts.values() if alert.is_raised]
+    return Looked(tuple(_cleared(alert, alert.title, _DISABLED, now) for alert in raised), {})
 
 
 def about_dead_letters(tenant_id: UUID, topic: str, count: int, alert: Alert | None, now: datetime) -> Alert | None:
-    """What is to be told of a topic's dead letters, `count` of which wait; None when that is known already.
+    """The alert to publish about a topic's dead letters, `count` of which wait; None when it is published already.
 
     Raised with the first, as each is a change that no number shows; cleared with the last.
     """
-    stands = alert is not None and alert.stands
+    is_raised = alert is not None and alert.is_raised
     if not count:
-        return _cleared(alert, alert.title, "None waits any more.", now) if alert is not None and stands else None
+        return _cleared(alert, alert.title, "None waits any more.", now) if alert is not None and is_raised else None
     sentence = (
-        f"{counted(count, 'record')} of {topic} could not be applied, so what they say is in no"
+        f"{counted(count, 'record')} of {topic} could not be applied, so what they state is in no"
         f" number. `attain dead-letters` says why; once that is mended, `attain replay-dead-letters {topic}` applies"
         f" {'it' if count == 1 else 'them'}."
     )
@@ -197,7 +197,7 @@ def about_dead_letters(tenant_id: UUID, topic: str, count: int, alert: Alert | N
         changed_at=now,
         cleared_at=None,
     )
-    if alert is None or not stands:
+    if alert is None or not is_raised:
         return raised
     if alert.sentence == sentence or now - alert.changed_at < REWORDED_AFTER:
         return None
@@ -223,23 +223,23 @@ _SEVERITIES: Final[Mapping[HealthStatus, AlertSeverity | None]] = {
 
 
 def _judged(seen: _Seen, alert: Alert | None, trend: Trend) -> tuple[Alert | None, Trend]:
-    """The alert to tell, if any, and the trend from here on."""
-    if alert is None or not alert.stands:
+    """The alert to publish, if any, and the trend from here on."""
+    if alert is None or not alert.is_raised:
         return _judged_anew(seen, alert, trend)
     if seen.severity is alert.severity:
         return _reworded(seen, alert), replace(trend, calm=0, ok=0)
     if seen.severity is AlertSeverity.BROKEN:
-        return _told(seen, alert, seen.severity), trend.worsened(seen.now)
+        return _changed(seen, alert, seen.severity), trend.worsened(seen.now)
     trend = replace(trend, calm=trend.calm + 1, ok=0 if seen.severity is not None else trend.ok + 1)
     if seen.severity is None and trend.ok >= trend.calm_looks:
         return _cleared(alert, seen.subject.name, seen.sentence, seen.now), trend.improved(seen.now)
     if seen.severity is not None and trend.calm >= trend.calm_looks:
-        return _told(seen, alert, seen.severity), trend.improved(seen.now)
+        return _changed(seen, alert, seen.severity), trend.improved(seen.now)
     return None, trend
 
 
 def _judged_anew(seen: _Seen, alert: Alert | None, trend: Trend) -> tuple[Alert | None, Trend]:
-    """While no alert stands: whether one is to be raised."""
+    """While no alert is raised: whether one is to be."""
     if seen.severity is None:
         return None, replace(trend, bad=0)
     if seen.severity is AlertSeverity.ATTENTION and trend.bad + 1 < RAISE_AFTER_LOOKS:
@@ -267,7 +267,7 @@ def _raised(seen: _Seen, severity: AlertSeverity, version: int) -> Alert:
     )
 
 
-def _told(seen: _Seen, alert: Alert, severity: AlertSeverity) -> Alert:
+def _changed(seen: _Seen, alert: Alert, severity: AlertSeverity) -> Alert:
     """The alert as it is now."""
     return replace(
         alert,
@@ -284,7 +284,7 @@ def _reworded(seen: _Seen, alert: Alert) -> Alert | None:
     is_same = (alert.title, alert.sentence) == (seen.subject.name, seen.sentence)
     if is_same or seen.now - alert.changed_at < REWORDED_AFTER:
         return None
-    return _told(seen, alert, alert.severity)
+    return _changed(seen, alert, alert.severity)
 
 
 def _cleared(alert: Alert, title: str, sentence: str, now: datetime) -> Alert:

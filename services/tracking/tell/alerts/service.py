@@ -1,4 +1,4 @@
-"""Looking at connections, telling what is the matter with them, and reading what was told."""
+"""Looking at connections, publishing alerts about them, and reading those alerts."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ async def next_due_at(tx: Transaction) -> datetime | None:
 async def look_at(
     tx: Transaction, outbox: Outbox, checks: Checks, watch: Watch, *, every: timedelta
 ) -> Sequence[Alert]:
-    """Look at a connection unless another does or has, and tell what follows; what was told.
+    """Look at a connection unless another does or has, and publish the alerts that follow; these.
 
     A connection that is not active has its alerts cleared, and is not looked at before it is active again.
     """
@@ -75,9 +75,9 @@ async def look_at(
     else:
         looked = look(Subject(*watch, found.title), found.checks, known, trends, tx.now)
         await store.put_off(tx, watch, next_look(looked, found.until, tx.now, interval=every), looked.trends)
-    await store.save(tx, looked.told)
-    await _tell(tx, outbox, looked.told)
-    return looked.told
+    await store.save(tx, looked.to_publish)
+    await _publish(tx, outbox, looked.to_publish)
+    return looked.to_publish
 
 
 async def dead_letters_to_look_at(tx: Transaction) -> Mapping[UUID, Mapping[str, int]]:
@@ -93,17 +93,17 @@ async def dead_letters_to_look_at(tx: Transaction) -> Mapping[UUID, Mapping[str,
 async def look_at_dead_letters(
     tx: Transaction, outbox: Outbox, tenant_id: UUID, waiting: Mapping[str, int]
 ) -> Sequence[Alert]:
-    """Tell what follows from the dead letters of a tenant; what was told."""
+    """Publish the alerts that follow from the dead letters of a tenant; these."""
     await tx.lock_tenants_exclusive([tenant_id])
     known = {alert.check: alert for alert in await store.of_subject(tx, tenant_id, tenant_id)}
     looked = (
         about_dead_letters(tenant_id, topic, count, known.get(topic), tx.now)
         for topic, count in sorted(waiting.items())
     )
-    told = [alert for alert in looked if alert is not None]
-    await store.save(tx, told)
-    await _tell(tx, outbox, told)
-    return told
+    published = [alert for alert in looked if alert is not None]
+    await store.save(tx, published)
+    await _publish(tx, outbox, published)
+    return published
 
 
 async def put_off(tx: Transaction, watch: Watch, *, every: timedelta) -> None:
@@ -136,7 +136,7 @@ async def page(
 async def publish_next(tx: Transaction, outbox: Outbox, after: Key, limit: int) -> list[Key]:
     """Publish the next alerts of every tenant in scope once more, by tenant and alert; which those were."""
     alerts = await store.after(tx, after, limit=limit)
-    await _tell(tx, outbox, alerts)
+    await _publish(tx, outbox, alerts)
     return [(alert.tenant_id, alert.id) for alert in alerts]
 
 
@@ -167,7 +167,7 @@ async def _findings(tx: Transaction, checks: Checks, watch: Watch) -> Findings |
         return None
 
 
-async def _tell(tx: Transaction, outbox: Outbox, alerts: Sequence[Alert]) -> None:
+async def _publish(tx: Transaction, outbox: Outbox, alerts: Sequence[Alert]) -> None:
     await outbox.append(
         tx,
         [

@@ -26,11 +26,11 @@ class Watch(NamedTuple):
 _TRENDS: Final = TypeAdapter(dict[str, Trend])
 _CHANGED: Final = text(
     """
-    INSERT INTO tracking.alert_watches AS held (tenant_id, connection_id, due_at, trends)
+    INSERT INTO tracking.alert_watches AS stored (tenant_id, connection_id, due_at, trends)
     SELECT t, c, CAST(:now AS timestamptz), '{}'
     FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:connection_ids AS uuid[])) AS changed(t, c)
     ON CONFLICT (tenant_id, connection_id) DO UPDATE SET
-        due_at = least(held.due_at, greatest(excluded.due_at, held.looked_at + :interval))
+        due_at = least(stored.due_at, greatest(excluded.due_at, stored.looked_at + :interval))
     """
 )
 
@@ -65,7 +65,7 @@ async def due(tx: Transaction, *, limit: int) -> list[Watch]:
 
 
 async def claim(tx: Transaction, watch: Watch) -> Mapping[str, Trend] | None:
-    """Hold a connection's watch until the end of the transaction; None if it is held by another or not due."""
+    """Lock a connection's watch until the end of the transaction; None if another has locked it or it is not due."""
     row = await tx.one_or_none(
         select(alert_watches.c.trends)
         .where(*_of(watch), alert_watches.c.due_at <= tx.now)
@@ -96,20 +96,20 @@ async def of_subject(tx: Transaction, tenant_id: UUID, subject_id: UUID) -> list
 
 
 async def of_kind(tx: Transaction, kind: AlertKind) -> list[Alert]:
-    """Every alert of a kind that stands, of the tenants in scope."""
+    """Every raised alert of a kind, of the tenants in scope."""
     rows = await tx.rows(select(alerts).where(alerts.c.kind == kind, alerts.c.state == AlertState.RAISED))
     return [_alert(row) for row in rows]
 
 
-async def save(tx: Transaction, told: Sequence[Alert]) -> None:
-    """Store the next versions of alerts; of one subject, whose watch is held."""
-    if not told:
+async def save(tx: Transaction, versions: Sequence[Alert]) -> None:
+    """Store the next versions of alerts; of one subject, whose watch is locked."""
+    if not versions:
         return
     statement = insert(alerts)
     changed = {column.name: statement.excluded[column.name] for column in alerts.c if not column.primary_key}
     await tx.execute(
         statement.on_conflict_do_update(index_elements=[alerts.c.tenant_id, alerts.c.id], set_=changed),
-        [asdict(alert) for alert in sorted(told, key=lambda alert: alert.id)],
+        [asdict(alert) for alert in sorted(versions, key=lambda alert: alert.id)],
     )
 
 

@@ -34,7 +34,7 @@ alert_watches = Table(
     metadata,
     tenant_id(),
     Column("connection_id", Uuid(), primary_key=True),
-    # Whoever looks holds the row meanwhile; nobody looks again before then. Empty: not before something changes.
+    # Whoever looks locks the row meanwhile; nobody looks again before then. Empty: not before something changes.
     instant("due_at", nullable=True),
     instant("looked_at", nullable=True),
     # {check: trend}

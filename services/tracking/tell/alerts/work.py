@@ -17,7 +17,7 @@ from shared.telemetry.logs import get_logger
 from shared.worker.rounds import Rounds
 
 _DEAD_LETTERS_POLL_SECONDS: Final = 600.0
-"""The sentence about dead letters that wait may be that old; they are told of as they come."""
+"""How old the count in an alert about waiting dead letters may be; the first is published as it comes."""
 _log = get_logger(__name__)
 
 
@@ -44,33 +44,33 @@ class AlertWatcher(Rounds):
         return False
 
     async def look_due(self) -> int:
-        """Look at every connection that is due; how many alerts were told. Raises Unavailable."""
-        with self.said() as said:
-            changed = None if said is None else {connection_of(each) for each in said}
+        """Look at every connection that is due; how many alerts were published. Raises Unavailable."""
+        with self.notifications() as payloads:
+            changed = None if payloads is None else {connection_of(each) for each in payloads}
             async with self._database.transaction(Scope.every()) as tx:
                 due = await service.due(tx, self._checks, changed, interval=self._every)
-        told = 0
+        published = 0
         for watch in due:
             if self.is_stopping:
                 break
-            told += await self._look(watch)
-        return told
+            published += await self._look(watch)
+        return published
 
     async def _look(self, watch: Watch) -> int:
         try:
             async with self._database.transaction(Scope.of(watch.tenant_id)) as tx:
-                told = await service.look_at(tx, self._outbox, self._checks, watch, every=self._every)
+                published = await service.look_at(tx, self._outbox, self._checks, watch, every=self._every)
         except Exception:
-            # One connection that cannot be looked at must not keep the others from it; a database that is away does.
+            # One connection that cannot be looked at must not stop the others; a database that is away does.
             _log.exception("connection_not_looked_at", connection_id=str(watch.connection_id))
             async with self._database.transaction(Scope.of(watch.tenant_id)) as tx:
                 await service.put_off(tx, watch, every=self._every)
             return 0
-        return _counted(told)
+        return _counted(published)
 
 
 class DeadLettersWatcher(Rounds):
-    """Looks at what waits in the dead letters. Any number may run; what one has told another does not tell again."""
+    """Looks at what waits in the dead letters. Any number may run; an alert is published by one of them."""
 
     def __init__(self, database: Database, outbox: Outbox) -> None:
         super().__init__(
@@ -86,26 +86,26 @@ class DeadLettersWatcher(Rounds):
         return False
 
     async def look(self) -> int:
-        """Look at what waits in the dead letters of every tenant; how many alerts were told. Raises Unavailable."""
+        """Look at what waits in the dead letters of every tenant; how many alerts it published. Raises Unavailable."""
         async with self._database.transaction(Scope.every()) as tx:
             waiting = await service.dead_letters_to_look_at(tx)
-        told = 0
+        published = 0
         for tenant_id, topics in sorted(waiting.items()):
             async with self._database.transaction(Scope.of(tenant_id)) as tx:
                 alerts = await service.look_at_dead_letters(tx, self._outbox, tenant_id, topics)
-            told += _counted(alerts)
-        return told
+            published += _counted(alerts)
+        return published
 
 
-def _counted(told: Sequence[Alert]) -> int:
-    for alert in told:
-        metrics.ALERTS_TOLD.labels(alert.effect, alert.severity.value).inc()
+def _counted(published: Sequence[Alert]) -> int:
+    for alert in published:
+        metrics.ALERTS_PUBLISHED.labels(alert.effect, alert.severity.value).inc()
         _log.info(
-            "alert_told",
+            "alert_published",
             alert_id=str(alert.id),
             effect=alert.effect,
             severity=alert.severity.value,
             check=alert.check,
             subject_id=str(alert.subject_id),
         )
-    return len(told)
+    return len(published)

@@ -66,7 +66,7 @@ Outbound = Annotated[OutboundSettings, Depends(_outbound)]
 async def create_subscription(
     body: SubscriptionBody, caller: Operator, writer: RequestWriter, subscriptions: UseCases, outbound: Outbound
 ) -> Answered[SubscriptionWithSecret]:
-    """Send what happens from now on to a URL, as Standard Webhooks. The answer holds the signing secret, this once."""
+    """Send what happens from now on to a URL, as Standard Webhooks. The answer has the signing secret, this once."""
     check_url(body.url, outbound)
     events = wanted(body.events)
 

@@ -33,7 +33,7 @@ RETRY_AFTER_REST_MAX: Final = timedelta(hours=1)
 FAILING_DAYS_MAX: Final = 5
 FAILURES_BEFORE_DISABLED: Final = TRIES_MAX
 
-ATTEMPTS_KEPT_MAX: Final = 30
+ATTEMPTS_STORED_MAX: Final = 30
 ANSWER_CHARACTERS_MAX: Final = 500
 
 _OK: Final = range(200, 300)
@@ -41,7 +41,7 @@ _GONE: Final = 410
 
 
 class EventType(StrEnum):
-    """What can be subscribed to. `services.tracking.tell.channels.events` says for each what it holds."""
+    """What can be subscribed to. `services.tracking.tell.channels.events` lists the fields of each."""
 
     PROGRESS = "attain.progress.v1"
     EARNING = "attain.earning.v1"
@@ -49,11 +49,11 @@ class EventType(StrEnum):
 
 
 TEST_EVENT_TYPE: Final = "attain.test.v1"
-"""Of the event that is sent when it is asked for, whatever is subscribed to."""
+"""Of the event that is sent on request, whatever is subscribed to."""
 
 
 class SubscriptionStatus(StrEnum):
-    """Paused: events are recorded and wait. Disabled: events pass by; what waits already keeps waiting."""
+    """Paused: events are recorded and wait. Disabled: events are not recorded; what waits already goes on waiting."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -98,7 +98,7 @@ class SigningRotationUnderWay(Conflict):
 
 
 class LastSigningSecret(Conflict):
-    """A subscription keeps at least one secret: rotate first, or disable the subscription."""
+    """A subscription has at least one secret: rotate first, or disable the subscription."""
 
     code = "last_signing_secret"
     title = "Last signing secret"
@@ -149,12 +149,12 @@ class Subscription:
 
     def with_retired(self, secret_id: UUID, *, now: datetime) -> "Subscription":
         """Without one of its secrets. Raises SigningSecretNotFound, and LastSigningSecret when none would be left."""
-        kept = without_secret(self.secrets, secret_id, now=now)
-        if kept is None:
+        remaining = without_secret(self.secrets, secret_id, now=now)
+        if remaining is None:
             raise SigningSecretNotFound("The subscription has no valid secret with this id.")
-        if not kept:
+        if not remaining:
             raise LastSigningSecret("This is the only secret of the subscription.")
-        return replace(self._changed(now), secrets=kept)
+        return replace(self._changed(now), secrets=remaining)
 
     def _changed(self, now: datetime) -> "Subscription":
         return replace(self, version=self.version + 1, updated_at=now)
@@ -261,8 +261,8 @@ class Attempt:
         return self.status in _OK
 
     @property
-    def says_gone(self) -> bool:
-        """Whether the endpoint asks never to be called again."""
+    def is_gone(self) -> bool:
+        """Whether the endpoint answered never to be called again."""
         return self.status == _GONE
 
 
@@ -307,19 +307,19 @@ def after_attempt(
     """What follows the attempt number `tries` of a delivery that was in `state` meanwhile.
 
     `chance`, from 0 to 1, lengthens the wait by up to JITTER_SHARE of it, so that what failed together does not come
-    back together. What the endpoint asked for is waited for too, up to a day; after the first attempt that alone. Later
+    back together. The endpoint's Retry-After is respected too, up to a day; after the first attempt that alone. Later
     attempts come no sooner than the schedule has it, so that no endpoint uses them all up at once.
     """
     if attempt.succeeded:
         return Verdict(SubscriptionDeliveryState.DELIVERED, None)
     if state is not SubscriptionDeliveryState.WAITING:
         return Verdict(state, None)
-    if attempt.says_gone or tries >= TRIES_MAX:
+    if attempt.is_gone or tries >= TRIES_MAX:
         return Verdict(SubscriptionDeliveryState.FAILED, None)
     wait = timedelta(seconds=RETRY_SECONDS[tries - 1]) * (1 + JITTER_SHARE * chance)
     if retry_after is not None:
-        asked = min(retry_after, RETRY_AFTER_MAX)
-        wait = asked if tries == 1 else max(wait, asked)
+        requested = min(retry_after, RETRY_AFTER_MAX)
+        wait = requested if tries == 1 else max(wait, requested)
     return Verdict(SubscriptionDeliveryState.WAITING, now + wait)
 
 
@@ -346,7 +346,7 @@ class Health:
 
 def reason_to_disable(health: Health, attempt: Attempt, *, now: datetime) -> str | None:
     """Why an endpoint is to be called no more after this attempt, as a sentence with what to do; None if it is."""
-    if attempt.says_gone:
+    if attempt.is_gone:
         return "The endpoint answered 410 Gone. Set the status to active once it takes deliveries again."
     if (
         health.failing_since is None

@@ -70,7 +70,7 @@ class Kind(Generic[EventT]):
 
 
 def _progress_attainment(event: Progress) -> Decimal | None:
-    """What filters compare: exact, where the event itself says it rounded."""
+    """What filters compare: exact, where the event itself has it rounded."""
     return attainment(
         event.value,
         target=event.target,
@@ -104,7 +104,7 @@ PROGRESS: Final = Kind(
         "end": (FieldType.DATE, lambda event: event.end),
     },
     version=lambda event: event.version,
-    # Where a goal stands is a state.
+    # The progress of a goal is a state.
     coalesces=True,
 )
 EARNING: Final = Kind(
@@ -141,8 +141,8 @@ ALERT: Final = Kind(
         "title": (FieldType.TEXT, lambda event: event.title),
     },
     version=lambda event: event.version,
-    # Whether it stands is a state. But what broke and was over before it could be told did break: each raising and each
-    # clearing is told. They are few, as alerts do not flap.
+    # Whether it is raised is a state. But what broke and was repaired before it could be delivered did break: each
+    # raising and each clearing is delivered. They are few, as alerts do not flap.
     coalesces=False,
 )
 

@@ -302,4 +302,4 @@ class ReplayedFailed(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"deliveries": 12, "more": False}]})
 
     deliveries: int
-    more: bool = Field(description="Whether there may be more: ask again.")
+    more: bool = Field(description="Whether there may be more: call again.")

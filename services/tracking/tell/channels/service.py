@@ -1,4 +1,4 @@
-"""Subscribing, recording what happens for subscribers, and keeping what an attempt to tell them came to."""
+"""Subscribing, recording what happens for subscribers, and storing how each attempt to deliver it ended."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -49,7 +49,7 @@ class WithSigningSecret:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An attempt at a claimed delivery, and what its answer asked for. `chance` is from 0 to 1."""
+    """An attempt at a claimed delivery, and the Retry-After of its answer. `chance` is from 0 to 1."""
 
     claimed: Claimed
     attempt: Attempt
@@ -268,17 +268,17 @@ async def next_due_at(tx: Transaction) -> datetime | None:
 
 
 async def settle(tx: Transaction, ended: Sequence[Ended]) -> list[Disabled]:
-    """Keep what attempts came to; the subscriptions that are disabled for it.
+    """Store how attempts ended; the subscriptions that are disabled for it.
 
-    An attempt that took longer than its lease is not kept: somebody else is making, or has made, the next.
+    An attempt that took longer than its lease is not stored: another worker is making, or has made, the next.
     """
-    held = await store.under_way(tx, [each.claimed for each in ended])
-    kept = sorted((each for each in ended if each.claimed.id in held), key=lambda each: each.attempt.at)
-    if not kept:
+    under_way = await store.under_way(tx, [each.claimed for each in ended])
+    in_time = sorted((each for each in ended if each.claimed.id in under_way), key=lambda each: each.attempt.at)
+    if not in_time:
         return []
-    await store.settle(tx, [_settled(each, held[each.claimed.id], now=tx.now) for each in kept])
+    await store.settle(tx, [_settled(each, under_way[each.claimed.id], now=tx.now) for each in in_time])
     attempts: dict[SubscriptionKey, list[Ended]] = {}
-    for each in kept:
+    for each in in_time:
         attempts.setdefault(SubscriptionKey(each.claimed.tenant_id, each.claimed.subscription_id), []).append(each)
     healths = await store.healths(
         tx, {key: not all(each.attempt.succeeded for each in of_one) for key, of_one in attempts.items()}
@@ -319,21 +319,21 @@ def _occurrence(subscription: Subscription, event: Published) -> Occurrence:
     )
 
 
-def _settled(ended: Ended, held: UnderWay, *, now: datetime) -> Settled:
+def _settled(ended: Ended, under_way: UnderWay, *, now: datetime) -> Settled:
     verdict = after_attempt(
-        held.state,
+        under_way.state,
         ended.attempt,
-        tries=held.tries + 1,
+        tries=under_way.tries + 1,
         retry_after=ended.retry_after,
         now=now,
         chance=ended.chance,
     )
     claimed = ended.claimed
-    return Settled(claimed.tenant_id, claimed.id, verdict, held.tries + 1, (*held.attempts, ended.attempt))
+    return Settled(claimed.tenant_id, claimed.id, verdict, under_way.tries + 1, (*under_way.attempts, ended.attempt))
 
 
 async def _judged(tx: Transaction, key: SubscriptionKey, health: Health, ended: Sequence[Ended]) -> list[Disabled]:
-    """Keep how an endpoint is doing after these attempts, and disable its subscription if that is called for."""
+    """Store how an endpoint is doing after these attempts, and disable its subscription if that is due."""
     reason: str | None = None
     for each in ended:
         health = health.after(each.attempt, retry_after=each.retry_after, now=tx.now)
@@ -341,7 +341,7 @@ async def _judged(tx: Transaction, key: SubscriptionKey, health: Health, ended: 
     await store.set_health(tx, key.tenant_id, key.subscription_id, health)
     if reason is None or not await subscription_store.disable(tx, key, reason):
         return []
-    return [Disabled(key.subscription_id, reason, is_gone=any(each.attempt.says_gone for each in ended))]
+    return [Disabled(key.subscription_id, reason, is_gone=any(each.attempt.is_gone for each in ended))]
 
 
 async def _expected(tx: Transaction, tenant_id: UUID, subscription_id: UUID, version: int) -> Subscription:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, delete, select, text, update
 
 from services.tracking.tell.channels.domain import (
-    ATTEMPTS_KEPT_MAX,
+    ATTEMPTS_STORED_MAX,
     FAILURES_BEFORE_REST,
     Attempt,
     Delivery,
@@ -35,7 +35,7 @@ OUTGOING_CHANNEL: Final = "tracking_outgoing"
 _ATTEMPTS: Final = TypeAdapter(tuple[Attempt, ...])
 _LOGGED: Final = tuple(column for column in outgoing_deliveries.c if column.name not in ("body", "in_flight_until"))
 
-# A delivery that waits is held until the end of the transaction, so that nobody sends what is about to be renewed.
+# A delivery that waits is locked until the end of the transaction, so that nobody sends what is about to be renewed.
 _LAST: Final = text(
     """
     SELECT k.t AS tenant_id, k.s AS subscription_id, k.e AS event_type, k.u AS subject, l.version, l.delivery_id,
@@ -192,7 +192,7 @@ _SETTLE: Final = text(
     WHERE d.tenant_id = n.t AND d.id = n.i
     """
 )
-# Who was well and still is has nothing to keep, and is not held.
+# An endpoint that was well and still is has nothing to store, and is not locked.
 _HEALTH: Final = text(
     """
     SELECT k.t AS tenant_id, k.s AS subscription_id, h.failures, h.failing_since, h.rest_until
@@ -275,7 +275,7 @@ class Settled(NamedTuple):
 async def healths(
     tx: Transaction, subscriptions_failed: Mapping[SubscriptionKey, bool]
 ) -> dict[SubscriptionKey, Health]:
-    """How endpoints are doing, held until the end of the transaction: those that failed just now or before."""
+    """How endpoints are doing, locked until the end of the transaction: those that failed just now or before."""
     keys = sorted(subscriptions_failed)
     rows = await tx.rows(
         _HEALTH,
@@ -294,7 +294,7 @@ async def healths(
 
 
 async def set_health(tx: Transaction, tenant_id: UUID, subscription_id: UUID, state: Health) -> None:
-    """Keep how an endpoint is doing."""
+    """Store how an endpoint is doing."""
     await tx.execute(
         update(subscription_health)
         .where(subscription_health.c.tenant_id == tenant_id, subscription_health.c.subscription_id == subscription_id)
@@ -312,7 +312,7 @@ async def end_rest(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> N
 
 
 async def last_recorded(tx: Transaction, keys: Collection[SubjectKey]) -> dict[SubjectKey, LastRecorded]:
-    """The newest recorded version of each subject that has one; its delivery is held if it waits."""
+    """The newest recorded version of each subject that has one; its delivery is locked if it waits."""
     return {
         SubjectKey(row["tenant_id"], row["subscription_id"], row["event_type"], row["subject"]): LastRecorded(
             row["version"],
@@ -412,7 +412,7 @@ async def next_due_at(tx: Transaction) -> datetime | None:
 
 
 async def under_way(tx: Transaction, claimed: Sequence[Claimed]) -> dict[UUID, UnderWay]:
-    """Claimed deliveries by id, held until the end of the transaction; not those that are somebody else's by now."""
+    """Claimed deliveries by id, locked until the end of the transaction; not those that are another worker's by now."""
     in_order = sorted(claimed, key=lambda each: (each.tenant_id, each.id))
     rows = await tx.rows(
         _UNDER_WAY,
@@ -431,7 +431,7 @@ async def under_way(tx: Transaction, claimed: Sequence[Claimed]) -> dict[UUID, U
 
 
 async def settle(tx: Transaction, settled: Sequence[Settled]) -> None:
-    """Keep what attempts came to and let go of their deliveries. Of many attempts the last are kept."""
+    """Store how attempts ended and end the claim on their deliveries. Of many attempts the last are stored."""
     in_order = sorted(settled, key=lambda each: (each.tenant_id, each.id))
     await tx.execute(
         _SETTLE,
@@ -442,7 +442,7 @@ async def settle(tx: Transaction, settled: Sequence[Settled]) -> None:
             "states": [each.verdict.state.value for each in in_order],
             "tries": [each.tries for each in in_order],
             "due": [each.verdict.due_at for each in in_order],
-            "attempts": [_ATTEMPTS.dump_json(each.attempts[-ATTEMPTS_KEPT_MAX:]).decode() for each in in_order],
+            "attempts": [_ATTEMPTS.dump_json(each.attempts[-ATTEMPTS_STORED_MAX:]).decode() for each in in_order],
         },
     )
 

@@ -12,7 +12,7 @@ subscriptions = Table(
     tenant_id(),
     Column("id", Uuid(), primary_key=True),
     Column("name", Text, nullable=False),
-    # Its query string may hold a secret of who receives.
+    # Its query string may contain a secret of the receiver.
     Column("sealed_url", Text, nullable=False),
     # {event type: filter}
     Column("events", JSONB, nullable=False),

@@ -38,8 +38,8 @@ from shared.telemetry.logs import get_logger
 from shared.worker.rounds import Rounds
 
 ATTEMPT_SECONDS_MAX: Final = 15.0
-_ANSWER_BYTES_KEPT: Final = 4 * ANSWER_CHARACTERS_MAX
-# More than what is kept, as an answer comes in pieces.
+_ANSWER_BYTES_READ: Final = 4 * ANSWER_CHARACTERS_MAX
+# More than what is read, as an answer comes in pieces.
 _ANSWER_BYTES_MAX: Final = 262_144
 _LEASE: Final = timedelta(seconds=60)
 _POLL_SECONDS: Final = 30.0
@@ -160,9 +160,9 @@ class Deliverer(Rounds):
             await asyncio.sleep(0)
 
     async def _settle_ended(self) -> None:
-        """Keep what the attempts came to that have ended, in one transaction, and then those that did meanwhile.
+        """Store how the ended attempts went, in one transaction, and then those that ended meanwhile.
 
-        What cannot be kept is attempted again once its lease is over.
+        What cannot be stored is attempted again once its lease is over.
         """
         try:
             while self._ended:
@@ -170,9 +170,9 @@ class Deliverer(Rounds):
                 try:
                     await self._settle(ended)
                 except Unavailable as error:
-                    _log.warning("attempts_not_kept", attempts=len(ended), reason=error.detail)
+                    _log.warning("attempts_not_stored", attempts=len(ended), reason=error.detail)
                 except Exception:
-                    _log.exception("attempts_not_kept", attempts=len(ended))
+                    _log.exception("attempts_not_stored", attempts=len(ended))
                     await self._settle_each(ended)
                 del self._ended[: len(ended)]
                 self.wake()
@@ -186,12 +186,12 @@ class Deliverer(Rounds):
             _log.warning("subscription_disabled", subscription_id=str(disabled.subscription_id), reason=disabled.reason)
 
     async def _settle_each(self, ended: Sequence[Ended]) -> None:
-        """Keep each by itself, so that one that cannot be kept does not take its neighbours with it."""
+        """Store each by itself, so that one that cannot be stored does not take its neighbours with it."""
         for each in ended:
             try:
                 await self._settle([each])
             except Exception:
-                _log.exception("attempt_not_kept", delivery_id=str(each.claimed.id))
+                _log.exception("attempt_not_stored", delivery_id=str(each.claimed.id))
 
     async def _deliver(self, claimed: Claimed, subscription: Subscription) -> None:
         now = self._clock()
@@ -208,7 +208,7 @@ class Deliverer(Rounds):
     async def _attempt(
         self, url: str, headers: dict[str, str], body: bytes, now: datetime
     ) -> tuple[Attempt, timedelta | None]:
-        """One request, and what the answer asks for in Retry-After. What goes wrong is part of the attempt."""
+        """One request, and the Retry-After of its answer. What goes wrong is part of the attempt."""
         started = perf_counter()
         status: int | None = None
         error: str | None = None
@@ -234,11 +234,11 @@ async def _first_characters(answer: httpx.Response) -> str:
     try:
         async for chunk in answer.aiter_raw():
             received += chunk
-            if len(received) >= _ANSWER_BYTES_KEPT:
+            if len(received) >= _ANSWER_BYTES_READ:
                 break
     except OutboundError as error:
         _log.info("answer_not_read", code=error.code)
-    text = received[:_ANSWER_BYTES_KEPT].decode("utf-8", "replace")
+    text = received[:_ANSWER_BYTES_READ].decode("utf-8", "replace")
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:ANSWER_CHARACTERS_MAX]
 
 
@@ -256,10 +256,10 @@ def _outcome(attempt: Attempt) -> str:
 class OutgoingRetention(Rounds):
     """Drops deliveries after some days, and what deleted subscriptions leave: once an hour, in short transactions."""
 
-    def __init__(self, database: Database, *, keep_days: int) -> None:
+    def __init__(self, database: Database, *, retention_days: int) -> None:
         super().__init__("outgoing_retention", every_seconds=_RETENTION_POLL_SECONDS)
         self._database = database
-        self._keep = timedelta(days=keep_days)
+        self._retention = timedelta(days=retention_days)
 
     async def round(self) -> bool:
         await self.drop_due()
@@ -270,7 +270,7 @@ class OutgoingRetention(Rounds):
         while not self.is_stopping:
             old = await self._database.run(
                 Scope.every(),
-                lambda tx: service.drop_old(tx, before=tx.now - self._keep, count_max=_RETENTION_CHUNK),
+                lambda tx: service.drop_old(tx, before=tx.now - self._retention, count_max=_RETENTION_CHUNK),
             )
             deleted = await self._database.run(
                 Scope.every(), lambda tx: service.drop_deleted(tx, count_max=_RETENTION_CHUNK)

@@ -1,4 +1,4 @@
-"""The Kafka edge of the dead letters: what any service refused in, held until it is given again."""
+"""The Kafka edge of the dead letters: what any service refused is stored until it is replayed."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -25,7 +25,7 @@ class DeadLettersHandler:
         return Scope.of(*(tenant_or_nobody(record) for record in batch))
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
-        """Hold a batch of letters."""
+        """Store a batch of letters."""
         letters = [letter for record in batch if (letter := _letter(record)) is not None]
         if letters:
             await store.put(tx, letters)

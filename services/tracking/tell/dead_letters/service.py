@@ -1,4 +1,4 @@
-"""What waits in the dead letters: counted, listed, and let go once it is given to its consumer again."""
+"""What waits in the dead letters: counted, listed, and dropped once it is replayed to its consumer."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
@@ -29,7 +29,7 @@ async def counts(tx: Transaction) -> Mapping[tuple[UUID, str], int]:
     return await store.counts(tx)
 
 
-async def let_go(database: Database, letters: Sequence[DeadLetter]) -> None:
-    """Hold these no more, as their consumers read them again; who refuses one again brings it back."""
+async def drop(database: Database, letters: Sequence[DeadLetter]) -> None:
+    """Drop these, as their consumers read them again; a consumer that refuses one again brings it back."""
     async with database.transaction(Scope.of(*{letter.tenant_id for letter in letters})) as tx:
         await store.drop(tx, letters)

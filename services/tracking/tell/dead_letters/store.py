@@ -22,7 +22,7 @@ _KEY: Final = tuple_(
 )
 _PUT: Final = text(
     """
-    INSERT INTO tracking.dead_letters AS held
+    INSERT INTO tracking.dead_letters AS stored
         (tenant_id, topic, partition, record_offset, "group", key, reason, detail, refusals, refused_at)
     SELECT * FROM unnest(
         CAST(:tenant_ids AS uuid[]), CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
@@ -30,9 +30,9 @@ _PUT: Final = text(
         CAST(:refusals AS int[]), CAST(:times AS timestamptz[])
     )
     ON CONFLICT (tenant_id, topic, partition, record_offset, "group") DO UPDATE SET
-        reason = excluded.reason, detail = excluded.detail, refusals = held.refusals + excluded.refusals,
+        reason = excluded.reason, detail = excluded.detail, refusals = stored.refusals + excluded.refusals,
         refused_at = excluded.refused_at
-    WHERE held.refused_at < excluded.refused_at
+    WHERE stored.refused_at < excluded.refused_at
     """
 )
 
@@ -59,11 +59,11 @@ class DeadLetter:
 
 
 async def put(tx: Transaction, letters: Sequence[DeadLetter]) -> None:
-    """Hold these; one that is held already is held with what it was refused for last. Repeating it changes nothing."""
+    """Store these, each with the reason of its last refusal. Repeating it changes nothing."""
     newest: dict[tuple[UUID, str, int, int, str], DeadLetter] = {}
     for letter in letters:
-        held = newest.get(letter.place)
-        if held is None or held.refused_at < letter.refused_at:
+        known = newest.get(letter.place)
+        if known is None or known.refused_at < letter.refused_at:
             newest[letter.place] = letter
     ordered = [newest[place] for place in sorted(newest)]
     await tx.execute(
@@ -107,7 +107,7 @@ async def counts(tx: Transaction) -> Mapping[tuple[UUID, str], int]:
 
 
 async def drop(tx: Transaction, letters: Sequence[DeadLetter]) -> None:
-    """Hold these no more, but for those that were refused again since they were read."""
+    """Delete these, but for those that were refused again since they were read."""
     for letter in letters:
         await tx.execute(
             delete(dead_letters).where(_KEY.in_([letter.place]), dead_letters.c.refused_at == letter.refused_at)

@@ -1,4 +1,4 @@
-"""Live streams over HTTP. `app.state.live` holds the process's LiveStreams."""
+"""Live streams over HTTP. `app.state.live` is the process's LiveStreams."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
@@ -31,7 +31,7 @@ router = APIRouter(prefix="/v1", tags=["live"])
 
 
 class ProgressSource(Protocol):
-    """Who may watch what, and where it stands now. What a caller may not see raises a NotFound."""
+    """Who may watch what, and its progress now. What a caller may not see raises a NotFound."""
 
     async def watched_goal(self, tx: Transaction, principal: Principal, goal_id: UUID) -> frozenset[UUID]:
         """The ids of goals and owners to watch to see a goal."""
@@ -43,7 +43,7 @@ class ProgressSource(Protocol):
         """Those to watch to see a team's goals and those of everyone in it."""
 
     async def current(self, tx: Transaction, principal: Principal, watched: frozenset[UUID]) -> Sequence[Progress]:
-        """Where the watched goals stand."""
+        """The progress of the watched goals now."""
 
     async def revisions(self, tx: Transaction, tenant_ids: Collection[UUID]) -> Mapping[UUID, int]:
         """A number for each tenant that grows whenever who may watch what may have changed."""
@@ -70,13 +70,13 @@ class Watch:
     watchable: Watchable
 
     async def events(self, last_event_id: str | None) -> AsyncGenerator[ServerSentEvent]:
-        """Where the goals stand, then every change; of the goal in `last_event_id` only what is newer."""
+        """The progress of the goals now, then every change; of the goal in `last_event_id` only what is newer."""
         seen = seen_version(last_event_id)
         sent: dict[UUID, int] = {} if seen is None else dict([seen])
         # Listening starts before reading, so nothing that happens in between is missed.
         with (
             self.live.hub.watching(self.mailbox, ((self.principal.tenant_id, each) for each in self.watched)),
-            self.live.rights.held(self.principal.tenant_id, self.watched, self.watchable, self.mailbox),
+            self.live.rights.checking(self.principal.tenant_id, self.watched, self.watchable, self.mailbox),
         ):
             async with self.reader.transaction() as tx:
                 current = await self.live.source.current(tx, self.principal, self.watched)
@@ -95,7 +95,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Opening:
-    """A stream that has its place and does not know yet what it watches."""
+    """A stream that has its place and not yet what to watch."""
 
     live: LiveStreams
     mailbox: Mailbox
@@ -109,7 +109,7 @@ class Opening:
 
 
 async def opening(request: Request, reader: RequestReader, principal: CurrentPrincipal) -> AsyncIterator[Opening]:
-    """Dependency: a place among the process's streams, kept until the answer has ended, which is the stream.
+    """Dependency: a place among the process's streams, until the answer, which is the stream, has ended.
 
     Raises LiveNotReady, TooManyStreams, TooManyStreamsOfTenant and TooManyStreamsOfPerson.
     """
@@ -150,7 +150,7 @@ _ERRORS = responses(NotFound, LiveNotReady, TooManyStreams, TooManyStreamsOfTena
 async def stream_goal_progress(
     watch: Annotated[Watch, Depends(watched_goal)], last_event_id: LastEventId = None
 ) -> AsyncIterator[ServerSentEvent]:
-    """Where the goal stands, then every change, as events `progress` whose id is `<goal id>:<version>`."""
+    """The progress of the goal now, then every change, as events `progress` whose id is `<goal id>:<version>`."""
     async with aclosing(watch.events(last_event_id)) as events:
         async for event in events:
             yield event
@@ -165,7 +165,7 @@ async def stream_goal_progress(
 async def stream_person_progress(
     watch: Annotated[Watch, Depends(watched_person)], last_event_id: LastEventId = None
 ) -> AsyncIterator[ServerSentEvent]:
-    """Where each goal of the person stands, then every change; goals that become active appear."""
+    """The progress of each goal of the person now, then every change; goals that become active appear."""
     async with aclosing(watch.events(last_event_id)) as events:
         async for event in events:
             yield event

@@ -110,7 +110,7 @@ class LiveHub(Rounds):
 
 
 def sse(event: Progress) -> ServerSentEvent:
-    """The event as it is streamed; its id says which version of which goal it is."""
+    """The event as it is streamed; its id names the goal and the version."""
     return ServerSentEvent(
         event=EVENT_NAME, id=f"{event.goal_id}:{event.version}", raw_data=event.model_dump_json(exclude={"tenant_id"})
     )

@@ -24,7 +24,7 @@ _log = get_logger(__name__)
 
 
 @dataclass(eq=False, slots=True)
-class _Held:
+class _Open:
     tenant_id: UUID
     watched: frozenset[UUID]
     watchable: Watchable
@@ -45,22 +45,22 @@ class StreamRights(Rounds):
         super().__init__("stream_rights", every_seconds=check_seconds)
         self._database = database
         self._revisions = revisions
-        self._held: dict[UUID, set[_Held]] = {}
+        self._open: dict[UUID, set[_Open]] = {}
 
     @contextmanager
-    def held(
+    def checking(
         self, tenant_id: UUID, watched: frozenset[UUID], watchable: Watchable, mailbox: Mailbox
     ) -> Generator[None]:
-        """Close the mailbox when `watchable` no longer answers `watched`, for as long as the block lasts."""
-        one = _Held(tenant_id, watched, watchable, mailbox)
-        self._held.setdefault(tenant_id, set()).add(one)
+        """Close the mailbox once `watchable` returns something else than `watched`, for as long as the block lasts."""
+        one = _Open(tenant_id, watched, watchable, mailbox)
+        self._open.setdefault(tenant_id, set()).add(one)
         try:
             yield
         finally:
-            of_tenant = self._held[tenant_id]
+            of_tenant = self._open[tenant_id]
             of_tenant.discard(one)
             if not of_tenant:
-                del self._held[tenant_id]
+                del self._open[tenant_id]
 
     async def round(self) -> bool:
         await self.check()
@@ -68,15 +68,15 @@ class StreamRights(Rounds):
 
     async def check(self) -> None:
         """Check once. Raises Unavailable."""
-        for tenant_id in tuple(self._held):
+        for tenant_id in tuple(self._open):
             async with self._database.transaction(Scope.of(tenant_id)) as tx:
                 revision = (await self._revisions(tx, [tenant_id]))[tenant_id]
-                for one in tuple(self._held.get(tenant_id, ())):
+                for one in tuple(self._open.get(tenant_id, ())):
                     if one.revision != revision:
                         await self._decide(tx, one)
                         one.revision = revision
 
-    async def _decide(self, tx: Transaction, one: _Held) -> None:
+    async def _decide(self, tx: Transaction, one: _Open) -> None:
         try:
             now = await one.watchable(tx)
         except (NotFound, Forbidden):

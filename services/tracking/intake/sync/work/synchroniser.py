@@ -69,8 +69,8 @@ class Synchroniser(Rounds):
 
     async def plan(self) -> None:
         """See to connections that have changed, start what is due, forget what is long over. Raises Unavailable."""
-        with self.said() as said:
-            changed = None if said is None else {UUID(connection_id) for connection_id in said}
+        with self.notifications() as payloads:
+            changed = None if payloads is None else {UUID(connection_id) for connection_id in payloads}
             if changed is None or changed:
                 await self._database.run(Scope.every(), lambda tx: service.see_to(tx, self._connections, changed))
         await self._database.run(Scope.every(), service.plan)
