@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 
 from services.tracking.intake.inbox import retranslation_store as retranslation
 from services.tracking.intake.inbox import store as inbox
+from services.tracking.measure.progress import store as progress
 from services.tracking.records.store import deals
 from services.tracking.records.store.activities import ActivityStore
 from services.tracking.records.store.deals import DealStore
@@ -42,8 +43,23 @@ async def plan_of(url: str, statement: TextClause) -> str:
         ),
         (inbox._CLAIM_RECEIVED, "pk_deliveries", "(tenant_id = sized.tenant_id) AND (id = sized.id)"),
         (inbox._SETTLE, "pk_deliveries", "(tenant_id = o.t) AND (id = o.i)"),
+        (
+            progress._STATES_OF_GOALS,
+            "pk_projected_snapshots",
+            "(tenant_id = g.tenant_id) AND (subject = (('goal/'::text || (g.goal_id)::text)))",
+        ),
+        (
+            progress._STATES_OF_GOALS,
+            "pk_progress_goals",
+            "(tenant_id = wanted.tenant_id) AND (goal_id = wanted.goal_id)",
+        ),
+        (
+            progress._STATES_PAGE,
+            "pk_projected_snapshots",
+            "(tenant_id = goal.tenant_id) AND (subject = (('goal/'::text || (goal.goal_id)::text)))",
+        ),
     ],
-    ids=["record deals", "record activities", "claim", "settle"],
+    ids=["record deals", "record activities", "claim", "settle", "goals' definitions", "goals", "page of goals"],
 )
 async def test_rows_are_looked_up_by_the_whole_primary_key(
     fresh_database: str, statement: TextClause, index: str, condition: str
