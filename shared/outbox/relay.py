@@ -35,6 +35,9 @@ _ROWS_MAX: Final = 1000
 _BYTES_MAX: Final = 16 * 1024 * 1024
 _HELD_LANES_MAX: Final = 5000
 _PUBLISH_SECONDS_MAX: Final = 60.0
+_GATHER_SECONDS_A_MESSAGE: Final = 0.001
+_GATHER_SECONDS_MAX: Final = 0.025
+"""From one pass to the next, by how much it sent: what comes alone never waits, what comes in masses gathers."""
 _PASSES_WITHOUT_LOOK_MAX: Final = 8
 """So that what others have committed has its turn while this process hands over more and more."""
 _ANSWER_SECONDS_MAX: Final = 90.0
@@ -150,11 +153,13 @@ class Relay(Rounds):
         while not candidate.lost:
             self.woken.clear()
             began = time.monotonic()
-            if await self._pass(candidate, handover):
-                continue
-            if self.is_stopping:
+            gather_seconds = await self._pass(candidate, handover)
+            if gather_seconds is not None:
+                await self.pause(began + gather_seconds - time.monotonic())
+            elif self.is_stopping:
                 return
-            await self._wait(began)
+            else:
+                await self._wait(began)
 
     async def _wait(self, began: float) -> None:
         """Until there is something to do after a pass that began then; what was held then may be free by now."""
@@ -172,12 +177,15 @@ class Relay(Rounds):
         except TimeoutError:
             return
 
-    async def _pass(self, candidate: Candidate, handover: HandOver) -> bool:
-        """Publish what was handed over, or else what a look finds; whether to come again at once."""
+    async def _pass(self, candidate: Candidate, handover: HandOver) -> float | None:
+        """Publish what was handed over, or else what a look finds.
+
+        How many seconds after this pass began the next comes at the earliest; None if there is nothing more to do.
+        """
         started = time.monotonic()
         held_lanes = self._held_lanes.held(started)
         if len(held_lanes) >= _HELD_LANES_MAX:
-            return False
+            return None
         held_topics = self._held_topics.held(started)
         topics = [topic for topic in self._renderers if topic not in held_topics]
         statements = candidate.session.statements()
@@ -191,11 +199,11 @@ class Relay(Rounds):
             page = await self._rendered(statements, rows, marks)
         metrics.OUTBOX_LAG_SECONDS.labels(self._service).set(rows[0].age_seconds if rows else 0)
         if not page.appended and not page.marks:
-            return not handover.is_empty
+            return None if handover.is_empty else 0.0
         progress = await self._publish(candidate, page.messages)
         self._settle(page, progress, handover)
         metrics.OUTBOX_PASS_SECONDS.labels(self._service).observe(time.monotonic() - started)
-        return True
+        return min(len(page.messages) * _GATHER_SECONDS_A_MESSAGE, _GATHER_SECONDS_MAX)
 
     async def _look(
         self, statements: Statements, handover: HandOver, topics: Collection[str], held: Collection[Lane]

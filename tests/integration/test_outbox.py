@@ -14,6 +14,7 @@ from sqlalchemy import Engine, event, text
 from deploy.local.postgres import PostgresServer
 from services.goals.metadata import transport
 from shared.db.database import Database, Scope, Statements
+from shared.outbox import relay as relays
 from shared.outbox.handover import HandOver
 from shared.outbox.message import Appended, Mark, OutboxMessage
 from shared.outbox.outbox import Outbox
@@ -763,3 +764,20 @@ async def _keep_handing_over(database: Database, relay: Relay) -> None:
 async def _one_leads(administrator: "asyncpg.Connection[asyncpg.Record]", *, other_than: int | None = None) -> bool:
     leaders = await active_relays(administrator)
     return len(leaders) == 1 and other_than not in leaders
+
+
+async def test_what_comes_one_by_one_after_many_is_published_together(
+    database: Database, broker: ListedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relays, "_GATHER_SECONDS_MAX", 1.0)
+    monkeypatch.setattr(relays, "_GATHER_SECONDS_A_MESSAGE", 1.0)
+    async with relaying(database, broker) as relay:
+        await leads(relay)
+        await handed(database, relay, message("first", "1"), message("first", "2"))
+        await eventually(lambda: len(broker.received) == 2)
+        before = broker.batches_begun
+        for number in range(4):
+            await handed(database, relay, message(str(number), "alone"))
+        await emptied(database)
+    assert len(broker.received) == 6
+    assert broker.batches_begun - before < 4
