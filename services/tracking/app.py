@@ -26,6 +26,8 @@ from services.tracking.intake.upkeep.api import router as upkeep_router
 from services.tracking.measure.progress.api import ProgressSource
 from services.tracking.measure.progress.api import router as progress_router
 from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
+from services.tracking.measure.progress.work import EarlyCounter
 from services.tracking.metadata import transport
 from services.tracking.records.api import activities_router, deals_router
 from services.tracking.records.service import DEALS
@@ -73,9 +75,11 @@ def create_app() -> FastAPI:
     connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()), on_mapping_saved=retranslation.begin)
     directory = SenderDirectory(reserved, connections)
     traffic = HookCounter(reserved)
-    intake = Intake(reserved, Outbox(transport), traffic)
-    base_url = settings.public_url.rstrip("/")
     definitions = DefinitionsCache()
+    outbox = Outbox(transport)
+    early = EarlyCounter(database, ProgressTracker(outbox, definitions))
+    intake = Intake(reserved, outbox, traffic, on_published=early.offer)
+    base_url = settings.public_url.rstrip("/")
     outbound = read_settings(OutboundSettings)
     sources = source_client(outbound)
 
@@ -85,6 +89,7 @@ def create_app() -> FastAPI:
         live: LiveStreams = app.state.live
         beside = {
             "intake": intake,
+            "early_counter": early,
             "traffic": traffic,
             "live": live.hub,
             "stream_rights": live.rights,
