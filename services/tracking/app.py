@@ -17,7 +17,7 @@ from services.tracking.intake.inbox import retranslation
 from services.tracking.intake.inbox.api import record_router as inbox_record_router
 from services.tracking.intake.inbox.api import router as inbox_router
 from services.tracking.intake.inbox.hook_counts import HookCounter
-from services.tracking.intake.inbox.hooks import HookLane, hook_schemas
+from services.tracking.intake.inbox.hooks import HookLane, Hooks, hook_schemas
 from services.tracking.intake.inbox.hooks import router as hooks_router
 from services.tracking.intake.inbox.intake import Intake
 from services.tracking.intake.sync.api import router as sync_router
@@ -79,14 +79,15 @@ def create_app() -> FastAPI:
     outbox = Outbox(transport)
     early = EarlyCounter(database, ProgressTracker(outbox, definitions))
     intake = Intake(reserved, outbox, traffic, on_published=early.offer)
-    base_url = settings.public_url.rstrip("/")
+    hooks = Hooks(directory, intake, traffic, settings.public_url.rstrip("/"))
+    progress = ProgressSource(definitions)
+    live = LiveStreams(LiveHub(kafka), progress, StreamRights(reserved, progress.revisions))
     outbound = read_settings(OutboundSettings)
     sources = source_client(outbound)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(SERVICE)
-        live: LiveStreams = app.state.live
         beside = {
             "intake": intake,
             "early_counter": early,
@@ -132,23 +133,21 @@ def create_app() -> FastAPI:
             outgoing_router,
         ],
         readiness={"schema": schema, "connections": directory.ready},
-        parts=[Organisation(organisation), DealFinder(crm.ids_of_source, DEALS.facts)],
+        parts=[
+            Organisation(organisation),
+            DealFinder(crm.ids_of_source, DEALS.facts),
+            connections,
+            directory,
+            hooks,
+            ApiCaller(database, connections.box, sources),
+            Subscriptions(connections.box),
+            outbound,
+            definitions,
+            live,
+        ],
     )
-    app.state.connections = connections
-    app.state.subscriptions = Subscriptions(connections.box)
-    app.state.outbound = outbound
-    app.state.caller = ApiCaller(database, connections.box, sources)
-    app.state.directory = directory
-    app.state.intake = intake
-    app.state.traffic = traffic
-    app.state.base_url = base_url
-    app.state.definitions = definitions
-    progress = ProgressSource(definitions)
-    app.state.live = LiveStreams(LiveHub(kafka), progress, StreamRights(reserved, progress.revisions))
     # Innermost: within the edge that the factory has put around everything.
-    app.user_middleware.append(
-        Middleware(HookLane, directory=directory, intake=intake, traffic=traffic, base_url=base_url)
-    )
+    app.user_middleware.append(Middleware(HookLane, hooks=hooks))
     _document_hooks(app)
     return app
 

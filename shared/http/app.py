@@ -105,10 +105,10 @@ def create_service_app(
     Routers are tried in order: the hottest first. Of `open_routers`, which come before all others, callers may send
     query parameters that are not declared, as senders of webhooks do; of `routers` they may not. Operation ids are the
     names of the endpoint functions; two of the same name are a ValueError, as is a route without a tag. `parts` are
-    what routes need of the process, each found by its class (`shared.http.wiring`). `app.state` holds `database`,
-    `transport_tables`, `authenticator`, `streams` (event streams, ended at shutdown), `health`, `query_names`,
-    `body_types`, and `operations`: an app of just the health and documentation, which this one has not where they have
-    a port of their own.
+    what routes need of the process beside `streams`, each found by its class (`shared.http.wiring`). `app.state` holds
+    `database`, `transport_tables`, `authenticator`, `streams` (event streams, ended at shutdown), `health`,
+    `query_names`, `body_types`, and `operations`: an app of just the health and documentation, which this one has not
+    where they have a port of their own.
     """
     app = ServiceApp(
         title=title,
@@ -121,7 +121,6 @@ def create_service_app(
         redoc_url=None,
         telemetry={"tracing": tracing.enabled(), "metrics": False, "logs": False, "operation_spans": False},
     )
-    hand_over(app, parts)
     app.state.database = database
     app.state.transport_tables = transport_tables
     app.state.authenticator = Authenticator(settings)
@@ -129,6 +128,7 @@ def create_service_app(
         StreamLimits(settings.streams_max, settings.streams_per_tenant_max, settings.streams_per_person_max)
     )
     app.state.health = Health(readiness)
+    hand_over(app, [app.state.streams, *parts])
     # Routes are tried in order: the documentation's go behind the service's.
     beside_operations = settings.operations_port is None
     documentation = [*app.router.routes, *documentation_routes(title, beside_operations=beside_operations)]

@@ -16,11 +16,8 @@ from shared.kernel.sight import WHOLE_TENANT, Breadth, Sight, Viewer
 SEES_TENANT: Final = (Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE)
 EDITS: Final = (Role.ADMIN, Role.REVOPS, Role.SERVICE)
 
-Operator = Annotated[Principal, Depends(require(*EDITS))]
-"""The caller, who may connect other systems and look after what they send. 403 for anybody else."""
-
 Editor = Annotated[Principal, Depends(require(*EDITS))]
-"""The caller, who may change definitions: the organisation, its goals, its plans. 403 for anybody else."""
+"""The caller, who may change the organisation, goals and plans, and connect other systems. 403 for anybody else."""
 
 Auditor = Annotated[Principal, Depends(require(*SEES_TENANT))]
 """The caller, who sees all of its tenant. 403 for anybody else."""

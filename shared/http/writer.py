@@ -5,7 +5,7 @@ A route that changes something reads:
     @router.post("/v1/goals", status_code=201, responses=responses(PersonNotFound))
     async def create_goal(body: NewGoal, writer: RequestWriter) -> Answered[GoalOut]:
         return await writer.commit(
-            lambda tx: goals.create(tx, body), status=201, location=lambda goal: f"/v1/goals/{goal.id}"
+            lambda tx: goals.create(tx, body), GoalOut.of, status=201, location=lambda goal: f"/v1/goals/{goal.id}"
         )
 """
 
@@ -14,7 +14,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from hashlib import sha256
-from typing import Annotated, Final, Protocol, TypeVar
+from typing import Annotated, Final, Protocol, TypeVar, cast, overload
 
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel, JsonValue
@@ -27,6 +27,7 @@ from shared.http.idempotency import StoredAnswer, claim, remember
 from shared.kernel.errors import InvalidInput
 from shared.telemetry.metrics import HTTP_IDEMPOTENT_REPLAYS
 
+ResultT = TypeVar("ResultT")
 AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
 
 IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 200
@@ -66,6 +67,7 @@ class Writer:
         self._idempotency_key = idempotency_key
         self._fingerprint = fingerprint
 
+    @overload
     async def commit(
         self,
         use_case: Callable[[Transaction], Awaitable[AnswerT]],
@@ -73,8 +75,29 @@ class Writer:
         status: int = 200,
         location: Callable[[AnswerT], str] | None = None,
         seal: Seal | None = None,
+    ) -> Answered[AnswerT]: ...
+
+    @overload
+    async def commit(
+        self,
+        use_case: Callable[[Transaction], Awaitable[ResultT]],
+        answer: Callable[[ResultT], AnswerT],
+        *,
+        status: int = 200,
+        location: Callable[[ResultT], str] | None = None,
+        seal: Seal | None = None,
+    ) -> Answered[AnswerT]: ...
+
+    async def commit(
+        self,
+        use_case: Callable[[Transaction], Awaitable[ResultT]],
+        answer: Callable[[ResultT], AnswerT] | None = None,
+        *,
+        status: int = 200,
+        location: Callable[[ResultT], str] | None = None,
+        seal: Seal | None = None,
     ) -> Answered[AnswerT]:
-        """Do the work in a transaction, commit it, and only then make the response out of what it returned.
+        """Do the work in a transaction, commit it, and only then respond with what it returned, or `answer` of that.
 
         An answer with a `version` gets its ETag; None is an empty body (pass `status=204`). An error of the use case
         rolls everything back, the Idempotency-Key included, and passes through.
@@ -87,15 +110,16 @@ class Writer:
         """
 
         async def answered(tx: Transaction) -> StoredAnswer:
-            model = await use_case(tx)
-            return _answer(model, status, None if location is None else location(model))
+            result = await use_case(tx)
+            model = cast(AnswerT, result) if answer is None else answer(result)
+            return _answer(model, status, None if location is None else location(result))
 
         scope = Scope.of(self._principal.tenant_id)
         key = self._idempotency_key
         if key is None:
             async with self._database.transaction(scope) as tx:
-                answer = await answered(tx)
-            return _sent(answer)
+                written = await answered(tx)
+            return _sent(written)
 
         async def once(tx: Transaction) -> tuple[StoredAnswer, bool]:
             tenant_id = self._principal.tenant_id
@@ -107,8 +131,8 @@ class Writer:
             await remember(tx, self._tables, tenant_id=tenant_id, key=key, answer=kept)
             return fresh, False
 
-        answer, replayed = await self._database.run(scope, once)
-        response: Answered[AnswerT] = _sent(answer)
+        written, replayed = await self._database.run(scope, once)
+        response: Answered[AnswerT] = _sent(written)
         if replayed:
             HTTP_IDEMPOTENT_REPLAYS.inc()
             response.headers["idempotent-replayed"] = "true"

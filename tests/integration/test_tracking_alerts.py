@@ -18,12 +18,14 @@ from services.tracking.intake.calling.caller import ApiCaller
 from services.tracking.intake.calling.domain import SourceUnavailable
 from services.tracking.intake.connections import service as crm
 from services.tracking.intake.inbox.hook_counts import HookCounter
+from services.tracking.intake.inbox.hooks import Hooks
 from services.tracking.intake.upkeep.domain import NEW_FOR
 from services.tracking.metadata import transport
 from services.tracking.records.changes import CHANGES_CHANNEL
 from services.tracking.tell.alerts import service
 from services.tracking.tell.alerts.work import AlertWatcher
 from services.tracking.tell.channels.consumer import OUTGOING_TOPICS, OutgoingHandler
+from services.tracking.tell.channels.service import Subscriptions
 from services.tracking.tell.channels.work import Deliverer, subscriber_client
 from services.tracking.worker import CONNECTION_CHECKS
 from shared.contracts.alerts import TOPIC, Alert
@@ -32,6 +34,7 @@ from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope
 from shared.db.listening import OnNotification
 from shared.http.auth import Role
+from shared.http.outbound import OutboundSettings
 from shared.kafka.consumer import Consumer
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
@@ -100,7 +103,7 @@ class Watching:
 
     @property
     def meter(self) -> HookCounter:
-        meter: HookCounter = self.tracking.app.state.traffic
+        meter: HookCounter = self.tracking.app.state.parts[Hooks].traffic
         return meter
 
     async def told(self, caller: Caller) -> list[Alert]:
@@ -199,7 +202,7 @@ async def settle_but_alerts(watching: Watching) -> None:
 async def test_a_source_that_is_not_called_for_a_while_raises_an_alert_and_another_access_clears_it(
     watching: Watching, admin: Caller
 ) -> None:
-    caller: ApiCaller = watching.tracking.app.state.caller
+    caller: ApiCaller = watching.tracking.app.state.parts[ApiCaller]
     connection = await admin.connect("hubspot", secret="the-secret-of-the-app", allowed={"portal_id": ["1"]})
     path = f"/v1/connections/{connection.id}/api-access"
     async with listening() as hubspot:
@@ -490,7 +493,7 @@ async def test_a_subscriber_is_told_of_the_raising_and_of_the_clearing_through_k
     outbox = Outbox(transport)
     producer = Producer(kafka, client_id="test")
     await producer.start()
-    client = subscriber_client(watching.tracking.app.state.outbound, connections_max=4)
+    client = subscriber_client(watching.tracking.app.state.parts[OutboundSettings], connections_max=4)
     relay = Relay(database, transport, producer, {})
     consumer = Consumer(
         settings=kafka,
@@ -501,7 +504,7 @@ async def test_a_subscriber_is_told_of_the_raising_and_of_the_clearing_through_k
         topics=OUTGOING_TOPICS,
         handler=OutgoingHandler(),
     )
-    subscriptions = watching.tracking.app.state.subscriptions
+    subscriptions = watching.tracking.app.state.parts[Subscriptions]
     deliverer = Deliverer(database, subscriptions, client, concurrency=4, concurrency_each=1)
     components: list[Component] = [relay, consumer, deliverer]
     async with listening() as subscriber:

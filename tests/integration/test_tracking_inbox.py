@@ -18,10 +18,12 @@ from sqlalchemy import text
 from services.tracking.app import create_app
 from services.tracking.intake.connections.directory import SenderDirectory
 from services.tracking.intake.connections.domain import Sender
+from services.tracking.intake.connections.service import Connections
 from services.tracking.intake.inbox import intake as intake_module
 from services.tracking.intake.inbox import service
 from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull, WaitingRoom
 from services.tracking.intake.inbox.hook_counts import HookCounter
+from services.tracking.intake.inbox.hooks import Hooks
 from services.tracking.intake.inbox.intake import DeliveriesNotStored, Intake
 from services.tracking.intake.inbox.work import InboxProcessor, Retention
 from services.tracking.intake.sources.domain import Source
@@ -43,13 +45,12 @@ async def tracking(module_database: str) -> AsyncIterator[Tracking]:
         # As under load: everything waits for the worker, but in the tests of what is translated at once.
         environment.setattr(service, "TRANSLATED_AT_ONCE_MAX", 0)
         app = create_app()
-        directory: SenderDirectory = app.state.directory
-        intake: Intake = app.state.intake
-        tasks = [asyncio.create_task(directory.run()), asyncio.create_task(intake.run())]
-        await eventually(lambda: _is_ready(directory), expectation="the connections are loaded")
+        hooks: Hooks = app.state.parts[Hooks]
+        tasks = [asyncio.create_task(hooks.directory.run()), asyncio.create_task(hooks.intake.run())]
+        await eventually(lambda: _is_ready(hooks.directory), expectation="the connections are loaded")
         database = Database(module_database, service="tracking")
         yield Tracking(app, database, InboxProcessor(database, Outbox(transport)))
-        await intake.stop()
+        await hooks.intake.stop()
         tasks[0].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await app.state.database.close()
@@ -137,7 +138,7 @@ async def test_what_takes_longer_is_left_to_the_worker(
         case _:
             body = (PROJECT_FOLDER / "tests/played/samples/salesforce/cdc.json").read_text()
     arrived = Arrival(Sender(admin.tenant, UUID(connection.id), Source(source), ()), uuid4().hex, "{}", body.encode())
-    intake: Intake = tracking.app.state.intake
+    intake: Intake = tracking.app.state.parts[Hooks].intake
     await intake.store(arrived)
     newest, *before = await admin.deliveries()
     assert newest["state"] == "received"
@@ -442,8 +443,7 @@ async def test_an_answer_with_a_secret_is_repeated_and_does_not_stand_readable_i
 
 
 async def test_another_process_hears_of_a_new_connection(tracking: Tracking, admin: Caller) -> None:
-    state = tracking.app.state
-    elsewhere = SenderDirectory(tracking.database, state.connections)
+    elsewhere = SenderDirectory(tracking.database, tracking.app.state.parts[Connections])
     following = asyncio.create_task(elsewhere.run())
     await eventually(lambda: _is_ready(elsewhere))
     connection = await admin.connect()

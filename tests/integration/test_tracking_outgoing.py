@@ -99,7 +99,7 @@ class Site:
 
         client = subscriber_client(settings, connections_max=16, timeout_seconds=timeout_seconds, resolve=resolve)
         self.exit.push_async_callback(client.aclose)
-        subscriptions: Subscriptions = self.app.state.subscriptions
+        subscriptions: Subscriptions = self.app.state.parts[Subscriptions]
         return Deliverer(
             self.database, subscriptions, client, concurrency=concurrency, concurrency_each=each, clock=self.clock
         )
@@ -242,9 +242,8 @@ async def site(fresh_database: str) -> AsyncIterator[Site]:
         lifespan=no_lifespan,
         routers=[outgoing_router],
         readiness={},
+        parts=[Subscriptions(SecretsBox(Fernet.generate_key().decode())), LOOPBACK_TOO],
     )
-    app.state.subscriptions = Subscriptions(SecretsBox(Fernet.generate_key().decode()))
-    app.state.outbound = LOOPBACK_TOO
     clock = Clock()
     database = Database(fresh_database, service="tracking", clock=clock)
     running = Site(app, database, clock)
@@ -836,7 +835,7 @@ async def test_a_name_that_leads_to_a_private_address_is_not_called(
     ],
 )
 async def test_a_url_that_may_not_be_called_cannot_be_subscribed(site: Site, url: str) -> None:
-    site.app.state.outbound = OutboundSettings(allowed_networks=())
+    site.app.state.parts[OutboundSettings] = OutboundSettings(allowed_networks=())
     caller = Caller(site, Role.ADMIN)
     refused = await caller.ask("POST", "/v1/subscriptions", 422, {"name": "n", "url": url, "events": ALL_EARNINGS})
     assert [field["pointer"] for field in refused["errors"]] == ["/url"]

@@ -245,6 +245,8 @@ async def site(module_database: str, kafka_bootstrap: str) -> AsyncIterator[Site
         yield
 
     cache = DefinitionsCache()
+    hub, source = LiveHub(kafka), ProgressSource(cache)
+    rights = StreamRights(database, source.revisions, check_seconds=0.1)
 
     async def organisation(tx: Transaction, tenant_id: UUID) -> OrgChart:
         return (await cache.current(tx, tenant_id)).chart
@@ -262,14 +264,13 @@ async def site(module_database: str, kafka_bootstrap: str) -> AsyncIterator[Site
         lifespan=lifespan,
         routers=[live_router, progress_router],
         readiness={},
-        parts=[Organisation(organisation), DealFinder(no_connections, DEALS.facts)],
+        parts=[
+            Organisation(organisation),
+            DealFinder(no_connections, DEALS.facts),
+            cache,
+            LiveStreams(hub, source, rights),
+        ],
     )
-    hub = LiveHub(kafka)
-    app.state.definitions = cache
-
-    source = ProgressSource(cache)
-    rights = StreamRights(database, source.revisions, check_seconds=0.1)
-    app.state.live = LiveStreams(hub, source, rights)
     reading = asyncio.create_task(hub.run())
     checking = asyncio.create_task(rights.run())
     listening = listening_socket("127.0.0.1", 0)

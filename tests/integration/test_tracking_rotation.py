@@ -56,7 +56,7 @@ def processes(running: tuple[Tracking, Tracking]) -> Processes:
 @asynccontextmanager
 async def hearing(callers: Sequence[Caller]) -> AsyncIterator[None]:
     """With the processes told of what others change, as they are in production."""
-    following = [asyncio.create_task(caller.tracking.app.state.directory.run()) for caller in callers]
+    following = [asyncio.create_task(caller.tracking.app.state.parts[SenderDirectory].run()) for caller in callers]
     try:
         yield
     finally:

@@ -261,7 +261,7 @@ async def world(fresh_database: str) -> AsyncIterator[World]:
         crm = PlayedPlain()
         await exits.enter_async_context(crm.served())
         app = create_app()
-        exits.push_async_callback(app.state.caller.client.aclose)
+        exits.push_async_callback(app.state.parts[ApiCaller].client.aclose)
         exits.push_async_callback(app.state.database.close)
         made = World(fresh_database, crm, app, exits)
         exits.push_async_callback(made.database.close)

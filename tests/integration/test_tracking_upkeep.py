@@ -14,6 +14,7 @@ from services.tracking.intake.connections import users
 from services.tracking.intake.inbox import hook_counts as traffic
 from services.tracking.intake.inbox import service as inbox
 from services.tracking.intake.inbox.hook_counts import HookCounter
+from services.tracking.intake.inbox.hooks import Hooks
 from services.tracking.intake.inbox.work import InboxProcessor, Retention, Retranslator
 from services.tracking.intake.sources.adapter import SeenUser
 from services.tracking.intake.sources.source_api import ApiUser
@@ -491,13 +492,13 @@ async def test_what_is_sent_is_counted_by_every_process_and_told_with_the_health
     # Everything waits for the worker, as under load.
     monkeypatch.setattr(inbox, "TRANSLATED_AT_ONCE_MAX", 0)
     connection = await admin.connect()
-    meter: HookCounter = tracking.app.state.traffic
+    meter: HookCounter = tracking.app.state.parts[Hooks].traffic
     for name in ("m1", "m2", "m2"):
         await send(admin, connection, deal(), webhook_id=name)
     assert await send(admin, connection, deal(), secret="whsec_" + "A" * 32) == 401
     await meter.flush()
     other = HookCounter(tracking.database)
-    other.received(tracking.app.state.directory.find(connection.id), new=5, duplicates=0)
+    other.received(tracking.app.state.parts[Hooks].directory.find(connection.id), new=5, duplicates=0)
     await other.flush()
     await meter.flush()
     health = (await admin.client.get(path(connection, "health"))).json()
@@ -511,7 +512,7 @@ async def test_what_is_sent_is_counted_by_every_process_and_told_with_the_health
 async def test_the_health_of_a_connection_with_a_wrong_secret_says_so(tracking: Tracking, admin: Caller) -> None:
     connection = await admin.connect()
     assert await send(admin, connection, deal(), secret="whsec_" + "A" * 32) == 401
-    await tracking.app.state.traffic.flush()
+    await tracking.app.state.parts[Hooks].traffic.flush()
     health = (await admin.client.get(path(connection, "health"))).json()
     checks = {check["name"]: check for check in health["checks"]}
     assert (health["status"], checks["signatures"]["status"]) == ("broken", "broken")
@@ -557,7 +558,7 @@ async def test_the_health_says_what_came_from_the_future_and_what_was_not_read(
 async def test_old_counts_are_dropped_and_recent_ones_kept(tracking: Tracking, admin: Caller) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal())
-    await tracking.app.state.traffic.flush()
+    await tracking.app.state.parts[Hooks].traffic.flush()
     async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         await tx.execute(
             text(

@@ -16,9 +16,8 @@ from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from services.tracking.app import create_app
-from services.tracking.intake.connections.directory import SenderDirectory
 from services.tracking.intake.inbox import retranslation
-from services.tracking.intake.inbox.intake import Intake
+from services.tracking.intake.inbox.hooks import Hooks
 from services.tracking.intake.inbox.retranslation_store import Retranslation
 from services.tracking.intake.inbox.work import InboxProcessor, Retranslator
 from services.tracking.metadata import transport
@@ -138,13 +137,12 @@ async def running_tracking(url: str, *, secrets_key: str | None = None) -> Async
         environment.setenv("ATTAIN_JWT_SECRET", JWT_SECRET)
         environment.setenv("ATTAIN_SECRETS_KEY", secrets_key or Fernet.generate_key().decode())
         app = create_app()
-        directory: SenderDirectory = app.state.directory
-        intake: Intake = app.state.intake
-        await directory.load()
-        storing = asyncio.create_task(intake.run())
+        hooks: Hooks = app.state.parts[Hooks]
+        await hooks.directory.load()
+        storing = asyncio.create_task(hooks.intake.run())
         database = Database(url, service="tracking")
         yield Tracking(app, database, InboxProcessor(database, OUTBOX))
-        await intake.stop()
+        await hooks.intake.stop()
         await storing
         await app.state.database.close()
         await database.close()

@@ -23,7 +23,9 @@ from deploy.local.configuration import StackConfiguration
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.verification import Verification as PayVerification
 from services.incentives.plans.service import Plans
+from services.tracking.definitions.service import PublishedDefinitions
 from services.tracking.measure.progress import verification as tracking
+from services.tracking.records import service as records
 from services.tracking.tell.dead_letters import service as dead_letters
 from shared.db.database import Database, Scope, Transaction
 from shared.kernel.deals import RecordVersion
@@ -185,7 +187,7 @@ async def verified(url: str, *, settle_seconds: float = SETTLE_SECONDS) -> Repor
             patience = _Patience(settle_seconds)
             await _isolated(report, "deals", tenant_id, _deals_of(report, tracked, credited_deals, tenant_id, patience))
         for reader, database, versions in (
-            ("tracking", tracked, tracking.definition_versions),
+            ("tracking", tracked, PublishedDefinitions().versions),
             ("incentives", credited, plans.published_versions),
         ):
             await _definitions(report, goals, reader, partial(_held, database, versions), _Patience(settle_seconds))
@@ -227,7 +229,7 @@ async def _deals_of(
     until: UUID | None = None
     while True:
         async with tracked.snapshot(Scope.of(tenant_id)) as tx:
-            page = await tracking.deal_versions(tx, tenant_id, after=after, until=None, limit=_PAGE_DEALS)
+            page = await records.deal_versions(tx, tenant_id, after=after, until=None, limit=_PAGE_DEALS)
         until = page[-1][0] if len(page) == _PAGE_DEALS else None
         here, there = dict(page), await credited(tenant_id, after, until)
         report.compared["deal in both services"] += len(here.keys() | there.keys())
@@ -256,7 +258,7 @@ async def _deals_of(
 
 
 async def _tracked(database: Database, tenant_id: UUID, after: UUID, until: UUID | None) -> dict[UUID, RecordVersion]:
-    return await _versions_between(database, tracking.deal_versions, tenant_id, after, until)
+    return await _versions_between(database, records.deal_versions, tenant_id, after, until)
 
 
 async def _versions_between(

@@ -80,13 +80,7 @@ async def get_calendar(
     return read.answer(answer)
 
 
-@router.put(
-    "/calendar",
-    tags=["calendar"],
-    summary="Set the fiscal calendar",
-    response_model=CalendarAnswer,
-    responses=responses(*_CHANGE),
-)
+@router.put("/calendar", tags=["calendar"], summary="Set the fiscal calendar", responses=responses(*_CHANGE))
 async def set_calendar(
     body: CalendarBody,
     editor: Editor,
@@ -95,7 +89,7 @@ async def set_calendar(
     if_match: Annotated[
         str | None, Header(description="The ETag of the calendar that is changed; left out to set the first.")
     ] = None,
-) -> Response:
+) -> Answered[CalendarAnswer]:
     """A change is in force from its `start` on, up to the next change; what lies before keeps its days and periods.
 
     A new start month cuts the period it falls into. Where a zone changes, the first day begins when it begins in the
@@ -145,17 +139,19 @@ async def list_people(
     tags=["people"],
     summary="Add a person",
     status_code=201,
-    response_model=PersonAnswer,
     responses=responses(EmailTaken, EmployeeNumberTaken),
 )
-async def create_person(body: PersonBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Response:
-    async def create(tx: Transaction) -> PersonAnswer:
-        added = await org.create_person(
+async def create_person(
+    body: PersonBody, editor: Editor, org: UseCases, writer: RequestWriter
+) -> Answered[PersonAnswer]:
+    return await writer.commit(
+        lambda tx: org.create_person(
             tx, editor.tenant_id, name=body.name, email=body.email, employee_number=body.employee_number
-        )
-        return PersonAnswer.of(added)
-
-    return await writer.commit(create, status=201, location=lambda person: f"/v1/people/{person.id}")
+        ),
+        PersonAnswer.of,
+        status=201,
+        location=lambda person: f"/v1/people/{person.id}",
+    )
 
 
 @router.get("/people/{person_id}", tags=["people"], summary="A person", responses=responses(PersonNotFound))
@@ -176,7 +172,6 @@ async def get_person(
     "/people/{person_id}",
     tags=["people"],
     summary="Change a person",
-    response_model=PersonAnswer,
     responses=responses(PersonNotFound, EmailTaken, EmployeeNumberTaken, *_CHANGE),
 )
 async def change_person(
@@ -186,7 +181,7 @@ async def change_person(
     org: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
-) -> Response:
+) -> Answered[PersonAnswer]:
     def changed(person: Person) -> Person:
         return replace(
             person,
@@ -196,10 +191,9 @@ async def change_person(
             employee_number=body.get("employee_number", person.employee_number),
         )
 
-    async def change(tx: Transaction) -> PersonAnswer:
-        return PersonAnswer.of(await org.change_person(tx, editor.tenant_id, person_id, expected, changed))
-
-    return await writer.commit(change)
+    return await writer.commit(
+        lambda tx: org.change_person(tx, editor.tenant_id, person_id, expected, changed), PersonAnswer.of
+    )
 
 
 @router.get("/teams", tags=["teams"], summary="List teams")
@@ -227,14 +221,9 @@ async def list_teams(
 
 
 @router.post(
-    "/teams",
-    tags=["teams"],
-    summary="Add a team",
-    status_code=201,
-    response_model=TeamAnswer,
-    responses=responses(UnknownTeam, UnknownPerson),
+    "/teams", tags=["teams"], summary="Add a team", status_code=201, responses=responses(UnknownTeam, UnknownPerson)
 )
-async def create_team(body: TeamBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Response:
+async def create_team(body: TeamBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Answered[TeamAnswer]:
     """Where it stands and who manages it holds from the beginning of time, until a change."""
 
     async def create(tx: Transaction) -> TeamAnswer:
@@ -265,12 +254,11 @@ async def get_team(
     "/teams/{team_id}",
     tags=["teams"],
     summary="Change a team",
-    response_model=TeamAnswer,
     responses=responses(TeamNotFound, UnknownTeam, UnknownPerson, TeamCircle, *_CHANGE),
 )
 async def change_team(
     team_id: UUID, body: TeamChanges, editor: Editor, org: UseCases, writer: RequestWriter, expected: ExpectedVersion
-) -> Response:
+) -> Answered[TeamAnswer]:
     """A team that moves on a day takes its deals of that day and later with it, and none of before."""
 
     def placed(place: Place) -> Place:
@@ -319,20 +307,22 @@ async def list_memberships(
     tags=["memberships"],
     summary="Put a person into a team",
     status_code=201,
-    response_model=MembershipAnswer,
     responses=responses(UnknownPerson, UnknownTeam, MembershipOverlaps),
 )
-async def create_membership(body: MembershipBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Response:
+async def create_membership(
+    body: MembershipBody, editor: Editor, org: UseCases, writer: RequestWriter
+) -> Answered[MembershipAnswer]:
     """A person may be in several teams at once, but in the same team only once on any day."""
     dated = DatedRange(body.start, body.end)
 
-    async def create(tx: Transaction) -> MembershipAnswer:
-        added = await org.create_membership(
+    return await writer.commit(
+        lambda tx: org.create_membership(
             tx, editor.tenant_id, person_id=body.person_id, team_id=body.team_id, dated=dated
-        )
-        return MembershipAnswer.of(added)
-
-    return await writer.commit(create, status=201, location=lambda membership: f"/v1/memberships/{membership.id}")
+        ),
+        MembershipAnswer.of,
+        status=201,
+        location=lambda membership: f"/v1/memberships/{membership.id}",
+    )
 
 
 @router.get(
@@ -360,7 +350,6 @@ async def get_membership(
     "/memberships/{membership_id}",
     tags=["memberships"],
     summary="Change the days of a membership",
-    response_model=MembershipAnswer,
     responses=responses(MembershipNotFound, MembershipOverlaps, *_CHANGE),
 )
 async def change_membership(
@@ -370,17 +359,16 @@ async def change_membership(
     org: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
-) -> Response:
+) -> Answered[MembershipAnswer]:
     """Someone who leaves or changes teams gets an `end`; deleting is for what never was so."""
 
     def changed(membership: Membership) -> Membership:
         dated = DatedRange(body.get("start", membership.range.start), body.get("end", membership.range.end))
         return replace(membership, range=dated)
 
-    async def change(tx: Transaction) -> MembershipAnswer:
-        return MembershipAnswer.of(await org.change_membership(tx, editor.tenant_id, membership_id, expected, changed))
-
-    return await writer.commit(change)
+    return await writer.commit(
+        lambda tx: org.change_membership(tx, editor.tenant_id, membership_id, expected, changed), MembershipAnswer.of
+    )
 
 
 @router.delete(
@@ -426,19 +414,21 @@ async def list_identities(
     tags=["identities"],
     summary="Say who a CRM user is",
     status_code=201,
-    response_model=IdentityAnswer,
     responses=responses(UnknownPerson, IdentityTaken),
 )
-async def create_identity(body: IdentityBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Response:
+async def create_identity(
+    body: IdentityBody, editor: Editor, org: UseCases, writer: RequestWriter
+) -> Answered[IdentityAnswer]:
     """The user's deals of all days count for the person from now on."""
 
-    async def create(tx: Transaction) -> IdentityAnswer:
-        added = await org.create_identity(
+    return await writer.commit(
+        lambda tx: org.create_identity(
             tx, editor.tenant_id, source=body.source, external_user_id=body.external_user_id, person_id=body.person_id
-        )
-        return IdentityAnswer.of(added)
-
-    return await writer.commit(create, status=201, location=lambda identity: f"/v1/identities/{identity.id}")
+        ),
+        IdentityAnswer.of,
+        status=201,
+        location=lambda identity: f"/v1/identities/{identity.id}",
+    )
 
 
 @router.get(
@@ -461,7 +451,6 @@ async def get_identity(
     "/identities/{identity_id}",
     tags=["identities"],
     summary="Say that a CRM user is another person",
-    response_model=IdentityAnswer,
     responses=responses(IdentityNotFound, UnknownPerson, *_CHANGE),
 )
 async def change_identity(
@@ -471,12 +460,11 @@ async def change_identity(
     org: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
-) -> Response:
-    async def change(tx: Transaction) -> IdentityAnswer:
-        changed = await org.change_identity(tx, editor.tenant_id, identity_id, expected, person_id=body.person_id)
-        return IdentityAnswer.of(changed)
-
-    return await writer.commit(change)
+) -> Answered[IdentityAnswer]:
+    return await writer.commit(
+        lambda tx: org.change_identity(tx, editor.tenant_id, identity_id, expected, person_id=body.person_id),
+        IdentityAnswer.of,
+    )
 
 
 @router.delete(

@@ -10,7 +10,6 @@ from services.goals.rates.domain import (
     ExchangeRateNotFound,
     HomeCurrencyNotSet,
     InvalidRatesFile,
-    StatedRate,
     rates_of_csv,
 )
 from services.goals.rates.schemas import (
@@ -23,13 +22,13 @@ from services.goals.rates.schemas import (
 )
 from services.goals.rates.service import ExchangeRates
 from shared.contracts.base import Currency, Day
-from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal, Principal, Role, require
+from shared.http.etag import Answered
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
 from shared.http.wiring import handed
-from shared.http.writer import RequestWriter, Writer
+from shared.http.writer import RequestWriter
 
 router = APIRouter(prefix="/v1/exchange-rates", tags=["exchange rates"])
 
@@ -73,25 +72,27 @@ async def list_exchange_rates(
     )
 
 
-@router.put("", summary="State exchange rates", response_model=StatementAnswer, responses=responses(HomeCurrencyNotSet))
+@router.put("", summary="State exchange rates", responses=responses(HomeCurrencyNotSet))
 async def set_exchange_rates(
     body: Annotated[list[ExchangeRateBody], Body(min_length=1, max_length=RATES_MAX, examples=[[RATE_EXAMPLE]])],
     editor: RateEditor,
     rates: UseCases,
     writer: RequestWriter,
-) -> Response:
+) -> Answered[StatementAnswer]:
     """All are stored or none; one stated before for the same day is replaced, the others stay.
 
     What deals in these currencies count for, from these days on, is counted again.
     """
     stated = [rate.stated() for rate in body]
-    return await _state(rates, editor, writer, stated, [f"/{index}" for index in range(len(stated))])
+    pointers = [f"/{index}" for index in range(len(stated))]
+    return await writer.commit(
+        lambda tx: rates.state_rates(tx, editor.tenant_id, stated, pointers=pointers), StatementAnswer.of
+    )
 
 
 @router.post(
     "/import",
     summary="State the exchange rates of a CSV file",
-    response_model=StatementAnswer,
     responses=responses(HomeCurrencyNotSet, InvalidRatesFile),
     openapi_extra={
         "requestBody": {
@@ -102,13 +103,15 @@ async def set_exchange_rates(
 )
 async def import_exchange_rates(
     request: Request, editor: RateEditor, rates: UseCases, writer: RequestWriter
-) -> Response:
+) -> Answered[StatementAnswer]:
     """A file in UTF-8 whose first line names the columns `date`, `currency` and `rate`; at most 20,000 rates.
 
     All are stored or none: a line that cannot be read is named with its column, and nothing is changed.
     """
     stated, pointers = rates_of_csv(await request.body())
-    return await _state(rates, editor, writer, stated, pointers)
+    return await writer.commit(
+        lambda tx: rates.state_rates(tx, editor.tenant_id, stated, pointers=pointers), StatementAnswer.of
+    )
 
 
 @router.delete(
@@ -129,12 +132,3 @@ async def delete_exchange_rate(
     return await writer.commit(
         lambda tx: rates.delete_rate(tx, editor.tenant_id, currency, date, base_currency=base_currency), status=204
     )
-
-
-async def _state(
-    rates: ExchangeRates, editor: Principal, writer: Writer, stated: list[StatedRate], pointers: list[str]
-) -> Response:
-    async def state(tx: Transaction) -> StatementAnswer:
-        return StatementAnswer.of(await rates.state_rates(tx, editor.tenant_id, stated, pointers=pointers))
-
-    return await writer.commit(state)

@@ -1,16 +1,14 @@
 """Goals over HTTP."""
 
-from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query
 from pydantic import conint
 
 from services.goals.org.domain import UnknownPerson, UnknownTeam
 from services.goals.targets.domain import (
-    Goal,
     GoalCircle,
     GoalEnded,
     GoalFilter,
@@ -30,7 +28,6 @@ from services.goals.targets.schemas import (
     changed_terms,
 )
 from services.goals.targets.service import Goals
-from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
@@ -76,14 +73,16 @@ async def list_goals(
     return _IDS.page(paging, found, key=lambda goal: goal.id, item=GoalAnswer.of)
 
 
-@router.post("", summary="Draft a goal", status_code=201, response_model=GoalAnswer, responses=responses(*_REFERENCES))
-async def create_goal(body: GoalBody, editor: Editor, goals: UseCases, writer: RequestWriter) -> Response:
+@router.post("", summary="Draft a goal", status_code=201, responses=responses(*_REFERENCES))
+async def create_goal(body: GoalBody, editor: Editor, goals: UseCases, writer: RequestWriter) -> Answered[GoalAnswer]:
     """It counts nothing before it is activated."""
 
-    async def create(tx: Transaction) -> GoalAnswer:
-        return GoalAnswer.of(await goals.create_goal(tx, editor.tenant_id, body.terms))
-
-    return await writer.commit(create, status=201, location=lambda goal: f"/v1/goals/{goal.id}")
+    return await writer.commit(
+        lambda tx: goals.create_goal(tx, editor.tenant_id, body.terms),
+        GoalAnswer.of,
+        status=201,
+        location=lambda goal: f"/v1/goals/{goal.id}",
+    )
 
 
 @router.get("/{goal_id}", summary="A goal", responses=responses(GoalNotFound))
@@ -123,53 +122,47 @@ async def list_goal_revisions(
 
 
 @router.patch(
-    "/{goal_id}",
-    summary="Edit a draft",
-    response_model=GoalAnswer,
-    responses=responses(GoalNotDraft, GoalCircle, *_REFERENCES, *_CHANGE),
+    "/{goal_id}", summary="Edit a draft", responses=responses(GoalNotDraft, GoalCircle, *_REFERENCES, *_CHANGE)
 )
 async def change_goal(
     goal_id: UUID, body: GoalChanges, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
-) -> Response:
+) -> Answered[GoalAnswer]:
     """An active goal is revised instead."""
-    return await _commit(
-        writer,
+    return await writer.commit(
         lambda tx: goals.change_goal(
             tx, editor.tenant_id, goal_id, expected, lambda terms, calendar: changed_terms(terms, body, calendar)
         ),
+        GoalAnswer.of,
     )
 
 
 @router.post(
     "/{goal_id}/activate",
     summary="Let a draft count",
-    response_model=GoalAnswer,
     responses=responses(GoalNotDraft, GoalTermsRefused, OwnInterest, *_REFERENCES, *_CHANGE),
 )
 async def activate_goal(
     goal_id: UUID, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
-) -> Response:
+) -> Answered[GoalAnswer]:
     """Deals of its period that are known already count too. Nobody activates a goal of their own."""
-    return await _commit(
-        writer, lambda tx: goals.activate_goal(tx, editor.tenant_id, goal_id, expected, actor=editor.actor)
+    return await writer.commit(
+        lambda tx: goals.activate_goal(tx, editor.tenant_id, goal_id, expected, actor=editor.actor), GoalAnswer.of
     )
 
 
 @router.post(
     "/{goal_id}/revise",
     summary="Give an active goal other terms",
-    response_model=GoalAnswer,
     responses=responses(GoalNotActive, GoalTermsRefused, GoalCircle, OwnInterest, *_REFERENCES, *_CHANGE),
 )
 async def revise_goal(
     goal_id: UUID, body: RevisionBody, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
-) -> Response:
+) -> Answered[GoalAnswer]:
     """The new terms hold for the whole period; the old ones stay on record, with the reason.
 
     Nobody revises a goal of their own.
     """
-    return await _commit(
-        writer,
+    return await writer.commit(
         lambda tx: goals.revise_goal(
             tx,
             editor.tenant_id,
@@ -179,37 +172,21 @@ async def revise_goal(
             reason=body["reason"],
             actor=editor.actor,
         ),
+        GoalAnswer.of,
     )
 
 
-@router.post(
-    "/{goal_id}/close",
-    summary="End an active goal",
-    response_model=GoalAnswer,
-    responses=responses(GoalNotActive, *_CHANGE),
-)
+@router.post("/{goal_id}/close", summary="End an active goal", responses=responses(GoalNotActive, *_CHANGE))
 async def close_goal(
     goal_id: UUID, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
-) -> Response:
+) -> Answered[GoalAnswer]:
     """Its progress still follows late corrections of the deals that count."""
-    return await _commit(writer, lambda tx: goals.close_goal(tx, editor.tenant_id, goal_id, expected))
+    return await writer.commit(lambda tx: goals.close_goal(tx, editor.tenant_id, goal_id, expected), GoalAnswer.of)
 
 
-@router.post(
-    "/{goal_id}/cancel",
-    summary="Let a goal count nothing any more",
-    response_model=GoalAnswer,
-    responses=responses(GoalEnded, *_CHANGE),
-)
+@router.post("/{goal_id}/cancel", summary="Let a goal count nothing any more", responses=responses(GoalEnded, *_CHANGE))
 async def cancel_goal(
     goal_id: UUID, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
-) -> Response:
+) -> Answered[GoalAnswer]:
     """For a draft that is not wanted, or an active goal that was a mistake."""
-    return await _commit(writer, lambda tx: goals.cancel_goal(tx, editor.tenant_id, goal_id, expected))
-
-
-async def _commit(writer: RequestWriter, use_case: Callable[[Transaction], Awaitable[Goal]]) -> Response:
-    async def answer(tx: Transaction) -> GoalAnswer:
-        return GoalAnswer.of(await use_case(tx))
-
-    return await writer.commit(answer)
+    return await writer.commit(lambda tx: goals.cancel_goal(tx, editor.tenant_id, goal_id, expected), GoalAnswer.of)

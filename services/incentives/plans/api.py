@@ -82,10 +82,12 @@ async def list_plans(
 async def create_plan(body: PlanBody, editor: Editor, plans: UseCases, writer: RequestWriter) -> Answered[PlanAnswer]:
     """It pays nothing until one of its versions is active."""
 
-    async def create(tx: Transaction) -> PlanAnswer:
-        return PlanAnswer.of(await plans.create_plan(tx, editor.tenant_id, body.name, body.currency, body.period))
-
-    return await writer.commit(create, status=201, location=lambda plan: f"/v1/plans/{plan.id}")
+    return await writer.commit(
+        lambda tx: plans.create_plan(tx, editor.tenant_id, body.name, body.currency, body.period),
+        PlanAnswer.of,
+        status=201,
+        location=lambda plan: f"/v1/plans/{plan.id}",
+    )
 
 
 @router.get(
@@ -115,20 +117,13 @@ async def get_plan(
     return read.answer(answer)
 
 
-@router.patch(
-    "/plans/{plan_id}",
-    tags=["plans"],
-    summary="Rename a plan",
-    responses=responses(PlanNotFound, *_CHANGE),
-)
+@router.patch("/plans/{plan_id}", tags=["plans"], summary="Rename a plan", responses=responses(PlanNotFound, *_CHANGE))
 async def change_plan(
     plan_id: UUID, body: PlanChanges, editor: Editor, plans: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Answered[PlanAnswer]:
-    async def change(tx: Transaction) -> PlanAnswer:
-        changed = await plans.change_plan(tx, editor.tenant_id, plan_id, body.name, expected_version=expected)
-        return PlanAnswer.of(changed)
-
-    return await writer.commit(change)
+    return await writer.commit(
+        lambda tx: plans.change_plan(tx, editor.tenant_id, plan_id, body.name, expected_version=expected), PlanAnswer.of
+    )
 
 
 @router.get(
@@ -313,13 +308,12 @@ async def approve_plan_version(
 ) -> Answered[PlanVersionAnswer]:
     """By a person who wrote no part of it and is not on the plan. The terms cannot change any more."""
 
-    async def approve(tx: Transaction) -> PlanVersionAnswer:
-        approved = await plans.approve_version(
+    return await writer.commit(
+        lambda tx: plans.approve_version(
             tx, editor.tenant_id, plan_id, number, approver=editor.actor, expected_version=expected
-        )
-        return PlanVersionAnswer.of(approved)
-
-    return await writer.commit(approve)
+        ),
+        PlanVersionAnswer.of,
+    )
 
 
 @router.post(
@@ -336,13 +330,12 @@ async def activate_plan_version(
     Refused when who approved it was put on the plan since: somebody else then approves a version with the same terms.
     """
 
-    async def activate(tx: Transaction) -> PlanVersionAnswer:
-        activated = await plans.activate_version(
+    return await writer.commit(
+        lambda tx: plans.activate_version(
             tx, editor.tenant_id, plan_id, number, actor=editor.actor, expected_version=expected
-        )
-        return PlanVersionAnswer.of(activated)
-
-    return await writer.commit(activate)
+        ),
+        PlanVersionAnswer.of,
+    )
 
 
 @router.get("/assignments", tags=["assignments"], summary="List assignments")
@@ -471,12 +464,12 @@ async def delete_assignment(
 ) -> Response:
     """As if it had never been made: the ledger takes back what it earned. To end one, set its `end`."""
 
-    async def delete(tx: Transaction) -> None:
-        await plans.delete_assignment(
+    return await writer.commit(
+        lambda tx: plans.delete_assignment(
             tx, editor.tenant_id, assignment_id, actor=editor.actor, expected_version=expected
-        )
-
-    return await writer.commit(delete, status=204)
+        ),
+        status=204,
+    )
 
 
 async def _named(plans: Plans, tx: Transaction, tenant_id: UUID, assignment: Assignment) -> AssignmentAnswer:

@@ -1,8 +1,11 @@
 """This service's copy of the organisation and the goals of each tenant: stored, and read by revision."""
 
-from typing import Final
-
 from services.tracking.definitions.tables import projection
 from shared.db.projection import Projection
 
-PROJECTION: Final = Projection(projection)
+
+class PublishedDefinitions(Projection):
+    """The newest snapshot of whatever of the organisation and the goals matters here."""
+
+    def __init__(self) -> None:
+        super().__init__(projection)

@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 
 from services.tracking.intake.connections import service
 from services.tracking.intake.connections.directory import SenderDirectory
@@ -30,38 +30,22 @@ from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import Operator
+from shared.http.sight import Editor
+from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.errors import VersionMismatch
 
 router: Final = APIRouter(prefix="/v1/connections", tags=["connections"])
 
+UseCases = Annotated[Connections, Depends(handed(Connections))]
+Directory = Annotated[SenderDirectory, Depends(handed(SenderDirectory))]
 _PAGES: Final = Cursor(UUID)
 _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 
 
-def _connections(request: Request) -> Connections:
-    connections: Connections = request.app.state.connections
-    return connections
-
-
-def _directory(request: Request) -> SenderDirectory:
-    directory: SenderDirectory = request.app.state.directory
-    return directory
-
-
-UseCases = Annotated[Connections, Depends(_connections)]
-Directory = Annotated[SenderDirectory, Depends(_directory)]
-
-
-@router.post(
-    "",
-    status_code=201,
-    responses=responses(InvalidSecret, InvalidAllowList),
-    summary="Connect a CRM",
-)
+@router.post("", status_code=201, responses=responses(InvalidSecret, InvalidAllowList), summary="Connect a CRM")
 async def create_connection(
-    body: ConnectionBody, caller: Operator, writer: RequestWriter, connections: UseCases, directory: Directory
+    body: ConnectionBody, caller: Editor, writer: RequestWriter, connections: UseCases, directory: Directory
 ) -> Answered[ConnectionWithSecret]:
     """Make a connection. The answer holds its secret, which is not shown again."""
 
@@ -84,7 +68,7 @@ async def create_connection(
 
 
 @router.get("", responses=responses(InvalidCursor), summary="List connections")
-async def list_connections(caller: Operator, reader: RequestReader, paging: Paging) -> Page[ConnectionAnswer]:
+async def list_connections(caller: Editor, reader: RequestReader, paging: Paging) -> Page[ConnectionAnswer]:
     """In the order they were made."""
     async with reader.transaction() as tx:
         found = await service.page(tx, caller.tenant_id, after=_PAGES.after(paging), limit=paging.fetch_limit)
@@ -93,7 +77,7 @@ async def list_connections(caller: Operator, reader: RequestReader, paging: Pagi
 
 @router.get("/{connection_id}", responses=responses(ConnectionNotFound), summary="Read a connection")
 async def get_connection(
-    connection_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
+    connection_id: UUID, caller: Editor, reader: RequestReader, read: ConditionalRead
 ) -> Answered[ConnectionAnswer]:
     """A connection and when its secrets expire."""
     async with reader.transaction() as tx:
@@ -110,7 +94,7 @@ async def get_connection(
 async def change_connection(
     connection_id: UUID,
     body: ConnectionChanges,
-    caller: Operator,
+    caller: Editor,
     writer: RequestWriter,
     version: ExpectedVersion,
     connections: UseCases,
@@ -144,7 +128,7 @@ async def change_connection(
 async def rotate_secret(
     connection_id: UUID,
     body: Rotation,
-    caller: Operator,
+    caller: Editor,
     writer: RequestWriter,
     version: ExpectedVersion,
     connections: UseCases,
@@ -174,7 +158,7 @@ async def rotate_secret(
 async def retire_secret(
     connection_id: UUID,
     secret_id: UUID,
-    caller: Operator,
+    caller: Editor,
     writer: RequestWriter,
     version: ExpectedVersion,
     connections: UseCases,

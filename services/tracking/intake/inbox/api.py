@@ -37,7 +37,7 @@ from shared.http.etag import Answered
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight, Operator
+from shared.http.sight import CurrentSight, Editor
 from shared.http.writer import RequestWriter
 
 router: Final = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
@@ -48,7 +48,7 @@ _PAGES: Final = Cursor(UUID)
 
 @router.get("", responses=responses(InvalidCursor), summary="List deliveries")
 async def list_deliveries(
-    caller: Operator,
+    caller: Editor,
     reader: RequestReader,
     paging: Paging,
     state: Annotated[DeliveryState | None, Query(description="Only those in this state.")] = None,
@@ -68,20 +68,17 @@ async def list_deliveries(
 
 
 @router.get("/{delivery_id}", responses=responses(DeliveryNotFound), summary="Read a delivery")
-async def get_delivery(delivery_id: UUID, caller: Operator, reader: RequestReader) -> DeliveryDetail:
+async def get_delivery(delivery_id: UUID, caller: Editor, reader: RequestReader) -> DeliveryDetail:
     """With its headers and body as they were sent."""
     async with reader.transaction() as tx:
         return DeliveryDetail.from_delivery(await service.get(tx, caller.tenant_id, delivery_id))
 
 
 @router.post(
-    "/replay",
-    status_code=202,
-    responses=responses(ConnectionNotFound),
-    summary="Replay what is in quarantine",
+    "/replay", status_code=202, responses=responses(ConnectionNotFound), summary="Replay what is in quarantine"
 )
 async def replay_quarantined(
-    body: ReplayQuarantined, caller: Operator, writer: RequestWriter
+    body: ReplayQuarantined, caller: Editor, writer: RequestWriter
 ) -> Answered[ReplayedAnswer]:
     """Translate every quarantined delivery of a connection again, with its mapping as it is now."""
 
@@ -92,7 +89,7 @@ async def replay_quarantined(
 
 
 @router.post("/discard", responses=responses(ConnectionNotFound), summary="Discard deliveries")
-async def discard_deliveries(body: DiscardMany, caller: Operator, writer: RequestWriter) -> Answered[DiscardedAnswer]:
+async def discard_deliveries(body: DiscardMany, caller: Editor, writer: RequestWriter) -> Answered[DiscardedAnswer]:
     """Take what will never be of use out of a connection's quarantine, with a reason.
 
     It is kept, listed with `state=discarded`, does not count in the connection's health any more and is not translated
@@ -109,9 +106,7 @@ async def discard_deliveries(body: DiscardMany, caller: Operator, writer: Reques
 
 
 @router.post("/restore", summary="Restore discarded deliveries")
-async def restore_deliveries(
-    body: RestoreDiscarded, caller: Operator, writer: RequestWriter
-) -> Answered[RestoredAnswer]:
+async def restore_deliveries(body: RestoreDiscarded, caller: Editor, writer: RequestWriter) -> Answered[RestoredAnswer]:
     """Put everything that one call discarded back in quarantine."""
 
     async def restore(tx: Transaction) -> RestoredAnswer:
@@ -127,32 +122,25 @@ async def restore_deliveries(
     summary="Discard a delivery",
 )
 async def discard_delivery(
-    delivery_id: UUID, body: DiscardBody, caller: Operator, writer: RequestWriter
+    delivery_id: UUID, body: DiscardBody, caller: Editor, writer: RequestWriter
 ) -> Answered[DeliveryAnswer]:
     """Take a delivery that will never be of use out of quarantine, with a reason. It is kept, and can be restored."""
 
-    async def discard(tx: Transaction) -> DeliveryAnswer:
-        return DeliveryAnswer.from_delivery(
-            await service.discard(tx, caller.tenant_id, delivery_id, reason=body.reason, by=caller.person_id)
-        )
-
-    return await writer.commit(discard)
+    return await writer.commit(
+        lambda tx: service.discard(tx, caller.tenant_id, delivery_id, reason=body.reason, by=caller.person_id),
+        DeliveryAnswer.from_delivery,
+    )
 
 
 @router.post(
-    "/{delivery_id}/restore",
-    responses=responses(DeliveryNotFound, DeliveryNotDiscarded),
-    summary="Restore a delivery",
+    "/{delivery_id}/restore", responses=responses(DeliveryNotFound, DeliveryNotDiscarded), summary="Restore a delivery"
 )
-async def restore_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[DeliveryAnswer]:
+async def restore_delivery(delivery_id: UUID, caller: Editor, writer: RequestWriter) -> Answered[DeliveryAnswer]:
     """Put a discarded delivery back in quarantine."""
 
-    async def restore(tx: Transaction) -> DeliveryAnswer:
-        return DeliveryAnswer.from_delivery(
-            await service.restore(tx, caller.tenant_id, delivery_id, by=caller.person_id)
-        )
-
-    return await writer.commit(restore)
+    return await writer.commit(
+        lambda tx: service.restore(tx, caller.tenant_id, delivery_id, by=caller.person_id), DeliveryAnswer.from_delivery
+    )
 
 
 @router.post(
@@ -161,26 +149,21 @@ async def restore_delivery(delivery_id: UUID, caller: Operator, writer: RequestW
     responses=responses(DeliveryNotFound, DeliveryWaiting, DeliveryDiscarded, BodyDropped),
     summary="Replay a delivery",
 )
-async def replay_delivery(delivery_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[DeliveryAnswer]:
+async def replay_delivery(delivery_id: UUID, caller: Editor, writer: RequestWriter) -> Answered[DeliveryAnswer]:
     """Translate a delivery again, with the connection's mapping as it is now.
 
     A quarantined one waits again itself. Of one that was translated before a copy is made and answered, so that what it
     says now counts as the newer version.
     """
 
-    async def replay(tx: Transaction) -> DeliveryAnswer:
-        return DeliveryAnswer.from_delivery(await service.replay(tx, caller.tenant_id, delivery_id))
+    return await writer.commit(
+        lambda tx: service.replay(tx, caller.tenant_id, delivery_id), DeliveryAnswer.from_delivery, status=202
+    )
 
-    return await writer.commit(replay, status=202)
 
-
-@router.post(
-    "/{delivery_id}/preview",
-    responses=responses(DeliveryNotFound, BodyDropped),
-    summary="Try a mapping",
-)
+@router.post("/{delivery_id}/preview", responses=responses(DeliveryNotFound, BodyDropped), summary="Try a mapping")
 async def preview_delivery(
-    delivery_id: UUID, body: PreviewBody, caller: Operator, reader: RequestReader
+    delivery_id: UUID, body: PreviewBody, caller: Editor, reader: RequestReader
 ) -> PreviewAnswer:
     """What a stored delivery would be translated to with a mapping that is not saved yet. Changes nothing."""
     mapping = None if body.mapping is None else body.mapping.mapping()

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from json import dumps
 from os import urandom
 from time import time
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic.json_schema import models_json_schema
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -25,6 +26,7 @@ from services.tracking.intake.sources.domain import Rejection, Source
 from services.tracking.intake.sources.registry import ADAPTERS
 from services.tracking.intake.sources.standard_webhooks.adapter import ActivityEvent, DealBatch, DealEvent
 from shared.http.problems import error_response, responses
+from shared.http.wiring import handed
 from shared.kernel.errors import AttainError, TooLarge, Unauthenticated
 from shared.telemetry import tracing
 from shared.telemetry.metrics import WEBHOOK_REJECTED
@@ -57,6 +59,50 @@ class SenderNotRecognised(Unauthenticated):
     title = "Sender not recognised"
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """Where deliveries come in, whichever way they take."""
+
+    directory: SenderDirectory
+    intake: Intake
+    traffic: HookCounter
+    base_url: str
+    """The public address of this service, which some senders sign."""
+
+    async def receive(self, scope: Scope, receive: Receive, connection_id: str, trail: str) -> Reply:
+        """Verify a delivery and store it; what to answer. Raises SenderNotRecognised, InboxFull, Unavailable."""
+        headers: Headers = dict(scope["headers"])
+        body = await _body(receive)
+        delivery = Delivery(scope["method"], self.base_url, _target(scope), trail, headers, body)
+        now_seconds = time()
+        sender = self.directory.find(connection_id)
+        adapter, rules, rejection = _verified(sender, delivery, now_seconds)
+        if sender is None or rejection is not None:
+            # Another process may have made the connection or rotated its secret a moment ago. Also for what that does
+            # not mend, so that every refusal costs the same.
+            await self.directory.catch_up(connection_id)
+            sender = self.directory.find(connection_id)
+            adapter, rules, rejection = _verified(sender, delivery, now_seconds)
+        if sender is None:
+            WEBHOOK_REJECTED.labels(adapter.source.value, Rejection.UNKNOWN_CONNECTION.value).inc()
+            raise SenderNotRecognised("The delivery is not from a sender known here.")
+        if rejection is not None:
+            WEBHOOK_REJECTED.labels(adapter.source.value, rejection.value).inc()
+            self.traffic.rejected(sender, rejection)
+            raise SenderNotRecognised("The delivery is not from a sender known here.")
+        dedupe_key = _bounded(adapter.dedupe_key(delivery))
+        body = adapter.kept(delivery, rules)
+        if tracing.enabled():
+            given = headers.get(b"traceparent")
+            with tracing.span("receive webhook", None if given is None else given.decode("latin-1")):
+                await self.intake.store(
+                    Arrival(sender, dedupe_key, _kept(headers), body, tracing.current_traceparent())
+                )
+        else:
+            await self.intake.store(Arrival(sender, dedupe_key, _kept(headers), body))
+        return adapter.reply(delivery, rules, now_ms=int(now_seconds * 1000), entropy=urandom)
+
+
 class HookLane:
     """Takes deliveries past the routing, whose cost would be a large part of theirs, to where the route takes them too.
 
@@ -64,29 +110,21 @@ class HookLane:
     its length goes the long way.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, directory: SenderDirectory, intake: Intake, traffic: HookCounter, base_url: str
-    ) -> None:
-        """`base_url`: the public address of this service, which some senders sign."""
+    def __init__(self, app: ASGIApp, *, hooks: Hooks) -> None:
         self._app = app
-        self._base_url = base_url
-        self._directory = directory
-        self._intake = intake
-        self._traffic = traffic
+        self._hooks = hooks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(_PREFIX) or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        headers: Headers = dict(scope["headers"])
-        if b"content-length" not in headers:
+        if all(name != b"content-length" for name, _ in scope["headers"]):
             await self._app(scope, receive, send)
             return
         scope["endpoint"] = receive_delivery
         connection_id, _, trail = scope["path"][len(_PREFIX) :].partition("/")
         try:
-            delivery = Delivery(scope["method"], self._base_url, _target(scope), trail, headers, await _body(receive))
-            reply = await _accept(self._directory, self._intake, self._traffic, connection_id, delivery)
+            reply = await self._hooks.receive(scope, receive, connection_id, trail)
         except AttainError as error:
             await error_response(error)(scope, receive, send)
             return
@@ -98,6 +136,8 @@ class HookLane:
 
 
 router: Final = APIRouter(tags=["hooks"])
+
+TakesHooks = Annotated[Hooks, Depends(handed(Hooks))]
 
 _ANSWERS: Final[dict[int | str, dict[str, object]]] = {
     200: {"description": "Stored, for sources that want a 200; with the body that the source expects, if it does."},
@@ -124,13 +164,13 @@ _ANSWERS: Final[dict[int | str, dict[str, object]]] = {
         }
     },
 )
-async def receive_delivery(request: Request, connection_id: str) -> Response:
+async def receive_delivery(request: Request, connection_id: str, hooks: TakesHooks) -> Response:
     """Store a delivery of a connection's sender.
 
     A delivery that is stored is answered with success, also when it cannot be translated: it then waits in quarantine
     and can be replayed. An unknown connection and a wrong signature look the same.
     """
-    return await _received(request, connection_id, "")
+    return _answer(await hooks.receive(request.scope, request.receive, connection_id, ""))
 
 
 @router.post(
@@ -143,50 +183,13 @@ async def receive_delivery(request: Request, connection_id: str) -> Response:
         "requestBody": {"required": True, "content": {"text/xml": {"schema": {"type": "string", "format": "binary"}}}}
     },
 )
-async def receive_delivery_by_address(request: Request, connection_id: str, secret: str) -> Response:
+async def receive_delivery_by_address(request: Request, connection_id: str, secret: str, hooks: TakesHooks) -> Response:
     """The same for sources whose deliveries prove nothing: the address itself holds the secret."""
-    return await _received(request, connection_id, secret)
+    return _answer(await hooks.receive(request.scope, request.receive, connection_id, secret))
 
 
-async def _received(request: Request, connection_id: str, trail: str) -> Response:
-    state, scope = request.app.state, request.scope
-    headers = dict(scope["headers"])
-    body = await _body(request.receive)
-    delivery = Delivery(scope["method"], state.base_url, _target(scope), trail, headers, body)
-    reply = await _accept(state.directory, state.intake, state.traffic, connection_id, delivery)
+def _answer(reply: Reply) -> Response:
     return Response(reply.body or None, reply.status, media_type=reply.content_type if reply.body else None)
-
-
-async def _accept(
-    directory: SenderDirectory, intake: Intake, traffic: HookCounter, connection_id: str, delivery: Delivery
-) -> Reply:
-    """Verify a delivery and store it; what to answer. Raises SenderNotRecognised, InboxFull, Unavailable."""
-    now_seconds = time()
-    sender = directory.find(connection_id)
-    adapter, rules, rejection = _verified(sender, delivery, now_seconds)
-    if sender is None or rejection is not None:
-        # Another process may have made the connection or rotated its secret a moment ago. Also for what that does not
-        # mend, so that every refusal costs the same.
-        await directory.catch_up(connection_id)
-        sender = directory.find(connection_id)
-        adapter, rules, rejection = _verified(sender, delivery, now_seconds)
-    if sender is None:
-        WEBHOOK_REJECTED.labels(adapter.source.value, Rejection.UNKNOWN_CONNECTION.value).inc()
-        raise SenderNotRecognised("The delivery is not from a sender known here.")
-    if rejection is not None:
-        WEBHOOK_REJECTED.labels(adapter.source.value, rejection.value).inc()
-        traffic.rejected(sender, rejection)
-        raise SenderNotRecognised("The delivery is not from a sender known here.")
-    dedupe_key = _bounded(adapter.dedupe_key(delivery))
-    body = adapter.kept(delivery, rules)
-    headers = delivery.headers
-    if tracing.enabled():
-        given = headers.get(b"traceparent")
-        with tracing.span("receive webhook", None if given is None else given.decode("latin-1")):
-            await intake.store(Arrival(sender, dedupe_key, _kept(headers), body, tracing.current_traceparent()))
-    else:
-        await intake.store(Arrival(sender, dedupe_key, _kept(headers), body))
-    return adapter.reply(delivery, rules, now_ms=int(now_seconds * 1000), entropy=urandom)
 
 
 def _verified(

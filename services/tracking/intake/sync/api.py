@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Header, Request
+from fastapi import APIRouter, Body, Depends, Header
 
 from services.tracking.intake.calling import service as calling
 from services.tracking.intake.calling.caller import ApiCaller
@@ -44,12 +44,15 @@ from shared.http.outbound import OutboundSettings, UrlRefused, check_url
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import Operator
+from shared.http.sight import Editor
+from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.errors import VersionMismatch
 
 router: Final = APIRouter(prefix="/v1/connections/{connection_id}", tags=["synchronisation"])
 
+Caller = Annotated[ApiCaller, Depends(handed(ApiCaller))]
+Outbound = Annotated[OutboundSettings, Depends(handed(OutboundSettings))]
 _PAGES: Final = Cursor(UUID)
 _RECORD_PAGES: Final = Cursor(tuple[str, str])
 _CHANGE: Final = (ConnectionNotFound, VersionMismatch, PreconditionRequired)
@@ -58,23 +61,9 @@ _CHECK_SECONDS_MAX: Final = 45
 _CHECK_ACCESS: Final = "Check that the credentials are right and may read deals, and that the addresses are."
 
 
-def _caller(request: Request) -> ApiCaller:
-    caller: ApiCaller = request.app.state.caller
-    return caller
-
-
-def _outbound(request: Request) -> OutboundSettings:
-    settings: OutboundSettings = request.app.state.outbound
-    return settings
-
-
-Caller = Annotated[ApiCaller, Depends(_caller)]
-Outbound = Annotated[OutboundSettings, Depends(_outbound)]
-
-
 @router.get("/api-access", responses=responses(ConnectionNotFound), summary="Read the API access")
 async def get_api_access(
-    connection_id: UUID, caller: Operator, reader: RequestReader, connections: UseCases, read: ConditionalRead
+    connection_id: UUID, caller: Editor, reader: RequestReader, connections: UseCases, read: ConditionalRead
 ) -> Answered[ApiAccessAnswer]:
     """Whether the source's API may be called, for which addresses, and whether it is; never the credentials."""
     async with reader.transaction() as tx:
@@ -82,15 +71,11 @@ async def get_api_access(
     return read.answer(answer)
 
 
-@router.put(
-    "/api-access",
-    responses=responses(*_CHANGE, InvalidApiAccess, UrlRefused),
-    summary="Give API access",
-)
+@router.put("/api-access", responses=responses(*_CHANGE, InvalidApiAccess, UrlRefused), summary="Give API access")
 async def give_api_access(
     connection_id: UUID,
     body: Annotated[AnyCredentials, Body(openapi_examples={"hubspot": {"value": CREDENTIALS_EXAMPLE}})],
-    caller: Operator,
+    caller: Editor,
     writer: RequestWriter,
     connections: UseCases,
     outbound: Outbound,
@@ -128,7 +113,7 @@ async def give_api_access(
 
 @router.delete("/api-access", responses=responses(*_CHANGE), summary="Withdraw the API access")
 async def withdraw_api_access(
-    connection_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion, connections: UseCases
+    connection_id: UUID, caller: Editor, writer: RequestWriter, version: ExpectedVersion, connections: UseCases
 ) -> Answered[ApiAccessAnswer]:
     """Call the source's API no more, and forget the credentials."""
 
@@ -140,13 +125,9 @@ async def withdraw_api_access(
 
 
 @router.post(
-    "/api-access/check",
-    responses=responses(ConnectionNotFound, ApiAccessMissing),
-    summary="Check the API access",
+    "/api-access/check", responses=responses(ConnectionNotFound, ApiAccessMissing), summary="Check the API access"
 )
-async def check_api_access(
-    connection_id: UUID, caller: Operator, reader: RequestReader, calls: Caller
-) -> ApiCheckAnswer:
+async def check_api_access(connection_id: UUID, caller: Editor, reader: RequestReader, calls: Caller) -> ApiCheckAnswer:
     """Call the source once, also while it is otherwise not called, and say whether that works. Changes nothing."""
     async with reader.transaction() as tx:
         connection = await crm.get(tx, caller.tenant_id, connection_id)
@@ -168,7 +149,7 @@ async def check_api_access(
     "/fetches", responses=responses(ConnectionNotFound, InvalidCursor), summary="List what is still to be fetched"
 )
 async def list_fetches(
-    connection_id: UUID, caller: Operator, reader: RequestReader, paging: Paging
+    connection_id: UUID, caller: Editor, reader: RequestReader, paging: Paging
 ) -> Page[QueuedAnswer]:
     """Records that deliveries named without saying what they are like, by object and id, and why not yet."""
     async with reader.transaction() as tx:
@@ -187,7 +168,7 @@ async def list_fetches(
 
 @router.get("/reconciliation", responses=responses(ConnectionNotFound), summary="Read how often is reconciled")
 async def get_reconciliation(
-    connection_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
+    connection_id: UUID, caller: Editor, reader: RequestReader, read: ConditionalRead
 ) -> Answered[ReconciliationAnswer]:
     """How often the connection is reconciled, when next, and how far it is complete."""
     async with reader.transaction() as tx:
@@ -204,20 +185,18 @@ async def get_reconciliation(
 async def set_reconciliation(
     connection_id: UUID,
     body: ReconciliationSettings,
-    caller: Operator,
+    caller: Editor,
     writer: RequestWriter,
     version: ExpectedVersion,
 ) -> Answered[ReconciliationAnswer]:
     """Reconcile every so many minutes from now on, or only on demand."""
 
-    async def put(tx: Transaction) -> ReconciliationAnswer:
-        return ReconciliationAnswer.from_reconciliation(
-            await service.set_reconciliation(
-                tx, caller.tenant_id, connection_id, every_minutes=body.every_minutes, expected_version=version
-            )
-        )
-
-    return await writer.commit(put)
+    return await writer.commit(
+        lambda tx: service.set_reconciliation(
+            tx, caller.tenant_id, connection_id, every_minutes=body.every_minutes, expected_version=version
+        ),
+        ReconciliationAnswer.from_reconciliation,
+    )
 
 
 @router.post(
@@ -226,17 +205,15 @@ async def set_reconciliation(
     responses=responses(ConnectionNotFound, ApiAccessMissing, RunNotFound),
     summary="Reconcile now",
 )
-async def reconcile_connection(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[RunAnswer]:
+async def reconcile_connection(connection_id: UUID, caller: Editor, writer: RequestWriter) -> Answered[RunAnswer]:
     """Ask the source for everything that changed since the last time, and store what webhooks missed.
 
     The answer is the run, to be read until it has ended; the one under way if there is one.
     """
 
-    async def reconcile(tx: Transaction) -> RunAnswer:
-        return RunAnswer.from_run(await service.reconcile(tx, caller.tenant_id, connection_id))
-
     return await writer.commit(
-        reconcile,
+        lambda tx: service.reconcile(tx, caller.tenant_id, connection_id),
+        RunAnswer.from_run,
         status=202,
         location=lambda run: f"/v1/connections/{connection_id}/reconciliations/{run.id}",
     )
@@ -244,7 +221,7 @@ async def reconcile_connection(connection_id: UUID, caller: Operator, writer: Re
 
 @router.get("/reconciliations", responses=responses(ConnectionNotFound, InvalidCursor), summary="List reconciliations")
 async def list_reconciliations(
-    connection_id: UUID, caller: Operator, reader: RequestReader, paging: Paging
+    connection_id: UUID, caller: Editor, reader: RequestReader, paging: Paging
 ) -> Page[RunAnswer]:
     """Newest first."""
     async with reader.transaction() as tx:
@@ -261,7 +238,7 @@ async def list_reconciliations(
 
 @router.get("/reconciliations/{run_id}", responses=responses(RunNotFound), summary="Read a reconciliation")
 async def get_reconciliation_run(
-    connection_id: UUID, run_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
+    connection_id: UUID, run_id: UUID, caller: Editor, reader: RequestReader, read: ConditionalRead
 ) -> Answered[RunAnswer]:
     """How far it is and what it found."""
     async with reader.transaction() as tx:
@@ -276,20 +253,20 @@ async def get_reconciliation_run(
     responses=responses(ConnectionNotFound, ApiAccessMissing, BackfillOpen),
     summary="Start a backfill",
 )
-async def start_backfill(connection_id: UUID, caller: Operator, writer: RequestWriter) -> Answered[BackfillAnswer]:
+async def start_backfill(connection_id: UUID, caller: Editor, writer: RequestWriter) -> Answered[BackfillAnswer]:
     """Bring in everything the source has, also from before the connection was made. One at a time."""
 
-    async def start(tx: Transaction) -> BackfillAnswer:
-        return BackfillAnswer.from_run(await service.backfill(tx, caller.tenant_id, connection_id))
-
     return await writer.commit(
-        start, status=201, location=lambda run: f"/v1/connections/{connection_id}/backfills/{run.id}"
+        lambda tx: service.backfill(tx, caller.tenant_id, connection_id),
+        BackfillAnswer.from_run,
+        status=201,
+        location=lambda run: f"/v1/connections/{connection_id}/backfills/{run.id}",
     )
 
 
 @router.get("/backfills", responses=responses(ConnectionNotFound, InvalidCursor), summary="List backfills")
 async def list_backfills(
-    connection_id: UUID, caller: Operator, reader: RequestReader, paging: Paging
+    connection_id: UUID, caller: Editor, reader: RequestReader, paging: Paging
 ) -> Page[BackfillAnswer]:
     """Newest first."""
     async with reader.transaction() as tx:
@@ -306,7 +283,7 @@ async def list_backfills(
 
 @router.get("/backfills/{run_id}", responses=responses(RunNotFound), summary="Read a backfill")
 async def get_backfill(
-    connection_id: UUID, run_id: UUID, caller: Operator, reader: RequestReader, read: ConditionalRead
+    connection_id: UUID, run_id: UUID, caller: Editor, reader: RequestReader, read: ConditionalRead
 ) -> Answered[BackfillAnswer]:
     """How far it is, how fast, and how long it still takes."""
     async with reader.transaction() as tx:
@@ -315,58 +292,40 @@ async def get_backfill(
     return read.answer(answer)
 
 
-@router.post(
-    "/backfills/{run_id}/pause",
-    responses=responses(*_RUN_CHANGE),
-    summary="Pause a backfill",
-)
+@router.post("/backfills/{run_id}/pause", responses=responses(*_RUN_CHANGE), summary="Pause a backfill")
 async def pause_backfill(
-    connection_id: UUID, run_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
+    connection_id: UUID, run_id: UUID, caller: Editor, writer: RequestWriter, version: ExpectedVersion
 ) -> Answered[BackfillAnswer]:
     """Stop it where it is."""
 
-    async def pause(tx: Transaction) -> BackfillAnswer:
-        return BackfillAnswer.from_run(
-            await service.pause(tx, caller.tenant_id, connection_id, run_id, expected_version=version)
-        )
-
-    return await writer.commit(pause)
+    return await writer.commit(
+        lambda tx: service.pause(tx, caller.tenant_id, connection_id, run_id, expected_version=version),
+        BackfillAnswer.from_run,
+    )
 
 
-@router.post(
-    "/backfills/{run_id}/resume",
-    responses=responses(*_RUN_CHANGE, BackfillOpen),
-    summary="Resume a backfill",
-)
+@router.post("/backfills/{run_id}/resume", responses=responses(*_RUN_CHANGE, BackfillOpen), summary="Resume a backfill")
 async def resume_backfill(
-    connection_id: UUID, run_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
+    connection_id: UUID, run_id: UUID, caller: Editor, writer: RequestWriter, version: ExpectedVersion
 ) -> Answered[BackfillAnswer]:
     """Go on with one that was paused or has failed, where it stopped."""
 
-    async def resume(tx: Transaction) -> BackfillAnswer:
-        return BackfillAnswer.from_run(
-            await service.resume(tx, caller.tenant_id, connection_id, run_id, expected_version=version)
-        )
-
-    return await writer.commit(resume)
+    return await writer.commit(
+        lambda tx: service.resume(tx, caller.tenant_id, connection_id, run_id, expected_version=version),
+        BackfillAnswer.from_run,
+    )
 
 
-@router.post(
-    "/backfills/{run_id}/cancel",
-    responses=responses(*_RUN_CHANGE),
-    summary="Cancel a backfill",
-)
+@router.post("/backfills/{run_id}/cancel", responses=responses(*_RUN_CHANGE), summary="Cancel a backfill")
 async def cancel_backfill(
-    connection_id: UUID, run_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
+    connection_id: UUID, run_id: UUID, caller: Editor, writer: RequestWriter, version: ExpectedVersion
 ) -> Answered[BackfillAnswer]:
     """Give it up. What it has brought in stays."""
 
-    async def cancel(tx: Transaction) -> BackfillAnswer:
-        return BackfillAnswer.from_run(
-            await service.cancel(tx, caller.tenant_id, connection_id, run_id, expected_version=version)
-        )
-
-    return await writer.commit(cancel)
+    return await writer.commit(
+        lambda tx: service.cancel(tx, caller.tenant_id, connection_id, run_id, expected_version=version),
+        BackfillAnswer.from_run,
+    )
 
 
 async def _shown(tx: Transaction, connections: Connections, connection: Connection) -> ApiAccessAnswer:

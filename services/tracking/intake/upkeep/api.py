@@ -19,12 +19,11 @@ from services.tracking.intake.upkeep.schemas import (
     UncreditedOfTenantAnswer,
     UnmappedAnswer,
 )
-from shared.db.database import Transaction
 from shared.http.auth import Principal, Role, require
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import Operator, ReadsOrganisation
+from shared.http.sight import Editor, ReadsOrganisation
 from shared.http.writer import RequestWriter
 from shared.kernel.errors import VersionMismatch
 
@@ -37,7 +36,7 @@ MoneyReader = Annotated[Principal, Depends(require(Role.ADMIN, Role.REVOPS, Role
 
 @router.post("/mapping/test", responses=responses(ConnectionNotFound), summary="Test a mapping")
 async def try_mapping(
-    connection_id: UUID, body: MappingTrial, caller: Operator, reader: RequestReader, organisation: ReadsOrganisation
+    connection_id: UUID, body: MappingTrial, caller: Editor, reader: RequestReader, organisation: ReadsOrganisation
 ) -> MappingTrialAnswer:
     """What saving a mapping would change, tried on the newest stored deliveries. Changes nothing."""
     async with reader.transaction() as tx:
@@ -57,7 +56,7 @@ async def try_mapping(
     responses=responses(ConnectionNotFound, RetranslationNotFound),
     summary="Read how far the mapping has got",
 )
-async def get_retranslation(connection_id: UUID, caller: Operator, reader: RequestReader) -> RetranslationAnswer:
+async def get_retranslation(connection_id: UUID, caller: Editor, reader: RequestReader) -> RetranslationAnswer:
     """A mapping that is saved is applied to what was translated before it; this is how far that is."""
     async with reader.transaction() as tx:
         return RetranslationAnswer.from_work(await service.work_of(tx, caller.tenant_id, connection_id))
@@ -65,7 +64,7 @@ async def get_retranslation(connection_id: UUID, caller: Operator, reader: Reque
 
 @router.get("/unmapped", responses=responses(ConnectionNotFound), summary="Read what is unmapped")
 async def get_unmapped(
-    connection_id: UUID, caller: Operator, reader: RequestReader, organisation: ReadsOrganisation, read: ConditionalRead
+    connection_id: UUID, caller: Editor, reader: RequestReader, organisation: ReadsOrganisation, read: ConditionalRead
 ) -> Answered[UnmappedAnswer]:
     """Owners nobody is, stages without a status, and what is in quarantine, each with its counts.
 
@@ -88,20 +87,20 @@ async def get_unmapped(
 async def repair_connection(
     connection_id: UUID,
     body: RepairBody,
-    caller: Operator,
+    caller: Editor,
     writer: RequestWriter,
     version: ExpectedVersion,
     connections: UseCases,
 ) -> Answered[RepairAnswer]:
     """Add to the mapping, and translate again what that changes and what was in quarantine for want of it."""
 
-    async def repair(tx: Transaction) -> RepairAnswer:
-        repaired = await service.repair(
+    return await writer.commit(
+        lambda tx: service.repair(
             tx, connections, caller.tenant_id, connection_id, body.repair(), expected_version=version
-        )
-        return RepairAnswer.from_repaired(repaired)
-
-    return await writer.commit(repair, status=202)
+        ),
+        RepairAnswer.from_repaired,
+        status=202,
+    )
 
 
 @of_tenant.get("/uncredited", summary="Read what nobody is credited with")
@@ -115,7 +114,7 @@ async def get_uncredited(caller: MoneyReader, reader: RequestReader) -> Uncredit
 
 
 @router.get("/health", responses=responses(ConnectionNotFound), summary="Read how a connection is")
-async def get_health(connection_id: UUID, caller: Operator, reader: RequestReader) -> HealthAnswer:
+async def get_health(connection_id: UUID, caller: Editor, reader: RequestReader) -> HealthAnswer:
     """Numbers, and for each check a sentence that says what is the matter and what to do."""
     async with reader.transaction() as tx:
         facts = await service.facts_of(tx, caller.tenant_id, connection_id)

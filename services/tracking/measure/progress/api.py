@@ -1,13 +1,12 @@
-"""Progress over HTTP. `app.state.definitions` is the process's DefinitionsCache."""
+"""Progress over HTTP."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 
-from services.tracking.definitions.service import PROJECTION
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.domain import ActivityNotKnown, DealNotKnown, GoalNotTracked
 from services.tracking.measure.progress.reading import ProgressReader
@@ -28,20 +27,13 @@ from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
 from shared.http.sight import viewer_of
+from shared.http.wiring import handed
 
 router = APIRouter(prefix="/v1", tags=["progress"])
 
+Cache = Annotated[DefinitionsCache, Depends(handed(DefinitionsCache))]
 _GOALS: Final = Cursor(UUID)
 _RECORDS: Final = Cursor(tuple[date, UUID])
-
-
-async def definitions_cache(request: Request) -> DefinitionsCache:
-    """Dependency: the definitions this process has read."""
-    cache: DefinitionsCache = request.app.state.definitions
-    return cache
-
-
-Cache = Annotated[DefinitionsCache, Depends(definitions_cache)]
 
 
 @router.get("/progress", summary="Where goals stand")
@@ -156,7 +148,7 @@ class ProgressSource:
 
     async def revisions(self, tx: Transaction, tenant_ids: Collection[UUID]) -> Mapping[UUID, int]:
         """The revisions of the tenants' organisations and goals."""
-        return await PROJECTION.revisions(tx, tenant_ids)
+        return await self._cache.revisions(tx, tenant_ids)
 
 
 def _reader(tx: Transaction, cache: DefinitionsCache, principal: Principal) -> ProgressReader:

@@ -1,12 +1,12 @@
 """This service's copy of the organisation and the goals of each tenant, and the index made of it."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from services.tracking.definitions.service import PROJECTION
+from services.tracking.definitions.service import PublishedDefinitions
 from services.tracking.measure.progress.domain import GoalIndex, GoalTerms, affected_owners, changed_rules
 from shared.contracts.base import Event
 from shared.contracts.chart import org_chart
@@ -101,10 +101,22 @@ NOTHING_DEFINED: Final = Definitions({}, Layered(), Layered(), GoalIndex.of(OrgC
 _UNREAD: Final = (-1, NOTHING_DEFINED)
 
 
+class Redefinition(NamedTuple):
+    """What newer definitions change."""
+
+    before: Definitions
+    after: Definitions
+    events: Sequence[Event]
+    """Those that are newer."""
+    moved: frozenset[UUID]
+    """The goals whose number may be another one."""
+
+
 class DefinitionsCache:
-    """The definitions of the tenants worked on last, by revision."""
+    """The definitions of every tenant; those of the tenants worked on last are held, by revision. One a process."""
 
     def __init__(self, *, tenants_max: int = _TENANTS_MAX) -> None:
+        self._published = PublishedDefinitions()
         self._tenants_max = tenants_max
         self._stored: OrderedDict[UUID, tuple[int, Definitions]] = OrderedDict()
 
@@ -116,23 +128,47 @@ class DefinitionsCache:
         """
         known, definitions = self._stored.get(tenant_id, _UNREAD)
         if known != revision:
-            snapshots = await PROJECTION.since(tx, tenant_id, known)
+            snapshots = await self._published.since(tx, tenant_id, known)
             definitions, _ = definitions.changed(
                 [_event_of(snapshot) for snapshot in snapshots if snapshot.event_type in _INDEXED_TYPES]
             )
-            # Another transaction may have stored something newer while this one waited for the database.
-            if self._stored.get(tenant_id, _UNREAD)[0] <= revision:
-                self._stored[tenant_id] = (revision, definitions)
-            while len(self._stored) > self._tenants_max:
-                self._stored.popitem(last=False)
-        if tenant_id in self._stored:
+            # A revision of a transaction that is rolled back will stand for something else.
+            tx.after_commit(lambda: self._hold(tenant_id, revision, definitions))
+        elif tenant_id in self._stored:
             self._stored.move_to_end(tenant_id)
         return definitions
 
     async def current(self, tx: Transaction, tenant_id: UUID) -> Definitions:
         """The tenant's definitions as they are, for reading."""
-        revisions = await PROJECTION.revisions(tx, [tenant_id])
+        revisions = await self.revisions(tx, [tenant_id])
         return await self.at(tx, tenant_id, revisions[tenant_id])
+
+    async def revisions(self, tx: Transaction, tenant_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """The revision of each tenant's definitions; 0 where nothing was ever stored."""
+        return await self._published.revisions(tx, tenant_ids)
+
+    async def store_newest(self, tx: Transaction, tenant_id: UUID, events: Iterable[Event]) -> Redefinition | None:
+        """Store those of a tenant's events that are newer; what they change, None when none is.
+
+        The caller holds the tenant's lock alone.
+        """
+        revision = (await self.revisions(tx, [tenant_id]))[tenant_id]
+        before = await self.at(tx, tenant_id, revision)
+        incoming = {snapshot_of(event): event for event in events}
+        newer = [incoming[snapshot] for snapshot in await self._published.store_newest(tx, list(incoming))]
+        if not newer:
+            return None
+        after, moved = before.changed(newer)
+        tx.after_commit(lambda: self._hold(tenant_id, revision + 1, after))
+        return Redefinition(before, after, newer, moved)
+
+    def _hold(self, tenant_id: UUID, revision: int, definitions: Definitions) -> None:
+        # Another transaction may have read something newer meanwhile.
+        if self._stored.get(tenant_id, _UNREAD)[0] <= revision:
+            self._stored[tenant_id] = (revision, definitions)
+            self._stored.move_to_end(tenant_id)
+        while len(self._stored) > self._tenants_max:
+            self._stored.popitem(last=False)
 
 
 def terms_of(goal: Goal) -> GoalTerms:

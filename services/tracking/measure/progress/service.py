@@ -15,13 +15,8 @@ from itertools import groupby
 from typing import Final, TypeVar
 from uuid import UUID
 
-from services.tracking.definitions.service import PROJECTION
 from services.tracking.measure.progress import contributions, store
-from services.tracking.measure.progress.definitions import (
-    DefinitionsCache,
-    matters,
-    snapshot_of,
-)
+from services.tracking.measure.progress.definitions import DefinitionsCache, matters
 from services.tracking.measure.progress.domain import Movements, Rule
 from services.tracking.records import service as records
 from services.tracking.records.domain.snapshots import Change, Recorded
@@ -161,20 +156,15 @@ class ProgressTracker:
         }
 
     async def _define(self, tx: Transaction, tenant_id: UUID, events: Sequence[Event]) -> None:
-        # The cache is of committed revisions only: what is made here stays out of it.
-        before = await self._definitions.current(tx, tenant_id)
-        incoming = {snapshot_of(event): event for event in events}
-        newer = await PROJECTION.store_newest(tx, list(incoming))
-        if not newer:
+        newer = await self._definitions.store_newest(tx, tenant_id, events)
+        if newer is None:
             return
-        changed = [incoming[snapshot] for snapshot in newer]
-        after, stale = before.changed(changed)
-        users, users_before = after.chart.identities.keys(), before.chart.identities.keys()
+        users, users_before = newer.after.chart.identities.keys(), newer.before.chart.identities.keys()
         if users != users_before:
             await records.recount_users(tx, tenant_id, gained=users - users_before, lost=users_before - users)
-        if stale:
-            await store.mark_stale(tx, tenant_id, stale)
-        restated = {event.id for event in changed if isinstance(event, Goal)} - stale
+        if newer.moved:
+            await store.mark_stale(tx, tenant_id, newer.moved)
+        restated = {event.id for event in newer.events if isinstance(event, Goal)} - newer.moved
         if restated:
             published = await store.restate(tx, tenant_id, restated)
             await self._publish(tx, [(tenant_id, goal_id) for goal_id in published])

@@ -1,20 +1,18 @@
 """Does progress stand where the raw deals say? Recomputed from every version ever recorded, for `attain verify`."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from services.tracking.definitions.service import PROJECTION
 from services.tracking.measure.progress import contributions, store
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.records import service as records
 from services.tracking.records.domain.uncredited import GapCount
 from shared.db.database import Database, Scope, Transaction
-from shared.kernel.deals import RecordVersion
 from shared.kernel.money import format_amount
 from shared.kernel.org import CrmUser
 from shared.kernel.words import counted
@@ -141,18 +139,6 @@ async def _goals_with_progress(tx: Transaction, tenant_id: UUID) -> list[UUID]:
         after = goals[-1]
         found.extend(goal_id for _, goal_id in goals)
     return found
-
-
-async def deal_versions(
-    tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int
-) -> list[tuple[UUID, RecordVersion]]:
-    """The newest version of the tenant's next deals by id, up to `until`."""
-    return await records.deal_versions(tx, tenant_id, after=after, until=until, limit=limit)
-
-
-async def definition_versions(tx: Transaction, keys: Sequence[tuple[UUID, str]]) -> Mapping[tuple[UUID, str], int]:
-    """The version of each of these subjects that is stored here; those that are not are left out."""
-    return await PROJECTION.versions(tx, keys)
 
 
 def _described(value: Decimal, deals: int) -> str:

@@ -13,7 +13,7 @@ from shared.contracts.alerts import Alert
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
-from shared.http.sight import Operator
+from shared.http.sight import Editor
 from shared.kernel.alerts import AlertState
 
 router: Final = APIRouter(prefix="/v1/alerts", tags=["alerts"])
@@ -29,7 +29,7 @@ _PAGE_ANSWERED: Final[dict[int | str, dict[str, object]]] = {
 
 @router.get("", responses={**_PAGE_ANSWERED, **responses(InvalidCursor)}, summary="List alerts")
 async def list_alerts(
-    caller: Operator,
+    caller: Editor,
     reader: RequestReader,
     paging: Paging,
     state: Annotated[AlertState | None, Query(description="Only those raised now, or only those cleared.")] = None,
@@ -49,7 +49,7 @@ async def list_alerts(
 
 
 @router.get("/{alert_id}", responses={**_ANSWERED, **responses(AlertNotFound)}, summary="Read an alert")
-async def get_alert(alert_id: UUID, caller: Operator, reader: RequestReader) -> Alert:
+async def get_alert(alert_id: UUID, caller: Editor, reader: RequestReader) -> Alert:
     """As it was last published."""
     async with reader.transaction() as tx:
         return await service.get(tx, caller.tenant_id, alert_id)

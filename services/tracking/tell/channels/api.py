@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from services.tracking.tell.channels import service
 from services.tracking.tell.channels.domain import (
@@ -33,38 +33,22 @@ from shared.http.outbound import OutboundSettings, UrlRefused, check_url
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import Operator
+from shared.http.sight import Editor
+from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.errors import VersionMismatch
 
 router: Final = APIRouter(prefix="/v1/subscriptions", tags=["subscriptions"])
 
+UseCases = Annotated[Subscriptions, Depends(handed(Subscriptions))]
+Outbound = Annotated[OutboundSettings, Depends(handed(OutboundSettings))]
 _PAGES: Final = Cursor(UUID)
 _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 
 
-def _subscriptions(request: Request) -> Subscriptions:
-    subscriptions: Subscriptions = request.app.state.subscriptions
-    return subscriptions
-
-
-def _outbound(request: Request) -> OutboundSettings:
-    outbound: OutboundSettings = request.app.state.outbound
-    return outbound
-
-
-UseCases = Annotated[Subscriptions, Depends(_subscriptions)]
-Outbound = Annotated[OutboundSettings, Depends(_outbound)]
-
-
-@router.post(
-    "",
-    status_code=201,
-    responses=responses(UrlRefused),
-    summary="Subscribe to events",
-)
+@router.post("", status_code=201, responses=responses(UrlRefused), summary="Subscribe to events")
 async def create_subscription(
-    body: SubscriptionBody, caller: Operator, writer: RequestWriter, subscriptions: UseCases, outbound: Outbound
+    body: SubscriptionBody, caller: Editor, writer: RequestWriter, subscriptions: UseCases, outbound: Outbound
 ) -> Answered[SubscriptionWithSecret]:
     """Send what happens from now on to a URL, as Standard Webhooks. The answer has the signing secret, this once."""
     check_url(body.url, outbound)
@@ -81,7 +65,7 @@ async def create_subscription(
 
 @router.get("", responses=responses(InvalidCursor), summary="List subscriptions")
 async def list_subscriptions(
-    caller: Operator, reader: RequestReader, paging: Paging, subscriptions: UseCases
+    caller: Editor, reader: RequestReader, paging: Paging, subscriptions: UseCases
 ) -> Page[SubscriptionAnswer]:
     """In the order they were made."""
     async with reader.transaction() as tx:
@@ -96,7 +80,7 @@ async def list_subscriptions(
 
 @router.get("/{subscription_id}", responses=responses(SubscriptionNotFound), summary="Read a subscription")
 async def get_subscription(
-    subscription_id: UUID, caller: Operator, reader: RequestReader, subscriptions: UseCases, read: ConditionalRead
+    subscription_id: UUID, caller: Editor, reader: RequestReader, subscriptions: UseCases, read: ConditionalRead
 ) -> Answered[SubscriptionAnswer]:
     """A subscription, and why it is disabled if nobody disabled it."""
     async with reader.transaction() as tx:
@@ -113,7 +97,7 @@ async def get_subscription(
 async def change_subscription(
     subscription_id: UUID,
     body: SubscriptionChanges,
-    caller: Operator,
+    caller: Editor,
     writer: RequestWriter,
     version: ExpectedVersion,
     subscriptions: UseCases,
@@ -147,14 +131,13 @@ async def change_subscription(
     summary="Delete a subscription",
 )
 async def delete_subscription(
-    subscription_id: UUID, caller: Operator, writer: RequestWriter, version: ExpectedVersion
+    subscription_id: UUID, caller: Editor, writer: RequestWriter, version: ExpectedVersion
 ) -> Response:
     """Nothing is sent any more, and its log cannot be read."""
 
-    async def remove(tx: Transaction) -> None:
-        await service.remove(tx, caller.tenant_id, subscription_id, expected_version=version)
-
-    return await writer.commit(remove, status=204)
+    return await writer.commit(
+        lambda tx: service.remove(tx, caller.tenant_id, subscription_id, expected_version=version), status=204
+    )
 
 
 @router.post(
@@ -166,7 +149,7 @@ async def delete_subscription(
 async def rotate_subscription_secret(
     subscription_id: UUID,
     body: SigningRotation,
-    caller: Operator,
+    caller: Editor,
     writer: RequestWriter,
     version: ExpectedVersion,
     subscriptions: UseCases,
@@ -190,7 +173,7 @@ async def rotate_subscription_secret(
 async def retire_subscription_secret(
     subscription_id: UUID,
     secret_id: UUID,
-    caller: Operator,
+    caller: Editor,
     writer: RequestWriter,
     version: ExpectedVersion,
     subscriptions: UseCases,
@@ -207,21 +190,18 @@ async def retire_subscription_secret(
 
 
 @router.post(
-    "/{subscription_id}/test",
-    status_code=201,
-    responses=responses(SubscriptionNotFound),
-    summary="Send a test event",
+    "/{subscription_id}/test", status_code=201, responses=responses(SubscriptionNotFound), summary="Send a test event"
 )
 async def test_subscription(
-    subscription_id: UUID, caller: Operator, writer: RequestWriter
+    subscription_id: UUID, caller: Editor, writer: RequestWriter
 ) -> Answered[SubscriptionDeliveryDetail]:
     """An event of type `attain.test.v1`, sent at once if the subscription is active: read the delivery to see how."""
 
-    async def send(tx: Transaction) -> SubscriptionDeliveryDetail:
-        return SubscriptionDeliveryDetail.from_detail(await service.send_test(tx, caller.tenant_id, subscription_id))
-
     return await writer.commit(
-        send, status=201, location=lambda made: f"/v1/subscriptions/{subscription_id}/deliveries/{made.id}"
+        lambda tx: service.send_test(tx, caller.tenant_id, subscription_id),
+        SubscriptionDeliveryDetail.from_detail,
+        status=201,
+        location=lambda made: f"/v1/subscriptions/{subscription_id}/deliveries/{made.id}",
     )
 
 
@@ -232,7 +212,7 @@ async def test_subscription(
 )
 async def list_subscription_deliveries(
     subscription_id: UUID,
-    caller: Operator,
+    caller: Editor,
     reader: RequestReader,
     paging: Paging,
     state: Annotated[SubscriptionDeliveryState | None, Query(description="Only those in this state.")] = None,
@@ -256,7 +236,7 @@ async def list_subscription_deliveries(
     summary="Read a delivery of a subscription",
 )
 async def get_subscription_delivery(
-    subscription_id: UUID, delivery_id: UUID, caller: Operator, reader: RequestReader
+    subscription_id: UUID, delivery_id: UUID, caller: Editor, reader: RequestReader
 ) -> SubscriptionDeliveryDetail:
     """With its body."""
     async with reader.transaction() as tx:
@@ -271,7 +251,7 @@ async def get_subscription_delivery(
     summary="Replay what failed",
 )
 async def replay_failed_deliveries(
-    subscription_id: UUID, body: ReplayFailed, caller: Operator, writer: RequestWriter
+    subscription_id: UUID, body: ReplayFailed, caller: Editor, writer: RequestWriter
 ) -> Answered[ReplayedFailed]:
     """Send everything again that failed since a moment, oldest first, under the same ids."""
 
@@ -289,13 +269,12 @@ async def replay_failed_deliveries(
     summary="Replay a delivery of a subscription",
 )
 async def replay_subscription_delivery(
-    subscription_id: UUID, delivery_id: UUID, caller: Operator, writer: RequestWriter
+    subscription_id: UUID, delivery_id: UUID, caller: Editor, writer: RequestWriter
 ) -> Answered[SubscriptionDeliveryDetail]:
     """Send a delivery again, whatever became of it, under the same id; one that waits is sent now."""
 
-    async def replay(tx: Transaction) -> SubscriptionDeliveryDetail:
-        return SubscriptionDeliveryDetail.from_detail(
-            await service.replay(tx, caller.tenant_id, subscription_id, delivery_id)
-        )
-
-    return await writer.commit(replay, status=202)
+    return await writer.commit(
+        lambda tx: service.replay(tx, caller.tenant_id, subscription_id, delivery_id),
+        SubscriptionDeliveryDetail.from_detail,
+        status=202,
+    )

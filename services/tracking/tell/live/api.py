@@ -1,4 +1,4 @@
-"""Live streams over HTTP. `app.state.live` is the process's LiveStreams."""
+"""Live streams over HTTP."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.tracking.tell.live.hub import LiveHub, LiveNotReady, seen_version, sse
@@ -25,6 +25,7 @@ from shared.http.sse import (
     TooManyStreamsOfPerson,
     TooManyStreamsOfTenant,
 )
+from shared.http.wiring import handed
 from shared.kernel.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["live"])
@@ -108,14 +109,17 @@ class Opening:
         return Watch(self.live, self.mailbox, self.reader, self.principal, watched, watchable)
 
 
-async def opening(request: Request, reader: RequestReader, principal: CurrentPrincipal) -> AsyncIterator[Opening]:
+async def opening(
+    live: Annotated[LiveStreams, Depends(handed(LiveStreams))],
+    streams: Annotated[Streams, Depends(handed(Streams))],
+    reader: RequestReader,
+    principal: CurrentPrincipal,
+) -> AsyncIterator[Opening]:
     """Dependency: a place among the process's streams, until the answer, which is the stream, has ended.
 
     Raises LiveNotReady, TooManyStreams, TooManyStreamsOfTenant and TooManyStreamsOfPerson.
     """
-    live: LiveStreams = request.app.state.live
     await live.hub.ready()
-    streams: Streams = request.app.state.streams
     with streams.open(principal) as mailbox:
         yield Opening(live, mailbox, reader, principal)
 
