@@ -1,7 +1,6 @@
 """The API process of the goals service: `uvicorn services.goals.app:create_app --factory`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -19,7 +18,6 @@ from shared.http import sight
 from shared.http.app import create_service_app
 from shared.http.settings import read_settings
 from shared.outbox.outbox import Outbox
-from shared.telemetry import logs, tracing
 
 _DESCRIPTION = """\
 Who sells, in which team, under which name in each CRM, what each person and team has promised to reach, and what other
@@ -34,31 +32,17 @@ same again (304). A `POST` with an `Idempotency-Key` can safely be sent again.
 def create_app() -> FastAPI:
     """The app, by the settings of the environment; connects to the database with the first request."""
     settings = read_settings(ApiSettings)
-    tracing.configure(SERVICE)
     database = Database(settings.database_url, service=SERVICE)
     outbox = Outbox(transport)
     organisation = Organisation(outbox)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        logs.configure(SERVICE)
-        yield
-        await database.close()
-        tracing.shutdown()
-
-    async def schema() -> None:
-        await require_current_schema(database)
-
     return create_service_app(
         title="Attain goals",
-        version="1.0.0",
         description=_DESCRIPTION,
         settings=settings,
         database=database,
         transport_tables=transport,
-        lifespan=lifespan,
         routers=[targets_router, org_router, rates_router],
-        readiness={"schema": schema},
+        readiness={"schema": partial(require_current_schema, database)},
         parts=[
             organisation,
             sight.Organisation(organisation.chart),

@@ -1,7 +1,6 @@
 """The API process of the incentives service: `uvicorn services.incentives.app:create_app --factory`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -19,7 +18,6 @@ from shared.http.app import create_service_app
 from shared.http.named_deals import DealFinder
 from shared.http.settings import read_settings
 from shared.http.sight import Organisation
-from shared.telemetry import logs, tracing
 
 _DESCRIPTION = """\
 What people earn on deals, why, and the ledger that proves it.
@@ -39,31 +37,17 @@ that it does not need: values, rates, attainment, and the amounts of slices and 
 def create_app() -> FastAPI:
     """The app, by the settings of the environment; connects to the database when it is first asked for something."""
     settings = read_settings(ApiSettings)
-    tracing.configure(SERVICE)
     database = Database(settings.database_url, service=SERVICE)
     plans = Plans()
     credits = Credits(plans)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        logs.configure(SERVICE)
-        yield
-        await database.close()
-        tracing.shutdown()
-
-    async def schema() -> None:
-        await require_current_schema(database)
-
     return create_service_app(
         title="Attain incentives",
-        version="1.0.0",
         description=_DESCRIPTION,
         settings=settings,
         database=database,
         transport_tables=transport,
-        lifespan=lifespan,
         routers=[earnings_router, ledger_router, plans_router],
-        readiness={"schema": schema},
+        readiness={"schema": partial(require_current_schema, database)},
         parts=[
             Organisation(credits.chart),
             DealFinder(credits.connections, credits.facts),

@@ -1,7 +1,7 @@
 """The API process of the tracking service: `uvicorn services.tracking.app:create_app --factory`."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from functools import partial
 from typing import Final, cast
 from uuid import UUID
 
@@ -42,7 +42,7 @@ from services.tracking.tell.live.rights import StreamRights
 from shared.db.database import Database, Transaction
 from shared.db.migration import require_current_schema
 from shared.db.sealing import SecretsBox
-from shared.http.app import create_service_app, run_beside
+from shared.http.app import create_service_app
 from shared.http.named_deals import DealFinder
 from shared.http.outbound import OutboundSettings
 from shared.http.settings import read_settings
@@ -50,7 +50,6 @@ from shared.http.sight import Organisation
 from shared.kafka.settings import KafkaSettings
 from shared.kernel.org import OrgChart
 from shared.outbox.outbox import Outbox
-from shared.telemetry import logs, tracing
 
 _RESERVED_POOL_SIZE: Final = 3
 _DESCRIPTION = """\
@@ -68,7 +67,6 @@ def create_app() -> FastAPI:
     """The app, by the settings of the environment; connects to database and broker when it is started."""
     settings = read_settings(ApiSettings)
     kafka = read_settings(KafkaSettings)
-    tracing.configure(SERVICE)
     database = Database(settings.database_url, service=SERVICE)
     # So that no number of readers and streams stands before the webhooks, or makes the process look unready.
     reserved = Database(settings.database_url, service=SERVICE, pool_size=_RESERVED_POOL_SIZE)
@@ -85,38 +83,15 @@ def create_app() -> FastAPI:
     outbound = read_settings(OutboundSettings)
     sources = source_client(outbound)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        logs.configure(SERVICE)
-        beside = {
-            "intake": intake,
-            "early_counter": early,
-            "traffic": traffic,
-            "live": live.hub,
-            "stream_rights": live.rights,
-            "directory": directory,
-        }
-        async with run_beside(app, beside):
-            yield
-        await sources.aclose()
-        await reserved.close()
-        await database.close()
-        tracing.shutdown()
-
-    async def schema() -> None:
-        await require_current_schema(reserved)
-
     async def organisation(tx: Transaction, tenant_id: UUID) -> OrgChart:
         return (await definitions.current(tx, tenant_id)).chart
 
     app = create_service_app(
         title="Attain tracking",
-        version="1.0.0",
         description=_DESCRIPTION,
         settings=settings,
         database=database,
         transport_tables=transport,
-        lifespan=lifespan,
         open_routers=[hooks_router],
         routers=[
             live_router,
@@ -132,7 +107,7 @@ def create_app() -> FastAPI:
             alerts_router,
             outgoing_router,
         ],
-        readiness={"schema": schema, "connections": directory.ready},
+        readiness={"schema": partial(require_current_schema, reserved), "connections": directory.ready},
         parts=[
             Organisation(organisation),
             DealFinder(crm.ids_of_source, DEALS.facts),
@@ -145,6 +120,15 @@ def create_app() -> FastAPI:
             definitions,
             live,
         ],
+        beside={
+            "intake": intake,
+            "early_counter": early,
+            "traffic": traffic,
+            "live": live.hub,
+            "stream_rights": live.rights,
+            "directory": directory,
+        },
+        closers=[sources.aclose, reserved.close],
     )
     # Innermost: within the edge that the factory has put around everything.
     app.user_middleware.append(Middleware(HookLane, hooks=hooks))

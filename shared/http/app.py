@@ -1,7 +1,7 @@
 """The app factory of the services' API processes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from pydantic import JsonValue
 from starlette.applications import Starlette
-from starlette.types import Lifespan
 
 from shared.db.database import Database
 from shared.db.tables import TransportTables
@@ -43,10 +42,12 @@ from shared.http.sse import StreamLimits, Streams
 from shared.http.wiring import hand_over
 from shared.http.writer import NulCharacter
 from shared.kernel.errors import AttainError, InvalidInput, TooLarge, Unavailable
-from shared.telemetry import tracing
+from shared.telemetry import logs, tracing
 from shared.worker.components import Component, Components
 
 _UNLOGGED_PREFIXES: Final = (*HEALTH_PATHS, "/hooks/", PAGE_PATH, "/openapi.json")
+_VERSION: Final = "1.0.0"
+"""Of the APIs, the same for all services."""
 _METHODS: Final = frozenset({"get", "put", "post", "patch", "delete"})
 
 
@@ -89,30 +90,42 @@ class ServiceApp(FastAPI):
 def create_service_app(
     *,
     title: str,
-    version: str,
     description: str,
     settings: HttpSettings,
     database: Database,
     transport_tables: TransportTables,
-    lifespan: Lifespan[FastAPI],
     routers: Sequence[APIRouter],
     open_routers: Sequence[APIRouter] = (),
     readiness: Mapping[str, ReadinessCheck],
     parts: Iterable[object] = (),
+    beside: Mapping[str, Component] | None = None,
+    closers: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> FastAPI:
     """An API process: the routers, `/docs`, `/openapi.json`, `/healthz`, `/readyz`, `/metrics` and problem details.
 
     Routers are tried in order: the hottest first. Of `open_routers`, which come before all others, callers may send
     query parameters that are not declared, as senders of webhooks do; of `routers` they may not. Operation ids are the
-    names of the endpoint functions; two of the same name are a ValueError, as is a route without a tag. `parts` are
+    names of the endpoint functions; two of the same name are a ValueError, as is a route without a tag. `beside` runs
+    for as long as the app; `closers`, and then the database, are closed at its end. `parts` are
     what routes need of the process beside `streams`, each found by its class (`shared.http.wiring`). `app.state` holds
     `database`, `transport_tables`, `authenticator`, `streams` (event streams, ended at shutdown), `health`,
     `query_names`, `body_types`, and `operations`: an app of just the health and documentation, which this one has not
     where they have a port of their own.
     """
+    tracing.configure(database.service)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logs.configure(database.service)
+        async with run_beside(app, beside or {}):
+            yield
+        for close in (*closers, database.close):
+            await close()
+        tracing.shutdown()
+
     app = ServiceApp(
         title=title,
-        version=version,
+        version=_VERSION,
         description=description,
         lifespan=lifespan,
         servers=[{"url": settings.public_url}],

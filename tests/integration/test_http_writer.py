@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -60,12 +59,10 @@ class Notes:
         self._server_url = database_url
         self.app = create_service_app(
             title="Notes",
-            version="1",
             description="For tests.",
             settings=SETTINGS,
             database=self.database,
             transport_tables=TABLES,
-            lifespan=_no_resources,
             routers=[self._router()],
             readiness={"postgres": self.database.ready},
         )
@@ -118,11 +115,6 @@ class Notes:
             return {"tenants": str(rows[0]["tenants"])}
 
         return router
-
-
-@asynccontextmanager
-async def _no_resources(app: FastAPI) -> AsyncIterator[None]:
-    yield
 
 
 @pytest.fixture

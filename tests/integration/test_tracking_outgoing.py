@@ -4,7 +4,7 @@ import asyncio
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from ipaddress import ip_address, ip_network
@@ -234,12 +234,10 @@ async def site(fresh_database: str) -> AsyncIterator[Site]:
     of_the_api = Database(fresh_database, service="tracking")
     app = create_service_app(
         title="Subscriptions alone",
-        version="1",
         description="",
         settings=settings,
         database=of_the_api,
         transport_tables=transport,
-        lifespan=no_lifespan,
         routers=[outgoing_router],
         readiness={},
         parts=[Subscriptions(SecretsBox(Fernet.generate_key().decode())), LOOPBACK_TOO],
@@ -251,11 +249,6 @@ async def site(fresh_database: str) -> AsyncIterator[Site]:
         yield running
     await of_the_api.close()
     await database.close()
-
-
-@asynccontextmanager
-async def no_lifespan(_: FastAPI) -> AsyncIterator[None]:
-    yield
 
 
 @pytest.fixture

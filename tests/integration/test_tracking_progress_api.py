@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from services.tracking.measure.progress.api import ProgressSource
 from services.tracking.measure.progress.api import router as progress_router
@@ -240,10 +239,6 @@ async def site(module_database: str, kafka_bootstrap: str) -> AsyncIterator[Site
     producer = Producer(kafka, client_id="test")
     await producer.start()
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-
     cache = DefinitionsCache()
     hub, source = LiveHub(kafka), ProgressSource(cache)
     rights = StreamRights(database, source.revisions, check_seconds=0.1)
@@ -256,12 +251,10 @@ async def site(module_database: str, kafka_bootstrap: str) -> AsyncIterator[Site
 
     app = create_service_app(
         title="Test",
-        version="1",
         description="Progress alone.",
         settings=settings,
         database=database,
         transport_tables=transport,
-        lifespan=lifespan,
         routers=[live_router, progress_router],
         readiness={},
         parts=[

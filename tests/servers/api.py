@@ -1,7 +1,6 @@
 """APIs as the services make them, of routes that a test brings along."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
 import httpx
@@ -33,11 +32,6 @@ class NewDeal(BaseModel):
     lines: list[Flat] = []
 
 
-@asynccontextmanager
-async def no_resources(app: FastAPI) -> AsyncIterator[None]:
-    yield
-
-
 def service(
     *routers: APIRouter,
     open_routers: Sequence[APIRouter] = (),
@@ -45,12 +39,10 @@ def service(
 ) -> FastAPI:
     return create_service_app(
         title="Unit",
-        version="1",
         description="For tests.",
         settings=SETTINGS,
         database=Database("postgresql://nobody@127.0.0.1:1/none", service="goals"),
         transport_tables=transport_tables(service_metadata("goals")),
-        lifespan=no_resources,
         routers=routers,
         open_routers=open_routers,
         readiness=readiness or {},
