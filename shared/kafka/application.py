@@ -31,7 +31,6 @@ from shared.kafka.domain import (
     Record,
     Refusal,
     Retry,
-    RetryLimit,
     Swap,
     after_failure,
     dead_letter_headers,
@@ -42,6 +41,7 @@ from shared.kafka.domain import (
 from shared.kafka.events import tenant_or_nobody
 from shared.kafka.positions import Positions
 from shared.kernel.errors import AttainError, Unavailable
+from shared.outbox.domain import Backoff
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 from shared.telemetry import metrics, tracing
@@ -126,7 +126,7 @@ class BatchApplication:
         outbox: Outbox,
         group: str,
         handler: Handler,
-        retry_limit: RetryLimit,
+        backoff: Backoff,
         quarantine_limit: QuarantineLimit,
     ) -> None:
         self._database = database
@@ -134,7 +134,7 @@ class BatchApplication:
         self._outbox = outbox
         self._group = group
         self._handler = handler
-        self._retry_limit = retry_limit
+        self._backoff = backoff
         self._quarantine_limit = quarantine_limit
         self._history = QuarantineHistory()
         self._waits_because: str | None = None
@@ -189,7 +189,7 @@ class BatchApplication:
                     batch, refusals = await self._after(error, batch, refusals, failed, hold)
                 except _TooMany as too_many:
                     self._wait_because(str(too_many))
-                    await hold(Retry(self._retry_limit.delay_seconds_max, pause=True))
+                    await hold(Retry(self._backoff.longest_seconds, pause=True))
                     batch, refusals = whole, []
             else:
                 self._history = self._history.after(self._quarantine_limit, batch_records=count, refused=len(refusals))
@@ -217,7 +217,7 @@ class BatchApplication:
         failure = failure_of(error)
         failed[failure] += 1
         attempt = failed[failure]
-        step = after_failure(failure, attempt=attempt, jitter=_chance.random(), limit=self._retry_limit)
+        step = after_failure(failure, attempt=attempt, chance=_chance.random(), backoff=self._backoff)
         if isinstance(step, Isolate):
             found = await self._find_culprits(batch, already_refused=len(refusals))
             culprits = {(each.record.topic, each.record.partition, each.record.offset) for each in found}
@@ -225,7 +225,7 @@ class BatchApplication:
                 failed[failure] = 0
                 remaining = [each for each in batch if (each.topic, each.partition, each.offset) not in culprits]
                 return remaining, [*refusals, *found]
-            step = Retry(self._retry_limit.delay_seconds_max, pause=True)
+            step = Retry(self._backoff.longest_seconds, pause=True)
         _log.warning(
             "batch_failed",
             group=self._group,

@@ -33,14 +33,10 @@ from shared.db.database import Database, Scope
 from shared.db.tables import TransportTables
 from shared.kafka.application import Applied, BatchApplication, Handler, Place
 from shared.kafka.domain import (
-    Batch,
+    BACKOFF,
     Partition,
-    Poison,
     QuarantineLimit,
-    Record,
     Retry,
-    RetryLimit,
-    backoff_seconds,
     log_was_lost,
 )
 from shared.kafka.placement import Placement
@@ -48,12 +44,11 @@ from shared.kafka.positions import Positions
 from shared.kafka.records import as_record
 from shared.kafka.settings import KafkaSettings
 from shared.kernel.errors import Unavailable
+from shared.outbox.domain import Backoff
 from shared.outbox.outbox import Outbox
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
 from shared.worker.rounds import Rounds
-
-__all__ = ["Batch", "Consumer", "ConsumerNotReady", "Handler", "Poison", "Record"]
 
 _log = get_logger(__name__)
 _chance: Final = SystemRandom()
@@ -111,7 +106,7 @@ class Consumer:
         gather_seconds: float = 0.0,
         session_seconds: int = 10,
         drain_seconds_max: float = 10.0,
-        retry_limit: RetryLimit | None = None,
+        backoff: Backoff = BACKOFF,
         quarantine_limit: QuarantineLimit | None = None,
     ) -> None:
         """After every committed batch records gather for `gather_seconds` for the next.
@@ -134,7 +129,7 @@ class Consumer:
             outbox=outbox,
             group=group,
             handler=handler,
-            retry_limit=retry_limit or RetryLimit(),
+            backoff=backoff,
             quarantine_limit=quarantine_limit or QuarantineLimit(),
         )
         self._placement: Placement | None = None
@@ -175,7 +170,7 @@ class Consumer:
                     attempt += 1
                     _log.warning("broker_lost", group=self._group, error_type=type(error).__qualname__)
                     with suppress(_Stopping):
-                        await self._pause_for(backoff_seconds(attempt, _chance.random(), RetryLimit()))
+                        await self._pause_for(BACKOFF.pause_seconds(attempt, _chance.random()))
         except Exception as error:
             self._stopped_because = type(error).__qualname__
             raise

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from shared.kernel.errors import AttainError
+from shared.outbox.domain import Backoff
 
 _CONFLICT_ATTEMPTS_MAX: Final = 10
 """After so many the broker is held back."""
@@ -156,12 +157,8 @@ class Failure(Enum):
     """What a record's content can cause: it does not decode, does not fit, or breaks a computation."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryLimit:
-    """How fast a failed batch is tried again. There is no last attempt."""
-
-    delay_seconds_min: float = 0.05
-    delay_seconds_max: float = 5.0
+BACKOFF: Final = Backoff(first_seconds=0.05, longest_seconds=5.0)
+"""How fast what failed is tried again. There is no last attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,18 +174,12 @@ class Isolate:
     """Find out which records are to blame."""
 
 
-def backoff_seconds(attempt: int, jitter: float, limit: RetryLimit) -> float:
-    """The wait after failed attempt number `attempt` (from 1): a step that doubles up to a cap.
+def after_failure(failure: Failure, *, attempt: int, chance: float, backoff: Backoff) -> Retry | Isolate:
+    """What to do with a batch that failed for the `attempt`th time in this way (from 1): never to give it up.
 
-    `jitter` in [0, 1) spreads it between half of the step and the whole step.
+    `chance` is from [0, 1).
     """
-    step = min(limit.delay_seconds_max, limit.delay_seconds_min * 2.0 ** min(attempt - 1, 30))
-    return step * (0.5 + jitter / 2)
-
-
-def after_failure(failure: Failure, *, attempt: int, jitter: float, limit: RetryLimit) -> Retry | Isolate:
-    """What to do with a batch that failed for the `attempt`th time in this way (from 1): never to give it up."""
-    delay_seconds = backoff_seconds(attempt, jitter, limit)
+    delay_seconds = backoff.pause_seconds(attempt, chance)
     match failure:
         case Failure.OUTAGE:
             return Retry(delay_seconds, pause=True)

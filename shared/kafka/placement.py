@@ -10,7 +10,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from shared.db.database import Database, Scope
 from shared.kafka.application import Place
-from shared.kafka.domain import Partition, RetryLimit, backoff_seconds, seek_target
+from shared.kafka.domain import BACKOFF, Partition, seek_target
 from shared.kafka.positions import Positions
 from shared.kernel.errors import Unavailable
 from shared.telemetry import metrics
@@ -123,7 +123,7 @@ class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
                     stored = await self._positions.read(tx, partitions)
             except (Unavailable, KafkaError) as error:
                 _log.warning("placement_failed", group=self._group, error_type=type(error).__qualname__)
-                await asyncio.sleep(backoff_seconds(attempt, _chance.random(), RetryLimit()))
+                await asyncio.sleep(BACKOFF.pause_seconds(attempt, _chance.random()))
             else:
                 break
         for partition in partitions:

@@ -9,7 +9,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import ConsumerStoppedError, KafkaError, KafkaTimeoutError
 
-from shared.kafka.domain import Record, RetryLimit, backoff_seconds
+from shared.kafka.domain import BACKOFF, Record
 from shared.kafka.records import as_record
 from shared.kafka.settings import KafkaSettings
 from shared.telemetry.logs import get_logger
@@ -91,7 +91,7 @@ class Tail:
             except KafkaError as error:
                 attempt += 1
                 _log.warning("tail_interrupted", topics=self._topics, error_type=type(error).__qualname__)
-                await sleep(backoff_seconds(attempt, _chance.random(), RetryLimit()))
+                await sleep(BACKOFF.pause_seconds(attempt, _chance.random()))
                 continue
             for records in fetched.values():
                 for record in records:

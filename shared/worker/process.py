@@ -15,7 +15,8 @@ from shared.db.tables import TransportTables
 from shared.http.idempotency import IdempotencySweep
 from shared.http.settings import read_settings
 from shared.http.worker import WorkerSettings, run_worker
-from shared.kafka.consumer import Consumer, Handler
+from shared.kafka.application import Handler
+from shared.kafka.consumer import Consumer
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import TopicsUnusable, ensure_topics

@@ -12,7 +12,8 @@ import sys
 import time
 
 from shared.db.database import Scope, Transaction
-from shared.kafka.consumer import Batch, Consumer
+from shared.kafka.consumer import Consumer
+from shared.kafka.domain import Batch
 from shared.kafka.settings import KafkaSettings
 from shared.outbox.outbox import Outbox
 from tests.servers.consumers import TABLES, RecordingHandler, opened

@@ -42,7 +42,7 @@ def application(database: Database, group: str, handler: RecordingHandler) -> Ba
         outbox=Outbox(TABLES),
         group=group,
         handler=handler,
-        retry_limit=FAST_RETRIES,
+        backoff=FAST_RETRIES,
         quarantine_limit=QuarantineLimit(),
     )
 

@@ -22,7 +22,8 @@ from shared.contracts.envelope import to_message
 from shared.contracts.examples import EXAMPLES
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope, Transaction
-from shared.kafka.consumer import Consumer, Handler
+from shared.kafka.application import Handler
+from shared.kafka.consumer import Consumer
 from shared.kafka.domain import Batch, Record
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
@@ -92,7 +93,7 @@ async def test_a_dead_letter_is_an_alert_and_is_applied_in_one_call_once_its_cau
             group=group,
             topics=[topic],
             handler=handler,
-            retry_limit=FAST_RETRIES,
+            backoff=FAST_RETRIES,
         )
 
     watcher = DeadLettersWatcher(database, Outbox(transport))

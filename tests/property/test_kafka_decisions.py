@@ -4,12 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.kafka.domain import (
+    BACKOFF,
     Partition,
     QuarantineHistory,
     QuarantineLimit,
     Record,
-    RetryLimit,
-    backoff_seconds,
     halves,
     swaps,
 )
@@ -75,6 +74,5 @@ def test_halving_to_single_records_meets_each_record_once_and_in_order(batch: li
 
 @settings(max_examples=100)
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
-def test_a_wait_is_never_longer_than_its_cap_nor_shorter_than_half_the_first_step(attempt: int, jitter: float) -> None:
-    limit = RetryLimit()
-    assert limit.delay_seconds_min / 2 <= backoff_seconds(attempt, jitter, limit) <= limit.delay_seconds_max
+def test_a_wait_is_never_longer_than_its_cap_nor_shorter_than_half_the_first_step(attempt: int, chance: float) -> None:
+    assert BACKOFF.first_seconds / 2 <= BACKOFF.pause_seconds(attempt, chance) <= BACKOFF.longest_seconds

@@ -13,11 +13,12 @@ from shared.contracts.topics import TopicSpec
 from shared.db.database import Database, Scope, Transaction
 from shared.db.settings import database_url
 from shared.db.tables import service_metadata, transport_tables
-from shared.kafka.consumer import Batch, Consumer, Poison, Record
-from shared.kafka.domain import QuarantineLimit, RetryLimit
+from shared.kafka.consumer import Consumer
+from shared.kafka.domain import Batch, Poison, QuarantineLimit, Record
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
+from shared.outbox.domain import Backoff
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 
@@ -46,7 +47,7 @@ _APPLY = text(
     """
 )
 _REFUSE = text("SELECT probe.refuse(:state)")
-FAST_RETRIES = RetryLimit(delay_seconds_min=0.01, delay_seconds_max=0.2)
+FAST_RETRIES = Backoff(first_seconds=0.01, longest_seconds=0.2)
 
 
 class RecordingHandler:
@@ -192,7 +193,7 @@ def make_consumer(
         gather_seconds=gather_seconds,
         session_seconds=session_seconds,
         drain_seconds_max=drain_seconds_max,
-        retry_limit=FAST_RETRIES,
+        backoff=FAST_RETRIES,
         quarantine_limit=quarantine_limit,
     )
 

@@ -11,11 +11,9 @@ from shared.kafka.domain import (
     Record,
     Refusal,
     Retry,
-    RetryLimit,
     SeekTarget,
     Swap,
     after_failure,
-    backoff_seconds,
     dead_letter_headers,
     halves,
     log_was_lost,
@@ -23,6 +21,7 @@ from shared.kafka.domain import (
     seek_target,
     swaps,
 )
+from shared.outbox.domain import Backoff
 
 DEALS = Partition("deals", 0)
 
@@ -83,32 +82,26 @@ def test_a_first_record_before_the_stored_position_means_that_the_log_was_lost()
     assert not log_was_lost(None, 0)
 
 
-def test_backoff_doubles_up_to_its_cap_and_is_spread_by_jitter() -> None:
-    limit = RetryLimit(delay_seconds_min=1.0, delay_seconds_max=5.0)
-    assert [backoff_seconds(attempt, 0.5, limit) for attempt in (1, 2, 3, 4, 99)] == [0.75, 1.5, 3.0, 3.75, 3.75]
-    assert backoff_seconds(1, 0.0, limit) == 0.5
-
-
 def decide(failure: Failure, attempt: int) -> Retry | Isolate:
-    return after_failure(failure, attempt=attempt, jitter=0.0, limit=RetryLimit(delay_seconds_max=1.0))
+    return after_failure(failure, attempt=attempt, chance=0.0, backoff=Backoff(first_seconds=0.05, longest_seconds=1.0))
 
 
 def test_an_outage_is_waited_out_for_ever_with_the_broker_held_back() -> None:
-    assert decide(Failure.OUTAGE, 1) == Retry(0.025, pause=True)
-    assert decide(Failure.OUTAGE, 100_000) == Retry(0.5, pause=True)
+    assert decide(Failure.OUTAGE, 1) == Retry(0.05, pause=True)
+    assert decide(Failure.OUTAGE, 100_000) == Retry(1.0, pause=True)
 
 
 def test_a_conflict_is_tried_again_for_ever_and_holds_the_broker_back_in_the_end() -> None:
-    assert decide(Failure.CONFLICT, 9) == Retry(0.5, pause=False)
-    assert decide(Failure.CONFLICT, 10) == Retry(0.5, pause=True)
-    assert decide(Failure.CONFLICT, 100_000) == Retry(0.5, pause=True)
+    assert decide(Failure.CONFLICT, 9) == Retry(1.0, pause=False)
+    assert decide(Failure.CONFLICT, 10) == Retry(1.0, pause=True)
+    assert decide(Failure.CONFLICT, 100_000) == Retry(1.0, pause=True)
 
 
 def test_what_content_may_cause_is_tried_again_before_records_are_looked_at_and_never_given_up() -> None:
     steps = [decide(Failure.CONTENT, attempt) for attempt in range(1, 8)]
     assert [isinstance(step, Isolate) for step in steps] == [False, False, True, False, False, True, False]
-    assert steps[1] == Retry(0.05, pause=False)
-    assert steps[3] == Retry(0.2, pause=True)
+    assert steps[1] == Retry(0.1, pause=False)
+    assert steps[3] == Retry(0.4, pause=True)
 
 
 def test_a_few_quarantined_records_never_stop_the_consumer() -> None:

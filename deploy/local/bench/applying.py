@@ -26,7 +26,8 @@ from shared.contracts.goals import Goal
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope, Transaction
 from shared.http.collector import relax_garbage_collection
-from shared.kafka.consumer import Batch, Consumer, ConsumerNotReady
+from shared.kafka.consumer import Consumer, ConsumerNotReady
+from shared.kafka.domain import Batch
 from shared.kafka.producer import Producer
 from shared.kafka.topics import ensure_topics
 from shared.outbox.outbox import Outbox

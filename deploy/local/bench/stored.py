@@ -27,7 +27,7 @@ from shared.contracts.envelope import to_message
 from shared.contracts.goals import Goal
 from shared.db.database import Database, Scope
 from shared.http.collector import relax_garbage_collection
-from shared.kafka.consumer import Batch, Record
+from shared.kafka.domain import Batch, Record
 from shared.outbox.outbox import Outbox
 
 _REQUIRED: Final = 1.1
