@@ -29,6 +29,7 @@ from services.tracking.records import service as records
 from services.tracking.tell.dead_letters import service as dead_letters
 from shared.db.database import Database, Scope, Transaction
 from shared.kernel.deals import RecordVersion
+from shared.kernel.difference import Difference
 from shared.kernel.words import counted
 from shared.outbox.republishing import versions
 
@@ -56,15 +57,6 @@ class DealVersions(Protocol):
     ) -> list[tuple[UUID, RecordVersion]]: ...
 
 
-class Found(Protocol):
-    """A difference that a service found in what it holds."""
-
-    @property
-    def is_passing(self) -> bool:
-        """Whether it is only work that is due and not done yet."""
-        ...
-
-
 class Verification(Protocol):
     """How a service verifies what it holds."""
 
@@ -72,7 +64,7 @@ class Verification(Protocol):
         """Whoever it holds something of."""
         ...
 
-    def of_tenant(self, database: Database, tenant_id: UUID, compared: Counter[str]) -> AsyncIterator[Found]:
+    def of_tenant(self, database: Database, tenant_id: UUID, compared: Counter[str]) -> AsyncIterator[Difference]:
         """What differs; `compared` counts what was looked at."""
         ...
 

@@ -15,6 +15,7 @@ from services.incentives.earnings.domain.attribution import AttributedCredit
 from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.payout import EXACT, Schedule, exact_sum
 from services.incentives.earnings.explaining import DealInCell, DealInCells, ExplainedEarning, Statement
+from services.incentives.earnings.publishing import earning_event
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, delivery_url
 from services.incentives.plans.content import CommissionContent, components_content
 from services.incentives.plans.domain.assignments import QuotaGap
@@ -107,25 +108,8 @@ class EarningAnswer(BaseModel):
 
     @classmethod
     def of(cls, stored: StoredCell) -> Self:
-        cell = stored.cell
-        return cls(
-            id=cell.id,
-            version=cell.version,
-            person_id=cell.person_id,
-            assignment_id=cell.key.assignment_id,
-            plan_id=cell.plan_id,
-            plan_version=cell.plan_version,
-            component=cell.key.component,
-            start=cell.key.period.start,
-            end=cell.key.period.end,
-            measure=cell.measure,
-            quota=cell.quota,
-            attainment=cell.attainment,
-            earned=round_to_minor_unit(cell.earned, cell.currency),
-            currency=cell.currency,
-            credits=cell.credits,
-            changed_at=stored.changed_at,
-        )
+        """What is published of the cell."""
+        return cls.model_validate(earning_event(stored), from_attributes=True)
 
 
 class SliceAnswer(BaseModel):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -16,27 +16,10 @@ from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import EARNING
 from services.incentives.plans.service import Plans
 from shared.db.database import Database, Scope, Transaction
+from shared.kernel.difference import Difference
 from shared.kernel.money import format_amount
 
 _CREDITS_AT_ONCE: Final = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Something stored that is not what the deals and definitions say."""
-
-    kind: str
-    tenant_id: UUID
-    subject: str
-    stored: str
-    recomputed: str
-    is_passing: bool = False
-    """Work that is known to be due and not done yet."""
-
-    def __str__(self) -> str:
-        return (
-            f"{self.kind} {self.subject} of tenant {self.tenant_id}: stored {self.stored}, recomputed {self.recomputed}"
-        )
 
 
 class Verification:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -13,6 +12,7 @@ from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.records import service as records
 from services.tracking.records.domain.uncredited import GapCount
 from shared.db.database import Database, Scope, Transaction
+from shared.kernel.difference import Difference
 from shared.kernel.money import format_amount
 from shared.kernel.org import CrmUser
 from shared.kernel.words import counted
@@ -21,24 +21,6 @@ _GOALS_MAX: Final = 1000
 _NO_GAP: Final = GapCount()
 _CHUNK_GOALS: Final = 500
 _EVER: Final = datetime.max.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Something stored that is not what it should be."""
-
-    kind: str
-    tenant_id: UUID
-    subject: str
-    stored: str
-    recomputed: str
-    is_passing: bool = False
-    """Work that is known to be due and not done yet."""
-
-    def __str__(self) -> str:
-        return (
-            f"{self.kind} {self.subject} (tenant {self.tenant_id}): {self.stored} stored, {self.recomputed} recomputed"
-        )
 
 
 async def tenants(database: Database) -> list[UUID]:
