@@ -80,9 +80,6 @@ class Sight:
     def sees_person(self, person_id: UUID | None) -> bool:
         return self.people is None or person_id in self.people
 
-    def sees_team(self, team_id: UUID | None) -> bool:
-        return self.teams is None or team_id in self.teams
-
     def sees_owner(self, owner_id: UUID | None) -> bool:
         """Whether the person or the team is in sight."""
         return self.owners is None or owner_id in self.owners

@@ -29,6 +29,7 @@ from shared.kernel.deals import DEAL_FIELDS, DateField
 from shared.kernel.filters import parse_filter
 from shared.kernel.measures import Aggregate, Measure
 from shared.kernel.org import CrmUser
+from shared.kernel.records import RecordKind
 from shared.kernel.sight import WHOLE_TENANT
 from tests.stories.incentives import deal_event
 from tests.stories.june import JUNE, Tenant, won
@@ -90,10 +91,10 @@ async def test_a_filter_meets_a_deal_in_another_form_live_in_recounts_and_when_a
     assert await tenant.values() == ("100", "0")
     assert [each for each in await verification.differences(tracking) if each.tenant_id == tenant.id] == []
     async with tracking.transaction(tenant.scope) as tx:
-        _, why = await ProgressReader(tx, DefinitionsCache(), tenant.id, WHOLE_TENANT.viewer).explain_deal(
-            tenant.june, deal.id
+        _, why = await ProgressReader(tx, DefinitionsCache(), tenant.id, WHOLE_TENANT.viewer).explain(
+            tenant.june, RecordKind.DEAL, deal.id
         )
-    assert why.counts
+    assert why.root.counts
 
 
 @pytest.mark.parametrize("wanted", [ZOE, DECOMPOSED])

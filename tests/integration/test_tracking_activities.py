@@ -17,13 +17,13 @@ from services.tracking.app import create_app
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.records.domain.records import ActivityChange, RecordedActivities
+from services.tracking.records.domain.snapshots import Change, Recorded
 from services.tracking.records.service import ACTIVITIES
 from services.tracking.settings import ApiSettings
 from shared.contracts.activities import Activity
 from shared.db.database import Database, Scope
 from shared.http.auth import Role, issue_token
-from shared.kernel.activities import ActivityStatus, ActivityType
+from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType
 from shared.kernel.ids import activity_id
 from shared.kernel.sight import WHOLE_TENANT
 from shared.outbox.outbox import Outbox
@@ -87,7 +87,7 @@ class Diary:
         }
         return Activity.model_validate(fields | changes)
 
-    async def record(self, *activities: Activity) -> RecordedActivities:
+    async def record(self, *activities: Activity) -> Recorded[ActivityFacts]:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
             return await ACTIVITIES.record(tx, activities)
 
@@ -124,7 +124,7 @@ async def test_an_activity_is_read_back_as_it_was_recorded(diary: Diary) -> None
     )
     recorded = await diary.record(full, empty)
     assert {change.after.external_id: change for change in recorded.changes} == {
-        each.external_id: ActivityChange(diary.tenant_id, None, each.facts(), each.received_at, each.connection_id)
+        each.external_id: Change(diary.tenant_id, None, each.facts(), each.received_at, each.connection_id)
         for each in (full, empty)
     }
     assert [await diary.newest(name) for name in ("A1", "A2")] == [full, empty]

@@ -14,12 +14,13 @@ from sqlalchemy import text
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
-from services.tracking.records.domain.records import DealChange, DealFilter, DealNotFound, RecordedDeals
+from services.tracking.records.domain.records import DealFilter, DealNotFound
+from services.tracking.records.domain.snapshots import Change, Recorded
 from services.tracking.records.service import DEALS
 from services.tracking.records.store.records import RecordedTogether
 from shared.contracts.deals import Deal, Payment, Product, Split
 from shared.db.database import Database, Scope
-from shared.kernel.deals import DealKind, DealStatus
+from shared.kernel.deals import DealFacts, DealKind, DealStatus
 from shared.kernel.ids import deal_id
 from shared.kernel.org import CrmUser, OrgChart
 from shared.kernel.sight import WHOLE_TENANT, Breadth, Sight, Viewer
@@ -96,10 +97,10 @@ class Book:
             ),
         )
 
-    async def record(self, *deals: Deal) -> list[DealChange]:
+    async def record(self, *deals: Deal) -> list[Change[DealFacts]]:
         return list((await self.recorded(*deals)).changes)
 
-    async def recorded(self, *deals: Deal) -> RecordedDeals:
+    async def recorded(self, *deals: Deal) -> Recorded[DealFacts]:
         async with self.database.transaction(Scope.of(self.tenant_id)) as tx:
             return await DEALS.record(tx, deals)
 
@@ -128,7 +129,7 @@ def book(database: Database) -> Book:
 async def test_a_new_deal_is_a_change_from_nothing(book: Book) -> None:
     deal = book.deal()
     (change,) = await book.record(deal)
-    assert change == DealChange(book.tenant_id, None, deal.facts(), deal.received_at, deal.connection_id)
+    assert change == Change(book.tenant_id, None, deal.facts(), deal.received_at, deal.connection_id)
 
 
 async def test_a_deal_is_read_back_as_it_was_recorded(book: Book) -> None:
@@ -288,7 +289,9 @@ async def test_two_who_record_one_deal_at_once_are_told(book: Book) -> None:
         late_pid = (await late.rows(text("SELECT pg_backend_pid() AS pid")))[0]["pid"]
         async with book.database.transaction(scope) as early:
             await DEALS.record(early, [book.deal(sequence=5)])
-            waiting: asyncio.Task[RecordedDeals] = asyncio.create_task(DEALS.record(late, [book.deal(sequence=4)]))
+            waiting: asyncio.Task[Recorded[DealFacts]] = asyncio.create_task(
+                DEALS.record(late, [book.deal(sequence=4)])
+            )
             await eventually(lambda: _waits_for_a_lock(book.database, late_pid), expectation="a wait for the row")
         with pytest.raises(RecordedTogether):
             await waiting

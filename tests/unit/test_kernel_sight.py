@@ -59,7 +59,6 @@ def activity(owner: str | None) -> ActivityFacts:
 def test_who_sees_the_tenant_sees_everything() -> None:
     assert (WHOLE_TENANT.people, WHOLE_TENANT.teams, WHOLE_TENANT.users, WHOLE_TENANT.owners) == (None,) * 4
     assert WHOLE_TENANT.sees_person(ANA)
-    assert WHOLE_TENANT.sees_team(EAST)
     assert WHOLE_TENANT.sees_owner(None)
     assert WHOLE_TENANT.sees_record(deal(None))
     assert WHOLE_TENANT.sees_plan([])

@@ -79,6 +79,7 @@ CALL_SECONDS_MAX: Final = 30.0
 _RESPONSE_BYTES_MAX: Final = 16 * 1024 * 1024
 _CONVERSATION_CALLS_MAX: Final = 2000
 _WAIT_MAX: Final = timedelta(seconds=60)
+"""A call that would have to wait longer is given up."""
 _FULL_SECONDS: Final = 0.05
 _FULL_SECONDS_MAX: Final = 60.0
 _TOKEN_POLL_SECONDS: Final = 0.1
@@ -106,15 +107,12 @@ class ApiCaller:
         box: SecretsBox,
         client: httpx.AsyncClient,
         *,
-        wait_max: timedelta = _WAIT_MAX,
         chance: Callable[[], float] = _chance.random,
     ) -> None:
-        """`client` is one of `shared.http.outbound`. A call that would have to wait longer than `wait_max` is given up.
-        `chance` gives random numbers from 0 to 1."""
+        """`client` is one of `shared.http.outbound`; `chance` gives random numbers from 0 to 1."""
         self.database = database
         self.box = box
         self.client = client
-        self.wait_max = wait_max
         self.chance = chance
 
     def access(self, connection: CalledConnection, *, is_requested: bool = False) -> "ApiAccess":
@@ -155,7 +153,7 @@ class ApiAccess:
         self._is_requested = is_requested
         self._token: _KnownToken | None = None
         self._terms = CallLimits(
-            api.limits, api.concurrent_calls_max, caller.wait_max, timedelta(seconds=CALL_SECONDS_MAX + 5)
+            api.limits, api.concurrent_calls_max, _WAIT_MAX, timedelta(seconds=CALL_SECONDS_MAX + 5)
         )
 
     async def run(self, conversation: Conversation[ResultT]) -> ResultT:

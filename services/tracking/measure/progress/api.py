@@ -10,13 +10,7 @@ from fastapi import APIRouter, Depends, Query
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.domain import ActivityNotKnown, DealNotKnown, GoalNotTracked
 from services.tracking.measure.progress.reading import ProgressReader
-from services.tracking.measure.progress.schemas import (
-    Explained,
-    ExplainedActivity,
-    ExplainedDeal,
-    GoalProgress,
-    ProgressSeries,
-)
+from services.tracking.measure.progress.schemas import Explained, GoalProgress, ProgressSeries
 from shared.contracts.base import Instant
 from shared.contracts.goals import GoalStatus
 from shared.contracts.progress import Progress
@@ -28,6 +22,7 @@ from shared.http.problems import responses
 from shared.http.reader import RequestReader
 from shared.http.sight import viewer_of
 from shared.http.wiring import handed
+from shared.kernel.records import RecordKind
 
 router = APIRouter(prefix="/v1", tags=["progress"])
 
@@ -111,17 +106,16 @@ async def explain_progress(
 
     A goal counts deals or activities, as its metric says.
     """
-    rows: Sequence[tuple[tuple[date, UUID], ExplainedDeal | ExplainedActivity]]
     async with reader.transaction() as tx:
         progress = _reader(tx, cache, principal)
         deal_id = await named.id(tx)
         if deal_id is not None:
-            rows = [await progress.explain_deal(goal_id, deal_id)]
+            rows = [await progress.explain(goal_id, RecordKind.DEAL, deal_id)]
         elif activity_id is not None:
-            rows = [await progress.explain_activity(goal_id, activity_id)]
+            rows = [await progress.explain(goal_id, RecordKind.ACTIVITY, activity_id)]
         else:
             rows = await progress.counting(goal_id, after=_RECORDS.after(paging), limit=paging.fetch_limit)
-    return _RECORDS.page(paging, rows, key=lambda row: row[0], item=lambda row: Explained(row[1]))
+    return _RECORDS.page(paging, rows, key=lambda row: row[0], item=lambda row: row[1])
 
 
 class ProgressSource:

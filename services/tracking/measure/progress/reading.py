@@ -1,7 +1,8 @@
 """Questions about progress: where goals stand, how they got there, and why a record does or does not count."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
+from typing import Final
 from uuid import UUID
 
 from services.tracking.measure.progress import contributions, store
@@ -16,17 +17,23 @@ from services.tracking.measure.progress.domain import (
     Verdict,
     team_owners,
 )
-from services.tracking.measure.progress.schemas import ExplainedActivity, ExplainedDeal, GoalProgress, ProgressSeries
+from services.tracking.measure.progress.schemas import Explained, GoalProgress, ProgressSeries
 from services.tracking.measure.progress.service import progress_event
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.goals import GoalStatus
 from shared.contracts.progress import Progress
 from shared.db.database import Transaction
+from shared.kernel.activities import ActivityFacts
+from shared.kernel.deals import DealFacts
 from shared.kernel.measures import Counted
 from shared.kernel.records import RecordFacts, RecordKind
 from shared.kernel.sight import Sight, Viewer
 
-_CURRENT_GOALS_MAX = 1000
+_CURRENT_GOALS_MAX: Final = 1000
+_NOT_KNOWN: Final = {
+    RecordKind.DEAL: (DealNotKnown, "activities and no deals"),
+    RecordKind.ACTIVITY: (ActivityNotKnown, "deals and no activities"),
+}
 
 
 class ProgressReader:
@@ -73,7 +80,7 @@ class ProgressReader:
 
     async def counting(
         self, goal_id: UUID, *, after: tuple[date, UUID] | None, limit: int
-    ) -> list[tuple[tuple[date, UUID], ExplainedDeal | ExplainedActivity]]:
+    ) -> list[tuple[tuple[date, UUID], Explained]]:
         """The records that count for a goal by day and id, each with that key. Raises GoalNotTracked."""
         await self._seen(goal_id)
         rule = await self._rule(goal_id)
@@ -82,42 +89,23 @@ class ProgressReader:
         keys = await contributions.page(self._tx, self._tenant_id, goal_id, rule, after=after, limit=limit)
         index = (await self._definitions()).index
         ids = [record_id for _, record_id in keys]
-        if rule.measure.record is RecordKind.ACTIVITY:
-            done = await ACTIVITIES.facts(self._tx, self._tenant_id, ids)
-            return [
-                (key, ExplainedActivity.judged(done[key[1]], index.verdict(goal_id, done[key[1]]), None))
-                for key in keys
-            ]
-        deals = await DEALS.facts(self._tx, self._tenant_id, ids)
-        return [(key, ExplainedDeal.judged(deals[key[1]], index.verdict(goal_id, deals[key[1]]), None)) for key in keys]
+        facts = await self._facts(rule.measure.record, ids)
+        return [(key, Explained.judged(facts[key[1]], index.verdict(goal_id, facts[key[1]]), None)) for key in keys]
 
-    async def explain_deal(self, goal_id: UUID, deal_id: UUID) -> tuple[tuple[date, UUID], ExplainedDeal]:
-        """Why one deal does or does not count for a goal.
+    async def explain(self, goal_id: UUID, kind: RecordKind, record_id: UUID) -> tuple[tuple[date, UUID], Explained]:
+        """Why one record does or does not count for a goal.
 
-        Raises GoalNotTracked or DealNotKnown, also for one out of sight that does not count.
+        Raises GoalNotTracked; DealNotKnown or ActivityNotKnown, also for one out of sight that does not count.
         """
-        if (await self._rule_of(goal_id)).measure.record is not RecordKind.DEAL:
-            raise DealNotKnown(f"Goal {goal_id} counts activities and no deals.")
-        deal = (await DEALS.facts(self._tx, self._tenant_id, [deal_id])).get(deal_id)
-        verdict = None if deal is None else await self._verdict(goal_id, deal)
-        if deal is None or verdict is None:
-            raise DealNotKnown(f"There is no deal {deal_id}.")
-        reason = (await self._definitions()).index.reason(goal_id, deal, verdict)
-        return (verdict.day or date.min, deal_id), ExplainedDeal.judged(deal, verdict, reason)
-
-    async def explain_activity(self, goal_id: UUID, activity_id: UUID) -> tuple[tuple[date, UUID], ExplainedActivity]:
-        """Why one activity does or does not count for a goal.
-
-        Raises GoalNotTracked or ActivityNotKnown, also for one out of sight that does not count.
-        """
-        if (await self._rule_of(goal_id)).measure.record is not RecordKind.ACTIVITY:
-            raise ActivityNotKnown(f"Goal {goal_id} counts deals and no activities.")
-        activity = (await ACTIVITIES.facts(self._tx, self._tenant_id, [activity_id])).get(activity_id)
-        verdict = None if activity is None else await self._verdict(goal_id, activity)
-        if activity is None or verdict is None:
-            raise ActivityNotKnown(f"There is no activity {activity_id}.")
-        reason = (await self._definitions()).index.reason(goal_id, activity, verdict)
-        return (verdict.day or date.min, activity_id), ExplainedActivity.judged(activity, verdict, reason)
+        not_known, others = _NOT_KNOWN[kind]
+        if (await self._rule_of(goal_id)).measure.record is not kind:
+            raise not_known(f"Goal {goal_id} counts {others}.")
+        facts = (await self._facts(kind, [record_id])).get(record_id)
+        verdict = None if facts is None else await self._verdict(goal_id, facts)
+        if facts is None or verdict is None:
+            raise not_known(f"There is no {kind} {record_id}.")
+        reason = (await self._definitions()).index.reason(goal_id, facts, verdict)
+        return (verdict.day or date.min, record_id), Explained.judged(facts, verdict, reason)
 
     async def goals(
         self,
@@ -208,6 +196,11 @@ class ProgressReader:
         verdict = (await self._definitions()).index.verdict(goal_id, facts)
         seen = isinstance(verdict.outcome, Counted) or (await self._sight()).sees_record(facts)
         return verdict if seen else None
+
+    async def _facts(self, kind: RecordKind, record_ids: Collection[UUID]) -> Mapping[UUID, DealFacts | ActivityFacts]:
+        if kind is RecordKind.DEAL:
+            return await DEALS.facts(self._tx, self._tenant_id, record_ids)
+        return await ACTIVITIES.facts(self._tx, self._tenant_id, record_ids)
 
     async def _rule(self, goal_id: UUID) -> Rule | None:
         return (await self._definitions()).index.rules.get(goal_id)

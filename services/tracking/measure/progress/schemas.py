@@ -373,3 +373,10 @@ class Explained(RootModel[Annotated[ExplainedDeal | ExplainedActivity, Field(dis
     model_config = ConfigDict(
         json_schema_extra={"examples": [*_examples_of(ExplainedDeal), *_examples_of(ExplainedActivity)]}
     )
+
+    @classmethod
+    def judged(cls, facts: DealFacts | ActivityFacts, verdict: Verdict, reason: Reason | None) -> Self:
+        """What a verdict says of a record."""
+        if isinstance(facts, DealFacts):
+            return cls(ExplainedDeal.judged(facts, verdict, reason))
+        return cls(ExplainedActivity.judged(facts, verdict, reason))

@@ -1,20 +1,14 @@
-"""Which deals and activities to list, what there is none of, and what recording some of them changes."""
+"""Which deals and activities to list, and what there is none of."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from services.tracking.records.domain.snapshots import Change, Recorded
 from services.tracking.records.domain.uncredited import UncreditedReason
-from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType
-from shared.kernel.deals import DealFacts, DealStatus
+from shared.kernel.activities import ActivityStatus, ActivityType
+from shared.kernel.deals import DealStatus
 from shared.kernel.errors import NotFound
 from shared.kernel.org import CrmUser
-
-DealChange = Change[DealFacts]
-ActivityChange = Change[ActivityFacts]
-RecordedDeals = Recorded[DealFacts]
-RecordedActivities = Recorded[ActivityFacts]
 
 
 class DealNotFound(NotFound):
