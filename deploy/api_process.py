@@ -20,10 +20,10 @@ def main(factory: str, port: int) -> int:
     """Serve the app that `factory` makes until a signal; the process's exit status: 1 when it cannot start."""
     app: FastAPI = import_from_string(factory)()
     database: Database = app.state.database
+    logs.configure(database.service)
     try:
         asyncio.run(database.require_plain_login())
     except PrivilegedLogin as error:
-        logs.configure(database.service)
         logs.get_logger(__name__).error("cannot_start", reason=error.detail)
         return 1
     except Unavailable:

@@ -1,4 +1,4 @@
-"""The API process of the goals service: `uvicorn services.goals.app:create_app --factory`."""
+"""The API process of the goals service: `python -m deploy.api_process services.goals.app:create_app PORT`."""
 
 from functools import partial
 

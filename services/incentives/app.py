@@ -1,4 +1,4 @@
-"""The API process of the incentives service: `uvicorn services.incentives.app:create_app --factory`."""
+"""The API process of the incentives service: `python -m deploy.api_process services.incentives.app:create_app PORT`."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""The API process of the tracking service: `uvicorn services.tracking.app:create_app --factory`."""
+"""The API process of the tracking service: `python -m deploy.api_process services.tracking.app:create_app PORT`."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -42,7 +42,7 @@ from shared.http.sse import StreamLimits, Streams
 from shared.http.wiring import hand_over
 from shared.http.writer import NulCharacter
 from shared.kernel.errors import AttainError, InvalidInput, TooLarge, Unavailable
-from shared.telemetry import logs, tracing
+from shared.telemetry import tracing
 from shared.worker.components import Component, Components
 
 _UNLOGGED_PREFIXES: Final = (*HEALTH_PATHS, "/hooks/", PAGE_PATH, "/openapi.json")
@@ -116,7 +116,6 @@ def create_service_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        logs.configure(database.service)
         async with run_beside(app, beside or {}):
             yield
         for close in (*closers, database.close):

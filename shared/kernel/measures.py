@@ -355,19 +355,17 @@ class Measure:
         self, deal: DealFacts, amount: Decimal, day: date, rates: ExchangeRates
     ) -> Counted | NotCounted:
         """What money in another currency adds."""
-        has_home_amount = (
-            self.counts_home_amount and deal.home_currency == self.currency and deal.home_amount is not None
-        )
-        if deal.currency is None and not has_home_amount:
+        home = deal.home_amount if self.counts_home_amount and deal.home_currency == self.currency else None
+        if deal.currency is None and home is None:
             return NotCounted(Exclusion.NO_CURRENCY)
         if self.rate_policy is RatePolicy.NONE:
             return NotCounted(Exclusion.CURRENCY_DIFFERS)
         if self.rate_policy is RatePolicy.FIXED:
             rate = next((fixed for currency, fixed in self.fixed_rates if currency == deal.currency), None)
             return _counted_at(rate, amount, deal.currency, day, None, RateOrigin.FIXED)
-        if self.counts_home_amount and deal.home_currency == self.currency and deal.home_amount is not None:
-            home, implied = deal.home_amount, implied_rate(amount, deal.home_amount)
-            return Counted(home, day, None, Conversion(amount, deal.currency, implied, None, RateOrigin.CRM))
+        if home is not None:
+            rate = implied_rate(amount, home)
+            return Counted(home, day, None, Conversion(amount, deal.currency, rate, None, RateOrigin.CRM))
         if deal.currency is None or self.currency is None:
             return NotCounted(Exclusion.NO_EXCHANGE_RATE)
         daily = rates.rate(deal.currency, self.currency, day)
