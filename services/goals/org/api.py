@@ -420,7 +420,6 @@ async def create_identity(
     body: IdentityBody, editor: Editor, org: UseCases, writer: RequestWriter
 ) -> Answered[IdentityAnswer]:
     """The user's deals of all days count for the person from now on."""
-
     return await writer.commit(
         lambda tx: org.create_identity(
             tx, editor.tenant_id, source=body.source, external_user_id=body.external_user_id, person_id=body.person_id

@@ -76,7 +76,6 @@ async def list_goals(
 @router.post("", summary="Draft a goal", status_code=201, responses=responses(*_REFERENCES))
 async def create_goal(body: GoalBody, editor: Editor, goals: UseCases, writer: RequestWriter) -> Answered[GoalAnswer]:
     """It counts nothing before it is activated."""
-
     return await writer.commit(
         lambda tx: goals.create_goal(tx, editor.tenant_id, body.terms),
         GoalAnswer.of,

@@ -91,8 +91,7 @@ async def get_earning(
 ) -> Answered[EarningAnswer]:
     async with reader.transaction() as tx:
         stored = await _in_sight(explanations, tx, principal.tenant_id, await sight.today(tx), earning_id)
-    answer = EarningAnswer.of(stored)
-    return read.answer(answer)
+    return read.answer(EarningAnswer.of(stored))
 
 
 @router.get(

@@ -81,7 +81,6 @@ async def list_plans(
 @router.post("/plans", tags=["plans"], summary="Make a plan", status_code=201)
 async def create_plan(body: PlanBody, editor: Editor, plans: UseCases, writer: RequestWriter) -> Answered[PlanAnswer]:
     """It pays nothing until one of its versions is active."""
-
     return await writer.commit(
         lambda tx: plans.create_plan(tx, editor.tenant_id, body.name, body.currency, body.period),
         PlanAnswer.of,
@@ -197,8 +196,7 @@ async def get_plan_version(
     async with reader.transaction() as tx:
         stored = await plans.list_versions(tx, principal.tenant_id, plan_id, await sight.today(tx))
     version = numbered(stored, number)
-    answer = PlanVersionAnswer.of(version, effective_until(version, stored))
-    return read.answer(answer)
+    return read.answer(PlanVersionAnswer.of(version, effective_until(version, stored)))
 
 
 @router.put(
@@ -307,7 +305,6 @@ async def approve_plan_version(
     plan_id: UUID, number: Number, editor: Editor, plans: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Answered[PlanVersionAnswer]:
     """By a person who wrote no part of it and is not on the plan. The terms cannot change any more."""
-
     return await writer.commit(
         lambda tx: plans.approve_version(
             tx, editor.tenant_id, plan_id, number, approver=editor.actor, expected_version=expected
@@ -329,7 +326,6 @@ async def activate_plan_version(
 
     Refused when who approved it was put on the plan since: somebody else then approves a version with the same terms.
     """
-
     return await writer.commit(
         lambda tx: plans.activate_version(
             tx, editor.tenant_id, plan_id, number, actor=editor.actor, expected_version=expected
@@ -463,7 +459,6 @@ async def delete_assignment(
     assignment_id: UUID, editor: Editor, plans: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Response:
     """As if it had never been made: the ledger takes back what it earned. To end one, set its `end`."""
-
     return await writer.commit(
         lambda tx: plans.delete_assignment(
             tx, editor.tenant_id, assignment_id, actor=editor.actor, expected_version=expected

@@ -8,9 +8,7 @@ from fastapi import APIRouter, Depends
 from services.tracking.intake.connections import service
 from services.tracking.intake.connections.directory import SenderDirectory
 from services.tracking.intake.connections.domain import (
-    Connection,
     ConnectionNotFound,
-    ConnectionStatus,
     InvalidAllowList,
     LastSecret,
     RotationUnderWay,
@@ -23,7 +21,7 @@ from services.tracking.intake.connections.schemas import (
     ConnectionWithSecret,
     Rotation,
 )
-from services.tracking.intake.connections.service import Connections, WithSecret
+from services.tracking.intake.connections.service import Connections
 from services.tracking.intake.sources.domain import InvalidSecret
 from shared.db.database import Transaction
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
@@ -60,7 +58,8 @@ async def create_connection(
             mapping=body.mapping.mapping(),
             allowed=body.allowed,
         )
-        return _shown(tx, connections, directory, result)
+        directory.saved(tx, result.connection)
+        return ConnectionWithSecret.from_result(result)
 
     return await writer.commit(
         create, status=201, location=lambda made: f"/v1/connections/{made.id}", seal=connections.box
@@ -82,8 +81,7 @@ async def get_connection(
     """A connection and when its secrets expire."""
     async with reader.transaction() as tx:
         connection = await service.get(tx, caller.tenant_id, connection_id)
-    answer = ConnectionAnswer.from_connection(connection)
-    return read.answer(answer)
+    return read.answer(ConnectionAnswer.from_connection(connection))
 
 
 @router.patch(
@@ -113,7 +111,7 @@ async def change_connection(
             mapping=None if body.mapping is None else body.mapping.mapping(),
             allowed=body.allowed,
         )
-        _known_at_once(tx, connections, directory, changed)
+        directory.saved(tx, changed)
         return ConnectionAnswer.from_connection(changed)
 
     return await writer.commit(edit)
@@ -145,7 +143,8 @@ async def rotate_secret(
             secret=body.secret,
             overlap=body.overlap,
         )
-        return _shown(tx, connections, directory, result)
+        directory.saved(tx, result.connection)
+        return ConnectionWithSecret.from_result(result)
 
     return await writer.commit(rotate, status=201, seal=connections.box)
 
@@ -170,25 +169,7 @@ async def retire_secret(
         changed = await connections.retire_secret(
             tx, caller.tenant_id, connection_id, secret_id, expected_version=version
         )
-        _known_at_once(tx, connections, directory, changed)
+        directory.saved(tx, changed)
         return ConnectionAnswer.from_connection(changed)
 
     return await writer.commit(retire)
-
-
-def _shown(
-    tx: Transaction, connections: Connections, directory: SenderDirectory, result: WithSecret
-) -> ConnectionWithSecret:
-    _known_at_once(tx, connections, directory, result.connection)
-    return ConnectionWithSecret.from_result(result)
-
-
-def _known_at_once(
-    tx: Transaction, connections: Connections, directory: SenderDirectory, connection: Connection
-) -> None:
-    """This process's directory need not wait to be notified; that of others is, within milliseconds."""
-    if connection.status is ConnectionStatus.ACTIVE:
-        sender = connections.sender(connection)
-        tx.after_commit(lambda: directory.put(sender))
-    else:
-        tx.after_commit(lambda: directory.forget(connection.id))

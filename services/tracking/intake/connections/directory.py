@@ -6,9 +6,9 @@ from time import monotonic
 from typing import Final
 from uuid import UUID
 
-from services.tracking.intake.connections.domain import Sender
+from services.tracking.intake.connections.domain import Connection, ConnectionStatus, Sender
 from services.tracking.intake.connections.service import CHANNEL, Connections
-from shared.db.database import Database, Scope
+from shared.db.database import Database, Scope, Transaction
 from shared.kernel.errors import Unavailable
 from shared.worker.rounds import Rounds
 
@@ -51,12 +51,18 @@ class SenderDirectory(Rounds):
         """The sender of an active connection, by the canonical text of its id."""
         return self._senders.get(connection_id)
 
-    def put(self, sender: Sender) -> None:
-        """Know of a sender at once, ahead of the next reload."""
+    def saved(self, tx: Transaction, connection: Connection) -> None:
+        """Know of a connection as soon as it is committed; other processes are notified, within milliseconds."""
+        if connection.status is ConnectionStatus.ACTIVE:
+            sender = self._connections.sender(connection)
+            tx.after_commit(lambda: self._put(sender))
+        else:
+            tx.after_commit(lambda: self._forget(connection.id))
+
+    def _put(self, sender: Sender) -> None:
         self._senders[str(sender.connection_id)] = sender
 
-    def forget(self, connection_id: UUID) -> None:
-        """Take nothing more from a sender, ahead of the next reload."""
+    def _forget(self, connection_id: UUID) -> None:
         self._senders.pop(str(connection_id), None)
 
     async def load(self) -> None:
@@ -74,9 +80,9 @@ class SenderDirectory(Rounds):
             async with self._database.transaction(Scope.every()) as tx:
                 senders = await self._connections.senders(tx, connection_ids)
             for connection_id in connection_ids:
-                self.forget(connection_id)
+                self._forget(connection_id)
             for sender in senders:
-                self.put(sender)
+                self._put(sender)
 
     async def catch_up(self, connection_id: str) -> None:
         """Return once the connection has been read after this call: for a delivery that seems to be nobody's.

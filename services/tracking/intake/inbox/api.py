@@ -81,11 +81,11 @@ async def replay_quarantined(
     body: ReplayQuarantined, caller: Editor, writer: RequestWriter
 ) -> Answered[ReplayedAnswer]:
     """Translate every quarantined delivery of a connection again, with its mapping as it is now."""
-
-    async def replay(tx: Transaction) -> ReplayedAnswer:
-        return ReplayedAnswer(deliveries=await service.replay_quarantined(tx, caller.tenant_id, body.connection_id))
-
-    return await writer.commit(replay, status=202)
+    return await writer.commit(
+        lambda tx: service.replay_quarantined(tx, caller.tenant_id, body.connection_id),
+        lambda count: ReplayedAnswer(deliveries=count),
+        status=202,
+    )
 
 
 @router.post("/discard", responses=responses(ConnectionNotFound), summary="Discard deliveries")
@@ -108,12 +108,10 @@ async def discard_deliveries(body: DiscardMany, caller: Editor, writer: RequestW
 @router.post("/restore", summary="Restore discarded deliveries")
 async def restore_deliveries(body: RestoreDiscarded, caller: Editor, writer: RequestWriter) -> Answered[RestoredAnswer]:
     """Put everything that one call discarded back in quarantine."""
-
-    async def restore(tx: Transaction) -> RestoredAnswer:
-        count = await service.restore_discard(tx, caller.tenant_id, body.discard_id, by=caller.person_id)
-        return RestoredAnswer(deliveries=count)
-
-    return await writer.commit(restore)
+    return await writer.commit(
+        lambda tx: service.restore_discard(tx, caller.tenant_id, body.discard_id, by=caller.person_id),
+        lambda count: RestoredAnswer(deliveries=count),
+    )
 
 
 @router.post(
@@ -125,7 +123,6 @@ async def discard_delivery(
     delivery_id: UUID, body: DiscardBody, caller: Editor, writer: RequestWriter
 ) -> Answered[DeliveryAnswer]:
     """Take a delivery that will never be of use out of quarantine, with a reason. It is kept, and can be restored."""
-
     return await writer.commit(
         lambda tx: service.discard(tx, caller.tenant_id, delivery_id, reason=body.reason, by=caller.person_id),
         DeliveryAnswer.from_delivery,
@@ -137,7 +134,6 @@ async def discard_delivery(
 )
 async def restore_delivery(delivery_id: UUID, caller: Editor, writer: RequestWriter) -> Answered[DeliveryAnswer]:
     """Put a discarded delivery back in quarantine."""
-
     return await writer.commit(
         lambda tx: service.restore(tx, caller.tenant_id, delivery_id, by=caller.person_id), DeliveryAnswer.from_delivery
     )
@@ -155,7 +151,6 @@ async def replay_delivery(delivery_id: UUID, caller: Editor, writer: RequestWrit
     A quarantined one waits again itself. Of one that was translated before a copy is made and answered, so that what it
     says now counts as the newer version.
     """
-
     return await writer.commit(
         lambda tx: service.replay(tx, caller.tenant_id, delivery_id), DeliveryAnswer.from_delivery, status=202
     )

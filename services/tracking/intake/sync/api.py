@@ -173,8 +173,7 @@ async def get_reconciliation(
     """How often the connection is reconciled, when next, and how far it is complete."""
     async with reader.transaction() as tx:
         held = await service.reconciliation(tx, caller.tenant_id, connection_id)
-    answer = ReconciliationAnswer.from_reconciliation(held)
-    return read.answer(answer)
+    return read.answer(ReconciliationAnswer.from_reconciliation(held))
 
 
 @router.put(
@@ -190,7 +189,6 @@ async def set_reconciliation(
     version: ExpectedVersion,
 ) -> Answered[ReconciliationAnswer]:
     """Reconcile every so many minutes from now on, or only on demand."""
-
     return await writer.commit(
         lambda tx: service.set_reconciliation(
             tx, caller.tenant_id, connection_id, every_minutes=body.every_minutes, expected_version=version
@@ -210,7 +208,6 @@ async def reconcile_connection(connection_id: UUID, caller: Editor, writer: Requ
 
     The answer is the run, to be read until it has ended; the one under way if there is one.
     """
-
     return await writer.commit(
         lambda tx: service.reconcile(tx, caller.tenant_id, connection_id),
         RunAnswer.from_run,
@@ -243,8 +240,7 @@ async def get_reconciliation_run(
     """How far it is and what it found."""
     async with reader.transaction() as tx:
         found = await service.run(tx, caller.tenant_id, connection_id, RunKind.RECONCILIATION, run_id)
-    answer = RunAnswer.from_run(found)
-    return read.answer(answer)
+    return read.answer(RunAnswer.from_run(found))
 
 
 @router.post(
@@ -255,7 +251,6 @@ async def get_reconciliation_run(
 )
 async def start_backfill(connection_id: UUID, caller: Editor, writer: RequestWriter) -> Answered[BackfillAnswer]:
     """Bring in everything the source has, also from before the connection was made. One at a time."""
-
     return await writer.commit(
         lambda tx: service.backfill(tx, caller.tenant_id, connection_id),
         BackfillAnswer.from_run,
@@ -288,8 +283,7 @@ async def get_backfill(
     """How far it is, how fast, and how long it still takes."""
     async with reader.transaction() as tx:
         found = await service.run(tx, caller.tenant_id, connection_id, RunKind.BACKFILL, run_id)
-    answer = BackfillAnswer.from_run(found)
-    return read.answer(answer)
+    return read.answer(BackfillAnswer.from_run(found))
 
 
 @router.post("/backfills/{run_id}/pause", responses=responses(*_RUN_CHANGE), summary="Pause a backfill")
@@ -297,7 +291,6 @@ async def pause_backfill(
     connection_id: UUID, run_id: UUID, caller: Editor, writer: RequestWriter, version: ExpectedVersion
 ) -> Answered[BackfillAnswer]:
     """Stop it where it is."""
-
     return await writer.commit(
         lambda tx: service.pause(tx, caller.tenant_id, connection_id, run_id, expected_version=version),
         BackfillAnswer.from_run,
@@ -309,7 +302,6 @@ async def resume_backfill(
     connection_id: UUID, run_id: UUID, caller: Editor, writer: RequestWriter, version: ExpectedVersion
 ) -> Answered[BackfillAnswer]:
     """Go on with one that was paused or has failed, where it stopped."""
-
     return await writer.commit(
         lambda tx: service.resume(tx, caller.tenant_id, connection_id, run_id, expected_version=version),
         BackfillAnswer.from_run,
@@ -321,7 +313,6 @@ async def cancel_backfill(
     connection_id: UUID, run_id: UUID, caller: Editor, writer: RequestWriter, version: ExpectedVersion
 ) -> Answered[BackfillAnswer]:
     """Give it up. What it has brought in stays."""
-
     return await writer.commit(
         lambda tx: service.cancel(tx, caller.tenant_id, connection_id, run_id, expected_version=version),
         BackfillAnswer.from_run,

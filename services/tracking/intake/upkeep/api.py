@@ -74,8 +74,7 @@ async def get_unmapped(
         found = await service.unmapped(
             tx, caller.tenant_id, connection_id, chart=await organisation.chart(tx, caller.tenant_id)
         )
-    answer = UnmappedAnswer.from_unmapped(found)
-    return read.answer(answer)
+    return read.answer(UnmappedAnswer.from_unmapped(found))
 
 
 @router.post(
@@ -93,7 +92,6 @@ async def repair_connection(
     connections: UseCases,
 ) -> Answered[RepairAnswer]:
     """Add to the mapping, and translate again what that changes and what was in quarantine for want of it."""
-
     return await writer.commit(
         lambda tx: service.repair(
             tx, connections, caller.tenant_id, connection_id, body.repair(), expected_version=version

@@ -1,5 +1,6 @@
 """Subscriptions of other systems over HTTP."""
 
+from collections.abc import Callable
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from services.tracking.tell.channels.domain import (
     LastSigningSecret,
     SigningRotationUnderWay,
     SigningSecretNotFound,
+    Subscription,
     SubscriptionDeliveryNotFound,
     SubscriptionDeliveryState,
     SubscriptionNotFound,
@@ -27,7 +29,6 @@ from services.tracking.tell.channels.schemas import (
     wanted,
 )
 from services.tracking.tell.channels.service import REPLAYED_MAX, Subscriptions
-from shared.db.database import Transaction
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.outbound import OutboundSettings, UrlRefused, check_url
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
@@ -54,12 +55,12 @@ async def create_subscription(
     check_url(body.url, outbound)
     events = wanted(body.events)
 
-    async def create(tx: Transaction) -> SubscriptionWithSecret:
-        made = await subscriptions.create(tx, caller.tenant_id, name=body.name, url=body.url, events=events)
-        return SubscriptionWithSecret.from_result(made, subscriptions.url(made.subscription))
-
     return await writer.commit(
-        create, status=201, location=lambda made: f"/v1/subscriptions/{made.id}", seal=subscriptions.box
+        lambda tx: subscriptions.create(tx, caller.tenant_id, name=body.name, url=body.url, events=events),
+        lambda made: SubscriptionWithSecret.from_result(made, subscriptions.url(made.subscription)),
+        status=201,
+        location=lambda made: f"/v1/subscriptions/{made.subscription.id}",
+        seal=subscriptions.box,
     )
 
 
@@ -70,12 +71,7 @@ async def list_subscriptions(
     """In the order they were made."""
     async with reader.transaction() as tx:
         found = await service.page(tx, caller.tenant_id, after=_PAGES.after(paging), limit=paging.fetch_limit)
-    return _PAGES.page(
-        paging,
-        found,
-        key=lambda each: each.id,
-        item=lambda each: SubscriptionAnswer.from_subscription(each, subscriptions.url(each)),
-    )
+    return _PAGES.page(paging, found, key=lambda each: each.id, item=_shown_by(subscriptions))
 
 
 @router.get("/{subscription_id}", responses=responses(SubscriptionNotFound), summary="Read a subscription")
@@ -85,8 +81,7 @@ async def get_subscription(
     """A subscription, and why it is disabled if nobody disabled it."""
     async with reader.transaction() as tx:
         found = await service.get(tx, caller.tenant_id, subscription_id)
-    answer = SubscriptionAnswer.from_subscription(found, subscriptions.url(found))
-    return read.answer(answer)
+    return read.answer(_shown_by(subscriptions)(found))
 
 
 @router.patch(
@@ -108,8 +103,8 @@ async def change_subscription(
         check_url(body.url, outbound)
     events = None if body.events is None else wanted(body.events)
 
-    async def edit(tx: Transaction) -> SubscriptionAnswer:
-        changed = await subscriptions.edit(
+    return await writer.commit(
+        lambda tx: subscriptions.edit(
             tx,
             caller.tenant_id,
             subscription_id,
@@ -118,10 +113,10 @@ async def change_subscription(
             url=body.url,
             events=events,
             status=body.status,
-        )
-        return SubscriptionAnswer.from_subscription(changed, subscriptions.url(changed))
-
-    return await writer.commit(edit, seal=subscriptions.box)
+        ),
+        _shown_by(subscriptions),
+        seal=subscriptions.box,
+    )
 
 
 @router.delete(
@@ -134,7 +129,6 @@ async def delete_subscription(
     subscription_id: UUID, caller: Editor, writer: RequestWriter, version: ExpectedVersion
 ) -> Response:
     """Nothing is sent any more, and its log cannot be read."""
-
     return await writer.commit(
         lambda tx: service.remove(tx, caller.tenant_id, subscription_id, expected_version=version), status=204
     )
@@ -155,14 +149,14 @@ async def rotate_subscription_secret(
     subscriptions: UseCases,
 ) -> Answered[SubscriptionWithSecret]:
     """A new secret; deliveries carry a signature of each until the old one expires or is retired."""
-
-    async def rotate(tx: Transaction) -> SubscriptionWithSecret:
-        rotated = await subscriptions.rotate(
+    return await writer.commit(
+        lambda tx: subscriptions.rotate(
             tx, caller.tenant_id, subscription_id, expected_version=version, overlap=body.overlap
-        )
-        return SubscriptionWithSecret.from_result(rotated, subscriptions.url(rotated.subscription))
-
-    return await writer.commit(rotate, status=201, seal=subscriptions.box)
+        ),
+        lambda rotated: SubscriptionWithSecret.from_result(rotated, subscriptions.url(rotated.subscription)),
+        status=201,
+        seal=subscriptions.box,
+    )
 
 
 @router.delete(
@@ -179,14 +173,11 @@ async def retire_subscription_secret(
     subscriptions: UseCases,
 ) -> Answered[SubscriptionAnswer]:
     """Sign with it no more."""
-
-    async def retire(tx: Transaction) -> SubscriptionAnswer:
-        changed = await service.retire_secret(
-            tx, caller.tenant_id, subscription_id, secret_id, expected_version=version
-        )
-        return SubscriptionAnswer.from_subscription(changed, subscriptions.url(changed))
-
-    return await writer.commit(retire, seal=subscriptions.box)
+    return await writer.commit(
+        lambda tx: service.retire_secret(tx, caller.tenant_id, subscription_id, secret_id, expected_version=version),
+        _shown_by(subscriptions),
+        seal=subscriptions.box,
+    )
 
 
 @router.post(
@@ -196,7 +187,6 @@ async def test_subscription(
     subscription_id: UUID, caller: Editor, writer: RequestWriter
 ) -> Answered[SubscriptionDeliveryDetail]:
     """An event of type `attain.test.v1`, sent at once if the subscription is active: read the delivery to see how."""
-
     return await writer.commit(
         lambda tx: service.send_test(tx, caller.tenant_id, subscription_id),
         SubscriptionDeliveryDetail.from_detail,
@@ -254,12 +244,11 @@ async def replay_failed_deliveries(
     subscription_id: UUID, body: ReplayFailed, caller: Editor, writer: RequestWriter
 ) -> Answered[ReplayedFailed]:
     """Send everything again that failed since a moment, oldest first, under the same ids."""
-
-    async def replay(tx: Transaction) -> ReplayedFailed:
-        replayed = await service.replay_failed(tx, caller.tenant_id, subscription_id, since=body.since)
-        return ReplayedFailed(deliveries=replayed, more=replayed == REPLAYED_MAX)
-
-    return await writer.commit(replay, status=202)
+    return await writer.commit(
+        lambda tx: service.replay_failed(tx, caller.tenant_id, subscription_id, since=body.since),
+        lambda replayed: ReplayedFailed(deliveries=replayed, more=replayed == REPLAYED_MAX),
+        status=202,
+    )
 
 
 @router.post(
@@ -272,9 +261,12 @@ async def replay_subscription_delivery(
     subscription_id: UUID, delivery_id: UUID, caller: Editor, writer: RequestWriter
 ) -> Answered[SubscriptionDeliveryDetail]:
     """Send a delivery again, whatever became of it, under the same id; one that waits is sent now."""
-
     return await writer.commit(
         lambda tx: service.replay(tx, caller.tenant_id, subscription_id, delivery_id),
         SubscriptionDeliveryDetail.from_detail,
         status=202,
     )
+
+
+def _shown_by(subscriptions: Subscriptions) -> Callable[[Subscription], SubscriptionAnswer]:
+    return lambda each: SubscriptionAnswer.from_subscription(each, subscriptions.url(each))
