@@ -1,14 +1,4 @@
-"""The deal that a query is about: named by its id here, or by the id that its source gave it.
-
-A route that may be asked about a deal:
-
-    @router.get("/v1/ledger")
-    async def list_ledger(
-        reader: RequestReader, named: Annotated[NamedDeal, Depends(named_deal("Only what this deal caused."))]
-    ) -> Page[...]:
-        async with reader.transaction() as tx:
-            deal_id = await named.id(tx)
-"""
+"""The deal that a query is about: named by its id here, or by the id that its source gave it."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Annotated, NamedTuple
@@ -82,7 +72,10 @@ class NamedDeal:
 
 
 def named_deal(description: str) -> Callable[..., Awaitable[NamedDeal]]:
-    """A dependency: the deal in `deal_id`, or in `external_id` and `source`; `description` says what for."""
+    """A dependency: the deal in `deal_id`, or in `external_id` and `source`; `description` says what for.
+
+    `named: Annotated[NamedDeal, Depends(named_deal("Only what this deal caused."))]`.
+    """
 
     async def named(
         principal: CurrentPrincipal,

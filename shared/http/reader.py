@@ -1,13 +1,6 @@
 """Reads: a transaction in the caller's tenant, open only for as long as the block that reads.
 
 It is not a dependency that yields: such a one would keep its connection until the response has been sent.
-
-A route that reads:
-
-    @router.get("/v1/goals/{goal_id}")
-    async def read_goal(goal_id: UUID, reader: RequestReader) -> GoalOut:
-        async with reader.transaction() as tx:
-            ...
 """
 
 from contextlib import AbstractAsyncContextManager

@@ -4,14 +4,6 @@ FastAPI writes the stream: an endpoint with `response_class=EventSourceResponse`
 `ServerSentEvent`s; it sends a heartbeat comment every 15 seconds and cancels the endpoint when the client leaves. What
 can fail (404, 403, no room for another stream) belongs in a dependency, which runs before the stream starts and is left
 when it has ended; no transaction is held while it runs.
-
-A route that streams:
-
-    @router.get("/v1/goals/{goal_id}/progress/stream", response_class=EventSourceResponse)
-    async def stream_progress(mailbox: Annotated[Mailbox, Depends(opened)]) -> AsyncIterator[ServerSentEvent]:
-        yield ...                       # the value now
-        async for event in mailbox:     # then every change
-            yield event
 """
 
 import asyncio

@@ -1,13 +1,4 @@
-"""One POST or PATCH is one transaction, committed before it is answered.
-
-A route that changes something reads:
-
-    @router.post("/v1/goals", status_code=201, responses=responses(PersonNotFound))
-    async def create_goal(body: NewGoal, writer: RequestWriter) -> Answered[GoalOut]:
-        return await writer.commit(
-            lambda tx: goals.create(tx, body), GoalOut.of, status=201, location=lambda goal: f"/v1/goals/{goal.id}"
-        )
-"""
+"""One POST or PATCH is one transaction, committed before it is answered."""
 
 import json
 import re
