@@ -7,9 +7,14 @@ import pytest
 from sqlalchemy import text
 
 from services.tracking.definitions.tables import projection
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
+from services.tracking.metadata import transport
 from shared.db.database import Database, Scope
 from shared.db.projection import Projection, Snapshot
+from shared.outbox.outbox import Outbox
 from tests.servers.infrastructure import service_url
+from tests.stories.june import JUNE, Tenant
 
 PROJECTION = Projection(projection)
 
@@ -93,3 +98,50 @@ async def test_what_a_worker_of_the_release_before_keeps_is_read_too(database_ur
             rows = await tx.rows(found, {"tenant": tenant_id, "known": known})
         assert [row["subject"] for row in rows] == [subject]
     await database.close()
+
+
+class Followed(Tenant):
+    """A tenant, and the definitions of it that one process holds."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.cache = DefinitionsCache()
+        self.tracker = ProgressTracker(Outbox(transport), self.cache)
+
+    async def goals(self) -> set[UUID]:
+        async with self.database.transaction(self.scope) as tx:
+            return set((await self.cache.current(tx, self.id)).goals)
+
+
+async def test_what_a_process_has_kept_it_does_not_read_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = Followed(database)
+    await tenant.found("UTC")
+    async with database.transaction(tenant.scope) as tx:
+        revision = (await tenant.cache.revisions(tx, [tenant.id]))[tenant.id]
+
+    async def unwanted(_: Projection, tx: object, tenant: UUID, known: int) -> list[Snapshot]:
+        raise AssertionError(f"what was kept after revision {known} was read")
+
+    monkeypatch.setattr(Projection, "since", unwanted)
+    assert await tenant.goals() == {tenant.june, tenant.july}
+    another = uuid4()
+    await tenant.define(tenant.goal(another, JUNE))
+    assert await tenant.goals() == {tenant.june, tenant.july, another}
+    async with database.transaction(tenant.scope) as tx:
+        assert await tenant.cache.revisions(tx, [tenant.id]) == {tenant.id: revision + 1}
+
+
+async def test_what_is_rolled_back_is_not_held(database: Database) -> None:
+    tenant = Followed(database)
+    await tenant.found("UTC")
+    rolled_back, kept = uuid4(), uuid4()
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction(tenant.scope) as tx:
+            await tenant.tracker.define(tx, [tenant.goal(rolled_back, JUNE)])
+            await tenant.cache.current(tx, tenant.id)
+            raise ZeroDivisionError
+    assert await tenant.goals() == {tenant.june, tenant.july}
+    await tenant.define(tenant.goal(kept, JUNE))
+    assert await tenant.goals() == {tenant.june, tenant.july, kept}
