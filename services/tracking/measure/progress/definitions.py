@@ -132,9 +132,8 @@ class DefinitionsCache:
             definitions, _ = definitions.changed(
                 [_event_of(snapshot) for snapshot in snapshots if snapshot.event_type in _INDEXED_TYPES]
             )
-            # A revision of a transaction that is rolled back will stand for something else.
-            tx.after_commit(lambda: self._hold(tenant_id, revision, definitions))
-        elif tenant_id in self._stored:
+            self._hold(tenant_id, revision, definitions)
+        else:
             self._stored.move_to_end(tenant_id)
         return definitions
 
@@ -159,6 +158,7 @@ class DefinitionsCache:
         if not newer:
             return None
         after, moved = before.changed(newer)
+        # A revision of a transaction that is rolled back will stand for something else.
         tx.after_commit(lambda: self._hold(tenant_id, revision + 1, after))
         return Redefinition(before, after, newer, moved)
 
