@@ -5,12 +5,13 @@ from datetime import date, datetime
 from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, with_config
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, StringConstraints, with_config
 from typing_extensions import TypedDict
 
 from services.goals.org.domain import Calendar, CalendarTerms, FirstDay, Identity, Membership, Person, Team
 from shared.contracts.base import Currency, Day
 from shared.contracts.texts import COMPOSED, ONE_LINE, Line
+from shared.http.schemas import body_example
 
 _PERSON = "01935a00-0000-7000-8000-000000000011"
 _TEAM = "01935a00-0000-7000-8000-000000000021"
@@ -48,10 +49,6 @@ class _CalendarTexts(TypedDict):
     currency: str
 
 
-def _example(**fields: JsonValue) -> ConfigDict:
-    return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
-
-
 FirstDayOf = Day | Literal["beginning"]
 _FROM: Final = (
     "The first day it is in force; what lies before stays as it is. `beginning`: from the beginning of time, for what"
@@ -77,7 +74,7 @@ class CalendarFields(BaseModel):
 class CalendarBody(CalendarFields):
     """What is in force from a day on, up to the next change."""
 
-    model_config = _example(**_CALENDAR, start="2026-07-01")
+    model_config = body_example(**_CALENDAR, start="2026-07-01")
 
     start: FirstDayOf | None = Field(
         None,
@@ -99,7 +96,7 @@ class DatedCalendar(CalendarFields):
 class CalendarAnswer(CalendarFields):
     """The tenant's calendar as in force today, and as it was and will be."""
 
-    model_config = _example(**_CALENDAR, version=1, history=[{"start": None, **_CALENDAR}])
+    model_config = body_example(**_CALENDAR, version=1, history=[{"start": None, **_CALENDAR}])
 
     version: Version
     history: list[DatedCalendar] = Field(description="In order, without a gap.")
@@ -123,7 +120,7 @@ def _fields(terms: CalendarTerms) -> _CalendarTexts:
 class PersonBody(BaseModel):
     """A new person."""
 
-    model_config = _example(**_NAMED)
+    model_config = body_example(**_NAMED)
 
     name: Line
     email: Email | None = Field(None, description="Nobody else of the tenant has it, in whatever case of letters.")
@@ -145,7 +142,7 @@ class PersonChanges(TypedDict, total=False):
 class PersonAnswer(PersonBody):
     """Someone who can own goals and earn."""
 
-    model_config = _example(**_NAMED, id=_PERSON, version=1, active=True)
+    model_config = body_example(**_NAMED, id=_PERSON, version=1, active=True)
 
     id: UUID
     version: Version
@@ -166,7 +163,7 @@ class PersonAnswer(PersonBody):
 class TeamBody(BaseModel):
     """A new team."""
 
-    model_config = _example(**_CENTRAL)
+    model_config = body_example(**_CENTRAL)
 
     name: Line
     parent_id: UUID | None = Field(None, description="The team it belongs to; null at the top.")
@@ -197,7 +194,7 @@ class TeamPlace(BaseModel):
 class TeamAnswer(TeamBody):
     """A node of the team tree as it stands today, and as it did and will."""
 
-    model_config = _example(
+    model_config = body_example(
         **_CENTRAL, id=_TEAM, version=1, history=[{"start": None, "parent_id": None, "manager_id": _PERSON}]
     )
 
@@ -227,7 +224,7 @@ class TeamAnswer(TeamBody):
 class MembershipBody(BaseModel):
     """A person is in a team from a day on."""
 
-    model_config = _example(**_IN_CENTRAL)
+    model_config = body_example(**_IN_CENTRAL)
 
     person_id: UUID
     team_id: UUID
@@ -246,7 +243,7 @@ class MembershipChanges(TypedDict, total=False):
 class MembershipAnswer(BaseModel):
     """A person is in a team from `start` up to, not including, `end`."""
 
-    model_config = _example(**_IN_CENTRAL, id="01935a00-0000-7000-8000-000000000071", version=1)
+    model_config = body_example(**_IN_CENTRAL, id="01935a00-0000-7000-8000-000000000071", version=1)
 
     id: UUID
     version: Version
@@ -270,7 +267,7 @@ class MembershipAnswer(BaseModel):
 class IdentityBody(BaseModel):
     """A CRM user is a person."""
 
-    model_config = _example(**_PIPEDRIVE_USER)
+    model_config = body_example(**_PIPEDRIVE_USER)
 
     source: Line = Field(description="What the deals of the CRM connection name as their source.")
     external_user_id: Line = Field(description="The user's id in the CRM.")
@@ -280,7 +277,7 @@ class IdentityBody(BaseModel):
 class IdentityChanges(BaseModel):
     """The CRM user is another person."""
 
-    model_config = _example(person_id=_PERSON)
+    model_config = body_example(person_id=_PERSON)
 
     person_id: UUID
 
@@ -288,7 +285,7 @@ class IdentityChanges(BaseModel):
 class IdentityAnswer(IdentityBody):
     """A CRM user is a person."""
 
-    model_config = _example(**_PIPEDRIVE_USER, id="01935a00-0000-7000-8000-000000000072", version=1)
+    model_config = body_example(**_PIPEDRIVE_USER, id="01935a00-0000-7000-8000-000000000072", version=1)
 
     id: UUID
     version: Version

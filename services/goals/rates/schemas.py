@@ -3,25 +3,22 @@
 from datetime import datetime
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from services.goals.rates.domain import StatedRate, Statement, StoredRate
 from shared.contracts.base import Currency, Day
 from shared.contracts.org import ExchangeRate
+from shared.http.schemas import body_example
 
 RATES_MAX: Final = 5000
 RATE_EXAMPLE: Final[dict[str, JsonValue]] = {"currency": "USD", "date": "2026-03-02", "rate": "7.2415"}
 CSV_EXAMPLE: Final = "date,currency,rate\n2026-03-02,USD,7.2415\n2026-03-02,EUR,7.8541\n"
 
 
-def _example(**fields: JsonValue) -> ConfigDict:
-    return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
-
-
 class ExchangeRateBody(BaseModel):
     """A rate to be stated."""
 
-    model_config = _example(**RATE_EXAMPLE)
+    model_config = body_example(**RATE_EXAMPLE)
 
     currency: Currency
     date: Day = Field(description="From this day on, up to the next one stated.")
@@ -36,7 +33,7 @@ class ExchangeRateBody(BaseModel):
 class ExchangeRateAnswer(BaseModel):
     """A rate that was stated."""
 
-    model_config = _example(**RATE_EXAMPLE, base_currency="CNY", changed_at="2026-03-02T08:00:00Z")
+    model_config = body_example(**RATE_EXAMPLE, base_currency="CNY", changed_at="2026-03-02T08:00:00Z")
 
     base_currency: Currency = Field(description="The home currency it was stated in.")
     currency: Currency
@@ -59,7 +56,7 @@ class ExchangeRateAnswer(BaseModel):
 class StatementAnswer(BaseModel):
     """What became of stated rates."""
 
-    model_config = _example(base_currency="CNY", stated=2, changed=1)
+    model_config = body_example(base_currency="CNY", stated=2, changed=1)
 
     base_currency: Currency = Field(description="The home currency they are in.")
     stated: int = Field(description="Days and currencies a rate was stated for.")

@@ -23,6 +23,7 @@ from services.goals.targets.domain import Direction, Goal, GoalTerms, Owner, Rev
 from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Currency, Day, Instant
 from shared.contracts.org import ExchangeRate
 from shared.contracts.texts import Line, Prose
+from shared.http.schemas import body_example
 from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import filter_to_json, parse_filter
@@ -70,10 +71,6 @@ _TERMS: Mapping[str, JsonValue] = {
 }
 
 
-def _example(**fields: JsonValue) -> ConfigDict:
-    return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
-
-
 def _everything() -> dict[str, JsonValue]:
     return {"all": []}
 
@@ -85,10 +82,7 @@ Reason = Annotated[Prose, StringConstraints(max_length=1000)]
 class OwnerBody(BaseModel):
     """Whose records count: a person's, or everyone's who was in the team's subtree on the record's date."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"kind": "person", "id": "01935a00-0000-7000-8000-000000000011"}]},
-    )
+    model_config = body_example(kind="person", id="01935a00-0000-7000-8000-000000000011")
 
     kind: OwnerKind
     id: UUID
@@ -205,7 +199,7 @@ class MetricBody(BaseModel):
 class DatesBody(BaseModel):
     """The days from `start` up to, not including, `end`."""
 
-    model_config = _example(start="2026-01-01", end="2026-04-01")
+    model_config = body_example(start="2026-01-01", end="2026-04-01")
 
     start: Day
     end: Day = Field(description="First day after the period.")
@@ -220,7 +214,7 @@ class DatesBody(BaseModel):
 class FiscalPeriodBody(BaseModel):
     """The fiscal month, quarter, half or year that contains a day, by the calendar as it is now."""
 
-    model_config = _example(kind="quarter", containing="2026-02-14")
+    model_config = body_example(kind="quarter", containing="2026-02-14")
 
     kind: PeriodKind
     containing: Day
@@ -245,19 +239,12 @@ PeriodBody = Annotated[
 class GoalBody(BaseModel):
     """A new goal, to be a draft."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "Darcel's bookings, Q1",
-                    "owner": {"kind": "person", "id": "01935a00-0000-7000-8000-000000000011"},
-                    "metric": {"aggregate": "sum", "value_field": "amount", "filter": dict(_WON), "currency": "USD"},
-                    "target": "250000",
-                    "period": {"kind": "quarter", "containing": "2026-02-14"},
-                }
-            ]
-        },
+    model_config = body_example(
+        name="Darcel's bookings, Q1",
+        owner={"kind": "person", "id": "01935a00-0000-7000-8000-000000000011"},
+        metric={"aggregate": "sum", "value_field": "amount", "filter": dict(_WON), "currency": "USD"},
+        target="250000",
+        period={"kind": "quarter", "containing": "2026-02-14"},
     )
 
     name: Line
@@ -359,7 +346,9 @@ class TermsAnswer(BaseModel):
 class GoalAnswer(TermsAnswer):
     """A goal as it is now."""
 
-    model_config = _example(**_TERMS, id="01935a00-0000-7000-8000-000000000031", version=3, revision=2, status="active")
+    model_config = body_example(
+        **_TERMS, id="01935a00-0000-7000-8000-000000000031", version=3, revision=2, status="active"
+    )
 
     id: UUID
     version: int = Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")
@@ -375,7 +364,7 @@ class GoalAnswer(TermsAnswer):
 class RevisionAnswer(BaseModel):
     """The terms a goal has been active with, from `revised_at` until the next revision."""
 
-    model_config = _example(
+    model_config = body_example(
         revision=2,
         terms=dict(_TERMS),
         reason="A second territory from February on",

@@ -23,6 +23,7 @@ from shared.contracts.base import Currency, Exact, Posted
 from shared.contracts.conversion import ConversionAnswer
 from shared.contracts.deals import Deal
 from shared.contracts.reasons import ReasonAnswer
+from shared.http.schemas import example
 from shared.kernel.filters import Filter, filter_to_json
 from shared.kernel.measures import Counted
 from shared.kernel.money import round_to_minor_unit
@@ -76,14 +77,10 @@ _LINE: dict[str, JsonValue] = {
 _FILTER: Final[TypeAdapter[dict[str, JsonValue]]] = TypeAdapter(dict[str, JsonValue])
 
 
-def _example(**fields: JsonValue) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [fields]})
-
-
 class EarningAnswer(BaseModel):
     """What an assignment earned on a component in a period."""
 
-    model_config = _example(**_EARNING)
+    model_config = example(**_EARNING)
 
     id: UUID
     version: int
@@ -307,7 +304,7 @@ class DealAnswer(BaseModel):
 class ExplanationAnswer(BaseModel):
     """An earning as a tree: rate and tiers, credits with their deal version and delivery, ledger lines with causes."""
 
-    model_config = _example(
+    model_config = example(
         earning={**_EARNING, "credits": 1},
         recalculating=False,
         terms={
@@ -393,7 +390,7 @@ class TotalAnswer(BaseModel):
 class StatementAnswer(BaseModel):
     """What a person earned in the periods within [start, end)."""
 
-    model_config = _example(
+    model_config = example(
         person_id="01935a00-0000-7000-8000-000000000011",
         person_name="Darcel Schlecht",
         start="2026-01-01",

@@ -4,11 +4,12 @@ from datetime import date, datetime
 from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from services.incentives.ledger.domain import EARNING, Flaw, LedgerTransaction
 from services.incentives.ledger.service import Verification
 from shared.contracts.base import Currency, Posted
+from shared.http.schemas import example
 from shared.kernel.money import round_to_minor_unit
 
 _TRANSACTION: dict[str, JsonValue] = {
@@ -41,10 +42,6 @@ _TRANSACTION: dict[str, JsonValue] = {
     ],
     "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 }
-
-
-def _example(**fields: JsonValue) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
 class EntryAnswer(BaseModel):
@@ -86,7 +83,7 @@ class PostedPeriodAnswer(BaseModel):
 class LedgerTransactionAnswer(BaseModel):
     """A transaction as it was posted; it is never changed or removed."""
 
-    model_config = _example(**_TRANSACTION)
+    model_config = example(**_TRANSACTION)
 
     sequence: int = Field(description="Counts the tenant's transactions from 1 without a gap.")
     posted_at: datetime
@@ -150,7 +147,7 @@ class BreakAnswer(BaseModel):
 class LedgerVerificationAnswer(BaseModel):
     """What walking the whole chain found."""
 
-    model_config = _example(status="intact", transactions=4238, head="9f86d081884c7d659a2feaa0c55ad015", broken_at=None)
+    model_config = example(status="intact", transactions=4238, head="9f86d081884c7d659a2feaa0c55ad015", broken_at=None)
 
     status: Literal["intact", "broken"]
     transactions: int

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, with_config
+from pydantic import AwareDatetime, BaseModel, Field, JsonValue, with_config
 from typing_extensions import TypedDict
 
 from services.incentives.plans.content import (
@@ -21,6 +21,7 @@ from services.incentives.plans.domain.history import VersionChange, differences
 from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanVersion, VersionStatus
 from shared.contracts.base import Currency, Day
 from shared.contracts.texts import COMPOSED
+from shared.http.schemas import body_example
 from shared.kernel.approvals import ActorKind
 from shared.kernel.errors import FieldError
 from shared.kernel.periods import DatedRange, PeriodKind
@@ -64,14 +65,10 @@ Version = Annotated[int, Field(ge=1, description="Grows with every change; its E
 Quotas = Annotated[QuotasContent, Field(max_length=20, description="By component key.")]
 
 
-def _example(**fields: JsonValue) -> ConfigDict:
-    return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
-
-
 class PlanBody(BaseModel):
     """A new plan, without terms."""
 
-    model_config = _example(name="Account executives", currency="USD", period="quarter")
+    model_config = body_example(name="Account executives", currency="USD", period="quarter")
 
     name: Name
     currency: Currency
@@ -81,7 +78,7 @@ class PlanBody(BaseModel):
 class PlanChanges(BaseModel):
     """What can change of a plan itself; its terms change by versions."""
 
-    model_config = _example(name="Account executives, EMEA")
+    model_config = body_example(name="Account executives, EMEA")
 
     name: Name
 
@@ -89,7 +86,7 @@ class PlanChanges(BaseModel):
 class PlanAnswer(PlanBody):
     """A plan."""
 
-    model_config = _example(id=_PLAN, version=1, name="Account executives", currency="USD", period="quarter")
+    model_config = body_example(id=_PLAN, version=1, name="Account executives", currency="USD", period="quarter")
 
     id: UUID
     version: Version
@@ -102,7 +99,7 @@ class PlanAnswer(PlanBody):
 class PlanVersionBody(BaseModel):
     """The terms of a plan from a day on."""
 
-    model_config = _example(**_VERSION)
+    model_config = body_example(**_VERSION)
 
     effective_from: Day = Field(description="The first day of one of the plan's periods.")
     components: ComponentsContent
@@ -112,7 +109,7 @@ class PlanVersionBody(BaseModel):
 class PlanVersionAnswer(BaseModel):
     """One version of a plan's terms. `number` names it; `version` counts its changes."""
 
-    model_config = _example(
+    model_config = body_example(
         plan_id=_PLAN,
         number=1,
         status="active",
@@ -155,7 +152,7 @@ class PlanVersionAnswer(BaseModel):
 class ChangeAnswer(BaseModel):
     """One place where two versions differ; null stands for nothing there."""
 
-    model_config = _example(pointer="/components/bookings/rate/tiers/1/rate", before="0.06", after="0.065")
+    model_config = body_example(pointer="/components/bookings/rate/tiers/1/rate", before="0.06", after="0.065")
 
     pointer: str = Field(description="JSON pointer; components are named by their key.")
     before: JsonValue
@@ -165,7 +162,7 @@ class ChangeAnswer(BaseModel):
 class PlanVersionDiffAnswer(BaseModel):
     """What one version changes against another."""
 
-    model_config = _example(
+    model_config = body_example(
         plan_id=_PLAN,
         before=1,
         after=2,
@@ -181,7 +178,7 @@ class PlanVersionDiffAnswer(BaseModel):
 class PlanVersionChangeAnswer(BaseModel):
     """One step in the life of a version: who did what when, and what it changed in the terms."""
 
-    model_config = _example(
+    model_config = body_example(
         version=2,
         kind="edited",
         actor="person",
@@ -218,7 +215,7 @@ class PlanVersionChangeAnswer(BaseModel):
 class AssignmentBody(BaseModel):
     """A person is on a plan from `start` up to, not including, `end`."""
 
-    model_config = _example(**_ASSIGNMENT)
+    model_config = body_example(**_ASSIGNMENT)
 
     person_id: UUID
     plan_id: UUID
@@ -231,7 +228,7 @@ class AssignmentBody(BaseModel):
         return DatedRange(self.start, self.end)
 
 
-@with_config(_example(end="2026-07-01"))
+@with_config(body_example(end="2026-07-01"))
 class AssignmentChanges(TypedDict, total=False):
     """What is to change; what is left out stays."""
 
@@ -255,7 +252,7 @@ class AssignmentWarningAnswer(BaseModel):
 class AssignmentAnswer(BaseModel):
     """Who is on which plan."""
 
-    model_config = _example(
+    model_config = body_example(
         id="01935a00-0000-7000-8000-000000000062",
         version=1,
         person_name="Darcel Schlecht",

@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Final, Self
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from services.tracking.records.store.records import RecordedVersion
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.contracts.examples import EXAMPLES
+from shared.http.schemas import example
 
 DEAL_EXAMPLE: Final[dict[str, JsonValue]] = EXAMPLES[Deal.event_type].model_dump(mode="json")
 ACTIVITY_EXAMPLE: Final[dict[str, JsonValue]] = EXAMPLES[Activity.event_type].model_dump(mode="json")
@@ -18,7 +19,7 @@ _RECORDED: Final[dict[str, JsonValue]] = {"recorded_at": "2026-03-31T18:40:03.4Z
 class DealVersionAnswer(Deal):
     """One version of a deal and when this service came to know it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{**DEAL_EXAMPLE, **_RECORDED}]})
+    model_config = example(**DEAL_EXAMPLE, **_RECORDED)
 
     recorded_at: datetime = Field(description="When it was recorded: what `as_of` goes by.")
 
@@ -30,7 +31,7 @@ class DealVersionAnswer(Deal):
 class ActivityVersionAnswer(Activity):
     """One version of an activity and when this service came to know it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{**ACTIVITY_EXAMPLE, **_RECORDED}]})
+    model_config = example(**ACTIVITY_EXAMPLE, **_RECORDED)
 
     recorded_at: datetime = Field(description="When it was recorded: what `as_of` goes by.")
 

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, StringConstraints
 
 from services.tracking.intake.connections.domain import Connection, ConnectionStatus
 from services.tracking.intake.connections.service import WithSecret
@@ -13,6 +13,7 @@ from services.tracking.intake.sources.domain import ProductFields, Source, Sourc
 from shared.contracts.base import Currency
 from shared.contracts.deals import Percent
 from shared.contracts.texts import Name
+from shared.http.schemas import body_example, example
 from shared.http.secrets import SecretAnswer
 from shared.kernel.deals import DealStatus
 from shared.kernel.rotation import OVERLAP_DAYS_MAX
@@ -52,7 +53,7 @@ _MAPPING_EXAMPLE: Final[dict[str, JsonValue]] = {
 class TeamShareModel(BaseModel):
     """What each member with a role has of the deal."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "overlay", "percent": "50"}]})
+    model_config = body_example(role="overlay", percent="50")
 
     role: Name = Field(description="Of the split that it becomes: what plans credit by.")
     percent: Percent = Field(description="Of 100. The shares of a deal may come to more than 100.")
@@ -61,12 +62,7 @@ class TeamShareModel(BaseModel):
 class ProductFieldsModel(BaseModel):
     """Where the source's deal has what is sold with it."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"lines": "Sold", "sku": "Product.name", "quantity": "Quantity", "amount": "Line_Total"}]
-        },
-    )
+    model_config = body_example(lines="Sold", sku="Product.name", quantity="Quantity", amount="Line_Total")
 
     lines: Name = Field(description="The list of lines, as a dotted path into the deal.")
     sku: Name = Field(description="What is sold, as a dotted path into a line.")
@@ -77,7 +73,7 @@ class ProductFieldsModel(BaseModel):
 class MappingModel(BaseModel):
     """How the source's words become ours. What is not mapped is taken as the source says it."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_MAPPING_EXAMPLE]})
+    model_config = body_example(**_MAPPING_EXAMPLE)
 
     stages: Annotated[dict[Name, DealStatus], Field(max_length=_ENTRIES_MAX)] = Field(
         default_factory=dict, description="Stage as the source names it → status. Stronger than the source's status."
@@ -179,10 +175,7 @@ class MappingModel(BaseModel):
 class ConnectionBody(BaseModel):
     """A connection to be."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"source": "pipedrive", "name": "Pipedrive EU", "mapping": _MAPPING_EXAMPLE}]},
-    )
+    model_config = body_example(source="pipedrive", name="Pipedrive EU", mapping=_MAPPING_EXAMPLE)
 
     source: Source
     name: Name
@@ -199,7 +192,7 @@ class ConnectionBody(BaseModel):
 class ConnectionChanges(BaseModel):
     """What is to change; what is left out stays. A mapping is replaced as a whole."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mapping": _MAPPING_EXAMPLE}]})
+    model_config = body_example(mapping=_MAPPING_EXAMPLE)
 
     name: Name | None = None
     status: ConnectionStatus | None = None
@@ -210,7 +203,7 @@ class ConnectionChanges(BaseModel):
 class Rotation(BaseModel):
     """A new secret, and for how long the old one stays valid beside it."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_seconds": 86400}]})
+    model_config = body_example(overlap_seconds=86400)
 
     secret: Annotated[str, StringConstraints(max_length=200)] | None = Field(
         None, description="The sender's own secret; a new one is made when left out."
@@ -248,7 +241,7 @@ _CONNECTION_EXAMPLE: Final[dict[str, JsonValue]] = {
 class ConnectionAnswer(BaseModel):
     """A connection."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_CONNECTION_EXAMPLE]})
+    model_config = example(**_CONNECTION_EXAMPLE)
 
     id: UUID
     version: int
@@ -272,9 +265,7 @@ class ConnectionAnswer(BaseModel):
 class ConnectionWithSecret(ConnectionAnswer):
     """A connection and its new secret, which is not shown again."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{**_CONNECTION_EXAMPLE, "secret": "attain:the-password-shown-once"}]}
-    )
+    model_config = example(**{**_CONNECTION_EXAMPLE, "secret": "attain:the-password-shown-once"})
 
     secret: str
 

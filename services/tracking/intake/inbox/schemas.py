@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import BaseModel, Field, JsonValue, StringConstraints
 
 from services.tracking.intake.connections.schemas import MappingModel
 from services.tracking.intake.inbox.domain.deliveries import (
@@ -22,6 +22,7 @@ from services.tracking.intake.inbox.translation import Translation
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import QuarantineReason, Remark, RemarkKind, Source
 from shared.contracts.texts import Prose
+from shared.http.schemas import body_example, example
 
 _DELIVERY: Final[dict[str, JsonValue]] = {
     "id": "01935a00-0000-7000-8000-000000000051",
@@ -121,7 +122,7 @@ class DiscardAnswer(BaseModel):
 class DeliveryAnswer(BaseModel):
     """A delivery and what became of it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_DELIVERY]})
+    model_config = example(**_DELIVERY)
 
     id: UUID
     connection_id: UUID
@@ -149,20 +150,14 @@ class DeliveryAnswer(BaseModel):
 class RecordDeliveryAnswer(BaseModel):
     """What of a delivery is of one record: its members in the source's own names, and nothing of other records."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "delivery_id": "01935a00-0000-7000-8000-000000000051",
-                    "connection_id": "01935a00-0000-7000-8000-000000000041",
-                    "source": "standard_webhooks",
-                    "origin": "webhook",
-                    "received_at": "2026-03-31T18:40:03.12Z",
-                    "body_kept": True,
-                    "members": {"type": "deal.upserted", "data": {"external_id": "746", "stage": "5"}},
-                }
-            ]
-        }
+    model_config = example(
+        delivery_id="01935a00-0000-7000-8000-000000000051",
+        connection_id="01935a00-0000-7000-8000-000000000041",
+        source="standard_webhooks",
+        origin="webhook",
+        received_at="2026-03-31T18:40:03.12Z",
+        body_kept=True,
+        members={"type": "deal.upserted", "data": {"external_id": "746", "stage": "5"}},
     )
 
     delivery_id: UUID
@@ -192,16 +187,10 @@ class RecordDeliveryAnswer(BaseModel):
 class DeliveryDetail(DeliveryAnswer):
     """A delivery as it was sent. Headers and body are empty once its time of retention is over."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    **_DELIVERY,
-                    "headers": {"content-type": "application/json", "webhook-id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"},
-                    "body": '{"type": "deal.upserted", "data": {"external_id": "746", "stage": "5"}}',
-                }
-            ]
-        }
+    model_config = example(
+        **_DELIVERY,
+        headers={"content-type": "application/json", "webhook-id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"},
+        body='{"type": "deal.upserted", "data": {"external_id": "746", "stage": "5"}}',
     )
 
     headers: dict[str, str]
@@ -216,9 +205,7 @@ class DeliveryDetail(DeliveryAnswer):
 class ReplayQuarantined(BaseModel):
     """Whose quarantined deliveries to translate again."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"connection_id": "01935a00-0000-7000-8000-000000000041"}]}
-    )
+    model_config = body_example(connection_id="01935a00-0000-7000-8000-000000000041")
 
     connection_id: UUID
 
@@ -226,7 +213,7 @@ class ReplayQuarantined(BaseModel):
 class ReplayedAnswer(BaseModel):
     """How many deliveries wait to be translated again."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"deliveries": 3}]})
+    model_config = example(deliveries=3)
 
     deliveries: int
 
@@ -237,7 +224,7 @@ DiscardReason = Annotated[Prose, StringConstraints(max_length=500)]
 class DiscardBody(BaseModel):
     """Why a delivery will never be of use."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": _WHY}]})
+    model_config = body_example(reason=_WHY)
 
     reason: DiscardReason
 
@@ -245,12 +232,7 @@ class DiscardBody(BaseModel):
 class DiscardMany(DiscardBody):
     """Which quarantined deliveries of a connection to discard; all of them when neither reasons nor ids are given."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"connection_id": _CONNECTION_ID, "quarantined_for": ["unknown_type"], "reason": _WHY}]
-        },
-    )
+    model_config = body_example(connection_id=_CONNECTION_ID, quarantined_for=["unknown_type"], reason=_WHY)
 
     connection_id: UUID
     quarantined_for: Annotated[list[QuarantineReason], Field(min_length=1)] | None = Field(
@@ -268,9 +250,7 @@ class DiscardMany(DiscardBody):
 class DiscardedAnswer(BaseModel):
     """What was discarded."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"discard_id": _DISCARD_ID, "deliveries": 12, "left": 0}]}
-    )
+    model_config = example(discard_id=_DISCARD_ID, deliveries=12, left=0)
 
     discard_id: UUID = Field(description="What all of them can be restored by.")
     deliveries: int
@@ -280,7 +260,7 @@ class DiscardedAnswer(BaseModel):
 class RestoreDiscarded(BaseModel):
     """Which discard to take back."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"discard_id": _DISCARD_ID}]})
+    model_config = body_example(discard_id=_DISCARD_ID)
 
     discard_id: UUID
 
@@ -288,7 +268,7 @@ class RestoreDiscarded(BaseModel):
 class RestoredAnswer(BaseModel):
     """How many deliveries are in quarantine again."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"deliveries": 12}]})
+    model_config = example(deliveries=12)
 
     deliveries: int
 
@@ -296,7 +276,7 @@ class RestoredAnswer(BaseModel):
 class PreviewBody(BaseModel):
     """The mapping to try; the connection's own when left out."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mapping": {"stages": {"5": "won"}}}]})
+    model_config = body_example(mapping={"stages": {"5": "won"}})
 
     mapping: MappingModel | None = None
 
@@ -304,9 +284,7 @@ class PreviewBody(BaseModel):
 class PreviewAnswer(BaseModel):
     """What a delivery would be translated to, or why it could not be."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"deals": [], "activities": [], "quarantine": _DELIVERY["quarantine"]}]}
-    )
+    model_config = example(deals=[], activities=[], quarantine=_DELIVERY["quarantine"])
 
     deals: list[CanonicalDeal]
     activities: list[CanonicalActivity]

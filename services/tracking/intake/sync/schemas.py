@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from services.tracking.intake.calling.domain import WHAT_TO_DO, CallState, CircuitState
 from services.tracking.intake.connections.domain import Connection
@@ -17,6 +17,7 @@ from services.tracking.intake.sources.pipedrive.api import PipedriveCredentials
 from services.tracking.intake.sources.salesforce.api import SalesforceCredentials
 from services.tracking.intake.sources.zoho.api import ZohoCredentials
 from services.tracking.intake.sync.domain import EVERY_MINUTES_MAX, ChannelState, Phase, Reconciliation, Run, RunState
+from shared.http.schemas import body_example, example
 
 AnyCredentials = Annotated[
     ZohoCredentials | FxiaokeCredentials | SalesforceCredentials | HubspotCredentials | PipedriveCredentials,
@@ -90,7 +91,7 @@ _BACKFILL_EXAMPLE: Final[dict[str, JsonValue]] = {
 class CircuitAnswer(BaseModel):
     """Whether the source is called."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_CIRCUIT_EXAMPLE]})
+    model_config = example(**_CIRCUIT_EXAMPLE)
 
     state: CircuitState = Field(description="`open`: it is not called before `until`.")
     since: datetime | None
@@ -135,7 +136,7 @@ class ChannelAnswer(BaseModel):
 class ApiAccessAnswer(BaseModel):
     """Whether and how the source's API is called. The credentials are never shown."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_ACCESS_EXAMPLE]})
+    model_config = example(**_ACCESS_EXAMPLE)
 
     version: int = Field(description="That of the connection.")
     connection_id: UUID
@@ -175,16 +176,8 @@ class ApiAccessAnswer(BaseModel):
 class ApiCheckAnswer(BaseModel):
     """Whether the access works."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "works": False,
-                    "detail": "invalid_client",
-                    "what_to_do": "Check that the credentials are right and may read deals.",
-                }
-            ]
-        }
+    model_config = example(
+        works=False, detail="invalid_client", what_to_do="Check that the credentials are right and may read deals."
     )
 
     works: bool
@@ -195,20 +188,14 @@ class ApiCheckAnswer(BaseModel):
 class QueuedAnswer(BaseModel):
     """A record that is still to be fetched."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "object_name": "deals",
-                    "external_id": "1246965",
-                    "delivery_id": "01935a00-0000-7000-8000-000000000051",
-                    "asked_at": "2026-03-31T18:40:02Z",
-                    "due_at": "2026-04-01T18:40:03Z",
-                    "attempts": 1,
-                    "error": "This app does not have the scope crm.objects.deals.read.",
-                }
-            ]
-        }
+    model_config = example(
+        object_name="deals",
+        external_id="1246965",
+        delivery_id="01935a00-0000-7000-8000-000000000051",
+        asked_at="2026-03-31T18:40:02Z",
+        due_at="2026-04-01T18:40:03Z",
+        attempts=1,
+        error="This app does not have the scope crm.objects.deals.read.",
     )
 
     object_name: str
@@ -227,7 +214,7 @@ class QueuedAnswer(BaseModel):
 class ReconciliationSettings(BaseModel):
     """How often a connection is reconciled."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"every_minutes": 15}]})
+    model_config = body_example(every_minutes=15)
 
     every_minutes: int = Field(ge=0, le=EVERY_MINUTES_MAX, description="0: only on demand.")
 
@@ -235,17 +222,8 @@ class ReconciliationSettings(BaseModel):
 class ReconciliationAnswer(BaseModel):
     """How a connection is reconciled."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "version": 1,
-                    "every_minutes": 15,
-                    "next_at": "2026-03-31T18:55:00Z",
-                    "complete_until": "2026-03-31T18:40:02Z",
-                }
-            ]
-        }
+    model_config = example(
+        version=1, every_minutes=15, next_at="2026-03-31T18:55:00Z", complete_until="2026-03-31T18:40:02Z"
     )
 
     version: int
@@ -266,7 +244,7 @@ class ReconciliationAnswer(BaseModel):
 class RunAnswer(BaseModel):
     """A walk through what changed at the source."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_RUN_EXAMPLE]})
+    model_config = example(**_RUN_EXAMPLE)
 
     version: int
     id: UUID
@@ -296,7 +274,7 @@ class RunAnswer(BaseModel):
 class BackfillAnswer(RunAnswer):
     """A walk through a source's whole history."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_BACKFILL_EXAMPLE]})
+    model_config = example(**_BACKFILL_EXAMPLE)
 
     total: int | None = Field(description="About how many records there are, where the source tells.")
     percent: int | None

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.connections.schemas import Entries, FieldPaths, MappingModel
@@ -36,6 +36,7 @@ from services.tracking.intake.upkeep.service import (
 from services.tracking.records.domain.uncredited import UncreditedReason
 from shared.contracts.base import Amount, Currency
 from shared.contracts.texts import Name
+from shared.http.schemas import body_example, example
 from shared.kernel.alerts import HealthStatus
 from shared.kernel.deals import DealStatus
 
@@ -68,9 +69,7 @@ _RETRANSLATION: Final[dict[str, JsonValue]] = {
 class MappingTrial(BaseModel):
     """A mapping to try, and on how many deliveries."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"mapping": {"stages": {"5": "won"}}, "deliveries_max": 50}]}
-    )
+    model_config = body_example(mapping={"stages": {"5": "won"}}, deliveries_max=50)
 
     mapping: MappingModel
     deliveries_max: int = Field(
@@ -140,27 +139,21 @@ class UnmappedWordsAnswer(BaseModel):
 class MappingTrialAnswer(BaseModel):
     """What would change if the mapping were saved, as far as the newest stored deliveries tell."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "tried": 50,
-                    "deals": 50,
-                    "deals_changed": 1,
-                    "changes": [
-                        {
-                            "delivery_id": _DELIVERY_ID,
-                            "external_id": "746",
-                            "fields": {"status": {"before": "open", "after": "won"}},
-                        }
-                    ],
-                    "leaving_quarantine": [{"delivery_id": _DELIVERY_ID, "quarantine": _QUARANTINE}],
-                    "entering_quarantine": [],
-                    "still_in_quarantine": 0,
-                    "unmapped": {"stages": [{"name": "6", "deals": 2}], "owners": [], "pipelines": []},
-                }
-            ]
-        }
+    model_config = example(
+        tried=50,
+        deals=50,
+        deals_changed=1,
+        changes=[
+            {
+                "delivery_id": _DELIVERY_ID,
+                "external_id": "746",
+                "fields": {"status": {"before": "open", "after": "won"}},
+            }
+        ],
+        leaving_quarantine=[{"delivery_id": _DELIVERY_ID, "quarantine": _QUARANTINE}],
+        entering_quarantine=[],
+        still_in_quarantine=0,
+        unmapped={"stages": [{"name": "6", "deals": 2}], "owners": [], "pipelines": []},
     )
 
     tried: int = Field(description="Deliveries that were translated with both mappings.")
@@ -198,7 +191,7 @@ class MappingTrialAnswer(BaseModel):
 class RetranslationAnswer(BaseModel):
     """How far the mapping saved last has got with what was translated before it. Counts are of deliveries."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_RETRANSLATION]})
+    model_config = example(**_RETRANSLATION)
 
     connection_version: int = Field(description="Of the connection when the mapping was saved.")
     state: RetranslationState = Field(
@@ -312,45 +305,39 @@ class QuarantineGroup(BaseModel):
 class UnmappedAnswer(BaseModel):
     """What nobody has said the meaning of."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "version": 2,
-                    "owners": [
-                        {
-                            "source": "pipedrive",
-                            "external_user_id": "12345678",
-                            "name": "Patricia Boyle",
-                            "email": "patricia@example.com",
-                            "deals": 12,
-                            "amounts": [{"currency": "EUR", "amount": "60000"}],
-                            "suggestion": {
-                                "person_id": "01935a00-0000-7000-8000-000000000011",
-                                "name": "Patricia Boyle",
-                                "identity": {
-                                    "source": "pipedrive",
-                                    "external_user_id": "12345678",
-                                    "person_id": "01935a00-0000-7000-8000-000000000011",
-                                },
-                            },
-                        }
-                    ],
-                    "owners_total": 1,
-                    "deals_without_owner": 0,
-                    "stages": [{"name": "Signed", "deals": 3}],
-                    "stage_deliveries_read": 3,
-                    "quarantine": [
-                        {
-                            "reason": "stage_unmapped",
-                            "deliveries": 3,
-                            "newest": {"delivery_id": _DELIVERY_ID, "quarantine": _QUARANTINE},
-                            "received_at": "2026-03-31T18:40:03.12Z",
-                        }
-                    ],
-                }
-            ]
-        }
+    model_config = example(
+        version=2,
+        owners=[
+            {
+                "source": "pipedrive",
+                "external_user_id": "12345678",
+                "name": "Patricia Boyle",
+                "email": "patricia@example.com",
+                "deals": 12,
+                "amounts": [{"currency": "EUR", "amount": "60000"}],
+                "suggestion": {
+                    "person_id": "01935a00-0000-7000-8000-000000000011",
+                    "name": "Patricia Boyle",
+                    "identity": {
+                        "source": "pipedrive",
+                        "external_user_id": "12345678",
+                        "person_id": "01935a00-0000-7000-8000-000000000011",
+                    },
+                },
+            }
+        ],
+        owners_total=1,
+        deals_without_owner=0,
+        stages=[{"name": "Signed", "deals": 3}],
+        stage_deliveries_read=3,
+        quarantine=[
+            {
+                "reason": "stage_unmapped",
+                "deliveries": 3,
+                "newest": {"delivery_id": _DELIVERY_ID, "quarantine": _QUARANTINE},
+                "received_at": "2026-03-31T18:40:03.12Z",
+            }
+        ],
     )
 
     version: int = Field(description="Of the connection; its ETag goes into If-Match of a repair.")
@@ -379,10 +366,7 @@ class UnmappedAnswer(BaseModel):
 class RepairBody(BaseModel):
     """What to add to the mapping; what it has under the same names is replaced, the rest stays."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"stages": {"Signed": "won"}, "users": {"12345678": "patricia.boyle"}}]},
-    )
+    model_config = body_example(stages={"Signed": "won"}, users={"12345678": "patricia.boyle"})
 
     stages: Annotated[dict[Name, DealStatus], Field(max_length=_ENTRIES_MAX)] = Field(default_factory=dict)
     users: Entries = Field(default_factory=dict)
@@ -401,17 +385,11 @@ class RepairBody(BaseModel):
 class RepairAnswer(BaseModel):
     """What a repair has started. The deals that it is about come first, ahead of what is being sent."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "version": 3,
-                    "mapping": {"stages": {"Signed": "won"}, "users": {"12345678": "patricia.boyle"}},
-                    "quarantined_deliveries": 3,
-                    "retranslation": {**_RETRANSLATION, "state": "waiting", "started_at": None, "total": 0, "done": 0},
-                }
-            ]
-        }
+    model_config = example(
+        version=3,
+        mapping={"stages": {"Signed": "won"}, "users": {"12345678": "patricia.boyle"}},
+        quarantined_deliveries=3,
+        retranslation={**_RETRANSLATION, "state": "waiting", "started_at": None, "total": 0, "done": 0},
     )
 
     version: int = Field(description="Of the connection.")
@@ -531,17 +509,9 @@ class UncreditedOfConnection(BaseModel):
 class UncreditedOfTenantAnswer(BaseModel):
     """What nobody is credited with."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "uncredited": [_UNCREDITED],
-                    "connections": [
-                        {"connection_id": "01935a00-0000-7000-8000-000000000041", "uncredited": [_UNCREDITED]}
-                    ],
-                }
-            ]
-        }
+    model_config = example(
+        uncredited=[_UNCREDITED],
+        connections=[{"connection_id": "01935a00-0000-7000-8000-000000000041", "uncredited": [_UNCREDITED]}],
     )
 
     uncredited: list[UncreditedAnswer] = Field(description="Over all connections.")
@@ -576,33 +546,27 @@ _NOTHING_WAITS: Final[dict[str, JsonValue]] = {"count": 0, "oldest_at": None, "a
 class HealthAnswer(BaseModel):
     """How a connection is: as its worst check."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "status": "attention",
-                    "checks": [
-                        {
-                            "name": "quarantine",
-                            "status": "attention",
-                            "sentence": "3 deliveries are in quarantine and do not count. See what is unmapped and "
-                            "repair it, or discard them with a reason.",
-                        }
-                    ],
-                    "sent": _SENT,
-                    "untranslated": _NOTHING_WAITS,
-                    "quarantined": 3,
-                    "fetching": _NOTHING_WAITS,
-                    "circuit": "closed",
-                    "credits_remaining": 248120,
-                    "channel_expires_at": None,
-                    "reconciliation": None,
-                    "missed_day": 0,
-                    "backfill": None,
-                    "uncredited": [_UNCREDITED],
-                }
-            ]
-        }
+    model_config = example(
+        status="attention",
+        checks=[
+            {
+                "name": "quarantine",
+                "status": "attention",
+                "sentence": "3 deliveries are in quarantine and do not count. See what is unmapped and "
+                "repair it, or discard them with a reason.",
+            }
+        ],
+        sent=_SENT,
+        untranslated=_NOTHING_WAITS,
+        quarantined=3,
+        fetching=_NOTHING_WAITS,
+        circuit="closed",
+        credits_remaining=248120,
+        channel_expires_at=None,
+        reconciliation=None,
+        missed_day=0,
+        backfill=None,
+        uncredited=[_UNCREDITED],
     )
 
     status: HealthStatus

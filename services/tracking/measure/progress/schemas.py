@@ -14,6 +14,7 @@ from shared.contracts.conversion import ConversionAnswer
 from shared.contracts.goals import Direction, GoalStatus, Subject
 from shared.contracts.progress import Progress
 from shared.contracts.reasons import ReasonAnswer
+from shared.http.schemas import example
 from shared.kernel.activities import ActivityFacts
 from shared.kernel.deals import DealFacts
 from shared.kernel.filters import filter_to_json
@@ -28,10 +29,6 @@ _ACTIVITY = "0cc9b437-6736-5450-a36d-0d8011675a4c"
 _DELIVERY = "01935a00-0000-7000-8000-000000000051"
 
 
-def _example(**fields: JsonValue) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [fields]})
-
-
 def _examples_of(model: type[BaseModel]) -> list[JsonValue]:
     extra = model.model_config["json_schema_extra"]
     return cast("dict[str, list[JsonValue]]", extra)["examples"]
@@ -40,7 +37,7 @@ def _examples_of(model: type[BaseModel]) -> list[JsonValue]:
 class GoalProgress(BaseModel):
     """Where a goal stands, now or as of a past moment."""
 
-    model_config = _example(
+    model_config = example(
         goal_id=_GOAL,
         version=412,
         goal_version=3,
@@ -114,7 +111,7 @@ class SeriesDay(BaseModel):
 class ProgressSeries(BaseModel):
     """How a goal got where it is, day by day; days without any that count are left out."""
 
-    model_config = _example(
+    model_config = example(
         goal_id=_GOAL,
         start="2027-01-01",
         end="2027-04-01",
@@ -180,7 +177,7 @@ class ExplainedPart(BaseModel):
 class ExplainedDeal(BaseModel):
     """Whether one deal counts for a goal, how much, and the version of it that decides."""
 
-    model_config = _example(
+    model_config = example(
         record="deal",
         deal_id=_DEAL,
         external_id="D-1001",
@@ -288,7 +285,7 @@ class ExplainedDeal(BaseModel):
 class ExplainedActivity(BaseModel):
     """Whether one activity counts for a goal, how much, and the version of it that decides."""
 
-    model_config = _example(
+    model_config = example(
         record="activity",
         activity_id=_ACTIVITY,
         external_id="9031",

@@ -19,6 +19,7 @@ from services.tracking.tell.channels.events import KINDS
 from services.tracking.tell.channels.service import WithSigningSecret
 from shared.contracts.base import Instant
 from shared.contracts.texts import Name
+from shared.http.schemas import body_example, example
 from shared.http.secrets import SecretAnswer
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import Filter, filter_to_json, parse_filter
@@ -75,18 +76,7 @@ def wanted(events: Sequence[WantedEvents]) -> Mapping[EventType, Filter]:
 class SubscriptionBody(BaseModel):
     """A subscription to be."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "Payroll",
-                    "url": "https://payroll.example.com/hooks/attain",
-                    "events": _EVENTS_EXAMPLE,
-                }
-            ]
-        },
-    )
+    model_config = body_example(name="Payroll", url="https://payroll.example.com/hooks/attain", events=_EVENTS_EXAMPLE)
 
     name: Name
     url: Url
@@ -96,7 +86,7 @@ class SubscriptionBody(BaseModel):
 class SubscriptionChanges(BaseModel):
     """What is to change; what is left out stays. Events are replaced as a whole."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"status": "paused"}]})
+    model_config = body_example(status="paused")
 
     name: Name | None = None
     url: Url | None = None
@@ -110,7 +100,7 @@ class SubscriptionChanges(BaseModel):
 class SigningRotation(BaseModel):
     """For how long the old secret signs beside the new one."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_seconds": 86400}]})
+    model_config = body_example(overlap_seconds=86400)
 
     overlap_seconds: int = Field(86_400, ge=0, le=OVERLAP_DAYS_MAX * 86_400)
 
@@ -138,7 +128,7 @@ _SUBSCRIPTION_EXAMPLE: Final[dict[str, JsonValue]] = {
 class SubscriptionAnswer(BaseModel):
     """A subscription."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_SUBSCRIPTION_EXAMPLE]})
+    model_config = example(**_SUBSCRIPTION_EXAMPLE)
 
     id: UUID
     version: int
@@ -159,9 +149,7 @@ class SubscriptionAnswer(BaseModel):
 class SubscriptionWithSecret(SubscriptionAnswer):
     """A subscription and its new signing secret, which is not shown again."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{**_SUBSCRIPTION_EXAMPLE, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}]}
-    )
+    model_config = example(**{**_SUBSCRIPTION_EXAMPLE, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
 
     secret: str = Field(description="`whsec_` and the key in Base64, as Standard Webhooks libraries take it.")
 
@@ -221,7 +209,7 @@ _DELIVERY_EXAMPLE: Final[dict[str, JsonValue]] = {
 class SubscriptionDeliveryAnswer(BaseModel):
     """One event for one subscription, and what became of it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_DELIVERY_EXAMPLE]})
+    model_config = example(**_DELIVERY_EXAMPLE)
 
     id: UUID
     webhook_id: str = Field(description="The `webhook-id` of every attempt.")
@@ -245,15 +233,8 @@ class SubscriptionDeliveryAnswer(BaseModel):
 class SubscriptionDeliveryDetail(SubscriptionDeliveryAnswer):
     """With its body."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    **_DELIVERY_EXAMPLE,
-                    "body": '{"type":"attain.earning.v1","timestamp":"2026-03-31T18:40:03.120000Z","data":{}}',
-                }
-            ]
-        }
+    model_config = example(
+        **_DELIVERY_EXAMPLE, body='{"type":"attain.earning.v1","timestamp":"2026-03-31T18:40:03.120000Z","data":{}}'
     )
 
     body: str = Field(description="What is signed and sent, to the character.")
@@ -291,7 +272,7 @@ def _delivery_members(delivery: Delivery) -> dict[str, object]:
 class ReplayFailed(BaseModel):
     """Since when."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"since": "2026-03-31T00:00:00Z"}]})
+    model_config = body_example(since="2026-03-31T00:00:00Z")
 
     since: Instant = Field(description="Deliveries that failed for good from this moment on.")
 
@@ -299,7 +280,7 @@ class ReplayFailed(BaseModel):
 class ReplayedFailed(BaseModel):
     """How many are being sent again."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"deliveries": 12, "more": False}]})
+    model_config = example(deliveries=12, more=False)
 
     deliveries: int
     more: bool = Field(description="Whether there may be more: call again.")
