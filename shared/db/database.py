@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from hashlib import blake2b
 from random import SystemRandom
 from time import monotonic
@@ -44,6 +45,7 @@ _ROLLBACK_SECONDS_MAX: Final = 5
 _COMMIT_SECONDS_MAX: Final = 60
 _RETRY_SECONDS_FIRST: Final = 0.02
 _RETRY_SECONDS_MAX: Final = 1.0
+UTC_NOW: Final = partial(datetime.now, UTC)
 _NOTIFY: Final = text("SELECT pg_notify(:channel, said) FROM unnest(CAST(:said AS text[])) AS t(said)")
 _SINCE: Final = "since"
 """When a connection was made, in what the pool keeps with it."""
@@ -68,10 +70,6 @@ class PrivilegedLogin(AttainError):
     """The service is connected as somebody who may do more than the service."""
 
     code = "privileged_login"
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class TenantLock(Enum):
@@ -212,7 +210,7 @@ class Database:
         *,
         service: str,
         pool_size: int = 5,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = UTC_NOW,
         lock_seconds_max: int = 10,
         statement_seconds_max: int = 60,
     ) -> None:

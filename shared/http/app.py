@@ -128,7 +128,7 @@ def create_service_app(
         description=description,
         lifespan=lifespan,
         servers=[{"url": settings.public_url}],
-        generate_unique_id_function=_operation_id,
+        generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
         telemetry={"tracing": tracing.enabled(), "metrics": False, "logs": False, "operation_spans": False},
@@ -190,10 +190,6 @@ async def run_beside(app: FastAPI, components: Mapping[str, Component]) -> Async
     finally:
         watching.cancel()
         await running.stop()
-
-
-def _operation_id(route: APIRoute) -> str:
-    return route.name
 
 
 def _check_operations(contexts: Iterable[RouteContext]) -> None:

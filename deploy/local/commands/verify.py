@@ -231,7 +231,7 @@ async def _deals_of(
             if here.get(deal_id) != there.get(deal_id)
         }
         while differing and await patience.waits():
-            now_here = await _tracked(tracked, tenant_id, after, until)
+            now_here = await _versions_between(tracked, records.deal_versions, tenant_id, after, until)
             now_there = await credited(tenant_id, after, until)
             differing = {
                 deal_id: (first_here, first_there)
@@ -247,10 +247,6 @@ async def _deals_of(
         if until is None:
             return
         after = until
-
-
-async def _tracked(database: Database, tenant_id: UUID, after: UUID, until: UUID | None) -> dict[UUID, RecordVersion]:
-    return await _versions_between(database, records.deal_versions, tenant_id, after, until)
 
 
 async def _versions_between(

@@ -271,7 +271,7 @@ class GoalBody(BaseModel):
             measure=measure,
             target=self.target,
             baseline=self.baseline,
-            unit=self.unit or _unit_of(measure),
+            unit=self.unit or measure.currency or measure.value_field or _UNITS[measure.record],
             direction=self.direction,
             period=self.period.period(calendar),
             parent_id=self.parent_id,
@@ -387,10 +387,6 @@ class RevisionAnswer(BaseModel):
             revised_by=revision.revised_by,
             revised_at=revision.revised_at,
         )
-
-
-def _unit_of(measure: Measure) -> str:
-    return measure.currency or measure.value_field or _UNITS[measure.record]
 
 
 def _terms_answer(terms: GoalTerms) -> TermsAnswer:

@@ -26,7 +26,6 @@ from services.incentives.plans.domain.components import (
     TierScale,
     check_components,
     check_rate_can_be_meant,
-    located,
 )
 from shared.contracts.base import Amount, Currency
 from shared.contracts.org import ExchangeRate
@@ -172,7 +171,7 @@ def quotas_of(content: Mapping[str, QuotaContent]) -> dict[str, Quota]:
         try:
             quotas[key] = Quota(item.amount, item.goal_ids)
         except InvalidInput as error:
-            raise located(f"/quotas/{key}", error) from None
+            raise error.under(f"/quotas/{key}") from None
     return quotas
 
 
@@ -188,7 +187,7 @@ def _component(content: CommissionContent, pointer: str, *, is_stored: bool) -> 
         if not is_stored:
             check_rate_can_be_meant(rate)
     except InvalidInput as error:
-        raise located(f"{pointer}/rate", error) from None
+        raise error.under(f"{pointer}/rate") from None
     try:
         return Component(
             content.key,
@@ -199,7 +198,7 @@ def _component(content: CommissionContent, pointer: str, *, is_stored: bool) -> 
             content.basis,
         )
     except InvalidInput as error:
-        raise located(pointer, error) from None
+        raise error.under(pointer) from None
 
 
 def _located_measure(content: MeasureContent, pointer: str, *, is_stored: bool) -> Measure:
@@ -218,7 +217,7 @@ def _located_measure(content: MeasureContent, pointer: str, *, is_stored: bool) 
         if not is_stored:
             check_terms_can_count(measure)
     except InvalidInput as error:
-        raise located(pointer, error) from None
+        raise error.under(pointer) from None
     return measure
 
 

@@ -5,14 +5,14 @@ for each unit of a quantity or each deal of a count. Tiers are half-open: a boun
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
-from shared.kernel.errors import FieldError, InvalidInput
+from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Aggregate, Measure
 from shared.kernel.money import format_amount
 
@@ -171,15 +171,3 @@ def check_components(components: Sequence[Component], currency: str) -> None:
                 f"{component.measure.currency} is not the plan's currency",
                 currency,
             )
-
-
-def located(prefix: str, error: InvalidInput) -> InvalidInput:
-    """The same refusal with its pointers below `prefix`."""
-    return InvalidInput(
-        f"{prefix}{error.detail}" if error.detail.startswith("/") else error.detail,
-        fields=list(_below(prefix, error.fields)),
-    )
-
-
-def _below(prefix: str, fields: Iterable[FieldError]) -> Iterable[FieldError]:
-    return (FieldError(f"{prefix}{field.pointer}", field.message, field.accepted) for field in fields)

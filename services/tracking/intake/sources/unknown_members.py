@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from services.tracking.intake.sources.canonical import CanonicalDeal, CanonicalPayment, CanonicalProduct, CanonicalSplit
 from services.tracking.intake.sources.domain import Remark, RemarkKind, SourceMapping
+from shared.kernel.errors import escaped
 from shared.kernel.text import composed
 from shared.kernel.words import near_names
 
@@ -47,9 +48,7 @@ def _unknown(raw: Mapping[str, object], known: Iterable[str], pointer: str) -> I
             near = near_names(name, names)
             advice = f"; did you mean {' or '.join(near)}?" if near else ""
             yield Remark(
-                RemarkKind.UNKNOWN_MEMBER, f"{pointer}/{_escaped(name)}", f"is not read: no such member{advice}"
+                RemarkKind.UNKNOWN_MEMBER,
+                f"{pointer}/{escaped(name[:_NAME_CHARACTERS_MAX])}",
+                f"is not read: no such member{advice}",
             )
-
-
-def _escaped(name: str) -> str:
-    return name[:_NAME_CHARACTERS_MAX].replace("~", "~0").replace("/", "~1")

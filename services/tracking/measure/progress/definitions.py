@@ -53,7 +53,7 @@ class Definitions:
         """The organisation."""
         return self.index.chart
 
-    def changed(self, events: Iterable[Event]) -> tuple["Definitions", frozenset[UUID]]:
+    def changed(self, events: Collection[Event]) -> tuple["Definitions", frozenset[UUID]]:
         """With these newer snapshots; and the goals whose number may be another one.
 
         It costs what the events are about, whatever the number of goals: a goal itself, a change of the organisation
@@ -129,9 +129,8 @@ class DefinitionsCache:
         known, definitions = self._stored.get(tenant_id, _UNREAD)
         if known != revision:
             snapshots = await self._published.since(tx, tenant_id, known)
-            definitions, _ = definitions.changed(
-                [_event_of(snapshot) for snapshot in snapshots if snapshot.event_type in _INDEXED_TYPES]
-            )
+            newer = [each for each in snapshots if each.event_type in _INDEXED_TYPES]
+            definitions, _ = definitions.changed([EVENT_TYPES[each.event_type].from_json(each.body) for each in newer])
             self._hold(tenant_id, revision, definitions)
         else:
             self._stored.move_to_end(tenant_id)
@@ -211,7 +210,3 @@ def _rates_in(organisation: Mapping[str, Event]) -> dict[str, int]:
     return {
         subject: event.version for subject, event in organisation.items() if isinstance(event, Calendar | ExchangeRates)
     }
-
-
-def _event_of(snapshot: Snapshot) -> Event:
-    return EVENT_TYPES[snapshot.event_type].from_json(snapshot.body)

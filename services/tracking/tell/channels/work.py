@@ -4,7 +4,7 @@ import asyncio
 from asyncio import Task
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import SystemRandom
 from time import perf_counter
 from typing import Final
@@ -22,7 +22,7 @@ from services.tracking.tell.channels.domain import (
 )
 from services.tracking.tell.channels.service import Ended, Subscriptions
 from services.tracking.tell.channels.store import OUTGOING_CHANNEL, Claimed
-from shared.db.database import Database, Scope
+from shared.db.database import UTC_NOW, Database, Scope
 from shared.http.outbound import (
     OutboundError,
     OutboundSettings,
@@ -48,10 +48,6 @@ _RETENTION_CHUNK: Final = 500
 
 _log = get_logger(__name__)
 _chance: Final = SystemRandom()
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def subscriber_client(
@@ -87,7 +83,7 @@ class Deliverer(Rounds):
         *,
         concurrency: int,
         concurrency_each: int,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = UTC_NOW,
     ) -> None:
         """At most `concurrency` requests are under way here, and `concurrency_each` to one endpoint from everywhere.
 
