@@ -89,14 +89,22 @@ class Product:
         return int(row["applied"])
 
     async def settled(self, applied: int) -> float:
-        """Wait until so many events are applied and all progress is published; how many seconds that took."""
-        started_at = time.perf_counter()
-        while await self.applied() < applied or await self._unpublished():
-            if time.perf_counter() - started_at > _WAIT_SECONDS:
-                raise StackError(f"Only {await self.applied()} of {applied} deal events came through.")
+        """Wait until so many events are applied and all progress is published; how many seconds that took.
+
+        `StackError` when it stands still meanwhile.
+        """
+        started_at = moved_at = time.perf_counter()
+        seen = (0, 0)
+        while True:
+            before, seen = seen, (await self.applied(), await self._unpublished())
+            if seen[0] >= applied and not seen[1]:
+                return time.perf_counter() - started_at
+            if seen != before:
+                moved_at = time.perf_counter()
+            if time.perf_counter() - moved_at > _WAIT_SECONDS:
+                raise StackError(f"{seen[0]} of {applied} deal events are applied, {seen[1]} messages are unpublished.")
             self.stack.require_alive()
             await asyncio.sleep(_POLL_SECONDS)
-        return time.perf_counter() - started_at
 
     async def tidy(self) -> None:
         """Vacuum and analyse the database and write out its pages, as time would have done."""
