@@ -1,19 +1,22 @@
-"""How the hot statements find their rows in tables whose rows nobody has counted yet, as on the first day."""
+"""Which rows and pages the hot statements touch in tables whose rows nobody has counted yet, as on the first day."""
 
 import re
 
 import asyncpg
 import pytest
-from sqlalchemy import TextClause
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import make_url
 
+from deploy.local.bench.company import OWNERS, TENANT_ID, deal
 from services.tracking.intake.inbox import retranslation_store as retranslation
 from services.tracking.intake.inbox import store as inbox
 from services.tracking.measure.progress import store as progress
+from services.tracking.records.service import DEALS
 from services.tracking.records.store import deals
 from services.tracking.records.store.activities import ActivityStore
 from services.tracking.records.store.deals import DealStore
+from shared.db.database import Database, Scope
 
 
 async def plan_of(url: str, statement: TextClause) -> str:
@@ -84,3 +87,19 @@ async def test_the_deals_of_a_person_are_looked_up_by_the_users_they_are(fresh_d
     assert re.search(r"using pk_deal_split_users .*\n +Index Cond: .*external_id = ", plan), plan
     assert re.search(r"using pk_deals on deals r .*\n +Index Cond: .*deal_id = ANY", plan), plan
     assert "Seq Scan" not in plan
+
+
+async def test_a_newer_version_of_a_deal_is_stored_in_the_page_of_the_deal(fresh_database: str) -> None:
+    """So that it writes no other page, and no index."""
+    pages = text("SELECT external_id, (CAST(CAST(ctid AS text) AS point))[0] AS page FROM tracking.deals ORDER BY 1")
+    database = Database(fresh_database, service="tracking")
+    try:
+        async with database.transaction(Scope.of(TENANT_ID)) as tx:
+            await DEALS.record(tx, [deal(number, number, OWNERS[0]) for number in range(1000)])
+            before = await tx.rows(pages)
+            await DEALS.record(tx, [deal(1000 + number, number, OWNERS[0]) for number in range(0, 1000, 20)])
+            after = await tx.rows(pages)
+    finally:
+        await database.close()
+    assert len({row["page"] for row in before}) > 20
+    assert after == before
