@@ -34,7 +34,11 @@ class TrackingWorkerSettings(ServiceWorkerSettings, SecretsSettings):
     """Of the worker; where Kafka is stands in `shared.kafka.settings.KafkaSettings`."""
 
     public_url: str = Field("/", description="Where sources reach the API process: what they are told to notify.")
-    delivery_retention_days: int = Field(400, ge=1, description="How long bodies of translated deliveries are kept.")
+    delivery_retention_days: int = Field(
+        400,
+        ge=1,
+        description="How long bodies of translated deliveries are kept, and then until their month is dropped.",
+    )
     alert_look_seconds: int = Field(
         30, ge=1, le=3600, description="From one look at how a connection is to the next, for alerts, at least."
     )

@@ -194,6 +194,7 @@ def _migrate(connection: Connection, metadata: MetaData, schema: str) -> None:
     )
     if connection.scalar(text("SELECT to_regnamespace(:schema)"), {"schema": schema}) is None:
         connection.execute(text(f"CREATE SCHEMA {schema}"))
+    partitions = set(connection.scalars(text("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")))
     connection.commit()
     context.configure(
         connection=connection,
@@ -201,7 +202,7 @@ def _migrate(connection: Connection, metadata: MetaData, schema: str) -> None:
         version_table=_VERSION_TABLE,
         version_table_schema=schema,
         include_schemas=True,
-        include_name=lambda name, kind, _: kind != "schema" or name == schema,
+        include_name=lambda name, kind, _: name == schema if kind == "schema" else name not in partitions,
         transaction_per_migration=True,
     )
     with context.begin_transaction():

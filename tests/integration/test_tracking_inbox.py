@@ -25,7 +25,7 @@ from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull,
 from services.tracking.intake.inbox.hook_counts import HookCounter
 from services.tracking.intake.inbox.hooks import Hooks
 from services.tracking.intake.inbox.intake import DeliveriesNotStored, Intake
-from services.tracking.intake.inbox.work import InboxProcessor, Retention
+from services.tracking.intake.inbox.work import InboxProcessor
 from services.tracking.intake.sources.domain import Source
 from services.tracking.metadata import transport
 from shared.db.database import Database, Scope
@@ -526,26 +526,6 @@ async def test_only_operators_see_connections_and_deliveries(tracking: Tracking,
     caller = Caller(tracking, role)
     assert (await caller.client.get("/v1/connections")).status_code == 403
     assert (await caller.client.get("/v1/deliveries")).status_code == 403
-
-
-async def test_bodies_are_dropped_when_their_time_is_over_and_not_before(tracking: Tracking, admin: Caller) -> None:
-    connection = await admin.connect()
-    for number, body in enumerate((deal("old"), deal("new"), "not json")):
-        await send(admin, connection, body, webhook_id=f"m{number}")
-    await translate(tracking)
-    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
-        await tx.execute(
-            text("UPDATE tracking.deliveries SET received_at = :then WHERE dedupe_key IN ('m0', 'm2')"),
-            {"then": tx.now - timedelta(days=11)},
-        )
-    assert await Retention(tracking.database, retention_days=10).drop_due() == 1
-    details = {
-        item["id"]: (await admin.client.get(f"/v1/deliveries/{item['id']}")).json() for item in await admin.deliveries()
-    }
-    dropped = [detail for detail in details.values() if detail["body"] is None]
-    assert len(dropped) == 1
-    refused = await admin.client.post(f"/v1/deliveries/{dropped[0]['id']}/replay")
-    assert (refused.status_code, refused.json()["code"]) == (409, "body_dropped")
 
 
 async def test_two_processors_share_the_work_and_publish_once(tracking: Tracking, admin: Caller) -> None:

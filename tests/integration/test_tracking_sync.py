@@ -214,7 +214,8 @@ class World:
     async def deliveries(self, origin: str) -> list[dict[str, object]]:
         """Deliveries of an origin, with their bodies read."""
         rows = await self.rows(
-            "SELECT id, caused_by, body, state FROM tracking.deliveries WHERE origin = :origin ORDER BY id",
+            "SELECT id, d.caused_by, b.body, d.state FROM tracking.deliveries AS d"
+            " JOIN tracking.delivery_bodies AS b USING (tenant_id, id) WHERE d.origin = :origin ORDER BY id",
             origin=origin,
         )
         return [{**row, "body": json.loads(cast(bytes, row["body"]))} for row in rows]

@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, text
 
+from services.tracking.intake.inbox.store import BODY
 from services.tracking.intake.sources.remapping import Touched
 from services.tracking.records.changes import changed
 from services.tracking.records.queries import NEWEST_DELIVERIES, TOUCHED_DELIVERIES
@@ -121,8 +122,8 @@ _OLDEST_UNPUBLISHED: Final = text("SELECT min(created_at) AS at FROM tracking.ou
 _QUEUE_UNDER_WAY: Final = text(
     f"""
     INSERT INTO tracking.retranslation_deliveries (tenant_id, connection_id, delivery_id)
-    SELECT tenant_id, connection_id, id FROM tracking.deliveries
-    WHERE {_OF_CONNECTION} AND state = 'translated' AND body IS NOT NULL
+    SELECT tenant_id, connection_id, id FROM tracking.deliveries AS d
+    WHERE {_OF_CONNECTION} AND state = 'translated' AND {BODY} IS NOT NULL
         AND processed_at >= :since AND received_at >= :received_since
     ON CONFLICT DO NOTHING
     """
@@ -131,14 +132,15 @@ _QUEUE_UNDER_WAY: Final = text(
 _NEXT: Final = text(
     f"""
     WITH next AS (
-        SELECT q.turn, q.delivery_id, coalesce(octet_length(d.body), 0) AS bytes
+        SELECT q.turn, q.delivery_id, coalesce(d.bytes, 0) AS bytes
         FROM (
             SELECT tenant_id, turn, delivery_id FROM tracking.retranslation_deliveries
             WHERE {_OF_CONNECTION} AND turn < {_DONE}
             ORDER BY turn, delivery_id LIMIT :count_max
         ) AS q
         CROSS JOIN LATERAL (
-            SELECT body FROM tracking.deliveries AS d WHERE d.tenant_id = q.tenant_id AND d.id = q.delivery_id LIMIT 1
+            SELECT octet_length({BODY}) AS bytes FROM tracking.deliveries AS d
+            WHERE d.tenant_id = q.tenant_id AND d.id = q.delivery_id LIMIT 1
         ) AS d
     ), sized AS (
         SELECT turn, delivery_id, sum(bytes) OVER (ORDER BY turn, delivery_id) - bytes AS bytes_before FROM next

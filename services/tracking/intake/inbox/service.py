@@ -378,9 +378,20 @@ async def remarks(
     return await state_store.remarks(tx, tenant_id, connection_id, since=since, limit=limit)
 
 
-async def drop_bodies(tx: Transaction, *, before: datetime, count_max: int) -> int:
-    """Drop bodies and headers of translated and discarded deliveries received before a moment; how many."""
-    return await store.drop_bodies(tx, before=before, count_max=count_max)
+async def keep_months(tx: Transaction, *, before: datetime) -> None:
+    """Drop the bodies and headers of the months that ended before the one of a moment; see to the months to come.
+
+    Not those in quarantine and those that wait: see `drop_bodies_in_rows`.
+    """
+    await store.keep_months(tx, before=before)
+
+
+async def drop_bodies_in_rows(tx: Transaction, *, before: datetime, count_max: int) -> int:
+    """Drop what of translated and discarded deliveries received before a moment stands in their rows; how many.
+
+    That is what a release before stored, and what was in quarantine when its month was dropped.
+    """
+    return await store.drop_bodies_in_rows(tx, before=before, count_max=count_max)
 
 
 class _Translating:

@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, Update, select, text, update
+from sqlalchemy import RowMapping, Update, func, select, text, update
 
 from services.tracking.intake.inbox.domain.deliveries import Arrival, Delivery, DeliveryState, Discard, Origin, Problem
 from services.tracking.intake.inbox.tables import deliveries
+from services.tracking.intake.inbox.tables import delivery_bodies as bodies
 from services.tracking.intake.inbox.tables import delivery_discards as discards
 from services.tracking.intake.sources.domain import Remark
 from shared.db.database import Transaction
@@ -21,41 +22,64 @@ _PROBLEMS: Final = TypeAdapter(Sequence[Problem])
 _REMARKS: Final = TypeAdapter(Sequence[Remark])
 _ORIGINS: Final = {origin.value: origin for origin in Origin}
 
+BODY: Final = """coalesce(d.body, (
+        SELECT b.body FROM tracking.delivery_bodies AS b WHERE b.tenant_id = d.tenant_id AND b.id = d.id
+    ))"""
+"""Of the delivery `d`: NULL once its time of retention is over."""
+
 _STORE: Final = text(
     """
-    WITH stored AS (
-        INSERT INTO tracking.deliveries
-            (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, origin, state)
-        SELECT t, i, c, d, :received_at, CAST(h AS jsonb), b, p, 'webhook', 'received'
-        FROM unnest(
+    WITH incoming AS (
+        SELECT * FROM unnest(
             CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:connection_ids AS uuid[]),
             CAST(:dedupe_keys AS text[]), CAST(:headers AS text[]), CAST(:bodies AS bytea[]),
             CAST(:traceparents AS text[])
         ) AS new(t, i, c, d, h, b, p)
+    ), stored AS (
+        INSERT INTO tracking.deliveries
+            (tenant_id, id, connection_id, dedupe_key, received_at, headers, traceparent, origin, state)
+        SELECT t, i, c, d, :received_at, '{}', p, 'webhook', 'received' FROM incoming
         ON CONFLICT (connection_id, dedupe_key) DO NOTHING
         RETURNING connection_id, id
+    ), with_bodies AS (
+        INSERT INTO tracking.delivery_bodies (tenant_id, id, headers, body)
+        SELECT t, i, CAST(h AS jsonb), b FROM incoming WHERE i IN (SELECT id FROM stored)
     ), notified AS (SELECT CASE WHEN :is_left_waiting THEN pg_notify(:channel, '') END)
     SELECT connection_id, array_agg(id) AS ids FROM stored, notified GROUP BY connection_id
     """
 )
 _COPY: Final = text(
-    """
+    f"""
+    WITH held AS MATERIALIZED (
+        SELECT asked.copy_id, d.*, {BODY} AS stored_body, coalesce(b.headers, d.headers) AS stored_headers
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:copy_ids AS uuid[])) AS asked(id, copy_id)
+        CROSS JOIN LATERAL (
+            SELECT * FROM tracking.deliveries AS d WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
+        ) AS d
+        LEFT JOIN LATERAL (
+            SELECT headers FROM tracking.delivery_bodies AS b
+            WHERE b.tenant_id = d.tenant_id AND b.id = d.id LIMIT 1
+        ) AS b ON true
+    ), with_bodies AS (
+        INSERT INTO tracking.delivery_bodies (tenant_id, id, headers, body)
+        SELECT tenant_id, copy_id, stored_headers, stored_body FROM held
+    )
     INSERT INTO tracking.deliveries
-        (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, traceparent, origin, caused_by,
-        replay_of, state)
-    SELECT held.tenant_id, asked.copy_id, held.connection_id, 'replay:' || asked.copy_id, :received_at, held.headers,
-        held.body, held.traceparent, held.origin, held.caused_by, coalesce(held.replay_of, held.id), 'received'
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:copy_ids AS uuid[])) AS asked(id, copy_id)
-    CROSS JOIN LATERAL (
-        SELECT * FROM tracking.deliveries AS d WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
-    ) AS held
+        (tenant_id, id, connection_id, dedupe_key, received_at, headers, traceparent, origin, caused_by, replay_of,
+        state)
+    SELECT tenant_id, copy_id, connection_id, 'replay:' || copy_id, :received_at, '{{}}', traceparent, origin,
+        caused_by, coalesce(replay_of, id), 'received'
+    FROM held
     """
 )
 _ADD_ASKED: Final = text(
     """
+    WITH with_body AS (
+        INSERT INTO tracking.delivery_bodies (tenant_id, id, headers, body) VALUES (:tenant_id, :id, '{}', :body)
+    )
     INSERT INTO tracking.deliveries
-        (tenant_id, id, connection_id, dedupe_key, received_at, headers, body, origin, caused_by, state)
-    VALUES (:tenant_id, :id, :connection_id, :dedupe_key, :received_at, '{}', :body, :origin, :caused_by, 'received')
+        (tenant_id, id, connection_id, dedupe_key, received_at, headers, origin, caused_by, state)
+    VALUES (:tenant_id, :id, :connection_id, :dedupe_key, :received_at, '{}', :origin, :caused_by, 'received')
     """
 )
 # Of a copy that of its original: nothing becomes newer by being translated once more.
@@ -69,35 +93,35 @@ _FIRST_RECEIVED_AT: Final = """
     ) END AS first_received_at
 """
 # Claims in the order they came until their bodies together are too much for one transaction's memory.
-_CLAIM: Final = """
+_CLAIM: Final = f"""
     WITH waiting AS (
         SELECT tenant_id, id, octet_length(body) AS bytes FROM tracking.deliveries
-        WHERE {condition} ORDER BY id LIMIT :count_max FOR UPDATE SKIP LOCKED
+        WHERE {{condition}} ORDER BY id LIMIT :count_max FOR UPDATE SKIP LOCKED
+    ), measured AS (
+        SELECT tenant_id, id, coalesce(bytes, (
+            SELECT octet_length(b.body) FROM tracking.delivery_bodies AS b
+            WHERE b.tenant_id = waiting.tenant_id AND b.id = waiting.id
+        )) AS bytes
+        FROM waiting
     ), sized AS (
-        SELECT tenant_id, id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before FROM waiting
+        SELECT tenant_id, id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before FROM measured
     )
-    SELECT held.tenant_id, held.id, held.connection_id, held.received_at, held.first_received_at, held.body,
-        held.traceparent, held.origin, held.replay_of
-    FROM sized CROSS JOIN LATERAL (
-        SELECT d.*, {first_received_at} FROM tracking.deliveries AS d
-        WHERE d.tenant_id = sized.tenant_id AND d.id = sized.id LIMIT 1
+    SELECT held.* FROM sized CROSS JOIN LATERAL (
+        SELECT d.tenant_id, d.id, d.connection_id, d.received_at, {_FIRST_RECEIVED_AT}, {BODY} AS body, d.traceparent,
+            d.origin, d.replay_of
+        FROM tracking.deliveries AS d WHERE d.tenant_id = sized.tenant_id AND d.id = sized.id LIMIT 1
     ) AS held
     WHERE bytes_before < :bytes_max
     ORDER BY held.id
 """
-_CLAIM_RECEIVED: Final = text(
-    _CLAIM.format(condition="state = 'received' AND id > :after", first_received_at=_FIRST_RECEIVED_AT)
-)
+_CLAIM_RECEIVED: Final = text(_CLAIM.format(condition="state = 'received' AND id > :after"))
 _CLAIM_QUARANTINED: Final = text(
     _CLAIM.format(
         condition="tenant_id = :tenant_id AND state = 'quarantined' AND connection_id = :connection_id"
-        " AND reason = ANY(:reasons) AND processed_at < :before",
-        first_received_at=_FIRST_RECEIVED_AT,
+        " AND reason = ANY(:reasons) AND processed_at < :before"
     )
 )
-_CLAIM_COPIES: Final = text(
-    _CLAIM.format(condition="tenant_id = :tenant_id AND id = ANY(:ids)", first_received_at=_FIRST_RECEIVED_AT)
-)
+_CLAIM_COPIES: Final = text(_CLAIM.format(condition="tenant_id = :tenant_id AND id = ANY(:ids)"))
 _SETTLE: Final = text(
     """
     UPDATE tracking.deliveries AS d
@@ -111,7 +135,9 @@ _SETTLE: Final = text(
     WHERE d.tenant_id = o.t AND d.id = o.i
     """
 )
-_KEPT_COLUMNS: Final = f"d.id, d.connection_id, d.received_at, {_FIRST_RECEIVED_AT}, d.body, d.origin, d.replay_of"
+_KEPT_COLUMNS: Final = (
+    f"d.id, d.connection_id, d.received_at, {_FIRST_RECEIVED_AT}, {BODY} AS body, d.origin, d.replay_of"
+)
 _KEPT: Final = text(
     f"""
     SELECT held.* FROM unnest(CAST(:ids AS uuid[])) AS asked(id)
@@ -133,22 +159,24 @@ _ORIGINALS: Final = text(
     WHERE stored.replay_of IS NOT NULL
     """
 )
-_NEWEST_KEPT: Final = """
+_NEWEST_KEPT: Final = f"""
     WITH newest AS (
-        SELECT id, octet_length(body) AS bytes FROM tracking.deliveries
-        WHERE tenant_id = :tenant_id AND connection_id = :connection_id AND body IS NOT NULL {conditions}
+        SELECT d.id, octet_length({BODY}) AS bytes FROM tracking.deliveries AS d
+        WHERE tenant_id = :tenant_id AND connection_id = :connection_id AND {BODY} IS NOT NULL {{conditions}}
         ORDER BY id DESC LIMIT :count_max
     ), sized AS (
         SELECT id, sum(bytes) OVER (ORDER BY id DESC) - bytes AS bytes_before FROM newest
     )
     SELECT held.* FROM sized CROSS JOIN LATERAL (
-        SELECT {columns} FROM tracking.deliveries AS d
+        SELECT {_KEPT_COLUMNS} FROM tracking.deliveries AS d
         WHERE d.tenant_id = :tenant_id AND d.id = sized.id LIMIT 1
     ) AS held
     WHERE bytes_before < :bytes_max
     ORDER BY held.id
 """
-_DROP_BODIES: Final = text(
+_KEEP_MONTHS: Final = text("SELECT tracking.make_partitions(), tracking.drop_delivery_bodies(:before)")
+# What was stored by a release before, or was in quarantine when its month was dropped.
+_DROP_BODIES_IN_ROWS: Final = text(
     """
     UPDATE tracking.deliveries SET body = NULL, headers = '{}'
     WHERE (tenant_id, id) IN (
@@ -430,16 +458,19 @@ async def newest_stored(
     if reason is not None:
         conditions = "AND state = 'quarantined' AND reason = :reason"
         parameters["reason"] = reason
-    return [
-        _kept(row)
-        for row in await tx.rows(text(_NEWEST_KEPT.format(columns=_KEPT_COLUMNS, conditions=conditions)), parameters)
-    ]
+    return [_kept(row) for row in await tx.rows(text(_NEWEST_KEPT.format(conditions=conditions)), parameters)]
 
 
 async def find(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Delivery | None:
     """A delivery of the tenant."""
+    kept = ("headers", "body")
     row = await tx.one_or_none(
-        select(deliveries).where(deliveries.c.tenant_id == tenant_id, deliveries.c.id == delivery_id)
+        select(
+            *(column for column in deliveries.c if column.name not in kept),
+            *(func.coalesce(bodies.c[name], deliveries.c[name]).label(name) for name in kept),
+        )
+        .outerjoin(bodies, (bodies.c.tenant_id == deliveries.c.tenant_id) & (bodies.c.id == deliveries.c.id))
+        .where(deliveries.c.tenant_id == tenant_id, deliveries.c.id == delivery_id)
     )
     if row is None:
         return None
@@ -533,9 +564,17 @@ async def receive_quarantined_again(
     return result.rowcount
 
 
-async def drop_bodies(tx: Transaction, *, before: datetime, count_max: int) -> int:
-    """Drop bodies and headers of translated and discarded deliveries received before a moment; how many."""
-    return (await tx.execute(_DROP_BODIES, {"before": before, "count_max": count_max})).rowcount
+async def keep_months(tx: Transaction, *, before: datetime) -> None:
+    """Drop the bodies and headers of the months that ended before the one of a moment; see to the months to come.
+
+    Not those in quarantine and those that wait: these get theirs into their rows.
+    """
+    await tx.execute(_KEEP_MONTHS, {"before": before})
+
+
+async def drop_bodies_in_rows(tx: Transaction, *, before: datetime, count_max: int) -> int:
+    """Drop bodies and headers that stand in rows of translated and discarded deliveries received before a moment."""
+    return (await tx.execute(_DROP_BODIES_IN_ROWS, {"before": before, "count_max": count_max})).rowcount
 
 
 def _received_again() -> Update:

@@ -30,8 +30,9 @@ deliveries = Table(
     Column("connection_id", Uuid(), nullable=False),
     Column("dedupe_key", Text, nullable=False),
     instant("received_at"),
+    # Of what a release before stored, and of what was in quarantine when the month of its body was dropped; until its
+    # time of retention is over.
     Column("headers", JSONB, nullable=False),
-    # Null once its time of retention is over.
     Column("body", LargeBinary),
     Column("traceparent", Text),
     Column("state", Text, nullable=False),
@@ -56,6 +57,17 @@ deliveries = Table(
     Index("ix_deliveries_quarantined", "tenant_id", "id", postgresql_where=text("state = 'quarantined'")),
     Index("ix_deliveries_remarked", "tenant_id", "connection_id", "id", postgresql_where=text("remarks IS NOT NULL")),
     Index("ix_deliveries_received_at", "received_at", postgresql_using="brin"),
+)
+
+# What of a delivery is large, and is dropped after a time: a table a month, by the moment that its id is made of.
+delivery_bodies = Table(
+    "delivery_bodies",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("headers", JSONB, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    postgresql_partition_by="RANGE (id)",
 )
 
 # That deliveries were discarded and, perhaps, restored. Those of one call share the id.

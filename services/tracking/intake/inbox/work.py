@@ -17,7 +17,7 @@ _POLL_SECONDS: Final = 5.0
 """What a worker was at that died is taken so soon; all else wakes."""
 _LOOK_BACK_SECONDS: Final = 2.0
 _RETRANSLATION_POLL_SECONDS: Final = 30.0
-_RETENTION_POLL_SECONDS: Final = 3600.0
+_RETENTION_POLL_SECONDS: Final = 86400.0
 _RETENTION_CHUNK: Final = 500
 
 
@@ -78,7 +78,8 @@ class Retranslator(Rounds):
 class Retention(Rounds):
     """Drops the bodies of translated deliveries after some days, and old counts of what connections were sent.
 
-    Once an hour, in short transactions.
+    Bodies go by whole months: none before its days are over, all at most a month and a day after that. It also sees to
+    it that the months to come have their tables. Once a day, in short transactions.
     """
 
     def __init__(self, database: Database, *, retention_days: int) -> None:
@@ -92,12 +93,13 @@ class Retention(Rounds):
         return False
 
     async def drop_due(self) -> int:
-        """Drop every body that is due; how many. Raises Unavailable."""
+        """Drop every month that is due, and what is due in rows; how many of the latter. Raises Unavailable."""
+        await self._database.run(Scope.every(), lambda tx: service.keep_months(tx, before=tx.now - self._retention))
         dropped = 0
         while not self.is_stopping:
             count = await self._database.run(
                 Scope.every(),
-                lambda tx: service.drop_bodies(tx, before=tx.now - self._retention, count_max=_RETENTION_CHUNK),
+                lambda tx: service.drop_bodies_in_rows(tx, before=tx.now - self._retention, count_max=_RETENTION_CHUNK),
             )
             dropped += count
             if count < _RETENTION_CHUNK:
