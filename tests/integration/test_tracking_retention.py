@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -20,6 +20,7 @@ from services.tracking.intake.sources.domain import Source
 from shared.db.database import Database, Scope
 from shared.db.migration import _configuration, upgrade
 from shared.http.auth import Role
+from shared.kernel.errors import Unavailable
 from tests.stories.connections import OUTBOX, Answered, Caller, Tracking, deal, running_tracking, send, translate
 
 KEEP_DAYS = 10
@@ -70,9 +71,11 @@ async def at(url: str, moment: datetime) -> AsyncIterator[Database]:
 
 
 async def retain(url: str, moment: datetime) -> int:
-    """Let a worker's round come at a moment; how many bodies it dropped that stood in rows."""
+    """Let a worker's round come at a moment, again where others are at it; how many bodies it dropped from rows."""
     async with at(url, moment) as database:
-        return await Retention(database, retention_days=KEEP_DAYS).drop_due()
+        while True:
+            with suppress(Unavailable):
+                return await Retention(database, retention_days=KEEP_DAYS).drop_due()
 
 
 async def store(url: str, moment: datetime, tenant: UUID, connection: Answered, body: str) -> None:
@@ -114,7 +117,7 @@ async def test_bodies_are_dropped_when_their_month_is_over_for_as_long_as_they_a
     await retain(fresh_database, due_at - timedelta(microseconds=1))
     assert all((await bodies(admin)).values())
 
-    await retain(fresh_database, due_at)
+    await asyncio.gather(*(retain(fresh_database, due_at) for _ in range(3)))
     (old, old_body), (_, new_body) = (await bodies(admin)).items()
     assert (old_body, new_body is None) == (None, False)
     refused = await admin.client.post(f"/v1/deliveries/{old}/replay")

@@ -49,7 +49,7 @@ MAKE_PARTITIONS = f"""
             JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = p.partattrs[0]
             WHERE c.relnamespace = '{SCHEMA}'::regnamespace ORDER BY c.relname
         LOOP
-            EXECUTE format('LOCK TABLE {SCHEMA}.%I IN SHARE UPDATE EXCLUSIVE MODE', parent.name);
+            EXECUTE format('LOCK TABLE ONLY {SCHEMA}.%I IN SHARE UPDATE EXCLUSIVE MODE', parent.name);
             SELECT pg_get_expr(polqual, polrelid) INTO STRICT policy FROM pg_policy WHERE polrelid = parent.oid;
             SELECT coalesce(to_date(max(right(c.relname, 7)), 'YYYY_MM') + interval '1 month',
                 date_trunc('month', now()))

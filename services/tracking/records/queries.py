@@ -15,9 +15,11 @@ from shared.kernel.records import RecordKind
 
 
 def _as_of(versions: Table, record_id: str) -> str:
+    # No version is of a later time than some minutes after it was received: the months after that are left out.
     return f"""(
         SELECT DISTINCT ON (tenant_id, {record_id}) * FROM {versions.fullname}
         WHERE tenant_id = :tenant_id AND recorded_at <= :as_of
+            AND modified_at < CAST(:as_of AS timestamptz) + interval '1 day'
         ORDER BY tenant_id DESC, {record_id} DESC, modified_at DESC, sequence DESC, delivery_id DESC
     )"""
 

@@ -84,6 +84,8 @@ deal_versions = Table(
     instant("recorded_at"),
     # Appended in the order of time, so the smallest of indexes finds what was recorded since a moment.
     Index("ix_deal_versions_recorded_at", "recorded_at", postgresql_using="brin"),
+    # What events come to is the index of a month or two, however much is stored.
+    postgresql_partition_by="RANGE (modified_at)",
 )
 
 deal_split_users = Table(
@@ -130,4 +132,5 @@ activity_versions = Table(
     *_made_of(ACTIVITY_COLUMNS, key=_VERSION_KEY),
     instant("recorded_at"),
     Index("ix_activity_versions_recorded_at", "recorded_at", postgresql_using="brin"),
+    postgresql_partition_by="RANGE (modified_at)",
 )

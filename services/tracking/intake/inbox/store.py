@@ -174,6 +174,7 @@ _NEWEST_KEPT: Final = f"""
     WHERE bytes_before < :bytes_max
     ORDER BY held.id
 """
+# The first lets no other worker at the tables until the end of the transaction.
 _KEEP_MONTHS: Final = text("SELECT tracking.make_partitions(), tracking.drop_delivery_bodies(:before)")
 # What was stored by a release before, or was in quarantine when its month was dropped.
 _DROP_BODIES_IN_ROWS: Final = text(

@@ -216,7 +216,11 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
         parameters: dict[str, object] = {"tenant_id": tenant_id, "id": record_id, "limit": limit}
         condition = ""
         if before is not None:
-            condition = "AND (v.modified_at, v.sequence, v.delivery_id) < (:modified_at, :sequence, :delivery_id)"
+            # The months after it are left out by the time alone.
+            condition = (
+                "AND v.modified_at <= :modified_at"
+                " AND (v.modified_at, v.sequence, v.delivery_id) < (:modified_at, :sequence, :delivery_id)"
+            )
             parameters |= dict(zip(_VERSION, before, strict=True))
         statement = text(
             f"""
