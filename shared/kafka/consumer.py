@@ -12,22 +12,8 @@ from random import SystemRandom
 from time import perf_counter
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import (
-    AuthenticationFailedError,
-    AuthenticationMethodNotSupported,
-    GroupAuthorizationFailedError,
-    IncompatibleBrokerVersion,
-    InconsistentGroupProtocolError,
-    InvalidGroupIdError,
-    InvalidSessionTimeoutError,
-    KafkaConfigurationError,
-    KafkaError,
-    SaslAuthenticationFailed,
-    TopicAuthorizationFailedError,
-    UnrecognizedBrokerVersion,
-    UnsupportedSaslMechanismError,
-)
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition, errors
+from aiokafka.errors import KafkaError
 
 from shared.db.database import Database, Scope
 from shared.db.tables import TransportTables
@@ -63,18 +49,18 @@ _FETCH_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bounds the memory for fetched records."""
 _METADATA_MILLISECONDS_MAX: Final = 30_000
 _NOT_FOR_US_TO_RETRY: Final = (
-    AuthenticationFailedError,
-    AuthenticationMethodNotSupported,
-    GroupAuthorizationFailedError,
-    IncompatibleBrokerVersion,
-    InconsistentGroupProtocolError,
-    InvalidGroupIdError,
-    InvalidSessionTimeoutError,
-    KafkaConfigurationError,
-    SaslAuthenticationFailed,
-    TopicAuthorizationFailedError,
-    UnrecognizedBrokerVersion,
-    UnsupportedSaslMechanismError,
+    errors.AuthenticationFailedError,
+    errors.AuthenticationMethodNotSupported,
+    errors.GroupAuthorizationFailedError,
+    errors.IncompatibleBrokerVersion,
+    errors.InconsistentGroupProtocolError,
+    errors.InvalidGroupIdError,
+    errors.InvalidSessionTimeoutError,
+    errors.KafkaConfigurationError,
+    errors.SaslAuthenticationFailed,
+    errors.TopicAuthorizationFailedError,
+    errors.UnrecognizedBrokerVersion,
+    errors.UnsupportedSaslMechanismError,
 )
 
 

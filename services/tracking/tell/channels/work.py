@@ -118,14 +118,6 @@ class Deliverer(Rounds):
         self.come_again_at(next_due_at, self._clock())
         return False
 
-    async def deliver_due(self) -> int:
-        """Attempt everything that is due now, round after round until nothing is; how many attempts. For tests."""
-        attempts = 0
-        while started := await self._start_due():
-            attempts += started
-            await self._settled()
-        return attempts
-
     async def _start_due(self) -> int:
         """Start as many attempts as there is room for; how many. Raises Unavailable."""
         room = self._concurrency - len(self._under_way) - len(self._ended)
