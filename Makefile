@@ -2,6 +2,7 @@
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+TYPES := .venv/.types
 SECONDS := 300
 SEED := $(shell date +%s)
 # Each worker has a Postgres and a Kafka of its own. Whole files, and all that share a stack, go to a
@@ -10,7 +11,7 @@ WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 # The tests start some hundred Python processes: keep what they compile.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv demo up lint check test fuzz
+.PHONY: help venv demo up lint style check test fuzz
 
 help:
 	@echo "make demo [ARGS=--once]   run everything with a seeded company and a live stream of deals"
@@ -34,17 +35,22 @@ demo: $(INSTALLED)
 up: $(INSTALLED)
 	@$(BIN)/attain up $(ARGS)
 
-lint: $(INSTALLED)
+lint: style
+	$(BIN)/mypy
+
+style: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 check: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit tests/property $(ARGS)
 
-test: lint
-	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
+# What takes seconds is told at once, what mypy finds is told after the tests that run beside it.
+test: style
+	@$(BIN)/mypy >$(TYPES) 2>&1 & checking=$$!; \
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS); tests=$$?; \
+	wait $$checking; types=$$?; echo $(BIN)/mypy; cat $(TYPES); exit $$((tests || types))
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pytest --hypothesis-profile=exploring --hypothesis-seed=$(SEED) -m hypothesis $(ARGS)
