@@ -71,7 +71,7 @@ def story(start: datetime, quarter: tuple[date, date]) -> list[list[Step]]:
     waves = [[Step(deal.id, deal, start) for deal in opened]]
     current = {deal.id: deal for deal in opened}
     for number in range(1, 5):
-        at = start + timedelta(seconds=2 * number)
+        at = start + timedelta(seconds=number)
         wave = []
         for deal in sorted(current.values(), key=lambda each: each.id):
             if chance.random() < 0.5:
