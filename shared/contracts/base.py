@@ -69,7 +69,7 @@ class Event(BaseModel):
 
     @classmethod
     def from_json(cls, document: bytes | str) -> Self:
-        """The event that a document says, all its texts in NFC: earlier releases published them as they came.
+        """The event in a document, all its texts in NFC: earlier releases published them as they came.
 
         Raises ValidationError.
         """
@@ -96,13 +96,13 @@ class Value(BaseModel):
 
 
 CORRECTED_DECIMALS: Final = "decimals"
-"""The reason for a number that was rounded half to even to the decimals that are kept."""
+"""The reason for a number that was rounded half to even to the decimals that are stored."""
 CORRECTED_FUTURE: Final = "future"
 """The reason for a time that was later than a delivery can have been sent."""
 
 
 class Correction(Value):
-    """A member of a record that is not kept as its source states it."""
+    """A member of a record that is not stored as its source states it."""
 
     field: str = Field(description="JSON pointer to the member.", examples=["/amount"])
     stated: str = Field(description="What the source states, as a text.")
@@ -131,15 +131,15 @@ class RecordEvent(Event):
 
     @property
     def version(self) -> RecordVersion:
-        """Where this snapshot stands among those of the same record."""
+        """Its place among the snapshots of the same record."""
         return RecordVersion(self.modified_at, self.sequence, self.delivery_id)
 
     @classmethod
     def from_json(cls, document: bytes | str) -> Self:
-        """The version that a document says. Raises ValidationError.
+        """The version in a document. Raises ValidationError.
 
-        Releases that tell what they corrected publish texts in NFC and times that are not ahead. Of those before, the
-        texts are composed, and a `modified_at` that is ahead is read as `received_at`.
+        Releases that state their corrections publish texts in NFC and times that are not ahead. In what earlier ones
+        published, texts are composed, and a `modified_at` that is ahead is read as `received_at`.
         """
         event = cls.model_validate_json(document)
         if "corrections" in event.model_fields_set:
@@ -149,7 +149,7 @@ class RecordEvent(Event):
 
 
 def fact_attributes(facts: type[DealFacts | ActivityFacts], **elsewhere: str) -> list[str]:
-    """What of an event is each of the `facts`, in their order: its attribute of that name, else as `elsewhere` says."""
+    """The attribute of an event for each of the `facts`, in their order: of the same name, else by `elsewhere`."""
     return [elsewhere.get(each.name, each.name) for each in fields(facts)]
 
 

@@ -15,7 +15,7 @@ from shared.kernel.rates import ExchangeRates as DailyRates
 def org_chart(snapshots: Iterable[Event], *, rates: DailyRates | None = None) -> OrgChart:
     """The chart of one tenant from the newest snapshot of each of its org subjects; other events are passed over.
 
-    `rates`, if given, are those of the snapshots, held from before.
+    `rates`, if given, are those of the snapshots, read before.
     """
     calendar = FiscalCalendar()
     homes: tuple[CalendarState, ...] = ()

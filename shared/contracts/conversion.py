@@ -1,4 +1,4 @@
-"""How money in another currency was converted, as every `explain` tells it."""
+"""How money in another currency was converted, as every `explain` states it."""
 
 from datetime import date
 from typing import Self

@@ -61,7 +61,7 @@ def asyncapi() -> dict[str, JsonValue]:
 
 
 def _channel(spec: TopicSpec) -> JsonValue:
-    kept: JsonValue = (
+    configuration: JsonValue = (
         {"cleanup.policy": ["compact"]}
         if spec.retention is None
         else {"cleanup.policy": ["delete"], "retention.ms": int(spec.retention.total_seconds() * 1000)}
@@ -73,7 +73,7 @@ def _channel(spec: TopicSpec) -> JsonValue:
             "kafka": {
                 "topic": spec.name,
                 "partitions": spec.partitions,
-                "topicConfiguration": kept,
+                "topicConfiguration": configuration,
                 "bindingVersion": "0.5.0",
             }
         },

@@ -22,7 +22,7 @@ _PROBLEMS_MAX = 10
 class MalformedEvent(ValueError):
     """A record that is no event of a known type, or whose value does not fit its type.
 
-    Its text names members and kinds of errors and holds nothing of the value, which may be personal data.
+    Its text names members and kinds of errors and nothing of the value, which may be personal data.
     """
 
 

@@ -1,4 +1,4 @@
-"""One real example of every event, used by the documentation and held against the schemas by the contract tests."""
+"""One real example of every event, used by the documentation and checked against the schemas by the contract tests."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime

@@ -44,8 +44,8 @@ class Subject(Value):
 class Metric(Value):
     """How deals or activities become the goal's number. `filter` is the JSON form of shared.kernel.filters.
 
-    `date_field` has the days that readers of the first release know; a later one is told beside it, and of activities,
-    which count on the day they took place, it says nothing.
+    `date_field` has the days that readers of the first release know; a later one has a member beside it. For
+    activities, which count on the day they took place, it means nothing.
     """
 
     aggregate: Aggregate

@@ -27,7 +27,7 @@ StateStart = Annotated[
 
 
 class CalendarState(Value):
-    """What the calendar says from a day on, up to the next state."""
+    """The calendar from a day on, up to the next state."""
 
     start: StateStart
     start_month: int = Field(ge=1, le=12)
@@ -36,7 +36,7 @@ class CalendarState(Value):
 
 
 class TeamState(Value):
-    """Where a team stands and who manages it from a day on, up to the next state."""
+    """Which team a team is below and who manages it from a day on, up to the next state."""
 
     start: StateStart
     parent_id: UUID | None
@@ -57,7 +57,7 @@ def _in_order(states: tuple[StateT, ...]) -> tuple[StateT, ...]:
 class Calendar(Event):
     """The tenant's fiscal year, time zone and home currency, as in force on the day this was published.
 
-    `history` says what was and will be in force on other days; without it, this has been in force all along.
+    `history` has what was and will be in force on other days; without it, this has been in force all along.
     """
 
     event_type: ClassVar[str] = "attain.calendar.v1"
@@ -74,14 +74,14 @@ class Calendar(Event):
         return "calendar"
 
     def states(self) -> tuple[CalendarState, ...]:
-        """Everything that is or was said, the first from the beginning of time."""
+        """Every state, the first from the beginning of time."""
         always = CalendarState(
             start=None, start_month=self.start_month, time_zone=self.time_zone, currency=self.currency
         )
         return self.history or (always,)
 
     def fiscal(self) -> FiscalCalendar:
-        """What cuts the tenant's years and days; a zone that earlier releases let in is read as `stored_zone` says.
+        """What divides time into the tenant's years and days; a zone of earlier releases is read by `stored_zone`.
 
         Raises InvalidInput for what is no calendar.
         """
@@ -118,7 +118,7 @@ class Person(Event):
 class Team(Event):
     """A node of the team tree, as on the day this was published. `manager_id` sees everyone in the subtree.
 
-    `history` says where it stood and who managed it on other days; without it, it has been so all along.
+    `history` has its place and manager on other days; without it, they have been the same all along.
     """
 
     event_type: ClassVar[str] = "attain.team.v1"
@@ -151,7 +151,7 @@ class Team(Event):
 
 
 class Membership(Event):
-    """A person is in a team from `start` up to, not including, `end`. `deleted` takes it back as if never said."""
+    """A person is in a team from `start` up to, not including, `end`. `deleted` undoes it from the start."""
 
     event_type: ClassVar[str] = "attain.membership.v1"
     topic: ClassVar[str] = TOPIC

@@ -1,4 +1,4 @@
-"""`attain.progress.v1`: where every goal stands, published with its newest state whenever that changed."""
+"""`attain.progress.v1`: the progress of every goal, published with its newest state whenever that changed."""
 
 from datetime import date
 from typing import ClassVar

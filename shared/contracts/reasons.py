@@ -8,7 +8,7 @@ from shared.kernel.reasons import Reason, Words
 
 
 class WordsAnswer(BaseModel):
-    """The same said in both languages."""
+    """The same text in both languages."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"en": "status is won", "zh": "状态为 won"}]})
 
@@ -21,7 +21,7 @@ class WordsAnswer(BaseModel):
 
 
 class ReasonAnswer(BaseModel):
-    """Why a record does not count, as a salesperson would want it said."""
+    """Why a record does not count, in a salesperson's words."""
 
     model_config = ConfigDict(
         json_schema_extra={

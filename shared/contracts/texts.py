@@ -1,4 +1,4 @@
-"""The texts that requests and definitions are made of: what may stand in them. All are in NFC once they are read."""
+"""The texts that requests and definitions are made of: what they may contain. All are in NFC once they are read."""
 
 import re
 from typing import Annotated, Final

@@ -1,4 +1,4 @@
-"""Every topic: its events, how it is kept, how it is cut."""
+"""Every topic: its events, its retention, its partitions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

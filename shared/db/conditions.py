@@ -1,4 +1,4 @@
-"""Conditions of a query that are there only where something is asked for."""
+"""Conditions of a query that are there only where a filter is given."""
 
 from uuid import UUID
 

@@ -46,9 +46,9 @@ _COMMIT_SECONDS_MAX: Final = 60
 _RETRY_SECONDS_FIRST: Final = 0.02
 _RETRY_SECONDS_MAX: Final = 1.0
 UTC_NOW: Final = partial(datetime.now, UTC)
-_NOTIFY: Final = text("SELECT pg_notify(:channel, said) FROM unnest(CAST(:said AS text[])) AS t(said)")
+_NOTIFY: Final = text("SELECT pg_notify(:channel, payload) FROM unnest(CAST(:payloads AS text[])) AS t(payload)")
 _SINCE: Final = "since"
-"""When a connection was made, in what the pool keeps with it."""
+"""When a connection was made, in what the pool stores with it."""
 _REFUSED_SECONDS: Final = 1.0
 """How old a connection is that is given up for a refusal."""
 
@@ -73,7 +73,7 @@ class PrivilegedLogin(AttainError):
 
 
 class TenantLock(Enum):
-    """How a transaction holds tenants in its service: exclusive keeps out everybody who holds them too."""
+    """How a transaction locks tenants in its service: exclusive keeps out everybody else who locks them."""
 
     SHARED = "pg_advisory_xact_lock_shared"
     EXCLUSIVE = "pg_advisory_xact_lock"
@@ -86,7 +86,7 @@ class Scope:
     setting: str
     locked: frozenset[UUID] = frozenset()
     lock: TenantLock = TenantLock.SHARED
-    """How it holds those that are locked, from its beginning: that costs no round trip of its own."""
+    """How it locks those in `locked`, from its beginning: that costs no round trip of its own."""
 
     @classmethod
     def of(cls, *tenant_ids: UUID, lock: TenantLock | None = None) -> "Scope":
@@ -151,9 +151,9 @@ class Transaction(Statements):
         """Be the only one to work on these tenants in this service until the end of the transaction."""
         await self._lock(TenantLock.EXCLUSIVE, tenant_ids)
 
-    async def notify(self, channel: str, *said: str) -> None:
-        """Wake the listeners of `channel` when this transaction commits, and tell them each of what is `said`."""
-        await self.connection.execute(_NOTIFY, {"channel": channel, "said": said or ("",)})
+    async def notify(self, channel: str, *payloads: str) -> None:
+        """Notify the listeners of `channel` of each payload when this transaction commits."""
+        await self.connection.execute(_NOTIFY, {"channel": channel, "payloads": payloads or ("",)})
 
     def committed(self) -> None:
         """Run what was to follow the commit; for the opener of the transaction."""
@@ -164,8 +164,8 @@ class Transaction(Statements):
                 _log.exception("after_commit_failed")
 
     async def _lock(self, lock: TenantLock, tenant_ids: Collection[UUID]) -> None:
-        held = self._scope.locked if self._scope.lock in (lock, TenantLock.EXCLUSIVE) else frozenset()
-        keys = _lock_keys(self._service, set(tenant_ids) - held)
+        locked = self._scope.locked if self._scope.lock in (lock, TenantLock.EXCLUSIVE) else frozenset()
+        keys = _lock_keys(self._service, set(tenant_ids) - locked)
         if keys:
             await self.connection.execute(_LOCKS[lock], {"keys": keys})
 
@@ -196,7 +196,7 @@ def _lock_keys(service: str, tenant_ids: Iterable[UUID]) -> list[int]:
 
 
 def advisory_lock_key(service: str, kind: str, name: str = "") -> int:
-    """The advisory lock that stands for something of a service: 64 bits of a hash, so a clash is only a longer wait."""
+    """The key of an advisory lock for something of a service: 64 bits of a hash, so a clash is only a longer wait."""
     digest = blake2b(f"{service}/{kind}/{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
@@ -257,14 +257,14 @@ class Database:
     def snapshot(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
         """A transaction that only reads, and sees everything as it was when it began, however long it lasts.
 
-        It holds nobody up: what other transactions change together it sees together, or not at all.
+        Nobody waits for it: what other transactions change together it sees together, or not at all.
         """
         return self._translated(scope, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     async def run(self, scope: Scope, work: Callable[[Transaction], Awaitable[T]], *, attempts: int = 5) -> T:
         """Do idempotent work in a transaction, again after a deadlock, serialization failure or lost connection.
 
-        `work` gets a new transaction each time and must not keep anything of an earlier one. DatabaseUnavailable when
+        `work` gets a new transaction each time and must not use anything of an earlier one. DatabaseUnavailable when
         the attempts are used up, and at once when a lock or the pool took too long or the server refuses the work.
         """
         for attempt in range(1, attempts + 1):
@@ -286,9 +286,9 @@ class Database:
         raise ValueError("attempts must be at least 1")
 
     def channels(self, *names: str) -> Channels:
-        """Channels to hear NOTIFY on, over the one connection of this process that does.
+        """Channels to listen to, over the one connection of this process that does.
 
-        It reconnects, and tells its listeners once after every connect, so that they look for what they missed.
+        It reconnects, and notifies its subscribers once after every connect, so that they look for what they missed.
         """
         return Channels(self._listener, names)
 
@@ -371,8 +371,8 @@ class Database:
         try:
             yield Transaction(connection, service=self.service, now=self._clock(), scope=scope)
         except BaseException as error:
-            # A server that has become a read-only standby keeps its connections: a new one finds who took its place.
-            # Made for every refusal, new ones would cost more than all the work that is refused.
+            # A server that has become a read-only standby does not close its connections: a new one finds its
+            # successor. Made for every refusal, new ones would cost more than all the work that is refused.
             leave = classify(error) is Failure.REFUSED and monotonic() - connection.info[_SINCE] >= _REFUSED_SECONDS
             await to_the_end(_discard(connection) if leave else _roll_back(connection, driver))
             raise

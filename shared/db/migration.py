@@ -30,7 +30,7 @@ _HISTORIES: Final = Path(__file__).parents[2] / "migrations"
 _URL_ATTRIBUTE: Final = "attain_database_url"
 _KEY_ATTRIBUTE: Final = "attain_secrets_key"
 _VERSION_TABLE: Final = "alembic_version"
-# alembic keeps what it works on in globals.
+# alembic has what it works on in globals.
 _one_at_a_time: Final = Lock()
 
 
@@ -49,7 +49,7 @@ class SchemaOutOfDate(Conflict):
 
 
 class SecretsKeyMissing(Conflict):
-    """A migration has something to encrypt, and was not told with which key."""
+    """A migration has something to encrypt, and was given no key."""
 
     code = "secrets_key_missing"
     title = "No key for secrets"
@@ -92,7 +92,7 @@ async def require_current_schema(database: Database) -> None:
 
 
 def run(metadata: MetaData) -> None:
-    """Do what alembic was asked for with a service's schema; the whole of an `env.py`.
+    """Do what alembic was called for with a service's schema; the whole of an `env.py`.
 
     The URL is the one `upgrade` was given, else ATTAIN_DATABASE_URL. Every `tables` module of the service's rooms is
     imported first, so that comparing sees all tables.
@@ -146,8 +146,8 @@ def grant_to_service(op: RunsStatements, schema: str) -> None:
 def enable_row_level_security(op: RunsStatements, schema: str, table: str) -> None:
     """Let a transaction see and write only the rows of the tenants in its `app.tenants`; forced on the owner too.
 
-    Both readings of the setting stand in sub-selects without a reference to the row, so Postgres works them out once
-    a statement. Indexes are reached through the statement's own conditions, whose equality operators are leakproof.
+    Both readings of the setting are in sub-selects without a reference to the row, so Postgres works them out once a
+    statement. Indexes are reached through the statement's own conditions, whose equality operators are leakproof.
     """
     setting = "current_setting('app.tenants', true)"
     op.execute(f"ALTER TABLE {schema}.{table} ENABLE ROW LEVEL SECURITY")

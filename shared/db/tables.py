@@ -41,7 +41,7 @@ def tenant_id() -> Column[object]:
 
 
 def money(name: str, *, nullable: bool = False) -> Column[object]:
-    """An exact decimal amount, read as Decimal; its currency stands in a column beside it."""
+    """An exact decimal amount, read as Decimal; its currency is in a column beside it."""
     return Column(name, Numeric(asdecimal=True), nullable=nullable)
 
 
@@ -66,7 +66,7 @@ class TransportTables:
 
     @property
     def outbox_channel(self) -> str:
-        """The NOTIFY channel that says: there is something to publish."""
+        """The NOTIFY channel for: there is something to publish."""
         return f"{self.service}_outbox"
 
 

@@ -53,7 +53,7 @@ class VersionedTable(Generic[ThingT]):
         whose id is the tenant's.
 
         `rows` are what `thing_of` is given, where that is more than the table's columns; `store_parts` stores that.
-        `present` says of a row that its thing is not deleted.
+        `present` is the condition that a row's thing is not deleted.
         """
         self._noun = noun
         self._table = table
@@ -79,7 +79,7 @@ class VersionedTable(Generic[ThingT]):
     async def locked(self, tx: Transaction, tenant_id: UUID, thing_id: UUID) -> ThingT:
         """The thing, which nobody else changes until the end of the transaction. Raises the kind's NotFound.
 
-        What stands in other tables is as of when the statement began: whoever stores that locks the tenant before.
+        What is in other tables is as of when the statement began: whoever stores that locks the tenant before.
         """
         statement = self._of(tenant_id, self._id == thing_id).with_for_update(key_share=True, of=self._table)
         row = await tx.one_or_none(statement)
@@ -106,7 +106,7 @@ class VersionedTable(Generic[ThingT]):
     async def every(self, tx: Transaction, after: Key, limit: int) -> list[tuple[Key, ThingT]]:
         """The next things of all tenants in scope, deleted ones among them.
 
-        None of them changes before the end of the transaction: what is said of them stays true.
+        None of them changes before the end of the transaction: what is published of them stays true.
         """
         key = (self._table.c.tenant_id, self._id)
         statement = (

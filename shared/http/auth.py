@@ -41,7 +41,7 @@ class Role(StrEnum):
 class Principal:
     """The authenticated caller. `person_id` is None for a service.
 
-    `expires_at`: from when the token that says so is refused; None when it was no token.
+    `expires_at`: from when the caller's token is refused; None when it was no token.
     """
 
     tenant_id: UUID
@@ -102,7 +102,7 @@ class Authenticator:
         )
 
     async def principal(self, token: str) -> Principal:
-        """The caller a token stands for. Raises TokenRefused or KeysUnavailable."""
+        """The caller a token authenticates. Raises TokenRefused or KeysUnavailable."""
         try:
             claims = jwt.decode(
                 token,

@@ -11,7 +11,7 @@ _MIDDLE_COLLECTIONS: Final = 100
 def relax_garbage_collection() -> None:
     """Look for cycles less often, and never among what exists by now. Call once, when everything is imported.
 
-    By default Python looks through all it holds over and over while a batch is decoded: a quarter of the time.
+    By default Python looks through all its objects over and over while a batch is decoded: a quarter of the time.
     """
     gc.collect()
     gc.freeze()

@@ -55,7 +55,7 @@ class ConnectionLimits:
 
     connections_max: int
     connections_per_peer_max: int
-    held_bytes_max: int
+    buffered_bytes_max: int
     head_bytes_max: int = 32_768
     headers_max: int = 100
     url_bytes_max: int = 8192
@@ -128,11 +128,11 @@ class _RefusedWhileParsing(Exception):
 
 
 class ConnectionTable:
-    """The connections of one server, and what they hold together."""
+    """The connections of one server, and what they buffer together."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
-        self.held_bytes = 0
+        self.buffered_bytes = 0
         # By the clock of the loop, as of the last sweep: cheap to look at, and late by half a second at most.
         self.now = 0.0
         self._open: set[LimitedProtocol] = set()
@@ -144,10 +144,10 @@ class ConnectionTable:
     @property
     def is_crowded(self) -> bool:
         """Whether large bodies are read by turns."""
-        return self.held_bytes > self.limits.held_bytes_max // _TURNS_SHARE
+        return self.buffered_bytes > self.limits.buffered_bytes_max // _TURNS_SHARE
 
     def await_turn(self, connection: "LimitedProtocol") -> None:
-        """Have it told when it may go on reading."""
+        """Wake it when it may go on reading."""
         self._in_turn.append(connection)
 
     def admit(self, connection: "LimitedProtocol", peer: str, loop: asyncio.AbstractEventLoop) -> _Refusal | None:
@@ -180,12 +180,14 @@ class ConnectionTable:
             del self._by_peer[peer]
 
     def relieve(self) -> None:
-        """Hold no more than the limit: refuse the unfinished requests that hold most."""
-        while self.held_bytes > self.limits.held_bytes_max:
-            unfinished = [connection for connection in self._open if connection.is_unfinished and connection.held_bytes]
+        """Buffer no more than the limit: refuse the unfinished requests that buffer most."""
+        while self.buffered_bytes > self.limits.buffered_bytes_max:
+            unfinished = [
+                connection for connection in self._open if connection.is_unfinished and connection.buffered_bytes
+            ]
             if not unfinished:
                 return
-            max(unfinished, key=lambda connection: connection.held_bytes).refuse(_NO_ROOM)
+            max(unfinished, key=lambda connection: connection.buffered_bytes).refuse(_NO_ROOM)
 
     def _make_room(self, among: set["LimitedProtocol"], peer: str | None, now: float) -> bool:
         """Close the connections that have waited longest for a request, a few at a time."""
@@ -253,7 +255,7 @@ class LimitedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.held_bytes = 0
+        self.buffered_bytes = 0
         self.waits_its_turn = False
         self._table = config.connection_table
         self._limits = config.connection_table.limits
@@ -308,7 +310,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         # These refer to this connection in turn: left to the collector, those of thousands would fill memory until it
-        # comes. Nothing asks for them any more, and a request that is still worked on has them of its own.
+        # comes. Nothing needs them any more, and a request that is still worked on has them of its own.
         del self.transport, self.flow, self.parser, self.cycle, self._first_cycle
         self.pipeline.clear()
 
@@ -322,7 +324,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._received_bytes = size_bytes
             self._parse(data)
             if self._phase == _HEAD or self._phase == _BODY:
-                self._hold(size_bytes)
+                self._buffer(size_bytes)
             return
         # In pieces, so that what the parser has been given beyond a limit is small.
         for start in range(0, size_bytes, self._limits.head_bytes_max):
@@ -360,7 +362,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if sent_ahead:
             # What came while the last of those sent ahead still waited.
             self.flow.resume_reading()
-        if self.held_bytes:
+        if self.buffered_bytes:
             self._release(self._received_bytes if self.is_unfinished else 0)
         if self._phase == _IDLE:
             self._since = self._table.now
@@ -393,7 +395,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.refuse(_BODY_TOO_LATE)
 
     def refuse(self, refusal: _Refusal) -> None:
-        """Receive nothing more; answer why, if the client can be told, after the requests before."""
+        """Receive nothing more; answer why, if that is still possible, after the requests before."""
         if self._phase >= _ENDING:
             return
         self._count(refusal)
@@ -445,9 +447,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self.refuse(_HEAD_TOO_LARGE)
         elif self._received_bytes > self._limits.message_bytes_max:
             self.refuse(_TOO_LARGE)
-        elif self._hold(size_bytes):
+        elif self._buffer(size_bytes):
             self._parse(data)
-            if self._phase == _BODY and self.held_bytes > _LARGE_BYTES and self._table.is_crowded:
+            if self._phase == _BODY and self.buffered_bytes > _LARGE_BYTES and self._table.is_crowded:
                 self._wait_turn()
 
     def _wait_turn(self) -> None:
@@ -460,22 +462,22 @@ class LimitedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # There is nothing to upgrade to: the request is answered as if it had not asked.
+            # There is nothing to upgrade to: the request is answered as if it had no Upgrade header.
             pass
         except httptools.HttpParserError:
             self.refuse(self._refusal or _MALFORMED)
 
-    def _hold(self, size_bytes: int) -> bool:
+    def _buffer(self, size_bytes: int) -> bool:
         """Account for bytes of a request that is not answered yet; whether it may still be received."""
-        self.held_bytes += size_bytes
-        self._table.held_bytes += size_bytes
-        if self._table.held_bytes > self._limits.held_bytes_max:
+        self.buffered_bytes += size_bytes
+        self._table.buffered_bytes += size_bytes
+        if self._table.buffered_bytes > self._limits.buffered_bytes_max:
             self._table.relieve()
         return self._phase < _ENDING
 
     def _release(self, remaining_bytes: int) -> None:
-        self._table.held_bytes += remaining_bytes - self.held_bytes
-        self.held_bytes = remaining_bytes
+        self._table.buffered_bytes += remaining_bytes - self.buffered_bytes
+        self.buffered_bytes = remaining_bytes
 
     def _count(self, refusal: _Refusal) -> None:
         HTTP_CONNECTIONS_REFUSED.labels(refusal.reason).inc()

@@ -1,8 +1,8 @@
-"""What FastAPI makes of the OpenAPI, mended: a valid document of its version that says what is meant.
+"""What FastAPI makes of the OpenAPI, mended: a valid document of its version that means what the routes do.
 
 FastAPI leaves nulls out of the whole document, examples included, so an example of an answer that has a null would no
 longer be one its own schema accepts. It describes event streams in a word of OpenAPI 3.2 that validators of 3.1 refuse.
-And what tells schemas apart has a default in our models, which makes it look like a member that may be left out.
+And a discriminator has a default in our models, which makes it look like a member that may be left out.
 `schemas` are the components of the document. Those of generic models get names that are none in any language, and what
 is no success is written out at every operation.
 """
@@ -72,19 +72,19 @@ def describe_streams(document: dict[str, JsonValue]) -> None:
 
 
 def require_discriminators(document: dict[str, JsonValue], schemas: dict[str, JsonValue]) -> None:
-    """Make the member that tells schemas apart a required one of each of them."""
+    """Make the discriminator of some schemas a required member of each of them."""
     for schema in list(_objects(document)):
         discriminator = schema.get("discriminator")
         mapping = discriminator.get("mapping") if isinstance(discriminator, dict) else None
         if not isinstance(discriminator, dict) or not isinstance(mapping, dict):
             continue
         for reference in mapping.values():
-            told_apart = schemas[str(reference).removeprefix(_REFERENCE)]
-            if isinstance(told_apart, dict):
-                required = told_apart.get("required")
+            alternative = schemas[str(reference).removeprefix(_REFERENCE)]
+            if isinstance(alternative, dict):
+                required = alternative.get("required")
                 others = required if isinstance(required, list) else []
                 name = str(discriminator["propertyName"])
-                told_apart["required"] = others if name in others else [name, *others]
+                alternative["required"] = others if name in others else [name, *others]
 
 
 def _objects(node: JsonValue) -> Iterator[dict[str, JsonValue]]:
@@ -105,7 +105,7 @@ def _contents(node: JsonValue) -> Iterator[dict[str, JsonValue]]:
 
 
 def _completed(example: JsonValue, schema: JsonValue, schemas: Mapping[str, JsonValue]) -> JsonValue:
-    meant = _told_apart(example, _only_alternative(schema, schemas), schemas)
+    meant = _alternative_of(example, _only_alternative(schema, schemas), schemas)
     if isinstance(example, list):
         return [_completed(each, meant.get("items"), schemas) for each in example]
     properties, required = meant.get("properties"), meant.get("required")
@@ -132,15 +132,15 @@ def _only_alternative(schema: JsonValue, schemas: Mapping[str, JsonValue]) -> Ma
     return schema
 
 
-def _told_apart(
+def _alternative_of(
     example: JsonValue, schema: Mapping[str, JsonValue], schemas: Mapping[str, JsonValue]
 ) -> Mapping[str, JsonValue]:
-    """Of schemas that a member tells apart, the one that the example is of."""
+    """Of schemas with a discriminator, the one that the example is of."""
     discriminator = schema.get("discriminator")
     if not isinstance(example, dict) or not isinstance(discriminator, dict):
         return schema
-    mapping, told = discriminator.get("mapping"), example.get(str(discriminator.get("propertyName")))
-    reference = mapping.get(told) if isinstance(mapping, dict) and isinstance(told, str) else None
+    mapping, value = discriminator.get("mapping"), example.get(str(discriminator.get("propertyName")))
+    reference = mapping.get(value) if isinstance(mapping, dict) and isinstance(value, str) else None
     return schema if reference is None else _only_alternative({"$ref": reference}, schemas)
 
 

@@ -69,11 +69,11 @@ class StrangersPace:
 class Edge:
     """Gives each request an id, counts and times it, limits its body and answers what no handler did.
 
-    A sensible `X-Request-ID` of the caller is kept, else one is made; the answer carries it. A request body may not be
+    A sensible `X-Request-ID` of the caller is used, else one is made; the answer carries it. A request body may not be
     compressed and may not be larger than `body_bytes_max`, whatever length it declares. Requests under one of
     `unlogged_prefixes` get no access line, and of refused ones not all do. `path_templates` names the path of each
-    endpoint. Where a caller is not known, or asks for no path there is, or nothing can be done for him now, many such
-    answers in a short time are slow.
+    endpoint. Answers to unknown callers, to paths that do not exist and to requests that cannot be served now are slow
+    where there are many in a short time.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ from shared.kernel.errors import AnyVersionOf, InvalidInput
 _VERSION: Final = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.[0-9a-f]{16})?\Z")
 _DIGEST_BYTES: Final = 8
 _TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\Z')
-# A comma may stand inside a tag.
+# A comma may be part of a tag.
 _SEPARATED: Final = re.compile(r'[ \t]*((?:[^",]|"[^"]*")*)(?:,|\Z)')
 
 
@@ -49,7 +49,7 @@ class Answered(Response, Generic[AnswerT]):
 
 
 def etag(version: int, body: bytes) -> str:
-    """The ETag of an answer: of its version and what it says."""
+    """The ETag of an answer: of its version and its body."""
     return f'"{version}.{blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()}"'
 
 

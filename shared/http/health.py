@@ -22,7 +22,7 @@ _log = get_logger(__name__)
 
 
 class Health:
-    """Says whether a process lives and whether it should get work.
+    """Reports whether a process lives and whether it should get work.
 
     A check passes by returning and fails by raising or by taking longer than two seconds. Its error is logged; the
     answer only names the check.

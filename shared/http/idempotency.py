@@ -15,7 +15,7 @@ from shared.http.problems import ParameterError
 from shared.kernel.errors import InvalidInput
 from shared.worker.rounds import Rounds
 
-KEPT_HOURS: Final = 24
+RETENTION_HOURS: Final = 24
 _SWEEP_SECONDS: Final = 3600.0
 
 
@@ -52,19 +52,19 @@ async def claim(
     )
     if claimed is not None:
         return None
-    held = await tx.one_or_none(select(keys).where(keys.c.tenant_id == tenant_id, keys.c.key == key))
-    if held is None:
+    stored = await tx.one_or_none(select(keys).where(keys.c.tenant_id == tenant_id, keys.c.key == key))
+    if stored is None:
         # The sweep removed it between the two statements: as old as that, the key is free again.
         return await claim(tx, tables, tenant_id=tenant_id, key=key, fingerprint=fingerprint)
-    if held["fingerprint"] != fingerprint:
+    if stored["fingerprint"] != fingerprint:
         raise IdempotencyKeyReused(
             "This Idempotency-Key was used for another request.",
             fields=[ParameterError("/Idempotency-Key", "is taken", "a new key for every new request", "header")],
         )
     return StoredAnswer(
-        status=held["response_status"],
-        headers=[(name, value) for name, value in held["response_headers"]],
-        body=held["response_body"],
+        status=stored["response_status"],
+        headers=[(name, value) for name, value in stored["response_headers"]],
+        body=stored["response_body"],
     )
 
 
@@ -97,10 +97,10 @@ class IdempotencySweep(Rounds):
         return False
 
     async def sweep(self) -> None:
-        """Forget what is older than KEPT_HOURS."""
+        """Forget what is older than RETENTION_HOURS."""
         keys = self._tables.idempotency_keys
 
         async def forget(tx: Transaction) -> None:
-            await tx.execute(delete(keys).where(keys.c.created_at < tx.now - timedelta(hours=KEPT_HOURS)))
+            await tx.execute(delete(keys).where(keys.c.created_at < tx.now - timedelta(hours=RETENTION_HOURS)))
 
         await self._database.run(Scope.every(), forget)

@@ -1,4 +1,4 @@
-"""The signing keys of an identity provider (JWKS), kept so that its outage is not ours.
+"""The signing keys of an identity provider (JWKS), cached so that its outage is not ours.
 
 A key that is known serves at once, whatever the provider does: the set is fetched again behind it every five minutes,
 by one fetch at a time. While the provider cannot be reached the keys of the last set go on serving, for a bounded time:

@@ -39,7 +39,7 @@ class InSource(NamedTuple):
 
 
 class NamedDeal:
-    """The deal a caller names, if one; whether there is such a deal is asked once there is a transaction."""
+    """The deal a caller names, if one; whether there is such a deal is looked up once there is a transaction."""
 
     def __init__(self, name: UUID | InSource | None, finder: DealFinder, tenant_id: UUID, sight: CallersSight) -> None:
         self._name = name
@@ -72,7 +72,7 @@ class NamedDeal:
 
 
 def named_deal(description: str) -> Callable[..., Awaitable[NamedDeal]]:
-    """A dependency: the deal in `deal_id`, or in `external_id` and `source`; `description` says what for.
+    """A dependency: the deal in `deal_id`, or in `external_id` and `source`; `description` is what it is for.
 
     `named: Annotated[NamedDeal, Depends(named_deal("Only what this deal caused."))]`.
     """

@@ -29,7 +29,7 @@ async def negotiated(request: Request) -> None:
 
 
 def accepts(accept: str, offered: str) -> bool:
-    """Whether an Accept header admits a media type: what names it most exactly says so, by a weight above 0."""
+    """Whether an Accept header admits a media type: the entry that names it most exactly has a weight above 0."""
     if not accept.strip():
         return True
     kind, _, _ = offered.partition("/")
@@ -55,7 +55,7 @@ def _weight(parameters: list[str]) -> float:
 
 
 def _offered(route: APIRoute) -> str | None:
-    """What a route answers with; None where it depends on who asks."""
+    """What a route answers with; None where it depends on the caller."""
     kind = route.response_class
     response = kind if isinstance(kind, type) else getattr(kind, "value", JSONResponse)
     if issubclass(response, EventSourceResponse):

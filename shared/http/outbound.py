@@ -108,7 +108,7 @@ class ResponseTooLarge(OutboundError):
 
 
 class ResponseCompressed(OutboundError):
-    """The answer's body is compressed although that was not asked for. Its status and headers were received."""
+    """The answer's body is compressed although that was not requested. Its status and headers were received."""
 
     code = "outbound_response_compressed"
     title = "Response compressed"
@@ -158,7 +158,7 @@ def check_url(url: str, settings: OutboundSettings, *, pointer: str = "/url") ->
     try:
         parsed = httpx.URL(url)
         host = parsed.host
-    # Of a name that is not one of IDNA only the host, when it is asked for, says so.
+    # A name that IDNA does not allow raises only when the host is read.
     except (httpx.InvalidURL, ValueError):
         raise refuse("is not a URL", f"{schemes}host/path") from None
     if parsed.scheme != "https" and not (parsed.scheme == "http" and settings.allowed_networks):
@@ -182,7 +182,7 @@ def check_url(url: str, settings: OutboundSettings, *, pointer: str = "/url") ->
 
 
 async def system_addresses(host: str, port: int) -> Sequence[Address]:
-    """What the system's resolver says. Raises HostNotResolved."""
+    """The addresses by the system's resolver. Raises HostNotResolved."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=SOCK_STREAM)
     except (gaierror, UnicodeError) as error:
@@ -203,8 +203,8 @@ def outbound_client(
 
     `timeout_seconds` is for a whole call, from the wait for a free connection to the last byte of the body. No
     redirect is followed: a 3xx is an answer like any other, and Location is left out of every answer. Cookies are not
-    kept and proxies of the environment not used. Bodies are asked for uncompressed, so that `response_bytes_max` is
-    what a caller holds at most.
+    stored and proxies of the environment not used. Bodies are requested uncompressed, so that `response_bytes_max` is
+    what a caller has in memory at most.
 
     Raises OutboundError of each call, and UrlRefused for a URL that `check_url` refuses.
     """
@@ -244,7 +244,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         if not addresses:
             raise HostNotResolved(f"{host} has no address")
         if not all(self._permitted(address) for address in addresses):
-            # Where a name leads to in our network is nothing to tell whoever may configure a name.
+            # Where a name leads to in our network is not disclosed to whoever may configure a name.
             raise AddressRefused(f"{host} leads to an address that may not be called")
         tried = addresses[:_ADDRESSES_TRIED_MAX]
         share_seconds = None if timeout is None else timeout / len(tried)
@@ -302,16 +302,16 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
             port=request.url.port,
             target=request.url.raw_path,
         )
-        asked = httpcore.Request(
+        outgoing = httpcore.Request(
             method=request.method,
             url=url,
             headers=request.headers.raw,
             content=request.stream,
             extensions=request.extensions,
         )
-        with _told(request.url.host):
+        with _translated(request.url.host):
             async with asyncio.timeout_at(deadline):
-                answer = await self._pools[request.url.scheme].handle_async_request(asked)
+                answer = await self._pools[request.url.scheme].handle_async_request(outgoing)
         return httpx.Response(
             status_code=answer.status,
             # httpx works out where a redirect would lead to, and fails over one that is no URL.
@@ -342,7 +342,7 @@ class _BoundedBody(httpx.AsyncByteStream):
         chunks = self._answer.aiter_stream()
         received = 0
         while True:
-            with _told(self._host):
+            with _translated(self._host):
                 async with asyncio.timeout_at(self._deadline):
                     chunk = await anext(chunks, None)
             if chunk is None:
@@ -357,7 +357,7 @@ class _BoundedBody(httpx.AsyncByteStream):
 
 
 @contextmanager
-def _told(host: str) -> Generator[None]:
+def _translated(host: str) -> Generator[None]:
     """What goes wrong in the block as an OutboundError."""
     try:
         yield

@@ -35,7 +35,7 @@ class InvalidCursor(InvalidInput):
 
 
 def _page_of_examples(schema: JsonDict, page: type[BaseModel]) -> None:
-    """A page's example holds those of its items, where their model has any."""
+    """A page's example has those of its items, where their model has any."""
     (item,) = page.__pydantic_generic_metadata__["args"]
     is_model = isinstance(item, type) and issubclass(item, BaseModel)
     extra = item.model_config.get("json_schema_extra") if is_model else None
@@ -54,14 +54,14 @@ class Page(BaseModel, Generic[ItemT]):
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What the caller asked for: `limit` items after `cursor`."""
+    """What the caller requested: `limit` items after `cursor`."""
 
     limit: int
     cursor: str | None
 
     @property
     def fetch_limit(self) -> int:
-        """How many rows to read: one more than asked for tells whether there is a next page."""
+        """How many rows to read: one more than requested shows whether there is a next page."""
         return self.limit + 1
 
 
@@ -119,7 +119,7 @@ class Cursor(Generic[KeyT]):
 
 
 def _can_be_stored(key: object) -> bool:
-    """Whether a column can hold each part of a key, so that a query can compare with it."""
+    """Whether a column can store each part of a key, so that a query can compare with it."""
     match key:
         case tuple():
             return all(_can_be_stored(part) for part in key)

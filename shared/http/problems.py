@@ -43,7 +43,7 @@ Examples: TypeAlias = Mapping[str, Mapping[str, Mapping[str, object]]]
 
 
 class PreconditionRequired(AttainError):
-    """A change came without the If-Match that says which version it was made from."""
+    """A change came without the If-Match that names the version it was made from."""
 
     code = "if_match_required"
     title = "If-Match is required"
@@ -155,7 +155,7 @@ def _sendable(text: str) -> str:
 
 
 def error_response(error: AttainError) -> Response:
-    """The problem that stands for an error."""
+    """The problem for an error."""
     status = status_of(type(error))
     headers: dict[str, str] = {}
     detail = error.detail
@@ -183,7 +183,7 @@ def error_response(error: AttainError) -> Response:
 
 
 def unexpected_response() -> Response:
-    """The answer to what should not have happened; says nothing about it."""
+    """The answer to what should not have happened; it has nothing about it."""
     return problem_response(
         status=500,
         code="internal_error",

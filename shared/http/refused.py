@@ -41,7 +41,7 @@ def refused_field(item: Mapping[str, object], body: object, body_type: object) -
     parts: tuple[object, ...] = where if isinstance(where, tuple) else ()
     about: Mapping[str, object] = context if isinstance(context, dict) else {}
     location = _LOCATIONS.get(parts[0] if parts else "body", "body")
-    kind, said = str(item["type"]), str(item["msg"])
+    kind, original = str(item["type"]), str(item["msg"])
     if kind == "json_invalid":
         return ProblemField(
             location="body", pointer="", message=f"is not JSON (at character {parts[-1]})", accepted="a JSON document"
@@ -61,7 +61,7 @@ def refused_field(item: Mapping[str, object], body: object, body_type: object) -
         case "model_attributes_type" if not tokens:
             message, accepted = "is not a JSON object", "a JSON object, sent as application/json"
         case _:
-            message, accepted = refusal(kind, said, about)
+            message, accepted = refusal(kind, original, about)
     pointer = "".join(f"/{escaped(token)}" for token in tokens)
     return ProblemField(location=location, pointer=pointer, message=message, accepted=accepted or None)
 
@@ -122,7 +122,7 @@ def _names_at(annotation: object, tokens: Sequence[str]) -> set[str]:
 
 
 def _objects(annotation: object) -> Iterator[Mapping[str, object]]:
-    """The members, by name, of each kind of object that a value of this type may be or hold."""
+    """The members, by name, of each kind of object that a value of this type may be or contain."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield {field.alias or name: field.annotation for name, field in annotation.model_fields.items()}
     elif is_typeddict(annotation):

@@ -28,7 +28,9 @@ _OTHER_FILES: Final = 200
 # A body in small chunks takes more bytes than it has.
 _FRAMING_FACTOR: Final = 2
 _FRAMING_BYTES: Final = 65_536
-EMBEDDED_LIMITS: Final = ConnectionLimits(connections_max=200, connections_per_peer_max=100, held_bytes_max=4_194_304)
+EMBEDDED_LIMITS: Final = ConnectionLimits(
+    connections_max=200, connections_per_peer_max=100, buffered_bytes_max=4_194_304
+)
 
 _log = get_logger(__name__)
 
@@ -59,7 +61,7 @@ def connection_limits(settings: HttpSettings) -> ConnectionLimits:
         connections_max=connections_max,
         connections_per_peer_max=min(settings.connections_per_peer_max, connections_max),
         message_bytes_max=_FRAMING_FACTOR * settings.body_bytes_max + _FRAMING_BYTES,
-        held_bytes_max=settings.unfinished_bytes_max,
+        buffered_bytes_max=settings.unfinished_bytes_max,
     )
 
 
@@ -92,11 +94,11 @@ class _ApiServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        kept = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for number, handler in kept.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
 

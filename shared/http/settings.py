@@ -1,4 +1,4 @@
-"""What an HTTP process is told by its environment (`ATTAIN_*`)."""
+"""The settings of an HTTP process, from its environment (`ATTAIN_*`)."""
 
 from typing import Final, Self, TypeVar
 

@@ -34,7 +34,7 @@ LastEventId = Annotated[
 _SUBJECTS_MAX: Final = 1000
 _RETRY_SECONDS: Final = 5
 ENDED: Final = "ended"
-"""The name of the last event of a stream that its client did not end; its data says why."""
+"""The name of the last event of a stream that its client did not end; its data has the reason."""
 
 
 class TooManyStreams(Unavailable):
@@ -89,8 +89,8 @@ class StreamLimits:
 class Mailbox:
     """What one client has not been sent yet: the newest event of each subject, in the order they first changed.
 
-    A client that reads slowly gets fewer, newer events. When more subjects wait than it may hold, the stream ends and
-    the client comes back with Last-Event-ID.
+    A client that reads slowly gets fewer, newer events. When more than `subjects_max` subjects wait, the stream ends
+    and the client comes back with Last-Event-ID.
     """
 
     def __init__(self, subjects_max: int) -> None:
@@ -113,7 +113,7 @@ class Mailbox:
         self._changed.set()
 
     def close(self, last: ServerSentEvent | None = None) -> None:
-        """End the stream once what waits has been sent, with a last event that says why if there is one."""
+        """End the stream once what waits has been sent, with a last event that has the reason if there is one."""
         if not self._closed:
             self._last = last
         self._closed = True

@@ -10,7 +10,7 @@ PartT = TypeVar("PartT")
 
 
 def hand_over(app: FastAPI, parts: Iterable[object]) -> None:
-    """Give these to the app's routes. ValueError for two of one class: a route could not tell them apart."""
+    """Give these to the app's routes. ValueError for two of one class: a route could not name the one it needs."""
     handed_over: dict[type, object] = {}
     for part in parts:
         if type(part) in handed_over:

@@ -96,7 +96,7 @@ class Writer:
         With an Idempotency-Key the answer is stored in the same transaction and repeated, with
         `Idempotent-Replayed: true`, when the same caller sends the same request again; another request under the key
         is refused (IdempotencyKeyReused). The work is then also done again by itself after a deadlock or a lost
-        connection, so `use_case` must not keep state between calls. An answer with a secret in it is stored under
+        connection, so `use_case` must not have state between calls. An answer with a secret in it is stored under
         `seal`.
         """
 
@@ -114,12 +114,12 @@ class Writer:
 
         async def once(tx: Transaction) -> tuple[StoredAnswer, bool]:
             tenant_id = self._principal.tenant_id
-            held = await claim(tx, self._tables, tenant_id=tenant_id, key=key, fingerprint=self._fingerprint)
-            if held is not None:
-                return held if seal is None else replace(held, body=seal.open(held.body.decode()).encode()), True
+            stored = await claim(tx, self._tables, tenant_id=tenant_id, key=key, fingerprint=self._fingerprint)
+            if stored is not None:
+                return stored if seal is None else replace(stored, body=seal.open(stored.body.decode()).encode()), True
             fresh = await answered(tx)
-            kept = fresh if seal is None else replace(fresh, body=seal.seal(fresh.body.decode()).encode())
-            await remember(tx, self._tables, tenant_id=tenant_id, key=key, answer=kept)
+            sealed = fresh if seal is None else replace(fresh, body=seal.seal(fresh.body.decode()).encode())
+            await remember(tx, self._tables, tenant_id=tenant_id, key=key, answer=sealed)
             return fresh, False
 
         written, replayed = await self._database.run(scope, once)
@@ -131,7 +131,7 @@ class Writer:
 
 
 def _nul_at(body: bytes) -> str | None:
-    """Where a text or a member's name with a NUL stands in a JSON body; a name is told as the object it is in."""
+    """The pointer to a text with a NUL in a JSON body; for a member's name, to the object it is in."""
     try:
         waiting: list[tuple[str, JsonValue]] = [("", json.loads(body))]
     except ValueError:

@@ -67,7 +67,7 @@ _RAISED_FOR_VALUES: Final = (
 
 @dataclass(slots=True)
 class Place:
-    """Where a reader stands in a partition, for as long as nobody else may: one for every time it is assigned."""
+    """The position of a reader in a partition while it alone may read it: one for every time it is assigned."""
 
     stored: int | None
     """The next offset as last read from or written to Postgres."""
@@ -88,7 +88,7 @@ class Handler(Protocol):
     """What a room does with the records of its topics."""
 
     def scope(self, batch: Batch) -> Scope:
-        """The tenants the batch touches, and how it holds them: the transaction sees their rows and no others.
+        """The tenants the batch touches, and how it locks them: the transaction sees their rows and no others.
 
         May raise Poison.
         """
@@ -97,7 +97,7 @@ class Handler(Protocol):
         """Do the batch's work in the transaction given; never commit.
 
         The batch may be given again, whole or in part, after the transaction was rolled back, so nothing of it may be
-        kept outside the transaction. Raises Poison for a record that can never be applied.
+        remembered outside the transaction. Raises Poison for a record that can never be applied.
         """
 
 
@@ -145,20 +145,20 @@ class BatchApplication:
         return self._waits_because
 
     async def apply(
-        self, batch: Batch, places: Mapping[Partition, Place], hold: Callable[[Retry], Awaitable[None]]
+        self, batch: Batch, places: Mapping[Partition, Place], wait: Callable[[Retry], Awaitable[None]]
     ) -> Applied:
         """Apply the batch, however often it takes.
 
         `places` has the place of every record's partition. Records of a place that is no longer valid are dropped
-        before every attempt. Once committed, the places stand behind the batch. `hold` is awaited between attempts.
+        before every attempt. Once committed, the places are behind the batch. `wait` is awaited between attempts.
         """
         try:
-            return await self._applied(batch, places, hold)
+            return await self._applied(batch, places, wait)
         finally:
             self._wait_because(None)
 
     async def _applied(
-        self, whole: Batch, places: Mapping[Partition, Place], hold: Callable[[Retry], Awaitable[None]]
+        self, whole: Batch, places: Mapping[Partition, Place], wait: Callable[[Retry], Awaitable[None]]
     ) -> Applied:
         batch = whole
         refusals: list[Refusal] = []
@@ -186,10 +186,10 @@ class BatchApplication:
                     places[partition].valid = False
             except Exception as error:
                 try:
-                    batch, refusals = await self._after(error, batch, refusals, failed, hold)
+                    batch, refusals = await self._after(error, batch, refusals, failed, wait)
                 except _TooMany as too_many:
                     self._wait_because(str(too_many))
-                    await hold(Retry(self._backoff.longest_seconds, pause=True))
+                    await wait(Retry(self._backoff.longest_seconds, pause=True))
                     batch, refusals = whole, []
             else:
                 self._history = self._history.after(self._quarantine_limit, batch_records=count, refused=len(refusals))
@@ -204,7 +204,7 @@ class BatchApplication:
         batch: Batch,
         refusals: list[Refusal],
         failed: Counter[Failure],
-        hold: Callable[[Retry], Awaitable[None]],
+        wait: Callable[[Retry], Awaitable[None]],
     ) -> tuple[Batch, list[Refusal]]:
         """What to attempt next, once it is time to: the records to apply and those to quarantine. Raises _TooMany."""
         count = len(batch) + len(refusals)
@@ -236,7 +236,7 @@ class BatchApplication:
         )
         if step.pause:
             self._wait_because(_kind_of(error))
-        await hold(step)
+        await wait(step)
         return batch, refusals
 
     async def _attempt(self, wanted: tuple[Swap, ...], batch: Batch, refusals: list[Refusal]) -> None:
@@ -251,7 +251,8 @@ class BatchApplication:
                 await self._outbox.append(tx, [self._dead_letter(refusal) for refusal in refusals])
 
     async def _find_culprits(self, batch: Batch, *, already_refused: int) -> list[Refusal]:
-        """The records that fail on their own by their content, found by halving under savepoints; nothing is kept.
+        """The records that fail on their own by their content, found by halving under savepoints; all of it is rolled
+        back.
 
         What interrupts the search is no record's fault: only what cannot even be read is blamed then. Raises _TooMany.
         """
@@ -362,7 +363,7 @@ def failure_of(error: Exception) -> Failure:
 
 
 def _kind_of(error: Exception) -> str:
-    """What failed, without its text: that of an unforeseen error may hold personal data."""
+    """What failed, without its text: that of an unforeseen error may contain personal data."""
     unavailable = isinstance(error, failures.DatabaseUnavailable)
     cause = failures.driver_error_of(error.__cause__ if unavailable and error.__cause__ is not None else error)
     state = cause.sqlstate if isinstance(cause, asyncpg.PostgresError) else None

@@ -175,7 +175,7 @@ class Consumer:
             await self._finished.wait()
 
     async def _member(self) -> None:
-        """Be a member of the group until told to stop (_Stopping) or the client fails (KafkaError)."""
+        """Be a member of the group until `stop` (_Stopping) or a failure of the client (KafkaError)."""
         kafka = AIOKafkaConsumer(
             **self._settings.client_options(f"attain-{self._group}"),
             group_id=self._group,
@@ -231,7 +231,7 @@ class Consumer:
         placement.resting.clear()
         try:
             self._work = asyncio.ensure_future(
-                self._application.apply(batch, places, lambda retry: self._hold(kafka, placement, retry))
+                self._application.apply(batch, places, lambda retry: self._wait(kafka, placement, retry))
             )
             applied = await self._finish(self._work)
         finally:
@@ -255,7 +255,7 @@ class Consumer:
         finally:
             self._work = None
 
-    async def _hold(self, kafka: AIOKafkaConsumer, placement: Placement, retry: Retry) -> None:
+    async def _wait(self, kafka: AIOKafkaConsumer, placement: Placement, retry: Retry) -> None:
         """Wait between two attempts at a batch.
 
         In a long wait the partitions are paused and the consumer goes on polling, so that memory stays bounded and the
@@ -307,7 +307,7 @@ class Consumer:
 
 
 class _Hints(Rounds):
-    """Tells Kafka and the metrics where a member of a group stands."""
+    """Reports the positions of a member of a group to Kafka and the metrics."""
 
     def __init__(self, kafka: AIOKafkaConsumer, placement: Placement, group: str) -> None:
         super().__init__("consumer_hints", every_seconds=_HINT_SECONDS)
@@ -361,7 +361,7 @@ class _PositionWatch(Rounds):
 
 
 async def _hint(kafka: AIOKafkaConsumer, places: Mapping[Partition, Place], hinted: dict[Partition, int]) -> None:
-    """Tell Kafka where the group stands. Nothing depends on it, so whatever goes wrong is let be."""
+    """Report the group's positions to Kafka. Nothing depends on it, so whatever goes wrong is ignored."""
     moved = {
         partition: place.stored
         for partition, place in places.items()

@@ -40,7 +40,7 @@ class Poison(AttainError):
     """Raised by a handler for a record that can never be applied: it goes to `<topic>.dlq`, its neighbours go on.
 
     `reason` is one of a few stable words, as it becomes a metric's label; `detail` says what is wrong and must not
-    hold personal data.
+    contain personal data.
     """
 
     code = "poison_record"
@@ -111,7 +111,7 @@ def log_was_lost(stored: int | None, first_offset: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class QuarantineLimit:
-    """How many records may be quarantined among the last `window_records` before the consumer stands still.
+    """How many records may be quarantined among the last `window_records` before the consumer stops.
 
     Up to `count_min` always may; beyond that no more than `share_max` of the records seen in the window.
     """
@@ -142,8 +142,8 @@ class QuarantineHistory:
         if not refused and not self.quarantined:
             return QuarantineHistory(handled)
         oldest = handled - limit.window_records
-        kept = tuple(number for number in self.quarantined if number > oldest)
-        return QuarantineHistory(handled, kept + (handled,) * refused)
+        recent = tuple(number for number in self.quarantined if number > oldest)
+        return QuarantineHistory(handled, recent + (handled,) * refused)
 
 
 class Failure(Enum):

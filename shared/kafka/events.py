@@ -1,7 +1,7 @@
-"""From records to events: how every reader of a topic decodes what stands on it.
+"""From records to events: how every reader of a topic decodes its records.
 
 A tombstone is passed over, and so is a type that this release does not know. What does not decode is Poison: its detail
-names the member and the kind of error, and holds nothing of the value, as it is kept with the dead letter and logged.
+names the member and the kind of error, and nothing of the value, as it is stored with the dead letter and logged.
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def event_of(record: Record) -> Event | None:
 
 
 def events_of(batch: Batch) -> Iterator[tuple[Record, Event]]:
-    """The records that hold an event this release knows, decoded as they are asked for. Raises Poison."""
+    """The records with an event this release knows, decoded as they are taken. Raises Poison."""
     for record in batch:
         event = event_of(record)
         if event is not None:
@@ -65,7 +65,7 @@ def events_of(batch: Batch) -> Iterator[tuple[Record, Event]]:
 
 
 def time_of(record: Record) -> datetime:
-    """When the change was that the record tells of. Raises Poison."""
+    """When the change that the record states happened. Raises Poison."""
     try:
         return envelope.time_of(record.headers)
     except MalformedEvent as error:

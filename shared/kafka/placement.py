@@ -1,4 +1,4 @@
-"""Putting a reader where Postgres says it stands, whenever partitions come and go."""
+"""Putting a reader at its stored position whenever partitions come and go."""
 
 import asyncio
 from collections.abc import Collection, Iterable
@@ -35,7 +35,7 @@ class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
         self.resting = asyncio.Event()
         """Set while no batch is in hand."""
         self.resting.set()
-        self.holding = False
+        self.is_held_back = False
         """True while partitions are held back on purpose; those placed meanwhile stay paused."""
         self.assigned = False
         """An assignment, even an empty one, has been received and nothing has been revoked since."""
@@ -86,12 +86,12 @@ class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def pause(self) -> None:
         """Fetch nothing until `resume`; what was fetched ahead is let go."""
-        self.holding = True
+        self.is_held_back = True
         self._kafka.pause(*self._kafka.assignment())
 
     def resume(self) -> None:
         """Fetch again wherever there is a place."""
-        self.holding = False
+        self.is_held_back = False
         ours = self._kafka.assignment()
         self._kafka.resume(*(_of_aiokafka(partition) for partition in self.places if partition in ours))
 
@@ -142,7 +142,7 @@ class Placement(ConsumerRebalanceListener):  # type: ignore[misc]
                 continue
             metrics.CONSUMER_LAG_RECORDS.labels(self._group, partition.topic, str(partition.number))
             self.places[partition] = Place(stored[partition])
-            if not self.holding:
+            if not self.is_held_back:
                 self._kafka.resume(_of_aiokafka(partition))
 
 

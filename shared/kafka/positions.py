@@ -1,4 +1,4 @@
-"""Where each consumer group stands, kept in Postgres and moved by compare-and-swap."""
+"""The position of each consumer group, stored in Postgres and moved by compare-and-swap."""
 
 from collections.abc import Collection, Mapping, Sequence
 

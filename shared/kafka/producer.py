@@ -1,4 +1,4 @@
-"""Publishing to Kafka: every message acknowledged by all in-sync replicas, or its error told."""
+"""Publishing to Kafka: every message is acknowledged by all in-sync replicas, or its error is returned."""
 
 import asyncio
 from collections import defaultdict
@@ -63,7 +63,7 @@ class Producer:
     async def send_many(self, messages: Sequence[OutboxMessage]) -> list[Exception | None]:
         """Publish the messages and wait for every answer: for each, in order, None or what went wrong.
 
-        A message is only told as published if all earlier ones of its topic and key are: publishing again whatever has
+        A message counts as published only if all earlier ones of its topic and key are: publishing again whatever has
         an error, in order, leaves the newest message last. An outage costs one wait for each topic, not one for each
         message. RuntimeError if not started.
         """
@@ -135,8 +135,8 @@ def _batches(
     messages: Sequence[OutboxMessage],
     outcomes: list[Exception | None],
 ) -> Iterator[tuple[Sequence[int], BatchBuilder]]:
-    """The messages in their order, in as few batches as may be. One that no request can hold gets its outcome."""
-    batch, held = producer.create_batch(), list[int]()
+    """The messages in their order, in as few batches as may be. One too large for a request gets its outcome."""
+    batch, batched = producer.create_batch(), list[int]()
     for index in indexes:
         message = messages[index]
         key, headers = message.key.encode(), list(message.headers)
@@ -144,13 +144,13 @@ def _batches(
             outcomes[index] = MessageSizeTooLargeError(f"a message may have {MESSAGE_BYTES_MAX} bytes at most")
             continue
         if batch.append(timestamp=None, key=key, value=message.value, headers=headers) is None:
-            yield held, batch
-            batch, held = producer.create_batch(), []
+            yield batched, batch
+            batch, batched = producer.create_batch(), []
             batch.append(timestamp=None, key=key, value=message.value, headers=headers)
-        held.append(index)
-    if held:
+        batched.append(index)
+    if batched:
         batch.close()
-        yield held, batch
+        yield batched, batch
 
 
 def size_bytes(message: OutboxMessage) -> int:

@@ -45,7 +45,7 @@ class Tail:
         self._kafka: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
-        """Find the end of every partition. Raises aiokafka.errors.KafkaError when the broker cannot be asked."""
+        """Find the end of every partition. Raises aiokafka.errors.KafkaError when the broker does not answer."""
         kafka = AIOKafkaConsumer(
             *self._topics,
             **self._options,

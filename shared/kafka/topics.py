@@ -16,7 +16,7 @@ from shared.kafka.settings import KafkaSettings
 from shared.telemetry.logs import get_logger
 
 MESSAGE_BYTES_MAX: Final = 6 * 1024 * 1024
-"""Of a message's key, value and headers. The largest event, a deal with all that it may hold, has some five million."""
+"""Of a message's key, value and headers. The largest event, a deal with all it may have, has some five million."""
 
 _log = get_logger(__name__)
 _DEAD_LETTER_PARTITIONS: Final = 1
@@ -72,10 +72,10 @@ async def ensure_topics(settings: KafkaSettings, specs: Iterable[TopicSpec]) -> 
 
 
 def _wanted(spec: TopicSpec) -> tuple[_Wanted, _Wanted]:
-    kept = {_CLEANUP_POLICY: "compact"} if spec.retention is None else _for(spec.retention)
+    cleanup = {_CLEANUP_POLICY: "compact"} if spec.retention is None else _for(spec.retention)
     large = {_MESSAGE_BYTES: str(_BATCH_BYTES_MAX)}
     return (
-        _Wanted(spec.name, spec.partitions, {**kept, **large}),
+        _Wanted(spec.name, spec.partitions, {**cleanup, **large}),
         _Wanted(spec.dead_letters, _DEAD_LETTER_PARTITIONS, {**_for(DEAD_LETTER_RETENTION), **large}),
     )
 
@@ -125,8 +125,8 @@ async def _fit(admin: AIOKafkaAdminClient, wanted: list[_Wanted]) -> list[str]:
     for each in wanted:
         if partitions.get(each.name) != each.partitions:
             problems.append(f"topic {each.name} has {partitions.get(each.name)} partitions, expected {each.partitions}")
-        told, expected = configured.get(each.name, {}), each.configuration[_CLEANUP_POLICY]
-        policy = told[_CLEANUP_POLICY].value if _CLEANUP_POLICY in told else None
+        current, expected = configured.get(each.name, {}), each.configuration[_CLEANUP_POLICY]
+        policy = current[_CLEANUP_POLICY].value if _CLEANUP_POLICY in current else None
         if policy is not None and set(policy.split(",")) != {expected}:
             problems.append(f"topic {each.name} has {_CLEANUP_POLICY}={policy}, expected {expected}")
     return problems
@@ -135,7 +135,7 @@ async def _fit(admin: AIOKafkaAdminClient, wanted: list[_Wanted]) -> list[str]:
 async def _make_room(admin: AIOKafkaAdminClient, configured: Mapping[str, Mapping[str, _Setting]]) -> list[str]:
     """Raise the largest message of topics that were made when it was smaller; why it could not be.
 
-    A topic is told all of its own configuration once more: what is left out would go back to the broker's default.
+    All of a topic's own configuration is sent once more: what is left out would go back to the broker's default.
     """
     small = {
         name: {key: each.value for key, each in settings.items() if each.is_of_topic}
@@ -173,7 +173,7 @@ async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str,
 
 
 async def _configurations(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, _Setting]]:
-    """What the broker tells of each topic's configuration. All of it is asked for: not every broker takes names."""
+    """Each topic's configuration by the broker. All of it is requested: not every broker takes names."""
     responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
     return {
         name: {key: _Setting(value, source == _OF_TOPIC) for key, value, _, source, *_ in entries if value}

@@ -80,7 +80,7 @@ class ActivityFacts:
         return calendar.business_date(self.occurred_at)
 
     def dated(self, _: FiscalCalendar) -> "ActivityFacts":
-        """The facts as they are: filters ask for no day of an activity."""
+        """The facts as they are: filters need no day of an activity."""
         return self
 
     def value_of(self, name: str) -> Value | None:

@@ -1,4 +1,4 @@
-"""The words of alerts: what they can be about, whether they stand, how bad it is, and the checks that they tell of."""
+"""The vocabulary of alerts: what they can be about, whether they are raised, how severe they are, and their checks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ class AlertKind(StrEnum):
     CONNECTION_HEALTH = "connection_health"
     """A check of how a connection is."""
     DEAD_LETTERS = "dead_letters"
-    """Records that could not be applied, and are not counted before they are given again."""
+    """Records that could not be applied, and are not counted before they are replayed."""
 
 
 class AlertState(StrEnum):
-    """Whether what it tells of is still so."""
+    """Whether the finding is still there."""
 
     RAISED = "raised"
     CLEARED = "cleared"

@@ -11,7 +11,7 @@ from shared.kernel.periods import FiscalCalendar
 
 
 class DealKind(StrEnum):
-    """What a snapshot says happened to the record as a whole."""
+    """What happened to the record as a whole, as a snapshot states it."""
 
     UPSERTED = "upserted"
     DELETED = "deleted"
@@ -61,7 +61,7 @@ class Split:
 class Payment:
     """Money that came in for a deal, in its currency; negative for money that went back.
 
-    Where `paid_at` is known, the tenant's calendar tells the day, and `paid_on` is as the source would tell it.
+    Where `paid_at` is known, the tenant's calendar decides the day; `paid_on` is the day by the source.
     """
 
     paid_on: date
@@ -138,7 +138,7 @@ class DealFacts:
         return dated.first_paid_on if date_field is DateField.PAID else dated.expected_close_on
 
     def dated(self, calendar: FiscalCalendar) -> "DealFacts":
-        """The facts with the days that filters ask for, and those of payments, as `day` tells them."""
+        """The facts with the days that filters need, and those of payments, as `day` decides them."""
         if self.expected_close_at is None and not self.payments:
             return self
         facts = self

@@ -84,7 +84,7 @@ class VersionMismatch(PreconditionFailed):
 class AnyVersionOf(int):
     """Not one version that a change may be made from but several, or whichever there is; as a number it is none.
 
-    Version 0 stands for what is not there yet, which is not whichever there is.
+    Version 0 is a thing that does not exist yet; it is not among whichever there is.
     """
 
     versions: frozenset[int] | None

@@ -1,8 +1,8 @@
 """Filters as data: `all`/`any` of `{field, op, value}`, checked once against a catalogue, evaluated purely.
 
-A field that has no value satisfies no comparison, with three exceptions that say so: `ne` and `not_in` hold for a
-missing value, and `exists` asks for it. Text compares exactly; `contains` and `starts_with` ignore case. Names and
-values are in NFC, as records are, in whatever form they were written.
+A field that has no value satisfies no comparison, with three exceptions: `ne` and `not_in` match a missing value, and
+`exists` tests for it. Text compares exactly; `contains` and `starts_with` ignore case. Names and values are in NFC, as
+records are, in whatever form they were written.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ def _is_short_text(raw: str) -> bool:
 
 
 class FieldType(StrEnum):
-    """What a field holds and so which operators it knows."""
+    """What a field's values are, and so which operators it has."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -79,14 +79,14 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every member holds; an empty `all` holds for everything."""
+    """Every member matches; an empty `all` matches everything."""
 
     members: tuple["Filter", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Any:
-    """At least one member holds; an empty `any` is refused when parsed."""
+    """At least one member matches; an empty `any` is refused when parsed."""
 
     members: tuple["Filter", ...]
 
@@ -248,9 +248,9 @@ def conditions_of(node: Filter) -> Iterator[Condition]:
 
 
 def first_failing(node: Filter, record: Record) -> Filter | None:
-    """The first part of the filter that does not hold, as an explanation; None when the whole filter holds."""
+    """The first part of the filter that does not match, as an explanation; None when the whole filter matches."""
     if isinstance(node, Condition):
-        return None if _holds(node, record(node.field)) else node
+        return None if _matches(node, record(node.field)) else node
     if isinstance(node, All):
         for member in node.members:
             failing = first_failing(member, record)
@@ -263,7 +263,7 @@ def first_failing(node: Filter, record: Record) -> Filter | None:
 
 
 def predicate(node: Filter, field: Callable[[str], Callable[[RecordT], Value | None]]) -> Callable[[RecordT], bool]:
-    """Whether the whole filter holds, prepared for being asked of many records: `first_failing` is None.
+    """Whether the whole filter matches, prepared once for many records: `first_failing` is None.
 
     `field` gives, for a field's name, the function that reads it from a record.
     """
@@ -285,10 +285,10 @@ def _prepared(condition: Condition, read: Callable[[RecordT], Value | None]) -> 
     if op is Operator.IN:
         accepted = frozenset(values)
         return lambda record: read(record) in accepted
-    return lambda record: _holds(condition, read(record))
+    return lambda record: _matches(condition, read(record))
 
 
-def _holds(condition: Condition, value: Value | None) -> bool:
+def _matches(condition: Condition, value: Value | None) -> bool:
     op, values = condition.op, condition.values
     if op is Operator.EXISTS:
         return (value is not None) == condition.expected

@@ -35,8 +35,8 @@ def uuid7(unix_milliseconds: int, entropy: bytes) -> UUID:
 def salesforce_id(value: str) -> str | None:
     """A record's id in its form of 18 characters; None for what is not one, also by its check characters.
 
-    An id of 15 characters, which tells capitals from small letters, and the one of 18 that begins with it are the same
-    record; the last three say which of the others are capitals.
+    An id of 15 characters, which distinguishes capitals from small letters, and the one of 18 that begins with it are
+    the same record; the last three say which of the others are capitals.
     """
     if not _SALESFORCE_ID.fullmatch(value):
         return None
@@ -48,7 +48,7 @@ def salesforce_id(value: str) -> str | None:
 
 
 def source_user_id(external_id: str) -> str:
-    """The id of a source's user in the one form in which it is kept and compared, whoever wrote it in which.
+    """The id of a source's user in the one form in which it is stored and compared, in whichever it was written.
 
     Salesforce's, which begin with 005 and are written with 15 characters or with 18, have 18; any other is in NFC.
     """

@@ -1,4 +1,4 @@
-"""What one record adds to a number, all of it: `parts` says who gets which part. Progress and pay share the rule.
+"""What one record adds to a number, all of it: `parts` decides who gets which part. Progress and pay share the rule.
 
 A measure is `sum` of a number field, `count`, or `distinct` values of a text field, over the deals or the activities
 that pass a filter, on the day a date field names.
@@ -78,13 +78,13 @@ class Exclusion(StrEnum):
     CURRENCY_DIFFERS = "currency_differs"
     """The measure counts its own currency only."""
     NO_EXCHANGE_RATE = "no_exchange_rate"
-    """The measure would convert, and no rate says how."""
+    """The measure would convert, and there is no rate for it."""
     OWNER_MISSING = "owner_missing"
     """The source names no owner."""
     OWNER_UNMAPPED = "owner_unmapped"
-    """Nobody has said who the owner is."""
+    """No identity names the owner."""
     SPLIT_UNMAPPED = "split_user_unmapped"
-    """Nobody has said whose a share is, and it may be the one that would count."""
+    """No identity names the user of a share, and it may be the one that would count."""
     OWNER_NOT_MEMBER = "owner_not_member_on_date"
     OUTSIDE_PERIOD = "outside_period"
     OTHER_ROLE = "other_role"
@@ -167,8 +167,7 @@ class Measure:
     """A checked definition. `currency` is set exactly when the value is money.
 
     `fixed_rates`, by currency in order, are units of the measure's currency for one of each; only with policy `fixed`.
-    `crediting` says whose number a record moves, and `role` narrows the splits that count. Who gets a deal is said of
-    deals only.
+    `crediting` decides whose number a record moves, and `role` narrows the splits that count; both are of deals only.
     """
 
     aggregate: Aggregate
@@ -238,7 +237,7 @@ class Measure:
 
     @property
     def record_type(self) -> RecordType:
-        """What can be asked of the records it counts."""
+        """The kind of the records it counts."""
         return RECORD_TYPES[self.record]
 
     @property
@@ -261,9 +260,9 @@ class Measure:
     def wholes(
         self, facts: RecordFacts, calendar: FiscalCalendar, rates: ExchangeRates = NO_RATES
     ) -> tuple[Whole, ...] | NotCounted:
-        """What a record adds, whoever gets it and whatever the period asked for: by payment where those are counted.
+        """What a record adds, whoever gets it and whatever the period: by payment where those are counted.
 
-        What is paid for a deal is told payment by payment also where all of them count on one day of the deal.
+        What is paid for a deal is returned payment by payment also where all of them count on one day of the deal.
         """
         if facts.is_gone:
             return NotCounted(Exclusion.MERGED if facts.is_merged else Exclusion.DELETED)
@@ -297,7 +296,7 @@ class Measure:
                 yield payment.paid_on, Added(outcome.value, None)
 
     def reader(self) -> Callable[[RecordFacts], Added | None]:
-        """What a record that is there, passes the filter and has a day adds, prepared for being asked of many.
+        """What a record that is there, passes the filter and has a day adds, prepared once for many records.
 
         None where it has no such value, or one in another currency: `converter` is for these. Together with those three
         they agree with the sum over `wholes`; of a measure that counts by payment, for a record with one.
@@ -313,7 +312,7 @@ class Measure:
         return lambda facts: _added(read(facts))
 
     def converter(self, rates: ExchangeRates) -> Callable[[RecordFacts, date], Added | None] | None:
-        """What a deal in another currency adds on a day, prepared for being asked of those that `reader` left out.
+        """What a deal in another currency adds on a day, prepared once for those that `reader` leaves out.
 
         None where the measure converts nothing.
         """
@@ -375,7 +374,7 @@ class Measure:
 
     @property
     def counts_home_amount(self) -> bool:
-        """Whether the source's own conversion of a deal counts: it is told of the whole amount, and not of payments."""
+        """Whether the source's own conversion of a deal counts: it is stated for the whole amount, not for payments."""
         return (
             self.rate_policy is RatePolicy.DEAL_DATE and self.value_field == CRM_CONVERTED_FIELD and not self.by_payment
         )

@@ -22,7 +22,7 @@ class OwnerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TeamChange:
-    """From the day `start` on, a team stands below another one or has another manager."""
+    """From the day `start` on, a team is below another one or has another manager."""
 
     start: date
     parent_id: UUID | None
@@ -31,7 +31,7 @@ class TeamChange:
 
 @dataclass(frozen=True, slots=True)
 class TeamNode:
-    """A team in the tree. What is said first holds from the beginning of time, a change from its first day on."""
+    """A team in the tree. Its first state is in force from the beginning of time, a change from its first day on."""
 
     id: UUID
     parent_id: UUID | None
@@ -91,7 +91,7 @@ class OrgChart:
     rates: ExchangeRates = NO_RATES
 
     def person_of(self, source: str, external_id: str | None) -> UUID | None:
-        """The person a source's user is, or None while nobody has said so."""
+        """The person a source's user is, or None while no identity names them."""
         return None if external_id is None else self.identities.get(CrmUser(source, external_id))
 
     def users_of(self, person_id: UUID) -> tuple[CrmUser, ...]:
@@ -114,7 +114,7 @@ class OrgChart:
                     waiting.append((child, shared_days, path | {child}))
 
     def managers_over(self, team_id: UUID) -> Iterator[tuple[UUID, DatedRange]]:
-        """Who manages the team or one above it, and when; somebody may be told twice."""
+        """Who manages the team or one above it, and when; somebody may come twice."""
         waiting = [(team_id, DatedRange(date.min), frozenset({team_id}))]
         while waiting:
             team, days, path = waiting.pop()

@@ -71,9 +71,9 @@ class _Regime(NamedTuple):
 class BusinessDays:
     """Which day each instant lies in: one for every instant, by the zone that was in force.
 
-    The first zone holds from the beginning of time. A later one begins with the instant at which the zone before it
-    begins the day `start`: no instant of an earlier day moves, and each instant from there on lies in `start` or later.
-    So where the later zone is behind, `start` is the longer for it, and where it is ahead the shorter.
+    The first zone is in force from the beginning of time. A later one begins with the instant at which the zone before
+    it begins the day `start`: no instant of an earlier day moves, and each instant from there on lies in `start` or
+    later. So where the later zone is behind, `start` is the longer for it, and where it is ahead the shorter.
     """
 
     zones: tuple[DatedZone, ...] = (DatedZone(date.min, "UTC"),)
@@ -130,8 +130,8 @@ class CalendarChange:
 class FiscalCalendar:
     """A tenant's year: the month it starts in and the zone its days are counted in, both as of a day.
 
-    What is said first holds from the beginning of time, each of `changes` from its first day on: it moves no instant to
-    another day and no day to another period that lies before it.
+    The first state is in force from the beginning of time, each of `changes` from its first day on: a change moves no
+    instant before it to another day and no day before it to another period.
     """
 
     start_month: int = 1

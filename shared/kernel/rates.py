@@ -1,8 +1,9 @@
 """What one currency is worth in another on a day, by a tenant's daily rates.
 
-A rate says how many units of the home currency one unit of a currency is. The rate in force on a day is the latest one
-stated for that day or before it, however old: a tenant that states rates by the month, or stopped, has said that they
-hold. Rates are exact decimals; only a rate worked out of two others is rounded, once, here.
+A rate is how many units of the home currency one unit of a currency is worth. The rate in force on a day is the latest
+one stated for that day or before it, however old: a rate stays in force until the next one, also where a tenant states
+rates by the month or has stopped. Rates are exact decimals; only a rate worked out of two others is rounded, once,
+here.
 """
 
 from bisect import bisect_right
@@ -110,8 +111,8 @@ class _Timeline(NamedTuple):
 class ExchangeRates:
     """The daily rates of one tenant. Never changed: a change of a rate makes another one.
 
-    Rates are kept by the home currency they were stated in, so that a change of the home currency misreads none. A
-    conversion goes by way of the home currency of the day; where that knows no rate for the day, by way of another one
+    Each rate goes with the home currency it was stated in, so that a change of the home currency misreads none. A
+    conversion goes by way of the home currency of the day; where that has no rate for the day, by way of another one
     that rates were stated in, in the order of their names.
     """
 
@@ -135,7 +136,7 @@ class ExchangeRates:
         self._into: dict[tuple[str, Period], RatesInto] = {}
 
     def rate(self, currency: str, target: str, day: date) -> Rate | None:
-        """How many units of `target` one unit of `currency` is on that day; None where no rate says so.
+        """How many units of `target` one unit of `currency` is on that day; None where there is no rate.
 
         A currency is worth itself, as of that day.
         """
@@ -191,7 +192,7 @@ class ExchangeRates:
             if target == base:
                 return one
             rate = _EXACT.quantize(_EXACT.divide(one.rate, other.rate), _CROSS_RATE_UNIT)
-            # Too little to be told in so many decimals is not nothing.
+            # Too little to be written in so many decimals is not nothing.
             if rate:
                 return Rate(rate, min(one.stated_on, other.stated_on))
         return None

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 INTEGER_MAX: Final = 2**63 - 1
-"""The largest number that a column holds."""
+"""The largest number that a column can store."""
 FIRST_INSTANT: Final = datetime.min.replace(tzinfo=UTC)
 LAST_INSTANT: Final = datetime.max.replace(tzinfo=UTC)
 """What lies beyond them in UTC is no time there, though another zone may still write it as one."""
@@ -103,7 +103,7 @@ def read_http_date(text: str) -> datetime | None:
 
 
 def read_retry_after(text: str, *, now: datetime | None, maximum: timedelta) -> timedelta | None:
-    """What a Retry-After header (RFC 9110) asks for, `maximum` at most: seconds, or a date where `now` is known."""
+    """The wait in a Retry-After header (RFC 9110), `maximum` at most: seconds, or a date where `now` is known."""
     text = text.strip()
     if text.isascii() and text.isdigit():
         seconds = read_whole_number(text, maximum=maximum // timedelta(seconds=1))

@@ -22,7 +22,7 @@ from shared.kernel.records import RecordFacts
 
 
 class Words(NamedTuple):
-    """The same said in both languages."""
+    """The same text in both languages."""
 
     en: str
     zh: str
@@ -35,17 +35,17 @@ class Circumstances:
     facts: RecordFacts | None = None
     measure: Measure | None = None
     failing: Filter | None = None
-    """The part of the filter that does not hold."""
+    """The part of the filter that does not match."""
     day: date | None = None
     """The day the record counts on."""
     period: Period | None = None
-    """The days that were asked about."""
+    """The days in question."""
     owner: str | None = None
-    """The name of the person who owns the record, where somebody has said who that is."""
+    """The name of the person who owns the record, where an identity names them."""
     unknown_users: tuple[str, ...] = ()
-    """The source's users on the record whom nobody has said to be a person."""
+    """The source's users on the record whom no identity names."""
     roles: tuple[str, ...] = ()
-    """The roles that the person asked about has on the record."""
+    """The roles that the person in question has on the record."""
     role: str | None = None
     """The role that is credited."""
     terms_start: date | None = None
@@ -119,13 +119,13 @@ _ASK: Final = Words(
 
 
 def reason_of(code: str, about: Circumstances) -> Reason:
-    """The reason with this code. A code that has no sentence yet is said as it is."""
-    told = _REASONS.get(code)
-    return Reason(code, Words(code, code), _ASK) if told is None else told(code, about)
+    """The reason with this code. A code that has no sentence yet is its own."""
+    make = _REASONS.get(code)
+    return Reason(code, Words(code, code), _ASK) if make is None else make(code, about)
 
 
 def unknown_users(parts: Iterable[tuple[Part, UUID | None]]) -> tuple[str, ...]:
-    """The source's users among the parts whom nobody has said to be a person: each part with the person it is of."""
+    """The source's users among the parts whom no identity names: each part with the person it is of."""
     users = [part.share.user for part, person_id in parts if person_id is None]
     return tuple(dict.fromkeys(user.external_id for user in users if user is not None))
 
@@ -167,7 +167,7 @@ def _text(value: Value | None) -> str:
 
 
 def _found_in(node: Filter, about: Circumstances) -> str | None:
-    """What the record has in the fields the filter asks for."""
+    """What the record has in the fields that the filter names."""
     if about.facts is None:
         return None
     values = {name: about.facts.value_of(name) for name in dict.fromkeys(each.field for each in conditions_of(node))}
@@ -175,11 +175,11 @@ def _found_in(node: Filter, about: Circumstances) -> str | None:
 
 
 def _gone(en: str, zh: str) -> Callable[[str, Circumstances], Reason]:
-    def told(code: str, about: Circumstances) -> Reason:
+    def reason(code: str, about: Circumstances) -> Reason:
         noun = _noun(about)
         return Reason(code, Words(f"This {noun.en} {en} in the CRM.", f"该{noun.zh}已在 CRM 中{zh}。"), _CORRECT)
 
-    return told
+    return reason
 
 
 def _filter(code: str, about: Circumstances) -> Reason:
@@ -325,12 +325,12 @@ def _not_member(code: str, about: Circumstances) -> Reason:
 
 
 def _not_credited(en: str, zh: str) -> Callable[[str, Circumstances], Reason]:
-    def told(code: str, about: Circumstances) -> Reason:
+    def reason(code: str, about: Circumstances) -> Reason:
         named = about.facts.owner_external_id if about.facts is not None else None
         owner = about.owner or named or "—"
         return Reason(code, Words(f"The deal is {owner}'s, and {en}.", f"该商机属于 {owner}，{zh}。"), _CORRECT, owner)
 
-    return told
+    return reason
 
 
 def _outside(code: str, about: Circumstances) -> Reason:

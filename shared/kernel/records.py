@@ -17,7 +17,7 @@ AHEAD_MAX: Final = timedelta(minutes=5)
 
 
 def is_ahead(modified_at: datetime, received_at: datetime) -> bool:
-    """Whether a record was modified later than what tells of it can have been sent."""
+    """Whether a record was modified later than the delivery that states it can have been sent."""
     return modified_at - received_at > AHEAD_MAX
 
 
@@ -77,7 +77,7 @@ class RecordFacts(Protocol):
         ...
 
     def dated(self, calendar: FiscalCalendar, /) -> Self:
-        """The record with the days of what it states as instants: to be asked for before `value_of` and `payments`."""
+        """The record with the days of what it states as instants: needed before `value_of` and `payments`."""
         ...
 
     def value_of(self, name: str) -> Value | None:
@@ -87,7 +87,7 @@ class RecordFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecordType:
-    """What can be asked of one kind of record."""
+    """One kind of record: what can be read of it."""
 
     facts: type[RecordFacts]
     fields: Catalogue
@@ -96,7 +96,7 @@ class RecordType:
     """The days a measure may count it on, the usual one first."""
 
     def reader(self, name: str) -> Callable[[RecordFacts], Value | None]:
-        """`value_of` of one field, prepared for being asked of many records of this kind."""
+        """`value_of` of one field, prepared once for many records of this kind."""
         if name.startswith(CUSTOM_FAMILY):
             key = name[len(CUSTOM_FAMILY) :]
             return lambda facts: facts.custom.get(key)

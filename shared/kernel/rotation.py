@@ -47,7 +47,7 @@ def without_secret(
     So taking the new one back undoes a rotation, and there is no time after which none is valid.
     """
     valid = [known for known in secrets if known.is_valid(now)]
-    kept = [known for known in valid if known.id != secret_id]
-    if len(kept) == len(valid):
+    remaining = [known for known in valid if known.id != secret_id]
+    if len(remaining) == len(valid):
         return None
-    return tuple(replace(known, expires_at=None) for known in kept) if len(kept) == 1 else tuple(kept)
+    return tuple(replace(known, expires_at=None) for known in remaining) if len(remaining) == 1 else tuple(remaining)

@@ -85,7 +85,7 @@ class Sight:
         return self.owners is None or owner_id in self.owners
 
     def narrowed(self, person_id: UUID | None) -> frozenset[UUID] | None:
-        """The people in sight (None: everybody), only the one asked for if one is; nobody when that one is not."""
+        """The people in sight (None: everybody), only the one wanted if one is; nobody when that one is not."""
         if person_id is None:
             return self.people
         return frozenset({person_id}) if self.sees_person(person_id) else frozenset()

@@ -1,4 +1,4 @@
-"""The one form in which text is kept and compared: Unicode's NFC, so that what looks the same is the same."""
+"""The one form in which text is stored and compared: Unicode's NFC, so that what looks the same is the same."""
 
 from collections.abc import Mapping
 from unicodedata import is_normalized, normalize

@@ -34,13 +34,13 @@ def near_names(given: str, names: Iterable[str]) -> list[str]:
     """The names that may have been meant by one that is not known, the likeliest first: those that hold all its words,
     and those that are spelt alike."""
     known = sorted(names)
-    asked = given[:_NAME_CHARACTERS_MAX].replace("-", "_").lower()
-    words = {word for word in asked.split("_") if word}
-    holding = [name for name in known if words and words <= set(name.lower().split("_"))]
+    wanted = given[:_NAME_CHARACTERS_MAX].replace("-", "_").lower()
+    words = {word for word in wanted.split("_") if word}
+    containing = [name for name in known if words and words <= set(name.lower().split("_"))]
     # As people write names: in capitals, with dashes, in one word.
     plain = {name.replace("_", "").lower(): name for name in known}
-    alike = get_close_matches(asked.replace("_", ""), list(plain), n=_NEAR_MAX)
-    return list(dict.fromkeys([*holding, *(plain[each] for each in alike)]))[:_NEAR_MAX]
+    alike = get_close_matches(wanted.replace("_", ""), list(plain), n=_NEAR_MAX)
+    return list(dict.fromkeys([*containing, *(plain[each] for each in alike)]))[:_NEAR_MAX]
 
 
 def accepted_names(given: str, names: Iterable[str]) -> str:
@@ -59,17 +59,17 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
 
 
-def refusal(kind: str, said: str, about: Mapping[str, object]) -> tuple[str, str]:
+def refusal(kind: str, message: str, about: Mapping[str, object]) -> tuple[str, str]:
     """What is wrong with a value and what would be accepted, by what a schema says of it: the kind of its error, its
     sentence and what that is about. Nothing of how it is checked shows. What would be accepted may be empty."""
     if kind in ("enum", "literal_error"):
         return "is not known", _ENUM_MEMBER.sub(r"\1", str(about["expected"])).replace("'", "")
     if kind in ("value_error", "assertion_error"):
-        return "is not accepted", (said.partition(", ")[2] or said).removeprefix("must be ")
+        return "is not accepted", (message.partition(", ")[2] or message).removeprefix("must be ")
     if kind in _ACCEPTED:
         return f"is not {_ACCEPTED[kind].partition(':')[0].partition(',')[0]}", _ACCEPTED[kind]
-    accepted = said.partition(_SHOULD)[2].removeprefix("be ")
-    return (f"is not {accepted}" if accepted else said), accepted
+    accepted = message.partition(_SHOULD)[2].removeprefix("be ")
+    return (f"is not {accepted}" if accepted else message), accepted
 
 
 def counted(number: int, thing: str, things: str | None = None) -> str:

@@ -54,7 +54,7 @@ def time_zone(name: str) -> ZoneInfo:
 
 
 def stored_zone(name: str) -> str:
-    """The accepted name that one stored before stands for: itself, the place in another tree's name, or UTC.
+    """The accepted name for one stored before: itself, the place in another tree's name, or UTC.
 
     Earlier releases accepted whatever the machine could read, so what is stored may be any of these.
     """

@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 
 class Lane(NamedTuple):
-    """What order is kept within."""
+    """Messages of one lane are published in order."""
 
     topic: str
     key: str
@@ -48,7 +48,7 @@ def begin(items: Iterable[tuple[ItemT, Lane]]) -> Progress[ItemT]:
 
 
 def after_round(progress: Progress[ItemT], succeeded: Sequence[bool]) -> Progress[ItemT]:
-    """The pass after its next round was sent: `succeeded` says for each of its items whether the broker has it."""
+    """The pass after its next round was sent: `succeeded` has for each of its items whether the broker has it."""
     sent = progress.next_round
     acknowledged = progress.acknowledged.union(
         item for (item, _), went_out in zip(sent, succeeded, strict=True) if went_out

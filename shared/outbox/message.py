@@ -1,4 +1,4 @@
-"""What a service hands to the outbox and the relay hands to Kafka, and what stands in the outbox between."""
+"""What a service hands to the outbox and the relay hands to Kafka, and what is stored in the outbox between."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -17,7 +17,7 @@ class OutboxMessage(NamedTuple):
 
     @property
     def lane(self) -> Lane:
-        """What its order is kept within."""
+        """Its order is guaranteed among the messages of one lane."""
         return Lane(self.topic, self.key)
 
 

@@ -16,7 +16,7 @@ from shared.outbox.message import Appended, Mark, OutboxMessage
 from shared.telemetry.tracing import current_traceparent
 
 _WAITING_MAX: Final = 1000
-"""In an outbox that holds more, nobody looks for what is ahead: the relay has to look at it anyway."""
+"""In an outbox with more rows nobody looks for what is ahead: the relay has to look at it anyway."""
 
 _APPEND: Final = """
 WITH appended AS (

@@ -26,7 +26,7 @@ def each(event_of: Callable[[UUID, ThingT], Event]) -> EventsOf[ThingT]:
 class Published(Generic[ThingT]):
     """The things of a table, published in the transaction that stores them, under their tenant's lock.
 
-    So what was checked under the lock still holds at the commit, and the snapshots of a thing are published in the
+    So what was checked under the lock is still true at the commit, and the snapshots of a thing are published in the
     order of its versions.
     """
 

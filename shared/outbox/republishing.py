@@ -49,7 +49,7 @@ def appending(read_next: ReadNext) -> PublishNext:
 
 
 def marking(topic: str, subject: str, read_keys: ReadKeys) -> PublishNext:
-    """Has the relay publish the newest state; `subject` is what stands before the id, such as `goal/`."""
+    """Has the relay publish the newest state; `subject` is what comes before the id, such as `goal/`."""
 
     async def publish_next(tx: Transaction, outbox: Outbox, after: Key, limit: int) -> Sequence[Key]:
         keys = await read_keys(tx, after, limit)
@@ -71,7 +71,7 @@ async def republish(database: Database, outbox: Outbox, kinds: Sequence[PublishN
 
 
 async def versions(database: Database, kinds: Sequence[ReadNext]) -> AsyncIterator[Mapping[tuple[UUID, str], int]]:
-    """The version of everything of these kinds by tenant and subject, chunk by chunk, as they stand when read."""
+    """The version of everything of these kinds by tenant and subject, chunk by chunk, as they are when read."""
     for read_next in kinds:
         after = FIRST_KEY
         while True:

@@ -31,7 +31,7 @@ _PERSONAL_KEYS: Final = frozenset(
     {"name", "first_name", "last_name", "full_name", "given_name", "family_name", "display_name", "person_name"}
     | {"owner_name", "user_name", "username", "birthday", "address", "payload", "body"}
 )
-# A pattern is tried only on a text that holds its mark: a log line costs a tenth of what it would otherwise.
+# A pattern is tried only on a text with its mark: a log line costs a tenth of what it would otherwise.
 _SCRUBBED: Final = (
     # "Bearer abc", "Basic abc" in quoted headers.
     (" ", re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE), r"\1 " + MASK),
@@ -42,7 +42,7 @@ _SCRUBBED: Final = (
     # The password in a URL.
     ("://", re.compile(r"(\w+://[^\s:/@]*):[^\s@/]+@"), r"\1:" + MASK + "@"),
     ("@", re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}"), MASK),
-    # What pydantic says about a value it refuses.
+    # What pydantic writes about a value it refuses.
     ("input_value=", re.compile(r"input_value=.*?, input_type=", re.DOTALL), f"input_value={MASK}, input_type="),
     # What PostgreSQL and SQLAlchemy say about the values of a failed statement.
     ("DETAIL:", re.compile(r"DETAIL:.*"), f"DETAIL: {MASK}"),

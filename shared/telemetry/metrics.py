@@ -95,7 +95,7 @@ LOG_LINES_LOST: Final = Counter("attain_log_lines_lost", "Log lines that could n
 
 # Webhooks, tracking. `source` is the kind of CRM connection.
 WEBHOOK_RECEIVED: Final = Counter("attain_webhook_received", "Deliveries stored.", ("source",))
-WEBHOOK_DUPLICATES: Final = Counter("attain_webhook_duplicates", "Deliveries already held.", ("source",))
+WEBHOOK_DUPLICATES: Final = Counter("attain_webhook_duplicates", "Deliveries already stored.", ("source",))
 WEBHOOK_REJECTED: Final = Counter("attain_webhook_rejected", "Deliveries refused before storage.", ("source", "reason"))
 WEBHOOK_QUARANTINED: Final = Counter(
     "attain_webhook_quarantined", "Deliveries that could not be translated.", ("source", "reason")
@@ -126,7 +126,7 @@ SOURCE_CIRCUITS_OPENED: Final = Counter(
 SOURCE_TOKENS: Final = Counter("attain_source_tokens", "Tokens obtained from sources.", ("source",))
 SYNC_RECORDS: Final = Counter(
     "attain_sync_records",
-    "Records and deletions that sources gave, by why they were asked for and what they turned out to be.",
+    "Records and deletions that sources gave, by why they were requested and what they turned out to be.",
     ("source", "origin", "finding"),
 )
 

@@ -72,7 +72,7 @@ def span(name: str, traceparent: str | None = None) -> AbstractContextManager[No
     """Open a span around a block, as a child of `traceparent` if given, else of the span now open.
 
     A malformed `traceparent` starts a new trace. An exception marks the span failed and passes through; its message is
-    not recorded, as it may hold personal data.
+    not recorded, as it may contain personal data.
     """
     if _State.tracer is None:
         return _OFF

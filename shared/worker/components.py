@@ -1,6 +1,6 @@
 """What a process runs beside its requests: started together, watched, and stopped in order.
 
-A component that ends by itself ends the process: its health says so at once, and whoever serves stops serving with a
+A component that ends by itself ends the process: its health reports it at once, and whoever serves stops serving with a
 non-zero status, for the supervisor to start it afresh.
 """
 

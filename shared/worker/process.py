@@ -31,7 +31,7 @@ _log = logs.get_logger(__name__)
 
 
 class ServiceWorkerSettings(WorkerSettings, DatabaseSettings):
-    """Of any service's worker; where Kafka is stands in `KafkaSettings`."""
+    """Of any service's worker; those of Kafka are in `KafkaSettings`."""
 
 
 SettingsT = TypeVar("SettingsT", bound=ServiceWorkerSettings)
@@ -76,7 +76,7 @@ class WorkerProcess(Generic[SettingsT]):
     ) -> int:
         """Run these until a signal, with what every worker has; the process's exit status.
 
-        They are stopped in their order, so what takes in stands before what gives out; the relay is the last. `closers`
+        They are stopped in their order, so what takes in comes before what gives out; the relay is the last. `closers`
         close what else the components share.
         """
         return await run_worker(

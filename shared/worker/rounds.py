@@ -41,7 +41,7 @@ class Rounds(ABC):
     """Whether one more round follows the stop, for what came in before it."""
 
     def __init__(self, name: str, *, every_seconds: float | None, woken_by: Channels | None = None) -> None:
-        """`name` stands in logs and metrics. Without being woken a round comes `every_seconds`; None: only then."""
+        """`name` is used in logs and metrics. Without being woken a round comes `every_seconds`; None: only then."""
         self._name = name
         self._woken_by = woken_by
         self._every_seconds = every_seconds

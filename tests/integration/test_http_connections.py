@@ -31,7 +31,7 @@ LIMITS: Final = ConnectionLimits(
     head_seconds_max=1.5,
     message_bytes_max=100_000,
     body_seconds_max=2.0,
-    held_bytes_max=200_000,
+    buffered_bytes_max=200_000,
     pipelined_max=8,
     unread_answer_seconds_max=0.5,
 )
@@ -98,7 +98,7 @@ async def serving(limits: ConnectionLimits = LIMITS) -> AsyncIterator[Served]:
         yield served
         served.release.set()
         assert await honest(served, "127.0.0.3") == "quick"
-        await eventually(lambda: served.table.held_bytes == 0, expectation="nothing held for anybody")
+        await eventually(lambda: served.table.buffered_bytes == 0, expectation="nothing held for anybody")
     finally:
         await served.server.stop()
         await running
@@ -182,7 +182,7 @@ async def test_an_endless_head_is_refused_after_its_limit(start: bytes, repeated
         sent = 0
         while sent < ENDLESS_BYTES and await attacker.send(repeated):
             sent += len(repeated)
-            assert served.table.held_bytes <= LIMITS.head_bytes_max + 262_144
+            assert served.table.buffered_bytes <= LIMITS.head_bytes_max + 262_144
         answer = await attacker.everything()
         assert sent < ENDLESS_BYTES
         # The answer may be lost when the client never looks for it.
@@ -278,7 +278,7 @@ async def test_unfinished_bodies_hold_a_bounded_sum_and_the_largest_goes_first()
             attackers.append(Stranger(reader, writer))
         for attacker in attackers:
             await attacker.send(b"POST /body HTTP/1.1\r\ncontent-length: 90000\r\n\r\n" + b"a" * 50_000)
-        await eventually(lambda: 0 < served.table.held_bytes <= LIMITS.held_bytes_max)
+        await eventually(lambda: 0 < served.table.buffered_bytes <= LIMITS.buffered_bytes_max)
         await small.send(b"67890")
         assert (await small.reader.readuntil(b"\r\n\r\n10")).startswith(b"HTTP/1.1 200")
         answers = await asyncio.gather(*(attacker.everything() for attacker in attackers))
