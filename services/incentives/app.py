@@ -35,7 +35,7 @@ that it does not need: values, rates, attainment, and the amounts of slices and 
 
 
 def create_app() -> FastAPI:
-    """The app, by the settings of the environment; connects to the database when it is first asked for something."""
+    """The app, by the settings of the environment; connects to the database when it first needs it."""
     settings = read_settings(ApiSettings)
     database = Database(settings.database_url, service=SERVICE)
     plans = Plans()

@@ -90,7 +90,7 @@ async def set_calendar(
         str | None, Header(description="The ETag of the calendar that is changed; left out to set the first.")
     ] = None,
 ) -> Answered[CalendarAnswer]:
-    """A change is in force from its `start` on, up to the next change; what lies before keeps its days and periods.
+    """A change is in force from its `start` on, up to the next change; before that, days and periods stay as they are.
 
     A new start month cuts the period it falls into. Where a zone changes, the first day begins when it begins in the
     zone before.
@@ -206,7 +206,7 @@ async def list_teams(
     parent_id: Annotated[UUID | None, Query(description="Only the teams right below this one.")] = None,
     manager_id: Annotated[UUID | None, Query(description="Only the teams this person manages itself.")] = None,
 ) -> Page[TeamAnswer]:
-    """As they stand today. A manager sees the teams it manages and those below, a rep none."""
+    """As they are today. A manager sees the teams it manages and those below, a rep none."""
     async with reader.transaction() as tx:
         found = await org.list_teams(
             tx,
@@ -224,7 +224,7 @@ async def list_teams(
     "/teams", tags=["teams"], summary="Add a team", status_code=201, responses=responses(UnknownTeam, UnknownPerson)
 )
 async def create_team(body: TeamBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Answered[TeamAnswer]:
-    """Where it stands and who manages it holds from the beginning of time, until a change."""
+    """Its parent and its manager are in force from the beginning of time, until a change."""
 
     async def create(tx: Transaction) -> TeamAnswer:
         added = await org.create_team(

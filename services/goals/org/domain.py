@@ -96,7 +96,7 @@ class UnknownTeam(InvalidInput):
 
 
 class TeamCircle(InvalidInput):
-    """The team would stand below itself."""
+    """The team would be below itself."""
 
     code = "team_circle"
     title = "Circle of teams"
@@ -140,7 +140,7 @@ class CalendarTerms:
 
 @dataclass(frozen=True)
 class Calendar:
-    """What holds from the beginning of time, and every change with its first day, in order."""
+    """What is in force from the beginning of time, and every change with its first day, in order."""
 
     version: int
     always: CalendarTerms
@@ -193,7 +193,7 @@ class PersonFilter:
 
 
 class Place(NamedTuple):
-    """Where a team stands, and who manages it."""
+    """A team's parent and manager."""
 
     parent_id: UUID | None
     manager_id: UUID | None
@@ -295,7 +295,7 @@ def restated(
 
 
 def check_tree(nodes: Mapping[UUID, TeamNode], team: TeamNode) -> None:
-    """Raises UnknownTeam or TeamCircle unless the team may stand where it does among `nodes`, on every day."""
+    """Raises UnknownTeam or TeamCircle unless the team may have its parents among `nodes`, on every day."""
     parents = {parent_id for _, parent_id, _ in team.states() if parent_id is not None}
     for parent_id in sorted(parents - nodes.keys() - {team.id}):
         raise UnknownTeam.at("/parent_id", parent_id)
@@ -306,10 +306,10 @@ def check_tree(nodes: Mapping[UUID, TeamNode], team: TeamNode) -> None:
             if ancestor == team.id:
                 since = "from the beginning" if day == date.min else f"on {day}"
                 raise TeamCircle(
-                    f"The team would stand below itself {since}.",
+                    f"The team would be below itself {since}.",
                     fields=[
                         FieldError(
-                            "/parent_id", "stands below this team, or is it", "a team that is not below it on any day"
+                            "/parent_id", "is below this team, or is it", "a team that is not below it on any day"
                         )
                     ],
                 )

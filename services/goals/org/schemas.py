@@ -79,7 +79,7 @@ class CalendarBody(CalendarFields):
     start: FirstDayOf | None = Field(
         None,
         description=f"{_FROM} Left out: the tenant's today, or for another start month the first day of a month that"
-        " follows. The first calendar of a tenant holds from the beginning, whatever day is named.",
+        " follows. The first calendar of a tenant is in force from the beginning, whatever day is named.",
     )
 
     def terms(self) -> CalendarTerms:
@@ -172,7 +172,7 @@ class TeamBody(BaseModel):
 
 @with_config(extra="forbid", json_schema_extra={"examples": [{"parent_id": _TEAM, "start": "2026-07-01"}]})
 class TeamChanges(TypedDict, total=False):
-    """What is to change; what is left out stays. The name holds for all days."""
+    """What is to change; what is left out stays. The name is the same on all days."""
 
     name: Line
     parent_id: UUID | None
@@ -184,7 +184,7 @@ class TeamChanges(TypedDict, total=False):
 
 
 class TeamPlace(BaseModel):
-    """Where a team stands and who manages it from a day on, up to the next."""
+    """A team's parent and manager from a day on, up to the next."""
 
     start: date | None = Field(description="First day; null for the beginning of time.")
     parent_id: UUID | None
@@ -192,7 +192,7 @@ class TeamPlace(BaseModel):
 
 
 class TeamAnswer(TeamBody):
-    """A node of the team tree as it stands today, and as it did and will."""
+    """A node of the team tree as it is today, and as it was and will be."""
 
     model_config = body_example(
         **_CENTRAL, id=_TEAM, version=1, history=[{"start": None, "parent_id": None, "manager_id": _PERSON}]

@@ -1,6 +1,6 @@
 """The use cases of the organisation: each change checked, stored and published in the caller's transaction.
 
-Every change holds its tenant's lock, so what was checked still holds when it is committed, and the snapshots of a
+Every change holds its tenant's lock, so what was checked is still true when it is committed, and the snapshots of a
 subject are published in the order of their versions.
 """
 
@@ -91,7 +91,8 @@ class Organisation:
     ) -> Calendar:
         """Set the calendar, or change it from `expected_version`, which is 0 when none was set, from a first day on.
 
-        The first one holds from the beginning of time. Raises VersionMismatch; InvalidInput for a day that cannot be.
+        The first one is in force from the beginning of time. Raises VersionMismatch; InvalidInput for a day that cannot
+        be.
         """
         await tx.lock_tenants_exclusive([tenant_id])
         stored = await store.CALENDARS.find(tx, tenant_id, tenant_id)
@@ -148,7 +149,7 @@ class Organisation:
     async def create_team(
         self, tx: Transaction, tenant_id: UUID, *, name: str, parent_id: UUID | None, manager_id: UUID | None
     ) -> Team:
-        """A team that stands there from the beginning of time. Raises UnknownTeam, UnknownPerson."""
+        """A team with this parent from the beginning of time. Raises UnknownTeam, UnknownPerson."""
         await tx.lock_tenants_exclusive([tenant_id])
         created = Team(tx.new_id(), 1, name, Place(parent_id, manager_id))
         await _check_team(tx, tenant_id, created, manager_id)

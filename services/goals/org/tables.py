@@ -1,6 +1,6 @@
-"""Where people, teams, memberships, identities and the calendar stand.
+"""The tables of people, teams, memberships, identities and the calendar.
 
-The row of a calendar or a team says what holds from the beginning of time, those of changes what does from a day on.
+The row of a calendar or a team has what is in force from the beginning of time, those of changes what is from a day on.
 """
 
 from sqlalchemy import (

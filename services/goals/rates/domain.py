@@ -99,7 +99,7 @@ def check_statement(rates: Sequence[StatedRate], home_currency: str, *, pointers
     """Raises InvalidInput for what is no currency, for rates of the home currency itself, and for two different ones of
     one currency and day.
 
-    `pointers` say where each rate stands in the request.
+    `pointers` are to each rate in the request.
     """
     first: dict[tuple[str, date], StatedRate] = {}
     for stated, pointer in zip(rates, pointers, strict=True):
@@ -116,7 +116,7 @@ def check_statement(rates: Sequence[StatedRate], home_currency: str, *, pointers
 
 
 def rates_of_csv(body: bytes) -> tuple[list[StatedRate], list[str]]:
-    """The rates of a CSV file, and where each stands: `/line/<number>`.
+    """The rates of a CSV file, and a pointer to each: `/line/<number>`.
 
     UTF-8, with or without a byte order mark; the first line names the columns `date`, `currency` and `rate`, in any
     order; a comma separates them. Empty lines are passed over. Raises InvalidRatesFile naming line and column.

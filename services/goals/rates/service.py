@@ -40,7 +40,7 @@ class ExchangeRates:
     ) -> Statement:
         """State rates in the home currency of their days, all or none; one stated before for the same day is replaced.
 
-        `pointers` say where each stands in the request. Raises HomeCurrencyNotSet; InvalidInput for days with different
+        `pointers` are to each in the request. Raises HomeCurrencyNotSet; InvalidInput for days with different
         home currencies, and what `check_statement` does.
         """
         await tx.lock_tenants_exclusive([tenant_id])

@@ -1,4 +1,4 @@
-"""Where exchange rates stand, and the version of each month of them."""
+"""The tables of exchange rates, and of the version of each month of them."""
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Date, Numeric, Table, Text, Uuid
 

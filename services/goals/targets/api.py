@@ -157,7 +157,7 @@ async def activate_goal(
 async def revise_goal(
     goal_id: UUID, body: RevisionBody, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
 ) -> Answered[GoalAnswer]:
-    """The new terms hold for the whole period; the old ones stay on record, with the reason.
+    """The new terms are in force for the whole period; the old ones stay on record, with the reason.
 
     Nobody revises a goal of their own.
     """

@@ -197,7 +197,7 @@ def check_terms(terms: GoalTerms) -> None:
 def check_parent(parents: Mapping[UUID, UUID | None], goal_id: UUID, parent_id: UUID | None) -> None:
     """Raises UnknownParent or GoalCircle unless `goal_id` may be a part of `parent_id`.
 
-    `parents` holds at least the parent and its ancestors.
+    `parents` has at least the parent and its ancestors.
     """
     if parent_id is None:
         return

@@ -110,8 +110,8 @@ class MetricBody(BaseModel):
 
     record: RecordKind = Field(
         RecordKind.DEAL,
-        description="What is counted. Of activities the filter says all: without `status` also those that are only "
-        "planned, or were cancelled, count. Usual is `type` eq `call` and `status` eq `done`.",
+        description="What is counted. For activities the filter alone decides: without `status` also those that are "
+        "only planned, or were cancelled, count. Usual is `type` eq `call` and `status` eq `done`.",
     )
     aggregate: Aggregate
     value_field: str | None = Field(
@@ -132,7 +132,7 @@ class MetricBody(BaseModel):
         examples=[dict(_WON)],
     )
     currency: Currency | None = Field(
-        None, description="For a sum of money; how deals in another currency count says `rate_policy`. Null otherwise."
+        None, description="For a sum of money; `rate_policy` sets how deals in another currency count. Null otherwise."
     )
     rate_policy: RatePolicy | None = Field(
         None,
@@ -150,8 +150,8 @@ class MetricBody(BaseModel):
     crediting: Literal[Crediting.OWNER, Crediting.SPLIT] = Field(
         Crediting.OWNER,
         description="Whose number a deal moves, in the words of plans: `owner`, all of it its owner's, whatever its "
-        "splits say; `split`, that of each on its splits, by their share, and all of it its owner's where it has no "
-        "splits. A goal that is a quota says the same as the component it is the quota of.",
+        "splits are; `split`, that of each on its splits, by their share, and all of it its owner's where it has no "
+        "splits. A goal that is a quota has the same as the component it is the quota of.",
     )
     role: str | None = Field(
         None, min_length=1, max_length=100, description="With `split`: only splits with this role count."

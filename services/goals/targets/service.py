@@ -1,7 +1,7 @@
 """The use cases of goals: each change checked, stored and published in the caller's transaction.
 
-Every change holds its tenant's lock, so what was checked still holds when it is committed, and the snapshots of a goal
-are published in the order of their versions.
+Every change holds its tenant's lock, so what was checked is still true when it is committed, and the snapshots of a
+goal are published in the order of their versions.
 """
 
 from collections.abc import Callable, Sequence

@@ -36,7 +36,7 @@ class _MetricJson(TypedDict):
     date_field: str
     filter: dict[str, object]
     currency: str | None
-    # What was stored before other currencies could count says nothing of them: they do not.
+    # What was stored before other currencies could count has no rate policy: they do not.
     rate_policy: NotRequired[str]
     fixed_rates: NotRequired[dict[str, str]]
     # Nor of what is counted: deals.
@@ -91,7 +91,7 @@ async def line_of(tx: Transaction, tenant_id: UUID, goal_id: UUID) -> dict[UUID,
 async def add_revision(
     tx: Transaction, tenant_id: UUID, revised: Goal, *, reason: str | None, revised_by: UUID | None
 ) -> None:
-    """Keep the terms of the goal's present revision for good."""
+    """Store the terms of the goal's present revision for good."""
     await tx.execute(
         insert(goal_revisions).values(
             tenant_id=tenant_id,

@@ -1,4 +1,4 @@
-"""Where goals and their revisions stand."""
+"""The tables of goals and their revisions."""
 
 from sqlalchemy import (
     BigInteger,

@@ -1,6 +1,6 @@
 """Who is credited with how much of a deal: deal facts × assignments × organisation → credits.
 
-Everything here is a pure function of the newest facts of a deal and of the definitions as they stand; a change of
+Everything here is a pure function of the newest facts of a deal and of the definitions as they are; a change of
 either is handled by working the credits out again and comparing with those that are stored.
 """
 

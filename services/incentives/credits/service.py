@@ -76,7 +76,7 @@ class Credits:
         if known.revision == revision:
             return known.definitions
         newer = await self._newer(tx, tenant_id, known, revision)
-        # A revision of a transaction that is rolled back will stand for something else.
+        # The number of a revision that is rolled back will belong to another one.
         tx.after_commit(lambda: self._cache.put(tenant_id, newer))
         return newer.definitions
 

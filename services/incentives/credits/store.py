@@ -16,8 +16,8 @@ from shared.kernel.periods import Period
 
 # Look-ups here are lateral with a fence (LIMIT 1, or OFFSET 0 where there may be many), so that no plan, however old
 # its statistics, reads a whole table or tenant to find the rows of a few keys. Where a secondary index is meant, the
-# tenant is asked for outside the fence: the primary key starts with it, and would seem as good.
-_KEEP_NEWEST: Final = text(
+# tenant's condition is outside the fence: the primary key starts with it, and would seem as good.
+_STORE_NEWEST: Final = text(
     f"""
     WITH connections AS (
         INSERT INTO {deal_connections.fullname} (tenant_id, source, connection_id)
@@ -47,7 +47,7 @@ _KEEP_NEWEST: Final = text(
     ) AS credited ON true
     """
 )
-_KEEP_SPLIT_USERS: Final = text(
+_STORE_SPLIT_USERS: Final = text(
     f"""
     INSERT INTO {deal_split_users.fullname} (tenant_id, source, external_id, deal_id)
     SELECT * FROM unnest(
@@ -155,7 +155,7 @@ async def store_newest(tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dic
     """
     ordered = sorted(incoming, key=lambda deal: (deal.tenant_id, deal.facts.deal_id))
     rows = await tx.rows(
-        _KEEP_NEWEST,
+        _STORE_NEWEST,
         {
             "tenants": [deal.tenant_id for deal in ordered],
             "ids": [deal.facts.deal_id for deal in ordered],
@@ -183,7 +183,7 @@ async def store_newest(tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dic
     if users:
         names = ("tenants", "sources", "users", "deals")
         await tx.execute(
-            _KEEP_SPLIT_USERS, {name: list(each) for name, each in zip(names, zip(*users, strict=True), strict=True)}
+            _STORE_SPLIT_USERS, {name: list(each) for name, each in zip(names, zip(*users, strict=True), strict=True)}
         )
     return newer
 

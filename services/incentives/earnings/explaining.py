@@ -40,7 +40,7 @@ STATEMENT_CELLS_MAX = 1000
 
 
 class StatementTooLong(InvalidInput):
-    """More earnings than one statement may hold: a part of them would be no statement."""
+    """More earnings than one statement may have: a part of them would be no statement."""
 
     code = "statement_too_long"
     title = "Statement too long"
@@ -57,7 +57,7 @@ class EarningNotFound(NotFound):
 class ExplainedEarning:
     """A cell with everything its number is made of.
 
-    `owed` is what the ledger says. `stale` means that definitions have changed and it is about to be worked out anew:
+    `owed` is by the ledger. `stale` means that definitions have changed and it is about to be worked out anew:
     until then the lines may not sum to what was earned. `terms` is None when nothing pays the cell any more.
     """
 
@@ -180,7 +180,7 @@ class Explanations:
         if len(cells) > STATEMENT_CELLS_MAX:
             raise StatementTooLong.field(
                 "/end",
-                f"a statement holds at most {STATEMENT_CELLS_MAX} earnings",
+                f"a statement has at most {STATEMENT_CELLS_MAX} earnings",
                 "an earlier day, for a shorter time",
             )
         earnings = await self._explained(tx, tenant_id, known, cells)

@@ -128,7 +128,7 @@ class DealVersionAnswer(BaseModel):
 
 
 class LineAnswer(BaseModel):
-    """A credit and what it paid. Lines stand in the order in which they reach the tiers: day, then deal id.
+    """A credit and what it paid. Lines are in the order in which they reach the tiers: day, then deal id.
 
     A deal that counts payment by payment has a line for each day of a payment.
     """
@@ -383,7 +383,7 @@ class TotalAnswer(BaseModel):
     component: str | None = Field(description="Null for the sum over all components.")
     currency: Currency
     earned: Posted
-    ledger_balance: Posted = Field(description="What the ledger says is owed; equals `earned` to the cent.")
+    ledger_balance: Posted = Field(description="What is owed by the ledger; equals `earned` to the cent.")
     lines: int
 
 

@@ -1,4 +1,4 @@
-"""Keeping credits, cells and the ledger equal to the deals and definitions as they stand.
+"""Keeping credits, cells and the ledger equal to the deals and definitions as they are.
 
 A change comes in one of two ways. A batch of deals is settled credit by credit, at once. A change of definitions marks
 the assignments whose inputs it altered stale; the rebuild then works them out anew from the deals that are stored, some

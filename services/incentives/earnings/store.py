@@ -32,7 +32,7 @@ _SAVE: Final = text(
     """
 )
 # Lateral with a fence, so that no plan, however old its statistics, reads a whole table or tenant for a few cells.
-# Where a secondary index is meant, the tenant is asked for outside: the primary key starts with it, and seems as good.
+# For a secondary index the tenant's condition is outside: the primary key starts with it, and would seem as good.
 _BY_ID: Final = text(
     f"""
     SELECT c.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (

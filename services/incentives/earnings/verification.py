@@ -52,8 +52,8 @@ class Verification:
     async def of_tenant(self, database: Database, tenant_id: UUID, compared: Counter[str]) -> AsyncIterator[Difference]:
         """Every difference in a tenant's credits, cells and ledger; `compared` counts what was looked at.
 
-        Nobody waits for it: all is compared within one snapshot of the database, in which a batch of deals stands with
-        its credits, cells and entries or not at all. Memory holds the tenant's definitions and cells, a page of deals
+        Nobody waits for it: all is compared within one snapshot of the database, which has a batch of deals with
+        its credits, cells and entries or not at all. Memory has the tenant's definitions and cells, a page of deals
         with what they are credited to, and the credits of one cell at least: first each credit is worked out from its
         deal and compared, then each cell from its credits, then the ledger from the cells. An assignment that waits to
         be worked out anew is a difference that passes. Raises DatabaseUnavailable.

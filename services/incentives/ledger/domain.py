@@ -25,7 +25,7 @@ GENESIS: Final = bytes(32)
 CHANGES_MAX: Final = 20
 EARNED: Final = "earned"
 EARNING: Final = "earning"
-"""The kind of posting, and of its subject, that stands in the ledger's first form, which names neither."""
+"""The kind of posting, and of its subject, in the ledger's first form, which names neither."""
 _WORD: Final = re.compile(r"[a-z][a-z_]*\Z")
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
@@ -41,7 +41,7 @@ class Cause:
 
     @classmethod
     def of_deal(cls, deal_id: UUID, version: RecordVersion) -> "Cause":
-        """A deal became what this version says."""
+        """A deal came to this version."""
         return cls("deal", deal_id, version)
 
     @classmethod
@@ -103,7 +103,7 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class LedgerTransaction:
-    """What stands in the ledger. `sequence` counts a tenant's transactions from 1 without a gap."""
+    """A transaction in the ledger. `sequence` counts a tenant's transactions from 1 without a gap."""
 
     tenant_id: UUID
     sequence: int

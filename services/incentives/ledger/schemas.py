@@ -151,7 +151,7 @@ class LedgerVerificationAnswer(BaseModel):
 
     status: Literal["intact", "broken"]
     transactions: int
-    head: str = Field(description="The hash the chain ends with. Keep it elsewhere to notice a cut-off end.")
+    head: str = Field(description="The hash the chain ends with. Store it elsewhere to notice a cut-off end.")
     broken_at: BreakAnswer | None
 
     @classmethod

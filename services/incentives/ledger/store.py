@@ -58,8 +58,8 @@ _BALANCES_OF_KIND: Final = text(
     GROUP BY t.cell_id, e.currency
     """
 )
-# Fenced, so that the few transactions of these subjects are found by their index, and their entries by key. The tenant
-# is asked for outside the first fence: the primary key starts with it, and would seem as good as the index.
+# Fenced, so that the few transactions of these subjects are found by their index, and their entries by key. The
+# tenant's condition is outside the first fence: the primary key starts with it, and would seem as good as the index.
 _BALANCES_OF: Final = text(
     f"""
     SELECT wanted.id AS subject_id, e.currency, sum(e.amount) AS balance

@@ -25,7 +25,7 @@ ledger_heads = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
 )
-"""Where each tenant's chain ends: the one row that whoever posts has to hold."""
+"""Where each tenant's chain ends: the one row that whoever posts has to lock."""
 
 ledger_transactions = Table(
     "ledger_transactions",

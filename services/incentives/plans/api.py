@@ -97,7 +97,7 @@ async def create_plan(body: PlanBody, editor: Editor, plans: UseCases, writer: R
     dependencies=[Depends(current_principal)],
 )
 async def get_plan_schema() -> dict[str, JsonValue]:
-    """What `components` may hold, for editors and for checking an exported plan."""
+    """What `components` may contain, for editors and for checking an exported plan."""
     schema: dict[str, JsonValue] = COMPONENTS.json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Components of a plan", **schema}
 

@@ -144,7 +144,7 @@ def components_of(
 ) -> tuple[Component, ...]:
     """The checked components of a plan in `currency`, or InvalidInput that points into `/components`.
 
-    What `is_stored` is read as it is; where it says nothing of other currencies, it is from before they could count.
+    What `is_stored` is read as it is; where it has no rate policy, it is from before other currencies could count.
     """
     components = tuple(
         _component(item, f"/components/{index}", is_stored=is_stored) for index, item in enumerate(content)

@@ -150,7 +150,7 @@ class PlanVersionAnswer(BaseModel):
 
 
 class ChangeAnswer(BaseModel):
-    """One place where two versions differ; null stands for nothing there."""
+    """One place where two versions differ; null where there is nothing."""
 
     model_config = body_example(pointer="/components/bookings/rate/tiers/1/rate", before="0.06", after="0.065")
 
@@ -194,7 +194,7 @@ class PlanVersionChangeAnswer(BaseModel):
     person_id: UUID | None
     person_name: str | None = Field(description="Null while the organisation has not published the person.")
     at: AwareDatetime | None = Field(description="Null where the moment was not recorded.")
-    changes: list[ChangeAnswer] = Field(description="The first holds all the terms; approving changes none.")
+    changes: list[ChangeAnswer] = Field(description="The first has all the terms; approving changes none.")
 
     @classmethod
     def of(cls, change: VersionChange, names: Mapping[UUID, str]) -> Self:
@@ -238,7 +238,7 @@ class AssignmentChanges(TypedDict, total=False):
 
 
 class AssignmentWarningAnswer(BaseModel):
-    """Something that was taken and pays nothing as things stand."""
+    """Something that was accepted and pays nothing for now."""
 
     pointer: str = Field(description="JSON pointer to the member.", examples=["/quotas/bookings/goal_ids/0"])
     message: str
@@ -268,7 +268,7 @@ class AssignmentAnswer(BaseModel):
     start: date
     end: date | None
     quotas: dict[str, QuotaContent]
-    warnings: list[AssignmentWarningAnswer] = Field(description="Quotas that pay nothing as things stand.")
+    warnings: list[AssignmentWarningAnswer] = Field(description="Quotas that pay nothing for now.")
 
     @classmethod
     def of(cls, assignment: Assignment, person_name: str | None, goals: Mapping[UUID, QuotaGoal]) -> Self:

@@ -353,7 +353,7 @@ def quota_goal(goal: Goal) -> QuotaGoal:
 
 
 async def _fiscal_calendar(tx: Transaction, tenant_id: UUID) -> FiscalCalendar:
-    """How the tenant cuts its years; January and UTC until it says so."""
+    """The tenant's calendar; January and UTC until it has set one."""
     stored = await store.bodies(tx, tenant_id, ["calendar"])
     if not stored:
         return FiscalCalendar()

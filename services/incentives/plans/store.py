@@ -56,9 +56,9 @@ class PlanState:
 
 _MARK_STALE: Final = text(
     f"""
-    INSERT INTO {stale_assignments.fullname} AS held (tenant_id, assignment_id, changes, marked_at)
+    INSERT INTO {stale_assignments.fullname} AS stored (tenant_id, assignment_id, changes, marked_at)
     SELECT :tenant_id, id, CAST(:changes AS jsonb), :now FROM unnest(CAST(:ids AS uuid[])) AS t(id) ORDER BY id
-    ON CONFLICT (tenant_id, assignment_id) DO UPDATE SET changes = held.changes || excluded.changes
+    ON CONFLICT (tenant_id, assignment_id) DO UPDATE SET changes = stored.changes || excluded.changes
     """
 )
 _TAKE_STALE: Final = text(

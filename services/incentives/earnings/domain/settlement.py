@@ -19,7 +19,7 @@ PAYABLE: Final = "payable"
 class Settlement:
     """Works a series of changes into cells: one posting for each cell and cause that moved its rounded pay.
 
-    `cells` must hold every cell that exists and is touched; those that do not exist are opened.
+    `cells` must have every cell that exists and is touched; those that do not exist are opened.
     """
 
     def __init__(self, definitions: Definitions, cells: Mapping[CellKey, Cell]) -> None:

@@ -168,7 +168,7 @@ def check_quota_goals(
 
 
 def quota_warnings(assignment: Assignment, goals: Mapping[UUID, QuotaGoal]) -> list[FieldError]:
-    """The goals that quotas name and that pay nothing as things stand, each with what would change that."""
+    """The goals that quotas name and that pay nothing for now, each with what would change that."""
     found = []
     for key, quota in assignment.quotas.items():
         for index, goal_id in enumerate(quota.goal_ids):

@@ -140,7 +140,7 @@ def approved(version: PlanVersion, approver: Actor, proposal: Proposal) -> PlanV
 def activated(version: PlanVersion, proposal: Proposal) -> PlanVersion:
     """The version in effect. Raises PlanVersionNotApproved.
 
-    ApprovalNotIndependent when the approval does not stand any more: who gave it is paid by the terms by now.
+    ApprovalNotIndependent when the approval is no longer valid: whoever gave it is paid by the terms by now.
     """
     if version.status is not VersionStatus.APPROVED:
         raise PlanVersionNotApproved(f"Version {version.number} is {version.status}; approve it first.")
