@@ -49,7 +49,7 @@ class StreamedEvent:
 
 
 class ServiceApi:
-    """One service as one caller sees it. What it refuses is a `StackError` that says why in one sentence."""
+    """One service as one caller sees it. What it refuses is a `StackError` with the reason in one sentence."""
 
     def __init__(self, client: httpx.AsyncClient, service: str, url: str, token: str) -> None:
         self.url = url
@@ -154,7 +154,7 @@ class ServiceApi:
         json: JsonObject | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """The answer; a service that is unavailable for a moment is asked again."""
+        """The answer; a service that is unavailable for a moment is called again."""
         for attempt in range(_UNAVAILABLE_RETRIES_MAX + 1):
             try:
                 response = await self._client.request(

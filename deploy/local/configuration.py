@@ -1,4 +1,4 @@
-"""What the environment says about a local stack."""
+"""The settings of a local stack, from the environment."""
 
 import os
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def state_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class StackConfiguration:
-    """Where a stack keeps its state, listens, and finds the servers that it does not run itself."""
+    """Where a stack has its state, listens, and finds the servers that it does not run itself."""
 
     state_folder: Path
     ports: Ports

@@ -1,4 +1,4 @@
-"""What the local stack says when it cannot go on."""
+"""The error of a local stack that cannot go on."""
 
 
 class StackError(Exception):

@@ -195,8 +195,10 @@ class KafkaBroker:
             capture_output=True, text=True, timeout=_FORMAT_WAIT_SECONDS,
         )  # fmt: skip
         if result.returncode != 0:
-            said = (result.stderr or result.stdout).strip().splitlines()
-            raise StackError(f"Kafka could not format its storage in {self._log_folder}: {said[-1] if said else ''}")
+            output = (result.stderr or result.stdout).strip().splitlines()
+            raise StackError(
+                f"Kafka could not format its storage in {self._log_folder}: {output[-1] if output else ''}"
+            )
 
 
 class InMemoryBroker:

@@ -58,7 +58,7 @@ def pinned_jars() -> list[Jar]:
 
 
 def ensure_jars() -> Path:
-    """The folder that holds exactly the pinned jars, filled and verified on first use.
+    """The folder with exactly the pinned jars, filled and verified on first use.
 
     Safe to call from several processes at once. Raises `JarsUnreachable` if neither the library nor an installed
     `mvn` can bring them, and `StackError` if what came is not what was pinned.

@@ -28,7 +28,7 @@ def login_url(url: str, service: str, password: str) -> str:
 
 
 def derived_password(secret: str, service: str) -> str:
-    """A password that follows from a secret, so that it need not be kept."""
+    """A password that follows from a secret, so that it need not be stored."""
     return hmac.new(secret.encode(), f"login/{service}".encode(), hashlib.sha256).hexdigest()
 
 

@@ -55,7 +55,7 @@ class PostgresServer:
 
     Connections are trusted, and accepted from loopback only. Started by root it runs as the account `nobody`; if
     that account cannot reach the folder or the binaries, the data or a copy of the binaries lives under
-    /var/lib/attain (`data_folder` tells).
+    /var/lib/attain (see `data_folder`).
     """
 
     def __init__(self, folder: Path, *, port: int) -> None:
@@ -140,7 +140,7 @@ class PostgresServer:
             found = version_file.read_text().strip()
             if found != str(POSTGRES_MAJOR):
                 raise StackError(
-                    f"{self.data_folder} holds data of PostgreSQL {found}, not {POSTGRES_MAJOR}: start with --fresh."
+                    f"{self.data_folder} has data of PostgreSQL {found}, not {POSTGRES_MAJOR}: start with --fresh."
                 )
             return
         parent = self.data_folder.parent

@@ -98,7 +98,7 @@ class ManagedProcess:
         return f"{self.name} ended {how}; its last lines in {self.log_path}: {' | '.join(last_lines)}"
 
     def stop(self, timeout_seconds: float = 20.0) -> bool:
-        """Ask it to stop and wait; after the timeout kill it. True if it ended by itself."""
+        """Stop it and wait; after the timeout kill it. True if it ended by itself."""
         self.request_stop()
         try:
             self._process.wait(timeout_seconds)
@@ -108,7 +108,7 @@ class ManagedProcess:
         return True
 
     def request_stop(self) -> None:
-        """Ask it to stop, once; does not wait."""
+        """Signal it to stop, once; does not wait."""
         if self.running and not self._stop_requested:
             self._stop_requested = True
             self._process.send_signal(self._stop_signal)

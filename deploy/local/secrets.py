@@ -1,4 +1,4 @@
-"""Development secrets of one state folder: made once, kept with mode 0600."""
+"""Development secrets of one state folder: made once, stored with mode 0600."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def read_secrets(state_folder: Path) -> DevelopmentSecrets:
     try:
         return DevelopmentSecrets(**json.loads(path.read_text()))
     except FileNotFoundError:
-        raise StackError(f"{state_folder} holds no secrets yet: run `attain up`, or set ATTAIN_JWT_SECRET.") from None
+        raise StackError(f"{state_folder} has no secrets yet: run `attain up`, or set ATTAIN_JWT_SECRET.") from None
     except (OSError, ValueError, TypeError) as error:
         raise StackError(f"{path} cannot be read ({error}): delete it or start with --fresh.") from error
 

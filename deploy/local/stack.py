@@ -41,14 +41,14 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ServiceProcess:
-    """One of the six processes: how it is called, started and asked whether it is ready."""
+    """One of the six processes: how it is called, started and checked to be ready."""
 
     name: str
     command: tuple[str, ...]
     port: int
     port_variable: dict[str, str]
     public_url: str
-    """Where clients reach the service: its API, also for what its worker tells others to call."""
+    """Where clients reach the service: its API, also for what its worker has others call."""
 
     @property
     def url(self) -> str:
@@ -59,7 +59,7 @@ class Stack:
     """A running stack as a context manager: entering starts everything and waits until it is ready, leaving stops it.
 
     Workers and APIs stop first, then Kafka, then Postgres, also when starting fails half-way. Enter it from the
-    main thread; starting and stopping block. Nothing that dies is restarted; `require_alive` says what died.
+    main thread; starting and stopping block. Nothing that dies is restarted; `require_alive` raises with what died.
     """
 
     def __init__(self, configuration: StackConfiguration, *, report: Report | None = None) -> None:

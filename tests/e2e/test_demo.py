@@ -17,7 +17,7 @@ from rich.console import Console
 from deploy.local.api import attain_api
 from deploy.local.commands.demo import print_addresses
 from deploy.local.commands.seed import seed_company
-from deploy.local.demo.seeding import Held
+from deploy.local.demo.seeding import Resource
 from deploy.local.stack import Stack
 from tests.servers.infrastructure import PROJECT_FOLDER, free_port_base, temporary_folder
 
@@ -94,8 +94,8 @@ async def test_seeding_twice_changes_nothing(stack: Stack) -> None:
     assert second.created == 0
     assert (second.people, second.bookings_goals, second.plan_id) == (first.people, first.bookings_goals, first.plan_id)
     async with attain_api(urls, jwt_secret=secret, tenant_id=tenant_id) as api:
-        assert len(await api.goals.items("/v1/people", Held)) == 12
-        assert len(await api.goals.items("/v1/teams", Held)) == 4
-        assert len(await api.goals.items("/v1/goals", Held, status="active")) == 22
-        assert len(await api.incentives.items("/v1/assignments", Held)) == 7
-        assert len(await api.tracking.items("/v1/connections", Held)) == 2
+        assert len(await api.goals.items("/v1/people", Resource)) == 12
+        assert len(await api.goals.items("/v1/teams", Resource)) == 4
+        assert len(await api.goals.items("/v1/goals", Resource, status="active")) == 22
+        assert len(await api.incentives.items("/v1/assignments", Resource)) == 7
+        assert len(await api.tracking.items("/v1/connections", Resource)) == 2

@@ -56,7 +56,7 @@ async def fill(url: str) -> None:
 
 HOT = {
     "keep deals": (
-        credits._KEEP_NEWEST,
+        credits._STORE_NEWEST,
         "pk_credits",
         "(tenant_id = newer.tenant_id) AND (deal_id = newer.id)",
     ),

@@ -118,9 +118,9 @@ def test_without_a_terminal_every_event_is_printed_once(
     board = Board(to_send=2, started_at=START)
     view = view_for(Console(), board, seeded)
     assert isinstance(view, PlainView)
-    board.tell("first", after(1000))
+    board.narrate("first", after(1000))
     view.tick()
-    board.tell("second", after(2000))
+    board.narrate("second", after(2000))
     view.tick()
     view.tick()
     lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith(("first", "second"))]

@@ -144,7 +144,7 @@ def _findings() -> Findings:
 
 
 def _failed(results: list[Check]) -> list[int]:
-    return [index for index, result in enumerate(results) if not result.holds]
+    return [index for index, result in enumerate(results) if not result.passed]
 
 
 def test_all_hold_when_everything_is_as_sent(player: Player) -> None:

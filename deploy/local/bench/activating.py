@@ -111,7 +111,7 @@ async def measure(
 
 
 async def _activated(tenant: _Tenant, problems: list[str]) -> float:
-    """Activate the next draft; seconds until the stream says what it counts."""
+    """Activate the next draft; seconds until the stream has what it counts."""
     draft = next(tenant.drafts)
     seen = asyncio.create_task(_next(tenant.stream))
     started_at = time.perf_counter()
@@ -119,7 +119,7 @@ async def _activated(tenant: _Tenant, problems: list[str]) -> float:
     async with asyncio.timeout(_ANSWER_SECONDS_MAX):
         progress, seen_at = await seen
     if progress != _Progress(goal_id=draft.id, value=tenant.expected, deals=_DEALS):
-        problems.append(f"the stream said {progress}, expected {tenant.expected} of goal {draft.id}")
+        problems.append(f"the stream had {progress}, expected {tenant.expected} of goal {draft.id}")
     return seen_at - started_at
 
 

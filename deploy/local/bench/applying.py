@@ -46,7 +46,7 @@ class _Statement(NamedTuple):
 
 
 class _Counting:
-    """A handler that says when a number of records has been committed."""
+    """A handler that signals when a number of records has been committed."""
 
     def __init__(self, handler: DealsHandler, count: int) -> None:
         self.done = asyncio.Event()
@@ -70,7 +70,7 @@ class _Counting:
 
 
 async def measure(servers: Servers, *, rounds: int, events: int, report: Callable[[str], None]) -> Row:
-    """Apply all events once a side and round, each time to a database that holds only the definitions."""
+    """Apply all events once a side and round, each time to a database with only the definitions."""
     await publish_deals(servers, _TOPIC, events)
     await prepare_definitions(servers, _TEMPLATE)
     database_url = await servers.new_database("bench_recorded", template=_TEMPLATE)

@@ -17,7 +17,7 @@ app = FastAPI(openapi_url=None)
 
 @app.post("/hooks/{connection_id}")
 async def accept(request: Request) -> Response:
-    """Read everything, keep nothing."""
+    """Read everything, store nothing."""
     await request.body()
     return Response(status_code=202)
 

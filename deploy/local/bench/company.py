@@ -43,7 +43,7 @@ _OWNER_CHANGE_SHARE: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """Its definitions as the goals service would publish them, and its goals by what they stand for."""
+    """Its definitions as the goals service would publish them, and its goals by what they measure."""
 
     events: tuple[Event, ...]
     company_goal_id: UUID
@@ -111,7 +111,7 @@ def _expected_values(count: int) -> Mapping[str, Decimal]:
 
 
 def deal(index: int, number: int, owner: str, tenant_id: UUID = TENANT_ID) -> Deal:
-    """Won deal `number`, as it stands in the version of event `index`."""
+    """Won deal `number`, as in the version of event `index`."""
     external_id = f"deal-{number}"
     modified_at = _FIRST_MODIFIED_AT + timedelta(milliseconds=index)
     return Deal(

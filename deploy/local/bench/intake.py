@@ -1,4 +1,4 @@
-"""Row 1: signed webhooks durably accepted by one API process, against a bare route that keeps nothing."""
+"""Row 1: signed webhooks durably accepted by one API process, against a bare route that stores nothing."""
 
 import os
 import sys

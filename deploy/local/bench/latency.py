@@ -69,7 +69,7 @@ async def measure(
                     accepted_at = await hook.send(request)
                     seen_at = await stream.changed()
                     if stream.value != expected:
-                        problems.append(f"the stream said {stream.value}, expected {expected}")
+                        problems.append(f"the stream had {stream.value}, expected {expected}")
                     accepted_to_seen.append(seen_at - accepted_at)
                     sent_to_seen.append(seen_at - sent_at)
                     await asyncio.sleep(_PAUSE_SECONDS)
@@ -115,7 +115,7 @@ def _amounts_and_requests(plan: LoadPlan) -> list[tuple[Decimal, bytes]]:
 
 
 class _Hook:
-    """A kept connection to the hook."""
+    """A persistent connection to the hook."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -160,7 +160,7 @@ async def _hook(product: Product) -> AsyncIterator[_Hook]:
 
 @asynccontextmanager
 async def _stream(product: Product) -> AsyncIterator[_Stream]:
-    """The stream, its first event (where the goal stands) already read."""
+    """The stream, its first event (the goal's progress now) already read."""
     settings = HttpSettings(jwt_secret=product.stack.secrets.jwt_secret)
     token = issue_token(
         settings, tenant_id=TENANT_ID, person_id=None, roles=frozenset({Role.SERVICE}), ttl_seconds=3600
@@ -208,7 +208,7 @@ class _Floors:
         return duration
 
     async def fetch(self) -> float:
-        """The record just written, asked for and answered."""
+        """The record just written, requested and answered."""
         request = FetchRequest(0, 1, _FETCH_BYTES_MAX, 0, [(_FLOOR_TOPIC, [(0, self._offset, _FETCH_BYTES_MAX)])])
         [node_id] = [broker.nodeId for broker in self._client.cluster.brokers()]
         started_at = time.perf_counter()

@@ -1,8 +1,9 @@
-"""A load generator cheap enough to share two cores with what it measures: ready-made requests over kept connections.
+"""A load generator cheap enough to share two cores with what it measures: ready-made requests over persistent
+connections.
 
 Run as `python -m deploy.local.bench.load` with a LoadPlan as a line of JSON on standard input; prints a LoadResult as
 JSON. It sends each request once, waits for each answer on its connection, stops by itself, and only ever talks to
-loopback. With `unapplied_max` every further line of its input says how many webhooks have been applied so far, and it
+loopback. With `unapplied_max` every further line of its input is how many webhooks have been applied so far, and it
 sends no more while too many that were accepted have not been.
 """
 
@@ -56,7 +57,7 @@ class LoadResult:
     applied: int = 0
     """Of `unapplied_max`: how many had been applied when the last answer came."""
     unapplied: tuple[int, ...] = ()
-    """Of `unapplied_max`: how many were accepted and not applied, whenever that was told."""
+    """Of `unapplied_max`: how many were accepted and not applied, at each report."""
 
     @property
     def accepted(self) -> int:
@@ -70,7 +71,7 @@ class LoadResult:
 
 
 def requests(plan: LoadPlan) -> list[bytes]:
-    """Every request of the plan, whole: HTTP/1.1 with a canonical deal signed as Standard Webhooks says."""
+    """Every request of the plan, whole: HTTP/1.1 with a canonical deal signed by Standard Webhooks."""
     key = base64.b64decode(plan.secret.removeprefix("whsec_"))
     timestamp = str(int(time.time()))
     made = []
@@ -141,7 +142,7 @@ class _Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         assert self._transport is not None
-        if self._load.is_held(self):
+        if self._load.must_wait(self):
             return
         request = self._load.take()
         if request is None:
@@ -150,7 +151,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(request)
 
     def resume(self) -> None:
-        """Send again, after having been held."""
+        """Send again, after a pause."""
         self._next()
 
 
@@ -165,7 +166,7 @@ class _Load:
         self._plan = plan
         self._waiting: Iterator[bytes] = iter(ready)
         self._open = plan.connections
-        self._held: list[_Connection] = []
+        self._paused: list[_Connection] = []
         self._started_at = time.perf_counter()
 
     @property
@@ -176,20 +177,20 @@ class _Load:
         """The next request, None when there is none or the time is over."""
         return None if self.is_over else next(self._waiting, None)
 
-    def is_held(self, connection: _Connection) -> bool:
+    def must_wait(self, connection: _Connection) -> bool:
         """Whether the connection has to wait for what was sent to be applied; it is then resumed."""
         limit = self._plan.unapplied_max
         if limit is None or self.is_over or self.statuses.total() - self.applied < limit:
             return False
-        self._held.append(connection)
+        self._paused.append(connection)
         return True
 
-    def tell_applied(self, applied: int) -> None:
+    def report_applied(self, applied: int) -> None:
         """Take note of how many have been applied."""
         self.applied = applied
         self.unapplied.append(self.statuses.total() - applied)
-        held, self._held = self._held, []
-        for connection in held:
+        paused, self._paused = self._paused, []
+        for connection in paused:
             connection.resume()
 
     def connection_closed(self) -> None:
@@ -227,7 +228,7 @@ class _AppliedLines(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if lines:
-            self._load.tell_applied(int(lines[-1]))
+            self._load.report_applied(int(lines[-1]))
 
 
 @asynccontextmanager
@@ -257,7 +258,7 @@ class RunningLoad:
         self._lines_in = lines_in
         self._lines_out = lines_out
 
-    def tell_applied(self, applied: int) -> None:
+    def report_applied(self, applied: int) -> None:
         """Let it know how many webhooks have been applied."""
         self._lines_in.write(b"%d\n" % applied)
 

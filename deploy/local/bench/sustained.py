@@ -14,7 +14,7 @@ from deploy.local.bench.whole import Product
 
 _REQUIRED: Final = 0.3
 _UNAPPLIED_MAX: Final = 2000
-_TELL_SECONDS: Final = 0.1
+_REPORT_SECONDS: Final = 0.1
 _PER_SECOND_MAX: Final = 6000
 _BARE_REQUESTS: Final = 20_000
 _WARM_UP_SECONDS: Final = 5.0
@@ -83,8 +83,8 @@ async def _sustained(product: Product, run: str, seconds: float) -> LoadResult:
     async with running_load(plan) as load:
         finished = asyncio.create_task(load.result())
         while not finished.done():
-            load.tell_applied(await product.applied() - applied_before)
-            await asyncio.wait([finished], timeout=_TELL_SECONDS)
+            load.report_applied(await product.applied() - applied_before)
+            await asyncio.wait([finished], timeout=_REPORT_SECONDS)
         result = finished.result()
     await product.settled(applied_before + result.accepted)
     return result

@@ -58,7 +58,7 @@ class Product:
     async def known(self, tenant_id: UUID, *, definitions: int, goals: int) -> None:
         """Wait until tracking knows so many definitions and counts so many goals of a tenant.
 
-        `StackError` when it stands still meanwhile.
+        `StackError` when it makes no progress meanwhile.
         """
         wanted, seen = (definitions, goals), (0, 0)
         moved_at = time.monotonic()

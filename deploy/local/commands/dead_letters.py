@@ -73,7 +73,7 @@ async def waiting(url: str, topic: str | None = None) -> list[DeadLetter]:
 async def replay(url: str, topic: str) -> int:
     """Set every group that refused a record of the topic back to the first of them; how many records they were.
 
-    Not published again: on a compacted topic an old snapshot would become the one that is kept.
+    Not published again: on a compacted topic an old snapshot would become the last one.
     """
     found = await waiting(url, topic)
     first: dict[tuple[str, Partition], int] = {}

@@ -35,7 +35,7 @@ _PLAIN_COLUMNS: Final = 120
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="Exit by itself: 0 only if everything it checks held.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit by itself: 0 only if every check passed.")] = False,
 ) -> None:
     """Run everything with a seeded company and a live stream of deals; every run starts clean."""
     configured = StackConfiguration.from_environment()
@@ -43,25 +43,25 @@ def demo(
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_COLUMNS)
     console.print(f"State and logs are in {configuration.state_folder}.", style="dim", soft_wrap=True)
     clear_state(configuration.state_folder)
-    held: bool | None = None
+    passed: bool | None = None
     try:
         with Stack(configuration, report=lambda line: console.print(line, style="dim", soft_wrap=True)) as stack:
             tenant_id = _tenant(configuration)
-            held = asyncio.run(_perform(console, stack, tenant_id))
+            passed = asyncio.run(_perform(console, stack, tenant_id))
             if not once:
                 print_addresses(console, stack, tenant_id)
                 console.print("Ctrl-C stops everything.")
                 stack.supervise()
     except KeyboardInterrupt:
         console.print("Stopped.")
-        if held is None:
+        if passed is None:
             raise typer.Exit(_INTERRUPTED_STATUS) from None
-    if not held:
+    if not passed:
         raise typer.Exit(1)
 
 
 async def _perform(console: Console, stack: Stack, tenant_id: UUID) -> bool:
-    """Seed, send, show, check; whether everything held."""
+    """Seed, send, show, check; whether every check passed."""
     configuration = stack.configuration
     secret = jwt_secret(configuration.state_folder)
     async with attain_api(service_urls(configuration.ports), jwt_secret=secret, tenant_id=tenant_id) as api:
@@ -92,11 +92,11 @@ async def _perform(console: Console, stack: Stack, tenant_id: UUID) -> bool:
         print_findings(console, findings)
         results = checks(player, findings, await differences(stack.database_url))
         print_checks(console, results)
-    return all(result.holds for result in results)
+    return all(result.passed for result in results)
 
 
 def _tenant(configuration: StackConfiguration) -> UUID:
-    """A database of one's own may hold earlier demos: each has a tenant to itself there."""
+    """A database of one's own may have earlier demos: each has a tenant to itself there."""
     return DEVELOPMENT_TENANT_ID if configuration.database_url is None else uuid4()
 
 

@@ -32,7 +32,7 @@ _SECRET_BYTES: Final = 32
 
 
 def replay(
-    folder: Annotated[Path, typer.Argument(help="Holds sales_pipeline.csv and sales_teams.csv.")],
+    folder: Annotated[Path, typer.Argument(help="With sales_pipeline.csv and sales_teams.csv.")],
     speed: Annotated[str, typer.Option(help="Deliveries a second, or `max`.")] = _FASTEST,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Send in random order instead of business order.")] = False,
     double: Annotated[bool, typer.Option("--double", help="Send every delivery twice.")] = False,
@@ -40,7 +40,7 @@ def replay(
 ) -> None:
     """Set up the pipeline's company on the stack started with `attain up` and send every event, signed.
 
-    Each run sends new deliveries; deals end the same however often and in whatever order they are told.
+    Each run sends new deliveries; deals end the same however often and in whatever order they are sent.
     """
     pipeline = read_pipeline(folder)
     asyncio.run(_replay(pipeline, _per_second(speed), shuffle=shuffle, double=double, seed=seed))
@@ -83,7 +83,7 @@ def _deliveries(
 
 
 async def _report(api: AttainApi, company: ReplayCompany, pipeline: Pipeline, console: Console) -> None:
-    """Wait until the company's goals stand still and say where."""
+    """Wait until the company's goals no longer move, and print them."""
     names = [
         goal_name(COMPANY, year, quarter, number)
         for year in pipeline.years
@@ -92,16 +92,16 @@ async def _report(api: AttainApi, company: ReplayCompany, pipeline: Pipeline, co
     ]
     before: list[int | None] = []
     for _ in range(int(_SETTLED_SECONDS_MAX / _SETTLED_POLL_SECONDS)):
-        standing = [await api.tracking.get(f"/v1/goals/{company.goals[name]}/progress", GoalProgress) for name in names]
-        versions = [progress.version for progress in standing]
+        results = [await api.tracking.get(f"/v1/goals/{company.goals[name]}/progress", GoalProgress) for name in names]
+        versions = [progress.version for progress in results]
         if versions == before:
             break
         before = versions
         await asyncio.sleep(_SETTLED_POLL_SECONDS)
     else:
         raise StackError(f"Progress still moves after {_SETTLED_SECONDS_MAX:.0f} s: see the tracking worker's log.")
-    bookings = sum(progress.value for progress in standing if progress.currency is not None)
-    deals = sum(progress.value for progress in standing if progress.currency is None)
+    bookings = sum(progress.value for progress in results if progress.currency is not None)
+    deals = sum(progress.value for progress in results if progress.currency is None)
     console.print(f"{COMPANY}: {counted(int(deals), 'deal')} won, {bookings:,} {CURRENCY}.")
 
 

@@ -16,7 +16,7 @@ def token(
     role: Annotated[list[Role], typer.Option(help="May be given more than once.")],
     person: Annotated[
         UUID | None,
-        typer.Option(help="Id of the person who holds the token; else the developer, or nobody for a service."),
+        typer.Option(help="Id of the person the token is for; else the developer, or nobody for a service."),
     ] = None,
     tenant: Annotated[UUID, typer.Option(help="Id of the tenant.")] = DEVELOPMENT_TENANT_ID,
     ttl_seconds: Annotated[int, typer.Option(min=60, help="How long it is valid.")] = 86_400,

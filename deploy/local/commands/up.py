@@ -12,7 +12,7 @@ from deploy.local.stack import Stack, clear_state
 def up(
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the state of earlier runs first.")] = False,
 ) -> None:
-    """Run Postgres, Kafka, the three APIs and the three workers until Ctrl-C; state is kept between runs."""
+    """Run Postgres, Kafka, the three APIs and the three workers until Ctrl-C; state stays between runs."""
     configuration = StackConfiguration.from_environment()
     console = Console()
     if fresh:

@@ -1,9 +1,9 @@
-"""`attain verify`: is every number what the raw deals say, and does every service hold the same?
+"""`attain verify`: is every number what the raw deals add up to, and has every service the same stored?
 
 May run beside traffic. Within a service each comparison is made in one snapshot of the database. Between services, what
 one has published and another has not applied yet differs: such a difference is looked at again until each has reached
 what the other had at first, and is reported if that does not come within SETTLE_SECONDS. Memory is bounded, whatever
-the number of deals: they are compared page by page; of differences the first are kept and the others counted.
+the number of deals: they are compared page by page; of differences the first are listed and the others counted.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ SETTLE_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 1.0
 _STATEMENT_SECONDS_MAX: Final = 3600
 _SHOWN_MAX: Final = 20
-_KEPT_MAX: Final = 1000
+_LISTED_MAX: Final = 1000
 _PAGE_DEALS: Final = 5000
 _FIRST: Final = UUID(int=0)
 
 Subjects = Sequence[tuple[UUID, str]]
-Held = Callable[[Subjects], Awaitable[Mapping[tuple[UUID, str], int]]]
+StoredVersions = Callable[[Subjects], Awaitable[Mapping[tuple[UUID, str], int]]]
 Versions = Callable[[Transaction, Subjects], Awaitable[Mapping[tuple[UUID, str], int]]]
 
 DealsBetween = Callable[[UUID, UUID, UUID | None], Awaitable[Mapping[UUID, RecordVersion]]]
@@ -58,10 +58,10 @@ class DealVersions(Protocol):
 
 
 class Verification(Protocol):
-    """How a service verifies what it holds."""
+    """How a service verifies what it has stored."""
 
     def tenants(self, database: Database) -> Awaitable[list[UUID]]:
-        """Whoever it holds something of."""
+        """Every tenant it has something stored of."""
         ...
 
     def of_tenant(self, database: Database, tenant_id: UUID, compared: Counter[str]) -> AsyncIterator[Difference]:
@@ -103,9 +103,9 @@ class Report:
         return not (self.count or self.failures or self.dead_letters)
 
     def add(self, difference: object) -> None:
-        """Count a difference, and keep it if it is among the first."""
+        """Count a difference, and list it if it is among the first."""
         self.count += 1
-        if len(self.differences) < _KEPT_MAX:
+        if len(self.differences) < _LISTED_MAX:
             self.differences.append(str(difference))
 
 
@@ -182,7 +182,9 @@ async def verified(url: str, *, settle_seconds: float = SETTLE_SECONDS) -> Repor
             ("tracking", tracked, PublishedDefinitions().versions),
             ("incentives", credited, plans.published_versions),
         ):
-            await _definitions(report, goals, reader, partial(_held, database, versions), _Patience(settle_seconds))
+            await _definitions(
+                report, goals, reader, partial(_stored_versions, database, versions), _Patience(settle_seconds)
+            )
         async with tracked.snapshot(Scope.every()) as tx:
             report.dead_letters = sum((await dead_letters.counts(tx)).values())
     return report
@@ -198,7 +200,7 @@ async def _isolated(report: Report, what: str, tenant_id: UUID, work: Awaitable[
 async def _within(
     report: Report, service: Verification, database: Database, tenant_id: UUID, patience: _Patience
 ) -> None:
-    """What a service holds of a tenant; once more while something still waits to be worked out anew."""
+    """What a service has stored of a tenant; once more while something still waits to be worked out anew."""
     while True:
         found, compared = Report(), Counter[str]()
         is_passing = False
@@ -216,7 +218,7 @@ async def _within(
 async def _deals_of(
     report: Report, tracked: Database, credited: DealsBetween, tenant_id: UUID, patience: _Patience
 ) -> None:
-    """Do both hold the same version of the same deals of a tenant?"""
+    """Have both the same version of the same deals of a tenant?"""
     after = _FIRST
     until: UUID | None = None
     while True:
@@ -241,8 +243,8 @@ async def _deals_of(
             }
         for deal_id, (first_here, first_there) in differing.items():
             report.add(
-                f"deal {deal_id} (tenant {tenant_id}): tracking holds {_version(first_here)},"
-                f" incentives holds {_version(first_there)}"
+                f"deal {deal_id} (tenant {tenant_id}): tracking has {_version(first_here)},"
+                f" incentives has {_version(first_there)}"
             )
         if until is None:
             return
@@ -272,24 +274,26 @@ def _version(version: RecordVersion | None) -> str:
     return f"{version.modified_at.isoformat()}/{version.sequence}/{version.delivery_id}"
 
 
-async def _definitions(report: Report, goals: Database, reader: str, held: Held, patience: _Patience) -> None:
-    """Does a service hold what goals has published, at the version it has there or a later one?"""
+async def _definitions(
+    report: Report, goals: Database, reader: str, stored_versions: StoredVersions, patience: _Patience
+) -> None:
+    """Has a service stored what goals has published, at the version it has there or a later one?"""
     for kinds in definitions().values():
         async for published in versions(goals, kinds):
             report.compared[f"definition in {reader}"] += len(published)
             behind = dict(published)
             while True:
-                stands = await held(sorted(behind))
-                behind = {key: version for key, version in behind.items() if stands.get(key, 0) < version}
+                stored = await stored_versions(sorted(behind))
+                behind = {key: version for key, version in behind.items() if stored.get(key, 0) < version}
                 if not behind or not await patience.waits():
                     break
             for (tenant_id, subject), version in behind.items():
                 report.add(
-                    f"{subject} (tenant {tenant_id}): goals published version {version}, {reader} holds"
-                    f" {stands.get((tenant_id, subject), 'none')}"
+                    f"{subject} (tenant {tenant_id}): goals published version {version}, {reader} has"
+                    f" {stored.get((tenant_id, subject), 'none')}"
                 )
 
 
-async def _held(database: Database, versions_of: Versions, keys: Subjects) -> Mapping[tuple[UUID, str], int]:
+async def _stored_versions(database: Database, versions_of: Versions, keys: Subjects) -> Mapping[tuple[UUID, str], int]:
     async with database.snapshot(Scope.of(*{tenant_id for tenant_id, _ in keys})) as tx:
         return await versions_of(tx, keys)

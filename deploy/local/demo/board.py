@@ -1,4 +1,4 @@
-"""What the terminal shows while the stream runs, kept by those who send and listen."""
+"""What the terminal shows while the stream runs, updated by those who send and listen."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _STORY_LINES_MAX: Final = 40
 
 
 class GoalNumber(BaseModel):
-    """Where a goal stands, as the live stream says."""
+    """The progress of a goal, from the live stream."""
 
     goal_id: UUID
     version: int
@@ -91,7 +91,7 @@ class Board:
     earned: dict[UUID, Decimal] = field(default_factory=dict)
     latency: LatencyMeter = field(default_factory=LatencyMeter)
     story: deque[StoryLine] = field(default_factory=lambda: deque(maxlen=_STORY_LINES_MAX))
-    told: int = 0
+    lines_written: int = 0
     _recent: deque[datetime] = field(default_factory=deque)
 
     def answered(self, status: int, at: datetime) -> None:
@@ -99,16 +99,16 @@ class Board:
         self.answers[status] = self.answers.get(status, 0) + 1
         self._recent.append(at)
 
-    def tell(self, text: str, at: datetime) -> None:
+    def narrate(self, text: str, at: datetime) -> None:
         """Narrate."""
         seconds = 0.0 if self.started_at is None else (at - self.started_at).total_seconds()
         self.story.append(StoryLine(seconds, text))
-        self.told += 1
+        self.lines_written += 1
 
     def moved(self, number: GoalNumber) -> bool:
-        """A live event arrived; whether it is news."""
-        held = self.goals.get(number.goal_id)
-        if held is not None and held.version >= number.version:
+        """A live event arrived; whether it is newer."""
+        current = self.goals.get(number.goal_id)
+        if current is not None and current.version >= number.version:
             return False
         self.goals[number.goal_id] = number
         return True

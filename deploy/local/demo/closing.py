@@ -180,9 +180,9 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that had to hold, and what was seen."""
+    """Something that had to be true, and what was seen."""
 
-    holds: bool
+    passed: bool
     text: str
 
 
@@ -206,7 +206,7 @@ async def read_findings(api: AttainApi, seeded: SeededCompany) -> Findings:
 
 
 def checks(player: Player, findings: Findings, differences: Sequence[object]) -> list[Check]:
-    """Everything that had to hold."""
+    """Everything that had to be true."""
     return [
         _goals(player),
         _pay(player),
@@ -220,7 +220,7 @@ def checks(player: Player, findings: Findings, differences: Sequence[object]) ->
 
 
 async def _explained(api: AttainApi, statement: Statement) -> ExplainedEarning:
-    """The credit that reached into another tier, if there is one: its explanation has most to tell."""
+    """The credit that reached into another tier, if there is one: its explanation shows the most."""
     bookings = next((each for each in statement.earnings if each.earning.component == BOOKINGS_COMPONENT), None)
     if bookings is None or not bookings.lines:
         raise StackError(f"The statement of {statement.person_name} has no bookings to explain.")
@@ -244,7 +244,7 @@ def _goals(player: Player) -> Check:
     return Check(
         True,
         f"{company.NAME} booked {bookings:,.2f} {company.CURRENCY} in {counted(deals, 'deal')}, and every team and "
-        "person stands where the bodies that were sent say",
+        "person is where the bodies that were sent put it",
     )
 
 
@@ -258,8 +258,8 @@ def _pay(player: Player) -> Check:
 def _forged(log: Sequence[Sent]) -> Check:
     forged = [sent.status for sent in _deliveries(log, forged=True)]
     refused = [sent for sent in _deliveries(log, forged=False) if sent.status not in (200, 202)]
-    holds = forged == [httpx.codes.UNAUTHORIZED] and not refused
-    return Check(holds, f"the forged webhook got {', '.join(map(str, forged))}; genuine ones refused: {len(refused)}")
+    passed = forged == [httpx.codes.UNAUTHORIZED] and not refused
+    return Check(passed, f"the forged webhook got {', '.join(map(str, forged))}; genuine ones refused: {len(refused)}")
 
 
 def _duplicates(log: Sequence[Sent], findings: Findings) -> Check:

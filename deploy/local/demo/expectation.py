@@ -28,7 +28,7 @@ _ZONE: Final = ZoneInfo(TIME_ZONE)
 
 @dataclass(frozen=True, slots=True)
 class _Deal:
-    """The state that one body tells, and the order of states."""
+    """The state in one body, and the order of states."""
 
     order: tuple[datetime, datetime]
     gone: bool
@@ -59,8 +59,8 @@ def expected(acts: Iterable[Act], first_day: date, end: date) -> Expectation:
             people[Channel.CRM, act.source_user] = _employee(act.employee)
         elif not act.forged:
             for external_id, deal in _deals(act):
-                held = newest.get((act.channel, external_id))
-                if held is None or deal.order > held.order:
+                current = newest.get((act.channel, external_id))
+                if current is None or deal.order > current.order:
                     newest[act.channel, external_id] = deal
     bookings: defaultdict[str | None, Decimal] = defaultdict(Decimal)
     deals: defaultdict[str | None, int] = defaultdict(int)

@@ -17,7 +17,7 @@ from deploy.local.demo import company
 from deploy.local.demo.board import Board, GoalNumber
 from deploy.local.demo.expectation import Expectation
 from deploy.local.demo.script import Act, Channel, Delivery, UserMapped
-from deploy.local.demo.seeding import Held, Hook, SeededCompany
+from deploy.local.demo.seeding import Hook, Resource, SeededCompany
 from deploy.local.errors import StackError
 from deploy.local.traffic.webhooks import PipedriveSender, WebhookSender
 
@@ -32,7 +32,7 @@ _FORGED_SECRET: Final = "whsec_" + "Zm9yZ2VkLXNlY3JldC1vZi1ub2JvZHkta25vd24="
 
 
 class EarningNumber(BaseModel):
-    """What a person has earned on one component, as the API says."""
+    """What a person has earned on one component, by the API."""
 
     id: UUID
     person_id: UUID
@@ -90,7 +90,7 @@ class Player:
         return self.goals_differ() == [] and self.pay_differs() == []
 
     def goals_differ(self) -> list[str]:
-        """The goals that stand elsewhere than they must: one line each."""
+        """The goals whose number is not what it must be: one line each."""
         return [
             *_differences(self._seeded.bookings_goals, self._expectation.bookings, self._board.goals, "booked"),
             *_differences(self._seeded.deals_goals, self._expectation.deals, self._board.goals, "won"),
@@ -128,7 +128,7 @@ class Player:
                 "external_user_id": act.source_user,
                 "person_id": str(self._seeded.people[act.employee]),
             }
-            await self._api.goals.post("/v1/identities", Held, body, idempotency_key=f"demo/{act.source_user}")
+            await self._api.goals.post("/v1/identities", Resource, body, idempotency_key=f"demo/{act.source_user}")
         else:
             board.latency.started(datetime.now(UTC))
             status = await crms.send(act)
@@ -139,7 +139,7 @@ class Player:
         board.sent += 1
         if act.story is not None:
             refused = status is not None and status >= httpx.codes.BAD_REQUEST
-            board.tell(act.story + (f": {status}, refused" if refused else ""), datetime.now(UTC))
+            board.narrate(act.story + (f": {status}, refused" if refused else ""), datetime.now(UTC))
 
     async def _listen(self) -> None:
         company_goal = self._seeded.bookings_goals[None]
@@ -147,8 +147,8 @@ class Player:
             async for event in events:
                 arrived_at = datetime.now(UTC)
                 number = GoalNumber.model_validate_json(event.data)
-                news = self._board.moved(number)
-                if news and number.goal_id == company_goal and number.received_at is not None:
+                is_newer = self._board.moved(number)
+                if is_newer and number.goal_id == company_goal and number.received_at is not None:
                     self._board.latency.arrived(number.received_at, arrived_at)
         raise StackError("The live stream of the company's progress ended.")
 
@@ -219,6 +219,6 @@ def _differences(
     for key, goal_id in goals.items():
         number, must = numbers.get(goal_id), expected.get(key, 0)
         if number is None or number.value != must:
-            stands = "nothing" if number is None else str(number.value)
-            found.append(f"{key or company.NAME} has {verb} {stands}, expected {must}")
+            actual = "nothing" if number is None else str(number.value)
+            found.append(f"{key or company.NAME} has {verb} {actual}, expected {must}")
     return found

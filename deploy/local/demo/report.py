@@ -34,12 +34,12 @@ def print_findings(console: Console, findings: Findings) -> None:
 
 
 def print_checks(console: Console, results: Sequence[Check]) -> None:
-    """One line for everything that had to hold."""
+    """One line for everything that had to be true."""
     console.print()
     console.print(title("Checked"))
     lines = Table.grid(padding=(0, 1))
     for result in results:
-        lines.add_row("", Text("✓", style="green") if result.holds else Text("✗", style="bold red"), Text(result.text))
+        lines.add_row("", Text("✓", style="green") if result.passed else Text("✗", style="bold red"), Text(result.text))
     console.print(lines)
 
 

@@ -1,4 +1,4 @@
-"""A quarter of a company's deals as its CRMs tell it, with everything that goes wrong in a real one.
+"""A quarter of a company's deals as its CRMs send it, with everything that goes wrong in a real one.
 
 The script is fixed; only its dates follow the quarter it is played in. Bodies are what the CRMs put on the wire.
 """
@@ -22,7 +22,7 @@ from deploy.local.demo.company import (
 )
 
 INTERIM_CRM_USER: Final = "u-interim"
-"""A user of the CRM whom nobody has said to be a person until the middle of the stream."""
+"""A user of the CRM whom no identity names until the middle of the stream."""
 INTERIM_SELLER: Final = "chloe.martin"
 
 _DEALS: Final = 96
@@ -102,7 +102,7 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A webhook to send; `id` is what a receiver tells repetitions by. A forged one is signed with another secret."""
+    """A webhook to send; a receiver recognises repetitions by `id`. A forged one is signed with another secret."""
 
     channel: Channel
     id: str
@@ -113,7 +113,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class UserMapped:
-    """Somebody says over the API who a CRM user is."""
+    """Somebody maps a CRM user to a person over the API."""
 
     source_user: str
     employee: str
@@ -171,7 +171,7 @@ def scripted_stream(first_day: date, now: datetime) -> list[Act]:
     """Everything that happens, in the order it is sent, as if the quarter from `first_day` until `now` took seconds."""
     clock = _Clock(first_day, now)
     lives = [_life(number, clock) for number in range(_DEALS)]
-    moments = [moment for life in lives for moment in _told(life)]
+    moments = [moment for life in lives for moment in _moments_of(life)]
     moments.extend(_incidents(lives, first_day, clock))
     moments.sort(key=lambda moment: moment.at)
     return _with_duplicates([moment.act for moment in moments])
@@ -209,14 +209,14 @@ def _life(number: int, clock: _Clock) -> list[tuple[float, _Deal]]:
     return life
 
 
-def _told(life: list[tuple[float, _Deal]]) -> Iterator[_Moment]:
+def _moments_of(life: list[tuple[float, _Deal]]) -> Iterator[_Moment]:
     before: _Deal | None = None
     for share, deal in life:
-        yield _Moment(share, _delivery(deal, before, story=_news(deal)))
+        yield _Moment(share, _delivery(deal, before, story=_story_of(deal)))
         before = deal
 
 
-def _news(deal: _Deal) -> str | None:
+def _story_of(deal: _Deal) -> str | None:
     if deal.stage == "Closed Won":
         return f"{deal.seller} won {deal.label}, {money(deal.amount)}"
     return None
@@ -272,13 +272,13 @@ def _deleted(share: float, deal: _Deal, clock: _Clock) -> Iterator[_Moment]:
 
 
 def _merged(one: tuple[float, _Deal], other: tuple[float, _Deal], clock: _Clock) -> Iterator[_Moment]:
-    """Pipedrive tells a merge as a deletion and a change."""
+    """Pipedrive sends a merge as a deletion and a change."""
     share = max(one[0], other[0]) + 0.05
-    gone, kept = replace(one[1], modified_at=clock.at(share)), other[1]
-    whole = replace(kept, amount=kept.amount + gone.amount, modified_at=clock.at(share))
-    story = f"{gone.label} is merged into {kept.label}, now {money(whole.amount)}"
-    yield _Moment(share, _delivery(gone, one[1], action="delete", merged_to=kept.external_id))
-    yield _Moment(share + 0.001, _delivery(whole, kept, merged_from=gone.external_id, story=story))
+    gone, survivor = replace(one[1], modified_at=clock.at(share)), other[1]
+    whole = replace(survivor, amount=survivor.amount + gone.amount, modified_at=clock.at(share))
+    story = f"{gone.label} is merged into {survivor.label}, now {money(whole.amount)}"
+    yield _Moment(share, _delivery(gone, one[1], action="delete", merged_to=survivor.external_id))
+    yield _Moment(share + 0.001, _delivery(whole, survivor, merged_from=gone.external_id, story=story))
 
 
 def _out_of_order(clock: _Clock) -> Iterator[_Moment]:
@@ -287,7 +287,7 @@ def _out_of_order(clock: _Clock) -> Iterator[_Moment]:
     created = _extra(Channel.CRM, 1, seller, "Granit Bau", Decimal("68250.40"), clock.at(0.28))
     proposed = created.moved("Proposal", clock.at(0.31))
     won = proposed.moved("Closed Won", clock.at(0.34))
-    yield _Moment(0.345, _delivery(won, proposed, story=f"{_news(won)} – the first that is heard of it"))
+    yield _Moment(0.345, _delivery(won, proposed, story=f"{_story_of(won)} – the first that is heard of it"))
     yield _Moment(0.355, _delivery(proposed, created))
     yield _Moment(
         0.365, _delivery(created, None, story=f"{won.label}: its older states arrive now and change no number")
@@ -309,14 +309,14 @@ def _out_of_place(first_day: date, clock: _Clock) -> Iterator[_Moment]:
 
 
 def _interim_seller(clock: _Clock) -> Iterator[_Moment]:
-    """A user whom nobody knows wins a deal; then somebody says who that is."""
+    """An unmapped user wins a deal; then somebody maps the user to a person."""
     seller = BY_KEY[INTERIM_SELLER]
     won = _extra(Channel.CRM, 4, seller, "Isar Werke", Decimal("52300.30"), clock.at(0.52)).moved(
         "Closed Won", clock.at(0.55)
     )
     won = replace(won, owner=INTERIM_CRM_USER)
     yield _Moment(
-        0.55, _delivery(won, None, story=f"{won.label} is won by {INTERIM_CRM_USER}, whom nobody has said to be anyone")
+        0.55, _delivery(won, None, story=f"{won.label} is won by {INTERIM_CRM_USER}, who is mapped to nobody yet")
     )
     story = f"{INTERIM_CRM_USER} is {seller.name}, says RevOps: what it won counts at once"
     yield _Moment(0.7, UserMapped(INTERIM_CRM_USER, INTERIM_SELLER, story))

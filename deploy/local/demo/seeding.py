@@ -23,42 +23,42 @@ CALENDAR: Final = FiscalCalendar(company.FISCAL_START_MONTH, company.TIME_ZONE)
 _HISTORY_DAYS: Final = 365
 
 
-class Held(BaseModel):
+class Resource(BaseModel):
     """What every thing of the APIs has."""
 
     id: UUID
     version: int
 
 
-class _Team(Held):
+class _Team(Resource):
     name: str
 
 
-class _Person(Held):
+class _Person(Resource):
     email: str | None
 
 
-class _Membership(Held):
+class _Membership(Resource):
     person_id: UUID
     team_id: UUID
 
 
-class _Identity(Held):
+class _Identity(Resource):
     source: str
     external_user_id: str
 
 
-class _Goal(Held):
+class _Goal(Resource):
     name: str
     status: str
 
 
-class _Connection(Held):
+class _Connection(Resource):
     name: str
     hook_path: str
 
 
-class _Plan(Held):
+class _Plan(Resource):
     name: str
 
 
@@ -68,7 +68,7 @@ class _PlanVersion(BaseModel):
     status: str
 
 
-class _Assignment(Held):
+class _Assignment(Resource):
     person_id: UUID
     plan_id: UUID
 
@@ -114,7 +114,7 @@ class Seeding:
         self._created = 0
 
     async def run(self) -> SeededCompany:
-        """Set up what is missing. `StackError` says what was refused."""
+        """Set up what is missing. `StackError` has what was refused."""
         await self._calendar()
         people = await self._people()
         teams = await self._teams(people)
@@ -138,9 +138,9 @@ class Seeding:
             self._created += 1
 
     async def _people(self) -> dict[str, UUID]:
-        held = {person.email: person.id for person in await self._api.goals.items("/v1/people", _Person)}
+        existing = {person.email: person.id for person in await self._api.goals.items("/v1/people", _Person)}
         return {
-            employee.key: held.get(employee.email)
+            employee.key: existing.get(employee.email)
             or await self._create(
                 "/v1/people", {"name": employee.name, "email": employee.email}, key=f"person/{employee.key}"
             )
@@ -148,27 +148,29 @@ class Seeding:
         }
 
     async def _teams(self, people: Mapping[str, UUID]) -> dict[str | None, UUID]:
-        held = {team.name: team.id for team in await self._api.goals.items("/v1/teams", _Team)}
-        root = held.get(company.NAME) or await self._create(
+        existing = {team.name: team.id for team in await self._api.goals.items("/v1/teams", _Team)}
+        root = existing.get(company.NAME) or await self._create(
             "/v1/teams", {"name": company.NAME, "manager_id": str(people[CHIEF])}, key="team/root"
         )
         teams: dict[str | None, UUID] = {None: root}
         for team in TEAMS:
             body = {"name": team.name, "parent_id": str(root), "manager_id": str(people[team.manager])}
-            teams[team.key] = held.get(team.name) or await self._create("/v1/teams", body, key=f"team/{team.key}")
+            teams[team.key] = existing.get(team.name) or await self._create("/v1/teams", body, key=f"team/{team.key}")
         return teams
 
     async def _memberships(self, people: Mapping[str, UUID], teams: Mapping[str | None, UUID]) -> None:
-        held = {(each.person_id, each.team_id) for each in await self._api.goals.items("/v1/memberships", _Membership)}
+        existing = {
+            (each.person_id, each.team_id) for each in await self._api.goals.items("/v1/memberships", _Membership)
+        }
         start = (self._quarter.start - timedelta(days=_HISTORY_DAYS)).isoformat()
         for employee in EMPLOYEES:
             member = people[employee.key], teams[employee.team]
-            if member not in held:
+            if member not in existing:
                 body = {"person_id": str(member[0]), "team_id": str(member[1]), "start": start}
                 await self._create("/v1/memberships", body, key=f"membership/{employee.key}")
 
     async def _identities(self, people: Mapping[str, UUID]) -> None:
-        held = {
+        existing = {
             (each.source, each.external_user_id) for each in await self._api.goals.items("/v1/identities", _Identity)
         }
         for employee in EMPLOYEES:
@@ -177,15 +179,15 @@ class Seeding:
                 (company.PIPEDRIVE_SOURCE, employee.pipedrive_user),
             )
             for source, user in users:
-                if (source, user) not in held:
+                if (source, user) not in existing:
                     body = {"source": source, "external_user_id": user, "person_id": str(people[employee.key])}
                     await self._create("/v1/identities", body, key=f"identity/{source}/{user}")
 
     async def _hooks(self) -> dict[Channel, Hook]:
-        held = {each.name: each for each in await self._api.tracking.items("/v1/connections", _Connection)}
+        existing = {each.name: each for each in await self._api.tracking.items("/v1/connections", _Connection)}
         hooks = {}
         for channel, body in self._connections().items():
-            connection = held.get(channel)
+            connection = existing.get(channel)
             if connection is None:
                 connection = await self._api.tracking.post(
                     "/v1/connections", _Connection, body, idempotency_key=f"seed/connection/{body['source']}"
@@ -224,7 +226,7 @@ class Seeding:
         self, people: Mapping[str, UUID], teams: Mapping[str | None, UUID], kind: str
     ) -> dict[str | None, UUID]:
         """The company's goal, those of its teams as parts of it, those of people as parts of their team's."""
-        held = {
+        existing = {
             goal.name: goal
             for goal in await self._api.goals.items("/v1/goals", _Goal, on=self._quarter.start)
             if goal.status in ("draft", "active")
@@ -232,21 +234,21 @@ class Seeding:
         by_amount = kind == "bookings"
         target = company.COMPANY_BOOKINGS_TARGET if by_amount else company.COMPANY_DEALS_TARGET
         goals: dict[str | None, UUID] = {
-            None: await self._goal(held, kind, company.NAME, _owner("team", teams[None]), target, None)
+            None: await self._goal(existing, kind, company.NAME, _owner("team", teams[None]), target, None)
         }
         for team in TEAMS:
             target = team.bookings_target if by_amount else team.deals_target
             owner = _owner("team", teams[team.key])
-            goals[team.key] = await self._goal(held, kind, team.name, owner, target, goals[None])
+            goals[team.key] = await self._goal(existing, kind, team.name, owner, target, goals[None])
         for seller in SELLERS:
             owner = _owner("person", people[seller.key])
             target = _target(seller, by_amount)
-            goals[seller.key] = await self._goal(held, kind, seller.name, owner, target, goals[seller.team])
+            goals[seller.key] = await self._goal(existing, kind, seller.name, owner, target, goals[seller.team])
         return goals
 
     async def _goal(
         self,
-        held: Mapping[str, _Goal],
+        existing: Mapping[str, _Goal],
         kind: str,
         whose: str,
         owner: dict[str, JsonValue],
@@ -255,7 +257,7 @@ class Seeding:
     ) -> UUID:
         name = f"{whose}: {'bookings' if kind == 'bookings' else 'deals won'}, quarter from {self._quarter.start}"
         key = f"seed/goal/{kind}/{owner['id']}/{self._quarter.start}"
-        goal = held.get(name)
+        goal = existing.get(name)
         if goal is None:
             body: dict[str, JsonValue] = {
                 "name": name,
@@ -284,8 +286,8 @@ class Seeding:
             plan = await author.post("/v1/plans", _Plan, body, idempotency_key="seed/plan")
             self._created += 1
         versions = f"/v1/plans/{plan.id}/versions"
-        held = await author.items(versions, _PlanVersion)
-        terms = held[-1] if held else None
+        existing = await author.items(versions, _PlanVersion)
+        terms = existing[-1] if existing else None
         if terms is None:
             draft: dict[str, JsonValue] = {
                 "effective_from": self._quarter.start.isoformat(),
@@ -310,14 +312,14 @@ class Seeding:
         return plan.id
 
     async def _assignments(self, people: Mapping[str, UUID], plan_id: UUID, goals: Mapping[str | None, UUID]) -> None:
-        held = {
+        existing = {
             each.person_id
             for each in await self._api.incentives.items("/v1/assignments", _Assignment)
             if each.plan_id == plan_id
         }
         for seller in SELLERS:
             person_id = people[seller.key]
-            if person_id in held:
+            if person_id in existing:
                 continue
             body: dict[str, JsonValue] = {
                 "person_id": str(person_id),
@@ -331,7 +333,7 @@ class Seeding:
             self._created += 1
 
     async def _create(self, path: str, body: Mapping[str, str], *, key: str) -> UUID:
-        made = await self._api.goals.post(path, Held, body, idempotency_key=f"seed/{key}")
+        made = await self._api.goals.post(path, Resource, body, idempotency_key=f"seed/{key}")
         self._created += 1
         return made.id
 

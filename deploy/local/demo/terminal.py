@@ -70,17 +70,17 @@ class PlainView:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Print, at the end of the block, where everything stands."""
+        """Print, at the end of the block, all the numbers."""
         yield
         self._print_figures()
         self._console.print(numbers_table(self._board, self._seeded))
 
     def tick(self) -> None:
         """Print what happened since the last tick, and now and then the figures."""
-        news = self._board.told - self._printed
-        for line in list(self._board.story)[-news:] if news else []:
+        unprinted = self._board.lines_written - self._printed
+        for line in list(self._board.story)[-unprinted:] if unprinted else []:
             self._console.print(f"{line.seconds:6.1f} s  {line.text}", markup=False, highlight=False, soft_wrap=True)
-        self._printed = self._board.told
+        self._printed = self._board.lines_written
         now = datetime.now(UTC)
         if self._figures_at is None or (now - self._figures_at).total_seconds() >= _PLAIN_FIGURES_SECONDS:
             self._figures_at = now

@@ -1,4 +1,4 @@
-"""Setting up the company of a CSV pipeline through the public APIs: what is there by name is kept, the rest is made."""
+"""Setting up the company of a CSV pipeline through the public APIs: what exists by name stays, the rest is made."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

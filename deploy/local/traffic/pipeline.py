@@ -1,6 +1,6 @@
 """A CSV sales pipeline, read as the company that sells and the events its CRM would have sent.
 
-The folder holds `sales_teams.csv` (sales_agent, manager, regional_office) and `sales_pipeline.csv` (opportunity_id,
+The folder has `sales_teams.csv` (sales_agent, manager, regional_office) and `sales_pipeline.csv` (opportunity_id,
 sales_agent, product, account, deal_stage, engage_date, close_date, close_value; dates are month/day/year).
 """
 
@@ -41,7 +41,7 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class PipelineEvent:
-    """What the CRM would have told at `at`: the deal's whole state after the change, in the canonical form."""
+    """What the CRM would have sent at `at`: the deal's whole state after the change, in the canonical form."""
 
     at: datetime
     type: str

@@ -1,4 +1,4 @@
-"""A CRM's end of the line: webhooks signed as Standard Webhooks says, or sent as Pipedrive does, over HTTP."""
+"""A CRM's end of the line: webhooks signed by Standard Webhooks, or sent as Pipedrive does, over HTTP."""
 
 import asyncio
 import json
@@ -29,8 +29,8 @@ class Delivery:
     data: Mapping[str, object]
 
 
-def _no_news(_status: int) -> None:
-    """Nobody wants to know."""
+def _ignore(_status: int) -> None:
+    """The default of `sent`."""
 
 
 class WebhookSender:
@@ -64,9 +64,9 @@ class WebhookSender:
         deliveries: Iterable[Delivery],
         *,
         per_second_max: float | None = None,
-        sent: Callable[[int], None] = _no_news,
+        sent: Callable[[int], None] = _ignore,
     ) -> None:
-        """Send in order of start, up to 16 at once, at most `per_second_max` a second; tell each status to `sent`.
+        """Send in order of start, up to 16 at once, at most `per_second_max` a second; call `sent` with each status.
 
         Raises `StackError` at the first delivery that is refused or cannot be sent.
         """
