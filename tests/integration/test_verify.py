@@ -127,9 +127,9 @@ async def test_a_deal_or_definition_that_one_service_lost_is_a_difference_in_eac
         f"deal {ghost.id}",
         f"person/{person.id}",
     ]
-    assert "incentives holds none" in report.differences[0]
-    assert "tracking holds none" in report.differences[2]
-    assert "goals published version 1, incentives holds none" in report.differences[3]
+    assert "incentives has none" in report.differences[0]
+    assert "tracking has none" in report.differences[2]
+    assert "goals published version 1, incentives has none" in report.differences[3]
     assert not report.is_clean
 
 
