@@ -68,7 +68,7 @@ def create_app() -> FastAPI:
     settings = read_settings(ApiSettings)
     kafka = read_settings(KafkaSettings)
     database = Database(settings.database_url, service=SERVICE)
-    # So that no number of readers and streams stands before the webhooks, or makes the process look unready.
+    # So that no number of readers and streams delays the webhooks, or makes the process look unready.
     reserved = Database(settings.database_url, service=SERVICE, pool_size=_RESERVED_POOL_SIZE)
     connections = Connections(SecretsBox(settings.secrets_key.get_secret_value()), on_mapping_saved=retranslation.begin)
     directory = SenderDirectory(reserved, connections)

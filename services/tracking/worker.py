@@ -11,7 +11,7 @@ from services.tracking.intake.calling.caller import ApiCaller, source_client
 from services.tracking.intake.connections import service as crm
 from services.tracking.intake.connections.service import Connections
 from services.tracking.intake.inbox.work import InboxProcessor, Retention, Retranslator
-from services.tracking.intake.sync.work.channels import ChannelKeeper
+from services.tracking.intake.sync.work.channels import ChannelRenewer
 from services.tracking.intake.sync.work.fetcher import Fetcher
 from services.tracking.intake.sync.work.synchroniser import Synchroniser
 from services.tracking.intake.upkeep import service as upkeep
@@ -64,7 +64,7 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
             "inbox": InboxProcessor(database, outbox),
             "fetcher": Fetcher(database, caller),
             "synchroniser": Synchroniser(database, caller, connections),
-            "channels": ChannelKeeper(database, caller, connections, public_url=settings.public_url),
+            "channels": ChannelRenewer(database, caller, connections, public_url=settings.public_url),
             "alerts": AlertWatcher(database, outbox, CONNECTION_CHECKS, look_seconds=settings.alert_look_seconds),
             "dead_letter_alerts": DeadLettersWatcher(database, outbox),
             "deals": process.consumer("deals", PROGRESS_GROUP, [deals.TOPIC], DealsHandler(tracker)),

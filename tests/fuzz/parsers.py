@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["services.tracking.intake"]):
     from services.tracking.intake.sources.source_api import (
         Answer,
         Call,
-        ChannelTerms,
+        ChannelRequest,
         Conversation,
         RecordPage,
         ResultT,
@@ -214,7 +214,7 @@ class Target:
         if self._adapter.verify(request, terms, now_seconds=int(_NOW.timestamp())) is None:
             self._adapter.dedupe_key(request)
             self._adapter.reply(request, terms, now_ms=0, entropy=bytes)
-            self._translate(self._adapter.kept(request, terms))
+            self._translate(self._adapter.body_to_store(request, terms))
 
     def _judge(self, provider: atheris.FuzzedDataProvider) -> None:
         if self._adapter.api is not None:
@@ -245,7 +245,7 @@ class Target:
             case 6:
                 self._held(api.obtain_token(known), provider)
             case _:
-                terms = ChannelTerms("1", "https://attain.example/hooks/1", "s", _NOW, provider.ConsumeBool())
+                terms = ChannelRequest("1", "https://attain.example/hooks/1", "s", _NOW, provider.ConsumeBool())
                 self._held(api.open_channel(known, terms), provider)
 
     def _walked(

@@ -215,7 +215,7 @@ async def test_looking_for_a_body_looks_into_its_month_alone(
         )
     for statement, parameters in (
         (inbox._CLAIM_RECEIVED, {"after": UUID(int=0), "count_max": 500, "bytes_max": 1 << 20}),
-        (inbox._KEPT, {"tenant_id": admin.tenant, "ids": [UUID(delivery_id)]}),
+        (inbox._WITH_BODIES, {"tenant_id": admin.tenant, "ids": [UUID(delivery_id)]}),
         (inbox._COPY, {"tenant_id": admin.tenant, "ids": [UUID(delivery_id)], "copy_ids": [uuid4()]}),
     ):
         async with tracking.database.transaction(Scope.every()) as tx:

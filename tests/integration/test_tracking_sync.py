@@ -47,7 +47,7 @@ from services.tracking.intake.sources.registry import ADAPTERS
 from services.tracking.intake.sources.source_api import Call, Conversation
 from services.tracking.intake.sync import service
 from services.tracking.intake.sync.domain import RunKind, RunState
-from services.tracking.intake.sync.work.channels import ChannelKeeper
+from services.tracking.intake.sync.work.channels import ChannelRenewer
 from services.tracking.intake.sync.work.fetcher import Fetcher
 from services.tracking.intake.sync.work.synchroniser import Synchroniser
 from services.tracking.metadata import transport
@@ -88,7 +88,7 @@ class Worker(NamedTuple):
     caller: ApiCaller
     fetcher: Fetcher
     synchroniser: Synchroniser
-    channels: ChannelKeeper
+    channels: ChannelRenewer
 
 
 class World:
@@ -128,7 +128,7 @@ class World:
             caller,
             Fetcher(database, caller, gather_seconds=0.05),
             Synchroniser(database, caller, self.connections),
-            ChannelKeeper(database, caller, self.connections, public_url="https://hooks.example/"),
+            ChannelRenewer(database, caller, self.connections, public_url="https://hooks.example/"),
         )
 
     async def connect(self, *, api_url: str | None = None, tenant: UUID | None = None) -> Connection:
@@ -861,8 +861,8 @@ async def _is_empty(world: World) -> bool:
 async def test_a_channel_is_opened_renewed_in_time_and_told_a_new_secret(world: World) -> None:
     connection, worker = await world.connect(), world.worker()
     secret = world.connections.newest_secret(connection)[1]
-    await worker.channels.keep_due()
-    await worker.channels.keep_due()
+    await worker.channels.renew_due()
+    await worker.channels.renew_due()
     (opened,) = world.crm.channels
     assert opened["url"] == f"https://hooks.example/hooks/{connection.id}"
     assert (opened["secret"], opened["renewal"]) == (secret, False)
@@ -874,35 +874,35 @@ async def test_a_channel_is_opened_renewed_in_time_and_told_a_new_secret(world: 
     assert now() - 20 * SECOND < datetime.fromisoformat(channel["renewed_at"]) <= now()
     assert now() < datetime.fromisoformat(channel["renews_at"]) < now() + timedelta(hours=13)
     await world.execute("UPDATE tracking.channels SET due_at = now()")
-    await worker.channels.keep_due()
+    await worker.channels.renew_due()
     assert world.crm.channels[-1]["renewal"] is True
     rotated = await world.call(
         "POST", f"/v1/connections/{connection.id}/secrets", {}, status=201, version=connection.version
     )
     await worker.synchroniser.plan()
-    await worker.channels.keep_due()
+    await worker.channels.renew_due()
     assert len(world.crm.channels) == 3
     assert world.crm.channels[-1]["secret"] == rotated["secret"]
 
 
 async def test_a_channel_that_the_source_refuses_to_renew_is_opened_anew(world: World) -> None:
     connection, worker = await world.connect(), world.worker()
-    await worker.channels.keep_due()
+    await worker.channels.renew_due()
     world.crm.fail(answering(404), path="/channel")
     await world.execute("UPDATE tracking.channels SET due_at = now()")
-    await worker.channels.keep_due()
+    await worker.channels.renew_due()
     shown = cast(
         Mapping[str, object], (await world.call("GET", f"/v1/connections/{connection.id}/api-access"))["channel"]
     )
     assert (shown["error"], shown["expires_at"]) == ("answered 404", None)
     await world.execute("UPDATE tracking.channels SET due_at = now()")
-    await worker.channels.keep_due()
+    await worker.channels.renew_due()
     assert world.crm.channels[-1]["renewal"] is False
 
 
 async def test_a_channel_waits_for_an_address_that_sources_can_reach(world: World) -> None:
     connection, worker = await world.connect(), world.worker()
-    await ChannelKeeper(worker.database, worker.caller, world.connections, public_url="/").keep_due()
+    await ChannelRenewer(worker.database, worker.caller, world.connections, public_url="/").renew_due()
     shown = cast(
         Mapping[str, object], (await world.call("GET", f"/v1/connections/{connection.id}/api-access"))["channel"]
     )

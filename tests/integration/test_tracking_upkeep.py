@@ -567,7 +567,7 @@ async def test_old_counts_are_dropped_and_recent_ones_kept(tracking: Tracking, a
                 " hour - CAST(:age AS interval), received, duplicates, rejected_headers, rejected_timestamp,"
                 " rejected_signature FROM tracking.connection_traffic"
             ),
-            {"age": traffic.KEPT + timedelta(hours=1)},
+            {"age": traffic.RETENTION + timedelta(hours=1)},
         )
     assert await Retention(tracking.database, retention_days=10).prune_hook_counts() == 1
     async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:

@@ -35,7 +35,7 @@ from services.tracking.intake.sources.source_api import (
     ApiUser,
     Call,
     Channel,
-    ChannelTerms,
+    ChannelRequest,
     Conversation,
     FetchedRecord,
     Gone,
@@ -128,10 +128,10 @@ class PlainApi(SourceApi):
         return UserPage(users, document["next"])
 
     @override
-    def open_channel(self, credentials: ApiCredentials, terms: ChannelTerms) -> Conversation[Channel] | None:
+    def open_channel(self, credentials: ApiCredentials, terms: ChannelRequest) -> Conversation[Channel] | None:
         return self._channel(credentials, terms)
 
-    def _channel(self, credentials: ApiCredentials, terms: ChannelTerms) -> Conversation[Channel]:
+    def _channel(self, credentials: ApiCredentials, terms: ChannelRequest) -> Conversation[Channel]:
         told: dict[str, JsonValue] = {
             "id": terms.id,
             "url": terms.notify_url,

@@ -129,7 +129,7 @@ def read(adapter: Adapter, body: bytes) -> None:
     started = time.monotonic()
     given = request(body)
     adapter.dedupe_key(given)
-    kept = adapter.kept(given, SenderRules(()))
+    kept = adapter.body_to_store(given, SenderRules(()))
     with suppress(Untranslatable):
         said = adapter.translate(kept, MAPPING)
         storable(said)
@@ -185,7 +185,7 @@ def test_any_change_of_a_real_message_is_translated_or_refused_and_keeps_no_sess
     body = edited(start, before) + session + edited(rest, after)
     adapter = Salesforce()
     read(adapter, body)
-    assert b"secretsecret" not in adapter.kept(request(body), SenderRules(()))
+    assert b"secretsecret" not in adapter.body_to_store(request(body), SenderRules(()))
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS[1:], ids=lambda adapter: adapter.source.value)

@@ -72,7 +72,7 @@ def read(adapter: Adapter, body: bytes) -> None:
     adapter.reply(request, terms, now_ms=0, entropy=bytes)
     for mapping in (SourceMapping(), MAPPING):
         with suppress(Untranslatable):
-            adapter.translate(adapter.kept(request, terms), mapping)
+            adapter.translate(adapter.body_to_store(request, terms), mapping)
 
 
 @pytest.mark.parametrize("source", ADAPTERS)
@@ -214,4 +214,4 @@ def test_whatever_was_encrypted_is_kept_readable_or_as_it_came(content: bytes) -
     reply = adapter.reply(request, terms, now_ms=1, entropy=bytes)
     assert crm.is_taken(reply.status, reply.content_type, reply.body)
     with suppress(Untranslatable):
-        adapter.translate(adapter.kept(request, terms), SourceMapping())
+        adapter.translate(adapter.body_to_store(request, terms), SourceMapping())

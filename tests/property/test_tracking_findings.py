@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tracking.intake.sync.domain import Reconciliation
-from services.tracking.intake.upkeep.domain import ChannelFacts, Facts, Sent, Waiting, health, holds_until
+from services.tracking.intake.upkeep.domain import ChannelFacts, Facts, Sent, Waiting, health, valid_until
 from services.tracking.tell.alerts.domain import Looked, Trend, next_look
 from shared.kernel.alerts import HealthStatus
 
@@ -57,7 +57,7 @@ def statuses(of: Facts, at: datetime) -> dict[str, HealthStatus]:
 
 @given(facts, st.floats(0, 1))
 def test_no_check_has_another_status_before(of: Facts, share: float) -> None:
-    until = holds_until(of, NOW)
+    until = valid_until(of, NOW)
     last = NOW + 400 * DAY if until is None else until - timedelta(microseconds=1)
     for at in (last, NOW + (last - NOW) * share):
         assert statuses(of, at) == statuses(of, NOW)
@@ -67,7 +67,7 @@ def test_no_check_has_another_status_before(of: Facts, share: float) -> None:
 def test_whoever_looks_whenever_it_holds_no_longer_sees_every_change(of: Facts) -> None:
     """Look by look to the end, which comes after a bounded number of looks."""
     now, looks = NOW, 0
-    while (until := holds_until(of, now)) is not None and of.untranslated.oldest_at is None:
+    while (until := valid_until(of, now)) is not None and of.untranslated.oldest_at is None:
         assert until > now
         now, looks = until, looks + 1
         assert looks < 20

@@ -50,7 +50,7 @@ from services.tracking.intake.sync.domain import (
     channel_id,
     first_phase,
 )
-from services.tracking.intake.sync.findings import Held, ReadRecord, finding_of, portions
+from services.tracking.intake.sync.findings import ReadRecord, StoredRecords, finding_of, portions
 from shared.contracts.deals import Deal
 from shared.kernel.activities import ActivityType
 from shared.kernel.deals import DealKind, DealStatus
@@ -282,28 +282,28 @@ def found_of(said: Statement | None, held: CanonicalDeal | None = DEAL, *, is_me
     if held is not None:
         event = event_of(held, CONNECTION, delivery_id=uuid4(), received_at=NOW)
         known[deal_id(CONNECTION.id, held.external_id)] = event
-    return finding_of(None if said is None else [said], Held(known, {}), CONNECTION.id, is_merged=is_merged)
+    return finding_of(None if said is None else [said], StoredRecords(known, {}), CONNECTION.id, is_merged=is_merged)
 
 
 def test_a_record_is_missing_when_it_is_unknown_newer_or_of_the_same_time_and_different() -> None:
-    assert found_of(DEAL) is Finding.HELD
+    assert found_of(DEAL) is Finding.KNOWN
     assert found_of(DEAL, None) is Finding.NEW
     assert found_of(DEAL.model_copy(update={"modified_at": NOW + SECOND})) is Finding.CHANGED
     assert found_of(DEAL.model_copy(update={"amount": Decimal("11")})) is Finding.CHANGED
-    assert found_of(DEAL.model_copy(update={"amount": Decimal("10.00"), "sequence": 99})) is Finding.HELD
+    assert found_of(DEAL.model_copy(update={"amount": Decimal("10.00"), "sequence": 99})) is Finding.KNOWN
 
 
 def test_an_older_state_is_not_missing_whatever_it_says() -> None:
     older = DEAL.model_copy(update={"modified_at": NOW - SECOND, "amount": Decimal("11")})
-    assert found_of(older) is Finding.HELD
+    assert found_of(older) is Finding.KNOWN
 
 
 def test_a_deletion_is_missing_for_a_deal_that_is_held_as_present_and_told_of_one_that_is_not_held() -> None:
     deleted = CanonicalDeal(external_id="1", kind=DealKind.DELETED, modified_at=NOW)
     assert found_of(deleted) is Finding.DELETED
-    assert found_of(deleted, None) is Finding.TOLD
-    assert found_of(deleted, deleted) is Finding.HELD
-    assert found_of(deleted, DEAL.model_copy(update={"modified_at": NOW + SECOND})) is Finding.HELD
+    assert found_of(deleted, None) is Finding.UNCOMPARED
+    assert found_of(deleted, deleted) is Finding.KNOWN
+    assert found_of(deleted, DEAL.model_copy(update={"modified_at": NOW + SECOND})) is Finding.KNOWN
 
 
 def test_a_deal_that_is_held_as_deleted_at_the_same_time_but_is_there_is_missing() -> None:
@@ -314,9 +314,9 @@ def test_a_record_put_together_from_changes_is_missing_whatever_differs_although
     older = DEAL.model_copy(update={"modified_at": NOW - SECOND, "amount": Decimal("11")})
     newer = DEAL.model_copy(update={"modified_at": NOW + SECOND})
     assert found_of(older, is_merged=True) is Finding.CHANGED
-    assert found_of(newer, is_merged=True) is Finding.HELD
+    assert found_of(newer, is_merged=True) is Finding.KNOWN
     assert found_of(RecordChange("Opportunity", "1", {}, NOW, is_deleted=True), is_merged=True) is Finding.DELETED
-    assert found_of(RecordChange("Opportunity", "1", {}, NOW), is_merged=True) is Finding.HELD
+    assert found_of(RecordChange("Opportunity", "1", {}, NOW), is_merged=True) is Finding.KNOWN
     assert found_of(RecordChange("Opportunity", "1", {}, NOW + SECOND), is_merged=True) is Finding.CHANGED
     assert found_of(RecordChange("Opportunity", "1", {}, NOW), None, is_merged=True) is Finding.NEW
 
@@ -336,7 +336,7 @@ def test_the_parts_of_a_deal_are_compared_in_whatever_order_they_are_told(
         return CanonicalDeal.model_validate({**DEAL.model_dump(), name: some})
 
     one, other = parts
-    assert found_of(deal(one, other), deal(other, one)) is Finding.HELD
+    assert found_of(deal(one, other), deal(other, one)) is Finding.KNOWN
     assert found_of(deal(one), deal(one, other)) is Finding.CHANGED
     assert found_of(deal(one, one), deal(one, other)) is Finding.CHANGED
 
@@ -344,23 +344,23 @@ def test_the_parts_of_a_deal_are_compared_in_whatever_order_they_are_told(
 def test_an_activity_is_missing_by_the_same_rules() -> None:
     call = CanonicalActivity(external_id="1", modified_at=NOW, type=ActivityType.CALL, owner_external_id="7")
     event = activity_event_of(call, CONNECTION, delivery_id=uuid4(), received_at=NOW)
-    known = Held({}, {activity_id(CONNECTION.id, "1"): event})
+    known = StoredRecords({}, {activity_id(CONNECTION.id, "1"): event})
 
-    def found_of_activity(held: Held = known, **changes: object) -> Finding:
+    def found_of_activity(held: StoredRecords = known, **changes: object) -> Finding:
         return finding_of([call.model_copy(update=changes)], held, CONNECTION.id)
 
-    assert found_of_activity(Held({}, {})) is Finding.NEW
-    assert found_of_activity() is Finding.HELD
-    assert found_of_activity(sequence=7) is Finding.HELD
+    assert found_of_activity(StoredRecords({}, {})) is Finding.NEW
+    assert found_of_activity() is Finding.KNOWN
+    assert found_of_activity(sequence=7) is Finding.KNOWN
     assert found_of_activity(outcome="reached") is Finding.CHANGED
-    assert found_of_activity(modified_at=NOW - SECOND, outcome="reached") is Finding.HELD
+    assert found_of_activity(modified_at=NOW - SECOND, outcome="reached") is Finding.KNOWN
     assert found_of_activity(modified_at=NOW + SECOND) is Finding.CHANGED
     assert found_of_activity(is_deleted=True) is Finding.DELETED
-    assert found_of_activity(Held({}, {}), is_deleted=True) is Finding.TOLD
+    assert found_of_activity(StoredRecords({}, {}), is_deleted=True) is Finding.UNCOMPARED
 
 
 def test_what_cannot_be_compared_or_read_is_stored_all_the_same() -> None:
-    assert found_of(Fetch("payments", "3")) is Finding.TOLD
+    assert found_of(Fetch("payments", "3")) is Finding.UNCOMPARED
     assert found_of(None) is Finding.UNREADABLE
 
 

@@ -637,7 +637,7 @@ def test_a_sealed_secret_is_opened_with_its_key_only() -> None:
         ({"closed_at": "soon"}, "/data/closed_at", "a time with its offset from UTC"),
         ({"status": "Won"}, "/data/status", "is not known; accepted: open, won or lost"),
         ({"splits": [{"percent": "50"}]}, "/data/splits/0/owner_external_id", "is not a string"),
-        ({"kind": "merged"}, "/data", "told with merged_into"),
+        ({"kind": "merged"}, "/data", "sent with merged_into"),
     ],
 )
 def test_what_is_wrong_with_a_field_is_told_in_words_of_the_api(

@@ -76,7 +76,7 @@ def kept(name: str) -> bytes:
     """The sample as it is stored, which of Fxiaoke is without its encryption."""
     body = (SAMPLES / name).read_bytes()
     request = Request("POST", "https://attain.example", "/hooks/1", "", {}, body)
-    return ADAPTERS[source_of(name)].kept(request, SenderRules((FXIAOKE_KEY,), {}))
+    return ADAPTERS[source_of(name)].body_to_store(request, SenderRules((FXIAOKE_KEY,), {}))
 
 
 def source_of(name: str) -> Source:

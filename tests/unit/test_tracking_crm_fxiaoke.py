@@ -148,7 +148,7 @@ def test_the_published_callback_is_accepted() -> None:
 
 
 def test_the_published_callback_decrypts_to_the_published_content() -> None:
-    kept = json.loads(FXIAOKE.kept(request(VECTOR), terms(VECTOR_KEY)))
+    kept = json.loads(FXIAOKE.body_to_store(request(VECTOR), terms(VECTOR_KEY)))
     assert kept == VECTOR_CONTENT | {"enterpriseAccount": "gxcxkj", "retryTimes": 1}
 
 
@@ -199,7 +199,7 @@ def test_while_rotating_either_key_will_do_and_both_are_read_and_answered_with_t
         body = signed(key, encryptedContent=encrypted(event(), key))
         both = terms(OLD_SECRET, SECRET)
         assert verdict(body, both) is None
-        assert json.loads(FXIAOKE.kept(request(body), both))["apiName"] == OPPORTUNITY
+        assert json.loads(FXIAOKE.body_to_store(request(body), both))["apiName"] == OPPORTUNITY
         reply = json.loads(FXIAOKE.reply(request(body), both, now_ms=1, entropy=bytes).body)
         assert decrypted(reply["encryptedResult"], key) == b"success"
 
@@ -234,21 +234,21 @@ def test_the_answer_is_success_signed_and_encrypted() -> None:
 def test_what_is_signed_right_but_does_not_decrypt_is_kept_as_it_came_and_ends_in_quarantine(content: str) -> None:
     body = signed(encryptedContent=content)
     assert verdict(body, terms(SECRET)) is None
-    assert FXIAOKE.kept(request(body), terms(SECRET)) == body
+    assert FXIAOKE.body_to_store(request(body), terms(SECRET)) == body
     assert refusal(body).pointer == "/encryptedContent"
     assert FXIAOKE.reply(request(body), terms(SECRET), now_ms=1, entropy=bytes).status == 200
 
 
 def test_what_is_kept_holds_no_key_and_reads_after_a_rotation() -> None:
     body = signed(encryptedContent=encrypted(event(), SECRET))
-    kept = FXIAOKE.kept(request(body), terms(SECRET))
+    kept = FXIAOKE.body_to_store(request(body), terms(SECRET))
     assert SECRET.encode() not in kept
     assert FXIAOKE.translate(kept, NO_MAPPING) == (Fetch(OPPORTUNITY, EVENT_ID),)
 
 
 @pytest.mark.parametrize("content", [b"{}", b' {"a": 1.50} '])
 def test_whatever_object_was_encrypted_is_kept_to_the_letter(content: bytes) -> None:
-    kept = FXIAOKE.kept(request(signed(encryptedContent=encrypted(content, SECRET))), terms(SECRET))
+    kept = FXIAOKE.body_to_store(request(signed(encryptedContent=encrypted(content, SECRET))), terms(SECRET))
     assert kept.endswith(content.strip()[1:])
     assert json.loads(kept)["messageId"] == VECTOR_CONTENT["messageId"]
 
@@ -592,7 +592,7 @@ async def test_what_the_played_crm_sends_is_accepted_answered_and_says_its_deal(
     said = []
     for webhook in crm.drained():
         assert verdict(webhook.body, terms(SECRET), now_seconds=int(datetime.now(UTC).timestamp())) is None
-        said.append(FXIAOKE.translate(FXIAOKE.kept(request(webhook.body), terms(SECRET)), NO_MAPPING)[0])
+        said.append(FXIAOKE.translate(FXIAOKE.body_to_store(request(webhook.body), terms(SECRET)), NO_MAPPING)[0])
         reply = FXIAOKE.reply(request(webhook.body), terms(SECRET), now_ms=1, entropy=bytes)
         assert crm.is_taken(reply.status, reply.content_type, reply.body)
         assert not crm.is_taken(200, "text/plain", b"success")
@@ -772,7 +772,7 @@ async def test_a_line_that_changes_leads_to_its_deal(crm: PlayedFxiaoke, caller:
     ordered(crm)
     crm.put_row(name, row("l1", order_id="o1", new_opportunity_id="d00001", product_id="x"))
     told = request(crm.drained()[-1].body)
-    assert FXIAOKE.translate(FXIAOKE.kept(told, terms(SECRET)), NO_MAPPING) == (Fetch(name, "l1"),)
+    assert FXIAOKE.translate(FXIAOKE.body_to_store(told, terms(SECRET)), NO_MAPPING) == (Fetch(name, "l1"),)
     page = await caller.result(FXIAOKE.api.fetch(credentials(crm), name, ["l1", "l2"]))
     assert [each.external_id for each in page.records] == [deal]
     assert FXIAOKE.translate_gone(GoneRecord(name, "l1", NOW), NO_MAPPING) == ()

@@ -190,15 +190,15 @@ def test_events_of_portals_that_are_not_allowed_are_neither_taken_nor_kept() -> 
     assert verdict(of_portals(34)) is None
     assert verdict(of_portals(34), terms) is Rejection.NOT_ALLOWED
     assert verdict(of_portals(33, 34), terms) is None
-    assert HUBSPOT.translate(HUBSPOT.kept(of_portals(33, 34), terms), NO_MAPPING) == [Fetch("deals", "33")]
-    assert HUBSPOT.kept(of_portals(33), terms) == of_portals(33).body
+    assert HUBSPOT.translate(HUBSPOT.body_to_store(of_portals(33, 34), terms), NO_MAPPING) == [Fetch("deals", "33")]
+    assert HUBSPOT.body_to_store(of_portals(33), terms) == of_portals(33).body
 
 
 def test_a_signed_body_that_is_no_json_is_taken_and_put_in_quarantine() -> None:
     terms = SenderRules((VECTOR_SECRET,), {"portal_id": frozenset({"33"})})
     assert verdict(request(), terms) is None
     with pytest.raises(Untranslatable) as refused:
-        HUBSPOT.translate(HUBSPOT.kept(request(), terms), NO_MAPPING)
+        HUBSPOT.translate(HUBSPOT.body_to_store(request(), terms), NO_MAPPING)
     assert refused.value.reason is QuarantineReason.NOT_JSON
 
 

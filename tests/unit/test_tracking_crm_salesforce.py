@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.tracking.intake.inbox.domain.records import Record
-from services.tracking.intake.inbox.fetched import ASKED_SEQUENCE, FetchedReply, fetched_body, statements_of_records
+from services.tracking.intake.inbox.fetched import FETCHED_SEQUENCE, FetchedReply, fetched_body, statements_of_records
 from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SenderRules
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import (
@@ -208,7 +208,7 @@ def test_what_cannot_be_parsed_is_taken_acknowledged_and_put_in_quarantine() -> 
     broken = request(OUTBOUND[:-30])
     assert verdict(broken) is None
     assert SALESFORCE.reply(broken, TERMS, now_ms=0, entropy=bytes).status == 200
-    refused = refusal(SALESFORCE.kept(broken, TERMS))
+    refused = refusal(SALESFORCE.body_to_store(broken, TERMS))
     assert refused.reason is QuarantineReason.NOT_XML
 
 
@@ -242,7 +242,7 @@ def with_session(element: str) -> bytes:
 )
 def test_a_session_is_never_kept(element: str) -> None:
     body = with_session(element)
-    kept = SALESFORCE.kept(request(body), TERMS)
+    kept = SALESFORCE.body_to_store(request(body), TERMS)
     assert b"secretsecret" not in kept
     assert b"0060800000AbCdEAAV" in kept
     changes = SALESFORCE.translate(kept, NO_MAPPING)
@@ -256,12 +256,12 @@ def test_a_session_is_never_kept_of_what_cannot_be_parsed(encoding: str, cut: in
     text = with_session(f"<SessionId>{session}</SessionId>").decode()
     text = text.replace('encoding="UTF-8"', f'encoding="{encoding}"')
     encoded = text.encode(encoding)
-    kept = SALESFORCE.kept(request(encoded[: len(encoded) - cut]), TERMS)
+    kept = SALESFORCE.body_to_store(request(encoded[: len(encoded) - cut]), TERMS)
     assert b"secretsecret" not in kept
     assert "secretsecret" not in kept.decode("utf-16-le", "replace")
     assert "secretsecret" not in kept.decode("utf-32-le", "replace")
     with_dtd = text.encode().replace(b"<soapenv:Envelope", b"<!DOCTYPE a []><soapenv:Envelope", 1)
-    assert b"secretsecret" not in SALESFORCE.kept(request(with_dtd), TERMS)
+    assert b"secretsecret" not in SALESFORCE.body_to_store(request(with_dtd), TERMS)
 
 
 def test_the_detail_of_what_cannot_be_parsed_holds_no_session() -> None:
@@ -270,9 +270,9 @@ def test_the_detail_of_what_cannot_be_parsed_holds_no_session() -> None:
 
 
 def test_what_is_kept_of_a_message_says_the_same_again() -> None:
-    kept = SALESFORCE.kept(request(), TERMS)
+    kept = SALESFORCE.body_to_store(request(), TERMS)
     assert SALESFORCE.translate(kept, NO_MAPPING) == SALESFORCE.translate(OUTBOUND, NO_MAPPING)
-    assert SALESFORCE.kept(request(kept), TERMS) == kept
+    assert SALESFORCE.body_to_store(request(kept), TERMS) == kept
 
 
 def test_an_outbound_message_tells_the_whole_record() -> None:
@@ -370,7 +370,7 @@ def test_hostile_xml_is_refused_within_a_moment(body: bytes) -> None:
     assert refusal(body).reason is QuarantineReason.NOT_XML
     assert verdict(request(body)) is None
     SALESFORCE.dedupe_key(request(body))
-    SALESFORCE.kept(request(body), TERMS)
+    SALESFORCE.body_to_store(request(body), TERMS)
     assert time.monotonic() - started < 2
 
 
@@ -424,7 +424,7 @@ def test_events_of_one_second_are_ordered_by_commit_and_then_within_the_transact
 
     places = [place(None, None), place(None, 2), place(1100670838951, 1), place("1100670838951", 2)]
     places += [place(1652977933433528300, 1), place(1652977933433538301, 0), place(1 << 62, 10**9)]
-    assert places[-1] < ASKED_SEQUENCE
+    assert places[-1] < FETCHED_SEQUENCE
     assert places == sorted(set(places))
 
 
@@ -986,7 +986,7 @@ async def test_messages_of_a_played_organisation_are_taken_and_told_apart() -> N
         given = request(webhook.body, trail=webhook.path.removeprefix("/"))
         assert verdict(given) is None
         keys.append(SALESFORCE.dedupe_key(given))
-        (change,) = SALESFORCE.translate(SALESFORCE.kept(given, TERMS), NO_MAPPING)
+        (change,) = SALESFORCE.translate(SALESFORCE.body_to_store(given, TERMS), NO_MAPPING)
         assert isinstance(change, RecordChange)
         amounts.append(deal_of(dict(change.values)).amount)
     assert len(set(keys)) == 2

@@ -25,7 +25,7 @@ from services.tracking.intake.sources.domain import (
     Verdict,
 )
 from services.tracking.intake.sources.locale_texts import Unreadable, amount_of, day_of
-from services.tracking.intake.sources.source_api import Answer, Call, ChannelTerms, FetchedRecord, GoneRecord
+from services.tracking.intake.sources.source_api import Answer, Call, ChannelRequest, FetchedRecord, GoneRecord
 from services.tracking.intake.sources.zoho.adapter import Zoho
 from services.tracking.intake.sources.zoho.api import ZohoCredentials
 from shared.kernel.activities import ActivityStatus, ActivityType
@@ -237,11 +237,11 @@ def test_a_workflow_webhook_without_a_modified_time_is_told_apart_by_its_body() 
     ],
 )
 def test_the_secret_is_not_kept_and_all_else_is_as_it_came(body: bytes, kept: bytes) -> None:
-    assert ZOHO.kept(request(body), SenderRules((SECRET,))) == kept
+    assert ZOHO.body_to_store(request(body), SenderRules((SECRET,))) == kept
 
 
 def test_what_is_kept_of_a_notification_reads_as_before() -> None:
-    kept = ZOHO.kept(request(WATCH), SenderRules((TOKEN,)))
+    kept = ZOHO.body_to_store(request(WATCH), SenderRules((TOKEN,)))
     assert TOKEN.encode() not in kept
     assert ZOHO.translate(kept, NO_MAPPING) == ZOHO.translate(WATCH, NO_MAPPING)
 
@@ -1004,7 +1004,7 @@ async def test_a_channel_is_opened_with_the_secret_as_its_token_and_for_no_relat
 ) -> None:
     assert ZOHO.api.channel_lifetime is not None
     expires_at = (crm.clock() + ZOHO.api.channel_lifetime).replace(microsecond=0)
-    terms = ChannelTerms("1000000068077", crm.hook_url, SECRET, expires_at, is_renewal=False)
+    terms = ChannelRequest("1000000068077", crm.hook_url, SECRET, expires_at, is_renewal=False)
     channel = await caller.result(ZOHO.api.open_channel(credentials(crm), terms))
     assert (channel.id, channel.expires_at) == ("1000000068077", expires_at)
     opened = crm.channels["1000000068077"]
@@ -1018,7 +1018,7 @@ async def test_a_channel_is_opened_with_the_secret_as_its_token_and_for_no_relat
 async def test_an_expiry_too_far_ahead_is_an_hour_and_is_told_as_such(crm: PlayedZoho, caller: Caller) -> None:
     asked = crm.clock() + timedelta(days=8)
     channel = await caller.result(
-        ZOHO.api.open_channel(credentials(crm), ChannelTerms("1", crm.hook_url, SECRET, asked, is_renewal=False))
+        ZOHO.api.open_channel(credentials(crm), ChannelRequest("1", crm.hook_url, SECRET, asked, is_renewal=False))
     )
     assert channel.expires_at <= crm.clock() + timedelta(hours=1)
 
@@ -1026,7 +1026,7 @@ async def test_an_expiry_too_far_ahead_is_an_hour_and_is_told_as_such(crm: Playe
 async def test_a_channel_is_renewed_and_one_that_had_expired_is_opened_anew(crm: PlayedZoho, caller: Caller) -> None:
     start = datetime(2026, 3, 31, tzinfo=UTC)
     crm.clock = lambda: start
-    terms = ChannelTerms("1", crm.hook_url, OLD_SECRET, start + timedelta(days=6), is_renewal=False)
+    terms = ChannelRequest("1", crm.hook_url, OLD_SECRET, start + timedelta(days=6), is_renewal=False)
     await caller.result(ZOHO.api.open_channel(credentials(crm), terms))
     crm.clock = lambda: start + timedelta(days=5)
     renewal = replace(terms, secret=SECRET, expires_at=start + timedelta(days=11), is_renewal=True)
@@ -1046,7 +1046,7 @@ async def test_a_channel_is_renewed_and_one_that_had_expired_is_opened_anew(crm:
 
 
 async def test_a_channel_that_cannot_be_opened_says_why(crm: PlayedZoho, caller: Caller) -> None:
-    terms = ChannelTerms("1", crm.hook_url, "x" * 51, crm.clock() + timedelta(days=1), is_renewal=False)
+    terms = ChannelRequest("1", crm.hook_url, "x" * 51, crm.clock() + timedelta(days=1), is_renewal=False)
     with pytest.raises(Exception, match="INVALID_DATA"):
         await caller.result(ZOHO.api.open_channel(credentials(crm), terms))
 

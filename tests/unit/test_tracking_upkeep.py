@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from services.tracking.intake.inbox.retranslation import Held, content, says_something_else
+from services.tracking.intake.inbox.retranslation import StoredVersions, content, differs_from_stored
 from services.tracking.intake.sources.domain import Remark, RemarkKind, SourceMapping
 from services.tracking.intake.sync.domain import Phase, Reconciliation, Run, RunKind, RunState
 from services.tracking.intake.upkeep.domain import (
@@ -296,8 +296,8 @@ def test_a_delivery_is_translated_once_more_only_where_it_says_something_else_or
     held: Deal | None, expected: bool
 ) -> None:
     event = told()
-    known = Held({} if held is None else {event.id: held})
-    assert says_something_else([event], DELIVERY, known, merges_records=False) is expected
+    known = StoredVersions({} if held is None else {event.id: held})
+    assert differs_from_stored([event], DELIVERY, known, merges_records=False) is expected
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_delivery_is_translated_once_more_only_where_it_says_something_else_or
 )
 def test_where_records_are_merged_only_what_is_said_matters(held: Deal, expected: bool) -> None:
     event = told()
-    assert says_something_else([event], DELIVERY, Held({event.id: held}), merges_records=True) is expected
+    assert differs_from_stored([event], DELIVERY, StoredVersions({event.id: held}), merges_records=True) is expected
 
 
 @pytest.mark.parametrize(
@@ -322,8 +322,8 @@ def test_a_copy_is_not_made_again_for_what_others_had_changed_since_its_original
     held: Deal, originals: dict[UUID, UUID], expected: bool
 ) -> None:
     event = told()
-    known = Held({event.id: held}, originals)
-    assert says_something_else([event], FIRST, known, merges_records=False) is expected
+    known = StoredVersions({event.id: held}, originals)
+    assert differs_from_stored([event], FIRST, known, merges_records=False) is expected
 
 
 def test_every_field_of_a_deal_but_its_version_is_its_content() -> None:

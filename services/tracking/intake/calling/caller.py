@@ -152,12 +152,12 @@ class ApiAccess:
         self._connection = connection
         self._is_requested = is_requested
         self._token: _KnownToken | None = None
-        self._terms = CallLimits(
+        self._limits = CallLimits(
             api.limits, api.concurrent_calls_max, _WAIT_MAX, timedelta(seconds=CALL_SECONDS_MAX + 5)
         )
 
     async def run(self, conversation: Conversation[ResultT]) -> ResultT:
-        """Hold a conversation to its end. Raises SourceUnavailable, SourceRefused and DatabaseUnavailable."""
+        """Carry a conversation to its end. Raises SourceUnavailable, SourceRefused and DatabaseUnavailable."""
         return await self._run(conversation, is_authorised=True)
 
     async def _run(self, conversation: Conversation[ResultT], *, is_authorised: bool) -> ResultT:
@@ -260,24 +260,24 @@ class ApiAccess:
         """Wait until the call may be made. Raises SourceUnavailable."""
         deadline = monotonic() + _FULL_SECONDS_MAX
 
-        async def ask(tx: Transaction) -> tuple[Go | Full | Later, datetime]:
-            held = await store.hold(tx, self._connection)
-            if not held.is_current:
-                return Later(held.now, Trouble.ACCESS_REFUSED, "The access was changed."), held.now
+        async def admitted(tx: Transaction) -> tuple[Go | Full | Later, datetime]:
+            locked = await store.lock(tx, self._connection)
+            if not locked.is_current:
+                return Later(locked.now, Trouble.ACCESS_REFUSED, "The access was changed."), locked.now
             calls, admission = admit(
-                held.calls,
-                self._terms,
+                locked.calls,
+                self._limits,
                 endpoint=call.endpoint,
                 call_id=call_id,
-                now=held.now,
+                now=locked.now,
                 is_requested=self._is_requested,
             )
-            if calls is not held.calls:
-                await store.save(tx, self._connection, held, calls)
-            return admission, held.now
+            if calls is not locked.calls:
+                await store.save(tx, self._connection, locked, calls)
+            return admission, locked.now
 
         while True:
-            admission, now = await self._caller.database.run(self._scope, ask)
+            admission, now = await self._caller.database.run(self._scope, admitted)
             match admission:
                 case Go(at=at):
                     try:
@@ -301,39 +301,39 @@ class ApiAccess:
         detail = _printable(judgement.detail)
 
         async def record(tx: Transaction) -> bool:
-            held = await store.hold(tx, self._connection)
-            if not held.is_current:
+            locked = await store.lock(tx, self._connection)
+            if not locked.is_current:
                 return False
-            calls = recorded(held.calls, call_id, replace(judgement, detail=detail), now=held.now)
-            await store.save(tx, self._connection, held, calls)
-            return calls.circuit.openings > held.calls.circuit.openings
+            calls = recorded(locked.calls, call_id, replace(judgement, detail=detail), now=locked.now)
+            await store.save(tx, self._connection, locked, calls)
+            return calls.circuit.openings > locked.calls.circuit.openings
 
         if await self._caller.database.run(self._scope, record):
             self._log_opened(judgement.verdict.value)
 
     async def _release(self, call_id: UUID) -> None:
         async def release(tx: Transaction) -> None:
-            held = await store.hold(tx, self._connection)
-            if held.is_current:
-                await store.save(tx, self._connection, held, released(held.calls, call_id))
+            locked = await store.lock(tx, self._connection)
+            if locked.is_current:
+                await store.save(tx, self._connection, locked, released(locked.calls, call_id))
 
         await self._caller.database.run(self._scope, release)
 
     async def _refused_access(self, detail: str) -> NoReturn:
         """Call no more until the access is another one, or after a long while. Raises SourceUnavailable."""
-        said = _printable(detail) or "The source does not accept the access."
+        reason = _printable(detail) or "The source does not accept the access."
 
         async def refuse(tx: Transaction) -> datetime:
-            held = await store.hold(tx, self._connection)
-            if not held.is_current:
-                return held.now
-            calls = opened(held.calls, Trouble.ACCESS_REFUSED, said, now=held.now)
-            await store.save(tx, self._connection, held, calls)
-            return calls.circuit.until or held.now
+            locked = await store.lock(tx, self._connection)
+            if not locked.is_current:
+                return locked.now
+            calls = opened(locked.calls, Trouble.ACCESS_REFUSED, reason, now=locked.now)
+            await store.save(tx, self._connection, locked, calls)
+            return calls.circuit.until or locked.now
 
         until = await self._caller.database.run(self._scope, refuse)
         self._log_opened(Trouble.ACCESS_REFUSED.value)
-        raise SourceUnavailable(said, trouble=Trouble.ACCESS_REFUSED, until=until)
+        raise SourceUnavailable(reason, trouble=Trouble.ACCESS_REFUSED, until=until)
 
     async def _current_token(self, rejected: str | None) -> str | None:
         """A token other than the rejected one, obtained by one worker at a time; None where there are no tokens."""
@@ -362,19 +362,19 @@ class ApiAccess:
         SOURCE_TOKENS.labels(self._connection.source.value).inc()
         sealed = self._caller.box.seal(token.value)
 
-        async def keep(tx: Transaction) -> datetime:
+        async def put_token(tx: Transaction) -> datetime:
             (row,) = await tx.rows(_CLOCK)
             now: datetime = row["now"]
             expires_at = now + token.expires_in - min(_TOKEN_MARGIN_MAX, token.expires_in / 10)
             await store.put_token(tx, self._connection, sealed, expires_at)
             return expires_at
 
-        return _KnownToken(token.value, await self._caller.database.run(self._scope, keep))
+        return _KnownToken(token.value, await self._caller.database.run(self._scope, put_token))
 
     async def _stored_token(self) -> _KnownToken | None:
         async with self._caller.database.transaction(self._scope) as tx:
-            held = await store.token(tx, self._connection)
-        return None if held is None else _KnownToken(self._caller.box.open(held.ciphertext), held.expires_at)
+            stored = await store.token(tx, self._connection)
+        return None if stored is None else _KnownToken(self._caller.box.open(stored.ciphertext), stored.expires_at)
 
     @staticmethod
     def _is_usable(token: _KnownToken | None, rejected: str | None) -> bool:

@@ -1,6 +1,6 @@
 """When a call to a source may be made, and what an answer leads to. Values only: no clock, no chance, no waiting.
 
-All workers share one `CallState` a connection. `admit` says when the next call may be made and notes it; `recorded`
+All workers share one `CallState` a connection. `admit` decides when the next call may be made and notes it; `recorded`
 notes what came of it. Times within rate limits are whole milliseconds.
 """
 
@@ -20,7 +20,7 @@ ATTEMPTS_MAX: Final = 4
 """How often one call is tried while the source is unwell."""
 RATE_LIMITED_MAX: Final = 6
 """How often one call is tried while it comes too soon."""
-_KEPT_TIMES_MAX: Final = 200
+_TIMES_MAX: Final = 200
 _PROBE: Final = timedelta(seconds=60)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -89,7 +89,7 @@ class CalledConnection(Protocol):
 
 
 class ApiAccessMissing(Conflict):
-    """The connection has no access to its source's API, or its source has no API to ask."""
+    """The connection has no access to its source's API, or its source has no API."""
 
     code = "api_access_missing"
     title = "API access is missing"
@@ -108,7 +108,7 @@ class SourceUnavailable(Unavailable):
 
 
 class SourceRefused(Conflict):
-    """The source will not answer this, however often it is asked; the detail is in its words."""
+    """The source will not answer this, however often it is called; the detail is in its words."""
 
     code = "source_refused"
     title = "Source refused"
@@ -133,7 +133,7 @@ class Circuit:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CallUnderWay:
     """A call under way, until it is recorded or at the latest until then."""
 
     id: UUID
@@ -149,13 +149,13 @@ class CallState:
     """The source asked for a pause until then."""
     times: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """By limit: when the latest calls were or will be made, in milliseconds since 1970, oldest first."""
-    held: tuple[Held, ...] = ()
+    held: tuple[CallUnderWay, ...] = ()
     credits_remaining: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """What the calls of a connection keep to."""
+    """The limits of the calls of a connection."""
 
     limits: Sequence[Limit]
     concurrent_max: int
@@ -174,7 +174,7 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """As many calls as may be are under way: ask again in a moment."""
+    """As many calls as may be are under way: try again in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,13 @@ Admission = Go | Full | Later
 
 
 def admit(
-    state: CallState, terms: CallLimits, *, endpoint: str, call_id: UUID, now: datetime, is_requested: bool = False
+    state: CallState,
+    call_limits: CallLimits,
+    *,
+    endpoint: str,
+    call_id: UUID,
+    now: datetime,
+    is_requested: bool = False,
 ) -> tuple[CallState, Admission]:
     """When a call may be made, and the state in which it is noted; the same state when it may not be made.
 
@@ -202,16 +208,16 @@ def admit(
             trouble = circuit.trouble or Trouble.UNWELL
             return state, Later(circuit.until, trouble, circuit.error or "The source is not called for a while.")
         circuit = replace(circuit, state=CircuitState.HALF_OPEN, until=now + _PROBE)
-    held = tuple(each for each in state.held if now < each.until)
-    if len(held) >= terms.concurrent_max:
+    under_way = tuple(each for each in state.held if now < each.until)
+    if len(under_way) >= call_limits.concurrent_max:
         return state, Full()
     earliest = now if state.not_before is None else max(now, state.not_before)
-    at_ms, times = reserved(state.times, terms.limits, endpoint=endpoint, earliest_ms=milliseconds_up(earliest))
+    at_ms, times = reserved(state.times, call_limits.limits, endpoint=endpoint, earliest_ms=milliseconds_up(earliest))
     at = _EPOCH + at_ms * _MILLISECOND
-    if at - now > terms.wait_max:
+    if at - now > call_limits.wait_max:
         return state, Later(at, Trouble.RATE_LIMITED, "The source allows no more calls for now.")
-    held = (*held, Held(call_id, at + terms.call_max))
-    return replace(state, circuit=circuit, times=times, held=held), Go(at)
+    under_way = (*under_way, CallUnderWay(call_id, at + call_limits.call_max))
+    return replace(state, circuit=circuit, times=times, held=under_way), Go(at)
 
 
 def reserved(
@@ -219,20 +225,20 @@ def reserved(
 ) -> tuple[int, dict[str, Sequence[int]]]:
     """The first moment from `earliest_ms` on at which a call is within every limit, and the times with it among them.
 
-    No window of a limit's length, from any moment on, holds more calls than the limit has, whoever made them.
+    No window of a limit's length, from any moment on, has more calls than the limit allows, whoever made them.
     """
     at = earliest_ms
-    kept: list[tuple[str, int, Sequence[int]]] = []
+    limited: list[tuple[str, int, Sequence[int]]] = []
     for limit in limits:
         calls, window_ms = tightened(limit)
         key = f"{endpoint if limit.is_per_endpoint else '*'}/{calls}/{window_ms}"
         known = times.get(key, ())
-        kept.append((key, calls, known))
+        limited.append((key, calls, known))
         if known:
             at = max(at, known[-1])
         if len(known) >= calls:
             at = max(at, known[-calls] + window_ms)
-    return at, {**times, **{key: (*known, at)[-calls:] for key, calls, known in kept}}
+    return at, {**times, **{key: (*known, at)[-calls:] for key, calls, known in limited}}
 
 
 def tightened(limit: Limit) -> tuple[int, int]:
@@ -240,7 +246,7 @@ def tightened(limit: Limit) -> tuple[int, int]:
 
     A large limit becomes one of an equal part of the calls in an equal part of the window.
     """
-    parts = -(-limit.calls // _KEPT_TIMES_MAX)
+    parts = -(-limit.calls // _TIMES_MAX)
     return limit.calls // parts, -(-milliseconds(limit.window) // parts)
 
 
@@ -274,7 +280,7 @@ def released(state: CallState, call_id: UUID) -> CallState:
 def opened(
     state: CallState, trouble: Trouble, error: str, *, now: datetime, pause: timedelta | None = None
 ) -> CallState:
-    """With the circuit open; each time in a row for longer, unless the source says how long."""
+    """With the circuit open; each time in a row for longer, unless the source states how long."""
     before = state.circuit
     openings = before.openings + 1 if before.trouble is trouble else 1
     if before.state is CircuitState.OPEN and before.trouble is trouble:
@@ -354,7 +360,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Give up for now. `pause` is how long at least, where nothing else says it."""
+    """Give up for now. `pause` is how long at least, where nothing else decides it."""
 
     trouble: Trouble
     pause: timedelta

@@ -14,12 +14,12 @@ from services.tracking.records.changes import changed
 from shared.db.database import Transaction
 
 _CALLS: Final = TypeAdapter(CallState)
-# Holds the row, made if need be, until the end of the transaction; the clock is read once it is held.
-_HOLD: Final = text(
+# Locks the row, made if need be, until the end of the transaction; the clock is read once it is locked.
+_LOCK: Final = text(
     """
-    INSERT INTO tracking.api_states AS held (tenant_id, connection_id, access, calls)
+    INSERT INTO tracking.api_states AS stored (tenant_id, connection_id, access, calls)
     VALUES (:tenant_id, :connection_id, :access, CAST(:calls AS jsonb))
-    ON CONFLICT (tenant_id, connection_id) DO UPDATE SET access = held.access
+    ON CONFLICT (tenant_id, connection_id) DO UPDATE SET access = stored.access
     RETURNING access, calls, clock_timestamp() AS now
     """
 )
@@ -42,10 +42,10 @@ class StoredToken(NamedTuple):
     expires_at: datetime
 
 
-async def hold(tx: Transaction, connection: CalledConnection) -> LockedCalls:
+async def lock(tx: Transaction, connection: CalledConnection) -> LockedCalls:
     """The state of a connection's calls, to change with `save`."""
     (row,) = await tx.rows(
-        _HOLD,
+        _LOCK,
         {
             "tenant_id": connection.tenant_id,
             "connection_id": connection.id,
@@ -56,14 +56,14 @@ async def hold(tx: Transaction, connection: CalledConnection) -> LockedCalls:
     return LockedCalls(row["access"] == access_of(connection), _CALLS.validate_python(row["calls"]), row["now"])
 
 
-async def save(tx: Transaction, connection: CalledConnection, held: LockedCalls, calls: CallState) -> None:
-    """Store another state than was held."""
+async def save(tx: Transaction, connection: CalledConnection, locked: LockedCalls, calls: CallState) -> None:
+    """Store the next state of locked calls."""
     await tx.execute(
         update(api_states)
         .where(api_states.c.tenant_id == connection.tenant_id, api_states.c.connection_id == connection.id)
         .values(calls=_CALLS.dump_python(calls, mode="json"))
     )
-    if (calls.circuit, calls.credits_remaining) != (held.calls.circuit, held.calls.credits_remaining):
+    if (calls.circuit, calls.credits_remaining) != (locked.calls.circuit, locked.calls.credits_remaining):
         await changed(tx, [(connection.tenant_id, connection.id)])
 
 
@@ -126,5 +126,5 @@ async def reset(tx: Transaction, connection: CalledConnection) -> None:
 
 
 def access_of(connection: CalledConnection) -> str:
-    """What tells one access of a connection from another; says nothing of the credentials."""
+    """A digest that differs for another access of a connection, and reveals nothing of the credentials."""
     return sha256((connection.api or "").encode()).hexdigest()

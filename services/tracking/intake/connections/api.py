@@ -45,7 +45,7 @@ _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 async def create_connection(
     body: ConnectionBody, caller: Editor, writer: RequestWriter, connections: UseCases, directory: Directory
 ) -> Answered[ConnectionWithSecret]:
-    """Make a connection. The answer holds its secret, which is not shown again."""
+    """Make a connection. The answer has its secret, which is not shown again."""
 
     async def create(tx: Transaction) -> ConnectionWithSecret:
         result = await connections.create(

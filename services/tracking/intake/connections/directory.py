@@ -21,7 +21,7 @@ _CANONICAL_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"
 
 
 class SendersUnknown(Unavailable):
-    """Whether the sender may send cannot be told for now: send it again in a moment."""
+    """Whether the sender may send is not known for now: send it again in a moment."""
 
     code = "senders_unknown"
     title = "Senders unknown"
@@ -34,7 +34,7 @@ class SenderDirectory(Rounds):
         super().__init__("directory", every_seconds=None, woken_by=database.channels(CHANNEL))
         self._database = database
         self._connections = connections
-        # By the text of the id, as it stands in the path of a request: hashing a UUID costs more.
+        # By the text of the id, as in the path of a request: hashing a UUID costs more.
         self._senders: dict[str, Sender] = {}
         self._loaded = False
         self._reading = asyncio.Lock()
@@ -119,7 +119,7 @@ class SenderDirectory(Rounds):
 
     async def _read_soon(self) -> None:
         await asyncio.sleep(max(0.0, self._catch_up_not_before - monotonic()))
-        # Whoever asks from now on is not served by this reading.
+        # Callers from now on are not served by this reading.
         self._catching_up = None
         sought, self._sought = self._sought, set()
         began = monotonic()

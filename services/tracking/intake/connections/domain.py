@@ -1,4 +1,4 @@
-"""Connections to CRMs: what they are told apart by, how their secrets rotate, how their words map to ours."""
+"""Connections to CRMs: what identifies them, how their secrets rotate, how their words map to ours."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -54,7 +54,7 @@ class RotationUnderWay(Conflict):
 
 
 class LastSecret(Conflict):
-    """A connection keeps at least one secret: rotate first, or disable the connection."""
+    """A connection has at least one secret: rotate first, or disable the connection."""
 
     code = "last_secret"
     title = "Last secret"
@@ -91,12 +91,12 @@ class Connection:
 
     def with_retired(self, secret_id: UUID, *, now: datetime) -> "Connection":
         """Without one of its secrets. Raises SecretNotFound, and LastSecret when none would be left."""
-        kept = without_secret(self.secrets, secret_id, now=now)
-        if kept is None:
+        remaining = without_secret(self.secrets, secret_id, now=now)
+        if remaining is None:
             raise SecretNotFound("The connection has no valid secret with this id.")
-        if not kept:
+        if not remaining:
             raise LastSecret("This is the only secret of the connection.")
-        return self._changed(now, secrets=kept)
+        return self._changed(now, secrets=remaining)
 
     def edited(
         self,

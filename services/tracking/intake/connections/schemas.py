@@ -71,7 +71,7 @@ class ProductFieldsModel(BaseModel):
 
 
 class MappingModel(BaseModel):
-    """How the source's words become ours. What is not mapped is taken as the source says it."""
+    """How the source's words become ours. What is not mapped is taken as the source states it."""
 
     model_config = body_example(**_MAPPING_EXAMPLE)
 
@@ -112,20 +112,20 @@ class MappingModel(BaseModel):
         default_factory=dict,
         description=(
             "Role in a deal's team as the source names it → the share of each member with it, beside the deal's splits."
-            " An owner of whom neither tells keeps the whole."
+            " An owner whom neither states has the whole."
         ),
     )
     products: ProductFieldsModel | None = Field(
         None,
         description=(
-            "Where what is sold with a deal stands, such as a subform of Zoho's: stronger than the source's own place."
+            "Where a deal has what is sold with it, such as a subform of Zoho's: goes before the source's own place."
         ),
     )
     asks_products: bool = Field(
         False,
         description=(
-            "Pipedrive's webhooks do not tell what is sold with a deal. True: they just name the deal, which is then"
-            " asked for together with that."
+            "Pipedrive's webhooks do not have what is sold with a deal. True: they just name the deal, which is then"
+            " fetched together with that."
         ),
     )
 

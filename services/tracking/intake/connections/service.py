@@ -177,7 +177,7 @@ class Connections:
         return newest.id, self.box.open(newest.ciphertext)
 
     def sender(self, connection: Connection) -> Sender:
-        """What is needed to tell whether a delivery is from this connection's sender."""
+        """What is needed to verify that a delivery is from this connection's sender."""
         return Sender(
             connection.tenant_id,
             connection.id,
@@ -258,7 +258,7 @@ async def _notify(tx: Transaction, connection: Connection) -> None:
 def _check_access(source: Source, credentials: ApiCredentials) -> None:
     api = ADAPTERS[source].api
     if api is None:
-        raise InvalidApiAccess(f"{source} sends all there is; there is no API of it to be asked.")
+        raise InvalidApiAccess(f"{source} sends all there is; there is no API of it to call.")
     if not isinstance(credentials, api.credentials):
         raise InvalidApiAccess(
             "The access is for another source than the connection.",
@@ -268,7 +268,7 @@ def _check_access(source: Source, credentials: ApiCredentials) -> None:
 
 def _check_allowed(source: Source, allowed: Mapping[str, tuple[str, ...]]) -> None:
     known = ADAPTERS[source].allow_keys
-    accepted = ", ".join(sorted(known)) or "nothing, as this source says nothing of itself"
+    accepted = ", ".join(sorted(known)) or "nothing, as this source states nothing of itself"
     problems = [
         FieldError(f"/allowed/{name}", f"is not known of {source}", accepted) for name in sorted(allowed.keys() - known)
     ]

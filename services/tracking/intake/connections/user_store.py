@@ -10,13 +10,13 @@ from services.tracking.intake.connections.tables import crm_users
 from shared.db.database import Transaction
 from shared.kernel.text import composed
 
-Told = tuple[UUID, UUID, str, str | None, str | None, bool | None]
-"""Tenant, connection and external id; name, e-mail and whether active, None for what is not told."""
+StatedUser = tuple[UUID, UUID, str, str | None, str | None, bool | None]
+"""Tenant, connection and external id; name, e-mail and whether active, None for what is not stated."""
 
 _TEXT_CHARACTERS_MAX: Final = 500
 _PUT: Final = text(
     """
-    INSERT INTO tracking.crm_users AS held
+    INSERT INTO tracking.crm_users AS stored
         (tenant_id, connection_id, external_id, name, email, is_active, seen_at)
     SELECT t, c, e, n, m, coalesce(a, known.is_active, true), :seen_at
     FROM unnest(
@@ -28,20 +28,20 @@ _PUT: Final = text(
         WHERE u.tenant_id = t AND u.connection_id = c AND u.external_id = e LIMIT 1
     ) AS known ON true
     ON CONFLICT (tenant_id, connection_id, external_id) DO UPDATE
-    SET name = coalesce(excluded.name, held.name), email = coalesce(excluded.email, held.email),
+    SET name = coalesce(excluded.name, stored.name), email = coalesce(excluded.email, stored.email),
         is_active = excluded.is_active, seen_at = excluded.seen_at
-    WHERE (coalesce(excluded.name, held.name), coalesce(excluded.email, held.email), excluded.is_active)
-        IS DISTINCT FROM (held.name, held.email, held.is_active)
+    WHERE (coalesce(excluded.name, stored.name), coalesce(excluded.email, stored.email), excluded.is_active)
+        IS DISTINCT FROM (stored.name, stored.email, stored.is_active)
     """
 )
 
 
-async def put(tx: Transaction, users: Sequence[Told]) -> None:
-    """Store what is told of users; of one told of several times the last. What is unchanged is not written."""
+async def put(tx: Transaction, users: Sequence[StatedUser]) -> None:
+    """Store what is stated of users; of one stated several times the last. What is unchanged is not written."""
     if not users:
         return
-    told = {(tenant, connection, composed(user)): known for tenant, connection, user, *known in users}
-    ordered = [(*key, *told[key]) for key in sorted(told)]
+    newest = {(tenant, connection, composed(user)): known for tenant, connection, user, *known in users}
+    ordered = [(*key, *newest[key]) for key in sorted(newest)]
     tenant_ids, connection_ids, external_ids, names, emails, active = zip(*ordered, strict=True)
     await tx.execute(
         _PUT,

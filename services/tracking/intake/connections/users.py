@@ -1,4 +1,4 @@
-"""Users of sources, as they were seen last: who they are to their CRM, for whoever says who they are here."""
+"""Users of sources, as they were seen last: their names in the CRM, for whoever maps them to people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ class CrmUser:
 
 
 async def listed(tx: Transaction, tenant_id: UUID, connection_id: UUID, users: Sequence[ApiUser]) -> None:
-    """Keep what the source's API says of its users."""
+    """Store what the source's API states of its users."""
     await user_store.put(
         tx, [(tenant_id, connection_id, user.external_id, user.name, user.email, user.is_active) for user in users]
     )
 
 
 async def seen(tx: Transaction, users: Mapping[tuple[UUID, UUID], Sequence[SeenUser]]) -> None:
-    """Keep what deliveries say of users, by tenant and connection; what they leave out stays as it is known."""
+    """Store what deliveries state of users, by tenant and connection; what they leave out stays as it is known."""
     await user_store.put(
         tx,
         [
             (tenant_id, connection_id, user.external_id, user.name, user.email, None)
-            for (tenant_id, connection_id), told in users.items()
-            for user in told
+            for (tenant_id, connection_id), stated in users.items()
+            for user in stated
         ],
     )
 

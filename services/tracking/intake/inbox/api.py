@@ -92,8 +92,8 @@ async def replay_quarantined(
 async def discard_deliveries(body: DiscardMany, caller: Editor, writer: RequestWriter) -> Answered[DiscardedAnswer]:
     """Take what will never be of use out of a connection's quarantine, with a reason.
 
-    It is kept, listed with `state=discarded`, does not count in the connection's health any more and is not translated
-    again. Taken back with `POST /v1/deliveries/restore`.
+    It stays stored, is listed with `state=discarded`, does not count in the connection's health any more and is not
+    translated again. Taken back with `POST /v1/deliveries/restore`.
     """
 
     async def discard(tx: Transaction) -> DiscardedAnswer:
@@ -122,7 +122,7 @@ async def restore_deliveries(body: RestoreDiscarded, caller: Editor, writer: Req
 async def discard_delivery(
     delivery_id: UUID, body: DiscardBody, caller: Editor, writer: RequestWriter
 ) -> Answered[DeliveryAnswer]:
-    """Take a delivery that will never be of use out of quarantine, with a reason. It is kept, and can be restored."""
+    """Take a delivery that will never be of use out of quarantine, with a reason. It can be restored."""
     return await writer.commit(
         lambda tx: service.discard(tx, caller.tenant_id, delivery_id, reason=body.reason, by=caller.person_id),
         DeliveryAnswer.from_delivery,
@@ -171,7 +171,7 @@ async def preview_delivery(
     "/deals/{deal_id}/deliveries/{delivery_id}",
     tags=["deals"],
     responses=responses(DealNotFound, DeliveryNotFound),
-    summary="Read what a delivery told of a deal",
+    summary="Read what a delivery stated of a deal",
 )
 async def get_deal_delivery(
     deal_id: UUID, delivery_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight
@@ -186,7 +186,7 @@ async def get_deal_delivery(
     "/activities/{activity_id}/deliveries/{delivery_id}",
     tags=["activities"],
     responses=responses(ActivityNotFound, DeliveryNotFound),
-    summary="Read what a delivery told of an activity",
+    summary="Read what a delivery stated of an activity",
 )
 async def get_activity_delivery(
     activity_id: UUID, delivery_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight

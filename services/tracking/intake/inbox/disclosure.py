@@ -1,7 +1,7 @@
 """What of a delivery is shown to who sees one of the records in it: the members that are of that record, nothing else.
 
-Pure. A delivery may tell of records of many people. What is left of its body is held to what the source's adapter makes
-of it: it has to tell of the one record and of no other, or it is not shown.
+Pure. A delivery may have records of many people. What is left of its body is translated by the source's adapter: it has
+to state the one record and no other, or it is not shown.
 """
 
 import json
@@ -22,21 +22,21 @@ _UTF8: Final = "utf-8"
 
 
 def members_of(connection: Connection, origin: Origin, body: bytes, external_id: str) -> JsonValue:
-    """The members of a body that are of one record, as the source names them; None where they cannot be told apart.
+    """The members of a body that are of one record, as the source names them; None where they cannot be separated.
 
-    Of a JSON body its own structure, without what lists hold of other records; else the fields that it tells of the
+    Of a JSON body its own structure, without what lists have of other records; else the fields that it states of the
     record.
     """
     try:
         document: JsonValue = json.loads(body)
     except ValueError:
         return _fields(connection, origin, body, external_id)
-    kept = _without_others(connection, origin, document, external_id)
-    return kept if _tells_only_of(connection, origin, kept, external_id) else None
+    remaining = _without_others(connection, origin, document, external_id)
+    return remaining if _is_only_of(connection, origin, remaining, external_id) else None
 
 
 def _without_others(connection: Connection, origin: Origin, document: JsonValue, external_id: str) -> JsonValue:
-    """The document with just those elements of its outermost lists that tell of the record and of no other."""
+    """The document with just those elements of its outermost lists that are of the record and of no other."""
     lists = dict(_outermost_lists(document, external_id))
     bare = document
     for path in lists:
@@ -47,16 +47,16 @@ def _without_others(connection: Connection, origin: Origin, document: JsonValue,
             element
             for element in elements
             if _mentions(element, external_id)
-            and _tells_only_of(connection, origin, _put(bare, path, [element]), external_id)
+            and _is_only_of(connection, origin, _put(bare, path, [element]), external_id)
         ]
         narrowed = _put(narrowed, path, own)
     return narrowed
 
 
-def _tells_only_of(connection: Connection, origin: Origin, document: JsonValue, external_id: str) -> bool:
+def _is_only_of(connection: Connection, origin: Origin, document: JsonValue, external_id: str) -> bool:
     statements = said(connection, origin, json.dumps(document, ensure_ascii=False).encode(_UTF8), connection.mapping)
-    told = [each for each in statements if not isinstance(each, SeenUser | Remark)]
-    return bool(told) and all(_is_of(each, external_id) for each in told)
+    of_records = [each for each in statements if not isinstance(each, SeenUser | Remark)]
+    return bool(of_records) and all(_is_of(each, external_id) for each in of_records)
 
 
 def _is_of(statement: Statement, external_id: str) -> bool:
@@ -73,8 +73,8 @@ def _fields(connection: Connection, origin: Origin, body: bytes, external_id: st
         if isinstance(each, RecordChange) and each.external_id == external_id
     ]
     fields = {name: value for change in changes for name, value in change.values.items()}
-    told: JsonValue = json.loads(json.dumps(fields, default=str))
-    return told or None
+    members: JsonValue = json.loads(json.dumps(fields, default=str))
+    return members or None
 
 
 def _outermost_lists(node: JsonValue, external_id: str, path: _Path = ()) -> Iterator[tuple[_Path, list[JsonValue]]]:

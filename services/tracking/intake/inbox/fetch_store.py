@@ -1,4 +1,4 @@
-"""Every statement on what is still to be asked for."""
+"""Every statement on what is still to be fetched."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -29,7 +29,7 @@ class DueConnection(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A record to ask for. `asked`: how often it had been named when it was claimed."""
+    """A record to fetch. `asked`: how often it had been named when it was claimed."""
 
     tenant_id: UUID
     connection_id: UUID
@@ -42,7 +42,7 @@ class Claimed(NamedTuple):
 
 
 class Queued(NamedTuple):
-    """A record that is still to be asked for, and how that went so far."""
+    """A record that is still to be fetched, and how that went so far."""
 
     object_name: str
     external_id: str
@@ -55,7 +55,7 @@ class Queued(NamedTuple):
 
 _ADD: Final = text(
     """
-    INSERT INTO tracking.fetches AS held
+    INSERT INTO tracking.fetches AS stored
         (tenant_id, connection_id, object_name, external_id, floor, delivery_id, asked_at, asked, attempts, due_at)
     SELECT t, c, o, e, f, d, :now, 1, 0, :now
     FROM unnest(
@@ -63,7 +63,7 @@ _ADD: Final = text(
         CAST(:external_ids AS text[]), CAST(:floors AS timestamptz[]), CAST(:delivery_ids AS uuid[])
     ) AS new(t, c, o, e, f, d)
     ON CONFLICT (tenant_id, connection_id, object_name, external_id) DO UPDATE SET
-        floor = greatest(held.floor, excluded.floor), delivery_id = excluded.delivery_id, asked = held.asked + 1
+        floor = greatest(stored.floor, excluded.floor), delivery_id = excluded.delivery_id, asked = stored.asked + 1
     """
 )
 _WAITING_CONNECTIONS: Final = text(
@@ -153,7 +153,7 @@ async def add(tx: Transaction, asks: Sequence[Ask]) -> None:
 
 
 async def waiting_connections(tx: Transaction, *, limit: int) -> list[tuple[DueConnection, datetime]]:
-    """Connections that something is to be asked for of, and from when on; what is due first comes first."""
+    """Connections that something is to be fetched of, and from when on; what is due first comes first."""
     rows = await tx.rows(_WAITING_CONNECTIONS, {"limit": limit})
     return [(DueConnection(row["tenant_id"], row["connection_id"]), row["due_at"]) for row in rows]
 
@@ -198,7 +198,7 @@ async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> tupl
 async def queued(
     tx: Transaction, tenant_id: UUID, connection_id: UUID, *, after: tuple[str, str], limit: int
 ) -> list[Queued]:
-    """What of a connection is still to be asked for, by object and id."""
+    """What of a connection is still to be fetched, by object and id."""
     parameters = {
         "tenant_id": tenant_id,
         "connection_id": connection_id,

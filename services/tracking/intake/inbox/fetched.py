@@ -1,4 +1,4 @@
-"""What a source's API gave, as the body of a delivery: so that what was asked for is kept, translated and explained
+"""What a source's API gave, as the body of a delivery: so that what was fetched is stored, translated and explained
 like what was sent."""
 
 import json
@@ -43,8 +43,8 @@ class _Document(BaseModel):
 
 _UTF8: Final = "utf-8"
 _SETTLED_AFTER: Final = timedelta(seconds=2)
-ASKED_SEQUENCE: Final = 1 << 62
-"""Of a record that was asked for when the moment it was changed was over. Sources order changes by lower numbers."""
+FETCHED_SEQUENCE: Final = 1 << 62
+"""Of a record that was fetched when the moment it was changed was over. Sources order changes by lower numbers."""
 
 
 def fetched_body(records: Sequence[FetchedReply], gone: Sequence[Gone], *, fetched_at: datetime) -> bytes:
@@ -54,12 +54,12 @@ def fetched_body(records: Sequence[FetchedReply], gone: Sequence[Gone], *, fetch
             "fetched_at": fetched_at.isoformat(),
             "records": [
                 {
-                    "object_name": asked.record.object_name,
-                    "external_id": asked.record.external_id,
-                    "floor": None if asked.floor is None else asked.floor.isoformat(),
-                    "record": asked.record.raw,
+                    "object_name": reply.record.object_name,
+                    "external_id": reply.record.external_id,
+                    "floor": None if reply.floor is None else reply.floor.isoformat(),
+                    "record": reply.record.raw,
                 }
-                for asked in records
+                for reply in records
             ],
             "gone": [
                 {
@@ -78,7 +78,7 @@ def fetched_body(records: Sequence[FetchedReply], gone: Sequence[Gone], *, fetch
 def statements_of_records(
     adapter: Adapter, body: bytes, mapping: SourceMapping, *, as_they_stand: bool = False
 ) -> list[Statement]:
-    """What a body of `fetched_body` says; `as_they_stand`: without regard to what they are to be merged into.
+    """What a body of `fetched_body` states; `as_they_stand`: without regard to what they are to be merged into.
 
     Raises Untranslatable.
     """
@@ -103,12 +103,12 @@ def statements_of_records(
 def _merging(each: _Record, translated: Sequence[Statement], fetched_at: datetime) -> Iterator[Statement]:
     """The same for a source whose records are merged: a deal becomes a change of all the record's fields.
 
-    A source may date changes by the second only. What was asked for after that second is newer than whatever was told
-    of it; what was asked for within it may be older.
+    A source may date changes by the second only. What was fetched after that second is newer than whatever was stated
+    of it; what was fetched within it may be older.
     """
     for one in translated:
         if isinstance(one, CanonicalDeal):
-            sequence = ASKED_SEQUENCE if fetched_at >= one.modified_at + _SETTLED_AFTER else 0
+            sequence = FETCHED_SEQUENCE if fetched_at >= one.modified_at + _SETTLED_AFTER else 0
             yield RecordChange(
                 each.object_name, each.external_id, each.record, one.modified_at, sequence, is_whole=True
             )

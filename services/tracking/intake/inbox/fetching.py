@@ -1,7 +1,7 @@
-"""What deliveries name without saying what it is like: the queue of what the source is to be asked for.
+"""What deliveries only name: the queue of what is to be fetched from the source.
 
 A row is there until the record has been stored as a delivery of its own. One that is named again while it is being
-asked for is asked for again, as what came may be older than what named it.
+fetched is fetched again, as what came may be older than what named it.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,18 +19,18 @@ from services.tracking.records.changes import changed
 from shared.db.database import Transaction
 
 FETCH_CHANNEL: Final = "tracking_fetches"
-"""Notified whenever something is to be asked for."""
+"""Notified whenever something is to be fetched."""
 
 
 class Backlog(NamedTuple):
-    """How much of a connection is still to be asked for, and since when the oldest of it is."""
+    """How much of a connection is still to be fetched, and since when the oldest of it is."""
 
     records: int
     oldest_at: datetime | None
 
 
 async def ask(tx: Transaction, asks: Sequence[Ask]) -> None:
-    """Have these asked for, each once; wake who does."""
+    """Have these fetched, each once; wake the fetcher."""
     if asks:
         await fetch_store.add(tx, asks)
         await tx.notify(FETCH_CHANNEL)
@@ -54,14 +54,14 @@ async def claim(
 
 
 async def settle(tx: Transaction, claimed: Collection[Claimed]) -> None:
-    """These have been asked for and stored. What was named again meanwhile is due again at once."""
+    """These have been fetched and stored. What was named again meanwhile is due again at once."""
     if claimed:
         await fetch_store.settle(tx, claimed)
         await changed(tx, [(each.tenant_id, each.connection_id) for each in claimed])
 
 
 async def postpone(tx: Transaction, claimed: Collection[Claimed], *, until: datetime, error: str | None) -> None:
-    """These could not be asked for: due again at a moment. With an error it counts as an attempt."""
+    """These could not be fetched: due again at a moment. With an error it counts as an attempt."""
     if claimed:
         await fetch_store.postpone(tx, claimed, until=until, error=error)
 
@@ -73,14 +73,14 @@ async def due_at_once(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> 
 
 
 async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Backlog:
-    """What of a connection is still to be asked for."""
+    """What of a connection is still to be fetched."""
     return Backlog(*await fetch_store.backlog(tx, tenant_id, connection_id))
 
 
 async def queued(
     tx: Transaction, tenant_id: UUID, connection_id: UUID, *, after: tuple[str, str] | None, limit: int
 ) -> list[Queued]:
-    """What of a connection is still to be asked for, by object and id, and how that went so far."""
+    """What of a connection is still to be fetched, by object and id, and how that went so far."""
     return await fetch_store.queued(tx, tenant_id, connection_id, after=after or ("", ""), limit=limit)
 
 

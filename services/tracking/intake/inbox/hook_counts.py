@@ -16,7 +16,7 @@ from services.tracking.intake.sources.domain import Rejection
 from shared.db.database import Database, Scope, Transaction
 from shared.worker.rounds import Rounds
 
-KEPT: Final = timedelta(days=90)
+RETENTION: Final = timedelta(days=90)
 _FLUSH_SECONDS: Final = 5.0
 _CONNECTIONS_MAX: Final = 1000
 _PRUNE_CHUNK: Final = 1000
@@ -41,7 +41,7 @@ class HookCounter(Rounds):
         self._tallies: defaultdict[tuple[UUID, UUID], _Tally] = defaultdict(_Tally)
 
     def received(self, sender: Sender, *, new: int, duplicates: int) -> None:
-        """Deliveries of a sender were stored, or held already."""
+        """Deliveries of a sender were stored, now or before."""
         tally = self._tallies[sender.tenant_id, sender.connection_id]
         tally.received += new
         tally.duplicates += duplicates
@@ -56,7 +56,7 @@ class HookCounter(Rounds):
         return False
 
     async def flush(self) -> None:
-        """Add what was counted. Whatever it raises, what was not added is kept for the next time."""
+        """Add what was counted. Whatever it raises, what was not added stays for the next time."""
         while self._tallies:
             keys = list(self._tallies)[:_CONNECTIONS_MAX]
             taken = {key: self._tallies.pop(key) for key in keys}
@@ -85,7 +85,7 @@ async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -
 
 async def prune(tx: Transaction) -> int:
     """Drop some of the counts that are past their time; how many, 0 when none is left."""
-    return await hook_counts_store.prune(tx, before=tx.now - KEPT, count_max=_PRUNE_CHUNK)
+    return await hook_counts_store.prune(tx, before=tx.now - RETENTION, count_max=_PRUNE_CHUNK)
 
 
 def _counted(key: tuple[UUID, UUID], tally: _Tally) -> Counted:

@@ -43,7 +43,7 @@ class HookCounts(NamedTuple):
 
 _ADD: Final = text(
     """
-    INSERT INTO tracking.connection_traffic AS held
+    INSERT INTO tracking.connection_traffic AS stored
         (tenant_id, connection_id, hour, received, duplicates, rejected_headers, rejected_timestamp,
         rejected_signature, rejected_address, rejected_not_allowed, last_received_at)
     SELECT t, c, date_trunc('hour', CAST(:now AS timestamptz), 'UTC'), r, d, h, s, g, a, n, l
@@ -54,14 +54,14 @@ _ADD: Final = text(
         CAST(:last AS timestamptz[])
     ) AS new(t, c, r, d, h, s, g, a, n, l)
     ON CONFLICT (tenant_id, connection_id, hour) DO UPDATE SET
-        received = held.received + excluded.received,
-        duplicates = held.duplicates + excluded.duplicates,
-        rejected_headers = held.rejected_headers + excluded.rejected_headers,
-        rejected_timestamp = held.rejected_timestamp + excluded.rejected_timestamp,
-        rejected_signature = held.rejected_signature + excluded.rejected_signature,
-        rejected_address = held.rejected_address + excluded.rejected_address,
-        rejected_not_allowed = held.rejected_not_allowed + excluded.rejected_not_allowed,
-        last_received_at = greatest(held.last_received_at, excluded.last_received_at)
+        received = stored.received + excluded.received,
+        duplicates = stored.duplicates + excluded.duplicates,
+        rejected_headers = stored.rejected_headers + excluded.rejected_headers,
+        rejected_timestamp = stored.rejected_timestamp + excluded.rejected_timestamp,
+        rejected_signature = stored.rejected_signature + excluded.rejected_signature,
+        rejected_address = stored.rejected_address + excluded.rejected_address,
+        rejected_not_allowed = stored.rejected_not_allowed + excluded.rejected_not_allowed,
+        last_received_at = greatest(stored.last_received_at, excluded.last_received_at)
     """
 )
 _OF_CONNECTION: Final = text(

@@ -32,7 +32,7 @@ from shared.telemetry import tracing
 from shared.telemetry.metrics import WEBHOOK_REJECTED
 
 _PREFIX: Final = "/hooks/"
-_KEPT_HEADERS: Final = tuple(
+_STORED_HEADERS: Final = tuple(
     (name.encode(), name)
     for name in (
         "content-type",
@@ -91,22 +91,22 @@ class Hooks:
             self.traffic.rejected(sender, rejection)
             raise SenderNotRecognised("The delivery is not from a sender known here.")
         dedupe_key = _bounded(adapter.dedupe_key(delivery))
-        body = adapter.kept(delivery, rules)
+        body = adapter.body_to_store(delivery, rules)
         if tracing.enabled():
             given = headers.get(b"traceparent")
             with tracing.span("receive webhook", None if given is None else given.decode("latin-1")):
                 await self.intake.store(
-                    Arrival(sender, dedupe_key, _kept(headers), body, tracing.current_traceparent())
+                    Arrival(sender, dedupe_key, _stored_headers(headers), body, tracing.current_traceparent())
                 )
         else:
-            await self.intake.store(Arrival(sender, dedupe_key, _kept(headers), body))
+            await self.intake.store(Arrival(sender, dedupe_key, _stored_headers(headers), body))
         return adapter.reply(delivery, rules, now_ms=int(now_seconds * 1000), entropy=urandom)
 
 
 class HookLane:
     """Takes deliveries past the routing, whose cost would be a large part of theirs, to where the route takes them too.
 
-    Stands inside the edge, which has given the request its id and holds the limit of its body. What does not declare
+    It is inside the edge, which has given the request its id and enforces the limit of its body. What does not declare
     its length goes the long way.
     """
 
@@ -184,7 +184,7 @@ async def receive_delivery(request: Request, connection_id: str, hooks: TakesHoo
     },
 )
 async def receive_delivery_by_address(request: Request, connection_id: str, secret: str, hooks: TakesHooks) -> Response:
-    """The same for sources whose deliveries prove nothing: the address itself holds the secret."""
+    """The same for sources whose deliveries prove nothing: the address itself has the secret."""
     return _answer(await hooks.receive(request.scope, request.receive, connection_id, secret))
 
 
@@ -205,7 +205,7 @@ def _verified(
 
 
 def _target(scope: Scope) -> str:
-    """The path and query as they stood in the request."""
+    """The path and query as they were in the request."""
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     return (path + b"?" + query if query else path).decode("latin-1")
@@ -234,15 +234,15 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _bounded(key: str) -> str:
-    """Keys are told apart by their text, or by its digest when it is long or strange."""
+    """Keys are compared by their text, or by its digest when it is long or strange."""
     return key if _PLAIN_KEY.match(key) else f"sha256:{sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
-def _kept(headers: Headers) -> str:
-    """Those headers worth keeping, as JSON; credentials are not among them."""
-    kept = {}
-    for name, text in _KEPT_HEADERS:
+def _stored_headers(headers: Headers) -> str:
+    """Those headers worth storing, as JSON; credentials are not among them."""
+    stored = {}
+    for name, text in _STORED_HEADERS:
         value = headers.get(name)
         if value is not None:
-            kept[text] = value.decode("latin-1")[:_HEADER_CHARACTERS_MAX]
-    return dumps(kept)
+            stored[text] = value.decode("latin-1")[:_HEADER_CHARACTERS_MAX]
+    return dumps(stored)

@@ -69,7 +69,7 @@ class Intake(Rounds):
         self._stored_at = float("-inf")
 
     async def store(self, arrival: Arrival) -> None:
-        """Return once the delivery is durable, whether it was new or held already.
+        """Return once the delivery is durable, whether it was new or stored before.
 
         Raises InboxFull, and DeliveriesNotStored when the database does not take it for now or nobody is storing.
         """

@@ -13,7 +13,7 @@ from shared.db.database import Transaction
 _KEYS: Final = """unnest(
     CAST(:tenant_ids AS uuid[]), CAST(:connection_ids AS uuid[]), CAST(:objects AS text[]),
     CAST(:external_ids AS text[])
-) AS asked(tenant_id, connection_id, object_name, external_id)"""
+) AS wanted(tenant_id, connection_id, object_name, external_id)"""
 _MAKE: Final = text(
     f"""
     INSERT INTO tracking.records (tenant_id, connection_id, object_name, external_id, fields, is_whole, merges)
@@ -22,13 +22,13 @@ _MAKE: Final = text(
     """
 )
 _FIND: Final = f"""
-    SELECT held.* FROM {_KEYS} CROSS JOIN LATERAL (
+    SELECT stored.* FROM {_KEYS} CROSS JOIN LATERAL (
         SELECT tenant_id, connection_id, object_name, external_id, CAST(fields AS text) AS fields, is_whole, merges
         FROM tracking.records AS r
-        WHERE r.tenant_id = asked.tenant_id AND r.connection_id = asked.connection_id
-            AND r.object_name = asked.object_name AND r.external_id = asked.external_id
+        WHERE r.tenant_id = wanted.tenant_id AND r.connection_id = wanted.connection_id
+            AND r.object_name = wanted.object_name AND r.external_id = wanted.external_id
         LIMIT 1 {{lock}}
-    ) AS held
+    ) AS stored
 """
 _SAVE: Final = text(
     """
@@ -61,7 +61,7 @@ async def find(tx: Transaction, keys: Collection[Key]) -> dict[Key, Record]:
 
 
 async def save(tx: Transaction, records: Mapping[Key, Record]) -> None:
-    """Store records that are held."""
+    """Store records that are locked."""
     if not records:
         return
     ordered = sorted(records)

@@ -1,8 +1,8 @@
 """What a mapping makes of deliveries that were translated before it: tried, and after it is saved carried out.
 
-Carrying it out is work that stands in Postgres and is done in short transactions, so that it goes on after a crash. It
-compares what each delivery says under the mapping with what is held of its deals, so it does not matter which mapping,
-or which of several that were saved in between, has really been applied to it.
+Carrying it out is work that is stored in Postgres and done in short transactions, so that it goes on after a crash. It
+compares what each delivery states under the mapping with what is stored of its deals, so it does not matter which
+mapping, or which of several that were saved in between, has really been applied to it.
 """
 
 import asyncio
@@ -77,13 +77,13 @@ async def tried(
 
 
 def content(event: Event) -> dict[str, object]:
-    """What a deal or an activity says, without which version it is."""
+    """What a deal or an activity states, without which version it is."""
     return {name: _plain(getattr(event, name)) for name in _CONTENT[type(event)]}
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """The newest versions that are held, by id, and which of their deliveries are copies of which."""
+class StoredVersions:
+    """The newest versions that are stored, by id, and which of their deliveries are copies of which."""
 
     newest: Mapping[UUID, Event]
     originals: Mapping[UUID, UUID] = field(default_factory=dict)
@@ -93,27 +93,29 @@ class Held:
         return self.originals.get(delivery_id, delivery_id)
 
 
-def says_something_else(events: Sequence[Event], original: UUID, held: Held, *, merges_records: bool) -> bool:
+def differs_from_stored(
+    events: Sequence[Event], original: UUID, stored: StoredVersions, *, merges_records: bool
+) -> bool:
     """Whether a delivery, that of the events or a copy of `original`, has to be translated once more.
 
-    A record that a later version has overtaken is left to the delivery of that. One whose version is not held yet was
-    translated, by whichever mapping, and is on its way: it is said once more, as the later one then counts. Where
-    records are merged each delivery speaks for all before it, so only what is said matters.
+    A record that a later version has superseded is left to the delivery of that. One whose version is not stored yet
+    was translated, by whichever mapping, and is on its way: it is stated once more, as the later one then counts. Where
+    records are merged each delivery includes all before it, so only the content matters.
     """
-    return any(_differs(event, original, held, merges_records=merges_records) for event in events)
+    return any(_differs(event, original, stored, merges_records=merges_records) for event in events)
 
 
-def _differs(event: Event, original: UUID, held: Held, *, merges_records: bool) -> bool:
-    newest = held.newest.get(event.id)
+def _differs(event: Event, original: UUID, stored: StoredVersions, *, merges_records: bool) -> bool:
+    newest = stored.newest.get(event.id)
     if newest is None:
         return True
     if merges_records:
         return content(newest) != content(event)
-    # Versions of the same time are in the order of the deliveries that first said them, whatever copies were made of
+    # Versions of the same time are in the order of the deliveries that first stated them, whatever copies were made of
     # these since: a copy may have come to count before a delivery that is on its way.
-    told, held_told = _version(event, original), _version(newest, held.original_of(newest.delivery_id))
-    if held_told != told:
-        return held_told < told
+    version, newest_version = _version(event, original), _version(newest, stored.original_of(newest.delivery_id))
+    if newest_version != version:
+        return newest_version < version
     if newest.delivery_id == event.delivery_id:
         return content(newest) != content(event)
     return newest.delivery_id < event.delivery_id
@@ -126,10 +128,10 @@ def _version(event: Event, delivery_id: UUID) -> tuple[datetime, int, UUID]:
 async def begin(tx: Transaction, connection: Connection, before: SourceMapping) -> None:
     """Have the connection's mapping applied to what was translated before; called whenever one is saved.
 
-    First to what it says something else of than the mapping `before`, and the mappings before that are not applied yet.
+    First to what it translates otherwise than the mapping `before`, and the mappings before that are not applied yet.
     """
     is_about = touched(before, connection.mapping)
-    under_way = await retranslation_store.find(tx, connection.tenant_id, connection.id, is_held=True)
+    under_way = await retranslation_store.find(tx, connection.tenant_id, connection.id, is_locked=True)
     if under_way is not None and under_way.finished_at is None:
         is_about |= under_way.touched
     await retranslation_store.save(
@@ -150,8 +152,8 @@ async def count_curable(tx: Transaction, tenant_id: UUID, connection_id: UUID) -
 async def step(tx: Transaction, outbox: Outbox) -> Retranslation | None:
     """Do one piece of the work that has waited longest, in one transaction; how far it is, None when nothing is due.
 
-    What a mapping is about comes before what it is not about, of whichever connection. What says something else now is
-    translated in the same transaction: it does not wait behind what the connection is being sent. A mapping that is
+    What a mapping is about comes before what it is not about, of whichever connection. What is translated otherwise now
+    is translated in the same transaction: it does not wait behind what the connection is being sent. A mapping that is
     saved meanwhile starts the work of its connection anew.
     """
     work = await retranslation_store.claim(tx)
@@ -200,8 +202,8 @@ async def _walked(tx: Transaction, outbox: Outbox, connection: Connection, work:
     delivery_ids = await retranslation_store.next_queued(tx, work, count_max=_CHUNK_DELIVERIES, bytes_max=_CHUNK_BYTES)
     if not delivery_ids and work.received_again == before:
         return await _walked_to_the_end(tx, work)
-    kept = await store.kept(tx, work.tenant_id, delivery_ids)
-    outcomes = await tried(tx, connection, kept, connection.mapping)
+    deliveries = await store.kept(tx, work.tenant_id, delivery_ids)
+    outcomes = await tried(tx, connection, deliveries, connection.mapping)
     changed = await _changed(tx, connection, outcomes)
     copies = await store.copies(tx, work.tenant_id, changed)
     await service.translate(
@@ -216,7 +218,7 @@ async def _walked(tx: Transaction, outbox: Outbox, connection: Connection, work:
         done=work.done + len(delivery_ids),
         changed=work.changed + len(changed),
         untranslatable=work.untranslatable + sum(each.error is not None for each in outcomes),
-        dropped=work.dropped + len(delivery_ids) - len(kept),
+        dropped=work.dropped + len(delivery_ids) - len(deliveries),
     )
 
 
@@ -235,10 +237,10 @@ async def _walked_to_the_end(tx: Transaction, work: Retranslation) -> Retranslat
 
 
 async def _changed(tx: Transaction, connection: Connection, outcomes: Sequence[Tried]) -> list[UUID]:
-    """Those of the deliveries that say something else than is held."""
+    """Those of the deliveries that state something else than is stored."""
     events = {each.delivery.id: _events(connection, each) for each in outcomes}
-    deal_ids = {event.id for said_by in events.values() for event in said_by if isinstance(event, Deal)}
-    activity_ids = {event.id for said_by in events.values() for event in said_by if isinstance(event, Activity)}
+    deal_ids = {event.id for of_delivery in events.values() for event in of_delivery if isinstance(event, Deal)}
+    activity_ids = {event.id for of_delivery in events.values() for event in of_delivery if isinstance(event, Activity)}
     newest: dict[UUID, Event] = {
         **await DEALS.newest(tx, connection.tenant_id, deal_ids),
         **await ACTIVITIES.newest(tx, connection.tenant_id, activity_ids),
@@ -247,11 +249,11 @@ async def _changed(tx: Transaction, connection: Connection, outcomes: Sequence[T
     originals = {
         delivery_id: original for (_, delivery_id), original in (await store.originals(tx, brought_by)).items()
     }
-    held, merges_records = Held(newest, originals), ADAPTERS[connection.source].merges_records
+    stored, merges_records = StoredVersions(newest, originals), ADAPTERS[connection.source].merges_records
     return [
         each.delivery.id
         for each in outcomes
-        if says_something_else(events[each.delivery.id], each.delivery.original, held, merges_records=merges_records)
+        if differs_from_stored(events[each.delivery.id], each.delivery.original, stored, merges_records=merges_records)
     ]
 
 

@@ -60,7 +60,7 @@ class Retranslation:
     received_again: int
     """Those that came out of quarantine to be translated again."""
     touched: Touched
-    """What the held deals say that the mapping is about."""
+    """What the stored deals state that the mapping is about."""
 
 
 _TOUCHED: Final = TypeAdapter(Touched)
@@ -179,9 +179,11 @@ async def save(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, version
     await changed(tx, [(tenant_id, connection_id)])
 
 
-async def find(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, is_held: bool = False) -> Retranslation | None:
-    """What the mapping of a connection that was saved last has come to; nobody else's meanwhile if it is held."""
-    statement = text(f"{_FIND} FOR UPDATE" if is_held else _FIND)
+async def find(
+    tx: Transaction, tenant_id: UUID, connection_id: UUID, *, is_locked: bool = False
+) -> Retranslation | None:
+    """What the mapping of a connection that was saved last has come to; nobody else's meanwhile if it is locked."""
+    statement = text(f"{_FIND} FOR UPDATE" if is_locked else _FIND)
     row = await tx.one_or_none(statement, {"tenant_id": tenant_id, "connection_id": connection_id})
     return None if row is None else _retranslation(row)
 

@@ -131,15 +131,15 @@ class DeliveryAnswer(BaseModel):
     processed_at: datetime | None
     deals: int | None = Field(description="How many deal events it was translated to.")
     not_counted: str | None = Field(
-        description="What the delivery is about where that is nothing that is kept here, such as `Account`; else null."
+        description="What the delivery is about where that is no record here, such as `Account`; else null."
     )
     quarantine: QuarantineAnswer | None
     remarks: list[RemarkAnswer] = Field(
         description="What to know of what was translated, such as members nobody reads."
     )
     replay_of: UUID | None = Field(description="The delivery this is a copy of, made to translate it once more.")
-    origin: Origin = Field(description="Whether the source sent it, or was asked for it, and why.")
-    caused_by: UUID | None = Field(description="The delivery that named what this one was asked for.")
+    origin: Origin = Field(description="Whether the source sent it or it was fetched, and why.")
+    caused_by: UUID | None = Field(description="The delivery that named what was fetched with this one.")
     discard: DiscardAnswer | None = Field(description="The last time that it was discarded, if it ever was.")
 
     @classmethod
@@ -163,12 +163,12 @@ class RecordDeliveryAnswer(BaseModel):
     delivery_id: UUID
     connection_id: UUID
     source: Source
-    origin: Origin = Field(description="Whether the source sent it, or was asked for it, and why.")
+    origin: Origin = Field(description="Whether the source sent it or it was fetched, and why.")
     received_at: datetime
     body_kept: bool = Field(description="Whether the body is within its time of retention.")
     members: JsonValue = Field(
-        description="The body without what it tells of other records, numbers as a double holds them. Null where the "
-        "body is not kept, and where what is of the record cannot be told apart from the rest."
+        description="The body without what it states of other records, numbers as doubles. Null where the body is no "
+        "longer stored, and where what is of the record cannot be separated from the rest."
     )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What is asked of how a connection's deliveries stand. Nothing is written here."""
+"""The statements that read the state of a connection's deliveries. Nothing is written here."""
 
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -38,7 +38,7 @@ class RemarkedOf(NamedTuple):
 
 _QUARANTINE: Final = text(
     """
-    WITH held AS (
+    WITH quarantined AS (
         SELECT reason, id, pointer, detail, received_at,
             count(*) OVER (PARTITION BY reason) AS deliveries,
             row_number() OVER (PARTITION BY reason ORDER BY id DESC) AS position
@@ -47,7 +47,7 @@ _QUARANTINE: Final = text(
     )
     SELECT reason, deliveries, id AS newest_id, coalesce(pointer, '') AS pointer, coalesce(detail, '') AS detail,
         received_at
-    FROM held WHERE position = 1 ORDER BY deliveries DESC, reason
+    FROM quarantined WHERE position = 1 ORDER BY deliveries DESC, reason
     """
 )
 _BACKLOG: Final = text(
@@ -72,7 +72,7 @@ _REMARKS: Final = text(
     )
     SELECT DISTINCT ON (remark ->> 'kind') remark ->> 'kind' AS kind, remark ->> 'pointer' AS pointer,
         remark ->> 'detail' AS detail, received_at, count(*) OVER (PARTITION BY remark ->> 'kind') AS remarks
-    FROM newest CROSS JOIN LATERAL jsonb_array_elements(newest.remarks) WITH ORDINALITY AS told(remark, place)
+    FROM newest CROSS JOIN LATERAL jsonb_array_elements(newest.remarks) WITH ORDINALITY AS remarked(remark, place)
     ORDER BY remark ->> 'kind', newest.id DESC, place
     """
 )
@@ -97,7 +97,7 @@ async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Back
 async def remarks(
     tx: Transaction, tenant_id: UUID, connection_id: UUID, *, since: datetime, limit: int
 ) -> list[RemarkedOf]:
-    """What is to be told of a connection's newest deliveries since a moment, of each kind."""
+    """The remarks on a connection's newest deliveries since a moment, of each kind."""
     rows = await tx.rows(_REMARKS, {**_of(tenant_id, connection_id), "since": since, "limit": limit})
     return [
         RemarkedOf(Remark(RemarkKind(row["kind"]), row["pointer"], row["detail"]), row["received_at"], row["remarks"])

@@ -50,11 +50,11 @@ _STORE: Final = text(
 )
 _COPY: Final = text(
     f"""
-    WITH held AS MATERIALIZED (
-        SELECT asked.copy_id, d.*, {BODY} AS stored_body, coalesce(b.headers, d.headers) AS stored_headers
-        FROM unnest(CAST(:ids AS uuid[]), CAST(:copy_ids AS uuid[])) AS asked(id, copy_id)
+    WITH stored AS MATERIALIZED (
+        SELECT wanted.copy_id, d.*, {BODY} AS stored_body, coalesce(b.headers, d.headers) AS stored_headers
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:copy_ids AS uuid[])) AS wanted(id, copy_id)
         CROSS JOIN LATERAL (
-            SELECT * FROM tracking.deliveries AS d WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
+            SELECT * FROM tracking.deliveries AS d WHERE d.tenant_id = :tenant_id AND d.id = wanted.id LIMIT 1
         ) AS d
         LEFT JOIN LATERAL (
             SELECT headers FROM tracking.delivery_bodies AS b
@@ -62,17 +62,17 @@ _COPY: Final = text(
         ) AS b ON true
     ), with_bodies AS (
         INSERT INTO tracking.delivery_bodies (tenant_id, id, headers, body)
-        SELECT tenant_id, copy_id, stored_headers, stored_body FROM held
+        SELECT tenant_id, copy_id, stored_headers, stored_body FROM stored
     )
     INSERT INTO tracking.deliveries
         (tenant_id, id, connection_id, dedupe_key, received_at, headers, traceparent, origin, caused_by, replay_of,
         state)
     SELECT tenant_id, copy_id, connection_id, 'replay:' || copy_id, :received_at, '{{}}', traceparent, origin,
         caused_by, coalesce(replay_of, id), 'received'
-    FROM held
+    FROM stored
     """
 )
-_ADD_ASKED: Final = text(
+_ADD_FETCHED: Final = text(
     """
     WITH with_body AS (
         INSERT INTO tracking.delivery_bodies (tenant_id, id, headers, body) VALUES (:tenant_id, :id, '{}', :body)
@@ -106,13 +106,13 @@ _CLAIM: Final = f"""
     ), sized AS (
         SELECT tenant_id, id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before FROM measured
     )
-    SELECT held.* FROM sized CROSS JOIN LATERAL (
+    SELECT stored.* FROM sized CROSS JOIN LATERAL (
         SELECT d.tenant_id, d.id, d.connection_id, d.received_at, {_FIRST_RECEIVED_AT}, {BODY} AS body, d.traceparent,
             d.origin, d.replay_of
         FROM tracking.deliveries AS d WHERE d.tenant_id = sized.tenant_id AND d.id = sized.id LIMIT 1
-    ) AS held
+    ) AS stored
     WHERE bytes_before < :bytes_max
-    ORDER BY held.id
+    ORDER BY stored.id
 """
 _CLAIM_RECEIVED: Final = text(_CLAIM.format(condition="state = 'received' AND id > :after"))
 _CLAIM_QUARANTINED: Final = text(
@@ -135,18 +135,18 @@ _SETTLE: Final = text(
     WHERE d.tenant_id = o.t AND d.id = o.i
     """
 )
-_KEPT_COLUMNS: Final = (
+_STORED_COLUMNS: Final = (
     f"d.id, d.connection_id, d.received_at, {_FIRST_RECEIVED_AT}, {BODY} AS body, d.origin, d.replay_of"
 )
-_KEPT: Final = text(
+_WITH_BODIES: Final = text(
     f"""
-    SELECT held.* FROM unnest(CAST(:ids AS uuid[])) AS asked(id)
+    SELECT stored.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id)
     CROSS JOIN LATERAL (
-        SELECT {_KEPT_COLUMNS} FROM tracking.deliveries AS d
-        WHERE d.tenant_id = :tenant_id AND d.id = asked.id LIMIT 1
-    ) AS held
-    WHERE held.body IS NOT NULL
-    ORDER BY held.id
+        SELECT {_STORED_COLUMNS} FROM tracking.deliveries AS d
+        WHERE d.tenant_id = :tenant_id AND d.id = wanted.id LIMIT 1
+    ) AS stored
+    WHERE stored.body IS NOT NULL
+    ORDER BY stored.id
     """
 )
 _ORIGINALS: Final = text(
@@ -159,7 +159,7 @@ _ORIGINALS: Final = text(
     WHERE stored.replay_of IS NOT NULL
     """
 )
-_NEWEST_KEPT: Final = f"""
+_NEWEST_WITH_BODIES: Final = f"""
     WITH newest AS (
         SELECT d.id, octet_length({BODY}) AS bytes FROM tracking.deliveries AS d
         WHERE tenant_id = :tenant_id AND connection_id = :connection_id AND {BODY} IS NOT NULL {{conditions}}
@@ -167,12 +167,12 @@ _NEWEST_KEPT: Final = f"""
     ), sized AS (
         SELECT id, sum(bytes) OVER (ORDER BY id DESC) - bytes AS bytes_before FROM newest
     )
-    SELECT held.* FROM sized CROSS JOIN LATERAL (
-        SELECT {_KEPT_COLUMNS} FROM tracking.deliveries AS d
+    SELECT stored.* FROM sized CROSS JOIN LATERAL (
+        SELECT {_STORED_COLUMNS} FROM tracking.deliveries AS d
         WHERE d.tenant_id = :tenant_id AND d.id = sized.id LIMIT 1
-    ) AS held
+    ) AS stored
     WHERE bytes_before < :bytes_max
-    ORDER BY held.id
+    ORDER BY stored.id
 """
 # The first lets no other worker at the tables until the end of the transaction.
 _KEEP_MONTHS: Final = text("SELECT tracking.make_partitions(), tracking.drop_delivery_bodies(:before)")
@@ -351,9 +351,9 @@ async def add_fetched(
     caused_by: UUID | None,
     body: bytes,
 ) -> None:
-    """Store what was asked for, and wake the processor."""
+    """Store what was fetched, and wake the processor."""
     await tx.execute(
-        _ADD_ASKED,
+        _ADD_FETCHED,
         {
             "tenant_id": tenant_id,
             "id": delivery_id,
@@ -369,7 +369,7 @@ async def add_fetched(
 
 
 async def claim(tx: Transaction, *, after: UUID, count_max: int, bytes_max: int) -> list[Waiting]:
-    """Deliveries nobody else is at, oldest first, later than `after`; held until the end of the transaction."""
+    """Deliveries nobody else is at, oldest first, later than `after`; locked until the end of the transaction."""
     rows = await tx.rows(_CLAIM_RECEIVED, {"after": after, "count_max": count_max, "bytes_max": bytes_max})
     return [_waiting(row) for row in rows]
 
@@ -426,7 +426,10 @@ async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
 
 async def kept(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID]) -> list[StoredDelivery]:
     """Those of these deliveries whose bodies are still there, in their order."""
-    return [_kept(row) for row in await tx.rows(_KEPT, {"tenant_id": tenant_id, "ids": list(delivery_ids)})]
+    return [
+        _stored_delivery(row)
+        for row in await tx.rows(_WITH_BODIES, {"tenant_id": tenant_id, "ids": list(delivery_ids)})
+    ]
 
 
 async def originals(tx: Transaction, keys: Collection[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], UUID]:
@@ -459,7 +462,10 @@ async def newest_stored(
     if reason is not None:
         conditions = "AND state = 'quarantined' AND reason = :reason"
         parameters["reason"] = reason
-    return [_kept(row) for row in await tx.rows(text(_NEWEST_KEPT.format(conditions=conditions)), parameters)]
+    return [
+        _stored_delivery(row)
+        for row in await tx.rows(text(_NEWEST_WITH_BODIES.format(conditions=conditions)), parameters)
+    ]
 
 
 async def find(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Delivery | None:
@@ -491,7 +497,7 @@ async def page(
     shown = [column for column in deliveries.c if column.name not in ("body", "headers")]
     statement = select(*shown).where(deliveries.c.tenant_id == tenant_id)
     if state is DeliveryState.DISCARDED:
-        # Those stand in a table of their own, which the whole of the deliveries need not be searched for.
+        # Those are in a table of their own, which the whole of the deliveries need not be searched for.
         discarded = select(discards.c.delivery_id).where(discards.c.tenant_id == tenant_id, text("restored_at IS NULL"))
         if connection_id is not None:
             discarded = discarded.where(discards.c.connection_id == connection_id)
@@ -617,7 +623,7 @@ def _waiting(row: RowMapping) -> Waiting:
     return Waiting(**{**row, "origin": _ORIGINS[row["origin"]]})
 
 
-def _kept(row: RowMapping) -> StoredDelivery:
+def _stored_delivery(row: RowMapping) -> StoredDelivery:
     return StoredDelivery(**{**row, "origin": _ORIGINS[row["origin"]]})
 
 

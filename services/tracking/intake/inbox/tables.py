@@ -42,12 +42,12 @@ deliveries = Table(
     Column("deals", Integer),
     # Why each record could not be translated that could not, where there is more than one of them.
     Column("problems", JSONB),
-    # What is to be told of what was translated.
+    # The remarks on what was translated.
     Column("remarks", JSONB),
     Column("replay_of", Uuid()),
-    # How it came: sent by the source, or asked for.
+    # How it came: sent by the source, or fetched.
     Column("origin", Text, nullable=False),
-    # The delivery because of which this one was asked for.
+    # The delivery because of which this one was fetched.
     Column("caused_by", Uuid()),
     instant("processed_at", nullable=True),
     # Without the tenant, whose the connection is anyway: an index that starts with it tempts a planner that has not
@@ -88,7 +88,7 @@ delivery_discards = Table(
     Index("ix_delivery_discards_standing", "tenant_id", "delivery_id", postgresql_where=text("restored_at IS NULL")),
 )
 
-# What deliveries name without saying what it is like: asked for once, however often it is named meanwhile.
+# What deliveries only name: fetched once, however often it is named meanwhile.
 fetches = Table(
     "fetches",
     metadata,
@@ -99,7 +99,7 @@ fetches = Table(
     instant("floor", nullable=True),
     Column("delivery_id", Uuid(), nullable=False),
     instant("asked_at"),
-    # Counts how often it was named: one that is named again while it is being asked for is asked for again.
+    # Counts how often it was named: one that is named again while it is being fetched is fetched again.
     Column("asked", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False),
     # Nobody else is at it before then, nor before it may be tried again.
@@ -108,7 +108,7 @@ fetches = Table(
     Index("ix_fetches_due", "connection_id", "due_at"),
 )
 
-# Records of sources that tell only what changed: each field with the time it is of.
+# Records of sources that state only what changed: each field with its time.
 records = Table(
     "records",
     metadata,
@@ -159,13 +159,13 @@ retranslations = Table(
     Column("untranslatable", BigInteger, nullable=False),
     Column("dropped", BigInteger, nullable=False),
     Column("received_again", BigInteger, nullable=False),
-    # What the held deals say that the mapping is about: they are looked at first.
+    # What the stored deals state that the mapping is about: they are looked at first.
     Column("touched", JSONB, nullable=False, server_default=text("'{}'")),
     Index("ix_retranslations_due_at", "due_at", postgresql_where=text("finished_at IS NULL")),
 )
 
 # The deliveries that are still to be looked at, and those of deals that the mapping is about also after that, until all
-# the others stand beside them.
+# the others are beside them.
 retranslation_deliveries = Table(
     "retranslation_deliveries",
     metadata,

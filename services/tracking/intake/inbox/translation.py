@@ -51,7 +51,7 @@ class Translation:
 
 
 def said(connection: Connection, origin: Origin, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
-    """What a delivery says, why it cannot be translated among it, also where no adapter foresaw that."""
+    """What a delivery states, why it cannot be translated among it, also where no adapter foresaw that."""
     adapter = ADAPTERS[connection.source]
     try:
         if origin is Origin.WEBHOOK:
@@ -121,7 +121,7 @@ def _add_record(
     mapping: SourceMapping,
     received_at: datetime,
 ) -> None:
-    """Add what a record that was changed says now. Raises Untranslatable."""
+    """Add what a record that was changed is now. Raises Untranslatable."""
     *_, object_name, external_id = key
     if record.is_deleted:
         deleted = CanonicalDeal(
@@ -151,10 +151,12 @@ def _add_record(
 
 
 def _leave_out_fetches(result: Translation) -> None:
-    """Without access to the API what a delivery tells itself has to do; where that is nothing, it is a problem."""
-    told = {deal.external_id for deal in result.deals} | {activity.external_id for activity in result.activities}
+    """Without access to the API what a delivery states itself has to do; where that is nothing, it is a problem."""
+    translated_ids = {deal.external_id for deal in result.deals} | {
+        activity.external_id for activity in result.activities
+    }
     for fetch in result.fetches:
-        if fetch.external_id not in told:
+        if fetch.external_id not in translated_ids:
             result.problems.append(
                 fetch.otherwise
                 or Untranslatable(

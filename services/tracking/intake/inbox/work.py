@@ -28,7 +28,7 @@ class InboxProcessor(Rounds):
         super().__init__("inbox", every_seconds=_POLL_SECONDS, woken_by=database.channels(INBOX_CHANNEL))
         self._database = database
         self._outbox = outbox
-        # The index of what waits still holds, until it is vacuumed, what waited before: a look that starts behind the
+        # The index of what waits still has, until it is vacuumed, what waited before: a look that starts behind the
         # last one need not step over it. A full look follows soon, for what was committed late.
         self._after = FIRST_ID
         self._looked_back_at = float("-inf")
@@ -46,7 +46,7 @@ class InboxProcessor(Rounds):
         )
         if looks_back:
             self._looked_back_at = now
-        # What comes alone comes with a wake-up of its own; looking for more would hold up its being published.
+        # What comes alone comes with a wake-up of its own; looking for more would delay its publication.
         comes_again = len(outcomes) > 1
         self._after = outcomes[-1].id if comes_again else FIRST_ID
         return comes_again

@@ -1,4 +1,4 @@
-"""What the inbox asks of a source, and the reading of bodies that sources share."""
+"""What the inbox needs of a source, and the reading of bodies that sources share."""
 
 import hmac
 import json
@@ -37,7 +37,7 @@ class Request(NamedTuple):
     base_url: str
     """The public address of this service, without a slash at the end: what the sender calls, whatever proxies do."""
     target: str
-    """Path and query as they stood in the request, still percent-encoded."""
+    """Path and query as they were in the request, still percent-encoded."""
     trail: str
     """What of the path follows the connection, decoded; empty for most sources."""
     headers: Headers
@@ -56,7 +56,7 @@ class SenderRules(NamedTuple):
         return values is None or composed(str(value)) in values
 
     def knows(self, secret: bytes) -> bool:
-        """Whether it is a secret that is valid. How long this takes tells nothing about any of them."""
+        """Whether it is a secret that is valid. How long this takes reveals nothing about any of them."""
         matches = [hmac.compare_digest(secret, each.encode()) for each in self.secrets]
         return any(matches)
 
@@ -71,19 +71,19 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """A record that a delivery names without saying what it is like now: it is asked for over the source's API."""
+    """A record that a delivery only names: it is fetched over the source's API."""
 
     object_name: str
     external_id: str
     floor: datetime | None = None
     """The record is to be dated no earlier: for a change that leaves the record's own modified time as it was."""
     otherwise: Untranslatable | None = field(default=None, compare=False)
-    """What is wrong with the delivery where the record cannot be asked for; None where it just names the record."""
+    """What is wrong with the delivery where the record cannot be fetched; None where it just names the record."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenUser:
-    """A user of the source that a delivery tells something about."""
+    """A user of the source that a delivery states something of."""
 
     external_id: str
     name: str | None
@@ -92,17 +92,17 @@ class SeenUser:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """That something is about what is not kept here, by the name the source has for it, such as `Account`."""
+    """That something is about what is no record here, by the name the source has for it, such as `Account`."""
 
     what: str
 
 
 Statement = CanonicalDeal | CanonicalActivity | RecordChange | Fetch | SeenUser | PassedOver | Remark | Untranslatable
-"""One thing that a delivery says, or why one of several records in it cannot be translated."""
+"""One thing that a delivery states, or why one of several records in it cannot be translated."""
 
 
 class Adapter(Protocol):
-    """How one kind of source proves itself, tells its deliveries apart and speaks of deals. All of it is pure."""
+    """How one kind of source proves itself, identifies its deliveries and states deals. All of it is pure."""
 
     source: ClassVar[Source]
     accepted_status: ClassVar[int] = 200
@@ -110,9 +110,9 @@ class Adapter(Protocol):
     allow_keys: ClassVar[Mapping[str, bool]] = {}
     """What a connection may restrict its sender to, by name, and whether it has to."""
     api: ClassVar[SourceApi | None] = None
-    """How the source is asked; None where it sends all there is."""
+    """How the source is called; None where it sends all there is."""
     merges_records: ClassVar[bool] = False
-    """Whether it says `RecordChange`. Then what its API gives is merged too, as a change of all fields."""
+    """Whether it states `RecordChange`. Then what its API gives is merged too, as a change of all fields."""
 
     def new_secret(self, entropy: bytes) -> str:
         """A secret of the form the source works with, out of 32 random bytes."""
@@ -130,8 +130,8 @@ class Adapter(Protocol):
         """The same for every sending of the same delivery, of any length."""
         ...
 
-    def kept(self, request: Request, rules: SenderRules) -> bytes:
-        """The body to store: as it came, without what may not be kept, and readable once the secret is another one."""
+    def body_to_store(self, request: Request, rules: SenderRules) -> bytes:
+        """The body to store: without what may not be stored, and readable once the secret is another one."""
         return request.body
 
     def reply(self, request: Request, rules: SenderRules, *, now_ms: int, entropy: Callable[[int], bytes]) -> Reply:
@@ -139,22 +139,22 @@ class Adapter(Protocol):
         return Reply(self.accepted_status)
 
     def translate(self, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
-        """What a kept body says, where it has several records with why any of them cannot be translated.
+        """What a stored body states, where it has several records with why any of them cannot be translated.
 
-        Raises Untranslatable for a body that says nothing else.
+        Raises Untranslatable for a body that states nothing else.
         """
         ...
 
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Statement]:
-        """What a record from the source's API, or one put together from its changes, says. Raises Untranslatable.
+        """What a record from the source's API, or one put together from its changes, states. Raises Untranslatable.
 
-        `pointer` is where the record stands in the body, for what is wrong with it. A record that was put together is
-        as new as its floor says.
+        `pointer` is to the record in the body, for what is wrong with it. A record that was put together is as new as
+        its floor.
         """
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, "the source has no records to fetch")
 
     def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Statement]:
-        """What it says that a record is no more. Raises Untranslatable."""
+        """What it states that a record is no more. Raises Untranslatable."""
         fields = {"external_id": gone.external_id, "kind": DealKind.DELETED, "modified_at": gone.at}
         return (canonical_deal(fields, {}, SourceMapping(), pointer="/gone"),)
 
@@ -163,33 +163,33 @@ PartT = TypeVar("PartT")
 
 
 def statements_of_each(parts: Iterable[PartT], say: Callable[[PartT], Iterable[Statement]]) -> list[Statement]:
-    """What each of a delivery's records says: one that cannot be translated keeps no other from being it.
+    """What each of a delivery's records states: one that cannot be translated stops no other.
 
     Raises Untranslatable where there is just one.
     """
     listed = list(parts)
     if len(listed) == 1:
         return list(say(listed[0]))
-    said: list[Statement] = []
+    statements: list[Statement] = []
     for part in listed:
         try:
-            said += list(say(part))
+            statements += list(say(part))
         except Untranslatable as problem:
-            said.append(problem)
+            statements.append(problem)
         except Exception as error:
-            said.append(unforeseen(error))
-    return said
+            statements.append(unforeseen(error))
+    return statements
 
 
 def unforeseen(error: Exception) -> Untranslatable:
-    """That an adapter failed in a way it does not foresee; the cause is kept for the log."""
+    """That an adapter failed in a way it does not foresee; the cause is for the log."""
     problem = Untranslatable(QuarantineReason.ADAPTER_FAILED, "", type(error).__name__)
     problem.__cause__ = error
     return problem
 
 
 def dated(record: FetchedRecord, modified_at: datetime) -> dict[str, object]:
-    """The version of a record: modified when it says, no earlier than its floor; among equals the last fetched."""
+    """The version of a record: modified when it states, no earlier than its floor; among equals the last fetched."""
     floor = record.floor
     return {
         "modified_at": modified_at if floor is None else max(modified_at, floor),
@@ -206,7 +206,7 @@ def read_json(body: bytes) -> object:
     """JSON in UTF-8, its numbers with a fraction as exact decimals. Raises Untranslatable.
 
     Refused are also NaN and infinities, exponents that no decimal has, more than `NESTING_LEVELS_MAX` levels of objects
-    and lists, so that whoever walks a document can recurse, and the NUL character, which no text of ours can hold. Lone
+    and lists, so that whoever walks a document can recurse, and the NUL character, which no text of ours can have. Lone
     surrogates are left in where they are escaped: the canonical records refuse them, and whoever encodes a text before
     has to allow for them.
     """
@@ -221,8 +221,8 @@ def read_json(body: bytes) -> object:
     if body.count(b"{") + body.count(b"[") > NESTING_LEVELS_MAX and _is_nested_deeper(document, NESTING_LEVELS_MAX):
         detail = f"is nested deeper than {NESTING_LEVELS_MAX} levels"
         raise Untranslatable(QuarantineReason.INVALID_FIELD, "", detail)
-    if _NUL_ESCAPE in body and _holds_nul(document):
-        raise Untranslatable(QuarantineReason.INVALID_FIELD, "", "a text holds the NUL character")
+    if _NUL_ESCAPE in body and _contains_nul(document):
+        raise Untranslatable(QuarantineReason.INVALID_FIELD, "", "a text has the NUL character")
     return document
 
 
@@ -277,13 +277,13 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _holds_nul(value: object) -> bool:
+def _contains_nul(value: object) -> bool:
     match value:
         case str():
             return "\x00" in value
         case dict():
-            return any(_holds_nul(part) for item in value.items() for part in item)
+            return any(_contains_nul(part) for item in value.items() for part in item)
         case list():
-            return any(_holds_nul(item) for item in value)
+            return any(_contains_nul(item) for item in value)
         case _:
             return False

@@ -55,7 +55,7 @@ Moment = Annotated[AwareDatetime, Field(ge=_FIRST, le=_LAST)]
 Corrections = Annotated[
     tuple[Correction, ...],
     Field(
-        description="What is not kept as it was stated. Nothing that a sender states.",
+        description="What is not stored as it was stated. Nothing that a sender states.",
         json_schema_extra={"readOnly": True},
     ),
 ]
@@ -123,7 +123,7 @@ class CanonicalPayment(Payment):
 
     paid_on: Day
     paid_at: Moment | None = Field(
-        None, description="When it came in, where the source tells the moment: its day in the tenant's calendar counts."
+        None, description="When it came in, where the source states it: its day in the tenant's calendar counts."
     )
 
 
@@ -133,7 +133,7 @@ class CanonicalDeal(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra={"examples": [DEAL_EXAMPLE]})
 
     external_id: Identifier = Field(description="The deal's id in the source, the same for ever.")
-    kind: DealKind = Field(DealKind.UPSERTED, description="Only in a batch; else the type of the event says it.")
+    kind: DealKind = Field(DealKind.UPSERTED, description="Only in a batch; else the type of the event decides it.")
     modified_at: Moment = Field(description="When the source changed the deal. A lower one never replaces a higher.")
     sequence: int = Field(0, ge=0, lt=1 << 63, description="Orders changes of the same modified_at.")
     status: DealStatus | None = Field(None, description="May be left out where the connection maps the stage.")
@@ -170,7 +170,7 @@ class CanonicalDeal(BaseModel):
     @model_validator(mode="after")
     def _merged_into_one(self) -> Self:
         if self.kind is DealKind.MERGED and self.merged_into is None:
-            raise ValueError("must be told with merged_into, the deal it became part of")
+            raise ValueError("must be sent with merged_into, the deal it became part of")
         return self
 
 
@@ -310,7 +310,7 @@ def text_of(value: object) -> object:
 
 
 def _texts_composed(fields: Mapping[str, object]) -> dict[str, object]:
-    """The fields with their texts in NFC; what the record is told apart by to the letter, as its id is made of it."""
+    """The fields with their texts in NFC; the external id to the letter, as the record's id is made of it."""
     return {name: value if name == _IDENTITY else composed_members(value) for name, value in fields.items()}
 
 
@@ -319,7 +319,7 @@ def _members_composed(raw: Mapping[str, object]) -> dict[str, object]:
 
 
 def _at(raw: Mapping[str, object], path: str) -> object:
-    """What stands at a dotted path; a key that itself has dots is found too. None where there is nothing."""
+    """What is at a dotted path; a key that itself has dots is found too. None where there is nothing."""
     if path in raw:
         return raw[path]
     head, _, rest = path.partition(".")
@@ -327,14 +327,14 @@ def _at(raw: Mapping[str, object], path: str) -> object:
     return _at(inner, rest) if rest and isinstance(inner, Mapping) else None
 
 
-def _latest(*told: tuple[object, str]) -> datetime:
+def _latest(*times: tuple[object, str]) -> datetime:
     """When a deal was modified: the later of what the adapter found and what the mapping does, each with its place.
 
-    Never earlier than the adapter says, as it also dates what leaves the record's own time as it was, such as its
+    Never earlier than by the adapter, as it also dates what leaves the record's own time as it was, such as its
     deletion. ISO 8601, without a zone taken as UTC, or seconds or milliseconds since 1970. Raises Untranslatable.
     """
     moments = []
-    for value, pointer in told:
+    for value, pointer in times:
         if value is None:
             continue
         try:
@@ -366,12 +366,12 @@ def _splits(value: object, mapping: SourceMapping) -> object:
 
 def _products(raw: Mapping[str, object], mapped: ProductFields) -> list[dict[str, object]] | None:
     """What the mapping finds to be sold with a deal, without rows that are empty; None where there is no such list."""
-    held = _at(raw, mapped.lines)
-    if not isinstance(held, list):
+    lines = _at(raw, mapped.lines)
+    if not isinstance(lines, list):
         return None
     found = [
         tuple(None if path is None else _at(row, path) for path in (mapped.sku, mapped.quantity, mapped.amount))
-        for row in held
+        for row in lines
         if isinstance(row, Mapping)
     ]
     return [product_line(*values) for values in found if any(value is not None for value in values)]
@@ -385,7 +385,7 @@ def _owner_of_teams(teams: Sequence[str | None], mapping: SourceMapping) -> str 
 
 
 def _with_team(splits: object, owner: object, team: Sequence[TeamMember], mapping: SourceMapping) -> object:
-    """Splits with the shares of the team behind them. Where there was none, the owner keeps the whole unless named.
+    """Splits with the shares of the team behind them. Where there was none, the owner has the whole unless named.
 
     Of several of the source's roles that are one of ours, a member with more than one has the greatest share.
     """
@@ -422,6 +422,6 @@ def _untranslatable(error: ValidationError, pointer: str) -> Untranslatable:
     if first["type"] == "missing":
         return Untranslatable(QuarantineReason.MISSING_FIELD, f"{pointer}{where}", "is missing")
     wrong, accepted = refusal(first["type"], first["msg"], first.get("ctx", {}))
-    is_told = wrong.removeprefix("is not ") in accepted
-    detail = f"is not {accepted}" if is_told else f"{wrong}; accepted: {accepted}" if accepted else wrong
+    is_repeated = wrong.removeprefix("is not ") in accepted
+    detail = f"is not {accepted}" if is_repeated else f"{wrong}; accepted: {accepted}" if accepted else wrong
     return Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}{where}", detail)

@@ -33,7 +33,7 @@ class InvalidSecret(InvalidInput):
 
 
 class Rejection(StrEnum):
-    """Why a delivery is not from who it says. For metrics only: the sender is not told."""
+    """Why a delivery is not from who it claims. For metrics only: the sender does not learn it."""
 
     UNKNOWN_CONNECTION = "unknown_connection"
     HEADERS = "headers"
@@ -42,7 +42,7 @@ class Rejection(StrEnum):
     ADDRESS = "address"
     """Signed with a secret of the connection, for another address than this service takes for its own."""
     NOT_ALLOWED = "not_allowed"
-    """It knows a secret of the connection, and says of itself what the connection does not allow."""
+    """It knows a secret of the connection, and states an origin that the connection does not allow."""
 
 
 class Untranslatable(Exception):
@@ -73,10 +73,10 @@ class QuarantineReason(StrEnum):
 
 
 class RemarkKind(StrEnum):
-    """What is to be told of something that was translated all the same."""
+    """A remark on something that was translated all the same."""
 
     UNKNOWN_MEMBER = "unknown_member"
-    """A member that no canonical record has, so that what it holds is not kept."""
+    """A member that no canonical record has, so that its value is not stored."""
     FROM_THE_FUTURE = "from_the_future"
     """A record modified later than its delivery can have been sent: it is ordered by when it was received."""
 
@@ -118,8 +118,8 @@ class SourceMapping:
     name for it. `currency`: of deals for which the source states none. `split_type`: which of the source's kinds of
     split counts; None for all. `teams`: the source's team or department → the external user id that owns what only the
     team owns. `team_roles`: a member's role in the team of a deal → its share. `products`: where what is sold with a
-    deal stands, if the source has no place of its own for it. `asks_products`: whether a deal is asked for when a
-    webhook tells it without what is sold with it.
+    deal is, if the source has no place of its own for it. `asks_products`: whether a deal is fetched when a webhook
+    states it without what is sold with it.
     """
 
     stages: Mapping[str, DealStatus] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class SourceMapping:
     asks_products: bool = False
 
     def status_of(self, stage: object, otherwise: StatusT) -> DealStatus | StatusT:
-        """The status that a stage of the source stands for; `otherwise` for one that is not mapped."""
+        """The status that a stage of the source means; `otherwise` for one that is not mapped."""
         return self.stages.get(composed(stage), otherwise) if isinstance(stage, str) else otherwise
 
 
@@ -146,24 +146,24 @@ class Verdict(StrEnum):
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
     """Get another token and call once more; where the credentials are the access, they are not taken any more."""
     RATE_LIMITED = "rate_limited"
-    """Too many calls for now: wait, as long as is said, and call again."""
+    """Too many calls for now: wait, as long as is stated, and call again."""
     QUOTA_EXHAUSTED = "quota_exhausted"
     """No more calls for a long time, such as until tomorrow."""
     TRANSIENT = "transient"
     """The source is unwell: try again a few times."""
     REFUSED = "refused"
-    """It will not answer this however often it is asked: the access or the call is wrong."""
+    """It will not answer this however often it is called: the access or the call is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, how long to wait where the source says so, and what it said, for whoever operates the connection."""
+    """A verdict, how long to wait where the source states it, and its message, for whoever operates the connection."""
 
     verdict: Verdict
     retry_after: timedelta | None = None
     detail: str = ""
     credits_remaining: int | None = None
-    """How many calls are left, where the answer tells."""
+    """How many calls are left, where the answer states it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +177,9 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class RecordChange:
-    """Some fields of a record of a source that does not always tell all of them; None for a field that is empty now.
+    """Some fields of a record of a source that does not always state all of them; None for a field that is empty now.
 
-    What was told of a record is put together field by field, the newest of each, and then translated as a whole by
+    What was stated of a record is put together field by field, the newest of each, and then translated as a whole by
     `Adapter.translate_record`.
     """
 
@@ -191,6 +191,6 @@ class RecordChange:
     sequence: int = 0
     """Orders changes of the same moment."""
     is_whole: bool = False
-    """Whether all fields that the translation needs are among them, so that nothing has to be asked for."""
+    """Whether all fields that the translation needs are among them, so that nothing has to be fetched."""
     is_deleted: bool = False
     """The record is gone from then on; a later change that is not a deletion brings it back."""

@@ -1,6 +1,6 @@
 """Amounts, days and moments as a CRM shows them to a user: read where they can be read in one way only.
 
-A wrong number pays people wrongly, so whatever has two readings raises `Unreadable`, which says what would help.
+A wrong number pays people wrongly, so whatever has two readings raises `Unreadable`, which names what would help.
 """
 
 import re
@@ -74,7 +74,7 @@ def amount_of(text: str, *, decimal_separator: str | None = None) -> Decimal:
 def day_of(text: str, *, date_format: str | None = None) -> date:
     """A day such as `2026-03-31`, `31/03/2026` or `Mar 31, 2026`. Raises Unreadable.
 
-    `date_format` is `dd/MM/yyyy` or `MM/dd/yyyy`, whatever stands between the parts.
+    `date_format` is `dd/MM/yyyy` or `MM/dd/yyyy`, whatever is between the parts.
     """
     plain = text.translate(_SPACES).strip()
     if len(plain) > _CHARACTERS_MAX:

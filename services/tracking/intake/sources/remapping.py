@@ -1,4 +1,4 @@
-"""What of the deals that are held a changed mapping is about, so that these can be translated again first. Pure."""
+"""What of the stored deals a changed mapping is about, so that these can be translated again first. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from services.tracking.intake.sources.domain import SourceMapping
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What the deals say that a changed mapping is about, in the words in which they are held.
+    """What the deals state that a changed mapping is about, in the words in which they are stored.
 
     Everything else may be changed by it too, only later.
     """
@@ -35,7 +35,7 @@ NOTHING: Final = Touched()
 
 
 def touched(before: SourceMapping, after: SourceMapping) -> Touched:
-    """What is held under one mapping that another is about."""
+    """What is stored under one mapping that another is about."""
     users = {str(mapped_user(user, before)) for user in _changed(before.users, after.users)}
     teams = {before.teams.get(team, f"{TEAM_PREFIX}{team}") for team in _changed(before.teams, after.teams)}
     pipelines = {before.pipelines.get(each, each) for each in _changed(before.pipelines, after.pipelines)}

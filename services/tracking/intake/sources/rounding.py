@@ -1,4 +1,4 @@
-"""Numbers that a source computed: kept to the decimals that a field has, and said to have been rounded. Pure.
+"""Numbers that a source computed: rounded to the decimals that a field has, and listed as corrections. Pure.
 
 CRMs compute in binary fractions, so that a third of 100 comes as 33.333333333333336. Each number is rounded half to
 even. Shares of a deal are rounded so that what they add up to, of each role and in all, is what it was before.
@@ -13,7 +13,7 @@ from shared.kernel.money import AMOUNT_DECIMALS_MAX, AMOUNT_MAGNITUDE_MAX, forma
 from shared.kernel.reading import read_decimal
 
 CORRECTIONS_MAX: Final = 50
-"""How many are told of one record."""
+"""How many are listed of one record."""
 _NUMBERS: Final = ("amount", "home_amount", "probability")
 _NUMBERS_OF_PARTS: Final = {"splits": ("percent",), "products": ("quantity", "amount"), "payments": ("amount",)}
 _UNIT: Final = Decimal(1).scaleb(-AMOUNT_DECIMALS_MAX)
@@ -23,27 +23,27 @@ _STATED_CHARACTERS_MAX: Final = 60
 
 
 def rounded(fields: Mapping[str, object]) -> tuple[dict[str, object], tuple[Correction, ...]]:
-    """The fields of a deal with no more decimals than are kept, and which of its numbers were rounded.
+    """The fields of a deal with no more decimals than are stored, and which of its numbers were rounded.
 
     What is no number, or is too large for one, is left as it is: what checks the fields refuses it.
     """
-    kept = dict(fields)
+    result = dict(fields)
     corrections: list[Correction] = []
     for name in _NUMBERS:
-        if (computed := _computed(kept.get(name))) is not None:
-            kept[name] = _rounded(computed)
+        if (computed := _computed(result.get(name))) is not None:
+            result[name] = _rounded(computed)
             corrections += _correction(f"/{name}", computed, _rounded(computed))
     for name, numbers in _NUMBERS_OF_PARTS.items():
-        held = kept.get(name)
-        if not isinstance(held, Sequence) or isinstance(held, str):
+        stated_parts = result.get(name)
+        if not isinstance(stated_parts, Sequence) or isinstance(stated_parts, str):
             continue
-        parts = list(held)
-        for (index, number), share in _kept_numbers(name, parts, numbers).items():
+        parts = list(stated_parts)
+        for (index, number), share in _rounded_numbers(name, parts, numbers).items():
             stated = Decimal(parts[index][number])
             parts[index] = {**parts[index], number: share}
             corrections += _correction(f"/{name}/{index}/{number}", stated, share)
-        kept[name] = parts
-    return kept, tuple(corrections[:CORRECTIONS_MAX])
+        result[name] = parts
+    return result, tuple(corrections[:CORRECTIONS_MAX])
 
 
 def whole_shares(shares: Sequence[tuple[str, Decimal]]) -> list[Decimal]:
@@ -57,11 +57,11 @@ def whole_shares(shares: Sequence[tuple[str, Decimal]]) -> list[Decimal]:
         for index, (role, _) in enumerate(shares):
             of_role.setdefault(role, []).append(index)
         totals = [sum((scaled[index] for index in indices), Decimal(0)) for indices in of_role.values()]
-        kept = [Decimal(0)] * len(shares)
+        percents = [Decimal(0)] * len(shares)
         for indices, total in zip(of_role.values(), _whole(totals, _nearest(sum(totals, Decimal(0)))), strict=True):
             for index, whole in zip(indices, _whole([scaled[index] for index in indices], total), strict=True):
-                kept[index] = min(whole * _UNIT, max(_WHOLE_PERCENT, shares[index][1]))
-        return kept
+                percents[index] = min(whole * _UNIT, max(_WHOLE_PERCENT, shares[index][1]))
+        return percents
 
 
 def _whole(numbers: Sequence[Decimal], total: int) -> list[int]:
@@ -79,8 +79,8 @@ def _nearest(number: Decimal) -> int:
     return int(number.to_integral_value(ROUND_HALF_EVEN))
 
 
-def _kept_numbers(name: str, parts: Sequence[object], numbers: Sequence[str]) -> dict[tuple[int, str], Decimal]:
-    """What is kept of the numbers of a deal's parts, where any is not kept as it is."""
+def _rounded_numbers(name: str, parts: Sequence[object], numbers: Sequence[str]) -> dict[tuple[int, str], Decimal]:
+    """The numbers of a deal's parts as they are stored, where any is not stored as it is."""
     rows = [(index, part) for index, part in enumerate(parts) if isinstance(part, Mapping)]
     computed = {
         (index, number): _rounded(stated)
@@ -97,13 +97,13 @@ def _kept_numbers(name: str, parts: Sequence[object], numbers: Sequence[str]) ->
 
 
 def _number(value: object) -> Decimal | None:
-    """A finite number of a size that can be kept; None for anything else."""
+    """A finite number of a size that can be stored; None for anything else."""
     number = read_decimal(value)
     return number if number is not None and abs(number) < AMOUNT_MAGNITUDE_MAX else None
 
 
 def _computed(value: object) -> Decimal | None:
-    """A number with more decimals than are kept."""
+    """A number with more decimals than are stored."""
     number = _number(value)
     if number is None:
         return None
@@ -115,7 +115,7 @@ def _rounded(number: Decimal) -> Decimal:
     return number.quantize(_UNIT, ROUND_HALF_EVEN, _PRECISE)
 
 
-def _correction(field: str, stated: Decimal, kept: Decimal) -> Iterator[Correction]:
-    if kept != stated:
+def _correction(field: str, stated: Decimal, stored: Decimal) -> Iterator[Correction]:
+    if stored != stated:
         text = str(stated)[:_STATED_CHARACTERS_MAX]
-        yield Correction(field=field, stated=text, kept=format_amount(kept), reason=CORRECTED_DECIMALS)
+        yield Correction(field=field, stated=text, kept=format_amount(stored), reason=CORRECTED_DECIMALS)

@@ -1,4 +1,4 @@
-"""How a source is asked for its records, as conversations: what to call next is decided here, calling done elsewhere.
+"""How a source is called for its records, as conversations: what to call next is decided here, calling done elsewhere.
 
 A conversation yields a `Call`, is sent the `Answer` to it, and ends by returning a result. Whoever holds it
 (`services.tracking.intake.calling.caller`) authorises, keeps to the limits, refreshes tokens, repeats what failed and
@@ -51,7 +51,7 @@ class Call:
     json: JsonValue = None
     """The body as JSON, where it is one."""
     form: Mapping[str, str] | None = None
-    """The body as a form, where it is one. May hold secrets, as may the headers: neither is ever logged."""
+    """The body as a form, where it is one. May have secrets, as may the headers: neither is ever logged."""
     endpoint: str = ""
     """What of the source the call is counted against, for sources that limit their endpoints one by one."""
 
@@ -112,7 +112,7 @@ class RawRecord:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """One record that an answer says is gone; `at` is None where it does not say since when."""
+    """One record that an answer states is gone; `at` is None where it does not state since when."""
 
     object_name: str
     external_id: str
@@ -155,7 +155,7 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelTerms:
+class ChannelRequest:
     """What a channel is to be: where it notifies, the secret it sends along, and what is there already."""
 
     id: str
@@ -167,7 +167,7 @@ class ChannelTerms:
 
 
 class SourceApi(Protocol):
-    """How one kind of source is asked. All of it is pure."""
+    """How one kind of source is called. All of it is pure."""
 
     credentials: ClassVar[type[ApiCredentials]]
     limits: ClassVar[Sequence[Limit]] = ()
@@ -205,24 +205,24 @@ class SourceApi(Protocol):
         ...
 
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
-        """The next page of what was deleted at or after a moment, as far as the source tells."""
+        """The next page of what was deleted at or after a moment, as far as the source states."""
         ...
 
     def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
-        """About how many records `changed` walks without a moment; None where the source does not tell."""
+        """About how many records `changed` walks without a moment; None where the source does not state it."""
         ...
 
     def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
         """The next page of the source's users."""
         ...
 
-    def open_channel(self, credentials: ApiCredentials, terms: ChannelTerms) -> Conversation[Channel] | None:
+    def open_channel(self, credentials: ApiCredentials, request: ChannelRequest) -> Conversation[Channel] | None:
         """Open the channel, or renew it; None for a source that has none."""
         return None
 
 
 class UnexpectedAnswer(Exception):
-    """An answer that was found to be `OK` is not of the form the source documents; `detail` says what is wrong."""
+    """An answer that was found to be `OK` is not of the form the source documents; `detail` is what is wrong."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)

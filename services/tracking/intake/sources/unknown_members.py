@@ -1,4 +1,4 @@
-"""Members that a sender of canonical records made up, or misspelt: what they hold is not kept, so it is told. Pure."""
+"""Members that a sender of canonical records made up, or misspelt: they are not stored, but remarked on. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -12,7 +12,7 @@ from shared.kernel.text import composed
 from shared.kernel.words import near_names
 
 UNKNOWN_MEMBERS_MAX: Final = 20
-"""How many are told of one record."""
+"""How many are listed of one record."""
 _NAME_CHARACTERS_MAX: Final = 100
 _PARTS: Final[Mapping[str, type[BaseModel]]] = {
     "splits": CanonicalSplit,
@@ -29,8 +29,8 @@ def unknown_members_of_deal(raw: Mapping[str, object], mapping: SourceMapping, p
         _unknown({name: None for name in raw if composed(name) not in read}, CanonicalDeal.model_fields, pointer)
     )
     for name, model in _PARTS.items():
-        held = raw.get(name)
-        for index, part in enumerate(held if isinstance(held, list) else ()):
+        parts = raw.get(name)
+        for index, part in enumerate(parts if isinstance(parts, list) else ()):
             if len(found) < UNKNOWN_MEMBERS_MAX and isinstance(part, Mapping):
                 found += _unknown(part, model.model_fields, f"{pointer}/{name}/{index}")
     return found[:UNKNOWN_MEMBERS_MAX]

@@ -43,7 +43,7 @@ def header_number(answer: Answer, name: str) -> int | None:
 
 
 def retry_after(answer: Answer) -> timedelta | None:
-    """How long the answer asks to wait, a day at most; a date is after the answer's own."""
+    """How long the answer states to wait, a day at most; a date is after the answer's own."""
     now = read_http_date(answer.headers.get("date", ""))
     return read_retry_after(answer.headers.get("retry-after", ""), now=now, maximum=_RETRY_AFTER_MAX)
 

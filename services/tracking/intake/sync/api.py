@@ -172,8 +172,8 @@ async def get_reconciliation(
 ) -> Answered[ReconciliationAnswer]:
     """How often the connection is reconciled, when next, and how far it is complete."""
     async with reader.transaction() as tx:
-        held = await service.reconciliation(tx, caller.tenant_id, connection_id)
-    return read.answer(ReconciliationAnswer.from_reconciliation(held))
+        current = await service.reconciliation(tx, caller.tenant_id, connection_id)
+    return read.answer(ReconciliationAnswer.from_reconciliation(current))
 
 
 @router.put(
@@ -204,7 +204,7 @@ async def set_reconciliation(
     summary="Reconcile now",
 )
 async def reconcile_connection(connection_id: UUID, caller: Editor, writer: RequestWriter) -> Answered[RunAnswer]:
-    """Ask the source for everything that changed since the last time, and store what webhooks missed.
+    """Fetch everything that changed since the last time, and store what webhooks missed.
 
     The answer is the run, to be read until it has ended; the one under way if there is one.
     """

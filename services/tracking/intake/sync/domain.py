@@ -25,7 +25,7 @@ class RunKind(StrEnum):
 
 
 class RunState(StrEnum):
-    """Where a walk stands."""
+    """The state of a walk."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -35,7 +35,7 @@ class RunState(StrEnum):
 
 
 class Phase(StrEnum):
-    """What a walk is asking for."""
+    """What a walk is fetching."""
 
     COUNT = "count"
     CHANGED = "changed"
@@ -46,14 +46,14 @@ class Phase(StrEnum):
 class Finding(StrEnum):
     """What a record that the source gave turned out to be."""
 
-    HELD = "held"
+    KNOWN = "known"
     """Known as it is."""
     NEW = "new"
     CHANGED = "changed"
     DELETED = "deleted"
     UNREADABLE = "unreadable"
     """It cannot be translated: it is stored alone, and goes to quarantine."""
-    TOLD = "told"
+    UNCOMPARED = "uncompared"
     """It is stored without having been compared."""
 
 
@@ -93,7 +93,7 @@ class Found:
 class Run:
     """One walk. `since` None: through everything. `worked_ms`: how long it was worked at.
 
-    `requested_at`: when it was last asked for. What there was by then it finds.
+    `requested_at`: when it was last requested. It finds what there was by then.
     """
 
     tenant_id: UUID
@@ -125,7 +125,7 @@ class Run:
 
     @property
     def missed(self) -> int:
-        """How many records webhooks had missed, or told otherwise."""
+        """How many records webhooks had missed, or stated otherwise."""
         return self.new + self.changed + self.deleted
 
     @property
@@ -144,7 +144,7 @@ class Run:
 
     @property
     def seconds_left(self) -> int | None:
-        """At the rate so far; None where that cannot be told."""
+        """At the rate so far; None where there is none yet."""
         if self.state is not RunState.RUNNING or self.total is None or not self.seen:
             return None
         return -(-max(0, self.total - self.seen) * self.worked_ms // (self.seen * 1000))
@@ -187,18 +187,18 @@ class Run:
             error=None,
         )
 
-    def asked_again(self, now: datetime) -> "Run":
+    def requested_again(self, now: datetime) -> "Run":
         """To find all that there is at this moment too, although the walk may have passed it."""
         return replace(self._changed(), requested_at=now, with_users=True)
 
     def moved(self, next_cursor: str | None, now: datetime) -> "Run":
-        """At the next page, the next phase, or the end; or at the beginning, where it was asked for meanwhile."""
+        """At the next page, the next phase, or the end; or at the beginning, where it was requested meanwhile."""
         if next_cursor is not None:
             return replace(self, cursor=next_cursor)
         phases = _PHASES[self.kind]
-        following = [phase for phase in phases[phases.index(self.phase) + 1 :] if self._asks_for(phase)]
-        if following:
-            return replace(self, phase=following[0], cursor=None)
+        remaining = [phase for phase in phases[phases.index(self.phase) + 1 :] if self._asks_for(phase)]
+        if remaining:
+            return replace(self, phase=remaining[0], cursor=None)
         if self.started_at is not None and self.requested_at > self.started_at:
             return replace(self, phase=phases[0], cursor=None, started_at=now)
         return replace(self._changed(), state=RunState.DONE, cursor=None, ended_at=now, lease_id=None, recent=())
@@ -222,7 +222,7 @@ _PHASES: Final = {
 
 
 def first_phase(kind: RunKind) -> Phase:
-    """What a walk asks for first."""
+    """What a walk fetches first."""
     return _PHASES[kind][0]
 
 
@@ -240,11 +240,11 @@ class Reconciliation:
     unreadable: tuple[str, ...] = ()
 
     def since(self, connected_at: datetime) -> datetime:
-        """From when on the next run asks. What was before the connection was made is the backfill's."""
+        """From when on the next run fetches. What was before the connection was made is the backfill's."""
         return (self.mark or connected_at) - OVERLAP
 
     def wants_users(self, now: datetime) -> bool:
-        """Whether it is time to ask for the users again."""
+        """Whether it is time to fetch the users again."""
         return self.users_at is None or self.users_at + USERS_EVERY <= now
 
 

@@ -144,7 +144,7 @@ class ApiAccessAnswer(BaseModel):
     has_api_access: bool
     addresses: dict[str, str] = Field(description="Which addresses the access is for.")
     circuit: CircuitAnswer
-    credits_remaining: int | None = Field(description="How many calls are left, where the source tells.")
+    credits_remaining: int | None = Field(description="How many calls are left, where the source states it.")
     waiting_records: int = Field(description="Records still to be fetched.")
     waiting_since: datetime | None
     channel: ChannelAnswer | None
@@ -181,7 +181,7 @@ class ApiCheckAnswer(BaseModel):
     )
 
     works: bool
-    detail: str = Field(description="What the source said.")
+    detail: str = Field(description="The source's message.")
     what_to_do: str | None
 
 
@@ -229,7 +229,7 @@ class ReconciliationAnswer(BaseModel):
     version: int
     every_minutes: int
     next_at: datetime | None
-    complete_until: datetime | None = Field(description="Everything modified before has been asked for.")
+    complete_until: datetime | None = Field(description="Everything modified before has been fetched.")
 
     @classmethod
     def from_reconciliation(cls, reconciliation: Reconciliation) -> Self:
@@ -250,10 +250,10 @@ class RunAnswer(BaseModel):
     id: UUID
     connection_id: UUID
     state: RunState
-    phase: Phase = Field(description="What it asks for, or asked for last.")
+    phase: Phase = Field(description="What it fetches, or fetched last.")
     since: datetime | None = Field(description="Everything modified or deleted from then on; null for everything.")
     seen: int = Field(description="Records and deletions the source gave.")
-    missed: int = Field(description="Of these, those that were not held as the source has them.")
+    missed: int = Field(description="Of these, those that were not stored as the source has them.")
     missed_new: int
     missed_changed: int
     missed_deleted: int
@@ -276,7 +276,7 @@ class BackfillAnswer(RunAnswer):
 
     model_config = example(**_BACKFILL_EXAMPLE)
 
-    total: int | None = Field(description="About how many records there are, where the source tells.")
+    total: int | None = Field(description="About how many records there are, where the source states it.")
     percent: int | None
     records_per_hour: int | None = Field(description="While it is worked at.")
     seconds_left: int | None = Field(description="At the rate so far.")

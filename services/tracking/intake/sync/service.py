@@ -1,4 +1,4 @@
-"""Asking sources without being told to: when to, what of the answers to store, how far it is."""
+"""Fetching from sources unprompted: when to, what of the answers to store, how far it is."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -34,11 +34,11 @@ from services.tracking.intake.sync.domain import (
     first_phase,
 )
 from services.tracking.intake.sync.findings import (
-    Held,
     Judge,
     Portion,
     ReadGone,
     ReadRecord,
+    StoredRecords,
     activities_named,
     deals_named,
     digest_of,
@@ -55,7 +55,7 @@ from shared.telemetry.metrics import SYNC_RECORDS
 SYNC_CHANNEL: Final = "tracking_sync"
 """Notified with a connection whenever a run of it is to be started or gone on with."""
 _DUE_MAX: Final = 100
-_RUNS_KEPT: Final = timedelta(days=30)
+_RUNS_RETENTION: Final = timedelta(days=30)
 _DROPPED_MAX: Final = 5000
 _UNREADABLE_MAX: Final = 1000
 _ORIGINS: Final = {RunKind.RECONCILIATION: Origin.RECONCILED, RunKind.BACKFILL: Origin.BACKFILLED}
@@ -90,20 +90,20 @@ async def next_due_at(tx: Transaction) -> datetime | None:
 
 async def drop_old_runs(tx: Transaction) -> None:
     """Forget reconciliations that ended a month ago."""
-    await store.drop_runs(tx, before=tx.now - _RUNS_KEPT, limit=_DROPPED_MAX)
+    await store.drop_runs(tx, before=tx.now - _RUNS_RETENTION, limit=_DROPPED_MAX)
 
 
 CURED_BY_ACCESS: Final = frozenset(
     {
         QuarantineReason.API_ACCESS_MISSING,
         QuarantineReason.RECORD_INCOMPLETE,
-        # A source whose webhooks tell a deal in texts is asked for it where these cannot be read.
+        # A deal that a source's webhooks state in texts is fetched where these cannot be read.
         QuarantineReason.STAGE_UNMAPPED,
         QuarantineReason.MISSING_FIELD,
         QuarantineReason.INVALID_FIELD,
     }
 )
-"""Why a delivery may be in quarantine that can be translated once its records can be asked for."""
+"""Why a delivery may be in quarantine that can be translated once its records can be fetched."""
 
 
 async def access_given(tx: Transaction, connections: Connections, connection: Connection) -> None:
@@ -116,9 +116,9 @@ async def access_given(tx: Transaction, connections: Connections, connection: Co
     if has_channel(connection):
         await _ensure_channels(tx, connections, [connection])
     await store.renew_now(tx, connection.tenant_id, connection.id)
-    held = await _reconciliation(tx, connection, is_held=True)
-    due_at = tx.now if held.every_minutes else None
-    await store.put_reconciliation(tx, replace(held, version=max(1, held.version), due_at=due_at))
+    current = await _reconciliation(tx, connection, is_locked=True)
+    due_at = tx.now if current.every_minutes else None
+    await store.put_reconciliation(tx, replace(current, version=max(1, current.version), due_at=due_at))
     for kind in RunKind:
         run = await store.open_run(tx, connection.tenant_id, connection.id, kind)
         if run is not None and run.state is RunState.RUNNING:
@@ -137,10 +137,10 @@ async def set_reconciliation(
 ) -> Reconciliation:
     """Reconcile a connection every so many minutes, or only on demand. Raises ConnectionNotFound, VersionMismatch."""
     connection = await crm.get(tx, tenant_id, connection_id)
-    held = await _reconciliation(tx, connection, is_held=True)
-    check_version(held.version, expected_version)
+    current = await _reconciliation(tx, connection, is_locked=True)
+    check_version(current.version, expected_version)
     due_at = tx.now + timedelta(minutes=every_minutes) if every_minutes else None
-    changed = replace(held, version=held.version + 1, every_minutes=every_minutes, due_at=due_at)
+    changed = replace(current, version=current.version + 1, every_minutes=every_minutes, due_at=due_at)
     await store.put_reconciliation(tx, changed)
     return changed
 
@@ -151,14 +151,14 @@ async def reconcile(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Ru
     Raises ConnectionNotFound and ApiAccessMissing.
     """
     connection = await _accessible(tx, tenant_id, connection_id)
-    held = await _reconciliation(tx, connection, is_held=True)
-    if held.version == 0:
-        held = replace(held, version=1, due_at=tx.now + timedelta(minutes=held.every_minutes))
-        await store.put_reconciliation(tx, held)
-    started = await _started(tx, _reconciliation_run(tx, connection, held, is_requested=True))
+    current = await _reconciliation(tx, connection, is_locked=True)
+    if current.version == 0:
+        current = replace(current, version=1, due_at=tx.now + timedelta(minutes=current.every_minutes))
+        await store.put_reconciliation(tx, current)
+    started = await _started(tx, _reconciliation_run(tx, connection, current, is_requested=True))
     if started is not None:
         return started
-    return await _saved(tx, (await _open(tx, connection, RunKind.RECONCILIATION)).asked_again(tx.now))
+    return await _saved(tx, (await _open(tx, connection, RunKind.RECONCILIATION)).requested_again(tx.now))
 
 
 async def backfill(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Run:
@@ -198,7 +198,7 @@ async def run(tx: Transaction, tenant_id: UUID, connection_id: UUID, kind: RunKi
 
 async def pause(tx: Transaction, tenant_id: UUID, connection_id: UUID, run_id: UUID, *, expected_version: int) -> Run:
     """Stop a backfill where it is, after the page under way. Raises RunNotFound, VersionMismatch and RunNotInState."""
-    return await _saved(tx, (await _held(tx, tenant_id, connection_id, run_id, expected_version)).paused())
+    return await _saved(tx, (await _locked_backfill(tx, tenant_id, connection_id, run_id, expected_version)).paused())
 
 
 async def resume(tx: Transaction, tenant_id: UUID, connection_id: UUID, run_id: UUID, *, expected_version: int) -> Run:
@@ -206,16 +206,18 @@ async def resume(tx: Transaction, tenant_id: UUID, connection_id: UUID, run_id: 
 
     Raises RunNotFound, VersionMismatch, RunNotInState and BackfillOpen.
     """
-    held = await _held(tx, tenant_id, connection_id, run_id, expected_version)
+    current = await _locked_backfill(tx, tenant_id, connection_id, run_id, expected_version)
     another = await store.open_run(tx, tenant_id, connection_id, RunKind.BACKFILL)
     if another is not None and another.id != run_id:
         raise BackfillOpen("Another backfill of this connection is running or paused.")
-    return await _saved(tx, held.resumed(tx.now))
+    return await _saved(tx, current.resumed(tx.now))
 
 
 async def cancel(tx: Transaction, tenant_id: UUID, connection_id: UUID, run_id: UUID, *, expected_version: int) -> Run:
     """Give up a backfill; what it has brought in stays. Raises RunNotFound, VersionMismatch and RunNotInState."""
-    return await _saved(tx, (await _held(tx, tenant_id, connection_id, run_id, expected_version)).cancelled(tx.now))
+    return await _saved(
+        tx, (await _locked_backfill(tx, tenant_id, connection_id, run_id, expected_version)).cancelled(tx.now)
+    )
 
 
 async def channel(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> ChannelState | None:
@@ -224,7 +226,7 @@ async def channel(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Chan
 
 
 def has_channel(connection: Connection) -> bool:
-    """Whether the connection's source wants to be asked for notifications."""
+    """Whether the connection's source sends notifications on request."""
     api = ADAPTERS[connection.source].api
     return api is not None and api.channel_lifetime is not None
 
@@ -234,9 +236,9 @@ async def claim(tx: Transaction, *, lease: timedelta, limit: int) -> list[Run]:
     return await store.claim_runs(tx, lease_id=tx.new_id(), until=tx.now + lease, limit=limit)
 
 
-async def keep_lease(tx: Transaction, claimed: Run, *, lease: timedelta) -> None:
-    """Hold a claimed run for longer."""
-    await store.keep_lease(tx, claimed, until=tx.now + lease)
+async def extend_lease(tx: Transaction, claimed: Run, *, lease: timedelta) -> None:
+    """Extend the lease of a claimed run."""
+    await store.extend_lease(tx, claimed, until=tx.now + lease)
 
 
 async def counted(tx: Transaction, claimed: Run, total: int | None, *, calls: int, worked_ms: int) -> Run | None:
@@ -270,23 +272,23 @@ async def store_page(
     came = {digest: each for each in page.records if (digest := digest_of(each)) not in recent}
     read = read_records(adapter, connection.mapping, map(FetchedReply, came.values()), fetched_at=fetched_at)
     gone = read_gone(adapter, connection.mapping, page.gone, fetched_at=fetched_at)
-    said: list[ReadRecord | ReadGone] = [*read, *gone]
-    held = Held(
-        await DEALS.newest(tx, connection.tenant_id, deals_named(connection.id, said)),
-        await ACTIVITIES.newest(tx, connection.tenant_id, activities_named(connection.id, said)),
+    every: list[ReadRecord | ReadGone] = [*read, *gone]
+    stored = StoredRecords(
+        await DEALS.newest(tx, connection.tenant_id, deals_named(connection.id, every)),
+        await ACTIVITIES.newest(tx, connection.tenant_id, activities_named(connection.id, every)),
     )
     known = await store.known_unreadable(tx, connection.tenant_id, connection.id)
-    judge = Judge(held, connection.id, is_merged=adapter.merges_records, unreadable=known, told=recent)
+    judge = Judge(stored, connection.id, is_merged=adapter.merges_records, unreadable=known, deleted=recent)
     findings = [judge.finding(each) for each in read]
     findings_of_gone = [judge.finding(each) for each in gone]
     origin = _ORIGINS[current.kind]
-    missing = [each for each, finding in zip(read, findings, strict=True) if finding is not Finding.HELD]
+    missing = [each for each, finding in zip(read, findings, strict=True) if finding is not Finding.KNOWN]
     missing_gone = [
-        each.gone for each, finding in zip(gone, findings_of_gone, strict=True) if finding is not Finding.HELD
+        each.gone for each, finding in zip(gone, findings_of_gone, strict=True) if finding is not Finding.KNOWN
     ]
     for portion in portions(missing, missing_gone):
         await _add(tx, connection, origin, portion, fetched_at)
-    unreadable = [each.digest for each in missing if each.said is None]
+    unreadable = [each.digest for each in missing if each.statements is None]
     if unreadable:
         await store.put_unreadable(tx, connection.tenant_id, connection.id, (*known, *unreadable)[-_UNREADABLE_MAX:])
     for finding in (*findings, *findings_of_gone):
@@ -295,7 +297,7 @@ async def store_page(
         found([*findings, *findings_of_gone]),
         calls=calls,
         worked_ms=worked_ms,
-        recent=[*came, *sorted(judge.told - recent)],
+        recent=[*came, *sorted(judge.deleted - recent)],
     )
     return await _moved(tx, worked, page.next_cursor)
 
@@ -347,19 +349,19 @@ async def _ensure_channels(tx: Transaction, connections: Connections, wanted: Se
     )
 
 
-async def _reconciliation(tx: Transaction, connection: Connection, *, is_held: bool = False) -> Reconciliation:
-    known = await store.reconciliation(tx, connection.tenant_id, connection.id, is_held=is_held)
+async def _reconciliation(tx: Transaction, connection: Connection, *, is_locked: bool = False) -> Reconciliation:
+    known = await store.reconciliation(tx, connection.tenant_id, connection.id, is_locked=is_locked)
     return known or Reconciliation(connection.tenant_id, connection.id)
 
 
-def _reconciliation_run(tx: Transaction, connection: Connection, held: Reconciliation, *, is_requested: bool) -> Run:
+def _reconciliation_run(tx: Transaction, connection: Connection, current: Reconciliation, *, is_requested: bool) -> Run:
     return Run(
         tenant_id=connection.tenant_id,
         id=tx.new_id(),
         connection_id=connection.id,
         kind=RunKind.RECONCILIATION,
-        with_users=is_requested or held.wants_users(tx.now),
-        since=held.since(connection.created_at),
+        with_users=is_requested or current.wants_users(tx.now),
+        since=current.since(connection.created_at),
         requested_at=tx.now,
         due_at=tx.now,
         phase=first_phase(RunKind.RECONCILIATION),
@@ -376,14 +378,18 @@ async def _started(tx: Transaction, new: Run) -> Run | None:
 async def _open(tx: Transaction, connection: Connection, kind: RunKind) -> Run:
     known = await store.open_run(tx, connection.tenant_id, connection.id, kind)
     if known is None:
-        raise RunNotFound("The run that was under way has just ended; ask again.")
+        raise RunNotFound("The run that was under way has just ended; try again.")
     return known
 
 
-async def _held(tx: Transaction, tenant_id: UUID, connection_id: UUID, run_id: UUID, expected_version: int) -> Run:
-    held = _of_connection(await store.find_run(tx, tenant_id, run_id, is_held=True), connection_id, RunKind.BACKFILL)
-    check_version(held.version, expected_version)
-    return held
+async def _locked_backfill(
+    tx: Transaction, tenant_id: UUID, connection_id: UUID, run_id: UUID, expected_version: int
+) -> Run:
+    current = _of_connection(
+        await store.find_run(tx, tenant_id, run_id, is_locked=True), connection_id, RunKind.BACKFILL
+    )
+    check_version(current.version, expected_version)
+    return current
 
 
 def _of_connection(known: Run | None, connection_id: UUID, kind: RunKind) -> Run:
@@ -399,8 +405,8 @@ async def _saved(tx: Transaction, changed: Run) -> Run:
 
 
 async def _leased(tx: Transaction, claimed: Run) -> Run | None:
-    """The run as it is now, held, if it is still this worker's; a paused one too."""
-    current = await store.find_run(tx, claimed.tenant_id, claimed.id, is_held=True)
+    """The run as it is now, locked, if it is still this worker's; a paused one too."""
+    current = await store.find_run(tx, claimed.tenant_id, claimed.id, is_locked=True)
     return current if current is not None and current.lease_id == claimed.lease_id else None
 
 
@@ -415,11 +421,13 @@ async def _moved(tx: Transaction, worked: Run, next_cursor: str | None) -> Run |
 
 
 async def _move_mark(tx: Transaction, done: Run) -> None:
-    held = await store.reconciliation(tx, done.tenant_id, done.connection_id, is_held=True)
-    if held is not None:
-        mark = done.started_at if held.mark is None or done.started_at is None else max(held.mark, done.started_at)
-        users_at = tx.now if done.with_users else held.users_at
-        await store.put_reconciliation(tx, replace(held, mark=mark, users_at=users_at))
+    current = await store.reconciliation(tx, done.tenant_id, done.connection_id, is_locked=True)
+    if current is not None:
+        mark = (
+            done.started_at if current.mark is None or done.started_at is None else max(current.mark, done.started_at)
+        )
+        users_at = tx.now if done.with_users else current.users_at
+        await store.put_reconciliation(tx, replace(current, mark=mark, users_at=users_at))
 
 
 async def _add(tx: Transaction, connection: Connection, origin: Origin, portion: Portion, fetched_at: datetime) -> None:

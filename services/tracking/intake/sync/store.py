@@ -50,7 +50,7 @@ _NEXT_DUE_AT: Final = text(
     ) AS due_at
     """
 )
-_KEEP_LEASE: Final = text(
+_EXTEND_LEASE: Final = text(
     """
     UPDATE tracking.sync_runs SET due_at = :until
     WHERE tenant_id = :tenant_id AND id = :id AND lease_id = :lease_id AND state = 'running'
@@ -79,18 +79,18 @@ async def ensure_reconciliations(tx: Transaction, keys: Sequence[tuple[UUID, UUI
 
 
 async def reconciliation(
-    tx: Transaction, tenant_id: UUID, connection_id: UUID, *, is_held: bool = False
+    tx: Transaction, tenant_id: UUID, connection_id: UUID, *, is_locked: bool = False
 ) -> Reconciliation | None:
     """How a connection is reconciled; `is_held`: nobody else's until the end of the transaction."""
     statement = select(reconciliations).where(
         reconciliations.c.tenant_id == tenant_id, reconciliations.c.connection_id == connection_id
     )
-    row = await tx.one_or_none(statement.with_for_update() if is_held else statement)
+    row = await tx.one_or_none(statement.with_for_update() if is_locked else statement)
     return None if row is None else _RECONCILIATION.validate_python(dict(row))
 
 
 async def due_reconciliations(tx: Transaction, *, limit: int) -> list[Reconciliation]:
-    """Those that are due and nobody else is at, held until the end of the transaction."""
+    """Those that are due and nobody else is at, locked until the end of the transaction."""
     rows = await tx.rows(
         select(reconciliations)
         .where(reconciliations.c.due_at <= tx.now)
@@ -125,7 +125,7 @@ async def add_run(tx: Transaction, run: Run) -> bool:
 
 
 async def open_run(tx: Transaction, tenant_id: UUID, connection_id: UUID, kind: RunKind) -> Run | None:
-    """The connection's run of a kind that has not ended, held until the end of the transaction."""
+    """The connection's run of a kind that has not ended, locked until the end of the transaction."""
     row = await tx.one_or_none(
         select(sync_runs)
         .where(
@@ -139,10 +139,10 @@ async def open_run(tx: Transaction, tenant_id: UUID, connection_id: UUID, kind: 
     return None if row is None else _run(row)
 
 
-async def find_run(tx: Transaction, tenant_id: UUID, run_id: UUID, *, is_held: bool = False) -> Run | None:
+async def find_run(tx: Transaction, tenant_id: UUID, run_id: UUID, *, is_locked: bool = False) -> Run | None:
     """A run of the tenant; `is_held`: nobody else's until the end of the transaction."""
     statement = select(sync_runs).where(sync_runs.c.tenant_id == tenant_id, sync_runs.c.id == run_id)
-    row = await tx.one_or_none(statement.with_for_update() if is_held else statement)
+    row = await tx.one_or_none(statement.with_for_update() if is_locked else statement)
     return None if row is None else _run(row)
 
 
@@ -159,7 +159,7 @@ async def page_runs(
 
 
 async def save_run(tx: Transaction, run: Run) -> None:
-    """Store a held run as it is now."""
+    """Store a locked run as it is now."""
     values = asdict(run)
     await tx.execute(
         update(sync_runs)
@@ -175,9 +175,11 @@ async def claim_runs(tx: Transaction, *, lease_id: UUID, until: datetime, limit:
     return [_run(row) for row in await tx.rows(_CLAIM_RUNS, parameters)]
 
 
-async def keep_lease(tx: Transaction, run: Run, *, until: datetime) -> None:
-    """Hold a claimed run for longer."""
-    await tx.execute(_KEEP_LEASE, {"until": until, "tenant_id": run.tenant_id, "id": run.id, "lease_id": run.lease_id})
+async def extend_lease(tx: Transaction, run: Run, *, until: datetime) -> None:
+    """Extend the lease of a claimed run."""
+    await tx.execute(
+        _EXTEND_LEASE, {"until": until, "tenant_id": run.tenant_id, "id": run.id, "lease_id": run.lease_id}
+    )
 
 
 async def drop_runs(tx: Transaction, *, before: datetime, limit: int) -> None:

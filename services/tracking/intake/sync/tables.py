@@ -1,4 +1,4 @@
-"""What is asked of sources without being told to: reconciliation, backfill, channels, users."""
+"""What is fetched from sources unprompted: reconciliation, backfill, channels, users."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -17,14 +17,14 @@ reconciliations = Table(
     instant("due_at", nullable=True),
     # Everything modified before is known.
     instant("mark", nullable=True),
-    # When the users were asked for last.
+    # When the users were fetched last.
     instant("users_at", nullable=True),
     # Digests of the latest records that could not be translated, so that an overlap does not store them again.
     Column("unreadable", JSONB, nullable=False),
     Index("ix_reconciliations_due_at", "due_at"),
 )
 
-# Walks through a source's records: what it was asked for, how far it is, what it found.
+# Walks through a source's records: what is fetched, how far it is, what it found.
 sync_runs = Table(
     "sync_runs",
     metadata,
@@ -67,7 +67,7 @@ channels = Table(
     tenant_id(),
     Column("connection_id", Uuid(), primary_key=True),
     Column("channel_id", Text, nullable=False),
-    # The secret of the connection that it sends along; another one is to be told it.
+    # The secret of the connection that it sends along; another one is to be sent to the source.
     Column("secret_id", Uuid()),
     instant("expires_at", nullable=True),
     # When it is to be opened or renewed; nobody else is at it before then.

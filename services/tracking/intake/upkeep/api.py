@@ -68,7 +68,7 @@ async def get_unmapped(
 ) -> Answered[UnmappedAnswer]:
     """Owners nobody is, stages without a status, and what is in quarantine, each with its counts.
 
-    Who an owner is, is said to the goals service: the suggestion holds the body for `POST /v1/identities`.
+    Owners are mapped in the goals service: the suggestion has the body for `POST /v1/identities`.
     """
     async with reader.transaction() as tx:
         found = await service.unmapped(
@@ -113,7 +113,7 @@ async def get_uncredited(caller: MoneyReader, reader: RequestReader) -> Uncredit
 
 @router.get("/health", responses=responses(ConnectionNotFound), summary="Read how a connection is")
 async def get_health(connection_id: UUID, caller: Editor, reader: RequestReader) -> HealthAnswer:
-    """Numbers, and for each check a sentence that says what is the matter and what to do."""
+    """Numbers, and for each check a sentence with what is the matter and what to do."""
     async with reader.transaction() as tx:
         facts = await service.facts_of(tx, caller.tenant_id, connection_id)
         return HealthAnswer.from_facts(facts, service.health_of(facts, tx), tx.now)

@@ -1,4 +1,4 @@
-"""How a connection is: each check a sentence that says what is the matter and what to do. And what a repair changes."""
+"""How a connection is: each check a sentence with what is the matter and what to do. And what a repair changes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -135,7 +135,7 @@ class ChannelFacts:
 
 @dataclass(frozen=True, slots=True)
 class CircuitFacts:
-    """Why the source's API is not called: until when, what it said, and what to do about it."""
+    """Why the source's API is not called: until when, its message, and what to do about it."""
 
     state: str
     until: datetime | None
@@ -166,7 +166,7 @@ class UncreditedFacts:
 
 @dataclass(frozen=True, slots=True)
 class Remarked:
-    """What is to be told of deliveries of the last 24 hours: of how many records, as far as counted, and the newest."""
+    """The remarks on deliveries of the last 24 hours: of how many records, as far as counted, and the newest."""
 
     count: int
     newest: Remark
@@ -176,7 +176,7 @@ class Remarked:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that says how a connection is."""
+    """Everything that decides how a connection is."""
 
     created_at: datetime
     is_active: bool
@@ -185,7 +185,7 @@ class Facts:
     untranslated: Waiting = Waiting()
     quarantined: int = 0
     has_api: bool = False
-    """Whether its source can be asked at all."""
+    """Whether its source can be called at all."""
     has_access: bool = False
     fetching: Waiting = Waiting()
     circuit: CircuitFacts | None = None
@@ -195,12 +195,12 @@ class Facts:
     channel: ChannelFacts | None = None
     reconciliation: Reconciliation | None = None
     reconciled: Run | None = None
-    """The reconciliation asked for last; `reconciled_at`: when one last ended well."""
+    """The reconciliation requested last; `reconciled_at`: when one last ended well."""
     reconciled_at: datetime | None = None
     missed_day: int = 0
     """How many records reconciliations of the last 24 hours found that webhooks had missed."""
     missed_since: datetime | None = None
-    """When the first of these was asked for."""
+    """When the first of these was requested."""
     backfill: Run | None = None
     mapping: MappingWork | None = None
     uncredited: Mapping[UncreditedReason, UncreditedFacts] = field(default_factory=dict)
@@ -229,7 +229,7 @@ def health(facts: Facts, now: datetime) -> Health:
     return Health(max((check.status for check in checks), key=_ORDER.index), checks)
 
 
-def holds_until(facts: Facts, now: datetime) -> datetime | None:
+def valid_until(facts: Facts, now: datetime) -> datetime | None:
     """Until when no check has another status, as long as the facts are those that are read again; None: for ever."""
     moments = [moment for moment in _moments(facts, now) if moment > now]
     return min(moments, default=None)
@@ -628,7 +628,7 @@ class EveryStage(Mapping[str, DealStatus]):
 
 
 def in_raw_words(mapping: SourceMapping) -> SourceMapping:
-    """A mapping that leaves stages, users, pipelines and teams in the source's words, and asks for nothing.
+    """A mapping that leaves stages, users, pipelines and teams in the source's words, and fetches nothing.
 
     No stage need be mapped.
     """
@@ -664,9 +664,9 @@ class Repair:
             "teams": repaired.teams,
         }
         problems = [
-            FieldError(f"/{name}", f"would leave {len(held)} in the mapping", f"no more than {MAPPING_ENTRIES_MAX}")
-            for name, held in entries.items()
-            if len(held) > MAPPING_ENTRIES_MAX
+            FieldError(f"/{name}", f"would leave {len(values)} in the mapping", f"no more than {MAPPING_ENTRIES_MAX}")
+            for name, values in entries.items()
+            if len(values) > MAPPING_ENTRIES_MAX
         ]
         if problems:
             raise MappingTooLarge("The mapping would have too many entries.", fields=problems)

@@ -137,7 +137,7 @@ class UnmappedWordsAnswer(BaseModel):
 
 
 class MappingTrialAnswer(BaseModel):
-    """What would change if the mapping were saved, as far as the newest stored deliveries tell."""
+    """What would change if the mapping were saved, as far as the newest stored deliveries show."""
 
     model_config = example(
         tried=50,
@@ -228,7 +228,7 @@ class RetranslationAnswer(BaseModel):
 
 
 class IdentityToMake(BaseModel):
-    """The body of `POST /v1/identities` of the goals service that says who the owner is."""
+    """The body of `POST /v1/identities` of the goals service that maps the owner to a person."""
 
     source: str
     external_user_id: str
@@ -303,7 +303,7 @@ class QuarantineGroup(BaseModel):
 
 
 class UnmappedAnswer(BaseModel):
-    """What nobody has said the meaning of."""
+    """What is not mapped yet."""
 
     model_config = example(
         version=2,
@@ -396,7 +396,7 @@ class RepairAnswer(BaseModel):
     mapping: MappingModel
     quarantined_deliveries: int = Field(description="How many come out of quarantine to be translated again.")
     retranslation: RetranslationAnswer | None = Field(
-        description="Null where the mapping said all of it already: nothing is changed, and the version stays."
+        description="Null where the mapping had all of it already: nothing is changed, and the version stays."
     )
 
     @classmethod
@@ -446,7 +446,7 @@ class RunFacts(BaseModel):
     id: UUID
     state: str
     seen: int
-    missed: int = Field(description="Records that webhooks had missed, or told otherwise.")
+    missed: int = Field(description="Records that webhooks had missed, or stated otherwise.")
     percent: int | None
     requested_at: datetime
     ended_at: datetime | None
@@ -522,8 +522,8 @@ class UncreditedOfTenantAnswer(BaseModel):
         return cls(
             uncredited=UncreditedAnswer.listed(found.in_all),
             connections=[
-                UncreditedOfConnection(connection_id=connection_id, uncredited=UncreditedAnswer.listed(held))
-                for connection_id, held in found.of_connection.items()
+                UncreditedOfConnection(connection_id=connection_id, uncredited=UncreditedAnswer.listed(sums))
+                for connection_id, sums in found.of_connection.items()
             ],
         )
 
@@ -576,11 +576,11 @@ class HealthAnswer(BaseModel):
     quarantined: int
     fetching: WaitingAnswer = Field(description="Records that are still to be fetched from the source's API.")
     circuit: str = Field(description="closed, open or half_open: whether the source's API is called.")
-    credits_remaining: int | None = Field(description="API calls that are left, where the source tells.")
+    credits_remaining: int | None = Field(description="API calls that are left, where the source states it.")
     channel_expires_at: datetime | None
-    reconciliation: RunFacts | None = Field(description="The one asked for last.")
+    reconciliation: RunFacts | None = Field(description="The one requested last.")
     missed_day: int = Field(description="Records that reconciliations of the last 24 hours found to be missed.")
-    backfill: RunFacts | None = Field(description="The one asked for last.")
+    backfill: RunFacts | None = Field(description="The one requested last.")
     uncredited: list[UncreditedAnswer] = Field(
         description="Won deals nobody is credited with, in whole or in part. `GET /v1/deals?uncredited=` lists them."
     )

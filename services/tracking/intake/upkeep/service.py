@@ -40,8 +40,8 @@ from services.tracking.intake.upkeep.domain import (
     UncreditedFacts,
     Waiting,
     health,
-    holds_until,
     in_raw_words,
+    valid_until,
 )
 from services.tracking.records import service as records
 from services.tracking.records.domain.uncredited import EXACT, UncreditedReason
@@ -87,7 +87,7 @@ class UnmappedWords:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What would change if a mapping were saved, as far as stored deliveries tell."""
+    """What would change if a mapping were saved, as far as stored deliveries show."""
 
     tried: int
     deals: int
@@ -112,7 +112,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Unmapped:
-    """All of a connection that nobody has said the meaning of."""
+    """All of a connection that is not mapped yet."""
 
     connection: Connection
     owners: Sequence[Owner]
@@ -125,7 +125,7 @@ class Unmapped:
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What a repair has started; `work` None: nothing, as the mapping says all of it already."""
+    """What a repair has started; `work` None: nothing, as the mapping has all of it already."""
 
     connection: Connection
     work: Retranslation | None
@@ -155,14 +155,16 @@ async def try_mapping(
     Raises ConnectionNotFound.
     """
     connection = await crm.get(tx, tenant_id, connection_id)
-    kept = await inbox.newest_stored(tx, tenant_id, connection_id, count_max=deliveries_max, bytes_max=_TRIED_BYTES_MAX)
-    saved = await tried(tx, connection, kept, connection.mapping)
-    given = await tried(tx, connection, kept, mapping)
-    raw = await tried(tx, connection, kept, in_raw_words(mapping))
+    deliveries = await inbox.newest_stored(
+        tx, tenant_id, connection_id, count_max=deliveries_max, bytes_max=_TRIED_BYTES_MAX
+    )
+    saved = await tried(tx, connection, deliveries, connection.mapping)
+    given = await tried(tx, connection, deliveries, mapping)
+    raw = await tried(tx, connection, deliveries, in_raw_words(mapping))
     pairs = list(zip(saved, given, strict=True))
     named = connection.mapping.users.keys() | mapping.users.keys() | _known_users(connection, chart)
     return Trial(
-        tried=len(kept),
+        tried=len(deliveries),
         deals=sum(len(each.deals) for each in given),
         differences=[difference for before, after in pairs for difference in _differences(before, after)],
         leaving=[before for before, after in pairs if before.error is not None and after.error is None],
@@ -177,7 +179,7 @@ async def try_mapping(
 
 
 async def unmapped(tx: Transaction, tenant_id: UUID, connection_id: UUID, *, chart: OrgChart) -> Unmapped:
-    """What of a connection's deals and deliveries nobody has said the meaning of. Raises ConnectionNotFound.
+    """What of a connection's deals and deliveries is not mapped yet. Raises ConnectionNotFound.
 
     Stages are those of the newest deliveries that are in quarantine for theirs.
     """
@@ -216,7 +218,7 @@ async def repair(
 ) -> Repaired:
     """Add to a connection's mapping, and have everything translated again that it changes; what was started.
 
-    Nothing is where the mapping says all of it already.
+    Nothing is started where the mapping has all of it already.
 
     Raises ConnectionNotFound, VersionMismatch and MappingTooLarge.
     """
@@ -248,7 +250,7 @@ async def work_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Retr
 
 
 async def facts_of(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Facts:
-    """Everything that says how a connection is. Raises ConnectionNotFound."""
+    """Everything that decides how a connection is. Raises ConnectionNotFound."""
     return await _facts(tx, await crm.get(tx, tenant_id, connection_id))
 
 
@@ -258,7 +260,7 @@ async def findings(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Fin
     if connection.status is not ConnectionStatus.ACTIVE:
         return None
     facts = await _facts(tx, connection)
-    return Findings(connection.name, health_of(facts, tx).checks, holds_until(facts, tx.now))
+    return Findings(connection.name, health_of(facts, tx).checks, valid_until(facts, tx.now))
 
 
 async def _facts(tx: Transaction, connection: Connection) -> Facts:
@@ -320,7 +322,7 @@ async def uncredited_of(tx: Transaction, tenant_id: UUID) -> UncreditedOfTenant:
     for each in found:
         of_connection.setdefault(each.connection_id, []).append(each)
     return UncreditedOfTenant(
-        _by_reason(found), {connection_id: _by_reason(held) for connection_id, held in of_connection.items()}
+        _by_reason(found), {connection_id: _by_reason(sums) for connection_id, sums in of_connection.items()}
     )
 
 

@@ -20,13 +20,13 @@ ItemT = TypeVar("ItemT")
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands."""
+    """The state of a delivery."""
 
     RECEIVED = "received"
     TRANSLATED = "translated"
     QUARANTINED = "quarantined"
     DISCARDED = "discarded"
-    """It was in quarantine, and somebody said that it will never be of use. It can be restored."""
+    """It was in quarantine, and somebody discarded it as it will never be of use. It can be restored."""
 
 
 class Origin(StrEnum):
@@ -34,7 +34,7 @@ class Origin(StrEnum):
 
     WEBHOOK = "webhook"
     FETCHED = "fetched"
-    """Asked for because a webhook named it."""
+    """Fetched because a webhook named it."""
     RECONCILED = "reconciled"
     """Found to be missed by webhooks."""
     BACKFILLED = "backfilled"
@@ -42,7 +42,7 @@ class Origin(StrEnum):
 
 
 NOT_COUNTED: Final = "not_counted"
-"""The reason of a delivery that was understood and is about something that no record is kept of."""
+"""The reason of a delivery that was understood and is about something that is no record here."""
 _TEXT_CHARACTERS_MAX: Final = 500
 
 
@@ -53,7 +53,7 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a record of a delivery could not be translated, and where in the body it stands."""
+    """Why a record of a delivery could not be translated, and where in the body it is."""
 
     reason: str
     pointer: str
@@ -143,7 +143,7 @@ class Delivery:
     detail: str | None = None
     deals: int | None = None
     problems: list[Problem] | None = None
-    """Each of them, where there is more than the one that `reason` tells of or other records were translated."""
+    """Each of them, where there is more than the one in `reason` or other records were translated."""
     remarks: list[Remark] | None = None
     replay_of: UUID | None = None
     origin: Origin = Origin.WEBHOOK
@@ -165,7 +165,7 @@ class Arrival:
 
 
 class WaitingRoom(Generic[ItemT]):
-    """Decides what is let in and what is stored next. Whoever asks obeys; nothing here waits or fails.
+    """Decides what is let in and what is stored next. The caller obeys; nothing here waits or fails.
 
     First come, first stored; a group is bounded in deliveries and in bytes, as is what may wait in all.
     """
@@ -183,8 +183,8 @@ class WaitingRoom(Generic[ItemT]):
         self._group_max = group_max
         self._group_bytes_max = group_bytes_max
         self._waiting: deque[tuple[ItemT, int]] = deque()
-        self._held = 0
-        self._held_bytes = 0
+        self._admitted = 0
+        self._admitted_bytes = 0
 
     @property
     def is_empty(self) -> bool:
@@ -193,17 +193,17 @@ class WaitingRoom(Generic[ItemT]):
 
     def admit(self, item: ItemT, size_bytes: int) -> bool:
         """Let it in, unless that would be too many or too much; what is being stored counts too."""
-        if self._held >= self._waiting_max or self._held_bytes + size_bytes > self._waiting_bytes_max:
+        if self._admitted >= self._waiting_max or self._admitted_bytes + size_bytes > self._waiting_bytes_max:
             return False
         self._waiting.append((item, size_bytes))
-        self._held += 1
-        self._held_bytes += size_bytes
+        self._admitted += 1
+        self._admitted_bytes += size_bytes
         return True
 
     def next_group(self) -> tuple[list[ItemT], int]:
         """Those to store now, in the order they came, and their size; never one that alone is over the limit left out.
 
-        They are held against the limits until `done`.
+        They count against the limits until `done`.
         """
         group: list[ItemT] = []
         group_bytes = 0
@@ -218,5 +218,5 @@ class WaitingRoom(Generic[ItemT]):
 
     def done(self, count: int, size_bytes: int) -> None:
         """A group has been stored, or has failed for good."""
-        self._held -= count
-        self._held_bytes -= size_bytes
+        self._admitted -= count
+        self._admitted_bytes -= size_bytes

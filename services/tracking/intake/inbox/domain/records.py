@@ -1,4 +1,4 @@
-"""Records put together from what a source tells of them: field by field the newest, in whatever order it is told.
+"""Records put together from what a source states of them: field by field the newest, in whatever order it comes.
 
 Pure. Merging is commutative, associative and idempotent, so order, gaps filled later and repetition make no difference
 to the fields; only `merges`, which orders what is made of the record, counts every change merged.
@@ -32,7 +32,7 @@ class Stamped(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a record. Its presence is kept like a field of its own."""
+    """What is known of a record. Its presence is stored like a field of its own."""
 
     fields: Mapping[str, Stamped] = field(default_factory=dict)
     is_whole: bool = False
@@ -49,20 +49,20 @@ class Record:
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the newest that was told of it is that it is gone."""
+        """Whether the newest that was stated of it is that it is gone."""
         presence = self.fields.get(PRESENCE)
         return presence is not None and presence.value is False
 
     @property
     def newest_at(self) -> datetime | None:
-        """When what was told last is of."""
+        """The time of what was stated last."""
         return max((stamped.at for stamped in self.fields.values()), default=None)
 
     def merged(self, change: RecordChange) -> "Record":
-        """With a change. Of two values of one field the newer stays; of the same moment the one told last."""
+        """With a change. Of two values of one field the newer stays; of the same moment the one stated last."""
         fields = dict(self.fields)
-        told: dict[str, object] = {**change.values, PRESENCE: not change.is_deleted}
-        for name, value in told.items():
+        stated: dict[str, object] = {**change.values, PRESENCE: not change.is_deleted}
+        for name, value in stated.items():
             known = fields.get(name)
             if known is None or known.moment <= (change.at, change.sequence):
                 fields[name] = Stamped(value, change.at, change.sequence)
@@ -70,4 +70,4 @@ class Record:
 
 
 PRESENCE = ""
-"""The name under which it is kept whether the record is there: no field of a source has it."""
+"""The name under which it is stored whether the record is there: no field of a source has it."""

@@ -1,6 +1,6 @@
 """纷享销客 Fxiaoke: event callbacks, signed and encrypted, which name records.
 
-Opportunities (`NewOpportunityObj`) and sales orders (`SalesOrderObj`) are deals both, told apart by their `type`,
+Opportunities (`NewOpportunityObj`) and sales orders (`SalesOrderObj`) are deals both, distinguished by their `type`,
 `opportunity` or `order`: a goal that counts both counts a sale twice. An opportunity's external id is its own, an
 order's is `SalesOrderObj:` and its own. An order in effect is won; what was paid for it (`OrderPaymentObj`, and
 `PaymentObj` where it is not divided among orders) are its payments. What somebody did (`ActiveRecordObj`) is an
@@ -84,7 +84,7 @@ _CHINA: Final = timezone(timedelta(hours=8))
 _OBJECT_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _TOLERANCE_MS: Final = 900_000
-"""How old or early the signed time of a callback may be. Each sending has its own, some minutes after what it tells."""
+"""How old or early the signed time of a callback may be. Each sending has its own, some minutes after the change."""
 _SIGNED_PARTS: Final = {
     "timestamp": re.compile(r"[0-9]{13}", re.ASCII),
     "nonce": re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII),
@@ -179,7 +179,7 @@ class Fxiaoke(Adapter):
         return f"body:{digest(request.body)}"
 
     @override
-    def kept(self, request: Request, rules: SenderRules) -> bytes:
+    def body_to_store(self, request: Request, rules: SenderRules) -> bytes:
         """The content decrypted, so that it reads after a rotation; the envelope where that cannot be done."""
         envelope = read_document_or_empty(request.body)
         secret = _secret_of(envelope, rules)
@@ -255,21 +255,21 @@ class Fxiaoke(Adapter):
             )
         # What belongs to a deal changes it, although it leaves the deal's own time as it was.
         version = dated(record, max(time for time in times if time is not None))
-        said: list[Statement] = []
+        statements: list[Statement] = []
         match record.object_name:
             case "NewOpportunityObj":
-                said.append(_opportunity(raw, version, mapping, pointer))
+                statements.append(_opportunity(raw, version, mapping, pointer))
             case "SalesOrderObj":
-                said.append(_order(raw, parts, version, mapping, pointer))
+                statements.append(_order(raw, parts, version, mapping, pointer))
             case "ActiveRecordObj":
-                said.append(_activity(raw, version, mapping, pointer))
+                statements.append(_activity(raw, version, mapping, pointer))
             case _:
                 raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, "is no deal and no activity")
         owner, label = _owner(raw), raw.get("owner__r")
         if owner is not None:
             name = label.get("name") if isinstance(label, Mapping) else label
-            said.append(SeenUser(owner, text_or_number(name), None))
-        return said
+            statements.append(SeenUser(owner, text_or_number(name), None))
+        return statements
 
     @override
     def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Statement]:
@@ -436,8 +436,8 @@ def _owner(raw: Record) -> str | None:
 
 def _team(raw: Record) -> Iterator[TeamMember]:
     """The members of a record's team and their roles, the owner's among them."""
-    held = raw.get("relevant_team")
-    for each in held if isinstance(held, list) else ():
+    team = raw.get("relevant_team")
+    for each in team if isinstance(team, list) else ():
         role = text_or_number(each.get("teamMemberRole")) if isinstance(each, Mapping) else None
         if role is not None:
             yield from (TeamMember(user, role) for user in _texts(each.get("teamMemberEmployee")))
@@ -450,7 +450,7 @@ def _texts(value: object) -> list[str]:
 
 
 def _label(raw: Record, name: str) -> str | None:
-    """What a field is shown as, where that is told, else its value."""
+    """What a field is shown as, where that is stated, else its value."""
     shown = raw.get(f"{name}__r")
     if isinstance(shown, Mapping):
         shown = shown.get("name") or shown.get("label")

@@ -1,4 +1,4 @@
-"""How Fxiaoke is asked for opportunities, orders, both with their parts, and activities: its open API."""
+"""How Fxiaoke is called for opportunities, orders, both with their parts, and activities: its open API."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -106,13 +106,13 @@ class FxiaokeCredentials(ApiCredentials):
         description="The company as the open platform names it, as FSCID_…."
     )
     current_open_user_id: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")] = Field(
-        description="The employee in whose name is asked, as FSUID_…: what they may not see is not found."
+        description="The employee in whose name calls are made, as FSUID_…: what they may not see is not found."
     )
     objects: tuple[Object, ...] = Field(
         _MOST_HAVE,
         min_length=1,
         description=(
-            "What is asked for; leave out what the company does not use, and add what is sold with its deals:"
+            "What is fetched; leave out what the company does not use, and add what is sold with its deals:"
             f" {ORDER_LINE} and {OPPORTUNITY_LINE}."
         ),
     )
@@ -203,11 +203,11 @@ class FxiaokeApi(SourceApi):
         # Of everything there is, deals come with their parts.
         walked = [each for each in known.objects if since is not None or each not in BELONGING]
         filters = [] if since is None else [_filter("last_modified_time", "GTE", str(milliseconds_of(since)))]
-        object_name, rows, following = yield from _walked(known, walked, filters, cursor)
+        object_name, rows, upcoming = yield from _walked(known, walked, filters, cursor)
         if object_name is None:
             return RecordPage()
         page = yield from _whole_records(known, object_name, rows)
-        return replace(page, next_cursor=following)
+        return replace(page, next_cursor=upcoming)
 
     @override
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
@@ -217,7 +217,7 @@ class FxiaokeApi(SourceApi):
             _filter("life_status", "EQ", _INVALID),
             _filter("last_modified_time", "GTE", str(milliseconds_of(since))),
         ]
-        object_name, rows, following = yield from _walked(known, walked, filters, cursor)
+        object_name, rows, upcoming = yield from _walked(known, walked, filters, cursor)
         if object_name is None:
             return RecordPage()
         gone = [
@@ -225,7 +225,7 @@ class FxiaokeApi(SourceApi):
             for row in rows
             if is_gone(row)
         ]
-        return RecordPage(gone=gone, next_cursor=following)
+        return RecordPage(gone=gone, next_cursor=upcoming)
 
     @override
     def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
@@ -379,12 +379,12 @@ def _walked(
     rows = _rows(data)
     if len(rows) == _PAGE_RECORDS:
         return object_name, rows, f"{object_name}|{rows[-1]['_id']}"
-    following = list(walked).index(object_name) + 1
-    return object_name, rows, walked[following] if following < len(walked) else None
+    upcoming = list(walked).index(object_name) + 1
+    return object_name, rows, walked[upcoming] if upcoming < len(walked) else None
 
 
 def _by_ids(credentials: FxiaokeCredentials, object_name: str, ids: Sequence[str]) -> Conversation[list[Record]]:
-    """The records of these ids that there are. What a query leaves out, as it may the invalid, is asked for alone."""
+    """The records of these ids that there are. What a query leaves out, as it may the invalid, is fetched alone."""
     wanted = list(dict.fromkeys(ids))
     if not wanted:
         return []
@@ -453,7 +453,7 @@ def _sold(
 
 
 def _deals_of(credentials: FxiaokeCredentials, object_name: str, rows: Sequence[Record]) -> Conversation[list[str]]:
-    """The ids of the deals that parts are of; those of a payment that is divided stand in its own parts."""
+    """The ids of the deals that parts are of; those of a payment that is divided are in its own parts."""
     _, field = BELONGING[object_name]
     named = [each for row in rows for each in ids_in(row, field)]
     if object_name == PAYMENT and rows and ORDER_PAYMENT in credentials.objects:

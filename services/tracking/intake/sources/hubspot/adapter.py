@@ -1,9 +1,9 @@
 """HubSpot: webhooks of version 3.
 
-A webhook names what changed, one property of one record an event; how the record is now is asked for. The signature is
+A webhook names what changed, one property of one record an event; the record as it is now is fetched. The signature is
 over the address that HubSpot called, so it takes the public address of this service.
 
-Deals that are merged become a third one. It lists those it was made of, so that a merge that no webhook told is found
+Deals that are merged become a third one. It lists those it was made of, so that a merge that no webhook stated is found
 with the deal's next change.
 """
 
@@ -103,7 +103,7 @@ _OBJECT_TYPES: Final = {
 }
 _OBJECT_TYPE: Final = re.compile(r"[0-9]{1,2}-[0-9]{1,12}", re.ASCII)
 _NOT_COUNTED: Final = frozenset({"contact", "company", "ticket", "product", "conversation", "lead", "quote"})
-"""The subjects of subscriptions that no record is kept of."""
+"""The subjects of subscriptions that are no records here."""
 _SUBJECTS: Final = {"deal": DEALS, "line_item": LINES}
 """The objects of subscriptions that name one."""
 
@@ -149,7 +149,7 @@ class Hubspot(Adapter):
         return f"body:{digest(request.body)}"
 
     @override
-    def kept(self, request: Request, rules: SenderRules) -> bytes:
+    def body_to_store(self, request: Request, rules: SenderRules) -> bytes:
         """Without events of portals that are not allowed."""
         allowed = _of_portals(request.body, rules)
         if not isinstance(allowed, list):
@@ -194,7 +194,7 @@ def _is_signed(request: Request, rules: SenderRules, base_url: str) -> bool:
 def _why_not_signed(request: Request, rules: SenderRules) -> Rejection:
     """Whether the secret is another one, or the address that was signed.
 
-    Only so that somebody can be told which to mend: what is signed for another address is refused all the same. Tried
+    Only so that the one to repair can be named: what is signed for another address is refused all the same. Tried
     are the addresses that the request and the proxies before this service name, of bodies of usual size.
     """
     if len(request.body) > _DIAGNOSED_BYTES_MAX:
@@ -224,7 +224,7 @@ def _events(body: bytes) -> Iterator[tuple[str, Mapping[str, object]]]:
 
 
 def _of_portals(body: bytes, rules: SenderRules) -> list[Mapping[str, object]] | bool:
-    """The events of portals that are allowed; True where all are, or where it cannot be told as it cannot be read."""
+    """The events of portals that are allowed; True where all are, or where it cannot be read."""
     if "portal_id" not in rules.allowed:
         return True
     try:
@@ -298,7 +298,7 @@ def _statements_of_event(event: Mapping[str, object], pointer: str) -> Iterator[
 
 
 def _statement_of_record(event: Mapping[str, object], pointer: str) -> Statement:
-    """A record is asked for like one that changed: what a workflow sends of it may be older. Raises Untranslatable."""
+    """A record is fetched like one that changed: what a workflow sends of it may be older. Raises Untranslatable."""
     object_name = _OBJECT_TYPES.get(str(event["objectTypeId"]))
     if object_name is None:
         return _passed_over(event, "object", "record", pointer)
@@ -366,44 +366,44 @@ def _statements_of_gone(object_name: str, external_id: str, at: datetime, pointe
 def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Sequence[CanonicalDeal]:
     """The deal, and those that became part of it."""
     raw = record.raw
-    told = _told(raw, pointer)
+    properties = _properties(raw, pointer)
     within = f"{pointer}/properties"
-    stage, closing = told.get("dealstage"), stated_moment(told.get("closedate"), f"{within}/closedate")
-    status = mapping.status_of(stage, _status(told))
+    stage, closing = properties.get("dealstage"), stated_moment(properties.get("closedate"), f"{within}/closedate")
+    status = mapping.status_of(stage, _status(properties))
     lines, paid = (list(_parts(raw, name, pointer)) for name in ("_lines", "_payments"))
     times = [stated_moment(part.get(MODIFIED), f"{pointer}/{MODIFIED}") for part in (*lines, *paid)]
-    at = max([_modified_at(record, told, pointer), *(time for time in times if time is not None)])
-    currency = told.get("deal_currency_code") or only_text(raw.get("_home_currency"))
+    at = max([_modified_at(record, properties, pointer), *(time for time in times if time is not None)])
+    currency = properties.get("deal_currency_code") or only_text(raw.get("_home_currency"))
     version = dated(record, at)
     fields: dict[str, object] = {
         **version,
         "external_id": _record_id(raw.get("id"), f"{pointer}/id"),
         "status": status,
-        "owner_external_id": told.get("hubspot_owner_id"),
-        "name": told.get("dealname"),
-        "amount": told.get("amount"),
+        "owner_external_id": properties.get("hubspot_owner_id"),
+        "name": properties.get("dealname"),
+        "amount": properties.get("amount"),
         "currency": currency,
-        "home_amount": told.get("amount_in_home_currency") if raw.get("_home_currency") else None,
-        "home_currency": raw.get("_home_currency") if told.get("amount_in_home_currency") else None,
-        "created_at": stated_moment(told.get("createdate"), f"{within}/createdate"),
+        "home_amount": properties.get("amount_in_home_currency") if raw.get("_home_currency") else None,
+        "home_currency": raw.get("_home_currency") if properties.get("amount_in_home_currency") else None,
+        "created_at": stated_moment(properties.get("createdate"), f"{within}/createdate"),
         "expected_close_at": closing,
         "closed_at": closing if status in (DealStatus.WON, DealStatus.LOST) else None,
         "stage": stage,
-        "pipeline": told.get("pipeline"),
-        "probability": _percent(told.get("hs_deal_stage_probability"), f"{within}/hs_deal_stage_probability"),
-        "type": told.get("dealtype"),
-        "channel": told.get("hs_analytics_source"),
-        "account_id": told.get("hs_primary_associated_company"),
+        "pipeline": properties.get("pipeline"),
+        "probability": _percent(properties.get("hs_deal_stage_probability"), f"{within}/hs_deal_stage_probability"),
+        "type": properties.get("dealtype"),
+        "channel": properties.get("hs_analytics_source"),
+        "account_id": properties.get("hs_primary_associated_company"),
         "splits": list(_splits(raw.get("_splits"), pointer)),
         "products": [
             product_line(line.get("hs_sku") or line.get("hs_product_id"), line.get("quantity"), line.get("amount"))
             for line in lines
         ],
         "payments": list(_payments(paid, currency, raw.get("_time_zone"), pointer)),
-        "custom": _custom(told, mapping),
+        "custom": _custom(properties, mapping),
     }
-    owner_teams = [told.get("hubspot_team_id")]
-    deal = canonical_deal(fields, {**told, **raw}, mapping, pointer=pointer, owner_teams=owner_teams)
+    owner_teams = [properties.get("hubspot_team_id")]
+    deal = canonical_deal(fields, {**properties, **raw}, mapping, pointer=pointer, owner_teams=owner_teams)
     former = [
         _merged_deal(each, deal.external_id, deal.modified_at, pointer)
         for each in merged_ids(raw)
@@ -414,19 +414,19 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
 
 def _parts(raw: Mapping[str, object], name: str, pointer: str) -> Iterator[dict[str, str]]:
     """The properties of what belongs to a deal; a line that is of no product is known by its own id."""
-    held = raw.get(name)
-    for index, part in enumerate(held if isinstance(held, list) else ()):
+    parts = raw.get(name)
+    for index, part in enumerate(parts if isinstance(parts, list) else ()):
         if not isinstance(part, Mapping):
             raise Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}/{name}/{index}", "is not an object")
-        yield {"hs_product_id": str(part.get("id")), **_told(part, f"{pointer}/{name}/{index}")}
+        yield {"hs_product_id": str(part.get("id")), **_properties(part, f"{pointer}/{name}/{index}")}
 
 
 def _payments(
     paid: Sequence[Mapping[str, str]], currency: str | None, time_zone: object, pointer: str
 ) -> Iterator[dict[str, object]]:
-    """What came in, and what of it was given back: on the same day, as HubSpot does not tell when that was.
+    """What came in, and what of it was given back: on the same day, as HubSpot does not state when that was.
 
-    The tenant's calendar tells the day of the moment; beside it stands that of the portal's time zone, or of UTC where
+    The tenant's calendar decides the day of the moment; beside it is that of the portal's time zone, or of UTC where
     that cannot be seen. Raises Untranslatable.
     """
     for index, payment in enumerate(paid):
@@ -454,20 +454,20 @@ def _zone(name: object) -> tzinfo:
     return UTC
 
 
-def _told(raw: Mapping[str, object], pointer: str) -> dict[str, str]:
+def _properties(raw: Mapping[str, object], pointer: str) -> dict[str, str]:
     """The properties that are not empty; all are texts. Raises Untranslatable."""
     properties = member(raw, "properties", pointer=pointer)
     return {name: str(value) for name, value in properties.items() if value is not None and value != ""}
 
 
-def _status(told: Mapping[str, str]) -> DealStatus | None:
-    if told.get("hs_is_closed_won") == "true":
+def _status(properties: Mapping[str, str]) -> DealStatus | None:
+    if properties.get("hs_is_closed_won") == "true":
         return DealStatus.WON
-    return {"true": DealStatus.LOST, "false": DealStatus.OPEN}.get(told.get("hs_is_closed", ""))
+    return {"true": DealStatus.LOST, "false": DealStatus.OPEN}.get(properties.get("hs_is_closed", ""))
 
 
-def _modified_at(record: FetchedRecord, told: Mapping[str, str], pointer: str) -> datetime:
-    at = stated_moment(told.get(MODIFIED), f"{pointer}/properties/{MODIFIED}") or stated_moment(
+def _modified_at(record: FetchedRecord, properties: Mapping[str, str], pointer: str) -> datetime:
+    at = stated_moment(properties.get(MODIFIED), f"{pointer}/properties/{MODIFIED}") or stated_moment(
         record.raw.get("updatedAt"), f"{pointer}/updatedAt"
     )
     if at is None:
@@ -475,8 +475,8 @@ def _modified_at(record: FetchedRecord, told: Mapping[str, str], pointer: str) -
     return at
 
 
-def _splits(held: object, pointer: str) -> Iterator[dict[str, object]]:
-    for index, split in enumerate(held if isinstance(held, list) else ()):
+def _splits(parts: object, pointer: str) -> Iterator[dict[str, object]]:
+    for index, split in enumerate(parts if isinstance(parts, list) else ()):
         properties = split.get("properties") if isinstance(split, Mapping) else None
         if not isinstance(properties, Mapping):
             raise Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}/_splits/{index}", "has no properties")
@@ -496,39 +496,41 @@ def _percent(share: object, pointer: str) -> Decimal | None:
     raise Untranslatable(QuarantineReason.INVALID_FIELD, pointer, "is not a share between 0 and 1")
 
 
-def _custom(told: Mapping[str, str], mapping: SourceMapping) -> dict[str, str]:
+def _custom(properties: Mapping[str, str], mapping: SourceMapping) -> dict[str, str]:
     """The properties of the portal's own, those with a name of ours first if they are too many."""
     names = [
         name
-        for name, value in told.items()
+        for name, value in properties.items()
         if name not in PROPERTIES and not name.startswith("hs_") and len(value) <= CUSTOM_CHARACTERS_MAX
     ]
     names.sort(key=lambda name: (name not in mapping.custom_fields, name))
-    return {name: told[name] for name in names[:CUSTOM_FIELDS_MAX]}
+    return {name: properties[name] for name in names[:CUSTOM_FIELDS_MAX]}
 
 
 def _activity_fields(record: FetchedRecord, activity: ActivityObject, pointer: str) -> dict[str, object]:
     raw = record.raw
-    told = _told(raw, pointer)
+    properties = _properties(raw, pointer)
     within = f"{pointer}/properties"
-    start = stated_moment(told.get("hs_meeting_start_time"), within) or stated_moment(told.get("hs_timestamp"), within)
-    end = stated_moment(told.get("hs_meeting_end_time"), within)
+    start = stated_moment(properties.get("hs_meeting_start_time"), within) or stated_moment(
+        properties.get("hs_timestamp"), within
+    )
+    end = stated_moment(properties.get("hs_meeting_end_time"), within)
     duration: object = None
-    if read_whole_number(told.get("hs_call_duration"), maximum=_DURATION_MAX) is not None:
-        duration = int(told["hs_call_duration"]) // 1000
+    if read_whole_number(properties.get("hs_call_duration"), maximum=_DURATION_MAX) is not None:
+        duration = int(properties["hs_call_duration"]) // 1000
     elif start is not None and end is not None and end >= start:
         duration = int((end - start).total_seconds())
     deals = raw.get("_deals")
     return {
-        **dated(record, _modified_at(record, told, pointer)),
+        **dated(record, _modified_at(record, properties, pointer)),
         "external_id": _record_id(raw.get("id"), f"{pointer}/id"),
         "type": activity.type,
-        "status": activity.statuses.get(told.get(activity.status, ""), activity.otherwise),
-        "owner_external_id": told.get("hubspot_owner_id"),
-        "subject": told.get(activity.subject, "")[:500] or None,
+        "status": activity.statuses.get(properties.get(activity.status, ""), activity.otherwise),
+        "owner_external_id": properties.get("hubspot_owner_id"),
+        "subject": properties.get(activity.subject, "")[:500] or None,
         "occurred_at": start,
         "duration_seconds": duration,
-        "outcome": told.get("hs_call_disposition") or told.get("hs_meeting_outcome"),
+        "outcome": properties.get("hs_call_disposition") or properties.get("hs_meeting_outcome"),
         "deal_external_id": str(deals[0]) if isinstance(deals, list) and deals else None,
     }
 

@@ -1,4 +1,4 @@
-"""How HubSpot is asked for deals, with splits, payments and what is sold with them, and activities: its CRM API."""
+"""How HubSpot is called for deals, with splits, payments and what is sold with them, and activities: its CRM API."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ PAYMENTS: Final = "commerce_payments"
 """What was paid for them."""
 RECORD_ID: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 MODIFIED: Final = "hs_lastmodifieddate"
-"""The property that says when a record was modified."""
+"""The property with the time at which a record was modified."""
 _MERGED: Final = "hs_merged_object_ids"
 PROPERTIES: Final = (
     "dealname",
@@ -148,7 +148,7 @@ PARTS: Final = {
         MODIFIED,
     ),
 }
-"""The objects whose records belong to deals, and what is asked for of each."""
+"""The objects whose records belong to deals, and what is fetched of each."""
 _POSITION: Final = re.compile(r"(?:([a-z_]+)/)?(from|at):([0-9]{1,15})(?::([0-9]{1,20}))?", re.ASCII)
 _OPTIONAL: Final = frozenset({"properties", "currency", "account", "splits", "associations", "parts"})
 """What a portal may not have, or the app not be allowed to see, while deals can be read."""
@@ -158,7 +158,7 @@ _PASSING: Final = (423, 477)
 
 
 class _Portal(NamedTuple):
-    """What is asked for of deals here, the currency that the portal converts amounts to, and its time zone."""
+    """What is fetched of deals here, the currency that the portal converts amounts to, and its time zone."""
 
     properties: tuple[str, ...]
     home_currency: str | None = None
@@ -276,10 +276,10 @@ class HubspotApi(SourceApi):
             records = yield from _with_parts(own, portal, found)
         else:
             records = yield from _with_deals(own, walk, found)
-        following = _next_position(phase, at, found) if answer.status == 200 else None
-        if following is None and (later := _walk_after(walk, walks)) is not None:
+        upcoming = _next_position(phase, at, found) if answer.status == 200 else None
+        if upcoming is None and (later := _walk_after(walk, walks)) is not None:
             return RecordPage(records, gone, f"{later}/from:{begin}")
-        return RecordPage(records, gone, None if following is None else f"{walk}/{following}")
+        return RecordPage(records, gone, None if upcoming is None else f"{walk}/{upcoming}")
 
     @override
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
@@ -293,10 +293,10 @@ class HubspotApi(SourceApi):
         document: Mapping[str, object] = read_answer(answer) if answer.status == 200 else {"results": []}
         dates = {external_id: answered_moment(raw.get("archivedAt")) for external_id, raw in _results(document).items()}
         gone = [Gone(walk, external_id, at) for external_id, at in dates.items() if at is None or at >= since]
-        following = _after(document)
-        if following is None and (later := _walk_after(walk, _WALKS)) is not None:
+        upcoming = _after(document)
+        if upcoming is None and (later := _walk_after(walk, _WALKS)) is not None:
             return RecordPage(gone=gone, next_cursor=f"{later}/")
-        return RecordPage(gone=gone, next_cursor=None if following is None else f"{walk}/{following}")
+        return RecordPage(gone=gone, next_cursor=None if upcoming is None else f"{walk}/{upcoming}")
 
     @override
     def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
@@ -539,8 +539,8 @@ def _results(document: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
 def _after(document: Mapping[str, object]) -> str | None:
     """Where the next page of a list begins."""
     paging = document.get("paging")
-    following = paging.get("next") if isinstance(paging, Mapping) else None
-    after = following.get("after") if isinstance(following, Mapping) else None
+    upcoming = paging.get("next") if isinstance(paging, Mapping) else None
+    after = upcoming.get("after") if isinstance(upcoming, Mapping) else None
     return None if after is None else str(after)
 
 

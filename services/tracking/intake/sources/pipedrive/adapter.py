@@ -65,7 +65,7 @@ _NOT_COUNTED: Final = frozenset(
         "user",
     }
 )
-"""The entities of webhooks that no record is kept of."""
+"""The entities of webhooks that are no records here."""
 _CUSTOM_KEY: Final = re.compile(r"[0-9a-f]{40}")
 """What version 1 calls a custom field, beside the others."""
 _STATUSES: Final = frozenset(status.value for status in DealStatus)
@@ -117,10 +117,10 @@ class Pipedrive(Adapter):
         except Untranslatable:
             return f"body:{digest(request.body)}"
         if _is_version_1(document):
-            # Its meta names the record, not the event; every attempt says the same but for which it is.
+            # Its meta names the record, not the event; every attempt is the same but for its number.
             names = ("action", "object", "id", "timestamp", "timestamp_micro", "webhook_id")
-            told = [document.get("current"), document.get("previous"), *(meta.get(name) for name in names)]
-            return f"v1:{digest(json.dumps(told, default=str).encode())}"
+            states = [document.get("current"), document.get("previous"), *(meta.get(name) for name in names)]
+            return f"v1:{digest(json.dumps(states, default=str).encode())}"
         known = meta.get("id")
         return f"meta:{known}" if isinstance(known, str | int) else f"body:{digest(request.body)}"
 
@@ -142,9 +142,9 @@ class Pipedrive(Adapter):
                 QuarantineReason.UNKNOWN_TYPE, "/meta/action", f"expected one of {', '.join(_ACTIONS)}"
             )
         name = "previous" if document.get("data") is None else "data"
-        # Of a deletion the meta says everything that has to be known.
-        is_told = document.get(name) is not None or meta.get("action") != "delete"
-        raw = member(document, name) if is_told else {}
+        # For a deletion the meta has everything that has to be known.
+        is_stated = document.get(name) is not None or meta.get("action") != "delete"
+        raw = member(document, name) if is_stated else {}
         happened_at = instant_of(meta.get("timestamp"), "/meta/timestamp")
         if happened_at is None:
             raise Untranslatable(QuarantineReason.MISSING_FIELD, "/meta/timestamp", "is missing")
@@ -162,17 +162,17 @@ class Pipedrive(Adapter):
         if fields["kind"] in (DealKind.DELETED, DealKind.MERGED) or fields["modified_at"] is None:
             fields["modified_at"] = happened_at
         deal = canonical_deal(fields, raw, mapping, pointer=f"/{name}")
-        said: Statement = deal
+        statement: Statement = deal
         if (
             mapping.asks_products
             and raw.get("products") is None
             and deal.kind not in (DealKind.DELETED, DealKind.MERGED)
         ):
             # What brings a deal back is not before its deletion, which is dated when it happened.
-            said = Fetch(DEAL, deal.external_id, happened_at if deal.kind is DealKind.RESTORED else None)
+            statement = Fetch(DEAL, deal.external_id, happened_at if deal.kind is DealKind.RESTORED else None)
         merged_from = text_of(meta.get("merged_from_id"))
         if merged_from is None or meta.get("action") == "delete":
-            return (said,)
+            return (statement,)
         former = {
             "external_id": merged_from,
             "kind": DealKind.MERGED,
@@ -180,7 +180,7 @@ class Pipedrive(Adapter):
             "modified_at": happened_at,
             "sequence": fields["sequence"],
         }
-        return (said, canonical_deal(former, {}, SourceMapping(), pointer="/meta/merged_from_id"))
+        return (statement, canonical_deal(former, {}, SourceMapping(), pointer="/meta/merged_from_id"))
 
     @override
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Statement]:
@@ -257,7 +257,7 @@ def _record_as_version_2(raw: object) -> object:
 
 
 def _id_of(value: object) -> object:
-    """An id, also of a record that version 1 tells more of."""
+    """An id, also of a record of which version 1 states more."""
     return value.get("id", value.get("value")) if isinstance(value, Mapping) else value
 
 
@@ -297,13 +297,13 @@ def _fields(raw: Mapping[str, object], pointer: str) -> dict[str, object]:
     }
 
 
-def _products(held: object) -> list[dict[str, object]]:
-    """The lines of a deal, where they are told."""
+def _products(lines: object) -> list[dict[str, object]]:
+    """The lines of a deal, where they are stated."""
     return [
         product_line(
             line.get("code") or line.get("product_id") or line.get("id"), line.get("quantity"), line.get("sum")
         )
-        for line in (held if isinstance(held, list) else ())
+        for line in (lines if isinstance(lines, list) else ())
         if isinstance(line, Mapping) and line.get("is_enabled") is not False
     ]
 
@@ -341,14 +341,14 @@ def _activity_fields(raw: Mapping[str, object], pointer: str) -> dict[str, objec
 
 def _due(raw: Mapping[str, object], pointer: str) -> datetime | None:
     """The day and time of an activity, which Pipedrive has in UTC unless it names a zone. Raises Untranslatable."""
-    told = raw.get("due_time")
-    day, clock = raw.get("due_date"), _CLOCK.fullmatch(str(_clock(told)))
+    due_time = raw.get("due_time")
+    day, clock = raw.get("due_date"), _CLOCK.fullmatch(str(_clock(due_time)))
     if not isinstance(day, str) or not day:
         return None
     moment = instant_of(day, f"{pointer}/due_date")
     if moment is None or clock is None:
         return moment
-    zone = told.get("timezone_id") if isinstance(told, Mapping) else None
+    zone = due_time.get("timezone_id") if isinstance(due_time, Mapping) else None
     try:
         local = datetime.combine(
             moment.date(),
@@ -360,9 +360,9 @@ def _due(raw: Mapping[str, object], pointer: str) -> datetime | None:
         raise Untranslatable(QuarantineReason.INVALID_FIELD, f"{pointer}/due_time", "is not a time") from None
 
 
-def _clock(told: object) -> object:
+def _clock(due_time: object) -> object:
     """A time of day or a length of time: the API has it plainly, webhooks of version 2 as an object with its zone."""
-    return told.get("value") if isinstance(told, Mapping) else told
+    return due_time.get("value") if isinstance(due_time, Mapping) else due_time
 
 
 def _custom(fields: object) -> dict[str, object]:
@@ -370,8 +370,8 @@ def _custom(fields: object) -> dict[str, object]:
     if not isinstance(fields, Mapping):
         return {}
     texts: dict[str, object] = {}
-    for name, held in fields.items():
-        value = held.get("value", held.get("id")) if isinstance(held, Mapping) else held
+    for name, field in fields.items():
+        value = field.get("value", field.get("id")) if isinstance(field, Mapping) else field
         if isinstance(value, bool):
             texts[name] = "true" if value else "false"
         elif isinstance(value, str | int | Decimal):

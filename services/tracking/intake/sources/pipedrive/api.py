@@ -1,4 +1,4 @@
-"""How Pipedrive is asked for deals and activities: version 2 of its API."""
+"""How Pipedrive is called for deals and activities: version 2 of its API."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -130,9 +130,9 @@ class PipedriveApi(SourceApi):
         answer = yield _list(own, walk, {**params, "sort_by": "update_time"}, after, endpoint=_WALKS[walk])
         document = read_answer(answer) if answer.status == 200 else {}
         found = _listed(document)
-        following = _next_cursor(document)
-        if following is not None:
-            next_cursor: str | None = f"{walk}:{following}"
+        upcoming = _next_cursor(document)
+        if upcoming is not None:
+            next_cursor: str | None = f"{walk}:{upcoming}"
         else:
             later = list(_WALKS)[list(_WALKS).index(walk) + 1 :]
             next_cursor = f"{later[0]}:" if later else None

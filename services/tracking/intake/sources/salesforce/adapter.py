@@ -1,8 +1,8 @@
 """Salesforce: outbound messages and change events of one connection.
 
-Outbound messages (SOAP) prove nothing but that they know the address, which holds the secret; so the organisation they
+Outbound messages (SOAP) prove nothing but that they know the address, which has the secret; so the organisation they
 name has to be one that is allowed. Change events (JSON, as a relay posts them) bear the same secret or are signed with
-it as Standard Webhooks are. Neither kind tells all of a record: what they say is merged field by field.
+it as Standard Webhooks are. Neither kind states all of a record: what they state is merged field by field.
 """
 
 import re
@@ -89,7 +89,7 @@ _ACK: Final = (
 
 
 class Salesforce(Adapter):
-    """The adapter. A secret is `whsec_…` of letters and digits only, so that it can stand in an address too."""
+    """The adapter. A secret is `whsec_…` of letters and digits only, so that it can be part of an address too."""
 
     source = Source.SALESFORCE
     allow_keys = {"organization_id": True, "action_id": False}  # noqa: RUF012
@@ -141,7 +141,7 @@ class Salesforce(Adapter):
         return f"body:{digest(request.body)}"
 
     @override
-    def kept(self, request: Request, rules: SenderRules) -> bytes:
+    def body_to_store(self, request: Request, rules: SenderRules) -> bytes:
         if _is_json(request.body):
             return request.body
         try:
@@ -181,7 +181,7 @@ class Salesforce(Adapter):
 
 
 def _proven(request: Request, rules: SenderRules, now_seconds: int) -> Rejection | None:
-    """Whether the request knows a secret, in whichever of the three ways it says so."""
+    """Whether the request knows a secret, in whichever of the three ways it proves it."""
     if request.trail:
         return _knows(request.trail.encode("utf-8", "replace"), rules)
     scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
@@ -195,7 +195,7 @@ def _knows(given: bytes, rules: SenderRules) -> Rejection | None:
 
 
 def _is_allowed(rules: SenderRules, name: str, given: frozenset[str]) -> bool:
-    """Whether all that a message says of itself is on the list, however long the ids there are."""
+    """Whether all that a message states of itself is on the list, however long the ids there are."""
     allowed = rules.allowed.get(name)
     if allowed is None:
         return True
@@ -259,11 +259,11 @@ class _OutboundReader(ContentHandler):
             )
         if self._hidden_depth is None and _is_session(name):
             self._hidden_depth = len(self._path)
-        kept = {key: _masked(value) for key, value in attrs.items() if not _is_session(key)}
+        masked = {key: _masked(value) for key, value in attrs.items() if not _is_session(key)}
         if self._hidden_depth is None:
-            self._writer.startElement(name, AttributesImpl(kept))
+            self._writer.startElement(name, AttributesImpl(masked))
         self._is_leaf = True
-        named = {_local(key): value for key, value in kept.items()}
+        named = {_local(key): value for key, value in masked.items()}
         self._is_nil = named.get("nil") in ("true", "1")
         match self._inside():
             case ["Notification"]:
@@ -344,13 +344,13 @@ def _masked(text: str) -> str:
 
 
 def _cut_before_session(body: bytes) -> bytes:
-    """What is safe to keep of a body that cannot be parsed: up to where a session is named, if it is plain text."""
+    """What is safe to store of a body that cannot be parsed: up to where a session is named, if it is plain text."""
     declared = _DECLARED_ENCODING.search(body[:200])
     if b"\x00" in body or (declared and declared[1].decode("latin-1").lower() not in _PLAIN_ENCODINGS):
         return b"<left-out>"
     text = body.decode("utf-8", "replace")
     named = _SESSION_NAME.search(text)
-    # Whatever is kept must not become readable by what was cut off.
+    # Whatever is stored must not become readable by what was cut off.
     return (_masked(text[: named.start()]) + "<left-out>" if named else _masked(text)).encode()
 
 
@@ -459,7 +459,7 @@ _WHOLE_MAX: Final = 10**20
 
 
 def _place(header: Mapping[str, object]) -> int:
-    """Where an event stands among those of the same second: by its commit, then within its transaction.
+    """The place of an event among those of the same second: by its commit, then within its transaction.
 
     Commits are numbered further apart than a transaction has events of one record.
     """
@@ -495,15 +495,15 @@ def _named_records(header: Mapping[str, object], pointer: str) -> Iterator[str]:
 def _changed_values(
     header: Mapping[str, object], event: Mapping[str, object], *, is_whole: bool
 ) -> Mapping[str, object] | None:
-    """The fields that an event tells, None for those it says are empty now. None where it tells those by bitmaps only.
+    """The fields that an event states, None for those that are empty now. None where it states those by bitmaps only.
 
     A client that decodes all fields of an event has an empty value too for each that did not change: what is empty
     counts only where the header names it.
     """
     values = {name: value for name, value in event.items() if name != "ChangeEventHeader"}
-    told = {name: value for name, value in values.items() if value is not None}
+    stated = {name: value for name, value in values.items() if value is not None}
     if is_whole:
-        return told
+        return stated
     changed, nulled = header.get("changedFields"), header.get("nulledFields")
     if changed is None and nulled is None:
         return values
@@ -512,12 +512,12 @@ def _changed_values(
     for listed in (changed, nulled):
         for name in listed if isinstance(listed, list) and not _is_bitmap(listed) else ():
             if isinstance(name, str) and "." not in name:
-                told.setdefault(name, None)
-    return told
+                stated.setdefault(name, None)
+    return stated
 
 
 def _is_bitmap(listed: object) -> bool:
-    """Whether fields are told as clients get them that do not decode the header: by bits of the event's schema."""
+    """Whether fields are stated as clients get them that do not decode the header: by bits of the event's schema."""
     return isinstance(listed, list) and any("0x" in str(name) for name in listed)
 
 
@@ -538,7 +538,7 @@ def _fields(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> dict
     account_id = record_id(raw.get("AccountId"))
     account = raw.get("Account")
     account_name = None
-    # A change of the account tells its id alone: a name that is still known may be the one of the account before.
+    # A change of the account states its id alone: a name that is still known may be the one of the account before.
     if isinstance(account, Mapping) and record_id(account.get("Id")) == account_id:
         account_name = account.get("Name")
     return {
@@ -597,8 +597,8 @@ def _status(raw: Mapping[str, object]) -> DealStatus | None:
 
 
 def _split_type(split: Mapping[str, object]) -> Mapping[str, object]:
-    held = split.get("SplitType")
-    return held if isinstance(held, Mapping) else {}
+    split_type = split.get("SplitType")
+    return split_type if isinstance(split_type, Mapping) else {}
 
 
 def _split_names(split: Mapping[str, object]) -> set[object]:

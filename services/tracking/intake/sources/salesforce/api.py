@@ -1,4 +1,4 @@
-"""How Salesforce is asked for opportunities, with what belongs to them, tasks and events: its REST API.
+"""How Salesforce is called for opportunities, with what belongs to them, tasks and events: its REST API.
 
 An id of 15 characters and the one of 18 that it begins are the same record; here it always has 18.
 """
@@ -50,7 +50,7 @@ LINES: Final = "OpportunityLineItems"
 
 
 class Part(NamedTuple):
-    """What belongs to an opportunity and has a time of its own: where one has it, and what is asked of it."""
+    """What belongs to an opportunity and has a time of its own: where one has it, and what is fetched of it."""
 
     relation: str
     fields: str
@@ -86,7 +86,7 @@ class SalesforceCredentials(ApiCredentials):
 _PAGE_RECORDS_MAX: Final = 200
 _PAGE_USERS_MAX: Final = 1000
 _TOKEN_LIFETIME: Final = timedelta(hours=1)
-"""Taken where the answer does not tell: it depends on the organisation's settings. One that ends sooner is refused."""
+"""Taken where no answer states it: it depends on the organisation's settings. One that ends sooner is refused."""
 _DELETED_AGE_MAX: Final = timedelta(days=30) - timedelta(minutes=5)
 _DELETED_SPAN_MIN: Final = timedelta(minutes=2)
 _USAGE: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
@@ -233,23 +233,23 @@ class SalesforceApi(SourceApi):
                 f"SELECT {shape.columns} FROM Opportunity{_modified(since, stamp, after)}"
                 f" ORDER BY SystemModstamp, Id LIMIT {_PAGE_RECORDS_MAX}"
             )
-        # What lies in the recycle bin is told with it: the deletions of the latest minute are told nowhere else.
+        # What is in the recycle bin comes with it: the deletions of the latest minute come from nowhere else.
         answer = read_answer((yield _query(own, query, with_deleted=phase == "all" and since is not None)))
         found = yield from _whole_records(own, answer)
-        records, gone = _told_apart(OPPORTUNITY, found)
+        records, gone = _present_and_gone(OPPORTUNITY, found)
         is_last = answer.get("done") is not False and len(found) < _PAGE_RECORDS_MAX
         if found and not is_last:
             last_id, last = list(found.items())[-1]
             return RecordPage(records, gone, f"{phase}:{_literal_of(last)}:{last_id}")
         phases = ["all", *(shape.parts if since is not None else ()), TASK]
-        following = phases[phases.index(phase) + 1] if phase in phases else TASK
-        return RecordPage(records, gone, f"{following}::")
+        upcoming = phases[phases.index(phase) + 1] if phase in phases else TASK
+        return RecordPage(records, gone, f"{upcoming}::")
 
     @override
     def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
         own = own_credentials(credentials, SalesforceCredentials)
         name = cursor if cursor in ACTIVITIES else OPPORTUNITY
-        # The end has to be told and not to be in the future; what time it is there any answer says. Salesforce takes
+        # The end has to be stated and not to be in the future; any answer has the time there. Salesforce takes
         # it for the beginning of its minute.
         now = _time_of((yield Call("GET", _url(own, "limits"))))
         start = min(max(since, now - _DELETED_AGE_MAX), now - _DELETED_SPAN_MIN)
@@ -297,8 +297,8 @@ class SalesforceApi(SourceApi):
 
 def related_records(raw: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
     """What belongs to an opportunity that came with it."""
-    held = raw.get(name)
-    records = held.get("records") if isinstance(held, Mapping) else None
+    related_page = raw.get(name)
+    records = related_page.get("records") if isinstance(related_page, Mapping) else None
     return [each for each in records if isinstance(each, Mapping)] if isinstance(records, list) else []
 
 
@@ -331,7 +331,7 @@ def _offset_time(moment: datetime) -> str:
 
 
 def _position(cursor: str | None) -> tuple[str, datetime | None, str | None]:
-    """The walk a cursor is in, and the last record it stands behind. Anything else stands before the first."""
+    """The walk a cursor is in, and the last record it is behind. Anything else is before the first."""
     match = _POSITION.fullmatch(cursor or "")
     if match is None:
         return "all", None, None
@@ -346,7 +346,7 @@ def _modified(since: datetime | None, stamp: datetime | None, after: str | None)
 
 
 def _shape(own: SalesforceCredentials) -> Conversation[_Shape]:
-    """What can be asked of opportunities here: currencies, parts and the organisation's own fields may be absent."""
+    """What can be fetched of opportunities here: currencies, parts and the organisation's own fields may be absent."""
     described = read_answer((yield Call("GET", _url(own, "sobjects/Opportunity/describe"))))
     fields, relations = described.get("fields"), described.get("childRelationships")
     if not isinstance(fields, list) or not isinstance(relations, list):
@@ -378,15 +378,15 @@ def _changed_activities(
     )
     answer = read_answer((yield _query(own, query, with_deleted=since is not None)))
     found = _by_id(answer)
-    records, gone = _told_apart(name, found)
+    records, gone = _present_and_gone(name, found)
     if found and (answer.get("done") is False or len(found) >= _PAGE_RECORDS_MAX):
         last_id, last = list(found.items())[-1]
         return RecordPage(records, gone, f"{name}:{_literal_of(last)}:{last_id}")
-    following = _object_after(name)
-    return RecordPage(records, gone, None if following is None else f"{following}::")
+    upcoming = _object_after(name)
+    return RecordPage(records, gone, None if upcoming is None else f"{upcoming}::")
 
 
-def _told_apart(name: str, found: Mapping[str, Mapping[str, object]]) -> tuple[list[RawRecord], list[Gone]]:
+def _present_and_gone(name: str, found: Mapping[str, Mapping[str, object]]) -> tuple[list[RawRecord], list[Gone]]:
     """Records, and those of them that lie in the recycle bin."""
     records, gone = [], []
     for external_id, raw in found.items():
@@ -404,10 +404,10 @@ def _found(own: SalesforceCredentials, query: str, count_max: int) -> Conversati
     for _ in range(count_max):
         answer = read_answer((yield call))
         found |= yield from _whole_records(own, answer)
-        following = _following(own, answer)
-        if following is None:
+        upcoming = _next_call(own, answer)
+        if upcoming is None:
             break
-        call = following
+        call = upcoming
     return found
 
 
@@ -419,18 +419,18 @@ def _whole_records(
     for external_id, raw in _by_id(answer).items():
         whole = dict(raw)
         for name in (part.relation for part in PARTS.values()):
-            held = raw.get(name)
-            if isinstance(held, Mapping):
+            related_page = raw.get(name)
+            if isinstance(related_page, Mapping):
                 related = related_records(raw, name)
-                while (following := _following(own, held)) is not None:
-                    held = read_answer((yield following))
-                    related.extend(related_records({name: held}, name))
+                while (upcoming := _next_call(own, related_page)) is not None:
+                    related_page = read_answer((yield upcoming))
+                    related.extend(related_records({name: related_page}, name))
                 whole[name] = {"records": related}
         found[external_id] = whole
     return found
 
 
-def _following(own: SalesforceCredentials, answer: Mapping[str, object]) -> Call | None:
+def _next_call(own: SalesforceCredentials, answer: Mapping[str, object]) -> Call | None:
     """The call for the rest of an answer."""
     path = answer.get("nextRecordsUrl")
     if not isinstance(path, str) or answer.get("done") is True:

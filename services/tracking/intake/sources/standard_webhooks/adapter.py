@@ -1,6 +1,6 @@
 """Standard Webhooks: any sender that can sign a canonical deal or activity.
 
-Signed as https://www.standardwebhooks.com says: `v1` is HMAC-SHA256 with a shared secret (`whsec_…`), `v1a` ed25519
+Signed by https://www.standardwebhooks.com: `v1` is HMAC-SHA256 with a shared secret (`whsec_…`), `v1a` ed25519
 with the sender's public key (`whpk_…`). The `standardwebhooks` package is the tests' oracle; it decodes the key anew
 for every delivery and works on text, which the hot path cannot afford.
 """
@@ -71,7 +71,7 @@ class DealEvent(BaseModel):
 
 
 class DealBatch(BaseModel):
-    """Several deals in one delivery, each translated by itself: what is wrong with one keeps no other from counting."""
+    """Several deals in one delivery, each translated by itself: what is wrong with one stops no other from counting."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"type": "deals.batch", "deals": [DEAL_EXAMPLE]}]})
 
@@ -152,8 +152,8 @@ class StandardWebhooks(Adapter):
         if document.get("type") in _ACTIVITY_TYPES:
             raw = member(document, "data")
             activity = {**raw, "is_deleted": document["type"] == _ACTIVITY_DELETED}
-            told = canonical_activity(activity, mapping, pointer="/data")
-            return (told, *unknown_members(raw, CanonicalActivity.model_fields, "/data"))
+            statement = canonical_activity(activity, mapping, pointer="/data")
+            return (statement, *unknown_members(raw, CanonicalActivity.model_fields, "/data"))
         known = ", ".join([*_KINDS, _BATCH, *_ACTIVITY_TYPES])
         raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, "/type", f"expected one of {known}")
 
@@ -165,7 +165,7 @@ def _batch(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[S
             QuarantineReason.INVALID_FIELD, "/deals", f"expected a list of 1 to {BATCH_DEALS_MAX} deals"
         )
 
-    def said(part: tuple[int, object]) -> Sequence[Statement]:
+    def statements(part: tuple[int, object]) -> Sequence[Statement]:
         index, raw = part
         pointer = f"/deals/{index}"
         if not isinstance(raw, dict):
@@ -175,7 +175,7 @@ def _batch(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[S
             *unknown_members_of_deal(raw, mapping, pointer),
         )
 
-    return statements_of_each(enumerate(deals), said)
+    return statements_of_each(enumerate(deals), statements)
 
 
 def _signed_headers(headers: Headers) -> tuple[bytes | None, ...]:
@@ -186,7 +186,7 @@ def _signed_headers(headers: Headers) -> tuple[bytes | None, ...]:
 
 @lru_cache(maxsize=10_000)
 def _key(secret: str) -> bytes | Ed25519PublicKey:
-    """What a secret's text stands for. Raises ValueError."""
+    """The key of a secret's text. Raises ValueError."""
     try:
         if secret.startswith(_PUBLIC_KEY_PREFIX):
             return Ed25519PublicKey.from_public_bytes(b64decode(secret[len(_PUBLIC_KEY_PREFIX) :], validate=True))

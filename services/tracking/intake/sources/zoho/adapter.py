@@ -2,7 +2,7 @@
 
 One connection takes both: a body with a `channel_id` is a notification. A notification is proven by the `token` its
 channel was opened with, a workflow webhook by the same secret in the header `X-Attain-Secret`, in the query parameter
-`secret` or in the body's member `secret`; neither member is kept.
+`secret` or in the body's member `secret`; neither member is stored.
 
 A workflow webhook is to send this, any further field of the deal under its API name:
 
@@ -78,7 +78,7 @@ _MODULE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 _NOT_COUNTED: Final = frozenset(
     {"lead", "contact", "account", "product", "quote", "invoice", "call", "event", "task", "campaign", "case"}
 )
-"""What the event of a workflow webhook may name that no record is kept of by it."""
+"""What the event of a workflow webhook may name that is no record here."""
 _OPERATIONS: Final = ("insert", "create", "edit", "update", "delete", "restore")
 _DELETIONS: Final = ("deal.delete", "deal.deleted")
 _STAGES: Final = {
@@ -208,13 +208,13 @@ class Zoho(Adapter):
             return f"watch:{digest(json.dumps(parts, default=str).encode())}"
         record_id, modified_at = document.get("id"), document.get("Modified_Time")
         if isinstance(record_id, str | int) and isinstance(modified_at, str) and modified_at:
-            # A record that is deleted keeps the modified time of the change before.
+            # A record that is deleted has the modified time of the change before.
             kind = ":deleted" if document.get("event") in _DELETIONS else ""
             return f"deal:{record_id}:{modified_at}{kind}"
         return f"body:{digest(request.body)}"
 
     @override
-    def kept(self, request: Request, rules: SenderRules) -> bytes:
+    def body_to_store(self, request: Request, rules: SenderRules) -> bytes:
         """Without the secret: its member is emptied, everything else stays as it came."""
         document = read_document_or_empty(request.body)
         if not _SECRET_MEMBERS & document.keys():
@@ -240,17 +240,17 @@ class Zoho(Adapter):
             raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{pointer}/Modified_Time", "is not a time")
         version = dated(record, modified_at)
         owner = record.raw.get("Owner")
-        said: list[Statement] = []
+        statements: list[Statement] = []
         if record.object_name == DEALS:
-            said.append(_deal(_fields(record.raw, mapping, pointer) | version, record.raw, mapping, pointer))
+            statements.append(_deal(_fields(record.raw, mapping, pointer) | version, record.raw, mapping, pointer))
         elif record.object_name in _ACTIVITIES:
             fields = _activity(record.object_name, record.raw, record.fetched_at) | version
-            said.append(canonical_activity(fields, mapping, pointer=pointer))
+            statements.append(canonical_activity(fields, mapping, pointer=pointer))
         else:
             raise Untranslatable(QuarantineReason.UNKNOWN_TYPE, pointer, f"expected one of {', '.join(MODULES)}")
         if isinstance(owner, Mapping) and (owner_id := text_or_number(owner.get("id"))) is not None:
-            said.append(SeenUser(owner_id, text_or_number(owner.get("name")), text_or_number(owner.get("email"))))
-        return said
+            statements.append(SeenUser(owner_id, text_or_number(owner.get("name")), text_or_number(owner.get("email"))))
+        return statements
 
     @override
     def translate_gone(self, gone: GoneRecord, mapping: SourceMapping) -> Sequence[Statement]:
@@ -258,7 +258,7 @@ class Zoho(Adapter):
 
 
 def _notified(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Statement]:
-    """What a notification says: which records to ask for, and which are gone. Raises Untranslatable."""
+    """What a notification states: which records to fetch, and which are gone. Raises Untranslatable."""
     module = document.get("module")
     if isinstance(module, Mapping):
         module = module.get("api_name")
@@ -272,8 +272,8 @@ def _notified(document: Mapping[str, object], mapping: SourceMapping) -> Sequenc
     ids = document.get("ids")
     if not isinstance(ids, list):
         raise Untranslatable(QuarantineReason.MISSING_FIELD, "/ids", "is not a list of ids")
-    told = [_record_id(each, f"/ids/{index}") for index, each in enumerate(ids)]
-    named = dict.fromkeys(told)
+    record_ids = [_record_id(each, f"/ids/{index}") for index, each in enumerate(ids)]
+    named = dict.fromkeys(record_ids)
     if operation not in ("delete", "restore"):
         return [Fetch(str(module), record_id) for record_id in named]
     at = _server_time(document)
@@ -283,7 +283,7 @@ def _notified(document: Mapping[str, object], mapping: SourceMapping) -> Sequenc
 
 
 def _sent(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[Statement]:
-    """What a workflow webhook says: the deal as far as it was mapped, and that all of it may be asked for.
+    """What a workflow webhook states: the deal as far as it was mapped, and that all of it may be fetched.
 
     Raises Untranslatable.
     """
@@ -307,7 +307,7 @@ def _stated_deal(
     document: Mapping[str, object], record_id: str, mapping: SourceMapping, *, is_deleted: bool
 ) -> CanonicalDeal:
     """The deal in the texts of a workflow webhook. Raises Untranslatable."""
-    raw = {name: _told(value, f"/{name}") for name, value in document.items() if name not in _SECRET_MEMBERS}
+    raw = {name: _readable(value, f"/{name}") for name, value in document.items() if name not in _SECRET_MEMBERS}
     reader = _Reader(
         _choice(raw, "decimal_separator", (".", ",")),
         _choice(raw, "date_format", (DAY_FIRST, MONTH_FIRST)),
@@ -345,7 +345,7 @@ def _stated_deal(
 
 
 class _Reader(NamedTuple):
-    """Reads the texts of a workflow webhook, as plainly as the webhook says how they are written."""
+    """Reads the texts of a workflow webhook, as far as the webhook states how they are written."""
 
     decimal_separator: str | None
     date_format: str | None
@@ -418,7 +418,7 @@ def _status(stage: str | None, probability: object) -> DealStatus | None:
 
 
 def _home_amount(raw: Mapping[str, object]) -> Decimal | None:
-    """The amount by the record's own rate, which says how much of its currency one of the home currency is."""
+    """The amount by the record's own rate, which is how much of its currency one of the home currency is."""
     amount, rate = _decimal(raw.get("Amount")), _decimal(raw.get("Exchange_Rate"))
     if amount is None or rate is None or rate <= 0:
         return None
@@ -501,7 +501,7 @@ def _gone_version(at: datetime) -> dict[str, object]:
     return {"modified_at": at, "sequence": _LAST_OF_ITS_MOMENT}
 
 
-def _told(value: object, pointer: str) -> object:
+def _readable(value: object, pointer: str) -> object:
     """A value of a template: None when it is empty. Raises Untranslatable when it was not filled in."""
     if not isinstance(value, str):
         return value
@@ -520,7 +520,7 @@ def _choice(raw: Mapping[str, object], name: str, accepted: Sequence[str]) -> st
 
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """What cannot be read is said of the field. Raises Untranslatable."""
+    """What cannot be read is the field's fault. Raises Untranslatable."""
     try:
         yield
     except Unreadable as error:

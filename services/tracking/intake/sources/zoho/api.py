@@ -1,4 +1,4 @@
-"""How Zoho CRM is asked for deals and activities, and told where to notify of them: version 7 of its API."""
+"""How Zoho CRM is called for deals and activities, and given the address to notify of them: version 7 of its API."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from services.tracking.intake.sources.source_api import (
     ApiUser,
     Call,
     Channel,
-    ChannelTerms,
+    ChannelRequest,
     Conversation,
     Gone,
     Origin,
@@ -197,8 +197,8 @@ class ZohoApi(SourceApi):
         ]
         if info.get("more_records") is True:
             return RecordPage(gone=gone, next_cursor=f"{module}:{int(page) + 1}")
-        following = _module_after(module)
-        return RecordPage(gone=gone, next_cursor=None if following is None else f"{following}:1")
+        upcoming = _module_after(module)
+        return RecordPage(gone=gone, next_cursor=None if upcoming is None else f"{upcoming}:1")
 
     @override
     def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
@@ -240,29 +240,29 @@ class ZohoApi(SourceApi):
         return UserPage(users, str(page + 1) if info.get("more_records") is True else None)
 
     @override
-    def open_channel(self, credentials: ApiCredentials, terms: ChannelTerms) -> Conversation[Channel]:
+    def open_channel(self, credentials: ApiCredentials, request: ChannelRequest) -> Conversation[Channel]:
         known = own_credentials(credentials, ZohoCredentials)
         url = f"{known.api_url}{_API_PATH}/actions/watch"
         wanted: JsonValue = {
             "watch": [
                 {
-                    "channel_id": terms.id,
+                    "channel_id": request.id,
                     "events": [f"{module}.all" for module in MODULES],
-                    "channel_expiry": _second(terms.expires_at),
-                    "token": terms.secret,
+                    "channel_expiry": _second(request.expires_at),
+                    "token": request.secret,
                     "notify_on_related_action": False,
-                    "notify_url": terms.notify_url,
+                    "notify_url": request.notify_url,
                 }
             ]
         }
-        if terms.is_renewal:
+        if request.is_renewal:
             answer = yield Call("PATCH", url, json=wanted, endpoint=_WATCH_ENDPOINT)
-            channel = _channel(answer, terms)
+            channel = _channel(answer, request)
             if channel is not None:
                 return channel
         # What has expired cannot be renewed; opening a channel that is there replaces it.
         answer = yield Call("POST", url, json=wanted, endpoint=_WATCH_ENDPOINT)
-        channel = _channel(answer, terms)
+        channel = _channel(answer, request)
         if channel is None:
             raise UnexpectedAnswer(f"the channel was not opened: {_problem(answer).text}")
         return channel
@@ -278,7 +278,7 @@ def _second(moment: datetime) -> str:
 
 
 class _Problem(NamedTuple):
-    """What an answer says is wrong, for those who read it."""
+    """What is wrong by an answer, for those who read it."""
 
     code: str
     text: str
@@ -322,7 +322,7 @@ def _verdict(
 
 
 def _is_of_records(call: Call, code: str) -> bool:
-    """Whether a refusal is about the records asked for, which the conversation deals with."""
+    """Whether a refusal is about the requested records, which the conversation deals with."""
     return (code == _INVALID_DATA and "ids" in call.params) or (code == _EXPIRED_VALUE and "page_token" in call.params)
 
 
@@ -356,7 +356,7 @@ def _by_ids(
 
 
 def _listed(answer: Answer, name: str = "data") -> tuple[list[Mapping[str, object]], Mapping[str, object]]:
-    """The rows of an answer and what it says of them; nothing where it is empty. Raises UnexpectedAnswer."""
+    """The rows of an answer and what it states of them; nothing where it is empty. Raises UnexpectedAnswer."""
     if answer.status in (204, 304):
         return [], {}
     document = read_answer(answer)
@@ -379,15 +379,15 @@ def _further(
         if seen >= _WALK_RECORDS_MAX and _before(latest) not in (None, walk.since):
             return _Walk(walk.module, _before(latest)).text()
         return _Walk(walk.module, walk.since, token, seen, latest).text()
-    following = _module_after(walk.module)
-    if following is None:
+    upcoming = _module_after(walk.module)
+    if upcoming is None:
         return None
-    return _Walk(following, None if since is None else _second(since - timedelta(seconds=1))).text()
+    return _Walk(upcoming, None if since is None else _second(since - timedelta(seconds=1))).text()
 
 
 def _module_after(module: str) -> str | None:
-    following = MODULES.index(module) + 1
-    return MODULES[following] if following < len(MODULES) else None
+    upcoming = MODULES.index(module) + 1
+    return MODULES[upcoming] if upcoming < len(MODULES) else None
 
 
 def _before(latest: str | None) -> str | None:
@@ -404,7 +404,7 @@ def _walk(cursor: str | None) -> _Walk | None:
     return walk
 
 
-def _channel(answer: Answer, terms: ChannelTerms) -> Channel | None:
+def _channel(answer: Answer, request: ChannelRequest) -> Channel | None:
     """The channel with the expiry that Zoho gave it; None when it is not there."""
     if answer.status >= 400 or _problem(answer).code:
         return None
@@ -413,9 +413,9 @@ def _channel(answer: Answer, terms: ChannelTerms) -> Channel | None:
     details = first.get("details") if isinstance(first, Mapping) else None
     events = details.get("events") if isinstance(details, Mapping) else None
     if not isinstance(events, list):
-        raise UnexpectedAnswer("the answer does not tell the channel's events")
+        raise UnexpectedAnswer("the answer does not state the channel's events")
     expiries = [offset_moment(event.get("channel_expiry")) for event in events if isinstance(event, Mapping)]
     known = [expiry for expiry in expiries if expiry is not None]
     if not known or len(known) < len(MODULES):
         raise UnexpectedAnswer("the channel is not open for every module")
-    return Channel(terms.id, min(known))
+    return Channel(request.id, min(known))

@@ -9,7 +9,7 @@ from services.tracking.intake.calling.domain import ApiAccessMissing, SourceRefu
 from services.tracking.intake.connections import service as crm
 from services.tracking.intake.connections.domain import Connection, ConnectionStatus
 from services.tracking.intake.connections.service import Connections
-from services.tracking.intake.sources.source_api import ChannelTerms
+from services.tracking.intake.sources.source_api import ChannelRequest
 from services.tracking.intake.sync import store
 from services.tracking.intake.sync.domain import ChannelState
 from shared.db.database import Database, Scope
@@ -22,8 +22,8 @@ _AT_ONCE_MAX: Final = 8
 _log = get_logger(__name__)
 
 
-class ChannelKeeper(Rounds):
-    """Keeps channels open. Any number may run; each takes what no other is at."""
+class ChannelRenewer(Rounds):
+    """Renews channels. Any number may run; each takes what no other is at."""
 
     def __init__(self, database: Database, caller: ApiCaller, connections: Connections, *, public_url: str) -> None:
         """`public_url`: where sources reach this service."""
@@ -34,24 +34,24 @@ class ChannelKeeper(Rounds):
         self._public_url = public_url.rstrip("/")
 
     async def round(self) -> bool:
-        await self.keep_due()
+        await self.renew_due()
         async with self._database.transaction(Scope.every()) as tx:
             self.come_again_at(await store.next_channel_due_at(tx), tx.now)
         return False
 
-    async def keep_due(self) -> None:
+    async def renew_due(self) -> None:
         """Open or renew every channel that is due. Raises Unavailable."""
         async with self._database.transaction(Scope.every()) as tx:
             due = await store.due_channels(tx, until=tx.now + _LEASE, limit=_AT_ONCE_MAX)
             connections = await crm.by_id(tx, [each.connection_id for each in due])
-        kept = await asyncio.gather(
-            *(self._kept(each, connections.get(each.connection_id)) for each in due), return_exceptions=True
+        outcomes = await asyncio.gather(
+            *(self._renewed(each, connections.get(each.connection_id)) for each in due), return_exceptions=True
         )
-        for outcome in kept:
+        for outcome in outcomes:
             if isinstance(outcome, BaseException):
-                _log.error("channel_not_kept", exc_info=outcome)
+                _log.error("channel_not_renewed", exc_info=outcome)
 
-    async def _kept(self, channel: ChannelState, connection: Connection | None) -> None:
+    async def _renewed(self, channel: ChannelState, connection: Connection | None) -> None:
         try:
             if connection is None or connection.status is not ConnectionStatus.ACTIVE:
                 raise ApiAccessMissing("The connection is disabled.")
@@ -80,7 +80,7 @@ class ChannelKeeper(Rounds):
             return None
         conversation = access.api.open_channel(
             access.credentials,
-            ChannelTerms(
+            ChannelRequest(
                 id=channel.channel_id,
                 notify_url=f"{self._public_url}/hooks/{connection.id}",
                 secret=secret,

@@ -1,4 +1,4 @@
-"""Worker component: asks sources for what deliveries name without saying what it is like."""
+"""Worker component: fetches what deliveries only name."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -43,12 +43,12 @@ _Name = tuple[str, str]
 class Fetcher(Rounds):
     """Fetches what is due, each connection apart from the others. Any number may run; each takes what no other is at.
 
-    A record that is named while its connection is idle is asked for at once; while it is busy, those that come in the
-    meantime are asked for together.
+    A record that is named while its connection is idle is fetched at once; while it is busy, those that come in the
+    meantime are fetched together.
     """
 
     def __init__(self, database: Database, caller: ApiCaller, *, gather_seconds: float = _GATHER_SECONDS) -> None:
-        """`gather_seconds`: how long to gather after a call, at sources that are asked for many records at once."""
+        """`gather_seconds`: how long to gather after a call, at sources that many records are fetched from at once."""
         super().__init__("fetcher", every_seconds=_POLL_SECONDS, woken_by=database.channels(FETCH_CHANNEL))
         self._database = database
         self._caller = caller
@@ -108,7 +108,7 @@ class Fetcher(Rounds):
             self.wake()
 
     async def fetch_due(self, due: DueConnection) -> None:
-        """Ask for everything that is due of a connection. Raises Unavailable."""
+        """Fetch everything that is due of a connection. Raises Unavailable."""
         while not self.is_stopping:
             async with self._database.transaction(Scope.of(due.tenant_id)) as tx:
                 connection = (await crm.by_id(tx, [due.connection_id])).get(due.connection_id)
@@ -126,7 +126,7 @@ class Fetcher(Rounds):
         return self._caller.access(connection)
 
     async def _fetch_once(self, due: DueConnection, connection: Connection, access: ApiAccess) -> bool:
-        """Ask for as much as may be asked for at once; whether to come again at once. Raises Unavailable."""
+        """Fetch as much as may be fetched at once; whether to come again at once. Raises Unavailable."""
         ids_max = access.api.fetch_ids_max
         at_once_max = access.api.concurrent_calls_max
         if ids_max > 1:
@@ -135,12 +135,12 @@ class Fetcher(Rounds):
         if not claimed:
             return False
         chunks = [claimed[start : start + ids_max] for start in range(0, len(claimed), ids_max)]
-        asked = await asyncio.gather(
-            *(self._ask(connection, access, chunk) for chunk in chunks), return_exceptions=True
+        outcomes = await asyncio.gather(
+            *(self._fetch(connection, access, chunk) for chunk in chunks), return_exceptions=True
         )
         if len(claimed) < ids_max:
             self._called_at[connection.id] = monotonic()
-        failures = [each for each in asked if isinstance(each, BaseException)]
+        failures = [each for each in outcomes if isinstance(each, BaseException)]
         for failure in failures:
             if not isinstance(failure, SourceUnavailable):
                 raise failure
@@ -156,8 +156,8 @@ class Fetcher(Rounds):
         async with self._database.transaction(Scope.of(due.tenant_id)) as tx:
             return await fetching.claim(tx, due.tenant_id, due.connection_id, count_max=count_max, lease=_LEASE)
 
-    async def _ask(self, connection: Connection, access: ApiAccess, claimed: Sequence[Claimed]) -> None:
-        """Ask for these in one conversation, store what came and settle them. Raises SourceUnavailable."""
+    async def _fetch(self, connection: Connection, access: ApiAccess, claimed: Sequence[Claimed]) -> None:
+        """Fetch these in one conversation, store what came and settle them. Raises SourceUnavailable."""
         fetched_at = datetime.now(UTC)
         ids = [each.external_id for each in claimed]
         try:
@@ -188,8 +188,8 @@ class Fetcher(Rounds):
         """Find out by halves which of several is refused; that one is shown with the reason."""
         if len(claimed) > 1:
             middle = len(claimed) // 2
-            await self._ask(connection, access, claimed[:middle])
-            await self._ask(connection, access, claimed[middle:])
+            await self._fetch(connection, access, claimed[:middle])
+            await self._fetch(connection, access, claimed[middle:])
         else:
             await self._postpone(claimed, datetime.now(UTC) + _REFUSED_PAUSE, error.detail)
 
@@ -206,7 +206,7 @@ class Fetcher(Rounds):
 async def _store(
     tx: Transaction, connection: Connection, claimed: Sequence[Claimed], page: RecordPage, fetched_at: datetime
 ) -> None:
-    """Store what came, each record with the delivery that named it, and settle what was asked for, in one."""
+    """Store what came, each record with the delivery that named it, and settle what was requested, in one."""
     named: dict[_Name, Claimed] = {(each.object_name, each.external_id): each for each in claimed}
     floors = {name: each.floor for name, each in named.items() if each.floor is not None}
     answered = {(each.object_name, each.external_id) for each in page.records}

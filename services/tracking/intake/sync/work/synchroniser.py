@@ -29,7 +29,7 @@ RUNS_AT_ONCE_MAX: Final = 16
 _POLL_SECONDS: Final = 30.0
 _DROP_SECONDS: Final = 3600.0
 _LEASE: Final = timedelta(seconds=30)
-_LEASE_KEEP_SECONDS: Final = 10.0
+_LEASE_EXTEND_SECONDS: Final = 10.0
 _log = get_logger(__name__)
 
 
@@ -90,7 +90,7 @@ class Synchroniser(Rounds):
             self._running[run.id] = task
 
     async def _walk_apart(self, run: Run) -> None:
-        keeping = asyncio.create_task(self._keep_lease(run), name=f"lease-{run.id}")
+        extending = asyncio.create_task(self._extend_lease(run), name=f"lease-{run.id}")
         try:
             await self.walk(run)
         except Unavailable as error:
@@ -99,21 +99,21 @@ class Synchroniser(Rounds):
             # Somebody goes on with it once its lease is over.
             _log.exception("run_interrupted", run_id=str(run.id))
         finally:
-            keeping.cancel()
+            extending.cancel()
             with suppress(asyncio.CancelledError):
-                await keeping
+                await extending
             self._running.pop(run.id, None)
             # There may be room now for another run.
             self.wake()
 
-    async def _keep_lease(self, run: Run) -> None:
+    async def _extend_lease(self, run: Run) -> None:
         while True:
-            await asyncio.sleep(_LEASE_KEEP_SECONDS)
+            await asyncio.sleep(_LEASE_EXTEND_SECONDS)
             try:
                 async with self._database.transaction(Scope.of(run.tenant_id)) as tx:
-                    await service.keep_lease(tx, run, lease=_LEASE)
+                    await service.extend_lease(tx, run, lease=_LEASE)
             except Exception as error:
-                _log.warning("lease_not_kept", run_id=str(run.id), error_type=type(error).__qualname__)
+                _log.warning("lease_not_extended", run_id=str(run.id), error_type=type(error).__qualname__)
 
     async def walk(self, claimed: Run) -> None:
         """Go on with a claimed run, page by page, until it ends or is somebody else's. Raises Unavailable."""
@@ -144,7 +144,7 @@ class Synchroniser(Rounds):
                 await self._put_off(claimed, None, None)
 
     async def _step(self, connection: Connection, access: ApiAccess, run: Run) -> Run | None:
-        """Ask for one page and store it; the run to go on with, or None."""
+        """Fetch one page and store it; the run to go on with, or None."""
         api, credentials, scope = access.api, access.credentials, Scope.of(run.tenant_id)
         calls, started, fetched_at = access.calls, monotonic(), datetime.now(UTC)
 
