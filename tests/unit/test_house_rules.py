@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 
 ROOT = Path(__file__).parents[2]
 
@@ -301,3 +302,10 @@ def test_a_wall_that_is_broken_is_seen(tmp_path: Path) -> None:
     assert outcome.returncode != 0
     assert verdicts
     assert [line for line in verdicts if line.endswith(" KEPT")] == [], outcome.stdout + outcome.stderr
+
+
+@pytest.mark.parametrize("service", ["goals", "tracking", "incentives"])
+def test_every_migration_follows_the_one_before(service: str) -> None:
+    history = ScriptDirectory(str(ROOT / "migrations" / service))
+    numbers = sorted(path.name[:4] for path in (ROOT / "migrations" / service / "versions").glob("0*.py"))
+    assert [each.revision for each in history.walk_revisions()][::-1] == numbers
