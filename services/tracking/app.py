@@ -26,8 +26,6 @@ from services.tracking.intake.upkeep.api import router as upkeep_router
 from services.tracking.measure.progress.api import ProgressSource
 from services.tracking.measure.progress.api import router as progress_router
 from services.tracking.measure.progress.definitions import DefinitionsCache
-from services.tracking.measure.progress.service import ProgressTracker
-from services.tracking.measure.progress.work import EarlyCounter
 from services.tracking.metadata import transport
 from services.tracking.records.api import activities_router, deals_router
 from services.tracking.records.service import DEALS
@@ -74,9 +72,7 @@ def create_app() -> FastAPI:
     directory = SenderDirectory(reserved, connections)
     traffic = HookCounter(reserved)
     definitions = DefinitionsCache()
-    outbox = Outbox(transport)
-    early = EarlyCounter(database, ProgressTracker(outbox, definitions))
-    intake = Intake(reserved, outbox, traffic, on_published=early.offer)
+    intake = Intake(reserved, Outbox(transport), traffic)
     hooks = Hooks(directory, intake, traffic, settings.public_url.rstrip("/"))
     progress = ProgressSource(definitions)
     live = LiveStreams(LiveHub(kafka), progress, StreamRights(reserved, progress.revisions))
@@ -122,7 +118,6 @@ def create_app() -> FastAPI:
         ],
         beside={
             "intake": intake,
-            "early_counter": early,
             "traffic": traffic,
             "live": live.hub,
             "stream_rights": live.rights,

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,22 +12,16 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from aiokafka import AIOKafkaConsumer
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
-from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from services.tracking.app import create_app
-from services.tracking.measure.progress.consumer import ACTIVITIES_GROUP
-from services.tracking.measure.progress.verification import differences
 from services.tracking.settings import ApiSettings
 from shared.contracts import goals, org
-from shared.contracts.activities import TOPIC
 from shared.contracts.base import Event
 from shared.contracts.envelope import to_message
 from shared.contracts.topics import TOPICS
-from shared.db.database import Database, Scope
 from shared.http.auth import Role, issue_token
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
@@ -36,9 +29,6 @@ from shared.kafka.topics import ensure_topics
 from shared.kernel.ids import activity_id
 from tests.servers.infrastructure import eventually, own_ports, service_url
 
-_CONSUMED = text(
-    'SELECT coalesce(sum(next_offset), 0) AS consumed FROM tracking.consumer_positions WHERE "group" = :group'
-)
 MOMENT = datetime(2026, 2, 1, tzinfo=UTC)
 CALL = {
     "external_id": "9031",
@@ -56,8 +46,7 @@ CALL = {
 class Site:
     """The API process's app, in which one tenant has a sender and a goal."""
 
-    def __init__(self, app: FastAPI, producer: Producer, worker: Process) -> None:
-        self.worker = worker
+    def __init__(self, app: FastAPI, producer: Producer) -> None:
         self.tenant, self.person, self.goal = uuid4(), uuid4(), uuid4()
         self.producer = producer
         token = issue_token(
@@ -163,13 +152,13 @@ class Site:
 
 
 @asynccontextmanager
-async def worker() -> AsyncIterator[Process]:
+async def worker() -> AsyncIterator[None]:
     environment = {**os.environ, "ATTAIN_WORKER_PORT": str(own_ports().tracking_worker)}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.tracking.worker", env=environment, stdout=asyncio.subprocess.DEVNULL
     )
     try:
-        yield process
+        yield
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
@@ -188,8 +177,8 @@ async def site(fresh_database: str, kafka_bootstrap: str) -> AsyncIterator[Site]
         producer = Producer(kafka, client_id="test")
         await producer.start()
         app = create_app()
-        async with app.router.lifespan_context(app), worker() as process:
-            made = Site(app, producer, process)
+        async with app.router.lifespan_context(app), worker():
+            made = Site(app, producer)
             await eventually(lambda: _is_ready(made), expectation="the connections are loaded")
             await made.set_up()
             yield made
@@ -248,46 +237,3 @@ async def test_replaying_a_delivery_does_not_bring_back_what_a_later_one_of_the_
     newest = (await site.client.get(f"/v1/activities/{call}")).json()
     versions = (await site.client.get(f"/v1/activities/{call}/versions")).json()["items"]
     assert (newest["status"], len(versions)) == ("cancelled", 2)
-
-
-async def test_what_comes_alone_is_counted_before_its_topic_brings_it_and_not_again_then(
-    site: Site, fresh_database: str, kafka_bootstrap: str
-) -> None:
-    await site.deliver("msg-1", "activity.upserted", CALL)
-    await eventually(lambda: site.stands("1", 1), 60.0, expectation="one call")
-    site.worker.send_signal(signal.SIGTERM)
-    await asyncio.wait_for(site.worker.wait(), 30)
-
-    await site.deliver("msg-2", "activity.upserted", {**CALL, "external_id": "9032"})
-    await eventually(lambda: site.stands("2", 2), 60.0, expectation="a call that no worker has seen")
-
-    database = Database(fresh_database, service="tracking")
-    try:
-        async with worker():
-            before = await _published(kafka_bootstrap)
-            await site.deliver("msg-3", "activity.upserted", {**CALL, "external_id": "9033", "status": "planned"})
-
-            async def has_consumed() -> bool:
-                return await _consumed(database) > before
-
-            await eventually(has_consumed, 60.0, expectation="the calls before have come by their topic")
-        assert await site.stands("2", 2)
-        assert await differences(database) == []
-    finally:
-        await database.close()
-
-
-async def _published(kafka_bootstrap: str) -> int:
-    """How many records the topic of activities has ever had."""
-    consumer = AIOKafkaConsumer(TOPIC, bootstrap_servers=kafka_bootstrap)
-    await consumer.start()
-    try:
-        return int(sum((await consumer.end_offsets(consumer.assignment())).values()))
-    finally:
-        await consumer.stop()
-
-
-async def _consumed(database: Database) -> int:
-    async with database.transaction(Scope.every()) as tx:
-        [row] = await tx.rows(_CONSUMED, {"group": ACTIVITIES_GROUP})
-    return int(row["consumed"])

@@ -11,7 +11,7 @@ in Postgres, and smaller groups cost more.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Final
@@ -22,7 +22,6 @@ from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull,
 from services.tracking.intake.inbox.hook_counts import HookCounter
 from shared.db.database import Database, Scope
 from shared.kernel.errors import Unavailable
-from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 from shared.telemetry.logs import get_logger
 from shared.telemetry.metrics import WEBHOOK_DUPLICATES, WEBHOOK_GROUP_COMMIT_DELIVERIES, WEBHOOK_RECEIVED
@@ -56,15 +55,12 @@ class Intake(Rounds):
         outbox: Outbox,
         traffic: HookCounter,
         *,
-        on_published: Callable[[Sequence[OutboxMessage]], None] = lambda _: None,
         room: WaitingRoom[_Waiting] | None = None,
     ) -> None:
-        """`on_published` is given what was translated as it was stored, once that is committed."""
         super().__init__("intake", every_seconds=None)
         self._database = database
         self._outbox = outbox
         self._traffic = traffic
-        self._on_published = on_published
         self._room: WaitingRoom[_Waiting] = room or WaitingRoom()
         self._stored_at = float("-inf")
 
@@ -102,7 +98,7 @@ class Intake(Rounds):
     async def _store_group(self, waiting: list[_Waiting]) -> None:
         arrivals = [arrival for arrival, _ in waiting]
         try:
-            received = await self._stored(arrivals)
+            new = await self._stored(arrivals)
         except Exception as error:
             if not isinstance(error, Unavailable):
                 _log.exception("deliveries_not_stored", deliveries=len(waiting))
@@ -115,18 +111,17 @@ class Intake(Rounds):
             # A client that has gone away meanwhile took its future with it; its delivery is stored all the same.
             if not stored.done():
                 stored.set_result(None)
-        if received.published:
-            self._on_published(received.published)
-        self._count(arrivals, received.new)
+        self._count(arrivals, new)
 
-    async def _stored(self, arrivals: list[Arrival]) -> service.Received:
+    async def _stored(self, arrivals: list[Arrival]) -> Mapping[UUID, int]:
+        """How many of the arrivals were new, by connection."""
         scope = Scope.of(*{arrival.sender.tenant_id for arrival in arrivals})
         # In the order of the unique key, so that groups of two processes never wait for each other in a circle.
         ordered = sorted(
             arrivals, key=lambda each: (each.sender.tenant_id.int, each.sender.connection_id.int, each.dedupe_key)
         )
 
-        async def store(*, is_translating: bool) -> service.Received:
+        async def store(*, is_translating: bool) -> Mapping[UUID, int]:
             return await self._database.run(
                 scope,
                 lambda tx: service.receive(tx, self._outbox, ordered, is_translating=is_translating),

@@ -72,13 +72,6 @@ class Discarded(NamedTuple):
     left: int
 
 
-class Received(NamedTuple):
-    """How many deliveries were not stored already, by connection, and what of them is translated and published."""
-
-    new: Mapping[UUID, int]
-    published: Sequence[OutboxMessage]
-
-
 @dataclass(frozen=True, slots=True)
 class RecordDelivery:
     """What of a delivery is shown to who sees one record in it.
@@ -94,8 +87,8 @@ class RecordDelivery:
 
 async def receive(
     tx: Transaction, outbox: Outbox, arrivals: Sequence[Arrival], *, is_translating: bool = True
-) -> Received:
-    """Store deliveries, in the order given.
+) -> dict[UUID, int]:
+    """Store deliveries, in the order given; how many were not stored already, by connection.
 
     `is_translating`: few and small ones are translated in the same transaction, unless what is stored of their records
     is needed for it. All others wait to be.
@@ -116,10 +109,9 @@ async def receive(
     translated_now = [each for each in batch if each.delivery.id in new]
     for each in translated_now:
         each.finish({})
-    published = [message for each in translated_now for message in each.messages(tx)]
     if translated_now:
-        await _settle(tx, outbox, translated_now, published)
-    return Received({connection_id: len(found) for connection_id, found in stored.items()}, published)
+        await _settle(tx, outbox, translated_now)
+    return {connection_id: len(found) for connection_id, found in stored.items()}
 
 
 async def translate_waiting(tx: Transaction, outbox: Outbox, *, after: UUID) -> list[Outcome]:
@@ -146,14 +138,12 @@ async def translate(tx: Transaction, outbox: Outbox, waiting: Sequence[Waiting])
     if any(each.delivery.replay_of is not None for each in batch):
         await _leave_out_superseded(tx, batch)
     await record_store.save(tx, records)
-    return await _settle(tx, outbox, batch, [message for each in batch for message in each.messages(tx)])
+    return await _settle(tx, outbox, batch)
 
 
-async def _settle(
-    tx: Transaction, outbox: Outbox, batch: Sequence["_Translating"], messages: Sequence[OutboxMessage]
-) -> list[Outcome]:
+async def _settle(tx: Transaction, outbox: Outbox, batch: Sequence["_Translating"]) -> list[Outcome]:
     """Publish what deliveries say, have asked for what they only name, and record what became of each."""
-    await outbox.append(tx, messages)
+    await outbox.append(tx, [message for each in batch for message in each.messages(tx)])
     await fetching.ask(tx, [ask for each in batch for ask in each.asks()])
     await users.seen(tx, _users(batch))
     outcomes = [each.outcome() for each in batch]

@@ -1,12 +1,13 @@
 """The Kafka edge of progress: deals, activities and definitions in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from services.tracking.measure.progress.definitions import UnusableDefinition, check_usable
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.measure.progress.tables import ACTIVITIES_STRIPE
-from services.tracking.measure.progress.work import Rebuilder, observe
+from services.tracking.measure.progress.work import Rebuilder
 from shared.contracts import goals, org
 from shared.contracts.activities import Activity
 from shared.contracts.base import Event
@@ -14,6 +15,7 @@ from shared.contracts.deals import Deal
 from shared.db.database import Scope, TenantLock, Transaction
 from shared.kafka.domain import Batch, Poison
 from shared.kafka.events import events_of, tenants_of
+from shared.telemetry import metrics
 
 PROGRESS_GROUP: Final = "attain.tracking.progress"
 ACTIVITIES_GROUP: Final = "attain.tracking.activities"
@@ -42,7 +44,7 @@ class DealsHandler:
         # All partitions of the batch are this consumer's, so nobody else writes the stripe of any of them.
         stripe = min(record.partition for record in batch)
         accepted = await self._tracker.apply(tx, tenants_of(batch), _pieces(batch, Deal), stripe=stripe)
-        tx.after_commit(lambda: observe(accepted))
+        tx.after_commit(lambda: _observe(accepted))
 
 
 class ActivitiesHandler:
@@ -60,7 +62,7 @@ class ActivitiesHandler:
         stripe = ACTIVITIES_STRIPE + min(record.partition for record in batch)
         pieces = _pieces(batch, Activity)
         accepted = await self._tracker.apply_activities(tx, tenants_of(batch), pieces, stripe=stripe)
-        tx.after_commit(lambda: observe(accepted))
+        tx.after_commit(lambda: _observe(accepted))
 
 
 class DefinitionsHandler:
@@ -92,3 +94,9 @@ def _pieces(batch: Batch, event_type: type[EventT]) -> Iterator[list[EventT]]:
     for first in range(0, len(batch), _PIECE_RECORDS):
         decoded = events_of(batch[first : first + _PIECE_RECORDS])
         yield [event for _, event in decoded if isinstance(event, event_type)]
+
+
+def _observe(accepted: Sequence[datetime]) -> None:
+    now = datetime.now(UTC)
+    for received_at in accepted:
+        metrics.WEBHOOK_TO_PROGRESS_SECONDS.observe(max(0.0, (now - received_at).total_seconds()))

@@ -11,9 +11,6 @@ REBUILT_STRIPE = -1
 ACTIVITIES_STRIPE = 10_000
 """The stripe of the activities topic's first partition; that of the deals topic's is 0."""
 
-EARLY_STRIPE = 20_000
-"""The stripe of what is counted before its topic brings it."""
-
 progress_goals = Table(
     "progress_goals",
     metadata,
