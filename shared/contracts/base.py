@@ -2,7 +2,6 @@
 
 import json
 from abc import abstractmethod
-from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, ClassVar, Final, Self
@@ -150,7 +149,7 @@ class RecordEvent(Event):
 
 def fact_attributes(facts: type[DealFacts | ActivityFacts], **elsewhere: str) -> list[str]:
     """The attribute of an event for each of the `facts`, in their order: of the same name, else by `elsewhere`."""
-    return [elsewhere.get(each.name, each.name) for each in fields(facts)]
+    return [elsewhere.get(each, each) for each in facts._fields]
 
 
 def utc(instant: datetime) -> str:

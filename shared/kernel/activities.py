@@ -1,9 +1,11 @@
 """An activity as the rules see it: what somebody did for a deal or an account, or is to do."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 from uuid import UUID
 
 from shared.kernel.deals import CUSTOM_FAMILY, DateField, Payment, RecordVersion, Split
@@ -28,8 +30,7 @@ class ActivityStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class ActivityFacts:
+class ActivityFacts(NamedTuple):
     """One version of one activity. Absent facts are None."""
 
     activity_id: UUID
@@ -47,7 +48,7 @@ class ActivityFacts:
     outcome: str | None = None
     deal_external_id: str | None = None
     account_id: str | None = None
-    custom: dict[str, str] = field(default_factory=dict)
+    custom: Mapping[str, str] = MappingProxyType({})
 
     @property
     def is_gone(self) -> bool:

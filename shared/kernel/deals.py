@@ -1,9 +1,12 @@
 """A deal as the rules see it: plain facts, the same for progress and for pay."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 from uuid import UUID
 
 from shared.kernel.filters import Catalogue, FieldType, Value
@@ -39,8 +42,7 @@ class DateField(StrEnum):
     """The day an activity took place; the others are of deals."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class RecordVersion:
+class RecordVersion(NamedTuple):
     """Total order of a record's snapshots: the source's modified time, then its sequence, then the delivery."""
 
     modified_at: datetime
@@ -69,8 +71,7 @@ class Payment:
     paid_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DealFacts:
+class DealFacts(NamedTuple):
     """One version of one deal. `quantity` is the sum over its products. Absent facts are None.
 
     `home_amount` is what the source itself makes of `amount` in `home_currency`.
@@ -99,7 +100,7 @@ class DealFacts:
     region: str | None = None
     account_id: str | None = None
     account_name: str | None = None
-    custom: dict[str, str] = field(default_factory=dict)
+    custom: Mapping[str, str] = MappingProxyType({})
     splits: tuple[Split, ...] = ()
     home_amount: Decimal | None = None
     home_currency: str | None = None
@@ -143,9 +144,9 @@ class DealFacts:
             return self
         facts = self
         if self.expected_close_at is not None and self.expected_close_on is None:
-            facts = replace(facts, expected_close_on=calendar.business_date(self.expected_close_at))
+            facts = facts._replace(expected_close_on=calendar.business_date(self.expected_close_at))
         if any(payment.paid_at is not None for payment in self.payments):
-            facts = replace(facts, payments=tuple(_dated(payment, calendar) for payment in self.payments))
+            facts = facts._replace(payments=tuple(_dated(payment, calendar) for payment in self.payments))
         return facts
 
     def value_of(self, name: str) -> Value | None:

@@ -44,7 +44,7 @@ DEAL = DealFacts(
     account_id="Acme",
     closed_on=date(2026, 3, 2),
 )
-HALVES = replace(DEAL, splits=(Split("ann", Decimal(50)), Split("ben", Decimal(50))))
+HALVES = DEAL._replace(splits=(Split("ann", Decimal(50)), Split("ben", Decimal(50))))
 
 
 def person(name: str) -> UUID:
@@ -116,14 +116,14 @@ def test_goal_and_pay_agree_about_every_deal(measure: Measure, crediting: Credit
     paid = (Payment(date(2026, 3, 15), Decimal(200)), Payment(date(2026, 4, 10), Decimal(100)))
     roles = (Split("ann", Decimal("33.3"), "owner"), Split("cid", Decimal("66.7"), "overlay"))
     rule = replace(measure, crediting=crediting)
-    for deal in (DEAL, HALVES, replace(DEAL, payments=paid), replace(HALVES, payments=paid, splits=roles)):
+    for deal in (DEAL, HALVES, DEAL._replace(payments=paid), HALVES._replace(payments=paid, splits=roles)):
         of_people = {key: value for key, value in goals(rule, deal).items() if key[0] != "team"}
         assert of_people == measures(pay(rule, deal))
 
 
 def test_instalments_stay_in_their_quarters() -> None:
-    first = replace(DEAL, payments=(Payment(date(2026, 3, 15), Decimal(200)),))
-    second = replace(first, payments=(*first.payments, Payment(date(2026, 4, 10), Decimal(100))))
+    first = DEAL._replace(payments=(Payment(date(2026, 3, 15), Decimal(200)),))
+    second = first._replace(payments=(*first.payments, Payment(date(2026, 4, 10), Decimal(100))))
     assert goals(CASH, first)["ann", FIRST] == 200
     assert goals(CASH, first, second) == {
         ("ann", FIRST): 200,
@@ -136,8 +136,8 @@ def test_instalments_stay_in_their_quarters() -> None:
 def test_a_payment_that_states_its_moment_counts_on_the_day_of_the_tenants_calendar() -> None:
     midnight_in_shanghai = datetime(2026, 3, 31, 16, tzinfo=UTC)
     shanghai = replace(CHART, calendar=FiscalCalendar(1, "Asia/Shanghai"))
-    paid = replace(DEAL, payments=(Payment(midnight_in_shanghai.date(), Decimal(200), midnight_in_shanghai),))
-    for crediting, deal in ((Crediting.OWNER, paid), (Crediting.SPLIT, replace(paid, splits=HALVES.splits))):
+    paid = DEAL._replace(payments=(Payment(midnight_in_shanghai.date(), Decimal(200), midnight_in_shanghai),))
+    for crediting, deal in ((Crediting.OWNER, paid), (Crediting.SPLIT, paid._replace(splits=HALVES.splits))):
         for measure in (CASH, replace(DEALS, date_field=DateField.PAID)):
             rule = replace(measure, crediting=crediting)
             for chart, quarter in ((CHART, FIRST), (shanghai, SECOND)):
@@ -148,7 +148,7 @@ def test_a_payment_that_states_its_moment_counts_on_the_day_of_the_tenants_calen
 def test_what_goes_back_takes_back_from_goal_and_pay_alike_on_its_own_day() -> None:
     paid = (Payment(date(2026, 3, 15), Decimal(200)),)
     back = (*paid, Payment(date(2026, 4, 10), Decimal(-50)))
-    for versions in ([replace(DEAL, payments=back)], [replace(DEAL, payments=paid), replace(DEAL, payments=back)]):
+    for versions in ([DEAL._replace(payments=back)], [DEAL._replace(payments=paid), DEAL._replace(payments=back)]):
         of_ann = {("ann", FIRST): Decimal(200), ("ann", SECOND): Decimal(-50)}
         assert {key: value for key, value in goals(CASH, *versions).items() if key[0] != "team"} == of_ann
         assert measures(pay(CASH, *versions)) == of_ann
@@ -157,10 +157,10 @@ def test_what_goes_back_takes_back_from_goal_and_pay_alike_on_its_own_day() -> N
 def test_a_payment_is_paid_in_its_quarter_and_takes_back_its_own_when_it_goes_back() -> None:
     quarters = Period(date(2026, 10, 1), date(2027, 1, 1)), Period(date(2027, 1, 1), date(2027, 4, 1))
     october, january = Payment(date(2026, 10, 20), Decimal(400)), Payment(date(2027, 1, 12), Decimal(600))
-    versions = [DEAL, replace(DEAL, payments=(october,)), replace(DEAL, payments=(october, january))]
+    versions = [DEAL, DEAL._replace(payments=(october,)), DEAL._replace(payments=(october, january))]
     cells = pay(CASH, *versions)
     assert [cells["ann", quarter].earned for quarter in quarters] == [40, 60]
-    back = replace(DEAL, payments=(october, january, Payment(date(2027, 2, 1), Decimal(-600))))
+    back = DEAL._replace(payments=(october, january, Payment(date(2027, 2, 1), Decimal(-600))))
     cells = pay(CASH, *versions, back)
     assert [cells["ann", quarter].earned for quarter in quarters] == [40, 0]
 
@@ -172,7 +172,7 @@ def test_a_whole_deal_is_one_deal_of_a_team_that_has_both_of_its_sellers() -> No
         ("ben", FIRST): Decimal("0.5"),
         ("team", FIRST): 1,
     }
-    with_a_stranger = replace(HALVES, splits=(Split("ann", Decimal(50)), Split("cid", Decimal(50))))
+    with_a_stranger = HALVES._replace(splits=(Split("ann", Decimal(50)), Split("cid", Decimal(50))))
     assert goals(by_split, with_a_stranger)["team", FIRST] == Decimal("0.5")
 
 
@@ -180,7 +180,7 @@ def test_a_deal_of_several_parts_is_one_of_the_deals_that_count() -> None:
     key = uuid5(TENANT, "team goal")
     measure = replace(CASH, crediting=Crediting.SPLIT)
     index = GoalIndex.of(CHART, [GoalTerms(key, OwnerKind.TEAM, TEAM, measure, FIRST)])
-    paid = replace(HALVES, payments=tuple(Payment(date(2026, 3, day), Decimal(100)) for day in (1, 2, 3)))
+    paid = HALVES._replace(payments=tuple(Payment(date(2026, 3, day), Decimal(100)) for day in (1, 2, 3)))
     movements = Movements(index)
     movements.add([Change(TENANT, None, paid, NOW, TENANT)])
     movement = movements.net()[key]

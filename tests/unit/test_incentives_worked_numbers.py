@@ -331,7 +331,7 @@ def paying_in(name: str, amount: str, *payments: tuple[date, str]) -> list[DealF
     versions = [deal(name, amount)]
     for number in range(1, len(payments) + 1):
         came_in = tuple(Payment(day, Decimal(paid)) for day, paid in payments[:number])
-        versions.append(replace(versions[0], payments=came_in))
+        versions.append(versions[0]._replace(payments=came_in))
     return versions
 
 
@@ -372,7 +372,7 @@ def converting(policy: RatePolicy, rates: ExchangeRates, fixed: Mapping[str, str
 
 
 def in_currency(currency: str, amount: str, **facts: object) -> DealFacts:
-    return replace(deal("d", amount), currency=currency, **facts)  # type: ignore[arg-type]
+    return deal("d", amount)._replace(currency=currency, **facts)  # type: ignore[arg-type]
 
 
 # On 15 January a euro is 1.0845 dollars and a pound 1.2711; the next day a euro is 1.09.

@@ -44,10 +44,10 @@ DEAL = DealFacts(
     account_id="Acme",
     closed_on=CLOSED,
 )
-SHARED = replace(
-    DEAL, splits=(Split("ann", Decimal(50)), Split("ben", Decimal(30), "overlay"), Split("cid", Decimal(20)))
+SHARED = DEAL._replace(
+    splits=(Split("ann", Decimal(50)), Split("ben", Decimal(30), "overlay"), Split("cid", Decimal(20)))
 )
-PAID = replace(DEAL, payments=(Payment(MARCH, Decimal(200)), Payment(APRIL, Decimal(100))))
+PAID = DEAL._replace(payments=(Payment(MARCH, Decimal(200)), Payment(APRIL, Decimal(100))))
 BOOKED = Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD")
 BY_SPLIT = replace(BOOKED, crediting=Crediting.SPLIT)
 CASH = Measure(Aggregate.SUM, "paid_amount", DateField.PAID, currency="USD")
@@ -74,7 +74,7 @@ def told(found: list[Part]) -> list[Told]:
 def test_a_deal_has_one_part_its_owners_whatever_its_splits_say_of_it() -> None:
     assert told(parts(BOOKED, DEAL)) == [("ann", CLOSED, Decimal(1000))]
     assert told(parts(BOOKED, SHARED)) == [("ann", CLOSED, Decimal(1000))]
-    assert told(parts(BOOKED, replace(DEAL, owner_external_id=None))) == [(None, CLOSED, Decimal(1000))]
+    assert told(parts(BOOKED, DEAL._replace(owner_external_id=None))) == [(None, CLOSED, Decimal(1000))]
 
 
 def test_a_deal_has_one_part_a_split_where_the_measure_credits_by_splits() -> None:
@@ -88,13 +88,13 @@ def test_a_role_narrows_the_splits_and_leaves_a_deal_without_splits_to_its_owner
     other = Exclusion.OTHER_ROLE
     assert told(parts(overlay, SHARED)) == [("ann", None, other), ("ben", CLOSED, 300), ("cid", None, other)]
     assert told(parts(overlay, DEAL)) == [("ann", CLOSED, Decimal(1000))]
-    nothing = replace(DEAL, splits=(Split("ann", Decimal(0)),))
+    nothing = DEAL._replace(splits=(Split("ann", Decimal(0)),))
     assert told(parts(BY_SPLIT, nothing)) == [("ann", None, Exclusion.NO_SHARE)]
 
 
 def test_a_payment_counts_on_its_own_day_and_one_that_goes_back_takes_back_on_its_own() -> None:
     assert told(parts(CASH, PAID)) == [("ann", MARCH, 200), ("ann", APRIL, 100)]
-    returned = replace(PAID, payments=(*PAID.payments, Payment(date(2026, 5, 4), Decimal(-100))))
+    returned = PAID._replace(payments=(*PAID.payments, Payment(date(2026, 5, 4), Decimal(-100))))
     assert told(parts(CASH, returned))[2] == ("ann", date(2026, 5, 4), -100)
     assert [part.paid_on for part in parts(CASH, returned)] == [MARCH, APRIL, date(2026, 5, 4)]
 
@@ -117,7 +117,7 @@ def test_a_deal_that_is_counted_when_it_is_paid_counts_once_on_the_day_of_its_fi
 
 
 def test_a_deal_with_splits_and_payments_has_a_part_for_each_split_of_each_payment() -> None:
-    both = replace(SHARED, payments=PAID.payments)
+    both = SHARED._replace(payments=PAID.payments)
     assert told(parts(replace(CASH, crediting=Crediting.SPLIT), both)) == [
         ("ann", MARCH, 100),
         ("ben", MARCH, 60),
@@ -137,7 +137,7 @@ def test_a_count_is_shared_and_a_distinct_value_is_had() -> None:
 
 def test_a_payment_is_converted_at_the_rate_of_its_own_day() -> None:
     rates = ExchangeRates("USD", {("USD", "EUR"): {MARCH: Decimal("1.10"), APRIL: Decimal("1.25")}})
-    euros = replace(PAID, currency="EUR", home_amount=Decimal(7), home_currency="USD")
+    euros = PAID._replace(currency="EUR", home_amount=Decimal(7), home_currency="USD")
     found = parts(replace(CASH, rate_policy=RatePolicy.DEAL_DATE), euros, rates)
     assert told(found) == [("ann", MARCH, 220), ("ann", APRIL, 125)]
     conversions = [part.outcome.conversion for part in found if isinstance(part.outcome, Counted)]
@@ -145,7 +145,7 @@ def test_a_payment_is_converted_at_the_rate_of_its_own_day() -> None:
         (Decimal(200), Decimal("1.10"), RateOrigin.DAILY),
         (Decimal(100), Decimal("1.25"), RateOrigin.DAILY),
     ]
-    early = replace(euros, payments=(Payment(CLOSED, Decimal(5)), *euros.payments))
+    early = euros._replace(payments=(Payment(CLOSED, Decimal(5)), *euros.payments))
     refused = told(parts(replace(CASH, rate_policy=RatePolicy.DEAL_DATE), early, rates))
     assert [value for _, _, value in refused] == [Exclusion.NO_EXCHANGE_RATE, 220, 125]
 
@@ -153,9 +153,9 @@ def test_a_payment_is_converted_at_the_rate_of_its_own_day() -> None:
 @pytest.mark.parametrize(
     ("deal", "reason"),
     [
-        (replace(SHARED, kind=DealKind.DELETED), Exclusion.DELETED),
-        (replace(SHARED, kind=DealKind.MERGED), Exclusion.MERGED),
-        (replace(SHARED, closed_on=None), Exclusion.NO_DATE),
+        (SHARED._replace(kind=DealKind.DELETED), Exclusion.DELETED),
+        (SHARED._replace(kind=DealKind.MERGED), Exclusion.MERGED),
+        (SHARED._replace(closed_on=None), Exclusion.NO_DATE),
     ],
 )
 def test_a_deal_that_adds_nothing_whoever_has_it_has_no_parts(deal: DealFacts, reason: Exclusion) -> None:
@@ -172,8 +172,7 @@ def test_shares_that_total_the_whole_are_the_whole_to_the_last_digit(
 ) -> None:
     total = sum(percents, Decimal(0))
     last = Split("zoe", max(Decimal(0), 100 - total))
-    deal = replace(
-        DEAL,
+    deal = DEAL._replace(
         amount=amount,
         splits=(*(Split(str(user), percent) for user, percent in enumerate(percents)), last),
         payments=tuple(Payment(day, paid) for day, paid in payments),

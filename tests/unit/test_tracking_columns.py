@@ -1,7 +1,7 @@
 """Nothing of a record is forgotten between its event, its columns, its facts and what filters may name."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, make_dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import pytest
 
@@ -37,9 +37,9 @@ def not_stored(event: type[RecordEvent], columns: Sequence[Column]) -> set[str]:
     return set(event.model_fields) - {column.attribute or column.name for column in columns}
 
 
-def not_read_back(facts: type[object], columns: Sequence[Column]) -> set[str]:
+def not_read_back(facts: Iterable[str], columns: Sequence[Column]) -> set[str]:
     """What the rules see of a record and no column has."""
-    return {each.name for each in fields(facts)} - {column.name for column in columns}  # type: ignore[arg-type]
+    return {*facts} - {column.name for column in columns}
 
 
 @of_each_kind
@@ -62,9 +62,8 @@ def test_a_field_that_an_event_gains_and_no_column_stores_is_seen(kind: Kind) ->
 
 @of_each_kind
 def test_all_facts_but_the_version_are_columns(kind: Kind) -> None:
-    assert not_read_back(kind.facts, kind.columns) == {"version"}
-    wider = make_dataclass("Wider", ["rival"], bases=(kind.facts,), frozen=True, kw_only=True)
-    assert not_read_back(wider, kind.columns) == {"version", "rival"}
+    assert not_read_back(kind.facts._fields, kind.columns) == {"version"}
+    assert not_read_back((*kind.facts._fields, "rival"), kind.columns) == {"version", "rival"}
 
 
 @of_each_kind

@@ -345,7 +345,7 @@ def test_a_close_date_is_a_day_of_the_tenants_calendar_once_that_is_known() -> N
     # A change of zone moves no day that lies before it.
     changed = FiscalCalendar(1, "Asia/Shanghai", (CalendarChange(date(2026, 7, 2), 1, "UTC"),))
     assert facts.day(DateField.EXPECTED_CLOSE, changed) == date(2026, 7, 1)
-    assert replace(facts, expected_close_on=date(2026, 6, 29)).day(DateField.EXPECTED_CLOSE, changed) == date(
+    assert facts._replace(expected_close_on=date(2026, 6, 29)).day(DateField.EXPECTED_CLOSE, changed) == date(
         2026, 6, 29
     )
 

@@ -503,7 +503,7 @@ async def _leave_out_superseded(tx: Transaction, batch: Sequence[_Translating]) 
     brought_by = {key: (key[0], version.delivery_id) for key, version in newest.items()}
     originals = await store.originals(tx, set(brought_by.values()))
     for key, delivery in brought_by.items():
-        newest[key] = replace(newest[key], delivery_id=originals.get(delivery, delivery[1]))
+        newest[key] = newest[key]._replace(delivery_id=originals.get(delivery, delivery[1]))
     for each in copies:
         translation = each.translation
         translation.deals = [deal for deal in translation.deals if not each.is_superseded(deal, newest)]
