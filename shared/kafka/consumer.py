@@ -88,7 +88,7 @@ class Consumer:
         group: str,
         topics: Sequence[str],
         handler: Handler,
-        max_records: int = 1000,
+        max_records: int = 2000,
         gather_seconds: float = 0.0,
         session_seconds: int = 10,
         drain_seconds_max: float = 10.0,

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from shared.contracts.base import Event
 from shared.contracts.envelope import to_message
+from shared.db.arrays import array_text
 from shared.db.database import Transaction
 from shared.db.tables import TransportTables
 from shared.outbox.handover import HandOver
@@ -23,8 +24,8 @@ WITH appended AS (
     INSERT INTO {outbox} (tenant_id, topic, key, headers, value)
     SELECT tenant_id, topic, key, headers, value
     FROM unnest(
-        CAST(:tenant_ids AS uuid[]), CAST(:topics AS text[]), CAST(:keys AS text[]),
-        CAST(:headers AS text[]), CAST(:values AS bytea[])
+        CAST(CAST(:tenant_ids AS text) AS uuid[]), CAST(CAST(:topics AS text) AS text[]),
+        CAST(CAST(:keys AS text) AS text[]), CAST(CAST(:headers AS text) AS text[]), CAST(:values AS bytea[])
     ) WITH ORDINALITY AS m(tenant_id, topic, key, headers, value, n)
     ORDER BY n
     RETURNING id
@@ -38,7 +39,9 @@ _AHEAD: Final = """
 SELECT ARRAY(SELECT id FROM appended ORDER BY id) AS ids, (SELECT count(*) FROM waiting) AS waiting,
     ARRAY(
         SELECT id FROM waiting
-        WHERE (topic, key) IN (SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:keys AS text[])))
+        WHERE (topic, key) IN (
+            SELECT * FROM unnest(CAST(CAST(:topics AS text) AS text[]), CAST(CAST(:keys AS text) AS text[]))
+        )
     ) AS ahead
 """
 
@@ -47,7 +50,7 @@ SELECT ARRAY(SELECT id FROM appended ORDER BY id) AS ids, (SELECT count(*) FROM 
 _MARK: Final = """
 INSERT INTO {outbox_marks} AS m (topic, tenant_id, subject, stripe)
 SELECT :topic, tenant_id, subject, :stripe
-FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:subjects AS text[])) AS s(tenant_id, subject)
+FROM unnest(CAST(CAST(:tenant_ids AS text) AS uuid[]), CAST(CAST(:subjects AS text) AS text[])) AS s(tenant_id, subject)
 ORDER BY tenant_id, subject
 ON CONFLICT (topic, tenant_id, subject, stripe) DO UPDATE SET token = excluded.token
 """
@@ -106,10 +109,10 @@ class Outbox:
         if not messages:
             return
         parameters: dict[str, object] = {
-            "tenant_ids": [message.tenant_id for message in messages],
-            "topics": [message.topic for message in messages],
-            "keys": [message.key for message in messages],
-            "headers": [encode_headers(message.headers) for message in messages],
+            "tenant_ids": array_text([message.tenant_id for message in messages]),
+            "topics": array_text([message.topic for message in messages]),
+            "keys": array_text([message.key for message in messages]),
+            "headers": array_text([encode_headers(message.headers) for message in messages]),
             "values": [message.value for message in messages],
         }
         relay = self._relay
@@ -136,8 +139,8 @@ class Outbox:
         parameters: dict[str, object] = {
             "topic": topic,
             "stripe": stripe,
-            "tenant_ids": [tenant_id for tenant_id, _ in marked],
-            "subjects": [subject for _, subject in marked],
+            "tenant_ids": array_text([tenant_id for tenant_id, _ in marked]),
+            "subjects": array_text([subject for _, subject in marked]),
         }
         relay = self._relay
         if relay is None or (handover := relay.handover) is None:

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from time import monotonic
 from uuid import UUID, uuid4
 
@@ -15,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from deploy.local.ports import free_ports
 from deploy.local.postgres import PostgresServer
+from shared.db.arrays import Element, array_text
 from shared.db.database import Database, Scope, Statements, TenantLock, Transaction
 from shared.db.failures import DatabaseUnavailable
 from tests.servers.infrastructure import eventually
@@ -628,3 +630,34 @@ async def test_the_pool_recovers_from_a_restart_of_the_server(
     await database.ready()
     async with database.transaction(Scope.of(tenant)) as tx:
         assert await keys(tx) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "elements"),
+    [
+        ("text", []),
+        (
+            "text",
+            ["plain", "", " ", "NULL", "null", "{}", "a,b", 'say "so"', '","', "back\\slash", "\\", "line\nand\ttab"],
+        ),
+        ("text", ["\x01\x7f", "é", "日本", "\U0001f600", "'); DROP TABLE x; --", '{"a": [1, "b\\\\"]}']),
+        ("text", [None, "plain", None]),
+        ("text", [None, 'say "so"', "back\\slash", "line\nand\ttab", "\x01", "NULL", "", "é"]),
+        ("text", [None]),
+        ("uuid", [UUID(int=0), UUID(int=2**128 - 1), None]),
+        ("bigint", [0, -1, 2**63 - 1, -(2**63), None]),
+        ("numeric", [Decimal("1200.50"), Decimal("-0.000001"), Decimal("1E+3"), Decimal(10) ** 20, None]),
+        ("boolean", [True, False, None]),
+        ("date", [date(1900, 1, 1), date(3000, 12, 31), None]),
+        ("timestamptz", [datetime(1900, 1, 1, tzinfo=UTC), datetime(2026, 5, 4, 8, 0, 0, 1, tzinfo=UTC), None]),
+        ("timestamptz", [datetime.fromisoformat("2026-05-04T08:00:00.5-09:30")]),
+    ],
+)
+async def test_an_array_that_travels_as_a_text_is_the_array(
+    database: Database, kind: str, elements: list[Element]
+) -> None:
+    statement = text(f"SELECT CAST(CAST(:as_text AS text) AS {kind}[]) AS read, CAST(:as_array AS {kind}[]) AS sent")
+    async with database.transaction(Scope.of()) as tx:
+        [row] = await tx.rows(statement, {"as_text": array_text(elements), "as_array": elements})
+    assert row["read"] == row["sent"] == elements
+    assert [str(each) for each in row["read"]] == [str(each) for each in row["sent"]]

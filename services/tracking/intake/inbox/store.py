@@ -14,6 +14,7 @@ from services.tracking.intake.inbox.tables import deliveries
 from services.tracking.intake.inbox.tables import delivery_bodies as bodies
 from services.tracking.intake.inbox.tables import delivery_discards as discards
 from services.tracking.intake.sources.domain import Remark
+from shared.db.arrays import array_text
 from shared.db.database import Transaction
 
 INBOX_CHANNEL: Final = "tracking_inbox"
@@ -31,9 +32,10 @@ _STORE: Final = text(
     """
     WITH incoming AS (
         SELECT * FROM unnest(
-            CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:connection_ids AS uuid[]),
-            CAST(:dedupe_keys AS text[]), CAST(:headers AS text[]), CAST(:bodies AS bytea[]),
-            CAST(:traceparents AS text[])
+            CAST(CAST(:tenant_ids AS text) AS uuid[]), CAST(CAST(:ids AS text) AS uuid[]),
+            CAST(CAST(:connection_ids AS text) AS uuid[]), CAST(CAST(:dedupe_keys AS text) AS text[]),
+            CAST(CAST(:headers AS text) AS text[]), CAST(:bodies AS bytea[]),
+            CAST(CAST(:traceparents AS text) AS text[])
         ) AS new(t, i, c, d, h, b, p)
     ), stored AS (
         INSERT INTO tracking.deliveries
@@ -314,13 +316,13 @@ async def add(
             "channel": INBOX_CHANNEL,
             "is_left_waiting": is_left_waiting,
             "received_at": tx.now,
-            "tenant_ids": [each.sender.tenant_id for each in arrivals],
-            "ids": ids,
-            "connection_ids": [each.sender.connection_id for each in arrivals],
-            "dedupe_keys": [each.dedupe_key for each in arrivals],
-            "headers": [each.headers for each in arrivals],
+            "tenant_ids": array_text([each.sender.tenant_id for each in arrivals]),
+            "ids": array_text(ids),
+            "connection_ids": array_text([each.sender.connection_id for each in arrivals]),
+            "dedupe_keys": array_text([each.dedupe_key for each in arrivals]),
+            "headers": array_text([each.headers for each in arrivals]),
             "bodies": [each.body for each in arrivals],
-            "traceparents": [each.traceparent for each in arrivals],
+            "traceparents": array_text([each.traceparent for each in arrivals]),
         },
     )
     return {row["connection_id"]: row["ids"] for row in rows}

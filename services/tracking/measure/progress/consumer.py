@@ -23,7 +23,7 @@ DEFINITIONS_GROUP: Final = "attain.tracking.definitions"
 DEFINITIONS_TOPICS: Final = (org.TOPIC, goals.TOPIC)
 
 # A batch is decoded in pieces, each while Postgres is busy with the one before.
-_PIECE_RECORDS: Final = 250
+_PIECE_RECORDS: Final = 500
 _UNUSABLE: Final = "unusable_definition"
 
 EventT = TypeVar("EventT", bound=Event)

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from services.tracking.measure.progress.contributions import DistinctValue, Total
 from services.tracking.measure.progress.domain import Movement
 from services.tracking.measure.progress.tables import REBUILT_STRIPE
+from shared.db.arrays import array_text
 from shared.db.database import Statements, Transaction
 
 GoalKey = tuple[UUID, UUID]
@@ -54,8 +55,9 @@ _MOVE: Final = text(
         (tenant_id, goal_id, stripe, value, deals, version, changed_at, received_at)
     SELECT tenant_id, goal_id, :stripe, value, deals, 1, :now, received_at
     FROM unnest(
-        CAST(:tenant_ids AS uuid[]), CAST(:goal_ids AS uuid[]), CAST(:values AS numeric[]), CAST(:deals AS bigint[]),
-        CAST(:received AS timestamptz[])
+        CAST(CAST(:tenant_ids AS text) AS uuid[]), CAST(CAST(:goal_ids AS text) AS uuid[]),
+        CAST(CAST(:values AS text) AS numeric[]), CAST(CAST(:deals AS text) AS bigint[]),
+        CAST(CAST(:received AS text) AS timestamptz[])
     ) AS moved(tenant_id, goal_id, value, deals, received_at)
     ON CONFLICT (tenant_id, goal_id, stripe) DO UPDATE SET
         value = stored.value + excluded.value,
@@ -211,11 +213,13 @@ async def move(tx: Transaction, movements: Mapping[GoalKey, Movement], *, stripe
         {
             "stripe": stripe,
             "now": tx.now,
-            "tenant_ids": [tenant_id for tenant_id, _ in keys],
-            "goal_ids": [goal_id for _, goal_id in keys],
-            "values": [distinct.get(key, movement.value) for key, movement in zip(keys, moved, strict=True)],
-            "deals": [movement.deals for movement in moved],
-            "received": [movement.received_at for movement in moved],
+            "tenant_ids": array_text([tenant_id for tenant_id, _ in keys]),
+            "goal_ids": array_text([goal_id for _, goal_id in keys]),
+            "values": array_text(
+                [distinct.get(key, movement.value) for key, movement in zip(keys, moved, strict=True)]
+            ),
+            "deals": array_text([movement.deals for movement in moved]),
+            "received": array_text([movement.received_at for movement in moved]),
         },
     )
 

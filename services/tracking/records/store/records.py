@@ -12,6 +12,7 @@ from sqlalchemy import RowMapping, Table, TextClause, text
 
 from services.tracking.records.columns import Column
 from shared.contracts.base import RecordEvent
+from shared.db.arrays import Element, array_text
 from shared.db.database import Transaction
 from shared.kernel.deals import RecordVersion
 from shared.kernel.errors import Conflict
@@ -143,7 +144,9 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
         parameters: dict[str, object] = {
             column.name: _array(column, stated) for column, stated in zip(self._columns, values, strict=True)
         }
-        result = await tx.execute(self.record_statement, {**parameters, "newest": newest, "recorded_at": tx.now})
+        result = await tx.execute(
+            self.record_statement, {**parameters, "newest": array_text(newest), "recorded_at": tx.now}
+        )
         rows = result.all()
         before = {
             (columns[0], columns[_FACTS_AT]): self._facts_of(columns) for _, *columns in rows if columns[0] is not None
@@ -241,7 +244,8 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
         # look-up is lateral so that no plan, however old its statistics, reads the whole table.
         names = ", ".join(column.name for column in self._columns)
         arrays = ", ".join(
-            f"CAST(:{column.name} AS {'text' if column.document else column.type}[])" for column in self._columns
+            f"CAST(CAST(:{column.name} AS text) AS {'text' if column.document else column.type}[])"
+            for column in self._columns
         )
         values = ", ".join(
             f"CAST({column.name} AS jsonb) AS {column.name}" if column.document else column.name
@@ -249,7 +253,8 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
         )
         return f"""
             WITH incoming AS MATERIALIZED (
-                SELECT {values}, newest FROM unnest({arrays}, CAST(:newest AS boolean[])) AS t({names}, newest)
+                SELECT {values}, newest
+                FROM unnest({arrays}, CAST(CAST(:newest AS text) AS boolean[])) AS t({names}, newest)
             ),
             before AS (
                 SELECT stored.*
@@ -296,13 +301,11 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
         return self._event.model_validate({**row, "id": row[self._id], **documents})
 
 
-def _array(column: Column, stated: Sequence[object]) -> Sequence[object]:
+def _array(column: Column, stated: Sequence[Element]) -> str:
     """What a column is in several versions; nothing where none states it, as a shorter array is filled up with NULL."""
-    if stated.count(None) == len(stated):
-        return ()
-    if column.document is None:
-        return stated
-    return [*map(column.document.write, stated)] if any(stated) else ()
+    if column.document is not None:
+        return array_text([*map(column.document.write, stated)] if any(stated) else ())
+    return array_text(() if stated[0] is None and stated.count(None) == len(stated) else stated)
 
 
 def _selected(columns: Sequence[Column], alias: str) -> str:
