@@ -641,6 +641,8 @@ async def test_the_pool_recovers_from_a_restart_of_the_server(
             ["plain", "", " ", "NULL", "null", "{}", "a,b", 'say "so"', '","', "back\\slash", "\\", "line\nand\ttab"],
         ),
         ("text", ["\x01\x7f", "é", "日本", "\U0001f600", "'); DROP TABLE x; --", '{"a": [1, "b\\\\"]}']),
+        ("text", ['say "so"', "plain"]),
+        ("text", ['","']),
         ("text", [None, "plain", None]),
         ("text", [None, 'say "so"', "back\\slash", "line\nand\ttab", "\x01", "NULL", "", "é"]),
         ("text", [None]),
