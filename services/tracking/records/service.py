@@ -19,6 +19,7 @@ from services.tracking.records.store.records import (
     RecordedVersion,
     RecordKey,
     RecordStore,
+    StoredRows,
     VersionKey,
 )
 from services.tracking.records.store.uncredited import Uncredited
@@ -46,18 +47,15 @@ class Records(Generic[EventT, FactsT, FilterT]):
         self._facts_of = facts_of
         self._not_found = not_found
 
-    async def record(self, tx: Transaction, events: Sequence[EventT]) -> Recorded[FactsT]:
-        """Store versions of records in any order, repeated or not; the records whose newest version is another one now.
+    def recording(self, events: Sequence[EventT]) -> "Recording[EventT, FactsT, FilterT]":
+        """What stores these versions of records, which are in any order, repeated or not."""
+        return Recording(self._store, self._facts_of, events)
 
-        The changes are in the order of tenant and record, one for a record. A change goes from what was stored before
-        the call to the newest, so versions between them leave no change. Versions of one record may not be recorded by
-        two transactions at once: the caller's stored position in a partition, or a tenant lock held alone, sees to it.
-        """
-        versions = snapshots.distinct(events)
-        if not versions:
-            return Recorded((), frozenset())
-        newest = await self._store.record(tx, versions, snapshots.newest_of_each(versions))
-        return snapshots.recorded(events, newest, self._facts_of)
+    async def record(self, tx: Transaction, events: Sequence[EventT]) -> Recorded[FactsT]:
+        """Store these versions by themselves; what that changed, as `Recording` has it."""
+        recording = self.recording(events)
+        await recording.run(tx)
+        return recording.recorded()
 
     async def publish_again(self, tx: Transaction, outbox: Outbox, keys: Collection[RecordKey]) -> None:
         """Publish the newest versions of these once more, as they are; who knows them is unmoved."""
@@ -130,6 +128,44 @@ class Records(Generic[EventT, FactsT, FilterT]):
         await outbox.append(
             tx, [to_message(event, event_id=tx.new_id(), source="tracking", time=event.received_at) for event in events]
         )
+
+
+class Recording(Generic[EventT, FactsT, FilterT]):
+    """Stores versions of records. Only `run` needs the connection: what comes before and after does not keep it.
+
+    Versions of one record may not be recorded by two transactions at once: the caller's stored position in a partition,
+    or a tenant lock held alone, sees to it.
+    """
+
+    def __init__(
+        self,
+        store: RecordStore[EventT, FactsT, FilterT],
+        facts_of: Callable[[EventT], FactsT],
+        events: Sequence[EventT],
+    ) -> None:
+        self._store = store
+        self._facts_of = facts_of
+        self._events = events
+        self._versions = snapshots.distinct(events)
+        self._newest = snapshots.newest_of_each(self._versions) if events else []
+        self._arrays = store.arrays(self._versions, self._newest) if events else {}
+        self._rows: StoredRows = ()
+
+    async def run(self, tx: Transaction) -> None:
+        """Store them."""
+        if self._events:
+            self._rows = await self._store.record(tx, self._versions, self._arrays)
+
+    def recorded(self) -> Recorded[FactsT]:
+        """The records whose newest version is another one now, after `run`.
+
+        The changes are in the order of tenant and record, one for a record. A change goes from what was stored before
+        to the newest, so versions between them leave no change. Raises RecordedTogether.
+        """
+        if not self._events:
+            return Recorded((), frozenset())
+        newest = self._store.with_stored(self._versions, self._newest, self._rows)
+        return snapshots.recorded(self._events, newest, self._facts_of)
 
 
 _deals: Final = DealStore()

@@ -7,7 +7,7 @@ rebuild sees every record whose change it replaces and none that is half applied
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Collection, Container, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Container, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import lru_cache
@@ -43,6 +43,7 @@ _GOAL_SUBJECT: Final = "goal/"
 
 FactsT = TypeVar("FactsT", DealFacts, ActivityFacts)
 SnapshotT = TypeVar("SnapshotT", Deal, Activity)
+FilterT = TypeVar("FilterT")
 
 
 class ProgressTracker:
@@ -65,7 +66,7 @@ class ProgressTracker:
         the newest.
         """
         gaps = GapMoves()
-        recorded = _recorded(tx, pieces, DEALS.record)
+        recorded = _recorded(tx, pieces, DEALS.recording)
         accepted, superseded = await self._move(tx, tenant_ids, recorded, stripe=stripe, also=gaps.add)
         await records.move_uncredited(tx, gaps.net(), stripe=stripe)
         if superseded:
@@ -76,7 +77,7 @@ class ProgressTracker:
         self, tx: Transaction, tenant_ids: Collection[UUID], pieces: Iterable[Sequence[Activity]], *, stripe: int
     ) -> list[datetime]:
         """The same for activities."""
-        recorded = _recorded(tx, pieces, ACTIVITIES.record)
+        recorded = _recorded(tx, pieces, ACTIVITIES.recording)
         accepted, superseded = await self._move(tx, tenant_ids, recorded, stripe=stripe)
         if superseded:
             await ACTIVITIES.publish_again(tx, self._outbox, superseded)
@@ -177,28 +178,32 @@ class ProgressTracker:
 async def _recorded(
     tx: Transaction,
     pieces: Iterable[Sequence[SnapshotT]],
-    record: Callable[[Transaction, Sequence[SnapshotT]], Coroutine[None, None, Recorded[FactsT]]],
+    recording_of: Callable[[Sequence[SnapshotT]], records.Recording[SnapshotT, FactsT, FilterT]],
 ) -> AsyncGenerator[Recorded[FactsT]]:
     """What became of each piece, yielded while the next one is being recorded."""
-    recording: asyncio.Task[Recorded[FactsT]] | None = None
+    running: asyncio.Task[None] | None = None
+    before: records.Recording[SnapshotT, FactsT, FilterT] | None = None
     try:
-        for piece in pieces:
-            recorded = None if recording is None else await recording
-            recording = asyncio.create_task(record(tx, piece))
+        for recording in map(recording_of, pieces):
+            if running is not None:
+                await running
+            running = asyncio.create_task(recording.run(tx))
             # Lets the statement get on its way before the caller keeps this thread busy.
             await asyncio.sleep(0)
-            if recorded is not None:
-                yield recorded
-        if recording is not None:
-            yield await recording
+            if before is not None:
+                yield before.recorded()
+            before = recording
+        if running is not None and before is not None:
+            await running
+            yield before.recorded()
     except asyncio.CancelledError:
-        if recording is not None:
-            recording.cancel()
+        if running is not None:
+            running.cancel()
         raise
     finally:
         # The transaction is the caller's again only when nothing is under way in it.
-        if recording is not None:
-            await asyncio.gather(recording, return_exceptions=True)
+        if running is not None:
+            await asyncio.gather(running, return_exceptions=True)
 
 
 publish_next: Final = marking(contract.TOPIC, _GOAL_SUBJECT, store.goals_after)

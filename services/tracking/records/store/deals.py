@@ -1,6 +1,6 @@
 """The statements that only deals need: whom their splits name, and which of them nobody is credited with."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -11,7 +11,7 @@ from sqlalchemy import text
 from services.tracking.records.columns import DEAL_COLUMNS
 from services.tracking.records.domain.records import DealFilter
 from services.tracking.records.domain.uncredited import UncreditedReason
-from services.tracking.records.store.records import RecordStore
+from services.tracking.records.store.records import RecordStore, StoredRows
 from services.tracking.records.tables import deal_versions, deals
 from shared.contracts.deals import Deal
 from shared.db.database import Transaction
@@ -130,10 +130,8 @@ class DealStore(RecordStore[Deal, DealFacts, DealFilter]):
     def __init__(self) -> None:
         super().__init__(Deal, DealFacts, DEAL_COLUMNS, deals, deal_versions)
 
-    async def record(
-        self, tx: Transaction, versions: Sequence[Deal], newest: Sequence[bool]
-    ) -> list[tuple[Deal, DealFacts | None]]:
-        recorded = await super().record(tx, versions, newest)
+    async def record(self, tx: Transaction, versions: Sequence[Deal], arrays: Mapping[str, str]) -> StoredRows:
+        recorded = await super().record(tx, versions, arrays)
         users = sorted(
             {
                 (deal.tenant_id, deal.source, split.owner_external_id, deal.id)

@@ -1,14 +1,14 @@
 """The statements on the newest versions of one kind of record and on all versions beside them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from inspect import signature
 from operator import attrgetter
 from typing import Final, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Table, TextClause, text
+from sqlalchemy import Row, RowMapping, Table, TextClause, text
 
 from services.tracking.records.columns import Column
 from shared.contracts.base import RecordEvent
@@ -28,6 +28,8 @@ RecordKey = tuple[UUID, UUID]
 """A tenant and a record of it."""
 VersionKey = tuple[datetime, int, UUID]
 """What a version is ordered by."""
+StoredRows = Sequence[Row[*tuple[object, ...]]]
+"""What recording answers: how many of the newest were replaced, and what was stored before."""
 
 _VERSION: Final = ("modified_at", "sequence", "delivery_id")
 _FACTS_AT: Final = 1 + len(_VERSION)
@@ -131,23 +133,26 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
     def _wanted(self, wanted: FilterT) -> tuple[Sequence[str], dict[str, object]]:
         """The conditions on the record `r` that a filter comes to, and their parameters."""
 
-    async def record(
-        self, tx: Transaction, versions: Sequence[EventT], newest: Sequence[bool]
-    ) -> list[tuple[EventT, FactsT | None]]:
-        """Append versions, and store those marked `newest` as such where they are newer than what is stored.
+    def arrays(self, versions: Sequence[EventT], newest: Sequence[bool]) -> Mapping[str, str]:
+        """What `record` takes: `versions` are distinct and sorted by tenant, record and version.
 
-        Those marked `newest`, in the order given, each with what was stored of its record before. `versions` are
-        distinct and sorted by tenant, record and version; `newest` marks at most one of each record. Raises
-        RecordedTogether when what was stored changed while the statement ran.
+        `newest` marks at most one of each record.
         """
         values = zip(*map(self._attributes, versions), strict=True)
-        parameters: dict[str, object] = {
-            column.name: _array(column, stated) for column, stated in zip(self._columns, values, strict=True)
-        }
-        result = await tx.execute(
-            self.record_statement, {**parameters, "newest": array_text(newest), "recorded_at": tx.now}
-        )
-        rows = result.all()
+        columns = {column.name: _array(column, stated) for column, stated in zip(self._columns, values, strict=True)}
+        return {**columns, "newest": array_text(newest)}
+
+    async def record(self, tx: Transaction, _versions: Sequence[EventT], arrays: Mapping[str, str]) -> StoredRows:
+        """Append versions, and store those marked as newest as such where they are newer than what is stored."""
+        return (await tx.execute(self.record_statement, {**arrays, "recorded_at": tx.now})).all()
+
+    def with_stored(
+        self, versions: Sequence[EventT], newest: Sequence[bool], rows: StoredRows
+    ) -> list[tuple[EventT, FactsT | None]]:
+        """The versions marked `newest`, each with what was stored of its record before, as `record` answered.
+
+        Raises RecordedTogether when what was stored changed while the statement ran.
+        """
         before = {
             (columns[0], columns[_FACTS_AT]): self._facts_of(columns) for _, *columns in rows if columns[0] is not None
         }
