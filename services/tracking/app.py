@@ -20,12 +20,15 @@ from services.tracking.intake.inbox.hook_counts import HookCounter
 from services.tracking.intake.inbox.hooks import HookLane, Hooks, hook_schemas
 from services.tracking.intake.inbox.hooks import router as hooks_router
 from services.tracking.intake.inbox.intake import Intake
+from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.sync.api import router as sync_router
 from services.tracking.intake.upkeep.api import of_tenant as tenant_health_router
 from services.tracking.intake.upkeep.api import router as upkeep_router
 from services.tracking.measure.progress.api import ProgressSource
 from services.tracking.measure.progress.api import router as progress_router
+from services.tracking.measure.progress.counting import DefinitionsReader, RecordCounter
 from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
 from services.tracking.records.api import activities_router, deals_router
 from services.tracking.records.service import DEALS
@@ -72,7 +75,10 @@ def create_app() -> FastAPI:
     directory = SenderDirectory(reserved, connections)
     traffic = HookCounter(reserved)
     definitions = DefinitionsCache()
-    intake = Intake(reserved, Outbox(transport), traffic)
+    outbox = Outbox(transport)
+    reader = DefinitionsReader(database, definitions)
+    counter = RecordCounter(ProgressTracker(outbox, definitions), reader)
+    intake = Intake(reserved, Publisher(outbox, counter), traffic)
     hooks = Hooks(directory, intake, traffic, settings.public_url.rstrip("/"))
     progress = ProgressSource(definitions)
     live = LiveStreams(LiveHub(kafka), progress, StreamRights(reserved, progress.revisions))
@@ -122,6 +128,7 @@ def create_app() -> FastAPI:
             "live": live.hub,
             "stream_rights": live.rights,
             "directory": directory,
+            "definitions_reader": reader,
         },
         closers=[sources.aclose, reserved.close],
     )

@@ -10,6 +10,7 @@ from typing import Final
 from services.tracking.intake.calling.caller import ApiCaller, source_client
 from services.tracking.intake.connections import service as crm
 from services.tracking.intake.connections.service import Connections
+from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.inbox.work import InboxProcessor, Retention, Retranslator
 from services.tracking.intake.sync.work.channels import ChannelRenewer
 from services.tracking.intake.sync.work.fetcher import Fetcher
@@ -24,6 +25,7 @@ from services.tracking.measure.progress.consumer import (
     DealsHandler,
     DefinitionsHandler,
 )
+from services.tracking.measure.progress.counting import DefinitionsReader, RecordCounter
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker, render_progress
 from services.tracking.measure.progress.work import Rebuilder
@@ -51,7 +53,10 @@ _OUTGOING_GATHER_SECONDS: Final = 0.2
 async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
     """Run until a signal; the process's exit status."""
     settings, database, outbox = process.settings, process.database, process.outbox
-    tracker = ProgressTracker(outbox, DefinitionsCache())
+    definitions = DefinitionsCache()
+    tracker = ProgressTracker(outbox, definitions)
+    reader = DefinitionsReader(database, definitions)
+    publisher = Publisher(outbox, RecordCounter(tracker, reader))
     rebuilder = Rebuilder(database, tracker)
     outbound = read_settings(OutboundSettings)
     sources = source_client(outbound)
@@ -60,8 +65,8 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
     subscribers = subscriber_client(outbound, connections_max=settings.outgoing_concurrency)
     return await process.run(
         {
-            "retranslator": Retranslator(database, outbox),
-            "inbox": InboxProcessor(database, outbox),
+            "retranslator": Retranslator(database, publisher),
+            "inbox": InboxProcessor(database, publisher),
             "fetcher": Fetcher(database, caller),
             "synchroniser": Synchroniser(database, caller, connections),
             "channels": ChannelRenewer(database, caller, connections, public_url=settings.public_url),
@@ -75,6 +80,7 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
                 "definitions", DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder)
             ),
             "rebuilder": rebuilder,
+            "definitions_reader": reader,
             "dead_letters": process.consumer(
                 "dead_letters", DEAD_LETTERS_GROUP, DEAD_LETTERS_TOPICS, DeadLettersHandler()
             ),

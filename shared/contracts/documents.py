@@ -123,6 +123,10 @@ def _headers() -> JsonValue:
             "ce_subject": text,
             "ce_time": {"type": "string", "format": "date-time"},
             "ce_tenantid": {"type": "string", "format": "uuid"},
+            "ce_recordversion": {
+                "type": "string",
+                "description": "The version of a deal or an activity: <modified_at>/<sequence>/<delivery_id>",
+            },
             "traceparent": text,
         },
     }

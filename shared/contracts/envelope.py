@@ -8,13 +8,15 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from shared.contracts.base import Event, utc
+from shared.contracts.base import Event, RecordEvent, utc
 from shared.contracts.topics import EVENT_TYPES
+from shared.kernel.deals import RecordVersion
 from shared.kernel.reading import read_instant
 from shared.outbox.message import OutboxMessage
 
 EventT = TypeVar("EventT", bound=Event)
 CONTENT_TYPE = ("content-type", b"application/json")
+_VERSION = "ce_recordversion"
 SPEC_VERSION = ("ce_specversion", b"1.0")
 _PROBLEMS_MAX = 10
 
@@ -52,6 +54,15 @@ def to_message(
         headers=headers,
         value=event.model_dump_json().encode(),
     )
+
+
+def to_record_message(
+    event: RecordEvent, *, event_id: UUID, time: datetime, traceparent: str | None = None
+) -> OutboxMessage:
+    """The Kafka record of a version of a deal or an activity, with a header that names the version."""
+    message = to_message(event, event_id=event_id, source="tracking", time=time, traceparent=traceparent)
+    version = f"{utc(event.modified_at)}/{event.sequence}/{event.delivery_id}"
+    return message._replace(headers=(*message.headers, (_VERSION, version.encode())))
 
 
 # Many messages are made at once, and of most headers they have the same.
@@ -121,6 +132,22 @@ def time_of(headers: Mapping[str, bytes]) -> datetime:
     if time is None:
         raise MalformedEvent("the ce_time header is missing or is not an RFC 3339 time")
     return time
+
+
+def record_version(headers: Mapping[str, bytes]) -> tuple[UUID, RecordVersion] | None:
+    """Which version of which record it is, from its headers; None where they do not name one. Raises MalformedEvent."""
+    header = headers.get(_VERSION)
+    if header is None:
+        return None
+    try:
+        _, _, record_id = headers["ce_subject"].decode().rpartition("/")
+        modified_at, sequence, delivery_id = header.decode().split("/")
+        instant = read_instant(modified_at)
+        if instant is not None:
+            return UUID(record_id), RecordVersion(instant, int(sequence), UUID(delivery_id))
+    except (KeyError, ValueError):
+        pass
+    raise MalformedEvent("the ce_recordversion or the ce_subject header is not one of a record")
 
 
 def _without_values(model: type[Event], error: ValidationError) -> str:

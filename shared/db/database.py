@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b
 from random import SystemRandom
 from time import monotonic
@@ -103,6 +103,16 @@ class Scope:
 # All in one statement and in the order of the keys, so that two lockers never wait for each other.
 _LOCK: Final = "SELECT {lock}(k) FROM unnest(CAST({keys} AS bigint[])) AS t(k)"
 _LOCKS: Final = {lock: text(_LOCK.format(lock=lock.value, keys=":keys")) for lock in TenantLock}
+_TRY_LOCK: Final = text(
+    """
+    SELECT ARRAY(
+        SELECT k FROM unnest(CAST(:tenants AS bigint[])) AS t(k) WHERE pg_try_advisory_xact_lock_shared(k)
+    ) AS locked, (
+        SELECT n FROM unnest(CAST(:places AS bigint[])) WITH ORDINALITY AS p(k, n)
+        WHERE pg_try_advisory_xact_lock(k) LIMIT 1
+    ) AS place
+    """
+)
 
 
 class Statements:
@@ -151,6 +161,18 @@ class Transaction(Statements):
         """Be the only one to work on these tenants in this service until the end of the transaction."""
         await self._lock(TenantLock.EXCLUSIVE, tenant_ids)
 
+    async def try_lock_tenants_shared(
+        self, tenant_ids: Collection[UUID], *, places: int
+    ) -> tuple[frozenset[UUID], int | None]:
+        """Lock those tenants that nobody has or waits to have alone; and take a place that no other transaction has.
+
+        It waits for nobody. Which tenants those are, and the first free place from 0, None when all are taken; both are
+        held until the end of the transaction.
+        """
+        keys = {advisory_lock_key(self._service, "tenant", each.hex): each for each in tenant_ids}
+        [row] = await self.rows(_TRY_LOCK, {"tenants": sorted(keys), "places": _place_keys(self._service, places)})
+        return frozenset(keys[key] for key in row["locked"]), None if row["place"] is None else row["place"] - 1
+
     async def notify(self, channel: str, *payloads: str) -> None:
         """Notify the listeners of `channel` of each payload when this transaction commits."""
         await self.connection.execute(_NOTIFY, {"channel": channel, "payloads": payloads or ("",)})
@@ -193,6 +215,11 @@ class Session:
 
 def _lock_keys(service: str, tenant_ids: Iterable[UUID]) -> list[int]:
     return sorted({advisory_lock_key(service, "tenant", tenant_id.hex) for tenant_id in tenant_ids})
+
+
+@cache
+def _place_keys(service: str, count: int) -> list[int]:
+    return [advisory_lock_key(service, "place", str(number)) for number in range(count)]
 
 
 def advisory_lock_key(service: str, kind: str, name: str = "") -> int:

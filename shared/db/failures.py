@@ -21,13 +21,17 @@ class DatabaseUnavailable(Unavailable):
     title = "Database unavailable"
 
 
+class Collision(Exception):
+    """Raised by work that finds that another transaction changed what it had read: the same work may succeed."""
+
+
 class Failure(Enum):
     """The kinds of database failure that are handled apart."""
 
     LOST = auto()
     """The connection is gone; whether a commit under way took place is not known."""
     CONFLICT = auto()
-    """Deadlock or serialization failure: rolled back, and the same work may succeed."""
+    """Deadlock, serialization failure or Collision: rolled back, and the same work may succeed."""
     STALE_STATEMENT = auto()
     """A prepared statement met a changed table: rolled back, and succeeds on the next try."""
     BUSY = auto()
@@ -65,6 +69,8 @@ def classify(error: BaseException) -> Failure:
     """The kind of a failure, from whichever layer it was raised by."""
     if isinstance(error, PoolTimeout):
         return Failure.BUSY
+    if isinstance(error, Collision):
+        return Failure.CONFLICT
     driver_error = driver_error_of(error)
     if isinstance(driver_error, asyncpg.InvalidCachedStatementError):
         return Failure.STALE_STATEMENT

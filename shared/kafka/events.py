@@ -13,9 +13,13 @@ from shared.contracts import envelope
 from shared.contracts.base import Event
 from shared.contracts.envelope import MalformedEvent
 from shared.kafka.domain import Batch, Poison, Record
+from shared.kernel.deals import RecordVersion
 
 _MALFORMED: Final = "malformed"
 _NOBODY: Final = UUID(int=0)
+
+NamedVersion = tuple[tuple[UUID, UUID], RecordVersion]
+"""A tenant and a deal or an activity of it, and a version of that."""
 
 
 def tenants_of(batch: Batch) -> set[UUID]:
@@ -52,6 +56,17 @@ def event_of(record: Record) -> Event | None:
         return None
     try:
         return envelope.from_record(record.headers, record.value)
+    except MalformedEvent as error:
+        raise Poison(record, str(error), reason=_MALFORMED) from None
+
+
+def version_of(record: Record) -> NamedVersion | None:
+    """Which version of which record of a source it is, where its headers name it. Raises Poison."""
+    if record.value is None:
+        return None
+    try:
+        named = envelope.record_version(record.headers)
+        return None if named is None else ((envelope.tenant_of(record.headers), named[0]), named[1])
     except MalformedEvent as error:
         raise Poison(record, str(error), reason=_MALFORMED) from None
 

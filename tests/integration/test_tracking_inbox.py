@@ -25,6 +25,7 @@ from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull,
 from services.tracking.intake.inbox.hook_counts import HookCounter
 from services.tracking.intake.inbox.hooks import Hooks
 from services.tracking.intake.inbox.intake import DeliveriesNotStored, Intake
+from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.inbox.work import InboxProcessor
 from services.tracking.intake.sources.domain import Source
 from services.tracking.metadata import transport
@@ -49,7 +50,7 @@ async def tracking(module_database: str) -> AsyncIterator[Tracking]:
         tasks = [asyncio.create_task(hooks.directory.run()), asyncio.create_task(hooks.intake.run())]
         await eventually(lambda: _is_ready(hooks.directory), expectation="the connections are loaded")
         database = Database(module_database, service="tracking")
-        yield Tracking(app, database, InboxProcessor(database, Outbox(transport)))
+        yield Tracking(app, database, InboxProcessor(database, Publisher(Outbox(transport))))
         await hooks.intake.stop()
         tasks[0].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -531,7 +532,7 @@ async def test_only_operators_see_connections_and_deliveries(tracking: Tracking,
 async def test_two_processors_share_the_work_and_publish_once(tracking: Tracking, admin: Caller) -> None:
     connection = await admin.connect()
     await asyncio.gather(*(send(admin, connection, deal(f"A{number}")) for number in range(60)))
-    other = InboxProcessor(tracking.database, Outbox(transport))
+    other = InboxProcessor(tracking.database, Publisher(Outbox(transport)))
 
     async def drain(processor: InboxProcessor) -> None:
         while await processor.translate_once():
@@ -558,7 +559,7 @@ class Waker:
 async def test_the_processor_is_woken_by_a_delivery(tracking: Tracking, admin: Caller) -> None:
     connection = await admin.connect()
     woken = Waker()
-    processor = InboxProcessor(tracking.database, Outbox(transport, relay=woken))
+    processor = InboxProcessor(tracking.database, Publisher(Outbox(transport, relay=woken)))
     running = asyncio.create_task(processor.run())
     await send(admin, connection, deal())
     await asyncio.wait_for(woken.woken.wait(), 10)
@@ -574,7 +575,10 @@ def arrival(key: str, *, size_bytes: int = 10) -> Arrival:
 
 async def test_when_the_inbox_is_full_the_sender_is_told_to_come_back(tracking: Tracking) -> None:
     intake = Intake(
-        tracking.database, Outbox(transport), HookCounter(tracking.database), room=WaitingRoom(waiting_max=1)
+        tracking.database,
+        Publisher(Outbox(transport)),
+        HookCounter(tracking.database),
+        room=WaitingRoom(waiting_max=1),
     )
     running = asyncio.create_task(intake.run())
     await asyncio.sleep(0)
@@ -589,7 +593,7 @@ async def test_when_the_inbox_is_full_the_sender_is_told_to_come_back(tracking: 
 
 
 async def test_what_waits_at_the_stop_is_stored(tracking: Tracking) -> None:
-    intake = Intake(tracking.database, Outbox(transport), HookCounter(tracking.database))
+    intake = Intake(tracking.database, Publisher(Outbox(transport)), HookCounter(tracking.database))
     running = asyncio.create_task(intake.run())
     await asyncio.sleep(0)
     waiting = [asyncio.create_task(intake.store(arrival(f"stop-{uuid4()}"))) for _ in range(5)]
@@ -602,7 +606,7 @@ async def test_what_waits_at_the_stop_is_stored(tracking: Tracking) -> None:
 async def test_an_intake_that_is_not_running_refuses_at_once_instead_of_leaving_senders_waiting(
     tracking: Tracking,
 ) -> None:
-    intake = Intake(tracking.database, Outbox(transport), HookCounter(tracking.database))
+    intake = Intake(tracking.database, Publisher(Outbox(transport)), HookCounter(tracking.database))
     with pytest.raises(DeliveriesNotStored):
         await asyncio.wait_for(intake.store(arrival("early")), 1)
     running = asyncio.create_task(intake.run())
@@ -637,7 +641,7 @@ async def test_without_a_database_the_sender_is_told_soon_and_nothing_is_held(mo
     async with AsyncExitStack() as closing:
         away = Database("postgresql://nobody@127.0.0.1:1/nowhere", service="tracking")
         closing.push_async_callback(away.close)
-        intake = Intake(away, Outbox(transport), HookCounter(away), room=WaitingRoom(waiting_max=1))
+        intake = Intake(away, Publisher(Outbox(transport)), HookCounter(away), room=WaitingRoom(waiting_max=1))
         running = asyncio.create_task(intake.run())
         started = time.monotonic()
         for _ in range(2):

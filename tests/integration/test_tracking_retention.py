@@ -15,6 +15,7 @@ from services.tracking.intake.connections.domain import Sender
 from services.tracking.intake.inbox import service
 from services.tracking.intake.inbox import store as inbox
 from services.tracking.intake.inbox.domain.deliveries import Arrival
+from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.inbox.work import Retention
 from services.tracking.intake.sources.domain import Source
 from shared.db.database import Database, Scope
@@ -83,7 +84,9 @@ async def store(url: str, moment: datetime, tenant: UUID, connection: Answered, 
     sender = Sender(tenant, UUID(connection.id), Source.STANDARD_WEBHOOKS, ())
     async with at(url, moment) as database:
         arrivals = [Arrival(sender, uuid4().hex, "{}", body.encode())]
-        await database.run(Scope.every(), lambda tx: service.receive(tx, OUTBOX, arrivals, is_translating=False))
+        await database.run(
+            Scope.every(), lambda tx: service.receive(tx, Publisher(OUTBOX), arrivals, is_translating=False)
+        )
 
 
 async def bodies(admin: Caller) -> dict[str, object]:

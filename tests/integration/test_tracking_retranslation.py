@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from services.tracking.intake.inbox import retranslation
+from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.inbox.retranslation_store import RetranslationState
 from services.tracking.intake.inbox.work import Retranslator
 from shared.db.database import Database, Scope, Transaction
@@ -115,7 +116,7 @@ async def test_of_two_mappings_saved_one_after_the_other_the_second_is_applied(
     await send(admin, connection, deal(status="open", stage="Signed"))
     await settle(tracking)
     await save(admin, connection, 1, stages={"Signed": "won"})
-    await Retranslator(tracking.database, OUTBOX).step_once()
+    await Retranslator(tracking.database, Publisher(OUTBOX)).step_once()
     await save(admin, connection, 2, stages={"Signed": "lost"})
     await work(tracking.database)
     await settle(tracking)
@@ -204,7 +205,7 @@ async def test_what_a_mapping_is_about_is_translated_before_what_is_held_and_wha
     for number in range(5):
         await send(admin, connection, deal(f"B{number:02}", **won))
     await save(admin, connection, 1, **mapping)
-    retranslator = Retranslator(tracking.database, OUTBOX)
+    retranslator = Retranslator(tracking.database, Publisher(OUTBOX))
     for _ in range(steps):
         await retranslator.step_once()
     await record(tracking)
@@ -228,7 +229,7 @@ async def test_work_on_what_a_mapping_is_about_comes_before_the_rest_of_another_
     await send(admin, repaired, deal("Z", owner_external_id="u7"))
     await settle(tracking)
     await save(admin, busy, 1, users={"u8": "ben"})
-    retranslator = Retranslator(tracking.database, OUTBOX)
+    retranslator = Retranslator(tracking.database, Publisher(OUTBOX))
     for _ in range(3):
         await retranslator.step_once()
     await save(admin, repaired, 1, users={"u7": "ann"})
@@ -251,7 +252,7 @@ async def test_of_repairs_that_follow_each_other_at_once_none_waits_for_the_walk
     await settle(tracking)
     await save(admin, connection, 1, users={"u7": "ann"})
     await save(admin, connection, 2, users={"u7": "ann", "u8": "eve"})
-    await Retranslator(tracking.database, OUTBOX).step_once()
+    await Retranslator(tracking.database, Publisher(OUTBOX)).step_once()
     await record(tracking)
     owners = {each.external_id: each.owner_external_id for each in await newest(admin)}
     assert (owners["u7"], owners["u8"]) == ("ann", "eve")
@@ -266,13 +267,13 @@ async def test_work_that_was_cut_off_is_done_once(tracking: Tracking, admin: Cal
     await save(admin, connection, 1, stages={"Signed": "won"})
 
     async def killed(tx: Transaction) -> None:
-        await retranslation.step(tx, OUTBOX)
+        await retranslation.step(tx, Publisher(OUTBOX))
         raise ConnectionAbortedError
 
     for _ in range(3):
         with pytest.raises(ConnectionAbortedError):
             await tracking.database.run(Scope.every(), killed)
-        await Retranslator(tracking.database, OUTBOX).step_once()
+        await Retranslator(tracking.database, Publisher(OUTBOX)).step_once()
     await work(tracking.database)
     await settle(tracking)
     assert set((await statuses(admin)).values()) == {"won"}
@@ -457,7 +458,7 @@ async def test_in_whatever_order_things_happen_every_deal_ends_as_the_last_mappi
                 await save(admin, connection, version, stages=mapping)
                 version += 1
             case "step":
-                await Retranslator(tracking.database, OUTBOX).step_once()
+                await Retranslator(tracking.database, Publisher(OUTBOX)).step_once()
             case "translate":
                 await tracking.processor.translate_once()
             case "record":

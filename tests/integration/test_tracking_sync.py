@@ -40,6 +40,7 @@ from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.connections.service import Connections
 from services.tracking.intake.inbox import fetching
 from services.tracking.intake.inbox.fetch_store import Ask, DueConnection
+from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.inbox.work import InboxProcessor, Retranslator
 from services.tracking.intake.sources.adapter import Adapter
 from services.tracking.intake.sources.domain import Limit, Source, SourceMapping
@@ -102,7 +103,7 @@ class World:
         self.database = Database(url, service="tracking")
         self._url = url
         self._exits = exits
-        self._processor = InboxProcessor(self.database, Outbox(transport))
+        self._processor = InboxProcessor(self.database, Publisher(Outbox(transport)))
         token = issue_token(
             ApiSettings(),
             tenant_id=self.tenant,
@@ -1205,7 +1206,7 @@ async def test_a_saved_mapping_of_teams_gives_their_members_a_share_of_the_deals
     await world.call("PATCH", path, {"mapping": mapping}, version=int(str(current["version"])))
     saved = cast(dict[str, object], (await world.call("GET", path))["mapping"])
     assert (saved["team_roles"], saved["teams"]) == (mapping["team_roles"], mapping["teams"])
-    retranslator = Retranslator(world.database, OUTBOX)
+    retranslator = Retranslator(world.database, Publisher(OUTBOX))
     while await retranslator.step_once():
         pass
     deals = await world.deals()

@@ -15,6 +15,7 @@ from services.tracking.intake.inbox import hook_counts as traffic
 from services.tracking.intake.inbox import service as inbox
 from services.tracking.intake.inbox.hook_counts import HookCounter
 from services.tracking.intake.inbox.hooks import Hooks
+from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.inbox.work import InboxProcessor, Retention, Retranslator
 from services.tracking.intake.sources.adapter import SeenUser
 from services.tracking.intake.sources.source_api import ApiUser
@@ -437,8 +438,8 @@ async def test_a_repaired_stage_and_owner_are_credited_within_a_second(
         handler=DealsHandler(tracker),
     )
     components: list[Component] = [
-        Retranslator(database, outbox),
-        InboxProcessor(database, outbox),
+        Retranslator(database, Publisher(outbox)),
+        InboxProcessor(database, Publisher(outbox)),
         consumer,
         relay,
     ]

@@ -18,6 +18,7 @@ from standardwebhooks import Webhook
 from services.tracking.app import create_app
 from services.tracking.intake.inbox import retranslation
 from services.tracking.intake.inbox.hooks import Hooks
+from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.inbox.retranslation_store import Retranslation
 from services.tracking.intake.inbox.work import InboxProcessor, Retranslator
 from services.tracking.metadata import transport
@@ -141,7 +142,7 @@ async def running_tracking(url: str, *, secrets_key: str | None = None) -> Async
         await hooks.directory.load()
         storing = asyncio.create_task(hooks.intake.run())
         database = Database(url, service="tracking")
-        yield Tracking(app, database, InboxProcessor(database, OUTBOX))
+        yield Tracking(app, database, InboxProcessor(database, Publisher(OUTBOX)))
         await hooks.intake.stop()
         await storing
         await app.state.database.close()
@@ -174,7 +175,7 @@ async def settle(tracking: Tracking) -> None:
 
 async def work(database: Database) -> None:
     """Carry out all that is due."""
-    retranslator = Retranslator(database, OUTBOX)
+    retranslator = Retranslator(database, Publisher(OUTBOX))
     while await retranslator.step_once():
         pass
 

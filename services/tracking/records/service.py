@@ -25,7 +25,7 @@ from services.tracking.records.store.records import (
 from services.tracking.records.store.uncredited import Uncredited
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
-from shared.contracts.envelope import to_message
+from shared.contracts.envelope import to_record_message
 from shared.db.database import Transaction
 from shared.kernel.deals import RecordVersion
 from shared.kernel.errors import NotFound
@@ -47,9 +47,14 @@ class Records(Generic[EventT, FactsT, FilterT]):
         self._facts_of = facts_of
         self._not_found = not_found
 
-    def recording(self, events: Sequence[EventT]) -> "Recording[EventT, FactsT, FilterT]":
-        """What stores these versions of records, which are in any order, repeated or not."""
-        return Recording(self._store, self._facts_of, events)
+    def recording(
+        self, events: Sequence[EventT], *, published_beside: bool = False
+    ) -> "Recording[EventT, FactsT, FilterT]":
+        """What stores these versions of records, which are in any order, repeated or not.
+
+        `published_beside`: what was stored before may have been published before these versions or behind them.
+        """
+        return Recording(self._store, self._facts_of, events, published_beside=published_beside)
 
     async def record(self, tx: Transaction, events: Sequence[EventT]) -> Recorded[FactsT]:
         """Store these versions by themselves; what that changed, as `Recording` has it."""
@@ -97,6 +102,10 @@ class Records(Generic[EventT, FactsT, FilterT]):
         """Which version of those of these records that are known is the newest."""
         return await self._store.find_versions(tx, keys) if keys else {}
 
+    async def unrecorded(self, tx: Transaction, versions: Sequence[tuple[RecordKey, RecordVersion]]) -> Sequence[int]:
+        """The positions of those of these versions that were never recorded."""
+        return await self._store.unrecorded(tx, versions) if versions else ()
+
     async def brought_by(
         self, tx: Transaction, tenant_id: UUID, sight: Sight, record_id: UUID, delivery_id: UUID
     ) -> EventT | None:
@@ -126,15 +135,15 @@ class Records(Generic[EventT, FactsT, FilterT]):
 
     async def _publish(self, tx: Transaction, outbox: Outbox, events: Sequence[EventT]) -> None:
         await outbox.append(
-            tx, [to_message(event, event_id=tx.new_id(), source="tracking", time=event.received_at) for event in events]
+            tx, [to_record_message(event, event_id=tx.new_id(), time=event.received_at) for event in events]
         )
 
 
 class Recording(Generic[EventT, FactsT, FilterT]):
     """Stores versions of records. Only `run` needs the connection: what comes before and after does not keep it.
 
-    Versions of one record may not be recorded by two transactions at once: the caller's stored position in a partition,
-    or a tenant lock held alone, sees to it.
+    Of two transactions that record versions of one record at once the second waits for the first, and then `recorded`
+    raises RecordedTogether: it is to be done again.
     """
 
     def __init__(
@@ -142,10 +151,13 @@ class Recording(Generic[EventT, FactsT, FilterT]):
         store: RecordStore[EventT, FactsT, FilterT],
         facts_of: Callable[[EventT], FactsT],
         events: Sequence[EventT],
+        *,
+        published_beside: bool,
     ) -> None:
         self._store = store
         self._facts_of = facts_of
         self._events = events
+        self._published_beside = published_beside
         self._versions = snapshots.distinct(events)
         self._newest = snapshots.newest_of_each(self._versions) if events else []
         self._arrays = store.arrays(self._versions, self._newest) if events else {}
@@ -165,7 +177,7 @@ class Recording(Generic[EventT, FactsT, FilterT]):
         if not self._events:
             return Recorded((), frozenset())
         newest = self._store.with_stored(self._versions, self._newest, self._rows)
-        return snapshots.recorded(self._events, newest, self._facts_of)
+        return snapshots.recorded(self._events, newest, self._facts_of, reported_beside=self._published_beside)
 
 
 _deals: Final = DealStore()

@@ -20,9 +20,9 @@ from uuid import UUID
 from services.tracking.intake.inbox import service
 from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull, WaitingRoom
 from services.tracking.intake.inbox.hook_counts import HookCounter
+from services.tracking.intake.inbox.publishing import Publisher
 from shared.db.database import Database, Scope
 from shared.kernel.errors import Unavailable
-from shared.outbox.outbox import Outbox
 from shared.telemetry.logs import get_logger
 from shared.telemetry.metrics import WEBHOOK_DUPLICATES, WEBHOOK_GROUP_COMMIT_DELIVERIES, WEBHOOK_RECEIVED
 from shared.worker.rounds import Rounds
@@ -52,14 +52,14 @@ class Intake(Rounds):
     def __init__(
         self,
         database: Database,
-        outbox: Outbox,
+        publisher: Publisher,
         traffic: HookCounter,
         *,
         room: WaitingRoom[_Waiting] | None = None,
     ) -> None:
         super().__init__("intake", every_seconds=None)
         self._database = database
-        self._outbox = outbox
+        self._publisher = publisher
         self._traffic = traffic
         self._room: WaitingRoom[_Waiting] = room or WaitingRoom()
         self._stored_at = float("-inf")
@@ -124,7 +124,7 @@ class Intake(Rounds):
         async def store(*, is_translating: bool) -> Mapping[UUID, int]:
             return await self._database.run(
                 scope,
-                lambda tx: service.receive(tx, self._outbox, ordered, is_translating=is_translating),
+                lambda tx: service.receive(tx, self._publisher, ordered, is_translating=is_translating),
                 attempts=_STORE_ATTEMPTS,
             )
 

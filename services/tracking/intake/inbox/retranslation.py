@@ -16,6 +16,7 @@ from services.tracking.intake.connections import service as crm
 from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.inbox import record_store, retranslation_store, service, store
 from services.tracking.intake.inbox.events import activity_event_of, event_of
+from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.inbox.retranslation_store import Retranslation, RetranslationState
 from services.tracking.intake.inbox.store import StoredDelivery
 from services.tracking.intake.inbox.translation import records_named, said, translated
@@ -27,7 +28,6 @@ from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.db.database import Transaction
-from shared.outbox.outbox import Outbox
 
 CURABLE: Final = frozenset(
     {QuarantineReason.STAGE_UNMAPPED, QuarantineReason.MISSING_FIELD, QuarantineReason.INVALID_FIELD}
@@ -149,7 +149,7 @@ async def count_curable(tx: Transaction, tenant_id: UUID, connection_id: UUID) -
     return await retranslation_store.count_curable(tx, tenant_id, connection_id, reasons=CURABLE)
 
 
-async def step(tx: Transaction, outbox: Outbox) -> Retranslation | None:
+async def step(tx: Transaction, publisher: Publisher) -> Retranslation | None:
     """Do one piece of the work that has waited longest, in one transaction; how far it is, None when nothing is due.
 
     What a mapping is about comes before what it is not about, of whichever connection. What is translated otherwise now
@@ -164,12 +164,12 @@ async def step(tx: Transaction, outbox: Outbox) -> Retranslation | None:
         case RetranslationState.WAITING:
             queued = await retranslation_store.queue_touched(tx, work, source=connection.identity_source)
             work = replace(work, state=RetranslationState.TOUCHED, started_at=tx.now, total=queued)
-            work = await _walked(tx, outbox, connection, work)
+            work = await _walked(tx, publisher, connection, work)
         case RetranslationState.SETTLING:
             queued = await retranslation_store.queue_under_way(tx, work, margin=_UNDER_WAY)
             work = replace(work, state=RetranslationState.FINISHING, total=work.total + queued)
         case _:
-            work = await _walked(tx, outbox, connection, work)
+            work = await _walked(tx, publisher, connection, work)
     work = replace(work, due_at=max(work.due_at, tx.now))
     await retranslation_store.update(tx, work)
     return work
@@ -180,7 +180,7 @@ async def next_due_at(tx: Transaction) -> datetime | None:
     return await retranslation_store.next_due_at(tx)
 
 
-async def _received_again(tx: Transaction, outbox: Outbox, work: Retranslation) -> Retranslation:
+async def _received_again(tx: Transaction, publisher: Publisher, work: Retranslation) -> Retranslation:
     """With a chunk of what is in quarantine translated again."""
     waiting = await store.claim_quarantined(
         tx,
@@ -191,14 +191,14 @@ async def _received_again(tx: Transaction, outbox: Outbox, work: Retranslation) 
         count_max=_CURABLE_CHUNK,
         bytes_max=_CHUNK_BYTES,
     )
-    await service.translate(tx, outbox, waiting)
+    await service.translate(tx, publisher, waiting)
     return replace(work, received_again=work.received_again + len(waiting))
 
 
-async def _walked(tx: Transaction, outbox: Outbox, connection: Connection, work: Retranslation) -> Retranslation:
+async def _walked(tx: Transaction, publisher: Publisher, connection: Connection, work: Retranslation) -> Retranslation:
     """A chunk further, or at the end of the walk."""
     before = work.received_again
-    work = await _received_again(tx, outbox, work)
+    work = await _received_again(tx, publisher, work)
     delivery_ids = await retranslation_store.next_queued(tx, work, count_max=_CHUNK_DELIVERIES, bytes_max=_CHUNK_BYTES)
     if not delivery_ids and work.received_again == before:
         return await _walked_to_the_end(tx, work)
@@ -207,7 +207,7 @@ async def _walked(tx: Transaction, outbox: Outbox, connection: Connection, work:
     changed = await _changed(tx, connection, outcomes)
     copies = await store.copies(tx, work.tenant_id, changed)
     await service.translate(
-        tx, outbox, await store.claim_copies(tx, work.tenant_id, copies, bytes_max=2 * _CHUNK_BYTES)
+        tx, publisher, await store.claim_copies(tx, work.tenant_id, copies, bytes_max=2 * _CHUNK_BYTES)
     )
     if work.state is RetranslationState.TOUCHED:
         await retranslation_store.set_aside(tx, work, delivery_ids)

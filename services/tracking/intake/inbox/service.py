@@ -29,6 +29,7 @@ from services.tracking.intake.inbox.domain.deliveries import (
 )
 from services.tracking.intake.inbox.events import activity_event_of, event_of
 from services.tracking.intake.inbox.fetch_store import Ask
+from services.tracking.intake.inbox.publishing import Publisher, Stated
 from services.tracking.intake.inbox.state_store import Backlog, QuarantinedFor, RemarkedOf
 from services.tracking.intake.inbox.store import Chosen, Outcome, StoredDelivery, Waiting
 from services.tracking.intake.inbox.translation import Records, Translation, records_named, said, translated
@@ -40,13 +41,10 @@ from services.tracking.records.changes import changed
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
-from shared.contracts.envelope import to_message
 from shared.db.database import Transaction
 from shared.kernel.deals import RecordVersion
 from shared.kernel.ids import activity_id, deal_id
 from shared.kernel.sight import Sight
-from shared.outbox.message import OutboxMessage
-from shared.outbox.outbox import Outbox
 from shared.telemetry.logs import get_logger
 from shared.telemetry.metrics import WEBHOOK_QUARANTINED
 
@@ -86,7 +84,7 @@ class RecordDelivery:
 
 
 async def receive(
-    tx: Transaction, outbox: Outbox, arrivals: Sequence[Arrival], *, is_translating: bool = True
+    tx: Transaction, publisher: Publisher, arrivals: Sequence[Arrival], *, is_translating: bool = True
 ) -> dict[UUID, int]:
     """Store deliveries, in the order given; how many were not stored already, by connection.
 
@@ -110,21 +108,21 @@ async def receive(
     for each in translated_now:
         each.finish({})
     if translated_now:
-        await _settle(tx, outbox, translated_now)
+        await _settle(tx, publisher, translated_now)
     return {connection_id: len(found) for connection_id, found in stored.items()}
 
 
-async def translate_waiting(tx: Transaction, outbox: Outbox, *, after: UUID) -> list[Outcome]:
+async def translate_waiting(tx: Transaction, publisher: Publisher, *, after: UUID) -> list[Outcome]:
     """Turn a batch of waiting deliveries into events in the outbox, or put them in quarantine, in one transaction.
 
     Oldest first among those later than `after`; what they became, in that order. A delivery that cannot be translated
     does not hold up its neighbours.
     """
     waiting = await store.claim(tx, after=after, count_max=BATCH_DELIVERIES_MAX, bytes_max=BATCH_BYTES_MAX)
-    return await translate(tx, outbox, waiting)
+    return await translate(tx, publisher, waiting)
 
 
-async def translate(tx: Transaction, outbox: Outbox, waiting: Sequence[Waiting]) -> list[Outcome]:
+async def translate(tx: Transaction, publisher: Publisher, waiting: Sequence[Waiting]) -> list[Outcome]:
     """The same for deliveries that were claimed in this transaction, in the order given."""
     if not waiting:
         return []
@@ -138,12 +136,12 @@ async def translate(tx: Transaction, outbox: Outbox, waiting: Sequence[Waiting])
     if any(each.delivery.replay_of is not None for each in batch):
         await _leave_out_superseded(tx, batch)
     await record_store.save(tx, records)
-    return await _settle(tx, outbox, batch)
+    return await _settle(tx, publisher, batch)
 
 
-async def _settle(tx: Transaction, outbox: Outbox, batch: Sequence["_Translating"]) -> list[Outcome]:
+async def _settle(tx: Transaction, publisher: Publisher, batch: Sequence["_Translating"]) -> list[Outcome]:
     """Publish what deliveries say, have asked for what they only name, and record what became of each."""
-    await outbox.append(tx, [message for each in batch for message in each.messages(tx)])
+    await publisher.publish(tx, [stated for each in batch for stated in each.stated()])
     await fetching.ask(tx, [ask for each in batch for ask in each.asks()])
     await users.seen(tx, _users(batch))
     outcomes = [each.outcome() for each in batch]
@@ -400,10 +398,10 @@ class _Translating:
         )
         log_unforeseen(self.connection, self.translation)
 
-    def messages(self, tx: Transaction) -> list[OutboxMessage]:
-        """The events of what it says."""
+    def stated(self) -> list[Stated]:
+        """The versions of records that it states."""
         delivery_id, received_at = self.delivery.id, self.delivery.received_at
-        events = [
+        events: list[Deal | Activity] = [
             *(
                 event_of(deal, self.connection, delivery_id=delivery_id, received_at=received_at)
                 for deal in self.translation.deals
@@ -413,12 +411,7 @@ class _Translating:
                 for activity in self.translation.activities
             ),
         ]
-        return [
-            to_message(
-                event, event_id=tx.new_id(), source="tracking", time=tx.now, traceparent=self.delivery.traceparent
-            )
-            for event in events
-        ]
+        return [Stated(event, self.delivery.traceparent) for event in events]
 
     def key_of(self, record: CanonicalDeal | CanonicalActivity) -> tuple[UUID, UUID]:
         """The tenant and the id of a deal or an activity that it states."""

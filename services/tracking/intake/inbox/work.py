@@ -6,11 +6,11 @@ from typing import Final
 
 from services.tracking.intake.inbox import hook_counts as traffic
 from services.tracking.intake.inbox import retranslation, service
+from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.inbox.retranslation_store import RETRANSLATION_CHANNEL
 from services.tracking.intake.inbox.service import FIRST_ID
 from services.tracking.intake.inbox.store import INBOX_CHANNEL
 from shared.db.database import Database, Scope
-from shared.outbox.outbox import Outbox
 from shared.worker.rounds import Rounds
 
 _POLL_SECONDS: Final = 5.0
@@ -24,10 +24,10 @@ _RETENTION_CHUNK: Final = 500
 class InboxProcessor(Rounds):
     """Translates deliveries as they come. Any number may run; each takes what no other is at."""
 
-    def __init__(self, database: Database, outbox: Outbox) -> None:
+    def __init__(self, database: Database, publisher: Publisher) -> None:
         super().__init__("inbox", every_seconds=_POLL_SECONDS, woken_by=database.channels(INBOX_CHANNEL))
         self._database = database
-        self._outbox = outbox
+        self._publisher = publisher
         # The index of what waits still has, until it is vacuumed, what waited before: a look that starts behind the
         # last one need not step over it. A full look follows soon, for what was committed late.
         self._after = FIRST_ID
@@ -41,8 +41,10 @@ class InboxProcessor(Rounds):
         now = monotonic()
         looks_back = self._after == FIRST_ID or now - self._looked_back_at > _LOOK_BACK_SECONDS
         after = FIRST_ID if looks_back else self._after
-        outcomes = await self._database.run(
-            Scope.every(), lambda tx: service.translate_waiting(tx, self._outbox, after=after)
+        outcomes = await self._publisher.run(
+            self._database,
+            Scope.every(),
+            lambda tx, publisher: service.translate_waiting(tx, publisher, after=after),
         )
         if looks_back:
             self._looked_back_at = now
@@ -55,12 +57,12 @@ class InboxProcessor(Rounds):
 class Retranslator(Rounds):
     """Carries out what saved mappings change. Any number may run."""
 
-    def __init__(self, database: Database, outbox: Outbox) -> None:
+    def __init__(self, database: Database, publisher: Publisher) -> None:
         super().__init__(
             "retranslator", every_seconds=_RETRANSLATION_POLL_SECONDS, woken_by=database.channels(RETRANSLATION_CHANNEL)
         )
         self._database = database
-        self._outbox = outbox
+        self._publisher = publisher
 
     async def round(self) -> bool:
         if await self.step_once():
@@ -71,7 +73,7 @@ class Retranslator(Rounds):
 
     async def step_once(self) -> bool:
         """Do one piece of work; whether to come again at once. Raises Unavailable."""
-        step = await self._database.run(Scope.every(), lambda tx: retranslation.step(tx, self._outbox))
+        step = await self._publisher.run(self._database, Scope.every(), retranslation.step)
         return step is not None
 
 

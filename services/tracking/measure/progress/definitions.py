@@ -120,6 +120,10 @@ class DefinitionsCache:
         self._tenants_max = tenants_max
         self._stored: OrderedDict[UUID, tuple[int, Definitions]] = OrderedDict()
 
+    def has(self, tenant_id: UUID, revision: int) -> bool:
+        """Whether the tenant's definitions of this revision need not be read."""
+        return self._stored.get(tenant_id, _UNREAD)[0] == revision
+
     async def at(self, tx: Transaction, tenant_id: UUID, revision: int) -> Definitions:
         """The tenant's definitions; what is newer than those stored is read if they are of another revision.
 

@@ -7,19 +7,20 @@ rebuild sees every record whose change it replaces and none that is half applied
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from services.tracking.measure.progress import contributions, store
 from services.tracking.measure.progress.definitions import DefinitionsCache, matters
-from services.tracking.measure.progress.domain import Movements, Rule
+from services.tracking.measure.progress.domain import Movement, Movements, Rule
+from services.tracking.measure.progress.tables import COUNTING_STRIPE, COUNTING_STRIPES_MAX
 from services.tracking.records import service as records
-from services.tracking.records.domain.snapshots import Change, Recorded
+from services.tracking.records.domain.snapshots import NOTHING_SUPERSEDED, Change, Recorded, Superseded
 from services.tracking.records.domain.uncredited import GapMoves
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts import progress as contract
@@ -46,6 +47,19 @@ SnapshotT = TypeVar("SnapshotT", Deal, Activity)
 FilterT = TypeVar("FilterT")
 
 
+class Counted(NamedTuple):
+    """What became of versions that were to be counted as they are published."""
+
+    accepted: Sequence[datetime]
+    """When the delivery of each version that became the newest of its record was accepted."""
+    superseded: Superseded
+    unread: Collection[UUID]
+    """The tenants whose definitions would have had to be read."""
+
+
+NOTHING_COUNTED: Final = Counted((), NOTHING_SUPERSEDED, ())
+
+
 class ProgressTracker:
     """Keeps the progress of every goal. One per process."""
 
@@ -54,72 +68,86 @@ class ProgressTracker:
         self._definitions = definitions
 
     async def apply(
-        self, tx: Transaction, tenant_ids: Collection[UUID], pieces: Iterable[Sequence[Deal]], *, stripe: int
+        self,
+        tx: Transaction,
+        tenant_ids: Collection[UUID],
+        pieces: Iterable[Sequence[Deal]],
+        *,
+        stripe: int,
+        published_beside: bool = False,
     ) -> list[datetime]:
         """Record versions of the tenants' deals and move the goals they change, each goal once.
 
         A piece is taken while the one before it is being recorded, so whatever making it takes costs no time of its
-        own. `stripe` is one that no other consumer writes at the same time, else they wait for each other. Returns when
-        the delivery of each version that became the newest of its deal was accepted. Repeating it changes nothing.
+        own. `stripe` is one that no other transaction writes at the same time, else they wait for each other. Returns
+        when the delivery of each version that became the newest of its deal was accepted. Repeating it changes nothing.
 
         Deals whose last published version is not the newest are published again, so that the compacted topic ends with
-        the newest.
+        the newest. `published_beside`: what is stored may have been counted as it was published, before or behind
+        these, so every deal of which something was stored is.
         """
-        gaps = GapMoves()
-        recorded = _recorded(tx, pieces, DEALS.recording)
-        accepted, superseded = await self._move(tx, tenant_ids, recorded, stripe=stripe, also=gaps.add)
-        await records.move_uncredited(tx, gaps.net(), stripe=stripe)
-        if superseded:
-            await DEALS.publish_again(tx, self._outbox, superseded)
-        return accepted
+        await tx.lock_tenants_shared(tenant_ids)
+        counting = _Counting(await self._moving(tx, await store.definition_states(tx, tenant_ids)))
+        recording = partial(DEALS.recording, published_beside=published_beside)
+        async with aclosing(_recorded(tx, pieces, recording)) as every_piece:
+            async for recorded in every_piece:
+                counting.add_deals(recorded)
+        await self._move(tx, counting, stripe=stripe)
+        if counting.superseded:
+            await DEALS.publish_again(tx, self._outbox, counting.superseded)
+        return counting.accepted
 
     async def apply_activities(
-        self, tx: Transaction, tenant_ids: Collection[UUID], pieces: Iterable[Sequence[Activity]], *, stripe: int
-    ) -> list[datetime]:
-        """The same for activities."""
-        recorded = _recorded(tx, pieces, ACTIVITIES.recording)
-        accepted, superseded = await self._move(tx, tenant_ids, recorded, stripe=stripe)
-        if superseded:
-            await ACTIVITIES.publish_again(tx, self._outbox, superseded)
-        return accepted
-
-    async def _move(
         self,
         tx: Transaction,
         tenant_ids: Collection[UUID],
-        recorded_pieces: AsyncGenerator[Recorded[FactsT]],
+        pieces: Iterable[Sequence[Activity]],
         *,
         stripe: int,
-        also: Callable[[Iterable[Change[FactsT]], Container[tuple[str, str]]], None] | None = None,
-    ) -> tuple[list[datetime], set[tuple[UUID, UUID]]]:
-        """Move the goals by what the pieces change; when what changed was accepted, and what was superseded.
-
-        `also` is called with the changes of each tenant and the users that identities name there.
-        """
+        published_beside: bool = False,
+    ) -> list[datetime]:
+        """The same for activities."""
         await tx.lock_tenants_shared(tenant_ids)
-        moving = await self._moving(tx, tenant_ids)
-        accepted: list[datetime] = []
-        superseded: set[tuple[UUID, UUID]] = set()
-        async with aclosing(recorded_pieces) as every_piece:
+        counting = _Counting(await self._moving(tx, await store.definition_states(tx, tenant_ids)))
+        recording = partial(ACTIVITIES.recording, published_beside=published_beside)
+        async with aclosing(_recorded(tx, pieces, recording)) as every_piece:
             async for recorded in every_piece:
-                superseded |= recorded.superseded
-                accepted.extend(change.received_at for change in recorded.changes)
-                for _, group in groupby(recorded.changes, key=lambda change: change.tenant_id.int):
-                    changed = list(group)
-                    moves = moving.get(changed[0].tenant_id)
-                    if moves is not None:
-                        moves.add(changed)
-                    if also is not None:
-                        also(changed, () if moves is None else moves.chart.named_users)
-        movements = {
-            (tenant_id, goal_id): movement
-            for tenant_id, moves in moving.items()
-            for goal_id, movement in moves.net().items()
-        }
+                counting.add_activities(recorded)
+        await self._move(tx, counting, stripe=stripe)
+        if counting.superseded:
+            await ACTIVITIES.publish_again(tx, self._outbox, counting.superseded)
+        return counting.accepted
+
+    async def count(self, tx: Transaction, deals: Sequence[Deal], activities: Sequence[Activity]) -> Counted:
+        """Record versions that are about to be published in this transaction, and move the goals they change.
+
+        It waits for no change of definitions and no rebuild, and reads no definitions: whatever it cannot count at once
+        it leaves to `apply`. What is superseded the caller publishes again, behind these.
+        """
+        tenant_ids, stripe = await tx.try_lock_tenants_shared(
+            {each.tenant_id for each in (*deals, *activities)}, places=COUNTING_STRIPES_MAX
+        )
+        if not tenant_ids or stripe is None:
+            return NOTHING_COUNTED
+        states = await store.definition_states(tx, tenant_ids)
+        unread = frozenset(each for each, state in states.items() if not self._definitions.has(each, state.revision))
+        counted = tenant_ids - unread
+        counting = _Counting(await self._moving(tx, {each: state for each, state in states.items() if each in counted}))
+        recorded_deals = await DEALS.record(tx, [each for each in deals if each.tenant_id in counted])
+        counting.add_deals(recorded_deals)
+        recorded_activities = await ACTIVITIES.record(tx, [each for each in activities if each.tenant_id in counted])
+        counting.add_activities(recorded_activities)
+        await self._move(tx, counting, stripe=COUNTING_STRIPE + stripe)
+        superseded = Superseded(recorded_deals.superseded, recorded_activities.superseded)
+        return Counted(counting.accepted, superseded, unread)
+
+    async def _move(self, tx: Transaction, counting: "_Counting", *, stripe: int) -> None:
+        """Move the goals by what was added up."""
+        movements = counting.movements()
         if movements:
             await store.move(tx, movements, stripe=stripe)
             await self._publish(tx, movements, stripe=stripe)
-        return accepted, superseded
+        await records.move_uncredited(tx, counting.gaps.net(), stripe=stripe)
 
     async def define(self, tx: Transaction, events: Sequence[Event]) -> None:
         """Store newer definitions; goals whose number may change with them are stale until `rebuild` gets to them.
@@ -149,11 +177,11 @@ class ProgressTracker:
         await self._publish(tx, [(tenant_id, goal_id) for goal_id in chunk])
         return len(chunk)
 
-    async def _moving(self, tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Movements]:
+    async def _moving(self, tx: Transaction, states: Mapping[UUID, store.DefinitionState]) -> dict[UUID, Movements]:
         """What will move the goals of each tenant that has definitions."""
         return {
             tenant_id: Movements((await self._definitions.at(tx, tenant_id, state.revision)).index, state.stale)
-            for tenant_id, state in (await store.definition_states(tx, tenant_ids)).items()
+            for tenant_id, state in states.items()
         }
 
     async def _define(self, tx: Transaction, tenant_id: UUID, events: Sequence[Event]) -> None:
@@ -173,6 +201,46 @@ class ProgressTracker:
     async def _publish(self, tx: Transaction, goals: Collection[store.GoalKey], *, stripe: int = 0) -> None:
         subjects = [(tenant_id, f"{_GOAL_SUBJECT}{goal_id}") for tenant_id, goal_id in goals]
         await self._outbox.mark(tx, contract.TOPIC, subjects, stripe=stripe)
+
+
+class _Counting:
+    """What records that were recorded in one transaction change, added up."""
+
+    def __init__(self, moving: Mapping[UUID, Movements]) -> None:
+        """`moving`: what moves the goals of each tenant that has definitions."""
+        self._moving = moving
+        self.gaps = GapMoves()
+        self.accepted: list[datetime] = []
+        self.superseded: set[tuple[UUID, UUID]] = set()
+
+    def add_deals(self, recorded: Recorded[DealFacts]) -> None:
+        """Take what became of some deals into account."""
+        for changed, moves in self._taken(recorded):
+            self.gaps.add(changed, () if moves is None else moves.chart.named_users)
+
+    def add_activities(self, recorded: Recorded[ActivityFacts]) -> None:
+        """Take what became of some activities into account."""
+        for _ in self._taken(recorded):
+            pass
+
+    def movements(self) -> dict[store.GoalKey, Movement]:
+        """By how much each goal moves."""
+        return {
+            (tenant_id, goal_id): movement
+            for tenant_id, moves in self._moving.items()
+            for goal_id, movement in moves.net().items()
+        }
+
+    def _taken(self, recorded: Recorded[FactsT]) -> Iterator[tuple[Sequence[Change[FactsT]], Movements | None]]:
+        """The changes of each tenant, added to what moves its goals."""
+        self.superseded |= recorded.superseded
+        self.accepted.extend(change.received_at for change in recorded.changes)
+        for _, group in groupby(recorded.changes, key=lambda change: change.tenant_id.int):
+            changed = list(group)
+            moves = self._moving.get(changed[0].tenant_id)
+            if moves is not None:
+                moves.add(changed)
+            yield changed, moves
 
 
 async def _recorded(

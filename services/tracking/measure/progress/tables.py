@@ -11,6 +11,11 @@ REBUILT_STRIPE = -1
 ACTIVITIES_STRIPE = 10_000
 """The stripe of the activities topic's first partition; that of the deals topic's is 0."""
 
+COUNTING_STRIPE = 20_000
+"""The stripe of the first of those who count what they publish; each has one to itself as long as its transaction."""
+
+COUNTING_STRIPES_MAX = 64
+
 progress_goals = Table(
     "progress_goals",
     metadata,

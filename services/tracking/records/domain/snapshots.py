@@ -3,11 +3,11 @@
 What deals and activities have in common.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from shared.kernel.deals import RecordVersion
@@ -60,7 +60,17 @@ class Recorded(Generic[FactsT_co]):
     changes: tuple[Change[FactsT_co], ...]
     """In the order of tenant and record, one for a record."""
     superseded: frozenset[tuple[UUID, UUID]]
-    """The records (tenant, id) whose version reported last is older than the newest."""
+    """The records (tenant, id) whose version reported last is older than the newest, or may be."""
+
+
+class Superseded(NamedTuple):
+    """The records (tenant, id) of which something newer is stored than what was reported last."""
+
+    deals: Collection[tuple[UUID, UUID]]
+    activities: Collection[tuple[UUID, UUID]]
+
+
+NOTHING_SUPERSEDED: Final = Superseded((), ())
 
 
 def distinct(reported: Sequence[SnapshotT]) -> list[SnapshotT]:
@@ -88,10 +98,13 @@ def recorded(
     reported: Sequence[SnapshotT],
     newest: Sequence[tuple[SnapshotT, FactsT | None]],
     facts_of: Callable[[SnapshotT], FactsT],
+    *,
+    reported_beside: bool = False,
 ) -> Recorded[FactsT]:
     """What became of snapshots reported in this order.
 
     `newest` has the newest of each record among them, each with what was stored of the record before.
+    `reported_beside`: what was stored before may have been reported before these or behind them.
     """
     # Numbers are hashed and compared several times as fast as UUIDs.
     reported_last = {(each.tenant_id.int, each.id.int): each for each in reported}
@@ -102,7 +115,9 @@ def recorded(
         if before is None or before.version < snapshot.version:
             facts = facts_of(snapshot)
             changes.append(Change(snapshot.tenant_id, before, facts, snapshot.received_at, snapshot.connection_id))
-            is_superseded = last is not snapshot and last.version < snapshot.version
+            is_superseded = (last is not snapshot and last.version < snapshot.version) or (
+                reported_beside and before is not None
+            )
         else:
             is_superseded = last.version < before.version
         if is_superseded:

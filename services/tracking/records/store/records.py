@@ -14,8 +14,8 @@ from services.tracking.records.columns import Column
 from shared.contracts.base import RecordEvent
 from shared.db.arrays import Element, array_text
 from shared.db.database import Transaction
+from shared.db.failures import Collision
 from shared.kernel.deals import RecordVersion
-from shared.kernel.errors import Conflict
 from shared.kernel.org import CrmUser
 from shared.kernel.records import RecordFacts
 
@@ -37,11 +37,8 @@ _FACTS_AT: Final = 1 + len(_VERSION)
 _NOTHING_BEFORE: Final = UUID(int=0)
 
 
-class RecordedTogether(Conflict):
+class RecordedTogether(Collision):
     """Two transactions recorded versions of one record at the same time; this one must be done again."""
-
-    code = "records_recorded_together"
-    title = "Records recorded together"
 
 
 class RecordedVersion(NamedTuple, Generic[EventT_co]):
@@ -116,6 +113,20 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
             SELECT {self._read("r")} FROM {self._newest} AS r
             WHERE (r.tenant_id, r.{self._id}) > (CAST(:after_tenant_id AS uuid), CAST(:after_id AS uuid))
             ORDER BY r.tenant_id, r.{self._id} LIMIT :limit
+            """
+        )
+        self._unrecorded = text(
+            f"""
+            SELECT named.n FROM unnest(
+                CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:modified_at AS timestamptz[]),
+                CAST(:sequence AS bigint[]), CAST(:delivery_id AS uuid[])
+            ) WITH ORDINALITY AS named(tenant_id, id, modified_at, sequence, delivery_id, n)
+            LEFT JOIN LATERAL (
+                SELECT 1 AS stored FROM {self._versions} AS v
+                WHERE v.tenant_id = named.tenant_id AND v.{self._id} = named.id AND v.modified_at = named.modified_at
+                    AND v.sequence = named.sequence AND v.delivery_id = named.delivery_id LIMIT 1
+            ) AS found ON true
+            WHERE found.stored IS NULL
             """
         )
         self._brought = text(
@@ -207,6 +218,17 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
         rows = await tx.rows(self._find_versions, _named(keys))
         return {(row["tenant_id"], row["id"]): RecordVersion(*(row[name] for name in _VERSION)) for row in rows}
 
+    async def unrecorded(self, tx: Transaction, versions: Sequence[tuple[RecordKey, RecordVersion]]) -> list[int]:
+        """The positions of those versions that are not stored."""
+        parameters: dict[str, object] = {
+            "tenant_ids": [key[0] for key, _ in versions],
+            "ids": [key[1] for key, _ in versions],
+            "modified_at": [version.modified_at for _, version in versions],
+            "sequence": [version.sequence for _, version in versions],
+            "delivery_id": [version.delivery_id for _, version in versions],
+        }
+        return [row["n"] - 1 for row in await tx.rows(self._unrecorded, parameters)]
+
     async def after(self, tx: Transaction, key: RecordKey, *, limit: int) -> list[EventT]:
         """The newest versions of the next records of every tenant in the transaction's scope, by tenant and record."""
         parameters = {"after_tenant_id": key[0], "after_id": key[1], "limit": limit}
@@ -245,8 +267,9 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
         Returned are the number of those stored and, in each row, the facts of what was stored before of a record of
         which a version is marked; the rest of the row is empty where nothing was stored of any.
         """
-        # Every part of one statement sees the rows as they were before it, so `before` is what the upsert replaces. The
-        # look-up is lateral so that no plan, however old its statistics, reads the whole table.
+        # Every part of one statement sees the rows as they were before it, so `before` is what the upsert replaces:
+        # what another transaction has put in its place meanwhile is not replaced, and then the number is too small.
+        # The look-up is lateral so that no plan, however old its statistics, reads the whole table.
         names = ", ".join(column.name for column in self._columns)
         arrays = ", ".join(
             f"CAST(CAST(:{column.name} AS text) AS {'text' if column.document else column.type}[])"
@@ -282,6 +305,8 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
                 SET {", ".join(f"{column.name} = excluded.{column.name}" for column in self._columns[2:])}
                 WHERE (stored.modified_at, stored.sequence, stored.delivery_id)
                     < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
+                    AND (stored.tenant_id, stored.{self._id}, stored.modified_at, stored.sequence, stored.delivery_id)
+                        IN (SELECT tenant_id, {self._id}, modified_at, sequence, delivery_id FROM before)
                 RETURNING 1
             )
             SELECT counted.replaced, before.* FROM (SELECT count(*) AS replaced FROM replaced) AS counted

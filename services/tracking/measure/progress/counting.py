@@ -1,0 +1,70 @@
+"""Counting versions of records as they are published, so that a goal has moved once its deal is stored.
+
+It waits for nobody who may take long. What it leaves alone is counted when its topic brings it: the records of a tenant
+whose definitions are changing or whose goals are being rebuilt, or whose definitions this process has not read yet.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final
+from uuid import UUID
+
+from services.tracking.measure.progress.definitions import DefinitionsCache
+from services.tracking.measure.progress.service import ProgressTracker
+from services.tracking.records.domain.snapshots import Superseded
+from shared.contracts.activities import Activity
+from shared.contracts.deals import Deal
+from shared.db.database import Database, Scope, Transaction
+from shared.telemetry import metrics
+from shared.worker.rounds import Rounds
+
+_REST_OF_READING: Final = 10
+"""So many times as long as reading took nothing is read, so that it never takes more than a share of the process."""
+
+
+class DefinitionsReader(Rounds):
+    """Reads definitions into this process's memory, beside everything else."""
+
+    def __init__(self, database: Database, definitions: DefinitionsCache) -> None:
+        super().__init__("definitions_reader", every_seconds=None)
+        self._database = database
+        self._definitions = definitions
+        self._wanted: set[UUID] = set()
+
+    def want(self, tenant_id: UUID) -> None:
+        """Have the tenant's definitions read soon."""
+        self._wanted.add(tenant_id)
+        self.wake()
+
+    async def round(self) -> bool:
+        while self._wanted and not self.is_stopping:
+            tenant_id = self._wanted.pop()
+            began = monotonic()
+            async with self._database.transaction(Scope.of(tenant_id)) as tx:
+                await self._definitions.current(tx, tenant_id)
+            await self.pause(_REST_OF_READING * (monotonic() - began))
+        return False
+
+
+class RecordCounter:
+    """Counts what is about to be published, where that can be done at once."""
+
+    def __init__(self, tracker: ProgressTracker, reader: DefinitionsReader) -> None:
+        self._tracker = tracker
+        self._reader = reader
+
+    async def count(self, tx: Transaction, deals: Sequence[Deal], activities: Sequence[Activity]) -> Superseded:
+        """Count these versions, or leave them to their topics; what of them is not the newest."""
+        counted = await self._tracker.count(tx, deals, activities)
+        for tenant_id in counted.unread:
+            self._reader.want(tenant_id)
+        tx.after_commit(lambda: observe(counted.accepted))
+        return counted.superseded
+
+
+def observe(accepted: Sequence[datetime]) -> None:
+    """Observe how long changes that have just been counted were under way since their deliveries were accepted."""
+    now = datetime.now(UTC)
+    for received_at in accepted:
+        metrics.WEBHOOK_TO_PROGRESS_SECONDS.observe(max(0.0, (now - received_at).total_seconds()))
