@@ -20,9 +20,9 @@ from hypothesis.strategies import DataObject, SearchStrategy
 
 from services.tracking.intake.connections.domain import Connection, ConnectionStatus
 from services.tracking.intake.inbox.domain.records import Record
-from services.tracking.intake.inbox.events import event_of
+from services.tracking.intake.inbox.events import activity_event_of, event_of
 from services.tracking.intake.sources.adapter import Adapter, Request, SenderRules, Statement
-from services.tracking.intake.sources.canonical import CanonicalDeal
+from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import Judgement, RecordChange, Source, SourceMapping, Untranslatable
 from services.tracking.intake.sources.hubspot.adapter import Hubspot
 from services.tracking.intake.sources.hubspot.api import HubspotCredentials
@@ -40,6 +40,8 @@ from services.tracking.intake.sources.source_api import (
     UnexpectedAnswer,
 )
 from services.tracking.intake.sources.standard_webhooks.adapter import StandardWebhooks
+from shared.contracts.activities import Activity
+from shared.contracts.deals import Deal
 from shared.kernel.deals import DealStatus
 
 SAMPLES: Final = Path(__file__).parent.parent / "played" / "samples"
@@ -116,10 +118,16 @@ def request(body: bytes, *, trail: str = "", headers: dict[bytes, bytes] | None 
 
 
 def storable(said: Sequence[Statement]) -> None:
-    """Whatever is said can be stored and published."""
+    """Whatever is said can be stored and published, and whoever reads it reads what was counted."""
     for each in said:
         if isinstance(each, CanonicalDeal):
-            event_of(each, CONNECTION, delivery_id=UUID(int=3), received_at=NOW).model_dump_json().encode()
+            deal = event_of(each, CONNECTION, delivery_id=UUID(int=3), received_at=NOW)
+            read = Deal.from_json(deal.model_dump_json().encode())
+            assert (read.model_dump(), read.facts()) == (deal.model_dump(), deal.facts())
+        elif isinstance(each, CanonicalActivity):
+            activity = activity_event_of(each, CONNECTION, delivery_id=UUID(int=3), received_at=NOW)
+            again = Activity.from_json(activity.model_dump_json().encode())
+            assert (again.model_dump(), again.facts()) == (activity.model_dump(), activity.facts())
         elif isinstance(each, RecordChange):
             json.dumps(each.values, default=str, ensure_ascii=False)
 

@@ -69,7 +69,8 @@ class Tenant:
         self.id = uuid4()
         self.database = database
         self.scope = Scope.of(self.id)
-        self.tracker = ProgressTracker(Outbox(transport), DefinitionsCache())
+        self.definitions = DefinitionsCache()
+        self.tracker = ProgressTracker(Outbox(transport), self.definitions)
         self.person, self.june, self.july = uuid4(), uuid4(), uuid4()
 
     async def define(self, *events: Event) -> None:
