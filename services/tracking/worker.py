@@ -46,6 +46,8 @@ from shared.worker.process import WorkerProcess, run_service_worker
 
 CONNECTION_CHECKS: Final = Checks(crm.active, upkeep.findings)
 _POOL_SIZE: Final = 12
+# Most of what these read was counted as it was published: few large batches cost less than many small ones.
+_COUNTED_GATHER_SECONDS: Final = 0.05
 # It reads along with everything that is published, mostly for nobody: few large batches cost less than many small ones.
 _OUTGOING_GATHER_SECONDS: Final = 0.2
 
@@ -72,9 +74,15 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
             "channels": ChannelRenewer(database, caller, connections, public_url=settings.public_url),
             "alerts": AlertWatcher(database, outbox, CONNECTION_CHECKS, look_seconds=settings.alert_look_seconds),
             "dead_letter_alerts": DeadLettersWatcher(database, outbox),
-            "deals": process.consumer("deals", PROGRESS_GROUP, [deals.TOPIC], DealsHandler(tracker)),
+            "deals": process.consumer(
+                "deals", PROGRESS_GROUP, [deals.TOPIC], DealsHandler(tracker), gather_seconds=_COUNTED_GATHER_SECONDS
+            ),
             "activities": process.consumer(
-                "activities", ACTIVITIES_GROUP, [activities.TOPIC], ActivitiesHandler(tracker)
+                "activities",
+                ACTIVITIES_GROUP,
+                [activities.TOPIC],
+                ActivitiesHandler(tracker),
+                gather_seconds=_COUNTED_GATHER_SECONDS,
             ),
             "definitions": process.consumer(
                 "definitions", DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder)

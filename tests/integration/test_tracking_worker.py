@@ -6,22 +6,27 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
+from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from services.tracking.app import create_app
+from services.tracking.intake.inbox.intake import QUIET_SECONDS
+from services.tracking.measure.progress.consumer import ACTIVITIES_GROUP
 from services.tracking.settings import ApiSettings
-from shared.contracts import goals, org
+from shared.contracts import activities, goals, org
 from shared.contracts.base import Event
 from shared.contracts.envelope import to_message
 from shared.contracts.topics import TOPICS
+from shared.db.database import Database, Scope
 from shared.http.auth import Role, issue_token
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
@@ -44,9 +49,10 @@ CALL = {
 
 
 class Site:
-    """The API process's app, in which one tenant has a sender and a goal."""
+    """The API process's app, in which one tenant has a sender and a goal; `working` ends the worker."""
 
-    def __init__(self, app: FastAPI, producer: Producer) -> None:
+    def __init__(self, app: FastAPI, producer: Producer, working: AsyncExitStack) -> None:
+        self.working = working
         self.tenant, self.person, self.goal = uuid4(), uuid4(), uuid4()
         self.producer = producer
         token = issue_token(
@@ -153,6 +159,7 @@ class Site:
 
 @asynccontextmanager
 async def worker() -> AsyncIterator[None]:
+    """A worker for as long as the block lasts."""
     environment = {**os.environ, "ATTAIN_WORKER_PORT": str(own_ports().tracking_worker)}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.tracking.worker", env=environment, stdout=asyncio.subprocess.DEVNULL
@@ -177,8 +184,9 @@ async def site(fresh_database: str, kafka_bootstrap: str) -> AsyncIterator[Site]
         producer = Producer(kafka, client_id="test")
         await producer.start()
         app = create_app()
-        async with app.router.lifespan_context(app), worker():
-            made = Site(app, producer)
+        async with app.router.lifespan_context(app), AsyncExitStack() as working:
+            await working.enter_async_context(worker())
+            made = Site(app, producer, working)
             await eventually(lambda: _is_ready(made), expectation="the connections are loaded")
             await made.set_up()
             yield made
@@ -188,6 +196,26 @@ async def site(fresh_database: str, kafka_bootstrap: str) -> AsyncIterator[Site]
 
 async def _is_ready(site: Site) -> bool:
     return (await site.client.get("/readyz")).status_code == 200
+
+
+async def _is_read(database_url: str, bootstrap: str) -> bool:
+    """Whether all activities that were published have been read from their topic."""
+    database = Database(service_url(database_url, "tracking"), service="tracking")
+    reader = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await reader.start()
+    try:
+        partitions = [TopicPartition(activities.TOPIC, each) for each in range(TOPICS[activities.TOPIC].partitions)]
+        ends = await reader.end_offsets(partitions)
+        async with database.transaction(Scope.every()) as tx:
+            rows = await tx.rows(
+                text('SELECT partition, next_offset FROM tracking.consumer_positions WHERE "group" = :group'),
+                {"group": ACTIVITIES_GROUP},
+            )
+        positions = {row["partition"]: row["next_offset"] for row in rows}
+        return all(positions.get(each.partition, 0) >= end for each, end in ends.items())
+    finally:
+        await reader.stop()
+        await database.close()
 
 
 async def test_a_call_that_a_sender_tells_moves_a_goal_of_calls(site: Site) -> None:
@@ -237,3 +265,28 @@ async def test_replaying_a_delivery_does_not_bring_back_what_a_later_one_of_the_
     newest = (await site.client.get(f"/v1/activities/{call}")).json()
     versions = (await site.client.get(f"/v1/activities/{call}/versions")).json()["items"]
     assert (newest["status"], len(versions)) == ("cancelled", 2)
+
+
+async def test_a_webhook_that_comes_alone_is_counted_with_the_commit_that_stores_it_while_no_worker_runs(
+    site: Site, fresh_database: str, kafka_bootstrap: str
+) -> None:
+    await site.deliver("msg-1", "activity.upserted", CALL)
+    await eventually(lambda: site.stands("1", 1), 60.0, expectation="one call")
+    await site.explained()
+    await site.working.aclose()
+    await asyncio.sleep(QUIET_SECONDS)
+    await site.deliver("msg-2", "activity.upserted", {**CALL, "external_id": "9032"})
+    assert await site.stands("2", 2)
+
+    async with worker():
+        # The topic brings what it has counted meanwhile and what it has not.
+        await asyncio.gather(
+            *(
+                site.deliver(f"msg-{number}", "activity.upserted", {**CALL, "external_id": str(number)})
+                for number in range(9040, 9060)
+            )
+        )
+        await eventually(lambda: site.stands("22", 22), 60.0, expectation="all calls")
+        await eventually(site.has_settled, 60.0, expectation="all deliveries are translated")
+        await eventually(lambda: _is_read(fresh_database, kafka_bootstrap), 60.0, expectation="the topic is read")
+        assert await site.stands("22", 22)
