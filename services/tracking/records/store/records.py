@@ -267,9 +267,11 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
         Returned are the number of those stored and, in each row, the facts of what was stored before of a record of
         which a version is marked; the rest of the row is empty where nothing was stored of any.
         """
-        # Every part of one statement sees the rows as they were before it, so `before` is what the upsert replaces:
-        # what another transaction has put in its place meanwhile is not replaced, and then the number is too small.
-        # The look-up is lateral so that no plan, however old its statistics, reads the whole table.
+        # What is replaced is what stands there when the row is locked, whoever has put it there. `newer` sees the rows
+        # as they were before the statement: where another transaction changed one of these meanwhile, the number of
+        # those replaced is too small. The look-up is lateral so that no plan, however old its statistics, reads the
+        # whole table.
+        fact_names = ", ".join(column.name for column in self._fact_columns)
         names = ", ".join(column.name for column in self._columns)
         arrays = ", ".join(
             f"CAST(CAST(:{column.name} AS text) AS {'text' if column.document else column.type}[])"
@@ -284,15 +286,6 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
                 SELECT {values}, newest
                 FROM unnest({arrays}, CAST(CAST(:newest AS text) AS boolean[])) AS t({names}, newest)
             ),
-            before AS (
-                SELECT stored.*
-                FROM incoming CROSS JOIN LATERAL (
-                    SELECT {_selected(self._fact_columns, "r")} FROM {self._newest} AS r
-                    WHERE r.tenant_id = incoming.tenant_id AND r.{self._id} = incoming.{self._id}
-                    LIMIT 1
-                ) AS stored
-                WHERE incoming.newest
-            ),
             versions AS (
                 INSERT INTO {self._versions} ({names}, recorded_at)
                 SELECT {names}, :recorded_at FROM incoming
@@ -305,12 +298,25 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
                 SET {", ".join(f"{column.name} = excluded.{column.name}" for column in self._columns[2:])}
                 WHERE (stored.modified_at, stored.sequence, stored.delivery_id)
                     < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
-                    AND (stored.tenant_id, stored.{self._id}, stored.modified_at, stored.sequence, stored.delivery_id)
-                        IN (SELECT tenant_id, {self._id}, modified_at, sequence, delivery_id FROM before)
-                RETURNING 1
+                RETURNING WITH (OLD AS before, NEW AS after)
+                    after.tenant_id AS after_tenant_id, after.{self._id} AS after_id,
+                    {_selected(self._fact_columns, "before")}
+            ),
+            newer AS (
+                SELECT stored.*
+                FROM incoming CROSS JOIN LATERAL (
+                    SELECT {_selected(self._fact_columns, "r")} FROM {self._newest} AS r
+                    WHERE r.tenant_id = incoming.tenant_id AND r.{self._id} = incoming.{self._id}
+                    LIMIT 1
+                ) AS stored
+                WHERE incoming.newest AND (incoming.tenant_id, incoming.{self._id}) NOT IN (
+                    SELECT after_tenant_id, after_id FROM replaced
+                )
             )
             SELECT counted.replaced, before.* FROM (SELECT count(*) AS replaced FROM replaced) AS counted
-            LEFT JOIN before ON true
+            LEFT JOIN (
+                SELECT {fact_names} FROM replaced WHERE tenant_id IS NOT NULL UNION ALL SELECT {fact_names} FROM newer
+            ) AS before ON true
             """
 
     def _read(self, alias: str) -> str:
