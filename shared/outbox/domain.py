@@ -74,8 +74,8 @@ class Backoff:
 
 
 @dataclass(slots=True)
-class Holds(Generic[ItemT]):
-    """What is held back, and until when. `now` is in seconds of any clock that only goes forward."""
+class Blocked(Generic[ItemT]):
+    """What is blocked, and until when. `now` is in seconds of any clock that only goes forward."""
 
     backoff: Backoff
     _failures: dict[ItemT, int] = field(default_factory=dict)
@@ -94,10 +94,10 @@ class Holds(Generic[ItemT]):
                 self._failures.pop(item, None)
                 self._until.pop(item, None)
 
-    def held(self, now: float) -> Collection[ItemT]:
+    def blocked(self, now: float) -> Collection[ItemT]:
         """What must not be tried yet."""
         return [item for item, until in self._until.items() if until > now]
 
     def seconds_to_next(self, now: float) -> float | None:
-        """When the first of the held may be tried again; None when nothing is held."""
+        """When the first of the blocked may be tried again; None when nothing is blocked."""
         return min((until - now for until in self._until.values() if until > now), default=None)

@@ -53,10 +53,10 @@ class HandOver:
         if len(self._waiting_marks) + len(marks) <= self._rows_max:
             self._waiting_marks.update((mark.position, mark) for mark in marks)
 
-    def take(self, topics: Collection[str], held: Collection[Lane]) -> tuple[list[Appended], list[Mark]]:
-        """Everything that waits, to be sent now; marks only of these topics and outside the held lanes."""
+    def take(self, topics: Collection[str], blocked: Collection[Lane]) -> tuple[list[Appended], list[Mark]]:
+        """Everything that waits, to be sent now; marks only of these topics and outside the blocked lanes."""
         rows = list(self._waiting.values())
-        barred = frozenset(held)
+        barred = frozenset(blocked)
         marks = [mark for mark in self._waiting_marks.values() if mark.topic in topics and mark.lane not in barred]
         self._waiting.clear()
         self._waiting_bytes = 0

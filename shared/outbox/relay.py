@@ -13,7 +13,7 @@ from uuid import UUID
 from shared.db.database import Database, Statements
 from shared.db.failures import classify
 from shared.db.tables import TransportTables
-from shared.outbox.domain import Backoff, Holds, Lane, Progress, after_round, begin
+from shared.outbox.domain import Backoff, Blocked, Lane, Progress, after_round, begin
 from shared.outbox.handover import HandOver
 from shared.outbox.leadership import Candidate
 from shared.outbox.message import Appended, Mark, OutboxMessage
@@ -33,7 +33,7 @@ _chance: Final = SystemRandom()
 
 _ROWS_MAX: Final = 1000
 _BYTES_MAX: Final = 16 * 1024 * 1024
-_HELD_LANES_MAX: Final = 5000
+_BLOCKED_LANES_MAX: Final = 5000
 _PUBLISH_SECONDS_MAX: Final = 60.0
 _GATHER_SECONDS_A_MESSAGE: Final = 0.001
 _GATHER_SECONDS_MAX: Final = 0.025
@@ -98,8 +98,8 @@ class Relay(Rounds):
         self._renderers = dict(renderers)
         self._poll_seconds = poll_seconds
         self._drain_seconds = drain_seconds
-        self._held_lanes: Holds[Lane] = Holds(_LANE_BACKOFF)
-        self._held_topics: Holds[str] = Holds(_LANE_BACKOFF)
+        self._blocked_lanes: Blocked[Lane] = Blocked(_LANE_BACKOFF)
+        self._blocked_topics: Blocked[str] = Blocked(_LANE_BACKOFF)
         self._running: asyncio.Task[None] | None = None
         self._counted_at = float("-inf")
         self._passes_without_look = 0
@@ -162,12 +162,12 @@ class Relay(Rounds):
                 await self._wait(began)
 
     async def _wait(self, began: float) -> None:
-        """Until there is something to do after a pass that began then; what was held then may be free by now."""
+        """Until there is something to do after a pass that began then; what was blocked then may be free by now."""
         now = time.monotonic()
-        pauses = [self._held_lanes.seconds_to_next(began), self._held_topics.seconds_to_next(began)]
+        pauses = [self._blocked_lanes.seconds_to_next(began), self._blocked_topics.seconds_to_next(began)]
         left = [max(0.0, pause - (now - began)) for pause in pauses if pause is not None]
         timeout_seconds = min([self._poll_seconds, *left])
-        if len(self._held_lanes.held(now)) >= _HELD_LANES_MAX:
+        if len(self._blocked_lanes.blocked(now)) >= _BLOCKED_LANES_MAX:
             # The broker is away: nothing new is to be tried before something that failed is.
             await self.pause(timeout_seconds)
             return
@@ -183,19 +183,19 @@ class Relay(Rounds):
         How many seconds after this pass began the next comes at the earliest; None if there is nothing more to do.
         """
         started = time.monotonic()
-        held_lanes = self._held_lanes.held(started)
-        if len(held_lanes) >= _HELD_LANES_MAX:
+        blocked_lanes = self._blocked_lanes.blocked(started)
+        if len(blocked_lanes) >= _BLOCKED_LANES_MAX:
             return None
-        held_topics = self._held_topics.held(started)
-        topics = [topic for topic in self._renderers if topic not in held_topics]
+        blocked_topics = self._blocked_topics.blocked(started)
+        topics = [topic for topic in self._renderers if topic not in blocked_topics]
         statements = candidate.session.statements()
         async with asyncio.timeout(_ANSWER_SECONDS_MAX):
             if handover.is_empty or self._passes_without_look >= _PASSES_WITHOUT_LOOK_MAX:
                 self._passes_without_look = 0
-                rows, marks = await self._look(statements, handover, topics, held_lanes)
+                rows, marks = await self._look(statements, handover, topics, blocked_lanes)
             else:
                 self._passes_without_look += 1
-                rows, marks = handover.take(topics, held_lanes)
+                rows, marks = handover.take(topics, blocked_lanes)
             page = await self._rendered(statements, rows, marks)
         metrics.OUTBOX_LAG_SECONDS.labels(self._service).set(rows[0].age_seconds if rows else 0)
         if not page.appended and not page.marks:
@@ -206,7 +206,7 @@ class Relay(Rounds):
         return min(len(page.messages) * _GATHER_SECONDS_A_MESSAGE, _GATHER_SECONDS_MAX)
 
     async def _look(
-        self, statements: Statements, handover: HandOver, topics: Collection[str], held: Collection[Lane]
+        self, statements: Statements, handover: HandOver, topics: Collection[str], blocked: Collection[Lane]
     ) -> tuple[list[Appended], list[Mark]]:
         """What is unsent in the outbox, once what was published is deleted from it."""
         rows, marks = await self._store.look(
@@ -214,7 +214,7 @@ class Relay(Rounds):
             published=handover.published,
             published_marks=handover.published_marks,
             topics=topics,
-            held=held,
+            blocked=blocked,
             rows_max=_ROWS_MAX,
             bytes_max=_BYTES_MAX,
         )
@@ -240,9 +240,9 @@ class Relay(Rounds):
                     raise
                 _log.exception("render_failed", topic=topic)
                 failed.add(topic)
-                self._held_topics.fail([topic], time.monotonic(), _chance.random())
+                self._blocked_topics.fail([topic], time.monotonic(), _chance.random())
             else:
-                self._held_topics.succeed([topic])
+                self._blocked_topics.succeed([topic])
         return _Page(rows, [mark for mark in marks if mark.topic not in failed], rendered)
 
     async def _publish(self, candidate: Candidate, messages: Sequence[OutboxMessage]) -> Progress[int]:
@@ -285,9 +285,9 @@ class Relay(Rounds):
             if index not in published and message.lane not in mark_lanes
         }
         now = time.monotonic()
-        self._held_topics.fail(doubtful_topics, now, _chance.random())
-        self._held_lanes.fail(progress.stuck, now, _chance.random())
-        self._held_lanes.succeed({messages[index].lane for index in published} - progress.stuck)
+        self._blocked_topics.fail(doubtful_topics, now, _chance.random())
+        self._blocked_lanes.fail(progress.stuck, now, _chance.random())
+        self._blocked_lanes.succeed({messages[index].lane for index in published} - progress.stuck)
         handover.settle(
             [row.id for index, row in enumerate(page.appended) if index in published],
             [mark for mark in page.marks if mark.lane not in unpublished and mark.topic not in doubtful_topics],

@@ -11,10 +11,10 @@ from shared.outbox.domain import Lane
 from shared.outbox.message import Appended, Mark, OutboxMessage
 from shared.outbox.outbox import decode_headers
 
-_NOT_HELD: Final = """
+_UNBLOCKED: Final = """
 NOT EXISTS (
-    SELECT FROM unnest(CAST(:held_topics AS text[]), CAST(:held_keys AS text[])) AS held(topic, key)
-    WHERE held.topic = o.topic AND held.key = {key}
+    SELECT FROM unnest(CAST(:blocked_topics AS text[]), CAST(:blocked_keys AS text[])) AS blocked(topic, key)
+    WHERE blocked.topic = o.topic AND blocked.key = {key}
 )
 """
 
@@ -36,14 +36,14 @@ first_rows AS (
     SELECT *, clock_timestamp() - created_at AS age, sum(coalesce(octet_length(value), 0)) OVER (ORDER BY id) AS bytes
     FROM (
         SELECT * FROM {outbox} AS o
-        WHERE {rows_not_held}
+        WHERE {rows_unblocked}
             AND NOT EXISTS (SELECT FROM unnest(CAST(:ids AS bigint[])) AS published(id) WHERE published.id = o.id)
         ORDER BY id LIMIT :rows_max
     ) AS unsent
 ),
 first_marks AS (
     SELECT * FROM {outbox_marks} AS o
-    WHERE topic = ANY(CAST(:topics AS text[])) AND {marks_not_held}
+    WHERE topic = ANY(CAST(:topics AS text[])) AND {marks_unblocked}
         AND NOT EXISTS (
             SELECT FROM unnest(CAST(:positions AS bigint[]), CAST(:tokens AS bigint[])) AS published(position, token)
             WHERE published.position = o.position AND published.token = o.token
@@ -68,12 +68,12 @@ class RelayStore:
 
     def __init__(self, tables: TransportTables) -> None:
         names = {"outbox": tables.outbox.fullname, "outbox_marks": tables.outbox_marks.fullname}
-        self._look = text(_LOOK.format(**names, rows_not_held="true", marks_not_held="true"))
-        self._look_not_held = text(
+        self._look = text(_LOOK.format(**names, rows_unblocked="true", marks_unblocked="true"))
+        self._look_unblocked = text(
             _LOOK.format(
                 **names,
-                rows_not_held=_NOT_HELD.format(key="o.key"),
-                marks_not_held=_NOT_HELD.format(key="o.tenant_id::text || '/' || o.subject"),
+                rows_unblocked=_UNBLOCKED.format(key="o.key"),
+                marks_unblocked=_UNBLOCKED.format(key="o.tenant_id::text || '/' || o.subject"),
             )
         )
         self._waiting = text(_WAITING.format(**names))
@@ -85,11 +85,11 @@ class RelayStore:
         published: Collection[int],
         published_marks: Sequence[Mark],
         topics: Collection[str],
-        held: Collection[Lane],
+        blocked: Collection[Lane],
         rows_max: int,
         bytes_max: int,
     ) -> tuple[list[Appended], list[Mark]]:
-        """Delete what was published, and read what is unsent outside the held lanes; all in one round trip.
+        """Delete what was published, and read what is unsent outside the blocked lanes; all in one round trip.
 
         The first messages in order, one at least however large it is, and the marks of `topics` that have waited
         longest. A mark is deleted only if nobody marked its subject again since it was read.
@@ -103,10 +103,10 @@ class RelayStore:
             "bytes_max": bytes_max,
         }
         statement = self._look
-        if held:
-            statement = self._look_not_held
-            parameters["held_topics"] = [lane.topic for lane in held]
-            parameters["held_keys"] = [lane.key for lane in held]
+        if blocked:
+            statement = self._look_unblocked
+            parameters["blocked_topics"] = [lane.topic for lane in blocked]
+            parameters["blocked_keys"] = [lane.key for lane in blocked]
         found = await statements.rows(statement, parameters)
         rows = [
             Appended(

@@ -1,6 +1,6 @@
-"""What the relay sends, deletes and holds back."""
+"""What the relay sends, deletes and blocked back."""
 
-from shared.outbox.domain import Backoff, Holds, Lane, after_round, begin
+from shared.outbox.domain import Backoff, Blocked, Lane, after_round, begin
 from shared.outbox.outbox import decode_headers, encode_headers
 
 _A = Lane("topic", "a")
@@ -49,18 +49,18 @@ def test_pauses_double_up_to_the_longest() -> None:
 
 
 def test_what_failed_is_held_until_its_pause_is_over_and_longer_the_next_time() -> None:
-    holds: Holds[str] = Holds(Backoff(first_seconds=1.0, longest_seconds=10.0))
-    holds.fail(["a"], now=100.0, chance=0.0)
-    assert list(holds.held(100.5)) == ["a"]
-    assert holds.seconds_to_next(100.5) == 0.5
-    assert list(holds.held(101.0)) == []
-    holds.fail(["a"], now=101.0, chance=0.0)
-    assert list(holds.held(102.5)) == ["a"]
-    holds.succeed(["a", "never failed"])
-    assert list(holds.held(102.5)) == []
-    assert holds.seconds_to_next(102.5) is None
-    holds.fail(["a"], now=200.0, chance=0.0)
-    assert list(holds.held(201.0)) == []
+    blocked: Blocked[str] = Blocked(Backoff(first_seconds=1.0, longest_seconds=10.0))
+    blocked.fail(["a"], now=100.0, chance=0.0)
+    assert list(blocked.blocked(100.5)) == ["a"]
+    assert blocked.seconds_to_next(100.5) == 0.5
+    assert list(blocked.blocked(101.0)) == []
+    blocked.fail(["a"], now=101.0, chance=0.0)
+    assert list(blocked.blocked(102.5)) == ["a"]
+    blocked.succeed(["a", "never failed"])
+    assert list(blocked.blocked(102.5)) == []
+    assert blocked.seconds_to_next(102.5) is None
+    blocked.fail(["a"], now=200.0, chance=0.0)
+    assert list(blocked.blocked(201.0)) == []
 
 
 def test_headers_of_any_bytes_survive() -> None:

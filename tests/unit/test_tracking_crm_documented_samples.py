@@ -11,7 +11,7 @@ import pytest
 from services.tracking.intake.connections.domain import Connection, ConnectionStatus
 from services.tracking.intake.inbox.domain.deliveries import Origin
 from services.tracking.intake.inbox.domain.records import Key, Record
-from services.tracking.intake.inbox.translation import records_named, said, translated
+from services.tracking.intake.inbox.translation import records_named, statements_in, translated
 from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SenderRules, Statement
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import RecordChange, Source, SourceMapping
@@ -103,7 +103,7 @@ def in_words(each: Statement) -> str:
 
 @pytest.mark.parametrize("name", SAID)
 def test_a_documented_webhook_is_translated_or_says_what_else_it_is_about(name: str) -> None:
-    told = said(connection(source_of(name)), Origin.WEBHOOK, kept(name), MAPPING)
+    told = statements_in(connection(source_of(name)), Origin.WEBHOOK, kept(name), MAPPING)
     assert tuple(dict.fromkeys(map(in_words, told))) == SAID[name]
 
 
@@ -114,7 +114,7 @@ def test_no_sample_is_left_untried() -> None:
 
 def deal_of(name: str) -> CanonicalDeal:
     held = connection(source_of(name))
-    told = said(held, Origin.WEBHOOK, kept(name), MAPPING)
+    told = statements_in(held, Origin.WEBHOOK, kept(name), MAPPING)
     records: dict[Key, Record] = dict.fromkeys(records_named(held, told), Record())
     translation = translated(held, told, records, MAPPING, NOW)
     assert not translation.problems

@@ -149,7 +149,7 @@ class CallState:
     """The source asked for a pause until then."""
     times: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """By limit: when the latest calls were or will be made, in milliseconds since 1970, oldest first."""
-    held: tuple[CallUnderWay, ...] = ()
+    under_way: tuple[CallUnderWay, ...] = ()
     credits_remaining: int | None = None
 
 
@@ -208,7 +208,7 @@ def admit(
             trouble = circuit.trouble or Trouble.UNWELL
             return state, Later(circuit.until, trouble, circuit.error or "The source is not called for a while.")
         circuit = replace(circuit, state=CircuitState.HALF_OPEN, until=now + _PROBE)
-    under_way = tuple(each for each in state.held if now < each.until)
+    under_way = tuple(each for each in state.under_way if now < each.until)
     if len(under_way) >= call_limits.concurrent_max:
         return state, Full()
     earliest = now if state.not_before is None else max(now, state.not_before)
@@ -217,7 +217,7 @@ def admit(
     if at - now > call_limits.wait_max:
         return state, Later(at, Trouble.RATE_LIMITED, "The source allows no more calls for now.")
     under_way = (*under_way, CallUnderWay(call_id, at + call_limits.call_max))
-    return replace(state, circuit=circuit, times=times, held=under_way), Go(at)
+    return replace(state, circuit=circuit, times=times, under_way=under_way), Go(at)
 
 
 def reserved(
@@ -254,7 +254,7 @@ def recorded(state: CallState, call_id: UUID, judgement: Judgement, *, now: date
     """The state once a call has been answered. No answer at all is judged to be TRANSIENT."""
     state = replace(
         state,
-        held=tuple(each for each in state.held if each.id != call_id and now < each.until),
+        under_way=tuple(each for each in state.under_way if each.id != call_id and now < each.until),
         credits_remaining=(
             state.credits_remaining if judgement.credits_remaining is None else judgement.credits_remaining
         ),
@@ -274,7 +274,7 @@ def recorded(state: CallState, call_id: UUID, judgement: Judgement, *, now: date
 
 def released(state: CallState, call_id: UUID) -> CallState:
     """The state once a call has been given up without being made."""
-    return replace(state, held=tuple(each for each in state.held if each.id != call_id))
+    return replace(state, under_way=tuple(each for each in state.under_way if each.id != call_id))
 
 
 def opened(

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.inbox.domain.deliveries import Origin
-from services.tracking.intake.inbox.translation import said
+from services.tracking.intake.inbox.translation import statements_in
 from services.tracking.intake.sources.adapter import Fetch, SeenUser, Statement
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import RecordChange, Remark
@@ -54,7 +54,8 @@ def _without_others(connection: Connection, origin: Origin, document: JsonValue,
 
 
 def _is_only_of(connection: Connection, origin: Origin, document: JsonValue, external_id: str) -> bool:
-    statements = said(connection, origin, json.dumps(document, ensure_ascii=False).encode(_UTF8), connection.mapping)
+    body = json.dumps(document, ensure_ascii=False).encode(_UTF8)
+    statements = statements_in(connection, origin, body, connection.mapping)
     of_records = [each for each in statements if not isinstance(each, SeenUser | Remark)]
     return bool(of_records) and all(_is_of(each, external_id) for each in of_records)
 
@@ -69,7 +70,7 @@ def _is_of(statement: Statement, external_id: str) -> bool:
 def _fields(connection: Connection, origin: Origin, body: bytes, external_id: str) -> JsonValue:
     changes: Sequence[RecordChange] = [
         each
-        for each in said(connection, origin, body, connection.mapping)
+        for each in statements_in(connection, origin, body, connection.mapping)
         if isinstance(each, RecordChange) and each.external_id == external_id
     ]
     fields = {name: value for change in changes for name, value in change.values.items()}

@@ -43,7 +43,7 @@ _SAVE: Final = text(
 )
 
 
-async def hold(tx: Transaction, keys: Collection[Key]) -> dict[Key, Record]:
+async def lock(tx: Transaction, keys: Collection[Key]) -> dict[Key, Record]:
     """These records, made where there are none, and nobody else's until the end of the transaction."""
     if not keys:
         return {}

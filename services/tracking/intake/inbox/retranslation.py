@@ -19,7 +19,7 @@ from services.tracking.intake.inbox.events import activity_event_of, event_of
 from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.inbox.retranslation_store import Retranslation, RetranslationState
 from services.tracking.intake.inbox.store import StoredDelivery
-from services.tracking.intake.inbox.translation import records_named, said, translated
+from services.tracking.intake.inbox.translation import records_named, statements_in, translated
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import QuarantineReason, SourceMapping, Untranslatable
 from services.tracking.intake.sources.registry import ADAPTERS
@@ -65,7 +65,7 @@ async def tried(
     """What deliveries of a connection come to under a mapping. Changes nothing."""
     outcomes = []
     for delivery in deliveries:
-        statements = said(connection, delivery.origin, delivery.body, mapping)
+        statements = statements_in(connection, delivery.origin, delivery.body, mapping)
         records = await record_store.find(tx, set(records_named(connection, statements)))
         translation = translated(connection, statements, records, mapping, delivery.first_received_at)
         service.log_unforeseen(connection, translation)
@@ -202,7 +202,7 @@ async def _walked(tx: Transaction, publisher: Publisher, connection: Connection,
     delivery_ids = await retranslation_store.next_queued(tx, work, count_max=_CHUNK_DELIVERIES, bytes_max=_CHUNK_BYTES)
     if not delivery_ids and work.received_again == before:
         return await _walked_to_the_end(tx, work)
-    deliveries = await store.kept(tx, work.tenant_id, delivery_ids)
+    deliveries = await store.with_bodies(tx, work.tenant_id, delivery_ids)
     outcomes = await tried(tx, connection, deliveries, connection.mapping)
     changed = await _changed(tx, connection, outcomes)
     copies = await store.copies(tx, work.tenant_id, changed)

@@ -32,7 +32,7 @@ from services.tracking.intake.inbox.fetch_store import Ask
 from services.tracking.intake.inbox.publishing import Publisher, Stated
 from services.tracking.intake.inbox.state_store import Backlog, QuarantinedFor, RemarkedOf
 from services.tracking.intake.inbox.store import Chosen, Outcome, StoredDelivery, Waiting
-from services.tracking.intake.inbox.translation import Records, Translation, records_named, said, translated
+from services.tracking.intake.inbox.translation import Records, Translation, records_named, statements_in, translated
 from services.tracking.intake.sources.adapter import SeenUser
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
 from services.tracking.intake.sources.domain import QuarantineReason, Remark, Source, SourceMapping
@@ -128,7 +128,7 @@ async def translate(tx: Transaction, publisher: Publisher, waiting: Sequence[Wai
         return []
     connections = await crm.by_id(tx, {each.connection_id for each in waiting})
     batch = [_Translating(each, connections[each.connection_id]) for each in waiting]
-    records = await record_store.hold(
+    records = await record_store.lock(
         tx, {key for each in batch for key in records_named(each.connection, each.statements)}
     )
     for each in batch:
@@ -290,13 +290,13 @@ async def preview(tx: Transaction, tenant_id: UUID, delivery_id: UUID, mapping: 
 
     Raises DeliveryNotFound and BodyDropped.
     """
-    (delivery,) = await store.kept(tx, tenant_id, [delivery_id]) or (None,)
+    (delivery,) = await store.with_bodies(tx, tenant_id, [delivery_id]) or (None,)
     if delivery is None:
         await get(tx, tenant_id, delivery_id)
         raise BodyDropped("The body of this delivery is past its time of retention.")
     connection = await crm.get(tx, tenant_id, delivery.connection_id)
     tried = mapping or connection.mapping
-    statements = said(connection, delivery.origin, delivery.body, tried)
+    statements = statements_in(connection, delivery.origin, delivery.body, tried)
     records = await record_store.find(tx, set(records_named(connection, statements)))
     translation = translated(connection, statements, records, tried, delivery.first_received_at)
     log_unforeseen(connection, translation)
@@ -339,9 +339,9 @@ async def _of_record(
         raise DeliveryNotFound(f"No delivery {delivery_id} brought a version of it.")
     delivery = await get(tx, tenant_id, delivery_id)
     connection = await crm.get(tx, tenant_id, delivery.connection_id)
-    (kept,) = await store.kept(tx, tenant_id, [delivery_id]) or (None,)
-    members = None if kept is None else members_of(connection, kept.origin, kept.body, record.external_id)
-    return RecordDelivery(delivery, connection.source, kept is not None, members)
+    (stored,) = await store.with_bodies(tx, tenant_id, [delivery_id]) or (None,)
+    members = None if stored is None else members_of(connection, stored.origin, stored.body, record.external_id)
+    return RecordDelivery(delivery, connection.source, stored is not None, members)
 
 
 async def quarantine(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Sequence[QuarantinedFor]:
@@ -388,7 +388,7 @@ class _Translating:
     def __init__(self, delivery: Waiting, connection: Connection) -> None:
         self.delivery = delivery
         self.connection = connection
-        self.statements = said(connection, delivery.origin, delivery.body, connection.mapping)
+        self.statements = statements_in(connection, delivery.origin, delivery.body, connection.mapping)
         self.translation = Translation()
 
     def finish(self, records: Records) -> None:
@@ -442,16 +442,21 @@ class _Translating:
 
     def outcome(self) -> Outcome:
         """What became of it. One of several records that cannot be translated puts it in quarantine for that one."""
-        told = self.translation
-        problems = [Problem.of(each) for each in told.problems]
-        remarks = [_printable_remark(each) for each in told.remarks[:REMARKS_MAX]]
+        translation = self.translation
+        problems = [Problem.of(each) for each in translation.problems]
+        remarks = [_printable_remark(each) for each in translation.remarks[:REMARKS_MAX]]
         outcome = Outcome(
-            self.delivery.tenant_id, self.delivery.id, DeliveryState.TRANSLATED, deals=len(told.deals), remarks=remarks
+            self.delivery.tenant_id,
+            self.delivery.id,
+            DeliveryState.TRANSLATED,
+            deals=len(translation.deals),
+            remarks=remarks,
         )
         if problems:
             first = problems[0]
             WEBHOOK_QUARANTINED.labels(self.connection.source.value, first.reason).inc()
-            several = problems[:PROBLEMS_MAX] if len(problems) > 1 or told.deals or told.activities else ()
+            is_alone = len(problems) == 1 and not (translation.deals or translation.activities)
+            several = () if is_alone else problems[:PROBLEMS_MAX]
             return outcome._replace(
                 state=DeliveryState.QUARANTINED,
                 reason=first.reason,
@@ -459,19 +464,19 @@ class _Translating:
                 detail=first.detail,
                 problems=several,
             )
-        if told.passed_over and not (told.deals or told.activities or told.fetches):
-            about = printable(", ".join(told.passed_over))
+        if translation.passed_over and not (translation.deals or translation.activities or translation.fetches):
+            about = printable(", ".join(translation.passed_over))
             return outcome._replace(reason=NOT_COUNTED, detail=about)
         return outcome
 
 
 def _users(batch: Sequence[_Translating]) -> Mapping[tuple[UUID, UUID], Sequence[SeenUser]]:
     """What the batch tells of users, by tenant and connection."""
-    told: dict[tuple[UUID, UUID], list[SeenUser]] = {}
+    seen: dict[tuple[UUID, UUID], list[SeenUser]] = {}
     for each in batch:
         if each.translation.users:
-            told.setdefault((each.delivery.tenant_id, each.connection.id), []).extend(each.translation.users)
-    return told
+            seen.setdefault((each.delivery.tenant_id, each.connection.id), []).extend(each.translation.users)
+    return seen
 
 
 async def _leave_out_superseded(tx: Transaction, batch: Sequence[_Translating]) -> None:

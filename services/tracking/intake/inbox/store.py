@@ -426,7 +426,7 @@ async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     )
 
 
-async def kept(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID]) -> list[StoredDelivery]:
+async def with_bodies(tx: Transaction, tenant_id: UUID, delivery_ids: Collection[UUID]) -> list[StoredDelivery]:
     """Those of these deliveries whose bodies are still there, in their order."""
     return [
         _stored_delivery(row)
@@ -472,11 +472,11 @@ async def newest_stored(
 
 async def find(tx: Transaction, tenant_id: UUID, delivery_id: UUID) -> Delivery | None:
     """A delivery of the tenant."""
-    kept = ("headers", "body")
+    stored_apart = ("headers", "body")
     row = await tx.one_or_none(
         select(
-            *(column for column in deliveries.c if column.name not in kept),
-            *(func.coalesce(bodies.c[name], deliveries.c[name]).label(name) for name in kept),
+            *(column for column in deliveries.c if column.name not in stored_apart),
+            *(func.coalesce(bodies.c[name], deliveries.c[name]).label(name) for name in stored_apart),
         )
         .outerjoin(bodies, (bodies.c.tenant_id == deliveries.c.tenant_id) & (bodies.c.id == deliveries.c.id))
         .where(deliveries.c.tenant_id == tenant_id, deliveries.c.id == delivery_id)

@@ -50,7 +50,7 @@ class Translation:
             self.activities.append(not_ahead(record, received_at))
 
 
-def said(connection: Connection, origin: Origin, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
+def statements_in(connection: Connection, origin: Origin, body: bytes, mapping: SourceMapping) -> Sequence[Statement]:
     """What a delivery states, why it cannot be translated among it, also where no adapter foresaw that."""
     adapter = ADAPTERS[connection.source]
     try:

@@ -135,7 +135,7 @@ class DefinitionsCache:
             snapshots = await self._published.since(tx, tenant_id, known)
             newer = [each for each in snapshots if each.event_type in _INDEXED_TYPES]
             definitions, _ = definitions.changed([EVENT_TYPES[each.event_type].from_json(each.body) for each in newer])
-            self._hold(tenant_id, revision, definitions)
+            self._cache(tenant_id, revision, definitions)
         else:
             self._stored.move_to_end(tenant_id)
         return definitions
@@ -162,10 +162,10 @@ class DefinitionsCache:
             return None
         after, moved = before.changed(newer)
         # A revision of a transaction that is rolled back will stand for something else.
-        tx.after_commit(lambda: self._hold(tenant_id, revision + 1, after))
+        tx.after_commit(lambda: self._cache(tenant_id, revision + 1, after))
         return Redefinition(before, after, newer, moved)
 
-    def _hold(self, tenant_id: UUID, revision: int, definitions: Definitions) -> None:
+    def _cache(self, tenant_id: UUID, revision: int, definitions: Definitions) -> None:
         # Another transaction may have read something newer meanwhile.
         if self._stored.get(tenant_id, _UNREAD)[0] <= revision:
             self._stored[tenant_id] = (revision, definitions)
