@@ -1,5 +1,6 @@
 """Changes of the organisation with a first day: from the API of goals over its topics to progress and to pay."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,11 +15,10 @@ from services.incentives.app import create_app as create_incentives
 from services.incentives.credits.domain import ReceivedDeal
 from services.incentives.earnings import consumer as incentives
 from services.tracking.measure.progress import consumer as progress
-from services.tracking.measure.progress import store
+from services.tracking.measure.progress import store, verification
 from services.tracking.measure.progress import work as progress_work
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
-from services.tracking.measure.progress.verification import differences as progress_differences
 from services.tracking.metadata import transport
 from shared.contracts.deals import Deal
 from shared.db.database import Database, Scope, Transaction
@@ -184,8 +184,8 @@ class Company:
         }
 
     async def differences(self) -> Sequence[object]:
-        of_progress = [each for each in await progress_differences(self.tracking) if each.tenant_id == self.tenant]
-        of_pay = [each for each in await VERIFICATION.differences(self.pay) if each.tenant_id == self.tenant]
+        of_progress = [each async for each in verification.of_tenant(self.tracking, self.tenant, Counter())]
+        of_pay = [each async for each in VERIFICATION.of_tenant(self.pay, self.tenant, Counter())]
         return [*of_progress, *of_pay]
 
 

@@ -1,6 +1,6 @@
 """The whole of progress on a real Postgres against the oracle: the service's own functions, in transactions."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from services.tracking.measure.progress import contributions, store
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker, progress_event, render_progress
 from services.tracking.measure.progress.tables import ACTIVITIES_STRIPE
-from services.tracking.measure.progress.verification import differences
+from services.tracking.measure.progress.verification import of_tenant
 from services.tracking.metadata import transport
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
@@ -133,7 +133,7 @@ async def _check_story(database: Database, story: list[oracle.Step]) -> None:
     # A goal that was never more than a draft has no progress; it is expected to stand at zero.
     nothing = dict.fromkeys(expected, oracle.Standing(Fraction(0), 0))
     assert nothing | stands == expected
-    assert [each for each in await differences(database) if each.tenant_id == service.storyteller.tenant_id] == []
+    assert [each async for each in of_tenant(database, service.storyteller.tenant_id, Counter())] == []
     await _check_readings(service, {number: event.value for number, event in published.items()})
 
 

@@ -41,14 +41,6 @@ class Verification:
                 }
             )
 
-    async def differences(self, database: Database) -> list[Difference]:
-        """Every difference in credits, cells and ledger of every tenant; empty when all is as it must be."""
-        return [
-            difference
-            for tenant_id in await self.tenants(database)
-            async for difference in self.of_tenant(database, tenant_id, Counter())
-        ]
-
     async def of_tenant(self, database: Database, tenant_id: UUID, compared: Counter[str]) -> AsyncIterator[Difference]:
         """Every difference in a tenant's credits, cells and ledger; `compared` counts what was looked at.
 
