@@ -153,7 +153,7 @@ class Target:
         self._said = [json.loads(path.read_bytes()) for path in sorted(samples.glob("*.json")) if path.name != _ASKED]
         self._asked = [json.loads(path.read_bytes()) for path in samples.glob(_ASKED)] or [{}]
         answers = [each for path in ANSWERS.glob(f"{source.value}.json") for each in json.loads(path.read_bytes())]
-        self._answers = [(each["path"], each["body"]) for each in answers]
+        self._answers = [(each["path"], each["body"], encoded(each["body"])) for each in answers]
         self._objects = sorted({record["object_name"] for asked in self._asked for record in asked.get("records", ())})
 
     def __call__(self, data: bytes) -> None:
@@ -275,13 +275,16 @@ class Target:
 
     def _answered(self, call: Call, provider: atheris.FuzzedDataProvider) -> Answer:
         """As documented for the path called, or for any other. A conversation is told only what is judged to be OK."""
-        about = [body for path, body in self._answers if call.url.endswith(path)]
+        about = [(body, text) for path, body, text in self._answers if call.url.endswith(path)]
         if not about or provider.ConsumeProbability() < _DROPPED:
-            about = [body for _, body in self._answers]
-        document = changed(about, provider) if provider.ConsumeBool() else provider.PickValueInList(about)
-        answer = Answer(provider.PickValueInList([200, 200, 200, 202, 204, 207]), {}, encoded(document))
+            about = [(body, text) for _, body, text in self._answers]
+        if provider.ConsumeBool():
+            text = encoded(changed([body for body, _ in about], provider))
+        else:
+            _, text = provider.PickValueInList(about)
+        answer = Answer(provider.PickValueInList([200, 200, 200, 202, 204, 207]), {}, text)
         is_ok = self._adapter.api is not None and self._adapter.api.judge(call, answer).verdict is Verdict.OK
-        return answer if is_ok else Answer(200, {}, encoded(about[0]))
+        return answer if is_ok else Answer(200, {}, about[0][1])
 
     def _check_secret(self, value: str) -> None:
         try:

@@ -68,10 +68,10 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
+def running_postgres(*, fsync: bool = False) -> Iterator[PostgresServer]:
     """An empty embedded server on a free port."""
     with temporary_folder("postgres") as folder:
-        server = PostgresServer(folder, port=own_ports().postgres)
+        server = PostgresServer(folder, port=own_ports().postgres, fsync=fsync)
         try:
             server.start()
             yield server
