@@ -18,13 +18,13 @@ from tests.servers.consumers import (
     RecordingHandler,
     applied,
     assert_once_and_in_order,
-    create_service,
     make_consumer,
     make_topic,
     message,
     opened,
     publish,
     running,
+    service_database,
     stored_positions,
 )
 from tests.servers.infrastructure import (
@@ -33,18 +33,16 @@ from tests.servers.infrastructure import (
     running_kafka,
     running_postgres,
     start,
-    temporary_database,
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def url(postgres_url: str) -> AsyncIterator[str]:
-    async with temporary_database(postgres_url) as url:
-        await create_service(url)
+    async with service_database(postgres_url) as url:
         yield url
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def database(url: str) -> AsyncIterator[Database]:
     async with opened(url) as opened_database:
         yield opened_database
@@ -168,23 +166,21 @@ async def test_a_restarted_postgres_is_waited_out_and_readiness_tells(
 ) -> None:
     topic = await make_topic(settings, f"{topic_prefix}deals", partitions=2)
     with running_postgres() as server:
-        async with temporary_database(server.url()) as url:
-            await create_service(url)
-            async with opened(url) as database:
-                consumer = make_consumer(
-                    settings, database, group=f"{topic_prefix}group", topic=topic, handler=RecordingHandler()
-                )
-                async with running(consumer):
-                    await publish(settings, [message(topic, f"key-{number}", b"before") for number in range(100)])
-                    await eventually(lambda: has_applied(database, topic, 100), 30)
-                    await asyncio.to_thread(server.process.kill)
-                    await publish(settings, [message(topic, f"key-{number}", b"during") for number in range(100)])
+        async with service_database(server.url()) as url, opened(url) as database:
+            consumer = make_consumer(
+                settings, database, group=f"{topic_prefix}group", topic=topic, handler=RecordingHandler()
+            )
+            async with running(consumer):
+                await publish(settings, [message(topic, f"key-{number}", b"before") for number in range(100)])
+                await eventually(lambda: has_applied(database, topic, 100), 30)
+                await asyncio.to_thread(server.process.kill)
+                await publish(settings, [message(topic, f"key-{number}", b"during") for number in range(100)])
 
-                    await eventually(lambda: is_ready(consumer, False), 30, expectation="not ready")
-                    await asyncio.to_thread(server.start)
-                    await eventually(lambda: has_applied(database, topic, 200), 60)
-                    await eventually(lambda: is_ready(consumer, True), 30, expectation="ready again")
-                assert_once_and_in_order(await applied(database, topic), 200)
+                await eventually(lambda: is_ready(consumer, False), 30, expectation="not ready")
+                await asyncio.to_thread(server.start)
+                await eventually(lambda: has_applied(database, topic, 200), 60)
+                await eventually(lambda: is_ready(consumer, True), 30, expectation="ready again")
+            assert_once_and_in_order(await applied(database, topic), 200)
 
 
 async def restart(broker: Broker) -> None:

@@ -17,16 +17,16 @@ from tests.servers.consumers import (
     applied,
     applied_count,
     assert_once_and_in_order,
-    create_service,
     make_consumer,
     make_topic,
     message,
     opened,
     publish,
     running,
+    service_database,
     stored_positions,
 )
-from tests.servers.infrastructure import eventually, temporary_database
+from tests.servers.infrastructure import eventually
 
 PASSING_REFUSALS = ("25006", "53100", "42P01", "23505")
 """Read-only, disk full, no such table, a clash with what is stored."""
@@ -34,10 +34,8 @@ PASSING_REFUSALS = ("25006", "53100", "42P01", "23505")
 
 @pytest.fixture(scope="module")
 async def database(postgres_url: str) -> AsyncIterator[Database]:
-    async with temporary_database(postgres_url) as url:
-        await create_service(url)
-        async with opened(url) as opened_database:
-            yield opened_database
+    async with service_database(postgres_url) as url, opened(url) as opened_database:
+        yield opened_database
 
 
 @pytest.fixture

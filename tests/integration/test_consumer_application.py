@@ -15,20 +15,17 @@ from tests.servers.consumers import (
     TABLES,
     RecordingHandler,
     applied,
-    create_service,
     opened,
     record_of,
+    service_database,
     stored_positions,
 )
-from tests.servers.infrastructure import temporary_database
 
 
 @pytest.fixture(scope="module")
 async def database(postgres_url: str) -> AsyncIterator[Database]:
-    async with temporary_database(postgres_url) as url:
-        await create_service(url)
-        async with opened(url) as opened_database:
-            yield opened_database
+    async with service_database(postgres_url) as url, opened(url) as opened_database:
+        yield opened_database
 
 
 async def no_wait(_: Retry) -> None:

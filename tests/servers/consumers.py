@@ -21,6 +21,7 @@ from shared.kafka.topics import ensure_topics
 from shared.outbox.domain import Backoff
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
+from tests.servers.infrastructure import temporary_database
 
 SERVICE = "probe"
 TENANT = UUID("018f0000-0000-7000-8000-000000000001")
@@ -102,7 +103,15 @@ class RecordingHandler:
         await self.may_commit.wait()
 
 
-async def create_service(url: str) -> None:
+@asynccontextmanager
+async def service_database(server_url: str) -> AsyncIterator[str]:
+    """The URL of a new database of the service, dropped at the end."""
+    async with temporary_database(server_url) as url:
+        await _create_service(url)
+        yield url
+
+
+async def _create_service(url: str) -> None:
     """The tables of the service and its role, in an empty database."""
     engine = create_async_engine(database_url(url))
     async with engine.begin() as connection:
