@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from json import dumps
 from os import urandom
 from time import time
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 from pydantic.json_schema import models_json_schema
+from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -245,4 +245,4 @@ def _stored_headers(headers: Headers) -> str:
         value = headers.get(name)
         if value is not None:
             stored[text] = value.decode("latin-1")[:_HEADER_CHARACTERS_MAX]
-    return dumps(stored)
+    return to_json(stored).decode()

@@ -51,7 +51,10 @@ from shared.kernel.errors import FieldError
 BATCH_DEALS_MAX: Final = 500
 _TOLERANCE_SECONDS: Final = 300
 _SIGNATURES_MAX: Final = 10
-_HEADER_NAMES: Final = (b"webhook", b"svix")
+_HEADER_NAMES: Final = (
+    (b"webhook-id", b"webhook-timestamp", b"webhook-signature"),
+    (b"svix-id", b"svix-timestamp", b"svix-signature"),
+)
 _SYMMETRIC_PREFIX: Final = "whsec_"
 _PUBLIC_KEY_PREFIX: Final = "whpk_"
 _SECRET_BYTES: Final = range(24, 65)
@@ -180,8 +183,8 @@ def _batch(document: Mapping[str, object], mapping: SourceMapping) -> Sequence[S
 
 def _signed_headers(headers: Headers) -> tuple[bytes | None, ...]:
     """The id, the time and the signatures: under the names of the scheme, else all under those of its first sender."""
-    named = next((name for name in _HEADER_NAMES if b"%b-signature" % name in headers), _HEADER_NAMES[0])
-    return tuple(headers.get(b"%b-%b" % (named, part)) for part in (b"id", b"timestamp", b"signature"))
+    names = next((names for names in _HEADER_NAMES if names[-1] in headers), _HEADER_NAMES[0])
+    return tuple(map(headers.get, names))
 
 
 @lru_cache(maxsize=10_000)
