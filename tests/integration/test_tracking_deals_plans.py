@@ -44,7 +44,7 @@ async def plan_of(url: str, statement: TextClause) -> str:
             "pk_activities",
             "(tenant_id = incoming.tenant_id) AND (activity_id = incoming.activity_id)",
         ),
-        (inbox._CLAIM_RECEIVED, "pk_deliveries", "(tenant_id = sized.tenant_id) AND (id = sized.id)"),
+        (inbox._CLAIM_RECEIVED, "pk_deliveries", "(tenant_id = waiting.tenant_id) AND (id = waiting.id)"),
         (inbox._SETTLE, "pk_deliveries", "(tenant_id = o.t) AND (id = o.i)"),
         (
             progress._STATES_OF_GOALS,

@@ -94,27 +94,22 @@ _FIRST_RECEIVED_AT: Final = """
         d.received_at
     ) END AS first_received_at
 """
-# Claims in the order they came until their bodies together are too much for one transaction's memory.
+# Claims in the order they came until their bodies together are too much for one transaction's memory: of those left out
+# no more is read than how large they are.
 _CLAIM: Final = f"""
     WITH waiting AS (
-        SELECT tenant_id, id, octet_length(body) AS bytes FROM tracking.deliveries
+        SELECT tenant_id, id FROM tracking.deliveries
         WHERE {{condition}} ORDER BY id LIMIT :count_max FOR UPDATE SKIP LOCKED
-    ), measured AS (
-        SELECT tenant_id, id, coalesce(bytes, (
-            SELECT octet_length(b.body) FROM tracking.delivery_bodies AS b
-            WHERE b.tenant_id = waiting.tenant_id AND b.id = waiting.id
-        )) AS bytes
-        FROM waiting
     ), sized AS (
-        SELECT tenant_id, id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before FROM measured
+        SELECT stored.*, sum(octet_length(body)) OVER (ORDER BY stored.id) - octet_length(body) AS bytes_before
+        FROM waiting CROSS JOIN LATERAL (
+            SELECT d.tenant_id, d.id, d.connection_id, d.received_at, {_FIRST_RECEIVED_AT}, {BODY} AS body,
+                d.traceparent, d.origin, d.replay_of
+            FROM tracking.deliveries AS d WHERE d.tenant_id = waiting.tenant_id AND d.id = waiting.id LIMIT 1
+        ) AS stored
     )
-    SELECT stored.* FROM sized CROSS JOIN LATERAL (
-        SELECT d.tenant_id, d.id, d.connection_id, d.received_at, {_FIRST_RECEIVED_AT}, {BODY} AS body, d.traceparent,
-            d.origin, d.replay_of
-        FROM tracking.deliveries AS d WHERE d.tenant_id = sized.tenant_id AND d.id = sized.id LIMIT 1
-    ) AS stored
-    WHERE bytes_before < :bytes_max
-    ORDER BY stored.id
+    SELECT tenant_id, id, connection_id, received_at, first_received_at, body, traceparent, origin, replay_of
+    FROM sized WHERE bytes_before < :bytes_max ORDER BY id
 """
 _CLAIM_RECEIVED: Final = text(_CLAIM.format(condition="state = 'received' AND id > :after"))
 _CLAIM_QUARANTINED: Final = text(
@@ -130,9 +125,11 @@ _SETTLE: Final = text(
     SET state = o.s, reason = o.r, pointer = o.p, detail = o.e, deals = o.n, problems = CAST(o.b AS jsonb),
         remarks = CAST(o.m AS jsonb), processed_at = :processed_at
     FROM unnest(
-        CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:reasons AS text[]),
-        CAST(:pointers AS text[]), CAST(:details AS text[]), CAST(:deals AS integer[]),
-        CAST(:problems AS text[]), CAST(:remarks AS text[])
+        CAST(CAST(:tenant_ids AS text) AS uuid[]), CAST(CAST(:ids AS text) AS uuid[]),
+        CAST(CAST(:states AS text) AS text[]), CAST(CAST(:reasons AS text) AS text[]),
+        CAST(CAST(:pointers AS text) AS text[]), CAST(CAST(:details AS text) AS text[]),
+        CAST(CAST(:deals AS text) AS integer[]), CAST(CAST(:problems AS text) AS text[]),
+        CAST(CAST(:remarks AS text) AS text[])
     ) AS o(t, i, s, r, p, e, n, b, m)
     WHERE d.tenant_id = o.t AND d.id = o.i
     """
@@ -413,15 +410,15 @@ async def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
         _SETTLE,
         {
             "processed_at": tx.now,
-            "tenant_ids": tenant_ids,
-            "ids": ids,
-            "states": states,
-            "reasons": reasons,
-            "pointers": pointers,
-            "details": details,
-            "deals": deals,
-            "problems": [_PROBLEMS.dump_json(each).decode() if each else None for each in problems],
-            "remarks": [_REMARKS.dump_json(each).decode() if each else None for each in remarks],
+            "tenant_ids": array_text(tenant_ids),
+            "ids": array_text(ids),
+            "states": array_text(states),
+            "reasons": array_text(reasons),
+            "pointers": array_text(pointers),
+            "details": array_text(details),
+            "deals": array_text(deals),
+            "problems": array_text([_PROBLEMS.dump_json(each).decode() if each else None for each in problems]),
+            "remarks": array_text([_REMARKS.dump_json(each).decode() if each else None for each in remarks]),
         },
     )
 
