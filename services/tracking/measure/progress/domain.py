@@ -142,6 +142,15 @@ class Movement:
         if self.received_at is None or received_at > self.received_at:
             self.received_at = received_at
 
+    def join(self, other: "Movement") -> None:
+        """Let all that another movement counts count here too; exact as `add` is."""
+        self.deals += other.deals
+        self.value += other.value
+        for distinct_value, deals in other.distinct.items():
+            self.distinct[distinct_value] = self.distinct.get(distinct_value, 0) + deals
+        if other.received_at is not None and (self.received_at is None or other.received_at > self.received_at):
+            self.received_at = other.received_at
+
     def is_nil(self) -> bool:
         """Whether the goal stands where it stood."""
         return not self.deals and not self.value and not any(self.distinct.values())
@@ -442,7 +451,8 @@ class Movements:
         """Goals in `skipped` are left out."""
         self._index = index
         self._skipped = skipped
-        self._moved: defaultdict[int, Movement] = defaultdict(Movement)
+        # By goals that move alike: those above a seller are many, and each record moves all of them.
+        self._moved: defaultdict[tuple[int, ...], Movement] = defaultdict(Movement)
 
     @property
     def chart(self) -> OrgChart:
@@ -457,15 +467,18 @@ class Movements:
                 received_at = change.received_at
                 if change.before is not None:
                     for value, distinct_value, goals in counting(change.before):
-                        for goal in goals:
-                            moved[goal].add(-value, distinct_value, -1, received_at)
+                        moved[goals].add(-value, distinct_value, -1, received_at)
                 for value, distinct_value, goals in counting(change.after):
-                    for goal in goals:
-                        moved[goal].add(value, distinct_value, 1, received_at)
+                    moved[goals].add(value, distinct_value, 1, received_at)
 
     def net(self) -> dict[UUID, Movement]:
         """The movement of every goal that does not stand where it stood."""
-        net = {self._index.goal_ids[goal]: movement for goal, movement in self._moved.items() if not movement.is_nil()}
+        by_goal: defaultdict[int, Movement] = defaultdict(Movement)
+        with localcontext(EXACT):
+            for goals, movement in self._moved.items():
+                for goal in goals:
+                    by_goal[goal].join(movement)
+        net = {self._index.goal_ids[goal]: movement for goal, movement in by_goal.items() if not movement.is_nil()}
         return {goal_id: movement for goal_id, movement in net.items() if goal_id not in self._skipped}
 
 
