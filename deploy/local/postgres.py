@@ -37,6 +37,7 @@ _SETTINGS = {
     "effective_cache_size": "1GB",
     "work_mem": "16MB",
     "maintenance_work_mem": "64MB",
+    "fsync": "on",
     "synchronous_commit": "on",
     "min_wal_size": "256MB",
     "max_wal_size": "2GB",
@@ -54,15 +55,13 @@ class PostgresServer:
 
     Connections are trusted, and accepted from loopback only. Started by root it runs as the account `nobody`; if
     that account cannot reach the folder or the binaries, the data or a copy of the binaries lives under
-    /var/lib/attain (see `data_folder`). Without `fsync` data survives the end of the server, not that of the machine,
-    and a database is made in a third of the time.
+    /var/lib/attain (see `data_folder`).
     """
 
-    def __init__(self, folder: Path, *, port: int, fsync: bool = True) -> None:
+    def __init__(self, folder: Path, *, port: int) -> None:
         self._folder = folder.resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._port = port
-        self._settings = {**_SETTINGS, "fsync": "on" if fsync else "off"}
         self._account = _unprivileged_account()
         self._process: ManagedProcess | None = None
         if self._account is None or _others_can_reach(self._folder):
@@ -114,7 +113,7 @@ class PostgresServer:
         shutil.rmtree(self.data_folder, ignore_errors=True)
 
     def _launch(self, binaries: Path) -> ManagedProcess:
-        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
         return ManagedProcess.start(
             "Postgres",
             [str(binaries / "postgres"), "-D", str(self.data_folder), "-p", str(self._port), *settings],

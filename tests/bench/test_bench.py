@@ -13,7 +13,7 @@ import pytest
 from deploy.local.bench.company import company, differing
 from deploy.local.bench.report import Bound, Row
 from shared.contracts.goals import Goal
-from tests.servers.infrastructure import PROJECT_FOLDER
+from tests.servers.infrastructure import PROJECT_FOLDER, SCRATCH
 
 
 def _row(*, ours: tuple[float, ...], bound: Bound, required: float, problems: tuple[str, ...] = ()) -> Row:
@@ -56,7 +56,7 @@ async def test_every_row_is_measured_with_results_that_are_right(rows: str, scal
         *(sys.executable, "-m", "deploy.local.cli", "bench"),
         *("--rows", rows, "--rounds", "1", "--scale", scale, "--json", str(results)),
         cwd=PROJECT_FOLDER,
-        env={name: value for name, value in os.environ.items() if not name.startswith("ATTAIN_")},
+        env={name: value for name, value in os.environ.items() if not name.startswith("ATTAIN_")} | {"TMPDIR": SCRATCH},
         stdout=PIPE,
         stderr=PIPE,
     )

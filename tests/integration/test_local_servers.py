@@ -1,7 +1,6 @@
 """The embedded servers: they keep what was committed when they are killed."""
 
 import uuid
-from collections.abc import Iterator
 
 import asyncpg
 import pytest
@@ -10,14 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.kafka import InMemoryBroker
 from deploy.local.postgres import PostgresServer
-from tests.servers.infrastructure import running_kafka, running_postgres, start
-
-
-@pytest.fixture(scope="module")
-def postgres_server() -> Iterator[PostgresServer]:
-    """As the product runs it."""
-    with running_postgres(fsync=True) as server:
-        yield server
+from tests.servers.infrastructure import running_kafka, start
 
 
 async def test_a_committed_row_survives_kill_and_restart_of_postgres(postgres_server: PostgresServer) -> None:

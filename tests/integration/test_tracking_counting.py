@@ -1,6 +1,7 @@
 """Versions counted in the transaction that publishes them, and what is left to their topic, on a real Postgres."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from services.tracking.intake.inbox.publishing import Publisher, Stated
 from services.tracking.measure.progress.consumer import ActivitiesHandler, DealsHandler
 from services.tracking.measure.progress.counting import DefinitionsReader, RecordCounter
 from services.tracking.measure.progress.tables import COUNTING_STRIPES_MAX
-from services.tracking.measure.progress.verification import differences
+from services.tracking.measure.progress.verification import of_tenant
 from services.tracking.metadata import transport
 from services.tracking.records.domain.snapshots import Superseded
 from services.tracking.records.service import ACTIVITIES, DEALS
@@ -100,7 +101,7 @@ class Site(Tenant):
 
     async def is_right(self) -> bool:
         """Whether all goals stand where the stored deals say."""
-        return [each for each in await differences(self.database) if each.tenant_id == self.id] == []
+        return [each async for each in of_tenant(self.database, self.id, Counter())] == []
 
 
 @pytest.fixture
