@@ -86,13 +86,10 @@ class ProgressTracker:
         the newest. `published_beside`: what is stored may have been counted as it was published, before or behind
         these, so every deal of which something was stored is.
         """
-        await tx.lock_tenants_shared(tenant_ids)
-        counting = _Counting(await self._moving(tx, await store.definition_states(tx, tenant_ids)))
         recording = partial(DEALS.recording, published_beside=published_beside)
-        async with aclosing(_recorded(tx, pieces, recording)) as every_piece:
-            async for recorded in every_piece:
-                counting.add_deals(recorded)
-        await self._move(tx, counting, stripe=stripe)
+        counting = await self._applied(
+            tx, tenant_ids, _recorded(tx, pieces, recording), _Counting.add_deals, stripe=stripe
+        )
         if counting.superseded:
             await DEALS.publish_again(tx, self._outbox, counting.superseded)
         return counting.accepted
@@ -107,13 +104,10 @@ class ProgressTracker:
         published_beside: bool = False,
     ) -> list[datetime]:
         """The same for activities."""
-        await tx.lock_tenants_shared(tenant_ids)
-        counting = _Counting(await self._moving(tx, await store.definition_states(tx, tenant_ids)))
         recording = partial(ACTIVITIES.recording, published_beside=published_beside)
-        async with aclosing(_recorded(tx, pieces, recording)) as every_piece:
-            async for recorded in every_piece:
-                counting.add_activities(recorded)
-        await self._move(tx, counting, stripe=stripe)
+        counting = await self._applied(
+            tx, tenant_ids, _recorded(tx, pieces, recording), _Counting.add_activities, stripe=stripe
+        )
         if counting.superseded:
             await ACTIVITIES.publish_again(tx, self._outbox, counting.superseded)
         return counting.accepted
@@ -140,6 +134,24 @@ class ProgressTracker:
         await self._move(tx, counting, stripe=COUNTING_STRIPE + stripe)
         superseded = Superseded(recorded_deals.superseded, recorded_activities.superseded)
         return Counted(counting.accepted, superseded, unread)
+
+    async def _applied(
+        self,
+        tx: Transaction,
+        tenant_ids: Collection[UUID],
+        recorded_pieces: AsyncGenerator[Recorded[FactsT]],
+        add: Callable[["_Counting", Recorded[FactsT]], None],
+        *,
+        stripe: int,
+    ) -> "_Counting":
+        """Add every piece up, and move the goals."""
+        await tx.lock_tenants_shared(tenant_ids)
+        counting = _Counting(await self._moving(tx, await store.definition_states(tx, tenant_ids)))
+        async with aclosing(recorded_pieces) as every_piece:
+            async for recorded in every_piece:
+                add(counting, recorded)
+        await self._move(tx, counting, stripe=stripe)
+        return counting
 
     async def _move(self, tx: Transaction, counting: "_Counting", *, stripe: int) -> None:
         """Move the goals by what was added up."""
