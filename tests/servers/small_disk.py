@@ -1,7 +1,7 @@
 """A Postgres whose tables lie on a small disk of their own, which can be filled and emptied.
 
 The disk is a tmpfs that only the server's processes see: it is mounted in a mount namespace of a thread of ours, which
-starts them, and is gone with them. That takes the right to mount, as root has. WAL stays on the ordinary disk: a server
+starts them, and is gone with them. That takes the right to mount, as root has. WAL stays outside it: a server
 that cannot write it crashes, which is another fault.
 """
 
