@@ -46,6 +46,8 @@ from tests.played.listener import Listener, Reply, listening
 from tests.servers.infrastructure import eventually
 from tests.stories.connections import Answered, Caller, Tracking, deal, running_tracking, send, settle
 
+FAULTLESS = deal(status="open")
+"""Nobody is credited with what is not won, so nothing is missing in it."""
 WRONG_SECRET = "whsec_" + "A" * 32
 LOOK_SECONDS = 30
 
@@ -165,7 +167,7 @@ async def test_refused_signatures_raise_an_alert_and_the_right_secret_clears_it(
     assert "not signed with a valid secret" in raised["sentence"]
     assert raised["raised_at"] == raised["changed_at"]
     assert await watching.look(3) == 0, "it was told already"
-    assert await send(admin, connection, deal()) == 202
+    assert await send(admin, connection, FAULTLESS) == 202
     await settle(watching.tracking)
     assert await watching.look() == 0, "it may break again"
     assert await watching.look() == 1
@@ -184,7 +186,7 @@ async def test_every_version_is_published_with_what_it_changes(watching: Watchin
     assert story(await watching.told(admin)) == [("signatures", "raised", "broken", 1)]
     (told,) = await watching.told(admin)
     assert (await admin.client.get(f"/v1/alerts/{told.id}")).json() == told.model_dump(mode="json")
-    await send(admin, connection, deal())
+    await send(admin, connection, FAULTLESS)
     await settle_but_alerts(watching)
     await watching.look(2)
     assert story(await watching.told(admin)) == [
@@ -310,7 +312,7 @@ async def test_a_worker_looks_by_itself_until_it_is_stopped(watching: Watching, 
         return len(await alerts(admin, state="cleared")) == 1
 
     await eventually(is_raised, 20, expectation="the alert is raised")
-    await send(admin, connection, deal())
+    await send(admin, connection, FAULTLESS)
     await settle_but_alerts(watching)
     await watching.meter.flush()
     await eventually(is_cleared, 20, expectation="the alert is cleared")
@@ -472,7 +474,7 @@ async def test_a_lost_topic_is_filled_again_with_the_newest_version_of_every_ale
         connection = await caller.connect()
         await refuse_signatures(connection, caller)
         await watching.look()
-        await send(caller, connection, deal())
+        await send(caller, connection, FAULTLESS)
     await settle_but_alerts(watching)
     await watching.look(2)
     before = {caller.tenant: await watching.told(caller) for caller in (admin, other)}
@@ -542,7 +544,7 @@ async def test_a_subscriber_is_told_of_the_raising_and_of_the_clearing_through_k
             connection = await admin.connect()
             await refuse_signatures(connection, admin)
             await watching.look()
-            await send(admin, connection, deal())
+            await send(admin, connection, FAULTLESS)
             await settle_but_alerts(watching)
             await watching.look(2)
             await eventually(recorded, 30, expectation="the raising and the clearing are recorded")
