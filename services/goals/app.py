@@ -4,7 +4,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from services.goals.metadata import transport
+from services.goals.metadata import audit, transport
 from services.goals.org.api import router as org_router
 from services.goals.org.service import Organisation
 from services.goals.rates.api import router as rates_router
@@ -16,8 +16,10 @@ from shared.db.database import Database
 from shared.db.migration import require_current_schema
 from shared.http import sight
 from shared.http.app import create_service_app
+from shared.http.audit import router as audit_router
 from shared.http.settings import read_settings
 from shared.outbox.outbox import Outbox
+from shared.outbox.trail import Trail
 
 _DESCRIPTION = """\
 Who sells, in which team, under which name in each CRM, what each person and team has promised to reach, and what other
@@ -33,7 +35,8 @@ def create_app() -> FastAPI:
     """The app, by the settings of the environment; connects to the database with the first request."""
     settings = read_settings(ApiSettings)
     database = Database(settings.database_url, service=SERVICE)
-    outbox = Outbox(transport)
+    trail = Trail(audit)
+    outbox = Outbox(transport, trail=trail)
     organisation = Organisation(outbox)
     return create_service_app(
         title="Attain goals",
@@ -41,12 +44,13 @@ def create_app() -> FastAPI:
         settings=settings,
         database=database,
         transport_tables=transport,
-        routers=[targets_router, org_router, rates_router],
+        routers=[targets_router, org_router, rates_router, audit_router],
         readiness={"schema": partial(require_current_schema, database)},
         parts=[
             organisation,
             sight.Organisation(organisation.chart),
             Goals(outbox, organisation),
             ExchangeRates(outbox, organisation),
+            trail,
         ],
     )

@@ -1,6 +1,7 @@
-"""The one MetaData of the goals service and its transport tables."""
+"""The one MetaData of the goals service, its transport tables and its audit trail."""
 
-from shared.db.tables import service_metadata, transport_tables
+from shared.db.tables import audit_table, service_metadata, transport_tables
 
 metadata = service_metadata("goals")
 transport = transport_tables(metadata)
+audit = audit_table(metadata)

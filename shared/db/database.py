@@ -29,6 +29,7 @@ from shared.db.failures import DatabaseUnavailable, Failure, classify, driver_er
 from shared.db.listening import Channels, Listener
 from shared.db.settings import database_url
 from shared.db.shielding import to_the_end
+from shared.kernel.approvals import UNKNOWN
 from shared.kernel.errors import AttainError
 from shared.kernel.ids import uuid7
 from shared.telemetry.logs import get_logger
@@ -148,6 +149,10 @@ class Transaction(Statements):
         self._service = service
         self._scope = scope
         self._after_commit: list[Callable[[], None]] = []
+        self.actor = UNKNOWN
+        """Who does it, where the opener of the transaction says so."""
+        self.reason: str | None = None
+        """Why, in the actor's words."""
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` once the commit is durable, and not at all if it does not happen. It must not block."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Identity,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -72,6 +74,26 @@ class TransportTables:
 
 TABLES_WITHOUT_ROW_SECURITY = frozenset({"outbox", "outbox_marks", "consumer_positions"})
 """Tables that carry a tenant but are worked through across tenants, by name, in every schema."""
+
+
+def audit_table(metadata: MetaData) -> Table:
+    """Every change of what a service publishes of its own, for ever: see `shared.outbox.trail`."""
+    return Table(
+        "audit",
+        metadata,
+        tenant_id(),
+        Column("id", Uuid(), primary_key=True),
+        Column("subject", Text, nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("is_change", Boolean, nullable=False),
+        Column("actor_kind", Text, nullable=False),
+        Column("actor_id", Uuid(), nullable=True),
+        Column("reason", Text, nullable=True),
+        Column("state", JSONB, nullable=False),
+        instant("changed_at"),
+        Index("uq_audit_subject_version", "subject", "version", "tenant_id", unique=True),
+        Index("ix_audit_actor_id", "actor_id", postgresql_where=text("actor_id IS NOT NULL")),
+    )
 
 
 def transport_tables(metadata: MetaData) -> TransportTables:

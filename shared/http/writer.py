@@ -57,6 +57,12 @@ class Writer:
         self._principal = principal
         self._idempotency_key = idempotency_key
         self._fingerprint = fingerprint
+        self._reason: str | None = None
+
+    def because(self, reason: str) -> "Writer":
+        """The same, with the reason of what it commits."""
+        self._reason = reason
+        return self
 
     @overload
     async def commit(
@@ -101,6 +107,7 @@ class Writer:
         """
 
         async def answered(tx: Transaction) -> StoredAnswer:
+            tx.actor, tx.reason = self._principal.actor, self._reason
             result = await use_case(tx)
             model = cast(AnswerT, result) if answer is None else answer(result)
             return _answer(model, status, None if location is None else location(result))

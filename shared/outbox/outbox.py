@@ -14,6 +14,7 @@ from shared.db.database import Transaction
 from shared.db.tables import TransportTables
 from shared.outbox.handover import HandOver
 from shared.outbox.message import Appended, Mark, OutboxMessage
+from shared.outbox.trail import Trail
 from shared.telemetry.tracing import current_traceparent
 
 _WAITING_MAX: Final = 1000
@@ -74,11 +75,13 @@ class LocalRelay(Protocol):
 class Outbox:
     """What is written here is published after the transaction commits, at least once, and not at all if it does not."""
 
-    def __init__(self, tables: TransportTables, *, relay: LocalRelay | None = None) -> None:
+    def __init__(self, tables: TransportTables, *, relay: LocalRelay | None = None, trail: Trail | None = None) -> None:
         """A relay of the same process is woken by the commit itself, not by its NOTIFY.
 
-        While it is the active one it is also handed what was committed, and publishes that without reading it.
+        While it is the active one it is also handed what was committed, and publishes that without reading it. Every
+        event that `publish` is given goes on the `trail`.
         """
+        self.trail = trail
         self._service = tables.service
         self._channel = tables.outbox_channel
         self._relay = relay
@@ -99,6 +102,8 @@ class Outbox:
                 for event in events
             ],
         )
+        if self.trail is not None:
+            await self.trail.record(tx, events)
 
     async def append(self, tx: Transaction, messages: Sequence[OutboxMessage]) -> None:
         """Publish every one of these messages, in this order within a topic and key.

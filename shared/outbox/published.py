@@ -38,7 +38,10 @@ class Published(Generic[ThingT]):
     async def for_change(self, tx: Transaction, tenant_id: UUID, thing_id: UUID, expected_version: int) -> ThingT:
         """The thing to be changed, the tenant locked. Raises the kind's NotFound, VersionMismatch."""
         await tx.lock_tenants_exclusive([tenant_id])
-        return await self._things.for_change(tx, tenant_id, thing_id, expected_version)
+        stored = await self._things.for_change(tx, tenant_id, thing_id, expected_version)
+        if (trail := self._outbox.trail) is not None:
+            await trail.begin(tx, await self._events_of(tx, [(tenant_id, stored)]))
+        return stored
 
     async def add(self, tx: Transaction, tenant_id: UUID, added: ThingT) -> ThingT:
         """Store and publish a new thing; the caller has locked the tenant."""

@@ -49,6 +49,7 @@ from services.goals.org.schemas import (
 from services.goals.org.service import Organisation
 from shared.contracts.texts import Line
 from shared.db.database import Transaction
+from shared.http.audit import AuditedWriter
 from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion, expected_version
 from shared.http.paging import Cursor, Page, Paging
@@ -56,7 +57,6 @@ from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import CurrentSight, Editor
 from shared.http.wiring import handed
-from shared.http.writer import RequestWriter
 from shared.kernel.errors import VersionMismatch
 from shared.kernel.periods import DatedRange
 
@@ -85,7 +85,7 @@ async def set_calendar(
     body: CalendarBody,
     editor: Editor,
     org: UseCases,
-    writer: RequestWriter,
+    writer: AuditedWriter,
     if_match: Annotated[
         str | None, Header(description="The ETag of the calendar that is changed; left out to set the first.")
     ] = None,
@@ -142,7 +142,7 @@ async def list_people(
     responses=responses(EmailTaken, EmployeeNumberTaken),
 )
 async def create_person(
-    body: PersonBody, editor: Editor, org: UseCases, writer: RequestWriter
+    body: PersonBody, editor: Editor, org: UseCases, writer: AuditedWriter
 ) -> Answered[PersonAnswer]:
     return await writer.commit(
         lambda tx: org.create_person(
@@ -179,7 +179,7 @@ async def change_person(
     body: PersonChanges,
     editor: Editor,
     org: UseCases,
-    writer: RequestWriter,
+    writer: AuditedWriter,
     expected: ExpectedVersion,
 ) -> Answered[PersonAnswer]:
     def changed(person: Person) -> Person:
@@ -223,7 +223,7 @@ async def list_teams(
 @router.post(
     "/teams", tags=["teams"], summary="Add a team", status_code=201, responses=responses(UnknownTeam, UnknownPerson)
 )
-async def create_team(body: TeamBody, editor: Editor, org: UseCases, writer: RequestWriter) -> Answered[TeamAnswer]:
+async def create_team(body: TeamBody, editor: Editor, org: UseCases, writer: AuditedWriter) -> Answered[TeamAnswer]:
     """Its parent and its manager are in force from the beginning of time, until a change."""
 
     async def create(tx: Transaction) -> TeamAnswer:
@@ -257,7 +257,7 @@ async def get_team(
     responses=responses(TeamNotFound, UnknownTeam, UnknownPerson, TeamCircle, *_CHANGE),
 )
 async def change_team(
-    team_id: UUID, body: TeamChanges, editor: Editor, org: UseCases, writer: RequestWriter, expected: ExpectedVersion
+    team_id: UUID, body: TeamChanges, editor: Editor, org: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[TeamAnswer]:
     """A team that moves on a day takes its deals of that day and later with it, and none of before."""
 
@@ -310,7 +310,7 @@ async def list_memberships(
     responses=responses(UnknownPerson, UnknownTeam, MembershipOverlaps),
 )
 async def create_membership(
-    body: MembershipBody, editor: Editor, org: UseCases, writer: RequestWriter
+    body: MembershipBody, editor: Editor, org: UseCases, writer: AuditedWriter
 ) -> Answered[MembershipAnswer]:
     """A person may be in several teams at once, but in the same team only once on any day."""
     dated = DatedRange(body.start, body.end)
@@ -357,7 +357,7 @@ async def change_membership(
     body: MembershipChanges,
     editor: Editor,
     org: UseCases,
-    writer: RequestWriter,
+    writer: AuditedWriter,
     expected: ExpectedVersion,
 ) -> Answered[MembershipAnswer]:
     """Someone who leaves or changes teams gets an `end`; deleting is for what never was so."""
@@ -379,7 +379,7 @@ async def change_membership(
     responses=responses(MembershipNotFound, *_CHANGE),
 )
 async def delete_membership(
-    membership_id: UUID, editor: Editor, org: UseCases, writer: RequestWriter, expected: ExpectedVersion
+    membership_id: UUID, editor: Editor, org: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Response:
     return await writer.commit(
         lambda tx: org.delete_membership(tx, editor.tenant_id, membership_id, expected), status=204
@@ -417,7 +417,7 @@ async def list_identities(
     responses=responses(UnknownPerson, IdentityTaken),
 )
 async def create_identity(
-    body: IdentityBody, editor: Editor, org: UseCases, writer: RequestWriter
+    body: IdentityBody, editor: Editor, org: UseCases, writer: AuditedWriter
 ) -> Answered[IdentityAnswer]:
     """The user's deals of all days count for the person from now on."""
     return await writer.commit(
@@ -457,7 +457,7 @@ async def change_identity(
     body: IdentityChanges,
     editor: Editor,
     org: UseCases,
-    writer: RequestWriter,
+    writer: AuditedWriter,
     expected: ExpectedVersion,
 ) -> Answered[IdentityAnswer]:
     return await writer.commit(
@@ -474,6 +474,6 @@ async def change_identity(
     responses=responses(IdentityNotFound, *_CHANGE),
 )
 async def delete_identity(
-    identity_id: UUID, editor: Editor, org: UseCases, writer: RequestWriter, expected: ExpectedVersion
+    identity_id: UUID, editor: Editor, org: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Response:
     return await writer.commit(lambda tx: org.delete_identity(tx, editor.tenant_id, identity_id, expected), status=204)

@@ -22,13 +22,13 @@ from services.goals.rates.schemas import (
 )
 from services.goals.rates.service import ExchangeRates
 from shared.contracts.base import Currency, Day
+from shared.http.audit import AuditedWriter
 from shared.http.auth import CurrentPrincipal, Principal, Role, require
 from shared.http.etag import Answered
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
 from shared.http.wiring import handed
-from shared.http.writer import RequestWriter
 
 router = APIRouter(prefix="/v1/exchange-rates", tags=["exchange rates"])
 
@@ -77,7 +77,7 @@ async def set_exchange_rates(
     body: Annotated[list[ExchangeRateBody], Body(min_length=1, max_length=RATES_MAX, examples=[[RATE_EXAMPLE]])],
     editor: RateEditor,
     rates: UseCases,
-    writer: RequestWriter,
+    writer: AuditedWriter,
 ) -> Answered[StatementAnswer]:
     """All are stored or none; one stated before for the same day is replaced, the others stay.
 
@@ -102,7 +102,7 @@ async def set_exchange_rates(
     },
 )
 async def import_exchange_rates(
-    request: Request, editor: RateEditor, rates: UseCases, writer: RequestWriter
+    request: Request, editor: RateEditor, rates: UseCases, writer: AuditedWriter
 ) -> Answered[StatementAnswer]:
     """A file in UTF-8 whose first line names the columns `date`, `currency` and `rate`; at most 20,000 rates.
 
@@ -125,7 +125,7 @@ async def delete_exchange_rate(
     date: Day,
     editor: RateEditor,
     rates: UseCases,
-    writer: RequestWriter,
+    writer: AuditedWriter,
     base_currency: BaseCurrency = None,
 ) -> Response:
     """As if it had never been stated: from its day on the one before it is in force."""

@@ -28,6 +28,7 @@ from services.goals.targets.schemas import (
     changed_terms,
 )
 from services.goals.targets.service import Goals
+from shared.http.audit import AuditedWriter, AuditTrail, ChangeAnswer, after_change, page_of_changes
 from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
@@ -35,9 +36,9 @@ from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import CurrentSight, Editor
 from shared.http.wiring import handed
-from shared.http.writer import RequestWriter
 from shared.kernel.approvals import OwnInterest
 from shared.kernel.errors import VersionMismatch
+from shared.outbox.trail import ChangeFilter
 
 router = APIRouter(prefix="/v1/goals", tags=["goals"])
 
@@ -74,7 +75,7 @@ async def list_goals(
 
 
 @router.post("", summary="Draft a goal", status_code=201, responses=responses(*_REFERENCES))
-async def create_goal(body: GoalBody, editor: Editor, goals: UseCases, writer: RequestWriter) -> Answered[GoalAnswer]:
+async def create_goal(body: GoalBody, editor: Editor, goals: UseCases, writer: AuditedWriter) -> Answered[GoalAnswer]:
     """It counts nothing before it is activated."""
     return await writer.commit(
         lambda tx: goals.create_goal(tx, editor.tenant_id, body.terms),
@@ -120,11 +121,31 @@ async def list_goal_revisions(
     return _REVISIONS.page(paging, found, key=lambda revision: revision.revision, item=RevisionAnswer.of)
 
 
+@router.get("/{goal_id}/changes", summary="Who changed a goal, and why", responses=responses(GoalNotFound))
+async def list_goal_changes(
+    goal_id: UUID,
+    principal: CurrentPrincipal,
+    sight: CurrentSight,
+    goals: UseCases,
+    trail: AuditTrail,
+    reader: RequestReader,
+    paging: Paging,
+) -> Page[ChangeAnswer]:
+    """The newest first, for everyone who sees the goal."""
+    async with reader.transaction() as tx:
+        goal = await goals.get_goal(tx, principal.tenant_id, goal_id, await sight.today(tx))
+        wanted = ChangeFilter(subject=f"goal/{goal.id}")
+        found = await trail.list_changes(
+            tx, principal.tenant_id, wanted, after=after_change(paging), limit=paging.fetch_limit
+        )
+    return page_of_changes(paging, found)
+
+
 @router.patch(
     "/{goal_id}", summary="Edit a draft", responses=responses(GoalNotDraft, GoalCircle, *_REFERENCES, *_CHANGE)
 )
 async def change_goal(
-    goal_id: UUID, body: GoalChanges, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
+    goal_id: UUID, body: GoalChanges, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[GoalAnswer]:
     """An active goal is revised instead."""
     return await writer.commit(
@@ -141,7 +162,7 @@ async def change_goal(
     responses=responses(GoalNotDraft, GoalTermsRefused, OwnInterest, *_REFERENCES, *_CHANGE),
 )
 async def activate_goal(
-    goal_id: UUID, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
+    goal_id: UUID, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[GoalAnswer]:
     """Deals of its period that are known already count too. Nobody activates a goal of their own."""
     return await writer.commit(
@@ -155,7 +176,7 @@ async def activate_goal(
     responses=responses(GoalNotActive, GoalTermsRefused, GoalCircle, OwnInterest, *_REFERENCES, *_CHANGE),
 )
 async def revise_goal(
-    goal_id: UUID, body: RevisionBody, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
+    goal_id: UUID, body: RevisionBody, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[GoalAnswer]:
     """The new terms are in force for the whole period; the old ones stay on record, with the reason.
 
@@ -177,7 +198,7 @@ async def revise_goal(
 
 @router.post("/{goal_id}/close", summary="End an active goal", responses=responses(GoalNotActive, *_CHANGE))
 async def close_goal(
-    goal_id: UUID, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
+    goal_id: UUID, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[GoalAnswer]:
     """Its progress still follows late corrections of the deals that count."""
     return await writer.commit(lambda tx: goals.close_goal(tx, editor.tenant_id, goal_id, expected), GoalAnswer.of)
@@ -185,7 +206,7 @@ async def close_goal(
 
 @router.post("/{goal_id}/cancel", summary="Let a goal count nothing any more", responses=responses(GoalEnded, *_CHANGE))
 async def cancel_goal(
-    goal_id: UUID, editor: Editor, goals: UseCases, writer: RequestWriter, expected: ExpectedVersion
+    goal_id: UUID, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[GoalAnswer]:
     """For a draft that is not wanted, or an active goal that was a mistake."""
     return await writer.commit(lambda tx: goals.cancel_goal(tx, editor.tenant_id, goal_id, expected), GoalAnswer.of)

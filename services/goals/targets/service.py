@@ -122,6 +122,7 @@ class Goals:
         _check_not_own(actor, changed)
         await self._check_references(tx, tenant_id, changed)
         await store.add_revision(tx, tenant_id, changed, reason=reason, revised_by=actor.person_id)
+        tx.reason = reason
         return await self._goals.save(tx, tenant_id, changed)
 
     async def close_goal(self, tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int) -> Goal:
