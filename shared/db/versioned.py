@@ -7,12 +7,34 @@ A new kind is a table with `tenant_id`, `id` and `version`, a class of the domai
 Where every version is published as well, `shared.outbox.published` does both.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, Select, Table, Uuid, insert, literal, select, true, tuple_, update
+from pydantic_core import to_json
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    RowMapping,
+    Select,
+    Table,
+    TableValuedAlias,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    column,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
+from shared.db.conditions import among
 from shared.db.database import Transaction
 from shared.kernel.errors import NotFound, VersionMismatch, check_version
 
@@ -46,7 +68,7 @@ class VersionedTable(Generic[ThingT]):
         *,
         rows: Select[*tuple[object, ...]] | None = None,
         present: ColumnElement[bool] | None = None,
-        store_parts: Callable[[Transaction, UUID, ThingT], Awaitable[None]] | None = None,
+        store_parts: Callable[[Transaction, UUID, Sequence[ThingT]], Awaitable[None]] | None = None,
     ) -> None:
         """`values_of` gives every column but the tenant and the moment: `created_at` and `changed_at` are that of the
         transaction, in a table that has them and unless it gives them. In a table without `id` a tenant has one thing,
@@ -85,6 +107,12 @@ class VersionedTable(Generic[ThingT]):
         row = await tx.one_or_none(statement)
         return self._found(thing_id, None if row is None else self._thing_of(row))
 
+    async def locked_many(self, tx: Transaction, tenant_id: UUID, thing_ids: Collection[UUID]) -> dict[UUID, ThingT]:
+        """Those of these things that there are, by id, each as `locked` gives it."""
+        statement = self._of(tenant_id, among(self._id, frozenset(thing_ids))).order_by(self._id)
+        rows = await tx.rows(statement.with_for_update(key_share=True, of=self._table))
+        return {row[self._id.name]: self._thing_of(row) for row in rows}
+
     async def for_change(self, tx: Transaction, tenant_id: UUID, thing_id: UUID, expected_version: int) -> ThingT:
         """The thing as `locked` gives it, in the version a change was made from. Raises VersionMismatch."""
         stored = await self.locked(tx, tenant_id, thing_id)
@@ -119,22 +147,55 @@ class VersionedTable(Generic[ThingT]):
 
     async def add(self, tx: Transaction, tenant_id: UUID, added: ThingT) -> ThingT:
         """Store a new thing."""
-        values = {**self._moments(tx, "created_at", "changed_at"), **self._values_of(added), "tenant_id": tenant_id}
-        await tx.execute(insert(self._table).values(values))
-        return await self._with_parts(tx, tenant_id, added)
+        await self.add_many(tx, tenant_id, [added])
+        return added
+
+    async def add_many(self, tx: Transaction, tenant_id: UUID, added: Sequence[ThingT]) -> None:
+        """Store new things, however many in as many statements as for one."""
+        if not added:
+            return
+        moments = self._moments(tx, "created_at", "changed_at")
+        rows = [{**moments, **self._values_of(each), "tenant_id": tenant_id} for each in added]
+        given = self._given(rows)
+        names = list(rows[0])
+        await tx.execute(insert(self._table).from_select(names, select(*(given.c[name] for name in names))))
+        await self._store_parts_of(tx, tenant_id, added)
 
     async def save(self, tx: Transaction, tenant_id: UUID, saved: ThingT) -> ThingT:
         """Store the next version of a thing. Raises VersionMismatch unless the one before is the one that is stored."""
-        values = {**self._moments(tx, "changed_at"), **self._values_of(saved)}
-        statement = update(self._table).where(
-            self._table.c.tenant_id == tenant_id,
-            self._id == values.get("id", tenant_id),
-            self._table.c.version == saved.version - 1,
-            self._present,
+        await self.save_many(tx, tenant_id, [saved])
+        return saved
+
+    async def save_many(self, tx: Transaction, tenant_id: UUID, saved: Sequence[ThingT]) -> None:
+        """Store the next version of each of several things, which nobody else changes: see `locked_many`.
+
+        Raises VersionMismatch unless of each the one before is the one that is stored.
+        """
+        if not saved:
+            return
+        moments = self._moments(tx, "changed_at")
+        rows = [{**moments, **self._values_of(each), "tenant_id": tenant_id} for each in saved]
+        given = self._given(rows)
+        statement = (
+            update(self._table)
+            .where(
+                self._table.c.tenant_id == tenant_id,
+                self._id == given.c[self._id.name],
+                self._table.c.version == given.c.version - 1,
+                self._present,
+            )
+            .values({name: given.c[name] for name in rows[0] if name not in ("tenant_id", "id")})
         )
-        if (await tx.execute(statement.values(values))).rowcount != 1:
+        if (await tx.execute(statement)).rowcount != len(saved):
             raise VersionMismatch(f"The {self._noun} was changed at the same time.")
-        return await self._with_parts(tx, tenant_id, saved)
+        await self._store_parts_of(tx, tenant_id, saved)
+
+    def _given(self, rows: Sequence[Mapping[str, object]]) -> TableValuedAlias:
+        """Rows as a table of these columns, typed as those of the thing's table."""
+        no_row: ColumnElement[object] = literal_column(f"CAST(NULL AS {self._table.fullname})")
+        texts = cast(bindparam("rows", to_json(rows).decode(), type_=Text()), JSON())
+        columns = [column(name, self._table.c[name].type) for name in rows[0]]
+        return func.json_populate_recordset(no_row, texts).table_valued(*columns, name="given")
 
     def _of(self, tenant_id: UUID, *conditions: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
         return self._rows.where(self._table.c.tenant_id == tenant_id, self._present, *conditions)
@@ -147,7 +208,6 @@ class VersionedTable(Generic[ThingT]):
     def _moments(self, tx: Transaction, *names: str) -> dict[str, object]:
         return {name: tx.now for name in names if name in self._table.c}
 
-    async def _with_parts(self, tx: Transaction, tenant_id: UUID, thing: ThingT) -> ThingT:
+    async def _store_parts_of(self, tx: Transaction, tenant_id: UUID, things: Sequence[ThingT]) -> None:
         if self._store_parts is not None:
-            await self._store_parts(tx, tenant_id, thing)
-        return thing
+            await self._store_parts(tx, tenant_id, things)

@@ -1,6 +1,6 @@
 """Versioned things of which every version is published."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Generic
 from uuid import UUID
 
@@ -43,15 +43,32 @@ class Published(Generic[ThingT]):
             await trail.begin(tx, await self._events_of(tx, [(tenant_id, stored)]))
         return stored
 
+    async def for_change_many(
+        self, tx: Transaction, tenant_id: UUID, thing_ids: Collection[UUID]
+    ) -> dict[UUID, ThingT]:
+        """Those of these things that there are, by id, to be changed, in whatever version; the tenant is locked."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        return await self._things.locked_many(tx, tenant_id, thing_ids)
+
     async def add(self, tx: Transaction, tenant_id: UUID, added: ThingT) -> ThingT:
         """Store and publish a new thing; the caller has locked the tenant."""
-        await self._things.add(tx, tenant_id, added)
-        return await self._publish(tx, tenant_id, added)
+        await self.add_many(tx, tenant_id, [added])
+        return added
+
+    async def add_many(self, tx: Transaction, tenant_id: UUID, added: Sequence[ThingT]) -> None:
+        """Store and publish new things; the caller has locked the tenant."""
+        await self._things.add_many(tx, tenant_id, added)
+        await self._publish(tx, tenant_id, added)
 
     async def save(self, tx: Transaction, tenant_id: UUID, saved: ThingT) -> ThingT:
         """Store and publish the next version of a thing from `for_change`."""
-        await self._things.save(tx, tenant_id, saved)
-        return await self._publish(tx, tenant_id, saved)
+        await self.save_many(tx, tenant_id, [saved])
+        return saved
+
+    async def save_many(self, tx: Transaction, tenant_id: UUID, saved: Sequence[ThingT]) -> None:
+        """Store and publish the next version of each of several things from `for_change_many`."""
+        await self._things.save_many(tx, tenant_id, saved)
+        await self._publish(tx, tenant_id, saved)
 
     async def read_next(self, tx: Transaction, after: Key, limit: int) -> Sequence[Newest]:
         """The things that follow a key, to be published again."""
@@ -59,6 +76,5 @@ class Published(Generic[ThingT]):
         events = await self._events_of(tx, [(tenant_id, thing) for (tenant_id, _), thing in found])
         return [Newest(key, thing.version, event) for (key, thing), event in zip(found, events, strict=True)]
 
-    async def _publish(self, tx: Transaction, tenant_id: UUID, thing: ThingT) -> ThingT:
-        await self._outbox.publish(tx, await self._events_of(tx, [(tenant_id, thing)]))
-        return thing
+    async def _publish(self, tx: Transaction, tenant_id: UUID, things: Sequence[ThingT]) -> None:
+        await self._outbox.publish(tx, await self._events_of(tx, [(tenant_id, thing) for thing in things]))

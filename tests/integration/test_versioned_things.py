@@ -217,6 +217,56 @@ async def test_what_stands_in_other_tables_is_stored_and_read_with_its_thing(dat
             await CALENDARS.save(tx, tenant, calendar.with_terms(FirstDay.BEGINNING, TERMS, tx.now))
 
 
+async def test_many_things_are_stored_and_changed_at_once_as_one_is(database: Database) -> None:
+    tenant, other = uuid4(), uuid4()
+    names = ['"', "\\", "a,b", "{}", "NULL", "null", "\n\t", "𠮷", "'; --", " "]
+    crowd = [replace(person(name), email=f"P{number}@Example.com") for number, name in enumerate(names)]
+    crowd += [replace(person(f"P{number}"), employee_number=f"00{number}") for number in range(1000)]
+    teams = [
+        Team(uuid4(), 1, f"T{number}", Place(None, crowd[0].id), ((date(2026, 1, 1 + number), Place(None, None)),))
+        for number in range(3)
+    ]
+    await added(database, other, crowd[0])
+    async with database.transaction(Scope.of(tenant)) as tx:
+        await PEOPLE.add_many(tx, tenant, crowd)
+        await TEAMS.add_many(tx, tenant, teams)
+        await PEOPLE.add_many(tx, tenant, [])
+    assert {each_person.id: each_person for each_person in await matching(database, tenant)} == {
+        each_person.id: each_person for each_person in crowd
+    }
+    async with database.transaction(Scope.of(tenant)) as tx:
+        locked = await PEOPLE.locked_many(tx, tenant, [*(each_person.id for each_person in crowd[:5]), uuid4()])
+        assert locked == {each_person.id: each_person for each_person in crowd[:5]}
+        await PEOPLE.save_many(tx, tenant, [renamed(each_person, f"{each_person.name}!") for each_person in crowd[:5]])
+        restated = [replace(team, version=2, changes=team.changes[: number % 2]) for number, team in enumerate(teams)]
+        await TEAMS.save_many(tx, tenant, restated)
+    found = {each_person.id: each_person for each_person in await matching(database, tenant)}
+    assert [found[each_person.id].name for each_person in crowd[:6]] == [*(f"{name}!" for name in names[:5]), names[5]]
+    assert (await stored(database, other, crowd[0].id)) == crowd[0]
+    async with database.transaction(Scope.of(tenant)) as tx:
+        assert await TEAMS.matching(tx, tenant) == sorted(restated, key=lambda team: team.id)
+
+
+@pytest.mark.parametrize("one_of_them", ["stale", "unknown", "of another tenant"])
+async def test_of_many_changes_none_is_stored_where_one_was_made_from_another_version(
+    database: Database, one_of_them: str
+) -> None:
+    tenant, other = uuid4(), uuid4()
+    crowd, stranger = [person(f"P{number}") for number in range(3)], person("Stranger")
+    await added(database, tenant, *crowd)
+    await added(database, other, stranger)
+    refused = {"stale": replace(crowd[2], version=3), "unknown": person("New", 2)}.get(one_of_them, stranger)
+    with pytest.raises(VersionMismatch, match="The person was changed at the same time"):
+        async with database.transaction(Scope.of(tenant)) as tx:
+            await PEOPLE.save_many(tx, tenant, [renamed(crowd[0], "A"), renamed(crowd[1], "B"), refused])
+    assert {each_person.name for each_person in await matching(database, tenant)} == {"P0", "P1", "P2"}
+
+
+async def matching(database: Database, tenant: UUID) -> list[Person]:
+    async with database.transaction(Scope.of(tenant)) as tx:
+        return await PEOPLE.matching(tx, tenant)
+
+
 async def test_everything_is_published_again_while_it_changes_and_no_older_version_comes_last(
     database: Database,
 ) -> None:

@@ -1,6 +1,6 @@
 """Every statement on people, teams, memberships, identities and calendars."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Final
 from uuid import UUID
@@ -219,10 +219,15 @@ def _calendar_values(calendar: Calendar) -> dict[str, object]:
     return {"version": calendar.version, **_terms_values(calendar.always)}
 
 
-async def _store_calendar_changes(tx: Transaction, tenant_id: UUID, calendar: Calendar) -> None:
+async def _store_calendar_changes(tx: Transaction, tenant_id: UUID, changed: Sequence[Calendar]) -> None:
     await tx.execute(delete(calendar_changes).where(calendar_changes.c.tenant_id == tenant_id))
-    for start, terms in calendar.changes:
-        await tx.execute(insert(calendar_changes).values(tenant_id=tenant_id, start_on=start, **_terms_values(terms)))
+    values = [
+        {"tenant_id": tenant_id, "start_on": start, **_terms_values(terms)}
+        for calendar in changed
+        for start, terms in calendar.changes
+    ]
+    if values:
+        await tx.execute(insert(calendar_changes), values)
 
 
 def _terms_values(terms: CalendarTerms) -> dict[str, object]:
@@ -262,13 +267,16 @@ def _team_values(team: Team) -> dict[str, object]:
     return {"id": team.id, "version": team.version, "name": team.name, **team.always._asdict()}
 
 
-async def _store_team_changes(tx: Transaction, tenant_id: UUID, team: Team) -> None:
-    columns = team_changes.c
-    await tx.execute(delete(team_changes).where(columns.tenant_id == tenant_id, columns.team_id == team.id))
-    for start, place in team.changes:
-        await tx.execute(
-            insert(team_changes).values(tenant_id=tenant_id, team_id=team.id, start_on=start, **place._asdict())
-        )
+async def _store_team_changes(tx: Transaction, tenant_id: UUID, changed: Sequence[Team]) -> None:
+    columns, team_ids = team_changes.c, frozenset(team.id for team in changed)
+    await tx.execute(delete(team_changes).where(columns.tenant_id == tenant_id, among(columns.team_id, team_ids)))
+    values = [
+        {"tenant_id": tenant_id, "team_id": team.id, "start_on": start, **place._asdict()}
+        for team in changed
+        for start, place in team.changes
+    ]
+    if values:
+        await tx.execute(insert(team_changes), values)
 
 
 def _membership(row: RowMapping) -> Membership:
