@@ -6,6 +6,8 @@ from fastapi import FastAPI
 
 from services.goals.calendar.api import router as calendar_router
 from services.goals.calendar.service import Calendars
+from services.goals.jobs.api import router as jobs_router
+from services.goals.jobs.service import Jobs
 from services.goals.metadata import audit, transport
 from services.goals.org.api import router as org_router
 from services.goals.org.service import Organisation
@@ -47,7 +49,7 @@ def create_app() -> FastAPI:
         settings=settings,
         database=database,
         transport_tables=transport,
-        routers=[targets_router, calendar_router, org_router, rates_router, audit_router],
+        routers=[targets_router, calendar_router, org_router, rates_router, jobs_router, audit_router],
         readiness={"schema": partial(require_current_schema, database)},
         parts=[
             calendars,
@@ -55,6 +57,7 @@ def create_app() -> FastAPI:
             sight.Organisation(organisation.chart),
             Goals(outbox, organisation, calendars),
             ExchangeRates(outbox, calendars),
+            Jobs(),
             trail,
         ],
     )
