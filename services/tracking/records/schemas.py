@@ -37,4 +37,4 @@ class ActivityVersionAnswer(Activity):
 
     @classmethod
     def from_version(cls, version: RecordedVersion[Activity]) -> Self:
-        return cls(**version.event.model_dump(), recorded_at=version.recorded_at)
+        return cls(**vars(version.event), recorded_at=version.recorded_at)
