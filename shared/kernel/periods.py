@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from shared.kernel.errors import InvalidInput
+from shared.kernel.years import PLAIN_WEEKS, Weeks, YearRule
 from shared.kernel.zones import offset_spans, time_zone
 
 DAY_MAX = date.max
@@ -32,18 +33,15 @@ class Period:
 class PeriodKind(StrEnum):
     """The lengths a fiscal calendar knows."""
 
+    WEEK = "week"
     MONTH = "month"
+    """In a year of weeks, the four or five of them that stand for a month."""
     QUARTER = "quarter"
     HALF = "half"
     YEAR = "year"
 
 
-_MONTHS = {PeriodKind.MONTH: 1, PeriodKind.QUARTER: 3, PeriodKind.HALF: 6, PeriodKind.YEAR: 12}
-
-
-def _add_months(day: date, months: int) -> date:
-    index = day.year * 12 + day.month - 1 + months
-    return date(index // 12, index % 12 + 1, 1)
+_MONTHS: Final = {PeriodKind.MONTH: 1, PeriodKind.QUARTER: 3, PeriodKind.HALF: 6, PeriodKind.YEAR: 12}
 
 
 class DatedZone(NamedTuple):
@@ -119,16 +117,22 @@ class BusinessDays:
 
 @dataclass(frozen=True, slots=True)
 class CalendarChange:
-    """From the day `start` on, years start in another month or days are counted in another zone."""
+    """From the day `start` on, years are cut in another way or days are counted in another zone."""
 
     start: date
     start_month: int
     time_zone: str
+    weeks: Weeks = PLAIN_WEEKS
+
+    @property
+    def years(self) -> YearRule:
+        """How years are cut from then on."""
+        return YearRule(self.start_month, self.weeks)
 
 
 @dataclass(frozen=True)
 class FiscalCalendar:
-    """A tenant's year: the month it starts in and the zone its days are counted in, both as of a day.
+    """A tenant's year: how it is cut and the zone its days are counted in, both as of a day.
 
     The first state is in force from the beginning of time, each of `changes` from its first day on: a change moves no
     instant before it to another day and no day before it to another period.
@@ -138,24 +142,24 @@ class FiscalCalendar:
     time_zone: str = "UTC"
     changes: tuple[CalendarChange, ...] = ()
     """In the order of their days, one a day."""
+    weeks: Weeks = PLAIN_WEEKS
 
     def __post_init__(self) -> None:
-        for month in (self.start_month, *(change.start_month for change in self.changes)):
-            if not 1 <= month <= 12:
-                raise InvalidInput.field("/start_month", f"{month} is not a month", "1 to 12")
+        years = YearRule(self.start_month, self.weeks)
         if any(before.start >= later.start for before, later in pairwise(self.changes)):
             raise InvalidInput.field("/history", "is not in the order of its days", "each day once, in order")
         time_zone(self.time_zone)
-        month = self.start_month
         for change in self.changes:
             time_zone(change.time_zone)
-            if change.start_month != month and change.start.day != 1:
+            start, end = change.years.months(change.start, 1)
+            is_cut = any(not years.cuts_like(change.years, length) for length in _MONTHS.values())
+            if is_cut and change.start != start:
                 raise InvalidInput.field(
                     "/start",
-                    f"years start in another month from {change.start} on, and that is not the first day of a month",
-                    "the first day of a month: periods are whole months",
+                    f"years are cut in another way from {change.start} on, in the middle of a month",
+                    f"the first day of a month, or of what stands for one in a year of weeks: {start} or {end}",
                 )
-            month = change.start_month
+            years = change.years
 
     @cached_property
     def days(self) -> BusinessDays:
@@ -171,27 +175,37 @@ class FiscalCalendar:
         return self.days.of(instant)
 
     def period_of(self, day: date, kind: PeriodKind) -> Period:
-        """The fiscal month, quarter, half or year that contains `day`.
+        """The week or the fiscal month, quarter, half or year that contains `day`.
 
-        A change of the start month cuts the period it falls into: one ends and the next one starts on its first day.
-        Where both months give the same periods, nothing is cut; months never are.
+        A change of how years are cut ends the period it falls into, and the next one starts on its first day. Where
+        both ways give the same periods of this kind, nothing is cut.
         """
-        length = _MONTHS[kind]
-        since, offset, until = self._grid(day, length)
-        first_of_month = day.replace(day=1)
-        start = _add_months(first_of_month, -((day.month - 1 - offset) % length))
-        return Period(max(start, since), min(_add_months(start, length), until))
+        since, years, until = self._rule(day, kind)
+        length = _MONTHS.get(kind)
+        start, end = years.weeks.of(day) if length is None else years.months(day, length)
+        return Period(max(start, since), min(end, until))
 
-    def _grid(self, day: date, length: int) -> tuple[date, int, date]:
-        """From and up to when, around `day`, periods of so many months start so many months after those of January."""
-        since, offset = date.min, (self.start_month - 1) % length
+    def periods_in(self, period: Period, kind: PeriodKind) -> list[Period]:
+        """Every period of the kind with a day in `period`, in order: whole ones, also those that reach beyond it."""
+        found = [self.period_of(period.start, kind)]
+        while found[-1].end < period.end:
+            found.append(self.period_of(found[-1].end, kind))
+        return found
+
+    def _rule(self, day: date, kind: PeriodKind) -> tuple[date, YearRule, date]:
+        """From and up to when, around `day`, periods of the kind are cut like this."""
+        since, years = date.min, YearRule(self.start_month, self.weeks)
         for change in self.changes:
-            later = (change.start_month - 1) % length
-            if later != offset:
+            if not _cut_alike(years, change.years, kind):
                 if day < change.start:
-                    return since, offset, change.start
-                since, offset = change.start, later
-        return since, offset, DAY_MAX
+                    return since, years, change.start
+                since, years = change.start, change.years
+        return since, years, DAY_MAX
+
+
+def _cut_alike(one: YearRule, other: YearRule, kind: PeriodKind) -> bool:
+    length = _MONTHS.get(kind)
+    return one.weeks.start is other.weeks.start if length is None else one.cuts_like(other, length)
 
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)

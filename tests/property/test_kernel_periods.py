@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shared.kernel.ids import uuid7
 from shared.kernel.org import united
 from shared.kernel.periods import CalendarChange, DatedRange, FiscalCalendar, Period, PeriodKind
+from shared.kernel.years import PLAIN_WEEKS, Weekday, Weeks, YearEnd, YearPattern
 
 days = st.dates(min_value=date(1990, 1, 1), max_value=date(2100, 1, 1))
 months = st.integers(1, 12)
@@ -20,26 +21,44 @@ zones = st.sampled_from(
     ]
 )
 changes_at = st.dates(date(2011, 12, 1), date(2012, 1, 31)) | days.map(lambda day: day.replace(day=1)) | days
-calendar_changes = st.builds(CalendarChange, changes_at, months, zones)
+patterns = st.sampled_from(YearPattern)
+weeks = st.just(PLAIN_WEEKS) | st.builds(Weeks, st.sampled_from(Weekday), patterns, st.sampled_from(YearEnd))
+retail = st.builds(
+    Weeks,
+    st.sampled_from(Weekday),
+    st.sampled_from(sorted(set(YearPattern) - {YearPattern.MONTHS})),
+    st.sampled_from(YearEnd),
+)
+drawn_changes = st.builds(CalendarChange, changes_at, months, zones, weeks)
+
+
+def possible(change: CalendarChange, before: FiscalCalendar | CalendarChange) -> CalendarChange:
+    """The change, on the first day of a month of its own where it cuts years in another way."""
+    if change.start.day % 2 and before.weeks.pattern is YearPattern.MONTHS:
+        # In another zone or from another weekday on alone, from any day on.
+        same = replace(before.weeks, start=change.weeks.start)
+        return replace(change, start_month=before.start_month, weeks=same)
+    alone = FiscalCalendar(change.start_month, weeks=change.weeks)
+    return replace(change, start=alone.period_of(change.start, PeriodKind.MONTH).start)
 
 
 @st.composite
 def calendars(draw: st.DrawFn) -> FiscalCalendar:
-    later = draw(st.lists(calendar_changes, max_size=3, unique_by=lambda change: change.start))
-    changes: list[CalendarChange] = []
-    month = draw(months)
-    for change in sorted(later, key=lambda change: change.start):
-        # Years may start in another month only from the first day of one on.
-        before = changes[-1].start_month if changes else month
-        changes.append(change if change.start.day == 1 else replace(change, start_month=before))
-    return FiscalCalendar(month, draw(zones), tuple(changes))
+    calendar = FiscalCalendar(draw(months), draw(zones), weeks=draw(weeks))
+    for drawn in draw(st.lists(drawn_changes, max_size=3)):
+        calendar = before_and_after(calendar, drawn)[1]
+    return calendar
 
 
-def before_and_after(calendar: FiscalCalendar, change: CalendarChange) -> tuple[FiscalCalendar, FiscalCalendar]:
+def before_and_after(calendar: FiscalCalendar, drawn: CalendarChange) -> tuple[FiscalCalendar, FiscalCalendar]:
     """The calendar as far as it was said for days before the change, and with it."""
+    before: FiscalCalendar | CalendarChange = calendar
+    for known in calendar.changes:
+        before = known if known.start < drawn.start else before
+    change = possible(drawn, before)
     kept = tuple(known for known in calendar.changes if known.start < change.start)
-    if change.start.day != 1:
-        change = replace(change, start_month=kept[-1].start_month if kept else calendar.start_month)
+    if kept and kept[-1] is not before:
+        change = possible(change, kept[-1])
     return replace(calendar, changes=kept), replace(calendar, changes=(*kept, change))
 
 
@@ -78,11 +97,12 @@ def test_fiscal_periods_tile_the_calendar(day: date, calendar: FiscalCalendar, k
     assert calendar.period_of(period.end, kind).start == period.end
 
 
-@given(days, calendars(), calendar_changes, st.sampled_from(PeriodKind))
+@given(days, calendars(), drawn_changes, st.sampled_from(PeriodKind))
 def test_a_change_of_the_calendar_moves_no_day_before_it_to_another_period(
-    day: date, calendar: FiscalCalendar, change: CalendarChange, kind: PeriodKind
+    day: date, calendar: FiscalCalendar, drawn: CalendarChange, kind: PeriodKind
 ) -> None:
-    before, after = before_and_after(calendar, change)
+    before, after = before_and_after(calendar, drawn)
+    change = after.changes[-1]
     was, now = before.period_of(day, kind), after.period_of(day, kind)
     if day < change.start:
         assert now in (was, Period(was.start, min(was.end, change.start)))
@@ -90,7 +110,7 @@ def test_a_change_of_the_calendar_moves_no_day_before_it_to_another_period(
         assert now.start >= change.start or now == was
 
 
-@given(days, months, st.sampled_from(PeriodKind))
+@given(days, months, st.sampled_from(sorted(set(PeriodKind) - {PeriodKind.WEEK})))
 def test_fiscal_periods_are_whole_months_and_years_start_in_their_month(
     day: date, start_month: int, kind: PeriodKind
 ) -> None:
@@ -101,11 +121,69 @@ def test_fiscal_periods_are_whole_months_and_years_start_in_their_month(
     assert (period.start.month - start_month) % length == 0
 
 
-@given(instants, calendars(), calendar_changes)
-def test_a_change_of_zone_moves_no_instant_before_its_first_day(
-    instant: datetime, calendar: FiscalCalendar, change: CalendarChange
+def last_day_of_week(start: Weekday) -> int:
+    return (list(Weekday).index(start) + 6) % 7
+
+
+def end_of_year(year: int, start_month: int, rule: Weeks) -> date:
+    """The last day of the year of weeks that ends with the month before `start_month` of a calendar year."""
+    end_of_month = date(year, start_month, 1) - timedelta(1)
+    around = [end_of_month + timedelta(offset) for offset in range(-10, 11)]
+    ends = [day for day in around if day.weekday() == last_day_of_week(rule.start)]
+    if rule.year_end is YearEnd.LAST:
+        return max(day for day in ends if day <= end_of_month)
+    return min(ends, key=lambda day: abs((day - end_of_month).days))
+
+
+@given(days, months, retail)
+def test_a_year_of_weeks_is_cut_as_its_pattern_says(day: date, start_month: int, rule: Weeks) -> None:
+    year = max(year for year in range(day.year - 2, day.year + 3) if end_of_year(year, start_month, rule) < day)
+    start, last = (end_of_year(number, start_month, rule) for number in (year, year + 1))
+    all_weeks = [start + timedelta(1 + 7 * number) for number in range((last - start).days // 7)]
+    assert len(all_weeks) in (52, 53)
+    lengths = [int(digit) for digit in rule.pattern.replace("-", "")] * 4
+    lengths[-1] += len(all_weeks) - 52
+    first_days = [all_weeks[sum(lengths[:number])] for number in range(12)]
+    calendar = FiscalCalendar(start_month, weeks=rule)
+    expected = {
+        PeriodKind.WEEK: all_weeks,
+        PeriodKind.MONTH: first_days,
+        PeriodKind.QUARTER: first_days[::3],
+        PeriodKind.HALF: first_days[::6],
+        PeriodKind.YEAR: first_days[:1],
+    }
+    whole = Period(first_days[0], last + timedelta(1))
+    for kind, starts in expected.items():
+        assert calendar.periods_in(whole, kind) == [
+            Period(first, after) for first, after in pairwise([*starts, whole.end])
+        ]
+        assert day in calendar.period_of(day, kind)
+
+
+@given(days, calendars())
+def test_the_months_of_a_year_are_its_days_and_its_weeks_split_by_day_are_too(
+    day: date, calendar: FiscalCalendar
 ) -> None:
-    was, now = (each.business_date(instant) for each in before_and_after(calendar, change))
+    year = calendar.period_of(day, PeriodKind.YEAR)
+    days_of_year = [year.start + timedelta(number) for number in range((year.end - year.start).days)]
+    for kind in PeriodKind:
+        periods = calendar.periods_in(year, kind)
+        assert [(period.start <= year.start, period.end >= year.end) for period in (periods[0], periods[-1])] == [
+            (True, len(periods) == 1),
+            (len(periods) == 1, True),
+        ]
+        assert all(before.end == after.start for before, after in pairwise(periods))
+        split = [part for part in (DatedRange(year.start, year.end).within(period) for period in periods) if part]
+        assert [each for part in split for each in sorted(days_of(part))] == days_of_year
+
+
+@given(instants, calendars(), drawn_changes)
+def test_a_change_of_zone_moves_no_instant_before_its_first_day(
+    instant: datetime, calendar: FiscalCalendar, drawn: CalendarChange
+) -> None:
+    before, after = before_and_after(calendar, drawn)
+    change = after.changes[-1]
+    was, now = before.business_date(instant), after.business_date(instant)
     assert was == now or (was >= change.start and now >= change.start)
 
 

@@ -3,12 +3,14 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from shared.kernel.errors import InvalidInput
 from shared.kernel.periods import CalendarChange, DatedRange, FiscalCalendar, Period, PeriodKind
+from shared.kernel.years import Weekday, Weeks, YearEnd, YearPattern
 from shared.kernel.zones import stored_zone
 
 
@@ -171,3 +173,82 @@ def test_a_range_that_ends_before_it_starts_is_refused_by_name() -> None:
     with pytest.raises(InvalidInput) as refused:
         DatedRange(date(2026, 1, 1), date(2026, 1, 1))
     assert refused.value.fields[0].pointer == "/end"
+
+
+NRF = FiscalCalendar(2, weeks=Weeks(Weekday.SUNDAY, YearPattern.WEEKS_4_5_4, YearEnd.NEAREST))
+
+
+@pytest.mark.parametrize(
+    ("start", "weeks"),
+    [
+        ("2006-01-29", 53),
+        ("2012-01-29", 53),
+        ("2017-01-29", 53),
+        ("2018-02-04", 52),
+        ("2019-02-03", 52),
+        ("2020-02-02", 52),
+        ("2021-01-31", 52),
+        ("2022-01-30", 52),
+        ("2023-01-29", 53),
+        ("2024-02-04", 52),
+        ("2025-02-02", 52),
+        ("2026-02-01", 52),
+    ],
+)
+def test_retail_years_are_those_that_nrf_has_published(start: str, weeks: int) -> None:
+    first = date.fromisoformat(start)
+    year = Period(first, first + timedelta(weeks=weeks))
+    assert NRF.period_of(first, PeriodKind.YEAR) == year
+    assert NRF.period_of(year.end - timedelta(1), PeriodKind.YEAR) == year
+
+
+def test_the_retail_months_of_2023_are_those_that_nrf_has_published() -> None:
+    year = NRF.period_of(date(2023, 6, 1), PeriodKind.YEAR)
+    assert (year.end - year.start).days == 371
+    assert [f"{month.start:%m-%d}" for month in NRF.periods_in(year, PeriodKind.MONTH)] == [
+        *("01-29", "02-26", "04-02", "04-30", "05-28", "07-02", "07-30", "08-27", "10-01", "10-29", "11-26", "12-31")
+    ]
+    assert NRF.period_of(date(2024, 2, 3), PeriodKind.MONTH) == Period(date(2023, 12, 31), date(2024, 2, 4))
+    assert NRF.period_of(date(2024, 2, 3), PeriodKind.QUARTER) == Period(date(2023, 10, 29), date(2024, 2, 4))
+
+
+def test_a_year_ends_on_the_last_saturday_of_september_as_apple_has_published() -> None:
+    weeks = Weeks(Weekday.SUNDAY, YearPattern.WEEKS_4_4_5, YearEnd.LAST)
+    calendar = FiscalCalendar(10, weeks=weeks)
+    starts = [date(2021, 9, 26), date(2022, 9, 25), date(2023, 10, 1), date(2024, 9, 29)]
+    assert [calendar.period_of(start, PeriodKind.YEAR) for start in starts[:-1]] == [
+        Period(start, end) for start, end in pairwise(starts)
+    ]
+
+
+def test_a_year_of_weeks_takes_over_on_the_first_day_of_one_of_its_months() -> None:
+    calendar = FiscalCalendar(1, "UTC", (CalendarChange(date(2026, 2, 1), 2, "UTC", NRF.weeks),))
+    assert calendar.period_of(date(2026, 1, 31), PeriodKind.YEAR) == Period(date(2026, 1, 1), date(2026, 2, 1))
+    assert calendar.period_of(date(2026, 2, 1), PeriodKind.YEAR) == Period(date(2026, 2, 1), date(2027, 1, 31))
+    with pytest.raises(InvalidInput) as refused:
+        FiscalCalendar(1, "UTC", (CalendarChange(date(2026, 3, 2), 2, "UTC", NRF.weeks),))
+    assert refused.value.fields[0].pointer == "/start"
+    assert "2026-03-01 or 2026-04-05" in (refused.value.fields[0].accepted or "")
+
+
+def test_another_run_of_weeks_cuts_months_but_no_quarter() -> None:
+    weeks = Weeks(Weekday.SUNDAY, YearPattern.WEEKS_4_4_5, YearEnd.NEAREST)
+    calendar = FiscalCalendar(2, weeks=NRF.weeks, changes=(CalendarChange(date(2026, 3, 29), 2, "UTC", weeks),))
+    assert calendar.period_of(date(2026, 3, 29), PeriodKind.QUARTER) == Period(date(2026, 2, 1), date(2026, 5, 3))
+    assert calendar.period_of(date(2026, 3, 29), PeriodKind.MONTH) == Period(date(2026, 3, 29), date(2026, 5, 3))
+
+
+def test_weeks_from_another_weekday_on_cut_the_week_they_begin_in() -> None:
+    sunday = Weeks(Weekday.SUNDAY)
+    calendar = FiscalCalendar(1, "UTC", (CalendarChange(date(2026, 7, 1), 1, "UTC", sunday),))
+    assert calendar.period_of(date(2026, 6, 30), PeriodKind.WEEK) == Period(date(2026, 6, 29), date(2026, 7, 1))
+    assert calendar.period_of(date(2026, 7, 1), PeriodKind.WEEK) == Period(date(2026, 7, 1), date(2026, 7, 5))
+    assert calendar.period_of(date(2026, 7, 1), PeriodKind.MONTH) == Period(date(2026, 7, 1), date(2026, 8, 1))
+
+
+def test_a_week_across_months_has_so_many_days_in_each() -> None:
+    calendar = FiscalCalendar()
+    week = calendar.period_of(date(2026, 6, 29), PeriodKind.WEEK)
+    june, july = calendar.periods_in(week, PeriodKind.MONTH)
+    parts = [DatedRange(month.start, month.end).within(week) for month in (june, july)]
+    assert [part and (part.end - part.start).days for part in parts] == [2, 5]

@@ -212,7 +212,7 @@ class DatesBody(BaseModel):
 
 
 class FiscalPeriodBody(BaseModel):
-    """The fiscal month, quarter, half or year that contains a day, by the calendar as it is now."""
+    """The week or the fiscal month, quarter, half or year that contains a day, by the calendar as it is now."""
 
     model_config = body_example(kind="quarter", containing="2026-02-14")
 

@@ -347,7 +347,7 @@ class Definitions:
 
     def period_of(self, kind: PeriodKind, day: date) -> Period:
         """The fiscal period that contains a day."""
-        key = kind, day.year, day.month
+        key = kind, day
         period = self._periods.get(key)
         if period is None:
             period = self._periods[key] = self.chart.calendar.period_of(day, kind)
@@ -582,7 +582,7 @@ class Definitions:
         return {}
 
     @cached_property
-    def _periods(self) -> dict[tuple[PeriodKind, int, int], Period]:
+    def _periods(self) -> dict[tuple[PeriodKind, date], Period]:
         return {}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field, JsonValue, with_config
@@ -72,7 +72,9 @@ class PlanBody(BaseModel):
 
     name: Name
     currency: Currency
-    period: PeriodKind = Field(description="How long the totals that tiers look at run.")
+    period: Literal[PeriodKind.MONTH, PeriodKind.QUARTER, PeriodKind.HALF, PeriodKind.YEAR] = Field(
+        description="How long the totals that tiers look at run."
+    )
 
 
 class PlanChanges(BaseModel):
