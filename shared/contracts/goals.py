@@ -15,6 +15,7 @@ from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy, fi
 from shared.kernel.records import RECORD_TYPES, RecordKind
 
 TOPIC = "attain.goals.v1"
+_FIRST_AGGREGATES = (Aggregate.SUM, Aggregate.COUNT, Aggregate.DISTINCT)
 _FIRST_DAYS = (DateField.CLOSED, DateField.CREATED, DateField.EXPECTED_CLOSE)
 
 
@@ -44,11 +45,11 @@ class Subject(Value):
 class Metric(Value):
     """How deals or activities become the goal's number. `filter` is the JSON form of shared.kernel.filters.
 
-    `date_field` has the days that readers of the first release know; a later one has a member beside it. For
-    activities, which count on the day they took place, it means nothing.
+    `aggregate` and `date_field` have what readers of the first release know; a later one has a member beside it. For
+    activities, which count on the day they took place, `date_field` means nothing.
     """
 
-    aggregate: Aggregate
+    aggregate: Literal[Aggregate.SUM, Aggregate.COUNT, Aggregate.DISTINCT]
     value_field: str | None
     date_field: Literal[DateField.CLOSED, DateField.CREATED, DateField.EXPECTED_CLOSE]
     filter: dict[str, JsonValue]
@@ -73,20 +74,34 @@ class Metric(Value):
         "by their share, and all of it its owner's where it has no splits.",
     )
     role: str | None = Field(default=None, description="With `split`: only splits with this role count.")
+    later_aggregate: Aggregate | None = Field(
+        default=None,
+        description="The aggregate, where it is none of the first release; `aggregate` then means nothing. To a "
+        "`ratio`, in percent, and to an `average` a record adds on both sides, numerator and denominator.",
+    )
+    numerator_filter: dict[str, JsonValue] | None = Field(
+        default=None,
+        description="Of a `ratio`: what passes `filter` adds to the denominator, and what passes this too to the "
+        "numerator; either 1 for each record, or `value_field`.",
+    )
 
     def measure(self) -> Measure:
         """The checked rule; InvalidInput names the part that is wrong."""
+        fields = RECORD_TYPES[self.record].fields
         return Measure(
-            self.aggregate,
+            self.later_aggregate or self.aggregate,
             self.value_field,
             self._date_field(),
-            parse_filter(self.filter, RECORD_TYPES[self.record].fields),
+            parse_filter(self.filter, fields),
             self.currency,
             self.rate_policy,
             fixed_rates_of(self.fixed_rates),
             self.record,
             self.crediting,
             self.role,
+            None
+            if self.numerator_filter is None
+            else parse_filter(self.numerator_filter, fields, pointer="/numerator_filter"),
         )
 
     def _date_field(self) -> DateField:
@@ -99,7 +114,7 @@ class Metric(Value):
         """The metric that `measure()` turns back into an equal rule."""
         return cls.model_validate(
             {
-                "aggregate": measure.aggregate,
+                "aggregate": measure.aggregate if measure.aggregate in _FIRST_AGGREGATES else Aggregate.COUNT,
                 "value_field": measure.value_field,
                 "date_field": measure.date_field if measure.date_field in _FIRST_DAYS else DateField.CLOSED,
                 "filter": filter_to_json(measure.filter),
@@ -110,8 +125,19 @@ class Metric(Value):
                 "record": measure.record,
                 "crediting": measure.crediting,
                 "role": measure.role,
+                "later_aggregate": None if measure.aggregate in _FIRST_AGGREGATES else measure.aggregate,
+                "numerator_filter": None
+                if measure.numerator_filter is None
+                else filter_to_json(measure.numerator_filter),
             }
         )
+
+
+class StretchLevel(Value):
+    """More than what was promised, by a name."""
+
+    name: str
+    target: Amount
 
 
 class Goal(Event):
@@ -135,6 +161,9 @@ class Goal(Event):
     end: date = Field(description="First day after the period.")
     parent_id: UUID | None
     weight: Amount
+    stretch: tuple[StretchLevel, ...] = Field(
+        default=(), description="Levels beyond the target, the nearest first; each in the goal's unit and direction."
+    )
 
     @property
     def subject(self) -> str:

@@ -7,7 +7,9 @@ from uuid import UUID
 from pydantic import Field
 
 from shared.contracts.base import Currency, Event, Exact, Instant, Version
-from shared.contracts.goals import Direction, GoalStatus, Subject
+from shared.contracts.goals import Direction, GoalStatus, StretchLevel, Subject
+from shared.kernel.attainment import Actual, actual
+from shared.kernel.measures import Aggregate
 
 TOPIC = "attain.progress.v1"
 
@@ -24,7 +26,10 @@ class Progress(Event):
     status: GoalStatus
     name: str
     owner: Subject
-    value: Exact
+    value: Exact = Field(
+        description="Of a ratio, in percent, and of an average six decimals, rounded half-up; 0 as long as its "
+        "`denominator` is 0, when there is none."
+    )
     target: Exact
     baseline: Exact
     attainment: Exact | None = Field(
@@ -39,7 +44,29 @@ class Progress(Event):
     deals: int = Field(ge=0, description="How many deals, or activities, count.")
     changed_at: Instant
     received_at: Instant | None = Field(description="When the newest delivery that counts was accepted.")
+    aggregate: str | None = Field(
+        default=None,
+        description="How records become the value, such as `sum`, `count`, `distinct`, `ratio` or `average`; null in "
+        "events of releases before there were the last two.",
+    )
+    numerator: Exact | None = Field(
+        default=None, description="Of a ratio or an average: what is divided by the denominator. Null otherwise."
+    )
+    denominator: Exact | None = Field(
+        default=None,
+        description="The sum or the number of what a ratio is a part of, or how many records an average is over.",
+    )
+    stretch_reached: StretchLevel | None = Field(
+        default=None, description="The highest of the goal's stretch levels that is reached."
+    )
 
     @property
     def subject(self) -> str:
         return f"goal/{self.goal_id}"
+
+    @property
+    def actual(self) -> Actual:
+        """The value, exactly."""
+        if self.aggregate is None or self.numerator is None or self.denominator is None:
+            return Actual(self.value)
+        return actual(Aggregate(self.aggregate), self.numerator, self.denominator)

@@ -4,9 +4,10 @@ Whoever compares an attainment takes `attainment`, whoever shows one takes `show
 whatever little is below it for both.
 """
 
-from decimal import ROUND_05UP, ROUND_FLOOR, Context, Decimal
-from typing import Final
+from decimal import ROUND_05UP, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
+from typing import Final, NamedTuple
 
+from shared.kernel.measures import Aggregate
 from shared.kernel.money import AMOUNT_DECIMALS_MAX
 
 SHOWN_DECIMALS: Final = 6
@@ -15,18 +16,60 @@ _SHOWN_UNIT: Final = Decimal(1).scaleb(-SHOWN_DECIMALS)
 # lies on the same side of every bound as the ratio itself, and on none that it does not reach exactly.
 _COMPARED_UNIT: Final = Decimal(1).scaleb(-AMOUNT_DECIMALS_MAX - 1)
 _EXACT: Final = Context(prec=100, rounding=ROUND_05UP)
+_PERCENT: Final = Decimal(100)
+
+
+class Actual(NamedTuple):
+    """A goal's number, exactly: `dividend` ÷ `divisor`, and none as long as the divisor is 0."""
+
+    dividend: Decimal
+    divisor: Decimal = Decimal(1)
+
+    @property
+    def shown(self) -> Decimal | None:
+        """The number to read: as it is, or rounded half-up to six decimals where it is a quotient."""
+        if self.divisor == 1:
+            return self.dividend
+        return self._quotient(_SHOWN_UNIT, ROUND_HALF_UP)
+
+    def has_reached(self, target: Decimal, *, lower_is_better: bool) -> bool:
+        """Whether it is as good as a target of at most six decimals, exactly; no number is not."""
+        compared = self._quotient(_COMPARED_UNIT, ROUND_05UP)
+        if compared is None:
+            return False
+        return compared <= target if lower_is_better else compared >= target
+
+    def _quotient(self, unit: Decimal, rounding: str) -> Decimal | None:
+        if not self.divisor:
+            return None
+        # What was cut off still decides, as the last digit of what is not exact is neither 0 nor 5.
+        return _EXACT.divide(self.dividend, self.divisor).quantize(unit, rounding=rounding, context=_EXACT)
+
+
+def actual(aggregate: Aggregate, value: Decimal, denominator: Decimal) -> Actual:
+    """What the sums of a goal come to; of a ratio in percent."""
+    if aggregate is Aggregate.RATIO:
+        return Actual(_EXACT.multiply(_PERCENT, value), denominator)
+    return Actual(value, denominator) if aggregate is Aggregate.AVERAGE else Actual(value)
 
 
 def attainment(
-    value: Decimal, *, target: Decimal, baseline: Decimal = Decimal(0), lower_is_better: bool = False
+    value: Decimal,
+    *,
+    target: Decimal,
+    baseline: Decimal = Decimal(0),
+    lower_is_better: bool = False,
+    divisor: Decimal = Decimal(1),
 ) -> Decimal | None:
     """value ÷ target, or (baseline - value) ÷ (baseline - target) where lower is better; unclamped.
 
-    Compares with every number of at most six decimals as the exact ratio does. None when that divides by zero.
+    The value is `value` ÷ `divisor`. Compares with every number of at most six decimals as the exact ratio does. None
+    when that divides by zero.
     """
-    reached, whole = value, target
+    reached, whole = value, _EXACT.multiply(target, divisor)
     if lower_is_better:
-        reached, whole = _EXACT.subtract(baseline, value), _EXACT.subtract(baseline, target)
+        start = _EXACT.multiply(baseline, divisor)
+        reached, whole = _EXACT.subtract(start, value), _EXACT.subtract(start, whole)
     if not whole:
         return None
     return _EXACT.quantize(_EXACT.divide(reached, whole), _COMPARED_UNIT)

@@ -1,14 +1,16 @@
 """What one record adds to a number, all of it: `parts` decides who gets which part. Progress and pay share the rule.
 
 A measure is `sum` of a number field, `count`, or `distinct` values of a text field, over the deals or the activities
-that pass a filter, on the day a date field names.
+that pass a filter, on the day a date field names. Two divide one sum by another: `average` the sum of a number field by
+how many records have it, `ratio` what counts of the records that pass a second filter by what counts of all of them. A
+record adds to both sides, so that parts, people and teams are added up on each before anything is divided.
 
 Money has the measure's currency. A deal in another one counts by the measure's rate policy: not at all, at what the CRM
 itself made of its amount or else the tenant's rate of the deal's day, or at rates fixed with the measure.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -16,7 +18,7 @@ from typing import NamedTuple
 
 from shared.kernel.deals import CUSTOM_FAMILY, DateField, DealFacts
 from shared.kernel.errors import InvalidInput
-from shared.kernel.filters import EVERYTHING, FieldType, Filter, Value, first_failing
+from shared.kernel.filters import EVERYTHING, FieldType, Filter, Value, first_failing, predicate
 from shared.kernel.money import parse_currency
 from shared.kernel.periods import FiscalCalendar
 from shared.kernel.rates import NO_RATES, ExchangeRates, RateOrigin, converted, implied_rate, parse_rate
@@ -32,6 +34,7 @@ PAYMENTS_FIELD = "paid_amount"
 """The sum of what was paid for a deal."""
 
 FIXED_RATES_MAX = 200
+_ZERO = Decimal(0)
 _ONE = Decimal(1)
 
 
@@ -52,6 +55,14 @@ class Aggregate(StrEnum):
     SUM = "sum"
     COUNT = "count"
     DISTINCT = "distinct"
+    RATIO = "ratio"
+    """In percent: what counts of the records that pass the numerator's filter too, of what counts of all."""
+    AVERAGE = "average"
+
+    @property
+    def is_quotient(self) -> bool:
+        """Whether records add to a numerator and a denominator, and the number is one by the other."""
+        return self in (Aggregate.RATIO, Aggregate.AVERAGE)
 
 
 class RatePolicy(StrEnum):
@@ -110,17 +121,26 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a deal adds: `value` (1 for count and distinct), the day it counts on, the value that makes it distinct."""
+    """What a deal adds: `value` (1 for count and distinct), the day it counts on, the value that makes it distinct.
+
+    Of a quotient `value` is what it adds to the numerator, and `denominator` to the other side.
+    """
 
     value: Decimal
     day: date
     distinct_value: str | None = None
     conversion: Conversion | None = None
     """How money in another currency was converted."""
+    denominator: Decimal | None = None
+    failing: Filter | None = None
+    """The part of a ratio's numerator filter that it does not pass: it adds to the denominator alone."""
 
 
 class Unit(NamedTuple):
-    """What a number counts: `money` of a currency, the `sum` or the `distinct` values of a field, or a `count`."""
+    """What a number counts: `money` of a currency, the `sum` or the `distinct` values of a field, or a `count`.
+
+    A `ratio`, and an `average` of a currency's money or of a field, is none of these.
+    """
 
     kind: str
     of: str | None
@@ -133,6 +153,10 @@ class Unit(NamedTuple):
                 return "a number of records"
             case "distinct":
                 return f"different values of {self.of}"
+            case "ratio":
+                return "a ratio"
+            case "average":
+                return f"an average of {self.of}"
             case _:
                 return f"a sum of {self.of}"
 
@@ -142,6 +166,7 @@ class Added(NamedTuple):
 
     value: Decimal
     distinct_value: str | None
+    denominator: Decimal | None = None
 
 
 _ONE_MORE = Added(_ONE, None)
@@ -164,8 +189,9 @@ class Whole(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A checked definition. `currency` is set exactly when the value is money.
+    """A checked definition. `currency` is set exactly when money is summed.
 
+    A ratio has a `numerator_filter`, and counts records on both sides, or sums `value_field` where it has one.
     `fixed_rates`, by currency in order, are units of the measure's currency for one of each; only with policy `fixed`.
     `crediting` decides whose number a record moves, and `role` narrows the splits that count; both are of deals only.
     """
@@ -180,6 +206,7 @@ class Measure:
     record: RecordKind = RecordKind.DEAL
     crediting: Crediting = Crediting.OWNER
     role: str | None = None
+    numerator_filter: Filter | None = None
 
     def __post_init__(self) -> None:
         for name, text in (("value_field", self.value_field), ("role", self.role)):
@@ -190,7 +217,28 @@ class Measure:
             raise InvalidInput.field(
                 "/date_field", f"{self.date_field} is not a day of a record {self.record}", ", ".join(record.days)
             )
-        if self.aggregate is Aggregate.SUM and self.value_field not in record.fields.numbers:
+        self._check_value_field(record)
+        if self.sums_money and self.currency is None:
+            raise InvalidInput.field("/currency", "is missing for a sum of money", "an ISO 4217 code such as USD")
+        if not self.sums_money and self.currency is not None:
+            raise InvalidInput.field("/currency", "is only for sums of money", "null")
+        if self.currency is not None:
+            parse_currency(self.currency)
+        self._check_rates()
+        self._check_crediting()
+        if (self.numerator_filter is None) is (self.aggregate is Aggregate.RATIO):
+            is_missing = self.numerator_filter is None
+            raise InvalidInput.field(
+                "/numerator_filter",
+                "is missing for a ratio" if is_missing else "is only for a ratio",
+                "the filter that the records of the numerator pass too" if is_missing else "null",
+            )
+
+    def _check_value_field(self, record: RecordType) -> None:
+        sums = self.aggregate in (Aggregate.SUM, Aggregate.AVERAGE) or (
+            self.aggregate is Aggregate.RATIO and self.value_field is not None
+        )
+        if sums and self.value_field not in record.fields.numbers:
             raise InvalidInput.field(
                 "/value_field", f"{shown(self.value_field)} cannot be summed", ", ".join(record.fields.numbers)
             )
@@ -204,14 +252,12 @@ class Measure:
             )
         if self.aggregate is Aggregate.COUNT and self.value_field is not None:
             raise InvalidInput.field("/value_field", "is not used by a count", "null")
-        if self.is_money and self.currency is None:
-            raise InvalidInput.field("/currency", "is missing for a sum of money", "an ISO 4217 code such as USD")
-        if not self.is_money and self.currency is not None:
-            raise InvalidInput.field("/currency", "is only for sums of money", "null")
-        if self.currency is not None:
-            parse_currency(self.currency)
-        self._check_rates()
-        self._check_crediting()
+        if self.aggregate is Aggregate.AVERAGE and self.by_payment:
+            raise InvalidInput.field(
+                "/date_field",
+                "lets every payment count by itself, and an average is by deal",
+                ", ".join(day for day in record.days if day is not DateField.PAID),
+            )
 
     def _check_crediting(self) -> None:
         if self.crediting is not Crediting.OWNER and self.record is not RecordKind.DEAL:
@@ -220,7 +266,7 @@ class Measure:
             raise InvalidInput.field("/role", "is only for splits", "null, or crediting split or rollup")
 
     def _check_rates(self) -> None:
-        if not self.is_money and self.rate_policy is not RatePolicy.NONE:
+        if not self.sums_money and self.rate_policy is not RatePolicy.NONE:
             raise InvalidInput.field("/rate_policy", "is only for sums of money", RatePolicy.NONE)
         if self.rate_policy is not RatePolicy.FIXED and self.fixed_rates:
             raise InvalidInput.field("/fixed_rates", "is only for the rate policy fixed", "null")
@@ -241,13 +287,22 @@ class Measure:
         return RECORD_TYPES[self.record]
 
     @property
+    def sums_money(self) -> bool:
+        """Whether what records add is money, whatever the number is."""
+        return _sums_money(self.aggregate, self.value_field)
+
+    @property
     def is_money(self) -> bool:
-        """Whether the number is an amount of money."""
-        return self.aggregate is Aggregate.SUM and self.value_field in MONEY_FIELDS
+        """Whether the number is an amount of money: a ratio of two is none."""
+        return self.sums_money and self.aggregate is not Aggregate.RATIO
 
     @property
     def unit(self) -> Unit:
         """What the number counts. Only numbers of equal units can be measured against one another."""
+        if self.aggregate is Aggregate.RATIO:
+            return Unit(self.aggregate, None)
+        if self.aggregate is Aggregate.AVERAGE:
+            return Unit(self.aggregate, self.currency or self.value_field)
         if self.is_money:
             return Unit("money", self.currency)
         return Unit(self.aggregate, self.value_field)
@@ -255,7 +310,7 @@ class Measure:
     @property
     def by_payment(self) -> bool:
         """Whether every payment counts by itself, on its own day: money that counts when it comes in."""
-        return self.is_money and self.date_field is DateField.PAID
+        return self.sums_money and self.date_field is DateField.PAID
 
     def wholes(
         self, facts: RecordFacts, calendar: FiscalCalendar, rates: ExchangeRates = NO_RATES
@@ -273,27 +328,43 @@ class Measure:
         day = facts.day(self.date_field, calendar)
         if day is None:
             return NotCounted(Exclusion.NO_DATE)
-        if self.by_payment:
+        # An average counts a deal once, so all that was paid for it is one amount.
+        sums_payments = (
+            self.sums_money and self.value_field == PAYMENTS_FIELD and self.aggregate is not Aggregate.AVERAGE
+        )
+        if self.by_payment or (sums_payments and facts.payments):
             return tuple(
-                Whole(payment.paid_on, self._count_money(facts, payment.amount, payment.paid_on, rates))
+                Whole(
+                    payment.paid_on,
+                    self._on_both_sides(
+                        facts,
+                        self._count_money(facts, payment.amount, payment.paid_on if self.by_payment else day, rates),
+                    ),
+                )
                 for payment in facts.payments
             )
-        if self.aggregate is Aggregate.SUM and self.value_field == PAYMENTS_FIELD and facts.payments:
-            return tuple(
-                Whole(payment.paid_on, self._count_money(facts, payment.amount, day, rates))
-                for payment in facts.payments
-            )
-        return (Whole(None, self._count(facts, day, rates)),)
+        return (Whole(None, self._on_both_sides(facts, self._count(facts, day, rates))),)
+
+    def _on_both_sides(self, facts: RecordFacts, outcome: Counted | NotCounted) -> Counted | NotCounted:
+        """What a quotient makes of what it would sum or count of a record; anything else is what it is."""
+        if not self.aggregate.is_quotient or isinstance(outcome, NotCounted):
+            return outcome
+        if self.numerator_filter is None:
+            return replace(outcome, denominator=_ONE)
+        failing = first_failing(self.numerator_filter, facts.value_of)
+        in_numerator = outcome.value if failing is None else _ZERO
+        return replace(outcome, value=in_numerator, denominator=outcome.value, failing=failing)
 
     def paid(self, facts: RecordFacts, rates: ExchangeRates) -> Iterator[tuple[date, Added]]:
         """The payments that count and their days, of a record that is there and passes the filter.
 
         For a measure that counts by payment; agrees with `wholes`.
         """
+        on_both_sides = self._sides()
         for payment in facts.payments:
             outcome = self._count_money(facts, payment.amount, payment.paid_on, rates)
             if isinstance(outcome, Counted):
-                yield payment.paid_on, Added(outcome.value, None)
+                yield payment.paid_on, on_both_sides(facts, outcome.value)
 
     def reader(self) -> Callable[[RecordFacts], Added | None]:
         """What a record that is there, passes the filter and has a day adds, prepared once for many records.
@@ -303,6 +374,8 @@ class Measure:
         """
         if self.aggregate is Aggregate.COUNT:
             return lambda _: _ONE_MORE
+        if self.aggregate.is_quotient:
+            return self._quotient_reader()
         read = self.record_type.reader(self._read_field)
         if self.aggregate is Aggregate.DISTINCT:
             return lambda facts: None if (value := read(facts)) is None else Added(_ONE, str(value))
@@ -310,6 +383,29 @@ class Measure:
             currency = self.currency
             return lambda facts: _added(read(facts)) if facts.currency == currency else None
         return lambda facts: _added(read(facts))
+
+    def _quotient_reader(self) -> Callable[[RecordFacts], Added | None]:
+        on_both_sides = self._sides()
+        if self.value_field is None:
+            return lambda facts: on_both_sides(facts, _ONE)
+        read, currency = self.record_type.reader(self._read_field), self.currency
+
+        def add(facts: RecordFacts) -> Added | None:
+            value = read(facts)
+            if not isinstance(value, Decimal) or (currency is not None and facts.currency != currency):
+                return None
+            return on_both_sides(facts, value)
+
+        return add
+
+    def _sides(self) -> Callable[[RecordFacts, Decimal], Added]:
+        """What a value of a record adds, prepared once for many records; agrees with `_on_both_sides`."""
+        if not self.aggregate.is_quotient:
+            return lambda _, value: Added(value, None)
+        if self.numerator_filter is None:
+            return lambda _, value: Added(value, None, _ONE)
+        is_in_numerator = predicate(self.numerator_filter, self.record_type.reader)
+        return lambda facts, value: Added(value if is_in_numerator(facts) else _ZERO, None, value)
 
     def converter(self, rates: ExchangeRates) -> Callable[[RecordFacts, date], Added | None] | None:
         """What a deal in another currency adds on a day, prepared once for those that `reader` leaves out.
@@ -319,13 +415,14 @@ class Measure:
         if self.rate_policy is RatePolicy.NONE:
             return None
         currency, read = self.currency, self.record_type.reader(self._read_field)
+        on_both_sides = self._sides()
 
         def convert(facts: RecordFacts, day: date) -> Added | None:
             value = read(facts)
             if facts.currency == currency or not isinstance(value, Decimal):
                 return None
             outcome = self._count_money(facts, value, day, rates)
-            return Added(outcome.value, None) if isinstance(outcome, Counted) else None
+            return on_both_sides(facts, outcome.value) if isinstance(outcome, Counted) else None
 
         return convert
 
@@ -334,13 +431,13 @@ class Measure:
         return PAYMENTS_FIELD if self.by_payment else self.value_field or ""
 
     def _count(self, facts: RecordFacts, day: date, rates: ExchangeRates) -> Counted | NotCounted:
-        if self.aggregate is Aggregate.COUNT:
+        if self.value_field is None:
             return Counted(_ONE, day)
-        value = facts.value_of(self.value_field or "")
+        value = facts.value_of(self.value_field)
         if value is None:
             return NotCounted(Exclusion.NO_VALUE)
         if isinstance(value, Decimal):
-            return self._count_money(facts, value, day, rates) if self.is_money else Counted(value, day)
+            return self._count_money(facts, value, day, rates) if self.sums_money else Counted(value, day)
         return Counted(_ONE, day, distinct_value=str(value))
 
     def _count_money(
@@ -382,8 +479,11 @@ class Measure:
 
 def default_rate_policy(aggregate: Aggregate, value_field: str | None) -> RatePolicy:
     """What a metric that is made without saying how other currencies count means by that."""
-    is_money = aggregate is Aggregate.SUM and value_field in MONEY_FIELDS
-    return RatePolicy.DEAL_DATE if is_money else RatePolicy.NONE
+    return RatePolicy.DEAL_DATE if _sums_money(aggregate, value_field) else RatePolicy.NONE
+
+
+def _sums_money(aggregate: Aggregate, value_field: str | None) -> bool:
+    return value_field in MONEY_FIELDS and aggregate in (Aggregate.SUM, Aggregate.RATIO, Aggregate.AVERAGE)
 
 
 def fixed_rates_of(rates: Mapping[str, str | Decimal] | None) -> tuple[tuple[str, Decimal], ...]:

@@ -3,8 +3,9 @@
 A deal has one part; one for each split where a measure credits by splits and the deal has some; one for each payment
 where the measure counts payments; one for each split of each payment where both. Nobody else takes a record apart.
 
-A share of a sum or a count is the same share of its value, exactly: shares that total 100 % total the whole. A distinct
-value is not shared: whoever has a part of the deal has the value.
+A share of a sum or a count is the same share of its value, exactly: shares that total 100 % total the whole. Of a ratio
+or an average it is the same share of both sides. A distinct value is not shared: whoever has a part of the deal has the
+value.
 """
 
 from dataclasses import dataclass, replace
@@ -103,4 +104,5 @@ def _share_of(outcome: Counted | NotCounted, share: Share) -> Counted | NotCount
         return NotCounted(share.refusal)
     if outcome.distinct_value is not None:
         return outcome
-    return replace(outcome, value=share_value(outcome.value, share.percent))
+    below = None if outcome.denominator is None else share_value(outcome.denominator, share.percent)
+    return replace(outcome, value=share_value(outcome.value, share.percent), denominator=below)

@@ -31,7 +31,10 @@ def check_terms_can_count(measure: Measure) -> None:
     for currency, _ in measure.fixed_rates:
         known_currency(currency, pointer=f"/fixed_rates/{currency}")
     words = _WORDS[measure.record]
-    for pointer, condition in _conditions(measure.filter, "/filter"):
+    conditions = [*_conditions(measure.filter, "/filter")]
+    if measure.numerator_filter is not None:
+        conditions += _conditions(measure.numerator_filter, "/numerator_filter")
+    for pointer, condition in conditions:
         for at, value in _values(condition, f"{pointer}/value"):
             if condition.field in _CURRENCIES and condition.op not in _PARTS:
                 known_currency(value, pointer=at)

@@ -3,8 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from fractions import Fraction
+from math import floor
 from uuid import uuid4
 
 import pytest
@@ -104,7 +104,10 @@ class Service:
             return {numbers[state.goal_id]: progress_event(state) for state in await store.states(tx, keys)}
 
     def standing(self, event: Progress, metric: str) -> oracle.Standing:
-        return oracle.Standing(self.storyteller.value(metric, event.value), event.deals)
+        if event.numerator is None or event.denominator is None:
+            return oracle.Standing(self.storyteller.value(metric, event.value), event.deals)
+        above = self.storyteller.value(metric, event.numerator)
+        return oracle.Standing(above, event.deals, self.storyteller.below(metric, event.denominator))
 
 
 @settings(
@@ -134,7 +137,7 @@ async def _check_story(database: Database, story: list[oracle.Step]) -> None:
     nothing = dict.fromkeys(expected, oracle.Standing(Fraction(0), 0))
     assert nothing | stands == expected
     assert [each async for each in of_tenant(database, service.storyteller.tenant_id, Counter())] == []
-    await _check_readings(service, {number: event.value for number, event in published.items()})
+    await _check_readings(service, published)
 
 
 @settings(
@@ -166,21 +169,24 @@ async def test_a_version_is_a_state(database: Database, story: list[oracle.Step]
             assert event.version >= newest.get(number, 0)
 
 
-async def _check_readings(service: Service, values: dict[int, Decimal]) -> None:
+async def _check_readings(service: Service, published: dict[int, Progress]) -> None:
     """The series, the explanation and the past each add up to the same."""
     tenant_id = service.storyteller.tenant_id
     async with service.database.transaction(service.scope) as tx:
         index = (await service.cache.current(tx, tenant_id)).index
         past = await contributions.totals(tx, tenant_id, index.rules, as_of=_EVER)
-        for number, value in values.items():
+        for number, event in published.items():
+            value = event.value if event.numerator is None else event.numerator
+            _check_quotient(event)
             goal_id = service.storyteller.goal_id(number)
             rule = index.rules.get(goal_id)
             if rule is None:
                 assert value == 0
                 continue
-            assert past[goal_id].value == value
+            assert (past[goal_id].value, past[goal_id].denominator) == (value, event.denominator or 0)
             days = await contributions.series(tx, tenant_id, goal_id, rule)
             assert sum(Fraction(day.added) for day in days) == Fraction(value)
+            assert sum(Fraction(day.denominator or 0) for day in days) == Fraction(event.denominator or 0)
             counting = await contributions.page(tx, tenant_id, goal_id, rule, after=None, limit=100)
             # A record whose payments lie on several days is one record and counts on each of them.
             assert len(counting) == past[goal_id].deals <= sum(day.deals for day in days)
@@ -196,7 +202,22 @@ async def _check_readings(service: Service, values: dict[int, Decimal]) -> None:
                 assert len({outcome.distinct_value for outcome in outcomes}) == value
                 continue
             assert sum(Fraction(outcome.value) for outcome in outcomes) == Fraction(value)
+            assert sum(Fraction(outcome.denominator or 0) for outcome in outcomes) == Fraction(event.denominator or 0)
             by_day: defaultdict[date, Fraction] = defaultdict(Fraction)
             for part in parts:
                 by_day[part.day] += Fraction(part.value)
             assert by_day == {day.day: Fraction(day.added) for day in days}
+
+
+def _check_quotient(event: Progress) -> None:
+    """The value of a quotient is its two sides, to six decimals; and there is none of nothing."""
+    if event.numerator is None or event.denominator is None:
+        return
+    if not event.denominator:
+        assert not event.value
+        assert event.attainment is None
+        return
+    exact = Fraction(event.numerator) / Fraction(event.denominator) * (100 if event.aggregate == "ratio" else 1)
+    assert abs(Fraction(event.value) - exact) <= Fraction(1, 2 * 10**6)
+    assert event.attainment is not None
+    assert Fraction(event.attainment) == Fraction(floor(exact / Fraction(event.target) * 10**6), 10**6)

@@ -150,7 +150,7 @@ async def test_queries_tell_the_day_of_a_payment_as_it_is_told_live(database: Da
         counting = await contributions.page(tx, tenant_id, goal_id, index.rules[goal_id], after=None, limit=100)
         total = (await contributions.totals(tx, tenant_id, index.rules))[goal_id]
         kept = await DEALS.newest(tx, tenant_id, [deal.id for deal in stored])
-    live = [(deal.id, each.value) for deal in kept.values() for each in index.contributions(deal.facts())]
+    live = [(deal.id, each.added.value) for deal in kept.values() for each in index.contributions(deal.facts())]
     assert (total.value, total.deals) == (sum(value for _, value in live), len(live))
     verdicts = {deal.id: index.verdict(goal_id, deal.facts()).outcome for deal in kept.values()}
     assert {record_id: day for day, record_id in counting} == {

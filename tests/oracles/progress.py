@@ -21,7 +21,7 @@ TEAMS = 4
 USERS = 4
 DEALS = 4
 ACTIVITIES = 4
-GOALS = 19
+GOALS = 26
 MEMBERSHIPS = 5
 DAYS = 12
 ZONES_HOURS = (-11, -5, 0, 1, 8, 12)
@@ -41,13 +41,33 @@ METRICS = (
     "done calls",
     "seconds talked",
     "met accounts",
+    "win rate",
+    "won share of dollars",
+    "won share of euros as paid",
+    "average won dollars",
+    "average paid yuan",
+    "reached share of calls",
+    "average seconds of calls",
 )
-ACTIVITY_METRICS = ("done calls", "seconds talked", "met accounts")
-MONEY_METRICS = tuple(
+ACTIVITY_METRICS = (
+    "done calls",
+    "seconds talked",
+    "met accounts",
+    "reached share of calls",
+    "average seconds of calls",
+)
+QUOTIENTS = METRICS[-7:]
+"""They divide one sum by another: a share in percent, an average by how many there are."""
+SHARES_OF_MONEY = ("won share of dollars", "won share of euros as paid")
+_PLAIN_METRICS = tuple(
     metric
     for metric in METRICS
-    if metric != "deals paid" and metric.split()[-1] not in ("deals", "accounts", "more", "quantity", "calls", "talked")
+    if metric != "deals paid"
+    and metric.split()[-1] not in ("deals", "accounts", "more", "quantity", "calls", "talked")
+    and metric not in QUOTIENTS
 )
+MONEY_METRICS = (*_PLAIN_METRICS, *SHARES_OF_MONEY, "average won dollars", "average paid yuan")
+"""Those whose records add money."""
 PLAN_RATES = {"USD": 9100, "CNY": 1275}
 SERIES = (
     ("CNY", "USD", 0),
@@ -163,10 +183,14 @@ Definition = Calendar | Team | Membership | Identity | Rates | Goal
 
 
 class Standing(NamedTuple):
-    """Where a goal stands: cents for money, to the last fraction of one, else a number."""
+    """Where a goal stands: cents for money, to the last fraction of one, else a number.
+
+    Of a quotient `value` is what is divided, by `below`: cents by cents, cents by records, or a number by a number.
+    """
 
     value: Fraction
     deals: int
+    below: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -245,42 +269,71 @@ def _standing_by_activities(
 ) -> Standing:
     if goal.status not in ("active", "closed"):
         return Standing(Fraction(0), 0)
-    value, count, accounts = 0, 0, set()
+    value, count, accounts, below = 0, 0, set(), 0
     for activity in activities.values():
         if activity.deleted or activity.occurred_hour is None:
             continue
         day = _day_of(activity.occurred_hour, definitions)
         adds: int | None = None
+        adds_below = 0
         if goal.metric == "done calls":
             adds = 1 if activity.type == "call" and activity.status == "done" else None
         elif goal.metric == "seconds talked":
             is_long = activity.seconds is not None and activity.seconds >= 60
             adds = activity.seconds if is_long and activity.status != "cancelled" else None
+        elif goal.metric == "reached share of calls":
+            if activity.type == "call" and activity.status == "done":
+                adds, adds_below = int(activity.outcome == "Connected"), 1
+        elif goal.metric == "average seconds of calls":
+            if activity.type == "call":
+                adds, adds_below = activity.seconds, 1
         elif activity.type in ("call", "meeting") and activity.outcome != "No answer" and activity.account is not None:
             adds = 1
         if adds is not None and goal.start <= day < goal.end and _belongs(goal, activity.user, day, definitions):
             count += 1
             value += adds
+            below += adds_below
             accounts.add(activity.account)
-    return Standing(Fraction(len(accounts) if goal.metric == "met accounts" else value), count)
+    return Standing(Fraction(len(accounts) if goal.metric == "met accounts" else value), count, Fraction(below))
 
 
 def _standing(goal: Goal, deals: Mapping[int, Deal], definitions: Mapping[tuple[str, int], Definition]) -> Standing:
     if goal.status not in ("active", "closed"):
         return Standing(Fraction(0), 0)
-    value, count, accounts = Fraction(0), 0, set()
+    value, count, accounts, below = Fraction(0), 0, set(), Fraction(0)
     for deal in deals.values():
         parts = [
-            adds * share
-            for day, adds in _counted(goal.metric, deal, definitions)
+            (adds * share, adds_below * share)
+            for day, adds, adds_below in _sides(goal.metric, deal, definitions)
             for user, share in _shares(goal, deal)
             if goal.start <= day < goal.end and _belongs(goal, user, day, definitions)
         ]
         if parts:
             count += 1
-            value += sum(parts)
+            value += sum(above for above, _ in parts)
+            below += sum(under for _, under in parts)
             accounts.add(deal.account)
-    return Standing(Fraction(len(accounts)) if goal.metric == "won accounts" else value, count)
+    return Standing(Fraction(len(accounts)) if goal.metric == "won accounts" else value, count, below)
+
+
+def _sides(
+    metric: str, deal: Deal, definitions: Mapping[tuple[str, int], Definition]
+) -> list[tuple[int, Fraction, Fraction]]:
+    """The days a deal counts on by a metric, and what it adds on each above the line and, of a quotient, below it."""
+    won = Fraction(deal.status == "won")
+    if metric == "win rate":
+        closed = _counted("won deals", deal._replace(status="won"), definitions)
+        return [(day, won, Fraction(1)) for day, _ in closed if deal.status != "open"]
+    if metric == "won share of dollars":
+        every = _counted("won dollars of all", deal._replace(status="won"), definitions)
+        return [(day, cents * won, cents) for day, cents in every]
+    if metric == "won share of euros as paid":
+        return [(day, cents * won, cents) for day, cents in _counted("paid", deal, definitions)]
+    if metric == "average won dollars":
+        return [(day, cents, Fraction(1)) for day, cents in _counted("won dollars of all", deal, definitions)]
+    if metric == "average paid yuan":
+        return [(day, cents, Fraction(1)) for day, cents in _counted("won and paid", deal, definitions)]
+    return [(day, adds, Fraction(0)) for day, adds in _counted(metric, deal, definitions)]
 
 
 def _shares(goal: Goal, deal: Deal) -> list[tuple[int | None, Fraction]]:

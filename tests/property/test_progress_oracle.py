@@ -32,6 +32,7 @@ class Engine:
         self.records: dict[UUID, DealFacts | ActivityFacts] = {}
         self.events: dict[str, Event] = {}
         self.values: dict[UUID, Decimal] = {}
+        self.denominators: dict[UUID, Decimal] = {}
         self.counts: Counter[UUID] = Counter()
         self.distinct: dict[UUID, Counter[str]] = {}
         self.stale: set[UUID] = set()
@@ -78,6 +79,7 @@ class Engine:
     def rebuild(self) -> None:
         for goal_id in self.stale:
             self.values.pop(goal_id, None)
+            self.denominators.pop(goal_id, None)
             self.counts.pop(goal_id, None)
             self.distinct.pop(goal_id, None)
         everything = [Change(TENANT, None, facts, facts.version.modified_at, TENANT) for facts in self.records.values()]
@@ -88,7 +90,8 @@ class Engine:
         value = self.values.get(goal_id, Decimal(0))
         if goal_id in self.distinct:
             value += sum(1 for deals in self.distinct[goal_id].values() if deals > 0)
-        return oracle.Standing(STORYTELLER.value(metric, value), self.counts[goal_id])
+        below = STORYTELLER.below(metric, self.denominators.get(goal_id, Decimal(0)))
+        return oracle.Standing(STORYTELLER.value(metric, value), self.counts[goal_id], below)
 
     def _add(
         self, index: GoalIndex, changes: Collection[Change[DealFacts | ActivityFacts]], *, skipped: Collection[UUID]
@@ -97,6 +100,8 @@ class Engine:
         movements.add(changes)
         for goal_id, movement in movements.net().items():
             self.values[goal_id] = EXACT.add(self.values.get(goal_id, Decimal(0)), movement.value)
+            before = self.denominators.get(goal_id, Decimal(0))
+            self.denominators[goal_id] = EXACT.add(before, movement.denominator)
             self.counts[goal_id] += movement.deals
             if movement.distinct:
                 self.distinct.setdefault(goal_id, Counter()).update(movement.distinct)
@@ -145,12 +150,13 @@ def test_a_verdict_agrees_with_what_is_counted(story: list[oracle.Step]) -> None
             engine.define(STORYTELLER.definition_events(step.batch))
     index = engine.definitions.index
     for facts in engine.records.values():
-        counting = {goal_id: (value, distinct_value) for goal_id, value, distinct_value in index.contributions(facts)}
+        counting = {goal_id: tuple(added) for goal_id, added in index.contributions(facts)}
         for goal_id, rule in index.rules.items():
             counted = None
             if isinstance(facts, rule.measure.record_type.facts):
                 outcome = index.verdict(goal_id, facts).outcome
-                counted = (outcome.value, outcome.distinct_value) if isinstance(outcome, Counted) else None
+                if isinstance(outcome, Counted):
+                    counted = (outcome.value, outcome.distinct_value, outcome.denominator)
             assert counting.get(goal_id) == counted
 
 

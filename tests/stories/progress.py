@@ -146,6 +146,75 @@ _METRICS = {
         },
         currency=None,
     ),
+    "win rate": goals.Metric(
+        aggregate=Aggregate.COUNT,
+        later_aggregate=Aggregate.RATIO,
+        value_field=None,
+        date_field=DateField.CLOSED,
+        filter={"all": [{"field": "status", "op": "in", "value": ["won", "lost"]}]},
+        numerator_filter=_WON,
+        currency=None,
+    ),
+    "won share of dollars": goals.Metric(
+        aggregate=Aggregate.COUNT,
+        later_aggregate=Aggregate.RATIO,
+        value_field="amount",
+        date_field=DateField.CLOSED,
+        filter={"all": []},
+        numerator_filter=_WON,
+        currency="USD",
+        rate_policy=RatePolicy.DEAL_DATE,
+    ),
+    "won share of euros as paid": goals.Metric(
+        aggregate=Aggregate.COUNT,
+        later_aggregate=Aggregate.RATIO,
+        value_field="paid_amount",
+        date_field=DateField.CLOSED,
+        filter={"all": []},
+        numerator_filter={"any": [_WON]},
+        currency="EUR",
+        counts_when_paid=True,
+        rate_policy=RatePolicy.DEAL_DATE,
+    ),
+    "average won dollars": goals.Metric(
+        aggregate=Aggregate.COUNT,
+        later_aggregate=Aggregate.AVERAGE,
+        value_field="amount",
+        date_field=DateField.CLOSED,
+        filter={"all": [_WON]},
+        currency="USD",
+        rate_policy=RatePolicy.DEAL_DATE,
+    ),
+    "average paid yuan": goals.Metric(
+        aggregate=Aggregate.COUNT,
+        later_aggregate=Aggregate.AVERAGE,
+        value_field="paid_amount",
+        date_field=DateField.CLOSED,
+        filter={"all": [_WON]},
+        currency="CNY",
+        rate_policy=RatePolicy.DEAL_DATE,
+    ),
+    "reached share of calls": goals.Metric(
+        record=RecordKind.ACTIVITY,
+        aggregate=Aggregate.COUNT,
+        later_aggregate=Aggregate.RATIO,
+        value_field=None,
+        date_field=DateField.CLOSED,
+        filter={
+            "all": [{"field": "type", "op": "eq", "value": "call"}, {"field": "status", "op": "eq", "value": "done"}]
+        },
+        numerator_filter={"field": "outcome", "op": "eq", "value": "Connected"},
+        currency=None,
+    ),
+    "average seconds of calls": goals.Metric(
+        record=RecordKind.ACTIVITY,
+        aggregate=Aggregate.COUNT,
+        later_aggregate=Aggregate.AVERAGE,
+        value_field="duration_seconds",
+        date_field=DateField.CLOSED,
+        filter={"field": "type", "op": "eq", "value": "call"},
+        currency=None,
+    ),
 }
 
 
@@ -174,6 +243,10 @@ class Storyteller:
     def value(self, metric: str, value: Decimal) -> Fraction:
         """The number in the units of the oracle."""
         return Fraction(value) * (100 if metric in oracle.MONEY_METRICS else 1)
+
+    def below(self, metric: str, denominator: Decimal) -> Fraction:
+        """What a quotient is divided by, in the units of the oracle."""
+        return Fraction(denominator) * (100 if metric in oracle.SHARES_OF_MONEY else 1)
 
     def _deal(self, deal: oracle.Deal) -> deals.Deal:
         external_id = f"D-{deal.number}"

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
-from services.goals.calendar.service import Calendars
 from services.goals.metadata import transport as goals_transport
 from services.goals.org.service import Organisation
 from services.goals.rates.service import ExchangeRates
@@ -37,11 +36,10 @@ _TRANSPORTS: Final[Mapping[str, TransportTables]] = {
 def definitions() -> Mapping[str, Sequence[ReadNext]]:
     """What the goals service publishes, by topic."""
     outbox = Outbox(goals_transport)
-    calendars = Calendars(outbox)
-    organisation = Organisation(outbox, calendars)
+    organisation = Organisation(outbox)
     return {
-        org.TOPIC: [*calendars.published, *organisation.published, *ExchangeRates(outbox, calendars).published],
-        goals.TOPIC: Goals(outbox, organisation, calendars).published,
+        org.TOPIC: [*organisation.published, *ExchangeRates(outbox, organisation).published],
+        goals.TOPIC: Goals(outbox, organisation).published,
     }
 
 

@@ -1,10 +1,11 @@
 """A goal's life: draft, active, revised while active, then closed or cancelled."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
@@ -12,6 +13,9 @@ from shared.kernel.measures import Aggregate, Measure
 from shared.kernel.money import format_amount
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import Period
+
+STRETCH_LEVELS_MAX: Final = 10
+_ALL_PERCENT: Final = Decimal(100)
 
 
 class GoalNotFound(NotFound):
@@ -88,8 +92,19 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class StretchLevel:
+    """More than what was promised, by a name."""
+
+    name: str
+    target: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class GoalTerms:
-    """What is promised: by whom, of what, how much, by when, as a part of what."""
+    """What is promised: by whom, of what, how much, by when, as a part of what.
+
+    `stretch` has levels beyond the target, the nearest first.
+    """
 
     name: str
     owner: Owner
@@ -101,6 +116,7 @@ class GoalTerms:
     period: Period
     parent_id: UUID | None
     weight: Decimal
+    stretch: tuple[StretchLevel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +203,40 @@ def check_terms(terms: GoalTerms) -> None:
         problems.append(
             FieldError("/target", f"{target} is not below the baseline {baseline}", f"less than {baseline}")
         )
-    if terms.measure.aggregate is not Aggregate.SUM and terms.target != terms.target.to_integral_value():
-        problems.append(FieldError("/target", f"{target} can not be counted to", "a whole number"))
+    problems += _out_of_reach(terms, "/target", terms.target)
+    problems += _stretch_problems(terms)
     if problems:
         detail = "; ".join(f"{problem.pointer}: {problem.message}" for problem in problems)
         raise GoalTermsRefused(detail, fields=problems)
+
+
+def _out_of_reach(terms: GoalTerms, pointer: str, target: Decimal) -> Iterator[FieldError]:
+    """What is wrong with a target that the metric can never come to."""
+    measure = terms.measure
+    if measure.aggregate in (Aggregate.COUNT, Aggregate.DISTINCT) and target != target.to_integral_value():
+        yield FieldError(pointer, f"{format_amount(target)} can not be counted to", "a whole number")
+    if measure.aggregate is Aggregate.RATIO and measure.value_field is None and not 0 <= target <= _ALL_PERCENT:
+        yield FieldError(pointer, f"{format_amount(target)} % is no part of the records", "0 to 100, in percent")
+
+
+def _stretch_problems(terms: GoalTerms) -> Iterator[FieldError]:
+    """What is wrong with the levels: each lies beyond the one before and has a name of its own."""
+    is_higher = terms.direction is Direction.HIGHER
+    bound, names = terms.target, set[str]()
+    for index, level in enumerate(terms.stretch):
+        pointer = f"/stretch/{index}"
+        if (level.target <= bound) if is_higher else (level.target >= bound):
+            shown = format_amount(bound)
+            yield FieldError(
+                f"{pointer}/target",
+                f"{format_amount(level.target)} is not {'above' if is_higher else 'below'} {shown}",
+                f"{'more' if is_higher else 'less'} than {shown}, as levels go on from the target in order",
+            )
+        yield from _out_of_reach(terms, f"{pointer}/target", level.target)
+        if level.name in names:
+            yield FieldError(f"{pointer}/name", f"{level.name!r} is used twice", "a name of its own")
+        bound = level.target
+        names.add(level.name)
 
 
 def check_parent(parents: Mapping[UUID, UUID | None], goal_id: UUID, parent_id: UUID | None) -> None:

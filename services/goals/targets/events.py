@@ -25,4 +25,5 @@ def goal_event(tenant_id: UUID, goal: Goal) -> contract.Goal:
         end=terms.period.end,
         parent_id=terms.parent_id,
         weight=terms.weight,
+        stretch=tuple(contract.StretchLevel(name=level.name, target=level.target) for level in terms.stretch),
     )

@@ -19,7 +19,16 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from services.goals.targets.domain import Direction, Goal, GoalTerms, Owner, Revision, Status
+from services.goals.targets.domain import (
+    STRETCH_LEVELS_MAX,
+    Direction,
+    Goal,
+    GoalTerms,
+    Owner,
+    Revision,
+    Status,
+    StretchLevel,
+)
 from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Currency, Day, Instant
 from shared.contracts.org import ExchangeRate
 from shared.contracts.texts import Line, Prose
@@ -42,6 +51,7 @@ from shared.kernel.records import RECORD_TYPES, RecordKind
 from shared.kernel.vocabulary import check_terms_can_count
 
 _WON: Mapping[str, JsonValue] = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
+_DECIDED: Mapping[str, JsonValue] = {"all": [{"field": "status", "op": "in", "value": ["won", "lost"]}]}
 _CALLS: Mapping[str, JsonValue] = {
     "all": [{"field": "type", "op": "eq", "value": "call"}, {"field": "status", "op": "eq", "value": "done"}]
 }
@@ -60,6 +70,7 @@ _TERMS: Mapping[str, JsonValue] = {
         "record": "deal",
         "crediting": "owner",
         "role": None,
+        "numerator_filter": None,
     },
     "target": "250000",
     "baseline": "0",
@@ -68,6 +79,7 @@ _TERMS: Mapping[str, JsonValue] = {
     "period": {"start": "2026-01-01", "end": "2026-04-01"},
     "parent_id": None,
     "weight": "1",
+    "stretch": [{"name": "Club", "target": "300000"}],
 }
 
 
@@ -104,6 +116,8 @@ class MetricBody(BaseModel):
             "examples": [
                 {"aggregate": "sum", "value_field": "amount", "filter": dict(_WON), "currency": "USD"},
                 {"record": "activity", "aggregate": "count", "filter": dict(_CALLS)},
+                {"aggregate": "ratio", "filter": dict(_DECIDED), "numerator_filter": dict(_WON)},
+                {"aggregate": "average", "value_field": "amount", "filter": dict(_WON), "currency": "USD"},
             ]
         },
     )
@@ -113,12 +127,17 @@ class MetricBody(BaseModel):
         description="What is counted. For activities the filter alone decides: without `status` also those that are "
         "only planned, or were cancelled, count. Usual is `type` eq `call` and `status` eq `done`.",
     )
-    aggregate: Aggregate
+    aggregate: Aggregate = Field(
+        description="`sum` of `value_field`, `count` of records, its `distinct` values; `average`, the sum of "
+        "`value_field` by how many records have it; `ratio`, in percent, what passes `numerator_filter` too of what "
+        "passes `filter`."
+    )
     value_field: str | None = Field(
         None,
         max_length=200,
-        description="For `sum` a number of the deal, or `duration_seconds` of activities; for `distinct` a text, such "
-        "as `account_id`; null for `count`.",
+        description="For `sum` and `average` a number of the deal, or `duration_seconds` of activities; for `distinct` "
+        "a text, such as `account_id`; null for `count`. A `ratio` without one counts records on both sides, with a "
+        "number it sums that on both.",
     )
     date_field: DateField | None = Field(
         None,
@@ -156,6 +175,12 @@ class MetricBody(BaseModel):
     role: str | None = Field(
         None, min_length=1, max_length=100, description="With `split`: only splits with this role count."
     )
+    numerator_filter: dict[str, JsonValue] | None = Field(
+        None,
+        description="For a `ratio`, another filter: what passes both is the numerator, what passes `filter` the "
+        "denominator. Null otherwise.",
+        examples=[dict(_WON)],
+    )
 
     def measure(self) -> Measure:
         """Raises InvalidInput naming the part of the goal that is wrong."""
@@ -172,6 +197,9 @@ class MetricBody(BaseModel):
                 self.record,
                 self.crediting,
                 self.role,
+                None
+                if self.numerator_filter is None
+                else parse_filter(self.numerator_filter, record.fields, pointer="/numerator_filter"),
             )
             check_terms_can_count(measure)
         except InvalidInput as error:
@@ -192,8 +220,37 @@ class MetricBody(BaseModel):
                 "record": measure.record,
                 "crediting": measure.crediting,
                 "role": measure.role,
+                "numerator_filter": None
+                if measure.numerator_filter is None
+                else filter_to_json(measure.numerator_filter),
             }
         )
+
+
+class StretchBody(BaseModel):
+    """A level beyond the target."""
+
+    model_config = body_example(name="Club", target="300000")
+
+    name: Line
+    target: Amount
+
+    def level(self) -> StretchLevel:
+        return StretchLevel(self.name, self.target)
+
+    @classmethod
+    def of(cls, level: StretchLevel) -> Self:
+        return cls(name=level.name, target=level.target)
+
+
+Stretch = Annotated[
+    list[StretchBody],
+    Field(
+        max_length=STRETCH_LEVELS_MAX,
+        description="Levels beyond the target, the nearest first; each further in the goal's direction, with a name of "
+        "its own. Progress names the highest that is reached.",
+    ),
+]
 
 
 class DatesBody(BaseModel):
@@ -254,13 +311,14 @@ class GoalBody(BaseModel):
     baseline: Amount = Decimal(0)
     unit: Line | None = Field(
         None,
-        description="What the number counts, for people to read. Left out: the currency, the field, or `deals` or "
-        "`activities`.",
+        description="What the number counts, for people to read. Left out: `%` for a ratio, else the currency, the "
+        "field, or `deals` or `activities`.",
     )
     direction: Direction = Direction.HIGHER
     period: PeriodBody
     parent_id: UUID | None = Field(None, description="The goal this one is a part of.")
     weight: Weight = Decimal(1)
+    stretch: Stretch = []
 
     def terms(self, calendar: FiscalCalendar) -> GoalTerms:
         """Raises InvalidInput naming the field that is wrong."""
@@ -271,12 +329,20 @@ class GoalBody(BaseModel):
             measure=measure,
             target=self.target,
             baseline=self.baseline,
-            unit=self.unit or measure.currency or measure.value_field or _UNITS[measure.record],
+            unit=self.unit or _unit(measure),
             direction=self.direction,
             period=self.period.period(calendar),
             parent_id=self.parent_id,
             weight=self.weight,
+            stretch=tuple(each.level() for each in self.stretch),
         )
+
+
+def _unit(measure: Measure) -> str:
+    """What a metric's number counts, where nobody says."""
+    if measure.aggregate is Aggregate.RATIO:
+        return "%"
+    return measure.currency or measure.value_field or _UNITS[measure.record]
 
 
 @with_config(extra="forbid", json_schema_extra={"examples": [{"target": "260000"}]})
@@ -293,6 +359,7 @@ class GoalChanges(TypedDict, total=False):
     period: PeriodBody
     parent_id: UUID | None
     weight: Weight
+    stretch: Stretch
 
 
 @with_config(
@@ -318,6 +385,7 @@ def changed_terms(terms: GoalTerms, changes: GoalChanges, calendar: FiscalCalend
         period=changes["period"].period(calendar) if "period" in changes else terms.period,
         parent_id=changes.get("parent_id", terms.parent_id),
         weight=changes.get("weight", terms.weight),
+        stretch=tuple(each.level() for each in changes["stretch"]) if "stretch" in changes else terms.stretch,
     )
 
 
@@ -341,6 +409,7 @@ class TermsAnswer(BaseModel):
     period: PeriodAnswer
     parent_id: UUID | None
     weight: Amount
+    stretch: list[StretchBody]
 
 
 class GoalAnswer(TermsAnswer):
@@ -401,4 +470,5 @@ def _terms_answer(terms: GoalTerms) -> TermsAnswer:
         period=PeriodAnswer(start=terms.period.start, end=terms.period.end),
         parent_id=terms.parent_id,
         weight=terms.weight,
+        stretch=[StretchBody.of(level) for level in terms.stretch],
     )

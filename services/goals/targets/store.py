@@ -1,5 +1,6 @@
 """Every statement on goals and their revisions."""
 
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Final, NotRequired, TypedDict
@@ -7,7 +8,17 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, RowMapping, and_, insert, select, text, true
 
-from services.goals.targets.domain import Direction, Goal, GoalFilter, GoalNotFound, GoalTerms, Owner, Revision, Status
+from services.goals.targets.domain import (
+    Direction,
+    Goal,
+    GoalFilter,
+    GoalNotFound,
+    GoalTerms,
+    Owner,
+    Revision,
+    Status,
+    StretchLevel,
+)
 from services.goals.targets.tables import goal_revisions, goals
 from shared.db.conditions import among, equal
 from shared.db.database import Transaction
@@ -44,6 +55,12 @@ class _MetricJson(TypedDict):
     # Nor of who gets a deal: its owner.
     crediting: NotRequired[str]
     role: NotRequired[str | None]
+    numerator_filter: NotRequired[dict[str, object] | None]
+
+
+class _LevelJson(TypedDict):
+    name: str
+    target: str
 
 
 class _OwnerJson(TypedDict):
@@ -63,6 +80,8 @@ class _TermsJson(TypedDict):
     end: str
     parent_id: str | None
     weight: str
+    # Earlier releases had no levels.
+    stretch: NotRequired[list[_LevelJson]]
 
 
 async def list_goals(
@@ -141,6 +160,7 @@ def _goal(row: RowMapping) -> Goal:
         period=Period(row["start_on"], row["end_on"]),
         parent_id=row["parent_id"],
         weight=row["weight"],
+        stretch=_levels_from_json(row["stretch"]),
     )
     return Goal(row["id"], row["version"], row["revision"], Status(row["status"]), terms)
 
@@ -164,6 +184,7 @@ def _values(goal: Goal) -> dict[str, object]:
         "end_on": terms.period.end,
         "parent_id": terms.parent_id,
         "weight": terms.weight,
+        "stretch": _levels_to_json(terms.stretch),
     }
 
 
@@ -179,23 +200,34 @@ def _metric(measure: Measure) -> _MetricJson:
         "record": measure.record.value,
         "crediting": measure.crediting.value,
         "role": measure.role,
+        "numerator_filter": None if measure.numerator_filter is None else filter_to_json(measure.numerator_filter),
     }
 
 
 def _measure(metric: _MetricJson) -> Measure:
     record = RecordKind(metric.get("record", RecordKind.DEAL))
+    fields, numerator_filter = RECORD_TYPES[record].fields, metric.get("numerator_filter")
     return Measure(
         Aggregate(metric["aggregate"]),
         metric["value_field"],
         DateField(metric["date_field"]),
-        parse_filter(metric["filter"], RECORD_TYPES[record].fields),
+        parse_filter(metric["filter"], fields),
         metric["currency"],
         RatePolicy(metric.get("rate_policy", RatePolicy.NONE)),
         fixed_rates_of(metric.get("fixed_rates")),
         record,
         Crediting(metric.get("crediting", Crediting.OWNER)),
         metric.get("role"),
+        None if numerator_filter is None else parse_filter(numerator_filter, fields),
     )
+
+
+def _levels_to_json(levels: Sequence[StretchLevel]) -> list[_LevelJson]:
+    return [{"name": level.name, "target": format_amount(level.target)} for level in levels]
+
+
+def _levels_from_json(stored: Sequence[_LevelJson]) -> tuple[StretchLevel, ...]:
+    return tuple(StretchLevel(level["name"], Decimal(level["target"])) for level in stored)
 
 
 def _terms_to_json(terms: GoalTerms) -> _TermsJson:
@@ -211,6 +243,7 @@ def _terms_to_json(terms: GoalTerms) -> _TermsJson:
         "end": terms.period.end.isoformat(),
         "parent_id": None if terms.parent_id is None else str(terms.parent_id),
         "weight": format_amount(terms.weight),
+        "stretch": _levels_to_json(terms.stretch),
     }
 
 
@@ -226,6 +259,7 @@ def _terms_from_json(stored: _TermsJson) -> GoalTerms:
         period=Period(date.fromisoformat(stored["start"]), date.fromisoformat(stored["end"])),
         parent_id=None if stored["parent_id"] is None else UUID(stored["parent_id"]),
         weight=Decimal(stored["weight"]),
+        stretch=_levels_from_json(stored.get("stretch", [])),
     )
 
 

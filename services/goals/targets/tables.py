@@ -11,6 +11,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -37,6 +38,7 @@ goals = Table(
     Column("end_on", Date, nullable=False),
     Column("parent_id", Uuid(), nullable=True),
     money("weight"),
+    Column("stretch", JSONB, nullable=False, server_default=text("'[]'")),
     instant("changed_at"),
     CheckConstraint("status IN ('draft', 'active', 'closed', 'cancelled')", name="status"),
     CheckConstraint("owner_kind IN ('person', 'team')", name="owner_kind"),

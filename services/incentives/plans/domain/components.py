@@ -132,9 +132,9 @@ class Component:
             raise InvalidInput.field(
                 "/allocation_percent", "is out of range", f"above 0, up to {ALLOCATION_PERCENT_MAX}"
             )
-        if self.measure.aggregate is Aggregate.DISTINCT:
+        if self.measure.aggregate not in (Aggregate.SUM, Aggregate.COUNT):
             raise InvalidInput.field(
-                "/measure/aggregate", "distinct values cannot be credited to single deals", "sum, count"
+                "/measure/aggregate", f"{self.measure.aggregate} cannot be credited to single deals", "sum, count"
             )
         if self.needs_quota and self.basis is Basis.PER_DEAL:
             raise InvalidInput.field("/basis", "a single deal has no attainment", "cumulative, or tiers by amount")

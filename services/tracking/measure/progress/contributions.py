@@ -17,7 +17,7 @@ from services.tracking.measure.progress.filter_sql import FilterCompiler
 from services.tracking.records import queries
 from shared.db.database import Transaction
 from shared.kernel.deals import DateField
-from shared.kernel.filters import conditions_of
+from shared.kernel.filters import EVERYTHING, conditions_of
 from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy
 from shared.kernel.periods import BusinessDays, DaySpan, Period
 from shared.kernel.rates import RatesInto, RateSpan
@@ -75,8 +75,8 @@ _ONE_DAY: Final = timedelta(days=1)
 _STORED_DAY_IN_REACH: Final = "record.{day} >= reach.start_on - 1 AND record.{day} < reach.end_on + 1"
 
 _COUNTING: Final = """
-SELECT reach.goal_id, record.{id} AS id, {day} AS day, {value} AS value, {distinct_value} AS distinct_value,
-    record.received_at
+SELECT reach.goal_id, record.{id} AS id, {day} AS day, {value} AS value, {denominator} AS denominator,
+    {distinct_value} AS distinct_value, record.received_at
 FROM unnest(
     CAST(:goal_ids AS uuid[]), CAST(:sources AS text[]), CAST(:users AS text[]),
     CAST(:starts AS date[]), CAST(:ends AS date[])
@@ -125,15 +125,15 @@ LEFT JOIN unnest(
 """
 
 _TOTALS: Final = """
-SELECT goal_id, {value} AS value, {deals} AS deals, max(received_at) AS received_at
+SELECT goal_id, {value} AS value, {denominator} AS denominator, {deals} AS deals, max(received_at) AS received_at
 FROM ({counting}) AS counting GROUP BY goal_id
 """
 _DISTINCT_VALUES: Final = """
 SELECT goal_id, distinct_value, {deals} AS deals FROM ({counting}) AS counting GROUP BY goal_id, distinct_value
 """
 _SERIES: Final = """
-SELECT day, sum(added) AS added, {deals} AS deals FROM (
-    SELECT day, id, {added} AS added FROM ({counting}) AS counting
+SELECT day, sum(added) AS added, sum(denominator) AS denominator, {deals} AS deals FROM (
+    SELECT day, id, denominator, {added} AS added FROM ({counting}) AS counting
 ) AS days GROUP BY day ORDER BY day
 """
 # A distinct value is added on the first day a record has it.
@@ -154,11 +154,12 @@ class Total(NamedTuple):
     """Where a goal stands by its stored records, of which `deals` count."""
 
     value: Decimal
+    denominator: Decimal
     deals: int
     received_at: datetime | None
 
 
-NOTHING: Final = Total(Decimal(0), 0, None)
+NOTHING: Final = Total(Decimal(0), Decimal(0), 0, None)
 
 
 class DistinctValue(NamedTuple):
@@ -174,6 +175,8 @@ class Day(NamedTuple):
 
     day: date
     added: Decimal
+    denominator: Decimal | None
+    """Of a ratio or an average what they add to that; `added` is what they add to the numerator."""
     deals: int
 
 
@@ -185,9 +188,12 @@ async def totals(
     for members in _alike(rules):
         measure, counting, parameters = _counting(tenant_id, members, as_of)
         value = "count(DISTINCT distinct_value)" if measure.aggregate is Aggregate.DISTINCT else "sum(value)"
-        statement = _TOTALS.format(counting=counting, value=value, deals=_records_in(measure))
+        denominator = "sum(denominator)" if measure.aggregate.is_quotient else "0"
+        statement = _TOTALS.format(counting=counting, value=value, denominator=denominator, deals=_records_in(measure))
         for row in await tx.rows(text(statement), parameters):
-            found[row["goal_id"]] = Total(Decimal(row["value"]), row["deals"], row["received_at"])
+            found[row["goal_id"]] = Total(
+                Decimal(row["value"]), Decimal(row["denominator"]), row["deals"], row["received_at"]
+            )
     return found
 
 
@@ -211,7 +217,7 @@ async def series(tx: Transaction, tenant_id: UUID, goal_id: UUID, rule: Rule) ->
     added = _FIRST_OF_VALUE if rule.measure.aggregate is Aggregate.DISTINCT else "value"
     statement = _SERIES.format(counting=counting, added=added, deals=_records_in(measure))
     rows = await tx.rows(text(statement), parameters)
-    return [Day(row["day"], Decimal(row["added"]), row["deals"]) for row in rows]
+    return [Day(row["day"], Decimal(row["added"]), row["denominator"], row["deals"]) for row in rows]
 
 
 async def page(
@@ -258,14 +264,14 @@ def _counting(
         payments = _EVERY_PAYMENT if measure.by_payment else _FIRST_PAYMENT
     value, distinct_value, has_value = "CAST(1 AS numeric)", "CAST(NULL AS text)", "true"
     rates = ""
-    if measure.aggregate is Aggregate.SUM:
-        value = "payment.amount" if measure.by_payment else compiler.field(measure.value_field or "")
-        has_value = f"{value} IS NOT NULL"
-    elif measure.aggregate is Aggregate.DISTINCT:
+    if measure.aggregate is Aggregate.DISTINCT:
         distinct_value = compiler.field(measure.value_field or "")
         has_value = f"{distinct_value} IS NOT NULL"
-    parameters: dict[str, object] = {"tenant_id": tenant_id, **compiler.parameters}
-    if measure.is_money:
+    elif measure.value_field is not None:
+        value = "payment.amount" if measure.by_payment else compiler.field(measure.value_field)
+        has_value = f"{value} IS NOT NULL"
+    parameters: dict[str, object] = {"tenant_id": tenant_id}
+    if measure.sums_money:
         parameters["currency"] = measure.currency
         if measure.rate_policy is RatePolicy.NONE:
             has_value += " AND record.currency = :currency"
@@ -274,7 +280,18 @@ def _counting(
             has_value += f" AND {value} IS NOT NULL"
             rates = _RATES.format(day=day)
             parameters |= _rate_parameters(measure, one.rates)
-    day_conditions = [each for each in conditions_of(measure.filter) if each.field in stored.filter_days]
+    denominator = "CAST(NULL AS numeric)"
+    if measure.aggregate is Aggregate.AVERAGE:
+        denominator = "CAST(1 AS numeric)"
+    elif measure.numerator_filter is not None:
+        value, denominator = f"CASE WHEN {compiler.condition(measure.numerator_filter)} THEN {value} ELSE 0 END", value
+    parameters |= compiler.parameters
+    day_conditions = [
+        each
+        for node in (measure.filter, measure.numerator_filter or EVERYTHING)
+        for each in conditions_of(node)
+        if each.field in stored.filter_days
+    ]
     periods = [span.period for rule in rules.values() for span in rule.spans]
     days = [max(_FIRST, min(day, _LAST)) for each in day_conditions for day in each.values if isinstance(day, date)]
     parameters |= _day_parameters(one.days, [*periods, *(Period(day, day + _ONE_DAY) for day in days)])
@@ -292,10 +309,11 @@ def _counting(
     stored_day = stored.stored_days.get(measure.date_field) if as_of is None else None
     in_reach = "true" if stored_day is None else _STORED_DAY_IN_REACH.format(day=stored_day)
 
-    def of(users: str, value: str, in_reach: str) -> str:
+    def of(users: str, value: str, denominator: str, in_reach: str) -> str:
         return _COUNTING.format(
             of_user=users.format(records=records),
             value=value,
+            denominator=denominator,
             in_reach=in_reach,
             id=stored.id,
             day=day,
@@ -308,11 +326,12 @@ def _counting(
         )
 
     if measure.crediting is Crediting.OWNER:
-        return measure, of(_OWNED, value, in_reach), parameters
+        return measure, of(_OWNED, value, denominator, in_reach), parameters
     parameters["role"] = measure.role
     share = value if measure.aggregate is Aggregate.DISTINCT else f"{value} * (split.percent * 0.01)"
-    shared = of(_SHARED, share, in_reach)
-    return measure, f"{of(_OWNED, value, f'record.splits IS NULL AND {in_reach}')} UNION ALL {shared}", parameters
+    owned = of(_OWNED, value, denominator, f"record.splits IS NULL AND {in_reach}")
+    shared = of(_SHARED, share, f"{denominator} * (split.percent * 0.01)", in_reach)
+    return measure, f"{owned} UNION ALL {shared}", parameters
 
 
 def _converted(measure: Measure, amount: str) -> str:

@@ -121,7 +121,8 @@ class Movement:
     """The net change of one goal by some changed records."""
 
     value: Decimal = _ZERO
-    """Of a sum or a count; a distinct goal's value follows from `distinct`."""
+    """Of a sum, a count or a numerator; a distinct goal's value follows from `distinct`."""
+    denominator: Decimal = _ZERO
     deals: int = 0
     """By how many records more or fewer; named as on the wire, from when only deals counted."""
     distinct: dict[str, int] = field(default_factory=dict)
@@ -129,16 +130,23 @@ class Movement:
     received_at: datetime | None = None
     """When the newest delivery that took part was accepted."""
 
-    def add(self, value: Decimal, distinct_value: str | None, deals: int, received_at: datetime) -> None:
-        """Let one record more (`deals` 1) or one fewer (-1, and `value` negative) count.
+    def add(self, added: Added, deals: int, received_at: datetime) -> None:
+        """Let one record more (`deals` 1) or one fewer (-1) count with what it adds.
 
         Exact in a decimal context as wide as the sum: see `EXACT`.
         """
+        value, distinct_value, denominator = added
         self.deals += deals
-        if distinct_value is None:
-            self.value += value
-        else:
+        if distinct_value is not None:
             self.distinct[distinct_value] = self.distinct.get(distinct_value, 0) + deals
+        elif deals > 0:
+            self.value += value
+            if denominator is not None:
+                self.denominator += denominator
+        else:
+            self.value -= value
+            if denominator is not None:
+                self.denominator -= denominator
         if self.received_at is None or received_at > self.received_at:
             self.received_at = received_at
 
@@ -146,6 +154,7 @@ class Movement:
         """Let all that another movement counts count here too; exact as `add` is."""
         self.deals += other.deals
         self.value += other.value
+        self.denominator += other.denominator
         for distinct_value, deals in other.distinct.items():
             self.distinct[distinct_value] = self.distinct.get(distinct_value, 0) + deals
         if other.received_at is not None and (self.received_at is None or other.received_at > self.received_at):
@@ -153,7 +162,7 @@ class Movement:
 
     def is_nil(self) -> bool:
         """Whether the goal stands where it stood."""
-        return not self.deals and not self.value and not any(self.distinct.values())
+        return not self.deals and not self.value and not self.denominator and not any(self.distinct.values())
 
 
 # In the order in which they are checked for one part.
@@ -235,8 +244,7 @@ class Contribution(NamedTuple):
     """What a record adds to a goal."""
 
     goal_id: UUID
-    value: Decimal
-    distinct_value: str | None
+    added: Added
 
 
 class GoalIndex:
@@ -310,13 +318,9 @@ class GoalIndex:
 
     def contributions(self, facts: RecordFacts) -> list[Contribution]:
         """What the record adds to each goal it counts for, each goal once."""
-        return [
-            Contribution(self.goal_ids[goal], value, distinct_value)
-            for value, distinct_value, goals in self.counting(facts)
-            for goal in goals
-        ]
+        return [Contribution(self.goal_ids[goal], added) for added, goals in self.counting(facts) for goal in goals]
 
-    def counting(self, facts: RecordFacts) -> Iterable[tuple[Decimal, str | None, tuple[int, ...]]]:
+    def counting(self, facts: RecordFacts) -> Iterable[tuple[Added, tuple[int, ...]]]:
         """What the record adds, and the numbers of the goals it adds that to; each goal once."""
         if facts.is_gone:
             return ()
@@ -326,9 +330,7 @@ class GoalIndex:
         of_owner = watched.get((facts.source, facts.owner_external_id))
         return () if of_owner is None else self._counting_whole(facts.dated(self.chart.calendar), of_owner.whole)
 
-    def _counting_whole(
-        self, facts: RecordFacts, watches: Iterable[_Watch]
-    ) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
+    def _counting_whole(self, facts: RecordFacts, watches: Iterable[_Watch]) -> Iterator[tuple[Added, tuple[int, ...]]]:
         """Of a record of one part, which lies on one day: in at most one interval of a goal."""
         for matches, date_field, _, measures in watches:
             if not matches(facts) or (day := facts.day(date_field, self.chart.calendar)) is None:
@@ -339,11 +341,9 @@ class GoalIndex:
                     continue
                 for start, end, goals in intervals:
                     if start <= day < end:
-                        yield added.value, added.distinct_value, goals
+                        yield added, goals
 
-    def _counting_parts(
-        self, facts: RecordFacts, watched: _Watched
-    ) -> Iterator[tuple[Decimal, str | None, tuple[int, ...]]]:
+    def _counting_parts(self, facts: RecordFacts, watched: _Watched) -> Iterator[tuple[Added, tuple[int, ...]]]:
         """Of a record of several parts, summed by goal."""
         of_owner = watched.get((facts.source, facts.owner_external_id))
         sums: dict[int, Added] = {}
@@ -357,7 +357,7 @@ class GoalIndex:
                 counting = [each for each in watches if share_refusal(each.role, split.role, split.percent) is None]
                 self._add_share(sums, facts, counting, split.percent)
         for goal, added in sums.items():
-            yield added.value, added.distinct_value, (goal,)
+            yield added, (goal,)
 
     def _add_share(
         self, sums: dict[int, Added], facts: RecordFacts, watches: Iterable[_Watch], percent: Decimal
@@ -466,10 +466,10 @@ class Movements:
             for change in changes:
                 received_at = change.received_at
                 if change.before is not None:
-                    for value, distinct_value, goals in counting(change.before):
-                        moved[goals].add(-value, distinct_value, -1, received_at)
-                for value, distinct_value, goals in counting(change.after):
-                    moved[goals].add(value, distinct_value, 1, received_at)
+                    for added, goals in counting(change.before):
+                        moved[goals].add(added, -1, received_at)
+                for added, goals in counting(change.after):
+                    moved[goals].add(added, 1, received_at)
 
     def net(self) -> dict[UUID, Movement]:
         """The movement of every goal that does not stand where it stood."""
@@ -528,11 +528,13 @@ def together(counted: Sequence[Counted]) -> Counted:
     one = min(counted, key=lambda each: each.day)
     if len(counted) == 1 or one.distinct_value is not None:
         return one
-    value = _ZERO
+    value, below = _ZERO, None if one.denominator is None else _ZERO
     for each in counted:
         value = EXACT.add(value, each.value)
+        if below is not None:
+            below = EXACT.add(below, each.denominator or _ZERO)
     same = all(each.conversion == one.conversion for each in counted)
-    return replace(one, value=value, conversion=one.conversion if same else None)
+    return replace(one, value=value, denominator=below, conversion=one.conversion if same else None)
 
 
 def team_owners(chart: OrgChart, team_id: UUID, today: date) -> frozenset[UUID]:
@@ -609,4 +611,11 @@ def _with_share(before: Added | None, added: Added, percent: Decimal) -> Added:
     if added.distinct_value is not None:
         return added
     value = share_value(added.value, percent)
-    return Added(value if before is None else EXACT.add(before.value, value), None)
+    below = None if added.denominator is None else share_value(added.denominator, percent)
+    if before is None:
+        return Added(value, None, below)
+    return Added(
+        EXACT.add(before.value, value),
+        None,
+        None if below is None or before.denominator is None else EXACT.add(before.denominator, below),
+    )

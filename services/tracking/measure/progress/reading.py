@@ -61,21 +61,24 @@ class ProgressReader:
         rules = {goal_id: rule} if (rule := await self._rule(goal_id)) is not None else {}
         totals = await contributions.totals(self._tx, self._tenant_id, rules, as_of=as_of)
         total = totals.get(goal_id, NOTHING)
-        stood = state._replace(value=total.value, deals=total.deals, received_at=total.received_at)
+        stood = state._replace(**total._asdict())
         return GoalProgress.past(progress_event(stood), as_of)
 
     async def series(self, goal_id: UUID) -> ProgressSeries:
         """How a goal got where it is, day by day. Raises GoalNotTracked."""
         goal = progress_event(await self._seen(goal_id))
         rule = await self._rule(goal_id)
-        days = [] if rule is None else await contributions.series(self._tx, self._tenant_id, goal_id, rule)
+        days = []
+        if rule is not None:
+            added = await contributions.series(self._tx, self._tenant_id, goal_id, rule)
+            days = ProgressSeries.cumulated(rule.measure.aggregate, added)
         return ProgressSeries(
             goal_id=goal_id,
             start=goal.start,
             end=goal.end,
             target=goal.target,
             unit=goal.unit,
-            days=ProgressSeries.cumulated(days),
+            days=days,
         )
 
     async def counting(

@@ -11,14 +11,15 @@ from services.tracking.measure.progress.contributions import Day
 from services.tracking.measure.progress.domain import EXACT, PartVerdict, Verdict
 from shared.contracts.base import Currency, Exact, Instant
 from shared.contracts.conversion import ConversionAnswer
-from shared.contracts.goals import Direction, GoalStatus, Subject
+from shared.contracts.goals import Direction, GoalStatus, StretchLevel, Subject
 from shared.contracts.progress import Progress
 from shared.contracts.reasons import ReasonAnswer
 from shared.http.schemas import example
 from shared.kernel.activities import ActivityFacts
+from shared.kernel.attainment import actual
 from shared.kernel.deals import DealFacts
 from shared.kernel.filters import filter_to_json
-from shared.kernel.measures import Counted, Exclusion
+from shared.kernel.measures import Aggregate, Counted, Exclusion
 from shared.kernel.reasons import Reason
 from shared.kernel.records import RecordKind
 
@@ -56,6 +57,10 @@ class GoalProgress(BaseModel):
         deals=41,
         changed_at="2027-03-01T12:00:00Z",
         received_at="2027-03-01T11:59:59.6Z",
+        aggregate="sum",
+        numerator=None,
+        denominator=None,
+        stretch_reached=None,
         stale=False,
         as_of=None,
     )
@@ -66,7 +71,10 @@ class GoalProgress(BaseModel):
     status: GoalStatus
     name: str
     owner: Subject
-    value: Exact
+    value: Exact = Field(
+        description="Of a ratio, in percent, and of an average six decimals, rounded half-up; 0 as long as its "
+        "`denominator` is 0, when there is none."
+    )
     target: Exact
     baseline: Exact
     attainment: Exact | None = Field(
@@ -81,6 +89,14 @@ class GoalProgress(BaseModel):
     deals: int = Field(description="How many deals, or activities, count.")
     changed_at: Instant | None = Field(description="Null for a past moment.")
     received_at: Instant | None = Field(description="When the newest delivery that counts was accepted.")
+    aggregate: str = Field(
+        description="How records become the value: `sum`, `count`, `distinct`, `ratio` or `average`; others may follow."
+    )
+    numerator: Exact | None = Field(description="Of a ratio or an average: what is divided by the denominator.")
+    denominator: Exact | None = Field(
+        description="The sum or the number of what a ratio is a part of, or how many records an average is over."
+    )
+    stretch_reached: StretchLevel | None = Field(description="The highest of the stretch levels that is reached.")
     stale: bool = Field(
         description="True for the moment after the goal or the organisation changed and before the deals are counted "
         "again: the value is still the one from before."
@@ -103,8 +119,9 @@ class SeriesDay(BaseModel):
     """One day with deals, or activities, that count."""
 
     date: Annotated[date, Field(description="In the tenant's time zone.")]
-    added: Exact
-    cumulative: Exact
+    added: Exact = Field(description="Of a ratio or an average what the day adds to the numerator.")
+    added_denominator: Exact | None = Field(description="What it adds to the denominator of a ratio or an average.")
+    cumulative: Exact = Field(description="Where the goal stands by all days up to this one, as its `value` is stated.")
     deals: int
 
 
@@ -117,7 +134,15 @@ class ProgressSeries(BaseModel):
         end="2027-04-01",
         target="250000",
         unit="USD",
-        days=[{"date": "2027-01-04", "added": "1200.5", "cumulative": "1200.5", "deals": 1}],
+        days=[
+            {
+                "date": "2027-01-04",
+                "added": "1200.5",
+                "added_denominator": None,
+                "cumulative": "1200.5",
+                "deals": 1,
+            }
+        ],
     )
 
     goal_id: UUID
@@ -128,13 +153,22 @@ class ProgressSeries(BaseModel):
     days: list[SeriesDay]
 
     @staticmethod
-    def cumulated(days: list[Day]) -> list[SeriesDay]:
-        """The days with their running total."""
-        total = Decimal(0)
+    def cumulated(aggregate: Aggregate, days: list[Day]) -> list[SeriesDay]:
+        """The days with what all up to each come to."""
+        total, denominator = Decimal(0), Decimal(0)
         cumulated = []
         for day in days:
             total = EXACT.add(total, day.added)
-            cumulated.append(SeriesDay(date=day.day, added=day.added, cumulative=total, deals=day.deals))
+            denominator = EXACT.add(denominator, day.denominator or Decimal(0))
+            cumulated.append(
+                SeriesDay(
+                    date=day.day,
+                    added=day.added,
+                    added_denominator=day.denominator,
+                    cumulative=actual(aggregate, total, denominator).shown or Decimal(0),
+                    deals=day.deals,
+                )
+            )
         return cumulated
 
 
@@ -149,7 +183,8 @@ class ExplainedPart(BaseModel):
     percent: Exact = Field(description="Share of the deal.")
     paid_on: date | None = Field(description="The day of the payment this is a share of, where payments count.")
     counts: bool
-    value: Exact | None = Field(description="What it adds; 1 for a distinct value.")
+    value: Exact | None = Field(description="What it adds; 1 for a distinct value. To a quotient, to the numerator.")
+    denominator: Exact | None = Field(description="What it adds to the denominator of a ratio or an average.")
     day: Annotated[date | None, Field(description="The day it counts on, in the tenant's time zone.")]
     conversion: ConversionAnswer | None = Field(
         description="For money in another currency that counts; the share is taken after that."
@@ -168,6 +203,7 @@ class ExplainedPart(BaseModel):
             paid_on=verdict.part.paid_on,
             counts=counted is not None,
             value=None if counted is None else counted.value,
+            denominator=None if counted is None else counted.denominator,
             day=None if counted is None else counted.day,
             conversion=None if counted is None else ConversionAnswer.of(counted.conversion),
             reason=None if isinstance(outcome, Counted) else outcome.reason,
@@ -187,6 +223,7 @@ class ExplainedDeal(BaseModel):
         person_id=_PERSON,
         counts=True,
         value="1200.5",
+        denominator=None,
         distinct_value=None,
         day="2027-01-04",
         conversion={
@@ -208,6 +245,7 @@ class ExplainedDeal(BaseModel):
                 "paid_on": None,
                 "counts": True,
                 "value": "1200.5",
+                "denominator": None,
                 "day": "2027-01-04",
                 "conversion": {
                     "amount": "1107.24",
@@ -235,6 +273,9 @@ class ExplainedDeal(BaseModel):
     value: Exact | None = Field(
         description="What its parts that count add together: of a whole deal 1 for a count and for a distinct value."
     )
+    denominator: Exact | None = Field(
+        description="What it adds to the denominator of a ratio or an average; `value` is for the numerator."
+    )
     distinct_value: str | None = Field(description="The value that makes it distinct; others may have it too.")
     day: date | None = Field(description="The first day it counts on, in the tenant's time zone.")
     conversion: ConversionAnswer | None = Field(
@@ -242,7 +283,10 @@ class ExplainedDeal(BaseModel):
     )
     reason: Exclusion | None = Field(description="Why none of it counts.")
     why: ReasonAnswer | None = Field(description="The same in words.")
-    failing: dict[str, JsonValue] | None = Field(description="The part of the goal's filter that it does not pass.")
+    failing: dict[str, JsonValue] | None = Field(
+        description="The part of the goal's filter that it does not pass; of one that counts in a ratio and not in its "
+        "numerator, the part of that one's filter."
+    )
     parts: list[ExplainedPart] = Field(
         description="What each share of it, and each payment where those count, adds, or why it does not. Empty for a "
         "deal that adds nothing whoever has it."
@@ -259,7 +303,7 @@ class ExplainedDeal(BaseModel):
         outcome = verdict.outcome
         counted = outcome if isinstance(outcome, Counted) else None
         refused = None if isinstance(outcome, Counted) else outcome
-        failing = None if refused is None or refused.failing is None else filter_to_json(refused.failing)
+        failing = None if outcome.failing is None else filter_to_json(outcome.failing)
         return cls(
             deal_id=deal.deal_id,
             external_id=deal.external_id,
@@ -269,6 +313,7 @@ class ExplainedDeal(BaseModel):
             person_id=verdict.person_id,
             counts=counted is not None,
             value=None if counted is None else counted.value,
+            denominator=None if counted is None else counted.denominator,
             distinct_value=None if counted is None else counted.distinct_value,
             day=verdict.day,
             conversion=None if counted is None else ConversionAnswer.of(counted.conversion),
@@ -295,6 +340,7 @@ class ExplainedActivity(BaseModel):
         person_id=_PERSON,
         counts=False,
         value=None,
+        denominator=None,
         distinct_value=None,
         day="2027-01-04",
         reason="filter_not_met",
@@ -326,11 +372,17 @@ class ExplainedActivity(BaseModel):
     person_id: UUID | None = Field(description="The person the source's user is; null while no identity names them.")
     counts: bool
     value: Exact | None = Field(description="What it adds: 1 for a count and for a distinct value.")
+    denominator: Exact | None = Field(
+        description="What it adds to the denominator of a ratio or an average; `value` is for the numerator."
+    )
     distinct_value: str | None = Field(description="The value that makes it distinct; others may have it too.")
     day: date | None = Field(description="The day it counts on, in the tenant's time zone.")
     reason: Exclusion | None = Field(description="Why it does not count.")
     why: ReasonAnswer | None = Field(description="The same in words.")
-    failing: dict[str, JsonValue] | None = Field(description="The part of the goal's filter that it does not pass.")
+    failing: dict[str, JsonValue] | None = Field(
+        description="The part of the goal's filter that it does not pass; of one that counts in a ratio and not in its "
+        "numerator, the part of that one's filter."
+    )
     delivery_id: UUID = Field(
         description="The delivery that brought this version: /v1/activities/{activity_id}/deliveries/{delivery_id}."
     )
@@ -343,7 +395,7 @@ class ExplainedActivity(BaseModel):
         outcome = verdict.outcome
         counted = outcome if isinstance(outcome, Counted) else None
         refused = None if isinstance(outcome, Counted) else outcome
-        failing = None if refused is None or refused.failing is None else filter_to_json(refused.failing)
+        failing = None if outcome.failing is None else filter_to_json(outcome.failing)
         return cls(
             activity_id=activity.activity_id,
             external_id=activity.external_id,
@@ -353,6 +405,7 @@ class ExplainedActivity(BaseModel):
             person_id=verdict.person_id,
             counts=counted is not None,
             value=None if counted is None else counted.value,
+            denominator=None if counted is None else counted.denominator,
             distinct_value=None if counted is None else counted.distinct_value,
             day=verdict.day,
             reason=None if refused is None else refused.reason,

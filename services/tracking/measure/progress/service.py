@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache, partial
 from itertools import groupby
 from typing import Final, NamedTuple, TypeVar
@@ -31,8 +32,9 @@ from shared.contracts.envelope import to_message
 from shared.contracts.goals import Direction, Goal
 from shared.db.database import Statements, Transaction
 from shared.kernel.activities import ActivityFacts
-from shared.kernel.attainment import attainment, shown
+from shared.kernel.attainment import actual, attainment, shown
 from shared.kernel.deals import DealFacts
+from shared.kernel.measures import Aggregate
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 from shared.outbox.republishing import marking
@@ -41,6 +43,7 @@ from shared.outbox.republishing import marking
 _CHUNK_GOALS_MAX: Final = 100
 _CHUNK_SPANS_MAX: Final = 300
 _GOAL_SUBJECT: Final = "goal/"
+_ZERO: Final = Decimal(0)
 
 FactsT = TypeVar("FactsT", DealFacts, ActivityFacts)
 SnapshotT = TypeVar("SnapshotT", Deal, Activity)
@@ -306,6 +309,10 @@ async def render_progress(statements: Statements, subjects: Sequence[tuple[UUID,
 def progress_event(state: store.State) -> contract.Progress:
     """A goal's state as it is published."""
     goal = _goal(state.definition)
+    aggregate = goal.metric.later_aggregate or goal.metric.aggregate
+    lower_is_better = goal.direction is Direction.LOWER
+    stands = actual(aggregate, state.value, state.denominator)
+    reached = [each for each in goal.stretch if stands.has_reached(each.target, lower_is_better=lower_is_better)]
     return contract.Progress(
         tenant_id=state.tenant_id,
         goal_id=goal.id,
@@ -314,25 +321,30 @@ def progress_event(state: store.State) -> contract.Progress:
         status=goal.status,
         name=goal.name,
         owner=goal.owner,
-        value=state.value,
+        value=stands.shown or _ZERO,
         target=goal.target,
         baseline=goal.baseline,
         attainment=shown(
             attainment(
-                state.value,
+                stands.dividend,
                 target=goal.target,
                 baseline=goal.baseline,
-                lower_is_better=goal.direction is Direction.LOWER,
+                lower_is_better=lower_is_better,
+                divisor=stands.divisor,
             )
         ),
         direction=goal.direction,
         unit=goal.unit,
-        currency=goal.metric.currency,
+        currency=None if aggregate is Aggregate.RATIO else goal.metric.currency,
         start=goal.start,
         end=goal.end,
         deals=state.deals,
         changed_at=state.changed_at,
         received_at=state.received_at,
+        aggregate=aggregate.value,
+        numerator=state.value if aggregate.is_quotient else None,
+        denominator=state.denominator if aggregate.is_quotient else None,
+        stretch_reached=reached[-1] if reached else None,
     )
 
 

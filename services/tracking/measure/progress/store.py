@@ -33,6 +33,8 @@ class State(NamedTuple):
     stale: bool
     version: int
     value: Decimal
+    """Of a ratio or an average the numerator."""
+    denominator: Decimal
     deals: int
     changed_at: datetime
     received_at: datetime | None
@@ -52,15 +54,16 @@ _DEFINITION_STATES: Final = text(
 _MOVE: Final = text(
     """
     INSERT INTO tracking.progress_stripes AS stored
-        (tenant_id, goal_id, stripe, value, deals, version, changed_at, received_at)
-    SELECT tenant_id, goal_id, :stripe, value, deals, 1, :now, received_at
+        (tenant_id, goal_id, stripe, value, denominator, deals, version, changed_at, received_at)
+    SELECT tenant_id, goal_id, :stripe, value, denominator, deals, 1, :now, received_at
     FROM unnest(
         CAST(CAST(:tenant_ids AS text) AS uuid[]), CAST(CAST(:goal_ids AS text) AS uuid[]),
-        CAST(CAST(:values AS text) AS numeric[]), CAST(CAST(:deals AS text) AS bigint[]),
-        CAST(CAST(:received AS text) AS timestamptz[])
-    ) AS moved(tenant_id, goal_id, value, deals, received_at)
+        CAST(CAST(:values AS text) AS numeric[]), CAST(CAST(:denominators AS text) AS numeric[]),
+        CAST(CAST(:deals AS text) AS bigint[]), CAST(CAST(:received AS text) AS timestamptz[])
+    ) AS moved(tenant_id, goal_id, value, denominator, deals, received_at)
     ON CONFLICT (tenant_id, goal_id, stripe) DO UPDATE SET
         value = stored.value + excluded.value,
+        denominator = stored.denominator + excluded.denominator,
         deals = stored.deals + excluded.deals,
         version = stored.version + 1,
         changed_at = excluded.changed_at,
@@ -91,7 +94,8 @@ _MOVE_DISTINCT: Final = text(
 # snapshot of the tenant for each goal, so it is made before.
 _STATES: Final = """
     SELECT goal.tenant_id, goal.goal_id, goal.stale, goal.version + coalesce(stripes.version, 0) AS version,
-        coalesce(stripes.value, 0) AS value, coalesce(stripes.deals, 0) AS deals,
+        coalesce(stripes.value, 0) AS value, coalesce(stripes.denominator, 0) AS denominator,
+        coalesce(stripes.deals, 0) AS deals,
         greatest(goal.changed_at, stripes.changed_at) AS changed_at, stripes.received_at,
         CAST(stored.body AS text) AS definition
     FROM (SELECT goal.*, 'goal/' || goal.goal_id AS subject FROM {goals} OFFSET 0) AS goal
@@ -100,8 +104,8 @@ _STATES: Final = """
         WHERE snapshot.tenant_id = goal.tenant_id AND snapshot.subject = goal.subject LIMIT 1
     ) AS stored
     LEFT JOIN LATERAL (
-        SELECT CAST(sum(version) AS bigint) AS version, sum(value) AS value, CAST(sum(deals) AS bigint) AS deals,
-            max(changed_at) AS changed_at, max(received_at) AS received_at
+        SELECT CAST(sum(version) AS bigint) AS version, sum(value) AS value, sum(denominator) AS denominator,
+            CAST(sum(deals) AS bigint) AS deals, max(changed_at) AS changed_at, max(received_at) AS received_at
         FROM tracking.progress_stripes AS stripe
         WHERE stripe.tenant_id = goal.tenant_id AND stripe.goal_id = goal.goal_id
     ) AS stripes ON true
@@ -171,12 +175,12 @@ _CLEAR: Final = text(
 _REBUILD: Final = text(
     """
     INSERT INTO tracking.progress_stripes
-        (tenant_id, goal_id, stripe, value, deals, version, changed_at, received_at)
-    SELECT :tenant_id, goal_id, :stripe, value, deals, 0, :now, received_at
+        (tenant_id, goal_id, stripe, value, denominator, deals, version, changed_at, received_at)
+    SELECT :tenant_id, goal_id, :stripe, value, denominator, deals, 0, :now, received_at
     FROM unnest(
-        CAST(:goal_ids AS uuid[]), CAST(:values AS numeric[]), CAST(:deals AS bigint[]),
-        CAST(:received AS timestamptz[])
-    ) AS t(goal_id, value, deals, received_at)
+        CAST(:goal_ids AS uuid[]), CAST(:values AS numeric[]), CAST(:denominators AS numeric[]),
+        CAST(:deals AS bigint[]), CAST(:received AS timestamptz[])
+    ) AS t(goal_id, value, denominator, deals, received_at)
     """
 )
 _REBUILD_DISTINCT: Final = text(
@@ -218,6 +222,7 @@ async def move(tx: Transaction, movements: Mapping[GoalKey, Movement], *, stripe
             "values": array_text(
                 [distinct.get(key, movement.value) for key, movement in zip(keys, moved, strict=True)]
             ),
+            "denominators": array_text([movement.denominator for movement in moved]),
             "deals": array_text([movement.deals for movement in moved]),
             "received": array_text([movement.received_at for movement in moved]),
         },
@@ -309,6 +314,7 @@ async def rebuild(
             "now": tx.now,
             "goal_ids": goal_ids,
             "values": [total.value for total in rebuilt],
+            "denominators": [total.denominator for total in rebuilt],
             "deals": [total.deals for total in rebuilt],
             "received": [total.received_at for total in rebuilt],
         },

@@ -34,7 +34,9 @@ progress_stripes = Table(
     tenant_id(),
     Column("goal_id", Uuid(), primary_key=True),
     Column("stripe", Integer, primary_key=True, autoincrement=False),
+    # Of a ratio or an average the numerator.
     Column("value", Numeric(asdecimal=True), nullable=False),
+    Column("denominator", Numeric(asdecimal=True), nullable=False, server_default=text("0")),
     Column("deals", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
     instant("changed_at"),

@@ -19,6 +19,7 @@ from shared.kernel.words import counted
 
 _GOALS_MAX: Final = 1000
 _NO_GAP: Final = GapCount()
+_ZERO: Final = Decimal(0)
 _CHUNK_GOALS: Final = 500
 _EVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -74,9 +75,9 @@ async def _of_goals(
         state, expected = states.get(goal_id), recomputed.get(goal_id, contributions.NOTHING)
         if state is None and goal_id not in rules:
             continue
-        if state is not None and not state.stale and (state.value, state.deals) == (expected.value, expected.deals):
+        if state is not None and not state.stale and _sums(state) == _sums(expected):
             continue
-        stored = "nothing" if state is None else _described(state.value, state.deals)
+        stored = "nothing" if state is None else _described(*_sums(state))
         is_passing = state is not None and state.stale
         if is_passing:
             stored += ", waiting to be rebuilt"
@@ -86,7 +87,7 @@ async def _of_goals(
                 tenant_id,
                 f"goal/{goal_id}",
                 stored,
-                _described(expected.value, expected.deals),
+                _described(*_sums(expected)),
                 is_passing=is_passing,
             )
         )
@@ -123,5 +124,10 @@ async def _goals_with_progress(tx: Transaction, tenant_id: UUID) -> list[UUID]:
     return found
 
 
-def _described(value: Decimal, deals: int) -> str:
-    return f"{format_amount(value)} by {counted(deals, 'deal')}"
+def _sums(stands: store.State | contributions.Total) -> tuple[Decimal, int, Decimal]:
+    return stands.value, stands.deals, stands.denominator
+
+
+def _described(value: Decimal, deals: int, denominator: Decimal = _ZERO) -> str:
+    above = format_amount(value) if not denominator else f"{format_amount(value)} of {format_amount(denominator)}"
+    return f"{above} by {counted(deals, 'deal')}"

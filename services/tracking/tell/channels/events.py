@@ -71,11 +71,13 @@ class Kind(Generic[EventT]):
 
 def _progress_attainment(event: Progress) -> Decimal | None:
     """What filters compare: exact, where the event itself has it rounded."""
+    stands = event.actual
     return attainment(
-        event.value,
+        stands.dividend,
         target=event.target,
         baseline=event.baseline,
         lower_is_better=event.direction is Direction.LOWER,
+        divisor=stands.divisor,
     )
 
 
@@ -97,7 +99,7 @@ PROGRESS: Final = Kind(
         "direction": (FieldType.TEXT, lambda event: event.direction.value),
         "unit": (FieldType.TEXT, lambda event: event.unit),
         "currency": (FieldType.TEXT, lambda event: event.currency),
-        "value": (FieldType.NUMBER, lambda event: event.value),
+        "value": (FieldType.NUMBER, lambda event: event.actual.shown),
         "target": (FieldType.NUMBER, lambda event: event.target),
         "attainment": (FieldType.NUMBER, _progress_attainment),
         "start": (FieldType.DATE, lambda event: event.start),
