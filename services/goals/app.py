@@ -4,6 +4,10 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from services.goals.calendar.api import router as calendar_router
+from services.goals.calendar.service import Calendars
+from services.goals.jobs.api import router as jobs_router
+from services.goals.jobs.service import Jobs
 from services.goals.metadata import audit, transport
 from services.goals.org.api import router as org_router
 from services.goals.org.service import Organisation
@@ -37,20 +41,23 @@ def create_app() -> FastAPI:
     database = Database(settings.database_url, service=SERVICE)
     trail = Trail(audit)
     outbox = Outbox(transport, trail=trail)
-    organisation = Organisation(outbox)
+    calendars = Calendars(outbox)
+    organisation = Organisation(outbox, calendars)
     return create_service_app(
         title="Attain goals",
         description=_DESCRIPTION,
         settings=settings,
         database=database,
         transport_tables=transport,
-        routers=[targets_router, org_router, rates_router, audit_router],
+        routers=[targets_router, calendar_router, org_router, rates_router, jobs_router, audit_router],
         readiness={"schema": partial(require_current_schema, database)},
         parts=[
+            calendars,
             organisation,
             sight.Organisation(organisation.chart),
-            Goals(outbox, organisation),
-            ExchangeRates(outbox, organisation),
+            Goals(outbox, organisation, calendars),
+            ExchangeRates(outbox, calendars),
+            Jobs(),
             trail,
         ],
     )

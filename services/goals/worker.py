@@ -1,7 +1,12 @@
-"""The worker process of the goals service, `python -m services.goals.worker`: publishes what waits in its outbox."""
+"""The worker process of the goals service, `python -m services.goals.worker`.
+
+It works at jobs, and publishes what waits in its outbox.
+"""
 
 import sys
 
+from services.goals.jobs.service import Jobs
+from services.goals.jobs.work import JobRunner
 from services.goals.metadata import transport
 from services.goals.settings import SERVICE
 from shared.contracts.topics import TOPICS
@@ -9,8 +14,8 @@ from shared.worker.process import ServiceWorkerSettings, WorkerProcess, run_serv
 
 
 async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
-    """Publish until a signal; the process's exit status."""
-    return await process.run({})
+    """Work at jobs and publish until a signal; the process's exit status."""
+    return await process.run({"jobs": JobRunner(process.database, Jobs(), {})})
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """Versioned things of which every version is published."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Generic
 from uuid import UUID
 
@@ -39,8 +39,7 @@ class Published(Generic[ThingT]):
         """The thing to be changed, the tenant locked. Raises the kind's NotFound, VersionMismatch."""
         await tx.lock_tenants_exclusive([tenant_id])
         stored = await self._things.for_change(tx, tenant_id, thing_id, expected_version)
-        if (trail := self._outbox.trail) is not None:
-            await trail.begin(tx, await self._events_of(tx, [(tenant_id, stored)]))
+        await self._begin_trail(tx, tenant_id, [stored])
         return stored
 
     async def for_change_many(
@@ -48,7 +47,9 @@ class Published(Generic[ThingT]):
     ) -> dict[UUID, ThingT]:
         """Those of these things that there are, by id, to be changed, in whatever version; the tenant is locked."""
         await tx.lock_tenants_exclusive([tenant_id])
-        return await self._things.locked_many(tx, tenant_id, thing_ids)
+        stored = await self._things.locked_many(tx, tenant_id, thing_ids)
+        await self._begin_trail(tx, tenant_id, stored.values())
+        return stored
 
     async def add(self, tx: Transaction, tenant_id: UUID, added: ThingT) -> ThingT:
         """Store and publish a new thing; the caller has locked the tenant."""
@@ -75,6 +76,10 @@ class Published(Generic[ThingT]):
         found = await self._things.every(tx, after, limit)
         events = await self._events_of(tx, [(tenant_id, thing) for (tenant_id, _), thing in found])
         return [Newest(key, thing.version, event) for (key, thing), event in zip(found, events, strict=True)]
+
+    async def _begin_trail(self, tx: Transaction, tenant_id: UUID, things: Iterable[ThingT]) -> None:
+        if (trail := self._outbox.trail) is not None:
+            await trail.begin(tx, await self._events_of(tx, [(tenant_id, thing) for thing in things]))
 
     async def _publish(self, tx: Transaction, tenant_id: UUID, things: Sequence[ThingT]) -> None:
         await self._outbox.publish(tx, await self._events_of(tx, [(tenant_id, thing) for thing in things]))

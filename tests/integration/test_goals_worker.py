@@ -14,6 +14,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.ports import free_ports
+from services.goals.calendar.service import Calendars
 from services.goals.metadata import transport
 from services.goals.org.service import Organisation
 from shared.contracts.base import Event
@@ -76,7 +77,8 @@ async def test_what_is_committed_is_published_and_the_worker_stops_cleanly(
         ATTAIN_WORKER_PORT=str(port),
     ) as worker:
         await eventually(lambda: is_ready(f"http://127.0.0.1:{port}/readyz"), 30, expectation="a ready worker")
-        organisation = Organisation(Outbox(transport))
+        outbox = Outbox(transport)
+        organisation = Organisation(outbox, Calendars(outbox))
         async with database.transaction(Scope.of(tenant)) as tx:
             ada = await organisation.create_person(tx, tenant, name="Ada", email=None)
         async with database.transaction(Scope.of(tenant)) as tx:

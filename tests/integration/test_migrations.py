@@ -14,8 +14,13 @@ import pytest
 from alembic import command
 from cryptography.fernet import Fernet
 
-from services.goals.org.domain import Calendar, CalendarTerms, Place, Team
-from services.goals.org.store import CALENDARS, TEAMS
+from services.goals.calendar.domain import Calendar, CalendarTerms
+from services.goals.calendar.store import CALENDARS
+from services.goals.org.domain import (
+    Place,
+    Team,
+)
+from services.goals.org.store import TEAMS
 from services.tracking.records import service as records
 from shared.db.database import Database, Scope
 from shared.db.migration import (

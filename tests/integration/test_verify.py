@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from deploy.local.commands.verify import lines, verified
+from services.goals.calendar.service import Calendars
 from services.goals.metadata import transport as goals_transport
 from services.goals.org.service import Organisation
 from services.incentives.credits.domain import ReceivedDeal
@@ -64,7 +65,8 @@ class House:
     async def add_person(self) -> Person:
         """Somebody in the goals service, as published."""
         async with self.goals.transaction(self.scope) as tx:
-            await Organisation(Outbox(goals_transport)).create_person(tx, self.tenant, name="Ada", email=None)
+            outbox = Outbox(goals_transport)
+            await Organisation(outbox, Calendars(outbox)).create_person(tx, self.tenant, name="Ada", email=None)
             rows = await tx.rows(
                 text("SELECT headers, value FROM goals.outbox WHERE tenant_id = :tenant"), {"tenant": self.tenant}
             )

@@ -9,11 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from services.goals.calendar.domain import Calendar, CalendarTerms, FirstDay
+from services.goals.calendar.store import CALENDARS
 from services.goals.metadata import transport
 from services.goals.org.domain import (
-    Calendar,
-    CalendarTerms,
-    FirstDay,
     Identity,
     IdentityNotFound,
     Person,
@@ -22,7 +21,7 @@ from services.goals.org.domain import (
     Team,
 )
 from services.goals.org.events import person_event
-from services.goals.org.store import CALENDARS, IDENTITIES, PEOPLE, TEAMS
+from services.goals.org.store import IDENTITIES, PEOPLE, TEAMS
 from services.goals.org.tables import people
 from shared.contracts.envelope import from_record
 from shared.db.database import Database, Scope

@@ -7,7 +7,13 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.goals.org.domain import FirstDay, Place, Team, TeamCircle, check_tree
+from services.goals.calendar.domain import FirstDay
+from services.goals.org.domain import (
+    Place,
+    Team,
+    TeamCircle,
+    check_tree,
+)
 from services.goals.targets.domain import (
     Direction,
     Goal,

@@ -6,8 +6,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tracking.intake.sync.domain import Reconciliation
-from services.tracking.intake.upkeep.domain import ChannelFacts, Facts, Sent, Waiting, health, valid_until
+from services.tracking.intake.inbox.domain.hook_counts import Sent
+from services.tracking.intake.sync.domain import ChannelState, Reconciliation
+from services.tracking.intake.upkeep.domain import Facts, Waiting, health, valid_until
 from services.tracking.tell.alerts.domain import Looked, Trend, next_look
 from shared.kernel.alerts import HealthStatus
 
@@ -34,6 +35,10 @@ def every_minutes(minutes: int) -> Reconciliation:
     return Reconciliation(UUID(int=1), UUID(int=2), every_minutes=minutes)
 
 
+def channel(expires_at: datetime | None, error: str | None) -> ChannelState:
+    return ChannelState(UUID(int=1), UUID(int=2), "1", NOW, expires_at=expires_at, error=error)
+
+
 facts = st.builds(
     Facts,
     created_at=past,
@@ -45,7 +50,7 @@ facts = st.builds(
     has_api=st.just(True),
     has_access=st.booleans(),
     wants_channel=st.booleans(),
-    channel=st.none() | st.builds(ChannelFacts, expires_at=st.none() | past | ahead, error=st.none() | st.just("no")),
+    channel=st.none() | st.builds(channel, st.none() | past | ahead, st.none() | st.just("no")),
     reconciliation=st.none() | st.sampled_from([0, 15, 60, 1440]).map(every_minutes),
     reconciled_at=sometime,
 )

@@ -2,42 +2,31 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 from deploy.local.api import AttainApi, Caller, service_urls
 from deploy.local.demo.board import Board, GoalNumber
-from deploy.local.demo.closing import (
-    Check,
-    ComponentStatement,
-    DealVersion,
-    DeliveryDetail,
-    DeliverySummary,
-    Earning,
-    ExplainedEarning,
-    Explanation,
-    Findings,
-    LedgerCause,
-    LedgerTransaction,
-    Line,
-    Quarantine,
-    Statement,
-    Total,
-    checks,
-)
+from deploy.local.demo.closing import Check, ExplainedEarning, Findings, checks
 from deploy.local.demo.expectation import Expectation
 from deploy.local.demo.player import Player, Sent
 from deploy.local.demo.script import Channel, Delivery
 from deploy.local.demo.seeding import SeededCompany
 from deploy.local.ports import Ports
+from services.incentives.earnings.schemas import EarningAnswer, ExplanationAnswer, StatementAnswer
+from services.incentives.ledger.schemas import LedgerTransactionAnswer
+from services.tracking.intake.inbox.schemas import DeliveryAnswer, DeliveryDetail
 from shared.http.settings import HttpSettings
 from shared.kernel.periods import Period
 
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
+
 PERSON, COMPANY_GOAL, COMPANY_DEALS_GOAL = uuid4(), uuid4(), uuid4()
 WON = Delivery(Channel.CRM, "msg_1", '{"external_id": "K-1"}')
 FORGED = Delivery(Channel.CRM, "msg_2", "{}", forged=True)
@@ -82,63 +71,43 @@ def _number(goal_id: UUID, value: str) -> GoalNumber:
     return GoalNumber(goal_id=goal_id, version=1, value=Decimal(value), target=Decimal(1), deals=1, received_at=None)
 
 
+def _documented(answer: type[AnswerT], **members: object) -> AnswerT:
+    """The example of an answer, with other members."""
+    return answer.model_validate({**answer.model_json_schema()["examples"][0], **members}, from_attributes=True)
+
+
 def _findings() -> Findings:
     delivery_id = uuid4()
-    line = Line(
-        deal_id=uuid4(),
-        external_id="K-1",
-        name="Acme",
-        day=date(2026, 10, 5),
-        percent=Decimal(100),
-        value=Decimal("1000.50"),
-        before=Decimal(0),
-        after=Decimal("1000.50"),
-        slices=[],
-        amount=Decimal("40.02"),
-        deal_version=DealVersion(modified_at=NOW, delivery_id=delivery_id),
+    earning = _documented(EarningAnswer, person_id=PERSON, component="bookings", earned="40.02")
+    component = _documented(StatementAnswer).earnings[0]
+    version = component.lines[0].deal_version
+    assert version is not None
+    line = component.lines[0].model_copy(
+        update={
+            "external_id": "K-1",
+            "name": "Acme",
+            "amount": Decimal("40.02"),
+            "deal_version": version.model_copy(update={"delivery_id": delivery_id}),
+        }
     )
-    earning = Earning(
-        id=uuid4(),
-        person_id=PERSON,
-        component="bookings",
-        earned=Decimal("40.02"),
-        measure=Decimal("1000.50"),
-        quota=None,
-        attainment=None,
-        currency="EUR",
-    )
-    posted = LedgerTransaction(
-        sequence=1,
-        posted_at=NOW,
-        cause=LedgerCause(deal_id=line.deal_id, delivery_id=delivery_id),
-        entries=[],
-        hash="00",
-    )
-    quarantined = DeliveryDetail(
-        id=uuid4(),
-        state="quarantined",
-        received_at=NOW,
-        quarantine=Quarantine(reason="invalid_field", pointer="/data/amount", detail="is no number"),
-        headers={},
-        body=ODD.body,
-    )
-    translated = DeliverySummary(id=delivery_id, state="translated", received_at=NOW, quarantine=None)
+    quarantined = _documented(DeliveryDetail, id=uuid4(), body=ODD.body)
+    translated = _documented(DeliveryAnswer, id=delivery_id, state="translated", quarantine=None)
+    total = _documented(StatementAnswer).totals[0]
     return Findings(
         deliveries=[quarantined, translated],
         quarantined=[quarantined],
-        statement=Statement(
+        statement=_documented(
+            StatementAnswer,
             person_name="Ines Carvalho",
-            start=date(2026, 10, 1),
-            end=date(2027, 1, 1),
-            earnings=[ComponentStatement(name="Bookings", earning=earning, lines=[line])],
-            totals=[Total(earned=Decimal("40.02"), ledger_balance=Decimal("40.02"))],
+            earnings=[component.model_copy(update={"earning": earning, "lines": [line]})],
+            totals=[total.model_copy(update={"earned": Decimal("40.02"), "ledger_balance": Decimal("40.02")})],
         ),
         earned=Decimal("40.02"),
         explained=ExplainedEarning(
-            explanation=Explanation(earning=earning, tiers=[], lines=[line]),
+            explanation=_documented(ExplanationAnswer, earning=earning, lines=[line]),
             line=line,
-            posted=[posted],
-            delivery=DeliveryDetail(**{**dict(translated), "headers": {}, "body": WON.body}),
+            posted=[_documented(LedgerTransactionAnswer)],
+            delivery=_documented(DeliveryDetail, id=delivery_id, state="translated", quarantine=None, body=WON.body),
         ),
     )
 
@@ -175,7 +144,7 @@ def test_a_forged_webhook_that_gets_in_and_a_genuine_one_that_does_not_are_notic
 
 def test_a_duplicate_that_was_stored_is_noticed(player: Player) -> None:
     findings = _findings()
-    again = DeliverySummary(id=uuid4(), state="translated", received_at=NOW, quarantine=None)
+    again = _documented(DeliveryAnswer, id=uuid4(), state="translated", quarantine=None)
     assert _failed(checks(player, replace(findings, deliveries=[*findings.deliveries, again]), [])) == [3]
 
 

@@ -4,12 +4,10 @@ from uuid import UUID
 
 import pytest
 
+from services.goals.calendar.domain import Calendar, CalendarTerms, FirstDay
 from services.goals.org.domain import (
-    Calendar,
-    CalendarTerms,
     EmailTaken,
     EmployeeNumberTaken,
-    FirstDay,
     Identity,
     IdentityTaken,
     Membership,

@@ -256,6 +256,8 @@ def test_a_wall_that_is_broken_is_seen(tmp_path: Path) -> None:
         "services/goals/targets/service.py": "import shared.http.app\n",
         "services/goals/targets/tables.py": "",
         "services/goals/rates/service.py": "",
+        "services/goals/calendar/service.py": "import services.goals.rates.service\n",
+        "services/goals/jobs/service.py": "",
         "services/goals/org/service.py": "import services.goals.targets.service\n",
         "services/goals/org/store.py": "import services.tracking.records.service\n",
         "services/tracking/records/service.py": "import services.tracking.measure.progress.service\n",

@@ -6,20 +6,19 @@ from uuid import UUID
 
 import pytest
 
+from services.tracking.intake.calling.domain import WHAT_TO_DO, Circuit, CircuitState, Trouble
+from services.tracking.intake.inbox.domain.hook_counts import Sent
 from services.tracking.intake.inbox.retranslation import StoredVersions, content, differs_from_stored
 from services.tracking.intake.sources.domain import Remark, RemarkKind, SourceMapping
-from services.tracking.intake.sync.domain import Phase, Reconciliation, Run, RunKind, RunState
+from services.tracking.intake.sync.domain import ChannelState, Phase, Reconciliation, Run, RunKind, RunState
 from services.tracking.intake.upkeep.domain import (
     CREDITS_LOW,
-    ChannelFacts,
     CheckName,
-    CircuitFacts,
     Facts,
     MappingTooLarge,
     MappingWork,
     Remarked,
     Repair,
-    Sent,
     Waiting,
     health,
 )
@@ -45,6 +44,7 @@ ASKED = replace(
     reconciliation=Reconciliation(UUID(int=1), UUID(int=2), every_minutes=15),
     reconciled_at=NOW - 5 * MINUTE,
 )
+REFUSED = Circuit(CircuitState.OPEN, until=NOW + HOUR, trouble=Trouble.ACCESS_REFUSED, error="invalid token")
 
 
 def run(state: RunState, *, kind: RunKind = RunKind.RECONCILIATION, error: str | None = None, seen: int = 0) -> Run:
@@ -63,6 +63,10 @@ def run(state: RunState, *, kind: RunKind = RunKind.RECONCILIATION, error: str |
         total=200,
         error=error,
     )
+
+
+def channel(expires_at: datetime | None, error: str | None) -> ChannelState:
+    return ChannelState(UUID(int=1), UUID(int=2), "1", NOW, expires_at=expires_at, error=error)
 
 
 def check(facts: Facts, name: CheckName) -> Check:
@@ -86,9 +90,19 @@ def test_a_connection_is_as_its_worst_check() -> None:
     [
         (replace(FINE, is_active=False), "deliveries", ATTENTION, "Set its status to active"),
         (replace(FINE, sent=Sent(last_at=NOW - 3 * DAY)), "deliveries", OK, "3 days ago"),
-        (replace(FINE, sent=Sent(last_at=NOW - 3 * DAY - MINUTE)), "deliveries", ATTENTION, "Check that the webhook"),
+        (
+            replace(FINE, sent=Sent(last_at=NOW - 3 * DAY - MINUTE)),
+            "deliveries",
+            ATTENTION,
+            "Check that the webhook",
+        ),
         (replace(FINE, sent=Sent(), created_at=NOW - 59 * MINUTE), "deliveries", OK, "Enter /hooks/1"),
-        (replace(FINE, sent=Sent(), created_at=NOW - HOUR), "deliveries", ATTENTION, "ever come in 1 hour. Enter"),
+        (
+            replace(FINE, sent=Sent(), created_at=NOW - HOUR),
+            "deliveries",
+            ATTENTION,
+            "ever come in 1 hour. Enter",
+        ),
         (replace(FINE, untranslated=Waiting(5, NOW - MINUTE)), "translation", OK, "as they come"),
         (replace(FINE, untranslated=Waiting(5, NOW - 2 * MINUTE)), "translation", ATTENTION, "waited for 2 minutes"),
         (replace(FINE, untranslated=Waiting(5, NOW - 11 * MINUTE)), "translation", BROKEN, "worker of tracking runs"),
@@ -97,7 +111,12 @@ def test_a_connection_is_as_its_worst_check() -> None:
         (replace(FINE, sent=Sent(NOW, duplicates_day=100)), "duplicates", ATTENTION, "answers get back to it"),
         (replace(FINE, sent=Sent(NOW, received_day=50, duplicates_day=100)), "duplicates", OK, "counts once"),
         (replace(FINE, sent=Sent(NOW, received_day=9, rejected_signature_day=4)), "signatures", OK, "that few"),
-        (replace(FINE, sent=Sent(NOW, received_day=9, rejected_signature_day=5)), "signatures", ATTENTION, "rotate it"),
+        (
+            replace(FINE, sent=Sent(NOW, received_day=9, rejected_signature_day=5)),
+            "signatures",
+            ATTENTION,
+            "rotate it",
+        ),
         (replace(FINE, sent=Sent(NOW, rejected_signature_day=1)), "signatures", BROKEN, "none accepted"),
         (replace(FINE, sent=Sent(NOW, rejected_timestamp_day=1)), "signatures", BROKEN, "Check the clocks"),
         (replace(FINE, sent=Sent(NOW, rejected_headers_day=1)), "signatures", BROKEN, "of the kind"),
@@ -112,10 +131,15 @@ def test_a_connection_is_as_its_worst_check() -> None:
         (replace(FINE, quarantined=7), "quarantine", ATTENTION, "7 deliveries are in quarantine and do not count"),
         (replace(FINE, has_api=True), "api_access", ATTENTION, "Give the connection API access"),
         (
-            replace(ASKED, circuit=CircuitFacts("open", NOW + HOUR, "invalid token", "Give it anew.")),
+            replace(
+                ASKED,
+                circuit=Circuit(
+                    CircuitState.OPEN, until=NOW + HOUR, trouble=Trouble.ACCESS_REFUSED, error="invalid token"
+                ),
+            ),
             "api_access",
             BROKEN,
-            "for 1 hour more. It said: invalid token. Give it anew.",
+            f"for 1 hour more. It said: invalid token. {WHAT_TO_DO[Trouble.ACCESS_REFUSED]}",
         ),
         (replace(ASKED, fetching=Waiting(3, NOW - 15 * MINUTE)), "fetching", OK, "is fetched"),
         (replace(ASKED, fetching=Waiting(3, NOW - 16 * MINUTE)), "fetching", ATTENTION, "3 records wait"),
@@ -125,25 +149,25 @@ def test_a_connection_is_as_its_worst_check() -> None:
         (replace(ASKED, credits_remaining=CREDITS_LOW), "credits", OK, "1000 API calls are left"),
         (replace(ASKED, wants_channel=True), "channel", OK, "being opened"),
         (
-            replace(ASKED, wants_channel=True, channel=ChannelFacts(NOW + 2 * DAY, None)),
+            replace(ASKED, wants_channel=True, channel=channel(NOW + 2 * DAY, None)),
             "channel",
             OK,
             "ends in 2 days and is renewed before",
         ),
         (
-            replace(ASKED, wants_channel=True, channel=ChannelFacts(NOW + 23 * HOUR, None)),
+            replace(ASKED, wants_channel=True, channel=channel(NOW + 23 * HOUR, None)),
             "channel",
             ATTENTION,
             "ends in 23 hours and could not be renewed",
         ),
         (
-            replace(ASKED, wants_channel=True, channel=ChannelFacts(NOW - MINUTE, "no scope")),
+            replace(ASKED, wants_channel=True, channel=channel(NOW - MINUTE, "no scope")),
             "channel",
             BROKEN,
             "The CRM said: no scope.",
         ),
         (
-            replace(ASKED, wants_channel=True, channel=ChannelFacts(None, "no scope")),
+            replace(ASKED, wants_channel=True, channel=channel(None, "no scope")),
             "channel",
             BROKEN,
             "is not open",

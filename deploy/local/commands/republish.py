@@ -9,6 +9,7 @@ from rich.console import Console
 
 from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
+from services.goals.calendar.service import Calendars
 from services.goals.metadata import transport as goals_transport
 from services.goals.org.service import Organisation
 from services.goals.rates.service import ExchangeRates
@@ -36,10 +37,11 @@ _TRANSPORTS: Final[Mapping[str, TransportTables]] = {
 def definitions() -> Mapping[str, Sequence[ReadNext]]:
     """What the goals service publishes, by topic."""
     outbox = Outbox(goals_transport)
-    organisation = Organisation(outbox)
+    calendars = Calendars(outbox)
+    organisation = Organisation(outbox, calendars)
     return {
-        org.TOPIC: [*organisation.published, *ExchangeRates(outbox, organisation).published],
-        goals.TOPIC: Goals(outbox, organisation).published,
+        org.TOPIC: [*calendars.published, *organisation.published, *ExchangeRates(outbox, calendars).published],
+        goals.TOPIC: Goals(outbox, organisation, calendars).published,
     }
 
 

@@ -3,21 +3,21 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
-from uuid import UUID
 
 import httpx
-from pydantic import BaseModel
 
 from deploy.local.api import AttainApi
 from deploy.local.demo import company
 from deploy.local.demo.company import BOOKINGS_COMPONENT
-from deploy.local.demo.player import EarningNumber, Player, Sent
+from deploy.local.demo.player import Player, Sent
 from deploy.local.demo.script import Delivery
 from deploy.local.demo.seeding import SeededCompany
 from deploy.local.errors import StackError
+from services.incentives.earnings.schemas import EarningAnswer, ExplanationAnswer, LineAnswer, StatementAnswer
+from services.incentives.ledger.schemas import LedgerTransactionAnswer
+from services.tracking.intake.inbox.schemas import DeliveryAnswer, DeliveryDetail
 from shared.http.auth import Role
 from shared.kernel.words import counted
 
@@ -25,145 +25,13 @@ STATEMENT_OF: Final = "ines.carvalho"
 _DIFFERENCES_SHOWN_MAX: Final = 3
 
 
-class Slice(BaseModel):
-    """A part of a credit at the rate of its tier."""
-
-    tier: int
-    value: Decimal
-    rate: Decimal
-    amount: Decimal
-
-
-class DealVersion(BaseModel):
-    """The version of a deal that counts, and what brought it."""
-
-    modified_at: datetime
-    delivery_id: UUID
-
-
-class Line(BaseModel):
-    """A credit and what it paid."""
-
-    deal_id: UUID
-    external_id: str | None
-    name: str | None
-    day: date
-    percent: Decimal
-    value: Decimal
-    before: Decimal
-    after: Decimal
-    slices: list[Slice]
-    amount: Decimal
-    deal_version: DealVersion | None
-
-
-class Earning(EarningNumber):
-    """What a person earned on a component."""
-
-    measure: Decimal
-    quota: Decimal | None
-    attainment: Decimal | None
-    currency: str
-
-
-class ComponentStatement(BaseModel):
-    """One component of a statement."""
-
-    name: str
-    earning: Earning
-    lines: list[Line]
-
-
-class Total(BaseModel):
-    """A sum over a statement."""
-
-    earned: Decimal
-    ledger_balance: Decimal
-
-
-class Statement(BaseModel):
-    """What a person earned in a quarter."""
-
-    person_name: str | None
-    start: date
-    end: date
-    earnings: list[ComponentStatement]
-    totals: list[Total]
-
-
-class Tier(BaseModel):
-    """A tier and what lies in it."""
-
-    tier: int
-    rate: Decimal
-    value: Decimal
-    amount: Decimal
-
-
-class LedgerEntry(BaseModel):
-    """One side of a ledger transaction."""
-
-    account: str
-    amount: Decimal
-    currency: str
-
-
-class LedgerCause(BaseModel):
-    """What made an amount change."""
-
-    deal_id: UUID | None
-    delivery_id: UUID | None
-
-
-class LedgerTransaction(BaseModel):
-    """A transaction as it was posted."""
-
-    sequence: int
-    posted_at: datetime
-    cause: LedgerCause
-    entries: list[LedgerEntry]
-    hash: str
-
-
-class Explanation(BaseModel):
-    """Where an earning comes from."""
-
-    earning: Earning
-    tiers: list[Tier]
-    lines: list[Line]
-
-
-class Quarantine(BaseModel):
-    """Why a delivery could not be translated."""
-
-    reason: str
-    pointer: str
-    detail: str
-
-
-class DeliverySummary(BaseModel):
-    """A delivery in a list."""
-
-    id: UUID
-    state: str
-    received_at: datetime
-    quarantine: Quarantine | None
-
-
-class DeliveryDetail(DeliverySummary):
-    """A delivery as it was sent."""
-
-    headers: dict[str, str]
-    body: str | None
-
-
 @dataclass(frozen=True, slots=True)
 class ExplainedEarning:
     """One credit of an earning, all the way down to the webhook."""
 
-    explanation: Explanation
-    line: Line
-    posted: Sequence[LedgerTransaction]
+    explanation: ExplanationAnswer
+    line: LineAnswer
+    posted: Sequence[LedgerTransactionAnswer]
     delivery: DeliveryDetail
 
 
@@ -171,9 +39,9 @@ class ExplainedEarning:
 class Findings:
     """What the APIs say in the end."""
 
-    deliveries: Sequence[DeliverySummary]
+    deliveries: Sequence[DeliveryAnswer]
     quarantined: Sequence[DeliveryDetail]
-    statement: Statement
+    statement: StatementAnswer
     earned: Decimal
     explained: ExplainedEarning
 
@@ -191,11 +59,11 @@ async def read_findings(api: AttainApi, seeded: SeededCompany) -> Findings:
     person_id = seeded.people[STATEMENT_OF]
     own = api.acting_as(person_id, Role.REP).incentives
     statement = await own.get(
-        "/v1/statements", Statement, person_id=person_id, start=seeded.quarter.start, end=seeded.quarter.end
+        "/v1/statements", StatementAnswer, person_id=person_id, start=seeded.quarter.start, end=seeded.quarter.end
     )
-    earnings = await api.incentives.items("/v1/earnings", EarningNumber, person_id=person_id)
-    deliveries = await api.tracking.items("/v1/deliveries", DeliverySummary)
-    quarantined = await api.tracking.items("/v1/deliveries", DeliverySummary, state="quarantined")
+    earnings = await api.incentives.items("/v1/earnings", EarningAnswer, person_id=person_id)
+    deliveries = await api.tracking.items("/v1/deliveries", DeliveryAnswer)
+    quarantined = await api.tracking.items("/v1/deliveries", DeliveryAnswer, state="quarantined")
     return Findings(
         deliveries=deliveries,
         quarantined=[await api.tracking.get(f"/v1/deliveries/{each.id}", DeliveryDetail) for each in quarantined],
@@ -219,18 +87,18 @@ def checks(player: Player, findings: Findings, differences: Sequence[object]) ->
     ]
 
 
-async def _explained(api: AttainApi, statement: Statement) -> ExplainedEarning:
+async def _explained(api: AttainApi, statement: StatementAnswer) -> ExplainedEarning:
     """The credit that reached into another tier, if there is one: its explanation shows the most."""
     bookings = next((each for each in statement.earnings if each.earning.component == BOOKINGS_COMPONENT), None)
     if bookings is None or not bookings.lines:
         raise StackError(f"The statement of {statement.person_name} has no bookings to explain.")
     path = f"/v1/earnings/{bookings.earning.id}/explain"
-    explanation = await api.incentives.get(path, Explanation, limit=200)
+    explanation = await api.incentives.get(path, ExplanationAnswer, limit=200)
     line = max(explanation.lines, key=lambda each: (len(each.slices), each.amount))
     if line.deal_version is None:
         raise StackError(f"The explanation does not say which version of {line.name} counts.")
     posted = await api.incentives.items(
-        "/v1/ledger", LedgerTransaction, earning_id=bookings.earning.id, deal_id=line.deal_id
+        "/v1/ledger", LedgerTransactionAnswer, earning_id=bookings.earning.id, deal_id=line.deal_id
     )
     delivery = await api.tracking.get(f"/v1/deliveries/{line.deal_version.delivery_id}", DeliveryDetail)
     return ExplainedEarning(explanation, line, posted, delivery)

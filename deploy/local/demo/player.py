@@ -10,7 +10,6 @@ from typing import Final
 from uuid import UUID
 
 import httpx
-from pydantic import BaseModel
 
 from deploy.local.api import AttainApi
 from deploy.local.demo import company
@@ -20,6 +19,7 @@ from deploy.local.demo.script import Act, Channel, Delivery, UserMapped
 from deploy.local.demo.seeding import Hook, Resource, SeededCompany
 from deploy.local.errors import StackError
 from deploy.local.traffic.webhooks import PipedriveSender, WebhookSender
+from services.incentives.earnings.schemas import EarningAnswer
 
 _KNOWN_SECONDS_MAX: Final = 60.0
 _FIRST_EVENTS_SECONDS_MAX: Final = 2.0
@@ -29,15 +29,6 @@ _POLL_SECONDS: Final = 0.1
 _TICK_SECONDS: Final = 0.15
 _HOOK_TIMEOUT_SECONDS: Final = 30.0
 _FORGED_SECRET: Final = "whsec_" + "Zm9yZ2VkLXNlY3JldC1vZi1ub2JvZHkta25vd24="
-
-
-class EarningNumber(BaseModel):
-    """What a person has earned on one component, by the API."""
-
-    id: UUID
-    person_id: UUID
-    component: str
-    earned: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +146,7 @@ class Player:
     async def _watch_earnings(self) -> None:
         while True:
             earned: dict[UUID, Decimal] = {}
-            for earning in await self._api.incentives.items("/v1/earnings", EarningNumber):
+            for earning in await self._api.incentives.items("/v1/earnings", EarningAnswer):
                 earned[earning.person_id] = earned.get(earning.person_id, Decimal(0)) + earning.earned
             self._board.earned = earned
             await asyncio.sleep(_EARNINGS_POLL_SECONDS)

@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from deploy.local.demo.closing import Check, DeliveryDetail, Earning, ExplainedEarning, Findings, Line, Statement
+from deploy.local.demo.closing import Check, ExplainedEarning, Findings
 from deploy.local.demo.terminal import title
+from services.incentives.earnings.schemas import EarningAnswer, LineAnswer, StatementAnswer
+from services.tracking.intake.inbox.schemas import DeliveryDetail
 from shared.kernel.attainment import shown
 
 _BODY_CHARACTERS: Final = 420
@@ -43,7 +45,7 @@ def print_checks(console: Console, results: Sequence[Check]) -> None:
     console.print(lines)
 
 
-def _statement_table(statement: Statement) -> Table:
+def _statement_table(statement: StatementAnswer) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="dim", expand=True)
     table.add_column("", ratio=1, no_wrap=True, min_width=24)
     table.add_column("won on", no_wrap=True, style="dim")
@@ -76,11 +78,11 @@ def _statement_table(statement: Statement) -> Table:
     return table
 
 
-def _reached(earning: Earning) -> str:
+def _reached(earning: EarningAnswer) -> str:
     return f"{shown(earning.attainment, _PER_MILLE) or 0:.1%}"
 
 
-def _rates(line: Line) -> str:
+def _rates(line: LineAnswer) -> str:
     return " + ".join(f"{part.rate:.0%}" for part in line.slices)
 
 

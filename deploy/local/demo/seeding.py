@@ -16,6 +16,10 @@ from deploy.local.api import AttainApi, JsonObject
 from deploy.local.demo import company
 from deploy.local.demo.company import ANALYST, CHIEF, EMPLOYEES, SELLERS, TEAMS, Employee
 from deploy.local.demo.script import Channel
+from services.goals.org.schemas import IdentityAnswer, MembershipAnswer, PersonAnswer, TeamAnswer
+from services.goals.targets.schemas import GoalAnswer
+from services.incentives.plans.schemas import AssignmentAnswer, PlanAnswer, PlanVersionAnswer
+from services.tracking.intake.connections.schemas import ConnectionAnswer
 from shared.http.auth import Role
 from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
 
@@ -28,49 +32,6 @@ class Resource(BaseModel):
 
     id: UUID
     version: int
-
-
-class _Team(Resource):
-    name: str
-
-
-class _Person(Resource):
-    email: str | None
-
-
-class _Membership(Resource):
-    person_id: UUID
-    team_id: UUID
-
-
-class _Identity(Resource):
-    source: str
-    external_user_id: str
-
-
-class _Goal(Resource):
-    name: str
-    status: str
-
-
-class _Connection(Resource):
-    name: str
-    hook_path: str
-
-
-class _Plan(Resource):
-    name: str
-
-
-class _PlanVersion(BaseModel):
-    number: int
-    version: int
-    status: str
-
-
-class _Assignment(Resource):
-    person_id: UUID
-    plan_id: UUID
 
 
 class _Calendar(BaseModel):
@@ -138,7 +99,7 @@ class Seeding:
             self._created += 1
 
     async def _people(self) -> dict[str, UUID]:
-        existing = {person.email: person.id for person in await self._api.goals.items("/v1/people", _Person)}
+        existing = {person.email: person.id for person in await self._api.goals.items("/v1/people", PersonAnswer)}
         return {
             employee.key: existing.get(employee.email)
             or await self._create(
@@ -148,7 +109,7 @@ class Seeding:
         }
 
     async def _teams(self, people: Mapping[str, UUID]) -> dict[str | None, UUID]:
-        existing = {team.name: team.id for team in await self._api.goals.items("/v1/teams", _Team)}
+        existing = {team.name: team.id for team in await self._api.goals.items("/v1/teams", TeamAnswer)}
         root = existing.get(company.NAME) or await self._create(
             "/v1/teams", {"name": company.NAME, "manager_id": str(people[CHIEF])}, key="team/root"
         )
@@ -160,7 +121,7 @@ class Seeding:
 
     async def _memberships(self, people: Mapping[str, UUID], teams: Mapping[str | None, UUID]) -> None:
         existing = {
-            (each.person_id, each.team_id) for each in await self._api.goals.items("/v1/memberships", _Membership)
+            (each.person_id, each.team_id) for each in await self._api.goals.items("/v1/memberships", MembershipAnswer)
         }
         start = (self._quarter.start - timedelta(days=_HISTORY_DAYS)).isoformat()
         for employee in EMPLOYEES:
@@ -171,7 +132,8 @@ class Seeding:
 
     async def _identities(self, people: Mapping[str, UUID]) -> None:
         existing = {
-            (each.source, each.external_user_id) for each in await self._api.goals.items("/v1/identities", _Identity)
+            (each.source, each.external_user_id)
+            for each in await self._api.goals.items("/v1/identities", IdentityAnswer)
         }
         for employee in EMPLOYEES:
             users = (
@@ -184,13 +146,13 @@ class Seeding:
                     await self._create("/v1/identities", body, key=f"identity/{source}/{user}")
 
     async def _hooks(self) -> dict[Channel, Hook]:
-        existing = {each.name: each for each in await self._api.tracking.items("/v1/connections", _Connection)}
+        existing = {each.name: each for each in await self._api.tracking.items("/v1/connections", ConnectionAnswer)}
         hooks = {}
         for channel, body in self._connections().items():
             connection = existing.get(channel)
             if connection is None:
                 connection = await self._api.tracking.post(
-                    "/v1/connections", _Connection, body, idempotency_key=f"seed/connection/{body['source']}"
+                    "/v1/connections", ConnectionAnswer, body, idempotency_key=f"seed/connection/{body['source']}"
                 )
                 self._created += 1
             url = self._api.tracking.url + connection.hook_path
@@ -228,7 +190,7 @@ class Seeding:
         """The company's goal, those of its teams as parts of it, those of people as parts of their team's."""
         existing = {
             goal.name: goal
-            for goal in await self._api.goals.items("/v1/goals", _Goal, on=self._quarter.start)
+            for goal in await self._api.goals.items("/v1/goals", GoalAnswer, on=self._quarter.start)
             if goal.status in ("draft", "active")
         }
         by_amount = kind == "bookings"
@@ -248,7 +210,7 @@ class Seeding:
 
     async def _goal(
         self,
-        existing: Mapping[str, _Goal],
+        existing: Mapping[str, GoalAnswer],
         kind: str,
         whose: str,
         owner: dict[str, JsonValue],
@@ -267,26 +229,26 @@ class Seeding:
                 "period": {"kind": "quarter", "containing": self._quarter.start.isoformat()},
                 "parent_id": None if parent_id is None else str(parent_id),
             }
-            goal = await self._api.goals.post("/v1/goals", _Goal, body, idempotency_key=key)
+            goal = await self._api.goals.post("/v1/goals", GoalAnswer, body, idempotency_key=key)
             self._created += 1
         if goal.status == "draft":
             await self._api.goals.post(
-                f"/v1/goals/{goal.id}/activate", _Goal, version=goal.version, idempotency_key=f"{key}/active"
+                f"/v1/goals/{goal.id}/activate", GoalAnswer, version=goal.version, idempotency_key=f"{key}/active"
             )
         return goal.id
 
     async def _plan(self, people: Mapping[str, UUID]) -> UUID:
         """A plan whose terms the analyst writes and the chief approves."""
-        plans = await self._api.incentives.items("/v1/plans", _Plan)
+        plans = await self._api.incentives.items("/v1/plans", PlanAnswer)
         plan = next((plan for plan in plans if plan.name == company.PLAN_NAME), None)
         author = self._api.acting_as(people[ANALYST], Role.REVOPS).incentives
         approver = self._api.acting_as(people[CHIEF], Role.ADMIN).incentives
         if plan is None:
             body = {"name": company.PLAN_NAME, "currency": company.CURRENCY, "period": PeriodKind.QUARTER.value}
-            plan = await author.post("/v1/plans", _Plan, body, idempotency_key="seed/plan")
+            plan = await author.post("/v1/plans", PlanAnswer, body, idempotency_key="seed/plan")
             self._created += 1
         versions = f"/v1/plans/{plan.id}/versions"
-        existing = await author.items(versions, _PlanVersion)
+        existing = await author.items(versions, PlanVersionAnswer)
         terms = existing[-1] if existing else None
         if terms is None:
             draft: dict[str, JsonValue] = {
@@ -294,18 +256,18 @@ class Seeding:
                 "components": company.plan_components(),
                 "note": "Marginal tiers by attainment; one percent for everyone who sold a deal together.",
             }
-            terms = await author.post(versions, _PlanVersion, draft, idempotency_key="seed/plan/terms")
+            terms = await author.post(versions, PlanVersionAnswer, draft, idempotency_key="seed/plan/terms")
         if terms.status == "draft":
             terms = await approver.post(
                 f"{versions}/{terms.number}/approve",
-                _PlanVersion,
+                PlanVersionAnswer,
                 version=terms.version,
                 idempotency_key="seed/plan/approved",
             )
         if terms.status == "approved":
             await author.post(
                 f"{versions}/{terms.number}/activate",
-                _PlanVersion,
+                PlanVersionAnswer,
                 version=terms.version,
                 idempotency_key="seed/plan/active",
             )
@@ -314,7 +276,7 @@ class Seeding:
     async def _assignments(self, people: Mapping[str, UUID], plan_id: UUID, goals: Mapping[str | None, UUID]) -> None:
         existing = {
             each.person_id
-            for each in await self._api.incentives.items("/v1/assignments", _Assignment)
+            for each in await self._api.incentives.items("/v1/assignments", AssignmentAnswer)
             if each.plan_id == plan_id
         }
         for seller in SELLERS:
@@ -328,7 +290,7 @@ class Seeding:
                 "quotas": {company.BOOKINGS_COMPONENT: {"goal_ids": [str(goals[seller.key])]}},
             }
             await self._api.incentives.post(
-                "/v1/assignments", _Assignment, body, idempotency_key=f"seed/assignment/{seller.key}"
+                "/v1/assignments", AssignmentAnswer, body, idempotency_key=f"seed/assignment/{seller.key}"
             )
             self._created += 1
 

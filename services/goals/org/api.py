@@ -5,10 +5,11 @@ from datetime import date
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
+from services.goals.calendar.schemas import first_day
+from services.goals.calendar.service import Calendars
 from services.goals.org.domain import (
-    CalendarNotSet,
     EmailTaken,
     EmployeeNumberTaken,
     IdentityFilter,
@@ -29,8 +30,6 @@ from services.goals.org.domain import (
     UnknownTeam,
 )
 from services.goals.org.schemas import (
-    CalendarAnswer,
-    CalendarBody,
     EmployeeNumber,
     IdentityAnswer,
     IdentityBody,
@@ -44,14 +43,13 @@ from services.goals.org.schemas import (
     TeamAnswer,
     TeamBody,
     TeamChanges,
-    first_day,
 )
 from services.goals.org.service import Organisation
 from shared.contracts.texts import Line
 from shared.db.database import Transaction
 from shared.http.audit import AuditedWriter
 from shared.http.auth import CurrentPrincipal
-from shared.http.etag import Answered, ConditionalRead, ExpectedVersion, expected_version
+from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
@@ -63,51 +61,9 @@ from shared.kernel.periods import DatedRange
 router = APIRouter(prefix="/v1")
 
 UseCases = Annotated[Organisation, Depends(handed(Organisation))]
+Days = Annotated[Calendars, Depends(handed(Calendars))]
 _IDS: Final = Cursor(UUID)
 _CHANGE: Final = (VersionMismatch, PreconditionRequired)
-
-
-@router.get("/calendar", tags=["calendar"], summary="The fiscal calendar", responses=responses(CalendarNotSet))
-async def get_calendar(
-    principal: CurrentPrincipal, org: UseCases, reader: RequestReader, read: ConditionalRead
-) -> Answered[CalendarAnswer]:
-    """Everyone in the tenant may read it, as it is today and with its `history`.
-
-    404 until it has been set; until then years start in January, in UTC.
-    """
-    async with reader.transaction() as tx:
-        answer = CalendarAnswer.of(await org.get_calendar(tx, principal.tenant_id), tx.now)
-    return read.answer(answer)
-
-
-@router.put("/calendar", tags=["calendar"], summary="Set the fiscal calendar", responses=responses(*_CHANGE))
-async def set_calendar(
-    body: CalendarBody,
-    editor: Editor,
-    org: UseCases,
-    writer: AuditedWriter,
-    if_match: Annotated[
-        str | None, Header(description="The ETag of the calendar that is changed; left out to set the first.")
-    ] = None,
-) -> Answered[CalendarAnswer]:
-    """A change is in force from its `start` on, up to the next change; before that, days and periods stay as they are.
-
-    A new start month cuts the period it falls into. Where a zone changes, the first day begins when it begins in the
-    zone before.
-    """
-    terms, start = body.terms(), first_day(body.start)
-    version = 0 if if_match is None else expected_version(if_match)
-
-    async def set_it(tx: Transaction) -> CalendarAnswer:
-        try:
-            changed = await org.set_calendar(tx, editor.tenant_id, terms, start, expected_version=version)
-        except VersionMismatch:
-            # One who named no version gets to hear that, and not that nothing is an old version.
-            expected_version(if_match)
-            raise
-        return CalendarAnswer.of(changed, tx.now)
-
-    return await writer.commit(set_it)
 
 
 @router.get("/people", tags=["people"], summary="List people")
@@ -201,6 +157,7 @@ async def list_teams(
     principal: CurrentPrincipal,
     sight: CurrentSight,
     org: UseCases,
+    calendars: Days,
     reader: RequestReader,
     paging: Paging,
     parent_id: Annotated[UUID | None, Query(description="Only the teams right below this one.")] = None,
@@ -216,21 +173,23 @@ async def list_teams(
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
-        today = await org.today(tx, principal.tenant_id)
+        today = await calendars.today(tx, principal.tenant_id)
     return _IDS.page(paging, found, key=lambda team: team.id, item=lambda team: TeamAnswer.of(team, today))
 
 
 @router.post(
     "/teams", tags=["teams"], summary="Add a team", status_code=201, responses=responses(UnknownTeam, UnknownPerson)
 )
-async def create_team(body: TeamBody, editor: Editor, org: UseCases, writer: AuditedWriter) -> Answered[TeamAnswer]:
+async def create_team(
+    body: TeamBody, editor: Editor, org: UseCases, calendars: Days, writer: AuditedWriter
+) -> Answered[TeamAnswer]:
     """Its parent and its manager are in force from the beginning of time, until a change."""
 
     async def create(tx: Transaction) -> TeamAnswer:
         added = await org.create_team(
             tx, editor.tenant_id, name=body.name, parent_id=body.parent_id, manager_id=body.manager_id
         )
-        return TeamAnswer.of(added, await org.today(tx, editor.tenant_id))
+        return TeamAnswer.of(added, await calendars.today(tx, editor.tenant_id))
 
     return await writer.commit(create, status=201, location=lambda team: f"/v1/teams/{team.id}")
 
@@ -241,12 +200,13 @@ async def get_team(
     principal: CurrentPrincipal,
     sight: CurrentSight,
     org: UseCases,
+    calendars: Days,
     reader: RequestReader,
     read: ConditionalRead,
 ) -> Answered[TeamAnswer]:
     async with reader.transaction() as tx:
         found = await org.get_team(tx, principal.tenant_id, team_id, await sight.today(tx))
-        answer = TeamAnswer.of(found, await org.today(tx, principal.tenant_id))
+        answer = TeamAnswer.of(found, await calendars.today(tx, principal.tenant_id))
     return read.answer(answer)
 
 
@@ -257,7 +217,13 @@ async def get_team(
     responses=responses(TeamNotFound, UnknownTeam, UnknownPerson, TeamCircle, *_CHANGE),
 )
 async def change_team(
-    team_id: UUID, body: TeamChanges, editor: Editor, org: UseCases, writer: AuditedWriter, expected: ExpectedVersion
+    team_id: UUID,
+    body: TeamChanges,
+    editor: Editor,
+    org: UseCases,
+    calendars: Days,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
 ) -> Answered[TeamAnswer]:
     """A team that moves on a day takes its deals of that day and later with it, and none of before."""
 
@@ -274,7 +240,7 @@ async def change_team(
             place=placed,
             start=first_day(body.get("start")),
         )
-        return TeamAnswer.of(changed, await org.today(tx, editor.tenant_id))
+        return TeamAnswer.of(changed, await calendars.today(tx, editor.tenant_id))
 
     return await writer.commit(change)
 

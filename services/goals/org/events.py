@@ -1,28 +1,10 @@
 """The things of this room as `attain.org.v1` publishes them."""
 
-from datetime import date, datetime
+from datetime import date
 from uuid import UUID
 
-from services.goals.org.domain import Calendar, Identity, Membership, Person, Team
+from services.goals.org.domain import Identity, Membership, Person, Team
 from shared.contracts import org as contract
-
-
-def calendar_event(tenant_id: UUID, calendar: Calendar, now: datetime) -> contract.Calendar:
-    states = [(None, calendar.always), *calendar.changes]
-    current = calendar.on(calendar.fiscal.business_date(now))
-    return contract.Calendar(
-        tenant_id=tenant_id,
-        version=calendar.version,
-        start_month=current.start_month,
-        time_zone=current.time_zone,
-        currency=current.currency,
-        history=tuple(
-            contract.CalendarState(
-                start=start, start_month=terms.start_month, time_zone=terms.time_zone, currency=terms.currency
-            )
-            for start, terms in states
-        ),
-    )
 
 
 def person_event(tenant_id: UUID, person: Person) -> contract.Person:

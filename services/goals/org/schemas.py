@@ -1,21 +1,21 @@
 """Requests and answers of the organisation."""
 
 import re
-from datetime import date, datetime
-from typing import Annotated, Final, Literal, Self
+from datetime import date
+from typing import Annotated, Final, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue, StringConstraints, with_config
 from typing_extensions import TypedDict
 
-from services.goals.org.domain import Calendar, CalendarTerms, FirstDay, Identity, Membership, Person, Team
-from shared.contracts.base import Currency, Day
+from services.goals.calendar.schemas import FIRST_DAY, FirstDayOf, Version
+from services.goals.org.domain import Identity, Membership, Person, Team
+from shared.contracts.base import Day
 from shared.contracts.texts import COMPOSED, ONE_LINE, Line
 from shared.http.schemas import body_example
 
 _PERSON = "01935a00-0000-7000-8000-000000000011"
 _TEAM = "01935a00-0000-7000-8000-000000000021"
-_CALENDAR: dict[str, JsonValue] = {"start_month": 4, "time_zone": "Asia/Shanghai", "currency": "CNY"}
 _NAMED: dict[str, JsonValue] = {"name": "Darcel Schlecht", "email": "darcel@example.com", "employee_number": "E-1042"}
 _CENTRAL: dict[str, JsonValue] = {"name": "Central", "parent_id": None, "manager_id": _PERSON}
 _IN_CENTRAL: dict[str, JsonValue] = {"person_id": _PERSON, "team_id": _TEAM, "start": "2026-01-01", "end": None}
@@ -24,7 +24,6 @@ _PIPEDRIVE_USER: dict[str, JsonValue] = {
     "external_user_id": "12345678",
     "person_id": _PERSON,
 }
-Version = Annotated[int, Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")]
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -41,80 +40,6 @@ EmployeeNumber = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), ONE_LINE, COMPOSED
 ]
 """What payroll knows a person by: digits or not, leading zeros count."""
-
-
-class _CalendarTexts(TypedDict):
-    start_month: int
-    time_zone: str
-    currency: str
-
-
-FirstDayOf = Day | Literal["beginning"]
-_FROM: Final = (
-    "The first day it is in force; what lies before stays as it is. `beginning`: from the beginning of time, for what"
-    " was stated wrongly. A change with the same first day is replaced; stating what was in force before takes it back."
-)
-
-
-def first_day(start: FirstDayOf | None) -> date | FirstDay:
-    """From when on; from the tenant's today on where none is named."""
-    if start is None:
-        return FirstDay.TODAY
-    return start if isinstance(start, date) else FirstDay(start)
-
-
-class CalendarFields(BaseModel):
-    """The fiscal year, the zone days are counted in and the home currency."""
-
-    start_month: int = Field(ge=1, le=12, description="The month the fiscal year starts in.")
-    time_zone: str = Field(max_length=64, description="IANA name of a place, such as Asia/Shanghai, or UTC.")
-    currency: Currency
-
-
-class CalendarBody(CalendarFields):
-    """What is in force from a day on, up to the next change."""
-
-    model_config = body_example(**_CALENDAR, start="2026-07-01")
-
-    start: FirstDayOf | None = Field(
-        None,
-        description=f"{_FROM} Left out: the tenant's today, or for another start month the first day of a month that"
-        " follows. The first calendar of a tenant is in force from the beginning, whatever day is named.",
-    )
-
-    def terms(self) -> CalendarTerms:
-        """Raises InvalidInput naming the field that is wrong."""
-        return CalendarTerms(self.start_month, self.time_zone, self.currency)
-
-
-class DatedCalendar(CalendarFields):
-    """What is or was in force from a day on, up to the next."""
-
-    start: date | None = Field(description="First day; null for the beginning of time.")
-
-
-class CalendarAnswer(CalendarFields):
-    """The tenant's calendar as in force today, and as it was and will be."""
-
-    model_config = body_example(**_CALENDAR, version=1, history=[{"start": None, **_CALENDAR}])
-
-    version: Version
-    history: list[DatedCalendar] = Field(description="In order, without a gap.")
-
-    @classmethod
-    def of(cls, calendar: Calendar, now: datetime) -> Self:
-        return cls(
-            version=calendar.version,
-            **_fields(calendar.on(calendar.fiscal.business_date(now))),
-            history=[
-                DatedCalendar(start=None, **_fields(calendar.always)),
-                *(DatedCalendar(start=start, **_fields(terms)) for start, terms in calendar.changes),
-            ],
-        )
-
-
-def _fields(terms: CalendarTerms) -> _CalendarTexts:
-    return {"start_month": terms.start_month, "time_zone": terms.time_zone, "currency": terms.currency}
 
 
 class PersonBody(BaseModel):
@@ -179,7 +104,7 @@ class TeamChanges(TypedDict, total=False):
     manager_id: UUID | None
     start: Annotated[
         FirstDayOf,
-        Field(description=f"Of the parent and the manager. {_FROM} Left out: the tenant's today."),
+        Field(description=f"Of the parent and the manager. {FIRST_DAY} Left out: the tenant's today."),
     ]
 
 

@@ -9,12 +9,10 @@ from dataclasses import replace
 from datetime import date
 from uuid import UUID
 
+from services.goals.calendar.domain import FirstDay
+from services.goals.calendar.service import Calendars
 from services.goals.org import store
 from services.goals.org.domain import (
-    Calendar,
-    CalendarNotSet,
-    CalendarTerms,
-    FirstDay,
     Identity,
     IdentityFilter,
     Membership,
@@ -31,14 +29,12 @@ from services.goals.org.domain import (
     check_person,
     check_tree,
 )
-from services.goals.org.events import calendar_event, identity_event, membership_event, person_event, team_event
+from services.goals.org.events import identity_event, membership_event, person_event, team_event
 from shared.contracts.base import Event
 from shared.db.database import Transaction
-from shared.kernel.errors import check_version
 from shared.kernel.ids import source_user_id
-from shared.kernel.money import known_currency
 from shared.kernel.org import MembershipFact, OrgChart, OwnerKind, TeamNode
-from shared.kernel.periods import DatedRange, FiscalCalendar
+from shared.kernel.periods import DatedRange
 from shared.kernel.sight import Sight
 from shared.outbox.outbox import Outbox
 from shared.outbox.published import Published, each
@@ -46,61 +42,29 @@ from shared.outbox.republishing import ReadNext
 
 
 class Organisation:
-    """People, teams, memberships, identities and the calendar of every tenant."""
+    """People, teams, memberships and identities of every tenant."""
 
-    def __init__(self, outbox: Outbox) -> None:
-        self._calendars = Published(store.CALENDARS, _calendar_events, outbox)
+    def __init__(self, outbox: Outbox, calendars: Calendars) -> None:
+        self._calendars = calendars
         self._people = Published(store.PEOPLE, each(person_event), outbox)
-        self._teams = Published(store.TEAMS, _team_events, outbox)
+        self._teams = Published(store.TEAMS, self._team_events, outbox)
         self._memberships = Published(store.MEMBERSHIPS, each(membership_event), outbox)
         self._identities = Published(store.IDENTITIES, each(identity_event), outbox)
 
     @property
     def published(self) -> Sequence[ReadNext]:
         """Everything that is published, by kind, to be published again."""
-        kinds = (self._calendars, self._people, self._teams, self._memberships, self._identities)
+        kinds = (self._people, self._teams, self._memberships, self._identities)
         return [kind.read_next for kind in kinds]
 
     async def chart(self, tx: Transaction, tenant_id: UUID) -> OrgChart:
         """Calendar, team tree and memberships of a tenant; without its identities."""
         memberships = await store.MEMBERSHIPS.matching(tx, tenant_id)
         return OrgChart(
-            calendar=await self.fiscal_calendar(tx, tenant_id),
+            calendar=await self._calendars.fiscal_calendar(tx, tenant_id),
             teams=await _tree(tx, tenant_id),
             memberships=[MembershipFact(stay.person_id, stay.team_id, stay.range) for stay in memberships],
         )
-
-    async def get_calendar(self, tx: Transaction, tenant_id: UUID) -> Calendar:
-        """The tenant's calendar. Raises CalendarNotSet."""
-        calendar = await store.CALENDARS.find(tx, tenant_id, tenant_id)
-        if calendar is None:
-            raise CalendarNotSet("The fiscal calendar has not been set.")
-        return calendar
-
-    async def fiscal_calendar(self, tx: Transaction, tenant_id: UUID) -> FiscalCalendar:
-        """How the tenant cuts its years; January and UTC until it has set a calendar."""
-        calendar = await store.CALENDARS.find(tx, tenant_id, tenant_id)
-        return FiscalCalendar() if calendar is None else calendar.fiscal
-
-    async def today(self, tx: Transaction, tenant_id: UUID) -> date:
-        """The tenant's day of this transaction."""
-        return (await self.fiscal_calendar(tx, tenant_id)).business_date(tx.now)
-
-    async def set_calendar(
-        self, tx: Transaction, tenant_id: UUID, terms: CalendarTerms, start: date | FirstDay, *, expected_version: int
-    ) -> Calendar:
-        """Set the calendar, or change it from `expected_version`, which is 0 when none was set, from a first day on.
-
-        The first one is in force from the beginning of time. Raises VersionMismatch; InvalidInput for a day that cannot
-        be.
-        """
-        await tx.lock_tenants_exclusive([tenant_id])
-        stored = await store.CALENDARS.find(tx, tenant_id, tenant_id)
-        check_version(0 if stored is None else stored.version, expected_version)
-        terms = replace(terms, currency=known_currency(terms.currency))
-        if stored is None:
-            return await self._calendars.add(tx, tenant_id, Calendar(1, terms))
-        return await self._calendars.save(tx, tenant_id, stored.with_terms(start, terms, tx.now))
 
     async def list_people(
         self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: PersonFilter, *, after: UUID | None, limit: int
@@ -139,7 +103,7 @@ class Organisation:
         self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: TeamFilter, *, after: UUID | None, limit: int
     ) -> list[Team]:
         """Those in view, by id; of a parent or a manager as on the tenant's day."""
-        on = await self.today(tx, tenant_id)
+        on = await self._calendars.today(tx, tenant_id)
         return await store.list_teams(tx, tenant_id, sight, wanted, on=on, after=after, limit=limit)
 
     async def get_team(self, tx: Transaction, tenant_id: UUID, team_id: UUID, sight: Sight) -> Team:
@@ -171,7 +135,7 @@ class Organisation:
         Raises TeamNotFound, VersionMismatch, UnknownTeam, UnknownPerson, TeamCircle.
         """
         stored = await self._teams.for_change(tx, tenant_id, team_id, expected_version)
-        today = await self.today(tx, tenant_id)
+        today = await self._calendars.today(tx, tenant_id)
         first = {FirstDay.TODAY: today, FirstDay.BEGINNING: date.min}[start] if isinstance(start, FirstDay) else start
         placed = stored.placed(start, place(stored.on(first)), today)
         changed = replace(placed, name=name or stored.name, version=stored.version + 1)
@@ -268,16 +232,9 @@ class Organisation:
         require = _require_person if kind is OwnerKind.PERSON else _require_team
         await require(tx, tenant_id, owner_id, pointer)
 
-
-async def _calendar_events(tx: Transaction, calendars: Sequence[tuple[UUID, Calendar]]) -> Sequence[Event]:
-    return [calendar_event(tenant_id, calendar, tx.now) for tenant_id, calendar in calendars]
-
-
-async def _team_events(tx: Transaction, teams: Sequence[tuple[UUID, Team]]) -> Sequence[Event]:
-    calendars = await store.calendars_of(tx, {tenant_id for tenant_id, _ in teams})
-    days = {tenant_id: calendar.fiscal.business_date(tx.now) for tenant_id, calendar in calendars.items()}
-    without_calendar = FiscalCalendar().business_date(tx.now)
-    return [team_event(tenant_id, team, days.get(tenant_id, without_calendar)) for tenant_id, team in teams]
+    async def _team_events(self, tx: Transaction, teams: Sequence[tuple[UUID, Team]]) -> Sequence[Event]:
+        days = await self._calendars.today_of(tx, {tenant_id for tenant_id, _ in teams})
+        return [team_event(tenant_id, team, days[tenant_id]) for tenant_id, team in teams]
 
 
 async def _tree(tx: Transaction, tenant_id: UUID) -> dict[UUID, TeamNode]:

@@ -1,6 +1,6 @@
-"""Every statement on people, teams, memberships, identities and calendars."""
+"""Every statement on people, teams, memberships and identities."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Final
 from uuid import UUID
@@ -8,26 +8,18 @@ from uuid import UUID
 from sqlalchemy import (
     Column,
     ColumnElement,
-    Label,
     RowMapping,
-    Table,
     and_,
     case,
     delete,
     exists,
-    func,
     insert,
     or_,
     select,
-    text,
     true,
 )
-from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 
 from services.goals.org.domain import (
-    Calendar,
-    CalendarNotSet,
-    CalendarTerms,
     Identity,
     IdentityFilter,
     IdentityNotFound,
@@ -43,8 +35,6 @@ from services.goals.org.domain import (
     TeamNotFound,
 )
 from services.goals.org.tables import (
-    calendar_changes,
-    calendars,
     identities,
     memberships,
     people,
@@ -53,32 +43,15 @@ from services.goals.org.tables import (
 )
 from shared.db.conditions import among, equal
 from shared.db.database import Transaction
+from shared.db.dated import dated_changes
 from shared.db.versioned import VersionedTable
 from shared.kernel.ids import written_user_ids
 from shared.kernel.periods import DatedRange
 from shared.kernel.sight import Sight
 from shared.kernel.text import folded
-from shared.kernel.zones import stored_zone
 
-
-def _changes(table: Table, belongs: ColumnElement[bool], *columns: str) -> Label[object]:
-    """The changes of a row in the order of their days, each as a list of its columns."""
-    values = func.jsonb_build_array(*(table.c[name] for name in ("start_on", *columns)))
-    found = func.jsonb_agg(aggregate_order_by(values, table.c.start_on))
-    statement = select(func.coalesce(found, text("'[]'::jsonb"), type_=JSONB())).where(belongs)
-    return statement.scalar_subquery().label("changes")
-
-
-_CALENDARS: Final = select(
-    calendars,
-    _changes(
-        calendar_changes,
-        calendar_changes.c.tenant_id == calendars.c.tenant_id,
-        *("start_month", "time_zone", "currency"),
-    ),
-)
 _OF_TEAM: Final = and_(team_changes.c.tenant_id == teams.c.tenant_id, team_changes.c.team_id == teams.c.id)
-_TEAMS: Final = select(teams, _changes(team_changes, _OF_TEAM, "parent_id", "manager_id"))
+_TEAMS: Final = select(teams, dated_changes(team_changes, _OF_TEAM, "parent_id", "manager_id"))
 
 
 def _of_team_on(column: Column[object], day: date) -> ColumnElement[object]:
@@ -92,12 +65,6 @@ def _of_team_on(column: Column[object], day: date) -> ColumnElement[object]:
     )
     changed = exists().where(_OF_TEAM, team_changes.c.start_on <= day)
     return case((changed, newest), else_=teams.c[column.name])
-
-
-async def calendars_of(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, Calendar]:
-    """The calendars of those of these tenants that have set one."""
-    rows = await tx.rows(_CALENDARS.where(among(calendars.c.tenant_id, frozenset(tenant_ids))))
-    return {row["tenant_id"]: _calendar(row) for row in rows}
 
 
 async def list_people(
@@ -206,34 +173,6 @@ def identity_in(sight: Sight) -> ColumnElement[bool]:
     return among(identities.c.person_id, sight.people)
 
 
-def _calendar(row: RowMapping) -> Calendar:
-    always = CalendarTerms(row["start_month"], stored_zone(row["time_zone"]), row["currency"])
-    changes = (
-        (date.fromisoformat(start), CalendarTerms(start_month, stored_zone(time_zone), currency))
-        for start, start_month, time_zone, currency in row["changes"]
-    )
-    return Calendar(row["version"], always, tuple(changes))
-
-
-def _calendar_values(calendar: Calendar) -> dict[str, object]:
-    return {"version": calendar.version, **_terms_values(calendar.always)}
-
-
-async def _store_calendar_changes(tx: Transaction, tenant_id: UUID, changed: Sequence[Calendar]) -> None:
-    await tx.execute(delete(calendar_changes).where(calendar_changes.c.tenant_id == tenant_id))
-    values = [
-        {"tenant_id": tenant_id, "start_on": start, **_terms_values(terms)}
-        for calendar in changed
-        for start, terms in calendar.changes
-    ]
-    if values:
-        await tx.execute(insert(calendar_changes), values)
-
-
-def _terms_values(terms: CalendarTerms) -> dict[str, object]:
-    return {"start_month": terms.start_month, "time_zone": terms.time_zone, "currency": terms.currency}
-
-
 def _person(row: RowMapping) -> Person:
     return Person(row["id"], row["version"], row["name"], row["email"], row["active"], row["employee_number"])
 
@@ -311,15 +250,6 @@ def _identity_values(identity: Identity) -> dict[str, object]:
     }
 
 
-CALENDARS: Final = VersionedTable(
-    "calendar",
-    calendars,
-    _calendar,
-    _calendar_values,
-    CalendarNotSet,
-    rows=_CALENDARS,
-    store_parts=_store_calendar_changes,
-)
 PEOPLE: Final = VersionedTable("person", people, _person, _person_values, PersonNotFound)
 TEAMS: Final = VersionedTable(
     "team", teams, _team, _team_values, TeamNotFound, rows=_TEAMS, store_parts=_store_team_changes

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from uuid import UUID
 
-from services.goals.org.domain import CalendarNotSet
-from services.goals.org.service import Organisation
+from services.goals.calendar.domain import CalendarNotSet
+from services.goals.calendar.service import Calendars
 from services.goals.rates import store
 from services.goals.rates.domain import (
     ExchangeRateNotFound,
@@ -26,9 +26,9 @@ from shared.outbox.republishing import Newest, ReadNext
 class ExchangeRates:
     """The exchange rates of every tenant."""
 
-    def __init__(self, outbox: Outbox, organisation: Organisation) -> None:
+    def __init__(self, outbox: Outbox, calendars: Calendars) -> None:
         self._outbox = outbox
-        self._organisation = organisation
+        self._calendars = calendars
 
     @property
     def published(self) -> Sequence[ReadNext]:
@@ -107,7 +107,7 @@ class ExchangeRates:
     async def _home_currency(self, tx: Transaction, tenant_id: UUID) -> Callable[[date | None], str]:
         """Which the home currency is on a day; None is the tenant's today."""
         try:
-            calendar = await self._organisation.get_calendar(tx, tenant_id)
+            calendar = await self._calendars.get_calendar(tx, tenant_id)
         except CalendarNotSet:
             raise HomeCurrencyNotSet("Set the calendar first: its currency is the one rates are stated in.") from None
         today = calendar.fiscal.business_date(tx.now)

@@ -7,6 +7,7 @@ goal are published in the order of their versions.
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from services.goals.calendar.service import Calendars
 from services.goals.org.service import Organisation
 from services.goals.targets import store
 from services.goals.targets.domain import (
@@ -42,8 +43,9 @@ ChangeOf = Callable[[GoalTerms, FiscalCalendar], GoalTerms]
 class Goals:
     """The goals of every tenant."""
 
-    def __init__(self, outbox: Outbox, organisation: Organisation) -> None:
+    def __init__(self, outbox: Outbox, organisation: Organisation, calendars: Calendars) -> None:
         self._organisation = organisation
+        self._calendars = calendars
         self._goals = Published(store.GOALS, each(goal_event), outbox)
 
     @property
@@ -71,7 +73,7 @@ class Goals:
     async def create_goal(self, tx: Transaction, tenant_id: UUID, terms_of: TermsOf) -> Goal:
         """A new draft. Raises UnknownPerson, UnknownTeam, UnknownParent, InvalidInput."""
         await tx.lock_tenants_exclusive([tenant_id])
-        created = draft(tx.new_id(), terms_of(await self._organisation.fiscal_calendar(tx, tenant_id)))
+        created = draft(tx.new_id(), terms_of(await self._calendars.fiscal_calendar(tx, tenant_id)))
         await self._check_references(tx, tenant_id, created)
         return await self._goals.add(tx, tenant_id, created)
 
@@ -83,7 +85,7 @@ class Goals:
         Raises GoalNotFound, VersionMismatch, GoalNotDraft, UnknownPerson, UnknownTeam, UnknownParent, GoalCircle.
         """
         stored = await self._goals.for_change(tx, tenant_id, goal_id, expected_version)
-        changed = edited(stored, change(stored.terms, await self._organisation.fiscal_calendar(tx, tenant_id)))
+        changed = edited(stored, change(stored.terms, await self._calendars.fiscal_calendar(tx, tenant_id)))
         await self._check_references(tx, tenant_id, changed)
         return await self._goals.save(tx, tenant_id, changed)
 
@@ -118,7 +120,7 @@ class Goals:
         """
         stored = await self._goals.for_change(tx, tenant_id, goal_id, expected_version)
         _check_not_own(actor, stored)
-        changed = revised(stored, change(stored.terms, await self._organisation.fiscal_calendar(tx, tenant_id)))
+        changed = revised(stored, change(stored.terms, await self._calendars.fiscal_calendar(tx, tenant_id)))
         _check_not_own(actor, changed)
         await self._check_references(tx, tenant_id, changed)
         await store.add_revision(tx, tenant_id, changed, reason=reason, revised_by=actor.person_id)

@@ -95,7 +95,7 @@ class PlanAnswer(PlanBody):
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
-        return cls(id=plan.id, version=plan.version, name=plan.name, currency=plan.currency, period=plan.period)
+        return cls.model_validate(plan, from_attributes=True)
 
 
 class PlanVersionBody(BaseModel):

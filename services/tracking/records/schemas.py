@@ -25,7 +25,7 @@ class DealVersionAnswer(Deal):
 
     @classmethod
     def from_version(cls, version: RecordedVersion[Deal]) -> Self:
-        return cls(**vars(version.event), recorded_at=version.recorded_at)
+        return cls(**version.event.model_dump(), recorded_at=version.recorded_at)
 
 
 class ActivityVersionAnswer(Activity):

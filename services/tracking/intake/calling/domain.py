@@ -131,6 +131,11 @@ class Circuit:
     """The last thing that went wrong, in the source's words where it had any."""
     error_at: datetime | None = None
 
+    @property
+    def what_to_do(self) -> str | None:
+        """About the trouble, if there is any."""
+        return None if self.trouble is None else WHAT_TO_DO[self.trouble]
+
 
 @dataclass(frozen=True, slots=True)
 class CallUnderWay:

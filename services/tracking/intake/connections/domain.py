@@ -82,6 +82,16 @@ class Connection:
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     api: str | None = None
 
+    @property
+    def hook_path(self) -> str:
+        """Where its source sends to, on this service."""
+        return f"/hooks/{self.id}"
+
+    @property
+    def has_api_access(self) -> bool:
+        """Whether its source's API may be called."""
+        return self.api is not None
+
     def rotated(self, secret: SealedSecret, *, overlap: timedelta, now: datetime) -> "Connection":
         """With a new secret, the old one valid for `overlap` more. Raises RotationUnderWay while two are valid."""
         secrets = with_secret(self.secrets, secret, overlap=overlap, now=now)

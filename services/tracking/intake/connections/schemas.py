@@ -131,29 +131,7 @@ class MappingModel(BaseModel):
 
     @classmethod
     def from_mapping(cls, mapping: SourceMapping) -> Self:
-        return cls(
-            stages=dict(mapping.stages),
-            fields=dict(mapping.fields),
-            custom_fields=dict(mapping.custom_fields),
-            users=dict(mapping.users),
-            pipelines=dict(mapping.pipelines),
-            currency=mapping.currency,
-            split_type=mapping.split_type,
-            teams=dict(mapping.teams),
-            team_roles={
-                name: TeamShareModel(role=share.role, percent=share.percent)
-                for name, share in mapping.team_roles.items()
-            },
-            products=None
-            if mapping.products is None
-            else ProductFieldsModel(
-                lines=mapping.products.lines,
-                sku=mapping.products.sku,
-                quantity=mapping.products.quantity,
-                amount=mapping.products.amount,
-            ),
-            asks_products=mapping.asks_products,
-        )
+        return cls.model_validate(mapping, from_attributes=True)
 
     def mapping(self) -> SourceMapping:
         """The value the rules use."""
@@ -259,7 +237,7 @@ class ConnectionAnswer(BaseModel):
 
     @classmethod
     def from_connection(cls, connection: Connection) -> Self:
-        return cls(**_members(connection))
+        return cls.model_validate(connection, from_attributes=True)
 
 
 class ConnectionWithSecret(ConnectionAnswer):
@@ -271,22 +249,4 @@ class ConnectionWithSecret(ConnectionAnswer):
 
     @classmethod
     def from_result(cls, result: WithSecret) -> Self:
-        return cls(**_members(result.connection), secret=result.secret)
-
-
-def _members(connection: Connection) -> dict[str, object]:
-    return {
-        "id": connection.id,
-        "version": connection.version,
-        "source": connection.source,
-        "name": connection.name,
-        "identity_source": connection.identity_source,
-        "status": connection.status,
-        "hook_path": f"/hooks/{connection.id}",
-        "secrets": [SecretAnswer.of(secret) for secret in connection.secrets],
-        "mapping": MappingModel.from_mapping(connection.mapping),
-        "allowed": {name: list(values) for name, values in connection.allowed.items()},
-        "has_api_access": connection.api is not None,
-        "created_at": connection.created_at,
-        "updated_at": connection.updated_at,
-    }
+        return cls(**vars(ConnectionAnswer.from_connection(result.connection)), secret=result.secret)

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from services.tracking.intake.connections.domain import Sender
 from services.tracking.intake.inbox import hook_counts_store as hook_counts_store
-from services.tracking.intake.inbox.hook_counts_store import Counted, HookCounts
+from services.tracking.intake.inbox.domain.hook_counts import Sent
+from services.tracking.intake.inbox.hook_counts_store import Counted
 from services.tracking.intake.sources.domain import Rejection
 from shared.db.database import Database, Scope, Transaction
 from shared.worker.rounds import Rounds
@@ -78,7 +79,7 @@ class HookCounter(Rounds):
             later.rejected[reason] += count
 
 
-async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> HookCounts:
+async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Sent:
     """What a connection was sent of late, as far as it has been added."""
     return await hook_counts_store.of_connection(tx, tenant_id, connection_id)
 

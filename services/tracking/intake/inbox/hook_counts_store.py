@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from services.tracking.intake.inbox.domain.hook_counts import Sent
 from services.tracking.records.changes import changed
 from shared.db.database import Transaction
 
@@ -24,21 +25,6 @@ class Counted(NamedTuple):
     rejected_address: int
     rejected_not_allowed: int
     last_received_at: datetime | None
-
-
-class HookCounts(NamedTuple):
-    """What a connection was sent. Hours are those of the clock; `_day` are the last 24, the present one among them."""
-
-    last_received_at: datetime | None
-    this_hour: int
-    previous_hour: int
-    received_day: int
-    duplicates_day: int
-    rejected_headers_day: int
-    rejected_timestamp_day: int
-    rejected_signature_day: int
-    rejected_address_day: int
-    rejected_not_allowed_day: int
 
 
 _ADD: Final = text(
@@ -66,7 +52,7 @@ _ADD: Final = text(
 )
 _OF_CONNECTION: Final = text(
     """
-    SELECT max(last_received_at) AS last_received_at,
+    SELECT max(last_received_at) AS last_at,
         coalesce(sum(received + duplicates) FILTER (WHERE hour = :this_hour), 0)::bigint AS this_hour,
         coalesce(sum(received + duplicates) FILTER (WHERE hour = :previous_hour), 0)::bigint AS previous_hour,
         coalesce(sum(received) FILTER (WHERE hour > :day), 0)::bigint AS received_day,
@@ -110,7 +96,7 @@ async def add(tx: Transaction, counted: Sequence[Counted]) -> None:
     await changed(tx, [(each.tenant_id, each.connection_id) for each in counted])
 
 
-async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> HookCounts:
+async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Sent:
     """What a connection was sent."""
     this_hour = tx.now.replace(minute=0, second=0, microsecond=0)
     parameters = {
@@ -120,7 +106,7 @@ async def of_connection(tx: Transaction, tenant_id: UUID, connection_id: UUID) -
         "previous_hour": this_hour - timedelta(hours=1),
         "day": this_hour - timedelta(hours=24),
     }
-    return HookCounts(**(await tx.rows(_OF_CONNECTION, parameters))[0])
+    return Sent(**(await tx.rows(_OF_CONNECTION, parameters))[0])
 
 
 async def prune(tx: Transaction, *, before: datetime, count_max: int) -> int:

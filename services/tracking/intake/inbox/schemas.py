@@ -1,6 +1,7 @@
 """Deliveries on the wire."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Final, Self
 from uuid import UUID
@@ -12,7 +13,6 @@ from services.tracking.intake.inbox.domain.deliveries import (
     NOT_COUNTED,
     Delivery,
     DeliveryState,
-    Discard,
     Origin,
     Problem,
 )
@@ -20,7 +20,7 @@ from services.tracking.intake.inbox.service import RecordDelivery
 from services.tracking.intake.inbox.store import Chosen
 from services.tracking.intake.inbox.translation import Translation
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal
-from services.tracking.intake.sources.domain import QuarantineReason, Remark, RemarkKind, Source
+from services.tracking.intake.sources.domain import QuarantineReason, RemarkKind, Source
 from shared.contracts.texts import Prose
 from shared.http.schemas import body_example, example
 
@@ -57,10 +57,6 @@ class ProblemAnswer(BaseModel):
     pointer: str = Field(description="JSON pointer into the body.")
     detail: str
 
-    @classmethod
-    def from_problem(cls, problem: Problem) -> Self:
-        return cls(reason=problem.reason, pointer=problem.pointer, detail=problem.detail)
-
 
 class QuarantineAnswer(ProblemAnswer):
     """Why a delivery could not be translated: the first reason, and each where there are several records in it."""
@@ -76,13 +72,8 @@ class QuarantineAnswer(ProblemAnswer):
         """None where there are none."""
         if not problems:
             return None
-        first = problems[0]
-        return cls(
-            reason=first.reason,
-            pointer=first.pointer,
-            detail=first.detail,
-            problems=[ProblemAnswer.from_problem(each) for each in problems] if len(problems) > 1 else [],
-        )
+        members = {**asdict(problems[0]), "problems": problems if len(problems) > 1 else []}
+        return cls.model_validate(members, from_attributes=True)
 
 
 class RemarkAnswer(BaseModel):
@@ -91,10 +82,6 @@ class RemarkAnswer(BaseModel):
     kind: RemarkKind
     pointer: str = Field(description="JSON pointer into the body.")
     detail: str
-
-    @classmethod
-    def from_remark(cls, remark: Remark) -> Self:
-        return cls(kind=remark.kind, pointer=remark.pointer, detail=remark.detail)
 
 
 class DiscardAnswer(BaseModel):
@@ -106,17 +93,6 @@ class DiscardAnswer(BaseModel):
     discarded_by: UUID | None = Field(description="The person; null for a service.")
     restored_at: datetime | None
     restored_by: UUID | None
-
-    @classmethod
-    def from_discard(cls, discard: Discard) -> Self:
-        return cls(
-            id=discard.id,
-            reason=discard.reason,
-            discarded_at=discard.discarded_at,
-            discarded_by=discard.discarded_by,
-            restored_at=discard.restored_at,
-            restored_by=discard.restored_by,
-        )
 
 
 class DeliveryAnswer(BaseModel):
@@ -144,7 +120,7 @@ class DeliveryAnswer(BaseModel):
 
     @classmethod
     def from_delivery(cls, delivery: Delivery) -> Self:
-        return cls(**_members(delivery))
+        return cls.model_validate(_members(delivery), from_attributes=True)
 
 
 class RecordDeliveryAnswer(BaseModel):
@@ -199,7 +175,8 @@ class DeliveryDetail(DeliveryAnswer):
     @classmethod
     def from_delivery(cls, delivery: Delivery) -> Self:
         body = None if delivery.body is None else delivery.body.decode("utf-8", "replace")
-        return cls(**_members(delivery), headers=delivery.headers, body=body)
+        members = {**_members(delivery), "headers": delivery.headers, "body": body}
+        return cls.model_validate(members, from_attributes=True)
 
 
 class ReplayQuarantined(BaseModel):
@@ -303,12 +280,12 @@ class PreviewAnswer(BaseModel):
 def _members(delivery: Delivery) -> dict[str, object]:
     quarantine = None
     if delivery.state in (DeliveryState.QUARANTINED, DeliveryState.DISCARDED):
-        quarantine = QuarantineAnswer(
-            reason=delivery.reason or "",
-            pointer=delivery.pointer or "",
-            detail=delivery.detail or "",
-            problems=[ProblemAnswer.from_problem(each) for each in delivery.problems or ()],
-        )
+        quarantine = {
+            "reason": delivery.reason or "",
+            "pointer": delivery.pointer or "",
+            "detail": delivery.detail or "",
+            "problems": delivery.problems or [],
+        }
     return {
         "id": delivery.id,
         "connection_id": delivery.connection_id,
@@ -318,9 +295,9 @@ def _members(delivery: Delivery) -> dict[str, object]:
         "deals": delivery.deals,
         "not_counted": delivery.detail if delivery.reason == NOT_COUNTED else None,
         "quarantine": quarantine,
-        "remarks": [RemarkAnswer.from_remark(each) for each in delivery.remarks or ()],
+        "remarks": delivery.remarks or [],
         "replay_of": delivery.replay_of,
         "origin": delivery.origin,
         "caused_by": delivery.caused_by,
-        "discard": None if delivery.discard is None else DiscardAnswer.from_discard(delivery.discard),
+        "discard": delivery.discard,
     }

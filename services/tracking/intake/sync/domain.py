@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from shared.kernel.advance import Advance
 from shared.kernel.errors import Conflict, NotFound
 
 EVERY_MINUTES_DEFAULT: Final = 15
@@ -131,23 +132,21 @@ class Run:
     @property
     def percent(self) -> int | None:
         """How far it is, 0 to 100; 100 only once it is done. None where the source does not say how much there is."""
-        if self.state is RunState.DONE:
-            return 100
-        if self.total is None:
-            return None
-        return min(99, self.seen * 100 // self.total) if self.total else 99
+        return 100 if self.state is RunState.DONE else self._advance.percent
 
     @property
     def records_per_hour(self) -> int | None:
         """While it is worked at."""
-        return self.seen * 3_600_000 // self.worked_ms if self.worked_ms and self.seen else None
+        return self._advance.rate(3_600_000)
 
     @property
     def seconds_left(self) -> int | None:
         """At the rate so far; None where there is none yet."""
-        if self.state is not RunState.RUNNING or self.total is None or not self.seen:
-            return None
-        return -(-max(0, self.total - self.seen) * self.worked_ms // (self.seen * 1000))
+        return self._advance.seconds_left if self.state is RunState.RUNNING else None
+
+    @property
+    def _advance(self) -> Advance:
+        return Advance(self.seen, self.total, self.worked_ms)
 
     def paused(self) -> "Run":
         """Not gone on with. Raises RunNotInState."""

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, JsonValue
 
-from services.tracking.intake.calling.domain import WHAT_TO_DO, CallState, CircuitState
+from services.tracking.intake.calling.domain import CallState, CircuitState
 from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.inbox.fetch_store import Queued
 from services.tracking.intake.inbox.fetching import Backlog
@@ -100,18 +100,6 @@ class CircuitAnswer(BaseModel):
     error_at: datetime | None
     what_to_do: str | None
 
-    @classmethod
-    def from_calls(cls, calls: CallState) -> Self:
-        circuit = calls.circuit
-        return cls(
-            state=circuit.state,
-            since=circuit.since,
-            until=circuit.until,
-            error=circuit.error,
-            error_at=circuit.error_at,
-            what_to_do=None if circuit.trouble is None else WHAT_TO_DO[circuit.trouble],
-        )
-
 
 class ChannelAnswer(BaseModel):
     """The subscription to the source's notifications, where the source lets it expire."""
@@ -163,9 +151,9 @@ class ApiAccessAnswer(BaseModel):
             version=connection.version,
             connection_id=connection.id,
             source=connection.source,
-            has_api_access=connection.api is not None,
+            has_api_access=connection.has_api_access,
             addresses=addresses,
-            circuit=CircuitAnswer.from_calls(calls),
+            circuit=CircuitAnswer.model_validate(calls.circuit, from_attributes=True),
             credits_remaining=calls.credits_remaining,
             waiting_records=backlog.records,
             waiting_since=backlog.oldest_at,
@@ -208,7 +196,7 @@ class QueuedAnswer(BaseModel):
 
     @classmethod
     def from_queued(cls, queued: Queued) -> Self:
-        return cls(**queued._asdict())
+        return cls.model_validate(queued, from_attributes=True)
 
 
 class ReconciliationSettings(BaseModel):

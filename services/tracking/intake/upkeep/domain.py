@@ -7,8 +7,10 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from services.tracking.intake.calling.domain import Circuit, CircuitState
+from services.tracking.intake.inbox.domain.hook_counts import Sent
 from services.tracking.intake.sources.domain import Rejection, Remark, RemarkKind, SourceMapping
-from services.tracking.intake.sync.domain import Reconciliation, Run, RunState
+from services.tracking.intake.sync.domain import ChannelState, Reconciliation, Run, RunState
 from services.tracking.records.domain.uncredited import UncreditedReason
 from shared.kernel.alerts import Check, HealthStatus
 from shared.kernel.deals import DealStatus
@@ -80,67 +82,11 @@ class CheckName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What the connection was sent. `_day`: in the last 24 hours."""
-
-    last_at: datetime | None = None
-    this_hour: int = 0
-    """Since the hour of the clock began; `previous_hour`: in the whole one before."""
-    previous_hour: int = 0
-    received_day: int = 0
-    duplicates_day: int = 0
-    rejected_headers_day: int = 0
-    rejected_timestamp_day: int = 0
-    rejected_signature_day: int = 0
-    rejected_address_day: int = 0
-    rejected_not_allowed_day: int = 0
-
-    @property
-    def rejected_day(self) -> int:
-        """For whatever reason."""
-        return sum(self.rejected_for.values())
-
-    @property
-    def rejected_for(self) -> Mapping[Rejection, int]:
-        """How many were refused for each reason."""
-        return {
-            Rejection.HEADERS: self.rejected_headers_day,
-            Rejection.TIMESTAMP: self.rejected_timestamp_day,
-            Rejection.SIGNATURE: self.rejected_signature_day,
-            Rejection.ADDRESS: self.rejected_address_day,
-            Rejection.NOT_ALLOWED: self.rejected_not_allowed_day,
-        }
-
-    def last_hour(self, now: datetime) -> int:
-        """About how many came in the last 60 minutes: those of this hour, and of the one before its share."""
-        seconds = now.minute * 60 + now.second
-        return self.this_hour + self.previous_hour * (3600 - seconds) // 3600
-
-
-@dataclass(frozen=True, slots=True)
 class Waiting:
     """What is still to be done, and since when the oldest of it is."""
 
     count: int = 0
     oldest_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelFacts:
-    """The subscription of a source that lets it expire. `expires_at` None: it is not open."""
-
-    expires_at: datetime | None
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitFacts:
-    """Why the source's API is not called: until when, its message, and what to do about it."""
-
-    state: str
-    until: datetime | None
-    error: str | None
-    advice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +127,18 @@ class Facts:
     created_at: datetime
     is_active: bool
     hook_path: str
-    sent: Sent = Sent()
+    sent: Sent = field(default_factory=Sent)
     untranslated: Waiting = Waiting()
     quarantined: int = 0
     has_api: bool = False
     """Whether its source can be called at all."""
     has_access: bool = False
     fetching: Waiting = Waiting()
-    circuit: CircuitFacts | None = None
-    """None while the source's API is called."""
+    circuit: Circuit = field(default_factory=Circuit)
     credits_remaining: int | None = None
     wants_channel: bool = False
-    channel: ChannelFacts | None = None
+    channel: ChannelState | None = None
+    """The subscription of a source that lets it expire."""
     reconciliation: Reconciliation | None = None
     reconciled: Run | None = None
     """The reconciliation requested last; `reconciled_at`: when one last ended well."""
@@ -364,11 +310,11 @@ def _api_access(facts: Facts, now: datetime) -> Verdict | None:
             "fetched. Give the connection API access."
         )
     circuit = facts.circuit
-    if circuit is None:
+    if circuit.state is CircuitState.CLOSED:
         return _OK, "The CRM's API answers."
     until = "" if circuit.until is None or circuit.until <= now else f" for {_span(circuit.until - now)} more"
     error = "" if not circuit.error else f" It said: {circuit.error}."
-    return _BROKEN, f"The CRM's API is not called{until}.{error} {circuit.advice}".rstrip()
+    return _BROKEN, f"The CRM's API is not called{until}.{error} {circuit.what_to_do or ''}".rstrip()
 
 
 def _fetching(facts: Facts, now: datetime) -> Verdict | None:

@@ -1,6 +1,7 @@
 """Upkeep of connections on the wire."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Final, Self
@@ -15,13 +16,13 @@ from services.tracking.intake.inbox.retranslation import Tried
 from services.tracking.intake.inbox.retranslation_store import Retranslation, RetranslationState
 from services.tracking.intake.inbox.schemas import ProblemAnswer
 from services.tracking.intake.inbox.state_store import QuarantinedFor
-from services.tracking.intake.sync.domain import Run
 from services.tracking.intake.upkeep.domain import (
     CheckName,
     Facts,
     Health,
     Repair,
     UncreditedFacts,
+    Waiting,
     uncredited_sentence,
 )
 from services.tracking.intake.upkeep.service import (
@@ -31,7 +32,6 @@ from services.tracking.intake.upkeep.service import (
     Trial,
     UncreditedOfTenant,
     Unmapped,
-    Word,
 )
 from services.tracking.records.domain.uncredited import UncreditedReason
 from shared.contracts.base import Amount, Currency
@@ -114,7 +114,8 @@ class AffectedDelivery(BaseModel):
     def from_tried(cls, tried: Tried) -> Self:
         if tried.error is None:
             raise ValueError("the delivery can be translated")
-        return cls(delivery_id=tried.delivery.id, quarantine=ProblemAnswer.from_problem(Problem.of(tried.error)))
+        members = {"delivery_id": tried.delivery.id, "quarantine": Problem.of(tried.error)}
+        return cls.model_validate(members, from_attributes=True)
 
 
 class WordAnswer(BaseModel):
@@ -122,10 +123,6 @@ class WordAnswer(BaseModel):
 
     name: str
     deals: int
-
-    @classmethod
-    def from_word(cls, word: Word) -> Self:
-        return cls(name=word.name, deals=word.deals)
 
 
 class UnmappedWordsAnswer(BaseModel):
@@ -171,7 +168,6 @@ class MappingTrialAnswer(BaseModel):
 
     @classmethod
     def from_trial(cls, trial: Trial) -> Self:
-        words = trial.unmapped
         return cls(
             tried=trial.tried,
             deals=trial.deals,
@@ -180,11 +176,7 @@ class MappingTrialAnswer(BaseModel):
             leaving_quarantine=[AffectedDelivery.from_tried(each) for each in trial.leaving],
             entering_quarantine=[AffectedDelivery.from_tried(each) for each in trial.entering],
             still_in_quarantine=trial.still_untranslatable,
-            unmapped=UnmappedWordsAnswer(
-                stages=[WordAnswer.from_word(word) for word in words.stages],
-                owners=[WordAnswer.from_word(word) for word in words.owners],
-                pipelines=[WordAnswer.from_word(word) for word in words.pipelines],
-            ),
+            unmapped=UnmappedWordsAnswer.model_validate(trial.unmapped, from_attributes=True),
         )
 
 
@@ -212,19 +204,7 @@ class RetranslationAnswer(BaseModel):
 
     @classmethod
     def from_work(cls, work: Retranslation) -> Self:
-        return cls(
-            connection_version=work.version,
-            state=work.state,
-            saved_at=work.saved_at,
-            started_at=work.started_at,
-            finished_at=work.finished_at,
-            total=work.total,
-            done=work.done,
-            changed=work.changed,
-            untranslatable=work.untranslatable,
-            dropped=work.dropped,
-            received_again=work.received_again,
-        )
+        return cls.model_validate({**asdict(work), "connection_version": work.version})
 
 
 class IdentityToMake(BaseModel):
@@ -270,7 +250,7 @@ class OwnerAnswer(BaseModel):
             name=owner.name,
             email=owner.email,
             deals=owner.unmapped.deals,
-            amounts=[SumAnswer(currency=each.currency, amount=each.amount) for each in owner.unmapped.amounts],
+            amounts=[SumAnswer.model_validate(each, from_attributes=True) for each in owner.unmapped.amounts],
             suggestion=None
             if person is None
             else SuggestedPerson(
@@ -357,7 +337,7 @@ class UnmappedAnswer(BaseModel):
             owners=[OwnerAnswer.from_owner(owner, unmapped.connection) for owner in unmapped.owners],
             owners_total=unmapped.owners_total,
             deals_without_owner=unmapped.deals_without_owner,
-            stages=[WordAnswer.from_word(word) for word in unmapped.stages],
+            stages=[WordAnswer.model_validate(word, from_attributes=True) for word in unmapped.stages],
             stage_deliveries_read=unmapped.stage_deliveries_read,
             quarantine=[QuarantineGroup.from_group(group) for group in unmapped.quarantine],
         )
@@ -451,21 +431,6 @@ class RunFacts(BaseModel):
     requested_at: datetime
     ended_at: datetime | None
     error: str | None
-
-    @classmethod
-    def from_run(cls, run: Run | None) -> Self | None:
-        if run is None:
-            return None
-        return cls(
-            id=run.id,
-            state=run.state.value,
-            seen=run.seen,
-            missed=run.missed,
-            percent=run.percent,
-            requested_at=run.requested_at,
-            ended_at=run.ended_at,
-            error=run.error,
-        )
 
 
 class UncreditedAnswer(BaseModel):
@@ -588,37 +553,28 @@ class HealthAnswer(BaseModel):
     @classmethod
     def from_facts(cls, facts: Facts, health: Health, now: datetime) -> Self:
         sent = facts.sent
-        return cls(
-            status=health.status,
-            checks=[
-                CheckAnswer(name=CheckName(each.name), status=each.status, sentence=each.sentence)
-                for each in health.checks
-            ],
-            sent=SentAnswer(
-                last_at=sent.last_at,
-                per_minute=(Decimal(sent.last_hour(now)) / 60).quantize(Decimal("0.01")),
-                received_day=sent.received_day,
-                duplicates_day=sent.duplicates_day,
-                rejected_day=sent.rejected_day,
-                rejected_signature_day=sent.rejected_signature_day,
-                rejected_timestamp_day=sent.rejected_timestamp_day,
-                rejected_headers_day=sent.rejected_headers_day,
-                rejected_address_day=sent.rejected_address_day,
-                rejected_not_allowed_day=sent.rejected_not_allowed_day,
-            ),
-            untranslated=_waiting(facts.untranslated.count, facts.untranslated.oldest_at, now),
-            quarantined=facts.quarantined,
-            fetching=_waiting(facts.fetching.count, facts.fetching.oldest_at, now),
-            circuit="closed" if facts.circuit is None else facts.circuit.state,
-            credits_remaining=facts.credits_remaining,
-            channel_expires_at=None if facts.channel is None else facts.channel.expires_at,
-            reconciliation=RunFacts.from_run(facts.reconciled),
-            missed_day=facts.missed_day,
-            backfill=RunFacts.from_run(facts.backfill),
-            uncredited=UncreditedAnswer.listed(facts.uncredited),
+        per_minute = (Decimal(sent.last_hour(now)) / 60).quantize(Decimal("0.01"))
+        return cls.model_validate(
+            {
+                "status": health.status,
+                "checks": health.checks,
+                "sent": {**asdict(sent), "rejected_day": sent.rejected_day, "per_minute": per_minute},
+                "untranslated": _waiting(facts.untranslated, now),
+                "quarantined": facts.quarantined,
+                "fetching": _waiting(facts.fetching, now),
+                "circuit": facts.circuit.state,
+                "credits_remaining": facts.credits_remaining,
+                "channel_expires_at": None if facts.channel is None else facts.channel.expires_at,
+                "reconciliation": facts.reconciled,
+                "missed_day": facts.missed_day,
+                "backfill": facts.backfill,
+                "uncredited": UncreditedAnswer.listed(facts.uncredited),
+            },
+            from_attributes=True,
         )
 
 
-def _waiting(count: int, oldest_at: datetime | None, now: datetime) -> WaitingAnswer:
+def _waiting(waiting: Waiting, now: datetime) -> WaitingAnswer:
+    oldest_at = waiting.oldest_at
     age = None if oldest_at is None else max(0, int((now - oldest_at).total_seconds()))
-    return WaitingAnswer(count=count, oldest_at=oldest_at, age_seconds=age)
+    return WaitingAnswer(count=waiting.count, oldest_at=oldest_at, age_seconds=age)

@@ -10,7 +10,6 @@ from uuid import UUID
 from services.tracking.definitions import people
 from services.tracking.definitions.people import KnownPerson
 from services.tracking.intake.calling import service as calling
-from services.tracking.intake.calling.domain import WHAT_TO_DO, Circuit, CircuitState
 from services.tracking.intake.connections import service as crm
 from services.tracking.intake.connections import users
 from services.tracking.intake.connections.domain import Connection, ConnectionStatus
@@ -28,15 +27,12 @@ from services.tracking.intake.sync import service as sync
 from services.tracking.intake.sync.domain import RunKind, RunState
 from services.tracking.intake.upkeep.domain import (
     DAY,
-    ChannelFacts,
-    CircuitFacts,
     Facts,
     Health,
     MappingWork,
     Remarked,
     Repair,
     RetranslationNotFound,
-    Sent,
     UncreditedFacts,
     Waiting,
     health,
@@ -265,12 +261,9 @@ async def findings(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Fin
 
 async def _facts(tx: Transaction, connection: Connection) -> Facts:
     tenant_id, connection_id = connection.tenant_id, connection.id
-    has_access = connection.api is not None
     calls = await calling.call_state(tx, connection)
     backlog = await inbox.backlog(tx, tenant_id, connection_id)
     queued = await fetching.backlog(tx, tenant_id, connection_id)
-    channel = await sync.channel(tx, tenant_id, connection_id)
-    sent = await traffic.of_connection(tx, tenant_id, connection_id)
     runs = await sync.runs(tx, tenant_id, connection_id, RunKind.RECONCILIATION, before=None, limit=_RUNS_MAX)
     backfills = await sync.runs(tx, tenant_id, connection_id, RunKind.BACKFILL, before=None, limit=1)
     work = await retranslation.find(tx, tenant_id, connection_id)
@@ -279,29 +272,18 @@ async def _facts(tx: Transaction, connection: Connection) -> Facts:
     return Facts(
         created_at=connection.created_at,
         is_active=connection.status is ConnectionStatus.ACTIVE,
-        hook_path=f"/hooks/{connection.id}",
-        sent=Sent(
-            last_at=sent.last_received_at,
-            this_hour=sent.this_hour,
-            previous_hour=sent.previous_hour,
-            received_day=sent.received_day,
-            duplicates_day=sent.duplicates_day,
-            rejected_headers_day=sent.rejected_headers_day,
-            rejected_timestamp_day=sent.rejected_timestamp_day,
-            rejected_signature_day=sent.rejected_signature_day,
-            rejected_address_day=sent.rejected_address_day,
-            rejected_not_allowed_day=sent.rejected_not_allowed_day,
-        ),
+        hook_path=connection.hook_path,
+        sent=await traffic.of_connection(tx, tenant_id, connection_id),
         untranslated=Waiting(backlog.deliveries, backlog.oldest_at),
         quarantined=await inbox.quarantined(tx, tenant_id, connection_id),
         has_api=ADAPTERS[connection.source].api is not None,
-        has_access=has_access,
+        has_access=connection.has_api_access,
         fetching=Waiting(queued.records, queued.oldest_at),
-        circuit=_circuit(calls.circuit),
+        circuit=calls.circuit,
         credits_remaining=calls.credits_remaining,
         wants_channel=sync.has_channel(connection),
-        channel=None if channel is None else ChannelFacts(channel.expires_at, channel.error),
-        reconciliation=await sync.reconciliation(tx, tenant_id, connection_id) if has_access else None,
+        channel=await sync.channel(tx, tenant_id, connection_id),
+        reconciliation=await sync.reconciliation(tx, tenant_id, connection_id) if connection.has_api_access else None,
         reconciled=runs[0] if runs else None,
         reconciled_at=next((run.ended_at for run in runs if run.state is RunState.DONE), None),
         missed_day=sum(run.missed for run in missed),
@@ -346,13 +328,6 @@ def _by_reason(found: Iterable[Uncredited]) -> dict[UncreditedReason, Uncredited
         )
         for reason, sums in amounts.items()
     }
-
-
-def _circuit(circuit: Circuit) -> CircuitFacts | None:
-    if circuit.state is CircuitState.CLOSED:
-        return None
-    advice = "" if circuit.trouble is None else WHAT_TO_DO[circuit.trouble]
-    return CircuitFacts(circuit.state.value, circuit.until, circuit.error, advice)
 
 
 async def _named(tx: Transaction, connection: Connection, found: Sequence[UnmappedOwner]) -> list[Owner]:

@@ -143,7 +143,23 @@ class SubscriptionAnswer(BaseModel):
 
     @classmethod
     def from_subscription(cls, subscription: Subscription, url: str) -> Self:
-        return cls(**_members(subscription, url))
+        return cls.model_validate(
+            {
+                "id": subscription.id,
+                "version": subscription.version,
+                "name": subscription.name,
+                "url": url,
+                "events": [
+                    {"type": kind, "filter": filter_to_json(each)} for kind, each in subscription.events.items()
+                ],
+                "status": subscription.status,
+                "status_reason": subscription.status_reason,
+                "secrets": subscription.secrets,
+                "created_at": subscription.created_at,
+                "updated_at": subscription.updated_at,
+            },
+            from_attributes=True,
+        )
 
 
 class SubscriptionWithSecret(SubscriptionAnswer):
@@ -155,22 +171,7 @@ class SubscriptionWithSecret(SubscriptionAnswer):
 
     @classmethod
     def from_result(cls, result: WithSigningSecret, url: str) -> Self:
-        return cls(**_members(result.subscription, url), secret=result.secret)
-
-
-def _members(subscription: Subscription, url: str) -> dict[str, object]:
-    return {
-        "id": subscription.id,
-        "version": subscription.version,
-        "name": subscription.name,
-        "url": url,
-        "events": [{"type": kind, "filter": filter_to_json(each)} for kind, each in subscription.events.items()],
-        "status": subscription.status,
-        "status_reason": subscription.status_reason,
-        "secrets": [SecretAnswer.of(secret) for secret in subscription.secrets],
-        "created_at": subscription.created_at,
-        "updated_at": subscription.updated_at,
-    }
+        return cls(**vars(SubscriptionAnswer.from_subscription(result.subscription, url)), secret=result.secret)
 
 
 class AttemptAnswer(BaseModel):
@@ -227,7 +228,22 @@ class SubscriptionDeliveryAnswer(BaseModel):
 
     @classmethod
     def from_delivery(cls, delivery: Delivery) -> Self:
-        return cls(**_delivery_members(delivery))
+        return cls.model_validate(
+            {
+                "id": delivery.id,
+                "webhook_id": message_id(delivery.id),
+                "event_type": delivery.event_type,
+                "subject": delivery.subject,
+                "event_version": delivery.event_version,
+                "occurred_at": delivery.occurred_at,
+                "state": delivery.state,
+                "due_at": delivery.due_at if delivery.state is SubscriptionDeliveryState.WAITING else None,
+                "attempts": delivery.attempts,
+                "created_at": delivery.created_at,
+                "ended_at": delivery.ended_at,
+            },
+            from_attributes=True,
+        )
 
 
 class SubscriptionDeliveryDetail(SubscriptionDeliveryAnswer):
@@ -241,32 +257,7 @@ class SubscriptionDeliveryDetail(SubscriptionDeliveryAnswer):
 
     @classmethod
     def from_detail(cls, delivery: Delivery) -> Self:
-        return cls(**_delivery_members(delivery), body=delivery.body.decode())
-
-
-def _delivery_members(delivery: Delivery) -> dict[str, object]:
-    return {
-        "id": delivery.id,
-        "webhook_id": message_id(delivery.id),
-        "event_type": delivery.event_type,
-        "subject": delivery.subject,
-        "event_version": delivery.event_version,
-        "occurred_at": delivery.occurred_at,
-        "state": delivery.state,
-        "due_at": delivery.due_at if delivery.state is SubscriptionDeliveryState.WAITING else None,
-        "attempts": [
-            AttemptAnswer(
-                at=each.at,
-                duration_milliseconds=each.duration_milliseconds,
-                status=each.status,
-                error=each.error,
-                answer=each.answer,
-            )
-            for each in delivery.attempts
-        ],
-        "created_at": delivery.created_at,
-        "ended_at": delivery.ended_at,
-    }
+        return cls(**vars(SubscriptionDeliveryAnswer.from_delivery(delivery)), body=delivery.body.decode())
 
 
 class ReplayFailed(BaseModel):

@@ -82,7 +82,7 @@ class ChannelRenewer(Rounds):
             access.credentials,
             ChannelRequest(
                 id=channel.channel_id,
-                notify_url=f"{self._public_url}/hooks/{connection.id}",
+                notify_url=f"{self._public_url}{connection.hook_path}",
                 secret=secret,
                 # A little less than the source allows, as clocks differ.
                 expires_at=(now + lifetime - timedelta(minutes=5)).replace(microsecond=0),

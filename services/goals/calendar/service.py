@@ -1,0 +1,72 @@
+"""The use cases of the calendar: each change checked, stored and published in the caller's transaction."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from uuid import UUID
+
+from services.goals.calendar import store
+from services.goals.calendar.domain import Calendar, CalendarNotSet, CalendarTerms, FirstDay
+from services.goals.calendar.events import calendar_event
+from shared.contracts.base import Event
+from shared.db.database import Transaction
+from shared.kernel.errors import check_version
+from shared.kernel.money import known_currency
+from shared.kernel.periods import FiscalCalendar
+from shared.outbox.outbox import Outbox
+from shared.outbox.published import Published
+from shared.outbox.republishing import ReadNext
+
+
+class Calendars:
+    """The calendar of every tenant."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._published = Published(store.CALENDARS, _events, outbox)
+
+    @property
+    def published(self) -> Sequence[ReadNext]:
+        """Everything that is published, by kind, to be published again."""
+        return [self._published.read_next]
+
+    async def get_calendar(self, tx: Transaction, tenant_id: UUID) -> Calendar:
+        """The tenant's calendar. Raises CalendarNotSet."""
+        calendar = await store.CALENDARS.find(tx, tenant_id, tenant_id)
+        if calendar is None:
+            raise CalendarNotSet("The fiscal calendar has not been set.")
+        return calendar
+
+    async def fiscal_calendar(self, tx: Transaction, tenant_id: UUID) -> FiscalCalendar:
+        """How the tenant cuts its years; January and UTC until it has set a calendar."""
+        calendar = await store.CALENDARS.find(tx, tenant_id, tenant_id)
+        return FiscalCalendar() if calendar is None else calendar.fiscal
+
+    async def today(self, tx: Transaction, tenant_id: UUID) -> date:
+        """The tenant's day of this transaction."""
+        return (await self.fiscal_calendar(tx, tenant_id)).business_date(tx.now)
+
+    async def today_of(self, tx: Transaction, tenant_ids: Collection[UUID]) -> Mapping[UUID, date]:
+        """The day of each of these tenants."""
+        stored = await store.calendars_of(tx, tenant_ids)
+        fiscal = {tenant_id: calendar.fiscal for tenant_id, calendar in stored.items()}
+        return {tenant_id: fiscal.get(tenant_id, FiscalCalendar()).business_date(tx.now) for tenant_id in tenant_ids}
+
+    async def set_calendar(
+        self, tx: Transaction, tenant_id: UUID, terms: CalendarTerms, start: date | FirstDay, *, expected_version: int
+    ) -> Calendar:
+        """Set the calendar, or change it from `expected_version`, which is 0 when none was set, from a first day on.
+
+        The first one is in force from the beginning of time. Raises VersionMismatch; InvalidInput for a day that cannot
+        be.
+        """
+        await tx.lock_tenants_exclusive([tenant_id])
+        stored = await store.CALENDARS.find(tx, tenant_id, tenant_id)
+        check_version(0 if stored is None else stored.version, expected_version)
+        terms = replace(terms, currency=known_currency(terms.currency))
+        if stored is None:
+            return await self._published.add(tx, tenant_id, Calendar(1, terms))
+        return await self._published.save(tx, tenant_id, stored.with_terms(start, terms, tx.now))
+
+
+async def _events(tx: Transaction, calendars: Sequence[tuple[UUID, Calendar]]) -> Sequence[Event]:
+    return [calendar_event(tenant_id, calendar, tx.now) for tenant_id, calendar in calendars]
