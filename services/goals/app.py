@@ -14,6 +14,8 @@ from services.goals.org.service import Organisation
 from services.goals.rates.api import router as rates_router
 from services.goals.rates.service import ExchangeRates
 from services.goals.settings import SERVICE, ApiSettings
+from services.goals.stated.api import router as stated_router
+from services.goals.stated.service import StatedValues
 from services.goals.targets.api import router as targets_router
 from services.goals.targets.service import Goals
 from shared.db.database import Database
@@ -43,19 +45,21 @@ def create_app() -> FastAPI:
     outbox = Outbox(transport, trail=trail)
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
+    goals = Goals(outbox, organisation, calendars)
     return create_service_app(
         title="Attain goals",
         description=_DESCRIPTION,
         settings=settings,
         database=database,
         transport_tables=transport,
-        routers=[targets_router, calendar_router, org_router, rates_router, jobs_router, audit_router],
+        routers=[targets_router, stated_router, calendar_router, org_router, rates_router, jobs_router, audit_router],
         readiness={"schema": partial(require_current_schema, database)},
         parts=[
             calendars,
             organisation,
             sight.Organisation(organisation.chart),
-            Goals(outbox, organisation, calendars),
+            goals,
+            StatedValues(outbox, calendars, goals),
             ExchangeRates(outbox, calendars),
             Jobs(),
             trail,

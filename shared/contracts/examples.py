@@ -20,6 +20,7 @@ _TEAM = UUID("01935a00-0000-7000-8000-000000000021")
 _COMPANY = UUID("01935a00-0000-7000-8000-000000000022")
 _GOAL = UUID("01935a00-0000-7000-8000-000000000031")
 _TEAM_GOAL = UUID("01935a00-0000-7000-8000-000000000032")
+_STATED_VALUE = UUID("01935a00-0000-7000-8000-000000000033")
 _CONNECTION = UUID("01935a00-0000-7000-8000-000000000041")
 _DELIVERY = UUID("01935a00-0000-7000-8000-000000000051")
 _CELL = UUID("01935a00-0000-7000-8000-000000000061")
@@ -88,6 +89,19 @@ _EXAMPLES: tuple[Event, ...] = (
         end=_QUARTER[1],
         parent_id=_TEAM_GOAL,
         weight=Decimal(1),
+    ),
+    goals.StatedValue(
+        tenant_id=_TENANT,
+        id=_STATED_VALUE,
+        version=2,
+        goal_id=_GOAL,
+        day=date(2026, 2, 28),
+        value=Decimal("8.4"),
+        source=goals.ValueSource.FILE,
+        note="Customer survey, February",
+        stated_by=_PERSON,
+        stated_at=_NOW,
+        deleted=False,
     ),
     deals.Deal(
         tenant_id=_TENANT,

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue
 
-from shared.contracts.base import Amount, Currency, Event, Value, Version
+from shared.contracts.base import Amount, Currency, Event, Instant, Value, Version
 from shared.contracts.org import ExchangeRate
 from shared.kernel.deals import DateField
 from shared.kernel.filters import filter_to_json, parse_filter
-from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy, fixed_rates_of
+from shared.kernel.measures import Aggregate, Combine, Crediting, Measure, RatePolicy, fixed_rates_of
 from shared.kernel.records import RECORD_TYPES, RecordKind
 
 TOPIC = "attain.goals.v1"
@@ -33,6 +33,14 @@ class Direction(StrEnum):
 
     HIGHER = "higher"
     LOWER = "lower"
+
+
+class ValueSource(StrEnum):
+    """How a stated value came in."""
+
+    API = "api"
+    FILE = "file"
+    HAND = "hand"
 
 
 class Subject(Value):
@@ -77,12 +85,20 @@ class Metric(Value):
     later_aggregate: Aggregate | None = Field(
         default=None,
         description="The aggregate, where it is none of the first release; `aggregate` then means nothing. To a "
-        "`ratio`, in percent, and to an `average` a record adds on both sides, numerator and denominator.",
+        "`ratio`, in percent, and to an `average` a record adds on both sides, numerator and denominator. Of "
+        "`children` and `stated` no record is counted: the one is what the goals whose parent this is have "
+        "attained, each by its weight, in percent; the other combines the values that are stated of it, "
+        "`attain.stated-value.v1`.",
     )
     numerator_filter: dict[str, JsonValue] | None = Field(
         default=None,
         description="Of a `ratio`: what passes `filter` adds to the denominator, and what passes this too to the "
         "numerator; either 1 for each record, or `value_field`.",
+    )
+    combine: Combine | None = Field(
+        default=None,
+        description="Of `stated`: what counts of the values whose day lies in the period, that of the `latest` day, of "
+        "several of one day the one that was stated last; their `sum`; or their `average`.",
     )
 
     def measure(self) -> Measure:
@@ -102,6 +118,7 @@ class Metric(Value):
             None
             if self.numerator_filter is None
             else parse_filter(self.numerator_filter, fields, pointer="/numerator_filter"),
+            self.combine,
         )
 
     def _date_field(self) -> DateField:
@@ -129,6 +146,7 @@ class Metric(Value):
                 "numerator_filter": None
                 if measure.numerator_filter is None
                 else filter_to_json(measure.numerator_filter),
+                "combine": measure.combine,
             }
         )
 
@@ -168,3 +186,25 @@ class Goal(Event):
     @property
     def subject(self) -> str:
         return f"goal/{self.id}"
+
+
+class StatedValue(Event):
+    """A value that somebody states of a goal, as no CRM knows it. A deleted one counts as never stated."""
+
+    event_type: ClassVar[str] = "attain.stated-value.v1"
+    topic: ClassVar[str] = TOPIC
+
+    id: UUID
+    version: Version
+    goal_id: UUID
+    day: date = Field(description="The day it is of; it counts while that lies in the goal's period.")
+    value: Amount
+    source: ValueSource = Field(description="Where it came from: another system, a file, or somebody's hand.")
+    note: str | None
+    stated_by: UUID | None = Field(description="The person who stated this version; null for a service.")
+    stated_at: Instant = Field(description="When this version was stated.")
+    deleted: bool
+
+    @property
+    def subject(self) -> str:
+        return f"stated-value/{self.id}"

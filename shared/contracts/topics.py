@@ -36,7 +36,7 @@ TOPICS: Mapping[str, TopicSpec] = {
             None,
             producer="goals",
         ),
-        TopicSpec(goals.TOPIC, (goals.Goal,), 3, None, producer="goals"),
+        TopicSpec(goals.TOPIC, (goals.Goal, goals.StatedValue), 3, None, producer="goals"),
         TopicSpec(deals.TOPIC, (deals.Deal,), 6, None, producer="tracking"),
         TopicSpec(activities.TOPIC, (activities.Activity,), 6, None, producer="tracking"),
         TopicSpec(progress.TOPIC, (progress.Progress,), 6, None, producer="tracking"),

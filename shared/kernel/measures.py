@@ -58,11 +58,29 @@ class Aggregate(StrEnum):
     RATIO = "ratio"
     """In percent: what counts of the records that pass the numerator's filter too, of what counts of all."""
     AVERAGE = "average"
+    CHILDREN = "children"
+    """No records: the attainment of the goals that are its parts, each by its weight, in percent."""
+    STATED = "stated"
+    """No records: values that somebody states, since no CRM knows them."""
 
     @property
     def is_quotient(self) -> bool:
         """Whether records add to a numerator and a denominator, and the number is one by the other."""
         return self in (Aggregate.RATIO, Aggregate.AVERAGE)
+
+    @property
+    def counts_records(self) -> bool:
+        """Whether deals or activities become the number."""
+        return self not in (Aggregate.CHILDREN, Aggregate.STATED)
+
+
+class Combine(StrEnum):
+    """How the values that are stated of a goal become one number."""
+
+    LATEST = "latest"
+    """That of the last day; of several of one day the one that was stated last."""
+    SUM = "sum"
+    AVERAGE = "average"
 
 
 class RatePolicy(StrEnum):
@@ -157,6 +175,10 @@ class Unit(NamedTuple):
                 return "a ratio"
             case "average":
                 return f"an average of {self.of}"
+            case Aggregate.CHILDREN:
+                return "the attainment of other goals"
+            case Aggregate.STATED:
+                return "stated values"
             case _:
                 return f"a sum of {self.of}"
 
@@ -194,6 +216,7 @@ class Measure:
     A ratio has a `numerator_filter`, and counts records on both sides, or sums `value_field` where it has one.
     `fixed_rates`, by currency in order, are units of the measure's currency for one of each; only with policy `fixed`.
     `crediting` decides whose number a record moves, and `role` narrows the splits that count; both are of deals only.
+    `combine` is of stated values alone. What counts no records has of all this nothing else.
     """
 
     aggregate: Aggregate
@@ -207,11 +230,13 @@ class Measure:
     crediting: Crediting = Crediting.OWNER
     role: str | None = None
     numerator_filter: Filter | None = None
+    combine: Combine | None = None
 
     def __post_init__(self) -> None:
         for name, text in (("value_field", self.value_field), ("role", self.role)):
             if text is not None:
                 object.__setattr__(self, name, composed(text))
+        self._check_without_records()
         record = self.record_type
         if self.date_field not in record.days:
             raise InvalidInput.field(
@@ -258,6 +283,27 @@ class Measure:
                 "lets every payment count by itself, and an average is by deal",
                 ", ".join(day for day in record.days if day is not DateField.PAID),
             )
+
+    def _check_without_records(self) -> None:
+        if (self.combine is None) is (self.aggregate is Aggregate.STATED):
+            is_missing = self.combine is None
+            raise InvalidInput.field(
+                "/combine",
+                "is missing for stated values" if is_missing else "is only for stated values",
+                ", ".join(Combine) if is_missing else "null",
+            )
+        if self.aggregate.counts_records:
+            return
+        for name, value, only in (
+            ("record", self.record, RecordKind.DEAL),
+            ("value_field", self.value_field, None),
+            ("date_field", self.date_field, DateField.CLOSED),
+            ("filter", self.filter, EVERYTHING),
+        ):
+            if value != only:
+                raise InvalidInput.field(f"/{name}", f"is not used by {self.aggregate}", "to be left out")
+        if self.crediting is not Crediting.OWNER:
+            raise InvalidInput.field("/crediting", f"is not used by {self.aggregate}", Crediting.OWNER)
 
     def _check_crediting(self) -> None:
         if self.crediting is not Crediting.OWNER and self.record is not RecordKind.DEAL:

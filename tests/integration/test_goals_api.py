@@ -294,7 +294,7 @@ async def test_a_user_of_salesforce_is_the_same_one_with_15_characters_and_with_
         ({"parent_id": str(uuid4())}, ["/parent_id"]),
         ({"period": {"start": "2026-01-01", "end": "2025-01-01"}}, ["/period/end"]),
         ({"metric": {"aggregate": "sum", "value_field": "amount"}}, ["/metric/currency"]),
-        ({"metric": {"aggregate": "average"}}, ["/metric/aggregate"]),
+        ({"metric": {"aggregate": "median"}}, ["/metric/aggregate"]),
         ({"metric": {"record": "weather", "aggregate": "count"}}, ["/metric/record"]),
         ({"metric": {"record": "activity", "aggregate": "sum", "value_field": "amount"}}, ["/metric/value_field"]),
         ({"metric": {"aggregate": "distinct", "value_field": "custom.\0"}}, ["/metric/value_field"]),

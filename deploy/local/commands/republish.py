@@ -13,6 +13,7 @@ from services.goals.calendar.service import Calendars
 from services.goals.metadata import transport as goals_transport
 from services.goals.org.service import Organisation
 from services.goals.rates.service import ExchangeRates
+from services.goals.stated.service import StatedValues
 from services.goals.targets.service import Goals
 from services.incentives.earnings import publishing as earnings_publishing
 from services.incentives.metadata import transport as incentives_transport
@@ -35,7 +36,7 @@ _TRANSPORTS: Final[Mapping[str, TransportTables]] = {
 
 
 def definitions() -> Mapping[str, Sequence[ReadNext]]:
-    """What the goals service publishes, by topic."""
+    """What the goals service publishes and every other service stores, by topic."""
     outbox = Outbox(goals_transport)
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
@@ -45,8 +46,16 @@ def definitions() -> Mapping[str, Sequence[ReadNext]]:
     }
 
 
+def stated_values() -> Sequence[ReadNext]:
+    """What the goals service publishes and tracking alone stores."""
+    outbox = Outbox(goals_transport)
+    calendars = Calendars(outbox)
+    return StatedValues(outbox, calendars, Goals(outbox, Organisation(outbox, calendars), calendars)).published
+
+
 _KINDS: Final[Mapping[str, Sequence[PublishNext]]] = {
-    **{topic: [appending(read_next) for read_next in kinds] for topic, kinds in definitions().items()},
+    org.TOPIC: [appending(read_next) for read_next in definitions()[org.TOPIC]],
+    goals.TOPIC: [appending(read_next) for read_next in (*definitions()[goals.TOPIC], *stated_values())],
     deals.TOPIC: [DEALS.publish_next],
     activities.TOPIC: [ACTIVITIES.publish_next],
     alerts.TOPIC: [alerts_service.publish_next],

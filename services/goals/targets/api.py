@@ -16,8 +16,10 @@ from services.goals.targets.domain import (
     GoalNotDraft,
     GoalNotFound,
     GoalTermsRefused,
+    NotAPart,
     Status,
     UnknownParent,
+    WeightsNotWhole,
 )
 from services.goals.targets.schemas import (
     GoalAnswer,
@@ -25,6 +27,7 @@ from services.goals.targets.schemas import (
     GoalChanges,
     RevisionAnswer,
     RevisionBody,
+    ReweighingBody,
     changed_terms,
 )
 from services.goals.targets.service import Goals
@@ -36,6 +39,7 @@ from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import CurrentSight, Editor
 from shared.http.wiring import handed
+from shared.http.writer import RequestWriter
 from shared.kernel.approvals import OwnInterest
 from shared.kernel.errors import VersionMismatch
 from shared.outbox.trail import ChangeFilter
@@ -159,12 +163,15 @@ async def change_goal(
 @router.post(
     "/{goal_id}/activate",
     summary="Let a draft count",
-    responses=responses(GoalNotDraft, GoalTermsRefused, OwnInterest, *_REFERENCES, *_CHANGE),
+    responses=responses(GoalNotDraft, GoalTermsRefused, WeightsNotWhole, OwnInterest, *_REFERENCES, *_CHANGE),
 )
 async def activate_goal(
     goal_id: UUID, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[GoalAnswer]:
-    """Deals of its period that are known already count too. Nobody activates a goal of their own."""
+    """Deals of its period that are known already count too. Nobody activates a goal of their own.
+
+    Of a goal that is made of its parts these count first: the weights of those that do come to 1.
+    """
     return await writer.commit(
         lambda tx: goals.activate_goal(tx, editor.tenant_id, goal_id, expected, actor=editor.actor), GoalAnswer.of
     )
@@ -173,7 +180,9 @@ async def activate_goal(
 @router.post(
     "/{goal_id}/revise",
     summary="Give an active goal other terms",
-    responses=responses(GoalNotActive, GoalTermsRefused, GoalCircle, OwnInterest, *_REFERENCES, *_CHANGE),
+    responses=responses(
+        GoalNotActive, GoalTermsRefused, GoalCircle, WeightsNotWhole, OwnInterest, *_REFERENCES, *_CHANGE
+    ),
 )
 async def revise_goal(
     goal_id: UUID, body: RevisionBody, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
@@ -196,6 +205,32 @@ async def revise_goal(
     )
 
 
+@router.post(
+    "/{goal_id}/reweigh",
+    summary="Give the parts of a goal other weights",
+    responses=responses(NotAPart, GoalNotActive, GoalTermsRefused, WeightsNotWhole, OwnInterest, *_CHANGE),
+)
+async def reweigh_goal_parts(
+    goal_id: UUID,
+    body: ReweighingBody,
+    editor: Editor,
+    goals: UseCases,
+    writer: RequestWriter,
+    expected: ExpectedVersion,
+) -> Answered[GoalAnswer]:
+    """All at once or none, as the weights of a goal that counts always come to 1; each part gets a revision.
+
+    A part joins a goal that counts with the weight 0, and leaves it with that. Nobody does this to a goal of their own.
+    """
+    weights = [each.new_weight() for each in body.weights]
+    return await writer.commit(
+        lambda tx: goals.reweigh_parts(
+            tx, editor.tenant_id, goal_id, expected, weights, reason=body.reason, actor=editor.actor
+        ),
+        GoalAnswer.of,
+    )
+
+
 @router.post("/{goal_id}/close", summary="End an active goal", responses=responses(GoalNotActive, *_CHANGE))
 async def close_goal(
     goal_id: UUID, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
@@ -204,7 +239,11 @@ async def close_goal(
     return await writer.commit(lambda tx: goals.close_goal(tx, editor.tenant_id, goal_id, expected), GoalAnswer.of)
 
 
-@router.post("/{goal_id}/cancel", summary="Let a goal count nothing any more", responses=responses(GoalEnded, *_CHANGE))
+@router.post(
+    "/{goal_id}/cancel",
+    summary="Let a goal count nothing any more",
+    responses=responses(GoalEnded, WeightsNotWhole, *_CHANGE),
+)
 async def cancel_goal(
     goal_id: UUID, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[GoalAnswer]:

@@ -1,6 +1,6 @@
 """A goal's life: draft, active, revised while active, then closed or cancelled."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -65,6 +65,20 @@ class GoalCircle(InvalidInput):
 
     code = "goal_circle"
     title = "Circle of goals"
+
+
+class WeightsNotWhole(Conflict):
+    """The weights of the goals that a goal is made of would not come to 1."""
+
+    code = "weights_not_whole"
+    title = "Weights do not come to 1"
+
+
+class NotAPart(InvalidInput):
+    """The goal is no part of the goal whose parts get other weights, or that one is not made of its parts."""
+
+    code = "not_a_part"
+    title = "Not a part of the goal"
 
 
 class Status(StrEnum):
@@ -141,6 +155,23 @@ class GoalFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class Weighing:
+    """A goal that counts and is made of its parts, and what the weights of those of them that count come to."""
+
+    goal_id: UUID
+    name: str
+    weights: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class NewWeight:
+    """The weight that a part is to have."""
+
+    goal_id: UUID
+    weight: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
     """The terms a goal was active with from `revised_at` on; the first has no reason. A service is no person."""
 
@@ -205,6 +236,8 @@ def check_terms(terms: GoalTerms) -> None:
         )
     problems += _out_of_reach(terms, "/target", terms.target)
     problems += _stretch_problems(terms)
+    if terms.measure.aggregate is Aggregate.CHILDREN and terms.direction is Direction.LOWER:
+        problems.append(FieldError("/direction", "is no direction for the attainment of other goals", Direction.HIGHER))
     if problems:
         detail = "; ".join(f"{problem.pointer}: {problem.message}" for problem in problems)
         raise GoalTermsRefused(detail, fields=problems)
@@ -259,6 +292,33 @@ def check_parent(parents: Mapping[UUID, UUID | None], goal_id: UUID, parent_id: 
                 fields=[FieldError("/parent_id", "is a part of this goal, or is it", "a goal that is no part of it")],
             )
         ancestor = parents.get(ancestor)
+
+
+def check_weights(weighings: Iterable[Weighing]) -> None:
+    """Raises WeightsNotWhole for the first goal whose parts' weights do not come to 1, exactly."""
+    for weighing in weighings:
+        missing = 1 - weighing.weights
+        if missing:
+            sum_of = f"the weights of its active and closed parts would come to {format_amount(weighing.weights)}"
+            amount = format_amount(abs(missing))
+            raise WeightsNotWhole(
+                f"{weighing.name} (goal {weighing.goal_id}) is made of its parts, and {sum_of}: "
+                f"{amount} {'is missing' if missing > 0 else 'too much'}.",
+                fields=[FieldError("/weight", sum_of, "weights that come to 1")],
+            )
+
+
+def reweighed(goal: Goal, parent_id: UUID, weight: Decimal, pointer: str) -> Goal:
+    """An active part under its next revision, in which only its weight is another one.
+
+    Raises NotAPart, GoalNotActive, GoalTermsRefused.
+    """
+    if goal.terms.parent_id != parent_id:
+        raise NotAPart(
+            f"Goal {goal.id} is no part of goal {parent_id}.",
+            fields=[FieldError(pointer, "is no part of this goal", f"a goal of GET /v1/goals?parent_id={parent_id}")],
+        )
+    return revised(goal, replace(goal.terms, weight=weight))
 
 
 def _require_draft(goal: Goal, verb: str) -> None:

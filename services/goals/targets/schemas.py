@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Literal, Required, Self
+from typing import Annotated, Final, Literal, Required, Self
 from uuid import UUID
 
 from pydantic import (
@@ -24,6 +24,7 @@ from services.goals.targets.domain import (
     Direction,
     Goal,
     GoalTerms,
+    NewWeight,
     Owner,
     Revision,
     Status,
@@ -39,6 +40,7 @@ from shared.kernel.filters import filter_to_json, parse_filter
 from shared.kernel.measures import (
     FIXED_RATES_MAX,
     Aggregate,
+    Combine,
     Crediting,
     Measure,
     RatePolicy,
@@ -56,6 +58,7 @@ _CALLS: Mapping[str, JsonValue] = {
     "all": [{"field": "type", "op": "eq", "value": "call"}, {"field": "status", "op": "eq", "value": "done"}]
 }
 _UNITS: Mapping[RecordKind, str] = {RecordKind.DEAL: "deals", RecordKind.ACTIVITY: "activities"}
+_WHOLE: Final = Decimal(100)
 _TERMS: Mapping[str, JsonValue] = {
     "name": "Darcel's bookings, Q1",
     "owner": {"kind": "person", "id": "01935a00-0000-7000-8000-000000000011"},
@@ -71,6 +74,7 @@ _TERMS: Mapping[str, JsonValue] = {
         "crediting": "owner",
         "role": None,
         "numerator_filter": None,
+        "combine": None,
     },
     "target": "250000",
     "baseline": "0",
@@ -87,6 +91,7 @@ def _everything() -> dict[str, JsonValue]:
     return {"all": []}
 
 
+REWEIGHED_MAX: Final = 200
 Weight = Annotated[Decimal, AMOUNT_LIMITS, Field(ge=0), NO_FLOAT, AS_TEXT]
 Reason = Annotated[Prose, StringConstraints(max_length=1000)]
 
@@ -130,7 +135,9 @@ class MetricBody(BaseModel):
     aggregate: Aggregate = Field(
         description="`sum` of `value_field`, `count` of records, its `distinct` values; `average`, the sum of "
         "`value_field` by how many records have it; `ratio`, in percent, what passes `numerator_filter` too of what "
-        "passes `filter`."
+        "passes `filter`. `children` and `stated` count no records and use nothing else of the metric but `combine`: "
+        "the attainment of the goals that are parts of this one, each by its weight, in percent; values that are "
+        "stated with `POST /v1/goals/{id}/values`, as no CRM knows them."
     )
     value_field: str | None = Field(
         None,
@@ -181,6 +188,11 @@ class MetricBody(BaseModel):
         "denominator. Null otherwise.",
         examples=[dict(_WON)],
     )
+    combine: Combine | None = Field(
+        None,
+        description="With `stated`, how values become one: that of the `latest` day, of several of one day the one "
+        "that was stated last; their `sum`; their `average`. Null otherwise.",
+    )
 
     def measure(self) -> Measure:
         """Raises InvalidInput naming the part of the goal that is wrong."""
@@ -200,6 +212,7 @@ class MetricBody(BaseModel):
                 None
                 if self.numerator_filter is None
                 else parse_filter(self.numerator_filter, record.fields, pointer="/numerator_filter"),
+                self.combine,
             )
             check_terms_can_count(measure)
         except InvalidInput as error:
@@ -223,6 +236,7 @@ class MetricBody(BaseModel):
                 "numerator_filter": None
                 if measure.numerator_filter is None
                 else filter_to_json(measure.numerator_filter),
+                "combine": measure.combine,
             }
         )
 
@@ -307,12 +321,12 @@ class GoalBody(BaseModel):
     name: Line
     owner: OwnerBody
     metric: MetricBody
-    target: Amount
+    target: Amount | None = Field(None, description="Left out only with `children`: 100 percent.")
     baseline: Amount = Decimal(0)
     unit: Line | None = Field(
         None,
-        description="What the number counts, for people to read. Left out: `%` for a ratio, else the currency, the "
-        "field, or `deals` or `activities`.",
+        description="What the number counts, for people to read. Left out: `%` for a ratio and for `children`, else "
+        "the currency, the field, or `deals` or `activities`; with `stated` it is always given.",
     )
     direction: Direction = Direction.HIGHER
     period: PeriodBody
@@ -327,7 +341,7 @@ class GoalBody(BaseModel):
             name=self.name,
             owner=self.owner.owner(),
             measure=measure,
-            target=self.target,
+            target=self._target(measure),
             baseline=self.baseline,
             unit=self.unit or _unit(measure),
             direction=self.direction,
@@ -337,11 +351,20 @@ class GoalBody(BaseModel):
             stretch=tuple(each.level() for each in self.stretch),
         )
 
+    def _target(self, measure: Measure) -> Decimal:
+        if self.target is not None:
+            return self.target
+        if measure.aggregate is not Aggregate.CHILDREN:
+            raise InvalidInput.field("/target", "is missing", "a decimal in a string, such as 250000")
+        return _WHOLE
+
 
 def _unit(measure: Measure) -> str:
-    """What a metric's number counts, where nobody says."""
-    if measure.aggregate is Aggregate.RATIO:
+    """What a metric's number counts, where nobody says. Raises InvalidInput where somebody has to."""
+    if measure.aggregate in (Aggregate.RATIO, Aggregate.CHILDREN):
         return "%"
+    if measure.aggregate is Aggregate.STATED:
+        raise InvalidInput.field("/unit", "is missing for stated values", "what they count, such as points")
     return measure.currency or measure.value_field or _UNITS[measure.record]
 
 
@@ -369,6 +392,33 @@ class RevisionBody(GoalChanges, total=False):
     """What is to change from now on, and why; what is left out stays."""
 
     reason: Required[Reason]
+
+
+class NewWeightBody(BaseModel):
+    """The weight that a part is to have."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    goal_id: UUID
+    weight: Weight
+
+    def new_weight(self) -> NewWeight:
+        return NewWeight(self.goal_id, self.weight)
+
+
+class ReweighingBody(BaseModel):
+    """Which parts of a goal get which weight, and why; what is left out keeps its own."""
+
+    model_config = body_example(
+        weights=[
+            {"goal_id": "01935a00-0000-7000-8000-000000000034", "weight": "0.6"},
+            {"goal_id": "01935a00-0000-7000-8000-000000000035", "weight": "0.4"},
+        ],
+        reason="Renewals matter more in the second half",
+    )
+
+    weights: list[NewWeightBody] = Field(min_length=1, max_length=REWEIGHED_MAX)
+    reason: Reason
 
 
 def changed_terms(terms: GoalTerms, changes: GoalChanges, calendar: FiscalCalendar) -> GoalTerms:

@@ -5,6 +5,7 @@ goal are published in the order of their versions.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from services.goals.calendar.service import Calendars
@@ -14,18 +15,24 @@ from services.goals.targets.domain import (
     Goal,
     GoalFilter,
     GoalTerms,
+    NewWeight,
+    NotAPart,
     Revision,
     activated,
     cancelled,
     check_parent,
+    check_weights,
     closed,
     draft,
     edited,
     revised,
+    reweighed,
 )
 from services.goals.targets.events import goal_event
 from shared.db.database import Transaction
 from shared.kernel.approvals import Actor, check_no_own_interest
+from shared.kernel.errors import AnyVersionOf
+from shared.kernel.measures import Aggregate
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import FiscalCalendar
 from shared.kernel.sight import Sight
@@ -94,13 +101,14 @@ class Goals:
     ) -> Goal:
         """Let a draft count.
 
-        Raises GoalNotFound, VersionMismatch, GoalNotDraft, GoalTermsRefused; OwnInterest when it measures the actor.
+        Raises GoalNotFound, VersionMismatch, GoalNotDraft, GoalTermsRefused, WeightsNotWhole; OwnInterest when it
+        measures the actor.
         """
         changed = activated(await self._goals.for_change(tx, tenant_id, goal_id, expected_version))
         _check_not_own(actor, changed)
         await self._check_references(tx, tenant_id, changed)
         await store.add_revision(tx, tenant_id, changed, reason=None, revised_by=actor.person_id)
-        return await self._goals.save(tx, tenant_id, changed)
+        return await self._weighed(tx, tenant_id, await self._goals.save(tx, tenant_id, changed))
 
     async def revise_goal(
         self,
@@ -116,7 +124,7 @@ class Goals:
         """Give an active goal other terms, for a reason; the old ones stay on record.
 
         Raises GoalNotFound, VersionMismatch, GoalNotActive, GoalTermsRefused, UnknownPerson, UnknownTeam,
-        UnknownParent, GoalCircle; OwnInterest when it measures the actor, before or after.
+        UnknownParent, GoalCircle, WeightsNotWhole; OwnInterest when it measures the actor, before or after.
         """
         stored = await self._goals.for_change(tx, tenant_id, goal_id, expected_version)
         _check_not_own(actor, stored)
@@ -125,7 +133,37 @@ class Goals:
         await self._check_references(tx, tenant_id, changed)
         await store.add_revision(tx, tenant_id, changed, reason=reason, revised_by=actor.person_id)
         tx.reason = reason
-        return await self._goals.save(tx, tenant_id, changed)
+        return await self._weighed(tx, tenant_id, await self._goals.save(tx, tenant_id, changed), stored)
+
+    async def reweigh_parts(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        goal_id: UUID,
+        expected_version: int,
+        weights: Sequence[NewWeight],
+        *,
+        reason: str,
+        actor: Actor,
+    ) -> Goal:
+        """Give active parts of a goal other weights, all at once, each under its next revision; the goal.
+
+        Raises GoalNotFound, VersionMismatch, NotAPart, GoalNotActive, GoalTermsRefused, WeightsNotWhole; OwnInterest
+        when the goal or one of these parts measures the actor.
+        """
+        goal = await self._goals.for_change(tx, tenant_id, goal_id, expected_version)
+        _check_not_own(actor, goal)
+        if goal.terms.measure.aggregate is not Aggregate.CHILDREN:
+            raise NotAPart(f"Goal {goal_id} is not made of its parts: their weights decide nothing.")
+        tx.reason = reason
+        for index, new in enumerate(weights):
+            stored = await self._goals.for_change(tx, tenant_id, new.goal_id, AnyVersionOf(None))
+            _check_not_own(actor, stored)
+            part = reweighed(stored, goal_id, new.weight, f"/weights/{index}/goal_id")
+            await store.add_revision(tx, tenant_id, part, reason=reason, revised_by=actor.person_id)
+            await self._goals.save(tx, tenant_id, part)
+        check_weights(await store.weighings(tx, tenant_id, [goal_id]))
+        return await self._goals.save(tx, tenant_id, replace(goal, version=goal.version + 1))
 
     async def close_goal(self, tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int) -> Goal:
         """End an active goal. Raises GoalNotFound, VersionMismatch, GoalNotActive."""
@@ -133,9 +171,19 @@ class Goals:
         return await self._goals.save(tx, tenant_id, changed)
 
     async def cancel_goal(self, tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int) -> Goal:
-        """Let a goal count nothing any more. Raises GoalNotFound, VersionMismatch, GoalEnded."""
+        """Let a goal count nothing any more. Raises GoalNotFound, VersionMismatch, GoalEnded, WeightsNotWhole."""
         changed = cancelled(await self._goals.for_change(tx, tenant_id, goal_id, expected_version))
-        return await self._goals.save(tx, tenant_id, changed)
+        return await self._weighed(tx, tenant_id, await self._goals.save(tx, tenant_id, changed))
+
+    async def _weighed(self, tx: Transaction, tenant_id: UUID, *states: Goal) -> Goal:
+        """The first of these states of a goal, which is stored. Raises WeightsNotWhole for one it concerns."""
+        changed = states[0]
+        concerned = {state.terms.parent_id for state in states if state.terms.parent_id is not None}
+        if changed.terms.measure.aggregate is Aggregate.CHILDREN:
+            concerned.add(changed.id)
+        if concerned:
+            check_weights(await store.weighings(tx, tenant_id, concerned))
+        return changed
 
     async def _check_references(self, tx: Transaction, tenant_id: UUID, checked: Goal) -> None:
         owner, parent_id = checked.terms.owner, checked.terms.parent_id

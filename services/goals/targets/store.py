@@ -1,12 +1,12 @@
 """Every statement on goals and their revisions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Final, NotRequired, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, and_, insert, select, text, true
+from sqlalchemy import ColumnElement, RowMapping, and_, func, insert, select, text, true
 
 from services.goals.targets.domain import (
     Direction,
@@ -18,6 +18,7 @@ from services.goals.targets.domain import (
     Revision,
     Status,
     StretchLevel,
+    Weighing,
 )
 from services.goals.targets.tables import goal_revisions, goals
 from shared.db.conditions import among, equal
@@ -25,13 +26,14 @@ from shared.db.database import Transaction
 from shared.db.versioned import VersionedTable
 from shared.kernel.deals import DateField
 from shared.kernel.filters import filter_to_json, parse_filter
-from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy, fixed_rates_of
+from shared.kernel.measures import Aggregate, Combine, Crediting, Measure, RatePolicy, fixed_rates_of
 from shared.kernel.money import format_amount
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import Period
 from shared.kernel.records import RECORD_TYPES, RecordKind
 from shared.kernel.sight import Sight
 
+_COUNTING: Final = (Status.ACTIVE.value, Status.CLOSED.value)
 _ANCESTORS: Final = text(
     f"WITH RECURSIVE line AS (SELECT id, parent_id FROM {goals.fullname} WHERE tenant_id = :tenant AND id = :goal"
     " UNION SELECT g.id, g.parent_id FROM line CROSS JOIN LATERAL ("
@@ -56,6 +58,8 @@ class _MetricJson(TypedDict):
     crediting: NotRequired[str]
     role: NotRequired[str | None]
     numerator_filter: NotRequired[dict[str, object] | None]
+    # Nor was anything stated.
+    combine: NotRequired[str | None]
 
 
 class _LevelJson(TypedDict):
@@ -105,6 +109,25 @@ async def line_of(tx: Transaction, tenant_id: UUID, goal_id: UUID) -> dict[UUID,
     """The parent of a goal and of each of its ancestors; empty when there is no such goal."""
     rows = await tx.rows(_ANCESTORS, {"tenant": tenant_id, "goal": goal_id})
     return {row["id"]: row["parent_id"] for row in rows}
+
+
+async def weighings(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> list[Weighing]:
+    """Of these goals those that count and are made of their parts, by id."""
+    part = goals.alias("part")
+    of_part = and_(part.c.tenant_id == goals.c.tenant_id, part.c.parent_id == goals.c.id, part.c.status.in_(_COUNTING))
+    statement = (
+        select(goals.c.id, goals.c.name, func.coalesce(func.sum(part.c.weight), 0).label("weights"))
+        .select_from(goals.outerjoin(part, of_part))
+        .where(
+            goals.c.tenant_id == tenant_id,
+            goals.c.id.in_(sorted(goal_ids)),
+            goals.c.status.in_(_COUNTING),
+            goals.c.metric["aggregate"].astext == Aggregate.CHILDREN.value,
+        )
+        .group_by(goals.c.id, goals.c.name)
+        .order_by(goals.c.id)
+    )
+    return [Weighing(row["id"], row["name"], Decimal(row["weights"])) for row in await tx.rows(statement)]
 
 
 async def add_revision(
@@ -201,12 +224,14 @@ def _metric(measure: Measure) -> _MetricJson:
         "crediting": measure.crediting.value,
         "role": measure.role,
         "numerator_filter": None if measure.numerator_filter is None else filter_to_json(measure.numerator_filter),
+        "combine": None if measure.combine is None else measure.combine.value,
     }
 
 
 def _measure(metric: _MetricJson) -> Measure:
     record = RecordKind(metric.get("record", RecordKind.DEAL))
     fields, numerator_filter = RECORD_TYPES[record].fields, metric.get("numerator_filter")
+    combine = metric.get("combine")
     return Measure(
         Aggregate(metric["aggregate"]),
         metric["value_field"],
@@ -219,6 +244,7 @@ def _measure(metric: _MetricJson) -> Measure:
         Crediting(metric.get("crediting", Crediting.OWNER)),
         metric.get("role"),
         None if numerator_filter is None else parse_filter(numerator_filter, fields),
+        None if combine is None else Combine(combine),
     )
 
 

@@ -290,7 +290,8 @@ class GoalIndex:
             key = (each.owner_kind, each.owner_id, each.period)
             if key not in reached:
                 reached[key] = _spans(chart, *key)
-            rules[goal_id] = Rule(each.measure, chart.calendar.days, reached[key], _rates(chart, each))
+            reach = reached[key] if each.measure.aggregate.counts_records else ()
+            rules[goal_id] = Rule(each.measure, chart.calendar.days, reach, _rates(chart, each))
         added = [goal_id for goal_id in terms if goal_id not in self._numbers]
         numbers = self._numbers.changed({goal_id: len(self.goal_ids) + nth for nth, goal_id in enumerate(added)})
         self.goal_ids.extend(added)

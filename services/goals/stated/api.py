@@ -1,0 +1,143 @@
+"""Stated values over HTTP."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from services.goals.stated.domain import GoalNotStated, StatedValue, StatedValueNotFound
+from services.goals.stated.schemas import StatedValueAnswer, StatedValueBody, StatedValueChanges, changed_statement
+from services.goals.stated.service import StatedValues
+from services.goals.targets.domain import GoalNotFound
+from shared.db.database import Transaction
+from shared.http.audit import AuditedWriter
+from shared.http.auth import CurrentPrincipal, Principal, Role, require
+from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
+from shared.http.paging import Cursor, Page, Paging
+from shared.http.problems import PreconditionRequired, responses
+from shared.http.reader import RequestReader
+from shared.http.sight import EDITS, CurrentSight
+from shared.http.wiring import handed
+from shared.kernel.approvals import OwnInterest
+from shared.kernel.errors import VersionMismatch
+
+router = APIRouter(prefix="/v1/goals/{goal_id}/values", tags=["stated values"])
+
+UseCases = Annotated[StatedValues, Depends(handed(StatedValues))]
+ValueEditor = Annotated[Principal, Depends(require(*EDITS, Role.MANAGER))]
+"""The caller, who may state values of the goals it sees. 403 for anybody else."""
+
+_IDS: Final = Cursor(UUID)
+_STATING: Final = (GoalNotFound, GoalNotStated, OwnInterest)
+_CHANGE: Final = (StatedValueNotFound, VersionMismatch, PreconditionRequired)
+
+
+@router.get("", summary="List the values stated of a goal", responses=responses(GoalNotFound))
+async def list_stated_values(
+    goal_id: UUID,
+    principal: CurrentPrincipal,
+    sight: CurrentSight,
+    values: UseCases,
+    reader: RequestReader,
+    paging: Paging,
+) -> Page[StatedValueAnswer]:
+    """In the order they were stated. Everybody who sees the goal sees them."""
+    async with reader.transaction() as tx:
+        found = await values.list_values(
+            tx,
+            principal.tenant_id,
+            goal_id,
+            await sight.today(tx),
+            after=_IDS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _IDS.page(paging, found, key=lambda value: value.id, item=StatedValueAnswer.of)
+
+
+@router.post("", summary="State a value of a goal", status_code=201, responses=responses(*_STATING))
+async def create_stated_value(
+    goal_id: UUID,
+    body: StatedValueBody,
+    editor: ValueEditor,
+    sight: CurrentSight,
+    values: UseCases,
+    writer: AuditedWriter,
+) -> Answered[StatedValueAnswer]:
+    """For goals with the aggregate `stated`. A manager states values in its subtree; nobody of a goal of their own."""
+
+    async def stated(tx: Transaction) -> StatedValue:
+        seen = await sight.today(tx)
+        return await values.state_value(tx, editor.tenant_id, goal_id, seen, body.statement(), editor.actor)
+
+    return await writer.commit(
+        stated,
+        StatedValueAnswer.of,
+        status=201,
+        location=lambda value: f"/v1/goals/{goal_id}/values/{value.id}",
+    )
+
+
+@router.get("/{value_id}", summary="A stated value", responses=responses(GoalNotFound, StatedValueNotFound))
+async def get_stated_value(
+    goal_id: UUID,
+    value_id: UUID,
+    principal: CurrentPrincipal,
+    sight: CurrentSight,
+    values: UseCases,
+    reader: RequestReader,
+    read: ConditionalRead,
+) -> Answered[StatedValueAnswer]:
+    async with reader.transaction() as tx:
+        found = await values.get_value(tx, principal.tenant_id, goal_id, value_id, await sight.today(tx))
+    return read.answer(StatedValueAnswer.of(found))
+
+
+@router.patch("/{value_id}", summary="Correct a stated value", responses=responses(*_STATING, *_CHANGE))
+async def change_stated_value(
+    goal_id: UUID,
+    value_id: UUID,
+    body: StatedValueChanges,
+    editor: ValueEditor,
+    sight: CurrentSight,
+    values: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
+) -> Answered[StatedValueAnswer]:
+    """What was stated before stays on the audit trail, and is what a past moment of the goal's progress goes by."""
+
+    async def changed(tx: Transaction) -> StatedValue:
+        return await values.change_value(
+            tx,
+            editor.tenant_id,
+            goal_id,
+            value_id,
+            expected,
+            await sight.today(tx),
+            lambda statement: changed_statement(statement, body),
+            editor.actor,
+        )
+
+    return await writer.commit(changed, StatedValueAnswer.of)
+
+
+@router.delete(
+    "/{value_id}",
+    summary="Take a stated value back as if never stated",
+    status_code=204,
+    responses=responses(*_STATING, *_CHANGE),
+)
+async def delete_stated_value(
+    goal_id: UUID,
+    value_id: UUID,
+    editor: ValueEditor,
+    sight: CurrentSight,
+    values: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
+) -> Response:
+    async def taken_back(tx: Transaction) -> None:
+        seen = await sight.today(tx)
+        await values.delete_value(tx, editor.tenant_id, goal_id, value_id, expected, seen, editor.actor)
+
+    return await writer.commit(taken_back, status=204)
