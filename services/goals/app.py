@@ -4,6 +4,8 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from services.goals.agreements.api import router as agreements_router
+from services.goals.agreements.service import Agreements
 from services.goals.calendar.api import router as calendar_router
 from services.goals.calendar.service import Calendars
 from services.goals.jobs.api import router as jobs_router
@@ -45,14 +47,23 @@ def create_app() -> FastAPI:
     outbox = Outbox(transport, trail=trail)
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
-    goals = Goals(outbox, organisation, calendars)
+    goals = Goals(outbox, organisation, calendars, trail)
     return create_service_app(
         title="Attain goals",
         description=_DESCRIPTION,
         settings=settings,
         database=database,
         transport_tables=transport,
-        routers=[targets_router, stated_router, calendar_router, org_router, rates_router, jobs_router, audit_router],
+        routers=[
+            agreements_router,
+            targets_router,
+            stated_router,
+            calendar_router,
+            org_router,
+            rates_router,
+            jobs_router,
+            audit_router,
+        ],
         readiness={"schema": partial(require_current_schema, database)},
         parts=[
             calendars,
@@ -60,6 +71,7 @@ def create_app() -> FastAPI:
             sight.Organisation(organisation.chart),
             goals,
             StatedValues(outbox, calendars, goals),
+            Agreements(goals),
             ExchangeRates(outbox, calendars),
             Jobs(),
             trail,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
@@ -14,7 +14,7 @@ from shared.http.reader import RequestReader
 from shared.http.sight import Auditor
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter, Writer
-from shared.kernel.approvals import ActorKind
+from shared.kernel.approvals import Actor, ActorKind
 from shared.kernel.text import composed
 from shared.outbox.trail import Change, ChangeFilter, Trail
 
@@ -60,6 +60,10 @@ class ActorAnswer(BaseModel):
     kind: ActorKind = Field(description="`unknown` for what was done before this was recorded.")
     person_id: UUID | None = Field(description="The person, where it was one.")
 
+    @classmethod
+    def of(cls, actor: Actor) -> Self:
+        return cls(kind=actor.kind, person_id=actor.person_id)
+
 
 class ChangeAnswer(BaseModel):
     """One change of one thing: who, when, why, before, after."""
@@ -97,7 +101,7 @@ class ChangeAnswer(BaseModel):
     after: dict[str, JsonValue] = Field(description="As it was published with this change.")
 
     @classmethod
-    def of(cls, change: Change) -> "ChangeAnswer":
+    def of(cls, change: Change) -> Self:
         before, after = change.before, change.after
         if change.version == 1:
             kind = ChangeKind.CREATED
@@ -109,7 +113,7 @@ class ChangeAnswer(BaseModel):
             version=change.version,
             change=kind,
             changed_at=change.changed_at,
-            actor=ActorAnswer(kind=change.actor.kind, person_id=change.actor.person_id),
+            actor=ActorAnswer.of(change.actor),
             reason=change.reason,
             changed=[] if before is None else _differing(before, after),
             before=None if before is None else dict(before),

@@ -49,6 +49,11 @@ ORDER BY change.id DESC
 LIMIT :limit
 """
 
+_AUTHORS: Final = """
+SELECT DISTINCT actor_kind, actor_id FROM {audit}
+WHERE tenant_id = :tenant_id AND subject = :subject AND is_change
+"""
+
 State = Mapping[str, JsonValue]
 """A published document without its tenant."""
 
@@ -88,6 +93,7 @@ class Trail:
         self._record = text(record)
         self._begin = text(record + _UNLESS_THERE)
         self._list = text(_LIST.format(audit=table.fullname))
+        self._authors = text(_AUTHORS.format(audit=table.fullname))
 
     async def record(self, tx: Transaction, events: Sequence[Event]) -> None:
         """Each event's version, by the transaction's actor and for its reason. The events have a whole `version`."""
@@ -97,6 +103,11 @@ class Trail:
     async def begin(self, tx: Transaction, events: Sequence[Event]) -> None:
         """What things are that are about to change, for those of which that is not on the trail."""
         await tx.execute(self._begin, _entries(tx, events, UNKNOWN, None, is_change=False))
+
+    async def authors(self, tx: Transaction, tenant_id: UUID, subject: str) -> frozenset[Actor]:
+        """Everybody who made a version of it since there is a trail."""
+        rows = await tx.rows(self._authors, {"tenant_id": tenant_id, "subject": subject})
+        return frozenset(Actor(ActorKind(row["actor_kind"]), row["actor_id"]) for row in rows)
 
     async def list_changes(
         self, tx: Transaction, tenant_id: UUID, wanted: ChangeFilter, *, after: UUID | None, limit: int

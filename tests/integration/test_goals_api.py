@@ -426,9 +426,9 @@ async def test_a_rep_sees_itself_and_a_manager_its_subtree_of_today(service: Ser
     assert (await manager.send("GET", f"/v1/goals/{desk_goal}/revisions")).status_code == 200
     assert (await rep.send("GET", f"/v1/goals/{goals['bo']}")).json()["code"] == "goal_not_found"
     assert (await rep.send("GET", f"/v1/people/{bo}")).status_code == 404
-    for caller in (manager, rep, finance):
+    for caller, goal in ((manager, goals["boss"]), (rep, goals["ada"]), (finance, goals["ada"])):
         assert (await caller.send("POST", "/v1/people", {"name": "X"})).status_code == 403
-        assert (await caller.send("POST", f"/v1/goals/{goals['ada']}/activate", version=1)).status_code == 403
+        assert (await caller.send("POST", f"/v1/goals/{goal}/activate", version=1)).status_code == 403
     revops = Caller(service, admin.tenant, Role.REVOPS, person=uuid4())
     assert (await revops.send("POST", f"/v1/goals/{goals['ada']}/activate", version=1)).status_code == 200
 
@@ -438,7 +438,10 @@ async def test_a_revision_names_the_person_who_made_it(service: Service, admin: 
     someone = uuid4()
     revops = Caller(service, admin.tenant, Role.REVOPS, person=someone)
     await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)
-    await revops.send("POST", f"/v1/goals/{goal}/revise", {"weight": "2", "reason": "Focus"}, version=2)
+    other = Caller(service, admin.tenant, Role.REVOPS, person=uuid4())
+    body = {"weight": "2", "reason": "Focus"}
+    proposal = (await other.send("POST", f"/v1/goals/{goal}/proposals", body)).json()["id"]
+    await revops.send("POST", f"/v1/goals/{goal}/proposals/{proposal}/approve", {}, version=1)
     history = (await admin.send("GET", f"/v1/goals/{goal}/revisions")).json()["items"]
     assert [item["revised_by"] for item in history] == [str(someone), None]
 
@@ -555,4 +558,5 @@ async def test_nobody_activates_or_revises_a_goal_of_their_own(service: Service)
     revised = await herself.send("POST", f"/v1/goals/{goal}/revise", lower, version=2)
     for refused in (own, revised):
         assert (refused.status_code, refused.json()["code"]) == (403, "own_interest")
-    assert (await admin.send("POST", f"/v1/goals/{goal}/revise", lower, version=2)).status_code == 200
+    system = Caller(service, tenant, Role.SERVICE)
+    assert (await system.send("POST", f"/v1/goals/{goal}/revise", lower, version=2)).status_code == 200

@@ -60,7 +60,7 @@ async def test_a_revision_gives_its_reason_and_a_deletion_is_told_apart(desk: De
     await desk.revops.send("DELETE", f"/v1/memberships/{stay}", version=1)
     goal = await desk.admin.goal(ada)
     await desk.revops.send("POST", f"/v1/goals/{goal}/activate", version=1)
-    await desk.revops.send("POST", f"/v1/goals/{goal}/revise", {"target": "2000", "reason": "New territory"}, version=2)
+    await desk.admin.send("POST", f"/v1/goals/{goal}/revise", {"target": "2000", "reason": "New territory"}, version=2)
     revised, activated, drafted = await changes(desk.admin, f"?subject=goal/{goal}")
     assert (revised["reason"], revised["changed"]) == ("New territory", ["revision", "target"])
     assert (activated["changed"], drafted["change"]) == (["status"], "created")

@@ -92,7 +92,7 @@ class Company:
                 "period": {"start": start, "end": end},
             },
         )
-        await self.call(self.goals, "POST", f"/v1/goals/{goal}/activate", version=1)
+        await self.call(self.goals, "POST", f"/v1/goals/{goal}/activate", person=APPROVER, version=1)
         return goal
 
     async def paid_on_rollup(self, *people: str, period: str = "quarter") -> None:

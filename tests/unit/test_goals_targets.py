@@ -250,9 +250,9 @@ def test_a_unit_that_is_left_out_follows_from_the_metric(metric: object, unit: s
 
 def test_a_change_keeps_what_it_leaves_out_and_null_is_a_value() -> None:
     held = replace(TERMS, parent_id=PARENT)
-    assert changed_terms(held, {}, FiscalCalendar()) == held
-    assert changed_terms(held, {"parent_id": None}, FiscalCalendar()) == TERMS
-    assert changed_terms(held, {"target": Decimal(2000)}, FiscalCalendar()) == replace(OTHER, parent_id=PARENT)
+    assert changed_terms(held, FiscalCalendar(), {}) == held
+    assert changed_terms(held, FiscalCalendar(), {"parent_id": None}) == TERMS
+    assert changed_terms(held, FiscalCalendar(), {"target": Decimal(2000)}) == replace(OTHER, parent_id=PARENT)
 
 
 def test_the_answer_shows_exact_numbers_as_text() -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from deploy.local.configuration import StackConfiguration
 from deploy.local.errors import StackError
 from services.goals.calendar.service import Calendars
+from services.goals.metadata import audit as goals_audit
 from services.goals.metadata import transport as goals_transport
 from services.goals.org.service import Organisation
 from services.goals.rates.service import ExchangeRates
@@ -29,6 +30,7 @@ from shared.kernel.words import counted
 from shared.outbox import republishing
 from shared.outbox.outbox import Outbox
 from shared.outbox.republishing import PublishNext, ReadNext, appending
+from shared.outbox.trail import Trail
 
 _TRANSPORTS: Final[Mapping[str, TransportTables]] = {
     tables.service: tables for tables in (goals_transport, tracking_transport, incentives_transport)
@@ -42,7 +44,7 @@ def definitions() -> Mapping[str, Sequence[ReadNext]]:
     organisation = Organisation(outbox, calendars)
     return {
         org.TOPIC: [*calendars.published, *organisation.published, *ExchangeRates(outbox, calendars).published],
-        goals.TOPIC: Goals(outbox, organisation, calendars).published,
+        goals.TOPIC: Goals(outbox, organisation, calendars, Trail(goals_audit)).published,
     }
 
 
@@ -50,7 +52,10 @@ def stated_values() -> Sequence[ReadNext]:
     """What the goals service publishes and tracking alone stores."""
     outbox = Outbox(goals_transport)
     calendars = Calendars(outbox)
-    return StatedValues(outbox, calendars, Goals(outbox, Organisation(outbox, calendars), calendars)).published
+    goals_of = Goals(outbox, Organisation(outbox, calendars), calendars, Trail(goals_audit))
+    return StatedValues(outbox, calendars, goals_of).published
+        outbox, calendars, Goals(outbox, Organisation(outbox, calendars), calendars, Trail(goals_audit))
+    ).published
 
 
 _KINDS: Final[Mapping[str, Sequence[PublishNext]]] = {

@@ -225,6 +225,14 @@ class Organisation:
         stored = await self._identities.for_change(tx, tenant_id, identity_id, expected_version)
         await self._identities.save(tx, tenant_id, replace(stored, version=stored.version + 1, deleted=True))
 
+    async def measured_by(self, tx: Transaction, tenant_id: UUID, kind: OwnerKind, owner_id: UUID) -> frozenset[UUID]:
+        """The people whom a goal of this owner measures: the person, or who manages the team today."""
+        if kind is OwnerKind.PERSON:
+            return frozenset({owner_id})
+        team = await store.TEAMS.find(tx, tenant_id, owner_id)
+        manager_id = None if team is None else team.on(await self._calendars.today(tx, tenant_id)).manager_id
+        return frozenset() if manager_id is None else frozenset({manager_id})
+
     async def require_owner(
         self, tx: Transaction, tenant_id: UUID, kind: OwnerKind, owner_id: UUID, pointer: str
     ) -> None:

@@ -1,6 +1,7 @@
 """Goals over HTTP."""
 
 from datetime import date
+from functools import partial
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -9,12 +10,14 @@ from pydantic import conint
 
 from services.goals.org.domain import UnknownPerson, UnknownTeam
 from services.goals.targets.domain import (
+    Goal,
     GoalCircle,
     GoalEnded,
     GoalFilter,
     GoalNotActive,
     GoalNotDraft,
     GoalNotFound,
+    GoalOutOfReach,
     GoalTermsRefused,
     NotAPart,
     Status,
@@ -31,16 +34,16 @@ from services.goals.targets.schemas import (
     changed_terms,
 )
 from services.goals.targets.service import Goals
+from shared.db.database import Transaction
 from shared.http.audit import AuditedWriter, AuditTrail, ChangeAnswer, after_change, page_of_changes
 from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight, Editor
+from shared.http.sight import CurrentSight
 from shared.http.wiring import handed
-from shared.http.writer import RequestWriter
-from shared.kernel.approvals import OwnInterest
+from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
 from shared.kernel.errors import VersionMismatch
 from shared.outbox.trail import ChangeFilter
 
@@ -51,6 +54,7 @@ _IDS: Final = Cursor(UUID)
 _REVISIONS: Final = Cursor(conint(ge=1, le=2**31 - 1))
 _CHANGE: Final = (GoalNotFound, VersionMismatch, PreconditionRequired)
 _REFERENCES: Final = (UnknownPerson, UnknownTeam, UnknownParent)
+_DECISION: Final = (GoalOutOfReach, OwnInterest, ApprovalNotIndependent)
 
 
 @router.get("", summary="List goals")
@@ -78,15 +82,19 @@ async def list_goals(
     return _IDS.page(paging, found, key=lambda goal: goal.id, item=GoalAnswer.of)
 
 
-@router.post("", summary="Draft a goal", status_code=201, responses=responses(*_REFERENCES))
-async def create_goal(body: GoalBody, editor: Editor, goals: UseCases, writer: AuditedWriter) -> Answered[GoalAnswer]:
-    """It counts nothing before it is activated."""
-    return await writer.commit(
-        lambda tx: goals.create_goal(tx, editor.tenant_id, body.terms),
-        GoalAnswer.of,
-        status=201,
-        location=lambda goal: f"/v1/goals/{goal.id}",
-    )
+@router.post("", summary="Draft a goal", status_code=201, responses=responses(GoalOutOfReach, *_REFERENCES))
+async def create_goal(
+    body: GoalBody, caller: CurrentPrincipal, sight: CurrentSight, goals: UseCases, writer: AuditedWriter
+) -> Answered[GoalAnswer]:
+    """It counts nothing before it is activated.
+
+    Everybody drafts goals of their own, a manager those of its subtree, RevOps all.
+    """
+
+    async def create(tx: Transaction) -> Goal:
+        return await goals.create_goal(tx, caller.tenant_id, body.terms, await sight.today(tx))
+
+    return await writer.commit(create, GoalAnswer.of, status=201, location=lambda goal: f"/v1/goals/{goal.id}")
 
 
 @router.get("/{goal_id}", summary="A goal", responses=responses(GoalNotFound))
@@ -146,106 +154,165 @@ async def list_goal_changes(
 
 
 @router.patch(
-    "/{goal_id}", summary="Edit a draft", responses=responses(GoalNotDraft, GoalCircle, *_REFERENCES, *_CHANGE)
+    "/{goal_id}",
+    summary="Edit a draft",
+    responses=responses(GoalNotDraft, GoalCircle, GoalOutOfReach, *_REFERENCES, *_CHANGE),
 )
 async def change_goal(
-    goal_id: UUID, body: GoalChanges, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
+    goal_id: UUID,
+    body: GoalChanges,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    goals: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
 ) -> Answered[GoalAnswer]:
-    """An active goal is revised instead."""
-    return await writer.commit(
-        lambda tx: goals.change_goal(
-            tx, editor.tenant_id, goal_id, expected, lambda terms, calendar: changed_terms(terms, body, calendar)
-        ),
-        GoalAnswer.of,
-    )
+    """An active goal is revised instead. Who may draft a goal may edit the draft."""
+
+    async def change(tx: Transaction) -> Goal:
+        change_of = partial(changed_terms, changes=body)
+        return await goals.change_goal(tx, caller.tenant_id, goal_id, expected, change_of, await sight.today(tx))
+
+    return await writer.commit(change, GoalAnswer.of)
 
 
 @router.post(
     "/{goal_id}/activate",
-    summary="Let a draft count",
-    responses=responses(GoalNotDraft, GoalTermsRefused, WeightsNotWhole, OwnInterest, *_REFERENCES, *_CHANGE),
+    summary="Approve a draft and let it count",
+    responses=responses(GoalNotDraft, GoalTermsRefused, WeightsNotWhole, *_DECISION, *_REFERENCES, *_CHANGE),
 )
 async def activate_goal(
-    goal_id: UUID, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
+    goal_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    goals: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
 ) -> Answered[GoalAnswer]:
-    """Deals of its period that are known already count too. Nobody activates a goal of their own.
+    """Deals of its period that are known already count too. Of a goal that is made of its parts these
+    count first: the weights of those that do come to 1.
 
-    Of a goal that is made of its parts these count first: the weights of those that do come to 1.
+    RevOps decides everywhere, a manager in its subtree; nobody on a goal that measures them or that they wrote a part
+    of.
     """
-    return await writer.commit(
-        lambda tx: goals.activate_goal(tx, editor.tenant_id, goal_id, expected, actor=editor.actor), GoalAnswer.of
-    )
+
+    async def activate(tx: Transaction) -> Goal:
+        return await goals.activate_goal(
+            tx, caller.tenant_id, goal_id, expected, actor=caller.actor, sight=await sight.today(tx)
+        )
+
+    return await writer.commit(activate, GoalAnswer.of)
 
 
 @router.post(
     "/{goal_id}/revise",
     summary="Give an active goal other terms",
     responses=responses(
-        GoalNotActive, GoalTermsRefused, GoalCircle, WeightsNotWhole, OwnInterest, *_REFERENCES, *_CHANGE
+        GoalNotActive, GoalTermsRefused, GoalCircle, WeightsNotWhole, *_DECISION, *_REFERENCES, *_CHANGE
     ),
 )
 async def revise_goal(
-    goal_id: UUID, body: RevisionBody, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
+    goal_id: UUID,
+    body: RevisionBody,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    goals: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
 ) -> Answered[GoalAnswer]:
     """The new terms are in force for the whole period; the old ones stay on record, with the reason.
 
-    Nobody revises a goal of their own.
+    For a service whose change was approved elsewhere. A person proposes the change, and another one approves it.
     """
-    return await writer.commit(
-        lambda tx: goals.revise_goal(
+
+    async def revise(tx: Transaction) -> Goal:
+        return await goals.revise_goal(
             tx,
-            editor.tenant_id,
+            caller.tenant_id,
             goal_id,
             expected,
-            lambda terms, calendar: changed_terms(terms, body, calendar),
+            partial(changed_terms, changes=body),
             reason=body["reason"],
-            actor=editor.actor,
-        ),
-        GoalAnswer.of,
-    )
+            authors=(caller.actor,),
+            actor=caller.actor,
+            sight=await sight.today(tx),
+        )
+
+    return await writer.commit(revise, GoalAnswer.of)
 
 
 @router.post(
     "/{goal_id}/reweigh",
     summary="Give the parts of a goal other weights",
-    responses=responses(NotAPart, GoalNotActive, GoalTermsRefused, WeightsNotWhole, OwnInterest, *_CHANGE),
+    responses=responses(NotAPart, GoalNotActive, GoalTermsRefused, WeightsNotWhole, *_DECISION, *_CHANGE),
 )
 async def reweigh_goal_parts(
     goal_id: UUID,
     body: ReweighingBody,
-    editor: Editor,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
     goals: UseCases,
-    writer: RequestWriter,
+    writer: AuditedWriter,
     expected: ExpectedVersion,
 ) -> Answered[GoalAnswer]:
     """All at once or none, as the weights of a goal that counts always come to 1; each part gets a revision.
 
-    A part joins a goal that counts with the weight 0, and leaves it with that. Nobody does this to a goal of their own.
+    A part joins a goal that counts with the weight 0, and leaves it with that. For whoever decides on the goal.
     """
     weights = [each.new_weight() for each in body.weights]
-    return await writer.commit(
-        lambda tx: goals.reweigh_parts(
-            tx, editor.tenant_id, goal_id, expected, weights, reason=body.reason, actor=editor.actor
-        ),
-        GoalAnswer.of,
-    )
+
+    async def reweigh(tx: Transaction) -> Goal:
+        return await goals.reweigh_parts(
+            tx,
+            caller.tenant_id,
+            goal_id,
+            expected,
+            weights,
+            reason=body.reason,
+            actor=caller.actor,
+            sight=await sight.today(tx),
+        )
+
+    return await writer.commit(reweigh, GoalAnswer.of)
 
 
-@router.post("/{goal_id}/close", summary="End an active goal", responses=responses(GoalNotActive, *_CHANGE))
+@router.post("/{goal_id}/close", summary="End an active goal", responses=responses(GoalNotActive, *_DECISION, *_CHANGE))
 async def close_goal(
-    goal_id: UUID, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
+    goal_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    goals: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
 ) -> Answered[GoalAnswer]:
     """Its progress still follows late corrections of the deals that count."""
-    return await writer.commit(lambda tx: goals.close_goal(tx, editor.tenant_id, goal_id, expected), GoalAnswer.of)
+
+    async def close(tx: Transaction) -> Goal:
+        return await goals.close_goal(
+            tx, caller.tenant_id, goal_id, expected, actor=caller.actor, sight=await sight.today(tx)
+        )
+
+    return await writer.commit(close, GoalAnswer.of)
 
 
 @router.post(
     "/{goal_id}/cancel",
     summary="Let a goal count nothing any more",
-    responses=responses(GoalEnded, WeightsNotWhole, *_CHANGE),
+    responses=responses(GoalEnded, WeightsNotWhole, *_DECISION, *_CHANGE),
 )
 async def cancel_goal(
-    goal_id: UUID, editor: Editor, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
+    goal_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    goals: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
 ) -> Answered[GoalAnswer]:
     """For a draft that is not wanted, or an active goal that was a mistake."""
-    return await writer.commit(lambda tx: goals.cancel_goal(tx, editor.tenant_id, goal_id, expected), GoalAnswer.of)
+
+    async def cancel(tx: Transaction) -> Goal:
+        return await goals.cancel_goal(
+            tx, caller.tenant_id, goal_id, expected, actor=caller.actor, sight=await sight.today(tx)
+        )
+
+    return await writer.commit(cancel, GoalAnswer.of)

@@ -1,6 +1,6 @@
 """A goal's life: draft, active, revised while active, then closed or cancelled."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -8,11 +8,13 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
+from shared.kernel.approvals import Actor, Proposal
+from shared.kernel.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
 from shared.kernel.measures import Aggregate, Measure
 from shared.kernel.money import format_amount
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import Period
+from shared.kernel.sight import Breadth, Sight
 
 STRETCH_LEVELS_MAX: Final = 10
 _ALL_PERCENT: Final = Decimal(100)
@@ -79,6 +81,13 @@ class NotAPart(InvalidInput):
 
     code = "not_a_part"
     title = "Not a part of the goal"
+
+
+class GoalOutOfReach(Forbidden):
+    """The caller may not do this to goals of this owner."""
+
+    code = "goal_out_of_reach"
+    title = "Goal out of reach"
 
 
 class Status(StrEnum):
@@ -319,6 +328,28 @@ def reweighed(goal: Goal, parent_id: UUID, weight: Decimal, pointer: str) -> Goa
             fields=[FieldError(pointer, "is no part of this goal", f"a goal of GET /v1/goals?parent_id={parent_id}")],
         )
     return revised(goal, replace(goal.terms, weight=weight))
+
+
+def check_may_propose(sight: Sight, owner: Owner) -> None:
+    """Raises GoalOutOfReach unless the viewer may draft goals of this owner, and propose changes of them."""
+    if not sight.viewer.edits and (sight.is_whole or not sight.sees_owner(owner.id)):
+        raise GoalOutOfReach(
+            "Goals are drafted and proposed by RevOps for everybody, by a manager for the teams and people of its"
+            " subtree, and by everybody for themselves."
+        )
+
+
+def check_may_decide(sight: Sight, owner: Owner) -> None:
+    """Raises GoalOutOfReach unless the viewer decides on goals of this owner, if they are not its own."""
+    if sight.viewer.edits or (sight.viewer.breadth is Breadth.SUBTREE and sight.sees_owner(owner.id)):
+        return
+    raise GoalOutOfReach("It is decided by a manager of the owner or one above, or by RevOps.")
+
+
+def approval_of(goal: Goal, authors: Collection[Actor], concerned: Collection[UUID]) -> Proposal:
+    """The goal as something to be approved; `concerned` are the people whom it measures."""
+    approvers = "a manager of its owner or one above, or somebody of RevOps,"
+    return Proposal(f"the goal {goal.terms.name}", authors, concerned, approvers)
 
 
 def _require_draft(goal: Goal, verb: str) -> None:

@@ -421,7 +421,7 @@ class ReweighingBody(BaseModel):
     reason: Reason
 
 
-def changed_terms(terms: GoalTerms, changes: GoalChanges, calendar: FiscalCalendar) -> GoalTerms:
+def changed_terms(terms: GoalTerms, calendar: FiscalCalendar, changes: GoalChanges) -> GoalTerms:
     """The terms with the changes. Raises InvalidInput naming the field that is wrong."""
     return replace(
         terms,
