@@ -252,6 +252,7 @@ def test_a_wall_that_is_broken_is_seen(tmp_path: Path) -> None:
     planted = {
         "services/goals/targets/domain.py": "import sqlalchemy\nimport shared.contracts.base\n",
         "services/goals/targets/api.py": "import services.goals.targets.store\n",
+        "services/goals/agreements/service.py": "",
         "services/goals/targets/store.py": "",
         "services/goals/targets/service.py": "import shared.http.app\n",
         "services/goals/targets/tables.py": "",
