@@ -54,8 +54,6 @@ def stated_values() -> Sequence[ReadNext]:
     calendars = Calendars(outbox)
     goals_of = Goals(outbox, Organisation(outbox, calendars), calendars, Trail(goals_audit))
     return StatedValues(outbox, calendars, goals_of).published
-        outbox, calendars, Goals(outbox, Organisation(outbox, calendars), calendars, Trail(goals_audit))
-    ).published
 
 
 _KINDS: Final[Mapping[str, Sequence[PublishNext]]] = {
