@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from services.goals.agreements.api import router as agreements_router
 from services.goals.agreements.service import Agreements
 from services.goals.calendar.api import router as calendar_router
+from services.goals.calendar.national import Governments
 from services.goals.calendar.service import Calendars
 from services.goals.jobs.api import router as jobs_router
 from services.goals.jobs.service import Jobs
@@ -67,6 +68,7 @@ def create_app() -> FastAPI:
         readiness={"schema": partial(require_current_schema, database)},
         parts=[
             calendars,
+            Governments(),
             organisation,
             sight.Organisation(organisation.chart),
             goals,

@@ -2,7 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar, Final, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -11,6 +11,7 @@ from shared.contracts.base import AS_TEXT, NO_FLOAT, Currency, Event, Value, Ver
 from shared.kernel.org import TeamChange, TeamNode
 from shared.kernel.periods import CalendarChange, FiscalCalendar
 from shared.kernel.rates import RATE_DECIMALS_MAX, RATE_LIMIT
+from shared.kernel.years import Weekday, Weeks, YearEnd, YearPattern
 from shared.kernel.zones import stored_zone
 
 TOPIC = "attain.org.v1"
@@ -26,13 +27,57 @@ StateStart = Annotated[
 ]
 
 
-class CalendarState(Value):
-    """The calendar from a day on, up to the next state."""
+class CalendarRules(Value):
+    """How years are cut, days counted and worked, and the home currency."""
 
-    start: StateStart
     start_month: int = Field(ge=1, le=12)
     time_zone: str
     currency: Currency
+    pattern: YearPattern = Field(
+        YearPattern.MONTHS, description="Years of calendar months, or of quarters of so many weeks each."
+    )
+    week_start: Weekday = Weekday.MONDAY
+    year_end: YearEnd = Field(
+        YearEnd.NEAREST,
+        description="Of a year of weeks: the last day of a week `nearest` to the end of the month before `start_month`,"
+        " or the `last` one in that month.",
+    )
+    country: str | None = Field(None, description="ISO 3166-1 alpha-2: whose public holidays are kept.")
+    subdivision: str | None = Field(None, description="Of the country, where its public holidays are others.")
+    days_off: tuple[date, ...] = Field((), description="The company's own days off.")
+    extra_working_days: tuple[date, ...] = Field((), description="Days that are worked all the same.")
+
+    @property
+    def weeks(self) -> Weeks:
+        """The weeks and what is made of them."""
+        return Weeks(self.week_start, self.pattern, self.year_end)
+
+
+class CalendarState(CalendarRules):
+    """The calendar from a day on, up to the next state."""
+
+    start: StateStart
+
+
+_RULES: Final = set(CalendarRules.model_fields)
+
+
+class NationalDays(Value):
+    """The days of a country or a subdivision on which is worked otherwise than by its week, as far as they are known.
+
+    They are known from `start` up to, not including, `end`; from `published_until` on, and those of `estimated`, are
+    guesses. An own day off or extra working day of the company goes before.
+    """
+
+    country: str
+    subdivision: str | None
+    start: date
+    end: date
+    published_until: date
+    weekend: tuple[Weekday, ...]
+    off: tuple[date, ...] = Field(description="Days outside weekends that are not worked.")
+    worked: tuple[date, ...] = Field(description="Days of weekends that are worked.")
+    estimated: tuple[date, ...] = Field(description="Those of `off` that may yet move.")
 
 
 class TeamState(Value):
@@ -54,8 +99,8 @@ def _in_order(states: tuple[StateT, ...]) -> tuple[StateT, ...]:
     return states
 
 
-class Calendar(Event):
-    """The tenant's fiscal year, time zone and home currency, as in force on the day this was published.
+class Calendar(CalendarRules, Event):
+    """The tenant's fiscal year, time zone, working days and home currency, as in force on the day this was published.
 
     `history` has what was and will be in force on other days; without it, this has been in force all along.
     """
@@ -64,10 +109,8 @@ class Calendar(Event):
     topic: ClassVar[str] = TOPIC
 
     version: Version
-    start_month: int = Field(ge=1, le=12)
-    time_zone: str
-    currency: Currency
     history: Annotated[tuple[CalendarState, ...], AfterValidator(_in_order)] = ()
+    national_days: tuple[NationalDays, ...] = Field((), description="Of every country and subdivision of a state.")
 
     @property
     def subject(self) -> str:
@@ -75,10 +118,7 @@ class Calendar(Event):
 
     def states(self) -> tuple[CalendarState, ...]:
         """Every state, the first from the beginning of time."""
-        always = CalendarState(
-            start=None, start_month=self.start_month, time_zone=self.time_zone, currency=self.currency
-        )
-        return self.history or (always,)
+        return self.history or (CalendarState(start=None, **self.model_dump(include=_RULES)),)
 
     def fiscal(self) -> FiscalCalendar:
         """What divides time into the tenant's years and days; a zone of earlier releases is read by `stored_zone`.
@@ -90,10 +130,11 @@ class Calendar(Event):
             first.start_month,
             stored_zone(first.time_zone),
             tuple(
-                CalendarChange(state.start, state.start_month, stored_zone(state.time_zone))
+                CalendarChange(state.start, state.start_month, stored_zone(state.time_zone), state.weeks)
                 for state in later
                 if state.start is not None
             ),
+            first.weeks,
         )
 
 

@@ -152,8 +152,7 @@ class FiscalCalendar:
         for change in self.changes:
             time_zone(change.time_zone)
             start, end = change.years.months(change.start, 1)
-            is_cut = any(not years.cuts_like(change.years, length) for length in _MONTHS.values())
-            if is_cut and change.start != start:
+            if change.start != start and not years.same_years(change.years):
                 raise InvalidInput.field(
                     "/start",
                     f"years are cut in another way from {change.start} on, in the middle of a month",

@@ -109,6 +109,10 @@ class YearRule:
         mine, theirs = ((rule.start_month, rule.weeks.start, rule.weeks.year_end) for rule in (self, other))
         return mine == theirs
 
+    def same_years(self, other: "YearRule") -> bool:
+        """Whether months, quarters, halves and years are the same by both rules."""
+        return all(self.cuts_like(other, length) for length in (1, 3, 6, 12))
+
     def _start_of(self, year: int) -> date:
         """The first day of the year of weeks that belongs to the first of the start month of a calendar year."""
         first = date(year, self.start_month, 1)

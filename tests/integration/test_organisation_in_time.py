@@ -272,9 +272,11 @@ async def test_another_zone_and_another_start_of_the_year_move_nothing_before_th
 
     changed = {**calendar, "time_zone": "Asia/Shanghai", "start_month": 4, "start": "2026-08-01"}
     answer = await company.call(company.goals, "PUT", "/v1/calendar", changed, version=1)
-    assert answer["history"] == [
-        {"start": None, **calendar},
-        {"start": "2026-08-01", **calendar, "time_zone": "Asia/Shanghai", "start_month": 4},
+    history = answer["history"]
+    assert isinstance(history, list)
+    assert [(state["start"], state["time_zone"], state["start_month"]) for state in history] == [
+        (None, "UTC", 1),
+        ("2026-08-01", "Asia/Shanghai", 4),
     ]
     await company.settle()
     assert await company.values(*goals) == ["1000", "0"]
@@ -282,4 +284,31 @@ async def test_another_zone_and_another_start_of_the_year_move_nothing_before_th
     assert await company.earned(max_) == {short: "100", rest: "2"}
     await company.take(company.won(3, "ann", 300, at=july), company.won(4, "ann", 4, at=august))
     assert (await company.values(*goals), await company.earned(max_)) == (["1300", "0"], {short: "130", rest: "2.4"})
+    assert await company.differences() == []
+
+
+async def test_a_year_of_weeks_cuts_what_is_paid_and_moves_no_deal(company: Company) -> None:
+    calendar = {"start_month": 1, "time_zone": "UTC", "currency": "USD"}
+    await company.call(company.goals, "PUT", "/v1/calendar", calendar)
+    max_ = await company.made("/v1/people", {"name": "Max"})
+    team = await company.made("/v1/teams", {"name": "Company", "manager_id": max_})
+    await company.seller("ann", team)
+    goal = await company.goal(team, "2026-01-01", "2027-01-01")
+    await company.settle()
+    await company.paid_on_rollup(max_, period="month")
+    await company.settle()
+    # The last of February of 2026 by the month, and by the retail year two days of one calendar month apart.
+    days = [datetime(2026, 2, 28, 12, tzinfo=UTC), *(datetime(2026, 4, day, 12, tzinfo=UTC) for day in (4, 5))]
+    await company.take(*(company.won(number, "ann", 1000 + number, at=day) for number, day in enumerate(days)))
+    february, april = ("2026-02-01", "2026-03-01"), ("2026-04-01", "2026-05-01")
+    assert await company.earned(max_) == {february: "100", april: "200.3"}
+
+    retail = {"pattern": "4-5-4", "week_start": "sunday", "year_end": "nearest", "start_month": 2}
+    await company.call(company.goals, "PUT", "/v1/calendar", {**calendar, **retail, "start": "2026-02-01"}, version=1)
+    await company.settle()
+    assert await company.values(goal) == ["3003"]
+    earned = {february: "100", ("2026-03-01", "2026-04-05"): "100.1", ("2026-04-05", "2026-05-03"): "100.2"}
+    assert await company.earned(max_) == earned
+    await company.take(company.won(9, "ann", 10, at=days[1]))
+    assert await company.earned(max_) == {**earned, ("2026-03-01", "2026-04-05"): "101.1"}
     assert await company.differences() == []

@@ -27,12 +27,15 @@ from shared.contracts.envelope import from_record
 from shared.db.database import Database, Scope
 from shared.db.versioned import FIRST_KEY, Key
 from shared.kernel.errors import AnyVersionOf, VersionMismatch
+from shared.kernel.working_days import NationalDays, WorkRule
+from shared.kernel.years import Weekday, Weeks, YearEnd, YearPattern
 from shared.outbox.outbox import Outbox, decode_headers
 from shared.outbox.published import Published, each
 from shared.outbox.republishing import appending, republish, versions
 from tests.servers.infrastructure import eventually
 
 TERMS = CalendarTerms(1, "UTC", "USD")
+JULY, AUGUST = date(2026, 7, 1), date(2026, 8, 2)
 
 
 @pytest.fixture
@@ -198,11 +201,18 @@ async def test_a_deleted_thing_is_republished_and_otherwise_not_there(database: 
 
 async def test_what_stands_in_other_tables_is_stored_and_read_with_its_thing(database: Database) -> None:
     tenant = uuid4()
-    calendar = Calendar(1, TERMS)
+    weeks = Weeks(Weekday.SUNDAY, YearPattern.WEEKS_5_4_4, YearEnd.LAST)
+    work = WorkRule("DE", "BY", frozenset({date(2026, 6, 1)}), frozenset({date(2026, 6, 6), date(2026, 6, 7)}))
+    known = NationalDays(
+        date(2020, 1, 1), date(2030, 1, 1), date(2027, 1, 1), frozenset({Weekday.FRIDAY}), *[frozenset({JULY})] * 3
+    )
+    retail = CalendarTerms(8, "Asia/Tokyo", "JPY", weeks, work)
+    calendar = Calendar(1, TERMS, national={("DE", "BY"): known, ("CN", None): known})
     team = Team(uuid4(), 1, "Sales", Place(None, None), ((date(2026, 1, 1), Place(None, None)),))
     async with database.transaction(Scope.of(tenant)) as tx:
         await CALENDARS.add(tx, tenant, calendar)
-        moved = calendar.with_terms(date(2026, 7, 1), replace(TERMS, currency="EUR"), tx.now)
+        moved = calendar.with_terms(JULY, replace(TERMS, currency="EUR", work=work), tx.now)
+        moved = replace(moved, always=replace(TERMS, work=work), changes=(*moved.changes, (AUGUST, retail)))
         await CALENDARS.save(tx, tenant, moved)
         await TEAMS.add(tx, tenant, team)
         restated = replace(team, version=2, changes=())

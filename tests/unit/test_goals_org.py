@@ -1,10 +1,10 @@
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from uuid import UUID
 
 import pytest
 
-from services.goals.calendar.domain import Calendar, CalendarTerms, FirstDay
+from services.goals.calendar.domain import FirstDay
 from services.goals.org.domain import (
     EmailTaken,
     EmployeeNumberTaken,
@@ -22,7 +22,6 @@ from services.goals.org.domain import (
     check_person,
     check_tree,
 )
-from shared.kernel.errors import InvalidInput
 from shared.kernel.org import TeamChange, TeamNode
 from shared.kernel.periods import DatedRange
 
@@ -79,29 +78,6 @@ def test_a_change_holds_from_its_first_day_up_to_the_next_and_replaces_one_of_th
     assert moved.placed(FirstDay.BEGINNING, Place(COMPANY, None), TODAY).on(date.min) == (COMPANY, None)
 
 
-NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
-CHINA = CalendarTerms(1, "Asia/Shanghai", "CNY")
-
-
-def test_a_calendar_changes_from_today_in_its_own_zone_unless_a_day_is_named() -> None:
-    calendar = Calendar(1, CHINA)
-    in_europe = replace(CHINA, time_zone="Europe/Berlin")
-    late = datetime(2026, 3, 31, 16, tzinfo=UTC)
-    assert calendar.with_terms(FirstDay.TODAY, in_europe, late).changes == ((date(2026, 4, 1), in_europe),)
-    assert calendar.with_terms(JULY, in_europe, late).changes == ((JULY, in_europe),)
-    assert calendar.with_terms(FirstDay.BEGINNING, in_europe, late) == Calendar(2, in_europe)
-
-
-def test_years_start_in_another_month_from_the_first_day_of_one_on() -> None:
-    calendar, april = Calendar(1, CHINA), replace(CHINA, start_month=4)
-    assert calendar.with_terms(FirstDay.TODAY, april, NOON).changes == ((date(2026, 4, 1), april),)
-    december = datetime(2026, 12, 5, tzinfo=UTC)
-    assert calendar.with_terms(FirstDay.TODAY, april, december).changes == ((date(2027, 1, 1), april),)
-    with pytest.raises(InvalidInput) as refused:
-        calendar.with_terms(date(2026, 7, 2), april, NOON)
-    assert [field.pointer for field in refused.value.fields] == ["/start"]
-
-
 def test_a_parent_that_is_no_team_is_refused_by_name() -> None:
     with pytest.raises(UnknownTeam) as refused:
         check_tree(TREE, TeamNode(SALES, NOWHERE, None))
@@ -154,8 +130,3 @@ def test_a_crm_user_is_one_person_only() -> None:
     with pytest.raises(IdentityTaken) as refused:
         check_identity(Identity(UUID(int=2), 1, "pipedrive", "7", BO), held)
     assert [field.pointer for field in refused.value.fields] == ["/external_user_id"]
-
-
-def test_a_calendar_needs_a_currency_that_is_one() -> None:
-    with pytest.raises(InvalidInput):
-        CalendarTerms(1, "UTC", "yuan")

@@ -2,11 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Query
 
 from services.goals.calendar.domain import CalendarNotSet
-from services.goals.calendar.schemas import CalendarAnswer, CalendarBody, first_day
+from services.goals.calendar.national import Governments
+from services.goals.calendar.schemas import CalendarAnswer, CalendarBody, CalendarYearAnswer, first_day
 from services.goals.calendar.service import Calendars
+from shared.contracts.base import Day
 from shared.db.database import Transaction
 from shared.http.audit import AuditedWriter
 from shared.http.auth import CurrentPrincipal
@@ -35,6 +37,23 @@ async def get_calendar(
     return read.answer(answer)
 
 
+@router.get("/calendar/year", tags=["calendar"], summary="A fiscal year with its weeks and working days")
+async def get_calendar_year(
+    principal: CurrentPrincipal,
+    calendars: UseCases,
+    reader: RequestReader,
+    containing: Annotated[Day | None, Query(description="A day of the year; left out, the tenant's today.")] = None,
+) -> CalendarYearAnswer:
+    """The year by the calendar as it is now; without one, from January, in weeks from Monday to Friday.
+
+    What is not known for certain, since its public holidays are not published yet, is said to be a guess.
+    """
+    async with reader.transaction() as tx:
+        fiscal = await calendars.fiscal_calendar(tx, principal.tenant_id)
+        working = await calendars.working(tx, principal.tenant_id)
+        return CalendarYearAnswer.of(fiscal, working, containing or fiscal.business_date(tx.now))
+
+
 @router.put(
     "/calendar",
     tags=["calendar"],
@@ -45,6 +64,7 @@ async def set_calendar(
     body: CalendarBody,
     editor: Editor,
     calendars: UseCases,
+    governments: Annotated[Governments, Depends(handed(Governments))],
     writer: AuditedWriter,
     if_match: Annotated[
         str | None, Header(description="The ETag of the calendar that is changed; left out to set the first.")
@@ -52,15 +72,18 @@ async def set_calendar(
 ) -> Answered[CalendarAnswer]:
     """A change is in force from its `start` on, up to the next change; before that, days and periods stay as they are.
 
-    A new start month cuts the period it falls into. Where a zone changes, the first day begins when it begins in the
-    zone before.
+    Where years are cut in another way, the period the change falls into ends there. Where a zone changes, the first
+    day begins when it begins in the zone before. Public holidays are taken over as they are known now, for all days:
+    setting what is in force anyway takes over what has been published since.
     """
     terms, start = body.terms(), first_day(body.start)
     version = 0 if if_match is None else expected_version(if_match)
 
     async def set_it(tx: Transaction) -> CalendarAnswer:
         try:
-            changed = await calendars.set_calendar(tx, editor.tenant_id, terms, start, expected_version=version)
+            changed = await calendars.set_calendar(
+                tx, editor.tenant_id, terms, start, governments.days, expected_version=version
+            )
         except VersionMismatch:
             # One who named no version gets to hear that, and not that nothing is an old version.
             expected_version(if_match)

@@ -1,7 +1,7 @@
 """The fiscal calendar, what is in force from a day on, and which changes are refused."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -11,6 +11,8 @@ from typing import TypeVar
 from shared.kernel.errors import NotFound
 from shared.kernel.money import parse_currency
 from shared.kernel.periods import CalendarChange, FiscalCalendar
+from shared.kernel.working_days import BY_THE_WEEK, NationalDays, Region, WorkingDays, WorkRule
+from shared.kernel.years import PLAIN_WEEKS, Weeks, YearRule
 
 T = TypeVar("T")
 
@@ -28,20 +30,28 @@ class FirstDay(StrEnum):
     BEGINNING = "beginning"
     """From the beginning of time: what was stated first was wrong."""
     TODAY = "today"
-    """From the tenant's day of the request on. For another start month, from the first day of a month that follows."""
+    """From the tenant's day of the request on. Where years are cut in another way, from the next first day of a month
+    on, or of what stands for one in a year of weeks."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalendarTerms:
-    """How a tenant counts its days from some day on, and the currency it thinks in."""
+    """How a tenant cuts its years, counts and works its days from some day on, and the currency it thinks in."""
 
     start_month: int
     time_zone: str
     currency: str
+    weeks: Weeks = PLAIN_WEEKS
+    work: WorkRule = BY_THE_WEEK
 
     def __post_init__(self) -> None:
-        FiscalCalendar(self.start_month, self.time_zone)
+        FiscalCalendar(self.start_month, self.time_zone, weeks=self.weeks)
         parse_currency(self.currency)
+
+    @property
+    def years(self) -> YearRule:
+        """How years are cut."""
+        return YearRule(self.start_month, self.weeks)
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,25 @@ class Calendar:
     version: int
     always: CalendarTerms
     changes: tuple[tuple[date, CalendarTerms], ...] = ()
+    national: Mapping[Region, NationalDays] = field(default_factory=dict)
+    """What was known of the public holidays of each region when this version was made."""
 
     @cached_property
     def fiscal(self) -> FiscalCalendar:
         """What cuts the years and days. InvalidInput where a start month changes within a month."""
         return _fiscal(self.always, self.changes)
+
+    @cached_property
+    def working_days(self) -> WorkingDays:
+        """Which days are worked."""
+        states = [(date.min, self.always), *self.changes]
+        return WorkingDays(tuple((start, terms.work) for start, terms in states), self.national)
+
+    @property
+    def regions(self) -> frozenset[Region]:
+        """Every region whose public holidays are or were kept, or will be."""
+        states = [self.always, *(terms for _, terms in self.changes)]
+        return frozenset(terms.work.region for terms in states if terms.work.region is not None)
 
     def on(self, day: date) -> CalendarTerms:
         """What is in force on a day."""
@@ -65,16 +89,17 @@ class Calendar:
         """The next version: these terms from `start` on, up to the next change. Raises InvalidInput."""
         if start is FirstDay.TODAY:
             start = self.fiscal.business_date(now)
-            if terms.start_month != self.on(start).start_month and start.day != 1:
-                start = date(start.year + start.month // 12, start.month % 12 + 1, 1)
+            if not terms.years.same_years(self.on(start).years):
+                first, after = terms.years.months(start, 1)
+                start = start if start == first else after
         always, changes = restated(self.always, self.changes, start, terms)
         _fiscal(always, changes)
-        return Calendar(self.version + 1, always, changes)
+        return replace(self, version=self.version + 1, always=always, changes=changes)
 
 
 def _fiscal(always: CalendarTerms, changes: Sequence[tuple[date, CalendarTerms]]) -> FiscalCalendar:
-    dated = (CalendarChange(start, terms.start_month, terms.time_zone) for start, terms in changes)
-    return FiscalCalendar(always.start_month, always.time_zone, tuple(dated))
+    dated = (CalendarChange(start, terms.start_month, terms.time_zone, terms.weeks) for start, terms in changes)
+    return FiscalCalendar(always.start_month, always.time_zone, tuple(dated), always.weeks)
 
 
 def in_force(always: T, changes: Sequence[tuple[date, T]], day: date) -> T:

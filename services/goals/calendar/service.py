@@ -1,6 +1,6 @@
 """The use cases of the calendar: each change checked, stored and published in the caller's transaction."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from uuid import UUID
@@ -12,7 +12,8 @@ from shared.contracts.base import Event
 from shared.db.database import Transaction
 from shared.kernel.errors import check_version
 from shared.kernel.money import known_currency
-from shared.kernel.periods import FiscalCalendar
+from shared.kernel.periods import FiscalCalendar, Period
+from shared.kernel.working_days import NationalDays, Region, WorkingDays
 from shared.outbox.outbox import Outbox
 from shared.outbox.published import Published
 from shared.outbox.republishing import ReadNext
@@ -41,6 +42,11 @@ class Calendars:
         calendar = await store.CALENDARS.find(tx, tenant_id, tenant_id)
         return FiscalCalendar() if calendar is None else calendar.fiscal
 
+    async def working(self, tx: Transaction, tenant_id: UUID) -> WorkingDays:
+        """Which days the tenant works; Monday to Friday until it has set a calendar."""
+        calendar = await store.CALENDARS.find(tx, tenant_id, tenant_id)
+        return WorkingDays() if calendar is None else calendar.working_days
+
     async def today(self, tx: Transaction, tenant_id: UUID) -> date:
         """The tenant's day of this transaction."""
         return (await self.fiscal_calendar(tx, tenant_id)).business_date(tx.now)
@@ -52,20 +58,38 @@ class Calendars:
         return {tenant_id: fiscal.get(tenant_id, FiscalCalendar()).business_date(tx.now) for tenant_id in tenant_ids}
 
     async def set_calendar(
-        self, tx: Transaction, tenant_id: UUID, terms: CalendarTerms, start: date | FirstDay, *, expected_version: int
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        terms: CalendarTerms,
+        start: date | FirstDay,
+        national_days: Callable[[Region, date], NationalDays],
+        *,
+        expected_version: int,
     ) -> Calendar:
         """Set the calendar, or change it from `expected_version`, which is 0 when none was set, from a first day on.
 
-        The first one is in force from the beginning of time. Raises VersionMismatch; InvalidInput for a day that cannot
-        be.
+        The first one is in force from the beginning of time. `national_days` of every region are taken as they are
+        known now, also of states that do not change. Raises VersionMismatch; InvalidInput for a day that cannot be, and
+        what `national_days` raises for an unknown region.
         """
         await tx.lock_tenants_exclusive([tenant_id])
         stored = await store.CALENDARS.find(tx, tenant_id, tenant_id)
         check_version(0 if stored is None else stored.version, expected_version)
         terms = replace(terms, currency=known_currency(terms.currency))
+        changed = Calendar(1, terms) if stored is None else stored.with_terms(start, terms, tx.now)
+        today = changed.fiscal.business_date(tx.now)
+        changed = replace(
+            changed, national={region: national_days(region, today) for region in sorted(changed.regions, key=str)}
+        )
         if stored is None:
-            return await self._published.add(tx, tenant_id, Calendar(1, terms))
-        return await self._published.save(tx, tenant_id, stored.with_terms(start, terms, tx.now))
+            return await self._published.add(tx, tenant_id, changed)
+        return await self._published.save(tx, tenant_id, changed)
+
+    async def working_days(self, tx: Transaction, tenant_id: UUID, periods: Sequence[Period]) -> Sequence[int]:
+        """How many days of each period are worked, by what was known when the calendar was last set."""
+        working = await self.working(tx, tenant_id)
+        return [working.count(period) for period in periods]
 
 
 async def _events(tx: Transaction, calendars: Sequence[tuple[UUID, Calendar]]) -> Sequence[Event]:

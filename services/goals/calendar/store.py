@@ -1,6 +1,6 @@
 """Every statement on calendars."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from typing import Final
 from uuid import UUID
@@ -13,14 +13,20 @@ from shared.db.conditions import among
 from shared.db.database import Transaction
 from shared.db.dated import dated_changes
 from shared.db.versioned import VersionedTable
+from shared.kernel.working_days import NationalDays, Region, WorkRule
+from shared.kernel.years import Weekday, Weeks, YearEnd, YearPattern
 from shared.kernel.zones import stored_zone
 
+_TERMS: Final = (
+    *("start_month", "time_zone", "currency", "pattern", "week_start", "year_end"),
+    *("country", "subdivision", "days_off", "extra_working_days"),
+)
 _CALENDARS: Final = select(
     calendars,
     dated_changes(
         calendar_changes,
         calendar_changes.c.tenant_id == calendars.c.tenant_id,
-        *("start_month", "time_zone", "currency"),
+        *_TERMS,
     ),
 )
 
@@ -32,16 +38,65 @@ async def calendars_of(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UU
 
 
 def _calendar(row: RowMapping) -> Calendar:
-    always = CalendarTerms(row["start_month"], stored_zone(row["time_zone"]), row["currency"])
-    changes = (
-        (date.fromisoformat(start), CalendarTerms(start_month, stored_zone(time_zone), currency))
-        for start, start_month, time_zone, currency in row["changes"]
+    changes = ((date.fromisoformat(start), _terms(*terms)) for start, *terms in row["changes"])
+    national = dict(_national_days(**stored) for stored in row["national_days"])
+    return Calendar(row["version"], _terms(*(row[name] for name in _TERMS)), tuple(changes), national)
+
+
+def _terms(
+    start_month: int,
+    time_zone: str,
+    currency: str,
+    pattern: str,
+    week_start: str,
+    year_end: str,
+    country: str | None,
+    subdivision: str | None,
+    days_off: Iterable[date | str],
+    extra_working_days: Iterable[date | str],
+) -> CalendarTerms:
+    weeks = Weeks(Weekday(week_start), YearPattern(pattern), YearEnd(year_end))
+    work = WorkRule(country, subdivision, _days(days_off), _days(extra_working_days))
+    return CalendarTerms(start_month, stored_zone(time_zone), currency, weeks, work)
+
+
+def _days(stored: Iterable[date | str]) -> frozenset[date]:
+    return frozenset(date.fromisoformat(day) if isinstance(day, str) else day for day in stored)
+
+
+def _national_days(
+    country: str,
+    subdivision: str | None,
+    start: str,
+    end: str,
+    published_until: str,
+    weekend: Iterable[str],
+    off: Iterable[str],
+    worked: Iterable[str],
+    estimated: Iterable[str],
+) -> tuple[Region, NationalDays]:
+    days = NationalDays(
+        date.fromisoformat(start),
+        date.fromisoformat(end),
+        date.fromisoformat(published_until),
+        frozenset(map(Weekday, weekend)),
+        _days(off),
+        _days(worked),
+        _days(estimated),
     )
-    return Calendar(row["version"], always, tuple(changes))
+    return (country, subdivision), days
+
+
+def _national_values(region: Region, national: NationalDays) -> dict[str, object]:
+    country, subdivision = region
+    days = {name: getattr(national, name).isoformat() for name in ("start", "end", "published_until")}
+    sets = {name: sorted(map(str, getattr(national, name))) for name in ("weekend", "off", "worked", "estimated")}
+    return {"country": country, "subdivision": subdivision, **days, **sets}
 
 
 def _calendar_values(calendar: Calendar) -> dict[str, object]:
-    return {"version": calendar.version, **_terms_values(calendar.always)}
+    national = [_national_values(region, days) for region, days in calendar.national.items()]
+    return {"version": calendar.version, "national_days": national, **_terms_values(calendar.always)}
 
 
 async def _store_calendar_changes(tx: Transaction, tenant_id: UUID, changed: Sequence[Calendar]) -> None:
@@ -56,7 +111,18 @@ async def _store_calendar_changes(tx: Transaction, tenant_id: UUID, changed: Seq
 
 
 def _terms_values(terms: CalendarTerms) -> dict[str, object]:
-    return {"start_month": terms.start_month, "time_zone": terms.time_zone, "currency": terms.currency}
+    return {
+        "start_month": terms.start_month,
+        "time_zone": terms.time_zone,
+        "currency": terms.currency,
+        "pattern": terms.weeks.pattern,
+        "week_start": terms.weeks.start,
+        "year_end": terms.weeks.year_end,
+        "country": terms.work.country,
+        "subdivision": terms.work.subdivision,
+        "days_off": sorted(terms.work.days_off),
+        "extra_working_days": sorted(terms.work.extra_working_days),
+    }
 
 
 CALENDARS: Final = VersionedTable(
