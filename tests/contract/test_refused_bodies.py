@@ -15,11 +15,12 @@ from pydantic import JsonValue, SecretStr
 from services.goals.app import create_app as goals
 from services.incentives.app import create_app as incentives
 from services.tracking.app import create_app as tracking
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.http.problems import Problem
 from shared.http.settings import HttpSettings
 from shared.kernel.errors import escaped
 from tests.contract.operations import document, entry, example_of, replaced, takes_json
+from tests.servers.callers import bearer
 
 _SECRET = "only-for-signing-the-tokens-of-a-test"
 _INTERNAL = re.compile(
@@ -44,15 +45,8 @@ async def test_a_wrong_member_of_any_body_is_refused_at_its_pointer_with_what_is
     monkeypatch.setenv("ATTAIN_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     monkeypatch.setenv("ATTAIN_JWT_SECRET", _SECRET)
     monkeypatch.setenv("ATTAIN_SECRETS_KEY", Fernet.generate_key().decode())
-    token = issue_token(
-        HttpSettings(jwt_secret=SecretStr(_SECRET)),
-        tenant_id=uuid4(),
-        person_id=uuid4(),
-        roles=frozenset({Role.ADMIN}),
-        ttl_seconds=600,
-    )
     described, amiss, tried = document(service), [], 0
-    headers = {"authorization": f"Bearer {token}", "if-match": '"1"'}
+    headers = bearer(HttpSettings(jwt_secret=SecretStr(_SECRET)), uuid4(), Role.ADMIN) | {"if-match": '"1"'}
     transport = httpx.ASGITransport(create())
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
         for path, methods in entry(described["paths"]).items():

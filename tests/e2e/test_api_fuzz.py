@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from deploy.local.stack import Stack
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.http.problems import PROBLEM_MEDIA_TYPE, Problem
 from shared.http.settings import HttpSettings
 from tests.contract.operations import document, entry, example_of, members, replaced, takes_json
+from tests.servers.callers import bearer
 
 SERVICES: Final = ("goals", "tracking", "incentives")
 NOWHERE: Final = UUID("01935a00-0000-7000-8000-0000000000ff")
@@ -239,14 +240,8 @@ class Company:
 
 @pytest.fixture(scope="module")
 async def company(stack: Stack) -> AsyncIterator[Company]:
-    token = issue_token(
-        HttpSettings(jwt_secret=stack.secrets.jwt_secret),
-        tenant_id=uuid4(),
-        person_id=uuid4(),
-        roles=frozenset({Role.ADMIN}),
-        ttl_seconds=900,
-    )
-    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    settings = HttpSettings(jwt_secret=stack.secrets.jwt_secret)
+    headers = bearer(settings, uuid4(), Role.ADMIN) | {"content-type": "application/json"}
     async with httpx.AsyncClient(headers=headers, timeout=30.0, trust_env=False) as client:
         company = Company(stack, client)
         await company.set_up()

@@ -20,8 +20,9 @@ from deploy.local.configuration import StackConfiguration
 from deploy.local.postgres import POSTGRES_MAJOR
 from deploy.local.secrets import DevelopmentSecrets
 from deploy.local.stack import Stack
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.http.settings import HttpSettings
+from tests.servers.callers import bearer
 from tests.servers.infrastructure import PROJECT_FOLDER, eventually, own_ports, temporary_folder
 
 _RELEASE: Final = PROJECT_FOLDER / "tests" / "releases" / "0.1.0"
@@ -173,14 +174,7 @@ async def _numbers(client: httpx.AsyncClient, stack: Stack, tenant_id: UUID) -> 
 
 
 def _headers(stack: Stack, tenant_id: UUID) -> dict[str, str]:
-    token = issue_token(
-        HttpSettings(jwt_secret=stack.secrets.jwt_secret),
-        tenant_id=tenant_id,
-        person_id=None,
-        roles=frozenset({Role.SERVICE}),
-        ttl_seconds=600,
-    )
-    return {"authorization": f"Bearer {token}"}
+    return bearer(HttpSettings(jwt_secret=stack.secrets.jwt_secret), tenant_id, Role.SERVICE)
 
 
 def _restore(dump: Path, database_url: str) -> None:

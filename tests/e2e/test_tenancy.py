@@ -22,9 +22,10 @@ from standardwebhooks import Webhook
 
 from deploy.local.stack import Stack
 from shared.db.tables import TABLES_WITHOUT_ROW_SECURITY
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.http.settings import HttpSettings
 from tests.played.pipedrive import PlayedPipedrive
+from tests.servers.callers import bearer
 from tests.servers.infrastructure import PROJECT_FOLDER, eventually
 
 SERVICES: Final = ("goals", "tracking", "incentives")
@@ -108,10 +109,7 @@ class Company:
         """The headers of somebody with one role."""
         person_id = uuid4() if person is None else UUID(self.people[person])
         settings = HttpSettings(jwt_secret=self.stack.secrets.jwt_secret)
-        token = issue_token(
-            settings, tenant_id=self.tenant, person_id=person_id, roles=frozenset({role}), ttl_seconds=900
-        )
-        return {"authorization": f"Bearer {token}"}
+        return bearer(settings, self.tenant, role, person=person_id)
 
     async def send(
         self,

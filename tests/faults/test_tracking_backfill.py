@@ -11,10 +11,11 @@ import httpx
 from pydantic import JsonValue
 
 from deploy.local.stack import Stack
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.http.settings import HttpSettings
 from tests.played.crms import PlainDeal
 from tests.played.zoho import PlayedZoho
+from tests.servers.callers import bearer
 from tests.servers.infrastructure import eventually
 
 DEALS: Final = 3000
@@ -25,17 +26,9 @@ async def test_a_backfill_survives_the_kill_of_its_worker(stack: Stack) -> None:
     async with AsyncExitStack() as exits:
         crm = PlayedZoho()
         await exits.enter_async_context(crm.served())
-        token = issue_token(
-            HttpSettings(jwt_secret=stack.secrets.jwt_secret),
-            tenant_id=uuid4(),
-            person_id=uuid4(),
-            roles=frozenset({Role.ADMIN}),
-            ttl_seconds=600,
-        )
+        headers = bearer(HttpSettings(jwt_secret=stack.secrets.jwt_secret), uuid4(), Role.ADMIN)
         client = await exits.enter_async_context(
-            httpx.AsyncClient(
-                base_url=stack.url("tracking-api"), headers={"authorization": f"Bearer {token}"}, timeout=30
-            )
+            httpx.AsyncClient(base_url=stack.url("tracking-api"), headers=headers, timeout=30)
         )
 
         async def call(method: str, path: str, body: JsonValue = None) -> dict[str, JsonValue]:

@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from shared.db.database import Database, Transaction
 from shared.db.tables import service_metadata, transport_tables
 from shared.http.app import create_service_app
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.http.etag import ExpectedVersion
 from shared.http.idempotency import IdempotencySweep
 from shared.http.problems import responses
@@ -23,6 +23,7 @@ from shared.http.reader import RequestReader
 from shared.http.settings import HttpSettings
 from shared.http.writer import RequestWriter
 from shared.kernel.errors import Conflict, check_version
+from tests.servers.callers import bearer, client_of
 
 SETTINGS = HttpSettings(jwt_secret=SecretStr("0123456789abcdef0123456789abcdef0123456789abcdef"))
 TABLES = transport_tables(service_metadata("goals"))
@@ -129,14 +130,7 @@ class Caller:
 
     def __init__(self, app: FastAPI, tenant_id: UUID, person_id: UUID = PERSON) -> None:
         self.tenant_id = tenant_id
-        token = issue_token(
-            SETTINGS, tenant_id=tenant_id, person_id=person_id, roles=frozenset({Role.REVOPS}), ttl_seconds=60
-        )
-        self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url="http://test",
-            headers={"authorization": f"Bearer {token}"},
-        )
+        self.http = client_of(app, bearer(SETTINGS, tenant_id, Role.REVOPS, person=person_id))
 
     async def write(self, body: dict[str, object], key: str | None = None) -> httpx.Response:
         headers = {} if key is None else {"idempotency-key": key}

@@ -22,11 +22,12 @@ from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
 from shared.contracts.deals import Deal
 from shared.db.database import Database, Scope, Transaction
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.http.settings import HttpSettings
 from shared.kafka.domain import Record
 from shared.kernel.money import format_amount
 from shared.outbox.outbox import Outbox, decode_headers
+from tests.servers.callers import bearer
 from tests.stories.june import won
 from tests.stories.pay import EARNINGS, VERIFICATION, rebuilder
 
@@ -63,10 +64,8 @@ class Company:
         person: UUID = AUTHOR,
         version: int = 0,
     ) -> dict[str, object]:
-        token = issue_token(
-            HttpSettings(), tenant_id=self.tenant, person_id=person, roles=frozenset({Role.ADMIN}), ttl_seconds=600
-        )
-        headers = {"authorization": f"Bearer {token}"} | ({"if-match": f'"{version}"'} if version else {})
+        headers = bearer(HttpSettings(), self.tenant, Role.ADMIN, person=person)
+        headers |= {"if-match": f'"{version}"'} if version else {}
         response = await http.request(method, path, json=body, headers=headers)
         assert response.is_success, response.text
         found: dict[str, object] = response.json()

@@ -22,12 +22,13 @@ from services.tracking.records.service import ACTIVITIES
 from services.tracking.settings import ApiSettings
 from shared.contracts.activities import Activity
 from shared.db.database import Database, Scope
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType
 from shared.kernel.ids import activity_id
 from shared.kernel.sight import WHOLE_TENANT
 from shared.outbox.outbox import Outbox
 from tests.oracles import progress as oracle
+from tests.servers.callers import bearer, client_of
 from tests.stories.progress import Storyteller
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -178,19 +179,12 @@ class Reader:
     """Asks the API as somebody."""
 
     def __init__(self, app: FastAPI, diary: Diary, role: Role, person: int | None = None) -> None:
-        token = issue_token(
-            ApiSettings(),
-            tenant_id=diary.tenant_id,
-            person_id=None if person is None else diary.storyteller.id_of("person", person),
-            roles=frozenset({role}),
-            ttl_seconds=300,
-        )
+        person_id = None if person is None else diary.storyteller.id_of("person", person)
         self._app = app
-        self._headers = {"authorization": f"Bearer {token}"}
+        self._headers = bearer(ApiSettings(), diary.tenant_id, role, person=person_id)
 
     async def get(self, path: str, **query: str) -> httpx.Response:
-        transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://tracking", headers=self._headers) as client:
+        async with client_of(self._app, self._headers) as client:
             return await client.get(path, params=query)
 
     async def listed(self, **query: str) -> list[str]:

@@ -25,7 +25,7 @@ from shared.contracts.org import Team
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope, Transaction
 from shared.http.app import create_service_app
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.http.named_deals import DealFinder
 from shared.http.server import EmbeddedServer, listening_socket
 from shared.http.settings import HttpSettings
@@ -36,6 +36,7 @@ from shared.kafka.topics import ensure_topics
 from shared.kernel.org import OrgChart
 from shared.outbox.outbox import Outbox
 from tests.oracles import progress as oracle
+from tests.servers.callers import bearer
 from tests.servers.infrastructure import eventually
 from tests.stories.progress import Storyteller
 
@@ -176,14 +177,8 @@ class Tenant:
         assert await self.site.producer.send_many(messages) == [None] * len(messages)
 
     def headers(self, role: Role, person: int | None) -> dict[str, str]:
-        token = issue_token(
-            self.site.settings,
-            tenant_id=self.storyteller.tenant_id,
-            person_id=None if person is None else self.storyteller.id_of("person", person),
-            roles=frozenset({role}),
-            ttl_seconds=300,
-        )
-        return {"authorization": f"Bearer {token}"}
+        person_id = None if person is None else self.storyteller.id_of("person", person)
+        return bearer(self.site.settings, self.storyteller.tenant_id, role, person=person_id)
 
     async def get(
         self, path: str, query: Mapping[str, str] | None = None, *, role: Role = Role.SERVICE, person: int | None = None

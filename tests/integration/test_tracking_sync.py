@@ -12,7 +12,6 @@ from time import monotonic, time
 from typing import NamedTuple, cast
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
@@ -59,7 +58,7 @@ from shared.contracts.deals import Deal
 from shared.contracts.envelope import from_record
 from shared.db.database import Database, Scope, Transaction
 from shared.db.sealing import SecretsBox
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.http.outbound import OutboundSettings
 from shared.kernel.deals import DealKind
 from shared.outbox.outbox import Outbox, decode_headers
@@ -70,6 +69,7 @@ from tests.played.pipedrive import PlayedPipedrive
 from tests.played.plain import OBJECT, Plain, PlainApi, PlainCredentials, PlayedPlain
 from tests.played.salesforce import PlayedLine, PlayedSalesforce, played_activity
 from tests.played.zoho import PlayedZoho
+from tests.servers.callers import bearer, client_of
 from tests.servers.infrastructure import eventually
 from tests.stories.connections import OUTBOX
 
@@ -104,18 +104,7 @@ class World:
         self._url = url
         self._exits = exits
         self._processor = InboxProcessor(self.database, Publisher(Outbox(transport)))
-        token = issue_token(
-            ApiSettings(),
-            tenant_id=self.tenant,
-            person_id=uuid4(),
-            roles=frozenset({Role.ADMIN}),
-            ttl_seconds=300,
-        )
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url="http://tracking",
-            headers={"authorization": f"Bearer {token}"},
-        )
+        self.client = client_of(app, bearer(ApiSettings(), self.tenant, Role.ADMIN))
 
     def worker(self) -> Worker:
         """Another worker process, but for its components being told when to work."""

@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from cryptography.fernet import Fernet
@@ -27,11 +26,12 @@ from shared.contracts.base import Event
 from shared.contracts.envelope import to_message
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
 from shared.kernel.ids import activity_id
+from tests.servers.callers import bearer, client_of
 from tests.servers.infrastructure import eventually, own_ports, service_url
 
 MOMENT = datetime(2026, 2, 1, tzinfo=UTC)
@@ -55,14 +55,7 @@ class Site:
         self.working = working
         self.tenant, self.person, self.goal = uuid4(), uuid4(), uuid4()
         self.producer = producer
-        token = issue_token(
-            ApiSettings(), tenant_id=self.tenant, person_id=uuid4(), roles=frozenset({Role.ADMIN}), ttl_seconds=900
-        )
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-            base_url="http://tracking",
-            headers={"authorization": f"Bearer {token}"},
-        )
+        self.client = client_of(app, bearer(ApiSettings(), self.tenant, Role.ADMIN))
         self.connection, self.secret, self.hook = "", "", ""
 
     async def set_up(self) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Self
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Identity, Integer, Table, Text, text
@@ -177,36 +179,6 @@ async def publish(settings: KafkaSettings, messages: Sequence[OutboxMessage]) ->
         await producer.stop()
 
 
-def make_consumer(
-    settings: KafkaSettings,
-    database: Database,
-    *,
-    group: str,
-    topic: str,
-    handler: RecordingHandler,
-    max_records: int = 100,
-    gather_seconds: float = 0.0,
-    session_seconds: int = 6,
-    drain_seconds_max: float = 10.0,
-    quarantine_limit: QuarantineLimit | None = None,
-) -> Consumer:
-    return Consumer(
-        settings=settings,
-        database=database,
-        tables=TABLES,
-        outbox=Outbox(TABLES),
-        group=group,
-        topics=[topic],
-        handler=handler,
-        max_records=max_records,
-        gather_seconds=gather_seconds,
-        session_seconds=session_seconds,
-        drain_seconds_max=drain_seconds_max,
-        backoff=FAST_RETRIES,
-        quarantine_limit=quarantine_limit,
-    )
-
-
 @asynccontextmanager
 async def running(consumer: Consumer) -> AsyncIterator[Consumer]:
     """The consumer at work; stopped at the end. What it failed with, if it did, is raised."""
@@ -225,15 +197,71 @@ async def applied(database: Database, topic: str) -> list[tuple[int, int, str]]:
     return [(row["partition"], row["record_offset"], row["value"]) for row in rows]
 
 
-async def applied_count(database: Database, topic: str) -> int:
-    return len(await applied(database, topic))
-
-
 async def stored_positions(database: Database, group: str) -> dict[tuple[str, int], int]:
     positions = TABLES.consumer_positions
     async with database.transaction(Scope.of()) as tx:
         rows = await tx.rows(positions.select().where(positions.c.group == group))
     return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A topic that no other test sees, the group that reads it, and the database that it is applied to."""
+
+    settings: KafkaSettings
+    database: Database
+    topic: str
+    group: str
+
+    @classmethod
+    async def made(cls, settings: KafkaSettings, database: Database, prefix: str, *, partitions: int = 1) -> Self:
+        topic = await make_topic(settings, f"{prefix}deals", partitions=partitions)
+        return cls(settings, database, topic, f"{prefix}group")
+
+    async def publish(self, *values: bytes, keys: int = 1) -> None:
+        """Values under so many keys, in turns."""
+        await publish(
+            self.settings, [message(self.topic, f"key-{at % keys}", value) for at, value in enumerate(values)]
+        )
+
+    def consumer(
+        self,
+        handler: RecordingHandler | None = None,
+        *,
+        max_records: int = 100,
+        gather_seconds: float = 0.0,
+        session_seconds: int = 6,
+        drain_seconds_max: float = 10.0,
+        quarantine_limit: QuarantineLimit | None = None,
+    ) -> Consumer:
+        return Consumer(
+            settings=self.settings,
+            database=self.database,
+            tables=TABLES,
+            outbox=Outbox(TABLES),
+            group=self.group,
+            topics=[self.topic],
+            handler=handler or RecordingHandler(),
+            max_records=max_records,
+            gather_seconds=gather_seconds,
+            session_seconds=session_seconds,
+            drain_seconds_max=drain_seconds_max,
+            backoff=FAST_RETRIES,
+            quarantine_limit=quarantine_limit,
+        )
+
+    async def applied(self) -> list[tuple[int, int, str]]:
+        return await applied(self.database, self.topic)
+
+    async def has_applied(self, expected: int) -> bool:
+        return len(await self.applied()) >= expected
+
+    async def positions(self) -> dict[tuple[str, int], int]:
+        return await stored_positions(self.database, self.group)
+
+    async def is_at(self, offset: int) -> bool:
+        """Whether the group has got there in the first partition."""
+        return (await self.positions()).get((self.topic, 0)) == offset
 
 
 def assert_once_and_in_order(found: Sequence[tuple[int, int, str]], expected: int) -> None:

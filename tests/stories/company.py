@@ -12,8 +12,9 @@ from pydantic import JsonValue
 from standardwebhooks import Webhook
 
 from deploy.local.stack import Stack
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.http.settings import HttpSettings
+from tests.servers.callers import bearer
 from tests.servers.infrastructure import eventually
 
 WON: Final[JsonValue] = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
@@ -31,14 +32,7 @@ class Company:
 
     def headers(self) -> dict[str, str]:
         """Those of some administrator, each time another: what one proposes another can approve."""
-        token = issue_token(
-            HttpSettings(jwt_secret=self._stack.secrets.jwt_secret),
-            tenant_id=self.tenant,
-            person_id=uuid4(),
-            roles=frozenset({Role.ADMIN}),
-            ttl_seconds=600,
-        )
-        return {"authorization": f"Bearer {token}"}
+        return bearer(HttpSettings(jwt_secret=self._stack.secrets.jwt_secret), self.tenant, Role.ADMIN)
 
     def url(self, service: str) -> str:
         """The public address of a service."""

@@ -29,8 +29,9 @@ from shared.contracts.base import Event
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import from_record
 from shared.db.database import Database, Scope
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.outbox.outbox import Outbox, decode_headers
+from tests.servers.callers import bearer, client_of
 
 OUTBOX = Outbox(transport)
 JWT_SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -59,14 +60,7 @@ class Caller:
     def __init__(self, tracking: Tracking, *roles: Role, tenant: UUID | None = None) -> None:
         self.tracking = tracking
         self.tenant = tenant or uuid4()
-        token = issue_token(
-            ApiSettings(), tenant_id=self.tenant, person_id=uuid4(), roles=frozenset(roles), ttl_seconds=300
-        )
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(tracking.app, raise_app_exceptions=False),
-            base_url="http://tracking",
-            headers={"authorization": f"Bearer {token}"},
-        )
+        self.client = client_of(tracking.app, bearer(ApiSettings(), self.tenant, *roles))
 
     async def connect(self, source: str = "standard_webhooks", **fields: object) -> Answered:
         response = await self.client.post("/v1/connections", json={"source": source, "name": "CRM", **fields})

@@ -17,8 +17,9 @@ from services.goals.settings import ApiSettings
 from shared.contracts.base import Event
 from shared.contracts.envelope import from_record
 from shared.db.database import Database, Scope
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.outbox.outbox import decode_headers
+from tests.servers.callers import bearer, client_of
 from tests.servers.infrastructure import eventually
 
 WON: JsonValue = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
@@ -37,14 +38,9 @@ class Caller:
     """Somebody with a token in one tenant."""
 
     def __init__(self, service: Service, tenant: UUID, *roles: Role, person: UUID | None = None) -> None:
-        token = issue_token(ApiSettings(), tenant_id=tenant, person_id=person, roles=frozenset(roles), ttl_seconds=300)
         self.service = service
         self.tenant = tenant
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(service.app, raise_app_exceptions=False),
-            base_url="http://goals",
-            headers={"authorization": f"Bearer {token}"},
-        )
+        self.client = client_of(service.app, bearer(ApiSettings(), tenant, *roles, person=person))
 
     async def send(
         self, method: str, path: str, body: object = None, *, version: int | None = None, key: str | None = None

@@ -17,10 +17,11 @@ from shared.contracts.envelope import to_message
 from shared.contracts.org import Identity, Membership, Person, Team
 from shared.db.database import Database, Scope, Transaction
 from shared.db.projection import Snapshot
-from shared.http.auth import Role, issue_token
+from shared.http.auth import Role
 from shared.http.settings import HttpSettings
 from shared.kafka.domain import Record
 from tests.oracles.incentives import DealVersion, Rated
+from tests.servers.callers import bearer
 from tests.stories.incentives import SOURCE, deal_event, named, rates_event
 from tests.stories.pay import EARNINGS, rebuilder
 
@@ -39,10 +40,7 @@ class Company:
     settings: HttpSettings
 
     def headers(self, person: UUID | None, *roles: Role, **more: str) -> dict[str, str]:
-        token = issue_token(
-            self.settings, tenant_id=self.tenant, person_id=person, roles=frozenset(roles), ttl_seconds=600
-        )
-        return {"authorization": f"Bearer {token}", **more}
+        return {**bearer(self.settings, self.tenant, *roles, person=person), **more}
 
     async def get(self, path: str, person: UUID = AUTHOR, role: Role = Role.ADMIN, **query: object) -> httpx.Response:
         url = httpx.URL(path).copy_merge_params({name: str(value) for name, value in query.items()})
