@@ -16,7 +16,7 @@ from shared.db.database import Scope, Transaction
 from shared.http.auth import Role
 from shared.kernel.ids import deal_id
 from shared.outbox.outbox import Outbox
-from tests.stories.connections import Caller, Tracking, running_tracking
+from tests.stories.connections import Caller, Tracking
 from tests.stories.incentives import CONNECTION, SOURCE, deal_event, named
 from tests.stories.june import Tenant
 from tests.stories.june import won as won_in_june
@@ -25,12 +25,6 @@ from tests.stories.pay_api import ANN, AUTHOR, BEN, QUARTER, Company, running_co
 
 JUNE_15 = datetime(2026, 6, 15, 12, tzinfo=UTC)
 ZOE = "Zo\u00eb-1"
-
-
-@pytest.fixture(scope="module")
-async def tracking(module_database: str) -> AsyncIterator[Tracking]:
-    async with running_tracking(module_database) as running:
-        yield running
 
 
 @pytest.fixture

@@ -66,17 +66,12 @@ async def _is_ready(directory: SenderDirectory) -> bool:
     return True
 
 
-@pytest.fixture
-def admin(tracking: Tracking) -> Caller:
-    return Caller(tracking, Role.ADMIN)
-
-
-async def test_a_signed_delivery_is_stored_and_becomes_an_event(tracking: Tracking, admin: Caller) -> None:
+async def test_a_signed_delivery_is_stored_and_becomes_an_event(admin: Caller) -> None:
     connection = await admin.connect(identity_source="crm-eu")
     assert await send(admin, connection, deal(amount="1200.50", currency="USD", owner_external_id="ann")) == 202
     (waiting,) = await admin.deliveries()
     assert waiting["state"] == "received"
-    await translate(tracking)
+    await translate(admin.tracking)
     (stored,) = await admin.deliveries(state="translated")
     (event,) = await admin.published()
     assert str(event.delivery_id) == stored["id"]
@@ -93,7 +88,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_delivery_that_comes_alone_is_an_event_with_the_commit_that_stores_it(
-    at_once: None, tracking: Tracking, admin: Caller
+    at_once: None, admin: Caller
 ) -> None:
     connection = await admin.connect(identity_source="crm-eu")
     assert await send(admin, connection, deal(amount="1200.50", currency="USD"), webhook_id="msg_1") == 202
@@ -104,12 +99,12 @@ async def test_a_delivery_that_comes_alone_is_an_event_with_the_commit_that_stor
     assert (event.source, event.amount) == ("crm-eu", Decimal("1200.50"))
 
     assert await send(admin, connection, deal(amount="1200.50", currency="USD"), webhook_id="msg_1") == 202
-    await translate(tracking)
+    await translate(admin.tracking)
     assert len(await admin.deliveries()) == len(await admin.published()) == 1
 
 
 async def test_what_says_nothing_usable_is_in_quarantine_at_once_and_holds_up_no_neighbour(
-    at_once: None, tracking: Tracking, admin: Caller
+    at_once: None, admin: Caller
 ) -> None:
     connection = await admin.connect()
     await asyncio.gather(send(admin, connection, "{", webhook_id="broken"), send(admin, connection, deal()))
@@ -121,7 +116,7 @@ async def test_what_says_nothing_usable_is_in_quarantine_at_once_and_holds_up_no
     "what", ["a large body", "many", "one soon after others", "a record of which only what changed is told"]
 )
 async def test_what_takes_longer_is_left_to_the_worker(
-    at_once: None, tracking: Tracking, admin: Caller, what: str, monkeypatch: pytest.MonkeyPatch
+    at_once: None, admin: Caller, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = "salesforce" if what.startswith("a record") else "standard_webhooks"
     allowed = {"allowed": {"organization_id": ["00D000000000001EAA"]}} if source == "salesforce" else {}
@@ -139,18 +134,18 @@ async def test_what_takes_longer_is_left_to_the_worker(
         case _:
             body = (PROJECT_FOLDER / "tests/played/samples/salesforce/cdc.json").read_text()
     arrived = Arrival(Sender(admin.tenant, UUID(connection.id), Source(source), ()), uuid4().hex, "{}", body.encode())
-    intake: Intake = tracking.app.state.parts[Hooks].intake
+    intake: Intake = admin.tracking.app.state.parts[Hooks].intake
     await intake.store(arrived)
     newest, *before = await admin.deliveries()
     assert newest["state"] == "received"
     assert len(await admin.published()) == len(before)
-    await translate(tracking)
+    await translate(admin.tracking)
     newest, *_ = await admin.deliveries()
     assert newest["state"] != "received"
 
 
 async def test_a_delivery_is_stored_whatever_fails_where_it_is_translated(
-    at_once: None, tracking: Tracking, admin: Caller, monkeypatch: pytest.MonkeyPatch
+    at_once: None, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = await admin.connect()
 
@@ -162,7 +157,7 @@ async def test_a_delivery_is_stored_whatever_fails_where_it_is_translated(
         assert await send(admin, connection, deal()) == 202
     (stored,) = await admin.deliveries()
     assert stored["state"] == "received"
-    await translate(tracking)
+    await translate(admin.tracking)
     assert len(await admin.published()) == 1
 
 
@@ -181,15 +176,15 @@ async def test_a_delivery_without_a_declared_length_is_stored_too(admin: Caller)
     assert detail["body"] == body
 
 
-async def test_a_delivery_sent_again_is_accepted_and_stored_once(tracking: Tracking, admin: Caller) -> None:
+async def test_a_delivery_sent_again_is_accepted_and_stored_once(admin: Caller) -> None:
     connection = await admin.connect()
     together = await asyncio.gather(*(send(admin, connection, deal(), webhook_id="msg_1") for _ in range(20)))
     assert set(together) == {202}
     assert await send(admin, connection, deal(), webhook_id="msg_1") == 202
     assert len(await admin.deliveries()) == 1
-    await translate(tracking)
+    await translate(admin.tracking)
     assert await send(admin, connection, deal(), webhook_id="msg_1") == 202
-    await translate(tracking)
+    await translate(admin.tracking)
     assert len(await admin.published()) == 1
 
 
@@ -219,13 +214,11 @@ async def test_a_body_over_the_limit_is_refused(admin: Caller) -> None:
     assert await send(admin, connection, body) == 413
 
 
-async def test_what_cannot_be_translated_is_quarantined_and_its_neighbours_are_not(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_what_cannot_be_translated_is_quarantined_and_its_neighbours_are_not(admin: Caller) -> None:
     connection = await admin.connect()
     for body in (deal("A1"), "not json", deal("A2"), '{"type": "deal.exploded"}', deal("A3", amount="x")):
         assert await send(admin, connection, body) == 202
-    await translate(tracking)
+    await translate(admin.tracking)
     assert [event.external_id for event in await admin.published()] == ["A1", "A2"]
     quarantined = [item["quarantine"] for item in await admin.deliveries(state="quarantined")]
     assert [(why["reason"], why["pointer"]) for why in quarantined if isinstance(why, dict)] == [
@@ -235,15 +228,13 @@ async def test_what_cannot_be_translated_is_quarantined_and_its_neighbours_are_n
     ]
 
 
-async def test_one_bad_record_of_a_batch_is_quarantined_alone_with_its_reason(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_one_bad_record_of_a_batch_is_quarantined_alone_with_its_reason(admin: Caller) -> None:
     connection = await admin.connect()
     deals = [json.loads(deal(f"A{number}"))["data"] for number in range(4)]
     deals[1] |= {"status": None, "stage": "Signed"}
     deals[2] |= {"amount": "lots"}
     assert await send(admin, connection, json.dumps({"type": "deals.batch", "deals": deals})) == 202
-    await translate(tracking)
+    await translate(admin.tracking)
     assert [event.external_id for event in await admin.published()] == ["A0", "A3"]
     (held,) = await admin.deliveries(state="quarantined")
     problems = [
@@ -258,7 +249,7 @@ async def test_one_bad_record_of_a_batch_is_quarantined_alone_with_its_reason(
     fixed = {"mapping": {"stages": {"Signed": "won"}}}
     assert (await admin.change("PATCH", f"/v1/connections/{connection.id}", 1, fixed)).status_code == 200
     assert (await admin.client.post(f"/v1/deliveries/{held['id']}/replay")).status_code == 202
-    await translate(tracking)
+    await translate(admin.tracking)
     assert {event.external_id for event in await admin.published()} == {"A0", "A1", "A3"}
     (held,) = await admin.deliveries(state="quarantined")
     assert (held["deals"], held["quarantine"]) == (3, {**problems[1], **_kept(held, "detail", "problems")})
@@ -271,14 +262,14 @@ def _kept(held: dict[str, object], *names: str) -> dict[str, object]:
 
 
 async def test_a_version_from_the_future_is_ordered_by_when_it_was_received_however_it_is_translated(
-    tracking: Tracking, admin: Caller
+    admin: Caller,
 ) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal(modified_at="2099-01-01T00:00:00Z", amount="1"))
-    await translate(tracking)
+    await translate(admin.tracking)
     now = datetime.now(UTC)
     await send(admin, connection, deal(modified_at=(now + timedelta(minutes=4)).isoformat(), amount="2"))
-    await translate(tracking)
+    await translate(admin.tracking)
     ahead, after = await admin.published()
     assert (ahead.modified_at, ahead.version < after.version) == (ahead.received_at, True)
     assert (after.modified_at, after.corrections) == (now + timedelta(minutes=4), ())
@@ -291,21 +282,19 @@ async def test_a_version_from_the_future_is_ordered_by_when_it_was_received_howe
     (stored,) = [each for each in await admin.deliveries() if each["remarks"]]
     assert [each["kind"] for each in stored["remarks"]] == ["from_the_future"]  # type: ignore[attr-defined]
     assert (await admin.client.post(f"/v1/deliveries/{stored['id']}/replay")).status_code == 202
-    await translate(tracking)
+    await translate(admin.tracking)
     *_, copy = await admin.published()
     assert (copy.amount, copy.modified_at, copy.version < after.version) == (Decimal(1), ahead.modified_at, True)
 
 
-async def test_what_is_not_about_deals_is_told_apart_from_what_is_not_understood(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_what_is_not_about_deals_is_told_apart_from_what_is_not_understood(admin: Caller) -> None:
     connection = await admin.connect("pipedrive", secret="attain:a-password-long-enough")
     credentials = httpx.BasicAuth("attain", "a-password-long-enough")
     for entity in ("person", "gadget"):
         meta = {"entity": entity, "action": "change", "id": entity, "timestamp": "2026-03-31T18:40:02Z"}
         body = json.dumps({"meta": meta, "data": {"id": 1}, "previous": None})
         assert (await admin.client.post(connection.hook, content=body, auth=credentials)).status_code == 200
-    await translate(tracking)
+    await translate(admin.tracking)
     (held,) = await admin.deliveries(state="quarantined")
     (passed_over,) = await admin.deliveries(state="translated")
     assert (passed_over["not_counted"], passed_over["deals"], passed_over["quarantine"]) == ("person", 0, None)
@@ -314,14 +303,12 @@ async def test_what_is_not_about_deals_is_told_apart_from_what_is_not_understood
     assert (held["not_counted"], quarantine["reason"], quarantine["pointer"]) == (None, "unknown_type", "/meta/entity")
 
 
-async def test_misspelt_members_are_told_in_the_delivery_and_the_deal_is_taken(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_misspelt_members_are_told_in_the_delivery_and_the_deal_is_taken(admin: Caller) -> None:
     connection = await admin.connect()
     body = deal(owner="ann")
     under_other_names = {name.replace("webhook-", "svix-"): value for name, value in signed(connection, body).items()}
     assert (await admin.client.post(connection.hook, content=body, headers=under_other_names)).status_code == 202
-    await translate(tracking)
+    await translate(admin.tracking)
     (stored,) = await admin.deliveries(state="translated")
     assert (stored["deals"], len(await admin.published())) == (1, 1)
     assert stored["remarks"] == [
@@ -333,22 +320,20 @@ async def test_misspelt_members_are_told_in_the_delivery_and_the_deal_is_taken(
     ]
 
 
-async def test_an_activity_from_the_future_is_ordered_by_when_it_was_received(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_an_activity_from_the_future_is_ordered_by_when_it_was_received(admin: Caller) -> None:
     connection = await admin.connect()
     call = {"external_id": "9031", "modified_at": "2099-03-31T18:40:02Z", "type": "call"}
     await send(admin, connection, json.dumps({"type": "activity.upserted", "data": call}))
-    await translate(tracking)
+    await translate(admin.tracking)
     (activity,) = await admin.activities_published()
     assert activity.modified_at == activity.received_at
     assert [each.reason for each in activity.corrections] == ["future"]
 
 
-async def test_after_the_mapping_is_fixed_a_quarantined_delivery_is_replayed(tracking: Tracking, admin: Caller) -> None:
+async def test_after_the_mapping_is_fixed_a_quarantined_delivery_is_replayed(admin: Caller) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal(status=None, stage="Signed"))
-    await translate(tracking)
+    await translate(admin.tracking)
     (held,) = await admin.deliveries(state="quarantined")
     fixed = {"mapping": {"stages": {"Signed": "won"}}}
     tried = (await admin.client.post(f"/v1/deliveries/{held['id']}/preview", json=fixed)).json()
@@ -358,16 +343,16 @@ async def test_after_the_mapping_is_fixed_a_quarantined_delivery_is_replayed(tra
     assert (await admin.change("PATCH", f"/v1/connections/{connection.id}", 1, fixed)).status_code == 200
     replayed = await admin.client.post(f"/v1/deliveries/{held['id']}/replay")
     assert (replayed.status_code, replayed.json()["state"]) == (202, "received")
-    await translate(tracking)
+    await translate(admin.tracking)
     (event,) = await admin.published()
     assert (event.status.value, str(event.delivery_id)) == ("won", held["id"])
 
 
-async def test_a_preview_shows_activities_too(tracking: Tracking, admin: Caller) -> None:
+async def test_a_preview_shows_activities_too(admin: Caller) -> None:
     connection = await admin.connect()
     call = {"external_id": "9031", "modified_at": "2026-03-31T18:40:02Z", "type": "call", "owner_external_id": "7"}
     await send(admin, connection, json.dumps({"type": "activity.upserted", "data": call}))
-    await translate(tracking)
+    await translate(admin.tracking)
     (stored,) = await admin.deliveries()
     mapping = {"mapping": {"users": {"7": "ann"}}}
     tried = (await admin.client.post(f"/v1/deliveries/{stored['id']}/preview", json=mapping)).json()
@@ -375,31 +360,31 @@ async def test_a_preview_shows_activities_too(tracking: Tracking, admin: Caller)
     assert [(each["external_id"], each["owner_external_id"]) for each in tried["activities"]] == [("9031", "ann")]
 
 
-async def test_everything_in_quarantine_is_replayed_at_once(tracking: Tracking, admin: Caller) -> None:
+async def test_everything_in_quarantine_is_replayed_at_once(admin: Caller) -> None:
     connection, other = await admin.connect(), await admin.connect()
     for number in range(3):
         await send(admin, connection, deal(f"A{number}", status=None, stage="Signed"))
     await send(admin, other, "not json")
-    await translate(tracking)
+    await translate(admin.tracking)
     await admin.change("PATCH", f"/v1/connections/{connection.id}", 1, {"mapping": {"stages": {"Signed": "won"}}})
     answer = await admin.client.post("/v1/deliveries/replay", json={"connection_id": connection.id})
     assert (answer.status_code, answer.json()) == (202, {"deliveries": 3})
-    await translate(tracking)
+    await translate(admin.tracking)
     assert len(await admin.published()) == 3
     assert len(await admin.deliveries(state="quarantined")) == 1
 
 
-async def test_a_translated_delivery_is_replayed_as_a_newer_version(tracking: Tracking, admin: Caller) -> None:
+async def test_a_translated_delivery_is_replayed_as_a_newer_version(admin: Caller) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal(status="open", stage="Signed"))
-    await translate(tracking)
+    await translate(admin.tracking)
     (stored,) = await admin.deliveries()
     await admin.change("PATCH", f"/v1/connections/{connection.id}", 1, {"mapping": {"stages": {"Signed": "won"}}})
     copy = (await admin.client.post(f"/v1/deliveries/{stored['id']}/replay")).json()
     assert copy["replay_of"] == stored["id"]
     again = await admin.client.post(f"/v1/deliveries/{copy['id']}/replay")
     assert (again.status_code, again.json()["code"]) == (409, "delivery_waiting")
-    await translate(tracking)
+    await translate(admin.tracking)
     before, after = await admin.published()
     assert (before.status.value, after.status.value) == ("open", "won")
     assert before.version < after.version
@@ -422,29 +407,27 @@ async def test_both_secrets_work_while_rotating_and_only_the_new_one_after(admin
     assert [secret["id"] for secret in shown["secrets"]] == [rotated["secrets"][1]["id"]]
 
 
-async def test_secrets_do_not_stand_readable_in_the_database(tracking: Tracking, admin: Caller) -> None:
+async def test_secrets_do_not_stand_readable_in_the_database(admin: Caller) -> None:
     connection = await admin.connect()
-    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+    async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         (row,) = await tx.rows(text("SELECT secrets::text AS secrets FROM tracking.connections"))
     assert connection.secret not in row["secrets"]
     assert connection.secret.removeprefix("whsec_") not in row["secrets"]
 
 
-async def test_an_answer_with_a_secret_is_repeated_and_does_not_stand_readable_in_the_database(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_an_answer_with_a_secret_is_repeated_and_does_not_stand_readable_in_the_database(admin: Caller) -> None:
     request = {"source": "standard_webhooks", "name": "CRM"}
     headers = {"idempotency-key": uuid4().hex}
     first, again = [await admin.client.post("/v1/connections", json=request, headers=headers) for _ in range(2)]
     assert again.headers["idempotent-replayed"] == "true"
     assert again.json() == first.json()
-    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+    async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         (row,) = await tx.rows(text("SELECT response_body FROM tracking.idempotency_keys"))
     assert first.json()["secret"].encode() not in row["response_body"]
 
 
-async def test_another_process_hears_of_a_new_connection(tracking: Tracking, admin: Caller) -> None:
-    elsewhere = SenderDirectory(tracking.database, tracking.app.state.parts[Connections])
+async def test_another_process_hears_of_a_new_connection(admin: Caller) -> None:
+    elsewhere = SenderDirectory(admin.tracking.database, admin.tracking.app.state.parts[Connections])
     following = asyncio.create_task(elsewhere.run())
     await eventually(lambda: _is_ready(elsewhere))
     connection = await admin.connect()
@@ -460,7 +443,7 @@ async def test_a_disabled_connection_takes_nothing(admin: Caller) -> None:
     assert await send(admin, connection, deal()) == 401
 
 
-async def test_pipedrive_is_answered_with_200_and_understood(tracking: Tracking, admin: Caller) -> None:
+async def test_pipedrive_is_answered_with_200_and_understood(admin: Caller) -> None:
     connection = await admin.connect("pipedrive")
     event = {
         "meta": {"action": "create", "entity": "deal", "id": "1", "timestamp": "2026-03-31T18:40:02.754Z"},
@@ -471,7 +454,7 @@ async def test_pipedrive_is_answered_with_200_and_understood(tracking: Tracking,
     for _ in range(2):
         response = await admin.client.post(connection.hook, json=event, headers={"authorization": authorization})
         assert response.status_code == 200
-    await translate(tracking)
+    await translate(admin.tracking)
     (published,) = await admin.published()
     assert (published.external_id, published.source) == ("746", "pipedrive")
     (stored,) = await admin.deliveries()
@@ -511,11 +494,11 @@ async def test_a_change_made_from_an_old_version_loses(admin: Caller) -> None:
         assert changed.status_code == status, versions
 
 
-async def test_another_tenant_sees_neither_connection_nor_delivery(tracking: Tracking, admin: Caller) -> None:
+async def test_another_tenant_sees_neither_connection_nor_delivery(admin: Caller) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal())
     (stored,) = await admin.deliveries()
-    stranger = Caller(tracking, Role.ADMIN)
+    stranger = Caller(admin.tracking, Role.ADMIN)
     assert (await stranger.client.get(f"/v1/connections/{connection.id}")).status_code == 404
     assert (await stranger.client.get(f"/v1/deliveries/{stored['id']}")).status_code == 404
     assert (await stranger.client.post(f"/v1/deliveries/{stored['id']}/replay")).status_code == 404
@@ -529,17 +512,17 @@ async def test_only_operators_see_connections_and_deliveries(tracking: Tracking,
     assert (await caller.client.get("/v1/deliveries")).status_code == 403
 
 
-async def test_two_processors_share_the_work_and_publish_once(tracking: Tracking, admin: Caller) -> None:
+async def test_two_processors_share_the_work_and_publish_once(admin: Caller) -> None:
     connection = await admin.connect()
     await asyncio.gather(*(send(admin, connection, deal(f"A{number}")) for number in range(60)))
-    other = InboxProcessor(tracking.database, Publisher(Outbox(transport)))
+    other = InboxProcessor(admin.tracking.database, Publisher(Outbox(transport)))
 
     async def drain(processor: InboxProcessor) -> None:
         while await processor.translate_once():
             pass
 
-    await asyncio.gather(drain(tracking.processor), drain(other))
-    await translate(tracking)
+    await asyncio.gather(drain(admin.tracking.processor), drain(other))
+    await translate(admin.tracking)
     assert sorted(event.external_id for event in await admin.published()) == sorted(f"A{n}" for n in range(60))
 
 
@@ -556,10 +539,10 @@ class Waker:
         self.woken.set()
 
 
-async def test_the_processor_is_woken_by_a_delivery(tracking: Tracking, admin: Caller) -> None:
+async def test_the_processor_is_woken_by_a_delivery(admin: Caller) -> None:
     connection = await admin.connect()
     woken = Waker()
-    processor = InboxProcessor(tracking.database, Publisher(Outbox(transport, relay=woken)))
+    processor = InboxProcessor(admin.tracking.database, Publisher(Outbox(transport, relay=woken)))
     running = asyncio.create_task(processor.run())
     await send(admin, connection, deal())
     await asyncio.wait_for(woken.woken.wait(), 10)
@@ -621,13 +604,11 @@ async def test_an_intake_that_is_not_running_refuses_at_once_instead_of_leaving_
         await asyncio.wait_for(intake.store(arrival("late")), 1)
 
 
-async def test_readers_that_hold_every_connection_of_theirs_stand_before_no_webhook(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_readers_that_hold_every_connection_of_theirs_stand_before_no_webhook(admin: Caller) -> None:
     connection = await admin.connect()
     async with AsyncExitStack() as holding, asyncio.TaskGroup() as waiting:
         for _ in range(5):
-            await holding.enter_async_context(tracking.app.state.database.transaction(Scope.of(admin.tenant)))
+            await holding.enter_async_context(admin.tracking.app.state.database.transaction(Scope.of(admin.tenant)))
         readers = [waiting.create_task(admin.client.get("/v1/deliveries")) for _ in range(20)]
         await asyncio.sleep(0.1)
         assert not any(reader.done() for reader in readers)

@@ -45,11 +45,6 @@ async def tracking(fresh_database: str) -> AsyncIterator[Tracking]:
 
 
 @pytest.fixture
-def admin(tracking: Tracking) -> Caller:
-    return Caller(tracking, Role.ADMIN)
-
-
-@pytest.fixture
 async def owner(fresh_database: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
     connection = await asyncpg.connect(fresh_database)
     await connection.execute("SET timezone = 'UTC'")
@@ -108,14 +103,14 @@ async def received_at(admin: Caller) -> datetime:
 
 
 async def test_bodies_are_dropped_when_their_month_is_over_for_as_long_as_they_are_kept_and_not_before(
-    fresh_database: str, tracking: Tracking, admin: Caller
+    fresh_database: str, admin: Caller
 ) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal("old"))
-    await translate(tracking)
+    await translate(admin.tracking)
     due_at = months_after(await received_at(admin), 1) + timedelta(days=KEEP_DAYS)
     await store(fresh_database, months_after(due_at, 0), admin.tenant, connection, deal("new"))
-    await translate(tracking)
+    await translate(admin.tracking)
 
     await retain(fresh_database, due_at - timedelta(microseconds=1))
     assert all((await bodies(admin)).values())
@@ -127,11 +122,11 @@ async def test_bodies_are_dropped_when_their_month_is_over_for_as_long_as_they_a
     assert (refused.status_code, refused.json()["code"]) == (409, "body_dropped")
 
 
-async def test_dropping_a_month_writes_no_row(fresh_database: str, tracking: Tracking, admin: Caller) -> None:
+async def test_dropping_a_month_writes_no_row(fresh_database: str, admin: Caller) -> None:
     connection = await admin.connect()
     for number in range(20):
         await send(admin, connection, deal(f"A{number}"))
-    await translate(tracking)
+    await translate(admin.tracking)
     later = months_after(await received_at(admin), 2)
     # On a connection of its own, which has written nothing before.
     async with at(fresh_database, later) as database, database.transaction(Scope.every()) as tx:
@@ -148,12 +143,12 @@ async def test_dropping_a_month_writes_no_row(fresh_database: str, tracking: Tra
 
 
 async def test_what_is_in_quarantine_or_waits_keeps_its_body_until_it_is_settled(
-    fresh_database: str, tracking: Tracking, admin: Caller
+    fresh_database: str, admin: Caller
 ) -> None:
     connection = await admin.connect()
     for body in ("not json", deal("translated"), "junk"):
         await send(admin, connection, body)
-    await translate(tracking)
+    await translate(admin.tracking)
     await store(
         fresh_database, await received_at(admin) + timedelta(milliseconds=1), admin.tenant, connection, deal("waits")
     )
@@ -166,21 +161,21 @@ async def test_what_is_in_quarantine_or_waits_keeps_its_body_until_it_is_settled
     discarded = await admin.client.post(f"/v1/deliveries/{junk[0]}/discard", json={"reason": "junk"})
     assert discarded.status_code == 200, discarded.text
     assert (await admin.client.post(f"/v1/deliveries/{broken[0]}/replay")).status_code == 202
-    await translate(tracking)
+    await translate(admin.tracking)
     assert [event.external_id for event in await admin.published()] == ["translated", "waits"]
     assert await retain(fresh_database, later) == 2
     assert [body is None for body in (await bodies(admin)).values()] == [False, True, True, True]
 
 
 async def test_a_delivery_of_a_month_without_a_table_is_stored_read_replayed_and_dropped_in_time(
-    fresh_database: str, owner: "asyncpg.Connection[asyncpg.Record]", tracking: Tracking, admin: Caller
+    fresh_database: str, owner: "asyncpg.Connection[asyncpg.Record]", admin: Caller
 ) -> None:
     for month in await partitions(owner):
         if month != "default":
             await owner.execute(f"DROP TABLE tracking.delivery_bodies_{month}")
     connection = await admin.connect()
     assert await send(admin, connection, deal("A1")) == 202
-    await translate(tracking)
+    await translate(admin.tracking)
     assert await owner.fetchval("SELECT count(*) FROM tracking.delivery_bodies_default") == 1
     received = await received_at(admin)
 
@@ -193,7 +188,7 @@ async def test_a_delivery_of_a_month_without_a_table_is_stored_read_replayed_and
     ((delivery_id, body),) = (await bodies(admin)).items()
     assert body is not None
     assert (await admin.client.post(f"/v1/deliveries/{delivery_id}/replay")).status_code == 202
-    await translate(tracking)
+    await translate(admin.tracking)
     assert len(await admin.published()) == 2
     await retain(fresh_database, months_after(received, 2))
     assert set((await bodies(admin)).values()) == {None}
@@ -201,7 +196,7 @@ async def test_a_delivery_of_a_month_without_a_table_is_stored_read_replayed_and
 
 
 async def test_looking_for_a_body_looks_into_its_month_alone(
-    fresh_database: str, owner: "asyncpg.Connection[asyncpg.Record]", tracking: Tracking, admin: Caller
+    fresh_database: str, owner: "asyncpg.Connection[asyncpg.Record]", admin: Caller
 ) -> None:
     connection = await admin.connect()
     await store(fresh_database, datetime.now(UTC), admin.tenant, connection, deal())
@@ -221,7 +216,7 @@ async def test_looking_for_a_body_looks_into_its_month_alone(
         (inbox._WITH_BODIES, {"tenant_id": admin.tenant, "ids": [UUID(delivery_id)]}),
         (inbox._COPY, {"tenant_id": admin.tenant, "ids": [UUID(delivery_id)], "copy_ids": [uuid4()]}),
     ):
-        async with tracking.database.transaction(Scope.every()) as tx:
+        async with admin.tracking.database.transaction(Scope.every()) as tx:
             explained = text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS OFF) {statement.text}")
             lines = [str(row["QUERY PLAN"]) for row in await tx.rows(explained, parameters | {"received_at": tx.now})]
         looked_into = [line for line in lines if " on delivery_bodies" in line and "never executed" not in line]
@@ -242,14 +237,14 @@ async def test_the_months_to_come_have_tables_whoever_asks_and_however_often(
 
 
 async def test_no_partition_shows_a_row_of_another_tenant(
-    fresh_database: str, owner: "asyncpg.Connection[asyncpg.Record]", tracking: Tracking, admin: Caller
+    fresh_database: str, owner: "asyncpg.Connection[asyncpg.Record]", admin: Caller
 ) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal())
     await retain(fresh_database, await received_at(admin))
     seen: dict[UUID, int] = {}
     for tenant in (admin.tenant, uuid4()):
-        async with tracking.database.transaction(Scope.of(tenant)) as tx:
+        async with admin.tracking.database.transaction(Scope.of(tenant)) as tx:
             counts = [
                 (await tx.rows(text(f"SELECT count(*) AS bodies FROM tracking.delivery_bodies_{month}")))[0]["bodies"]
                 for month in await partitions(owner)

@@ -14,7 +14,6 @@ from services.tracking.intake.inbox.publishing import Publisher
 from services.tracking.intake.inbox.retranslation_store import RetranslationState
 from services.tracking.intake.inbox.work import Retranslator
 from shared.db.database import Database, Scope, Transaction
-from shared.http.auth import Role
 from tests.played.salesforce import ORGANIZATION
 from tests.stories.connections import (
     OUTBOX,
@@ -23,7 +22,6 @@ from tests.stories.connections import (
     deal,
     newest,
     record,
-    running_tracking,
     save,
     send,
     settle,
@@ -38,12 +36,6 @@ SETTLED = timedelta(seconds=16)
 OPEN = {"IsClosed": False, "IsWon": False, "CloseDate": "2026-03-31", "CreatedDate": "2026-01-05T09:12:44Z"}
 
 
-@pytest.fixture(scope="module")
-async def tracking(module_database: str) -> AsyncIterator[Tracking]:
-    async with running_tracking(module_database) as running:
-        yield running
-
-
 @pytest.fixture
 async def later(module_database: str) -> AsyncIterator[Database]:
     """The database as it is met when what was under way has settled."""
@@ -52,107 +44,96 @@ async def later(module_database: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-@pytest.fixture
-def admin(tracking: Tracking) -> Caller:
-    return Caller(tracking, Role.ADMIN)
-
-
-async def test_a_saved_mapping_changes_the_deals_it_is_about_and_no_other(tracking: Tracking, admin: Caller) -> None:
+async def test_a_saved_mapping_changes_the_deals_it_is_about_and_no_other(admin: Caller) -> None:
     connection = await admin.connect()
     for name, stage in (("A", "Signed"), ("B", "Signed"), ("C", "Talking")):
         await send(admin, connection, deal(name, status="open", stage=stage, amount="10.50", custom={"x": "y"}))
-    await settle(tracking)
+    await settle(admin.tracking)
     await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(tracking.database)
-    await settle(tracking)
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     assert await statuses(admin) == {"A": "won", "B": "won", "C": "open"}
     assert await versions(admin) == {"A": 2, "B": 2, "C": 1}
     done = await work_of(admin, connection)
     assert (done.state, done.total, done.done, done.changed) == (RetranslationState.SETTLING, 3, 3, 2)
 
 
-async def test_saving_the_same_mapping_again_changes_nothing(
-    tracking: Tracking, admin: Caller, later: Database
-) -> None:
+async def test_saving_the_same_mapping_again_changes_nothing(admin: Caller, later: Database) -> None:
     connection = await admin.connect()
     splits = [{"owner_external_id": "ann", "percent": "60"}, {"owner_external_id": "ben", "percent": "40"}]
     products = [{"sku": "X", "quantity": "2", "amount": "5.00"}]
     payments = [{"paid_on": "2026-04-01", "amount": "3"}]
     body = deal(splits=splits, products=products, payments=payments, probability="12.5", closed_on="2026-03-31")
     await send(admin, connection, body)
-    await settle(tracking)
+    await settle(admin.tracking)
     await save(admin, connection, 1)
-    await work(tracking.database)
+    await work(admin.tracking.database)
     await work(later)
-    await settle(tracking)
+    await settle(admin.tracking)
     assert await versions(admin) == {"A1": 1}
     done = await work_of(admin, connection)
     assert (done.state, done.changed) == (RetranslationState.DONE, 0)
 
 
-async def test_what_a_mapping_cures_comes_out_of_quarantine_and_the_rest_stays(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_what_a_mapping_cures_comes_out_of_quarantine_and_the_rest_stays(admin: Caller) -> None:
     connection = await admin.connect()
     for name in ("A", "B"):
         await send(admin, connection, deal(name, status=None, stage="Signed"))
     await send(admin, connection, deal("C", status=None, stage="Lost it"))
     await send(admin, connection, "not json")
-    await settle(tracking)
+    await settle(admin.tracking)
     await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(tracking.database)
-    await settle(tracking)
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     assert await statuses(admin) == {"A": "won", "B": "won"}
     reasons = [item["quarantine"] for item in await admin.deliveries(state="quarantined")]
     assert [why["reason"] for why in reasons if isinstance(why, dict)] == ["not_json", "stage_unmapped"]
-    await work(tracking.database)
+    await work(admin.tracking.database)
     assert (await work_of(admin, connection)).received_again == 3
 
 
-async def test_of_two_mappings_saved_one_after_the_other_the_second_is_applied(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_of_two_mappings_saved_one_after_the_other_the_second_is_applied(admin: Caller) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal(status="open", stage="Signed"))
-    await settle(tracking)
+    await settle(admin.tracking)
     await save(admin, connection, 1, stages={"Signed": "won"})
-    await Retranslator(tracking.database, Publisher(OUTBOX)).step_once()
+    await Retranslator(admin.tracking.database, Publisher(OUTBOX)).step_once()
     await save(admin, connection, 2, stages={"Signed": "lost"})
-    await work(tracking.database)
-    await settle(tracking)
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     assert await statuses(admin) == {"A1": "lost"}
     assert await versions(admin) == {"A1": 2}
 
 
 async def test_a_mapping_taken_back_while_its_work_is_under_way_leaves_nothing_of_it(
-    tracking: Tracking, admin: Caller, later: Database
+    admin: Caller, later: Database
 ) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal(status="open", stage="Signed"))
-    await settle(tracking)
+    await settle(admin.tracking)
     await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(tracking.database)
-    await translate(tracking)
+    await work(admin.tracking.database)
+    await translate(admin.tracking)
     await save(admin, connection, 2)
-    await work(tracking.database)
+    await work(admin.tracking.database)
     assert await statuses(admin) == {"A1": "open"}, "the copy under the first mapping is not recorded yet"
-    await record(tracking)
+    await record(admin.tracking)
     assert await statuses(admin) == {"A1": "won"}
     await work(later)
-    await settle(tracking)
+    await settle(admin.tracking)
     assert await statuses(admin) == {"A1": "open"}
 
 
 async def test_a_delivery_that_was_translated_but_not_recorded_when_the_mapping_was_saved_is_not_left_behind(
-    tracking: Tracking, admin: Caller, later: Database
+    admin: Caller, later: Database
 ) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal(status="open", stage="Signed"))
-    await translate(tracking)
+    await translate(admin.tracking)
     await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(tracking.database)
+    await work(admin.tracking.database)
     await work(later)
-    await settle(tracking)
+    await settle(admin.tracking)
     assert await statuses(admin) == {"A1": "won"}
     assert (await work_of(admin, connection)).state is RetranslationState.DONE
 
@@ -220,50 +201,46 @@ async def test_what_a_mapping_is_about_is_translated_before_what_is_held_and_wha
 
 
 @pytest.mark.usefixtures("short_steps")
-async def test_work_on_what_a_mapping_is_about_comes_before_the_rest_of_another_connections_walk(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_work_on_what_a_mapping_is_about_comes_before_the_rest_of_another_connections_walk(admin: Caller) -> None:
     busy, repaired = await admin.connect(), await admin.connect()
     for number in range(HELD):
         await send(admin, busy, deal(f"A{number:02}", status="open"))
     await send(admin, repaired, deal("Z", owner_external_id="u7"))
-    await settle(tracking)
+    await settle(admin.tracking)
     await save(admin, busy, 1, users={"u8": "ben"})
-    retranslator = Retranslator(tracking.database, Publisher(OUTBOX))
+    retranslator = Retranslator(admin.tracking.database, Publisher(OUTBOX))
     for _ in range(3):
         await retranslator.step_once()
     await save(admin, repaired, 1, users={"u7": "ann"})
     await retranslator.step_once()
-    await record(tracking)
+    await record(admin.tracking)
     assert [each.owner_external_id for each in await newest(admin) if each.external_id == "Z"] == ["ann"]
     assert (await work_of(admin, busy)).state is RetranslationState.RUNNING
-    await work(tracking.database)
+    await work(admin.tracking.database)
 
 
 @pytest.mark.usefixtures("short_steps")
-async def test_of_repairs_that_follow_each_other_at_once_none_waits_for_the_walk_of_all(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_of_repairs_that_follow_each_other_at_once_none_waits_for_the_walk_of_all(admin: Caller) -> None:
     connection = await admin.connect()
     for number in range(HELD):
         await send(admin, connection, deal(f"A{number:02}", owner_external_id="ben"))
     for user in ("u7", "u8"):
         await send(admin, connection, deal(user, owner_external_id=user))
-    await settle(tracking)
+    await settle(admin.tracking)
     await save(admin, connection, 1, users={"u7": "ann"})
     await save(admin, connection, 2, users={"u7": "ann", "u8": "eve"})
-    await Retranslator(tracking.database, Publisher(OUTBOX)).step_once()
-    await record(tracking)
+    await Retranslator(admin.tracking.database, Publisher(OUTBOX)).step_once()
+    await record(admin.tracking)
     owners = {each.external_id: each.owner_external_id for each in await newest(admin)}
     assert (owners["u7"], owners["u8"]) == ("ann", "eve")
-    await work(tracking.database)
+    await work(admin.tracking.database)
 
 
-async def test_work_that_was_cut_off_is_done_once(tracking: Tracking, admin: Caller) -> None:
+async def test_work_that_was_cut_off_is_done_once(admin: Caller) -> None:
     connection = await admin.connect()
     for number in range(150):
         await send(admin, connection, deal(f"A{number:02}", status="open", stage="Signed"))
-    await settle(tracking)
+    await settle(admin.tracking)
     await save(admin, connection, 1, stages={"Signed": "won"})
 
     async def killed(tx: Transaction) -> None:
@@ -272,94 +249,88 @@ async def test_work_that_was_cut_off_is_done_once(tracking: Tracking, admin: Cal
 
     for _ in range(3):
         with pytest.raises(ConnectionAbortedError):
-            await tracking.database.run(Scope.every(), killed)
-        await Retranslator(tracking.database, Publisher(OUTBOX)).step_once()
-    await work(tracking.database)
-    await settle(tracking)
+            await admin.tracking.database.run(Scope.every(), killed)
+        await Retranslator(admin.tracking.database, Publisher(OUTBOX)).step_once()
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     assert set((await statuses(admin)).values()) == {"won"}
     assert set((await versions(admin)).values()) == {2}
     done = await work_of(admin, connection)
     assert (done.total, done.done, done.changed) == (150, 150, 150)
 
 
-async def test_a_delivery_the_mapping_cannot_translate_keeps_its_deal_and_is_counted(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_a_delivery_the_mapping_cannot_translate_keeps_its_deal_and_is_counted(admin: Caller) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal(status="won", region="EMEA", name="x"))
-    await settle(tracking)
+    await settle(admin.tracking)
     await save(admin, connection, 1, fields={"amount": "region"})
-    await work(tracking.database)
-    await settle(tracking)
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     assert await versions(admin) == {"A1": 1}
     done = await work_of(admin, connection)
     assert (done.changed, done.untranslatable) == (0, 1)
 
 
-async def test_a_delivery_whose_body_is_gone_keeps_its_deal_and_is_counted(tracking: Tracking, admin: Caller) -> None:
+async def test_a_delivery_whose_body_is_gone_keeps_its_deal_and_is_counted(admin: Caller) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal(status="open", stage="Signed"))
-    await settle(tracking)
-    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+    await settle(admin.tracking)
+    async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         await tx.execute(text("DELETE FROM tracking.delivery_bodies"))
     await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(tracking.database)
+    await work(admin.tracking.database)
     assert await statuses(admin) == {"A1": "open"}
     assert (await work_of(admin, connection)).dropped == 1
 
 
-async def test_a_deal_that_a_later_delivery_changed_is_taken_from_that_one(tracking: Tracking, admin: Caller) -> None:
+async def test_a_deal_that_a_later_delivery_changed_is_taken_from_that_one(admin: Caller) -> None:
     connection = await admin.connect()
     deals = [json.loads(deal(name, status="open", stage="Signed", amount="1"))["data"] for name in ("A", "B")]
     await send(admin, connection, json.dumps({"type": "deals.batch", "deals": deals}))
     await send(admin, connection, deal("A", status="open", stage="Signed", amount="2"))
-    await settle(tracking)
+    await settle(admin.tracking)
     await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(tracking.database)
-    await settle(tracking)
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     assert await statuses(admin) == {"A": "won", "B": "won"}
     (event,) = [each for each in await newest(admin) if each.external_id == "A"]
     assert (event.status.value, event.amount) == ("won", Decimal(2))
 
 
-async def test_replaying_one_of_two_deliveries_of_the_same_time_does_not_bring_its_state_back(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_replaying_one_of_two_deliveries_of_the_same_time_does_not_bring_its_state_back(admin: Caller) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal(status="open", amount="1"), webhook_id="first")
     await send(admin, connection, deal(status="won", amount="2"), webhook_id="second")
-    await settle(tracking)
+    await settle(admin.tracking)
     second, first = await admin.deliveries()
     for replayed in (first, second, first):
         assert (await admin.client.post(f"/v1/deliveries/{replayed['id']}/replay")).status_code == 202
-        await settle(tracking)
+        await settle(admin.tracking)
         (event,) = await newest(admin)
         assert (event.status.value, event.amount) == ("won", Decimal(2))
 
 
 async def test_copies_that_left_everything_out_are_not_copied_by_every_mapping_saved_after(
-    tracking: Tracking, admin: Caller, module_database: str
+    admin: Caller, module_database: str
 ) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal(status="open"), webhook_id="first")
     await send(admin, connection, deal(status="won"), webhook_id="second")
-    await settle(tracking)
+    await settle(admin.tracking)
     _, first = await admin.deliveries()
     await admin.client.post(f"/v1/deliveries/{first['id']}/replay")
-    await settle(tracking)
+    await settle(admin.tracking)
     for version in (1, 2, 3):
         await save(admin, connection, version)
-        await work(tracking.database)
+        await work(admin.tracking.database)
         settled = Database(module_database, service="tracking", clock=lambda: datetime.now(UTC) + SETTLED)
         await work(settled)
         await settled.close()
-        await settle(tracking)
+        await settle(admin.tracking)
     assert len(await admin.deliveries()) == 3
 
 
-async def test_an_activity_is_translated_once_more_where_its_owner_goes_by_another_name(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_an_activity_is_translated_once_more_where_its_owner_goes_by_another_name(admin: Caller) -> None:
     connection = await admin.connect()
     for name, owner in (("A", "u1"), ("B", "u2")):
         data = {
@@ -370,19 +341,17 @@ async def test_an_activity_is_translated_once_more_where_its_owner_goes_by_anoth
             "occurred_at": "2026-03-31T18:00:00Z",
         }
         await send(admin, connection, json.dumps({"type": "activity.upserted", "data": data}))
-    await settle(tracking)
+    await settle(admin.tracking)
     await save(admin, connection, 1, users={"u1": "ann"})
-    await work(tracking.database)
-    await settle(tracking)
-    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
+    async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         rows = await tx.rows(text("SELECT external_id, owner_external_id AS owner FROM tracking.activities"))
     assert {row["external_id"]: row["owner"] for row in rows} == {"A": "ann", "B": "u2"}
     assert (await work_of(admin, connection)).changed == 1
 
 
-async def test_deals_put_together_from_changes_are_told_once_more_as_they_are_now(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_deals_put_together_from_changes_are_told_once_more_as_they_are_now(admin: Caller) -> None:
     connection = await admin.connect("salesforce", allowed={"organization_id": [ORGANIZATION]})
 
     async def change(kind: str, sequence: int, **fields: object) -> None:
@@ -402,31 +371,31 @@ async def test_deals_put_together_from_changes_are_told_once_more_as_they_are_no
 
     await change("CREATE", 1, Name="Acme", StageName="Signed", Amount=10, OwnerId="00508000004abcdAAA", **OPEN)
     await change("UPDATE", 2, Amount=20)
-    await settle(tracking)
+    await settle(admin.tracking)
     assert [(each.status.value, each.amount) for each in await newest(admin)] == [("open", Decimal(20))]
     await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(tracking.database)
-    await settle(tracking)
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     assert [(each.status.value, each.amount) for each in await newest(admin)] == [("won", Decimal(20))]
     assert (await work_of(admin, connection)).changed == 1
     await save(admin, connection, 2, stages={"Signed": "won"})
-    await work(tracking.database)
-    await settle(tracking)
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     assert (await work_of(admin, connection)).changed == 0
 
 
 async def test_a_delivery_on_its_way_is_not_overtaken_by_a_copy_of_an_older_one_of_the_same_time(
-    tracking: Tracking, admin: Caller, later: Database
+    admin: Caller, later: Database
 ) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal(status="open", stage="Signed", amount="1"))
-    await settle(tracking)
+    await settle(admin.tracking)
     await send(admin, connection, deal(status="open", stage="Signed", amount="2"))
     await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(tracking.database)
-    await settle(tracking)
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     await work(later)
-    await settle(tracking)
+    await settle(admin.tracking)
     assert [(each.status.value, each.amount) for each in await newest(admin)] == [("won", Decimal(2))]
 
 
@@ -435,7 +404,7 @@ STAGES = ("Signed", "Talking", "Dead")
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_in_whatever_order_things_happen_every_deal_ends_as_the_last_mapping_has_it(
-    tracking: Tracking, admin: Caller, later: Database, seed: int
+    admin: Caller, later: Database, seed: int
 ) -> None:
     chance = random.Random(seed)
     connection = await admin.connect()
@@ -458,17 +427,17 @@ async def test_in_whatever_order_things_happen_every_deal_ends_as_the_last_mappi
                 await save(admin, connection, version, stages=mapping)
                 version += 1
             case "step":
-                await Retranslator(tracking.database, Publisher(OUTBOX)).step_once()
+                await Retranslator(admin.tracking.database, Publisher(OUTBOX)).step_once()
             case "translate":
-                await tracking.processor.translate_once()
+                await admin.tracking.processor.translate_once()
             case "record":
-                await record(tracking)
+                await record(admin.tracking)
             case "settle":
-                await settle(tracking)
-    await work(tracking.database)
-    await settle(tracking)
+                await settle(admin.tracking)
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     await work(later)
-    await settle(tracking)
+    await settle(admin.tracking)
     expected = {}
     for name, versions_told in told.items():
         _, number, stage = max(versions_told)

@@ -2,12 +2,11 @@
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
-import pytest
 from sqlalchemy import text
 
 from services.tracking.measure.progress import verification
@@ -26,22 +25,11 @@ from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import deal_id
 from shared.kernel.org import CrmUser
 from shared.outbox.outbox import Outbox
-from tests.stories.connections import Answered, Caller, Tracking, running_tracking
+from tests.stories.connections import Answered, Caller
 
 START = datetime(2026, 3, 31, 9, tzinfo=UTC)
 SEED = 20260331
 SOURCE = "standard_webhooks"
-
-
-@pytest.fixture(scope="module")
-async def tracking(module_database: str) -> AsyncIterator[Tracking]:
-    async with running_tracking(module_database) as running:
-        yield running
-
-
-@pytest.fixture
-def admin(tracking: Tracking) -> Caller:
-    return Caller(tracking, Role.ADMIN)
 
 
 class Company:
@@ -226,12 +214,12 @@ async def test_unmapped_deals_are_also_those_of_which_a_split_is_nobodys(admin: 
 
 
 async def test_what_nobody_is_credited_with_is_counted_of_each_connection_and_of_all_and_seen_by_finance_alone_of_them(
-    tracking: Tracking, admin: Caller
+    admin: Caller,
 ) -> None:
     one, two = Company(admin), Company(admin)
     await one.hear(one.deal("A", amount="1"), one.deal("B", amount="2"))
     await two.hear(two.deal("A", amount="4"))
-    finance = Caller(tracking, Role.FINANCE, tenant=admin.tenant)
+    finance = Caller(admin.tracking, Role.FINANCE, tenant=admin.tenant)
     found = (await finance.client.get("/v1/health/uncredited")).json()
     assert [(each["count"], each["amounts"][0]["amount"]) for each in found["uncredited"]] == [(3, "7")]
     assert {each["connection_id"]: each["uncredited"][0]["count"] for each in found["connections"]} == {
@@ -240,22 +228,20 @@ async def test_what_nobody_is_credited_with_is_counted_of_each_connection_and_of
     }
     for role in (Role.REP, Role.MANAGER):
         assert (
-            await Caller(tracking, role, tenant=admin.tenant).client.get("/v1/health/uncredited")
+            await Caller(admin.tracking, role, tenant=admin.tenant).client.get("/v1/health/uncredited")
         ).status_code == 403
-    stranger = await Caller(tracking, Role.ADMIN).client.get("/v1/health/uncredited")
+    stranger = await Caller(admin.tracking, Role.ADMIN).client.get("/v1/health/uncredited")
     assert stranger.json() == {"uncredited": [], "connections": []}
 
 
-async def test_an_alert_is_raised_for_won_deals_of_nobody_and_cleared_once_they_are_somebodys(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_an_alert_is_raised_for_won_deals_of_nobody_and_cleared_once_they_are_somebodys(admin: Caller) -> None:
     connection = await admin.connect()
     company = Company(admin, UUID(connection.id))
     await company.hear(company.deal("A", owner="eve"))
 
     async def alerts_after_looks(looks: int) -> list[tuple[str, str, str]]:
         for _ in range(looks):
-            async with tracking.database.transaction(Scope.every()) as tx:
+            async with admin.tracking.database.transaction(Scope.every()) as tx:
                 for watch in await alerts.due(tx, CONNECTION_CHECKS, None, interval=timedelta(0)):
                     await alerts.look_at(tx, Outbox(transport), CONNECTION_CHECKS, watch, every=timedelta(0))
         found = (await admin.client.get("/v1/alerts", params={"subject_id": connection.id})).json()["items"]
@@ -319,17 +305,15 @@ async def test_counts_kept_with_each_change_equal_a_recount_and_the_rule_over_al
             assert await company.listed(reason.value) == sorted(listed)
 
 
-async def test_verify_finds_a_count_of_uncredited_deals_that_is_not_what_the_deals_come_to(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_verify_finds_a_count_of_uncredited_deals_that_is_not_what_the_deals_come_to(admin: Caller) -> None:
     company = Company(admin)
     await company.hear(company.deal("A", owner="eve"))
 
     async def differences() -> list[str]:
-        return [str(each) async for each in verification.of_tenant(tracking.database, admin.tenant, Counter())]
+        return [str(each) async for each in verification.of_tenant(admin.tracking.database, admin.tenant, Counter())]
 
     assert await differences() == []
-    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+    async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         await tx.execute(text("UPDATE tracking.uncredited SET amount = amount - 1"))
     (difference,) = await differences()
     assert "owner_unknown of eve in EUR" in difference

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from time import monotonic
 from uuid import UUID, uuid4
@@ -44,7 +43,6 @@ from tests.stories.connections import (
     Caller,
     Tracking,
     deal,
-    running_tracking,
     save,
     send,
     settle,
@@ -55,17 +53,6 @@ from tests.stories.connections import (
 
 CREDITED_WITHIN_SECONDS = 1.0
 """From the answer of a repair to the progress it moves."""
-
-
-@pytest.fixture(scope="module")
-async def tracking(module_database: str) -> AsyncIterator[Tracking]:
-    async with running_tracking(module_database) as running:
-        yield running
-
-
-@pytest.fixture
-def admin(tracking: Tracking) -> Caller:
-    return Caller(tracking, Role.ADMIN)
 
 
 def path(connection: Answered, rest: str) -> str:
@@ -95,7 +82,7 @@ def identity(caller: Caller, user: str, person_id: UUID, source: str = "standard
     )
 
 
-async def test_a_mapping_is_tried_on_what_is_stored_and_changes_nothing(tracking: Tracking, admin: Caller) -> None:
+async def test_a_mapping_is_tried_on_what_is_stored_and_changes_nothing(admin: Caller) -> None:
     connection = await admin.connect(mapping={"stages": {"Talking": "open", "Dead": "lost"}})
     for name, stage, status in (
         ("A", "Signed", "open"),
@@ -105,7 +92,7 @@ async def test_a_mapping_is_tried_on_what_is_stored_and_changes_nothing(tracking
         ("E", "New", None),
     ):
         await send(admin, connection, deal(name, stage=stage, status=status, owner_external_id="u1", pipeline="P1"))
-    await settle(tracking)
+    await settle(admin.tracking)
     before = await admin.deliveries()
     mapping = {"stages": {"Signed": "won", "Talking": "open"}}
     response = await admin.client.post(path(connection, "mapping/test"), json={"mapping": mapping})
@@ -135,20 +122,18 @@ async def detail(caller: Caller, delivery_id: object) -> dict[str, object]:
     return answer
 
 
-async def test_a_mapping_is_tried_on_no_more_deliveries_than_asked_for(tracking: Tracking, admin: Caller) -> None:
+async def test_a_mapping_is_tried_on_no_more_deliveries_than_asked_for(admin: Caller) -> None:
     connection = await admin.connect()
     for number in range(3):
         await send(admin, connection, deal(f"A{number}"))
-    await settle(tracking)
+    await settle(admin.tracking)
     request = {"mapping": {}, "deliveries_max": 2}
     assert (await admin.client.post(path(connection, "mapping/test"), json=request)).json()["tried"] == 2
     too_many = {"mapping": {}, "deliveries_max": 201}
     assert (await admin.client.post(path(connection, "mapping/test"), json=too_many)).status_code == 422
 
 
-async def test_owners_nobody_is_are_listed_with_what_they_own_and_who_they_may_be(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_owners_nobody_is_are_listed_with_what_they_own_and_who_they_may_be(admin: Caller) -> None:
     connection = await admin.connect(mapping={"users": {"raw-77": "eve"}})
     known, ann, gone = (
         person(admin, "k@x.com"),
@@ -171,8 +156,8 @@ async def test_owners_nobody_is_are_listed_with_what_they_own_and_who_they_may_b
     gone_deal = deal("Z", owner_external_id="yan", amount="9", currency="USD")
     await send(admin, connection, gone_deal.replace("deal.upserted", "deal.deleted"))
     await send(admin, connection, deal("H", owner_external_id="known", amount="100", currency="USD", splits=shared))
-    await settle(tracking)
-    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+    await settle(admin.tracking)
+    async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         listed = [
             ApiUser("ann", "Ann A.", "ann@EXAMPLE.com"),
             ApiUser("raw-77", "Eve", "nobody@x.com"),
@@ -201,16 +186,14 @@ async def test_owners_nobody_is_are_listed_with_what_they_own_and_who_they_may_b
     assert owners["zoe"]["amounts"] == [{"currency": "USD", "amount": "100"}]
 
 
-async def test_stages_without_a_status_and_reasons_of_quarantine_are_listed_with_counts(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_stages_without_a_status_and_reasons_of_quarantine_are_listed_with_counts(admin: Caller) -> None:
     connection = await admin.connect(mapping={"stages": {"Known": "open"}})
     other = await admin.connect()
     for name, stage in (("A", "Signed"), ("B", "Signed"), ("C", "Lost it"), ("D", "Known")):
         await send(admin, connection, deal(name, status=None, stage=stage))
     await send(admin, connection, "not json")
     await send(admin, other, deal(status=None, stage="Elsewhere"))
-    await settle(tracking)
+    await settle(admin.tracking)
     found = (await admin.client.get(path(connection, "unmapped"))).json()
     assert found["stages"] == [{"name": "Signed", "deals": 2}, {"name": "Lost it", "deals": 1}]
     assert found["stage_deliveries_read"] == 3
@@ -220,13 +203,11 @@ async def test_stages_without_a_status_and_reasons_of_quarantine_are_listed_with
     assert "Lost it" in str(newest["body"])
 
 
-async def test_a_repair_adds_to_the_mapping_and_translates_again_what_it_is_about(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_a_repair_adds_to_the_mapping_and_translates_again_what_it_is_about(admin: Caller) -> None:
     connection = await admin.connect(mapping={"stages": {"Talking": "open"}, "users": {"u1": "ann"}, "currency": "EUR"})
     await send(admin, connection, deal("A", status=None, stage="Signed", owner_external_id="u2"))
     await send(admin, connection, deal("B", status=None, stage="Talking", owner_external_id="u2"))
-    await settle(tracking)
+    await settle(admin.tracking)
     addition = {"stages": {"Signed": "won"}, "users": {"u2": "ben"}, "teams": {"1000": "lead"}}
     answer = await admin.change("POST", path(connection, "repairs"), 1, addition)
     assert (answer.status_code, answer.headers["etag"][:3]) == (202, '"2.')
@@ -236,10 +217,10 @@ async def test_a_repair_adds_to_the_mapping_and_translates_again_what_it_is_abou
     assert repaired["mapping"]["teams"] == {"1000": "lead"}
     assert (repaired["mapping"]["currency"], repaired["quarantined_deliveries"]) == ("EUR", 1)
     assert repaired["retranslation"]["state"] == "waiting"
-    await work(tracking.database)
-    await settle(tracking)
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     assert await statuses(admin) == {"A": "won", "B": "open"}
-    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+    async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         owners = {row["owner"] for row in await tx.rows(text("SELECT owner_external_id AS owner FROM tracking.deals"))}
     assert owners == {"ben"}
     progress = (await admin.client.get(path(connection, "retranslation"))).json()
@@ -247,7 +228,7 @@ async def test_a_repair_adds_to_the_mapping_and_translates_again_what_it_is_abou
     assert (progress["changed"], progress["received_again"]) == (1, 1)
 
 
-async def test_a_repair_that_says_nothing_new_starts_nothing(tracking: Tracking, admin: Caller) -> None:
+async def test_a_repair_that_says_nothing_new_starts_nothing(admin: Caller) -> None:
     connection = await admin.connect(mapping={"stages": {"Talking": "open"}})
     for addition in ({}, {"stages": {"Talking": "open"}}):
         answer = await admin.change("POST", path(connection, "repairs"), 1, addition)
@@ -257,18 +238,18 @@ async def test_a_repair_that_says_nothing_new_starts_nothing(tracking: Tracking,
 
 
 async def test_a_time_of_change_under_another_name_is_repaired_and_its_deals_come_out_of_quarantine(
-    tracking: Tracking, admin: Caller
+    admin: Caller,
 ) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal("A", modified_at=None, updated="2026-03-31T18:40:02Z"))
-    await settle(tracking)
+    await settle(admin.tracking)
     assert len(await admin.deliveries(state="quarantined")) == 1
     refused = await admin.change("POST", path(connection, "repairs"), 1, {"fields": {"sequence": "updated"}})
     assert refused.status_code == 422
     repaired = await admin.change("POST", path(connection, "repairs"), 1, {"fields": {"modified_at": "updated"}})
     assert repaired.json()["mapping"]["fields"] == {"modified_at": "updated"}
-    await work(tracking.database)
-    await settle(tracking)
+    await work(admin.tracking.database)
+    await settle(admin.tracking)
     assert await statuses(admin) == {"A": "won"}
 
 
@@ -279,12 +260,10 @@ async def quarantine_check(caller: Caller, connection: Answered) -> tuple[str, i
     return found["status"], health["quarantined"]
 
 
-async def test_junk_is_discarded_with_a_reason_no_longer_counts_and_can_be_restored(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_junk_is_discarded_with_a_reason_no_longer_counts_and_can_be_restored(admin: Caller) -> None:
     connection = await admin.connect()
     await send(admin, connection, '{"type": "deal.upserted", "data": {}}')
-    await settle(tracking)
+    await settle(admin.tracking)
     (junk,) = await admin.deliveries(state="quarantined")
     assert await quarantine_check(admin, connection) == ("attention", 1)
     one = f"/v1/deliveries/{junk['id']}"
@@ -313,14 +292,12 @@ async def test_junk_is_discarded_with_a_reason_no_longer_counts_and_can_be_resto
     assert (refused.status_code, refused.json()["code"]) == (409, "delivery_not_discarded")
 
 
-async def test_many_are_discarded_at_once_by_reason_or_id_and_restored_as_one(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_many_are_discarded_at_once_by_reason_or_id_and_restored_as_one(admin: Caller) -> None:
     connection, other = await admin.connect(), await admin.connect()
     for body in ("not json", "nor this", '{"type": "deal.exploded"}', deal(status=None, stage="New")):
         await send(admin, connection, body)
     await send(admin, other, "not json")
-    await settle(tracking)
+    await settle(admin.tracking)
     first = {"connection_id": connection.id, "quarantined_for": ["not_json"], "reason": "Never deals"}
     discarded = (await admin.client.post("/v1/deliveries/discard", json=first)).json()
     assert (discarded["deliveries"], discarded["left"]) == (2, 0)
@@ -336,7 +313,7 @@ async def test_many_are_discarded_at_once_by_reason_or_id_and_restored_as_one(
     assert len(listed) == 3
     assert [each["id"] for each in listed] == sorted((str(each["id"]) for each in listed), reverse=True)
     assert await admin.deliveries(state="discarded", connection_id=other.id) == []
-    stranger = Caller(tracking, Role.ADMIN)
+    stranger = Caller(admin.tracking, Role.ADMIN)
     undo = {"discard_id": discarded["discard_id"]}
     assert (await stranger.client.post("/v1/deliveries/restore", json=undo)).json() == {"deliveries": 0}
     assert (await stranger.client.post("/v1/deliveries/discard", json=rest)).status_code == 404
@@ -344,7 +321,7 @@ async def test_many_are_discarded_at_once_by_reason_or_id_and_restored_as_one(
     assert await quarantine_check(admin, connection) == ("attention", 2)
 
 
-async def test_api_access_that_comes_later_releases_what_waited_for_it(tracking: Tracking, admin: Caller) -> None:
+async def test_api_access_that_comes_later_releases_what_waited_for_it(admin: Caller) -> None:
     connection = await admin.connect("zoho", secret="s" * 20)
     named = json.dumps(
         {"channel_id": "1", "token": "s" * 20, "module": "Deals", "operation": "insert", "ids": ["100000001"]}
@@ -352,7 +329,7 @@ async def test_api_access_that_comes_later_releases_what_waited_for_it(tracking:
     texts = json.dumps({"id": "100000002", "secret": "s" * 20, "Modified_Time": "not a time"})
     for body in (named, texts):
         assert (await admin.client.post(connection.hook, content=body)).status_code == 200
-    await settle(tracking)
+    await settle(admin.tracking)
     groups = (await admin.client.get(path(connection, "unmapped"))).json()["quarantine"]
     assert {group["reason"] for group in groups} == {"api_access_missing", "invalid_field"}
     access = {
@@ -365,7 +342,7 @@ async def test_api_access_that_comes_later_releases_what_waited_for_it(tracking:
     }
     given = await admin.client.put(path(connection, "api-access"), json=access)
     assert given.status_code == 200, given.text
-    await settle(tracking)
+    await settle(admin.tracking)
     assert await admin.deliveries(state="quarantined") == []
     waiting = (await admin.client.get(path(connection, "fetches"))).json()["items"]
     assert [each["external_id"] for each in waiting] == ["100000001", "100000002"]
@@ -389,7 +366,7 @@ async def test_without_a_mapping_saved_after_the_first_there_is_no_retranslation
 
 
 async def test_a_repaired_stage_and_owner_are_credited_within_a_second(
-    tracking: Tracking, admin: Caller, kafka_bootstrap: str, topic_prefix: str
+    admin: Caller, kafka_bootstrap: str, topic_prefix: str
 ) -> None:
     kafka = KafkaSettings(bootstrap=kafka_bootstrap)
     await ensure_topics(kafka, TOPICS.values())
@@ -421,7 +398,7 @@ async def test_a_repaired_stage_and_owner_are_credited_within_a_second(
         }
     )
     await define(admin, ann, identity(admin, "ann", ann.id), goal)
-    database = tracking.database
+    database = admin.tracking.database
     producer = Producer(kafka, client_id="test")
     await producer.start()
     relay = Relay(database, transport, producer, {progress.TOPIC: render_progress})
@@ -488,18 +465,18 @@ async def test_a_repaired_stage_and_owner_are_credited_within_a_second(
 
 
 async def test_what_is_sent_is_counted_by_every_process_and_told_with_the_health(
-    tracking: Tracking, admin: Caller, monkeypatch: pytest.MonkeyPatch
+    admin: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Everything waits for the worker, as under load.
     monkeypatch.setattr(inbox, "TRANSLATED_AT_ONCE_MAX", 0)
     connection = await admin.connect()
-    meter: HookCounter = tracking.app.state.parts[Hooks].traffic
+    meter: HookCounter = admin.tracking.app.state.parts[Hooks].traffic
     for name in ("m1", "m2", "m2"):
         await send(admin, connection, deal(), webhook_id=name)
     assert await send(admin, connection, deal(), secret="whsec_" + "A" * 32) == 401
     await meter.flush()
-    other = HookCounter(tracking.database)
-    other.received(tracking.app.state.parts[Hooks].directory.find(connection.id), new=5, duplicates=0)
+    other = HookCounter(admin.tracking.database)
+    other.received(admin.tracking.app.state.parts[Hooks].directory.find(connection.id), new=5, duplicates=0)
     await other.flush()
     await meter.flush()
     health = (await admin.client.get(path(connection, "health"))).json()
@@ -510,19 +487,17 @@ async def test_what_is_sent_is_counted_by_every_process_and_told_with_the_health
     assert (health["untranslated"]["count"], health["status"]) == (2, "ok")
 
 
-async def test_the_health_of_a_connection_with_a_wrong_secret_says_so(tracking: Tracking, admin: Caller) -> None:
+async def test_the_health_of_a_connection_with_a_wrong_secret_says_so(admin: Caller) -> None:
     connection = await admin.connect()
     assert await send(admin, connection, deal(), secret="whsec_" + "A" * 32) == 401
-    await tracking.app.state.parts[Hooks].traffic.flush()
+    await admin.tracking.app.state.parts[Hooks].traffic.flush()
     health = (await admin.client.get(path(connection, "health"))).json()
     checks = {check["name"]: check for check in health["checks"]}
     assert (health["status"], checks["signatures"]["status"]) == ("broken", "broken")
     assert "not signed with a valid secret" in checks["signatures"]["sentence"]
 
 
-async def test_the_health_says_what_is_in_quarantine_and_that_a_source_is_not_asked(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_the_health_says_what_is_in_quarantine_and_that_a_source_is_not_asked(admin: Caller) -> None:
     connection = await admin.connect("pipedrive")
     health = (await admin.client.get(path(connection, "health"))).json()
     checks = {check["name"]: check for check in health["checks"]}
@@ -530,21 +505,19 @@ async def test_the_health_says_what_is_in_quarantine_and_that_a_source_is_not_as
     assert health["quarantined"] == 0
     plain = await admin.connect()
     await send(admin, plain, "not json")
-    await settle(tracking)
+    await settle(admin.tracking)
     health = (await admin.client.get(path(plain, "health"))).json()
     checks = {check["name"]: check for check in health["checks"]}
     assert checks["quarantine"]["sentence"].startswith("1 delivery is in quarantine")
     assert (health["status"], "api_access" in checks) == ("attention", False)
 
 
-async def test_the_health_says_what_came_from_the_future_and_what_was_not_read(
-    tracking: Tracking, admin: Caller
-) -> None:
+async def test_the_health_says_what_came_from_the_future_and_what_was_not_read(admin: Caller) -> None:
     connection, other = await admin.connect(), await admin.connect()
     for number in range(3):
         await send(admin, connection, deal(f"A{number}", modified_at="2099-01-01T00:00:00Z", owner="ann"))
     await send(admin, other, deal("B1"))
-    await translate(tracking)
+    await translate(admin.tracking)
     checks, others = [
         {each["name"]: each for each in (await admin.client.get(f"/v1/connections/{at.id}/health")).json()["checks"]}
         for at in (connection, other)
@@ -556,11 +529,11 @@ async def test_the_health_says_what_came_from_the_future_and_what_was_not_read(
     assert said in checks["members"]["sentence"]
 
 
-async def test_old_counts_are_dropped_and_recent_ones_kept(tracking: Tracking, admin: Caller) -> None:
+async def test_old_counts_are_dropped_and_recent_ones_kept(admin: Caller) -> None:
     connection = await admin.connect()
     await send(admin, connection, deal())
-    await tracking.app.state.parts[Hooks].traffic.flush()
-    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+    await admin.tracking.app.state.parts[Hooks].traffic.flush()
+    async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         await tx.execute(
             text(
                 "INSERT INTO tracking.connection_traffic (tenant_id, connection_id, hour, received, duplicates,"
@@ -570,8 +543,8 @@ async def test_old_counts_are_dropped_and_recent_ones_kept(tracking: Tracking, a
             ),
             {"age": traffic.RETENTION + timedelta(hours=1)},
         )
-    assert await Retention(tracking.database, retention_days=10).prune_hook_counts() == 1
-    async with tracking.database.transaction(Scope.of(admin.tenant)) as tx:
+    assert await Retention(admin.tracking.database, retention_days=10).prune_hook_counts() == 1
+    async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         (row,) = await tx.rows(text("SELECT count(*) AS hours FROM tracking.connection_traffic"))
     assert row["hours"] == 1
 
@@ -587,18 +560,20 @@ ENDPOINTS: list[tuple[str, str, object]] = [
 
 @pytest.mark.parametrize(("method", "rest", "body"), ENDPOINTS)
 async def test_only_operators_of_the_tenant_look_after_a_connection(
-    tracking: Tracking, admin: Caller, method: str, rest: str, body: object
+    admin: Caller, method: str, rest: str, body: object
 ) -> None:
     connection = await admin.connect()
     await save(admin, connection, 1)
     for role in (Role.REP, Role.MANAGER, Role.FINANCE):
-        answer = await Caller(tracking, role, tenant=admin.tenant).change(method, path(connection, rest), 2, body)
+        answer = await Caller(admin.tracking, role, tenant=admin.tenant).change(method, path(connection, rest), 2, body)
         assert answer.status_code == 403
-    stranger = await Caller(tracking, Role.ADMIN).change(method, path(connection, rest), 2, body)
+    stranger = await Caller(admin.tracking, Role.ADMIN).change(method, path(connection, rest), 2, body)
     assert (stranger.status_code, stranger.json()["code"]) == (404, "connection_not_found")
     for role in (Role.REVOPS, Role.SERVICE, Role.ADMIN):
         version = (await admin.client.get(f"/v1/connections/{connection.id}")).json()["version"]
-        answer = await Caller(tracking, role, tenant=admin.tenant).change(method, path(connection, rest), version, body)
+        answer = await Caller(admin.tracking, role, tenant=admin.tenant).change(
+            method, path(connection, rest), version, body
+        )
         assert answer.status_code < 300, answer.text
 
 
