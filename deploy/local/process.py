@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _LOG_TAIL_BYTES = 16_384
 _KILL_WAIT_SECONDS = 10.0
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,17 @@ class ManagedProcess:
         if not last_lines:
             return f"{self.name} ended {how} and left nothing in {self.log_path}."
         return f"{self.name} ended {how}; its last lines in {self.log_path}: {' | '.join(last_lines)}"
+
+    def wait_until(self, ready: Callable[[], bool], *, seconds_max: float = 60.0) -> None:
+        """Wait until it is ready. `StackError` if it dies on the way or takes longer, which ends it."""
+        deadline = time.monotonic() + seconds_max
+        while not ready():
+            if not self.running:
+                raise StackError(self.death_notice())
+            if time.monotonic() > deadline:
+                self.kill()
+                raise StackError(f"{self.name} was not ready within {seconds_max:.0f} s, see {self.log_path}.")
+            time.sleep(_POLL_SECONDS)
 
     def stop(self, timeout_seconds: float = 20.0) -> bool:
         """Stop it and wait; after the timeout kill it. True if it ended by itself."""

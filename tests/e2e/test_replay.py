@@ -228,4 +228,7 @@ async def test_a_pipeline_ends_in_the_same_numbers_however_often_and_disorderly_
         assert stack.kafka is not None
         assert stack.postgres is not None
         pids = [stack.process(name).pid for name in stack.service_names]
-        assert sum(_unshared_bytes(pid) for pid in [*pids, stack.kafka.pid, stack.postgres.pid]) <= _STACK_BYTES_MAX
+        assert (
+            sum(_unshared_bytes(pid) for pid in [*pids, stack.kafka.process.pid, stack.postgres.pid])
+            <= _STACK_BYTES_MAX
+        )

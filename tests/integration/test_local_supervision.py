@@ -172,7 +172,7 @@ def test_the_in_memory_broker_starts_on_loopback_and_keeps_the_topics_as_they_mu
             asyncio.run(make_and_check(KafkaSettings(bootstrap=broker.bootstrap)))
             listening = {
                 connection.laddr.ip
-                for connection in psutil.Process(broker.pid).net_connections()
+                for connection in psutil.Process(broker.process.pid).net_connections()
                 if connection.status == psutil.CONN_LISTEN
             }
         finally:

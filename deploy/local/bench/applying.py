@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 from typing import Final, NamedTuple
 
 from sqlalchemy import event
@@ -20,6 +19,7 @@ from sqlalchemy.engine import Engine
 from deploy.local.bench.company import TENANT_ID, company, deal_events, differing, publish
 from deploy.local.bench.report import Bound, Row
 from deploy.local.bench.servers import Servers
+from deploy.local.databases import opened
 from services.tracking.measure.progress import store
 from services.tracking.measure.progress.consumer import DealsHandler
 from services.tracking.measure.progress.definitions import DefinitionsCache
@@ -34,14 +34,12 @@ from shared.db.database import Database, Scope, Transaction
 from shared.http.collector import relax_garbage_collection
 from shared.kafka.consumer import Consumer, ConsumerNotReady
 from shared.kafka.domain import Batch
-from shared.kafka.producer import Producer
 from shared.kafka.topics import ensure_topics
 from shared.outbox.outbox import Outbox
 
 _TOPIC: Final = "bench.deals"
 _GROUP: Final = "attain.bench.progress"
 _TEMPLATE: Final = "bench_applying"
-_PUBLISHED_AT_ONCE: Final = 2000
 _READY_POLL_SECONDS: Final = 0.001
 _REQUIRED: Final = 0.6
 _ARRAY_OF_TEXT: Final = re.compile(r"CAST\(CAST\(\$(\d+) AS text\) AS (\w+\[\])\)")
@@ -126,26 +124,16 @@ async def measure(servers: Servers, *, rounds: int, events: int, report: Callabl
 async def publish_deals(servers: Servers, topic: str, events: int) -> None:
     """Publish the events to a topic that only the measurement knows."""
     await ensure_topics(servers.kafka, [replace(TOPICS[TOPIC], name=topic)])
-    producer = Producer(servers.kafka, client_id="attain-bench")
-    await producer.start()
-    try:
-        deals = deal_events(events)
-        while batch := list(islice(deals, _PUBLISHED_AT_ONCE)):
-            await publish(producer, batch, source="tracking", topic=topic)
-    finally:
-        await producer.stop()
+    await publish(servers.kafka, deal_events(events), source="tracking", topic=topic)
 
 
 async def prepare_definitions(servers: Servers, name: str) -> None:
     """A new database in which every goal counts and nothing has been counted."""
-    database = Database(await servers.new_database(name), service="tracking")
     tracker = ProgressTracker(Outbox(transport), DefinitionsCache())
-    try:
+    async with opened(await servers.new_database(name), "tracking") as database:
         async with database.transaction(Scope.of(TENANT_ID)) as tx:
             await tracker.define(tx, company().events)
         await Rebuilder(database, tracker).rebuild_all()
-    finally:
-        await database.close()
 
 
 async def consumed(servers: Servers, database_url: str, topic: str, events: int) -> float:
@@ -259,11 +247,8 @@ async def _with_values(
 async def result_problems(database_url: str, side: str, events: int) -> list[str]:
     """What is wrong with the result: progress that is not its recomputation, or goals that do not count all deals."""
     goals = {event.id: event.name for event in company().events if isinstance(event, Goal)}
-    database = Database(database_url, service="tracking")
-    try:
+    async with opened(database_url, "tracking") as database:
         problems = [f"{side}: {difference}" for difference in await differences(database)]
         async with database.transaction(Scope.every()) as tx:
             states = await store.states(tx, [(TENANT_ID, goal_id) for goal_id in goals])
-    finally:
-        await database.close()
     return problems + differing({goals[state.goal_id]: state.value for state in states}, side, events)

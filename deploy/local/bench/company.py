@@ -1,10 +1,11 @@
 """The company that is measured: sellers in teams, and goals such that every won deal counts for four of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
+from itertools import islice
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -15,6 +16,7 @@ from shared.contracts.envelope import to_message
 from shared.contracts.goals import Direction, Goal, GoalStatus, Metric, Subject
 from shared.contracts.org import Calendar, Identity, Membership, Person, Team
 from shared.kafka.producer import Producer
+from shared.kafka.settings import KafkaSettings
 from shared.kernel.deals import DateField, DealKind, DealStatus
 from shared.kernel.filters import Condition, Operator
 from shared.kernel.ids import deal_id
@@ -39,6 +41,7 @@ _CONNECTION_ID: Final = UUID("01980000-0000-7000-8000-00000000c0de")
 _FIRST_MODIFIED_AT: Final = datetime(2026, 5, 4, 8, tzinfo=UTC)
 _KNOWN_SHARE: Final = 3
 _OWNER_CHANGE_SHARE: Final = 5
+_PUBLISHED_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,21 +182,27 @@ def goal(
     )
 
 
-async def publish(producer: Producer, events: Sequence[Event], *, source: str, topic: str | None = None) -> None:
+async def publish(kafka: KafkaSettings, events: Iterable[Event], *, source: str, topic: str | None = None) -> None:
     """Publish events as the service that owns them would, or to a topic that only the measurement knows.
 
     `StackError` when the broker does not take them all.
     """
     now = datetime.now(UTC)
-    messages = [
+    messages = (
         to_message(event, event_id=_id(f"event/{event.subject}"), source=source, time=now)._replace(
             topic=topic or event.topic
         )
         for event in events
-    ]
-    refused = [error for error in await producer.send_many(messages) if error is not None]
-    if refused:
-        raise StackError(f"The broker took {len(events) - len(refused)} of {len(events)} events: {refused[0]}.")
+    )
+    producer = Producer(kafka, client_id="attain-bench")
+    await producer.start()
+    try:
+        while batch := list(islice(messages, _PUBLISHED_AT_ONCE)):
+            refused = [error for error in await producer.send_many(batch) if error is not None]
+            if refused:
+                raise StackError(f"The broker refused {len(refused)} of {len(batch)} events: {refused[0]}.")
+    finally:
+        await producer.stop()
 
 
 def seller(external_id: str, tenant_id: UUID = TENANT_ID) -> tuple[Person, Identity]:

@@ -10,7 +10,7 @@ def cpu_seconds(servers: Servers, stack: Stack) -> dict[str, float]:
     """What each process of the stack and its servers has used so far."""
     used = {name: _used(psutil.Process(stack.process(name).pid)) for name in stack.service_names}
     used["Postgres"] = postgres_cpu_seconds(servers)
-    used["Kafka"] = _used(psutil.Process(servers.broker.pid))
+    used["Kafka"] = _used(psutil.Process(servers.broker.process.pid))
     return used
 
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -15,7 +14,6 @@ from deploy.local.bench.company import TENANT_ID
 from deploy.local.bench.report import Bound, Row
 from deploy.local.bench.sending import CONNECTIONS, bare_route, first_accepted, new_hook, sent
 from deploy.local.bench.servers import Servers
-from deploy.local.errors import StackError
 from deploy.local.logins import login_url
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.process import ManagedProcess
@@ -24,8 +22,6 @@ from shared.db.database import Database, Scope
 
 _REQUIRED: Final = 0.75
 _WARM_UP_REQUESTS: Final = 2000
-_START_WAIT_SECONDS: Final = 60.0
-_POLL_SECONDS: Final = 0.05
 _STORED: Final = text("SELECT count(*) AS stored FROM tracking.deliveries WHERE dedupe_key LIKE :run")
 
 
@@ -86,13 +82,7 @@ def _tracking_api(servers: Servers, database_url: str, secrets_key: str) -> Iter
         working_directory=PROJECT_FOLDER,
     )
     try:
-        deadline = time.monotonic() + _START_WAIT_SECONDS
-        while not _is_ready(port):
-            if not process.running:
-                raise StackError(process.death_notice())
-            if time.monotonic() > deadline:
-                raise StackError(f"The tracking API was not ready within {_START_WAIT_SECONDS:.0f} s.")
-            time.sleep(_POLL_SECONDS)
+        process.wait_until(lambda: _is_ready(port))
         yield port
     finally:
         process.stop()

@@ -14,13 +14,14 @@ from uuid import UUID
 from deploy.local.bench.company import CLOSED_ON, OWNERS, SOURCE, TENANT_ID
 from deploy.local.bench.load import LoadPlan, LoadResult, running_load
 from deploy.local.bench.servers import Servers
+from deploy.local.databases import opened
 from deploy.local.errors import StackError
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.process import ManagedProcess
 from deploy.local.stack import PROJECT_FOLDER
 from services.tracking.intake.connections.service import Connections
 from services.tracking.intake.sources.domain import Source, SourceMapping
-from shared.db.database import Database, Scope
+from shared.db.database import Scope
 from shared.db.sealing import SecretsBox
 
 CONNECTIONS: Final = 64
@@ -57,21 +58,17 @@ class Hook:
 
 async def new_hook(database_url: str, secrets_key: str) -> Hook:
     """A connection of the measured company."""
-    database = Database(database_url, service="tracking")
-    try:
-        async with database.transaction(Scope.of(TENANT_ID)) as tx:
-            made = await Connections(SecretsBox(secrets_key)).create(
-                tx,
-                TENANT_ID,
-                source=Source.STANDARD_WEBHOOKS,
-                name="Bench",
-                identity_source=SOURCE,
-                secret=None,
-                mapping=SourceMapping(),
-                allowed={},
-            )
-    finally:
-        await database.close()
+    async with opened(database_url, "tracking") as database, database.transaction(Scope.of(TENANT_ID)) as tx:
+        made = await Connections(SecretsBox(secrets_key)).create(
+            tx,
+            TENANT_ID,
+            source=Source.STANDARD_WEBHOOKS,
+            name="Bench",
+            identity_source=SOURCE,
+            secret=None,
+            mapping=SourceMapping(),
+            allowed={},
+        )
     return Hook(made.connection.id, made.secret)
 
 
@@ -93,20 +90,15 @@ def bare_route(servers: Servers) -> Iterator[int]:
         working_directory=PROJECT_FOLDER,
     )
     try:
-        _wait_until_listening(process, port)
+        process.wait_until(lambda: _listens(port), seconds_max=_START_WAIT_SECONDS)
         yield port
     finally:
         process.stop()
 
 
-def _wait_until_listening(process: ManagedProcess, port: int) -> None:
-    deadline = time.monotonic() + _START_WAIT_SECONDS
-    while time.monotonic() < deadline and process.running:
-        with socket.socket() as probe:
-            if probe.connect_ex((LOOPBACK, port)) == 0:
-                return
-        time.sleep(_POLL_SECONDS)
-    raise StackError(process.death_notice())
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 async def first_accepted(hook: Hook, port: int) -> None:

@@ -22,13 +22,11 @@ from services.tracking.measure.progress.consumer import PROGRESS_GROUP
 from shared.contracts.base import Event
 from shared.contracts.goals import Goal
 from shared.db.database import Database, Scope
-from shared.kafka.producer import Producer
 
 _DATABASE: Final = "bench_whole"
 _WAIT_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.05
 _KNOWN_POLL_SECONDS: Final = 0.2
-_PUBLISHED_AT_ONCE: Final = 500
 _KNOWN: Final = text(
     "SELECT (SELECT count(*) FROM tracking.projected_snapshots) AS definitions,"
     " (SELECT count(*) FROM tracking.progress_goals WHERE NOT stale) AS goals"
@@ -74,13 +72,7 @@ class Product:
 
     async def publish(self, events: Sequence[Event], *, source: str) -> None:
         """Publish events as the service that owns them would."""
-        producer = Producer(self.servers.kafka, client_id="attain-bench")
-        await producer.start()
-        try:
-            for first in range(0, len(events), _PUBLISHED_AT_ONCE):
-                await publish(producer, events[first : first + _PUBLISHED_AT_ONCE], source=source)
-        finally:
-            await producer.stop()
+        await publish(self.servers.kafka, events, source=source)
 
     async def applied(self) -> int:
         """How many deal events have ever been applied to goals."""

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import shared.contracts
-from deploy.local.documents import check_documents, write_documents
+from deploy.local.documents import write_documents
 from shared.contracts.documents import documents
 
 
@@ -17,8 +16,4 @@ def asyncapi(
     """Write the AsyncAPI document, the JSON Schemas and the examples of every event to shared/contracts."""
     folder = Path(shared.contracts.__path__[0])
     texts = {folder / name: text for name, text in documents().items()}
-    if check:
-        check_documents(texts, remedy="attain asyncapi")
-        return
-    for path in write_documents(texts):
-        Console().print(f"Wrote {path}", soft_wrap=True)
+    write_documents(texts, check=check, remedy="attain asyncapi")

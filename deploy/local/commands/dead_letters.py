@@ -1,7 +1,6 @@
 """`attain dead-letters` and `attain replay-dead-letters`: what could not be applied, and applying it again."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -9,21 +8,17 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.configuration import StackConfiguration
+from deploy.local.databases import TRANSPORTS, opened
 from deploy.local.errors import StackError
-from services.goals.metadata import transport as goals
-from services.incentives.metadata import transport as incentives
-from services.tracking.metadata import transport as tracking
 from services.tracking.tell.dead_letters import service
 from services.tracking.tell.dead_letters.store import DeadLetter
 from shared.contracts.topics import TOPICS
-from shared.db.database import Database, Scope
-from shared.db.tables import TransportTables
+from shared.db.database import Scope
 from shared.kafka.domain import Partition
 from shared.kafka.positions import Positions
 from shared.kernel.words import counted
 
 _SHOWN_MAX = 200
-_TRANSPORTS: dict[str, TransportTables] = {tables.service: tables for tables in (goals, tracking, incentives)}
 
 
 def dead_letters(
@@ -63,11 +58,8 @@ def replay_dead_letters(topic: Annotated[str, typer.Argument(help=f"One of {', '
 
 async def waiting(url: str, topic: str | None = None) -> list[DeadLetter]:
     """What waits, of one topic or of all."""
-    database = Database(url, service="tracking")
-    try:
+    async with opened(url, "tracking") as database:
         return [letter async for page in service.waiting(database, topic) for letter in page]
-    finally:
-        await database.close()
 
 
 async def replay(url: str, topic: str) -> int:
@@ -82,30 +74,18 @@ async def replay(url: str, topic: str) -> int:
         first[place] = min(first.get(place, letter.record_offset), letter.record_offset)
     for (group, partition), offset in sorted(first.items()):
         await _rewind(url, group, partition, offset)
-    await _let_go(url, found)
+    if found:
+        async with opened(url, "tracking") as database:
+            await service.drop(database, found)
     return len(found)
 
 
 async def _rewind(url: str, group: str, partition: Partition, offset: int) -> None:
-    tables = next((each for name, each in _TRANSPORTS.items() if group.startswith(f"attain.{name}.")), None)
+    tables = next((each for name, each in TRANSPORTS.items() if group.startswith(f"attain.{name}.")), None)
     if tables is None:
         raise StackError(f"{group} is no consumer group of this product, so nothing of {partition.topic} was replayed.")
-    database = Database(url, service=tables.service)
-    try:
-        async with database.transaction(Scope.of()) as tx:
-            await Positions(tables, group).rewind(tx, partition, offset)
-    finally:
-        await database.close()
-
-
-async def _let_go(url: str, found: Sequence[DeadLetter]) -> None:
-    if not found:
-        return
-    database = Database(url, service="tracking")
-    try:
-        await service.drop(database, found)
-    finally:
-        await database.close()
+    async with opened(url, tables.service) as database, database.transaction(Scope.of()) as tx:
+        await Positions(tables, group).rewind(tx, partition, offset)
 
 
 def _known(topic: str | None) -> str | None:

@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
-from rich.console import Console
 from uvicorn.importer import import_from_string
 
-from deploy.local.documents import check_documents, write_documents
+from deploy.local.documents import write_documents
 from shared.db.migration import SERVICES
 
 _SERVICES_FOLDER = Path(__file__).resolve().parents[3] / "services"
@@ -25,11 +24,7 @@ def openapi(
     os.environ.setdefault("ATTAIN_JWT_SECRET", "only-for-generating-the-documents")
     os.environ.setdefault("ATTAIN_SECRETS_KEY", Fernet.generate_key().decode())
     texts = {_SERVICES_FOLDER / service / "openapi.json": _document(service) for service in SERVICES}
-    if check:
-        check_documents(texts, remedy="attain openapi")
-        return
-    for path in write_documents(texts):
-        Console().print(f"Wrote {path}", soft_wrap=True)
+    write_documents(texts, check=check, remedy="attain openapi")
 
 
 def _document(service: str) -> str:

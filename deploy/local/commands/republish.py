@@ -8,38 +8,31 @@ import typer
 from rich.console import Console
 
 from deploy.local.configuration import StackConfiguration
+from deploy.local.databases import TRANSPORTS, opened
 from deploy.local.errors import StackError
 from services.goals.calendar.service import Calendars
 from services.goals.metadata import audit as goals_audit
-from services.goals.metadata import transport as goals_transport
 from services.goals.org.service import Organisation
 from services.goals.rates.service import ExchangeRates
 from services.goals.stated.service import StatedValues
 from services.goals.targets.service import Goals
 from services.incentives.earnings import publishing as earnings_publishing
-from services.incentives.metadata import transport as incentives_transport
 from services.tracking.measure.progress import service as progress_service
-from services.tracking.metadata import transport as tracking_transport
 from services.tracking.records.service import ACTIVITIES, DEALS
 from services.tracking.tell.alerts import service as alerts_service
 from shared.contracts import activities, alerts, deals, earnings, goals, org, progress
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database
-from shared.db.tables import TransportTables
 from shared.kernel.words import counted
 from shared.outbox import republishing
 from shared.outbox.outbox import Outbox
 from shared.outbox.republishing import PublishNext, ReadNext, appending
 from shared.outbox.trail import Trail
 
-_TRANSPORTS: Final[Mapping[str, TransportTables]] = {
-    tables.service: tables for tables in (goals_transport, tracking_transport, incentives_transport)
-}
-
 
 def definitions() -> Mapping[str, Sequence[ReadNext]]:
     """What the goals service publishes and every other service stores, by topic."""
-    outbox = Outbox(goals_transport)
+    outbox = Outbox(TRANSPORTS["goals"])
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
     return {
@@ -50,7 +43,7 @@ def definitions() -> Mapping[str, Sequence[ReadNext]]:
 
 def stated_values() -> Sequence[ReadNext]:
     """What the goals service publishes and tracking alone stores."""
-    outbox = Outbox(goals_transport)
+    outbox = Outbox(TRANSPORTS["goals"])
     calendars = Calendars(outbox)
     goals_of = Goals(outbox, Organisation(outbox, calendars), calendars, Trail(goals_audit))
     return StatedValues(outbox, calendars, goals_of).published
@@ -81,12 +74,9 @@ async def republished(database: Database, topic: str) -> int:
     service = database.service
     if TOPICS[topic].producer != service:
         raise ValueError(f"{topic} is not published by {service}")
-    return await republishing.republish(database, Outbox(_TRANSPORTS[service]), _KINDS[topic])
+    return await republishing.republish(database, Outbox(TRANSPORTS[service]), _KINDS[topic])
 
 
 async def _republished(url: str, topic: str, service: str) -> int:
-    database = Database(url, service=service)
-    try:
+    async with opened(url, service) as database:
         return await republished(database, topic)
-    finally:
-        await database.close()

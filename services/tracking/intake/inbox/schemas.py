@@ -175,8 +175,7 @@ class DeliveryDetail(DeliveryAnswer):
     @classmethod
     def from_delivery(cls, delivery: Delivery) -> Self:
         body = None if delivery.body is None else delivery.body.decode("utf-8", "replace")
-        members = {**_members(delivery), "headers": delivery.headers, "body": body}
-        return cls.model_validate(members, from_attributes=True)
+        return cls.model_validate({**_members(delivery), "body": body}, from_attributes=True)
 
 
 class ReplayQuarantined(BaseModel):
@@ -287,17 +286,8 @@ def _members(delivery: Delivery) -> dict[str, object]:
             "problems": delivery.problems or [],
         }
     return {
-        "id": delivery.id,
-        "connection_id": delivery.connection_id,
-        "state": delivery.state,
-        "received_at": delivery.received_at,
-        "processed_at": delivery.processed_at,
-        "deals": delivery.deals,
+        **asdict(delivery),
         "not_counted": delivery.detail if delivery.reason == NOT_COUNTED else None,
         "quarantine": quarantine,
         "remarks": delivery.remarks or [],
-        "replay_of": delivery.replay_of,
-        "origin": delivery.origin,
-        "caused_by": delivery.caused_by,
-        "discard": delivery.discard,
     }

@@ -1,5 +1,6 @@
 """Access to sources' APIs, reconciliations and backfills on the wire."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Final, Self
 from uuid import UUID
@@ -256,7 +257,20 @@ class RunAnswer(BaseModel):
 
     @classmethod
     def from_run(cls, run: Run) -> Self:
-        return cls(**_run_members(run))
+        return cls.model_validate(
+            {
+                **asdict(run),
+                "missed": run.missed,
+                "missed_new": run.new,
+                "missed_changed": run.changed,
+                "missed_deleted": run.deleted,
+                "duration_seconds": run.worked_ms // 1000,
+                "next_try_at": run.due_at if run.state is RunState.RUNNING and run.error is not None else None,
+                "percent": run.percent,
+                "records_per_hour": run.records_per_hour,
+                "seconds_left": run.seconds_left,
+            }
+        )
 
 
 class BackfillAnswer(RunAnswer):
@@ -268,37 +282,3 @@ class BackfillAnswer(RunAnswer):
     percent: int | None
     records_per_hour: int | None = Field(description="While it is worked at.")
     seconds_left: int | None = Field(description="At the rate so far.")
-
-    @classmethod
-    def from_run(cls, run: Run) -> Self:
-        return cls(
-            **_run_members(run),
-            total=run.total,
-            percent=run.percent,
-            records_per_hour=run.records_per_hour,
-            seconds_left=run.seconds_left,
-        )
-
-
-def _run_members(run: Run) -> dict[str, object]:
-    return {
-        "version": run.version,
-        "id": run.id,
-        "connection_id": run.connection_id,
-        "state": run.state,
-        "phase": run.phase,
-        "since": run.since,
-        "seen": run.seen,
-        "missed": run.missed,
-        "missed_new": run.new,
-        "missed_changed": run.changed,
-        "missed_deleted": run.deleted,
-        "unreadable": run.unreadable,
-        "calls": run.calls,
-        "duration_seconds": run.worked_ms // 1000,
-        "error": run.error,
-        "next_try_at": run.due_at if run.state is RunState.RUNNING and run.error is not None else None,
-        "requested_at": run.requested_at,
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
-    }

@@ -1,6 +1,7 @@
 """Subscriptions and the log of their deliveries on the wire."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Self
 from uuid import UUID
@@ -230,19 +231,10 @@ class SubscriptionDeliveryAnswer(BaseModel):
     def from_delivery(cls, delivery: Delivery) -> Self:
         return cls.model_validate(
             {
-                "id": delivery.id,
+                **asdict(delivery),
                 "webhook_id": message_id(delivery.id),
-                "event_type": delivery.event_type,
-                "subject": delivery.subject,
-                "event_version": delivery.event_version,
-                "occurred_at": delivery.occurred_at,
-                "state": delivery.state,
                 "due_at": delivery.due_at if delivery.state is SubscriptionDeliveryState.WAITING else None,
-                "attempts": delivery.attempts,
-                "created_at": delivery.created_at,
-                "ended_at": delivery.ended_at,
             },
-            from_attributes=True,
         )
 
 
