@@ -19,9 +19,11 @@ from tests.stories.connections import (
     OUTBOX,
     Caller,
     Tracking,
+    arrive,
     deal,
     newest,
     record,
+    remap,
     save,
     send,
     settle,
@@ -49,9 +51,7 @@ async def test_a_saved_mapping_changes_the_deals_it_is_about_and_no_other(admin:
     for name, stage in (("A", "Signed"), ("B", "Signed"), ("C", "Talking")):
         await send(admin, connection, deal(name, status="open", stage=stage, amount="10.50", custom={"x": "y"}))
     await settle(admin.tracking)
-    await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(admin.tracking.database)
-    await settle(admin.tracking)
+    await remap(admin, connection, 1, stages={"Signed": "won"})
     assert await statuses(admin) == {"A": "won", "B": "won", "C": "open"}
     assert await versions(admin) == {"A": 2, "B": 2, "C": 1}
     done = await work_of(admin, connection)
@@ -64,8 +64,7 @@ async def test_saving_the_same_mapping_again_changes_nothing(admin: Caller, late
     products = [{"sku": "X", "quantity": "2", "amount": "5.00"}]
     payments = [{"paid_on": "2026-04-01", "amount": "3"}]
     body = deal(splits=splits, products=products, payments=payments, probability="12.5", closed_on="2026-03-31")
-    await send(admin, connection, body)
-    await settle(admin.tracking)
+    await arrive(admin, connection, body)
     await save(admin, connection, 1)
     await work(admin.tracking.database)
     await work(later)
@@ -79,12 +78,8 @@ async def test_what_a_mapping_cures_comes_out_of_quarantine_and_the_rest_stays(a
     connection = await admin.connect()
     for name in ("A", "B"):
         await send(admin, connection, deal(name, status=None, stage="Signed"))
-    await send(admin, connection, deal("C", status=None, stage="Lost it"))
-    await send(admin, connection, "not json")
-    await settle(admin.tracking)
-    await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(admin.tracking.database)
-    await settle(admin.tracking)
+    await arrive(admin, connection, deal("C", status=None, stage="Lost it"), "not json")
+    await remap(admin, connection, 1, stages={"Signed": "won"})
     assert await statuses(admin) == {"A": "won", "B": "won"}
     reasons = [item["quarantine"] for item in await admin.deliveries(state="quarantined")]
     assert [why["reason"] for why in reasons if isinstance(why, dict)] == ["not_json", "stage_unmapped"]
@@ -94,13 +89,10 @@ async def test_what_a_mapping_cures_comes_out_of_quarantine_and_the_rest_stays(a
 
 async def test_of_two_mappings_saved_one_after_the_other_the_second_is_applied(admin: Caller) -> None:
     connection = await admin.connect()
-    await send(admin, connection, deal(status="open", stage="Signed"))
-    await settle(admin.tracking)
+    await arrive(admin, connection, deal(status="open", stage="Signed"))
     await save(admin, connection, 1, stages={"Signed": "won"})
     await Retranslator(admin.tracking.database, Publisher(OUTBOX)).step_once()
-    await save(admin, connection, 2, stages={"Signed": "lost"})
-    await work(admin.tracking.database)
-    await settle(admin.tracking)
+    await remap(admin, connection, 2, stages={"Signed": "lost"})
     assert await statuses(admin) == {"A1": "lost"}
     assert await versions(admin) == {"A1": 2}
 
@@ -109,8 +101,7 @@ async def test_a_mapping_taken_back_while_its_work_is_under_way_leaves_nothing_o
     admin: Caller, later: Database
 ) -> None:
     connection = await admin.connect()
-    await send(admin, connection, deal(status="open", stage="Signed"))
-    await settle(admin.tracking)
+    await arrive(admin, connection, deal(status="open", stage="Signed"))
     await save(admin, connection, 1, stages={"Signed": "won"})
     await work(admin.tracking.database)
     await translate(admin.tracking)
@@ -205,8 +196,7 @@ async def test_work_on_what_a_mapping_is_about_comes_before_the_rest_of_another_
     busy, repaired = await admin.connect(), await admin.connect()
     for number in range(HELD):
         await send(admin, busy, deal(f"A{number:02}", status="open"))
-    await send(admin, repaired, deal("Z", owner_external_id="u7"))
-    await settle(admin.tracking)
+    await arrive(admin, repaired, deal("Z", owner_external_id="u7"))
     await save(admin, busy, 1, users={"u8": "ben"})
     retranslator = Retranslator(admin.tracking.database, Publisher(OUTBOX))
     for _ in range(3):
@@ -261,11 +251,8 @@ async def test_work_that_was_cut_off_is_done_once(admin: Caller) -> None:
 
 async def test_a_delivery_the_mapping_cannot_translate_keeps_its_deal_and_is_counted(admin: Caller) -> None:
     connection = await admin.connect()
-    await send(admin, connection, deal(status="won", region="EMEA", name="x"))
-    await settle(admin.tracking)
-    await save(admin, connection, 1, fields={"amount": "region"})
-    await work(admin.tracking.database)
-    await settle(admin.tracking)
+    await arrive(admin, connection, deal(status="won", region="EMEA", name="x"))
+    await remap(admin, connection, 1, fields={"amount": "region"})
     assert await versions(admin) == {"A1": 1}
     done = await work_of(admin, connection)
     assert (done.changed, done.untranslatable) == (0, 1)
@@ -273,8 +260,7 @@ async def test_a_delivery_the_mapping_cannot_translate_keeps_its_deal_and_is_cou
 
 async def test_a_delivery_whose_body_is_gone_keeps_its_deal_and_is_counted(admin: Caller) -> None:
     connection = await admin.connect()
-    await send(admin, connection, deal(status="open", stage="Signed"))
-    await settle(admin.tracking)
+    await arrive(admin, connection, deal(status="open", stage="Signed"))
     async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         await tx.execute(text("DELETE FROM tracking.delivery_bodies"))
     await save(admin, connection, 1, stages={"Signed": "won"})
@@ -286,12 +272,13 @@ async def test_a_delivery_whose_body_is_gone_keeps_its_deal_and_is_counted(admin
 async def test_a_deal_that_a_later_delivery_changed_is_taken_from_that_one(admin: Caller) -> None:
     connection = await admin.connect()
     deals = [json.loads(deal(name, status="open", stage="Signed", amount="1"))["data"] for name in ("A", "B")]
-    await send(admin, connection, json.dumps({"type": "deals.batch", "deals": deals}))
-    await send(admin, connection, deal("A", status="open", stage="Signed", amount="2"))
-    await settle(admin.tracking)
-    await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(admin.tracking.database)
-    await settle(admin.tracking)
+    await arrive(
+        admin,
+        connection,
+        json.dumps({"type": "deals.batch", "deals": deals}),
+        deal("A", status="open", stage="Signed", amount="2"),
+    )
+    await remap(admin, connection, 1, stages={"Signed": "won"})
     assert await statuses(admin) == {"A": "won", "B": "won"}
     (event,) = [each for each in await newest(admin) if each.external_id == "A"]
     assert (event.status.value, event.amount) == ("won", Decimal(2))
@@ -342,9 +329,7 @@ async def test_an_activity_is_translated_once_more_where_its_owner_goes_by_anoth
         }
         await send(admin, connection, json.dumps({"type": "activity.upserted", "data": data}))
     await settle(admin.tracking)
-    await save(admin, connection, 1, users={"u1": "ann"})
-    await work(admin.tracking.database)
-    await settle(admin.tracking)
+    await remap(admin, connection, 1, users={"u1": "ann"})
     async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         rows = await tx.rows(text("SELECT external_id, owner_external_id AS owner FROM tracking.activities"))
     assert {row["external_id"]: row["owner"] for row in rows} == {"A": "ann", "B": "u2"}
@@ -373,14 +358,10 @@ async def test_deals_put_together_from_changes_are_told_once_more_as_they_are_no
     await change("UPDATE", 2, Amount=20)
     await settle(admin.tracking)
     assert [(each.status.value, each.amount) for each in await newest(admin)] == [("open", Decimal(20))]
-    await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(admin.tracking.database)
-    await settle(admin.tracking)
+    await remap(admin, connection, 1, stages={"Signed": "won"})
     assert [(each.status.value, each.amount) for each in await newest(admin)] == [("won", Decimal(20))]
     assert (await work_of(admin, connection)).changed == 1
-    await save(admin, connection, 2, stages={"Signed": "won"})
-    await work(admin.tracking.database)
-    await settle(admin.tracking)
+    await remap(admin, connection, 2, stages={"Signed": "won"})
     assert (await work_of(admin, connection)).changed == 0
 
 
@@ -388,12 +369,9 @@ async def test_a_delivery_on_its_way_is_not_overtaken_by_a_copy_of_an_older_one_
     admin: Caller, later: Database
 ) -> None:
     connection = await admin.connect()
-    await send(admin, connection, deal(status="open", stage="Signed", amount="1"))
-    await settle(admin.tracking)
+    await arrive(admin, connection, deal(status="open", stage="Signed", amount="1"))
     await send(admin, connection, deal(status="open", stage="Signed", amount="2"))
-    await save(admin, connection, 1, stages={"Signed": "won"})
-    await work(admin.tracking.database)
-    await settle(admin.tracking)
+    await remap(admin, connection, 1, stages={"Signed": "won"})
     await work(later)
     await settle(admin.tracking)
     assert [(each.status.value, each.amount) for each in await newest(admin)] == [("won", Decimal(2))]

@@ -42,6 +42,7 @@ from tests.stories.connections import (
     Answered,
     Caller,
     Tracking,
+    arrive,
     deal,
     save,
     send,
@@ -154,9 +155,12 @@ async def test_owners_nobody_is_are_listed_with_what_they_own_and_who_they_may_b
         await send(admin, connection, deal(name, owner_external_id=owner, amount=amount, currency=currency))
     shared = [{"owner_external_id": "known", "percent": "50"}, {"owner_external_id": "zoe", "percent": "50"}]
     gone_deal = deal("Z", owner_external_id="yan", amount="9", currency="USD")
-    await send(admin, connection, gone_deal.replace("deal.upserted", "deal.deleted"))
-    await send(admin, connection, deal("H", owner_external_id="known", amount="100", currency="USD", splits=shared))
-    await settle(admin.tracking)
+    await arrive(
+        admin,
+        connection,
+        gone_deal.replace("deal.upserted", "deal.deleted"),
+        deal("H", owner_external_id="known", amount="100", currency="USD", splits=shared),
+    )
     async with admin.tracking.database.transaction(Scope.of(admin.tenant)) as tx:
         listed = [
             ApiUser("ann", "Ann A.", "ann@EXAMPLE.com"),
@@ -205,9 +209,12 @@ async def test_stages_without_a_status_and_reasons_of_quarantine_are_listed_with
 
 async def test_a_repair_adds_to_the_mapping_and_translates_again_what_it_is_about(admin: Caller) -> None:
     connection = await admin.connect(mapping={"stages": {"Talking": "open"}, "users": {"u1": "ann"}, "currency": "EUR"})
-    await send(admin, connection, deal("A", status=None, stage="Signed", owner_external_id="u2"))
-    await send(admin, connection, deal("B", status=None, stage="Talking", owner_external_id="u2"))
-    await settle(admin.tracking)
+    await arrive(
+        admin,
+        connection,
+        deal("A", status=None, stage="Signed", owner_external_id="u2"),
+        deal("B", status=None, stage="Talking", owner_external_id="u2"),
+    )
     addition = {"stages": {"Signed": "won"}, "users": {"u2": "ben"}, "teams": {"1000": "lead"}}
     answer = await admin.change("POST", path(connection, "repairs"), 1, addition)
     assert (answer.status_code, answer.headers["etag"][:3]) == (202, '"2.')
@@ -241,8 +248,7 @@ async def test_a_time_of_change_under_another_name_is_repaired_and_its_deals_com
     admin: Caller,
 ) -> None:
     connection = await admin.connect()
-    await send(admin, connection, deal("A", modified_at=None, updated="2026-03-31T18:40:02Z"))
-    await settle(admin.tracking)
+    await arrive(admin, connection, deal("A", modified_at=None, updated="2026-03-31T18:40:02Z"))
     assert len(await admin.deliveries(state="quarantined")) == 1
     refused = await admin.change("POST", path(connection, "repairs"), 1, {"fields": {"sequence": "updated"}})
     assert refused.status_code == 422
@@ -262,8 +268,7 @@ async def quarantine_check(caller: Caller, connection: Answered) -> tuple[str, i
 
 async def test_junk_is_discarded_with_a_reason_no_longer_counts_and_can_be_restored(admin: Caller) -> None:
     connection = await admin.connect()
-    await send(admin, connection, '{"type": "deal.upserted", "data": {}}')
-    await settle(admin.tracking)
+    await arrive(admin, connection, '{"type": "deal.upserted", "data": {}}')
     (junk,) = await admin.deliveries(state="quarantined")
     assert await quarantine_check(admin, connection) == ("attention", 1)
     one = f"/v1/deliveries/{junk['id']}"
@@ -296,8 +301,7 @@ async def test_many_are_discarded_at_once_by_reason_or_id_and_restored_as_one(ad
     connection, other = await admin.connect(), await admin.connect()
     for body in ("not json", "nor this", '{"type": "deal.exploded"}', deal(status=None, stage="New")):
         await send(admin, connection, body)
-    await send(admin, other, "not json")
-    await settle(admin.tracking)
+    await arrive(admin, other, "not json")
     first = {"connection_id": connection.id, "quarantined_for": ["not_json"], "reason": "Never deals"}
     discarded = (await admin.client.post("/v1/deliveries/discard", json=first)).json()
     assert (discarded["deliveries"], discarded["left"]) == (2, 0)
@@ -504,8 +508,7 @@ async def test_the_health_says_what_is_in_quarantine_and_that_a_source_is_not_as
     assert (health["status"], checks["api_access"]["status"]) == ("attention", "attention")
     assert health["quarantined"] == 0
     plain = await admin.connect()
-    await send(admin, plain, "not json")
-    await settle(admin.tracking)
+    await arrive(admin, plain, "not json")
     health = (await admin.client.get(path(plain, "health"))).json()
     checks = {check["name"]: check for check in health["checks"]}
     assert checks["quarantine"]["sentence"].startswith("1 delivery is in quarantine")

@@ -167,6 +167,20 @@ async def settle(tracking: Tracking) -> None:
     await record(tracking)
 
 
+async def arrive(caller: Caller, to: Answered, *bodies: str) -> None:
+    """Post signed deliveries, and record what comes of them."""
+    for body in bodies:
+        await send(caller, to, body)
+    await settle(caller.tracking)
+
+
+async def remap(caller: Caller, connection: Answered, version: int, **mapping: object) -> None:
+    """Save a mapping, and record what comes of applying it to what came before."""
+    await save(caller, connection, version, **mapping)
+    await work(caller.tracking.database)
+    await settle(caller.tracking)
+
+
 async def work(database: Database) -> None:
     """Carry out all that is due."""
     retranslator = Retranslator(database, Publisher(OUTBOX))
