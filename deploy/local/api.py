@@ -59,7 +59,7 @@ class ServiceApi:
 
     async def get(self, path: str, model: type[ModelT], **query: Query) -> ModelT:
         """One thing, or one page of a list."""
-        return await self._answer(model, "GET", path, params=_texts(query))
+        return self._read(model, path, await self._sent("GET", path, params=_texts(query)))
 
     async def items(self, path: str, model: type[ModelT], **query: Query) -> list[ModelT]:
         """A list to its last page."""
@@ -129,19 +129,9 @@ class ServiceApi:
             headers["if-match"] = f'"{version}"'
         if idempotency_key is not None:
             headers["idempotency-key"] = idempotency_key
-        return await self._answer(model, method, path, json=body, headers=headers)
+        return self._read(model, path, await self._sent(method, path, json=body, headers=headers))
 
-    async def _answer(
-        self,
-        model: type[ModelT],
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        json: JsonObject | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> ModelT:
-        response = await self._sent(method, path, params=params, json=json, headers=headers)
+    def _read(self, model: type[ModelT], path: str, response: httpx.Response) -> ModelT:
         self._require_success(response)
         return _parsed(model, response.json(), f"{self._service} {path}")
 

@@ -204,51 +204,34 @@ class Stack:
         for service in self._services.values():
             require_free(service.port, service.name)
         self._secrets = ensure_secrets(folder)
-        self._cleanup.callback(self._stop_postgres)
-        self._cleanup.callback(self._stop_kafka)
+        ports = self.configuration.ports
+        if self._database_url is None:
+            self.postgres = PostgresServer(folder / "postgres", port=ports.postgres)
+            self._database_url = self.postgres.url()
+            self._cleanup.callback(self.postgres.stop)
+        if self._kafka_bootstrap is None:
+            self.kafka = create_broker(folder / "kafka", port=ports.kafka, controller_port=ports.kafka_controller)
+            self._kafka_bootstrap = self.kafka.bootstrap
+            self._cleanup.callback(self.kafka.stop)
         self._cleanup.callback(self._stop_services)
-        self._launch_kafka(folder)
-        self._start_postgres(folder)
+        if self.kafka is not None:
+            self.kafka.launch()
+        if self.postgres is not None:
+            self.postgres.start()
+            self._report(f"PostgreSQL is ready at {self._database_url}, its data in {self.postgres.data_folder}.")
         key = self.secrets.secrets_key
         _outside_event_loops(lambda: migrate(self.database_url, secrets_key=key))
         _outside_event_loops(lambda: create_logins(self.database_url, self._login_password))
         self._report("The database schemas are up to date.")
-        self._await_kafka()
+        if self.kafka is not None:
+            self.kafka.wait_until_ready()
+            self._report(f"{self.kafka.description} is ready at {self.kafka.bootstrap}.")
         settings = KafkaSettings(bootstrap=self.kafka_bootstrap)
         _outside_event_loops(lambda: set_up_topics(settings))
         for name in self._services:
             self.start_service(name)
         self.wait_until_ready(*self._services)
         self._report("Three API processes and three workers are ready.")
-
-    def _start_postgres(self, folder: Path) -> None:
-        if self._database_url is not None:
-            return
-        self.postgres = PostgresServer(folder / "postgres", port=self.configuration.ports.postgres)
-        self.postgres.start()
-        self._database_url = self.postgres.url()
-        self._report(f"PostgreSQL is ready at {self._database_url}, its data in {self.postgres.data_folder}.")
-
-    def _launch_kafka(self, folder: Path) -> None:
-        if self._kafka_bootstrap is not None:
-            return
-        ports = self.configuration.ports
-        self.kafka = create_broker(folder / "kafka", port=ports.kafka, controller_port=ports.kafka_controller)
-        self._kafka_bootstrap = self.kafka.bootstrap
-        self.kafka.launch()
-
-    def _await_kafka(self) -> None:
-        if self.kafka is not None:
-            self.kafka.wait_until_ready()
-            self._report(f"{self.kafka.description} is ready at {self.kafka.bootstrap}.")
-
-    def _stop_kafka(self) -> None:
-        if self.kafka is not None:
-            self.kafka.stop()
-
-    def _stop_postgres(self) -> None:
-        if self.postgres is not None:
-            self.postgres.stop()
 
     def _stop_services(self) -> None:
         processes = list(self._processes.values())

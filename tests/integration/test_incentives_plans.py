@@ -4,30 +4,13 @@ import re
 
 import asyncpg
 import pytest
-from sqlalchemy import TextClause
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import make_url
 
 from services.incentives.credits import store as credits
 from services.incentives.earnings import store as cells
 from services.incentives.ledger import store as ledger
 from services.incentives.plans import store as plans
-
-
-async def plan_of(url: str, statement: TextClause) -> str:
-    """The plan that is kept for a prepared statement, whatever its parameters."""
-    sql = str(statement.compile(dialect=PGDialect_asyncpg()))  # type: ignore[no-untyped-call]
-    parameters = max(int(number) for number in re.findall(r"\$(\d+)", sql))
-    connection = await asyncpg.connect(
-        make_url(url).set(drivername="postgresql").render_as_string(hide_password=False),
-        server_settings={"role": "incentives_app", "plan_cache_mode": "force_generic_plan", "app.tenants": "*"},
-    )
-    try:
-        await connection.execute(f"PREPARE hot AS {sql}")
-        rows = await connection.fetch(f"EXPLAIN EXECUTE hot({', '.join(['NULL'] * parameters)})")
-    finally:
-        await connection.close()
-    return "\n".join(row[0] for row in rows)
+from tests.servers.statements import plan_of
 
 
 async def fill(url: str) -> None:
@@ -80,7 +63,7 @@ async def test_rows_are_looked_up_by_key_however_many_there_are(fresh_database: 
     if filled:
         await fill(fresh_database)
     for name, (statement, index, condition) in HOT.items():
-        plan = await plan_of(fresh_database, statement)
+        plan = await plan_of(fresh_database, "incentives", statement)
         looked_up = rf"Index (Only )?Scan using {index} |Bitmap Index Scan on {index} "
         assert re.search(looked_up, plan), f"{name}: {plan}"
         assert condition in plan, f"{name}: {plan}"

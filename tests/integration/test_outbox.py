@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from sqlalchemy import Engine, event, text
 
+from deploy.local.databases import opened
 from deploy.local.postgres import PostgresServer
 from services.goals.metadata import transport
 from shared.db.database import Database, Scope, Statements
@@ -55,11 +56,8 @@ class ListedBroker:
 
 @pytest.fixture
 async def database(fresh_database: str) -> AsyncIterator[Database]:
-    opened = Database(fresh_database, service="goals")
-    try:
-        yield opened
-    finally:
-        await opened.close()
+    async with opened(fresh_database, "goals") as database:
+        yield database
 
 
 @pytest.fixture
@@ -180,13 +178,10 @@ async def test_a_commit_elsewhere_wakes_the_relay_long_before_it_would_poll(
     async with relaying(database, broker):
         await append(database, message("a", "1"))
         await emptied(database)
-        elsewhere = Database(fresh_database, service="goals")
-        try:
+        async with opened(fresh_database, "goals") as elsewhere:
             await append(elsewhere, message("a", "2"))
             await eventually(lambda: broker.values() == ["1", "2"])
             await mark(elsewhere, "nothing renders this")
-        finally:
-            await elsewhere.close()
 
 
 async def test_without_a_notification_the_relay_finds_the_rows_by_polling(
@@ -313,41 +308,33 @@ async def test_an_outage_with_more_keys_than_are_remembered_loses_nothing(
 async def test_only_one_relay_publishes_and_another_takes_over_when_its_connection_dies(
     fresh_database: str, database: Database, administrator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    second_database = Database(fresh_database, service="goals")
     first, second = ListedBroker(), ListedBroker()
-    try:
-        async with relaying(database, first, poll_seconds=5):
-            await eventually(lambda: _one_leads(administrator))
-            [leader] = await active_relays(administrator)
-            async with relaying(second_database, second, poll_seconds=0.02):
-                for n in range(20):
-                    await append(database, message("k", str(n)))
-                await emptied(database)
-                assert (len(first.received), second.received) == (20, [])
-                await administrator.execute("SELECT pg_terminate_backend($1)", leader)
-                await eventually(lambda: _one_leads(administrator, other_than=leader))
-                for n in range(20, 40):
-                    await append(database, message("k", str(n)))
-                await emptied(database)
-    finally:
-        await second_database.close()
+    async with opened(fresh_database, "goals") as second_database, relaying(database, first, poll_seconds=5):
+        await eventually(lambda: _one_leads(administrator))
+        [leader] = await active_relays(administrator)
+        async with relaying(second_database, second, poll_seconds=0.02):
+            for n in range(20):
+                await append(database, message("k", str(n)))
+            await emptied(database)
+            assert (len(first.received), second.received) == (20, [])
+            await administrator.execute("SELECT pg_terminate_backend($1)", leader)
+            await eventually(lambda: _one_leads(administrator, other_than=leader))
+            for n in range(20, 40):
+                await append(database, message("k", str(n)))
+            await emptied(database)
     assert first.values() + second.values() == [str(n) for n in range(40)]
 
 
 async def test_a_relay_that_stops_hands_over_to_the_one_that_waits(
     fresh_database: str, database: Database, administrator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    second_database = Database(fresh_database, service="goals")
     first, second = ListedBroker(), ListedBroker()
-    try:
-        async with relaying(database, first) as leader:
-            await eventually(lambda: _one_leads(administrator))
-            async with relaying(second_database, second, poll_seconds=0.02):
-                await leader.stop()
-                await append(database, message("k", "after"))
-                await eventually(lambda: second.values() == ["after"])
-    finally:
-        await second_database.close()
+    async with opened(fresh_database, "goals") as second_database, relaying(database, first) as leader:
+        await eventually(lambda: _one_leads(administrator))
+        async with relaying(second_database, second, poll_seconds=0.02):
+            await leader.stop()
+            await append(database, message("k", "after"))
+            await eventually(lambda: second.values() == ["after"])
     assert first.received == []
 
 
@@ -646,18 +633,14 @@ async def test_what_a_transaction_that_was_rolled_back_wrote_is_not_handed_over(
 async def test_while_another_process_leads_nothing_is_handed_over_and_it_hears_of_every_commit(
     fresh_database: str, database: Database, broker: ListedBroker
 ) -> None:
-    elsewhere = Database(fresh_database, service="goals")
     leading = ListedBroker()
-    try:
-        async with relaying(elsewhere, leading) as leader:
-            await leads(leader)
-            async with relaying(database, broker) as relay:
-                await handed(database, relay, message("k", "1"))
-                await handed(database, relay, message("k", "2"))
-                await eventually(lambda: leading.values() == ["1", "2"])
-                assert relay.handover is None
-    finally:
-        await elsewhere.close()
+    async with opened(fresh_database, "goals") as elsewhere, relaying(elsewhere, leading) as leader:
+        await leads(leader)
+        async with relaying(database, broker) as relay:
+            await handed(database, relay, message("k", "1"))
+            await handed(database, relay, message("k", "2"))
+            await eventually(lambda: leading.values() == ["1", "2"])
+            assert relay.handover is None
     assert broker.received == []
 
 

@@ -2,11 +2,8 @@
 
 import re
 
-import asyncpg
 import pytest
 from sqlalchemy import TextClause, text
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.engine import make_url
 
 from deploy.local.bench.company import OWNERS, TENANT_ID, deal
 from services.tracking.intake.inbox import retranslation_store as retranslation
@@ -17,22 +14,7 @@ from services.tracking.records.store import deals
 from services.tracking.records.store.activities import ActivityStore
 from services.tracking.records.store.deals import DealStore
 from shared.db.database import Database, Scope
-
-
-async def plan_of(url: str, statement: TextClause) -> str:
-    """The plan that is kept for a prepared statement, whatever its parameters."""
-    sql = str(statement.compile(dialect=PGDialect_asyncpg()))  # type: ignore[no-untyped-call]
-    parameters = max(int(number) for number in re.findall(r"\$(\d+)", sql))
-    connection = await asyncpg.connect(
-        make_url(url).set(drivername="postgresql").render_as_string(hide_password=False),
-        server_settings={"role": "tracking_app", "plan_cache_mode": "force_generic_plan", "app.tenants": "*"},
-    )
-    try:
-        await connection.execute(f"PREPARE hot AS {sql}")
-        rows = await connection.fetch(f"EXPLAIN EXECUTE hot({', '.join(['NULL'] * parameters)})")
-    finally:
-        await connection.close()
-    return "\n".join(row[0] for row in rows)
+from tests.servers.statements import plan_of
 
 
 @pytest.mark.parametrize(
@@ -67,14 +49,14 @@ async def plan_of(url: str, statement: TextClause) -> str:
 async def test_rows_are_looked_up_by_the_whole_primary_key(
     fresh_database: str, statement: TextClause, index: str, condition: str
 ) -> None:
-    plan = await plan_of(fresh_database, statement)
+    plan = await plan_of(fresh_database, "tracking", statement)
     assert f"Index Scan using {index}" in plan
     assert condition in plan
     assert "Seq Scan" not in plan
 
 
 async def test_the_deals_that_a_mapping_is_about_are_found_by_indexes(fresh_database: str) -> None:
-    plan = await plan_of(fresh_database, retranslation._QUEUE_TOUCHED)
+    plan = await plan_of(fresh_database, "tracking", retranslation._QUEUE_TOUCHED)
     for index in ("ix_deals_owner", "pk_deal_split_users", "pk_deals", "ix_activities_owner", "ix_deals_incomplete"):
         assert index in plan
     assert "Seq Scan" not in plan
@@ -82,7 +64,7 @@ async def test_the_deals_that_a_mapping_is_about_are_found_by_indexes(fresh_data
 
 async def test_the_deals_of_a_person_are_looked_up_by_the_users_they_are(fresh_database: str) -> None:
     """As owner and on splits, without looking into the splits of anybody else's deals."""
-    plan = await plan_of(fresh_database, DealStore().page_statement([deals._OF_SEEN]))
+    plan = await plan_of(fresh_database, "tracking", DealStore().page_statement([deals._OF_SEEN]))
     assert re.search(r"using ix_deals_owner .*\n +Index Cond: .*owner_external_id = ", plan), plan
     assert re.search(r"using pk_deal_split_users .*\n +Index Cond: .*external_id = ", plan), plan
     assert re.search(r"using pk_deals on deals r .*\n +Index Cond: .*deal_id = ANY", plan), plan

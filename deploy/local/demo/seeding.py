@@ -16,6 +16,7 @@ from deploy.local.api import AttainApi, JsonObject
 from deploy.local.demo import company
 from deploy.local.demo.company import ANALYST, CHIEF, EMPLOYEES, SELLERS, TEAMS, Employee
 from deploy.local.demo.script import Channel
+from deploy.local.traffic.plan import activated
 from services.goals.org.schemas import IdentityAnswer, MembershipAnswer, PersonAnswer, TeamAnswer
 from services.goals.targets.schemas import GoalAnswer
 from services.incentives.plans.schemas import AssignmentAnswer, PlanAnswer, PlanVersionAnswer
@@ -257,20 +258,7 @@ class Seeding:
                 "note": "Marginal tiers by attainment; one percent for everyone who sold a deal together.",
             }
             terms = await author.post(versions, PlanVersionAnswer, draft, idempotency_key="seed/plan/terms")
-        if terms.status == "draft":
-            terms = await approver.post(
-                f"{versions}/{terms.number}/approve",
-                PlanVersionAnswer,
-                version=terms.version,
-                idempotency_key="seed/plan/approved",
-            )
-        if terms.status == "approved":
-            await author.post(
-                f"{versions}/{terms.number}/activate",
-                PlanVersionAnswer,
-                version=terms.version,
-                idempotency_key="seed/plan/active",
-            )
+        await activated(versions, terms, approver=approver, activator=author)
         return plan.id
 
     async def _assignments(self, people: Mapping[str, UUID], plan_id: UUID, goals: Mapping[str | None, UUID]) -> None:

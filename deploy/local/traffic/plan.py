@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import JsonValue
 
-from deploy.local.api import AttainApi
+from deploy.local.api import AttainApi, ServiceApi
 from deploy.local.traffic.company import ReplayCompany, at_once, goal_name
 from deploy.local.traffic.pipeline import CURRENCY, Pipeline
 from services.incentives.plans.schemas import AssignmentAnswer, PlanAnswer, PlanVersionAnswer
@@ -92,11 +92,16 @@ async def _active_version(
             path, PlanVersionAnswer, {"effective_from": start.isoformat(), "components": [terms]}
         )
     )
+    await activated(path, version, approver=approver.incentives, activator=approver.incentives)
+
+
+async def activated(path: str, version: PlanVersionAnswer, *, approver: ServiceApi, activator: ServiceApi) -> None:
+    """Have a version at `path`, that of a plan's versions, approved and activated, as far as it is not."""
     at = f"{path}/{version.number}"
     if version.status == "draft":
-        version = await approver.incentives.post(f"{at}/approve", PlanVersionAnswer, version=version.version)
+        version = await approver.post(f"{at}/approve", PlanVersionAnswer, version=version.version)
     if version.status == "approved":
-        await approver.incentives.post(f"{at}/activate", PlanVersionAnswer, version=version.version)
+        await activator.post(f"{at}/activate", PlanVersionAnswer, version=version.version)
 
 
 async def _assign(

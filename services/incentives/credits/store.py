@@ -84,30 +84,15 @@ _BODIES: Final = text(
     ) AS d
     """
 )
-_OF_ASSIGNMENTS: Final = text(
-    f"""
+_FOUND: Final = f"""
     SELECT c.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
-        SELECT * FROM {credits.fullname} WHERE assignment_id = wanted.id OFFSET 0
+        SELECT * FROM {credits.fullname} WHERE {{condition}} = wanted.id OFFSET 0
     ) AS c
     WHERE c.tenant_id = :tenant_id
-    """
-)
-_OF_CELLS: Final = text(
-    f"""
-    SELECT c.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
-        SELECT * FROM {credits.fullname} WHERE cell_id = wanted.id OFFSET 0
-    ) AS c
-    WHERE c.tenant_id = :tenant_id
-    ORDER BY c.day, c.deal_id
-    """
-)
-_OF_DEALS: Final = text(
-    f"""
-    SELECT c.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
-        SELECT * FROM {credits.fullname} WHERE tenant_id = :tenant_id AND deal_id = wanted.id OFFSET 0
-    ) AS c
-    """
-)
+"""
+_OF_ASSIGNMENTS: Final = text(_FOUND.format(condition="assignment_id"))
+_OF_CELLS: Final = text(f"{_FOUND.format(condition='cell_id')} ORDER BY c.day, c.deal_id")
+_OF_DEALS: Final = text(_FOUND.format(condition="tenant_id = :tenant_id AND deal_id"))
 _NEWEST_VERSIONS: Final = text(
     f"""
     SELECT id, modified_at, sequence, delivery_id FROM {deals.fullname}
