@@ -1,6 +1,7 @@
 """Every statement on connections."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from typing import Final
 from uuid import UUID
 
@@ -9,11 +10,12 @@ from sqlalchemy import ARRAY, RowMapping, Uuid, any_, cast, select
 
 from services.tracking.intake.connections.domain import Connection, ConnectionNotFound, ConnectionStatus
 from services.tracking.intake.connections.tables import connections
-from services.tracking.intake.sources.domain import Source, SourceMapping
+from services.tracking.intake.sources.domain import SourceMapping
 from shared.db.database import Transaction
 from shared.db.versioned import VersionedTable
 from shared.kernel.rotation import SealedSecret
 
+_CONNECTION: Final = TypeAdapter(Connection)
 _SECRETS: Final = TypeAdapter(tuple[SealedSecret, ...])
 _MAPPING: Final = TypeAdapter(SourceMapping)
 _ALLOWED: Final = TypeAdapter(dict[str, tuple[str, ...]])
@@ -59,38 +61,15 @@ async def by_id(tx: Transaction, connection_ids: Collection[UUID]) -> dict[UUID,
 
 def _values(connection: Connection) -> Mapping[str, object]:
     return {
-        "tenant_id": connection.tenant_id,
-        "id": connection.id,
-        "source": connection.source,
-        "name": connection.name,
-        "identity_source": connection.identity_source,
-        "status": connection.status,
+        **asdict(connection),
         "secrets": _SECRETS.dump_python(connection.secrets, mode="json"),
         "mapping": _MAPPING.dump_python(connection.mapping, mode="json"),
         "allowed": _ALLOWED.dump_python(dict(connection.allowed), mode="json"),
-        "api": connection.api,
-        "version": connection.version,
-        "created_at": connection.created_at,
-        "updated_at": connection.updated_at,
     }
 
 
 def _connection(row: RowMapping) -> Connection:
-    return Connection(
-        tenant_id=row["tenant_id"],
-        id=row["id"],
-        source=Source(row["source"]),
-        name=row["name"],
-        identity_source=row["identity_source"],
-        status=ConnectionStatus(row["status"]),
-        secrets=_SECRETS.validate_python(row["secrets"]),
-        mapping=_MAPPING.validate_python(row["mapping"]),
-        allowed=_ALLOWED.validate_python(row["allowed"]),
-        api=row["api"],
-        version=row["version"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
+    return _CONNECTION.validate_python(dict(row))
 
 
 CONNECTIONS: Final = VersionedTable("connection", connections, _connection, _values, ConnectionNotFound)

@@ -33,6 +33,7 @@ OUTGOING_CHANNEL: Final = "tracking_outgoing"
 """Notified when something became due to be sent."""
 
 _ATTEMPTS: Final = TypeAdapter(tuple[Attempt, ...])
+_DELIVERY: Final = TypeAdapter(Delivery)
 _LOGGED: Final = tuple(column for column in outgoing_deliveries.c if column.name not in ("body", "in_flight_until"))
 
 # A delivery that waits is locked until the end of the transaction, so that nobody sends what is about to be renewed.
@@ -466,7 +467,7 @@ async def log(
     if before is not None:
         statement = statement.where(outgoing_deliveries.c.id < before)
     rows = await tx.rows(statement.order_by(outgoing_deliveries.c.id.desc()).limit(limit))
-    return [_delivery(row, b"") for row in rows]
+    return [_delivery(row) for row in rows]
 
 
 async def find_delivery(tx: Transaction, tenant_id: UUID, subscription_id: UUID, delivery_id: UUID) -> Delivery | None:
@@ -478,7 +479,7 @@ async def find_delivery(tx: Transaction, tenant_id: UUID, subscription_id: UUID,
             outgoing_deliveries.c.subscription_id == subscription_id,
         )
     )
-    return None if row is None else _delivery(row, row["body"])
+    return None if row is None else _delivery(row)
 
 
 async def replay(tx: Transaction, delivery: Delivery) -> None:
@@ -559,20 +560,5 @@ def _contents(occurrences: Iterable[Occurrence]) -> dict[str, object]:
     }
 
 
-def _delivery(row: RowMapping, body: bytes) -> Delivery:
-    return Delivery(
-        tenant_id=row["tenant_id"],
-        id=row["id"],
-        subscription_id=row["subscription_id"],
-        event_type=row["event_type"],
-        subject=row["subject"],
-        event_version=row["event_version"],
-        occurred_at=row["occurred_at"],
-        state=SubscriptionDeliveryState(row["state"]),
-        tries=row["tries"],
-        due_at=row["due_at"],
-        created_at=row["created_at"],
-        ended_at=row["ended_at"],
-        attempts=_ATTEMPTS.validate_python(row["attempts"]),
-        body=body,
-    )
+def _delivery(row: RowMapping) -> Delivery:
+    return _DELIVERY.validate_python(dict(row))
