@@ -30,6 +30,18 @@ _UNAVAILABLE_WAIT_SECONDS_MAX: Final = 2.0
 _HEARTBEAT_SECONDS_MAX: Final = 45.0
 
 
+class Versioned(BaseModel):
+    """What everything of the APIs that can be changed has."""
+
+    version: int
+
+
+class Resource(Versioned):
+    """One thing of many."""
+
+    id: UUID
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who a token speaks for. The default is a service, which may do everything in its tenant."""

@@ -14,10 +14,9 @@ import httpx
 import pytest
 from rich.console import Console
 
-from deploy.local.api import attain_api
+from deploy.local.api import Resource, attain_api
 from deploy.local.commands.demo import print_addresses
 from deploy.local.commands.seed import seed_company
-from deploy.local.demo.seeding import Resource
 from deploy.local.stack import Stack
 from tests.servers.infrastructure import PROJECT_FOLDER, free_port_base, temporary_folder
 

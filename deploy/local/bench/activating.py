@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from deploy.local.api import AttainApi, JsonObject, StreamedEvent, attain_api, service_urls
+from deploy.local.api import AttainApi, JsonObject, Resource, StreamedEvent, Versioned, attain_api, service_urls
 from deploy.local.bench.company import CURRENCY, PERIOD_END, PERIOD_START, SOURCE, WON_AMOUNT, deal, goal, seller
 from deploy.local.bench.report import Bound, Row
 from deploy.local.bench.whole import Product
@@ -35,17 +35,6 @@ _ANSWER_SECONDS_MAX: Final = 60.0
 _ORGANISATION: Final = 3
 
 
-class _Made(BaseModel):
-    """What every thing of the APIs has."""
-
-    id: UUID
-    version: int
-
-
-class _Calendar(BaseModel):
-    version: int
-
-
 class _Progress(BaseModel):
     goal_id: UUID
     value: Decimal
@@ -57,7 +46,7 @@ class _Tenant:
     """A tenant with its goals, the drafts that are to be activated, and the live stream of the one who owns them."""
 
     api: AttainApi
-    drafts: Iterator[_Made]
+    drafts: Iterator[Resource]
     stream: AsyncGenerator[StreamedEvent]
     expected: Decimal
 
@@ -115,7 +104,7 @@ async def _activated(tenant: _Tenant, problems: list[str]) -> float:
     draft = next(tenant.drafts)
     seen = asyncio.create_task(_next(tenant.stream))
     started_at = time.perf_counter()
-    await tenant.api.goals.post(f"/v1/goals/{draft.id}/activate", _Made, version=draft.version)
+    await tenant.api.goals.post(f"/v1/goals/{draft.id}/activate", Resource, version=draft.version)
     async with asyncio.timeout(_ANSWER_SECONDS_MAX):
         progress, seen_at = await seen
     if progress != _Progress(goal_id=draft.id, value=tenant.expected, deals=_DEALS):
@@ -134,10 +123,10 @@ async def _tenant(product: Product, tenant_id: UUID, goals: int, drafts: int) ->
     urls = service_urls(product.stack.configuration.ports)
     async with attain_api(urls, jwt_secret=product.stack.secrets.jwt_secret, tenant_id=tenant_id) as api:
         calendar: JsonObject = {"start_month": 1, "time_zone": "Europe/Berlin", "currency": CURRENCY}
-        await api.goals.put("/v1/calendar", _Calendar, calendar)
-        person = await api.goals.post("/v1/people", _Made, {"name": _SELLER})
+        await api.goals.put("/v1/calendar", Versioned, calendar)
+        person = await api.goals.post("/v1/people", Resource, {"name": _SELLER})
         identity: JsonObject = {"source": SOURCE, "external_user_id": _SELLER, "person_id": str(person.id)}
-        await api.goals.post("/v1/identities", _Made, identity)
+        await api.goals.post("/v1/identities", Resource, identity)
         definitions = list(_definitions(tenant_id, goals))
         await product.publish(definitions, source="goals")
         deals = [deal(number, number, _SELLER, tenant_id) for number in range(_DEALS)]
@@ -148,7 +137,7 @@ async def _tenant(product: Product, tenant_id: UUID, goals: int, drafts: int) ->
             yield _Tenant(api, iter(made), stream, sum((each.amount or Decimal(0) for each in deals), Decimal(0)))
 
 
-async def _draft(api: AttainApi, person_id: UUID) -> _Made:
+async def _draft(api: AttainApi, person_id: UUID) -> Resource:
     body: JsonObject = {
         "name": "Bookings of the year",
         "owner": {"kind": "person", "id": str(person_id)},
@@ -162,7 +151,7 @@ async def _draft(api: AttainApi, person_id: UUID) -> _Made:
         "unit": CURRENCY,
         "period": {"start": PERIOD_START.isoformat(), "end": PERIOD_END.isoformat()},
     }
-    return await api.goals.post("/v1/goals", _Made, body)
+    return await api.goals.post("/v1/goals", Resource, body)
 
 
 def _definitions(tenant_id: UUID, goals: int) -> Iterator[Event]:

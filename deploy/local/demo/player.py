@@ -11,12 +11,12 @@ from uuid import UUID
 
 import httpx
 
-from deploy.local.api import AttainApi
+from deploy.local.api import AttainApi, Resource
 from deploy.local.demo import company
 from deploy.local.demo.board import Board, GoalNumber
 from deploy.local.demo.expectation import Expectation
 from deploy.local.demo.script import Act, Channel, Delivery, UserMapped
-from deploy.local.demo.seeding import Hook, Resource, SeededCompany
+from deploy.local.demo.seeding import Hook, SeededCompany
 from deploy.local.errors import StackError
 from deploy.local.traffic.webhooks import PipedriveSender, WebhookSender
 from services.incentives.earnings.schemas import EarningAnswer

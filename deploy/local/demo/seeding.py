@@ -10,9 +10,9 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from pydantic import BaseModel, JsonValue
+from pydantic import JsonValue
 
-from deploy.local.api import AttainApi, JsonObject
+from deploy.local.api import AttainApi, JsonObject, Resource, Versioned
 from deploy.local.demo import company
 from deploy.local.demo.company import ANALYST, CHIEF, EMPLOYEES, SELLERS, TEAMS, Employee
 from deploy.local.demo.script import Channel
@@ -26,17 +26,6 @@ from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
 
 CALENDAR: Final = FiscalCalendar(company.FISCAL_START_MONTH, company.TIME_ZONE)
 _HISTORY_DAYS: Final = 365
-
-
-class Resource(BaseModel):
-    """What every thing of the APIs has."""
-
-    id: UUID
-    version: int
-
-
-class _Calendar(BaseModel):
-    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +85,7 @@ class Seeding:
             "currency": company.CURRENCY,
         }
         if await self._api.goals.absent("/v1/calendar"):
-            await self._api.goals.put("/v1/calendar", _Calendar, wanted)
+            await self._api.goals.put("/v1/calendar", Versioned, wanted)
             self._created += 1
 
     async def _people(self) -> dict[str, UUID]:
