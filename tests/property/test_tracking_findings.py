@@ -6,9 +6,10 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.tracking.intake.inbox.domain.backlog import Backlog
 from services.tracking.intake.inbox.domain.hook_counts import Sent
 from services.tracking.intake.sync.domain import ChannelState, Reconciliation
-from services.tracking.intake.upkeep.domain import Facts, Waiting, health, valid_until
+from services.tracking.intake.upkeep.domain import Facts, health, valid_until
 from services.tracking.tell.alerts.domain import Looked, Trend, next_look
 from shared.kernel.alerts import HealthStatus
 
@@ -45,8 +46,8 @@ facts = st.builds(
     is_active=st.just(True),
     hook_path=st.just("/hooks/1"),
     sent=st.builds(Sent, last_at=sometime),
-    untranslated=waiting.map(lambda at: Waiting(0 if at is None else 1, at)),
-    fetching=waiting.map(lambda at: Waiting(0 if at is None else 1, at)),
+    untranslated=waiting.map(lambda at: Backlog(0 if at is None else 1, at)),
+    fetching=waiting.map(lambda at: Backlog(0 if at is None else 1, at)),
     has_api=st.just(True),
     has_access=st.booleans(),
     wants_channel=st.booleans(),

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from services.tracking.intake.calling.domain import WHAT_TO_DO, Circuit, CircuitState, Trouble
+from services.tracking.intake.inbox.domain.backlog import Backlog
 from services.tracking.intake.inbox.domain.hook_counts import Sent
 from services.tracking.intake.inbox.retranslation import StoredVersions, content, differs_from_stored
 from services.tracking.intake.sources.domain import Remark, RemarkKind, SourceMapping
@@ -19,7 +20,6 @@ from services.tracking.intake.upkeep.domain import (
     MappingWork,
     Remarked,
     Repair,
-    Waiting,
     health,
 )
 from services.tracking.records.domain.uncredited import UncreditedReason
@@ -82,7 +82,7 @@ def test_a_connection_of_which_nothing_is_the_matter_is_ok() -> None:
 def test_a_connection_is_as_its_worst_check() -> None:
     attention = replace(FINE, quarantined=1)
     assert health(attention, NOW).status is ATTENTION
-    assert health(replace(attention, untranslated=Waiting(1, NOW - HOUR)), NOW).status is BROKEN
+    assert health(replace(attention, untranslated=Backlog(1, NOW - HOUR)), NOW).status is BROKEN
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_a_connection_is_as_its_worst_check() -> None:
             ATTENTION,
             "ever come in 1 hour. Enter",
         ),
-        (replace(FINE, untranslated=Waiting(5, NOW - MINUTE)), "translation", OK, "as they come"),
-        (replace(FINE, untranslated=Waiting(5, NOW - 2 * MINUTE)), "translation", ATTENTION, "waited for 2 minutes"),
-        (replace(FINE, untranslated=Waiting(5, NOW - 11 * MINUTE)), "translation", BROKEN, "worker of tracking runs"),
+        (replace(FINE, untranslated=Backlog(5, NOW - MINUTE)), "translation", OK, "as they come"),
+        (replace(FINE, untranslated=Backlog(5, NOW - 2 * MINUTE)), "translation", ATTENTION, "waited for 2 minutes"),
+        (replace(FINE, untranslated=Backlog(5, NOW - 11 * MINUTE)), "translation", BROKEN, "worker of tracking runs"),
         (replace(FINE, sent=Sent(NOW, duplicates_day=99)), "duplicates", OK, "99 deliveries"),
         (replace(FINE, sent=Sent(NOW, duplicates_day=1)), "duplicates", OK, "1 delivery of"),
         (replace(FINE, sent=Sent(NOW, duplicates_day=100)), "duplicates", ATTENTION, "answers get back to it"),
@@ -141,9 +141,9 @@ def test_a_connection_is_as_its_worst_check() -> None:
             BROKEN,
             f"for 1 hour more. It said: invalid token. {WHAT_TO_DO[Trouble.ACCESS_REFUSED]}",
         ),
-        (replace(ASKED, fetching=Waiting(3, NOW - 15 * MINUTE)), "fetching", OK, "is fetched"),
-        (replace(ASKED, fetching=Waiting(3, NOW - 16 * MINUTE)), "fetching", ATTENTION, "3 records wait"),
-        (replace(ASKED, fetching=Waiting(3, NOW - 7 * HOUR)), "fetching", BROKEN, "oldest for 7 hours"),
+        (replace(ASKED, fetching=Backlog(3, NOW - 15 * MINUTE)), "fetching", OK, "is fetched"),
+        (replace(ASKED, fetching=Backlog(3, NOW - 16 * MINUTE)), "fetching", ATTENTION, "3 records wait"),
+        (replace(ASKED, fetching=Backlog(3, NOW - 7 * HOUR)), "fetching", BROKEN, "oldest for 7 hours"),
         (replace(ASKED, credits_remaining=0), "credits", BROKEN, "No API calls are left"),
         (replace(ASKED, credits_remaining=CREDITS_LOW - 1), "credits", ATTENTION, "Only 999"),
         (replace(ASKED, credits_remaining=CREDITS_LOW), "credits", OK, "1000 API calls are left"),

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from services.tracking.intake.inbox.domain.backlog import Backlog
 from shared.db.database import Transaction
 
 
@@ -118,7 +119,7 @@ _DUE_AT_ONCE: Final = text(
 )
 _BACKLOG: Final = text(
     """
-    SELECT count(*) AS records, min(asked_at) AS oldest_at FROM tracking.fetches
+    SELECT count(*) AS count, min(asked_at) AS oldest_at FROM tracking.fetches
     WHERE connection_id = :connection_id AND tenant_id = :tenant_id
     """
 )
@@ -189,10 +190,9 @@ async def due_at_once(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> 
     await tx.execute(_DUE_AT_ONCE, {"tenant_id": tenant_id, "connection_id": connection_id, "now": tx.now})
 
 
-async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> tuple[int, datetime | None]:
+async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Backlog:
     """How many of a connection are queued, and since when the oldest is."""
-    row = (await tx.rows(_BACKLOG, {"tenant_id": tenant_id, "connection_id": connection_id}))[0]
-    return row["records"], row["oldest_at"]
+    return Backlog(**(await tx.rows(_BACKLOG, {"tenant_id": tenant_id, "connection_id": connection_id}))[0])
 
 
 async def queued(

@@ -6,11 +6,12 @@ fetched is fetched again, as what came may be older than what named it.
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.inbox import fetch_store, store
+from services.tracking.intake.inbox.domain.backlog import Backlog
 from services.tracking.intake.inbox.domain.deliveries import Origin
 from services.tracking.intake.inbox.fetch_store import Ask, Claimed, DueConnection, Queued
 from services.tracking.intake.inbox.fetched import FetchedReply, fetched_body
@@ -20,13 +21,6 @@ from shared.db.database import Transaction
 
 FETCH_CHANNEL: Final = "tracking_fetches"
 """Notified whenever something is to be fetched."""
-
-
-class Backlog(NamedTuple):
-    """How much of a connection is still to be fetched, and since when the oldest of it is."""
-
-    records: int
-    oldest_at: datetime | None
 
 
 async def ask(tx: Transaction, asks: Sequence[Ask]) -> None:
@@ -74,7 +68,7 @@ async def due_at_once(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> 
 
 async def backlog(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Backlog:
     """What of a connection is still to be fetched."""
-    return Backlog(*await fetch_store.backlog(tx, tenant_id, connection_id))
+    return await fetch_store.backlog(tx, tenant_id, connection_id)
 
 
 async def queued(

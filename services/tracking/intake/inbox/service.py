@@ -13,6 +13,7 @@ from services.tracking.intake.connections import users
 from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.inbox import fetching, record_store, state_store, store
 from services.tracking.intake.inbox.disclosure import members_of
+from services.tracking.intake.inbox.domain.backlog import Backlog
 from services.tracking.intake.inbox.domain.deliveries import (
     NOT_COUNTED,
     Arrival,
@@ -30,7 +31,7 @@ from services.tracking.intake.inbox.domain.deliveries import (
 from services.tracking.intake.inbox.events import activity_event_of, event_of
 from services.tracking.intake.inbox.fetch_store import Ask
 from services.tracking.intake.inbox.publishing import Publisher, Stated
-from services.tracking.intake.inbox.state_store import Backlog, QuarantinedFor, RemarkedOf
+from services.tracking.intake.inbox.state_store import QuarantinedFor, RemarkedOf
 from services.tracking.intake.inbox.store import Chosen, Outcome, StoredDelivery, Waiting
 from services.tracking.intake.inbox.translation import Records, Translation, records_named, statements_in, translated
 from services.tracking.intake.sources.adapter import SeenUser

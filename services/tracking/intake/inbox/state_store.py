@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from services.tracking.intake.inbox.domain.backlog import Backlog
 from services.tracking.intake.sources.domain import Remark, RemarkKind
 from shared.db.database import Transaction
 
@@ -19,13 +20,6 @@ class QuarantinedFor(NamedTuple):
     pointer: str
     detail: str
     received_at: datetime
-
-
-class Backlog(NamedTuple):
-    """Deliveries that are not translated yet, and since when the oldest is."""
-
-    deliveries: int
-    oldest_at: datetime | None
 
 
 class RemarkedOf(NamedTuple):
@@ -52,7 +46,7 @@ _QUARANTINE: Final = text(
 )
 _BACKLOG: Final = text(
     """
-    SELECT count(*) AS deliveries, min(received_at) AS oldest_at FROM tracking.deliveries
+    SELECT count(*) AS count, min(received_at) AS oldest_at FROM tracking.deliveries
     WHERE tenant_id = :tenant_id AND state = 'received' AND connection_id = :connection_id
     """
 )

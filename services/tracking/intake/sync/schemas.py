@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field, JsonValue
 
 from services.tracking.intake.calling.domain import CallState, CircuitState
 from services.tracking.intake.connections.domain import Connection
+from services.tracking.intake.inbox.domain.backlog import Backlog
 from services.tracking.intake.inbox.fetch_store import Queued
-from services.tracking.intake.inbox.fetching import Backlog
 from services.tracking.intake.sources.domain import Source
 from services.tracking.intake.sources.fxiaoke.api import FxiaokeCredentials
 from services.tracking.intake.sources.hubspot.api import HubspotCredentials
@@ -156,7 +156,7 @@ class ApiAccessAnswer(BaseModel):
             addresses=addresses,
             circuit=CircuitAnswer.model_validate(calls.circuit, from_attributes=True),
             credits_remaining=calls.credits_remaining,
-            waiting_records=backlog.records,
+            waiting_records=backlog.count,
             waiting_since=backlog.oldest_at,
             channel=None if channel is None else ChannelAnswer.from_channel(channel),
         )

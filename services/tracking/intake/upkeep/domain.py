@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from services.tracking.intake.calling.domain import Circuit, CircuitState
+from services.tracking.intake.inbox.domain.backlog import Backlog
 from services.tracking.intake.inbox.domain.hook_counts import Sent
 from services.tracking.intake.sources.domain import Rejection, Remark, RemarkKind, SourceMapping
 from services.tracking.intake.sync.domain import ChannelState, Reconciliation, Run, RunState
@@ -82,14 +83,6 @@ class CheckName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """What is still to be done, and since when the oldest of it is."""
-
-    count: int = 0
-    oldest_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class MappingWork:
     """How far the mapping saved last has got with what was translated before it."""
 
@@ -128,12 +121,12 @@ class Facts:
     is_active: bool
     hook_path: str
     sent: Sent = field(default_factory=Sent)
-    untranslated: Waiting = Waiting()
+    untranslated: Backlog = field(default_factory=Backlog)
     quarantined: int = 0
     has_api: bool = False
     """Whether its source can be called at all."""
     has_access: bool = False
-    fetching: Waiting = Waiting()
+    fetching: Backlog = field(default_factory=Backlog)
     circuit: Circuit = field(default_factory=Circuit)
     credits_remaining: int | None = None
     wants_channel: bool = False

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, JsonValue
 
 from services.tracking.intake.connections.domain import Connection
 from services.tracking.intake.connections.schemas import Entries, FieldPaths, MappingModel
+from services.tracking.intake.inbox.domain.backlog import Backlog
 from services.tracking.intake.inbox.domain.deliveries import Problem
 from services.tracking.intake.inbox.retranslation import Tried
 from services.tracking.intake.inbox.retranslation_store import Retranslation, RetranslationState
@@ -22,7 +23,6 @@ from services.tracking.intake.upkeep.domain import (
     Health,
     Repair,
     UncreditedFacts,
-    Waiting,
     uncredited_sentence,
 )
 from services.tracking.intake.upkeep.service import (
@@ -574,7 +574,7 @@ class HealthAnswer(BaseModel):
         )
 
 
-def _waiting(waiting: Waiting, now: datetime) -> WaitingAnswer:
-    oldest_at = waiting.oldest_at
+def _waiting(backlog: Backlog, now: datetime) -> WaitingAnswer:
+    oldest_at = backlog.oldest_at
     age = None if oldest_at is None else max(0, int((now - oldest_at).total_seconds()))
-    return WaitingAnswer(count=waiting.count, oldest_at=oldest_at, age_seconds=age)
+    return WaitingAnswer(count=backlog.count, oldest_at=oldest_at, age_seconds=age)

@@ -34,7 +34,6 @@ from services.tracking.intake.upkeep.domain import (
     Repair,
     RetranslationNotFound,
     UncreditedFacts,
-    Waiting,
     health,
     in_raw_words,
     valid_until,
@@ -262,8 +261,6 @@ async def findings(tx: Transaction, tenant_id: UUID, connection_id: UUID) -> Fin
 async def _facts(tx: Transaction, connection: Connection) -> Facts:
     tenant_id, connection_id = connection.tenant_id, connection.id
     calls = await calling.call_state(tx, connection)
-    backlog = await inbox.backlog(tx, tenant_id, connection_id)
-    queued = await fetching.backlog(tx, tenant_id, connection_id)
     runs = await sync.runs(tx, tenant_id, connection_id, RunKind.RECONCILIATION, before=None, limit=_RUNS_MAX)
     backfills = await sync.runs(tx, tenant_id, connection_id, RunKind.BACKFILL, before=None, limit=1)
     work = await retranslation.find(tx, tenant_id, connection_id)
@@ -274,11 +271,11 @@ async def _facts(tx: Transaction, connection: Connection) -> Facts:
         is_active=connection.status is ConnectionStatus.ACTIVE,
         hook_path=connection.hook_path,
         sent=await traffic.of_connection(tx, tenant_id, connection_id),
-        untranslated=Waiting(backlog.deliveries, backlog.oldest_at),
+        untranslated=await inbox.backlog(tx, tenant_id, connection_id),
         quarantined=await inbox.quarantined(tx, tenant_id, connection_id),
         has_api=ADAPTERS[connection.source].api is not None,
         has_access=connection.has_api_access,
-        fetching=Waiting(queued.records, queued.oldest_at),
+        fetching=await fetching.backlog(tx, tenant_id, connection_id),
         circuit=calls.circuit,
         credits_remaining=calls.credits_remaining,
         wants_channel=sync.has_channel(connection),
