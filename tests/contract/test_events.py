@@ -25,6 +25,7 @@ from shared.contracts.org import Person
 from shared.contracts.topics import EVENT_TYPES, TOPICS
 from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
+from shared.kernel.filters import EVERYTHING, Condition, Operator
 from shared.kernel.measures import Aggregate, Measure, RatePolicy
 from shared.kernel.records import RECORD_TYPES, RecordKind
 from tests.contract.compatibility import breaking_changes
@@ -152,6 +153,22 @@ def test_a_metric_of_activities_is_the_rule_it_was_made_from_and_valid_to_a_read
     rule = Measure(Aggregate.SUM, "duration_seconds", DateField.OCCURRED, record=RecordKind.ACTIVITY)
     goal = EXAMPLES["attain.goal.v1"].model_copy(update={"metric": Metric.of(rule)})
     assert Metric.of(rule).measure() == rule
+    Draft202012Validator(released("attain.goal.v1")).validate(goal.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Measure(Aggregate.RATIO, None, DateField.CLOSED, numerator_filter=Condition("status", Operator.EQ, ("won",))),
+        Measure(Aggregate.RATIO, "amount", DateField.PAID, currency="USD", numerator_filter=EVERYTHING),
+        Measure(Aggregate.AVERAGE, "quantity", DateField.CREATED),
+    ],
+)
+def test_a_metric_of_a_ratio_or_an_average_is_the_rule_it_was_made_from_and_valid_to_a_reader_of_the_release(
+    rule: Measure,
+) -> None:
+    goal = EXAMPLES["attain.goal.v1"].model_copy(update={"metric": Metric.of(rule)})
+    assert Metric.model_validate_json(Metric.of(rule).model_dump_json()).measure() == rule
     Draft202012Validator(released("attain.goal.v1")).validate(goal.model_dump(mode="json"))
 
 

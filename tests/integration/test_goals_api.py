@@ -12,7 +12,10 @@ from shared.contracts.goals import Goal
 from shared.contracts.org import Calendar, Identity, Membership, Person, Team
 from shared.db.database import Database
 from shared.http.auth import Role
-from tests.stories.goals import Caller, Service, at_once, goal_body, pointers, query, running_goals
+from shared.kernel.deals import DEAL_FIELDS
+from shared.kernel.filters import parse_filter
+from shared.kernel.measures import Aggregate, RatePolicy
+from tests.stories.goals import WON, Caller, Service, at_once, goal_body, pointers, query, running_goals
 
 
 def statuses(responses: Iterable[httpx.Response]) -> list[int]:
@@ -299,6 +302,36 @@ async def test_a_user_of_salesforce_is_the_same_one_with_15_characters_and_with_
         ({"period": {"start": "2026-01-01", "end": "2025-01-01"}}, ["/period/end"]),
         ({"metric": {"aggregate": "sum", "value_field": "amount"}}, ["/metric/currency"]),
         ({"metric": {"aggregate": "median"}}, ["/metric/aggregate"]),
+        ({"metric": {"aggregate": "average"}}, ["/metric/value_field"]),
+        ({"metric": {"aggregate": "average", "value_field": "amount"}}, ["/metric/currency"]),
+        (
+            {
+                "metric": {
+                    "aggregate": "average",
+                    "value_field": "paid_amount",
+                    "currency": "USD",
+                    "date_field": "paid",
+                }
+            },
+            ["/metric/date_field"],
+        ),
+        ({"metric": {"aggregate": "ratio"}}, ["/metric/numerator_filter"]),
+        ({"metric": {"aggregate": "count", "numerator_filter": WON}}, ["/metric/numerator_filter"]),
+        (
+            {"metric": {"aggregate": "ratio", "numerator_filter": {"all": [{"field": "stage", "op": "gt"}]}}},
+            ["/metric/numerator_filter/all/0/op"],
+        ),
+        (
+            {
+                "metric": {
+                    "aggregate": "ratio",
+                    "numerator_filter": {"all": [{"field": "status", "op": "eq", "value": "Won"}]},
+                }
+            },
+            ["/metric/numerator_filter/all/0/value"],
+        ),
+        ({"stretch": [{"name": "Club", "target": "1e15"}]}, ["/stretch/0/target"]),
+        ({"stretch": [{"name": "Club", "target": "9", "bonus": "1"}]}, ["/stretch/0/bonus"]),
         ({"metric": {"record": "weather", "aggregate": "count"}}, ["/metric/record"]),
         ({"metric": {"record": "activity", "aggregate": "sum", "value_field": "amount"}}, ["/metric/value_field"]),
         ({"metric": {"aggregate": "distinct", "value_field": "custom.\0"}}, ["/metric/value_field"]),
@@ -344,6 +377,38 @@ async def test_a_goal_of_activities_is_drafted_revised_and_read_back(admin: Call
         item["terms"]["metric"] for item in (await admin.send("GET", f"/v1/goals/{goal}/revisions")).json()["items"]
     ]
     assert [metric["value_field"] for metric in terms] == ["duration_seconds", None]
+
+
+async def test_a_goal_of_a_ratio_with_levels_is_drafted_revised_and_read_back(admin: Caller) -> None:
+    decided = {"all": [{"field": "status", "op": "in", "value": ["won", "lost"]}]}
+    rate = {"aggregate": "ratio", "filter": decided, "numerator_filter": WON}
+    club, top = {"name": "Club", "target": "40"}, {"name": "Top", "target": "50"}
+    goal = await admin.goal(await admin.person(), metric=rate, unit=None, target="30", stretch=[top, club])
+    refused = await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)
+    assert (refused.status_code, pointers(refused)) == (422, ["/stretch/1/target"])
+    edited = await admin.send("PATCH", f"/v1/goals/{goal}", {"stretch": [club, top]}, version=1)
+    assert (edited.json()["unit"], edited.json()["stretch"]) == ("%", [club, top])
+    assert (edited.json()["metric"]["currency"], edited.json()["metric"]["numerator_filter"]) == (None, WON)
+    assert (await admin.send("POST", f"/v1/goals/{goal}/activate", version=2)).status_code == 200
+    average = {"aggregate": "average", "value_field": "amount", "currency": "USD"}
+    change = {"metric": average, "unit": "USD", "target": "100.5", "stretch": [], "reason": "Fewer and larger"}
+    revised = await admin.send("POST", f"/v1/goals/{goal}/revise", change, version=3)
+    assert revised.status_code == 200, revised.text
+    items = (await admin.send("GET", f"/v1/goals/{goal}/revisions")).json()["items"]
+    assert [(item["terms"]["metric"]["aggregate"], item["terms"]["stretch"]) for item in items] == [
+        ("average", []),
+        ("ratio", [club, top]),
+    ]
+    *_, before, after = [each for each in await admin.events() if isinstance(each, Goal) and str(each.id) == goal]
+    assert (before.metric.measure().numerator_filter, [level.name for level in before.stretch]) == (
+        parse_filter(WON, DEAL_FIELDS),
+        ["Club", "Top"],
+    )
+    assert (after.metric.measure().aggregate, after.metric.measure().rate_policy, after.stretch) == (
+        Aggregate.AVERAGE,
+        RatePolicy.DEAL_DATE,
+        (),
+    )
 
 
 async def test_a_goal_says_who_gets_a_deal_and_otherwise_it_is_its_owners(admin: Caller) -> None:

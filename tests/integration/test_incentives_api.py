@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from services.incentives.earnings import explaining
-from shared.contracts.goals import Goal
+from shared.contracts.goals import Direction, Goal
 from shared.db.database import Scope, Transaction
 from shared.db.projection import Snapshot
 from shared.http.auth import Role
@@ -692,6 +692,9 @@ async def test_a_goal_that_is_no_quota_is_refused_and_one_that_has_not_arrived_i
         goal_event(company.tenant, BEN),
         goal_event(company.tenant, ANN, aggregate="count", value_field=None, currency=None),
         goal_event(company.tenant, ANN, currency="JPY"),
+        goal_event(company.tenant, ANN, later_aggregate="average"),
+        goal_event(company.tenant, ANN, later_aggregate="ratio", numerator_filter={"all": []}),
+        goal_event(company.tenant, ANN).model_copy(update={"direction": Direction.LOWER}),
     ]
     snapshots = [
         Snapshot(company.tenant, each.subject, each.event_type, 1, each.model_dump_json())

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 import httpx
@@ -15,12 +17,14 @@ from services.tracking.measure.progress.api import router as progress_router
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker, render_progress
 from services.tracking.measure.progress.tables import ACTIVITIES_STRIPE
+from services.tracking.measure.progress.verification import of_tenant
 from services.tracking.metadata import transport
 from services.tracking.records.service import DEALS
 from services.tracking.tell.live.api import LiveStreams
 from services.tracking.tell.live.api import router as live_router
 from services.tracking.tell.live.hub import LiveHub
 from services.tracking.tell.live.rights import StreamRights
+from shared.contracts.goals import Direction, StretchLevel
 from shared.contracts.org import Team
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database, Scope, Transaction
@@ -134,6 +138,19 @@ class Tenant:
         async with self.site.database.transaction(self.scope) as tx:
             await self.site.tracker.define(tx, self.storyteller.definition_events(definitions))
         await self.rebuild()
+
+    async def redefined(self, *goals: oracle.Goal, **terms: object) -> None:
+        """Goals with other terms than those of stories."""
+        events = [each.model_copy(update=terms) for each in self.storyteller.definition_events(goals)]
+        async with self.site.database.transaction(self.scope) as tx:
+            await self.site.tracker.define(tx, events)
+        await self.rebuild()
+
+    async def counted(self, *deals: oracle.Deal) -> None:
+        """Deals that are counted as they are published."""
+        async with self.site.database.transaction(self.scope) as tx:
+            counted = await self.site.tracker.count(tx, self.storyteller.deal_events(deals), ())
+        assert len(counted.accepted) == len(deals)
 
     async def conversions(self, goal: int) -> dict[str, tuple[str, object]]:
         """By deal: what it adds to a goal and how it was converted; told alike of all deals and of each."""
@@ -530,6 +547,107 @@ async def test_a_goal_of_activities_tells_as_much_as_one_of_deals(site: Site) ->
     stands = (await tenant.get(tenant.goal(called))).json()
     assert (stands["value"], stands["deals"]) == ("1", 1)
     assert (await tenant.get(tenant.goal(called, "explain"))).json()["items"][0]["record"] == "deal"
+
+
+async def test_a_win_rate_is_three_of_twelve_then_four_of_thirteen_and_never_an_average_of_averages(site: Site) -> None:
+    tenant = await site.company()
+    adas, bens, companys = 3, 4, 5
+    rates = (
+        oracle.Goal(adas, 1, "active", False, ADA, "win rate", 0, 10),
+        oracle.Goal(bens, 1, "active", False, BEN, "win rate", 0, 10),
+        oracle.Goal(companys, 1, "active", True, COMPANY, "win rate", 0, 10),
+    )
+    club = StretchLevel(name="Club", target=Decimal("30.769230"))
+    top = StretchLevel(name="Top", target=Decimal("30.769231"))
+    terms = {"target": Decimal(30), "unit": "%", "stretch": (club, top)}
+    await tenant.redefined(*rates, **terms)
+    nothing = (await tenant.get(tenant.goal(companys))).json()
+    assert (nothing["value"], nothing["denominator"], nothing["attainment"]) == ("0", "0", None)
+    lost = WON._replace(status="lost")
+    decided = [(WON if number < 3 else lost)._replace(number=number, closed_day=number % 5) for number in range(12)]
+    site.clock.now += timedelta(hours=1)
+    async with tenant.stream(tenant.goal(companys, "stream")) as stream:
+        await stream.event()
+        await tenant.deals(*(deal._replace(user=ADA if deal.number < 2 else BEN) for deal in decided))
+        await tenant.publish(companys)
+        _, pushed = await stream.event()
+    assert (pushed["value"], pushed["numerator"], pushed["denominator"]) == ("25", "3", "12")
+    told = [(await tenant.get(tenant.goal(goal))).json() for goal in (adas, bens, companys)]
+    # The average of the two people's rates would be 55 %.
+    assert [(each["value"], each["deals"]) for each in told] == [("100", 2), ("10", 10), ("25", 12)]
+    assert (told[2]["attainment"], told[2]["stretch_reached"], told[2]["currency"]) == ("0.833333", None, None)
+    between = site.clock.now
+    site.clock.now += timedelta(hours=1)
+    await tenant.counted(WON._replace(number=12, user=BEN, closed_day=6), WON._replace(number=13, status="open"))
+    now = (await tenant.get(tenant.goal(companys))).json()
+    assert (now["value"], now["numerator"], now["denominator"], now["attainment"]) == (
+        "30.769231",
+        "4",
+        "13",
+        "1.025641",
+    )
+    # 4 of 13 is less than what it is rounded to.
+    assert now["stretch_reached"] == {"name": "Club", "target": "30.76923"}
+    past = (await tenant.get(tenant.goal(companys), {"as_of": between.isoformat()})).json()
+    assert (past["value"], past["numerator"], past["denominator"]) == ("25", "3", "12")
+    days = (await tenant.get(tenant.goal(companys, "series"))).json()["days"]
+    assert [(day["added"], day["added_denominator"]) for day in days][:3] == [("1", "3"), ("1", "3"), ("1", "2")]
+    assert [day["cumulative"] for day in days] == ["33.333333", "33.333333", "37.5", "30", "25", "30.769231"]
+    explained = (await tenant.get(tenant.goal(companys, "explain"))).json()["items"]
+    assert (len(explained), sum(int(item["value"]) for item in explained)) == (13, 4)
+    assert {item["denominator"] for item in explained} == {"1"}
+    (missed,) = {json.dumps(item["failing"]) for item in explained if item["value"] == "0"}
+    assert json.loads(missed) == {"field": "status", "op": "eq", "value": "won"}
+    await tenant.redefined(*(goal._replace(version=2) for goal in rates), **terms)
+    assert (await tenant.get(tenant.goal(companys))).json()["value"] == "30.769231"
+    tenant_id = tenant.storyteller.tenant_id
+    assert [each async for each in of_tenant(site.database, tenant_id, Counter())] == []
+
+
+async def test_where_lower_is_better_an_average_of_seven_on_the_way_from_ten_to_six_is_75_percent(site: Site) -> None:
+    tenant = await site.company()
+    days = oracle.Goal(3, 1, "active", False, ADA, "average seconds of calls", 0, 10)
+    terms = {"target": Decimal(6), "baseline": Decimal(10), "direction": Direction.LOWER, "unit": "days"}
+    stretch = StretchLevel(name="Fast", target=Decimal(5)), StretchLevel(name="At once", target=Decimal(1))
+    await tenant.redefined(days, **terms, stretch=stretch)
+    call = oracle.Activity(0, 1, False, "call", "done", ADA, 30, 6, None, "1")
+    await tenant.activities(call, call._replace(number=1, seconds=8))
+    told = (await tenant.get(tenant.goal(3))).json()
+    assert (told["value"], told["denominator"], told["attainment"], told["stretch_reached"]) == ("7", "2", "0.75", None)
+    await tenant.activities(call._replace(number=2, seconds=1), call._replace(number=1, version=2, seconds=None))
+    told = (await tenant.get(tenant.goal(3))).json()
+    assert (told["value"], told["denominator"], told["attainment"]) == ("3.5", "2", "1.625")
+    assert told["stretch_reached"]["name"] == "Fast"
+    assert [each async for each in of_tenant(site.database, tenant.storyteller.tenant_id, Counter())] == []
+
+
+async def test_a_share_of_a_deal_is_the_same_share_of_both_sides(site: Site) -> None:
+    tenant = await site.company()
+    goals = [
+        oracle.Goal(3, 1, "active", False, ADA, "win rate", 0, 10, by_splits=True),
+        oracle.Goal(4, 1, "active", False, ADA, "average won dollars", 0, 10, by_splits=True),
+    ]
+    await tenant.defined(*goals)
+    halves = ((ADA, 500, "owner"), (BEN, 500, "owner"))
+    await tenant.deals(
+        WON._replace(splits=halves, cents=10000),
+        WON._replace(number=1, status="lost"),
+        WON._replace(number=2, cents=40000),
+    )
+    rate, average = [(await tenant.get(tenant.goal(goal))).json() for goal in (3, 4)]
+    assert (rate["value"], rate["numerator"], rate["denominator"], rate["deals"]) == ("60", "1.5", "2.5", 3)
+    assert (average["value"], average["numerator"], average["denominator"], average["deals"]) == (
+        "300",
+        "450",
+        "1.5",
+        2,
+    )
+    items = (await tenant.get(tenant.goal(4, "explain"))).json()["items"]
+    assert {(item["value"], item["denominator"]) for item in items} == {("50", "0.5"), ("400", "1")}
+    assert [(part["value"], part["denominator"]) for part in items[0]["parts"] if part["counts"]] in (
+        [("50", "0.5")],
+        [("400", "1")],
+    )
 
 
 async def answered_as_unknown(tenant: Tenant, goal: int, parameter: str, record_id: UUID) -> None:

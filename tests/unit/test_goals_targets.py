@@ -16,6 +16,7 @@ from services.goals.targets.domain import (
     GoalTermsRefused,
     Owner,
     Status,
+    StretchLevel,
     UnknownParent,
     activated,
     cancelled,
@@ -30,6 +31,7 @@ from services.goals.targets.events import goal_event
 from services.goals.targets.schemas import DatesBody, FiscalPeriodBody, GoalAnswer, GoalBody, MetricBody, changed_terms
 from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
+from shared.kernel.filters import EVERYTHING
 from shared.kernel.measures import Aggregate, Measure, RatePolicy
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
@@ -126,6 +128,56 @@ def test_terms_that_contradict_each_other_keep_a_goal_from_counting(terms: GoalT
     ],
 )
 def test_terms_that_can_be_reached_are_accepted(terms: GoalTerms) -> None:
+    check_terms(terms)
+
+
+WIN_RATE = Measure(Aggregate.RATIO, None, DateField.CLOSED, numerator_filter=EVERYTHING)
+CLUB, TOP = StretchLevel("Club", Decimal(1200)), StretchLevel("Top", Decimal(1500))
+
+
+@pytest.mark.parametrize(
+    ("terms", "pointers"),
+    [
+        (replace(TERMS, stretch=(TOP, CLUB)), ["/stretch/1/target"]),
+        (replace(TERMS, stretch=(replace(CLUB, target=TERMS.target), TOP)), ["/stretch/0/target"]),
+        (replace(TERMS, stretch=(CLUB, replace(TOP, name="Club"))), ["/stretch/1/name"]),
+        (
+            replace(TERMS, direction=Direction.LOWER, target=Decimal(5), baseline=Decimal(9), stretch=(CLUB,)),
+            ["/stretch/0/target"],
+        ),
+        (replace(TERMS, measure=COUNT, stretch=(replace(CLUB, target=Decimal("1000.5")),)), ["/stretch/0/target"]),
+        (replace(TERMS, measure=WIN_RATE, target=Decimal("100.01")), ["/target"]),
+        (
+            replace(TERMS, measure=WIN_RATE, target=Decimal(90), stretch=(CLUB, TOP)),
+            [
+                "/stretch/0/target",
+                "/stretch/1/target",
+            ],
+        ),
+    ],
+)
+def test_levels_and_ratios_that_can_never_be_reached_are_refused(terms: GoalTerms, pointers: list[str]) -> None:
+    with pytest.raises(GoalTermsRefused) as refused:
+        activated(draft(GOAL, terms))
+    assert [field.pointer for field in refused.value.fields] == pointers
+    assert all(field.accepted for field in refused.value.fields)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        replace(TERMS, stretch=(CLUB, TOP)),
+        replace(TERMS, measure=WIN_RATE, target=Decimal("33.3"), stretch=(StretchLevel("All", Decimal(100)),)),
+        replace(
+            TERMS,
+            direction=Direction.LOWER,
+            target=Decimal(5),
+            baseline=Decimal(9),
+            stretch=(StretchLevel("Fast", Decimal("4.5")), StretchLevel("At once", Decimal(0))),
+        ),
+    ],
+)
+def test_levels_go_on_from_the_target_in_the_goal_s_direction(terms: GoalTerms) -> None:
     check_terms(terms)
 
 
@@ -240,6 +292,12 @@ def test_a_metric_of_activities_counts_them_on_the_day_they_took_place() -> None
         ({"aggregate": "sum", "value_field": "quantity"}, "quantity"),
         ({"aggregate": "count"}, "deals"),
         ({"aggregate": "distinct", "value_field": "account_id"}, "account_id"),
+        ({"aggregate": "ratio", "numerator_filter": {"all": []}}, "%"),
+        (
+            {"aggregate": "ratio", "value_field": "amount", "currency": "CNY", "numerator_filter": {"all": []}},
+            "%",
+        ),
+        ({"aggregate": "average", "value_field": "amount", "currency": "CNY"}, "CNY"),
         ({"record": "activity", "aggregate": "count"}, "activities"),
         ({"record": "activity", "aggregate": "sum", "value_field": "duration_seconds"}, "duration_seconds"),
     ],

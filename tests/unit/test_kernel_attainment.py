@@ -15,12 +15,14 @@ from services.tracking.tell.channels.events import EARNING, PROGRESS
 from shared.contracts.earnings import Earning
 from shared.contracts.goals import Direction, GoalStatus, Subject
 from shared.contracts.progress import Progress
-from shared.kernel.attainment import attainment, shown
+from shared.kernel.attainment import actual, attainment, shown
 from shared.kernel.filters import Value, first_failing, parse_filter
+from shared.kernel.measures import Aggregate
 from shared.kernel.money import AMOUNT_DECIMALS_MAX
 from shared.kernel.periods import Period
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+QUOTIENTS = (Aggregate.RATIO, Aggregate.AVERAGE)
 AMOUNTS = st.decimals(-(10**12), 10**12, places=AMOUNT_DECIMALS_MAX)
 
 
@@ -70,6 +72,67 @@ def test_an_attainment_compares_with_any_bound_as_the_exact_ratio_does(
         read = shown(compared)
         assert read is not None
         assert (read >= each) == (exact >= each)
+
+
+@given(AMOUNTS, AMOUNTS, AMOUNTS.filter(bool), AMOUNTS, st.booleans(), st.sampled_from((*QUOTIENTS, Aggregate.SUM)))
+def test_a_quotient_is_shown_half_up_and_compared_exactly(
+    value: Decimal, denominator: Decimal, target: Decimal, baseline: Decimal, lower: bool, aggregate: Aggregate
+) -> None:
+    stands = actual(aggregate, value, denominator)
+    compared = attainment(
+        stands.dividend, target=target, baseline=baseline, lower_is_better=lower, divisor=stands.divisor
+    )
+    if aggregate in QUOTIENTS and not denominator:
+        assert (stands.shown, compared, stands.has_reached(target, lower_is_better=lower)) == (None, None, False)
+        return
+    scale = {Aggregate.RATIO: Fraction(100), Aggregate.AVERAGE: Fraction(1)}
+    exact = scale[aggregate] * Fraction(value) / Fraction(denominator) if aggregate in scale else Fraction(value)
+    half_up = (abs(exact) * 10**6 + Fraction(1, 2)).__floor__() * (1 if exact >= 0 else -1)
+    assert stands.shown == Decimal(half_up).scaleb(-6)
+    assert stands.has_reached(target, lower_is_better=lower) == (exact <= target if lower else exact >= target)
+    near = exact_or_next(exact)
+    assert stands.has_reached(near, lower_is_better=lower) == (exact <= near if lower else exact >= near)
+    assert compared == attainment_of(exact, target, baseline, lower=lower)
+
+
+def attainment_of(exact: Fraction, target: Decimal, baseline: Decimal, *, lower: bool) -> Decimal | None:
+    """The attainment of a number that need be no decimal, as it is compared: with a last digit that is never 0 or 5."""
+    above, below = (
+        (Fraction(baseline) - exact, Fraction(baseline) - Fraction(target)) if lower else (exact, Fraction(target))
+    )
+    if not below:
+        return None
+    scaled = above / below * 10**7
+    cut = abs(scaled).__floor__()
+    if cut != abs(scaled) and cut % 5 == 0:
+        cut += 1
+    return Decimal(cut if scaled >= 0 else -cut).scaleb(-7)
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "value", "denominator", "reads"),
+    [
+        (Aggregate.RATIO, "3", "12", "25"),
+        (Aggregate.RATIO, "4", "13", "30.769231"),
+        (Aggregate.RATIO, "1", "3", "33.333333"),
+        (Aggregate.AVERAGE, "14", "2", "7"),
+        (Aggregate.AVERAGE, "-0.000001", "2", "-0.000001"),
+    ],
+)
+def test_worked_quotients(aggregate: Aggregate, value: str, denominator: str, reads: str) -> None:
+    assert actual(aggregate, Decimal(value), Decimal(denominator)).shown == Decimal(reads)
+
+
+def test_filters_compare_the_exact_attainment_of_a_ratio_and_find_no_value_where_there_is_none() -> None:
+    # 29.9999996 of 30 percent, which reads as 30.
+    nearly = progress("30", "30").model_copy(
+        update={"aggregate": "ratio", "numerator": Decimal(299999996), "denominator": Decimal(10**9)}
+    )
+    assert not fires(nearly, "gte", "1")
+    assert fires(nearly, "gte", "0.999999")
+    nothing = nearly.model_copy(update={"numerator": Decimal(0), "denominator": Decimal(0), "value": Decimal(0)})
+    assert PROGRESS.fields["value"][1](nothing) is None
+    assert PROGRESS.fields["attainment"][1](nothing) is None
 
 
 def exact_or_next(ratio: Fraction) -> Decimal:

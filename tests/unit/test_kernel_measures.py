@@ -10,10 +10,10 @@ from shared.kernel.activities import (
     ActivityStatus,
     ActivityType,
 )
-from shared.kernel.deals import DEAL_FIELDS, DateField, DealFacts, DealKind, DealStatus, RecordVersion
+from shared.kernel.deals import DEAL_FIELDS, DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import EVERYTHING, Condition, Filter, Operator, parse_filter
-from shared.kernel.measures import Aggregate, Counted, Exclusion, Measure, NotCounted
+from shared.kernel.measures import Aggregate, Counted, Exclusion, Measure, NotCounted, Whole
 from shared.kernel.parts import parts_of
 from shared.kernel.periods import FiscalCalendar
 from shared.kernel.records import RecordFacts, RecordKind
@@ -100,6 +100,45 @@ def test_a_deal_that_fails_the_filter_says_which_part() -> None:
     )
 
 
+def test_a_ratio_is_counted_on_both_sides_and_says_what_keeps_a_deal_out_of_the_numerator() -> None:
+    large = Condition("amount", Operator.GTE, (Decimal(10**9),))
+    (deal,) = (each.outcome for each in whole(ratio(None, large)))
+    assert deal == Counted(Decimal(0), date(2026, 4, 1), denominator=Decimal(1), failing=large)
+    (money,) = (each.outcome for each in whole(ratio("quantity", WON)))
+    assert money == Counted(Decimal(12), date(2026, 4, 1), denominator=Decimal(12))
+
+
+def test_an_average_is_by_how_many_deals_there_are() -> None:
+    (deal,) = (each.outcome for each in whole(Measure(Aggregate.AVERAGE, "quantity", DateField.CLOSED)))
+    assert deal == Counted(Decimal(12), date(2026, 4, 1), denominator=Decimal(1))
+
+
+def test_an_average_of_what_was_paid_is_by_deal_and_not_by_payment() -> None:
+    with pytest.raises(InvalidInput, match="/date_field"):
+        Measure(Aggregate.AVERAGE, "paid_amount", DateField.PAID, currency="USD")
+    paid = DEAL._replace(payments=(Payment(date(2026, 3, 1), Decimal(1)), Payment(date(2026, 3, 2), Decimal(2))))
+    measure = Measure(Aggregate.AVERAGE, "paid_amount", DateField.CLOSED, currency=DEAL.currency)
+    (all_of_it,) = (each.outcome for each in whole(measure, paid))
+    assert all_of_it == Counted(Decimal(3), date(2026, 4, 1), denominator=Decimal(1))
+
+
+def test_only_sums_of_money_and_counts_are_measured_in_money_and_records() -> None:
+    average = Measure(Aggregate.AVERAGE, "amount", DateField.CLOSED, currency="USD")
+    units = [BOOKINGS.unit, average.unit, ratio(None, WON).unit]
+    assert [str(unit) for unit in units] == ["money in USD", "an average of USD", "a ratio"]
+    assert len(set(units)) == 3
+
+
+def ratio(value_field: str | None, numerator_filter: Filter) -> Measure:
+    return Measure(Aggregate.RATIO, value_field, DateField.CLOSED, numerator_filter=numerator_filter)
+
+
+def whole(measure: Measure, deal: DealFacts = DEAL) -> tuple[Whole, ...]:
+    found = measure.wholes(deal, SHANGHAI)
+    assert not isinstance(found, NotCounted)
+    return found
+
+
 def test_a_sum_of_quantities_asks_for_no_currency() -> None:
     units = Measure(Aggregate.SUM, "quantity", DateField.CLOSED)
     assert counted(units, DEAL._replace(currency="EUR"), SHANGHAI) == Counted(Decimal(12), date(2026, 4, 1))
@@ -120,6 +159,12 @@ def test_a_sum_of_quantities_asks_for_no_currency() -> None:
         (Aggregate.DISTINCT, "amount", None, "/value_field"),
         (Aggregate.DISTINCT, "custom.", None, "/value_field"),
         (Aggregate.DISTINCT, "custom.a\0", None, "/value_field"),
+        (Aggregate.RATIO, None, None, "/numerator_filter"),
+        (Aggregate.RATIO, "stage", None, "/value_field"),
+        (Aggregate.RATIO, "amount", None, "/currency"),
+        (Aggregate.AVERAGE, None, None, "/value_field"),
+        (Aggregate.AVERAGE, "amount", None, "/currency"),
+        (Aggregate.AVERAGE, "quantity", "USD", "/currency"),
     ],
 )
 def test_a_measure_that_cannot_be_worked_out_is_refused_by_name(

@@ -38,7 +38,7 @@ from services.incentives.plans.domain.versions import (
 )
 from services.incentives.plans.store import PlanState, StaleAssignment
 from services.incentives.plans.tables import projection
-from shared.contracts.goals import Goal, GoalStatus
+from shared.contracts.goals import Direction, Goal, GoalStatus
 from shared.contracts.org import Calendar, Person
 from shared.db.database import Transaction
 from shared.db.projection import Projection, Snapshot
@@ -349,6 +349,7 @@ def quota_goal(goal: Goal) -> QuotaGoal:
         OwnerKind(goal.owner.kind),
         goal.owner.id,
         goal.metric.measure().unit,
+        goal.direction is Direction.LOWER,
     )
 
 

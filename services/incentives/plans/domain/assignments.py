@@ -78,6 +78,7 @@ class QuotaGoal:
     owner_kind: OwnerKind
     owner_id: UUID
     unit: Unit
+    lower_is_better: bool = False
 
     def misfit(self, person_id: UUID, unit: Unit) -> QuotaGap | None:
         """Why it can never be a quota of this person for a component that is paid on this; None when it can.
@@ -141,6 +142,10 @@ def check_quota_goal(goal: QuotaGoal, person_id: UUID, unit: Unit, fitting: Peri
             raise InvalidInput.field(
                 pointer, f"is a goal for {goal.unit}", f"a goal for {unit}, as the component is paid"
             )
+    if goal.lower_is_better:
+        raise InvalidInput.field(
+            pointer, "is a goal where lower is better", "one where higher is better, as pay grows with what is counted"
+        )
     if goal.period != fitting:
         raise InvalidInput.field(
             pointer,
