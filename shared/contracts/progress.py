@@ -27,8 +27,8 @@ class Progress(Event):
     name: str
     owner: Subject
     value: Exact = Field(
-        description="Of a ratio, in percent, and of an average six decimals, rounded half-up; 0 as long as its "
-        "`denominator` is 0, when there is none."
+        description="Of what is divided, a ratio and what a goal's parts have attained in percent and averages, six "
+        "decimals, rounded half-up; 0 as long as its `denominator` is 0, when there is none."
     )
     target: Exact
     baseline: Exact
@@ -46,15 +46,18 @@ class Progress(Event):
     received_at: Instant | None = Field(description="When the newest delivery that counts was accepted.")
     aggregate: str | None = Field(
         default=None,
-        description="How records become the value, such as `sum`, `count`, `distinct`, `ratio` or `average`; null in "
-        "events of releases before there were the last two.",
+        description="How records become the value, such as `sum`, `count`, `distinct`, `ratio` or `average`, or what "
+        "else it is made of, `children` or `stated`; null in events of releases before there were the last four.",
     )
     numerator: Exact | None = Field(
-        default=None, description="Of a ratio or an average: what is divided by the denominator. Null otherwise."
+        default=None,
+        description="Of a ratio or an average: what is divided by the denominator. Of what counts no records: "
+        "the value, to twenty decimals, where its denominator is 1. Null otherwise.",
     )
     denominator: Exact | None = Field(
         default=None,
-        description="The sum or the number of what a ratio is a part of, or how many records an average is over.",
+        description="The sum or the number of what a ratio is a part of, or how many records an average is over; "
+        "of what counts no records 1, or 0 as long as there is no value.",
     )
     stretch_reached: StretchLevel | None = Field(
         default=None, description="The highest of the goal's stretch levels that is reached."

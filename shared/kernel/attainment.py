@@ -4,7 +4,9 @@ Whoever compares an attainment takes `attainment`, whoever shows one takes `show
 whatever little is below it for both.
 """
 
+from collections.abc import Iterable
 from decimal import ROUND_05UP, ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 from shared.kernel.measures import Aggregate
@@ -16,6 +18,7 @@ _SHOWN_UNIT: Final = Decimal(1).scaleb(-SHOWN_DECIMALS)
 # lies on the same side of every bound as the ratio itself, and on none that it does not reach exactly.
 _COMPARED_UNIT: Final = Decimal(1).scaleb(-AMOUNT_DECIMALS_MAX - 1)
 _EXACT: Final = Context(prec=100, rounding=ROUND_05UP)
+_PUBLISHED_UNIT: Final = Decimal(1).scaleb(-20)
 _PERCENT: Final = Decimal(100)
 
 
@@ -32,6 +35,13 @@ class Actual(NamedTuple):
             return self.dividend
         return self._quotient(_SHOWN_UNIT, ROUND_HALF_UP)
 
+    @property
+    def published(self) -> "Actual":
+        """The same with a divisor of 1 or 0, to twenty decimals: on the same side of every target."""
+        if self.divisor in (0, 1):
+            return self
+        return Actual(self._quotient(_PUBLISHED_UNIT, ROUND_05UP) or Decimal(0))
+
     def has_reached(self, target: Decimal, *, lower_is_better: bool) -> bool:
         """Whether it is as good as a target of at most six decimals, exactly; no number is not."""
         compared = self._quotient(_COMPARED_UNIT, ROUND_05UP)
@@ -47,10 +57,33 @@ class Actual(NamedTuple):
 
 
 def actual(aggregate: Aggregate, value: Decimal, denominator: Decimal) -> Actual:
-    """What the sums of a goal come to; of a ratio in percent."""
+    """What the sums of a goal come to; of a ratio in percent. What counts no records always has both sides."""
     if aggregate is Aggregate.RATIO:
         return Actual(_EXACT.multiply(_PERCENT, value), denominator)
-    return Actual(value, denominator) if aggregate is Aggregate.AVERAGE else Actual(value)
+    has_both = aggregate is Aggregate.AVERAGE or not aggregate.counts_records
+    return Actual(value, denominator) if has_both else Actual(value)
+
+
+def attained(stands: Actual, *, target: Decimal, baseline: Decimal, lower_is_better: bool) -> Fraction | None:
+    """What `attainment` gives, exactly."""
+    if not stands.divisor:
+        return None
+    value = Fraction(stands.dividend) / Fraction(stands.divisor)
+    reached, whole = value, Fraction(target)
+    if lower_is_better:
+        reached, whole = Fraction(baseline) - value, Fraction(baseline) - whole
+    return reached / whole if whole else None
+
+
+def weighted(parts: Iterable[tuple[Decimal, Fraction | None]]) -> Actual:
+    """The sum of weight × attainment, in percent, exactly; no number where the attainment of a part is none."""
+    total = Fraction(0)
+    for weight, attainment_of_part in parts:
+        if attainment_of_part is None:
+            return Actual(Decimal(0), Decimal(0))
+        total += Fraction(weight) * attainment_of_part
+    total *= 100
+    return Actual(Decimal(total.numerator), Decimal(total.denominator))
 
 
 def attainment(

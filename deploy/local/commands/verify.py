@@ -18,12 +18,13 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
-from deploy.local.commands.republish import definitions
+from deploy.local.commands.republish import definitions, stated_values
 from deploy.local.configuration import StackConfiguration
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.verification import Verification as PayVerification
 from services.incentives.plans.service import Plans
 from services.tracking.definitions.service import PublishedDefinitions
+from services.tracking.measure.progress import stated
 from services.tracking.measure.progress import verification as tracking
 from services.tracking.records import service as records
 from services.tracking.tell.dead_letters import service as dead_letters
@@ -31,7 +32,7 @@ from shared.db.database import Database, Scope, Transaction
 from shared.kernel.deals import RecordVersion
 from shared.kernel.difference import Difference
 from shared.kernel.words import counted
-from shared.outbox.republishing import versions
+from shared.outbox.republishing import ReadNext, versions
 
 SETTLE_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 1.0
@@ -178,13 +179,14 @@ async def verified(url: str, *, settle_seconds: float = SETTLE_SECONDS) -> Repor
         for tenant_id in sorted(report.tenants):
             patience = _Patience(settle_seconds)
             await _isolated(report, "deals", tenant_id, _deals_of(report, tracked, credited_deals, tenant_id, patience))
-        for reader, database, versions in (
-            ("tracking", tracked, PublishedDefinitions().versions),
-            ("incentives", credited, plans.published_versions),
+        published = [each for kinds in definitions().values() for each in kinds]
+        for reader, kinds, database, versions_of in (
+            ("tracking", published, tracked, PublishedDefinitions().versions),
+            ("tracking", stated_values(), tracked, stated.versions),
+            ("incentives", published, credited, plans.published_versions),
         ):
-            await _definitions(
-                report, goals, reader, partial(_stored_versions, database, versions), _Patience(settle_seconds)
-            )
+            stored_versions = partial(_stored_versions, database, versions_of)
+            await _definitions(report, goals, reader, kinds, stored_versions, _Patience(settle_seconds))
         async with tracked.snapshot(Scope.every()) as tx:
             report.dead_letters = sum((await dead_letters.counts(tx)).values())
     return report
@@ -275,23 +277,27 @@ def _version(version: RecordVersion | None) -> str:
 
 
 async def _definitions(
-    report: Report, goals: Database, reader: str, stored_versions: StoredVersions, patience: _Patience
+    report: Report,
+    goals: Database,
+    reader: str,
+    kinds: Sequence[ReadNext],
+    stored_versions: StoredVersions,
+    patience: _Patience,
 ) -> None:
-    """Has a service stored what goals has published, at the version it has there or a later one?"""
-    for kinds in definitions().values():
-        async for published in versions(goals, kinds):
-            report.compared[f"definition in {reader}"] += len(published)
-            behind = dict(published)
-            while True:
-                stored = await stored_versions(sorted(behind))
-                behind = {key: version for key, version in behind.items() if stored.get(key, 0) < version}
-                if not behind or not await patience.waits():
-                    break
-            for (tenant_id, subject), version in behind.items():
-                report.add(
-                    f"{subject} (tenant {tenant_id}): goals published version {version}, {reader} has"
-                    f" {stored.get((tenant_id, subject), 'none')}"
-                )
+    """Has a service stored what goals has published of these kinds, at the version it has there or a later one?"""
+    async for published in versions(goals, kinds):
+        report.compared[f"definition in {reader}"] += len(published)
+        behind = dict(published)
+        while True:
+            stored = await stored_versions(sorted(behind))
+            behind = {key: version for key, version in behind.items() if stored.get(key, 0) < version}
+            if not behind or not await patience.waits():
+                break
+        for (tenant_id, subject), version in behind.items():
+            report.add(
+                f"{subject} (tenant {tenant_id}): goals published version {version}, {reader} has"
+                f" {stored.get((tenant_id, subject), 'none')}"
+            )
 
 
 async def _stored_versions(database: Database, versions_of: Versions, keys: Subjects) -> Mapping[tuple[UUID, str], int]:

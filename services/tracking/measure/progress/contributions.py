@@ -4,7 +4,7 @@ Rebuilds, the daily series, explanations, the past and verification all read dea
 same rules as `domain` evaluates one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -12,13 +12,14 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from services.tracking.measure.progress.domain import Rule
+from services.tracking.measure.progress import stated
+from services.tracking.measure.progress.domain import EXACT, Rule, Stated, combined
 from services.tracking.measure.progress.filter_sql import FilterCompiler
 from services.tracking.records import queries
 from shared.db.database import Transaction
 from shared.kernel.deals import DateField
 from shared.kernel.filters import EVERYTHING, conditions_of
-from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy
+from shared.kernel.measures import Aggregate, Combine, Crediting, Measure, RatePolicy
 from shared.kernel.periods import BusinessDays, DaySpan, Period
 from shared.kernel.rates import RatesInto, RateSpan
 from shared.kernel.records import RecordKind
@@ -180,6 +181,21 @@ class Day(NamedTuple):
     deals: int
 
 
+def cumulated(days: Sequence[Day]) -> Iterator[tuple[date, Total]]:
+    """Where a goal stands at the end of each of these days, in their order."""
+    value, denominator, deals = Decimal(0), Decimal(0), 0
+    for day in days:
+        value, deals = EXACT.add(value, day.added), deals + day.deals
+        denominator = EXACT.add(denominator, day.denominator or Decimal(0))
+        yield day.day, Total(value, denominator, deals, None)
+
+
+def stated_by_day(combine: Combine, values: Sequence[Stated]) -> Iterator[tuple[date, Total]]:
+    """The same for the days of stated values, which are in the order of their days."""
+    for count, each in enumerate(values, start=1):
+        yield each.day, Total(*combined(combine, values[:count]), None)
+
+
 async def totals(
     tx: Transaction, tenant_id: UUID, rules: Mapping[UUID, Rule], *, as_of: datetime | None = None
 ) -> dict[UUID, Total]:
@@ -194,6 +210,10 @@ async def totals(
             found[row["goal_id"]] = Total(
                 Decimal(row["value"]), Decimal(row["denominator"]), row["deals"], row["received_at"]
             )
+    for goal_id, values in (await stated.counting(tx, tenant_id, rules, as_of=as_of)).items():
+        combine = rules[goal_id].measure.combine or Combine.LATEST
+        received_at = max((each.stated_at for each in values), default=None)
+        found[goal_id] = Total(*combined(combine, values), received_at)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -46,6 +46,8 @@ class Definitions:
     """Every goal, whatever its status."""
     goals_of: Layered[UUID, frozenset[UUID]]
     """The goals of each person and team."""
+    parts_of: Layered[UUID, frozenset[UUID]]
+    """The counting goals whose parent each goal is."""
     index: GoalIndex
 
     @property
@@ -62,6 +64,7 @@ class Definitions:
         goals = {event.id: event for event in events if isinstance(event, Goal)}
         organisation = {event.subject: event for event in events if not isinstance(event, Goal)}
         terms = {goal_id: terms_of(goal) for goal_id, goal in goals.items()}
+        parts = self._parts(goals, terms)
         chart, moved = self.chart, set(goals)
         if organisation:
             organisation = {**self.organisation, **organisation}
@@ -72,8 +75,11 @@ class Definitions:
                 moved |= set(self.index.rules)
             else:
                 moved |= {goal_id for owner in owners for goal_id in self.goals_of.get(owner, ())}
+        of_parts = {each for each in parts if (parent := terms.get(each) or self.goals.get(each)) and parent.has_parts}
+        moved |= of_parts
+        parts_of = self.parts_of.changed(parts)
         counting = [
-            terms.get(goal_id) or self.goals[goal_id]
+            _with_parts(terms.get(goal_id) or self.goals[goal_id], parts_of)
             for goal_id in moved
             if (goals[goal_id].status in COUNTING if goal_id in goals else goal_id in self.index.rules)
         ]
@@ -82,9 +88,25 @@ class Definitions:
             organisation or self.organisation,
             self.goals.changed(terms),
             self.goals_of.changed(self._owned(terms)),
+            parts_of,
             self.index.changed(chart, counting, ended),
         )
         return after, changed_rules(self.index, after.index, moved)
+
+    def _parts(self, goals: Mapping[UUID, Goal], terms: Mapping[UUID, GoalTerms]) -> Mapping[UUID, frozenset[UUID]]:
+        """The counting parts of the goals that one of these joins or leaves."""
+        parts: dict[UUID, set[UUID]] = {}
+        for goal_id, goal in goals.items():
+            before = self.goals[goal_id].parent_id if goal_id in self.index.rules else None
+            after = terms[goal_id].parent_id if goal.status in COUNTING else None
+            if before == after:
+                continue
+            for parent_id in (before, after):
+                if parent_id is not None:
+                    parts.setdefault(parent_id, set(self.parts_of.get(parent_id, ()))).discard(goal_id)
+            if after is not None:
+                parts[after].add(goal_id)
+        return {parent_id: frozenset(of_parent) for parent_id, of_parent in parts.items()}
 
     def _owned(self, terms: Mapping[UUID, GoalTerms]) -> Mapping[UUID, frozenset[UUID]]:
         """The goals of those who own one of these now, or did."""
@@ -97,7 +119,7 @@ class Definitions:
         return {owner: frozenset(goals) for owner, goals in owned.items()}
 
 
-NOTHING_DEFINED: Final = Definitions({}, Layered(), Layered(), GoalIndex.of(OrgChart(), ()))
+NOTHING_DEFINED: Final = Definitions({}, Layered(), Layered(), Layered(), GoalIndex.of(OrgChart(), ()))
 _UNREAD: Final = (-1, NOTHING_DEFINED)
 
 
@@ -177,8 +199,19 @@ class DefinitionsCache:
 def terms_of(goal: Goal) -> GoalTerms:
     """What of a goal decides which deals count. Raises InvalidInput or ValueError for one that no rule fits."""
     return GoalTerms(
-        goal.id, OwnerKind(goal.owner.kind), goal.owner.id, goal.metric.measure(), Period(goal.start, goal.end)
+        goal.id,
+        OwnerKind(goal.owner.kind),
+        goal.owner.id,
+        goal.metric.measure(),
+        Period(goal.start, goal.end),
+        goal.parent_id,
     )
+
+
+def _with_parts(terms: GoalTerms, parts_of: Mapping[UUID, frozenset[UUID]]) -> GoalTerms:
+    if not terms.has_parts:
+        return terms
+    return replace(terms, children=tuple(sorted(parts_of.get(terms.goal_id, ()))))
 
 
 def check_usable(event: Event) -> None:

@@ -21,7 +21,17 @@ from shared.kernel.deals import DateField, DealFacts
 from shared.kernel.errors import NotFound
 from shared.kernel.filters import Filter, predicate
 from shared.kernel.layers import Layered
-from shared.kernel.measures import Added, Counted, Crediting, Exclusion, Measure, NotCounted, RatePolicy
+from shared.kernel.measures import (
+    Added,
+    Aggregate,
+    Combine,
+    Counted,
+    Crediting,
+    Exclusion,
+    Measure,
+    NotCounted,
+    RatePolicy,
+)
 from shared.kernel.org import CrmUser, OrgChart, OwnerKind
 from shared.kernel.parts import WHOLE_PERCENT, Part, parts_of, share_refusal, share_value
 from shared.kernel.periods import BusinessDays, Period
@@ -71,6 +81,14 @@ class GoalTerms:
     owner_id: UUID
     measure: Measure
     period: Period
+    parent_id: UUID | None = None
+    children: tuple[UUID, ...] = ()
+    """Of a goal that is made of its parts: those that count, by id."""
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the goal's number is made of what its parts have attained."""
+        return self.measure.aggregate is Aggregate.CHILDREN
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -90,6 +108,22 @@ class Rule:
     spans: tuple[Span, ...]
     rates: RatesInto = NO_RATES_INTO
     """The daily rates of the goal's days, where the measure converts at them."""
+    children: tuple[UUID, ...] = ()
+    """The goals whose attainment the number is made of, where it is made of that."""
+    stated_in: Period | None = None
+    """Where the number is made of stated values: that of the days whose values count."""
+
+
+class Stated(NamedTuple):
+    """A value that somebody stated of a goal, in one version."""
+
+    value_id: UUID
+    day: date
+    value: Decimal
+    source: str
+    note: str | None
+    stated_by: UUID | None
+    stated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +296,7 @@ class GoalIndex:
         goal_ids: list[UUID],
         numbers: Layered[UUID, int],
         watched: Mapping[type[RecordFacts], _Watched],
+        above: Layered[UUID, UUID],
     ) -> None:
         """`goal_ids` is shared by all indexes made of one another, and only grows."""
         self.chart = chart
@@ -271,12 +306,14 @@ class GoalIndex:
         """The goals by number."""
         self._numbers = numbers
         self._watched = watched
+        self._above = above
+        """The goal that each is a weighted part of."""
 
     @classmethod
     def of(cls, chart: OrgChart, goals: Iterable[GoalTerms]) -> "GoalIndex":
         """The index of these goals."""
         watched: dict[type[RecordFacts], _Watched] = {record.facts: Layered() for record in RECORD_TYPES.values()}
-        return cls(chart, Layered(), Layered(), [], Layered(), watched).changed(chart, goals, ())
+        return cls(chart, Layered(), Layered(), [], Layered(), watched, Layered()).changed(chart, goals, ())
 
     def changed(self, chart: OrgChart, goals: Iterable[GoalTerms], removed: Collection[UUID]) -> "GoalIndex":
         """With these goals, new or as they are now, and without some.
@@ -291,7 +328,9 @@ class GoalIndex:
             if key not in reached:
                 reached[key] = _spans(chart, *key)
             reach = reached[key] if each.measure.aggregate.counts_records else ()
-            rules[goal_id] = Rule(each.measure, chart.calendar.days, reach, _rates(chart, each))
+            stated_in = each.period if each.measure.aggregate is Aggregate.STATED else None
+            rates = _rates(chart, each)
+            rules[goal_id] = Rule(each.measure, chart.calendar.days, reach, rates, each.children, stated_in)
         added = [goal_id for goal_id in terms if goal_id not in self._numbers]
         numbers = self._numbers.changed({goal_id: len(self.goal_ids) + nth for nth, goal_id in enumerate(added)})
         self.goal_ids.extend(added)
@@ -315,7 +354,27 @@ class GoalIndex:
             self.goal_ids,
             numbers,
             watched,
+            self._above_after(rules, {*terms, *removed}),
         )
+
+    def _above_after(self, rules: Mapping[UUID, Rule], changed: Collection[UUID]) -> Layered[UUID, UUID]:
+        before = [(each, child) for each in changed if each in self.rules for child in self.rules[each].children]
+        put = {child: goal_id for goal_id, rule in rules.items() for child in rule.children}
+        if not before and not put:
+            return self._above
+        return self._above.changed(put, [child for goal_id, child in before if self._above.get(child) == goal_id])
+
+    def above(self, goal_ids: Iterable[UUID]) -> frozenset[UUID]:
+        """The goals whose number follows from one of these: those it is a weighted part of, and those above them."""
+        found: set[UUID] = set()
+        if self._above:
+            for goal_id in goal_ids:
+                parent = self._above.get(goal_id)
+                # What has been found has all above it found, also where goals that arrive one by one make a circle.
+                while parent is not None and parent not in found:
+                    found.add(parent)
+                    parent = self._above.get(parent)
+        return frozenset(found)
 
     def contributions(self, facts: RecordFacts) -> list[Contribution]:
         """What the record adds to each goal it counts for, each goal once."""
@@ -473,14 +532,26 @@ class Movements:
                     moved[goals].add(added, 1, received_at)
 
     def net(self) -> dict[UUID, Movement]:
-        """The movement of every goal that does not stand where it stood."""
+        """The movement of every goal that does not stand where it stood, those made of it among them."""
         by_goal: defaultdict[int, Movement] = defaultdict(Movement)
         with localcontext(EXACT):
             for goals, movement in self._moved.items():
                 for goal in goals:
                     by_goal[goal].join(movement)
         net = {self._index.goal_ids[goal]: movement for goal, movement in by_goal.items() if not movement.is_nil()}
+        # Its number is another one too. It is worked out where it is read; here it only gets its next version.
+        net.update((goal_id, Movement()) for goal_id in self._index.above(net))
         return {goal_id: movement for goal_id, movement in net.items() if goal_id not in self._skipped}
+
+
+def combined(combine: Combine, values: Sequence[Stated]) -> tuple[Decimal, Decimal, int]:
+    """What stated values in the order of their days come to: numerator, denominator, and how many count."""
+    if combine is Combine.LATEST:
+        return (values[-1].value, Decimal(1), 1) if values else (_ZERO, _ZERO, 0)
+    total = _ZERO
+    for each in values:
+        total = EXACT.add(total, each.value)
+    return total, Decimal(1) if combine is Combine.SUM else Decimal(len(values)), len(values)
 
 
 def changed_rules(before: GoalIndex, after: GoalIndex, among: Iterable[UUID]) -> frozenset[UUID]:

@@ -1,14 +1,17 @@
 """Questions about progress: where goals stand, how they got there, and why a record does or does not count."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from services.tracking.measure.progress import contributions, store
+from services.tracking.measure.progress import contributions, stated, store
 from services.tracking.measure.progress.contributions import NOTHING
 from services.tracking.measure.progress.definitions import Definitions, DefinitionsCache
 from services.tracking.measure.progress.domain import (
+    EXACT,
     ActivityNotKnown,
     DealNotKnown,
     GoalNotTracked,
@@ -17,18 +20,26 @@ from services.tracking.measure.progress.domain import (
     Verdict,
     team_owners,
 )
-from services.tracking.measure.progress.schemas import Explained, GoalProgress, ProgressSeries
-from services.tracking.measure.progress.service import progress_event
+from services.tracking.measure.progress.schemas import (
+    Explained,
+    ExplainedGoal,
+    ExplainedValue,
+    GoalProgress,
+    ProgressSeries,
+    SeriesDay,
+)
+from services.tracking.measure.progress.service import actual_of, attained_of, progress_event, weight_of
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.goals import GoalStatus
 from shared.contracts.progress import Progress
 from shared.db.database import Transaction
 from shared.kernel.activities import ActivityFacts
 from shared.kernel.deals import DealFacts
-from shared.kernel.measures import Counted
+from shared.kernel.measures import Combine, Counted
 from shared.kernel.records import RecordFacts, RecordKind
 from shared.kernel.sight import Sight, Viewer
 
+_NO_DAY: Final = date.min
 _CURRENT_GOALS_MAX: Final = 1000
 _NOT_KNOWN: Final = {
     RecordKind.DEAL: (DealNotKnown, "activities and no deals"),
@@ -50,7 +61,7 @@ class ProgressReader:
     async def goal(self, goal_id: UUID) -> GoalProgress:
         """Where a goal stands. Raises GoalNotTracked."""
         state = await self._seen(goal_id)
-        return GoalProgress.now(progress_event(state), stale=state.stale)
+        return GoalProgress.now(progress_event(state), stale=state.is_stale)
 
     async def goal_as_of(self, goal_id: UUID, as_of: datetime) -> GoalProgress:
         """Where a goal stood by the deals recorded up to `as_of`, under today's goal and organisation.
@@ -58,20 +69,22 @@ class ProgressReader:
         Raises GoalNotTracked.
         """
         state = await self._seen(goal_id)
-        rules = {goal_id: rule} if (rule := await self._rule(goal_id)) is not None else {}
+        known = (await self._definitions()).index.rules
+        rules = {each.goal_id: known[each.goal_id] for each in state.whole() if each.goal_id in known}
         totals = await contributions.totals(self._tx, self._tenant_id, rules, as_of=as_of)
-        total = totals.get(goal_id, NOTHING)
-        stood = state._replace(**total._asdict())
-        return GoalProgress.past(progress_event(stood), as_of)
+        return GoalProgress.past(progress_event(_stood(state, totals)), as_of)
 
     async def series(self, goal_id: UUID) -> ProgressSeries:
         """How a goal got where it is, day by day. Raises GoalNotTracked."""
-        goal = progress_event(await self._seen(goal_id))
+        state = await self._seen(goal_id)
+        goal = progress_event(state)
         rule = await self._rule(goal_id)
         days = []
-        if rule is not None:
+        if rule is not None and rule.measure.aggregate.counts_records:
             added = await contributions.series(self._tx, self._tenant_id, goal_id, rule)
             days = ProgressSeries.cumulated(rule.measure.aggregate, added)
+        elif rule is not None:
+            days = await self._standing_days(state)
         return ProgressSeries(
             goal_id=goal_id,
             start=goal.start,
@@ -81,19 +94,57 @@ class ProgressReader:
             days=days,
         )
 
+    async def _standing_days(self, state: store.State) -> list[SeriesDay]:
+        """Where a goal that counts no records stood at the end of each day that changed it."""
+        known = (await self._definitions()).index.rules
+        rules = {each.goal_id: known[each.goal_id] for each in state.whole() if each.goal_id in known}
+        totals: dict[UUID, contributions.Total] = dict.fromkeys(rules, NOTHING)
+        by_day: defaultdict[date, dict[UUID, contributions.Total]] = defaultdict(dict)
+        for goal_id, rule in rules.items():
+            counted = await contributions.series(self._tx, self._tenant_id, goal_id, rule)
+            for day, total in contributions.cumulated(counted):
+                by_day[day][goal_id] = total
+        for goal_id, stood in (await stated.counting(self._tx, self._tenant_id, rules)).items():
+            for day, total in contributions.stated_by_day(rules[goal_id].measure.combine or Combine.LATEST, stood):
+                by_day[day][goal_id] = total
+        days: list[SeriesDay] = []
+        before = Decimal(0)
+        for day in sorted(by_day):
+            totals |= by_day[day]
+            stands = actual_of(_stood(state, totals)).shown or Decimal(0)
+            added = EXACT.subtract(stands, before)
+            days.append(SeriesDay(date=day, added=added, added_denominator=None, cumulative=stands, deals=0))
+            before = stands
+        return days
+
     async def counting(
         self, goal_id: UUID, *, after: tuple[date, UUID] | None, limit: int
     ) -> list[tuple[tuple[date, UUID], Explained]]:
-        """The records that count for a goal by day and id, each with that key. Raises GoalNotTracked."""
-        await self._seen(goal_id)
+        """What counts for a goal by day and id, each with that key: records, stated values, or the parts it is made of.
+
+        Raises GoalNotTracked.
+        """
+        state = await self._seen(goal_id)
         rule = await self._rule(goal_id)
         if rule is None:
             return []
+        if not rule.measure.aggregate.counts_records:
+            found = sorted(await self._made_of(state, rule), key=lambda each: each[0])
+            return [each for each in found if after is None or each[0] > after][:limit]
         keys = await contributions.page(self._tx, self._tenant_id, goal_id, rule, after=after, limit=limit)
         index = (await self._definitions()).index
         ids = [record_id for _, record_id in keys]
         facts = await self._facts(rule.measure.record, ids)
         return [(key, Explained.judged(facts[key[1]], index.verdict(goal_id, facts[key[1]]), None)) for key in keys]
+
+    async def _made_of(self, state: store.State, rule: Rule) -> list[tuple[tuple[date, UUID], Explained]]:
+        """What a goal that counts no records is made of, each with its key."""
+        if state.has_parts:
+            parts = [ExplainedGoal.of(progress_event(each), weight_of(each), attained_of(each)) for each in state.parts]
+            return [((_NO_DAY, part.goal_id), Explained(part)) for part in parts]
+        values = (await stated.counting(self._tx, self._tenant_id, {state.goal_id: rule}))[state.goal_id]
+        counted = values[-1:] if rule.measure.combine is Combine.LATEST else values
+        return [((each.day, each.value_id), Explained(ExplainedValue(**each._asdict()))) for each in counted]
 
     async def explain(self, goal_id: UUID, kind: RecordKind, record_id: UUID) -> tuple[tuple[date, UUID], Explained]:
         """Why one record does or does not count for a goal.
@@ -101,7 +152,10 @@ class ProgressReader:
         Raises GoalNotTracked; DealNotKnown or ActivityNotKnown, also for one out of sight that does not count.
         """
         not_known, others = _NOT_KNOWN[kind]
-        if (await self._rule_of(goal_id)).measure.record is not kind:
+        measure = (await self._rule_of(goal_id)).measure
+        if not measure.aggregate.counts_records:
+            raise not_known(f"Goal {goal_id} counts no records.")
+        if measure.record is not kind:
             raise not_known(f"Goal {goal_id} counts {others}.")
         facts = (await self._facts(kind, [record_id])).get(record_id)
         verdict = None if facts is None else await self._verdict(goal_id, facts)
@@ -134,7 +188,7 @@ class ProgressReader:
             after=after,
             limit=limit,
         )
-        return [GoalProgress.now(progress_event(state), stale=state.stale) for state in states]
+        return [GoalProgress.now(progress_event(state), stale=state.is_stale) for state in states]
 
     async def watched_goal(self, goal_id: UUID) -> frozenset[UUID]:
         """What to watch to see a goal. Raises GoalNotTracked."""
@@ -165,7 +219,7 @@ class ProgressReader:
         goals = {each for each in watched if each in known.goals}
         goals |= {goal_id for owner in watched for goal_id in known.goals_of.get(owner, ())}
         keys = [(self._tenant_id, goal_id) for goal_id in sorted(goals)[:_CURRENT_GOALS_MAX]]
-        return [progress_event(state) for state in await store.states(self._tx, keys) if not state.stale]
+        return [progress_event(state) for state in await store.states(self._tx, keys) if not state.is_stale]
 
     async def _seen(self, goal_id: UUID) -> store.State:
         """Where a goal stands that the viewer sees. Raises GoalNotTracked."""
@@ -212,6 +266,12 @@ class ProgressReader:
         if self._read_definitions is None:
             self._read_definitions = await self._cache.current(self._tx, self._tenant_id)
         return self._read_definitions
+
+
+def _stood(state: store.State, totals: Mapping[UUID, contributions.Total]) -> store.State:
+    """A goal, and what it is made of, where these totals say."""
+    total = totals.get(state.goal_id, NOTHING)
+    return state._replace(**total._asdict(), parts=tuple(_stood(part, totals) for part in state.parts))
 
 
 def _mentions(definitions: Definitions, person_id: UUID) -> bool:

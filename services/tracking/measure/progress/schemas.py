@@ -2,6 +2,8 @@
 
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
+from math import floor
 from typing import Annotated, Literal, Self, cast
 from uuid import UUID
 
@@ -16,7 +18,7 @@ from shared.contracts.progress import Progress
 from shared.contracts.reasons import ReasonAnswer
 from shared.http.schemas import example
 from shared.kernel.activities import ActivityFacts
-from shared.kernel.attainment import actual
+from shared.kernel.attainment import SHOWN_DECIMALS, actual
 from shared.kernel.deals import DealFacts
 from shared.kernel.filters import filter_to_json
 from shared.kernel.measures import Aggregate, Counted, Exclusion
@@ -417,11 +419,94 @@ class ExplainedActivity(BaseModel):
         )
 
 
-class Explained(RootModel[Annotated[ExplainedDeal | ExplainedActivity, Field(discriminator="record")]]):
-    """Whether a record of the kind that the goal counts does count."""
+class ExplainedValue(BaseModel):
+    """A stated value that counts for a goal."""
+
+    model_config = example(
+        record="stated_value",
+        counts=True,
+        value_id="01935a00-0000-7000-8000-000000000033",
+        day="2027-02-28",
+        value="8.4",
+        source="hand",
+        note="Customer survey, February",
+        stated_by=_PERSON,
+        stated_at="2027-03-02T09:30:00Z",
+    )
+
+    record: Literal["stated_value"] = "stated_value"
+    counts: Literal[True] = True
+    value_id: UUID
+    day: date
+    value: Exact
+    source: str = Field(description="`api`, `file` or `hand`. More may be added.")
+    note: str | None
+    stated_by: UUID | None = Field(description="The person who stated it; null for a service.")
+    stated_at: Instant
+
+
+class ExplainedGoal(BaseModel):
+    """A goal that is a part of another one, and what it adds to that."""
+
+    model_config = example(
+        record="goal",
+        counts=True,
+        goal_id=_GOAL,
+        name="Darcel's bookings, Q1",
+        weight="0.75",
+        value="200000",
+        target="250000",
+        unit="USD",
+        attainment="0.8",
+        adds="60",
+    )
+
+    record: Literal["goal"] = "goal"
+    counts: Literal[True] = True
+    goal_id: UUID
+    name: str
+    weight: Exact
+    value: Exact
+    target: Exact
+    unit: str
+    attainment: Exact | None = Field(
+        description="Null where it cannot be told; then there is none of the goal it is a part of either."
+    )
+    adds: Exact | None = Field(
+        description="Weight × attainment in percent, with six decimals, rounded down: what it adds to the value."
+    )
+
+    @classmethod
+    def of(cls, part: Progress, weight: Decimal, attained: Fraction | None) -> Self:
+        adds = None if attained is None else Fraction(weight) * attained * 100
+        return cls(
+            goal_id=part.goal_id,
+            name=part.name,
+            weight=weight,
+            value=part.value,
+            target=part.target,
+            unit=part.unit,
+            attainment=part.attainment,
+            adds=None if adds is None else Decimal(floor(adds * 10**SHOWN_DECIMALS)).scaleb(-SHOWN_DECIMALS),
+        )
+
+
+class Explained(
+    RootModel[
+        Annotated[ExplainedDeal | ExplainedActivity | ExplainedValue | ExplainedGoal, Field(discriminator="record")]
+    ]
+):
+    """Whether a record of the kind that the goal counts does count; or what else the goal is made of."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [*_examples_of(ExplainedDeal), *_examples_of(ExplainedActivity)]}
+        json_schema_extra={
+            "examples": [
+                *_examples_of(ExplainedDeal),
+                *_examples_of(ExplainedActivity),
+                *_examples_of(ExplainedValue),
+                *_examples_of(ExplainedGoal),
+            ]
+        }
     )
 
     @classmethod

@@ -11,12 +11,13 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iter
 from contextlib import aclosing
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache, partial
 from itertools import groupby
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
-from services.tracking.measure.progress import contributions, store
+from services.tracking.measure.progress import contributions, stated, store
 from services.tracking.measure.progress.definitions import DefinitionsCache, matters
 from services.tracking.measure.progress.domain import Movement, Movements, Rule
 from services.tracking.measure.progress.tables import COUNTING_STRIPE, COUNTING_STRIPES_MAX
@@ -29,10 +30,10 @@ from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_message
-from shared.contracts.goals import Direction, Goal
+from shared.contracts.goals import Direction, Goal, StatedValue
 from shared.db.database import Statements, Transaction
 from shared.kernel.activities import ActivityFacts
-from shared.kernel.attainment import actual, attainment, shown
+from shared.kernel.attainment import Actual, actual, attained, attainment, shown, weighted
 from shared.kernel.deals import DealFacts
 from shared.kernel.measures import Aggregate
 from shared.outbox.message import OutboxMessage
@@ -167,16 +168,20 @@ class ProgressTracker:
     async def define(self, tx: Transaction, events: Sequence[Event]) -> None:
         """Store newer definitions; goals whose number may change with them are stale until `rebuild` gets to them.
 
-        Goals of which only something else changed, such as the name or the target, are published anew. Kinds of
-        definitions that progress does not depend on are passed over.
+        Goals of which only something else changed, such as the name or the target, are published anew, with those that
+        are made of them. A stated value is stored as one more version, and its goal is stale. Kinds of definitions that
+        progress does not depend on are passed over.
         """
         by_tenant: defaultdict[UUID, list[Event]] = defaultdict(list)
         for event in events:
             if matters(event):
                 by_tenant[event.tenant_id].append(event)
-        await tx.lock_tenants_exclusive(by_tenant)
+        values = [event for event in events if isinstance(event, StatedValue)]
+        await tx.lock_tenants_exclusive({*by_tenant, *(value.tenant_id for value in values)})
         for tenant_id in sorted(by_tenant):
             await self._define(tx, tenant_id, by_tenant[tenant_id])
+        for tenant_id, goal_ids in sorted((await stated.record(tx, values)).items()):
+            await store.mark_known_stale(tx, tenant_id, goal_ids)
 
     async def rebuild(self, tx: Transaction, tenant_id: UUID) -> int:
         """Bring a few stale goals of a tenant to where the stored records say; how many, 0 when none was left."""
@@ -188,8 +193,12 @@ class ProgressTracker:
         chunk = _chunk(stale, definitions.index.rules)
         rules = {goal_id: definitions.index.rules[goal_id] for goal_id in chunk if goal_id in definitions.index.rules}
         totals = dict.fromkeys(chunk, contributions.NOTHING) | await contributions.totals(tx, tenant_id, rules)
-        await store.rebuild(tx, tenant_id, totals, await contributions.distinct_values(tx, tenant_id, rules))
-        await self._publish(tx, [(tenant_id, goal_id) for goal_id in chunk])
+        distinct_values = await contributions.distinct_values(tx, tenant_id, rules)
+        parts = [(goal_id, child) for goal_id, rule in rules.items() for child in rule.children]
+        await store.rebuild(tx, tenant_id, totals, distinct_values, parts)
+        above = definitions.index.above(chunk).difference(chunk)
+        restated = await store.restate(tx, tenant_id, above) if above else []
+        await self._publish(tx, [(tenant_id, goal_id) for goal_id in (*chunk, *restated)])
         return len(chunk)
 
     async def _moving(self, tx: Transaction, states: Mapping[UUID, store.DefinitionState]) -> dict[UUID, Movements]:
@@ -210,7 +219,7 @@ class ProgressTracker:
             await store.mark_stale(tx, tenant_id, newer.moved)
         restated = {event.id for event in newer.events if isinstance(event, Goal)} - newer.moved
         if restated:
-            published = await store.restate(tx, tenant_id, restated)
+            published = await store.restate(tx, tenant_id, restated | newer.after.index.above(restated))
             await self._publish(tx, [(tenant_id, goal_id) for goal_id in published])
 
     async def _publish(self, tx: Transaction, goals: Collection[store.GoalKey], *, stripe: int = 0) -> None:
@@ -302,7 +311,7 @@ async def render_progress(statements: Statements, subjects: Sequence[tuple[UUID,
     return [
         to_message(progress_event(state), event_id=statements.new_id(), source="tracking", time=state.changed_at)
         for state in await store.states(statements, goals)
-        if not state.stale
+        if not state.is_stale
     ]
 
 
@@ -311,8 +320,9 @@ def progress_event(state: store.State) -> contract.Progress:
     goal = _goal(state.definition)
     aggregate = goal.metric.later_aggregate or goal.metric.aggregate
     lower_is_better = goal.direction is Direction.LOWER
-    stands = actual(aggregate, state.value, state.denominator)
+    stands = actual_of(state)
     reached = [each for each in goal.stretch if stands.has_reached(each.target, lower_is_better=lower_is_better)]
+    numerator, denominator = _sides(state, aggregate, stands)
     return contract.Progress(
         tenant_id=state.tenant_id,
         goal_id=goal.id,
@@ -340,12 +350,48 @@ def progress_event(state: store.State) -> contract.Progress:
         end=goal.end,
         deals=state.deals,
         changed_at=state.changed_at,
-        received_at=state.received_at,
+        received_at=_received_at(state),
         aggregate=aggregate.value,
-        numerator=state.value if aggregate.is_quotient else None,
-        denominator=state.denominator if aggregate.is_quotient else None,
+        numerator=numerator,
+        denominator=denominator,
         stretch_reached=reached[-1] if reached else None,
     )
+
+
+def actual_of(state: store.State) -> Actual:
+    """A goal's number, exactly."""
+    if state.has_parts:
+        return weighted((weight_of(part), attained_of(part)) for part in state.parts)
+    metric = _goal(state.definition).metric
+    return actual(metric.later_aggregate or metric.aggregate, state.value, state.denominator)
+
+
+def attained_of(state: store.State) -> Fraction | None:
+    """What of a goal has been attained, exactly; None where that cannot be told."""
+    goal = _goal(state.definition)
+    return attained(
+        actual_of(state),
+        target=goal.target,
+        baseline=goal.baseline,
+        lower_is_better=goal.direction is Direction.LOWER,
+    )
+
+
+def weight_of(state: store.State) -> Decimal:
+    """By how much a goal counts in the one it is a part of."""
+    return _goal(state.definition).weight
+
+
+def _sides(state: store.State, aggregate: Aggregate, stands: Actual) -> tuple[Decimal | None, Decimal | None]:
+    """Numerator and denominator as they are published."""
+    if not aggregate.counts_records:
+        return stands.published
+    return (state.value, state.denominator) if aggregate.is_quotient else (None, None)
+
+
+def _received_at(state: store.State) -> datetime | None:
+    moments = [state.received_at, *(_received_at(part) for part in state.parts)]
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 # A goal is published far more often than it is changed.

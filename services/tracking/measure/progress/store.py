@@ -1,6 +1,6 @@
 """Every statement on the tables of progress."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -40,6 +40,21 @@ class State(NamedTuple):
     received_at: datetime | None
     definition: str
     """The newest snapshot of the goal, as JSON."""
+    has_parts: bool
+    """Whether its number is made of what its parts have attained."""
+    parts: tuple["State", ...] = ()
+    """Those parts, each with its own: read in one statement with the goal itself."""
+
+    def whole(self) -> Iterator["State"]:
+        """The goal, and everything that its number is made of."""
+        yield self
+        for part in self.parts:
+            yield from part.whole()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it, or what its number is made of, waits to be rebuilt."""
+        return any(each.stale for each in self.whole())
 
 
 _DEFINITION_STATES: Final = text(
@@ -97,7 +112,8 @@ _STATES: Final = """
         coalesce(stripes.value, 0) AS value, coalesce(stripes.denominator, 0) AS denominator,
         coalesce(stripes.deals, 0) AS deals,
         greatest(goal.changed_at, stripes.changed_at) AS changed_at, stripes.received_at,
-        CAST(stored.body AS text) AS definition
+        CAST(stored.body AS text) AS definition,
+        stored.body #> '{{metric,later_aggregate}}' IS NOT DISTINCT FROM '"children"' AS has_parts {columns}
     FROM (SELECT goal.*, 'goal/' || goal.goal_id AS subject FROM {goals} OFFSET 0) AS goal
     CROSS JOIN LATERAL (
         SELECT body FROM tracking.projected_snapshots AS snapshot
@@ -112,18 +128,43 @@ _STATES: Final = """
 """
 _STATES_OF_GOALS: Final = text(
     _STATES.format(
+        columns="",
         goals="""unnest(CAST(:tenant_ids AS uuid[]), CAST(:goal_ids AS uuid[])) AS wanted(tenant_id, goal_id)
             CROSS JOIN LATERAL (
                 SELECT * FROM tracking.progress_goals AS g
                 WHERE g.tenant_id = wanted.tenant_id AND g.goal_id = wanted.goal_id LIMIT 1
-            ) AS goal"""
+            ) AS goal""",
+    )
+)
+# With everything below them, so that a goal's version and what it is made of are of one moment.
+_STATES_WITH_PARTS: Final = text(
+    """
+    WITH RECURSIVE below AS (
+        SELECT * FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:goal_ids AS uuid[])) AS wanted(tenant_id, goal_id)
+        UNION
+        SELECT below.tenant_id, part.goal_id FROM below CROSS JOIN LATERAL (
+            SELECT goal_id FROM tracking.progress_parts AS part
+            WHERE part.tenant_id = below.tenant_id AND part.parent_id = below.goal_id OFFSET 0
+        ) AS part
+    )
+    """
+    + _STATES.format(
+        columns=""", ARRAY(
+            SELECT part.goal_id FROM tracking.progress_parts AS part
+            WHERE part.tenant_id = goal.tenant_id AND part.parent_id = goal.goal_id ORDER BY part.goal_id
+        ) AS part_ids""",
+        goals="""below CROSS JOIN LATERAL (
+            SELECT * FROM tracking.progress_goals AS g
+            WHERE g.tenant_id = below.tenant_id AND g.goal_id = below.goal_id LIMIT 1
+        ) AS goal""",
     )
 )
 _STATES_PAGE: Final = text(
     _STATES.format(
+        columns="",
         goals="""tracking.progress_goals AS goal
             WHERE goal.tenant_id = :tenant_id AND (CAST(:after AS uuid) IS NULL OR goal.goal_id > CAST(:after AS uuid))
-            ORDER BY goal.goal_id"""
+            ORDER BY goal.goal_id""",
     )
     + """
     WHERE (CAST(:owners AS text[]) IS NULL OR stored.body #>> '{owner,id}' = ANY(CAST(:owners AS text[])))
@@ -139,6 +180,12 @@ _MARK_STALE: Final = text(
     SELECT :tenant_id, goal_id, true, 1, :now FROM unnest(CAST(:goal_ids AS uuid[])) AS t(goal_id)
     ON CONFLICT (tenant_id, goal_id) DO UPDATE
     SET stale = true, version = stored.version + 1, changed_at = excluded.changed_at
+    """
+)
+_MARK_KNOWN_STALE: Final = text(
+    """
+    UPDATE tracking.progress_goals SET stale = true, version = version + 1, changed_at = :now
+    WHERE tenant_id = :tenant_id AND goal_id = ANY(CAST(:goal_ids AS uuid[]))
     """
 )
 _RESTATE: Final = text(
@@ -164,6 +211,10 @@ _CLEAR: Final = text(
     counts AS (
         DELETE FROM tracking.progress_distinct
         WHERE tenant_id = :tenant_id AND goal_id = ANY(CAST(:goal_ids AS uuid[]))
+    ),
+    parts AS (
+        DELETE FROM tracking.progress_parts
+        WHERE tenant_id = :tenant_id AND parent_id = ANY(CAST(:goal_ids AS uuid[]))
     )
     UPDATE tracking.progress_goals AS goal
     SET stale = false, changed_at = :now, version = goal.version + 1 + coalesce(
@@ -189,6 +240,13 @@ _REBUILD_DISTINCT: Final = text(
     SELECT :tenant_id, goal_id, value, deals
     FROM unnest(CAST(:goal_ids AS uuid[]), CAST(:values AS text[]), CAST(:deals AS bigint[]))
         AS t(goal_id, value, deals)
+    """
+)
+_ADD_PARTS: Final = text(
+    """
+    INSERT INTO tracking.progress_parts (tenant_id, parent_id, goal_id)
+    SELECT :tenant_id, parent_id, goal_id
+    FROM unnest(CAST(:parent_ids AS uuid[]), CAST(:goal_ids AS uuid[])) AS t(parent_id, goal_id)
     """
 )
 _GOALS_AFTER: Final = text(
@@ -250,7 +308,7 @@ async def _move_distinct(
 async def states(tx: Statements, goals: Sequence[GoalKey]) -> list[State]:
     """Where these goals stand; those without progress are left out."""
     parameters = {"tenant_ids": [tenant_id for tenant_id, _ in goals], "goal_ids": [goal_id for _, goal_id in goals]}
-    return [State(**row) for row in await tx.rows(_STATES_OF_GOALS, parameters)]
+    return await _with_parts(tx, [State(**row) for row in await tx.rows(_STATES_OF_GOALS, parameters)])
 
 
 async def states_page(
@@ -275,12 +333,43 @@ async def states_page(
             "limit": limit,
         },
     )
-    return [State(**row) for row in rows]
+    return await _with_parts(tx, [State(**row) for row in rows])
+
+
+async def _with_parts(tx: Statements, states: list[State]) -> list[State]:
+    """The states, those of goals that are made of their parts with these, all of it as of one moment."""
+    roots = [(state.tenant_id, state.goal_id) for state in states if state.has_parts]
+    if not roots:
+        return states
+    parameters = {"tenant_ids": [tenant_id for tenant_id, _ in roots], "goal_ids": [goal_id for _, goal_id in roots]}
+    found: dict[GoalKey, State] = {}
+    part_ids: dict[GoalKey, Sequence[UUID]] = {}
+    for row in await tx.rows(_STATES_WITH_PARTS, parameters):
+        key = (row["tenant_id"], row["goal_id"])
+        found[key] = State(**{name: value for name, value in row.items() if name != "part_ids"})
+        part_ids[key] = row["part_ids"]
+
+    def whole(key: GoalKey, above: frozenset[UUID]) -> State:
+        # Goals arrive one by one, so that for a moment one may seem to be above itself.
+        below = [(key[0], each) for each in part_ids[key] if each not in above]
+        parts = tuple(whole(each, above | {each[1]}) for each in below if each in found)
+        return found[key]._replace(parts=parts)
+
+    keys = [(state.tenant_id, state.goal_id) for state in states]
+    return [
+        whole(key, frozenset({key[1]})) if state.has_parts and key in found else state
+        for key, state in zip(keys, states, strict=True)
+    ]
 
 
 async def mark_stale(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> None:
     """Nothing moves these goals until they are rebuilt."""
     await tx.execute(_MARK_STALE, {"tenant_id": tenant_id, "goal_ids": sorted(goal_ids), "now": tx.now})
+
+
+async def mark_known_stale(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> None:
+    """The same for those of the goals that have progress."""
+    await tx.execute(_MARK_KNOWN_STALE, {"tenant_id": tenant_id, "goal_ids": sorted(goal_ids), "now": tx.now})
 
 
 async def restate(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> list[UUID]:
@@ -300,9 +389,16 @@ async def stale_tenants(tx: Transaction) -> dict[UUID, int]:
 
 
 async def rebuild(
-    tx: Transaction, tenant_id: UUID, totals: Mapping[UUID, Total], distinct_values: Sequence[DistinctValue]
+    tx: Transaction,
+    tenant_id: UUID,
+    totals: Mapping[UUID, Total],
+    distinct_values: Sequence[DistinctValue],
+    parts: Sequence[tuple[UUID, UUID]],
 ) -> None:
-    """Let these goals stand where the totals say, whatever moved them before; they are no longer stale."""
+    """Let these goals stand where the totals say, whatever moved them before; they are no longer stale.
+
+    `parts` are those that the numbers of some of them are made of, each behind its goal.
+    """
     goal_ids = sorted(totals)
     await tx.execute(_CLEAR, {"tenant_id": tenant_id, "goal_ids": goal_ids, "now": tx.now})
     rebuilt = [totals[goal_id] for goal_id in goal_ids]
@@ -319,6 +415,9 @@ async def rebuild(
             "received": [total.received_at for total in rebuilt],
         },
     )
+    if parts:
+        parent_ids, part_ids = [parent_id for parent_id, _ in parts], [part_id for _, part_id in parts]
+        await tx.execute(_ADD_PARTS, {"tenant_id": tenant_id, "parent_ids": parent_ids, "goal_ids": part_ids})
     if distinct_values:
         await tx.execute(
             _REBUILD_DISTINCT,

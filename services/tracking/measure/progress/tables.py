@@ -1,6 +1,6 @@
 """Where every goal stands, in stripes."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Numeric, Table, Text, Uuid, text
+from sqlalchemy import BigInteger, Boolean, Column, Date, Index, Integer, Numeric, Table, Text, Uuid, text
 
 from services.tracking.metadata import metadata
 from shared.db.tables import instant, tenant_id
@@ -41,6 +41,34 @@ progress_stripes = Table(
     Column("version", BigInteger, nullable=False),
     instant("changed_at"),
     instant("received_at", nullable=True),
+)
+
+progress_parts = Table(
+    "progress_parts",
+    metadata,
+    tenant_id(),
+    Column("parent_id", Uuid(), primary_key=True),
+    Column("goal_id", Uuid(), primary_key=True),
+)
+"""The goals whose attainment a goal's number is made of, as of its last rebuild."""
+
+stated_value_versions = Table(
+    "stated_value_versions",
+    metadata,
+    tenant_id(),
+    Column("value_id", Uuid(), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("goal_id", Uuid(), nullable=False),
+    Column("day", Date, nullable=False),
+    Column("value", Numeric(asdecimal=True), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("note", Text, nullable=True),
+    Column("stated_by", Uuid(), nullable=True),
+    instant("stated_at"),
+    Column("deleted", Boolean, nullable=False),
+    instant("recorded_at"),
+    # Without the tenant, so that no plan takes it for the primary key.
+    Index("ix_stated_value_versions_goal_id", "goal_id"),
 )
 
 progress_distinct = Table(

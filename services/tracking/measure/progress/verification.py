@@ -75,9 +75,12 @@ async def _of_goals(
         state, expected = states.get(goal_id), recomputed.get(goal_id, contributions.NOTHING)
         if state is None and goal_id not in rules:
             continue
-        if state is not None and not state.stale and _sums(state) == _sums(expected):
+        parts = rules[goal_id].children if goal_id in rules else ()
+        known_parts = () if state is None else tuple(part.goal_id for part in state.parts)
+        is_right = state is not None and _sums(state) == _sums(expected) and known_parts == parts
+        if is_right and state is not None and not state.stale:
             continue
-        stored = "nothing" if state is None else _described(*_sums(state))
+        stored = "nothing" if state is None else _described(*_sums(state), parts=known_parts)
         is_passing = state is not None and state.stale
         if is_passing:
             stored += ", waiting to be rebuilt"
@@ -87,7 +90,7 @@ async def _of_goals(
                 tenant_id,
                 f"goal/{goal_id}",
                 stored,
-                _described(*_sums(expected)),
+                _described(*_sums(expected), parts=parts),
                 is_passing=is_passing,
             )
         )
@@ -128,6 +131,8 @@ def _sums(stands: store.State | contributions.Total) -> tuple[Decimal, int, Deci
     return stands.value, stands.deals, stands.denominator
 
 
-def _described(value: Decimal, deals: int, denominator: Decimal = _ZERO) -> str:
+def _described(value: Decimal, deals: int, denominator: Decimal = _ZERO, *, parts: Sequence[UUID] = ()) -> str:
+    if parts:
+        return f"made of {', '.join(str(part) for part in parts)}"
     above = format_amount(value) if not denominator else f"{format_amount(value)} of {format_amount(denominator)}"
     return f"{above} by {counted(deals, 'deal')}"
