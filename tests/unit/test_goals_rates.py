@@ -2,17 +2,19 @@
 
 from datetime import date
 from decimal import Decimal
+from io import BytesIO
 
 import pytest
 
-from services.goals.rates.domain import (
-    LINES_MAX,
-    InvalidRatesFile,
-    StatedRate,
-    check_statement,
-    rates_of_csv,
-)
+from services.goals.rates.columns import LINES_MAX, InvalidRatesFile, rates_of
+from services.goals.rates.domain import StatedRate, check_statement
 from shared.kernel.errors import InvalidInput
+from shared.tables.comma_separated import read_csv
+
+
+def rates_of_csv(body: bytes) -> tuple[list[StatedRate], list[str]]:
+    return rates_of(read_csv(BytesIO(body)))
+
 
 USD = StatedRate("USD", date(2026, 3, 2), Decimal("7.2415"))
 
@@ -33,7 +35,7 @@ def test_the_columns_may_stand_in_any_order_behind_a_byte_order_mark_and_windows
     [
         ("2026-03-32,USD,7", "/line/3/date", "line 3, column date"),
         ("20260302,USD,7", "/line/3/date", "line 3, column date"),
-        ("1066-10-14,USD,7", "/line/3/date", "out of range"),
+        ("1066-10-14,USD,7", "/line/3/date", "accepted is greater than or equal to 1900-01-01"),
         ("2026-03-02,usd,7", "/line/3/currency", "line 3, column currency"),
         ("2026-03-02,USD,7;24", "/line/3/rate", "line 3, column rate"),
         ("2026-03-02,USD,0", "/line/3/rate", "above 0"),
@@ -70,7 +72,7 @@ def test_a_file_without_the_three_columns_is_refused(body: bytes) -> None:
 def test_a_file_has_a_limit() -> None:
     line = "2026-03-02,USD,7\n"
     assert len(rates_of_csv(f"date,currency,rate\n{line * LINES_MAX}".encode())[0]) == LINES_MAX
-    with pytest.raises(InvalidRatesFile, match="one rate too many"):
+    with pytest.raises(InvalidRatesFile, match="one row too many"):
         rates_of_csv(f"date,currency,rate\n{line * (LINES_MAX + 1)}".encode())
 
 

@@ -3,15 +3,11 @@
 from datetime import date
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Body, Depends, Query, Request
+from fastapi import APIRouter, Body, Depends, Query
 from starlette.responses import Response
 
-from services.goals.rates.domain import (
-    ExchangeRateNotFound,
-    HomeCurrencyNotSet,
-    InvalidRatesFile,
-    rates_of_csv,
-)
+from services.goals.rates.columns import RATES, InvalidRatesFile, rates_of
+from services.goals.rates.domain import ExchangeRateNotFound, HomeCurrencyNotSet
 from services.goals.rates.schemas import (
     CSV_EXAMPLE,
     RATE_EXAMPLE,
@@ -28,6 +24,7 @@ from shared.http.etag import Answered
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
+from shared.http.tables import Uploaded, described_upload
 from shared.http.wiring import handed
 
 router = APIRouter(prefix="/v1/exchange-rates", tags=["exchange rates"])
@@ -92,23 +89,18 @@ async def set_exchange_rates(
 
 @router.post(
     "/import",
-    summary="State the exchange rates of a CSV file",
+    summary="State the exchange rates of a table",
     responses=responses(HomeCurrencyNotSet, InvalidRatesFile),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"text/csv": {"schema": {"type": "string", "format": "binary"}, "example": CSV_EXAMPLE}},
-        }
-    },
+    openapi_extra=described_upload(RATES, CSV_EXAMPLE),
 )
 async def import_exchange_rates(
-    request: Request, editor: RateEditor, rates: UseCases, writer: AuditedWriter
+    upload: Uploaded, editor: RateEditor, rates: UseCases, writer: AuditedWriter
 ) -> Answered[StatementAnswer]:
-    """A file in UTF-8 whose first line names the columns `date`, `currency` and `rate`; at most 20,000 rates.
+    """CSV in UTF-8 or a workbook; the first row names the columns `date`, `currency` and `rate`; at most 20,000 rates.
 
     All are stored or none: a line that cannot be read is named with its column, and nothing is changed.
     """
-    stated, pointers = rates_of_csv(await request.body())
+    stated, pointers = await upload.read(rates_of)
     return await writer.commit(
         lambda tx: rates.state_rates(tx, editor.tenant_id, stated, pointers=pointers), StatementAnswer.of
     )
