@@ -9,6 +9,8 @@ from services.goals.agreements.service import Agreements
 from services.goals.calendar.api import router as calendar_router
 from services.goals.calendar.national import Governments
 from services.goals.calendar.service import Calendars
+from services.goals.files.api import router as files_router
+from services.goals.files.kinds import Tables
 from services.goals.jobs.api import router as jobs_router
 from services.goals.jobs.service import Jobs
 from services.goals.metadata import audit, transport
@@ -57,6 +59,7 @@ def create_app() -> FastAPI:
         transport_tables=transport,
         routers=[
             agreements_router,
+            files_router,
             targets_router,
             stated_router,
             calendar_router,
@@ -74,6 +77,7 @@ def create_app() -> FastAPI:
             goals,
             StatedValues(outbox, calendars, goals),
             Agreements(goals),
+            Tables(organisation, goals),
             ExchangeRates(outbox, calendars),
             Jobs(),
             trail,

@@ -22,6 +22,10 @@ class Reader:
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         return self._database.transaction(Scope.of(self._principal.tenant_id))
 
+    def snapshot(self) -> AbstractAsyncContextManager[Transaction]:
+        """One that sees everything as it was when it began, for what is read in several pieces."""
+        return self._database.snapshot(Scope.of(self._principal.tenant_id))
+
 
 async def request_reader(request: Request, principal: CurrentPrincipal) -> Reader:
     """Dependency behind `RequestReader`."""

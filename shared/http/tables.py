@@ -81,20 +81,32 @@ async def uploaded(request: Request) -> Upload:
 Uploaded = Annotated[Upload, Depends(uploaded)]
 
 
+def described_file(columns: Sequence[Column]) -> dict[str, object]:
+    """The answer of an operation that gives a table, for its OpenAPI."""
+    binary = {"type": "string", "format": "binary"}
+    return {
+        "description": f"A table with the columns {_named(columns)}.",
+        "content": {media: {"schema": binary} for media in (comma_separated.MEDIA_TYPE, xlsx.MEDIA_TYPE)},
+    }
+
+
 def described_upload(columns: Sequence[Column], example: str) -> dict[str, JsonValue]:
     """The body of an operation that takes a table, for its OpenAPI."""
     binary: JsonValue = {"type": "string", "format": "binary"}
-    names = ", ".join(f"`{column.name}`" for column in columns)
     return {
         "requestBody": {
             "required": True,
-            "description": f"CSV in UTF-8, or a workbook with one sheet. The first row names the columns: {names}.",
+            "description": f"CSV in UTF-8, or a workbook of one sheet. The first row names some of {_named(columns)}.",
             "content": {
                 comma_separated.MEDIA_TYPE: {"schema": binary, "example": example},
                 xlsx.MEDIA_TYPE: {"schema": binary},
             },
         }
     }
+
+
+def _named(columns: Sequence[Column]) -> str:
+    return ", ".join(f"`{column.name}` ({column.kind})" for column in columns)
 
 
 def read_bodies(

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from shared.kernel.errors import FieldError, InvalidInput
 from shared.kernel.rates import parse_rate
-from shared.kernel.reading import is_text, read_day
+from shared.kernel.reading import is_text, read_day, read_whole_number
 from shared.kernel.text import composed, composed_members
 from shared.kernel.words import accepted_names, shown
 from shared.tables.cells import Cell, Filled, InvalidTable, Row, Unreadable, place
@@ -26,6 +26,7 @@ ERRORS_MAX: Final = 50
 _DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,60}(?:\.[0-9]{1,60})?")
 _GROUPED: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_SEPARATOR: Final = re.compile(r"[;\t|]")
 _FLAGS: Final = {"true": True, "false": False}
 _NUMBER: Final = "digits, with a point before decimals and nothing between thousands: 1200.50"
 
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     """A text without the spaces around it."""
     NUMBER = "number"
     """A decimal. 1.234 is refused where it is a text: half the world reads it as 1234. It is written 1.2340."""
+    WHOLE = "whole number"
     RATE = "rate"
     """An exchange rate: small and with decimals by its nature, so that 7.241 is one."""
     DAY = "day"
@@ -108,6 +110,8 @@ def _header(columns: Sequence[Column], row: Row | None) -> list[Column]:
     names = [cell.strip().lower() if isinstance(cell, str) else "" for cell in row.cells]
     pointer = place(row.number)
     given = f"has the columns {', '.join(names)}"
+    if len(names) == 1 and _SEPARATOR.search(names[0]):
+        raise InvalidTable.field(pointer, given, f"a comma between the columns: {','.join(known)}")
     for name in names:
         if name not in known:
             raise InvalidTable.field(pointer, given, f"{shown(name)} is not known: {accepted_names(name, known)}")
@@ -144,6 +148,8 @@ def _value(column: Column, cell: Cell) -> Value:
             return _text(cell).strip()
         case Kind.NUMBER:
             return _number(cell)
+        case Kind.WHOLE:
+            return _whole(cell)
         case Kind.RATE:
             return _rate(cell)
         case Kind.DAY:
@@ -160,6 +166,7 @@ _ACCEPTED: Final[Mapping[Kind, str]] = {
     Kind.TEXT: "a text",
     Kind.WORD: "a text",
     Kind.NUMBER: _NUMBER,
+    Kind.WHOLE: "a whole number in digits",
     Kind.RATE: _NUMBER,
     Kind.DAY: "a day of the calendar as YYYY-MM-DD",
     Kind.ID: "a UUID: 01935a00-0000-7000-8000-000000000011",
@@ -185,6 +192,12 @@ def _number(cell: Filled) -> Decimal:
         whole, fraction = text.split(".")
         raise _Refused(f"{text!r} may be {whole}{fraction} or {text}0", f"{whole}{fraction} or {text}0")
     return Decimal(text)
+
+
+def _whole(cell: Filled) -> int:
+    text = cell.strip() if isinstance(cell, str) else format(cell, "f") if isinstance(cell, Decimal) else ""
+    number = read_whole_number(text)
+    return _refuse(cell, Kind.WHOLE) if number is None else number
 
 
 def _rate(cell: Filled) -> Decimal:
@@ -223,11 +236,23 @@ def _document(cell: Filled) -> JsonValue:
         document = composed_members(
             json.loads(cell, parse_float=_no_number, parse_constant=_no_number, object_pairs_hook=_members)
         )
-        if not is_text(json.dumps(document, ensure_ascii=False)):
-            raise ValueError("has a character that cannot be stored")
+        if not _can_be_stored(document):
+            raise ValueError("it has a character that cannot be stored")
     except (ValueError, RecursionError) as error:
         raise _Refused(f"is not JSON that can be read in one way: {error}", "JSON, decimals as texts") from None
     return document  # type: ignore[return-value]
+
+
+def _can_be_stored(document: object) -> bool:
+    match document:
+        case str():
+            return is_text(document)
+        case dict():
+            return all(is_text(name) and _can_be_stored(member) for name, member in document.items())
+        case list():
+            return all(map(_can_be_stored, document))
+        case _:
+            return True
 
 
 def _no_number(text: str) -> NoReturn:
@@ -264,6 +289,8 @@ def _cell(kind: Kind, value: Value) -> Filled | None:
             return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         case Kind.NUMBER if isinstance(value, Decimal):
             return _plain(value)
+        case Kind.WHOLE if isinstance(value, int):
+            return Decimal(value)
     match value:
         case str() | Decimal() | date() | bool():
             return value

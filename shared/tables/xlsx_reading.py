@@ -354,7 +354,9 @@ class _Sheet:
     def _value(self, text: str) -> Cell:
         if not _NUMBER.fullmatch(text):
             return Unreadable(f"{text!r} is not a number", "a number")
-        number = Decimal(repr(float(text))) if abs(Decimal(text)) < Decimal("1e300") else Decimal(text)
+        number = (
+            Decimal(repr(float(text)).removesuffix(".0")) if abs(Decimal(text)) < Decimal("1e300") else Decimal(text)
+        )
         if not is_exact(number):
             return Unreadable(
                 "has more digits than a spreadsheet keeps, which is 15", "the number as a text, or with fewer digits"

@@ -7,7 +7,7 @@ from io import BytesIO
 from unicodedata import normalize
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from python_calamine import load_workbook
 from xlsxwriter import Workbook
@@ -88,7 +88,7 @@ def test_what_is_written_is_read_again(
     kind: type[CsvWriter] | type[XlsxWriter], table: list[Mapping[str, Value]]
 ) -> None:
     found = list(read_rows(COLUMNS, read(kind, written(kind, table))))
-    assert [row.errors for row in found] == [()] * len(table) or [row.errors for row in found] == [[]] * len(table)
+    assert [list(row.errors) for row in found] == [[]] * len(table)
     for row, expected in zip(found, table, strict=True):
         told = {name: value for name, value in row.values.items() if value is not None}
         text = expected.get("text")
@@ -114,6 +114,7 @@ def test_a_workbook_is_the_same_to_another_reader(table: list[Mapping[str, Value
             assert told["day"] == (day if day >= date(1900, 3, 1) else day.isoformat())
 
 
+@settings(max_examples=30)
 @given(st.lists(st.one_of(st.none(), texts, st.decimals(-(10**9), 10**9, places=4)), min_size=1, max_size=6))
 def test_a_workbook_of_another_writer_is_read_as_it_was_written(cells: list[str | Decimal | None]) -> None:
     file = BytesIO()
@@ -178,6 +179,7 @@ def column_of(kind: Kind, text: str) -> list[ReadRow]:
     return list(read_rows(columns, iter([Row(1, ["cell", "other"]), Row(2, [text, "x"])])))
 
 
+@settings(max_examples=40)
 @given(st.decimals(-(10**30), 10**30, places=12))
 def test_a_number_of_a_workbook_has_its_digits_or_is_refused(number: Decimal) -> None:
     file = BytesIO()
