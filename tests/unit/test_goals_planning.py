@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from time import process_time
 from uuid import UUID
 
 import pytest
@@ -70,6 +71,15 @@ def months(first: int, last: int) -> tuple[Period, ...]:
 MONTHLY = AlongTime(months(1, 12), Shape.EQUAL)
 QUARTERLY = AlongTime(
     tuple(Period(date(2026, m, 1), date(2026 + (m + 2) // 12, (m + 2) % 12 + 1, 1)) for m in (1, 4, 7, 10)), Shape.EQUAL
+)
+HALF_YEARLY = AlongTime(
+    (Period(YEAR.start, date(2026, 7, 1)), Period(date(2026, 7, 1), YEAR.end)),
+    Shape.EQUAL,
+)
+LEVELS = pytest.mark.parametrize(
+    "steps",
+    [(MONTHLY,), (QUARTERLY, MONTHLY), (HALF_YEARLY, QUARTERLY, MONTHLY)],
+    ids=["months", "quarters and months", "halves, quarters and months"],
 )
 
 
@@ -206,7 +216,7 @@ def reached_by_march(made: Plan, total: str, day: date) -> Plan:
     return changed(made, Respread(tree.nodes[0].id, day, {at: Decimal(total)}))[0]
 
 
-@pytest.mark.parametrize("steps", [(MONTHLY,), (QUARTERLY, MONTHLY)], ids=["months", "quarters and months"])
+@LEVELS
 @pytest.mark.parametrize("day", [date(2026, 5, 1), date(2026, 5, 12)])
 def test_a_respread_splits_what_is_left_over_what_is_ahead(steps: tuple[Step, ...], day: date) -> None:
     made = plan("120000", *steps)
@@ -218,7 +228,7 @@ def test_a_respread_splits_what_is_left_over_what_is_ahead(steps: tuple[Step, ..
     assert tree.nodes[0].mismatch == 0
 
 
-@pytest.mark.parametrize("steps", [(MONTHLY,), (QUARTERLY, MONTHLY)], ids=["months", "quarters and months"])
+@LEVELS
 def test_what_was_reached_above_the_target_is_shown_and_nothing_becomes_negative(steps: tuple[Step, ...]) -> None:
     tree = decomposed(reached_by_march(plan("120000", *steps), "130000", date(2026, 5, 1)))
     assert targets(tree)[4:] == amounts("0") * 8
@@ -503,6 +513,24 @@ def test_a_plan_that_is_too_large_is_refused() -> None:
     with pytest.raises(PlanRefused) as refused:
         decomposed(plan("1", EQUALLY, AlongTime(days, Shape.EQUAL), people=700))
     assert refused.value.fields[0].pointer == "/steps"
+
+
+def test_a_year_of_two_thousand_people_by_weeks_is_decomposed_in_seconds() -> None:
+    """In seconds of one core, so that a busy machine does not matter."""
+    teams = tuple(Owner(OwnerKind.TEAM, UUID(int=10_000 + number)) for number in range(100))
+    below = {COMPANY: teams} | {
+        team: tuple(person(20 * place + number) for number in range(20)) for place, team in enumerate(teams)
+    }
+    monday = date(2025, 12, 29)
+    weeks = tuple(Period(monday + timedelta(weeks=at), monday + timedelta(weeks=at + 1)) for at in range(53))
+    facts = {person(number): OwnerFacts(history=Decimal(number % 97)) for number in range(2000)}
+    by_history = AlongPeople({Basis.HISTORY: Decimal("0.8"), Basis.EQUAL: Decimal("0.2")})
+    made = replace(plan("123456789.01", by_history, by_history, AlongTime(weeks, Shape.DAYS)), below=below, facts=facts)
+    started = process_time()
+    tree = decomposed(made)
+    assert process_time() - started < 5
+    assert len(tree.nodes) == 1 + 100 + 2000 + 2000 * 53
+    assert sum(targets(tree)) == Decimal("123456789.01")
 
 
 @pytest.mark.parametrize("weights", [[], [0, 0], [2, -1]])

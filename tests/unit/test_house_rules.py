@@ -256,6 +256,7 @@ def test_a_wall_that_is_broken_is_seen(tmp_path: Path) -> None:
         "services/goals/targets/store.py": "",
         "services/goals/targets/service.py": "import shared.http.app\n",
         "services/goals/targets/tables.py": "",
+        "services/goals/planning/domain/plan.py": "",
         "services/goals/rates/service.py": "",
         "services/goals/worker.py": "import holidays\n",
         "services/goals/calendar/service.py": "import services.goals.rates.service\n",

@@ -137,9 +137,7 @@ class TimeWeights:
     def left(self, part: Period, day: date) -> Fraction:
         """How much of a part's weight lies on `day` and later; all of it where parts count alike, however long."""
         whole = self._measure(part)
-        if self._step.shape is Shape.EQUAL or not whole:
-            return Fraction(1)
-        return self._measure(Period(day, part.end)) / whole
+        return self._measure(Period(day, part.end)) / whole if whole else Fraction(1)
 
     def _measure(self, period: Period) -> Fraction:
         match self._step.shape:
