@@ -618,6 +618,9 @@ async def test_where_lower_is_better_an_average_of_seven_on_the_way_from_ten_to_
     told = (await tenant.get(tenant.goal(3))).json()
     assert (told["value"], told["denominator"], told["attainment"]) == ("3.5", "2", "1.625")
     assert told["stretch_reached"]["name"] == "Fast"
+    await tenant.activities(call._replace(number=3, seconds=2))
+    told = (await tenant.get(tenant.goal(3))).json()
+    assert (told["value"], told["denominator"], told["attainment"]) == ("3", "3", "1.75")
     assert [each async for each in of_tenant(site.database, tenant.storyteller.tenant_id, Counter())] == []
 
 
