@@ -96,7 +96,7 @@ class VersionedTable(Generic[ThingT]):
 
     async def get(self, tx: Transaction, tenant_id: UUID, thing_id: UUID, *conditions: ColumnElement[bool]) -> ThingT:
         """The thing. Raises the kind's NotFound, also where it does not meet the conditions."""
-        return self._found(thing_id, await self.find(tx, tenant_id, thing_id, *conditions))
+        return self.found(thing_id, await self.find(tx, tenant_id, thing_id, *conditions))
 
     async def locked(self, tx: Transaction, tenant_id: UUID, thing_id: UUID) -> ThingT:
         """The thing, which nobody else changes until the end of the transaction. Raises the kind's NotFound.
@@ -105,7 +105,7 @@ class VersionedTable(Generic[ThingT]):
         """
         statement = self._of(tenant_id, self._id == thing_id).with_for_update(key_share=True, of=self._table)
         row = await tx.one_or_none(statement)
-        return self._found(thing_id, None if row is None else self._thing_of(row))
+        return self.found(thing_id, None if row is None else self._thing_of(row))
 
     async def locked_many(self, tx: Transaction, tenant_id: UUID, thing_ids: Collection[UUID]) -> dict[UUID, ThingT]:
         """Those of these things that there are, by id, each as `locked` gives it."""
@@ -118,6 +118,15 @@ class VersionedTable(Generic[ThingT]):
         stored = await self.locked(tx, tenant_id, thing_id)
         check_version(stored.version, expected_version)
         return stored
+
+    async def known(self, tx: Transaction, tenant_id: UUID, thing_ids: Collection[UUID]) -> frozenset[UUID]:
+        """The ids of those of these things that there are."""
+        if not thing_ids:
+            return frozenset()
+        statement = select(self._id).where(
+            self._table.c.tenant_id == tenant_id, self._present, among(self._id, frozenset(thing_ids))
+        )
+        return frozenset(row[self._id.name] for row in await tx.rows(statement))
 
     async def matching(self, tx: Transaction, tenant_id: UUID, *conditions: ColumnElement[bool]) -> list[ThingT]:
         """Every thing of the tenant that meets the conditions, by id."""
@@ -197,13 +206,14 @@ class VersionedTable(Generic[ThingT]):
         columns = [column(name, self._table.c[name].type) for name in rows[0]]
         return func.json_populate_recordset(no_row, texts).table_valued(*columns, name="given")
 
-    def _of(self, tenant_id: UUID, *conditions: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
-        return self._rows.where(self._table.c.tenant_id == tenant_id, self._present, *conditions)
-
-    def _found(self, thing_id: UUID, thing: ThingT | None) -> ThingT:
+    def found(self, thing_id: UUID, thing: ThingT | None) -> ThingT:
+        """The thing. Raises the kind's NotFound where there is none."""
         if thing is None:
             raise self._not_found(f"There is no {self._noun} {thing_id}.")
         return thing
+
+    def _of(self, tenant_id: UUID, *conditions: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
+        return self._rows.where(self._table.c.tenant_id == tenant_id, self._present, *conditions)
 
     def _moments(self, tx: Transaction, *names: str) -> dict[str, object]:
         return {name: tx.now for name in names if name in self._table.c}

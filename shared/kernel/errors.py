@@ -4,7 +4,8 @@ A room derives one class per condition from one of the kinds below and gives it 
 knows which kind becomes which status.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,6 +35,12 @@ class AttainError(Exception):
         self.detail = detail
         self.fields: tuple[FieldError, ...] = tuple(fields)
 
+    def fields_under(self, pointer: str) -> list[FieldError]:
+        """What is wrong of a part of something larger, in which that part is found at `pointer`."""
+        if not self.fields:
+            return [FieldError(pointer, self.detail)]
+        return [FieldError(f"{pointer}{field.pointer}", field.message, field.accepted) for field in self.fields]
+
 
 class InvalidInput(AttainError):
     """The request is understood and refused; `fields` says which field and what would be accepted."""
@@ -48,9 +55,45 @@ class InvalidInput(AttainError):
 
     def under(self, pointer: str) -> "InvalidInput":
         """The same error about a part of something larger, in which that part is found at `pointer`."""
-        fields = [FieldError(f"{pointer}{field.pointer}", field.message, field.accepted) for field in self.fields]
-        detail = "; ".join(f"{field.pointer}: {field.message}" for field in fields)
-        return type(self)(detail or self.detail, fields=fields)
+        if not self.fields:
+            return type(self)(self.detail)
+        fields = self.fields_under(pointer)
+        return type(self)("; ".join(f"{field.pointer}: {field.message}" for field in fields), fields=fields)
+
+
+class ItemsRefused(InvalidInput):
+    """Some of many things cannot be taken, so none was; `fields` says of each what is wrong and what would do."""
+
+    code = "items_refused"
+    title = "Items refused"
+
+
+class Refusals:
+    """What is wrong with each of many things, of which all are taken or none."""
+
+    def __init__(self, *, alone: bool = False) -> None:
+        """`alone`: there is one thing, and its error is raised as it is."""
+        self._alone = alone
+        self._fields: list[FieldError] = []
+        self._refused = 0
+
+    @contextmanager
+    def at(self, pointer: str) -> Iterator[None]:
+        """Notes an error of the block as one about the thing that is found at `pointer`; Unavailable passes through."""
+        try:
+            yield
+        except Unavailable:
+            raise
+        except AttainError as error:
+            if self._alone:
+                raise
+            self._refused += 1
+            self._fields.extend(error.fields_under(pointer))
+
+    def check(self) -> None:
+        """Raises ItemsRefused where something is wrong."""
+        if self._refused:
+            raise ItemsRefused(f"{self._refused} of the things are refused, so none is taken.", fields=self._fields)
 
 
 class NotFound(AttainError):

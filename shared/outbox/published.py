@@ -1,12 +1,14 @@
 """Versioned things of which every version is published."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Generic
 from uuid import UUID
 
 from shared.contracts.base import Event
 from shared.db.database import Transaction
 from shared.db.versioned import Key, ThingT, VersionedTable
+from shared.kernel.errors import InvalidInput, Refusals, check_version
 from shared.outbox.outbox import Outbox
 from shared.outbox.republishing import Newest
 
@@ -21,6 +23,19 @@ def each(event_of: Callable[[UUID, ThingT], Event]) -> EventsOf[ThingT]:
         return [event_of(tenant_id, thing) for tenant_id, thing in things]
 
     return events_of
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[ThingT]):
+    """How one of many things is to change: from which version, and to what.
+
+    `pointer` is where the request that wants it has it.
+    """
+
+    pointer: str
+    thing_id: UUID
+    expected_version: int
+    change: Callable[[ThingT], ThingT]
 
 
 class Published(Generic[ThingT]):
@@ -50,6 +65,26 @@ class Published(Generic[ThingT]):
         stored = await self._things.locked_many(tx, tenant_id, thing_ids)
         await self._begin_trail(tx, tenant_id, stored.values())
         return stored
+
+    async def for_changes(
+        self, tx: Transaction, tenant_id: UUID, changes: Sequence[Change[ThingT]], refusals: Refusals
+    ) -> list[tuple[Change[ThingT], ThingT]]:
+        """Each change with its thing, the tenant locked; without those that are refused.
+
+        Refused are a thing that there is not (the kind's NotFound), one in another version than a change was made from
+        (VersionMismatch), and a second change of a thing (InvalidInput).
+        """
+        stored = await self.for_change_many(tx, tenant_id, {change.thing_id for change in changes})
+        found: dict[UUID, tuple[Change[ThingT], ThingT]] = {}
+        for change in changes:
+            with refusals.at(change.pointer):
+                thing = self._things.found(change.thing_id, stored.get(change.thing_id))
+                check_version(thing.version, change.expected_version)
+                if change.thing_id in found:
+                    first = found[change.thing_id][0].pointer
+                    raise InvalidInput.field("/id", f"is changed by {first} already", "each thing once")
+                found[change.thing_id] = (change, thing)
+        return list(found.values())
 
     async def add(self, tx: Transaction, tenant_id: UUID, added: ThingT) -> ThingT:
         """Store and publish a new thing; the caller has locked the tenant."""

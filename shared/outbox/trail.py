@@ -5,7 +5,7 @@ state is the event's own document, so the trail and the topic say the same. What
 an entry of the state it was in, which is no change, when it is changed for the first time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -50,8 +50,8 @@ LIMIT :limit
 """
 
 _AUTHORS: Final = """
-SELECT DISTINCT actor_kind, actor_id FROM {audit}
-WHERE tenant_id = :tenant_id AND subject = :subject AND is_change
+SELECT DISTINCT subject, actor_kind, actor_id FROM {audit}
+WHERE tenant_id = :tenant_id AND subject = ANY(CAST(CAST(:subjects AS text) AS text[])) AND is_change
 """
 
 State = Mapping[str, JsonValue]
@@ -104,10 +104,15 @@ class Trail:
         """What things are that are about to change, for those of which that is not on the trail."""
         await tx.execute(self._begin, _entries(tx, events, UNKNOWN, None, is_change=False))
 
-    async def authors(self, tx: Transaction, tenant_id: UUID, subject: str) -> frozenset[Actor]:
-        """Everybody who made a version of it since there is a trail."""
-        rows = await tx.rows(self._authors, {"tenant_id": tenant_id, "subject": subject})
-        return frozenset(Actor(ActorKind(row["actor_kind"]), row["actor_id"]) for row in rows)
+    async def authors(
+        self, tx: Transaction, tenant_id: UUID, subjects: Sequence[str]
+    ) -> Mapping[str, Collection[Actor]]:
+        """Everybody who made a version of each of these since there is a trail."""
+        found: dict[str, set[Actor]] = {subject: set() for subject in subjects}
+        rows = await tx.rows(self._authors, {"tenant_id": tenant_id, "subjects": array_text(subjects)}) if found else ()
+        for row in rows:
+            found[row["subject"]].add(Actor(ActorKind(row["actor_kind"]), row["actor_id"]))
+        return found
 
     async def list_changes(
         self, tx: Transaction, tenant_id: UUID, wanted: ChangeFilter, *, after: UUID | None, limit: int

@@ -1,13 +1,12 @@
 """The organisation over HTTP."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from services.goals.calendar.schemas import first_day
 from services.goals.calendar.service import Calendars
 from services.goals.org.domain import (
     EmailTaken,
@@ -15,34 +14,46 @@ from services.goals.org.domain import (
     IdentityFilter,
     IdentityNotFound,
     IdentityTaken,
-    Membership,
     MembershipFilter,
     MembershipNotFound,
     MembershipOverlaps,
-    Person,
     PersonFilter,
     PersonNotFound,
-    Place,
+    Team,
     TeamCircle,
     TeamFilter,
     TeamNotFound,
     UnknownPerson,
     UnknownTeam,
+    identity_deleted,
+    identity_of,
+    membership_deleted,
 )
 from services.goals.org.schemas import (
     EmployeeNumber,
+    IdentitiesAnswer,
+    IdentitiesBody,
     IdentityAnswer,
     IdentityBody,
     IdentityChanges,
     MembershipAnswer,
     MembershipBody,
     MembershipChanges,
+    MembershipsAnswer,
+    MembershipsBody,
+    PeopleAnswer,
+    PeopleBody,
     PersonAnswer,
     PersonBody,
     PersonChanges,
     TeamAnswer,
     TeamBody,
     TeamChanges,
+    TeamsAnswer,
+    TeamsBody,
+    membership_changed,
+    person_changed,
+    team_changed,
 )
 from services.goals.org.service import Organisation
 from shared.contracts.texts import Line
@@ -55,8 +66,9 @@ from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import CurrentSight, Editor
 from shared.http.wiring import handed
-from shared.kernel.errors import VersionMismatch
+from shared.kernel.errors import ItemsRefused, Refusals, VersionMismatch
 from shared.kernel.periods import DatedRange
+from shared.outbox.published import Change
 
 router = APIRouter(prefix="/v1")
 
@@ -138,18 +150,27 @@ async def change_person(
     writer: AuditedWriter,
     expected: ExpectedVersion,
 ) -> Answered[PersonAnswer]:
-    def changed(person: Person) -> Person:
-        return replace(
-            person,
-            name=body.get("name", person.name),
-            email=body.get("email", person.email),
-            active=body.get("active", person.active),
-            employee_number=body.get("employee_number", person.employee_number),
+    return await writer.commit(
+        lambda tx: org.change_person(tx, editor.tenant_id, person_id, expected, person_changed(body)), PersonAnswer.of
+    )
+
+
+@router.post("/people/bulk", tags=["people"], summary="Add and change many people", responses=responses(ItemsRefused))
+async def put_people(body: PeopleBody, editor: Editor, org: UseCases, writer: AuditedWriter) -> Answered[PeopleAnswer]:
+    """Up to 1,000 of each; all of it happens or nothing, and what is wrong is told of each."""
+
+    async def put(tx: Transaction) -> PeopleAnswer:
+        created = [(f"/create/{index}", each.person) for index, each in enumerate(body.create)]
+        changes = [
+            Change(f"/change/{index}", each["id"], each["version"], person_changed(each))
+            for index, each in enumerate(body.change)
+        ]
+        new, changed = await org.put_people(tx, editor.tenant_id, created, changes, Refusals())
+        return PeopleAnswer(
+            created=[PersonAnswer.of(each) for each in new], changed=[PersonAnswer.of(each) for each in changed]
         )
 
-    return await writer.commit(
-        lambda tx: org.change_person(tx, editor.tenant_id, person_id, expected, changed), PersonAnswer.of
-    )
+    return await writer.commit(put)
 
 
 @router.get("/teams", tags=["teams"], summary="List teams")
@@ -227,22 +248,33 @@ async def change_team(
 ) -> Answered[TeamAnswer]:
     """A team that moves on a day takes its deals of that day and later with it, and none of before."""
 
-    def placed(place: Place) -> Place:
-        return Place(body.get("parent_id", place.parent_id), body.get("manager_id", place.manager_id))
-
     async def change(tx: Transaction) -> TeamAnswer:
-        changed = await org.change_team(
-            tx,
-            editor.tenant_id,
-            team_id,
-            expected,
-            name=body.get("name"),
-            place=placed,
-            start=first_day(body.get("start")),
-        )
+        changed = await org.change_team(tx, editor.tenant_id, team_id, expected, team_changed(body))
         return TeamAnswer.of(changed, await calendars.today(tx, editor.tenant_id))
 
     return await writer.commit(change)
+
+
+@router.post("/teams/bulk", tags=["teams"], summary="Add and change many teams", responses=responses(ItemsRefused))
+async def put_teams(
+    body: TeamsBody, editor: Editor, org: UseCases, calendars: Days, writer: AuditedWriter
+) -> Answered[TeamsAnswer]:
+    """Up to 1,000 of each; all of it happens or nothing, and what is wrong is told of each."""
+
+    async def put(tx: Transaction) -> TeamsAnswer:
+        today = await calendars.today(tx, editor.tenant_id)
+        created = [(f"/create/{index}", each.team) for index, each in enumerate(body.create)]
+        changes = [
+            Change(f"/change/{index}", each["id"], each["version"], _on(today, team_changed(each)))
+            for index, each in enumerate(body.change)
+        ]
+        new, changed = await org.put_teams(tx, editor.tenant_id, created, changes, Refusals())
+        return TeamsAnswer(
+            created=[TeamAnswer.of(each, today) for each in new],
+            changed=[TeamAnswer.of(each, today) for each in changed],
+        )
+
+    return await writer.commit(put)
 
 
 @router.get("/memberships", tags=["memberships"], summary="List memberships")
@@ -328,12 +360,9 @@ async def change_membership(
 ) -> Answered[MembershipAnswer]:
     """Someone who leaves or changes teams gets an `end`; deleting is for what never was so."""
 
-    def changed(membership: Membership) -> Membership:
-        dated = DatedRange(body.get("start", membership.range.start), body.get("end", membership.range.end))
-        return replace(membership, range=dated)
-
     return await writer.commit(
-        lambda tx: org.change_membership(tx, editor.tenant_id, membership_id, expected, changed), MembershipAnswer.of
+        lambda tx: org.change_membership(tx, editor.tenant_id, membership_id, expected, membership_changed(body)),
+        MembershipAnswer.of,
     )
 
 
@@ -347,9 +376,42 @@ async def change_membership(
 async def delete_membership(
     membership_id: UUID, editor: Editor, org: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Response:
-    return await writer.commit(
-        lambda tx: org.delete_membership(tx, editor.tenant_id, membership_id, expected), status=204
-    )
+    async def delete(tx: Transaction) -> None:
+        await org.change_membership(tx, editor.tenant_id, membership_id, expected, membership_deleted)
+
+    return await writer.commit(delete, status=204)
+
+
+@router.post(
+    "/memberships/bulk",
+    tags=["memberships"],
+    summary="Create, change and take back many memberships",
+    responses=responses(ItemsRefused),
+)
+async def put_memberships(
+    body: MembershipsBody, editor: Editor, org: UseCases, writer: AuditedWriter
+) -> Answered[MembershipsAnswer]:
+    """Up to 1,000 of each; all of it happens or nothing, and what is wrong is told of each."""
+
+    async def put(tx: Transaction) -> MembershipsAnswer:
+        created = [(f"/create/{index}", each.membership) for index, each in enumerate(body.create)]
+        changes = [
+            *(
+                Change(f"/delete/{index}", each["id"], each["version"], membership_deleted)
+                for index, each in enumerate(body.delete)
+            ),
+            *(
+                Change(f"/change/{index}", each["id"], each["version"], membership_changed(each))
+                for index, each in enumerate(body.change)
+            ),
+        ]
+        new, changed = await org.put_memberships(tx, editor.tenant_id, created, changes, Refusals())
+        return MembershipsAnswer(
+            created=[MembershipAnswer.of(each) for each in new],
+            changed=[MembershipAnswer.of(each) for each in changed if not each.deleted],
+        )
+
+    return await writer.commit(put)
 
 
 @router.get("/identities", tags=["identities"], summary="List CRM identities")
@@ -427,7 +489,7 @@ async def change_identity(
     expected: ExpectedVersion,
 ) -> Answered[IdentityAnswer]:
     return await writer.commit(
-        lambda tx: org.change_identity(tx, editor.tenant_id, identity_id, expected, person_id=body.person_id),
+        lambda tx: org.change_identity(tx, editor.tenant_id, identity_id, expected, identity_of(body.person_id)),
         IdentityAnswer.of,
     )
 
@@ -442,4 +504,43 @@ async def change_identity(
 async def delete_identity(
     identity_id: UUID, editor: Editor, org: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Response:
-    return await writer.commit(lambda tx: org.delete_identity(tx, editor.tenant_id, identity_id, expected), status=204)
+    async def delete(tx: Transaction) -> None:
+        await org.change_identity(tx, editor.tenant_id, identity_id, expected, identity_deleted)
+
+    return await writer.commit(delete, status=204)
+
+
+@router.post(
+    "/identities/bulk",
+    tags=["identities"],
+    summary="Create, change and take back many identities",
+    responses=responses(ItemsRefused),
+)
+async def put_identities(
+    body: IdentitiesBody, editor: Editor, org: UseCases, writer: AuditedWriter
+) -> Answered[IdentitiesAnswer]:
+    """Up to 1,000 of each; all of it happens or nothing, and what is wrong is told of each."""
+
+    async def put(tx: Transaction) -> IdentitiesAnswer:
+        created = [(f"/create/{index}", each.identity) for index, each in enumerate(body.create)]
+        changes = [
+            *(
+                Change(f"/delete/{index}", each["id"], each["version"], identity_deleted)
+                for index, each in enumerate(body.delete)
+            ),
+            *(
+                Change(f"/change/{index}", each["id"], each["version"], identity_of(each["person_id"]))
+                for index, each in enumerate(body.change)
+            ),
+        ]
+        new, changed = await org.put_identities(tx, editor.tenant_id, created, changes, Refusals())
+        return IdentitiesAnswer(
+            created=[IdentityAnswer.of(each) for each in new],
+            changed=[IdentityAnswer.of(each) for each in changed if not each.deleted],
+        )
+
+    return await writer.commit(put)
+
+
+def _on(today: date, change: Callable[[Team, date], Team]) -> Callable[[Team], Team]:
+    return lambda team: change(team, today)

@@ -1,6 +1,6 @@
 """People, teams, memberships and CRM identities: what they are and which changes are refused."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.goals.calendar.domain import FirstDay, in_force, restated
 from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
-from shared.kernel.org import TeamChange, TeamNode
+from shared.kernel.org import OwnerKind, TeamChange, TeamNode
 from shared.kernel.periods import DatedRange
 from shared.kernel.text import folded
 
@@ -83,6 +83,11 @@ class UnknownTeam(InvalidInput):
         )
 
 
+def unknown_owner(kind: OwnerKind, owner_id: UUID, pointer: str) -> UnknownPerson | UnknownTeam:
+    """The error about an owner that is no person or team."""
+    return (UnknownPerson if kind is OwnerKind.PERSON else UnknownTeam).at(pointer, owner_id)
+
+
 class TeamCircle(InvalidInput):
     """The team would be below itself."""
 
@@ -114,6 +119,12 @@ class Person:
     email: str | None
     active: bool
     employee_number: str | None = None
+
+    @property
+    def traits(self) -> tuple[tuple[str, str], ...]:
+        """What nobody else of the tenant has: the address as it is compared, and the employee number."""
+        address = () if self.email is None else (("email", folded(self.email)),)
+        return (*address, *(() if self.employee_number is None else (("number", self.employee_number),)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +162,12 @@ class Team:
         day = today if start is FirstDay.TODAY else start
         always, changes = restated(self.always, self.changes, day, place)
         return replace(self, always=always, changes=changes)
+
+    @property
+    def manager_ids(self) -> frozenset[UUID]:
+        """Whoever manages it on some day."""
+        places = (self.always, *(place for _, place in self.changes))
+        return frozenset(place.manager_id for place in places if place.manager_id is not None)
 
     @property
     def node(self) -> TeamNode:
@@ -275,3 +292,18 @@ def check_identity(identity: Identity, holder: Identity | None) -> None:
             f"The user {identity.external_user_id} of {identity.source} is a person already (identity {holder.id}).",
             fields=[FieldError("/external_user_id", "is somebody's already", "change or delete the other identity")],
         )
+
+
+def membership_deleted(membership: Membership) -> Membership:
+    """As if it had never been."""
+    return replace(membership, deleted=True)
+
+
+def identity_deleted(identity: Identity) -> Identity:
+    """The CRM user is nobody."""
+    return replace(identity, deleted=True)
+
+
+def identity_of(person_id: UUID) -> Callable[[Identity], Identity]:
+    """The CRM user is this person."""
+    return lambda identity: replace(identity, person_id=person_id)

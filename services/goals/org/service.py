@@ -4,12 +4,13 @@ Every change holds its tenant's lock, so what was checked is still true when it 
 subject are published in the order of their versions.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import TypeVar
 from uuid import UUID
 
-from services.goals.calendar.domain import FirstDay
 from services.goals.calendar.service import Calendars
 from services.goals.org import store
 from services.goals.org.domain import (
@@ -32,13 +33,16 @@ from services.goals.org.domain import (
 from services.goals.org.events import identity_event, membership_event, person_event, team_event
 from shared.contracts.base import Event
 from shared.db.database import Transaction
-from shared.kernel.ids import source_user_id
+from shared.kernel.errors import Refusals
+from shared.kernel.ids import source_user_id, written_user_ids
 from shared.kernel.org import MembershipFact, OrgChart, OwnerKind, TeamNode
 from shared.kernel.periods import DatedRange
 from shared.kernel.sight import Sight
 from shared.outbox.outbox import Outbox
-from shared.outbox.published import Published, each
+from shared.outbox.published import Change, Published, each
 from shared.outbox.republishing import ReadNext
+
+OrganisedT = TypeVar("OrganisedT", Person, Team, Membership, Identity)
 
 
 class Organisation:
@@ -80,10 +84,12 @@ class Organisation:
         self, tx: Transaction, tenant_id: UUID, *, name: str, email: str | None, employee_number: str | None = None
     ) -> Person:
         """Raises EmailTaken, EmployeeNumberTaken."""
-        await tx.lock_tenants_exclusive([tenant_id])
-        created = Person(tx.new_id(), 1, name, email, active=True, employee_number=employee_number)
-        check_person(created, None, await store.people_alike(tx, tenant_id, created))
-        return await self._people.add(tx, tenant_id, created)
+
+        def made(person_id: UUID) -> Person:
+            return Person(person_id, 1, name, email, active=True, employee_number=employee_number)
+
+        [created], _ = await self.put_people(tx, tenant_id, [("", made)], [], _alone())
+        return created
 
     async def change_person(
         self,
@@ -94,10 +100,35 @@ class Organisation:
         change: Callable[[Person], Person],
     ) -> Person:
         """Raises PersonNotFound, VersionMismatch, EmailTaken, EmployeeNumberTaken."""
-        stored = await self._people.for_change(tx, tenant_id, person_id, expected_version)
-        changed = replace(change(stored), version=stored.version + 1)
-        check_person(changed, stored, await store.people_alike(tx, tenant_id, changed))
-        return await self._people.save(tx, tenant_id, changed)
+        changes = [Change("", person_id, expected_version, change)]
+        _, [changed] = await self.put_people(tx, tenant_id, [], changes, _alone())
+        return changed
+
+    async def put_people(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        created: Sequence[tuple[str, Callable[[UUID], Person]]],
+        changes: Sequence[Change[Person]],
+        refusals: Refusals,
+    ) -> tuple[list[Person], list[Person]]:
+        """Change people, and then add some, each with where the request that wants it has it; all or none.
+
+        What somebody gives up in the same request is still taken. The new ones, and the changed ones. Raises what
+        `refusals` does.
+        """
+        await tx.lock_tenants_exclusive([tenant_id])
+        put = await _put(self._people, tx, tenant_id, created, changes, refusals)
+        alike: defaultdict[tuple[str, str], list[Person]] = defaultdict(list)
+        for known in await store.people_alike(tx, tenant_id, [after for _, _, after in put]):
+            for trait in known.traits:
+                alike[trait].append(known)
+        for pointer, before, after in put:
+            with refusals.at(pointer):
+                check_person(after, before, [other for trait in after.traits for other in alike[trait]])
+                for trait in after.traits:
+                    alike[trait].append(after)
+        return await _stored(self._people, tx, tenant_id, put, refusals)
 
     async def list_teams(
         self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: TeamFilter, *, after: UUID | None, limit: int
@@ -114,10 +145,12 @@ class Organisation:
         self, tx: Transaction, tenant_id: UUID, *, name: str, parent_id: UUID | None, manager_id: UUID | None
     ) -> Team:
         """A team with this parent from the beginning of time. Raises UnknownTeam, UnknownPerson."""
-        await tx.lock_tenants_exclusive([tenant_id])
-        created = Team(tx.new_id(), 1, name, Place(parent_id, manager_id))
-        await _check_team(tx, tenant_id, created, manager_id)
-        return await self._teams.add(tx, tenant_id, created)
+
+        def made(team_id: UUID) -> Team:
+            return Team(team_id, 1, name, Place(parent_id, manager_id))
+
+        [created], _ = await self.put_teams(tx, tenant_id, [("", made)], [], _alone())
+        return created
 
     async def change_team(
         self,
@@ -125,22 +158,35 @@ class Organisation:
         tenant_id: UUID,
         team_id: UUID,
         expected_version: int,
-        *,
-        name: str | None,
-        place: Callable[[Place], Place],
-        start: date | FirstDay,
+        change: Callable[[Team, date], Team],
     ) -> Team:
-        """The name for all days; the place from a first day on, made of the one in force then.
-
-        Raises TeamNotFound, VersionMismatch, UnknownTeam, UnknownPerson, TeamCircle.
-        """
-        stored = await self._teams.for_change(tx, tenant_id, team_id, expected_version)
+        """Raises TeamNotFound, VersionMismatch, UnknownTeam, UnknownPerson, TeamCircle."""
         today = await self._calendars.today(tx, tenant_id)
-        first = {FirstDay.TODAY: today, FirstDay.BEGINNING: date.min}[start] if isinstance(start, FirstDay) else start
-        placed = stored.placed(start, place(stored.on(first)), today)
-        changed = replace(placed, name=name or stored.name, version=stored.version + 1)
-        await _check_team(tx, tenant_id, changed, changed.on(first).manager_id)
-        return await self._teams.save(tx, tenant_id, changed)
+        changes: list[Change[Team]] = [Change("", team_id, expected_version, lambda team: change(team, today))]
+        _, [changed] = await self.put_teams(tx, tenant_id, [], changes, _alone())
+        return changed
+
+    async def put_teams(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        created: Sequence[tuple[str, Callable[[UUID], Team]]],
+        changes: Sequence[Change[Team]],
+        refusals: Refusals,
+    ) -> tuple[list[Team], list[Team]]:
+        """The same for teams. A new one may be below another new one."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        put = await _put(self._teams, tx, tenant_id, created, changes, refusals)
+        managers = {manager_id for _, _, after in put for manager_id in after.manager_ids}
+        people = await store.PEOPLE.known(tx, tenant_id, managers)
+        tree = await _tree(tx, tenant_id) | {after.id: after.node for _, before, after in put if before is None}
+        for pointer, _, after in put:
+            with refusals.at(pointer):
+                check_tree(tree, after.node)
+                for manager_id in sorted(after.manager_ids - people):
+                    raise UnknownPerson.at("/manager_id", manager_id)
+                tree[after.id] = after.node
+        return await _stored(self._teams, tx, tenant_id, put, refusals)
 
     async def list_memberships(
         self,
@@ -163,12 +209,12 @@ class Organisation:
         self, tx: Transaction, tenant_id: UUID, *, person_id: UUID, team_id: UUID, dated: DatedRange
     ) -> Membership:
         """Raises UnknownPerson, UnknownTeam, MembershipOverlaps."""
-        await tx.lock_tenants_exclusive([tenant_id])
-        created = Membership(tx.new_id(), 1, person_id, team_id, dated)
-        await _require_person(tx, tenant_id, person_id, "/person_id")
-        await _require_team(tx, tenant_id, team_id, "/team_id")
-        check_membership(created, await store.memberships_of(tx, tenant_id, person_id, team_id))
-        return await self._memberships.add(tx, tenant_id, created)
+
+        def made(membership_id: UUID) -> Membership:
+            return Membership(membership_id, 1, person_id, team_id, dated)
+
+        [created], _ = await self.put_memberships(tx, tenant_id, [("", made)], [], _alone())
+        return created
 
     async def change_membership(
         self,
@@ -178,18 +224,41 @@ class Organisation:
         expected_version: int,
         change: Callable[[Membership], Membership],
     ) -> Membership:
-        """Change the days of a membership. Raises MembershipNotFound, VersionMismatch, MembershipOverlaps."""
-        stored = await self._memberships.for_change(tx, tenant_id, membership_id, expected_version)
-        changed = replace(change(stored), version=stored.version + 1)
-        check_membership(changed, await store.memberships_of(tx, tenant_id, changed.person_id, changed.team_id))
-        return await self._memberships.save(tx, tenant_id, changed)
+        """Change the days of a membership, or take it back as if it had never been (`deleted`).
 
-    async def delete_membership(
-        self, tx: Transaction, tenant_id: UUID, membership_id: UUID, expected_version: int
-    ) -> None:
-        """Take a membership back as if it had never been. Raises MembershipNotFound, VersionMismatch."""
-        stored = await self._memberships.for_change(tx, tenant_id, membership_id, expected_version)
-        await self._memberships.save(tx, tenant_id, replace(stored, version=stored.version + 1, deleted=True))
+        Raises MembershipNotFound, VersionMismatch, MembershipOverlaps.
+        """
+        changes = [Change("", membership_id, expected_version, change)]
+        _, [changed] = await self.put_memberships(tx, tenant_id, [], changes, _alone())
+        return changed
+
+    async def put_memberships(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        created: Sequence[tuple[str, Callable[[UUID], Membership]]],
+        changes: Sequence[Change[Membership]],
+        refusals: Refusals,
+    ) -> tuple[list[Membership], list[Membership]]:
+        """The same for memberships; what is changed or taken back in the same request is free for new ones."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        put = await _put(self._memberships, tx, tenant_id, created, changes, refusals)
+        people = await store.PEOPLE.known(tx, tenant_id, {after.person_id for _, _, after in put})
+        teams = await store.TEAMS.known(tx, tenant_id, {after.team_id for _, _, after in put})
+        stays: defaultdict[tuple[UUID, UUID], dict[UUID, Membership]] = defaultdict(dict)
+        for known in await store.memberships_of(tx, tenant_id, people):
+            stays[known.person_id, known.team_id][known.id] = known
+        for pointer, _, after in put:
+            with refusals.at(pointer):
+                if after.person_id not in people:
+                    raise UnknownPerson.at("/person_id", after.person_id)
+                if after.team_id not in teams:
+                    raise UnknownTeam.at("/team_id", after.team_id)
+                others = stays[after.person_id, after.team_id]
+                if not after.deleted:
+                    check_membership(after, others.values())
+                others[after.id] = after
+        return await _stored(self._memberships, tx, tenant_id, put, refusals)
 
     async def list_identities(
         self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: IdentityFilter, *, after: UUID | None, limit: int
@@ -205,40 +274,87 @@ class Organisation:
         self, tx: Transaction, tenant_id: UUID, *, source: str, external_user_id: str, person_id: UUID
     ) -> Identity:
         """Raises UnknownPerson, IdentityTaken."""
-        await tx.lock_tenants_exclusive([tenant_id])
-        created = Identity(tx.new_id(), 1, source, source_user_id(external_user_id), person_id)
-        await _require_person(tx, tenant_id, person_id, "/person_id")
-        check_identity(created, await store.identity_of_user(tx, tenant_id, source, created.external_user_id))
-        return await self._identities.add(tx, tenant_id, created)
+
+        def made(identity_id: UUID) -> Identity:
+            return Identity(identity_id, 1, source, source_user_id(external_user_id), person_id)
+
+        [created], _ = await self.put_identities(tx, tenant_id, [("", made)], [], _alone())
+        return created
 
     async def change_identity(
-        self, tx: Transaction, tenant_id: UUID, identity_id: UUID, expected_version: int, *, person_id: UUID
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        identity_id: UUID,
+        expected_version: int,
+        change: Callable[[Identity], Identity],
     ) -> Identity:
-        """Say that the CRM user is another person. Raises IdentityNotFound, VersionMismatch, UnknownPerson."""
-        stored = await self._identities.for_change(tx, tenant_id, identity_id, expected_version)
-        await _require_person(tx, tenant_id, person_id, "/person_id")
-        changed = replace(stored, version=stored.version + 1, person_id=person_id)
-        return await self._identities.save(tx, tenant_id, changed)
+        """Say that the CRM user is another person, or take the identity back (`deleted`): it is nobody then.
 
-    async def delete_identity(self, tx: Transaction, tenant_id: UUID, identity_id: UUID, expected_version: int) -> None:
-        """Take an identity back; the CRM user is nobody then. Raises IdentityNotFound, VersionMismatch."""
-        stored = await self._identities.for_change(tx, tenant_id, identity_id, expected_version)
-        await self._identities.save(tx, tenant_id, replace(stored, version=stored.version + 1, deleted=True))
+        Raises IdentityNotFound, VersionMismatch, UnknownPerson.
+        """
+        changes = [Change("", identity_id, expected_version, change)]
+        _, [changed] = await self.put_identities(tx, tenant_id, [], changes, _alone())
+        return changed
 
-    async def measured_by(self, tx: Transaction, tenant_id: UUID, kind: OwnerKind, owner_id: UUID) -> frozenset[UUID]:
-        """The people whom a goal of this owner measures: the person, or who manages the team today."""
-        if kind is OwnerKind.PERSON:
-            return frozenset({owner_id})
-        team = await store.TEAMS.find(tx, tenant_id, owner_id)
-        manager_id = None if team is None else team.on(await self._calendars.today(tx, tenant_id)).manager_id
-        return frozenset() if manager_id is None else frozenset({manager_id})
+    async def measured_by(
+        self, tx: Transaction, tenant_id: UUID, owners: Collection[tuple[OwnerKind, UUID]]
+    ) -> dict[tuple[OwnerKind, UUID], frozenset[UUID]]:
+        """The people whom goals of each of these owners measure: the person, or who manages the team today."""
+        team_ids = frozenset(owner_id for kind, owner_id in owners if kind is OwnerKind.TEAM)
+        today = await self._calendars.today(tx, tenant_id) if team_ids else date.min
+        teams = await store.teams_of(tx, tenant_id, team_ids)
+        managers = {team.id: team.on(today).manager_id for team in teams}
 
-    async def require_owner(
-        self, tx: Transaction, tenant_id: UUID, kind: OwnerKind, owner_id: UUID, pointer: str
-    ) -> None:
-        """Raises UnknownPerson or UnknownTeam naming `pointer` unless there is such a person or team."""
-        require = _require_person if kind is OwnerKind.PERSON else _require_team
-        await require(tx, tenant_id, owner_id, pointer)
+        def measured(kind: OwnerKind, owner_id: UUID) -> frozenset[UUID]:
+            person_id = owner_id if kind is OwnerKind.PERSON else managers.get(owner_id)
+            return frozenset() if person_id is None else frozenset({person_id})
+
+        return {(kind, owner_id): measured(kind, owner_id) for kind, owner_id in owners}
+
+    async def put_identities(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        created: Sequence[tuple[str, Callable[[UUID], Identity]]],
+        changes: Sequence[Change[Identity]],
+        refusals: Refusals,
+    ) -> tuple[list[Identity], list[Identity]]:
+        """The same for identities; a user whose identity is taken back in the same request is free for a new one."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        put = await _put(self._identities, tx, tenant_id, created, changes, refusals)
+        people = await store.PEOPLE.known(tx, tenant_id, {after.person_id for _, _, after in put})
+        users = {written for _, _, after in put for written in written_user_ids(after.external_user_id)}
+        holders = {
+            (known.source, known.external_user_id): known
+            for known in await store.identities_of_users(tx, tenant_id, users)
+        }
+        for pointer, _, after in put:
+            with refusals.at(pointer):
+                if after.person_id not in people:
+                    raise UnknownPerson.at("/person_id", after.person_id)
+                named = [(after.source, written) for written in written_user_ids(after.external_user_id)]
+                if after.deleted:
+                    holders.pop((after.source, after.external_user_id), None)
+                    continue
+                check_identity(after, next((holders[user] for user in named if user in holders), None))
+                holders[after.source, after.external_user_id] = after
+        return await _stored(self._identities, tx, tenant_id, put, refusals)
+
+    async def known_owners(
+        self, tx: Transaction, tenant_id: UUID, owners: Collection[tuple[OwnerKind, UUID]]
+    ) -> frozenset[tuple[OwnerKind, UUID]]:
+        """Those of these people and teams that there are."""
+        people = {owner_id for kind, owner_id in owners if kind is OwnerKind.PERSON}
+        teams = {owner_id for kind, owner_id in owners if kind is OwnerKind.TEAM}
+        known_people = await store.PEOPLE.known(tx, tenant_id, people)
+        known_teams = await store.TEAMS.known(tx, tenant_id, teams)
+        return frozenset(
+            [
+                *((OwnerKind.PERSON, known) for known in known_people),
+                *((OwnerKind.TEAM, known) for known in known_teams),
+            ]
+        )
 
     async def _team_events(self, tx: Transaction, teams: Sequence[tuple[UUID, Team]]) -> Sequence[Event]:
         days = await self._calendars.today_of(tx, {tenant_id for tenant_id, _ in teams})
@@ -249,18 +365,40 @@ async def _tree(tx: Transaction, tenant_id: UUID) -> dict[UUID, TeamNode]:
     return {team.id: team.node for team in await store.TEAMS.matching(tx, tenant_id)}
 
 
-async def _check_team(tx: Transaction, tenant_id: UUID, checked: Team, manager_id: UUID | None) -> None:
-    """`manager_id` is the one that the change names."""
-    check_tree(await _tree(tx, tenant_id), checked.node)
-    if manager_id is not None:
-        await _require_person(tx, tenant_id, manager_id, "/manager_id")
+def _alone() -> Refusals:
+    return Refusals(alone=True)
 
 
-async def _require_person(tx: Transaction, tenant_id: UUID, person_id: UUID, pointer: str) -> None:
-    if await store.PEOPLE.find(tx, tenant_id, person_id) is None:
-        raise UnknownPerson.at(pointer, person_id)
+async def _put(
+    things: Published[OrganisedT],
+    tx: Transaction,
+    tenant_id: UUID,
+    created: Sequence[tuple[str, Callable[[UUID], OrganisedT]]],
+    changes: Sequence[Change[OrganisedT]],
+    refusals: Refusals,
+) -> list[tuple[str, OrganisedT | None, OrganisedT]]:
+    """What is not refused yet: where the request has it, the thing before, None for a new one, and as it is to be."""
+    put: list[tuple[str, OrganisedT | None, OrganisedT]] = []
+    for wish, stored in await things.for_changes(tx, tenant_id, changes, refusals):
+        with refusals.at(wish.pointer):
+            put.append((wish.pointer, stored, replace(wish.change(stored), version=stored.version + 1)))
+    for pointer, made in created:
+        with refusals.at(pointer):
+            put.append((pointer, None, made(tx.new_id())))
+    return put
 
 
-async def _require_team(tx: Transaction, tenant_id: UUID, team_id: UUID, pointer: str) -> None:
-    if await store.TEAMS.find(tx, tenant_id, team_id) is None:
-        raise UnknownTeam.at(pointer, team_id)
+async def _stored(
+    things: Published[OrganisedT],
+    tx: Transaction,
+    tenant_id: UUID,
+    put: Sequence[tuple[str, OrganisedT | None, OrganisedT]],
+    refusals: Refusals,
+) -> tuple[list[OrganisedT], list[OrganisedT]]:
+    """Store and publish what was put, changes first, unless something is refused; the new ones and the changed ones."""
+    refusals.check()
+    created = [after for _, before, after in put if before is None]
+    changed = [after for _, before, after in put if before is not None]
+    await things.save_many(tx, tenant_id, changed)
+    await things.add_many(tx, tenant_id, created)
+    return created, changed

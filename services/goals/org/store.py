@@ -1,6 +1,6 @@
 """Every statement on people, teams, memberships and identities."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Final
 from uuid import UUID
@@ -41,7 +41,7 @@ from services.goals.org.tables import (
     team_changes,
     teams,
 )
-from shared.db.conditions import among, equal
+from shared.db.conditions import among, equal, one_of
 from shared.db.database import Transaction
 from shared.db.dated import dated_changes
 from shared.db.versioned import VersionedTable
@@ -83,14 +83,14 @@ async def list_people(
     )
 
 
-async def people_alike(tx: Transaction, tenant_id: UUID, person: Person) -> list[Person]:
-    """Everybody who has the address or the employee number of this person."""
-    alike = []
-    if person.email is not None:
-        alike.append(people.c.email_folded == folded(person.email))
-    if person.employee_number is not None:
-        alike.append(people.c.employee_number == person.employee_number)
-    return await PEOPLE.matching(tx, tenant_id, or_(*alike)) if alike else []
+async def people_alike(tx: Transaction, tenant_id: UUID, wanted: Collection[Person]) -> list[Person]:
+    """Everybody who has an address or an employee number of one of these people."""
+    addresses = {folded(person.email) for person in wanted if person.email is not None}
+    numbers = {person.employee_number for person in wanted if person.employee_number is not None}
+    if not addresses and not numbers:
+        return []
+    alike = or_(one_of(people.c.email_folded, addresses), one_of(people.c.employee_number, numbers))
+    return await PEOPLE.matching(tx, tenant_id, alike)
 
 
 async def list_teams(
@@ -108,10 +108,14 @@ async def list_teams(
     )
 
 
-async def memberships_of(tx: Transaction, tenant_id: UUID, person_id: UUID, team_id: UUID) -> list[Membership]:
-    """Every membership of the person in the team that was not deleted."""
-    columns = memberships.c
-    return await MEMBERSHIPS.matching(tx, tenant_id, columns.person_id == person_id, columns.team_id == team_id)
+async def teams_of(tx: Transaction, tenant_id: UUID, team_ids: Collection[UUID]) -> list[Team]:
+    """Those of these teams that there are."""
+    return await TEAMS.matching(tx, tenant_id, among(teams.c.id, frozenset(team_ids))) if team_ids else []
+
+
+async def memberships_of(tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> list[Membership]:
+    """Every membership of these people that was not deleted."""
+    return await MEMBERSHIPS.matching(tx, tenant_id, among(memberships.c.person_id, frozenset(person_ids)))
 
 
 async def list_memberships(
@@ -130,11 +134,9 @@ async def list_memberships(
     )
 
 
-async def identity_of_user(tx: Transaction, tenant_id: UUID, source: str, external_user_id: str) -> Identity | None:
-    """The identity of a CRM user that was not deleted."""
-    columns = identities.c
-    written = columns.external_user_id.in_(written_user_ids(external_user_id))
-    return next(iter(await IDENTITIES.matching(tx, tenant_id, columns.source == source, written)), None)
+async def identities_of_users(tx: Transaction, tenant_id: UUID, user_ids: Collection[str]) -> list[Identity]:
+    """The identities of the CRM users of these ids, in whatever source, that were not deleted."""
+    return await IDENTITIES.matching(tx, tenant_id, one_of(identities.c.external_user_id, user_ids))
 
 
 async def list_identities(

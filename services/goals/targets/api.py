@@ -28,12 +28,14 @@ from services.goals.targets.schemas import (
     GoalAnswer,
     GoalBody,
     GoalChanges,
+    GoalsAnswer,
+    GoalsBody,
     RevisionAnswer,
     RevisionBody,
     ReweighingBody,
     changed_terms,
 )
-from services.goals.targets.service import Goals
+from services.goals.targets.service import GoalChange, Goals, Verb
 from shared.db.database import Transaction
 from shared.http.audit import AuditedWriter, AuditTrail, ChangeAnswer, after_change, page_of_changes
 from shared.http.auth import CurrentPrincipal
@@ -44,7 +46,7 @@ from shared.http.reader import RequestReader
 from shared.http.sight import CurrentSight
 from shared.http.wiring import handed
 from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
-from shared.kernel.errors import VersionMismatch
+from shared.kernel.errors import ItemsRefused, Refusals, VersionMismatch
 from shared.outbox.trail import ChangeFilter
 
 router = APIRouter(prefix="/v1/goals", tags=["goals"])
@@ -95,6 +97,53 @@ async def create_goal(
         return await goals.create_goal(tx, caller.tenant_id, body.terms, await sight.today(tx))
 
     return await writer.commit(create, GoalAnswer.of, status=201, location=lambda goal: f"/v1/goals/{goal.id}")
+
+
+@router.post("/bulk", summary="Draft, edit, activate, revise, close and cancel many", responses=responses(ItemsRefused))
+async def put_goals(
+    body: GoalsBody, caller: CurrentPrincipal, sight: CurrentSight, goals: UseCases, writer: AuditedWriter
+) -> Answered[GoalsAnswer]:
+    """Up to 1,000 of each; all of it happens or nothing, and what is wrong is told of each."""
+    changes = [
+        *(
+            GoalChange(
+                f"/change/{index}", Verb.CHANGE, each["id"], each["version"], partial(changed_terms, changes=each)
+            )
+            for index, each in enumerate(body.change)
+        ),
+        *(
+            GoalChange(
+                f"/revise/{index}",
+                Verb.REVISE,
+                each["id"],
+                each["version"],
+                partial(changed_terms, changes=each),
+                each["reason"],
+                (caller.actor,),
+            )
+            for index, each in enumerate(body.revise)
+        ),
+        *(
+            GoalChange(f"/{verb.value}/{index}", verb, each["id"], each["version"])
+            for verb, items in (
+                (Verb.ACTIVATE, body.activate),
+                (Verb.CLOSE, body.close),
+                (Verb.CANCEL, body.cancel),
+            )
+            for index, each in enumerate(items)
+        ),
+    ]
+
+    async def put(tx: Transaction) -> GoalsAnswer:
+        refusals, seen = Refusals(), await sight.today(tx)
+        created = [(f"/create/{index}", each.terms) for index, each in enumerate(body.create)]
+        new = await goals.create_goals(tx, caller.tenant_id, created, refusals, seen)
+        changed = await goals.change_goals(tx, caller.tenant_id, changes, refusals, actor=caller.actor, sight=seen)
+        return GoalsAnswer(
+            created=[GoalAnswer.of(each) for each in new], changed=[GoalAnswer.of(each) for each in changed]
+        )
+
+    return await writer.commit(put)
 
 
 @router.get("/{goal_id}", summary="A goal", responses=responses(GoalNotFound))

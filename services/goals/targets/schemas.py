@@ -33,7 +33,7 @@ from services.goals.targets.domain import (
 from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Currency, Day, Instant
 from shared.contracts.org import ExchangeRate
 from shared.contracts.texts import Line, Prose
-from shared.http.schemas import body_example
+from shared.http.schemas import ITEMS_MAX, VersionedItem, body_example
 from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import filter_to_json, parse_filter
@@ -57,6 +57,7 @@ _DECIDED: Mapping[str, JsonValue] = {"all": [{"field": "status", "op": "in", "va
 _CALLS: Mapping[str, JsonValue] = {
     "all": [{"field": "type", "op": "eq", "value": "call"}, {"field": "status", "op": "eq", "value": "done"}]
 }
+_GOAL = "01935a00-0000-7000-8000-000000000031"
 _UNITS: Mapping[RecordKind, str] = {RecordKind.DEAL: "deals", RecordKind.ACTIVITY: "activities"}
 _WHOLE: Final = Decimal(100)
 _TERMS: Mapping[str, JsonValue] = {
@@ -421,6 +422,45 @@ class ReweighingBody(BaseModel):
     reason: Reason
 
 
+@with_config(extra="forbid", json_schema_extra={"examples": [{"id": _GOAL, "version": 1, "target": "260000"}]})
+class GoalItem(VersionedItem, GoalChanges, total=False):
+    """What is to change of one of many drafts; what is left out stays."""
+
+
+@with_config(
+    extra="forbid",
+    json_schema_extra={"examples": [{"id": _GOAL, "version": 2, "target": "275000", "reason": "A new territory"}]},
+)
+class RevisionItem(VersionedItem, RevisionBody, total=False):
+    """What is to change of one of many active goals, and why; what is left out stays."""
+
+
+class GoalsBody(BaseModel):
+    """Many goals at once: all of it happens or nothing. A goal is named once."""
+
+    model_config = body_example(
+        create=[
+            {
+                "name": "Darcel's bookings, Q1",
+                "owner": {"kind": "person", "id": "01935a00-0000-7000-8000-000000000011"},
+                "metric": {"aggregate": "sum", "value_field": "amount", "filter": dict(_WON), "currency": "USD"},
+                "target": "250000",
+                "period": {"kind": "quarter", "containing": "2026-02-14"},
+            }
+        ],
+        activate=[{"id": _GOAL, "version": 1}],
+    )
+
+    create: list[GoalBody] = Field(default=[], max_length=ITEMS_MAX)
+    change: list[GoalItem] = Field(default=[], max_length=ITEMS_MAX, description="Drafts.")
+    activate: list[VersionedItem] = Field(default=[], max_length=ITEMS_MAX, description="Drafts that are to count.")
+    revise: list[RevisionItem] = Field(default=[], max_length=ITEMS_MAX, description="Active ones.")
+    close: list[VersionedItem] = Field(default=[], max_length=ITEMS_MAX, description="Active ones at their end.")
+    cancel: list[VersionedItem] = Field(
+        default=[], max_length=ITEMS_MAX, description="Drafts and active ones that are to count nothing any more."
+    )
+
+
 def changed_terms(terms: GoalTerms, calendar: FiscalCalendar, changes: GoalChanges) -> GoalTerms:
     """The terms with the changes. Raises InvalidInput naming the field that is wrong."""
     return replace(
@@ -478,6 +518,17 @@ class GoalAnswer(TermsAnswer):
     def of(cls, goal: Goal) -> Self:
         terms = _terms_answer(goal.terms)
         return cls(id=goal.id, version=goal.version, revision=goal.revision, status=goal.status, **dict(terms))
+
+
+class GoalsAnswer(BaseModel):
+    """What was drafted and what was changed, in the order of the request and of its members."""
+
+    model_config = body_example(
+        created=[{**_TERMS, "id": _GOAL, "version": 1, "revision": 1, "status": "draft"}], changed=[]
+    )
+
+    created: list[GoalAnswer]
+    changed: list[GoalAnswer]
 
 
 class RevisionAnswer(BaseModel):

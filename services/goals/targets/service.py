@@ -4,11 +4,15 @@ Every change holds its tenant's lock, so what was checked is still true when it 
 goal are published in the order of their versions.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from services.goals.calendar.service import Calendars
+from services.goals.org.domain import unknown_owner
 from services.goals.org.service import Organisation
 from services.goals.targets import store
 from services.goals.targets.domain import (
@@ -36,12 +40,12 @@ from services.goals.targets.domain import (
 from services.goals.targets.events import goal_event
 from shared.db.database import Transaction
 from shared.kernel.approvals import Actor, check_no_own_interest
-from shared.kernel.errors import AnyVersionOf
+from shared.kernel.errors import AnyVersionOf, Refusals
 from shared.kernel.measures import Aggregate
 from shared.kernel.periods import FiscalCalendar
 from shared.kernel.sight import Sight
 from shared.outbox.outbox import Outbox
-from shared.outbox.published import Published, each
+from shared.outbox.published import Change, Published, each
 from shared.outbox.republishing import ReadNext
 from shared.outbox.trail import Trail
 
@@ -50,6 +54,47 @@ TermsOf = Callable[[FiscalCalendar], GoalTerms]
 
 ChangeOf = Callable[[GoalTerms, FiscalCalendar], GoalTerms]
 """The changed terms of a goal."""
+
+
+class Verb(StrEnum):
+    """What is done to a goal."""
+
+    CHANGE = "change"
+    ACTIVATE = "activate"
+    REVISE = "revise"
+    CLOSE = "close"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class GoalChange:
+    """What is to be done to one of many goals, from which version; `pointer` is where the request has it.
+
+    `terms`, of a change or a revision; `reason` and `authors`, who wrote the new terms, of a revision.
+    """
+
+    pointer: str
+    verb: Verb
+    goal_id: UUID
+    expected_version: int
+    terms: ChangeOf | None = None
+    reason: str | None = None
+    authors: Collection[Actor] = ()
+
+    def of(self, goal: Goal, calendar: FiscalCalendar) -> Goal:
+        """The goal in its next version. Raises GoalNotDraft, GoalNotActive, GoalEnded, GoalTermsRefused, and more."""
+        terms = goal.terms if self.terms is None else self.terms(goal.terms, calendar)
+        match self.verb:
+            case Verb.CHANGE:
+                return edited(goal, terms)
+            case Verb.ACTIVATE:
+                return activated(goal)
+            case Verb.REVISE:
+                return revised(goal, terms)
+            case Verb.CLOSE:
+                return closed(goal)
+            case Verb.CANCEL:
+                return cancelled(goal)
 
 
 class Goals:
@@ -85,11 +130,39 @@ class Goals:
 
     async def create_goal(self, tx: Transaction, tenant_id: UUID, terms_of: TermsOf, sight: Sight) -> Goal:
         """A new draft. Raises UnknownPerson, UnknownTeam, UnknownParent, InvalidInput, GoalOutOfReach."""
+        [created] = await self.create_goals(tx, tenant_id, [("", terms_of)], Refusals(alone=True), sight)
+        return created
+
+    async def create_goals(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        wanted: Sequence[tuple[str, TermsOf]],
+        refusals: Refusals,
+        sight: Sight,
+    ) -> list[Goal]:
+        """New drafts, each with where the request that wants it has it; all or none. Raises what `refusals` does."""
         await tx.lock_tenants_exclusive([tenant_id])
-        created = draft(tx.new_id(), terms_of(await self._calendars.fiscal_calendar(tx, tenant_id)))
-        check_may_propose(sight, created.terms.owner)
-        await self._check_references(tx, tenant_id, created)
-        return await self._goals.add(tx, tenant_id, created)
+        calendar = await self._calendars.fiscal_calendar(tx, tenant_id)
+        drafts: list[tuple[str, Goal]] = []
+        for pointer, terms_of in wanted:
+            with refusals.at(pointer):
+                drafts.append((pointer, draft(tx.new_id(), terms_of(calendar))))
+        return await self.add_drafts(tx, tenant_id, drafts, refusals, sight)
+
+    async def add_drafts(
+        self, tx: Transaction, tenant_id: UUID, drafts: Sequence[tuple[str, Goal]], refusals: Refusals, sight: Sight
+    ) -> list[Goal]:
+        """The same for drafts that have their ids already, as those whose parents are among them."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        for pointer, goal in drafts:
+            with refusals.at(pointer):
+                check_may_propose(sight, goal.terms.owner)
+        await self._check_references(tx, tenant_id, drafts, refusals)
+        refusals.check()
+        added = [goal for _, goal in drafts]
+        await self._goals.add_many(tx, tenant_id, added)
+        return added
 
     async def change_goal(
         self, tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int, change: ChangeOf, sight: Sight
@@ -99,11 +172,8 @@ class Goals:
         Raises GoalNotFound, VersionMismatch, GoalNotDraft, UnknownPerson, UnknownTeam, UnknownParent, GoalCircle,
         GoalOutOfReach.
         """
-        stored = await self._in_sight(tx, tenant_id, goal_id, expected_version, sight)
-        changed = edited(stored, change(stored.terms, await self._calendars.fiscal_calendar(tx, tenant_id)))
-        check_may_propose(sight, changed.terms.owner)
-        await self._check_references(tx, tenant_id, changed)
-        return await self._goals.save(tx, tenant_id, changed)
+        edit = GoalChange("", Verb.CHANGE, goal_id, expected_version, change)
+        return await self._change(tx, tenant_id, edit, tx.actor, sight)
 
     async def activate_goal(
         self, tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int, *, actor: Actor, sight: Sight
@@ -113,13 +183,8 @@ class Goals:
         Raises GoalNotFound, VersionMismatch, GoalNotDraft, GoalTermsRefused, WeightsNotWhole, GoalOutOfReach;
         OwnInterest when it measures the actor; ApprovalNotIndependent when the actor wrote a part of it.
         """
-        stored = await self._in_sight(tx, tenant_id, goal_id, expected_version, sight)
-        changed = activated(stored)
-        authors = await self._trail.authors(tx, tenant_id, f"goal/{goal_id}")
-        await self._check_decision(tx, tenant_id, changed, actor, sight, authors=authors)
-        await self._check_references(tx, tenant_id, changed)
-        await store.add_revision(tx, tenant_id, changed, reason=tx.reason, revised_by=actor.person_id)
-        return await self._weighed(tx, tenant_id, await self._goals.save(tx, tenant_id, changed))
+        activation = GoalChange("", Verb.ACTIVATE, goal_id, expected_version)
+        return await self._change(tx, tenant_id, activation, actor, sight)
 
     async def revise_goal(
         self,
@@ -140,14 +205,81 @@ class Goals:
         UnknownParent, GoalCircle, WeightsNotWhole, GoalOutOfReach; OwnInterest when it measures the actor, before or
         after; ApprovalNotIndependent when the actor is an author.
         """
-        stored = await self._in_sight(tx, tenant_id, goal_id, expected_version, sight)
-        await self._check_decision(tx, tenant_id, stored, actor, sight, authors=())
-        changed = revised(stored, change(stored.terms, await self._calendars.fiscal_calendar(tx, tenant_id)))
-        await self._check_decision(tx, tenant_id, changed, actor, sight, authors=authors)
-        await self._check_references(tx, tenant_id, changed)
-        await store.add_revision(tx, tenant_id, changed, reason=reason, revised_by=actor.person_id)
-        tx.reason = reason
-        return await self._weighed(tx, tenant_id, await self._goals.save(tx, tenant_id, changed), stored)
+        revision = GoalChange("", Verb.REVISE, goal_id, expected_version, change, reason, authors)
+        return await self._change(tx, tenant_id, revision, actor, sight)
+
+    async def close_goal(
+        self, tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int, *, actor: Actor, sight: Sight
+    ) -> Goal:
+        """End an active goal. Raises GoalNotFound, VersionMismatch, GoalNotActive, GoalOutOfReach, OwnInterest."""
+        closing = GoalChange("", Verb.CLOSE, goal_id, expected_version)
+        return await self._change(tx, tenant_id, closing, actor, sight)
+
+    async def cancel_goal(
+        self, tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int, *, actor: Actor, sight: Sight
+    ) -> Goal:
+        """Let a goal count nothing any more; a draft is taken back or refused by this.
+
+        Raises GoalNotFound, VersionMismatch, GoalEnded, WeightsNotWhole, GoalOutOfReach; OwnInterest for an active
+        goal.
+        """
+        cancelling = GoalChange("", Verb.CANCEL, goal_id, expected_version)
+        return await self._change(tx, tenant_id, cancelling, actor, sight)
+
+    async def change_goals(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        changes: Sequence[GoalChange],
+        refusals: Refusals,
+        *,
+        actor: Actor,
+        sight: Sight,
+    ) -> list[Goal]:
+        """Change many goals, each as one is changed alone; all or none. Raises what `refusals` does."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        calendar = await self._calendars.fiscal_calendar(tx, tenant_id)
+        wishes = {each.goal_id: each for each in changes}
+
+        def change_of(wish: GoalChange) -> Callable[[Goal], Goal]:
+            return lambda goal: wish.of(goal, calendar)
+
+        wanted = [Change(each.pointer, each.goal_id, each.expected_version, change_of(each)) for each in changes]
+        found = [
+            (change, stored)
+            for change, stored in await self._goals.for_changes(tx, tenant_id, wanted, refusals)
+            if self._is_in_sight(change.pointer, stored, sight, refusals)
+        ]
+        drafts = [f"goal/{stored.id}" for _, stored in found if wishes[stored.id].verb is Verb.ACTIVATE]
+        written = await self._trail.authors(tx, tenant_id, drafts)
+        made: list[tuple[str, GoalChange, Goal, Goal]] = []
+        for change, stored in found:
+            wish = wishes[stored.id]
+            with refusals.at(change.pointer):
+                if stored.status is not Status.DRAFT:
+                    await self._check_decision(tx, tenant_id, stored, actor, sight, authors=())
+                elif wish.verb is Verb.CANCEL:
+                    check_may_propose(sight, stored.terms.owner)
+                after = change.change(stored)
+                if wish.verb is Verb.CHANGE:
+                    check_may_propose(sight, after.terms.owner)
+                elif after.status is Status.ACTIVE:
+                    authors = written[f"goal/{after.id}"] if wish.verb is Verb.ACTIVATE else wish.authors
+                    await self._check_decision(tx, tenant_id, after, actor, sight, authors=authors)
+                made.append((change.pointer, wish, stored, after))
+        referring = [
+            (pointer, after) for pointer, wish, _, after in made if after.status in (Status.DRAFT, Status.ACTIVE)
+        ]
+        await self._check_references(tx, tenant_id, referring, refusals)
+        refusals.check()
+        for reason, group in _by_reason(made, tx.reason).items():
+            tx.reason = reason
+            in_force = [after for after in group if after.status is Status.ACTIVE]
+            await store.add_revisions(tx, tenant_id, in_force, reason=reason, revised_by=actor.person_id)
+            await self._goals.save_many(tx, tenant_id, group)
+        weighed = [state for _, wish, stored, after in made for state in (stored, after) if wish.verb in _WEIGHED]
+        await self._check_weights(tx, tenant_id, weighed, refusals)
+        return [after for _, _, _, after in made]
 
     async def reweigh_parts(
         self,
@@ -171,12 +303,13 @@ class Goals:
         if goal.terms.measure.aggregate is not Aggregate.CHILDREN:
             raise NotAPart(f"Goal {goal_id} is not made of its parts: their weights decide nothing.")
         tx.reason = reason
+        parts: list[Goal] = []
         for index, new in enumerate(weights):
             stored = await self._in_sight(tx, tenant_id, new.goal_id, AnyVersionOf(None), sight)
             await self._check_decision(tx, tenant_id, stored, actor, sight, authors=())
-            part = reweighed(stored, goal_id, new.weight, f"/weights/{index}/goal_id")
-            await store.add_revision(tx, tenant_id, part, reason=reason, revised_by=actor.person_id)
-            await self._goals.save(tx, tenant_id, part)
+            parts.append(reweighed(stored, goal_id, new.weight, f"/weights/{index}/goal_id"))
+        await store.add_revisions(tx, tenant_id, parts, reason=reason, revised_by=actor.person_id)
+        await self._goals.save_many(tx, tenant_id, parts)
         check_weights(await store.weighings(tx, tenant_id, [goal_id]))
         return await self._goals.save(tx, tenant_id, replace(goal, version=goal.version + 1))
 
@@ -192,31 +325,8 @@ class Goals:
         changed = revised(stored, change(stored.terms, await self._calendars.fiscal_calendar(tx, tenant_id)))
         check_may_propose(sight, stored.terms.owner)
         check_may_propose(sight, changed.terms.owner)
-        await self._check_references(tx, tenant_id, changed)
+        await self._check_references(tx, tenant_id, [("", changed)], Refusals(alone=True))
         return stored
-
-    async def close_goal(
-        self, tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int, *, actor: Actor, sight: Sight
-    ) -> Goal:
-        """End an active goal. Raises GoalNotFound, VersionMismatch, GoalNotActive, GoalOutOfReach, OwnInterest."""
-        stored = await self._in_sight(tx, tenant_id, goal_id, expected_version, sight)
-        await self._check_decision(tx, tenant_id, stored, actor, sight, authors=())
-        return await self._goals.save(tx, tenant_id, closed(stored))
-
-    async def cancel_goal(
-        self, tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int, *, actor: Actor, sight: Sight
-    ) -> Goal:
-        """Let a goal count nothing any more; a draft is taken back or refused by this.
-
-        Raises GoalNotFound, VersionMismatch, GoalEnded, WeightsNotWhole, GoalOutOfReach; OwnInterest for an active
-        goal.
-        """
-        stored = await self._in_sight(tx, tenant_id, goal_id, expected_version, sight)
-        if stored.status is Status.DRAFT:
-            check_may_propose(sight, stored.terms.owner)
-        else:
-            await self._check_decision(tx, tenant_id, stored, actor, sight, authors=())
-        return await self._weighed(tx, tenant_id, await self._goals.save(tx, tenant_id, cancelled(stored)))
 
     async def check_decides(self, tx: Transaction, tenant_id: UUID, goal: Goal, actor: Actor, sight: Sight) -> None:
         """Raises GoalOutOfReach or OwnInterest unless the actor decides on this goal."""
@@ -245,22 +355,59 @@ class Goals:
         check_may_decide(sight, owner)
         if actor.person_id is None:
             return
-        concerned = await self._organisation.measured_by(tx, tenant_id, owner.kind, owner.id)
+        measured = await self._organisation.measured_by(tx, tenant_id, [(owner.kind, owner.id)])
+        concerned = measured[owner.kind, owner.id]
         check_no_own_interest(actor, concerned, "a goal in force")
         approval_of(goal, authors, concerned).check(actor)
 
-    async def _weighed(self, tx: Transaction, tenant_id: UUID, *states: Goal) -> Goal:
-        """The first of these states of a goal, which is stored. Raises WeightsNotWhole for one it concerns."""
-        changed = states[0]
-        concerned = {state.terms.parent_id for state in states if state.terms.parent_id is not None}
-        if changed.terms.measure.aggregate is Aggregate.CHILDREN:
-            concerned.add(changed.id)
-        if concerned:
-            check_weights(await store.weighings(tx, tenant_id, concerned))
+    async def _change(self, tx: Transaction, tenant_id: UUID, change: GoalChange, actor: Actor, sight: Sight) -> Goal:
+        refusals = Refusals(alone=True)
+        [changed] = await self.change_goals(tx, tenant_id, [change], refusals, actor=actor, sight=sight)
         return changed
 
-    async def _check_references(self, tx: Transaction, tenant_id: UUID, checked: Goal) -> None:
-        owner, parent_id = checked.terms.owner, checked.terms.parent_id
-        await self._organisation.require_owner(tx, tenant_id, owner.kind, owner.id, "/owner/id")
-        if parent_id is not None:
-            check_parent(await store.line_of(tx, tenant_id, parent_id), checked.id, parent_id)
+    def _is_in_sight(self, pointer: str, goal: Goal, sight: Sight, refusals: Refusals) -> bool:
+        """Whether it is; one out of sight is not found."""
+        with refusals.at(pointer):
+            if sight.sees_owner(goal.terms.owner.id):
+                return True
+            raise GoalNotFound(f"There is no goal {goal.id}.")
+        return False
+
+    async def _check_weights(
+        self, tx: Transaction, tenant_id: UUID, states: Sequence[Goal], refusals: Refusals
+    ) -> None:
+        """Raises WeightsNotWhole for a goal whose parts have changed from or to one of these states, or that is one."""
+        concerned = {state.terms.parent_id for state in states if state.terms.parent_id is not None}
+        concerned |= {state.id for state in states if state.terms.measure.aggregate is Aggregate.CHILDREN}
+        with refusals.at(""):
+            check_weights(await store.weighings(tx, tenant_id, concerned) if concerned else ())
+        refusals.check()
+
+    async def _check_references(
+        self, tx: Transaction, tenant_id: UUID, checked: Sequence[tuple[str, Goal]], refusals: Refusals
+    ) -> None:
+        owners = {(goal.terms.owner.kind, goal.terms.owner.id) for _, goal in checked}
+        known = await self._organisation.known_owners(tx, tenant_id, owners)
+        wanted = {goal.terms.parent_id for _, goal in checked if goal.terms.parent_id is not None}
+        parents = await store.lines_of(tx, tenant_id, wanted)
+        parents |= {goal.id: goal.terms.parent_id for _, goal in checked if goal.version == 1}
+        for pointer, goal in checked:
+            with refusals.at(pointer):
+                owner = goal.terms.owner
+                if (owner.kind, owner.id) not in known:
+                    raise unknown_owner(owner.kind, owner.id, "/owner/id")
+                check_parent(parents, goal.id, goal.terms.parent_id)
+                parents[goal.id] = goal.terms.parent_id
+
+
+_WEIGHED: Final = frozenset({Verb.ACTIVATE, Verb.REVISE, Verb.CANCEL})
+"""What may change what the weights of a goal's parts come to."""
+
+
+def _by_reason(
+    made: Sequence[tuple[str, GoalChange, Goal, Goal]], of_all: str | None
+) -> Mapping[str | None, list[Goal]]:
+    by_reason: defaultdict[str | None, list[Goal]] = defaultdict(list)
+    for _, wish, _, after in made:
+        by_reason[wish.reason or of_all].append(after)
+    return by_reason

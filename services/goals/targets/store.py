@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Final, NotRequired, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, and_, func, insert, select, text, true
+from pydantic_core import to_json
+from sqlalchemy import ColumnElement, RowMapping, and_, func, select, text, true
 
 from services.goals.targets.domain import (
     Direction,
@@ -21,6 +22,7 @@ from services.goals.targets.domain import (
     Weighing,
 )
 from services.goals.targets.tables import goal_revisions, goals
+from shared.db.arrays import array_text
 from shared.db.conditions import among, equal
 from shared.db.database import Transaction
 from shared.db.versioned import VersionedTable
@@ -35,11 +37,24 @@ from shared.kernel.sight import Sight
 
 _COUNTING: Final = (Status.ACTIVE.value, Status.CLOSED.value)
 _ANCESTORS: Final = text(
-    f"WITH RECURSIVE line AS (SELECT id, parent_id FROM {goals.fullname} WHERE tenant_id = :tenant AND id = :goal"
+    f"WITH RECURSIVE line AS (SELECT id, parent_id FROM {goals.fullname}"
+    " WHERE tenant_id = :tenant AND id = ANY(CAST(CAST(:goals AS text) AS uuid[]))"
     " UNION SELECT g.id, g.parent_id FROM line CROSS JOIN LATERAL ("
     # Fenced, so that each ancestor is found by key however old the statistics.
     f"SELECT id, parent_id FROM {goals.fullname} WHERE tenant_id = :tenant AND id = line.parent_id LIMIT 1) AS g"
     ") SELECT id, parent_id FROM line"
+)
+
+
+_ADD_REVISIONS: Final = text(
+    f"""
+    INSERT INTO {goal_revisions.fullname} (tenant_id, goal_id, revision, terms, reason, revised_by, revised_at)
+    SELECT :tenant_id, goal_id, revision, terms, CAST(:reason AS text), CAST(:revised_by AS uuid), :now
+    FROM unnest(
+        CAST(CAST(:goal_ids AS text) AS uuid[]), CAST(CAST(:revisions AS text) AS integer[]),
+        CAST(CAST(:terms AS text) AS jsonb[])
+    ) AS t(goal_id, revision, terms)
+    """
 )
 
 
@@ -105,9 +120,11 @@ async def list_goals(
     )
 
 
-async def line_of(tx: Transaction, tenant_id: UUID, goal_id: UUID) -> dict[UUID, UUID | None]:
-    """The parent of a goal and of each of its ancestors; empty when there is no such goal."""
-    rows = await tx.rows(_ANCESTORS, {"tenant": tenant_id, "goal": goal_id})
+async def lines_of(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> dict[UUID, UUID | None]:
+    """The parent of each of these goals that there are, and of each of their ancestors."""
+    if not goal_ids:
+        return {}
+    rows = await tx.rows(_ANCESTORS, {"tenant": tenant_id, "goals": array_text(sorted(goal_ids))})
     return {row["id"]: row["parent_id"] for row in rows}
 
 
@@ -130,21 +147,26 @@ async def weighings(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]
     return [Weighing(row["id"], row["name"], Decimal(row["weights"])) for row in await tx.rows(statement)]
 
 
-async def add_revision(
-    tx: Transaction, tenant_id: UUID, revised: Goal, *, reason: str | None, revised_by: UUID | None
+async def add_revisions(
+    tx: Transaction,
+    tenant_id: UUID,
+    revised: Sequence[Goal],
+    *,
+    reason: str | None,
+    revised_by: UUID | None,
 ) -> None:
-    """Store the terms of the goal's present revision for good."""
-    await tx.execute(
-        insert(goal_revisions).values(
-            tenant_id=tenant_id,
-            goal_id=revised.id,
-            revision=revised.revision,
-            terms=_terms_to_json(revised.terms),
-            reason=reason,
-            revised_by=revised_by,
-            revised_at=tx.now,
-        )
-    )
+    """Store the terms of each goal's present revision for good."""
+    if revised:
+        parameters = {
+            "tenant_id": tenant_id,
+            "goal_ids": array_text([goal.id for goal in revised]),
+            "revisions": array_text([goal.revision for goal in revised]),
+            "terms": array_text([to_json(_terms_to_json(goal.terms)).decode() for goal in revised]),
+            "reason": reason,
+            "revised_by": revised_by,
+            "now": tx.now,
+        }
+        await tx.execute(_ADD_REVISIONS, parameters)
 
 
 async def list_revisions(
