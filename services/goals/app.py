@@ -21,6 +21,7 @@ from services.goals.rates.service import ExchangeRates
 from services.goals.settings import SERVICE, ApiSettings
 from services.goals.stated.api import router as stated_router
 from services.goals.stated.service import StatedValues
+from services.goals.targets.activation import Activation
 from services.goals.targets.api import router as targets_router
 from services.goals.targets.service import Goals
 from shared.db.database import Database
@@ -51,6 +52,7 @@ def create_app() -> FastAPI:
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
     goals = Goals(outbox, organisation, calendars, trail)
+    jobs = Jobs()
     return create_service_app(
         title="Attain goals",
         description=_DESCRIPTION,
@@ -79,7 +81,8 @@ def create_app() -> FastAPI:
             Agreements(goals),
             Tables(organisation, goals),
             ExchangeRates(outbox, calendars),
-            Jobs(),
+            jobs,
+            Activation(goals, jobs),
             trail,
         ],
     )

@@ -5,17 +5,28 @@ It works at jobs, and publishes what waits in its outbox.
 
 import sys
 
+from services.goals.calendar.service import Calendars
 from services.goals.jobs.service import Jobs
 from services.goals.jobs.work import JobRunner
-from services.goals.metadata import transport
+from services.goals.metadata import audit, transport
+from services.goals.org.service import Organisation
 from services.goals.settings import SERVICE
+from services.goals.targets.activation import ACTIVATE_GOALS, Activation
+from services.goals.targets.service import Goals
 from shared.contracts.topics import TOPICS
+from shared.outbox.outbox import Outbox
+from shared.outbox.trail import Trail
 from shared.worker.process import ServiceWorkerSettings, WorkerProcess, run_service_worker
 
 
 async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     """Work at jobs and publish until a signal; the process's exit status."""
-    return await process.run({"jobs": JobRunner(process.database, Jobs(), {})})
+    trail = Trail(audit)
+    outbox = Outbox(transport, relay=process.relay, trail=trail)
+    calendars = Calendars(outbox)
+    goals, jobs = Goals(outbox, Organisation(outbox, calendars), calendars, trail), Jobs()
+    works = {ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk}
+    return await process.run({"jobs": JobRunner(process.database, jobs, works)})
 
 
 def main() -> int:

@@ -133,9 +133,9 @@ class VersionedTable(Generic[ThingT]):
         return [self._thing_of(row) for row in await tx.rows(self._of(tenant_id, *conditions).order_by(self._id))]
 
     async def page(
-        self, tx: Transaction, tenant_id: UUID, after: UUID | None, limit: int, *conditions: ColumnElement[bool]
+        self, tx: Transaction, tenant_id: UUID, after: UUID | None, limit: int | None, *conditions: ColumnElement[bool]
     ) -> list[ThingT]:
-        """The next things that meet the conditions, by id, which is the order they were made in."""
+        """The next things that meet the conditions, by id, which is the order they were made in; None: all of them."""
         beyond = true() if after is None else self._id > after
         statement = self._of(tenant_id, beyond, *conditions).order_by(self._id).limit(limit)
         return [self._thing_of(row) for row in await tx.rows(statement)]

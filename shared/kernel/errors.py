@@ -71,11 +71,14 @@ class ItemsRefused(InvalidInput):
 class Refusals:
     """What is wrong with each of many things, of which all are taken or none."""
 
-    def __init__(self, *, alone: bool = False) -> None:
-        """`alone`: there is one thing, and its error is raised as it is."""
+    def __init__(self, *, alone: bool = False, leaves_out: bool = False) -> None:
+        """`alone`: there is one thing, and its error is raised as it is. `leaves_out`: the other things are taken."""
         self._alone = alone
-        self._fields: list[FieldError] = []
-        self._refused = 0
+        self._leaves_out = leaves_out
+        self.fields: list[FieldError] = []
+        """What is wrong, of all of them."""
+        self.refused: set[str] = set()
+        """Where the refused things are found."""
 
     @contextmanager
     def at(self, pointer: str) -> Iterator[None]:
@@ -87,13 +90,13 @@ class Refusals:
         except AttainError as error:
             if self._alone:
                 raise
-            self._refused += 1
-            self._fields.extend(error.fields_under(pointer))
+            self.refused.add(pointer)
+            self.fields.extend(error.fields_under(pointer))
 
     def check(self) -> None:
-        """Raises ItemsRefused where something is wrong."""
-        if self._refused:
-            raise ItemsRefused(f"{self._refused} of the things are refused, so none is taken.", fields=self._fields)
+        """Raises ItemsRefused where something is wrong, unless that is left out."""
+        if self.refused and not self._leaves_out:
+            raise ItemsRefused(f"{len(self.refused)} of the things are refused: none is taken.", fields=self.fields)
 
 
 class NotFound(AttainError):

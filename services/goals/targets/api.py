@@ -8,7 +8,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import conint
 
+from services.goals.jobs.schemas import JobAnswer
 from services.goals.org.domain import UnknownPerson, UnknownTeam
+from services.goals.targets.activation import Activation
 from services.goals.targets.domain import (
     Goal,
     GoalCircle,
@@ -25,6 +27,7 @@ from services.goals.targets.domain import (
     WeightsNotWhole,
 )
 from services.goals.targets.schemas import (
+    ActivationBody,
     GoalAnswer,
     GoalBody,
     GoalChanges,
@@ -43,7 +46,7 @@ from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight
+from shared.http.sight import CurrentSight, Editor
 from shared.http.wiring import handed
 from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
 from shared.kernel.errors import ItemsRefused, Refusals, VersionMismatch
@@ -52,6 +55,7 @@ from shared.outbox.trail import ChangeFilter
 router = APIRouter(prefix="/v1/goals", tags=["goals"])
 
 UseCases = Annotated[Goals, Depends(handed(Goals))]
+ActivationUseCases = Annotated[Activation, Depends(handed(Activation))]
 _IDS: Final = Cursor(UUID)
 _REVISIONS: Final = Cursor(conint(ge=1, le=2**31 - 1))
 _CHANGE: Final = (GoalNotFound, VersionMismatch, PreconditionRequired)
@@ -99,7 +103,11 @@ async def create_goal(
     return await writer.commit(create, GoalAnswer.of, status=201, location=lambda goal: f"/v1/goals/{goal.id}")
 
 
-@router.post("/bulk", summary="Draft, edit, activate, revise, close and cancel many", responses=responses(ItemsRefused))
+@router.post(
+    "/bulk",
+    summary="Draft, edit, activate, revise, close and cancel many",
+    responses=responses(ItemsRefused, WeightsNotWhole),
+)
 async def put_goals(
     body: GoalsBody, caller: CurrentPrincipal, sight: CurrentSight, goals: UseCases, writer: AuditedWriter
 ) -> Answered[GoalsAnswer]:
@@ -144,6 +152,24 @@ async def put_goals(
         )
 
     return await writer.commit(put)
+
+
+@router.post(
+    "/activations", summary="Let all drafts of a filter count, as a job", status_code=202, tags=["goals", "jobs"]
+)
+async def request_activation(
+    body: ActivationBody, editor: Editor, activation: ActivationUseCases, writer: AuditedWriter
+) -> Answered[JobAnswer]:
+    """Drafts that cannot be activated, as those of the caller's own, stay drafts, and are listed by the job.
+
+    Goals that are made of their parts come last, each once the weights of its parts that count come to 1.
+    """
+    return await writer.commit(
+        lambda tx: activation.request_activation(tx, editor.tenant_id, body.wanted()),
+        JobAnswer.of,
+        status=202,
+        location=lambda job: f"/v1/jobs/{job.id}",
+    )
 
 
 @router.get("/{goal_id}", summary="A goal", responses=responses(GoalNotFound))

@@ -23,6 +23,7 @@ from services.goals.targets.domain import (
     STRETCH_LEVELS_MAX,
     Direction,
     Goal,
+    GoalFilter,
     GoalTerms,
     NewWeight,
     Owner,
@@ -459,6 +460,19 @@ class GoalsBody(BaseModel):
     cancel: list[VersionedItem] = Field(
         default=[], max_length=ITEMS_MAX, description="Drafts and active ones that are to count nothing any more."
     )
+
+
+class ActivationBody(BaseModel):
+    """Which drafts are to count: those of a filter, or all where it says nothing."""
+
+    model_config = body_example(on="2026-02-14")
+
+    owner_id: UUID | None = Field(None, description="Only goals of this person or team.")
+    parent_id: UUID | None = Field(None, description="Only the parts of this goal.")
+    on: Day | None = Field(None, description="Only goals whose period contains this day.")
+
+    def wanted(self) -> GoalFilter:
+        return GoalFilter(owner_id=self.owner_id, parent_id=self.parent_id, on=self.on)
 
 
 def changed_terms(terms: GoalTerms, calendar: FiscalCalendar, changes: GoalChanges) -> GoalTerms:

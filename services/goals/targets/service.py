@@ -236,7 +236,7 @@ class Goals:
         actor: Actor,
         sight: Sight,
     ) -> list[Goal]:
-        """Change many goals, each as one is changed alone; all or none. Raises what `refusals` does."""
+        """Change many goals, each as one is alone; all or none. Raises what `refusals` does, and WeightsNotWhole."""
         await tx.lock_tenants_exclusive([tenant_id])
         calendar = await self._calendars.fiscal_calendar(tx, tenant_id)
         wishes = {each.goal_id: each for each in changes}
@@ -272,13 +272,14 @@ class Goals:
         ]
         await self._check_references(tx, tenant_id, referring, refusals)
         refusals.check()
+        made = [each for each in made if each[0] not in refusals.refused]
         for reason, group in _by_reason(made, tx.reason).items():
             tx.reason = reason
             in_force = [after for after in group if after.status is Status.ACTIVE]
             await store.add_revisions(tx, tenant_id, in_force, reason=reason, revised_by=actor.person_id)
             await self._goals.save_many(tx, tenant_id, group)
         weighed = [state for _, wish, stored, after in made for state in (stored, after) if wish.verb in _WEIGHED]
-        await self._check_weights(tx, tenant_id, weighed, refusals)
+        await self._check_weights(tx, tenant_id, weighed)
         return [after for _, _, _, after in made]
 
     async def reweigh_parts(
@@ -373,15 +374,11 @@ class Goals:
             raise GoalNotFound(f"There is no goal {goal.id}.")
         return False
 
-    async def _check_weights(
-        self, tx: Transaction, tenant_id: UUID, states: Sequence[Goal], refusals: Refusals
-    ) -> None:
+    async def _check_weights(self, tx: Transaction, tenant_id: UUID, states: Sequence[Goal]) -> None:
         """Raises WeightsNotWhole for a goal whose parts have changed from or to one of these states, or that is one."""
         concerned = {state.terms.parent_id for state in states if state.terms.parent_id is not None}
         concerned |= {state.id for state in states if state.terms.measure.aggregate is Aggregate.CHILDREN}
-        with refusals.at(""):
-            check_weights(await store.weighings(tx, tenant_id, concerned) if concerned else ())
-        refusals.check()
+        check_weights(await store.weighings(tx, tenant_id, concerned))
 
     async def _check_references(
         self, tx: Transaction, tenant_id: UUID, checked: Sequence[tuple[str, Goal]], refusals: Refusals

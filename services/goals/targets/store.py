@@ -58,6 +58,9 @@ _ADD_REVISIONS: Final = text(
 )
 
 
+_IS_DRAFT: Final = goals.c.status == Status.DRAFT.value
+
+
 class _MetricJson(TypedDict):
     aggregate: str
     value_field: str | None
@@ -106,18 +109,41 @@ class _TermsJson(TypedDict):
 async def list_goals(
     tx: Transaction, tenant_id: UUID, sight: Sight, wanted: GoalFilter, *, after: UUID | None, limit: int
 ) -> list[Goal]:
+    return await GOALS.page(tx, tenant_id, after, limit, goal_in(sight), *_matching(wanted))
+
+
+async def drafts(
+    tx: Transaction,
+    tenant_id: UUID,
+    wanted: GoalFilter,
+    *,
+    made_of_parts: bool,
+    after: UUID | None,
+    limit: int | None,
+) -> list[Goal]:
+    """The next drafts of the filter, by id: those that are made of their parts, or the others."""
+    made_so = goals.c.metric["aggregate"].astext == Aggregate.CHILDREN.value
+    of_kind = made_so if made_of_parts else ~made_so
+    return await GOALS.page(tx, tenant_id, after, limit, _IS_DRAFT, of_kind, *_matching(wanted))
+
+
+async def count_drafts(tx: Transaction, tenant_id: UUID, wanted: GoalFilter) -> int:
+    """How many drafts of the filter there are."""
+    statement = select(func.count().label("number")).where(
+        goals.c.tenant_id == tenant_id, _IS_DRAFT, *_matching(wanted)
+    )
+    [row] = await tx.rows(statement)
+    return int(row["number"])
+
+
+def _matching(wanted: GoalFilter) -> list[ColumnElement[bool]]:
     columns, on = goals.c, wanted.on
-    return await GOALS.page(
-        tx,
-        tenant_id,
-        after,
-        limit,
-        goal_in(sight),
+    return [
         equal(columns.status, wanted.status),
         equal(columns.owner_id, wanted.owner_id),
         equal(columns.parent_id, wanted.parent_id),
         true() if on is None else and_(columns.start_on <= on, columns.end_on > on),
-    )
+    ]
 
 
 async def lines_of(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> dict[UUID, UUID | None]:
@@ -128,8 +154,13 @@ async def lines_of(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID])
     return {row["id"]: row["parent_id"] for row in rows}
 
 
-async def weighings(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> list[Weighing]:
-    """Of these goals those that count and are made of their parts, by id."""
+async def weighings(
+    tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID], *, are_drafts: bool = False
+) -> list[Weighing]:
+    """Of these goals those that count, or are drafts, and are made of their parts, by id."""
+    if not goal_ids:
+        return []
+    counts = goals.c.status.in_(_COUNTING)
     part = goals.alias("part")
     of_part = and_(part.c.tenant_id == goals.c.tenant_id, part.c.parent_id == goals.c.id, part.c.status.in_(_COUNTING))
     statement = (
@@ -138,7 +169,7 @@ async def weighings(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]
         .where(
             goals.c.tenant_id == tenant_id,
             goals.c.id.in_(sorted(goal_ids)),
-            goals.c.status.in_(_COUNTING),
+            _IS_DRAFT if are_drafts else counts,
             goals.c.metric["aggregate"].astext == Aggregate.CHILDREN.value,
         )
         .group_by(goals.c.id, goals.c.name)
