@@ -126,6 +126,23 @@ async def test_any_change_of_rates_ends_where_the_oracle_says(database: Database
     await _check_story(database, story)
 
 
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(oracle.stories())
+async def test_stale_goals_stand_still_however_many_there_are(database: Database, story: list[oracle.Step]) -> None:
+    goals = list(oracle.expected(story))
+    shown = []
+    for stale_read_max in (500, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "_STALE_READ_MAX", stale_read_max)
+            service = Service(database)
+            await service.hear(story)
+        found = await service.shown(goals)
+        shown.append({number: (event.version, event.value, event.deals) for number, event in found.items()})
+    assert shown[0] == shown[1]
+
+
 async def _check_story(database: Database, story: list[oracle.Step]) -> None:
     service = Service(database)
     await service.follow(story)

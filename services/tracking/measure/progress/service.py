@@ -130,7 +130,7 @@ class ProgressTracker:
         states = await store.definition_states(tx, tenant_ids)
         unread = frozenset(each for each, state in states.items() if not self._definitions.has(each, state.revision))
         counted = tenant_ids - unread
-        counting = _Counting(await self._moving(tx, {each: state for each, state in states.items() if each in counted}))
+        counting = await self._counting(tx, {each: state for each, state in states.items() if each in counted})
         recorded_deals = await DEALS.record(tx, [each for each in deals if each.tenant_id in counted])
         counting.add_deals(recorded_deals)
         recorded_activities = await ACTIVITIES.record(tx, [each for each in activities if each.tenant_id in counted])
@@ -150,7 +150,7 @@ class ProgressTracker:
     ) -> "_Counting":
         """Add every piece up, and move the goals."""
         await tx.lock_tenants_shared(tenant_ids)
-        counting = _Counting(await self._moving(tx, await store.definition_states(tx, tenant_ids)))
+        counting = await self._counting(tx, await store.definition_states(tx, tenant_ids))
         async with aclosing(recorded_pieces) as every_piece:
             async for recorded in every_piece:
                 add(counting, recorded)
@@ -160,6 +160,9 @@ class ProgressTracker:
     async def _move(self, tx: Transaction, counting: "_Counting", *, stripe: int) -> None:
         """Move the goals by what was added up."""
         movements = counting.movements()
+        unsure = [key for key in movements if key[0] in counting.many_stale]
+        for key in await store.stale_among(tx, unsure) if unsure else ():
+            del movements[key]
         if movements:
             await store.move(tx, movements, stripe=stripe)
             await self._publish(tx, movements, stripe=stripe)
@@ -201,12 +204,13 @@ class ProgressTracker:
         await self._publish(tx, [(tenant_id, goal_id) for goal_id in (*chunk, *restated)])
         return len(chunk)
 
-    async def _moving(self, tx: Transaction, states: Mapping[UUID, store.DefinitionState]) -> dict[UUID, Movements]:
+    async def _counting(self, tx: Transaction, states: Mapping[UUID, store.DefinitionState]) -> "_Counting":
         """What will move the goals of each tenant that has definitions."""
-        return {
-            tenant_id: Movements((await self._definitions.at(tx, tenant_id, state.revision)).index, state.stale)
+        moving = {
+            tenant_id: Movements((await self._definitions.at(tx, tenant_id, state.revision)).index, state.stale or ())
             for tenant_id, state in states.items()
         }
+        return _Counting(moving, frozenset(tenant_id for tenant_id, state in states.items() if state.stale is None))
 
     async def _define(self, tx: Transaction, tenant_id: UUID, events: Sequence[Event]) -> None:
         newer = await self._definitions.store_newest(tx, tenant_id, events)
@@ -230,9 +234,10 @@ class ProgressTracker:
 class _Counting:
     """What records that were recorded in one transaction change, added up."""
 
-    def __init__(self, moving: Mapping[UUID, Movements]) -> None:
-        """`moving`: what moves the goals of each tenant that has definitions."""
+    def __init__(self, moving: Mapping[UUID, Movements], many_stale: Collection[UUID]) -> None:
+        """`moving`: what moves the goals of each tenant that has definitions; `many_stale`: those stale ones too."""
         self._moving = moving
+        self.many_stale = many_stale
         self.gaps = GapMoves()
         self.accepted: list[datetime] = []
         self.superseded: set[tuple[UUID, UUID]] = set()

@@ -22,7 +22,8 @@ class DefinitionState(NamedTuple):
     """What a batch must know before it may move a tenant's goals."""
 
     revision: int
-    stale: frozenset[UUID]
+    stale: frozenset[UUID] | None
+    """None where there are so many that whoever moves goals finds out of which of these: see `stale_among`."""
 
 
 class State(NamedTuple):
@@ -61,6 +62,7 @@ _DEFINITION_STATES: Final = text(
     """
     SELECT tenant_id, revision, ARRAY(
         SELECT goal_id FROM tracking.progress_goals AS goal WHERE goal.tenant_id = stored.tenant_id AND goal.stale
+        LIMIT :stale_max + 1
     ) AS stale
     FROM tracking.projection_revisions AS stored WHERE tenant_id = ANY(CAST(:tenant_ids AS uuid[]))
     """
@@ -197,6 +199,22 @@ _RESTATE: Final = text(
 _STALE_GOALS: Final = text(
     "SELECT goal_id FROM tracking.progress_goals WHERE tenant_id = :tenant_id AND stale ORDER BY goal_id LIMIT :limit"
 )
+# Found one by one by key, however many are stale.
+_STALE_AMONG: Final = text(
+    """
+    SELECT wanted.tenant_id, wanted.goal_id
+    FROM unnest(CAST(CAST(:tenant_ids AS text) AS uuid[]), CAST(CAST(:goal_ids AS text) AS uuid[]))
+        AS wanted(tenant_id, goal_id)
+    CROSS JOIN LATERAL (
+        SELECT stale FROM tracking.progress_goals AS goal
+        WHERE goal.tenant_id = wanted.tenant_id AND goal.goal_id = wanted.goal_id LIMIT 1
+    ) AS goal
+    WHERE goal.stale
+    """
+)
+_STALE_READ_MAX: Final = 500
+"""Where more goals of a tenant are stale, they are not all read with every batch."""
+
 _STALE_TENANTS: Final = text(
     "SELECT tenant_id, count(*) AS goals FROM tracking.progress_goals WHERE stale GROUP BY tenant_id ORDER BY tenant_id"
 )
@@ -261,8 +279,22 @@ _TENANTS: Final = text("SELECT tenant_id FROM tracking.projection_revisions ORDE
 
 async def definition_states(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, DefinitionState]:
     """The revision of each tenant's definitions and its stale goals; tenants without definitions are left out."""
-    rows = await tx.rows(_DEFINITION_STATES, {"tenant_ids": sorted(tenant_ids)})
-    return {row["tenant_id"]: DefinitionState(row["revision"], frozenset(row["stale"])) for row in rows}
+    rows = await tx.rows(_DEFINITION_STATES, {"tenant_ids": sorted(tenant_ids), "stale_max": _STALE_READ_MAX})
+    return {
+        row["tenant_id"]: DefinitionState(
+            row["revision"], frozenset(row["stale"]) if len(row["stale"]) <= _STALE_READ_MAX else None
+        )
+        for row in rows
+    }
+
+
+async def stale_among(tx: Transaction, goals: Collection[GoalKey]) -> frozenset[GoalKey]:
+    """Those of these goals that are stale."""
+    parameters = {
+        "tenant_ids": array_text([tenant_id for tenant_id, _ in goals]),
+        "goal_ids": array_text([goal_id for _, goal_id in goals]),
+    }
+    return frozenset((row["tenant_id"], row["goal_id"]) for row in await tx.rows(_STALE_AMONG, parameters))
 
 
 async def move(tx: Transaction, movements: Mapping[GoalKey, Movement], *, stripe: int) -> None:
