@@ -9,6 +9,8 @@ from services.goals.agreements.service import Agreements
 from services.goals.calendar.api import router as calendar_router
 from services.goals.calendar.national import Governments
 from services.goals.calendar.service import Calendars
+from services.goals.evidence.api import router as evidence_router
+from services.goals.evidence.service import Evidence
 from services.goals.files.api import router as files_router
 from services.goals.files.kinds import Tables
 from services.goals.jobs.api import router as jobs_router
@@ -67,6 +69,7 @@ def create_app() -> FastAPI:
             calendar_router,
             org_router,
             rates_router,
+            evidence_router,
             jobs_router,
             audit_router,
         ],
@@ -83,6 +86,7 @@ def create_app() -> FastAPI:
             ExchangeRates(outbox, calendars),
             jobs,
             Activation(goals, jobs),
+            Evidence(),
             trail,
         ],
     )

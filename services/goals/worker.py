@@ -1,11 +1,14 @@
 """The worker process of the goals service, `python -m services.goals.worker`.
 
-It works at jobs, and publishes what waits in its outbox.
+It works at jobs, stores what people reached as tracking counts it, and publishes what waits in its outbox.
 """
 
 import sys
+from typing import Final
 
 from services.goals.calendar.service import Calendars
+from services.goals.evidence.consumer import EVIDENCE_GROUP, ActualsHandler
+from services.goals.evidence.service import Evidence
 from services.goals.jobs.service import Jobs
 from services.goals.jobs.work import JobRunner
 from services.goals.metadata import audit, transport
@@ -13,20 +16,35 @@ from services.goals.org.service import Organisation
 from services.goals.settings import SERVICE
 from services.goals.targets.activation import ACTIVATE_GOALS, Activation
 from services.goals.targets.service import Goals
+from shared.contracts import actuals
 from shared.contracts.topics import TOPICS
 from shared.outbox.outbox import Outbox
 from shared.outbox.trail import Trail
 from shared.worker.process import ServiceWorkerSettings, WorkerProcess, run_service_worker
 
+# Nobody waits for it: few large batches cost less than many small ones.
+_EVIDENCE_GATHER_SECONDS: Final = 0.5
+
 
 async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
-    """Work at jobs and publish until a signal; the process's exit status."""
+    """Run until a signal; the process's exit status."""
     trail = Trail(audit)
     outbox = Outbox(transport, relay=process.relay, trail=trail)
     calendars = Calendars(outbox)
     goals, jobs = Goals(outbox, Organisation(outbox, calendars), calendars, trail), Jobs()
     works = {ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk}
-    return await process.run({"jobs": JobRunner(process.database, jobs, works)})
+    return await process.run(
+        {
+            "jobs": JobRunner(process.database, jobs, works),
+            "evidence": process.consumer(
+                "evidence",
+                EVIDENCE_GROUP,
+                [actuals.TOPIC],
+                ActualsHandler(Evidence()),
+                gather_seconds=_EVIDENCE_GATHER_SECONDS,
+            ),
+        }
+    )
 
 
 def main() -> int:
@@ -35,7 +53,7 @@ def main() -> int:
         ServiceWorkerSettings,
         work,
         tables=transport,
-        topics=[spec for spec in TOPICS.values() if spec.producer == SERVICE],
+        topics=TOPICS.values(),
         renderers={},
     )
 

@@ -16,6 +16,8 @@ from services.tracking.intake.sync.work.channels import ChannelRenewer
 from services.tracking.intake.sync.work.fetcher import Fetcher
 from services.tracking.intake.sync.work.synchroniser import Synchroniser
 from services.tracking.intake.upkeep import service as upkeep
+from services.tracking.measure.actuals.service import render_actuals
+from services.tracking.measure.actuals.work import ActualsPublisher
 from services.tracking.measure.progress.consumer import (
     ACTIVITIES_GROUP,
     DEFINITIONS_GROUP,
@@ -37,7 +39,7 @@ from services.tracking.tell.channels.consumer import OUTGOING_GROUP, OUTGOING_TO
 from services.tracking.tell.channels.service import Subscriptions
 from services.tracking.tell.channels.work import Deliverer, OutgoingRetention, subscriber_client
 from services.tracking.tell.dead_letters.consumer import DEAD_LETTERS_GROUP, DEAD_LETTERS_TOPICS, DeadLettersHandler
-from shared.contracts import activities, deals, progress
+from shared.contracts import activities, actuals, deals, progress
 from shared.contracts.topics import TOPICS
 from shared.db.sealing import SecretsBox
 from shared.http.outbound import OutboundSettings
@@ -88,6 +90,7 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
                 "definitions", DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder)
             ),
             "rebuilder": rebuilder,
+            "actuals": ActualsPublisher(database, outbox),
             "definitions_reader": reader,
             "dead_letters": process.consumer(
                 "dead_letters", DEAD_LETTERS_GROUP, DEAD_LETTERS_TOPICS, DeadLettersHandler()
@@ -116,7 +119,7 @@ def main() -> int:
         work,
         tables=transport,
         topics=TOPICS.values(),
-        renderers={progress.TOPIC: render_progress},
+        renderers={progress.TOPIC: render_progress, actuals.TOPIC: render_actuals},
         pool_size=_POOL_SIZE,
     )
 

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from shared.contracts import activities, alerts, deals, earnings, goals, org, progress
+from shared.contracts import activities, actuals, alerts, deals, earnings, goals, org, progress
 from shared.contracts.base import Event
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.alerts import AlertKind, AlertSeverity, AlertState
@@ -184,6 +184,19 @@ _EXAMPLES: tuple[Event, ...] = (
         deals=41,
         changed_at=_NOW,
         received_at=_NOW,
+    ),
+    actuals.Actuals(
+        tenant_id=_TENANT,
+        person_id=_PERSON,
+        month="2026-03",
+        version=48,
+        currency="CNY",
+        won_value=Decimal("434388.00"),
+        won_number=Decimal("1.5"),
+        open_value=Decimal("96000"),
+        open_number=Decimal(2),
+        unconverted=Decimal(0),
+        changed_at=_NOW,
     ),
     alerts.Alert(
         tenant_id=_TENANT,

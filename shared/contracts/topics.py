@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from shared.contracts import activities, alerts, deals, earnings, goals, org, progress
+from shared.contracts import activities, actuals, alerts, deals, earnings, goals, org, progress
 from shared.contracts.base import Event
 
 
@@ -40,6 +40,7 @@ TOPICS: Mapping[str, TopicSpec] = {
         TopicSpec(deals.TOPIC, (deals.Deal,), 6, None, producer="tracking"),
         TopicSpec(activities.TOPIC, (activities.Activity,), 6, None, producer="tracking"),
         TopicSpec(progress.TOPIC, (progress.Progress,), 6, None, producer="tracking"),
+        TopicSpec(actuals.TOPIC, (actuals.Actuals,), 3, None, producer="tracking"),
         TopicSpec(alerts.TOPIC, (alerts.Alert,), 3, None, producer="tracking"),
         TopicSpec(earnings.TOPIC, (earnings.Earning,), 6, timedelta(days=90), producer="incentives"),
     )

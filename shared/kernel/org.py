@@ -156,9 +156,9 @@ class OrgChart:
         )
 
     @cached_property
-    def named_users(self) -> frozenset[tuple[str, str]]:
-        """Every user that is a person, as its source and its id there: quicker to look up than a CrmUser is to make."""
-        return frozenset((user.source, user.external_id) for user in self.identities)
+    def named_users(self) -> Mapping[tuple[str, str], UUID]:
+        """The person each user is, by source and id there: quicker to look up than a CrmUser is to make."""
+        return {(user.source, user.external_id): person_id for user, person_id in self.identities.items()}
 
     @cached_property
     def _children(self) -> Mapping[UUID, list[tuple[UUID, DatedRange]]]:

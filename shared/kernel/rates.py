@@ -144,6 +144,17 @@ class ExchangeRates:
             return Rate(_ONE, day)
         return self._timeline(currency, target).on(day) if self._stated else None
 
+    def home_currency(self, day: date) -> str | None:
+        """The currency that is the tenant's own on that day; None as long as no calendar names one."""
+        return next(home for start, home in reversed(self._homes) if start <= day)
+
+    def first_difference(self, other: "ExchangeRates") -> date | None:
+        """The first day for which something is stated otherwise; on no day before it is anything worth another sum.
+
+        None where all is stated alike.
+        """
+        return min((day for day, *_ in self._stated_facts() ^ other._stated_facts()), default=None)
+
     def into(self, target: str, period: Period) -> RatesInto:
         """The rates into `target` on the days of `period`."""
         if not self._stated:
@@ -184,7 +195,7 @@ class ExchangeRates:
         return _Timeline(starts, rates)
 
     def _by_way_of_any(self, currency: str, target: str, day: date) -> Rate | None:
-        home = next(home for start, home in reversed(self._homes) if start <= day)
+        home = self.home_currency(day)
         for base in sorted(self._bases, key=lambda base: base != home):
             one, other = self._in_base(base, currency, day), self._in_base(base, target, day)
             if one is None or other is None:
@@ -196,6 +207,16 @@ class ExchangeRates:
             if rate:
                 return Rate(rate, min(one.stated_on, other.stated_on))
         return None
+
+    def _stated_facts(self) -> set[tuple[date, str | None, str, Decimal]]:
+        """Every rate and every home currency with the first day it is in force."""
+        rates = {
+            (start, base, currency, rate.rate)
+            for (base, currency), timeline in self._stated.items()
+            for start, rate in zip(timeline.starts, timeline.rates, strict=True)
+            if rate is not None
+        }
+        return rates | {(start, home, "", _ONE) for start, home in self._homes}
 
     def _in_base(self, base: str, currency: str, day: date) -> Rate | None:
         if currency == base:

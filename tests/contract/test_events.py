@@ -270,6 +270,7 @@ def test_asyncapi_describes_every_topic_with_how_it_is_kept() -> None:
         "attain.goals.v1": ["compact"],
         "attain.deals.v1": ["compact"],
         "attain.activities.v1": ["compact"],
+        "attain.actuals.v1": ["compact"],
         "attain.progress.v1": ["compact"],
         "attain.alerts.v1": ["compact"],
         "attain.earnings.v1": ["delete"],

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from math import floor
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from services.tracking.measure.actuals import store as actuals_store
+from services.tracking.measure.actuals.service import render_actuals
 from services.tracking.measure.progress import contributions, store
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker, progress_event, render_progress
@@ -18,14 +20,16 @@ from services.tracking.measure.progress.verification import of_tenant
 from services.tracking.metadata import transport
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
+from shared.contracts.actuals import Actuals
 from shared.contracts.deals import Deal
 from shared.contracts.progress import Progress
 from shared.db.database import Database, Scope
 from shared.kernel.measures import Aggregate, Counted
 from shared.kernel.records import RecordKind
 from shared.outbox.outbox import Outbox
+from tests.oracles import actuals as actuals_oracle
 from tests.oracles import progress as oracle
-from tests.stories.progress import Storyteller
+from tests.stories.progress import Storyteller, actuals_of
 
 _EVER = datetime.max.replace(tzinfo=UTC)
 
@@ -96,6 +100,17 @@ class Service:
         events = [Progress.model_validate_json(message.value or b"") for message in messages]
         return {numbers[event.goal_id]: event for event in events}
 
+    async def published_actuals(self) -> dict[tuple[int, int], Actuals]:
+        """Every month of everybody, as it is published."""
+        tenant_id = self.storyteller.tenant_id
+        async with self.database.transaction(Scope.every()) as tx:
+            keys = await actuals_store.next_keys(tx, (tenant_id, UUID(int=0)), people=oracle.PEOPLE)
+            subjects = [(tenant, f"actuals/{person}/{month:%Y-%m}") for tenant, person, month in keys]
+            own = [subject for subject in subjects if subject[0] == tenant_id]
+            messages = await render_actuals(tx, own)
+        events = [Actuals.model_validate_json(message.value or b"") for message in messages]
+        return {self.storyteller.actuals_key(event.person_id, _first_day(event)): event for event in events}
+
     async def shown(self, goals: list[int]) -> dict[int, Progress]:
         """Where the goals stand for who asks, stale or not."""
         keys = [(self.storyteller.tenant_id, self.storyteller.goal_id(number)) for number in goals]
@@ -154,6 +169,19 @@ async def _check_story(database: Database, story: list[oracle.Step]) -> None:
     nothing = dict.fromkeys(expected, oracle.Standing(Fraction(0), 0))
     assert nothing | stands == expected
     assert [each async for each in of_tenant(database, service.storyteller.tenant_id, Counter())] == []
+    months = {
+        key: actuals_of(
+            event.currency,
+            event.won_value,
+            event.won_number,
+            event.open_value,
+            event.open_number,
+            event.unconverted,
+        )
+        for key, event in (await service.published_actuals()).items()
+        if any((event.won_number, event.open_number, event.won_value, event.open_value, event.unconverted))
+    }
+    assert months == actuals_oracle.expected(story)
     await _check_readings(service, published)
 
 
@@ -165,9 +193,9 @@ async def test_hearing_a_story_again_changes_nothing(database: Database, story: 
     service = Service(database)
     await service.follow(story)
     goals = list(oracle.expected(story))
-    before = await service.published(goals)
+    before = await service.published(goals), await service.published_actuals()
     await service.follow(story)
-    assert await service.published(goals) == before
+    assert (await service.published(goals), await service.published_actuals()) == before
 
 
 @settings(
@@ -178,12 +206,21 @@ async def test_a_version_is_a_state(database: Database, story: list[oracle.Step]
     service = Service(database)
     goals = list(oracle.expected(story))
     seen: dict[tuple[int, int], Progress] = {}
+    months: dict[tuple[tuple[int, int], int], Actuals] = {}
     for step in story:
         newest = dict(sorted(seen))
         await service.hear([step])
         for number, event in (await service.shown(goals)).items():
             assert seen.setdefault((number, event.version), event) == event
             assert event.version >= newest.get(number, 0)
+        newest_months = dict(sorted(months))
+        for key, month in (await service.published_actuals()).items():
+            assert months.setdefault((key, month.version), month) == month
+            assert month.version >= newest_months.get(key, 0)
+
+
+def _first_day(event: Actuals) -> date:
+    return date.fromisoformat(f"{event.month}-01")
 
 
 async def _check_readings(service: Service, published: dict[int, Progress]) -> None:

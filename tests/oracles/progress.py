@@ -273,7 +273,7 @@ def _standing_by_activities(
     for activity in activities.values():
         if activity.deleted or activity.occurred_hour is None:
             continue
-        day = _day_of(activity.occurred_hour, definitions)
+        day = day_of(activity.occurred_hour, definitions)
         adds: int | None = None
         adds_below = 0
         if goal.metric == "done calls":
@@ -353,7 +353,7 @@ def _counted(metric: str, deal: Deal, definitions: Mapping[tuple[str, int], Defi
         return []
     if metric in ("paid", "dollars as paid") and (metric == "paid" or deal.status == "won"):
         target = "EUR" if metric == "paid" else "USD"
-        rates = [(day, cents, _daily_rate(deal.currency, target, day, definitions)) for day, cents in deal.payments]
+        rates = [(day, cents, daily_rate(deal.currency, target, day, definitions)) for day, cents in deal.payments]
         return [(day, cents * rate) for day, cents, rate in rates if rate is not None]
     if metric == "deals paid" and deal.payments:
         return [(min(day for day, _ in deal.payments), Fraction(1))]
@@ -367,8 +367,8 @@ def _counted_once(
     """Of the metrics that count a deal on one day: that day and what it adds."""
     closed = deal.closed_day
     if closed is None and deal.closed_hour is not None:
-        closed = _day_of(deal.closed_hour, definitions)
-    created = None if deal.created_hour is None else _day_of(deal.created_hour, definitions)
+        closed = day_of(deal.closed_hour, definitions)
+    created = None if deal.created_hour is None else day_of(deal.created_hour, definitions)
     won = deal.status == "won"
     if metric == "won amount" and won and deal.cents is not None and deal.currency == "USD" and closed is not None:
         return closed, Fraction(deal.cents)
@@ -398,7 +398,7 @@ def _counted_money(
     if metric == "won dollars of all" and won and closed is not None and deal.cents is not None:
         if deal.currency != "USD" and deal.home_currency == "USD" and deal.home_cents is not None:
             return closed, Fraction(deal.home_cents)
-        rate = _daily_rate(deal.currency, "USD", closed, definitions)
+        rate = daily_rate(deal.currency, "USD", closed, definitions)
         return None if rate is None else (closed, deal.cents * rate)
     if metric == "created euros at plan rates" and created is not None and deal.cents is not None:
         if deal.currency == "EUR":
@@ -406,12 +406,12 @@ def _counted_money(
         if deal.currency in PLAN_RATES:
             return created, Fraction(deal.cents * PLAN_RATES[deal.currency], 10_000)
     if metric == "won and paid" and won and paid is not None and closed is not None:
-        rate = _daily_rate(deal.currency, "CNY", closed, definitions)
+        rate = daily_rate(deal.currency, "CNY", closed, definitions)
         return None if rate is None else (closed, paid * rate)
     return None
 
 
-def _day_of(hour: int, definitions: Mapping[tuple[str, int], Definition]) -> int:
+def day_of(hour: int, definitions: Mapping[tuple[str, int], Definition]) -> int:
     """The day of an hour: a change of zone moves no hour of a day before its first, and none back before that day."""
     calendar = definitions.get(("Calendar", 0))
     if not isinstance(calendar, Calendar):
@@ -423,7 +423,7 @@ def _day_of(hour: int, definitions: Mapping[tuple[str, int], Definition]) -> int
     return day
 
 
-def _daily_rate(
+def daily_rate(
     currency: str | None, target: str, day: int, definitions: Mapping[tuple[str, int], Definition]
 ) -> Fraction | None:
     """By way of the home currency, or else of another one that rates were stated in, by name."""

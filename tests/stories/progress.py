@@ -13,6 +13,7 @@ from shared.kernel.deals import DateField, DealKind, DealStatus
 from shared.kernel.ids import activity_id, deal_id
 from shared.kernel.measures import Aggregate, RatePolicy
 from shared.kernel.records import RecordKind
+from tests.oracles import actuals as actuals_oracle
 from tests.oracles import progress as oracle
 
 # Six days before a month begins, as the oracle has it.
@@ -248,6 +249,11 @@ class Storyteller:
         """What a quotient is divided by, in the units of the oracle."""
         return Fraction(denominator) * (100 if metric in oracle.SHARES_OF_MONEY else 1)
 
+    def actuals_key(self, person_id: UUID, month: date) -> tuple[int, int]:
+        """The person and the month as the oracle has them."""
+        people = {self.id_of("person", number): number for number in range(oracle.PEOPLE)}
+        return people[person_id], 0 if month < _EPOCH + timedelta(days=oracle.MONTH_STARTS) else 1
+
     def _deal(self, deal: oracle.Deal) -> deals.Deal:
         external_id = f"D-{deal.number}"
         return deals.Deal(
@@ -421,6 +427,19 @@ class Storyteller:
                 "weight": Decimal(1),
             }
         )
+
+
+def actuals_of(
+    currency: str | None,
+    won_value: Fraction | Decimal,
+    won_number: Fraction | Decimal,
+    open_value: Fraction | Decimal,
+    open_number: Fraction | Decimal,
+    unconverted: Fraction | Decimal,
+) -> actuals_oracle.Actuals:
+    """A month's numbers in the units of the oracle."""
+    values = (100 * Fraction(won_value), Fraction(won_number), 100 * Fraction(open_value), Fraction(open_number))
+    return actuals_oracle.Actuals(currency, *values, Fraction(unconverted))
 
 
 def _day(number: int | None) -> date | None:

@@ -17,10 +17,11 @@ from services.goals.rates.service import ExchangeRates
 from services.goals.stated.service import StatedValues
 from services.goals.targets.service import Goals
 from services.incentives.earnings import publishing as earnings_publishing
+from services.tracking.measure.actuals import service as actuals_service
 from services.tracking.measure.progress import service as progress_service
 from services.tracking.records.service import ACTIVITIES, DEALS
 from services.tracking.tell.alerts import service as alerts_service
-from shared.contracts import activities, alerts, deals, earnings, goals, org, progress
+from shared.contracts import activities, actuals, alerts, deals, earnings, goals, org, progress
 from shared.contracts.topics import TOPICS
 from shared.db.database import Database
 from shared.kernel.words import counted
@@ -56,6 +57,7 @@ _KINDS: Final[Mapping[str, Sequence[PublishNext]]] = {
     activities.TOPIC: [ACTIVITIES.publish_next],
     alerts.TOPIC: [alerts_service.publish_next],
     progress.TOPIC: [progress_service.publish_next],
+    actuals.TOPIC: [actuals_service.publish_next],
     earnings.TOPIC: [earnings_publishing.publish_next],
 }
 

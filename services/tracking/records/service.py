@@ -1,6 +1,7 @@
 """Deals and activities: every version is stored for ever, the newest at hand; and what nobody is credited with."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from datetime import date
 from typing import Final, Generic
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_record_message
 from shared.db.database import Transaction
-from shared.kernel.deals import RecordVersion
+from shared.kernel.deals import DealFacts, RecordVersion
 from shared.kernel.errors import NotFound
 from shared.kernel.org import CrmUser
 from shared.kernel.sight import Sight
@@ -180,6 +181,8 @@ class Recording(Generic[EventT, FactsT, FilterT]):
         return snapshots.recorded(self._events, newest, self._facts_of, reported_beside=self._published_beside)
 
 
+_PAGE_DEALS: Final = 2000
+
 _deals: Final = DealStore()
 DEALS: Final = Records(_deals, Deal.facts, lambda deal_id: DealNotFound(f"There is no deal {deal_id}."))
 ACTIVITIES: Final = Records(
@@ -197,6 +200,22 @@ async def deal_versions(
 ) -> list[tuple[UUID, RecordVersion]]:
     """The newest version of the tenant's next deals by id, up to and with `until`."""
     return await _deals.newest_versions(tx, tenant_id, after=after, until=until, limit=limit)
+
+
+async def won_or_open_deals(
+    tx: Transaction, tenant_id: UUID, users: Collection[CrmUser], *, since: date
+) -> AsyncIterator[Sequence[DealFacts]]:
+    """The won and open deals that one of the users owns or has a share of, page by page.
+
+    Of won ones those that were closed on the day `since` or later, and maybe some of the day before it.
+    """
+    after, is_more = UUID(int=0), bool(users)
+    while is_more:
+        page = await _deals.won_or_open(tx, tenant_id, users, since=since, after=after, limit=_PAGE_DEALS)
+        if page:
+            yield page
+            after = page[-1].deal_id
+        is_more = len(page) == _PAGE_DEALS
 
 
 async def unmapped_owners(

@@ -1,4 +1,4 @@
-"""What moves progress: changed deals and activities, changed definitions, rebuilds; and the events that state it.
+"""What moves progress, and actuals with it: changed records, changed definitions, rebuilds; and progress' events.
 
 Locks, per tenant, held to the end of the transaction: a batch of records shares it; a change of definitions and a
 rebuild have it alone. So the definitions and the stale marks that a batch reads stay true until it commits, and a
@@ -17,6 +17,8 @@ from itertools import groupby
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
+from services.tracking.measure.actuals import service as actuals
+from services.tracking.measure.actuals.domain import Moves
 from services.tracking.measure.progress import contributions, stated, store
 from services.tracking.measure.progress.definitions import DefinitionsCache, matters
 from services.tracking.measure.progress.domain import Movement, Movements, Rule
@@ -167,6 +169,7 @@ class ProgressTracker:
             await store.move(tx, movements, stripe=stripe)
             await self._publish(tx, movements, stripe=stripe)
         await records.move_uncredited(tx, counting.gaps.net(), stripe=stripe)
+        await actuals.move(tx, counting.actuals, stripe=stripe)
 
     async def define(self, tx: Transaction, events: Sequence[Event]) -> None:
         """Store newer definitions; goals whose number may change with them are stale until `rebuild` gets to them.
@@ -187,11 +190,14 @@ class ProgressTracker:
             await store.mark_known_stale(tx, tenant_id, goal_ids)
 
     async def rebuild(self, tx: Transaction, tenant_id: UUID) -> int:
-        """Bring a few stale goals of a tenant to where the stored records say; how many, 0 when none was left."""
+        """Bring a few stale goals of a tenant, or else the actuals of a few people, to where the stored records say.
+
+        How many, 0 when none was left.
+        """
         await tx.lock_tenants_exclusive([tenant_id])
         stale = await store.stale_goals(tx, tenant_id, limit=_CHUNK_GOALS_MAX)
         if not stale:
-            return 0
+            return await self._recount(tx, tenant_id)
         definitions = await self._definitions.current(tx, tenant_id)
         chunk = _chunk(stale, definitions.index.rules)
         rules = {goal_id: definitions.index.rules[goal_id] for goal_id in chunk if goal_id in definitions.index.rules}
@@ -203,6 +209,13 @@ class ProgressTracker:
         restated = await store.restate(tx, tenant_id, above) if above else []
         await self._publish(tx, [(tenant_id, goal_id) for goal_id in (*chunk, *restated)])
         return len(chunk)
+
+    async def _recount(self, tx: Transaction, tenant_id: UUID) -> int:
+        outdated = await actuals.next_outdated(tx, tenant_id)
+        if outdated:
+            definitions = await self._definitions.current(tx, tenant_id)
+            await actuals.recount(tx, tenant_id, definitions.chart, outdated)
+        return len(outdated)
 
     async def _counting(self, tx: Transaction, states: Mapping[UUID, store.DefinitionState]) -> "_Counting":
         """What will move the goals of each tenant that has definitions."""
@@ -219,6 +232,7 @@ class ProgressTracker:
         users, users_before = newer.after.chart.identities.keys(), newer.before.chart.identities.keys()
         if users != users_before:
             await records.recount_users(tx, tenant_id, gained=users - users_before, lost=users_before - users)
+        await actuals.redefine(tx, tenant_id, newer.before.chart, newer.after.chart)
         if newer.moved:
             await store.mark_stale(tx, tenant_id, newer.moved)
         restated = {event.id for event in newer.events if isinstance(event, Goal)} - newer.moved
@@ -239,6 +253,7 @@ class _Counting:
         self._moving = moving
         self.many_stale = many_stale
         self.gaps = GapMoves()
+        self.actuals = Moves()
         self.accepted: list[datetime] = []
         self.superseded: set[tuple[UUID, UUID]] = set()
 
@@ -246,6 +261,8 @@ class _Counting:
         """Take what became of some deals into account."""
         for changed, moves in self._taken(recorded):
             self.gaps.add(changed, () if moves is None else moves.chart.named_users)
+            if moves is not None:
+                self.actuals.add(changed[0].tenant_id, moves.chart, changed)
 
     def add_activities(self, recorded: Recorded[ActivityFacts]) -> None:
         """Take what became of some activities into account."""

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
+from services.tracking.measure.actuals import verification as actuals
 from services.tracking.measure.progress import contributions, store
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.records import service as records
@@ -21,6 +22,7 @@ _GOALS_MAX: Final = 1000
 _NO_GAP: Final = GapCount()
 _ZERO: Final = Decimal(0)
 _CHUNK_GOALS: Final = 500
+_CHUNK_PEOPLE: Final = 20
 _EVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -40,7 +42,9 @@ async def differences(database: Database) -> list[Difference]:
 
 
 async def of_tenant(database: Database, tenant_id: UUID, compared: Counter[str]) -> AsyncIterator[Difference]:
-    """The goals of a tenant whose progress is not what its deals add up to; `compared` counts what was looked at.
+    """The goals of a tenant, and months of people, that are not what its deals add up to.
+
+    `compared` counts what was looked at.
 
     Nothing waits for it: each chunk of goals is compared within one snapshot of the database, which has a batch of
     deals with all it moved or not at all. Memory has the tenant's definitions and one chunk, whatever the number of
@@ -58,9 +62,17 @@ async def of_tenant(database: Database, tenant_id: UUID, compared: Counter[str])
         for difference in found:
             yield difference
     async with database.snapshot(Scope.of(tenant_id)) as tx:
-        uncounted = await _uncredited(tx, tenant_id, (await cache.current(tx, tenant_id)).chart.identities)
+        chart = (await cache.current(tx, tenant_id)).chart
+        uncounted = await _uncredited(tx, tenant_id, chart.identities)
+        people = await actuals.people(tx, tenant_id, chart)
     for difference in uncounted:
         yield difference
+    for first in range(0, len(people), _CHUNK_PEOPLE):
+        async with database.snapshot(Scope.of(tenant_id)) as tx:
+            chart = (await cache.current(tx, tenant_id)).chart
+            found = await actuals.of_people(tx, tenant_id, chart, people[first : first + _CHUNK_PEOPLE], compared)
+        for difference in found:
+            yield difference
 
 
 async def _of_goals(

@@ -1,8 +1,9 @@
-"""The rounds of progress: bringing stale goals up to date."""
+"""The rounds of progress: bringing stale goals, and actuals that are to be counted anew, up to date."""
 
 from time import perf_counter
 from uuid import UUID
 
+from services.tracking.measure.actuals import service as actuals
 from services.tracking.measure.progress import store
 from services.tracking.measure.progress.service import ProgressTracker
 from shared.db.database import Database, Scope, TenantLock
@@ -15,7 +16,7 @@ _log = get_logger(__name__)
 
 
 class Rebuilder(Rounds):
-    """Brings stale goals up to date, a chunk a transaction; a worker component.
+    """Brings stale goals and outdated actuals up to date, a chunk a transaction; a worker component.
 
     Which goals are stale is stored, so what one process leaves undone another does. Any number may run.
     """
@@ -39,8 +40,9 @@ class Rebuilder(Rounds):
         while not self.is_stopping:
             async with self._database.transaction(Scope.every()) as tx:
                 waiting = await store.stale_tenants(tx)
+                outdated = await actuals.outdated_tenants(tx)
             metrics.PROGRESS_STALE_GOALS.set(sum(waiting.values()))
-            tenant_ids = [tenant_id for tenant_id in waiting if tenant_id not in failed]
+            tenant_ids = sorted({*waiting, *outdated} - failed)
             if not tenant_ids:
                 return
             for tenant_id in tenant_ids:

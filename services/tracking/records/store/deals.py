@@ -1,6 +1,7 @@
 """The statements that only deals need: whom their splits name, and which of them nobody is credited with."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -129,6 +130,16 @@ class DealStore(RecordStore[Deal, DealFacts, DealFilter]):
 
     def __init__(self) -> None:
         super().__init__(Deal, DealFacts, DEAL_COLUMNS, deals, deal_versions)
+        # The stored day is in UTC, at most one day away from the business date.
+        self._won_or_open = text(
+            f"""
+            SELECT {self._read_facts("r")} FROM {deals.fullname} AS r
+            WHERE r.tenant_id = :tenant_id AND r.deal_id > :after AND {_OF_SEEN}
+                AND r.kind IN ('upserted', 'restored')
+                AND (r.status = 'open' OR r.status = 'won' AND r.closed_day >= CAST(:since AS date) - 1)
+            ORDER BY r.deal_id LIMIT :limit
+            """
+        )
 
     async def record(self, tx: Transaction, versions: Sequence[Deal], arrays: Mapping[str, str]) -> StoredRows:
         recorded = await super().record(tx, versions, arrays)
@@ -144,6 +155,16 @@ class DealStore(RecordStore[Deal, DealFacts, DealFilter]):
             columns = (list(column) for column in zip(*users, strict=True))
             await tx.execute(_STORE_SPLIT_USERS, dict(zip(names, columns, strict=True)))
         return recorded
+
+    async def won_or_open(
+        self, tx: Transaction, tenant_id: UUID, users: Collection[CrmUser], *, since: date, after: UUID, limit: int
+    ) -> list[DealFacts]:
+        """The next won and open deals by id that one of the users owns or has a share of.
+
+        Of won ones those that were closed on the day `since` or later, in whatever time zone.
+        """
+        parameters = {**_users("seen", users), "tenant_id": tenant_id, "since": since, "after": after, "limit": limit}
+        return [self._facts_of(row) for row in (await tx.execute(self._won_or_open, parameters)).all()]
 
     async def newest_versions(
         self, tx: Transaction, tenant_id: UUID, *, after: UUID, until: UUID | None, limit: int

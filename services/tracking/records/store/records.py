@@ -300,12 +300,12 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
                     < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
                 RETURNING WITH (OLD AS before, NEW AS after)
                     after.tenant_id AS after_tenant_id, after.{self._id} AS after_id,
-                    {_selected(self._fact_columns, "before")}
+                    {self._read_facts("before")}
             ),
             newer AS (
                 SELECT stored.*
                 FROM incoming CROSS JOIN LATERAL (
-                    SELECT {_selected(self._fact_columns, "r")} FROM {self._newest} AS r
+                    SELECT {self._read_facts("r")} FROM {self._newest} AS r
                     WHERE r.tenant_id = incoming.tenant_id AND r.{self._id} = incoming.{self._id}
                     LIMIT 1
                 ) AS stored
@@ -322,8 +322,11 @@ class RecordStore(ABC, Generic[EventT, FactsT, FilterT]):
     def _read(self, alias: str) -> str:
         return _selected(self._columns, alias)
 
+    def _read_facts(self, alias: str) -> str:
+        return _selected(self._fact_columns, alias)
+
     def _facts_of(self, columns: Sequence[object]) -> FactsT:
-        """The facts in the columns of `_fact_columns`."""
+        """The facts in the columns of `_read_facts`."""
         version = RecordVersion(*cast(VersionKey, columns[1:_FACTS_AT]))
         values = list(columns[_FACTS_AT:])
         for place, read in self._fact_readers:
