@@ -49,9 +49,14 @@ ORDER BY change.id DESC
 LIMIT :limit
 """
 
+# Fenced, so that each subject is found by key however old the statistics.
 _AUTHORS: Final = """
-SELECT DISTINCT subject, actor_kind, actor_id FROM {audit}
-WHERE tenant_id = :tenant_id AND subject = ANY(CAST(CAST(:subjects AS text) AS text[])) AND is_change
+SELECT DISTINCT wanted.subject, change.actor_kind, change.actor_id
+FROM unnest(CAST(CAST(:subjects AS text) AS text[])) AS wanted(subject)
+CROSS JOIN LATERAL (
+    SELECT actor_kind, actor_id FROM {audit} AS stored
+    WHERE stored.tenant_id = :tenant_id AND stored.subject = wanted.subject AND stored.is_change OFFSET 0
+) AS change
 """
 
 State = Mapping[str, JsonValue]
