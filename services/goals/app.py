@@ -13,6 +13,7 @@ from services.goals.evidence.api import router as evidence_router
 from services.goals.evidence.service import Evidence
 from services.goals.files.api import router as files_router
 from services.goals.files.kinds import Tables
+from services.goals.files.service import Uploads
 from services.goals.jobs.api import router as jobs_router
 from services.goals.jobs.service import Jobs
 from services.goals.metadata import audit, transport
@@ -83,6 +84,7 @@ def create_app() -> FastAPI:
             StatedValues(outbox, calendars, goals),
             Agreements(goals),
             Tables(organisation, goals),
+            Uploads(jobs),
             ExchangeRates(outbox, calendars),
             jobs,
             Activation(goals, jobs),

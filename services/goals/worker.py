@@ -9,7 +9,10 @@ from typing import Final
 from services.goals.calendar.service import Calendars
 from services.goals.evidence.consumer import EVIDENCE_GROUP, ActualsHandler
 from services.goals.evidence.service import Evidence
-from services.goals.jobs.service import Jobs
+from services.goals.files.kinds import Tables
+from services.goals.files.service import IMPORT, Uploads
+from services.goals.files.work import ImportWork
+from services.goals.jobs.service import Jobs, Work
 from services.goals.jobs.work import JobRunner
 from services.goals.metadata import audit, transport
 from services.goals.org.service import Organisation
@@ -31,8 +34,12 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     trail = Trail(audit)
     outbox = Outbox(transport, relay=process.relay, trail=trail)
     calendars = Calendars(outbox)
-    goals, jobs = Goals(outbox, Organisation(outbox, calendars), calendars, trail), Jobs()
-    works = {ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk}
+    organisation = Organisation(outbox, calendars)
+    goals, jobs = Goals(outbox, organisation, calendars, trail), Jobs()
+    works: dict[str, Work] = {
+        ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk,
+        IMPORT: ImportWork(Tables(organisation, goals), Uploads(jobs)),
+    }
     return await process.run(
         {
             "jobs": JobRunner(process.database, jobs, works),

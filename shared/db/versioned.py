@@ -128,6 +128,11 @@ class VersionedTable(Generic[ThingT]):
         )
         return frozenset(row[self._id.name] for row in await tx.rows(statement))
 
+    async def used_ids(self, tx: Transaction, tenant_id: UUID, ids: Collection[UUID]) -> frozenset[UUID]:
+        """Those of these ids that a thing has, deleted ones among them."""
+        statement = select(self._id).where(self._table.c.tenant_id == tenant_id, among(self._id, frozenset(ids)))
+        return frozenset(row[self._id.name] for row in await tx.rows(statement))
+
     async def matching(self, tx: Transaction, tenant_id: UUID, *conditions: ColumnElement[bool]) -> list[ThingT]:
         """Every thing of the tenant that meets the conditions, by id."""
         return [self._thing_of(row) for row in await tx.rows(self._of(tenant_id, *conditions).order_by(self._id))]

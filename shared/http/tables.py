@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from io import BytesIO
+from itertools import islice
 from typing import Annotated, BinaryIO, Final, Protocol, TypeVar, cast
 
 from fastapi import Depends, Request
@@ -34,6 +35,12 @@ class TableFormat(StrEnum):
 
     CSV = "csv"
     XLSX = "xlsx"
+
+
+MEDIA_TYPES: Final[Mapping[TableFormat, str]] = {
+    TableFormat.CSV: comma_separated.MEDIA_TYPE,
+    TableFormat.XLSX: xlsx.MEDIA_TYPE,
+}
 
 
 class _Writer(Protocol):
@@ -107,6 +114,14 @@ def described_upload(columns: Sequence[Column], example: str) -> dict[str, JsonV
 
 def _named(columns: Sequence[Column]) -> str:
     return ", ".join(f"`{column.name}` ({column.kind})" for column in columns)
+
+
+def all_rows(columns: Sequence[Column], rows: Iterator[Row], *, rows_max: int) -> list[ReadRow]:
+    """Every row of a table. Raises InvalidTable for one that has more of them."""
+    found = list(islice(read_rows(columns, rows), rows_max + 1))
+    if len(found) > rows_max:
+        raise InvalidTable.field(place(found[-1].number), "is one row too many", f"at most {rows_max} rows")
+    return found
 
 
 def read_bodies(

@@ -66,6 +66,13 @@ class Published(Generic[ThingT]):
         await self._begin_trail(tx, tenant_id, stored.values())
         return stored
 
+    async def find_many(
+        self, tx: Transaction, tenant_id: UUID, thing_ids: Collection[UUID]
+    ) -> dict[UUID, ThingT | None]:
+        """The same for those that there are or were; None is one that was deleted."""
+        found = await self.for_change_many(tx, tenant_id, thing_ids)
+        return {**dict.fromkeys(await self._things.used_ids(tx, tenant_id, thing_ids)), **found}
+
     async def for_changes(
         self, tx: Transaction, tenant_id: UUID, changes: Sequence[Change[ThingT]], refusals: Refusals
     ) -> list[tuple[Change[ThingT], ThingT]]:

@@ -90,6 +90,7 @@ WITHOUT_IDEMPOTENCY_KEY: Final = {*WITHOUT_TOKEN, "preview_delivery", "check_api
 """The first knows a repetition by the sender's own id; the others change nothing."""
 
 CHANGES_ONLY_BY_ADDING: Final = {
+    "import_upload",
     "replay_delivery",
     "replay_subscription_delivery",
     "replay_failed_deliveries",
@@ -102,8 +103,8 @@ CHANGES_ONLY_BY_ADDING: Final = {
 """Puts work on a thing's queue, or takes a delivery out of quarantine or back, which its state allows once; there is no
 older version it could be based on."""
 
-STATES_WHAT_HOLDS: Final = {"set_exchange_rates", "delete_exchange_rate"}
-"""Says what a day's rate is, whatever it was: the last word counts, and nothing of an earlier one is lost by it."""
+STATES_WHAT_HOLDS: Final = {"set_exchange_rates", "delete_exchange_rate", "set_upload_part"}
+"""Says what a day's rate or a part of a file is, whatever it was: the last word counts, and loses nothing earlier."""
 
 
 class Operation(NamedTuple):

@@ -132,6 +132,9 @@ def test_a_workbook_of_another_writer_is_read_as_it_was_written(cells: list[str 
     assert [list(row.cells) for row in read_xlsx(BytesIO(file.getvalue()))] == ([expected] if expected else [])
 
 
+@example("'=1")
+@example("''-1")
+@example("'s-Hertogenbosch")
 @given(st.one_of(texts, st.text("'=+-@\t\r\n＝ a", max_size=6)))
 def test_the_apostrophe_before_what_looks_like_a_formula_is_taken_away_again(text: str) -> None:
     safe = guarded(text)

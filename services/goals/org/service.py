@@ -70,6 +70,10 @@ class Organisation:
             memberships=[MembershipFact(stay.person_id, stay.team_id, stay.range) for stay in memberships],
         )
 
+    async def find_people(self, tx: Transaction, tenant_id: UUID, ids: Collection[UUID]) -> dict[UUID, Person | None]:
+        """Those of these people that there are or were, by id, to be changed; None is one that was deleted."""
+        return await self._people.find_many(tx, tenant_id, ids)
+
     async def list_people(
         self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: PersonFilter, *, after: UUID | None, limit: int
     ) -> list[Person]:
@@ -130,6 +134,10 @@ class Organisation:
                     alike[trait].append(after)
         return await _stored(self._people, tx, tenant_id, put, refusals)
 
+    async def find_teams(self, tx: Transaction, tenant_id: UUID, ids: Collection[UUID]) -> dict[UUID, Team | None]:
+        """Those of these teams that there are or were, by id, to be changed; None is one that was deleted."""
+        return await self._teams.find_many(tx, tenant_id, ids)
+
     async def list_teams(
         self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: TeamFilter, *, after: UUID | None, limit: int
     ) -> list[Team]:
@@ -187,6 +195,12 @@ class Organisation:
                     raise UnknownPerson.at("/manager_id", manager_id)
                 tree[after.id] = after.node
         return await _stored(self._teams, tx, tenant_id, put, refusals)
+
+    async def find_memberships(
+        self, tx: Transaction, tenant_id: UUID, ids: Collection[UUID]
+    ) -> dict[UUID, Membership | None]:
+        """Those of these memberships that there are or were, by id, to be changed; None is one that was deleted."""
+        return await self._memberships.find_many(tx, tenant_id, ids)
 
     async def list_memberships(
         self,
@@ -259,6 +273,12 @@ class Organisation:
                     check_membership(after, others.values())
                 others[after.id] = after
         return await _stored(self._memberships, tx, tenant_id, put, refusals)
+
+    async def find_identities(
+        self, tx: Transaction, tenant_id: UUID, ids: Collection[UUID]
+    ) -> dict[UUID, Identity | None]:
+        """Those of these identities that there are or were, by id, to be changed; None is one that was deleted."""
+        return await self._identities.find_many(tx, tenant_id, ids)
 
     async def list_identities(
         self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: IdentityFilter, *, after: UUID | None, limit: int

@@ -111,6 +111,10 @@ class Goals:
         """Everything that is published, by kind, to be published again."""
         return [self._goals.read_next]
 
+    async def find_goals(self, tx: Transaction, tenant_id: UUID, ids: Collection[UUID]) -> dict[UUID, Goal | None]:
+        """Those of these goals that there are or were, by id, to be changed; None is one that was deleted."""
+        return await self._goals.find_many(tx, tenant_id, ids)
+
     async def list_goals(
         self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: GoalFilter, *, after: UUID | None, limit: int
     ) -> list[Goal]:
