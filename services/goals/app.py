@@ -19,6 +19,9 @@ from services.goals.jobs.service import Jobs
 from services.goals.metadata import audit, transport
 from services.goals.org.api import router as org_router
 from services.goals.org.service import Organisation
+from services.goals.planning.api import router as planning_router
+from services.goals.planning.knowing import Knowledge
+from services.goals.planning.service import Planning
 from services.goals.rates.api import router as rates_router
 from services.goals.rates.service import ExchangeRates
 from services.goals.settings import SERVICE, ApiSettings
@@ -55,7 +58,7 @@ def create_app() -> FastAPI:
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
     goals = Goals(outbox, organisation, calendars, trail)
-    jobs = Jobs()
+    jobs, evidence = Jobs(), Evidence()
     return create_service_app(
         title="Attain goals",
         description=_DESCRIPTION,
@@ -67,6 +70,7 @@ def create_app() -> FastAPI:
             files_router,
             targets_router,
             stated_router,
+            planning_router,
             calendar_router,
             org_router,
             rates_router,
@@ -87,8 +91,9 @@ def create_app() -> FastAPI:
             Uploads(jobs),
             ExchangeRates(outbox, calendars),
             jobs,
+            Planning(goals, organisation, calendars, Knowledge(organisation, calendars, evidence), jobs),
             Activation(goals, jobs),
-            Evidence(),
+            evidence,
             trail,
         ],
     )

@@ -16,6 +16,8 @@ from services.goals.jobs.service import Jobs, Work
 from services.goals.jobs.work import JobRunner
 from services.goals.metadata import audit, transport
 from services.goals.org.service import Organisation
+from services.goals.planning.knowing import Knowledge
+from services.goals.planning.service import Planning
 from services.goals.settings import SERVICE
 from services.goals.targets.activation import ACTIVATE_GOALS, Activation
 from services.goals.targets.service import Goals
@@ -34,11 +36,13 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     trail = Trail(audit)
     outbox = Outbox(transport, relay=process.relay, trail=trail)
     calendars = Calendars(outbox)
-    organisation = Organisation(outbox, calendars)
-    goals, jobs = Goals(outbox, organisation, calendars, trail), Jobs()
+    organisation, evidence, jobs = Organisation(outbox, calendars), Evidence(), Jobs()
+    goals = Goals(outbox, organisation, calendars, trail)
+    planning = Planning(goals, organisation, calendars, Knowledge(organisation, calendars, evidence), jobs)
     works: dict[str, Work] = {
         ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk,
         IMPORT: ImportWork(Tables(organisation, goals), Uploads(jobs)),
+        **planning.works,
     }
     return await process.run(
         {
@@ -47,7 +51,7 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
                 "evidence",
                 EVIDENCE_GROUP,
                 [actuals.TOPIC],
-                ActualsHandler(Evidence()),
+                ActualsHandler(evidence),
                 gather_seconds=_EVIDENCE_GATHER_SECONDS,
             ),
         }

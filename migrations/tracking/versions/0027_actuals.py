@@ -60,6 +60,7 @@ def upgrade() -> None:
         FROM {SCHEMA}.projected_snapshots,
             (VALUES (CAST('-infinity' AS timestamptz)), (now() + interval '1 hour')) AS due(due_at)
         WHERE event_type = 'attain.identity.v1' AND NOT CAST(body ->> 'deleted' AS boolean)
+            AND body ->> 'person_id' IS NOT NULL
         """
     )
 

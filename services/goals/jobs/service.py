@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from services.goals.jobs import store
-from services.goals.jobs.domain import Chunk, Failure, Job, JobFilter, JobOfAnother
+from services.goals.jobs.domain import Chunk, Failure, Job, JobFilter, JobOfAnother, JobState
 from shared.db.database import Transaction
 from shared.kernel.sight import Viewer
 
@@ -68,6 +68,12 @@ class Jobs:
         Raises JobNotFound, JobOfAnother, VersionMismatch, JobNotInState.
         """
         return await self._change(tx, tenant_id, job_id, viewer, expected_version, lambda job: job.cancelled(tx.now))
+
+    async def give_up(self, tx: Transaction, tenant_id: UUID, job_id: UUID) -> None:
+        """Cancel a job that has not ended, whoever requested it; its chunk under way is waited for."""
+        job = await store.JOBS.locked(tx, tenant_id, job_id)
+        if job.state not in (JobState.DONE, JobState.CANCELLED):
+            await store.JOBS.save(tx, tenant_id, job.cancelled(tx.now))
 
     async def next_waiting(self, tx: Transaction, kinds: Collection[str]) -> tuple[UUID, UUID] | None:
         """The tenant and id of the job of these kinds that waits longest and that nobody is at."""

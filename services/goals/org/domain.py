@@ -136,6 +136,13 @@ class PersonFilter:
     employee_number: str | None = None
 
 
+class Named(NamedTuple):
+    """What a person or a team is called; a team is always active."""
+
+    name: str
+    active: bool
+
+
 class Place(NamedTuple):
     """A team's parent and manager."""
 

@@ -5,7 +5,7 @@ subject are published in the order of their versions.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import TypeVar
@@ -18,6 +18,7 @@ from services.goals.org.domain import (
     IdentityFilter,
     Membership,
     MembershipFilter,
+    Named,
     Person,
     PersonFilter,
     Place,
@@ -316,6 +317,15 @@ class Organisation:
         changes = [Change("", identity_id, expected_version, change)]
         _, [changed] = await self.put_identities(tx, tenant_id, [], changes, _alone())
         return changed
+
+    async def names(self, tx: Transaction, tenant_id: UUID) -> Mapping[UUID, Named]:
+        """Every person and team, by id."""
+        people = await store.PEOPLE.matching(tx, tenant_id)
+        teams = await store.TEAMS.matching(tx, tenant_id)
+        return {
+            **{team.id: Named(team.name, active=True) for team in teams},
+            **{person.id: Named(person.name, person.active) for person in people},
+        }
 
     async def measured_by(
         self, tx: Transaction, tenant_id: UUID, owners: Collection[tuple[OwnerKind, UUID]]

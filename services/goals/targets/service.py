@@ -18,6 +18,7 @@ from services.goals.targets import store
 from services.goals.targets.domain import (
     Goal,
     GoalFilter,
+    GoalNotDraft,
     GoalNotFound,
     GoalTerms,
     NewWeight,
@@ -285,6 +286,19 @@ class Goals:
         weighed = [state for _, wish, stored, after in made for state in (stored, after) if wish.verb in _WEIGHED]
         await self._check_weights(tx, tenant_id, weighed)
         return [after for _, _, _, after in made]
+
+    async def cancel_drafts(self, tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> int:
+        """Cancel those of these goals that are drafts, whatever else has become of the others; how many those were."""
+        stored = await self._goals.for_change_many(tx, tenant_id, goal_ids)
+        drafts = [cancelled(goal) for goal in stored.values() if goal.status is Status.DRAFT]
+        await self._goals.save_many(tx, tenant_id, drafts)
+        return len(drafts)
+
+    async def require_none_in_force(self, tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> None:
+        """Raises GoalNotDraft where one of these goals is active or closed."""
+        in_force = await store.count_in_force(tx, tenant_id, goal_ids)
+        if in_force:
+            raise GoalNotDraft(f"{in_force} of the goals count already, or did; only drafts are taken back.")
 
     async def reweigh_parts(
         self,

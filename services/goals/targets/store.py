@@ -136,6 +136,17 @@ async def count_drafts(tx: Transaction, tenant_id: UUID, wanted: GoalFilter) -> 
     return int(row["number"])
 
 
+async def count_in_force(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> int:
+    """How many of these goals are active or closed."""
+    statement = select(func.count().label("number")).where(
+        goals.c.tenant_id == tenant_id,
+        among(goals.c.id, frozenset(goal_ids)),
+        goals.c.status.in_([Status.ACTIVE.value, Status.CLOSED.value]),
+    )
+    [row] = await tx.rows(statement)
+    return int(row["number"])
+
+
 def _matching(wanted: GoalFilter) -> list[ColumnElement[bool]]:
     columns, on = goals.c, wanted.on
     return [

@@ -232,7 +232,9 @@ console.log(
     goalStatus: goal.status,
     planStatus: active.status,
     assignedPlan: assignment.plan_id === plan.id,
-    countingDeals: explained.items.map((deal) => [deal.external_id, deal.value, deal.day]),
+    countingDeals: explained.items.flatMap((item) =>
+      item.record === "deal" ? [[item.external_id, item.value, item.day]] : [],
+    ),
     deliveredBody: delivery.body,
     forgedCode: forged.error?.code,
     lateCode: late.error?.code,

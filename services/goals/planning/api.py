@@ -1,0 +1,409 @@
+"""Scenarios over HTTP."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Depends, Query
+from pydantic import conint
+
+from services.goals.jobs.domain import Job
+from services.goals.jobs.schemas import JobAnswer
+from services.goals.org.domain import UnknownPerson, UnknownTeam
+from services.goals.planning.domain.plan import NodeBehind, NodeLocked, NodeNotFound, OutsideTolerance, PlanRefused
+from services.goals.planning.domain.scenario import (
+    Commitment,
+    EvidenceLacking,
+    ScenarioNotFound,
+    ScenarioNotInState,
+    ScenarioState,
+)
+from services.goals.planning.schemas import (
+    CHANGE_EXAMPLE,
+    CommitmentAnswer,
+    CommitmentBody,
+    ComparedAnswer,
+    GapAnswer,
+    NodeAnswer,
+    PlanChangeBody,
+    ScenarioAnswer,
+    ScenarioBody,
+    ScenarioChanges,
+    ScenarioListedAnswer,
+)
+from services.goals.planning.service import Place, Planning, Summary
+from services.goals.targets.domain import GoalNotDraft, GoalOutOfReach
+from shared.db.database import Transaction
+from shared.http.audit import AuditedWriter
+from shared.http.auth import CurrentPrincipal
+from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
+from shared.http.paging import Cursor, Page, Paging
+from shared.http.problems import PreconditionRequired, responses
+from shared.http.reader import RequestReader
+from shared.http.sight import CurrentSight
+from shared.http.wiring import handed
+from shared.kernel.errors import VersionMismatch
+
+router = APIRouter(prefix="/v1/scenarios", tags=["scenarios"])
+
+UseCases = Annotated[Planning, Depends(handed(Planning))]
+COMPARED_MAX: Final = 5
+_ID: Final = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_IDS: Final = Cursor(UUID)
+_POSITIONS: Final = Cursor(conint(ge=0, le=2**31 - 1))
+_OWNERS: Final = (UnknownPerson, UnknownTeam)
+_NODES: Final = (NodeNotFound, NodeLocked, NodeBehind, OutsideTolerance)
+_EDIT: Final = (ScenarioNotFound, GoalOutOfReach, VersionMismatch, PreconditionRequired)
+_CHANGE: Final = (*_EDIT, ScenarioNotInState)
+
+
+@router.get("", summary="List scenarios")
+async def list_scenarios(
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    reader: RequestReader,
+    paging: Paging,
+    state: Annotated[ScenarioState | None, Query(description="Only scenarios in this state.")] = None,
+) -> Page[ScenarioListedAnswer]:
+    """Those with a target for somebody in sight, the oldest first."""
+    async with reader.transaction() as tx:
+        found = await planning.list_scenarios(
+            tx, caller.tenant_id, await sight.today(tx), state, after=_IDS.after(paging), limit=paging.fetch_limit
+        )
+    return _IDS.page(paging, found, key=lambda scenario: scenario.id, item=ScenarioListedAnswer.listed)
+
+
+@router.get("/compare", summary="Scenarios side by side", responses=responses(ScenarioNotFound))
+async def compare_scenarios(
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    reader: RequestReader,
+    paging: Paging,
+    scenario_ids: Annotated[
+        str,
+        Query(
+            pattern=f"^{_ID}(,{_ID}){{0,{COMPARED_MAX - 1}}}$",
+            description=f"Up to {COMPARED_MAX} ids with commas between them, in the order of the answer.",
+            examples=["01935a00-0000-7000-8000-000000000061,01935a00-0000-7000-8000-000000000062"],
+        ),
+    ],
+    owner_id: Annotated[UUID | None, Query(description="Only targets of this person or team.")] = None,
+) -> Page[ComparedAnswer]:
+    """A row for each owner and period that any of them has a target for, with last year's number."""
+    async with reader.transaction() as tx:
+        found = await planning.compare(
+            tx,
+            caller.tenant_id,
+            [UUID(scenario_id) for scenario_id in scenario_ids.split(",")],
+            owner_id,
+            await sight.today(tx),
+            after=_POSITIONS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _POSITIONS.page(
+        paging, found, key=lambda each: each[0], item=lambda each: ComparedAnswer.of(each[1], each[2])
+    )
+
+
+@router.post(
+    "",
+    summary="Work out a plan",
+    status_code=201,
+    responses=responses(GoalOutOfReach, EvidenceLacking, PlanRefused, *_OWNERS),
+)
+async def create_scenario(
+    body: ScenarioBody, caller: CurrentPrincipal, sight: CurrentSight, planning: UseCases, writer: AuditedWriter
+) -> Answered[ScenarioAnswer]:
+    """A draft that changes no goal. The same wish with the same knowledge comes to the same targets."""
+
+    async def create(tx: Transaction) -> Summary:
+        return await planning.create_scenario(
+            tx,
+            caller.tenant_id,
+            body.name,
+            body.pattern(),
+            body.wish,
+            actor=caller.actor,
+            sight=await sight.today(tx),
+        )
+
+    return await writer.commit(
+        create, ScenarioAnswer.of, status=201, location=lambda made: f"/v1/scenarios/{made.scenario.id}"
+    )
+
+
+@router.get("/{scenario_id}", summary="A scenario", responses=responses(ScenarioNotFound))
+async def get_scenario(
+    scenario_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    reader: RequestReader,
+    read: ConditionalRead,
+) -> Answered[ScenarioAnswer]:
+    async with reader.transaction() as tx:
+        found = await planning.get_scenario(tx, caller.tenant_id, scenario_id, await sight.today(tx))
+    return read.answer(ScenarioAnswer.of(found))
+
+
+@router.get("/{scenario_id}/nodes", summary="The targets of a scenario", responses=responses(ScenarioNotFound))
+async def list_scenario_nodes(
+    scenario_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    reader: RequestReader,
+    paging: Paging,
+    parent_id: Annotated[UUID | None, Query(description="Only those right below this node.")] = None,
+    owner_id: Annotated[UUID | None, Query(description="Only targets of this person or team.")] = None,
+) -> Page[NodeAnswer]:
+    """Those of owners in sight, each after the one above it."""
+    async with reader.transaction() as tx:
+        found = await planning.list_nodes(
+            tx,
+            caller.tenant_id,
+            scenario_id,
+            Place(parent_id, owner_id),
+            await sight.today(tx),
+            after=_POSITIONS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _POSITIONS.page(paging, found, key=lambda seen: seen.position, item=NodeAnswer.of)
+
+
+@router.patch("/{scenario_id}", summary="Rename a scenario", responses=responses(*_EDIT))
+async def change_scenario(
+    scenario_id: UUID,
+    body: ScenarioChanges,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
+) -> Answered[ScenarioAnswer]:
+    async def rename(tx: Transaction) -> Summary:
+        return await planning.rename_scenario(
+            tx, caller.tenant_id, scenario_id, expected, body.name, await sight.today(tx)
+        )
+
+    return await writer.commit(rename, ScenarioAnswer.of)
+
+
+@router.post(
+    "/{scenario_id}/changes",
+    summary="Change the plan of a scenario",
+    responses=responses(PlanRefused, EvidenceLacking, *_NODES, *_CHANGE),
+)
+async def change_scenario_plan(
+    scenario_id: UUID,
+    body: Annotated[PlanChangeBody, Body(examples=[CHANGE_EXAMPLE])],
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
+) -> Answered[ScenarioAnswer]:
+    """State, lock, unlock or annotate a node, or split anew what is left of it.
+
+    A manager states numbers and notes of its subtree, within the tolerance of the level; RevOps changes everything.
+    """
+
+    async def change(tx: Transaction) -> Summary:
+        return await planning.change_scenario(
+            tx,
+            caller.tenant_id,
+            scenario_id,
+            expected,
+            body.change(),
+            actor=caller.actor,
+            sight=await sight.today(tx),
+        )
+
+    return await writer.commit(change, ScenarioAnswer.of)
+
+
+@router.post(
+    "/{scenario_id}/refresh",
+    summary="Work a scenario out by what is known now",
+    responses=responses(PlanRefused, EvidenceLacking, *_CHANGE),
+)
+async def refresh_scenario(
+    scenario_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
+) -> Answered[ScenarioAnswer]:
+    """By the organisation, the calendar and the actuals of now; what people changed stays."""
+
+    async def refresh(tx: Transaction) -> Summary:
+        return await planning.refresh_scenario(tx, caller.tenant_id, scenario_id, expected, await sight.today(tx))
+
+    return await writer.commit(refresh, ScenarioAnswer.of)
+
+
+@router.post(
+    "/{scenario_id}/copy",
+    summary="Copy a scenario",
+    status_code=201,
+    responses=responses(ScenarioNotFound, GoalOutOfReach),
+)
+async def copy_scenario(
+    scenario_id: UUID,
+    body: ScenarioChanges,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    writer: AuditedWriter,
+) -> Answered[ScenarioAnswer]:
+    """Another draft with the same plan, under another name."""
+
+    async def copy(tx: Transaction) -> Summary:
+        return await planning.copy_scenario(
+            tx, caller.tenant_id, scenario_id, body.name, actor=caller.actor, sight=await sight.today(tx)
+        )
+
+    return await writer.commit(
+        copy, ScenarioAnswer.of, status=201, location=lambda made: f"/v1/scenarios/{made.scenario.id}"
+    )
+
+
+@router.post("/{scenario_id}/archive", summary="Put a scenario away", responses=responses(*_CHANGE))
+async def archive_scenario(
+    scenario_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
+) -> Answered[ScenarioAnswer]:
+    """It stays readable, and can be copied. Goals that it has made stay."""
+
+    async def archive(tx: Transaction) -> Summary:
+        return await planning.archive_scenario(tx, caller.tenant_id, scenario_id, expected, await sight.today(tx))
+
+    return await writer.commit(archive, ScenarioAnswer.of)
+
+
+@router.post(
+    "/{scenario_id}/commitments",
+    summary="Commit to a number from below",
+    status_code=201,
+    responses=responses(ScenarioNotFound, NodeNotFound, GoalOutOfReach, ScenarioNotInState),
+)
+async def create_scenario_commitment(
+    scenario_id: UUID,
+    body: CommitmentBody,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    writer: AuditedWriter,
+) -> Answered[CommitmentAnswer]:
+    """Everybody for themselves, a manager for its subtree. The last one stated of a node counts; all stay on record."""
+
+    async def commit(tx: Transaction) -> Commitment:
+        return await planning.commit_to(
+            tx,
+            caller.tenant_id,
+            scenario_id,
+            body.node_id,
+            body.amount,
+            body.comment,
+            actor=caller.actor,
+            sight=await sight.today(tx),
+        )
+
+    return await writer.commit(commit, CommitmentAnswer.of, status=201)
+
+
+@router.get(
+    "/{scenario_id}/gaps", summary="What is committed against what is planned", responses=responses(ScenarioNotFound)
+)
+async def list_scenario_gaps(
+    scenario_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    reader: RequestReader,
+    paging: Paging,
+) -> Page[GapAnswer]:
+    """For nodes of owners in sight, each after the one above it."""
+    async with reader.transaction() as tx:
+        found = await planning.gaps(
+            tx,
+            caller.tenant_id,
+            scenario_id,
+            await sight.today(tx),
+            after=_POSITIONS.after(paging),
+            limit=paging.fetch_limit,
+        )
+    return _POSITIONS.page(paging, found, key=lambda each: each[0], item=lambda each: GapAnswer.of(each[1], each[2]))
+
+
+@router.post(
+    "/{scenario_id}/apply", summary="Draft the goals of a scenario", status_code=202, responses=responses(*_CHANGE)
+)
+async def apply_scenario(
+    scenario_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
+) -> Answered[JobAnswer]:
+    """A job drafts one goal a node, each a part of the one above it. They count nothing before they are activated."""
+
+    async def apply(tx: Transaction) -> Job:
+        return await planning.apply_scenario(tx, caller.tenant_id, scenario_id, expected, await sight.today(tx))
+
+    return await writer.commit(apply, JobAnswer.of, status=202, location=_job_path)
+
+
+@router.post(
+    "/{scenario_id}/revert",
+    summary="Take back the drafts of a scenario",
+    status_code=202,
+    responses=responses(GoalNotDraft, *_CHANGE),
+)
+async def revert_scenario(
+    scenario_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
+) -> Answered[JobAnswer]:
+    """A job cancels every goal it has drafted, also after half of them; the scenario is a draft again then."""
+
+    async def revert(tx: Transaction) -> Job:
+        return await planning.revert_scenario(tx, caller.tenant_id, scenario_id, expected, await sight.today(tx))
+
+    return await writer.commit(revert, JobAnswer.of, status=202, location=_job_path)
+
+
+@router.post(
+    "/{scenario_id}/activate",
+    summary="Approve the goals of a scenario and let them count",
+    status_code=202,
+    responses=responses(*_CHANGE),
+)
+async def activate_scenario(
+    scenario_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
+) -> Answered[JobAnswer]:
+    """A job activates them for the caller. What the caller may not approve is left out and listed as its problems."""
+
+    async def activate(tx: Transaction) -> Job:
+        return await planning.activate_scenario(tx, caller.tenant_id, scenario_id, expected, await sight.today(tx))
+
+    return await writer.commit(activate, JobAnswer.of, status=202, location=_job_path)
+
+
+def _job_path(job: Job) -> str:
+    return f"/v1/jobs/{job.id}"

@@ -1,0 +1,271 @@
+"""What a plan is split by, where nobody states it: the organisation, the calendar, and what was won before."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from services.goals.calendar.domain import CalendarNotSet
+from services.goals.calendar.service import Calendars
+from services.goals.evidence.domain import Actuals, MonthOfPerson
+from services.goals.evidence.service import Evidence
+from services.goals.org.domain import Named
+from services.goals.org.service import Organisation
+from services.goals.planning.domain.plan import (
+    AlongPeople,
+    AlongTime,
+    Capacity,
+    OwnerFacts,
+    Plan,
+    PlanRefused,
+    Season,
+    Shape,
+    Step,
+)
+from services.goals.planning.domain.scenario import (
+    EvidenceLacking,
+    OverTime,
+    Slice,
+    Wish,
+    a_year_before,
+    months_of,
+)
+from services.goals.planning.domain.weights import seasonal_index
+from services.goals.targets.domain import Owner
+from shared.db.database import Transaction
+from shared.kernel.errors import FieldError
+from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.org import OrgChart, OwnerKind
+from shared.kernel.periods import DatedRange, FiscalCalendar, Period
+from shared.kernel.records import RecordKind
+from shared.kernel.working_days import days_of
+
+SEASON_YEARS: Final = 3
+"""Of so many years before the plan the seasons are learned."""
+
+
+class Numbers(NamedTuple):
+    """The members of actuals that a measure is planned by."""
+
+    won: str
+    open: str
+
+    def won_of(self, actuals: Actuals) -> Decimal:
+        found: Decimal = getattr(actuals, self.won)
+        return found
+
+    def open_of(self, actuals: Actuals) -> Decimal:
+        found: Decimal = getattr(actuals, self.open)
+        return found
+
+
+_VALUES: Final = Numbers("won_value", "open_value")
+_COUNTS: Final = Numbers("won_number", "open_number")
+
+
+class Knowledge:
+    """Makes a plan of what somebody wishes, by what is known at the moment."""
+
+    def __init__(self, organisation: Organisation, calendars: Calendars, evidence: Evidence) -> None:
+        self._organisation = organisation
+        self._calendars = calendars
+        self._evidence = evidence
+
+    async def plan(self, tx: Transaction, tenant_id: UUID, wish: Wish, measure: Measure) -> Plan:
+        """Raises EvidenceLacking where seasons are to be learned and there is no year to learn from."""
+        chart = await self._organisation.chart(tx, tenant_id)
+        names = await self._organisation.names(tx, tenant_id)
+        below = _below(chart, wish, names)
+        people = sorted({owner.id for owners in below.values() for owner in owners if owner.kind is OwnerKind.PERSON})
+        if wish.owner.kind is OwnerKind.PERSON:
+            people = [wish.owner.id]
+        numbers = await self._numbers(tx, tenant_id, wish.period, measure)
+        calendar = await self._calendars.fiscal_calendar(tx, tenant_id)
+        steps: list[Step] = []
+        for number, step in enumerate(wish.steps):
+            if isinstance(step, AlongPeople):
+                steps.append(step)
+                continue
+            seasons: tuple[Season, ...] = ()
+            if step.shape is Shape.SEASONAL:
+                seasons = await self._seasons(tx, tenant_id, wish.period, people, numbers, f"/steps/{number}/shape")
+            steps.append(
+                AlongTime(
+                    parts=tuple(_parts(calendar, wish.period, step.slice)),
+                    shape=step.shape,
+                    seasons=seasons,
+                    percentages=step.percentages,
+                    follows_capacity=step.follows_capacity,
+                )
+            )
+        counted = any(
+            isinstance(step, OverTime) and step.shape in (Shape.WORKING_DAYS, Shape.SEASONAL) for step in wish.steps
+        )
+        working = await self._calendars.working(tx, tenant_id)
+        return Plan(
+            target=wish.target,
+            decimals=wish.decimals,
+            owner=wish.owner,
+            period=wish.period,
+            steps=tuple(steps),
+            below=below,
+            facts=await self._facts(tx, tenant_id, wish, chart, people, numbers),
+            working_days=tuple(day for day in days_of(wish.period) if working.on(day).is_worked) if counted else (),
+        )
+
+    async def won(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        measure: Measure,
+        within: Period,
+        people: Sequence[UUID],
+        months: Sequence[date],
+    ) -> Mapping[MonthOfPerson, Decimal] | None:
+        """What these people won in these months, in what the measure counts; None where actuals do not have it."""
+        numbers = await self._numbers(tx, tenant_id, within, measure)
+        if numbers is None:
+            return None
+        found = await self._evidence.of(tx, tenant_id, people, months)
+        return {key: numbers.won_of(actuals) for key, actuals in found.items()}
+
+    async def _numbers(self, tx: Transaction, tenant_id: UUID, period: Period, measure: Measure) -> Numbers | None:
+        """Actuals have deals by number, and by value in the home currency."""
+        if measure.record is not RecordKind.DEAL:
+            return None
+        if measure.aggregate is Aggregate.COUNT:
+            return _COUNTS
+        try:
+            home = (await self._calendars.get_calendar(tx, tenant_id)).on(period.start).currency
+        except CalendarNotSet:
+            return None
+        return _VALUES if measure.is_money and measure.currency == home else None
+
+    async def _facts(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        wish: Wish,
+        chart: OrgChart,
+        people: Sequence[UUID],
+        numbers: Numbers | None,
+    ) -> dict[Owner, OwnerFacts]:
+        months = _months_around(wish.period)
+        before = [a_year_before(month) for month in months]
+        known = {} if numbers is None else await self._evidence.of(tx, tenant_id, people, [*before, *months])
+        facts: dict[Owner, OwnerFacts] = {}
+        for person_id in people:
+            history = [known[key] for month in before if (key := MonthOfPerson(person_id, month)) in known]
+            pipeline = [known[key] for month in months if (key := MonthOfPerson(person_id, month)) in known]
+            facts[Owner(OwnerKind.PERSON, person_id)] = OwnerFacts(
+                history=sum(map(numbers.won_of, history), Decimal(0)) if numbers and history else None,
+                pipeline=sum(map(numbers.open_of, pipeline), Decimal(0)) if numbers and pipeline else None,
+                capacity=_present(chart, person_id, wish.period),
+            )
+        for owner, stated in wish.facts.items():
+            assumed = facts.get(owner, OwnerFacts())
+            facts[owner] = OwnerFacts(
+                history=assumed.history if stated.history is None else stated.history,
+                pipeline=assumed.pipeline if stated.pipeline is None else stated.pipeline,
+                potential=stated.potential,
+                capacity=_stated_capacity(stated.capacity, assumed.capacity),
+            )
+        return facts
+
+    async def _seasons(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        period: Period,
+        people: Sequence[UUID],
+        numbers: Numbers | None,
+        pointer: str,
+    ) -> tuple[Season, ...]:
+        if numbers is None:
+            raise _lacking(pointer, "actuals do not have what this metric counts")
+        first = period.start.replace(day=1)
+        years = [_year_from(first.replace(year=first.year - back)) for back in range(1, SEASON_YEARS + 1)]
+        months = [month for year in years for month in year]
+        known = await self._evidence.of(tx, tenant_id, people, months)
+        totals = dict.fromkeys(months, Decimal(0))
+        for (_, month), actuals in known.items():
+            totals[month] += max(Decimal(0), numbers.won_of(actuals))
+        try:
+            index = seasonal_index([[totals[month] for month in year] for year in years])
+        except PlanRefused:
+            raise _lacking(pointer, f"nothing was won in the {SEASON_YEARS} years before {first}") from None
+        by_month = {month.month: each for month, each in zip(years[0], index, strict=True)}
+        return tuple(Season(span, by_month[span.start.month]) for span in _cut_by_month(period))
+
+
+def _lacking(pointer: str, why: str) -> EvidenceLacking:
+    return EvidenceLacking(
+        f"{pointer}: {why}", fields=[FieldError(pointer, why, "another shape, such as working_days or custom")]
+    )
+
+
+def _below(chart: OrgChart, wish: Wish, names: Mapping[UUID, Named]) -> dict[Owner, tuple[Owner, ...]]:
+    """Who is right below whom on the day, by name: teams and the active people in each."""
+    day = wish.people_on
+    found: dict[Owner, list[Owner]] = {}
+    if wish.owner.kind is OwnerKind.PERSON:
+        return {}
+    teams = chart.subtree(wish.owner.id, day)
+    for team in teams:
+        parent_id, _ = chart.teams[team].on(day)
+        if team != wish.owner.id and parent_id is not None:
+            found.setdefault(Owner(OwnerKind.TEAM, parent_id), []).append(Owner(OwnerKind.TEAM, team))
+    for membership in chart.memberships:
+        if membership.team_id in teams and day in membership.range and names[membership.person_id].active:
+            person = Owner(OwnerKind.PERSON, membership.person_id)
+            found.setdefault(Owner(OwnerKind.TEAM, membership.team_id), []).append(person)
+
+    def by_name(owner: Owner) -> tuple[str, str, UUID]:
+        return owner.kind, names[owner.id].name.casefold(), owner.id
+
+    return {owner: tuple(sorted(set(below), key=by_name)) for owner, below in found.items()}
+
+
+def _present(chart: OrgChart, person_id: UUID, period: Period) -> Capacity | None:
+    """A full-time employee on the days of the period on which the person is in a team; None: on all of them."""
+    stays = [each.range.within(period) for each in chart.memberships if each.person_id == person_id]
+    days = [stay for stay in stays if stay is not None]
+    if not days:
+        return None
+    start, end = min(stay.start for stay in days), max(stay.end for stay in days)
+    return None if (start, end) == (period.start, period.end) else Capacity(present=DatedRange(start, end))
+
+
+def _stated_capacity(stated: Capacity | None, assumed: Capacity | None) -> Capacity | None:
+    if stated is None:
+        return assumed
+    return replace(stated, present=assumed.present) if stated.present is None and assumed is not None else stated
+
+
+def _parts(calendar: FiscalCalendar, period: Period, wanted: Slice) -> Iterator[Period]:
+    """Every part of the period, those at its ends cut."""
+    if wanted.kind is None:
+        yield from (Period(day, day + timedelta(1)) for day in days_of(period))
+        return
+    for part in calendar.periods_in(period, wanted.kind):
+        yield Period(max(part.start, period.start), min(part.end, period.end))
+
+
+def _cut_by_month(period: Period) -> Iterator[Period]:
+    edges = [period.start, *(month for month in _months_around(period) if month > period.start), period.end]
+    for start, end in pairwise(edges):
+        yield Period(start, end)
+
+
+def _months_around(period: Period) -> tuple[date, ...]:
+    """The first days of the calendar months with a day of the period."""
+    last = period.end - timedelta(1)
+    whole = Period(period.start.replace(day=1), (last.replace(day=1) + timedelta(31)).replace(day=1))
+    return months_of(whole) or ()
+
+
+def _year_from(first: date) -> tuple[date, ...]:
+    return months_of(Period(first, first.replace(year=first.year + 1))) or ()

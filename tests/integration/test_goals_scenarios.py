@@ -1,0 +1,393 @@
+"""Scenarios over HTTP with real Postgres: worked out, changed, compared, committed to, made goals by jobs."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from services.goals.calendar.service import Calendars
+from services.goals.evidence.service import Evidence
+from services.goals.jobs.service import Jobs
+from services.goals.jobs.work import JobRunner
+from services.goals.metadata import audit, transport
+from services.goals.org.service import Organisation
+from services.goals.planning.knowing import Knowledge
+from services.goals.planning.service import Planning
+from services.goals.targets.service import Goals
+from shared.contracts.actuals import Actuals
+from shared.db.database import Database, Scope
+from shared.http.auth import Role
+from shared.outbox.outbox import Outbox
+from shared.outbox.trail import Trail
+from tests.servers.api import check_problem
+from tests.stories.goals import BOOKINGS, Caller, Service, running_goals
+
+ROLES = {"Eve": Role.MANAGER, "Mia": Role.MANAGER, "Rex": Role.REVOPS, "Rita": Role.REVOPS, "Ann": Role.FINANCE}
+YEAR = {"start": "2027-01-01", "end": "2028-01-01"}
+BY_QUARTER = {"along": "time", "into": "quarter", "shape": "equal"}
+WON = {"Ray": {"2026-01": "300", "2026-07": "100"}, "Roy": {"2026-02": "200"}, "Sue": {"2025-12": "9"}}
+"""What they won by month: 400, 200 and nothing in 2026."""
+
+
+@pytest.fixture(scope="module")
+async def service(module_database: str) -> AsyncIterator[Service]:
+    async with running_goals(module_database) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def database(service: Service) -> AsyncIterator[Database]:
+    opened = Database(service.database_url, service="goals")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="module")
+def planning() -> Planning:
+    """As the worker has it."""
+    trail = Trail(audit)
+    outbox = Outbox(transport, trail=trail)
+    calendars = Calendars(outbox)
+    organisation = Organisation(outbox, calendars)
+    goals = Goals(outbox, organisation, calendars, trail)
+    return Planning(goals, organisation, calendars, Knowledge(organisation, calendars, Evidence()), Jobs())
+
+
+class House:
+    """Eve leads Sales with the teams North (Mia: Ray, Roy) and South (Sue); Rex and Rita are RevOps."""
+
+    def __init__(self, service: Service, database: Database, planning: Planning) -> None:
+        self._service = service
+        self._database = database
+        self._planning = planning
+        self.tenant = uuid4()
+        self.system = Caller(service, self.tenant, Role.SERVICE)
+        self.ids: dict[str, str] = {}
+
+    async def furnish(self) -> "House":
+        calendar = {"start_month": 1, "time_zone": "UTC", "currency": "USD"}
+        assert (await self.system.send("PUT", "/v1/calendar", calendar)).status_code == 200
+        for name in ("Eve", "Mia", "Ray", "Roy", "Sue", "Rex", "Rita", "Ann"):
+            self.ids[name] = await self.system.person(name)
+        self.ids["Sales"] = await self.system.team("Sales", manager_id=self.ids["Eve"])
+        for team, manager, people in (("North", "Mia", ("Ray", "Roy")), ("South", None, ("Sue",))):
+            manager_id = None if manager is None else self.ids[manager]
+            self.ids[team] = await self.system.team(team, manager_id=manager_id, parent_id=self.ids["Sales"])
+            for person in people:
+                await self.system.member(self.ids[person], self.ids[team])
+        events = [self.actuals(person, month, won) for person, by in WON.items() for month, won in by.items()]
+        async with self._database.transaction(Scope.of(self.tenant)) as tx:
+            await Evidence().store_newest(tx, events)
+        return self
+
+    def actuals(self, person: str, month: str, won: str) -> Actuals:
+        return Actuals(
+            tenant_id=self.tenant,
+            person_id=UUID(self.ids[person]),
+            month=month,
+            version=1,
+            currency="USD",
+            won_value=Decimal(won),
+            won_number=Decimal(1),
+            open_value=Decimal(0),
+            open_number=Decimal(0),
+            unconverted=Decimal(0),
+            changed_at=datetime(2026, 8, 1, tzinfo=UTC),
+        )
+
+    def __getitem__(self, name: str) -> Caller:
+        return Caller(self._service, self.tenant, ROLES.get(name, Role.REP), person=UUID(self.ids[name]))
+
+    def body(self, **fields: object) -> dict[str, object]:
+        return {
+            "name": "2027",
+            "owner": {"kind": "team", "id": self.ids["Sales"]},
+            "period": YEAR,
+            "target": "1200000",
+            "metric": BOOKINGS,
+            "steps": [{"along": "people"}, {"along": "people", "tolerance": "0.05"}, BY_QUARTER],
+            **fields,
+        }
+
+    async def scenario(self, **fields: object) -> dict[str, object]:
+        made = await self["Rex"].send("POST", "/v1/scenarios", self.body(**fields))
+        assert made.status_code == 201, made.text
+        found: dict[str, object] = made.json()
+        return found
+
+    async def nodes(self, scenario: str, caller: Caller | None = None) -> dict[tuple[str, str], dict[str, str]]:
+        """By the owner's name and the period's first and last month."""
+        found: dict[tuple[str, str], dict[str, str]] = {}
+        cursor = ""
+        while True:
+            path = f"/v1/scenarios/{scenario}/nodes?limit=7{cursor}"
+            page = (await (caller or self.system).send("GET", path)).json()
+            for node in page["items"]:
+                found[node["name"], f"{node['period']['start'][:7]}..{node['period']['end'][:7]}"] = node
+            if page["next_cursor"] is None:
+                return found
+            cursor = f"&cursor={page['next_cursor']}"
+
+    async def targets(self, scenario: str) -> dict[tuple[str, str], str]:
+        return {place: node["target"] for place, node in (await self.nodes(scenario)).items()}
+
+    async def changed(self, by: str, scenario: str, version: int, **change: object) -> httpx.Response:
+        return await self[by].send("POST", f"/v1/scenarios/{scenario}/changes", change, version=version)
+
+    async def work(self) -> None:
+        await JobRunner(self._database, Jobs(), self._planning.works).work_all()
+
+    async def job(self, answer: httpx.Response) -> dict[str, object]:
+        """What became of a job that was requested, once it has been worked at."""
+        assert answer.status_code == 202, answer.text
+        await self.work()
+        found: dict[str, object] = (await self.system.send("GET", f"/v1/jobs/{answer.json()['id']}")).json()
+        return found
+
+
+WHOLE = "2027-01..2028-01"
+Q1 = "2027-01..2027-04"
+
+
+@pytest.fixture(scope="module")
+async def house(service: Service, database: Database, planning: Planning) -> House:
+    return await House(service, database, planning).furnish()
+
+
+async def test_a_target_is_split_down_the_organisation_and_the_year_exactly(house: House) -> None:
+    scenario = await house.scenario()
+    assert (scenario["nodes"], scenario["mismatches"], scenario["state"]) == (1 + 2 + 3 + 12, 0, "draft")
+    targets = await house.targets(str(scenario["id"]))
+    assert {name: targets[name, WHOLE] for name in ("Sales", "North", "South", "Ray", "Roy", "Sue")} == {
+        "Sales": "1200000",
+        "North": "600000",
+        "South": "600000",
+        "Ray": "300000",
+        "Roy": "300000",
+        "Sue": "600000",
+    }
+    assert targets["Ray", Q1] == "75000"
+
+
+async def test_history_decides_by_what_was_won_in_the_same_months_of_the_year_before(house: House) -> None:
+    steps = [{"along": "people", "blend": {"history": "0.8", "equal": "0.2"}}]
+    north = {"kind": "team", "id": house.ids["North"]}
+    scenario = await house.scenario(owner=north, target="1000", steps=steps)
+    nodes = await house.nodes(str(scenario["id"]))
+    # Ray won 400 and Roy 200 in 2026: 0.8 * 2/3 + 0.2 * 1/2 of 1,000, to the cent.
+    assert (nodes["Ray", WHOLE]["target"], nodes["Roy", WHOLE]["target"]) == ("633.33", "366.67")
+    assert (nodes["Ray", WHOLE]["last_year"], nodes["Ray", WHOLE]["change"]) == ("400", "0.583325")
+    assert (nodes["North", WHOLE]["last_year"], nodes["North", WHOLE]["change"]) == ("600", "0.666667")
+
+
+async def test_what_nobody_has_any_of_is_said(house: House) -> None:
+    south = {"kind": "team", "id": house.ids["South"]}
+    scenario = await house.scenario(owner=south, steps=[{"along": "people", "blend": {"pipeline": "1"}}])
+    [remark] = scenario["remarks"] if isinstance(scenario["remarks"], list) else []
+    assert (remark["lacking"], remark["evenly"]) == (["pipeline"], True)
+
+
+async def test_seasons_are_learned_from_actuals_and_refused_without_any(house: House) -> None:
+    seasonal = {"along": "time", "into": "month", "shape": "seasonal"}
+    ray = {"kind": "person", "id": house.ids["Ray"]}
+    scenario = await house.scenario(owner=ray, target="400", decimals=0, steps=[seasonal])
+    targets = await house.targets(str(scenario["id"]))
+    months = {place[1][:7]: target for place, target in targets.items() if place[1] != WHOLE}
+    assert {month for month, target in months.items() if target != "0"} == {"2027-01", "2027-07"}
+    # Index 9 and 3 of 12 months, 21 working days in January 2027 and 22 in July: 400 * 189 / 255.
+    assert (months["2027-01"], months["2027-07"]) == ("296", "104")
+    body = house.body(owner={"kind": "person", "id": house.ids["Ann"]}, steps=[seasonal])
+    refused = await house["Rex"].send("POST", "/v1/scenarios", body)
+    check_problem(refused, 422, "evidence_lacking")
+    assert refused.json()["errors"][0]["pointer"] == "/steps/0/shape"
+
+
+async def test_what_a_plan_cannot_be_is_refused_with_the_field_and_what_is_accepted(house: House) -> None:
+    for fields, pointer in (
+        ({"steps": [{"along": "people", "blend": {"equal": "0.5"}}]}, "/steps/0/blend"),
+        ({"steps": [{**BY_QUARTER, "shape": "custom", "percentages": ["50", "50"]}]}, "/steps/0/percentages"),
+        ({"target": "0.001"}, "/target"),
+        ({"metric": {**BOOKINGS, "aggregate": "average"}}, "/metric/aggregate"),
+    ):
+        refused = await house["Rex"].send("POST", "/v1/scenarios", house.body(**fields))
+        assert refused.status_code == 422, (fields, refused.text)
+        error = refused.json()["errors"][0]
+        assert error["pointer"] == pointer and error["accepted"], refused.text
+    nobody = {"owner": {"kind": "team", "id": str(uuid4())}}
+    check_problem(await house["Rex"].send("POST", "/v1/scenarios", house.body(**nobody)), 422, "unknown_team")
+
+
+async def test_edits_locks_and_notes_move_what_they_should_and_a_mismatch_is_shown(house: House) -> None:
+    scenario = str((await house.scenario())["id"])
+    nodes = await house.nodes(scenario)
+    ray, roy = nodes["Ray", WHOLE]["id"], nodes["Roy", WHOLE]["id"]
+    edited = await house.changed("Rex", scenario, 1, kind="edit", node_id=ray, target="330000")
+    assert (edited.status_code, edited.json()["mismatches"]) == (200, 1), edited.text
+    after = await house.nodes(scenario)
+    assert (after["North", WHOLE]["mismatch"], after["Ray", Q1]["target"]) == ("30000", "82500")
+    taken = await house.changed("Rex", scenario, 2, kind="edit", node_id=ray, target="350000", taken_by="siblings")
+    assert taken.json()["mismatches"] == 0, taken.text
+    assert (await house.targets(scenario))["Roy", WHOLE] == "250000"
+    assert (await house.changed("Rex", scenario, 3, kind="lock", node_id=roy, target="200000")).status_code == 200
+    locked = await house.changed("Rex", scenario, 4, kind="edit", node_id=roy, target="1")
+    check_problem(locked, 409, "plan_node_locked")
+    assert (await house.changed("Rex", scenario, 4, kind="note", node_id=roy, text="看看")).status_code == 200
+    assert (await house.nodes(scenario))["Roy", WHOLE]["note"] == "看看"
+    stale = await house.changed("Rex", scenario, 4, kind="note", node_id=roy, text="late")
+    check_problem(stale, 412, "version_mismatch")
+    unknown = await house.changed("Rex", scenario, 5, kind="unlock", node_id=str(uuid4()))
+    check_problem(unknown, 404, "plan_node_not_found")
+
+
+async def test_a_manager_states_numbers_of_its_subtree_within_the_tolerance_and_no_others(house: House) -> None:
+    scenario = str((await house.scenario())["id"])
+    nodes = await house.nodes(scenario)
+    ray, north, sue = (nodes[name, WHOLE]["id"] for name in ("Ray", "North", "Sue"))
+    too_much = await house.changed("Mia", scenario, 1, kind="edit", node_id=ray, target="330000")
+    check_problem(too_much, 422, "outside_tolerance")
+    assert too_much.json()["errors"][0]["accepted"] == "285000 to 315000"
+    taken = await house.changed("Mia", scenario, 1, kind="edit", node_id=ray, target="315000")
+    assert taken.status_code == 200, taken.text
+    assert (await house.nodes(scenario))["North", WHOLE]["mismatch"] == "15000"
+    for node in (sue, str(uuid4())):
+        check_problem(
+            await house.changed("Mia", scenario, 2, kind="edit", node_id=node, target="1"), 404, "plan_node_not_found"
+        )
+    check_problem(
+        await house.changed("Mia", scenario, 2, kind="lock", node_id=north, target="1"), 403, "goal_out_of_reach"
+    )
+    check_problem(
+        await house.changed("Ray", scenario, 2, kind="edit", node_id=ray, target="300000"), 403, "goal_out_of_reach"
+    )
+
+
+async def test_everybody_sees_of_a_scenario_what_is_theirs(house: House) -> None:
+    scenario = str((await house.scenario())["id"])
+    seen = {
+        name: {place[0] for place in await house.nodes(scenario, house[name])} for name in ("Ray", "Mia", "Eve", "Ann")
+    }
+    assert seen["Ray"] == {"Ray"}
+    assert seen["Mia"] == {"North", "Ray", "Roy"}
+    assert seen["Eve"] == seen["Ann"] == {"Sales", "North", "South", "Ray", "Roy", "Sue"}
+    shown = (await house["Mia"].send("GET", f"/v1/scenarios/{scenario}")).json()
+    assert (shown["target"], shown["nodes"]) == (None, 3 + 8)
+    assert scenario in await house["Ray"].ids("/v1/scenarios?limit=200")
+    assert await house["Rita"].ids("/v1/scenarios?limit=200") >= {scenario}
+    outsider = Caller(house.system.service, uuid4(), Role.ADMIN, person=uuid4())
+    check_problem(await outsider.send("GET", f"/v1/scenarios/{scenario}"), 404, "scenario_not_found")
+    check_problem(await house["Rita"].send("GET", f"/v1/scenarios/{uuid4()}"), 404, "scenario_not_found")
+    check_problem(await house["Ann"].send("POST", "/v1/scenarios", house.body()), 403, "goal_out_of_reach")
+    check_problem(await house["Mia"].send("POST", "/v1/scenarios", house.body()), 403, "goal_out_of_reach")
+    north = {"owner": {"kind": "team", "id": house.ids["North"]}}
+    assert (await house["Mia"].send("POST", "/v1/scenarios", house.body(**north))).status_code == 201
+
+
+async def test_commitments_from_below_stand_against_the_plan(house: House) -> None:
+    scenario = str((await house.scenario(steps=[{"along": "people"}, {"along": "people"}]))["id"])
+    nodes = await house.nodes(scenario)
+    path = f"/v1/scenarios/{scenario}/commitments"
+    for name, amount in (("Ray", "250000"), ("Ray", "280000"), ("Sue", "650000")):
+        body = {"node_id": nodes[name, WHOLE]["id"], "amount": amount}
+        assert (await house[name].send("POST", path, body)).status_code == 201
+    others = {"node_id": nodes["Roy", WHOLE]["id"], "amount": "1"}
+    check_problem(await house["Ray"].send("POST", path, others), 404, "plan_node_not_found")
+    gaps = (await house["Rex"].send("GET", f"/v1/scenarios/{scenario}/gaps")).json()["items"]
+    by_node = {gap["node_id"]: (gap["committed"], gap["outstanding"], gap["gap"]) for gap in gaps}
+    assert by_node[nodes["Ray", WHOLE]["id"]] == ("280000", "0", "-20000")
+    assert by_node[nodes["North", WHOLE]["id"]] == ("280000", "300000", "-320000")
+    assert by_node[nodes["Sales", WHOLE]["id"]] == ("930000", "300000", "-270000")
+
+
+async def test_scenarios_are_compared_side_by_side_with_last_year(house: House) -> None:
+    first = await house.scenario(steps=[{"along": "people"}])
+    copied = await house["Rex"].send("POST", f"/v1/scenarios/{first['id']}/copy", {"name": "Bold"})
+    assert (copied.status_code, copied.json()["version"], copied.json()["name"]) == (201, 1, "Bold")
+    second = copied.json()["id"]
+    north = (await house.nodes(second))["North", WHOLE]["id"]
+    edit = await house.changed("Rex", second, 1, kind="edit", node_id=north, target="900000", taken_by="parent")
+    assert edit.status_code == 200, edit.text
+    path = f"/v1/scenarios/compare?scenario_ids={first['id']},{second}"
+    side_by_side = await house["Rex"].send("GET", path)
+    assert side_by_side.status_code == 200, side_by_side.text
+    rows = {row["name"]: row for row in side_by_side.json()["items"]}
+    assert [each["target"] for each in rows["North"]["planned"]] == ["600000", "900000"]
+    assert [each["target"] for each in rows["Sales"]["planned"]] == ["1200000", "1500000"]
+    assert (rows["North"]["last_year"], rows["North"]["planned"][0]["change"]) == ("600", "999")
+    seen = (await house["Mia"].send("GET", path)).json()["items"]
+    assert {row["name"] for row in seen} == {"North"}
+
+
+async def test_a_refresh_takes_what_is_known_now_and_keeps_what_people_changed(house: House) -> None:
+    steps = [{"along": "people"}]
+    south = {"kind": "team", "id": house.ids["South"]}
+    scenario = str((await house.scenario(owner=south, target="100", steps=steps))["id"])
+    sue = (await house.nodes(scenario))["Sue", WHOLE]["id"]
+    await house.changed("Rex", scenario, 1, kind="edit", node_id=sue, target="40")
+    newcomer = await house.system.person("New")
+    stay = await house.system.member(newcomer, house.ids["South"], "2027-01-01")
+    assert {place[0] for place in await house.nodes(scenario)} == {"South", "Sue"}
+    refreshed = await house["Rex"].send("POST", f"/v1/scenarios/{scenario}/refresh", version=2)
+    assert refreshed.status_code == 200, refreshed.text
+    targets = await house.targets(scenario)
+    assert (targets["Sue", WHOLE], targets["New", WHOLE]) == ("40", "50")
+    assert (await house.system.send("DELETE", f"/v1/memberships/{stay}", version=1)).status_code == 204
+
+
+async def test_what_is_left_is_respread_by_what_actuals_say_was_reached(house: House) -> None:
+    ray = {"kind": "person", "id": house.ids["Ray"]}
+    months = [{"along": "time", "into": "month", "shape": "equal"}]
+    period = {"start": "2026-01-01", "end": "2027-01-01"}
+    scenario = str((await house.scenario(owner=ray, period=period, target="1200", steps=months))["id"])
+    whole = (await house.nodes(scenario))["Ray", "2026-01..2027-01"]["id"]
+    spread = await house.changed("Rex", scenario, 1, kind="respread", node_id=whole, day="2026-04-01")
+    assert spread.status_code == 200, spread.text
+    nodes = await house.nodes(scenario)
+    # 300 of 1,200 reached in January: 100 a month for the nine that are left.
+    assert nodes["Ray", "2026-01..2026-02"]["reached"] == "300"
+    assert {nodes["Ray", f"2026-{month:02}..2026-{month + 1:02}"]["target"] for month in range(4, 12)} == {"100"}
+
+
+async def test_applying_drafts_the_goals_that_were_previewed_and_reverting_takes_them_back(house: House) -> None:
+    scenario = await house.scenario(goal_name="{owner} {period}")
+    path = f"/v1/scenarios/{scenario['id']}"
+    before = await house.targets(str(scenario["id"]))
+    job = await house.job(await house["Rex"].send("POST", f"{path}/apply?reason=Board", version=1))
+    assert (job["state"], job["percent"], job["counts"]) == ("done", 100, {"drafted": 18, "without_target": 0})
+    applied = (await house["Rex"].send("GET", path)).json()
+    assert (applied["state"], applied["version"]) == ("applied", 3)
+    sales = (await house.system.send("GET", f"/v1/goals?owner_id={house.ids['Sales']}&status=draft")).json()["items"]
+    assert [(goal["target"], goal["name"]) for goal in sales] == [("1200000", "Sales 2027-01-01 – 2027-12-31")]
+    parts = (await house.system.send("GET", f"/v1/goals?parent_id={sales[0]['id']}")).json()["items"]
+    assert sorted(goal["target"] for goal in parts) == ["600000", "600000"]
+    rays = (await house.system.send("GET", f"/v1/goals?owner_id={house.ids['Ray']}&status=draft")).json()["items"]
+    assert sorted((goal["period"]["start"], goal["target"]) for goal in rays) == sorted(
+        (f"{place[1][:7]}-01", target) for place, target in before.items() if place[0] == "Ray"
+    )
+    [latest, *_] = (await house.system.send("GET", f"/v1/goals/{rays[0]['id']}/changes")).json()["items"]
+    assert (latest["actor"]["person_id"], latest["reason"]) == (house.ids["Rex"], "Board")
+    check_problem(await house["Rex"].send("POST", f"{path}/apply", version=3), 409, "scenario_not_in_state")
+    reverted = await house.job(await house["Rex"].send("POST", f"{path}/revert", version=3))
+    assert (reverted["state"], reverted["counts"]) == ("done", {"cancelled": 18})
+    assert (await house["Rex"].send("GET", path)).json()["state"] == "draft"
+    left = await house.system.send("GET", f"/v1/goals?owner_id={house.ids['Ray']}&status=draft")
+    assert left.json()["items"] == []
+
+
+async def test_another_person_approves_the_goals_of_a_scenario_and_nobody_their_own(house: House) -> None:
+    scenario = await house.scenario(steps=[{"along": "people"}, {"along": "people"}])
+    path = f"/v1/scenarios/{scenario['id']}"
+    await house.job(await house["Rex"].send("POST", f"{path}/apply", version=1))
+    own = await house.job(await house["Rex"].send("POST", f"{path}/activate", version=3))
+    assert own["counts"] == {"activated": 0, "refused": 6}
+    assert isinstance(own["problems"], list) and "wrote a part" in own["problems"][0]["message"]
+    approved = await house.job(await house["Rita"].send("POST", f"{path}/activate", version=3))
+    assert (approved["state"], approved["counts"]) == ("done", {"activated": 6, "refused": 0})
+    active = await house.system.send("GET", f"/v1/goals?owner_id={house.ids['Ray']}&status=active")
+    assert [goal["target"] for goal in active.json()["items"]] == ["300000"]
+    late = await house["Rex"].send("POST", f"{path}/revert", version=3)
+    check_problem(late, 409, "goal_not_draft")
+    put_away = await house["Rex"].send("POST", f"{path}/archive", version=3)
+    assert put_away.json()["state"] == "archived", put_away.text
