@@ -25,6 +25,8 @@ from services.goals.planning.service import Planning
 from services.goals.rates.api import router as rates_router
 from services.goals.rates.service import ExchangeRates
 from services.goals.settings import SERVICE, ApiSettings
+from services.goals.smart.api import router as smart_router
+from services.goals.smart.service import Smart, SmartChecks
 from services.goals.stated.api import router as stated_router
 from services.goals.stated.service import StatedValues
 from services.goals.targets.activation import Activation
@@ -57,8 +59,9 @@ def create_app() -> FastAPI:
     outbox = Outbox(transport, trail=trail)
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
-    goals = Goals(outbox, organisation, calendars, trail)
     jobs, evidence = Jobs(), Evidence()
+    smart_checks = SmartChecks(organisation, calendars, evidence)
+    goals = Goals(outbox, organisation, calendars, trail, smart_checks)
     return create_service_app(
         title="Attain goals",
         description=_DESCRIPTION,
@@ -69,6 +72,7 @@ def create_app() -> FastAPI:
             agreements_router,
             files_router,
             targets_router,
+            smart_router,
             stated_router,
             planning_router,
             calendar_router,
@@ -94,6 +98,7 @@ def create_app() -> FastAPI:
             Planning(goals, organisation, calendars, Knowledge(organisation, calendars, evidence), jobs),
             Activation(goals, jobs),
             evidence,
+            Smart(goals, smart_checks),
             trail,
         ],
     )

@@ -19,6 +19,7 @@ from services.goals.org.service import Organisation
 from services.goals.planning.knowing import Knowledge
 from services.goals.planning.service import Planning
 from services.goals.settings import SERVICE
+from services.goals.smart.service import SmartChecks
 from services.goals.targets.activation import ACTIVATE_GOALS, Activation
 from services.goals.targets.service import Goals
 from shared.contracts import actuals
@@ -37,7 +38,8 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     outbox = Outbox(transport, relay=process.relay, trail=trail)
     calendars = Calendars(outbox)
     organisation, evidence, jobs = Organisation(outbox, calendars), Evidence(), Jobs()
-    goals = Goals(outbox, organisation, calendars, trail)
+    checks = SmartChecks(organisation, calendars, evidence)
+    goals = Goals(outbox, organisation, calendars, trail, checks)
     planning = Planning(goals, organisation, calendars, Knowledge(organisation, calendars, evidence), jobs)
     works: dict[str, Work] = {
         ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk,

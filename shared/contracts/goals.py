@@ -35,6 +35,15 @@ class Direction(StrEnum):
     LOWER = "lower"
 
 
+class CheckIn(StrEnum):
+    """How often the owner is to say how the goal goes."""
+
+    WEEKLY = "weekly"
+    BIWEEKLY = "biweekly"
+    MONTHLY = "monthly"
+    NONE = "none"
+
+
 class ValueSource(StrEnum):
     """How a stated value came in."""
 
@@ -182,6 +191,8 @@ class Goal(Event):
     stretch: tuple[StretchLevel, ...] = Field(
         default=(), description="Levels beyond the target, the nearest first; each in the goal's unit and direction."
     )
+    top: bool = Field(default=False, description="Whether it is meant to be no part of another goal.")
+    check_in: CheckIn = CheckIn.NONE
 
     @property
     def subject(self) -> str:

@@ -107,7 +107,7 @@ class Company:
 
     def caller(self, role: Role, person: str | None = None) -> dict[str, str]:
         """The headers of somebody with one role."""
-        person_id = uuid4() if person is None else UUID(self.people[person])
+        person_id = None if person is None else UUID(self.people[person])
         settings = HttpSettings(jwt_secret=self.stack.secrets.jwt_secret)
         return bearer(settings, self.tenant, role, person=person_id)
 
@@ -253,7 +253,9 @@ class Company:
                 "period": {"kind": "quarter", "containing": "2026-05-15"},
             }
             goal = await self.make("goals", "/v1/goals", body)
-            await self.make("goals", f"/v1/goals/{goal['id']}/activate", None, **{"if-match": f'"{goal["version"]}"'})
+            headers = {**self.caller(Role.SERVICE), "if-match": f'"{goal["version"]}"'}
+            activated = await self.send("POST", "goals", f"/v1/goals/{goal['id']}/activate", headers=headers, body=None)
+            assert activated.is_success, activated.text
             self.goals[name] = str(goal["id"])
         self.ids["goal_id"] = self.goals["ann"]
         path = f"/v1/goals/{self.goals['ann']}"

@@ -6,10 +6,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.goals.calendar.service import Calendars
+from services.goals.evidence.service import Evidence
 from services.goals.jobs.service import Jobs
 from services.goals.jobs.work import JobRunner
 from services.goals.metadata import audit, transport
 from services.goals.org.service import Organisation
+from services.goals.smart.service import SmartChecks
 from services.goals.targets.activation import ACTIVATE_GOALS, Activation
 from services.goals.targets.service import Goals
 from shared.db.database import Database
@@ -18,7 +20,7 @@ from shared.outbox.outbox import Outbox
 from shared.outbox.trail import Trail
 from tests.integration.test_goals_worker import running_worker
 from tests.servers.infrastructure import eventually, own_ports, service_url
-from tests.stories.goals import Caller, Service, goal_body, query, running_goals
+from tests.stories.goals import AHEAD, Caller, Service, goal_body, query, running_goals
 
 PARTS = {"aggregate": "children"}
 
@@ -35,7 +37,9 @@ async def runner(module_database: str) -> AsyncIterator[JobRunner]:
     trail = Trail(audit)
     outbox = Outbox(transport, trail=trail)
     calendars, jobs = Calendars(outbox), Jobs()
-    goals = Goals(outbox, Organisation(outbox, calendars), calendars, trail)
+    organisation = Organisation(outbox, calendars)
+    checks = SmartChecks(organisation, calendars, Evidence())
+    goals = Goals(outbox, organisation, calendars, trail, checks)
     yield JobRunner(database, jobs, {ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk})
     await database.close()
 
@@ -68,14 +72,14 @@ async def test_all_drafts_of_a_filter_are_activated_and_what_cannot_be_is_listed
     admin = Caller(service, uuid4(), Role.SERVICE)
     ada, bo = await admin.person("Ada"), await admin.person("Bo")
     revops = Caller(service, admin.tenant, Role.REVOPS, person=UUID(ada))
-    drafts = await drafted(admin, *(goal_body(bo, name=f"G{n}") for n in range(700)))
+    drafts = await drafted(admin, *(goal_body(bo, name=f"G{n}", period=AHEAD) for n in range(700)))
     own, contrary, later = await drafted(
         admin,
-        goal_body(ada),
-        goal_body(bo, target="1", baseline="2"),
+        goal_body(ada, period=AHEAD),
+        goal_body(bo, target="1", baseline="2", period=AHEAD),
         goal_body(bo, period={"kind": "quarter", "containing": "2027-02-14"}),
     )
-    requested = await activation(revops, on="2026-02-14")
+    requested = await activation(revops, on="2099-02-14")
     assert (requested["state"], requested["total"], requested["reason"]) == ("queued", 702, "Plan")
     await runner.work_all()
     done = await job(revops, requested["id"])

@@ -8,7 +8,7 @@ import pytest
 
 from shared.http.auth import Role
 from tests.servers.api import check_problem
-from tests.stories.goals import Caller, Service, goal_body, running_goals
+from tests.stories.goals import AHEAD, Caller, Service, goal_body, running_goals
 
 ROLES = {"Eve": Role.MANAGER, "Mia": Role.MANAGER, "Rex": Role.REVOPS, "Rita": Role.REVOPS, "Ann": Role.FINANCE}
 
@@ -41,7 +41,7 @@ class House:
         return Caller(self._service, self.tenant, ROLES.get(name, Role.REP), person=UUID(self.ids[name]))
 
     def body(self, owner: str) -> dict[str, object]:
-        return goal_body(self.ids[owner], kind="team" if owner in ("Sales", "North") else "person")
+        return goal_body(self.ids[owner], kind="team" if owner in ("Sales", "North") else "person", period=AHEAD)
 
     async def drafted(self, by: str, owner: str) -> httpx.Response:
         return await self[by].send("POST", "/v1/goals", self.body(owner))
@@ -104,7 +104,7 @@ async def test_a_draft_is_approved_by_a_superior_who_wrote_no_part_of_it_and_is_
     house: House, author: str, owner: str, approver: str, refused: str | None
 ) -> None:
     goal = (await house.drafted(author, owner)).json()["id"]
-    answer = await house[approver].send("POST", f"/v1/goals/{goal}/activate", version=1)
+    answer = await house[approver].send("POST", f"/v1/goals/{goal}/activate?reason=Agreed", version=1)
     if refused is None:
         assert (answer.status_code, answer.json()["status"]) == (200, "active"), answer.text
     else:
@@ -117,7 +117,7 @@ async def test_who_edited_a_draft_wrote_a_part_of_it(house: House) -> None:
     assert edited.status_code == 200, edited.text
     refused = await house["Mia"].send("POST", f"/v1/goals/{goal}/activate", version=2)
     check_problem(refused, 403, "approval_not_independent")
-    assert (await house["Eve"].send("POST", f"/v1/goals/{goal}/activate", version=2)).status_code == 200
+    assert (await house["Eve"].send("POST", f"/v1/goals/{goal}/activate?reason=Agreed", version=2)).status_code == 200
 
 
 async def test_a_change_is_proposed_approved_by_another_and_becomes_the_next_revision(house: House) -> None:

@@ -15,7 +15,7 @@ from shared.http.auth import Role
 from shared.kernel.deals import DEAL_FIELDS
 from shared.kernel.filters import parse_filter
 from shared.kernel.measures import Aggregate, RatePolicy
-from tests.stories.goals import WON, Caller, Service, at_once, goal_body, pointers, query, running_goals
+from tests.stories.goals import AHEAD, WON, Caller, Service, at_once, goal_body, pointers, query, running_goals
 
 
 def statuses(responses: Iterable[httpx.Response]) -> list[int]:
@@ -476,7 +476,8 @@ async def test_a_rep_sees_itself_and_a_manager_its_subtree_of_today(service: Ser
     await admin.member(bo, west)
     await admin.member(gone, desk, "2020-01-01", "2021-01-01")
     goals = {
-        name: await admin.goal(owner) for name, owner in (("ada", ada), ("bo", bo), ("boss", boss), ("gone", gone))
+        name: await admin.goal(owner, period=AHEAD)
+        for name, owner in (("ada", ada), ("bo", bo), ("boss", boss), ("gone", gone))
     }
     desk_goal, west_goal = await admin.goal(desk, kind="team"), await admin.goal(west, kind="team")
     manager = Caller(service, admin.tenant, Role.MANAGER, person=UUID(boss))
@@ -499,7 +500,7 @@ async def test_a_rep_sees_itself_and_a_manager_its_subtree_of_today(service: Ser
         assert (await caller.send("POST", "/v1/people", {"name": "X"})).status_code == 403
         assert (await caller.send("POST", f"/v1/goals/{goal}/activate", version=1)).status_code == 403
     revops = Caller(service, admin.tenant, Role.REVOPS, person=uuid4())
-    assert (await revops.send("POST", f"/v1/goals/{goals['ada']}/activate", version=1)).status_code == 200
+    assert (await revops.send("POST", f"/v1/goals/{goals['ada']}/activate?reason=Agreed", version=1)).status_code == 200
 
 
 async def test_a_revision_names_the_person_who_made_it(service: Service, admin: Caller) -> None:
@@ -620,9 +621,9 @@ async def test_nobody_activates_or_revises_a_goal_of_their_own(service: Service)
     admin = Caller(service, tenant, Role.ADMIN, person=uuid4())
     ada = await admin.person()
     herself = Caller(service, tenant, Role.ADMIN, person=UUID(ada))
-    goal = await herself.goal(ada)
+    goal = await herself.goal(ada, period=AHEAD)
     own = await herself.send("POST", f"/v1/goals/{goal}/activate", version=1)
-    assert (await admin.send("POST", f"/v1/goals/{goal}/activate", version=1)).status_code == 200
+    assert (await admin.send("POST", f"/v1/goals/{goal}/activate?reason=Agreed", version=1)).status_code == 200
     lower = {"target": "1", "reason": "easier"}
     revised = await herself.send("POST", f"/v1/goals/{goal}/revise", lower, version=2)
     for refused in (own, revised):

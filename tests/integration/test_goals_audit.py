@@ -8,7 +8,7 @@ import pytest
 
 from shared.http.auth import Role
 from tests.servers.infrastructure import service_url
-from tests.stories.goals import Caller, Service, query, running_goals
+from tests.stories.goals import AHEAD, Caller, Service, query, running_goals
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ async def test_a_revision_gives_its_reason_and_a_deletion_is_told_apart(desk: De
     ada, team = await desk.admin.person(), await desk.admin.team()
     stay = await desk.admin.member(ada, team)
     await desk.revops.send("DELETE", f"/v1/memberships/{stay}", version=1)
-    goal = await desk.admin.goal(ada)
-    await desk.revops.send("POST", f"/v1/goals/{goal}/activate", version=1)
+    goal = await desk.admin.goal(ada, period=AHEAD)
+    await desk.revops.send("POST", f"/v1/goals/{goal}/activate?reason=Agreed", version=1)
     await desk.admin.send("POST", f"/v1/goals/{goal}/revise", {"target": "2000", "reason": "New territory"}, version=2)
     revised, activated, drafted = await changes(desk.admin, f"?subject=goal/{goal}")
     assert (revised["reason"], revised["changed"]) == ("New territory", ["revision", "target"])

@@ -7,7 +7,7 @@ import pytest
 
 from shared.contracts.goals import Goal
 from shared.http.auth import Role
-from tests.stories.goals import Caller, Service, goal_body, pointers, query, running_goals
+from tests.stories.goals import AHEAD, Caller, Service, goal_body, pointers, query, running_goals
 
 KINDS = ("people", "teams", "memberships", "identities")
 
@@ -23,15 +23,15 @@ def admin(service: Service) -> Caller:
     return Caller(service, uuid4(), Role.SERVICE)
 
 
-async def put(caller: Caller, kind: str, **body: object) -> dict[str, list[dict[str, object]]]:
-    response = await caller.send("POST", f"/v1/{kind}/bulk", body)
+async def put(caller: Caller, kind: str, query: str = "", **body: object) -> dict[str, list[dict[str, object]]]:
+    response = await caller.send("POST", f"/v1/{kind}/bulk{query}", body)
     assert response.status_code == 200, response.text
     return dict(response.json())
 
 
-async def refused(caller: Caller, kind: str, **body: object) -> set[str]:
+async def refused(caller: Caller, kind: str, query: str = "", **body: object) -> set[str]:
     """Where a request that is refused is wrong."""
-    response = await caller.send("POST", f"/v1/{kind}/bulk", body)
+    response = await caller.send("POST", f"/v1/{kind}/bulk{query}", body)
     assert (response.status_code, response.json()["code"]) == (422, "items_refused"), response.text
     return set(pointers(response))
 
@@ -185,11 +185,11 @@ async def test_what_is_wrong_is_told_of_each_and_then_nothing_is_done(admin: Cal
 
 async def test_nobody_activates_goals_of_their_own_among_others(admin: Caller) -> None:
     ada, bo = await admin.person("Ada"), await admin.person("Bo")
-    own, other = await admin.goal(ada), await admin.goal(bo)
+    own, other = await admin.goal(ada), await admin.goal(bo, period=AHEAD)
     revops = Caller(admin.service, admin.tenant, Role.REVOPS, person=UUID(ada))
     wanted = [{"id": goal, "version": 1} for goal in (other, own)]
-    assert await refused(revops, "goals", activate=wanted) == {"/activate/1"}
-    assert (await put(revops, "goals", activate=wanted[:1]))["changed"][0]["status"] == "active"
+    assert await refused(revops, "goals", "?reason=Agreed", activate=wanted) == {"/activate/1"}
+    assert (await put(revops, "goals", "?reason=Agreed", activate=wanted[:1]))["changed"][0]["status"] == "active"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -207,13 +207,13 @@ async def test_goals_are_drafted_and_decided_in_bulk_by_whom_they_may_be_alone(a
     rep = Caller(admin.service, admin.tenant, Role.REP, person=UUID(ada))
     manager = Caller(admin.service, admin.tenant, Role.MANAGER, person=UUID(boss))
     assert await refused(rep, "goals", create=[goal_body(ada), goal_body(bo)]) == {"/create/1"}
-    [own] = (await put(rep, "goals", create=[goal_body(ada)]))["created"]
+    [own] = (await put(rep, "goals", create=[goal_body(ada, period=AHEAD)]))["created"]
     [by_manager] = (await put(manager, "goals", create=[goal_body(ada)]))["created"]
     out_of_sight = {"id": await admin.goal(bo), "version": 1}
     wanted = [at(own), at(by_manager), out_of_sight]
     assert await refused(rep, "goals", activate=wanted) == {"/activate/0", "/activate/1", "/activate/2"}
-    assert await refused(manager, "goals", activate=wanted) == {"/activate/1", "/activate/2"}
-    assert (await put(manager, "goals", activate=[at(own)]))["changed"][0]["status"] == "active"
+    assert await refused(manager, "goals", "?reason=Agreed", activate=wanted) == {"/activate/1", "/activate/2"}
+    assert (await put(manager, "goals", "?reason=Agreed", activate=[at(own)]))["changed"][0]["status"] == "active"
 
 
 async def test_a_request_that_is_sent_again_does_nothing_again(admin: Caller) -> None:

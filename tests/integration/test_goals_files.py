@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from python_calamine import load_workbook
 
 from services.goals.calendar.service import Calendars
+from services.goals.evidence.service import Evidence
 from services.goals.files.api import ROWS_MAX
 from services.goals.files.kinds import Tables
 from services.goals.files.service import IMPORT, Uploads
@@ -19,13 +20,14 @@ from services.goals.jobs.service import Jobs
 from services.goals.jobs.work import JobRunner
 from services.goals.metadata import audit, transport
 from services.goals.org.service import Organisation
+from services.goals.smart.service import SmartChecks
 from services.goals.targets.service import Goals
 from shared.db.database import Database
 from shared.db.failures import DatabaseUnavailable
 from shared.http.auth import Role
 from shared.outbox.outbox import Outbox
 from shared.outbox.trail import Trail
-from tests.stories.goals import Caller, Service, pointers, running_goals
+from tests.stories.goals import AHEAD, Caller, Service, pointers, running_goals
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 KINDS = ("people", "teams", "memberships", "identities", "goals")
@@ -200,9 +202,9 @@ async def test_teams_and_goals_may_be_below_one_another_in_one_file(admin: Calle
 
 async def test_an_active_goal_is_revised_for_the_reason_of_the_request(admin: Caller) -> None:
     ada = await admin.person()
-    goal = await admin.goal(ada)
+    goal = await admin.goal(ada, period=AHEAD)
     superior = Caller(admin.service, admin.tenant, Role.ADMIN, person=uuid4())
-    assert (await superior.send("POST", f"/v1/goals/{goal}/activate", version=1)).status_code == 200
+    assert (await superior.send("POST", f"/v1/goals/{goal}/activate?reason=Agreed", version=1)).status_code == 200
     table = f"id,version,target\n{goal},2,2000\n"
     refused = await imported(admin, "goals", table)
     assert (refused.status_code, pointers(refused)) == (422, ["/line/2"])
@@ -322,7 +324,8 @@ async def runner(service: Service) -> AsyncIterator[JobRunner]:
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
     jobs = Jobs()
-    tables = Tables(organisation, Goals(outbox, organisation, calendars, trail))
+    checks = SmartChecks(organisation, calendars, Evidence())
+    tables = Tables(organisation, Goals(outbox, organisation, calendars, trail, checks))
     yield JobRunner(database, jobs, {IMPORT: ImportWork(tables, Uploads(jobs))})
     await database.close()
 

@@ -16,6 +16,7 @@ from services.goals.metadata import audit, transport
 from services.goals.org.service import Organisation
 from services.goals.planning.knowing import Knowledge
 from services.goals.planning.service import Planning
+from services.goals.smart.service import SmartChecks
 from services.goals.targets.service import Goals
 from shared.contracts.actuals import Actuals
 from shared.db.database import Database, Scope
@@ -52,8 +53,9 @@ def planning() -> Planning:
     outbox = Outbox(transport, trail=trail)
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
-    goals = Goals(outbox, organisation, calendars, trail)
-    return Planning(goals, organisation, calendars, Knowledge(organisation, calendars, Evidence()), Jobs())
+    evidence = Evidence()
+    goals = Goals(outbox, organisation, calendars, trail, SmartChecks(organisation, calendars, evidence))
+    return Planning(goals, organisation, calendars, Knowledge(organisation, calendars, evidence), Jobs())
 
 
 class House:
@@ -383,7 +385,7 @@ async def test_another_person_approves_the_goals_of_a_scenario_and_nobody_their_
     own = await house.job(await house["Rex"].send("POST", f"{path}/activate", version=3))
     assert own["counts"] == {"activated": 0, "refused": 6}
     assert isinstance(own["problems"], list) and "wrote a part" in own["problems"][0]["message"]
-    approved = await house.job(await house["Rita"].send("POST", f"{path}/activate", version=3))
+    approved = await house.job(await house["Rita"].send("POST", f"{path}/activate?reason=Agreed", version=3))
     assert (approved["state"], approved["counts"]) == ("done", {"activated": 6, "refused": 0})
     active = await house.system.send("GET", f"/v1/goals?owner_id={house.ids['Ray']}&status=active")
     assert [goal["target"] for goal in active.json()["items"]] == ["300000"]

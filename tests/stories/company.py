@@ -30,30 +30,38 @@ class Company:
         self.tenant = uuid4()
         self._stack = stack
 
-    def headers(self) -> dict[str, str]:
+    def headers(self, role: Role = Role.ADMIN) -> dict[str, str]:
         """Those of some administrator, each time another: what one proposes another can approve."""
-        return bearer(HttpSettings(jwt_secret=self._stack.secrets.jwt_secret), self.tenant, Role.ADMIN)
+        return bearer(HttpSettings(jwt_secret=self._stack.secrets.jwt_secret), self.tenant, role)
 
     def url(self, service: str) -> str:
         """The public address of a service."""
         return self._stack.url(f"{service}-api")
 
     async def call(
-        self, method: str, service: str, path: str, body: object = None, *, version: object = None
+        self,
+        method: str,
+        service: str,
+        path: str,
+        body: object = None,
+        *,
+        version: object = None,
+        role: Role = Role.ADMIN,
     ) -> dict[str, JsonValue]:
         """What a service answers; `version` is the one a change is made from."""
         condition: Mapping[str, str] = {} if version is None else {"if-match": f'"{version}"'}
         response = await self.client.request(
-            method, f"{self.url(service)}{path}", headers={**self.headers(), **condition}, json=body
+            method, f"{self.url(service)}{path}", headers={**self.headers(role), **condition}, json=body
         )
         assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
         answer: dict[str, JsonValue] = response.json()
         return answer
 
     async def activated_goal(self, goal: JsonValue) -> str:
-        """The id of a new goal that counts."""
+        """The id of a new goal that counts, as a service brings it in: of any time, and held to no warning."""
         drafted = await self.call("POST", "goals", "/v1/goals", goal)
-        await self.call("POST", "goals", f"/v1/goals/{drafted['id']}/activate", version=drafted["version"])
+        path = f"/v1/goals/{drafted['id']}/activate"
+        await self.call("POST", "goals", path, version=drafted["version"], role=Role.SERVICE)
         return str(drafted["id"])
 
     async def value_of(self, goal_id: str) -> Decimal:

@@ -25,6 +25,8 @@ from tests.servers.infrastructure import eventually
 WON: JsonValue = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
 BOOKINGS: dict[str, JsonValue] = {"aggregate": "sum", "value_field": "amount", "filter": WON, "currency": "USD"}
 QUARTER: dict[str, JsonValue] = {"kind": "quarter", "containing": "2026-02-14"}
+AHEAD: dict[str, JsonValue] = {"kind": "quarter", "containing": "2099-02-14"}
+"""Not over before the person who is to activate a goal comes to it."""
 
 
 class Service(NamedTuple):

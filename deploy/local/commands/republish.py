@@ -11,9 +11,11 @@ from deploy.local.configuration import StackConfiguration
 from deploy.local.databases import TRANSPORTS, opened
 from deploy.local.errors import StackError
 from services.goals.calendar.service import Calendars
+from services.goals.evidence.service import Evidence
 from services.goals.metadata import audit as goals_audit
 from services.goals.org.service import Organisation
 from services.goals.rates.service import ExchangeRates
+from services.goals.smart.service import SmartChecks
 from services.goals.stated.service import StatedValues
 from services.goals.targets.service import Goals
 from services.incentives.earnings import publishing as earnings_publishing
@@ -38,7 +40,7 @@ def definitions() -> Mapping[str, Sequence[ReadNext]]:
     organisation = Organisation(outbox, calendars)
     return {
         org.TOPIC: [*calendars.published, *organisation.published, *ExchangeRates(outbox, calendars).published],
-        goals.TOPIC: Goals(outbox, organisation, calendars, Trail(goals_audit)).published,
+        goals.TOPIC: _goals(outbox, organisation, calendars).published,
     }
 
 
@@ -46,8 +48,13 @@ def stated_values() -> Sequence[ReadNext]:
     """What the goals service publishes and tracking alone stores."""
     outbox = Outbox(TRANSPORTS["goals"])
     calendars = Calendars(outbox)
-    goals_of = Goals(outbox, Organisation(outbox, calendars), calendars, Trail(goals_audit))
+    goals_of = _goals(outbox, Organisation(outbox, calendars), calendars)
     return StatedValues(outbox, calendars, goals_of).published
+
+
+def _goals(outbox: Outbox, organisation: Organisation, calendars: Calendars) -> Goals:
+    checks = SmartChecks(organisation, calendars, Evidence())
+    return Goals(outbox, organisation, calendars, Trail(goals_audit), checks)
 
 
 _KINDS: Final[Mapping[str, Sequence[PublishNext]]] = {

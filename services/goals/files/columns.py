@@ -60,6 +60,8 @@ GOALS: Final = (
     Column("parent_id", Kind.ID),
     Column("weight", Kind.NUMBER),
     Column("stretch", Kind.DOCUMENT),
+    Column("top", Kind.FLAG),
+    Column("check_in", Kind.WORD),
     *_METRIC,
 )
 
@@ -132,5 +134,7 @@ def goal_row(goal: Goal) -> Values:
         "parent_id": terms.parent_id,
         "weight": terms.weight,
         "stretch": [StretchBody.of(level).model_dump(mode="json") for level in terms.stretch] or None,
+        "top": terms.top,
+        "check_in": terms.check_in.value,
         **{f"metric_{name}": value for name, value in metric.items()},
     }

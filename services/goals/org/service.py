@@ -386,6 +386,10 @@ class Organisation:
             ]
         )
 
+    async def identified(self, tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> frozenset[UUID]:
+        """Those of these people whom some CRM knows."""
+        return await store.identified(tx, tenant_id, person_ids)
+
     async def _team_events(self, tx: Transaction, teams: Sequence[tuple[UUID, Team]]) -> Sequence[Event]:
         days = await self._calendars.today_of(tx, {tenant_id for tenant_id, _ in teams})
         return [team_event(tenant_id, team, days[tenant_id]) for tenant_id, team in teams]

@@ -139,6 +139,17 @@ async def identities_of_users(tx: Transaction, tenant_id: UUID, user_ids: Collec
     return await IDENTITIES.matching(tx, tenant_id, one_of(identities.c.external_user_id, user_ids))
 
 
+async def identified(tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> frozenset[UUID]:
+    """Those of these people who have an identity that was not deleted."""
+    columns = identities.c
+    statement = (
+        select(columns.person_id)
+        .where(columns.tenant_id == tenant_id, among(columns.person_id, frozenset(person_ids)), ~columns.deleted)
+        .distinct()
+    )
+    return frozenset(row["person_id"] for row in await tx.rows(statement))
+
+
 async def list_identities(
     tx: Transaction, tenant_id: UUID, sight: Sight, wanted: IdentityFilter, *, after: UUID | None, limit: int
 ) -> list[Identity]:

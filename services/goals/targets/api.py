@@ -12,6 +12,8 @@ from services.goals.jobs.schemas import JobAnswer
 from services.goals.org.domain import UnknownPerson, UnknownTeam
 from services.goals.targets.activation import Activation
 from services.goals.targets.domain import (
+    CheckFailed,
+    CheckUnacknowledged,
     Goal,
     GoalCircle,
     GoalEnded,
@@ -254,7 +256,16 @@ async def change_goal(
 @router.post(
     "/{goal_id}/activate",
     summary="Approve a draft and let it count",
-    responses=responses(GoalNotDraft, GoalTermsRefused, WeightsNotWhole, *_DECISION, *_REFERENCES, *_CHANGE),
+    responses=responses(
+        GoalNotDraft,
+        GoalTermsRefused,
+        WeightsNotWhole,
+        CheckFailed,
+        CheckUnacknowledged,
+        *_DECISION,
+        *_REFERENCES,
+        *_CHANGE,
+    ),
 )
 async def activate_goal(
     goal_id: UUID,
@@ -265,7 +276,8 @@ async def activate_goal(
     expected: ExpectedVersion,
 ) -> Answered[GoalAnswer]:
     """Deals of its period that are known already count too. Of a goal that is made of its parts these
-    count first: the weights of those that do come to 1.
+    count first: the weights of those that do come to 1. It is held to the checks of `GET /v1/goals/{id}/smart`: what
+    fails has to be changed, and what warns is acknowledged there, or here by a `reason`.
 
     RevOps decides everywhere, a manager in its subtree; nobody on a goal that measures them or that they wrote a part
     of.

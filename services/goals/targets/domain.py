@@ -83,6 +83,20 @@ class NotAPart(InvalidInput):
     title = "Not a part of the goal"
 
 
+class CheckFailed(InvalidInput):
+    """A check that a goal has to pass before it counts fails."""
+
+    code = "goal_check_failed"
+    title = "Goal fails a check"
+
+
+class CheckUnacknowledged(Conflict):
+    """A check warns of the goal, and nobody has said why it may count all the same."""
+
+    code = "goal_check_unacknowledged"
+    title = "Warning is not acknowledged"
+
+
 class GoalOutOfReach(Forbidden):
     """The caller may not do this to goals of this owner."""
 
@@ -106,6 +120,15 @@ class Direction(StrEnum):
     LOWER = "lower"
 
 
+class CheckIn(StrEnum):
+    """How often the owner is to say how the goal goes."""
+
+    WEEKLY = "weekly"
+    BIWEEKLY = "biweekly"
+    MONTHLY = "monthly"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Whose records count: a person's, or everyone's who was in the team's subtree on the record's date."""
@@ -126,7 +149,7 @@ class StretchLevel:
 class GoalTerms:
     """What is promised: by whom, of what, how much, by when, as a part of what.
 
-    `stretch` has levels beyond the target, the nearest first.
+    `stretch` has levels beyond the target, the nearest first. A goal at the `top` is meant to be no part of another.
     """
 
     name: str
@@ -140,6 +163,8 @@ class GoalTerms:
     parent_id: UUID | None
     weight: Decimal
     stretch: tuple[StretchLevel, ...] = ()
+    top: bool = False
+    check_in: CheckIn = CheckIn.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +272,8 @@ def check_terms(terms: GoalTerms) -> None:
     problems += _stretch_problems(terms)
     if terms.measure.aggregate is Aggregate.CHILDREN and terms.direction is Direction.LOWER:
         problems.append(FieldError("/direction", "is no direction for the attainment of other goals", Direction.HIGHER))
+    if terms.top and terms.parent_id is not None:
+        problems.append(FieldError("/top", "is a part of another goal", "false, or no parent"))
     if problems:
         detail = "; ".join(f"{problem.pointer}: {problem.message}" for problem in problems)
         raise GoalTermsRefused(detail, fields=problems)

@@ -26,4 +26,6 @@ def goal_event(tenant_id: UUID, goal: Goal) -> contract.Goal:
         parent_id=terms.parent_id,
         weight=terms.weight,
         stretch=tuple(contract.StretchLevel(name=level.name, target=level.target) for level in terms.stretch),
+        top=terms.top,
+        check_in=contract.CheckIn(terms.check_in.value),
     )

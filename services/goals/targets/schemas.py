@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 
 from services.goals.targets.domain import (
     STRETCH_LEVELS_MAX,
+    CheckIn,
     Direction,
     Goal,
     GoalFilter,
@@ -86,6 +87,8 @@ _TERMS: Mapping[str, JsonValue] = {
     "parent_id": None,
     "weight": "1",
     "stretch": [{"name": "Club", "target": "300000"}],
+    "top": False,
+    "check_in": "weekly",
 }
 
 
@@ -269,6 +272,10 @@ Stretch = Annotated[
 ]
 
 
+Top = Annotated[bool, Field(description="That the goal is meant to be no part of another one.")]
+Rhythm = Annotated[CheckIn, Field(description="How often the owner is to say how the goal goes.")]
+
+
 class DatesBody(BaseModel):
     """The days from `start` up to, not including, `end`."""
 
@@ -335,6 +342,8 @@ class GoalBody(BaseModel):
     parent_id: UUID | None = Field(None, description="The goal this one is a part of.")
     weight: Weight = Decimal(1)
     stretch: Stretch = []
+    top: Top = False
+    check_in: Rhythm = CheckIn.NONE
 
     def terms(self, calendar: FiscalCalendar) -> GoalTerms:
         """Raises InvalidInput naming the field that is wrong."""
@@ -351,6 +360,8 @@ class GoalBody(BaseModel):
             parent_id=self.parent_id,
             weight=self.weight,
             stretch=tuple(each.level() for each in self.stretch),
+            top=self.top,
+            check_in=self.check_in,
         )
 
     def _target(self, measure: Measure) -> Decimal:
@@ -385,6 +396,8 @@ class GoalChanges(TypedDict, total=False):
     parent_id: UUID | None
     weight: Weight
     stretch: Stretch
+    top: Top
+    check_in: Rhythm
 
 
 @with_config(
@@ -490,6 +503,8 @@ def changed_terms(terms: GoalTerms, calendar: FiscalCalendar, changes: GoalChang
         parent_id=changes.get("parent_id", terms.parent_id),
         weight=changes.get("weight", terms.weight),
         stretch=tuple(each.level() for each in changes["stretch"]) if "stretch" in changes else terms.stretch,
+        top=changes.get("top", terms.top),
+        check_in=changes.get("check_in", terms.check_in),
     )
 
 
@@ -514,6 +529,8 @@ class TermsAnswer(BaseModel):
     parent_id: UUID | None
     weight: Amount
     stretch: list[StretchBody]
+    top: bool
+    check_in: CheckIn
 
 
 class GoalAnswer(TermsAnswer):
@@ -586,4 +603,6 @@ def _terms_answer(terms: GoalTerms) -> TermsAnswer:
         parent_id=terms.parent_id,
         weight=terms.weight,
         stretch=[StretchBody.of(level) for level in terms.stretch],
+        top=terms.top,
+        check_in=terms.check_in,
     )

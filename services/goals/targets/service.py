@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from services.goals.calendar.service import Calendars
@@ -98,11 +98,34 @@ class GoalChange:
                 return cancelled(goal)
 
 
+class ActivationCheck(Protocol):
+    """What has to be true of drafts before they count, by what more is known than their terms."""
+
+    async def check_drafts(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        drafts: Sequence[tuple[str, Goal]],
+        refusals: Refusals,
+        *,
+        actor: Actor,
+    ) -> None:
+        """Note in `refusals` CheckFailed or CheckUnacknowledged of those that the actor may not let count."""
+
+
 class Goals:
     """The goals of every tenant."""
 
-    def __init__(self, outbox: Outbox, organisation: Organisation, calendars: Calendars, trail: Trail) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        organisation: Organisation,
+        calendars: Calendars,
+        trail: Trail,
+        activation_check: ActivationCheck,
+    ) -> None:
         self._organisation = organisation
+        self._activation_check = activation_check
         self._calendars = calendars
         self._trail = trail
         self._goals = Published(store.GOALS, each(goal_event), outbox)
@@ -185,8 +208,9 @@ class Goals:
     ) -> Goal:
         """Let a draft count: the approval of its terms. A service, which has approved them elsewhere, wrote nothing.
 
-        Raises GoalNotFound, VersionMismatch, GoalNotDraft, GoalTermsRefused, WeightsNotWhole, GoalOutOfReach;
-        OwnInterest when it measures the actor; ApprovalNotIndependent when the actor wrote a part of it.
+        Raises GoalNotFound, VersionMismatch, GoalNotDraft, GoalTermsRefused, WeightsNotWhole, CheckFailed,
+        CheckUnacknowledged, GoalOutOfReach; OwnInterest when it measures the actor; ApprovalNotIndependent when the
+        actor wrote a part of it.
         """
         activation = GoalChange("", Verb.ACTIVATE, goal_id, expected_version)
         return await self._change(tx, tenant_id, activation, actor, sight)
@@ -276,6 +300,12 @@ class Goals:
             (pointer, after) for pointer, wish, _, after in made if after.status in (Status.DRAFT, Status.ACTIVE)
         ]
         await self._check_references(tx, tenant_id, referring, refusals)
+        counting = [
+            (pointer, stored)
+            for pointer, wish, stored, _ in made
+            if wish.verb is Verb.ACTIVATE and pointer not in refusals.refused
+        ]
+        await self._activation_check.check_drafts(tx, tenant_id, counting, refusals, actor=actor)
         refusals.check()
         made = [each for each in made if each[0] not in refusals.refused]
         for reason, group in _by_reason(made, tx.reason).items():

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from sqlalchemy import ColumnElement, RowMapping, and_, func, select, text, true
 
 from services.goals.targets.domain import (
+    CheckIn,
     Direction,
     Goal,
     GoalFilter,
@@ -102,8 +103,10 @@ class _TermsJson(TypedDict):
     end: str
     parent_id: str | None
     weight: str
-    # Earlier releases had no levels.
+    # Earlier releases had no levels, nor these.
     stretch: NotRequired[list[_LevelJson]]
+    top: NotRequired[bool]
+    check_in: NotRequired[str]
 
 
 async def list_goals(
@@ -248,6 +251,8 @@ def _goal(row: RowMapping) -> Goal:
         parent_id=row["parent_id"],
         weight=row["weight"],
         stretch=_levels_from_json(row["stretch"]),
+        top=row["top"],
+        check_in=CheckIn(row["check_in"]),
     )
     return Goal(row["id"], row["version"], row["revision"], Status(row["status"]), terms)
 
@@ -272,6 +277,8 @@ def _values(goal: Goal) -> dict[str, object]:
         "parent_id": terms.parent_id,
         "weight": terms.weight,
         "stretch": _levels_to_json(terms.stretch),
+        "top": terms.top,
+        "check_in": terms.check_in.value,
     }
 
 
@@ -334,6 +341,8 @@ def _terms_to_json(terms: GoalTerms) -> _TermsJson:
         "parent_id": None if terms.parent_id is None else str(terms.parent_id),
         "weight": format_amount(terms.weight),
         "stretch": _levels_to_json(terms.stretch),
+        "top": terms.top,
+        "check_in": terms.check_in.value,
     }
 
 
@@ -350,6 +359,8 @@ def _terms_from_json(stored: _TermsJson) -> GoalTerms:
         parent_id=None if stored["parent_id"] is None else UUID(stored["parent_id"]),
         weight=Decimal(stored["weight"]),
         stretch=_levels_from_json(stored.get("stretch", [])),
+        top=stored.get("top", False),
+        check_in=CheckIn(stored.get("check_in", CheckIn.NONE)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -39,6 +40,8 @@ goals = Table(
     Column("parent_id", Uuid(), nullable=True),
     money("weight"),
     Column("stretch", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("top", Boolean, nullable=False, server_default=text("false")),
+    Column("check_in", Text, nullable=False, server_default=text("'none'")),
     instant("changed_at"),
     CheckConstraint("status IN ('draft', 'active', 'closed', 'cancelled')", name="status"),
     CheckConstraint("owner_kind IN ('person', 'team')", name="owner_kind"),

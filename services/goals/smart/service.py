@@ -1,0 +1,208 @@
+"""The use cases of SMART checks: worked out, held against whoever activates a goal, acknowledged."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+from uuid import UUID
+
+from services.goals.calendar.service import Calendars
+from services.goals.evidence.domain import Actuals, MonthOfPerson
+from services.goals.evidence.service import Evidence
+from services.goals.org.service import Organisation
+from services.goals.smart import store
+from services.goals.smart.domain.checks import (
+    Acknowledgement,
+    Check,
+    Known,
+    Letter,
+    check_acknowledgement,
+    check_activation,
+    checks_of,
+    warned,
+)
+from services.goals.smart.domain.track import (
+    months_told,
+    peers_of,
+    people_of,
+    track_of,
+    untold_by_actuals,
+)
+from services.goals.targets.domain import Goal, GoalNotDraft, GoalTerms, Owner, Status
+from services.goals.targets.service import Goals
+from shared.db.database import Transaction
+from shared.kernel.approvals import Actor
+from shared.kernel.errors import Refusals, check_version
+from shared.kernel.org import OrgChart
+from shared.kernel.sight import Sight
+
+
+class Around(NamedTuple):
+    """Whose records count for an owner, and its peers."""
+
+    people: frozenset[UUID]
+    peers: tuple[frozenset[UUID], ...]
+
+    @property
+    def everybody(self) -> frozenset[UUID]:
+        return self.people.union(*self.peers)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A goal and its checks as of now, with what was acknowledged of this version of it."""
+
+    goal: Goal
+    checks: Sequence[Check]
+    acknowledgements: Sequence[Acknowledgement]
+
+
+class SmartChecks:
+    """What each goal's terms, the organisation and the evidence make of the checks; decides who may activate it."""
+
+    def __init__(self, organisation: Organisation, calendars: Calendars, evidence: Evidence) -> None:
+        self._organisation = organisation
+        self._calendars = calendars
+        self._evidence = evidence
+
+    async def check_drafts(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        drafts: Sequence[tuple[str, Goal]],
+        refusals: Refusals,
+        *,
+        actor: Actor,
+    ) -> None:
+        """Note in `refusals` CheckFailed or CheckUnacknowledged of those that the actor may not let count.
+
+        The reason of the transaction acknowledges what warns, and so does a service, with or without one; this is
+        stored. A service brings in goals of any time.
+        """
+        assessed = await self.assess(tx, tenant_id, [goal for _, goal in drafts], actor)
+        acknowledging: list[Acknowledgement] = []
+        for pointer, goal in drafts:
+            checks, known = assessed[goal.id].checks, _letters(assessed[goal.id].acknowledgements)
+            waiting = warned(checks) - known
+            if waiting and (actor.person_id is None or tx.reason is not None):
+                new = Acknowledgement(tx.new_id(), goal.id, goal.version, waiting, tx.reason, actor, tx.now)
+                known |= waiting
+            else:
+                new = None
+            with refusals.at(pointer):
+                check_activation(checks, known)
+                if new is not None:
+                    acknowledging.append(new)
+        await store.add_acknowledgements(tx, tenant_id, acknowledging)
+
+    async def assess(
+        self, tx: Transaction, tenant_id: UUID, goals: Sequence[Goal], actor: Actor
+    ) -> Mapping[UUID, Assessment]:
+        """The checks of these goals for the actor; what is known is read once for all of them."""
+        if not goals:
+            return {}
+        chart = await self._organisation.chart(tx, tenant_id)
+        today = chart.calendar.business_date(tx.now)
+        around = {owner: _around(chart, owner, today) for owner in {goal.terms.owner for goal in goals}}
+        identified = await self._organisation.identified(
+            tx, tenant_id, frozenset[UUID]().union(*(each.people for each in around.values()))
+        )
+        actuals = await self._actuals(tx, tenant_id, [goal.terms for goal in goals], around, today)
+        working = await self._calendars.working(tx, tenant_id)
+        working_days = {period: working.count(period) for period in {goal.terms.period for goal in goals}}
+        stored: defaultdict[UUID, list[Acknowledgement]] = defaultdict(list)
+        for each in await store.acknowledgements(tx, tenant_id, [goal.id for goal in goals]):
+            stored[each.goal_id].append(each)
+
+        def known(terms: GoalTerms) -> Known:
+            people, peers = around[terms.owner]
+            untold = untold_by_actuals(terms)
+            return Known(
+                today=today,
+                calendar=chart.calendar,
+                people=len(people),
+                identified=len(people & identified),
+                working_days=working_days[terms.period],
+                track=track_of(terms, people, peers, actuals, today) if untold is None else untold,
+            )
+
+        return {
+            goal.id: Assessment(
+                goal,
+                checks_of(goal.terms, known(goal.terms), past_is_allowed=actor.person_id is None),
+                [each for each in stored[goal.id] if each.goal_version == goal.version],
+            )
+            for goal in goals
+        }
+
+    async def _actuals(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        all_terms: Sequence[GoalTerms],
+        around: Mapping[Owner, Around],
+        today: date,
+    ) -> Mapping[MonthOfPerson, Actuals]:
+        told = [terms for terms in all_terms if untold_by_actuals(terms) is None]
+        people = frozenset[UUID]().union(*(around[terms.owner].everybody for terms in told))
+        months = frozenset[date]().union(*(months_told(terms, today) for terms in told))
+        return await self._evidence.of(tx, tenant_id, people, months) if people else {}
+
+
+class Smart:
+    """The checks of single goals, for those who see and decide on them."""
+
+    def __init__(self, goals: Goals, checks: SmartChecks) -> None:
+        self._goals = goals
+        self._checks = checks
+
+    async def get_assessment(
+        self, tx: Transaction, tenant_id: UUID, goal_id: UUID, sight: Sight, actor: Actor
+    ) -> Assessment:
+        """Raises GoalNotFound."""
+        goal = await self._goals.get_goal(tx, tenant_id, goal_id, sight)
+        return (await self._checks.assess(tx, tenant_id, [goal], actor))[goal_id]
+
+    async def acknowledge(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        goal_id: UUID,
+        expected_version: int,
+        letters: Sequence[Letter],
+        reason: str,
+        *,
+        actor: Actor,
+        sight: Sight,
+    ) -> Assessment:
+        """Say why a draft may count although these checks warn; an edit of the draft needs it again.
+
+        Raises GoalNotFound, VersionMismatch, GoalNotDraft, GoalOutOfReach, OwnInterest; InvalidInput for a check that
+        does not warn.
+        """
+        assessment = await self.get_assessment(tx, tenant_id, goal_id, sight, actor)
+        goal = assessment.goal
+        check_version(goal.version, expected_version)
+        if goal.status is not Status.DRAFT:
+            raise GoalNotDraft(f"This goal is {goal.status}: only of a draft are warnings acknowledged.")
+        await self._goals.check_decides(tx, tenant_id, goal, actor, sight)
+        check_acknowledgement(assessment.checks, letters)
+        new = Acknowledgement(tx.new_id(), goal_id, goal.version, frozenset(letters), reason, actor, tx.now)
+        await store.add_acknowledgements(tx, tenant_id, [new])
+        return Assessment(goal, assessment.checks, [*assessment.acknowledgements, new])
+
+    async def list_acknowledgements(
+        self, tx: Transaction, tenant_id: UUID, goal_id: UUID, sight: Sight, *, after: UUID | None, limit: int
+    ) -> list[Acknowledgement]:
+        """Those of every version of a goal, the oldest first. Raises GoalNotFound."""
+        await self._goals.get_goal(tx, tenant_id, goal_id, sight)
+        return await store.acknowledgements(tx, tenant_id, [goal_id], after=after, limit=limit)
+
+
+def _around(chart: OrgChart, owner: Owner, day: date) -> Around:
+    return Around(people_of(chart, owner, day), peers_of(chart, owner, day))
+
+
+def _letters(acknowledgements: Collection[Acknowledgement]) -> frozenset[Letter]:
+    return frozenset(letter for each in acknowledgements for letter in each.checks)
