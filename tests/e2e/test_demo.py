@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from asyncio.subprocess import PIPE
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from uuid import uuid4
@@ -18,6 +19,8 @@ from deploy.local.api import Resource, attain_api
 from deploy.local.commands.demo import print_addresses
 from deploy.local.commands.seed import seed_company
 from deploy.local.stack import Stack
+from services.goals.planning.schemas import ScenarioListedAnswer
+from services.goals.targets.schemas import GoalAnswer
 from tests.servers.infrastructure import PROJECT_FOLDER, free_port_base, temporary_folder
 
 _SECONDS_MAX = 240.0
@@ -51,6 +54,10 @@ async def test_the_demo_ends_with_status_0_when_everything_it_checked_held() -> 
     for line in (
         f"State and logs are in {folder}/demo.",
         "3 teams, 12 people, 22 goals, a commission plan, 2 CRMs",
+        "Kestrel Analytics            3,600,000 EUR",
+        "├── Enterprise               2,000,000 EUR  below it 70,000 less",
+        "│   └── Jonas Weber            650,000 EUR",
+        "Kestrel Analytics            62 deals",
         "€950,000 for Diego Morales: 401, refused",
         "345/345 sent",
         "Statement of Ines Carvalho",
@@ -63,6 +70,9 @@ async def test_the_demo_ends_with_status_0_when_everything_it_checked_held() -> 
         "✓ verify: 0 differences",
     ):
         assert line in output, output
+    assert output.index("Partners                   750,000 EUR") < output.index("0/345 sent"), (
+        "planned before it begins"
+    )
     assert "/docs" not in output, "addresses of what has stopped"
     assert output.count("✓") == 8
     assert "✗" not in output
@@ -95,6 +105,14 @@ async def test_seeding_twice_changes_nothing(stack: Stack) -> None:
     async with attain_api(urls, jwt_secret=secret, tenant_id=tenant_id) as api:
         assert len(await api.goals.items("/v1/people", Resource)) == 12
         assert len(await api.goals.items("/v1/teams", Resource)) == 4
-        assert len(await api.goals.items("/v1/goals", Resource, status="active")) == 22
+        goals = await api.goals.items("/v1/goals", GoalAnswer, status="active")
+        assert {goal.id for goal in goals} == first.goal_ids
+        targets = {goal.name.partition(", quarter")[0]: goal.target for goal in goals}
+        assert targets["Kestrel Analytics: bookings"] == Decimal(3_600_000)
+        assert targets["Enterprise: bookings"] == Decimal(2_000_000)
+        assert targets["Aiko Tanaka: bookings"] == Decimal(800_000)
+        assert targets["Nadia Haddad: deals won"] == Decimal(7)
+        plans = await api.goals.items("/v1/scenarios", ScenarioListedAnswer, state="applied")
+        assert [plan.id for plan in plans] == first.scenario_ids == second.scenario_ids
         assert len(await api.incentives.items("/v1/assignments", Resource)) == 7
         assert len(await api.tracking.items("/v1/connections", Resource)) == 2

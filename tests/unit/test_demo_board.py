@@ -35,6 +35,7 @@ def seeded() -> SeededCompany:
         quarter=Period(date(2026, 10, 1), date(2027, 1, 1)),
         root_team_id=uuid4(),
         people={employee.key: uuid4() for employee in EMPLOYEES},
+        scenario_ids=[],
         bookings_goals=goals,
         deals_goals={key: uuid4() for key in keys},
         hooks={},

@@ -55,6 +55,7 @@ def player(api: AttainApi, board: Board) -> Player:
         quarter=Period(date(2026, 10, 1), date(2027, 1, 1)),
         root_team_id=uuid4(),
         people={"ines.carvalho": PERSON},
+        scenario_ids=[],
         bookings_goals={None: COMPANY_GOAL},
         deals_goals={None: COMPANY_DEALS_GOAL},
         hooks={},

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import typer
 from rich.console import Console
 
-from deploy.local.api import SERVICES, attain_api, service_urls
+from deploy.local.api import SERVICES, AttainApi, attain_api, service_urls
 from deploy.local.commands.verify import differences
 from deploy.local.configuration import StackConfiguration
 from deploy.local.demo import company
@@ -21,11 +21,14 @@ from deploy.local.demo.expectation import expected
 from deploy.local.demo.player import Player
 from deploy.local.demo.report import print_checks, print_findings
 from deploy.local.demo.script import scripted_stream
-from deploy.local.demo.seeding import CALENDAR, Seeding
+from deploy.local.demo.seeding import CALENDAR, SeededCompany, Seeding
+from deploy.local.demo.targets import targets_tree
 from deploy.local.demo.terminal import title, view_for
 from deploy.local.secrets import jwt_secret
 from deploy.local.stack import Stack, clear_state
 from deploy.local.tenancy import DEVELOPMENT_TENANT_ID
+from deploy.local.traffic.scenario import nodes_of
+from services.goals.planning.schemas import ScenarioAnswer
 from shared.kernel.words import counted
 
 _STATE_FOLDER: Final = "demo"
@@ -74,6 +77,7 @@ async def _perform(console: Console, stack: Stack, tenant_id: UUID) -> bool:
             style="dim",
             soft_wrap=True,
         )
+        await _print_plans(console, api, seeded)
         acts = scripted_stream(seeded.quarter.start, now)
         board = Board(to_send=len(acts))
         player = Player(api, seeded, expected(acts, seeded.quarter.start, seeded.quarter.end), board)
@@ -93,6 +97,15 @@ async def _perform(console: Console, stack: Stack, tenant_id: UUID) -> bool:
         results = checks(player, findings, await differences(stack.database_url))
         print_checks(console, results)
     return all(result.passed for result in results)
+
+
+async def _print_plans(console: Console, api: AttainApi, seeded: SeededCompany) -> None:
+    """What everybody is to reach, as it was planned."""
+    for scenario_id in seeded.scenario_ids:
+        scenario = await api.goals.get(f"/v1/scenarios/{scenario_id}", ScenarioAnswer)
+        console.print()
+        console.print(title(f"Planned and approved: {scenario.name}"))
+        console.print(targets_tree(await nodes_of(api.goals, scenario_id), scenario.unit))
 
 
 def _tenant(configuration: StackConfiguration) -> UUID:

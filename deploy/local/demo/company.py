@@ -58,6 +58,8 @@ TEAMS: Final = (
 )
 COMPANY_BOOKINGS_TARGET: Final = Decimal(3_600_000)
 COMPANY_DEALS_TARGET: Final = Decimal(62)
+MANAGERS_TOLERANCE: Final = Decimal("0.05")
+"""How far from what was handed down the managers may state the targets of their sellers."""
 
 EMPLOYEES: Final = (
     Employee(CHIEF, "Mara Lindqvist", "11201", None),

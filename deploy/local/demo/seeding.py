@@ -2,10 +2,9 @@
 
 import hmac
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -14,10 +13,13 @@ from pydantic import JsonValue
 
 from deploy.local.api import AttainApi, JsonObject, Resource, Versioned
 from deploy.local.demo import company
-from deploy.local.demo.company import ANALYST, CHIEF, EMPLOYEES, SELLERS, TEAMS, Employee
+from deploy.local.demo.company import ANALYST, CHIEF, EMPLOYEES, SELLERS, TEAMS
+from deploy.local.demo.planning import Counted, QuarterPlan
 from deploy.local.demo.script import Channel
 from deploy.local.traffic.plan import activated
+from deploy.local.traffic.scenario import activate, drafted, scenario_named, stated, worked_out
 from services.goals.org.schemas import IdentityAnswer, MembershipAnswer, PersonAnswer, TeamAnswer
+from services.goals.planning.schemas import ScenarioListedAnswer
 from services.goals.targets.schemas import GoalAnswer
 from services.incentives.plans.schemas import AssignmentAnswer, PlanAnswer, PlanVersionAnswer
 from services.tracking.intake.connections.schemas import ConnectionAnswer
@@ -44,6 +46,7 @@ class SeededCompany:
     quarter: Period
     root_team_id: UUID
     people: Mapping[str, UUID]
+    scenario_ids: Sequence[UUID]
     bookings_goals: Mapping[str | None, UUID]
     deals_goals: Mapping[str | None, UUID]
     hooks: Mapping[Channel, Hook]
@@ -72,11 +75,22 @@ class Seeding:
         await self._memberships(people, teams)
         await self._identities(people)
         hooks = await self._hooks()
-        bookings = await self._goals(people, teams, "bookings")
-        deals = await self._goals(people, teams, "deals")
+        plans = [QuarterPlan(self._quarter, counted, people, teams) for counted in Counted]
+        scenarios = [await self._planned(plan) for plan in plans]
+        bookings, deals = [{key: goal.id for key, goal in (await self._goals(plan)).items()} for plan in plans]
         plan_id = await self._plan(people)
         await self._assignments(people, plan_id, bookings)
-        return SeededCompany(self._quarter, teams[None], people, bookings, deals, hooks, plan_id, self._created)
+        return SeededCompany(
+            quarter=self._quarter,
+            root_team_id=teams[None],
+            people=people,
+            scenario_ids=[scenario_id for scenario_id in scenarios if scenario_id is not None],
+            bookings_goals=bookings,
+            deals_goals=deals,
+            hooks=hooks,
+            plan_id=plan_id,
+            created=self._created,
+        )
 
     async def _calendar(self) -> None:
         wanted: JsonObject = {
@@ -174,58 +188,34 @@ class Seeding:
     def _derived(self, purpose: str) -> bytes:
         return hmac.digest(self._connection_key.encode(), f"connection/{purpose}".encode(), sha256)
 
-    async def _goals(
-        self, people: Mapping[str, UUID], teams: Mapping[str | None, UUID], kind: str
-    ) -> dict[str | None, UUID]:
-        """The company's goal, those of its teams as parts of it, those of people as parts of their team's."""
-        existing = {
-            goal.name: goal
-            for goal in await self._api.goals.items("/v1/goals", GoalAnswer, on=self._quarter.start)
-            if goal.status in ("draft", "active")
-        }
-        by_amount = kind == "bookings"
-        target = company.COMPANY_BOOKINGS_TARGET if by_amount else company.COMPANY_DEALS_TARGET
-        goals: dict[str | None, UUID] = {
-            None: await self._goal(existing, kind, company.NAME, _owner("team", teams[None]), target, None)
-        }
-        for team in TEAMS:
-            target = team.bookings_target if by_amount else team.deals_target
-            owner = _owner("team", teams[team.key])
-            goals[team.key] = await self._goal(existing, kind, team.name, owner, target, goals[None])
-        for seller in SELLERS:
-            owner = _owner("person", people[seller.key])
-            target = _target(seller, by_amount)
-            goals[seller.key] = await self._goal(existing, kind, seller.name, owner, target, goals[seller.team])
-        return goals
+    async def _planned(self, plan: QuarterPlan) -> UUID | None:
+        """The scenario that has made the goals, and has let them count; None for goals that are there without one."""
+        before = await self._goals(plan)
+        scenario = await scenario_named(self._api.goals, plan.name)
+        if scenario is None and len(before) == len(plan.goal_names):
+            return None
+        scenario = await self._drafted(plan)
+        goals = await self._goals(plan)
+        if any(goal.status == "draft" for goal in goals.values()):
+            await activate(self._api.goals, scenario)
+        self._created += len(goals) - len(before)
+        return scenario.id
 
-    async def _goal(
-        self,
-        existing: Mapping[str, GoalAnswer],
-        kind: str,
-        whose: str,
-        owner: dict[str, JsonValue],
-        target: Decimal,
-        parent_id: UUID | None,
-    ) -> UUID:
-        name = f"{whose}: {'bookings' if kind == 'bookings' else 'deals won'}, quarter from {self._quarter.start}"
-        key = f"seed/goal/{kind}/{owner['id']}/{self._quarter.start}"
-        goal = existing.get(name)
-        if goal is None:
-            body: dict[str, JsonValue] = {
-                "name": name,
-                "owner": owner,
-                "metric": company.BOOKINGS_METRIC if kind == "bookings" else company.DEALS_METRIC,
-                "target": str(target),
-                "period": {"kind": "quarter", "containing": self._quarter.start.isoformat()},
-                "parent_id": None if parent_id is None else str(parent_id),
-            }
-            goal = await self._api.goals.post("/v1/goals", GoalAnswer, body, idempotency_key=key)
-            self._created += 1
-        if goal.status == "draft":
-            await self._api.goals.post(
-                f"/v1/goals/{goal.id}/activate", GoalAnswer, version=goal.version, idempotency_key=f"{key}/active"
-            )
-        return goal.id
+    async def _drafted(self, plan: QuarterPlan) -> ScenarioListedAnswer:
+        """The analyst plans, and states what teams are to reach; each manager states what its sellers are."""
+        analyst = self._api.acting_as(plan.people[ANALYST], Role.REVOPS).goals
+        scenario = await worked_out(analyst, plan.body())
+        scenario = await stated(analyst, scenario, plan.team_targets)
+        for team in TEAMS:
+            manager = self._api.acting_as(plan.people[team.manager], Role.MANAGER).goals
+            scenario = await stated(manager, scenario, plan.seller_targets(team.key))
+        return await drafted(analyst, scenario)
+
+    async def _goals(self, plan: QuarterPlan) -> dict[str | None, GoalAnswer]:
+        """Those of the plan that are there: the company's, those of its teams below it, those of people below."""
+        keys = {name: key for key, name in plan.goal_names.items()}
+        goals = await self._api.goals.items("/v1/goals", GoalAnswer, on=self._quarter.start)
+        return {keys[goal.name]: goal for goal in goals if goal.name in keys and goal.status in ("draft", "active")}
 
     async def _plan(self, people: Mapping[str, UUID]) -> UUID:
         """A plan whose terms the analyst writes and the chief approves."""
@@ -275,14 +265,3 @@ class Seeding:
         made = await self._api.goals.post(path, Resource, body, idempotency_key=f"seed/{key}")
         self._created += 1
         return made.id
-
-
-def _owner(kind: str, owner_id: UUID) -> dict[str, JsonValue]:
-    return {"kind": kind, "id": str(owner_id)}
-
-
-def _target(seller: Employee, by_amount: bool) -> Decimal:
-    target = seller.bookings_target if by_amount else seller.deals_target
-    if target is None:
-        raise ValueError(f"{seller.key} does not sell")
-    return target
