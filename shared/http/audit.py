@@ -9,13 +9,13 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from shared.contracts.base import Instant
+from shared.contracts.texts import Prose, SearchText
 from shared.http.paging import Cursor, Page, PageRequest, Paging
 from shared.http.reader import RequestReader
 from shared.http.sight import Auditor
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter, Writer
 from shared.kernel.approvals import Actor, ActorKind
-from shared.kernel.text import composed
 from shared.outbox.trail import Change, ChangeFilter, Trail
 
 REASON_CHARACTERS_MAX: Final = 1000
@@ -29,9 +29,8 @@ _CHANGES: Final = Cursor(UUID)
 async def audited_writer(
     writer: RequestWriter,
     reason: Annotated[
-        str | None,
+        Prose | None,
         Query(
-            min_length=1,
             max_length=REASON_CHARACTERS_MAX,
             description="Why this is changed, for the audit trail.",
             examples=["The region was split"],
@@ -39,7 +38,7 @@ async def audited_writer(
     ] = None,
 ) -> Writer:
     """Dependency behind `AuditedWriter`."""
-    return writer if reason is None else writer.because(composed(reason))
+    return writer if reason is None else writer.because(reason)
 
 
 AuditedWriter = Annotated[Writer, Depends(audited_writer)]
@@ -128,16 +127,15 @@ async def list_changes(
     trail: AuditTrail,
     paging: Paging,
     subject: Annotated[
-        str | None,
+        SearchText | None,
         Query(
-            max_length=200,
             description="Only changes of this thing.",
             examples=["goal/01976f0e-8a00-7000-8000-000000000001"],
         ),
     ] = None,
     kind: Annotated[
-        str | None,
-        Query(max_length=50, description="Only changes of this kind of things: the first part of `subject`."),
+        SearchText | None,
+        Query(description="Only changes of this kind of things: the first part of `subject`."),
     ] = None,
     actor_id: Annotated[UUID | None, Query(description="Only what this person changed.")] = None,
     since: Annotated[Instant | None, Query(description="Only changes from this moment on.")] = None,

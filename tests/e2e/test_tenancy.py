@@ -65,8 +65,26 @@ AGREED_ON: Final = {
     "reject_goal_proposal",
     "withdraw_goal_proposal",
     "create_goal_comment",
+    "put_goals",
+    "reweigh_goal_parts",
+    "create_stated_value",
+    "change_stated_value",
+    "delete_stated_value",
+    "create_scenario",
+    "change_scenario",
+    "change_scenario_plan",
+    "refresh_scenario",
+    "copy_scenario",
+    "archive_scenario",
+    "create_scenario_commitment",
+    "apply_scenario",
+    "revert_scenario",
+    "activate_scenario",
+    "pause_job",
+    "resume_job",
+    "cancel_job",
 }
-"""What depends on whose goal it is: `integration/test_goals_agreements.py` has who may do what."""
+"""What depends on whose goal, plan or job it is: the integration tests of goals have who may do what."""
 PERIOD: Final = {"start": "2026-04-01", "end": "2026-07-01"}
 
 
@@ -195,6 +213,8 @@ class Company:
         for kind in ("deal", "activity"):
             if f"{{{kind}_id}}" in operation.path:
                 parts["delivery_id"] = self.ids[f"{kind}_delivery_id"]
+        if "/values" in operation.path:
+            parts["goal_id"] = self.ids["stated_goal_id"]
         parts["run_id"] = self.ids["backfill_id" if "/backfills/" in operation.path else "reconciliation_id"]
         return operation.path.format(**parts, currency=self.currency, date="2026-05-01")
 
@@ -262,6 +282,45 @@ class Company:
         proposal = await self.make("goals", f"{path}/proposals", {"target": "9000", "reason": "A smaller territory"})
         self.ids["proposal_id"] = str(proposal["id"])
         await self.make("goals", f"{path}/comments", {"text": "Half of the accounts moved"})
+        await self._state()
+        await self._plan()
+
+    async def _state(self) -> None:
+        """A goal on values that are stated, and one of them."""
+        goal = await self.make(
+            "goals",
+            "/v1/goals",
+            {
+                "name": "Satisfaction",
+                "owner": {"kind": "team", "id": self.ids["team_id"]},
+                "metric": {"aggregate": "stated", "combine": "latest"},
+                "target": "9",
+                "unit": "points",
+                "period": {"kind": "year", "containing": "2026-05-15"},
+            },
+        )
+        self.ids["stated_goal_id"] = str(goal["id"])
+        stated = {"day": "2026-05-15", "value": "8", "source": "hand"}
+        self.ids["value_id"] = str((await self.make("goals", f"/v1/goals/{goal['id']}/values", stated))["id"])
+
+    async def _plan(self) -> None:
+        """A scenario, a job that found nothing to activate, and a file that was begun."""
+        scenario = await self.make(
+            "goals",
+            "/v1/scenarios",
+            {
+                "name": "Next year",
+                "owner": {"kind": "team", "id": self.ids["team_id"]},
+                "period": {"kind": "year", "containing": "2027-05-15"},
+                "target": "1000",
+                "metric": BOOKINGS,
+                "steps": [{"along": "people"}],
+            },
+        )
+        self.ids["scenario_id"] = str(scenario["id"])
+        job = await self.make("goals", "/v1/goals/activations", {"on": "2031-01-01"})
+        self.ids["job_id"] = str(job["id"])
+        self.ids["upload_id"] = str((await self.make("goals", "/v1/uploads", {"kind": "people"}))["id"])
 
     async def _pay(self) -> None:
         plan = await self.make("incentives", "/v1/plans", {"name": "AE", "currency": "USD", "period": "quarter"})
@@ -426,6 +485,8 @@ def required_query(company: Company, operation: Operation) -> dict[str, str]:
     match operation.id:
         case "get_statement":
             return {"person_id": company.people["ann"], **PERIOD}
+        case "compare_scenarios":
+            return {"scenario_ids": company.ids["scenario_id"]}
         case "diff_plan_version":
             return {"against": "1"}
         case _:
@@ -453,7 +514,8 @@ async def everything(company: Company) -> dict[str, JsonValue]:
             query = required_query(company, operation)
             response = await company.send("GET", operation.service, company.path(operation), query=query)
             assert response.status_code == 200, (operation.id, response.text)
-            answers[operation.id] = response.json()
+            is_table = operation.path.endswith("/table")
+            answers[operation.id] = response.text if is_table else response.json()
     return answers
 
 
