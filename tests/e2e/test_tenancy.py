@@ -861,7 +861,7 @@ async def sellers(company: Company, headers: Mapping[str, str]) -> set[str]:
     seen["deals"] = {str(each["owner_external_id"]) for each in deals} - {"None"}
     activities = await company.items("tracking", "/v1/activities", headers=headers)
     seen["activities"] = {str(each["owner_external_id"]) for each in activities}
-    owners = {goal: name for name, goal in company.goals.items()}
+    owners = {goal: name for name, goal in company.goals.items()} | {company.ids["stated_goal_id"]: "field"}
     for service, path, key in (("goals", "/v1/goals", "id"), ("tracking", "/v1/progress", "goal_id")):
         found = {owners[str(each[key])] for each in await company.items(service, path, headers=headers)}
         seen[path] = found - {"field"}
