@@ -16,6 +16,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import SOCK_STREAM, gaierror
@@ -260,6 +261,12 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         await self._network.sleep(seconds)
 
 
+@cache
+def _trusting(ca_file: str | None) -> ssl.SSLContext:
+    """The same for all clients: to read what this machine trusts takes a fiftieth of a second."""
+    return ssl.create_default_context(cafile=ca_file)
+
+
 class _GuardedTransport(httpx.AsyncBaseTransport):
     """One pool for https, and one for plain http, which reaches allowed networks only."""
 
@@ -273,7 +280,7 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
         resolve: Resolve,
     ) -> None:
         allowed = settings.allowed_networks
-        context = ssl.create_default_context(cafile=settings.ca_file)
+        context = _trusting(settings.ca_file)
 
         def pool(permitted: Callable[[Address], bool]) -> httpcore.AsyncConnectionPool:
             return httpcore.AsyncConnectionPool(

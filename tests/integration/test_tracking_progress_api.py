@@ -40,7 +40,7 @@ from shared.kafka.topics import ensure_topics
 from shared.kernel.org import OrgChart
 from shared.outbox.outbox import Outbox
 from tests.oracles import progress as oracle
-from tests.servers.callers import bearer
+from tests.servers.callers import TRUSTING_NOBODY, bearer
 from tests.servers.infrastructure import eventually
 from tests.stories.progress import Storyteller
 
@@ -200,7 +200,7 @@ class Tenant:
     async def get(
         self, path: str, query: Mapping[str, str] | None = None, *, role: Role = Role.SERVICE, person: int | None = None
     ) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=self.site.url) as client:
+        async with httpx.AsyncClient(base_url=self.site.url, verify=TRUSTING_NOBODY) as client:
             return await client.get(path, params=query, headers=self.headers(role, person))
 
     def goal(self, number: int, *parts: str) -> str:
@@ -214,7 +214,7 @@ class Tenant:
         if last_event_id is not None:
             headers["last-event-id"] = last_event_id
         async with (
-            httpx.AsyncClient(base_url=self.site.url, timeout=30) as client,
+            httpx.AsyncClient(base_url=self.site.url, timeout=30, verify=TRUSTING_NOBODY) as client,
             client.stream("GET", path, headers=headers) as response,
         ):
             assert response.status_code == 200, await response.aread()

@@ -159,8 +159,10 @@ class PlayedCrm(ABC):
         return waiting
 
     def client(self) -> httpx.AsyncClient:
-        """Its requests to the CRM's address are answered within the process."""
-        return httpx.AsyncClient(mounts={self.address: httpx.ASGITransport(self._app())})
+        """Its requests to the CRM's address are answered within the process, others to anywhere fail."""
+        return httpx.AsyncClient(
+            transport=httpx.MockTransport(_unreachable), mounts={self.address: httpx.ASGITransport(self._app())}
+        )
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[str]:
@@ -180,6 +182,10 @@ class PlayedCrm(ABC):
 
     def _app(self) -> Starlette:
         return Starlette(routes=[_watched(self, route) for route in self.routes()])
+
+
+def _unreachable(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError(f"nothing answers at {request.url}")
 
 
 def _watched(crm: PlayedCrm, route: Route) -> Route:

@@ -24,6 +24,7 @@ from services.incentives.ledger.schemas import LedgerTransactionAnswer
 from services.tracking.intake.inbox.schemas import DeliveryAnswer, DeliveryDetail
 from shared.http.settings import HttpSettings
 from shared.kernel.periods import Period
+from tests.servers.callers import TRUSTING_NOBODY
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
@@ -35,7 +36,7 @@ ODD = Delivery(Channel.CRM, "msg_3", "{}")
 
 @pytest.fixture
 async def api() -> AsyncIterator[AttainApi]:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(verify=TRUSTING_NOBODY) as client:
         settings = HttpSettings(jwt_secret="a secret that is long enough to sign with")
         yield AttainApi(client, service_urls(Ports.from_base(1024)), settings, Caller(uuid4()))
 
