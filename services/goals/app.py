@@ -17,6 +17,8 @@ from services.goals.files.service import Uploads
 from services.goals.jobs.api import router as jobs_router
 from services.goals.jobs.service import Jobs
 from services.goals.metadata import audit, transport
+from services.goals.moves.api import router as moves_router
+from services.goals.moves.service import Moves
 from services.goals.org.api import router as org_router
 from services.goals.org.service import Organisation
 from services.goals.planning.api import router as planning_router
@@ -70,6 +72,7 @@ def create_app() -> FastAPI:
         transport_tables=transport,
         routers=[
             agreements_router,
+            moves_router,
             files_router,
             targets_router,
             smart_router,
@@ -91,6 +94,7 @@ def create_app() -> FastAPI:
             goals,
             StatedValues(outbox, calendars, goals),
             Agreements(goals),
+            Moves(organisation, calendars, goals),
             Tables(organisation, goals),
             Uploads(jobs),
             ExchangeRates(outbox, calendars),

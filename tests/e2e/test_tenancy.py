@@ -38,7 +38,12 @@ COMPONENT: Final[JsonValue] = {
     "measure": BOOKINGS,
     "rate": {"shape": "flat", "rate": "0.1"},
 }
-SHOWS_NO_IDS: Final = {"list_goal_revisions", "list_fetches", "list_plan_version_changes"}
+SHOWS_NO_IDS: Final = {
+    "list_goal_revisions",
+    "list_smart_acknowledgements",
+    "list_fetches",
+    "list_plan_version_changes",
+}
 """What waits to be fetched is fetched: there is nothing to show. Plans are written by people of no organisation."""
 MOVES_BY_ITSELF: Final = {
     "get_health",
@@ -80,11 +85,14 @@ AGREED_ON: Final = {
     "apply_scenario",
     "revert_scenario",
     "activate_scenario",
+    "acknowledge_smart_checks",
+    "apply_move",
+    "cancel_move",
     "pause_job",
     "resume_job",
     "cancel_job",
 }
-"""What depends on whose goal, plan or job it is: the integration tests of goals have who may do what."""
+"""What depends on whose goal, plan, move or job it is: the integration tests of goals have who may do what."""
 PERIOD: Final = {"start": "2026-04-01", "end": "2026-07-01"}
 
 
@@ -284,6 +292,17 @@ class Company:
         await self.make("goals", f"{path}/comments", {"text": "Half of the accounts moved"})
         await self._state()
         await self._plan()
+        await self._move()
+
+    async def _move(self) -> None:
+        """Somebody who will be away."""
+        away: JsonValue = {
+            "person_id": self.people["ann"],
+            "kind": "leave",
+            "start": "2026-06-01",
+            "reason": "Parental leave",
+        }
+        self.ids["move_id"] = str((await self.make("goals", "/v1/moves", away))["id"])
 
     async def _state(self) -> None:
         """A goal on values that are stated, and one of them."""

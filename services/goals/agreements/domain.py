@@ -49,7 +49,7 @@ class ProposalState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who ended a proposal, when and why."""
+    """Who decided, when and why."""
 
     actor: Actor
     decided_at: datetime

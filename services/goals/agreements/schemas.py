@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, JsonValue, StringConstraints, TypeAdapter
 
-from services.goals.agreements.domain import Comment, GoalProposal, ProposalState
+from services.goals.agreements.domain import Comment, Decision, GoalProposal, ProposalState
 from services.goals.targets.schemas import GoalChanges, Reason, RevisionBody
 from shared.contracts.base import Instant
 from shared.contracts.texts import Prose
@@ -56,11 +56,15 @@ class CommentBody(BaseModel):
 
 
 class DecisionAnswer(BaseModel):
-    """Who ended a proposal, when and why."""
+    """Who decided, when and why."""
 
     actor: ActorAnswer
     decided_at: Instant
     reason: str | None
+
+    @classmethod
+    def of(cls, decision: Decision) -> Self:
+        return cls(actor=ActorAnswer.of(decision.actor), decided_at=decision.decided_at, reason=decision.reason)
 
 
 class GoalProposalAnswer(BaseModel):
@@ -104,11 +108,7 @@ class GoalProposalAnswer(BaseModel):
                 "author": ActorAnswer.of(proposal.author),
                 "proposed_at": proposal.proposed_at,
                 "state": proposal.state,
-                "decision": None
-                if decision is None
-                else DecisionAnswer(
-                    actor=ActorAnswer.of(decision.actor), decided_at=decision.decided_at, reason=decision.reason
-                ),
+                "decision": None if decision is None else DecisionAnswer.of(decision),
             }
         )
 

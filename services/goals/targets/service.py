@@ -7,6 +7,7 @@ goal are published in the order of their versions.
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from enum import StrEnum
 from typing import Final, Protocol
 from uuid import UUID
@@ -155,6 +156,16 @@ class Goals:
         """The terms the goal has been active with, the newest first. Raises GoalNotFound."""
         await self.get_goal(tx, tenant_id, goal_id, sight)
         return await store.list_revisions(tx, tenant_id, goal_id, after=after, limit=limit)
+
+    async def open_goals(
+        self, tx: Transaction, tenant_id: UUID, owner_ids: Collection[UUID], since: date
+    ) -> list[Goal]:
+        """Drafts and active goals of these owners with a day from `since` on, by id, whoever sees them."""
+        return await store.open_goals(tx, tenant_id, owner_ids, since)
+
+    async def made_of_parts(self, tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> frozenset[UUID]:
+        """Those of these goals that are made of their parts, whoever sees them."""
+        return await store.made_of_parts(tx, tenant_id, goal_ids)
 
     async def create_goal(self, tx: Transaction, tenant_id: UUID, terms_of: TermsOf, sight: Sight) -> Goal:
         """A new draft. Raises UnknownPerson, UnknownTeam, UnknownParent, InvalidInput, GoalOutOfReach."""

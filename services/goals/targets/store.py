@@ -160,6 +160,22 @@ def _matching(wanted: GoalFilter) -> list[ColumnElement[bool]]:
     ]
 
 
+async def open_goals(tx: Transaction, tenant_id: UUID, owner_ids: Collection[UUID], since: date) -> list[Goal]:
+    """Drafts and active goals of these owners with a day from `since` on, by id."""
+    columns = goals.c
+    is_open = columns.status.in_((Status.DRAFT.value, Status.ACTIVE.value))
+    return await GOALS.matching(
+        tx, tenant_id, among(columns.owner_id, frozenset(owner_ids)), is_open, columns.end_on > since
+    )
+
+
+async def made_of_parts(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> frozenset[UUID]:
+    """Those of these goals that are made of their parts."""
+    made_so = goals.c.metric["aggregate"].astext == Aggregate.CHILDREN.value
+    found = await GOALS.matching(tx, tenant_id, among(goals.c.id, frozenset(goal_ids)), made_so)
+    return frozenset(goal.id for goal in found)
+
+
 async def lines_of(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> dict[UUID, UUID | None]:
     """The parent of each of these goals that there are, and of each of their ancestors."""
     if not goal_ids:
