@@ -4,6 +4,7 @@ import asyncio
 import csv
 import os
 import random
+import re
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
@@ -43,6 +44,8 @@ class Totals:
     """By company, office, manager or agent, and quarter."""
     deals: Counter[int]
     """By quarter."""
+    planned: Counter[str]
+    """In the fourth quarter, by the name of the goal that a plan makes of it."""
 
 
 def _totals(folder: Path) -> Totals:
@@ -50,14 +53,21 @@ def _totals(folder: Path) -> Totals:
         teams = {row["sales_agent"]: (row["manager"], row["regional_office"]) for row in csv.DictReader(file)}
     bookings: Counter[tuple[str, int]] = Counter()
     deals: Counter[int] = Counter()
+    planned: Counter[str] = Counter()
     with (folder / "sales_pipeline.csv").open() as file:
         for row in csv.DictReader(file):
             if row["deal_stage"] == "Won":
-                quarter = (int(row["close_date"].split("/")[0]) + 2) // 3
+                month, value = int(row["close_date"].split("/")[0]), int(row["close_value"])
+                quarter = (month + 2) // 3
                 deals[quarter] += 1
                 for owner in ("Company", *teams[row["sales_agent"]], row["sales_agent"]):
-                    bookings[owner, quarter] += int(row["close_value"])
-    return Totals(bookings, deals)
+                    bookings[owner, quarter] += value
+                    if quarter == 4:
+                        planned[f"{owner}, planned bookings 2017-10-01 – 2017-12-31"] += value
+                if quarter == 4:
+                    days = f"2017-{month}-01 – 2017-{month}-{31 if month != 11 else 30}"
+                    planned[f"{row['sales_agent']}, planned bookings {days}"] += value
+    return Totals(bookings, deals, planned)
 
 
 def _make_pipeline(folder: Path) -> Path:
@@ -104,10 +114,11 @@ async def _start_replay(stack: Stack, pipeline: Path, *options: str) -> Process:
     )  # fmt: skip
 
 
-async def _finish(replay: Process) -> None:
+async def _finish(replay: Process) -> str:
     async with asyncio.timeout(_REPLAY_SECONDS_MAX):
         output, errors = await replay.communicate()
     assert replay.returncode == 0, output.decode()[-2000:] + errors.decode()[-2000:]
+    return output.decode()
 
 
 @asynccontextmanager
@@ -128,6 +139,7 @@ async def _standing(api: AttainApi) -> dict[str, GoalProgress]:
 async def _require_totals(stack: Stack, totals: Totals) -> None:
     expected = {f"{owner}, bookings 2017 Q{quarter}": value for (owner, quarter), value in totals.bookings.items()}
     expected |= {f"Company, deals 2017 Q{quarter}": count for quarter, count in totals.deals.items()}
+    expected |= totals.planned
 
     async def wrong() -> dict[str, tuple[object, int]]:
         async with _api(stack) as api:
@@ -148,6 +160,31 @@ async def _require_totals(stack: Stack, totals: Totals) -> None:
     async with _api(stack) as api:
         standing = await _standing(api)
     assert {name for name, progress in standing.items() if progress.value and name not in expected} == set()
+
+
+def _require_plan_against_outcome(output: str, totals: Totals) -> None:
+    """The table has what everybody reached, and a plan that is a quarter of the half year before, adding up."""
+    numbers = r" +([0-9,]+) +([0-9,]+) +([0-9.]+)% +([+-][0-9,]+) *$"
+    rows = re.findall(rf"^( *)(\S.*?){numbers}", output.partition("planned bookings  ")[2], re.MULTILINE)
+    found = {name: (len(indent), int(_digits(plan)), int(_digits(reached))) for indent, name, plan, reached, *_ in rows}
+    months = {name: found.pop(name) for name in ("October 2017", "November 2017", "December 2017")}
+    assert {name: reached for name, (_, _, reached) in found.items()} == {
+        owner: value for (owner, quarter), value in totals.bookings.items() if quarter == 4
+    }
+    half_year = {name: totals.bookings[name, 2] + totals.bookings[name, 3] for name in found}
+    whole = found["Company"][1]
+    assert whole == (half_year["Company"] + 1) // 2
+    for depth in {depth for depth, _, _ in found.values()}:
+        level = {name: plan for name, (at, plan, _) in found.items() if at == depth}
+        assert sum(level.values()) == whole, level
+        # A share is rounded at each of the three levels, and a part of the one above.
+        assert all(abs(plan - whole * half_year[name] / half_year["Company"]) < 3 for name, plan in level.items())
+    assert sum(plan for _, plan, _ in months.values()) == whole
+    assert sum(reached for _, _, reached in months.values()) == totals.bookings["Company", 4]
+
+
+def _digits(number: str) -> str:
+    return number.replace(",", "")
 
 
 @contextmanager
@@ -196,10 +233,12 @@ async def test_a_pipeline_ends_in_the_same_numbers_however_often_and_disorderly_
     if pipeline == PUBLISHED:
         assert sum(totals.deals.values()) == 4_238
         assert sum(value for (owner, _), value in totals.bookings.items() if owner == "Company") == 10_005_534
+        assert totals.bookings["Company", 4] == 2_802_496
         best = {quarter: value for (owner, quarter), value in totals.bookings.items() if owner == "Darcel Schlecht"}
         assert sum(best.values()) == 1_153_214
     with _stack() as stack:
-        await _finish(await _start_replay(stack, pipeline))
+        output = await _finish(await _start_replay(stack, pipeline, "--plan"))
+        _require_plan_against_outcome(output, totals)
         await _require_totals(stack, totals)
         assert await differences(stack.database_url) == []
 

@@ -19,8 +19,10 @@ from deploy.local.errors import StackError
 from deploy.local.secrets import jwt_secret
 from deploy.local.tenancy import DEVELOPMENT_TENANT_ID
 from deploy.local.traffic.company import COMPANY, ReplayCompany, goal_name, set_up_company
+from deploy.local.traffic.outcomes import print_outcomes
 from deploy.local.traffic.pipeline import CURRENCY, Pipeline, PipelineEvent, read_pipeline
 from deploy.local.traffic.plan import set_up_plans
+from deploy.local.traffic.planning import has_seasons, outcomes, plan_quarter, quarter_ahead
 from deploy.local.traffic.webhooks import Delivery, webhook_sender
 from services.tracking.measure.progress.schemas import GoalProgress
 from shared.kernel.words import counted
@@ -37,20 +39,32 @@ def replay(
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Send in random order instead of business order.")] = False,
     double: Annotated[bool, typer.Option("--double", help="Send every delivery twice.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of the random order, to repeat a run.")] = None,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Plan the last quarter by the two before it, and print what came of the plan."),
+    ] = False,
 ) -> None:
     """Set up the pipeline's company on the stack started with `attain up` and send every event, signed.
 
     Each run sends new deliveries; deals end the same however often and in whatever order they are sent.
     """
     pipeline = read_pipeline(folder)
-    asyncio.run(_replay(pipeline, _per_second(speed), shuffle=shuffle, double=double, seed=seed))
+    per_second_max = _per_second(speed)
+    console = Console()
+    order = _random_order(console, seed) if shuffle else None
+    asyncio.run(_replay(pipeline, per_second_max, console, order, double=double, plan=plan))
 
 
 async def _replay(
-    pipeline: Pipeline, per_second_max: float | None, *, shuffle: bool, double: bool, seed: int | None
+    pipeline: Pipeline,
+    per_second_max: float | None,
+    console: Console,
+    order: random.Random | None,
+    *,
+    double: bool,
+    plan: bool,
 ) -> None:
     configuration = StackConfiguration.from_environment()
-    console = Console()
     key = jwt_secret(configuration.state_folder)
     async with attain_api(service_urls(configuration.ports), jwt_secret=key, tenant_id=DEVELOPMENT_TENANT_ID) as api:
         secret = _webhook_secret(key)
@@ -60,23 +74,44 @@ async def _replay(
             f"Set up: {counted(len(pipeline.agents), 'agent')}, {counted(len(company.teams), 'team')}, "
             f"{counted(len(company.goals), 'goal')}."
         )
-        deliveries = list(_deliveries(pipeline.events, console, shuffle=shuffle, double=double, seed=seed))
-        with _progress_bar(console) as bar:
-            task = bar.add_task("webhooks", total=len(deliveries))
-            async with webhook_sender(f"{api.tracking.url}{company.connection.hook_path}", secret) as sender:
-                await sender.send_all(deliveries, per_second_max=per_second_max, sent=lambda _status: bar.advance(task))
+
+        async def send(events: Sequence[PipelineEvent], title: str = "webhooks") -> None:
+            deliveries = list(_deliveries(events, order, double=double))
+            with _progress_bar(console) as bar:
+                task = bar.add_task(title, total=len(deliveries))
+                async with webhook_sender(f"{api.tracking.url}{company.connection.hook_path}", secret) as sender:
+                    await sender.send_all(
+                        deliveries, per_second_max=per_second_max, sent=lambda _status: bar.advance(task)
+                    )
+
+        if not plan:
+            await send(pipeline.events)
+            await _report(api, company, pipeline, console)
+            return
+        ahead = quarter_ahead(pipeline)
+        start = ahead.quarter.start
+        await send([event for event in pipeline.events if event.at.date() < start], f"webhooks before {start}")
+        scenario = await plan_quarter(api, pipeline, company, ahead)
+        by = "their seasons" if has_seasons(pipeline, ahead) else "working days, without a year to learn seasons from"
+        console.print(
+            f"Planned and approved: {scenario.name}, by what was won since {ahead.history.start}; months by {by}."
+        )
+        await send([event for event in pipeline.events if event.at.date() >= start], f"webhooks from {start} on")
         await _report(api, company, pipeline, console)
+        print_outcomes(console, scenario.name, await outcomes(api, pipeline, scenario))
 
 
-def _deliveries(
-    events: Sequence[PipelineEvent], console: Console, *, shuffle: bool, double: bool, seed: int | None
-) -> Iterator[Delivery]:
+def _random_order(console: Console, seed: int | None) -> random.Random:
+    chosen = secrets.randbits(32) if seed is None else seed
+    console.print(f"The order is that of --seed {chosen}.")
+    return random.Random(chosen)  # noqa: S311 - an order to test with, nothing secret
+
+
+def _deliveries(events: Sequence[PipelineEvent], order: random.Random | None, *, double: bool) -> Iterator[Delivery]:
     run = secrets.token_hex(4)
     numbered = [number for number in range(len(events)) for _ in range(2 if double else 1)]
-    if shuffle:
-        chosen = secrets.randbits(32) if seed is None else seed
-        console.print(f"The order is that of --seed {chosen}.")
-        random.Random(chosen).shuffle(numbered)  # noqa: S311 - an order to test with, nothing secret
+    if order is not None:
+        order.shuffle(numbered)
     for number in numbered:
         event = events[number]
         yield Delivery(f"{run}-{number}", event.type, event.deal)

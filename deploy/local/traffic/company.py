@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import JsonValue
 
-from deploy.local.api import AttainApi, ServiceApi
+from deploy.local.api import AttainApi, ServiceApi, Versioned
 from deploy.local.traffic.pipeline import CURRENCY, Agent, Pipeline, user_id
 from services.goals.org.schemas import IdentityAnswer, MembershipAnswer, PersonAnswer, TeamAnswer
 from services.goals.targets.schemas import GoalAnswer
@@ -21,7 +21,7 @@ COMPANY: Final = "Company"
 _REQUESTS_AT_ONCE: Final = 8
 _FOUNDED_ON: Final = date(2000, 1, 1)
 _WON: Final[JsonValue] = {"all": [{"field": "status", "op": "eq", "value": "won"}]}
-_BOOKINGS: Final[dict[str, JsonValue]] = {
+BOOKINGS: Final[dict[str, JsonValue]] = {
     "aggregate": "sum",
     "value_field": "amount",
     "date_field": "closed",
@@ -29,6 +29,12 @@ _BOOKINGS: Final[dict[str, JsonValue]] = {
     "currency": CURRENCY,
 }
 _DEAL_COUNT: Final[dict[str, JsonValue]] = {"aggregate": "count", "date_field": "closed", "filter": _WON}
+_YEARS: Final[Mapping[str, JsonValue]] = {
+    "start_month": 1,
+    "time_zone": "UTC",
+    "currency": CURRENCY,
+    "country": "US",
+}
 _TARGETS: Final[Mapping[str, str]] = {"company": "3000000", "office": "1000000", "manager": "500000", "agent": "80000"}
 _COMPANY_DEALS_TARGET: Final = "1300"
 
@@ -55,6 +61,7 @@ async def set_up_company(api: AttainApi, pipeline: Pipeline, *, secret: str) -> 
 
     Run again it changes nothing. The secret is only looked at when the connection is made.
     """
+    await _calendar(api.goals)
     people = await _people(api.goals, pipeline.agents)
     teams = await _teams(api.goals, pipeline.agents, people)
     await _memberships(api.goals, pipeline.agents, people, teams)
@@ -62,6 +69,12 @@ async def set_up_company(api: AttainApi, pipeline: Pipeline, *, secret: str) -> 
     connection = await _connection(api.tracking, secret)
     goals = await _goals(api.goals, pipeline, people, teams)
     return ReplayCompany(connection, people, teams, goals)
+
+
+async def _calendar(goals: ServiceApi) -> None:
+    """Calendar years, and the home currency of the pipeline, unless a calendar is set already."""
+    if await goals.absent("/v1/calendar"):
+        await goals.put("/v1/calendar", Versioned, _YEARS)
 
 
 async def _people(goals: ServiceApi, agents: Sequence[Agent]) -> dict[str, UUID]:
@@ -152,7 +165,7 @@ async def _goals(
         for year, quarter in quarters:
             name = goal_name(owner, year, quarter)
             parent_id = None if parent is None else str(known[goal_name(parent, year, quarter)].id)
-            body = _goal(name, kind, owner_id, (year, quarter), _BOOKINGS, _TARGETS[level], parent_id)
+            body = _goal(name, kind, owner_id, (year, quarter), BOOKINGS, _TARGETS[level], parent_id)
             known[name] = await _active(goals, known.get(name), body)
 
     await ensure(COMPANY, "team", "company", None)

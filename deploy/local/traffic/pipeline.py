@@ -5,12 +5,15 @@ sales_agent, product, account, deal_stage, engage_date, close_date, close_value;
 """
 
 import csv
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 
 from deploy.local.errors import StackError
+from shared.kernel.periods import Period
 from shared.kernel.reading import read_day, read_decimal
 
 CURRENCY = "USD"
@@ -58,8 +61,21 @@ class Pipeline:
     @property
     def years(self) -> tuple[int, ...]:
         """The calendar years in which deals closed."""
-        closed = {str(event.deal["closed_on"])[:4] for event in self.events if event.deal["closed_on"] is not None}
-        return tuple(sorted(int(year) for year in closed))
+        return tuple(dict.fromkeys(day.year for day in self.closed_on))
+
+    @property
+    def closed_on(self) -> tuple[date, ...]:
+        """The days on which deals closed, the first one first."""
+        return tuple(sorted({event.at.date() for event in self.events if event.deal["closed_on"] is not None}))
+
+    def won(self, period: Period) -> Mapping[str, Decimal]:
+        """What each agent won in a period, by name; without those who won nothing."""
+        names = {user_id(agent.name): agent.name for agent in self.agents}
+        found: defaultdict[str, Decimal] = defaultdict(Decimal)
+        for event in self.events:
+            if event.deal["status"] == "won" and event.at.date() in period:
+                found[names[str(event.deal["owner_external_id"])]] += Decimal(str(event.deal["amount"]))
+        return found
 
 
 def read_pipeline(folder: Path) -> Pipeline:
