@@ -99,7 +99,9 @@ def create_app() -> FastAPI:
             Uploads(jobs),
             ExchangeRates(outbox, calendars),
             jobs,
-            Planning(goals, organisation, calendars, Knowledge(organisation, calendars, evidence), jobs),
+            Planning(
+                goals, organisation, calendars, Knowledge(organisation, calendars, evidence), jobs, smart_checks.chances
+            ),
             Activation(goals, jobs),
             evidence,
             Smart(goals, smart_checks),

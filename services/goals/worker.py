@@ -40,7 +40,8 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     organisation, evidence, jobs = Organisation(outbox, calendars), Evidence(), Jobs()
     checks = SmartChecks(organisation, calendars, evidence)
     goals = Goals(outbox, organisation, calendars, trail, checks)
-    planning = Planning(goals, organisation, calendars, Knowledge(organisation, calendars, evidence), jobs)
+    knowledge = Knowledge(organisation, calendars, evidence)
+    planning = Planning(goals, organisation, calendars, knowledge, jobs, checks.chances)
     works: dict[str, Work] = {
         ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk,
         IMPORT: ImportWork(Tables(organisation, goals), Uploads(jobs)),

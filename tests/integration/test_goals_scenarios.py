@@ -1,7 +1,7 @@
 """Scenarios over HTTP with real Postgres: worked out, changed, compared, committed to, made goals by jobs."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -54,8 +54,10 @@ def planning() -> Planning:
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
     evidence = Evidence()
-    goals = Goals(outbox, organisation, calendars, trail, SmartChecks(organisation, calendars, evidence))
-    return Planning(goals, organisation, calendars, Knowledge(organisation, calendars, evidence), Jobs())
+    checks = SmartChecks(organisation, calendars, evidence)
+    goals = Goals(outbox, organisation, calendars, trail, checks)
+    knowledge = Knowledge(organisation, calendars, evidence)
+    return Planning(goals, organisation, calendars, knowledge, Jobs(), checks.chances)
 
 
 class House:
@@ -85,12 +87,12 @@ class House:
             await Evidence().store_newest(tx, events)
         return self
 
-    def actuals(self, person: str, month: str, won: str) -> Actuals:
+    def actuals(self, person: str, month: str, won: str, *, version: int = 1) -> Actuals:
         return Actuals(
             tenant_id=self.tenant,
             person_id=UUID(self.ids[person]),
             month=month,
-            version=1,
+            version=version,
             currency="USD",
             won_value=Decimal(won),
             won_number=Decimal(1),
@@ -393,3 +395,36 @@ async def test_another_person_approves_the_goals_of_a_scenario_and_nobody_their_
     check_problem(late, 409, "goal_not_draft")
     put_away = await house["Rex"].send("POST", f"{path}/archive", version=3)
     assert put_away.json()["state"] == "archived", put_away.text
+
+
+async def test_how_probable_each_target_is_stands_beside_it_where_enough_is_known(
+    service: Service, database: Database, planning: Planning
+) -> None:
+    house = await House(service, database, planning).furnish()
+    # Sue, alone in her team, won 100 in each of the twelve months before this one.
+    this_month = datetime.now(UTC).date().replace(day=1)
+    months = [months_before(this_month, back) for back in range(1, 13)]
+    won = [house.actuals("Sue", f"{month:%Y-%m}", "100", version=2) for month in months]
+    async with database.transaction(Scope.of(house.tenant)) as tx:
+        await Evidence().store_newest(tx, won)
+    next_month = {"start": str(months_before(this_month, -1)), "end": str(months_before(this_month, -2))}
+    by_month = [{"along": "time", "into": "month", "shape": "equal"}]
+
+    async def planned(person: str, target: str) -> str:
+        owner = {"kind": "person", "id": house.ids[person]}
+        made = await house.scenario(owner=owner, period=next_month, target=target, steps=by_month)
+        return str(made["id"])
+
+    low, high, unknown = await planned("Sue", "90"), await planned("Sue", "110"), await planned("Ann", "90")
+    path = f"/v1/scenarios/compare?scenario_ids={low},{high}"
+    [row] = (await house["Rex"].send("GET", path)).json()["items"]
+    # Twelve of twelve and none of twelve, by Laplace's rule of succession: 13 and 1 of 14.
+    assert [each["probability"] for each in row["planned"]] == ["0.9286", "0.0714"]
+    probabilities = [node["probability"] for plan in (high, unknown) for node in (await house.nodes(plan)).values()]
+    assert probabilities == ["0.0714", None]
+
+
+def months_before(month: date, back: int) -> date:
+    """The first day of the month so many months before."""
+    number = month.year * 12 + month.month - 1 - back
+    return date(number // 12, number % 12 + 1, 1)

@@ -101,9 +101,7 @@ async def compare_scenarios(
             after=_POSITIONS.after(paging),
             limit=paging.fetch_limit,
         )
-    return _POSITIONS.page(
-        paging, found, key=lambda each: each[0], item=lambda each: ComparedAnswer.of(each[1], each[2])
-    )
+    return _POSITIONS.page(paging, found, key=lambda each: each.position, item=ComparedAnswer.of)
 
 
 @router.post(

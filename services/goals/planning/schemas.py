@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, JsonValue, StringConstraints
 from pydantic.config import ConfigDict
 
 from services.goals.planning.domain.agreement import CommitmentGap
-from services.goals.planning.domain.comparison import Compared, Planned
+from services.goals.planning.domain.comparison import Planned
 from services.goals.planning.domain.plan import (
     CHANGES_MAX,
     NOTE_CHARACTERS_MAX,
@@ -41,7 +41,7 @@ from services.goals.planning.domain.scenario import (
     Wish,
 )
 from services.goals.planning.domain.segments import RAMP_MONTHS_MAX, Ramp
-from services.goals.planning.service import SeenNode, Summary
+from services.goals.planning.service import SeenNode, SideBySide, Summary
 from services.goals.targets.domain import Direction
 from services.goals.targets.schemas import MetricBody, OwnerBody, PeriodAnswer, PeriodBody
 from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Day, Exact, Instant
@@ -486,6 +486,7 @@ class NodeAnswer(BaseModel):
         reached=None,
         last_year="10500000",
         change="0.142857",
+        probability="0.4286",
         note="",
     )
 
@@ -503,6 +504,9 @@ class NodeAnswer(BaseModel):
     reached: Exact | None = Field(description="What counts instead of its target since a re-spread.")
     last_year: Exact | None = Field(description="What the owner won in the same months of the year before.")
     change: Exact | None = Field(description="Against last year: 0.1 is 10 % more.")
+    probability: Exact | None = Field(
+        description="That the target is attained, from 0 to 1, by history and peers; null where too little is known."
+    )
     note: str
 
     @classmethod
@@ -523,6 +527,7 @@ class NodeAnswer(BaseModel):
             reached=node.reached,
             last_year=seen.last_year,
             change=seen.change,
+            probability=seen.probability,
             note=node.note,
         )
 
@@ -587,10 +592,13 @@ class PlannedAnswer(BaseModel):
     target: Exact
     mismatch: Exact
     change: Exact | None = Field(description="Against last year: 0.1 is 10 % more.")
+    probability: Exact | None = Field(
+        description="That the target is attained, from 0 to 1, by history and peers; null where too little is known."
+    )
 
     @classmethod
-    def of(cls, planned: Planned) -> Self:
-        return cls(target=planned.target, mismatch=planned.mismatch, change=planned.change)
+    def of(cls, planned: Planned, probability: Decimal | None) -> Self:
+        return cls(target=planned.target, mismatch=planned.mismatch, change=planned.change, probability=probability)
 
 
 class ComparedAnswer(BaseModel):
@@ -601,7 +609,7 @@ class ComparedAnswer(BaseModel):
         name="Sales",
         period={"start": "2027-01-01", "end": "2028-01-01"},
         last_year="10500000",
-        planned=[{"target": "12000000", "mismatch": "0", "change": "0.142857"}, None],
+        planned=[{"target": "12000000", "mismatch": "0", "change": "0.142857", "probability": "0.4286"}, None],
     )
 
     owner: OwnerBody
@@ -611,13 +619,17 @@ class ComparedAnswer(BaseModel):
     planned: list[PlannedAnswer | None] = Field(description="Null where a scenario has none.")
 
     @classmethod
-    def of(cls, name: str, row: Compared) -> Self:
+    def of(cls, side_by_side: SideBySide) -> Self:
+        row = side_by_side.row
         return cls(
             owner=OwnerBody.of(row.owner),
-            name=name,
+            name=side_by_side.name,
             period=PeriodAnswer(start=row.period.start, end=row.period.end),
             last_year=row.last_year,
-            planned=[None if each is None else PlannedAnswer.of(each) for each in row.planned],
+            planned=[
+                None if each is None else PlannedAnswer.of(each, probability)
+                for each, probability in zip(row.planned, side_by_side.probabilities, strict=True)
+            ],
         )
 
 

@@ -1,7 +1,7 @@
 """The use cases of scenarios: stated, changed, compared, committed to, and made goals."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -11,7 +11,7 @@ from uuid import UUID
 import anyio.to_thread
 
 from services.goals.calendar.service import Calendars
-from services.goals.evidence.domain import MonthOfPerson
+from services.goals.evidence.domain import MonthOfPerson, Probability
 from services.goals.jobs.domain import Chunk, Job
 from services.goals.jobs.service import Jobs, Work
 from services.goals.org.domain import unknown_owner
@@ -35,7 +35,7 @@ from services.goals.planning.domain.scenario import (
     months_of,
 )
 from services.goals.planning.knowing import Knowledge
-from services.goals.targets.domain import GoalOutOfReach, Owner, check_may_propose
+from services.goals.targets.domain import Goal, GoalOutOfReach, Owner, check_may_propose, draft
 from services.goals.targets.service import GoalChange, Goals, Verb
 from shared.db.database import Transaction
 from shared.kernel.approvals import Actor
@@ -55,6 +55,10 @@ WishOf = Callable[[FiscalCalendar], Wish]
 """A wish, given the calendar its period may be named by."""
 
 
+Chances = Callable[[Transaction, UUID, Sequence[Goal]], Awaitable[Mapping[UUID, Probability | None]]]
+"""How probable it is that goals, which need not be stored, are attained: handed in where a process is wired."""
+
+
 class Place(NamedTuple):
     """Which nodes are wanted: those right below one, those of an owner; None narrows nothing down."""
 
@@ -70,11 +74,23 @@ class SeenNode:
     node: Node
     name: str
     last_year: Decimal | None
+    probability: Decimal | None
+    """That the target is attained; None where too little is known to tell."""
 
     @property
     def change(self) -> Decimal | None:
         """Against last year, as a ratio with six decimals."""
         return change_ratio(self.node.target, self.last_year)
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """A row of a comparison, its place, the owner's name, and how probable each scenario's target is."""
+
+    position: int
+    name: str
+    row: Compared
+    probabilities: tuple[Decimal | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +114,14 @@ class Planning:
         calendars: Calendars,
         knowledge: Knowledge,
         jobs: Jobs,
+        chances: Chances,
     ) -> None:
         self._goals = goals
         self._organisation = organisation
         self._calendars = calendars
         self._knowledge = knowledge
         self._jobs = jobs
+        self._chances = chances
         self._trees: OrderedDict[tuple[UUID, int], Tree] = OrderedDict()
 
     @property
@@ -182,10 +200,18 @@ class Planning:
                 found.append((position, node))
                 if len(found) == limit:
                     break
-        before = await self._last_year(tx, tenant_id, scenario, [node for _, node in found])
+        nodes = [node for _, node in found]
+        before = await self._last_year(tx, tenant_id, scenario, nodes)
+        probable = await self._probable(tx, tenant_id, scenario, nodes)
         names = await self._organisation.names(tx, tenant_id)
         return [
-            SeenNode(position, node, names[node.owner.id].name, before.get((node.owner, node.period)))
+            SeenNode(
+                position,
+                node,
+                names[node.owner.id].name,
+                before.get((node.owner, node.period)),
+                probable.get((node.owner, node.period)),
+            )
             for position, node in found
         ]
 
@@ -308,7 +334,7 @@ class Planning:
         *,
         after: int | None,
         limit: int,
-    ) -> list[tuple[int, str, Compared]]:
+    ) -> list[SideBySide]:
         """Scenarios side by side, a row an owner and period in sight, with its place. Raises ScenarioNotFound."""
         scenarios = [await self._seen(tx, tenant_id, each, sight) for each in scenario_ids]
         trees = [await self._tree(scenario) for scenario in scenarios]
@@ -325,8 +351,20 @@ class Planning:
         wanted = {(row.owner, row.period) for row in rows}
         shown = [[node for node in nodes if (node.owner, node.period) in wanted] for nodes in seen]
         before = await self._last_year(tx, tenant_id, scenarios[0], [node for nodes in shown for node in nodes])
+        probable = [
+            await self._probable(tx, tenant_id, scenario, nodes)
+            for scenario, nodes in zip(scenarios, shown, strict=True)
+        ]
         names = await self._organisation.names(tx, tenant_id)
-        return [(first + number, names[row.owner.id].name, row) for number, row in enumerate(compared(shown, before))]
+        return [
+            SideBySide(
+                first + number,
+                names[row.owner.id].name,
+                row,
+                tuple(each.get((row.owner, row.period)) for each in probable),
+            )
+            for number, row in enumerate(compared(shown, before))
+        ]
 
     async def apply_scenario(
         self, tx: Transaction, tenant_id: UUID, scenario_id: UUID, expected_version: int, sight: Sight
@@ -496,6 +534,20 @@ class Planning:
             keys = [key for person in _people_of(scenario, node.owner) for key in _keys(person, span)]
             reached[node.id] = sum((won.get(key, Decimal(0)) for key in keys), Decimal(0))
         return Respread(change.node_id, change.day, reached)
+
+    async def _probable(
+        self, tx: Transaction, tenant_id: UUID, scenario: Scenario, nodes: Sequence[Node]
+    ) -> dict[tuple[Owner, Period], Decimal]:
+        """How probable it is that each owner attains all of its targets for a period, where that can be told."""
+        drafts: dict[tuple[Owner, Period], Goal] = {}
+        for node in nodes:
+            place = node.owner, node.period
+            others = drafts[place].terms.target if place in drafts else Decimal(0)
+            if others + node.target > 0:
+                drafts[place] = draft(node.id, scenario.terms(node.owner, "", node.period, others + node.target, None))
+        chances = await self._chances(tx, tenant_id, list(drafts.values()))
+        told = {place: chances[goal.id] for place, goal in drafts.items()}
+        return {place: chance.value for place, chance in told.items() if chance is not None}
 
     async def _last_year(
         self, tx: Transaction, tenant_id: UUID, scenario: Scenario, nodes: Sequence[Node]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from services.goals.calendar.service import Calendars
-from services.goals.evidence.domain import Actuals, MonthOfPerson
+from services.goals.evidence.domain import Actuals, MonthOfPerson, Probability
 from services.goals.evidence.service import Evidence
 from services.goals.org.service import Organisation
 from services.goals.smart import store
@@ -32,7 +32,7 @@ from services.goals.smart.domain.track import (
 from services.goals.targets.domain import Goal, GoalNotDraft, GoalTerms, Owner, Status
 from services.goals.targets.service import Goals
 from shared.db.database import Transaction
-from shared.kernel.approvals import Actor
+from shared.kernel.approvals import SERVICE, Actor
 from shared.kernel.errors import Refusals, check_version
 from shared.kernel.org import OrgChart
 from shared.kernel.sight import Sight
@@ -134,6 +134,16 @@ class SmartChecks:
                 [each for each in stored[goal.id] if each.goal_version == goal.version],
             )
             for goal in goals
+        }
+
+    async def chances(
+        self, tx: Transaction, tenant_id: UUID, goals: Sequence[Goal]
+    ) -> Mapping[UUID, Probability | None]:
+        """How probable it is that each of these goals, stored or not, is attained; None where it cannot be told."""
+        assessed = await self.assess(tx, tenant_id, goals, SERVICE)
+        return {
+            goal_id: next(check.probability for check in each.checks if check.letter is Letter.ACHIEVABLE)
+            for goal_id, each in assessed.items()
         }
 
     async def _actuals(

@@ -211,22 +211,25 @@ class Scenario:
         """The drafts that these nodes become; one whose target is 0 becomes none."""
         for node in nodes:
             if node.target > 0:
-                yield draft(self.goal_id(node.id), self._terms(node, by_id, names[node.owner]))
+                above = None if node.parent_id is None else by_id[node.parent_id]
+                while above is not None and above.target <= 0:
+                    above = None if above.parent_id is None else by_id[above.parent_id]
+                parent_id = None if above is None else self.goal_id(above.id)
+                terms = self.terms(node.owner, names[node.owner], node.period, node.target, parent_id)
+                yield draft(self.goal_id(node.id), terms)
 
-    def _terms(self, node: Node, by_id: Mapping[UUID, Node], owner: str) -> GoalTerms:
-        above = None if node.parent_id is None else by_id[node.parent_id]
-        while above is not None and above.target <= 0:
-            above = None if above.parent_id is None else by_id[above.parent_id]
+    def terms(self, owner: Owner, name: str, period: Period, target: Decimal, parent_id: UUID | None) -> GoalTerms:
+        """Those of a goal of an owner, whose name is `name`, for a period."""
         return GoalTerms(
-            name=self.pattern.named(owner, node.period),
-            owner=node.owner,
+            name=self.pattern.named(name, period),
+            owner=owner,
             measure=self.pattern.measure,
-            target=node.target,
+            target=target,
             baseline=Decimal(0),
             unit=self.pattern.unit,
             direction=self.pattern.direction,
-            period=node.period,
-            parent_id=None if above is None else self.goal_id(above.id),
+            period=period,
+            parent_id=parent_id,
             weight=Decimal(1),
         )
 
