@@ -33,7 +33,9 @@ from services.goals.stated.api import router as stated_router
 from services.goals.stated.service import StatedValues
 from services.goals.targets.activation import Activation
 from services.goals.targets.api import router as targets_router
-from services.goals.targets.service import Goals
+from services.goals.targets.service import Goals, TemplateSource
+from services.goals.templates.api import router as templates_router
+from services.goals.templates.service import GoalTemplates
 from shared.db.database import Database
 from shared.db.migration import require_current_schema
 from shared.http import sight
@@ -64,6 +66,7 @@ def create_app() -> FastAPI:
     jobs, evidence = Jobs(), Evidence()
     smart_checks = SmartChecks(organisation, calendars, evidence)
     goals = Goals(outbox, organisation, calendars, trail, smart_checks)
+    templates = GoalTemplates()
     return create_service_app(
         title="Attain goals",
         description=_DESCRIPTION,
@@ -76,6 +79,7 @@ def create_app() -> FastAPI:
             files_router,
             targets_router,
             smart_router,
+            templates_router,
             stated_router,
             planning_router,
             calendar_router,
@@ -105,6 +109,8 @@ def create_app() -> FastAPI:
             Activation(goals, jobs),
             evidence,
             Smart(goals, smart_checks),
+            templates,
+            TemplateSource(templates.of, organisation),
             trail,
         ],
     )

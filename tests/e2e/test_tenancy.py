@@ -38,12 +38,7 @@ COMPONENT: Final[JsonValue] = {
     "measure": BOOKINGS,
     "rate": {"shape": "flat", "rate": "0.1"},
 }
-SHOWS_NO_IDS: Final = {
-    "list_goal_revisions",
-    "list_smart_acknowledgements",
-    "list_fetches",
-    "list_plan_version_changes",
-}
+SHOWS_NO_IDS: Final = {"list_goal_revisions", "list_fetches", "list_plan_version_changes"}
 """What waits to be fetched is fetched: there is nothing to show. Plans are written by people of no organisation."""
 MOVES_BY_ITSELF: Final = {
     "get_health",
@@ -290,6 +285,8 @@ class Company:
         proposal = await self.make("goals", f"{path}/proposals", {"target": "9000", "reason": "A smaller territory"})
         self.ids["proposal_id"] = str(proposal["id"])
         await self.make("goals", f"{path}/comments", {"text": "Half of the accounts moved"})
+        template = {"name": "Bookings", "metric": BOOKINGS}
+        self.ids["template_id"] = str((await self.make("goals", "/v1/goal-templates", template))["id"])
         await self._state()
         await self._plan()
         await self._move()

@@ -266,6 +266,7 @@ def test_a_wall_that_is_broken_is_seen(tmp_path: Path) -> None:
         "services/goals/moves/service.py": "",
         "services/goals/stated/service.py": "",
         "services/goals/smart/service.py": "",
+        "services/goals/templates/service.py": "",
         "services/goals/org/service.py": "import services.goals.targets.service\n",
         "services/goals/org/store.py": "import services.tracking.records.service\n",
         "services/tracking/records/service.py": "import services.tracking.measure.progress.service\n",

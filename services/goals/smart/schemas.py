@@ -17,6 +17,7 @@ from shared.http.schemas import body_example
 
 _ACKNOWLEDGEMENT: Mapping[str, JsonValue] = {
     "id": "01935a00-0000-7000-8000-000000000041",
+    "goal_id": "01935a00-0000-7000-8000-000000000031",
     "goal_version": 1,
     "checks": ["achievable"],
     "reason": "Takes over the northern accounts in May",
@@ -40,6 +41,7 @@ class AcknowledgementAnswer(BaseModel):
     model_config = body_example(**_ACKNOWLEDGEMENT)
 
     id: UUID
+    goal_id: UUID
     goal_version: int = Field(description="The version of the draft it is about; an edit needs it again.")
     checks: list[Letter]
     reason: str | None = Field(description="Null where a service activated the goal without one.")
@@ -50,6 +52,7 @@ class AcknowledgementAnswer(BaseModel):
     def of(cls, acknowledgement: Acknowledgement) -> Self:
         return cls(
             id=acknowledgement.id,
+            goal_id=acknowledgement.goal_id,
             goal_version=acknowledgement.goal_version,
             checks=sorted(acknowledgement.checks),
             reason=acknowledgement.reason,

@@ -26,6 +26,7 @@ from services.goals.targets.domain import (
     NotAPart,
     Status,
     UnknownParent,
+    UnknownTemplate,
     WeightsNotWhole,
 )
 from services.goals.targets.schemas import (
@@ -39,8 +40,9 @@ from services.goals.targets.schemas import (
     RevisionBody,
     ReweighingBody,
     changed_terms,
+    template_ids,
 )
-from services.goals.targets.service import GoalChange, Goals, Verb
+from services.goals.targets.service import GoalChange, Goals, TemplateSource, Verb
 from shared.db.database import Transaction
 from shared.http.audit import AuditedWriter, AuditTrail, ChangeAnswer, after_change, page_of_changes
 from shared.http.auth import CurrentPrincipal
@@ -57,6 +59,7 @@ from shared.outbox.trail import ChangeFilter
 router = APIRouter(prefix="/v1/goals", tags=["goals"])
 
 UseCases = Annotated[Goals, Depends(handed(Goals))]
+Templates = Annotated[TemplateSource, Depends(handed(TemplateSource))]
 ActivationUseCases = Annotated[Activation, Depends(handed(Activation))]
 _IDS: Final = Cursor(UUID)
 _REVISIONS: Final = Cursor(conint(ge=1, le=2**31 - 1))
@@ -90,17 +93,26 @@ async def list_goals(
     return _IDS.page(paging, found, key=lambda goal: goal.id, item=GoalAnswer.of)
 
 
-@router.post("", summary="Draft a goal", status_code=201, responses=responses(GoalOutOfReach, *_REFERENCES))
+@router.post(
+    "", summary="Draft a goal", status_code=201, responses=responses(GoalOutOfReach, UnknownTemplate, *_REFERENCES)
+)
 async def create_goal(
-    body: GoalBody, caller: CurrentPrincipal, sight: CurrentSight, goals: UseCases, writer: AuditedWriter
+    body: GoalBody,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    goals: UseCases,
+    templates: Templates,
+    writer: AuditedWriter,
 ) -> Answered[GoalAnswer]:
-    """It counts nothing before it is activated.
+    """It counts nothing before it is activated. A template fills what is left out of what it has.
 
     Everybody drafts goals of their own, a manager those of its subtree, RevOps all.
     """
 
     async def create(tx: Transaction) -> Goal:
-        return await goals.create_goal(tx, caller.tenant_id, body.terms, await sight.today(tx))
+        filling = await templates.filling(tx, caller.tenant_id, template_ids([body]))
+        terms_of = partial(body.terms, filling=filling)
+        return await goals.create_goal(tx, caller.tenant_id, terms_of, await sight.today(tx))
 
     return await writer.commit(create, GoalAnswer.of, status=201, location=lambda goal: f"/v1/goals/{goal.id}")
 
@@ -111,7 +123,12 @@ async def create_goal(
     responses=responses(ItemsRefused, WeightsNotWhole),
 )
 async def put_goals(
-    body: GoalsBody, caller: CurrentPrincipal, sight: CurrentSight, goals: UseCases, writer: AuditedWriter
+    body: GoalsBody,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    goals: UseCases,
+    templates: Templates,
+    writer: AuditedWriter,
 ) -> Answered[GoalsAnswer]:
     """Up to 1,000 of each; all of it happens or nothing, and what is wrong is told of each."""
     changes = [
@@ -146,7 +163,8 @@ async def put_goals(
 
     async def put(tx: Transaction) -> GoalsAnswer:
         refusals, seen = Refusals(), await sight.today(tx)
-        created = [(f"/create/{index}", each.terms) for index, each in enumerate(body.create)]
+        filling = await templates.filling(tx, caller.tenant_id, template_ids(body.create))
+        created = [(f"/create/{index}", partial(each.terms, filling=filling)) for index, each in enumerate(body.create)]
         new = await goals.create_goals(tx, caller.tenant_id, created, refusals, seen)
         changed = await goals.change_goals(tx, caller.tenant_id, changes, refusals, actor=caller.actor, sight=seen)
         return GoalsAnswer(

@@ -1,9 +1,10 @@
 """A goal's life: draft, active, revised while active, then closed or cancelled."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import date, datetime
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -11,13 +12,15 @@ from uuid import UUID
 from shared.kernel.approvals import Actor, Proposal
 from shared.kernel.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
 from shared.kernel.measures import Aggregate, Measure
-from shared.kernel.money import format_amount
+from shared.kernel.money import AMOUNT_DECIMALS_MAX, format_amount
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import Period
 from shared.kernel.sight import Breadth, Sight
 
 STRETCH_LEVELS_MAX: Final = 10
 _ALL_PERCENT: Final = Decimal(100)
+_BLANKS: Final = ("owner", "start", "end")
+_BLANK: Final = re.compile(r"\{([^{}]*)\}")
 
 
 class GoalNotFound(NotFound):
@@ -60,6 +63,13 @@ class UnknownParent(InvalidInput):
 
     code = "unknown_parent_goal"
     title = "Unknown parent goal"
+
+
+class UnknownTemplate(InvalidInput):
+    """A goal is to be made from a template that there is not."""
+
+    code = "unknown_goal_template"
+    title = "Unknown goal template"
 
 
 class GoalCircle(InvalidInput):
@@ -143,6 +153,88 @@ class StretchLevel:
 
     name: str
     target: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class StretchShare:
+    """A level by how much of the way from the baseline to the target it is, in percent: more than 100."""
+
+    name: str
+    percent: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class GoalTemplate:
+    """What goals of one kind have in common, for those who draft one to leave out.
+
+    `name_pattern` makes a goal's name of its owner's name, its first and its last day: "{owner}: bookings to {end}".
+    """
+
+    id: UUID
+    version: int
+    name: str
+    name_pattern: str | None
+    measure: Measure
+    unit: str
+    direction: Direction
+    stretch: tuple[StretchShare, ...]
+    check_in: CheckIn
+    deleted: bool = False
+
+    def goal_name(self, owner_name: str, period: Period) -> str | None:
+        """The name of a goal; None without a pattern."""
+        if self.name_pattern is None:
+            return None
+        words = {"owner": owner_name, "start": str(period.start), "end": str(period.end - timedelta(1))}
+        return _BLANK.sub(lambda blank: words.get(blank[1], blank[0]), self.name_pattern)
+
+    def levels(self, target: Decimal, baseline: Decimal) -> tuple[StretchLevel, ...]:
+        """The levels of a goal; of what is counted whole ones, no nearer than the share."""
+        return tuple(StretchLevel(each.name, self._level(each, target, baseline)) for each in self.stretch)
+
+    def _level(self, share: StretchShare, target: Decimal, baseline: Decimal) -> Decimal:
+        level = baseline + (target - baseline) * share.percent / 100
+        if self.measure.aggregate in (Aggregate.COUNT, Aggregate.DISTINCT):
+            return level.to_integral_value(ROUND_CEILING if target > baseline else ROUND_FLOOR)
+        return level.quantize(Decimal(1).scaleb(-AMOUNT_DECIMALS_MAX), ROUND_HALF_UP)
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """What is known to fill in what new goals leave out: their templates, and what owners are called."""
+
+    templates: Mapping[UUID, GoalTemplate] = field(default_factory=dict)
+    names: Mapping[UUID, str] = field(default_factory=dict)
+
+    def template(self, template_id: UUID | None) -> GoalTemplate | None:
+        """The template of a goal, if it is to have one. Raises UnknownTemplate."""
+        if template_id is None:
+            return None
+        if template_id not in self.templates:
+            raise UnknownTemplate.field(
+                "/template_id", f"there is no template {template_id}", "the id of a template of GET /v1/goal-templates"
+            )
+        return self.templates[template_id]
+
+
+NOTHING_FILLED: Final = Filling()
+
+
+def check_template(template: GoalTemplate) -> None:
+    """Raises InvalidInput for a blank of the name's pattern that nothing fills, and for levels out of order."""
+    unknown = sorted(set(_BLANK.findall(template.name_pattern or "")) - set(_BLANKS))
+    if unknown:
+        accepted = ", ".join(f"{{{blank}}}" for blank in _BLANKS)
+        raise InvalidInput.field("/name_pattern", f"nothing fills {{{unknown[0]}}}", accepted)
+    bound, names = _ALL_PERCENT, set[str]()
+    for index, share in enumerate(template.stretch):
+        if share.percent <= bound:
+            shown = format_amount(bound)
+            raise InvalidInput.field(f"/stretch/{index}/percent", f"is not above {shown}", f"more than {shown}")
+        if share.name in names:
+            raise InvalidInput.field(f"/stretch/{index}/name", f"{share.name!r} is used twice", "a name of its own")
+        bound = share.percent
+        names.add(share.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Requests and answers of goals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -20,11 +20,14 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from services.goals.targets.domain import (
+    NOTHING_FILLED,
     STRETCH_LEVELS_MAX,
     CheckIn,
     Direction,
+    Filling,
     Goal,
     GoalFilter,
+    GoalTemplate,
     GoalTerms,
     NewWeight,
     Owner,
@@ -97,6 +100,7 @@ def _everything() -> dict[str, JsonValue]:
 
 
 REWEIGHED_MAX: Final = 200
+NAME_CHARACTERS_MAX: Final = 200
 Weight = Annotated[Decimal, AMOUNT_LIMITS, Field(ge=0), NO_FLOAT, AS_TEXT]
 Reason = Annotated[Prose, StringConstraints(max_length=1000)]
 
@@ -327,9 +331,12 @@ class GoalBody(BaseModel):
         period={"kind": "quarter", "containing": "2026-02-14"},
     )
 
-    name: Line
+    template_id: UUID | None = Field(
+        None, description="A template of `GET /v1/goal-templates`, which fills what is left out of what it has."
+    )
+    name: Line | None = Field(None, description="Left out only with a template that has a pattern for it.")
     owner: OwnerBody
-    metric: MetricBody
+    metric: MetricBody | None = Field(None, description="Left out only with a template.")
     target: Amount | None = Field(None, description="Left out only with `children`: 100 percent.")
     baseline: Amount = Decimal(0)
     unit: Line | None = Field(
@@ -345,24 +352,42 @@ class GoalBody(BaseModel):
     top: Top = False
     check_in: Rhythm = CheckIn.NONE
 
-    def terms(self, calendar: FiscalCalendar) -> GoalTerms:
-        """Raises InvalidInput naming the field that is wrong."""
-        measure = self.metric.measure()
+    def terms(self, calendar: FiscalCalendar, filling: Filling = NOTHING_FILLED) -> GoalTerms:
+        """Raises InvalidInput, UnknownTemplate among them, naming the field that is wrong."""
+        template = filling.template(self.template_id)
+        period = self.period.period(calendar)
+        owner = self.owner.owner()
+        measure = self._measure(template)
+        target = self._target(measure)
+        stretch = tuple(each.level() for each in self.stretch)
+        direction, check_in, unit = self.direction, self.check_in, self.unit
+        if template is not None:
+            stretch = stretch if "stretch" in self.model_fields_set else template.levels(target, self.baseline)
+            direction = direction if "direction" in self.model_fields_set else template.direction
+            check_in = check_in if "check_in" in self.model_fields_set else template.check_in
+            unit = unit or (template.unit if self.metric is None else None)
         return GoalTerms(
-            name=self.name,
-            owner=self.owner.owner(),
+            name=self.name or _filled_name(template, filling.names.get(owner.id, ""), period),
+            owner=owner,
             measure=measure,
-            target=self._target(measure),
+            target=target,
             baseline=self.baseline,
-            unit=self.unit or _unit(measure),
-            direction=self.direction,
-            period=self.period.period(calendar),
+            unit=unit or unit_of(measure),
+            direction=direction,
+            period=period,
             parent_id=self.parent_id,
             weight=self.weight,
-            stretch=tuple(each.level() for each in self.stretch),
+            stretch=stretch,
             top=self.top,
-            check_in=self.check_in,
+            check_in=check_in,
         )
+
+    def _measure(self, template: GoalTemplate | None) -> Measure:
+        if self.metric is not None:
+            return self.metric.measure()
+        if template is None:
+            raise InvalidInput.field("/metric", "is missing", "a metric, or a template_id")
+        return template.measure
 
     def _target(self, measure: Measure) -> Decimal:
         if self.target is not None:
@@ -372,7 +397,22 @@ class GoalBody(BaseModel):
         return _WHOLE
 
 
-def _unit(measure: Measure) -> str:
+def template_ids(bodies: Iterable[GoalBody]) -> frozenset[UUID]:
+    """The templates that goals are to be made from."""
+    return frozenset(body.template_id for body in bodies if body.template_id is not None)
+
+
+def _filled_name(template: GoalTemplate | None, owner_name: str, period: Period) -> str:
+    """The name of a goal that is given none. Raises InvalidInput."""
+    name = None if template is None else template.goal_name(owner_name, period)
+    if name is None:
+        raise InvalidInput.field("/name", "is missing", "a name, or a template_id of a template with a name_pattern")
+    if len(name) > NAME_CHARACTERS_MAX:
+        raise InvalidInput.field("/name", "is too long as the template makes it", f"{NAME_CHARACTERS_MAX} characters")
+    return name
+
+
+def unit_of(measure: Measure) -> str:
     """What a metric's number counts, where nobody says. Raises InvalidInput where somebody has to."""
     if measure.aggregate in (Aggregate.RATIO, Aggregate.CHILDREN):
         return "%"

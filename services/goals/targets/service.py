@@ -5,7 +5,7 @@ goal are published in the order of their versions.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
@@ -17,10 +17,13 @@ from services.goals.org.domain import unknown_owner
 from services.goals.org.service import Organisation
 from services.goals.targets import store
 from services.goals.targets.domain import (
+    NOTHING_FILLED,
+    Filling,
     Goal,
     GoalFilter,
     GoalNotDraft,
     GoalNotFound,
+    GoalTemplate,
     GoalTerms,
     NewWeight,
     NotAPart,
@@ -112,6 +115,26 @@ class ActivationCheck(Protocol):
         actor: Actor,
     ) -> None:
         """Note in `refusals` CheckFailed or CheckUnacknowledged of those that the actor may not let count."""
+
+
+FindTemplates = Callable[[Transaction, UUID, Collection[UUID]], Awaitable[Mapping[UUID, GoalTemplate]]]
+"""Those of these templates of a tenant that there are."""
+
+
+class TemplateSource:
+    """Where what new goals leave out is found; handed the templates, as these stand on goals."""
+
+    def __init__(self, find: FindTemplates, organisation: Organisation) -> None:
+        self._find = find
+        self._organisation = organisation
+
+    async def filling(self, tx: Transaction, tenant_id: UUID, template_ids: Collection[UUID]) -> Filling:
+        """What fills goals that are to be made from these templates."""
+        if not template_ids:
+            return NOTHING_FILLED
+        named = await self._organisation.names(tx, tenant_id)
+        names = {owner_id: owner.name for owner_id, owner in named.items()}
+        return Filling(await self._find(tx, tenant_id, template_ids), names)
 
 
 class Goals:
