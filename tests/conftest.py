@@ -14,6 +14,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from deploy.local.kafka import Broker
 from deploy.local.postgres import PostgresServer
+from shared.http.collector import relax_garbage_collection
 from tests.servers.infrastructure import (
     TESTS_FOLDER,
     Report,
@@ -38,6 +39,8 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+gc.disable()
 
 _MEASURED = "measured"
 _SHARING_A_STACK = ("tests/e2e", "tests/faults")
@@ -69,9 +72,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=rank)
 
 
-def pytest_collection_finish() -> None:
-    """Have the collector of garbage pass over what stays until the end: a tenth of what a property test takes."""
-    gc.freeze()
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Have the collector of garbage pass over what stays until the end, as the product's processes do.
+
+    A tenth of what a property test takes. Until here it is off: what is collected stays.
+    """
+    relax_garbage_collection()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -263,7 +263,7 @@ def _service_processes(configuration: StackConfiguration) -> Iterator[ServicePro
     for service, port in workers.items():
         yield ServiceProcess(
             name=f"{service}-worker",
-            command=(sys.executable, "-m", f"services.{service}.worker"),
+            command=(sys.executable, "-m", "deploy.start", f"services.{service}.worker"),
             port=port,
             port_variable={"ATTAIN_WORKER_PORT": str(port)},
             public_url=f"http://{LOOPBACK}:{apis[service]}",
@@ -274,6 +274,7 @@ def _service_processes(configuration: StackConfiguration) -> Iterator[ServicePro
             command=(
                 sys.executable,
                 "-m",
+                "deploy.start",
                 "deploy.api_process",
                 f"services.{service}.app:create_app",
                 str(port),
