@@ -225,6 +225,12 @@ async def test_a_move_is_applied_by_somebody_else_above_all_whom_it_concerns(
         assert await goals_of(house, "Ray") == [("active", "90000", "2099-01-01", "2099-04-01")]
 
 
+async def test_who_drafted_a_move_that_changes_no_goal_does_not_apply_it_either(house: House) -> None:
+    move = await drafted(house["Rex"], leaver(house))
+    check_problem(await decide(house["Rex"], move), 403, "approval_not_independent")
+    assert await stays_of(house, "Ray") == [("North", "2020-01-01", None)]
+
+
 async def test_a_service_drafts_and_applies_and_what_is_sent_again_is_done_once(house: House) -> None:
     await active(house, "Ray")
     answers = [await house.system.send("POST", "/v1/moves", leaver(house), key="leaver-1") for _ in range(2)]

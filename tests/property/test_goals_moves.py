@@ -61,7 +61,7 @@ def test_what_is_kept_and_handed_on_is_what_there_was_and_what_is_reduced_is_by_
         kind,
         DatedRange(day(first), None if until is None else day(until)),
         team_id=TEAM if kind in (MoveKind.HIRE, MoveKind.TRANSFER) else None,
-        successor_id=None if handling is not Handling.HAND_ON else SUCCESSOR,
+        successor_id=SUCCESSOR,
         handling=handling,
         ramp=ramp,
     )
@@ -92,6 +92,7 @@ def test_what_is_kept_and_handed_on_is_what_there_was_and_what_is_reduced_is_by_
                 target * sum(n < first or (until is not None and n >= until) for n in range(start, ends))
             )
         else:
+            assert len(effect.targets) == 1
             expected = target * sum(
                 (_strength(kind, n, first, until, shares) for n in range(start, ends)), start=Fraction(0)
             )
