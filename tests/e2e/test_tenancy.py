@@ -77,6 +77,7 @@ AGREED_ON: Final = {
     "copy_scenario",
     "archive_scenario",
     "create_scenario_commitment",
+    "import_scenario_nodes",
     "apply_scenario",
     "revert_scenario",
     "activate_scenario",

@@ -397,6 +397,56 @@ async def test_another_person_approves_the_goals_of_a_scenario_and_nobody_their_
     assert put_away.json()["state"] == "archived", put_away.text
 
 
+@pytest.mark.parametrize("table_format", ["csv", "xlsx"])
+async def test_targets_go_out_as_a_table_and_come_back_with_what_was_changed(house: House, table_format: str) -> None:
+    scenario = str((await house.scenario())["id"])
+    path = f"/v1/scenarios/{scenario}/table"
+    before = await house.targets(scenario)
+    given = await house["Rex"].send("GET", f"{path}?format={table_format}")
+    media = given.headers["content-type"]
+    headers = {"content-type": media, "if-match": '"1"'}
+
+    async def sent(by: str, body: bytes, **other: str) -> httpx.Response:
+        return await house[by].client.post(path, content=body, headers={**headers, **other})
+
+    same = await sent("Rex", given.content)
+    assert (same.status_code, same.json()["version"], same.json()["changes"]) == (200, 1, 0), same.text
+    nodes = await house.nodes(scenario)
+    ray, roy = nodes["Ray", WHOLE]["id"], nodes["Roy", WHOLE]["id"]
+    table = f"node_id,target,note\n{ray},330000,看\n{roy},300000,\n"
+    stated = await sent("Rex", table.encode(), **{"content-type": "text/csv"})
+    assert (stated.status_code, stated.json()["version"], stated.json()["changes"]) == (200, 2, 2), stated.text
+    after = await house.nodes(scenario)
+    assert (after["Ray", WHOLE]["target"], after["Ray", WHOLE]["note"], after["Ray", Q1]["target"]) == (
+        "330000",
+        "看",
+        "82500",
+    )
+    assert after["Roy", WHOLE]["target"] == before["Roy", WHOLE]
+    late = await sent("Rex", table.encode(), **{"content-type": "text/csv"})
+    check_problem(late, 412, "version_mismatch")
+
+
+async def test_a_table_of_targets_is_taken_whole_or_not_at_all_and_names_the_line(house: House) -> None:
+    scenario = str((await house.scenario())["id"])
+    nodes = await house.nodes(scenario)
+    ray, sue = nodes["Ray", WHOLE]["id"], nodes["Sue", WHOLE]["id"]
+
+    async def sent(by: str, *lines: str) -> httpx.Response:
+        body = "\n".join(("node_id,target", *lines)).encode()
+        headers = {"content-type": "text/csv", "if-match": '"1"'}
+        return await house[by].client.post(f"/v1/scenarios/{scenario}/table", content=body, headers=headers)
+
+    unclear = await sent("Rex", f"{ray},310000", f'{sue},"1,234"')
+    assert (unclear.status_code, unclear.json()["errors"][0]["pointer"]) == (422, "/line/3/target"), unclear.text
+    beyond = await sent("Mia", f"{ray},310000", f"{sue},1")
+    assert (beyond.status_code, beyond.json()["errors"][0]["pointer"]) == (422, "/line/3"), beyond.text
+    wide = await sent("Mia", f"{ray},330000")
+    assert wide.json()["errors"][0]["accepted"] == "285000 to 315000", wide.text
+    assert (await house.targets(scenario))["Ray", WHOLE] == "300000"
+    assert (await sent("Mia", f"{ray},310000")).status_code == 200
+
+
 async def test_how_probable_each_target_is_stands_beside_it_where_enough_is_known(
     service: Service, database: Database, planning: Planning
 ) -> None:

@@ -1,14 +1,17 @@
 """Scenarios over HTTP."""
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Query
 from pydantic import conint
+from starlette.responses import Response
 
 from services.goals.jobs.domain import Job
 from services.goals.jobs.schemas import JobAnswer
 from services.goals.org.domain import UnknownPerson, UnknownTeam
+from services.goals.planning.columns import NODE_EXAMPLE, NODES, node_row, stated_rows
 from services.goals.planning.domain.plan import NodeBehind, NodeLocked, NodeNotFound, OutsideTolerance, PlanRefused
 from services.goals.planning.domain.scenario import (
     Commitment,
@@ -40,14 +43,27 @@ from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import CurrentSight
+from shared.http.tables import (
+    TableFormat,
+    Uploaded,
+    all_rows,
+    described_file,
+    described_upload,
+    table_answer,
+    table_file,
+)
 from shared.http.wiring import handed
-from shared.kernel.errors import VersionMismatch
+from shared.kernel.errors import ItemsRefused, Refusals, VersionMismatch
+from shared.tables.cells import InvalidTable
+from shared.tables.columns import Value
 
 router = APIRouter(prefix="/v1/scenarios", tags=["scenarios"])
 
 UseCases = Annotated[Planning, Depends(handed(Planning))]
 COMPARED_MAX: Final = 5
 _ID: Final = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+TABLE_ROWS_MAX: Final = 250_000
+_TABLE_PAGE: Final = 5_000
 _IDS: Final = Cursor(UUID)
 _POSITIONS: Final = Cursor(conint(ge=0, le=2**31 - 1))
 _OWNERS: Final = (UnknownPerson, UnknownTeam)
@@ -219,6 +235,71 @@ async def change_scenario_plan(
         )
 
     return await writer.commit(change, ScenarioAnswer.of)
+
+
+@router.get(
+    "/{scenario_id}/table",
+    summary="The targets of a scenario as a table",
+    response_class=Response,
+    responses={200: described_file(NODES), **responses(ScenarioNotFound)},
+)
+async def export_scenario_nodes(
+    scenario_id: UUID,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    reader: RequestReader,
+    table_format: Annotated[TableFormat, Query(alias="format", description="CSV in UTF-8, or a workbook.")] = (
+        TableFormat.CSV
+    ),
+) -> Response:
+    """All of owners in sight. Sent back with other targets or notes it changes these."""
+    async with reader.transaction() as tx:
+        nodes = await planning.list_all_nodes(tx, caller.tenant_id, scenario_id, await sight.today(tx))
+
+    async def pages() -> AsyncIterator[Sequence[Mapping[str, Value]]]:
+        for start in range(0, len(nodes), _TABLE_PAGE):
+            yield [node_row(node, name) for node, name in nodes[start : start + _TABLE_PAGE]]
+
+    file, media_type = await table_file(NODES, table_format, pages())
+    return table_answer(file, media_type, f"scenario-{scenario_id}.{table_format}")
+
+
+@router.post(
+    "/{scenario_id}/table",
+    summary="Change the targets of a scenario by a table",
+    responses=responses(InvalidTable, ItemsRefused, PlanRefused, *_NODES, *_CHANGE),
+    openapi_extra=described_upload(NODES, f"node_id,target\n{NODE_EXAMPLE},525000"),
+)
+async def import_scenario_nodes(
+    scenario_id: UUID,
+    uploaded: Uploaded,
+    caller: CurrentPrincipal,
+    sight: CurrentSight,
+    planning: UseCases,
+    reader: RequestReader,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
+) -> Answered[ScenarioAnswer]:
+    """Targets and notes that differ from those there are are stated, all or none; what is below them follows."""
+    async with reader.transaction() as tx:
+        await planning.require_seen(tx, caller.tenant_id, scenario_id, await sight.today(tx))
+    rows = await uploaded.read(lambda read: all_rows(NODES, read, rows_max=TABLE_ROWS_MAX))
+    stated = stated_rows(rows)
+
+    async def state(tx: Transaction) -> Summary:
+        return await planning.state_targets(
+            tx,
+            caller.tenant_id,
+            scenario_id,
+            expected,
+            stated,
+            Refusals(),
+            actor=caller.actor,
+            sight=await sight.today(tx),
+        )
+
+    return await writer.commit(state, ScenarioAnswer.of)
 
 
 @router.post(

@@ -19,7 +19,7 @@ from services.goals.org.service import Organisation
 from services.goals.planning import store
 from services.goals.planning.domain.agreement import CommitmentGap, check_tolerance, commitment_gaps
 from services.goals.planning.domain.comparison import Compared, compared
-from services.goals.planning.domain.decomposition import changed, decomposed, nodes_reaching
+from services.goals.planning.domain.decomposition import decomposed, nodes_reaching
 from services.goals.planning.domain.numbers import change_ratio
 from services.goals.planning.domain.plan import Change, Edit, Node, NodeNotFound, Note, Respread, Tree
 from services.goals.planning.domain.scenario import (
@@ -64,6 +64,15 @@ class Place(NamedTuple):
 
     parent_id: UUID | None = None
     owner_id: UUID | None = None
+
+
+class StatedRow(NamedTuple):
+    """What a row of a table states of a node, and where it is in the table; None leaves the note as it is."""
+
+    pointer: str
+    node_id: UUID
+    target: Decimal
+    note: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +162,7 @@ class Planning:
         scenario = Scenario(
             tx.new_id(), 1, name, ScenarioState.DRAFT, pattern, wish, plan, author=actor, known_at=tx.now
         )
-        tree = await self._tree(scenario)
+        tree = await _worked_out(scenario)
         await store.SCENARIOS.add(tx, tenant_id, scenario)
         return _summary(scenario, tree, sight)
 
@@ -174,6 +183,10 @@ class Planning:
         """Raises ScenarioNotFound, also for one without anybody in sight."""
         scenario = await self._seen(tx, tenant_id, scenario_id, sight)
         return _summary(scenario, await self._tree(scenario), sight)
+
+    async def require_seen(self, tx: Transaction, tenant_id: UUID, scenario_id: UUID, sight: Sight) -> None:
+        """Raises ScenarioNotFound, also for one without anybody in sight."""
+        await self._seen(tx, tenant_id, scenario_id, sight)
 
     async def list_nodes(
         self,
@@ -234,19 +247,53 @@ class Planning:
         scenario = await self._for_change(tx, tenant_id, scenario_id, expected_version, sight)
         scenario.needs(ScenarioState.DRAFT)
         tree = await self._tree(scenario)
-        node = tree.by_id.get(change.node_id)
-        if node is None or not sight.sees_owner(node.owner.id):
-            raise NodeNotFound(f"The plan has no node {change.node_id}.")
-        if not sight.viewer.edits:
-            check_may_propose(sight, node.owner)
-            if not isinstance(change, Edit | Note) or node.owner.id == actor.person_id:
-                raise GoalOutOfReach("A manager states numbers and notes of its subtree; the rest is RevOps'.")
-            if isinstance(change, Edit):
-                check_tolerance(scenario.plan, node, change.target)
+        _check_change(scenario, tree, change, actor, sight)
         if isinstance(change, Respread) and not change.reached:
             change = await self._with_reached(tx, tenant_id, scenario, tree, change)
-        await anyio.to_thread.run_sync(changed, scenario.plan, change)
-        return await self._saved(tx, tenant_id, scenario.with_change(change, Entry(actor, tx.now, tx.reason)), sight)
+        return await self._changed(tx, tenant_id, scenario, [change], actor, sight)
+
+    async def list_all_nodes(
+        self, tx: Transaction, tenant_id: UUID, scenario_id: UUID, sight: Sight
+    ) -> list[tuple[Node, str]]:
+        """Every node of an owner in sight, with the owner's name, in order. Raises ScenarioNotFound."""
+        scenario = await self._seen(tx, tenant_id, scenario_id, sight)
+        tree = await self._tree(scenario)
+        names = await self._organisation.names(tx, tenant_id)
+        return [(node, names[node.owner.id].name) for node in tree.nodes if sight.sees_owner(node.owner.id)]
+
+    async def state_targets(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        scenario_id: UUID,
+        expected_version: int,
+        rows: Sequence[StatedRow],
+        refusals: Refusals,
+        *,
+        actor: Actor,
+        sight: Sight,
+    ) -> Summary:
+        """Change the targets and notes that differ from those there are, all at once or none; the others follow.
+
+        Raises what `refusals` does, ScenarioNotFound, VersionMismatch, ScenarioNotInState, PlanRefused.
+        """
+        scenario = await self._for_change(tx, tenant_id, scenario_id, expected_version, sight)
+        scenario.needs(ScenarioState.DRAFT)
+        tree = await self._tree(scenario)
+        changes: list[Change] = []
+        for row in rows:
+            node = tree.by_id.get(row.node_id)
+            wanted: list[Change] = []
+            if node is None or row.target != node.target:
+                wanted.append(Edit(row.node_id, row.target))
+            if node is not None and row.note is not None and row.note != node.note:
+                wanted.append(Note(row.node_id, row.note))
+            for change in wanted:
+                with refusals.at(row.pointer):
+                    _check_change(scenario, tree, change, actor, sight)
+                    changes.append(change)
+        refusals.check()
+        return await self._changed(tx, tenant_id, scenario, changes, actor, sight)
 
     async def rename_scenario(
         self, tx: Transaction, tenant_id: UUID, scenario_id: UUID, expected_version: int, name: str, sight: Sight
@@ -274,7 +321,7 @@ class Planning:
         check_may_propose(sight, scenario.plan.owner)
         copy = scenario.copied(tx.new_id(), name, actor)
         await store.SCENARIOS.add(tx, tenant_id, copy)
-        return _summary(copy, await self._tree(copy), sight)
+        return _summary(copy, await _worked_out(copy), sight)
 
     async def archive_scenario(
         self, tx: Transaction, tenant_id: UUID, scenario_id: UUID, expected_version: int, sight: Sight
@@ -496,15 +543,18 @@ class Planning:
         return scenario
 
     async def _saved(self, tx: Transaction, tenant_id: UUID, scenario: Scenario, sight: Sight) -> Summary:
-        tree = await self._tree(scenario)
+        tree = await _worked_out(scenario)
         return _summary(await store.SCENARIOS.save(tx, tenant_id, scenario), tree, sight)
 
     async def _tree(self, scenario: Scenario) -> Tree:
-        """The tree of a scenario, from those kept if it is there: a version of a scenario has one tree for ever."""
+        """The tree of a stored scenario, from those kept if it is there: a stored version has one tree for ever.
+
+        One that is not committed yet is worked out and not kept, since its version may become another one's.
+        """
         key = (scenario.id, scenario.version)
         tree = self._trees.get(key)
         if tree is None:
-            tree = await anyio.to_thread.run_sync(decomposed, scenario.plan)
+            tree = await _worked_out(scenario)
             self._trees[key] = tree
             while len(self._trees) > TREES_MAX:
                 self._trees.popitem(last=False)
@@ -534,6 +584,26 @@ class Planning:
             keys = [key for person in _people_of(scenario, node.owner) for key in _keys(person, span)]
             reached[node.id] = sum((won.get(key, Decimal(0)) for key in keys), Decimal(0))
         return Respread(change.node_id, change.day, reached)
+
+    async def _changed(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        scenario: Scenario,
+        changes: Sequence[Change],
+        actor: Actor,
+        sight: Sight,
+    ) -> Summary:
+        """With these changes, each of which the tree has to have the node for. Raises as `decomposition.changed`."""
+        if not changes:
+            return _summary(scenario, await self._tree(scenario), sight)
+        later = scenario.with_changes(changes, Entry(actor, tx.now, tx.reason))
+        tree = await _worked_out(later)
+        before = len(scenario.plan.changes)
+        for unapplied in tree.unapplied:
+            if unapplied.change >= before:
+                raise unapplied.reason
+        return _summary(await store.SCENARIOS.save(tx, tenant_id, later), tree, sight)
 
     async def _probable(
         self, tx: Transaction, tenant_id: UUID, scenario: Scenario, nodes: Sequence[Node]
@@ -572,6 +642,25 @@ class Planning:
             if values:
                 found[owner, period] = sum(values, Decimal(0))
         return found
+
+
+async def _worked_out(scenario: Scenario) -> Tree:
+    """In a thread: other requests are answered meanwhile. Raises PlanRefused."""
+    return await anyio.to_thread.run_sync(decomposed, scenario.plan)
+
+
+def _check_change(scenario: Scenario, tree: Tree, change: Change, actor: Actor, sight: Sight) -> None:
+    """Raises NodeNotFound, GoalOutOfReach or OutsideTolerance unless the viewer may change a node so."""
+    node = tree.by_id.get(change.node_id)
+    if node is None or not sight.sees_owner(node.owner.id):
+        raise NodeNotFound(f"The plan has no node {change.node_id}.")
+    if sight.viewer.edits:
+        return
+    check_may_propose(sight, node.owner)
+    if not isinstance(change, Edit | Note) or node.owner.id == actor.person_id:
+        raise GoalOutOfReach("A manager states numbers and notes of its subtree; the rest is RevOps'.")
+    if isinstance(change, Edit):
+        check_tolerance(scenario.plan, node, change.target)
 
 
 def _summary(scenario: Scenario, tree: Tree, sight: Sight) -> Summary:

@@ -151,11 +151,12 @@ class Scenario:
         """Under another name."""
         return replace(self, version=self.version + 1, name=name)
 
-    def with_change(self, change: Change, entry: Entry) -> "Scenario":
-        """With a change of its plan more. Raises ScenarioNotInState."""
+    def with_changes(self, changes: Sequence[Change], entry: Entry) -> "Scenario":
+        """With changes of its plan more, all made at once. Raises ScenarioNotInState."""
         self.needs(ScenarioState.DRAFT)
-        plan = replace(self.plan, changes=(*self.plan.changes, change))
-        return replace(self, version=self.version + 1, plan=plan, log=(*self.log, entry))
+        plan = replace(self.plan, changes=(*self.plan.changes, *changes))
+        log = (*self.log, *[entry] * len(changes))
+        return replace(self, version=self.version + 1, plan=plan, log=log)
 
     def refreshed(self, plan: Plan, known_at: datetime) -> "Scenario":
         """By what is known now; what people changed stays. Raises ScenarioNotInState."""
