@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -9,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 import pytest
@@ -166,16 +169,8 @@ class ConnectedCompany(Company):
 
     async def send(self, webhooks: Sequence[Webhook], hook_url: str) -> None:
         """Deliver these, a few at a time; each is to be answered with success."""
-        turns = asyncio.Semaphore(_CONCURRENT)
-
-        async def deliver(webhook: Webhook) -> None:
-            async with turns:
-                response = await self.client.request(
-                    webhook.method, f"{hook_url}{webhook.path}", headers=dict(webhook.headers), content=webhook.body
-                )
-            assert response.is_success, f"{response.status_code} {response.text}"
-
-        await asyncio.gather(*map(deliver, webhooks))
+        waiting = deque(webhooks)
+        await asyncio.gather(*(deliver(waiting, urlsplit(hook_url)) for _ in range(_CONCURRENT)))
 
     async def values(self) -> dict[str, Decimal]:
         """Where each goal stands, by owner."""
@@ -217,6 +212,23 @@ class ConnectedCompany(Company):
         quarantined = await self.call("GET", "tracking", "/v1/deliveries?state=quarantined&limit=3")
         waiting = await self.call("GET", "tracking", "/v1/deliveries?state=received&limit=3")
         return f"quarantined: {quarantined['items']}, waiting: {waiting['items']}"
+
+
+async def deliver(waiting: deque[Webhook], hook: SplitResult) -> None:
+    """Send what waits over one connection, one after another: a tenth of the work that it is for a client's pool."""
+    reader, writer = await asyncio.open_connection(hook.hostname, hook.port)
+    try:
+        while waiting:
+            webhook = waiting.popleft()
+            headers = {"host": hook.netloc, "content-length": str(len(webhook.body)), **webhook.headers}
+            lines = [f"{webhook.method} {hook.path}{webhook.path} HTTP/1.1", *map(": ".join, headers.items()), "", ""]
+            writer.write("\r\n".join(lines).encode() + webhook.body)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            length = re.search(r"\r\ncontent-length: (\d+)\r\n", head, re.IGNORECASE)
+            body = await reader.readexactly(int(length[1]) if length else 0)
+            assert head.startswith("HTTP/1.1 2"), f"{head}{body.decode()}"
+    finally:
+        writer.close()
 
 
 def this_quarter() -> tuple[date, date]:
