@@ -43,6 +43,7 @@ def node(
             "reached": None,
             "last_year": None,
             "change": None if change is None else Decimal(change),
+            "probability": None,
             "note": "",
         }
     )
