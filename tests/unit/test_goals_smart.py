@@ -20,10 +20,9 @@ from services.goals.smart.domain.checks import (
     checks_of,
 )
 from services.goals.smart.domain.track import (
+    Surroundings,
     Track,
     months_told,
-    peers_of,
-    people_of,
     track_of,
     untold_by_actuals,
 )
@@ -248,6 +247,8 @@ def test_time_bound_fails_in_the_past_and_warns_off_the_calendar_and_without_che
 def test_a_goal_is_over_on_the_day_after_its_last_one() -> None:
     last_today = replace(TERMS, period=Period(date(2026, 11, 1), date(2026, 12, 1)))
     assert check(Letter.TIME_BOUND, last_today).verdict is Verdict.PASSES
+    over = replace(TERMS, period=Period(date(2026, 11, 1), TODAY))
+    assert check(Letter.TIME_BOUND, over).verdict is Verdict.FAILS
 
 
 def test_a_failure_blocks_a_warning_waits_for_its_acknowledgement_and_both_say_what_would_pass() -> None:
@@ -359,7 +360,9 @@ def test_peers_are_those_in_the_same_teams_and_teams_beside_the_team() -> None:
             MembershipFact(DAN, NORTH, left),
         ],
     )
-    assert peers_of(chart, Owner(OwnerKind.PERSON, ADA), TODAY) == (frozenset({BOB}),)
-    assert peers_of(chart, Owner(OwnerKind.TEAM, NORTH), TODAY) == (frozenset({CLEO}),)
-    assert peers_of(chart, Owner(OwnerKind.TEAM, ALL_SALES), TODAY) == ()
-    assert people_of(chart, Owner(OwnerKind.TEAM, ALL_SALES), TODAY) == {ADA, BOB, CLEO}
+    around = Surroundings(chart, TODAY)
+    assert around.peers_of(Owner(OwnerKind.PERSON, ADA)) == (frozenset({BOB}),)
+    assert around.peers_of(Owner(OwnerKind.PERSON, DAN)) == ()
+    assert around.peers_of(Owner(OwnerKind.TEAM, NORTH)) == (frozenset({CLEO}),)
+    assert around.peers_of(Owner(OwnerKind.TEAM, ALL_SALES)) == ()
+    assert around.people_of(Owner(OwnerKind.TEAM, ALL_SALES)) == {ADA, BOB, CLEO}

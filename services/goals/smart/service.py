@@ -23,9 +23,8 @@ from services.goals.smart.domain.checks import (
     warned,
 )
 from services.goals.smart.domain.track import (
+    Surroundings,
     months_told,
-    peers_of,
-    people_of,
     track_of,
     untold_by_actuals,
 )
@@ -34,7 +33,6 @@ from services.goals.targets.service import Goals
 from shared.db.database import Transaction
 from shared.kernel.approvals import SERVICE, Actor
 from shared.kernel.errors import Refusals, check_version
-from shared.kernel.org import OrgChart
 from shared.kernel.sight import Sight
 
 
@@ -104,7 +102,11 @@ class SmartChecks:
             return {}
         chart = await self._organisation.chart(tx, tenant_id)
         today = chart.calendar.business_date(tx.now)
-        around = {owner: _around(chart, owner, today) for owner in {goal.terms.owner for goal in goals}}
+        surroundings = Surroundings(chart, today)
+        around = {
+            owner: Around(surroundings.people_of(owner), surroundings.peers_of(owner))
+            for owner in {goal.terms.owner for goal in goals}
+        }
         identified = await self._organisation.identified(
             tx, tenant_id, frozenset[UUID]().union(*(each.people for each in around.values()))
         )
@@ -208,10 +210,6 @@ class Smart:
         """Those of every version of a goal, the oldest first. Raises GoalNotFound."""
         await self._goals.get_goal(tx, tenant_id, goal_id, sight)
         return await store.acknowledgements(tx, tenant_id, [goal_id], after=after, limit=limit)
-
-
-def _around(chart: OrgChart, owner: Owner, day: date) -> Around:
-    return Around(people_of(chart, owner, day), peers_of(chart, owner, day))
 
 
 def _letters(acknowledgements: Collection[Acknowledgement]) -> frozenset[Letter]:

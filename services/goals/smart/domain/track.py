@@ -4,11 +4,13 @@ Actuals have what people won, and have open, by calendar month. So they tell of 
 value in the home currency, over whole months. People are those of today: what a team reached is what those in it did.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import Final
 from uuid import UUID
 
@@ -42,6 +44,52 @@ class Track:
     def numbers(self) -> tuple[Decimal, ...]:
         """The owner's, the newest first."""
         return tuple(number for _, number in self.history)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Whose records count for each owner on a day, and who its peers are."""
+
+    chart: OrgChart
+    day: date
+
+    def people_of(self, owner: Owner) -> frozenset[UUID]:
+        """Whose records count for an owner."""
+        reach = self.chart.reach(owner.kind, owner.id, Period(self.day, self.day + timedelta(1)))
+        return frozenset(each.person_id for each in reach)
+
+    def peers_of(self, owner: Owner) -> tuple[frozenset[UUID], ...]:
+        """Of a person each of those who are in a team with it; of a team the people of each team beside it."""
+        if owner.kind is OwnerKind.PERSON:
+            others = {other for team_id in self._teams[owner.id] for other in self._members[team_id]} - {owner.id}
+            return tuple(frozenset({person_id}) for person_id in sorted(others))
+        node = self.chart.teams.get(owner.id)
+        parent_id = None if node is None else node.on(self.day)[0]
+        beside = sorted(set(self._below[parent_id]) - {owner.id}) if parent_id else ()
+        return tuple(self.people_of(Owner(OwnerKind.TEAM, team_id)) for team_id in beside)
+
+    @cached_property
+    def _members(self) -> Mapping[UUID, list[UUID]]:
+        members: defaultdict[UUID, list[UUID]] = defaultdict(list)
+        for stay in self.chart.memberships:
+            if self.day in stay.range:
+                members[stay.team_id].append(stay.person_id)
+        return members
+
+    @cached_property
+    def _teams(self) -> Mapping[UUID, list[UUID]]:
+        teams: defaultdict[UUID, list[UUID]] = defaultdict(list)
+        for team_id, people in self._members.items():
+            for person_id in people:
+                teams[person_id].append(team_id)
+        return teams
+
+    @cached_property
+    def _below(self) -> Mapping[UUID | None, list[UUID]]:
+        below: defaultdict[UUID | None, list[UUID]] = defaultdict(list)
+        for team in self.chart.teams.values():
+            below[team.on(self.day)[0]].append(team.id)
+        return below
 
 
 def untold_by_actuals(terms: GoalTerms) -> str | None:
@@ -80,27 +128,6 @@ def track_of(
         history=_history(terms.measure, people, before, actuals),
         peers=tuple(tuple(n for _, n in _history(terms.measure, peer, before, actuals)) for peer in peers),
     )
-
-
-def people_of(chart: OrgChart, owner: Owner, day: date) -> frozenset[UUID]:
-    """Whose records count for an owner on a day."""
-    reach = chart.reach(owner.kind, owner.id, Period(day, day + timedelta(1)))
-    return frozenset(each.person_id for each in reach)
-
-
-def peers_of(chart: OrgChart, owner: Owner, day: date) -> tuple[frozenset[UUID], ...]:
-    """Of a person each of those who are in a team with it on a day; of a team the people of each team beside it."""
-    if owner.kind is OwnerKind.PERSON:
-        stays = [stay for stay in chart.memberships if day in stay.range]
-        teams = {stay.team_id for stay in stays if stay.person_id == owner.id}
-        others = {stay.person_id for stay in stays if stay.team_id in teams} - {owner.id}
-        return tuple(frozenset({person_id}) for person_id in sorted(others))
-    node = chart.teams.get(owner.id)
-    parent_id = None if node is None else node.on(day)[0]
-    beside = sorted(
-        team.id for team in chart.teams.values() if team.id != owner.id and parent_id and team.on(day)[0] == parent_id
-    )
-    return tuple(people_of(chart, Owner(OwnerKind.TEAM, team_id), day) for team_id in beside)
 
 
 def _is_won_alone(measure: Measure) -> bool:
@@ -165,13 +192,13 @@ def _is_foreign(actuals: Actuals | None, measure: Measure) -> bool:
 
 def _periods_before(terms: GoalTerms, today: date) -> tuple[Period, ...]:
     """The last periods of the length of the goal's that are over, the newest first."""
-    period, this_month = terms.period, today.replace(day=1)
+    period = terms.period
     length = len(_months(period))
     found: list[Period] = []
     end = period.start
     while len(found) < PERIODS_MAX and end.year > _EARLIEST_YEAR:
         start = _shifted(end, -length)
-        if end <= this_month:
+        if end <= today:
             found.append(Period(start, end))
         end = start
     return tuple(found)
