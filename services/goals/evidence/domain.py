@@ -90,13 +90,13 @@ def outcomes(
     if len(history) < LEVEL_PERIODS_MIN:
         return None
     level = _mean(history)
-    sample = [Fraction(value) for value in history]
+    so_far = Fraction(reached)
+    sample = [so_far + Fraction(value) * ahead for value in history]
     for periods in peers:
         if len(periods) >= LEVEL_PERIODS_MIN and (peer_level := _mean(periods)) > 0:
-            sample += [Fraction(value) * level / peer_level for value in periods]
-    if len(sample) < SAMPLE_MIN:
-        return None
-    return tuple(Fraction(reached) + value * ahead for value in sample)
+            scale = level / peer_level * ahead
+            sample += [so_far + Fraction(value) * scale for value in periods]
+    return tuple(sample) if len(sample) >= SAMPLE_MIN else None
 
 
 def attainment_probability(
@@ -118,7 +118,8 @@ def attainment_probability(
     sample = outcomes(history, peers, reached, ahead)
     if sample is None:
         return None
-    attained_in = sum(outcome >= target for outcome in sample)
+    aim = Fraction(target)
+    attained_in = sum(outcome >= aim for outcome in sample)
     peer_periods = len(sample) - len(history)
     return Probability(
         (Decimal(attained_in + 1) / (len(sample) + 2)).quantize(_SHOWN, rounding=ROUND_HALF_UP),
@@ -130,4 +131,4 @@ def attainment_probability(
 
 
 def _mean(values: Sequence[Decimal]) -> Fraction:
-    return sum(map(Fraction, values), Fraction(0)) / len(values)
+    return Fraction(sum(values, Decimal(0))) / len(values)
