@@ -21,6 +21,7 @@ from services.tracking.measure.actuals.work import ActualsPublisher
 from services.tracking.measure.progress.consumer import (
     ACTIVITIES_GROUP,
     DEFINITIONS_GROUP,
+    DEFINITIONS_MAX,
     DEFINITIONS_TOPICS,
     PROGRESS_GROUP,
     ActivitiesHandler,
@@ -87,7 +88,11 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
                 gather_seconds=_COUNTED_GATHER_SECONDS,
             ),
             "definitions": process.consumer(
-                "definitions", DEFINITIONS_GROUP, DEFINITIONS_TOPICS, DefinitionsHandler(tracker, rebuilder)
+                "definitions",
+                DEFINITIONS_GROUP,
+                DEFINITIONS_TOPICS,
+                DefinitionsHandler(tracker, rebuilder),
+                max_records=DEFINITIONS_MAX,
             ),
             "rebuilder": rebuilder,
             "actuals": ActualsPublisher(database, outbox),

@@ -2,6 +2,7 @@
 
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 from typing import ClassVar, Literal
 from uuid import UUID
 
@@ -112,6 +113,9 @@ class Metric(Value):
 
     def measure(self) -> Measure:
         """The checked rule; InvalidInput names the part that is wrong."""
+        return _measure(self.model_dump_json())
+
+    def _made(self) -> Measure:
         fields = RECORD_TYPES[self.record].fields
         return Measure(
             self.later_aggregate or self.aggregate,
@@ -158,6 +162,12 @@ class Metric(Value):
                 "combine": measure.combine,
             }
         )
+
+
+# Thousands of goals have equal metrics, and reading a filter is most of reading a goal.
+@lru_cache(maxsize=1024)
+def _measure(document: str) -> Measure:
+    return Metric.model_validate_json(document)._made()
 
 
 class StretchLevel(Value):

@@ -38,6 +38,8 @@ from shared.worker.rounds import Rounds
 
 _log = get_logger(__name__)
 _chance: Final = SystemRandom()
+MAX_RECORDS: Final = 2000
+"""Of a batch, unless a consumer is given another number."""
 _POLL_MILLISECONDS: Final = 1000
 _HINT_SECONDS: Final = 1.0
 _WATCH_SECONDS: Final = 5.0
@@ -88,7 +90,7 @@ class Consumer:
         group: str,
         topics: Sequence[str],
         handler: Handler,
-        max_records: int = 2000,
+        max_records: int = MAX_RECORDS,
         gather_seconds: float = 0.0,
         session_seconds: int = 10,
         drain_seconds_max: float = 10.0,

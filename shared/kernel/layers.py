@@ -40,8 +40,17 @@ class Layered(Mapping[KeyT, ValueT]):
         other._top = {**self._top, **dict.fromkeys(away, _REMOVED), **put}
         other._length = self._length + sum(key not in self for key in put) - sum(key in self for key in {*away})
         if len(other._top) > max(_TOP_MIN, len(self._base) // _TOP_SHARE):
-            return Layered(dict(other.items()))
+            return Layered(other._whole())
         return other
+
+    def _whole(self) -> dict[KeyT, ValueT]:
+        whole = dict(self._base)
+        for key, found in self._top.items():
+            if found is _REMOVED:
+                whole.pop(key, None)
+            else:
+                whole[key] = found
+        return whole
 
     @overload
     def get(self, key: KeyT, default: None = None, /) -> ValueT | None: ...

@@ -30,6 +30,21 @@ FROM unnest(
 ORDER BY subject
 """
 _UNLESS_THERE: Final = "ON CONFLICT (subject, version, tenant_id) DO NOTHING"
+# Found by key, each by itself, however old the statistics. What is there already is not written out for nothing.
+_MISSING: Final = """
+SELECT wanted.number
+FROM unnest(
+    CAST(CAST(:tenant_ids AS text) AS uuid[]), CAST(CAST(:subjects AS text) AS text[]),
+    CAST(CAST(:versions AS text) AS bigint[])
+) WITH ORDINALITY AS wanted(tenant_id, subject, version, number)
+LEFT JOIN LATERAL (
+    SELECT true AS is_there FROM {audit} AS stored
+    WHERE stored.tenant_id = wanted.tenant_id AND stored.subject = wanted.subject AND stored.version = wanted.version
+    LIMIT 1
+) AS stored ON true
+WHERE stored.is_there IS NULL
+ORDER BY wanted.number
+"""
 _LIST: Final = """
 SELECT change.id, change.subject, change.version, change.actor_kind, change.actor_id, change.reason,
     change.changed_at, change.state AS after, (
@@ -97,6 +112,7 @@ class Trail:
         record = _RECORD.format(audit=table.fullname)
         self._record = text(record)
         self._begin = text(record + _UNLESS_THERE)
+        self._missing = text(_MISSING.format(audit=table.fullname))
         self._list = text(_LIST.format(audit=table.fullname))
         self._authors = text(_AUTHORS.format(audit=table.fullname))
 
@@ -107,7 +123,16 @@ class Trail:
 
     async def begin(self, tx: Transaction, events: Sequence[Event]) -> None:
         """What things are that are about to change, for those of which that is not on the trail."""
-        await tx.execute(self._begin, _entries(tx, events, UNKNOWN, None, is_change=False))
+        if not events:
+            return
+        wanted = {
+            "tenant_ids": array_text([event.tenant_id for event in events]),
+            "subjects": array_text([event.subject for event in events]),
+            "versions": array_text([dict(event)["version"] for event in events]),
+        }
+        missing = [events[row["number"] - 1] for row in await tx.rows(self._missing, wanted)]
+        if missing:
+            await tx.execute(self._begin, _entries(tx, missing, UNKNOWN, None, is_change=False))
 
     async def authors(
         self, tx: Transaction, tenant_id: UUID, subjects: Sequence[str]

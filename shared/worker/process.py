@@ -16,7 +16,7 @@ from shared.http.idempotency import IdempotencySweep
 from shared.http.settings import read_settings
 from shared.http.worker import WorkerSettings, run_worker
 from shared.kafka.application import Handler
-from shared.kafka.consumer import Consumer
+from shared.kafka.consumer import MAX_RECORDS, Consumer
 from shared.kafka.producer import Producer
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import TopicsUnusable, ensure_topics
@@ -52,11 +52,19 @@ class WorkerProcess(Generic[SettingsT]):
     _consumers: dict[str, Consumer] = field(default_factory=dict)
 
     def consumer(
-        self, name: str, group: str, topics: Sequence[str], handler: Handler, *, gather_seconds: float = 0.0
+        self,
+        name: str,
+        group: str,
+        topics: Sequence[str],
+        handler: Handler,
+        *,
+        gather_seconds: float = 0.0,
+        max_records: int = MAX_RECORDS,
     ) -> Consumer:
         """A consumer of this service, which the process is not ready without.
 
         Records gather for `gather_seconds` between two batches: so much later each may be, and so many fewer there are.
+        A batch, which is a transaction, has `max_records` at most.
         """
         made = Consumer(
             settings=self.kafka,
@@ -67,6 +75,7 @@ class WorkerProcess(Generic[SettingsT]):
             topics=topics,
             handler=handler,
             gather_seconds=gather_seconds,
+            max_records=max_records,
         )
         self._consumers[name] = made
         return made

@@ -10,7 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from statistics import median
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
@@ -51,11 +51,11 @@ async def measure(
     from_sending: list[float] = []
     parts: list[dict[str, float]] = []
     problems: list[str] = []
-    async with _stream(product) as stream, _floors(servers) as floor:
+    async with live_stream(product, TENANT_ID, company().company_goal_id) as stream, _floors(servers) as floor:
         plan = product.hook.plan(product.hook_port, "latency", count=_WARM_UP_SAMPLES + rounds * samples)
         # Every webhook is of a deal of its own, so that each adds its amount to the company's goal.
-        webhooks = iter(_amounts_and_requests(replace(plan, deals=plan.count)))
-        async with _hook(product) as hook:
+        webhooks = iter(amounts_and_requests(replace(plan, deals=plan.count)))
+        async with hook_connection(product) as hook:
             for number in range(rounds + 1):
                 accepted_to_seen: list[float] = []
                 sent_to_seen: list[float] = []
@@ -109,12 +109,13 @@ def _milliseconds(seconds: list[float]) -> float:
     return median(seconds) * 1000
 
 
-def _amounts_and_requests(plan: LoadPlan) -> list[tuple[Decimal, bytes]]:
+def amounts_and_requests(plan: LoadPlan) -> list[tuple[Decimal, bytes]]:
+    """Every request of the plan, with the amount that its deal is of."""
     made = requests(plan)
     return [(Decimal(json.loads(each.partition(b"\r\n\r\n")[2])["data"]["amount"]), each) for each in made]
 
 
-class _Hook:
+class HookConnection:
     """A persistent connection to the hook."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -131,8 +132,8 @@ class _Hook:
         return accepted_at
 
 
-class _Stream:
-    """The company goal's live stream."""
+class LiveStream:
+    """A goal's live stream."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
@@ -150,31 +151,31 @@ class _Stream:
 
 
 @asynccontextmanager
-async def _hook(product: Product) -> AsyncIterator[_Hook]:
+async def hook_connection(product: Product) -> AsyncIterator[HookConnection]:
     reader, writer = await asyncio.open_connection(LOOPBACK, product.hook_port)
     try:
-        yield _Hook(reader, writer)
+        yield HookConnection(reader, writer)
     finally:
         writer.close()
 
 
 @asynccontextmanager
-async def _stream(product: Product) -> AsyncIterator[_Stream]:
-    """The stream, its first event (the goal's progress now) already read."""
+async def live_stream(product: Product, tenant_id: UUID, goal_id: UUID) -> AsyncIterator[LiveStream]:
+    """A goal's stream, its first event (the goal's progress now) already read."""
     settings = HttpSettings(jwt_secret=product.stack.secrets.jwt_secret)
     token = issue_token(
-        settings, tenant_id=TENANT_ID, person_id=None, roles=frozenset({Role.SERVICE}), ttl_seconds=3600
+        settings, tenant_id=tenant_id, person_id=None, roles=frozenset({Role.SERVICE}), ttl_seconds=3600
     )
     reader, writer = await asyncio.open_connection(LOOPBACK, product.hook_port)
     try:
         writer.write(
-            f"GET /v1/goals/{company().company_goal_id}/progress/stream HTTP/1.1\r\nHost: {LOOPBACK}\r\n"
+            f"GET /v1/goals/{goal_id}/progress/stream HTTP/1.1\r\nHost: {LOOPBACK}\r\n"
             f"Authorization: Bearer {token}\r\nAccept: text/event-stream\r\n\r\n".encode()
         )
         head = await reader.readuntil(b"\r\n\r\n")
         if b" 200 " not in head.partition(b"\r\n")[0]:
             raise StackError(f"The live stream was refused: {head.decode(errors='replace')}")
-        stream = _Stream(reader)
+        stream = LiveStream(reader)
         await stream.changed()
         yield stream
     finally:

@@ -56,12 +56,12 @@ class Hook:
         )
 
 
-async def new_hook(database_url: str, secrets_key: str) -> Hook:
-    """A connection of the measured company."""
-    async with opened(database_url, "tracking") as database, database.transaction(Scope.of(TENANT_ID)) as tx:
+async def new_hook(database_url: str, secrets_key: str, tenant_id: UUID = TENANT_ID) -> Hook:
+    """A connection of the measured company, or of another tenant."""
+    async with opened(database_url, "tracking") as database, database.transaction(Scope.of(tenant_id)) as tx:
         made = await Connections(SecretsBox(secrets_key)).create(
             tx,
-            TENANT_ID,
+            tenant_id,
             source=Source.STANDARD_WEBHOOKS,
             name="Bench",
             identity_source=SOURCE,

@@ -27,6 +27,7 @@ from services.goals.targets.domain import (
     GoalTerms,
     NewWeight,
     NotAPart,
+    Owner,
     Revision,
     Status,
     activated,
@@ -315,12 +316,13 @@ class Goals:
         ]
         drafts = [f"goal/{stored.id}" for _, stored in found if wishes[stored.id].verb is Verb.ACTIVATE]
         written = await self._trail.authors(tx, tenant_id, drafts)
+        measured = await self._measured_by(tx, tenant_id, actor, [stored for _, stored in found])
         made: list[tuple[str, GoalChange, Goal, Goal]] = []
         for change, stored in found:
             wish = wishes[stored.id]
             with refusals.at(change.pointer):
                 if stored.status is not Status.DRAFT:
-                    await self._check_decision(tx, tenant_id, stored, actor, sight, authors=())
+                    _check_decision(stored, actor, sight, measured, authors=())
                 elif wish.verb is Verb.CANCEL:
                     check_may_propose(sight, stored.terms.owner)
                 after = change.change(stored)
@@ -328,7 +330,9 @@ class Goals:
                     check_may_propose(sight, after.terms.owner)
                 elif after.status is Status.ACTIVE:
                     authors = written[f"goal/{after.id}"] if wish.verb is Verb.ACTIVATE else wish.authors
-                    await self._check_decision(tx, tenant_id, after, actor, sight, authors=authors)
+                    if after.terms.owner != stored.terms.owner:
+                        measured |= await self._measured_by(tx, tenant_id, actor, [after])
+                    _check_decision(after, actor, sight, measured, authors=authors)
                 made.append((change.pointer, wish, stored, after))
         referring = [
             (pointer, after) for pointer, wish, _, after in made if after.status in (Status.DRAFT, Status.ACTIVE)
@@ -382,14 +386,14 @@ class Goals:
         GoalOutOfReach; OwnInterest when the goal or one of these parts measures the actor.
         """
         goal = await self._in_sight(tx, tenant_id, goal_id, expected_version, sight)
-        await self._check_decision(tx, tenant_id, goal, actor, sight, authors=())
+        await self.check_decides(tx, tenant_id, goal, actor, sight)
         if goal.terms.measure.aggregate is not Aggregate.CHILDREN:
             raise NotAPart(f"Goal {goal_id} is not made of its parts: their weights decide nothing.")
         tx.reason = reason
         parts: list[Goal] = []
         for index, new in enumerate(weights):
             stored = await self._in_sight(tx, tenant_id, new.goal_id, AnyVersionOf(None), sight)
-            await self._check_decision(tx, tenant_id, stored, actor, sight, authors=())
+            await self.check_decides(tx, tenant_id, stored, actor, sight)
             parts.append(reweighed(stored, goal_id, new.weight, f"/weights/{index}/goal_id"))
         await store.add_revisions(tx, tenant_id, parts, reason=reason, revised_by=actor.person_id)
         await self._goals.save_many(tx, tenant_id, parts)
@@ -413,7 +417,7 @@ class Goals:
 
     async def check_decides(self, tx: Transaction, tenant_id: UUID, goal: Goal, actor: Actor, sight: Sight) -> None:
         """Raises GoalOutOfReach or OwnInterest unless the actor decides on this goal."""
-        await self._check_decision(tx, tenant_id, goal, actor, sight, authors=())
+        _check_decision(goal, actor, sight, await self._measured_by(tx, tenant_id, actor, [goal]), authors=())
 
     async def _in_sight(
         self, tx: Transaction, tenant_id: UUID, goal_id: UUID, expected_version: int, sight: Sight
@@ -424,24 +428,15 @@ class Goals:
             raise GoalNotFound(f"There is no goal {goal_id}.")
         return stored
 
-    async def _check_decision(
-        self,
-        tx: Transaction,
-        tenant_id: UUID,
-        goal: Goal,
-        actor: Actor,
-        sight: Sight,
-        *,
-        authors: Collection[Actor],
-    ) -> None:
-        owner = goal.terms.owner
-        check_may_decide(sight, owner)
-        if actor.person_id is None:
-            return
-        measured = await self._organisation.measured_by(tx, tenant_id, [(owner.kind, owner.id)])
-        concerned = measured[owner.kind, owner.id]
-        check_no_own_interest(actor, concerned, "a goal in force")
-        approval_of(goal, authors, concerned).check(actor)
+    async def _measured_by(
+        self, tx: Transaction, tenant_id: UUID, actor: Actor, goals: Collection[Goal]
+    ) -> dict[Owner, frozenset[UUID]]:
+        """Whom goals of these goals' owners measure; nobody looks for that where the actor is no person."""
+        owners = {goal.terms.owner for goal in goals}
+        if actor.person_id is None or not owners:
+            return {}
+        measured = await self._organisation.measured_by(tx, tenant_id, {(owner.kind, owner.id) for owner in owners})
+        return {owner: measured[owner.kind, owner.id] for owner in owners}
 
     async def _change(self, tx: Transaction, tenant_id: UUID, change: GoalChange, actor: Actor, sight: Sight) -> Goal:
         refusals = Refusals(alone=True)
@@ -477,6 +472,21 @@ class Goals:
                     raise unknown_owner(owner.kind, owner.id, "/owner/id")
                 check_parent(parents, goal.id, goal.terms.parent_id)
                 parents[goal.id] = goal.terms.parent_id
+
+
+def _check_decision(
+    goal: Goal,
+    actor: Actor,
+    sight: Sight,
+    measured: Mapping[Owner, frozenset[UUID]],
+    *,
+    authors: Collection[Actor],
+) -> None:
+    check_may_decide(sight, goal.terms.owner)
+    if actor.person_id is not None:
+        concerned = measured[goal.terms.owner]
+        check_no_own_interest(actor, concerned, "a goal in force")
+        approval_of(goal, authors, concerned).check(actor)
 
 
 _WEIGHED: Final = frozenset({Verb.ACTIVATE, Verb.REVISE, Verb.CANCEL})

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, NotRequired, TypedDict
 from uuid import UUID
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import ColumnElement, RowMapping, and_, func, select, text, true
 
 from services.goals.targets.domain import (
@@ -316,6 +317,13 @@ def _metric(measure: Measure) -> _MetricJson:
 
 
 def _measure(metric: _MetricJson) -> Measure:
+    return _measure_of(to_json(metric))
+
+
+# Thousands of goals have equal metrics, and reading a filter is most of reading a goal.
+@lru_cache(maxsize=1024)
+def _measure_of(document: bytes) -> Measure:
+    metric: _MetricJson = from_json(document)
     record = RecordKind(metric.get("record", RecordKind.DEAL))
     fields, numerator_filter = RECORD_TYPES[record].fields, metric.get("numerator_filter")
     combine = metric.get("combine")

@@ -21,6 +21,8 @@ PROGRESS_GROUP: Final = "attain.tracking.progress"
 ACTIVITIES_GROUP: Final = "attain.tracking.activities"
 DEFINITIONS_GROUP: Final = "attain.tracking.definitions"
 DEFINITIONS_TOPICS: Final = (org.TOPIC, goals.TOPIC)
+DEFINITIONS_MAX: Final = 100
+"""A batch of definitions has its tenants alone for as long as it takes: their deals wait for so many at most."""
 
 # A batch is decoded in pieces, each while Postgres is busy with the one before.
 _PIECE_RECORDS: Final = 500

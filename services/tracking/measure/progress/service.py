@@ -32,7 +32,7 @@ from shared.contracts.activities import Activity
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_message
-from shared.contracts.goals import Direction, Goal, StatedValue
+from shared.contracts.goals import Direction, Goal, GoalStatus, StatedValue
 from shared.db.database import Statements, Transaction
 from shared.kernel.activities import ActivityFacts
 from shared.kernel.attainment import Actual, actual, attained, attainment, shown, weighted
@@ -229,13 +229,15 @@ class ProgressTracker:
         newer = await self._definitions.store_newest(tx, tenant_id, events)
         if newer is None:
             return
-        users, users_before = newer.after.chart.identities.keys(), newer.before.chart.identities.keys()
-        if users != users_before:
-            await records.recount_users(tx, tenant_id, gained=users - users_before, lost=users_before - users)
-        await actuals.redefine(tx, tenant_id, newer.before.chart, newer.after.chart)
+        if newer.after.chart is not newer.before.chart:
+            users, users_before = newer.after.chart.identities.keys(), newer.before.chart.identities.keys()
+            if users != users_before:
+                await records.recount_users(tx, tenant_id, gained=users - users_before, lost=users_before - users)
+            await actuals.redefine(tx, tenant_id, newer.before.chart, newer.after.chart)
         if newer.moved:
             await store.mark_stale(tx, tenant_id, newer.moved)
-        restated = {event.id for event in newer.events if isinstance(event, Goal)} - newer.moved
+        goals = [event for event in newer.events if isinstance(event, Goal) and event.status is not GoalStatus.DRAFT]
+        restated = {goal.id for goal in goals} - newer.moved
         if restated:
             published = await store.restate(tx, tenant_id, restated | newer.after.index.above(restated))
             await self._publish(tx, [(tenant_id, goal_id) for goal_id in published])

@@ -1,6 +1,7 @@
 """The rounds of progress: bringing stale goals, and actuals that are to be counted anew, up to date."""
 
 from time import perf_counter
+from typing import Final
 from uuid import UUID
 
 from services.tracking.measure.actuals import service as actuals
@@ -13,6 +14,8 @@ from shared.telemetry.logs import get_logger
 from shared.worker.rounds import Rounds
 
 _log = get_logger(__name__)
+_CHUNKS_A_LOOK: Final = 20
+"""Of each tenant, until the stale goals of all are counted again, which costs as much as there are."""
 
 
 class Rebuilder(Rounds):
@@ -32,7 +35,7 @@ class Rebuilder(Rounds):
         return False
 
     async def rebuild_all(self) -> None:
-        """Rebuild what is stale now, a chunk of each tenant in turn. Raises Unavailable.
+        """Rebuild what is stale, a chunk of each tenant in turn. Raises Unavailable.
 
         A tenant whose goals cannot be rebuilt is logged and left until the next time; it does not hold up the others.
         """
@@ -45,17 +48,24 @@ class Rebuilder(Rounds):
             tenant_ids = sorted({*waiting, *outdated} - failed)
             if not tenant_ids:
                 return
-            for tenant_id in tenant_ids:
-                try:
-                    await self._rebuild_chunk(tenant_id)
-                except Unavailable:
-                    raise
-                except Exception:
-                    _log.exception("rebuild_failed", tenant_id=str(tenant_id))
-                    failed.add(tenant_id)
+            for _ in range(_CHUNKS_A_LOOK):
+                for tenant_id in tuple(tenant_ids):
+                    try:
+                        rebuilt = await self._rebuild_chunk(tenant_id)
+                    except Unavailable:
+                        raise
+                    except Exception:
+                        _log.exception("rebuild_failed", tenant_id=str(tenant_id))
+                        failed.add(tenant_id)
+                        rebuilt = 0
+                    if not rebuilt:
+                        tenant_ids.remove(tenant_id)
+                if not tenant_ids or self.is_stopping:
+                    break
 
-    async def _rebuild_chunk(self, tenant_id: UUID) -> None:
+    async def _rebuild_chunk(self, tenant_id: UUID) -> int:
         started = perf_counter()
         scope = Scope.of(tenant_id, lock=TenantLock.EXCLUSIVE)
-        await self._database.run(scope, lambda tx: self._tracker.rebuild(tx, tenant_id))
+        rebuilt = await self._database.run(scope, lambda tx: self._tracker.rebuild(tx, tenant_id))
         metrics.PROGRESS_REBUILD_SECONDS.observe(perf_counter() - started)
+        return rebuilt
