@@ -28,9 +28,11 @@ from deploy.local.bench.whole import Product
 from deploy.local.databases import opened
 from deploy.local.errors import StackError
 from services.goals.calendar.service import Calendars
+from services.goals.evidence.service import Evidence
 from services.goals.metadata import audit, transport
 from services.goals.org.domain import Identity, Person
 from services.goals.org.service import Organisation
+from services.goals.smart.service import SmartChecks
 from services.goals.targets.domain import Direction, Goal, GoalTerms, Owner, draft
 from services.goals.targets.service import Goals
 from shared.contracts.deals import Deal
@@ -269,7 +271,7 @@ async def _tenant(product: Product, tenant_id: UUID, people: int) -> AsyncIterat
             yield _Tenant(
                 tenant_id,
                 api,
-                Goals(outbox, organisation, calendars, Trail(audit)),
+                Goals(outbox, organisation, calendars, Trail(audit), SmartChecks(organisation, calendars, Evidence())),
                 database,
                 owners,
                 stream,
