@@ -178,6 +178,21 @@ class Transaction(Statements):
         [row] = await self.rows(_TRY_LOCK, {"tenants": sorted(keys), "places": _place_keys(self._service, places)})
         return frozenset(keys[key] for key in row["locked"]), None if row["place"] is None else row["place"] - 1
 
+    async def wait_for_tenants_shared(self, tenant_ids: Collection[UUID], *, milliseconds_max: int) -> bool:
+        """Lock these tenants as `lock_tenants_shared` does, or none of them if that takes longer; whether it did."""
+        quoted = f"'{{{','.join(map(str, _lock_keys(self._service, tenant_ids)))}}}'"
+        driver = await _driver_of(self.connection)
+        try:
+            await driver.execute(
+                f"SAVEPOINT patience; SET LOCAL lock_timeout = {milliseconds_max};"
+                f" {_LOCK.format(lock=TenantLock.SHARED.value, keys=quoted)};"
+                " SET LOCAL lock_timeout TO DEFAULT; RELEASE SAVEPOINT patience"
+            )
+        except asyncpg.LockNotAvailableError:
+            await driver.execute("ROLLBACK TO SAVEPOINT patience; RELEASE SAVEPOINT patience")
+            return False
+        return True
+
     async def notify(self, channel: str, *payloads: str) -> None:
         """Notify the listeners of `channel` of each payload when this transaction commits."""
         await self.connection.execute(_NOTIFY, {"channel": channel, "payloads": payloads or ("",)})

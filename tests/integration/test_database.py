@@ -466,6 +466,32 @@ async def test_shared_tenant_locks_go_together_and_exclusive_ones_wait(database:
     assert entered == ["exclusive"]
 
 
+async def test_who_waits_for_tenants_only_so_long_has_all_of_them_or_none_and_goes_on(fresh_database: str) -> None:
+    one, two = uuid4(), uuid4()
+
+    async with connected(fresh_database) as database, database.transaction(Scope.of()) as tx:
+        async with database.transaction(Scope.of()) as holder:
+            await holder.lock_tenants_exclusive([one])
+            usual = await tx.rows(text("SHOW lock_timeout"))
+            began = monotonic()
+            assert not await tx.wait_for_tenants_shared([one, two], milliseconds_max=50)
+            assert 0.05 <= monotonic() - began < 5
+            assert await tx.rows(text("SHOW lock_timeout")) == usual
+            await holder.lock_tenants_exclusive([two])
+            waiting = asyncio.create_task(tx.wait_for_tenants_shared([one, two], milliseconds_max=60_000))
+            await asyncio.sleep(0.05)
+        assert await waiting
+        assert await tx.rows(text("SHOW lock_timeout")) == usual
+        async with database.transaction(Scope.of()) as changing:
+            locked = await changing.rows(
+                text(
+                    "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'"
+                    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                )
+            )
+            assert locked[0]["n"] == 2
+
+
 async def test_a_scope_that_is_locked_holds_its_tenants_from_the_beginning(fresh_database: str) -> None:
     ours, theirs = uuid4(), uuid4()
     async with connected(fresh_database, lock_seconds_max=1) as database:

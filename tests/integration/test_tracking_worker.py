@@ -19,7 +19,7 @@ from standardwebhooks import Webhook
 
 from services.tracking.app import create_app
 from services.tracking.intake.inbox.intake import QUIET_SECONDS
-from services.tracking.measure.progress.consumer import ACTIVITIES_GROUP
+from services.tracking.measure.progress.consumer import ACTIVITIES_GROUP, DEFINITIONS_MAX
 from services.tracking.settings import ApiSettings
 from shared.contracts import activities, goals, org
 from shared.contracts.base import Event
@@ -74,38 +74,42 @@ class Site:
                 person_id=self.person,
                 deleted=False,
             ),
-            goals.Goal.model_validate(
-                {
-                    "tenant_id": self.tenant,
-                    "id": self.goal,
-                    "version": 1,
-                    "revision": 1,
-                    "status": "active",
-                    "name": "Calls",
-                    "owner": {"kind": "person", "id": self.person},
-                    "metric": {
-                        "record": "activity",
-                        "aggregate": "count",
-                        "value_field": None,
-                        "date_field": "closed",
-                        "filter": {
-                            "all": [
-                                {"field": "type", "op": "eq", "value": "call"},
-                                {"field": "status", "op": "eq", "value": "done"},
-                            ]
-                        },
-                        "currency": None,
+            self.goal_event(),
+        )
+
+    def goal_event(self) -> goals.Goal:
+        """The goal of done calls."""
+        return goals.Goal.model_validate(
+            {
+                "tenant_id": self.tenant,
+                "id": self.goal,
+                "version": 1,
+                "revision": 1,
+                "status": "active",
+                "name": "Calls",
+                "owner": {"kind": "person", "id": self.person},
+                "metric": {
+                    "record": "activity",
+                    "aggregate": "count",
+                    "value_field": None,
+                    "date_field": "closed",
+                    "filter": {
+                        "all": [
+                            {"field": "type", "op": "eq", "value": "call"},
+                            {"field": "status", "op": "eq", "value": "done"},
+                        ]
                     },
-                    "target": "40",
-                    "baseline": "0",
-                    "unit": "activities",
-                    "direction": "higher",
-                    "start": "2026-02-01",
-                    "end": "2026-03-01",
-                    "parent_id": None,
-                    "weight": "1",
-                }
-            ),
+                    "currency": None,
+                },
+                "target": "40",
+                "baseline": "0",
+                "unit": "activities",
+                "direction": "higher",
+                "start": "2026-02-01",
+                "end": "2026-03-01",
+                "parent_id": None,
+                "weight": "1",
+            }
         )
 
     async def publish(self, *events: Event) -> None:
@@ -283,3 +287,34 @@ async def test_a_webhook_that_comes_alone_is_counted_with_the_commit_that_stores
         await eventually(site.has_settled, 60.0, expectation="all deliveries are translated")
         await eventually(lambda: _is_read(fresh_database, kafka_bootstrap), 60.0, expectation="the topic is read")
         assert await site.stands("22", 22)
+
+
+async def test_thousands_of_goals_hold_up_their_tenant_a_hundred_at_a_time(site: Site, fresh_database: str) -> None:
+    one = site.goal_event()
+    many = [one.model_copy(update={"id": uuid4()}) for _ in range(2000)]
+    database = Database(service_url(fresh_database, "tracking"), service="tracking")
+    seen: dict[str, int] = {}
+
+    async def all_count() -> bool:
+        async with database.transaction(Scope.of(site.tenant)) as tx:
+            [row] = await tx.rows(_HELD_UP)
+        seen.update(row)
+        return int(row["counting"]) == len(many) + 1
+
+    await site.publish(*many)
+    await eventually(all_count, 120.0, expectation="all goals count")
+    await database.close()
+    # Every transaction that changes definitions makes a revision, and every rebuild has a moment of its own.
+    assert 1 < seen["defined"] <= DEFINITIONS_MAX
+    assert 1 < seen["rebuilt"] <= 100
+    await site.deliver("msg-1", "activity.upserted", CALL)
+    await eventually(lambda: site.stands("1", 1), 60.0, expectation="one call")
+
+
+_HELD_UP = text(
+    """
+    SELECT (SELECT count(*) FROM tracking.progress_goals WHERE NOT stale) AS counting,
+        (SELECT max(n) FROM (SELECT count(*) AS n FROM tracking.projected_snapshots GROUP BY revision) AS s) AS defined,
+        (SELECT max(n) FROM (SELECT count(*) AS n FROM tracking.progress_goals GROUP BY changed_at) AS g) AS rebuilt
+    """
+)

@@ -82,15 +82,18 @@ class ActivitiesHandler:
 
 
 class DefinitionsHandler:
-    """Batches of `attain.org.v1` and `attain.goals.v1`: stored, with the goals they change marked stale."""
+    """Batches of `attain.org.v1` and `attain.goals.v1`: stored, with the goals they change marked stale.
+
+    Their tenants are locked once they are decoded.
+    """
 
     def __init__(self, tracker: ProgressTracker, rebuilder: Rebuilder) -> None:
         self._tracker = tracker
         self._rebuilder = rebuilder
 
     def scope(self, batch: Batch) -> Scope:
-        """The tenants in the records' headers, alone. Raises Poison."""
-        return Scope.of(*tenants_of(batch), lock=TenantLock.EXCLUSIVE)
+        """The tenants in the records' headers. Raises Poison."""
+        return Scope.of(*tenants_of(batch))
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Store the definitions; once that is committed, wake the rebuilder. Raises Poison."""

@@ -1,7 +1,8 @@
 """Counting versions of records as they are published, so that a goal has moved once its deal is stored.
 
-It waits for nobody who may take long. What it leaves alone is counted when its topic brings it: the records of a tenant
-whose definitions are changing or whose goals are being rebuilt, or whose definitions this process has not read yet.
+It waits for nobody who takes long. What it leaves alone is counted when its topic brings it: the records of a tenant
+whose definitions take long to change or whose goals take long to be rebuilt, or whose definitions this process has not
+read yet.
 """
 
 from collections.abc import Sequence

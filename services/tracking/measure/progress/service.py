@@ -45,6 +45,8 @@ from shared.outbox.republishing import marking
 # A chunk holds up the tenant's records for as long as it takes, and that grows with whose records it looks at.
 _CHUNK_GOALS_MAX: Final = 100
 _CHUNK_SPANS_MAX: Final = 300
+# While thousands of goals begin to count, chunk after chunk, the way through the topic would wait for the lock as well.
+_PATIENCE_MILLISECONDS: Final = 100
 _GOAL_SUBJECT: Final = "goal/"
 _ZERO: Final = Decimal(0)
 
@@ -121,13 +123,18 @@ class ProgressTracker:
     async def count(self, tx: Transaction, deals: Sequence[Deal], activities: Sequence[Activity]) -> Counted:
         """Record versions that are about to be published in this transaction, and move the goals they change.
 
-        It waits for no change of definitions and no rebuild, and reads no definitions: whatever it cannot count at once
-        it leaves to `apply`. What is superseded the caller publishes again, behind these.
+        It waits for a change of definitions or a rebuild only as long as a few short ones take, and reads no
+        definitions: whatever it cannot count soon it leaves to `apply`. What is superseded the caller publishes again,
+        behind these.
         """
-        tenant_ids, stripe = await tx.try_lock_tenants_shared(
-            {each.tenant_id for each in (*deals, *activities)}, places=COUNTING_STRIPES_MAX
-        )
-        if not tenant_ids or stripe is None:
+        wanted = {each.tenant_id for each in (*deals, *activities)}
+        tenant_ids, stripe = await tx.try_lock_tenants_shared(wanted, places=COUNTING_STRIPES_MAX)
+        if stripe is None:
+            return NOTHING_COUNTED
+        busy = wanted - tenant_ids
+        if busy and await tx.wait_for_tenants_shared(busy, milliseconds_max=_PATIENCE_MILLISECONDS):
+            tenant_ids |= busy
+        if not tenant_ids:
             return NOTHING_COUNTED
         states = await store.definition_states(tx, tenant_ids)
         unread = frozenset(each for each, state in states.items() if not self._definitions.has(each, state.revision))
