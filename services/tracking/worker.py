@@ -51,6 +51,8 @@ CONNECTION_CHECKS: Final = Checks(crm.active, upkeep.findings)
 _POOL_SIZE: Final = 12
 # Most of what these read was counted as it was published: few large batches cost less than many small ones.
 _COUNTED_GATHER_SECONDS: Final = 0.05
+# Some as long as a batch takes, in which its tenants' deals have their turn.
+_DEFINITIONS_GATHER_SECONDS: Final = 0.05
 # It reads along with everything that is published, mostly for nobody: few large batches cost less than many small ones.
 _OUTGOING_GATHER_SECONDS: Final = 0.2
 
@@ -92,6 +94,7 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
                 DEFINITIONS_GROUP,
                 DEFINITIONS_TOPICS,
                 DefinitionsHandler(tracker, rebuilder),
+                gather_seconds=_DEFINITIONS_GATHER_SECONDS,
                 max_records=DEFINITIONS_MAX,
             ),
             "rebuilder": rebuilder,

@@ -22,7 +22,7 @@ from shared.kernel.sight import WHOLE_TENANT
 ACTIVATE_GOALS: Final = "activate_goals"
 """The kind of job."""
 
-_CHUNK_GOALS: Final = 500
+_CHUNK_GOALS: Final = 200
 _WHOLES: Final = "wholes"
 """The cursor once only goals that are made of their parts are left; before, it is the id of the last draft seen."""
 
