@@ -90,6 +90,7 @@ WITHOUT_IDEMPOTENCY_KEY: Final = {*WITHOUT_TOKEN, "preview_delivery", "check_api
 """The first knows a repetition by the sender's own id; the others change nothing."""
 
 CHANGES_ONLY_BY_ADDING: Final = {
+    "import_stated_values",
     "import_upload",
     "replay_delivery",
     "replay_subscription_delivery",

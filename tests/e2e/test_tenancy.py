@@ -68,6 +68,7 @@ AGREED_ON: Final = {
     "put_goals",
     "reweigh_goal_parts",
     "create_stated_value",
+    "import_stated_values",
     "change_stated_value",
     "delete_stated_value",
     "create_scenario",

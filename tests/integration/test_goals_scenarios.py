@@ -23,8 +23,10 @@ from shared.db.database import Database, Scope
 from shared.http.auth import Role
 from shared.outbox.outbox import Outbox
 from shared.outbox.trail import Trail
+from tests.integration.test_goals_worker import running_worker
 from tests.servers.api import check_problem
-from tests.stories.goals import BOOKINGS, Caller, Service, running_goals
+from tests.servers.infrastructure import eventually, own_ports, service_url
+from tests.stories.goals import BOOKINGS, Caller, Service, query, running_goals
 
 ROLES = {"Eve": Role.MANAGER, "Mia": Role.MANAGER, "Rex": Role.REVOPS, "Rita": Role.REVOPS, "Ann": Role.FINANCE}
 YEAR = {"start": "2027-01-01", "end": "2028-01-01"}
@@ -378,6 +380,61 @@ async def test_applying_drafts_the_goals_that_were_previewed_and_reverting_takes
     assert (await house["Rex"].send("GET", path)).json()["state"] == "draft"
     left = await house.system.send("GET", f"/v1/goals?owner_id={house.ids['Ray']}&status=draft")
     assert left.json()["items"] == []
+
+
+async def test_a_worker_that_is_killed_in_the_middle_of_applying_drafts_each_goal_once(
+    service: Service, kafka_bootstrap: str
+) -> None:
+    admin = Caller(service, uuid4(), Role.SERVICE)
+    team = await admin.team()
+    made = await admin.send("POST", "/v1/people/bulk", {"create": [{"name": f"P{number}"} for number in range(12)]})
+    stays = [{"person_id": each["id"], "team_id": team, "start": "2020-01-01"} for each in made.json()["created"]]
+    assert (await admin.send("POST", "/v1/memberships/bulk", {"create": stays})).status_code == 200
+    body = {
+        "name": "By day",
+        "owner": {"kind": "team", "id": team},
+        "period": YEAR,
+        "target": "1000000",
+        "metric": BOOKINGS,
+        "steps": [{"along": "people"}, {"along": "time", "into": "day", "shape": "working_days"}],
+    }
+    scenario = (await admin.send("POST", "/v1/scenarios", body)).json()
+    assert scenario["nodes"] == 1 + 12 + 12 * 365
+    path = f"/v1/scenarios/{scenario['id']}"
+    job = (await admin.send("POST", f"{path}/apply", version=1)).json()
+    settings = {
+        "ATTAIN_DATABASE_URL": service_url(service.database_url, "goals"),
+        "ATTAIN_KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "ATTAIN_WORKER_PORT": str(own_ports().goals_worker),
+    }
+
+    async def under_way() -> bool:
+        return bool((await admin.send("GET", f"/v1/jobs/{job['id']}")).json()["done"])
+
+    async def applied() -> bool:
+        return bool((await admin.send("GET", path)).json()["state"] == "applied")
+
+    async with running_worker(**settings) as worker:
+        await eventually(under_way, 60, expectation="a job that is under way")
+        worker.kill()
+        await worker.wait()
+    assert not await applied()
+    async with running_worker(**settings):
+        await eventually(applied, 60, expectation="a scenario that is applied")
+    done = (await admin.send("GET", f"/v1/jobs/{job['id']}")).json()
+    [row] = await query(
+        service,
+        """
+        SELECT count(*) AS goals, count(DISTINCT (owner_id, start_on, end_on)) AS places,
+            sum(target) FILTER (WHERE end_on = start_on + 1) AS by_day,
+            count(*) FILTER (WHERE parent_id IS NULL) AS tops
+        FROM goals.goals WHERE tenant_id = $1 AND status = 'draft' AND version = 1
+        """,
+        admin.tenant,
+    )
+    # Nobody works on weekends: 261 days of 2027 are left.
+    assert done["counts"] == {"drafted": 1 + 12 + 12 * 261, "without_target": 12 * (365 - 261)}
+    assert dict(row) == {"goals": 3145, "places": 3145, "by_day": Decimal(1000000), "tops": 1}
 
 
 async def test_another_person_approves_the_goals_of_a_scenario_and_nobody_their_own(house: House) -> None:

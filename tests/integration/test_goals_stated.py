@@ -251,3 +251,38 @@ async def test_a_lost_topic_gets_every_value_again_those_taken_back_among_them(s
         ("2026-02-01", True),
         ("2026-02-02", False),
     ]
+
+
+async def test_values_go_out_as_a_table_and_come_in_whole_or_not_at_all(admin: Caller) -> None:
+    team = await admin.team()
+    goal = await drafted(admin, team, LAST, kind="team")
+    path = f"/v1/goals/{goal}/values/table"
+
+    async def sent(*lines: str) -> httpx.Response:
+        body = "\n".join(("day,value,note", *lines)).encode()
+        return await admin.client.post(path, content=body, headers={"content-type": "text/csv"})
+
+    taken = await sent("2026-01-31,8.1,Januar", "2026-02-28,8.4,")
+    assert (taken.status_code, taken.json()) == (200, {"stated": 2, "known": 0}), taken.text
+    again = await sent("2026-01-31,8.1,Januar", "2026-02-28,8.4,", "2026-03-31,8.6,")
+    assert again.json() == {"stated": 1, "known": 2}, again.text
+    stated = (await admin.send("GET", f"/v1/goals/{goal}/values")).json()["items"]
+    assert sorted((each["day"], each["value"], each["source"], each["note"]) for each in stated) == [
+        ("2026-01-31", "8.1", "file", "Januar"),
+        ("2026-02-28", "8.4", "file", None),
+        ("2026-03-31", "8.6", "file", None),
+    ]
+    for line, at in (('2026-03-30,"1,234",', "/line/3/value"), ("2025-12-31,1,", "/line/3/day")):
+        refused = await sent("2026-03-29,9,", line)
+        assert (refused.status_code, pointers(refused)) == (422, [at]), refused.text
+    twice = await sent("2026-03-29,9,", "2026-03-29,9,")
+    assert (twice.status_code, pointers(twice)) == (422, ["/line/3"]), twice.text
+    assert len((await admin.send("GET", f"/v1/goals/{goal}/values")).json()["items"]) == 3
+    for table_format in ("csv", "xlsx"):
+        given = await admin.send("GET", f"{path}?format={table_format}")
+        headers = {"content-type": given.headers["content-type"]}
+        same = await admin.client.post(path, content=given.content, headers=headers)
+        assert same.json() == {"stated": 0, "known": 3}, same.text
+    bookings = await admin.goal(team, kind="team")
+    other = await admin.client.post(f"/v1/goals/{bookings}/values/table", content=b"day,value\n2026-01-31,1\n")
+    assert (other.status_code, other.json()["code"]) == (409, "goal_not_stated")

@@ -1,13 +1,21 @@
 """Stated values over HTTP."""
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
+from services.goals.stated.columns import VALUES, StatedValueRow, value_row
 from services.goals.stated.domain import GoalNotStated, StatedValue, StatedValueNotFound
-from services.goals.stated.schemas import StatedValueAnswer, StatedValueBody, StatedValueChanges, changed_statement
+from services.goals.stated.schemas import (
+    StatedTableAnswer,
+    StatedValueAnswer,
+    StatedValueBody,
+    StatedValueChanges,
+    changed_statement,
+)
 from services.goals.stated.service import StatedValues
 from services.goals.targets.domain import GoalNotFound
 from shared.db.database import Transaction
@@ -18,9 +26,20 @@ from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import EDITS, CurrentSight
+from shared.http.tables import (
+    TableFormat,
+    Uploaded,
+    described_file,
+    described_upload,
+    read_bodies,
+    table_answer,
+    table_file,
+)
 from shared.http.wiring import handed
 from shared.kernel.approvals import OwnInterest
-from shared.kernel.errors import VersionMismatch
+from shared.kernel.errors import ItemsRefused, Refusals, VersionMismatch
+from shared.tables.cells import InvalidTable, place
+from shared.tables.columns import Value
 
 router = APIRouter(prefix="/v1/goals/{goal_id}/values", tags=["stated values"])
 
@@ -28,6 +47,8 @@ UseCases = Annotated[StatedValues, Depends(handed(StatedValues))]
 ValueEditor = Annotated[Principal, Depends(require(*EDITS, Role.MANAGER))]
 """The caller, who may state values of the goals it sees. 403 for anybody else."""
 
+TABLE_ROWS_MAX: Final = 5_000
+_PAGE: Final = 1_000
 _IDS: Final = Cursor(UUID)
 _STATING: Final = (GoalNotFound, GoalNotStated, OwnInterest)
 _CHANGE: Final = (StatedValueNotFound, VersionMismatch, PreconditionRequired)
@@ -76,6 +97,72 @@ async def create_stated_value(
         status=201,
         location=lambda value: f"/v1/goals/{goal_id}/values/{value.id}",
     )
+
+
+@router.get(
+    "/table",
+    summary="The values stated of a goal as a table",
+    response_class=Response,
+    responses={200: described_file(VALUES), **responses(GoalNotFound)},
+)
+async def export_stated_values(
+    goal_id: UUID,
+    principal: CurrentPrincipal,
+    sight: CurrentSight,
+    values: UseCases,
+    reader: RequestReader,
+    table_format: Annotated[TableFormat, Query(alias="format", description="CSV in UTF-8, or a workbook.")] = (
+        TableFormat.CSV
+    ),
+) -> Response:
+    """In the order they were stated."""
+    found: list[StatedValue] = []
+    async with reader.snapshot() as tx:
+        seen = await sight.today(tx)
+        while True:
+            after = found[-1].id if found else None
+            page = await values.list_values(tx, principal.tenant_id, goal_id, seen, after=after, limit=_PAGE)
+            found += page
+            if len(page) < _PAGE:
+                break
+
+    async def pages() -> AsyncIterator[Sequence[Mapping[str, Value]]]:
+        yield [value_row(value.statement) for value in found]
+
+    file, media_type = await table_file(VALUES, table_format, pages())
+    return table_answer(file, media_type, f"values-{goal_id}.{table_format}")
+
+
+@router.post(
+    "/table",
+    summary="State the values of a table",
+    responses=responses(InvalidTable, ItemsRefused, *_STATING),
+    openapi_extra=described_upload(VALUES, "day,value\n2026-02-28,8.4"),
+)
+async def import_stated_values(
+    goal_id: UUID,
+    uploaded: Uploaded,
+    editor: ValueEditor,
+    sight: CurrentSight,
+    values: UseCases,
+    reader: RequestReader,
+    writer: AuditedWriter,
+) -> Answered[StatedTableAnswer]:
+    """All lines or none; what is stated in the same words already is not stated again, so a file may be sent twice.
+
+    Without a column `source` they are of a `file`.
+    """
+    async with reader.transaction() as tx:
+        await values.require_seen(tx, editor.tenant_id, goal_id, await sight.today(tx))
+    read = await uploaded.read(lambda rows: read_bodies(StatedValueRow, VALUES, rows, rows_max=TABLE_ROWS_MAX))
+    stated = [(place(number), row.statement()) for number, row in read]
+
+    async def state(tx: Transaction) -> StatedTableAnswer:
+        seen = await sight.today(tx)
+        new = await values.state_values(tx, editor.tenant_id, goal_id, seen, stated, Refusals(), editor.actor)
+        return StatedTableAnswer(stated=new, known=len(stated) - new)
+
+    return await writer.commit(state)
 
 
 @router.get("/{value_id}", summary="A stated value", responses=responses(GoalNotFound, StatedValueNotFound))

@@ -98,3 +98,12 @@ class StatedValueAnswer(BaseModel):
             stated_by=value.stated_by,
             stated_at=value.stated_at,
         )
+
+
+class StatedTableAnswer(BaseModel):
+    """What became of the lines of a table of values."""
+
+    model_config = body_example(stated=11, known=1)
+
+    stated: int = Field(description="Lines that state something new.")
+    known: int = Field(description="Lines that state what was stated in the same words before.")

@@ -20,6 +20,7 @@ from services.goals.targets.domain import Goal, Status
 from services.goals.targets.service import Goals
 from shared.db.database import Transaction
 from shared.kernel.approvals import Actor, check_no_own_interest
+from shared.kernel.errors import InvalidInput, Refusals
 from shared.kernel.org import OwnerKind
 from shared.kernel.sight import Sight
 from shared.outbox.outbox import Outbox
@@ -39,6 +40,10 @@ class StatedValues:
     def published(self) -> Sequence[ReadNext]:
         """Everything that is published, by kind, to be published again."""
         return [self._values.read_next]
+
+    async def require_seen(self, tx: Transaction, tenant_id: UUID, goal_id: UUID, sight: Sight) -> None:
+        """Raises GoalNotFound, also for a goal out of view."""
+        await self._goals.get_goal(tx, tenant_id, goal_id, sight)
 
     async def list_values(
         self, tx: Transaction, tenant_id: UUID, goal_id: UUID, sight: Sight, *, after: UUID | None, limit: int
@@ -66,6 +71,38 @@ class StatedValues:
         await self._check_day(tx, tenant_id, goal, statement)
         stated = StatedValue(tx.new_id(), 1, goal_id, statement, actor.person_id, tx.now)
         return await self._values.add(tx, tenant_id, stated)
+
+    async def state_values(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        goal_id: UUID,
+        sight: Sight,
+        statements: Sequence[tuple[str, Statement]],
+        refusals: Refusals,
+        actor: Actor,
+    ) -> int:
+        """State values of a goal in view, all or none, each with where it is found; how many of them are new.
+
+        One that is stated in the same words already is stated once: a file may be sent again. Raises what `state_value`
+        does, and `refusals` for days.
+        """
+        await tx.lock_tenants_exclusive([tenant_id])
+        goal = await self._goal(tx, tenant_id, goal_id, sight, actor)
+        today = await self._calendars.today(tx, tenant_id)
+        stored = await store.STATED_VALUES.matching(tx, tenant_id, store.of_goal(goal_id))
+        known = {value.statement for value in stored}
+        new: dict[Statement, StatedValue] = {}
+        for pointer, statement in statements:
+            with refusals.at(pointer):
+                check_day(statement.day, goal.terms, today)
+                if statement in new:
+                    raise InvalidInput.field("", "states the same as another one", "a note that tells them apart")
+                if statement not in known:
+                    new[statement] = StatedValue(tx.new_id(), 1, goal_id, statement, actor.person_id, tx.now)
+        refusals.check()
+        await self._values.add_many(tx, tenant_id, list(new.values()))
+        return len(new)
 
     async def change_value(
         self,
