@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from hashlib import md5
 from typing import Final
 from uuid import UUID
@@ -14,6 +14,7 @@ from deploy.local.bench.applying import prepare_definitions
 from deploy.local.bench.company import OWNERS, TENANT_ID, company, deal
 from deploy.local.bench.report import Bound, Row
 from deploy.local.bench.servers import Servers
+from services.tracking.measure.actuals import store as actuals_store
 from services.tracking.measure.progress import store
 from services.tracking.measure.progress.consumer import DealsHandler
 from services.tracking.measure.progress.definitions import DefinitionsCache
@@ -25,6 +26,7 @@ from services.tracking.records.tables import deal_versions, deals
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_message
 from shared.contracts.goals import Goal
+from shared.contracts.org import Identity
 from shared.db.database import Database, Scope
 from shared.http.collector import relax_garbage_collection
 from shared.kafka.domain import Batch, Record
@@ -72,7 +74,7 @@ class _Side:
         self._handler = DealsHandler(self._tracker)
 
     async def fill(self) -> float:
-        """Store the deals, each in one version, and let every goal count them; how many seconds that took."""
+        """Store the deals, each in one version, and let every goal and person count them; how many seconds it took."""
         started_at = time.perf_counter()
         await prepare_definitions(self._servers, self._name)
         await self.apply(_batch([_changed(0, 0)], first_offset=0))
@@ -81,8 +83,10 @@ class _Side:
         )
         await self._servers.tidy(self._name)
         goal_ids = [event.id for event in company().events if isinstance(event, Goal)]
+        people = {event.person_id: date.min for event in company().events if isinstance(event, Identity)}
         async with self._database.transaction(Scope.of(TENANT_ID)) as tx:
             await store.mark_stale(tx, TENANT_ID, goal_ids)
+            await actuals_store.mark_outdated(tx, TENANT_ID, people)
         await Rebuilder(self._database, self._tracker).rebuild_all()
         await self._servers.tidy(self._name)
         return time.perf_counter() - started_at

@@ -47,6 +47,8 @@ from shared.kernel.sight import Breadth, Sight, Viewer
 TREES_MAX: Final = 8
 """So many trees are kept by a process; they are worked out again when needed."""
 CHUNK: Final = 1_000
+ACTIVATED_CHUNK: Final = 200
+"""As many as `targets.activation` lets count at once, so that live progress has its turn."""
 APPLY: Final = "apply_scenario"
 REVERT: Final = "revert_scenario"
 ACTIVATE: Final = "activate_scenario"
@@ -477,17 +479,19 @@ class Planning:
         sight = await self._sight(tx, tenant_id, job)
         await self._goals.add_drafts(tx, tenant_id, drafts, Refusals(), sight)
         counts = {"drafted": len(drafts), "without_target": len(nodes) - len(drafts)}
-        return await self._chunk(tx, tenant_id, scenario, tree, start, counts, ScenarioState.APPLIED)
+        return await self._chunk(tx, tenant_id, scenario, tree, (start, len(nodes)), counts, ScenarioState.APPLIED)
 
     async def _revert_chunk(self, tx: Transaction, tenant_id: UUID, job: Job) -> Chunk:
         scenario, tree, start = await self._at(tx, tenant_id, job)
-        goal_ids = [scenario.goal_id(node.id) for node in tree.nodes[start : start + CHUNK]]
+        nodes = tree.nodes[start : start + CHUNK]
+        goal_ids = [scenario.goal_id(node.id) for node in nodes]
         counts = {"cancelled": await self._goals.cancel_drafts(tx, tenant_id, goal_ids)}
-        return await self._chunk(tx, tenant_id, scenario, tree, start, counts, ScenarioState.DRAFT)
+        return await self._chunk(tx, tenant_id, scenario, tree, (start, len(nodes)), counts, ScenarioState.DRAFT)
 
     async def _activate_chunk(self, tx: Transaction, tenant_id: UUID, job: Job) -> Chunk:
         scenario, tree, start = await self._at(tx, tenant_id, job)
-        goal_ids = [scenario.goal_id(node.id) for node in tree.nodes[start : start + CHUNK] if node.target > 0]
+        nodes = tree.nodes[start : start + ACTIVATED_CHUNK]
+        goal_ids = [scenario.goal_id(node.id) for node in nodes if node.target > 0]
         refusals = Refusals(leaves_out=True)
         activations = [
             GoalChange(f"/goals/{goal_id}", Verb.ACTIVATE, goal_id, AnyVersionOf(None)) for goal_id in goal_ids
@@ -497,7 +501,8 @@ class Planning:
             tx, tenant_id, activations, refusals, actor=job.requested_by, sight=sight
         )
         counts = {"activated": len(activated), "refused": len(goal_ids) - len(activated)}
-        return await self._chunk(tx, tenant_id, scenario, tree, start, counts, None, refusals.fields)
+        done = start, len(nodes)
+        return await self._chunk(tx, tenant_id, scenario, tree, done, counts, None, refusals.fields)
 
     async def _at(self, tx: Transaction, tenant_id: UUID, job: Job) -> tuple[Scenario, Tree, int]:
         """The scenario of a job, its tree, and where the job is in it. The tenant is locked."""
@@ -512,16 +517,18 @@ class Planning:
         tenant_id: UUID,
         scenario: Scenario,
         tree: Tree,
-        start: int,
+        done: tuple[int, int],
         counts: Mapping[str, int],
         state: ScenarioState | None,
         problems: Sequence[FieldError] = (),
     ) -> Chunk:
-        end = min(start + CHUNK, len(tree.nodes))
+        """What became of so many nodes from a place on."""
+        start, number = done
+        end = start + number
         is_last = end == len(tree.nodes)
         if is_last and state is not None:
             await store.SCENARIOS.save(tx, tenant_id, scenario.ended(state))
-        return Chunk(end - start, None if is_last else str(end), counts, problems)
+        return Chunk(number, None if is_last else str(end), counts, problems)
 
     async def _seen(self, tx: Transaction, tenant_id: UUID, scenario_id: UUID, sight: Sight) -> Scenario:
         return await store.SCENARIOS.get(tx, tenant_id, scenario_id, store.scenario_in(sight))
