@@ -19,6 +19,7 @@ async def test_a_generated_client_does_the_main_job(stack: Stack) -> None:
         issue_token(settings, tenant_id=tenant, person_id=uuid4(), roles=frozenset({Role.ADMIN}), ttl_seconds=600)
         for _ in range(2)
     )
+    service = issue_token(settings, tenant_id=tenant, person_id=None, roles=frozenset({Role.SERVICE}), ttl_seconds=600)
     printed = await asyncio.to_thread(
         run_node,
         folder,
@@ -29,6 +30,7 @@ async def test_a_generated_client_does_the_main_job(stack: Stack) -> None:
             "ATTAIN_INCENTIVES_URL": stack.url("incentives-api"),
             "ATTAIN_TOKEN": author,
             "ATTAIN_APPROVER_TOKEN": approver,
+            "ATTAIN_SERVICE_TOKEN": service,
         },
     )
     outcome = json.loads(printed)

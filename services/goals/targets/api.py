@@ -174,9 +174,7 @@ async def put_goals(
     return await writer.commit(put)
 
 
-@router.post(
-    "/activations", summary="Let all drafts of a filter count, as a job", status_code=202, tags=["goals", "jobs"]
-)
+@router.post("/activations", summary="Let all drafts of a filter count, as a job", status_code=202)
 async def request_activation(
     body: ActivationBody, editor: Editor, activation: ActivationUseCases, writer: AuditedWriter
 ) -> Answered[JobAnswer]:

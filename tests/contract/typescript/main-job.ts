@@ -1,7 +1,8 @@
 // The main job, done by a front end: set up a company, let a CRM send one won deal, see the goal move and the pay follow.
 //
-// Environment: ATTAIN_GOALS_URL, ATTAIN_TRACKING_URL, ATTAIN_INCENTIVES_URL, ATTAIN_TOKEN of an admin and
-// ATTAIN_APPROVER_TOKEN of another one in the same tenant. Prints what came out of it as one JSON object.
+// Environment: ATTAIN_GOALS_URL, ATTAIN_TRACKING_URL, ATTAIN_INCENTIVES_URL, ATTAIN_TOKEN of an admin,
+// ATTAIN_APPROVER_TOKEN of another one in the same tenant and ATTAIN_SERVICE_TOKEN of a service in it, which lets goals
+// count also once their quarter is over. Prints what came out of it as one JSON object.
 
 import { createHmac, randomUUID } from "node:crypto";
 import createClient from "openapi-fetch";
@@ -22,10 +23,12 @@ function setting(name: string): string {
 
 const asAdmin = { authorization: `Bearer ${setting("ATTAIN_TOKEN")}` };
 const asApprover = { authorization: `Bearer ${setting("ATTAIN_APPROVER_TOKEN")}` };
+const asService = { authorization: `Bearer ${setting("ATTAIN_SERVICE_TOKEN")}` };
 const goals = createClient<GoalsPaths>({ baseUrl: setting("ATTAIN_GOALS_URL"), headers: asAdmin });
 const tracking = createClient<TrackingPaths>({ baseUrl: setting("ATTAIN_TRACKING_URL"), headers: asAdmin });
 const incentives = createClient<IncentivesPaths>({ baseUrl: setting("ATTAIN_INCENTIVES_URL"), headers: asAdmin });
 const approver = createClient<IncentivesPaths>({ baseUrl: setting("ATTAIN_INCENTIVES_URL"), headers: asApprover });
+const planner = createClient<GoalsPaths>({ baseUrl: setting("ATTAIN_GOALS_URL"), headers: asService });
 const crm = createClient<TrackingPaths>({ baseUrl: setting("ATTAIN_TRACKING_URL") });
 
 interface Outcome<Answer> {
@@ -101,7 +104,7 @@ const draft = await answered(
   }),
 );
 const goal = await answered(
-  goals.POST("/v1/goals/{goal_id}/activate", {
+  planner.POST("/v1/goals/{goal_id}/activate", {
     params: { path: { goal_id: draft.id }, header: { ...once(), ...madeFrom(draft) } },
   }),
 );
