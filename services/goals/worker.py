@@ -1,12 +1,15 @@
 """The worker process of the goals service, `python -m services.goals.worker`.
 
-It works at jobs, stores what people reached as tracking counts it, and publishes what waits in its outbox.
+It works at jobs, stores what people reached as tracking counts it, refreshes the public holidays of calendars, and
+publishes what waits in its outbox.
 """
 
 import sys
 from typing import Final
 
+from services.goals.calendar.national import Governments
 from services.goals.calendar.service import Calendars
+from services.goals.calendar.work import HolidayRefresh
 from services.goals.evidence.consumer import EVIDENCE_GROUP, ActualsHandler
 from services.goals.evidence.service import Evidence
 from services.goals.files.kinds import Tables
@@ -50,6 +53,7 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     return await process.run(
         {
             "jobs": JobRunner(process.database, jobs, works),
+            "holidays": HolidayRefresh(process.database, calendars, Governments().days),
             "evidence": process.consumer(
                 "evidence",
                 EVIDENCE_GROUP,

@@ -1,7 +1,7 @@
 """Which days are worked: by the week, by a country's public holidays and make-up days, and by a company's own days."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -61,6 +61,24 @@ class NationalDays:
     def is_published(self, day: date) -> bool:
         """Whether the government has stated the holidays of the day's year."""
         return self.start <= day < self.published_until
+
+    def after(self, earlier: "NationalDays") -> "NationalDays":
+        """These days, and before them those that were known earlier and are further back than what is known now."""
+        if not earlier.start < self.start <= earlier.end:
+            return self
+        past = days_of(Period(earlier.start, self.start))
+        worked = {day for day in past if earlier._is_worked(day)}
+        by_the_week = {day for day in past if Weekday.of(day) not in self.weekend}
+        return replace(
+            self,
+            start=earlier.start,
+            off=self.off | (by_the_week - worked),
+            worked=self.worked | (worked - by_the_week),
+            estimated=self.estimated | {day for day in earlier.estimated if day < self.start},
+        )
+
+    def _is_worked(self, day: date) -> bool:
+        return day in self.worked or (day not in self.off and Weekday.of(day) not in self.weekend)
 
 
 @dataclass(frozen=True, slots=True)

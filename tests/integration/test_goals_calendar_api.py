@@ -1,19 +1,27 @@
 """Calendars over HTTP with real Postgres: years of weeks, working days, and what is published of them."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from uuid import UUID, uuid4
 
 import pytest
 from pydantic import JsonValue
 
+from services.goals.calendar.national import Governments
 from services.goals.calendar.service import Calendars
-from services.goals.metadata import transport
+from services.goals.calendar.work import HolidayRefresh
+from services.goals.metadata import audit, transport
 from shared.contracts.org import Calendar
 from shared.db.database import Database, Scope
 from shared.http.auth import Role
+from shared.kernel.errors import InvalidInput
 from shared.kernel.periods import Period
+from shared.kernel.working_days import NationalDays, Region
 from shared.outbox.outbox import Outbox
+from shared.outbox.trail import Trail
+from tests.servers.infrastructure import eventually
 from tests.stories.goals import Caller, Service, pointers, running_goals
 
 CHINA: dict[str, JsonValue] = {
@@ -154,4 +162,89 @@ async def test_working_days_of_periods_are_counted_by_what_is_in_force_on_each_d
         await admin.send("PUT", "/v1/calendar", american, version=1)
         assert await counted(admin.tenant) == [16, 5, 10]
     finally:
+        await database.close()
+
+
+class Library:
+    """What is known of public holidays, and what a later release adds; it remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.days_off: set[date] = set()
+        self.unknown: set[Region] = set()
+        self.asked: list[tuple[Region, date]] = []
+
+    def days(self, region: Region, today: date) -> NationalDays:
+        self.asked.append((region, today))
+        if region in self.unknown:
+            raise InvalidInput.field("/country", "is not known", "another")
+        known = Governments().days(region, today)
+        return replace(known, off=known.off | self.days_off) if region == ("CN", None) else known
+
+
+async def test_public_holidays_are_refreshed_with_a_year_and_a_library_where_they_are_affected(
+    service: Service,
+) -> None:
+    callers = [Caller(service, uuid4(), Role.SERVICE) for _ in range(4)]
+    chinese, german, both, without = callers
+    for caller, country in ((chinese, "CN"), (german, "DE"), (both, "CN"), (without, None)):
+        assert (await caller.send("PUT", "/v1/calendar", {**CHINA, "country": country})).status_code == 200
+    await both.send("PUT", "/v1/calendar", {**CHINA, "country": "DE", "start": "2026-12-01"}, version=1)
+    library, now = Library(), datetime.now(UTC)
+    database = Database(service.database_url, service="goals", clock=lambda: now)
+    refresh = HolidayRefresh(database, Calendars(Outbox(transport, trail=Trail(audit))), library.days)
+
+    async def versions() -> list[int]:
+        await refresh.round()
+        return [(await caller.send("GET", "/v1/calendar")).json()["version"] for caller in callers]
+
+    try:
+        assert await versions() == [1, 1, 2, 1]
+        # Each region is worked out once a round, and for nobody without a country.
+        assert len(library.asked) == len({region for region, _ in library.asked})
+        # A release knows one more day off in China.
+        library.days_off = {date(2027, 3, 3)}
+        assert await versions() == [2, 1, 3, 1]
+        assert await versions() == [2, 1, 3, 1]
+        year = (await chinese.send("GET", "/v1/calendar/year?containing=2027-03-03")).json()
+        assert "2027-03-03" in {day["day"] for day in year["exceptions"]}
+        change = (await chinese.send("GET", "/v1/audit?subject=calendar")).json()["items"][0]
+        assert (change["actor"]["kind"], change["reason"]) == ("service", "Public holidays as they are known now.")
+        published = [event for event in await chinese.events() if isinstance(event, Calendar)]
+        assert [event.version for event in published] == [1, 2]
+        assert date(2027, 3, 3) in published[-1].national_days[0].off
+        # Years go by: the furthest is known, the first stays known, and a country that is not known any more stays.
+        now = datetime(now.year + 2, 1, 1, tzinfo=UTC)
+        library.unknown = {("DE", None)}
+        assert await versions() == [3, 1, 4, 1]
+        newest = [event for event in await both.events() if isinstance(event, Calendar)][-1]
+        known = {each.country: each for each in newest.national_days}
+        assert (known["CN"].start, known["CN"].end) == (date(now.year - 12, 1, 1), date(now.year + 11, 1, 1))
+        assert known["DE"].end == date(now.year + 9, 1, 1)
+        assert any(day.year == now.year - 12 for day in known["CN"].off)
+    finally:
+        await database.close()
+
+
+async def test_the_round_of_public_holidays_comes_with_each_year_and_not_in_between(
+    service: Service, admin: Caller
+) -> None:
+    await admin.send("PUT", "/v1/calendar", CHINA)
+    library, now = Library(), datetime(2027, 12, 31, 23, 59, 59, 500_000, tzinfo=UTC)
+    database = Database(service.database_url, service="goals", clock=lambda: now)
+    refresh = HolidayRefresh(database, Calendars(Outbox(transport)), library.days)
+    running = asyncio.create_task(refresh.run())
+    try:
+        await eventually(lambda: len(library.asked) > 0)
+        now = datetime(2028, 1, 1, tzinfo=UTC)
+
+        def asked_in(year: int) -> list[Region]:
+            return sorted((region for region, today in library.asked if today.year == year), key=str)
+
+        await eventually(lambda: 0 < len(asked_in(2027)) == len(asked_in(2028)))
+        await asyncio.sleep(1)
+        assert asked_in(2028) == asked_in(2027) == sorted(set(asked_in(2027)), key=str)
+        assert (await admin.send("GET", "/v1/calendar")).json()["version"] == 3
+    finally:
+        await refresh.stop()
+        await running
         await database.close()

@@ -1,5 +1,6 @@
 """Working days against an oracle that decides each day from the top of the list down."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 from hypothesis import given
@@ -10,6 +11,7 @@ from shared.kernel.working_days import NationalDays, Region, WorkingDays, WorkRu
 from shared.kernel.years import Weekday
 
 FIRST = date(2026, 1, 1)
+END = FIRST + timedelta(61)
 REGIONS: list[Region | None] = [None, ("CN", None), ("DE", "BY")]
 days = st.integers(0, 60).map(lambda number: FIRST + timedelta(number))
 some_days = st.frozensets(days, max_size=12)
@@ -20,7 +22,7 @@ def national(draw: st.DrawFn) -> NationalDays:
     weekend = draw(st.frozensets(st.sampled_from(Weekday), max_size=3))
     published = draw(days)
     worked, off = draw(some_days), draw(some_days)
-    return NationalDays(FIRST, FIRST + timedelta(61), published, weekend, off - worked, worked)
+    return NationalDays(FIRST, END, published, weekend, off - worked, worked)
 
 
 @st.composite
@@ -61,3 +63,22 @@ def test_working_days_are_those_of_the_rule_in_force_and_add_up(
     if middle in period and middle > first:
         halves = [Period(first, middle), Period(middle, period.end)]
         assert sum(working.count(half) for half in halves) == working.count(period)
+
+
+@given(national(), national(), st.integers(1, 60))
+def test_what_is_known_later_goes_on_from_what_was_known_of_days_further_back(
+    earlier: NationalDays, later: NationalDays, first: int
+) -> None:
+    start = FIRST + timedelta(first)
+    later = replace(
+        later,
+        start=start,
+        off=frozenset(day for day in later.off if day >= start),
+        worked=frozenset(day for day in later.worked if day >= start),
+    )
+    both = later.after(earlier)
+    worked = [WorkingDays(((date.min, WorkRule("CN")),), {("CN", None): known}) for known in (both, earlier, later)]
+    assert (both.start, both.end, both.published_until) == (FIRST, END, later.published_until)
+    for day in (FIRST + timedelta(number) for number in range(61)):
+        assert is_worked(worked[0], day) == is_worked(worked[1 if day < start else 2], day)
+    assert both.after(earlier) == both

@@ -73,8 +73,8 @@ async def set_calendar(
     """A change is in force from its `start` on, up to the next change; before that, days and periods stay as they are.
 
     Where years are cut in another way, the period the change falls into ends there. Where a zone changes, the first
-    day begins when it begins in the zone before. Public holidays are taken over as they are known now, for all days:
-    setting what is in force anyway takes over what has been published since.
+    day begins when it begins in the zone before. Public holidays are taken over as they are known now, and
+    refreshed by themselves with each year and each release that knows more.
     """
     terms, start = body.terms(), first_day(body.start)
     version = 0 if if_match is None else expected_version(if_match)

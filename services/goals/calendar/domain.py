@@ -62,7 +62,7 @@ class Calendar:
     always: CalendarTerms
     changes: tuple[tuple[date, CalendarTerms], ...] = ()
     national: Mapping[Region, NationalDays] = field(default_factory=dict)
-    """What was known of the public holidays of each region when this version was made."""
+    """What was known of the public holidays of each region when this version was made, of every region of a state."""
 
     @cached_property
     def fiscal(self) -> FiscalCalendar:
@@ -84,6 +84,24 @@ class Calendar:
     def on(self, day: date) -> CalendarTerms:
         """What is in force on a day."""
         return in_force(self.always, self.changes, day)
+
+    def with_national(self, known: Mapping[Region, NationalDays]) -> "Calendar":
+        """The same version by what is known of public holidays now.
+
+        What was known of days further back, and of a region of which nothing is known any more, stays.
+        """
+        stored = self.national
+        return replace(
+            self,
+            national={
+                region: stored[region]
+                if region not in known
+                else known[region].after(stored[region])
+                if region in stored
+                else known[region]
+                for region in sorted(self.regions, key=str)
+            },
+        )
 
     def with_terms(self, start: date | FirstDay, terms: CalendarTerms, now: datetime) -> "Calendar":
         """The next version: these terms from `start` on, up to the next change. Raises InvalidInput."""

@@ -1,4 +1,4 @@
-"""The public holidays and make-up days of countries, by the `holidays` library. Only the API process loads it."""
+"""The public holidays and make-up days of countries, by the `holidays` library. Only this service loads it."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Governments:
     """What is known of public holidays in each country."""
 
     def days(self, region: Region, today: date) -> NationalDays:
-        """The days of a region, ten years back and ten ahead as far as known. InvalidInput for an unknown one.
+        """The days of a region, ten years before and after today's as far as known. InvalidInput for an unknown one.
 
         Where a government moves days of work year by year, as China's does, nothing is published of a year after the
         last one with moved days. Where it has decreed holidays for years after that, moving none, all follows from law.

@@ -188,8 +188,8 @@ class CalendarYearAnswer(CalendarPeriod):
     )
 
     guessed_from: date | None = Field(
-        description="From this day of the year on, public holidays and make-up days have not been published when the"
-        " calendar was last set: working days are a guess. Null: they were, for all of the year."
+        description="From this day of the year on, public holidays and make-up days have not been published as far as"
+        " is known: working days are a guess. Null: they have, for all of the year."
     )
     halves: list[CalendarPeriod]
     quarters: list[CalendarPeriod]

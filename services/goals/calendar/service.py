@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import Final
 from uuid import UUID
 
 from services.goals.calendar import store
@@ -10,6 +11,7 @@ from services.goals.calendar.domain import Calendar, CalendarNotSet, CalendarTer
 from services.goals.calendar.events import calendar_event
 from shared.contracts.base import Event
 from shared.db.database import Transaction
+from shared.kernel.approvals import SERVICE
 from shared.kernel.errors import check_version
 from shared.kernel.money import known_currency
 from shared.kernel.periods import FiscalCalendar, Period
@@ -17,6 +19,8 @@ from shared.kernel.working_days import NationalDays, Region, WorkingDays
 from shared.outbox.outbox import Outbox
 from shared.outbox.published import Published
 from shared.outbox.republishing import ReadNext
+
+_REFRESHED: Final = "Public holidays as they are known now."
 
 
 class Calendars:
@@ -78,16 +82,34 @@ class Calendars:
         check_version(0 if stored is None else stored.version, expected_version)
         terms = replace(terms, currency=known_currency(terms.currency))
         changed = Calendar(1, terms) if stored is None else stored.with_terms(start, terms, tx.now)
-        today = changed.fiscal.business_date(tx.now)
-        changed = replace(
-            changed, national={region: national_days(region, today) for region in sorted(changed.regions, key=str)}
-        )
+        changed = changed.with_national({region: national_days(region, tx.now.date()) for region in changed.regions})
         if stored is None:
             return await self._published.add(tx, tenant_id, changed)
         return await self._published.save(tx, tenant_id, changed)
 
+    async def calendars_with_holidays(
+        self, tx: Transaction, after: UUID | None, limit: int
+    ) -> Sequence[tuple[UUID, Calendar]]:
+        """The next tenants, by id, that have or had the public holidays of a country, each with its calendar."""
+        return await store.calendars_with_holidays(tx, after, limit)
+
+    async def refresh_holidays(
+        self, tx: Transaction, tenant_id: UUID, known: Mapping[Region, NationalDays]
+    ) -> Calendar | None:
+        """Take over what is known of public holidays now; None where the calendar has all of it. Raises CalendarNotSet.
+
+        It is a change like any other, and nobody's: a service makes it.
+        """
+        tx.actor, tx.reason = SERVICE, _REFRESHED
+        await tx.lock_tenants_exclusive([tenant_id])
+        stored = await self.get_calendar(tx, tenant_id)
+        refreshed = stored.with_national(known)
+        if refreshed.national == stored.national:
+            return None
+        return await self._published.save(tx, tenant_id, replace(refreshed, version=stored.version + 1))
+
     async def working_days(self, tx: Transaction, tenant_id: UUID, periods: Sequence[Period]) -> Sequence[int]:
-        """How many days of each period are worked, by what was known when the calendar was last set."""
+        """How many days of each period are worked, by what is stored of public holidays."""
         working = await self.working(tx, tenant_id)
         return [working.count(period) for period in periods]
 

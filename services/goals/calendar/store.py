@@ -5,7 +5,7 @@ from datetime import date
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import RowMapping, delete, insert, select
+from sqlalchemy import RowMapping, delete, func, insert, select, true
 
 from services.goals.calendar.domain import Calendar, CalendarNotSet, CalendarTerms
 from services.goals.calendar.tables import calendar_changes, calendars
@@ -35,6 +35,16 @@ async def calendars_of(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UU
     """The calendars of those of these tenants that have set one."""
     rows = await tx.rows(_CALENDARS.where(among(calendars.c.tenant_id, frozenset(tenant_ids))))
     return {row["tenant_id"]: _calendar(row) for row in rows}
+
+
+async def calendars_with_holidays(tx: Transaction, after: UUID | None, limit: int) -> list[tuple[UUID, Calendar]]:
+    """The next tenants, by id, with public holidays of any country."""
+    statement = _CALENDARS.where(
+        true() if after is None else calendars.c.tenant_id > after,
+        func.jsonb_array_length(calendars.c.national_days) > 0,
+    )
+    rows = await tx.rows(statement.order_by(calendars.c.tenant_id).limit(limit))
+    return [(row["tenant_id"], _calendar(row)) for row in rows]
 
 
 def _calendar(row: RowMapping) -> Calendar:

@@ -44,7 +44,7 @@ calendars = Table(
     Column("currency", Text, nullable=False),
     instant("changed_at"),
     *_rules(),
-    # What was known of public holidays when the calendar was set, by country and subdivision.
+    # What is known of public holidays, refreshed with every year and library, by country and subdivision.
     Column("national_days", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     CheckConstraint("start_month BETWEEN 1 AND 12", name="start_month"),
 )
