@@ -9,9 +9,8 @@ from pydantic import StringConstraints
 
 from shared.contracts.texts import NO_NUL, SearchText
 from shared.db.database import Transaction
-from shared.http.auth import CurrentPrincipal
 from shared.http.problems import ParameterError
-from shared.http.sight import CallersSight, CurrentSight
+from shared.http.sight import Caller, CurrentCaller
 from shared.http.wiring import handed
 from shared.kernel.errors import InvalidInput
 from shared.kernel.ids import possible_deal_ids
@@ -41,11 +40,10 @@ class InSource(NamedTuple):
 class NamedDeal:
     """The deal a caller names, if one; whether there is such a deal is looked up once there is a transaction."""
 
-    def __init__(self, name: UUID | InSource | None, finder: DealFinder, tenant_id: UUID, sight: CallersSight) -> None:
+    def __init__(self, name: UUID | InSource | None, finder: DealFinder, caller: Caller) -> None:
         self._name = name
         self._finder = finder
-        self._tenant_id = tenant_id
-        self._sight = sight
+        self._caller = caller
 
     async def id(self, tx: Transaction) -> UUID | None:
         """The deal's id, also of one that is not known or out of the caller's sight; None where none is named.
@@ -56,13 +54,14 @@ class NamedDeal:
         name = self._name
         if not isinstance(name, InSource):
             return name
-        connections = sorted(await self._finder.connections(tx, self._tenant_id, name.source))
+        tenant_id = self._caller.tenant_id
+        connections = sorted(await self._finder.connections(tx, tenant_id, name.source))
         if not connections:
             field = ParameterError("/source", "is the source of no deal", "what deals have as their source")
             raise InvalidInput("No deals come from /source.", fields=[field])
         possible = possible_deal_ids(connections, name.external_id)
-        known = await self._finder.deals(tx, self._tenant_id, possible)
-        sight = await self._sight.today(tx)
+        known = await self._finder.deals(tx, tenant_id, possible)
+        sight = await self._caller.sight(tx)
         seen = [deal_id for deal_id in possible if deal_id in known and sight.sees_record(known[deal_id])]
         if len(seen) > 1:
             listed = " or ".join(str(deal_id) for deal_id in seen)
@@ -78,8 +77,7 @@ def named_deal(description: str) -> Callable[..., Awaitable[NamedDeal]]:
     """
 
     async def named(
-        principal: CurrentPrincipal,
-        sight: CurrentSight,
+        caller: CurrentCaller,
         finder: Annotated[DealFinder, Depends(handed(DealFinder))],
         deal_id: Annotated[UUID | None, Query(description=description)] = None,
         external_id: Annotated[
@@ -97,7 +95,7 @@ def named_deal(description: str) -> Callable[..., Awaitable[NamedDeal]]:
             name = InSource(source, external_id)
         elif external_id is not None or source is not None:
             _refuse([each for each, value in given.items() if value is not None], is_twice=deal_id is not None)
-        return NamedDeal(name, finder, principal.tenant_id, sight)
+        return NamedDeal(name, finder, caller)
 
     return named
 

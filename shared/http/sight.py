@@ -1,17 +1,21 @@
 """The sight of a caller: what its roles let it see, by the organisation that its service reads."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
 from fastapi import Depends
 
 from shared.db.database import Transaction
 from shared.http.auth import CurrentPrincipal, Principal, Role, require
+from shared.http.reader import Reader, RequestReader
 from shared.http.wiring import handed
 from shared.kernel.org import OrgChart
 from shared.kernel.sight import WHOLE_TENANT, Breadth, Sight, Viewer
+
+ResultT = TypeVar("ResultT")
 
 SEES_TENANT: Final = (Role.ADMIN, Role.REVOPS, Role.FINANCE, Role.SERVICE)
 EDITS: Final = (Role.ADMIN, Role.REVOPS, Role.SERVICE)
@@ -42,25 +46,43 @@ def viewer_of(principal: Principal) -> Viewer:
     return Viewer(principal.person_id, breadth, edits=principal.has(*EDITS))
 
 
-class CallersSight:
-    """What the caller sees, once there is a transaction to read the organisation in."""
+class Caller:
+    """Who calls, in which tenant, and what it sees there, once there is a transaction to read the organisation in."""
 
-    def __init__(self, principal: Principal, organisation: Organisation) -> None:
+    def __init__(self, principal: Principal, organisation: Organisation, reader: Reader) -> None:
+        self.tenant_id = principal.tenant_id
+        self.actor = principal.actor
         self._viewer = viewer_of(principal)
-        self._tenant_id = principal.tenant_id
         self._organisation = organisation
+        self._reader = reader
 
-    async def today(self, tx: Transaction) -> Sight:
+    async def sight(self, tx: Transaction) -> Sight:
         """On the tenant's day of the transaction."""
         if self._viewer.breadth is Breadth.TENANT:
             return Sight(self._viewer, WHOLE_TENANT.chart, WHOLE_TENANT.today)
-        chart = await self._organisation.chart(tx, self._tenant_id)
+        chart = await self._organisation.chart(tx, self.tenant_id)
         return Sight(self._viewer, chart, chart.calendar.business_date(tx.now))
 
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[tuple[Transaction, Sight]]:
+        """A transaction to read in, with what the caller sees in it."""
+        async with self._reader.transaction() as tx:
+            yield tx, await self.sight(tx)
 
-async def callers_sight(principal: CurrentPrincipal, organisation: ReadsOrganisation) -> CallersSight:
-    """Dependency behind `CurrentSight`."""
-    return CallersSight(principal, organisation)
+    def seeing(
+        self, use_case: Callable[[Transaction, Sight], Awaitable[ResultT]]
+    ) -> Callable[[Transaction], Awaitable[ResultT]]:
+        """A use case for a writer to commit, with what the caller sees in the writer's transaction."""
+
+        async def with_sight(tx: Transaction) -> ResultT:
+            return await use_case(tx, await self.sight(tx))
+
+        return with_sight
 
 
-CurrentSight = Annotated[CallersSight, Depends(callers_sight)]
+async def current_caller(principal: CurrentPrincipal, organisation: ReadsOrganisation, reader: RequestReader) -> Caller:
+    """Dependency behind `CurrentCaller`."""
+    return Caller(principal, organisation, reader)
+
+
+CurrentCaller = Annotated[Caller, Depends(current_caller)]

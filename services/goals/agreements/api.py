@@ -8,8 +8,6 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from services.goals.agreements.domain import (
-    Comment,
-    GoalProposal,
     NotTheAuthor,
     ProposalDecided,
     ProposalNotFound,
@@ -37,13 +35,10 @@ from services.goals.targets.domain import (
 )
 from services.goals.targets.schemas import RevisionBody, changed_terms
 from services.goals.targets.service import ChangeOf
-from shared.db.database import Transaction
-from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
-from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight
+from shared.http.sight import CurrentCaller
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
@@ -67,20 +62,18 @@ _DECISION: Final = (
 
 @router.get("/proposals", summary="What is proposed for goals in force")
 async def list_goal_proposals(
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     agreements: UseCases,
-    reader: RequestReader,
     paging: Paging,
     goal_id: Annotated[UUID | None, Query(description="Only proposals for this goal.")] = None,
     state: Annotated[ProposalState | None, Query(description="Only proposals in this state.")] = None,
 ) -> Page[GoalProposalAnswer]:
     """For goals in sight, the oldest first."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await agreements.list_proposals(
             tx,
             caller.tenant_id,
-            await sight.today(tx),
+            sight,
             goal_id=goal_id,
             state=state,
             after=_IDS.after(paging),
@@ -96,30 +89,27 @@ async def list_goal_proposals(
     responses=responses(GoalNotFound, GoalOutOfReach, *_TERMS),
 )
 async def propose_goal_terms(
-    goal_id: UUID,
-    body: RevisionBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    agreements: UseCases,
-    writer: RequestWriter,
+    goal_id: UUID, body: RevisionBody, caller: CurrentCaller, agreements: UseCases, writer: RequestWriter
 ) -> Answered[GoalProposalAnswer]:
     """Nothing changes before somebody else approves it. Everybody proposes for goals of their own, a manager for those
     of its subtree, RevOps for all.
     """
-
-    async def propose(tx: Transaction) -> GoalProposal:
-        return await agreements.propose(
-            tx,
-            caller.tenant_id,
-            goal_id,
-            stored_changes(body),
-            partial(changed_terms, changes=body),
-            reason=body["reason"],
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
-    return await writer.commit(propose, GoalProposalAnswer.of, status=201)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: agreements.propose(
+                tx,
+                caller.tenant_id,
+                goal_id,
+                stored_changes(body),
+                partial(changed_terms, changes=body),
+                reason=body["reason"],
+                actor=caller.actor,
+                sight=sight,
+            )
+        ),
+        GoalProposalAnswer.of,
+        status=201,
+    )
 
 
 @router.post(
@@ -131,8 +121,7 @@ async def approve_goal_proposal(
     goal_id: UUID,
     proposal_id: UUID,
     body: ApprovalBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     agreements: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
@@ -140,21 +129,22 @@ async def approve_goal_proposal(
     """The goal gets its next revision. A manager decides in its subtree, RevOps everywhere; nobody on what they
     proposed, or on a goal that measures them.
     """
-
-    async def approve(tx: Transaction) -> GoalProposal:
-        return await agreements.approve(
-            tx,
-            caller.tenant_id,
-            goal_id,
-            proposal_id,
-            expected,
-            _change_of,
-            reason=body.reason,
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
-    return await writer.commit(approve, GoalProposalAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: agreements.approve(
+                tx,
+                caller.tenant_id,
+                goal_id,
+                proposal_id,
+                expected,
+                _change_of,
+                reason=body.reason,
+                actor=caller.actor,
+                sight=sight,
+            )
+        ),
+        GoalProposalAnswer.of,
+    )
 
 
 @router.post("/{goal_id}/proposals/{proposal_id}/reject", summary="Decline a proposal", responses=responses(*_DECISION))
@@ -162,27 +152,27 @@ async def reject_goal_proposal(
     goal_id: UUID,
     proposal_id: UUID,
     body: RejectionBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     agreements: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
 ) -> Answered[GoalProposalAnswer]:
     """The goal stays as it is. For whoever decides on the goal."""
-
-    async def reject(tx: Transaction) -> GoalProposal:
-        return await agreements.reject(
-            tx,
-            caller.tenant_id,
-            goal_id,
-            proposal_id,
-            expected,
-            reason=body.reason,
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
-    return await writer.commit(reject, GoalProposalAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: agreements.reject(
+                tx,
+                caller.tenant_id,
+                goal_id,
+                proposal_id,
+                expected,
+                reason=body.reason,
+                actor=caller.actor,
+                sight=sight,
+            )
+        ),
+        GoalProposalAnswer.of,
+    )
 
 
 @router.post(
@@ -195,65 +185,46 @@ async def reject_goal_proposal(
 async def withdraw_goal_proposal(
     goal_id: UUID,
     proposal_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     agreements: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
 ) -> Answered[GoalProposalAnswer]:
     """For whoever made it, until somebody has decided."""
-
-    async def withdraw(tx: Transaction) -> GoalProposal:
-        return await agreements.withdraw(
-            tx,
-            caller.tenant_id,
-            goal_id,
-            proposal_id,
-            expected,
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
-    return await writer.commit(withdraw, GoalProposalAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: agreements.withdraw(
+                tx, caller.tenant_id, goal_id, proposal_id, expected, actor=caller.actor, sight=sight
+            )
+        ),
+        GoalProposalAnswer.of,
+    )
 
 
 @router.post("/{goal_id}/comments", summary="Comment on a goal", status_code=201, responses=responses(GoalNotFound))
 async def create_goal_comment(
-    goal_id: UUID,
-    body: CommentBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    agreements: UseCases,
-    writer: RequestWriter,
+    goal_id: UUID, body: CommentBody, caller: CurrentCaller, agreements: UseCases, writer: RequestWriter
 ) -> Answered[CommentAnswer]:
     """For everybody who sees the goal. A comment stays as it was written."""
-
-    async def comment(tx: Transaction) -> Comment:
-        return await agreements.comment(
-            tx, caller.tenant_id, goal_id, body.text, actor=caller.actor, sight=await sight.today(tx)
-        )
-
-    return await writer.commit(comment, CommentAnswer.of, status=201)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: agreements.comment(
+                tx, caller.tenant_id, goal_id, body.text, actor=caller.actor, sight=sight
+            )
+        ),
+        CommentAnswer.of,
+        status=201,
+    )
 
 
 @router.get("/{goal_id}/comments", summary="What was written about a goal", responses=responses(GoalNotFound))
 async def list_goal_comments(
-    goal_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    agreements: UseCases,
-    reader: RequestReader,
-    paging: Paging,
+    goal_id: UUID, caller: CurrentCaller, agreements: UseCases, paging: Paging
 ) -> Page[CommentAnswer]:
     """The oldest first."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await agreements.list_comments(
-            tx,
-            caller.tenant_id,
-            goal_id,
-            await sight.today(tx),
-            after=_IDS.after(paging),
-            limit=paging.fetch_limit,
+            tx, caller.tenant_id, goal_id, sight, after=_IDS.after(paging), limit=paging.fetch_limit
         )
     return _IDS.page(paging, found, key=lambda comment: comment.id, item=CommentAnswer.of)
 

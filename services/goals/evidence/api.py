@@ -8,10 +8,8 @@ from fastapi import APIRouter, Depends, Query
 
 from services.goals.evidence.schemas import ActualsAnswer, Month, first_day
 from services.goals.evidence.service import Evidence
-from shared.http.auth import CurrentPrincipal
 from shared.http.paging import Cursor, Page, Paging
-from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight
+from shared.http.sight import CurrentCaller
 from shared.http.wiring import handed
 
 router = APIRouter(prefix="/v1", tags=["actuals"])
@@ -22,10 +20,8 @@ _KEYS: Final = Cursor(tuple[UUID, date])
 
 @router.get("/actuals", summary="List what people won and have open by month")
 async def list_actuals(
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     evidence: UseCases,
-    reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only those of this person.")] = None,
     start: Annotated[Month | None, Query(alias="from", description="Only those of this month or a later one.")] = None,
@@ -35,11 +31,11 @@ async def list_actuals(
 
     A rep sees its own, a manager those of whoever is in its subtree today.
     """
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await evidence.list_actuals(
             tx,
-            principal.tenant_id,
-            await sight.today(tx),
+            caller.tenant_id,
+            sight,
             person_id=person_id,
             start=first_day(start),
             end=first_day(end),

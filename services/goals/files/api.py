@@ -15,12 +15,11 @@ from services.goals.files.service import Uploads
 from services.goals.jobs.schemas import JobAnswer
 from shared.db.database import Transaction
 from shared.http.audit import AuditedWriter
-from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
 from shared.http.schemas import body_example
-from shared.http.sight import CurrentSight, Editor
+from shared.http.sight import CurrentCaller, Editor
 from shared.http.tables import (
     MEDIA_TYPES,
     TableFormat,
@@ -67,15 +66,14 @@ def _add_routes(kind: str) -> None:
     columns = COLUMNS[kind]
 
     async def export_table(
-        principal: CurrentPrincipal,
-        sight: CurrentSight,
+        caller: CurrentCaller,
         tables: AllTables,
         reader: RequestReader,
         table_format: Annotated[TableFormat, _FORMAT] = TableFormat.CSV,
     ) -> Response:
         """Everything in view as of one moment, a row each, by id. What it gives can be changed and sent back."""
         async with reader.snapshot() as tx:
-            pages = tables.kinds[kind].pages(tx, principal.tenant_id, await sight.today(tx))
+            pages = tables.kinds[kind].pages(tx, caller.tenant_id, await caller.sight(tx))
             file, media_type = await table_file(columns, table_format, pages)
         return table_answer(file, media_type, f"{kind}.{table_format}")
 

@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from services.goals.moves.domain.move import (
-    Move,
     MoveEnded,
     MoveFilter,
     MoveKind,
@@ -20,13 +19,10 @@ from services.goals.moves.schemas import MoveAnswer, MoveBody, MoveDecisionBody
 from services.goals.moves.service import Moves
 from services.goals.org.domain import MembershipOverlaps, UnknownPerson, UnknownTeam
 from services.goals.targets.domain import CheckFailed, GoalOutOfReach, WeightsNotWhole
-from shared.db.database import Transaction
-from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
-from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight
+from shared.http.sight import CurrentCaller
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
@@ -42,10 +38,8 @@ _DECISION: Final = (MoveNotFound, MoveEnded, OwnInterest, VersionMismatch, Preco
 
 @router.get("", summary="List moves")
 async def list_moves(
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     moves: UseCases,
-    reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only moves of this person.")] = None,
     kind: Annotated[MoveKind | None, Query(description="Only moves of this kind.")] = None,
@@ -55,11 +49,11 @@ async def list_moves(
 
     A draft that somebody else made of the caller's own move is not shown.
     """
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await moves.list_moves(
             tx,
             caller.tenant_id,
-            await sight.today(tx),
+            sight,
             MoveFilter(person_id, kind, state),
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
@@ -74,7 +68,7 @@ async def list_moves(
     responses=responses(UnknownPerson, UnknownTeam, *_REFUSED),
 )
 async def create_move(
-    body: MoveBody, caller: CurrentPrincipal, sight: CurrentSight, moves: UseCases, writer: RequestWriter
+    body: MoveBody, caller: CurrentCaller, moves: UseCases, writer: RequestWriter
 ) -> Answered[MoveAnswer]:
     """Nothing changes before somebody else applies it.
 
@@ -84,26 +78,24 @@ async def create_move(
     RevOps drafts moves of everybody, a manager those within its subtree.
     """
     terms = body.terms()
-
-    async def create(tx: Transaction) -> Move:
-        return await moves.create_move(
-            tx, caller.tenant_id, terms, reason=body.reason, actor=caller.actor, sight=await sight.today(tx)
-        )
-
-    return await writer.commit(create, MoveAnswer.of, status=201, location=lambda move: f"/v1/moves/{move.id}")
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: moves.create_move(
+                tx, caller.tenant_id, terms, reason=body.reason, actor=caller.actor, sight=sight
+            )
+        ),
+        MoveAnswer.of,
+        status=201,
+        location=lambda move: f"/v1/moves/{move.id}",
+    )
 
 
 @router.get("/{move_id}", summary="A move and what it does", responses=responses(MoveNotFound))
 async def get_move(
-    move_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    moves: UseCases,
-    reader: RequestReader,
-    read: ConditionalRead,
+    move_id: UUID, caller: CurrentCaller, moves: UseCases, read: ConditionalRead
 ) -> Answered[MoveAnswer]:
-    async with reader.transaction() as tx:
-        answer = MoveAnswer.of(await moves.get_move(tx, caller.tenant_id, move_id, await sight.today(tx)))
+    async with caller.reading() as (tx, sight):
+        answer = MoveAnswer.of(await moves.get_move(tx, caller.tenant_id, move_id, sight))
     return read.answer(answer)
 
 
@@ -117,8 +109,7 @@ async def get_move(
 async def apply_move(
     move_id: UUID,
     body: MoveDecisionBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     moves: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
@@ -128,19 +119,14 @@ async def apply_move(
     RevOps decides everywhere, a manager in its subtree; nobody on what they drafted, on a move of their own or to
     themselves, or into or out of a team they manage.
     """
-
-    async def apply(tx: Transaction) -> Move:
-        return await moves.apply_move(
-            tx,
-            caller.tenant_id,
-            move_id,
-            expected,
-            reason=body.reason,
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
-    return await writer.commit(apply, MoveAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: moves.apply_move(
+                tx, caller.tenant_id, move_id, expected, reason=body.reason, actor=caller.actor, sight=sight
+            )
+        ),
+        MoveAnswer.of,
+    )
 
 
 @router.post(
@@ -151,23 +137,17 @@ async def apply_move(
 async def cancel_move(
     move_id: UUID,
     body: MoveDecisionBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     moves: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
 ) -> Answered[MoveAnswer]:
     """For whoever drafted it, or who decides on it."""
-
-    async def cancel(tx: Transaction) -> Move:
-        return await moves.cancel_move(
-            tx,
-            caller.tenant_id,
-            move_id,
-            expected,
-            reason=body.reason,
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
-    return await writer.commit(cancel, MoveAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: moves.cancel_move(
+                tx, caller.tenant_id, move_id, expected, reason=body.reason, actor=caller.actor, sight=sight
+            )
+        ),
+        MoveAnswer.of,
+    )

@@ -59,12 +59,10 @@ from services.goals.org.service import Organisation
 from shared.contracts.texts import Line
 from shared.db.database import Transaction
 from shared.http.audit import AuditedWriter
-from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
-from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight, Editor
+from shared.http.sight import CurrentCaller, Editor
 from shared.http.wiring import handed
 from shared.kernel.errors import ItemsRefused, Refusals, VersionMismatch
 from shared.kernel.periods import DatedRange
@@ -80,21 +78,19 @@ _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 
 @router.get("/people", tags=["people"], summary="List people")
 async def list_people(
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     org: UseCases,
-    reader: RequestReader,
     paging: Paging,
     active: Annotated[bool | None, Query(description="Only active people, or only inactive ones.")] = None,
     email: Annotated[Line | None, Query(description="Who has this address, in whatever case of letters.")] = None,
     employee_number: Annotated[EmployeeNumber | None, Query(description="Who has this number.")] = None,
 ) -> Page[PersonAnswer]:
     """A rep sees itself, a manager whoever is in its subtree today."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await org.list_people(
             tx,
-            principal.tenant_id,
-            await sight.today(tx),
+            caller.tenant_id,
+            sight,
             PersonFilter(active, email, employee_number),
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
@@ -124,15 +120,10 @@ async def create_person(
 
 @router.get("/people/{person_id}", tags=["people"], summary="A person", responses=responses(PersonNotFound))
 async def get_person(
-    person_id: UUID,
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
-    org: UseCases,
-    reader: RequestReader,
-    read: ConditionalRead,
+    person_id: UUID, caller: CurrentCaller, org: UseCases, read: ConditionalRead
 ) -> Answered[PersonAnswer]:
-    async with reader.transaction() as tx:
-        answer = PersonAnswer.of(await org.get_person(tx, principal.tenant_id, person_id, await sight.today(tx)))
+    async with caller.reading() as (tx, sight):
+        answer = PersonAnswer.of(await org.get_person(tx, caller.tenant_id, person_id, sight))
     return read.answer(answer)
 
 
@@ -175,26 +166,24 @@ async def put_people(body: PeopleBody, editor: Editor, org: UseCases, writer: Au
 
 @router.get("/teams", tags=["teams"], summary="List teams")
 async def list_teams(
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     org: UseCases,
     calendars: Days,
-    reader: RequestReader,
     paging: Paging,
     parent_id: Annotated[UUID | None, Query(description="Only the teams right below this one.")] = None,
     manager_id: Annotated[UUID | None, Query(description="Only the teams this person manages itself.")] = None,
 ) -> Page[TeamAnswer]:
     """As they are today. A manager sees the teams it manages and those below, a rep none."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await org.list_teams(
             tx,
-            principal.tenant_id,
-            await sight.today(tx),
+            caller.tenant_id,
+            sight,
             TeamFilter(parent_id, manager_id),
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
-        today = await calendars.today(tx, principal.tenant_id)
+        today = await calendars.today(tx, caller.tenant_id)
     return _IDS.page(paging, found, key=lambda team: team.id, item=lambda team: TeamAnswer.of(team, today))
 
 
@@ -217,17 +206,11 @@ async def create_team(
 
 @router.get("/teams/{team_id}", tags=["teams"], summary="A team", responses=responses(TeamNotFound))
 async def get_team(
-    team_id: UUID,
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
-    org: UseCases,
-    calendars: Days,
-    reader: RequestReader,
-    read: ConditionalRead,
+    team_id: UUID, caller: CurrentCaller, org: UseCases, calendars: Days, read: ConditionalRead
 ) -> Answered[TeamAnswer]:
-    async with reader.transaction() as tx:
-        found = await org.get_team(tx, principal.tenant_id, team_id, await sight.today(tx))
-        answer = TeamAnswer.of(found, await calendars.today(tx, principal.tenant_id))
+    async with caller.reading() as (tx, sight):
+        found = await org.get_team(tx, caller.tenant_id, team_id, sight)
+        answer = TeamAnswer.of(found, await calendars.today(tx, caller.tenant_id))
     return read.answer(answer)
 
 
@@ -279,20 +262,18 @@ async def put_teams(
 
 @router.get("/memberships", tags=["memberships"], summary="List memberships")
 async def list_memberships(
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     org: UseCases,
-    reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
     team_id: Annotated[UUID | None, Query(description="Only of this very team, not of those below.")] = None,
     on: Annotated[date | None, Query(description="Only those in force on this day.")] = None,
 ) -> Page[MembershipAnswer]:
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await org.list_memberships(
             tx,
-            principal.tenant_id,
-            await sight.today(tx),
+            caller.tenant_id,
+            sight,
             MembershipFilter(person_id, team_id, on),
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
@@ -330,17 +311,10 @@ async def create_membership(
     responses=responses(MembershipNotFound),
 )
 async def get_membership(
-    membership_id: UUID,
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
-    org: UseCases,
-    reader: RequestReader,
-    read: ConditionalRead,
+    membership_id: UUID, caller: CurrentCaller, org: UseCases, read: ConditionalRead
 ) -> Answered[MembershipAnswer]:
-    async with reader.transaction() as tx:
-        answer = MembershipAnswer.of(
-            await org.get_membership(tx, principal.tenant_id, membership_id, await sight.today(tx))
-        )
+    async with caller.reading() as (tx, sight):
+        answer = MembershipAnswer.of(await org.get_membership(tx, caller.tenant_id, membership_id, sight))
     return read.answer(answer)
 
 
@@ -416,20 +390,18 @@ async def put_memberships(
 
 @router.get("/identities", tags=["identities"], summary="List CRM identities")
 async def list_identities(
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     org: UseCases,
-    reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
     source: Annotated[Line | None, Query(description="Only of this source.")] = None,
     external_user_id: Annotated[Line | None, Query(description="Only of this user.")] = None,
 ) -> Page[IdentityAnswer]:
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await org.list_identities(
             tx,
-            principal.tenant_id,
-            await sight.today(tx),
+            caller.tenant_id,
+            sight,
             IdentityFilter(person_id, source, external_user_id),
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
@@ -462,15 +434,10 @@ async def create_identity(
     "/identities/{identity_id}", tags=["identities"], summary="A CRM identity", responses=responses(IdentityNotFound)
 )
 async def get_identity(
-    identity_id: UUID,
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
-    org: UseCases,
-    reader: RequestReader,
-    read: ConditionalRead,
+    identity_id: UUID, caller: CurrentCaller, org: UseCases, read: ConditionalRead
 ) -> Answered[IdentityAnswer]:
-    async with reader.transaction() as tx:
-        answer = IdentityAnswer.of(await org.get_identity(tx, principal.tenant_id, identity_id, await sight.today(tx)))
+    async with caller.reading() as (tx, sight):
+        answer = IdentityAnswer.of(await org.get_identity(tx, caller.tenant_id, identity_id, sight))
     return read.answer(answer)
 
 

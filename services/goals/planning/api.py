@@ -14,7 +14,6 @@ from services.goals.org.domain import UnknownPerson, UnknownTeam
 from services.goals.planning.columns import NODE_EXAMPLE, NODES, node_row, stated_rows
 from services.goals.planning.domain.plan import NodeBehind, NodeLocked, NodeNotFound, OutsideTolerance, PlanRefused
 from services.goals.planning.domain.scenario import (
-    Commitment,
     EvidenceLacking,
     ScenarioNotFound,
     ScenarioNotInState,
@@ -33,16 +32,13 @@ from services.goals.planning.schemas import (
     ScenarioChanges,
     ScenarioListedAnswer,
 )
-from services.goals.planning.service import Place, Planning, Summary
+from services.goals.planning.service import Place, Planning
 from services.goals.targets.domain import GoalNotDraft, GoalOutOfReach
-from shared.db.database import Transaction
 from shared.http.audit import AuditedWriter
-from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
-from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight
+from shared.http.sight import CurrentCaller
 from shared.http.tables import (
     TableFormat,
     Uploaded,
@@ -74,27 +70,23 @@ _CHANGE: Final = (*_EDIT, ScenarioNotInState)
 
 @router.get("", summary="List scenarios")
 async def list_scenarios(
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     planning: UseCases,
-    reader: RequestReader,
     paging: Paging,
     state: Annotated[ScenarioState | None, Query(description="Only scenarios in this state.")] = None,
 ) -> Page[ScenarioListedAnswer]:
     """Those with a target for somebody in sight, the oldest first."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await planning.list_scenarios(
-            tx, caller.tenant_id, await sight.today(tx), state, after=_IDS.after(paging), limit=paging.fetch_limit
+            tx, caller.tenant_id, sight, state, after=_IDS.after(paging), limit=paging.fetch_limit
         )
     return _IDS.page(paging, found, key=lambda scenario: scenario.id, item=ScenarioListedAnswer.listed)
 
 
 @router.get("/compare", summary="Scenarios side by side", responses=responses(ScenarioNotFound))
 async def compare_scenarios(
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     planning: UseCases,
-    reader: RequestReader,
     paging: Paging,
     scenario_ids: Annotated[
         str,
@@ -107,13 +99,13 @@ async def compare_scenarios(
     owner_id: Annotated[UUID | None, Query(description="Only targets of this person or team.")] = None,
 ) -> Page[ComparedAnswer]:
     """A row for each owner and period that any of them has a target for, with last year's number."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await planning.compare(
             tx,
             caller.tenant_id,
             [UUID(scenario_id) for scenario_id in scenario_ids.split(",")],
             owner_id,
-            await sight.today(tx),
+            sight,
             after=_POSITIONS.after(paging),
             limit=paging.fetch_limit,
         )
@@ -127,59 +119,47 @@ async def compare_scenarios(
     responses=responses(GoalOutOfReach, EvidenceLacking, PlanRefused, *_OWNERS),
 )
 async def create_scenario(
-    body: ScenarioBody, caller: CurrentPrincipal, sight: CurrentSight, planning: UseCases, writer: AuditedWriter
+    body: ScenarioBody, caller: CurrentCaller, planning: UseCases, writer: AuditedWriter
 ) -> Answered[ScenarioAnswer]:
     """A draft that changes no goal. The same wish with the same knowledge comes to the same targets."""
-
-    async def create(tx: Transaction) -> Summary:
-        return await planning.create_scenario(
-            tx,
-            caller.tenant_id,
-            body.name,
-            body.pattern(),
-            body.wish,
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
     return await writer.commit(
-        create, ScenarioAnswer.of, status=201, location=lambda made: f"/v1/scenarios/{made.scenario.id}"
+        caller.seeing(
+            lambda tx, sight: planning.create_scenario(
+                tx, caller.tenant_id, body.name, body.pattern(), body.wish, actor=caller.actor, sight=sight
+            )
+        ),
+        ScenarioAnswer.of,
+        status=201,
+        location=lambda made: f"/v1/scenarios/{made.scenario.id}",
     )
 
 
 @router.get("/{scenario_id}", summary="A scenario", responses=responses(ScenarioNotFound))
 async def get_scenario(
-    scenario_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    planning: UseCases,
-    reader: RequestReader,
-    read: ConditionalRead,
+    scenario_id: UUID, caller: CurrentCaller, planning: UseCases, read: ConditionalRead
 ) -> Answered[ScenarioAnswer]:
-    async with reader.transaction() as tx:
-        found = await planning.get_scenario(tx, caller.tenant_id, scenario_id, await sight.today(tx))
+    async with caller.reading() as (tx, sight):
+        found = await planning.get_scenario(tx, caller.tenant_id, scenario_id, sight)
     return read.answer(ScenarioAnswer.of(found))
 
 
 @router.get("/{scenario_id}/nodes", summary="The targets of a scenario", responses=responses(ScenarioNotFound))
 async def list_scenario_nodes(
     scenario_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     planning: UseCases,
-    reader: RequestReader,
     paging: Paging,
     parent_id: Annotated[UUID | None, Query(description="Only those right below this node.")] = None,
     owner_id: Annotated[UUID | None, Query(description="Only targets of this person or team.")] = None,
 ) -> Page[NodeAnswer]:
     """Those of owners in sight, each after the one above it."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await planning.list_nodes(
             tx,
             caller.tenant_id,
             scenario_id,
             Place(parent_id, owner_id),
-            await sight.today(tx),
+            sight,
             after=_POSITIONS.after(paging),
             limit=paging.fetch_limit,
         )
@@ -190,18 +170,17 @@ async def list_scenario_nodes(
 async def change_scenario(
     scenario_id: UUID,
     body: ScenarioChanges,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     planning: UseCases,
     writer: AuditedWriter,
     expected: ExpectedVersion,
 ) -> Answered[ScenarioAnswer]:
-    async def rename(tx: Transaction) -> Summary:
-        return await planning.rename_scenario(
-            tx, caller.tenant_id, scenario_id, expected, body.name, await sight.today(tx)
-        )
-
-    return await writer.commit(rename, ScenarioAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: planning.rename_scenario(tx, caller.tenant_id, scenario_id, expected, body.name, sight)
+        ),
+        ScenarioAnswer.of,
+    )
 
 
 @router.post(
@@ -212,8 +191,7 @@ async def change_scenario(
 async def change_scenario_plan(
     scenario_id: UUID,
     body: Annotated[PlanChangeBody, Body(examples=[CHANGE_EXAMPLE])],
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     planning: UseCases,
     writer: AuditedWriter,
     expected: ExpectedVersion,
@@ -222,19 +200,14 @@ async def change_scenario_plan(
 
     A manager states numbers and notes of its subtree, within the tolerance of the level; RevOps changes everything.
     """
-
-    async def change(tx: Transaction) -> Summary:
-        return await planning.change_scenario(
-            tx,
-            caller.tenant_id,
-            scenario_id,
-            expected,
-            body.change(),
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
-    return await writer.commit(change, ScenarioAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: planning.change_scenario(
+                tx, caller.tenant_id, scenario_id, expected, body.change(), actor=caller.actor, sight=sight
+            )
+        ),
+        ScenarioAnswer.of,
+    )
 
 
 @router.get(
@@ -245,17 +218,15 @@ async def change_scenario_plan(
 )
 async def export_scenario_nodes(
     scenario_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     planning: UseCases,
-    reader: RequestReader,
     table_format: Annotated[TableFormat, Query(alias="format", description="CSV in UTF-8, or a workbook.")] = (
         TableFormat.CSV
     ),
 ) -> Response:
     """All of owners in sight. Sent back with other targets or notes it changes these."""
-    async with reader.transaction() as tx:
-        nodes = await planning.list_all_nodes(tx, caller.tenant_id, scenario_id, await sight.today(tx))
+    async with caller.reading() as (tx, sight):
+        nodes = await planning.list_all_nodes(tx, caller.tenant_id, scenario_id, sight)
 
     async def pages() -> AsyncIterator[Sequence[Mapping[str, Value]]]:
         for start in range(0, len(nodes), _TABLE_PAGE):
@@ -274,32 +245,24 @@ async def export_scenario_nodes(
 async def import_scenario_nodes(
     scenario_id: UUID,
     uploaded: Uploaded,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     planning: UseCases,
-    reader: RequestReader,
     writer: AuditedWriter,
     expected: ExpectedVersion,
 ) -> Answered[ScenarioAnswer]:
     """Targets and notes that differ from those there are are stated, all or none; what is below them follows."""
-    async with reader.transaction() as tx:
-        await planning.require_seen(tx, caller.tenant_id, scenario_id, await sight.today(tx))
+    async with caller.reading() as (tx, sight):
+        await planning.require_seen(tx, caller.tenant_id, scenario_id, sight)
     rows = await uploaded.read(lambda read: all_rows(NODES, read, rows_max=TABLE_ROWS_MAX))
     stated = stated_rows(rows)
-
-    async def state(tx: Transaction) -> Summary:
-        return await planning.state_targets(
-            tx,
-            caller.tenant_id,
-            scenario_id,
-            expected,
-            stated,
-            Refusals(),
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
-    return await writer.commit(state, ScenarioAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: planning.state_targets(
+                tx, caller.tenant_id, scenario_id, expected, stated, Refusals(), actor=caller.actor, sight=sight
+            )
+        ),
+        ScenarioAnswer.of,
+    )
 
 
 @router.post(
@@ -308,19 +271,13 @@ async def import_scenario_nodes(
     responses=responses(PlanRefused, EvidenceLacking, *_CHANGE),
 )
 async def refresh_scenario(
-    scenario_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    planning: UseCases,
-    writer: AuditedWriter,
-    expected: ExpectedVersion,
+    scenario_id: UUID, caller: CurrentCaller, planning: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[ScenarioAnswer]:
     """By the organisation, the calendar and the actuals of now; what people changed stays."""
-
-    async def refresh(tx: Transaction) -> Summary:
-        return await planning.refresh_scenario(tx, caller.tenant_id, scenario_id, expected, await sight.today(tx))
-
-    return await writer.commit(refresh, ScenarioAnswer.of)
+    return await writer.commit(
+        caller.seeing(lambda tx, sight: planning.refresh_scenario(tx, caller.tenant_id, scenario_id, expected, sight)),
+        ScenarioAnswer.of,
+    )
 
 
 @router.post(
@@ -330,40 +287,30 @@ async def refresh_scenario(
     responses=responses(ScenarioNotFound, GoalOutOfReach),
 )
 async def copy_scenario(
-    scenario_id: UUID,
-    body: ScenarioChanges,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    planning: UseCases,
-    writer: AuditedWriter,
+    scenario_id: UUID, body: ScenarioChanges, caller: CurrentCaller, planning: UseCases, writer: AuditedWriter
 ) -> Answered[ScenarioAnswer]:
     """Another draft with the same plan, under another name."""
-
-    async def copy(tx: Transaction) -> Summary:
-        return await planning.copy_scenario(
-            tx, caller.tenant_id, scenario_id, body.name, actor=caller.actor, sight=await sight.today(tx)
-        )
-
     return await writer.commit(
-        copy, ScenarioAnswer.of, status=201, location=lambda made: f"/v1/scenarios/{made.scenario.id}"
+        caller.seeing(
+            lambda tx, sight: planning.copy_scenario(
+                tx, caller.tenant_id, scenario_id, body.name, actor=caller.actor, sight=sight
+            )
+        ),
+        ScenarioAnswer.of,
+        status=201,
+        location=lambda made: f"/v1/scenarios/{made.scenario.id}",
     )
 
 
 @router.post("/{scenario_id}/archive", summary="Put a scenario away", responses=responses(*_CHANGE))
 async def archive_scenario(
-    scenario_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    planning: UseCases,
-    writer: AuditedWriter,
-    expected: ExpectedVersion,
+    scenario_id: UUID, caller: CurrentCaller, planning: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[ScenarioAnswer]:
     """It stays readable, and can be copied. Goals that it has made stay."""
-
-    async def archive(tx: Transaction) -> Summary:
-        return await planning.archive_scenario(tx, caller.tenant_id, scenario_id, expected, await sight.today(tx))
-
-    return await writer.commit(archive, ScenarioAnswer.of)
+    return await writer.commit(
+        caller.seeing(lambda tx, sight: planning.archive_scenario(tx, caller.tenant_id, scenario_id, expected, sight)),
+        ScenarioAnswer.of,
+    )
 
 
 @router.post(
@@ -373,50 +320,37 @@ async def archive_scenario(
     responses=responses(ScenarioNotFound, NodeNotFound, GoalOutOfReach, ScenarioNotInState),
 )
 async def create_scenario_commitment(
-    scenario_id: UUID,
-    body: CommitmentBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    planning: UseCases,
-    writer: AuditedWriter,
+    scenario_id: UUID, body: CommitmentBody, caller: CurrentCaller, planning: UseCases, writer: AuditedWriter
 ) -> Answered[CommitmentAnswer]:
     """Everybody for themselves, a manager for its subtree. The last one stated of a node counts; all stay on record."""
-
-    async def commit(tx: Transaction) -> Commitment:
-        return await planning.commit_to(
-            tx,
-            caller.tenant_id,
-            scenario_id,
-            body.node_id,
-            body.amount,
-            body.comment,
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
-    return await writer.commit(commit, CommitmentAnswer.of, status=201)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: planning.commit_to(
+                tx,
+                caller.tenant_id,
+                scenario_id,
+                body.node_id,
+                body.amount,
+                body.comment,
+                actor=caller.actor,
+                sight=sight,
+            )
+        ),
+        CommitmentAnswer.of,
+        status=201,
+    )
 
 
 @router.get(
     "/{scenario_id}/gaps", summary="What is committed against what is planned", responses=responses(ScenarioNotFound)
 )
 async def list_scenario_gaps(
-    scenario_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    planning: UseCases,
-    reader: RequestReader,
-    paging: Paging,
+    scenario_id: UUID, caller: CurrentCaller, planning: UseCases, paging: Paging
 ) -> Page[GapAnswer]:
     """For nodes of owners in sight, each after the one above it."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await planning.gaps(
-            tx,
-            caller.tenant_id,
-            scenario_id,
-            await sight.today(tx),
-            after=_POSITIONS.after(paging),
-            limit=paging.fetch_limit,
+            tx, caller.tenant_id, scenario_id, sight, after=_POSITIONS.after(paging), limit=paging.fetch_limit
         )
     return _POSITIONS.page(paging, found, key=lambda each: each[0], item=lambda each: GapAnswer.of(each[1], each[2]))
 
@@ -425,19 +359,15 @@ async def list_scenario_gaps(
     "/{scenario_id}/apply", summary="Draft the goals of a scenario", status_code=202, responses=responses(*_CHANGE)
 )
 async def apply_scenario(
-    scenario_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    planning: UseCases,
-    writer: AuditedWriter,
-    expected: ExpectedVersion,
+    scenario_id: UUID, caller: CurrentCaller, planning: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[JobAnswer]:
     """A job drafts one goal a node, each a part of the one above it. They count nothing before they are activated."""
-
-    async def apply(tx: Transaction) -> Job:
-        return await planning.apply_scenario(tx, caller.tenant_id, scenario_id, expected, await sight.today(tx))
-
-    return await writer.commit(apply, JobAnswer.of, status=202, location=_job_path)
+    return await writer.commit(
+        caller.seeing(lambda tx, sight: planning.apply_scenario(tx, caller.tenant_id, scenario_id, expected, sight)),
+        JobAnswer.of,
+        status=202,
+        location=_job_path,
+    )
 
 
 @router.post(
@@ -447,19 +377,15 @@ async def apply_scenario(
     responses=responses(GoalNotDraft, *_CHANGE),
 )
 async def revert_scenario(
-    scenario_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    planning: UseCases,
-    writer: AuditedWriter,
-    expected: ExpectedVersion,
+    scenario_id: UUID, caller: CurrentCaller, planning: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[JobAnswer]:
     """A job cancels every goal it has drafted, also after half of them; the scenario is a draft again then."""
-
-    async def revert(tx: Transaction) -> Job:
-        return await planning.revert_scenario(tx, caller.tenant_id, scenario_id, expected, await sight.today(tx))
-
-    return await writer.commit(revert, JobAnswer.of, status=202, location=_job_path)
+    return await writer.commit(
+        caller.seeing(lambda tx, sight: planning.revert_scenario(tx, caller.tenant_id, scenario_id, expected, sight)),
+        JobAnswer.of,
+        status=202,
+        location=_job_path,
+    )
 
 
 @router.post(
@@ -469,19 +395,15 @@ async def revert_scenario(
     responses=responses(*_CHANGE),
 )
 async def activate_scenario(
-    scenario_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    planning: UseCases,
-    writer: AuditedWriter,
-    expected: ExpectedVersion,
+    scenario_id: UUID, caller: CurrentCaller, planning: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[JobAnswer]:
     """A job activates them for the caller. What the caller may not approve is left out and listed as its problems."""
-
-    async def activate(tx: Transaction) -> Job:
-        return await planning.activate_scenario(tx, caller.tenant_id, scenario_id, expected, await sight.today(tx))
-
-    return await writer.commit(activate, JobAnswer.of, status=202, location=_job_path)
+    return await writer.commit(
+        caller.seeing(lambda tx, sight: planning.activate_scenario(tx, caller.tenant_id, scenario_id, expected, sight)),
+        JobAnswer.of,
+        status=202,
+        location=_job_path,
+    )
 
 
 def _job_path(job: Job) -> str:

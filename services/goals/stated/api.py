@@ -20,12 +20,12 @@ from services.goals.stated.service import StatedValues
 from services.goals.targets.domain import GoalNotFound
 from shared.db.database import Transaction
 from shared.http.audit import AuditedWriter
-from shared.http.auth import CurrentPrincipal, Principal, Role, require
+from shared.http.auth import Principal, Role, require
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import EDITS, CurrentSight
+from shared.http.sight import EDITS, CurrentCaller
 from shared.http.tables import (
     TableFormat,
     Uploaded,
@@ -56,22 +56,12 @@ _CHANGE: Final = (StatedValueNotFound, VersionMismatch, PreconditionRequired)
 
 @router.get("", summary="List the values stated of a goal", responses=responses(GoalNotFound))
 async def list_stated_values(
-    goal_id: UUID,
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
-    values: UseCases,
-    reader: RequestReader,
-    paging: Paging,
+    goal_id: UUID, caller: CurrentCaller, values: UseCases, paging: Paging
 ) -> Page[StatedValueAnswer]:
     """In the order they were stated. Everybody who sees the goal sees them."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await values.list_values(
-            tx,
-            principal.tenant_id,
-            goal_id,
-            await sight.today(tx),
-            after=_IDS.after(paging),
-            limit=paging.fetch_limit,
+            tx, caller.tenant_id, goal_id, sight, after=_IDS.after(paging), limit=paging.fetch_limit
         )
     return _IDS.page(paging, found, key=lambda value: value.id, item=StatedValueAnswer.of)
 
@@ -81,18 +71,15 @@ async def create_stated_value(
     goal_id: UUID,
     body: StatedValueBody,
     editor: ValueEditor,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     values: UseCases,
     writer: AuditedWriter,
 ) -> Answered[StatedValueAnswer]:
     """For goals with the aggregate `stated`. A manager states values in its subtree; nobody of a goal of their own."""
-
-    async def stated(tx: Transaction) -> StatedValue:
-        seen = await sight.today(tx)
-        return await values.state_value(tx, editor.tenant_id, goal_id, seen, body.statement(), editor.actor)
-
     return await writer.commit(
-        stated,
+        caller.seeing(
+            lambda tx, sight: values.state_value(tx, editor.tenant_id, goal_id, sight, body.statement(), editor.actor)
+        ),
         StatedValueAnswer.of,
         status=201,
         location=lambda value: f"/v1/goals/{goal_id}/values/{value.id}",
@@ -107,8 +94,7 @@ async def create_stated_value(
 )
 async def export_stated_values(
     goal_id: UUID,
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     values: UseCases,
     reader: RequestReader,
     table_format: Annotated[TableFormat, Query(alias="format", description="CSV in UTF-8, or a workbook.")] = (
@@ -118,10 +104,10 @@ async def export_stated_values(
     """In the order they were stated."""
     found: list[StatedValue] = []
     async with reader.snapshot() as tx:
-        seen = await sight.today(tx)
+        sight = await caller.sight(tx)
         while True:
             after = found[-1].id if found else None
-            page = await values.list_values(tx, principal.tenant_id, goal_id, seen, after=after, limit=_PAGE)
+            page = await values.list_values(tx, caller.tenant_id, goal_id, sight, after=after, limit=_PAGE)
             found += page
             if len(page) < _PAGE:
                 break
@@ -143,23 +129,22 @@ async def import_stated_values(
     goal_id: UUID,
     uploaded: Uploaded,
     editor: ValueEditor,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     values: UseCases,
-    reader: RequestReader,
     writer: AuditedWriter,
 ) -> Answered[StatedTableAnswer]:
     """All lines or none; what is stated in the same words already is not stated again, so a file may be sent twice.
 
     Without a column `source` they are of a `file`.
     """
-    async with reader.transaction() as tx:
-        await values.require_seen(tx, editor.tenant_id, goal_id, await sight.today(tx))
+    async with caller.reading() as (tx, sight):
+        await values.require_seen(tx, editor.tenant_id, goal_id, sight)
     read = await uploaded.read(lambda rows: read_bodies(StatedValueRow, VALUES, rows, rows_max=TABLE_ROWS_MAX))
     stated = [(place(number), row.statement()) for number, row in read]
 
     async def state(tx: Transaction) -> StatedTableAnswer:
-        seen = await sight.today(tx)
-        new = await values.state_values(tx, editor.tenant_id, goal_id, seen, stated, Refusals(), editor.actor)
+        sight = await caller.sight(tx)
+        new = await values.state_values(tx, editor.tenant_id, goal_id, sight, stated, Refusals(), editor.actor)
         return StatedTableAnswer(stated=new, known=len(stated) - new)
 
     return await writer.commit(state)
@@ -167,16 +152,10 @@ async def import_stated_values(
 
 @router.get("/{value_id}", summary="A stated value", responses=responses(GoalNotFound, StatedValueNotFound))
 async def get_stated_value(
-    goal_id: UUID,
-    value_id: UUID,
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
-    values: UseCases,
-    reader: RequestReader,
-    read: ConditionalRead,
+    goal_id: UUID, value_id: UUID, caller: CurrentCaller, values: UseCases, read: ConditionalRead
 ) -> Answered[StatedValueAnswer]:
-    async with reader.transaction() as tx:
-        found = await values.get_value(tx, principal.tenant_id, goal_id, value_id, await sight.today(tx))
+    async with caller.reading() as (tx, sight):
+        found = await values.get_value(tx, caller.tenant_id, goal_id, value_id, sight)
     return read.answer(StatedValueAnswer.of(found))
 
 
@@ -186,26 +165,27 @@ async def change_stated_value(
     value_id: UUID,
     body: StatedValueChanges,
     editor: ValueEditor,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     values: UseCases,
     writer: AuditedWriter,
     expected: ExpectedVersion,
 ) -> Answered[StatedValueAnswer]:
     """What was stated before stays on the audit trail, and is what a past moment of the goal's progress goes by."""
-
-    async def changed(tx: Transaction) -> StatedValue:
-        return await values.change_value(
-            tx,
-            editor.tenant_id,
-            goal_id,
-            value_id,
-            expected,
-            await sight.today(tx),
-            lambda statement: changed_statement(statement, body),
-            editor.actor,
-        )
-
-    return await writer.commit(changed, StatedValueAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: values.change_value(
+                tx,
+                editor.tenant_id,
+                goal_id,
+                value_id,
+                expected,
+                sight,
+                lambda statement: changed_statement(statement, body),
+                editor.actor,
+            )
+        ),
+        StatedValueAnswer.of,
+    )
 
 
 @router.delete(
@@ -218,13 +198,13 @@ async def delete_stated_value(
     goal_id: UUID,
     value_id: UUID,
     editor: ValueEditor,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     values: UseCases,
     writer: AuditedWriter,
     expected: ExpectedVersion,
 ) -> Response:
     async def taken_back(tx: Transaction) -> None:
-        seen = await sight.today(tx)
-        await values.delete_value(tx, editor.tenant_id, goal_id, value_id, expected, seen, editor.actor)
+        sight = await caller.sight(tx)
+        await values.delete_value(tx, editor.tenant_id, goal_id, value_id, expected, sight, editor.actor)
 
     return await writer.commit(taken_back, status=204)

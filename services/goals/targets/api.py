@@ -45,12 +45,10 @@ from services.goals.targets.schemas import (
 from services.goals.targets.service import GoalChange, Goals, TemplateSource, Verb
 from shared.db.database import Transaction
 from shared.http.audit import AuditedWriter, AuditTrail, ChangeAnswer, after_change, page_of_changes
-from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
-from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight, Editor
+from shared.http.sight import CurrentCaller, Editor
 from shared.http.wiring import handed
 from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
 from shared.kernel.errors import ItemsRefused, Refusals, VersionMismatch
@@ -70,10 +68,8 @@ _DECISION: Final = (GoalOutOfReach, OwnInterest, ApprovalNotIndependent)
 
 @router.get("", summary="List goals")
 async def list_goals(
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     goals: UseCases,
-    reader: RequestReader,
     paging: Paging,
     status: Annotated[Status | None, Query(description="Only goals in this state.")] = None,
     owner_id: Annotated[UUID | None, Query(description="Only goals of this person or team.")] = None,
@@ -81,11 +77,11 @@ async def list_goals(
     on: Annotated[date | None, Query(description="Only goals whose period contains this day.")] = None,
 ) -> Page[GoalAnswer]:
     """A rep sees its own goals; a manager those of its teams and of whoever is in its subtree today."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await goals.list_goals(
             tx,
-            principal.tenant_id,
-            await sight.today(tx),
+            caller.tenant_id,
+            sight,
             GoalFilter(status, owner_id, parent_id, on),
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
@@ -97,12 +93,7 @@ async def list_goals(
     "", summary="Draft a goal", status_code=201, responses=responses(GoalOutOfReach, UnknownTemplate, *_REFERENCES)
 )
 async def create_goal(
-    body: GoalBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    goals: UseCases,
-    templates: Templates,
-    writer: AuditedWriter,
+    body: GoalBody, caller: CurrentCaller, goals: UseCases, templates: Templates, writer: AuditedWriter
 ) -> Answered[GoalAnswer]:
     """It counts nothing before it is activated. A template fills what is left out of what it has.
 
@@ -112,7 +103,7 @@ async def create_goal(
     async def create(tx: Transaction) -> Goal:
         filling = await templates.filling(tx, caller.tenant_id, template_ids([body]))
         terms_of = partial(body.terms, filling=filling)
-        return await goals.create_goal(tx, caller.tenant_id, terms_of, await sight.today(tx))
+        return await goals.create_goal(tx, caller.tenant_id, terms_of, await caller.sight(tx))
 
     return await writer.commit(create, GoalAnswer.of, status=201, location=lambda goal: f"/v1/goals/{goal.id}")
 
@@ -123,12 +114,7 @@ async def create_goal(
     responses=responses(ItemsRefused, WeightsNotWhole),
 )
 async def put_goals(
-    body: GoalsBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    goals: UseCases,
-    templates: Templates,
-    writer: AuditedWriter,
+    body: GoalsBody, caller: CurrentCaller, goals: UseCases, templates: Templates, writer: AuditedWriter
 ) -> Answered[GoalsAnswer]:
     """Up to 1,000 of each; all of it happens or nothing, and what is wrong is told of each."""
     changes = [
@@ -162,7 +148,7 @@ async def put_goals(
     ]
 
     async def put(tx: Transaction) -> GoalsAnswer:
-        refusals, seen = Refusals(), await sight.today(tx)
+        refusals, seen = Refusals(), await caller.sight(tx)
         filling = await templates.filling(tx, caller.tenant_id, template_ids(body.create))
         created = [(f"/create/{index}", partial(each.terms, filling=filling)) for index, each in enumerate(body.create)]
         new = await goals.create_goals(tx, caller.tenant_id, created, refusals, seen)
@@ -192,56 +178,35 @@ async def request_activation(
 
 @router.get("/{goal_id}", summary="A goal", responses=responses(GoalNotFound))
 async def get_goal(
-    goal_id: UUID,
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
-    goals: UseCases,
-    reader: RequestReader,
-    read: ConditionalRead,
+    goal_id: UUID, caller: CurrentCaller, goals: UseCases, read: ConditionalRead
 ) -> Answered[GoalAnswer]:
-    async with reader.transaction() as tx:
-        answer = GoalAnswer.of(await goals.get_goal(tx, principal.tenant_id, goal_id, await sight.today(tx)))
+    async with caller.reading() as (tx, sight):
+        answer = GoalAnswer.of(await goals.get_goal(tx, caller.tenant_id, goal_id, sight))
     return read.answer(answer)
 
 
 @router.get("/{goal_id}/revisions", summary="The terms a goal has had", responses=responses(GoalNotFound))
 async def list_goal_revisions(
-    goal_id: UUID,
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
-    goals: UseCases,
-    reader: RequestReader,
-    paging: Paging,
+    goal_id: UUID, caller: CurrentCaller, goals: UseCases, paging: Paging
 ) -> Page[RevisionAnswer]:
     """The newest first. A goal that was never active has none."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await goals.list_revisions(
-            tx,
-            principal.tenant_id,
-            goal_id,
-            await sight.today(tx),
-            after=_REVISIONS.after(paging),
-            limit=paging.fetch_limit,
+            tx, caller.tenant_id, goal_id, sight, after=_REVISIONS.after(paging), limit=paging.fetch_limit
         )
     return _REVISIONS.page(paging, found, key=lambda revision: revision.revision, item=RevisionAnswer.of)
 
 
 @router.get("/{goal_id}/changes", summary="Who changed a goal, and why", responses=responses(GoalNotFound))
 async def list_goal_changes(
-    goal_id: UUID,
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
-    goals: UseCases,
-    trail: AuditTrail,
-    reader: RequestReader,
-    paging: Paging,
+    goal_id: UUID, caller: CurrentCaller, goals: UseCases, trail: AuditTrail, paging: Paging
 ) -> Page[ChangeAnswer]:
     """The newest first, for everyone who sees the goal."""
-    async with reader.transaction() as tx:
-        goal = await goals.get_goal(tx, principal.tenant_id, goal_id, await sight.today(tx))
+    async with caller.reading() as (tx, sight):
+        goal = await goals.get_goal(tx, caller.tenant_id, goal_id, sight)
         wanted = ChangeFilter(subject=f"goal/{goal.id}")
         found = await trail.list_changes(
-            tx, principal.tenant_id, wanted, after=after_change(paging), limit=paging.fetch_limit
+            tx, caller.tenant_id, wanted, after=after_change(paging), limit=paging.fetch_limit
         )
     return page_of_changes(paging, found)
 
@@ -254,8 +219,7 @@ async def list_goal_changes(
 async def change_goal(
     goal_id: UUID,
     body: GoalChanges,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     goals: UseCases,
     writer: AuditedWriter,
     expected: ExpectedVersion,
@@ -264,7 +228,7 @@ async def change_goal(
 
     async def change(tx: Transaction) -> Goal:
         change_of = partial(changed_terms, changes=body)
-        return await goals.change_goal(tx, caller.tenant_id, goal_id, expected, change_of, await sight.today(tx))
+        return await goals.change_goal(tx, caller.tenant_id, goal_id, expected, change_of, await caller.sight(tx))
 
     return await writer.commit(change, GoalAnswer.of)
 
@@ -284,12 +248,7 @@ async def change_goal(
     ),
 )
 async def activate_goal(
-    goal_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    goals: UseCases,
-    writer: AuditedWriter,
-    expected: ExpectedVersion,
+    goal_id: UUID, caller: CurrentCaller, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[GoalAnswer]:
     """Deals of its period that are known already count too. Of a goal that is made of its parts these
     count first: the weights of those that do come to 1. It is held to the checks of `GET /v1/goals/{id}/smart`: what
@@ -298,13 +257,14 @@ async def activate_goal(
     RevOps decides everywhere, a manager in its subtree; nobody on a goal that measures them or that they wrote a part
     of.
     """
-
-    async def activate(tx: Transaction) -> Goal:
-        return await goals.activate_goal(
-            tx, caller.tenant_id, goal_id, expected, actor=caller.actor, sight=await sight.today(tx)
-        )
-
-    return await writer.commit(activate, GoalAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: goals.activate_goal(
+                tx, caller.tenant_id, goal_id, expected, actor=caller.actor, sight=sight
+            )
+        ),
+        GoalAnswer.of,
+    )
 
 
 @router.post(
@@ -317,8 +277,7 @@ async def activate_goal(
 async def revise_goal(
     goal_id: UUID,
     body: RevisionBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     goals: UseCases,
     writer: AuditedWriter,
     expected: ExpectedVersion,
@@ -327,21 +286,22 @@ async def revise_goal(
 
     For a service whose change was approved elsewhere. A person proposes the change, and another one approves it.
     """
-
-    async def revise(tx: Transaction) -> Goal:
-        return await goals.revise_goal(
-            tx,
-            caller.tenant_id,
-            goal_id,
-            expected,
-            partial(changed_terms, changes=body),
-            reason=body["reason"],
-            authors=(caller.actor,),
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
-    return await writer.commit(revise, GoalAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: goals.revise_goal(
+                tx,
+                caller.tenant_id,
+                goal_id,
+                expected,
+                partial(changed_terms, changes=body),
+                reason=body["reason"],
+                authors=(caller.actor,),
+                actor=caller.actor,
+                sight=sight,
+            )
+        ),
+        GoalAnswer.of,
+    )
 
 
 @router.post(
@@ -352,8 +312,7 @@ async def revise_goal(
 async def reweigh_goal_parts(
     goal_id: UUID,
     body: ReweighingBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     goals: UseCases,
     writer: AuditedWriter,
     expected: ExpectedVersion,
@@ -363,39 +322,27 @@ async def reweigh_goal_parts(
     A part joins a goal that counts with the weight 0, and leaves it with that. For whoever decides on the goal.
     """
     weights = [each.new_weight() for each in body.weights]
-
-    async def reweigh(tx: Transaction) -> Goal:
-        return await goals.reweigh_parts(
-            tx,
-            caller.tenant_id,
-            goal_id,
-            expected,
-            weights,
-            reason=body.reason,
-            actor=caller.actor,
-            sight=await sight.today(tx),
-        )
-
-    return await writer.commit(reweigh, GoalAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: goals.reweigh_parts(
+                tx, caller.tenant_id, goal_id, expected, weights, reason=body.reason, actor=caller.actor, sight=sight
+            )
+        ),
+        GoalAnswer.of,
+    )
 
 
 @router.post("/{goal_id}/close", summary="End an active goal", responses=responses(GoalNotActive, *_DECISION, *_CHANGE))
 async def close_goal(
-    goal_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    goals: UseCases,
-    writer: AuditedWriter,
-    expected: ExpectedVersion,
+    goal_id: UUID, caller: CurrentCaller, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[GoalAnswer]:
     """Its progress still follows late corrections of the deals that count."""
-
-    async def close(tx: Transaction) -> Goal:
-        return await goals.close_goal(
-            tx, caller.tenant_id, goal_id, expected, actor=caller.actor, sight=await sight.today(tx)
-        )
-
-    return await writer.commit(close, GoalAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: goals.close_goal(tx, caller.tenant_id, goal_id, expected, actor=caller.actor, sight=sight)
+        ),
+        GoalAnswer.of,
+    )
 
 
 @router.post(
@@ -404,18 +351,14 @@ async def close_goal(
     responses=responses(GoalEnded, WeightsNotWhole, *_DECISION, *_CHANGE),
 )
 async def cancel_goal(
-    goal_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
-    goals: UseCases,
-    writer: AuditedWriter,
-    expected: ExpectedVersion,
+    goal_id: UUID, caller: CurrentCaller, goals: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Answered[GoalAnswer]:
     """For a draft that is not wanted, or an active goal that was a mistake."""
-
-    async def cancel(tx: Transaction) -> Goal:
-        return await goals.cancel_goal(
-            tx, caller.tenant_id, goal_id, expected, actor=caller.actor, sight=await sight.today(tx)
-        )
-
-    return await writer.commit(cancel, GoalAnswer.of)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: goals.cancel_goal(
+                tx, caller.tenant_id, goal_id, expected, actor=caller.actor, sight=sight
+            )
+        ),
+        GoalAnswer.of,
+    )

@@ -23,13 +23,11 @@ from services.incentives.earnings.schemas import (
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.schemas import LedgerTransactionAnswer
 from shared.db.database import Transaction
-from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead
 from shared.http.named_deals import NamedDeal, named_deal
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import ParameterError, responses
-from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight
+from shared.http.sight import CurrentCaller
 from shared.http.wiring import handed
 from shared.kernel.errors import InvalidInput, NotFound
 from shared.kernel.money import round_to_minor_unit
@@ -52,10 +50,8 @@ class PersonNotInSight(NotFound):
 
 @router.get("/earnings", tags=["earnings"], summary="List earnings")
 async def list_earnings(
-    principal: CurrentPrincipal,
+    caller: CurrentCaller,
     explanations: UseCases,
-    sight: CurrentSight,
-    reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
     plan_id: Annotated[UUID | None, Query(description="Only of this plan.")] = None,
@@ -63,11 +59,11 @@ async def list_earnings(
     end: Annotated[date | None, Query(description="Only periods that are over on this day.")] = None,
 ) -> Page[EarningAnswer]:
     """By period. A rep sees its own, a manager those of its subtree."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await explanations.list_earnings(
             tx,
-            principal.tenant_id,
-            people=(await sight.today(tx)).narrowed(person_id),
+            caller.tenant_id,
+            people=sight.narrowed(person_id),
             plan_id=plan_id,
             within=(start, end),
             after=_CELLS.after(paging),
@@ -82,15 +78,10 @@ async def list_earnings(
     "/earnings/{earning_id}", tags=["earnings"], summary="Read an earning", responses=responses(EarningNotFound)
 )
 async def get_earning(
-    earning_id: UUID,
-    principal: CurrentPrincipal,
-    explanations: UseCases,
-    sight: CurrentSight,
-    reader: RequestReader,
-    read: ConditionalRead,
+    earning_id: UUID, caller: CurrentCaller, explanations: UseCases, read: ConditionalRead
 ) -> Answered[EarningAnswer]:
-    async with reader.transaction() as tx:
-        stored = await _in_sight(explanations, tx, principal.tenant_id, await sight.today(tx), earning_id)
+    async with caller.reading() as (tx, sight):
+        stored = await _in_sight(explanations, tx, caller.tenant_id, sight, earning_id)
     return read.answer(EarningAnswer.of(stored))
 
 
@@ -102,22 +93,19 @@ async def get_earning(
 )
 async def explain_earning(
     earning_id: UUID,
-    principal: CurrentPrincipal,
+    caller: CurrentCaller,
     explanations: UseCases,
     credits: Annotated[Credits, Depends(handed(Credits))],
-    sight: CurrentSight,
-    reader: RequestReader,
     paging: Paging,
     named: Annotated[NamedDeal, Depends(named_deal("Say too whether this deal counts, and why not."))],
 ) -> ExplanationAnswer:
     """From the amount over rate and tiers to each credit, its deal version and the delivery that brought it."""
-    tenant_id = principal.tenant_id
-    async with reader.transaction() as tx:
-        seen = await sight.today(tx)
-        stored = await _in_sight(explanations, tx, tenant_id, seen, earning_id)
+    tenant_id = caller.tenant_id
+    async with caller.reading() as (tx, sight):
+        stored = await _in_sight(explanations, tx, tenant_id, sight, earning_id)
         found = await explanations.explain_earning(tx, tenant_id, earning_id)
         deal_id = await named.id(tx)
-        deal = None if deal_id is None else await explanations.explain_deal(tx, tenant_id, seen, stored, deal_id)
+        deal = None if deal_id is None else await explanations.explain_deal(tx, tenant_id, sight, stored, deal_id)
         after = _LINES.after(paging)
         rest = [line for line in found.lines if after is None or line.credit.order > after][: paging.fetch_limit]
         deals = await credits.deals(tx, tenant_id, [line.credit.deal_id for line in rest])
@@ -151,10 +139,8 @@ async def explain_earning(
     responses=responses(PersonNotInSight, StatementTooLong),
 )
 async def get_statement(
-    principal: CurrentPrincipal,
+    caller: CurrentCaller,
     explanations: UseCases,
-    sight: CurrentSight,
-    reader: RequestReader,
     person_id: Annotated[UUID, Query(description="Whose.")],
     start: Annotated[date, Query(description="First day.", examples=["2026-01-01"])],
     end: Annotated[date, Query(description="First day after.", examples=["2026-04-01"])],
@@ -166,12 +152,11 @@ async def get_statement(
             "/end is not after /start.",
             fields=[ParameterError("/end", f"{end} is not after {start}", "a later day", "query")],
         )
-    async with reader.transaction() as tx:
-        seen = await sight.today(tx)
-        if not seen.sees_person(person_id):
+    async with caller.reading() as (tx, sight):
+        if not sight.sees_person(person_id):
             raise PersonNotInSight(f"There is no person {person_id}.")
         deal_id = await named.id(tx)
-        found = await explanations.get_statement(tx, principal.tenant_id, seen, person_id, start, end, deal_id)
+        found = await explanations.get_statement(tx, caller.tenant_id, sight, person_id, start, end, deal_id)
     return StatementAnswer.of(found)
 
 

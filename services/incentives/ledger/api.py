@@ -7,11 +7,10 @@ from fastapi import APIRouter, Depends, Query
 
 from services.incentives.ledger import service
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, LedgerVerificationAnswer
-from shared.http.auth import CurrentPrincipal
 from shared.http.named_deals import NamedDeal, named_deal
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.reader import RequestReader
-from shared.http.sight import Auditor, CurrentSight
+from shared.http.sight import Auditor, CurrentCaller
 
 router = APIRouter(prefix="/v1")
 
@@ -20,9 +19,7 @@ _SEQUENCES: Final = Cursor(int)
 
 @router.get("/ledger", tags=["ledger"], summary="List ledger transactions")
 async def list_ledger(
-    principal: CurrentPrincipal,
-    sight: CurrentSight,
-    reader: RequestReader,
+    caller: CurrentCaller,
     paging: Paging,
     named: Annotated[NamedDeal, Depends(named_deal("Only what a version of this deal caused."))],
     person_id: Annotated[UUID | None, Query(description="Only what this person is owed.")] = None,
@@ -30,13 +27,13 @@ async def list_ledger(
     earning_id: Annotated[UUID | None, Query(description="Only of this earning.")] = None,
 ) -> Page[LedgerTransactionAnswer]:
     """In the order of posting. A rep sees its own, a manager those of its subtree."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await service.transactions(
             tx,
-            principal.tenant_id,
+            caller.tenant_id,
             after=_SEQUENCES.after(paging) or 0,
             limit=paging.fetch_limit,
-            people=(await sight.today(tx)).narrowed(person_id),
+            people=sight.narrowed(person_id),
             plan_id=plan_id,
             subject_id=earning_id,
             deal_id=await named.id(tx),

@@ -43,12 +43,11 @@ from services.incentives.plans.schemas import (
 )
 from services.incentives.plans.service import Plans
 from shared.db.database import Transaction
-from shared.http.auth import CurrentPrincipal, current_principal
+from shared.http.auth import current_principal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
-from shared.http.reader import RequestReader
-from shared.http.sight import Auditor, CurrentSight, Editor
+from shared.http.sight import Auditor, CurrentCaller, Editor
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
@@ -67,14 +66,10 @@ _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 
 
 @router.get("/plans", tags=["plans"], summary="List plans")
-async def list_plans(
-    principal: CurrentPrincipal, plans: UseCases, sight: CurrentSight, reader: RequestReader, paging: Paging
-) -> Page[PlanAnswer]:
+async def list_plans(caller: CurrentCaller, plans: UseCases, paging: Paging) -> Page[PlanAnswer]:
     """A rep sees the plans it is or was on, a manager also those of its subtree."""
-    async with reader.transaction() as tx:
-        found = await plans.list_plans(
-            tx, principal.tenant_id, await sight.today(tx), after=_IDS.after(paging), limit=paging.fetch_limit
-        )
+    async with caller.reading() as (tx, sight):
+        found = await plans.list_plans(tx, caller.tenant_id, sight, after=_IDS.after(paging), limit=paging.fetch_limit)
     return _IDS.page(paging, found, key=lambda plan: plan.id, item=PlanAnswer.of)
 
 
@@ -104,15 +99,10 @@ async def get_plan_schema() -> dict[str, JsonValue]:
 
 @router.get("/plans/{plan_id}", tags=["plans"], summary="Read a plan", responses=responses(PlanNotFound))
 async def get_plan(
-    plan_id: UUID,
-    principal: CurrentPrincipal,
-    plans: UseCases,
-    sight: CurrentSight,
-    reader: RequestReader,
-    read: ConditionalRead,
+    plan_id: UUID, caller: CurrentCaller, plans: UseCases, read: ConditionalRead
 ) -> Answered[PlanAnswer]:
-    async with reader.transaction() as tx:
-        answer = PlanAnswer.of(await plans.get_plan(tx, principal.tenant_id, plan_id, await sight.today(tx)))
+    async with caller.reading() as (tx, sight):
+        answer = PlanAnswer.of(await plans.get_plan(tx, caller.tenant_id, plan_id, sight))
     return read.answer(answer)
 
 
@@ -129,16 +119,11 @@ async def change_plan(
     "/plans/{plan_id}/versions", tags=["plans"], summary="List a plan's versions", responses=responses(PlanNotFound)
 )
 async def list_plan_versions(
-    plan_id: UUID,
-    principal: CurrentPrincipal,
-    plans: UseCases,
-    sight: CurrentSight,
-    reader: RequestReader,
-    paging: Paging,
+    plan_id: UUID, caller: CurrentCaller, plans: UseCases, paging: Paging
 ) -> Page[PlanVersionAnswer]:
     """Drafts are shown to those who may change plans, approved ones to finance too, those in effect to all it pays."""
-    async with reader.transaction() as tx:
-        stored = await plans.list_versions(tx, principal.tenant_id, plan_id, await sight.today(tx))
+    async with caller.reading() as (tx, sight):
+        stored = await plans.list_versions(tx, caller.tenant_id, plan_id, sight)
     after = _NUMBERS.after(paging) or 0
     rows = [version for version in stored if version.number > after][: paging.fetch_limit]
 
@@ -185,16 +170,10 @@ async def create_plan_version(
     responses=responses(PlanNotFound, PlanVersionNotFound),
 )
 async def get_plan_version(
-    plan_id: UUID,
-    number: Number,
-    principal: CurrentPrincipal,
-    plans: UseCases,
-    sight: CurrentSight,
-    reader: RequestReader,
-    read: ConditionalRead,
+    plan_id: UUID, number: Number, caller: CurrentCaller, plans: UseCases, read: ConditionalRead
 ) -> Answered[PlanVersionAnswer]:
-    async with reader.transaction() as tx:
-        stored = await plans.list_versions(tx, principal.tenant_id, plan_id, await sight.today(tx))
+    async with caller.reading() as (tx, sight):
+        stored = await plans.list_versions(tx, caller.tenant_id, plan_id, sight)
     version = numbered(stored, number)
     return read.answer(PlanVersionAnswer.of(version, effective_until(version, stored)))
 
@@ -241,17 +220,15 @@ async def change_plan_version(
 async def diff_plan_version(
     plan_id: UUID,
     number: Number,
-    principal: CurrentPrincipal,
+    caller: CurrentCaller,
     plans: UseCases,
-    sight: CurrentSight,
-    reader: RequestReader,
     against: Annotated[
         int | None, Query(ge=1, le=_NUMBER_MAX, description="The version to compare with; the one before it.")
     ] = None,
 ) -> PlanVersionDiffAnswer:
     before = number - 1 if against is None else against
-    async with reader.transaction() as tx:
-        stored = await plans.list_versions(tx, principal.tenant_id, plan_id, await sight.today(tx))
+    async with caller.reading() as (tx, sight):
+        stored = await plans.list_versions(tx, caller.tenant_id, plan_id, sight)
     old, new = numbered(stored, before), numbered(stored, number)
     changes = differences(
         terms_content(old.effective_from, old.components, None), terms_content(new.effective_from, new.components, None)
@@ -271,18 +248,12 @@ async def diff_plan_version(
     responses=responses(PlanNotFound, PlanVersionNotFound),
 )
 async def list_plan_version_changes(
-    plan_id: UUID,
-    number: Number,
-    auditor: Auditor,
-    plans: UseCases,
-    sight: CurrentSight,
-    reader: RequestReader,
-    paging: Paging,
+    plan_id: UUID, number: Number, auditor: Auditor, plans: UseCases, caller: CurrentCaller, paging: Paging
 ) -> Page[PlanVersionChangeAnswer]:
     """Every step in order, with what it changed in the terms. Nobody can alter it."""
     tenant_id = auditor.tenant_id
-    async with reader.transaction() as tx:
-        numbered(await plans.list_versions(tx, tenant_id, plan_id, await sight.today(tx)), number)
+    async with caller.reading() as (tx, sight):
+        numbered(await plans.list_versions(tx, tenant_id, plan_id, sight), number)
         found = await plans.list_version_changes(
             tx, tenant_id, plan_id, number, after=_NUMBERS.after(paging) or 0, limit=paging.fetch_limit
         )
@@ -336,21 +307,19 @@ async def activate_plan_version(
 
 @router.get("/assignments", tags=["assignments"], summary="List assignments")
 async def list_assignments(
-    principal: CurrentPrincipal,
+    caller: CurrentCaller,
     plans: UseCases,
-    sight: CurrentSight,
-    reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
     plan_id: Annotated[UUID | None, Query(description="Only to this plan.")] = None,
 ) -> Page[AssignmentAnswer]:
     """A rep sees its own, a manager those of its subtree."""
-    tenant_id = principal.tenant_id
-    async with reader.transaction() as tx:
+    tenant_id = caller.tenant_id
+    async with caller.reading() as (tx, sight):
         found = await plans.list_assignments(
             tx,
             tenant_id,
-            people=(await sight.today(tx)).narrowed(person_id),
+            people=sight.narrowed(person_id),
             plan_id=plan_id,
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
@@ -399,18 +368,13 @@ async def create_assignment(
     responses=responses(AssignmentNotFound),
 )
 async def get_assignment(
-    assignment_id: UUID,
-    principal: CurrentPrincipal,
-    plans: UseCases,
-    sight: CurrentSight,
-    reader: RequestReader,
-    read: ConditionalRead,
+    assignment_id: UUID, caller: CurrentCaller, plans: UseCases, read: ConditionalRead
 ) -> Answered[AssignmentAnswer]:
-    async with reader.transaction() as tx:
-        stored = await plans.get_assignment(tx, principal.tenant_id, assignment_id)
-        if not (await sight.today(tx)).sees_person(stored.person_id):
+    async with caller.reading() as (tx, sight):
+        stored = await plans.get_assignment(tx, caller.tenant_id, assignment_id)
+        if not sight.sees_person(stored.person_id):
             raise AssignmentNotFound(f"There is no assignment {assignment_id}.")
-        answer = await _named(plans, tx, principal.tenant_id, stored)
+        answer = await _named(plans, tx, caller.tenant_id, stored)
     return read.answer(answer)
 
 

@@ -15,11 +15,9 @@ from shared.contracts.activities import Activity
 from shared.contracts.base import Instant
 from shared.contracts.deals import Deal
 from shared.contracts.texts import SearchText
-from shared.http.auth import CurrentPrincipal
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import responses
-from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight, ReadsOrganisation
+from shared.http.sight import CurrentCaller, ReadsOrganisation
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealStatus
 
@@ -41,10 +39,8 @@ def _listed(example: JsonValue) -> Answered:
 
 @deals_router.get("", responses={**_listed(DEAL_EXAMPLE), **responses(InvalidCursor)}, summary="List deals")
 async def list_deals(
-    caller: CurrentPrincipal,
-    reader: RequestReader,
+    caller: CurrentCaller,
     paging: Paging,
-    sight: CurrentSight,
     organisation: ReadsOrganisation,
     status: Annotated[DealStatus | None, Query(description="Only those in this status.")] = None,
     source: Annotated[SearchText | None, Query(description="Only those of this source.")] = None,
@@ -60,13 +56,13 @@ async def list_deals(
     ] = None,
 ) -> Page[Deal]:
     """The newest version of each deal. A rep sees those it owns or shares in, a manager those of its subtree today."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         names_users = unmapped or uncredited is not None
         mapped = frozenset((await organisation.chart(tx, caller.tenant_id)).identities) if names_users else frozenset()
         found = await DEALS.page(
             tx,
             caller.tenant_id,
-            await sight.today(tx),
+            sight,
             DealFilter(
                 status=status,
                 source=source,
@@ -83,27 +79,20 @@ async def list_deals(
 
 
 @deals_router.get("/{deal_id}", responses={**_answered(DEAL_EXAMPLE), **responses(DealNotFound)}, summary="Read a deal")
-async def get_deal(deal_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight) -> Deal:
+async def get_deal(deal_id: UUID, caller: CurrentCaller) -> Deal:
     """The newest version."""
-    async with reader.transaction() as tx:
-        return await DEALS.get(tx, caller.tenant_id, await sight.today(tx), deal_id)
+    async with caller.reading() as (tx, sight):
+        return await DEALS.get(tx, caller.tenant_id, sight, deal_id)
 
 
 @deals_router.get(
     "/{deal_id}/versions", responses=responses(DealNotFound, InvalidCursor), summary="List a deal's versions"
 )
-async def list_deal_versions(
-    deal_id: UUID, caller: CurrentPrincipal, reader: RequestReader, paging: Paging, sight: CurrentSight
-) -> Page[DealVersionAnswer]:
+async def list_deal_versions(deal_id: UUID, caller: CurrentCaller, paging: Paging) -> Page[DealVersionAnswer]:
     """Every version there ever was, newest first, in whatever order they came."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await DEALS.versions(
-            tx,
-            caller.tenant_id,
-            await sight.today(tx),
-            deal_id,
-            before=_VERSIONS.after(paging),
-            limit=paging.fetch_limit,
+            tx, caller.tenant_id, sight, deal_id, before=_VERSIONS.after(paging), limit=paging.fetch_limit
         )
     return _VERSIONS.page(paging, found, key=lambda version: version.key, item=DealVersionAnswer.from_version)
 
@@ -112,10 +101,8 @@ async def list_deal_versions(
     "", responses={**_listed(ACTIVITY_EXAMPLE), **responses(InvalidCursor)}, summary="List activities"
 )
 async def list_activities(
-    caller: CurrentPrincipal,
-    reader: RequestReader,
+    caller: CurrentCaller,
     paging: Paging,
-    sight: CurrentSight,
     type: Annotated[ActivityType | None, Query(description="Only those of this type.")] = None,
     status: Annotated[ActivityStatus | None, Query(description="Only those in this status.")] = None,
     source: Annotated[SearchText | None, Query(description="Only those of this source.")] = None,
@@ -129,11 +116,11 @@ async def list_activities(
     ] = None,
 ) -> Page[Activity]:
     """The newest version of each activity. A rep sees its own, a manager those of its subtree today."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await ACTIVITIES.page(
             tx,
             caller.tenant_id,
-            await sight.today(tx),
+            sight,
             ActivityFilter(type, status, source, owner, deal, occurred_from, occurred_before),
             after=_RECORDS.after(paging),
             limit=paging.fetch_limit,
@@ -146,12 +133,10 @@ async def list_activities(
     responses={**_answered(ACTIVITY_EXAMPLE), **responses(ActivityNotFound)},
     summary="Read an activity",
 )
-async def get_activity(
-    activity_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight
-) -> Activity:
+async def get_activity(activity_id: UUID, caller: CurrentCaller) -> Activity:
     """The newest version."""
-    async with reader.transaction() as tx:
-        return await ACTIVITIES.get(tx, caller.tenant_id, await sight.today(tx), activity_id)
+    async with caller.reading() as (tx, sight):
+        return await ACTIVITIES.get(tx, caller.tenant_id, sight, activity_id)
 
 
 @activities_router.get(
@@ -160,16 +145,11 @@ async def get_activity(
     summary="List an activity's versions",
 )
 async def list_activity_versions(
-    activity_id: UUID, caller: CurrentPrincipal, reader: RequestReader, paging: Paging, sight: CurrentSight
+    activity_id: UUID, caller: CurrentCaller, paging: Paging
 ) -> Page[ActivityVersionAnswer]:
     """Every version there ever was, newest first, in whatever order they came."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await ACTIVITIES.versions(
-            tx,
-            caller.tenant_id,
-            await sight.today(tx),
-            activity_id,
-            before=_VERSIONS.after(paging),
-            limit=paging.fetch_limit,
+            tx, caller.tenant_id, sight, activity_id, before=_VERSIONS.after(paging), limit=paging.fetch_limit
         )
     return _VERSIONS.page(paging, found, key=lambda version: version.key, item=ActivityVersionAnswer.from_version)

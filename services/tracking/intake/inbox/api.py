@@ -32,12 +32,11 @@ from services.tracking.intake.inbox.schemas import (
 )
 from services.tracking.records.domain.records import ActivityNotFound, DealNotFound
 from shared.db.database import Transaction
-from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import responses
 from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight, Editor
+from shared.http.sight import CurrentCaller, Editor
 from shared.http.writer import RequestWriter
 
 router: Final = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
@@ -173,12 +172,10 @@ async def preview_delivery(
     responses=responses(DealNotFound, DeliveryNotFound),
     summary="Read what a delivery stated of a deal",
 )
-async def get_deal_delivery(
-    deal_id: UUID, delivery_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight
-) -> RecordDeliveryAnswer:
+async def get_deal_delivery(deal_id: UUID, delivery_id: UUID, caller: CurrentCaller) -> RecordDeliveryAnswer:
     """For whoever sees the deal: what came in its name, and nothing else of the delivery."""
-    async with reader.transaction() as tx:
-        shown = await service.of_deal(tx, caller.tenant_id, await sight.today(tx), deal_id, delivery_id)
+    async with caller.reading() as (tx, sight):
+        shown = await service.of_deal(tx, caller.tenant_id, sight, deal_id, delivery_id)
     return RecordDeliveryAnswer.of(shown)
 
 
@@ -188,10 +185,8 @@ async def get_deal_delivery(
     responses=responses(ActivityNotFound, DeliveryNotFound),
     summary="Read what a delivery stated of an activity",
 )
-async def get_activity_delivery(
-    activity_id: UUID, delivery_id: UUID, caller: CurrentPrincipal, reader: RequestReader, sight: CurrentSight
-) -> RecordDeliveryAnswer:
+async def get_activity_delivery(activity_id: UUID, delivery_id: UUID, caller: CurrentCaller) -> RecordDeliveryAnswer:
     """For whoever sees the activity: what came in its name, and nothing else of the delivery."""
-    async with reader.transaction() as tx:
-        shown = await service.of_activity(tx, caller.tenant_id, await sight.today(tx), activity_id, delivery_id)
+    async with caller.reading() as (tx, sight):
+        shown = await service.of_activity(tx, caller.tenant_id, sight, activity_id, delivery_id)
     return RecordDeliveryAnswer.of(shown)
