@@ -31,7 +31,7 @@ from shared.db.settings import database_url
 from shared.db.shielding import to_the_end
 from shared.kernel.approvals import UNKNOWN
 from shared.kernel.errors import AttainError
-from shared.kernel.ids import uuid7
+from shared.kernel.ids import unix_milliseconds, uuid7
 from shared.telemetry.logs import get_logger
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ class Statements:
 
     def new_id(self) -> UUID:
         """A fresh UUIDv7 of this moment."""
-        return uuid7(int(self.now.timestamp() * 1000), os.urandom(10))
+        return uuid7(unix_milliseconds(self.now), os.urandom(10))
 
     async def execute(self, statement: Executable, parameters: Parameters = None) -> CursorResult[*tuple[object, ...]]:
         """Run a statement; with a sequence of parameters, once for each."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from unicodedata import normalize
 from uuid import UUID, uuid5
 
@@ -12,6 +13,7 @@ _ACTIVITIES = UUID("5b0c3d5e-8a52-4a53-9d0d-6f3a0f6c2f11")
 _SALESFORCE_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?", re.ASCII)
 _SALESFORCE_CHECK = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 _SALESFORCE_USER = "005"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ALERTS = UUID("a3a1c2f0-6d0b-4c55-9d61-3f0e8b7c4d29")
 """The namespace of the namespaces of alerts, one for each thing they can be about."""
 
@@ -30,6 +32,11 @@ def uuid7(unix_milliseconds: int, entropy: bytes) -> UUID:
     high_random = low >> 68
     low_random = low & ((1 << 62) - 1)
     return UUID(int=unix_milliseconds << 80 | 0x7 << 76 | high_random << 64 | 0b10 << 62 | low_random)
+
+
+def unix_milliseconds(moment: datetime) -> int:
+    """The whole milliseconds from 1970 to a moment, exactly."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def salesforce_id(value: str) -> str | None:

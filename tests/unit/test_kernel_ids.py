@@ -1,8 +1,9 @@
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID, uuid5
 
 import pytest
 
-from shared.kernel.ids import activity_id, deal_id, uuid7
+from shared.kernel.ids import activity_id, deal_id, unix_milliseconds, uuid7
 
 
 def test_a_uuid7_is_one_by_the_rfcs_own_example() -> None:
@@ -22,6 +23,20 @@ def test_a_uuid7_of_a_later_millisecond_sorts_after() -> None:
 def test_a_time_or_entropy_that_does_not_fit_is_refused(milliseconds: int, entropy: bytes) -> None:
     with pytest.raises(ValueError, match=r"unix_milliseconds|entropy"):
         uuid7(milliseconds, entropy)
+
+
+@pytest.mark.parametrize(
+    ("moment", "milliseconds"),
+    [
+        (datetime(1970, 1, 1, tzinfo=UTC), 0),
+        (datetime(2026, 3, 2, 9, 30, 0, 999_999, tzinfo=UTC), 1_772_443_800_999),
+        # As a float of seconds it would be a millisecond later.
+        (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), 253_402_300_799_999),
+        (datetime(2026, 3, 2, 15, 0, 0, 1_000, tzinfo=timezone(timedelta(hours=5, minutes=30))), 1_772_443_800_001),
+    ],
+)
+def test_the_milliseconds_of_a_moment_are_those_that_are_over(moment: datetime, milliseconds: int) -> None:
+    assert unix_milliseconds(moment) == milliseconds
 
 
 def test_a_deal_is_the_same_on_its_own_connection_only() -> None:

@@ -13,7 +13,7 @@ from services.goals.planning.domain.plan import AlongPeople, Change, Node, Owner
 from services.goals.targets.domain import Direction, Goal, GoalTerms, Owner, draft
 from shared.kernel.approvals import Actor
 from shared.kernel.errors import Conflict, InvalidInput, NotFound
-from shared.kernel.ids import uuid7
+from shared.kernel.ids import unix_milliseconds, uuid7
 from shared.kernel.measures import Measure
 from shared.kernel.periods import Period, PeriodKind
 
@@ -206,7 +206,7 @@ class Scenario:
         if self.applied_at is None:
             raise ValueError("a scenario that was never applied has no goals")
         chance = sha256(self.id.bytes + node_id.bytes).digest()[:10]
-        return uuid7(int(self.applied_at.timestamp() * 1000), chance)
+        return uuid7(unix_milliseconds(self.applied_at), chance)
 
     def goals_of(self, nodes: Sequence[Node], by_id: Mapping[UUID, Node], names: Mapping[Owner, str]) -> Iterator[Goal]:
         """The drafts that these nodes become; one whose target is 0 becomes none."""
