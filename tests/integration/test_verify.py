@@ -5,28 +5,31 @@ import resource
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
 
-from deploy.local.commands.verify import lines, verified
+from deploy.local.commands.verify import Report, lines, verified
 from services.goals.calendar.service import Calendars
+from services.goals.evidence.service import Evidence
 from services.goals.metadata import transport as goals_transport
 from services.goals.org.service import Organisation
 from services.incentives.credits.domain import ReceivedDeal
 from services.incentives.credits.service import Credits
+from services.tracking.measure.actuals import service as actuals
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport
 from services.tracking.tell.dead_letters import store as dead_letters
 from services.tracking.tell.dead_letters.store import DeadLetter
+from shared.contracts.actuals import Actuals
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import from_record
 from shared.contracts.examples import EXAMPLES
-from shared.contracts.org import Person
+from shared.contracts.org import Identity, Person
 from shared.db.database import Database, Scope, Transaction
 from shared.db.projection import Snapshot
 from shared.kernel.deals import DealStatus
@@ -148,6 +151,78 @@ async def test_what_is_under_way_while_it_verifies_is_no_difference(house: House
     await coming
     assert report.differences == []
     assert report.compared["deal in both services"] == 5
+
+
+async def with_actuals(house: House) -> list[Actuals]:
+    """What tracking has to publish of two deals that somebody won."""
+    person, example = await house.add_person(), EXAMPLES["attain.identity.v1"]
+    assert isinstance(example, Identity)
+    deal = house.deal(0)
+    identity = example.model_copy(
+        update={
+            "tenant_id": house.tenant,
+            "person_id": person.id,
+            "source": deal.source,
+            "external_user_id": deal.owner_external_id,
+        }
+    )
+    async with house.tracking.transaction(house.scope) as tx:
+        await ProgressTracker(Outbox(transport), DefinitionsCache()).define(tx, [person, identity])
+    deals = [
+        house.deal(number, status=DealStatus.WON, splits=(), closed_at=None, closed_on=day)
+        for number, day in ((1, STATED.date()), (2, date(2026, 10, 5)))
+    ]
+    await house.track(*deals)
+    await house.credit(*deals)
+    async with house.tracking.transaction(house.scope) as tx:
+        return await actuals.published_of(tx, house.tenant, [person.id])
+
+
+async def stored_as_evidence(house: House, *events: Actuals) -> None:
+    async with house.goals.transaction(house.scope) as tx:
+        await Evidence().store_newest(tx, events)
+
+
+def about_actuals(report: Report) -> list[str]:
+    return [line for line in report.differences if line.startswith("actuals of")]
+
+
+async def test_what_goals_plans_with_is_compared_with_what_tracking_published(house: House) -> None:
+    published = await with_actuals(house)
+    assert len(published) == 2
+    await stored_as_evidence(house, *published)
+    report = await verified(house.url, settle_seconds=0)
+    assert about_actuals(report) == []
+    assert report.compared["month in both services"] == 2
+    async with house.goals.transaction(house.scope) as tx:
+        await tx.execute(text("UPDATE goals.actuals SET won_value = won_value + 1 WHERE month = '2026-10-01'"))
+        await tx.execute(text("DELETE FROM goals.actuals WHERE month = '2026-11-01'"))
+        ghost = text(
+            "INSERT INTO goals.actuals (tenant_id, person_id, month, version, won_value, won_number, open_value,"
+            " open_number, unconverted, changed_at) VALUES (:tenant, :person, '2026-11-01', 1, 5, 1, 0, 0, 0, :now)"
+        )
+        await tx.execute(ghost, {"tenant": house.tenant, "person": UUID(int=7), "now": STATED})
+    found = about_actuals(await verified(house.url, settle_seconds=0))
+    assert [(line.split(" in 2026-")[1][:2], line.split("tracking ")[1].split(" of ")[0]) for line in found] == [
+        ("11", "published nothing, goals has version 1"),
+        ("10", "published version 1"),
+        ("11", "published version 1"),
+    ]
+    assert found[2].endswith("goals has nothing")
+
+
+async def test_actuals_that_are_under_way_while_it_verifies_are_no_difference(house: House) -> None:
+    published = await with_actuals(house)
+
+    async def come_later() -> None:
+        await asyncio.sleep(1.5)
+        await stored_as_evidence(house, *published)
+
+    coming = asyncio.create_task(come_later())
+    report = await verified(house.url, settle_seconds=30)
+    await coming
+    assert about_actuals(report) == []
+    assert report.compared["month in both services"] == 2
 
 
 async def test_what_lies_in_the_dead_letters_is_counted_and_fails_the_verification(house: House) -> None:

@@ -20,14 +20,17 @@ from rich.console import Console
 
 from deploy.local.commands.republish import definitions, stated_values
 from deploy.local.configuration import StackConfiguration
+from services.goals.evidence.service import Evidence
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.verification import Verification as PayVerification
 from services.incentives.plans.service import Plans
 from services.tracking.definitions.service import PublishedDefinitions
+from services.tracking.measure.actuals import service as actuals
 from services.tracking.measure.progress import stated
 from services.tracking.measure.progress import verification as tracking
 from services.tracking.records import service as records
 from services.tracking.tell.dead_letters import service as dead_letters
+from shared.contracts.actuals import Actuals
 from shared.db.database import Database, Scope, Transaction
 from shared.kernel.deals import RecordVersion
 from shared.kernel.difference import Difference
@@ -40,6 +43,7 @@ _STATEMENT_SECONDS_MAX: Final = 3600
 _SHOWN_MAX: Final = 20
 _LISTED_MAX: Final = 1000
 _PAGE_DEALS: Final = 5000
+_PAGE_PEOPLE: Final = 100
 _FIRST: Final = UUID(int=0)
 
 Subjects = Sequence[tuple[UUID, str]]
@@ -48,6 +52,10 @@ Versions = Callable[[Transaction, Subjects], Awaitable[Mapping[tuple[UUID, str],
 
 DealsBetween = Callable[[UUID, UUID, UUID | None], Awaitable[Mapping[UUID, RecordVersion]]]
 """Reads the versions of a tenant's deals behind an id, up to another."""
+
+
+ActualsOf = Callable[[Transaction, UUID, Sequence[UUID]], Awaitable[Sequence[Actuals]]]
+"""Reads every month of people of a tenant, as it is published."""
 
 
 class DealVersions(Protocol):
@@ -179,6 +187,14 @@ async def verified(url: str, *, settle_seconds: float = SETTLE_SECONDS) -> Repor
         for tenant_id in sorted(report.tenants):
             patience = _Patience(settle_seconds)
             await _isolated(report, "deals", tenant_id, _deals_of(report, tracked, credited_deals, tenant_id, patience))
+        evidence = Evidence()
+        async with goals.snapshot(Scope.every()) as tx:
+            planned = await evidence.tenants(tx)
+        for tenant_id in sorted({*report.tenants, *planned}):
+            patience = _Patience(settle_seconds)
+            await _isolated(
+                report, "actuals", tenant_id, _actuals_of(report, tracked, goals, evidence, tenant_id, patience)
+            )
         published = [each for kinds in definitions().values() for each in kinds]
         for reader, kinds, database, versions_of in (
             ("tracking", published, tracked, PublishedDefinitions().versions),
@@ -264,6 +280,62 @@ async def _versions_between(
         if len(page) < _PAGE_DEALS:
             return found
         after = page[-1][0]
+
+
+async def _actuals_of(
+    report: Report, tracked: Database, goals: Database, evidence: Evidence, tenant_id: UUID, patience: _Patience
+) -> None:
+    """Does goals plan with what tracking published of every month of everybody?"""
+    scope = Scope.of(tenant_id)
+    async with tracked.snapshot(scope) as here, goals.snapshot(scope) as there:
+        people = sorted({*await actuals.people(here, tenant_id), *await evidence.people(there, tenant_id)})
+    for first in range(0, len(people), _PAGE_PEOPLE):
+        page = people[first : first + _PAGE_PEOPLE]
+        published = await _months(tracked, actuals.published_of, tenant_id, page)
+        stored = await _months(goals, evidence.published_of, tenant_id, page)
+        report.compared["month in both services"] += len(published.keys() | stored.keys())
+        differing = {
+            month: published.get(month)
+            for month in sorted(published.keys() | stored.keys())
+            if published.get(month) != stored.get(month)
+        }
+        while differing and await patience.waits():
+            stored = await _months(goals, evidence.published_of, tenant_id, page)
+            published = await _months(tracked, actuals.published_of, tenant_id, page)
+            differing = {
+                month: first_published
+                for month, first_published in differing.items()
+                if published.get(month) != stored.get(month)
+                and not _has_passed(published.get(month), stored.get(month), first_published)
+            }
+        for month in differing:
+            report.add(
+                f"actuals of person {month[0]} in {month[1]} (tenant {tenant_id}): tracking published"
+                f" {_month(published.get(month))}, goals has {_month(stored.get(month))}"
+            )
+
+
+async def _months(
+    database: Database, actuals_of: ActualsOf, tenant_id: UUID, people: Sequence[UUID]
+) -> dict[tuple[UUID, str], Actuals]:
+    async with database.snapshot(Scope.of(tenant_id)) as tx:
+        return {(each.person_id, each.month): each for each in await actuals_of(tx, tenant_id, people)}
+
+
+def _has_passed(published: Actuals | None, stored: Actuals | None, first_published: Actuals | None) -> bool:
+    """Whether what differs now is another difference than the first: what was published then has been applied since."""
+    if published is None or stored is None or first_published is None:
+        return False
+    return first_published.version <= stored.version < published.version
+
+
+def _month(found: Actuals | None) -> str:
+    if found is None:
+        return "nothing"
+    return (
+        f"version {found.version} of {found.won_value} won by {found.won_number}, {found.open_value} open in"
+        f" {found.open_number}, {found.unconverted} unconverted, in {found.currency}"
+    )
 
 
 def _has_reached(now: RecordVersion | None, other: RecordVersion | None) -> bool:

@@ -34,6 +34,20 @@ class Evidence:
         """
         return {found.of: found for found in await store.of(tx, tenant_id, person_ids, months)}
 
+    async def tenants(self, tx: Transaction) -> Sequence[UUID]:
+        """Every tenant in scope of which something is stored."""
+        return await store.tenants(tx)
+
+    async def people(self, tx: Transaction, tenant_id: UUID) -> Sequence[UUID]:
+        """Everybody of whom something is stored."""
+        return await store.people(tx, tenant_id)
+
+    async def published_of(
+        self, tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]
+    ) -> Sequence[contract.Actuals]:
+        """Every month of these people that is stored, as it was published."""
+        return [_event(tenant_id, found) for found in await store.of_people(tx, tenant_id, person_ids)]
+
     async def list_actuals(
         self,
         tx: Transaction,
@@ -62,4 +76,20 @@ def _actuals(event: contract.Actuals) -> Actuals:
         event.open_number,
         event.unconverted,
         event.changed_at,
+    )
+
+
+def _event(tenant_id: UUID, found: Actuals) -> contract.Actuals:
+    return contract.Actuals(
+        tenant_id=tenant_id,
+        person_id=found.of.person_id,
+        month=f"{found.of.month:%Y-%m}",
+        version=found.version,
+        currency=found.currency,
+        won_value=found.won_value,
+        won_number=found.won_number,
+        open_value=found.open_value,
+        open_number=found.open_number,
+        unconverted=found.unconverted,
+        changed_at=found.changed_at,
     )

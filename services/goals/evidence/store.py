@@ -69,6 +69,25 @@ async def of(tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID], mon
     return [_actuals(row) for row in await tx.rows(_OF, parameters)]
 
 
+async def tenants(tx: Transaction) -> list[UUID]:
+    """Every tenant in scope with a month."""
+    return [row["tenant_id"] for row in await tx.rows(select(actuals.c.tenant_id).distinct())]
+
+
+async def people(tx: Transaction, tenant_id: UUID) -> list[UUID]:
+    """Everybody with a month."""
+    statement = select(actuals.c.person_id).where(actuals.c.tenant_id == tenant_id).distinct()
+    return [row["person_id"] for row in await tx.rows(statement)]
+
+
+async def of_people(tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> list[Actuals]:
+    """Every month of these people."""
+    statement = select(actuals).where(
+        actuals.c.tenant_id == tenant_id, among(actuals.c.person_id, frozenset(person_ids))
+    )
+    return [_actuals(row) for row in await tx.rows(statement)]
+
+
 async def page(
     tx: Transaction, tenant_id: UUID, wanted: ActualsFilter, *, after: tuple[UUID, date] | None, limit: int
 ) -> list[Actuals]:

@@ -94,6 +94,16 @@ async def publish_next(tx: Transaction, outbox: Outbox, after: Key, limit: int) 
     return [(tenant_id, person_id) for tenant_id, person_id, _ in keys]
 
 
+async def published_of(tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> list[contract.Actuals]:
+    """Every month of these people as it is published, or will be once what is due or waits has been."""
+    return [actuals_event(state) for state in await store.states_of(tx, tenant_id, person_ids)]
+
+
+async def people(tx: Transaction, tenant_id: UUID) -> list[UUID]:
+    """Everybody of whom something is stored."""
+    return await store.people(tx, tenant_id)
+
+
 async def render_actuals(statements: Statements, subjects: Sequence[tuple[UUID, str]]) -> list[OutboxMessage]:
     """The events of the subjects (`actuals/<person>/<month>`) of which something is stored.
 
