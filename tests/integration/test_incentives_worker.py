@@ -16,7 +16,8 @@ from aiokafka import AIOKafkaConsumer
 from sqlalchemy import text
 
 from services.incentives.earnings import store
-from services.incentives.plans.domain.components import Component, FlatRate
+from services.incentives.plans.domain.kinds.commission import Commission
+from services.incentives.plans.domain.rates import FlatRate
 from shared.contracts import earnings
 from shared.contracts.base import Event
 from shared.contracts.earnings import Earning
@@ -96,7 +97,7 @@ async def assigned(database: Database, tenant: UUID) -> None:
             tenant,
             plan.id,
             effective_from=date(2026, 1, 1),
-            components=(Component("bookings", "Bookings", measure, FlatRate(Decimal("0.05"))),),
+            components=(Commission("bookings", "Bookings", measure, FlatRate(Decimal("0.05"))),),
             note=None,
             author=Actor.of(named("person", 50)),
         )

@@ -14,7 +14,8 @@ import pytest
 from alembic import command
 
 from services.incentives.earnings.consumer import DealsHandler as PayHandler
-from services.incentives.plans.domain.components import Component, FlatRate
+from services.incentives.plans.domain.kinds.commission import Commission
+from services.incentives.plans.domain.rates import FlatRate
 from services.tracking.measure.progress import verification
 from services.tracking.measure.progress.consumer import DealsHandler
 from services.tracking.measure.progress.definitions import DefinitionsCache
@@ -107,7 +108,7 @@ async def test_a_plan_pays_a_deal_in_another_form_and_verify_agrees(incentives: 
         parse_filter({**OF_ZOE, "value": wanted}, DEAL_FIELDS),
         currency="USD",
     )
-    company = await paying(incentives, Component("bookings", "Bookings", measure, FlatRate(Decimal("0.05"))))
+    company = await paying(incentives, Commission("bookings", "Bookings", measure, FlatRate(Decimal("0.05"))))
     deal = deal_event(company.tenant, won_by_a_person(1, 1, 100_000))
     async with incentives.transaction(company.scope) as tx:
         await PayHandler(EARNINGS).apply(tx, [published(deal, account_name=DECOMPOSED)])

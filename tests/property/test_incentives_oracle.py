@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from services.incentives.credits.domain import CellKey, Credit, Definitions
 from services.incentives.earnings.domain.attribution import attributed
 from services.incentives.earnings.domain.cells import Cell
-from services.incentives.earnings.domain.payout import schedule_of
+from services.incentives.earnings.domain.kinds.commission import schedule_of
 from services.incentives.earnings.domain.settlement import PAYABLE, Settlement
 from services.incentives.ledger.domain import Cause, Posting
 from services.incentives.plans.domain.assignments import Assignment, QuotaGoal

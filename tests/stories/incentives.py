@@ -7,16 +7,8 @@ from fractions import Fraction
 from uuid import UUID, uuid5
 
 from services.incentives.plans.domain.assignments import Quota
-from services.incentives.plans.domain.components import (
-    Basis,
-    Component,
-    FlatRate,
-    Rate,
-    Tier,
-    TieredRate,
-    TierMode,
-    TierScale,
-)
+from services.incentives.plans.domain.kinds.commission import Basis, Commission
+from services.incentives.plans.domain.rates import FlatRate, Rate, Tier, TieredRate, TierMode, TierScale
 from shared.contracts.deals import Deal, Payment, Split
 from shared.contracts.org import DatedRate, ExchangeRates, Team, TeamState
 from shared.kernel.deals import DateField, DealKind, DealStatus
@@ -113,14 +105,14 @@ def measure(paying: Paying) -> Measure:
     )
 
 
-def component(paying: Paying) -> Component:
+def component(paying: Paying) -> Commission:
     rate: Rate
     if paying.mode == "flat":
         rate = FlatRate(Decimal(paying.tiers[0][1]).scaleb(-4))
     else:
         tiers = tuple(Tier(Decimal(start).scaleb(-2), Decimal(rate).scaleb(-4)) for start, rate in paying.tiers)
         rate = TieredRate(TierMode(paying.mode), TierScale(paying.by), tiers)
-    return Component(
+    return Commission(
         paying.key,
         paying.key,
         measure(paying),

@@ -10,10 +10,8 @@ from services.incentives.earnings import store
 from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import EARNING
-from services.incentives.plans.domain.components import (
-    Component,
-    FlatRate,
-)
+from services.incentives.plans.domain.kinds.commission import Commission
+from services.incentives.plans.domain.rates import FlatRate
 from shared.contracts.base import Event
 from shared.contracts.goals import Direction, Goal, GoalStatus, Metric, Subject
 from shared.contracts.org import Identity, Membership
@@ -238,7 +236,7 @@ class Company:
         }
 
 
-SIMPLE = Component(
+SIMPLE = Commission(
     "bookings",
     "Bookings",
     Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD"),
@@ -246,7 +244,7 @@ SIMPLE = Component(
 )
 
 
-async def paying(database: Database, *components: Component) -> Company:
+async def paying(database: Database, *components: Commission) -> Company:
     """A company whose person 0 is on a plan with these components; its users are known."""
     company = Company(database)
     await company.found()

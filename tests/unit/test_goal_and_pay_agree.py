@@ -12,7 +12,8 @@ from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.ledger.domain import Cause
 from services.incentives.plans.domain.assignments import Assignment, Quota
-from services.incentives.plans.domain.components import Component, FlatRate
+from services.incentives.plans.domain.kinds.commission import Commission
+from services.incentives.plans.domain.rates import FlatRate
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
 from services.tracking.measure.progress.domain import GoalIndex, GoalTerms, Movements
 from services.tracking.records.domain.snapshots import Change
@@ -77,7 +78,7 @@ def pay(
 ) -> dict[tuple[str, Period], Cell]:
     """What everybody is paid after these versions of one deal, on a quota of 1,000 a quarter."""
     plan = Plan(uuid5(TENANT, "plan"), "Plan", "USD", PeriodKind.QUARTER)
-    component = Component("bookings", "Bookings", measure, FlatRate(Decimal(rate)))
+    component = Commission("bookings", "Bookings", measure, FlatRate(Decimal(rate)))
     version = PlanVersion(plan.id, 1, VersionStatus.ACTIVE, date(2025, 1, 1), (component,), None, None)
     assignments = {
         uuid5(TENANT, f"assignment of {name}"): Assignment(

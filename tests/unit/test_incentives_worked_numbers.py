@@ -13,7 +13,8 @@ import pytest
 from services.incentives.credits.domain import CellKey, Credit, Definitions
 from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
 from services.incentives.earnings.domain.cells import Cell
-from services.incentives.earnings.domain.payout import Schedule, exact_sum, schedule_of
+from services.incentives.earnings.domain.inputs import exact_sum
+from services.incentives.earnings.domain.kinds.commission import Schedule, schedule_of
 from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.ledger.domain import Cause
 from services.incentives.plans.domain.assignments import (
@@ -25,9 +26,8 @@ from services.incentives.plans.domain.assignments import (
     quota_of,
     quota_warnings,
 )
-from services.incentives.plans.domain.components import (
-    Basis,
-    Component,
+from services.incentives.plans.domain.kinds.commission import Basis, Commission
+from services.incentives.plans.domain.rates import (
     FlatRate,
     Rate,
     Tier,
@@ -60,8 +60,8 @@ def tiers(mode: TierMode, *pairs: tuple[str, str], scale: TierScale = TierScale.
     return TieredRate(mode, scale, tuple(Tier(Decimal(start), Decimal(rate)) for start, rate in pairs))
 
 
-def component(rate: Rate, basis: Basis = Basis.CUMULATIVE, measure: Measure = BOOKINGS) -> Component:
-    return Component("bookings", "Bookings", measure, rate, basis=basis)
+def component(rate: Rate, basis: Basis = Basis.CUMULATIVE, measure: Measure = BOOKINGS) -> Commission:
+    return Commission("bookings", "Bookings", measure, rate, basis=basis)
 
 
 def schedule(rate: Rate, basis: Basis = Basis.CUMULATIVE, quota: str | None = None) -> Schedule:
@@ -220,7 +220,7 @@ def deal(
     )
 
 
-def company(*assigned: tuple[str, Component]) -> Definitions:
+def company(*assigned: tuple[str, Commission]) -> Definitions:
     """Each named person on a plan of its own with that component; max manages the team of ann, ben and cid."""
     team = named("team")
     plans, versions, assignments = {}, {}, {}
@@ -245,9 +245,9 @@ def credited(definitions: Definitions, name: str, *deals: DealFacts) -> Decimal:
     )
 
 
-def crediting(rule: Crediting, role: str | None = None, percent: str = "100") -> Component:
+def crediting(rule: Crediting, role: str | None = None, percent: str = "100") -> Commission:
     measure = replace(BOOKINGS, crediting=rule, role=role)
-    return Component("bookings", "Bookings", measure, FlatRate(Decimal("0.05")), Decimal(percent))
+    return Commission("bookings", "Bookings", measure, FlatRate(Decimal("0.05")), Decimal(percent))
 
 
 def test_splits_credit_their_shares_and_a_manager_the_measures_of_the_team() -> None:
@@ -273,7 +273,7 @@ def test_a_deal_without_splits_is_the_owners_and_a_role_narrows_only_the_splits(
 
 
 def test_weighted_achievement_counts_each_unit_at_its_share() -> None:
-    counting = Component("units", "Units", replace(UNITS, crediting=Crediting.SPLIT), FlatRate(Decimal(10)))
+    counting = Commission("units", "Units", replace(UNITS, crediting=Crediting.SPLIT), FlatRate(Decimal(10)))
     definitions = company(("ann", counting))
     full = deal("full", "1", quantity="5")
     half = deal("half", "1", quantity="10", splits=[("ann", "50"), ("ben", "50")])
@@ -321,7 +321,7 @@ def test_a_refund_that_comes_before_its_sale_nets_to_nothing_too() -> None:
     assert [posting.entries[0].amount for posting in settlement.postings] == [-600, 600]
 
 
-def cash(rate: str, date_field: DateField = DateField.CLOSED, policy: RatePolicy = RatePolicy.NONE) -> Component:
+def cash(rate: str, date_field: DateField = DateField.CLOSED, policy: RatePolicy = RatePolicy.NONE) -> Commission:
     measure = Measure(Aggregate.SUM, "paid_amount", date_field, currency="USD", rate_policy=policy)
     return component(FlatRate(Decimal(rate)), measure=measure)
 
@@ -407,7 +407,7 @@ def test_the_crms_own_conversion_is_paid_before_the_daily_rate_and_a_fixed_one_b
 def test_a_converted_deal_that_is_taken_back_leaves_nothing() -> None:
     thirds = ExchangeRates("CNY", {("CNY", "USD"): {DAY: Decimal(3)}, ("CNY", "EUR"): {DAY: Decimal(2)}})
     large = in_currency("EUR", "123456789012.37", splits=(Split("ann", Decimal("33.333333")),))
-    split = Component(
+    split = Commission(
         "bookings",
         "Bookings",
         replace(BOOKINGS, rate_policy=RatePolicy.DEAL_DATE, crediting=Crediting.SPLIT),

@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 from services.incentives.plans.domain.assignments import Assignment, QuotaGap, QuotaGoal, quota_of
-from services.incentives.plans.domain.components import Component
+from services.incentives.plans.domain.components import Component, main_measure
+from services.incentives.plans.domain.parameters import MAIN, ComponentMeasure, quota_key
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus, in_force
 from shared.kernel.deals import DealFacts
 from shared.kernel.filters import Filter
@@ -77,7 +78,8 @@ class CellKey:
 class Credit:
     """What of a deal counts for an assignment's component on one day: its share of the deal, or of that day's payments.
 
-    `value` = what the measure counted that day × `percent` ÷ 100, exact.
+    `measure` names the component's measure that counted it, and `period` is of that one. `value` = what it counted that
+    day × `percent` ÷ 100, exact.
     """
 
     assignment_id: UUID
@@ -87,16 +89,17 @@ class Credit:
     period: Period
     percent: Decimal
     value: Decimal
+    measure: str = MAIN
 
     @property
-    def key(self) -> tuple[UUID, UUID, str, date]:
-        """A deal is credited at most once a day to a component of an assignment."""
-        return self.deal_id, self.assignment_id, self.component, self.day
+    def key(self) -> tuple[UUID, UUID, str, str, date]:
+        """A deal is credited at most once a day to a measure of a component of an assignment."""
+        return self.deal_id, self.assignment_id, self.component, self.measure, self.day
 
     @property
     def cell(self) -> CellKey:
-        """The cell it counts in."""
-        return CellKey(self.assignment_id, self.component, self.period)
+        """The cell it counts in; of a further measure, what would be a cell of its own."""
+        return CellKey(self.assignment_id, quota_key(self.component, self.measure), self.period)
 
     @property
     def order(self) -> tuple[date, UUID]:
@@ -166,9 +169,10 @@ class CreditInputs:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A component of one version of a plan, ready to credit by."""
+    """A measure of a component of one version of a plan, ready to credit by."""
 
-    component: Component
+    component: str
+    counted: ComponentMeasure
     version_number: int
     measure_index: int
 
@@ -249,12 +253,13 @@ class Definitions:
         if version is None:
             return DealOfCell((), NotCredited(self._no_terms(assignment.plan_id, period.start)))
         component = version.component(component_key)
-        if component is None:
+        measure = None if component is None else main_measure(component)
+        if measure is None:
             return DealOfCell((), NotCredited(CreditExclusion.NO_COMPONENT))
-        found = self._parts(component.measure, deal)
+        found = self._parts(measure, deal)
         if isinstance(found, NotCounted):
             return DealOfCell((), NotCredited(found.reason, found.failing))
-        parts = [self._part_in_cell(part, deal, assignment, component.measure, period) for part in found]
+        parts = [self._part_in_cell(part, deal, assignment, measure, period) for part in found]
         credited = [c for c in self.credits(deal, only=[assignment.id]) if c.component == component_key]
         here = tuple(credit for credit in credited if credit.period == period)
         if here:
@@ -277,7 +282,7 @@ class Definitions:
         assignment = self.assignments[key.assignment_id]
         version = self.version_in_force(assignment.plan_id, key.period.start)
         component = None if version is None else version.component(key.component)
-        measure = None if component is None else component.measure
+        measure = None if component is None else main_measure(component)
         own = [p for p in found.parts if p.person_id == assignment.person_id]
         return reason_of(
             found.refusal.reason,
@@ -310,7 +315,10 @@ class Definitions:
 
         Payments of one day are summed: they have one rate.
         """
-        wholes = component.measure.wholes(deal, self.chart.calendar, self.chart.rates)
+        measure = main_measure(component)
+        if measure is None:
+            return None
+        wholes = measure.wholes(deal, self.chart.calendar, self.chart.rates)
         if isinstance(wholes, NotCounted):
             return None
         found = [
@@ -334,7 +342,10 @@ class Definitions:
         component = None if version is None else version.component(cell.component)
         if version is None or component is None:
             return None
-        quota = quota_of(assignment, cell.component, component.measure.unit, cell.period, self.goals)
+        measure = main_measure(component)
+        quota: Decimal | QuotaGap = QuotaGap.MISSING
+        if measure is not None:
+            quota = quota_of(assignment, cell.component, measure.unit, cell.period, self.goals)
         return PayTerms(component, self.plans[assignment.plan_id], version.number, quota)
 
     def version_in_force(self, plan_id: UUID, period_start: date) -> PlanVersion | None:
@@ -362,7 +373,7 @@ class Definitions:
     def rolls_up(self, assignment: Assignment) -> bool:
         """Whether any active terms of the assignment credit a subtree."""
         lines = self._lines.get(assignment.plan_id, ())
-        return any(line.component.measure.crediting is Crediting.ROLLUP for line in lines)
+        return any(line.counted.measure.crediting is Crediting.ROLLUP for line in lines)
 
     def users_of(self, assignment: Assignment) -> frozenset[CrmUser]:
         """Every CRM user whose deals the assignment could be credited with."""
@@ -402,9 +413,9 @@ class Definitions:
 
     def _rates(self, assignment: Assignment) -> tuple[RatesInto, ...]:
         currencies = {
-            line.component.measure.currency
+            line.counted.measure.currency
             for line in self._lines.get(assignment.plan_id, ())
-            if line.component.measure.rate_policy is RatePolicy.DEAL_DATE
+            if line.counted.measure.rate_policy is RatePolicy.DEAL_DATE
         }
         # Whole years, so that assignments of any days have few different periods between them.
         first, end = assignment.range.start.replace(month=1, day=1), assignment.range.end
@@ -414,22 +425,22 @@ class Definitions:
     def _credit(
         self, deal: DealFacts, assignment: Assignment, taken: dict[int, Sequence[_Taken]], found: list[Credit]
     ) -> None:
-        kind = self.plans[assignment.plan_id].period
-        by_component: dict[str, list[tuple[Credit, bool]]] = {}
+        by_measure: dict[tuple[str, str], list[tuple[Credit, bool]]] = {}
         for line in self._lines.get(assignment.plan_id, ()):
             parts = taken.get(line.measure_index)
-            measure = line.component.measure
+            measure = line.counted.measure
             if parts is None:
                 parts = taken[line.measure_index] = self._taken(measure, deal)
+            kind = line.counted.period or self.plans[assignment.plan_id].period
             for day, on_day in self._by_day(assignment, measure, parts).items():
                 if day not in assignment.range:
                     continue
                 period = self.period_of(kind, day)
                 version = self.version_in_force(assignment.plan_id, period.start)
                 if version is not None and version.number == line.version_number:
-                    credit = _credit(assignment, line.component, deal, day, period, on_day)
-                    by_component.setdefault(credit.component, []).append((credit, measure.by_payment))
-        for credits in by_component.values():
+                    credit = _credit(assignment, line, deal, day, period, on_day)
+                    by_measure.setdefault((line.component, credit.measure), []).append((credit, measure.by_payment))
+        for credits in by_measure.values():
             found.extend(_paid_once(credits))
 
     def _by_day(self, assignment: Assignment, measure: Measure, parts: Iterable[_Taken]) -> dict[date, _OnDay]:
@@ -525,14 +536,15 @@ class Definitions:
 
     @cached_property
     def _lines(self) -> Mapping[UUID, list[_Line]]:
-        """The components of every active version, with equal measures known by one number."""
+        """The measures of every active version's components; equal ones are known by one number."""
         measures: dict[Measure, int] = {}
         return {
             plan_id: [
-                _Line(component, version.number, measures.setdefault(component.measure, len(measures)))
+                _Line(component.key, counted, version.number, measures.setdefault(counted.measure, len(measures)))
                 for version in versions
                 if version.status is VersionStatus.ACTIVE
                 for component in version.components
+                for counted in component.measures
             ]
             for plan_id, versions in self.versions.items()
         }
@@ -596,17 +608,17 @@ def _cell_id(assignment_id: UUID, component: str, start: date) -> UUID:
     return uuid5(assignment_id, f"{component}/{start}")
 
 
-def _credit(
-    assignment: Assignment, component: Component, deal: DealFacts, day: date, period: Period, on_day: _OnDay
-) -> Credit:
+def _credit(assignment: Assignment, line: _Line, deal: DealFacts, day: date, period: Period, on_day: _OnDay) -> Credit:
+    percent = line.counted.allocation_percent
     return Credit(
         assignment.id,
-        component.key,
+        line.component,
         deal.deal_id,
         day,
         period,
-        share_value(on_day.percent, component.allocation_percent),
-        share_value(on_day.value, component.allocation_percent),
+        share_value(on_day.percent, percent),
+        share_value(on_day.value, percent),
+        line.counted.name,
     )
 
 

@@ -42,7 +42,7 @@ _STORE_NEWEST: Final = text(
         RETURNING tenant_id, id
     )
     SELECT newer.tenant_id, newer.id, credited.* FROM newer LEFT JOIN LATERAL (
-        SELECT assignment_id, component, deal_id, day, period_start, period_end, percent, value
+        SELECT assignment_id, component, measure, deal_id, day, period_start, period_end, percent, value
         FROM {credits.fullname} AS c WHERE c.tenant_id = newer.tenant_id AND c.deal_id = newer.id OFFSET 0
     ) AS credited ON true
     """
@@ -106,12 +106,14 @@ _DELETE: Final = text(
     DELETE FROM {credits.fullname} WHERE ctid = ANY(ARRAY(
         SELECT stored.ctid
         FROM unnest(
-            CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:days AS date[])
-        ) AS gone(deal_id, assignment_id, component, day)
+            CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]),
+            CAST(:measures AS text[]), CAST(:days AS date[])
+        ) AS gone(deal_id, assignment_id, component, measure, day)
         CROSS JOIN LATERAL (
             SELECT c.ctid FROM {credits.fullname} AS c
             WHERE c.tenant_id = :tenant_id AND c.deal_id = gone.deal_id
-                AND c.assignment_id = gone.assignment_id AND c.component = gone.component AND c.day = gone.day
+                AND c.assignment_id = gone.assignment_id AND c.component = gone.component
+                AND c.measure = gone.measure AND c.day = gone.day
             LIMIT 1
         ) AS stored
     ))
@@ -120,13 +122,13 @@ _DELETE: Final = text(
 _SAVE: Final = text(
     f"""
     INSERT INTO {credits.fullname}
-        (tenant_id, deal_id, assignment_id, component, cell_id, day, period_start, period_end, percent, value)
+        (tenant_id, deal_id, assignment_id, component, measure, cell_id, day, period_start, period_end, percent, value)
     SELECT :tenant_id, * FROM unnest(
-        CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:cells AS uuid[]),
-        CAST(:days AS date[]), CAST(:starts AS date[]), CAST(:ends AS date[]),
+        CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:measures AS text[]),
+        CAST(:cells AS uuid[]), CAST(:days AS date[]), CAST(:starts AS date[]), CAST(:ends AS date[]),
         CAST(:percents AS numeric[]), CAST(:values AS numeric[])
     )
-    ON CONFLICT (tenant_id, deal_id, assignment_id, component, day) DO UPDATE SET
+    ON CONFLICT (tenant_id, deal_id, assignment_id, component, measure, day) DO UPDATE SET
         cell_id = excluded.cell_id, period_start = excluded.period_start, period_end = excluded.period_end,
         percent = excluded.percent, value = excluded.value
     """
@@ -250,6 +252,7 @@ async def delete_credits(tx: Transaction, tenant_id: UUID, gone: Sequence[Credit
                 "deals": [credit.deal_id for credit in ordered],
                 "assignments": [credit.assignment_id for credit in ordered],
                 "components": [credit.component for credit in ordered],
+                "measures": [credit.measure for credit in ordered],
                 "days": [credit.day for credit in ordered],
             },
         )
@@ -265,6 +268,7 @@ async def save_credits(tx: Transaction, tenant_id: UUID, saved: Sequence[Credit]
                 "deals": [credit.deal_id for credit in ordered],
                 "assignments": [credit.assignment_id for credit in ordered],
                 "components": [credit.component for credit in ordered],
+                "measures": [credit.measure for credit in ordered],
                 "cells": [credit.cell.id for credit in ordered],
                 "days": [credit.day for credit in ordered],
                 "starts": [credit.period.start for credit in ordered],
@@ -292,6 +296,7 @@ def _credits(rows: Sequence[RowMapping]) -> list[Credit]:
                 period,
                 row["percent"],
                 row["value"],
+                row["measure"],
             )
         )
     return found

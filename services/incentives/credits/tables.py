@@ -48,6 +48,7 @@ credits = Table(
     Column("deal_id", Uuid(), primary_key=True),
     Column("assignment_id", Uuid(), primary_key=True),
     Column("component", Text, primary_key=True),
+    Column("measure", Text, primary_key=True, server_default="main"),
     Column("day", Date, primary_key=True),
     Column("cell_id", Uuid(), nullable=False),
     Column("period_start", Date, nullable=False),

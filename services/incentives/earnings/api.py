@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.domain.cells import StoredCell
-from services.incentives.earnings.domain.payout import exact_sum
+from services.incentives.earnings.domain.inputs import exact_sum
 from services.incentives.earnings.explaining import EarningNotFound, Explanations, StatementTooLong
 from services.incentives.earnings.schemas import (
     DealAnswer,

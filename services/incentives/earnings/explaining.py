@@ -23,7 +23,7 @@ from services.incentives.credits.service import Credits
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
 from services.incentives.earnings.domain.cells import StoredCell
-from services.incentives.earnings.domain.payout import Schedule, schedule_of
+from services.incentives.earnings.domain.kinds.commission import Schedule, schedule_of
 from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.ledger import service as ledger
 from services.incentives.plans.domain.assignments import Assignment, QuotaGap

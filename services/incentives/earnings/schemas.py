@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 from services.incentives.credits.domain import PartInCell
 from services.incentives.earnings.domain.attribution import AttributedCredit
 from services.incentives.earnings.domain.cells import StoredCell
-from services.incentives.earnings.domain.payout import EXACT, Schedule, exact_sum
+from services.incentives.earnings.domain.inputs import EXACT, exact_sum
+from services.incentives.earnings.domain.kinds.commission import Schedule
 from services.incentives.earnings.explaining import DealInCell, DealInCells, ExplainedEarning, Statement
 from services.incentives.earnings.publishing import earning_event
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, delivery_url
-from services.incentives.plans.content import CommissionContent, components_content
+from services.incentives.plans.content.components import ComponentContent, component_content
 from services.incentives.plans.domain.assignments import QuotaGap
 from shared.contracts.base import Currency, Exact, Posted
 from shared.contracts.conversion import ConversionAnswer
@@ -341,7 +342,7 @@ class ExplanationAnswer(BaseModel):
     recalculating: bool = Field(
         description="Definitions changed a moment ago and it is being worked out anew; until then its parts may differ."
     )
-    terms: CommissionContent | None = Field(description="The component it is paid by; null when none pays it any more.")
+    terms: ComponentContent | None = Field(description="The component it is paid by; null when none pays it any more.")
     quota_gap: QuotaGap | None = Field(description="Why tiers by attainment pay nothing.")
     tiers: list[TierAnswer] = Field(description="Their amounts add up to the pay, which `earned` rounds.")
     rerated: Exact = Field(
@@ -441,9 +442,9 @@ class StatementAnswer(BaseModel):
         )
 
 
-def terms_content(found: ExplainedEarning) -> CommissionContent | None:
+def terms_content(found: ExplainedEarning) -> ComponentContent | None:
     """The component an earning is paid by."""
-    return None if found.terms is None else components_content([found.terms.component])[0]
+    return None if found.terms is None else component_content(found.terms.component)
 
 
 def quota_gap(found: ExplainedEarning) -> QuotaGap | None:

@@ -6,12 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import JsonValue, conint
 
-from services.incentives.plans.content import (
-    COMPONENTS,
-    components_of,
-    quotas_of,
-    terms_content,
-)
+from services.incentives.plans.content.components import COMPONENTS, components_of, terms_content
+from services.incentives.plans.content.quotas import quotas_of
 from services.incentives.plans.domain.assignments import (
     Assignment,
     AssignmentNotFound,

@@ -8,14 +8,8 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, Field, JsonValue, with_config
 from typing_extensions import TypedDict
 
-from services.incentives.plans.content import (
-    CommissionContent,
-    ComponentsContent,
-    QuotaContent,
-    QuotasContent,
-    components_content,
-    quotas_content,
-)
+from services.incentives.plans.content.components import ComponentContent, ComponentsContent, components_content
+from services.incentives.plans.content.quotas import QuotaContent, QuotasContent, quotas_content
 from services.incentives.plans.domain.assignments import Assignment, QuotaGoal, quota_warnings
 from services.incentives.plans.domain.history import VersionChange, differences
 from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanVersion, VersionStatus
@@ -129,7 +123,7 @@ class PlanVersionAnswer(BaseModel):
     effective_until: date | None = Field(
         None, description="First day that a later active version is in force instead; in lists and single reads."
     )
-    components: list[CommissionContent]
+    components: list[ComponentContent]
     note: str | None
     author_id: UUID | None = Field(description="Who drafted it; null for a service. Its history names all authors.")
     approver_id: UUID | None

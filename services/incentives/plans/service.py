@@ -23,6 +23,7 @@ from services.incentives.plans.domain.assignments import (
 )
 from services.incentives.plans.domain.components import Component
 from services.incentives.plans.domain.history import VersionChange
+from services.incentives.plans.domain.parameters import quota_key
 from services.incentives.plans.domain.versions import (
     ChangeKind,
     Plan,
@@ -328,7 +329,13 @@ class Plans:
     ) -> None:
         plan = await store.PLANS.get(tx, tenant_id, candidate.plan_id)
         versions = await store.versions(tx, tenant_id, plan)
-        check_quota_keys(candidate.quotas.keys(), {item.key for each in versions for item in each.components})
+        known = {
+            quota_key(component.key, counted.name)
+            for version in versions
+            for component in version.components
+            for counted in component.measures
+        }
+        check_quota_keys(candidate.quotas.keys(), known)
         check_approver_unpaid(candidate, stored, plan, versions)
         goals = await self.quota_goals(tx, tenant_id, [candidate])
         check_quota_goals(candidate, goals, plan, versions, await _fiscal_calendar(tx, tenant_id))

@@ -10,15 +10,8 @@ from uuid import UUID
 from pydantic import JsonValue
 from sqlalchemy import RowMapping, insert, or_, select, text, true, update
 
-from services.incentives.plans.content import (
-    COMPONENTS,
-    QUOTAS,
-    components_content,
-    components_of,
-    quotas_content,
-    quotas_of,
-    terms_content,
-)
+from services.incentives.plans.content.components import COMPONENTS, components_content, components_of, terms_content
+from services.incentives.plans.content.quotas import QUOTAS, quotas_content, quotas_of
 from services.incentives.plans.domain.assignments import Assignment, AssignmentNotFound
 from services.incentives.plans.domain.history import VersionChange
 from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanNotFound, PlanVersion, VersionStatus

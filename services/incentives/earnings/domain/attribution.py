@@ -12,9 +12,10 @@ from decimal import Decimal
 from uuid import UUID
 
 from services.incentives.credits.domain import Credit
-from services.incentives.earnings.domain.payout import EXACT, Schedule, Slice, exact_sum
+from services.incentives.earnings.domain.inputs import EXACT, exact_sum
+from services.incentives.earnings.domain.kinds.commission import Schedule, Slice
 from services.incentives.plans.domain.assignments import QuotaGap
-from services.incentives.plans.domain.components import Basis
+from services.incentives.plans.domain.kinds.commission import Basis
 from shared.kernel.money import round_to_minor_unit
 
 _ZERO = Decimal(0)

@@ -1,17 +1,18 @@
 """Cells: what an assignment has earned on a component in a period, kept up to date credit by credit."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
 from uuid import UUID
 
 from services.incentives.credits.domain import CellKey, Credit, PayTerms
-from services.incentives.earnings.domain.payout import EXACT, Schedule, exact_sum, schedule_of
+from services.incentives.earnings.domain.inputs import EXACT, DealTotal, PayInputs, exact_sum
+from services.incentives.earnings.domain.kinds.commission import Schedule, schedule_of
+from services.incentives.earnings.domain.payout import payout
 from services.incentives.plans.domain.assignments import QuotaGap
-from services.incentives.plans.domain.components import Basis, Component
+from services.incentives.plans.domain.kinds.commission import Basis
+from services.incentives.plans.domain.parameters import MAIN
 from shared.kernel.attainment import attainment, shown
 from shared.kernel.money import round_to_minor_unit
 
@@ -60,27 +61,21 @@ def opened(key: CellKey, terms: PayTerms, person_id: UUID) -> Cell:
 
 def recredited(cell: Cell, terms: PayTerms, *, before: Sequence[Credit], after: Sequence[Credit]) -> Cell:
     """The cell after its credits of one deal, all of them `before`, became those `after`."""
-    schedule = _schedule(terms.component, terms.quota)
+    schedule = schedule_of(terms.component, terms.quota)
     measure = EXACT.add(cell.measure, EXACT.subtract(_credited(after), _credited(before)))
-    payout = EXACT.add(cell.payout, EXACT.subtract(_deal_payout(schedule, after), _deal_payout(schedule, before)))
-    return _earned(cell, schedule, measure, payout, cell.credits + len(after) - len(before))
+    paid = EXACT.add(cell.payout, EXACT.subtract(_deal_payout(schedule, after), _deal_payout(schedule, before)))
+    if isinstance(schedule, Schedule) and schedule.basis is Basis.CUMULATIVE:
+        paid = schedule.total(measure)
+    return _earned(cell, measure, paid, cell.credits + len(after) - len(before))
 
 
-def rebuilt(cell: Cell, terms: PayTerms | None, credits: Iterable[Credit]) -> Cell:
+def rebuilt(cell: Cell, terms: PayTerms | None, credits: Collection[Credit]) -> Cell:
     """The cell worked out anew from all its credits. Without terms nothing pays it any more, and it has no credits."""
     if terms is None:
         return replace(cell, quota=None, measure=_ZERO, payout=_ZERO, earned=_ZERO, credits=0, version=cell.version + 1)
-    schedule = _schedule(terms.component, terms.quota)
-    by_deal: defaultdict[UUID, list[Credit]] = defaultdict(list)
-    for credit in credits:
-        by_deal[credit.deal_id].append(credit)
-    measure, payout, count = _ZERO, _ZERO, 0
-    for of_deal in by_deal.values():
-        measure = EXACT.add(measure, _credited(of_deal))
-        payout = EXACT.add(payout, _deal_payout(schedule, of_deal))
-        count += len(of_deal)
+    inputs = _inputs(terms, credits)
     fresh = replace(cell, plan_version=terms.plan_version, quota=terms.quota_amount)
-    return _earned(fresh, schedule, measure, payout, count)
+    return _earned(fresh, inputs.totals[MAIN], payout(terms.component, inputs), len(credits))
 
 
 def same_state(one: Cell, other: Cell) -> bool:
@@ -88,17 +83,27 @@ def same_state(one: Cell, other: Cell) -> bool:
     return replace(one, version=0) == replace(other, version=0)
 
 
-def _earned(cell: Cell, schedule: Schedule | QuotaGap, measure: Decimal, payout: Decimal, count: int) -> Cell:
-    if isinstance(schedule, Schedule) and schedule.basis is Basis.CUMULATIVE:
-        payout = schedule.total(measure)
+def _earned(cell: Cell, measure: Decimal, paid: Decimal, count: int) -> Cell:
     return replace(
         cell,
         measure=measure,
-        payout=payout,
-        earned=round_to_minor_unit(payout, cell.currency),
+        payout=paid,
+        earned=round_to_minor_unit(paid, cell.currency),
         credits=count,
         version=cell.version + 1,
     )
+
+
+def _inputs(terms: PayTerms, credits: Iterable[Credit]) -> PayInputs:
+    """What a cell with these credits is paid by."""
+    deals: dict[UUID, DealTotal] = {}
+    for credit in sorted(credits, key=lambda each: each.order):
+        known = deals.get(credit.deal_id)
+        value = credit.value if known is None else EXACT.add(known.value, credit.value)
+        day = credit.day if known is None else known.day
+        deals[credit.deal_id] = DealTotal(credit.deal_id, day, value)
+    total = exact_sum(deal.value for deal in deals.values())
+    return PayInputs({MAIN: terms.quota}, {MAIN: total}, tuple(deals.values()))
 
 
 def _credited(credits: Iterable[Credit]) -> Decimal:
@@ -110,8 +115,3 @@ def _deal_payout(schedule: Schedule | QuotaGap, credits: Sequence[Credit]) -> De
     if isinstance(schedule, QuotaGap) or schedule.basis is Basis.CUMULATIVE or not credits:
         return _ZERO
     return schedule.deal(_credited(credits))
-
-
-@lru_cache(maxsize=4096)
-def _schedule(component: Component, quota: Decimal | QuotaGap) -> Schedule | QuotaGap:
-    return schedule_of(component, quota)

@@ -1,6 +1,6 @@
 """From changed credits to changed cells and what is posted for them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
@@ -48,7 +48,7 @@ class Settlement:
             if removed != added:
                 self._apply(cause, key, removed, added)
 
-    def rebuild(self, cause: Cause, key: CellKey, credits: Iterable[Credit]) -> None:
+    def rebuild(self, cause: Cause, key: CellKey, credits: Collection[Credit]) -> None:
         """The credits of the cell are exactly these, and its terms may have changed."""
         terms = self._terms_of(key)
         cell = self._cells.get(key) or self._open(key, terms)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
+from services.incentives.plans.domain.parameters import quota_key
 from services.incentives.plans.domain.versions import Plan, PlanVersion, approved_days
 from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
 from shared.kernel.measures import Unit
@@ -164,12 +165,13 @@ def check_quota_goals(
     """Raise InvalidInput for a goal that can never be the quota it is named for. One that is not known may come yet."""
     for version in versions:
         for component in version.components:
-            named = candidate.quotas[component.key].goal_ids if component.key in candidate.quotas else ()
-            for index, goal_id in enumerate(named):
-                if (goal := goals.get(goal_id)) is not None:
-                    fitting = calendar.period_of(goal.period.start, plan.period)
-                    pointer = f"/quotas/{component.key}/goal_ids/{index}"
-                    check_quota_goal(goal, candidate.person_id, component.measure.unit, fitting, pointer)
+            for counted in component.measures:
+                key = quota_key(component.key, counted.name)
+                for index, goal_id in enumerate(candidate.quotas[key].goal_ids if key in candidate.quotas else ()):
+                    if (goal := goals.get(goal_id)) is not None:
+                        fitting = calendar.period_of(goal.period.start, counted.period or plan.period)
+                        pointer = f"/quotas/{key}/goal_ids/{index}"
+                        check_quota_goal(goal, candidate.person_id, counted.measure.unit, fitting, pointer)
 
 
 def quota_warnings(assignment: Assignment, goals: Mapping[UUID, QuotaGoal]) -> list[FieldError]:
