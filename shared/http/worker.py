@@ -63,9 +63,10 @@ async def run_worker(
     running.start()
     ending = asyncio.create_task(running.ended(), name="ended")
     stopping = asyncio.create_task(stop.wait(), name="stop")
+    died: dict[str, str] = {}
     try:
         await asyncio.wait({ending, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        died = [*(ending.result() if ending.done() else ()), *report_ended({"http": serving})]
+        died = {**(ending.result() if ending.done() else {}), **report_ended({"http": serving})}
         if died:
             health.fail(f"{', '.join(died)} ended")
         health.drain()
@@ -81,6 +82,9 @@ async def run_worker(
         await asyncio.gather(serving, stopping, ending, return_exceptions=True)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+        if died:
+            # Once more, behind all that the others had to say as they were stopped.
+            _log.error("worker_ended", components=died)
 
 
 async def _close(closers: Sequence[Callable[[], Awaitable[None]]]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from random import SystemRandom
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition, errors
@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from shared.db.database import Database, Scope
 from shared.db.tables import TransportTables
 from shared.kafka.application import Applied, BatchApplication, Handler, Place
+from shared.kafka.closing import close
 from shared.kafka.domain import (
     BACKOFF,
     Partition,
@@ -44,26 +45,26 @@ _POLL_MILLISECONDS: Final = 1000
 _HINT_SECONDS: Final = 1.0
 _WATCH_SECONDS: Final = 5.0
 _HINT_SECONDS_MAX: Final = 5.0
-_CLOSE_SECONDS_MAX: Final = 10.0
+_LAST_HINT_SECONDS_MAX: Final = 1.0
+"""A worker has several consumers to stop, one after another, and the broker may be away."""
 _HEARTBEATS_IN_SESSION: Final = 4
 _PARTITION_BYTES_MAX: Final = 1024 * 1024
 _FETCH_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bounds the memory for fetched records."""
 _METADATA_MILLISECONDS_MAX: Final = 30_000
 _NOT_FOR_US_TO_RETRY: Final = (
-    errors.AuthenticationFailedError,
-    errors.AuthenticationMethodNotSupported,
     errors.GroupAuthorizationFailedError,
-    errors.IncompatibleBrokerVersion,
     errors.InconsistentGroupProtocolError,
     errors.InvalidGroupIdError,
     errors.InvalidSessionTimeoutError,
-    errors.KafkaConfigurationError,
-    errors.SaslAuthenticationFailed,
     errors.TopicAuthorizationFailedError,
-    errors.UnrecognizedBrokerVersion,
-    errors.UnsupportedSaslMechanismError,
 )
+"""What a broker says of this group and its topics, and says again until somebody changes its settings or ours.
+
+IncompatibleBrokerVersion is not among them: aiokafka raises it for every broker that does not list its versions, as one
+that has just started and answers that question with an error. A broker too old for us, or one that refuses the login,
+ends the process as it starts, which asks the same broker for its topics before anything else.
+"""
 
 
 class ConsumerNotReady(Unavailable):
@@ -141,22 +142,23 @@ class Consumer:
         """Consume until `stop` is called. Waits out a broker or a database that is away or refuses the work.
 
         Raises what the broker refuses for good (an aiokafka.errors.KafkaError); `ready` then fails and says
-        why.
+        why. Whatever else goes wrong, foreseen or not, a new member with a new client goes on from the stored
+        positions.
         """
         self._finished.clear()
         attempt = 0
         try:
             while not self._stopping.is_set():
+                began = monotonic()
                 try:
                     await self._member()
-                    attempt = 0
                 except _Stopping:
                     break
                 except _NOT_FOR_US_TO_RETRY:
                     raise
-                except KafkaError as error:
-                    attempt += 1
-                    _log.warning("broker_lost", group=self._group, error_type=type(error).__qualname__)
+                except Exception as error:
+                    attempt = 1 if monotonic() - began > BACKOFF.longest_seconds else attempt + 1
+                    self._report_lost(error)
                     with suppress(_Stopping):
                         await self._pause_for(BACKOFF.pause_seconds(attempt, _chance.random()))
         except Exception as error:
@@ -177,7 +179,7 @@ class Consumer:
             await self._finished.wait()
 
     async def _member(self) -> None:
-        """Be a member of the group until `stop` (_Stopping) or a failure of the client (KafkaError)."""
+        """Be a member of the group until `stop` (_Stopping) or a failure of the client (mostly a KafkaError)."""
         kafka = AIOKafkaConsumer(
             **self._settings.client_options(f"attain-{self._group}"),
             group_id=self._group,
@@ -210,16 +212,16 @@ class Consumer:
         finally:
             self._placement = None
             placement.cancel()
-            if beside:
-                for task in beside:
-                    task.cancel()
-                await asyncio.wait(beside)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_HINT_SECONDS_MAX):
-                        await _hint(kafka, placement.places, {})
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSE_SECONDS_MAX):
-                    await kafka.stop()
+            for task in beside:
+                task.cancel()
+            try:
+                if beside:
+                    await asyncio.wait(beside)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LAST_HINT_SECONDS_MAX):
+                            await _hint(kafka, placement.places, {})
+            finally:
+                await close(kafka)
 
     async def _next_batch(self, kafka: AIOKafkaConsumer, placement: Placement) -> None:
         fetched = await self._unless_stopping(kafka.getmany(timeout_ms=_POLL_MILLISECONDS))
@@ -287,10 +289,18 @@ class Consumer:
             await asyncio.wait([fetch, stopping], return_when=asyncio.FIRST_COMPLETED)
             if self._stopping.is_set():
                 raise _Stopping
+            if fetch.cancelled():
+                raise errors.Cancelled("the client has ended its own work")
             return fetch.result()
         finally:
             fetch.cancel()
             stopping.cancel()
+
+    def _report_lost(self, error: Exception) -> None:
+        if isinstance(error, KafkaError):
+            _log.warning("broker_lost", group=self._group, error_type=type(error).__qualname__, detail=str(error))
+        else:
+            _log.error("membership_failed", group=self._group, exc_info=error)
 
     def _report_lost_logs(
         self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]], places: Mapping[Partition, Place]

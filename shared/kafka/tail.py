@@ -1,14 +1,14 @@
 """Reading what is published from now on, all partitions, without a group: for live streams."""
 
-from asyncio import sleep, timeout
+from asyncio import sleep
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from random import SystemRandom
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import ConsumerStoppedError, KafkaError, KafkaTimeoutError
 
+from shared.kafka.closing import close
 from shared.kafka.domain import BACKOFF, Record
 from shared.kafka.records import as_record
 from shared.kafka.settings import KafkaSettings
@@ -17,7 +17,6 @@ from shared.telemetry.logs import get_logger
 _log = get_logger(__name__)
 _chance: Final = SystemRandom()
 _POLL_MILLISECONDS: Final = 1000
-_CLOSE_SECONDS_MAX: Final = 10.0
 _METADATA_MILLISECONDS_MAX: Final = 30_000
 _FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 
@@ -67,7 +66,7 @@ class Tail:
             if not await kafka.seek_to_end():
                 raise KafkaTimeoutError("the ends of the partitions could not be found")
         except BaseException:
-            await _close(kafka)
+            await close(kafka)
             raise
         self._kafka = kafka
 
@@ -75,7 +74,7 @@ class Tail:
         """Disconnect; the iteration ends."""
         kafka, self._kafka = self._kafka, None
         if kafka is not None:
-            await _close(kafka)
+            await close(kafka)
 
     async def __aiter__(self) -> AsyncIterator[Record]:
         kafka = self._kafka
@@ -96,9 +95,3 @@ class Tail:
             for records in fetched.values():
                 for record in records:
                     yield as_record(record)
-
-
-async def _close(kafka: AIOKafkaConsumer) -> None:
-    with suppress(TimeoutError):
-        async with timeout(_CLOSE_SECONDS_MAX):
-            await kafka.stop()

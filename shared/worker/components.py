@@ -39,8 +39,8 @@ class Components:
             name: asyncio.create_task(component.run(), name=name) for name, component in self._components.items()
         }
 
-    async def ended(self) -> list[str]:
-        """Return once one has ended that nobody has stopped: the names of those that have. Logged with their errors."""
+    async def ended(self) -> Mapping[str, str]:
+        """Return once one has ended that nobody has stopped: how those have that have, by name. Each is logged."""
         if not self._tasks:
             await asyncio.Event().wait()
         await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -61,12 +61,19 @@ class Components:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
-def report_ended(tasks: Mapping[str, "asyncio.Task[None]"]) -> list[str]:
-    """The names of the tasks that are done; each is logged."""
+def report_ended(tasks: Mapping[str, "asyncio.Task[None]"]) -> Mapping[str, str]:
+    """How the tasks ended that are done, by name; each is logged with its error."""
     dead = {name: task for name, task in tasks.items() if task.done()}
     for name, task in dead.items():
         _log.error("component_died", component=name, exc_info=None if task.cancelled() else task.exception())
-    return list(dead)
+    return {name: _how_ended(task) for name, task in dead.items()}
+
+
+def _how_ended(task: "asyncio.Task[None]") -> str:
+    if task.cancelled():
+        return "cancelled from within"
+    error = task.exception()
+    return "returned" if error is None else f"{type(error).__qualname__}: {error}"
 
 
 async def _drain(name: str, component: Component, task: "asyncio.Task[None]") -> None:
@@ -75,8 +82,10 @@ async def _drain(name: str, component: Component, task: "asyncio.Task[None]") ->
     try:
         async with asyncio.timeout(COMPONENT_DRAIN_SECONDS_MAX):
             await component.stop()
-            await asyncio.shield(task)
+            await asyncio.wait([task])
     except TimeoutError:
         _log.warning("component_drain_cut_short", component=name, seconds=COMPONENT_DRAIN_SECONDS_MAX)
     except Exception:
         _log.exception("component_stop_failed", component=name)
+    if task.done() and (task.cancelled() or task.exception() is not None):
+        _log.error("component_ended_badly", component=name, reason=_how_ended(task))

@@ -8,13 +8,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from aiokafka.errors import KafkaError
 
 from deploy.local.kafka import Broker
 from shared.db.database import Database
 from shared.kafka.consumer import Consumer, ConsumerNotReady
 from shared.kafka.settings import KafkaSettings
 from tests.faults.consumer_process import SESSION_SECONDS
-from tests.servers.consumers import Feed, assert_once_and_in_order, opened, running, service_database
+from tests.servers.consumers import (
+    Feed,
+    assert_once_and_in_order,
+    fails_once,
+    opened,
+    running,
+    service_database,
+)
 from tests.servers.infrastructure import (
     PROJECT_FOLDER,
     eventually,
@@ -126,6 +134,26 @@ async def test_a_killed_and_restarted_broker_is_waited_out(database: Database, t
             await feed.publish(*[b"after"] * 100, keys=100)
             await eventually(lambda: feed.has_applied(200), 60)
     assert_once_and_in_order(await feed.applied(), 200)
+
+
+async def test_a_client_that_fails_or_is_stopped_while_its_broker_is_away_takes_nothing_with_it(
+    database: Database, topic_prefix: str
+) -> None:
+    with running_kafka() as broker:
+        feed = await Feed.made(KafkaSettings(bootstrap=broker.bootstrap), database, topic_prefix)
+        async with running(feed.consumer(session_seconds=2)):
+            await feed.publish(b"before")
+            await eventually(lambda: feed.has_applied(1), 30)
+            await asyncio.to_thread(broker.process.kill)
+            failed = fails_once(KafkaError("as what a broker says of a group while it ends"))
+            async with asyncio.timeout(30):
+                await failed.wait()
+            await asyncio.to_thread(start, broker)
+            await feed.publish(b"after")
+            await eventually(lambda: feed.has_applied(2), 60)
+            await asyncio.to_thread(broker.process.kill)
+            # It is stopped once its fetches have noticed.
+            await asyncio.sleep(1)
 
 
 async def test_a_restarted_postgres_is_waited_out_and_readiness_tells(kafka_bootstrap: str, topic_prefix: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import pytest
+from aiokafka import errors
 from sqlalchemy import RowMapping, text
 
 from shared.db.database import Database, Scope
@@ -16,6 +17,7 @@ from tests.servers.consumers import (
     Feed,
     RecordingHandler,
     assert_once_and_in_order,
+    fails_once,
     message,
     opened,
     publish,
@@ -245,6 +247,39 @@ async def test_a_consumer_is_ready_once_it_has_its_partitions_and_no_longer_afte
         await eventually(partial(are_ready, consumer))
     with pytest.raises(ConsumerNotReady):
         await consumer.ready()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        # What aiokafka makes of an answer without versions, as a broker gives that has just started.
+        errors.IncompatibleBrokerVersion("FindCoordinatorRequest cannot be used if the API version is unknown"),
+        errors.KafkaError("Unexpected exception in heartbeat task: UnknownError()"),
+        AssertionError("Did we not perform bootstrap?"),
+        asyncio.CancelledError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_client_that_fails_is_replaced_by_another(feed: Feed, error: BaseException) -> None:
+    consumer = feed.consumer()
+    async with running(consumer):
+        await eventually(partial(are_ready, consumer))
+        failed = fails_once(error)
+        await asyncio.wait_for(failed.wait(), 15)
+        await feed.publish(b"value")
+        await eventually(partial(feed.has_applied, 1))
+        await eventually(partial(are_ready, consumer))
+
+
+@pytest.mark.parametrize("kind", [errors.GroupAuthorizationFailedError, errors.TopicAuthorizationFailedError])
+async def test_what_a_broker_refuses_for_good_ends_the_consumer_with_its_reason(
+    feed: Feed, kind: type[errors.KafkaError]
+) -> None:
+    consumer = feed.consumer()
+    fails_once(kind("not yours"))
+    with pytest.raises(kind):
+        await asyncio.wait_for(consumer.run(), 15)
+    assert await is_waiting(consumer, kind.__name__)
 
 
 async def is_waiting(consumer: Consumer, reason: str) -> bool:

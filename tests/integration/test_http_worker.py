@@ -5,6 +5,7 @@ import socket
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from shared.http.worker import WorkerSettings, run_worker
 from shared.telemetry import metrics
@@ -20,11 +21,14 @@ def free_port() -> int:
 class Recorder:
     """A component that notes what happens to it in a common journal."""
 
-    def __init__(self, name: str, journal: list[str], *, fails: bool = False, hangs: bool = False) -> None:
+    def __init__(
+        self, name: str, journal: list[str], *, fails: bool = False, hangs: bool = False, breaks_off: bool = False
+    ) -> None:
         self.name = name
         self.journal = journal
         self.fails = fails
         self.hangs = hangs
+        self.breaks_off = breaks_off
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -34,6 +38,8 @@ class Recorder:
         await self._stopped.wait()
         if self.hangs:
             await asyncio.Event().wait()
+        if self.breaks_off:
+            raise asyncio.CancelledError
         self.journal.append(f"{self.name} ended")
 
     async def stop(self) -> None:
@@ -88,13 +94,32 @@ async def test_a_signal_stops_components_in_order_and_then_closes() -> None:
 
 async def test_a_component_that_dies_takes_the_process_with_it() -> None:
     journal: list[str] = []
-    status = await run_worker(
-        {"consumer": Recorder("consumer", journal, fails=True), "relay": Recorder("relay", journal)},
-        settings=WorkerSettings(worker_port=free_port()),
-        readiness={},
-    )
+    with capture_logs() as logged:
+        status = await run_worker(
+            {"consumer": Recorder("consumer", journal, fails=True), "relay": Recorder("relay", journal)},
+            settings=WorkerSettings(worker_port=free_port()),
+            readiness={},
+        )
     assert status == 1
     assert journal[-2:] == ["relay stops", "relay ended"]
+    assert logged[-1]["event"] == "worker_ended"
+    assert logged[-1]["components"] == {"consumer": "OSError: broker gone"}
+
+
+async def test_a_component_that_ends_as_cancelled_when_it_is_stopped_does_not_keep_the_others_from_their_end() -> None:
+    journal: list[str] = []
+    port = free_port()
+    running = asyncio.create_task(
+        run_worker(
+            {"consumer": Recorder("consumer", journal, breaks_off=True), "relay": Recorder("relay", journal)},
+            settings=WorkerSettings(worker_port=port),
+            readiness={},
+        )
+    )
+    await wait_until_served(port)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == 0
+    assert journal[-3:] == ["consumer stops", "relay stops", "relay ended"]
 
 
 async def test_a_component_that_does_not_drain_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
+from typing import Never, Self
 from uuid import UUID
 
+import pytest
+from aiokafka import AIOKafkaConsumer
 from sqlalchemy import BigInteger, Column, Identity, Integer, Table, Text, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -188,6 +190,20 @@ async def running(consumer: Consumer) -> AsyncIterator[Consumer]:
     finally:
         await consumer.stop()
         await run
+
+
+def fails_once(error: BaseException) -> asyncio.Event:
+    """Have the next fetch of any consumer fail with this; set once it has."""
+    failed = asyncio.Event()
+
+    async def fail(*_: object, **__: object) -> Never:
+        patch.undo()
+        failed.set()
+        raise error
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(AIOKafkaConsumer, "getmany", fail)
+    return failed
 
 
 async def applied(database: Database, topic: str) -> list[tuple[int, int, str]]:
