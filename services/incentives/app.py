@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.api import router as earnings_router
 from services.incentives.earnings.explaining import Explanations
+from services.incentives.inquiries.api import router as inquiries_router
+from services.incentives.inquiries.service import Inquiries
 from services.incentives.ledger.api import router as ledger_router
 from services.incentives.metadata import transport
 from services.incentives.plans.api import router as plans_router
@@ -18,6 +20,7 @@ from shared.http.app import create_service_app
 from shared.http.named_deals import DealFinder
 from shared.http.settings import read_settings
 from shared.http.sight import Organisation
+from shared.outbox.outbox import Outbox
 
 _DESCRIPTION = """\
 What people earn on deals, why, and the ledger that proves it.
@@ -40,19 +43,21 @@ def create_app() -> FastAPI:
     database = Database(settings.database_url, service=SERVICE)
     plans = Plans()
     credits = Credits(plans)
+    explanations = Explanations(plans, credits)
     return create_service_app(
         title="Attain incentives",
         description=_DESCRIPTION,
         settings=settings,
         database=database,
         transport_tables=transport,
-        routers=[earnings_router, ledger_router, plans_router],
+        routers=[earnings_router, inquiries_router, ledger_router, plans_router],
         readiness={"schema": partial(require_current_schema, database)},
         parts=[
             Organisation(credits.chart),
             DealFinder(credits.connections, credits.facts),
             plans,
             credits,
-            Explanations(plans, credits),
+            explanations,
+            Inquiries(Outbox(transport), plans, credits, explanations),
         ],
     )

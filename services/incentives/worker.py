@@ -1,15 +1,18 @@
 """The worker process of the incentives service, `python -m services.incentives.worker`.
 
-Credits deals, follows definitions, works stale assignments out anew, and publishes earnings.
+Credits deals, follows definitions, works stale assignments out anew, reports overdue inquiries, and publishes earnings.
 """
 
 import sys
 
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.consumer import DEALS_GROUP, DEFINITIONS_GROUP, DealsHandler, DefinitionsHandler
+from services.incentives.earnings.explaining import Explanations
 from services.incentives.earnings.publishing import render
 from services.incentives.earnings.service import Earnings
 from services.incentives.earnings.work import Rebuilder
+from services.incentives.inquiries.service import Inquiries
+from services.incentives.inquiries.work import OverdueInquiries
 from services.incentives.metadata import transport
 from services.incentives.plans.service import Plans
 from services.incentives.settings import SERVICE
@@ -21,7 +24,9 @@ from shared.worker.process import ServiceWorkerSettings, WorkerProcess, run_serv
 async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     """Run until a signal; the process's exit status."""
     plans = Plans()
-    paid = Earnings(process.outbox, plans, Credits(plans))
+    credits = Credits(plans)
+    paid = Earnings(process.outbox, plans, credits)
+    inquiries = Inquiries(process.outbox, plans, credits, Explanations(plans, credits))
     return await process.run(
         {
             "deals": process.consumer("deals", DEALS_GROUP, [deals.TOPIC], DealsHandler(paid)),
@@ -29,6 +34,7 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
                 "definitions", DEFINITIONS_GROUP, [org.TOPIC, goals.TOPIC], DefinitionsHandler(paid)
             ),
             "rebuilder": Rebuilder(process.database, plans, paid),
+            "overdue_inquiries": OverdueInquiries(process.database, inquiries),
         }
     )
 

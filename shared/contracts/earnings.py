@@ -39,3 +39,33 @@ class Earning(Event):
     @property
     def subject(self) -> str:
         return f"earning/{self.id}"
+
+
+class Inquiry(Event):
+    """The state of a question about somebody's pay. What is written in it stays where it was written."""
+
+    event_type: ClassVar[str] = "attain.inquiry.v1"
+    topic: ClassVar[str] = TOPIC
+
+    id: UUID
+    version: Version
+    person_id: UUID = Field(description="Whose pay it is about.")
+    earning_id: UUID | None
+    deal_id: UUID | None = Field(description="The deal in question, where it is known here.")
+    reason: str = Field(
+        description="What seems wrong: `missing_deal`, `wrong_amount`, `wrong_rate`, `wrong_share`, `wrong_period`, "
+        "`other`. There may be more: pass over those you do not know.",
+        examples=["missing_deal"],
+    )
+    status: str = Field(description="`open`, `in_progress`, `resolved` or `withdrawn`.", examples=["open"])
+    assignee_id: UUID | None = Field(description="Who works on it.")
+    outcome: str | None = Field(
+        description="How it was resolved: `explained`, `corrected`, `adjusted` or `declined`; null until it is."
+    )
+    raised_at: Instant
+    due_on: date = Field(description="The last day, in the tenant's time zone, on which an answer is in time.")
+    overdue_since: Instant | None = Field(description="When that day was over without an answer; null before.")
+
+    @property
+    def subject(self) -> str:
+        return f"inquiry/{self.id}"

@@ -26,6 +26,7 @@ _DELIVERY = UUID("01935a00-0000-7000-8000-000000000051")
 _CELL = UUID("01935a00-0000-7000-8000-000000000061")
 _ASSIGNMENT = UUID("01935a00-0000-7000-8000-000000000062")
 _PLAN = UUID("01935a00-0000-7000-8000-000000000063")
+_INQUIRY = UUID("01935a00-0000-7000-8000-000000000081")
 _NOW = datetime(2026, 3, 31, 18, 40, 3, 120000, tzinfo=UTC)
 _WON = datetime(2026, 3, 31, 18, 40, 2, tzinfo=UTC)
 _QUARTER = (date(2026, 1, 1), date(2026, 4, 1))
@@ -233,6 +234,21 @@ _EXAMPLES: tuple[Event, ...] = (
         currency="USD",
         credits=41,
         changed_at=_NOW,
+    ),
+    earnings.Inquiry(
+        tenant_id=_TENANT,
+        id=_INQUIRY,
+        version=2,
+        person_id=_PERSON,
+        earning_id=_CELL,
+        deal_id=deal_id(_CONNECTION, "4711"),
+        reason="missing_deal",
+        status="in_progress",
+        assignee_id=_MANAGER,
+        outcome=None,
+        raised_at=_NOW,
+        due_on=date(2026, 4, 22),
+        overdue_since=None,
     ),
 )
 

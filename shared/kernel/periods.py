@@ -87,6 +87,13 @@ class BusinessDays:
                 return max(_local_date(instant, regime.zone), regime.earliest)
         return _local_date(instant, time_zone(self.zones[0].time_zone))
 
+    def first_instant(self, day: date) -> datetime:
+        """The first instant that lies in `day` or a later one."""
+        for regime in self._latest_first:
+            if day >= regime.earliest:
+                return max(regime.start, _midnight(day, regime.zone))
+        return _midnight(day, time_zone(self.zones[0].time_zone))
+
     def spans(self, period: Period) -> list[DaySpan]:
         """How to take the day of an instant without a time zone: for each that lies in `period` just as `of` does.
 

@@ -52,7 +52,14 @@ MOVES_BY_ITSELF: Final = {
     "get_subscription_delivery",
 }
 """What time and attempts change: ages, times to come, what failed once more."""
-RATES: Final = {"set_exchange_rates", "import_exchange_rates", "delete_exchange_rate"}
+FINANCE_CHANGES: Final = {
+    "set_exchange_rates",
+    "import_exchange_rates",
+    "delete_exchange_rate",
+    "assign_inquiry",
+    "reschedule_inquiry",
+    "resolve_inquiry",
+}
 """What finance may change."""
 AGREED_ON: Final = {
     "change_goal",
@@ -88,8 +95,12 @@ AGREED_ON: Final = {
     "pause_job",
     "resume_job",
     "cancel_job",
+    "create_inquiry",
+    "create_inquiry_message",
+    "withdraw_inquiry",
+    "reopen_inquiry",
 }
-"""What depends on whose goal, plan, move or job it is: the integration tests of goals have who may do what."""
+"""What depends on whose goal, pay, plan, move or job it is: the integration tests have who may do what."""
 PERIOD: Final = {"start": "2026-04-01", "end": "2026-07-01"}
 
 
@@ -350,6 +361,10 @@ class Company:
         for name in ("ann", "bob"):
             body: JsonValue = {"person_id": self.people[name], "plan_id": plan["id"], "start": "2026-04-01"}
             self.ids["assignment_id"] = str((await self.make("incentives", "/v1/assignments", body))["id"])
+        for name in ("bob", "ann"):
+            deal: JsonValue = {"source": "crm", "external_id": f"Lost by {name}"}
+            asked: JsonValue = {"person_id": self.people[name], "deal": deal, "reason": "missing_deal", "text": "Why?"}
+            self.ids["inquiry_id"] = str((await self.make("incentives", "/v1/inquiries", asked))["id"])
         self.ids |= {"plan_id": str(plan["id"]), "number": "1"}
         hidden = await self.make("incentives", "/v1/plans", {"name": "Unseen", "currency": "USD", "period": "quarter"})
         self.ids["hidden_plan_id"] = str(hidden["id"])
@@ -795,7 +810,7 @@ async def test_finance_reads_all_pay_and_changes_nothing(companies: Pair) -> Non
 async def test_only_those_who_run_the_company_change_it(companies: Pair, role: Role) -> None:
     company = companies.north
     for operation in writes():
-        if operation.id in AGREED_ON or (role is Role.FINANCE and operation.id in RATES):
+        if operation.id in AGREED_ON or (role is Role.FINANCE and operation.id in FINANCE_CHANGES):
             continue
         response = await company.send(
             operation.method,

@@ -193,6 +193,12 @@ def test_a_later_instant_never_lies_on_an_earlier_day(two: list[datetime], calen
     assert calendar.business_date(earlier) <= calendar.business_date(later)
 
 
+@given(calendars(), days)
+def test_a_day_begins_with_the_first_instant_that_lies_in_it(calendar: FiscalCalendar, day: date) -> None:
+    first = calendar.days.first_instant(day)
+    assert calendar.business_date(first) >= day > calendar.business_date(first - timedelta(microseconds=1))
+
+
 @given(instants, calendars(), days, st.integers(1, 800))
 def test_the_spans_of_a_period_tell_the_same_days(
     instant: datetime, calendar: FiscalCalendar, first: date, length: int

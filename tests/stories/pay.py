@@ -3,6 +3,7 @@
 from typing import Final
 
 from services.incentives.credits.service import Credits
+from services.incentives.earnings.explaining import Explanations
 from services.incentives.earnings.service import Earnings
 from services.incentives.earnings.verification import Verification
 from services.incentives.earnings.work import Rebuilder
@@ -14,6 +15,7 @@ from shared.outbox.outbox import Outbox
 PLANS: Final = Plans()
 CREDITS: Final = Credits(PLANS)
 EARNINGS: Final = Earnings(Outbox(transport), PLANS, CREDITS)
+EXPLANATIONS: Final = Explanations(PLANS, CREDITS)
 VERIFICATION: Final = Verification(PLANS, CREDITS)
 
 

@@ -1,6 +1,6 @@
 """A tenant of incentives over HTTP, as administrators, managers and reps use it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -13,6 +13,7 @@ from services.incentives.app import create_app
 from services.incentives.credits.domain import ReceivedDeal
 from services.incentives.earnings.consumer import DefinitionsHandler
 from shared.contracts.base import Event
+from shared.contracts.deals import Deal
 from shared.contracts.envelope import to_message
 from shared.contracts.org import Identity, Membership, Person, Team
 from shared.db.database import Database, Scope, Transaction
@@ -83,6 +84,13 @@ class Company:
                     deleted=False,
                 )
             )
+        await self._define(events)
+
+    async def found_person(self, person: UUID, name: str) -> None:
+        """One more person, in no team."""
+        await self._define([Person(tenant_id=self.tenant, id=person, version=1, name=name, email=None, active=True)])
+
+    async def _define(self, events: Sequence[Event]) -> None:
         snapshots = [Snapshot(self.tenant, e.subject, e.event_type, 1, e.model_dump_json()) for e in events]
 
         async def apply(tx: Transaction) -> None:
@@ -91,7 +99,9 @@ class Company:
         await self.database.run(Scope.of(self.tenant), apply)
 
     async def deal(self, *versions: DealVersion) -> None:
-        events = [deal_event(self.tenant, version) for version in versions]
+        await self.receive([deal_event(self.tenant, version) for version in versions])
+
+    async def receive(self, events: Sequence[Deal]) -> None:
         incoming = [
             ReceivedDeal(self.tenant, event.facts(), event.model_dump_json(), event.connection_id) for event in events
         ]

@@ -18,7 +18,11 @@ from services.goals.rates.service import ExchangeRates
 from services.goals.smart.service import SmartChecks
 from services.goals.stated.service import StatedValues
 from services.goals.targets.service import Goals
+from services.incentives.credits.service import Credits
 from services.incentives.earnings import publishing as earnings_publishing
+from services.incentives.earnings.explaining import Explanations
+from services.incentives.inquiries.service import Inquiries
+from services.incentives.plans.service import Plans
 from services.tracking.measure.actuals import service as actuals_service
 from services.tracking.measure.progress import service as progress_service
 from services.tracking.records.service import ACTIVITIES, DEALS
@@ -52,6 +56,12 @@ def stated_values() -> Sequence[ReadNext]:
     return StatedValues(outbox, calendars, goals_of).published
 
 
+def _inquiries() -> Sequence[ReadNext]:
+    plans = Plans()
+    credits = Credits(plans)
+    return Inquiries(Outbox(TRANSPORTS["incentives"]), plans, credits, Explanations(plans, credits)).published
+
+
 def _goals(outbox: Outbox, organisation: Organisation, calendars: Calendars) -> Goals:
     checks = SmartChecks(organisation, calendars, Evidence())
     return Goals(outbox, organisation, calendars, Trail(goals_audit), checks)
@@ -65,7 +75,7 @@ _KINDS: Final[Mapping[str, Sequence[PublishNext]]] = {
     alerts.TOPIC: [alerts_service.publish_next],
     progress.TOPIC: [progress_service.publish_next],
     actuals.TOPIC: [actuals_service.publish_next],
-    earnings.TOPIC: [earnings_publishing.publish_next],
+    earnings.TOPIC: [earnings_publishing.publish_next, *(appending(read_next) for read_next in _inquiries())],
 }
 
 
