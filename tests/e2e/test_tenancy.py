@@ -364,7 +364,8 @@ class Company:
         for name in ("bob", "ann"):
             deal: JsonValue = {"source": "crm", "external_id": f"Lost by {name}"}
             asked: JsonValue = {"person_id": self.people[name], "deal": deal, "reason": "missing_deal", "text": "Why?"}
-            self.ids["inquiry_id"] = str((await self.make("incentives", "/v1/inquiries", asked))["id"])
+            made = await self.make("incentives", "/v1/inquiries", asked, **self.caller(Role.REP, name))
+            self.ids["inquiry_id"] = str(made["id"])
         self.ids |= {"plan_id": str(plan["id"]), "number": "1"}
         hidden = await self.make("incentives", "/v1/plans", {"name": "Unseen", "currency": "USD", "period": "quarter"})
         self.ids["hidden_plan_id"] = str(hidden["id"])
