@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Query
 
 from services.incentives.earnings.explaining import EarningNotFound
 from services.incentives.inquiries.domain import (
-    Entry,
     Inquiry,
     InquiryEnded,
     InquiryNotEnded,
@@ -27,16 +26,16 @@ from services.incentives.inquiries.schemas import (
 )
 from services.incentives.inquiries.service import Inquiries, PersonNotInSight
 from shared.db.database import Transaction
-from shared.http.auth import CurrentPrincipal, Principal, Role, require
+from shared.http.auth import Principal, Role, require
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
-from shared.http.reader import RequestReader
-from shared.http.sight import CurrentSight
+from shared.http.sight import CurrentCaller
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter, Writer
 from shared.kernel.approvals import OwnInterest
 from shared.kernel.errors import VersionMismatch
+from shared.kernel.sight import Sight
 
 router = APIRouter(prefix="/v1/inquiries", tags=["inquiries"])
 
@@ -50,10 +49,8 @@ _STEP: Final = (InquiryNotFound, InquiryEnded, VersionMismatch, PreconditionRequ
 
 @router.get("", summary="List inquiries")
 async def list_inquiries(
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     inquiries: UseCases,
-    reader: RequestReader,
     paging: Paging,
     person_id: Annotated[UUID | None, Query(description="Only about this person's pay.")] = None,
     status: Annotated[InquiryStatus | None, Query(description="Only those in this state.")] = None,
@@ -62,12 +59,12 @@ async def list_inquiries(
     overdue: Annotated[bool, Query(description="Only those that should have been resolved by now.")] = False,
 ) -> Page[InquiryAnswer]:
     """The oldest first. A rep sees those about its own pay, a manager those of its subtree."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         today = await inquiries.today(tx, caller.tenant_id)
         found = await inquiries.list_inquiries(
             tx,
             caller.tenant_id,
-            await sight.today(tx),
+            sight,
             person_id=person_id,
             status=status,
             assignee_id=assignee_id,
@@ -83,11 +80,11 @@ async def list_inquiries(
     "", summary="Ask about somebody's pay", status_code=201, responses=responses(PersonNotInSight, EarningNotFound)
 )
 async def create_inquiry(
-    body: InquiryBody, caller: CurrentPrincipal, sight: CurrentSight, inquiries: UseCases, writer: RequestWriter
+    body: InquiryBody, caller: CurrentCaller, inquiries: UseCases, writer: RequestWriter
 ) -> Answered[InquiryAnswer]:
     """About a line (an earning and a deal), a whole earning, or a deal that is missing. It is due in seven days."""
 
-    async def ask(tx: Transaction) -> InquiryAnswer:
+    async def ask(tx: Transaction, sight: Sight) -> InquiryAnswer:
         raised = await inquiries.raise_inquiry(
             tx,
             caller.tenant_id,
@@ -96,24 +93,22 @@ async def create_inquiry(
             body.reason,
             body.text,
             actor=caller.actor,
-            sight=await sight.today(tx),
+            sight=sight,
         )
         return InquiryAnswer.of(raised, await inquiries.today(tx, caller.tenant_id))
 
-    return await writer.commit(ask, status=201, location=lambda each: f"/v1/inquiries/{each.id}")
+    return await writer.commit(caller.seeing(ask), status=201, location=lambda each: f"/v1/inquiries/{each.id}")
 
 
 @router.get("/{inquiry_id}", summary="Read an inquiry", responses=responses(InquiryNotFound))
 async def get_inquiry(
     inquiry_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     inquiries: UseCases,
-    reader: RequestReader,
     read: ConditionalRead,
 ) -> Answered[InquiryAnswer]:
-    async with reader.transaction() as tx:
-        found = await inquiries.get_inquiry(tx, caller.tenant_id, inquiry_id, await sight.today(tx))
+    async with caller.reading() as (tx, sight):
+        found = await inquiries.get_inquiry(tx, caller.tenant_id, inquiry_id, sight)
         answer = InquiryAnswer.of(found, await inquiries.today(tx, caller.tenant_id))
     return read.answer(answer)
 
@@ -121,19 +116,17 @@ async def get_inquiry(
 @router.get("/{inquiry_id}/entries", summary="The thread of an inquiry", responses=responses(InquiryNotFound))
 async def list_inquiry_entries(
     inquiry_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     inquiries: UseCases,
-    reader: RequestReader,
     paging: Paging,
 ) -> Page[InquiryEntryAnswer]:
     """Everything that was written and done, the oldest first."""
-    async with reader.transaction() as tx:
+    async with caller.reading() as (tx, sight):
         found = await inquiries.list_entries(
             tx,
             caller.tenant_id,
             inquiry_id,
-            await sight.today(tx),
+            sight,
             after=_IDS.after(paging),
             limit=paging.fetch_limit,
         )
@@ -149,19 +142,20 @@ async def list_inquiry_entries(
 async def create_inquiry_message(
     inquiry_id: UUID,
     body: InquiryMessageBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     inquiries: UseCases,
     writer: RequestWriter,
 ) -> Answered[InquiryEntryAnswer]:
     """For everybody who sees the inquiry. A message stays as it was written."""
-
-    async def write(tx: Transaction) -> Entry:
-        return await inquiries.write(
-            tx, caller.tenant_id, inquiry_id, body.text, actor=caller.actor, sight=await sight.today(tx)
-        )
-
-    return await writer.commit(write, InquiryEntryAnswer.of, status=201)
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: inquiries.write(
+                tx, caller.tenant_id, inquiry_id, body.text, actor=caller.actor, sight=sight
+            )
+        ),
+        InquiryEntryAnswer.of,
+        status=201,
+    )
 
 
 @router.post("/{inquiry_id}/assign", summary="Have somebody work on an inquiry", responses=responses(*_STEP))
@@ -225,20 +219,22 @@ async def resolve_inquiry(
 )
 async def withdraw_inquiry(
     inquiry_id: UUID,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     inquiries: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
 ) -> Answered[InquiryAnswer]:
     """For whoever raised it, until it has ended."""
-
-    async def withdraw(tx: Transaction) -> Inquiry:
-        return await inquiries.withdraw(
-            tx, caller.tenant_id, inquiry_id, expected, actor=caller.actor, sight=await sight.today(tx)
-        )
-
-    return await _step(writer, inquiries, caller.tenant_id, withdraw)
+    return await _step(
+        writer,
+        inquiries,
+        caller.tenant_id,
+        caller.seeing(
+            lambda tx, sight: inquiries.withdraw(
+                tx, caller.tenant_id, inquiry_id, expected, actor=caller.actor, sight=sight
+            )
+        ),
+    )
 
 
 @router.post(
@@ -249,20 +245,22 @@ async def withdraw_inquiry(
 async def reopen_inquiry(
     inquiry_id: UUID,
     body: InquiryMessageBody,
-    caller: CurrentPrincipal,
-    sight: CurrentSight,
+    caller: CurrentCaller,
     inquiries: UseCases,
     writer: RequestWriter,
     expected: ExpectedVersion,
 ) -> Answered[InquiryAnswer]:
     """For everybody who sees the inquiry. It is due in seven days."""
-
-    async def reopen(tx: Transaction) -> Inquiry:
-        return await inquiries.reopen(
-            tx, caller.tenant_id, inquiry_id, expected, body.text, actor=caller.actor, sight=await sight.today(tx)
-        )
-
-    return await _step(writer, inquiries, caller.tenant_id, reopen)
+    return await _step(
+        writer,
+        inquiries,
+        caller.tenant_id,
+        caller.seeing(
+            lambda tx, sight: inquiries.reopen(
+                tx, caller.tenant_id, inquiry_id, expected, body.text, actor=caller.actor, sight=sight
+            )
+        ),
+    )
 
 
 async def _step(

@@ -5,8 +5,8 @@ from alembic import op
 
 from shared.db.migration import enable_row_level_security
 
-revision: str = "0010"
-down_revision: str | None = "0009"
+revision: str = "0011"
+down_revision: str | None = "0010"
 branch_labels: str | None = None
 depends_on: str | None = None
 
