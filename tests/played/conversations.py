@@ -8,12 +8,12 @@ import httpx
 from services.tracking.intake.sources.domain import Judgement, Verdict
 from services.tracking.intake.sources.source_api import (
     Answer,
+    AnySourceApi,
     ApiCredentials,
     Call,
     Conversation,
     RecordPage,
     ResultT,
-    SourceApi,
     UserPage,
 )
 
@@ -31,7 +31,7 @@ class NotOk(Exception):
 class Caller:
     """Holds conversations with one source. A token that has ended is replaced once a call; `calls` are all made."""
 
-    def __init__(self, client: httpx.AsyncClient, api: SourceApi, credentials: ApiCredentials) -> None:
+    def __init__(self, client: httpx.AsyncClient, api: AnySourceApi, credentials: ApiCredentials) -> None:
         self._client = client
         self._api = api
         self._credentials = credentials

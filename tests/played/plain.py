@@ -60,7 +60,7 @@ class PlainCredentials(ApiCredentials):
     key: str = "opened"
 
 
-class PlainApi(SourceApi):
+class PlainApi(SourceApi[PlainCredentials]):
     """How it is asked."""
 
     credentials = PlainCredentials
@@ -69,15 +69,15 @@ class PlainApi(SourceApi):
     channel_lifetime = timedelta(days=1)
 
     @override
-    def obtain_token(self, credentials: ApiCredentials) -> Conversation[Token] | None:
+    def obtain_token(self, credentials: PlainCredentials) -> Conversation[Token] | None:
         return self._token(credentials)
 
-    def _token(self, credentials: ApiCredentials) -> Conversation[Token]:
-        answer = yield Call("POST", f"{_own(credentials).api_url}/token", form={"key": _own(credentials).key})
+    def _token(self, credentials: PlainCredentials) -> Conversation[Token]:
+        answer = yield Call("POST", f"{credentials.api_url}/token", form={"key": credentials.key})
         return Token(str(read_document(answer.body)["token"]), timedelta(hours=1))
 
     @override
-    def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
+    def authorised(self, call: Call, credentials: PlainCredentials, token: str | None) -> Call:
         return Call(call.method, call.url, call.params, {"authorization": f"Bearer {token}"}, call.json, call.form)
 
     @override
@@ -100,49 +100,49 @@ class PlainApi(SourceApi):
 
     @override
     def fetch(
-        self, credentials: ApiCredentials, object_name: str, external_ids: Sequence[str]
+        self, credentials: PlainCredentials, object_name: str, external_ids: Sequence[str]
     ) -> Conversation[RecordPage]:
         return self._page(credentials, "deals", {"ids": ",".join(external_ids)})
 
     @override
     def changed(
-        self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
+        self, credentials: PlainCredentials, since: datetime | None, cursor: str | None
     ) -> Conversation[RecordPage]:
         params = {"since": "" if since is None else since.isoformat(), "cursor": cursor or ""}
         return self._page(credentials, "deals", params)
 
     @override
-    def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
+    def deleted(self, credentials: PlainCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
         return self._page(credentials, "deleted", {"since": since.isoformat()})
 
     @override
-    def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
-        answer = yield Call("GET", f"{_own(credentials).api_url}/count")
+    def count(self, credentials: PlainCredentials) -> Conversation[int | None]:
+        answer = yield Call("GET", f"{credentials.api_url}/count")
         return int(str(read_document(answer.body)["count"]))
 
     @override
-    def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
-        answer = yield Call("GET", f"{_own(credentials).api_url}/users", {"cursor": cursor or ""})
+    def users(self, credentials: PlainCredentials, cursor: str | None) -> Conversation[UserPage]:
+        answer = yield Call("GET", f"{credentials.api_url}/users", {"cursor": cursor or ""})
         document = json.loads(answer.body)
         users = [ApiUser(user["id"], user["name"], user["email"], user["active"]) for user in document["users"]]
         return UserPage(users, document["next"])
 
     @override
-    def open_channel(self, credentials: ApiCredentials, terms: ChannelRequest) -> Conversation[Channel] | None:
+    def open_channel(self, credentials: PlainCredentials, terms: ChannelRequest) -> Conversation[Channel] | None:
         return self._channel(credentials, terms)
 
-    def _channel(self, credentials: ApiCredentials, terms: ChannelRequest) -> Conversation[Channel]:
+    def _channel(self, credentials: PlainCredentials, terms: ChannelRequest) -> Conversation[Channel]:
         told: dict[str, JsonValue] = {
             "id": terms.id,
             "url": terms.notify_url,
             "secret": terms.secret,
             "renewal": terms.is_renewal,
         }
-        yield Call("PUT", f"{_own(credentials).api_url}/channel", json={**told, "until": terms.expires_at.isoformat()})
+        yield Call("PUT", f"{credentials.api_url}/channel", json={**told, "until": terms.expires_at.isoformat()})
         return Channel(terms.id, terms.expires_at)
 
-    def _page(self, credentials: ApiCredentials, path: str, params: Mapping[str, str]) -> Conversation[RecordPage]:
-        answer = yield Call("GET", f"{_own(credentials).api_url}/{path}", params)
+    def _page(self, credentials: PlainCredentials, path: str, params: Mapping[str, str]) -> Conversation[RecordPage]:
+        answer = yield Call("GET", f"{credentials.api_url}/{path}", params)
         document = json.loads(answer.body, parse_float=Decimal)
         return RecordPage(
             [RawRecord(OBJECT, str(raw["id"]), raw) for raw in document.get("deals", [])],
@@ -152,11 +152,6 @@ class PlainApi(SourceApi):
             ],
             document.get("next"),
         )
-
-
-def _own(credentials: ApiCredentials) -> PlainCredentials:
-    assert isinstance(credentials, PlainCredentials)
-    return credentials
 
 
 class Plain(StandardWebhooks):

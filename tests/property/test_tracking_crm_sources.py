@@ -32,11 +32,11 @@ from services.tracking.intake.sources.salesforce.adapter import Salesforce
 from services.tracking.intake.sources.salesforce.api import SalesforceCredentials, record_id
 from services.tracking.intake.sources.source_api import (
     Answer,
+    AnySourceApi,
     ApiCredentials,
     Call,
     FetchedRecord,
     GoneRecord,
-    SourceApi,
     UnexpectedAnswer,
 )
 from services.tracking.intake.sources.standard_webhooks.adapter import StandardWebhooks
@@ -46,7 +46,7 @@ from shared.kernel.deals import DealStatus
 
 SAMPLES: Final = Path(__file__).parent.parent / "played" / "samples"
 ADAPTERS: Final[Sequence[Adapter]] = (StandardWebhooks(), Pipedrive(), Salesforce(), Hubspot())
-APIS: Final[Sequence[tuple[SourceApi, ApiCredentials]]] = (
+APIS: Final[Sequence[tuple[AnySourceApi, ApiCredentials]]] = (
     (
         Salesforce.api,
         SalesforceCredentials(instance_url="https://x.my.salesforce.com", client_id="a", client_secret="b"),
@@ -268,7 +268,7 @@ def test_whatever_hubspot_signs_is_accepted(body: bytes, path: str) -> None:
     assert hubspot.verify(given_request, SenderRules((secret,)), now_seconds=1774982402) is None
 
 
-def converse(conversation: Generator[Call, Answer, object], bodies: list[bytes], api: SourceApi) -> None:
+def converse(conversation: Generator[Call, Answer, object], bodies: list[bytes], api: AnySourceApi) -> None:
     """Answer a conversation with anything; it ends, or says that the answer is not as documented."""
     try:
         call = next(conversation)

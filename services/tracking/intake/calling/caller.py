@@ -44,10 +44,10 @@ from services.tracking.intake.sources.domain import Judgement, Untranslatable, V
 from services.tracking.intake.sources.registry import ADAPTERS
 from services.tracking.intake.sources.source_api import (
     Answer,
+    AnySourceApi,
     ApiCredentials,
     Call,
     Conversation,
-    SourceApi,
     Token,
     UnexpectedAnswer,
 )
@@ -140,7 +140,7 @@ class ApiAccess:
         self,
         caller: ApiCaller,
         connection: CalledConnection,
-        api: SourceApi,
+        api: AnySourceApi,
         credentials: ApiCredentials,
         is_requested: bool,
     ) -> None:

@@ -19,7 +19,13 @@ from services.tracking.intake.sources.domain import (
     SourceMapping,
     Untranslatable,
 )
-from services.tracking.intake.sources.source_api import Answer, FetchedRecord, GoneRecord, SourceApi, UnexpectedAnswer
+from services.tracking.intake.sources.source_api import (
+    Answer,
+    AnySourceApi,
+    FetchedRecord,
+    GoneRecord,
+    UnexpectedAnswer,
+)
 from shared.kernel.deals import DealKind
 from shared.kernel.text import composed
 
@@ -109,7 +115,7 @@ class Adapter(Protocol):
     """What the source is answered once its delivery is stored."""
     allow_keys: ClassVar[Mapping[str, bool]] = {}
     """What a connection may restrict its sender to, by name, and whether it has to."""
-    api: ClassVar[SourceApi | None] = None
+    api: ClassVar[AnySourceApi | None] = None
     """How the source is called; None where it sends all there is."""
     merges_records: ClassVar[bool] = False
     """Whether it states `RecordChange`. Then what its API gives is merged too, as a change of all fields."""

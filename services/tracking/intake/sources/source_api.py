@@ -9,14 +9,14 @@ value.
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
 
 from services.tracking.intake.sources.domain import Judgement, Limit
 
 ResultT = TypeVar("ResultT")
-CredentialsT = TypeVar("CredentialsT", bound="ApiCredentials")
+CredentialsT_contra = TypeVar("CredentialsT_contra", bound="ApiCredentials", contravariant=True)
 
 Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@\s]+$", max_length=200)]
 """The beginning of a source's addresses: scheme and host, no path."""
@@ -30,13 +30,6 @@ class ApiCredentials(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str
-
-
-def own_credentials(credentials: ApiCredentials, kind: type[CredentialsT]) -> CredentialsT:
-    """The credentials of a source, whose API is given no others. Raises TypeError."""
-    if not isinstance(credentials, kind):
-        raise TypeError(f"credentials of {credentials.source}")
-    return credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +159,8 @@ class ChannelRequest:
     is_renewal: bool
 
 
-class SourceApi(Protocol):
-    """How one kind of source is called. All of it is pure."""
+class SourceApi(Protocol[CredentialsT_contra]):
+    """How one kind of source is called, with credentials of that kind. All of it is pure."""
 
     credentials: ClassVar[type[ApiCredentials]]
     limits: ClassVar[Sequence[Limit]] = ()
@@ -177,11 +170,11 @@ class SourceApi(Protocol):
     channel_lifetime: ClassVar[timedelta | None] = None
     """How long a channel may live; None for a source that has none."""
 
-    def obtain_token(self, credentials: ApiCredentials) -> Conversation[Token] | None:
+    def obtain_token(self, credentials: CredentialsT_contra) -> Conversation[Token] | None:
         """Get access for a while; None where the credentials are the access."""
         return None
 
-    def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
+    def authorised(self, call: Call, credentials: CredentialsT_contra, token: str | None) -> Call:
         """The call with what proves that it may be made."""
         ...
 
@@ -190,13 +183,13 @@ class SourceApi(Protocol):
         ...
 
     def fetch(
-        self, credentials: ApiCredentials, object_name: str, external_ids: Sequence[str]
+        self, credentials: CredentialsT_contra, object_name: str, external_ids: Sequence[str]
     ) -> Conversation[RecordPage]:
         """These records as they are, those that are gone among `gone`. At most `fetch_ids_max` ids."""
         ...
 
     def changed(
-        self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
+        self, credentials: CredentialsT_contra, since: datetime | None, cursor: str | None
     ) -> Conversation[RecordPage]:
         """The next page of everything modified at or after a moment, or of everything; from the start without a cursor.
 
@@ -204,21 +197,27 @@ class SourceApi(Protocol):
         """
         ...
 
-    def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
+    def deleted(
+        self, credentials: CredentialsT_contra, since: datetime, cursor: str | None
+    ) -> Conversation[RecordPage]:
         """The next page of what was deleted at or after a moment, as far as the source states."""
         ...
 
-    def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
+    def count(self, credentials: CredentialsT_contra) -> Conversation[int | None]:
         """About how many records `changed` walks without a moment; None where the source does not state it."""
         ...
 
-    def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
+    def users(self, credentials: CredentialsT_contra, cursor: str | None) -> Conversation[UserPage]:
         """The next page of the source's users."""
         ...
 
-    def open_channel(self, credentials: ApiCredentials, request: ChannelRequest) -> Conversation[Channel] | None:
+    def open_channel(self, credentials: CredentialsT_contra, request: ChannelRequest) -> Conversation[Channel] | None:
         """Open the channel, or renew it; None for a source that has none."""
         return None
+
+
+AnySourceApi = SourceApi[Any]
+"""Of whichever source: it is given no credentials but those of its own kind, which `credentials` reads."""
 
 
 class UnexpectedAnswer(Exception):

@@ -26,7 +26,6 @@ from services.tracking.intake.sources.source_api import (
     Token,
     UnexpectedAnswer,
     UserPage,
-    own_credentials,
 )
 from services.tracking.intake.sources.values import milliseconds_of, text_or_number
 from shared.kernel.reading import read_unix_milliseconds, read_whole_number
@@ -118,7 +117,7 @@ class FxiaokeCredentials(ApiCredentials):
     )
 
 
-class FxiaokeApi(SourceApi):
+class FxiaokeApi(SourceApi[FxiaokeCredentials]):
     """The open API. Every answer is an HTTP 200; what it means is its `errorCode`.
 
     Walks go by `_id`, which the source documents for any depth: an offset ends at 10,000 records.
@@ -129,31 +128,33 @@ class FxiaokeApi(SourceApi):
     fetch_ids_max = _PAGE_RECORDS
 
     @override
-    def obtain_token(self, credentials: ApiCredentials) -> Conversation[Token]:
-        known = own_credentials(credentials, FxiaokeCredentials)
+    def obtain_token(self, credentials: FxiaokeCredentials) -> Conversation[Token]:
         answer = yield Call(
             "POST",
-            f"{known.api_url}{_TOKEN_PATH}",
-            json={"appId": known.app_id, "appSecret": known.app_secret, "permanentCode": known.permanent_code},
+            f"{credentials.api_url}{_TOKEN_PATH}",
+            json={
+                "appId": credentials.app_id,
+                "appSecret": credentials.app_secret,
+                "permanentCode": credentials.permanent_code,
+            },
             endpoint=_TOKEN_PATH,
         )
         document = read_answer(answer)
         value, seconds = document.get("corpAccessToken"), read_whole_number(document.get("expiresIn"))
         if not isinstance(value, str) or not value or seconds is None or not 0 < seconds <= _TOKEN_SECONDS_MAX:
             raise UnexpectedAnswer("no corpAccessToken and expiresIn")
-        if document.get("corpId") != known.corp_id:
+        if document.get("corpId") != credentials.corp_id:
             raise UnexpectedAnswer("the access is to another company than corp_id names")
         return Token(value, timedelta(seconds=seconds))
 
     @override
-    def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
-        known = own_credentials(credentials, FxiaokeCredentials)
+    def authorised(self, call: Call, credentials: FxiaokeCredentials, token: str | None) -> Call:
         if token is None or call.endpoint == _TOKEN_PATH or not isinstance(call.json, dict):
             return call
         body: JsonValue = {
             "corpAccessToken": token,
-            "corpId": known.corp_id,
-            "currentOpenUserId": known.current_open_user_id,
+            "corpId": credentials.corp_id,
+            "currentOpenUserId": credentials.current_open_user_id,
             **call.json,
         }
         return replace(call, json=body)
@@ -184,40 +185,37 @@ class FxiaokeApi(SourceApi):
 
     @override
     def fetch(
-        self, credentials: ApiCredentials, object_name: str, external_ids: Sequence[str]
+        self, credentials: FxiaokeCredentials, object_name: str, external_ids: Sequence[str]
     ) -> Conversation[RecordPage]:
-        known = own_credentials(credentials, FxiaokeCredentials)
         if object_name not in OBJECTS:
             raise UnexpectedAnswer(f"{object_name} is not among {', '.join(OBJECTS)}")
-        rows = yield from _by_ids(known, object_name, external_ids)
+        rows = yield from _by_ids(credentials, object_name, external_ids)
         found = {row["_id"] for row in rows}
         gone = [Gone(object_name, each) for each in external_ids if each not in found]
-        page = yield from _whole_records(known, object_name, rows)
+        page = yield from _whole_records(credentials, object_name, rows)
         return RecordPage(page.records, [*gone, *page.gone])
 
     @override
     def changed(
-        self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
+        self, credentials: FxiaokeCredentials, since: datetime | None, cursor: str | None
     ) -> Conversation[RecordPage]:
-        known = own_credentials(credentials, FxiaokeCredentials)
         # Of everything there is, deals come with their parts.
-        walked = [each for each in known.objects if since is not None or each not in BELONGING]
+        walked = [each for each in credentials.objects if since is not None or each not in BELONGING]
         filters = [] if since is None else [_filter("last_modified_time", "GTE", str(milliseconds_of(since)))]
-        object_name, rows, upcoming = yield from _walked(known, walked, filters, cursor)
+        object_name, rows, upcoming = yield from _walked(credentials, walked, filters, cursor)
         if object_name is None:
             return RecordPage()
-        page = yield from _whole_records(known, object_name, rows)
+        page = yield from _whole_records(credentials, object_name, rows)
         return replace(page, next_cursor=upcoming)
 
     @override
-    def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
-        known = own_credentials(credentials, FxiaokeCredentials)
-        walked = [each for each in known.objects if each not in BELONGING]
+    def deleted(self, credentials: FxiaokeCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
+        walked = [each for each in credentials.objects if each not in BELONGING]
         filters = [
             _filter("life_status", "EQ", _INVALID),
             _filter("last_modified_time", "GTE", str(milliseconds_of(since))),
         ]
-        object_name, rows, upcoming = yield from _walked(known, walked, filters, cursor)
+        object_name, rows, upcoming = yield from _walked(credentials, walked, filters, cursor)
         if object_name is None:
             return RecordPage()
         gone = [
@@ -228,13 +226,12 @@ class FxiaokeApi(SourceApi):
         return RecordPage(gone=gone, next_cursor=upcoming)
 
     @override
-    def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
-        known = own_credentials(credentials, FxiaokeCredentials)
+    def count(self, credentials: FxiaokeCredentials) -> Conversation[int | None]:
         total = 0
-        for object_name in known.objects:
+        for object_name in credentials.objects:
             if object_name in BELONGING:
                 continue
-            data = yield from _queried(known, object_name, [], limit=1, is_counted=True)
+            data = yield from _queried(credentials, object_name, [], limit=1, is_counted=True)
             number = read_whole_number(data.get("total"))
             if number is None:
                 return None
@@ -242,11 +239,10 @@ class FxiaokeApi(SourceApi):
         return total
 
     @override
-    def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
-        known = own_credentials(credentials, FxiaokeCredentials)
+    def users(self, credentials: FxiaokeCredentials, cursor: str | None) -> Conversation[UserPage]:
         answer = yield Call(
             "POST",
-            f"{known.api_url}{_USERS_PATH}",
+            f"{credentials.api_url}{_USERS_PATH}",
             json={"departmentId": _WHOLE_COMPANY, "fetchChild": True, "showDepartmentIdsDetail": False},
             endpoint=_USERS_PATH,
         )

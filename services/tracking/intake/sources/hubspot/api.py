@@ -27,7 +27,6 @@ from services.tracking.intake.sources.source_api import (
     SourceApi,
     UnexpectedAnswer,
     UserPage,
-    own_credentials,
 )
 from services.tracking.intake.sources.values import (
     answered_moment,
@@ -165,7 +164,7 @@ class _Portal(NamedTuple):
     time_zone: str | None = None
 
 
-class HubspotApi(SourceApi):
+class HubspotApi(SourceApi[HubspotCredentials]):
     """The CRM API of version 3. Search pages start at the last modified time of the page before, not at an offset:
     what is modified meanwhile moves to the end and would shift all others, and no search gives more than 10,000."""
 
@@ -173,9 +172,8 @@ class HubspotApi(SourceApi):
     limits = (Limit(100, timedelta(seconds=10)), Limit(4, timedelta(seconds=1), is_per_endpoint=True))
 
     @override
-    def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
-        own = own_credentials(credentials, HubspotCredentials)
-        headers = {**call.headers, "authorization": f"Bearer {own.access_token}"}
+    def authorised(self, call: Call, credentials: HubspotCredentials, token: str | None) -> Call:
+        headers = {**call.headers, "authorization": f"Bearer {credentials.access_token}"}
         if call.json is not None:
             headers["content-type"] = "application/json"
         return replace(call, headers=headers)
@@ -207,32 +205,31 @@ class HubspotApi(SourceApi):
 
     @override
     def fetch(
-        self, credentials: ApiCredentials, object_name: str, external_ids: Sequence[str]
+        self, credentials: HubspotCredentials, object_name: str, external_ids: Sequence[str]
     ) -> Conversation[RecordPage]:
-        own = own_credentials(credentials, HubspotCredentials)
         ids = sorted({each for each in external_ids if RECORD_ID.fullmatch(each)})
         gone = [Gone(object_name, each) for each in external_ids if not RECORD_ID.fullmatch(each)]
         if not ids:
             return RecordPage(gone=gone)
         if object_name in PARTS:
-            page = yield from self._deals_of_parts(own, object_name, ids)
+            page = yield from self._deals_of_parts(credentials, object_name, ids)
             return RecordPage(page.records, [*gone, *page.gone])
         activity = ACTIVITIES.get(object_name)
         if activity is None and object_name != DEALS:
             raise UnexpectedAnswer(f"{object_name} is no deal and no activity")
-        portal = (yield from _portal(own)) if activity is None else _Portal(_properties_of(activity))
-        found = yield from _read(own, object_name, ids, portal.properties, archived=False)
+        portal = (yield from _portal(credentials)) if activity is None else _Portal(_properties_of(activity))
+        found = yield from _read(credentials, object_name, ids, portal.properties, archived=False)
         elsewhere = {each for raw in found.values() for each in merged_ids(raw)}
         missing = [each for each in ids if each not in found and each not in elsewhere]
         if missing:
-            archived = yield from _read(own, object_name, missing, portal.properties, archived=True)
+            archived = yield from _read(credentials, object_name, missing, portal.properties, archived=True)
             gone += [
                 Gone(object_name, each, answered_moment(archived.get(each, {}).get("archivedAt"))) for each in missing
             ]
         if activity is None:
-            records = yield from _with_parts(own, portal, found)
+            records = yield from _with_parts(credentials, portal, found)
         else:
-            records = yield from _with_deals(own, object_name, found)
+            records = yield from _with_deals(credentials, object_name, found)
         return RecordPage(records, gone)
 
     def _deals_of_parts(self, own: HubspotCredentials, part: str, ids: Sequence[str]) -> Conversation[RecordPage]:
@@ -249,9 +246,8 @@ class HubspotApi(SourceApi):
 
     @override
     def changed(
-        self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
+        self, credentials: HubspotCredentials, since: datetime | None, cursor: str | None
     ) -> Conversation[RecordPage]:
-        own = own_credentials(credentials, HubspotCredentials)
         position = _POSITION.fullmatch(cursor or "")
         begin = 0 if since is None else max(0, int(since.timestamp() * 1000))
         walks = _WALKS if since is None else (DEALS, *PARTS, *ACTIVITIES)
@@ -261,35 +257,34 @@ class HubspotApi(SourceApi):
         if walk in PARTS:
             portal = _Portal((MODIFIED,))
         else:
-            portal = (yield from _portal(own)) if activity is None else _Portal(_properties_of(activity))
+            portal = (yield from _portal(credentials)) if activity is None else _Portal(_properties_of(activity))
         if phase == "at":
             filters = [_filter(MODIFIED, "EQ", str(at)), _filter("hs_object_id", "GT", after or "0")]
-            answer = yield _search(own, walk, filters, "hs_object_id", portal.properties)
+            answer = yield _search(credentials, walk, filters, "hs_object_id", portal.properties)
         else:
-            answer = yield _search(own, walk, [_filter(MODIFIED, "GTE", str(at))], MODIFIED, portal.properties)
+            answer = yield _search(credentials, walk, [_filter(MODIFIED, "GTE", str(at))], MODIFIED, portal.properties)
         found = _results(read_answer(answer)) if answer.status == 200 else {}
         gone: Sequence[Gone] = ()
         if walk in PARTS:
-            page = yield from self._deals_of_parts(own, walk, list(found))
+            page = yield from self._deals_of_parts(credentials, walk, list(found))
             records, gone = page.records, page.gone
         elif activity is None:
-            records = yield from _with_parts(own, portal, found)
+            records = yield from _with_parts(credentials, portal, found)
         else:
-            records = yield from _with_deals(own, walk, found)
+            records = yield from _with_deals(credentials, walk, found)
         upcoming = _next_position(phase, at, found) if answer.status == 200 else None
         if upcoming is None and (later := _walk_after(walk, walks)) is not None:
             return RecordPage(records, gone, f"{later}/from:{begin}")
         return RecordPage(records, gone, None if upcoming is None else f"{walk}/{upcoming}")
 
     @override
-    def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
-        own = own_credentials(credentials, HubspotCredentials)
+    def deleted(self, credentials: HubspotCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
         head, _, after = (cursor or "").rpartition("/")
         walk = head if head in ACTIVITIES else DEALS
         params = {"archived": "true", "limit": str(_PAGE_LIST_MAX), "properties": MODIFIED}
         if after:
             params["after"] = after
-        answer = yield Call("GET", f"{own.api_url}/crm/v3/objects/{walk}", params, endpoint="list")
+        answer = yield Call("GET", f"{credentials.api_url}/crm/v3/objects/{walk}", params, endpoint="list")
         document: Mapping[str, object] = read_answer(answer) if answer.status == 200 else {"results": []}
         dates = {external_id: answered_moment(raw.get("archivedAt")) for external_id, raw in _results(document).items()}
         gone = [Gone(walk, external_id, at) for external_id, at in dates.items() if at is None or at >= since]
@@ -299,11 +294,10 @@ class HubspotApi(SourceApi):
         return RecordPage(gone=gone, next_cursor=None if upcoming is None else f"{walk}/{upcoming}")
 
     @override
-    def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
-        own = own_credentials(credentials, HubspotCredentials)
+    def count(self, credentials: HubspotCredentials) -> Conversation[int | None]:
         number = 0
         for walk in _WALKS:
-            url = f"{own.api_url}/crm/v3/objects/{walk}/search"
+            url = f"{credentials.api_url}/crm/v3/objects/{walk}/search"
             answer = yield Call("POST", url, json={"limit": 1}, endpoint="search")
             if answer.status != 200:
                 continue
@@ -314,12 +308,11 @@ class HubspotApi(SourceApi):
         return number
 
     @override
-    def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
-        own = own_credentials(credentials, HubspotCredentials)
+    def users(self, credentials: HubspotCredentials, cursor: str | None) -> Conversation[UserPage]:
         params = {"limit": str(_PAGE_LIST_MAX)}
         if cursor is not None:
             params["after"] = cursor
-        answer = read_answer((yield Call("GET", f"{own.api_url}/crm/v3/owners", params, endpoint="owners")))
+        answer = read_answer((yield Call("GET", f"{credentials.api_url}/crm/v3/owners", params, endpoint="owners")))
         users = []
         for owner_id, raw in _results(answer).items():
             names = [raw.get("firstName"), raw.get("lastName")]

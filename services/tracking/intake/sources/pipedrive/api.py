@@ -26,7 +26,6 @@ from services.tracking.intake.sources.source_api import (
     SourceApi,
     UnexpectedAnswer,
     UserPage,
-    own_credentials,
 )
 from services.tracking.intake.sources.values import header_number, only_text, retry_after
 from shared.kernel.reading import read_instant, read_unix_seconds
@@ -56,16 +55,15 @@ _WALKS: Final = {"deals": "deals", "deals/archived": "archived", "activities": "
 _POSITION: Final = re.compile(r"(deals|deals/archived|activities):(.*)", re.DOTALL)
 
 
-class PipedriveApi(SourceApi):
+class PipedriveApi(SourceApi[PipedriveCredentials]):
     """The API of version 2, and of version 1 for what has no newer. Calls cost tokens of a daily budget."""
 
     credentials = PipedriveCredentials
     limits = (Limit(20, timedelta(seconds=2)),)
 
     @override
-    def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
-        own = own_credentials(credentials, PipedriveCredentials)
-        headers = {**call.headers, "x-api-token": own.api_token}
+    def authorised(self, call: Call, credentials: PipedriveCredentials, token: str | None) -> Call:
+        headers = {**call.headers, "x-api-token": credentials.api_token}
         return replace(call, headers=headers)
 
     @override
@@ -91,9 +89,8 @@ class PipedriveApi(SourceApi):
 
     @override
     def fetch(
-        self, credentials: ApiCredentials, object_name: str, external_ids: Sequence[str]
+        self, credentials: PipedriveCredentials, object_name: str, external_ids: Sequence[str]
     ) -> Conversation[RecordPage]:
-        own = own_credentials(credentials, PipedriveCredentials)
         path = _PATHS.get(object_name)
         if path is None:
             raise UnexpectedAnswer(f"{object_name} is no deal and no activity")
@@ -102,10 +99,10 @@ class PipedriveApi(SourceApi):
         found: dict[str, Mapping[str, object]] = {}
         if ids:
             params = {"ids": ",".join(ids), "limit": str(len(ids))}
-            found = _listed(read_answer((yield Call("GET", f"{own.api_url}/api/v2/{path}", params))))
+            found = _listed(read_answer((yield Call("GET", f"{credentials.api_url}/api/v2/{path}", params))))
         for missing in [each for each in ids if each not in found]:
             # The list leaves out what is deleted, and what is archived too.
-            answer = yield Call("GET", f"{own.api_url}/api/v2/{path}/{missing}", endpoint="one")
+            answer = yield Call("GET", f"{credentials.api_url}/api/v2/{path}/{missing}", endpoint="one")
             if answer.status in (404, 410):
                 gone.append(Gone(object_name, missing))
             else:
@@ -117,17 +114,16 @@ class PipedriveApi(SourceApi):
                 gone.append(Gone(object_name, external_id, _moment_or_none(raw.get("update_time"))))
             elif raw is not None:
                 records.append(RawRecord(object_name, external_id, raw))
-        return RecordPage((yield from _with_products(own, records)), gone)
+        return RecordPage((yield from _with_products(credentials, records)), gone)
 
     @override
     def changed(
-        self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
+        self, credentials: PipedriveCredentials, since: datetime | None, cursor: str | None
     ) -> Conversation[RecordPage]:
         position = _POSITION.fullmatch(cursor or "")
         walk, after = (position[1], position[2]) if position else ("deals", "")
         params = {} if since is None else {"updated_since": _rfc3339(since)}
-        own = own_credentials(credentials, PipedriveCredentials)
-        answer = yield _list(own, walk, {**params, "sort_by": "update_time"}, after, endpoint=_WALKS[walk])
+        answer = yield _list(credentials, walk, {**params, "sort_by": "update_time"}, after, endpoint=_WALKS[walk])
         document = read_answer(answer) if answer.status == 200 else {}
         found = _listed(document)
         upcoming = _next_cursor(document)
@@ -141,28 +137,27 @@ class PipedriveApi(SourceApi):
         gone = [
             Gone(name, each, _moment_or_none(raw.get("update_time"))) for each, raw in found.items() if is_gone(raw)
         ]
-        return RecordPage((yield from _with_products(own, records)), gone, next_cursor)
+        return RecordPage((yield from _with_products(credentials, records)), gone, next_cursor)
 
     @override
-    def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
-        own = own_credentials(credentials, PipedriveCredentials)
+    def deleted(
+        self, credentials: PipedriveCredentials, since: datetime, cursor: str | None
+    ) -> Conversation[RecordPage]:
         params = {"status": "deleted", "updated_since": _rfc3339(since), "sort_by": "update_time"}
-        document = read_answer((yield _list(own, "deals", params, cursor, endpoint="deals")))
+        document = read_answer((yield _list(credentials, "deals", params, cursor, endpoint="deals")))
         gone = [Gone(DEAL, each, _moment_or_none(raw.get("update_time"))) for each, raw in _listed(document).items()]
         return RecordPage(gone=gone, next_cursor=_next_cursor(document))
 
     @override
-    def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
-        own = own_credentials(credentials, PipedriveCredentials)
-        answer = yield Call("GET", f"{own.api_url}/api/v1/deals/summary", endpoint="summary")
+    def count(self, credentials: PipedriveCredentials) -> Conversation[int | None]:
+        answer = yield Call("GET", f"{credentials.api_url}/api/v1/deals/summary", endpoint="summary")
         data = read_answer(answer).get("data") if answer.status == 200 else None
         total = data.get("total_count") if isinstance(data, Mapping) else None
         return total if isinstance(total, int) else None
 
     @override
-    def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
-        own = own_credentials(credentials, PipedriveCredentials)
-        document = read_answer((yield Call("GET", f"{own.api_url}/api/v1/users")))
+    def users(self, credentials: PipedriveCredentials, cursor: str | None) -> Conversation[UserPage]:
+        document = read_answer((yield Call("GET", f"{credentials.api_url}/api/v1/users")))
         users = [
             ApiUser(
                 user_id, only_text(raw.get("name")), only_text(raw.get("email")), raw.get("active_flag") is not False

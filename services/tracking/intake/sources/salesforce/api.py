@@ -29,7 +29,6 @@ from services.tracking.intake.sources.source_api import (
     Token,
     UnexpectedAnswer,
     UserPage,
-    own_credentials,
 )
 from services.tracking.intake.sources.values import answered_moment, only_text, retry_after
 from shared.kernel.ids import salesforce_id
@@ -135,21 +134,20 @@ class _Shape(NamedTuple):
     parts: tuple[str, ...]
 
 
-class SalesforceApi(SourceApi):
+class SalesforceApi(SourceApi[SalesforceCredentials]):
     """SOQL over REST. Every page starts behind the last record of the one before, so that none of them can expire."""
 
     credentials = SalesforceCredentials
 
     @override
-    def obtain_token(self, credentials: ApiCredentials) -> Conversation[Token]:
-        own = own_credentials(credentials, SalesforceCredentials)
+    def obtain_token(self, credentials: SalesforceCredentials) -> Conversation[Token]:
         answer = yield Call(
             "POST",
-            f"{own.instance_url}/services/oauth2/token",
+            f"{credentials.instance_url}/services/oauth2/token",
             form={
                 "grant_type": "client_credentials",
-                "client_id": own.client_id,
-                "client_secret": own.client_secret,
+                "client_id": credentials.client_id,
+                "client_secret": credentials.client_secret,
             },
             endpoint=_TOKEN_ENDPOINT,
         )
@@ -161,7 +159,7 @@ class SalesforceApi(SourceApi):
         return Token(token, lifetime)
 
     @override
-    def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
+    def authorised(self, call: Call, credentials: SalesforceCredentials, token: str | None) -> Call:
         if token is None or call.endpoint == _TOKEN_ENDPOINT:
             return call
         return replace(call, headers={**call.headers, "authorization": f"Bearer {token}"})
@@ -177,21 +175,20 @@ class SalesforceApi(SourceApi):
 
     @override
     def fetch(
-        self, credentials: ApiCredentials, object_name: str, external_ids: Sequence[str]
+        self, credentials: SalesforceCredentials, object_name: str, external_ids: Sequence[str]
     ) -> Conversation[RecordPage]:
-        own = own_credentials(credentials, SalesforceCredentials)
         wanted = {external_id: record_id(external_id) for external_id in external_ids}
         ids = sorted({each for each in wanted.values() if each is not None})
         found: dict[str, Mapping[str, object]] = {}
         if ids and object_name in PARTS:
-            return (yield from self._opportunities_of_parts(own, object_name, ids))
+            return (yield from self._opportunities_of_parts(credentials, object_name, ids))
         if ids and object_name == OPPORTUNITY:
-            shape = yield from _shape(own)
+            shape = yield from _shape(credentials)
             query = f"SELECT {shape.columns} FROM Opportunity WHERE Id IN ({_quoted(ids)})"
-            found = yield from _found(own, query, len(ids))
+            found = yield from _found(credentials, query, len(ids))
         elif ids and object_name in ACTIVITIES:
             query = f"SELECT {_ACTIVITY_FIELDS[object_name]} FROM {object_name} WHERE Id IN ({_quoted(ids)})"
-            found = yield from _found(own, query, len(ids))
+            found = yield from _found(credentials, query, len(ids))
         records, gone = [], []
         for external_id, whole_id in wanted.items():
             raw = found.get(whole_id or "")
@@ -214,15 +211,14 @@ class SalesforceApi(SourceApi):
 
     @override
     def changed(
-        self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
+        self, credentials: SalesforceCredentials, since: datetime | None, cursor: str | None
     ) -> Conversation[RecordPage]:
-        own = own_credentials(credentials, SalesforceCredentials)
         phase, stamp, after = _position(cursor)
         if phase in ACTIVITIES:
-            return (yield from _changed_activities(own, phase, since, stamp, after))
-        shape = yield from _shape(own)
+            return (yield from _changed_activities(credentials, phase, since, stamp, after))
+        shape = yield from _shape(credentials)
         if phase in shape.parts and since is not None:
-            # What belongs to an opportunity can change and leave the opportunity's own time as it was.
+            # What belongs to an opportunity can change and leave the opportunity's credentials time as it was.
             behind = f" AND Id > '{after}'" if after else ""
             query = (
                 f"SELECT {shape.columns} FROM Opportunity WHERE Id IN (SELECT OpportunityId FROM {phase}"
@@ -234,8 +230,8 @@ class SalesforceApi(SourceApi):
                 f" ORDER BY SystemModstamp, Id LIMIT {_PAGE_RECORDS_MAX}"
             )
         # What is in the recycle bin comes with it: the deletions of the latest minute come from nowhere else.
-        answer = read_answer((yield _query(own, query, with_deleted=phase == "all" and since is not None)))
-        found = yield from _whole_records(own, answer)
+        answer = read_answer((yield _query(credentials, query, with_deleted=phase == "all" and since is not None)))
+        found = yield from _whole_records(credentials, answer)
         records, gone = _present_and_gone(OPPORTUNITY, found)
         is_last = answer.get("done") is not False and len(found) < _PAGE_RECORDS_MAX
         if found and not is_last:
@@ -246,15 +242,18 @@ class SalesforceApi(SourceApi):
         return RecordPage(records, gone, f"{upcoming}::")
 
     @override
-    def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
-        own = own_credentials(credentials, SalesforceCredentials)
+    def deleted(
+        self, credentials: SalesforceCredentials, since: datetime, cursor: str | None
+    ) -> Conversation[RecordPage]:
         name = cursor if cursor in ACTIVITIES else OPPORTUNITY
         # The end has to be stated and not to be in the future; any answer has the time there. Salesforce takes
         # it for the beginning of its minute.
-        now = _time_of((yield Call("GET", _url(own, "limits"))))
+        now = _time_of((yield Call("GET", _url(credentials, "limits"))))
         start = min(max(since, now - _DELETED_AGE_MAX), now - _DELETED_SPAN_MIN)
         answer = yield Call(
-            "GET", _url(own, f"sobjects/{name}/deleted/"), {"start": _offset_time(start), "end": _offset_time(now)}
+            "GET",
+            _url(credentials, f"sobjects/{name}/deleted/"),
+            {"start": _offset_time(start), "end": _offset_time(now)},
         )
         listed = read_answer(answer).get("deletedRecords")
         gone = []
@@ -266,26 +265,24 @@ class SalesforceApi(SourceApi):
         return RecordPage(gone=gone, next_cursor=_object_after(name))
 
     @override
-    def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
-        own = own_credentials(credentials, SalesforceCredentials)
+    def count(self, credentials: SalesforceCredentials) -> Conversation[int | None]:
         number = 0
         for name in _OBJECTS:
-            total = read_answer((yield _query(own, f"SELECT COUNT() FROM {name}"))).get("totalSize")
+            total = read_answer((yield _query(credentials, f"SELECT COUNT() FROM {name}"))).get("totalSize")
             if not isinstance(total, int):
                 return None
             number += total
         return number
 
     @override
-    def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
-        own = own_credentials(credentials, SalesforceCredentials)
+    def users(self, credentials: SalesforceCredentials, cursor: str | None) -> Conversation[UserPage]:
         after = record_id(cursor)
         behind = f" AND Id > '{after}'" if after else ""
         query = (
             f"SELECT Id, Name, Email, IsActive FROM User WHERE UserType = 'Standard'{behind}"
             f" ORDER BY Id LIMIT {_PAGE_USERS_MAX}"
         )
-        answer = read_answer((yield _query(own, query)))
+        answer = read_answer((yield _query(credentials, query)))
         found = _by_id(answer)
         users = [
             ApiUser(user_id, only_text(raw.get("Name")), only_text(raw.get("Email")), raw.get("IsActive") is not False)

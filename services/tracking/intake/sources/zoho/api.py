@@ -28,7 +28,6 @@ from services.tracking.intake.sources.source_api import (
     Token,
     UnexpectedAnswer,
     UserPage,
-    own_credentials,
 )
 from services.tracking.intake.sources.values import retry_after, text_or_number
 from shared.contracts.base import Currency
@@ -93,7 +92,7 @@ class _Walk(NamedTuple):
         return json.dumps(self)
 
 
-class ZohoApi(SourceApi):
+class ZohoApi(SourceApi[ZohoCredentials]):
     """Version 7 of Zoho CRM's API.
 
     A list has to name its fields, at most 50 of them, while records asked for by their ids come whole: so walks list
@@ -107,16 +106,15 @@ class ZohoApi(SourceApi):
     channel_lifetime = timedelta(days=7) - timedelta(minutes=15)
 
     @override
-    def obtain_token(self, credentials: ApiCredentials) -> Conversation[Token]:
-        known = own_credentials(credentials, ZohoCredentials)
+    def obtain_token(self, credentials: ZohoCredentials) -> Conversation[Token]:
         answer = yield Call(
             "POST",
-            f"{known.accounts_url}/oauth/v2/token",
+            f"{credentials.accounts_url}/oauth/v2/token",
             form={
                 "grant_type": "refresh_token",
-                "client_id": known.client_id,
-                "client_secret": known.client_secret,
-                "refresh_token": known.refresh_token,
+                "client_id": credentials.client_id,
+                "client_secret": credentials.client_secret,
+                "refresh_token": credentials.refresh_token,
             },
             endpoint=_TOKEN_ENDPOINT,
         )
@@ -127,7 +125,7 @@ class ZohoApi(SourceApi):
         return Token(value, timedelta(seconds=seconds))
 
     @override
-    def authorised(self, call: Call, credentials: ApiCredentials, token: str | None) -> Call:
+    def authorised(self, call: Call, credentials: ZohoCredentials, token: str | None) -> Call:
         if token is None or call.endpoint == _TOKEN_ENDPOINT:
             return call
         return replace(call, headers={**call.headers, "Authorization": f"Zoho-oauthtoken {token}"})
@@ -142,17 +140,15 @@ class ZohoApi(SourceApi):
 
     @override
     def fetch(
-        self, credentials: ApiCredentials, object_name: str, external_ids: Sequence[str]
+        self, credentials: ZohoCredentials, object_name: str, external_ids: Sequence[str]
     ) -> Conversation[RecordPage]:
-        known = own_credentials(credentials, ZohoCredentials)
-        records, gone = yield from _by_ids(known, object_name, external_ids)
+        records, gone = yield from _by_ids(credentials, object_name, external_ids)
         return RecordPage(records, gone)
 
     @override
     def changed(
-        self, credentials: ApiCredentials, since: datetime | None, cursor: str | None
+        self, credentials: ZohoCredentials, since: datetime | None, cursor: str | None
     ) -> Conversation[RecordPage]:
-        known = own_credentials(credentials, ZohoCredentials)
         # Zoho takes records modified after the second it is given.
         walk = _walk(cursor) or _Walk(DEALS, None if since is None else _second(since - timedelta(seconds=1)))
         params = {"fields": "id,Modified_Time", "per_page": str(_PAGE_RECORDS)}
@@ -160,7 +156,7 @@ class ZohoApi(SourceApi):
         if walk.page_token is not None:
             params["page_token"] = walk.page_token
         headers = {} if walk.since is None else {"If-Modified-Since": walk.since}
-        url = f"{known.api_url}{_API_PATH}/{walk.module}"
+        url = f"{credentials.api_url}{_API_PATH}/{walk.module}"
         answer = yield Call("GET", url, params, headers, endpoint=_RECORDS_ENDPOINT)
         if _problem(answer).code == _EXPIRED_VALUE:
             if walk.page_token is None:
@@ -171,20 +167,19 @@ class ZohoApi(SourceApi):
         records: list[RawRecord] = []
         gone: list[Gone] = []
         for start in range(0, len(ids), _IDS_MAX):
-            some, missing = yield from _by_ids(known, walk.module, ids[start : start + _IDS_MAX])
+            some, missing = yield from _by_ids(credentials, walk.module, ids[start : start + _IDS_MAX])
             records += some
             gone += missing
         return RecordPage(records, gone, _further(walk, listed, info, since))
 
     @override
-    def deleted(self, credentials: ApiCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
-        known = own_credentials(credentials, ZohoCredentials)
+    def deleted(self, credentials: ZohoCredentials, since: datetime, cursor: str | None) -> Conversation[RecordPage]:
         module, _, page = (cursor or f"{DEALS}:1").partition(":")
         if module not in MODULES or read_whole_number(page) is None:
             raise UnexpectedAnswer("the cursor is not one of deleted records")
         answer = yield Call(
             "GET",
-            f"{known.api_url}{_API_PATH}/{module}/deleted",
+            f"{credentials.api_url}{_API_PATH}/{module}/deleted",
             {"type": "all", "per_page": str(_PAGE_RECORDS), "page": page},
             {"If-Modified-Since": _second(since - timedelta(seconds=1))},
             endpoint=_RECORDS_ENDPOINT,
@@ -201,11 +196,12 @@ class ZohoApi(SourceApi):
         return RecordPage(gone=gone, next_cursor=None if upcoming is None else f"{upcoming}:1")
 
     @override
-    def count(self, credentials: ApiCredentials) -> Conversation[int | None]:
-        known = own_credentials(credentials, ZohoCredentials)
+    def count(self, credentials: ZohoCredentials) -> Conversation[int | None]:
         total = 0
         for module in MODULES:
-            answer = yield Call("GET", f"{known.api_url}{_API_PATH}/{module}/actions/count", endpoint=_RECORDS_ENDPOINT)
+            answer = yield Call(
+                "GET", f"{credentials.api_url}{_API_PATH}/{module}/actions/count", endpoint=_RECORDS_ENDPOINT
+            )
             if answer.status == 204:
                 continue
             number = read_whole_number(read_answer(answer).get("count"))
@@ -215,14 +211,13 @@ class ZohoApi(SourceApi):
         return total
 
     @override
-    def users(self, credentials: ApiCredentials, cursor: str | None) -> Conversation[UserPage]:
-        known = own_credentials(credentials, ZohoCredentials)
+    def users(self, credentials: ZohoCredentials, cursor: str | None) -> Conversation[UserPage]:
         page = read_whole_number(cursor or "1")
         if page is None:
             raise UnexpectedAnswer("the cursor is not a page of users")
         answer = yield Call(
             "GET",
-            f"{known.api_url}{_API_PATH}/users",
+            f"{credentials.api_url}{_API_PATH}/users",
             {"type": "AllUsers", "per_page": str(_PAGE_RECORDS), "page": str(page)},
             endpoint=_RECORDS_ENDPOINT,
         )
@@ -240,9 +235,8 @@ class ZohoApi(SourceApi):
         return UserPage(users, str(page + 1) if info.get("more_records") is True else None)
 
     @override
-    def open_channel(self, credentials: ApiCredentials, request: ChannelRequest) -> Conversation[Channel]:
-        known = own_credentials(credentials, ZohoCredentials)
-        url = f"{known.api_url}{_API_PATH}/actions/watch"
+    def open_channel(self, credentials: ZohoCredentials, request: ChannelRequest) -> Conversation[Channel]:
+        url = f"{credentials.api_url}{_API_PATH}/actions/watch"
         wanted: JsonValue = {
             "watch": [
                 {
