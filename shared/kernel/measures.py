@@ -343,6 +343,11 @@ class Measure:
         return self.sums_money and self.aggregate is not Aggregate.RATIO
 
     @property
+    def adds_up(self) -> bool:
+        """Whether the numbers of parts add up to that of the whole; those of rates do not."""
+        return self.aggregate in (Aggregate.SUM, Aggregate.COUNT, Aggregate.DISTINCT) or self.combine is Combine.SUM
+
+    @property
     def unit(self) -> Unit:
         """What the number counts. Only numbers of equal units can be measured against one another."""
         if self.aggregate is Aggregate.RATIO:

@@ -67,7 +67,7 @@ class House:
 
     def __init__(self, service: Service, database: Database, planning: Planning) -> None:
         self._service = service
-        self._database = database
+        self.database = database
         self._planning = planning
         self.tenant = uuid4()
         self.system = Caller(service, self.tenant, Role.SERVICE)
@@ -85,7 +85,7 @@ class House:
             for person in people:
                 await self.system.member(self.ids[person], self.ids[team])
         events = [self.actuals(person, month, won) for person, by in WON.items() for month, won in by.items()]
-        async with self._database.transaction(Scope.of(self.tenant)) as tx:
+        async with self.database.transaction(Scope.of(self.tenant)) as tx:
             await Evidence().store_newest(tx, events)
         return self
 
@@ -144,7 +144,7 @@ class House:
         return await self[by].send("POST", f"/v1/scenarios/{scenario}/changes", change, version=version)
 
     async def work(self) -> None:
-        await JobRunner(self._database, Jobs(), self._planning.works).work_all()
+        await JobRunner(self.database, Jobs(), self._planning.works).work_all()
 
     async def job(self, answer: httpx.Response) -> dict[str, object]:
         """What became of a job that was requested, once it has been worked at."""
@@ -154,6 +154,7 @@ class House:
         return found
 
 
+OVER_ASSIGNED = [{"along": "people", "over_assignment": "0.1"}]
 WHOLE = "2027-01..2028-01"
 Q1 = "2027-01..2027-04"
 
@@ -216,7 +217,11 @@ async def test_what_a_plan_cannot_be_is_refused_with_the_field_and_what_is_accep
         ({"steps": [{"along": "people", "blend": {"equal": "0.5"}}]}, "/steps/0/blend"),
         ({"steps": [{**BY_QUARTER, "shape": "custom", "percentages": ["50", "50"]}]}, "/steps/0/percentages"),
         ({"target": "0.001"}, "/target"),
-        ({"metric": {**BOOKINGS, "aggregate": "average"}}, "/metric/aggregate"),
+        ({"metric": {"aggregate": "children"}}, "/metric/aggregate"),
+        ({"metric": {"aggregate": "stated", "combine": "latest"}}, "/unit"),
+        ({"metric": {**BOOKINGS, "aggregate": "average"}, "steps": OVER_ASSIGNED}, "/steps/0/over_assignment"),
+        ({"direction": "lower"}, "/baseline"),
+        ({"baseline": "1200000"}, "/baseline"),
     ):
         refused = await house["Rex"].send("POST", "/v1/scenarios", house.body(**fields))
         assert refused.status_code == 422, (fields, refused.text)
@@ -224,6 +229,92 @@ async def test_what_a_plan_cannot_be_is_refused_with_the_field_and_what_is_accep
         assert error["pointer"] == pointer and error["accepted"], refused.text
     nobody = {"owner": {"kind": "team", "id": str(uuid4())}}
     check_problem(await house["Rex"].send("POST", "/v1/scenarios", house.body(**nobody)), 422, "unknown_team")
+
+
+async def test_an_average_is_handed_down_as_it_is_and_weighed_by_the_deals_that_were_won(
+    service: Service, database: Database, planning: Planning
+) -> None:
+    house = await House(service, database, planning).furnish()
+    won = [house.actuals("Sue", "2025-03", "600", version=9), house.actuals("Ray", "2025-03", "300", version=9)]
+    won = [each.model_copy(update={"won_number": Decimal(number)}) for each, number in zip(won, (2, 3), strict=True)]
+    async with house.database.transaction(Scope.of(house.tenant)) as tx:
+        await Evidence().store_newest(tx, won)
+    march = {"start": "2026-03-01", "end": "2026-04-01"}
+    average = {**BOOKINGS, "aggregate": "average"}
+    by_history = {"along": "people", "blend": {"history": "1"}}
+    made = await house.scenario(
+        metric=average, target="250", period=march, people_on="2026-03-01", steps=[by_history, by_history]
+    )
+    scenario = str(made["id"])
+    assert (made["unit"], made["decimals"]) == ("USD", 2)
+    place = "2026-03..2026-04"
+    nodes = await house.nodes(scenario)
+    assert {node["target"] for node in nodes.values()} == {"250"}
+    assert {name: nodes[name, place]["share"] for name in ("Sales", "North", "South", "Ray", "Roy", "Sue")} == {
+        "Sales": None,
+        "North": "0.6",
+        "South": "0.4",
+        "Ray": "1",
+        "Roy": "0",
+        "Sue": "1",
+    }
+    # 900 by 5 deals: never the mean of 300 and 100.
+    assert {name: nodes[name, place]["last_year"] for name in ("Sales", "South", "Ray")} == {
+        "Sales": "180",
+        "South": "300",
+        "Ray": "100",
+    }
+    edited = await house.changed("Rex", scenario, 1, kind="edit", node_id=nodes["South", place]["id"], target="300")
+    assert edited.status_code == 200, edited.text
+    nodes = await house.nodes(scenario)
+    assert (nodes["Sales", place]["mismatch"], nodes["Sue", place]["target"]) == ("20", "300")
+    refused = await house.changed(
+        "Rex", scenario, 2, kind="respread", node_id=nodes["Sales", place]["id"], day="2026-03-10"
+    )
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/kind")
+
+
+async def test_a_win_rate_and_a_number_that_is_better_when_lower_become_goals_with_their_baselines(
+    service: Service, database: Database, planning: Planning
+) -> None:
+    house = await House(service, database, planning).furnish()
+    # Nobody lets goals count whose time is over.
+    next_year = {"kind": "year", "containing": f"{datetime.now(UTC).year + 1}-06-01"}
+    rate = {
+        "aggregate": "ratio",
+        "filter": {"all": [{"field": "status", "op": "in", "value": ["won", "lost"]}]},
+        "numerator_filter": BOOKINGS["filter"],
+    }
+    lost = {"aggregate": "count", "filter": {"all": [{"field": "status", "op": "eq", "value": "lost"}]}}
+    cases = (
+        (rate, {"target": "30", "baseline": "24", "goal_name": "Win rate {owner}"}, "%", {("30", "24")}),
+        (
+            lost,
+            {"target": "30", "baseline": "60", "direction": "lower", "goal_name": "Lost {owner}"},
+            "deals",
+            {("30", "60"), ("15", "30"), ("8", "16"), ("7", "14")},
+        ),
+    )
+    for metric, fields, unit, expected in cases:
+        made = await house.scenario(
+            metric=metric, period=next_year, steps=[{"along": "people"}, {"along": "people"}], **fields
+        )
+        path = f"/v1/scenarios/{made['id']}"
+        assert {node["goal_id"] for node in (await house.nodes(str(made["id"]))).values()} == {None}
+        job = await house.job(await house["Rex"].send("POST", f"{path}/apply", version=1))
+        assert job["state"] == "done", job
+        nodes = await house.nodes(str(made["id"]))
+        goals = {
+            name: (await house.system.send("GET", f"/v1/goals/{node['goal_id']}")).json()
+            for (name, _), node in nodes.items()
+        }
+        assert {name: goal["owner"]["id"] for name, goal in goals.items()} == {name: house.ids[name] for name in goals}
+        assert {(goal["target"], goal["baseline"]) for goal in goals.values()} == expected
+        assert {(goal["unit"], goal["direction"]) for goal in goals.values()} == {
+            (unit, fields.get("direction", "higher"))
+        }
+        activated = await house.job(await house["Rita"].send("POST", f"{path}/activate?reason=Agreed", version=3))
+        assert (activated["state"], activated["counts"]) == ("done", {"activated": 6, "refused": 0}), activated
 
 
 async def test_edits_locks_and_notes_move_what_they_should_and_a_mismatch_is_shown(house: House) -> None:
@@ -375,9 +466,14 @@ async def test_applying_drafts_the_goals_that_were_previewed_and_reverting_takes
     [latest, *_] = (await house.system.send("GET", f"/v1/goals/{rays[0]['id']}/changes")).json()["items"]
     assert (latest["actor"]["person_id"], latest["reason"]) == (house.ids["Rex"], "Board")
     check_problem(await house["Rex"].send("POST", f"{path}/apply", version=3), 409, "scenario_not_in_state")
+    nodes = await house.nodes(str(scenario["id"]))
+    assert nodes["Sales", WHOLE]["goal_id"] == sales[0]["id"]
+    assert {node["goal_id"] for place, node in nodes.items() if place[0] == "Ray"} == {goal["id"] for goal in rays}
     reverted = await house.job(await house["Rex"].send("POST", f"{path}/revert", version=3))
     assert (reverted["state"], reverted["counts"]) == ("done", {"cancelled": 18})
-    assert (await house["Rex"].send("GET", path)).json()["state"] == "draft"
+    draft = (await house["Rex"].send("GET", path)).json()
+    assert (draft["state"], draft["applied_at"]) == ("draft", None)
+    assert {node["goal_id"] for node in (await house.nodes(str(scenario["id"]))).values()} == {None}
     left = await house.system.send("GET", f"/v1/goals?owner_id={house.ids['Ray']}&status=draft")
     assert left.json()["items"] == []
 

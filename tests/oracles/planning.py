@@ -72,9 +72,11 @@ class World:
     targets: dict[Path, int] = field(default_factory=dict)
     over: dict[Path, int] = field(default_factory=dict)
     kids: dict[Path, list[Path]] = field(default_factory=dict)
+    shares: dict[Path, Fraction] = field(default_factory=dict)
+    """Of the weights beside it."""
 
     def decompose(self, owner: str, span: Span, target: int) -> None:
-        """Fills `targets`, `over` and `kids`."""
+        """Fills `targets`, `over`, `kids` and `shares`."""
         self._node(((owner, *span),), target, 0)
 
     def _node(self, path: Path, target: int, number: int) -> None:
@@ -101,6 +103,7 @@ class World:
                     weights = [Fraction(1)] * len(parts)
                 for part, amount in zip(parts, hamilton(target + self.over[path], weights), strict=True):
                     self.kids[path].append((*path, part))
+                    self.shares[*path, part] = weights[len(self.kids[path]) - 1] / sum(weights, Fraction(0))
                     self._node((*path, part), amount, at + 1)
                 return
 

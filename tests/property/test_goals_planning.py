@@ -532,7 +532,110 @@ def test_commitments_add_up_from_below(data: st.DataObject) -> None:
             return Decimal(0), node.target, False
         return sum((part[0] for part in parts), Decimal(0)), sum((part[1] for part in parts), Decimal(0)), True
 
-    for node, gap in zip(tree.nodes, commitment_gaps(tree.nodes, stated), strict=True):
+    for node, gap in zip(tree.nodes, commitment_gaps(tree.nodes, stated, adds_up=True), strict=True):
         committed, outstanding, _ = expected(node)
         assert (gap.node_id, gap.committed, gap.outstanding) == (node.id, committed, outstanding)
         assert gap.gap == committed - node.target
+
+
+@st.composite
+def rates(draw: st.DrawFn) -> tuple[Plan, dict[UUID, Fraction]]:
+    """A plan of rates, and by the oracle what share of the node above each node weighs."""
+    story = draw(stories())
+    steps = tuple(
+        replace(step, over_assignment=Decimal(0)) if isinstance(step, AlongPeople) else step
+        for step in story.plan.steps
+    )
+    plan = replace(story.plan, steps=steps, adds_up=False)
+    owner, first, last = story.root
+    story.world.decompose(owner, (first, last), story.target)
+    return plan, {
+        node_id: story.world.shares.get(path, Fraction(1)) for node_id, path in paths(decomposed(plan)).items()
+    }
+
+
+def half_up(amount: Fraction) -> int:
+    size = int(abs(amount) + Fraction(1, 2))
+    return size if amount >= 0 else -size
+
+
+@settings(max_examples=40)
+@given(rates())
+def test_a_rate_is_handed_down_as_it_is_and_parts_weigh_what_they_would_have_been_given(
+    given_rates: tuple[Plan, dict[UUID, Fraction]],
+) -> None:
+    plan, shares = given_rates
+    for node in decomposed(plan).nodes:
+        assert node.target == node.handed_down == plan.target
+        assert node.over_assigned == node.mismatch == 0
+        expected = None if node.parent_id is None else Decimal(half_up(shares[node.id] * 10**6)).scaleb(-6)
+        assert node.share == expected
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_what_rates_come_to_is_their_mean_by_share_whatever_is_changed_and_a_locked_one_stays(
+    data: st.DataObject,
+) -> None:
+    plan, shares = data.draw(rates())
+    tree = decomposed(plan)
+    for _ in range(data.draw(st.integers(1, 5))):
+        change = data.draw(changes_of(tree, plan).filter(lambda each: not isinstance(each, Respread)))
+        before = tree
+        try:
+            plan, tree = changed(plan, change)
+        except AttainError:
+            continue
+        below = right_below(tree)
+        for node in tree.nodes:
+            exact = sum(
+                (shares[each.id] * units(each.target, plan.decimals) for each in below.get(node.id, [])), Fraction(0)
+            )
+            come_to = half_up(exact) if node.id in below else units(node.target, plan.decimals)
+            assert units(node.mismatch, plan.decimals) == come_to - units(node.target, plan.decimals)
+            was = before.by_id[node.id]
+            if was.locked and node.id != change.node_id and change.node_id not in ancestors(tree, node.id):
+                assert node.target == was.target or node.id in ancestors(tree, change.node_id)
+            if was.locked and node.id != change.node_id:
+                assert node.target == was.target
+        if isinstance(change, Edit) and change.taken_by is TakenBy.PARENT:
+            above = tree.by_id[change.node_id].parent_id
+            while above is not None and not before.by_id[above].locked:
+                assert tree.by_id[above].mismatch == 0
+                above = tree.by_id[above].parent_id
+        if isinstance(change, Edit) and change.taken_by is TakenBy.SIBLINGS:
+            above = tree.by_id[change.node_id].parent_id
+            free = (
+                []
+                if above is None
+                else [each for each in below[above] if not each.locked and not each.stated and shares[each.id]]
+            )
+            if above is not None and free and all(each.target > 0 for each in free):
+                assert tree.by_id[above].mismatch == 0
+                assert len({each.target for each in free}) == 1
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_commitments_to_rates_come_to_their_mean_with_targets_for_who_has_not_answered(data: st.DataObject) -> None:
+    plan, shares = data.draw(rates())
+    tree = decomposed(plan)
+    chosen = data.draw(st.sets(st.sampled_from(tree.nodes).map(lambda node: node.id), max_size=6))
+    stated = {node_id: Decimal(data.draw(st.integers(0, 100))) for node_id in sorted(chosen)}
+    below = right_below(tree)
+
+    def expected(node: Node) -> Fraction:
+        if node.id in stated:
+            return Fraction(stated[node.id])
+        parts = below.get(node.id, [])
+        return (
+            sum((shares[part.id] * expected(part) for part in parts), Fraction(0)) if parts else Fraction(node.target)
+        )
+
+    for node, gap in zip(tree.nodes, commitment_gaps(tree.nodes, stated, adds_up=False), strict=True):
+        # Shares are known with six decimals, so what many levels come to is nearly exact.
+        close = Fraction(len(tree.nodes) * (100 + abs(Fraction(plan.target))), 10**5)
+        assert abs(Fraction(gap.committed) - expected(node)) <= close
+        assert gap.gap == gap.committed - node.target
+        if not stated:
+            assert abs(gap.gap) <= Decimal("0.000001") * len(tree.nodes)

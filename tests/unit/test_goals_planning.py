@@ -434,14 +434,14 @@ def test_a_basis_nobody_has_leaves_its_share_to_the_others_and_is_said() -> None
 def test_commitments_are_compared_with_what_was_handed_down() -> None:
     tree = decomposed(plan("300", EQUALLY, AlongTime((Q1,), Shape.EQUAL), people=3, period=Q1, decimals=0))
     root, first, second, third = tree.nodes
-    gaps = commitment_gaps(tree.nodes, {first.id: Decimal(80), second.id: Decimal(110)})
+    gaps = commitment_gaps(tree.nodes, {first.id: Decimal(80), second.id: Decimal(110)}, adds_up=True)
     assert [(each.committed, each.outstanding, each.gap) for each in gaps] == [
         (Decimal(190), Decimal(100), Decimal(-110)),
         (Decimal(80), Decimal(0), Decimal(-20)),
         (Decimal(110), Decimal(0), Decimal(10)),
         (Decimal(0), Decimal(100), Decimal(-100)),
     ]
-    own = commitment_gaps(tree.nodes, {root.id: Decimal(320), first.id: Decimal(80)})
+    own = commitment_gaps(tree.nodes, {root.id: Decimal(320), first.id: Decimal(80)}, adds_up=True)
     assert (own[0].committed, own[0].outstanding, own[0].gap) == (Decimal(320), Decimal(0), Decimal(20))
     assert third.id == own[3].node_id
 
@@ -537,3 +537,68 @@ def test_a_year_of_two_thousand_people_by_weeks_is_decomposed_in_seconds() -> No
 def test_nothing_is_split_by_weights_that_are_none(weights: list[int]) -> None:
     with pytest.raises(ValueError, match="weights of 0 or more"):
         split(1, weights)
+
+
+def win_rates(*changes: Change) -> Plan:
+    """30 % for a company of two: of 100 deals decided last year the first decided 60 and the second 40."""
+    facts = {person(0): OwnerFacts(history=Decimal(60)), person(1): OwnerFacts(history=Decimal(40))}
+    made = plan("30", AlongPeople({Basis.HISTORY: Decimal(1)}), people=2, facts=facts, changes=changes)
+    return replace(made, adds_up=False)
+
+
+def test_a_win_rate_is_handed_down_as_it_is_and_an_edit_shows_what_the_parts_come_to() -> None:
+    tree = decomposed(win_rates())
+    company, west, east = tree.nodes
+    assert [node.target for node in tree.nodes] == amounts("30", "30", "30")
+    assert [node.share for node in tree.nodes] == [None, Decimal("0.6"), Decimal("0.4")]
+
+    def after(taken_by: TakenBy) -> tuple[list[Decimal], Decimal]:
+        _, edited = changed(win_rates(), Edit(east.id, Decimal(25), taken_by))
+        return [node.target for node in edited.nodes], edited.nodes[0].mismatch
+
+    assert after(TakenBy.NOBODY) == (amounts("30", "30", "25"), Decimal(-2))
+    assert after(TakenBy.SIBLINGS) == (amounts("30", "33.33", "25"), Decimal(0))
+    assert after(TakenBy.PARENT) == (amounts("28", "30", "25"), Decimal(0))
+    _, locked = changed(win_rates(Lock(west.id, Decimal(32))), Edit(company.id, Decimal(40)))
+    assert [node.target for node in locked.nodes] == amounts("40", "32", "40")
+    assert locked.nodes[0].mismatch == Decimal("-4.8")
+
+
+def test_what_is_committed_to_rates_counts_by_its_share_and_the_target_for_who_has_not_answered() -> None:
+    tree = decomposed(win_rates())
+    _, west, _ = tree.nodes
+    company, _, east = commitment_gaps(tree.nodes, {west.id: Decimal(28)}, adds_up=False)
+    assert (company.committed, company.outstanding, company.gap) == (Decimal("28.8"), Decimal(12), Decimal("-1.2"))
+    assert (east.committed, east.outstanding, east.gap) == (Decimal(30), Decimal(30), Decimal(0))
+
+
+def test_rates_of_which_nobody_knows_what_they_weigh_weigh_alike_and_it_is_said() -> None:
+    made = replace(plan("30", AlongPeople({Basis.HISTORY: Decimal(1)}), people=2), adds_up=False)
+    tree = decomposed(made)
+    assert [node.share for node in tree.nodes] == [None, Decimal("0.5"), Decimal("0.5")]
+    assert tree.remarks == (Remark(tree.nodes[0].id, (Basis.HISTORY,), evenly=True),)
+
+
+@pytest.mark.parametrize(
+    ("made", "pointer"),
+    [
+        (plan("30", AlongPeople({Basis.EQUAL: Decimal(1)}, Decimal("0.1")), people=2), "/steps/0/over_assignment"),
+        (plan("30", MONTHLY, changes=[Respread(UUID(int=1), date(2026, 5, 1), {})]), "/changes/0"),
+    ],
+)
+def test_rates_are_neither_over_assigned_nor_respread(made: Plan, pointer: str) -> None:
+    with pytest.raises(PlanRefused) as refused:
+        decomposed(replace(made, adds_up=False))
+    assert [field.pointer for field in refused.value.fields] == [pointer]
+
+
+def test_rates_of_somebody_in_two_teams_are_compared_by_their_mean() -> None:
+    steps = (AlongPeople({Basis.EQUAL: Decimal(1)}),) * 2
+    made = replace(plan("30", *steps), adds_up=False)
+    teams = [Owner(OwnerKind.TEAM, UUID(int=number)) for number in (50, 51)]
+    below = {COMPANY: tuple(teams), teams[0]: (person(0),), teams[1]: (person(0),)}
+    made = replace(made, below=below)
+    first = next(node for node in decomposed(made).nodes if node.owner == person(0))
+    _, tree = changed(made, Edit(first.id, Decimal(20)))
+    row = next(row for row in compared([tree.nodes], {}) if row.owner == person(0))
+    assert row.planned[0] is not None and row.planned[0].target == Decimal(25)

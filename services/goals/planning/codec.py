@@ -85,6 +85,7 @@ def plan_to_json(plan: Plan) -> Json:
         "facts": [[_owner_to_json(owner), _dump(facts)] for owner, facts in plan.facts.items()],
         "working_days": [day.isoformat() for day in plan.working_days],
         "changes": [_tagged(_NAMES[type(change)], change) for change in plan.changes],
+        "adds_up": plan.adds_up,
     }
 
 
@@ -103,6 +104,7 @@ def plan_from_json(stored: Mapping[str, object]) -> Plan:
         facts=_facts(reading.values("facts")),
         working_days=tuple(date.fromisoformat(str(day)) for day in reading.values("working_days")),
         changes=tuple(_load(_CHANGES[tag], members) for tag, members in map(_untagged, reading.values("changes"))),
+        adds_up=bool(stored.get("adds_up", True)),
     )
 
 
@@ -112,6 +114,7 @@ def pattern_to_json(pattern: Pattern) -> Json:
         "metric": Metric.of(pattern.measure).model_dump(mode="json"),
         "unit": pattern.unit,
         "direction": pattern.direction.value,
+        "baseline": format_amount(pattern.baseline),
     }
 
 
@@ -119,7 +122,8 @@ def pattern_from_json(stored: Mapping[str, object]) -> Pattern:
     reading = _Reading(stored)
     metric = Metric.model_validate(reading.value("metric"))
     direction = Direction(reading.text("direction"))
-    return Pattern(reading.text("name"), metric.measure(), reading.text("unit"), direction)
+    baseline = Decimal(str(stored.get("baseline", "0")))
+    return Pattern(reading.text("name"), metric.measure(), reading.text("unit"), direction, baseline)
 
 
 def log_to_json(log: Sequence[Entry]) -> list[JsonValue]:

@@ -14,6 +14,7 @@ from services.goals.evidence.domain import Actuals, MonthOfPerson
 from services.goals.evidence.service import Evidence
 from services.goals.org.domain import Named
 from services.goals.org.service import Organisation
+from services.goals.planning.domain.numbers import quotient
 from services.goals.planning.domain.plan import (
     AlongPeople,
     AlongTime,
@@ -60,6 +61,23 @@ class Numbers(NamedTuple):
     def open_of(self, actuals: Actuals) -> Decimal:
         found: Decimal = getattr(actuals, self.open)
         return found
+
+
+class Won(NamedTuple):
+    """What somebody won in a month: `value`, of a rate what is divided by `by`."""
+
+    value: Decimal
+    by: Decimal | None = None
+
+
+def total(won: Sequence[Won]) -> Decimal | None:
+    """What all of it comes to; None for a rate of which there is nothing to divide by."""
+    value = sum((each.value for each in won), Decimal(0))
+    divisors = [each.by for each in won if each.by is not None]
+    if not divisors:
+        return value
+    by = sum(divisors, Decimal(0))
+    return quotient(value, by) if by else None
 
 
 _VALUES: Final = Numbers("won_value", "open_value")
@@ -114,6 +132,7 @@ class Knowledge:
             below=below,
             facts=await self._facts(tx, tenant_id, wish, chart, people, numbers),
             working_days=tuple(day for day in days_of(wish.period) if working.on(day).is_worked) if counted else (),
+            adds_up=measure.adds_up,
         )
 
     async def won(
@@ -124,25 +143,39 @@ class Knowledge:
         within: Period,
         people: Sequence[UUID],
         months: Sequence[date],
-    ) -> Mapping[MonthOfPerson, Decimal] | None:
+    ) -> Mapping[MonthOfPerson, Won] | None:
         """What these people won in these months, in what the measure counts; None where actuals do not have it."""
+        is_average = measure.aggregate is Aggregate.AVERAGE
+        if is_average and not await self._has_values(tx, tenant_id, within, measure):
+            return None
         numbers = await self._numbers(tx, tenant_id, within, measure)
         if numbers is None:
             return None
         found = await self._evidence.of(tx, tenant_id, people, months)
-        return {key: numbers.won_of(actuals) for key, actuals in found.items()}
+        if is_average:
+            # Of a month with unconverted deals it is not known how many the value is of.
+            return {
+                key: Won(_VALUES.won_of(actuals), _COUNTS.won_of(actuals))
+                for key, actuals in found.items()
+                if not actuals.unconverted
+            }
+        return {key: Won(numbers.won_of(actuals)) for key, actuals in found.items()}
 
     async def _numbers(self, tx: Transaction, tenant_id: UUID, period: Period, measure: Measure) -> Numbers | None:
-        """Actuals have deals by number, and by value in the home currency."""
+        """Actuals have deals by number, and by value in the home currency; of an average, what it is divided by."""
         if measure.record is not RecordKind.DEAL:
             return None
-        if measure.aggregate is Aggregate.COUNT:
+        if measure.aggregate in (Aggregate.COUNT, Aggregate.AVERAGE):
             return _COUNTS
+        return _VALUES if await self._has_values(tx, tenant_id, period, measure) else None
+
+    async def _has_values(self, tx: Transaction, tenant_id: UUID, period: Period, measure: Measure) -> bool:
+        """Whether what the measure sums is the value of deals in the home currency."""
         try:
             home = (await self._calendars.get_calendar(tx, tenant_id)).on(period.start).currency
         except CalendarNotSet:
-            return None
-        return _VALUES if measure.is_money and measure.currency == home else None
+            return False
+        return measure.record is RecordKind.DEAL and measure.is_money and measure.currency == home
 
     async def _facts(
         self,

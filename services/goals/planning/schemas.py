@@ -50,7 +50,7 @@ from shared.http.audit import ActorAnswer
 from shared.http.schemas import body_example, example
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Aggregate
-from shared.kernel.money import currency_minor_units
+from shared.kernel.money import currency_minor_units, format_amount
 from shared.kernel.periods import DatedRange, FiscalCalendar
 
 OWNERS_MAX: Final = 10_000
@@ -71,7 +71,8 @@ class AlongPeopleBody(BaseModel):
         default={Basis.EQUAL: Decimal(1)},
         description="What decides, with shares that sum to 1: `equal`; `history`, what was won in the same months of "
         "the year before; `capacity`, FTE × ramp × availability × productivity on the days present; `pipeline`, what "
-        "is open and expected in the period; `potential`, as stated in `facts`.",
+        "is open and expected in the period; `potential`, as stated in `facts`. Rates are handed down as "
+        "they are, and the blend decides what each weighs.",
         examples=[{"history": "0.8", "equal": "0.2"}],
     )
     over_assignment: Annotated[Decimal, AMOUNT_LIMITS, Field(ge=0, le=OVER_ASSIGNMENT_MAX), NO_FLOAT, AS_TEXT] = Field(
@@ -221,6 +222,11 @@ class ScenarioBody(BaseModel):
     metric: MetricBody
     unit: Line | None = Field(default=None, description="Left out: the currency, the field, or `deals`.")
     direction: Direction = Direction.HIGHER
+    baseline: Amount | None = Field(
+        default=None,
+        description="What the topmost goal starts from; left out, 0. The others start from it too where targets are "
+        "rates, else from as much of it as their target is of the topmost one.",
+    )
     decimals: int | None = Field(
         default=None, ge=0, le=6, description="Of every target. Left out: the currency's, 0 for counts, else 2."
     )
@@ -236,12 +242,21 @@ class ScenarioBody(BaseModel):
     def pattern(self) -> Pattern:
         """Raises InvalidInput naming what is wrong with the metric."""
         measure = self.metric.measure()
-        if measure.aggregate not in (Aggregate.SUM, Aggregate.COUNT, Aggregate.DISTINCT):
+        if measure.aggregate is Aggregate.CHILDREN:
             raise InvalidInput.field(
-                "/metric/aggregate", f"{measure.aggregate} does not add up", "sum, count or distinct"
+                "/metric/aggregate", "children is made of other goals, not handed down", "another aggregate"
             )
-        unit = self.unit or measure.currency or measure.value_field or "deals"
-        return Pattern(self.goal_name, measure, unit, self.direction)
+        baseline = Decimal(0) if self.baseline is None else self.baseline
+        if self.direction is Direction.LOWER and baseline <= self.target:
+            message = f"{format_amount(baseline)} is not above the target, and lower is better"
+            raise InvalidInput.field("/baseline", message, f"more than {format_amount(self.target)}")
+        if self.direction is Direction.HIGHER and self.baseline is not None and baseline >= self.target:
+            message = f"{format_amount(baseline)} is not below the target, and higher is better"
+            raise InvalidInput.field("/baseline", message, f"less than {format_amount(self.target)}")
+        usual = "%" if measure.aggregate is Aggregate.RATIO else measure.currency or measure.value_field or "deals"
+        if self.unit is None and measure.aggregate is Aggregate.STATED:
+            raise InvalidInput.field("/unit", "is missing for stated values", "what they are in")
+        return Pattern(self.goal_name, measure, self.unit or usual, self.direction, baseline)
 
     def wish(self, calendar: FiscalCalendar) -> Wish:
         """Raises InvalidInput for a period that is none and an owner that is stated twice."""
@@ -249,7 +264,7 @@ class ScenarioBody(BaseModel):
         if measure.currency is not None:
             usual = currency_minor_units(measure.currency)
         else:
-            usual = 2 if measure.aggregate is Aggregate.SUM else 0
+            usual = 0 if measure.aggregate in (Aggregate.COUNT, Aggregate.DISTINCT) else 2
         period = self.period.period(calendar)
         facts = {each.owner.owner(): each.facts() for each in self.facts}
         if len(facts) != len(self.facts):
@@ -487,6 +502,8 @@ class NodeAnswer(BaseModel):
         last_year="10500000",
         change="0.142857",
         probability="0.4286",
+        share=None,
+        goal_id=None,
         note="",
     )
 
@@ -498,7 +515,10 @@ class NodeAnswer(BaseModel):
     target: Exact
     handed_down: Exact = Field(description="What the last split gave it.")
     over_assigned: Exact = Field(description="By how much more was handed down than the target, on purpose.")
-    mismatch: Exact = Field(description="What those right below add up to, less the target and what is over-assigned.")
+    mismatch: Exact = Field(
+        description="What those right below add up to, less the target and what is over-assigned; of rates, what they "
+        "come to by their shares, less the target."
+    )
     locked: bool
     stated: bool = Field(description="Somebody gave it this target.")
     reached: Exact | None = Field(description="What counts instead of its target since a re-spread.")
@@ -506,6 +526,12 @@ class NodeAnswer(BaseModel):
     change: Exact | None = Field(description="Against last year: 0.1 is 10 % more.")
     probability: Exact | None = Field(
         description="That the target is attained, from 0 to 1, by history and peers; null where too little is known."
+    )
+    share: Exact | None = Field(
+        description="How much a rate weighs in what those below one node come to, from 0 to 1; null for what adds up."
+    )
+    goal_id: UUID | None = Field(
+        description="The goal that it has become; null until the scenario is applied, and where the target is 0."
     )
     note: str
 
@@ -528,6 +554,8 @@ class NodeAnswer(BaseModel):
             last_year=seen.last_year,
             change=seen.change,
             probability=seen.probability,
+            share=node.share,
+            goal_id=seen.goal_id,
             note=node.note,
         )
 

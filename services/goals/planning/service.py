@@ -34,12 +34,12 @@ from services.goals.planning.domain.scenario import (
     a_year_before,
     months_of,
 )
-from services.goals.planning.knowing import Knowledge
+from services.goals.planning.knowing import Knowledge, total
 from services.goals.targets.domain import Goal, GoalOutOfReach, Owner, check_may_propose, draft
 from services.goals.targets.service import GoalChange, Goals, Verb
 from shared.db.database import Transaction
 from shared.kernel.approvals import Actor
-from shared.kernel.errors import AnyVersionOf, FieldError, Refusals
+from shared.kernel.errors import AnyVersionOf, FieldError, InvalidInput, Refusals
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import FiscalCalendar, Period
 from shared.kernel.sight import Breadth, Sight, Viewer
@@ -87,6 +87,8 @@ class SeenNode:
     last_year: Decimal | None
     probability: Decimal | None
     """That the target is attained; None where too little is known to tell."""
+    goal_id: UUID | None
+    """The goal that it has become."""
 
     @property
     def change(self) -> Decimal | None:
@@ -226,6 +228,7 @@ class Planning:
                 names[node.owner.id].name,
                 before.get((node.owner, node.period)),
                 probable.get((node.owner, node.period)),
+                scenario.became(node),
             )
             for position, node in found
         ]
@@ -364,7 +367,8 @@ class Planning:
         scenario = await self._seen(tx, tenant_id, scenario_id, sight)
         tree = await self._tree(scenario)
         stated = await store.commitments(tx, tenant_id, scenario_id)
-        gaps = commitment_gaps(tree.nodes, {node_id: each.amount for node_id, each in stated.items()})
+        amounts = {node_id: each.amount for node_id, each in stated.items()}
+        gaps = commitment_gaps(tree.nodes, amounts, adds_up=scenario.plan.adds_up)
         first = 0 if after is None else after + 1
         seen = (
             (position, tree.nodes[position], gaps[position])
@@ -589,7 +593,7 @@ class Planning:
                     fields=[FieldError("/reached", message, "what each node that is behind or begun has reached")],
                 )
             keys = [key for person in _people_of(scenario, node.owner) for key in _keys(person, span)]
-            reached[node.id] = sum((won.get(key, Decimal(0)) for key in keys), Decimal(0))
+            reached[node.id] = total([won[key] for key in keys if key in won]) or Decimal(0)
         return Respread(change.node_id, change.day, reached)
 
     async def _changed(
@@ -616,6 +620,8 @@ class Planning:
         self, tx: Transaction, tenant_id: UUID, scenario: Scenario, nodes: Sequence[Node]
     ) -> dict[tuple[Owner, Period], Decimal]:
         """How probable it is that each owner attains all of its targets for a period, where that can be told."""
+        if not scenario.plan.adds_up:
+            return {}
         drafts: dict[tuple[Owner, Period], Goal] = {}
         for node in nodes:
             place = node.owner, node.period
@@ -646,8 +652,8 @@ class Planning:
         found: dict[tuple[Owner, Period], Decimal] = {}
         for (owner, period), span in spans.items():
             values = [won[key] for person in people[owner] for key in _keys(person, span) if key in won]
-            if values:
-                found[owner, period] = sum(values, Decimal(0))
+            if values and (reached := total(values)) is not None:
+                found[owner, period] = reached
         return found
 
 
@@ -661,6 +667,8 @@ def _check_change(scenario: Scenario, tree: Tree, change: Change, actor: Actor, 
     node = tree.by_id.get(change.node_id)
     if node is None or not sight.sees_owner(node.owner.id):
         raise NodeNotFound(f"The plan has no node {change.node_id}.")
+    if isinstance(change, Respread) and not scenario.plan.adds_up:
+        raise InvalidInput.field("/kind", "rates have no rest to spread", "edit, lock, unlock or note")
     if sight.viewer.edits:
         return
     check_may_propose(sight, node.owner)

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from typing import Final
 from uuid import UUID
 
 from services.goals.moves.domain.move import (
@@ -30,12 +29,10 @@ from services.goals.targets.domain import (
     check_terms,
 )
 from shared.kernel.errors import FieldError
-from shared.kernel.measures import Aggregate, Combine
+from shared.kernel.measures import Aggregate
 from shared.kernel.money import AMOUNT_DECIMALS_MAX, currency_minor_units, format_amount
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import DatedRange, Period
-
-_PARTS_SUMMED: Final = (Aggregate.SUM, Aggregate.COUNT, Aggregate.DISTINCT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +108,22 @@ class _Planning:
     def effect_of(self, goal: Goal) -> GoalEffect:
         choice, measure = self.terms.of_goal(goal.id), goal.terms.measure
         handling = Handling.STAY if measure.aggregate is Aggregate.CHILDREN else choice.handling
-        adds_up = measure.aggregate in _PARTS_SUMMED or measure.combine is Combine.SUM
         weighed = goal.terms.parent_id in self.known.made_of_parts
         if weighed:
             self.weighed.add(goal.id)
         kept: GoalTerms | None = goal.terms
         handed: GoalTerms | None = None
         if handling is not Handling.STAY:
-            kept, handed = _divided(self.terms, goal.terms, handling, adds_up=adds_up, weighed=weighed)
+            kept, handed = _divided(self.terms, goal.terms, handling, adds_up=measure.adds_up, weighed=weighed)
         targets = [_target_effect(goal, kept)]
         if kept != goal.terms:
             self.changed.append(ChangedGoal(goal, kept))
         if handed is not None and choice.successor_id is not None:
             owner = Owner(OwnerKind.PERSON, choice.successor_id)
             handed = replace(handed, owner=owner, name=choice.name or handed.name)
-            targets.append(self._taken_over(goal, handed, adds_up=adds_up, weighed=weighed))
-        return GoalEffect(goal.id, goal.terms.name, goal.status, goal.terms.unit, handling, adds_up, tuple(targets))
+            targets.append(self._taken_over(goal, handed, adds_up=measure.adds_up, weighed=weighed))
+        terms = goal.terms
+        return GoalEffect(goal.id, terms.name, goal.status, terms.unit, handling, measure.adds_up, tuple(targets))
 
     def check(self, effect: GoalEffect) -> None:
         """Raises MoveRefused where a goal in force, or one above it, could not be so."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from uuid import UUID
 
+from services.goals.planning.domain.numbers import shown
 from services.goals.planning.domain.plan import AlongPeople, Node, OutsideTolerance, Plan
 from shared.kernel.errors import FieldError
 from shared.kernel.money import format_amount
@@ -41,33 +42,52 @@ class CommitmentGap:
     target: Decimal
     committed: Decimal
     outstanding: Decimal
-    """The targets of those at or below the node that nobody has committed to yet."""
+    """The targets of those at or below the node that nobody has committed to yet; of rates, each by its share."""
     gap: Decimal
     """committed - target: below 0, less is committed than the plan needs."""
 
 
-def commitment_gaps(nodes: Sequence[Node], commitments: Mapping[UUID, Decimal]) -> tuple[CommitmentGap, ...]:
+def commitment_gaps(
+    nodes: Sequence[Node], commitments: Mapping[UUID, Decimal], *, adds_up: bool
+) -> tuple[CommitmentGap, ...]:
     """One for each node, in order. `nodes` have each node after the one above it, as those of a tree.
 
     Where somebody committed for a node itself, that counts and what was committed below it does not; else those right
     below count with theirs. A node is outstanding with its own target where nobody at or below it has committed.
+
+    Where targets are rates and do not add up (see Plan), they come to their mean by share, in which one that is
+    outstanding counts with its target.
     """
     committed: dict[UUID, Decimal] = {}
     outstanding: dict[UUID, Decimal] = {}
     answered: set[UUID] = set()
+    shares: dict[UUID, Decimal] = {}
     for node in reversed(nodes):
+        if node.id in shares:
+            committed[node.id] /= shares[node.id]
+            outstanding[node.id] /= shares[node.id]
         if node.id in commitments:
             committed[node.id], outstanding[node.id] = commitments[node.id], Decimal(0)
             answered.add(node.id)
         elif node.id not in answered:
-            committed[node.id], outstanding[node.id] = Decimal(0), node.target
+            committed[node.id], outstanding[node.id] = Decimal(0) if adds_up else node.target, node.target
         if node.parent_id is not None:
             above = node.parent_id
-            committed[above] = committed.get(above, Decimal(0)) + committed[node.id]
-            outstanding[above] = outstanding.get(above, Decimal(0)) + outstanding[node.id]
+            share = Decimal(1)
+            if node.share is not None:
+                share = node.share
+                shares[above] = shares.get(above, Decimal(0)) + share
+            committed[above] = committed.get(above, Decimal(0)) + share * committed[node.id]
+            outstanding[above] = outstanding.get(above, Decimal(0)) + share * outstanding[node.id]
             if node.id in answered:
                 answered.add(above)
     return tuple(
-        CommitmentGap(node.id, node.target, committed[node.id], outstanding[node.id], committed[node.id] - node.target)
+        CommitmentGap(
+            node.id,
+            node.target,
+            shown(committed[node.id]),
+            shown(outstanding[node.id]),
+            shown(committed[node.id]) - node.target,
+        )
         for node in nodes
     )

@@ -49,6 +49,9 @@ def _problems(plan: Plan) -> Iterator[FieldError]:
     for number, step in enumerate(plan.steps):
         if isinstance(step, AlongPeople):
             yield from _people_problems(step, f"/steps/{number}")
+            if step.over_assignment and not plan.adds_up:
+                message = "is not for rates, which are handed down as they are"
+                yield FieldError(f"/steps/{number}/over_assignment", message, "0")
         else:
             yield from _time_problems(step, plan, f"/steps/{number}")
     yield from _days_problems(plan)
@@ -172,5 +175,7 @@ def _change_problems(plan: Plan) -> Iterator[FieldError]:
                     message, accepted = f"has {len(change.text)} characters", f"at most {NOTE_CHARACTERS_MAX}"
                     yield FieldError(f"{pointer}/text", message, accepted)
             case Respread():
+                if not plan.adds_up:
+                    yield FieldError(pointer, "rates have no rest to spread", "another change")
                 for node_id, amount in change.reached.items():
                     yield from amount_problems(amount, plan.decimals, f"{pointer}/reached/{node_id}")

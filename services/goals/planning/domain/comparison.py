@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from services.goals.planning.domain.numbers import change_ratio
+from services.goals.planning.domain.numbers import change_ratio, mean
 from services.goals.planning.domain.plan import Node
 from services.goals.targets.domain import Owner
 from shared.kernel.periods import Period
@@ -37,15 +37,14 @@ def compared(
     """A row for each owner and period that any of the plans has, by period, kind and id of the owner.
 
     Plans that come to an owner's period by different steps compare alike. An owner that has several nodes of one
-    period, such as a person in two teams, has them added up. `last_year` is what an owner reached a year before the
-    period; who is not named has no last year. Another order of the plans gives the same rows with the other order.
+    period, such as a person in two teams, has them added up, or the mean of rates. `last_year` is what an owner reached
+    a year before the period; who is not named has no last year. Another order of the plans gives the same rows with
+    the other order.
     """
-    found: dict[tuple[Owner, Period], list[tuple[Decimal, Decimal] | None]] = {}
+    found: dict[tuple[Owner, Period], list[list[Node]]] = {}
     for number, nodes in enumerate(plans):
         for node in nodes:
-            row = found.setdefault((node.owner, node.period), [None] * len(plans))
-            target, mismatch = row[number] or (Decimal(0), Decimal(0))
-            row[number] = (target + node.target, mismatch + node.mismatch)
+            found.setdefault((node.owner, node.period), [[] for _ in plans])[number].append(node)
     return tuple(
         Compared(owner, period, before, tuple(_planned(each, before) for each in row))
         for (owner, period), row in sorted(found.items(), key=_place)
@@ -53,8 +52,15 @@ def compared(
     )
 
 
-def _planned(each: tuple[Decimal, Decimal] | None, before: Decimal | None) -> Planned | None:
-    return None if each is None else Planned(*each, change_ratio(each[0], before))
+def _planned(nodes: Sequence[Node], before: Decimal | None) -> Planned | None:
+    if not nodes:
+        return None
+    targets, mismatches = [node.target for node in nodes], [node.mismatch for node in nodes]
+    if nodes[0].share is not None:
+        target, mismatch = mean(targets), mean(mismatches)
+    else:
+        target, mismatch = sum(targets, Decimal(0)), sum(mismatches, Decimal(0))
+    return Planned(target, mismatch, change_ratio(target, before))
 
 
 def _place(entry: tuple[tuple[Owner, Period], object]) -> tuple[Period, str, UUID]:

@@ -40,6 +40,7 @@ from services.goals.planning.domain.plan import (
 from services.goals.planning.domain.weights import PeopleWeights, TimeWeights
 from services.goals.targets.domain import Owner
 from shared.kernel.errors import FieldError
+from shared.kernel.money import AMOUNT_DECIMALS_MAX
 from shared.kernel.periods import Period
 from shared.kernel.splitting import split
 
@@ -49,7 +50,8 @@ _PLACES = UUID("7b0c1d0e-52a5-5b0e-9a35-0f3f6c1a6f10")
 def decomposed(plan: Plan) -> Tree:
     """The tree of a plan. Raises PlanRefused.
 
-    At every node, those below add up to target + over-assigned + mismatch. There is a mismatch only where people stated
+    At every node, those below add up to target + over-assigned + mismatch, or where they are rates come to target +
+    mismatch. There is a mismatch only where people stated
     or locked what contradicts, or more was reached than there was to reach. No number is taken below zero by others
     (above zero, where the target is below).
     """
@@ -145,6 +147,7 @@ class _Decomposition:
         self._reached: dict[int, int] = {}
         self._begun: dict[int, _Begun] = {}
         self._notes: dict[int, str] = {}
+        self._shares_known: dict[int, Mapping[int, Decimal]] = {}
         self._targets[0] = to_units(plan.target, plan.decimals)
         self._handed_down = self._targets
         for at in range(size):
@@ -198,6 +201,7 @@ class _Decomposition:
                 reached=from_units(self._reached[at], decimals) if at in self._reached else None,
                 step=self._made_by[at] if at else None,
                 note=self._notes.get(at, ""),
+                share=self._share(at, parent),
             )
             for at, (node_id, parent) in enumerate(zip(self._ids, self._parents, strict=True))
         ]
@@ -264,6 +268,8 @@ class _Decomposition:
 
     def _split(self, at: int) -> list[int]:
         """Splits a node's target over those right below that may change. Returns these."""
+        if not self._plan.adds_up:
+            return self._hand_down(at, self._targets[at])
         step = self._plan.steps[self._splitting_step(at)]
         if isinstance(step, AlongPeople):
             self._over[at] = rounded_half_up(self._targets[at] * millionths(step.over_assignment), MILLION)
@@ -285,6 +291,49 @@ class _Decomposition:
         for below, part, begun in zip(free, self._shares(at, left, weights, settled), settled, strict=True):
             self._targets[below] = self._handed_down[below] = begun.settled + part
         return free
+
+    def _hand_down(self, at: int, rate: int) -> list[int]:
+        """Gives a rate to those right below that may change. Returns these."""
+        free = [below for below in self._below(at) if not self._is_fixed(below)]
+        for below in free:
+            self._targets[below] = self._handed_down[below] = rate
+        return free
+
+    def _balance(self, at: int) -> None:
+        """Gives those right below that may change the rate with which all come to the target, as far as they can."""
+        weights = self._combining(at)
+        free = sum(weight for below, weight in weights.items() if not self._is_fixed(below))
+        if not free:
+            return
+        left = self._targets[at] * sum(weights.values())
+        left -= sum(self._targets[below] * weight for below, weight in weights.items() if self._is_fixed(below))
+        left = max(left, 0) if self._targets[at] >= 0 else min(left, 0)
+        for below in self._hand_down(at, rounded_half_up(left, free)):
+            self._spread(below)
+
+    def _combining(self, at: int) -> Mapping[int, int]:
+        """How much each rate right below a node weighs; all alike where none weighs."""
+        weights = self._weights(at)[0]
+        return dict(zip(self._below(at), weights if any(weights) else [1] * len(weights), strict=True))
+
+    def _combined(self, at: int) -> int:
+        """What the rates right below a node come to together."""
+        weights = self._combining(at)
+        return rounded_half_up(
+            sum(self._targets[below] * weight for below, weight in weights.items()), sum(weights.values())
+        )
+
+    def _share(self, at: int, parent: int) -> Decimal | None:
+        if self._plan.adds_up or parent < 0:
+            return None
+        if parent not in self._shares_known:
+            weights = self._combining(parent)
+            whole = sum(weights.values())
+            self._shares_known[parent] = {
+                below: from_units(rounded_half_up(weight * MILLION, whole), AMOUNT_DECIMALS_MAX)
+                for below, weight in weights.items()
+            }
+        return self._shares_known[parent][at]
 
     def _shares(self, at: int, left: int, weights: Sequence[int], settled: Sequence[_Begun]) -> list[int]:
         """What is left, by the open part of each weight; equally where none weighs, to nobody where none is open."""
@@ -318,10 +367,15 @@ class _Decomposition:
         self._spread(at)
         above = self._parents[at]
         if taken_by is TakenBy.SIBLINGS and above >= 0:
-            self._spread(above)
+            if self._plan.adds_up:
+                self._spread(above)
+            else:
+                self._balance(above)
         elif taken_by is TakenBy.PARENT:
             while above >= 0 and above not in self._locked:
-                self._targets[above] += difference
+                self._targets[above] = (
+                    self._targets[above] + difference if self._plan.adds_up else self._combined(above)
+                )
                 above = self._parents[above]
 
     def _respread(self, at: int, day: date, reached: Mapping[UUID, Decimal]) -> None:
@@ -384,18 +438,22 @@ class _Decomposition:
     def _mismatch(self, at: int) -> int:
         if not self._count[at]:
             return 0
+        if not self._plan.adds_up:
+            return self._combined(at) - self._targets[at]
         return sum(self._counting(below) for below in self._below(at)) - self._targets[at] - self._over[at]
 
     def _remarks(self) -> Iterator[Remark]:
         for at, count in enumerate(self._count):
             if not count:
                 continue
-            lacking: tuple[Basis | Shape, ...] = self._weights(at)[1]
-            if at in self._evenly or lacking:
+            weights, bases = self._weights(at)
+            lacking: tuple[Basis | Shape, ...] = bases
+            evenly = at in self._evenly if self._plan.adds_up else not any(weights)
+            if evenly or lacking:
                 step = self._plan.steps[self._splitting_step(at)]
                 if isinstance(step, AlongTime):
                     lacking = (step.shape,)
-                yield Remark(self._ids[at], lacking, at in self._evenly)
+                yield Remark(self._ids[at], lacking, evenly)
 
 
 def _unknown(node_id: UUID) -> NodeNotFound:

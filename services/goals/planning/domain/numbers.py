@@ -3,7 +3,7 @@
 A target has as many decimals as its unit (a currency its minor unit's, a count none), a weight at most six.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Final
 
@@ -54,7 +54,22 @@ def change_ratio(after: Decimal, before: Decimal | None) -> Decimal | None:
     """(after - before) ÷ |before| with six decimals, half-up; None where there is nothing before to compare with."""
     if not before:
         return None
-    return _EXACT.quantize(_EXACT.divide(_EXACT.subtract(after, before), abs(before)), _RATIO_UNIT)
+    return quotient(_EXACT.subtract(after, before), abs(before))
+
+
+def quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
+    """With six decimals, half-up. `denominator` is not 0."""
+    return _EXACT.quantize(_EXACT.divide(numerator, denominator), _RATIO_UNIT)
+
+
+def shown(amount: Decimal) -> Decimal:
+    """An amount with six decimals at most, half-up: a mean of rates may have more."""
+    return amount if has_decimals_at_most(amount, AMOUNT_DECIMALS_MAX) else _EXACT.quantize(amount, _RATIO_UNIT)
+
+
+def mean(amounts: Sequence[Decimal]) -> Decimal:
+    """Of some amounts, with six decimals, half-up."""
+    return quotient(sum(amounts, Decimal(0)), Decimal(len(amounts)))
 
 
 def _is_within_limits(amount: Decimal, decimals: int) -> bool:

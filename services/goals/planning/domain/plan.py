@@ -155,7 +155,7 @@ class TakenBy(StrEnum):
     NOBODY = "nobody"
     """It is shown at the node above as a mismatch."""
     SIBLINGS = "siblings"
-    """The nodes beside it that nobody stated or locked."""
+    """The nodes beside it that nobody stated or locked; of rates each gets the same that makes up for it."""
     PARENT = "parent"
     """All nodes above it, up to the first one that is locked; that one shows what it did not take as a mismatch."""
 
@@ -224,6 +224,10 @@ class Plan:
     """Those of the plan's period, in order; none are needed where no step counts them."""
     changes: tuple[Change, ...] = ()
     """In the order in which people made them."""
+    adds_up: bool = True
+    """False where targets are rates, such as ratios and averages: each part has the target of the node above it, and
+    what a step splits by decides how much the part weighs in what the parts come to together.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +249,8 @@ class Node:
     mismatch: Decimal
     """What those right below add up to, less the target and what is over-assigned; 0 where nothing is below.
 
-    Those that are behind a re-spread count with what they reached.
+    Those that are behind a re-spread count with what they reached. Of rates it is the mean of those right below, each
+    by its share, less the target.
     """
     locked: bool
     stated: bool
@@ -255,6 +260,8 @@ class Node:
     step: int | None
     """Which of the plan's steps made it; None for the topmost."""
     note: str
+    share: Decimal | None = None
+    """How much of the node above a rate weighs, with six decimals; None for the topmost and for what adds up."""
 
 
 class Remark(NamedTuple):

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from services.goals.planning.domain.numbers import from_units, rounded_half_up, to_units
 from services.goals.planning.domain.plan import AlongPeople, Change, Node, OwnerFacts, Plan, Shape
 from services.goals.targets.domain import Direction, Goal, GoalTerms, Owner, draft
 from shared.kernel.approvals import Actor
@@ -98,12 +99,17 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What the goals of a scenario have in common. `name` may have {owner} and {period} in it."""
+    """What the goals of a scenario have in common. `name` may have {owner} and {period} in it.
+
+    The topmost goal starts from `baseline`. Where targets add up, the others start from as much of it as their target
+    is of the topmost one.
+    """
 
     name: str
     measure: Measure
     unit: str
     direction: Direction = Direction.HIGHER
+    baseline: Decimal = Decimal(0)
 
     def named(self, owner: str, period: Period) -> str:
         """The name of the goal of somebody for a period, cut to what a name may have."""
@@ -124,8 +130,7 @@ class Entry(NamedTuple):
 class Scenario:
     """A plan with its history. `plan` is what the wish came to with what was known at `known_at`.
 
-    `log` has an entry for each of the plan's changes. `applied_at` is from when its goals are, in the tries so far the
-    last.
+    `log` has an entry for each of the plan's changes. `applied_at` is from when its goals are; a draft has none.
     """
 
     id: UUID
@@ -189,7 +194,8 @@ class Scenario:
 
     def ended(self, state: ScenarioState) -> "Scenario":
         """With its goals drafted, or taken back."""
-        return replace(self, version=self.version + 1, state=state)
+        applied_at = None if state is ScenarioState.DRAFT else self.applied_at
+        return replace(self, version=self.version + 1, state=state, applied_at=applied_at)
 
     def archived(self) -> "Scenario":
         """Put away; its goals, if it has any, stay. Raises ScenarioNotInState."""
@@ -207,6 +213,11 @@ class Scenario:
             raise ValueError("a scenario that was never applied has no goals")
         chance = sha256(self.id.bytes + node_id.bytes).digest()[:10]
         return uuid7(unix_milliseconds(self.applied_at), chance)
+
+    def became(self, node: Node) -> UUID | None:
+        """The goal that a node has become; None before all of them are drafted, and for one without a target."""
+        is_applied = self.state in (ScenarioState.APPLIED, ScenarioState.ARCHIVED) and self.applied_at is not None
+        return self.goal_id(node.id) if is_applied and node.target > 0 else None
 
     def goals_of(self, nodes: Sequence[Node], by_id: Mapping[UUID, Node], names: Mapping[Owner, str]) -> Iterator[Goal]:
         """The drafts that these nodes become; one whose target is 0 becomes none."""
@@ -226,13 +237,22 @@ class Scenario:
             owner=owner,
             measure=self.pattern.measure,
             target=target,
-            baseline=Decimal(0),
+            baseline=self._baseline(target),
             unit=self.pattern.unit,
             direction=self.pattern.direction,
             period=period,
             parent_id=parent_id,
             weight=Decimal(1),
         )
+
+    def _baseline(self, target: Decimal) -> Decimal:
+        whole = self.pattern.baseline
+        if not (self.plan.adds_up and whole and self.plan.target):
+            return whole
+        decimals = self.plan.decimals
+        parts = to_units(whole, decimals) * to_units(target, decimals)
+        of = to_units(self.plan.target, decimals)
+        return from_units(rounded_half_up(parts if of > 0 else -parts, abs(of)), decimals)
 
 
 @dataclass(frozen=True, slots=True)
