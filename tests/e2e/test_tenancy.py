@@ -38,7 +38,7 @@ COMPONENT: Final[JsonValue] = {
     "measure": BOOKINGS,
     "rate": {"shape": "flat", "rate": "0.1"},
 }
-SHOWS_NO_IDS: Final = {"list_goal_revisions", "list_fetches", "list_plan_version_changes"}
+SHOWS_NO_IDS: Final = {"list_goal_revisions", "list_fetches", "list_plan_version_changes", "list_assignment_changes"}
 """What waits to be fetched is fetched: there is nothing to show. Plans are written by people of no organisation."""
 MOVES_BY_ITSELF: Final = {
     "get_health",

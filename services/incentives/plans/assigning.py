@@ -15,6 +15,7 @@ from services.incentives.plans.content.assignments import assignment_terms_docum
 from services.incentives.plans.domain.assignments import (
     Assignment,
     AssignmentChangeKind,
+    AssignmentNotFound,
     AssignmentStatus,
     QuotaGoal,
     approved_assignment,
@@ -111,7 +112,12 @@ class Assignments:
     async def list_changes(
         self, tx: Transaction, tenant_id: UUID, assignment_id: UUID, *, after: int, limit: int
     ) -> list[AssignmentChange]:
-        """What was done to an assignment after its version `after`, oldest first; also to one that was deleted."""
+        """What was done to an assignment after its version `after`, oldest first; also to one that was deleted.
+
+        Raises AssignmentNotFound.
+        """
+        if not await store.ASSIGNMENTS.used_ids(tx, tenant_id, [assignment_id]):
+            raise AssignmentNotFound(f"There is no assignment {assignment_id}.")
         return await store.list_assignment_changes(tx, tenant_id, assignment_id, after=after, limit=limit)
 
     async def create(

@@ -147,7 +147,9 @@ async def get_assignment(
 
 
 @router.get(
-    "/assignments/{assignment_id}/history", summary="Who proposed and approved what of an assignment, when and why"
+    "/assignments/{assignment_id}/history",
+    summary="Who proposed and approved what of an assignment, when and why",
+    responses=responses(AssignmentNotFound),
 )
 async def list_assignment_changes(
     assignment_id: UUID,
