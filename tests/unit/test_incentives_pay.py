@@ -65,12 +65,12 @@ def test_a_recoverable_draw_is_recovered_above_the_draw() -> None:
 def test_a_recoverable_draw_of_one_month(amount: str, paid: int, owed: int) -> None:
     rules = PeriodRules(draw=Draw(DrawKind.RECOVERABLE, Decimal(3000)))
     [pay] = paid_over(rules, [amount])
-    assert (pay.paid, pay.state.owed) == (paid, owed)
+    assert numbers([pay.paid, pay.state.owed]) == [paid, owed]
 
 
 def test_a_draw_that_nobody_recovers_owes_nothing() -> None:
     [pay] = paid_over(PeriodRules(draw=Draw(DrawKind.NON_RECOVERABLE, Decimal(2500))), ["1800"])
-    assert (pay.paid, pay.state.owed, pay.line(LineKind.GUARANTEED)) == (2500, 0, 700)
+    assert numbers([pay.paid, pay.state.owed, pay.line(LineKind.GUARANTEED)]) == [2500, 0, 700]
 
 
 def test_recovery_waits_for_its_delay_and_takes_its_share_and_leaves_the_minimum() -> None:
@@ -116,9 +116,9 @@ def test_what_a_cap_left_is_paid_when_there_is_room() -> None:
 def test_a_cap_of_the_year_counts_what_was_paid_in_it() -> None:
     rules = PeriodRules(cap=PersonCap(year=Decimal(15000), carry_excess=True))
     first, second = paid_over(rules, ["9000", "9000"])
-    assert (first.paid, second.paid, second.state.excess) == (9000, 6000, 3000)
+    assert numbers([first.paid, second.paid, second.state.excess]) == [9000, 6000, 3000]
     next_year = pay_of(rules, "USD", second.state, PayInput(3, [], starts_year=True))
-    assert (next_year.paid, next_year.state.paid_in_year) == (3000, 3000)
+    assert numbers([next_year.paid, next_year.state.paid_in_year]) == [3000, 3000]
 
 
 def held_until_paid() -> PeriodRules:
@@ -127,11 +127,11 @@ def held_until_paid() -> PeriodRules:
 
 def test_what_is_held_back_is_released_when_its_deal_is_paid() -> None:
     first = pay_of(held_until_paid(), "USD", PayState(), PayInput(1, [earned("1000", DEAL)]))
-    assert (first.paid, first.state.held_back) == (700, 300)
+    assert numbers([first.paid, first.state.held_back]) == [700, 300]
     waiting = pay_of(held_until_paid(), "USD", first.state, PayInput(2, [], paid_deals=[OTHER]))
-    assert (waiting.paid, waiting.state.held_back) == (0, 300)
+    assert numbers([waiting.paid, waiting.state.held_back]) == [0, 300]
     later = pay_of(held_until_paid(), "USD", waiting.state, PayInput(3, [], paid_deals=[DEAL]))
-    assert (later.paid, later.state.held_back) == (300, 0)
+    assert numbers([later.paid, later.state.held_back]) == [300, 0]
 
 
 @pytest.mark.parametrize("is_of_closed", [False, True])
@@ -139,10 +139,10 @@ def test_nothing_is_released_of_a_deal_that_is_deleted_before(is_of_closed: bool
     first = pay_of(held_until_paid(), "USD", PayState(), PayInput(1, [earned("1000", DEAL)]))
     gone = PayInput(2, [earned("-1000", DEAL, is_of_closed=is_of_closed)])
     second = pay_of(held_until_paid(), "USD", first.state, gone)
-    assert (second.paid, second.state.held_back, second.state.negative) == (0, 0, 700)
+    assert numbers([second.paid, second.state.held_back, second.state.negative]) == [0, 0, 700]
     assert sum(line.amount for line in second.lines if line.kind is not LineKind.CARRIED) == -700
     third = pay_of(held_until_paid(), "USD", second.state, PayInput(3, [earned("1000", OTHER)], paid_deals=[DEAL]))
-    assert (third.paid, third.state.negative) == (0, 0)
+    assert numbers([third.paid, third.state.negative]) == [0, 0]
 
 
 def test_what_is_held_back_for_a_time_is_released_after_it() -> None:
@@ -173,7 +173,7 @@ def test_a_clawback_by_time_takes_the_months_that_were_not_served(served: int, t
     rules = PeriodRules(clawback=Clawback(ClawbackPolicy.PRO_RATA, months=12))
     back = earned("-1200", DEAL, is_of_closed=True, term_months=12, months_served=served)
     pay = pay_of(rules, "USD", PayState(), PayInput(2, [back]))
-    assert (pay.paid, pay.state.negative) == (0, taken)
+    assert numbers([pay.paid, pay.state.negative]) == [0, taken]
 
 
 def test_nothing_is_clawed_back_when_it_is_too_late() -> None:

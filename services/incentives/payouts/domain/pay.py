@@ -8,8 +8,8 @@ a negative balance, what rounding left. So over any number of pay periods, in ev
     Σ paid + carried = Σ earned + Σ given − Σ forfeited
 
 where carried = held + excess + rounding − owed advances − negative balance; given is what the company pays beyond what
-was earned (waived, forgiven, guaranteed), and forfeited what a cap without carrying cuts off. The words and mechanics are those
-of Siebel's and Xactly's public documents on draws, holds and caps.
+was earned (waived, forgiven, guaranteed), and forfeited what a cap without carrying cuts off. The words and mechanics
+are those of Siebel's and Xactly's public documents on draws, holds and caps.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -91,8 +91,8 @@ class PayLine:
 class EarnedAmount:
     """What a deal, or nothing but the terms, brought in or took back in this pay period, in whole minor units.
 
-    `is_of_closed` says that it belongs to a period that is closed: what is taken back there is a clawback. `term_months` is the deal's
-    whole term, as the rules read it, and `months_served` how many of it had begun when it ended: both for a clawback.
+    `is_of_closed` says that it belongs to a period that is closed: what is taken back there is a clawback. For that,
+    `term_months` is the deal's whole term, as the rules read it, and `months_served` how many had begun when it ended.
     """
 
     amount: Decimal
@@ -285,7 +285,7 @@ class _Run:
             return
         if policy is NegativeBalance.CARRY:
             self._add(LineKind.CARRIED, missing)
-            self._state = replace(self._state, negative=self._state.negative + missing)
+            self._state = replace(self._state, negative=missing)
         else:
             self._add(LineKind.FORGIVEN, missing)
 
