@@ -18,7 +18,7 @@ from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.kinds.commission import schedule_of
 from services.incentives.earnings.domain.settlement import PAYABLE, Settlement
 from services.incentives.ledger.domain import Cause, Posting
-from services.incentives.plans.domain.assignments import QuotaGoal
+from services.incentives.plans.domain.assignments import Assignment, QuotaGoal
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
 from shared.contracts.chart import org_chart
 from shared.contracts.org import ExchangeRates
@@ -48,12 +48,12 @@ from tests.oracles.incentives import (
 )
 from tests.stories.incentives import (
     SOURCE,
-    assignment,
     cents,
     component,
     deal_event,
     measured,
     named,
+    quotas,
     rates_event,
     team_event,
 )
@@ -135,7 +135,14 @@ class Book:
                 if known is not None and known.deleted:
                     return now
                 person, plan = PLAN_OF[step.index]
-                assigned = assignment(step, key, named("person", person), named("plan", plan))
+                assigned = Assignment(
+                    key,
+                    named("person", person),
+                    named("plan", plan),
+                    DatedRange(step.start, step.end),
+                    quotas(step.quotas),
+                    deleted=step.deleted,
+                )
                 return replace(now, assignments={**now.assignments, key: assigned})
             case Stay():
                 self.stays.pop(step.index, None)
@@ -268,7 +275,7 @@ def test_every_kept_credit_is_the_one_that_is_explained_and_every_other_has_a_re
             assert (why.refusal is None) == bool(kept)
             counting = [Fraction(p.outcome.value) for p in why.parts if isinstance(p.outcome, Counted)]
             terms = book.definitions.terms(key)
-            share = Fraction(0) if terms is None else Fraction(terms.component.allocation_percent) / 100
+            share = Fraction(0) if terms is None else Fraction(terms.component.measures[0].allocation_percent) / 100
             assert sum(counting) * share == sum(Fraction(credit.value) for credit in kept)
 
 

@@ -103,7 +103,7 @@ def _inputs(terms: PayTerms, credits: Iterable[Credit]) -> PayInputs:
         day = credit.day if known is None else known.day
         deals[credit.deal_id] = DealTotal(credit.deal_id, day, value)
     total = exact_sum(deal.value for deal in deals.values())
-    return PayInputs({MAIN: terms.quota}, {MAIN: total}, tuple(deals.values()))
+    return PayInputs({MAIN: terms.quota}, {MAIN: total}, tuple(deals.values()), terms.plan.currency)
 
 
 def _credited(credits: Iterable[Credit]) -> Decimal:

@@ -1,9 +1,19 @@
 """What every part of the JSON form of plan terms is: values that are never changed, without members nobody knows."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.contracts.texts import COMPOSED
 
 
 class Content(BaseModel):
     """A part of the JSON form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+"""How other places name a part of the terms."""
+Title = Annotated[str, Field(min_length=1, max_length=200), COMPOSED]
+"""What people read."""

@@ -1,5 +1,6 @@
 """The JSON form of what a component counts by."""
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field, JsonValue
@@ -13,6 +14,7 @@ from shared.kernel.filters import filter_to_json, parse_filter
 from shared.kernel.measures import (
     FIXED_RATES_MAX,
     Aggregate,
+    Crediting,
     Measure,
     RatePolicy,
     default_rate_policy,
@@ -49,6 +51,14 @@ class MeasureContent(Content):
         "not count.",
         examples=[{"EUR": "1.10"}],
     )
+
+
+class CreditedContent(Content):
+    """A measure, and whose credits they are."""
+
+    measure: MeasureContent
+    crediting: Crediting = Crediting.OWNER
+    role: str | None = Field(None, max_length=100, description="Only splits with this role count.")
 
 
 def measure_of(content: MeasureContent, pointer: str, *, is_stored: bool) -> Measure:
@@ -88,3 +98,12 @@ def measure_content(measure: Measure) -> MeasureContent:
             "fixed_rates": dict(measure.fixed_rates) or None,
         }
     )
+
+
+def credited_of(content: CreditedContent, pointer: str, *, is_stored: bool) -> Measure:
+    """The measure that is meant and whose credits they are; raises as `measure_of` does, for what is at `pointer`."""
+    measure = measure_of(content.measure, f"{pointer}/measure", is_stored=is_stored)
+    try:
+        return replace(measure, crediting=content.crediting, role=content.role)
+    except InvalidInput as error:
+        raise error.under(pointer) from None

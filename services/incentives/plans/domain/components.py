@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 from typing import Final
 
+from services.incentives.plans.domain.kinds.bonus import Bonus
 from services.incentives.plans.domain.kinds.commission import Commission
+from services.incentives.plans.domain.kinds.matrix import Matrix
+from services.incentives.plans.domain.kinds.objective import Objectives
+from services.incentives.plans.domain.kinds.override import Override
+from services.incentives.plans.domain.kinds.pool import Pool
 from services.incentives.plans.domain.parameters import MAIN, check_currency
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Measure
 
 COMPONENTS_MAX: Final = 20
 
-Component = Commission
+Component = Commission | Bonus | Objectives | Override | Pool | Matrix
 """A component of any kind. Each has a `key`, a `name`, `measures` by name and `needs_quota`."""
 
 

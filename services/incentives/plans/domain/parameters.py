@@ -20,17 +20,21 @@ _KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 class ComponentMeasure:
     """A measure that a component counts by: whose credits they are is in the measure, `allocation_percent` scales each.
 
-    Its totals run for periods of `period`, or, where that is None, for the plan's own.
+    Its totals run for periods of `period`, or, where that is None, for the plan's own. `within` is the part of the
+    component's JSON that has it, where that is not the component itself or a member of its name.
     """
 
     name: str
     measure: Measure
     allocation_percent: Decimal = WHOLE_PERCENT
     period: PeriodKind | None = None
+    within: str | None = None
 
     @property
     def pointer(self) -> str:
         """Where the measure is in the component's JSON."""
+        if self.within is not None:
+            return f"{self.within}/measure"
         return "/measure" if self.name == MAIN else f"/{self.name}/measure"
 
 

@@ -1,0 +1,50 @@
+"""How a cell's pay came about, step by step, in words: for kinds that are not paid deal by deal alone."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from typing import Final
+
+from services.incentives.earnings.domain.inputs import EXACT
+from shared.kernel.money import format_amount
+from shared.kernel.reasons import Words
+
+_SHOWN: Final = Decimal("0.000001")
+
+
+class StepKind(StrEnum):
+    """What a step is about."""
+
+    MILESTONE = "milestone"
+    EACH_DEAL = "each_deal"
+    PER_UNIT = "per_unit"
+    CURVE = "curve"
+    OBJECTIVE = "objective"
+    POOL = "pool"
+    MATRIX = "matrix"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of what a cell pays: `amount` = `value` × `rate`, where a rate is what it is paid by.
+
+    The amounts of a cell's steps add up to its pay.
+    """
+
+    kind: StepKind
+    words: Words
+    value: Decimal
+    rate: Decimal | None
+    amount: Decimal
+
+
+def as_decimal(ratio: Fraction) -> Decimal:
+    """The ratio to 80 digits; one that terminates within these is exact."""
+    return EXACT.divide(Decimal(ratio.numerator), Decimal(ratio.denominator))
+
+
+def percent(share: Decimal | Fraction) -> str:
+    """A share as a percentage to read, rounded to six decimals: 0.925 is "92.5"."""
+    exact = as_decimal(Fraction(share) * 100)
+    return format_amount(exact.quantize(_SHOWN, context=EXACT))
