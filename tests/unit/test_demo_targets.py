@@ -44,8 +44,6 @@ def node(
             "last_year": None,
             "change": None if change is None else Decimal(change),
             "probability": None,
-            "share": None,
-            "goal_id": None,
             "note": "",
         }
     )

@@ -291,6 +291,10 @@ class PeriodRules:
                 )
 
 
+NO_RULES: Final = PeriodRules()
+"""Rules that say nothing."""
+
+
 def check_rules(rules: PeriodRules, component_keys: Collection[str], currency: str) -> None:
     """Raise InvalidInput unless these can be the rules of a version with those components, in `currency`."""
     if rules.holdback is not None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from services.incentives.plans.domain.components import Component
+from services.incentives.plans.domain.rules import NO_RULES, PeriodRules
 from shared.kernel.approvals import Actor, Proposal
 from shared.kernel.errors import Conflict, InvalidInput, NotFound
 from shared.kernel.periods import DatedRange, FiscalCalendar, PeriodKind
@@ -84,6 +85,7 @@ class PlanVersion:
     author_id: UUID | None
     approver_id: UUID | None = None
     revision: int = 1
+    rules: PeriodRules = NO_RULES
 
     @property
     def precedence(self) -> tuple[date, int]:
@@ -113,12 +115,22 @@ def check_effective_from(day: date, kind: PeriodKind, calendar: FiscalCalendar) 
 
 
 def edited(
-    version: PlanVersion, *, effective_from: date, components: tuple[Component, ...], note: str | None
+    version: PlanVersion,
+    *,
+    effective_from: date,
+    components: tuple[Component, ...],
+    rules: PeriodRules,
+    note: str | None,
 ) -> PlanVersion:
     """The draft with other terms. Raises PlanVersionNotDraft."""
     _require_draft(version)
     return replace(
-        version, effective_from=effective_from, components=components, note=note, revision=version.revision + 1
+        version,
+        effective_from=effective_from,
+        components=components,
+        rules=rules,
+        note=note,
+        revision=version.revision + 1,
     )
 
 
