@@ -12,6 +12,8 @@ from services.incentives.inquiries.service import Inquiries
 from services.incentives.ledger.api import router as ledger_router
 from services.incentives.metadata import transport
 from services.incentives.plans.api import router as plans_router
+from services.incentives.plans.assigning import Assignments
+from services.incentives.plans.assignments_api import router as assignments_router
 from services.incentives.plans.service import Plans
 from services.incentives.settings import SERVICE, ApiSettings
 from shared.db.database import Database
@@ -50,12 +52,13 @@ def create_app() -> FastAPI:
         settings=settings,
         database=database,
         transport_tables=transport,
-        routers=[earnings_router, inquiries_router, ledger_router, plans_router],
+        routers=[earnings_router, inquiries_router, ledger_router, plans_router, assignments_router],
         readiness={"schema": partial(require_current_schema, database)},
         parts=[
             Organisation(credits.chart),
             DealFinder(credits.connections, credits.facts),
             plans,
+            Assignments(plans),
             credits,
             explanations,
             Inquiries(Outbox(transport), plans, credits, explanations),

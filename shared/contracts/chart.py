@@ -10,6 +10,7 @@ from shared.contracts.org import Calendar, CalendarState, ExchangeRates, Identit
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart
 from shared.kernel.periods import DatedRange, FiscalCalendar
 from shared.kernel.rates import ExchangeRates as DailyRates
+from shared.kernel.working_days import WorkingDays
 
 
 def org_chart(snapshots: Iterable[Event], *, rates: DailyRates | None = None) -> OrgChart:
@@ -18,6 +19,7 @@ def org_chart(snapshots: Iterable[Event], *, rates: DailyRates | None = None) ->
     `rates`, if given, are those of the snapshots, read before.
     """
     calendar = FiscalCalendar()
+    work: WorkingDays | None = None
     homes: tuple[CalendarState, ...] = ()
     teams = {}
     memberships = []
@@ -26,6 +28,7 @@ def org_chart(snapshots: Iterable[Event], *, rates: DailyRates | None = None) ->
     for snapshot in sorted(snapshots, key=lambda event: event.subject):
         if isinstance(snapshot, Calendar):
             calendar = snapshot.fiscal()
+            work = snapshot.working_days()
             homes = snapshot.states()
         elif isinstance(snapshot, ExchangeRates):
             of_currency = stated[snapshot.base_currency, snapshot.currency]
@@ -41,4 +44,4 @@ def org_chart(snapshots: Iterable[Event], *, rates: DailyRates | None = None) ->
         home = homes[0].currency if homes else None
         changes = [(state.start, state.currency) for state in homes[1:] if state.start is not None]
         rates = DailyRates(home, stated, changes)
-    return OrgChart(calendar, teams, memberships, identities, rates)
+    return OrgChart(calendar, teams, memberships, identities, rates, work)

@@ -142,32 +142,35 @@ class Metric(Value):
     @classmethod
     def of(cls, measure: Measure) -> "Metric":
         """The metric that `measure()` turns back into an equal rule."""
-        return cls.model_validate(
-            {
-                "aggregate": measure.aggregate if measure.aggregate in _FIRST_AGGREGATES else Aggregate.COUNT,
-                "value_field": measure.value_field,
-                "date_field": measure.date_field if measure.date_field in _FIRST_DAYS else DateField.CLOSED,
-                "filter": filter_to_json(measure.filter),
-                "currency": measure.currency,
-                "counts_when_paid": measure.date_field is DateField.PAID,
-                "rate_policy": measure.rate_policy,
-                "fixed_rates": dict(measure.fixed_rates) or None,
-                "record": measure.record,
-                "crediting": measure.crediting,
-                "role": measure.role,
-                "later_aggregate": None if measure.aggregate in _FIRST_AGGREGATES else measure.aggregate,
-                "numerator_filter": None
-                if measure.numerator_filter is None
-                else filter_to_json(measure.numerator_filter),
-                "combine": measure.combine,
-            }
-        )
+        return _metric(measure)
 
 
-# Thousands of goals have equal metrics, and reading a filter is most of reading a goal.
+# Thousands of goals have equal metrics, and reading and writing a filter is most of reading and writing a goal.
 @lru_cache(maxsize=1024)
 def _measure(document: str) -> Measure:
     return Metric.model_validate_json(document)._made()
+
+
+@lru_cache(maxsize=1024)
+def _metric(measure: Measure) -> Metric:
+    return Metric.model_validate(
+        {
+            "aggregate": measure.aggregate if measure.aggregate in _FIRST_AGGREGATES else Aggregate.COUNT,
+            "value_field": measure.value_field,
+            "date_field": measure.date_field if measure.date_field in _FIRST_DAYS else DateField.CLOSED,
+            "filter": filter_to_json(measure.filter),
+            "currency": measure.currency,
+            "counts_when_paid": measure.date_field is DateField.PAID,
+            "rate_policy": measure.rate_policy,
+            "fixed_rates": dict(measure.fixed_rates) or None,
+            "record": measure.record,
+            "crediting": measure.crediting,
+            "role": measure.role,
+            "later_aggregate": None if measure.aggregate in _FIRST_AGGREGATES else measure.aggregate,
+            "numerator_filter": None if measure.numerator_filter is None else filter_to_json(measure.numerator_filter),
+            "combine": measure.combine,
+        }
+    )
 
 
 class StretchLevel(Value):

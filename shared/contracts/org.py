@@ -11,6 +11,8 @@ from shared.contracts.base import AS_TEXT, NO_FLOAT, Currency, Event, Value, Ver
 from shared.kernel.org import TeamChange, TeamNode
 from shared.kernel.periods import CalendarChange, FiscalCalendar
 from shared.kernel.rates import RATE_DECIMALS_MAX, RATE_LIMIT
+from shared.kernel.working_days import NationalDays as KnownDays
+from shared.kernel.working_days import WorkingDays, WorkRule
 from shared.kernel.years import Weekday, Weeks, YearEnd, YearPattern
 from shared.kernel.zones import stored_zone
 
@@ -136,6 +138,32 @@ class Calendar(CalendarRules, Event):
             ),
             first.weeks,
         )
+
+    def working_days(self) -> WorkingDays | None:
+        """Which days are worked; None where the days of a country or subdivision of a state are not stated."""
+        rules = tuple(
+            (
+                state.start or date.min,
+                WorkRule(
+                    state.country, state.subdivision, frozenset(state.days_off), frozenset(state.extra_working_days)
+                ),
+            )
+            for state in self.states()
+        )
+        national = {
+            (each.country, each.subdivision): KnownDays(
+                each.start,
+                each.end,
+                each.published_until,
+                frozenset(each.weekend),
+                frozenset(each.off),
+                frozenset(each.worked),
+                frozenset(each.estimated),
+            )
+            for each in self.national_days
+        }
+        is_stated = all(rule.region is None or rule.region in national for _, rule in rules)
+        return WorkingDays(rules, national) if is_stated else None
 
 
 class Person(Event):

@@ -11,6 +11,7 @@ from uuid import UUID
 from shared.kernel.ids import source_user_id
 from shared.kernel.periods import DatedRange, FiscalCalendar, Period
 from shared.kernel.rates import NO_RATES, ExchangeRates
+from shared.kernel.working_days import WorkingDays
 
 
 class OwnerKind(StrEnum):
@@ -89,6 +90,8 @@ class OrgChart:
     memberships: Collection[MembershipFact] = ()
     identities: Mapping[CrmUser, UUID] = field(default_factory=dict)
     rates: ExchangeRates = NO_RATES
+    work: WorkingDays | None = None
+    """Which days are worked; None while no calendar says so."""
 
     def person_of(self, source: str, external_id: str | None) -> UUID | None:
         """The person a source's user is, or None while no identity names them."""

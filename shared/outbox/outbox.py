@@ -95,15 +95,13 @@ class Outbox:
     async def publish(self, tx: Transaction, events: Sequence[Event]) -> None:
         """Publish every one of these events of this transaction's moment, as `append` does."""
         traceparent = current_traceparent()
-        await self.append(
-            tx,
-            [
-                to_message(event, event_id=tx.new_id(), source=self._service, time=tx.now, traceparent=traceparent)
-                for event in events
-            ],
-        )
+        messages = [
+            to_message(event, event_id=tx.new_id(), source=self._service, time=tx.now, traceparent=traceparent)
+            for event in events
+        ]
+        await self.append(tx, messages)
         if self.trail is not None:
-            await self.trail.record(tx, events)
+            await self.trail.record(tx, events, [message.value or b"" for message in messages])
 
     async def append(self, tx: Transaction, messages: Sequence[OutboxMessage]) -> None:
         """Publish every one of these messages, in this order within a topic and key.

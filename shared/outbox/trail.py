@@ -8,6 +8,7 @@ an entry of the state it was in, which is no change, when it is changed for the 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
@@ -21,12 +22,12 @@ from shared.kernel.approvals import UNKNOWN, Actor, ActorKind
 
 _RECORD: Final = """
 INSERT INTO {audit} (tenant_id, id, subject, version, is_change, actor_kind, actor_id, reason, state, changed_at)
-SELECT tenant_id, id, subject, CAST(state ->> 'version' AS bigint), :is_change, :actor_kind, CAST(:actor_id AS uuid),
-    CAST(:reason AS text), state - 'tenant_id', :now
-FROM unnest(
-    CAST(CAST(:tenant_ids AS text) AS uuid[]), CAST(CAST(:ids AS text) AS uuid[]),
-    CAST(CAST(:subjects AS text) AS text[]), CAST(CAST(:states AS text) AS jsonb[])
-) AS t(tenant_id, id, subject, state)
+SELECT CAST(state ->> 'tenant_id' AS uuid), id, subject, CAST(state ->> 'version' AS bigint), :is_change, :actor_kind,
+    CAST(:actor_id AS uuid), CAST(:reason AS text), state - 'tenant_id', :now
+FROM ROWS FROM (
+    unnest(CAST(CAST(:ids AS text) AS uuid[])), unnest(CAST(CAST(:subjects AS text) AS text[])),
+    jsonb_array_elements(CAST(CAST(:states AS text) AS jsonb))
+) AS t(id, subject, state)
 ORDER BY subject
 """
 _UNLESS_THERE: Final = "ON CONFLICT (subject, version, tenant_id) DO NOTHING"
@@ -74,6 +75,8 @@ CROSS JOIN LATERAL (
 ) AS change
 """
 
+_version: Final = attrgetter("version")
+
 State = Mapping[str, JsonValue]
 """A published document without its tenant."""
 
@@ -116,10 +119,13 @@ class Trail:
         self._list = text(_LIST.format(audit=table.fullname))
         self._authors = text(_AUTHORS.format(audit=table.fullname))
 
-    async def record(self, tx: Transaction, events: Sequence[Event]) -> None:
-        """Each event's version, by the transaction's actor and for its reason. The events have a whole `version`."""
+    async def record(self, tx: Transaction, events: Sequence[Event], documents: Sequence[bytes]) -> None:
+        """Each event's version, by the transaction's actor and for its reason. The events have a whole `version`.
+
+        `documents` are the events as JSON.
+        """
         if events:
-            await tx.execute(self._record, _entries(tx, events, tx.actor, tx.reason, is_change=True))
+            await tx.execute(self._record, _entries(tx, events, documents, tx.actor, tx.reason, is_change=True))
 
     async def begin(self, tx: Transaction, events: Sequence[Event]) -> None:
         """What things are that are about to change, for those of which that is not on the trail."""
@@ -128,11 +134,12 @@ class Trail:
         wanted = {
             "tenant_ids": array_text([event.tenant_id for event in events]),
             "subjects": array_text([event.subject for event in events]),
-            "versions": array_text([dict(event)["version"] for event in events]),
+            "versions": array_text([_version(event) for event in events]),
         }
         missing = [events[row["number"] - 1] for row in await tx.rows(self._missing, wanted)]
         if missing:
-            await tx.execute(self._begin, _entries(tx, missing, UNKNOWN, None, is_change=False))
+            documents = [event.model_dump_json().encode() for event in missing]
+            await tx.execute(self._begin, _entries(tx, missing, documents, UNKNOWN, None, is_change=False))
 
     async def authors(
         self, tx: Transaction, tenant_id: UUID, subjects: Sequence[str]
@@ -177,13 +184,18 @@ class Trail:
 
 
 def _entries(
-    tx: Transaction, events: Sequence[Event], actor: Actor, reason: str | None, *, is_change: bool
+    tx: Transaction,
+    events: Sequence[Event],
+    documents: Sequence[bytes],
+    actor: Actor,
+    reason: str | None,
+    *,
+    is_change: bool,
 ) -> dict[str, object]:
     return {
-        "tenant_ids": array_text([event.tenant_id for event in events]),
         "ids": array_text([tx.new_id() for _ in events]),
         "subjects": array_text([event.subject for event in events]),
-        "states": array_text([event.model_dump_json() for event in events]),
+        "states": (b"[" + b",".join(documents) + b"]").decode(),
         "is_change": is_change,
         "actor_kind": actor.kind.value,
         "actor_id": actor.person_id,

@@ -38,7 +38,7 @@ COMPONENT: Final[JsonValue] = {
     "measure": BOOKINGS,
     "rate": {"shape": "flat", "rate": "0.1"},
 }
-SHOWS_NO_IDS: Final = {"list_goal_revisions", "list_fetches", "list_plan_version_changes"}
+SHOWS_NO_IDS: Final = {"list_goal_revisions", "list_fetches", "list_plan_version_changes", "list_assignment_changes"}
 """What waits to be fetched is fetched: there is nothing to show. Plans are written by people of no organisation."""
 MOVES_BY_ITSELF: Final = {
     "get_health",
@@ -360,7 +360,10 @@ class Company:
             version = await self.make("incentives", f"{path}/{version['number']}/{step}", None, **held)
         for name in ("ann", "bob"):
             body: JsonValue = {"person_id": self.people[name], "plan_id": plan["id"], "start": "2026-04-01"}
-            self.ids["assignment_id"] = str((await self.make("incentives", "/v1/assignments", body))["id"])
+            made = await self.make("incentives", "/v1/assignments", body)
+            self.ids["assignment_id"] = str(made["id"])
+            path = f"/v1/assignments/{made['id']}/approve"
+            await self.make("incentives", path, None, **{"if-match": f'"{made["version"]}"'})
         for name in ("bob", "ann"):
             deal: JsonValue = {"source": "crm", "external_id": f"Lost by {name}"}
             asked: JsonValue = {"person_id": self.people[name], "deal": deal, "reason": "missing_deal", "text": "Why?"}

@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from uuid import UUID, uuid4
 
 from aiokafka import AIOKafkaConsumer
 from sqlalchemy import text
 
 from services.incentives.earnings import store
+from services.incentives.plans.assigning import Act, AssignmentRequest
+from services.incentives.plans.domain.assignments import Assignment
 from services.incentives.plans.domain.kinds.commission import Commission
 from services.incentives.plans.domain.rates import FlatRate
 from shared.contracts import earnings
@@ -35,7 +38,7 @@ from shared.kernel.periods import DatedRange, PeriodKind
 from tests.oracles.incentives import DealVersion
 from tests.servers.infrastructure import eventually, own_ports, service_url
 from tests.stories.incentives import SOURCE, deal_event, named
-from tests.stories.pay import PLANS, VERIFICATION
+from tests.stories.pay import ASSIGNMENTS, PLANS, VERIFICATION
 
 DEALS = 3000
 MOMENT = datetime(2026, 2, 1, tzinfo=UTC)
@@ -104,15 +107,12 @@ async def assigned(database: Database, tenant: UUID) -> None:
         await PLANS.approve_version(tx, tenant, plan.id, 1, approver=Actor.of(named("person", 51)), expected_version=1)
         await PLANS.activate_version(tx, tenant, plan.id, 1, actor=SERVICE, expected_version=2)
         for person in (0, 1):
-            await PLANS.create_assignment(
-                tx,
-                tenant,
-                person_id=named("person", person),
-                plan_id=plan.id,
-                dated=DatedRange(date(2026, 1, 1)),
-                quotas={},
-                actor=SERVICE,
+            made = partial(
+                Assignment, person_id=named("person", person), plan_id=plan.id, range=DatedRange(date(2026, 1, 1))
             )
+            added = await ASSIGNMENTS.create(tx, tenant, made, SERVICE)
+            approval = AssignmentRequest("", added.id, added.version, Act.APPROVE)
+            await ASSIGNMENTS.act(tx, tenant, approval, Actor.of(named("person", 51)))
 
 
 async def test_a_worker_killed_in_the_middle_and_fed_everything_twice_pays_once(

@@ -115,7 +115,9 @@ class Company:
         await self.call(self.incentives, "POST", f"{versions}/1/activate", version=2)
         for person in people:
             assigned = {"person_id": person, "plan_id": plan["id"], "start": "2026-01-01"}
-            await self.call(self.incentives, "POST", "/v1/assignments", assigned)
+            made = await self.call(self.incentives, "POST", "/v1/assignments", assigned)
+            path = f"/v1/assignments/{made['id']}/approve"
+            await self.call(self.incentives, "POST", path, person=APPROVER, version=1)
 
     async def settle(self) -> None:
         """Both readers hear what the topics have got since, and rebuild."""

@@ -18,7 +18,7 @@ from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.kinds.commission import schedule_of
 from services.incentives.earnings.domain.settlement import PAYABLE, Settlement
 from services.incentives.ledger.domain import Cause, Posting
-from services.incentives.plans.domain.assignments import Assignment, QuotaGoal
+from services.incentives.plans.domain.assignments import QuotaGoal
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
 from shared.contracts.chart import org_chart
 from shared.contracts.org import ExchangeRates
@@ -48,12 +48,12 @@ from tests.oracles.incentives import (
 )
 from tests.stories.incentives import (
     SOURCE,
+    assignment,
     cents,
     component,
     deal_event,
     measured,
     named,
-    quotas,
     rates_event,
     team_event,
 )
@@ -135,14 +135,7 @@ class Book:
                 if known is not None and known.deleted:
                     return now
                 person, plan = PLAN_OF[step.index]
-                assigned = Assignment(
-                    key,
-                    named("person", person),
-                    named("plan", plan),
-                    DatedRange(step.start, step.end),
-                    quotas(step.quotas),
-                    deleted=step.deleted,
-                )
+                assigned = assignment(step, key, named("person", person), named("plan", plan))
                 return replace(now, assignments={**now.assignments, key: assigned})
             case Stay():
                 self.stays.pop(step.index, None)

@@ -120,7 +120,9 @@ class Seller(Company):
                 "POST", "incentives", f"{path}/{version['number']}/{step}", version=version["version"]
             )
         assignment = {"person_id": self.person, "plan_id": plan["id"], "start": "2026-04-01"}
-        await self.call("POST", "incentives", "/v1/assignments", assignment)
+        assigned = await self.call("POST", "incentives", "/v1/assignments", assignment)
+        path = f"/v1/assignments/{assigned['id']}/approve"
+        await self.call("POST", "incentives", path, version=assigned["version"])
 
     async def tell(self, **fields: JsonValue) -> None:
         """A signed webhook about her one deal, won on the 15th of May 2026."""

@@ -6,7 +6,7 @@ from decimal import Context, Decimal
 from fractions import Fraction
 from uuid import UUID, uuid5
 
-from services.incentives.plans.domain.assignments import Quota
+from services.incentives.plans.domain.assignments import Assignment, Quota
 from services.incentives.plans.domain.kinds.commission import Basis, Commission
 from services.incentives.plans.domain.rates import FlatRate, Rate, Tier, TieredRate, TierMode, TierScale
 from shared.contracts.deals import Deal, Payment, Split
@@ -14,7 +14,8 @@ from shared.contracts.org import DatedRate, ExchangeRates, Team, TeamState
 from shared.kernel.deals import DateField, DealKind, DealStatus
 from shared.kernel.filters import Condition, Operator
 from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy
-from tests.oracles.incentives import PLAN_RATES, DealVersion, Paying, Placed, Rated
+from shared.kernel.periods import DatedRange
+from tests.oracles.incentives import PLAN_RATES, Assigned, DealVersion, Paying, Placed, Rated
 
 SPACE = UUID(int=7)
 CONNECTION = UUID(int=8)
@@ -125,6 +126,12 @@ def component(paying: Paying) -> Commission:
 def quotas(stated: tuple[tuple[str, int | None], ...]) -> dict[str, Quota]:
     goals = (named("goal", 0), named("goal", 1))
     return {key: Quota(goal_ids=goals) if amount is None else Quota(cents(amount)) for key, amount in stated}
+
+
+def assignment(step: Assigned, key: UUID, person_id: UUID, plan_id: UUID) -> Assignment:
+    return Assignment(
+        key, person_id, plan_id, DatedRange(step.start, step.end), quotas(step.quotas), deleted=step.deleted
+    )
 
 
 def cell_id(assignment_id: UUID, key: str, start: date) -> UUID:

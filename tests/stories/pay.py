@@ -8,11 +8,13 @@ from services.incentives.earnings.service import Earnings
 from services.incentives.earnings.verification import Verification
 from services.incentives.earnings.work import Rebuilder
 from services.incentives.metadata import transport
+from services.incentives.plans.assigning import Assignments
 from services.incentives.plans.service import Plans
 from shared.db.database import Database
 from shared.outbox.outbox import Outbox
 
 PLANS: Final = Plans()
+ASSIGNMENTS: Final = Assignments(PLANS)
 CREDITS: Final = Credits(PLANS)
 EARNINGS: Final = Earnings(Outbox(transport), PLANS, CREDITS)
 EXPLANATIONS: Final = Explanations(PLANS, CREDITS)

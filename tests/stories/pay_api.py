@@ -26,7 +26,7 @@ from tests.servers.callers import bearer
 from tests.stories.incentives import SOURCE, deal_event, named, rates_event
 from tests.stories.pay import EARNINGS, rebuilder
 
-ANN, BEN, MAX, AUTHOR, APPROVER = (named("person", number) for number in (0, 1, 3, 50, 51))
+ANN, BEN, MAX, AUTHOR, APPROVER, AGREEING = (named("person", number) for number in (0, 1, 3, 50, 51, 52))
 QUARTER = "/v1/statements?start=2026-01-01&end=2026-04-01"
 Json = dict[str, object]
 
@@ -144,6 +144,14 @@ class Company:
     async def assign(self, plan_id: str, person: UUID, **more: object) -> httpx.Response:
         body = {"person_id": str(person), "plan_id": plan_id, "start": "2026-01-01", **more}
         answer = await self.send("POST", "/v1/assignments", body)
+        return await self.approved(answer) if answer.status_code == 201 else answer
+
+    async def approved(self, proposed: httpx.Response) -> httpx.Response:
+        """What another person answers to a proposal, worked out."""
+        assignment = proposed.json()
+        path, version = f"/v1/assignments/{assignment['id']}/approve", f'"{assignment["version"]}"'
+        answer = await self.send("POST", path, person=AGREEING, if_match=version)
+        assert answer.status_code == 200, answer.text
         await rebuilder(self.database).rebuild_all()
         return answer
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from uuid import UUID, uuid4
 
 from services.incentives.credits.domain import ReceivedDeal
@@ -10,6 +11,7 @@ from services.incentives.earnings import store
 from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import EARNING
+from services.incentives.plans.assigning import Act, AssignmentRequest
 from services.incentives.plans.domain.kinds.commission import Commission
 from services.incentives.plans.domain.rates import FlatRate
 from shared.contracts.base import Event
@@ -20,7 +22,7 @@ from shared.db.projection import Snapshot
 from shared.kernel.approvals import SERVICE, Actor
 from shared.kernel.deals import DateField
 from shared.kernel.measures import Aggregate, Measure
-from shared.kernel.periods import DatedRange, PeriodKind
+from shared.kernel.periods import PeriodKind
 from tests.oracles.incentives import (
     EVER,
     FOUNDED,
@@ -39,17 +41,17 @@ from tests.oracles.incentives import (
 )
 from tests.stories.incentives import (
     SOURCE,
+    assignment,
     cell_id,
     cents,
     component,
     deal_event,
     measured,
     named,
-    quotas,
     rates_event,
     team_event,
 )
-from tests.stories.pay import EARNINGS, PLANS, rebuilder
+from tests.stories.pay import ASSIGNMENTS, EARNINGS, PLANS, rebuilder
 
 AUTHOR, APPROVER = UUID(int=101), UUID(int=102)
 
@@ -180,29 +182,28 @@ class Company:
     async def assign(self, step: Assigned) -> None:
         if step.index in self.deleted:
             return
-        dated, stated = DatedRange(step.start, step.end), quotas(step.quotas)
         held = self.assignments.get(step.index)
         person, plan = PLAN_OF[step.index]
         async with self.database.transaction(self.scope) as tx:
-            if step.deleted:
-                if held is not None:
-                    await PLANS.delete_assignment(tx, self.tenant, held[0], actor=SERVICE, expected_version=held[1])
+            if step.deleted and held is None:
                 self.deleted.add(step.index)
                 return
             if held is None:
-                saved = await PLANS.create_assignment(
+                saved = await ASSIGNMENTS.create(
                     tx,
                     self.tenant,
-                    person_id=named("person", person),
-                    plan_id=self.plans[plan],
-                    dated=dated,
-                    quotas=stated,
-                    actor=SERVICE,
+                    lambda key: assignment(step, key, named("person", person), self.plans[plan]),
+                    SERVICE,
                 )
             else:
-                saved = await PLANS.change_assignment(
-                    tx, self.tenant, held[0], dated=dated, quotas=stated, actor=SERVICE, expected_version=held[1]
-                )
+                edit = partial(assignment, step, held[0], named("person", person), self.plans[plan])
+                act = Act.TAKE_BACK if step.deleted else Act.PROPOSE
+                request = AssignmentRequest("", held[0], held[1], act, lambda _: edit())
+                saved = await ASSIGNMENTS.act(tx, self.tenant, request, SERVICE)
+            approval = AssignmentRequest("", saved.id, saved.version, Act.APPROVE)
+            saved = await ASSIGNMENTS.act(tx, self.tenant, approval, Actor.of(APPROVER))
+        if step.deleted:
+            self.deleted.add(step.index)
         self.assignments[step.index] = saved.id, saved.version
 
     def next(self, subject: str) -> int:

@@ -44,6 +44,8 @@ def node(
             "last_year": None,
             "change": None if change is None else Decimal(change),
             "probability": None,
+            "share": None,
+            "goal_id": None,
             "note": "",
         }
     )

@@ -12,6 +12,7 @@ import pytest
 from services.goals.evidence.domain import Actuals, MonthOfPerson, ProbabilitySource, attainment_probability
 from services.goals.smart.domain.checks import (
     Check,
+    DaysOfPeriod,
     Known,
     Letter,
     Verdict,
@@ -40,6 +41,7 @@ from shared.kernel.filters import EVERYTHING, All, Any, Condition, Operator
 from shared.kernel.measures import Aggregate, Combine, Measure, RatePolicy
 from shared.kernel.org import MembershipFact, OrgChart, OwnerKind, TeamNode
 from shared.kernel.periods import DatedRange, FiscalCalendar, Period
+from shared.kernel.working_days import WorkingDays
 
 ADA, BOB, CLEO, DAN = (UUID(int=number) for number in range(1, 5))
 NORTH, SOUTH, ALL_SALES = (UUID(int=number) for number in range(11, 14))
@@ -77,12 +79,13 @@ def track(*history: int, peers: tuple[tuple[Decimal, ...], ...] = (), reached: i
     return Track(Decimal(reached), Decimal(still_open), Fraction(1), quarters(*history), peers)
 
 
-def known(of: Track | str = UNTOLD, *, people: int = 1, identified: int = 1) -> Known:
-    return Known(TODAY, FiscalCalendar(), people, identified, 64, of)
+def known(of: Track | str = UNTOLD, *, people: int = 1, identified: int = 1, period: Period = TERMS.period) -> Known:
+    days = replace(DaysOfPeriod.of(period, FiscalCalendar(), WorkingDays()), working_days=64)
+    return Known(TODAY, people, identified, days, of)
 
 
 def check(letter: Letter, terms: GoalTerms = TERMS, of: Known | None = None, *, past_is_allowed: bool = False) -> Check:
-    checks = checks_of(terms, of or known(), past_is_allowed=past_is_allowed)
+    checks = checks_of(terms, of or known(period=terms.period), past_is_allowed=past_is_allowed)
     assert [each.letter for each in checks] == list(Letter)
     return next(each for each in checks if each.letter is letter)
 

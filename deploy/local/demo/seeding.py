@@ -21,7 +21,9 @@ from deploy.local.traffic.scenario import activate, drafted, scenario_named, sta
 from services.goals.org.schemas import IdentityAnswer, MembershipAnswer, PersonAnswer, TeamAnswer
 from services.goals.planning.schemas import ScenarioListedAnswer
 from services.goals.targets.schemas import GoalAnswer
-from services.incentives.plans.schemas import AssignmentAnswer, PlanAnswer, PlanVersionAnswer
+from services.incentives.plans.assignment_schemas import AssignmentAnswer
+from services.incentives.plans.domain.assignments import AssignmentStatus
+from services.incentives.plans.schemas import PlanAnswer, PlanVersionAnswer
 from services.tracking.intake.connections.schemas import ConnectionAnswer
 from shared.http.auth import Role
 from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
@@ -241,25 +243,29 @@ class Seeding:
         return plan.id
 
     async def _assignments(self, people: Mapping[str, UUID], plan_id: UUID, goals: Mapping[str | None, UUID]) -> None:
+        """Everybody who sells is on the plan: the analyst proposes it and the chief approves."""
+        author = self._api.acting_as(people[ANALYST], Role.REVOPS).incentives
+        approver = self._api.acting_as(people[CHIEF], Role.ADMIN).incentives
         existing = {
-            each.person_id
-            for each in await self._api.incentives.items("/v1/assignments", AssignmentAnswer)
+            each.person_id: each
+            for each in await author.items("/v1/assignments", AssignmentAnswer)
             if each.plan_id == plan_id
         }
         for seller in SELLERS:
-            person_id = people[seller.key]
-            if person_id in existing:
-                continue
-            body: dict[str, JsonValue] = {
-                "person_id": str(person_id),
-                "plan_id": str(plan_id),
-                "start": self._quarter.start.isoformat(),
-                "quotas": {company.BOOKINGS_COMPONENT: {"goal_ids": [str(goals[seller.key])]}},
-            }
-            await self._api.incentives.post(
-                "/v1/assignments", AssignmentAnswer, body, idempotency_key=f"seed/assignment/{seller.key}"
-            )
-            self._created += 1
+            assignment = existing.get(people[seller.key])
+            if assignment is None:
+                body: dict[str, JsonValue] = {
+                    "person_id": str(people[seller.key]),
+                    "plan_id": str(plan_id),
+                    "start": self._quarter.start.isoformat(),
+                    "quotas": {company.BOOKINGS_COMPONENT: {"goal_ids": [str(goals[seller.key])]}},
+                }
+                key = f"seed/assignment/{seller.key}"
+                assignment = await author.post("/v1/assignments", AssignmentAnswer, body, idempotency_key=key)
+                self._created += 1
+            if assignment.status is AssignmentStatus.PROPOSED:
+                path = f"/v1/assignments/{assignment.id}/approve"
+                await approver.post(path, AssignmentAnswer, version=assignment.version)
 
     async def _create(self, path: str, body: Mapping[str, str], *, key: str) -> UUID:
         made = await self._api.goals.post(path, Resource, body, idempotency_key=f"seed/{key}")

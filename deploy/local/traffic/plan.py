@@ -10,7 +10,9 @@ from pydantic import JsonValue
 from deploy.local.api import AttainApi, ServiceApi
 from deploy.local.traffic.company import ReplayCompany, at_once, goal_name
 from deploy.local.traffic.pipeline import CURRENCY, Pipeline
-from services.incentives.plans.schemas import AssignmentAnswer, PlanAnswer, PlanVersionAnswer
+from services.incentives.plans.assignment_schemas import AssignmentAnswer
+from services.incentives.plans.domain.assignments import AssignmentStatus
+from services.incentives.plans.schemas import PlanAnswer, PlanVersionAnswer
 from shared.http.auth import Role
 
 AGENTS_PLAN: Final = "Pipeline agents"
@@ -67,7 +69,7 @@ async def set_up_plans(api: AttainApi, pipeline: Pipeline, company: ReplayCompan
         )
         await _active_version(author, approver, plan, _TERMS[name], start)
         if name == MANAGERS_PLAN:
-            await _assign(api, plan, company, managers, start, {})
+            await _assign(api, approver, plan, company, managers, start, {})
         else:
             quotas = {
                 agent.name: [
@@ -77,7 +79,7 @@ async def set_up_plans(api: AttainApi, pipeline: Pipeline, company: ReplayCompan
                 ]
                 for agent in pipeline.agents
             }
-            await _assign(api, plan, company, list(quotas), start, quotas)
+            await _assign(api, approver, plan, company, list(quotas), start, quotas)
 
 
 async def _active_version(
@@ -106,6 +108,7 @@ async def activated(path: str, version: PlanVersionAnswer, *, approver: ServiceA
 
 async def _assign(
     api: AttainApi,
+    approver: AttainApi,
     plan: PlanAnswer,
     company: ReplayCompany,
     names: Sequence[str],
@@ -113,16 +116,21 @@ async def _assign(
     quotas: Mapping[str, Sequence[str]],
 ) -> None:
     assigned = await api.incentives.items("/v1/assignments", AssignmentAnswer, plan_id=plan.id)
-    known: set[UUID] = {assignment.person_id for assignment in assigned}
+    known = {assignment.person_id: assignment for assignment in assigned}
 
     async def assign(name: str) -> None:
-        quota: dict[str, JsonValue] = {COMPONENT: {"goal_ids": list(quotas[name])}} if name in quotas else {}
-        body: dict[str, JsonValue] = {
-            "person_id": str(company.people[name]),
-            "plan_id": str(plan.id),
-            "start": start.isoformat(),
-            "quotas": quota,
-        }
-        await api.incentives.post("/v1/assignments", AssignmentAnswer, body)
+        assignment = known.get(company.people[name])
+        if assignment is None:
+            quota: dict[str, JsonValue] = {COMPONENT: {"goal_ids": list(quotas[name])}} if name in quotas else {}
+            body: dict[str, JsonValue] = {
+                "person_id": str(company.people[name]),
+                "plan_id": str(plan.id),
+                "start": start.isoformat(),
+                "quotas": quota,
+            }
+            assignment = await api.incentives.post("/v1/assignments", AssignmentAnswer, body)
+        if assignment.status is AssignmentStatus.PROPOSED:
+            path = f"/v1/assignments/{assignment.id}/approve"
+            await approver.incentives.post(path, AssignmentAnswer, version=assignment.version)
 
-    await at_once((name for name in names if company.people[name] not in known), assign)
+    await at_once(names, assign)

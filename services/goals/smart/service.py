@@ -15,6 +15,7 @@ from services.goals.smart import store
 from services.goals.smart.domain.checks import (
     Acknowledgement,
     Check,
+    DaysOfPeriod,
     Known,
     Letter,
     check_acknowledgement,
@@ -110,29 +111,31 @@ class SmartChecks:
         identified = await self._organisation.identified(
             tx, tenant_id, frozenset[UUID]().union(*(each.people for each in around.values()))
         )
-        actuals = await self._actuals(tx, tenant_id, [goal.terms for goal in goals], around, today)
+        untold = {goal.id: untold_by_actuals(goal.terms) for goal in goals}
+        told = [goal.terms for goal in goals if untold[goal.id] is None]
+        actuals = await self._actuals(tx, tenant_id, told, around, today)
         working = await self._calendars.working(tx, tenant_id)
-        working_days = {period: working.count(period) for period in {goal.terms.period for goal in goals}}
+        periods = {goal.terms.period for goal in goals}
+        days = {period: DaysOfPeriod.of(period, chart.calendar, working) for period in periods}
         stored: defaultdict[UUID, list[Acknowledgement]] = defaultdict(list)
         for each in await store.acknowledgements(tx, tenant_id, [goal.id for goal in goals]):
             stored[each.goal_id].append(each)
 
-        def known(terms: GoalTerms) -> Known:
+        def known(goal: Goal) -> Known:
+            terms, reason = goal.terms, untold[goal.id]
             people, peers = around[terms.owner]
-            untold = untold_by_actuals(terms)
             return Known(
                 today=today,
-                calendar=chart.calendar,
                 people=len(people),
                 identified=len(people & identified),
-                working_days=working_days[terms.period],
-                track=track_of(terms, people, peers, actuals, today) if untold is None else untold,
+                days=days[terms.period],
+                track=track_of(terms, people, peers, actuals, today) if reason is None else reason,
             )
 
         return {
             goal.id: Assessment(
                 goal,
-                checks_of(goal.terms, known(goal.terms), past_is_allowed=actor.person_id is None),
+                checks_of(goal.terms, known(goal), past_is_allowed=actor.person_id is None),
                 [each for each in stored[goal.id] if each.goal_version == goal.version],
             )
             for goal in goals
@@ -152,11 +155,10 @@ class SmartChecks:
         self,
         tx: Transaction,
         tenant_id: UUID,
-        all_terms: Sequence[GoalTerms],
+        told: Sequence[GoalTerms],
         around: Mapping[Owner, Around],
         today: date,
     ) -> Mapping[MonthOfPerson, Actuals]:
-        told = [terms for terms in all_terms if untold_by_actuals(terms) is None]
         people = frozenset[UUID]().union(*(around[terms.owner].everybody for terms in told))
         months = frozenset[date]().union(*(months_told(terms, today) for terms in told))
         return await self._evidence.of(tx, tenant_id, people, months) if people else {}

@@ -13,7 +13,7 @@ from uuid import UUID
 from services.goals.jobs.domain import Chunk, Job
 from services.goals.jobs.service import Jobs
 from services.goals.targets import store
-from services.goals.targets.domain import Goal, GoalFilter, WeightsNotWhole, check_weights
+from services.goals.targets.domain import GoalFilter, WeightsNotWhole, check_weights
 from services.goals.targets.service import GoalChange, Goals, Verb
 from shared.db.database import Transaction
 from shared.kernel.errors import Refusals
@@ -22,7 +22,7 @@ from shared.kernel.sight import WHOLE_TENANT
 ACTIVATE_GOALS: Final = "activate_goals"
 """The kind of job."""
 
-_CHUNK_GOALS: Final = 200
+_CHUNK_GOALS: Final = 1000
 _WHOLES: Final = "wholes"
 """The cursor once only goals that are made of their parts are left; before, it is the id of the last draft seen."""
 
@@ -67,16 +67,16 @@ class Activation:
         return Chunk(len(wholes), None, chunk.counts, chunk.problems)
 
     async def _activated(
-        self, tx: Transaction, tenant_id: UUID, drafts: Sequence[Goal], job: Job, refusals: Refusals
+        self, tx: Transaction, tenant_id: UUID, drafts: Sequence[store.Draft], job: Job, refusals: Refusals
     ) -> Chunk:
         """Activate those of the drafts that can be, and are not refused already."""
-        parents = {goal.terms.parent_id for goal in drafts if goal.terms.parent_id is not None}
+        parents = {goal.parent_id for goal in drafts if goal.parent_id is not None}
         counting = {each.goal_id for each in await store.weighings(tx, tenant_id, parents)}
         for goal in drafts:
             with refusals.at(_pointer(goal.id)):
-                if goal.terms.parent_id in counting and goal.terms.weight:
+                if goal.parent_id in counting and goal.weight:
                     raise WeightsNotWhole(
-                        f"Goal {goal.terms.parent_id} counts already: the weights of its parts would not come to 1."
+                        f"Goal {goal.parent_id} counts already: the weights of its parts would not come to 1."
                     )
         changes = [
             GoalChange(_pointer(goal.id), Verb.ACTIVATE, goal.id, goal.version)

@@ -314,8 +314,9 @@ class Goals:
             for change, stored in await self._goals.for_changes(tx, tenant_id, wanted, refusals)
             if self._is_in_sight(change.pointer, stored, sight, refusals)
         ]
-        drafts = [f"goal/{stored.id}" for _, stored in found if wishes[stored.id].verb is Verb.ACTIVATE]
-        written = await self._trail.authors(tx, tenant_id, drafts)
+        # Nobody is the author of what a service approves.
+        drafts = () if actor.person_id is None else [s for _, s in found if wishes[s.id].verb is Verb.ACTIVATE]
+        written = await self._trail.authors(tx, tenant_id, [f"goal/{stored.id}" for stored in drafts])
         measured = await self._measured_by(tx, tenant_id, actor, [stored for _, stored in found])
         made: list[tuple[str, GoalChange, Goal, Goal]] = []
         for change, stored in found:
@@ -329,7 +330,7 @@ class Goals:
                 if wish.verb is Verb.CHANGE:
                     check_may_propose(sight, after.terms.owner)
                 elif after.status is Status.ACTIVE:
-                    authors = written[f"goal/{after.id}"] if wish.verb is Verb.ACTIVATE else wish.authors
+                    authors = written.get(f"goal/{after.id}", ()) if wish.verb is Verb.ACTIVATE else wish.authors
                     if after.terms.owner != stored.terms.owner:
                         measured |= await self._measured_by(tx, tenant_id, actor, [after])
                     _check_decision(after, actor, sight, measured, authors=authors)

@@ -4,11 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, NotRequired, TypedDict
+from typing import Final, NamedTuple, NotRequired, TypedDict
 from uuid import UUID
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import ColumnElement, RowMapping, and_, func, select, text, true
+from sqlalchemy import ColumnElement, RowMapping, Text, and_, cast, func, select, text, true
 
 from services.goals.targets.domain import (
     CheckIn,
@@ -61,6 +61,15 @@ _ADD_REVISIONS: Final = text(
 
 
 _IS_DRAFT: Final = goals.c.status == Status.DRAFT.value
+
+
+class Draft(NamedTuple):
+    """What of a draft decides whether it is its turn to be activated."""
+
+    id: UUID
+    version: int
+    parent_id: UUID | None
+    weight: Decimal
 
 
 class _MetricJson(TypedDict):
@@ -124,11 +133,22 @@ async def drafts(
     made_of_parts: bool,
     after: UUID | None,
     limit: int | None,
-) -> list[Goal]:
+) -> list[Draft]:
     """The next drafts of the filter, by id: those that are made of their parts, or the others."""
     made_so = goals.c.metric["aggregate"].astext == Aggregate.CHILDREN.value
-    of_kind = made_so if made_of_parts else ~made_so
-    return await GOALS.page(tx, tenant_id, after, limit, _IS_DRAFT, of_kind, *_matching(wanted))
+    statement = (
+        select(goals.c.id, goals.c.version, goals.c.parent_id, goals.c.weight)
+        .where(
+            goals.c.tenant_id == tenant_id,
+            true() if after is None else goals.c.id > after,
+            _IS_DRAFT,
+            made_so if made_of_parts else ~made_so,
+            *_matching(wanted),
+        )
+        .order_by(goals.c.id)
+        .limit(limit)
+    )
+    return [Draft(**row) for row in await tx.rows(statement)]
 
 
 async def count_drafts(tx: Transaction, tenant_id: UUID, wanted: GoalFilter) -> int:
@@ -299,6 +319,8 @@ def _values(goal: Goal) -> dict[str, object]:
     }
 
 
+# Thousands of goals have equal metrics, and a filter is most of a goal.
+@lru_cache(maxsize=1024)
 def _metric(measure: Measure) -> _MetricJson:
     return {
         "aggregate": measure.aggregate.value,
@@ -316,13 +338,8 @@ def _metric(measure: Measure) -> _MetricJson:
     }
 
 
-def _measure(metric: _MetricJson) -> Measure:
-    return _measure_of(to_json(metric))
-
-
-# Thousands of goals have equal metrics, and reading a filter is most of reading a goal.
 @lru_cache(maxsize=1024)
-def _measure_of(document: bytes) -> Measure:
+def _measure(document: str) -> Measure:
     metric: _MetricJson = from_json(document)
     record = RecordKind(metric.get("record", RecordKind.DEAL))
     fields, numerator_filter = RECORD_TYPES[record].fields, metric.get("numerator_filter")
@@ -374,7 +391,7 @@ def _terms_from_json(stored: _TermsJson) -> GoalTerms:
     return GoalTerms(
         name=stored["name"],
         owner=Owner(OwnerKind(stored["owner"]["kind"]), UUID(stored["owner"]["id"])),
-        measure=_measure(stored["metric"]),
+        measure=_measure(to_json(stored["metric"]).decode()),
         target=Decimal(stored["target"]),
         baseline=Decimal(stored["baseline"]),
         unit=stored["unit"],
@@ -388,4 +405,8 @@ def _terms_from_json(stored: _TermsJson) -> GoalTerms:
     )
 
 
-GOALS: Final = VersionedTable("goal", goals, _goal, _values, GoalNotFound)
+# The metric as the text that its measure is found by.
+_ROWS: Final = select(
+    *(column for column in goals.c if column is not goals.c.metric), cast(goals.c.metric, Text).label("metric")
+)
+GOALS: Final = VersionedTable("goal", goals, _goal, _values, GoalNotFound, rows=_ROWS)

@@ -27,6 +27,7 @@ from shared.kernel.parts import Part, parts_of, share_value
 from shared.kernel.periods import DAY_MAX, DatedRange, Period, PeriodKind
 from shared.kernel.rates import RatesInto
 from shared.kernel.reasons import Circumstances, Reason, reason_of, unknown_users
+from shared.kernel.working_days import WorkingDays
 
 _EXACT: Final = Context(prec=100)
 _ZERO: Final = Decimal(0)
@@ -165,6 +166,8 @@ class CreditInputs:
     terms: tuple[tuple[date, int], ...]
     rates: tuple[RatesInto, ...]
     """The daily rates of the assignment's years into the plan's currency, where its components convert at them."""
+    work: WorkingDays | None
+    """Which days are worked, where that decides what is expected of the person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +348,7 @@ class Definitions:
         measure = main_measure(component)
         quota: Decimal | QuotaGap = QuotaGap.MISSING
         if measure is not None:
-            quota = quota_of(assignment, cell.component, measure.unit, cell.period, self.goals)
+            quota = quota_of(assignment, cell.component, measure.unit, cell.period, self.goals, self.chart.work)
         return PayTerms(component, self.plans[assignment.plan_id], version.number, quota)
 
     def version_in_force(self, plan_id: UUID, period_start: date) -> PlanVersion | None:
@@ -381,7 +384,7 @@ class Definitions:
 
     def inputs(self, assignment: Assignment) -> CreditInputs:
         """What the cells of the assignment depend on."""
-        goal_ids = sorted({goal_id for quota in assignment.quotas.values() for goal_id in quota.goal_ids})
+        goal_ids = sorted({goal_id for quota in assignment.quotas.values() for _, goal_id in quota.named_goals()})
         return CreditInputs(
             calendar=self.chart.calendar,
             users=self._reach(assignment),
@@ -392,6 +395,7 @@ class Definitions:
                 )
             ),
             rates=self._rates(assignment),
+            work=self.chart.work if assignment.depends_on_days else None,
         )
 
     def _parts(self, measure: Measure, deal: DealFacts) -> tuple[Part, ...] | NotCounted:

@@ -71,7 +71,7 @@ class Earnings:
             ]
             # Whoever someone is, nothing is paid by a name.
             causes = [f"{now.subject} v{now.version}" for now in changes if now.event_type != Person.event_type]
-            await self._plans.mark_stale(tx, tenant_id, touched, causes)
+            await self._plans.mark_stale(tx, tenant_id, dict.fromkeys(touched, causes))
 
     async def rebuild(self, tx: Transaction, tenant_id: UUID) -> int:
         """Work out the longest stale assignments of a tenant anew; how many those were, 0 when none is stale."""

@@ -1,20 +1,13 @@
-"""Plans, their versions and assignments over HTTP."""
+"""Plans and their versions over HTTP."""
 
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import JsonValue, conint
 
 from services.incentives.plans.content.components import COMPONENTS
-from services.incentives.plans.content.quotas import quotas_of
 from services.incentives.plans.content.terms import terms_json, terms_of
-from services.incentives.plans.domain.assignments import (
-    Assignment,
-    AssignmentNotFound,
-    AssignmentOverlaps,
-    AssignmentPaysApprover,
-)
 from services.incentives.plans.domain.history import VersionChange, differences
 from services.incentives.plans.domain.versions import (
     PlanNotFound,
@@ -26,9 +19,6 @@ from services.incentives.plans.domain.versions import (
     numbered,
 )
 from services.incentives.plans.schemas import (
-    AssignmentAnswer,
-    AssignmentBody,
-    AssignmentChanges,
     ChangeAnswer,
     PlanAnswer,
     PlanBody,
@@ -47,9 +37,8 @@ from shared.http.problems import PreconditionRequired, responses
 from shared.http.sight import Auditor, CurrentCaller, Editor
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
-from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
+from shared.kernel.approvals import ApprovalNotIndependent
 from shared.kernel.errors import VersionMismatch
-from shared.kernel.periods import DatedRange
 from shared.kernel.sight import WHOLE_TENANT
 
 router = APIRouter(prefix="/v1")
@@ -305,135 +294,3 @@ async def activate_plan_version(
         ),
         PlanVersionAnswer.of,
     )
-
-
-@router.get("/assignments", tags=["assignments"], summary="List assignments")
-async def list_assignments(
-    caller: CurrentCaller,
-    plans: UseCases,
-    paging: Paging,
-    person_id: Annotated[UUID | None, Query(description="Only this person's.")] = None,
-    plan_id: Annotated[UUID | None, Query(description="Only to this plan.")] = None,
-) -> Page[AssignmentAnswer]:
-    """A rep sees its own, a manager those of its subtree."""
-    tenant_id = caller.tenant_id
-    async with caller.reading() as (tx, sight):
-        found = await plans.list_assignments(
-            tx,
-            tenant_id,
-            people=sight.narrowed(person_id),
-            plan_id=plan_id,
-            after=_IDS.after(paging),
-            limit=paging.fetch_limit,
-        )
-        names = await plans.person_names(tx, tenant_id, {assignment.person_id for assignment in found})
-        goals = await plans.quota_goals(tx, tenant_id, found)
-
-    def answer(assignment: Assignment) -> AssignmentAnswer:
-        return AssignmentAnswer.of(assignment, names.get(assignment.person_id), goals)
-
-    return _IDS.page(paging, found, key=lambda assignment: assignment.id, item=answer)
-
-
-@router.post(
-    "/assignments",
-    tags=["assignments"],
-    summary="Put a person on a plan",
-    status_code=201,
-    responses=responses(PlanNotFound, AssignmentOverlaps, AssignmentPaysApprover, OwnInterest),
-)
-async def create_assignment(
-    body: AssignmentBody, editor: Editor, plans: UseCases, writer: RequestWriter
-) -> Answered[AssignmentAnswer]:
-    """Deals that are already there are credited within moments. Nobody puts themselves on a plan."""
-    dated, quotas = body.dated(), quotas_of(body.quotas)
-
-    async def create(tx: Transaction) -> AssignmentAnswer:
-        assigned = await plans.create_assignment(
-            tx,
-            editor.tenant_id,
-            person_id=body.person_id,
-            plan_id=body.plan_id,
-            dated=dated,
-            quotas=quotas,
-            actor=editor.actor,
-        )
-        return await _named(plans, tx, editor.tenant_id, assigned)
-
-    return await writer.commit(create, status=201, location=lambda made: f"/v1/assignments/{made.id}")
-
-
-@router.get(
-    "/assignments/{assignment_id}",
-    tags=["assignments"],
-    summary="Read an assignment",
-    responses=responses(AssignmentNotFound),
-)
-async def get_assignment(
-    assignment_id: UUID, caller: CurrentCaller, plans: UseCases, read: ConditionalRead
-) -> Answered[AssignmentAnswer]:
-    async with caller.reading() as (tx, sight):
-        stored = await plans.get_assignment(tx, caller.tenant_id, assignment_id)
-        if not sight.sees_person(stored.person_id):
-            raise AssignmentNotFound(f"There is no assignment {assignment_id}.")
-        answer = await _named(plans, tx, caller.tenant_id, stored)
-    return read.answer(answer)
-
-
-@router.patch(
-    "/assignments/{assignment_id}",
-    tags=["assignments"],
-    summary="Change days or quotas",
-    responses=responses(AssignmentNotFound, AssignmentOverlaps, AssignmentPaysApprover, OwnInterest, *_CHANGE),
-)
-async def change_assignment(
-    assignment_id: UUID,
-    body: AssignmentChanges,
-    editor: Editor,
-    plans: UseCases,
-    writer: RequestWriter,
-    expected: ExpectedVersion,
-) -> Answered[AssignmentAnswer]:
-    """What it earned is worked out anew; the differences are posted. Nobody changes their own."""
-    quotas = quotas_of(body["quotas"]) if "quotas" in body else None
-
-    async def change(tx: Transaction) -> AssignmentAnswer:
-        stored = await plans.get_assignment(tx, editor.tenant_id, assignment_id)
-        dated = DatedRange(body.get("start", stored.range.start), body.get("end", stored.range.end))
-        changed = await plans.change_assignment(
-            tx,
-            editor.tenant_id,
-            assignment_id,
-            dated=dated,
-            quotas=quotas,
-            actor=editor.actor,
-            expected_version=expected,
-        )
-        return await _named(plans, tx, editor.tenant_id, changed)
-
-    return await writer.commit(change)
-
-
-@router.delete(
-    "/assignments/{assignment_id}",
-    tags=["assignments"],
-    summary="Take an assignment back",
-    status_code=204,
-    responses=responses(AssignmentNotFound, OwnInterest, *_CHANGE),
-)
-async def delete_assignment(
-    assignment_id: UUID, editor: Editor, plans: UseCases, writer: RequestWriter, expected: ExpectedVersion
-) -> Response:
-    """As if it had never been made: the ledger takes back what it earned. To end one, set its `end`."""
-    return await writer.commit(
-        lambda tx: plans.delete_assignment(
-            tx, editor.tenant_id, assignment_id, actor=editor.actor, expected_version=expected
-        ),
-        status=204,
-    )
-
-
-async def _named(plans: Plans, tx: Transaction, tenant_id: UUID, assignment: Assignment) -> AssignmentAnswer:
-    names = await plans.person_names(tx, tenant_id, [assignment.person_id])
-    goals = await plans.quota_goals(tx, tenant_id, [assignment])
-    return AssignmentAnswer.of(assignment, names.get(assignment.person_id), goals)

@@ -1,26 +1,21 @@
-"""Requests and answers of plans and assignments."""
+"""Requests and answers of plans."""
 
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field, JsonValue, with_config
-from typing_extensions import TypedDict
+from pydantic import AwareDatetime, BaseModel, Field, JsonValue
 
 from services.incentives.plans.content.components import ComponentContent, ComponentsContent, components_content
-from services.incentives.plans.content.quotas import QuotaContent, QuotasContent, quotas_content
 from services.incentives.plans.content.rules import RulesContent, rules_content
 from services.incentives.plans.content.terms import Note, PlanPeriod, Rules
-from services.incentives.plans.domain.assignments import Assignment, QuotaGoal, quota_warnings
 from services.incentives.plans.domain.history import VersionChange, differences
 from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanVersion, VersionStatus
 from shared.contracts.base import Currency, Day
 from shared.contracts.texts import COMPOSED
 from shared.http.schemas import body_example
 from shared.kernel.approvals import ActorKind
-from shared.kernel.errors import FieldError
-from shared.kernel.periods import DatedRange
 
 _PLAN = "01935a00-0000-7000-8000-000000000063"
 _PERSON = "01935a00-0000-7000-8000-000000000011"
@@ -68,16 +63,8 @@ _VERSION: dict[str, JsonValue] = {
     "rules": _RULES,
     "note": "Accelerators above quota",
 }
-_ASSIGNMENT: dict[str, JsonValue] = {
-    "person_id": _PERSON,
-    "plan_id": _PLAN,
-    "start": "2026-01-01",
-    "end": None,
-    "quotas": {"bookings": {"goal_ids": [_GOAL]}},
-}
 Name = Annotated[str, Field(min_length=1, max_length=200), COMPOSED]
 Version = Annotated[int, Field(ge=1, description="Grows with every change; its ETag goes into If-Match.")]
-Quotas = Annotated[QuotasContent, Field(max_length=20, description="By component key.")]
 
 
 class PlanBody(BaseModel):
@@ -227,77 +214,4 @@ class PlanVersionChangeAnswer(BaseModel):
                 ChangeAnswer(pointer=at, before=was, after=now)
                 for at, was, now in differences(change.before, change.after)
             ],
-        )
-
-
-class AssignmentBody(BaseModel):
-    """A person is on a plan from `start` up to, not including, `end`."""
-
-    model_config = body_example(**_ASSIGNMENT)
-
-    person_id: UUID
-    plan_id: UUID
-    start: Day
-    end: Day | None = None
-    quotas: Quotas = Field(default_factory=dict)
-
-    def dated(self) -> DatedRange:
-        """Raises InvalidInput when it ends before it starts."""
-        return DatedRange(self.start, self.end)
-
-
-@with_config(body_example(end="2026-07-01"))
-class AssignmentChanges(TypedDict, total=False):
-    """What is to change; what is left out stays."""
-
-    start: Day
-    end: Day | None
-    quotas: Quotas
-
-
-class AssignmentWarningAnswer(BaseModel):
-    """Something that was accepted and pays nothing for now."""
-
-    pointer: str = Field(description="JSON pointer to the member.", examples=["/quotas/bookings/goal_ids/0"])
-    message: str
-    accepted: str | None = Field(description="What would pay.")
-
-    @classmethod
-    def of(cls, found: FieldError) -> Self:
-        return cls(pointer=found.pointer, message=found.message, accepted=found.accepted)
-
-
-class AssignmentAnswer(BaseModel):
-    """Who is on which plan."""
-
-    model_config = body_example(
-        id="01935a00-0000-7000-8000-000000000062",
-        version=1,
-        person_name="Darcel Schlecht",
-        warnings=[],
-        **_ASSIGNMENT,
-    )
-
-    id: UUID
-    version: Version
-    person_id: UUID
-    person_name: str | None = Field(description="Null while the organisation has not published the person.")
-    plan_id: UUID
-    start: date
-    end: date | None
-    quotas: dict[str, QuotaContent]
-    warnings: list[AssignmentWarningAnswer] = Field(description="Quotas that pay nothing for now.")
-
-    @classmethod
-    def of(cls, assignment: Assignment, person_name: str | None, goals: Mapping[UUID, QuotaGoal]) -> Self:
-        return cls(
-            id=assignment.id,
-            version=assignment.version,
-            person_id=assignment.person_id,
-            person_name=person_name,
-            plan_id=assignment.plan_id,
-            start=assignment.range.start,
-            end=assignment.range.end,
-            quotas=quotas_content(assignment.quotas),
-            warnings=[AssignmentWarningAnswer.of(found) for found in quota_warnings(assignment, goals)],
         )

@@ -1,10 +1,9 @@
-"""The use cases of plans and assignments.
+"""The use cases of plans, and what depends on them.
 
 Every change holds its tenant's lock. One that changes what is paid marks the assignments it touches stale in the same
 transaction; the worker, woken at the commit, works them out anew.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -12,18 +11,9 @@ from typing import Final
 from uuid import UUID
 
 from services.incentives.plans import store
-from services.incentives.plans.domain.assignments import (
-    Assignment,
-    Quota,
-    QuotaGoal,
-    check_approver_unpaid,
-    check_no_overlap,
-    check_quota_goals,
-    check_quota_keys,
-)
+from services.incentives.plans.domain.assignments import Assignment, QuotaGoal
 from services.incentives.plans.domain.components import Component
 from services.incentives.plans.domain.history import VersionChange
-from services.incentives.plans.domain.parameters import quota_key
 from services.incentives.plans.domain.rules import NO_RULES, PeriodRules
 from services.incentives.plans.domain.versions import (
     ChangeKind,
@@ -44,11 +34,11 @@ from shared.contracts.goals import Direction, Goal, GoalStatus
 from shared.contracts.org import Calendar, Person
 from shared.db.database import Transaction
 from shared.db.projection import Projection, Snapshot
-from shared.kernel.approvals import Actor, Proposal, check_no_own_interest
+from shared.kernel.approvals import Actor, Proposal
 from shared.kernel.errors import check_version
 from shared.kernel.money import known_currency
 from shared.kernel.org import OwnerKind
-from shared.kernel.periods import DatedRange, FiscalCalendar, Period, PeriodKind
+from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
 from shared.kernel.sight import Sight
 
 STALE_CHANNEL: Final = "incentives_stale"
@@ -170,7 +160,7 @@ class Plans:
         await store.add_change(tx, tenant_id, ChangeKind.ACTIVATED, actor, before=current, after=saved)
         await self._projection.bump(tx, [tenant_id])
         touched = await store.assignment_ids_of_plan(tx, tenant_id, plan_id)
-        await self.mark_stale(tx, tenant_id, touched, [f"plan/{plan_id} v{number}"])
+        await self.mark_stale(tx, tenant_id, {each: [f"plan/{plan_id} v{number}"] for each in touched})
         return saved
 
     async def list_version_changes(
@@ -178,89 +168,6 @@ class Plans:
     ) -> list[VersionChange]:
         """What was done to a version after its revision `after`, oldest first."""
         return await store.changes(tx, tenant_id, plan_id, number, after=after, limit=limit)
-
-    async def list_assignments(
-        self,
-        tx: Transaction,
-        tenant_id: UUID,
-        *,
-        people: frozenset[UUID] | None,
-        plan_id: UUID | None,
-        after: UUID | None,
-        limit: int,
-    ) -> list[Assignment]:
-        """Assignments in the order of their ids, of some people (None: everyone) and of one plan or all."""
-        return await store.list_assignments(tx, tenant_id, people=people, plan_id=plan_id, after=after, limit=limit)
-
-    async def get_assignment(self, tx: Transaction, tenant_id: UUID, assignment_id: UUID) -> Assignment:
-        """Raises AssignmentNotFound, also for a deleted one."""
-        return await store.ASSIGNMENTS.get(tx, tenant_id, assignment_id)
-
-    async def create_assignment(
-        self,
-        tx: Transaction,
-        tenant_id: UUID,
-        *,
-        person_id: UUID,
-        plan_id: UUID,
-        dated: DatedRange,
-        quotas: Mapping[str, Quota],
-        actor: Actor,
-    ) -> Assignment:
-        """Put a person on a plan. The person may not be known here yet; what the plan pays then waits for its deals.
-
-        Raises PlanNotFound, AssignmentOverlaps; OwnInterest when the actor is the person; AssignmentPaysApprover when
-        the person approved the terms; InvalidInput for a quota of a component the plan does not have.
-        """
-        await tx.lock_tenants_exclusive([tenant_id])
-        added = Assignment(tx.new_id(), person_id, plan_id, dated, dict(quotas))
-        _check_not_own(actor, added)
-        await self._check_assignment(tx, tenant_id, added, None)
-        await store.ASSIGNMENTS.add(tx, tenant_id, added)
-        await self._assignment_changed(tx, tenant_id, added)
-        return added
-
-    async def change_assignment(
-        self,
-        tx: Transaction,
-        tenant_id: UUID,
-        assignment_id: UUID,
-        *,
-        dated: DatedRange | None,
-        quotas: Mapping[str, Quota] | None,
-        actor: Actor,
-        expected_version: int,
-    ) -> Assignment:
-        """Change the days or the quotas; None leaves them.
-
-        Raises AssignmentNotFound, VersionMismatch, and what `create_assignment` does.
-        """
-        await tx.lock_tenants_exclusive([tenant_id])
-        stored = await store.ASSIGNMENTS.locked(tx, tenant_id, assignment_id)
-        _check_not_own(actor, stored)
-        check_version(stored.version, expected_version)
-        changed = replace(
-            stored,
-            range=stored.range if dated is None else dated,
-            quotas=stored.quotas if quotas is None else dict(quotas),
-            version=stored.version + 1,
-        )
-        await self._check_assignment(tx, tenant_id, changed, stored)
-        await store.ASSIGNMENTS.save(tx, tenant_id, changed)
-        await self._assignment_changed(tx, tenant_id, changed)
-        return changed
-
-    async def delete_assignment(
-        self, tx: Transaction, tenant_id: UUID, assignment_id: UUID, *, actor: Actor, expected_version: int
-    ) -> None:
-        """Take the assignment back as if never made; the ledger takes back what it earned. Raises as changing does."""
-        await tx.lock_tenants_exclusive([tenant_id])
-        stored = await store.ASSIGNMENTS.locked(tx, tenant_id, assignment_id)
-        _check_not_own(actor, stored)
-        check_version(stored.version, expected_version)
-        deleted = replace(stored, deleted=True, version=stored.version + 1)
-        await store.ASSIGNMENTS.save(tx, tenant_id, deleted)
-        await self._assignment_changed(tx, tenant_id, deleted)
 
     async def person_names(self, tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> dict[UUID, str]:
         """The names of those people that are known yet."""
@@ -272,17 +179,29 @@ class Plans:
         self, tx: Transaction, tenant_id: UUID, assignments: Iterable[Assignment]
     ) -> dict[UUID, QuotaGoal]:
         """The goals that quotas of these assignments name, as far as they have arrived."""
-        wanted = {goal_id for each in assignments for quota in each.quotas.values() for goal_id in quota.goal_ids}
+        wanted = {
+            goal_id for each in assignments for quota in each.quotas.values() for _, goal_id in quota.named_goals()
+        }
         stored = await store.bodies(tx, tenant_id, {f"goal/{goal_id}" for goal_id in wanted}) if wanted else {}
         goals = (Goal.from_json(body) for body in stored.values())
         return {goal.id: quota_goal(goal) for goal in goals}
 
-    async def mark_stale(
-        self, tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID], changes: Sequence[str]
+    async def fiscal_calendar(self, tx: Transaction, tenant_id: UUID) -> FiscalCalendar:
+        """The tenant's calendar; January and UTC until it has set one."""
+        return await _fiscal_calendar(tx, tenant_id)
+
+    async def assignments_changed(
+        self, tx: Transaction, tenant_id: UUID, changes: Mapping[UUID, Sequence[str]]
     ) -> None:
-        """Have these assignments worked out anew because of `changes` (each `<subject> v<version>`)."""
-        if assignment_ids:
-            await store.mark_stale(tx, tenant_id, assignment_ids, json.dumps(list(changes)))
+        """Let everybody read the assignments anew, and have each worked out because of its changes."""
+        if changes:
+            await self._projection.bump(tx, [tenant_id])
+            await self.mark_stale(tx, tenant_id, changes)
+
+    async def mark_stale(self, tx: Transaction, tenant_id: UUID, changes: Mapping[UUID, Sequence[str]]) -> None:
+        """Have assignments worked out anew, each because of its changes (each `<subject> v<version>`)."""
+        if changes:
+            await store.mark_stale(tx, tenant_id, changes)
             await tx.notify(STALE_CHANNEL)
 
     async def take_stale(self, tx: Transaction, tenant_id: UUID, limit: int) -> list[StaleAssignment]:
@@ -329,28 +248,6 @@ class Plans:
         """Every tenant that ever put someone on a plan, as far as the transaction sees tenants."""
         return await store.tenants(tx)
 
-    async def _check_assignment(
-        self, tx: Transaction, tenant_id: UUID, candidate: Assignment, stored: Assignment | None
-    ) -> None:
-        plan = await store.PLANS.get(tx, tenant_id, candidate.plan_id)
-        versions = await store.versions(tx, tenant_id, plan)
-        known = {
-            quota_key(component.key, counted.name)
-            for version in versions
-            for component in version.components
-            for counted in component.measures
-        }
-        check_quota_keys(candidate.quotas.keys(), known)
-        check_approver_unpaid(candidate, stored, plan, versions)
-        goals = await self.quota_goals(tx, tenant_id, [candidate])
-        check_quota_goals(candidate, goals, plan, versions, await _fiscal_calendar(tx, tenant_id))
-        others = await store.assignments_of(tx, tenant_id, candidate.person_id, candidate.plan_id)
-        check_no_overlap(candidate, others)
-
-    async def _assignment_changed(self, tx: Transaction, tenant_id: UUID, changed: Assignment) -> None:
-        await self._projection.bump(tx, [tenant_id])
-        await self.mark_stale(tx, tenant_id, [changed.id], [f"assignment/{changed.id} v{changed.version}"])
-
 
 def quota_goal(goal: Goal) -> QuotaGoal:
     """A goal as a quota sees it."""
@@ -377,10 +274,6 @@ async def _proposal(tx: Transaction, tenant_id: UUID, plan: Plan, current: PlanV
     authors = await store.authors(tx, tenant_id, plan.id, current.number)
     paid = await store.paid_from(tx, tenant_id, plan.id, current.effective_from)
     return proposal_of(plan, current, authors, paid)
-
-
-def _check_not_own(actor: Actor, changed: Assignment) -> None:
-    check_no_own_interest(actor, [changed.person_id], "an assignment or a quota")
 
 
 async def _locked_version(

@@ -1,24 +1,45 @@
 """Every SQL statement on plans, versions, assignments and their stale marks."""
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 from uuid import UUID
 
 from pydantic import JsonValue
+from pydantic_core import to_json
 from sqlalchemy import RowMapping, insert, or_, select, text, true, update
 
+from services.incentives.plans.content.assignments import (
+    LEAVE,
+    RAMP,
+    TargetVariableContent,
+    assignment_terms_document,
+    leave_content,
+    leave_of,
+    ramp_content,
+    ramp_of,
+    target_variable_content,
+    target_variable_of,
+    with_terms,
+)
 from services.incentives.plans.content.components import COMPONENTS, components_content, components_of
 from services.incentives.plans.content.quotas import QUOTAS, quotas_content, quotas_of
 from services.incentives.plans.content.rules import RULES, rules_json, rules_of
 from services.incentives.plans.content.terms import terms_json
-from services.incentives.plans.domain.assignments import Assignment, AssignmentNotFound
-from services.incentives.plans.domain.history import VersionChange
+from services.incentives.plans.domain.assignments import (
+    Assignment,
+    AssignmentChangeKind,
+    AssignmentNotFound,
+    AssignmentStatus,
+)
+from services.incentives.plans.domain.history import AssignmentChange, VersionChange
 from services.incentives.plans.domain.rules import NO_RULES
 from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanNotFound, PlanVersion, VersionStatus
 from services.incentives.plans.tables import (
+    assignment_changes,
     assignments,
     plan_version_changes,
     plan_versions,
@@ -53,7 +74,8 @@ class PlanState:
 _MARK_STALE: Final = text(
     f"""
     INSERT INTO {stale_assignments.fullname} AS stored (tenant_id, assignment_id, changes, marked_at)
-    SELECT :tenant_id, id, CAST(:changes AS jsonb), :now FROM unnest(CAST(:ids AS uuid[])) AS t(id) ORDER BY id
+    SELECT :tenant_id, id, CAST(changes AS jsonb), :now
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:changes AS text[])) AS t(id, changes) ORDER BY id
     ON CONFLICT (tenant_id, assignment_id) DO UPDATE SET changes = stored.changes || excluded.changes
     """
 )
@@ -73,6 +95,31 @@ _SNAPSHOTS: Final = text(
     WHERE tenant_id = :tenant_id AND subject = ANY(CAST(:subjects AS text[]))
     """
 )
+_WAS_APPROVED: Final = assignments.c.status != AssignmentStatus.PROPOSED.value
+_ADD_ASSIGNMENT_CHANGES: Final = text(
+    f"""
+    INSERT INTO {assignment_changes.fullname}
+        (tenant_id, assignment_id, version, kind, actor, person_id, at, reason, before, after)
+    SELECT :tenant_id, assignment_id, version, kind, :actor, CAST(:person_id AS uuid), :now, CAST(:reason AS text),
+        before, after
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        AS t(assignment_id uuid, version int, kind text, before jsonb, after jsonb)
+    """
+)
+_ASSIGNMENT_AUTHORS: Final = text(
+    f"""
+    SELECT DISTINCT c.assignment_id, c.actor, c.person_id
+    FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
+        SELECT * FROM {assignment_changes.fullname}
+        WHERE tenant_id = :tenant_id AND assignment_id = wanted.id OFFSET 0
+    ) AS c
+    WHERE c.kind = 'proposed' AND NOT EXISTS (
+        SELECT FROM {assignment_changes.fullname} AS later
+        WHERE later.tenant_id = c.tenant_id AND later.assignment_id = c.assignment_id
+            AND later.version > c.version AND later.kind <> 'proposed'
+    )
+    """
+)
 _STATES: Final = text(
     f"""
     SELECT t AS tenant_id,
@@ -83,8 +130,10 @@ _STATES: Final = text(
 )
 
 
-async def mark_stale(tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID], changes_json: str) -> None:
-    parameters = {"tenant_id": tenant_id, "ids": sorted(assignment_ids), "changes": changes_json, "now": tx.now}
+async def mark_stale(tx: Transaction, tenant_id: UUID, changes: Mapping[UUID, Sequence[str]]) -> None:
+    """By assignment what makes it stale."""
+    listed = [json.dumps(list(each)) for each in changes.values()]
+    parameters = {"tenant_id": tenant_id, "ids": list(changes), "changes": listed, "now": tx.now}
     await tx.execute(_MARK_STALE, parameters)
 
 
@@ -250,19 +299,84 @@ async def list_assignments(
     *,
     people: frozenset[UUID] | None,
     plan_id: UUID | None,
+    is_pending: bool | None,
+    in_force: bool,
     after: UUID | None,
     limit: int,
 ) -> list[Assignment]:
-    """Those not deleted, of some people (None: everyone) and of one plan or all."""
+    """Those not deleted, of some people (None: everyone) and of one plan or all, with or without something pending."""
     columns = assignments.c
-    conditions = among(columns.person_id, people), equal(columns.plan_id, plan_id)
+    conditions = [among(columns.person_id, people), equal(columns.plan_id, plan_id)]
+    if in_force:
+        conditions.append(_WAS_APPROVED)
+    if is_pending is not None:
+        waits = or_(columns.change.is_not(None), ~_WAS_APPROVED)
+        conditions.append(waits if is_pending else ~waits)
     return await ASSIGNMENTS.page(tx, tenant_id, after, limit, *conditions)
 
 
-async def assignments_of(tx: Transaction, tenant_id: UUID, person_id: UUID, plan_id: UUID) -> list[Assignment]:
-    """Every assignment of the person to the plan, not deleted."""
-    columns = assignments.c
-    return await ASSIGNMENTS.matching(tx, tenant_id, columns.person_id == person_id, columns.plan_id == plan_id)
+async def assignments_of_people(tx: Transaction, tenant_id: UUID, people: frozenset[UUID]) -> list[Assignment]:
+    """Every assignment of these people, not deleted."""
+    return await ASSIGNMENTS.matching(tx, tenant_id, among(assignments.c.person_id, people))
+
+
+async def add_assignment_changes(tx: Transaction, tenant_id: UUID, added: Sequence[AssignmentChange]) -> None:
+    """Record what the transaction's actor did to assignments, and why."""
+    if not added:
+        return
+    rows = [
+        {
+            "assignment_id": each.assignment_id,
+            "version": each.version,
+            "kind": each.kind.value,
+            "before": each.before,
+            "after": each.after,
+        }
+        for each in added
+    ]
+    parameters = {
+        "tenant_id": tenant_id,
+        "rows": to_json(rows).decode(),
+        "actor": added[0].actor.kind.value,
+        "person_id": added[0].actor.person_id,
+        "reason": added[0].reason,
+        "now": tx.now,
+    }
+    await tx.execute(_ADD_ASSIGNMENT_CHANGES, parameters)
+
+
+async def list_assignment_changes(
+    tx: Transaction, tenant_id: UUID, assignment_id: UUID, *, after: int, limit: int
+) -> list[AssignmentChange]:
+    """What was done to an assignment after its version `after`, oldest first."""
+    table = assignment_changes
+    statement = select(table).where(
+        table.c.tenant_id == tenant_id, table.c.assignment_id == assignment_id, table.c.version > after
+    )
+    return [
+        AssignmentChange(
+            row["assignment_id"],
+            row["version"],
+            AssignmentChangeKind(row["kind"]),
+            _actor(row),
+            row["at"],
+            row["reason"],
+            row["before"],
+            row["after"],
+        )
+        for row in await tx.rows(statement.order_by(table.c.version).limit(limit))
+    ]
+
+
+async def assignment_authors(
+    tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID]
+) -> dict[UUID, set[Actor]]:
+    """Everybody who wrote a part of what was proposed of each of these since it was last decided on."""
+    found: dict[UUID, set[Actor]] = defaultdict(set)
+    rows = await tx.rows(_ASSIGNMENT_AUTHORS, {"tenant_id": tenant_id, "ids": sorted(assignment_ids)})
+    for row in rows:
+        found[row["assignment_id"]].add(_actor(row))
+    return found
 
 
 async def has_assignments(tx: Transaction, tenant_id: UUID) -> bool:
@@ -273,19 +387,20 @@ async def has_assignments(tx: Transaction, tenant_id: UUID) -> bool:
 async def everything(
     tx: Transaction, tenant_id: UUID
 ) -> tuple[dict[UUID, Plan], dict[UUID, list[PlanVersion]], dict[UUID, Assignment]]:
-    """All plans, their versions and all assignments of a tenant, deleted ones included."""
+    """All plans, their versions and the assignments of a tenant that ever were approved, deleted ones included."""
     found_plans = {plan.id: plan for plan in await PLANS.matching(tx, tenant_id)}
     found_versions: dict[UUID, list[PlanVersion]] = defaultdict(list)
     statement = select(plan_versions).where(plan_versions.c.tenant_id == tenant_id)
     for row in await tx.rows(statement.order_by(plan_versions.c.plan_id, plan_versions.c.number)):
         found_versions[row["plan_id"]].append(_version(row, found_plans[row["plan_id"]].currency))
-    rows = await tx.rows(select(assignments).where(assignments.c.tenant_id == tenant_id))
+    rows = await tx.rows(select(assignments).where(assignments.c.tenant_id == tenant_id, _WAS_APPROVED))
     return found_plans, dict(found_versions), {row["id"]: _assignment(row) for row in rows}
 
 
 async def assignment_ids_of_plan(tx: Transaction, tenant_id: UUID, plan_id: UUID) -> Sequence[UUID]:
+    """Those that ever were approved."""
     table = assignments
-    statement = select(table.c.id).where(table.c.tenant_id == tenant_id, table.c.plan_id == plan_id)
+    statement = select(table.c.id).where(table.c.tenant_id == tenant_id, table.c.plan_id == plan_id, _WAS_APPROVED)
     return [row["id"] for row in await tx.rows(statement)]
 
 
@@ -340,27 +455,48 @@ def _actor(row: RowMapping) -> Actor:
 
 
 def _assignment(row: RowMapping) -> Assignment:
-    return Assignment(
+    status = AssignmentStatus(row["status"])
+    target = row["target_variable"]
+    stored = Assignment(
         row["id"],
         row["person_id"],
         row["plan_id"],
         DatedRange(row["start"], row["end"]),
         quotas_of(QUOTAS.validate_python(row["quotas"])),
         row["version"],
-        row["deleted"],
+        row["deleted"] and status is not AssignmentStatus.PROPOSED,
+        None if target is None else target_variable_of(TargetVariableContent.model_validate(target)),
+        ramp_of(RAMP.validate_python(row["ramp"])),
+        leave_of(LEAVE.validate_python(row["leave"])),
+        row["prorated"],
+        status,
     )
+    change = row["change"]
+    return stored if change is None else replace(stored, change=with_terms(stored, change))
 
 
 def _assignment_values(assignment: Assignment) -> Mapping[str, object]:
+    # A process of the release before, which knows no proposals, pays by whatever is not deleted.
+    is_proposed = assignment.status is AssignmentStatus.PROPOSED
+    status = AssignmentStatus.APPROVED if assignment.deleted else assignment.status
+    target = target_variable_content(assignment.target_variable)
     return {
         "id": assignment.id,
         "person_id": assignment.person_id,
         "plan_id": assignment.plan_id,
         "start": assignment.range.start,
         "end": assignment.range.end,
-        "quotas": QUOTAS.dump_python(quotas_content(assignment.quotas), mode="json"),
+        "quotas": QUOTAS.dump_python(
+            quotas_content(assignment.quotas), mode="json", by_alias=True, exclude_defaults=True
+        ),
         "version": assignment.version,
-        "deleted": assignment.deleted,
+        "deleted": assignment.deleted or is_proposed,
+        "status": status.value,
+        "target_variable": None if target is None else target.model_dump(mode="json", by_alias=True),
+        "ramp": RAMP.dump_python(ramp_content(assignment.ramp), mode="json", by_alias=True),
+        "leave": LEAVE.dump_python(leave_content(assignment.leave), mode="json"),
+        "prorated": assignment.prorated,
+        "change": None if assignment.change is None else assignment_terms_document(assignment.change),
     }
 
 
@@ -371,5 +507,5 @@ ASSIGNMENTS: Final = VersionedTable(
     _assignment,
     _assignment_values,
     AssignmentNotFound,
-    present=~assignments.c.deleted,
+    present=or_(~assignments.c.deleted, ~_WAS_APPROVED),
 )

@@ -1,6 +1,6 @@
 """Definitions: what others publish, plans with their versions, assignments, and which assignments are out of date."""
 
-from sqlalchemy import Boolean, Column, Date, Index, Integer, Table, Text, Uuid
+from sqlalchemy import Boolean, Column, Date, Index, Integer, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.incentives.metadata import metadata
@@ -72,9 +72,35 @@ assignments = Table(
     Column("version", Integer, nullable=False),
     Column("deleted", Boolean, nullable=False),
     instant("created_at"),
+    Column("status", Text, nullable=False, server_default=text("'approved'")),
+    Column("target_variable", JSONB(none_as_null=True), nullable=True),
+    Column("ramp", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("leave", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("prorated", Boolean, nullable=False, server_default=text("false")),
+    Column("change", JSONB(none_as_null=True), nullable=True),
     Index("ix_assignments_person_id", "person_id"),
     Index("ix_assignments_plan_id", "plan_id"),
 )
+"""`change` has the terms that are to follow once they are approved.
+
+`deleted` says that it pays nothing: also of one whose `status` is `proposed`, which is no deleted one.
+"""
+
+assignment_changes = Table(
+    "assignment_changes",
+    metadata,
+    tenant_id(),
+    Column("assignment_id", Uuid(), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("person_id", Uuid(), nullable=True),
+    instant("at"),
+    Column("reason", Text, nullable=True),
+    Column("before", JSONB(none_as_null=True), nullable=True),
+    Column("after", JSONB(none_as_null=True), nullable=True),
+)
+"""What was done to each assignment, by whom and why, with the terms before and after; append-only."""
 
 stale_assignments = Table(
     "stale_assignments",

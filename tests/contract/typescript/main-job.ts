@@ -149,10 +149,15 @@ const active = await answered(
     params: { path: named, header: madeFrom(approved) },
   }),
 );
-const assignment = await answered(
+const proposed = await answered(
   incentives.POST("/v1/assignments", {
     params: { header: once() },
     body: { person_id: person.id, plan_id: plan.id, start: "2026-04-01" },
+  }),
+);
+const assignment = await answered(
+  approver.POST("/v1/assignments/{assignment_id}/approve", {
+    params: { path: { assignment_id: proposed.id }, header: madeFrom(proposed) },
   }),
 );
 

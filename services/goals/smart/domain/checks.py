@@ -6,7 +6,7 @@ from datetime import date, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import StrEnum
 from fractions import Fraction
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 from services.goals.evidence.domain import (
@@ -31,7 +31,8 @@ from shared.kernel.filters import EVERYTHING
 from shared.kernel.measures import Aggregate
 from shared.kernel.money import format_amount
 from shared.kernel.org import OwnerKind
-from shared.kernel.periods import FiscalCalendar, PeriodKind
+from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
+from shared.kernel.working_days import WorkingDays
 
 PROBABLE_MIN: Final = Fraction(1, 5)
 PROBABLE_MAX: Final = Fraction(4, 5)
@@ -95,8 +96,9 @@ class Check:
 
     @property
     def verdict(self) -> Verdict:
-        verdicts = {finding.verdict for finding in self.findings}
-        return next((each for each in (Verdict.FAILS, Verdict.WARNS) if each in verdicts), Verdict.PASSES)
+        if any(finding.verdict is Verdict.FAILS for finding in self.findings):
+            return Verdict.FAILS
+        return Verdict.WARNS if self.findings else Verdict.PASSES
 
     @property
     def reason(self) -> str:
@@ -108,6 +110,27 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class DaysOfPeriod:
+    """How many days of a period are worked, and how it lies in the fiscal calendar.
+
+    `is_run` says whether it is a run of weeks or of months; `month` is the one that its first day lies in.
+    """
+
+    working_days: int
+    is_run: bool
+    month: Period
+
+    @classmethod
+    def of(cls, period: Period, calendar: FiscalCalendar, working: WorkingDays) -> Self:
+        first, last = (
+            [calendar.period_of(day, kind).start for kind in (PeriodKind.WEEK, PeriodKind.MONTH)]
+            for day in (period.start, period.end)
+        )
+        is_run = any(pair == (period.start, period.end) for pair in zip(first, last, strict=True))
+        return cls(working.count(period), is_run, calendar.period_of(period.start, PeriodKind.MONTH))
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What is known today besides a goal's terms.
 
@@ -116,10 +139,9 @@ class Known:
     """
 
     today: date
-    calendar: FiscalCalendar
     people: int
     identified: int
-    working_days: int
+    days: DaysOfPeriod
     track: Track | str
 
 
@@ -233,7 +255,7 @@ def _measurable(terms: GoalTerms, known: Known) -> Check:
 
 
 def _achievable(terms: GoalTerms, known: Known) -> Check:
-    capacity = (Figure("people", Decimal(known.people)), Figure("working_days", Decimal(known.working_days)))
+    capacity = (Figure("people", Decimal(known.people)), Figure("working_days", Decimal(known.days.working_days)))
     track = known.track
     if isinstance(track, str):
         return Check(Letter.ACHIEVABLE, "", (_untold(track),), capacity)
@@ -336,12 +358,8 @@ def _time_bound(terms: GoalTerms, known: Known, past: Verdict) -> Check:
                 past, "/period", f"The period was over on {end}, and today is {known.today}.", f"after {known.today}"
             )
         )
-    first, last = (
-        [known.calendar.period_of(day, kind).start for kind in (PeriodKind.WEEK, PeriodKind.MONTH)]
-        for day in (start, end)
-    )
-    if not any(pair == (start, end) for pair in zip(first, last, strict=True)):
-        month = known.calendar.period_of(start, PeriodKind.MONTH)
+    if not known.days.is_run:
+        month = known.days.month
         findings.append(
             Finding(
                 Verdict.WARNS,

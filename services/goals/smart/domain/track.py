@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -130,6 +130,8 @@ def track_of(
     )
 
 
+# Thousands of goals have equal measures.
+@lru_cache(maxsize=1024)
 def _is_won_alone(measure: Measure) -> bool:
     conditions = list(conditions_of(measure.filter))
     return (

@@ -1,20 +1,36 @@
 """Who is on which plan, when, and the quotas the person is measured on."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import StrEnum
+from itertools import pairwise
+from typing import Final
 from uuid import UUID
 
+from services.incentives.plans.domain.active_days import (
+    Prorated,
+    RampStep,
+    StatedAmount,
+    check_leave,
+    check_ramp,
+    prorated,
+)
 from services.incentives.plans.domain.parameters import quota_key
 from services.incentives.plans.domain.versions import Plan, PlanVersion, approved_days
+from shared.kernel.approvals import Actor, Proposal
 from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
 from shared.kernel.measures import Unit
 from shared.kernel.org import OwnerKind
-from shared.kernel.periods import DatedRange, FiscalCalendar, Period
+from shared.kernel.periods import DatedRange, FiscalCalendar, Period, PeriodKind
+from shared.kernel.working_days import WorkingDays
 
 GOAL_IDS_MAX = 100
+CHANGES_MAX = 100
+"""So many later amounts a quota or a target variable has."""
+_EXACT: Final = Context(prec=100)
+_PER_YEAR: Final = {PeriodKind.MONTH: 12, PeriodKind.QUARTER: 4, PeriodKind.HALF: 2, PeriodKind.YEAR: 1}
 
 
 class AssignmentNotFound(NotFound):
@@ -38,9 +54,31 @@ class AssignmentPaysApprover(Conflict):
     title = "Assignment pays who approved its terms"
 
 
+class AssignmentNotProposed(Conflict):
+    """Nothing about the assignment waits for an approval."""
+
+    code = "assignment_not_proposed"
+    title = "Assignment is not proposed"
+
+
+class AssignmentStatus(StrEnum):
+    """Only an approved assignment pays."""
+
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+
+
+class AssignmentChangeKind(StrEnum):
+    """What was done to an assignment."""
+
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+    WITHDRAWN = "withdrawn"
+
+
 @dataclass(frozen=True, slots=True)
-class Quota:
-    """What attainment is measured on: an amount for every period, or the target of the goal of each period."""
+class QuotaState:
+    """An amount for every period, or the target of the goal of each period."""
 
     amount: Decimal | None = None
     goal_ids: tuple[UUID, ...] = ()
@@ -52,6 +90,71 @@ class Quota:
             raise InvalidInput.field("/amount", "is negative", "0 or more")
         if len(self.goal_ids) > GOAL_IDS_MAX:
             raise InvalidInput.field("/goal_ids", "are too many", f"at most {GOAL_IDS_MAX}")
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What attainment is measured on. The first state is in force from the beginning, a change from its first day on.
+
+    A change never re-pays what lies before its first day.
+    """
+
+    amount: Decimal | None = None
+    goal_ids: tuple[UUID, ...] = ()
+    changes: tuple[tuple[date, QuotaState], ...] = ()
+    """In the order of their days."""
+
+    def __post_init__(self) -> None:
+        QuotaState(self.amount, self.goal_ids)
+        check_days([start for start, _ in self.changes])
+
+    def states(self) -> Iterator[tuple[date, QuotaState]]:
+        """Every state with its first day, in order; the first from the beginning of time."""
+        yield date.min, QuotaState(self.amount, self.goal_ids)
+        yield from self.changes
+
+    def named_goals(self) -> Iterator[tuple[str, UUID]]:
+        """Every goal it names, with a pointer to where."""
+        yield from ((f"/goal_ids/{index}", goal_id) for index, goal_id in enumerate(self.goal_ids))
+        for number, (_, state) in enumerate(self.changes):
+            yield from (
+                (f"/changes/{number}/goal_ids/{index}", goal_id) for index, goal_id in enumerate(state.goal_ids)
+            )
+
+
+class PerTime(StrEnum):
+    """What a target variable is stated for."""
+
+    PERIOD = "period"
+    YEAR = "year"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetVariable:
+    """The pay at target, in the plan's currency. `changes` are later amounts, each with its first day, in order."""
+
+    amount: Decimal
+    per: PerTime
+    changes: tuple[tuple[date, Decimal], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.amount < 0:
+            raise InvalidInput.field("/amount", "is negative", "0 or more")
+        for index, (_, amount) in enumerate(self.changes):
+            if amount < 0:
+                raise InvalidInput.field(f"/changes/{index}/amount", "is negative", "0 or more")
+        check_days([start for start, _ in self.changes])
+
+
+def check_days(starts: Collection[date]) -> None:
+    """Raise InvalidInput unless these first days of changes are few and in order."""
+    if len(starts) > CHANGES_MAX:
+        raise InvalidInput.field("/changes", f"has {len(starts)} members", f"at most {CHANGES_MAX}")
+    for index, (before, later) in enumerate(pairwise(starts), start=1):
+        if later <= before:
+            raise InvalidInput.field(
+                f"/changes/{index}/from", "is not after the change before", f"a day after {before}"
+            )
 
 
 class QuotaGap(StrEnum):
@@ -95,7 +198,11 @@ class QuotaGoal:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A person is on a plan on the days of `range`. `quotas` is by component key."""
+    """A person is on a plan on the days of `range`. `quotas` is by component key.
+
+    A quota by amounts, and the target variable, are reduced by `leave`, and by the days of the period outside `range`
+    where it is `prorated`; a quota also by its `ramp`. A quota by goals is what the goal says.
+    """
 
     id: UUID
     person_id: UUID
@@ -104,27 +211,169 @@ class Assignment:
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     version: int = 1
     deleted: bool = False
+    target_variable: TargetVariable | None = None
+    ramp: tuple[RampStep, ...] = ()
+    leave: tuple[DatedRange, ...] = ()
+    prorated: bool = False
+    status: AssignmentStatus = AssignmentStatus.APPROVED
+    change: "Assignment | None" = None
+    """What it is to become once that is approved; `deleted` there to take it back."""
+
+    def __post_init__(self) -> None:
+        try:
+            check_ramp(self.ramp)
+        except InvalidInput as error:
+            raise error.under("/ramp") from None
+        try:
+            check_leave(self.leave)
+        except InvalidInput as error:
+            raise error.under("/leave") from None
+
+    @property
+    def wanted(self) -> "Assignment":
+        """The terms that wait for an approval, else those in force."""
+        return self if self.change is None else self.change
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether something about it waits for an approval."""
+        return self.change is not None or self.status is AssignmentStatus.PROPOSED
+
+    @property
+    def depends_on_days(self) -> bool:
+        """Whether what is expected in a period depends on which days are worked."""
+        return bool(
+            self.prorated
+            or self.leave
+            or self.ramp
+            or any(quota.changes for quota in self.quotas.values())
+            or (self.target_variable is not None and self.target_variable.changes)
+        )
 
 
-def quota_of(
-    assignment: Assignment, component: str, unit: Unit, period: Period, goals: Mapping[UUID, QuotaGoal]
-) -> Decimal | QuotaGap:
-    """The quota of one component, which is paid on `unit`, in one period; or why there is none.
+def proposed(stored: Assignment, terms: Assignment) -> Assignment:
+    """The assignment with other terms that wait for an approval; one that never was approved has just those."""
+    version = stored.version + 1
+    if stored.status is AssignmentStatus.PROPOSED:
+        return replace(terms, version=version, status=AssignmentStatus.PROPOSED, change=None)
+    return replace(stored, version=version, change=replace(terms, version=version, change=None))
+
+
+def approved_assignment(stored: Assignment, approver: Actor, proposal: Proposal) -> Assignment:
+    """The assignment with what was proposed in force. Raises AssignmentNotProposed, ApprovalNotIndependent."""
+    require_proposed(stored)
+    proposal.check(approver)
+    return replace(stored.wanted, version=stored.version + 1, status=AssignmentStatus.APPROVED, change=None)
+
+
+def proposal_for(stored: Assignment, authors: Collection[Actor]) -> Proposal:
+    """What is proposed of an assignment as something to approve: `authors` wrote a part of it."""
+    return Proposal(f"assignment {stored.id}", authors, [stored.person_id], "an admin or somebody of revops")
+
+
+def withdrawn(stored: Assignment) -> Assignment:
+    """Without the change that was proposed. Raises AssignmentNotProposed, also for one that never was approved."""
+    if stored.change is None:
+        raise AssignmentNotProposed(f"No change of assignment {stored.id} waits for an approval.")
+    return replace(stored, version=stored.version + 1, change=None)
+
+
+def taken_back(stored: Assignment) -> Assignment:
+    """As if it had never been made: proposed, for one that was approved; at once, for one that never was."""
+    if stored.status is AssignmentStatus.PROPOSED:
+        return replace(stored, version=stored.version + 1, deleted=True)
+    return proposed(stored, replace(stored, deleted=True))
+
+
+def require_proposed(stored: Assignment) -> None:
+    """Raises AssignmentNotProposed."""
+    if not stored.is_pending:
+        raise AssignmentNotProposed(f"Nothing about assignment {stored.id} waits for an approval.")
+
+
+def stated_quota(
+    assignment: Assignment,
+    component: str,
+    unit: Unit,
+    period: Period,
+    goals: Mapping[UUID, QuotaGoal],
+    work: WorkingDays | None = None,
+) -> Prorated | QuotaGap:
+    """How the quota of one component, which is paid on `unit`, comes to what it is in a period; or why there is none.
 
     Of the goals it names the first counts whose own period is this one, which is active or closed, and which fits.
+    Where it changes within the period, each amount counts for its own days.
     """
     quota = assignment.quotas.get(component)
     if quota is None:
         return QuotaGap.MISSING
-    if quota.amount is not None:
-        return quota.amount
+    states = list(quota.states())
+    amounts = []
+    for index, (start, state) in enumerate(states):
+        is_over = index + 1 < len(states) and states[index + 1][0] <= period.start
+        if is_over or start >= period.end:
+            continue
+        found = state.amount
+        if found is None:
+            target = _goal_target(state, assignment.person_id, unit, period, goals)
+            if isinstance(target, QuotaGap):
+                return target
+            found = target
+        amounts.append(StatedAmount(start, found, is_final=state.amount is None))
+    return prorated(
+        period,
+        amounts,
+        ramp=assignment.ramp,
+        present=assignment.range if assignment.prorated else None,
+        leave=assignment.leave,
+        work=work,
+    )
+
+
+def quota_of(
+    assignment: Assignment,
+    component: str,
+    unit: Unit,
+    period: Period,
+    goals: Mapping[UUID, QuotaGoal],
+    work: WorkingDays | None = None,
+) -> Decimal | QuotaGap:
+    """The quota of one component in one period; or why there is none. See `stated_quota`."""
+    found = stated_quota(assignment, component, unit, period, goals, work)
+    return found if isinstance(found, QuotaGap) else found.value
+
+
+def target_variable_of(
+    assignment: Assignment, kind: PeriodKind, period: Period, work: WorkingDays | None = None
+) -> Prorated | None:
+    """The pay at target of one period of a plan of that kind; None where none is stated.
+
+    One that is stated for a year is shared evenly by the periods of a year.
+    """
+    target = assignment.target_variable
+    if target is None:
+        return None
+    parts = Decimal(1 if target.per is PerTime.PERIOD else _PER_YEAR[kind])
+    stated = [(date.min, target.amount), *target.changes]
+    amounts = [
+        StatedAmount(start, _EXACT.divide(amount, parts))
+        for index, (start, amount) in enumerate(stated)
+        if start < period.end and not (index + 1 < len(stated) and stated[index + 1][0] <= period.start)
+    ]
+    present = assignment.range if assignment.prorated else None
+    return prorated(period, amounts, present=present, leave=assignment.leave, work=work)
+
+
+def _goal_target(
+    state: QuotaState, person_id: UUID, unit: Unit, period: Period, goals: Mapping[UUID, QuotaGoal]
+) -> Decimal | QuotaGap:
     gap = QuotaGap.MISSING
-    for goal_id in quota.goal_ids:
+    for goal_id in state.goal_ids:
         goal = goals.get(goal_id)
         if goal is None:
             gap = QuotaGap.GOAL_UNKNOWN if gap is QuotaGap.MISSING else gap
         elif goal.period == period:
-            misfit = QuotaGap.GOAL_NOT_ACTIVE if not goal.counts else goal.misfit(assignment.person_id, unit)
+            misfit = QuotaGap.GOAL_NOT_ACTIVE if not goal.counts else goal.misfit(person_id, unit)
             if misfit is None:
                 return goal.target
             gap = misfit
@@ -169,19 +418,19 @@ def check_quota_goals(
         for component in version.components:
             for counted in component.measures:
                 key = quota_key(component.key, counted.name)
-                for index, goal_id in enumerate(candidate.quotas[key].goal_ids if key in candidate.quotas else ()):
+                quota = candidate.quotas.get(key)
+                for at, goal_id in () if quota is None else quota.named_goals():
                     if (goal := goals.get(goal_id)) is not None:
                         fitting = calendar.period_of(goal.period.start, counted.period or plan.period)
-                        pointer = f"/quotas/{key}/goal_ids/{index}"
-                        check_quota_goal(goal, candidate.person_id, counted.measure.unit, fitting, pointer)
+                        check_quota_goal(goal, candidate.person_id, counted.measure.unit, fitting, f"/quotas/{key}{at}")
 
 
 def quota_warnings(assignment: Assignment, goals: Mapping[UUID, QuotaGoal]) -> list[FieldError]:
     """The goals that quotas name and that pay nothing for now, each with what would change that."""
     found = []
     for key, quota in assignment.quotas.items():
-        for index, goal_id in enumerate(quota.goal_ids):
-            goal, pointer = goals.get(goal_id), f"/quotas/{key}/goal_ids/{index}"
+        for at, goal_id in quota.named_goals():
+            goal, pointer = goals.get(goal_id), f"/quotas/{key}{at}"
             if goal is None:
                 found.append(
                     FieldError(pointer, "is no goal that has arrived yet: until it does, there is no quota", "a goal")
@@ -192,17 +441,21 @@ def quota_warnings(assignment: Assignment, goals: Mapping[UUID, QuotaGoal]) -> l
 
 
 def check_no_overlap(candidate: Assignment, others: Collection[Assignment]) -> None:
-    """Raise AssignmentOverlaps when the person is on the same plan by another assignment on one of the days."""
+    """Raise AssignmentOverlaps when the person is on the same plan by another assignment on one of the days.
+
+    What is proposed counts as well: of two that overlap one could never be approved.
+    """
     for other in others:
-        if (
-            other.id != candidate.id
-            and not other.deleted
-            and (other.person_id, other.plan_id) == (candidate.person_id, candidate.plan_id)
-            and other.range.overlaps(candidate.range)
-        ):
-            raise AssignmentOverlaps(
-                f"Assignment {other.id} already covers days from {other.range.start} to {_until(other.range.end)}."
-            )
+        for terms in (other, other.wanted):
+            if (
+                other.id != candidate.id
+                and not terms.deleted
+                and (other.person_id, other.plan_id) == (candidate.person_id, candidate.plan_id)
+                and terms.range.overlaps(candidate.range)
+            ):
+                raise AssignmentOverlaps(
+                    f"Assignment {other.id} already covers days from {terms.range.start} to {_until(terms.range.end)}."
+                )
 
 
 def check_approver_unpaid(

@@ -1,8 +1,10 @@
-"""What was done to a plan version, and where two documents of its terms differ."""
+"""What was done to a plan version or an assignment, and where two documents of its terms differ."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
+from services.incentives.plans.domain.assignments import AssignmentChangeKind
 from services.incentives.plans.domain.versions import ChangeKind
 from shared.kernel.approvals import Actor
 
@@ -21,6 +23,20 @@ class VersionChange:
     kind: ChangeKind
     actor: Actor
     at: datetime | None
+    before: Json
+    after: Json
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentChange:
+    """What was done to an assignment, when and why. `before` is None for a new one, `after` of what was withdrawn."""
+
+    assignment_id: UUID
+    version: int
+    kind: AssignmentChangeKind
+    actor: Actor
+    at: datetime
+    reason: str | None
     before: Json
     after: Json
 
