@@ -7,6 +7,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
+from shared.contracts.org import Calendar
 from shared.http.auth import Role
 from tests.stories.incentives import named
 from tests.stories.pay import rebuilder
@@ -214,6 +215,10 @@ async def test_what_is_wrong_with_an_assignment_s_terms_is_told_at_its_place(com
             {"quotas": {"bookings": {"amount": "1", "changes": [{"from": "2026-04-01"}]}}},
             "/quotas/bookings/changes/0",
         ),
+        (
+            {"quotas": {"bookings": {"amount": "1", "changes": [{"from": "2026-05-01", "amount": "5"}]}}},
+            "/quotas/bookings/changes/0/from",
+        ),
         ({"quotas": {"other": {"amount": "1"}}}, "/quotas/other"),
         ({"target_variable": {"amount": "-1", "per": "year"}}, "/target_variable/amount"),
     ):
@@ -237,3 +242,32 @@ async def test_quota_and_explanation_follow_ramp_leave_and_a_start_within_the_pe
     # No calendar has arrived: 59 of 90 calendar days.
     assert (first["quota"], first["earned"]) == ("29500", "3525.00")
     assert (second["quota"], second["earned"]) == ("180000", "2500.00")
+    explained = (await company.get(f"/v1/earnings/{first['id']}/explain")).json()
+    assert explained["quota"] == {
+        "value": "29500",
+        "counted": "calendar_days",
+        "days": 90,
+        "stretches": [
+            {"start": "2026-01-01", "end": "2026-02-01", "amount": "90000", "share": "1", "active_days": 0},
+            {"start": "2026-02-01", "end": "2026-04-01", "amount": "90000", "share": "0.5", "active_days": 59},
+        ],
+    }
+    assert (explained["target_variable"]["value"], explained["target_variable"]["days"]) == ("6555.555556", 90)
+    # The first quarter of 2026 has 64 days from Monday to Friday, of which January has 22, and the fifth is off.
+    calendar = Calendar(
+        tenant_id=company.tenant,
+        version=1,
+        start_month=1,
+        time_zone="UTC",
+        currency="USD",
+        days_off=(date(2026, 1, 5), date(2026, 2, 2)),
+    )
+    await company.publish([calendar])
+    explained = (await company.get(f"/v1/earnings/{first['id']}/explain")).json()["quota"]
+    assert (explained["counted"], explained["days"], explained["stretches"][1]["active_days"]) == (
+        "working_days",
+        62,
+        41,
+    )
+    (again, _) = (await company.get("/v1/earnings")).json()["items"]
+    assert again["quota"] == explained["value"] == "29758.064516"

@@ -71,6 +71,12 @@ class Assigned:
     quotas: tuple[tuple[str, int | None], ...]
     """Component → cents, or None for the goals."""
     deleted: bool = False
+    prorated: bool = False
+    ramp: tuple[tuple[date, int], ...] = ()
+    """First days, each with the percent of the quota."""
+    leave: tuple[tuple[date, date], ...] = ()
+    later: tuple[tuple[date, int], ...] = ()
+    """Cents that every quota by cents becomes from the first day of a quarter on."""
 
 
 @dataclass(frozen=True)
@@ -271,24 +277,43 @@ class World:
         terms = self._in_force(plan, start)
         return next((paying for paying in terms.components if paying.key == key), None) if terms else None
 
-    def _quota(self, index: int, key: str, start: date) -> int | None:
-        quotas = dict(self.assigned[index].quotas)
+    def _quota(self, index: int, key: str, start: date) -> Fraction | None:
+        assigned = self.assigned[index]
+        quotas = dict(assigned.quotas)
         if key not in quotas:
             return None
-        if quotas[key] is not None:
-            return quotas[key]
+        cents = quotas[key]
+        if cents is not None:
+            month = start.month + 3
+            days = [date.fromordinal(n) for n in range(start.toordinal(), date(start.year, month, 1).toordinal())]
+            for begins, later in assigned.later:
+                cents = later if begins <= start else cents
+            expected = sum(Fraction(cents * _percent_on(assigned, day), 100 * len(days)) for day in days)
+            # Half-up, to six decimals of a dollar.
+            return Fraction((2 * expected * 10**4 + 1) // 2, 10**4)
         for goal, begins in enumerate(QUARTERS[:2]):
             aim = self.aims.get(goal)
             if begins == start and aim is not None and aim.counts:
-                return aim.cents
+                return Fraction(aim.cents)
         return None
 
 
-def _pay(paying: Paying, values: list[Fraction], quota: int | None) -> Fraction:
+def _percent_on(assigned: Assigned, day: date) -> int:
+    """Of the quota of a quarter, on one of its days."""
+    is_outside = day < assigned.start or (assigned.end is not None and day >= assigned.end)
+    if assigned.prorated and is_outside:
+        return 0
+    if any(away <= day < back for away, back in assigned.leave):
+        return 0
+    begun = [percent for first, percent in assigned.ramp if first <= day]
+    return begun[-1] if begun else 100
+
+
+def _pay(paying: Paying, values: list[Fraction], quota: Fraction | None) -> Fraction:
     if paying.by == "attainment":
         if not quota:
             return Fraction(0)
-        tiers = [(Fraction(start * quota, 100), Fraction(rate, 10_000)) for start, rate in paying.tiers]
+        tiers = [(start * quota / 100, Fraction(rate, 10_000)) for start, rate in paying.tiers]
     else:
         tiers = [(Fraction(start), Fraction(rate, 10_000)) for start, rate in paying.tiers]
     if paying.basis == "per_deal":
@@ -366,6 +391,12 @@ ASSIGNED = st.builds(
     start=st.sampled_from([EVER, EVER, date(2026, 2, 10)]),
     end=st.sampled_from([None, None, date(2026, 5, 20)]),
     quotas=QUOTAS,
+    prorated=st.booleans(),
+    ramp=st.sampled_from(
+        [(), (), ((date(2026, 1, 1), 50), (date(2026, 2, 1), 75), (date(2026, 4, 1), 100)), ((date(2026, 5, 7), 33),)]
+    ),
+    leave=st.sampled_from([(), (), ((date(2026, 2, 3), date(2026, 2, 17)), (date(2026, 3, 25), date(2026, 4, 8)))]),
+    later=st.sampled_from([(), (), ((date(2026, 4, 1), 200_000),)]),
 )
 
 

@@ -6,7 +6,8 @@ from decimal import Context, Decimal
 from fractions import Fraction
 from uuid import UUID, uuid5
 
-from services.incentives.plans.domain.assignments import Assignment, Quota
+from services.incentives.plans.domain.active_days import RampStep
+from services.incentives.plans.domain.assignments import Assignment, Quota, QuotaState
 from services.incentives.plans.domain.kinds.commission import Basis, Commission
 from services.incentives.plans.domain.rates import FlatRate, Rate, Tier, TieredRate, TierMode, TierScale
 from shared.contracts.deals import Deal, Payment, Split
@@ -129,8 +130,21 @@ def quotas(stated: tuple[tuple[str, int | None], ...]) -> dict[str, Quota]:
 
 
 def assignment(step: Assigned, key: UUID, person_id: UUID, plan_id: UUID) -> Assignment:
+    later = tuple((start, QuotaState(cents(amount))) for start, amount in step.later)
+    stated = {
+        component: quota if quota.amount is None else replace(quota, changes=later)
+        for component, quota in quotas(step.quotas).items()
+    }
     return Assignment(
-        key, person_id, plan_id, DatedRange(step.start, step.end), quotas(step.quotas), deleted=step.deleted
+        key,
+        person_id,
+        plan_id,
+        DatedRange(step.start, step.end),
+        stated,
+        deleted=step.deleted,
+        prorated=step.prorated,
+        ramp=tuple(RampStep(start, Decimal(percent).scaleb(-2)) for start, percent in step.ramp),
+        leave=tuple(DatedRange(*away) for away in step.leave),
     )
 
 

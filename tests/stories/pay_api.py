@@ -84,19 +84,21 @@ class Company:
                     deleted=False,
                 )
             )
-        await self._define(events)
+        await self.publish(events)
 
     async def found_person(self, person: UUID, name: str) -> None:
         """One more person, in no team."""
-        await self._define([Person(tenant_id=self.tenant, id=person, version=1, name=name, email=None, active=True)])
+        await self.publish([Person(tenant_id=self.tenant, id=person, version=1, name=name, email=None, active=True)])
 
-    async def _define(self, events: Sequence[Event]) -> None:
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Have these arrive, and what they change worked out."""
         snapshots = [Snapshot(self.tenant, e.subject, e.event_type, 1, e.model_dump_json()) for e in events]
 
         async def apply(tx: Transaction) -> None:
             await EARNINGS.apply_definitions(tx, [self.tenant], snapshots)
 
         await self.database.run(Scope.of(self.tenant), apply)
+        await rebuilder(self.database).rebuild_all()
 
     async def deal(self, *versions: DealVersion) -> None:
         await self.receive([deal_event(self.tenant, version) for version in versions])

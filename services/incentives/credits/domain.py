@@ -14,7 +14,15 @@ from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
-from services.incentives.plans.domain.assignments import Assignment, QuotaGap, QuotaGoal, quota_of
+from services.incentives.plans.domain.active_days import Prorated
+from services.incentives.plans.domain.assignments import (
+    Assignment,
+    QuotaGap,
+    QuotaGoal,
+    quota_of,
+    stated_quota,
+    target_variable_of,
+)
 from services.incentives.plans.domain.components import Component, main_measure
 from services.incentives.plans.domain.parameters import MAIN, ComponentMeasure, quota_key
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus, in_force
@@ -149,11 +157,21 @@ class PayTerms:
     plan: Plan
     plan_version: int
     quota: Decimal | QuotaGap
+    target_variable: Decimal | None = None
+    """The pay at target in the period, in the plan's currency, where one is stated."""
 
     @property
     def quota_amount(self) -> Decimal | None:
         """The quota, where there is one."""
         return None if isinstance(self.quota, QuotaGap) else self.quota
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """How what is expected of a person in a period comes about, by days; None for what is not stated."""
+
+    quota: Prorated | None
+    target_variable: Prorated | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +367,19 @@ class Definitions:
         quota: Decimal | QuotaGap = QuotaGap.MISSING
         if measure is not None:
             quota = quota_of(assignment, cell.component, measure.unit, cell.period, self.goals, self.chart.work)
-        return PayTerms(component, self.plans[assignment.plan_id], version.number, quota)
+        plan = self.plans[assignment.plan_id]
+        target = target_variable_of(assignment, plan.period, cell.period, self.chart.work)
+        return PayTerms(component, plan, version.number, quota, None if target is None else target.value)
+
+    def expected(self, cell: CellKey, terms: PayTerms) -> Expected:
+        """How the quota and the target variable of a cell with these terms come to what they are."""
+        assignment = self.assignments[cell.assignment_id]
+        measure = main_measure(terms.component)
+        quota: Prorated | QuotaGap = QuotaGap.MISSING
+        if measure is not None:
+            quota = stated_quota(assignment, cell.component, measure.unit, cell.period, self.goals, self.chart.work)
+        target = target_variable_of(assignment, terms.plan.period, cell.period, self.chart.work)
+        return Expected(None if isinstance(quota, QuotaGap) else quota, target)
 
     def version_in_force(self, plan_id: UUID, period_start: date) -> PlanVersion | None:
         """The terms of a plan for the period that starts on that day."""

@@ -13,6 +13,7 @@ from services.incentives.earnings.explaining import EarningNotFound, Explanation
 from services.incentives.earnings.schemas import (
     DealAnswer,
     EarningAnswer,
+    ExpectedAnswer,
     ExplanationAnswer,
     LineAnswer,
     StatementAnswer,
@@ -121,6 +122,8 @@ async def explain_earning(
         recalculating=found.stale,
         terms=terms_content(found),
         quota_gap=quota_gap(found),
+        quota=None if found.expected is None else ExpectedAnswer.of(found.expected.quota),
+        target_variable=None if found.expected is None else ExpectedAnswer.of(found.expected.target_variable),
         tiers=tiers_of(found),
         rerated=exact_sum(line.rerated for line in found.lines),
         ledger_balance=round_to_minor_unit(found.owed, found.stored.cell.currency),

@@ -16,6 +16,7 @@ from services.incentives.credits.domain import (
     CreditExclusion,
     DealOfCell,
     Definitions,
+    Expected,
     PayTerms,
     furthest,
 )
@@ -63,6 +64,7 @@ class ExplainedEarning:
 
     stored: StoredCell
     terms: PayTerms | None
+    expected: Expected | None
     schedule: Schedule | QuotaGap | None
     lines: Sequence[AttributedCredit]
     owed: Decimal
@@ -210,7 +212,10 @@ class Explanations:
             schedule = None if terms is None else schedule_of(terms.component, terms.quota)
             lines = [] if schedule is None else attributed(schedule, by_cell[cell.key], cell.currency)
             owed = -balances.get(cell.id, {}).get(cell.currency, Decimal(0))
-            found.append(ExplainedEarning(stored, terms, schedule, lines, owed, cell.key.assignment_id in stale, known))
+            expected = None if terms is None else known.expected(cell.key, terms)
+            found.append(
+                ExplainedEarning(stored, terms, expected, schedule, lines, owed, cell.key.assignment_id in stale, known)
+            )
         return found
 
     async def _deal_of_person(

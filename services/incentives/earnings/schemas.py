@@ -19,6 +19,7 @@ from services.incentives.earnings.explaining import DealInCell, DealInCells, Exp
 from services.incentives.earnings.publishing import earning_event
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, delivery_url
 from services.incentives.plans.content.components import ComponentContent, component_content
+from services.incentives.plans.domain.active_days import DayCount, Prorated
 from services.incentives.plans.domain.assignments import QuotaGap
 from shared.contracts.base import Currency, Exact, Posted
 from shared.contracts.conversion import ConversionAnswer
@@ -302,6 +303,49 @@ class DealAnswer(BaseModel):
         )
 
 
+class StretchAnswer(BaseModel):
+    """Days of a period with one amount for the whole of it, one share of that, and so many of them active."""
+
+    start: date
+    end: date
+    amount: Exact = Field(description="For the whole period, before the share.")
+    share: Exact = Field(description="The ramp's: 0.75 is 75 %.")
+    active_days: int = Field(description="Counted days on which the person is there; 0 where no days are counted.")
+
+
+class ExpectedAnswer(BaseModel):
+    """An amount of a period by its days: Σ amount × share × active days ÷ days."""
+
+    value: Exact = Field(description="Half-up to six decimals.")
+    counted: DayCount | None = Field(
+        description="Which days are counted: the working days of the calendar where those of the whole period are "
+        "published. Null where nothing depends on days: the value is amount × share."
+    )
+    days: int = Field(description="How many days of the period are counted.")
+    stretches: list[StretchAnswer]
+
+    @classmethod
+    def of(cls, found: Prorated | None) -> Self | None:
+        """None for what is not stated."""
+        if found is None:
+            return None
+        return cls(
+            value=found.value,
+            counted=found.counted,
+            days=found.days,
+            stretches=[
+                StretchAnswer(
+                    start=each.period.start,
+                    end=each.period.end,
+                    amount=each.amount,
+                    share=each.share,
+                    active_days=each.active_days,
+                )
+                for each in found.stretches
+            ],
+        )
+
+
 class ExplanationAnswer(BaseModel):
     """An earning as a tree: rate and tiers, credits with their deal version and delivery, ledger lines with causes."""
 
@@ -328,6 +372,21 @@ class ExplanationAnswer(BaseModel):
             "rate": {"shape": "flat", "rate": "0.05"},
         },
         quota_gap=None,
+        quota={
+            "value": "50000",
+            "counted": "working_days",
+            "days": 90,
+            "stretches": [
+                {
+                    "start": "2026-01-01",
+                    "end": "2026-04-01",
+                    "amount": "100000",
+                    "share": "0.75",
+                    "active_days": 60,
+                }
+            ],
+        },
+        target_variable=None,
         tiers=[{"tier": 1, "from": "0", "to": None, "rate": "0.05", "value": "187320.5", "amount": "9366.025"}],
         rerated="0",
         ledger_balance="9366.03",
@@ -344,6 +403,10 @@ class ExplanationAnswer(BaseModel):
     )
     terms: ComponentContent | None = Field(description="The component it is paid by; null when none pays it any more.")
     quota_gap: QuotaGap | None = Field(description="Why tiers by attainment pay nothing.")
+    quota: ExpectedAnswer | None = Field(None, description="How the quota comes to what it is; null without one.")
+    target_variable: ExpectedAnswer | None = Field(
+        None, description="How the pay at target comes to what it is; null without one."
+    )
     tiers: list[TierAnswer] = Field(description="Their amounts add up to the pay, which `earned` rounds.")
     rerated: Exact = Field(
         description="Sum over all lines of what retroactive tiers re-rated; the tiers' amounts include it."

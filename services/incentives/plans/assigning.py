@@ -20,6 +20,7 @@ from services.incentives.plans.domain.assignments import (
     QuotaGoal,
     approved_assignment,
     check_approver_unpaid,
+    check_first_days,
     check_no_overlap,
     check_quota_goals,
     check_quota_keys,
@@ -266,6 +267,7 @@ def _check_terms(
         for counted in component.measures
     }
     check_quota_keys(candidate.quotas.keys(), known)
+    check_first_days(candidate, plan, calendar)
     check_approver_unpaid(candidate, in_force, plan, versions)
     check_quota_goals(candidate, goals, plan, versions, calendar)
 

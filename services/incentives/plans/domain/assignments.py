@@ -425,6 +425,24 @@ def check_quota_goals(
                         check_quota_goal(goal, candidate.person_id, counted.measure.unit, fitting, f"/quotas/{key}{at}")
 
 
+def check_first_days(candidate: Assignment, plan: Plan, calendar: FiscalCalendar) -> None:
+    """Raise InvalidInput for an amount that would begin within a period: it would pay anew what lies before it."""
+    starts = {
+        f"/quotas/{key}/changes/{index}/from": start
+        for key, quota in candidate.quotas.items()
+        for index, (start, _) in enumerate(quota.changes)
+    }
+    target = candidate.target_variable
+    for index, (start, _) in enumerate(() if target is None else target.changes):
+        starts[f"/target_variable/changes/{index}/from"] = start
+    for pointer, start in starts.items():
+        period = calendar.period_of(start, plan.period)
+        if start != period.start:
+            raise InvalidInput.field(
+                pointer, f"{start} is not the first day of a {plan.period}", f"{period.start} or {period.end}"
+            )
+
+
 def quota_warnings(assignment: Assignment, goals: Mapping[UUID, QuotaGoal]) -> list[FieldError]:
     """The goals that quotas name and that pay nothing for now, each with what would change that."""
     found = []
