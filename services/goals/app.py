@@ -18,7 +18,7 @@ from services.goals.jobs.api import router as jobs_router
 from services.goals.jobs.service import Jobs
 from services.goals.metadata import audit, transport
 from services.goals.moves.api import router as moves_router
-from services.goals.moves.service import Moves
+from services.goals.moves.service import Moves, strengths
 from services.goals.org.api import router as org_router
 from services.goals.org.service import Organisation
 from services.goals.planning.api import router as planning_router
@@ -64,7 +64,7 @@ def create_app() -> FastAPI:
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
     jobs, evidence = Jobs(), Evidence()
-    smart_checks = SmartChecks(organisation, calendars, evidence)
+    smart_checks = SmartChecks(organisation, calendars, evidence, strengths)
     goals = Goals(outbox, organisation, calendars, trail, smart_checks)
     templates = GoalTemplates()
     return create_service_app(
@@ -104,7 +104,12 @@ def create_app() -> FastAPI:
             ExchangeRates(outbox, calendars),
             jobs,
             Planning(
-                goals, organisation, calendars, Knowledge(organisation, calendars, evidence), jobs, smart_checks.chances
+                goals,
+                organisation,
+                calendars,
+                Knowledge(organisation, calendars, evidence, strengths),
+                jobs,
+                smart_checks.chances,
             ),
             Activation(goals, jobs),
             evidence,

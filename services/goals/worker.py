@@ -18,6 +18,7 @@ from services.goals.files.work import ImportWork
 from services.goals.jobs.service import Jobs, Work
 from services.goals.jobs.work import JobRunner
 from services.goals.metadata import audit, transport
+from services.goals.moves.service import strengths
 from services.goals.org.service import Organisation
 from services.goals.planning.knowing import Knowledge
 from services.goals.planning.service import Planning
@@ -41,9 +42,9 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     outbox = Outbox(transport, relay=process.relay, trail=trail)
     calendars = Calendars(outbox)
     organisation, evidence, jobs = Organisation(outbox, calendars), Evidence(), Jobs()
-    checks = SmartChecks(organisation, calendars, evidence)
+    checks = SmartChecks(organisation, calendars, evidence, strengths)
     goals = Goals(outbox, organisation, calendars, trail, checks)
-    knowledge = Knowledge(organisation, calendars, evidence)
+    knowledge = Knowledge(organisation, calendars, evidence, strengths)
     planning = Planning(goals, organisation, calendars, knowledge, jobs, checks.chances)
     works: dict[str, Work] = {
         ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk,

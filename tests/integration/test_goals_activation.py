@@ -10,6 +10,7 @@ from services.goals.evidence.service import Evidence
 from services.goals.jobs.service import Jobs
 from services.goals.jobs.work import JobRunner
 from services.goals.metadata import audit, transport
+from services.goals.moves.service import strengths
 from services.goals.org.service import Organisation
 from services.goals.smart.service import SmartChecks
 from services.goals.targets.activation import ACTIVATE_GOALS, Activation
@@ -38,7 +39,7 @@ async def runner(module_database: str) -> AsyncIterator[JobRunner]:
     outbox = Outbox(transport, trail=trail)
     calendars, jobs = Calendars(outbox), Jobs()
     organisation = Organisation(outbox, calendars)
-    checks = SmartChecks(organisation, calendars, Evidence())
+    checks = SmartChecks(organisation, calendars, Evidence(), strengths)
     goals = Goals(outbox, organisation, calendars, trail, checks)
     yield JobRunner(database, jobs, {ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk})
     await database.close()

@@ -19,6 +19,7 @@ from services.goals.files.work import CHUNK_ROWS, ImportWork
 from services.goals.jobs.service import Jobs
 from services.goals.jobs.work import JobRunner
 from services.goals.metadata import audit, transport
+from services.goals.moves.service import strengths
 from services.goals.org.service import Organisation
 from services.goals.smart.service import SmartChecks
 from services.goals.targets.service import Goals
@@ -324,7 +325,7 @@ async def runner(service: Service) -> AsyncIterator[JobRunner]:
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
     jobs = Jobs()
-    checks = SmartChecks(organisation, calendars, Evidence())
+    checks = SmartChecks(organisation, calendars, Evidence(), strengths)
     tables = Tables(organisation, Goals(outbox, organisation, calendars, trail, checks))
     yield JobRunner(database, jobs, {IMPORT: ImportWork(tables, Uploads(jobs))})
     await database.close()

@@ -284,3 +284,52 @@ async def test_what_cannot_be_is_refused_with_the_field_and_what_is_accepted(hou
     check_problem(await house["Rex"].send("POST", "/v1/moves", again), 409, "membership_overlaps")
     managing = await drafted(house["Rex"], leaver(house, person_id=house.ids["Mia"], successor_id=None))
     assert managing["effect"]["manages"] == [house.ids["North"]]  # type: ignore[index, call-overload]
+
+
+async def test_leave_and_ramps_count_in_what_people_can_take_on(house: House) -> None:
+    north = {"kind": "team", "id": house.ids["North"]}
+    goal = await house.system.made("/v1/goals", {**house.body("Ray"), "owner": north})
+
+    async def full_time() -> str:
+        checks = (await house.system.send("GET", f"/v1/goals/{goal}/smart")).json()["checks"]
+        achievable = next(check for check in checks if check["check"] == "achievable")
+        return str(next(each["value"] for each in achievable["evidence"] if each["name"] == "full_time_people"))
+
+    async def by_capacity() -> dict[str, str]:
+        body = {
+            "name": "2099",
+            "owner": north,
+            "period": {"start": "2099-01-01", "end": "2099-04-01"},
+            "target": "24200",
+            "metric": {"aggregate": "count"},
+            "steps": [{"along": "people", "blend": {"capacity": "1"}}],
+        }
+        scenario = await house.system.made("/v1/scenarios", body)
+        nodes = (await house.system.send("GET", f"/v1/scenarios/{scenario}/nodes")).json()["items"]
+        return {node["name"]: node["target"] for node in nodes if node["owner"]["kind"] == "person"}
+
+    alike = {"Mia": "8067", "Ray": "8067", "Roy": "8066"}
+    assert (await full_time(), await by_capacity()) == ("3", alike)
+    leave: dict[str, object] = {
+        "person_id": house.ids["Ray"],
+        "kind": "leave",
+        "start": FEBRUARY,
+        "end": "2099-03-01",
+        "reason": "Parental leave",
+    }
+    move = await drafted(house["Rex"], leave)
+    assert (await full_time(), await by_capacity()) == ("3", alike)
+    assert (await decide(house["Rita"], move)).status_code == 200
+    # 20 of the quarter's 64 working days; 28 of its 90 days, of which 62 and 90 are left.
+    assert (await full_time(), await by_capacity()) == ("2.69", {"Mia": "9000", "Ray": "6200", "Roy": "9000"})
+    ramp: dict[str, object] = {
+        "person_id": house.ids["Roy"],
+        "kind": "ramp",
+        "start": "2099-03-01",
+        "ramp": ["0.5"],
+        "reason": "New products",
+    }
+    assert (await decide(house["Rita"], await drafted(house["Rex"], ramp))).status_code == 200
+    # 22 working days by half; 31 days by half leave 74.5.
+    assert await full_time() == "2.52"
+    assert await by_capacity() == {"Mia": "9616", "Ray": "6624", "Roy": "7960"}

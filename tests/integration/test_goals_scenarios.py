@@ -13,6 +13,7 @@ from services.goals.evidence.service import Evidence
 from services.goals.jobs.service import Jobs
 from services.goals.jobs.work import JobRunner
 from services.goals.metadata import audit, transport
+from services.goals.moves.service import strengths
 from services.goals.org.service import Organisation
 from services.goals.planning.knowing import Knowledge
 from services.goals.planning.service import Planning
@@ -56,9 +57,9 @@ def planning() -> Planning:
     calendars = Calendars(outbox)
     organisation = Organisation(outbox, calendars)
     evidence = Evidence()
-    checks = SmartChecks(organisation, calendars, evidence)
+    checks = SmartChecks(organisation, calendars, evidence, strengths)
     goals = Goals(outbox, organisation, calendars, trail, checks)
-    knowledge = Knowledge(organisation, calendars, evidence)
+    knowledge = Knowledge(organisation, calendars, evidence, strengths)
     return Planning(goals, organisation, calendars, knowledge, Jobs(), checks.chances)
 
 

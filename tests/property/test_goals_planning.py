@@ -223,6 +223,7 @@ def capacities(draw: st.DrawFn, start: date, days: int) -> tuple[Capacity, Stren
     ramp_start = draw(st.none() | near)
     shares = draw(st.lists(st.integers(0, 4), max_size=3))
     present = draw(st.none() | st.tuples(near, st.none() | st.integers(1, 60)))
+    away = draw(st.lists(st.tuples(near, st.integers(1, 40), st.integers(0, 4)), max_size=2))
     here = None
     if present is not None:
         first, length = present
@@ -230,6 +231,10 @@ def capacities(draw: st.DrawFn, start: date, days: int) -> tuple[Capacity, Stren
 
     def share_on(ordinal: int) -> Fraction:
         day = date.fromordinal(ordinal)
+        least = [Fraction(share, 4) for first, length, share in away if 0 <= (day - first).days < length]
+        return min([ramped(day), *least])
+
+    def ramped(day: date) -> Fraction:
         if here is not None and (day < here.start or (here.end is not None and day >= here.end)):
             return Fraction(0)
         if ramp_start is None:
@@ -243,7 +248,12 @@ def capacities(draw: st.DrawFn, start: date, days: int) -> tuple[Capacity, Stren
         return Fraction(shares[months], 4) if months < len(shares) else Fraction(1)
 
     ramp = None if ramp_start is None else Ramp(ramp_start, tuple(Decimal(share) / 4 for share in shares))
-    capacity = Capacity(Decimal(fte) / 100, Decimal(availability) / 100, Decimal(productivity) / 100, ramp, here)
+    reduced = tuple(
+        (DatedRange(first, first + timedelta(days=length)), Decimal(share) / 4) for first, length, share in away
+    )
+    capacity = Capacity(
+        Decimal(fte) / 100, Decimal(availability) / 100, Decimal(productivity) / 100, ramp, here, reduced
+    )
     return capacity, Strength(fte, availability, productivity, share_on)
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from services.goals.evidence.domain import Actuals, MonthOfPerson, ProbabilitySource, attainment_probability
+from services.goals.smart.domain.capacity import full_time
 from services.goals.smart.domain.checks import (
     Check,
     DaysOfPeriod,
@@ -39,7 +40,7 @@ from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import EVERYTHING, All, Any, Condition, Operator
 from shared.kernel.measures import Aggregate, Combine, Measure, RatePolicy
-from shared.kernel.org import MembershipFact, OrgChart, OwnerKind, TeamNode
+from shared.kernel.org import MembershipFact, OrgChart, OwnerKind, Reach, TeamNode
 from shared.kernel.periods import DatedRange, FiscalCalendar, Period
 from shared.kernel.working_days import WorkingDays
 
@@ -80,8 +81,8 @@ def track(*history: int, peers: tuple[tuple[Decimal, ...], ...] = (), reached: i
 
 
 def known(of: Track | str = UNTOLD, *, people: int = 1, identified: int = 1, period: Period = TERMS.period) -> Known:
-    days = replace(DaysOfPeriod.of(period, FiscalCalendar(), WorkingDays()), working_days=64)
-    return Known(TODAY, people, identified, days, of)
+    days = DaysOfPeriod.of(period, FiscalCalendar(), WorkingDays())
+    return Known(TODAY, people, identified, days, Decimal("0.75"), of)
 
 
 def check(letter: Letter, terms: GoalTerms = TERMS, of: Known | None = None, *, past_is_allowed: bool = False) -> Check:
@@ -212,7 +213,7 @@ def test_achievable_warns_of_a_target_that_is_reached_already() -> None:
 def test_the_evidence_has_history_pipeline_capacity_and_the_median_of_three_peers_or_more() -> None:
     peers = (numbers(1, 2, 3), numbers(10, 20, 30), numbers(4, 5, 6))
     found = check(Letter.ACHIEVABLE, of=known(track(90, 100, 110, 80, peers=peers, still_open=33)))
-    figures = [(each.name, int(each.value)) for each in found.evidence]
+    figures = [(each.name, each.value) for each in found.evidence]
     assert figures == [
         ("reached", 0),
         ("open_pipeline", 33),
@@ -220,6 +221,7 @@ def test_the_evidence_has_history_pipeline_capacity_and_the_median_of_three_peer
         ("peers", 3),
         ("median_of_peers", 5),
         ("people", 1),
+        ("full_time_people", Decimal("0.75")),
         ("working_days", 64),
     ]
     fewer = check(Letter.ACHIEVABLE, of=known(track(90, 100, 110, 80, peers=peers[:2])))
@@ -369,3 +371,16 @@ def test_peers_are_those_in_the_same_teams_and_teams_beside_the_team() -> None:
     assert around.peers_of(Owner(OwnerKind.TEAM, NORTH)) == (frozenset({CLEO}),)
     assert around.peers_of(Owner(OwnerKind.TEAM, ALL_SALES)) == ()
     assert around.people_of(Owner(OwnerKind.TEAM, ALL_SALES)) == {ADA, BOB, CLEO}
+
+
+def test_capacity_is_working_days_by_who_is_there_and_how_far() -> None:
+    january = [date(2027, 1, 1) + timedelta(number) for number in range(10)]
+    whole, second_half = Period(january[0], date(2027, 1, 11)), Period(date(2027, 1, 6), date(2027, 1, 11))
+    reaches = [Reach(ADA, whole), Reach(BOB, second_half)]
+    assert full_time(reaches, {}, january) == Decimal("1.5")
+    leave = (DatedRange(date(2027, 1, 2), date(2027, 1, 4)), Decimal(0))
+    ramp = (DatedRange(date(2027, 1, 3), date(2027, 1, 7)), Decimal("0.25"))
+    # Ada is away on two days and there by a quarter on three more, Bob by a quarter on one: 5.75 and 4.25 days of ten.
+    assert full_time(reaches, {ADA: [leave, ramp], BOB: [ramp]}, january) == Decimal(1)
+    assert full_time(reaches, {}, january[:3]) == Decimal(1)
+    assert full_time(reaches, {}, []) == 0

@@ -30,6 +30,7 @@ from deploy.local.errors import StackError
 from services.goals.calendar.service import Calendars
 from services.goals.evidence.service import Evidence
 from services.goals.metadata import audit, transport
+from services.goals.moves.service import strengths
 from services.goals.org.domain import Identity, Person
 from services.goals.org.service import Organisation
 from services.goals.smart.service import SmartChecks
@@ -299,7 +300,13 @@ async def _tenant(product: Product, tenant_id: UUID, people: int) -> AsyncIterat
             yield _Tenant(
                 tenant_id,
                 api,
-                Goals(outbox, organisation, calendars, Trail(audit), SmartChecks(organisation, calendars, Evidence())),
+                Goals(
+                    outbox,
+                    organisation,
+                    calendars,
+                    Trail(audit),
+                    SmartChecks(organisation, calendars, Evidence(), strengths),
+                ),
                 database,
                 owners,
                 stream,

@@ -13,6 +13,7 @@ from deploy.local.errors import StackError
 from services.goals.calendar.service import Calendars
 from services.goals.evidence.service import Evidence
 from services.goals.metadata import audit as goals_audit
+from services.goals.moves.service import strengths
 from services.goals.org.service import Organisation
 from services.goals.rates.service import ExchangeRates
 from services.goals.smart.service import SmartChecks
@@ -63,7 +64,7 @@ def _inquiries() -> Sequence[ReadNext]:
 
 
 def _goals(outbox: Outbox, organisation: Organisation, calendars: Calendars) -> Goals:
-    checks = SmartChecks(organisation, calendars, Evidence())
+    checks = SmartChecks(organisation, calendars, Evidence(), strengths)
     return Goals(outbox, organisation, calendars, Trail(goals_audit), checks)
 
 

@@ -1,6 +1,6 @@
 """The use cases of moves: drafted with their effect, decided by another one, done in one transaction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -23,7 +23,7 @@ from services.goals.moves.domain.move import (
     check_terms,
     check_unchanged,
 )
-from services.goals.org.domain import Membership, MembershipFilter, TeamFilter, UnknownPerson, UnknownTeam
+from services.goals.org.domain import Membership, MembershipFilter, Strength, TeamFilter, UnknownPerson, UnknownTeam
 from services.goals.org.service import Organisation
 from services.goals.targets.domain import GoalTerms, Status, draft
 from services.goals.targets.service import ChangeOf, GoalChange, Goals, Verb
@@ -31,11 +31,18 @@ from shared.db.database import Transaction
 from shared.kernel.approvals import Actor
 from shared.kernel.errors import Refusals
 from shared.kernel.org import OwnerKind
-from shared.kernel.periods import DatedRange
+from shared.kernel.periods import DatedRange, Period
 from shared.kernel.sight import WHOLE_TENANT, Sight
 from shared.outbox.published import Change
 
 _OF_ONE_PERSON_MAX: Final = 10_000
+
+
+async def strengths(
+    tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID], period: Period
+) -> Sequence[Strength]:
+    """On which days of a period applied moves leave these people less than all of their strength."""
+    return await store.strengths(tx, tenant_id, person_ids, period)
 
 
 class Moves:

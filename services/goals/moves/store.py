@@ -1,11 +1,12 @@
 """Every statement on moves."""
 
+from collections.abc import Collection
 from datetime import date
 from decimal import Decimal
 from typing import Final, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, Uuid, and_, literal, or_, true
+from sqlalchemy import ColumnElement, RowMapping, Uuid, and_, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.goals.agreements.domain import Decision
@@ -22,10 +23,12 @@ from services.goals.moves.domain.move import (
     MoveState,
     MoveTerms,
     TargetEffect,
+    strengths_of,
 )
 from services.goals.moves.tables import moves
+from services.goals.org.domain import Strength
 from services.goals.targets.domain import Status
-from shared.db.conditions import equal
+from shared.db.conditions import among, equal
 from shared.db.database import Transaction
 from shared.db.versioned import VersionedTable
 from shared.kernel.approvals import Actor, ActorKind
@@ -94,6 +97,26 @@ async def list_moves(
         equal(columns.kind, wanted.kind),
         equal(columns.state, wanted.state),
     )
+
+
+async def strengths(tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID], period: Period) -> list[Strength]:
+    """What applied moves leave less than all of in the period, of these people."""
+    columns = moves.c
+    statement = select(columns.person_id, columns.kind, columns.start_on, columns.end_on, columns.ramp).where(
+        columns.tenant_id == tenant_id,
+        columns.state == MoveState.APPLIED.value,
+        among(columns.person_id, frozenset(person_ids)),
+        columns.start_on < period.end,
+        or_(columns.kind == MoveKind.LEAVE.value, func.cardinality(columns.ramp) > 0),
+        or_(columns.end_on.is_(None), columns.end_on > period.start),
+    )
+    return [
+        each
+        for row in await tx.rows(statement.order_by(columns.person_id, columns.id))
+        for each in strengths_of(
+            row["person_id"], MoveKind(row["kind"]), DatedRange(row["start_on"], row["end_on"]), row["ramp"], period
+        )
+    ]
 
 
 def move_in(sight: Sight) -> ColumnElement[bool]:

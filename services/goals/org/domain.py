@@ -1,15 +1,17 @@
 """People, teams, memberships and CRM identities: what they are and which changes are refused."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from decimal import Decimal
+from itertools import pairwise
 from typing import NamedTuple
 from uuid import UUID
 
 from services.goals.calendar.domain import FirstDay, in_force, restated
 from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
 from shared.kernel.org import OwnerKind, TeamChange, TeamNode
-from shared.kernel.periods import DatedRange
+from shared.kernel.periods import DatedRange, Period
 from shared.kernel.text import folded
 
 
@@ -314,3 +316,19 @@ def identity_deleted(identity: Identity) -> Identity:
 def identity_of(person_id: UUID) -> Callable[[Identity], Identity]:
     """The CRM user is this person."""
     return lambda identity: replace(identity, person_id=person_id)
+
+
+class Strength(NamedTuple):
+    """Days on which somebody can do less than a person who is there in full: on leave nothing, on a ramp its share."""
+
+    person_id: UUID
+    days: DatedRange
+    share: Decimal
+
+
+def strength_spans(period: Period, reduced: Collection[tuple[DatedRange, Decimal]]) -> Iterator[tuple[Period, Decimal]]:
+    """The days of a period in order, each with the least share that is said of it; 1 where nothing is."""
+    within = [(days, share) for each, share in reduced if (days := each.within(period)) is not None]
+    edges = sorted({period.start, period.end, *(edge for days, _ in within for edge in (days.start, days.end))})
+    for start, end in pairwise(edges):
+        yield Period(start, end), min((share for days, share in within if start in days), default=Decimal(1))

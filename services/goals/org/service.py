@@ -5,7 +5,7 @@ subject are published in the order of their versions.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import TypeVar
@@ -22,6 +22,7 @@ from services.goals.org.domain import (
     Person,
     PersonFilter,
     Place,
+    Strength,
     Team,
     TeamFilter,
     UnknownPerson,
@@ -37,13 +38,17 @@ from shared.db.database import Transaction
 from shared.kernel.errors import Refusals
 from shared.kernel.ids import source_user_id, written_user_ids
 from shared.kernel.org import MembershipFact, OrgChart, OwnerKind, TeamNode
-from shared.kernel.periods import DatedRange
+from shared.kernel.periods import DatedRange, Period
 from shared.kernel.sight import Sight
 from shared.outbox.outbox import Outbox
 from shared.outbox.published import Change, Published, each
 from shared.outbox.republishing import ReadNext
 
 OrganisedT = TypeVar("OrganisedT", Person, Team, Membership, Identity)
+
+
+StrengthsOf = Callable[[Transaction, UUID, Collection[UUID], Period], Awaitable[Sequence[Strength]]]
+"""On which days of a period people of a tenant are not there in full: handed in where a process is wired."""
 
 
 class Organisation:

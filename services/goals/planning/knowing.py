@@ -1,5 +1,6 @@
 """What a plan is split by, where nobody states it: the organisation, the calendar, and what was won before."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -13,7 +14,7 @@ from services.goals.calendar.service import Calendars
 from services.goals.evidence.domain import Actuals, MonthOfPerson
 from services.goals.evidence.service import Evidence
 from services.goals.org.domain import Named
-from services.goals.org.service import Organisation
+from services.goals.org.service import Organisation, StrengthsOf
 from services.goals.planning.domain.numbers import quotient
 from services.goals.planning.domain.plan import (
     AlongPeople,
@@ -87,10 +88,13 @@ _COUNTS: Final = Numbers("won_number", "open_number")
 class Knowledge:
     """Makes a plan of what somebody wishes, by what is known at the moment."""
 
-    def __init__(self, organisation: Organisation, calendars: Calendars, evidence: Evidence) -> None:
+    def __init__(
+        self, organisation: Organisation, calendars: Calendars, evidence: Evidence, strengths: StrengthsOf
+    ) -> None:
         self._organisation = organisation
         self._calendars = calendars
         self._evidence = evidence
+        self._strengths = strengths
 
     async def plan(self, tx: Transaction, tenant_id: UUID, wish: Wish, measure: Measure) -> Plan:
         """Raises EvidenceLacking where seasons are to be learned and there is no year to learn from."""
@@ -189,6 +193,9 @@ class Knowledge:
         months = _months_around(wish.period)
         before = [a_year_before(month) for month in months]
         known = {} if numbers is None else await self._evidence.of(tx, tenant_id, people, [*before, *months])
+        reduced: defaultdict[UUID, list[tuple[DatedRange, Decimal]]] = defaultdict(list)
+        for person_id, days, share in await self._strengths(tx, tenant_id, people, wish.period):
+            reduced[person_id].append((days, share))
         facts: dict[Owner, OwnerFacts] = {}
         for person_id in people:
             history = [known[key] for month in before if (key := MonthOfPerson(person_id, month)) in known]
@@ -196,7 +203,7 @@ class Knowledge:
             facts[Owner(OwnerKind.PERSON, person_id)] = OwnerFacts(
                 history=sum(map(numbers.won_of, history), Decimal(0)) if numbers and history else None,
                 pipeline=sum(map(numbers.open_of, pipeline), Decimal(0)) if numbers and pipeline else None,
-                capacity=_present(chart, person_id, wish.period),
+                capacity=_capacity(chart, person_id, wish.period, reduced.get(person_id, ())),
             )
         for owner, stated in wish.facts.items():
             assumed = facts.get(owner, OwnerFacts())
@@ -262,20 +269,29 @@ def _below(chart: OrgChart, wish: Wish, names: Mapping[UUID, Named]) -> dict[Own
     return {owner: tuple(sorted(set(below), key=by_name)) for owner, below in found.items()}
 
 
-def _present(chart: OrgChart, person_id: UUID, period: Period) -> Capacity | None:
-    """A full-time employee on the days of the period on which the person is in a team; None: on all of them."""
+def _capacity(
+    chart: OrgChart, person_id: UUID, period: Period, reduced: Sequence[tuple[DatedRange, Decimal]]
+) -> Capacity | None:
+    """A full-time employee on the days of the period on which the person is in a team, less what moves leave.
+
+    None: on all of them, in full.
+    """
     stays = [each.range.within(period) for each in chart.memberships if each.person_id == person_id]
     days = [stay for stay in stays if stay is not None]
-    if not days:
-        return None
-    start, end = min(stay.start for stay in days), max(stay.end for stay in days)
-    return None if (start, end) == (period.start, period.end) else Capacity(present=DatedRange(start, end))
+    present = None
+    if days:
+        start, end = min(stay.start for stay in days), max(stay.end for stay in days)
+        present = None if (start, end) == (period.start, period.end) else DatedRange(start, end)
+    return Capacity(present=present, reduced=tuple(reduced)) if present or reduced else None
 
 
 def _stated_capacity(stated: Capacity | None, assumed: Capacity | None) -> Capacity | None:
-    if stated is None:
-        return assumed
-    return replace(stated, present=assumed.present) if stated.present is None and assumed is not None else stated
+    """What is stated; of the days present, and of those that moves leave less of, what it does not state itself."""
+    if stated is None or assumed is None:
+        return stated or assumed
+    return replace(
+        stated, present=stated.present or assumed.present, reduced=() if stated.ramp is not None else assumed.reduced
+    )
 
 
 def _parts(calendar: FiscalCalendar, period: Period, wanted: Slice) -> Iterator[Period]:

@@ -67,7 +67,8 @@ class FigureAnswer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(
-        description="`people` and `identified_people` of the owner as of today; `working_days` of the period; "
+        description="`people` and `identified_people` of the owner as of today; `full_time_people`, how many "
+        "people who are there in full on all working days those of the period come to; `working_days` of the period; "
         "`reached` and `open_pipeline` in it; `owner_period`, an earlier period of the same length; `peers`, of how "
         "many such periods are known; `median_of_peers`, of what each reached in one on average, told of three or more."
     )

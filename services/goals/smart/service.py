@@ -4,14 +4,16 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
 from services.goals.calendar.service import Calendars
 from services.goals.evidence.domain import Actuals, MonthOfPerson, Probability
 from services.goals.evidence.service import Evidence
-from services.goals.org.service import Organisation
+from services.goals.org.service import Organisation, StrengthsOf
 from services.goals.smart import store
+from services.goals.smart.domain.capacity import full_time
 from services.goals.smart.domain.checks import (
     Acknowledgement,
     Check,
@@ -34,6 +36,8 @@ from services.goals.targets.service import Goals
 from shared.db.database import Transaction
 from shared.kernel.approvals import SERVICE, Actor
 from shared.kernel.errors import Refusals, check_version
+from shared.kernel.org import OrgChart
+from shared.kernel.periods import DatedRange, Period
 from shared.kernel.sight import Sight
 
 
@@ -60,10 +64,13 @@ class Assessment:
 class SmartChecks:
     """What each goal's terms, the organisation and the evidence make of the checks; decides who may activate it."""
 
-    def __init__(self, organisation: Organisation, calendars: Calendars, evidence: Evidence) -> None:
+    def __init__(
+        self, organisation: Organisation, calendars: Calendars, evidence: Evidence, strengths: StrengthsOf
+    ) -> None:
         self._organisation = organisation
         self._calendars = calendars
         self._evidence = evidence
+        self._strengths = strengths
 
     async def check_drafts(
         self,
@@ -117,6 +124,7 @@ class SmartChecks:
         working = await self._calendars.working(tx, tenant_id)
         periods = {goal.terms.period for goal in goals}
         days = {period: DaysOfPeriod.of(period, chart.calendar, working) for period in periods}
+        capacities = await self._capacities(tx, tenant_id, chart, [goal.terms for goal in goals], days)
         stored: defaultdict[UUID, list[Acknowledgement]] = defaultdict(list)
         for each in await store.acknowledgements(tx, tenant_id, [goal.id for goal in goals]):
             stored[each.goal_id].append(each)
@@ -129,6 +137,7 @@ class SmartChecks:
                 people=len(people),
                 identified=len(people & identified),
                 days=days[terms.period],
+                full_time=capacities[terms.owner, terms.period],
                 track=track_of(terms, people, peers, actuals, today) if reason is None else reason,
             )
 
@@ -140,6 +149,25 @@ class SmartChecks:
             )
             for goal in goals
         }
+
+    async def _capacities(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        chart: OrgChart,
+        terms: Sequence[GoalTerms],
+        days: Mapping[Period, DaysOfPeriod],
+    ) -> Mapping[tuple[Owner, Period], Decimal]:
+        """How many people in full each of these owners has for each of these periods."""
+        reaches = {
+            (each.owner, each.period): chart.reach(each.owner.kind, each.owner.id, each.period) for each in terms
+        }
+        people = {reach.person_id for found in reaches.values() for reach in found}
+        whole = Period(min(each.period.start for each in terms), max(each.period.end for each in terms))
+        reduced: defaultdict[UUID, list[tuple[DatedRange, Decimal]]] = defaultdict(list)
+        for person_id, span, share in await self._strengths(tx, tenant_id, people, whole):
+            reduced[person_id].append((span, share))
+        return {place: full_time(found, reduced, days[place[1]].worked) for place, found in reaches.items()}
 
     async def chances(
         self, tx: Transaction, tenant_id: UUID, goals: Sequence[Goal]

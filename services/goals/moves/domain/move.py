@@ -1,6 +1,6 @@
 """A move: who comes, goes, changes or is away, what was shown of its effect, and who drafts and decides it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -8,6 +8,8 @@ from enum import StrEnum
 from uuid import UUID
 
 from services.goals.agreements.domain import Decision
+from services.goals.org.domain import Strength
+from services.goals.planning.domain.segments import Ramp
 from services.goals.targets.domain import Status
 from shared.kernel.approvals import Actor, Proposal, check_no_own_interest
 from shared.kernel.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
@@ -315,3 +317,15 @@ def _ended(move: Move, state: MoveState, decision: Decision) -> Move:
     if move.state is not MoveState.DRAFT:
         raise MoveEnded(f"This move is {move.state} already.")
     return replace(move, version=move.version + 1, state=state, decision=decision)
+
+
+def strengths_of(
+    person_id: UUID, kind: MoveKind, days: DatedRange, ramp: Sequence[Decimal], period: Period
+) -> Iterator[Strength]:
+    """The days of a period on which a move leaves a person less than all of its strength."""
+    if kind is MoveKind.LEAVE:
+        yield Strength(person_id, days, Decimal(0))
+    elif ramp:
+        for span, share in Ramp(days.start, tuple(ramp)).spans(period):
+            if share != 1:
+                yield Strength(person_id, DatedRange(span.start, span.end), share)

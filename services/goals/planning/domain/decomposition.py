@@ -255,8 +255,7 @@ class _Decomposition:
         step = self._plan.steps[number]
         if isinstance(step, AlongTime):
             capacity = self._people.capacity(owner) if step.follows_capacity else None
-            is_shared = capacity is None or (capacity.ramp is None and capacity.present is None)
-            if is_shared or capacity is None:
+            if capacity is None or not (capacity.ramp or capacity.present or capacity.reduced):
                 return self._time[number].weights(period), ()
             return self._time[number].weights_at(capacity, period), ()
         key = (number, owner, period if Basis.CAPACITY in step.blend else None)

@@ -133,6 +133,8 @@ class Capacity:
     ramp: Ramp | None = None
     present: DatedRange | None = None
     """None: on all days."""
+    reduced: tuple[tuple[DatedRange, Decimal], ...] = ()
+    """Days on which somebody present has no more than a share of the strength, as on leave; the least counts."""
 
 
 @dataclass(frozen=True, slots=True)

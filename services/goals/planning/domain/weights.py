@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import gcd, lcm
 from typing import NamedTuple
 
+from services.goals.org.domain import strength_spans
 from services.goals.planning.domain.numbers import MILLION, from_units, millionths, rounded_half_up
 from services.goals.planning.domain.plan import AlongTime, Basis, Capacity, OwnerFacts, PlanRefused, Shape
 from services.goals.targets.domain import Owner
@@ -93,9 +94,12 @@ def _strong_days(capacity: Capacity, period: Period) -> int:
     there = period if capacity.present is None else capacity.present.within(period)
     if there is None:
         return 0
-    if capacity.ramp is None:
-        return _days(there) * MILLION
-    return sum(_days(span) * millionths(share) for span, share in capacity.ramp.spans(there))
+    whole = [(there, Decimal(1))] if capacity.ramp is None else capacity.ramp.spans(there)
+    return sum(
+        _days(part) * millionths(min(share, left))
+        for span, share in whole
+        for part, left in strength_spans(span, capacity.reduced)
+    )
 
 
 class TimeWeights:

@@ -32,7 +32,7 @@ from shared.kernel.measures import Aggregate
 from shared.kernel.money import format_amount
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import FiscalCalendar, Period, PeriodKind
-from shared.kernel.working_days import WorkingDays
+from shared.kernel.working_days import WorkingDays, days_of
 
 PROBABLE_MIN: Final = Fraction(1, 5)
 PROBABLE_MAX: Final = Fraction(4, 5)
@@ -111,12 +111,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class DaysOfPeriod:
-    """How many days of a period are worked, and how it lies in the fiscal calendar.
+    """Which days of a period are worked, and how it lies in the fiscal calendar.
 
     `is_run` says whether it is a run of weeks or of months; `month` is the one that its first day lies in.
     """
 
-    working_days: int
+    worked: tuple[date, ...]
     is_run: bool
     month: Period
 
@@ -127,21 +127,24 @@ class DaysOfPeriod:
             for day in (period.start, period.end)
         )
         is_run = any(pair == (period.start, period.end) for pair in zip(first, last, strict=True))
-        return cls(working.count(period), is_run, calendar.period_of(period.start, PeriodKind.MONTH))
+        worked = tuple(day for day in days_of(period) if working.on(day).is_worked)
+        return cls(worked, is_run, calendar.period_of(period.start, PeriodKind.MONTH))
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known today besides a goal's terms.
 
-    `people` are those whose records count as of today, `identified` those of them whom some CRM knows. `track` is what
-    the owner and its peers reached before, or the reason why that says nothing about this goal.
+    `people` are those whose records count as of today, `identified` those of them whom some CRM knows. `full_time` is
+    how many people who are there in full those of the period come to. `track` is what the owner and its peers reached
+    before, or the reason why that says nothing about this goal.
     """
 
     today: date
     people: int
     identified: int
     days: DaysOfPeriod
+    full_time: Decimal
     track: Track | str
 
 
@@ -255,7 +258,11 @@ def _measurable(terms: GoalTerms, known: Known) -> Check:
 
 
 def _achievable(terms: GoalTerms, known: Known) -> Check:
-    capacity = (Figure("people", Decimal(known.people)), Figure("working_days", Decimal(known.days.working_days)))
+    capacity = (
+        Figure("people", Decimal(known.people)),
+        Figure("full_time_people", known.full_time),
+        Figure("working_days", Decimal(len(known.days.worked))),
+    )
     track = known.track
     if isinstance(track, str):
         return Check(Letter.ACHIEVABLE, "", (_untold(track),), capacity)
