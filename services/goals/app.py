@@ -66,7 +66,7 @@ def create_app() -> FastAPI:
     jobs, evidence = Jobs(), Evidence()
     smart_checks = SmartChecks(organisation, calendars, evidence, strengths)
     goals = Goals(outbox, organisation, calendars, trail, smart_checks)
-    templates = GoalTemplates()
+    templates = GoalTemplates(trail)
     return create_service_app(
         title="Attain goals",
         description=_DESCRIPTION,
@@ -98,7 +98,7 @@ def create_app() -> FastAPI:
             goals,
             StatedValues(outbox, calendars, goals),
             Agreements(goals),
-            Moves(organisation, calendars, goals),
+            Moves(organisation, calendars, goals, trail),
             Tables(organisation, goals),
             Uploads(jobs),
             ExchangeRates(outbox, calendars),
@@ -110,6 +110,7 @@ def create_app() -> FastAPI:
                 Knowledge(organisation, calendars, evidence, strengths),
                 jobs,
                 smart_checks.chances,
+                trail,
             ),
             Activation(goals, jobs),
             evidence,

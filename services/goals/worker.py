@@ -45,7 +45,7 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     checks = SmartChecks(organisation, calendars, evidence, strengths)
     goals = Goals(outbox, organisation, calendars, trail, checks)
     knowledge = Knowledge(organisation, calendars, evidence, strengths)
-    planning = Planning(goals, organisation, calendars, knowledge, jobs, checks.chances)
+    planning = Planning(goals, organisation, calendars, knowledge, jobs, checks.chances, trail)
     works: dict[str, Work] = {
         ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk,
         IMPORT: ImportWork(Tables(organisation, goals), Uploads(jobs)),

@@ -95,9 +95,10 @@ class ChangeAnswer(BaseModel):
     reason: str | None
     changed: list[str] = Field(description="The members that differ, but for the version; empty for a new thing.")
     before: dict[str, JsonValue] | None = Field(
-        description="As it was published; null for a new thing, and where that was before anything was recorded."
+        description="As it was published; null for a new thing, and where that was before anything was recorded. "
+        "Moves, scenarios and goal templates, which are not published, as they are stored."
     )
-    after: dict[str, JsonValue] = Field(description="As it was published with this change.")
+    after: dict[str, JsonValue] = Field(description="As it was published, or stored, with this change.")
 
     @classmethod
     def of(cls, change: Change) -> Self:

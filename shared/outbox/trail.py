@@ -1,7 +1,8 @@
 """The audit trail: who changed what, when and why, and what it was before.
 
 Every version of what a service publishes of its own is one entry, stored in the transaction that publishes it. The
-state is the event's own document, so the trail and the topic say the same. What was made before there was a trail gets
+state is the event's own document, so the trail and the topic say the same. What decides and is not published is there
+as well: see `shared.outbox.recorded`. What was made before there was a trail gets
 an entry of the state it was in, which is no change, when it is changed for the first time.
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from pydantic import JsonValue
@@ -81,6 +82,15 @@ State = Mapping[str, JsonValue]
 """A published document without its tenant."""
 
 
+class Unpublished(NamedTuple):
+    """A version of something that is not published. `document` is JSON with its `tenant_id` and `version`."""
+
+    tenant_id: UUID
+    subject: str
+    version: int
+    document: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One version of a subject. `before` is None for a new one, and where the version before was not recorded."""
@@ -119,7 +129,7 @@ class Trail:
         self._list = text(_LIST.format(audit=table.fullname))
         self._authors = text(_AUTHORS.format(audit=table.fullname))
 
-    async def record(self, tx: Transaction, events: Sequence[Event], documents: Sequence[bytes]) -> None:
+    async def record(self, tx: Transaction, events: Sequence[Event | Unpublished], documents: Sequence[bytes]) -> None:
         """Each event's version, by the transaction's actor and for its reason. The events have a whole `version`.
 
         `documents` are the events as JSON.
@@ -127,7 +137,7 @@ class Trail:
         if events:
             await tx.execute(self._record, _entries(tx, events, documents, tx.actor, tx.reason, is_change=True))
 
-    async def begin(self, tx: Transaction, events: Sequence[Event]) -> None:
+    async def begin(self, tx: Transaction, events: Sequence[Event | Unpublished]) -> None:
         """What things are that are about to change, for those of which that is not on the trail."""
         if not events:
             return
@@ -138,7 +148,10 @@ class Trail:
         }
         missing = [events[row["number"] - 1] for row in await tx.rows(self._missing, wanted)]
         if missing:
-            documents = [event.model_dump_json().encode() for event in missing]
+            documents = [
+                event.document if isinstance(event, Unpublished) else event.model_dump_json().encode()
+                for event in missing
+            ]
             await tx.execute(self._begin, _entries(tx, missing, documents, UNKNOWN, None, is_change=False))
 
     async def authors(
@@ -185,7 +198,7 @@ class Trail:
 
 def _entries(
     tx: Transaction,
-    events: Sequence[Event],
+    events: Sequence[Event | Unpublished],
     documents: Sequence[bytes],
     actor: Actor,
     reason: str | None,

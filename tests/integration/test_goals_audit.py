@@ -8,7 +8,7 @@ import pytest
 
 from shared.http.auth import Role
 from tests.servers.infrastructure import service_url
-from tests.stories.goals import AHEAD, Caller, Service, query, running_goals
+from tests.stories.goals import AHEAD, BOOKINGS, Caller, Service, query, running_goals
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +139,24 @@ async def test_rates_are_on_the_trail_month_by_month(desk: Desk) -> None:
         assert stated.status_code == 200, stated.text
     corrected, first = await changes(desk.admin, "?kind=exchange-rates")
     assert (corrected["changed"], corrected["reason"], first["change"]) == (["rates"], "Central bank", "created")
+
+
+async def test_goal_templates_are_on_the_trail_though_nobody_is_told_of_them(desk: Desk) -> None:
+    path = "/v1/goal-templates"
+    template = {"name": "Quarter", "metric": BOOKINGS, "unit": "USD"}
+    made = await desk.revops.made(path, template)
+    renamed = await desk.revops.send("PATCH", f"{path}/{made}?reason=Clearer", {"name": "Bookings"}, version=1)
+    assert renamed.status_code == 200, renamed.text
+    assert (await desk.admin.send("DELETE", f"{path}/{made}", version=2)).status_code == 204
+    deleted, changed, created = await changes(desk.admin, f"?subject=goal-template/{made}")
+    assert [each["change"] for each in (created, changed, deleted)] == ["created", "changed", "deleted"]
+    before, after = changed["before"], changed["after"]
+    assert isinstance(before, dict) and isinstance(after, dict)
+    assert (before["name"], after["name"], changed["changed"]) == ("Quarter", "Bookings", ["name"])
+    assert (changed["reason"], changed["actor"]) == (
+        "Clearer",
+        {"kind": "person", "person_id": str(desk.revops_id)},
+    )
+    assert "tenant_id" not in after and before["metric"]["currency"] == "USD"
+    assert len(await changes(desk.admin, "?kind=goal-template")) == 3
+    assert await desk.admin.events() == []

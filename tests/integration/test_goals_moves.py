@@ -116,6 +116,13 @@ async def test_what_a_leaver_had_is_shown_handed_on_at_once_and_on_the_audit_tra
     assert sum(isinstance(event, Membership) for event in events) == 1
     assert sum(isinstance(event, Goal) for event in events) == 5
 
+    decided, stated = (await house.system.send("GET", f"/v1/audit?subject=move/{move['id']}")).json()["items"]
+    assert [(each["actor"]["person_id"], each["reason"], each["after"]["state"]) for each in (stated, decided)] == [
+        (house.ids["Rex"], "Leaves the company", "draft"),
+        (house.ids["Rita"], None, "applied"),
+    ]
+    assert decided["before"] == stated["after"] and stated["before"] is None
+    assert [each["after"] for each in decided["after"]["effect"]["goals"][0]["targets"]] == ["31000", "59000"]
     [latest, *_] = (await house.system.send("GET", f"/v1/goals/{goal}/changes")).json()["items"]
     why = f"Leaver of Ray on {FEBRUARY} (move {move['id']}): Leaves the company"
     assert (latest["actor"]["person_id"], latest["reason"]) == (house.ids["Rita"], why)

@@ -60,7 +60,7 @@ def planning() -> Planning:
     checks = SmartChecks(organisation, calendars, evidence, strengths)
     goals = Goals(outbox, organisation, calendars, trail, checks)
     knowledge = Knowledge(organisation, calendars, evidence, strengths)
-    return Planning(goals, organisation, calendars, knowledge, Jobs(), checks.chances)
+    return Planning(goals, organisation, calendars, knowledge, Jobs(), checks.chances, trail)
 
 
 class House:
@@ -634,3 +634,30 @@ def months_before(month: date, back: int) -> date:
     """The first day of the month so many months before."""
     number = month.year * 12 + month.month - 1 - back
     return date(number // 12, number % 12 + 1, 1)
+
+
+async def test_what_becomes_of_a_scenario_is_on_the_audit_trail(house: House) -> None:
+    made = await house.scenario(steps=[{"along": "people"}, {"along": "people"}])
+    path = f"/v1/scenarios/{made['id']}"
+    node = (await house.nodes(str(made["id"])))["North", WHOLE]["id"]
+    edit = {"kind": "edit", "node_id": node, "target": "610000"}
+    answer = await house["Eve"].send("POST", f"{path}/changes?reason=Two key accounts", edit, version=1)
+    assert answer.status_code == 200, answer.text
+    await house["Rex"].send("PATCH", path, {"name": "2027, agreed"}, version=2)
+    await house.job(await house["Rex"].send("POST", f"{path}/apply?reason=Board", version=3))
+    await house["Rex"].send("POST", f"{path}/archive", version=5)
+    trail = (await house.system.send("GET", f"/v1/audit?subject=scenario/{made['id']}")).json()["items"][::-1]
+    assert [(each["version"], each["after"]["state"], each["reason"]) for each in trail] == [
+        (1, "draft", None),
+        (2, "draft", "Two key accounts"),
+        (3, "draft", None),
+        (4, "applying", "Board"),
+        (5, "applied", "Board"),
+        (6, "archived", None),
+    ]
+    names = {house.ids[name]: name for name in ("Rex", "Eve")}
+    assert [names[each["actor"]["person_id"]] for each in trail] == ["Rex", "Eve", "Rex", "Rex", "Rex", "Rex"]
+    assert [len(each["after"]["made"]) for each in trail] == [0, 1, 0, 0, 0, 0]
+    assert {**trail[1]["after"]["made"][0], **edit} == trail[1]["after"]["made"][0]
+    assert [each["before"] for each in trail[1:]] == [each["after"] for each in trail[:-1]]
+    assert (trail[0]["after"]["stated"]["target"], trail[2]["after"]["name"]) == ("1200000", "2027, agreed")

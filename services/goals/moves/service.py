@@ -34,6 +34,8 @@ from shared.kernel.org import OwnerKind
 from shared.kernel.periods import DatedRange, Period
 from shared.kernel.sight import WHOLE_TENANT, Sight
 from shared.outbox.published import Change
+from shared.outbox.recorded import Recorded
+from shared.outbox.trail import Trail
 
 _OF_ONE_PERSON_MAX: Final = 10_000
 
@@ -48,10 +50,11 @@ async def strengths(
 class Moves:
     """The moves of every tenant."""
 
-    def __init__(self, organisation: Organisation, calendars: Calendars, goals: Goals) -> None:
+    def __init__(self, organisation: Organisation, calendars: Calendars, goals: Goals, trail: Trail) -> None:
         self._organisation = organisation
         self._calendars = calendars
         self._goals = goals
+        self._moves = Recorded("move", store.MOVES, lambda _, move: store.values(move), trail)
 
     async def create_move(
         self, tx: Transaction, tenant_id: UUID, terms: MoveTerms, *, reason: str, actor: Actor, sight: Sight
@@ -66,7 +69,8 @@ class Moves:
         await self._check_known(tx, tenant_id, terms)
         plan = await self._plan(tx, tenant_id, terms, actor)
         move = Move(tx.new_id(), 1, terms, reason, plan.effect, actor, tx.now)
-        return await store.MOVES.add(tx, tenant_id, move)
+        tx.reason = reason
+        return await self._moves.add(tx, tenant_id, move)
 
     async def list_moves(
         self, tx: Transaction, tenant_id: UUID, sight: Sight, wanted: MoveFilter, *, after: UUID | None, limit: int
@@ -103,7 +107,8 @@ class Moves:
         tx.reason = await self._why(tx, tenant_id, move)
         await self._move_member(tx, tenant_id, move)
         await self._change_goals(tx, tenant_id, move, plan, tx.reason, actor, sight)
-        return await store.MOVES.save(tx, tenant_id, ended)
+        tx.reason = reason
+        return await self._moves.save(tx, tenant_id, ended)
 
     async def cancel_move(
         self,
@@ -124,13 +129,14 @@ class Moves:
         ended = cancelled(move, Decision(actor, tx.now, reason))
         if actor != move.author:
             await self._check_decides(tx, tenant_id, move, actor, sight, authors=())
-        return await store.MOVES.save(tx, tenant_id, ended)
+        tx.reason = reason
+        return await self._moves.save(tx, tenant_id, ended)
 
     async def _for_decision(
         self, tx: Transaction, tenant_id: UUID, move_id: UUID, expected_version: int, sight: Sight
     ) -> Move:
         await self.get_move(tx, tenant_id, move_id, sight)
-        return await store.MOVES.for_change(tx, tenant_id, move_id, expected_version)
+        return await self._moves.for_change(tx, tenant_id, move_id, expected_version)
 
     async def _check_decides(
         self, tx: Transaction, tenant_id: UUID, move: Move, actor: Actor, sight: Sight, *, authors: Sequence[Actor]

@@ -165,7 +165,8 @@ def _move(row: RowMapping) -> Move:
     )
 
 
-def _values(move: Move) -> dict[str, object]:
+def values(move: Move) -> dict[str, object]:
+    """What is stored of a move, and said of it on the audit trail."""
     terms, decision = move.terms, move.decision
     return {
         "id": move.id,
@@ -307,4 +308,4 @@ def _id(text: str | None) -> UUID | None:
     return None if text is None else UUID(text)
 
 
-MOVES: Final = VersionedTable("move", moves, _move, _values, MoveNotFound)
+MOVES: Final = VersionedTable("move", moves, _move, values, MoveNotFound)

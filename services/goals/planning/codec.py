@@ -20,7 +20,7 @@ from services.goals.planning.domain.plan import (
     Respread,
     Unlock,
 )
-from services.goals.planning.domain.scenario import Entry, OverTime, Pattern, Wish
+from services.goals.planning.domain.scenario import Entry, OverTime, Pattern, Scenario, Wish
 from services.goals.targets.domain import Direction, Owner
 from shared.contracts.goals import Metric
 from shared.kernel.approvals import Actor, ActorKind
@@ -39,6 +39,7 @@ _CHANGES: Final[Mapping[str, type[Change]]] = {
     "respread": Respread,
 }
 _NAMES: Final = {kind: name for name, kind in _CHANGES.items()}
+RECORDED_CHANGES_MAX: Final = 1_000
 _ADAPTERS: Final[Mapping[type, TypeAdapter[object]]] = {
     kind: TypeAdapter(kind) for kind in (AlongPeople, AlongTime, OverTime, OwnerFacts, *_CHANGES.values())
 }
@@ -147,6 +148,29 @@ def log_from_json(stored: Sequence[Mapping[str, str | None]]) -> tuple[Entry, ..
         )
         for entry in stored
     )
+
+
+def recorded_state(scenario: Scenario, now: datetime) -> Json:
+    """What the audit trail says of a version made at a moment: what was stated, and the changes of that moment.
+
+    The plan that it comes to is left out: it has a row a node.
+    """
+    made = [
+        change for change, entry in zip(scenario.plan.changes, scenario.log, strict=True) if entry.changed_at == now
+    ]
+    return {
+        "id": str(scenario.id),
+        "version": scenario.version,
+        "name": scenario.name,
+        "state": scenario.state.value,
+        "goals": pattern_to_json(scenario.pattern),
+        "stated": wish_to_json(scenario.wish),
+        "known_at": scenario.known_at.isoformat(),
+        "applied_at": None if scenario.applied_at is None else scenario.applied_at.isoformat(),
+        "job_id": None if scenario.job_id is None else str(scenario.job_id),
+        "changes": len(scenario.plan.changes),
+        "made": [_tagged(_NAMES[type(change)], change) for change in made[:RECORDED_CHANGES_MAX]],
+    }
 
 
 class _Reading:

@@ -17,6 +17,7 @@ from services.goals.jobs.service import Jobs, Work
 from services.goals.org.domain import unknown_owner
 from services.goals.org.service import Organisation
 from services.goals.planning import store
+from services.goals.planning.codec import recorded_state
 from services.goals.planning.domain.agreement import CommitmentGap, check_tolerance, commitment_gaps
 from services.goals.planning.domain.comparison import Compared, compared
 from services.goals.planning.domain.decomposition import decomposed, nodes_reaching
@@ -43,6 +44,8 @@ from shared.kernel.errors import AnyVersionOf, FieldError, InvalidInput, Refusal
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import FiscalCalendar, Period
 from shared.kernel.sight import Breadth, Sight, Viewer
+from shared.outbox.recorded import Recorded
+from shared.outbox.trail import Trail
 
 TREES_MAX: Final = 8
 """So many trees are kept by a process; they are worked out again when needed."""
@@ -128,6 +131,7 @@ class Planning:
         knowledge: Knowledge,
         jobs: Jobs,
         chances: Chances,
+        trail: Trail,
     ) -> None:
         self._goals = goals
         self._organisation = organisation
@@ -135,6 +139,9 @@ class Planning:
         self._knowledge = knowledge
         self._jobs = jobs
         self._chances = chances
+        self._scenarios = Recorded(
+            "scenario", store.SCENARIOS, lambda tx, scenario: recorded_state(scenario, tx.now), trail
+        )
         self._trees: OrderedDict[tuple[UUID, int], Tree] = OrderedDict()
 
     @property
@@ -167,7 +174,7 @@ class Planning:
             tx.new_id(), 1, name, ScenarioState.DRAFT, pattern, wish, plan, author=actor, known_at=tx.now
         )
         tree = await _worked_out(scenario)
-        await store.SCENARIOS.add(tx, tenant_id, scenario)
+        await self._scenarios.add(tx, tenant_id, scenario)
         return _summary(scenario, tree, sight)
 
     async def list_scenarios(
@@ -325,7 +332,7 @@ class Planning:
         scenario = await self._seen(tx, tenant_id, scenario_id, sight)
         check_may_propose(sight, scenario.plan.owner)
         copy = scenario.copied(tx.new_id(), name, actor)
-        await store.SCENARIOS.add(tx, tenant_id, copy)
+        await self._scenarios.add(tx, tenant_id, copy)
         return _summary(copy, await _worked_out(copy), sight)
 
     async def archive_scenario(
@@ -429,7 +436,7 @@ class Planning:
         scenario.needs(ScenarioState.DRAFT)
         tree = await self._tree(scenario)
         job = await self._job(tx, tenant_id, APPLY, scenario, tree, sight)
-        await store.SCENARIOS.save(tx, tenant_id, scenario.applying(job.id, tx.now))
+        await self._scenarios.save(tx, tenant_id, scenario.applying(job.id, tx.now))
         return job
 
     async def revert_scenario(
@@ -445,7 +452,7 @@ class Planning:
         if scenario.job_id is not None:
             await self._jobs.give_up(tx, tenant_id, scenario.job_id)
         job = await self._job(tx, tenant_id, REVERT, scenario, tree, sight)
-        await store.SCENARIOS.save(tx, tenant_id, scenario.reverting(job.id))
+        await self._scenarios.save(tx, tenant_id, scenario.reverting(job.id))
         return job
 
     async def activate_scenario(
@@ -531,7 +538,7 @@ class Planning:
         end = start + number
         is_last = end == len(tree.nodes)
         if is_last and state is not None:
-            await store.SCENARIOS.save(tx, tenant_id, scenario.ended(state))
+            await self._scenarios.save(tx, tenant_id, scenario.ended(state))
         return Chunk(number, None if is_last else str(end), counts, problems)
 
     async def _seen(self, tx: Transaction, tenant_id: UUID, scenario_id: UUID, sight: Sight) -> Scenario:
@@ -540,7 +547,7 @@ class Planning:
     async def _for_change(
         self, tx: Transaction, tenant_id: UUID, scenario_id: UUID, expected_version: int, sight: Sight
     ) -> Scenario:
-        scenario = await store.SCENARIOS.for_change(tx, tenant_id, scenario_id, expected_version)
+        scenario = await self._scenarios.for_change(tx, tenant_id, scenario_id, expected_version)
         if sight.owners is not None and sight.owners.isdisjoint(scenario.owner_ids):
             raise ScenarioNotFound(f"There is no scenario {scenario_id}.")
         return scenario
@@ -555,7 +562,7 @@ class Planning:
 
     async def _saved(self, tx: Transaction, tenant_id: UUID, scenario: Scenario, sight: Sight) -> Summary:
         tree = await _worked_out(scenario)
-        return _summary(await store.SCENARIOS.save(tx, tenant_id, scenario), tree, sight)
+        return _summary(await self._scenarios.save(tx, tenant_id, scenario), tree, sight)
 
     async def _tree(self, scenario: Scenario) -> Tree:
         """The tree of a stored scenario, from those kept if it is there: a stored version has one tree for ever.
@@ -614,7 +621,7 @@ class Planning:
         for unapplied in tree.unapplied:
             if unapplied.change >= before:
                 raise unapplied.reason
-        return _summary(await store.SCENARIOS.save(tx, tenant_id, later), tree, sight)
+        return _summary(await self._scenarios.save(tx, tenant_id, later), tree, sight)
 
     async def _probable(
         self, tx: Transaction, tenant_id: UUID, scenario: Scenario, nodes: Sequence[Node]

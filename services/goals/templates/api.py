@@ -12,6 +12,7 @@ from services.goals.templates.domain import TemplateNotFound
 from services.goals.templates.schemas import TemplateAnswer, TemplateBody, TemplateChanges, changed_template
 from services.goals.templates.service import GoalTemplates
 from shared.db.database import Transaction
+from shared.http.audit import AuditedWriter
 from shared.http.auth import CurrentPrincipal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
@@ -19,7 +20,6 @@ from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import Editor
 from shared.http.wiring import handed
-from shared.http.writer import RequestWriter
 from shared.kernel.errors import VersionMismatch
 
 router = APIRouter(prefix="/v1/goal-templates", tags=["goal templates"])
@@ -43,7 +43,7 @@ async def list_goal_templates(
 
 @router.post("", summary="Make a goal template", status_code=201)
 async def create_goal_template(
-    body: TemplateBody, editor: Editor, templates: UseCases, writer: RequestWriter
+    body: TemplateBody, editor: Editor, templates: UseCases, writer: AuditedWriter
 ) -> Answered[TemplateAnswer]:
     """`POST /v1/goals` with its id as `template_id` may leave out what it has."""
 
@@ -74,7 +74,7 @@ async def change_goal_template(
     body: TemplateChanges,
     editor: Editor,
     templates: UseCases,
-    writer: RequestWriter,
+    writer: AuditedWriter,
     expected: ExpectedVersion,
 ) -> Answered[TemplateAnswer]:
     """For goals to come: those made from it stay as they are."""
@@ -88,7 +88,7 @@ async def change_goal_template(
 
 @router.delete("/{template_id}", summary="Delete a goal template", status_code=204, responses=responses(*_CHANGE))
 async def delete_goal_template(
-    template_id: UUID, editor: Editor, templates: UseCases, writer: RequestWriter, expected: ExpectedVersion
+    template_id: UUID, editor: Editor, templates: UseCases, writer: AuditedWriter, expected: ExpectedVersion
 ) -> Response:
     """Goals made from it stay as they are."""
 

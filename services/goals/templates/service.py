@@ -7,10 +7,15 @@ from uuid import UUID
 from services.goals.targets.domain import GoalTemplate, check_template
 from services.goals.templates import store
 from shared.db.database import Transaction
+from shared.outbox.recorded import Recorded
+from shared.outbox.trail import Trail
 
 
 class GoalTemplates:
     """The goal templates of every tenant."""
+
+    def __init__(self, trail: Trail) -> None:
+        self._templates = Recorded("goal-template", store.TEMPLATES, lambda _, template: store.values(template), trail)
 
     async def of(self, tx: Transaction, tenant_id: UUID, template_ids: Collection[UUID]) -> Mapping[UUID, GoalTemplate]:
         """Those of these templates that there are, by id."""
@@ -32,7 +37,7 @@ class GoalTemplates:
         """Raises InvalidInput for a pattern or levels that fill nothing."""
         created = template_of(tx.new_id())
         check_template(created)
-        return await store.TEMPLATES.add(tx, tenant_id, created)
+        return await self._templates.add(tx, tenant_id, created)
 
     async def change_template(
         self,
@@ -43,12 +48,12 @@ class GoalTemplates:
         change: Callable[[GoalTemplate], GoalTemplate],
     ) -> GoalTemplate:
         """Raises TemplateNotFound, VersionMismatch, InvalidInput."""
-        stored = await store.TEMPLATES.for_change(tx, tenant_id, template_id, expected_version)
+        stored = await self._templates.for_change(tx, tenant_id, template_id, expected_version)
         changed = replace(change(stored), version=stored.version + 1)
         check_template(changed)
-        return await store.TEMPLATES.save(tx, tenant_id, changed)
+        return await self._templates.save(tx, tenant_id, changed)
 
     async def delete_template(self, tx: Transaction, tenant_id: UUID, template_id: UUID, expected_version: int) -> None:
         """Goals made from it stay as they are. Raises TemplateNotFound, VersionMismatch."""
-        stored = await store.TEMPLATES.for_change(tx, tenant_id, template_id, expected_version)
-        await store.TEMPLATES.save(tx, tenant_id, replace(stored, version=stored.version + 1, deleted=True))
+        stored = await self._templates.for_change(tx, tenant_id, template_id, expected_version)
+        await self._templates.save(tx, tenant_id, replace(stored, version=stored.version + 1, deleted=True))

@@ -38,7 +38,8 @@ def _template(row: RowMapping) -> GoalTemplate:
     )
 
 
-def _values(template: GoalTemplate) -> dict[str, object]:
+def values(template: GoalTemplate) -> dict[str, object]:
+    """What is stored of a template, and said of it on the audit trail."""
     return {
         "id": template.id,
         "version": template.version,
@@ -54,5 +55,5 @@ def _values(template: GoalTemplate) -> dict[str, object]:
 
 
 TEMPLATES: Final = VersionedTable(
-    "goal template", goal_templates, _template, _values, TemplateNotFound, present=~goal_templates.c.deleted
+    "goal template", goal_templates, _template, values, TemplateNotFound, present=~goal_templates.c.deleted
 )
