@@ -16,6 +16,8 @@ from services.incentives.plans.assigning import Assignments
 from services.incentives.plans.assignments_api import router as assignments_router
 from services.incentives.plans.service import Plans
 from services.incentives.settings import SERVICE, ApiSettings
+from services.incentives.simulation.api import router as simulation_router
+from services.incentives.simulation.service import Simulations
 from shared.db.database import Database
 from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
@@ -52,7 +54,7 @@ def create_app() -> FastAPI:
         settings=settings,
         database=database,
         transport_tables=transport,
-        routers=[earnings_router, inquiries_router, ledger_router, plans_router, assignments_router],
+        routers=[earnings_router, inquiries_router, ledger_router, plans_router, simulation_router, assignments_router],
         readiness={"schema": partial(require_current_schema, database)},
         parts=[
             Organisation(credits.chart),
@@ -61,6 +63,7 @@ def create_app() -> FastAPI:
             Assignments(plans),
             credits,
             explanations,
+            Simulations(plans, credits),
             Inquiries(Outbox(transport), plans, credits, explanations),
         ],
     )

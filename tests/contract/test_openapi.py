@@ -89,7 +89,13 @@ LIMITS_OF_INTEGERS: Final = {"minimum", "maximum", "exclusiveMinimum", "exclusiv
 WITHOUT_TOKEN: Final = {"receive_delivery", "receive_delivery_by_address"}
 """Signed by its sender, with a key of its own kind."""
 
-WITHOUT_IDEMPOTENCY_KEY: Final = {*WITHOUT_TOKEN, "preview_delivery", "check_api_access", "try_mapping"}
+WITHOUT_IDEMPOTENCY_KEY: Final = {
+    *WITHOUT_TOKEN,
+    "preview_delivery",
+    "check_api_access",
+    "try_mapping",
+    "simulate_earnings",
+}
 """The first knows a repetition by the sender's own id; the others change nothing."""
 
 CHANGES_ONLY_BY_ADDING: Final = {

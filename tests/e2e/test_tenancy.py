@@ -95,6 +95,7 @@ AGREED_ON: Final = {
     "pause_job",
     "resume_job",
     "cancel_job",
+    "simulate_earnings",
     "create_inquiry",
     "create_inquiry_message",
     "withdraw_inquiry",
@@ -522,6 +523,8 @@ def required_query(company: Company, operation: Operation) -> dict[str, str]:
     match operation.id:
         case "get_statement":
             return {"person_id": company.people["ann"], **PERIOD}
+        case "simulate_plan_version":
+            return PERIOD
         case "compare_scenarios":
             return {"scenario_ids": company.ids["scenario_id"]}
         case "diff_plan_version":

@@ -14,7 +14,7 @@ from shared.contracts.deals import Deal
 from shared.contracts.goals import Goal
 from shared.contracts.topics import EVENT_TYPES
 from shared.db.database import Transaction
-from shared.kernel.deals import RecordVersion
+from shared.kernel.deals import DealFacts, RecordVersion
 from shared.kernel.org import CrmUser, OrgChart
 from shared.kernel.records import RecordFacts
 
@@ -103,15 +103,22 @@ class Credits:
         self, tx: Transaction, tenant_id: UUID, known: Definitions, only: Collection[UUID]
     ) -> list[Credit]:
         """The credits of some assignments, from the deals that are stored."""
+        found: list[Credit] = []
+        for facts in await self.facts_of_assignments(tx, tenant_id, known, only):
+            found += known.credits(facts, only=only)
+        return found
+
+    async def facts_of_assignments(
+        self, tx: Transaction, tenant_id: UUID, known: Definitions, only: Collection[UUID], *, limit: int | None = None
+    ) -> list[DealFacts]:
+        """Every deal that is stored and could be credited to one of these assignments, or only so many of them."""
         users: set[CrmUser] = set()
         for assignment_id in only:
             assignment = known.assignments[assignment_id]
             if not assignment.deleted:
                 users |= known.users_of(assignment)
-        found: list[Credit] = []
-        for body in await store.bodies_of_users(tx, tenant_id, users) if users else []:
-            found += known.credits(Deal.from_json(body).facts(), only=only)
-        return found
+        bodies = await store.bodies_of_users(tx, tenant_id, users) if users else []
+        return [Deal.from_json(body).facts() for body in bodies[:limit]]
 
     async def replace(
         self, tx: Transaction, tenant_id: UUID, before: Sequence[Credit], after: Sequence[Credit]

@@ -88,6 +88,10 @@ class Plans:
             )
         ]
 
+    async def every_version(self, tx: Transaction, tenant_id: UUID, plan: Plan) -> list[PlanVersion]:
+        """All versions of a plan, by number."""
+        return await store.versions(tx, tenant_id, plan)
+
     async def create_version(
         self,
         tx: Transaction,
