@@ -53,7 +53,7 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     }
     return await process.run(
         {
-            "jobs": JobRunner(process.database, jobs, works),
+            "jobs": JobRunner(process.database, jobs, works, organisation.check_active),
             "holidays": HolidayRefresh(process.database, calendars, Governments().days),
             "evidence": process.consumer(
                 "evidence",

@@ -41,7 +41,7 @@ async def runner(module_database: str) -> AsyncIterator[JobRunner]:
     organisation = Organisation(outbox, calendars)
     checks = SmartChecks(organisation, calendars, Evidence(), strengths)
     goals = Goals(outbox, organisation, calendars, trail, checks)
-    yield JobRunner(database, jobs, {ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk})
+    yield JobRunner(database, jobs, {ACTIVATE_GOALS: Activation(goals, jobs).activate_chunk}, organisation.check_active)
     await database.close()
 
 

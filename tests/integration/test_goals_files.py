@@ -327,7 +327,7 @@ async def runner(service: Service) -> AsyncIterator[JobRunner]:
     jobs = Jobs()
     checks = SmartChecks(organisation, calendars, Evidence(), strengths)
     tables = Tables(organisation, Goals(outbox, organisation, calendars, trail, checks))
-    yield JobRunner(database, jobs, {IMPORT: ImportWork(tables, Uploads(jobs))})
+    yield JobRunner(database, jobs, {IMPORT: ImportWork(tables, Uploads(jobs))}, organisation.check_active)
     await database.close()
 
 

@@ -7,15 +7,22 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from services.goals.calendar.service import Calendars
 from services.goals.jobs.domain import Chunk, Job
 from services.goals.jobs.service import Jobs, Work
 from services.goals.jobs.work import JobRunner
+from services.goals.metadata import transport
+from services.goals.org.service import Organisation
 from shared.db.database import Database, Scope, Transaction
 from shared.http.auth import Role
 from shared.kernel.approvals import SERVICE, Actor
 from shared.kernel.errors import InvalidInput
+from shared.outbox.outbox import Outbox
 from tests.servers.infrastructure import eventually
 from tests.stories.goals import Caller, Service, query, running_goals
+
+_OUTBOX = Outbox(transport)
+ORGANISATION = Organisation(_OUTBOX, Calendars(_OUTBOX))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +101,7 @@ async def test_a_job_is_done_in_chunks_and_says_how_far_it_is(
     caller = Caller(service, tenant, Role.SERVICE)
     queued = await state(caller, job_id)
     assert (queued["state"], queued["percent"], queued["total"], queued["reason"]) == ("queued", 0, 30, "As planned")
-    await JobRunner(database, Jobs(), counting.works).work_all()
+    await JobRunner(database, Jobs(), counting.works, ORGANISATION.check_active).work_all()
     done = await state(caller, job_id)
     assert (done["state"], done["percent"], done["done"], done["counts"]) == ("done", 100, 30, {"marked": 30})
     assert isinstance(done["per_minute"], int) and done["seconds_left"] is None and done["ended_at"] is not None
@@ -107,12 +114,14 @@ async def test_a_job_that_is_cut_short_in_a_chunk_is_done_exactly_once(
 ) -> None:
     tenant, job_id = await requested(database, counting.kind, 40)
     counting.holds_at = 20
-    runner = asyncio.create_task(JobRunner(database, Jobs(), counting.works).work_all())
+    runner = asyncio.create_task(JobRunner(database, Jobs(), counting.works, ORGANISATION.check_active).work_all())
     await asyncio.wait_for(counting.holding.wait(), 10)
     runner.cancel()
     await asyncio.gather(runner, return_exceptions=True)
     counting.holds_at = None
-    await asyncio.gather(*(JobRunner(database, Jobs(), counting.works).work_all() for _ in range(2)))
+    await asyncio.gather(
+        *(JobRunner(database, Jobs(), counting.works, ORGANISATION.check_active).work_all() for _ in range(2))
+    )
     done = await state(Caller(service, tenant, Role.SERVICE), job_id)
     assert (done["state"], done["done"], done["counts"]) == ("done", 40, {"marked": 40})
     assert await marked(service, job_id) == list(range(40))
@@ -126,10 +135,12 @@ async def test_two_who_work_are_never_at_the_same_job_and_jobs_take_turns(
     database: Database, counting: Counting
 ) -> None:
     jobs = [(await requested(database, counting.kind, 30))[1] for _ in range(2)]
-    await JobRunner(database, Jobs(), counting.works).work_all()
+    await JobRunner(database, Jobs(), counting.works, ORGANISATION.check_active).work_all()
     assert counting.chunks == [(job_id, first) for first in (0, 10, 20) for job_id in jobs]
     _, third = await requested(database, counting.kind, 100)
-    await asyncio.gather(*(JobRunner(database, Jobs(), counting.works).work_all() for _ in range(3)))
+    await asyncio.gather(
+        *(JobRunner(database, Jobs(), counting.works, ORGANISATION.check_active).work_all() for _ in range(3))
+    )
     assert [first for job_id, first in counting.chunks if job_id == third] == list(range(0, 100, 10))
 
 
@@ -138,7 +149,7 @@ async def test_a_job_is_paused_resumed_and_cancelled_between_two_chunks(
 ) -> None:
     tenant, job_id = await requested(database, counting.kind, 10_000)
     caller, path = Caller(service, tenant, Role.SERVICE), f"/v1/jobs/{job_id}"
-    runner = JobRunner(database, Jobs(), counting.works)
+    runner = JobRunner(database, Jobs(), counting.works, ORGANISATION.check_active)
     running = asyncio.create_task(runner.run())
     try:
         await eventually(lambda: _chunks(counting, 2), expectation="two chunks begun")
@@ -170,7 +181,7 @@ async def test_a_chunk_that_fails_leaves_no_trace_and_the_job_goes_on_when_it_is
     tenant, job_id = await requested(database, counting.kind, 20)
     caller = Caller(service, tenant, Role.SERVICE)
     counting.error = error
-    await JobRunner(database, Jobs(), counting.works).work_all()
+    await JobRunner(database, Jobs(), counting.works, ORGANISATION.check_active).work_all()
     failed = await state(caller, job_id)
     failure = failed["failure"]
     assert isinstance(failure, dict)
@@ -180,7 +191,7 @@ async def test_a_chunk_that_fails_leaves_no_trace_and_the_job_goes_on_when_it_is
     assert await marked(service, job_id) == list(range(10))
     counting.error = None
     assert (await caller.send("POST", f"/v1/jobs/{job_id}/resume", version=2)).json()["failure"] is None
-    await JobRunner(database, Jobs(), counting.works).work_all()
+    await JobRunner(database, Jobs(), counting.works, ORGANISATION.check_active).work_all()
     assert await marked(service, job_id) == list(range(20))
 
 
@@ -203,3 +214,24 @@ async def test_a_job_is_seen_and_changed_by_who_requested_it_and_who_may(service
     assert await by_role[Role.ADMIN].ids(f"/v1/jobs?requested_by={manager}") == {str(own)}
     assert await by_role[Role.ADMIN].ids("/v1/jobs?state=done") == set()
     assert (await requester.send("POST", f"/v1/jobs/{own}/cancel", version=3)).json()["state"] == "cancelled"
+
+
+async def test_who_is_not_active_any_more_has_no_more_done_not_even_the_last_chunk(
+    service: Service, database: Database, counting: Counting
+) -> None:
+    tenant = uuid4()
+    caller = Caller(service, tenant, Role.SERVICE)
+    ada = await caller.person()
+    _, job_id = await requested(database, counting.kind, 20, tenant=tenant, actor=Actor.of(UUID(ada)))
+
+    async def leaves(tx: Transaction, tenant_id: UUID, job: Job) -> Chunk:
+        chunk = await counting(tx, tenant_id, job)
+        left = await caller.send("PATCH", f"/v1/people/{ada}", {"active": False}, version=1)
+        assert left.status_code == 200, left.text
+        return chunk
+
+    await JobRunner(database, Jobs(), {counting.kind: leaves}, ORGANISATION.check_active).work_all()
+    failed = await state(caller, job_id)
+    assert (failed["state"], failed["done"]) == ("failed", 10)
+    assert isinstance(failed["failure"], dict) and failed["failure"]["code"] == "person_inactive"
+    assert await marked(service, job_id) == list(range(10))

@@ -36,6 +36,10 @@ WON = {"Ray": {"2026-01": "300", "2026-07": "100"}, "Roy": {"2026-02": "200"}, "
 """What they won by month: 400, 200 and nothing in 2026."""
 
 
+_OUTBOX = Outbox(transport)
+ORGANISATION = Organisation(_OUTBOX, Calendars(_OUTBOX))
+
+
 @pytest.fixture(scope="module")
 async def service(module_database: str) -> AsyncIterator[Service]:
     async with running_goals(module_database) as running:
@@ -145,7 +149,7 @@ class House:
         return await self[by].send("POST", f"/v1/scenarios/{scenario}/changes", change, version=version)
 
     async def work(self) -> None:
-        await JobRunner(self.database, Jobs(), self._planning.works).work_all()
+        await JobRunner(self.database, Jobs(), self._planning.works, ORGANISATION.check_active).work_all()
 
     async def job(self, answer: httpx.Response) -> dict[str, object]:
         """What became of a job that was requested, once it has been worked at."""

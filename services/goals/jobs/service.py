@@ -8,6 +8,7 @@ from uuid import UUID
 from services.goals.jobs import store
 from services.goals.jobs.domain import Chunk, Failure, Job, JobFilter, JobOfAnother, JobState
 from shared.db.database import Transaction
+from shared.kernel.approvals import Actor
 from shared.kernel.sight import Viewer
 
 CHANNEL: Final = "goals_jobs"
@@ -15,6 +16,9 @@ CHANNEL: Final = "goals_jobs"
 
 Work = Callable[[Transaction, UUID, Job], Awaitable[Chunk]]
 """Does the next chunk of a job of a tenant, in the transaction that stores how far the job is then."""
+
+CheckRequester = Callable[[Transaction, UUID, Actor], Awaitable[None]]
+"""Raises where whoever requested a job may not have it done any more: handed in where a process is wired."""
 
 
 class Jobs:
@@ -79,14 +83,17 @@ class Jobs:
         """The tenant and id of the job of these kinds that waits longest and that nobody is at."""
         return await store.next_waiting(tx, kinds)
 
-    async def work(self, tx: Transaction, tenant_id: UUID, job_id: UUID, works: Mapping[str, Work]) -> None:
+    async def work(
+        self, tx: Transaction, tenant_id: UUID, job_id: UUID, works: Mapping[str, Work], check: CheckRequester
+    ) -> None:
         """Do the next chunk of a job, and store with it how far the job is; nothing where somebody else is at it.
 
-        Raises what the work raises.
+        Raises what the check and the work raise.
         """
         began = perf_counter()
         claimed = await store.claim(tx, tenant_id, job_id)
         if claimed is not None:
+            await check(tx, tenant_id, claimed.requested_by)
             tx.actor, tx.reason = claimed.requested_by, claimed.reason
             chunk = await works[claimed.kind](tx, tenant_id, claimed)
             worked_ms = max(1, round((perf_counter() - began) * 1000))

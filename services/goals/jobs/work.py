@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from services.goals.jobs.domain import Failure
-from services.goals.jobs.service import CHANNEL, Jobs, Work
+from services.goals.jobs.service import CHANNEL, CheckRequester, Jobs, Work
 from shared.db.database import Database, Scope
 from shared.kernel.errors import AttainError, Unavailable
 from shared.telemetry.logs import get_logger
@@ -21,11 +21,13 @@ class JobRunner(Rounds):
     A chunk and how far the job is are stored together: one that is cut short has never been, and is done again.
     """
 
-    def __init__(self, database: Database, jobs: Jobs, works: Mapping[str, Work]) -> None:
+    def __init__(self, database: Database, jobs: Jobs, works: Mapping[str, Work], check: CheckRequester) -> None:
+        """`check` comes before each chunk, the last among them."""
         super().__init__("jobs", every_seconds=_POLL_SECONDS, woken_by=database.channels(CHANNEL))
         self._database = database
         self._jobs = jobs
         self._works = works
+        self._check = check
 
     async def round(self) -> bool:
         await self.work_all()
@@ -43,7 +45,7 @@ class JobRunner(Rounds):
     async def _work(self, tenant_id: UUID, job_id: UUID) -> None:
         scope = Scope.of(tenant_id)
         try:
-            await self._database.run(scope, lambda tx: self._jobs.work(tx, tenant_id, job_id, self._works))
+            await self._database.run(scope, lambda tx: self._jobs.work(tx, tenant_id, job_id, self._works, self._check))
         except Unavailable:
             raise
         except AttainError as error:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from services.goals.calendar.domain import FirstDay, in_force, restated
-from shared.kernel.errors import Conflict, FieldError, InvalidInput, NotFound
+from shared.kernel.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
 from shared.kernel.org import OwnerKind, TeamChange, TeamNode
 from shared.kernel.periods import DatedRange, Period
 from shared.kernel.text import folded
@@ -55,6 +55,13 @@ class EmployeeNumberTaken(Conflict):
 
     code = "employee_number_taken"
     title = "Employee number taken"
+
+
+class PersonInactive(Forbidden):
+    """Whoever began this is not active any more."""
+
+    code = "person_inactive"
+    title = "Person is not active"
 
 
 class UnknownPerson(InvalidInput):

@@ -21,6 +21,7 @@ from services.goals.org.domain import (
     Named,
     Person,
     PersonFilter,
+    PersonInactive,
     Place,
     Strength,
     Team,
@@ -35,6 +36,7 @@ from services.goals.org.domain import (
 from services.goals.org.events import identity_event, membership_event, person_event, team_event
 from shared.contracts.base import Event
 from shared.db.database import Transaction
+from shared.kernel.approvals import Actor
 from shared.kernel.errors import Refusals
 from shared.kernel.ids import source_user_id, written_user_ids
 from shared.kernel.org import MembershipFact, OrgChart, OwnerKind, TeamNode
@@ -89,6 +91,12 @@ class Organisation:
     async def get_person(self, tx: Transaction, tenant_id: UUID, person_id: UUID, sight: Sight) -> Person:
         """Raises PersonNotFound, also for one out of view."""
         return await store.PEOPLE.get(tx, tenant_id, person_id, store.person_in(sight))
+
+    async def check_active(self, tx: Transaction, tenant_id: UUID, actor: Actor) -> None:
+        """Raises PersonInactive for who is stored as somebody inactive; others act as their tokens say."""
+        found = None if actor.person_id is None else await store.PEOPLE.find(tx, tenant_id, actor.person_id)
+        if found is not None and not found.active:
+            raise PersonInactive(f"{found.name} is not active any more: somebody else has to request it.")
 
     async def create_person(
         self, tx: Transaction, tenant_id: UUID, *, name: str, email: str | None, employee_number: str | None = None
