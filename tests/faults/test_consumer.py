@@ -14,6 +14,7 @@ from deploy.local.kafka import Broker
 from shared.db.database import Database
 from shared.kafka.consumer import Consumer, ConsumerNotReady
 from shared.kafka.settings import KafkaSettings
+from shared.kafka.tail import Tail
 from tests.faults.consumer_process import SESSION_SECONDS
 from tests.servers.consumers import (
     Feed,
@@ -141,6 +142,8 @@ async def test_a_client_that_fails_or_is_stopped_while_its_broker_is_away_takes_
 ) -> None:
     with running_kafka() as broker:
         feed = await Feed.made(KafkaSettings(bootstrap=broker.bootstrap), database, topic_prefix)
+        tail = Tail(feed.settings, topics=[feed.topic], client_id="test")
+        await tail.start()
         async with running(feed.consumer(session_seconds=2)):
             await feed.publish(b"before")
             await eventually(lambda: feed.has_applied(1), 30)
@@ -148,6 +151,7 @@ async def test_a_client_that_fails_or_is_stopped_while_its_broker_is_away_takes_
             failed = fails_once(KafkaError("as what a broker says of a group while it ends"))
             async with asyncio.timeout(30):
                 await failed.wait()
+            await tail.stop()
             await asyncio.to_thread(start, broker)
             await feed.publish(b"after")
             await eventually(lambda: feed.has_applied(2), 60)
