@@ -62,7 +62,10 @@ PUBLIC_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "incentives": {
         "/v1/plans": "get post",
+        "/v1/plans/terms-schema": "get",
         "/v1/plans/{plan_id}/versions": "get post",
+        "/v1/plans/{plan_id}/versions/import": "post",
+        "/v1/plans/{plan_id}/versions/{number}/export": "get",
         "/v1/assignments": "get post",
         "/v1/assignments/bulk": "post",
         "/v1/assignments/{assignment_id}/approve": "post",

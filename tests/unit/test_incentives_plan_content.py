@@ -3,16 +3,21 @@
 from typing import Any
 
 import pytest
-from pydantic import JsonValue
+from jsonschema import Draft202012Validator
+from pydantic import JsonValue, ValidationError
 
 from services.incentives.plans.content.components import COMPONENTS, components_content, components_of
 from services.incentives.plans.content.rules import RULES, rules_json, rules_of
+from services.incentives.plans.content.terms import TERMS, terms_schema
 from services.incentives.plans.domain.rules import NO_RULES, check_rules
+from services.incentives.plans.domain.warnings import warnings_of
+from services.incentives.plans.domain.wording import MEMBERS, changes_in_words
 from shared.kernel.errors import InvalidInput
 
 Document = dict[str, Any]
 UNITS: Document = {"aggregate": "sum", "value_field": "quantity"}
 MONEY: Document = {"aggregate": "sum", "value_field": "amount", "currency": "USD"}
+WON: Document = {"filter": {"all": [{"field": "status", "op": "eq", "value": "won"}]}}
 FLAT: Document = {"shape": "flat", "rate": "0.05"}
 COMMISSION: Document = {"key": "bookings", "name": "Bookings", "measure": MONEY, "rate": FLAT}
 BONUS: Document = {
@@ -182,3 +187,243 @@ def test_what_is_wrong_with_a_rule_is_pointed_at(document: Document, pointer: st
     with pytest.raises(InvalidInput) as refused:
         rules_of(RULES.validate_python(document))
     assert [field.pointer for field in refused.value.fields] == [pointer]
+
+
+SCHEMA: Document = terms_schema()
+PLAN: Document = {"name": "Reps", "currency": "USD", "period": "quarter"}
+
+
+def document(*components: Document, **more: object) -> Document:
+    return {"plan": PLAN, "effective_from": "2026-01-01", "components": list(components), **more}
+
+
+def test_the_schema_of_terms_is_one_and_an_independent_validator_accepts_what_is_accepted() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    validator = Draft202012Validator(SCHEMA)
+    for component in ALL:
+        for rules in RULED:
+            assert list(validator.iter_errors(document(component, rules=rules))) == []
+        assert list(validator.iter_errors({**document(), "components": stored(component)})) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        document(),
+        document({**COMMISSION, "kind": "gift"}),
+        document({**COMMISSION, "rate": {"shape": "flat", "rate": 0.05}}),
+        document({**BONUS, "condition": {**MILESTONE, "times": "once"}}),
+        document({**MATRIX, "second": None}),
+        document({**POOL, "pot": {"of": "amount"}}),
+        document({**OVERRIDE, "depth": 0}),
+        document(COMMISSION, rules={"draw": {"kind": "gift", "amount": "1"}}),
+        document(COMMISSION, unknown=1),
+        {**document(COMMISSION), "plan": {**PLAN, "currency": "dollar"}},
+    ],
+)
+def test_the_schema_of_terms_refuses_what_is_refused(wrong: Document) -> None:
+    assert list(Draft202012Validator(SCHEMA).iter_errors(wrong))
+    with pytest.raises(ValidationError):
+        TERMS.validate_python(wrong)
+
+
+def test_every_member_of_terms_has_words() -> None:
+    members = {name for each in [SCHEMA, *SCHEMA["$defs"].values()] for name in each.get("properties", {})}
+    assert members - MEMBERS.keys() == {"form", "plan"}
+
+
+def differing(*components: Document, **more: object) -> Document:
+    written: list[JsonValue] = [each for component in components for each in stored(component)]
+    return {"effective_from": "2026-01-01", "components": written, **more}
+
+
+TIERED: Document = {
+    **COMMISSION,
+    "rate": {
+        "shape": "tiers",
+        "mode": "marginal",
+        "by": "attainment",
+        "tiers": [{"from": "0", "rate": "0.05"}, {"from": "1", "rate": "0.06"}],
+    },
+}
+
+
+def _with_tier(*tiers: tuple[str, str]) -> Document:
+    rate = {**TIERED["rate"], "tiers": [{"from": start, "rate": rate} for start, rate in tiers]}
+    return {**TIERED, "rate": rate}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (differing(TIERED), differing(TIERED), []),
+        (
+            differing(TIERED),
+            differing(_with_tier(("0", "0.05"), ("1.25", "0.065"))),
+            [
+                (
+                    "Component “Bookings”, rate, tier 2, from: 100 % became 125 %.",
+                    "组成部分“Bookings”，费率，档位 2，起点：由 100 % 改为 125 %。",
+                ),
+                (
+                    "Component “Bookings”, rate, tier 2, rate: 6 % became 6.5 %.",
+                    "组成部分“Bookings”，费率，档位 2，费率：由 6 % 改为 6.5 %。",
+                ),
+            ],
+        ),
+        (
+            differing(TIERED),
+            differing(_with_tier(("0", "0.05"), ("1", "0.06"), ("1.5", "0.08"))),
+            [
+                (
+                    "Component “Bookings”, rate, tier 3: from 150 %, rate 8 % is new.",
+                    "组成部分“Bookings”，费率，档位 3：新增 起点 150 %、费率 8 %。",
+                )
+            ],
+        ),
+        (
+            differing(TIERED),
+            differing(TIERED, BONUS, rules={"guarantee": {"amount": "3000"}}),
+            [
+                (
+                    "Component “Contest”: is new.",
+                    "组成部分“Contest”：新增。",
+                ),
+                (
+                    "Rules: guarantee amount 3000 is new.",
+                    "规则：新增 保底 金额 3000。",
+                ),
+            ],
+        ),
+        (
+            differing(TIERED, BONUS),
+            differing(TIERED),
+            [
+                (
+                    "Component “Contest”: is gone.",
+                    "组成部分“Contest”：删除。",
+                )
+            ],
+        ),
+        (
+            differing(COMMISSION),
+            differing(
+                {
+                    **COMMISSION,
+                    "measure": {**MONEY, "filter": {"all": [{"field": "status", "op": "eq", "value": "won"}]}},
+                }
+            ),
+            [
+                (
+                    "Component “Bookings”, measure, which deals count: all deals became status is won.",
+                    "组成部分“Bookings”，指标，计入的商机：由 所有商机 改为 状态为 won。",
+                )
+            ],
+        ),
+        (
+            differing(BONUS),
+            differing({**BONUS, "condition": {**BONUS["condition"], "times": "every", "from_exclusive": False}}),
+            [
+                (
+                    "Component “Contest”, condition, only above it: yes became no.",
+                    "组成部分“Contest”，条件，不含起点：由 是 改为 否。",
+                ),
+                (
+                    "Component “Contest”, condition, how often: once became every time.",
+                    "组成部分“Contest”，条件，次数：由 一次 改为 每次。",
+                ),
+            ],
+        ),
+        (
+            differing(MATRIX),
+            differing({**MATRIX, "cells": [["0", "20"], ["50", "85"], ["90", "120"]]}),
+            [
+                (
+                    "Component “Matrix”, row 2: 50, 80 became 50, 85.",
+                    "组成部分“Matrix”，行 2：由 50、80 改为 50、85。",
+                )
+            ],
+        ),
+    ],
+)
+def test_what_two_versions_differ_in_is_said_in_both_languages(
+    before: Document, after: Document, says: list[tuple[str, str]]
+) -> None:
+    assert [tuple(words) for words in changes_in_words(before, after)] == says
+
+
+def warned(*components: Document, **rules: object) -> list[str]:
+    checked = components_of(COMPONENTS.validate_python(list(components)), "USD")
+    found = warnings_of(checked, rules_of(RULES.validate_python(rules)))
+    assert all(each.words.en and each.words.zh for each in found)
+    return [each.pointer for each in found]
+
+
+FINE: Document = {**TIERED, "measure": {**MONEY, **WON}}
+
+
+def _rated(mode: str, by: str, *tiers: tuple[str, str]) -> Document:
+    rates = [{"from": start, "rate": rate} for start, rate in tiers]
+    return {**FINE, "rate": {"shape": "tiers", "mode": mode, "by": by, "tiers": rates}}
+
+
+@pytest.mark.parametrize(
+    ("component", "pointers"),
+    [
+        (FINE, []),
+        (COMMISSION, ["/measure/filter"]),
+        ({**FINE, "allocation_percent": "101"}, ["/allocation_percent"]),
+        ({**FINE, "rate": {"shape": "flat", "rate": "0"}}, ["/rate/rate"]),
+        ({**FINE, "rate": {"shape": "flat", "rate": "0.51"}}, ["/rate/rate"]),
+        ({**FINE, "measure": {**UNITS, **WON}, "rate": FLAT}, ["/rate/rate"]),
+        (_rated("marginal", "amount", ("0", "0"), ("500", "0")), ["/rate/tiers"]),
+        (_rated("marginal", "amount", ("0", "0.05"), ("500", "0.04")), ["/rate/tiers/1/rate"]),
+        (_rated("retroactive", "amount", ("0", "0.05"), ("500", "0.04")), ["/rate/tiers/1/rate"]),
+        (_rated("marginal", "amount", ("0", "0.05"), ("1.25", "0.06")), ["/rate/by"]),
+        ({**BONUS, "measure": {**UNITS, **WON}}, []),
+        (
+            {
+                **BONUS,
+                "measure": {**UNITS, **WON},
+                "condition": {
+                    **CURVE,
+                    "extrapolate": False,
+                    "points": [{"at": "0", "percent": "5"}, {"at": "1", "percent": "4"}],
+                },
+            },
+            ["/condition/points/0", "/condition/points/1/percent"],
+        ),
+        ({**MATRIX, "measure": {**MONEY, **WON}}, ["/second/measure/filter"]),
+        (
+            {
+                **MATRIX,
+                "measure": {**MONEY, **WON},
+                "second": {**MATRIX["second"], "measure": {**UNITS, **WON}},
+                "cells": [["0", "20"], ["50", "40"], ["40", "50"]],
+            },
+            ["/cells/1/1", "/cells/2/0"],
+        ),
+        (OBJECTIVES, []),
+    ],
+)
+def test_a_component_that_can_hardly_be_meant_is_warned_of(component: Document, pointers: list[str]) -> None:
+    assert warned(component) == [f"/components/0{pointer}" for pointer in pointers]
+
+
+def test_two_commissions_on_the_same_deals_are_warned_of() -> None:
+    assert warned(FINE, {**FINE, "key": "again"}) == ["/components/1/measure"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "pointers"),
+    [
+        ({"draw": {"kind": "recoverable", "amount": "2000"}, "guarantee": {"amount": "2000"}}, ["/draw"]),
+        ({"draw": {"kind": "recoverable", "amount": "2000"}, "guarantee": {"amount": "2000", "periods": 1}}, []),
+        ({"holdback": {"percent": "100", "release": "deal_paid"}}, ["/holdback/percent"]),
+        ({"cap": {"period": "100", "year": "1200"}}, ["/cap/year"]),
+        ({"cap": {"period": "100", "year": "1199"}}, []),
+        ({"clawback": {"policy": "pro_rata", "months": 12, "within_months": 11}}, ["/clawback/within_months"]),
+    ],
+)
+def test_rules_that_can_hardly_be_meant_are_warned_of(rules: Document, pointers: list[str]) -> None:
+    assert warned(FINE, **rules) == [f"/rules{pointer}" for pointer in pointers]

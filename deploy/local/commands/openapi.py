@@ -1,7 +1,8 @@
-"""`attain openapi`: the OpenAPI document of each service."""
+"""`attain openapi`: the OpenAPI document of each service, and the JSON Schema of a plan's terms."""
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 from uvicorn.importer import import_from_string
 
 from deploy.local.documents import write_documents
+from services.incentives.plans.content.terms import terms_schema
 from shared.db.migration import SERVICES
 
 _SERVICES_FOLDER = Path(__file__).resolve().parents[3] / "services"
@@ -19,14 +21,19 @@ _SERVICES_FOLDER = Path(__file__).resolve().parents[3] / "services"
 def openapi(
     check: Annotated[bool, typer.Option("--check", help="Only fail if the files differ from the code.")] = False,
 ) -> None:
-    """Write services/<service>/openapi.json for each service; needs neither database nor broker."""
+    """Write services/<service>/openapi.json for each service, and the schema of terms; needs no server."""
     os.environ.setdefault("ATTAIN_DATABASE_URL", "postgresql://localhost/attain")
     os.environ.setdefault("ATTAIN_JWT_SECRET", "only-for-generating-the-documents")
     os.environ.setdefault("ATTAIN_SECRETS_KEY", Fernet.generate_key().decode())
     texts = {_SERVICES_FOLDER / service / "openapi.json": _document(service) for service in SERVICES}
+    texts[_SERVICES_FOLDER / "incentives" / "plans" / "terms.schema.json"] = _text(terms_schema())
     write_documents(texts, check=check, remedy="attain openapi")
 
 
 def _document(service: str) -> str:
     app: FastAPI = import_from_string(f"services.{service}.app:create_app")()
-    return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
+    return _text(app.openapi())
+
+
+def _text(document: Mapping[str, object]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -7,7 +7,14 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import JsonValue, conint
 
 from services.incentives.plans.content.components import COMPONENTS
-from services.incentives.plans.content.terms import terms_json, terms_of
+from services.incentives.plans.content.terms import (
+    TermsDocument,
+    check_same_plan,
+    terms_document,
+    terms_json,
+    terms_of,
+    terms_schema,
+)
 from services.incentives.plans.domain.history import VersionChange, differences
 from services.incentives.plans.domain.versions import (
     PlanNotFound,
@@ -18,6 +25,7 @@ from services.incentives.plans.domain.versions import (
     effective_until,
     numbered,
 )
+from services.incentives.plans.domain.wording import changes_in_words
 from services.incentives.plans.schemas import (
     ChangeAnswer,
     PlanAnswer,
@@ -29,6 +37,7 @@ from services.incentives.plans.schemas import (
     PlanVersionDiffAnswer,
 )
 from services.incentives.plans.service import Plans
+from shared.contracts.reasons import WordsAnswer
 from shared.db.database import Transaction
 from shared.http.auth import current_principal
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
@@ -81,6 +90,18 @@ async def get_plan_schema() -> dict[str, JsonValue]:
     """What `components` may contain, for editors and for checking an exported plan."""
     schema: dict[str, JsonValue] = COMPONENTS.json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Components of a plan", **schema}
+
+
+@router.get(
+    "/plans/terms-schema",
+    tags=["plans"],
+    summary="JSON Schema of exported terms",
+    responses={200: {"content": {"application/json": {"example": {"type": "object", "title": "Terms of a plan"}}}}},
+    dependencies=[Depends(current_principal)],
+)
+async def get_terms_schema() -> dict[str, JsonValue]:
+    """What a document of terms may contain, for editors and for checking one before it is imported."""
+    return terms_schema()
 
 
 @router.get("/plans/{plan_id}", tags=["plans"], summary="Read a plan", responses=responses(PlanNotFound))
@@ -149,6 +170,53 @@ async def create_plan_version(
     return await writer.commit(
         create, status=201, location=lambda version: f"/v1/plans/{plan_id}/versions/{version.number}"
     )
+
+
+@router.post(
+    "/plans/{plan_id}/versions/import",
+    tags=["plans"],
+    summary="Draft a version from exported terms",
+    status_code=201,
+    responses=responses(PlanNotFound),
+)
+async def import_plan_version(
+    plan_id: UUID, body: TermsDocument, editor: Editor, plans: UseCases, writer: RequestWriter
+) -> Answered[PlanVersionAnswer]:
+    """The terms become a draft, whoever approved them elsewhere. The plan must have their currency and period."""
+
+    async def draft(tx: Transaction) -> PlanVersionAnswer:
+        plan = await plans.get_plan(tx, editor.tenant_id, plan_id, WHOLE_TENANT)
+        check_same_plan(body, plan)
+        components, rules = terms_of(body.components, body.rules, plan.currency)
+        drafted = await plans.create_version(
+            tx,
+            editor.tenant_id,
+            plan_id,
+            effective_from=body.effective_from,
+            components=components,
+            rules=rules,
+            note=body.note,
+            author=editor.actor,
+        )
+        return PlanVersionAnswer.of(drafted)
+
+    return await writer.commit(
+        draft, status=201, location=lambda version: f"/v1/plans/{plan_id}/versions/{version.number}"
+    )
+
+
+@router.get(
+    "/plans/{plan_id}/versions/{number}/export",
+    tags=["plans"],
+    summary="Export the terms of a version",
+    responses=responses(PlanNotFound, PlanVersionNotFound),
+)
+async def export_plan_version(plan_id: UUID, number: Number, caller: CurrentCaller, plans: UseCases) -> TermsDocument:
+    """One JSON document, which can be imported as a draft of this plan or of another one, here or elsewhere."""
+    async with caller.reading() as (tx, sight):
+        plan = await plans.get_plan(tx, caller.tenant_id, plan_id, sight)
+        version = numbered(await plans.list_versions(tx, caller.tenant_id, plan_id, sight), number)
+    return terms_document(plan, version)
 
 
 @router.get(
@@ -220,15 +288,15 @@ async def diff_plan_version(
     async with caller.reading() as (tx, sight):
         stored = await plans.list_versions(tx, caller.tenant_id, plan_id, sight)
     old, new = numbered(stored, before), numbered(stored, number)
-    changes = differences(
-        terms_json(old.effective_from, old.components, old.rules, None),
-        terms_json(new.effective_from, new.components, new.rules, None),
-    )
+    was_terms = terms_json(old.effective_from, old.components, old.rules, None)
+    new_terms = terms_json(new.effective_from, new.components, new.rules, None)
+    changes = differences(was_terms, new_terms)
     return PlanVersionDiffAnswer(
         plan_id=plan_id,
         before=before,
         after=number,
         changes=[ChangeAnswer(pointer=at, before=was, after=now) for at, was, now in changes],
+        words=[WordsAnswer.of(words) for words in changes_in_words(was_terms, new_terms)],
     )
 
 

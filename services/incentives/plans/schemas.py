@@ -12,7 +12,9 @@ from services.incentives.plans.content.rules import RulesContent, rules_content
 from services.incentives.plans.content.terms import Note, PlanPeriod, Rules
 from services.incentives.plans.domain.history import VersionChange, differences
 from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanVersion, VersionStatus
+from services.incentives.plans.domain.warnings import TermsWarning, warnings_of
 from shared.contracts.base import Currency, Day
+from shared.contracts.reasons import WordsAnswer
 from shared.contracts.texts import COMPOSED
 from shared.http.schemas import body_example
 from shared.kernel.approvals import ActorKind
@@ -109,6 +111,17 @@ class PlanVersionBody(BaseModel):
     note: Note | None = Field(None, description="Why these terms.")
 
 
+class TermsWarningAnswer(BaseModel):
+    """Something that is accepted and can hardly be meant."""
+
+    pointer: str = Field(description="JSON pointer to the member.", examples=["/components/0/rate/tiers/1/rate"])
+    words: WordsAnswer
+
+    @classmethod
+    def of(cls, found: TermsWarning) -> Self:
+        return cls(pointer=found.pointer, words=WordsAnswer.of(found.words))
+
+
 class PlanVersionAnswer(BaseModel):
     """One version of a plan's terms. `number` names it; `version` counts its changes."""
 
@@ -120,6 +133,12 @@ class PlanVersionAnswer(BaseModel):
         author_id=_PERSON,
         approver_id="01935a00-0000-7000-8000-000000000012",
         version=3,
+        warnings=[
+            {
+                "pointer": "/components/0/rate/tiers/1/rate",
+                "words": {"en": "This tier pays less than the one below it.", "zh": "此档的费率低于前一档。"},
+            }
+        ],
         **_VERSION,
     )
 
@@ -136,6 +155,7 @@ class PlanVersionAnswer(BaseModel):
     author_id: UUID | None = Field(description="Who drafted it; null for a service. Its history names all authors.")
     approver_id: UUID | None
     version: Version
+    warnings: list[TermsWarningAnswer] = Field(description="What of the terms can hardly be meant.")
 
     @classmethod
     def of(cls, version: PlanVersion, effective_until: date | None = None) -> Self:
@@ -151,6 +171,7 @@ class PlanVersionAnswer(BaseModel):
             author_id=version.author_id,
             approver_id=version.approver_id,
             version=version.revision,
+            warnings=[TermsWarningAnswer.of(found) for found in warnings_of(version.components, version.rules)],
         )
 
 
@@ -172,12 +193,19 @@ class PlanVersionDiffAnswer(BaseModel):
         before=1,
         after=2,
         changes=[{"pointer": "/components/bookings/rate/tiers/1/rate", "before": "0.06", "after": "0.065"}],
+        words=[
+            {
+                "en": "Component “New business”, rate, tier 2, rate: 6 % became 6.5 %.",
+                "zh": "组成部分“New business”，费率，档位 2，费率：由 6 % 改为 6.5 %。",
+            }
+        ],
     )
 
     plan_id: UUID
     before: int
     after: int
     changes: list[ChangeAnswer]
+    words: list[WordsAnswer] = Field(description="The same in sentences.")
 
 
 class PlanVersionChangeAnswer(BaseModel):

@@ -35,21 +35,21 @@ By = Annotated[TierScale, Field(description="`amount`: in the measure's unit. `a
 class MilestoneContent(BoundContent):
     """The total of the period reaches a value; paid once a period."""
 
-    when: Literal["milestone"] = "milestone"
+    when: Literal["milestone"]
     by: By
 
 
 class EachDealContent(BoundContent):
     """A deal by itself reaches a value, in the measure's unit; one that is as much below zero takes a reward back."""
 
-    when: Literal["each_deal"] = "each_deal"
+    when: Literal["each_deal"]
     times: Times = Field(Times.EVERY, description="`every` such deal is rewarded, or the first of a period `once`.")
 
 
 class PerUnitContent(Content):
     """Each whole unit of the period's total."""
 
-    when: Literal["per_unit"] = "per_unit"
+    when: Literal["per_unit"]
     unit: Amount = Field(Decimal(1), description="How much of the measure one is.", examples=["10"])
 
 
@@ -63,7 +63,7 @@ class CurvePointContent(Content):
 class CurveContent(Content):
     """The percent of the reward is a line between points: below the first nothing, above the last its percent."""
 
-    when: Literal["curve"] = "curve"
+    when: Literal["curve"]
     by: By
     points: list[CurvePointContent] = Field(min_length=1, max_length=POINTS_MAX)
     extrapolate: bool = Field(False, description="Above the last point the last line goes on.")
@@ -77,7 +77,7 @@ ConditionContent = Annotated[
 class BonusContent(CreditedContent):
     """A bonus component: a reward when a condition holds."""
 
-    kind: Literal["bonus"] = "bonus"
+    kind: Literal["bonus"]
     key: Key = Field(examples=["spif"])
     name: Title = Field(examples=["Contest"])
     allocation_percent: Amount = Field(Decimal(100), description="Scales every credit.", examples=["100"])
@@ -102,6 +102,7 @@ def bonus_of(content: BonusContent, pointer: str, *, is_stored: bool) -> Bonus:
 def bonus_content(component: Bonus) -> BonusContent:
     """The content that `bonus_of` turns back into an equal bonus."""
     return BonusContent(
+        kind="bonus",
         key=component.key,
         name=component.name,
         measure=measure_content(component.measure),
@@ -132,12 +133,16 @@ def _condition_content(
     match condition:
         case Milestone():
             bound = condition.bound
-            return MilestoneContent(start=bound.start, from_exclusive=bound.is_exclusive, by=condition.scale)
+            return MilestoneContent(
+                when="milestone", start=bound.start, from_exclusive=bound.is_exclusive, by=condition.scale
+            )
         case EachDeal():
             bound = condition.bound
-            return EachDealContent(start=bound.start, from_exclusive=bound.is_exclusive, times=condition.times)
+            return EachDealContent(
+                when="each_deal", start=bound.start, from_exclusive=bound.is_exclusive, times=condition.times
+            )
         case PerUnit():
-            return PerUnitContent(unit=condition.unit)
+            return PerUnitContent(when="per_unit", unit=condition.unit)
         case Curve():
             points = [CurvePointContent(at=point.at, percent=point.percent) for point in condition.points]
-            return CurveContent(by=condition.scale, points=points, extrapolate=condition.extrapolate)
+            return CurveContent(when="curve", by=condition.scale, points=points, extrapolate=condition.extrapolate)

@@ -37,7 +37,7 @@ class MatrixContent(AxisContent):
     `measure`, `crediting`, `role`, `by` and `bounds` are those of the rows.
     """
 
-    kind: Literal["matrix"] = "matrix"
+    kind: Literal["matrix"]
     key: Key = Field(examples=["matrix"])
     name: Title = Field(examples=["Revenue and margin"])
     allocation_percent: Amount = Field(Decimal(100), description="Scales every credit.", examples=["100"])
@@ -63,6 +63,7 @@ def matrix_of(content: MatrixContent, pointer: str, *, is_stored: bool) -> Matri
 def matrix_content(component: Matrix) -> MatrixContent:
     """The content that `matrix_of` turns back into an equal matrix."""
     return MatrixContent(
+        kind="matrix",
         **dict(_axis_content(component.rows)),
         key=component.key,
         name=component.name,

@@ -23,7 +23,7 @@ class ObjectiveContent(Content):
 class ObjectivesContent(Content):
     """An objective component: weight × target × score, each scored by a manager with evidence."""
 
-    kind: Literal["objective"] = "objective"
+    kind: Literal["objective"]
     key: Key = Field(examples=["mbo"])
     name: Title = Field(examples=["Objectives"])
     target: RewardContent = Field(description="What all objectives pay together at 100 %.")
@@ -49,6 +49,7 @@ def objectives_of(content: ObjectivesContent, pointer: str) -> Objectives:
 def objectives_content(component: Objectives) -> ObjectivesContent:
     """The content that `objectives_of` turns back into equal objectives."""
     return ObjectivesContent(
+        kind="objective",
         key=component.key,
         name=component.name,
         target=reward_content(component.target),

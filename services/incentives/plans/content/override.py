@@ -20,7 +20,7 @@ from shared.kernel.measures import Crediting
 class OverrideContent(Content):
     """An override component: a rate on what everybody brings in who was below the person on the deal's day."""
 
-    kind: Literal["override"] = "override"
+    kind: Literal["override"]
     key: Key = Field(examples=["override"])
     name: Title = Field(examples=["Team override"])
     measure: MeasureContent
@@ -63,6 +63,7 @@ def override_of(content: OverrideContent, pointer: str, *, is_stored: bool) -> O
 def override_content(component: Override) -> OverrideContent:
     """The content that `override_of` turns back into an equal override."""
     return OverrideContent(
+        kind="override",
         key=component.key,
         name=component.name,
         measure=measure_content(component.measure),

@@ -16,14 +16,14 @@ from shared.kernel.measures import Crediting
 class FixedPotContent(Content):
     """The same amount every period."""
 
-    of: Literal["amount"] = "amount"
+    of: Literal["amount"]
     amount: Amount = Field(description="In the plan's currency.", examples=["20000"])
 
 
 class SharePotContent(Content):
     """A percent of what everybody on the plan brings in together, each while on it."""
 
-    of: Literal["result"] = "result"
+    of: Literal["result"]
     percent: Amount = Field(examples=["2"])
     measure: MeasureContent
     crediting: Literal[Crediting.OWNER, Crediting.SPLIT] = Crediting.OWNER
@@ -39,7 +39,7 @@ class PoolContent(Content):
     Each share is by the assignment's `<key>.weight`, 1 where it states none, and by its days on the plan in the period.
     """
 
-    kind: Literal["pool"] = "pool"
+    kind: Literal["pool"]
     key: Key = Field(examples=["pool"])
     name: Title = Field(examples=["Team pool"])
     pot: PotContent
@@ -67,9 +67,12 @@ def pool_content(component: Pool) -> PoolContent:
     """The content that `pool_of` turns back into an equal pool."""
     pot = component.pot
     if isinstance(pot, FixedPot):
-        return PoolContent(key=component.key, name=component.name, pot=FixedPotContent(amount=pot.amount))
+        return PoolContent(
+            kind="pool", key=component.key, name=component.name, pot=FixedPotContent(of="amount", amount=pot.amount)
+        )
     return PoolContent.model_validate(
         {
+            "kind": "pool",
             "key": component.key,
             "name": component.name,
             "pot": {

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, JsonValue, TypeAdapter
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
 
 from services.incentives.plans.content.base import Content, Title
 from services.incentives.plans.content.components import (
@@ -18,6 +18,7 @@ from services.incentives.plans.content.rules import RulesContent, rules_json, ru
 from services.incentives.plans.domain.components import Component
 from services.incentives.plans.domain.kinds.commission import Commission
 from services.incentives.plans.domain.rules import NO_RULES, PeriodRules, check_rules
+from services.incentives.plans.domain.versions import Plan, PlanVersion
 from shared.contracts.base import Currency, Day
 from shared.contracts.texts import COMPOSED
 from shared.kernel.errors import InvalidInput
@@ -39,6 +40,34 @@ class PlanContent(Content):
 
 class TermsDocument(Content):
     """The terms of a version, to be stored elsewhere and to be drafted from: for a plan of that currency and period."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "form": "attain.plan-terms.v1",
+                    "plan": {"name": "Account executives", "currency": "USD", "period": "quarter"},
+                    "effective_from": "2026-01-01",
+                    "components": [
+                        {
+                            "kind": "commission",
+                            "key": "bookings",
+                            "name": "New business",
+                            "measure": {
+                                "aggregate": "sum",
+                                "value_field": "amount",
+                                "filter": {"all": [{"field": "status", "op": "eq", "value": "won"}]},
+                                "currency": "USD",
+                            },
+                            "rate": {"shape": "flat", "rate": "0.05"},
+                        }
+                    ],
+                    "rules": {"draw": {"kind": "recoverable", "amount": "2000"}},
+                    "note": "5 % of everything that is won",
+                }
+            ]
+        }
+    )
 
     form: Literal["attain.plan-terms.v1"] = "attain.plan-terms.v1"
     plan: PlanContent
@@ -70,6 +99,23 @@ def terms_json(
     content: JsonValue = COMPONENTS.dump_python(components_content(components), mode="json", by_alias=True)
     terms: dict[str, JsonValue] = {"effective_from": str(effective_from), "components": content, "note": note}
     return terms if rules == NO_RULES else {**terms, "rules": rules_json(rules)}
+
+
+def terms_document(plan: Plan, version: PlanVersion) -> TermsDocument:
+    """The terms of a version of a plan, to be stored elsewhere."""
+    terms = terms_json(version.effective_from, version.components, version.rules, version.note)
+    plan_json = {"name": plan.name, "currency": plan.currency, "period": plan.period}
+    return TERMS.validate_python({"plan": plan_json, **terms})
+
+
+def check_same_plan(document: TermsDocument, plan: Plan) -> None:
+    """Raise InvalidInput for terms of a plan of another currency or period: their amounts and totals mean others."""
+    for name, stated, own in (
+        ("currency", document.plan.currency, plan.currency),
+        ("period", document.plan.period, plan.period),
+    ):
+        if stated != own:
+            raise InvalidInput.field(f"/plan/{name}", f"is {stated}, and the plan's is {own}", own)
 
 
 def terms_schema() -> dict[str, JsonValue]:
