@@ -11,6 +11,8 @@ from services.incentives.inquiries.api import router as inquiries_router
 from services.incentives.inquiries.service import Inquiries
 from services.incentives.ledger.api import router as ledger_router
 from services.incentives.metadata import transport
+from services.incentives.periods.api import router as pay_periods_router
+from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.api import router as plans_router
 from services.incentives.plans.assigning import Assignments
 from services.incentives.plans.assignments_api import router as assignments_router
@@ -54,13 +56,22 @@ def create_app() -> FastAPI:
         settings=settings,
         database=database,
         transport_tables=transport,
-        routers=[earnings_router, inquiries_router, ledger_router, plans_router, simulation_router, assignments_router],
+        routers=[
+            earnings_router,
+            inquiries_router,
+            ledger_router,
+            pay_periods_router,
+            plans_router,
+            simulation_router,
+            assignments_router,
+        ],
         readiness={"schema": partial(require_current_schema, database)},
         parts=[
             Organisation(credits.chart),
             DealFinder(credits.connections, credits.facts),
             plans,
             Assignments(plans),
+            PayPeriods(Outbox(transport)),
             credits,
             explanations,
             Simulations(plans, credits),

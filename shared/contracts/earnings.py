@@ -1,4 +1,4 @@
-"""`attain.earnings.v1`: what each person has earned on each component in each period, after every change."""
+"""`attain.earnings.v1`: what each person has earned on each component in each period, and how far pay periods are."""
 
 from datetime import date
 from typing import ClassVar
@@ -69,3 +69,27 @@ class Inquiry(Event):
     @property
     def subject(self) -> str:
         return f"inquiry/{self.id}"
+
+
+class PayPeriod(Event):
+    """How far a pay period has come: the fiscal month in which what is earned is paid.
+
+    Published from the first time somebody works it out. Once it is approved nothing that changes is posted in it.
+    """
+
+    event_type: ClassVar[str] = "attain.pay-period.v1"
+    topic: ClassVar[str] = TOPIC
+
+    version: Version
+    start: date
+    end: date = Field(description="First day after the pay period.")
+    state: str = Field(
+        description="`open`, `calculating`, `in_review`, `approved`, `exported`, `paid` or `closed`. More may be added."
+    )
+    cut_off_at: Instant | None = Field(
+        default=None, description="When it was approved: what changed later is posted in a later pay period."
+    )
+
+    @property
+    def subject(self) -> str:
+        return f"pay-period/{self.start}"

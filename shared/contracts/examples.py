@@ -250,6 +250,14 @@ _EXAMPLES: tuple[Event, ...] = (
         due_on=date(2026, 4, 22),
         overdue_since=None,
     ),
+    earnings.PayPeriod(
+        tenant_id=_TENANT,
+        version=3,
+        start=date(2026, 3, 1),
+        end=date(2026, 4, 1),
+        state="approved",
+        cut_off_at=datetime(2026, 4, 3, 9, 30, tzinfo=UTC),
+    ),
 )
 
 EXAMPLES: Mapping[str, Event] = {example.event_type: example for example in _EXAMPLES}

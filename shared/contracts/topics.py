@@ -42,7 +42,13 @@ TOPICS: Mapping[str, TopicSpec] = {
         TopicSpec(progress.TOPIC, (progress.Progress,), 6, None, producer="tracking"),
         TopicSpec(actuals.TOPIC, (actuals.Actuals,), 3, None, producer="tracking"),
         TopicSpec(alerts.TOPIC, (alerts.Alert,), 3, None, producer="tracking"),
-        TopicSpec(earnings.TOPIC, (earnings.Earning, earnings.Inquiry), 6, timedelta(days=90), producer="incentives"),
+        TopicSpec(
+            earnings.TOPIC,
+            (earnings.Earning, earnings.Inquiry, earnings.PayPeriod),
+            6,
+            timedelta(days=90),
+            producer="incentives",
+        ),
     )
 }
 

@@ -38,8 +38,15 @@ COMPONENT: Final[JsonValue] = {
     "measure": BOOKINGS,
     "rate": {"shape": "flat", "rate": "0.1"},
 }
-SHOWS_NO_IDS: Final = {"list_goal_revisions", "list_fetches", "list_plan_version_changes", "list_assignment_changes"}
-"""What waits to be fetched is fetched: there is nothing to show. Plans are written by people of no organisation."""
+SHOWS_NO_IDS: Final = {
+    "list_goal_revisions",
+    "list_fetches",
+    "list_plan_version_changes",
+    "list_assignment_changes",
+    "list_pay_period_moves",
+}
+"""What waits to be fetched is fetched: there is nothing to show. Plans are written by people of no organisation. Nobody
+has moved a pay period."""
 MOVES_BY_ITSELF: Final = {
     "get_health",
     "get_api_access",
@@ -59,6 +66,7 @@ FINANCE_CHANGES: Final = {
     "assign_inquiry",
     "reschedule_inquiry",
     "resolve_inquiry",
+    "move_pay_period",
 }
 """What finance may change."""
 AGREED_ON: Final = {
@@ -455,6 +463,7 @@ class Company:
         names = {person: name for name, person in self.people.items()}
         for earning in await self.items("incentives", "/v1/earnings"):
             self.earnings[names[str(earning["person_id"])]] = str(earning["id"])
+        self.ids["pay_period_id"] = str((await self.items("incentives", "/v1/pay-periods"))[0]["id"])
         self.ids["alert_id"] = str((await self.items("tracking", "/v1/alerts"))[0]["id"])
         (quarantined,) = await self.items("tracking", "/v1/deliveries", state="quarantined")
         self.ids |= {

@@ -43,6 +43,7 @@ COMMISSION = Posting(
     Subject(EARNING, CELL, ANN, PLAN, "bookings"),
     MARCH,
     Cause.of_definitions(["plan/1 v1"]),
+    MARCH,
 )
 PAID = Posting(
     "paid",
@@ -55,6 +56,7 @@ PAID = Posting(
     Subject("payout_run", RUN, ANN),
     MARCH,
     Cause("payout_run", changes=("payout_run/62 v2",)),
+    MARCH,
 )
 
 
@@ -68,7 +70,7 @@ async def database(module_database: str) -> AsyncIterator[Database]:
 async def post_as_the_release_before(tx: Transaction, tenant_id: UUID) -> None:
     """A commission of 50, in the columns and the form of a worker that has not been replaced yet."""
     head = await store.locked_head(tx, tenant_id)
-    unsealed = LedgerTransaction(tenant_id, head.sequence + 1, tx.now, replace(COMMISSION, period=None))
+    unsealed = LedgerTransaction(tenant_id, head.sequence + 1, tx.now, replace(COMMISSION, period=None, posted_in=None))
     values = {
         "tenant": tenant_id,
         "sequence": unsealed.sequence,
@@ -109,7 +111,7 @@ async def test_a_chain_goes_on_in_the_general_form_and_is_intact(database: Datab
         posted = await ledger.transactions(tx, tenant_id, after=0, limit=10)
         of_the_run = await ledger.transactions(tx, tenant_id, after=0, limit=10, subject_id=RUN)
     assert (verified.first_break, verified.transactions) == (None, 5)
-    before = replace(COMMISSION, period=None)
+    before = replace(COMMISSION, period=None, posted_in=None)
     assert [each.posting for each in posted] == [before, before, COMMISSION, PAID, before]
     assert of_the_run == [posted[3]]
     commission, paid = (LedgerTransactionAnswer.of(each) for each in posted[2:4])
@@ -146,11 +148,15 @@ IN_BOTH_FORMS = (
     "hash = '\\x00'",
 )
 IN_THE_GENERAL_FORM = (
+    "posted_in_start = '2020-01-01'",
+    "posted_in_end = '2030-01-01'",
+    "(posted_in_start, posted_in_end) = (NULL, NULL)",
     "kind = 'draw'",
     "subject_kind = 'draw'",
     "period_start = '2020-01-01'",
     "period_end = '2030-01-01'",
-    "(kind, subject_kind, period_start, period_end) = (NULL, NULL, NULL, NULL)",
+    "(kind, subject_kind, period_start, period_end, posted_in_start, posted_in_end)"
+    " = (NULL, NULL, NULL, NULL, NULL, NULL)",
 )
 IN_THE_FIRST_FORM = (
     "(kind, subject_kind, period_start, period_end) = ('earned', 'earning', '2026-03-01', '2026-04-01')",

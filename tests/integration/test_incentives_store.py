@@ -14,11 +14,10 @@ from sqlalchemy import event, text
 
 from deploy.local.commands.republish import republished
 from services.incentives.credits.domain import ReceivedDeal
-from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.earnings.publishing import render
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger import store as ledger_store
-from services.incentives.ledger.domain import Account, Cause, Entry, Flaw, Posting
+from services.incentives.ledger.domain import PAYABLE, Account, Cause, Entry, Flaw, Posting
 from services.incentives.ledger.domain import Subject as LedgerSubject
 from shared.contracts.earnings import TOPIC
 from shared.contracts.org import Membership
@@ -127,6 +126,7 @@ async def test_what_another_room_posts_on_the_same_accounts_changes_nothing_that
         LedgerSubject("payout_run", uuid4(), person),
         Period(QUARTERS[0], QUARTERS[1]),
         Cause("payout_run"),
+        Period(QUARTERS[0], QUARTERS[1]),
     )
     async with database.transaction(company.scope) as tx:
         await ledger.post(tx, company.tenant, [paid])

@@ -55,17 +55,18 @@ CAUSES = st.one_of(
     st.builds(Cause, WORDS),
 )
 SUBJECTS = st.builds(Subject, WORDS, IDS, IDS, st.none() | IDS, st.none() | WORDS)
-POSTINGS = st.builds(Posting, WORDS, balanced(), SUBJECTS, PERIODS, CAUSES)
+SECOND_FORM = st.builds(Posting, WORDS, balanced(), SUBJECTS, PERIODS, CAUSES)
+POSTINGS = st.builds(Posting, WORDS, balanced(), SUBJECTS, PERIODS, CAUSES, PERIODS)
 FIRST_FORM = st.builds(
     Posting, st.just(EARNED), balanced(), st.builds(Subject, st.just(EARNING), IDS, IDS, IDS, WORDS), st.none(), CAUSES
 )
 
 
-def of_both_forms(first: Sequence[Posting], then: Sequence[Posting]) -> list[LedgerTransaction]:
-    """A chain as the release before left it, gone on with."""
+def of_every_form(before: Sequence[Posting], then: Sequence[Posting]) -> list[LedgerTransaction]:
+    """A chain as releases before left it, gone on with."""
     chain: list[LedgerTransaction] = []
     head = Head()
-    for posting in first:
+    for posting in before:
         unsealed = LedgerTransaction(TENANT, head.sequence + 1, MOMENT, posting)
         head = Head(unsealed.sequence, seal(head.hash, unsealed))
         chain.append(replace(unsealed, hash=head.hash))
@@ -104,7 +105,7 @@ def of_entry(**members: object) -> Alter:
     return alter
 
 
-IN_BOTH_FORMS: dict[str, Alter] = {
+IN_EVERY_FORM: dict[str, Alter] = {
     "subject": of_subject(id=OTHER_ID),
     "person": of_subject(person_id=OTHER_ID),
     "plan": of_subject(plan_id=OTHER_ID),
@@ -118,28 +119,39 @@ IN_BOTH_FORMS: dict[str, Alter] = {
     "currency": of_entry(currency="XXX"),
     "one entry less": lambda posting: replace(posting, entries=posting.entries[1:]),
 }
-IN_THE_GENERAL_FORM: dict[str, Alter] = {
-    **IN_BOTH_FORMS,
+IN_THE_SECOND_FORM: dict[str, Alter] = {
+    **IN_EVERY_FORM,
     "kind": lambda posting: replace(posting, kind="other"),
     "kind of subject": of_subject(kind="other"),
     "start of the period": of_period(start=date(2020, 1, 1)),
     "end of the period": of_period(end=date(2030, 1, 1)),
-    "form": lambda posting: replace(posting, period=None),
+    "first form": lambda posting: replace(posting, period=None),
+    "newest form": lambda posting: replace(posting, posted_in=Period(date(2020, 1, 1), date(2020, 2, 1))),
+}
+IN_THE_NEWEST_FORM: dict[str, Alter] = {
+    **IN_THE_SECOND_FORM,
+    "second form": lambda posting: replace(posting, posted_in=None),
 }
 
 
 @settings(max_examples=60)
-@given(st.lists(FIRST_FORM, min_size=1, max_size=3), st.lists(POSTINGS, min_size=1, max_size=3), st.data())
+@given(
+    st.lists(FIRST_FORM, min_size=1, max_size=3),
+    st.lists(SECOND_FORM, min_size=1, max_size=3),
+    st.lists(POSTINGS, min_size=1, max_size=3),
+    st.data(),
+)
 def test_what_was_posted_verifies_and_each_member_that_is_altered_shows_where_it_is(
-    first: list[Posting], then: list[Posting], data: st.DataObject
+    first: list[Posting], second: list[Posting], then: list[Posting], data: st.DataObject
 ) -> None:
-    chain = of_both_forms(first, then)
+    chain = of_every_form([*first, *second], then)
     assert walk(chain, chain[-1]) is None
     for transaction in chain:
         for currency in {entry.currency for entry in transaction.posting.entries}:
             assert sum(entry.amount for entry in transaction.posting.entries if entry.currency == currency) == 0
     at = data.draw(st.integers(0, len(chain) - 1))
-    for what, alter in (IN_BOTH_FORMS if at < len(first) else IN_THE_GENERAL_FORM).items():
+    newest = IN_THE_NEWEST_FORM if at >= len(first) + len(second) else IN_THE_SECOND_FORM
+    for what, alter in (IN_EVERY_FORM if at < len(first) else newest).items():
         altered = [*chain]
         altered[at] = replace(chain[at], posting=alter(chain[at].posting))
         assert walk(altered, chain[-1]) == (at + 1, Flaw.ALTERED), what
@@ -167,6 +179,7 @@ ONE = Posting(
     Subject("draw", UUID(int=1), UUID(int=2)),
     Period(date(2026, 1, 1), date(2026, 4, 1)),
     Cause("run"),
+    Period(date(2026, 3, 1), date(2026, 4, 1)),
 )
 
 
@@ -175,6 +188,7 @@ ONE = Posting(
     [
         replace(ONE, entries=()),
         replace(ONE, period=None),
+        replace(ONE, posted_in=None),
         replace(ONE, kind=""),
         replace(ONE, subject=replace(ONE.subject, kind="A draw")),
         replace(ONE, cause=Cause("run 1")),

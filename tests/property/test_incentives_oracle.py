@@ -16,8 +16,8 @@ from services.incentives.credits.domain import CellKey, Credit, Definitions
 from services.incentives.earnings.domain.attribution import attributed
 from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.kinds.commission import schedule_of
-from services.incentives.earnings.domain.settlement import PAYABLE, Settlement
-from services.incentives.ledger.domain import Cause, Posting
+from services.incentives.earnings.domain.settlement import Settlement
+from services.incentives.ledger.domain import PAYABLE, Cause, Posting
 from services.incentives.plans.domain.assignments import QuotaGoal
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
 from shared.contracts.chart import org_chart

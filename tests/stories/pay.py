@@ -8,6 +8,7 @@ from services.incentives.earnings.service import Earnings
 from services.incentives.earnings.verification import Verification
 from services.incentives.earnings.work import Rebuilder
 from services.incentives.metadata import transport
+from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.assigning import Assignments
 from services.incentives.plans.service import Plans
 from shared.db.database import Database
@@ -18,7 +19,8 @@ ASSIGNMENTS: Final = Assignments(PLANS)
 CREDITS: Final = Credits(PLANS)
 EARNINGS: Final = Earnings(Outbox(transport), PLANS, CREDITS)
 EXPLANATIONS: Final = Explanations(PLANS, CREDITS)
-VERIFICATION: Final = Verification(PLANS, CREDITS)
+PAY_PERIODS: Final = PayPeriods(Outbox(transport))
+VERIFICATION: Final = Verification(PLANS, CREDITS, PAY_PERIODS)
 
 
 def rebuilder(database: Database) -> Rebuilder:

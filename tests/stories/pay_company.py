@@ -8,9 +8,8 @@ from uuid import UUID, uuid4
 
 from services.incentives.credits.domain import ReceivedDeal
 from services.incentives.earnings import store
-from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.ledger import service as ledger
-from services.incentives.ledger.domain import EARNING
+from services.incentives.ledger.domain import EARNING, PAYABLE
 from services.incentives.plans.assigning import Act, AssignmentRequest
 from services.incentives.plans.domain.kinds.commission import Commission
 from services.incentives.plans.domain.rates import FlatRate

@@ -291,6 +291,7 @@ def test_a_wall_that_is_broken_is_seen(tmp_path: Path) -> None:
         "services/incentives/earnings/schemas.py": "",
         "services/incentives/inquiries/service.py": "",
         "services/incentives/payouts/service.py": "",
+        "services/incentives/periods/service.py": "",
         "services/incentives/simulation/service.py": "",
         "shared/kernel/money.py": "import asyncio\nimport shared.db.database\n",
         "shared/contracts/base.py": "",

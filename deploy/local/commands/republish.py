@@ -23,6 +23,7 @@ from services.incentives.credits.service import Credits
 from services.incentives.earnings import publishing as earnings_publishing
 from services.incentives.earnings.explaining import Explanations
 from services.incentives.inquiries.service import Inquiries
+from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.service import Plans
 from services.tracking.measure.actuals import service as actuals_service
 from services.tracking.measure.progress import service as progress_service
@@ -76,7 +77,10 @@ _KINDS: Final[Mapping[str, Sequence[PublishNext]]] = {
     alerts.TOPIC: [alerts_service.publish_next],
     progress.TOPIC: [progress_service.publish_next],
     actuals.TOPIC: [actuals_service.publish_next],
-    earnings.TOPIC: [earnings_publishing.publish_next, *(appending(read_next) for read_next in _inquiries())],
+    earnings.TOPIC: [
+        earnings_publishing.publish_next,
+        *map(appending, [*_inquiries(), *PayPeriods(Outbox(TRANSPORTS["incentives"])).published]),
+    ],
 }
 
 

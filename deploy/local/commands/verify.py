@@ -20,9 +20,11 @@ from rich.console import Console
 
 from deploy.local.commands.republish import definitions, stated_values
 from deploy.local.configuration import StackConfiguration
+from deploy.local.databases import TRANSPORTS
 from services.goals.evidence.service import Evidence
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.verification import Verification as PayVerification
+from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.service import Plans
 from services.tracking.definitions.service import PublishedDefinitions
 from services.tracking.measure.actuals import service as actuals
@@ -35,6 +37,7 @@ from shared.db.database import Database, Scope, Transaction
 from shared.kernel.deals import RecordVersion
 from shared.kernel.difference import Difference
 from shared.kernel.words import counted
+from shared.outbox.outbox import Outbox
 from shared.outbox.republishing import ReadNext, versions
 
 SETTLE_SECONDS: Final = 60.0
@@ -176,7 +179,7 @@ async def verified(url: str, *, settle_seconds: float = SETTLE_SECONDS) -> Repor
         credits = Credits(plans)
         by_service: Sequence[tuple[str, Verification, Database]] = (
             ("tracking", tracking, tracked),
-            ("incentives", PayVerification(plans, credits), credited),
+            ("incentives", PayVerification(plans, credits, PayPeriods(Outbox(TRANSPORTS["incentives"]))), credited),
         )
         for name, service, database in by_service:
             for tenant_id in await service.tenants(database):

@@ -25,8 +25,8 @@ from services.incentives.earnings import store
 from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
 from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.kinds.commission import Schedule, schedule_of
-from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.ledger import service as ledger
+from services.incentives.ledger.domain import PAYABLE
 from services.incentives.plans.domain.assignments import Assignment, QuotaGap
 from services.incentives.plans.service import Plans
 from shared.contracts.deals import Deal

@@ -1,4 +1,4 @@
-"""Recompute credits, cells and the ledger from the raw deals, and compare them with what is stored."""
+"""Recompute credits, cells, the ledger and what pay periods paid, and compare them with what is stored."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -11,9 +11,9 @@ from services.incentives.credits.domain import CellKey, Credit, Definitions
 from services.incentives.credits.service import Credits
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.cells import Cell, opened, rebuilt
-from services.incentives.earnings.domain.settlement import PAYABLE
 from services.incentives.ledger import service as ledger
-from services.incentives.ledger.domain import EARNING
+from services.incentives.ledger.domain import EARNING, PAYABLE
+from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.service import Plans
 from shared.db.database import Database, Scope, Transaction
 from shared.kernel.difference import Difference
@@ -25,9 +25,10 @@ _CREDITS_AT_ONCE: Final = 5000
 class Verification:
     """Works out anew what is credited, earned and owed, and compares."""
 
-    def __init__(self, plans: Plans, credits: Credits) -> None:
+    def __init__(self, plans: Plans, credits: Credits, pay_periods: PayPeriods) -> None:
         self._plans = plans
         self._credits = credits
+        self._pay_periods = pay_periods
 
     async def tenants(self, database: Database) -> list[UUID]:
         """Every tenant that has deals, plans, earnings or a ledger here."""
@@ -42,7 +43,7 @@ class Verification:
             )
 
     async def of_tenant(self, database: Database, tenant_id: UUID, compared: Counter[str]) -> AsyncIterator[Difference]:
-        """Every difference in a tenant's credits, cells and ledger; `compared` counts what was looked at.
+        """Every difference in a tenant's credits, cells, ledger and pay periods; `compared` counts what was looked at.
 
         Nobody waits for it: all is compared within one snapshot of the database, which has a batch of deals with
         its credits, cells and entries or not at all. Memory has the tenant's definitions and cells, a page of deals
@@ -67,6 +68,8 @@ class Verification:
             for difference in _compare(tenant_id, "cell", _cell_texts(stored.values()), _cell_texts(fresh)):
                 yield difference
             for difference in await _of_ledger(tx, tenant_id, fresh, compared):
+                yield difference
+            for difference in await self._pay_periods.check(tx, tenant_id, compared):
                 yield difference
 
     async def _of_credits(

@@ -1,5 +1,6 @@
 """The ledger over HTTP: reading only."""
 
+from datetime import date
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -25,6 +26,8 @@ async def list_ledger(
     person_id: Annotated[UUID | None, Query(description="Only what this person is owed.")] = None,
     plan_id: Annotated[UUID | None, Query(description="Only of this plan.")] = None,
     earning_id: Annotated[UUID | None, Query(description="Only of this earning.")] = None,
+    posted_in: Annotated[date | None, Query(description="Only what is posted in the pay period with this day.")] = None,
+    origin: Annotated[date | None, Query(description="Only what belongs to a period with this day.")] = None,
 ) -> Page[LedgerTransactionAnswer]:
     """In the order of posting. A rep sees its own, a manager those of its subtree."""
     async with caller.reading() as (tx, sight):
@@ -37,6 +40,8 @@ async def list_ledger(
             plan_id=plan_id,
             subject_id=earning_id,
             deal_id=await named.id(tx),
+            posted_in=posted_in,
+            origin=origin,
         )
     return _SEQUENCES.page(paging, found, key=lambda each: each.sequence, item=LedgerTransactionAnswer.of)
 

@@ -8,8 +8,8 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
@@ -26,6 +26,8 @@ CHANGES_MAX: Final = 20
 EARNED: Final = "earned"
 EARNING: Final = "earning"
 """The kind of posting, and of its subject, in the ledger's first form, which names neither."""
+PAYABLE: Final = "payable"
+"""The kind of account of what the company owes each person: the negative of its balance."""
 _WORD: Final = re.compile(r"[a-z][a-z_]*\Z")
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
@@ -89,9 +91,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """Amounts that move between accounts, rounded to the minor unit, in the period they belong to.
+    """Amounts that move between accounts, rounded to the minor unit, in the period they belong to: their origin.
 
-    `period` is None only in the first form, which does not name it.
+    `posted_in` is the pay period that pays them: who posts names the one they are due in, and where that takes no more
+    postings it is the first that does (`placed`). `period` is None only in the first form, which does not name it, and
+    `posted_in` only in the first two.
     """
 
     kind: str
@@ -99,6 +103,7 @@ class Posting:
     subject: Subject
     period: Period | None
     cause: Cause
+    posted_in: Period | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +119,31 @@ class LedgerTransaction:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of a tenant's chain."""
+    """The end of a tenant's chain.
+
+    `opens` is the first pay period that takes postings; None until one was cut off, when all of them do.
+    """
 
     sequence: int = 0
     hash: bytes = GENESIS
+    opens: Period | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What was posted about a subject for one origin in pay periods that end on the same day, summed.
+
+    `amount` is what is owed by it: the negative of the entries. `posted_until` is the first day after the pay period.
+    """
+
+    subject_id: UUID
+    person_id: UUID
+    plan_id: UUID | None
+    component: str | None
+    origin: Period
+    posted_until: date
+    currency: str
+    amount: Decimal
 
 
 class Flaw(StrEnum):
@@ -141,15 +167,25 @@ class Break:
     flaw: Flaw
 
 
-def chained(tenant_id: UUID, head: Head, postings: Sequence[Posting], posted_at: datetime) -> list[LedgerTransaction]:
-    """The transactions that the postings become, in their order, sealed onto the head.
+def placed(posting: Posting, opens: Period | None) -> Posting:
+    """The posting in the pay period it is due in, or in the first that still takes postings."""
+    due = posting.posted_in
+    if due is None or opens is None or opens.start <= due.start:
+        return posting
+    # A calendar that was changed may have a pay period around the day on which the open one starts.
+    return replace(posting, posted_in=opens if due.end <= opens.start else Period(opens.start, due.end))
 
-    ValueError for a posting that does not balance, has no period, or has a word that can be none.
+
+def chained(tenant_id: UUID, head: Head, postings: Sequence[Posting], posted_at: datetime) -> list[LedgerTransaction]:
+    """The transactions that the postings become, in their order, each placed and sealed onto the head.
+
+    ValueError for a posting that does not balance, has no period or pay period, or has a word that can be none.
     """
     transactions = []
     sequence, previous = head.sequence, head.hash
-    for posting in postings:
-        _check(posting)
+    for each in postings:
+        _check(each)
+        posting = placed(each, head.opens)
         sequence += 1
         unsealed = LedgerTransaction(tenant_id, sequence, posted_at, posting)
         previous = seal(previous, unsealed)
@@ -165,7 +201,8 @@ def seal(previous: bytes, transaction: LedgerTransaction) -> bytes:
 def canonical(transaction: LedgerTransaction) -> bytes:
     """The one JSON text of a transaction: sorted keys, no spaces, ASCII, plain decimals, instants in UTC.
 
-    What has no period is of the first form, and has its text: a commission, its cell, person, plan and component.
+    What has no period is of the first form, and has its text: a commission, its cell, person, plan and component. What
+    has no pay period is of the second, which does not name it.
     """
     posting = transaction.posting
     subject, cause, version = posting.subject, posting.cause, posting.cause.deal_version
@@ -182,6 +219,8 @@ def canonical(transaction: LedgerTransaction) -> bytes:
             "subject": {"kind": subject.kind, "id": str(subject.id), **about},
             "period": [str(posting.period.start), str(posting.period.end)],
         }
+    if posting.posted_in is not None:
+        form["posted_in"] = [str(posting.posted_in.start), str(posting.posted_in.end)]
     return _CANONICAL.encode(
         {
             "tenant_id": str(transaction.tenant_id),
@@ -248,7 +287,8 @@ def _check(posting: Posting) -> None:
     words = (posting.kind, posting.subject.kind, posting.cause.kind, *(entry.account.kind for entry in posting.entries))
     if not all(map(_WORD.match, words)):
         raise ValueError(f"{words} are not all small letters and _")
-    if posting.period is None or not posting.entries or not balances(posting.entries):
+    has_periods = posting.period is not None and posting.posted_in is not None
+    if not has_periods or not posting.entries or not balances(posting.entries):
         raise ValueError(f"a posting of the kind {posting.kind} has no period, no entries, or does not balance")
 
 

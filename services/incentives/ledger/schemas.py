@@ -11,6 +11,7 @@ from services.incentives.ledger.service import Verification
 from shared.contracts.base import Currency, Posted
 from shared.http.schemas import example
 from shared.kernel.money import round_to_minor_unit
+from shared.kernel.periods import Period
 
 _TRANSACTION: dict[str, JsonValue] = {
     "sequence": 1,
@@ -18,6 +19,7 @@ _TRANSACTION: dict[str, JsonValue] = {
     "kind": "earned",
     "subject": {"kind": "earning", "id": "01935a00-0000-7000-8000-000000000061"},
     "period": {"start": "2026-01-01", "end": "2026-04-01"},
+    "posted_in": {"start": "2026-03-01", "end": "2026-04-01"},
     "earning_id": "01935a00-0000-7000-8000-000000000061",
     "person_id": "01935a00-0000-7000-8000-000000000011",
     "plan_id": "01935a00-0000-7000-8000-000000000063",
@@ -74,10 +76,14 @@ class SubjectAnswer(BaseModel):
 
 
 class PostedPeriodAnswer(BaseModel):
-    """The period a transaction belongs to."""
+    """The period a transaction belongs to, or the pay period it is posted in."""
 
     start: date
     end: date = Field(description="First day after the period.")
+
+    @classmethod
+    def of(cls, period: Period | None) -> Self | None:
+        return None if period is None else cls(start=period.start, end=period.end)
 
 
 class LedgerTransactionAnswer(BaseModel):
@@ -92,6 +98,11 @@ class LedgerTransactionAnswer(BaseModel):
     period: PostedPeriodAnswer | None = Field(
         description="Null for what was posted before transactions named their period."
     )
+    posted_in: PostedPeriodAnswer | None = Field(
+        None,
+        description="The pay period that pays it: the one with the last day of `period`, or where that took no more"
+        " postings the first that did. Null for what was posted before transactions named it.",
+    )
     earning_id: UUID | None = Field(description="The subject, where it is an earning.")
     person_id: UUID
     plan_id: UUID | None = Field(description="Null where it is about no plan.")
@@ -103,13 +114,14 @@ class LedgerTransactionAnswer(BaseModel):
     @classmethod
     def of(cls, transaction: LedgerTransaction) -> Self:
         posting = transaction.posting
-        subject, period, cause, version = posting.subject, posting.period, posting.cause, posting.cause.deal_version
+        subject, cause, version = posting.subject, posting.cause, posting.cause.deal_version
         return cls(
             sequence=transaction.sequence,
             posted_at=transaction.posted_at,
             kind=posting.kind,
             subject=SubjectAnswer(kind=subject.kind, id=subject.id),
-            period=None if period is None else PostedPeriodAnswer(start=period.start, end=period.end),
+            period=PostedPeriodAnswer.of(posting.period),
+            posted_in=PostedPeriodAnswer.of(posting.posted_in),
             earning_id=subject.id if subject.kind == EARNING else None,
             person_id=subject.person_id,
             plan_id=subject.plan_id,

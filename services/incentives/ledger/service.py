@@ -2,13 +2,15 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
 from services.incentives.ledger import store
-from services.incentives.ledger.domain import Break, ChainCheck, Head, LedgerTransaction, Posting, chained
+from services.incentives.ledger.domain import Break, ChainCheck, Head, LedgerTransaction, Posted, Posting, chained
 from shared.db.database import Transaction
+from shared.kernel.periods import Period
 from shared.telemetry.metrics import LEDGER_ENTRIES
 
 _CHECK_TRANSACTIONS: Final = 2000
@@ -24,12 +26,54 @@ class Verification:
 
 
 async def post(tx: Transaction, tenant_id: UUID, postings: Sequence[Posting]) -> None:
-    """Add a balanced transaction for each posting to the tenant's chain, in their order. ValueError as `chained`."""
+    """Add a balanced transaction for each posting to the tenant's chain, in their order. ValueError as `chained`.
+
+    Each is posted in the pay period it names, or in the first that still takes postings.
+    """
     if not postings:
         return
     head = await store.locked_head(tx, tenant_id)
     await store.append(tx, tenant_id, chained(tenant_id, head, postings, tx.now))
     tx.after_commit(lambda: _count(postings))
+
+
+async def opens(tx: Transaction, tenant_id: UUID) -> Period | None:
+    """The first pay period that takes postings; None while all do."""
+    return (await store.head(tx, tenant_id)).opens
+
+
+async def cut_off(tx: Transaction, tenant_id: UUID, first_open: Period) -> int:
+    """From now on take no postings in pay periods before this one; the sequence number of the last transaction so far.
+
+    ValueError for one that starts before the first that takes postings already.
+    """
+    head = await store.locked_head(tx, tenant_id)
+    if head.opens is not None and first_open.start <= head.opens.start:
+        raise ValueError(f"pay periods before {head.opens.start} take no postings already")
+    await store.cut_off(tx, tenant_id, head, first_open)
+    return head.sequence
+
+
+async def posted(
+    tx: Transaction,
+    tenant_id: UUID,
+    account_kind: str,
+    subject_kind: str,
+    *,
+    after: date = date.min,
+    until: date = date.max,
+    people: Collection[UUID] | None = None,
+) -> list[Posted]:
+    """What was posted on accounts of a kind about subjects of a kind, by subject, origin and pay period.
+
+    In pay periods whose last day is `after` or later and before `until`; of some people (None: everyone), by person.
+    """
+    return await store.posted(tx, tenant_id, account_kind, subject_kind, after=after, until=until, people=people)
+
+
+async def count_posted(tx: Transaction, tenant_id: UUID, *, after: date, until: date, sequence: int) -> int:
+    """How many transactions behind that one are posted in pay periods as `posted` has them."""
+    return await store.count_posted(tx, tenant_id, after=after, until=until, sequence=sequence)
 
 
 async def balances(
@@ -56,10 +100,27 @@ async def transactions(
     plan_id: UUID | None = None,
     subject_id: UUID | None = None,
     deal_id: UUID | None = None,
+    posted_in: date | None = None,
+    origin: date | None = None,
+    correcting: Period | None = None,
 ) -> list[LedgerTransaction]:
-    """Transactions in the order they were posted, of some people (None: everyone) and of what else is given."""
+    """Transactions in the order they were posted, of some people (None: everyone) and of what else is given.
+
+    `posted_in` is a day of the pay period they are posted in, `origin` one of the period they belong to. `correcting`
+    is a span of days: what belongs to periods whose last day is in it and was posted in a pay period after it.
+    """
     return await store.page(
-        tx, tenant_id, after=after, limit=limit, people=people, plan_id=plan_id, subject_id=subject_id, deal_id=deal_id
+        tx,
+        tenant_id,
+        after=after,
+        limit=limit,
+        people=people,
+        plan_id=plan_id,
+        subject_id=subject_id,
+        deal_id=deal_id,
+        posted_in=posted_in,
+        origin=origin,
+        correcting=correcting,
     )
 
 

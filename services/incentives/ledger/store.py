@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -16,10 +17,16 @@ from services.incentives.ledger.domain import (
     Entry,
     Head,
     LedgerTransaction,
+    Posted,
     Posting,
     Subject,
 )
-from services.incentives.ledger.tables import ledger_entries, ledger_heads, ledger_transactions
+from services.incentives.ledger.tables import (
+    ledger_entries,
+    ledger_first_periods,
+    ledger_heads,
+    ledger_transactions,
+)
 from shared.db.database import Transaction
 from shared.kernel.deals import RecordVersion
 from shared.kernel.periods import Period
@@ -29,14 +36,16 @@ _APPEND: Final = text(
     WITH transactions AS (
         INSERT INTO {ledger_transactions.fullname}
             (tenant_id, posted_at, sequence, kind, subject_kind, cell_id, person_id, plan_id, component, period_start,
-             period_end, cause, deal_id, deal_modified_at, deal_sequence, delivery_id, hash, changes)
-        SELECT :tenant_id, :posted_at, s, k, n, i, p, l, o, b, e, c, d, m, q, v, h, CAST(g AS jsonb) FROM unnest(
+             period_end, posted_in_start, posted_in_end, cause, deal_id, deal_modified_at, deal_sequence, delivery_id,
+             hash, changes)
+        SELECT :tenant_id, :posted_at, s, k, n, i, p, l, o, b, e, x, y, c, d, m, q, v, h, CAST(g AS jsonb) FROM unnest(
             CAST(:sequences AS bigint[]), CAST(:kinds AS text[]), CAST(:subject_kinds AS text[]),
             CAST(:subjects AS uuid[]), CAST(:people AS uuid[]), CAST(:plans AS uuid[]), CAST(:components AS text[]),
-            CAST(:starts AS date[]), CAST(:ends AS date[]), CAST(:causes AS text[]), CAST(:deals AS uuid[]),
-            CAST(:modified AS timestamptz[]), CAST(:deal_sequences AS bigint[]), CAST(:deliveries AS uuid[]),
-            CAST(:hashes AS bytea[]), CAST(:changes AS text[])
-        ) AS t(s, k, n, i, p, l, o, b, e, c, d, m, q, v, h, g)
+            CAST(:starts AS date[]), CAST(:ends AS date[]), CAST(:open_starts AS date[]), CAST(:open_ends AS date[]),
+            CAST(:causes AS text[]), CAST(:deals AS uuid[]), CAST(:modified AS timestamptz[]),
+            CAST(:deal_sequences AS bigint[]), CAST(:deliveries AS uuid[]), CAST(:hashes AS bytea[]),
+            CAST(:changes AS text[])
+        ) AS t(s, k, n, i, p, l, o, b, e, x, y, c, d, m, q, v, h, g)
     ), entries AS (
         INSERT INTO {ledger_entries.fullname} (tenant_id, sequence, line, account, amount, currency)
         SELECT :tenant_id, * FROM unnest(
@@ -83,6 +92,51 @@ _ENTRIES: Final = text(
 )
 
 
+_CUT_OFF: Final = text(
+    f"""
+    INSERT INTO {ledger_heads.fullname} (tenant_id, sequence, hash, open_start, open_end)
+    VALUES (:tenant_id, :sequence, :hash, :open_start, :open_end)
+    ON CONFLICT (tenant_id) DO UPDATE SET open_start = excluded.open_start, open_end = excluded.open_end
+    """
+)
+# Whoever wants what was posted from some day on finds it by the index; earlier forms, which name no pay period, are in
+# the same index, as those without one.
+_POSTED: Final = text(
+    f"""
+    SELECT t.cell_id AS subject_id, t.person_id, t.plan_id, t.component,
+        COALESCE(t.period_start, f.period_start) AS origin_start, COALESCE(t.period_end, f.period_end) AS origin_end,
+        COALESCE(t.posted_in_end, t.period_end, f.period_end) AS posted_until, e.currency, -sum(e.amount) AS amount
+    FROM {ledger_transactions.fullname} AS t
+    LEFT JOIN {ledger_first_periods.fullname} AS f
+        ON t.kind IS NULL AND f.tenant_id = t.tenant_id AND f.cell_id = t.cell_id
+    JOIN {ledger_entries.fullname} AS e ON e.tenant_id = t.tenant_id AND e.sequence = t.sequence
+    WHERE t.tenant_id = :tenant_id AND e.account_kind = :account_kind
+        AND COALESCE(t.subject_kind, '{EARNING}') = :subject_kind
+        AND (
+            t.posted_in_end > :after
+            OR t.posted_in_end IS NULL AND COALESCE(t.period_end, f.period_end) > :after
+        )
+        AND COALESCE(t.posted_in_end, t.period_end, f.period_end) <= :until
+        AND (CAST(:people AS uuid[]) IS NULL OR t.person_id = ANY(CAST(:people AS uuid[])))
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    ORDER BY person_id, origin_start, subject_id, posted_until, currency
+    """
+)
+
+
+_COUNT_POSTED: Final = text(
+    f"""
+    SELECT count(*) AS count
+    FROM {ledger_transactions.fullname} AS t
+    LEFT JOIN {ledger_first_periods.fullname} AS f
+        ON t.kind IS NULL AND f.tenant_id = t.tenant_id AND f.cell_id = t.cell_id
+    WHERE t.tenant_id = :tenant_id AND t.sequence > :sequence
+        AND COALESCE(t.posted_in_end, t.period_end, f.period_end) > :after
+        AND COALESCE(t.posted_in_end, t.period_end, f.period_end) <= :until
+    """
+)
+
+
 async def locked_head(tx: Transaction, tenant_id: UUID) -> Head:
     """Where the chain ends; nobody else posts for the tenant until the end of the transaction."""
     return await _head(tx, tenant_id, lock=True)
@@ -117,6 +171,8 @@ async def append(tx: Transaction, tenant_id: UUID, added: Sequence[LedgerTransac
             "components": [subject.component for subject in subjects],
             "starts": [None if posting.period is None else posting.period.start for posting in postings],
             "ends": [None if posting.period is None else posting.period.end for posting in postings],
+            "open_starts": [None if posting.posted_in is None else posting.posted_in.start for posting in postings],
+            "open_ends": [None if posting.posted_in is None else posting.posted_in.end for posting in postings],
             "causes": [cause.kind for cause in causes],
             "deals": [cause.deal_id for cause in causes],
             "modified": [None if version is None else version.modified_at for version in versions],
@@ -145,6 +201,9 @@ async def page(
     plan_id: UUID | None = None,
     subject_id: UUID | None = None,
     deal_id: UUID | None = None,
+    posted_in: date | None = None,
+    origin: date | None = None,
+    correcting: Period | None = None,
 ) -> list[LedgerTransaction]:
     """Transactions with their entries in the order they were posted, those of some people (None: everyone) only."""
     table = ledger_transactions
@@ -154,11 +213,63 @@ async def page(
     for column, value in ((table.c.plan_id, plan_id), (table.c.subject_id, subject_id), (table.c.deal_id, deal_id)):
         if value is not None:
             conditions.append(column == value)
+    if posted_in is not None:
+        conditions += [table.c.posted_in_start <= posted_in, table.c.posted_in_end > posted_in]
+    if origin is not None:
+        conditions += [table.c.period_start <= origin, table.c.period_end > origin]
+    if correcting is not None:
+        conditions += [
+            table.c.period_end > correcting.start,
+            table.c.period_end <= correcting.end,
+            table.c.posted_in_end > correcting.end,
+        ]
     rows = await tx.rows(select(table).where(*conditions).order_by(table.c.sequence).limit(limit))
     entries: dict[int, list[Entry]] = {row["sequence"]: [] for row in rows}
     for row in await tx.rows(_ENTRIES, {"tenant_id": tenant_id, "sequences": list(entries)}):
         entries[row["sequence"]].append(Entry(Account.of(row["account"]), row["amount"], row["currency"]))
     return [_transaction(row, tuple(entries[row["sequence"]])) for row in rows]
+
+
+async def cut_off(tx: Transaction, tenant_id: UUID, head: Head, opens: Period) -> None:
+    values = {"sequence": head.sequence, "hash": head.hash, "open_start": opens.start, "open_end": opens.end}
+    await tx.execute(_CUT_OFF, {"tenant_id": tenant_id, **values})
+
+
+async def posted(
+    tx: Transaction,
+    tenant_id: UUID,
+    account_kind: str,
+    subject_kind: str,
+    *,
+    after: date,
+    until: date,
+    people: Collection[UUID] | None,
+) -> list[Posted]:
+    """What was posted on accounts of a kind about subjects of a kind, in pay periods that end in (after, until]."""
+    parameters = {"account_kind": account_kind, "subject_kind": subject_kind, "after": after, "until": until}
+    people_ids = None if people is None else sorted(people)
+    rows = await tx.rows(_POSTED, {"tenant_id": tenant_id, "people": people_ids, **parameters})
+    return [
+        Posted(
+            row["subject_id"],
+            row["person_id"],
+            row["plan_id"],
+            row["component"],
+            Period(row["origin_start"], row["origin_end"]),
+            row["posted_until"],
+            row["currency"],
+            row["amount"],
+        )
+        for row in rows
+    ]
+
+
+async def count_posted(tx: Transaction, tenant_id: UUID, *, after: date, until: date, sequence: int) -> int:
+    """How many transactions behind that one are posted in pay periods that end in (after, until]."""
+    row = await tx.one_or_none(
+        _COUNT_POSTED, {"tenant_id": tenant_id, "after": after, "until": until, "sequence": sequence}
+    )
+    return 0 if row is None else int(row["count"])
 
 
 async def balances(
@@ -186,7 +297,11 @@ async def tenants(tx: Transaction) -> list[UUID]:
 async def _head(tx: Transaction, tenant_id: UUID, *, lock: bool) -> Head:
     statement = select(ledger_heads).where(ledger_heads.c.tenant_id == tenant_id)
     row = await tx.one_or_none(statement.with_for_update() if lock else statement)
-    return Head() if row is None else Head(row["sequence"], row["hash"])
+    return Head() if row is None else Head(row["sequence"], row["hash"], _period(row["open_start"], row["open_end"]))
+
+
+def _period(start: date | None, end: date | None) -> Period | None:
+    return None if start is None or end is None else Period(start, end)
 
 
 def _by_subject(rows: Sequence[RowMapping]) -> dict[UUID, dict[str, Decimal]]:
@@ -204,7 +319,8 @@ def _transaction(row: RowMapping, entries: tuple[Entry, ...]) -> LedgerTransacti
         row["kind"] or EARNED,
         entries,
         Subject(row["subject_kind"] or EARNING, row["subject_id"], row["person_id"], row["plan_id"], row["component"]),
-        None if row["period_start"] is None else Period(row["period_start"], row["period_end"]),
+        _period(row["period_start"], row["period_end"]),
         Cause(row["cause"], row["deal_id"], version, tuple(row["changes"])),
+        _period(row["posted_in_start"], row["posted_in_end"]),
     )
     return LedgerTransaction(row["tenant_id"], row["sequence"], row["posted_at"], posting, row["hash"])

@@ -2,18 +2,18 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
 from services.incentives.credits.domain import CellKey, Credit, Definitions, PayTerms
 from services.incentives.earnings.domain.cells import Cell, opened, rebuilt, recredited, same_state
-from services.incentives.ledger.domain import EARNED, EARNING, Account, Cause, Entry, Posting, Subject
+from services.incentives.ledger.domain import EARNED, EARNING, PAYABLE, Account, Cause, Entry, Posting, Subject
+from shared.kernel.periods import Period, PeriodKind
 
 EXPENSE: Final = "expense"
 """The kind of account of what plans cost the company."""
-PAYABLE: Final = "payable"
-"""The kind of account of what the company owes each person: the negative of its balance."""
 
 
 class Settlement:
@@ -25,7 +25,7 @@ class Settlement:
     def __init__(self, definitions: Definitions, cells: Mapping[CellKey, Cell]) -> None:
         self._definitions = definitions
         self._before = {definitions.cut_now(key): cell for key, cell in cells.items()}
-        self._cells = {key: replace(cell, key=key) for key, cell in self._before.items()}
+        self._cells = dict(self._before)
         self._terms: dict[CellKey, PayTerms | None] = {}
         self.postings: list[Posting] = []
 
@@ -52,19 +52,30 @@ class Settlement:
         """The credits of the cell are exactly these, and its terms may have changed."""
         terms = self._terms_of(key)
         cell = self._cells.get(key) or self._open(key, terms)
-        self._put(cause, cell, rebuilt(cell, terms, credits))
+        self._put(cause, key, cell, rebuilt(cell, terms, credits))
 
     def _apply(self, cause: Cause, key: CellKey, removed: Sequence[Credit], added: Sequence[Credit]) -> None:
         terms = self._terms_of(key)
         if terms is None:
             raise ValueError(f"cell {key.id} is credited without terms")
         before = self._cells.get(key) or self._open(key, terms)
-        self._put(cause, before, recredited(before, terms, before=removed, after=added))
+        self._put(cause, key, before, recredited(before, terms, before=removed, after=added))
 
-    def _put(self, cause: Cause, before: Cell, after: Cell) -> None:
-        self._cells[after.key] = after
-        if after.earned != before.earned:
-            self.postings.append(_commission(after, after.earned - before.earned, cause))
+    def _put(self, cause: Cause, key: CellKey, before: Cell, after: Cell) -> None:
+        cut = replace(after, key=key)
+        self._cells[key] = cut
+        if before.key.period == key.period:
+            self._post(cut, cut.earned - before.earned, cause)
+        else:
+            # The calendar cut the period: what was earned in it goes back from it as it was.
+            self._post(before, -before.earned, cause)
+            self._post(cut, cut.earned, cause)
+
+    def _post(self, cell: Cell, amount: Decimal, cause: Cause) -> None:
+        if amount:
+            last_day = cell.key.period.end - timedelta(days=1)
+            due = self._definitions.period_of(PeriodKind.MONTH, last_day)
+            self.postings.append(_commission(cell, amount, cause, due))
 
     def _open(self, key: CellKey, terms: PayTerms | None) -> Cell:
         if terms is None:
@@ -80,8 +91,11 @@ class Settlement:
         return self._terms[key]
 
 
-def _commission(cell: Cell, amount: Decimal, cause: Cause) -> Posting:
-    """A cell's pay grew by `amount` (shrank, when negative): the company's expense, and what it owes the person."""
+def _commission(cell: Cell, amount: Decimal, cause: Cause, due: Period) -> Posting:
+    """A cell's pay grew by `amount` (shrank, when negative): the company's expense, and what it owes the person.
+
+    It is due in the pay period with the last day of the cell's period.
+    """
     return Posting(
         EARNED,
         (
@@ -91,6 +105,7 @@ def _commission(cell: Cell, amount: Decimal, cause: Cause) -> Posting:
         Subject(EARNING, cell.id, cell.person_id, cell.plan_id, cell.key.component),
         cell.key.period,
         cause,
+        due,
     )
 
 
