@@ -52,7 +52,7 @@ _POOL_SIZE: Final = 12
 # Most of what these read was counted as it was published: few large batches cost less than many small ones.
 _COUNTED_GATHER_SECONDS: Final = 0.05
 # Some as long as a batch takes, in which its tenants' deals have their turn.
-_DEFINITIONS_GATHER_SECONDS: Final = 0.05
+_DEFINITIONS_GATHER_SECONDS: Final = 0.01
 # It reads along with everything that is published, mostly for nobody: few large batches cost less than many small ones.
 _OUTGOING_GATHER_SECONDS: Final = 0.2
 

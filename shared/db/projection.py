@@ -4,7 +4,7 @@ The revision grows with every change, so that whoever has something derived in m
 whether it is still current.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -59,7 +59,9 @@ def projection_tables(metadata: MetaData) -> ProjectionTables:
 
 
 class Projection:
-    """Stores and reads the copies. The caller holds the tenants' lock: exclusive to store, shared to read."""
+    """Stores and reads the copies. The caller holds the tenants' lock, exclusive to store and shared to read; or, to
+    store, that of their revisions: see `lock_revisions`.
+    """
 
     def __init__(self, tables: ProjectionTables) -> None:
         snapshots, revisions = tables.snapshots.fullname, tables.revisions.fullname
@@ -100,6 +102,14 @@ class Projection:
             " SELECT t, 1 FROM unnest(CAST(:tenants AS uuid[])) AS t"
             " ON CONFLICT (tenant_id) DO UPDATE SET revision = stored.revision + 1"
         )
+        self._lock: Final = text(
+            f"SELECT tenant_id, revision FROM {revisions} WHERE tenant_id = ANY(CAST(:tenants AS uuid[]))"
+            " ORDER BY tenant_id FOR NO KEY UPDATE"
+        )
+        self._begin: Final = text(
+            f"INSERT INTO {revisions} (tenant_id, revision) SELECT t, 0 FROM unnest(CAST(:tenants AS uuid[])) AS t"
+            " ORDER BY t ON CONFLICT (tenant_id) DO NOTHING"
+        )
         self._revisions: Final = text(
             f"SELECT tenant_id, revision FROM {revisions} WHERE tenant_id = ANY(CAST(:tenants AS uuid[]))"
         )
@@ -128,6 +138,15 @@ class Projection:
             },
         )
         return [newest[key] for key in sorted((row["tenant_id"], row["subject"]) for row in stored)]
+
+    async def lock_revisions(self, tx: Transaction, tenant_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """The current revision of each tenant; nobody else moves it on before the end of the transaction."""
+        parameters = {"tenants": sorted(tenant_ids)}
+        locked = {row["tenant_id"]: row["revision"] for row in await tx.rows(self._lock, parameters)}
+        if len(locked) < len(set(tenant_ids)):
+            await tx.execute(self._begin, parameters)
+            locked = {row["tenant_id"]: row["revision"] for row in await tx.rows(self._lock, parameters)}
+        return locked
 
     async def bump(self, tx: Transaction, tenant_ids: Collection[UUID]) -> None:
         """Move these tenants to their next revision, as something derived from their snapshots has changed."""

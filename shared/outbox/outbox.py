@@ -130,11 +130,18 @@ class Outbox:
         tx.after_commit(relay.wake)
 
     async def mark(
-        self, tx: Transaction, topic: str, subjects: Collection[tuple[UUID, str]], *, stripe: int = 0
+        self,
+        tx: Transaction,
+        topic: str,
+        subjects: Collection[tuple[UUID, str]],
+        *,
+        stripe: int = 0,
+        patient: bool = False,
     ) -> None:
         """Publish the newest state of these subjects, once, however often they are marked until then.
 
         The relay's renderer for the topic reads the state. Markers with stripes of their own never wait for each other.
+        What is `patient` may come by the thousand: the relay looks for it when nothing else is handed over to it.
         """
         marked = list(dict.fromkeys(subjects))
         if not marked:
@@ -146,7 +153,7 @@ class Outbox:
             "subjects": array_text([subject for _, subject in marked]),
         }
         relay = self._relay
-        if relay is None or (handover := relay.handover) is None:
+        if patient or relay is None or (handover := relay.handover) is None:
             await tx.execute(self._mark, {**parameters, **self._waking(tx)})
             return
         marks = [Mark(**row) for row in await tx.rows(self._mark_to_hand_over, parameters)]

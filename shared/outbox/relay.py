@@ -32,6 +32,8 @@ _log = get_logger(__name__)
 _chance: Final = SystemRandom()
 
 _ROWS_MAX: Final = 1000
+_MARKS_A_LOOK_MAX: Final = 200
+"""Rendering what is marked keeps the process busy, and what is handed over meanwhile waits for it."""
 _BYTES_MAX: Final = 16 * 1024 * 1024
 _BLOCKED_LANES_MAX: Final = 5000
 _PUBLISH_SECONDS_MAX: Final = 60.0
@@ -216,6 +218,7 @@ class Relay(Rounds):
             topics=topics,
             blocked=blocked,
             rows_max=_ROWS_MAX,
+            marks_max=_MARKS_A_LOOK_MAX,
             bytes_max=_BYTES_MAX,
         )
         handover.looked(rows, marks)

@@ -48,7 +48,7 @@ first_marks AS (
             SELECT FROM unnest(CAST(:positions AS bigint[]), CAST(:tokens AS bigint[])) AS published(position, token)
             WHERE published.position = o.position AND published.token = o.token
         )
-    ORDER BY position LIMIT :rows_max
+    ORDER BY position LIMIT :marks_max
 )
 SELECT id AS number, tenant_id, topic, key, headers, value, CAST(NULL AS bigint) AS token,
     CAST(extract(epoch FROM age) AS double precision) AS age_seconds
@@ -87,6 +87,7 @@ class RelayStore:
         topics: Collection[str],
         blocked: Collection[Lane],
         rows_max: int,
+        marks_max: int,
         bytes_max: int,
     ) -> tuple[list[Appended], list[Mark]]:
         """Delete what was published, and read what is unsent outside the blocked lanes; all in one round trip.
@@ -100,6 +101,7 @@ class RelayStore:
             "tokens": [mark.token for mark in published_marks],
             "topics": list(topics),
             "rows_max": rows_max,
+            "marks_max": marks_max,
             "bytes_max": bytes_max,
         }
         statement = self._look

@@ -16,6 +16,7 @@ from shared.contracts.deals import Deal
 from shared.db.database import Scope, TenantLock, Transaction
 from shared.kafka.domain import Batch, Poison
 from shared.kafka.events import NamedVersion, events_of, tenants_of, version_of
+from shared.worker.turns import Turns
 
 PROGRESS_GROUP: Final = "attain.tracking.progress"
 ACTIVITIES_GROUP: Final = "attain.tracking.activities"
@@ -82,9 +83,9 @@ class ActivitiesHandler:
 
 
 class DefinitionsHandler:
-    """Batches of `attain.org.v1` and `attain.goals.v1`: stored, with the goals they change marked stale.
+    """Batches of `attain.org.v1` and `attain.goals.v1`: stored, with new goals counted and changed ones marked stale.
 
-    Their tenants are locked once they are decoded.
+    Their tenants are locked once they are decoded and stored.
     """
 
     def __init__(self, tracker: ProgressTracker, rebuilder: Rebuilder) -> None:
@@ -98,12 +99,14 @@ class DefinitionsHandler:
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Store the definitions; once that is committed, wake the rebuilder. Raises Poison."""
         events: list[Event] = []
+        turns = Turns()
         for record, event in events_of(batch):
             try:
                 check_usable(event)
             except UnusableDefinition as error:
                 raise Poison(record, error.detail, reason=_UNUSABLE) from None
             events.append(event)
+            await turns.give()
         await self._tracker.define(tx, events)
         tx.after_commit(self._rebuilder.wake)
 

@@ -1,7 +1,7 @@
 """This service's copy of the organisation and the goals of each tenant, and the index made of it."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -19,11 +19,13 @@ from shared.kernel.errors import AttainError
 from shared.kernel.layers import Layered
 from shared.kernel.org import OrgChart, OwnerKind
 from shared.kernel.periods import DatedRange, Period
+from shared.worker.turns import Turns
 
 COUNTING: Final = frozenset({GoalStatus.ACTIVE, GoalStatus.CLOSED})
 """A closed goal still follows late changes of its deals; a draft and a cancelled one count nothing."""
 
 _TENANTS_MAX: Final = 32
+_PIECE_GOALS: Final = 50
 _INDEXED_TYPES: Final = frozenset(
     event.event_type for event in (Calendar, Team, Membership, Identity, ExchangeRates, Goal)
 )
@@ -133,6 +135,11 @@ class Redefinition(NamedTuple):
     moved: frozenset[UUID]
     """The goals whose number may be another one."""
 
+    @property
+    def is_of_drafts(self) -> bool:
+        """Whether all of it is about drafts, which nothing moves and nobody publishes."""
+        return not self.moved and all(isinstance(e, Goal) and e.status is GoalStatus.DRAFT for e in self.events)
+
 
 class DefinitionsCache:
     """The definitions of every tenant; those of the tenants worked on last are held, by revision. One a process."""
@@ -171,18 +178,31 @@ class DefinitionsCache:
         """The revision of each tenant's definitions; 0 where nothing was ever stored."""
         return await self._published.revisions(tx, tenant_ids)
 
-    async def store_newest(self, tx: Transaction, tenant_id: UUID, events: Iterable[Event]) -> Redefinition | None:
+    async def lock_revisions(self, tx: Transaction, tenant_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """The revision of each tenant's definitions; nobody else stores any before the end of the transaction."""
+        return await self._published.lock_revisions(tx, tenant_ids)
+
+    async def store_newest(
+        self, tx: Transaction, tenant_id: UUID, revision: int, events: Iterable[Event]
+    ) -> Redefinition | None:
         """Store those of a tenant's events that are newer; what they change, None when none is.
 
-        The caller holds the tenant's lock alone.
+        The caller has locked the revision. The tenant itself need not be locked before something is to move its goals.
         """
-        revision = (await self.revisions(tx, [tenant_id]))[tenant_id]
         before = await self.at(tx, tenant_id, revision)
-        incoming = {snapshot_of(event): event for event in events}
+        turns, incoming = Turns(), dict[Snapshot, Event]()
+        for event in events:
+            incoming[snapshot_of(event)] = event
+            await turns.give()
         newer = [incoming[snapshot] for snapshot in await self._published.store_newest(tx, list(incoming))]
         if not newer:
             return None
-        after, moved = before.changed(newer)
+        after, moved = before, frozenset[UUID]()
+        turns = Turns()
+        for piece in _pieces(newer):
+            after, moved_by_piece = after.changed(piece)
+            moved |= moved_by_piece
+            await turns.give()
         # A revision of a transaction that is rolled back will stand for something else.
         tx.after_commit(lambda: self._cache(tenant_id, revision + 1, after))
         return Redefinition(before, after, newer, moved)
@@ -194,6 +214,15 @@ class DefinitionsCache:
             self._stored.move_to_end(tenant_id)
         while len(self._stored) > self._tenants_max:
             self._stored.popitem(last=False)
+
+
+def _pieces(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """The events in pieces that take some milliseconds: what is about the organisation at once, goals behind it."""
+    goals = [event for event in events if isinstance(event, Goal)]
+    if len(goals) < len(events):
+        yield [event for event in events if not isinstance(event, Goal)]
+    for first in range(0, len(goals), _PIECE_GOALS):
+        yield goals[first : first + _PIECE_GOALS]
 
 
 def terms_of(goal: Goal) -> GoalTerms:

@@ -1,8 +1,8 @@
 """What moves progress, and actuals with it: changed records, changed definitions, rebuilds; and progress' events.
 
-Locks, per tenant, held to the end of the transaction: a batch of records shares it; a change of definitions and a
-rebuild have it alone. So the definitions and the stale marks that a batch reads stay true until it commits, and a
-rebuild sees every record whose change it replaces and none that is half applied.
+Locks, per tenant, held to the end of the transaction: a batch of records shares it; a change of definitions, once it is
+stored, and a rebuild have it alone. So the definitions and the stale marks that a batch reads stay true until it
+commits, and a rebuild sees every record whose change it replaces and none that is half applied.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from uuid import UUID
 from services.tracking.measure.actuals import service as actuals
 from services.tracking.measure.actuals.domain import Moves
 from services.tracking.measure.progress import contributions, stated, store
-from services.tracking.measure.progress.definitions import DefinitionsCache, matters
+from services.tracking.measure.progress.definitions import DefinitionsCache, Redefinition, matters
 from services.tracking.measure.progress.domain import Movement, Movements, Rule
 from services.tracking.measure.progress.tables import COUNTING_STRIPE, COUNTING_STRIPES_MAX
 from services.tracking.records import service as records
@@ -179,20 +179,28 @@ class ProgressTracker:
         await actuals.move(tx, counting.actuals, stripe=stripe)
 
     async def define(self, tx: Transaction, events: Sequence[Event]) -> None:
-        """Store newer definitions; goals whose number may change with them are stale until `rebuild` gets to them.
+        """Store newer definitions. What is new counts at once; goals whose number may change with them are stale until
+        `rebuild` gets to them, and so are new ones that would take long.
 
-        Goals of which only something else changed, such as the name or the target, are published anew, with those that
-        are made of them. A stated value is stored as one more version, and its goal is stale. Kinds of definitions that
-        progress does not depend on are passed over.
+        The tenants are locked last, for as long as counting takes; drafts alone need no lock. Goals of which only
+        something else changed, such as the name or the target, are published anew, with those that are made of them. A
+        stated value is stored as one more version, and its goal is stale. Kinds of definitions that progress does not
+        depend on are passed over.
         """
         by_tenant: defaultdict[UUID, list[Event]] = defaultdict(list)
         for event in events:
             if matters(event):
                 by_tenant[event.tenant_id].append(event)
         values = [event for event in events if isinstance(event, StatedValue)]
-        await tx.lock_tenants_exclusive({*by_tenant, *(value.tenant_id for value in values)})
-        for tenant_id in sorted(by_tenant):
-            await self._define(tx, tenant_id, by_tenant[tenant_id])
+        redefined: list[tuple[UUID, Redefinition, Collection[UUID]]] = []
+        for tenant_id, revision in sorted((await self._definitions.lock_revisions(tx, by_tenant)).items()):
+            newer = await self._definitions.store_newest(tx, tenant_id, revision, by_tenant[tenant_id])
+            if newer is not None and not newer.is_of_drafts:
+                redefined.append((tenant_id, newer, await self._begin(tx, tenant_id, newer)))
+        locked = {tenant_id for tenant_id, _, _ in redefined} | {value.tenant_id for value in values}
+        await tx.lock_tenants_exclusive(locked)
+        for tenant_id, newer, begun in redefined:
+            await self._define(tx, tenant_id, newer, begun)
         for tenant_id, goal_ids in sorted((await stated.record(tx, values)).items()):
             await store.mark_known_stale(tx, tenant_id, goal_ids)
 
@@ -208,14 +216,21 @@ class ProgressTracker:
         definitions = await self._definitions.current(tx, tenant_id)
         chunk = _chunk(stale, definitions.index.rules)
         rules = {goal_id: definitions.index.rules[goal_id] for goal_id in chunk if goal_id in definitions.index.rules}
-        totals = dict.fromkeys(chunk, contributions.NOTHING) | await contributions.totals(tx, tenant_id, rules)
-        distinct_values = await contributions.distinct_values(tx, tenant_id, rules)
-        parts = [(goal_id, child) for goal_id, rule in rules.items() for child in rule.children]
-        await store.rebuild(tx, tenant_id, totals, distinct_values, parts)
+        await store.clear(tx, tenant_id, chunk)
+        await self._stand(tx, tenant_id, chunk, rules)
         above = definitions.index.above(chunk).difference(chunk)
         restated = await store.restate(tx, tenant_id, above) if above else []
-        await self._publish(tx, [(tenant_id, goal_id) for goal_id in (*chunk, *restated)])
+        await self._publish(tx, [(tenant_id, goal_id) for goal_id in (*chunk, *restated)], patient=True)
         return len(chunk)
+
+    async def _stand(
+        self, tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID], rules: Mapping[UUID, Rule]
+    ) -> None:
+        """Let goals that nothing has moved stand where the stored records say; those without a rule at nothing."""
+        totals = dict.fromkeys(goal_ids, contributions.NOTHING) | await contributions.totals(tx, tenant_id, rules)
+        distinct_values = await contributions.distinct_values(tx, tenant_id, rules)
+        parts = [(goal_id, child) for goal_id, rule in rules.items() for child in rule.children]
+        await store.stand(tx, tenant_id, totals, distinct_values, parts)
 
     async def _recount(self, tx: Transaction, tenant_id: UUID) -> int:
         outdated = await actuals.next_outdated(tx, tenant_id)
@@ -232,26 +247,41 @@ class ProgressTracker:
         }
         return _Counting(moving, frozenset(tenant_id for tenant_id, state in states.items() if state.stale is None))
 
-    async def _define(self, tx: Transaction, tenant_id: UUID, events: Sequence[Event]) -> None:
-        newer = await self._definitions.store_newest(tx, tenant_id, events)
-        if newer is None:
-            return
+    async def _begin(self, tx: Transaction, tenant_id: UUID, newer: Redefinition) -> Collection[UUID]:
+        """Begin the progress of some goals that never counted before, as many as soon do: nobody else knows them yet.
+
+        What is above a part has to be rebuilt with it, so parts are left to that.
+        """
+        before, rules = newer.before.index, newer.after.index.rules
+        new = {goal_id: rules[goal_id] for goal_id in newer.moved if goal_id in rules and goal_id not in before.rules}
+        chunk = _chunk(sorted(new), new) if new else []
+        alone = [goal_id for goal_id in chunk if not newer.after.index.above([goal_id])]
+        begun = await store.add(tx, tenant_id, alone) if alone else []
+        await self._publish(tx, [(tenant_id, goal_id) for goal_id in begun], patient=True)
+        return begun
+
+    async def _define(self, tx: Transaction, tenant_id: UUID, newer: Redefinition, begun: Collection[UUID]) -> None:
         if newer.after.chart is not newer.before.chart:
             users, users_before = newer.after.chart.identities.keys(), newer.before.chart.identities.keys()
             if users != users_before:
                 await records.recount_users(tx, tenant_id, gained=users - users_before, lost=users_before - users)
             await actuals.redefine(tx, tenant_id, newer.before.chart, newer.after.chart)
-        if newer.moved:
-            await store.mark_stale(tx, tenant_id, newer.moved)
+        if begun:
+            await self._stand(tx, tenant_id, begun, {goal_id: newer.after.index.rules[goal_id] for goal_id in begun})
+        stale = newer.moved.difference(begun)
+        if stale:
+            await store.mark_stale(tx, tenant_id, stale)
         goals = [event for event in newer.events if isinstance(event, Goal) and event.status is not GoalStatus.DRAFT]
         restated = {goal.id for goal in goals} - newer.moved
         if restated:
             published = await store.restate(tx, tenant_id, restated | newer.after.index.above(restated))
-            await self._publish(tx, [(tenant_id, goal_id) for goal_id in published])
+            await self._publish(tx, [(tenant_id, goal_id) for goal_id in published], patient=True)
 
-    async def _publish(self, tx: Transaction, goals: Collection[store.GoalKey], *, stripe: int = 0) -> None:
+    async def _publish(
+        self, tx: Transaction, goals: Collection[store.GoalKey], *, stripe: int = 0, patient: bool = False
+    ) -> None:
         subjects = [(tenant_id, f"{_GOAL_SUBJECT}{goal_id}") for tenant_id, goal_id in goals]
-        await self._outbox.mark(tx, contract.TOPIC, subjects, stripe=stripe)
+        await self._outbox.mark(tx, contract.TOPIC, subjects, stripe=stripe, patient=patient)
 
 
 class _Counting:
@@ -431,11 +461,11 @@ def _goal(definition: str) -> Goal:
     return Goal.from_json(definition)
 
 
-def _chunk(stale: Sequence[UUID], rules: Mapping[UUID, Rule]) -> list[UUID]:
-    """The first of the stale goals, as many as may be rebuilt at once, and at least one."""
+def _chunk(goal_ids: Sequence[UUID], rules: Mapping[UUID, Rule]) -> list[UUID]:
+    """The first of the goals, as many as may be counted at once, and at least one."""
     chunk: list[UUID] = []
     spans = 0
-    for goal_id in stale:
+    for goal_id in goal_ids[:_CHUNK_GOALS_MAX]:
         rule = rules.get(goal_id)
         spans += 0 if rule is None else len(rule.spans)
         if chunk and spans > _CHUNK_SPANS_MAX:

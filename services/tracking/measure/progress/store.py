@@ -176,6 +176,13 @@ _STATES_PAGE: Final = text(
     """
 )
 
+_ADD: Final = text(
+    """
+    INSERT INTO tracking.progress_goals (tenant_id, goal_id, stale, version, changed_at)
+    SELECT :tenant_id, goal_id, false, 1, :now FROM unnest(CAST(:goal_ids AS uuid[])) AS t(goal_id)
+    ON CONFLICT (tenant_id, goal_id) DO NOTHING RETURNING goal_id
+    """
+)
 _MARK_STALE: Final = text(
     """
     INSERT INTO tracking.progress_goals AS stored (tenant_id, goal_id, stale, version, changed_at)
@@ -394,6 +401,15 @@ async def _with_parts(tx: Statements, states: list[State]) -> list[State]:
     ]
 
 
+async def add(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> list[UUID]:
+    """Begin the progress of those of these goals that never had any; which those are.
+
+    Before the transaction ends `stand` has to follow, under the tenant's lock.
+    """
+    rows = await tx.rows(_ADD, {"tenant_id": tenant_id, "goal_ids": sorted(goal_ids), "now": tx.now})
+    return [row["goal_id"] for row in rows]
+
+
 async def mark_stale(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> None:
     """Nothing moves these goals until they are rebuilt."""
     await tx.execute(_MARK_STALE, {"tenant_id": tenant_id, "goal_ids": sorted(goal_ids), "now": tx.now})
@@ -420,19 +436,23 @@ async def stale_tenants(tx: Transaction) -> dict[UUID, int]:
     return {row["tenant_id"]: row["goals"] for row in await tx.rows(_STALE_TENANTS)}
 
 
-async def rebuild(
+async def clear(tx: Transaction, tenant_id: UUID, goal_ids: Collection[UUID]) -> None:
+    """Forget whatever moved these goals; they are no longer stale. `stand` has to follow."""
+    await tx.execute(_CLEAR, {"tenant_id": tenant_id, "goal_ids": sorted(goal_ids), "now": tx.now})
+
+
+async def stand(
     tx: Transaction,
     tenant_id: UUID,
     totals: Mapping[UUID, Total],
     distinct_values: Sequence[DistinctValue],
     parts: Sequence[tuple[UUID, UUID]],
 ) -> None:
-    """Let these goals stand where the totals say, whatever moved them before; they are no longer stale.
+    """Let these goals, which nothing has moved, stand where the totals say.
 
     `parts` are those that the numbers of some of them are made of, each behind its goal.
     """
     goal_ids = sorted(totals)
-    await tx.execute(_CLEAR, {"tenant_id": tenant_id, "goal_ids": goal_ids, "now": tx.now})
     rebuilt = [totals[goal_id] for goal_id in goal_ids]
     await tx.execute(
         _REBUILD,
