@@ -49,7 +49,7 @@ def test_every_goal_must_count_the_newest_version_of_each_deal_to_the_cent() -> 
     ]
 
 
-@pytest.mark.parametrize(("rows", "scale"), [("1,2,3", "0.05"), ("4,8,9", "0.01"), ("5,6", "0.2")])
+@pytest.mark.parametrize(("rows", "scale"), [("1,2,3", "0.05"), ("4,7,8,9", "0.01"), ("5,6", "0.2")])
 async def test_every_row_is_measured_with_results_that_are_right(rows: str, scale: str, tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     process = await asyncio.create_subprocess_exec(

@@ -9,13 +9,13 @@ import typer
 import uvloop
 from rich.console import Console
 
-from deploy.local.bench import activating, applying, intake, latency, planning, stored, streaming, sustained
+from deploy.local.bench import activating, applying, intake, latency, paying, planning, stored, streaming, sustained
 from deploy.local.bench.report import Row, table
 from deploy.local.bench.servers import Servers, running_servers
 from deploy.local.bench.whole import running_product
 from deploy.local.errors import StackError
 
-_ROWS = (1, 2, 3, 4, 5, 6, 8, 9)
+_ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 _INTAKE_REQUESTS = 20_000
 _DEAL_EVENTS = 60_000
 _LATENCY_SAMPLES = 50
@@ -27,10 +27,12 @@ _ACTIVATED_GOALS = 20
 _MANY_GOALS = 100_000
 _FEW_GOALS = 1000
 _PLANNED_PEOPLE = 2000
+_PAID_PEOPLE = 1000
+_PAID_DEALS = 1000
 
 
 def bench(
-    rows: Annotated[str, typer.Option(help="Which rows, separated by commas.")] = "1,2,3,4,5,6,8,9",
+    rows: Annotated[str, typer.Option(help="Which rows, separated by commas.")] = "1,2,3,4,5,6,7,8,9",
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the results here.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each side is measured.")] = 5,
     scale: Annotated[float, typer.Option(min=0.01, max=1, help="Less of everything, for a quick look.")] = 1.0,
@@ -39,7 +41,8 @@ def bench(
 
     Row 1: webhooks accepted. Row 2: deal events applied. Row 3: the same, against Pathway, which is installed into the
     cache and left out where it cannot be had. Row 4: deal events with many deals stored. Row 5: latency to a live
-    stream. Row 6: webhooks end to end. Row 8: a goal activated among many. Row 9: a year planned for many.
+    stream. Row 6: webhooks end to end. Row 7: the pay of a period. Row 8: a goal activated among many. Row 9: a
+    year planned for many.
     Exits with 1 if a ratio is not what is asked, or what was computed on the way is wrong.
     """
     console = Console()
@@ -84,6 +87,9 @@ async def _measured(
                 report=report,
             )
         )
+    if 7 in wanted:
+        people, deals = max(2, int(_PAID_PEOPLE * scale)), int(_PAID_DEALS * scale) or 1
+        results.append(await paying.measure(servers, rounds=rounds, people=people, deals=deals, report=report))
     if wanted & {5, 6, 8, 9}:
         async with running_product(servers) as product:
             if 5 in wanted:
