@@ -400,6 +400,27 @@ _REASONS: Final[Mapping[str, Callable[[str, Circumstances], Reason]]] = {
         Words("No version of such a deal has arrived.", "尚未收到该商机的任何版本。"),
         Words("See whether the CRM's connection is healthy.", "请检查 CRM 连接是否正常。"),
     ),
+    "owned_by_another_on_day": _plain(
+        Words(
+            "On the day the deal counts it belonged to somebody else, and the plan credits whoever owned it then.",
+            "该商机在计入当天属于其他人员，而方案计入的是当天的负责人。",
+        ),
+        _CORRECT,
+    ),
+    "leavers_deal": _plain(
+        Words(
+            "The deal was taken over from somebody who left, and for some time after the plan credits who left.",
+            "该商机由已离职的人员移交而来，方案在约定期限内仍将其计入离职人员。",
+        ),
+        _ASK,
+    ),
+    "house_account": _plain(
+        Words(
+            "The deal is on a house account: nobody is paid on it.",
+            "该商机属于公司账户，不计入任何人员的佣金。",
+        ),
+        _ASK,
+    ),
     "no_assignment": _plain(
         Words("The person was on no such plan on the day the deal counts.", "该商机计入当天，此人不在该方案中。"), _ASK
     ),

@@ -7,7 +7,7 @@ either is handled by working the credits out again and comparing with those that
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import MAXYEAR, date
+from datetime import MAXYEAR, date, datetime, timedelta
 from decimal import Context, Decimal
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -24,9 +24,16 @@ from services.incentives.plans.domain.assignments import (
     target_variable_of,
 )
 from services.incentives.plans.domain.components import Component, main_measure
+from services.incentives.plans.domain.crediting import (
+    PLAIN_CREDITING,
+    CreditedOwner,
+    CreditingRules,
+    Inheritor,
+    LeaverRule,
+)
 from services.incentives.plans.domain.parameters import MAIN, ComponentMeasure, quota_key
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus, in_force
-from shared.kernel.deals import DealFacts
+from shared.kernel.deals import DateField, DealFacts
 from shared.kernel.filters import Filter
 from shared.kernel.layers import Layered
 from shared.kernel.measures import Conversion, Counted, Crediting, Exclusion, Measure, NotCounted, RatePolicy
@@ -58,6 +65,12 @@ class CreditExclusion(StrEnum):
     NOT_ON_SPLIT = "not_on_split"
     NOT_IN_SUBTREE = "not_in_subtree"
     OUTSIDE_PERIOD = "outside_period"
+    OWNED_BY_ANOTHER = "owned_by_another_on_day"
+    """Somebody else owned the deal on the day it counts on, and the plan credits whoever did."""
+    LEAVERS_DEAL = "leavers_deal"
+    """The deal was taken over from somebody who left, and the plan goes on crediting who left."""
+    HOUSE_ACCOUNT = "house_account"
+    """Nobody is credited with the deal."""
 
 
 class ReceivedDeal(NamedTuple):
@@ -67,6 +80,17 @@ class ReceivedDeal(NamedTuple):
     facts: DealFacts
     body: str
     connection_id: UUID
+
+
+class OwnerSince(NamedTuple):
+    """The version of a deal of that moment has this owner, by the source's id; None for none."""
+
+    moment: datetime
+    user: str | None
+
+
+Owners = Sequence[OwnerSince]
+"""Of the versions of a deal, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +220,28 @@ class _Line:
     counted: ComponentMeasure
     version_number: int
     measure_index: int
+    rules: CreditingRules
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaver:
+    """Somebody's assignment ended on the day before `end`, and a rule says whose the open deals are from there on."""
+
+    assignment_id: UUID
+    person_id: UUID
+    end: date
+    rule: LeaverRule
+
+    def rules_on(self, day: date) -> bool:
+        """Whether the rule decides about what counts on a day."""
+        return self.end <= day and (self.rule.days is None or (day - self.end).days < self.rule.days)
+
+
+class _Owned(NamedTuple):
+    """A part with the share of whoever the rules credit with it; `refusal` is why that is not who has it now."""
+
+    part: Part
+    refusal: CreditExclusion | None
 
 
 class _Taken(NamedTuple):
@@ -234,6 +280,9 @@ _REASONS: Final = (
     Exclusion.SPLIT_UNMAPPED,
     Exclusion.OTHER_ROLE,
     Exclusion.NO_SHARE,
+    CreditExclusion.OWNED_BY_ANOTHER,
+    CreditExclusion.LEAVERS_DEAL,
+    CreditExclusion.HOUSE_ACCOUNT,
     CreditExclusion.NO_ASSIGNMENT,
     CreditExclusion.NO_PLAN_VERSION,
     CreditExclusion.TERMS_START_LATER,
@@ -253,22 +302,34 @@ class Definitions:
     assignments: Mapping[UUID, Assignment] = field(default_factory=dict)
 
     def credits(
-        self, deal: DealFacts, *, only: Collection[UUID] | None = None, skipping: Collection[UUID] = ()
+        self,
+        deal: DealFacts,
+        owners: Owners = (),
+        *,
+        only: Collection[UUID] | None = None,
+        skipping: Collection[UUID] = (),
     ) -> list[Credit]:
-        """The credits of a deal, to all assignments or `only` some, by assignment and component."""
+        """The credits of a deal, to all assignments or `only` some, by assignment and component.
+
+        `owners` are those of its versions, in their order, where a rule asks for them (`asks_for_owners`).
+        """
         if deal.is_gone:
             return []
-        users = (deal.owner_external_id, *(split.owner_external_id for split in deal.splits))
-        people = {person for user in users if (person := self.chart.person_of(deal.source, user)) is not None}
         taken: dict[int, Sequence[_Taken]] = {}
         found: list[Credit] = []
-        for assignment in self._candidates(people):
+        for assignment in self._candidates(self._people_of(deal, owners)):
             if assignment.id not in skipping and (only is None or assignment.id in only):
-                self._credit(deal, assignment, taken, found)
+                self._credit(deal, owners, assignment, taken, found)
         found.sort(key=lambda credit: credit.key)
         return found
 
-    def why(self, deal: DealFacts, assignment: Assignment, component_key: str, period: Period) -> DealOfCell:
+    def concerned(self, deal: DealFacts) -> list[UUID]:
+        """The assignments that a deal could be credited to."""
+        return [assignment.id for assignment in self._candidates(self._people_of(deal, ()))]
+
+    def why(
+        self, deal: DealFacts, assignment: Assignment, component_key: str, period: Period, owners: Owners = ()
+    ) -> DealOfCell:
         """The credits of a deal in one cell, or why there are none."""
         version = self.version_in_force(assignment.plan_id, period.start)
         if version is None:
@@ -280,8 +341,12 @@ class Definitions:
         found = self._parts(measure, deal)
         if isinstance(found, NotCounted):
             return DealOfCell((), NotCredited(found.reason, found.failing))
-        parts = [self._part_in_cell(part, deal, assignment, measure, period) for part in found]
-        credited = [c for c in self.credits(deal, only=[assignment.id]) if c.component == component_key]
+        rules = version.rules.crediting
+        parts = [
+            self._part_in_cell(self._owned(part, measure, deal, owners, rules), deal, assignment, measure, period, part)
+            for part in found
+        ]
+        credited = [c for c in self.credits(deal, owners, only=[assignment.id]) if c.component == component_key]
         here = tuple(credit for credit in credited if credit.period == period)
         if here:
             return DealOfCell(here, None, tuple(parts))
@@ -428,15 +493,123 @@ class Definitions:
             work=self.chart.work if assignment.depends_on_days else None,
         )
 
+    @cached_property
+    def asks_for_owners(self) -> bool:
+        """Whether a rule in force asks who owned a deal before."""
+        return any(
+            rules.owner is CreditedOwner.ON_DAY or rules.leaver.pays is not Inheritor.NEW_OWNER
+            for versions in self.versions.values()
+            for version in versions
+            if version.status is VersionStatus.ACTIVE
+            for rules in [version.rules.crediting]
+        )
+
+    def hands_over(self, assignment: Assignment) -> bool:
+        """Whether its end, or that of another one of the person, may decide whose deals of others are."""
+        return any(
+            version.status is VersionStatus.ACTIVE and version.rules.crediting.leaver.pays is not Inheritor.NEW_OWNER
+            for other in self.assignments.values()
+            if other.person_id == assignment.person_id
+            for version in self.versions.get(other.plan_id, ())
+        )
+
+    @cached_property
+    def _leavers(self) -> Mapping[UUID, list[_Leaver]]:
+        """By person, the latest first."""
+        found: dict[UUID, list[_Leaver]] = defaultdict(list)
+        for person, assignments in self._by_person.items() if self.asks_for_owners else ():
+            for each in assignments:
+                end = each.range.end
+                if end is None or any(end in other.range for other in assignments):
+                    continue
+                last = self.period_of(self.plans[each.plan_id].period, end - timedelta(days=1))
+                version = self.version_in_force(each.plan_id, last.start)
+                if version is not None and version.rules.crediting.leaver.pays is not Inheritor.NEW_OWNER:
+                    found[person].append(_Leaver(each.id, person, end, version.rules.crediting.leaver))
+            found[person].sort(key=lambda leaver: (leaver.end, leaver.assignment_id), reverse=True)
+        return found
+
+    def _people_of(self, deal: DealFacts, owners: Owners) -> set[UUID]:
+        """Everybody who has, or had, something of a deal."""
+        users = {
+            deal.owner_external_id,
+            *(split.owner_external_id for split in deal.splits),
+            *(owner.user for owner in owners),
+        }
+        return {person for user in users if (person := self.chart.person_of(deal.source, user)) is not None}
+
+    def _was_there(self, deal: DealFacts, day: date) -> bool:
+        """Whether the deal was made before a day, as far as that is known."""
+        created = deal.day(DateField.CREATED, self.chart.calendar)
+        return created is None or created < day
+
+    def _owned(self, part: Part, measure: Measure, deal: DealFacts, owners: Owners, rules: CreditingRules) -> _Owned:
+        """The part as the rules credit it."""
+        outcome = part.outcome
+        if not isinstance(outcome, Counted):
+            return _Owned(part, None)
+        refusal = None
+        if measure.crediting is Crediting.OWNER or not deal.splits:
+            owner, refusal = self._credited_owner(deal, owners, outcome.day, rules)
+            user = None if owner is None else CrmUser(deal.source, owner)
+            if user != part.share.user:
+                part = replace(part, share=replace(part.share, user=user))
+        if self._person_of(part) in rules.house_accounts:
+            refusal = CreditExclusion.HOUSE_ACCOUNT
+        return _Owned(part, refusal)
+
+    def _credited_owner(
+        self, deal: DealFacts, owners: Owners, day: date, rules: CreditingRules
+    ) -> tuple[str | None, CreditExclusion | None]:
+        """The user who is credited as the owner of what counts on a day, and why that is not the owner now."""
+        now = deal.owner_external_id
+        for leaver in self._leavers_with(deal, owners):
+            owner = self._owner_on(deal, owners, leaver.end - timedelta(days=1))
+            if (
+                leaver.rules_on(day)
+                and self._was_there(deal, leaver.end)
+                and self.chart.person_of(deal.source, owner) == leaver.person_id
+            ):
+                if leaver.rule.pays is Inheritor.HOUSE:
+                    return now, CreditExclusion.HOUSE_ACCOUNT
+                return owner, None if owner == now else CreditExclusion.LEAVERS_DEAL
+        owner = self._owner_on(deal, owners, day) if rules.owner is CreditedOwner.ON_DAY else now
+        return owner, None if owner == now else CreditExclusion.OWNED_BY_ANOTHER
+
+    def _owner_on(self, deal: DealFacts, owners: Owners, day: date) -> str | None:
+        """Who owned a deal at the end of a day, as far as its versions tell: else the first owner that is known."""
+        begun = [owner for owner in owners if self.chart.calendar.business_date(owner.moment) <= day]
+        known = begun[-1:] or owners[:1]
+        return known[0].user if known else deal.owner_external_id
+
+    def _leavers_with(self, deal: DealFacts, owners: Owners) -> list[_Leaver]:
+        """Those who left of all who have or had the deal, the latest first."""
+        found = [leaver for person in self._people_of(deal, owners) for leaver in self._leavers.get(person, ())]
+        return sorted(found, key=lambda leaver: (leaver.end, leaver.assignment_id), reverse=True)
+
+    def _pays_on(self, assignment: Assignment, deal: DealFacts, day: date) -> bool:
+        """Whether the assignment is paid for what counts of a deal on a day: within its days, or as a leaver's."""
+        if day in assignment.range:
+            return True
+        return any(
+            leaver.assignment_id == assignment.id
+            and leaver.rule.pays is Inheritor.LEAVER
+            and leaver.rules_on(day)
+            and self._was_there(deal, leaver.end)
+            for leaver in self._leavers.get(assignment.person_id, ())
+        )
+
     def _parts(self, measure: Measure, deal: DealFacts) -> tuple[Part, ...] | NotCounted:
         return parts_of(measure, deal, self.chart.calendar, self.chart.rates)
 
-    def _taken(self, measure: Measure, deal: DealFacts) -> Sequence[_Taken]:
+    def _taken(self, measure: Measure, deal: DealFacts, owners: Owners, rules: CreditingRules) -> Sequence[_Taken]:
         """The parts that count of people who are known."""
         parts = self._parts(measure, deal)
         found: list[_Taken] = []
-        for part in () if isinstance(parts, NotCounted) else parts:
-            person = self._person_of(part)
+        is_plain = rules is PLAIN_CREDITING and not self._leavers
+        for stated in () if isinstance(parts, NotCounted) else parts:
+            part, refusal = _Owned(stated, None) if is_plain else self._owned(stated, measure, deal, owners, rules)
+            person = None if refusal is CreditExclusion.HOUSE_ACCOUNT else self._person_of(part)
             if person is not None and isinstance(part.outcome, Counted):
                 found.append(_Taken(person, part, part.outcome))
         return found
@@ -457,17 +630,22 @@ class Definitions:
         return tuple(self.chart.rates.into(currency, days) for currency in sorted(filter(None, currencies)))
 
     def _credit(
-        self, deal: DealFacts, assignment: Assignment, taken: dict[int, Sequence[_Taken]], found: list[Credit]
+        self,
+        deal: DealFacts,
+        owners: Owners,
+        assignment: Assignment,
+        taken: dict[int, Sequence[_Taken]],
+        found: list[Credit],
     ) -> None:
         by_measure: dict[tuple[str, str], list[tuple[Credit, bool]]] = {}
         for line in self._lines.get(assignment.plan_id, ()):
             parts = taken.get(line.measure_index)
             measure = line.counted.measure
             if parts is None:
-                parts = taken[line.measure_index] = self._taken(measure, deal)
+                parts = taken[line.measure_index] = self._taken(measure, deal, owners, line.rules)
             kind = line.counted.period or self.plans[assignment.plan_id].period
             for day, on_day in self._by_day(assignment, measure, parts).items():
-                if day not in assignment.range:
+                if not self._pays_on(assignment, deal, day):
                     continue
                 period = self.period_of(kind, day)
                 version = self.version_in_force(assignment.plan_id, period.start)
@@ -495,13 +673,22 @@ class Definitions:
         return person == assignment.person_id
 
     def _part_in_cell(
-        self, part: Part, deal: DealFacts, assignment: Assignment, measure: Measure, period: Period
+        self, owned: _Owned, deal: DealFacts, assignment: Assignment, measure: Measure, period: Period, stated: Part
     ) -> PartInCell:
+        part, refusal = owned
         person = self._person_of(part)
         found = self._of_assignment(part, person, deal, assignment, measure)
+        if refusal is not None and isinstance(part.outcome, Counted):
+            now = self._of_assignment(stated, self._person_of(stated), deal, assignment, measure)
+            if refusal is CreditExclusion.HOUSE_ACCOUNT and isinstance(now, Counted):
+                return PartInCell(stated, self._person_of(stated), NotCredited(refusal))
+            if isinstance(found, NotCredited) and isinstance(now, Counted):
+                return PartInCell(part, person, NotCredited(refusal))
         if isinstance(found, NotCredited):
             return PartInCell(part, person, found)
-        if assignment.deleted or found.day not in assignment.range:
+        if refusal is CreditExclusion.HOUSE_ACCOUNT:
+            return PartInCell(part, person, NotCredited(refusal))
+        if assignment.deleted or not self._pays_on(assignment, deal, found.day):
             return PartInCell(part, person, NotCredited(CreditExclusion.NO_ASSIGNMENT))
         actual = self.period_of(self.plans[assignment.plan_id].period, found.day)
         if actual == period:
@@ -570,11 +757,17 @@ class Definitions:
 
     @cached_property
     def _lines(self) -> Mapping[UUID, list[_Line]]:
-        """The measures of every active version's components; equal ones are known by one number."""
-        measures: dict[Measure, int] = {}
+        """The measures of every active version's components; those that credit alike are known by one number."""
+        measures: dict[tuple[Measure, CreditingRules], int] = {}
         return {
             plan_id: [
-                _Line(component.key, counted, version.number, measures.setdefault(counted.measure, len(measures)))
+                _Line(
+                    component.key,
+                    counted,
+                    version.number,
+                    measures.setdefault((counted.measure, version.rules.crediting), len(measures)),
+                    PLAIN_CREDITING if version.rules.crediting == PLAIN_CREDITING else version.rules.crediting,
+                )
                 for version in versions
                 if version.status is VersionStatus.ACTIVE
                 for component in version.components

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.incentives.credits import store
-from services.incentives.credits.domain import Credit, Definitions, ReceivedDeal
+from services.incentives.credits.domain import Credit, Definitions, Owners, ReceivedDeal
 from services.incentives.plans.service import Plans, quota_goal
 from shared.contracts.base import Event
 from shared.contracts.chart import org_chart
@@ -55,7 +55,7 @@ class DefinitionsCache:
 
 
 class NewerDeal(NamedTuple):
-    """A deal that is newer than what was stored, and the credits that are stored of it until now."""
+    """A deal that may be credited otherwise from now on, and the credits that are stored of it until now."""
 
     deal: ReceivedDeal
     credits: list[Credit]
@@ -92,21 +92,34 @@ class Credits:
             stored = newest.get(key)
             if stored is None or stored.facts.version < deal.facts.version:
                 newest[key] = deal
-        newer = await store.store_newest(tx, list(newest.values())) if newest else {}
+        newer = await store.store_newest(tx, newest.values(), incoming) if newest else {}
         found: dict[UUID, list[NewerDeal]] = {}
         for key, deal in newest.items():
             if key in newer:
                 found.setdefault(key[0], []).append(NewerDeal(deal, newer[key]))
         return found
 
+    async def stored(self, tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> list[NewerDeal]:
+        """These deals as they are stored, of which an older version has arrived: it may tell who owned one before."""
+        if not deal_ids:
+            return []
+        credits: dict[UUID, list[Credit]] = {deal_id: [] for deal_id in deal_ids}
+        for credit in await store.credits_of_deals(tx, tenant_id, deal_ids):
+            credits[credit.deal_id].append(credit)
+        found = []
+        for deal_id, body in (await store.bodies(tx, tenant_id, deal_ids)).items():
+            event = Deal.from_json(body)
+            received = ReceivedDeal(tenant_id, event.facts(), body, event.connection_id)
+            found.append(NewerDeal(received, credits[deal_id]))
+        return found
+
     async def worked_out(
         self, tx: Transaction, tenant_id: UUID, known: Definitions, only: Collection[UUID]
     ) -> list[Credit]:
         """The credits of some assignments, from the deals that are stored."""
-        found: list[Credit] = []
-        for facts in await self.facts_of_assignments(tx, tenant_id, known, only):
-            found += known.credits(facts, only=only)
-        return found
+        deals = await self.facts_of_assignments(tx, tenant_id, known, only)
+        owners = await self.owners(tx, tenant_id, known, [facts.deal_id for facts in deals])
+        return [credit for facts in deals for credit in known.credits(facts, owners.get(facts.deal_id, ()), only=only)]
 
     async def facts_of_assignments(
         self, tx: Transaction, tenant_id: UUID, known: Definitions, only: Collection[UUID], *, limit: int | None = None
@@ -118,7 +131,33 @@ class Credits:
             if not assignment.deleted:
                 users |= known.users_of(assignment)
         bodies = await store.bodies_of_users(tx, tenant_id, users) if users else []
+        if users and known.asks_for_owners:
+            bodies = list({*bodies, *await store.bodies_of_former_owners(tx, tenant_id, users)})
         return [Deal.from_json(body).facts() for body in bodies[:limit]]
+
+    async def owners(
+        self, tx: Transaction, tenant_id: UUID, known: Definitions, deal_ids: Collection[UUID]
+    ) -> Mapping[UUID, Owners]:
+        """The owners of the versions of those of these deals of which there are several, where a rule asks for them."""
+        return await store.owners(tx, tenant_id, deal_ids) if known.asks_for_owners and deal_ids else {}
+
+    async def takers(
+        self, tx: Transaction, tenant_id: UUID, known: Definitions, leavers: Collection[UUID]
+    ) -> dict[UUID, list[UUID]]:
+        """By assignment of somebody who left: the other assignments that its open deals could be credited to."""
+        found: dict[UUID, list[UUID]] = {}
+        for assignment_id in leavers:
+            leaver = known.assignments[assignment_id]
+            users = known.users_of(leaver)
+            bodies = await store.bodies_of_former_owners(tx, tenant_id, users) if users else []
+            takers = {taker for body in bodies for taker in known.concerned(Deal.from_json(body).facts())}
+            takers |= {
+                each.id
+                for each in known.assignments.values()
+                if each.person_id == leaver.person_id and not each.deleted
+            }
+            found[assignment_id] = sorted(takers - {assignment_id})
+        return found
 
     async def replace(
         self, tx: Transaction, tenant_id: UUID, before: Sequence[Credit], after: Sequence[Credit]

@@ -1,5 +1,6 @@
 """Every SQL statement on deals and credits."""
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Final
@@ -7,8 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping, func, select, text
 
-from services.incentives.credits.domain import Credit, ReceivedDeal
-from services.incentives.credits.tables import credits, deal_connections, deal_split_users, deals
+from services.incentives.credits.domain import Credit, OwnerSince, ReceivedDeal
+from services.incentives.credits.tables import credits, deal_connections, deal_owners, deal_split_users, deals
 from shared.db.database import Transaction
 from shared.kernel.deals import RecordVersion
 from shared.kernel.org import CrmUser
@@ -25,6 +26,30 @@ _STORE_NEWEST: Final = text(
             CAST(:tenants AS uuid[]), CAST(:sources AS text[]), CAST(:connections AS uuid[])
         ) AS stated(tenant_id, source, connection_id)
         ORDER BY tenant_id, source, connection_id
+        ON CONFLICT DO NOTHING
+    ), stated AS (
+        SELECT * FROM unnest(
+            CAST(:owned_tenants AS uuid[]), CAST(:owned_ids AS uuid[]), CAST(:owned_modified AS timestamptz[]),
+            CAST(:owned_sequences AS bigint[]), CAST(:owned_deliveries AS uuid[]), CAST(:owned_sources AS text[]),
+            CAST(:owned_by AS text[])
+        ) AS s(tenant_id, deal_id, modified_at, sequence, delivery_id, source, owner_external_id)
+    ), known AS (
+        SELECT d.* FROM (SELECT DISTINCT tenant_id, deal_id FROM stated) AS s CROSS JOIN LATERAL (
+            SELECT tenant_id, id AS deal_id, modified_at, sequence, delivery_id, source, owner_external_id
+            FROM {deals.fullname} AS before WHERE before.tenant_id = s.tenant_id AND before.id = s.deal_id LIMIT 1
+        ) AS d
+    ), owned AS (
+        -- The version that was the newest until now is known by its deal alone.
+        INSERT INTO {deal_owners.fullname}
+            (tenant_id, deal_id, modified_at, sequence, delivery_id, source, owner_external_id)
+        SELECT * FROM known
+        UNION
+        SELECT * FROM stated WHERE (tenant_id, deal_id) IN (
+            SELECT tenant_id, deal_id FROM known
+            UNION ALL
+            SELECT tenant_id, deal_id FROM stated GROUP BY tenant_id, deal_id HAVING count(*) > 1
+        )
+        ORDER BY 1, 2, 3, 4, 5
         ON CONFLICT DO NOTHING
     ), newer AS (
         INSERT INTO {deals.fullname} AS stored
@@ -45,6 +70,32 @@ _STORE_NEWEST: Final = text(
         SELECT assignment_id, component, measure, deal_id, day, period_start, period_end, percent, value
         FROM {credits.fullname} AS c WHERE c.tenant_id = newer.tenant_id AND c.deal_id = newer.id OFFSET 0
     ) AS credited ON true
+    """
+)
+_OWNERS: Final = text(
+    f"""
+    SELECT o.* FROM unnest(CAST(:ids AS uuid[])) AS wanted(id) CROSS JOIN LATERAL (
+        SELECT deal_id, modified_at, sequence, delivery_id, owner_external_id FROM {deal_owners.fullname}
+        WHERE tenant_id = :tenant_id AND deal_id = wanted.id OFFSET 0
+    ) AS o
+    ORDER BY o.deal_id, o.modified_at, o.sequence, o.delivery_id
+    """
+)
+_BODIES_OF_FORMER_OWNERS: Final = text(
+    f"""
+    WITH users AS (
+        SELECT source, external_id
+        FROM unnest(CAST(:sources AS text[]), CAST(:users AS text[])) AS u(source, external_id)
+    ), found AS (
+        SELECT DISTINCT o.tenant_id, o.deal_id AS id FROM users AS u CROSS JOIN LATERAL (
+            SELECT tenant_id, deal_id FROM {deal_owners.fullname}
+            WHERE owner_external_id = u.external_id AND source = u.source OFFSET 0
+        ) AS o
+        WHERE o.tenant_id = :tenant_id
+    )
+    SELECT d.body FROM found CROSS JOIN LATERAL (
+        SELECT body FROM {deals.fullname} WHERE tenant_id = :tenant_id AND id = found.id LIMIT 1
+    ) AS d
     """
 )
 _STORE_SPLIT_USERS: Final = text(
@@ -135,12 +186,14 @@ _SAVE: Final = text(
 )
 
 
-async def store_newest(tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dict[tuple[UUID, UUID], list[Credit]]:
+async def store_newest(
+    tx: Transaction, newest: Collection[ReceivedDeal], incoming: Sequence[ReceivedDeal]
+) -> dict[tuple[UUID, UUID], list[Credit]]:
     """Store each deal that is newer than what is stored; (tenant, deal) of those, with the credits stored of them.
 
-    At most one version of each is given.
+    `newest` has the newest version of each that is `incoming`; of these all the owner is kept where there are several.
     """
-    ordered = sorted(incoming, key=lambda deal: (deal.tenant_id, deal.facts.deal_id))
+    ordered = sorted(newest, key=lambda deal: (deal.tenant_id, deal.facts.deal_id))
     rows = await tx.rows(
         _STORE_NEWEST,
         {
@@ -153,6 +206,13 @@ async def store_newest(tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dic
             "owners": [deal.facts.owner_external_id for deal in ordered],
             "bodies": [deal.body for deal in ordered],
             "connections": [deal.connection_id for deal in ordered],
+            "owned_tenants": [deal.tenant_id for deal in incoming],
+            "owned_ids": [deal.facts.deal_id for deal in incoming],
+            "owned_modified": [deal.facts.version.modified_at for deal in incoming],
+            "owned_sequences": [deal.facts.version.sequence for deal in incoming],
+            "owned_deliveries": [deal.facts.version.delivery_id for deal in incoming],
+            "owned_sources": [deal.facts.source for deal in incoming],
+            "owned_by": [deal.facts.owner_external_id for deal in incoming],
         },
     )
     newer: dict[tuple[UUID, UUID], list[Credit]] = {(row["tenant_id"], row["id"]): [] for row in rows}
@@ -173,6 +233,28 @@ async def store_newest(tx: Transaction, incoming: Sequence[ReceivedDeal]) -> dic
             _STORE_SPLIT_USERS, {name: list(each) for name, each in zip(names, zip(*users, strict=True), strict=True)}
         )
     return newer
+
+
+async def owners(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> dict[UUID, tuple[OwnerSince, ...]]:
+    """The owner of every version of those of these deals of which more than one has arrived, in their order."""
+    found: defaultdict[UUID, list[OwnerSince]] = defaultdict(list)
+    for row in await tx.rows(_OWNERS, {"tenant_id": tenant_id, "ids": sorted(deal_ids)}):
+        found[row["deal_id"]].append(OwnerSince(row["modified_at"], row["owner_external_id"]))
+    return {deal_id: tuple(each) for deal_id, each in found.items()}
+
+
+async def bodies_of_former_owners(tx: Transaction, tenant_id: UUID, users: Collection[CrmUser]) -> list[str]:
+    """The newest events of every deal of which a version has or had one of these users as its owner."""
+    ordered = sorted(users)
+    rows = await tx.rows(
+        _BODIES_OF_FORMER_OWNERS,
+        {
+            "tenant_id": tenant_id,
+            "sources": [user.source for user in ordered],
+            "users": [user.external_id for user in ordered],
+        },
+    )
+    return [row["body"] for row in rows]
 
 
 async def bodies_of_users(tx: Transaction, tenant_id: UUID, users: Collection[CrmUser]) -> list[str]:

@@ -1,6 +1,6 @@
 """The newest snapshot of every deal, and what it is credited to."""
 
-from sqlalchemy import BigInteger, Column, Date, Index, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, Date, DateTime, Index, Table, Text, Uuid
 
 from services.incentives.metadata import metadata
 from shared.db.tables import instant, money, tenant_id
@@ -40,6 +40,20 @@ deal_connections = Table(
     Column("connection_id", Uuid(), primary_key=True),
 )
 """The connections that deals of a source come from: with the id in the source they make the id of a deal."""
+
+deal_owners = Table(
+    "deal_owners",
+    metadata,
+    tenant_id(),
+    Column("deal_id", Uuid(), primary_key=True),
+    Column("modified_at", DateTime(timezone=True), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("delivery_id", Uuid(), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("owner_external_id", Text, nullable=True),
+    Index("ix_deal_owners_owner", "owner_external_id", "source", "tenant_id"),
+)
+"""The owner of every version that has arrived of a deal of which more than one has."""
 
 credits = Table(
     "credits",

@@ -17,6 +17,7 @@ from services.incentives.credits.domain import (
     DealOfCell,
     Definitions,
     Expected,
+    Owners,
     PayTerms,
     furthest,
 )
@@ -151,7 +152,8 @@ class Explanations:
         deal = await self._credits.deal(tx, tenant_id, deal_id)
         if deal is None:
             return _unknown(deal_id)
-        return _in_sight(sight, _answer(deal, [_deal_in_cell(known, deal, stored.cell.key)]))
+        owners = (await self._credits.owners(tx, tenant_id, known, [deal_id])).get(deal_id, ())
+        return _in_sight(sight, _answer(deal, [_deal_in_cell(known, deal, owners, stored.cell.key)]))
 
     async def get_statement(
         self,
@@ -239,7 +241,8 @@ class Explanations:
             return DealInCells(deal_id, deal, [], _reason(CreditExclusion.NO_ASSIGNMENT))
         keys = [key for assignment in assignments for key in _cells_within(known, assignment, within)]
         if keys:
-            return _answer(deal, [_deal_in_cell(known, deal, key) for key in keys])
+            owners = (await self._credits.owners(tx, tenant_id, known, [deal_id])).get(deal_id, ())
+            return _answer(deal, [_deal_in_cell(known, deal, owners, key) for key in keys])
         if not any(_periods_within(known, assignment, within) for assignment in assignments):
             return DealInCells(deal_id, deal, [], _reason(CreditExclusion.NO_WHOLE_PERIOD))
         starts = [start for each in assignments if (start := known.first_terms(each.plan_id)) is not None]
@@ -271,9 +274,9 @@ def _in_sight(sight: Sight, answer: DealInCells) -> DealInCells:
     return answer if seen else _unknown(answer.deal_id)
 
 
-def _deal_in_cell(known: Definitions, deal: Deal, key: CellKey) -> DealInCell:
+def _deal_in_cell(known: Definitions, deal: Deal, owners: Owners, key: CellKey) -> DealInCell:
     assignment = known.assignments[key.assignment_id]
-    found = known.why(deal.facts(), assignment, key.component, key.period)
+    found = known.why(deal.facts(), assignment, key.component, key.period, owners)
     return DealInCell(key, assignment.plan_id, found, known.reason(deal.facts(), key, found))
 
 

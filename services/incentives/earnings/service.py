@@ -7,6 +7,7 @@ at a time, and until then batches of deals leave them alone.
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from typing import Final
 from uuid import UUID
 
 from services.incentives.credits.domain import CellKey, Credit, Definitions, ReceivedDeal
@@ -16,12 +17,14 @@ from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import Cause
 from services.incentives.plans.service import Plans
+from services.incentives.plans.store import StaleAssignment
 from shared.contracts.earnings import TOPIC
 from shared.contracts.org import Person
 from shared.db.database import Transaction
 from shared.db.projection import Snapshot
 from shared.outbox.outbox import Outbox
 
+_LEAVER: Final = "leaver/"
 REBUILD_ASSIGNMENTS = 20
 """How many stale assignments are worked out in one transaction."""
 
@@ -40,11 +43,17 @@ class Earnings:
         """Settle what changed with these deals: their credits, the cells of those, a posting for each cell and deal."""
         await tx.lock_tenants_exclusive(tenant_ids)
         newer = await self._credits.store_newest(tx, incoming)
-        states = await self._plans.states(tx, newer.keys()) if newer else {}
-        for tenant_id, changed in sorted(newer.items()):
+        tenants = {deal.tenant_id for deal in incoming}
+        states = await self._plans.states(tx, tenants) if tenants else {}
+        for tenant_id in sorted(tenants):
             state = states[tenant_id]
             known = await self._credits.definitions(tx, tenant_id, revision=state.revision)
-            if known.assignments:
+            changed = newer.get(tenant_id, [])
+            if known.asks_for_owners:
+                of_newer = {each.deal.facts.deal_id for each in changed}
+                of_tenant = {deal.facts.deal_id for deal in incoming if deal.tenant_id == tenant_id}
+                changed = [*changed, *await self._credits.stored(tx, tenant_id, of_tenant - of_newer)]
+            if known.assignments and changed:
                 await self._settle_deals(tx, tenant_id, known, changed, state.stale_ids)
 
     async def apply_definitions(
@@ -81,6 +90,7 @@ class Earnings:
             return 0
         known = await self._credits.definitions(tx, tenant_id)
         causes = {item.assignment_id: Cause.of_definitions(item.changes) for item in stale}
+        await self._mark_takers(tx, tenant_id, known, stale)
         before = await self._credits.of_assignments(tx, tenant_id, causes.keys())
         after = await self._credits.worked_out(tx, tenant_id, known, causes.keys())
         stored = await store.of_assignments(tx, tenant_id, causes.keys())
@@ -94,6 +104,27 @@ class Earnings:
         await self._save(tx, tenant_id, settlement)
         return len(stale)
 
+    async def _mark_takers(
+        self, tx: Transaction, tenant_id: UUID, known: Definitions, stale: Sequence[StaleAssignment]
+    ) -> None:
+        """Whoever takes over the deals of somebody who may have left is worked out anew when that one's assignment is.
+
+        One that is stale for such a reason alone passes it on to nobody.
+        """
+        leavers = [
+            item.assignment_id
+            for item in stale
+            if known.hands_over(known.assignments[item.assignment_id])
+            and not all(each.startswith(_LEAVER) for each in item.changes)
+        ]
+        takers = await self._credits.takers(tx, tenant_id, known, leavers)
+        marks: dict[UUID, list[str]] = {}
+        for assignment_id, others in takers.items():
+            cause = f"{_LEAVER}{assignment_id} v{known.assignments[assignment_id].version}"
+            for other in others:
+                marks.setdefault(other, []).append(cause)
+        await self._plans.mark_stale(tx, tenant_id, marks)
+
     async def _settle_deals(
         self,
         tx: Transaction,
@@ -105,10 +136,11 @@ class Earnings:
         before: list[Credit] = []
         after: list[Credit] = []
         moves: list[tuple[Cause, list[Credit], list[Credit]]] = []
+        owners = await self._credits.owners(tx, tenant_id, known, [each.deal.facts.deal_id for each in changed])
         for deal, credits in changed:
             facts = deal.facts
             old = [credit for credit in credits if credit.assignment_id not in stale]
-            new = known.credits(facts, skipping=stale)
+            new = known.credits(facts, owners.get(facts.deal_id, ()), skipping=stale)
             if old or new:
                 moves.append((Cause.of_deal(facts.deal_id, facts.version), old, new))
                 before += old

@@ -79,7 +79,8 @@ class Verification:
         after: UUID | None = None
         seen = 0
         while page := await self._credits.deals_after(tx, tenant_id, after):
-            recomputed = [credit for deal in page for credit in known.credits(deal.facts())]
+            owners = await self._credits.owners(tx, tenant_id, known, [deal.id for deal in page])
+            recomputed = [c for deal in page for c in known.credits(deal.facts(), owners.get(deal.id, ()))]
             stored = await self._credits.of_deals(tx, tenant_id, [deal.id for deal in page])
             credited |= {credit.cell for credit in recomputed}
             seen += len(stored)

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import CellKey, Credit, Definitions
+from services.incentives.credits.domain import CellKey, Credit, Definitions, Owners
 from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.ledger.domain import Cause
@@ -26,6 +27,7 @@ QUANTILES: Final = (10, 25, 50, 75, 90)
 BARS: Final = 12
 _CAUSE: Final = Cause.of_definitions(["simulation"])
 _ZERO: Final = Decimal(0)
+_NO_OWNERS: Final[Mapping[UUID, Owners]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +117,17 @@ def cells_of(definitions: Definitions, credits: Iterable[Credit]) -> dict[CellKe
 
 
 def with_deals(
-    definitions: Definitions, stored: Sequence[Credit], deals: Sequence[DealFacts], assignment_ids: Iterable[UUID]
+    definitions: Definitions,
+    stored: Sequence[Credit],
+    deals: Sequence[DealFacts],
+    assignment_ids: Iterable[UUID],
+    owners: Mapping[UUID, Owners] = _NO_OWNERS,
 ) -> list[CellOutcome]:
     """The cells that would change if these deals were as they are stated, by period and component."""
     stated = {deal.deal_id for deal in deals}
     only = frozenset(assignment_ids)
     kept = [credit for credit in stored if credit.deal_id not in stated]
-    added = [credit for deal in deals for credit in definitions.credits(deal, only=only)]
+    added = [credit for deal in deals for credit in definitions.credits(deal, owners.get(deal.deal_id, ()), only=only)]
     before, after = cells_of(definitions, stored), cells_of(definitions, [*kept, *added])
     touched = {credit.cell for credit in added} | {credit.cell for credit in stored if credit.deal_id in stated}
     found = []
@@ -144,7 +150,12 @@ def tried(definitions: Definitions, version: PlanVersion, start: date) -> Defini
 
 
 def compared(
-    current: Definitions, simulated: Definitions, plan_id: UUID, deals: Sequence[DealFacts], days: tuple[date, date]
+    current: Definitions,
+    simulated: Definitions,
+    plan_id: UUID,
+    deals: Sequence[DealFacts],
+    days: tuple[date, date],
+    owners: Mapping[UUID, Owners] = _NO_OWNERS,
 ) -> Comparison:
     """The plan over the whole periods within [start, end), by two sets of definitions, on the same deals.
 
@@ -159,7 +170,11 @@ def compared(
         raise InvalidInput.field("/plan_id", "has nobody on it in these days", "a plan with people on it")
     currency = current.plans[plan_id].currency
     credits = [
-        [credit for deal in deals for credit in known.credits(deal, only=assignments.keys())]
+        [
+            credit
+            for deal in deals
+            for credit in known.credits(deal, owners.get(deal.deal_id, ()), only=assignments.keys())
+        ]
         for known in (current, simulated)
     ]
     earned = [

@@ -99,7 +99,8 @@ class Simulations:
                     f"/deals/{number}/deal_id", f"{wanted.deal_id} is no deal that is known", "a deal in sight"
                 )
             facts.append(_won(deal, wanted, today))
-        return SimulatedEarnings(person_id, with_deals(known, stored, facts, own))
+        owners = await self._credits.owners(tx, tenant_id, known, list(there))
+        return SimulatedEarnings(person_id, with_deals(known, stored, facts, own, owners))
 
     async def of_plan(
         self, tx: Transaction, tenant_id: UUID, version: PlanVersion, start: date, end: date
@@ -112,11 +113,13 @@ class Simulations:
             each.id for each in known.assignments.values() if each.plan_id == version.plan_id and not each.deleted
         ]
         simulated = tried(known, version, start)
-        deals = await self._credits.facts_of_assignments(tx, tenant_id, known, people, limit=DEALS_MAX + 1)
+        asking = simulated if simulated.asks_for_owners else known
+        deals = await self._credits.facts_of_assignments(tx, tenant_id, asking, people, limit=DEALS_MAX + 1)
         if len(deals) > DEALS_MAX:
             raise HistoryTooLong.field("/plan_id", f"has more than {DEALS_MAX} deals", "a plan with fewer of them")
+        owners = await self._credits.owners(tx, tenant_id, asking, [deal.deal_id for deal in deals])
         # Pure and long: other requests are answered meanwhile.
-        return await asyncio.to_thread(compared, known, simulated, version.plan_id, deals, (start, end))
+        return await asyncio.to_thread(compared, known, simulated, version.plan_id, deals, (start, end), owners)
 
 
 def _won(deal: Deal, wanted: WonDeal, today: date) -> DealFacts:

@@ -2,11 +2,20 @@
 
 from decimal import Decimal
 from typing import Annotated, Final
+from uuid import UUID
 
 from pydantic import Field, JsonValue, TypeAdapter
 
 from services.incentives.plans.content.base import Content, Key
 from services.incentives.plans.domain.components import COMPONENTS_MAX
+from services.incentives.plans.domain.crediting import (
+    HOUSE_ACCOUNTS_MAX,
+    LEAVER_DAYS_MAX,
+    CreditedOwner,
+    CreditingRules,
+    Inheritor,
+    LeaverRule,
+)
 from services.incentives.plans.domain.rules import (
     DEDUCTIONS,
     MONTHS_MAX,
@@ -113,6 +122,31 @@ class RoundingContent(Content):
     mode: RoundingMode = RoundingMode.HALF_UP
 
 
+class LeaverContent(Content):
+    """Who is credited with the deals that somebody who left had open on the last day."""
+
+    pays: Inheritor = Field(
+        Inheritor.NEW_OWNER,
+        description="`leaver`: who left, for `days` days, then the new owner. `house`: nobody, for `days` days or for "
+        "good. `new_owner`: whoever owns them.",
+    )
+    days: int | None = Field(None, ge=1, le=LEAVER_DAYS_MAX, description="Days after the last one.", examples=[30])
+
+
+class CreditingRulesContent(Content):
+    """Who is credited with deals that change hands."""
+
+    owner: CreditedOwner = Field(
+        CreditedOwner.NOW,
+        description="`now`: whoever owns a deal now. `on_day`: whoever owned it on the day it counts on, as far as its "
+        "versions tell.",
+    )
+    leaver: LeaverContent = Field(default_factory=lambda: LeaverContent())
+    house_accounts: tuple[UUID, ...] = Field(
+        default=(), max_length=HOUSE_ACCOUNTS_MAX, description="People, such as a house account, nobody is paid on."
+    )
+
+
 class RulesContent(Content):
     """What becomes of earnings on the way to a person's pay. Left out, what was earned is paid."""
 
@@ -129,6 +163,7 @@ class RulesContent(Content):
     deductions: list[Deduction] = Field(
         default=list(DEDUCTIONS), description="The order in which they are taken, each named once."
     )
+    crediting: CreditingRulesContent = Field(default_factory=lambda: CreditingRulesContent())
 
 
 RULES: Final[TypeAdapter[RulesContent]] = TypeAdapter(RulesContent)
@@ -152,6 +187,10 @@ def rules_of(content: RulesContent) -> PeriodRules:
         clawed = Clawback(**dict(clawback))
         at = "/rules/rounding"
         rounded = None if rounding is None else Rounding(**dict(rounding))
+        at = "/rules/crediting/leaver"
+        leaver = LeaverRule(**dict(content.crediting.leaver))
+        at = "/rules/crediting"
+        crediting = CreditingRules(content.crediting.owner, leaver, content.crediting.house_accounts)
         at = "/rules"
         return PeriodRules(
             drawn,
@@ -162,6 +201,7 @@ def rules_of(content: RulesContent) -> PeriodRules:
             content.negative_balance,
             rounded,
             tuple(content.deductions),
+            crediting,
         )
     except InvalidInput as error:
         raise error.under(at) from None

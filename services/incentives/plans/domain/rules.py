@@ -11,6 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from services.incentives.plans.domain.crediting import PLAIN_CREDITING, CreditingRules
 from shared.kernel.deals import CUSTOM_FAMILY, DEAL_FIELDS
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import FieldType
@@ -264,7 +265,7 @@ DEDUCTIONS: Final = tuple(Deduction)
 
 @dataclass(frozen=True, slots=True)
 class PeriodRules:
-    """All rules of a plan version between what was earned and what is paid.
+    """All rules of a plan version between what was earned and what is paid, and whose a deal is that changes hands.
 
     A draw and a guarantee top up what the deductions left, and rounding comes last.
     """
@@ -277,6 +278,8 @@ class PeriodRules:
     negative_balance: NegativeBalance = NegativeBalance.CARRY
     rounding: Rounding | None = None
     deductions: tuple[Deduction, ...] = DEDUCTIONS
+    crediting: CreditingRules = PLAIN_CREDITING
+    """Who is credited with deals that change hands, before anything is earned."""
 
     def __post_init__(self) -> None:
         if sorted(self.deductions) != sorted(DEDUCTIONS):
