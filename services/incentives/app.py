@@ -20,6 +20,9 @@ from services.incentives.plans.service import Plans
 from services.incentives.settings import SERVICE, ApiSettings
 from services.incentives.simulation.api import router as simulation_router
 from services.incentives.simulation.service import Simulations
+from services.incentives.statements.api import router as statements_router
+from services.incentives.statements.rendering import Renderer
+from services.incentives.statements.service import Statements
 from shared.db.database import Database
 from shared.db.migration import require_current_schema
 from shared.http.app import create_service_app
@@ -63,6 +66,7 @@ def create_app() -> FastAPI:
             pay_periods_router,
             plans_router,
             simulation_router,
+            statements_router,
             assignments_router,
         ],
         readiness={"schema": partial(require_current_schema, database)},
@@ -75,6 +79,8 @@ def create_app() -> FastAPI:
             credits,
             explanations,
             Simulations(plans, credits),
+            Statements(plans, credits, explanations),
+            Renderer(),
             Inquiries(Outbox(transport), plans, credits, explanations),
         ],
     )

@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
+from zipfile import ZipFile
 
 import asyncpg
 import httpx
@@ -532,7 +534,11 @@ def required_query(company: Company, operation: Operation) -> dict[str, str]:
     match operation.id:
         case "get_statement":
             return {"person_id": company.people["ann"], **PERIOD}
-        case "simulate_plan_version":
+        case "get_statement_document":
+            return {"person_id": company.people["ann"], "format": "html", **PERIOD}
+        case "get_statement_documents":
+            return {"format": "html", **PERIOD}
+        case "get_statement_table" | "simulate_plan_version":
             return PERIOD
         case "compare_scenarios":
             return {"scenario_ids": company.ids["scenario_id"]}
@@ -563,9 +569,21 @@ async def everything(company: Company) -> dict[str, JsonValue]:
             query = required_query(company, operation)
             response = await company.send("GET", operation.service, company.path(operation), query=query)
             assert response.status_code == 200, (operation.id, response.text)
-            is_table = operation.path.endswith("/table")
-            answers[operation.id] = response.text if is_table else response.json()
+            answers[operation.id] = readable(response)
     return answers
+
+
+def readable(response: httpx.Response) -> JsonValue:
+    """What an answer says: JSON, the text of a file, or that of each file in one."""
+    match response.headers["content-type"].partition(";")[0]:
+        case "application/json":
+            found: JsonValue = response.json()
+            return found
+        case "application/zip":
+            with ZipFile(BytesIO(response.content)) as opened:
+                return {name: opened.read(name).decode() for name in opened.namelist()}
+        case _:
+            return response.text
 
 
 async def lasting(company: Company) -> dict[str, JsonValue]:

@@ -86,13 +86,22 @@ class Company:
             )
         await self.publish(events)
 
-    async def found_person(self, person: UUID, name: str) -> None:
-        """One more person, in no team."""
-        await self.publish([Person(tenant_id=self.tenant, id=person, version=1, name=name, email=None, active=True)])
+    async def found_person(self, person: UUID, name: str, employee_number: str | None = None, version: int = 1) -> None:
+        """One more person, in no team, or a newer version of one."""
+        found = Person(
+            tenant_id=self.tenant,
+            id=person,
+            version=version,
+            name=name,
+            email=None,
+            active=True,
+            employee_number=employee_number,
+        )
+        await self.publish([found], version)
 
-    async def publish(self, events: Sequence[Event]) -> None:
+    async def publish(self, events: Sequence[Event], version: int = 1) -> None:
         """Have these arrive, and what they change worked out."""
-        snapshots = [Snapshot(self.tenant, e.subject, e.event_type, 1, e.model_dump_json()) for e in events]
+        snapshots = [Snapshot(self.tenant, e.subject, e.event_type, version, e.model_dump_json()) for e in events]
 
         async def apply(tx: Transaction) -> None:
             await EARNINGS.apply_definitions(tx, [self.tenant], snapshots)

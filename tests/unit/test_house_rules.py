@@ -293,6 +293,7 @@ def test_a_wall_that_is_broken_is_seen(tmp_path: Path) -> None:
         "services/incentives/payouts/service.py": "",
         "services/incentives/periods/service.py": "",
         "services/incentives/simulation/service.py": "",
+        "services/incentives/statements/service.py": "",
         "shared/kernel/money.py": "import asyncio\nimport shared.db.database\n",
         "shared/contracts/base.py": "",
         "shared/db/database.py": "import services.goals.org.service\n",

@@ -1,4 +1,4 @@
-"""Earnings, their explanation and statements over HTTP."""
+"""Earnings and their explanation over HTTP."""
 
 from datetime import date
 from typing import Annotated, Final
@@ -9,14 +9,13 @@ from fastapi import APIRouter, Depends, Query
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.inputs import exact_sum
-from services.incentives.earnings.explaining import EarningNotFound, Explanations, StatementTooLong
+from services.incentives.earnings.explaining import EarningNotFound, Explanations
 from services.incentives.earnings.schemas import (
     DealAnswer,
     EarningAnswer,
     ExpectedAnswer,
     ExplanationAnswer,
     LineAnswer,
-    StatementAnswer,
     quota_gap,
     terms_content,
     tiers_of,
@@ -27,10 +26,9 @@ from shared.db.database import Transaction
 from shared.http.etag import Answered, ConditionalRead
 from shared.http.named_deals import NamedDeal, named_deal
 from shared.http.paging import Cursor, Page, Paging
-from shared.http.problems import ParameterError, responses
+from shared.http.problems import responses
 from shared.http.sight import CurrentCaller
 from shared.http.wiring import handed
-from shared.kernel.errors import InvalidInput, NotFound
 from shared.kernel.money import round_to_minor_unit
 from shared.kernel.sight import Sight
 
@@ -40,13 +38,6 @@ UseCases = Annotated[Explanations, Depends(handed(Explanations))]
 _CELLS: Final = Cursor(tuple[date, UUID])
 _LINES: Final = Cursor(tuple[date, UUID])
 _LEDGER_LINES: Final = 50
-
-
-class PersonNotInSight(NotFound):
-    """There is no such person, or the caller may not see what it earns."""
-
-    code = "person_not_found"
-    title = "Person not found"
 
 
 @router.get("/earnings", tags=["earnings"], summary="List earnings")
@@ -133,34 +124,6 @@ async def explain_earning(
         ledger_url=f"/v1/ledger?earning_id={earning_id}",
         deal=None if deal is None else DealAnswer.of(deal),
     )
-
-
-@router.get(
-    "/statements",
-    tags=["earnings"],
-    summary="A person's statement",
-    responses=responses(PersonNotInSight, StatementTooLong),
-)
-async def get_statement(
-    caller: CurrentCaller,
-    explanations: UseCases,
-    person_id: Annotated[UUID, Query(description="Whose.")],
-    start: Annotated[date, Query(description="First day.", examples=["2026-01-01"])],
-    end: Annotated[date, Query(description="First day after.", examples=["2026-04-01"])],
-    named: Annotated[NamedDeal, Depends(named_deal("Say too why this deal is, or is not, on the statement."))],
-) -> StatementAnswer:
-    """Every line of every earning whose period lies within [start, end), with totals that equal the ledger."""
-    if start >= end:
-        raise InvalidInput(
-            "/end is not after /start.",
-            fields=[ParameterError("/end", f"{end} is not after {start}", "a later day", "query")],
-        )
-    async with caller.reading() as (tx, sight):
-        if not sight.sees_person(person_id):
-            raise PersonNotInSight(f"There is no person {person_id}.")
-        deal_id = await named.id(tx)
-        found = await explanations.get_statement(tx, caller.tenant_id, sight, person_id, start, end, deal_id)
-    return StatementAnswer.of(found)
 
 
 async def _in_sight(

@@ -103,6 +103,7 @@ class Statement:
 
     person_id: UUID
     person_name: str | None
+    employee_number: str | None
     start: date
     end: date
     earnings: Sequence[ExplainedEarning]
@@ -188,13 +189,20 @@ class Explanations:
                 "an earlier day, for a shorter time",
             )
         earnings = await self._explained(tx, tenant_id, known, cells)
-        names = await self._plans.person_names(tx, tenant_id, [person_id])
+        person = (await self._plans.people(tx, tenant_id, [person_id])).get(person_id)
         deal_ids = {line.credit.deal_id for found in earnings for line in found.lines}
         deal = None
         if deal_id is not None:
             deal = _in_sight(sight, await self._deal_of_person(tx, tenant_id, known, person_id, deal_id, (start, end)))
         deals = await self._credits.deals(tx, tenant_id, deal_ids)
-        return Statement(person_id, names.get(person_id), start, end, earnings, deals, deal)
+        name, number = (None, None) if person is None else (person.name, person.employee_number)
+        return Statement(person_id, name, number, start, end, earnings, deals, deal)
+
+    async def paid_within(
+        self, tx: Transaction, tenant_id: UUID, people: Collection[UUID] | None, start: date, end: date
+    ) -> set[UUID]:
+        """Whoever of some people (None: everyone) has an earning whose period lies within [start, end)."""
+        return await store.people_within(tx, tenant_id, people, start, end)
 
     async def _explained(
         self, tx: Transaction, tenant_id: UUID, known: Definitions, cells: Collection[StoredCell]

@@ -458,6 +458,7 @@ class StatementAnswer(BaseModel):
     model_config = example(
         person_id="01935a00-0000-7000-8000-000000000011",
         person_name="Darcel Schlecht",
+        employee_number="E-1042",
         start="2026-01-01",
         end="2026-04-01",
         earnings=[
@@ -484,7 +485,8 @@ class StatementAnswer(BaseModel):
     )
 
     person_id: UUID
-    person_name: str | None
+    person_name: str | None = Field(description="Null while the organisation has not published the person.")
+    employee_number: str | None = Field(description="What payroll knows the person by.")
     start: date
     end: date
     earnings: list[EarningStatementAnswer]
@@ -497,6 +499,7 @@ class StatementAnswer(BaseModel):
         return cls(
             person_id=found.person_id,
             person_name=found.person_name,
+            employee_number=found.employee_number,
             start=found.start,
             end=found.end,
             earnings=[EarningStatementAnswer.of(each, found.deals) for each in found.earnings],

@@ -115,6 +115,17 @@ async def page(
     return [_stored(row) for row in await tx.rows(statement)]
 
 
+async def people_within(
+    tx: Transaction, tenant_id: UUID, people: Collection[UUID] | None, start: date, end: date
+) -> set[UUID]:
+    """Whose cells have a period that lies within the days, of some people (None: everyone) only."""
+    conditions = [cells.c.tenant_id == tenant_id, cells.c.period_start >= start, cells.c.period_end <= end]
+    if people is not None:
+        conditions.append(cells.c.person_id.in_(people))
+    rows = await tx.rows(select(cells.c.person_id).distinct().where(*conditions))
+    return {row["person_id"] for row in rows}
+
+
 async def tenants(tx: Transaction) -> list[UUID]:
     """Every tenant that has cells, as far as the transaction sees tenants."""
     rows = await tx.rows(select(cells.c.tenant_id).distinct().order_by(cells.c.tenant_id))

@@ -173,11 +173,16 @@ class Plans:
         """What was done to a version after its revision `after`, oldest first."""
         return await store.changes(tx, tenant_id, plan_id, number, after=after, limit=limit)
 
-    async def person_names(self, tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> dict[UUID, str]:
-        """The names of those people that are known yet."""
+    async def people(self, tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> dict[UUID, Person]:
+        """Those of these people that are known yet."""
         stored = await store.bodies(tx, tenant_id, {f"person/{person_id}" for person_id in person_ids})
         people = [Person.from_json(body) for body in stored.values()]
-        return {person.id: person.name for person in people}
+        return {person.id: person for person in people}
+
+    async def person_names(self, tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> dict[UUID, str]:
+        """The names of those people that are known yet."""
+        known = await self.people(tx, tenant_id, person_ids)
+        return {person.id: person.name for person in known.values()}
 
     async def quota_goals(
         self, tx: Transaction, tenant_id: UUID, assignments: Iterable[Assignment]

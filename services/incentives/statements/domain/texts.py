@@ -1,0 +1,173 @@
+"""The words of documents: every text there is, by its name, in one place for each language.
+
+What is in braces is put in where the text is used; both languages put in the same.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Language(StrEnum):
+    """What a document is written in."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """All texts of one language."""
+
+    language: Language
+    page_words: tuple[str, str, str]
+
+    statement: str
+    unnamed: str
+    employee_number: str
+    person_id: str
+    period: str
+    as_of: str
+    nothing_yet: str
+    nothing_earned: str
+    earned: str
+    summary: str
+    plan: str
+    component: str
+    quota: str
+    counted: str
+    attainment: str
+    amount: str
+    total: str
+    by_the_ledger: str
+    ledger_differs: str
+    version: str
+    pays_by: str
+    tier: str
+    tier_number: str
+    tier_range: str
+    tier_open: str
+    rate: str
+    in_tier: str
+    paid_in_tier: str
+    before_rounding: str
+    deals: str
+    deal_count: str
+    day: str
+    deal: str
+    customer: str
+    crm_id: str
+    share: str
+    how: str
+    rerated: str
+    converted: str
+    not_by_deals: str
+    no_deals: str
+    recalculating: str
+    quota_gap: str
+    no_terms: str
+    steps: str
+    step: str
+    asked: str
+    asked_counts: str
+    asked_counts_nowhere: str
+    found: str
+    expected: str
+    remedy: str
+    missing_deal: str
+    statement_footer: str
+
+    plan_document: str
+    draft: str
+    approved: str
+    active: str
+    status: str
+    in_effect: str
+    in_effect_until: str
+    currency: str
+    plan_period: str
+    months: str
+    quarters: str
+    halves: str
+    years: str
+    approved_on: str
+    terms_digest: str
+    note: str
+    what_counts: str
+    what_counts_sum: str
+    what_counts_deals: str
+    every_deal: str
+    deals_whose: str
+    field_amount: str
+    field_paid_amount: str
+    field_quantity: str
+    by_closed: str
+    by_created: str
+    by_expected_close: str
+    by_paid: str
+    by_occurred: str
+    credited: str
+    to_owner: str
+    to_split: str
+    to_split_role: str
+    to_rollup: str
+    allocation: str
+    how_it_pays: str
+    flat: str
+    each: str
+    marginal: str
+    retroactive: str
+    bounds: str
+    by_period: str
+    by_deal: str
+    needs_quota: str
+    examples: str
+    example_total: str
+    example_deal: str
+    example_quota: str
+    example_pays: str
+    example_how: str
+    example_note: str
+    terms: str
+    term: str
+    value: str
+    rules: str
+    rules_none: str
+    draw_recoverable: str
+    draw_non_recoverable: str
+    draw_forgiven: str
+    draw_recovery: str
+    for_pay_periods: str
+    guarantee: str
+    holdback_paid: str
+    holdback_periods: str
+    cap_period: str
+    cap_year: str
+    cap_carried: str
+    cap_forfeited: str
+    clawback_full: str
+    clawback_none: str
+    clawback_part: str
+    clawback_pro_rata: str
+    clawback_pro_rata_field: str
+    clawback_within: str
+    negative_carry: str
+    negative_forgive: str
+    rounding: str
+    acceptance: str
+    acceptance_words: str
+    accepted_by: str
+    accepted_on: str
+    plan_footer: str
+
+    kinds: tuple[tuple[str, str], ...]
+    """What each kind of component is called."""
+    gaps: tuple[tuple[str, str], ...]
+    """Why there is no quota, by its code."""
+
+    def kind(self, name: str) -> str:
+        """What a kind of component is called."""
+        return dict(self.kinds).get(name, name)
+
+    def gap(self, code: str) -> str:
+        """Why there is no quota."""
+        return dict(self.gaps).get(code, code)

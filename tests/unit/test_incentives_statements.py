@@ -1,0 +1,171 @@
+"""Texts, numbers and layout of statements, and the files that are made of them."""
+
+from dataclasses import fields, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from string import Formatter
+from typing import Final
+from uuid import UUID
+
+import pytest
+
+from services.incentives.statements.archive import file_name
+from services.incentives.statements.columns import rows_of
+from services.incentives.statements.domain import display
+from services.incentives.statements.domain.chinese import CHINESE
+from services.incentives.statements.domain.english import ENGLISH
+from services.incentives.statements.domain.statement import (
+    LINES_MAX,
+    DocumentTooLong,
+    Payee,
+    PersonStatement,
+    StatedEarning,
+    StatedLine,
+    StatedSlice,
+    statement_document,
+    totals,
+)
+from services.incentives.statements.domain.texts import Texts
+from services.incentives.statements.rendering import Renderer
+from shared.kernel.periods import Period
+
+QUARTER: Final = Period(date(2026, 1, 1), date(2026, 4, 1))
+LINE: Final = StatedLine(
+    deal_id=UUID(int=1),
+    source="pipedrive",
+    external_id="746",
+    deal_name="Acme",
+    customer="Acme",
+    day=date(2026, 3, 31),
+    percent=Decimal("50"),
+    value=Decimal("1000.5"),
+    conversion=None,
+    slices=[StatedSlice(1, Decimal("1000.5"), Decimal("0.05"))],
+    rerated=Decimal(0),
+    amount=Decimal("50.03"),
+)
+EARNING: Final = StatedEarning(
+    earning_id=UUID(int=2),
+    plan_name="Reps",
+    plan_version=1,
+    component="bookings",
+    name="New business",
+    kind="commission",
+    is_money=True,
+    period=QUARTER,
+    currency="USD",
+    measure=Decimal("1000.5"),
+    quota=None,
+    quota_gap=None,
+    attainment=None,
+    earned=Decimal("50.03"),
+    owed=Decimal("50.03"),
+    tiers=[],
+    lines=[LINE],
+    steps=[],
+    is_stale=False,
+    changed_at=datetime(2026, 4, 2, 3, 4, 5, 678, tzinfo=UTC),
+)
+
+
+def of(*earnings: StatedEarning) -> PersonStatement:
+    return PersonStatement(Payee(UUID(int=3), "Ann", "E-1"), QUARTER.start, QUARTER.end, earnings)
+
+
+def placeholders(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+
+
+def test_both_languages_put_the_same_into_every_text() -> None:
+    for each in fields(Texts):
+        english, chinese = getattr(ENGLISH, each.name), getattr(CHINESE, each.name)
+        if isinstance(english, str):
+            assert english and chinese, each.name
+            assert placeholders(english) == placeholders(chinese), each.name
+            assert each.name == "language" or english != chinese, each.name
+        else:
+            assert len(english) == len(chinese), each.name
+    assert [key for key, _ in ENGLISH.kinds] == [key for key, _ in CHINESE.kinds]
+    assert [key for key, _ in ENGLISH.gaps] == [key for key, _ in CHINESE.gaps]
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "expected"),
+    [
+        ("1234567.5", "USD", "USD 1,234,567.50"),
+        ("-0.004", "USD", "USD 0.00"),
+        ("-1234.5", "JPY", "JPY -1,235"),
+        ("1.2345", "BHD", "BHD 1.235"),
+    ],
+)
+def test_money_has_the_decimals_of_its_currency(amount: str, currency: str, expected: str) -> None:
+    assert display.money(Decimal(amount), currency) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "currency", "expected"),
+    [
+        ("1234.5", None, "1,234.5"),
+        ("1234.5", "USD", "1,234.50"),
+        ("-0.25", None, "-0.25"),
+        ("1E+3", "JPY", "1,000"),
+        ("0.3333333333", None, "0.333333"),
+        ("-0.0000001", None, "0"),
+    ],
+)
+def test_a_value_shows_the_decimals_it_has(value: str, currency: str | None, expected: str) -> None:
+    assert display.number(Decimal(value), currency) == expected
+
+
+def test_shares_and_rates_read_as_percentages() -> None:
+    assert display.percent(Decimal("0.0551")) == "5.51%"
+    assert display.attained(Decimal("0.999999")) == "99.99%"
+    assert display.attained(Decimal("-0.12345")) == "-12.34%"
+    assert display.attained(None) == "—"
+    assert display.rate(Decimal("250"), is_money=False, currency="USD") == "USD 250.00"
+
+
+def test_a_document_says_where_the_ledger_has_something_else() -> None:
+    right = statement_document(of(EARNING), ENGLISH)
+    wrong = statement_document(of(replace(EARNING, owed=Decimal(50))), ENGLISH)
+    assert [section.notes for section in right.sections] == [(), ()]
+    assert wrong.sections[0].notes == (
+        "The ledger has USD 50.00 for this, and the earnings come to USD 50.03. Ask finance before this is paid.",
+    )
+
+
+def test_what_no_single_deal_brought_in_stands_on_its_own_so_that_the_amounts_add_up() -> None:
+    more = replace(EARNING, earned=Decimal("80.03"), owed=Decimal("80.03"))
+    sheet = statement_document(of(more), ENGLISH).sections[-1].tables[-1]
+    assert [row[-1] for row in (*sheet.rows, *sheet.totals)] == ["50.03", "30.00", "80.03"]
+    assert [row["amount"] for row in rows_of(of(more))] == [Decimal("50.03"), Decimal("30.00")]
+    assert [row["amount"] for row in rows_of(of(EARNING))] == [Decimal("50.03")]
+
+
+def test_totals_are_of_each_currency() -> None:
+    yen = replace(EARNING, currency="JPY", earned=Decimal(7), owed=Decimal(6))
+    assert totals([EARNING, yen, EARNING]) == {
+        "JPY": (Decimal(7), Decimal(6)),
+        "USD": (Decimal("100.06"), Decimal("100.06")),
+    }
+
+
+def test_a_statement_of_more_lines_than_somebody_reads_is_refused() -> None:
+    of(replace(EARNING, lines=[LINE] * LINES_MAX)).check_length()
+    with pytest.raises(DocumentTooLong):
+        of(replace(EARNING, lines=[LINE] * (LINES_MAX + 1))).check_length()
+
+
+def test_the_same_document_is_the_same_bytes_from_every_process() -> None:
+    document = statement_document(of(EARNING), CHINESE)
+    assert Renderer().pdf(document) == Renderer().pdf(document)
+    assert Renderer().html(document) == Renderer().html(document)
+    later = replace(EARNING, changed_at=datetime(2026, 4, 2, 3, 5, tzinfo=UTC))
+    assert Renderer().pdf(document) != Renderer().pdf(statement_document(of(later), CHINESE))
+
+
+def test_a_file_is_named_after_the_person_and_like_nobody_elses() -> None:
+    person = UUID(int=7)
+    assert file_name(Payee(person, "Ann / Lee", "../E 1")) == "E_1_Ann_Lee"
+    assert file_name(Payee(person, "王小明", None)) == f"王小明_{person}"
+    assert file_name(Payee(person)) == str(person)
