@@ -6,6 +6,8 @@ from typing import Literal, TypedDict
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.kafka.connection import use_own_connections
+
 
 class ClientOptions(TypedDict):
     """What every aiokafka client is made with."""
@@ -50,6 +52,7 @@ class KafkaSettings(BaseSettings):
 
     def client_options(self, client_id: str) -> ClientOptions:
         """Arguments common to every client. Reads the certificate files: OSError or ssl.SSLError if they are bad."""
+        use_own_connections()
         return ClientOptions(
             bootstrap_servers=self.bootstrap,
             client_id=client_id,

@@ -108,6 +108,27 @@ async def test_the_largest_message_there_may_be_is_published_and_read(
     assert [len(record.value or b"") for record in found] == [6, room, 5]
 
 
+async def test_a_write_to_a_connection_that_has_just_closed_costs_the_producer_one_more_try(
+    settings: KafkaSettings, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await make_topic(settings, f"{topic_prefix}deals")
+    producer = Producer(settings, client_id="test")
+    await producer.start()
+    try:
+        assert await producer.send_many([message(topic, "key", b"before")]) == [None]
+        with monkeypatch.context() as patch:
+
+            def write(writer: asyncio.StreamWriter, _: bytes) -> None:
+                patch.undo()
+                writer.close()
+                raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+            patch.setattr(asyncio.StreamWriter, "write", write)
+            assert await producer.send_many([message(topic, "key", b"during")]) == [None]
+    finally:
+        await producer.stop()
+
+
 async def test_a_missing_broker_costs_one_wait_and_fails_every_message(topic_prefix: str) -> None:
     with running_kafka() as broker:
         settings = KafkaSettings(bootstrap=broker.bootstrap)
