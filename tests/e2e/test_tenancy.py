@@ -95,6 +95,8 @@ AGREED_ON: Final = {
     "copy_scenario",
     "archive_scenario",
     "create_scenario_commitment",
+    "create_scenario_commitments",
+    "change_scenario_plan_many",
     "import_scenario_nodes",
     "apply_scenario",
     "revert_scenario",

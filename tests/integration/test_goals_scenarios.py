@@ -1,6 +1,6 @@
 """Scenarios over HTTP with real Postgres: worked out, changed, compared, committed to, made goals by jobs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -665,3 +665,59 @@ async def test_what_becomes_of_a_scenario_is_on_the_audit_trail(house: House) ->
     assert {**trail[1]["after"]["made"][0], **edit} == trail[1]["after"]["made"][0]
     assert [each["before"] for each in trail[1:]] == [each["after"] for each in trail[:-1]]
     assert (trail[0]["after"]["stated"]["target"], trail[2]["after"]["name"]) == ("1200000", "2027, agreed")
+
+
+async def test_many_changes_of_a_plan_are_made_together_in_their_order_or_not_at_all(house: House) -> None:
+    scenario = str((await house.scenario())["id"])
+    nodes = await house.nodes(scenario)
+    north, ray, roy = (nodes[name, WHOLE]["id"] for name in ("North", "Ray", "Roy"))
+    path = f"/v1/scenarios/{scenario}/changes/bulk"
+
+    async def sent(by: str, version: int, *changes: Mapping[str, object]) -> httpx.Response:
+        return await house[by].send("POST", path, {"changes": list(changes)}, version=version)
+
+    lock = {"kind": "lock", "node_id": ray, "target": "350000"}
+    wrong = [
+        {"kind": "edit", "node_id": str(uuid4()), "target": "1"},
+        {"kind": "edit", "node_id": ray, "target": "1"},
+        {"kind": "edit", "node_id": roy, "target": "0.001"},
+    ]
+    refused = await sent("Rex", 1, lock, *wrong[:2])
+    check_problem(refused, 422, "items_refused")
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/changes/1"]
+    # What the plan itself refuses is named by its place in the request, too.
+    refused = await sent("Rex", 1, lock, wrong[2])
+    check_problem(refused, 422, "plan_refused")
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/changes/1/target"]
+    refused = await sent("Rex", 1, lock, wrong[1])
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/changes/1"]
+    # Mia states numbers of her own people and locks nothing.
+    edits = [{"kind": "edit", "node_id": node, "target": target} for node, target in ((ray, "310000"), (roy, "290000"))]
+    refused = await sent("Mia", 1, edits[0], lock, {"kind": "edit", "node_id": roy, "target": "1"})
+    assert [error["pointer"].split("/")[2] for error in refused.json()["errors"]] == ["1", "2"]
+    assert (await house.targets(scenario)) == {place: node["target"] for place, node in nodes.items()}
+    assert (await sent("Mia", 1, *edits)).json()["version"] == 2
+    locked = await sent("Rex", 2, lock, {"kind": "note", "node_id": north, "text": "As agreed"})
+    assert (locked.status_code, locked.json()["changes"]) == (200, 4)
+    after = await house.nodes(scenario)
+    assert (after["Ray", WHOLE]["target"], after["North", WHOLE]["note"]) == ("350000", "As agreed")
+
+
+async def test_many_commitments_are_stated_together_or_not_at_all(house: House) -> None:
+    scenario = str((await house.scenario())["id"])
+    nodes = await house.nodes(scenario)
+    path = f"/v1/scenarios/{scenario}/commitments/bulk"
+    stated = [
+        {"node_id": nodes[name, WHOLE]["id"], "amount": amount} for name, amount in (("Ray", "280000"), ("Roy", "1"))
+    ]
+    refused = await house["Mia"].send("POST", path, {"commitments": [*stated, {**stated[0], "node_id": str(uuid4())}]})
+    check_problem(refused, 422, "items_refused")
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/commitments/2"]
+    refused = await house["Ray"].send("POST", path, {"commitments": stated})
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/commitments/1"]
+    gaps = (await house["Mia"].send("GET", f"/v1/scenarios/{scenario}/gaps")).json()["items"]
+    assert {gap["committed"] for gap in gaps} == {"0"}
+    made = await house["Mia"].send("POST", path, {"commitments": stated})
+    assert (made.status_code, [each["amount"] for each in made.json()["commitments"]]) == (201, ["280000", "1"])
+    gaps = (await house["Mia"].send("GET", f"/v1/scenarios/{scenario}/gaps")).json()["items"]
+    assert next(gap for gap in gaps if gap["node_id"] == nodes["North", WHOLE]["id"])["committed"] == "280001"

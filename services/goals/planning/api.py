@@ -23,16 +23,19 @@ from services.goals.planning.schemas import (
     CHANGE_EXAMPLE,
     CommitmentAnswer,
     CommitmentBody,
+    CommitmentsAnswer,
+    CommitmentsBody,
     ComparedAnswer,
     GapAnswer,
     NodeAnswer,
     PlanChangeBody,
+    PlanChangesBody,
     ScenarioAnswer,
     ScenarioBody,
     ScenarioChanges,
     ScenarioListedAnswer,
 )
-from services.goals.planning.service import Place, Planning
+from services.goals.planning.service import Committed, Place, Planning
 from services.goals.targets.domain import GoalNotDraft, GoalOutOfReach
 from shared.http.audit import AuditedWriter
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
@@ -203,7 +206,39 @@ async def change_scenario_plan(
     return await writer.commit(
         caller.seeing(
             lambda tx, sight: planning.change_scenario(
-                tx, caller.tenant_id, scenario_id, expected, body.change(), actor=caller.actor, sight=sight
+                tx,
+                caller.tenant_id,
+                scenario_id,
+                expected,
+                [("", body.change())],
+                Refusals(alone=True),
+                actor=caller.actor,
+                sight=sight,
+            )
+        ),
+        ScenarioAnswer.of,
+    )
+
+
+@router.post(
+    "/{scenario_id}/changes/bulk",
+    summary="Make many changes of the plan of a scenario",
+    responses=responses(PlanRefused, ItemsRefused, *_CHANGE),
+)
+async def change_scenario_plan_many(
+    scenario_id: UUID,
+    body: PlanChangesBody,
+    caller: CurrentCaller,
+    planning: UseCases,
+    writer: AuditedWriter,
+    expected: ExpectedVersion,
+) -> Answered[ScenarioAnswer]:
+    """All of them in their order, or none. Who may make each is as if they were made one by one."""
+    wanted = [(f"/changes/{number}", each.change()) for number, each in enumerate(body.changes)]
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: planning.change_scenario(
+                tx, caller.tenant_id, scenario_id, expected, wanted, Refusals(), actor=caller.actor, sight=sight
             )
         ),
         ScenarioAnswer.of,
@@ -329,14 +364,38 @@ async def create_scenario_commitment(
                 tx,
                 caller.tenant_id,
                 scenario_id,
-                body.node_id,
-                body.amount,
-                body.comment,
+                [Committed("", body.node_id, body.amount, body.comment)],
+                Refusals(alone=True),
                 actor=caller.actor,
                 sight=sight,
             )
         ),
-        CommitmentAnswer.of,
+        lambda commitments: CommitmentAnswer.of(commitments[0]),
+        status=201,
+    )
+
+
+@router.post(
+    "/{scenario_id}/commitments/bulk",
+    summary="Commit to many numbers from below",
+    status_code=201,
+    responses=responses(ScenarioNotFound, ScenarioNotInState, ItemsRefused),
+)
+async def create_scenario_commitments(
+    scenario_id: UUID, body: CommitmentsBody, caller: CurrentCaller, planning: UseCases, writer: AuditedWriter
+) -> Answered[CommitmentsAnswer]:
+    """All of them or none; each as if it were stated alone."""
+    amounts = [
+        Committed(f"/commitments/{number}", each.node_id, each.amount, each.comment)
+        for number, each in enumerate(body.commitments)
+    ]
+    return await writer.commit(
+        caller.seeing(
+            lambda tx, sight: planning.commit_to(
+                tx, caller.tenant_id, scenario_id, amounts, Refusals(), actor=caller.actor, sight=sight
+            )
+        ),
+        CommitmentsAnswer.of,
         status=201,
     )
 

@@ -1,6 +1,6 @@
 """Requests and answers of scenarios."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Final, Literal, Self
 from uuid import UUID
@@ -54,6 +54,7 @@ from shared.kernel.money import currency_minor_units, format_amount
 from shared.kernel.periods import DatedRange, FiscalCalendar
 
 OWNERS_MAX: Final = 10_000
+BULK_MAX: Final = 1_000
 _NODE: Final = "5f0c6a35-9b1e-5c38-a6a8-2f2b9f5f3a01"
 _TEAM: Final[JsonValue] = {"kind": "team", "id": "01935a00-0000-7000-8000-000000000021"}
 _SCENARIO: Final = "01935a00-0000-7000-8000-000000000061"
@@ -364,6 +365,14 @@ class RespreadBody(BaseModel):
 PlanChangeBody = Annotated[EditBody | LockBody | UnlockBody | NoteBody | RespreadBody, Field(discriminator="kind")]
 
 
+class PlanChangesBody(BaseModel):
+    """Many changes of a plan, made in this order."""
+
+    model_config = body_example(changes=[dict(CHANGE_EXAMPLE)])
+
+    changes: list[PlanChangeBody] = Field(min_length=1, max_length=BULK_MAX)
+
+
 class CommitmentBody(BaseModel):
     """What somebody says they reach of a node."""
 
@@ -372,6 +381,14 @@ class CommitmentBody(BaseModel):
     node_id: UUID
     amount: Amount
     comment: Annotated[Prose, StringConstraints(max_length=1000)] | None = None
+
+
+class CommitmentsBody(BaseModel):
+    """What is committed to many nodes."""
+
+    model_config = body_example(commitments=[{"node_id": _NODE, "amount": "480000"}])
+
+    commitments: list[CommitmentBody] = Field(min_length=1, max_length=BULK_MAX)
 
 
 class RemarkAnswer(BaseModel):
@@ -586,6 +603,28 @@ class CommitmentAnswer(BaseModel):
             author=ActorAnswer.of(commitment.author),
             committed_at=commitment.committed_at,
         )
+
+
+class CommitmentsAnswer(BaseModel):
+    """What was committed, in the order of the request."""
+
+    model_config = example(
+        commitments=[
+            {
+                "node_id": _NODE,
+                "amount": "480000",
+                "comment": None,
+                "author": {"kind": "person", "person_id": "01935a00-0000-7000-8000-000000000011"},
+                "committed_at": "2026-11-30T09:00:00Z",
+            }
+        ]
+    )
+
+    commitments: list[CommitmentAnswer]
+
+    @classmethod
+    def of(cls, commitments: Sequence[Commitment]) -> Self:
+        return cls(commitments=[CommitmentAnswer.of(commitment) for commitment in commitments])
 
 
 class GapAnswer(BaseModel):

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -22,7 +22,7 @@ from services.goals.planning.domain.agreement import CommitmentGap, check_tolera
 from services.goals.planning.domain.comparison import Compared, compared
 from services.goals.planning.domain.decomposition import decomposed, nodes_reaching
 from services.goals.planning.domain.numbers import change_ratio
-from services.goals.planning.domain.plan import Change, Edit, Node, NodeNotFound, Note, Respread, Tree
+from services.goals.planning.domain.plan import Change, Edit, Node, NodeNotFound, Note, PlanRefused, Respread, Tree
 from services.goals.planning.domain.scenario import (
     Commitment,
     Entry,
@@ -78,6 +78,15 @@ class StatedRow(NamedTuple):
     node_id: UUID
     target: Decimal
     note: str | None
+
+
+class Committed(NamedTuple):
+    """What is committed to a node, and where the request has it."""
+
+    pointer: str
+    node_id: UUID
+    amount: Decimal
+    comment: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,23 +255,31 @@ class Planning:
         tenant_id: UUID,
         scenario_id: UUID,
         expected_version: int,
-        change: Change,
+        wanted: Sequence[tuple[str, Change]],
+        refusals: Refusals,
         *,
         actor: Actor,
         sight: Sight,
     ) -> Summary:
-        """Change a draft's plan. A manager states numbers in its subtree, within the tolerance of the level.
+        """Change a draft's plan, all in their order or nothing; each with where the request has it.
 
-        Raises ScenarioNotFound, VersionMismatch, ScenarioNotInState, GoalOutOfReach, OutsideTolerance, NodeNotFound,
-        NodeLocked, NodeBehind, PlanRefused; EvidenceLacking for a re-spread of what actuals do not have.
+        A manager states numbers in its subtree, within the tolerance of the level. What may be changed, and what was
+        reached, is as the plan was before. Raises ScenarioNotFound, VersionMismatch, ScenarioNotInState, PlanRefused,
+        and what `refusals` does of GoalOutOfReach, OutsideTolerance, NodeNotFound, NodeLocked, NodeBehind,
+        InvalidInput, and EvidenceLacking for a re-spread of what actuals do not have.
         """
         scenario = await self._for_change(tx, tenant_id, scenario_id, expected_version, sight)
         scenario.needs(ScenarioState.DRAFT)
         tree = await self._tree(scenario)
-        _check_change(scenario, tree, change, actor, sight)
-        if isinstance(change, Respread) and not change.reached:
-            change = await self._with_reached(tx, tenant_id, scenario, tree, change)
-        return await self._changed(tx, tenant_id, scenario, [change], actor, sight)
+        changes: list[tuple[str, Change]] = []
+        for pointer, change in wanted:
+            with refusals.at(pointer):
+                _check_change(scenario, tree, change, actor, sight)
+                if isinstance(change, Respread) and not change.reached:
+                    change = await self._with_reached(tx, tenant_id, scenario, tree, change)
+                changes.append((pointer, change))
+        refusals.check()
+        return await self._changed(tx, tenant_id, scenario, changes, refusals, actor, sight)
 
     async def list_all_nodes(
         self, tx: Transaction, tenant_id: UUID, scenario_id: UUID, sight: Sight
@@ -292,7 +309,7 @@ class Planning:
         scenario = await self._for_change(tx, tenant_id, scenario_id, expected_version, sight)
         scenario.needs(ScenarioState.DRAFT)
         tree = await self._tree(scenario)
-        changes: list[Change] = []
+        changes: list[tuple[str, Change]] = []
         for row in rows:
             node = tree.by_id.get(row.node_id)
             wanted: list[Change] = []
@@ -303,9 +320,9 @@ class Planning:
             for change in wanted:
                 with refusals.at(row.pointer):
                     _check_change(scenario, tree, change, actor, sight)
-                    changes.append(change)
+                    changes.append((row.pointer, change))
         refusals.check()
-        return await self._changed(tx, tenant_id, scenario, changes, actor, sight)
+        return await self._changed(tx, tenant_id, scenario, changes, refusals, actor, sight)
 
     async def rename_scenario(
         self, tx: Transaction, tenant_id: UUID, scenario_id: UUID, expected_version: int, name: str, sight: Sight
@@ -347,25 +364,30 @@ class Planning:
         tx: Transaction,
         tenant_id: UUID,
         scenario_id: UUID,
-        node_id: UUID,
-        amount: Decimal,
-        comment: str | None,
+        amounts: Sequence[Committed],
+        refusals: Refusals,
         *,
         actor: Actor,
         sight: Sight,
-    ) -> Commitment:
-        """What somebody in sight says they reach of a node. Raises ScenarioNotFound, NodeNotFound, ScenarioNotInState,
-        GoalOutOfReach.
+    ) -> list[Commitment]:
+        """What somebody in sight says they reach of each of some nodes, all or nothing.
+
+        Raises ScenarioNotFound, ScenarioNotInState, and what `refusals` does of NodeNotFound and GoalOutOfReach.
         """
         scenario = await self._seen(tx, tenant_id, scenario_id, sight)
         scenario.needs(ScenarioState.DRAFT)
-        node = (await self._tree(scenario)).by_id.get(node_id)
-        if node is None or not sight.sees_owner(node.owner.id):
-            raise NodeNotFound(f"The plan has no node {node_id}.")
-        check_may_propose(sight, node.owner)
-        commitment = Commitment(node_id, amount, comment, actor, tx.now)
-        await store.add_commitment(tx, tenant_id, scenario_id, commitment)
-        return commitment
+        tree = await self._tree(scenario)
+        commitments: list[Commitment] = []
+        for each in amounts:
+            with refusals.at(each.pointer):
+                node = tree.by_id.get(each.node_id)
+                if node is None or not sight.sees_owner(node.owner.id):
+                    raise NodeNotFound(f"The plan has no node {each.node_id}.")
+                check_may_propose(sight, node.owner)
+                commitments.append(Commitment(each.node_id, each.amount, each.comment, actor, tx.now))
+        refusals.check()
+        await store.add_commitments(tx, tenant_id, scenario_id, commitments)
+        return commitments
 
     async def gaps(
         self, tx: Transaction, tenant_id: UUID, scenario_id: UUID, sight: Sight, *, after: int | None, limit: int
@@ -608,19 +630,31 @@ class Planning:
         tx: Transaction,
         tenant_id: UUID,
         scenario: Scenario,
-        changes: Sequence[Change],
+        changes: Sequence[tuple[str, Change]],
+        refusals: Refusals,
         actor: Actor,
         sight: Sight,
     ) -> Summary:
-        """With these changes, each of which the tree has to have the node for. Raises as `decomposition.changed`."""
+        """With these changes, each of which the tree has to have the node for.
+
+        Raises PlanRefused, and what `refusals` does of NodeNotFound, NodeLocked, NodeBehind.
+        """
         if not changes:
             return _summary(scenario, await self._tree(scenario), sight)
-        later = scenario.with_changes(changes, Entry(actor, tx.now, tx.reason))
-        tree = await _worked_out(later)
         before = len(scenario.plan.changes)
+        later = scenario.with_changes([change for _, change in changes], Entry(actor, tx.now, tx.reason))
+        try:
+            tree = await _worked_out(later)
+        except PlanRefused as refused:
+            pointers = {f"/changes/{before + number}": pointer for number, (pointer, _) in enumerate(changes)}
+            raise PlanRefused(
+                refused.detail, fields=[_where_requested(field, pointers) for field in refused.fields]
+            ) from None
         for unapplied in tree.unapplied:
             if unapplied.change >= before:
-                raise unapplied.reason
+                with refusals.at(changes[unapplied.change - before][0]):
+                    raise unapplied.reason
+        refusals.check()
         return _summary(await self._scenarios.save(tx, tenant_id, later), tree, sight)
 
     async def _probable(
@@ -667,6 +701,15 @@ class Planning:
 async def _worked_out(scenario: Scenario) -> Tree:
     """In a thread: other requests are answered meanwhile. Raises PlanRefused."""
     return await anyio.to_thread.run_sync(decomposed, scenario.plan)
+
+
+def _where_requested(field: FieldError, pointers: Mapping[str, str]) -> FieldError:
+    """What is wrong with a change of the plan, by where the request has the change."""
+    _, *steps = field.pointer.split("/")
+    pointer = pointers.get("".join(f"/{step}" for step in steps[:2]))
+    if pointer is None:
+        return field
+    return replace(field, pointer=pointer + "".join(f"/{step}" for step in steps[2:]))
 
 
 def _check_change(scenario: Scenario, tree: Tree, change: Change, actor: Actor, sight: Sight) -> None:

@@ -1,6 +1,6 @@
 """Every statement on scenarios and commitments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -45,20 +45,24 @@ def scenario_in(sight: Sight) -> ColumnElement[bool]:
     return true() if sight.owners is None else scenarios.c.owner_ids.overlap(sorted(sight.owners))
 
 
-async def add_commitment(tx: Transaction, tenant_id: UUID, scenario_id: UUID, commitment: Commitment) -> None:
-    await tx.execute(
-        insert(scenario_commitments).values(
-            tenant_id=tenant_id,
-            scenario_id=scenario_id,
-            node_id=commitment.node_id,
-            id=tx.new_id(),
-            amount=commitment.amount,
-            comment=commitment.comment,
-            author_kind=commitment.author.kind.value,
-            author_id=commitment.author.person_id,
-            committed_at=commitment.committed_at,
-        )
-    )
+async def add_commitments(
+    tx: Transaction, tenant_id: UUID, scenario_id: UUID, commitments: Sequence[Commitment]
+) -> None:
+    values = [
+        {
+            "tenant_id": tenant_id,
+            "scenario_id": scenario_id,
+            "node_id": commitment.node_id,
+            "id": tx.new_id(),
+            "amount": commitment.amount,
+            "comment": commitment.comment,
+            "author_kind": commitment.author.kind.value,
+            "author_id": commitment.author.person_id,
+            "committed_at": commitment.committed_at,
+        }
+        for commitment in commitments
+    ]
+    await tx.execute(insert(scenario_commitments), values)
 
 
 async def commitments(tx: Transaction, tenant_id: UUID, scenario_id: UUID) -> Mapping[UUID, Commitment]:
