@@ -295,7 +295,7 @@ async def test_a_win_rate_and_a_number_that_is_better_when_lower_become_goals_wi
         (rate, {"target": "30", "baseline": "24", "goal_name": "Win rate {owner}"}, "%", {("30", "24")}),
         (
             lost,
-            {"target": "30", "baseline": "60", "direction": "lower", "goal_name": "Lost {owner}"},
+            {"target": "30", "baseline": "60", "direction": "lower", "check_in": "weekly", "goal_name": "Lost {owner}"},
             "deals",
             {("30", "60"), ("15", "30"), ("8", "16"), ("7", "14")},
         ),
@@ -318,6 +318,7 @@ async def test_a_win_rate_and_a_number_that_is_better_when_lower_become_goals_wi
         assert {(goal["unit"], goal["direction"]) for goal in goals.values()} == {
             (unit, fields.get("direction", "higher"))
         }
+        assert {goal["check_in"] for goal in goals.values()} == {fields.get("check_in", "none")}
         activated = await house.job(await house["Rita"].send("POST", f"{path}/activate?reason=Agreed", version=3))
         assert (activated["state"], activated["counts"]) == ("done", {"activated": 6, "refused": 0}), activated
 

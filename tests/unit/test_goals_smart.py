@@ -164,17 +164,23 @@ def test_measurable_warns_where_no_crm_knows_anybody_whose_records_count() -> No
     nobody = check(Letter.MEASURABLE, of=known(people=4, identified=0))
     assert told(nobody) == (Verdict.WARNS, ["/owner"])
     assert [(each.name, int(each.value)) for each in nobody.evidence] == [("people", 4), ("identified_people", 0)]
+    assert nobody.reason == "The owner is not known by any CRM, so no deal can count."
+    team = replace(TERMS, owner=Owner(OwnerKind.TEAM, NORTH))
+    of_team = check(Letter.MEASURABLE, team, known(people=4, identified=0))
+    assert of_team.reason == "None of its 4 people is known by any CRM, so no deal can count."
     stated = replace(TERMS, measure=STATED)
     assert told(check(Letter.MEASURABLE, stated, known(identified=0))) == PASSES
 
 
 def test_achievable_says_that_it_cannot_be_told_and_does_not_guess() -> None:
-    for of in (track(still_open=0), track(90, 100), UNTOLD):
+    periods = "4 periods of this length of which is known what was won"
+    by_month = "a goal on won deals, by number or by value, over whole calendar months"
+    for of, accepted in ((track(still_open=0), periods), (track(90, 100), periods), (UNTOLD, by_month)):
         found = check(Letter.ACHIEVABLE, of=known(of))
         assert told(found) == (Verdict.WARNS, ["/target"])
         assert found.probability is None
         assert "cannot be told" in found.reason
-        assert found.accepted == "4 periods of this length of which is known what was won"
+        assert found.accepted == accepted
 
 
 @pytest.mark.parametrize(

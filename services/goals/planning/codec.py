@@ -21,7 +21,7 @@ from services.goals.planning.domain.plan import (
     Unlock,
 )
 from services.goals.planning.domain.scenario import Entry, OverTime, Pattern, Scenario, Wish
-from services.goals.targets.domain import Direction, Owner
+from services.goals.targets.domain import CheckIn, Direction, Owner
 from shared.contracts.goals import Metric
 from shared.kernel.approvals import Actor, ActorKind
 from shared.kernel.money import format_amount
@@ -116,6 +116,7 @@ def pattern_to_json(pattern: Pattern) -> Json:
         "unit": pattern.unit,
         "direction": pattern.direction.value,
         "baseline": format_amount(pattern.baseline),
+        "check_in": pattern.check_in.value,
     }
 
 
@@ -124,7 +125,8 @@ def pattern_from_json(stored: Mapping[str, object]) -> Pattern:
     metric = Metric.model_validate(reading.value("metric"))
     direction = Direction(reading.text("direction"))
     baseline = Decimal(str(stored.get("baseline", "0")))
-    return Pattern(reading.text("name"), metric.measure(), reading.text("unit"), direction, baseline)
+    check_in = CheckIn(str(stored.get("check_in", CheckIn.NONE)))
+    return Pattern(reading.text("name"), metric.measure(), reading.text("unit"), direction, baseline, check_in)
 
 
 def log_to_json(log: Sequence[Entry]) -> list[JsonValue]:

@@ -42,7 +42,7 @@ from services.goals.planning.domain.scenario import (
 )
 from services.goals.planning.domain.segments import RAMP_MONTHS_MAX, Ramp
 from services.goals.planning.service import SeenNode, SideBySide, Summary
-from services.goals.targets.domain import Direction
+from services.goals.targets.domain import CheckIn, Direction
 from services.goals.targets.schemas import MetricBody, OwnerBody, PeriodAnswer, PeriodBody
 from shared.contracts.base import AMOUNT_LIMITS, AS_TEXT, NO_FLOAT, Amount, Day, Exact, Instant
 from shared.contracts.texts import Line, Prose
@@ -228,6 +228,7 @@ class ScenarioBody(BaseModel):
         description="What the topmost goal starts from; left out, 0. The others start from it too where targets are "
         "rates, else from as much of it as their target is of the topmost one.",
     )
+    check_in: CheckIn = Field(default=CheckIn.NONE, description="How often the owners are to say how it goes.")
     decimals: int | None = Field(
         default=None, ge=0, le=6, description="Of every target. Left out: the currency's, 0 for counts, else 2."
     )
@@ -257,7 +258,7 @@ class ScenarioBody(BaseModel):
         usual = "%" if measure.aggregate is Aggregate.RATIO else measure.currency or measure.value_field or "deals"
         if self.unit is None and measure.aggregate is Aggregate.STATED:
             raise InvalidInput.field("/unit", "is missing for stated values", "what they are in")
-        return Pattern(self.goal_name, measure, self.unit or usual, self.direction, baseline)
+        return Pattern(self.goal_name, measure, self.unit or usual, self.direction, baseline, self.check_in)
 
     def wish(self, calendar: FiscalCalendar) -> Wish:
         """Raises InvalidInput for a period that is none and an owner that is stated twice."""

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from services.goals.planning.domain.numbers import from_units, rounded_half_up, to_units
 from services.goals.planning.domain.plan import AlongPeople, Change, Node, OwnerFacts, Plan, Shape
-from services.goals.targets.domain import Direction, Goal, GoalTerms, Owner, draft
+from services.goals.targets.domain import CheckIn, Direction, Goal, GoalTerms, Owner, draft
 from shared.kernel.approvals import Actor
 from shared.kernel.errors import Conflict, InvalidInput, NotFound
 from shared.kernel.ids import unix_milliseconds, uuid7
@@ -110,6 +110,7 @@ class Pattern:
     unit: str
     direction: Direction = Direction.HIGHER
     baseline: Decimal = Decimal(0)
+    check_in: CheckIn = CheckIn.NONE
 
     def named(self, owner: str, period: Period) -> str:
         """The name of the goal of somebody for a period, cut to what a name may have."""
@@ -243,6 +244,7 @@ class Scenario:
             period=period,
             parent_id=parent_id,
             weight=Decimal(1),
+            check_in=self.pattern.check_in,
         )
 
     def _baseline(self, target: Decimal) -> Decimal:

@@ -40,6 +40,7 @@ PROBABLE_MAX: Final = Fraction(4, 5)
 PEERS_SHOWN_MIN: Final = 3
 """The median of fewer peers would show what one of them reached."""
 _CENTS: Final = Decimal("0.01")
+_TOLD_BY_ACTUALS: Final = "a goal on won deals, by number or by value, over whole calendar months"
 _NO_RECORDS: Final = (Aggregate.CHILDREN, Aggregate.STATED)
 
 
@@ -244,7 +245,8 @@ def _measurable(terms: GoalTerms, known: Known) -> Check:
         source = "by its parts" if terms.measure.aggregate is Aggregate.CHILDREN else "by values that are stated of it"
         return Check(Letter.MEASURABLE, f"{target}, measured {source}.")
     if not known.identified:
-        nobody = "The owner is" if terms.owner.kind is OwnerKind.PERSON else f"None of its {known.people} people is"
+        is_person = terms.owner.kind is OwnerKind.PERSON
+        nobody = "The owner is not" if is_person else f"None of its {known.people} people is"
         finding = Finding(
             Verdict.WARNS,
             "/owner",
@@ -265,7 +267,7 @@ def _achievable(terms: GoalTerms, known: Known) -> Check:
     )
     track = known.track
     if isinstance(track, str):
-        return Check(Letter.ACHIEVABLE, "", (_untold(track),), capacity)
+        return Check(Letter.ACHIEVABLE, "", (_untold(track, _TOLD_BY_ACTUALS),), capacity)
     probability = attainment_probability(
         track.numbers, track.peers, terms.target, reached=track.reached, ahead=track.ahead
     )
@@ -273,14 +275,14 @@ def _achievable(terms: GoalTerms, known: Known) -> Check:
     if probability is None:
         known_periods = f"{len(track.history)} of the owner's and {sum(map(len, track.peers))} of its peers' periods"
         reason = f"Too little is known: {known_periods} of this length, with {format_amount(track.open)} open."
-        return Check(Letter.ACHIEVABLE, "", (_untold(reason),), evidence)
+        accepted = f"{SAMPLE_MIN} periods of this length of which is known what was won"
+        return Check(Letter.ACHIEVABLE, "", (_untold(reason, accepted),), evidence)
     told = _probability_in_words(terms, track, probability)
     finding = _improbable(track, probability, told)
     return Check(Letter.ACHIEVABLE, told, () if finding is None else (finding,), evidence, probability)
 
 
-def _untold(reason: str) -> Finding:
-    accepted = f"{SAMPLE_MIN} periods of this length of which is known what was won"
+def _untold(reason: str, accepted: str) -> Finding:
     return Finding(Verdict.WARNS, "/target", f"How probable it is cannot be told. {reason}", accepted)
 
 
