@@ -362,12 +362,12 @@ def _terms_start_later(code: str, about: Circumstances) -> Reason:
     return Reason(
         code,
         Words(
-            f"The plan's first terms start on {start}, after the first day of the period the deal counts in.",
-            f"方案的首个条款自 {start} 起生效，晚于该商机计入期间的首日。",
+            f"The plan's first terms start on {start}, after the day the deal counts on.",
+            f"方案的首个条款自 {start} 起生效，晚于该商机的计入日期。",
         ),
         _ASK,
         None if about.day is None else str(about.day),
-        Words(f"a day in a period that starts on {start} or later", f"在 {start} 或之后开始的期间内的日期"),
+        Words(f"{start} or a later day", f"{start} 或之后的日期"),
     )
 
 

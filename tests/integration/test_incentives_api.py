@@ -275,11 +275,14 @@ async def test_terms_that_cannot_be_are_refused_with_a_pointer_to_the_field(
     assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
 
 
-async def test_terms_start_with_a_period(company: Company) -> None:
+async def test_a_gate_that_runs_shorter_than_the_plan_is_refused(company: Company) -> None:
     created = await company.send("POST", "/v1/plans", {"name": "Reps", "currency": "USD", "period": "quarter"})
-    body = {"effective_from": "2026-02-01", "components": [component()]}
+    counted = {"aggregate": "count", "filter": {"all": []}}
+    gated = component(gate={"measure": counted, "period": "month", "at_least": "3"})
+    body = {"effective_from": "2026-02-15", "components": [gated]}
     refused = await company.send("POST", f"/v1/plans/{created.json()['id']}/versions", body)
-    assert refused.json()["errors"][0]["pointer"] == "/effective_from"
+    assert refused.json()["errors"][0]["pointer"] == "/components/0/gate/period"
+    assert refused.json()["errors"][0]["accepted"] == "quarter, half, year"
 
 
 async def test_the_published_schema_accepts_what_is_exported_and_refuses_a_float(company: Company) -> None:

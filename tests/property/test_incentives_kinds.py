@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.incentives.earnings.domain.inputs import DealTotal, PayInputs, PoolShare, exact_sum
-from services.incentives.earnings.domain.payout import payout, steps_of
+from services.incentives.earnings.domain.payout import pay, steps_of
 from services.incentives.plans.domain.assignments import QuotaGap
 from services.incentives.plans.domain.components import Component
 from services.incentives.plans.domain.kinds.bonus import (
@@ -56,7 +56,7 @@ def inputs(deals: Sequence[int], second: int = 0) -> PayInputs:
 
 def cents(component: Component, found: PayInputs) -> int:
     """What it pays, and that its steps add up to it."""
-    paid, steps = payout(component, found), steps_of(component, found)
+    paid, steps = pay(component, found).amount, steps_of(component, found)
     assert not isinstance(steps, QuotaGap)
     assert exact_sum(step.amount for step in steps) == paid
     return int(round_to_minor_unit(paid, "USD") * 100)

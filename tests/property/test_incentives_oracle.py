@@ -12,10 +12,10 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.incentives.credits.domain import CellKey, Credit, Definitions
+from services.incentives.credits.domain import CellKey, ComponentYear, Credit, Definitions
 from services.incentives.earnings.domain.attribution import attributed
 from services.incentives.earnings.domain.cells import Cell
-from services.incentives.earnings.domain.kinds.commission import schedule_of
+from services.incentives.earnings.domain.schedule import schedule_of
 from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.ledger.domain import PAYABLE, Cause, Posting
 from services.incentives.plans.domain.assignments import QuotaGoal
@@ -99,21 +99,27 @@ class Book:
             return
         self.deals[facts.deal_id] = facts
         credits = self.definitions.credits(facts)
-        settlement = Settlement(self.definitions, self.cells)
+        years: dict[ComponentYear, list[Credit]] = defaultdict(list)
+        for credit in (credit for of_deal in self.credits.values() for credit in of_deal):
+            year = self.definitions.year_of(credit)
+            if year is not None:
+                years[year].append(credit)
+        for year in filter(None, map(self.definitions.year_of, credits)):
+            years.setdefault(year, [])
+        settlement = Settlement(self.definitions, self.cells, years)
         settlement.recredit(Cause.of_deal(facts.deal_id, facts.version), self.credits[facts.deal_id], credits)
         self.credits[facts.deal_id] = credits
         self._keep(settlement)
 
     def _rebuild(self, touched: Sequence[UUID]) -> None:
-        by_cell: dict[CellKey, list[Credit]] = {k: [] for k in self.cells if k.assignment_id in touched}
+        after: list[Credit] = []
         for deal_id, facts in self.deals.items():
             fresh = self.definitions.credits(facts, only=touched)
             self.credits[deal_id] = [c for c in self.credits[deal_id] if c.assignment_id not in touched] + fresh
-            for credit in fresh:
-                by_cell.setdefault(credit.cell, []).append(credit)
+            after += fresh
         settlement = Settlement(self.definitions, self.cells)
-        for key, credits in by_cell.items():
-            settlement.rebuild(Cause.of_definitions(["test"]), key, credits)
+        cause = Cause.of_definitions(["test"])
+        settlement.rebuild(dict.fromkeys(touched, cause), [k for k in self.cells if k.assignment_id in touched], after)
         self._keep(settlement)
 
     def _keep(self, settlement: Settlement) -> None:

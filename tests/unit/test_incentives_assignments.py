@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.incentives.earnings.domain.kinds.commission import Schedule, schedule_of
+from services.incentives.earnings.domain.schedule import Schedule, schedule_of
 from services.incentives.plans.domain.active_days import DayCount, RampStep, StatedAmount, prorated
 from services.incentives.plans.domain.assignments import (
     Assignment,

@@ -9,7 +9,7 @@ import pytest
 
 from services.incentives.earnings.domain.inputs import DealTotal, PayInputs, PoolShare, exact_sum
 from services.incentives.earnings.domain.kinds import pool
-from services.incentives.earnings.domain.payout import payout, steps_of
+from services.incentives.earnings.domain.payout import pay, steps_of
 from services.incentives.earnings.domain.steps import Step
 from services.incentives.plans.domain.assignments import QuotaGap
 from services.incentives.plans.domain.components import Component
@@ -61,7 +61,7 @@ def paying(condition: Condition, pays: Reward | None = None) -> Bonus:
 def paid(component: Component, found: PayInputs) -> Decimal:
     """What it pays, with steps that add up to it."""
     steps = steps_of(component, found)
-    amount = payout(component, found)
+    amount = pay(component, found).amount
     if isinstance(steps, QuotaGap):
         assert amount == 0
     else:
@@ -155,7 +155,7 @@ def test_a_slope_that_is_told_to_go_on_does() -> None:
 
 def test_a_line_that_does_not_come_out_even_is_cut_far_behind_the_coin() -> None:
     thirds = replace(CURVE, points=(CurvePoint(Decimal(0), Decimal(0)), CurvePoint(Decimal(3), Decimal(100))))
-    amount = payout(paying(thirds, TARGET), inputs("100"))
+    amount = pay(paying(thirds, TARGET), inputs("100")).amount
     assert str(amount).startswith("3333." + "3" * 60)
 
 
@@ -293,10 +293,10 @@ BY_QUOTA = TieredRate(
 
 def test_an_override_pays_a_rate_or_tiers_on_what_the_subtree_brings_in() -> None:
     flat = Override("override", "Override", TEAM, FlatRate(Decimal("0.01")))
-    assert payout(flat, inputs("530000")) == 5300
+    assert pay(flat, inputs("530000")).amount == 5300
     tiered = replace(flat, rate=BY_QUOTA)
-    assert payout(tiered, inputs("530000", quotas={MAIN: Decimal(500000)})) == 5600
-    assert payout(tiered, inputs("530000", "-530000", quotas={MAIN: Decimal(500000)})) == 0
+    assert pay(tiered, inputs("530000", quotas={MAIN: Decimal(500000)})).amount == 5600
+    assert pay(tiered, inputs("530000", "-530000", quotas={MAIN: Decimal(500000)})).amount == 0
 
 
 def _axis(*starts: str) -> Axis:

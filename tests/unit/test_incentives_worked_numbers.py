@@ -14,8 +14,9 @@ from services.incentives.credits.domain import CellKey, Credit, Definitions
 from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
 from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.inputs import exact_sum
-from services.incentives.earnings.domain.kinds.commission import Schedule, schedule_of
+from services.incentives.earnings.domain.schedule import Schedule, schedule_of
 from services.incentives.earnings.domain.settlement import Settlement
+from services.incentives.earnings.domain.years import deal_totals
 from services.incentives.ledger.domain import Cause
 from services.incentives.plans.domain.assignments import (
     Assignment,
@@ -548,8 +549,10 @@ def test_the_tiers_of_an_explanation_add_up_to_the_payout(basis: Basis, mode: Ti
     rate = tiers(mode, ("0", "0.01"), ("10000", "0.02"), ("50000", "0.03"), ("100000", "0.04"))
     found = schedule(rate, basis=basis)
     credited = [Decimal(value) for value in values]
-    lines = attributed(found, [credit(f"deal {n}", value) for n, value in enumerate(values)], "USD")
-    parts = list(found.parts(credited))
+    credits = [credit(f"deal {n}", value) for n, value in enumerate(values)]
+    lines = attributed(found, credits, "USD")
+    deals = deal_totals(credits)
+    parts = list(found.parts(Decimal(0), sum(credited, Decimal(0)), deals, None))
     assert exact_sum(part.amount for part in parts) == exact_sum(line.exact for line in lines)
     assert exact_sum(part.value for part in parts) == sum(credited)
     if basis is Basis.CUMULATIVE and mode is TierMode.RETROACTIVE:

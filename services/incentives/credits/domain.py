@@ -4,6 +4,7 @@ Everything here is a pure function of the newest facts of a deal and of the defi
 either is handled by working the credits out again and comparing with those that are stored.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,6 @@ from services.incentives.plans.domain.assignments import (
     Assignment,
     QuotaGap,
     QuotaGoal,
-    quota_of,
     stated_quota,
     target_variable_of,
 )
@@ -31,21 +31,28 @@ from services.incentives.plans.domain.crediting import (
     Inheritor,
     LeaverRule,
 )
-from services.incentives.plans.domain.parameters import MAIN, ComponentMeasure, quota_key
-from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus, in_force
+from services.incentives.plans.domain.parameters import (
+    MAIN,
+    ComponentMeasure,
+    Multiplier,
+    Windfall,
+    quota_key,
+)
+from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus, timeline
 from shared.kernel.deals import DateField, DealFacts
-from shared.kernel.filters import Filter
+from shared.kernel.filters import Filter, first_failing
 from shared.kernel.layers import Layered
 from shared.kernel.measures import Conversion, Counted, Crediting, Exclusion, Measure, NotCounted, RatePolicy
 from shared.kernel.org import CrmUser, OrgChart
 from shared.kernel.parts import Part, parts_of, share_value
-from shared.kernel.periods import DAY_MAX, DatedRange, Period, PeriodKind
+from shared.kernel.periods import DAY_MAX, DatedRange, FiscalCalendar, Period, PeriodKind
 from shared.kernel.rates import RatesInto
 from shared.kernel.reasons import Circumstances, Reason, reason_of, unknown_users
 from shared.kernel.working_days import WorkingDays
 
 _EXACT: Final = Context(prec=100)
 _ZERO: Final = Decimal(0)
+_ONE: Final = Decimal(1)
 
 
 class CreditExclusion(StrEnum):
@@ -56,9 +63,9 @@ class CreditExclusion(StrEnum):
     NO_WHOLE_PERIOD = "no_whole_period"
     """No whole period of the plan lies within the days in question."""
     NO_PLAN_VERSION = "no_plan_version"
-    """The plan has no terms for the period that the deal counts in."""
+    """The plan has no terms on the day that the deal counts on."""
     TERMS_START_LATER = "terms_start_later"
-    """The plan's first terms start after the first day of the period that the deal counts in."""
+    """The plan's first terms start after the day that the deal counts on."""
     NO_COMPONENT = "no_component"
     OWNER_UNMAPPED = "owner_unmapped"
     NOT_OWNER = "not_owner"
@@ -107,12 +114,40 @@ class CellKey:
         return _cell_id(self.assignment_id, self.component, self.period.start)
 
 
+class CellDays(NamedTuple):
+    """The days of the cells of a plan that a day is in, and the terms that are in force on them."""
+
+    period: Period
+    version: PlanVersion
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentYear:
+    """The cells of a component of an assignment in a fiscal year, where one depends on another."""
+
+    assignment_id: UUID
+    component: str
+    year: Period
+
+
+@dataclass(frozen=True, slots=True)
+class CreditChanges:
+    """What became of what a deal adds before it was credited.
+
+    `multipliers` are those it passes; `left_out` is what a windfall leaves out of the whole deal on the credit's day.
+    """
+
+    multipliers: tuple[Multiplier, ...] = ()
+    left_out: Decimal = _ZERO
+
+
 @dataclass(frozen=True, slots=True)
 class Credit:
     """What of a deal counts for an assignment's component on one day: its share of the deal, or of that day's payments.
 
     `measure` names the component's measure that counted it, and `period` is of that one. `value` = what it counted that
-    day × `percent` ÷ 100, exact.
+    day × `percent` ÷ 100, exact, less what a windfall leaves out, and times the multipliers of credit. What the credit
+    pays is paid `factor` times.
     """
 
     assignment_id: UUID
@@ -123,6 +158,7 @@ class Credit:
     percent: Decimal
     value: Decimal
     measure: str = MAIN
+    factor: Decimal = _ONE
 
     @property
     def key(self) -> tuple[UUID, UUID, str, str, date]:
@@ -183,6 +219,11 @@ class PayTerms:
     quota: Decimal | QuotaGap
     target_variable: Decimal | None = None
     """The pay at target in the period, in the plan's currency, where one is stated."""
+
+    @property
+    def target(self) -> Decimal | QuotaGap:
+        """The pay at target, or that there is none."""
+        return QuotaGap.TARGET_VARIABLE_MISSING if self.target_variable is None else self.target_variable
 
     @property
     def quota_amount(self) -> Decimal | None:
@@ -346,7 +387,11 @@ class Definitions:
             self._part_in_cell(self._owned(part, measure, deal, owners, rules), deal, assignment, measure, period, part)
             for part in found
         ]
-        credited = [c for c in self.credits(deal, owners, only=[assignment.id]) if c.component == component_key]
+        credited = [
+            c
+            for c in self.credits(deal, owners, only=[assignment.id])
+            if (c.component, c.measure) == (component_key, MAIN)
+        ]
         here = tuple(credit for credit in credited if credit.period == period)
         if here:
             return DealOfCell(here, None, tuple(parts))
@@ -390,10 +435,10 @@ class Definitions:
         active = (v.effective_from for v in self.versions.get(plan_id, ()) if v.status is VersionStatus.ACTIVE)
         return min(active, default=None)
 
-    def _no_terms(self, plan_id: UUID, period_start: date) -> CreditExclusion:
-        """Why there are no terms for the period that starts on a day."""
+    def _no_terms(self, plan_id: UUID, day: date) -> CreditExclusion:
+        """Why there are no terms on a day."""
         start = self.first_terms(plan_id)
-        is_later = start is not None and start > period_start
+        is_later = start is not None and start > day
         return CreditExclusion.TERMS_START_LATER if is_later else CreditExclusion.NO_PLAN_VERSION
 
     def conversion(self, component: Component, deal: DealFacts, day: date) -> Conversion | None:
@@ -424,35 +469,149 @@ class Definitions:
         assignment = self.assignments.get(cell.assignment_id)
         if assignment is None or assignment.deleted:
             return None
-        version = self.version_in_force(assignment.plan_id, cell.period.start)
-        component = None if version is None else version.component(cell.component)
-        if version is None or component is None:
+        found = self.cell_on(assignment.plan_id, cell.period.start)
+        if found is None or found.period.start != cell.period.start:
             return None
-        measure = main_measure(component)
-        quota: Decimal | QuotaGap = QuotaGap.MISSING
-        if measure is not None:
-            quota = quota_of(assignment, cell.component, measure.unit, cell.period, self.goals, self.chart.work)
+        component = found.version.component(cell.component)
+        if component is None:
+            return None
         plan = self.plans[assignment.plan_id]
-        target = target_variable_of(assignment, plan.period, cell.period, self.chart.work)
-        return PayTerms(component, plan, version.number, quota, None if target is None else target.value)
+        quota = self._quota(assignment, component, cell.period.start)
+        target = self._target_variable(assignment, cell.period.start)
+        return PayTerms(
+            component,
+            plan,
+            found.version.number,
+            quota if isinstance(quota, QuotaGap) else quota.value,
+            None if target is None else target.value,
+        )
 
     def expected(self, cell: CellKey, terms: PayTerms) -> Expected:
         """How the quota and the target variable of a cell with these terms come to what they are."""
         assignment = self.assignments[cell.assignment_id]
-        measure = main_measure(terms.component)
-        quota: Prorated | QuotaGap = QuotaGap.MISSING
-        if measure is not None:
-            quota = stated_quota(assignment, cell.component, measure.unit, cell.period, self.goals, self.chart.work)
-        target = target_variable_of(assignment, terms.plan.period, cell.period, self.chart.work)
+        quota = self._quota(assignment, terms.component, cell.period.start)
+        target = self._target_variable(assignment, cell.period.start)
         return Expected(None if isinstance(quota, QuotaGap) else quota, target)
 
-    def version_in_force(self, plan_id: UUID, period_start: date) -> PlanVersion | None:
-        """The terms of a plan for the period that starts on that day."""
-        known = self._versions_by_start
-        key = plan_id, period_start
+    def quotas(self, assignment: Assignment, component: Component, day: date) -> dict[str, Decimal | QuotaGap]:
+        """The quota of each measure of a component, of the period around a day that its totals run for."""
+        found = {}
+        for counted in component.measures:
+            quota = self._stated_quota(assignment, component.key, counted, day)
+            found[counted.name] = quota if isinstance(quota, QuotaGap) else quota.value
+        return found
+
+    def _quota(self, assignment: Assignment, component: Component, day: date) -> Prorated | QuotaGap:
+        """That of what a component pays on."""
+        for counted in component.measures:
+            if counted.name == MAIN:
+                return self._stated_quota(assignment, component.key, counted, day)
+        return QuotaGap.MISSING
+
+    def _stated_quota(
+        self, assignment: Assignment, component: str, counted: ComponentMeasure, day: date
+    ) -> Prorated | QuotaGap:
+        kind = counted.period or self.plans[assignment.plan_id].period
+        key, period = quota_key(component, counted.name), self.period_of(kind, day)
+        return stated_quota(assignment, key, counted.measure.unit, period, self.goals, self.chart.work)
+
+    def _target_variable(self, assignment: Assignment, day: date) -> Prorated | None:
+        kind = self.plans[assignment.plan_id].period
+        return target_variable_of(assignment, kind, self.period_of(kind, day), self.chart.work)
+
+    def version_in_force(self, plan_id: UUID, day: date) -> PlanVersion | None:
+        """The terms of a plan on a day."""
+        found = self.cell_on(plan_id, day)
+        return None if found is None else found.version
+
+    def cell_on(self, plan_id: UUID, day: date) -> CellDays | None:
+        """The days of the cells that a day is in: those of its period on which the same terms are in force."""
+        known = self._cell_days
+        key = plan_id, day
         if key not in known:
-            known[key] = in_force(self.versions.get(plan_id, ()), period_start)
+            known[key] = self._cut(plan_id, day)
         return known[key]
+
+    def cells_within(self, plan_id: UUID, days: Period) -> list[CellDays]:
+        """The days of every cell that begins within some, in order."""
+        found = []
+        day = days.start
+        while day < days.end:
+            cell = self.cell_on(plan_id, day)
+            if cell is None:
+                first = self.first_terms(plan_id)
+                if first is None or first <= day:
+                    break
+                day = first
+                continue
+            if cell.period.start >= days.start:
+                found.append(cell)
+            day = cell.period.end
+        return found
+
+    def linked_year(self, cell: CellKey) -> ComponentYear | None:
+        """The cells that depend on one another and that this is one of; None where its own credits are all it needs."""
+        plan_id = self.assignments[cell.assignment_id].plan_id
+        key = plan_id, cell.component, cell.period.start
+        if key not in self._linked:
+            year = self.period_of(PeriodKind.YEAR, cell.period.start)
+            self._linked[key] = year if self._is_linked(plan_id, cell.component, year) else None
+        linked = self._linked[key]
+        return None if linked is None else ComponentYear(cell.assignment_id, cell.component, linked)
+
+    def year_of(self, credit: Credit) -> ComponentYear | None:
+        """The cells that depend on one another and that a credit counts for; None where it counts in one alone."""
+        return self.linked_year(CellKey(credit.assignment_id, credit.component, credit.period))
+
+    def changes(self, component: Component, deal: DealFacts, day: date) -> CreditChanges:
+        """What multipliers and a windfall made of what a deal adds on a day."""
+        counted = next((each for each in component.measures if each.name == MAIN), None)
+        if counted is None:
+            return CreditChanges()
+        passed = _passed(counted.multipliers, deal, self.chart.calendar)
+        if counted.windfall is None:
+            return CreditChanges(passed)
+        whole, kept = self._after_windfall(counted.measure, counted.windfall, deal).get(day, (_ZERO, _ZERO))
+        return CreditChanges(passed, _EXACT.subtract(whole, kept))
+
+    def _after_windfall(
+        self, measure: Measure, windfall: Windfall, deal: DealFacts
+    ) -> dict[date, tuple[Decimal, Decimal]]:
+        """What all of a deal adds by day, and what a windfall leaves of it: of payments in the order of their days."""
+        wholes = measure.wholes(deal, self.chart.calendar, self.chart.rates)
+        by_day: dict[date, Decimal] = {}
+        for whole in () if isinstance(wholes, NotCounted) else wholes:
+            if isinstance(whole.outcome, Counted):
+                day = whole.outcome.day
+                by_day[day] = _EXACT.add(by_day.get(day, _ZERO), whole.outcome.value)
+        found = {}
+        total = _ZERO
+        for day, value in sorted(by_day.items()):
+            after = _EXACT.add(total, value)
+            found[day] = value, _EXACT.subtract(_left(windfall, after), _left(windfall, total))
+            total = after
+        return found
+
+    def _is_linked(self, plan_id: UUID, component_key: str, year: Period) -> bool:
+        kind = self.plans[plan_id].period
+        for cell in self.cells_within(plan_id, year):
+            component = cell.version.component(component_key)
+            if component is not None and (
+                component.is_linked or cell.period.start != self.period_of(kind, cell.period.start).start
+            ):
+                return True
+        return False
+
+    def _cut(self, plan_id: UUID, day: date) -> CellDays | None:
+        versions = self._timelines.get(plan_id, ())
+        index = bisect_right(versions, day, key=lambda version: version.effective_from) - 1
+        if index < 0:
+            return None
+        period = self.period_of(self.plans[plan_id].period, day)
+        start, end = max(period.start, versions[index].effective_from), period.end
+        if index + 1 < len(versions):
+            end = min(end, versions[index + 1].effective_from)
+        return CellDays(Period(start, end), versions[index])
 
     def period_of(self, kind: PeriodKind, day: date) -> Period:
         """The fiscal period that contains a day."""
@@ -463,10 +622,9 @@ class Definitions:
         return period
 
     def cut_now(self, cell: CellKey) -> CellKey:
-        """The cell with the end that its period has now: a change of the calendar may cut it."""
-        kind = self.plans[self.assignments[cell.assignment_id].plan_id].period
-        period = self.period_of(kind, cell.period.start)
-        return replace(cell, period=period) if period.start == cell.period.start else cell
+        """The cell with the end that it has now: a change of the calendar, or new terms, may cut it."""
+        found = self.cell_on(self.assignments[cell.assignment_id].plan_id, cell.period.start)
+        return replace(cell, period=found.period) if found and found.period.start == cell.period.start else cell
 
     def rolls_up(self, assignment: Assignment) -> bool:
         """Whether any active terms of the assignment credit a subtree."""
@@ -643,17 +801,41 @@ class Definitions:
             measure = line.counted.measure
             if parts is None:
                 parts = taken[line.measure_index] = self._taken(measure, deal, owners, line.rules)
-            kind = line.counted.period or self.plans[assignment.plan_id].period
             for day, on_day in self._by_day(assignment, measure, parts).items():
                 if not self._pays_on(assignment, deal, day):
                     continue
-                period = self.period_of(kind, day)
-                version = self.version_in_force(assignment.plan_id, period.start)
-                if version is not None and version.number == line.version_number:
-                    credit = _credit(assignment, line, deal, day, period, on_day)
+                cell = self.cell_on(assignment.plan_id, day)
+                if cell is not None and cell.version.number == line.version_number:
+                    credit = self._credit_of(assignment, line, deal, day, cell.period, on_day)
                     by_measure.setdefault((line.component, credit.measure), []).append((credit, measure.by_payment))
         for credits in by_measure.values():
             found.extend(_paid_once(credits))
+
+    def _credit_of(
+        self, assignment: Assignment, line: _Line, deal: DealFacts, day: date, cell: Period, on_day: _OnDay
+    ) -> Credit:
+        counted = line.counted
+        is_apart = counted.period is not None and counted.name != MAIN
+        value, factor = on_day.value, _ONE
+        if counted.windfall is not None:
+            _, kept = self._after_windfall(counted.measure, counted.windfall, deal)[day]
+            value = share_value(kept, on_day.percent)
+        for multiplier in _passed(counted.multipliers, deal, self.chart.calendar):
+            if multiplier.is_of_credit:
+                value = _EXACT.multiply(value, multiplier.factor)
+            else:
+                factor = _EXACT.multiply(factor, multiplier.factor)
+        return Credit(
+            assignment.id,
+            line.component,
+            deal.deal_id,
+            day,
+            self.period_of(counted.period, day) if is_apart and counted.period is not None else cell,
+            share_value(on_day.percent, counted.allocation_percent),
+            share_value(value, counted.allocation_percent),
+            counted.name,
+            factor,
+        )
 
     def _by_day(self, assignment: Assignment, measure: Measure, parts: Iterable[_Taken]) -> dict[date, _OnDay]:
         """What of a deal is the assignment's, before the component's allocation."""
@@ -690,12 +872,12 @@ class Definitions:
             return PartInCell(part, person, NotCredited(refusal))
         if assignment.deleted or not self._pays_on(assignment, deal, found.day):
             return PartInCell(part, person, NotCredited(CreditExclusion.NO_ASSIGNMENT))
-        actual = self.period_of(self.plans[assignment.plan_id].period, found.day)
-        if actual == period:
+        actual = self.cell_on(assignment.plan_id, found.day)
+        if actual is None:
+            return PartInCell(part, person, NotCredited(self._no_terms(assignment.plan_id, found.day)))
+        if actual.period == period:
             return PartInCell(part, person, found)
-        if self.version_in_force(assignment.plan_id, actual.start) is None:
-            return PartInCell(part, person, NotCredited(self._no_terms(assignment.plan_id, actual.start)))
-        return PartInCell(part, person, NotCredited(CreditExclusion.OUTSIDE_PERIOD, period=actual))
+        return PartInCell(part, person, NotCredited(CreditExclusion.OUTSIDE_PERIOD, period=actual.period))
 
     def _of_assignment(
         self, part: Part, person: UUID | None, deal: DealFacts, assignment: Assignment, measure: Measure
@@ -817,7 +999,15 @@ class Definitions:
         return found
 
     @cached_property
-    def _versions_by_start(self) -> dict[tuple[UUID, date], PlanVersion | None]:
+    def _timelines(self) -> Mapping[UUID, tuple[PlanVersion, ...]]:
+        return {plan_id: timeline(versions) for plan_id, versions in self.versions.items()}
+
+    @cached_property
+    def _cell_days(self) -> dict[tuple[UUID, date], CellDays | None]:
+        return {}
+
+    @cached_property
+    def _linked(self) -> dict[tuple[UUID, str, date], Period | None]:
         return {}
 
     @cached_property
@@ -835,18 +1025,21 @@ def _cell_id(assignment_id: UUID, component: str, start: date) -> UUID:
     return uuid5(assignment_id, f"{component}/{start}")
 
 
-def _credit(assignment: Assignment, line: _Line, deal: DealFacts, day: date, period: Period, on_day: _OnDay) -> Credit:
-    percent = line.counted.allocation_percent
-    return Credit(
-        assignment.id,
-        line.component,
-        deal.deal_id,
-        day,
-        period,
-        share_value(on_day.percent, percent),
-        share_value(on_day.value, percent),
-        line.counted.name,
-    )
+def _passed(multipliers: tuple[Multiplier, ...], deal: DealFacts, calendar: FiscalCalendar) -> tuple[Multiplier, ...]:
+    """The multipliers whose filter a deal passes."""
+    if not multipliers:
+        return ()
+    facts = deal.dated(calendar)
+    return tuple(each for each in multipliers if first_failing(each.filter, facts.value_of) is None)
+
+
+def _left(windfall: Windfall, whole: Decimal) -> Decimal:
+    """What a windfall leaves of a whole deal, mirrored at zero."""
+    above = _EXACT.subtract(whole.copy_abs(), windfall.above)
+    if above <= 0:
+        return whole
+    left = _EXACT.add(windfall.above, share_value(above, windfall.percent))
+    return left.copy_negate() if whole < 0 else left
 
 
 def _paid_once(credits: Sequence[tuple[Credit, bool]]) -> Iterable[Credit]:

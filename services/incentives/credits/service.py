@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.incentives.credits import store
-from services.incentives.credits.domain import Credit, Definitions, Owners, ReceivedDeal
+from services.incentives.credits.domain import ComponentYear, Credit, Definitions, Owners, ReceivedDeal
 from services.incentives.plans.service import Plans, quota_goal
 from shared.contracts.base import Event
 from shared.contracts.chart import org_chart
@@ -197,6 +197,10 @@ class Credits:
     async def of_cells(self, tx: Transaction, tenant_id: UUID, cell_ids: Collection[UUID]) -> list[Credit]:
         """The credits that are stored of these cells, in the order in which they reach the tiers."""
         return await store.credits_of_cells(tx, tenant_id, cell_ids)
+
+    async def of_years(self, tx: Transaction, tenant_id: UUID, years: Collection[ComponentYear]) -> list[Credit]:
+        """The credits that are stored of components in fiscal years, by every measure."""
+        return await store.credits_of_years(tx, tenant_id, years)
 
     async def of_deals(self, tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> list[Credit]:
         """The credits that are stored of these deals."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping, func, select, text
 
-from services.incentives.credits.domain import Credit, OwnerSince, ReceivedDeal
+from services.incentives.credits.domain import ComponentYear, Credit, OwnerSince, ReceivedDeal
 from services.incentives.credits.tables import credits, deal_connections, deal_owners, deal_split_users, deals
 from shared.db.database import Transaction
 from shared.kernel.deals import RecordVersion
@@ -67,7 +67,7 @@ _STORE_NEWEST: Final = text(
         RETURNING tenant_id, id
     )
     SELECT newer.tenant_id, newer.id, credited.* FROM newer LEFT JOIN LATERAL (
-        SELECT assignment_id, component, measure, deal_id, day, period_start, period_end, percent, value
+        SELECT assignment_id, component, measure, deal_id, day, period_start, period_end, percent, value, factor
         FROM {credits.fullname} AS c WHERE c.tenant_id = newer.tenant_id AND c.deal_id = newer.id OFFSET 0
     ) AS credited ON true
     """
@@ -143,6 +143,17 @@ _FOUND: Final = f"""
 """
 _OF_ASSIGNMENTS: Final = text(_FOUND.format(condition="assignment_id"))
 _OF_CELLS: Final = text(f"{_FOUND.format(condition='cell_id')} ORDER BY c.day, c.deal_id")
+_OF_YEARS: Final = text(
+    f"""
+    SELECT c.* FROM unnest(
+        CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:starts AS date[]), CAST(:ends AS date[])
+    ) AS wanted(assignment_id, component, start, "end") CROSS JOIN LATERAL (
+        SELECT * FROM {credits.fullname} WHERE assignment_id = wanted.assignment_id OFFSET 0
+    ) AS c
+    WHERE c.tenant_id = :tenant_id AND c.component = wanted.component
+        AND c.period_start >= wanted.start AND c.period_start < wanted."end"
+    """
+)
 _OF_DEALS: Final = text(_FOUND.format(condition="tenant_id = :tenant_id AND deal_id"))
 _NEWEST_VERSIONS: Final = text(
     f"""
@@ -173,15 +184,16 @@ _DELETE: Final = text(
 _SAVE: Final = text(
     f"""
     INSERT INTO {credits.fullname}
-        (tenant_id, deal_id, assignment_id, component, measure, cell_id, day, period_start, period_end, percent, value)
+        (tenant_id, deal_id, assignment_id, component, measure, cell_id, day, period_start, period_end, percent, value,
+         factor)
     SELECT :tenant_id, * FROM unnest(
         CAST(:deals AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:measures AS text[]),
         CAST(:cells AS uuid[]), CAST(:days AS date[]), CAST(:starts AS date[]), CAST(:ends AS date[]),
-        CAST(:percents AS numeric[]), CAST(:values AS numeric[])
+        CAST(:percents AS numeric[]), CAST(:values AS numeric[]), CAST(:factors AS numeric[])
     )
     ON CONFLICT (tenant_id, deal_id, assignment_id, component, measure, day) DO UPDATE SET
         cell_id = excluded.cell_id, period_start = excluded.period_start, period_end = excluded.period_end,
-        percent = excluded.percent, value = excluded.value
+        percent = excluded.percent, value = excluded.value, factor = excluded.factor
     """
 )
 
@@ -324,6 +336,24 @@ async def credits_of_cells(tx: Transaction, tenant_id: UUID, cell_ids: Collectio
     return _credits(await tx.rows(_OF_CELLS, {"tenant_id": tenant_id, "ids": sorted(cell_ids)}))
 
 
+async def credits_of_years(tx: Transaction, tenant_id: UUID, years: Collection[ComponentYear]) -> list[Credit]:
+    """By every measure of the components."""
+    ordered = sorted(years, key=lambda each: (each.assignment_id, each.component, each.year.start))
+    if not ordered:
+        return []
+    rows = await tx.rows(
+        _OF_YEARS,
+        {
+            "tenant_id": tenant_id,
+            "assignments": [each.assignment_id for each in ordered],
+            "components": [each.component for each in ordered],
+            "starts": [each.year.start for each in ordered],
+            "ends": [each.year.end for each in ordered],
+        },
+    )
+    return _credits(rows)
+
+
 async def delete_credits(tx: Transaction, tenant_id: UUID, gone: Sequence[Credit]) -> None:
     if gone:
         ordered = sorted(gone, key=lambda credit: credit.key)
@@ -357,6 +387,7 @@ async def save_credits(tx: Transaction, tenant_id: UUID, saved: Sequence[Credit]
                 "ends": [credit.period.end for credit in ordered],
                 "percents": [credit.percent for credit in ordered],
                 "values": [credit.value for credit in ordered],
+                "factors": [credit.factor for credit in ordered],
             },
         )
 
@@ -379,6 +410,7 @@ def _credits(rows: Sequence[RowMapping]) -> list[Credit]:
                 row["percent"],
                 row["value"],
                 row["measure"],
+                row["factor"],
             )
         )
     return found

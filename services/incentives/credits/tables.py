@@ -1,6 +1,6 @@
 """The newest snapshot of every deal, and what it is credited to."""
 
-from sqlalchemy import BigInteger, Column, Date, DateTime, Index, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, Date, DateTime, Index, Numeric, Table, Text, Uuid
 
 from services.incentives.metadata import metadata
 from shared.db.tables import instant, money, tenant_id
@@ -69,6 +69,7 @@ credits = Table(
     Column("period_end", Date, nullable=False),
     money("percent"),
     money("value"),
+    Column("factor", Numeric(asdecimal=True), nullable=False, server_default="1"),
     Index("ix_credits_cell_id", "cell_id"),
     Index("ix_credits_assignment_id", "assignment_id"),
 )

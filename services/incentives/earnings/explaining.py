@@ -8,11 +8,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Final
 from uuid import UUID
 
 from services.incentives.credits.domain import (
     CellKey,
+    ComponentYear,
     Credit,
+    CreditChanges,
     CreditExclusion,
     DealOfCell,
     Definitions,
@@ -23,12 +26,13 @@ from services.incentives.credits.domain import (
 )
 from services.incentives.credits.service import Credits
 from services.incentives.earnings import store
-from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
+from services.incentives.earnings.domain.attribution import AttributedCredit
 from services.incentives.earnings.domain.cells import StoredCell
-from services.incentives.earnings.domain.kinds.commission import Schedule, schedule_of
+from services.incentives.earnings.domain.explanation import Explanation, explained, explained_in_year
+from services.incentives.earnings.domain.years import LinkedCells, YearCredits
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import PAYABLE
-from services.incentives.plans.domain.assignments import Assignment, QuotaGap
+from services.incentives.plans.domain.assignments import Assignment
 from services.incentives.plans.service import Plans
 from shared.contracts.deals import Deal
 from shared.db.database import Transaction
@@ -39,6 +43,7 @@ from shared.kernel.reasons import Circumstances, Reason, reason_of
 from shared.kernel.sight import Sight
 
 STATEMENT_CELLS_MAX = 1000
+_ZERO: Final = Decimal(0)
 
 
 class StatementTooLong(InvalidInput):
@@ -60,21 +65,35 @@ class ExplainedEarning:
     """A cell with everything its number is made of.
 
     `owed` is by the ledger. `stale` means that definitions have changed and it is about to be worked out anew:
-    until then the lines may not sum to what was earned. `terms` is None when nothing pays the cell any more.
+    until then the lines may not sum to what was earned. There is no explanation when nothing pays the cell any more.
     """
 
     stored: StoredCell
-    terms: PayTerms | None
+    explanation: Explanation | None
     expected: Expected | None
-    schedule: Schedule | QuotaGap | None
-    lines: Sequence[AttributedCredit]
     owed: Decimal
     stale: bool
     definitions: Definitions
 
+    @property
+    def terms(self) -> PayTerms | None:
+        """What it is paid by."""
+        return None if self.explanation is None else self.explanation.terms
+
+    @property
+    def lines(self) -> Sequence[AttributedCredit]:
+        """Its credits with what each brought in."""
+        return () if self.explanation is None else self.explanation.lines
+
     def conversion(self, deal: Deal, day: date) -> Conversion | None:
         """How money of one of its deals that counts on a day was converted; None where there was no need."""
         return None if self.terms is None else self.definitions.conversion(self.terms.component, deal.facts(), day)
+
+    def changes(self, deal: Deal, day: date) -> CreditChanges:
+        """What multipliers and a windfall made of what one of its deals adds on a day."""
+        if self.terms is None:
+            return CreditChanges()
+        return self.definitions.changes(self.terms.component, deal.facts(), day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,22 +229,37 @@ class Explanations:
         if not cells:
             return []
         ids = [stored.cell.id for stored in cells]
+        years = {stored.cell.key: known.linked_year(stored.cell.key) for stored in cells}
         by_cell: dict[CellKey, list[Credit]] = defaultdict(list)
-        for credit in await self._credits.of_cells(tx, tenant_id, ids):
+        alone = [key.id for key, year in years.items() if year is None]
+        for credit in await self._credits.of_cells(tx, tenant_id, alone):
             by_cell[credit.cell].append(credit)
+        by_year: dict[ComponentYear, list[Credit]] = {year: [] for year in years.values() if year is not None}
+        for credit in await self._credits.of_years(tx, tenant_id, by_year):
+            year = known.year_of(credit)
+            if year in by_year:
+                by_year[year].append(credit)
+        credits_of_years = {year: YearCredits(credits) for year, credits in by_year.items()}
+        worked = {
+            each.key: each
+            for year, credits in credits_of_years.items()
+            for each in LinkedCells(known, year).worked_out(credits)
+        }
         balances = await ledger.balances(tx, tenant_id, PAYABLE, ids)
         stale = (await self._plans.stale_ids(tx, [tenant_id])).get(tenant_id, set())
         found = []
         for stored in cells:
             cell = stored.cell
-            terms = known.terms(cell.key)
-            schedule = None if terms is None else schedule_of(terms.component, terms.quota)
-            lines = [] if schedule is None else attributed(schedule, by_cell[cell.key], cell.currency)
-            owed = -balances.get(cell.id, {}).get(cell.currency, Decimal(0))
+            owed = -balances.get(cell.id, {}).get(cell.currency, _ZERO)
+            is_stale = cell.key.assignment_id in stale
+            terms, year = known.terms(cell.key), years[cell.key]
+            explanation = None
+            if year is None and terms is not None:
+                explanation = explained(terms, by_cell[cell.key], cell.currency)
+            elif year is not None and cell.key in worked:
+                explanation = explained_in_year(worked[cell.key], credits_of_years[year], cell.currency)
             expected = None if terms is None else known.expected(cell.key, terms)
-            found.append(
-                ExplainedEarning(stored, terms, expected, schedule, lines, owed, cell.key.assignment_id in stale, known)
-            )
+            found.append(ExplainedEarning(stored, explanation, expected, owed, is_stale, known))
         return found
 
     async def _deal_of_person(
@@ -292,9 +326,8 @@ def _cells_within(known: Definitions, assignment: Assignment, within: tuple[date
     """Every cell the assignment could have in the periods that lie within the days."""
     found = []
     for period in _periods_within(known, assignment, within):
-        version = known.version_in_force(assignment.plan_id, period.start)
-        if version is not None:
-            found += [CellKey(assignment.id, component.key, period) for component in version.components]
+        for days in known.cells_within(assignment.plan_id, period):
+            found += [CellKey(assignment.id, component.key, days.period) for component in days.version.components]
     return found
 
 

@@ -5,26 +5,31 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
-from typing import Final, Self
+from typing import Final, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
-from services.incentives.credits.domain import PartInCell
-from services.incentives.earnings.domain.attribution import AttributedCredit
+from services.incentives.credits.domain import CreditChanges, PartInCell
+from services.incentives.earnings.domain.attribution import AttributedCredit, AttributedStep
 from services.incentives.earnings.domain.cells import StoredCell
+from services.incentives.earnings.domain.explanation import Explanation
 from services.incentives.earnings.domain.inputs import EXACT, exact_sum
-from services.incentives.earnings.domain.kinds.commission import Schedule
+from services.incentives.earnings.domain.kinds.commission import reached_of
+from services.incentives.earnings.domain.schedule import Schedule, Slice, value_at
+from services.incentives.earnings.domain.steps import StepKind
 from services.incentives.earnings.explaining import DealInCell, DealInCells, ExplainedEarning, Statement
 from services.incentives.earnings.publishing import earning_event
 from services.incentives.ledger.schemas import LedgerTransactionAnswer, delivery_url
 from services.incentives.plans.content.components import ComponentContent, component_content
 from services.incentives.plans.domain.active_days import DayCount, Prorated
 from services.incentives.plans.domain.assignments import QuotaGap
+from services.incentives.plans.domain.components import paid_by_rate
+from services.incentives.plans.domain.parameters import MAIN, Multiplier
 from shared.contracts.base import Currency, Exact, Posted
 from shared.contracts.conversion import ConversionAnswer
 from shared.contracts.deals import Deal
-from shared.contracts.reasons import ReasonAnswer
+from shared.contracts.reasons import ReasonAnswer, WordsAnswer
 from shared.http.schemas import example
 from shared.kernel.filters import Filter, filter_to_json
 from shared.kernel.measures import Counted
@@ -64,8 +69,12 @@ _LINE: dict[str, JsonValue] = {
     },
     "before": "0",
     "after": "187320.5",
-    "slices": [{"tier": 1, "value": "187320.5", "rate": "0.05", "amount": "9366.025"}],
+    "slices": [{"tier": 1, "value": "187320.5", "rate": "0.05", "step": "0", "amount": "9366.025"}],
     "rerated": "0",
+    "multipliers": [],
+    "left_out": "0",
+    "multiplied": "0",
+    "withheld": "0",
     "amount": "9366.03",
     "deal_version": {
         "modified_at": "2026-03-31T18:40:02Z",
@@ -76,6 +85,7 @@ _LINE: dict[str, JsonValue] = {
     },
 }
 
+_ZERO: Final = Decimal(0)
 _FILTER: Final[TypeAdapter[dict[str, JsonValue]]] = TypeAdapter(dict[str, JsonValue])
 
 
@@ -117,7 +127,46 @@ class SliceAnswer(BaseModel):
     tier: int = Field(description="Counted from 1.")
     value: Exact
     rate: Exact
-    amount: Exact = Field(description="value × rate, unrounded.")
+    step: Exact = Field(description="What reaching the tier pays at once.")
+    amount: Exact = Field(description="value × rate + step, unrounded; the slope of a line between points is rounded.")
+
+    @classmethod
+    def of(cls, part: Slice) -> Self:
+        return cls(tier=part.tier + 1, value=part.value, rate=part.rate, step=part.step, amount=part.amount)
+
+
+class MultiplierAnswer(BaseModel):
+    """A multiplier whose filter the deal passes."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str
+    factor: Exact
+    multiplies: Literal["credit", "pay"] = Field(alias="as")
+
+    @classmethod
+    def of(cls, multiplier: Multiplier) -> Self:
+        return cls(
+            name=multiplier.name,
+            factor=multiplier.factor,
+            multiplies="credit" if multiplier.is_of_credit else "pay",
+        )
+
+
+class StepAnswer(BaseModel):
+    """What a threshold, a gate or a cap did to the pay of all lines together."""
+
+    kind: StepKind
+    why: WordsAnswer
+    amount: Posted = Field(description="What it brought in; lines and steps sum to `earned`.")
+
+    @classmethod
+    def of(cls, found: AttributedStep, currency: str) -> Self:
+        return cls(
+            kind=found.step.kind,
+            why=WordsAnswer.of(found.step.words),
+            amount=round_to_minor_unit(found.amount, currency),
+        )
 
 
 class DealVersionAnswer(BaseModel):
@@ -148,13 +197,19 @@ class LineAnswer(BaseModel):
     after: Exact = Field(description="The running total after it.")
     slices: list[SliceAnswer]
     rerated: Exact = Field(description="What reaching another retroactive tier made of everything before it.")
+    multipliers: list[MultiplierAnswer]
+    left_out: Exact = Field(description="What the rule for giant deals leaves out of the whole deal on this day.")
+    multiplied: Exact = Field(description="What multipliers of pay made of what the deal is paid.")
+    withheld: Exact = Field(description="What the cap of a deal took.")
     amount: Posted = Field(
-        description="What it brought in, in units of the currency with all its decimals; the lines sum to `earned`."
+        description="What it brought in, in units of the currency with all its decimals: with the steps they sum to "
+        "`earned`."
     )
     deal_version: DealVersionAnswer | None
 
     @classmethod
     def of(cls, earning: ExplainedEarning, line: AttributedCredit, deal: Deal | None) -> Self:
+        changes = CreditChanges() if deal is None else earning.changes(deal, line.credit.day)
         return cls(
             deal_id=line.credit.deal_id,
             external_id=None if deal is None else deal.external_id,
@@ -165,11 +220,12 @@ class LineAnswer(BaseModel):
             conversion=None if deal is None else ConversionAnswer.of(earning.conversion(deal, line.credit.day)),
             before=line.before,
             after=line.after,
-            slices=[
-                SliceAnswer(tier=part.tier + 1, value=part.value, rate=part.rate, amount=part.amount)
-                for part in line.slices
-            ],
+            slices=[SliceAnswer.of(part) for part in line.slices],
             rerated=line.rerated,
+            multipliers=[MultiplierAnswer.of(each) for each in changes.multipliers],
+            left_out=changes.left_out,
+            multiplied=line.multiplied,
+            withheld=line.withheld,
             amount=round_to_minor_unit(line.amount, earning.stored.cell.currency),
             deal_version=None if deal is None else _version(deal),
         )
@@ -185,7 +241,8 @@ class TierAnswer(BaseModel):
     to: Exact | None = Field(description="First value of the next tier; null when open.")
     rate: Exact
     value: Exact = Field(description="How much of the measure is paid at this tier.")
-    amount: Exact = Field(description="value × rate, unrounded.")
+    step: Exact = Field(description="What reaching the tier pays at once.")
+    amount: Exact = Field(description="value × rate + step, unrounded; nothing for what is below a threshold.")
 
 
 class DealPartAnswer(BaseModel):
@@ -388,7 +445,20 @@ class ExplanationAnswer(BaseModel):
             ],
         },
         target_variable=None,
-        tiers=[{"tier": 1, "from": "0", "to": None, "rate": "0.05", "value": "187320.5", "amount": "9366.025"}],
+        before="0",
+        tiers=[
+            {
+                "tier": 1,
+                "from": "0",
+                "to": None,
+                "rate": "0.05",
+                "value": "187320.5",
+                "step": "0",
+                "amount": "9366.025",
+            }
+        ],
+        rerated_before="0",
+        steps=[],
         rerated="0",
         ledger_balance="9366.03",
         lines=[_LINE],
@@ -408,7 +478,15 @@ class ExplanationAnswer(BaseModel):
     target_variable: ExpectedAnswer | None = Field(
         None, description="How the pay at target comes to what it is; null without one."
     )
-    tiers: list[TierAnswer] = Field(description="Their amounts add up to the pay, which `earned` rounds.")
+    before: Exact = Field(description="What the running total began with, where it goes on from earlier earnings.")
+    tiers: list[TierAnswer] = Field(
+        description="Their amounts, `rerated_before`, `multiplied` less `withheld` of the lines and what the steps are "
+        "before rounding add up to the pay, which `earned` rounds."
+    )
+    rerated_before: Exact = Field(
+        description="What retroactive tiers reached now made of what the running total began with."
+    )
+    steps: list[StepAnswer] = Field(description="What a threshold, a gate and the caps did.")
     rerated: Exact = Field(
         description="Sum over all lines of what retroactive tiers re-rated; the tiers' amounts include it."
     )
@@ -429,6 +507,7 @@ class EarningStatementAnswer(BaseModel):
     quota_gap: QuotaGap | None
     ledger_balance: Posted
     lines: list[LineAnswer]
+    steps: list[StepAnswer] = Field(description="What a threshold, a gate and the caps did.")
 
     @classmethod
     def of(cls, found: ExplainedEarning, deals: Mapping[UUID, Deal]) -> Self:
@@ -439,6 +518,7 @@ class EarningStatementAnswer(BaseModel):
             quota_gap=quota_gap(found),
             ledger_balance=round_to_minor_unit(found.owed, found.stored.cell.currency),
             lines=[LineAnswer.of(found, line, deals.get(line.credit.deal_id)) for line in found.lines],
+            steps=steps_of(found),
         )
 
 
@@ -469,6 +549,7 @@ class StatementAnswer(BaseModel):
                 "quota_gap": None,
                 "ledger_balance": "9366.03",
                 "lines": [_LINE],
+                "steps": [],
             }
         ],
         component_totals=[
@@ -516,33 +597,62 @@ def terms_content(found: ExplainedEarning) -> ComponentContent | None:
 
 def quota_gap(found: ExplainedEarning) -> QuotaGap | None:
     """Why an earning's tiers pay nothing, if that is so."""
-    return found.schedule if isinstance(found.schedule, QuotaGap) else None
+    schedule = None if found.explanation is None else found.explanation.schedule
+    return schedule if isinstance(schedule, QuotaGap) else None
+
+
+def steps_of(found: ExplainedEarning) -> list[StepAnswer]:
+    """What became of the pay of all lines together."""
+    steps = () if found.explanation is None else found.explanation.steps
+    return [StepAnswer.of(step, found.stored.cell.currency) for step in steps]
+
+
+def before_of(found: ExplainedEarning) -> Decimal:
+    """What the running total began with."""
+    return _ZERO if found.explanation is None else found.explanation.inputs.before.get(MAIN, _ZERO)
+
+
+def rerated_before(found: ExplainedEarning) -> Decimal:
+    """What the rates that are reached now make of what the running total began with, against what they were."""
+    about = found.explanation
+    if about is None or not isinstance(about.schedule, Schedule) or not about.inputs.before:
+        return _ZERO
+    totals, before = about.inputs.totals, about.inputs.before
+    reached = _reached(about, totals)
+    line = about.schedule.line(totals[MAIN] if reached is None else reached)
+    earlier = about.schedule.total(before[MAIN], _reached(about, before))
+    return EXACT.subtract(value_at(line, before[MAIN]), earlier)
+
+
+def _reached(about: Explanation, totals: Mapping[str, Decimal]) -> Decimal | None:
+    rated = paid_by_rate(about.terms.component)
+    return None if rated is None else reached_of(rated, totals)
 
 
 def tiers_of(found: ExplainedEarning) -> list[TierAnswer]:
-    """The tiers with what lies in each: of the period's total, or of all deals where each is paid by itself.
-
-    Their amounts add up to the exact pay, from which `earned` is rounded.
-    """
-    schedule = found.schedule
-    if not isinstance(schedule, Schedule):
+    """The tiers with what lies in each: of the period's total, or of all deals where each is paid by itself."""
+    about = found.explanation
+    if about is None or not isinstance(about.schedule, Schedule):
         return []
+    tiers = about.schedule.tiers
     values: dict[int, Decimal] = defaultdict(Decimal)
     amounts: dict[int, Decimal] = defaultdict(Decimal)
-    of_deals: dict[UUID, Decimal] = defaultdict(Decimal)
-    for line in found.lines:
-        of_deals[line.credit.deal_id] = EXACT.add(of_deals[line.credit.deal_id], line.credit.value)
-    for part in schedule.parts(of_deals.values()):
+    steps: dict[int, Decimal] = defaultdict(Decimal)
+    reached = _reached(about, about.inputs.totals)
+    after = about.inputs.totals.get(MAIN, _ZERO)
+    for part in about.schedule.parts(before_of(found), after, about.inputs.deals, reached):
         values[part.tier] = EXACT.add(values[part.tier], part.value)
         amounts[part.tier] = EXACT.add(amounts[part.tier], part.amount)
-    starts = [*(tier.start for tier in schedule.tiers), None]
+        steps[part.tier] = EXACT.add(steps[part.tier], part.step)
+    starts = [*(tier.start for tier in tiers), None]
     return [
         TierAnswer(
             tier=index + 1,
-            start=schedule.tiers[index].start,
+            start=tiers[index].start,
             to=end,
-            rate=schedule.tiers[index].rate,
+            rate=tiers[index].rate,
             value=values[index],
+            step=steps[index],
             amount=amounts[index],
         )
         for index, (_, end) in enumerate(pairwise(starts))

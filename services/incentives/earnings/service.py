@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import CellKey, Credit, Definitions, ReceivedDeal
+from services.incentives.credits.domain import ComponentYear, Credit, Definitions, ReceivedDeal
 from services.incentives.credits.service import Credits, NewerDeal
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.settlement import Settlement
@@ -94,12 +94,8 @@ class Earnings:
         before = await self._credits.of_assignments(tx, tenant_id, causes.keys())
         after = await self._credits.worked_out(tx, tenant_id, known, causes.keys())
         stored = await store.of_assignments(tx, tenant_id, causes.keys())
-        by_cell: dict[CellKey, list[Credit]] = {known.cut_now(key): [] for key in stored}
-        for credit in after:
-            by_cell.setdefault(credit.cell, []).append(credit)
         settlement = Settlement(known, {key: each.cell for key, each in stored.items()})
-        for key in sorted(by_cell, key=lambda cell: cell.id):
-            settlement.rebuild(causes[key.assignment_id], key, by_cell[key])
+        settlement.rebuild(causes, stored, after)
         await self._credits.replace(tx, tenant_id, before, after)
         await self._save(tx, tenant_id, settlement)
         return len(stale)
@@ -145,11 +141,24 @@ class Earnings:
                 moves.append((Cause.of_deal(facts.deal_id, facts.version), old, new))
                 before += old
                 after += new
-        touched = {credit.cell.id for credit in before} | {credit.cell.id for credit in after}
-        if not touched:
+        if not before and not after:
             return
+        touched: set[UUID] = set()
+        years: dict[ComponentYear, list[Credit]] = {}
+        for credit in (*before, *after):
+            linked = known.year_of(credit)
+            if linked is None:
+                touched.add(credit.cell.id)
+            else:
+                years[linked] = []
         cells = await store.by_id(tx, tenant_id, touched)
-        settlement = Settlement(known, {key: stored.cell for key, stored in cells.items()})
+        if years:
+            cells |= await store.of_years(tx, tenant_id, years)
+            for credit in await self._credits.of_years(tx, tenant_id, years):
+                linked = known.year_of(credit)
+                if linked in years:
+                    years[linked].append(credit)
+        settlement = Settlement(known, {key: stored.cell for key, stored in cells.items()}, years)
         for cause, old, new in moves:
             settlement.recredit(cause, old, new)
         await self._credits.replace(tx, tenant_id, before, after)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, RowMapping, select, text, tuple_
 
-from services.incentives.credits.domain import CellKey
+from services.incentives.credits.domain import CellKey, ComponentYear
 from services.incentives.earnings.domain.cells import Cell, StoredCell
 from services.incentives.earnings.tables import cells
 from shared.db.database import Statements, Transaction
@@ -18,16 +18,18 @@ _SAVE: Final = text(
     f"""
     INSERT INTO {cells.fullname}
         (tenant_id, id, assignment_id, component, period_start, period_end, person_id, plan_id, plan_version, currency,
-         quota, measure, payout, earned, credits, version, changed_at)
+         quota, measure, before, payout, earned, credits, version, changed_at)
     SELECT :tenant_id, t.*, :now FROM unnest(
         CAST(:ids AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:starts AS date[]),
         CAST(:ends AS date[]), CAST(:people AS uuid[]), CAST(:plans AS uuid[]), CAST(:plan_versions AS int[]),
         CAST(:currencies AS text[]), CAST(:quotas AS numeric[]), CAST(:measures AS numeric[]),
+        CAST(:befores AS numeric[]),
         CAST(:payouts AS numeric[]), CAST(:earned AS numeric[]), CAST(:credits AS int[]), CAST(:versions AS bigint[])
     ) AS t
     ON CONFLICT (tenant_id, id) DO UPDATE SET
         period_end = excluded.period_end, plan_version = excluded.plan_version, quota = excluded.quota,
-        measure = excluded.measure, payout = excluded.payout, earned = excluded.earned, credits = excluded.credits,
+        measure = excluded.measure, before = excluded.before, payout = excluded.payout, earned = excluded.earned,
+        credits = excluded.credits,
         version = excluded.version, changed_at = excluded.changed_at
     """
 )
@@ -50,6 +52,19 @@ _OF_ASSIGNMENTS: Final = text(
 )
 
 
+_OF_YEARS: Final = text(
+    f"""
+    SELECT c.* FROM unnest(
+        CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:starts AS date[]), CAST(:ends AS date[])
+    ) AS wanted(assignment_id, component, start, "end") CROSS JOIN LATERAL (
+        SELECT * FROM {cells.fullname} WHERE assignment_id = wanted.assignment_id OFFSET 0
+    ) AS c
+    WHERE c.tenant_id = :tenant_id AND c.component = wanted.component
+        AND c.period_start >= wanted.start AND c.period_start < wanted."end"
+    """
+)
+
+
 async def by_id(tx: Statements, tenant_id: UUID, cell_ids: Collection[UUID]) -> dict[CellKey, StoredCell]:
     return _by_key(await tx.rows(_BY_ID, {"tenant_id": tenant_id, "ids": sorted(cell_ids)}))
 
@@ -58,6 +73,25 @@ async def of_assignments(
     tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID]
 ) -> dict[CellKey, StoredCell]:
     return _by_key(await tx.rows(_OF_ASSIGNMENTS, {"tenant_id": tenant_id, "ids": sorted(assignment_ids)}))
+
+
+async def of_years(tx: Transaction, tenant_id: UUID, years: Collection[ComponentYear]) -> dict[CellKey, StoredCell]:
+    """The cells of components that begin in fiscal years."""
+    ordered = sorted(years, key=lambda each: (each.assignment_id, each.component, each.year.start))
+    if not ordered:
+        return {}
+    return _by_key(
+        await tx.rows(
+            _OF_YEARS,
+            {
+                "tenant_id": tenant_id,
+                "assignments": [each.assignment_id for each in ordered],
+                "components": [each.component for each in ordered],
+                "starts": [each.year.start for each in ordered],
+                "ends": [each.year.end for each in ordered],
+            },
+        )
+    )
 
 
 async def save(tx: Transaction, tenant_id: UUID, saved: Sequence[Cell]) -> None:
@@ -80,6 +114,7 @@ async def save(tx: Transaction, tenant_id: UUID, saved: Sequence[Cell]) -> None:
             "currencies": [cell.currency for cell in saved],
             "quotas": [cell.quota for cell in saved],
             "measures": [cell.measure for cell in saved],
+            "befores": [cell.before for cell in saved],
             "payouts": [cell.payout for cell in saved],
             "earned": [cell.earned for cell in saved],
             "credits": [cell.credits for cell in saved],
@@ -154,6 +189,7 @@ def _stored(row: RowMapping) -> StoredCell:
         row["currency"],
         row["quota"],
         row["measure"],
+        row["before"],
         row["payout"],
         row["earned"],
         row["credits"],

@@ -1,6 +1,6 @@
 """Cells: what each assignment has earned on each component in each period."""
 
-from sqlalchemy import BigInteger, Column, Date, Index, Integer, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, Date, Index, Integer, Numeric, Table, Text, Uuid
 
 from services.incentives.metadata import metadata
 from shared.db.tables import instant, money, tenant_id
@@ -20,6 +20,7 @@ cells = Table(
     Column("currency", Text, nullable=False),
     money("quota", nullable=True),
     money("measure"),
+    Column("before", Numeric(asdecimal=True), nullable=False, server_default="0"),
     money("payout"),
     money("earned"),
     Column("credits", Integer, nullable=False),

@@ -7,13 +7,15 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import CellKey, Credit, Definitions
+from services.incentives.credits.domain import CellKey, ComponentYear, Credit, Definitions
 from services.incentives.credits.service import Credits
 from services.incentives.earnings import store
-from services.incentives.earnings.domain.cells import Cell, opened, rebuilt
+from services.incentives.earnings.domain.cells import Cell, opened, rebuilt, worked
+from services.incentives.earnings.domain.years import LinkedCells, YearCredits
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import EARNING, PAYABLE
 from services.incentives.periods.service import PayPeriods
+from services.incentives.plans.domain.parameters import MAIN, quota_key
 from services.incentives.plans.service import Plans
 from shared.db.database import Database, Scope, Transaction
 from shared.kernel.difference import Difference
@@ -82,7 +84,7 @@ class Verification:
             owners = await self._credits.owners(tx, tenant_id, known, [deal.id for deal in page])
             recomputed = [c for deal in page for c in known.credits(deal.facts(), owners.get(deal.id, ()))]
             stored = await self._credits.of_deals(tx, tenant_id, [deal.id for deal in page])
-            credited |= {credit.cell for credit in recomputed}
+            credited |= {credit.cell for credit in recomputed if credit.measure == MAIN}
             seen += len(stored)
             compared["deal"] += len(page)
             compared["credit"] += len(recomputed)
@@ -102,7 +104,17 @@ class Verification:
         credited: Iterable[CellKey],
     ) -> list[Cell]:
         fresh: list[Cell] = []
-        for keys in _portions(sorted({*stored, *credited}, key=lambda key: key.id), stored):
+        years: dict[ComponentYear, list[CellKey]] = {}
+        alone = []
+        for key in sorted({*stored, *credited}, key=lambda key: key.id):
+            linked = known.linked_year(key)
+            if linked is None:
+                alone.append(key)
+            else:
+                years.setdefault(linked, []).append(key)
+        for year, keys in years.items():
+            fresh += await self._recomputed_year(tx, tenant_id, known, year, {key: stored.get(key) for key in keys})
+        for keys in _portions(alone, stored):
             by_cell: dict[CellKey, list[Credit]] = {key: [] for key in keys}
             for credit in await self._credits.of_cells(tx, tenant_id, [key.id for key in keys]):
                 if credit.cell in by_cell:
@@ -114,6 +126,29 @@ class Verification:
                     cell = opened(key, terms, known.assignments[key.assignment_id].person_id)
                 if cell is not None:
                     fresh.append(replace(rebuilt(cell, terms, found), version=0))
+        return fresh
+
+    async def _recomputed_year(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        known: Definitions,
+        year: ComponentYear,
+        stored: Mapping[CellKey, Cell | None],
+    ) -> list[Cell]:
+        """The cells that depend on one another as they should be: those that are there, and those that are stored."""
+        credits = YearCredits(await self._credits.of_years(tx, tenant_id, [year]))
+        found = {each.key: each for each in LinkedCells(known, year).worked_out(credits)}
+        person = known.assignments[year.assignment_id].person_id
+        fresh = []
+        for key in {*stored, *(each.key for each in found.values() if each.is_there)}:
+            result, cell = found.get(key), stored.get(key)
+            if result is not None:
+                cell = worked(cell or opened(key, result.terms, person), result)
+            elif cell is not None:
+                cell = rebuilt(cell, None, [])
+            if cell is not None:
+                fresh.append(replace(cell, version=0))
         return fresh
 
 
@@ -162,8 +197,8 @@ def _compare(tenant_id: UUID, kind: str, stored: Mapping[str, str], recomputed: 
 
 def _credit_texts(found: Iterable[Credit]) -> dict[str, str]:
     return {
-        f"{credit.deal_id}/{credit.assignment_id}/{credit.component}/{credit.day}": (
-            f"{format_amount(credit.value)} ({format_amount(credit.percent)} %)"
+        f"{credit.deal_id}/{credit.assignment_id}/{quota_key(credit.component, credit.measure)}/{credit.day}": (
+            f"{format_amount(credit.value)} ({format_amount(credit.percent)} %, times {format_amount(credit.factor)})"
             f" in {credit.period.start}/{credit.period.end}"
         )
         for credit in found
@@ -174,7 +209,8 @@ def _cell_texts(cells: Iterable[Cell]) -> dict[str, str]:
     return {
         f"{cell.id}": (
             f"{format_amount(cell.earned)} {cell.currency} of {format_amount(cell.payout)} for"
-            f" {format_amount(cell.measure)} in {cell.credits} credits, version {cell.plan_version},"
+            f" {format_amount(cell.measure)} after {format_amount(cell.before)} in {cell.credits} credits, version"
+            f" {cell.plan_version},"
             f" quota {_optional(cell.quota)}"
         )
         for cell in cells

@@ -105,7 +105,7 @@ class PlanVersionBody(BaseModel):
 
     model_config = body_example(**_VERSION)
 
-    effective_from: Day = Field(description="The first day of one of the plan's periods.")
+    effective_from: Day = Field(description="Any day: a period that it lies within is paid in two parts.")
     components: ComponentsContent
     rules: Rules
     note: Note | None = Field(None, description="Why these terms.")

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from services.incentives.plans import store
 from services.incentives.plans.domain.assignments import Assignment, QuotaGoal
-from services.incentives.plans.domain.components import Component
+from services.incentives.plans.domain.components import Component, check_periods
 from services.incentives.plans.domain.history import VersionChange
 from services.incentives.plans.domain.rules import NO_RULES, PeriodRules
 from services.incentives.plans.domain.versions import (
@@ -23,7 +23,6 @@ from services.incentives.plans.domain.versions import (
     VersionStatus,
     activated,
     approved,
-    check_effective_from,
     edited,
     numbered,
     proposal_of,
@@ -104,9 +103,9 @@ class Plans:
         author: Actor,
         rules: PeriodRules = NO_RULES,
     ) -> PlanVersion:
-        """A draft with the next number. Raises PlanNotFound; InvalidInput when it does not start with a period."""
+        """A draft with the next number. Raises PlanNotFound; InvalidInput for terms that do not fit the plan."""
         stored = await store.PLANS.locked(tx, tenant_id, plan_id)
-        check_effective_from(effective_from, stored.period, await _fiscal_calendar(tx, tenant_id))
+        check_periods(components, stored.period)
         number = 1 + max((known.number for known in await store.versions(tx, tenant_id, stored)), default=0)
         draft = PlanVersion(
             plan_id, number, VersionStatus.DRAFT, effective_from, components, note, author.person_id, rules=rules
@@ -134,7 +133,7 @@ class Plans:
         Raises PlanVersionNotDraft, VersionMismatch and what `create_version` does.
         """
         plan, current = await _locked_version(tx, tenant_id, plan_id, number, expected_version)
-        check_effective_from(effective_from, plan.period, await _fiscal_calendar(tx, tenant_id))
+        check_periods(components, plan.period)
         saved = edited(current, effective_from=effective_from, components=components, rules=rules, note=note)
         await store.save_version(tx, tenant_id, saved)
         await store.add_change(tx, tenant_id, ChangeKind.EDITED, editor, before=current, after=saved)

@@ -209,6 +209,9 @@ async def add_version(tx: Transaction, tenant_id: UUID, added: PlanVersion) -> N
 async def save_version(tx: Transaction, tenant_id: UUID, saved: PlanVersion) -> None:
     table = plan_versions
     values = _version_values(saved)
+    if saved.status is not VersionStatus.DRAFT:
+        # What was approved stays as it was written, in the words of whichever release that was.
+        values = {name: values[name] for name in ("status", "approver_id", "revision")}
     if saved.status is VersionStatus.APPROVED:
         values["approved_at"] = tx.now
     if saved.status is VersionStatus.ACTIVE:

@@ -16,6 +16,7 @@ from services.incentives.credits.domain import CellKey, Credit, Definitions, Own
 from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.ledger.domain import Cause
+from services.incentives.plans.domain.parameters import MAIN
 from services.incentives.plans.domain.versions import PlanVersion, VersionStatus
 from shared.kernel.deals import DealFacts
 from shared.kernel.errors import InvalidInput
@@ -107,12 +108,8 @@ class Comparison:
 
 def cells_of(definitions: Definitions, credits: Iterable[Credit]) -> dict[CellKey, Cell]:
     """The cells that these credits are in, with no others in them."""
-    by_cell: defaultdict[CellKey, list[Credit]] = defaultdict(list)
-    for credit in credits:
-        by_cell[credit.cell].append(credit)
     settlement = Settlement(definitions, {})
-    for key in sorted(by_cell, key=lambda cell: cell.id):
-        settlement.rebuild(_CAUSE, key, by_cell[key])
+    settlement.rebuild(dict.fromkeys(definitions.assignments, _CAUSE), (), credits)
     return {cell.key: cell for cell in settlement.changed_cells()}
 
 
@@ -129,7 +126,8 @@ def with_deals(
     kept = [credit for credit in stored if credit.deal_id not in stated]
     added = [credit for deal in deals for credit in definitions.credits(deal, owners.get(deal.deal_id, ()), only=only)]
     before, after = cells_of(definitions, stored), cells_of(definitions, [*kept, *added])
-    touched = {credit.cell for credit in added} | {credit.cell for credit in stored if credit.deal_id in stated}
+    moved = [*added, *(credit for credit in stored if credit.deal_id in stated)]
+    touched = {credit.cell for credit in moved if credit.measure == MAIN}
     found = []
     for key in touched | {key for key in before if key in after and before[key] != after[key]}:
         now = after.get(key) or replace(before[key], measure=_ZERO, payout=_ZERO, earned=_ZERO, credits=0)

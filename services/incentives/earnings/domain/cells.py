@@ -7,10 +7,12 @@ from decimal import Decimal
 from uuid import UUID
 
 from services.incentives.credits.domain import CellKey, Credit, PayTerms
-from services.incentives.earnings.domain.inputs import EXACT, DealTotal, PayInputs, exact_sum
-from services.incentives.earnings.domain.kinds.commission import Schedule, schedule_of
-from services.incentives.earnings.domain.payout import payout
+from services.incentives.earnings.domain.inputs import EXACT, PayInputs, exact_sum
+from services.incentives.earnings.domain.payout import pay
+from services.incentives.earnings.domain.schedule import Schedule, schedule_of
+from services.incentives.earnings.domain.years import WorkedCell, deal_totals
 from services.incentives.plans.domain.assignments import QuotaGap
+from services.incentives.plans.domain.components import paid_by_rate
 from services.incentives.plans.domain.kinds.commission import Basis
 from services.incentives.plans.domain.parameters import MAIN
 from shared.kernel.attainment import attainment, shown
@@ -21,7 +23,10 @@ _ZERO = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The state of one cell. `payout` is exact; `earned` is it as rounded for the ledger, which sums to it."""
+    """The state of one cell. `payout` is exact; `earned` is it as rounded for the ledger, which sums to it.
+
+    `before` is what the running total of its measure began with, where it goes on from earlier cells.
+    """
 
     key: CellKey
     person_id: UUID
@@ -30,6 +35,7 @@ class Cell:
     currency: str
     quota: Decimal | None = None
     measure: Decimal = _ZERO
+    before: Decimal = _ZERO
     payout: Decimal = _ZERO
     earned: Decimal = _ZERO
     credits: int = 0
@@ -41,8 +47,9 @@ class Cell:
 
     @property
     def attainment(self) -> Decimal | None:
-        """measure ÷ quota as it is shown, never clamped; None without a quota or with one of 0."""
-        return None if self.quota is None else shown(attainment(self.measure, target=self.quota))
+        """(before + measure) ÷ quota as it is shown, never clamped; None without a quota or with one of 0."""
+        reached = EXACT.add(self.before, self.measure)
+        return None if self.quota is None else shown(attainment(reached, target=self.quota))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +67,46 @@ def opened(key: CellKey, terms: PayTerms, person_id: UUID) -> Cell:
 
 
 def recredited(cell: Cell, terms: PayTerms, *, before: Sequence[Credit], after: Sequence[Credit]) -> Cell:
-    """The cell after its credits of one deal, all of them `before`, became those `after`."""
-    schedule = schedule_of(terms.component, terms.quota)
+    """The cell after its credits of one deal, all of them `before`, became those `after`.
+
+    Its component is paid by a rate, and depends on no other cells.
+    """
+    rated = paid_by_rate(terms.component)
+    if rated is None:
+        raise ValueError(f"cell {cell.id} is paid by no rate")
+    cap = rated.caps.deal
+    schedule = schedule_of(rated, terms.quota, terms.target)
     measure = EXACT.add(cell.measure, EXACT.subtract(_credited(after), _credited(before)))
-    paid = EXACT.add(cell.payout, EXACT.subtract(_deal_payout(schedule, after), _deal_payout(schedule, before)))
     if isinstance(schedule, Schedule) and schedule.basis is Basis.CUMULATIVE:
         paid = schedule.total(measure)
-    return _earned(cell, measure, paid, cell.credits + len(after) - len(before))
+    else:
+        change = EXACT.subtract(_deal_payout(schedule, cap, after), _deal_payout(schedule, cap, before))
+        paid = EXACT.add(cell.payout, change)
+    return _earned(cell, measure, _ZERO, paid, cell.credits + len(after) - len(before))
 
 
 def rebuilt(cell: Cell, terms: PayTerms | None, credits: Collection[Credit]) -> Cell:
     """The cell worked out anew from all its credits. Without terms nothing pays it any more, and it has no credits."""
     if terms is None:
-        return replace(cell, quota=None, measure=_ZERO, payout=_ZERO, earned=_ZERO, credits=0, version=cell.version + 1)
-    inputs = _inputs(terms, credits)
-    fresh = replace(cell, plan_version=terms.plan_version, quota=terms.quota_amount)
-    return _earned(fresh, inputs.totals[MAIN], payout(terms.component, inputs), len(credits))
+        return replace(
+            cell,
+            quota=None,
+            measure=_ZERO,
+            before=_ZERO,
+            payout=_ZERO,
+            earned=_ZERO,
+            credits=0,
+            version=cell.version + 1,
+        )
+    inputs = inputs_of(terms, credits)
+    paid = pay(terms.component, inputs).amount
+    return _earned(_under(cell, terms), inputs.totals[MAIN], _ZERO, paid, len(credits))
+
+
+def worked(cell: Cell, found: WorkedCell) -> Cell:
+    """The cell as it was worked out together with others."""
+    before = found.inputs.before.get(MAIN, _ZERO)
+    return _earned(_under(cell, found.terms), found.measure, before, found.pay.amount, found.credits)
 
 
 def same_state(one: Cell, other: Cell) -> bool:
@@ -83,10 +114,15 @@ def same_state(one: Cell, other: Cell) -> bool:
     return replace(one, version=0) == replace(other, version=0)
 
 
-def _earned(cell: Cell, measure: Decimal, paid: Decimal, count: int) -> Cell:
+def _under(cell: Cell, terms: PayTerms) -> Cell:
+    return replace(cell, plan_version=terms.plan_version, quota=terms.quota_amount)
+
+
+def _earned(cell: Cell, measure: Decimal, before: Decimal, paid: Decimal, count: int) -> Cell:
     return replace(
         cell,
         measure=measure,
+        before=before,
         payout=paid,
         earned=round_to_minor_unit(paid, cell.currency),
         credits=count,
@@ -94,24 +130,20 @@ def _earned(cell: Cell, measure: Decimal, paid: Decimal, count: int) -> Cell:
     )
 
 
-def _inputs(terms: PayTerms, credits: Iterable[Credit]) -> PayInputs:
-    """What a cell with these credits is paid by."""
-    deals: dict[UUID, DealTotal] = {}
-    for credit in sorted(credits, key=lambda each: each.order):
-        known = deals.get(credit.deal_id)
-        value = credit.value if known is None else EXACT.add(known.value, credit.value)
-        day = credit.day if known is None else known.day
-        deals[credit.deal_id] = DealTotal(credit.deal_id, day, value)
-    total = exact_sum(deal.value for deal in deals.values())
-    return PayInputs({MAIN: terms.quota}, {MAIN: total}, tuple(deals.values()), terms.plan.currency)
+def inputs_of(terms: PayTerms, credits: Iterable[Credit]) -> PayInputs:
+    """What a cell that depends on these credits alone is paid by."""
+    deals = deal_totals(credits)
+    total = exact_sum(deal.value for deal in deals)
+    return PayInputs({MAIN: terms.quota}, {MAIN: total}, deals, terms.plan.currency, terms.target)
 
 
 def _credited(credits: Iterable[Credit]) -> Decimal:
     return exact_sum(credit.value for credit in credits)
 
 
-def _deal_payout(schedule: Schedule | QuotaGap, credits: Sequence[Credit]) -> Decimal:
+def _deal_payout(schedule: Schedule | QuotaGap, cap: Decimal | None, credits: Sequence[Credit]) -> Decimal:
     """What a deal is paid by itself: for all that is credited of it in the period."""
     if isinstance(schedule, QuotaGap) or schedule.basis is Basis.CUMULATIVE or not credits:
         return _ZERO
-    return schedule.deal(_credited(credits))
+    paid = schedule.deal(_credited(credits))
+    return paid if cap is None else min(max(paid, -cap), cap)

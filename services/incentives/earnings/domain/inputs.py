@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Context, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Final
 from uuid import UUID
 
@@ -11,16 +11,39 @@ from services.incentives.plans.domain.assignments import QuotaGap
 
 EXACT: Final = Context(prec=80)
 """Wide enough that sums and products of limited amounts, percents and rates lose nothing."""
+DECIMALS: Final = 20
+"""How many decimals a quotient is worked out to, half up: what is divided is worked out once, by one rule."""
 _ZERO: Final = Decimal(0)
+_ONE: Final = Decimal(1)
+_WIDE: Final = Context(prec=120)
 
 
 @dataclass(frozen=True, slots=True)
 class DealTotal:
-    """What the main measure counts of one deal in a cell; `day` is the first it counts on."""
+    """What the main measure counts of one deal in a cell; `day` is the first it counts on.
+
+    `units` are those sold, where they are counted beside money; what the deal is paid is paid `factor` times.
+    """
 
     deal_id: UUID
     day: date
     value: Decimal
+    units: Decimal = _ZERO
+    factor: Decimal = _ONE
+
+
+@dataclass(frozen=True, slots=True)
+class CapState:
+    """What earlier cells of the fiscal year have come to.
+
+    `due` and `paid` are of the period of the plan so far: before its cap, with what was carried into it, and after.
+    `carried` is what this cell begins a period with, and `year` what the year has come to before its cap.
+    """
+
+    due: Decimal = _ZERO
+    paid: Decimal = _ZERO
+    carried: Decimal = _ZERO
+    year: Decimal = _ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +58,10 @@ class PoolShare:
 class PayInputs:
     """Everything the pay of a cell depends on, beside its component.
 
-    `quotas` and `totals` are by the name of a measure, of the period that its totals run for; `deals` has the main
-    measure's, by business date and deal id. `scores` are percents by objective, of those that are scored.
+    `quotas` and `totals` are by the name of a measure, of the period that its totals run for: up to the end of the
+    cell, and `before` up to its start, for measures whose totals go on from earlier cells. `deals` has the main
+    measure's in the cell itself, by business date and deal id. `scores` are percents by objective, of those that are
+    scored.
     """
 
     quotas: Mapping[str, Decimal | QuotaGap]
@@ -46,6 +71,8 @@ class PayInputs:
     target_variable: Decimal | QuotaGap = QuotaGap.TARGET_VARIABLE_MISSING
     scores: Mapping[str, Decimal] = field(default_factory=dict)
     pool: PoolShare | None = None
+    before: Mapping[str, Decimal] = field(default_factory=dict)
+    caps: CapState = CapState()
 
 
 def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
@@ -54,3 +81,9 @@ def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
     for amount in amounts:
         total = EXACT.add(total, amount)
     return total
+
+
+def quotient(dividend: Decimal, divisor: Decimal) -> Decimal:
+    """Their quotient to DECIMALS decimals, half up."""
+    exact = _WIDE.divide(dividend, divisor)
+    return exact.quantize(_ONE.scaleb(-DECIMALS), ROUND_HALF_UP, _WIDE)

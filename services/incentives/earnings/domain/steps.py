@@ -23,6 +23,13 @@ class StepKind(StrEnum):
     OBJECTIVE = "objective"
     POOL = "pool"
     MATRIX = "matrix"
+    BEFORE = "before"
+    """What the same would pay for what was credited before the terms changed within a period."""
+    THRESHOLD = "threshold"
+    GATE = "gate"
+    CARRIED = "carried"
+    CAP_OF_PERIOD = "cap_of_period"
+    CAP_OF_YEAR = "cap_of_year"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,16 @@ class Step:
     value: Decimal
     rate: Decimal | None
     amount: Decimal
+
+
+def before_step(paid: Decimal) -> Step:
+    """What was paid for earlier parts of the period, or would be by these terms, is not paid again."""
+    shown = format_amount(paid)
+    words = Words(
+        f"{shown} of it is for what was credited earlier in the period, under the terms before.",
+        f"其中 {shown} 对应本期内条款变更之前的业绩，不重复计付。",
+    )
+    return Step(StepKind.BEFORE, words, paid, None, paid.copy_negate())
 
 
 def as_decimal(ratio: Fraction) -> Decimal:

@@ -1,6 +1,7 @@
 """What a plan pays for: components of known kinds with typed parameters, each kind checked where it is made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from services.incentives.plans.domain.kinds.bonus import Bonus
@@ -12,16 +13,40 @@ from services.incentives.plans.domain.kinds.pool import Pool
 from services.incentives.plans.domain.parameters import MAIN, check_currency
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Measure
+from shared.kernel.periods import PeriodKind
 
 COMPONENTS_MAX: Final = 20
+_LENGTH: Final[Mapping[PeriodKind, int]] = {
+    PeriodKind.MONTH: 1,
+    PeriodKind.QUARTER: 3,
+    PeriodKind.HALF: 6,
+    PeriodKind.YEAR: 12,
+}
+"""In months."""
 
 Component = Commission | Bonus | Objectives | Override | Pool | Matrix
-"""A component of any kind. Each has a `key`, a `name`, `measures` by name and `needs_quota`."""
+"""A component of any kind. Each has a `key`, a `name`, `measures` by name, `needs_quota` and `is_linked`."""
 
 
 def main_measure(component: Component) -> Measure | None:
     """What the component pays on, None where it pays on nothing that deals bring in."""
     return next((counted.measure for counted in component.measures if counted.name == MAIN), None)
+
+
+def paid_by_rate(component: Component) -> Commission | None:
+    """The commission that a component is, or is paid as; None for what no rate pays."""
+    match component:
+        case Commission():
+            return component
+        case Override():
+            return _paid_as(component)
+        case _:
+            return None
+
+
+@lru_cache(maxsize=1024)
+def _paid_as(component: Override) -> Commission:
+    return component.paid_as()
 
 
 def check_components(components: Sequence[Component], currency: str) -> None:
@@ -35,3 +60,15 @@ def check_components(components: Sequence[Component], currency: str) -> None:
         seen.add(component.key)
         for counted in component.measures:
             check_currency(counted.measure, currency, f"/components/{index}{counted.pointer}")
+
+
+def check_periods(components: Sequence[Component], period: PeriodKind) -> None:
+    """Raise InvalidInput for a further measure whose totals run shorter than a period of the plan."""
+    for index, component in enumerate(components):
+        for counted in component.measures:
+            if counted.period is not None and _LENGTH[counted.period] < _LENGTH[period]:
+                raise InvalidInput.field(
+                    f"/components/{index}{counted.pointer.removesuffix('/measure')}/period",
+                    f"a {counted.period} is shorter than the plan's period",
+                    ", ".join(kind for kind in _LENGTH if _LENGTH[kind] >= _LENGTH[period]),
+                )

@@ -3,17 +3,68 @@
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from typing import Final
 
 from shared.kernel.errors import InvalidInput
+from shared.kernel.filters import Filter
 from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.money import format_amount
 from shared.kernel.periods import PeriodKind
 
 MAIN: Final = "main"
 """The name of the measure that a component pays on; it may have further ones, by other names."""
 WHOLE_PERCENT: Final = Decimal(100)
 ALLOCATION_PERCENT_MAX: Final = Decimal(1000)
+FACTOR_MAX: Final = Decimal(100)
 _KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
+
+
+class WindfallCounts(StrEnum):
+    """What of a deal above the amount still counts."""
+
+    CAPPED = "capped"
+    """Nothing."""
+    SHARE = "share"
+    """A share of it."""
+    REVIEWED = "reviewed"
+    """Nothing until somebody has looked at it: what is then paid is an adjustment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Windfall:
+    """What of a giant deal counts: all up to `above`, and of what is above it what `counts` says.
+
+    The amount is that of the whole deal, in the plan's currency, before it is shared.
+    """
+
+    above: Decimal
+    counts: WindfallCounts
+    percent: Decimal = Decimal(0)
+
+    def __post_init__(self) -> None:
+        if self.above <= 0:
+            raise InvalidInput.field("/above", f"is {format_amount(self.above)}", "more than 0")
+        if self.counts is WindfallCounts.SHARE and not 0 < self.percent < WHOLE_PERCENT:
+            raise InvalidInput.field("/percent", f"is {format_amount(self.percent)}", "above 0, below 100")
+        if self.counts is not WindfallCounts.SHARE and self.percent:
+            raise InvalidInput.field("/percent", f"is beside {self.counts}", "null")
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplier:
+    """Deals that pass the filter count for `factor` times as much (`is_of_credit`), or are paid that many times."""
+
+    name: str
+    filter: Filter
+    factor: Decimal
+    is_of_credit: bool
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.factor <= FACTOR_MAX:
+            raise InvalidInput.field("/factor", f"is {format_amount(self.factor)}", f"0 to {FACTOR_MAX}, such as 1.2")
+        if self.factor == 1:
+            raise InvalidInput.field("/factor", "is 1, which changes nothing", f"another one, 0 to {FACTOR_MAX}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +80,8 @@ class ComponentMeasure:
     allocation_percent: Decimal = WHOLE_PERCENT
     period: PeriodKind | None = None
     within: str | None = None
+    multipliers: tuple[Multiplier, ...] = ()
+    windfall: Windfall | None = None
 
     @property
     def pointer(self) -> str:

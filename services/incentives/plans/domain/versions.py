@@ -9,8 +9,8 @@ from uuid import UUID
 from services.incentives.plans.domain.components import Component
 from services.incentives.plans.domain.rules import NO_RULES, PeriodRules
 from shared.kernel.approvals import Actor, Proposal
-from shared.kernel.errors import Conflict, InvalidInput, NotFound
-from shared.kernel.periods import DatedRange, FiscalCalendar, PeriodKind
+from shared.kernel.errors import Conflict, NotFound
+from shared.kernel.periods import DatedRange, PeriodKind
 
 
 class PlanNotFound(NotFound):
@@ -105,15 +105,6 @@ def numbered(versions: Collection[PlanVersion], number: int) -> PlanVersion:
     raise PlanVersionNotFound(f"The plan has no version {number}.")
 
 
-def check_effective_from(day: date, kind: PeriodKind, calendar: FiscalCalendar) -> None:
-    """Terms change only between periods: raise InvalidInput unless `day` is the first of one."""
-    period = calendar.period_of(day, kind)
-    if day != period.start:
-        raise InvalidInput.field(
-            "/effective_from", f"{day} is not the first day of a {kind}", f"{period.start} or {period.end}"
-        )
-
-
 def edited(
     version: PlanVersion,
     *,
@@ -160,10 +151,15 @@ def activated(version: PlanVersion, proposal: Proposal) -> PlanVersion:
     return replace(version, status=VersionStatus.ACTIVE, revision=version.revision + 1)
 
 
-def in_force(versions: Collection[PlanVersion], period_start: date) -> PlanVersion | None:
-    """The terms of the period that starts on that day: the newest active version that had begun by then."""
-    begun = [v for v in versions if v.status is VersionStatus.ACTIVE and v.effective_from <= period_start]
-    return max(begun, key=lambda version: version.precedence, default=None)
+def timeline(versions: Collection[PlanVersion]) -> tuple[PlanVersion, ...]:
+    """The active versions that are in force at some time, each from its first day up to that of the next."""
+    by_start: dict[date, PlanVersion] = {}
+    for version in versions:
+        if version.status is VersionStatus.ACTIVE:
+            other = by_start.get(version.effective_from)
+            if other is None or other.number < version.number:
+                by_start[version.effective_from] = version
+    return tuple(by_start[start] for start in sorted(by_start))
 
 
 def effective_until(version: PlanVersion, versions: Collection[PlanVersion]) -> date | None:

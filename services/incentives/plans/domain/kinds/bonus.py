@@ -133,6 +133,11 @@ class Bonus:
         return (ComponentMeasure(MAIN, self.measure, self.allocation_percent),)
 
     @property
+    def is_linked(self) -> bool:
+        """Whether a cell depends on more than the total of its own credits, or its deals one by one."""
+        return True
+
+    @property
     def needs_quota(self) -> bool:
         """Whether nothing can be paid without a quota."""
         return isinstance(self.condition, Milestone | Curve) and self.condition.scale is TierScale.ATTAINMENT

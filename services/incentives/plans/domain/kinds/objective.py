@@ -73,6 +73,11 @@ class Objectives:
         return ()
 
     @property
+    def is_linked(self) -> bool:
+        """Whether a cell depends on more than the total of its own credits, or its deals one by one."""
+        return True
+
+    @property
     def needs_quota(self) -> bool:
         """Whether nothing can be paid without a quota."""
         return False

@@ -46,6 +46,11 @@ class Override:
         return self.paid_as().measures
 
     @property
+    def is_linked(self) -> bool:
+        """Whether a cell depends on more than the total of its own credits, or its deals one by one."""
+        return self.paid_as().is_linked
+
+    @property
     def needs_quota(self) -> bool:
         """Whether nothing can be paid without a quota."""
         return self.paid_as().needs_quota

@@ -1,0 +1,221 @@
+"""The cells of a component in a fiscal year that depend on one another, worked out together in the order of time.
+
+A later cell looks back: at the running total that it goes on from where terms change within a period or totals run for
+the year, at what caps withheld, at a gate that is measured over several of them. So a change of one of their credits
+works out all of them.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from services.incentives.credits.domain import CellKey, ComponentYear, Credit, Definitions, PayTerms
+from services.incentives.earnings.domain.inputs import EXACT, CapState, DealTotal, PayInputs, exact_sum
+from services.incentives.earnings.domain.pay import Pay
+from services.incentives.earnings.domain.payout import next_caps, pay
+from services.incentives.plans.domain.assignments import QuotaGap
+from services.incentives.plans.domain.components import Component, paid_by_rate
+from services.incentives.plans.domain.kinds.commission import GATE, QUANTITY, Basis
+from services.incentives.plans.domain.parameters import MAIN
+from shared.kernel.periods import DatedRange, Period
+
+_ZERO: Final = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkedCell:
+    """A cell with what it is paid by, from what, and what that pays. `credits` counts those of the main measure."""
+
+    key: CellKey
+    terms: PayTerms
+    inputs: PayInputs
+    pay: Pay
+    measure: Decimal
+    credits: int
+    is_on: bool
+    """Whether the person is on the plan on one of its days."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has anything: credits, or something that others carried into it."""
+        return self.credits > 0 or (self.is_on and self.pay.amount != 0)
+
+
+class YearCredits:
+    """The credits of a component in a fiscal year, summed by measure and by the period each counts in."""
+
+    def __init__(self, credits: Iterable[Credit]) -> None:
+        self._by_period: dict[tuple[str, date], dict[tuple[UUID, date], Credit]] = defaultdict(dict)
+        self._totals: dict[tuple[str, date], Decimal] = defaultdict(Decimal)
+        for credit in credits:
+            self.add(credit)
+
+    def add(self, credit: Credit) -> None:
+        """One more."""
+        at = credit.measure, credit.period.start
+        self._by_period[at][credit.deal_id, credit.day] = credit
+        self._totals[at] = EXACT.add(self._totals[at], credit.value)
+
+    def remove(self, credit: Credit) -> None:
+        """One that was added, and no longer counts."""
+        at = credit.measure, credit.period.start
+        del self._by_period[at][credit.deal_id, credit.day]
+        self._totals[at] = EXACT.subtract(self._totals[at], credit.value)
+
+    def of_cell(self, measure: str, start: date) -> Collection[Credit]:
+        """Those by one measure in the period that begins on a day."""
+        return self._by_period[measure, start].values() if (measure, start) in self._by_period else ()
+
+    def total(self, measure: str, start: date) -> Decimal:
+        """What they sum to."""
+        return self._totals.get((measure, start), _ZERO)
+
+    def total_within(self, measure: str, days: Period) -> Decimal:
+        """What those sum to whose periods begin within some days."""
+        return exact_sum(
+            total for (name, start), total in self._totals.items() if name == measure and days.start <= start < days.end
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A cell of the year as the definitions have it, whatever was credited."""
+
+    key: CellKey
+    terms: PayTerms
+    is_on: bool
+    quotas: Mapping[str, Decimal | QuotaGap]
+    windows: Mapping[str, Period]
+    """The days of further measures whose totals do not run with the cells."""
+    begins_period: bool
+    ends_period: bool
+    begins_anew: bool
+    """Whether no running total goes on from the cell before."""
+
+
+class LinkedCells:
+    """Works out the cells of a component in a fiscal year, from credits as they are."""
+
+    def __init__(self, known: Definitions, key: ComponentYear) -> None:
+        self._frames = list(_frames(known, key))
+
+    def worked_out(self, credits: YearCredits) -> list[WorkedCell]:
+        """Every cell that terms pay, in the order of time."""
+        found = []
+        year: dict[str, Decimal] = {}
+        period: dict[str, Decimal] = {}
+        caps = CapState()
+        for frame in self._frames:
+            if frame.begins_anew:
+                year, period = {}, {}
+            if frame.begins_period:
+                period = {}
+            if not frame.is_on:
+                caps = replace(caps, carried=_ZERO)
+            component, start = frame.terms.component, frame.key.period.start
+            before = _running(component, year, period)
+            own = {
+                counted.name: credits.total(counted.name, start)
+                for counted in component.measures
+                if counted.name not in frame.windows
+            }
+            totals = {name: EXACT.add(before.get(name, _ZERO), value) for name, value in own.items()}
+            totals.update({name: credits.total_within(name, days) for name, days in frame.windows.items()})
+            main = credits.of_cell(MAIN, start)
+            inputs = PayInputs(
+                frame.quotas,
+                totals,
+                deal_totals(main, credits.of_cell(QUANTITY, start)) if needs_deals(component) else (),
+                frame.terms.plan.currency,
+                frame.terms.target,
+                before=before,
+                caps=caps,
+            )
+            paid = pay(component, inputs)
+            found.append(WorkedCell(frame.key, frame.terms, inputs, paid, own.get(MAIN, _ZERO), len(main), frame.is_on))
+            caps = next_caps(component, caps, paid, ends_period=frame.ends_period)
+            year = _added(year, own)
+            period = _added(period, own)
+        return found
+
+
+def deal_totals(credits: Iterable[Credit], units: Iterable[Credit] = ()) -> tuple[DealTotal, ...]:
+    """What each deal is credited with in a cell, by the first day of each and its id."""
+    sold: dict[UUID, Decimal] = defaultdict(Decimal)
+    for credit in units:
+        sold[credit.deal_id] = EXACT.add(sold[credit.deal_id], credit.value)
+    deals: dict[UUID, DealTotal] = {}
+    for credit in sorted(credits, key=lambda each: each.order):
+        known = deals.get(credit.deal_id)
+        value = credit.value if known is None else EXACT.add(known.value, credit.value)
+        day = credit.day if known is None else known.day
+        deals[credit.deal_id] = DealTotal(credit.deal_id, day, value, sold.get(credit.deal_id, _ZERO), credit.factor)
+    return tuple(deals.values())
+
+
+def needs_deals(component: Component) -> bool:
+    """Whether what a cell pays depends on its deals one by one."""
+    rated = paid_by_rate(component)
+    return rated is None or rated.basis is Basis.PER_DEAL or rated.multiplies_pay or rated.caps.deal is not None
+
+
+def _frames(known: Definitions, key: ComponentYear) -> Iterable[_Frame]:
+    assignment = known.assignments.get(key.assignment_id)
+    if assignment is None or assignment.deleted:
+        return
+    plan = known.plans[assignment.plan_id]
+    last: Component | None = None
+    for days in known.cells_within(plan.id, key.year):
+        cell = CellKey(assignment.id, key.component, days.period)
+        terms = known.terms(cell)
+        if terms is None:
+            last = None
+            continue
+        component = terms.component
+        around = known.period_of(plan.period, days.period.start)
+        yield _Frame(
+            cell,
+            terms,
+            assignment.range.overlaps(DatedRange(days.period.start, days.period.end)),
+            known.quotas(assignment, component, days.period.start),
+            {
+                counted.name: around if counted.period is None else known.period_of(counted.period, days.period.start)
+                for counted in component.measures
+                if counted.name == GATE or (counted.period is not None and counted.name != MAIN)
+            },
+            days.period.start == around.start,
+            days.period.end == around.end,
+            last is None or not _goes_on(last, component, is_first=days.period.start == days.version.effective_from),
+        )
+        last = component
+
+
+def _goes_on(last: Component, component: Component, *, is_first: bool) -> bool:
+    """Whether running totals go on over the seam between two cells."""
+    rated = paid_by_rate(component)
+    if rated is not None and rated.restart and is_first:
+        return False
+    units = [[counted.measure.unit for counted in each.measures if counted.name != GATE] for each in (last, component)]
+    return type(last) is type(component) and units[0] == units[1]
+
+
+def _running(component: Component, year: Mapping[str, Decimal], period: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+    """What the running totals of a component begin a cell with."""
+    rated = paid_by_rate(component)
+    if rated is None:
+        return period
+    match rated.basis:
+        case Basis.PER_DEAL:
+            return {}
+        case Basis.CUMULATIVE:
+            return period
+        case Basis.YEAR_TO_DATE:
+            return year
+
+
+def _added(totals: Mapping[str, Decimal], own: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    return {name: EXACT.add(totals.get(name, _ZERO), value) for name, value in own.items()}
