@@ -68,6 +68,8 @@ PUBLIC_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
         "/v1/plans/{plan_id}/versions/{number}/export": "get",
         "/v1/assignments": "get post",
         "/v1/assignments/bulk": "post",
+        "/v1/assignments/import": "post",
+        "/v1/assignments/quotas/import": "post",
         "/v1/assignments/{assignment_id}/approve": "post",
         "/v1/assignments/{assignment_id}/history": "get",
         "/v1/earnings": "get",

@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from datetime import date
 from decimal import Decimal
+from uuid import UUID
 
 import asyncpg
+import httpx
 import pytest
 
-from shared.contracts.org import Calendar
+from shared.contracts.org import Calendar, Person
 from shared.http.auth import Role
 from tests.stories.incentives import named
 from tests.stories.pay import rebuilder
@@ -271,3 +273,64 @@ async def test_quota_and_explanation_follow_ramp_leave_and_a_start_within_the_pe
     )
     (again, _) = (await company.get("/v1/earnings")).json()["items"]
     assert again["quota"] == explained["value"] == "29758.064516"
+
+
+async def imported(company: Company, path: str, table: str, person: UUID = AUTHOR) -> httpx.Response:
+    headers = company.headers(person, Role.ADMIN, **{"content-type": "text/csv"})
+    return await company.http.post(f"/v1/assignments/{path}", content=table.encode(), headers=headers)
+
+
+async def test_assignments_and_quotas_come_in_as_tables_whole_or_not_at_all(company: Company) -> None:
+    plan_id = await company.plan(rate=BY_ATTAINMENT)
+    head = "person_id,plan_id,start,component,quota,target_variable,prorated"
+    refused = await imported(
+        company,
+        "import",
+        f"{head}\n{ANN},{plan_id},2026-01-01,bookings,1000,,\n{BEN},{plan_id},2026-01-01,other,1000,,\n"
+        f"{MAX},{plan_id},2026-01-01,bookings,,,\n",
+    )
+    assert (refused.status_code, refused.json()["code"]) == (422, "items_refused")
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/line/4/quota", "/line/3/quotas/other"]
+    unread = await imported(company, "import", f"{head}\n{ANN},{plan_id},2026-13-01,bookings,1000,,\n")
+    assert (unread.json()["code"], unread.json()["errors"][0]["pointer"]) == (
+        "invalid_assignments_file",
+        "/line/2/start",
+    )
+    answer = await imported(
+        company,
+        "import",
+        f"{head}\n{ANN},{plan_id},2026-01-01,bookings,1000,40000,true\n{BEN},{plan_id},2026-01-01,bookings,500,,\n",
+    )
+    made = {each["person_id"]: each for each in answer.json()["created"]}
+    assert (made[str(ANN)]["target_variable"]["amount"], made[str(ANN)]["prorated"]) == ("40000", True)
+    items = [{"id": each["id"], "version": each["version"]} for each in made.values()]
+    assert (await company.send("POST", "/v1/assignments/bulk", {"approve": items}, person=AGREEING)).is_success
+    ann, ben = (made[str(person)]["id"] for person in (ANN, BEN))
+    head = "assignment_id,component,from,quota"
+    for person in (ANN, AUTHOR):
+        raised = await imported(
+            company, "quotas/import", f"{head}\n{ann},bookings,2026-04-01,2000\n{ben},bookings,,600\n", person
+        )
+        assert raised.is_success is (person == AUTHOR), raised.text
+    changes = {each["id"]: each["change"]["quotas"]["bookings"] for each in raised.json()["changed"]}
+    assert changes[ann]["amount"] == "1000"
+    assert changes[ann]["changes"] == [{"from": "2026-04-01", "amount": "2000", "goal_ids": []}]
+    assert changes[ben]["amount"] == "600"
+    within = await imported(company, "quotas/import", f"{head}\n{ann},bookings,2026-05-01,2000\n")
+    assert within.json()["errors"][0]["pointer"] == "/line/2/quotas/bookings/changes/1/from"
+    headers = company.headers(BEN, Role.MANAGER, **{"content-type": "text/csv"})
+    for path in ("import", "quotas/import"):
+        assert (await company.http.post(f"/v1/assignments/{path}", content=b"", headers=headers)).status_code == 403
+
+
+async def test_an_open_assignment_of_a_person_who_is_not_active_is_warned_of(company: Company) -> None:
+    plan_id = await company.plan()
+    made = (await company.assign(plan_id, ANN)).json()
+    assert made["warnings"] == []
+    await company.publish(
+        [Person(tenant_id=company.tenant, id=ANN, version=2, name="Ann", email=None, active=False)], version=2
+    )
+    path = f"/v1/assignments/{made['id']}"
+    assert [each["pointer"] for each in (await company.get(path)).json()["warnings"]] == ["/end"]
+    ended = await company.approved(await company.send("PATCH", path, {"end": "2026-03-01"}, if_match='"2"'))
+    assert ended.json()["warnings"] == []

@@ -23,9 +23,9 @@ from services.incentives.plans.domain.assignments import (
     Quota,
     QuotaGap,
     QuotaGoal,
+    assignment_warnings,
     check_quota_goal,
     quota_of,
-    quota_warnings,
 )
 from services.incentives.plans.domain.kinds.commission import Basis, Commission
 from services.incentives.plans.domain.rates import (
@@ -536,7 +536,7 @@ def test_a_goal_of_a_year_is_refused_as_the_quota_of_a_quarter() -> None:
 
 def test_a_quota_whose_goal_has_not_arrived_or_is_not_active_is_warned_of() -> None:
     goals = {named("draft"): quota_goal(counts=False), named("active"): quota_goal()}
-    found = quota_warnings(measured_on("active", "draft", "unknown"), goals)
+    found = assignment_warnings(measured_on("active", "draft", "unknown"), goals)
     assert [warning.pointer for warning in found] == ["/quotas/bookings/goal_ids/1", "/quotas/bookings/goal_ids/2"]
 
 

@@ -27,7 +27,7 @@ from services.incentives.plans.domain.assignments import (
     AssignmentChangeKind,
     AssignmentStatus,
     QuotaGoal,
-    quota_warnings,
+    assignment_warnings,
 )
 from services.incentives.plans.domain.history import AssignmentChange, differences
 from services.incentives.plans.schemas import ChangeAnswer
@@ -139,11 +139,11 @@ class AssignmentsBody(BaseModel):
 
 
 class AssignmentWarningAnswer(BaseModel):
-    """Something that was accepted and pays nothing for now."""
+    """Something that was accepted and is hardly meant for long."""
 
     pointer: str = Field(description="JSON pointer to the member.", examples=["/quotas/bookings/goal_ids/0"])
     message: str
-    accepted: str | None = Field(description="What would pay.")
+    accepted: str | None = Field(description="What would do.")
 
     @classmethod
     def of(cls, found: FieldError) -> Self:
@@ -180,7 +180,9 @@ class AssignmentAnswer(BaseModel):
         None,
         description="The terms that wait for an approval; `deleted` to take it back. For those who see the tenant.",
     )
-    warnings: list[AssignmentWarningAnswer] = Field(description="Quotas that pay nothing for now.")
+    warnings: list[AssignmentWarningAnswer] = Field(
+        description="Quotas that pay nothing for now, and a person who left."
+    )
 
     @classmethod
     def of(
@@ -190,6 +192,7 @@ class AssignmentAnswer(BaseModel):
         goals: Mapping[UUID, QuotaGoal],
         *,
         with_change: bool = True,
+        is_active: bool = True,
     ) -> Self:
         terms = assignment_terms_content(assignment)
         change = assignment.change if with_change else None
@@ -208,7 +211,10 @@ class AssignmentAnswer(BaseModel):
             prorated=terms.prorated,
             status=assignment.status,
             change=None if change is None else assignment_terms_content(change),
-            warnings=[AssignmentWarningAnswer.of(found) for found in quota_warnings(assignment, goals)],
+            warnings=[
+                AssignmentWarningAnswer.of(found)
+                for found in assignment_warnings(assignment, goals, is_active=is_active)
+            ],
         )
 
 

@@ -9,6 +9,15 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import conint
 
 from services.incentives.plans.assigning import Act, AssignmentRequest, Assignments
+from services.incentives.plans.assignment_columns import (
+    ASSIGNMENTS,
+    ASSIGNMENTS_EXAMPLE,
+    QUOTAS,
+    QUOTAS_EXAMPLE,
+    InvalidAssignmentsFile,
+    created_of,
+    requests_of,
+)
 from services.incentives.plans.assignment_schemas import (
     AssignmentAnswer,
     AssignmentBody,
@@ -35,6 +44,7 @@ from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.sight import Auditor, CurrentCaller, Editor
+from shared.http.tables import Uploaded, described_upload
 from shared.http.wiring import handed
 from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
 from shared.kernel.errors import ItemsRefused, Refusals, VersionMismatch
@@ -129,6 +139,50 @@ async def put_assignments(
             created=await _answers(plans, tx, editor.tenant_id, new),
             changed=await _answers(plans, tx, editor.tenant_id, present),
         )
+
+    return await writer.commit(put)
+
+
+@router.post(
+    "/assignments/import",
+    summary="Propose the assignments of a table",
+    responses=responses(ItemsRefused, InvalidAssignmentsFile),
+    openapi_extra=described_upload(ASSIGNMENTS, ASSIGNMENTS_EXAMPLE),
+)
+async def import_assignments(
+    upload: Uploaded, editor: Editor, assignments: UseCases, plans: KnowsPlans, writer: AuditedWriter
+) -> Answered[AssignmentsAnswer]:
+    """One line for each quota, up to 5,000; those of the same person, plan and first day are one assignment.
+
+    All are proposed or none: what is wrong is told of each line.
+    """
+    created = await upload.read(created_of)
+
+    async def put(tx: Transaction) -> AssignmentsAnswer:
+        new, _ = await assignments.put(tx, editor.tenant_id, editor.actor, created, [], Refusals())
+        return AssignmentsAnswer(created=await _answers(plans, tx, editor.tenant_id, new), changed=[])
+
+    return await writer.commit(put)
+
+
+@router.post(
+    "/assignments/quotas/import",
+    summary="Propose the quotas of a table",
+    responses=responses(ItemsRefused, InvalidAssignmentsFile),
+    openapi_extra=described_upload(QUOTAS, QUOTAS_EXAMPLE),
+)
+async def import_quotas(
+    upload: Uploaded, editor: Editor, assignments: UseCases, plans: KnowsPlans, writer: AuditedWriter
+) -> Answered[AssignmentsAnswer]:
+    """Amounts of assignments that are there, up to 5,000 lines, each from its first day on or from the beginning.
+
+    All are proposed or none: what is wrong is told of each line.
+    """
+    requests = await upload.read(requests_of)
+
+    async def put(tx: Transaction) -> AssignmentsAnswer:
+        _, changed = await assignments.put(tx, editor.tenant_id, editor.actor, [], requests, Refusals())
+        return AssignmentsAnswer(created=[], changed=await _answers(plans, tx, editor.tenant_id, changed))
 
     return await writer.commit(put)
 
@@ -284,4 +338,14 @@ async def _answers(
 ) -> list[AssignmentAnswer]:
     names = await plans.person_names(tx, tenant_id, {each.person_id for each in found})
     goals = await plans.quota_goals(tx, tenant_id, found)
-    return [AssignmentAnswer.of(each, names.get(each.person_id), goals, with_change=with_change) for each in found]
+    inactive = await plans.inactive_people(tx, tenant_id, {each.person_id for each in found})
+    return [
+        AssignmentAnswer.of(
+            each,
+            names.get(each.person_id),
+            goals,
+            with_change=with_change,
+            is_active=each.person_id not in inactive,
+        )
+        for each in found
+    ]

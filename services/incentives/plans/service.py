@@ -183,6 +183,12 @@ class Plans:
         known = await self.people(tx, tenant_id, person_ids)
         return {person.id: person.name for person in known.values()}
 
+    async def inactive_people(self, tx: Transaction, tenant_id: UUID, person_ids: Collection[UUID]) -> frozenset[UUID]:
+        """Those of these people who are known and not active any more."""
+        stored = await store.bodies(tx, tenant_id, {f"person/{person_id}" for person_id in person_ids})
+        people = [Person.from_json(body) for body in stored.values()]
+        return frozenset(person.id for person in people if not person.active)
+
     async def quota_goals(
         self, tx: Transaction, tenant_id: UUID, assignments: Iterable[Assignment]
     ) -> dict[UUID, QuotaGoal]:

@@ -443,9 +443,15 @@ def check_first_days(candidate: Assignment, plan: Plan, calendar: FiscalCalendar
             )
 
 
-def quota_warnings(assignment: Assignment, goals: Mapping[UUID, QuotaGoal]) -> list[FieldError]:
-    """The goals that quotas name and that pay nothing for now, each with what would change that."""
+def assignment_warnings(
+    assignment: Assignment, goals: Mapping[UUID, QuotaGoal], *, is_active: bool = True
+) -> list[FieldError]:
+    """What is hardly meant: no end for a person who is not active any more, and goals that pay nothing for now."""
     found = []
+    if not is_active and assignment.range.end is None:
+        found.append(
+            FieldError("/end", "is open for a person who is not active: pay goes on", "the day after the last one")
+        )
     for key, quota in assignment.quotas.items():
         for at, goal_id in quota.named_goals():
             goal, pointer = goals.get(goal_id), f"/quotas/{key}{at}"
