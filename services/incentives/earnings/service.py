@@ -47,6 +47,9 @@ class Earnings:
         states = await self._plans.states(tx, tenants) if tenants else {}
         for tenant_id in sorted(tenants):
             state = states[tenant_id]
+            # Of a tenant that nobody is paid at no definitions are read, however many there are.
+            if not state.has_assignments:
+                continue
             known = await self._credits.definitions(tx, tenant_id, revision=state.revision)
             changed = newer.get(tenant_id, [])
             if known.asks_for_owners:

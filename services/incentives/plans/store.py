@@ -65,10 +65,11 @@ class StaleAssignment:
 
 @dataclass(frozen=True, slots=True)
 class PlanState:
-    """The revision of a tenant's definitions, and the assignments that are stale by it."""
+    """The revision of a tenant's definitions, the assignments that are stale by it, and whether there ever were any."""
 
     revision: int
     stale_ids: frozenset[UUID]
+    has_assignments: bool
 
 
 _MARK_STALE: Final = text(
@@ -124,7 +125,8 @@ _STATES: Final = text(
     f"""
     SELECT t AS tenant_id,
         COALESCE((SELECT revision FROM {projection.revisions.fullname} WHERE tenant_id = t), 0) AS revision,
-        ARRAY(SELECT assignment_id FROM {stale_assignments.fullname} WHERE tenant_id = t) AS stale_ids
+        ARRAY(SELECT assignment_id FROM {stale_assignments.fullname} WHERE tenant_id = t) AS stale_ids,
+        EXISTS (SELECT FROM {assignments.fullname} WHERE tenant_id = t) AS has_assignments
     FROM unnest(CAST(:tenants AS uuid[])) AS t
     """
 )
@@ -156,7 +158,10 @@ async def stale_ids(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID,
 
 async def states(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, PlanState]:
     rows = await tx.rows(_STATES, {"tenants": sorted(tenant_ids)})
-    return {row["tenant_id"]: PlanState(row["revision"], frozenset(row["stale_ids"])) for row in rows}
+    return {
+        row["tenant_id"]: PlanState(row["revision"], frozenset(row["stale_ids"]), row["has_assignments"])
+        for row in rows
+    }
 
 
 async def stale_tenants(tx: Transaction) -> list[UUID]:
