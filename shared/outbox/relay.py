@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from random import SystemRandom
 from secrets import token_hex
@@ -32,8 +33,9 @@ _log = get_logger(__name__)
 _chance: Final = SystemRandom()
 
 _ROWS_MAX: Final = 1000
-_MARKS_A_LOOK_MAX: Final = 200
-"""Rendering what is marked keeps the process busy, and what is handed over meanwhile waits for it."""
+_MARKS_BESIDE_MAX: Final = 50
+_BESIDE_SECONDS: Final = 1.0
+"""So long after something was handed over a look takes few marks: what is handed over meanwhile waits for them."""
 _BYTES_MAX: Final = 16 * 1024 * 1024
 _BLOCKED_LANES_MAX: Final = 5000
 _PUBLISH_SECONDS_MAX: Final = 60.0
@@ -105,6 +107,7 @@ class Relay(Rounds):
         self._running: asyncio.Task[None] | None = None
         self._counted_at = float("-inf")
         self._passes_without_look = 0
+        self._handed_over_at = float("-inf")
 
     async def run(self) -> None:
         """Publish until `stop`; survives the loss of the database and of the broker. Call once."""
@@ -157,11 +160,25 @@ class Relay(Rounds):
             began = time.monotonic()
             gather_seconds = await self._pass(candidate, handover)
             if gather_seconds is not None:
-                await self.pause(began + gather_seconds - time.monotonic())
+                await self._gather(began + gather_seconds)
             elif self.is_stopping:
                 return
             else:
                 await self._wait(began)
+
+    async def _gather(self, until: float) -> None:
+        """Let more gather; after a look that took few marks only until something is handed over."""
+        seconds = until - time.monotonic()
+        if self._passes_without_look or not self._is_beside():
+            await self.pause(seconds)
+        elif seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.woken.wait()
+
+    def _is_beside(self) -> bool:
+        """Whether something was handed over lately."""
+        return time.monotonic() - self._handed_over_at < _BESIDE_SECONDS
 
     async def _wait(self, began: float) -> None:
         """Until there is something to do after a pass that began then; what was blocked then may be free by now."""
@@ -197,6 +214,7 @@ class Relay(Rounds):
                 rows, marks = await self._look(statements, handover, topics, blocked_lanes)
             else:
                 self._passes_without_look += 1
+                self._handed_over_at = time.monotonic()
                 rows, marks = handover.take(topics, blocked_lanes)
             page = await self._rendered(statements, rows, marks)
         metrics.OUTBOX_LAG_SECONDS.labels(self._service).set(rows[0].age_seconds if rows else 0)
@@ -218,7 +236,7 @@ class Relay(Rounds):
             topics=topics,
             blocked=blocked,
             rows_max=_ROWS_MAX,
-            marks_max=_MARKS_A_LOOK_MAX,
+            marks_max=_MARKS_BESIDE_MAX if self._is_beside() else _ROWS_MAX,
             bytes_max=_BYTES_MAX,
         )
         handover.looked(rows, marks)
