@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -219,9 +219,12 @@ async def test_definitions_that_are_not_in_memory_are_read_beside_and_not_in_the
     later = Site(site.database)
     later.id, later.scope = site.id, site.scope
     running = asyncio.create_task(later.reader.run())
+    assert not later.publisher.leaves([site.id])
     await later.publish(deal(site, 1, 100))
     assert await site.value() == "0"
+    assert later.publisher.leaves([site.id]), "others count until its definitions rest"
     await eventually(lambda: _has_read(later), expectation="the definitions are read")
+    await eventually(lambda: _leaves_nothing(later), expectation="nothing of them has changed since")
     await later.publish(deal(site, 2, 20))
     assert await site.value() == "20"
     # Somebody else changes them.
@@ -321,6 +324,9 @@ class Failing:
         await self._counter.count(tx, deals, activities)
         raise KeyError("a fault")
 
+    def leaves(self, tenant_ids: Collection[UUID]) -> bool:
+        return self._counter.leaves(tenant_ids)
+
 
 async def test_what_cannot_be_counted_is_published_all_the_same(site: Site) -> None:
     counter = Failing(RecordCounter(site.tracker, site.reader))
@@ -387,6 +393,10 @@ async def _has_read(site: Site) -> bool:
     async with site.database.transaction(site.scope) as tx:
         revision = (await site.definitions.revisions(tx, [site.id]))[site.id]
     return site.definitions.has(site.id, revision)
+
+
+async def _leaves_nothing(site: Site) -> bool:
+    return not site.publisher.leaves([site.id])
 
 
 async def _somebody_waits(database: Database) -> bool:

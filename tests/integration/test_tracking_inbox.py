@@ -113,7 +113,14 @@ async def test_what_says_nothing_usable_is_in_quarantine_at_once_and_holds_up_no
 
 
 @pytest.mark.parametrize(
-    "what", ["a large body", "many", "one soon after others", "a record of which only what changed is told"]
+    "what",
+    [
+        "a large body",
+        "many",
+        "one soon after others",
+        "one that would not be counted here",
+        "a record of which only what changed is told",
+    ],
 )
 async def test_what_takes_longer_is_left_to_the_worker(
     at_once: None, admin: Caller, what: str, monkeypatch: pytest.MonkeyPatch
@@ -131,6 +138,9 @@ async def test_what_takes_longer_is_left_to_the_worker(
             body = deal()
             await send(admin, connection, body)
             monkeypatch.setattr(intake_module, "QUIET_SECONDS", 3600.0)
+        case "one that would not be counted here":
+            body = deal()
+            monkeypatch.setattr(Publisher, "leaves", lambda _, tenant_ids: admin.tenant in tenant_ids)
         case _:
             body = (PROJECT_FOLDER / "tests/played/samples/salesforce/cdc.json").read_text()
     arrived = Arrival(Sender(admin.tenant, UUID(connection.id), Source(source), ()), uuid4().hex, "{}", body.encode())

@@ -2,7 +2,7 @@
 
 What comes after a moment of quiet, alone or with few others, is translated in the transaction that stores it, so that
 its deals are on their way with the commit. While more comes, translating is the worker's: it would hold up the next
-group.
+group. So it is while the definitions of its tenant change, which the worker has read before this process has.
 
 While one group is being stored the next gathers, so a group is as large as the load makes it, and a delivery that comes
 alone waits for nobody. One group at a time: the NOTIFY makes commits queue for each other, so a second would only wait
@@ -115,7 +115,8 @@ class Intake(Rounds):
 
     async def _stored(self, arrivals: list[Arrival]) -> Mapping[UUID, int]:
         """How many of the arrivals were new, by connection."""
-        scope = Scope.of(*{arrival.sender.tenant_id for arrival in arrivals})
+        tenant_ids = {arrival.sender.tenant_id for arrival in arrivals}
+        scope = Scope.of(*tenant_ids)
         # In the order of the unique key, so that groups of two processes never wait for each other in a circle.
         ordered = sorted(
             arrivals, key=lambda each: (each.sender.tenant_id.int, each.sender.connection_id.int, each.dedupe_key)
@@ -129,7 +130,8 @@ class Intake(Rounds):
             )
 
         try:
-            return await store(is_translating=monotonic() - self._stored_at >= QUIET_SECONDS)
+            is_quiet = monotonic() - self._stored_at >= QUIET_SECONDS
+            return await store(is_translating=is_quiet and not self._publisher.leaves(tenant_ids))
         except Unavailable:
             raise
         except Exception:

@@ -4,8 +4,9 @@ A counter is handed in, as counting is no concern of the intake. What it does no
 it; what fails because of it is done again without it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol, TypeVar
+from uuid import UUID
 
 from services.tracking.records.domain.snapshots import NOTHING_SUPERSEDED, Superseded
 from services.tracking.records.service import ACTIVITIES, DEALS
@@ -27,6 +28,9 @@ class Counter(Protocol):
     async def count(self, tx: Transaction, deals: Sequence[Deal], activities: Sequence[Activity]) -> Superseded:
         """Count those that can be counted without waiting for what takes long; which of them are not the newest."""
 
+    def leaves(self, tenant_ids: Collection[UUID]) -> bool:
+        """Whether it would not count records of one of these tenants here and now."""
+
 
 class Stated(NamedTuple):
     """What a delivery states of a record, and the W3C trace context it came with."""
@@ -42,6 +46,10 @@ class Publisher:
         """Without a counter everything is counted when its topic brings it."""
         self._outbox = outbox
         self._counter = counter
+
+    def leaves(self, tenant_ids: Collection[UUID]) -> bool:
+        """Whether what one of these tenants publishes would not be counted with it here and now."""
+        return self._counter is not None and self._counter.leaves(tenant_ids)
 
     async def publish(self, tx: Transaction, stated: Sequence[Stated]) -> None:
         """Publish these versions, in this order within a record.

@@ -5,7 +5,7 @@ whose definitions take long to change or whose goals take long to be rebuilt, or
 read yet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
@@ -20,6 +20,7 @@ from shared.db.database import Database, Scope, Transaction
 from shared.telemetry import metrics
 from shared.worker.rounds import Rounds
 
+_LOOK_SECONDS: Final = 0.5
 _REST_OF_READING: Final = 10
 """So many times as long as reading took nothing is read, so that it never takes more than a share of the process."""
 
@@ -31,20 +32,26 @@ class DefinitionsReader(Rounds):
         super().__init__("definitions_reader", every_seconds=None)
         self._database = database
         self._definitions = definitions
-        self._wanted: set[UUID] = set()
+        self._behind: set[UUID] = set()
 
     def want(self, tenant_id: UUID) -> None:
-        """Have the tenant's definitions read soon."""
-        self._wanted.add(tenant_id)
+        """Have the tenant's definitions read soon, and again until nothing of them has changed between two looks."""
+        self._behind.add(tenant_id)
         self.wake()
 
+    def is_behind(self, tenant_ids: Collection[UUID]) -> bool:
+        """Whether the definitions of one of these tenants were unread here when last looked at."""
+        return not self._behind.isdisjoint(tenant_ids)
+
     async def round(self) -> bool:
-        while self._wanted and not self.is_stopping:
-            tenant_id = self._wanted.pop()
-            began = monotonic()
-            async with self._database.transaction(Scope.of(tenant_id)) as tx:
-                await self._definitions.current(tx, tenant_id)
-            await self.pause(_REST_OF_READING * (monotonic() - began))
+        while self._behind and not self.is_stopping:
+            for tenant_id in sorted(self._behind):
+                began = monotonic()
+                async with self._database.transaction(Scope.of(tenant_id)) as tx:
+                    if not await self._definitions.catch_up(tx, tenant_id):
+                        self._behind.discard(tenant_id)
+                        continue
+                await self.pause(max(_LOOK_SECONDS, _REST_OF_READING * (monotonic() - began)))
         return False
 
 
@@ -62,6 +69,10 @@ class RecordCounter:
             self._reader.want(tenant_id)
         tx.after_commit(lambda: observe(counted.accepted))
         return counted.superseded
+
+    def leaves(self, tenant_ids: Collection[UUID]) -> bool:
+        """Whether records of one of these tenants would be left to their topics, as its definitions are changing."""
+        return self._reader.is_behind(tenant_ids)
 
 
 def observe(accepted: Sequence[datetime]) -> None:

@@ -162,12 +162,24 @@ class DefinitionsCache:
         known, definitions = self._stored.get(tenant_id, _UNREAD)
         if known != revision:
             snapshots = await self._published.since(tx, tenant_id, known)
-            newer = [each for each in snapshots if each.event_type in _INDEXED_TYPES]
-            definitions, _ = definitions.changed([EVENT_TYPES[each.event_type].from_json(each.body) for each in newer])
+            turns, events = Turns(), list[Event]()
+            for each in snapshots:
+                if each.event_type in _INDEXED_TYPES:
+                    events.append(EVENT_TYPES[each.event_type].from_json(each.body))
+                    await turns.give()
+            definitions, _ = await _changed(definitions, events)
             self._cache(tenant_id, revision, definitions)
         else:
             self._stored.move_to_end(tenant_id)
         return definitions
+
+    async def catch_up(self, tx: Transaction, tenant_id: UUID) -> bool:
+        """Read what is newer of the tenant's definitions than what is stored here; whether anything was."""
+        revision = (await self.revisions(tx, [tenant_id]))[tenant_id]
+        if self.has(tenant_id, revision):
+            return False
+        await self.at(tx, tenant_id, revision)
+        return True
 
     async def current(self, tx: Transaction, tenant_id: UUID) -> Definitions:
         """The tenant's definitions as they are, for reading."""
@@ -197,12 +209,7 @@ class DefinitionsCache:
         newer = [incoming[snapshot] for snapshot in await self._published.store_newest(tx, list(incoming))]
         if not newer:
             return None
-        after, moved = before, frozenset[UUID]()
-        turns = Turns()
-        for piece in _pieces(newer):
-            after, moved_by_piece = after.changed(piece)
-            moved |= moved_by_piece
-            await turns.give()
+        after, moved = await _changed(before, newer)
         # A revision of a transaction that is rolled back will stand for something else.
         tx.after_commit(lambda: self._cache(tenant_id, revision + 1, after))
         return Redefinition(before, after, newer, moved)
@@ -214,6 +221,17 @@ class DefinitionsCache:
             self._stored.move_to_end(tenant_id)
         while len(self._stored) > self._tenants_max:
             self._stored.popitem(last=False)
+
+
+async def _changed(before: Definitions, events: Sequence[Event]) -> tuple[Definitions, frozenset[UUID]]:
+    """What `Definitions.changed` makes of these events, while others have their turn."""
+    after, moved = before, set[UUID]()
+    turns = Turns()
+    for piece in _pieces(events):
+        after, moved_by_piece = after.changed(piece)
+        moved |= moved_by_piece
+        await turns.give()
+    return after, frozenset(moved)
 
 
 def _pieces(events: Sequence[Event]) -> Iterator[Sequence[Event]]:

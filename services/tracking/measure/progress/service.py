@@ -41,12 +41,14 @@ from shared.kernel.measures import Aggregate
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 from shared.outbox.republishing import marking
+from shared.worker.turns import Turns
 
 # A chunk holds up the tenant's records for as long as it takes, and that grows with whose records it looks at.
 _CHUNK_GOALS_MAX: Final = 100
 _CHUNK_SPANS_MAX: Final = 300
 # While thousands of goals begin to count, chunk after chunk, the way through the topic would wait for the lock as well.
 _PATIENCE_MILLISECONDS: Final = 100
+_COMMITTER_SECONDS: Final = 0.002
 _GOAL_SUBJECT: Final = "goal/"
 _ZERO: Final = Decimal(0)
 
@@ -137,7 +139,11 @@ class ProgressTracker:
         if not tenant_ids:
             return NOTHING_COUNTED
         states = await store.definition_states(tx, tenant_ids)
-        unread = frozenset(each for each, state in states.items() if not self._definitions.has(each, state.revision))
+        unread = self._unread(states)
+        if unread:
+            # What has just been committed here is in memory as soon as its committer has heard of that.
+            await asyncio.sleep(_COMMITTER_SECONDS)
+            unread = self._unread(states)
         counted = tenant_ids - unread
         counting = await self._counting(tx, {each: state for each, state in states.items() if each in counted})
         recorded_deals = await DEALS.record(tx, [each for each in deals if each.tenant_id in counted])
@@ -209,6 +215,8 @@ class ProgressTracker:
 
         How many, 0 when none was left.
         """
+        # What of the definitions is new to this process may be much, and nobody need wait for that.
+        await self._definitions.current(tx, tenant_id)
         await tx.lock_tenants_exclusive([tenant_id])
         stale = await store.stale_goals(tx, tenant_id, limit=_CHUNK_GOALS_MAX)
         if not stale:
@@ -238,6 +246,10 @@ class ProgressTracker:
             definitions = await self._definitions.current(tx, tenant_id)
             await actuals.recount(tx, tenant_id, definitions.chart, outdated)
         return len(outdated)
+
+    def _unread(self, states: Mapping[UUID, store.DefinitionState]) -> frozenset[UUID]:
+        """The tenants of these whose definitions of just this revision are not in memory."""
+        return frozenset(each for each, state in states.items() if not self._definitions.has(each, state.revision))
 
     async def _counting(self, tx: Transaction, states: Mapping[UUID, store.DefinitionState]) -> "_Counting":
         """What will move the goals of each tenant that has definitions."""
@@ -369,11 +381,14 @@ async def render_progress(statements: Statements, subjects: Sequence[tuple[UUID,
     A stale goal is left out: its rebuild will publish it.
     """
     goals = [(tenant_id, UUID(subject.removeprefix(_GOAL_SUBJECT))) for tenant_id, subject in subjects]
-    return [
-        to_message(progress_event(state), event_id=statements.new_id(), source="tracking", time=state.changed_at)
-        for state in await store.states(statements, goals)
-        if not state.is_stale
-    ]
+    messages: list[OutboxMessage] = []
+    turns = Turns()
+    for state in await store.states(statements, goals):
+        if not state.is_stale:
+            event, event_id = progress_event(state), statements.new_id()
+            messages.append(to_message(event, event_id=event_id, source="tracking", time=state.changed_at))
+            await turns.give()
+    return messages
 
 
 def progress_event(state: store.State) -> contract.Progress:

@@ -7,7 +7,7 @@ from uuid import UUID
 from services.tracking.measure.actuals import service as actuals
 from services.tracking.measure.progress import store
 from services.tracking.measure.progress.service import ProgressTracker
-from shared.db.database import Database, Scope, TenantLock
+from shared.db.database import Database, Scope
 from shared.kernel.errors import Unavailable
 from shared.telemetry import metrics
 from shared.telemetry.logs import get_logger
@@ -65,8 +65,7 @@ class Rebuilder(Rounds):
 
     async def _rebuild_chunk(self, tenant_id: UUID) -> int:
         started = perf_counter()
-        scope = Scope.of(tenant_id, lock=TenantLock.EXCLUSIVE)
-        rebuilt = await self._database.run(scope, lambda tx: self._tracker.rebuild(tx, tenant_id))
+        rebuilt = await self._database.run(Scope.of(tenant_id), lambda tx: self._tracker.rebuild(tx, tenant_id))
         seconds = perf_counter() - started
         metrics.PROGRESS_REBUILD_SECONDS.observe(seconds)
         # Meanwhile the tenant's records have their turn.
