@@ -4,6 +4,8 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from services.incentives.accruals.api import router as accruals_router
+from services.incentives.accruals.service import Accruals
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.api import router as earnings_router
 from services.incentives.earnings.explaining import Explanations
@@ -53,6 +55,7 @@ def create_app() -> FastAPI:
     plans = Plans()
     credits = Credits(plans)
     explanations = Explanations(plans, credits)
+    pay_periods = PayPeriods(Outbox(transport))
     return create_service_app(
         title="Attain incentives",
         description=_DESCRIPTION,
@@ -60,6 +63,7 @@ def create_app() -> FastAPI:
         database=database,
         transport_tables=transport,
         routers=[
+            accruals_router,
             earnings_router,
             inquiries_router,
             ledger_router,
@@ -75,12 +79,13 @@ def create_app() -> FastAPI:
             DealFinder(credits.connections, credits.facts),
             plans,
             Assignments(plans),
-            PayPeriods(Outbox(transport)),
+            pay_periods,
             credits,
             explanations,
             Simulations(plans, credits),
             Statements(plans, credits, explanations),
             Renderer(),
+            Accruals(credits, pay_periods),
             Inquiries(Outbox(transport), plans, credits, explanations),
         ],
     )

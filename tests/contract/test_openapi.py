@@ -118,8 +118,17 @@ CHANGES_ONLY_BY_ADDING: Final = {
 """Puts work on a thing's queue, or takes a delivery out of quarantine or back, which its state allows once; there is no
 older version it could be based on."""
 
-STATES_WHAT_HOLDS: Final = {"set_exchange_rates", "delete_exchange_rate", "set_upload_part"}
-"""Says what a day's rate or a part of a file is, whatever it was: the last word counts, and loses nothing earlier."""
+STATES_WHAT_HOLDS: Final = {
+    "set_exchange_rates",
+    "delete_exchange_rate",
+    "set_upload_part",
+    "set_cost_centre",
+    "set_plan_budget",
+}
+"""Says what a day's rate, a part of a file, a cost centre or a budget is, whatever it was.
+
+The last word counts, and loses nothing earlier.
+"""
 
 
 class Operation(NamedTuple):

@@ -65,6 +65,8 @@ FINANCE_CHANGES: Final = {
     "set_exchange_rates",
     "import_exchange_rates",
     "delete_exchange_rate",
+    "set_cost_centre",
+    "set_plan_budget",
     "assign_inquiry",
     "reschedule_inquiry",
     "resolve_inquiry",
@@ -382,6 +384,10 @@ class Company:
             asked: JsonValue = {"person_id": self.people[name], "deal": deal, "reason": "missing_deal", "text": "Why?"}
             made = await self.make("incentives", "/v1/inquiries", asked, **self.caller(Role.REP, name))
             self.ids["inquiry_id"] = str(made["id"])
+        budget = await self.send(
+            "PUT", "incentives", f"/v1/plans/{plan['id']}/budgets/2026-05-01", body={"amount": "9"}
+        )
+        assert budget.status_code == 200, budget.text
         self.ids |= {"plan_id": str(plan["id"]), "number": "1"}
         hidden = await self.make("incentives", "/v1/plans", {"name": "Unseen", "currency": "USD", "period": "quarter"})
         self.ids["hidden_plan_id"] = str(hidden["id"])
@@ -540,7 +546,7 @@ def required_query(company: Company, operation: Operation) -> dict[str, str]:
             return {"person_id": company.people["ann"], "format": "html", **PERIOD}
         case "get_statement_documents":
             return {"format": "html", **PERIOD}
-        case "get_statement_table" | "simulate_plan_version":
+        case "get_statement_table" | "simulate_plan_version" | "get_accruals" | "get_plan_costs":
             return PERIOD
         case "compare_scenarios":
             return {"scenario_ids": company.ids["scenario_id"]}

@@ -289,6 +289,7 @@ def test_a_wall_that_is_broken_is_seen(tmp_path: Path) -> None:
         "services/incentives/ledger/service.py": "import services.incentives.plans.service\n",
         "services/incentives/earnings/consumer.py": "",
         "services/incentives/earnings/schemas.py": "",
+        "services/incentives/accruals/service.py": "",
         "services/incentives/inquiries/service.py": "",
         "services/incentives/payouts/service.py": "",
         "services/incentives/periods/service.py": "",

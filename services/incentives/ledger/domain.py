@@ -146,6 +146,17 @@ class Posted:
     amount: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """What was posted on an account about a person in pay periods that end on the same day: debit above 0."""
+
+    posted_until: date
+    account: str
+    person_id: UUID
+    currency: str
+    amount: Decimal
+
+
 class Flaw(StrEnum):
     """What can be wrong with a chain."""
 

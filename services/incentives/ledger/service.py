@@ -8,7 +8,16 @@ from typing import Final
 from uuid import UUID
 
 from services.incentives.ledger import store
-from services.incentives.ledger.domain import Break, ChainCheck, Head, LedgerTransaction, Posted, Posting, chained
+from services.incentives.ledger.domain import (
+    Break,
+    ChainCheck,
+    Head,
+    LedgerTransaction,
+    Movement,
+    Posted,
+    Posting,
+    chained,
+)
 from shared.db.database import Transaction
 from shared.kernel.periods import Period
 from shared.telemetry.metrics import LEDGER_ENTRIES
@@ -69,6 +78,11 @@ async def posted(
     In pay periods whose last day is `after` or later and before `until`; of some people (None: everyone), by person.
     """
     return await store.posted(tx, tenant_id, account_kind, subject_kind, after=after, until=until, people=people)
+
+
+async def movements(tx: Transaction, tenant_id: UUID, *, after: date, until: date) -> list[Movement]:
+    """What was posted on every account, by person, in pay periods that end in (after, until]."""
+    return await store.movements(tx, tenant_id, after=after, until=until)
 
 
 async def count_posted(tx: Transaction, tenant_id: UUID, *, after: date, until: date, sequence: int) -> int:

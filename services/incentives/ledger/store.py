@@ -17,6 +17,7 @@ from services.incentives.ledger.domain import (
     Entry,
     Head,
     LedgerTransaction,
+    Movement,
     Posted,
     Posting,
     Subject,
@@ -123,7 +124,24 @@ _POSTED: Final = text(
     """
 )
 
-
+_MOVEMENTS: Final = text(
+    f"""
+    SELECT COALESCE(t.posted_in_end, t.period_end, f.period_end) AS posted_until, e.account, t.person_id, e.currency,
+        sum(e.amount) AS amount
+    FROM {ledger_transactions.fullname} AS t
+    LEFT JOIN {ledger_first_periods.fullname} AS f
+        ON t.kind IS NULL AND f.tenant_id = t.tenant_id AND f.cell_id = t.cell_id
+    JOIN {ledger_entries.fullname} AS e ON e.tenant_id = t.tenant_id AND e.sequence = t.sequence
+    WHERE t.tenant_id = :tenant_id
+        AND (
+            t.posted_in_end > :after
+            OR t.posted_in_end IS NULL AND COALESCE(t.period_end, f.period_end) > :after
+        )
+        AND COALESCE(t.posted_in_end, t.period_end, f.period_end) <= :until
+    GROUP BY 1, 2, 3, 4
+    ORDER BY 1, 2, 3, 4
+    """
+)
 _COUNT_POSTED: Final = text(
     f"""
     SELECT count(*) AS count
@@ -261,6 +279,14 @@ async def posted(
             row["amount"],
         )
         for row in rows
+    ]
+
+
+async def movements(tx: Transaction, tenant_id: UUID, *, after: date, until: date) -> list[Movement]:
+    """What was posted on every account, by person, in pay periods that end in (after, until]."""
+    rows = await tx.rows(_MOVEMENTS, {"tenant_id": tenant_id, "after": after, "until": until})
+    return [
+        Movement(row["posted_until"], row["account"], row["person_id"], row["currency"], row["amount"]) for row in rows
     ]
 
 
