@@ -20,7 +20,8 @@ from services.incentives.accruals.schemas import (
     PlanCostAnswer,
     PlanCostsAnswer,
 )
-from services.incentives.accruals.service import Accruals, TeamNotFound
+from services.incentives.accruals.service import Accruals
+from services.incentives.credits.domain import TeamNotInSight
 from services.incentives.plans.domain.versions import PlanNotFound
 from services.incentives.plans.service import Plans
 from shared.db.database import Transaction
@@ -105,7 +106,9 @@ async def list_cost_centres(
     )
 
 
-@router.put("/cost-centres/{team_id}/{date}", summary="Book a team on a cost centre", responses=responses(TeamNotFound))
+@router.put(
+    "/cost-centres/{team_id}/{date}", summary="Book a team on a cost centre", responses=responses(TeamNotInSight)
+)
 async def set_cost_centre(
     team_id: UUID,
     start: Annotated[date, Path(alias="date", description="From this day on.")],

@@ -16,6 +16,7 @@ from services.incentives.accruals.domain import (
     costs_of,
     is_expense_of,
 )
+from services.incentives.credits.domain import TeamNotInSight
 from services.incentives.credits.service import Credits
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import Movement
@@ -24,18 +25,11 @@ from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.domain.versions import Plan
 from shared.db.database import Transaction
 from shared.kernel.approvals import Actor
-from shared.kernel.errors import InvalidInput, NotFound
+from shared.kernel.errors import InvalidInput
 from shared.kernel.org import OrgChart
 from shared.kernel.periods import Period
 
 PERIODS_MAX = 60
-
-
-class TeamNotFound(NotFound):
-    """There is no such team, or the organisation has not published it yet."""
-
-    code = "team_not_found"
-    title = "Team not found"
 
 
 class Accruals:
@@ -52,9 +46,9 @@ class Accruals:
     async def set_cost_centre(
         self, tx: Transaction, tenant_id: UUID, team_id: UUID, start: date, code: str, actor: Actor
     ) -> CostCentre:
-        """From a day on a team is booked on a cost centre. Raises TeamNotFound."""
+        """From a day on a team is booked on a cost centre. Raises TeamNotInSight."""
         if team_id not in (await self._credits.chart(tx, tenant_id)).teams:
-            raise TeamNotFound(f"There is no team {team_id}.")
+            raise TeamNotInSight(f"There is no team {team_id}.")
         centre = CostCentre(tx.new_id(), team_id, start, code, actor, tx.now)
         return await store.add_cost_centre(tx, tenant_id, centre)
 

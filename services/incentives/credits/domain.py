@@ -40,6 +40,7 @@ from services.incentives.plans.domain.parameters import (
 )
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus, timeline
 from shared.kernel.deals import DateField, DealFacts
+from shared.kernel.errors import NotFound
 from shared.kernel.filters import Filter, first_failing
 from shared.kernel.layers import Layered
 from shared.kernel.measures import Conversion, Counted, Crediting, Exclusion, Measure, NotCounted, RatePolicy
@@ -78,6 +79,20 @@ class CreditExclusion(StrEnum):
     """The deal was taken over from somebody who left, and the plan goes on crediting who left."""
     HOUSE_ACCOUNT = "house_account"
     """Nobody is credited with the deal."""
+
+
+class PersonNotInSight(NotFound):
+    """There is no such person, or the caller may not see what it earns."""
+
+    code = "person_not_found"
+    title = "Person not found"
+
+
+class TeamNotInSight(NotFound):
+    """There is no such team, or the caller may not see it."""
+
+    code = "team_not_found"
+    title = "Team not found"
 
 
 class ReceivedDeal(NamedTuple):

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
+from services.incentives.credits.domain import PersonNotInSight
 from services.incentives.earnings.explaining import EarningNotFound
 from services.incentives.inquiries.domain import (
     Inquiry,
@@ -24,7 +25,7 @@ from services.incentives.inquiries.schemas import (
     InquiryMessageBody,
     InquiryResolutionBody,
 )
-from services.incentives.inquiries.service import Inquiries, PersonNotInSight
+from services.incentives.inquiries.service import Inquiries
 from shared.db.database import Transaction
 from shared.http.auth import Principal, Role, require
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion

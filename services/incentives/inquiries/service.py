@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
+from services.incentives.credits.domain import PersonNotInSight
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.explaining import EarningNotFound, Explanations
 from services.incentives.inquiries import store
@@ -32,7 +33,7 @@ from services.incentives.inquiries.events import inquiry_event
 from services.incentives.plans.service import Plans
 from shared.db.database import Transaction
 from shared.kernel.approvals import Actor, check_no_own_interest
-from shared.kernel.errors import InvalidInput, NotFound
+from shared.kernel.errors import InvalidInput
 from shared.kernel.ids import possible_deal_ids
 from shared.kernel.sight import Sight
 from shared.outbox.outbox import Outbox
@@ -42,13 +43,6 @@ from shared.outbox.republishing import ReadNext
 DUE_CHANNEL = "incentives_inquiries_due"
 """Notified when the next inquiry may be due on another day than before."""
 _OVERDUE_AT_ONCE = 200
-
-
-class PersonNotInSight(NotFound):
-    """There is no such person, or the caller may not see what it earns."""
-
-    code = "person_not_found"
-    title = "Person not found"
 
 
 class Inquiries:

@@ -9,12 +9,13 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
+from services.incentives.credits.domain import PersonNotInSight
 from services.incentives.plans.domain.versions import PlanNotFound, PlanVersionNotFound, numbered
 from services.incentives.plans.service import Plans
 from services.incentives.simulation.domain import Comparison
 from services.incentives.simulation.picture import MEDIA_TYPE, picture
 from services.incentives.simulation.schemas import PlanSimulationAnswer, SimulatedEarningsAnswer, SimulationBody
-from services.incentives.simulation.service import HistoryTooLong, PersonNotInSight, PersonUnmapped, Simulations
+from services.incentives.simulation.service import HistoryTooLong, PersonUnmapped, Simulations
 from shared.http.problems import ParameterError, responses
 from shared.http.reader import RequestReader
 from shared.http.sight import Auditor, CurrentCaller

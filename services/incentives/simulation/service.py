@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
-from services.incentives.credits.domain import Definitions
+from services.incentives.credits.domain import Definitions, PersonNotInSight
 from services.incentives.credits.service import Credits
 from services.incentives.plans.domain.versions import PlanVersion
 from services.incentives.plans.service import Plans
@@ -16,20 +16,13 @@ from services.incentives.simulation.domain import CellOutcome, Comparison, compa
 from shared.contracts.deals import Deal
 from shared.db.database import Transaction
 from shared.kernel.deals import DealFacts, DealKind, DealStatus
-from shared.kernel.errors import InvalidInput, NotFound
+from shared.kernel.errors import InvalidInput
 from shared.kernel.org import CrmUser
 from shared.kernel.sight import Sight
 
 DEALS_MAX: Final = 100_000
 """On how many deals a plan is tried at most."""
 _NEW_DEALS: Final = UUID("01935a00-0000-7000-8000-00000000d0a1")
-
-
-class PersonNotInSight(NotFound):
-    """There is no such person, or the caller may not see what it earns."""
-
-    code = "person_not_found"
-    title = "Person not found"
 
 
 class HistoryTooLong(InvalidInput):

@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response, StreamingResponse
 
+from services.incentives.credits.domain import PersonNotInSight, TeamNotInSight
 from services.incentives.earnings.explaining import StatementTooLong
 from services.incentives.earnings.schemas import StatementAnswer
 from services.incentives.statements.archive import archive, file_name
@@ -29,7 +30,7 @@ from services.incentives.statements.schemas import (
     described_document,
     texts_in,
 )
-from services.incentives.statements.service import PersonNotInSight, Statements, TeamNotInSight, TooManyPeople
+from services.incentives.statements.service import Statements, TooManyPeople
 from services.incentives.statements.stating import stated
 from shared.http.named_deals import NamedDeal, named_deal
 from shared.http.problems import ParameterError, responses

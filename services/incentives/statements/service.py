@@ -9,31 +9,18 @@ from datetime import date, timedelta
 from typing import Final
 from uuid import UUID
 
+from services.incentives.credits.domain import PersonNotInSight, TeamNotInSight
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.explaining import Explanations, Statement
 from services.incentives.plans.service import Plans
 from services.incentives.statements.domain.statement import Payee
 from shared.db.database import Transaction
-from shared.kernel.errors import InvalidInput, NotFound
+from shared.kernel.errors import InvalidInput
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import DatedRange, Period
 from shared.kernel.sight import Sight
 
 PEOPLE_MAX: Final = 5000
-
-
-class PersonNotInSight(NotFound):
-    """There is no such person, or the caller may not see what it earns."""
-
-    code = "person_not_found"
-    title = "Person not found"
-
-
-class TeamNotInSight(NotFound):
-    """There is no such team, or the caller may not see it."""
-
-    code = "team_not_found"
-    title = "Team not found"
 
 
 class TooManyPeople(InvalidInput):
