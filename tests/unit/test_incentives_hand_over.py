@@ -1,11 +1,13 @@
 """Whose a deal is that changes hands: the owner's change, a leaver's open deals, house accounts; and why, in words."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid5
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.incentives.credits.domain import CellKey, Definitions, OwnerSince
 from services.incentives.plans.domain.assignments import Assignment
@@ -204,3 +206,66 @@ def test_a_rule_about_leavers_that_cannot_be_is_refused_with_its_place() -> None
         with pytest.raises(InvalidInput) as refused:
             LeaverRule(pays, days)
         assert refused.value.fields[0].pointer == "/days"
+
+
+DAYS = st.integers(0, 85).map(lambda number: date(2026, 1, 1) + timedelta(number))
+PAYS = st.one_of(
+    st.just(LeaverRule()),
+    st.integers(1, 60).map(lambda days: LeaverRule(Inheritor.LEAVER, days)),
+    st.one_of(st.none(), st.integers(1, 60)).map(lambda days: LeaverRule(Inheritor.HOUSE, days)),
+)
+
+
+@settings(max_examples=300)
+@given(
+    history=st.dictionaries(DAYS, st.sampled_from(["ann", "bob", "hal"]), min_size=1, max_size=4),
+    day=DAYS,
+    created=DAYS,
+    left=st.one_of(st.none(), DAYS.map(lambda day: day + timedelta(1))),
+    on_day=st.booleans(),
+    leaver=PAYS,
+    has_house=st.booleans(),
+)
+def test_any_history_of_owners_is_credited_as_the_rules_say(
+    history: dict[date, str],
+    day: date,
+    created: date,
+    left: date | None,
+    on_day: bool,
+    leaver: LeaverRule,
+    has_house: bool,
+) -> None:
+    owner_rule = CreditedOwner.ON_DAY if on_day else CreditedOwner.NOW
+    house = (named("hal"),) if has_house else ()
+    known = company(CreditingRules(owner_rule, leaver, house), left=left)
+    owners = tuple(
+        OwnerSince(datetime(each.year, each.month, each.day, 12, tzinfo=UTC), history[each]) for each in sorted(history)
+    )
+    latest = history[max(history)]
+
+    def owned_by(end_of: date) -> str:
+        return history[max((each for each in history if each <= end_of), default=min(history))]
+
+    someone: str | None = owned_by(day) if on_day else latest
+    if left is not None and left <= day and created < left and owned_by(left - timedelta(1)) == "ann":
+        within = leaver.days is None or day < left + timedelta(leaver.days)
+        if leaver.pays is Inheritor.LEAVER and within:
+            someone = "ann"
+        elif leaver.pays is Inheritor.HOUSE and within:
+            someone = None
+        # Whoever left is paid for nothing else: see below.
+    if has_house and someone == "hal":
+        someone = None
+    expected = set()
+    gone = left is not None and day >= left
+    keeps = leaver.pays is Inheritor.LEAVER and left is not None and created < left
+    still = gone and keeps and left is not None and leaver.days is not None and day < left + timedelta(leaver.days)
+    if someone == "ann":
+        expected = {"ann's"} if not gone or still else set()
+        expected |= set() if gone else {"max's"}
+    elif someone is not None:
+        expected = {"max's"} | ({"bob's"} if someone == "bob" else set())
+    facts = deal(latest, day, created)
+    assert credited(known, facts, owners) == expected
+    for whose in ("ann's", "bob's", "max's"):
+        assert (why(known, facts, whose, owners) is None) == (whose in expected)

@@ -877,8 +877,6 @@ class Definitions:
         found = self._of_assignment(part, person, deal, assignment, measure)
         if refusal is not None and isinstance(part.outcome, Counted):
             now = self._of_assignment(stated, self._person_of(stated), deal, assignment, measure)
-            if refusal is CreditExclusion.HOUSE_ACCOUNT and isinstance(now, Counted):
-                return PartInCell(stated, self._person_of(stated), NotCredited(refusal))
             if isinstance(found, NotCredited) and isinstance(now, Counted):
                 return PartInCell(part, person, NotCredited(refusal))
         if isinstance(found, NotCredited):
