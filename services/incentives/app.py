@@ -8,7 +8,10 @@ from services.incentives.accruals.api import router as accruals_router
 from services.incentives.accruals.service import Accruals
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.api import router as earnings_router
+from services.incentives.earnings.comparing import Comparisons
+from services.incentives.earnings.comparison_api import router as comparison_router
 from services.incentives.earnings.explaining import Explanations
+from services.incentives.earnings.previewing import Previews
 from services.incentives.inquiries.api import router as inquiries_router
 from services.incentives.inquiries.service import Inquiries
 from services.incentives.ledger.api import router as ledger_router
@@ -54,8 +57,8 @@ def create_app() -> FastAPI:
     database = Database(settings.database_url, service=SERVICE)
     plans = Plans()
     credits = Credits(plans)
+    assignments, pay_periods = Assignments(plans), PayPeriods(Outbox(transport))
     explanations = Explanations(plans, credits)
-    pay_periods = PayPeriods(Outbox(transport))
     return create_service_app(
         title="Attain incentives",
         description=_DESCRIPTION,
@@ -64,6 +67,7 @@ def create_app() -> FastAPI:
         transport_tables=transport,
         routers=[
             accruals_router,
+            comparison_router,
             earnings_router,
             inquiries_router,
             ledger_router,
@@ -78,10 +82,12 @@ def create_app() -> FastAPI:
             Organisation(credits.chart),
             DealFinder(credits.connections, credits.facts),
             plans,
-            Assignments(plans),
+            assignments,
             pay_periods,
             credits,
             explanations,
+            Comparisons(plans, assignments, credits, pay_periods),
+            Previews(credits, pay_periods),
             Simulations(plans, credits),
             Statements(plans, credits, explanations),
             Renderer(),

@@ -17,8 +17,9 @@ from shared.db.database import Scope, Transaction
 from shared.db.projection import Snapshot
 from shared.http.auth import Role
 from tests.integration.test_incentives_ledger import post_as_the_release_before, superuser_around_the_triggers
+from tests.stories.incentives import named
 from tests.stories.pay import EARNINGS, VERIFICATION, rebuilder
-from tests.stories.pay_api import ANN, APPROVER, AUTHOR, MAX, Company, component, running_company, won
+from tests.stories.pay_api import ANN, APPROVER, AUTHOR, BEN, MAX, Company, component, running_company, won
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 
@@ -136,6 +137,14 @@ async def test_no_version_quota_or_calendar_changes_what_a_closed_month_paid(com
     body = {"effective_from": "2026-01-01", "components": [component(allocation_percent="50")]}
     assert (await company.send("POST", f"/v1/plans/{plan_id}/versions", body)).status_code == 201
     path = f"/v1/plans/{plan_id}/versions/2"
+    preview = f"/v1/plans/{plan_id}/versions/2/preview"
+    shown = await company.get(preview)
+    assert shown.status_code == 200, shown.text
+    (effect,) = shown.json()["items"]
+    assert (effect["person_name"], effect["amount"], effect["due_state"]) == ("Ann", "-2000.00", "approved")
+    assert (effect["due"]["start"], effect["posted_in"]["start"]) == ("2026-03-01", "2026-04-01")
+    assert (await company.get(preview, ANN, Role.REP)).status_code == 403
+    assert len(await sums(company)) == 1
     for step, version, person in (("approve", "1", APPROVER), ("activate", "2", AUTHOR)):
         answer = await company.send("POST", f"{path}/{step}", person=person, if_match=f'"{version}"')
         assert answer.status_code == 200, answer.text
@@ -144,6 +153,7 @@ async def test_no_version_quota_or_calendar_changes_what_a_closed_month_paid(com
         ("2026-01-01", "2026-03-01"): Decimal(4000),
         ("2026-01-01", "2026-04-01"): Decimal(-2000),
     }
+    assert (await company.get(preview)).json()["items"] == []
     # Years from February: what was the first quarter is January, and a quarter from February to April.
     states = tuple(
         CalendarState(start=start, start_month=month, time_zone="UTC", currency="USD")
@@ -258,3 +268,50 @@ async def test_what_somebody_posts_around_the_triggers_in_a_closed_month_shows(
     found = await differences(company)
     assert any("pay period from 2026-03-01" in each and "4000" in each and "4400" in each for each in found), found
     assert any("posted after its cut-off" in each for each in found), found
+
+
+async def test_as_paid_stands_beside_as_recalculated_and_corrections_name_whose_doing_they_are(
+    company: Company,
+) -> None:
+    plan_id = await paying_ann(company)
+    assert (await company.assign(plan_id, BEN)).status_code == 200
+    await company.deal(won(8, 1_000, owner=1))
+    await cut_off(company, MARCH)
+    await company.deal(won(1, 50_000, version=2))
+    body = {"effective_from": "2026-01-01", "components": [component(allocation_percent="50")]}
+    await company.send("POST", f"/v1/plans/{plan_id}/versions", body)
+    for step, version, person in (("approve", "1", APPROVER), ("activate", "2", AUTHOR)):
+        await company.send("POST", f"/v1/plans/{plan_id}/versions/2/{step}", person=person, if_match=f'"{version}"')
+    await rebuilder(company.database).rebuild_all()
+    path = path_of(company, MARCH)
+    ann, ben = sorted((await company.get(f"{path}/comparison")).json()["items"], key=lambda each: each["as_paid"])[::-1]
+    assert (ann["person_id"], ann["person_name"], ben["as_paid"]) == (str(ANN), "Ann", "40.00")
+    assert (ann["as_paid"], ann["as_recalculated"], ann["difference"]) == ("4000.00", "1000.00", "-3000.00")
+    (line,) = ann["due"]
+    april = {"start": "2026-04-01", "end": "2026-05-01"}
+    assert (line["component"], line["later"]) == ("bookings", [{"posted_in": april, "amount": "-3000.00"}])
+    found = (await company.get(f"{path}/corrections", person_id=ANN)).json()["items"]
+    assert [each["kinds"] for each in found] == [["deal"], ["plan_version"]]
+    assert found[0]["transaction"]["cause"]["deal_id"] == str(named("deal", 1))
+    acts = {each["act"]: each["actor"]["person_id"] for each in found[1]["doings"]}
+    assert acts == {"drafted": str(AUTHOR), "approved": str(APPROVER), "activated": str(AUTHOR)}
+    # What April will pay for the first quarter is not its own.
+    later = (await company.get(f"{path_of(company, APRIL)}/comparison", person_id=ANN)).json()["items"]
+    assert (later[0]["as_paid"], later[0]["paid_for_earlier"], later[0]["due"]) == ("-3000.00", "-3000.00", [])
+    first = await company.get(f"{path}/comparison", limit="1")
+    rest = await company.get(f"{path}/comparison", limit="1", cursor=first.json()["next_cursor"])
+    assert {each.json()["items"][0]["person_id"] for each in (first, rest)} == {str(ANN), str(BEN)}
+    for person, role, seen in (
+        (ANN, Role.REP, {ANN}),
+        (MAX, Role.MANAGER, {ANN, BEN}),
+        (AUTHOR, Role.FINANCE, {ANN, BEN}),
+    ):
+        compared = await company.get(f"{path}/comparison", person, role)
+        assert {each["person_id"] for each in compared.json()["items"]} == set(map(str, seen))
+        corrections = (await company.get(f"{path}/corrections", person, role)).json()["items"]
+        assert {each["transaction"]["person_id"] for each in corrections} == set(map(str, seen))
+    team = await company.get(f"{path}/comparison", team_id=named("team", 0))
+    assert len(team.json()["items"]) == 2
+    nobody = await company.get(f"{path}/comparison", team_id=named("team", 9))
+    assert nobody.json()["items"] == []
+    assert await differences(company) == []

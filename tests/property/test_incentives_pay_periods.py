@@ -9,7 +9,8 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.incentives.ledger.domain import PAYABLE, ChainCheck, Head, LedgerTransaction, chained
+from services.incentives.earnings.domain.comparison import compared
+from services.incentives.ledger.domain import PAYABLE, ChainCheck, Head, LedgerTransaction, Posted, chained
 from services.incentives.periods.domain import PayCalendar, PayPeriod, PayState
 from shared.kernel.periods import FiscalCalendar, Period
 from shared.kernel.years import Weekday, Weeks, YearEnd, YearPattern
@@ -58,8 +59,14 @@ def test_what_changes_after_a_cut_off_is_posted_in_the_first_open_pay_period_and
     posted: dict[tuple[UUID, Month], int] = defaultdict(int)
     earned: dict[tuple[UUID, date], int] = defaultdict(int)
     closed: dict[tuple[UUID, Month], Decimal] = {}
+    moved_ones: tuple[PayPeriod, ...] = ()
+    moved_at: list[Month] = []
     for step in history:
         if isinstance(step, int):
+            between = first_day(moved_at[-1] + 1) if moved_at else first_day(step)
+            days = Period(between, first_day(step + 1))
+            moved_ones = (*moved_ones, PayPeriod(UUID(int=step), days, PayState.APPROVED, None, 1))
+            moved_at.append(step)
             first_open = step + 1
             closed = {key: amount for key, amount in by_pay_period(chain).items() if key[1] < first_open}
             continue
@@ -78,10 +85,31 @@ def test_what_changes_after_a_cut_off_is_posted_in_the_first_open_pay_period_and
         assert by_pay_period(chain) == {key: cents(amount) for key, amount in posted.items() if amount}
         assert {key: amount for key, amount in by_pay_period(chain).items() if key[1] < first_open} == closed
     assert sum(by_pay_period(chain).values(), Decimal(0)) == cents(sum(earned.values()))
+    calendar = PayCalendar(TENANT, FiscalCalendar(), moved_ones)
+    for number, each in enumerate(moved_ones):
+        first, last = (moved_at[number - 1] + 1 if number else 0), moved_at[number]
+        compared_ones = compared(calendar, each, posted_of(chain))
+        due_now = [amount for (_, start), amount in earned.items() if first <= due(start) <= last]
+        assert sum(one.as_paid for one in compared_ones) == cents(
+            sum(amount for (_, month), amount in posted.items() if first <= month <= last)
+        )
+        assert sum(one.as_recalculated for one in compared_ones) == cents(sum(due_now))
     check = ChainCheck()
     for transaction in chain:
         check.take(transaction)
     assert check.first_break is None
+
+
+def posted_of(chain: list[LedgerTransaction]) -> list[Posted]:
+    found = []
+    for transaction in chain:
+        posting, subject = transaction.posting, transaction.posting.subject
+        assert posting.posted_in is not None
+        assert posting.period is not None
+        amount = -sum((e.amount for e in posting.entries if e.account.kind == PAYABLE), Decimal(0))
+        about = subject.id, subject.person_id, subject.plan_id, subject.component
+        found.append(Posted(*about, posting.period, posting.posted_in.end, "USD", amount))
+    return found
 
 
 def by_pay_period(chain: list[LedgerTransaction]) -> dict[tuple[UUID, Month], Decimal]:

@@ -13,7 +13,7 @@ from shared.http.schemas import example
 from shared.kernel.money import round_to_minor_unit
 from shared.kernel.periods import Period
 
-_TRANSACTION: dict[str, JsonValue] = {
+TRANSACTION: dict[str, JsonValue] = {
     "sequence": 1,
     "posted_at": "2026-03-31T18:40:03.4Z",
     "kind": "earned",
@@ -89,7 +89,7 @@ class PostedPeriodAnswer(BaseModel):
 class LedgerTransactionAnswer(BaseModel):
     """A transaction as it was posted; it is never changed or removed."""
 
-    model_config = example(**_TRANSACTION)
+    model_config = example(**TRANSACTION)
 
     sequence: int = Field(description="Counts the tenant's transactions from 1 without a gap.")
     posted_at: datetime
