@@ -21,6 +21,8 @@ from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.api import router as plans_router
 from services.incentives.plans.assigning import Assignments
 from services.incentives.plans.assignments_api import router as assignments_router
+from services.incentives.plans.scores_api import router as scores_router
+from services.incentives.plans.scoring import Scoring
 from services.incentives.plans.service import Plans
 from services.incentives.settings import SERVICE, ApiSettings
 from services.incentives.simulation.api import router as simulation_router
@@ -76,6 +78,7 @@ def create_app() -> FastAPI:
             simulation_router,
             statements_router,
             assignments_router,
+            scores_router,
         ],
         readiness={"schema": partial(require_current_schema, database)},
         parts=[
@@ -84,6 +87,7 @@ def create_app() -> FastAPI:
             plans,
             assignments,
             pay_periods,
+            Scoring(plans),
             credits,
             explanations,
             Comparisons(plans, assignments, credits, pay_periods),

@@ -1,6 +1,7 @@
 """The worker process of the incentives service, `python -m services.incentives.worker`.
 
-Credits deals, follows definitions, works stale assignments out anew, reports overdue inquiries, and publishes earnings.
+Credits deals, follows definitions, works stale assignments out anew, begins periods that pay without deals, reports
+overdue inquiries, and publishes earnings.
 """
 
 import sys
@@ -10,7 +11,7 @@ from services.incentives.earnings.consumer import DEALS_GROUP, DEFINITIONS_GROUP
 from services.incentives.earnings.explaining import Explanations
 from services.incentives.earnings.publishing import render
 from services.incentives.earnings.service import Earnings
-from services.incentives.earnings.work import Rebuilder
+from services.incentives.earnings.work import PeriodBeginnings, Rebuilder
 from services.incentives.inquiries.service import Inquiries
 from services.incentives.inquiries.work import OverdueInquiries
 from services.incentives.metadata import transport
@@ -34,6 +35,7 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
                 "definitions", DEFINITIONS_GROUP, [org.TOPIC, goals.TOPIC], DefinitionsHandler(paid)
             ),
             "rebuilder": Rebuilder(process.database, plans, paid),
+            "period_beginnings": PeriodBeginnings(process.database, plans, paid),
             "overdue_inquiries": OverdueInquiries(process.database, inquiries),
         }
     )

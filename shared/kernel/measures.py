@@ -47,6 +47,8 @@ class Crediting(StrEnum):
     """To each what the deal's splits say; all of it for the owner of a deal without splits."""
     ROLLUP = "rollup"
     """For a manager, the shares of everyone who was in the subtree of a managed team on the deal's day."""
+    TEAM = "team"
+    """For a member, the shares of everyone who was, on the deal's day, in a team of the member or in one below it."""
 
 
 class Aggregate(StrEnum):
@@ -309,7 +311,7 @@ class Measure:
         if self.crediting is not Crediting.OWNER and self.record is not RecordKind.DEAL:
             raise InvalidInput.field("/crediting", f"is not for a record {self.record}", Crediting.OWNER)
         if self.role is not None and self.crediting is Crediting.OWNER:
-            raise InvalidInput.field("/role", "is only for splits", "null, or crediting split or rollup")
+            raise InvalidInput.field("/role", "is only for splits", "null, or crediting split, rollup or team")
 
     def _check_rates(self) -> None:
         if not self.sums_money and self.rate_policy is not RatePolicy.NONE:

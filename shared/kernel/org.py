@@ -116,20 +116,26 @@ class OrgChart:
                 if shared_days is not None and child not in path:
                     waiting.append((child, shared_days, path | {child}))
 
-    def managers_over(self, team_id: UUID) -> Iterator[tuple[UUID, DatedRange]]:
-        """Who manages the team or one above it, and when; somebody may come twice."""
+    def teams_over(self, team_id: UUID) -> Iterator[tuple[UUID, DatedRange, int]]:
+        """The team and every one above it, when it is, and on which level: 1 is the team itself; one may come twice."""
         waiting = [(team_id, DatedRange(date.min), frozenset({team_id}))]
         while waiting:
             team, days, path = waiting.pop()
+            yield team, days, len(path)
             node = self.teams.get(team)
-            for dated, parent_id, manager_id in () if node is None else node.states():
+            for dated, parent_id, _ in () if node is None else node.states():
                 shared_days = dated.intersection(days)
-                if shared_days is None:
-                    continue
-                if manager_id is not None:
-                    yield manager_id, shared_days
-                if parent_id is not None and parent_id not in path:
+                if shared_days is not None and parent_id is not None and parent_id not in path:
                     waiting.append((parent_id, shared_days, path | {parent_id}))
+
+    def managers_over(self, team_id: UUID) -> Iterator[tuple[UUID, DatedRange, int]]:
+        """Who manages the team or one above it, when, and on which level; somebody may come twice."""
+        for team, days, level in self.teams_over(team_id):
+            node = self.teams.get(team)
+            for dated, _, manager_id in () if node is None else node.states():
+                shared_days = dated.intersection(days)
+                if shared_days is not None and manager_id is not None:
+                    yield manager_id, shared_days, level
 
     def reach(self, kind: OwnerKind, owner_id: UUID, period: Period) -> tuple[Reach, ...]:
         """Whose deals count towards a goal of this owner and on which days of `period`.

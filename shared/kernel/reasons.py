@@ -395,6 +395,12 @@ _REASONS: Final[Mapping[str, Callable[[str, Circumstances], Reason]]] = {
         "nobody who has a share of it was in a team of this manager on that day",
         "当天拥有份额的人员均不在该经理的团队中",
     ),
+    "not_in_team": _not_credited(
+        "nobody who has a share of it was in a team of this person on that day", "当天拥有份额的人员均不在此人的团队中"
+    ),
+    "not_on_plan": _not_credited(
+        "nobody who has a share of it was on the plan on that day", "当天拥有份额的人员均不在该方案中"
+    ),
     "outside_period": _outside,
     "deal_unknown": _plain(
         Words("No version of such a deal has arrived.", "尚未收到该商机的任何版本。"),

@@ -72,6 +72,8 @@ PUBLIC_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
         "/v1/assignments/quotas/import": "post",
         "/v1/assignments/{assignment_id}/approve": "post",
         "/v1/assignments/{assignment_id}/history": "get",
+        "/v1/assignments/{assignment_id}/scores": "get post",
+        "/v1/assignments/{assignment_id}/scores/history": "get",
         "/v1/earnings": "get",
         "/v1/earnings/{earning_id}/explain": "get",
         "/v1/statements": "get",

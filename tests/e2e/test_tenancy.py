@@ -46,9 +46,11 @@ SHOWS_NO_IDS: Final = {
     "list_plan_version_changes",
     "list_assignment_changes",
     "list_pay_period_moves",
+    "list_scores",
+    "list_score_history",
 }
-"""What waits to be fetched is fetched: there is nothing to show. Plans are written by people of no organisation. Nobody
-has moved a pay period."""
+"""What waits to be fetched is fetched: there is nothing to show. Plans are written by people of no organisation, and
+have no objectives to score. Nobody has moved a pay period."""
 MOVES_BY_ITSELF: Final = {
     "get_health",
     "get_api_access",
@@ -110,6 +112,7 @@ AGREED_ON: Final = {
     "resume_job",
     "cancel_job",
     "simulate_earnings",
+    "score_objective",
     "create_inquiry",
     "create_inquiry_message",
     "withdraw_inquiry",

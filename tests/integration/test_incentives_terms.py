@@ -104,7 +104,7 @@ async def test_a_document_that_cannot_be_drafted_is_refused_at_the_member(compan
         ({"components": [flat]}, "/components/0/rate/rate"),
         ({"components": [{**flat, "kind": "gift"}]}, "/components/0/kind"),
         ({"rules": {"cap": {}}}, "/rules/cap"),
-        ({"effective_from": "2026-01-02"}, "/effective_from"),
+        ({"effective_from": "1026-01-02"}, "/effective_from"),
         ({"form": "attain.plan-terms.v2"}, "/form"),
     ):
         refused = await company.send("POST", f"/v1/plans/{plan_id}/versions/import", {**document, **changes})

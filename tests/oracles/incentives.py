@@ -54,6 +54,8 @@ class Paying:
     """Whether what was paid counts instead of what was agreed."""
     when_paid: bool = False
     """Whether each payment counts, on its own day: of the amount what was paid of it."""
+    depth: int | None = None
+    """How many levels of teams a roll-up looks down."""
 
 
 @dataclass(frozen=True)
@@ -251,20 +253,39 @@ class World:
             parts = [] if deal.owner is None else [(self.known.get(deal.owner), 100)]
         if paying.crediting == "split":
             return sum(percent for someone, percent in parts if someone == person)
-        return sum(percent for someone, percent in parts if self._manages(person, someone, day))
+        if paying.crediting == "team":
+            return sum(percent for someone, percent in parts if self._is_beside(person, someone, day))
+        return sum(percent for someone, percent in parts if self._manages(person, someone, day, paying.depth))
 
-    def _manages(self, manager: int, person: int | None, day: date) -> bool:
+    def _manages(self, manager: int, person: int | None, day: date, depth: int | None) -> bool:
         """Whether the person was, on the day, in a team that the manager managed that day, or below one."""
-        for stay in self.stays.values():
-            if stay.deleted or stay.person != person or day < stay.start or (stay.end and day >= stay.end):
-                continue
-            team: int | None = stay.team
-            while team is not None:
-                begun = [state for state in self.placed[team].states if state[0] is None or state[0] <= day]
-                _, team, its_manager = begun[-1]
-                if its_manager == manager:
-                    return True
+        for own in self._teams(person, day):
+            over = self._up(own, day)
+            if any(its_manager == manager for _, its_manager in over[:depth]):
+                return True
         return False
+
+    def _is_beside(self, member: int, person: int | None, day: date) -> bool:
+        """Whether the person was, on the day, in a team of the member, or below one."""
+        own = self._teams(member, day)
+        return any(team in own for below in self._teams(person, day) for team, _ in self._up(below, day))
+
+    def _teams(self, person: int | None, day: date) -> list[int]:
+        return [
+            stay.team
+            for stay in self.stays.values()
+            if not stay.deleted and stay.person == person and stay.start <= day and (not stay.end or day < stay.end)
+        ]
+
+    def _up(self, team: int | None, day: date) -> list[tuple[int, int | None]]:
+        """The team and those above it on a day, each with its manager."""
+        found = []
+        while team is not None:
+            begun = [state for state in self.placed[team].states if state[0] is None or state[0] <= day]
+            _, parent, manager = begun[-1]
+            found.append((team, manager))
+            team = parent
+        return found
 
     def _in_force(self, plan: int, start: date) -> Terms | None:
         best = None
@@ -316,6 +337,12 @@ def _pay(paying: Paying, values: list[Fraction], quota: Fraction | None) -> Frac
         tiers = [(start * quota / 100, Fraction(rate, 10_000)) for start, rate in paying.tiers]
     else:
         tiers = [(Fraction(start), Fraction(rate, 10_000)) for start, rate in paying.tiers]
+    if paying.mode in ("milestone", "each_deal"):
+        # The last tier's start is the bound, its rate the reward in cents.
+        bound, reward = tiers[-1][0], paying.tiers[-1][1]
+        if paying.mode == "milestone":
+            return Fraction(reward if sum(values, Fraction(0)) >= bound else 0)
+        return Fraction(reward * sum((value >= bound) - (value <= -bound) for value in values))
     if paying.basis == "per_deal":
         return sum((_rated(paying.mode, tiers, abs(v)) * (1 if v >= 0 else -1) for v in values), Fraction(0))
     total = sum(values, Fraction(0))
@@ -346,17 +373,19 @@ CENTS = st.one_of(
 )
 
 
-MODES = st.sampled_from(["flat", "marginal", "retroactive"])
+MODES = st.sampled_from(["flat", "marginal", "marginal", "retroactive", "milestone", "each_deal"])
 BASES = st.sampled_from(["cumulative", "cumulative", "per_deal"])
 SCALES = st.sampled_from(["amount", "attainment"])
 STARTS = st.lists(st.sampled_from([10, 50, 100, 125, 150]), max_size=3, unique=True)
+BOUNDS = st.lists(st.sampled_from([1, 50, 100, 125]), min_size=1, max_size=1)
 RATES = st.integers(0, 2000)
 ROLES = st.sampled_from([None, None, "owner", "overlay"])
 ALLOCATIONS = st.sampled_from([100, 100, 50, 33])
 EXCHANGES = st.sampled_from(["none", "deal_date", "deal_date", "fixed"])
 CASH = st.sampled_from([(False, False), (False, False), (True, False), (True, True), (False, True)])
 """Whether what was paid counts, and whether on the day it was."""
-CREDITINGS = (st.sampled_from(["owner", "split"]), st.sampled_from(["rollup", "rollup", "split"]))
+CREDITINGS = (st.sampled_from(["owner", "split", "team"]), st.sampled_from(["rollup", "rollup", "split"]))
+DEPTHS = st.sampled_from([None, None, 1, 2])
 """By plan."""
 KEYS = st.sampled_from([["a"], ["a", "b"], ["b"]])
 BEGINNINGS = st.sampled_from([EVER, *QUARTERS])
@@ -365,14 +394,16 @@ BEGINNINGS = st.sampled_from([EVER, *QUARTERS])
 @st.composite
 def components(draw: st.DrawFn, key: str, plan: int) -> Paying:
     mode = draw(MODES)
-    basis = draw(BASES)
-    by = "amount" if mode == "flat" or basis == "per_deal" else draw(SCALES)
-    starts = [] if mode == "flat" else draw(STARTS)
+    is_bonus = mode in ("milestone", "each_deal")
+    basis = "cumulative" if is_bonus else draw(BASES)
+    by = "amount" if mode in ("flat", "each_deal") or basis == "per_deal" else draw(SCALES)
+    starts = [] if mode == "flat" else draw(BOUNDS if is_bonus else STARTS)
     scale = 1 if by == "attainment" else 1000
-    tiers = ((0, draw(RATES)), *((s * scale, draw(RATES)) for s in sorted(starts)))
+    tiers = ((0, draw(RATES)), *((s * scale, draw(RATES) + is_bonus) for s in sorted(starts)))
     rule = draw(CREDITINGS[plan])
     role = None if rule == "owner" else draw(ROLES)
-    return Paying(key, rule, role, draw(ALLOCATIONS), basis, mode, by, tiers, draw(EXCHANGES), *draw(CASH))
+    depth = draw(DEPTHS) if rule == "rollup" and not is_bonus else None
+    return Paying(key, rule, role, draw(ALLOCATIONS), basis, mode, by, tiers, draw(EXCHANGES), *draw(CASH), depth)
 
 
 @st.composite

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.incentives.credits.domain import CellKey, ComponentYear, Credit, Definitions
-from services.incentives.earnings.domain.attribution import attributed
 from services.incentives.earnings.domain.cells import Cell
-from services.incentives.earnings.domain.schedule import schedule_of
+from services.incentives.earnings.domain.explanation import Explanation, explained, explained_in_year
 from services.incentives.earnings.domain.settlement import Settlement
+from services.incentives.earnings.domain.years import LinkedCells, YearCredits
 from services.incentives.ledger.domain import PAYABLE, Cause, Posting
 from services.incentives.plans.domain.assignments import QuotaGoal
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
@@ -244,19 +244,25 @@ def test_the_amounts_attributed_to_deals_sum_to_what_the_cell_earned(history: li
     book = Book()
     for step in history:
         book.take(step)
-    by_cell: dict[CellKey, list[Credit]] = defaultdict(list)
-    for credits in book.credits.values():
-        for credit in credits:
-            by_cell[credit.cell].append(credit)
-    for key, credits in by_cell.items():
-        terms = book.definitions.terms(key)
-        assert terms is not None
-        lines = attributed(schedule_of(terms.component, terms.quota), credits, "USD")
-        assert sum(line.amount for line in lines) == book.cells[key].earned
+    every = [credit for credits in book.credits.values() for credit in credits]
+    for key in {credit.cell for credit in every}:
+        about = explanation(book, key, every)
+        lines, steps = about.lines, about.steps
+        assert sum(line.amount for line in lines) + sum(step.amount for step in steps) == book.cells[key].earned
         assert all(
             sum(Fraction(part.amount) for part in line.slices) + Fraction(line.rerated) == Fraction(line.exact)
             for line in lines
         )
+
+
+def explanation(book: Book, key: CellKey, credits: list[Credit]) -> Explanation:
+    year, terms = book.definitions.linked_year(key), book.definitions.terms(key)
+    assert terms is not None
+    if year is None:
+        return explained(terms, [credit for credit in credits if credit.cell == key], "USD")
+    of_year = YearCredits(credit for credit in credits if book.definitions.year_of(credit) == year)
+    (worked,) = [each for each in LinkedCells(book.definitions, year).worked_out(of_year) if each.key == key]
+    return explained_in_year(worked, of_year, "USD")
 
 
 @settings(max_examples=40, deadline=None)

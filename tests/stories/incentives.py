@@ -8,8 +8,12 @@ from uuid import UUID, uuid5
 
 from services.incentives.plans.domain.active_days import RampStep
 from services.incentives.plans.domain.assignments import Assignment, Quota, QuotaState
+from services.incentives.plans.domain.components import Component
+from services.incentives.plans.domain.kinds.bonus import Bonus, EachDeal, Milestone
 from services.incentives.plans.domain.kinds.commission import Basis, Commission
+from services.incentives.plans.domain.kinds.override import Override
 from services.incentives.plans.domain.rates import FlatRate, Rate, Tier, TieredRate, TierMode, TierScale
+from services.incentives.plans.domain.rewards import Bound, Reward
 from shared.contracts.deals import Deal, Payment, Split
 from shared.contracts.org import DatedRate, ExchangeRates, Team, TeamState
 from shared.kernel.deals import DateField, DealKind, DealStatus
@@ -107,21 +111,22 @@ def measure(paying: Paying) -> Measure:
     )
 
 
-def component(paying: Paying) -> Commission:
+def component(paying: Paying) -> Component:
+    start, last = paying.tiers[-1]
+    if paying.mode in ("milestone", "each_deal"):
+        bound, pays, counted = Bound(Decimal(start).scaleb(-2)), Reward(cents(last)), measure(paying)
+        condition = EachDeal(bound) if paying.mode == "each_deal" else Milestone(bound, TierScale(paying.by))
+        return Bonus(paying.key, paying.key, counted, condition, pays, Decimal(paying.allocation))
     rate: Rate
     if paying.mode == "flat":
         rate = FlatRate(Decimal(paying.tiers[0][1]).scaleb(-4))
     else:
         tiers = tuple(Tier(Decimal(start).scaleb(-2), Decimal(rate).scaleb(-4)) for start, rate in paying.tiers)
         rate = TieredRate(TierMode(paying.mode), TierScale(paying.by), tiers)
-    return Commission(
-        paying.key,
-        paying.key,
-        measure(paying),
-        rate,
-        Decimal(paying.allocation),
-        Basis(paying.basis),
-    )
+    allocation, basis = Decimal(paying.allocation), Basis(paying.basis)
+    if paying.depth is not None:
+        return Override(paying.key, paying.key, measure(paying), rate, paying.depth, allocation, basis)
+    return Commission(paying.key, paying.key, measure(paying), rate, allocation, basis)
 
 
 def quotas(stated: tuple[tuple[str, int | None], ...]) -> dict[str, Quota]:

@@ -100,7 +100,7 @@ class Company:
         await self.publish([found], version)
 
     async def publish(self, events: Sequence[Event], version: int = 1) -> None:
-        """Have these arrive, and what they change worked out."""
+        """Have these arrive, all in one version, and what they change worked out."""
         snapshots = [Snapshot(self.tenant, e.subject, e.event_type, version, e.model_dump_json()) for e in events]
 
         async def apply(tx: Transaction) -> None:

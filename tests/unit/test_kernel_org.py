@@ -95,4 +95,10 @@ def test_a_manager_of_a_day_manages_the_tree_of_that_day() -> None:
     assert MOVED.managed_teams(MANAGER, JULY) == frozenset()
     assert MOVED.managed_teams(BO, JULY) == {EAST}
     assert MOVED.managed_people(BO, JULY) == frozenset()
-    assert set(MOVED.managers_over(WEST)) == {(MANAGER, DatedRange(date.min, JULY))}
+    assert set(MOVED.managers_over(WEST)) == {(MANAGER, DatedRange(date.min, JULY), 2)}
+    assert set(MOVED.teams_over(WEST)) == {
+        (WEST, DatedRange(date.min), 1),
+        (EAST, DatedRange(date.min, JULY), 2),
+        (COMPANY, DatedRange(date.min, JULY), 3),
+        (COMPANY, DatedRange(JULY), 2),
+    }

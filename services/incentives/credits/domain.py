@@ -23,7 +23,7 @@ from services.incentives.plans.domain.assignments import (
     stated_quota,
     target_variable_of,
 )
-from services.incentives.plans.domain.components import Component, main_measure
+from services.incentives.plans.domain.components import Component, main_counted, main_measure
 from services.incentives.plans.domain.crediting import (
     PLAIN_CREDITING,
     CreditedOwner,
@@ -31,6 +31,7 @@ from services.incentives.plans.domain.crediting import (
     Inheritor,
     LeaverRule,
 )
+from services.incentives.plans.domain.kinds.pool import WEIGHT
 from services.incentives.plans.domain.parameters import (
     MAIN,
     ComponentMeasure,
@@ -38,6 +39,7 @@ from services.incentives.plans.domain.parameters import (
     Windfall,
     quota_key,
 )
+from services.incentives.plans.domain.scores import Scores
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus, timeline
 from shared.kernel.deals import DateField, DealFacts
 from shared.kernel.errors import NotFound
@@ -72,6 +74,8 @@ class CreditExclusion(StrEnum):
     NOT_OWNER = "not_owner"
     NOT_ON_SPLIT = "not_on_split"
     NOT_IN_SUBTREE = "not_in_subtree"
+    NOT_IN_TEAM = "not_in_team"
+    NOT_ON_PLAN = "not_on_plan"
     OUTSIDE_PERIOD = "outside_period"
     OWNED_BY_ANOTHER = "owned_by_another_on_day"
     """Somebody else owned the deal on the day it counts on, and the plan credits whoever did."""
@@ -254,12 +258,20 @@ class Expected:
     target_variable: Prorated | None
 
 
+class ReachedUser(NamedTuple):
+    """A user whose deals may be credited, on some days or on all, and for a roll-up of so many levels."""
+
+    user: CrmUser
+    days: DatedRange | None = None
+    depth: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CreditInputs:
     """Everything outside an assignment and its deals that its cells depend on. Equal inputs give equal cells."""
 
     calendar: object
-    users: frozenset[tuple[CrmUser, DatedRange | None]]
+    users: frozenset[ReachedUser]
     goals: tuple[QuotaGoal | None, ...]
     terms: tuple[tuple[date, int], ...]
     rates: tuple[RatesInto, ...]
@@ -333,6 +345,8 @@ _REASONS: Final = (
     CreditExclusion.NOT_OWNER,
     CreditExclusion.NOT_ON_SPLIT,
     CreditExclusion.NOT_IN_SUBTREE,
+    CreditExclusion.NOT_IN_TEAM,
+    CreditExclusion.NOT_ON_PLAN,
     Exclusion.SPLIT_UNMAPPED,
     Exclusion.OTHER_ROLE,
     Exclusion.NO_SHARE,
@@ -344,18 +358,33 @@ _REASONS: Final = (
     CreditExclusion.TERMS_START_LATER,
     CreditExclusion.OUTSIDE_PERIOD,
 )
-_OF_OTHERS: Final = (CreditExclusion.NOT_ON_SPLIT, CreditExclusion.NOT_IN_SUBTREE)
+_OF_OTHERS: Final = (
+    CreditExclusion.NOT_ON_SPLIT,
+    CreditExclusion.NOT_IN_SUBTREE,
+    CreditExclusion.NOT_IN_TEAM,
+    CreditExclusion.NOT_ON_PLAN,
+)
+_OF_SEVERAL: Final = {
+    Crediting.ROLLUP: CreditExclusion.NOT_IN_SUBTREE,
+    Crediting.TEAM: CreditExclusion.NOT_IN_TEAM,
+}
+"""Why a share is not credited where those of several people are."""
 
 
 @dataclass(frozen=True)
 class Definitions:
-    """One tenant's organisation, quota goals, plans, versions and assignments. Rebuilt whenever one of them changes."""
+    """One tenant's organisation, quota goals, plans, versions and assignments. Rebuilt whenever one of them changes.
+
+    What is paid without deals is paid for periods that have begun by `today`.
+    """
 
     chart: OrgChart = field(default_factory=OrgChart)
     goals: Layered[UUID, QuotaGoal] = field(default_factory=Layered)
     plans: Mapping[UUID, Plan] = field(default_factory=dict)
     versions: Mapping[UUID, Sequence[PlanVersion]] = field(default_factory=dict)
     assignments: Mapping[UUID, Assignment] = field(default_factory=dict)
+    scores: Mapping[UUID, Scores] = field(default_factory=dict)
+    today: date = date.max
 
     def credits(
         self,
@@ -391,15 +420,17 @@ class Definitions:
         if version is None:
             return DealOfCell((), NotCredited(self._no_terms(assignment.plan_id, period.start)))
         component = version.component(component_key)
-        measure = None if component is None else main_measure(component)
-        if measure is None:
+        counted = None if component is None else main_counted(component)
+        if counted is None:
             return DealOfCell((), NotCredited(CreditExclusion.NO_COMPONENT))
-        found = self._parts(measure, deal)
+        found = self._parts(counted.measure, deal)
         if isinstance(found, NotCounted):
             return DealOfCell((), NotCredited(found.reason, found.failing))
         rules = version.rules.crediting
         parts = [
-            self._part_in_cell(self._owned(part, measure, deal, owners, rules), deal, assignment, measure, period, part)
+            self._part_in_cell(
+                self._owned(part, counted.measure, deal, owners, rules), deal, assignment, counted, period, part
+            )
             for part in found
         ]
         credited = [
@@ -515,6 +546,40 @@ class Definitions:
             quota = self._stated_quota(assignment, component.key, counted, day)
             found[counted.name] = quota if isinstance(quota, QuotaGap) else quota.value
         return found
+
+    def scores_of(self, cell: CellKey) -> Mapping[str, Decimal]:
+        """The scores of the objectives of a cell, in percent; what is not scored is left out."""
+        return self.scores.get(cell.assignment_id, {}).get((cell.component, cell.period.start), {})
+
+    def pool_weights(self, cell: CellKey) -> tuple[list[Decimal], int]:
+        """The weights of everybody who shares the pool of a cell, by assignment, and whose place is the cell's.
+
+        A weight is the assignment's own, 1 where it states none, times its days on the plan in the period of the cell.
+        """
+        plan_id = self.assignments[cell.assignment_id].plan_id
+        days = DatedRange(cell.period.start, cell.period.end)
+        sharing = [each for each in self._on_plan.get(plan_id, ()) if each.range.overlaps(days)]
+        weights = [_weight(each, quota_key(cell.component, WEIGHT), cell.period) for each in sharing]
+        return weights, [each.id for each in sharing].index(cell.assignment_id)
+
+    def uncounted_years(self, assignment: Assignment) -> Iterator[ComponentYear]:
+        """The years up to today in which an assignment has components that are paid without deals."""
+        keys = {
+            component.key
+            for version in self._timelines.get(assignment.plan_id, ())
+            for component in version.components
+            if not component.measures
+        }
+        first = self.first_terms(assignment.plan_id)
+        if not keys or first is None or assignment.deleted:
+            return
+        day = max(first, assignment.range.start)
+        until = min(self.today, assignment.range.end or date.max)
+        while day <= until:
+            year = self.period_of(PeriodKind.YEAR, day)
+            for key in sorted(keys):
+                yield ComponentYear(assignment.id, key, year)
+            day = year.end
 
     def _quota(self, assignment: Assignment, component: Component, day: date) -> Prorated | QuotaGap:
         """That of what a component pays on."""
@@ -641,14 +706,14 @@ class Definitions:
         found = self.cell_on(self.assignments[cell.assignment_id].plan_id, cell.period.start)
         return replace(cell, period=found.period) if found and found.period.start == cell.period.start else cell
 
-    def rolls_up(self, assignment: Assignment) -> bool:
-        """Whether any active terms of the assignment credit a subtree."""
+    def _credits_by(self, assignment: Assignment, crediting: Crediting) -> bool:
+        """Whether any active terms of the assignment credit so."""
         lines = self._lines.get(assignment.plan_id, ())
-        return any(line.counted.measure.crediting is Crediting.ROLLUP for line in lines)
+        return any(line.counted.measure.crediting is crediting for line in lines)
 
     def users_of(self, assignment: Assignment) -> frozenset[CrmUser]:
         """Every CRM user whose deals the assignment could be credited with."""
-        return frozenset(user for user, _ in self._reach(assignment))
+        return frozenset(reached.user for reached in self._reach(assignment))
 
     def inputs(self, assignment: Assignment) -> CreditInputs:
         """What the cells of the assignment depend on."""
@@ -816,11 +881,11 @@ class Definitions:
             measure = line.counted.measure
             if parts is None:
                 parts = taken[line.measure_index] = self._taken(measure, deal, owners, line.rules)
-            for day, on_day in self._by_day(assignment, measure, parts).items():
-                if not self._pays_on(assignment, deal, day):
-                    continue
+            for day, on_day in self._by_day(assignment, line.counted, parts).items():
                 cell = self.cell_on(assignment.plan_id, day)
-                if cell is not None and cell.version.number == line.version_number:
+                if cell is None or not self._is_on_it(assignment, line.counted, deal, day, cell.period):
+                    continue
+                if cell.version.number == line.version_number:
                     credit = self._credit_of(assignment, line, deal, day, cell.period, on_day)
                     by_measure.setdefault((line.component, credit.measure), []).append((credit, measure.by_payment))
         for credits in by_measure.values():
@@ -852,11 +917,13 @@ class Definitions:
             factor,
         )
 
-    def _by_day(self, assignment: Assignment, measure: Measure, parts: Iterable[_Taken]) -> dict[date, _OnDay]:
+    def _by_day(
+        self, assignment: Assignment, counted_by: ComponentMeasure, parts: Iterable[_Taken]
+    ) -> dict[date, _OnDay]:
         """What of a deal is the assignment's, before the component's allocation."""
         days: dict[date, _OnDay] = {}
         for person, part, counted in parts:
-            if self._is_of(assignment, measure, person, counted.day):
+            if self._is_of(assignment, counted_by, person, counted.day):
                 on_day = days.setdefault(counted.day, _OnDay(part.payment))
                 on_day.value = _EXACT.add(on_day.value, counted.value)
                 # Every payment of the day is shared alike.
@@ -864,28 +931,51 @@ class Definitions:
                     on_day.percent = _EXACT.add(on_day.percent, part.share.percent)
         return days
 
-    def _is_of(self, assignment: Assignment, measure: Measure, person: UUID, day: date) -> bool:
-        if measure.crediting is Crediting.ROLLUP:
-            return self._in_subtree(assignment.person_id, person, day)
-        return person == assignment.person_id
+    def _is_on_it(
+        self, assignment: Assignment, counted: ComponentMeasure, deal: DealFacts, day: date, period: Period
+    ) -> bool:
+        """Whether what counts on a day, in a cell of a period, counts for an assignment by its own days."""
+        if counted.of_plan:
+            return assignment.range.overlaps(DatedRange(period.start, period.end))
+        return self._pays_on(assignment, deal, day)
+
+    def _is_of(self, assignment: Assignment, counted: ComponentMeasure, person: UUID, day: date) -> bool:
+        """Whether the share of a person on a day is credited to an assignment."""
+        if counted.of_plan:
+            own = self._by_person.get(person, ())
+            return any(each.plan_id == assignment.plan_id and day in each.range for each in own)
+        match counted.measure.crediting:
+            case Crediting.ROLLUP:
+                return any(day in stay for stay in self._stays_under(assignment.person_id, person, counted.depth))
+            case Crediting.TEAM:
+                return any(day in stay for stay in self._stays_beside(assignment.person_id, person))
+            case _:
+                return person == assignment.person_id
 
     def _part_in_cell(
-        self, owned: _Owned, deal: DealFacts, assignment: Assignment, measure: Measure, period: Period, stated: Part
+        self,
+        owned: _Owned,
+        deal: DealFacts,
+        assignment: Assignment,
+        counted: ComponentMeasure,
+        period: Period,
+        stated: Part,
     ) -> PartInCell:
         part, refusal = owned
         person = self._person_of(part)
-        found = self._of_assignment(part, person, deal, assignment, measure)
+        found = self._of_assignment(part, person, deal, assignment, counted)
         if refusal is not None and isinstance(part.outcome, Counted):
-            now = self._of_assignment(stated, self._person_of(stated), deal, assignment, measure)
+            now = self._of_assignment(stated, self._person_of(stated), deal, assignment, counted)
             if isinstance(found, NotCredited) and isinstance(now, Counted):
                 return PartInCell(part, person, NotCredited(refusal))
         if isinstance(found, NotCredited):
             return PartInCell(part, person, found)
         if refusal is CreditExclusion.HOUSE_ACCOUNT:
             return PartInCell(part, person, NotCredited(refusal))
-        if assignment.deleted or not self._pays_on(assignment, deal, found.day):
-            return PartInCell(part, person, NotCredited(CreditExclusion.NO_ASSIGNMENT))
         actual = self.cell_on(assignment.plan_id, found.day)
+        within = period if actual is None else actual.period
+        if assignment.deleted or not self._is_on_it(assignment, counted, deal, found.day, within):
+            return PartInCell(part, person, NotCredited(CreditExclusion.NO_ASSIGNMENT))
         if actual is None:
             return PartInCell(part, person, NotCredited(self._no_terms(assignment.plan_id, found.day)))
         if actual.period == period:
@@ -893,53 +983,73 @@ class Definitions:
         return PartInCell(part, person, NotCredited(CreditExclusion.OUTSIDE_PERIOD, period=actual.period))
 
     def _of_assignment(
-        self, part: Part, person: UUID | None, deal: DealFacts, assignment: Assignment, measure: Measure
+        self, part: Part, person: UUID | None, deal: DealFacts, assignment: Assignment, counted: ComponentMeasure
     ) -> Counted | NotCredited:
         """What of a part is the assignment's, whatever the period."""
-        outcome = part.outcome
+        outcome, crediting = part.outcome, counted.measure.crediting
+        of_several = CreditExclusion.NOT_ON_PLAN if counted.of_plan else _OF_SEVERAL.get(crediting)
         if isinstance(outcome, NotCounted) and part.share.refusal is None:
             return NotCredited(outcome.reason)
         if person is None:
             is_missing = part.share.user is None
             return NotCredited(Exclusion.OWNER_MISSING if is_missing else CreditExclusion.OWNER_UNMAPPED)
-        if measure.crediting is not Crediting.ROLLUP and person != assignment.person_id:
-            by_owner = measure.crediting is Crediting.OWNER or not deal.splits
+        if of_several is None and person != assignment.person_id:
+            by_owner = crediting is Crediting.OWNER or not deal.splits
             return NotCredited(CreditExclusion.NOT_OWNER if by_owner else CreditExclusion.NOT_ON_SPLIT)
         if isinstance(outcome, NotCounted):
             return NotCredited(outcome.reason)
-        is_here = self._is_of(assignment, measure, person, outcome.day)
-        return outcome if is_here else NotCredited(CreditExclusion.NOT_IN_SUBTREE)
+        if of_several is not None and not self._is_of(assignment, counted, person, outcome.day):
+            return NotCredited(of_several)
+        return outcome
 
     def _candidates(self, people: Iterable[UUID]) -> list[Assignment]:
         found: dict[UUID, Assignment] = {}
         for person in people:
             for assignment in self._by_person.get(person, ()):
                 found[assignment.id] = assignment
-            for manager in self._managers_ever.get(person, ()):
-                for assignment in self._by_person.get(manager, ()):
+                for other in self._sharing.get(assignment.plan_id, ()):
+                    found[other.id] = other
+            for near in (*self._managers_ever.get(person, ()), *self._teammates_ever.get(person, ())):
+                for assignment in self._by_person.get(near, ()):
                     found[assignment.id] = assignment
         return list(found.values())
 
-    def _in_subtree(self, manager: UUID, person: UUID, day: date) -> bool:
-        return any(day in stay for stay in self._stays_under(manager, person))
-
-    def _stays_under(self, manager: UUID, person: UUID) -> Iterator[DatedRange]:
-        """When a person was in a team that the manager managed then, or one above it."""
+    def _stays_under(self, manager: UUID, person: UUID, depth: int | None = None) -> Iterator[DatedRange]:
+        """When a person was in a team that the manager managed then, or at most `depth` levels below one."""
         for team, stay in self._stays.get(person, ()):
-            for managed in self._managers_of_team(team).get(manager, ()):
+            for managed, level in self._managers_of_team(team).get(manager, ()):
                 under = stay.intersection(managed)
-                if under is not None:
+                if under is not None and (depth is None or level <= depth):
                     yield under
 
-    def _reach(self, assignment: Assignment) -> frozenset[tuple[CrmUser, DatedRange | None]]:
-        own: set[tuple[CrmUser, DatedRange | None]] = {
-            (user, None) for user in self.chart.users_of(assignment.person_id)
-        }
-        if self.rolls_up(assignment):
+    def _stays_beside(self, member: UUID, person: UUID) -> Iterator[DatedRange]:
+        """When a person was in a team that the member was in then, or in one below it."""
+        own = self._stays.get(member, ())
+        for team, stay in self._stays.get(person, ()):
+            for over, days in self._teams_of_team(team):
+                below = stay.intersection(days)
+                for own_team, own_stay in own if below is not None else ():
+                    beside = own_stay.intersection(below) if own_team == over and below is not None else None
+                    if beside is not None:
+                        yield beside
+
+    def _reach(self, assignment: Assignment) -> frozenset[ReachedUser]:
+        own = {ReachedUser(user) for user in self.chart.users_of(assignment.person_id)}
+        if self._credits_by(assignment, Crediting.ROLLUP):
+            depths = {line.counted.depth for line in self._lines.get(assignment.plan_id, ())}
             for person in self._people_managed.get(assignment.person_id, ()):
                 users = self.chart.users_of(person)
-                for under in self._stays_under(assignment.person_id, person):
-                    own.update((user, under) for user in users)
+                for depth in depths:
+                    for under in self._stays_under(assignment.person_id, person, depth):
+                        own.update(ReachedUser(user, under, depth) for user in users)
+        if self._credits_by(assignment, Crediting.TEAM):
+            for person, teammates in self._teammates_ever.items():
+                if assignment.person_id in teammates:
+                    users = self.chart.users_of(person)
+                    for beside in self._stays_beside(assignment.person_id, person):
+                        own.update(ReachedUser(user, beside) for user in users)
+        for other in self._sharing.get(assignment.plan_id, ()):
+            own.update(ReachedUser(user, other.range) for user in self.chart.users_of(other.person_id))
         return frozenset(own)
 
     @cached_property
@@ -978,24 +1088,72 @@ class Definitions:
             found[membership.person_id].append((membership.team_id, membership.range))
         return found
 
-    def _managers_of_team(self, team: UUID) -> Mapping[UUID, Sequence[DatedRange]]:
-        """Who has managed a team or one above it, and when."""
+    def _managers_of_team(self, team: UUID) -> Mapping[UUID, Sequence[tuple[DatedRange, int]]]:
+        """Who has managed a team or one above it, when, and how many levels up."""
         found = self._managers_by_team.get(team)
         if found is None:
-            managers: dict[UUID, list[DatedRange]] = defaultdict(list)
-            for manager, dated in self.chart.managers_over(team):
-                managers[manager].append(dated)
+            managers: dict[UUID, list[tuple[DatedRange, int]]] = defaultdict(list)
+            for manager, dated, level in self.chart.managers_over(team):
+                managers[manager].append((dated, level))
             found = self._managers_by_team[team] = managers
         return found
 
     @cached_property
-    def _managers_by_team(self) -> dict[UUID, Mapping[UUID, Sequence[DatedRange]]]:
+    def _managers_by_team(self) -> dict[UUID, Mapping[UUID, Sequence[tuple[DatedRange, int]]]]:
         return {}
+
+    def _teams_of_team(self, team: UUID) -> Sequence[tuple[UUID, DatedRange]]:
+        """The team and every one above it, and when it is."""
+        found = self._teams_by_team.get(team)
+        if found is None:
+            found = self._teams_by_team[team] = [(over, days) for over, days, _ in self.chart.teams_over(team)]
+        return found
+
+    @cached_property
+    def _teams_by_team(self) -> dict[UUID, Sequence[tuple[UUID, DatedRange]]]:
+        return {}
+
+    @cached_property
+    def _teammates_ever(self) -> Mapping[UUID, frozenset[UUID]]:
+        """Those credited by team who were in a team of the person or in one above it, on whichever days."""
+        members: dict[UUID, set[UUID]] = defaultdict(set)
+        for assignment in self.assignments.values():
+            if not assignment.deleted and self._credits_by(assignment, Crediting.TEAM):
+                for team, _ in self._stays.get(assignment.person_id, ()):
+                    members[team].add(assignment.person_id)
+        if not members:
+            return {}
+        return {
+            person: frozenset(
+                member for team, _ in stays for over, _ in self._teams_of_team(team) for member in members.get(over, ())
+            )
+            for person, stays in self._stays.items()
+        }
+
+    @cached_property
+    def _on_plan(self) -> Mapping[UUID, list[Assignment]]:
+        """By plan, everybody who ever was or will be on it, by assignment."""
+        found: dict[UUID, list[Assignment]] = defaultdict(list)
+        for assignment in sorted(self.assignments.values(), key=lambda each: each.id):
+            if not assignment.deleted:
+                found[assignment.plan_id].append(assignment)
+        return found
+
+    @cached_property
+    def _sharing(self) -> Mapping[UUID, list[Assignment]]:
+        """By plan, everybody on it, where a component credits the shares of all of them to each."""
+        return {
+            plan_id: found
+            for plan_id, found in self._on_plan.items()
+            if any(line.counted.of_plan for line in self._lines.get(plan_id, ()))
+        }
 
     @cached_property
     def _managers_ever(self) -> Mapping[UUID, frozenset[UUID]]:
         """Those with a roll-up who have managed a team that the person is or was in, on whichever days."""
-        rolling = {a.person_id for a in self.assignments.values() if not a.deleted and self.rolls_up(a)}
+        rolling = {
+            a.person_id for a in self.assignments.values() if not a.deleted and self._credits_by(a, Crediting.ROLLUP)
+        }
         return {
             person: frozenset(
                 manager for team, _ in stays for manager in self._managers_of_team(team) if manager in rolling
@@ -1026,6 +1184,17 @@ class Definitions:
     @cached_property
     def _periods(self) -> dict[tuple[PeriodKind, date], Period]:
         return {}
+
+
+def _weight(assignment: Assignment, key: str, period: Period) -> Decimal:
+    """What an assignment states for a period, times its days in it."""
+    days = assignment.range.within(period)
+    if days is None:
+        return _ZERO
+    quota = assignment.quotas.get(key)
+    stated = [] if quota is None else [state.amount for start, state in quota.states() if start <= days.start]
+    weight = stated[-1] if stated and stated[-1] is not None else _ONE
+    return _EXACT.multiply(weight, Decimal((days.end - days.start).days))
 
 
 def furthest(refusals: Iterable[NotCredited]) -> NotCredited:

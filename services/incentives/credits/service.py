@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -73,9 +74,13 @@ class Credits:
         if revision is None:
             revision = await self._plans.revision(tx, tenant_id)
         known = self._cache.get(tenant_id)
-        if known.revision == revision:
+        today = known.definitions.chart.calendar.business_date(tx.now)
+        if known.revision == revision and known.definitions.today == today:
             return known.definitions
-        newer = await self._newer(tx, tenant_id, known, revision)
+        if known.revision == revision:
+            newer = known._replace(definitions=replace(known.definitions, today=today))
+        else:
+            newer = await self._newer(tx, tenant_id, known, revision)
         # The number of a revision that is rolled back will belong to another one.
         tx.after_commit(lambda: self._cache.put(tenant_id, newer))
         return newer.definitions
@@ -228,5 +233,7 @@ class Credits:
         changed = {event.subject: event for event in events if not isinstance(event, Goal)}
         organisation = {**known.organisation, **changed} if changed else known.organisation
         chart = org_chart(organisation.values()) if changed else known.definitions.chart
-        definitions = Definitions(chart, known.definitions.goals.changed(goals), plans, versions, assignments)
+        scores = await self._plans.scores(tx, tenant_id)
+        goals_now, today = known.definitions.goals.changed(goals), chart.calendar.business_date(tx.now)
+        definitions = Definitions(chart, goals_now, plans, versions, assignments, scores, today)
         return _Known(revision, organisation, definitions)

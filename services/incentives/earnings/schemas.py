@@ -154,7 +154,7 @@ class MultiplierAnswer(BaseModel):
 
 
 class StepAnswer(BaseModel):
-    """What a threshold, a gate or a cap did to the pay of all lines together."""
+    """What is paid for all lines together, or without any, and what a threshold, a gate or a cap did to it."""
 
     kind: StepKind
     why: WordsAnswer
@@ -473,7 +473,9 @@ class ExplanationAnswer(BaseModel):
         description="Definitions changed a moment ago and it is being worked out anew; until then its parts may differ."
     )
     terms: ComponentContent | None = Field(description="The component it is paid by; null when none pays it any more.")
-    quota_gap: QuotaGap | None = Field(description="Why tiers by attainment pay nothing.")
+    quota_gap: QuotaGap | None = Field(
+        description="Why what is measured on a quota, or is a percent of the target variable, pays nothing."
+    )
     quota: ExpectedAnswer | None = Field(None, description="How the quota comes to what it is; null without one.")
     target_variable: ExpectedAnswer | None = Field(
         None, description="How the pay at target comes to what it is; null without one."
@@ -486,7 +488,9 @@ class ExplanationAnswer(BaseModel):
     rerated_before: Exact = Field(
         description="What retroactive tiers reached now made of what the running total began with."
     )
-    steps: list[StepAnswer] = Field(description="What a threshold, a gate and the caps did.")
+    steps: list[StepAnswer] = Field(
+        description="What is paid beside the lines, and what a threshold, a gate and caps did."
+    )
     rerated: Exact = Field(
         description="Sum over all lines of what retroactive tiers re-rated; the tiers' amounts include it."
     )
@@ -507,7 +511,9 @@ class EarningStatementAnswer(BaseModel):
     quota_gap: QuotaGap | None
     ledger_balance: Posted
     lines: list[LineAnswer]
-    steps: list[StepAnswer] = Field(description="What a threshold, a gate and the caps did.")
+    steps: list[StepAnswer] = Field(
+        description="What is paid beside the lines, and what a threshold, a gate and caps did."
+    )
 
     @classmethod
     def of(cls, found: ExplainedEarning, deals: Mapping[UUID, Deal]) -> Self:

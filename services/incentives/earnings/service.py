@@ -14,6 +14,7 @@ from services.incentives.credits.domain import ComponentYear, Credit, Definition
 from services.incentives.credits.service import Credits, NewerDeal
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.settlement import Settlement
+from services.incentives.earnings.domain.years import LinkedCells, YearCredits
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import Cause
 from services.incentives.plans.service import Plans
@@ -123,6 +124,24 @@ class Earnings:
             for other in others:
                 marks.setdefault(other, []).append(cause)
         await self._plans.mark_stale(tx, tenant_id, marks)
+
+    async def begin_periods(self, tx: Transaction, tenant_id: UUID) -> None:
+        """Have everybody worked out who is paid without deals for a period that has begun, and has no earning of it."""
+        await tx.lock_tenants_exclusive([tenant_id])
+        known = await self._credits.definitions(tx, tenant_id)
+        begun = {
+            cell.key.id: cell.key
+            for assignment in known.assignments.values()
+            for year in known.uncounted_years(assignment)
+            if known.today in year.year
+            for cell in LinkedCells(known, year).worked_out(YearCredits(()))
+            if cell.is_there
+        }
+        if not begun:
+            return
+        there = {key.id for key in await store.by_id(tx, tenant_id, begun.keys())}
+        missing = {key.assignment_id: [f"period/{key.period.start} v1"] for id, key in begun.items() if id not in there}
+        await self._plans.mark_stale(tx, tenant_id, missing)
 
     async def _settle_deals(
         self,

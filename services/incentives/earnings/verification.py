@@ -104,7 +104,9 @@ class Verification:
         credited: Iterable[CellKey],
     ) -> list[Cell]:
         fresh: list[Cell] = []
-        years: dict[ComponentYear, list[CellKey]] = {}
+        years: dict[ComponentYear, list[CellKey]] = {
+            year: [] for assignment in known.assignments.values() for year in known.uncounted_years(assignment)
+        }
         alone = []
         for key in sorted({*stored, *credited}, key=lambda key: key.id):
             linked = known.linked_year(key)

@@ -29,8 +29,8 @@ from services.incentives.plans.domain.assignments import (
     taken_back,
     withdrawn,
 )
+from services.incentives.plans.domain.components import quota_keys
 from services.incentives.plans.domain.history import AssignmentChange
-from services.incentives.plans.domain.parameters import quota_key
 from services.incentives.plans.domain.versions import Plan, PlanNotFound, PlanVersion
 from services.incentives.plans.service import Plans
 from shared.db.database import Transaction
@@ -260,12 +260,7 @@ def _check_terms(
         raise PlanNotFound(f"There is no plan {candidate.plan_id}.")
     plan, versions = plans[candidate.plan_id]
     in_force = None if before is None or before.status is AssignmentStatus.PROPOSED else before
-    known = {
-        quota_key(component.key, counted.name)
-        for version in versions
-        for component in version.components
-        for counted in component.measures
-    }
+    known = {key for version in versions for component in version.components for key in quota_keys(component)}
     check_quota_keys(candidate.quotas.keys(), known)
     check_first_days(candidate, plan, calendar)
     check_approver_unpaid(candidate, in_force, plan, versions)

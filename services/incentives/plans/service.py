@@ -15,6 +15,7 @@ from services.incentives.plans.domain.assignments import Assignment, QuotaGoal
 from services.incentives.plans.domain.components import Component, check_periods
 from services.incentives.plans.domain.history import VersionChange
 from services.incentives.plans.domain.rules import NO_RULES, PeriodRules
+from services.incentives.plans.domain.scores import Scores, counting
 from services.incentives.plans.domain.versions import (
     ChangeKind,
     Plan,
@@ -207,10 +208,17 @@ class Plans:
     async def assignments_changed(
         self, tx: Transaction, tenant_id: UUID, changes: Mapping[UUID, Sequence[str]]
     ) -> None:
-        """Let everybody read the assignments anew, and have each worked out because of its changes."""
+        """Let everybody read the assignments anew, and have each worked out because of its changes.
+
+        Whoever shares a pool with one of them is worked out as well.
+        """
         if changes:
             await self._projection.bump(tx, [tenant_id])
-            await self.mark_stale(tx, tenant_id, changes)
+            touched: dict[UUID, list[str]] = {each: list(causes) for each, causes in changes.items()}
+            for changed, other in await store.sharing_pools(tx, tenant_id, changes.keys()):
+                causes = touched.setdefault(other, [])
+                causes += [cause for cause in changes[changed] if cause not in causes]
+            await self.mark_stale(tx, tenant_id, touched)
 
     async def mark_stale(self, tx: Transaction, tenant_id: UUID, changes: Mapping[UUID, Sequence[str]]) -> None:
         """Have assignments worked out anew, each because of its changes (each `<subject> v<version>`)."""
@@ -253,6 +261,10 @@ class Plans:
     ) -> tuple[list[Snapshot], dict[UUID, Plan], dict[UUID, list[PlanVersion]], dict[UUID, Assignment]]:
         """What arrived of goals after a revision (-1: ever); all plans, versions and assignments, also deleted ones."""
         return await self._projection.since(tx, tenant_id, revision), *await store.everything(tx, tenant_id)
+
+    async def scores(self, tx: Transaction, tenant_id: UUID) -> dict[UUID, Scores]:
+        """The scores of objectives that count, by assignment."""
+        return dict(counting(await store.all_scores(tx, tenant_id)))
 
     async def has_assignments(self, tx: Transaction, tenant_id: UUID) -> bool:
         """Whether anybody of the tenant was ever put on a plan."""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import JsonValue
 from pydantic_core import to_json
-from sqlalchemy import RowMapping, insert, or_, select, text, true, update
+from sqlalchemy import RowMapping, exists, func, insert, or_, select, text, true, update
 
 from services.incentives.plans.content.assignments import (
     LEAVE,
@@ -37,10 +37,12 @@ from services.incentives.plans.domain.assignments import (
 )
 from services.incentives.plans.domain.history import AssignmentChange, VersionChange
 from services.incentives.plans.domain.rules import NO_RULES
+from services.incentives.plans.domain.scores import Score
 from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanNotFound, PlanVersion, VersionStatus
 from services.incentives.plans.tables import (
     assignment_changes,
     assignments,
+    objective_scores,
     plan_version_changes,
     plan_versions,
     plans,
@@ -51,7 +53,7 @@ from shared.db.conditions import among, equal
 from shared.db.database import Transaction
 from shared.db.versioned import VersionedTable
 from shared.kernel.approvals import Actor, ActorKind
-from shared.kernel.periods import DatedRange, PeriodKind
+from shared.kernel.periods import DatedRange, Period, PeriodKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,21 @@ _TAKE_STALE: Final = text(
         WHERE tenant_id = :tenant_id ORDER BY marked_at, assignment_id LIMIT :limit
     )
     RETURNING assignment_id, changes
+    """
+)
+_SHARING_POOLS: Final = text(
+    f"""
+    SELECT changed.id AS changed_id, other.id AS other_id
+    FROM {assignments.fullname} AS changed JOIN {assignments.fullname} AS other
+        ON other.tenant_id = changed.tenant_id AND other.plan_id = changed.plan_id AND other.id <> changed.id
+    WHERE changed.tenant_id = :tenant_id AND changed.id = ANY(CAST(:ids AS uuid[]))
+        AND NOT other.deleted AND other.status <> 'proposed'
+        AND EXISTS (
+            SELECT FROM {plan_versions.fullname} AS terms
+            WHERE terms.tenant_id = changed.tenant_id AND terms.plan_id = changed.plan_id
+                AND terms.status = 'active' AND terms.components @> CAST('[{{"kind": "pool"}}]' AS jsonb)
+        )
+    ORDER BY changed.id, other.id
     """
 )
 _SNAPSHOTS: Final = text(
@@ -137,6 +154,12 @@ async def mark_stale(tx: Transaction, tenant_id: UUID, changes: Mapping[UUID, Se
     listed = [json.dumps(list(each)) for each in changes.values()]
     parameters = {"tenant_id": tenant_id, "ids": list(changes), "changes": listed, "now": tx.now}
     await tx.execute(_MARK_STALE, parameters)
+
+
+async def sharing_pools(tx: Transaction, tenant_id: UUID, changed: Collection[UUID]) -> list[tuple[UUID, UUID]]:
+    """(changed assignment, other one) for all that share a pool with one of these: those of a plan that has a pool."""
+    rows = await tx.rows(_SHARING_POOLS, {"tenant_id": tenant_id, "ids": sorted(changed)})
+    return [(row["changed_id"], row["other_id"]) for row in rows]
 
 
 async def take_stale(tx: Transaction, tenant_id: UUID, limit: int) -> list[StaleAssignment]:
@@ -412,6 +435,58 @@ async def assignment_ids_of_plan(tx: Transaction, tenant_id: UUID, plan_id: UUID
     return [row["id"] for row in await tx.rows(statement)]
 
 
+async def add_score(tx: Transaction, tenant_id: UUID, score: Score) -> None:
+    await tx.execute(
+        insert(objective_scores).values(
+            tenant_id=tenant_id,
+            assignment_id=score.assignment_id,
+            number=score.number,
+            component=score.component,
+            objective=score.objective,
+            period_start=score.period.start,
+            period_end=score.period.end,
+            percent=score.percent,
+            evidence=score.evidence,
+            actor=score.scorer.kind.value,
+            person_id=score.scorer.person_id,
+            at=score.at,
+        )
+    )
+
+
+async def last_score(tx: Transaction, tenant_id: UUID, assignment_id: UUID) -> int:
+    """The number of the newest score of an assignment; 0 where there is none."""
+    table = objective_scores
+    rows = await tx.rows(
+        select(func.coalesce(func.max(table.c.number), 0).label("number")).where(
+            table.c.tenant_id == tenant_id, table.c.assignment_id == assignment_id
+        )
+    )
+    return int(rows[0]["number"])
+
+
+async def scores(
+    tx: Transaction, tenant_id: UUID, assignment_id: UUID, *, counting: bool, after: int, limit: int
+) -> list[Score]:
+    """Those of an assignment above a number, in their order; `counting`: of each objective in each period the last."""
+    table, later = objective_scores, objective_scores.alias()
+    statement = select(table).where(
+        table.c.tenant_id == tenant_id, table.c.assignment_id == assignment_id, table.c.number > after
+    )
+    if counting:
+        columns = "tenant_id", "assignment_id", "component", "objective", "period_start"
+        same = (later.c[name] == table.c[name] for name in columns)
+        statement = statement.where(~exists().where(*same, later.c.number > table.c.number))
+    return [_score(row) for row in await tx.rows(statement.order_by(table.c.number).limit(limit))]
+
+
+async def all_scores(tx: Transaction, tenant_id: UUID) -> list[Score]:
+    """Every score of a tenant, by assignment in the order of its numbers."""
+    table = objective_scores
+    statement = select(table).where(table.c.tenant_id == tenant_id)
+    return [_score(row) for row in await tx.rows(statement.order_by(table.c.assignment_id, table.c.number))]
+
+
 def _plan(row: RowMapping) -> Plan:
     return Plan(row["id"], row["name"], row["currency"], PeriodKind(row["period"]), row["version"])
 
@@ -456,6 +531,20 @@ def _version_values(version: PlanVersion) -> dict[str, object]:
 
 def _terms(version: PlanVersion) -> JsonValue:
     return terms_json(version.effective_from, version.components, version.rules, version.note)
+
+
+def _score(row: RowMapping) -> Score:
+    return Score(
+        row["assignment_id"],
+        row["number"],
+        row["component"],
+        row["objective"],
+        Period(row["period_start"], row["period_end"]),
+        row["percent"],
+        row["evidence"],
+        _actor(row),
+        row["at"],
+    )
 
 
 def _actor(row: RowMapping) -> Actor:

@@ -1,6 +1,6 @@
 """Definitions: what others publish, plans with their versions, assignments, and which assignments are out of date."""
 
-from sqlalchemy import Boolean, Column, Date, Index, Integer, Table, Text, Uuid, text
+from sqlalchemy import Boolean, Column, Date, Index, Integer, Numeric, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.incentives.metadata import metadata
@@ -111,3 +111,21 @@ stale_assignments = Table(
     instant("marked_at"),
 )
 """Assignments whose cells are to be worked out anew, and the changes of definitions that made them so."""
+
+objective_scores = Table(
+    "objective_scores",
+    metadata,
+    tenant_id(),
+    Column("assignment_id", Uuid(), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("component", Text, nullable=False),
+    Column("objective", Text, nullable=False),
+    Column("period_start", Date, nullable=False),
+    Column("period_end", Date, nullable=False),
+    Column("percent", Numeric(), nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("person_id", Uuid(), nullable=True),
+    instant("at"),
+)
+"""Every score that was given, in the order of its assignment's numbers; append-only. The newest one counts."""

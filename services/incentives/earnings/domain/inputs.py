@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal
+from fractions import Fraction
 from typing import Final
 from uuid import UUID
 
@@ -61,7 +62,7 @@ class PayInputs:
     `quotas` and `totals` are by the name of a measure, of the period that its totals run for: up to the end of the
     cell, and `before` up to its start, for measures whose totals go on from earlier cells. `deals` has the main
     measure's in the cell itself, by business date and deal id. `scores` are percents by objective, of those that are
-    scored.
+    scored. `part` is the cell's share of the days of its period: what is stated for a whole one is paid by it.
     """
 
     quotas: Mapping[str, Decimal | QuotaGap]
@@ -73,6 +74,7 @@ class PayInputs:
     pool: PoolShare | None = None
     before: Mapping[str, Decimal] = field(default_factory=dict)
     caps: CapState = CapState()
+    part: Fraction = Fraction(1)
 
 
 def exact_sum(amounts: Iterable[Decimal]) -> Decimal:

@@ -89,6 +89,9 @@ class Settlement:
                 cells.setdefault(key, [])
             else:
                 years.setdefault(linked, [])
+        for assignment_id in causes:
+            for uncounted in self._definitions.uncounted_years(self._definitions.assignments[assignment_id]):
+                years.setdefault(uncounted, [])
         for key in sorted(cells, key=lambda cell: cell.id):
             terms = self._terms_of(key)
             cell = self._cells.get(key) or self._open(key, terms)

@@ -10,16 +10,18 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final
 from uuid import UUID
 
 from services.incentives.credits.domain import CellKey, ComponentYear, Credit, Definitions, PayTerms
-from services.incentives.earnings.domain.inputs import EXACT, CapState, DealTotal, PayInputs, exact_sum
+from services.incentives.earnings.domain.inputs import EXACT, CapState, DealTotal, PayInputs, PoolShare, exact_sum
 from services.incentives.earnings.domain.pay import Pay
 from services.incentives.earnings.domain.payout import next_caps, pay
 from services.incentives.plans.domain.assignments import QuotaGap
 from services.incentives.plans.domain.components import Component, paid_by_rate
 from services.incentives.plans.domain.kinds.commission import GATE, QUANTITY, Basis
+from services.incentives.plans.domain.kinds.pool import Pool
 from services.incentives.plans.domain.parameters import MAIN
 from shared.kernel.periods import DatedRange, Period
 
@@ -95,6 +97,10 @@ class _Frame:
     ends_period: bool
     begins_anew: bool
     """Whether no running total goes on from the cell before."""
+    scores: Mapping[str, Decimal]
+    pool: PoolShare | None
+    part: Fraction
+    """The days of the cell of those of its period."""
 
 
 class LinkedCells:
@@ -134,6 +140,9 @@ class LinkedCells:
                 frame.terms.target,
                 before=before,
                 caps=caps,
+                scores=frame.scores,
+                pool=frame.pool,
+                part=frame.part,
             )
             paid = pay(component, inputs)
             found.append(WorkedCell(frame.key, frame.terms, inputs, paid, own.get(MAIN, _ZERO), len(main), frame.is_on))
@@ -176,6 +185,8 @@ def _frames(known: Definitions, key: ComponentYear) -> Iterable[_Frame]:
             last = None
             continue
         component = terms.component
+        if not component.measures and days.period.start > known.today:
+            break
         around = known.period_of(plan.period, days.period.start)
         yield _Frame(
             cell,
@@ -190,6 +201,9 @@ def _frames(known: Definitions, key: ComponentYear) -> Iterable[_Frame]:
             days.period.start == around.start,
             days.period.end == around.end,
             last is None or not _goes_on(last, component, is_first=days.period.start == days.version.effective_from),
+            known.scores_of(cell),
+            PoolShare(*known.pool_weights(cell)) if isinstance(component, Pool) else None,
+            Fraction((days.period.end - days.period.start).days, (around.end - around.start).days),
         )
         last = component
 

@@ -16,7 +16,6 @@ from services.incentives.plans.content.components import (
 )
 from services.incentives.plans.content.rules import RulesContent, rules_json, rules_of
 from services.incentives.plans.domain.components import Component
-from services.incentives.plans.domain.kinds.commission import Commission
 from services.incentives.plans.domain.rules import NO_RULES, PeriodRules, check_rules
 from services.incentives.plans.domain.versions import Plan, PlanVersion
 from shared.contracts.base import Currency, Day
@@ -85,9 +84,6 @@ def terms_of(
 ) -> tuple[tuple[Component, ...], PeriodRules]:
     """The checked components and rules of a plan in `currency`, or InvalidInput that points at the member."""
     checked, ruled = components_of(components, currency), rules_of(rules)
-    for index, component in enumerate(checked):
-        if not isinstance(component, Commission):
-            raise InvalidInput.field(f"/components/{index}/kind", "is not paid by this release", "commission")
     check_rules(ruled, {component.key for component in checked}, currency)
     return checked, ruled
 

@@ -9,8 +9,8 @@ from services.incentives.plans.domain.kinds.commission import Commission
 from services.incentives.plans.domain.kinds.matrix import Matrix
 from services.incentives.plans.domain.kinds.objective import Objectives
 from services.incentives.plans.domain.kinds.override import Override
-from services.incentives.plans.domain.kinds.pool import Pool
-from services.incentives.plans.domain.parameters import MAIN, check_currency
+from services.incentives.plans.domain.kinds.pool import WEIGHT, Pool
+from services.incentives.plans.domain.parameters import MAIN, ComponentMeasure, check_currency, quota_key
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Measure
 from shared.kernel.periods import PeriodKind
@@ -28,9 +28,23 @@ Component = Commission | Bonus | Objectives | Override | Pool | Matrix
 """A component of any kind. Each has a `key`, a `name`, `measures` by name, `needs_quota` and `is_linked`."""
 
 
-def main_measure(component: Component) -> Measure | None:
+def main_counted(component: Component) -> ComponentMeasure | None:
     """What the component pays on, None where it pays on nothing that deals bring in."""
-    return next((counted.measure for counted in component.measures if counted.name == MAIN), None)
+    return next((counted for counted in component.measures if counted.name == MAIN), None)
+
+
+def main_measure(component: Component) -> Measure | None:
+    """The measure of what the component pays on."""
+    counted = main_counted(component)
+    return None if counted is None else counted.measure
+
+
+def quota_keys(component: Component) -> set[str]:
+    """The keys of what an assignment may state for a component: a quota for each measure, a weight in a pool."""
+    names = {counted.name for counted in component.measures}
+    if isinstance(component, Pool):
+        names = {WEIGHT}
+    return {quota_key(component.key, name) for name in names}
 
 
 def paid_by_rate(component: Component) -> Commission | None:

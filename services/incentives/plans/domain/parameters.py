@@ -72,7 +72,9 @@ class ComponentMeasure:
     """A measure that a component counts by: whose credits they are is in the measure, `allocation_percent` scales each.
 
     Its totals run for periods of `period`, or, where that is None, for the plan's own. `within` is the part of the
-    component's JSON that has it, where that is not the component itself or a member of its name.
+    component's JSON that has it, where that is not the component itself or a member of its name. A roll-up has `depth`
+    levels of teams, None all. `of_plan`: the shares of everybody who is on the plan that day are credited, to each
+    who is on it at any time of the period.
     """
 
     name: str
@@ -80,6 +82,8 @@ class ComponentMeasure:
     allocation_percent: Decimal = WHOLE_PERCENT
     period: PeriodKind | None = None
     within: str | None = None
+    depth: int | None = None
+    of_plan: bool = False
     multipliers: tuple[Multiplier, ...] = ()
     windfall: Windfall | None = None
 

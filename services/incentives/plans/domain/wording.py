@@ -12,43 +12,55 @@ from shared.kernel.reading import read_decimal
 from shared.kernel.reasons import Words, condition_words
 
 MEMBERS: Final[Mapping[str, Words]] = {
+    "above": Words("above", "超过"),
     "aggregate": Words("what is counted", "统计方式"),
     "allocation_percent": Words("allocation in percent", "分配比例（%）"),
     "amount": Words("amount", "金额"),
+    "as": Words("as", "作用于"),
     "at": Words("reached", "达成"),
+    "at_least": Words("at least", "不低于"),
+    "at_least_attainment": Words("at least, as a share of the quota", "达成率不低于"),
+    "attainment": Words("share of the quota", "达成率"),
     "basis": Words("basis", "计算基础"),
     "bounds": Words("bound", "界限"),
     "by": Words("bounds counted in", "界限单位"),
     "cap": Words("cap of a person", "个人上限"),
+    "caps": Words("caps", "上限"),
     "carry_excess": Words("excess is carried", "超出部分结转"),
     "cells": Words("row", "行"),
     "clawback": Words("clawback", "追回"),
     "components": Words("component", "组成部分"),
     "condition": Words("condition", "条件"),
+    "counts": Words("what still counts", "超出部分的计入方式"),
     "crediting": Words("who is credited", "业绩归属"),
     "currency": Words("currency", "币种"),
     "date_field": Words("day that counts", "计入日期"),
     "days": Words("number of days", "天数"),
+    "deal": Words("of one deal", "每笔商机"),
     "deductions": Words("order of deductions", "扣减顺序"),
     "depth": Words("levels of teams", "团队层级"),
     "draw": Words("draw", "预支"),
     "effective_from": Words("effective from", "生效日期"),
     "extrapolate": Words("the last line goes on", "末段继续延伸"),
+    "factor": Words("factor", "系数"),
     "filter": Words("which deals count", "计入的商机"),
     "fixed_rates": Words("fixed exchange rates", "固定汇率"),
     "forgiven_after": Words("pay periods until forgiven", "免除前的发薪期数"),
     "from": Words("from", "起点"),
     "from_exclusive": Words("only above it", "不含起点"),
+    "gate": Words("gate", "门槛条件"),
     "guarantee": Words("guarantee", "保底"),
     "holdback": Words("holdback", "暂扣"),
     "house_accounts": Words("house accounts", "公司账户"),
     "key": Words("key", "标识"),
     "kind": Words("kind", "类型"),
     "leaver": Words("deals of who left", "离职人员的商机"),
+    "marginal_from": Words("marginal from", "分段起点"),
     "measure": Words("measure", "指标"),
     "minimum": Words("left by recovery at least", "收回后的最低支付"),
     "mode": Words("how it applies", "适用方式"),
     "months": Words("term in months", "期限（月）"),
+    "multipliers": Words("multiplier", "乘数"),
     "name": Words("name", "名称"),
     "negative_balance": Words("negative balance", "负余额"),
     "note": Words("note", "备注"),
@@ -68,6 +80,7 @@ MEMBERS: Final[Mapping[str, Words]] = {
     "recovery_delay": Words("pay periods until recovery", "收回前的发薪期数"),
     "recovery_share": Words("most that recovery takes in percent", "收回上限（%）"),
     "release": Words("release", "释放"),
+    "restart": Words("totals begin anew", "累计重新开始"),
     "role": Words("role", "角色"),
     "rounding": Words("rounding", "取整"),
     "rules": Words("rules", "规则"),
@@ -77,6 +90,7 @@ MEMBERS: Final[Mapping[str, Words]] = {
     "target": Words("target", "目标金额"),
     "target_percent": Words("percent of the target variable", "目标浮动薪酬的百分比"),
     "term_field": Words("field with the term", "期限字段"),
+    "threshold": Words("threshold", "起付线"),
     "tiers": Words("tier", "档位"),
     "times": Words("how often", "次数"),
     "to": Words("multiple of", "取整单位"),
@@ -84,6 +98,7 @@ MEMBERS: Final[Mapping[str, Words]] = {
     "value_field": Words("field that is summed", "求和字段"),
     "weight": Words("weight in percent", "权重（%）"),
     "when": Words("when", "触发方式"),
+    "windfall": Words("windfall", "大单规则"),
     "within_months": Words("no later than months", "最迟月数"),
     "year": Words("year", "年度"),
 }
@@ -92,9 +107,11 @@ _VALUES: Final[Mapping[str, Words]] = {
     "after_periods": Words("after some pay periods", "若干发薪期后"),
     "attainment": Words("attainment", "达成率"),
     "bonus": Words("bonus", "奖金"),
+    "capped": Words("capped", "封顶"),
     "carry": Words("carried", "结转"),
     "commission": Words("commission", "佣金"),
     "count": Words("number of deals", "商机数量"),
+    "credit": Words("credit", "业绩"),
     "cumulative": Words("total of the period", "期间累计"),
     "curve": Words("curve", "曲线"),
     "deal_date": Words("at the rate of the day", "按当日汇率"),
@@ -120,6 +137,7 @@ _VALUES: Final[Mapping[str, Words]] = {
     "override": Words("override", "管理提成"),
     "owner": Words("the owner", "负责人"),
     "part": Words("a part", "部分"),
+    "pay": Words("pay", "报酬"),
     "per_deal": Words("each deal by itself", "逐笔计算"),
     "per_unit": Words("each unit", "每单位"),
     "pool": Words("pool", "奖金池"),
@@ -127,16 +145,21 @@ _VALUES: Final[Mapping[str, Words]] = {
     "recoverable": Words("recovered", "收回"),
     "recoverable_then_forgiven": Words("recovered, then forgiven", "先收回后免除"),
     "retroactive": Words("everything at the rate reached", "全额按达到的档位"),
+    "reviewed": Words("nothing until reviewed", "复核前不计"),
     "rollup": Words("everybody below", "下级汇总"),
+    "share": Words("a share", "部分计入"),
     "split": Words("the splits", "分成"),
+    "team": Words("everybody in the person's teams", "本人团队"),
     "sum": Words("sum", "求和"),
     "tiers": Words("tiers", "分档"),
+    "year_to_date": Words("total of the year", "年度累计"),
 }
 _NOTHING: Final = Words("nothing", "无")
 _KEYED: Final = frozenset({"components", "objectives"})
-_NUMBERED: Final = frozenset({"tiers", "points", "bounds", "cells"})
+_NUMBERED: Final = frozenset({"tiers", "points", "bounds", "cells", "multipliers"})
 _OF_MONEY: Final = frozenset({"rate"})
-_OF_ATTAINMENT: Final = frozenset({"from", "at"})
+_OF_ATTAINMENT: Final = frozenset({"from", "at", "marginal_from"})
+_ALWAYS_ATTAINMENT: Final = frozenset({"attainment", "at_least_attainment"})
 
 
 class _Place(NamedTuple):
@@ -234,7 +257,7 @@ def _value(place: _Place, name: str, value: Json) -> Words:
             [
                 Words(f"{label.en} {shown.en}", f"{label.zh} {shown.zh}")
                 for member, each in value.items()
-                if (shown := _member(place.reading(value), member, each)) != _NOTHING
+                if each is not False and (shown := _member(place.reading(value), member, each)) != _NOTHING
                 for label in [MEMBERS.get(member, Words(member, member))]
             ]
         )
@@ -242,6 +265,7 @@ def _value(place: _Place, name: str, value: Json) -> Words:
         return _joined([_value(place, name, each) for each in value])
     text = str(value)
     is_share = (name in _OF_MONEY and place.pays_of_money) or (name in _OF_ATTAINMENT and place.by_attainment)
+    is_share = is_share or name in _ALWAYS_ATTAINMENT
     if is_share and (number := read_decimal(text)) is not None:
         percent = f"{format_amount(number * Decimal(100))} %"
         return Words(percent, percent)

@@ -1,8 +1,10 @@
 """What scored objectives pay: weight × target × score."""
 
+from fractions import Fraction
+
 from services.incentives.earnings.domain.inputs import EXACT, PayInputs
 from services.incentives.earnings.domain.rewards import reward
-from services.incentives.earnings.domain.steps import Step, StepKind
+from services.incentives.earnings.domain.steps import Step, StepKind, as_decimal
 from services.incentives.plans.domain.assignments import QuotaGap
 from services.incentives.plans.domain.kinds.objective import Objectives
 from shared.kernel.money import format_amount
@@ -14,6 +16,7 @@ def steps(component: Objectives, inputs: PayInputs) -> tuple[Step, ...] | QuotaG
     target = reward(component.target, inputs.target_variable)
     if isinstance(target, QuotaGap):
         return target
+    target = as_decimal(Fraction(target) * inputs.part)
     found = []
     for objective in component.objectives:
         score = inputs.scores.get(objective.key)

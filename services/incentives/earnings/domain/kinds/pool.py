@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final
 
 from services.incentives.earnings.domain.inputs import EXACT, PayInputs
-from services.incentives.earnings.domain.steps import Step, StepKind
+from services.incentives.earnings.domain.steps import Step, StepKind, as_decimal
 from services.incentives.plans.domain.kinds.pool import FixedPot, Pool
 from services.incentives.plans.domain.parameters import MAIN
 from shared.kernel.money import AMOUNT_DECIMALS_MAX, currency_minor_units, format_amount, round_to_minor_unit
@@ -18,7 +19,7 @@ _ZERO: Final = Decimal(0)
 def pot_of(component: Pool, inputs: PayInputs) -> Decimal:
     """What there is to share, exactly."""
     if isinstance(component.pot, FixedPot):
-        return component.pot.amount
+        return as_decimal(Fraction(component.pot.amount) * inputs.part)
     return EXACT.scaleb(EXACT.multiply(inputs.totals[MAIN], component.pot.percent), -2)
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Final
 
 from services.incentives.plans.domain.kinds.commission import Basis, Commission
-from services.incentives.plans.domain.parameters import WHOLE_PERCENT, ComponentMeasure
+from services.incentives.plans.domain.parameters import MAIN, WHOLE_PERCENT, ComponentMeasure
 from services.incentives.plans.domain.rates import Rate
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Crediting, Measure
@@ -43,7 +43,7 @@ class Override:
     @property
     def measures(self) -> Sequence[ComponentMeasure]:
         """What it counts by."""
-        return self.paid_as().measures
+        return (ComponentMeasure(MAIN, self.measure, self.allocation_percent, depth=self.depth),)
 
     @property
     def is_linked(self) -> bool:

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 from services.incentives.plans.domain.parameters import MAIN, ComponentMeasure, check_credited, check_key
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Measure
 from shared.kernel.money import format_amount
+
+WEIGHT: Final = "weight"
+"""The name of what an assignment states beside the component's key for its weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,9 @@ class Pool:
     @property
     def measures(self) -> Sequence[ComponentMeasure]:
         """What it counts by: nothing where the pot is fixed."""
-        return (ComponentMeasure(MAIN, self.pot.measure, within="/pot"),) if isinstance(self.pot, SharePot) else ()
+        if isinstance(self.pot, FixedPot):
+            return ()
+        return (ComponentMeasure(MAIN, self.pot.measure, within="/pot", of_plan=True),)
 
     @property
     def is_linked(self) -> bool:
