@@ -24,8 +24,22 @@ async def test_a_deal_in_euros_counts_in_dollars_at_the_rate_of_its_day_and_foll
     await ann.tell(amount="1000", currency="EUR")
     await ann.state_rate("1.10")
     await ann.comes_to(goal, "1100", "110")
+    june = await ann.cut_off("2026-06-30")
     await ann.state_rate("1.2")
     await ann.comes_to(goal, "1200", "120")
+    # June stays as it was paid; what the rate made of it is paid with July.
+    compared = await ann.call("GET", "incentives", f"/v1/pay-periods/{june}/comparison")
+    assert isinstance(compared["items"], list)
+    (hers,) = compared["items"]
+    assert isinstance(hers, dict)
+    assert (hers["as_paid"], hers["as_recalculated"], hers["difference"]) == ("110.00", "120.00", "10.00")
+    corrections = await ann.call("GET", "incentives", f"/v1/pay-periods/{june}/corrections")
+    assert isinstance(corrections["items"], list)
+    (correction,) = corrections["items"]
+    assert isinstance(correction, dict)
+    assert correction["kinds"] == ["exchange_rate"]
+    posted = await ann.call("GET", "incentives", "/v1/ledger?posted_in=2026-07-31&origin=2026-06-30")
+    assert posted["items"] == [correction["transaction"]]
     # The CRM's own rate, where it states one, is stronger than that of the day.
     await ann.tell(amount="1000", currency="EUR", home_amount="1150", home_currency="USD")
     await ann.comes_to(goal, "1150", "115")

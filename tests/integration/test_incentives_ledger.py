@@ -93,6 +93,38 @@ async def post_as_the_release_before(tx: Transaction, tenant_id: UUID) -> None:
         await tx.execute(text(statement), {name: each for name, each in values.items() if f":{name}" in statement})
 
 
+async def add_cell(tx: Transaction, tenant_id: UUID) -> None:
+    """The cell of the commissions, of the first quarter."""
+    await tx.execute(
+        text(
+            "INSERT INTO incentives.cells (tenant_id, id, assignment_id, component, period_start, period_end,"
+            " person_id, plan_id, plan_version, currency, measure, payout, earned, credits, version, changed_at) VALUES"
+            " (:tenant, :cell, :cell, 'bookings', '2026-01-01', '2026-04-01', :person, :plan, 1, 'USD', 0, 0, 0, 0, 1,"
+            " :now)"
+        ),
+        {"tenant": tenant_id, "cell": CELL, "person": ANN, "plan": PLAN, "now": tx.now},
+    )
+
+
+async def owed_by_origin(database: Database, tenant_id: UUID) -> dict[Period, Decimal]:
+    """What was posted in pay periods that end with March, by the period it belongs to."""
+    async with database.transaction(Scope.of(tenant_id)) as tx:
+        found = await ledger.posted(
+            tx, tenant_id, "payable", EARNING, after=date(2026, 3, 31), until=date(2026, 4, 1), people=[ANN]
+        )
+    return {each.origin: each.amount for each in found}
+
+
+async def test_what_names_no_period_was_posted_for_that_of_its_cell(database: Database) -> None:
+    tenant_id = uuid4()
+    async with database.transaction(Scope.of(tenant_id)) as tx:
+        await add_cell(tx, tenant_id)
+        await post_as_the_release_before(tx, tenant_id)
+        await ledger.post(tx, tenant_id, [COMMISSION, PAID])
+    quarter = Period(date(2026, 1, 1), date(2026, 4, 1))
+    assert await owed_by_origin(database, tenant_id) == {quarter: Decimal(50), MARCH: Decimal(50)}
+
+
 async def both_forms(database: Database) -> UUID:
     """A tenant whose ledger has two commissions of the first form, a commission, a payment, and one more as before."""
     tenant_id = uuid4()
@@ -222,10 +254,14 @@ async def test_a_migration_back_and_forth_leaves_every_seal_as_it_is(fresh_datab
     database = Database(fresh_database, service="incentives")
     try:
         tenant_id = await both_forms(database)
+        async with database.transaction(Scope.of(tenant_id)) as tx:
+            await add_cell(tx, tenant_id)
         await asyncio.to_thread(command.downgrade, _configuration("incentives", fresh_database), "0007")
         await asyncio.to_thread(upgrade, "incentives", fresh_database)
         async with database.transaction(Scope.of(tenant_id)) as tx:
             verified = await ledger.verify(tx, tenant_id)
+        owed = await owed_by_origin(database, tenant_id)
     finally:
         await database.close()
     assert (verified.first_break, verified.transactions) == (None, 5)
+    assert owed == {Period(date(2026, 1, 1), date(2026, 4, 1)): Decimal(150), MARCH: Decimal(50)}

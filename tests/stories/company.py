@@ -150,6 +150,18 @@ class Seller(Company):
         rates = [{"currency": "EUR", "date": "2026-05-10", "rate": rate}]
         await self.call("PUT", "goals", "/v1/exchange-rates", rates)
 
+    async def cut_off(self, day: str) -> str:
+        """The id of the pay period with a day, which takes no more postings."""
+        listed = (await self.call("GET", "incentives", f"/v1/pay-periods?containing={day}"))["items"]
+        assert isinstance(listed, list)
+        (found,) = listed
+        assert isinstance(found, dict)
+        path, version = f"/v1/pay-periods/{found['id']}", found["version"]
+        for state in ("calculating", "in_review", "approved"):
+            body = {"state": state, "reason": "The month is over"}
+            version = (await self.call("POST", "incentives", f"{path}/move", body, version=version))["version"]
+        return str(found["id"])
+
     async def earned(self) -> Decimal:
         """All she has earned."""
         earnings = (await self.call("GET", "incentives", "/v1/earnings"))["items"]
