@@ -28,6 +28,8 @@ from services.incentives.settings import SERVICE, ApiSettings
 from services.incentives.simulation.api import router as simulation_router
 from services.incentives.simulation.service import Simulations
 from services.incentives.statements.api import router as statements_router
+from services.incentives.statements.plan_documents import PlanDocuments
+from services.incentives.statements.plan_documents_api import router as plan_documents_router
 from services.incentives.statements.rendering import Renderer
 from services.incentives.statements.service import Statements
 from shared.db.database import Database
@@ -77,6 +79,7 @@ def create_app() -> FastAPI:
             plans_router,
             simulation_router,
             statements_router,
+            plan_documents_router,
             assignments_router,
             scores_router,
         ],
@@ -94,6 +97,7 @@ def create_app() -> FastAPI:
             Previews(credits, pay_periods),
             Simulations(plans, credits),
             Statements(plans, credits, explanations),
+            PlanDocuments(plans, credits),
             Renderer(),
             Accruals(credits, pay_periods),
             Inquiries(Outbox(transport), plans, credits, explanations),

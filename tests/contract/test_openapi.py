@@ -106,6 +106,7 @@ WITHOUT_IDEMPOTENCY_KEY: Final = {
 """The first knows a repetition by the sender's own id; the others change nothing."""
 
 CHANGES_ONLY_BY_ADDING: Final = {
+    "accept_plan_version",
     "import_stated_values",
     "import_upload",
     "replay_delivery",
@@ -117,8 +118,8 @@ CHANGES_ONLY_BY_ADDING: Final = {
     "restore_delivery",
     "restore_deliveries",
 }
-"""Puts work on a thing's queue, or takes a delivery out of quarantine or back, which its state allows once; there is no
-older version it could be based on."""
+"""Puts work on a thing's queue, or takes a delivery out of quarantine or back, which its state allows once, or adds an
+acceptance of terms that cannot change; there is no older version it could be based on."""
 
 STATES_WHAT_HOLDS: Final = {
     "set_exchange_rates",

@@ -113,6 +113,7 @@ AGREED_ON: Final = {
     "cancel_job",
     "simulate_earnings",
     "score_objective",
+    "accept_plan_version",
     "create_inquiry",
     "create_inquiry_message",
     "withdraw_inquiry",
@@ -556,6 +557,8 @@ def required_query(company: Company, operation: Operation) -> dict[str, str]:
             return PERIOD
         case "compare_scenarios":
             return {"scenario_ids": company.ids["scenario_id"]}
+        case "get_plan_document":
+            return {"format": "html"}
         case "diff_plan_version":
             return {"against": "1"}
         case _:

@@ -1,10 +1,10 @@
-"""Statements as a table: a row for each line, and one for what no single deal brought in. The amounts add up."""
+"""Statements as a table: a row for each line, and one for each step that no single deal brought in; they add up."""
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import Final
 
-from services.incentives.statements.domain.statement import PersonStatement, StatedEarning, StatedLine
+from services.incentives.earnings.domain.inputs import exact_sum
+from services.incentives.statements.domain.statement import PersonStatement, StatedLine, StatedSlice
 from shared.kernel.money import format_amount, round_to_minor_unit
 from shared.tables.columns import Column, Kind, Value
 
@@ -31,6 +31,9 @@ COLUMNS: Final = (
     Column("exchange_rate", Kind.RATE),
     Column("slices", Kind.TEXT),
     Column("rerated", Kind.NUMBER),
+    Column("multiplied", Kind.NUMBER),
+    Column("withheld", Kind.NUMBER),
+    Column("step", Kind.TEXT),
     Column("amount", Kind.NUMBER),
     Column("currency", Kind.WORD),
 )
@@ -56,7 +59,11 @@ def rows_of(statement: PersonStatement) -> Iterator[Mapping[str, Value]]:
             "currency": earning.currency,
         }
         yield from ({**shared, **_line(line)} for line in earning.lines)
-        if rest := _rest(earning):
+        yield from ({**shared, "step": words.en, "amount": amount} for words, amount in earning.steps)
+        rest = round_to_minor_unit(
+            earning.not_by_deals - exact_sum(amount for _, amount in earning.steps), earning.currency
+        )
+        if rest:
             yield {**shared, "amount": rest}
 
 
@@ -74,11 +81,14 @@ def _line(line: StatedLine) -> Mapping[str, Value]:
         "original_amount": None if conversion is None else conversion.amount,
         "original_currency": None if conversion is None else conversion.currency,
         "exchange_rate": None if conversion is None else conversion.rate,
-        "slices": " + ".join(f"{format_amount(each.value)} × {format_amount(each.rate)}" for each in line.slices),
+        "slices": " + ".join(_slice(each) for each in line.slices),
         "rerated": line.rerated,
+        "multiplied": line.multiplied,
+        "withheld": line.withheld,
         "amount": line.amount,
     }
 
 
-def _rest(earning: StatedEarning) -> Decimal:
-    return round_to_minor_unit(earning.not_by_deals, earning.currency)
+def _slice(part: StatedSlice) -> str:
+    paid = f"{format_amount(part.value)} × {format_amount(part.rate)}"
+    return f"{paid} + {format_amount(part.step)}" if part.step else paid

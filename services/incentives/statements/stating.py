@@ -3,8 +3,16 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from services.incentives.earnings.domain.schedule import Schedule
 from services.incentives.earnings.explaining import DealInCells, ExplainedEarning
-from services.incentives.earnings.schemas import EarningStatementAnswer, LineAnswer, terms_content, tiers_of
+from services.incentives.earnings.schemas import (
+    EarningStatementAnswer,
+    LineAnswer,
+    before_of,
+    rerated_before,
+    terms_content,
+    tiers_of,
+)
 from services.incentives.plans.domain.components import main_measure
 from services.incentives.statements.domain.statement import (
     AskedDeal,
@@ -20,6 +28,7 @@ from services.incentives.statements.domain.statement import (
 from services.incentives.statements.domain.texts import Texts
 from services.incentives.statements.service import StatedPerson
 from shared.contracts.deals import Deal
+from shared.kernel.reasons import Words
 
 
 def stated(found: StatedPerson, texts: Texts) -> PersonStatement:
@@ -51,12 +60,24 @@ def _earning(found: ExplainedEarning, deals: dict[UUID, Deal], plan_names: dict[
         attainment=earning.attainment,
         earned=earning.earned,
         owed=answer.ledger_balance,
-        tiers=[StatedTier(tier.start, tier.to, tier.rate, tier.value, tier.amount) for tier in tiers_of(found)],
+        tiers=_tiers(found),
         lines=[_line(line, deals.get(line.deal_id)) for line in answer.lines],
-        steps=[],
+        steps=[(Words(each.why.en, each.why.zh), each.amount) for each in answer.steps],
         is_stale=answer.recalculating,
         changed_at=earning.changed_at,
+        before=before_of(found),
+        rerated_before=rerated_before(found),
     )
+
+
+def _tiers(found: ExplainedEarning) -> list[StatedTier]:
+    about = found.explanation
+    if about is None or not isinstance(about.schedule, Schedule):
+        return []
+    return [
+        StatedTier(answer.start, answer.rate, answer.value, answer.amount, tier.is_exclusive)
+        for answer, tier in zip(tiers_of(found), about.schedule.tiers, strict=True)
+    ]
 
 
 def _line(line: LineAnswer, deal: Deal | None) -> StatedLine:
@@ -73,9 +94,13 @@ def _line(line: LineAnswer, deal: Deal | None) -> StatedLine:
         conversion=None
         if conversion is None or conversion.currency is None
         else StatedConversion(conversion.amount, conversion.currency, conversion.rate),
-        slices=[StatedSlice(each.tier, each.value, each.rate) for each in line.slices],
+        slices=[StatedSlice(each.tier, each.value, each.rate, each.step) for each in line.slices],
         rerated=line.rerated,
         amount=line.amount,
+        multipliers=[(each.name, each.factor, each.multiplies == "pay") for each in line.multipliers],
+        left_out=line.left_out,
+        multiplied=line.multiplied,
+        withheld=line.withheld,
     )
 
 

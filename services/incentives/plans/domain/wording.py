@@ -1,6 +1,6 @@
-"""What two documents of terms differ in, in sentences, in English and Chinese."""
+"""What documents of terms say, and what two of them differ in, in words, in English and Chinese."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -182,6 +182,16 @@ class _Place(NamedTuple):
             pays_of_money=self.pays_of_money or is_of_money,
             by_attainment=self.by_attainment if scale is None else scale == "attainment",
         )
+
+
+def members_in_words(terms: Mapping[str, Json], *, skipping: Collection[str] = ()) -> list[tuple[Words, Words]]:
+    """What each member of a part of the terms is called and what it says; those that say nothing are left out."""
+    place = _Place().reading(terms)
+    return [
+        (MEMBERS.get(name, Words(name, name)), said)
+        for name, value in terms.items()
+        if name not in skipping and (said := _member(place, name, value)) != _NOTHING
+    ]
 
 
 def changes_in_words(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[Words]:

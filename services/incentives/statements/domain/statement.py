@@ -40,11 +40,12 @@ class Payee:
 
 @dataclass(frozen=True, slots=True)
 class StatedSlice:
-    """A part of what was credited, at the rate of its tier, counted from 1."""
+    """A part of what was credited, at the rate of its tier, counted from 1; `step` is paid for reaching the tier."""
 
     tier: int
     value: Decimal
     rate: Decimal
+    step: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,25 @@ class StatedLine:
     slices: Sequence[StatedSlice]
     rerated: Decimal
     amount: Decimal
+    multipliers: Sequence[tuple[str, Decimal, bool]] = ()
+    """The name and the factor of each that applies, and whether it is one of pay rather than of what counts."""
+    left_out: Decimal = Decimal(0)
+    """What the rule for giant deals does not count of the whole deal."""
+    multiplied: Decimal = Decimal(0)
+    """What multipliers of pay made of what the deal is paid."""
+    withheld: Decimal = Decimal(0)
+    """What the cap of a deal took."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatedTier:
-    """A tier, and what the period has in it; the amount is not rounded."""
+    """A tier, and what the period has in it; the amount is not rounded. `is_exclusive` is of its start."""
 
     start: Decimal
-    end: Decimal | None
     rate: Decimal
     value: Decimal
     amount: Decimal
+    is_exclusive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +116,13 @@ class StatedEarning:
     tiers: Sequence[StatedTier]
     lines: Sequence[StatedLine]
     steps: Sequence[tuple[Words, Decimal]]
+    """What became of the pay of all lines together, or how it came about without them."""
     is_stale: bool
     changed_at: datetime
+    before: Decimal = Decimal(0)
+    """What the running total began with, where it goes on from earlier earnings."""
+    rerated_before: Decimal = Decimal(0)
+    """What the tiers reached now made of that."""
 
     @property
     def unit(self) -> str | None:
@@ -250,14 +264,16 @@ def _summary(earnings: Sequence[StatedEarning], sums: dict[str, tuple[Decimal, D
 
 def _earning(earning: StatedEarning, texts: Texts) -> Section:
     version = texts.version.format(number=earning.plan_version)
-    facts = (
+    facts = [
         Fact(texts.plan, f"{earning.plan_name}, {version}"),
         Fact(texts.pays_by, texts.no_terms if earning.kind is None else texts.kind(earning.kind)),
         Fact(texts.counted, display.number(earning.measure, earning.unit)),
         Fact(texts.quota, _NONE if earning.quota is None else display.number(earning.quota, earning.unit)),
         Fact(texts.attainment, display.attained(earning.attainment)),
         Fact(texts.earned, display.money(earning.earned, earning.currency)),
-    )
+    ]
+    if earning.before != 0:
+        facts.append(Fact(texts.before, display.number(earning.before, earning.unit)))
     notes = []
     if earning.is_stale:
         notes.append(texts.recalculating)
@@ -266,13 +282,13 @@ def _earning(earning: StatedEarning, texts: Texts) -> Section:
     sheets = []
     if earning.tiers:
         sheets.append(_tiers(earning, texts))
-    if earning.steps:
-        sheets.append(_steps(earning, texts))
     if earning.lines:
         sheets.append(_lines(earning, texts))
+    if earning.steps:
+        sheets.append(_steps(earning, texts))
     paragraphs = (texts.before_rounding,) if earning.lines or earning.steps else (texts.no_deals,)
     heading = f"{earning.name}, {display.days(earning.period)}"
-    return Section(heading, facts=facts, paragraphs=paragraphs, tables=tuple(sheets), notes=tuple(notes))
+    return Section(heading, facts=tuple(facts), paragraphs=paragraphs, tables=tuple(sheets), notes=tuple(notes))
 
 
 def _tiers(earning: StatedEarning, texts: Texts) -> Sheet:
@@ -284,11 +300,10 @@ def _tiers(earning: StatedEarning, texts: Texts) -> Sheet:
     )
     rows = []
     for index, tier in enumerate(earning.tiers, start=1):
+        following = earning.tiers[index] if index < len(earning.tiers) else None
+        end = None if following is None else (display.number(following.start, earning.unit), following.is_exclusive)
         start = display.number(tier.start, earning.unit)
-        if tier.end is None:
-            bounds = texts.tier_open.format(start=start)
-        else:
-            bounds = texts.tier_range.format(start=start, end=display.number(tier.end, earning.unit))
+        bounds = tier_words(start, end, is_exclusive=tier.is_exclusive, texts=texts)
         rows.append(
             (
                 f"{texts.tier_number.format(number=index)}: {bounds}",
@@ -297,15 +312,18 @@ def _tiers(earning: StatedEarning, texts: Texts) -> Sheet:
                 display.number(tier.amount, earning.currency),
             )
         )
-    exact = exact_sum(tier.amount for tier in earning.tiers)
-    end = (texts.total, "", "", display.number(exact, earning.currency))
-    return Sheet(columns, tuple(rows), (end,), caption=texts.steps)
+    if earning.rerated_before != 0:
+        rows.append((texts.rerated_before, "", "", display.number(earning.rerated_before, earning.currency)))
+    exact = exact_sum((earning.rerated_before, *(tier.amount for tier in earning.tiers)))
+    total = (texts.total, "", "", display.number(exact, earning.currency))
+    return Sheet(columns, tuple(rows), (total,), caption=texts.tiers)
 
 
 def _steps(earning: StatedEarning, texts: Texts) -> Sheet:
     columns = (TableColumn(texts.step, is_wide=True), TableColumn(texts.amount, is_number=True))
-    rows = tuple((_said(words, texts), display.number(amount, earning.currency)) for words, amount in earning.steps)
-    return Sheet(columns, rows, caption=texts.steps)
+    rows = tuple((_said(words, texts), display.posted(amount, earning.currency)) for words, amount in earning.steps)
+    ends = () if earning.lines else ((texts.total, display.money(earning.earned, earning.currency)),)
+    return Sheet(columns, rows, ends, caption=texts.steps)
 
 
 def _lines(earning: StatedEarning, texts: Texts) -> Sheet:
@@ -356,10 +374,30 @@ def _slices(line: StatedLine, earning: StatedEarning, texts: Texts) -> str:
     for part in line.slices:
         rate = display.rate(part.rate, is_money=earning.is_money, currency=earning.currency)
         tier = f"{texts.tier_number.format(number=part.tier)}: " if len(earning.tiers) > 1 else ""
-        found.append(f"{tier}{display.number(part.value, earning.unit)} × {rate}")
+        step = f" + {display.posted(part.step, earning.currency)}" if part.step else ""
+        found.append(f"{tier}{display.number(part.value, earning.unit)} × {rate}{step}")
+    for name, factor, is_of_pay in line.multipliers:
+        words = texts.multiplier_of_pay if is_of_pay else texts.multiplier_of_credit
+        found.append(words.format(name=name, factor=display.number(factor)))
+    for words, amount in (
+        (texts.multiplied, line.multiplied),
+        (texts.withheld, line.withheld),
+        (texts.left_out, line.left_out),
+    ):
+        if amount != 0:
+            found.append(words.format(amount=display.number(amount, earning.currency)))
     if line.rerated != 0:
         found.append(texts.rerated.format(amount=display.number(line.rerated, earning.currency)))
     return "\n".join(found) or _NONE
+
+
+def tier_words(start: str, end: tuple[str, bool] | None, *, is_exclusive: bool, texts: Texts) -> str:
+    """From where to where a tier is; with its end comes whether that belongs to this tier, as the next begins above."""
+    begins = texts.more_than.format(start=start) if is_exclusive else start
+    if end is None:
+        return begins if is_exclusive else texts.tier_open.format(start=begins)
+    bound, is_within = end
+    return (texts.tier_range_closed if is_within else texts.tier_range).format(start=begins, end=bound)
 
 
 def deal_name(source: str | None, external_id: str | None, deal_id: UUID, texts: Texts) -> str:

@@ -46,6 +46,9 @@ class Texts:
     tier_number: str
     tier_range: str
     tier_open: str
+    tier_range_closed: str
+    more_than: str
+    gated_tier: str
     rate: str
     in_tier: str
     paid_in_tier: str
@@ -65,6 +68,14 @@ class Texts:
     recalculating: str
     quota_gap: str
     no_terms: str
+    tiers: str
+    before: str
+    rerated_before: str
+    multiplier_of_credit: str
+    multiplier_of_pay: str
+    multiplied: str
+    withheld: str
+    left_out: str
     steps: str
     step: str
     asked: str
@@ -110,6 +121,7 @@ class Texts:
     to_split: str
     to_split_role: str
     to_rollup: str
+    to_team: str
     allocation: str
     how_it_pays: str
     flat: str
@@ -119,11 +131,19 @@ class Texts:
     bounds: str
     by_period: str
     by_deal: str
+    by_year: str
+    gated: str
+    marginal_from: str
     needs_quota: str
     examples: str
     example_total: str
     example_deal: str
     example_quota: str
+    example_target: str
+    example_second: str
+    example_score: str
+    example_weight: str
+    example_share: str
     example_pays: str
     example_how: str
     example_note: str
@@ -136,6 +156,7 @@ class Texts:
     draw_non_recoverable: str
     draw_forgiven: str
     draw_recovery: str
+    draw_delay: str
     for_pay_periods: str
     guarantee: str
     holdback_paid: str
