@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from io import BytesIO
+from itertools import count
 from statistics import median, quantiles
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
@@ -23,7 +24,7 @@ from deploy.local.bench.company import CURRENCY, PERIOD_END, PERIOD_START, SOURC
 from deploy.local.bench.cpu import cpu_seconds
 from deploy.local.bench.latency import LiveStream, amounts_and_requests, hook_connection, live_stream
 from deploy.local.bench.report import Bound, Row
-from deploy.local.bench.sending import new_hook
+from deploy.local.bench.sending import Hook, new_hook
 from deploy.local.bench.whole import Product
 from deploy.local.databases import opened
 from deploy.local.errors import StackError
@@ -53,6 +54,7 @@ _WEEKS: Final = 52
 _DRAFTED_AT_ONCE: Final = 1000
 _LIVE_SAMPLES_IDLE: Final = 200
 _LIVE_SAMPLES_MAX: Final = 20_000
+_SIGNED_AT_ONCE: Final = 50
 _LIVE_PAUSE_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 0.5
 _STILL_SECONDS_MAX: Final = 120.0
@@ -294,8 +296,6 @@ async def _tenant(product: Product, tenant_id: UUID, people: int) -> AsyncIterat
         await product.publish([_deal(tenant_id, number) for number in range(people)], source="tracking")
         await product.known(tenant_id, definitions=1 + 2 * len(names) + 1, goals=1)
         await product.settled(0)
-        plan = hook.plan(product.hook_port, f"planning-{tenant_id}", count=_LIVE_SAMPLES_IDLE + _LIVE_SAMPLES_MAX)
-        webhooks = amounts_and_requests(replace(plan, deals=plan.count, owners=(_LIVE_SELLER,)))
         async with live_stream(product, tenant_id, drafted.id) as stream:
             yield _Tenant(
                 tenant_id,
@@ -310,8 +310,15 @@ async def _tenant(product: Product, tenant_id: UUID, people: int) -> AsyncIterat
                 database,
                 owners,
                 stream,
-                iter(webhooks),
+                _webhooks(hook, product.hook_port, tenant_id),
             )
+
+
+def _webhooks(hook: Hook, port: int, tenant_id: UUID) -> Iterator[tuple[Decimal, bytes]]:
+    """Webhooks of the live seller without end, signed a few at a time: a signature is good for some minutes."""
+    for lot in count():
+        plan = hook.plan(port, f"planning-{tenant_id}-{lot}", count=_SIGNED_AT_ONCE)
+        yield from amounts_and_requests(replace(plan, deals=plan.count, owners=(_LIVE_SELLER,)))
 
 
 def _live_goal(person_id: UUID) -> JsonObject:
