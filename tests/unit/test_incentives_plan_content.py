@@ -404,6 +404,22 @@ def _rated(mode: str, by: str, *tiers: tuple[str, str]) -> Document:
             ["/cells/1/1", "/cells/2/0"],
         ),
         (OBJECTIVES, []),
+        (
+            {
+                **FINE,
+                "rate": {
+                    "shape": "points",
+                    "by": "attainment",
+                    "points": [{"at": "0.8", "target_percent": "50"}, {"at": "1", "target_percent": "40"}],
+                },
+            },
+            ["/rate/points/1"],
+        ),
+        ({**FINE, "caps": {"period": "100", "year": "99"}}, ["/caps/period"]),
+        (
+            {**FINE, "multipliers": [{"name": "Renewals", "filter": WON["filter"], "factor": "0", "as": "pay"}]},
+            ["/multipliers/0/factor"],
+        ),
     ],
 )
 def test_a_component_that_can_hardly_be_meant_is_warned_of(component: Document, pointers: list[str]) -> None:

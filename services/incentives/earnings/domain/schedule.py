@@ -7,7 +7,7 @@ mirrored at zero: a credit note pays exactly the opposite of the deal it takes b
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -243,14 +243,20 @@ def _pointed(basis: Basis, rate: PointsRate, unit: Decimal, target_variable: Dec
         tiers = tuple(Tier(start, point.value) for start, point in zip(at, rate.points, strict=True))
         return Schedule(basis, _from_zero(tiers), (), _scaled(rate, unit))
     paid = [EXACT.scaleb(EXACT.multiply(point.value, target_variable), -2) for point in rate.points]
+    line = drawn(at, paid, extrapolate=rate.extrapolate)
+    tiers = tuple(Tier(segment.start, segment.rate) for segment in line[1:])
+    return Schedule(basis, _from_zero(tiers), (line,))
+
+
+def drawn(at: Sequence[Decimal], paid: Sequence[Decimal], *, extrapolate: bool) -> Line:
+    """The line through points: nothing below the first, and above the last what it has, or its slope."""
     first = 1 if at[0] > 0 else 0
     line = [Segment(0, _EVER, _ZERO, _ZERO)]
     for index, ((low, high), (start, end)) in enumerate(zip(pairwise(at), pairwise(paid), strict=True), start=first):
         line.append(Segment(index, low, start, EXACT.subtract(end, start), EXACT.subtract(high, low)))
-    if not rate.extrapolate:
+    if not extrapolate:
         line.append(Segment(first + len(at) - 1, at[-1], paid[-1], _ZERO))
-    tiers = tuple(Tier(segment.start, segment.rate) for segment in line[1:])
-    return Schedule(basis, _from_zero(tiers), (tuple(line),))
+    return tuple(line)
 
 
 def _from_zero(tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:

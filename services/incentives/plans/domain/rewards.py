@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import pairwise
 from typing import Final
 
-from services.incentives.plans.domain.rates import ATTAINMENT_BOUND_MAX, TierScale
+from services.incentives.plans.domain.rates import TierScale, check_attainment, check_rising
 from shared.kernel.errors import InvalidInput
 from shared.kernel.money import format_amount
 
@@ -56,17 +55,6 @@ def check_bounds(bounds: Sequence[Bound], scale: TierScale, pointer: str) -> Non
     check_scale([bound.start for bound in bounds], scale, pointer, "from")
 
 
-def check_rising(values: Sequence[Decimal], pointer: str, member: str) -> None:
-    """Raise InvalidInput unless each value is above the one before."""
-    for index, (lower, upper) in enumerate(pairwise(values), start=1):
-        if upper <= lower:
-            raise InvalidInput.field(
-                f"{pointer}/{index}/{member}",
-                f"{format_amount(upper)} is not above the one before",
-                f"more than {format_amount(lower)}",
-            )
-
-
 def check_scale(values: Sequence[Decimal], scale: TierScale, pointer: str, member: str) -> None:
     """Raise InvalidInput for what is below 0, and for an attainment that must be a percentage."""
     for index, value in enumerate(values):
@@ -77,9 +65,5 @@ def check_reached_scale(value: Decimal, scale: TierScale, pointer: str) -> None:
     """Raise InvalidInput for a bound below 0, and for an attainment that must be a percentage."""
     if value < 0:
         raise InvalidInput.field(pointer, f"is {format_amount(value)}", "0 or more")
-    if scale is TierScale.ATTAINMENT and value > ATTAINMENT_BOUND_MAX:
-        raise InvalidInput.field(
-            pointer,
-            f"{format_amount(value)} is {format_amount(value * 100)} % of the quota",
-            f"a share of the quota, at most {format_amount(ATTAINMENT_BOUND_MAX)}: 1 is the quota, 1.25 is 125 %",
-        )
+    if scale is TierScale.ATTAINMENT:
+        check_attainment(value, pointer)

@@ -50,7 +50,10 @@ def _of_component(component: Component) -> _Found:
     for counted in component.measures:
         yield from _of_measure(counted)
     match component:
-        case Commission() | Override():
+        case Commission():
+            yield from _of_rate(component.rate, component.measure)
+            yield from _of_limits(component)
+        case Override():
             yield from _of_rate(component.rate, component.measure)
         case Bonus(condition=Curve() as curve):
             yield from _of_curve(curve)
@@ -85,6 +88,26 @@ def _of_rate(rate: Rate, measure: Measure) -> _Found:
         yield from _of_height(rate.rate, measure, "/rate/rate")
     elif isinstance(rate, TieredRate):
         yield from _of_tiers(rate, measure)
+    else:
+        for index, (lower, upper) in enumerate(pairwise(rate.points), start=1):
+            if upper.value < lower.value:
+                yield f"/rate/points/{index}", Words("Whoever reaches more is paid less.", "达成越多，支付越少。")
+
+
+def _of_limits(component: Commission) -> _Found:
+    caps = component.caps
+    if caps.period is not None and caps.year is not None and caps.year < caps.period:
+        words = Words(
+            "The cap of the year is reached before that of a period.", "年度上限低于期间上限，期间上限不会起作用。"
+        )
+        yield "/caps/period", words
+    for index, multiplier in enumerate(component.multipliers):
+        if multiplier.factor == 0:
+            words = Words(
+                f"“{multiplier.name}” leaves nothing of its deals: a filter of the measure says that plainly.",
+                f"“{multiplier.name}”使这些商机完全不计：用指标的筛选条件更直接。",
+            )
+            yield f"/multipliers/{index}/factor", words
 
 
 def _of_tiers(rate: TieredRate, measure: Measure) -> _Found:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from decimal import ROUND_DOWN, Decimal
 from fractions import Fraction
-from itertools import pairwise
 from typing import Final
 
 from services.incentives.earnings.domain.inputs import EXACT, PayInputs
 from services.incentives.earnings.domain.rewards import is_reached, reward, unit_of
+from services.incentives.earnings.domain.schedule import drawn, value_at
 from services.incentives.earnings.domain.steps import Step, StepKind, as_decimal, percent
 from services.incentives.plans.domain.assignments import QuotaGap
 from services.incentives.plans.domain.kinds.bonus import Bonus, Curve, EachDeal, Milestone, PerUnit, Times
@@ -60,19 +60,6 @@ def whole_units(condition: PerUnit, total: Decimal) -> int:
     return int(EXACT.divide(total, condition.unit).to_integral_value(rounding=ROUND_DOWN))
 
 
-def curve_percent(curve: Curve, total: Decimal, unit: Decimal) -> Fraction:
-    """The percent of the reward at a total, exactly; the curve's points count in `unit`."""
-    reached = Fraction(total) / Fraction(unit)
-    first, last = curve.points[0], curve.points[-1]
-    if reached < Fraction(first.at):
-        return Fraction(0)
-    for lower, upper in pairwise(curve.points):
-        if reached < Fraction(upper.at) or (curve.extrapolate and upper is last):
-            slope = Fraction(upper.percent - lower.percent) / Fraction(upper.at - lower.at)
-            return Fraction(lower.percent) + (reached - Fraction(lower.at)) * slope
-    return Fraction(last.percent)
-
-
 def _times(kind: StepKind, number: int, whole: Decimal, words: Words) -> tuple[Step, ...]:
     if not number:
         return ()
@@ -81,18 +68,19 @@ def _times(kind: StepKind, number: int, whole: Decimal, words: Words) -> tuple[S
 
 
 def _drawn(curve: Curve, total: Decimal, unit: Decimal, whole: Decimal) -> tuple[Step, ...]:
-    drawn = curve_percent(curve, total, unit)
-    if not drawn:
+    at = [EXACT.multiply(point.at, unit) for point in curve.points]
+    paid = [EXACT.scaleb(EXACT.multiply(point.percent, whole), -2) for point in curve.points]
+    amount = value_at(drawn(at, paid, extrapolate=curve.extrapolate), total)
+    if not amount:
         return ()
-    at = Fraction(total) / Fraction(unit)
-    reached = f"{percent(at)} %" if curve.scale is TierScale.ATTAINMENT else format_amount(total)
-    share = percent(drawn / 100)
+    is_share = curve.scale is TierScale.ATTAINMENT
+    reached = f"{percent(Fraction(total) / Fraction(unit))} %" if is_share else format_amount(total)
+    share = Fraction(amount) / Fraction(whole)
     words = Words(
-        f"At {reached} the curve pays {share} % of {format_amount(whole)}.",
-        f"达成 {reached}，曲线对应 {format_amount(whole)} 的 {share}%。",
+        f"At {reached} the curve pays {percent(share)} % of {format_amount(whole)}.",
+        f"达成 {reached}，曲线对应 {format_amount(whole)} 的 {percent(share)}%。",
     )
-    amount = as_decimal(Fraction(whole) * drawn / 100)
-    return (Step(StepKind.CURVE, words, whole, as_decimal(drawn / 100), amount),)
+    return (Step(StepKind.CURVE, words, whole, as_decimal(share), amount),)
 
 
 def _reached(bound: Bound, scale: TierScale) -> Words:

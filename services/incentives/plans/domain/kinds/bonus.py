@@ -13,13 +13,12 @@ from services.incentives.plans.domain.parameters import (
     check_credited,
     check_key,
 )
-from services.incentives.plans.domain.rates import TierScale
+from services.incentives.plans.domain.rates import TierScale, check_rising
 from services.incentives.plans.domain.rewards import (
     POINTS_MAX,
     Bound,
     Reward,
     check_reached_scale,
-    check_rising,
     check_scale,
 )
 from shared.kernel.errors import InvalidInput
