@@ -294,7 +294,8 @@ class DealInEarningAnswer(BaseModel):
     reason: str | None = Field(
         description="Null when it counts; else one of `deleted`, `merged`, `filter_not_met`, `no_date`, `no_value`, "
         "`no_currency`, `currency_differs`, `no_exchange_rate`, `owner_missing`, `owner_unmapped`, "
-        "`split_user_unmapped`, `not_owner`, `not_on_split`, `not_in_subtree`, `other_role`, `no_share`, "
+        "`split_user_unmapped`, `not_owner`, `not_on_split`, `not_in_subtree`, `not_in_team`, "
+        "`not_on_plan`, `other_role`, `no_share`, "
         "`owned_by_another_on_day`, `leavers_deal`, `house_account`, "
         "`no_assignment`, `no_plan_version`, `terms_start_later`, `no_component`, `outside_period`."
     )
