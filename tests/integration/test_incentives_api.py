@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -723,3 +724,48 @@ async def test_a_goal_that_is_no_quota_is_refused_and_one_that_has_not_arrived_i
     await company.deal(won(0, 15_000))
     (earning,) = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
     assert Decimal(str(earning["quota"])) == 15_000
+
+
+async def test_a_gate_a_cap_and_terms_from_within_a_quarter_are_earned_explained_and_verified(company: Company) -> None:
+    counted: Json = {"aggregate": "count", "filter": {"all": [{"field": "currency", "op": "eq", "value": "USD"}]}}
+    flat: Json = {"shape": "flat", "rate": "0.10"}
+    gated: Json = {"rate": flat, "gate": {"measure": counted, "at_least": "2"}}
+    plan_id = await company.plan(**gated)
+    await company.assign(plan_id, ANN)
+    await company.deal(won(0, 1000, day=date(2026, 2, 1)))
+
+    async def explained() -> list[dict[str, Any]]:
+        listed = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
+        return [(await company.get(f"/v1/earnings/{earning['id']}/explain")).json() for earning in listed]
+
+    (held,) = await explained()
+    assert [line["amount"] for line in held["lines"]] == ["100.00"]
+    assert [(step["kind"], step["amount"]) for step in held["steps"]] == [("gate", "-100.00")]
+    assert "未满足" in held["steps"][0]["why"]["zh"]
+
+    await company.deal(won(1, 2000, day=date(2026, 3, 10)))
+    (met,) = await explained()
+    assert (met["earning"]["earned"], met["ledger_balance"]) == ("300.00", "300.00")
+
+    versions = f"/v1/plans/{plan_id}/versions"
+    capped: Json = component(**gated, caps={"period": "250"})
+    body: Json = {"effective_from": "2026-02-15", "components": [capped]}
+    assert (await company.send("POST", versions, body)).status_code == 201
+    approved = await company.send("POST", f"{versions}/2/approve", person=APPROVER, if_match='"1"')
+    assert approved.status_code == 200
+    assert (await company.send("POST", f"{versions}/2/activate", person=AUTHOR, if_match='"2"')).status_code == 200
+    await rebuilder(company.database).rebuild_all()
+
+    first, second = await explained()
+    assert [first["earning"]["end"], second["earning"]["start"]] == ["2026-02-15", "2026-02-15"]
+    assert (first["earning"]["earned"], second["earning"]["earned"]) == ("100.00", "150.00")
+    assert (second["before"], second["lines"][0]["before"]) == ("1000", "1000")
+    assert [step["kind"] for step in second["steps"]] == ["gate", "cap_of_period"]
+    statement = (await company.get(QUARTER, person_id=ANN)).json()
+    assert statement["totals"][0]["earned"] == statement["totals"][0]["ledger_balance"] == "250.00"
+
+    # One deal moves both parts: without it the gate is closed again.
+    await company.deal(replace(won(1, 2000, version=2, day=date(2026, 3, 10)), gone=True))
+    first, second = await explained()
+    assert (first["earning"]["earned"], second["earning"]["earned"]) == ("0.00", "0.00")
+    assert [found async for found in VERIFICATION.of_tenant(company.database, company.tenant, Counter())] == []

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from fractions import Fraction
+from typing import TypeVar
+from uuid import UUID, uuid5
 
 from hypothesis import strategies as st
 
@@ -56,6 +58,21 @@ class Paying:
     """Whether each payment counts, on its own day: of the amount what was paid of it."""
     depth: int | None = None
     """How many levels of teams a roll-up looks down."""
+    exclusive: bool = False
+    """Whether what is exactly on a bound belongs below it."""
+    restart: bool = False
+    threshold: tuple[int, bool] | None = None
+    """In what the tiers count in, and whether only what is above it is paid."""
+    gate: tuple[int, str, bool] | None = None
+    """How many deals in euros in which period, and whether for the last tier alone."""
+    multiplier: tuple[int, bool] | None = None
+    """Of deals in euros: percent, and whether of what is paid instead of what counts."""
+    cap_deal: int | None = None
+    cap_period: int | None = None
+    cap_year: int | None = None
+    carry: bool = False
+    windfall: tuple[int, int] | None = None
+    """What of a whole deal counts fully, and the percent of what is above it that does."""
 
 
 @dataclass(frozen=True)
@@ -172,45 +189,93 @@ class World:
                 self.placed[step.team] = step
 
     def cells(self) -> dict[tuple[int, str, date], Expected]:
-        """(assignment, component, first day of the quarter) → what is in it, where anything is."""
-        credited: dict[tuple[int, str, date], list[tuple[int, Fraction]]] = {}
-        for index, assigned in self.assigned.items():
-            for deal in self.deals.values():
-                for key, start, value in self._credits(index, assigned, deal):
-                    credited.setdefault((index, key, start), []).append((deal.deal, value))
+        """(assignment, component, first day of the cell) → what is in it, where anything is."""
         found = {}
-        for (index, key, start), values in credited.items():
-            paying = self._paying(PLAN_OF[index][1], start, key)
-            assert paying is not None
-            of_deals: dict[int, Fraction] = {}
-            for number, value in values:
-                of_deals[number] = of_deals.get(number, Fraction(0)) + value
-            pay = _pay(paying, list(of_deals.values()), self._quota(index, key, start))
-            found[index, key, start] = Expected(sum(of_deals.values(), Fraction(0)), _half_up(pay), len(values))
+        for index, assigned in self.assigned.items():
+            credited: dict[str, list[_Credited]] = {}
+            for deal in self.deals.values():
+                for key, credit in self._credits(index, assigned, deal):
+                    credited.setdefault(key, []).append(credit)
+            for key in sorted({paying.key for terms in self.terms for paying in terms.components}):
+                for start, cell in self._year(index, assigned, key, credited.get(key, [])).items():
+                    if cell.credits or cell.cents:
+                        found[index, key, start] = cell
         return found
 
-    def _credits(self, index: int, assigned: Assigned, deal: DealVersion) -> list[tuple[str, date, Fraction]]:
+    def _year(self, index: int, assigned: Assigned, key: str, credits: list["_Credited"]) -> dict[date, Expected]:
+        """The cells of 2026 in the order of time, each with what the ones before leave to it."""
+        plan = PLAN_OF[index][1]
+        starts = {*QUARTERS, date(2026, 10, 1)}
+        starts |= {terms.start for terms in self.terms if terms.plan == plan and terms.start.year == 2026}
+        cuts = sorted(starts)
+        found = {}
+        total_of_year = total_of_period = due = paid = carried = year_due = Fraction(0)
+        last_kind: tuple[bool, bool] | None = None
+        for number, start in enumerate(cuts):
+            end = cuts[number + 1] if number + 1 < len(cuts) else date(2027, 1, 1)
+            in_force = self._in_force(plan, start)
+            paying = self._paying(plan, start, key)
+            if paying is None or in_force is None or assigned.deleted:
+                last_kind = None
+                continue
+            if assigned.start >= end or (assigned.end is not None and assigned.end <= start):
+                carried = Fraction(0)
+            kind = (paying.mode in ("milestone", "each_deal"), paying.depth is not None)
+            if kind != last_kind or (paying.restart and in_force.start == start):
+                total_of_year = total_of_period = Fraction(0)
+            quarter = _quarter(start)
+            if start == quarter[0]:
+                total_of_period = Fraction(0)
+            last_kind = kind
+            own = [credit for credit in credits if not credit.of_gate and start <= credit.day < end]
+            window = (date(2026, 1, 1), date(2027, 1, 1)) if paying.gate and paying.gate[1] == "year" else quarter
+            gated = [credit for credit in credits if credit.of_gate and window[0] <= credit.day < window[1]]
+            is_met = paying.gate is None or sum((c.value for c in gated), Fraction(0)) >= paying.gate[0]
+            before = total_of_year if paying.basis == "year_to_date" else total_of_period
+            days = (date(2026, 1, 1), date(2027, 1, 1)) if paying.basis == "year_to_date" else quarter
+            earned = _pay(paying, before, own, self._quota(index, key, *days), is_met=is_met)
+            owed = earned + carried
+            within = _room(paying.cap_period, due, owed)
+            pays = _room(paying.cap_year, year_due, within)
+            total = sum((credit.value for credit in own), Fraction(0))
+            found[start] = Expected(total, _half_up(pays), len(own))
+            total_of_year += total
+            total_of_period += total
+            due, paid, carried, year_due = due + owed, paid + within, Fraction(0), year_due + within
+            if end == quarter[1]:
+                carried = max(Fraction(0), due - paid) if paying.carry else Fraction(0)
+                due = paid = Fraction(0)
+        return found
+
+    def _credits(self, index: int, assigned: Assigned, deal: DealVersion) -> list[tuple[str, "_Credited"]]:
         if assigned.deleted or deal.gone or not deal.won:
             return []
         person, plan = PLAN_OF[index]
-        found: dict[str, list[tuple[bool, date, Fraction]]] = {}
+        found: dict[tuple[str, bool], list[tuple[bool, _Credited]]] = {}
         for day in sorted({deal.day, *(paid_on for paid_on, _ in deal.paid)} - {None}, key=str):
             assert day is not None
             if day < assigned.start or (assigned.end is not None and day >= assigned.end):
                 continue
-            start = date(day.year, (day.month - 1) // 3 * 3 + 1, 1)
-            in_force = self._in_force(plan, start)
+            in_force = self._in_force(plan, day)
             for paying in in_force.components if in_force else ():
-                amounts = [value for on, value in self._amounts(paying, deal) if on == day]
+                amount = _counting(paying, self._amounts(paying, deal)).get(day)
                 percent = self._percent(person, paying, deal, day)
-                if percent and amounts:
-                    value = sum(amounts, Fraction(0)) * percent * paying.allocation / 10_000
-                    found.setdefault(paying.key, []).append((paying.when_paid, start, value))
+                if percent and amount is not None:
+                    value = amount * percent * paying.allocation / 10_000
+                    factor = Fraction(1)
+                    if paying.multiplier is not None and deal.currency == "EUR":
+                        times, of_pay = Fraction(paying.multiplier[0], 100), paying.multiplier[1]
+                        value, factor = (value, times) if of_pay else (value * times, factor)
+                    credit = _Credited(deal.deal, day, value, factor)
+                    found.setdefault((paying.key, False), []).append((paying.when_paid, credit))
+                if percent and paying.gate is not None and deal.currency == "EUR" and deal.day == day:
+                    credit = _Credited(deal.deal, day, Fraction(percent, 100), Fraction(1), of_gate=True)
+                    found.setdefault((paying.key, True), []).append((False, credit))
         # A component pays for a deal as a whole or for its payments, whichever its versions came to first, not both.
         return [
-            (key, start, value)
-            for key, credits in found.items()
-            for number, (by_payment, start, value) in enumerate(credits)
+            (key, credit)
+            for (key, _), credits in found.items()
+            for number, (by_payment, credit) in enumerate(credits)
             if (by_payment if credits[0][0] else number == 0)
         ]
 
@@ -298,15 +363,14 @@ class World:
         terms = self._in_force(plan, start)
         return next((paying for paying in terms.components if paying.key == key), None) if terms else None
 
-    def _quota(self, index: int, key: str, start: date) -> Fraction | None:
+    def _quota(self, index: int, key: str, start: date, end: date) -> Fraction | None:
         assigned = self.assigned[index]
         quotas = dict(assigned.quotas)
         if key not in quotas:
             return None
         cents = quotas[key]
         if cents is not None:
-            month = start.month + 3
-            days = [date.fromordinal(n) for n in range(start.toordinal(), date(start.year, month, 1).toordinal())]
+            days = [date.fromordinal(n) for n in range(start.toordinal(), end.toordinal())]
             for begins, later in assigned.later:
                 cents = later if begins <= start else cents
             expected = sum(Fraction(cents * _percent_on(assigned, day), 100 * len(days)) for day in days)
@@ -314,7 +378,7 @@ class World:
             return Fraction((2 * expected * 10**4 + 1) // 2, 10**4)
         for goal, begins in enumerate(QUARTERS[:2]):
             aim = self.aims.get(goal)
-            if begins == start and aim is not None and aim.counts:
+            if (begins, QUARTERS[goal + 1]) == (start, end) and aim is not None and aim.counts:
                 return Fraction(aim.cents)
         return None
 
@@ -330,32 +394,154 @@ def _percent_on(assigned: Assigned, day: date) -> int:
     return begun[-1] if begun else 100
 
 
-def _pay(paying: Paying, values: list[Fraction], quota: Fraction | None) -> Fraction:
+@dataclass(frozen=True)
+class _Credited:
+    deal: int
+    day: date
+    value: Fraction
+    factor: Fraction
+    """How many times what it is paid is paid."""
+    of_gate: bool = False
+
+
+def _quarter(day: date) -> tuple[date, date]:
+    month = (day.month - 1) // 3 * 3 + 1
+    return date(day.year, month, 1), date(day.year + month // 10, (month + 2) % 12 + 1, 1)
+
+
+def _counting(paying: Paying, amounts: list[tuple[date, Fraction]]) -> dict[date, Fraction]:
+    """What all of a deal counts by day, after the rule for giant deals."""
+    by_day: dict[date, Fraction] = {}
+    for day, value in amounts:
+        by_day[day] = by_day.get(day, Fraction(0)) + value
+    if paying.windfall is None:
+        return by_day
+    found, so_far = {}, Fraction(0)
+    for day in sorted(by_day):
+        found[day] = _left(paying.windfall, so_far + by_day[day]) - _left(paying.windfall, so_far)
+        so_far += by_day[day]
+    return found
+
+
+def _left(windfall: tuple[int, int], whole: Fraction) -> Fraction:
+    fully, percent = windfall
+    above = max(Fraction(0), abs(whole) - fully)
+    left = min(abs(whole), Fraction(fully)) + above * percent / 100
+    return left if whole >= 0 else -left
+
+
+def _room(cap: int | None, before: Fraction, more: Fraction) -> Fraction:
+    return more if cap is None else min(Fraction(cap), before + more) - min(Fraction(cap), before)
+
+
+def _pay(
+    paying: Paying, before: Fraction, credits: list[_Credited], quota: Fraction | None, *, is_met: bool
+) -> Fraction:
+    """What a cell is paid by its rate, before the caps of its period and its year."""
+    unit = Fraction(1)
     if paying.by == "attainment":
         if not quota:
             return Fraction(0)
-        tiers = [(start * quota / 100, Fraction(rate, 10_000)) for start, rate in paying.tiers]
-    else:
-        tiers = [(Fraction(start), Fraction(rate, 10_000)) for start, rate in paying.tiers]
-    if paying.mode in ("milestone", "each_deal"):
-        # The last tier's start is the bound, its rate the reward in cents.
+        unit = quota / 100
+    tiers = [(start * unit, Fraction(rate, 10_000)) for start, rate in paying.tiers]
+    own = [credit.value for credit in credits]
+    if paying.mode == "milestone":
+        # The last tier starts at the bound, its rate is the reward in cents; what came earlier is not paid again.
         bound, reward = tiers[-1][0], paying.tiers[-1][1]
-        if paying.mode == "milestone":
-            return Fraction(reward if sum(values, Fraction(0)) >= bound else 0)
-        return Fraction(reward * sum((value >= bound) - (value <= -bound) for value in values))
-    if paying.basis == "per_deal":
-        return sum((_rated(paying.mode, tiers, abs(v)) * (1 if v >= 0 else -1) for v in values), Fraction(0))
-    total = sum(values, Fraction(0))
-    return total * tiers[0][1] if total < 0 else _rated(paying.mode, tiers, total)
+        return Fraction(reward * ((before + sum(own, Fraction(0)) >= bound) - (before > 0 and before >= bound)))
+    if paying.mode == "each_deal":
+        bound, reward = tiers[-1][0], paying.tiers[-1][1]
+        sums = [sum((c.value for c in credits if c.deal == deal), Fraction(0)) for deal in {c.deal for c in credits}]
+        return Fraction(reward * sum((value >= bound) - (value <= -bound) for value in sums))
+    if paying.gate is not None and paying.gate[2]:
+        tiers = tiers if is_met else tiers[:-1]
+    elif not is_met:
+        return Fraction(0)
+    curve = _Curve(paying, tiers, unit, (paying.tiers[1][0] * unit) if paying.mode == "mixed" else None)
+    of_deals: dict[int, Fraction] = {}
+    first: dict[int, date] = {}
+    factors = {}
+    for credit in sorted(credits, key=lambda each: each.day):
+        of_deals[credit.deal] = of_deals.get(credit.deal, Fraction(0)) + credit.value
+        first.setdefault(credit.deal, credit.day)
+        factors[credit.deal] = credit.factor
+    reached = before + sum(of_deals.values(), Fraction(0))
+    pay = Fraction(0) if paying.basis == "per_deal" else curve.at(reached, reached) - curve.at(before, before)
+    so_far = before
+    for deal in sorted(of_deals, key=lambda number: (first[number], uuid5(UUID(int=7), f"deal {number}"))):
+        value = of_deals[deal]
+        if paying.basis == "per_deal":
+            base = curve.at(abs(value), abs(value)) * (1 if value >= 0 else -1)
+            pay += base
+        else:
+            base = curve.at(so_far + value, reached) - curve.at(so_far, reached)
+        so_far += value
+        times = base * factors[deal]
+        if paying.cap_deal is not None:
+            times = max(min(times, Fraction(paying.cap_deal)), -Fraction(paying.cap_deal))
+        pay += times - base
+    return pay
 
 
-def _rated(mode: str, tiers: list[tuple[Fraction, Fraction]], reached: Fraction) -> Fraction:
-    if mode == "retroactive":
-        return reached * [rate for start, rate in tiers if start <= reached][-1]
+@dataclass(frozen=True)
+class _Curve:
+    paying: Paying
+    tiers: list[tuple[Fraction, Fraction]]
+    unit: Fraction
+    marginal_from: Fraction | None
+
+    def at(self, total: Fraction, reached: Fraction) -> Fraction:
+        """What a total pays where so much was reached."""
+        threshold = self.paying.threshold
+        if threshold is None:
+            return self._line(total, reached)
+        start = threshold[0] * self.unit
+        if reached < start:
+            return Fraction(0)
+        if not threshold[1]:
+            return self._line(total, reached)
+        return Fraction(0) if total < start else self._line(total, reached) - self._line(start, reached)
+
+    def _line(self, total: Fraction, reached: Fraction) -> Fraction:
+        match self.paying.mode:
+            case "retroactive":
+                return total * self._rate(reached)
+            case "points":
+                return total * self._drawn(reached)
+            case "mixed" if self.marginal_from is not None:
+                below = [tier for tier in self.tiers if tier[0] < self.marginal_from]
+                above = [tier for tier in self.tiers if tier[0] >= self.marginal_from]
+                if not above or not self._has_come_to(above[0][0], reached):
+                    return total * self._rate(reached)
+                return _marginal([(Fraction(0), below[-1][1]), *above], total)
+            case _:
+                return _marginal(self.tiers, total)
+
+    def _has_come_to(self, start: Fraction, reached: Fraction) -> bool:
+        return reached > start if self.paying.exclusive and start else reached >= start
+
+    def _rate(self, reached: Fraction) -> Fraction:
+        rates = [rate for start, rate in self.tiers if self._has_come_to(start, reached)]
+        return rates[-1] if rates else self.tiers[0][1]
+
+    def _drawn(self, reached: Fraction) -> Fraction:
+        if reached < self.tiers[0][0]:
+            return Fraction(0)
+        for (low, one), (high, other) in zip(self.tiers, self.tiers[1:], strict=False):
+            if reached < high:
+                exact = one + (other - one) * (reached - low) / (high - low)
+                # Half-up, to 20 decimals.
+                return Fraction((2 * exact * 10**20 + 1) // 2, 10**20)
+        return self.tiers[-1][1]
+
+
+def _marginal(tiers: list[tuple[Fraction, Fraction]], total: Fraction) -> Fraction:
+    if total < 0:
+        return total * tiers[0][1]
     pay = Fraction(0)
     for number, (start, rate) in enumerate(tiers):
-        end = tiers[number + 1][0] if number + 1 < len(tiers) else max(reached, start)
-        pay += max(Fraction(0), min(reached, end) - start) * rate
+        end = tiers[number + 1][0] if number + 1 < len(tiers) else max(total, start)
+        pay += max(Fraction(0), min(total, end) - start) * rate
     return pay
 
 
@@ -373,8 +559,9 @@ CENTS = st.one_of(
 )
 
 
-MODES = st.sampled_from(["flat", "marginal", "marginal", "retroactive", "milestone", "each_deal"])
-BASES = st.sampled_from(["cumulative", "cumulative", "per_deal"])
+MODES = st.sampled_from(["flat", "marginal", "retroactive", "mixed", "points"])
+BONUSES = st.sampled_from(["milestone", "each_deal"])
+BASES = st.sampled_from(["cumulative", "cumulative", "per_deal", "year_to_date"])
 SCALES = st.sampled_from(["amount", "attainment"])
 STARTS = st.lists(st.sampled_from([10, 50, 100, 125, 150]), max_size=3, unique=True)
 BOUNDS = st.lists(st.sampled_from([1, 50, 100, 125]), min_size=1, max_size=1)
@@ -384,26 +571,85 @@ ALLOCATIONS = st.sampled_from([100, 100, 50, 33])
 EXCHANGES = st.sampled_from(["none", "deal_date", "deal_date", "fixed"])
 CASH = st.sampled_from([(False, False), (False, False), (True, False), (True, True), (False, True)])
 """Whether what was paid counts, and whether on the day it was."""
+NEVER: st.SearchStrategy[bool] = st.just(False)
+T = TypeVar("T")
 CREDITINGS = (st.sampled_from(["owner", "split", "team"]), st.sampled_from(["rollup", "rollup", "split"]))
 DEPTHS = st.sampled_from([None, None, 1, 2])
 """By plan."""
+SEAMS = (date(2026, 2, 15), date(2026, 2, 15), date(2026, 5, 28))
 KEYS = st.sampled_from([["a"], ["a", "b"], ["b"]])
-BEGINNINGS = st.sampled_from([EVER, *QUARTERS])
+BEGINNINGS = st.sampled_from([EVER, *QUARTERS, *SEAMS])
+SELDOM = st.sampled_from([True, False, False, False])
 
 
 @st.composite
 def components(draw: st.DrawFn, key: str, plan: int) -> Paying:
-    mode = draw(MODES)
-    is_bonus = mode in ("milestone", "each_deal")
-    basis = "cumulative" if is_bonus else draw(BASES)
-    by = "amount" if mode in ("flat", "each_deal") or basis == "per_deal" else draw(SCALES)
-    starts = [] if mode == "flat" else draw(BOUNDS if is_bonus else STARTS)
-    scale = 1 if by == "attainment" else 1000
-    tiers = ((0, draw(RATES)), *((s * scale, draw(RATES) + is_bonus) for s in sorted(starts)))
     rule = draw(CREDITINGS[plan])
     role = None if rule == "owner" else draw(ROLES)
+    is_bonus = draw(SELDOM)
     depth = draw(DEPTHS) if rule == "rollup" and not is_bonus else None
-    return Paying(key, rule, role, draw(ALLOCATIONS), basis, mode, by, tiers, draw(EXCHANGES), *draw(CASH), depth)
+    found = draw(bonuses(key, rule) if is_bonus else rated_components(key, rule))
+    found = replace(found, role=role, allocation=draw(ALLOCATIONS), exchange=draw(EXCHANGES), depth=depth)
+    cash, when_paid = draw(CASH)
+    found = replace(found, cash=cash, when_paid=when_paid)
+    return found if is_bonus or depth is not None or draw(st.booleans()) else draw(conditions(found))
+
+
+@st.composite
+def bonuses(draw: st.DrawFn, key: str, rule: str) -> Paying:
+    """A reward in cents as the rate of the last tier, which starts at the bound."""
+    mode = draw(BONUSES)
+    by = "amount" if mode == "each_deal" else draw(SCALES)
+    (start,) = draw(BOUNDS)
+    tiers = ((0, draw(RATES)), (start * (1 if by == "attainment" else 1000), draw(RATES) + 1))
+    return Paying(key, rule, None, 100, "cumulative", mode, by, tiers, "fixed")
+
+
+@st.composite
+def rated_components(draw: st.DrawFn, key: str, rule: str = "owner") -> Paying:
+    """With a basis and a rate, and nothing else."""
+    mode = draw(MODES)
+    basis = draw(BASES)
+    by = "amount" if mode == "flat" or basis == "per_deal" else draw(SCALES)
+    starts = [] if mode == "flat" else draw(STARTS)
+    if mode in ("mixed", "points") and not starts:
+        mode = "retroactive"
+    scale = 1 if by == "attainment" else 1000
+    tiers = ((0, draw(RATES)), *((s * scale, draw(RATES)) for s in sorted(starts)))
+    if mode == "points" and len(tiers) > 2 and draw(st.booleans()):
+        tiers = tiers[1:]
+    return Paying(key, rule, None, 100, basis, mode, by, tiers, "fixed")
+
+
+@st.composite
+def conditions(draw: st.DrawFn, plain: Paying) -> Paying:
+    """The component with some of what can be told of a commission beside its rate."""
+
+    chance = draw(st.sampled_from([SELDOM, st.booleans(), MOSTLY]))
+
+    def sometimes(strategy: st.SearchStrategy[T]) -> T | None:
+        return draw(strategy) if draw(chance) else None
+
+    scale = 1 if plain.by == "attainment" else 1000
+    is_tiered = plain.mode in ("marginal", "retroactive", "mixed") and len(plain.tiers) > 1
+    cap_period = sometimes(st.sampled_from([5_000, 20_000]))
+    return replace(
+        plain,
+        exclusive=is_tiered and draw(chance),
+        restart=plain.basis != "per_deal" and draw(chance),
+        threshold=None
+        if plain.mode == "points"
+        else sometimes(st.tuples(st.sampled_from([10 * scale, 60 * scale, 100 * scale]), st.booleans())),
+        gate=sometimes(
+            st.tuples(st.integers(1, 2), st.sampled_from(["quarter", "year"]), st.booleans() if is_tiered else NEVER)
+        ),
+        multiplier=sometimes(st.tuples(st.sampled_from([0, 50, 120, 333]), st.booleans())),
+        cap_deal=sometimes(st.sampled_from([2_000, 10_000])),
+        cap_period=cap_period,
+        cap_year=sometimes(st.sampled_from([8_000, 30_000])),
+        carry=cap_period is not None and draw(st.booleans()),
+        windfall=sometimes(st.tuples(st.sampled_from([50_000, 300_000]), st.sampled_from([0, 25]))),
+    )
 
 
 @st.composite
@@ -528,6 +774,35 @@ def histories(draw: st.DrawFn, deals_max: int = 12, changes_max: int = 5) -> lis
     for change in draw(st.lists(CHANGES, max_size=changes_max)):
         steps.insert(draw(st.integers(0, len(steps))), change)
     return [*beginning, *steps]
+
+
+@st.composite
+def commissions(draw: st.DrawFn) -> list[Step]:
+    """One person, one component with much that can be told of a commission, other terms within a quarter, and deals."""
+    component = draw(rated_components("a").flatmap(conditions))
+    other = component if draw(st.booleans()) else draw(rated_components("a").flatmap(conditions))
+    restart = draw(st.booleans()) and other.basis != "per_deal"
+    days = st.sampled_from([date(2026, m, d) for m in (1, 2, 3, 4) for d in (1, 14, 15, 28)])
+    deals = st.builds(
+        DealVersion,
+        deal=st.integers(0, 7),
+        version=st.just(0),
+        owner=st.just(0),
+        splits=st.just(()),
+        cents=st.one_of(st.integers(-50_000, 150_000), st.sampled_from([10_000, 50_000, 100_000, -100_000, 400_000])),
+        won=st.just(True),
+        day=days,
+        currency=st.sampled_from(["USD", "EUR"]),
+        gone=MOSTLY.map(lambda stays: not stays),
+    )
+    arriving = draw(st.lists(deals, min_size=3, max_size=10))
+    return [
+        Known(0, 0),
+        Assigned(0, EVER, draw(st.sampled_from([None, None, date(2026, 4, 10)])), (("a", 100_000),)),
+        Terms(0, EVER, (component,)),
+        Terms(0, draw(st.sampled_from([date(2026, 2, 15), date(2026, 4, 1)])), (replace(other, restart=restart),)),
+        *(replace(deal, version=number) for number, deal in enumerate(arriving, start=1)),
+    ]
 
 
 def emptied(deals: Mapping[int, DealVersion]) -> list[DealVersion]:

@@ -19,6 +19,7 @@ from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.earnings.domain.years import LinkedCells, YearCredits
 from services.incentives.ledger.domain import PAYABLE, Cause, Posting
 from services.incentives.plans.domain.assignments import QuotaGoal
+from services.incentives.plans.domain.parameters import MAIN
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
 from shared.contracts.chart import org_chart
 from shared.contracts.org import ExchangeRates
@@ -43,6 +44,7 @@ from tests.oracles.incentives import (
     Step,
     Terms,
     World,
+    commissions,
     emptied,
     histories,
 )
@@ -110,6 +112,21 @@ class Book:
         settlement.recredit(Cause.of_deal(facts.deal_id, facts.version), self.credits[facts.deal_id], credits)
         self.credits[facts.deal_id] = credits
         self._keep(settlement)
+
+    def explanations(self) -> dict[CellKey, Explanation]:
+        """Of every cell that something pays."""
+        credits = [credit for of_deal in self.credits.values() for credit in of_deal]
+        found = {}
+        for key, cell in self.cells.items():
+            year, terms = self.definitions.linked_year(key), self.definitions.terms(key)
+            if year is not None:
+                of_year = YearCredits(credit for credit in credits if self.definitions.year_of(credit) == year)
+                for each in LinkedCells(self.definitions, year).worked_out(of_year):
+                    if each.key == key:
+                        found[key] = explained_in_year(each, of_year, cell.currency)
+            elif terms is not None:
+                found[key] = explained(terms, [credit for credit in credits if credit.cell == key], cell.currency)
+        return found
 
     def _rebuild(self, touched: Sequence[UUID]) -> None:
         after: list[Credit] = []
@@ -211,6 +228,19 @@ def test_after_every_step_cells_and_ledger_are_what_the_oracle_says(history: lis
         assert owed(book.postings) == {cell.id: cell.earned for cell in book.cells.values() if cell.earned}
 
 
+@settings(max_examples=150, deadline=None)
+@given(commissions())
+def test_whatever_a_commission_is_told_its_cells_and_explanations_are_what_the_oracle_says(history: list[Step]) -> None:
+    book, world = Book(), World()
+    for step in history:
+        book.take(step)
+        world.take(step)
+        assert stated(book) == expected(world)
+    for key, about in book.explanations().items():
+        amounts = [*(line.amount for line in about.lines), *(step.amount for step in about.steps)]
+        assert sum(amounts, Decimal(0)) == book.cells[key].earned
+
+
 @settings(max_examples=40, deadline=None)
 @given(histories(changes_max=2))
 def test_when_every_deal_is_taken_back_nothing_is_owed(history: list[Step]) -> None:
@@ -244,25 +274,14 @@ def test_the_amounts_attributed_to_deals_sum_to_what_the_cell_earned(history: li
     book = Book()
     for step in history:
         book.take(step)
-    every = [credit for credits in book.credits.values() for credit in credits]
-    for key in {credit.cell for credit in every}:
-        about = explanation(book, key, every)
-        lines, steps = about.lines, about.steps
-        assert sum(line.amount for line in lines) + sum(step.amount for step in steps) == book.cells[key].earned
-        assert all(
-            sum(Fraction(part.amount) for part in line.slices) + Fraction(line.rerated) == Fraction(line.exact)
-            for line in lines
-        )
-
-
-def explanation(book: Book, key: CellKey, credits: list[Credit]) -> Explanation:
-    year, terms = book.definitions.linked_year(key), book.definitions.terms(key)
-    assert terms is not None
-    if year is None:
-        return explained(terms, [credit for credit in credits if credit.cell == key], "USD")
-    of_year = YearCredits(credit for credit in credits if book.definitions.year_of(credit) == year)
-    (worked,) = [each for each in LinkedCells(book.definitions, year).worked_out(of_year) if each.key == key]
-    return explained_in_year(worked, of_year, "USD")
+    for key, about in book.explanations().items():
+        amounts = [*(line.amount for line in about.lines), *(step.amount for step in about.steps)]
+        assert sum(amounts, Decimal(0)) == book.cells[key].earned
+        for line in about.lines:
+            by_rate = sum(Fraction(part.amount) for part in line.slices) + Fraction(line.rerated)
+            assert by_rate + Fraction(line.multiplied) - Fraction(line.withheld) == Fraction(line.exact)
+            for part in line.slices:
+                assert Fraction(part.value) * Fraction(part.rate) + Fraction(part.step) == Fraction(part.amount)
 
 
 @settings(max_examples=40, deadline=None)
@@ -274,13 +293,16 @@ def test_every_kept_credit_is_the_one_that_is_explained_and_every_other_has_a_re
     for key in book.cells:
         assignment = book.definitions.assignments[key.assignment_id]
         for deal_id, facts in book.deals.items():
-            kept = [credit for credit in book.credits[deal_id] if credit.cell == key]
+            kept = [credit for credit in book.credits[deal_id] if credit.cell == key and credit.measure == MAIN]
             why = book.definitions.why(facts, assignment, key.component, key.period)
             assert list(why.credits) == kept
             assert (why.refusal is None) == bool(kept)
             counting = [Fraction(p.outcome.value) for p in why.parts if isinstance(p.outcome, Counted)]
             terms = book.definitions.terms(key)
-            share = Fraction(0) if terms is None else Fraction(terms.component.measures[0].allocation_percent) / 100
+            main = None if terms is None else terms.component.measures[0]
+            if main is not None and (main.multipliers or main.windfall):
+                continue
+            share = Fraction(0) if main is None else Fraction(main.allocation_percent) / 100
             assert sum(counting) * share == sum(Fraction(credit.value) for credit in kept)
 
 

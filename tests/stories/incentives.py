@@ -10,22 +10,35 @@ from services.incentives.plans.domain.active_days import RampStep
 from services.incentives.plans.domain.assignments import Assignment, Quota, QuotaState
 from services.incentives.plans.domain.components import Component
 from services.incentives.plans.domain.kinds.bonus import Bonus, EachDeal, Milestone
-from services.incentives.plans.domain.kinds.commission import Basis, Commission
+from services.incentives.plans.domain.kinds.commission import GATE, Basis, Caps, Commission, Gate, Threshold
 from services.incentives.plans.domain.kinds.override import Override
-from services.incentives.plans.domain.rates import FlatRate, Rate, Tier, TieredRate, TierMode, TierScale
+from services.incentives.plans.domain.parameters import ComponentMeasure, Multiplier, Windfall, WindfallCounts
+from services.incentives.plans.domain.rates import (
+    FlatRate,
+    Point,
+    PointsPay,
+    PointsRate,
+    Rate,
+    Tier,
+    TieredRate,
+    TierMode,
+    TierScale,
+)
 from services.incentives.plans.domain.rewards import Bound, Reward
 from shared.contracts.deals import Deal, Payment, Split
 from shared.contracts.org import DatedRate, ExchangeRates, Team, TeamState
 from shared.kernel.deals import DateField, DealKind, DealStatus
-from shared.kernel.filters import Condition, Operator
+from shared.kernel.filters import All, Condition, Operator
 from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy
-from shared.kernel.periods import DatedRange
+from shared.kernel.periods import DatedRange, PeriodKind
 from tests.oracles.incentives import PLAN_RATES, Assigned, DealVersion, Paying, Placed, Rated
 
 SPACE = UUID(int=7)
 CONNECTION = UUID(int=8)
 SOURCE = "crm"
 WON = Measure(Aggregate.SUM, "amount", DateField.CLOSED, Condition("status", Operator.EQ, ("won",)), "USD")
+
+IN_EUROS = Condition("currency", Operator.EQ, ("EUR",))
 
 
 def named(kind: str, number: int) -> UUID:
@@ -112,21 +125,88 @@ def measure(paying: Paying) -> Measure:
 
 
 def component(paying: Paying) -> Component:
-    start, last = paying.tiers[-1]
+    allocation, basis = Decimal(paying.allocation), Basis(paying.basis)
     if paying.mode in ("milestone", "each_deal"):
+        start, last = paying.tiers[-1]
         bound, pays, counted = Bound(Decimal(start).scaleb(-2)), Reward(cents(last)), measure(paying)
         condition = EachDeal(bound) if paying.mode == "each_deal" else Milestone(bound, TierScale(paying.by))
-        return Bonus(paying.key, paying.key, counted, condition, pays, Decimal(paying.allocation))
-    rate: Rate
-    if paying.mode == "flat":
-        rate = FlatRate(Decimal(paying.tiers[0][1]).scaleb(-4))
-    else:
-        tiers = tuple(Tier(Decimal(start).scaleb(-2), Decimal(rate).scaleb(-4)) for start, rate in paying.tiers)
-        rate = TieredRate(TierMode(paying.mode), TierScale(paying.by), tiers)
-    allocation, basis = Decimal(paying.allocation), Basis(paying.basis)
+        return Bonus(paying.key, paying.key, counted, condition, pays, allocation)
     if paying.depth is not None:
-        return Override(paying.key, paying.key, measure(paying), rate, paying.depth, allocation, basis)
-    return Commission(paying.key, paying.key, measure(paying), rate, allocation, basis)
+        return Override(paying.key, paying.key, measure(paying), rate(paying), paying.depth, allocation, basis)
+    deal, period, year = map(_cents, (paying.cap_deal, paying.cap_period, paying.cap_year))
+    return Commission(
+        paying.key,
+        paying.key,
+        measure(paying),
+        rate(paying),
+        Decimal(paying.allocation),
+        Basis(paying.basis),
+        restart=paying.restart,
+        multipliers=multipliers(paying),
+        gate=gate(paying),
+        threshold=threshold(paying),
+        caps=Caps(deal, period, year, paying.carry),
+        windfall=windfall(paying),
+    )
+
+
+def rate(paying: Paying) -> Rate:
+    scale = TierScale(paying.by)
+    pairs = [(Decimal(start).scaleb(-2), Decimal(per).scaleb(-4)) for start, per in paying.tiers]
+    match paying.mode:
+        case "flat":
+            return FlatRate(pairs[0][1])
+        case "points":
+            return PointsRate(scale, PointsPay.RATE, tuple(Point(at, per) for at, per in pairs))
+    last = len(pairs) - 1
+    is_gated = paying.gate is not None and paying.gate[2]
+    tiers = tuple(
+        Tier(start, per, paying.exclusive and index > 0, is_gated and index == last)
+        for index, (start, per) in enumerate(pairs)
+    )
+    if paying.mode == "mixed":
+        return TieredRate(TierMode.RETROACTIVE, scale, tiers, tiers[1].start)
+    return TieredRate(TierMode(paying.mode), scale, tiers)
+
+
+def multipliers(paying: Paying) -> tuple[Multiplier, ...]:
+    if paying.multiplier is None:
+        return ()
+    percent, of_pay = paying.multiplier
+    return (Multiplier("in euros", IN_EUROS, Decimal(percent).scaleb(-2), not of_pay),)
+
+
+def gate(paying: Paying) -> Gate | None:
+    if paying.gate is None:
+        return None
+    at_least, period, _ = paying.gate
+    counting = Measure(
+        Aggregate.COUNT,
+        None,
+        DateField.CLOSED,
+        All((WON.filter, IN_EUROS)),
+        crediting=Crediting(paying.crediting),
+        role=paying.role,
+    )
+    return Gate(ComponentMeasure(GATE, counting, period=PeriodKind(period)), Decimal(at_least))
+
+
+def threshold(paying: Paying) -> Threshold | None:
+    if paying.threshold is None:
+        return None
+    start, only_above = paying.threshold
+    return Threshold(TierScale(paying.by), Decimal(start).scaleb(-2), only_above)
+
+
+def windfall(paying: Paying) -> Windfall | None:
+    if paying.windfall is None:
+        return None
+    above, percent = paying.windfall
+    return Windfall(cents(above), WindfallCounts.SHARE if percent else WindfallCounts.CAPPED, Decimal(percent))
+
+
+def _cents(amount: int | None) -> Decimal | None:
+    return None if amount is None else cents(amount)
 
 
 def quotas(stated: tuple[tuple[str, int | None], ...]) -> dict[str, Quota]:

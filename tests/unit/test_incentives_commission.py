@@ -22,7 +22,7 @@ from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.earnings.domain.steps import StepKind
 from services.incentives.earnings.domain.years import LinkedCells, YearCredits
 from services.incentives.ledger.domain import Cause
-from services.incentives.plans.domain.assignments import Assignment, Quota
+from services.incentives.plans.domain.assignments import Assignment, PerTime, Quota, QuotaGap, TargetVariable
 from services.incentives.plans.domain.kinds.commission import (
     GATE,
     Basis,
@@ -110,6 +110,7 @@ class Company:
     quota: str | None = None
     gate_quota: str | None = None
     end: date | None = None
+    target: str | None = None
 
     @property
     def definitions(self) -> Definitions:
@@ -122,12 +123,15 @@ class Company:
             PlanVersion(PLAN, number, VersionStatus.ACTIVE, start, (paying,), None, None)
             for number, (start, paying) in enumerate(self.versions, start=1)
         ]
+        target = None if self.target is None else TargetVariable(Decimal(self.target), PerTime.PERIOD)
+        days = DatedRange(JANUARY, self.end)
+        assignment = Assignment(ASSIGNMENT, ANN, PLAN, days, quotas, target_variable=target)
         return Definitions(
             OrgChart(identities={CrmUser("crm", "ann"): ANN}),
             Layered(),
             {PLAN: Plan(PLAN, "Reps", "USD", self.period)},
             {PLAN: versions},
-            {ASSIGNMENT: Assignment(ASSIGNMENT, ANN, PLAN, DatedRange(JANUARY, self.end), quotas)},
+            {ASSIGNMENT: assignment},
         )
 
 
@@ -323,6 +327,35 @@ def test_points_pay_the_same_in_any_order_and_nothing_after_a_full_refund() -> N
     company = paying(commission(CURVE), quota="100000")
     assert total(company, deal(1, "33333.33"), deal(2, "61111.11"), deal(3, "-5000"), deal(4, "20000")) > 0
     assert total(company, deal(1, "110000"), deal(2, "-110000")) == 0
+
+
+TARGET = PointsRate(
+    TierScale.ATTAINMENT,
+    PointsPay.TARGET_PERCENT,
+    tuple(Point(Decimal(at), Decimal(percent)) for at, percent in (("0.8", "50"), ("1", "100"), ("1.2", "150"))),
+)
+
+
+@pytest.mark.parametrize(
+    ("amount", "pays"), [(70, 0), (80, 5000), (90, 7500), (100, 10000), (110, 12500), (120, 15000), (130, 15000)]
+)
+def test_points_of_the_target_variable_pay_what_the_line_has_there(amount: int, pays: int) -> None:
+    company = paying(commission(TARGET), quota="100", target="10000")
+    assert total(company, deal(1, str(amount))) == pays
+    assert total(company, deal(1, str(amount)), deal(2, str(-amount))) == 0
+
+
+def test_the_first_point_is_a_step_of_the_tier_it_opens_and_the_slope_may_go_on() -> None:
+    company = paying(commission(replace(TARGET, extrapolate=True)), quota="100", target="10000")
+    assert total(company, deal(1, "130")) == 17500
+    (line,) = Book(company).take(deal(1, "90")).explanation().lines
+    assert [[part.value, part.step, part.amount] for part in line.slices] == [[80, 0, 0], [10, 5000, 7500]]
+
+
+def test_without_a_target_variable_a_percent_of_it_is_nothing_and_says_so() -> None:
+    book = Book(paying(commission(TARGET), quota="100")).take(deal(1, "100"))
+    assert book.earned() == {}
+    assert book.explanation().schedule is QuotaGap.TARGET_VARIABLE_MISSING
 
 
 # Gates

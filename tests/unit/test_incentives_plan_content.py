@@ -20,6 +20,25 @@ MONEY: Document = {"aggregate": "sum", "value_field": "amount", "currency": "USD
 WON: Document = {"filter": {"all": [{"field": "status", "op": "eq", "value": "won"}]}}
 FLAT: Document = {"shape": "flat", "rate": "0.05"}
 COMMISSION: Document = {"key": "bookings", "name": "Bookings", "measure": MONEY, "rate": FLAT}
+COUNTED: Document = {"aggregate": "count", "filter": {"all": [{"field": "type", "op": "eq", "value": "new"}]}}
+GATED: Document = {
+    **COMMISSION,
+    "restart": True,
+    "rate": {
+        "shape": "tiers",
+        "mode": "retroactive",
+        "by": "attainment",
+        "tiers": [{"from": "0", "rate": "0.05"}, {"from": "1", "rate": "0.08", "from_exclusive": True, "gate": True}],
+        "marginal_from": "1",
+    },
+    "multipliers": [{"name": "Multi-year", "filter": WON["filter"], "factor": "1.2", "as": "pay"}],
+    "gate": {"measure": COUNTED, "crediting": "split", "period": "year", "at_least": "3"},
+    "threshold": {"attainment": "0.4", "pays": "only_above"},
+    "caps": {"deal": "500", "period": "10000", "year": "50000", "carry_excess": True},
+    "windfall": {"above": "1000000", "counts": "share", "percent": "25"},
+}
+POINTS: Document = {"shape": "points", "by": "attainment", "points": [{"at": "0.8", "target_percent": "50"}]}
+POINTS["points"].append({"at": "1", "target_percent": "100"})
 BONUS: Document = {
     "kind": "bonus",
     "key": "spif",
@@ -78,6 +97,9 @@ ALL: list[Document] = [
     BONUS,
     *({**BONUS, "condition": condition} for condition in (MILESTONE, PER_UNIT, CURVE)),
     {**BONUS, "pays": {"target_percent": "10"}},
+    GATED,
+    {**COMMISSION, "rate": {**POINTS, "extrapolate": True}},
+    {**COMMISSION, "basis": "year_to_date", "threshold": {"amount": "40000", "pays": "from_first"}},
     OBJECTIVES,
     OVERRIDE,
     POOL,
@@ -117,6 +139,16 @@ def _holds(written: object, sent: object) -> bool:
     [
         ({**BONUS, "measure": {**UNITS, "value_field": "size"}}, "/measure/value_field"),
         ({**BONUS, "crediting": "owner"}, "/role"),
+        ({**GATED, "gate": {**GATED["gate"], "at_least_attainment": "1"}}, "/gate"),
+        ({**GATED, "gate": {**GATED["gate"], "measure": {**MONEY, "currency": "EUR"}}}, "/gate/measure/currency"),
+        ({**GATED, "gate": None}, "/rate/tiers/1/gate"),
+        ({**GATED, "threshold": {"pays": "only_above"}}, "/threshold"),
+        ({**GATED, "threshold": {"attainment": "40", "pays": "only_above"}}, "/threshold/attainment"),
+        ({**GATED, "caps": {"year": "-1"}}, "/caps/year"),
+        ({**GATED, "windfall": {"above": "1", "counts": "capped", "percent": "5"}}, "/windfall/percent"),
+        ({**GATED, "multipliers": [{**GATED["multipliers"][0], "factor": "1"}]}, "/multipliers/0/factor"),
+        ({**COMMISSION, "rate": {**POINTS, "points": [*POINTS["points"], {"at": "2", "rate": "1"}]}}, "/rate/points/2"),
+        ({**COMMISSION, "basis": "year_to_date", "rate": POINTS}, "/basis"),
         ({**BONUS, "condition": {**MILESTONE, "from": "80"}}, "/condition/from"),
         ({**BONUS, "condition": {**CURVE, "points": CURVE["points"][::-1]}}, "/condition/points/1/at"),
         ({**BONUS, "pays": {}}, "/pays"),

@@ -26,7 +26,7 @@ from services.incentives.credits.domain import (
 )
 from services.incentives.credits.service import Credits
 from services.incentives.earnings import store
-from services.incentives.earnings.domain.attribution import AttributedCredit
+from services.incentives.earnings.domain.attribution import AttributedCredit, AttributedStep
 from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.explanation import Explanation, explained, explained_in_year
 from services.incentives.earnings.domain.years import LinkedCells, YearCredits
@@ -84,6 +84,11 @@ class ExplainedEarning:
     def lines(self) -> Sequence[AttributedCredit]:
         """Its credits with what each brought in."""
         return () if self.explanation is None else self.explanation.lines
+
+    @property
+    def steps(self) -> Sequence[AttributedStep]:
+        """What became of the pay of all lines together."""
+        return () if self.explanation is None else self.explanation.steps
 
     def conversion(self, deal: Deal, day: date) -> Conversion | None:
         """How money of one of its deals that counts on a day was converted; None where there was no need."""

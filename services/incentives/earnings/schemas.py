@@ -610,8 +610,7 @@ def quota_gap(found: ExplainedEarning) -> QuotaGap | None:
 
 def steps_of(found: ExplainedEarning) -> list[StepAnswer]:
     """What became of the pay of all lines together."""
-    steps = () if found.explanation is None else found.explanation.steps
-    return [StepAnswer.of(step, found.stored.cell.currency) for step in steps]
+    return [StepAnswer.of(step, found.stored.cell.currency) for step in found.steps]
 
 
 def before_of(found: ExplainedEarning) -> Decimal:
