@@ -3,11 +3,13 @@
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from io import BytesIO
 from string import Formatter
 from typing import Final
 from uuid import UUID
 
 import pytest
+from pypdf import PdfReader
 
 from services.incentives.statements.archive import file_name
 from services.incentives.statements.columns import rows_of
@@ -22,12 +24,14 @@ from services.incentives.statements.domain.statement import (
     StatedEarning,
     StatedLine,
     StatedSlice,
+    StatedTier,
     statement_document,
     totals,
 )
 from services.incentives.statements.domain.texts import Texts
 from services.incentives.statements.rendering import Renderer
 from shared.kernel.periods import Period
+from shared.kernel.reasons import Words
 
 QUARTER: Final = Period(date(2026, 1, 1), date(2026, 4, 1))
 LINE: Final = StatedLine(
@@ -160,6 +164,9 @@ def test_the_same_document_is_the_same_bytes_from_every_process() -> None:
     document = statement_document(of(EARNING), CHINESE)
     assert Renderer().pdf(document) == Renderer().pdf(document)
     assert Renderer().html(document) == Renderer().html(document)
+    created = PdfReader(BytesIO(Renderer().pdf(document))).metadata
+    assert created is not None
+    assert created.creation_date == datetime(2026, 4, 2, 3, 4, 5, tzinfo=UTC)
     later = replace(EARNING, changed_at=datetime(2026, 4, 2, 3, 5, tzinfo=UTC))
     assert Renderer().pdf(document) != Renderer().pdf(statement_document(of(later), CHINESE))
 
@@ -169,3 +176,55 @@ def test_a_file_is_named_after_the_person_and_like_nobody_elses() -> None:
     assert file_name(Payee(person, "Ann / Lee", "../E 1")) == "E_1_Ann_Lee"
     assert file_name(Payee(person, "王小明", None)) == f"王小明_{person}"
     assert file_name(Payee(person)) == str(person)
+
+
+def test_steps_stand_with_their_words_and_add_up_with_the_lines() -> None:
+    steps = [(Words("The cap of the period.", "期间上限。"), Decimal("-10.03"))]
+    capped = replace(EARNING, earned=Decimal(40), owed=Decimal(40), steps=steps)
+    for texts, words in ((ENGLISH, "The cap of the period."), (CHINESE, "期间上限。")):
+        lines, taken = statement_document(of(capped), texts).sections[-1].tables
+        assert [row[-1] for row in (*lines.rows, *lines.totals)] == ["50.03", "-10.03", "40.00"]
+        assert taken.rows == ((words, "-10.03"),)
+    assert [(row.get("step"), row["amount"]) for row in rows_of(of(capped))] == [
+        (None, Decimal("50.03")),
+        ("The cap of the period.", Decimal("-10.03")),
+    ]
+    without_deals = replace(capped, lines=[], earned=Decimal("-10.03"), owed=Decimal("-10.03"))
+    [alone] = statement_document(of(without_deals), ENGLISH).sections[-1].tables
+    assert alone.totals == (("Total", "USD -10.03"),)
+
+
+def test_a_line_says_what_multipliers_caps_and_the_rule_for_giant_deals_did() -> None:
+    line = replace(
+        LINE,
+        multipliers=[("Multi-year", Decimal("1.2"), True), ("New", Decimal(2), False)],
+        multiplied=Decimal("10.01"),
+        withheld=Decimal(5),
+        left_out=Decimal(250),
+        slices=[StatedSlice(1, Decimal(1000), Decimal("0.05"), Decimal(20))],
+    )
+    sheet = statement_document(of(replace(EARNING, lines=[line])), ENGLISH).sections[-1].tables[-1]
+    assert sheet.rows[0][4].split("\n") == [
+        "1,000.00 × 5% + 20.00",
+        "Multi-year: pays 1.2 times",
+        "New: counts 2 times",
+        "multipliers add 10.01",
+        "cap of a deal withholds 5.00",
+        "not counted of a giant deal: 250.00",
+    ]
+    [row] = rows_of(of(replace(EARNING, lines=[line])))
+    assert (row["slices"], row["multiplied"], row["withheld"]) == ("1000 × 0.05 + 20", Decimal("10.01"), Decimal(5))
+
+
+def test_a_bound_belongs_to_the_tier_that_its_words_say() -> None:
+    tiers = [
+        StatedTier(Decimal(0), Decimal("0.05"), Decimal(0), Decimal(0)),
+        StatedTier(Decimal(100), Decimal("0.06"), Decimal(0), Decimal(0)),
+        StatedTier(Decimal(200), Decimal("0.07"), Decimal(0), Decimal(0), is_exclusive=True),
+    ]
+    sheet = statement_document(of(replace(EARNING, tiers=tiers)), ENGLISH).sections[-1].tables[0]
+    assert [row[0] for row in sheet.rows] == [
+        "Tier 1: 0.00 up to, not including, 100.00",
+        "Tier 2: 100.00 up to and including 200.00",
+        "Tier 3: more than 200.00",
+    ]
