@@ -16,6 +16,8 @@ from services.incentives.inquiries.api import router as inquiries_router
 from services.incentives.inquiries.service import Inquiries
 from services.incentives.ledger.api import router as ledger_router
 from services.incentives.metadata import transport
+from services.incentives.payouts.api import router as payout_runs_router
+from services.incentives.payouts.service import PayoutRuns
 from services.incentives.periods.api import router as pay_periods_router
 from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.api import router as plans_router
@@ -75,6 +77,7 @@ def create_app() -> FastAPI:
             earnings_router,
             inquiries_router,
             ledger_router,
+            payout_runs_router,
             pay_periods_router,
             plans_router,
             simulation_router,
@@ -100,6 +103,7 @@ def create_app() -> FastAPI:
             PlanDocuments(plans, credits),
             Renderer(),
             Accruals(credits, pay_periods),
+            PayoutRuns(Outbox(transport), credits, pay_periods),
             Inquiries(Outbox(transport), plans, credits, explanations),
         ],
     )

@@ -93,3 +93,26 @@ class PayPeriod(Event):
     @property
     def subject(self) -> str:
         return f"pay-period/{self.start}"
+
+
+class Payout(Event):
+    """What a payout run pays a person by a plan, handed over to payroll once. A reversal has the opposite amount."""
+
+    event_type: ClassVar[str] = "attain.payout.v1"
+    topic: ClassVar[str] = TOPIC
+
+    id: UUID
+    version: Version
+    run_id: UUID
+    run_number: int = Field(ge=1)
+    reverses_run_id: UUID | None = Field(description="The run whose opposite this is; null for any other.")
+    person_id: UUID
+    plan_id: UUID
+    start: date
+    end: date = Field(description="First day after the pay period.")
+    amount: Posted = Field(description="What is to be paid, in units of `currency` with all its decimals.")
+    currency: Currency
+
+    @property
+    def subject(self) -> str:
+        return f"payout/{self.id}"

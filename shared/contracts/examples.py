@@ -27,6 +27,8 @@ _CELL = UUID("01935a00-0000-7000-8000-000000000061")
 _ASSIGNMENT = UUID("01935a00-0000-7000-8000-000000000062")
 _PLAN = UUID("01935a00-0000-7000-8000-000000000063")
 _INQUIRY = UUID("01935a00-0000-7000-8000-000000000081")
+_RUN = UUID("01935a00-0000-7000-8000-000000000091")
+_PAYOUT = UUID("01935a00-0000-7000-8000-000000000092")
 _NOW = datetime(2026, 3, 31, 18, 40, 3, 120000, tzinfo=UTC)
 _WON = datetime(2026, 3, 31, 18, 40, 2, tzinfo=UTC)
 _QUARTER = (date(2026, 1, 1), date(2026, 4, 1))
@@ -257,6 +259,20 @@ _EXAMPLES: tuple[Event, ...] = (
         end=date(2026, 4, 1),
         state="approved",
         cut_off_at=datetime(2026, 4, 3, 9, 30, tzinfo=UTC),
+    ),
+    earnings.Payout(
+        tenant_id=_TENANT,
+        id=_PAYOUT,
+        version=1,
+        run_id=_RUN,
+        run_number=3,
+        reverses_run_id=None,
+        person_id=_PERSON,
+        plan_id=_PLAN,
+        start=date(2026, 3, 1),
+        end=date(2026, 4, 1),
+        amount=Decimal("9366.03"),
+        currency="USD",
     ),
 )
 

@@ -44,7 +44,7 @@ TOPICS: Mapping[str, TopicSpec] = {
         TopicSpec(alerts.TOPIC, (alerts.Alert,), 3, None, producer="tracking"),
         TopicSpec(
             earnings.TOPIC,
-            (earnings.Earning, earnings.Inquiry, earnings.PayPeriod),
+            (earnings.Earning, earnings.Inquiry, earnings.PayPeriod, earnings.Payout),
             6,
             timedelta(days=90),
             producer="incentives",

@@ -70,6 +70,12 @@ FINANCE_CHANGES: Final = {
     "delete_exchange_rate",
     "set_cost_centre",
     "set_plan_budget",
+    "create_payout_run",
+    "approve_payout_run",
+    "export_payout_run",
+    "mark_payout_run_paid",
+    "cancel_payout_run",
+    "reverse_payout_run",
     "assign_inquiry",
     "reschedule_inquiry",
     "resolve_inquiry",
@@ -251,7 +257,8 @@ class Company:
                 parts["delivery_id"] = self.ids[f"{kind}_delivery_id"]
         if "/values" in operation.path:
             parts["goal_id"] = self.ids["stated_goal_id"]
-        parts["run_id"] = self.ids["backfill_id" if "/backfills/" in operation.path else "reconciliation_id"]
+        if not operation.path.startswith("/v1/payout-runs/"):
+            parts["run_id"] = self.ids["backfill_id" if "/backfills/" in operation.path else "reconciliation_id"]
         return operation.path.format(**parts, currency=self.currency, date="2026-05-01")
 
     async def set_up(self) -> None:
@@ -466,6 +473,16 @@ class Company:
         path = f"/v1/connections/{self.ids['connection_id']}/retranslation"
         return bool((await self.send("GET", "tracking", path)).json()["state"] == "done")
 
+    async def _pay_out(self) -> None:
+        """What the quarter earned is worked out to be paid, and waits for its approval."""
+        [found] = await self.items("incentives", "/v1/pay-periods", containing="2026-06-15")
+        self.ids["pay_period_id"] = str(found["id"])
+        begun: JsonValue = {"state": "calculating", "reason": "Month end"}
+        version = {"if-match": f'"{found["version"]}"'}
+        await self.make("incentives", f"/v1/pay-periods/{found['id']}/move", begun, **version)
+        run = await self.make("incentives", "/v1/payout-runs", {"pay_period_id": found["id"]})
+        self.ids["run_id"] = str(run["id"])
+
     async def _look_up(self) -> None:
         for deal in await self.items("tracking", "/v1/deals"):
             self.deals[str(deal["owner_external_id"])] = str(deal["id"])
@@ -478,7 +495,7 @@ class Company:
         names = {person: name for name, person in self.people.items()}
         for earning in await self.items("incentives", "/v1/earnings"):
             self.earnings[names[str(earning["person_id"])]] = str(earning["id"])
-        self.ids["pay_period_id"] = str((await self.items("incentives", "/v1/pay-periods"))[0]["id"])
+        await self._pay_out()
         path = f"/v1/cost-centres/{self.ids['team_id']}/2026-05-01"
         booked = await self.send("PUT", "incentives", path, body={"code": "4100"})
         assert booked.status_code == 200, booked.text

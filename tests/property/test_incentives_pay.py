@@ -1,6 +1,8 @@
 """Pay over any pay periods by any rules: nothing is paid twice, lost, or owed by nobody."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from services.incentives.payouts.domain.pay import (
     PersonPay,
     pay_of,
 )
+from services.incentives.payouts.domain.runs import Payout, postings_of
 from services.incentives.plans.domain.rules import (
     DEDUCTIONS,
     Clawback,
@@ -30,6 +33,7 @@ from services.incentives.plans.domain.rules import (
     Rounding,
     RoundingMode,
 )
+from shared.kernel.periods import Period
 
 DEALS = [UUID(int=number) for number in range(4)]
 cents = st.integers(-500_000, 500_000).map(lambda number: Decimal(number) / 100)
@@ -125,6 +129,27 @@ def test_what_is_paid_and_carried_is_what_was_earned_and_given(rules: PeriodRule
         assert paid + pay.state.carried == earned + given_ + forgiven - forfeited
         assert pay.paid == sum((line.amount for line in pay.lines), Decimal(0))
         assert forgiven == 0 or (rules.draw is not None and rules.draw.forgiven_after is not None)
+
+
+@given(rules_drawn, periods)
+def test_what_is_posted_leaves_on_every_account_what_is_carried(rules: PeriodRules, drawn: Periods) -> None:
+    accounts: defaultdict[str, Decimal] = defaultdict(Decimal)
+    month = Period(date(2026, 1, 1), date(2026, 2, 1))
+    owed, paid = Decimal(0), Decimal(0)
+    for (amounts_, _, _), pay in zip(drawn, paid_over(rules, [(a, b, Decimal(0)) for a, b, _ in drawn]), strict=True):
+        accounts["payable"] -= sum((each.amount for each in amounts_), Decimal(0))
+        earned = pay.line(LineKind.EARNED)
+        payout = Payout(DEALS[0], DEALS[1], DEALS[2], DEALS[3], "USD", pay.paid, earned, pay.lines, pay.state, owed)
+        for posting in postings_of(payout, month):
+            assert sum(entry.amount for entry in posting.entries) == 0
+            for entry in posting.entries:
+                accounts[entry.account.kind] += entry.amount
+        state = pay.state
+        owed, paid = state.owed, paid + pay.paid
+        assert accounts["payable"] == -(state.excess + state.rounding - state.negative)
+        assert (accounts["held"], accounts["advance"], accounts["paid"]) == (-state.held_back, owed, -paid)
+        both = [*postings_of(payout, month), *postings_of(payout, month, is_reversal=True)]
+        assert sum(entry.amount * (index + 1) for each in both for index, entry in enumerate(each.entries)) == 0
 
 
 @given(rules_drawn, periods)

@@ -157,6 +157,19 @@ class Movement:
     amount: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class EarnedOnDeal:
+    """What was posted of what a person earned on a deal, or by terms alone, for periods that end on the same day."""
+
+    person_id: UUID
+    plan_id: UUID
+    component: str | None
+    deal_id: UUID | None
+    origin_end: date
+    currency: str
+    amount: Decimal
+
+
 class Flaw(StrEnum):
     """What can be wrong with a chain."""
 

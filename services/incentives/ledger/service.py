@@ -11,6 +11,7 @@ from services.incentives.ledger import store
 from services.incentives.ledger.domain import (
     Break,
     ChainCheck,
+    EarnedOnDeal,
     Head,
     LedgerTransaction,
     Movement,
@@ -83,6 +84,11 @@ async def posted(
 async def movements(tx: Transaction, tenant_id: UUID, *, after: date, until: date) -> list[Movement]:
     """What was posted on every account, by person, in pay periods that end in (after, until]."""
     return await store.movements(tx, tenant_id, after=after, until=until)
+
+
+async def earned_on_deals(tx: Transaction, tenant_id: UUID, *, after: date, until: date) -> list[EarnedOnDeal]:
+    """What was posted of what people earned in pay periods that end in (after, until], deal by deal."""
+    return await store.earned_on_deals(tx, tenant_id, after=after, until=until)
 
 
 async def count_posted(tx: Transaction, tenant_id: UUID, *, after: date, until: date, sequence: int) -> int:

@@ -12,8 +12,10 @@ from sqlalchemy import ColumnElement, RowMapping, select, text
 from services.incentives.ledger.domain import (
     EARNED,
     EARNING,
+    PAYABLE,
     Account,
     Cause,
+    EarnedOnDeal,
     Entry,
     Head,
     LedgerTransaction,
@@ -140,6 +142,23 @@ _MOVEMENTS: Final = text(
         AND COALESCE(t.posted_in_end, t.period_end, f.period_end) <= :until
     GROUP BY 1, 2, 3, 4
     ORDER BY 1, 2, 3, 4
+    """
+)
+_EARNED_ON_DEALS: Final = text(
+    f"""
+    SELECT t.person_id, t.plan_id, t.component, t.deal_id, COALESCE(t.period_end, f.period_end) AS origin_end,
+        e.currency, -sum(e.amount) AS amount
+    FROM {ledger_transactions.fullname} AS t
+    LEFT JOIN {ledger_first_periods.fullname} AS f
+        ON t.kind IS NULL AND f.tenant_id = t.tenant_id AND f.cell_id = t.cell_id
+    JOIN {ledger_entries.fullname} AS e ON e.tenant_id = t.tenant_id AND e.sequence = t.sequence
+    WHERE t.tenant_id = :tenant_id AND e.account_kind = '{PAYABLE}' AND t.plan_id IS NOT NULL
+        AND COALESCE(t.subject_kind, '{EARNING}') = '{EARNING}'
+        AND COALESCE(t.posted_in_end, t.period_end, f.period_end) > :after
+        AND COALESCE(t.posted_in_end, t.period_end, f.period_end) <= :until
+    GROUP BY 1, 2, 3, 4, 5, 6
+    HAVING sum(e.amount) <> 0
+    ORDER BY 1, 2, 3, 4, 5, 6
     """
 )
 _COUNT_POSTED: Final = text(
@@ -288,6 +307,12 @@ async def movements(tx: Transaction, tenant_id: UUID, *, after: date, until: dat
     return [
         Movement(row["posted_until"], row["account"], row["person_id"], row["currency"], row["amount"]) for row in rows
     ]
+
+
+async def earned_on_deals(tx: Transaction, tenant_id: UUID, *, after: date, until: date) -> list[EarnedOnDeal]:
+    """What was posted of what people earned in pay periods that end in (after, until], deal by deal."""
+    rows = await tx.rows(_EARNED_ON_DEALS, {"tenant_id": tenant_id, "after": after, "until": until})
+    return [EarnedOnDeal(**row) for row in rows]
 
 
 async def count_posted(tx: Transaction, tenant_id: UUID, *, after: date, until: date, sequence: int) -> int:

@@ -1,0 +1,250 @@
+"""Every statement on payout runs."""
+
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from pydantic import JsonValue
+from sqlalchemy import RowMapping, insert, select, text
+
+from services.incentives.payouts.domain.pay import Advance, Held, LineKind, PayLine, PayState
+from services.incentives.payouts.domain.runs import (
+    Anomaly,
+    Payout,
+    PayoutRun,
+    PayoutRunNotFound,
+    RunChange,
+    RunStatus,
+)
+from services.incentives.payouts.tables import payout_run_changes, payout_runs, payouts
+from shared.db.conditions import among, equal
+from shared.db.database import Transaction
+from shared.db.versioned import VersionedTable
+from shared.kernel.approvals import Actor, ActorKind
+from shared.kernel.money import format_amount
+from shared.kernel.periods import Period
+
+_EARLIER_MAX: Final = 6
+_NEWEST: Final = text(
+    f"""
+    SELECT DISTINCT ON (p.person_id, p.plan_id) p.*
+    FROM {payouts.fullname} AS p JOIN {payout_runs.fullname} AS r ON r.tenant_id = p.tenant_id AND r.id = p.run_id
+    WHERE p.tenant_id = :tenant_id AND r.reverses IS NULL AND r.status IN ('approved', 'exported', 'paid')
+        AND r.number < :before
+    ORDER BY p.person_id, p.plan_id, r.number DESC
+    """
+)
+_EARLIER: Final = text(
+    f"""
+    SELECT person_id, plan_id, paid FROM (
+        SELECT p.person_id, p.plan_id, p.paid,
+            row_number() OVER (PARTITION BY p.person_id, p.plan_id ORDER BY r.number DESC) AS age
+        FROM {payouts.fullname} AS p JOIN {payout_runs.fullname} AS r ON r.tenant_id = p.tenant_id AND r.id = p.run_id
+        WHERE p.tenant_id = :tenant_id AND r.reverses IS NULL AND r.status IN ('approved', 'exported', 'paid')
+            AND r.number < :before
+    ) AS paid
+    WHERE age <= {_EARLIER_MAX} ORDER BY person_id, plan_id, age
+    """
+)
+_ADD: Final = text(
+    f"""
+    INSERT INTO {payouts.fullname}
+        (tenant_id, id, run_id, person_id, plan_id, currency, paid, earned, lines, state, owed_before, anomalies)
+    SELECT :tenant_id, id, run_id, person_id, plan_id, currency, paid, earned, lines, state, owed_before,
+        ARRAY(SELECT jsonb_array_elements_text(anomalies))
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t (
+        id uuid, run_id uuid, person_id uuid, plan_id uuid, currency text, paid numeric, earned numeric, lines jsonb,
+        state jsonb, owed_before numeric, anomalies jsonb
+    )
+    """
+)
+
+
+async def runs(tx: Transaction, tenant_id: UUID) -> list[PayoutRun]:
+    """All runs of a tenant, by number."""
+    return sorted(await RUNS.matching(tx, tenant_id), key=lambda run: run.number)
+
+
+async def add_change(tx: Transaction, tenant_id: UUID, run_id: UUID, change: RunChange) -> None:
+    await tx.execute(
+        insert(payout_run_changes).values(
+            tenant_id=tenant_id,
+            run_id=run_id,
+            version=change.version,
+            status=change.status.value,
+            actor_kind=change.actor.kind.value,
+            actor_id=change.actor.person_id,
+            at=change.at,
+            reason=change.reason,
+        )
+    )
+
+
+async def changes(
+    tx: Transaction, tenant_id: UUID, run_id: UUID, *, after: int = 0, limit: int | None = None
+) -> list[RunChange]:
+    """The steps of a run after its version `after`, oldest first."""
+    table = payout_run_changes
+    statement = select(table).where(table.c.tenant_id == tenant_id, table.c.run_id == run_id, table.c.version > after)
+    return [
+        RunChange(
+            row["version"],
+            RunStatus(row["status"]),
+            Actor(ActorKind(row["actor_kind"]), row["actor_id"]),
+            row["at"],
+            row["reason"],
+        )
+        for row in await tx.rows(statement.order_by(table.c.version).limit(limit))
+    ]
+
+
+async def add_payouts(tx: Transaction, tenant_id: UUID, added: Sequence[Payout], rows: str) -> None:
+    """Store what a run pays; `rows` are the payouts as `payout_rows` writes them."""
+    if added:
+        await tx.execute(_ADD, {"tenant_id": tenant_id, "rows": rows})
+
+
+async def list_payouts(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    run_id: UUID | None,
+    people: Collection[UUID] | None,
+    anomaly: Anomaly | None = None,
+    after: UUID | None = None,
+    limit: int | None = None,
+) -> list[Payout]:
+    """Payouts by id: of a run (None: of all), of some people (None: everyone), with an anomaly."""
+    columns = payouts.c
+    conditions = [
+        columns.tenant_id == tenant_id,
+        equal(columns.run_id, run_id),
+        among(columns.person_id, None if people is None else frozenset(people)),
+    ]
+    if anomaly is not None:
+        conditions.append(columns.anomalies.contains([anomaly.value]))
+    if after is not None:
+        conditions.append(columns.id > after)
+    statement = select(payouts).where(*conditions).order_by(columns.id).limit(limit)
+    return [_payout(row) for row in await tx.rows(statement)]
+
+
+async def newest(tx: Transaction, tenant_id: UUID, before: int) -> dict[tuple[UUID, UUID], Payout]:
+    """The last payout of each person and plan in a run that counts, of a lower number."""
+    rows = await tx.rows(_NEWEST, {"tenant_id": tenant_id, "before": before})
+    return {(row["person_id"], row["plan_id"]): _payout(row) for row in rows}
+
+
+async def earlier(tx: Transaction, tenant_id: UUID, before: int) -> dict[tuple[UUID, UUID], list[Decimal]]:
+    """What each person was paid by each plan in the last runs that count, the newest first."""
+    found: dict[tuple[UUID, UUID], list[Decimal]] = {}
+    for row in await tx.rows(_EARLIER, {"tenant_id": tenant_id, "before": before}):
+        found.setdefault((row["person_id"], row["plan_id"]), []).append(row["paid"])
+    return found
+
+
+def payout_row(payout: Payout) -> dict[str, JsonValue]:
+    """A payout as it is stored."""
+    return {
+        "id": str(payout.id),
+        "run_id": str(payout.run_id),
+        "person_id": str(payout.person_id),
+        "plan_id": str(payout.plan_id),
+        "currency": payout.currency,
+        "paid": format_amount(payout.paid),
+        "earned": format_amount(payout.earned),
+        "lines": [{"kind": line.kind.value, "amount": format_amount(line.amount)} for line in payout.lines],
+        "state": _state_json(payout.state),
+        "owed_before": format_amount(payout.owed_before),
+        "anomalies": [each.value for each in payout.anomalies],
+    }
+
+
+def _state_json(state: PayState) -> dict[str, JsonValue]:
+    return {
+        "advances": [{"number": each.number, "amount": format_amount(each.amount)} for each in state.advances],
+        "held": [
+            {
+                "number": each.number,
+                "deal_id": None if each.deal_id is None else str(each.deal_id),
+                "amount": format_amount(each.amount),
+            }
+            for each in state.held
+        ],
+        "excess": format_amount(state.excess),
+        "negative": format_amount(state.negative),
+        "rounding": format_amount(state.rounding),
+        "paid_in_year": format_amount(state.paid_in_year),
+    }
+
+
+def _state(stored: Mapping[str, object]) -> PayState:
+    advances, held = stored["advances"], stored["held"]
+    assert isinstance(advances, list)
+    assert isinstance(held, list)
+    return PayState(
+        tuple(Advance(each["number"], Decimal(each["amount"])) for each in advances),
+        tuple(
+            Held(
+                each["number"],
+                None if each["deal_id"] is None else UUID(each["deal_id"]),
+                Decimal(each["amount"]),
+            )
+            for each in held
+        ),
+        *(Decimal(str(stored[name])) for name in ("excess", "negative", "rounding", "paid_in_year")),
+    )
+
+
+def _payout(row: RowMapping) -> Payout:
+    return Payout(
+        id=row["id"],
+        run_id=row["run_id"],
+        person_id=row["person_id"],
+        plan_id=row["plan_id"],
+        currency=row["currency"],
+        paid=row["paid"],
+        earned=row["earned"],
+        lines=tuple(PayLine(LineKind(line["kind"]), Decimal(line["amount"])) for line in row["lines"]),
+        state=_state(row["state"]),
+        owed_before=row["owed_before"],
+        anomalies=tuple(Anomaly(each) for each in row["anomalies"]),
+    )
+
+
+def _run(row: RowMapping) -> PayoutRun:
+    return PayoutRun(
+        id=row["id"],
+        version=row["version"],
+        number=row["number"],
+        pay_period_id=row["pay_period_id"],
+        period=Period(row["period_start"], row["period_end"]),
+        status=RunStatus(row["status"]),
+        totals={currency: Decimal(amount) for currency, amount in row["totals"].items()},
+        payouts=row["payouts"],
+        author=Actor(ActorKind(row["author_kind"]), row["author_id"]),
+        calculated_at=row["calculated_at"],
+        reverses=row["reverses"],
+    )
+
+
+def _values(run: PayoutRun) -> dict[str, object]:
+    return {
+        "id": run.id,
+        "version": run.version,
+        "number": run.number,
+        "pay_period_id": run.pay_period_id,
+        "period_start": run.period.start,
+        "period_end": run.period.end,
+        "status": run.status.value,
+        "totals": {currency: format_amount(amount) for currency, amount in run.totals.items()},
+        "payouts": run.payouts,
+        "author_kind": run.author.kind.value,
+        "author_id": run.author.person_id,
+        "calculated_at": run.calculated_at,
+        "reverses": run.reverses,
+    }
+
+
+RUNS: Final = VersionedTable("payout run", payout_runs, _run, _values, PayoutRunNotFound)

@@ -1,0 +1,62 @@
+"""Payout runs, their steps, and what each pays whom."""
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, Date, Index, Integer, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from services.incentives.metadata import metadata
+from shared.db.tables import instant, money, tenant_id
+
+payout_runs = Table(
+    "payout_runs",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("pay_period_id", Uuid(), nullable=False),
+    Column("period_start", Date, nullable=False),
+    Column("period_end", Date, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("totals", JSONB, nullable=False),
+    Column("payouts", Integer, nullable=False),
+    Column("author_kind", Text, nullable=False),
+    Column("author_id", Uuid(), nullable=True),
+    instant("calculated_at"),
+    Column("reverses", Uuid(), nullable=True),
+    CheckConstraint("status IN ('calculated', 'cancelled', 'approved', 'exported', 'paid', 'reversed')", name="status"),
+    Index("ix_payout_runs_number", "tenant_id", "number", unique=True),
+)
+
+payout_run_changes = Table(
+    "payout_run_changes",
+    metadata,
+    tenant_id(),
+    Column("run_id", Uuid(), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("status", Text, nullable=False),
+    Column("actor_kind", Text, nullable=False),
+    Column("actor_id", Uuid(), nullable=True),
+    instant("at"),
+    Column("reason", Text, nullable=True),
+)
+"""Every step of each run; append-only."""
+
+payouts = Table(
+    "payouts",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("run_id", Uuid(), nullable=False),
+    Column("person_id", Uuid(), nullable=False),
+    Column("plan_id", Uuid(), nullable=False),
+    Column("currency", Text, nullable=False),
+    money("paid"),
+    money("earned"),
+    Column("lines", JSONB, nullable=False),
+    Column("state", JSONB, nullable=False),
+    money("owed_before"),
+    Column("anomalies", ARRAY(Text), nullable=False),
+    Index("ix_payouts_run_id", "run_id"),
+    Index("ix_payouts_person_id", "person_id"),
+)
+"""What each run pays whom by which plan; append-only."""
