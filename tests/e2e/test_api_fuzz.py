@@ -155,7 +155,7 @@ class Company:
         await self._make("connection", "tracking", "/v1/connections")
         await self._make("plan", "incentives", "/v1/plans")
         await self._make("number", "incentives", f"/v1/plans/{self.held['plan']}/versions")
-        await self._make("assignment", "incentives", "/v1/assignments")
+        await self._make("assignment", "incentives", "/v1/assignments", quotas={"bookings": {"amount": "100000"}})
 
     def bodies(self, service: str) -> Iterator[Body]:
         """Every operation that takes a body, on things that are there."""
