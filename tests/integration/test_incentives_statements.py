@@ -21,6 +21,7 @@ from services.incentives.statements import archive
 from services.incentives.statements.columns import COLUMNS
 from services.incentives.statements.domain import statement
 from services.incentives.statements.domain.display import posted
+from shared.contracts.org import Membership
 from shared.db.database import Scope
 from shared.http.auth import Role
 from shared.kernel.deals import DealStatus
@@ -257,3 +258,23 @@ async def test_who_is_on_a_plan_and_earned_nothing_has_a_statement_that_says_so(
         assert len(opened.namelist()) == 3
     empty = await company.get(f"/v1/statements/document?{NEXT_DAYS}", person_id=ANN)
     assert "Nothing was credited in this period." in shown(empty)
+
+
+async def test_a_team_is_who_was_in_it_on_the_last_of_the_days(company: Company) -> None:
+    left = Membership(
+        tenant_id=company.tenant,
+        id=named("stay", 1),
+        version=2,
+        person_id=BEN,
+        team_id=named("team", 0),
+        start=date(2020, 1, 1),
+        end=date(2026, 3, 1),
+        deleted=False,
+    )
+    await company.publish([left], version=2)
+    for end, people in (("2026-03-01", {ANN_FILE, BEN_FILE}), ("2026-04-01", {ANN_FILE})):
+        path = f"/v1/statements/documents?start=2026-01-01&end={end}&format=html&team_id={named('team', 0)}"
+        response = await company.get(path, AUTHOR, Role.REVOPS)
+        with ZipFile(BytesIO(response.content)) as opened:
+            assert set(opened.namelist()) == {archive.INDEX, *(f"{name}.html" for name in people)}
+    assert f"{BEN_FILE}.pdf" in await files(company, AUTHOR, Role.FINANCE)
