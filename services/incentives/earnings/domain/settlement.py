@@ -145,7 +145,7 @@ class Settlement:
         self._put(cause, key, before, recredited(before, terms, before=removed, after=added))
 
     def _put(self, cause: Cause, key: CellKey, before: Cell, after: Cell) -> None:
-        cut = replace(after, key=key)
+        cut = after if after.key == key else replace(after, key=key)
         self._cells[key] = cut
         if before.key.period == key.period:
             self._post(cut, cut.earned - before.earned, cause)
