@@ -16,6 +16,8 @@ from services.incentives.inquiries.api import router as inquiries_router
 from services.incentives.inquiries.service import Inquiries
 from services.incentives.ledger.api import router as ledger_router
 from services.incentives.metadata import transport
+from services.incentives.payouts.adjusting import Adjustments
+from services.incentives.payouts.adjustments_api import router as adjustments_router
 from services.incentives.payouts.api import router as payout_runs_router
 from services.incentives.payouts.service import PayoutRuns
 from services.incentives.periods.api import router as pay_periods_router
@@ -65,6 +67,7 @@ def create_app() -> FastAPI:
     credits = Credits(plans)
     assignments, pay_periods = Assignments(plans), PayPeriods(Outbox(transport))
     explanations = Explanations(plans, credits)
+    adjustments = Adjustments(plans, credits, pay_periods)
     return create_service_app(
         title="Attain incentives",
         description=_DESCRIPTION,
@@ -73,6 +76,7 @@ def create_app() -> FastAPI:
         transport_tables=transport,
         routers=[
             accruals_router,
+            adjustments_router,
             comparison_router,
             earnings_router,
             inquiries_router,
@@ -104,6 +108,7 @@ def create_app() -> FastAPI:
             Renderer(),
             Accruals(credits, pay_periods),
             PayoutRuns(Outbox(transport), credits, pay_periods),
-            Inquiries(Outbox(transport), plans, credits, explanations),
+            adjustments,
+            Inquiries(Outbox(transport), plans, credits, explanations, adjustments),
         ],
     )

@@ -15,6 +15,8 @@ from services.incentives.earnings.work import PeriodBeginnings, Rebuilder
 from services.incentives.inquiries.service import Inquiries
 from services.incentives.inquiries.work import OverdueInquiries
 from services.incentives.metadata import transport
+from services.incentives.payouts.adjusting import Adjustments
+from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.service import Plans
 from services.incentives.settings import SERVICE
 from shared.contracts import deals, earnings, goals, org
@@ -27,7 +29,8 @@ async def work(process: WorkerProcess[ServiceWorkerSettings]) -> int:
     plans = Plans()
     credits = Credits(plans)
     paid = Earnings(process.outbox, plans, credits)
-    inquiries = Inquiries(process.outbox, plans, credits, Explanations(plans, credits))
+    adjustments = Adjustments(plans, credits, PayPeriods(process.outbox))
+    inquiries = Inquiries(process.outbox, plans, credits, Explanations(plans, credits), adjustments)
     return await process.run(
         {
             "deals": process.consumer("deals", DEALS_GROUP, [deals.TOPIC], DealsHandler(paid)),

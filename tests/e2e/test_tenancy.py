@@ -71,6 +71,10 @@ FINANCE_CHANGES: Final = {
     "delete_exchange_rate",
     "set_cost_centre",
     "set_plan_budget",
+    "create_adjustment",
+    "approve_adjustment",
+    "reject_adjustment",
+    "withdraw_adjustment",
     "create_payout_run",
     "approve_payout_run",
     "export_payout_run",
@@ -393,6 +397,13 @@ class Company:
             path = f"/v1/assignments/{made['id']}/approve"
             await self.make("incentives", path, None, **{"if-match": f'"{made["version"]}"'})
         for name in ("bob", "ann"):
+            more: JsonValue = {
+                "person_id": self.people[name],
+                "plan_id": plan["id"],
+                "amount": "5",
+                "reason": f"Help of {name}",
+            }
+            self.ids["adjustment_id"] = str((await self.make("incentives", "/v1/adjustments", more))["id"])
             deal: JsonValue = {"source": "crm", "external_id": f"Lost by {name}"}
             asked: JsonValue = {"person_id": self.people[name], "deal": deal, "reason": "missing_deal", "text": "Why?"}
             made = await self.make("incentives", "/v1/inquiries", asked, **self.caller(Role.REP, name))

@@ -19,10 +19,10 @@ from shared.http.auth import Role
 from shared.kernel.ids import deal_id as deal_id_of
 from shared.outbox.outbox import Outbox
 from tests.stories.incentives import CONNECTION, SOURCE, deal_event
-from tests.stories.pay import CREDITS, EXPLANATIONS, PLANS
+from tests.stories.pay import ADJUSTMENTS, CREDITS, EXPLANATIONS, PLANS
 from tests.stories.pay_api import ANN, APPROVER, AUTHOR, BEN, MAX, Company, Json, running_company, won
 
-INQUIRIES: Final = Inquiries(Outbox(transport), PLANS, CREDITS, EXPLANATIONS)
+INQUIRIES: Final = Inquiries(Outbox(transport), PLANS, CREDITS, EXPLANATIONS, ADJUSTMENTS)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ async def test_every_step_is_an_entry_of_the_thread_with_who_and_what(company: C
 
 async def test_nobody_answers_a_question_about_their_own_pay(company: Company) -> None:
     inquiry = await raised(company)
-    answer = {"outcome": "adjusted", "text": "Surely"}
+    answer = {"outcome": "declined", "text": "Surely"}
     own = await step(company, inquiry, "resolve", answer, ANN, Role.FINANCE)
     assert (own.status_code, own.json()["code"]) == (403, "own_interest")
     later = await step(company, inquiry, "reschedule", {"due_on": "2100-01-01", "text": "Later"}, ANN, Role.REVOPS)
@@ -167,6 +167,26 @@ async def test_nobody_answers_a_question_about_their_own_pay(company: Company) -
     for role in (Role.ADMIN, Role.REVOPS, Role.FINANCE):
         assert (await step(company, inquiry, "resolve", answer, APPROVER, role)).status_code == 200
         assert (await step(company, inquiry, "reopen", {"text": "No"}, ANN, Role.REP)).status_code == 200
+
+
+async def test_what_is_adjusted_names_an_adjustment_of_the_same_person(company: Company) -> None:
+    plan_id = await company.plan()
+    await company.assign(plan_id, ANN)
+    await company.assign(plan_id, BEN)
+    inquiry = await raised(company)
+    made = {}
+    for person in (ANN, BEN):
+        body = {"person_id": str(person), "plan_id": plan_id, "amount": "25", "reason": "The deal was missing"}
+        made[person] = (await send(company, "/v1/adjustments", body, AUTHOR, Role.FINANCE)).json()["id"]
+    for adjustment_id in (None, made[BEN], str(uuid4())):
+        wrong = {"outcome": "adjusted", "text": "Made up for", "adjustment_id": adjustment_id}
+        refused = await step(company, inquiry, "resolve", wrong)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/adjustment_id")
+    needless = {"outcome": "declined", "text": "No", "adjustment_id": made[ANN]}
+    assert (await step(company, inquiry, "resolve", needless)).status_code == 422
+    body = {"outcome": "adjusted", "text": "Made up for", "adjustment_id": made[ANN]}
+    resolved = await step(company, inquiry, "resolve", body)
+    assert resolved.json()["resolution"]["adjustment_id"] == made[ANN]
 
 
 async def test_what_is_overdue_is_reported_once_when_its_day_is_over(company: Company) -> None:

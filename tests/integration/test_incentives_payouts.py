@@ -271,6 +271,60 @@ async def test_what_is_held_back_is_paid_with_its_deal_and_a_clawback_takes_its_
     assert (third["earned"], third["paid"]) == ("1000.00", "900.00")
 
 
+async def adjust(company: Company, plan_id: str, amount: str, person: UUID = ANN, by: UUID = FAY) -> httpx.Response:
+    body = {"person_id": str(person), "plan_id": plan_id, "amount": amount, "reason": "A referral"}
+    return await post(company, "/v1/adjustments", body, by)
+
+
+async def test_an_adjustment_that_another_approves_is_posted_and_paid_by_the_next_run(company: Company) -> None:
+    plan_id = await monthly(company)
+    await sold(company, 1, 10_000, 1)
+    proposed = (await adjust(company, plan_id, "250")).json()
+    path = f"/v1/adjustments/{proposed['id']}"
+    assert (await balances(company)) == {"expense": Decimal(1000), "payable": Decimal(-1000)}
+    for person, code in ((FAY, "approval_not_independent"), (ANN, "approval_not_independent")):
+        refused = await post(company, f"{path}/approve", {}, person, 1)
+        assert (refused.status_code, refused.json()["code"]) == (403, code)
+    approved = await post(company, f"{path}/approve", {"reason": "Agreed"}, APPROVER, 1)
+    assert (approved.status_code, approved.json()["status"]) == (200, "approved")
+    again = await post(company, f"{path}/approve", {}, APPROVER, 2)
+    assert (again.status_code, again.json()["code"]) == (409, "adjustment_decided")
+    assert (await balances(company)) == {"expense": Decimal(1250), "payable": Decimal(-1250)}
+    # It is of today's pay period: the run that pays that one pays it, and what was earned before.
+    today = (await company.get("/v1/pay-periods", role=Role.FINANCE, limit=200)).json()["items"][-1]
+    begun = {"state": "calculating", "reason": "Now"}
+    assert (await post(company, f"/v1/pay-periods/{today['id']}/move", begun, FAY, today["version"])).status_code == 200
+    run = await post(company, "/v1/payout-runs", {"pay_period_id": today["id"]}, FAY)
+    payout = (await payouts(company, run.json()))[str(ANN)]
+    lines = cast(list[dict[str, str]], payout["lines"])
+    assert [(line["kind"], line["amount"]) for line in lines] == [("earned", "1000.00"), ("adjusted", "250.00")]
+    assert payout["paid"] == "1250.00"
+
+
+async def test_an_adjustment_is_proposed_for_others_and_seen_by_whose_it_is(company: Company) -> None:
+    plan_id = await monthly(company)
+    own = await adjust(company, plan_id, "250", by=ANN)
+    assert (own.status_code, own.json()["code"]) == (403, "own_interest")
+    for amount in ("0", "1.005"):
+        refused = await adjust(company, plan_id, amount)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/amount")
+    stranger = await adjust(company, plan_id, "1", BEN)
+    assert (stranger.status_code, stranger.json()["code"]) == (404, "person_not_found")
+    taken = (await adjust(company, plan_id, "-40")).json()
+    path = f"/v1/adjustments/{taken['id']}"
+    for person, role, status in ((ANN, Role.REP, 200), (MAX, Role.MANAGER, 200), (BEN, Role.REP, 404)):
+        assert (await company.get(path, person, role)).status_code == status
+    assert (await post(company, f"{path}/reject", {}, ANN, 1)).json()["code"] == "own_interest"
+    assert (await post(company, f"{path}/withdraw", None, APPROVER, 1)).json()["code"] == "not_the_proposer"
+    assert (await post(company, f"{path}/withdraw", None, FAY, 1)).json()["status"] == "withdrawn"
+    second = (await adjust(company, plan_id, "-40")).json()
+    rejected = await post(company, f"/v1/adjustments/{second['id']}/reject", {"reason": "No"}, APPROVER, 1)
+    assert (rejected.json()["status"], rejected.json()["decision"]["reason"]) == ("rejected", "No")
+    assert await balances(company) == {}
+    listed = await company.get("/v1/adjustments", ANN, Role.REP, status="rejected")
+    assert [each["id"] for each in listed.json()["items"]] == [second["id"]]
+
+
 async def test_what_should_be_looked_at_is_said(company: Company) -> None:
     await monthly(company, {"cap": {"period": "5000", "carry_excess": True}})
     for month, amount in enumerate((10_000, 11_000, 9_000, 90_000), start=1):

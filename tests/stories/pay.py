@@ -8,6 +8,7 @@ from services.incentives.earnings.service import Earnings
 from services.incentives.earnings.verification import Verification
 from services.incentives.earnings.work import Rebuilder
 from services.incentives.metadata import transport
+from services.incentives.payouts.adjusting import Adjustments
 from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.assigning import Assignments
 from services.incentives.plans.service import Plans
@@ -20,6 +21,7 @@ CREDITS: Final = Credits(PLANS)
 EARNINGS: Final = Earnings(Outbox(transport), PLANS, CREDITS)
 EXPLANATIONS: Final = Explanations(PLANS, CREDITS)
 PAY_PERIODS: Final = PayPeriods(Outbox(transport))
+ADJUSTMENTS: Final = Adjustments(PLANS, CREDITS, PAY_PERIODS)
 VERIFICATION: Final = Verification(PLANS, CREDITS, PAY_PERIODS)
 
 

@@ -23,6 +23,7 @@ from services.incentives.credits.service import Credits
 from services.incentives.earnings import publishing as earnings_publishing
 from services.incentives.earnings.explaining import Explanations
 from services.incentives.inquiries.service import Inquiries
+from services.incentives.payouts.adjusting import Adjustments
 from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.service import Plans
 from services.tracking.measure.actuals import service as actuals_service
@@ -61,7 +62,9 @@ def stated_values() -> Sequence[ReadNext]:
 def _inquiries() -> Sequence[ReadNext]:
     plans = Plans()
     credits = Credits(plans)
-    return Inquiries(Outbox(TRANSPORTS["incentives"]), plans, credits, Explanations(plans, credits)).published
+    outbox = Outbox(TRANSPORTS["incentives"])
+    adjustments = Adjustments(plans, credits, PayPeriods(outbox))
+    return Inquiries(outbox, plans, credits, Explanations(plans, credits), adjustments).published
 
 
 def _goals(outbox: Outbox, organisation: Organisation, calendars: Calendars) -> Goals:

@@ -130,6 +130,14 @@ class Resolution:
     text: str
     adjustment_id: UUID | None = None
 
+    def __post_init__(self) -> None:
+        if (self.outcome is InquiryOutcome.ADJUSTED) != (self.adjustment_id is not None):
+            raise InvalidInput.field(
+                "/adjustment_id",
+                "is left out" if self.adjustment_id is None else f"is of no use with {self.outcome}",
+                f"with {InquiryOutcome.ADJUSTED} the adjustment, else nothing",
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:

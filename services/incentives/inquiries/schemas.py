@@ -106,9 +106,11 @@ class InquiryResolutionBody(BaseModel):
 
     outcome: InquiryOutcome
     text: InquiryText
+    adjustment_id: UUID | None = Field(None, description="With `adjusted` the adjustment that makes up for it.")
 
     def resolution(self) -> Resolution:
-        return Resolution(self.outcome, self.text)
+        """Raises InvalidInput."""
+        return Resolution(self.outcome, self.text, self.adjustment_id)
 
 
 class DealInQuestionAnswer(BaseModel):

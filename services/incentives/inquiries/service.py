@@ -30,12 +30,14 @@ from services.incentives.inquiries.domain import (
     withdrawn,
 )
 from services.incentives.inquiries.events import inquiry_event
+from services.incentives.payouts.adjusting import Adjustments
+from services.incentives.payouts.domain.adjustments import AdjustmentNotFound
 from services.incentives.plans.service import Plans
 from shared.db.database import Transaction
 from shared.kernel.approvals import Actor, check_no_own_interest
 from shared.kernel.errors import InvalidInput
 from shared.kernel.ids import possible_deal_ids
-from shared.kernel.sight import Sight
+from shared.kernel.sight import WHOLE_TENANT, Sight
 from shared.outbox.outbox import Outbox
 from shared.outbox.published import Published, each
 from shared.outbox.republishing import ReadNext
@@ -48,10 +50,13 @@ _OVERDUE_AT_ONCE = 200
 class Inquiries:
     """The inquiries of every tenant."""
 
-    def __init__(self, outbox: Outbox, plans: Plans, credits: Credits, explanations: Explanations) -> None:
+    def __init__(
+        self, outbox: Outbox, plans: Plans, credits: Credits, explanations: Explanations, adjustments: Adjustments
+    ) -> None:
         self._plans = plans
         self._credits = credits
         self._explanations = explanations
+        self._adjustments = adjustments
         self._published = Published(store.INQUIRIES, each(inquiry_event), outbox)
 
     @property
@@ -196,8 +201,13 @@ class Inquiries:
         resolution: Resolution,
         actor: Actor,
     ) -> Inquiry:
-        """Answer it. Raises InquiryNotFound, InquiryEnded, VersionMismatch, and OwnInterest for whose pay it is."""
+        """Answer it. Raises InquiryNotFound, InquiryEnded, VersionMismatch, and OwnInterest for whose pay it is.
+
+        InvalidInput for an adjustment that is not of that person.
+        """
         stored = await self._published.for_change(tx, tenant_id, inquiry_id, expected_version)
+        if resolution.adjustment_id is not None:
+            await self._check_adjustment(tx, tenant_id, stored, resolution.adjustment_id)
         check_no_own_interest(actor, [stored.person_id], "the answer to an inquiry")
         saved, after = resolved(stored, resolution), resolution.outcome.value
         return await self._save(tx, tenant_id, saved, InquiryEntryKind.RESOLVED, actor, resolution.text, None, after)
@@ -245,6 +255,16 @@ class Inquiries:
         found = await store.overdue(tx, tenant_id, await self.today(tx, tenant_id), _OVERDUE_AT_ONCE)
         await self._published.save_many(tx, tenant_id, [reported_overdue(inquiry, tx.now) for inquiry in found])
         return len(found)
+
+    async def _check_adjustment(self, tx: Transaction, tenant_id: UUID, inquiry: Inquiry, adjustment_id: UUID) -> None:
+        try:
+            found = await self._adjustments.get_adjustment(tx, tenant_id, adjustment_id, WHOLE_TENANT)
+        except AdjustmentNotFound:
+            found = None
+        if found is None or found.person_id != inquiry.person_id:
+            raise InvalidInput.field(
+                "/adjustment_id", f"{adjustment_id} is no adjustment of this person", "an adjustment of whose pay it is"
+            )
 
     async def _known(
         self, tx: Transaction, tenant_id: UUID, deal: DealInQuestion | None, sight: Sight

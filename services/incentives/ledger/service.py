@@ -86,9 +86,11 @@ async def movements(tx: Transaction, tenant_id: UUID, *, after: date, until: dat
     return await store.movements(tx, tenant_id, after=after, until=until)
 
 
-async def earned_on_deals(tx: Transaction, tenant_id: UUID, *, after: date, until: date) -> list[EarnedOnDeal]:
-    """What was posted of what people earned in pay periods that end in (after, until], deal by deal."""
-    return await store.earned_on_deals(tx, tenant_id, after=after, until=until)
+async def earned_on_deals(
+    tx: Transaction, tenant_id: UUID, subject_kind: str, *, after: date, until: date
+) -> list[EarnedOnDeal]:
+    """What became payable about subjects of a kind in pay periods that end in (after, until], deal by deal."""
+    return await store.earned_on_deals(tx, tenant_id, subject_kind, after=after, until=until)
 
 
 async def count_posted(tx: Transaction, tenant_id: UUID, *, after: date, until: date, sequence: int) -> int:

@@ -153,7 +153,7 @@ _EARNED_ON_DEALS: Final = text(
         ON t.kind IS NULL AND f.tenant_id = t.tenant_id AND f.cell_id = t.cell_id
     JOIN {ledger_entries.fullname} AS e ON e.tenant_id = t.tenant_id AND e.sequence = t.sequence
     WHERE t.tenant_id = :tenant_id AND e.account_kind = '{PAYABLE}' AND t.plan_id IS NOT NULL
-        AND COALESCE(t.subject_kind, '{EARNING}') = '{EARNING}'
+        AND COALESCE(t.subject_kind, '{EARNING}') = :subject_kind
         AND COALESCE(t.posted_in_end, t.period_end, f.period_end) > :after
         AND COALESCE(t.posted_in_end, t.period_end, f.period_end) <= :until
     GROUP BY 1, 2, 3, 4, 5, 6
@@ -309,9 +309,12 @@ async def movements(tx: Transaction, tenant_id: UUID, *, after: date, until: dat
     ]
 
 
-async def earned_on_deals(tx: Transaction, tenant_id: UUID, *, after: date, until: date) -> list[EarnedOnDeal]:
-    """What was posted of what people earned in pay periods that end in (after, until], deal by deal."""
-    rows = await tx.rows(_EARNED_ON_DEALS, {"tenant_id": tenant_id, "after": after, "until": until})
+async def earned_on_deals(
+    tx: Transaction, tenant_id: UUID, subject_kind: str, *, after: date, until: date
+) -> list[EarnedOnDeal]:
+    """What became payable about subjects of a kind in pay periods that end in (after, until], deal by deal."""
+    parameters = {"tenant_id": tenant_id, "subject_kind": subject_kind, "after": after, "until": until}
+    rows = await tx.rows(_EARNED_ON_DEALS, parameters)
     return [EarnedOnDeal(**row) for row in rows]
 
 

@@ -12,8 +12,9 @@ from uuid import UUID
 from services.incentives.credits.domain import Definitions
 from services.incentives.credits.service import Credits
 from services.incentives.ledger import service as ledger
-from services.incentives.ledger.domain import EarnedOnDeal
+from services.incentives.ledger.domain import EARNING, EarnedOnDeal
 from services.incentives.payouts import store
+from services.incentives.payouts.domain.adjustments import ADJUSTMENT
 from services.incentives.payouts.domain.pay import EarnedAmount, PayInput, PayState, pay_of
 from services.incentives.payouts.domain.runs import (
     IN_FORCE,
@@ -268,12 +269,15 @@ class PayoutRuns:
         period = found.period
         after = date.min if last is None else last.period.end
         earned: defaultdict[tuple[UUID, UUID], list[EarnedOnDeal]] = defaultdict(list)
-        for each in await ledger.earned_on_deals(tx, tenant_id, after=after, until=period.end):
+        for each in await ledger.earned_on_deals(tx, tenant_id, EARNING, after=after, until=period.end):
             earned[each.person_id, each.plan_id].append(each)
+        adjusted: defaultdict[tuple[UUID, UUID], Decimal] = defaultdict(Decimal)
+        for each in await ledger.earned_on_deals(tx, tenant_id, ADJUSTMENT, after=after, until=period.end):
+            adjusted[each.person_id, each.plan_id] += each.amount
         newest = await store.newest(tx, tenant_id, number)
         earlier = await store.earlier(tx, tenant_id, number)
         starts = _starts(known, period.end)
-        keys = earned.keys() | {key for key, payout in newest.items() if _carries(payout.state)}
+        keys = earned.keys() | adjusted.keys() | {key for key, payout in newest.items() if _carries(payout.state)}
         keys |= {key for key, start in starts.items() if _tops_up(_rules(known, key[1], period.end))}
         wanted = {each.deal_id for amounts in earned.values() for each in amounts if each.amount < 0 and each.deal_id}
         wanted |= {held.deal_id for payout in newest.values() for held in payout.state.held if held.deal_id is not None}
@@ -297,6 +301,7 @@ class PayoutRuns:
                         for each in amounts
                         if each.currency == plan.currency
                     ],
+                    adjusted=adjusted.get((person_id, plan_id), _ZERO),
                     paid_deals=[deal_id for deal_id, deal in deals.items() if _is_paid(deal)],
                     starts_year=starts_year,
                 ),

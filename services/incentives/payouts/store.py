@@ -1,4 +1,4 @@
-"""Every statement on payout runs."""
+"""Every statement on payout runs and adjustments."""
 
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
@@ -8,6 +8,12 @@ from uuid import UUID
 from pydantic import JsonValue
 from sqlalchemy import RowMapping, insert, select, text
 
+from services.incentives.payouts.domain.adjustments import (
+    Adjustment,
+    AdjustmentNotFound,
+    AdjustmentStatus,
+    Decision,
+)
 from services.incentives.payouts.domain.pay import Advance, Held, LineKind, PayLine, PayState
 from services.incentives.payouts.domain.runs import (
     Anomaly,
@@ -17,7 +23,7 @@ from services.incentives.payouts.domain.runs import (
     RunChange,
     RunStatus,
 )
-from services.incentives.payouts.tables import payout_run_changes, payout_runs, payouts
+from services.incentives.payouts.tables import adjustments, payout_run_changes, payout_runs, payouts
 from shared.db.conditions import among, equal
 from shared.db.database import Transaction
 from shared.db.versioned import VersionedTable
@@ -144,6 +150,22 @@ async def earlier(tx: Transaction, tenant_id: UUID, before: int) -> dict[tuple[U
     return found
 
 
+async def list_adjustments(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    people: frozenset[UUID] | None,
+    status: AdjustmentStatus | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Adjustment]:
+    """Those of some people (None: everyone), the oldest first."""
+    columns = adjustments.c
+    return await ADJUSTMENTS.page(
+        tx, tenant_id, after, limit, among(columns.person_id, people), equal(columns.status, status)
+    )
+
+
 def payout_row(payout: Payout) -> dict[str, JsonValue]:
     """A payout as it is stored."""
     return {
@@ -247,4 +269,46 @@ def _values(run: PayoutRun) -> dict[str, object]:
     }
 
 
+def _adjustment(row: RowMapping) -> Adjustment:
+    decision = None
+    if row["decided_by_kind"] is not None:
+        actor = Actor(ActorKind(row["decided_by_kind"]), row["decided_by"])
+        decision = Decision(actor, row["decided_at"], row["decision_reason"])
+    return Adjustment(
+        id=row["id"],
+        version=row["version"],
+        person_id=row["person_id"],
+        plan_id=row["plan_id"],
+        currency=row["currency"],
+        amount=row["amount"],
+        reason=row["reason"],
+        author=Actor(ActorKind(row["author_kind"]), row["author_id"]),
+        proposed_at=row["proposed_at"],
+        status=AdjustmentStatus(row["status"]),
+        decision=decision,
+    )
+
+
+def _adjustment_values(adjustment: Adjustment) -> dict[str, object]:
+    decision = adjustment.decision
+    return {
+        "id": adjustment.id,
+        "version": adjustment.version,
+        "person_id": adjustment.person_id,
+        "plan_id": adjustment.plan_id,
+        "currency": adjustment.currency,
+        "amount": adjustment.amount,
+        "reason": adjustment.reason,
+        "author_kind": adjustment.author.kind.value,
+        "author_id": adjustment.author.person_id,
+        "proposed_at": adjustment.proposed_at,
+        "status": adjustment.status.value,
+        "decided_by_kind": None if decision is None else decision.actor.kind.value,
+        "decided_by": None if decision is None else decision.actor.person_id,
+        "decided_at": None if decision is None else decision.at,
+        "decision_reason": None if decision is None else decision.reason,
+    }
+
+
+ADJUSTMENTS: Final = VersionedTable("adjustment", adjustments, _adjustment, _adjustment_values, AdjustmentNotFound)
 RUNS: Final = VersionedTable("payout run", payout_runs, _run, _values, PayoutRunNotFound)

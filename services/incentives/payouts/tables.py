@@ -1,4 +1,4 @@
-"""Payout runs, their steps, and what each pays whom."""
+"""Payout runs, their steps, what each pays whom, and manual adjustments."""
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Date, Index, Integer, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -60,3 +60,26 @@ payouts = Table(
     Index("ix_payouts_person_id", "person_id"),
 )
 """What each run pays whom by which plan; append-only."""
+
+adjustments = Table(
+    "adjustments",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("person_id", Uuid(), nullable=False),
+    Column("plan_id", Uuid(), nullable=False),
+    Column("currency", Text, nullable=False),
+    money("amount"),
+    Column("reason", Text, nullable=False),
+    Column("author_kind", Text, nullable=False),
+    Column("author_id", Uuid(), nullable=True),
+    instant("proposed_at"),
+    Column("status", Text, nullable=False),
+    Column("decided_by_kind", Text, nullable=True),
+    Column("decided_by", Uuid(), nullable=True),
+    instant("decided_at", nullable=True),
+    Column("decision_reason", Text, nullable=True),
+    CheckConstraint("status IN ('proposed', 'approved', 'rejected', 'withdrawn')", name="status"),
+    Index("ix_adjustments_person_id", "person_id"),
+)
