@@ -365,6 +365,11 @@ def test_every_change_says_which_version_it_was_made_from(operations: list[Opera
         assert {412, 428} <= set(operation.responses()), operation.id
 
 
+def test_every_operation_stands_once_in_the_documentation(operations: list[Operation]) -> None:
+    for operation in operations:
+        assert len(items(operation.described["tags"])) == 1, operation.id
+
+
 def test_every_list_is_paged(operations: list[Operation]) -> None:
     for operation in operations:
         if operation.id.startswith("list_"):

@@ -94,7 +94,6 @@ async def list_pay_period_corrections(
 
 @router.get(
     "/plans/{plan_id}/versions/{number}/preview",
-    tags=["plans"],
     summary="What activating a version would post",
     responses=responses(PlanNotFound, PlanVersionNotFound),
 )

@@ -138,12 +138,15 @@ _ASSIGNMENT_AUTHORS: Final = text(
     )
     """
 )
+# Whether there is an assignment is looked up by key, however few of them a planner thinks there are.
 _STATES: Final = text(
     f"""
     SELECT t AS tenant_id,
         COALESCE((SELECT revision FROM {projection.revisions.fullname} WHERE tenant_id = t), 0) AS revision,
         ARRAY(SELECT assignment_id FROM {stale_assignments.fullname} WHERE tenant_id = t) AS stale_ids,
-        EXISTS (SELECT FROM {assignments.fullname} WHERE tenant_id = t) AS has_assignments
+        COALESCE(
+            (SELECT true FROM {assignments.fullname} WHERE tenant_id = t ORDER BY tenant_id, id LIMIT 1), false
+        ) AS has_assignments
     FROM unnest(CAST(:tenants AS uuid[])) AS t
     """
 )
