@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import event, text
 
 from deploy.local.commands.republish import republished
-from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.credits.domain.credit import ReceivedDeal
 from services.incentives.earnings.publishing import render
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger import store as ledger_store

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.credits.domain.credit import ReceivedDeal
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.metadata import transport

@@ -12,7 +12,7 @@ import pytest
 
 from services.goals.app import create_app as create_goals
 from services.incentives.app import create_app as create_incentives
-from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.credits.domain.credit import ReceivedDeal
 from services.incentives.earnings import consumer as incentives
 from services.tracking.measure.progress import consumer as progress
 from services.tracking.measure.progress import store, verification

@@ -17,7 +17,7 @@ from services.goals.calendar.service import Calendars
 from services.goals.evidence.service import Evidence
 from services.goals.metadata import transport as goals_transport
 from services.goals.org.service import Organisation
-from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.credits.domain.credit import ReceivedDeal
 from services.incentives.credits.service import Credits
 from services.tracking.measure.actuals import service as actuals
 from services.tracking.measure.progress.definitions import DefinitionsCache

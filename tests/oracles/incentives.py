@@ -233,7 +233,7 @@ class World:
             is_met = paying.gate is None or sum((c.value for c in gated), Fraction(0)) >= paying.gate[0]
             before = total_of_year if paying.basis == "year_to_date" else total_of_period
             days = (date(2026, 1, 1), date(2027, 1, 1)) if paying.basis == "year_to_date" else quarter
-            earned = _pay(paying, before, own, self._quota(index, key, *days), is_met=is_met)
+            earned = _pay(paying, before, own, self._quota(index, key, *days, quarter[1]), is_met=is_met)
             owed = earned + carried
             within = _room(paying.cap_period, due, owed)
             pays = _room(paying.cap_year, year_due, within)
@@ -363,7 +363,7 @@ class World:
         terms = self._in_force(plan, start)
         return next((paying for paying in terms.components if paying.key == key), None) if terms else None
 
-    def _quota(self, index: int, key: str, start: date, end: date) -> Fraction | None:
+    def _quota(self, index: int, key: str, start: date, end: date, paid_until: date) -> Fraction | None:
         assigned = self.assigned[index]
         quotas = dict(assigned.quotas)
         if key not in quotas:
@@ -371,9 +371,12 @@ class World:
         cents = quotas[key]
         if cents is not None:
             days = [date.fromordinal(n) for n in range(start.toordinal(), end.toordinal())]
-            for begins, later in assigned.later:
-                cents = later if begins <= start else cents
-            expected = sum(Fraction(cents * _percent_on(assigned, day), 100 * len(days)) for day in days)
+            expected = Fraction(0)
+            for day in days:
+                in_force = cents
+                for begins, later in assigned.later:
+                    in_force = later if begins <= day and begins < paid_until else in_force
+                expected += Fraction(in_force * _percent_on(assigned, day), 100 * len(days))
             # Half-up, to six decimals of a dollar.
             return Fraction((2 * expected * 10**4 + 1) // 2, 10**4)
         for goal, begins in enumerate(QUARTERS[:2]):

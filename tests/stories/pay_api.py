@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from services.incentives.app import create_app
-from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.credits.domain.credit import ReceivedDeal
 from services.incentives.earnings.consumer import DefinitionsHandler
 from shared.contracts.base import Event
 from shared.contracts.deals import Deal

@@ -6,7 +6,7 @@ from decimal import Decimal
 from functools import partial
 from uuid import UUID, uuid4
 
-from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.credits.domain.credit import ReceivedDeal
 from services.incentives.earnings import store
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import EARNING, PAYABLE

@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from services.incentives.credits.domain import Definitions
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.ledger.domain import Cause

@@ -90,6 +90,17 @@ def test_a_quota_with_a_first_day_pays_what_lies_before_it_by_the_one_before() -
     assert pays == [100, 75]
 
 
+def test_a_month_paid_by_its_year_keeps_its_quota_when_a_later_month_gets_another() -> None:
+    year = Period(date(2026, 1, 1), date(2027, 1, 1))
+    changing = assignment(Quota(Decimal(1200), changes=((date(2026, 7, 1), QuotaState(Decimal(1565))),)))
+    expected = [
+        stated_quota(changing, "bookings", DOLLARS, year, {}, known_before=month_end)
+        for month_end in (date(2026, 2, 1), date(2026, 7, 1), date(2026, 8, 1), date(2027, 1, 1))
+    ]
+    # From July on 181 days count 1,200 and 184 days 1,565, of 365.
+    assert [found.value for found in expected if not isinstance(found, str)] == [1200, 1200, 1384, 1384]
+
+
 def test_an_amount_that_would_begin_within_a_period_is_refused_with_its_place() -> None:
     plan = Plan(UUID(int=8), "Reps", "USD", PeriodKind.QUARTER)
     changing = assignment(

@@ -15,7 +15,8 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from services.incentives.credits.domain import CellKey, ComponentYear, Credit, Definitions
+from services.incentives.credits.domain.credit import CellKey, ComponentYear, Credit
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.explanation import Explanation, explained, explained_in_year
 from services.incentives.earnings.domain.settlement import Settlement

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.incentives.credits.domain import CellKey, Definitions, OwnerSince
+from services.incentives.credits.domain.credit import CellKey, OwnerSince
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.plans.domain.assignments import Assignment
 from services.incentives.plans.domain.crediting import CreditedOwner, CreditingRules, Inheritor, LeaverRule
 from services.incentives.plans.domain.kinds.commission import Commission

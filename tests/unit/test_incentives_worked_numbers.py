@@ -10,7 +10,8 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from services.incentives.credits.domain import CellKey, Credit, Definitions
+from services.incentives.credits.domain.credit import CellKey, Credit
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.earnings.domain.attribution import AttributedCredit, attributed
 from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.inputs import exact_sum

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.incentives.credits.domain import CellKey
+from services.incentives.credits.domain.credit import CellKey
 from services.incentives.earnings.domain.cells import Cell
 from services.tracking.tell.channels.events import EARNING, PROGRESS
 from shared.contracts.earnings import Earning

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from services.incentives.credits.domain import CreditExclusion
+from services.incentives.credits.domain.credit import CreditExclusion
 from shared.kernel.activities import ActivityFacts, ActivityStatus, ActivityType
 from shared.kernel.deals import DEAL_FIELDS, DateField, DealFacts, DealKind, DealStatus, RecordVersion
 from shared.kernel.filters import parse_filter

@@ -13,7 +13,7 @@ import asyncpg
 from deploy.local.bench.company import CURRENCY, PERIOD_START, SOURCE, TENANT_ID, deal
 from deploy.local.bench.report import Bound, Row
 from deploy.local.bench.servers import Servers
-from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.credits.domain.credit import ReceivedDeal
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.service import Earnings
 from services.incentives.earnings.work import Rebuilder

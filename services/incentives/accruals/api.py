@@ -21,7 +21,7 @@ from services.incentives.accruals.schemas import (
     PlanCostsAnswer,
 )
 from services.incentives.accruals.service import Accruals
-from services.incentives.credits.domain import TeamNotInSight
+from services.incentives.credits.domain.credit import TeamNotInSight
 from services.incentives.plans.domain.versions import PlanNotFound
 from services.incentives.plans.service import Plans
 from shared.db.database import Transaction

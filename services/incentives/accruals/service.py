@@ -16,7 +16,7 @@ from services.incentives.accruals.domain import (
     costs_of,
     is_expense_of,
 )
-from services.incentives.credits.domain import TeamNotInSight
+from services.incentives.credits.domain.credit import TeamNotInSight
 from services.incentives.credits.service import Credits
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import Movement

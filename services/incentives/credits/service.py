@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.incentives.credits import store
-from services.incentives.credits.domain import ComponentYear, Credit, Definitions, Owners, ReceivedDeal
+from services.incentives.credits.domain.credit import ComponentYear, Credit, Owners, ReceivedDeal
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.plans.service import Plans, quota_goal
 from shared.contracts.base import Event
 from shared.contracts.chart import org_chart

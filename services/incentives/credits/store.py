@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping, func, select, text
 
-from services.incentives.credits.domain import ComponentYear, Credit, OwnerSince, ReceivedDeal
+from services.incentives.credits.domain.credit import ComponentYear, Credit, OwnerSince, ReceivedDeal
 from services.incentives.credits.tables import credits, deal_connections, deal_owners, deal_split_users, deals
 from shared.db.database import Transaction
 from shared.kernel.deals import RecordVersion

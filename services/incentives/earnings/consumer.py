@@ -1,6 +1,6 @@
 """The Kafka edge: deals, and the definitions that goals publishes."""
 
-from services.incentives.credits.domain import ReceivedDeal
+from services.incentives.credits.domain.credit import ReceivedDeal
 from services.incentives.earnings.service import Earnings
 from shared.contracts.deals import Deal
 from shared.contracts.goals import Goal

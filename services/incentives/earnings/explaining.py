@@ -11,19 +11,19 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import (
+from services.incentives.credits.domain.credit import (
     CellKey,
     ComponentYear,
     Credit,
     CreditChanges,
     CreditExclusion,
     DealOfCell,
-    Definitions,
     Expected,
     Owners,
     PayTerms,
     furthest,
 )
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.credits.service import Credits
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.attribution import AttributedCredit, AttributedStep

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from uuid import UUID
 
-from services.incentives.credits.domain import Definitions
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.credits.service import Credits
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.preview import Effect, effects

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
-from services.incentives.credits.domain import CreditChanges, PartInCell
+from services.incentives.credits.domain.credit import CreditChanges, PartInCell
 from services.incentives.earnings.domain.attribution import AttributedCredit, AttributedStep
 from services.incentives.earnings.domain.cells import StoredCell
 from services.incentives.earnings.domain.explanation import Explanation

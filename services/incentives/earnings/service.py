@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import ComponentYear, Credit, Definitions, ReceivedDeal
+from services.incentives.credits.domain.credit import ComponentYear, Credit, ReceivedDeal
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.credits.service import Credits, NewerDeal
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.settlement import Settlement

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, RowMapping, select, text, tuple_
 
-from services.incentives.credits.domain import CellKey, ComponentYear
+from services.incentives.credits.domain.credit import CellKey, ComponentYear
 from services.incentives.earnings.domain.cells import Cell, StoredCell
 from services.incentives.earnings.tables import cells
 from shared.db.database import Statements, Transaction

@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import CellKey, ComponentYear, Credit, Definitions
+from services.incentives.credits.domain.credit import CellKey, ComponentYear, Credit
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.credits.service import Credits
 from services.incentives.earnings import store
 from services.incentives.earnings.domain.cells import Cell, opened, rebuilt, worked

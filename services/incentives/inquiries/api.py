@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
-from services.incentives.credits.domain import PersonNotInSight
+from services.incentives.credits.domain.credit import PersonNotInSight
 from services.incentives.earnings.explaining import EarningNotFound
 from services.incentives.inquiries.domain import (
     Inquiry,

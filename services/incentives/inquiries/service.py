@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from services.incentives.credits.domain import PersonNotInSight
+from services.incentives.credits.domain.credit import PersonNotInSight
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.explaining import EarningNotFound, Explanations
 from services.incentives.inquiries import store

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from uuid import UUID
 
-from services.incentives.credits.domain import PersonNotInSight
+from services.incentives.credits.domain.credit import PersonNotInSight
 from services.incentives.credits.service import Credits
 from services.incentives.ledger import service as ledger
 from services.incentives.payouts import store

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
-from services.incentives.credits.domain import PersonNotInSight
+from services.incentives.credits.domain.credit import PersonNotInSight
 from services.incentives.payouts.adjusting import Adjustments
 from services.incentives.payouts.adjustment_schemas import AdjustmentAnswer, AdjustmentBody, AdjustmentDecisionBody
 from services.incentives.payouts.api import Payer, Preparer

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import Definitions
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.credits.service import Credits
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import EARNING, EarnedOnDeal

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
-from services.incentives.credits.domain import PersonNotInSight
+from services.incentives.credits.domain.credit import PersonNotInSight
 from services.incentives.plans.domain.versions import PlanNotFound, PlanVersionNotFound, numbered
 from services.incentives.plans.service import Plans
 from services.incentives.simulation.domain import Comparison

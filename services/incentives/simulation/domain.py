@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import CellKey, Credit, Definitions, Owners
+from services.incentives.credits.domain.credit import CellKey, Credit, Owners
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.ledger.domain import Cause

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
-from services.incentives.credits.domain import Definitions, PersonNotInSight
+from services.incentives.credits.domain.credit import PersonNotInSight
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.credits.service import Credits
 from services.incentives.plans.domain.versions import PlanVersion
 from services.incentives.plans.service import Plans

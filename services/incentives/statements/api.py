@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response, StreamingResponse
 
-from services.incentives.credits.domain import PersonNotInSight, TeamNotInSight
+from services.incentives.credits.domain.credit import PersonNotInSight, TeamNotInSight
 from services.incentives.earnings.explaining import StatementTooLong
 from services.incentives.earnings.schemas import StatementAnswer
 from services.incentives.statements.archive import archive, file_name

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import PersonNotInSight, TeamNotInSight
+from services.incentives.credits.domain.credit import PersonNotInSight, TeamNotInSight
 from services.incentives.credits.service import Credits
 from services.incentives.earnings.explaining import Explanations, Statement
 from services.incentives.plans.service import Plans

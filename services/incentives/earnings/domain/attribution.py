@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import Credit
+from services.incentives.credits.domain.credit import Credit
 from services.incentives.earnings.domain.inputs import EXACT, exact_sum
 from services.incentives.earnings.domain.pay import DealExtra
 from services.incentives.earnings.domain.schedule import Schedule, Slice

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from services.incentives.credits.domain import CellKey, Credit, PayTerms
+from services.incentives.credits.domain.credit import CellKey, Credit, PayTerms
 from services.incentives.earnings.domain.inputs import EXACT, PayInputs, exact_sum
 from services.incentives.earnings.domain.payout import pay
 from services.incentives.earnings.domain.schedule import Schedule, schedule_of

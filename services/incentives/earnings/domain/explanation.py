@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from services.incentives.credits.domain import Credit, PayTerms
+from services.incentives.credits.domain.credit import Credit, PayTerms
 from services.incentives.earnings.domain.attribution import (
     AttributedCredit,
     AttributedStep,

@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from services.incentives.credits.domain import CellKey, ComponentYear, Credit, Definitions, PayTerms
+from services.incentives.credits.domain.credit import CellKey, ComponentYear, Credit, PayTerms
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.earnings.domain.cells import Cell, opened, rebuilt, recredited, same_state, worked
 from services.incentives.earnings.domain.years import LinkedCells, YearCredits
 from services.incentives.ledger.domain import EARNED, EARNING, PAYABLE, Account, Cause, Entry, Posting, Subject

@@ -14,7 +14,8 @@ from fractions import Fraction
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain import CellKey, ComponentYear, Credit, Definitions, PayTerms
+from services.incentives.credits.domain.credit import CellKey, ComponentYear, Credit, PayTerms
+from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.earnings.domain.inputs import EXACT, CapState, DealTotal, PayInputs, PoolShare, exact_sum
 from services.incentives.earnings.domain.pay import Pay
 from services.incentives.earnings.domain.payout import next_caps, pay

@@ -298,12 +298,16 @@ def stated_quota(
     period: Period,
     goals: Mapping[UUID, QuotaGoal],
     work: WorkingDays | None = None,
+    *,
+    known_before: date | None = None,
 ) -> Prorated | QuotaGap:
     """How the quota of one component, which is paid on `unit`, comes to what it is in a period; or why there is none.
 
     Of the goals it names the first counts whose own period is this one, which is active or closed, and which fits.
-    Where it changes within the period, each amount counts for its own days.
+    Where it changes within the period, each amount counts for its own days. What begins on the day `known_before` or
+    later is left out: a month that is paid by the total of its year was paid before an amount from a later month on.
     """
+    until = period.end if known_before is None else min(known_before, period.end)
     quota = assignment.quotas.get(component)
     if quota is None:
         return QuotaGap.MISSING
@@ -311,7 +315,7 @@ def stated_quota(
     amounts = []
     for index, (start, state) in enumerate(states):
         is_over = index + 1 < len(states) and states[index + 1][0] <= period.start
-        if is_over or start >= period.end:
+        if is_over or start >= until:
             continue
         found = state.amount
         if found is None:

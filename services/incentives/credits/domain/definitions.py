@@ -8,13 +8,30 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import MAXYEAR, date, datetime, timedelta
+from datetime import MAXYEAR, date, timedelta
 from decimal import Context, Decimal
-from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Final, NamedTuple
-from uuid import UUID, uuid5
+from uuid import UUID
 
+from services.incentives.credits.domain.credit import (
+    CellDays,
+    CellKey,
+    ComponentYear,
+    Credit,
+    CreditChanges,
+    CreditExclusion,
+    CreditInputs,
+    DealOfCell,
+    Expected,
+    NotCredited,
+    Owners,
+    PartInCell,
+    PayTerms,
+    ReachedUser,
+    furthest,
+)
+from services.incentives.credits.domain.hierarchy import Hierarchy
 from services.incentives.plans.domain.active_days import Prorated
 from services.incentives.plans.domain.assignments import (
     Assignment,
@@ -42,8 +59,7 @@ from services.incentives.plans.domain.parameters import (
 from services.incentives.plans.domain.scores import Scores
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus, timeline
 from shared.kernel.deals import DateField, DealFacts
-from shared.kernel.errors import NotFound
-from shared.kernel.filters import Filter, first_failing
+from shared.kernel.filters import first_failing
 from shared.kernel.layers import Layered
 from shared.kernel.measures import Conversion, Counted, Crediting, Exclusion, Measure, NotCounted, RatePolicy
 from shared.kernel.org import CrmUser, OrgChart
@@ -51,233 +67,10 @@ from shared.kernel.parts import Part, parts_of, share_value
 from shared.kernel.periods import DAY_MAX, DatedRange, FiscalCalendar, Period, PeriodKind
 from shared.kernel.rates import RatesInto
 from shared.kernel.reasons import Circumstances, Reason, reason_of, unknown_users
-from shared.kernel.working_days import WorkingDays
 
 _EXACT: Final = Context(prec=100)
 _ZERO: Final = Decimal(0)
 _ONE: Final = Decimal(1)
-
-
-class CreditExclusion(StrEnum):
-    """Why a deal is not credited, beside the words of `shared.kernel.measures.Exclusion`."""
-
-    DEAL_UNKNOWN = "deal_unknown"
-    NO_ASSIGNMENT = "no_assignment"
-    NO_WHOLE_PERIOD = "no_whole_period"
-    """No whole period of the plan lies within the days in question."""
-    NO_PLAN_VERSION = "no_plan_version"
-    """The plan has no terms on the day that the deal counts on."""
-    TERMS_START_LATER = "terms_start_later"
-    """The plan's first terms start after the day that the deal counts on."""
-    NO_COMPONENT = "no_component"
-    OWNER_UNMAPPED = "owner_unmapped"
-    NOT_OWNER = "not_owner"
-    NOT_ON_SPLIT = "not_on_split"
-    NOT_IN_SUBTREE = "not_in_subtree"
-    NOT_IN_TEAM = "not_in_team"
-    NOT_ON_PLAN = "not_on_plan"
-    OUTSIDE_PERIOD = "outside_period"
-    OWNED_BY_ANOTHER = "owned_by_another_on_day"
-    """Somebody else owned the deal on the day it counts on, and the plan credits whoever did."""
-    LEAVERS_DEAL = "leavers_deal"
-    """The deal was taken over from somebody who left, and the plan goes on crediting who left."""
-    HOUSE_ACCOUNT = "house_account"
-    """Nobody is credited with the deal."""
-
-
-class PersonNotInSight(NotFound):
-    """There is no such person, or the caller may not see what it earns."""
-
-    code = "person_not_found"
-    title = "Person not found"
-
-
-class TeamNotInSight(NotFound):
-    """There is no such team, or the caller may not see it."""
-
-    code = "team_not_found"
-    title = "Team not found"
-
-
-class ReceivedDeal(NamedTuple):
-    """A deal event as it was received, and its facts."""
-
-    tenant_id: UUID
-    facts: DealFacts
-    body: str
-    connection_id: UUID
-
-
-class OwnerSince(NamedTuple):
-    """The version of a deal of that moment has this owner, by the source's id; None for none."""
-
-    moment: datetime
-    user: str | None
-
-
-Owners = Sequence[OwnerSince]
-"""Of the versions of a deal, in their order."""
-
-
-@dataclass(frozen=True, slots=True)
-class CellKey:
-    """One component of one assignment in one period."""
-
-    assignment_id: UUID
-    component: str
-    period: Period
-
-    @property
-    def id(self) -> UUID:
-        """The cell's identity: the same key is the same cell, for ever."""
-        return _cell_id(self.assignment_id, self.component, self.period.start)
-
-
-class CellDays(NamedTuple):
-    """The days of the cells of a plan that a day is in, and the terms that are in force on them."""
-
-    period: Period
-    version: PlanVersion
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentYear:
-    """The cells of a component of an assignment in a fiscal year, where one depends on another."""
-
-    assignment_id: UUID
-    component: str
-    year: Period
-
-
-@dataclass(frozen=True, slots=True)
-class CreditChanges:
-    """What became of what a deal adds before it was credited.
-
-    `multipliers` are those it passes; `left_out` is what a windfall leaves out of the whole deal on the credit's day.
-    """
-
-    multipliers: tuple[Multiplier, ...] = ()
-    left_out: Decimal = _ZERO
-
-
-@dataclass(frozen=True, slots=True)
-class Credit:
-    """What of a deal counts for an assignment's component on one day: its share of the deal, or of that day's payments.
-
-    `measure` names the component's measure that counted it, and `period` is of that one. `value` = what it counted that
-    day × `percent` ÷ 100, exact, less what a windfall leaves out, and times the multipliers of credit. What the credit
-    pays is paid `factor` times.
-    """
-
-    assignment_id: UUID
-    component: str
-    deal_id: UUID
-    day: date
-    period: Period
-    percent: Decimal
-    value: Decimal
-    measure: str = MAIN
-    factor: Decimal = _ONE
-
-    @property
-    def key(self) -> tuple[UUID, UUID, str, str, date]:
-        """A deal is credited at most once a day to a measure of a component of an assignment."""
-        return self.deal_id, self.assignment_id, self.component, self.measure, self.day
-
-    @property
-    def cell(self) -> CellKey:
-        """The cell it counts in; of a further measure, what would be a cell of its own."""
-        return CellKey(self.assignment_id, quota_key(self.component, self.measure), self.period)
-
-    @property
-    def order(self) -> tuple[date, UUID]:
-        """The order in which credits reach the tiers: business date, then deal id."""
-        return self.day, self.deal_id
-
-
-@dataclass(frozen=True, slots=True)
-class NotCredited:
-    """Why a deal is not in a cell.
-
-    `failing` is the part of the filter it does not pass, `period` the one it counts in instead.
-    """
-
-    reason: str
-    failing: Filter | None = None
-    period: Period | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PartInCell:
-    """One part of a deal, whose it is, and whether it is in a cell."""
-
-    part: Part
-    person_id: UUID | None
-    outcome: Counted | NotCredited
-
-
-@dataclass(frozen=True, slots=True)
-class DealOfCell:
-    """What a deal is to one cell: its credits by day, or why it has none; and that part by part.
-
-    There are no parts where the deal adds nothing whoever has it.
-    """
-
-    credits: tuple[Credit, ...]
-    refusal: NotCredited | None
-    parts: tuple[PartInCell, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PayTerms:
-    """What a cell is paid by."""
-
-    component: Component
-    plan: Plan
-    plan_version: int
-    quota: Decimal | QuotaGap
-    target_variable: Decimal | None = None
-    """The pay at target in the period, in the plan's currency, where one is stated."""
-
-    @property
-    def target(self) -> Decimal | QuotaGap:
-        """The pay at target, or that there is none."""
-        return QuotaGap.TARGET_VARIABLE_MISSING if self.target_variable is None else self.target_variable
-
-    @property
-    def quota_amount(self) -> Decimal | None:
-        """The quota, where there is one."""
-        return None if isinstance(self.quota, QuotaGap) else self.quota
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """How what is expected of a person in a period comes about, by days; None for what is not stated."""
-
-    quota: Prorated | None
-    target_variable: Prorated | None
-
-
-class ReachedUser(NamedTuple):
-    """A user whose deals may be credited, on some days or on all, and for a roll-up of so many levels."""
-
-    user: CrmUser
-    days: DatedRange | None = None
-    depth: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CreditInputs:
-    """Everything outside an assignment and its deals that its cells depend on. Equal inputs give equal cells."""
-
-    calendar: object
-    users: frozenset[ReachedUser]
-    goals: tuple[QuotaGoal | None, ...]
-    terms: tuple[tuple[date, int], ...]
-    rates: tuple[RatesInto, ...]
-    """The daily rates of the assignment's years into the plan's currency, where its components convert at them."""
-    work: WorkingDays | None
-    """Which days are worked, where that decides what is expected of the person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,35 +122,6 @@ class _OnDay:
     value: Decimal = _ZERO
 
 
-# In the order in which they are checked, of a deal and then of one part.
-_REASONS: Final = (
-    CreditExclusion.NO_COMPONENT,
-    Exclusion.DELETED,
-    Exclusion.MERGED,
-    Exclusion.FILTER,
-    Exclusion.NO_DATE,
-    Exclusion.NO_VALUE,
-    Exclusion.NO_CURRENCY,
-    Exclusion.CURRENCY_DIFFERS,
-    Exclusion.NO_EXCHANGE_RATE,
-    Exclusion.OWNER_MISSING,
-    CreditExclusion.OWNER_UNMAPPED,
-    CreditExclusion.NOT_OWNER,
-    CreditExclusion.NOT_ON_SPLIT,
-    CreditExclusion.NOT_IN_SUBTREE,
-    CreditExclusion.NOT_IN_TEAM,
-    CreditExclusion.NOT_ON_PLAN,
-    Exclusion.SPLIT_UNMAPPED,
-    Exclusion.OTHER_ROLE,
-    Exclusion.NO_SHARE,
-    CreditExclusion.OWNED_BY_ANOTHER,
-    CreditExclusion.LEAVERS_DEAL,
-    CreditExclusion.HOUSE_ACCOUNT,
-    CreditExclusion.NO_ASSIGNMENT,
-    CreditExclusion.NO_PLAN_VERSION,
-    CreditExclusion.TERMS_START_LATER,
-    CreditExclusion.OUTSIDE_PERIOD,
-)
 _OF_OTHERS: Final = (
     CreditExclusion.NOT_ON_SPLIT,
     CreditExclusion.NOT_IN_SUBTREE,
@@ -591,9 +355,11 @@ class Definitions:
     def _stated_quota(
         self, assignment: Assignment, component: str, counted: ComponentMeasure, day: date
     ) -> Prorated | QuotaGap:
-        kind = counted.period or self.plans[assignment.plan_id].period
-        key, period = quota_key(component, counted.name), self.period_of(kind, day)
-        return stated_quota(assignment, key, counted.measure.unit, period, self.goals, self.chart.work)
+        plan = self.plans[assignment.plan_id]
+        key, period = quota_key(component, counted.name), self.period_of(counted.period or plan.period, day)
+        paid_until = self.period_of(plan.period, day).end
+        unit, work = counted.measure.unit, self.chart.work
+        return stated_quota(assignment, key, unit, period, self.goals, work, known_before=paid_until)
 
     def _target_variable(self, assignment: Assignment, day: date) -> Prorated | None:
         kind = self.plans[assignment.plan_id].period
@@ -946,9 +712,11 @@ class Definitions:
             return any(each.plan_id == assignment.plan_id and day in each.range for each in own)
         match counted.measure.crediting:
             case Crediting.ROLLUP:
-                return any(day in stay for stay in self._stays_under(assignment.person_id, person, counted.depth))
+                return any(
+                    day in stay for stay in self._hierarchy.stays_under(assignment.person_id, person, counted.depth)
+                )
             case Crediting.TEAM:
-                return any(day in stay for stay in self._stays_beside(assignment.person_id, person))
+                return any(day in stay for stay in self._hierarchy.stays_beside(assignment.person_id, person))
             case _:
                 return person == assignment.person_id
 
@@ -1014,25 +782,6 @@ class Definitions:
                     found[assignment.id] = assignment
         return list(found.values())
 
-    def _stays_under(self, manager: UUID, person: UUID, depth: int | None = None) -> Iterator[DatedRange]:
-        """When a person was in a team that the manager managed then, or at most `depth` levels below one."""
-        for team, stay in self._stays.get(person, ()):
-            for managed, level in self._managers_of_team(team).get(manager, ()):
-                under = stay.intersection(managed)
-                if under is not None and (depth is None or level <= depth):
-                    yield under
-
-    def _stays_beside(self, member: UUID, person: UUID) -> Iterator[DatedRange]:
-        """When a person was in a team that the member was in then, or in one below it."""
-        own = self._stays.get(member, ())
-        for team, stay in self._stays.get(person, ()):
-            for over, days in self._teams_of_team(team):
-                below = stay.intersection(days)
-                for own_team, own_stay in own if below is not None else ():
-                    beside = own_stay.intersection(below) if own_team == over and below is not None else None
-                    if beside is not None:
-                        yield beside
-
     def _reach(self, assignment: Assignment) -> frozenset[ReachedUser]:
         own = {ReachedUser(user) for user in self.chart.users_of(assignment.person_id)}
         if self._credits_by(assignment, Crediting.ROLLUP):
@@ -1040,13 +789,13 @@ class Definitions:
             for person in self._people_managed.get(assignment.person_id, ()):
                 users = self.chart.users_of(person)
                 for depth in depths:
-                    for under in self._stays_under(assignment.person_id, person, depth):
+                    for under in self._hierarchy.stays_under(assignment.person_id, person, depth):
                         own.update(ReachedUser(user, under, depth) for user in users)
         if self._credits_by(assignment, Crediting.TEAM):
             for person, teammates in self._teammates_ever.items():
                 if assignment.person_id in teammates:
                     users = self.chart.users_of(person)
-                    for beside in self._stays_beside(assignment.person_id, person):
+                    for beside in self._hierarchy.stays_beside(assignment.person_id, person):
                         own.update(ReachedUser(user, beside) for user in users)
         for other in self._sharing.get(assignment.plan_id, ()):
             own.update(ReachedUser(user, other.range) for user in self.chart.users_of(other.person_id))
@@ -1082,36 +831,8 @@ class Definitions:
         }
 
     @cached_property
-    def _stays(self) -> Mapping[UUID, list[tuple[UUID, DatedRange]]]:
-        found: dict[UUID, list[tuple[UUID, DatedRange]]] = defaultdict(list)
-        for membership in self.chart.memberships:
-            found[membership.person_id].append((membership.team_id, membership.range))
-        return found
-
-    def _managers_of_team(self, team: UUID) -> Mapping[UUID, Sequence[tuple[DatedRange, int]]]:
-        """Who has managed a team or one above it, when, and how many levels up."""
-        found = self._managers_by_team.get(team)
-        if found is None:
-            managers: dict[UUID, list[tuple[DatedRange, int]]] = defaultdict(list)
-            for manager, dated, level in self.chart.managers_over(team):
-                managers[manager].append((dated, level))
-            found = self._managers_by_team[team] = managers
-        return found
-
-    @cached_property
-    def _managers_by_team(self) -> dict[UUID, Mapping[UUID, Sequence[tuple[DatedRange, int]]]]:
-        return {}
-
-    def _teams_of_team(self, team: UUID) -> Sequence[tuple[UUID, DatedRange]]:
-        """The team and every one above it, and when it is."""
-        found = self._teams_by_team.get(team)
-        if found is None:
-            found = self._teams_by_team[team] = [(over, days) for over, days, _ in self.chart.teams_over(team)]
-        return found
-
-    @cached_property
-    def _teams_by_team(self) -> dict[UUID, Sequence[tuple[UUID, DatedRange]]]:
-        return {}
+    def _hierarchy(self) -> Hierarchy:
+        return Hierarchy(self.chart)
 
     @cached_property
     def _teammates_ever(self) -> Mapping[UUID, frozenset[UUID]]:
@@ -1119,15 +840,18 @@ class Definitions:
         members: dict[UUID, set[UUID]] = defaultdict(set)
         for assignment in self.assignments.values():
             if not assignment.deleted and self._credits_by(assignment, Crediting.TEAM):
-                for team, _ in self._stays.get(assignment.person_id, ()):
+                for team, _ in self._hierarchy.stays.get(assignment.person_id, ()):
                     members[team].add(assignment.person_id)
         if not members:
             return {}
         return {
             person: frozenset(
-                member for team, _ in stays for over, _ in self._teams_of_team(team) for member in members.get(over, ())
+                member
+                for team, _ in stays
+                for over, _ in self._hierarchy.teams_of_team(team)
+                for member in members.get(over, ())
             )
-            for person, stays in self._stays.items()
+            for person, stays in self._hierarchy.stays.items()
         }
 
     @cached_property
@@ -1156,9 +880,9 @@ class Definitions:
         }
         return {
             person: frozenset(
-                manager for team, _ in stays for manager in self._managers_of_team(team) if manager in rolling
+                manager for team, _ in stays for manager in self._hierarchy.managers_of_team(team) if manager in rolling
             )
-            for person, stays in self._stays.items()
+            for person, stays in self._hierarchy.stays.items()
         }
 
     @cached_property
@@ -1195,16 +919,6 @@ def _weight(assignment: Assignment, key: str, period: Period) -> Decimal:
     stated = [] if quota is None else [state.amount for start, state in quota.states() if start <= days.start]
     weight = stated[-1] if stated and stated[-1] is not None else _ONE
     return _EXACT.multiply(weight, Decimal((days.end - days.start).days))
-
-
-def furthest(refusals: Iterable[NotCredited]) -> NotCredited:
-    """Of several reasons the one that was checked last: what is still missing where the most is right."""
-    return max(refusals, key=lambda each: _REASONS.index(each.reason))
-
-
-@lru_cache(maxsize=1 << 16)
-def _cell_id(assignment_id: UUID, component: str, start: date) -> UUID:
-    return uuid5(assignment_id, f"{component}/{start}")
 
 
 def _passed(multipliers: tuple[Multiplier, ...], deal: DealFacts, calendar: FiscalCalendar) -> tuple[Multiplier, ...]:
