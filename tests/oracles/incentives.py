@@ -371,12 +371,14 @@ class World:
         cents = quotas[key]
         if cents is not None:
             days = [date.fromordinal(n) for n in range(start.toordinal(), end.toordinal())]
-            expected = Fraction(0)
+            changes = [(begins, later) for begins, later in assigned.later if begins < paid_until]
+            hundredths = 0
             for day in days:
                 in_force = cents
-                for begins, later in assigned.later:
-                    in_force = later if begins <= day and begins < paid_until else in_force
-                expected += Fraction(in_force * _percent_on(assigned, day), 100 * len(days))
+                for begins, later in changes:
+                    in_force = later if begins <= day else in_force
+                hundredths += in_force * _percent_on(assigned, day)
+            expected = Fraction(hundredths, 100 * len(days))
             # Half-up, to six decimals of a dollar.
             return Fraction((2 * expected * 10**4 + 1) // 2, 10**4)
         for goal, begins in enumerate(QUARTERS[:2]):
@@ -391,10 +393,13 @@ def _percent_on(assigned: Assigned, day: date) -> int:
     is_outside = day < assigned.start or (assigned.end is not None and day >= assigned.end)
     if assigned.prorated and is_outside:
         return 0
-    if any(away <= day < back for away, back in assigned.leave):
-        return 0
-    begun = [percent for first, percent in assigned.ramp if first <= day]
-    return begun[-1] if begun else 100
+    for away, back in assigned.leave:
+        if away <= day < back:
+            return 0
+    percent = 100
+    for first, share in assigned.ramp:
+        percent = share if first <= day else percent
+    return percent
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,10 @@ def day_weight(
             return share.__getitem__
 
 
+KNOWN = st.none() | st.integers(-50, 1000) | st.just(0)
+NO_LESS_THAN_ZERO = st.none() | st.integers(0, 1000) | st.just(0)
+
+
 @st.composite
 def stories(draw: st.DrawFn) -> Story:
     start = draw(st.sampled_from(FIRST_DAYS))
@@ -125,7 +129,8 @@ def stories(draw: st.DrawFn) -> Story:
     period = Period(start, start + timedelta(days=days))
     below = draw(trees())
     names = sorted({"team 1", *below, *(each for parts in below.values() for each in parts)})
-    working = {day for day in range(first, last) if draw(st.booleans())} | {first}
+    bits = draw(st.integers(0, 2**days - 1))
+    working = {first + nth for nth in range(days) if bits >> nth & 1} | {first}
     steps: list[Step] = []
     oracle_steps: list[People | Time] = []
     for _ in range(draw(st.integers(1, 4))):
@@ -146,10 +151,7 @@ def stories(draw: st.DrawFn) -> Story:
     strengths: dict[str, Strength] = {}
     facts: dict[Owner, OwnerFacts] = {}
     for name in names:
-        known = {
-            basis: draw(st.none() | st.integers(0 if basis == "potential" else -50, 1000) | st.just(0))
-            for basis in amounts
-        }
+        known = {basis: draw(NO_LESS_THAN_ZERO if basis == "potential" else KNOWN) for basis in amounts}
         capacity, strength = draw(st.just((None, None)) | capacities(start, days))
         if strength is not None:
             strengths[name] = strength
@@ -194,7 +196,8 @@ def time_steps(draw: st.DrawFn, start: date, days: int, working: set[int]) -> tu
     parts = tuple(Period(*edge) for edge in pairwise(edges))
     shape = draw(st.sampled_from(list(Shape)))
     season_edges = draw(tilings(start, days))
-    index = [draw(st.integers(0, 200)) for _ in season_edges[1:]]
+    seasonal = len(season_edges) - 1
+    index = draw(st.lists(st.integers(0, 200), min_size=seasonal, max_size=seasonal))
     seasons = tuple(
         Season(Period(*edge), Decimal(each) / 100) for edge, each in zip(pairwise(season_edges), index, strict=True)
     )
