@@ -57,10 +57,23 @@ async def cut_off(company: Company, start: date) -> dict[str, object]:
     return approved
 
 
+async def pay(company: Company, start: date) -> None:
+    """A payout run for the pay period, from its calculation to its payment."""
+    body = {"pay_period_id": path_of(company, start).rpartition("/")[2]}
+    headers = company.headers(AUTHOR, Role.FINANCE)
+    run = (await company.http.post("/v1/payout-runs", json=body, headers=headers)).json()
+    for version, step in enumerate(("approve", "export", "paid"), start=1):
+        headers = company.headers(APPROVER, Role.FINANCE, **{"if-match": f'"{version}"'})
+        answer = await company.http.post(f"/v1/payout-runs/{run['id']}/{step}", json={"reason": step}, headers=headers)
+        assert answer.status_code == 200, answer.text
+
+
 async def sums(company: Company) -> dict[tuple[str, str], Decimal]:
-    """What is owed to anybody, by first day of the origin and of the pay period."""
+    """What was earned by anybody, by first day of the origin and of the pay period."""
     found: dict[tuple[str, str], Decimal] = {}
     for each in (await company.get("/v1/ledger")).json()["items"]:
+        if each["kind"] != "earned":
+            continue
         key = each["period"]["start"], each["posted_in"]["start"]
         found[key] = found.get(key, Decimal(0)) + Decimal(each["entries"][0]["amount"])
     return found
@@ -101,8 +114,12 @@ async def test_a_month_goes_through_its_states_and_what_changes_later_is_posted_
     paid = [{"amount": "4000.00", "currency": "USD"}]
     assert (approved.json()["as_paid"], approved.json()["cut_off_sequence"]) == (paid, 1)
     await company.deal(won(2, 10_000), won(3, 100_000, day=date(2026, 5, 5)))
-    for version, state in enumerate(("exported", "paid", "closed"), start=3):
-        assert (await move(company, MARCH, state, version, APPROVER)).json()["state"] == state
+    for person, role in ((APPROVER, Role.FINANCE), (APPROVER, Role.ADMIN), (None, Role.SERVICE)):
+        alone = await move(company, MARCH, "exported", 3, person, role)
+        assert (alone.status_code, alone.json()["code"]) == (409, "pay_period_cannot_move")
+        assert "when a payout run that pays for it is exported, and in no other way" in alone.json()["detail"]
+    await pay(company, MARCH)
+    assert (await move(company, MARCH, "closed", 5, APPROVER)).json()["state"] == "closed"
     await company.deal(won(1, 50_000, version=2))
     assert await sums(company) == {
         ("2026-01-01", "2026-03-01"): Decimal(4000),

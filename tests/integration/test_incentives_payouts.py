@@ -188,6 +188,77 @@ async def test_a_run_that_would_pay_something_else_now_is_calculated_anew(compan
     assert (await payouts(company, await calculated(company, 1)))[str(ANN)]["paid"] == "1100.00"
 
 
+async def test_a_month_with_nothing_to_pay_is_closed_by_a_run_of_nothing(company: Company) -> None:
+    await monthly(company)
+    await move(company, 1, "calculating", "in_review", "approved")
+    run = await calculated(company, 1)
+    assert (run["payouts"], run["totals"]) == (0, [])
+    assert (await step(company, run, "approve", FAY)).status_code == 403
+    for name, state in (("approve", "approved"), ("export", "exported"), ("paid", "paid")):
+        found = await period(company, 1)
+        if state != "approved":
+            move_alone = {"state": state, "reason": "There is nothing to pay"}
+            refused = await post(
+                company, f"/v1/pay-periods/{found['id']}/move", move_alone, APPROVER, int(str(found["version"]))
+            )
+            assert (refused.status_code, refused.json()["code"]) == (409, "pay_period_cannot_move")
+            assert "calculate a run all the same" in refused.json()["detail"]
+        assert (await step(company, run, name)).status_code == 200
+        assert (await period(company, 1))["state"] == state
+    await move(company, 1, "closed")
+    assert await published(company) == []
+
+
+async def test_a_run_takes_every_month_it_pays_for_with_it(company: Company) -> None:
+    await monthly(company)
+    await sold(company, 1, 10_000, 1)
+    await sold(company, 2, 5_000, 2)
+    for month in (1, 2):
+        await move(company, month, "calculating", "in_review", "approved")
+    run = await calculated(company, 2)
+    assert run["totals"] == [{"currency": "USD", "amount": "1500.00"}]
+    assert (await step(company, run, "approve")).status_code == 200
+    for name, state in (("export", "exported"), ("paid", "paid")):
+        assert (await step(company, run, name)).status_code == 200
+        assert [(await period(company, month))["state"] for month in (1, 2)] == [state, state]
+    await move(company, 1, "closed")
+    await move(company, 2, "closed")
+
+
+async def test_nobody_who_is_not_of_finance_exports_pays_or_undoes_and_nothing_is_done_by_whoever_tries(
+    company: Company,
+) -> None:
+    await monthly(company)
+    await sold(company, 1, 10_000, 1)
+    await move(company, 1, "calculating", "in_review", "approved")
+    run = await calculated(company, 1)
+    assert (await step(company, run, "approve")).status_code == 200
+    for name, roles in (
+        ("export", (Role.REP, Role.MANAGER, Role.REVOPS, Role.SERVICE)),
+        ("paid", (Role.REP, Role.MANAGER, Role.REVOPS, Role.SERVICE)),
+        ("reverse", (Role.REP, Role.MANAGER, Role.SERVICE)),
+        ("cancel", (Role.REP, Role.MANAGER, Role.SERVICE)),
+    ):
+        for role in roles:
+            headers = company.headers(None if role is Role.SERVICE else MAX, role, **{"if-match": '"2"'})
+            path = f"/v1/payout-runs/{run['id']}/{name}"
+            refused = await company.http.post(path, json={"reason": "x"}, headers=headers)
+            assert (refused.status_code, refused.json()["code"]) == (403, "role_missing"), (name, role)
+    assert await published(company) == []
+    assert (await period(company, 1))["state"] == "approved"
+    # Who is paid by a run may propose to undo it, and does not approve that; neither does who proposed it.
+    reversal = dict((await step(company, run, "reverse", ANN)).json())
+    refused = await step(company, reversal, "approve", ANN)
+    assert (refused.status_code, refused.json()["code"]) == (403, "approval_not_independent")
+    second = await step(company, run, "reverse", FAY)
+    assert (second.status_code, second.json()["code"]) == (409, "payout_run_out_of_turn")
+    assert (await step(company, reversal, "cancel", FAY)).status_code == 200
+    by_another = dict((await step(company, run, "reverse", FAY)).json())
+    for person in (FAY, ANN):
+        assert (await step(company, by_another, "approve", person)).status_code == 403
+    assert (await step(company, by_another, "approve")).status_code == 200
+
+
 async def test_a_run_is_exported_once(company: Company) -> None:
     await monthly(company)
     await sold(company, 1, 10_000, 1)

@@ -53,11 +53,20 @@ def test_every_step_is_taken_by_those_offices_and_no_other_step_by_anybody(befor
     offices = ALLOWED.get(f"{before} {after}", "")
     for office in Office:
         if office in offices.split():
-            found = moved(pay_period(before), after, by(office), preparers=[], paid=[])
+            found = moved(pay_period(before), after, by(office), preparers=[], paid=[], by_run=True)
             assert (found.state, found.version) == (after, 2)
         else:
             with pytest.raises(MoverNotAllowed if offices else PayPeriodCannotMove):
-                moved(pay_period(before), after, by(office), preparers=[], paid=[])
+                moved(pay_period(before), after, by(office), preparers=[], paid=[], by_run=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"), [("approved", "exported", "exported"), ("exported", "paid", "marked paid")]
+)
+def test_nothing_but_a_run_exports_and_pays_a_pay_period(before: str, after: str, what: str) -> None:
+    for office in Office:
+        with pytest.raises(PayPeriodCannotMove, match=f"when a payout run that pays for it is {what}"):
+            moved(pay_period(before), PayState(after), by(office), preparers=[], paid=[])
 
 
 @pytest.mark.parametrize(

@@ -229,25 +229,25 @@ class PayoutRuns:
         mover: Mover,
         reason: str,
     ) -> PayoutRun:
-        """A step of an approved run, and the pay period's with it, where that has not come so far."""
+        """A step of an approved run, and of the pay periods up to its own that have not come so far."""
         await tx.lock_tenants_exclusive([tenant_id])
         run = moved(await store.RUNS.for_change(tx, tenant_id, run_id, expected_version), to)
         if run.reverses is None:
             known, calendar = await self._known(tx, tenant_id)
-            fiscal = known.chart.calendar
-            found = calendar.named(run.pay_period_id, fiscal.business_date(tx.now))
             before = PeriodState.APPROVED if to is RunStatus.EXPORTED else PeriodState.EXPORTED
-            if found.state is before:
-                await self._pay_periods.move(
-                    tx,
-                    tenant_id,
-                    fiscal,
-                    found.id,
-                    PeriodState(to.value),
-                    mover=mover,
-                    reason=reason,
-                    expected_version=found.version,
-                )
+            for each in calendar.stored:
+                if each.state is before and each.period.end <= run.period.end:
+                    await self._pay_periods.move(
+                        tx,
+                        tenant_id,
+                        known.chart.calendar,
+                        each.id,
+                        PeriodState(to.value),
+                        mover=mover,
+                        reason=reason,
+                        expected_version=each.version,
+                        by_run=True,
+                    )
         return await self._save(tx, tenant_id, run, mover.actor, reason)
 
     async def _known(self, tx: Transaction, tenant_id: UUID) -> tuple[Definitions, PayCalendar]:

@@ -82,6 +82,8 @@ STEPS: Final[Mapping[tuple[PayState, PayState], frozenset[Office]]] = {
     (PayState.PAID, PayState.CLOSED): _APPROVE,
 }
 """Every step there is, and who may take it. Nothing leads back from the cut-off."""
+BY_RUN: Final[Mapping[PayState, str]] = {PayState.EXPORTED: "exported", PayState.PAID: "marked paid"}
+"""The states to which nothing but a payout run brings a pay period, and what is done with the run."""
 _TAKES_POSTINGS: Final = (PayState.OPEN, PayState.CALCULATING, PayState.IN_REVIEW)
 
 
@@ -186,17 +188,28 @@ class PayCalendar:
 
 
 def moved(
-    moving: PayPeriod, to: PayState, mover: Mover, *, preparers: Collection[Actor], paid: Collection[UUID]
+    moving: PayPeriod,
+    to: PayState,
+    mover: Mover,
+    *,
+    preparers: Collection[Actor],
+    paid: Collection[UUID],
+    by_run: bool = False,
 ) -> PayPeriod:
     """The pay period in that state, one version further; its cut-off is the caller's to add.
 
-    `preparers` are those who worked it out since it was open, `paid` the people it pays: neither approve it. Raises
-    PayPeriodCannotMove, MoverNotAllowed; ApprovalNotIndependent.
+    `preparers` are those who worked it out since it was open, `paid` the people it pays: neither approve it. `by_run`
+    is a step of the payout run that pays for it. Raises PayPeriodCannotMove, MoverNotAllowed; ApprovalNotIndependent.
     """
     offices = STEPS.get((moving.state, to))
     if offices is None:
         reachable = ", ".join(after for before, after in STEPS if before is moving.state) or "no other state"
         raise PayPeriodCannotMove(f"The pay period is {moving.state} and comes to {reachable}, not to {to}.")
+    if to in BY_RUN and not by_run:
+        raise PayPeriodCannotMove(
+            f"The pay period comes to {to} when a payout run that pays for it is {BY_RUN[to]}, and in no other way: "
+            "where there is nothing to pay, calculate a run all the same; it pays nothing."
+        )
     if offices.isdisjoint(mover.offices):
         raise MoverNotAllowed(f"A pay period is brought to {to} by {', '.join(sorted(offices))}.")
     if to is PayState.APPROVED:

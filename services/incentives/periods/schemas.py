@@ -61,7 +61,9 @@ class PayPeriodAnswer(BaseModel):
     start: date
     end: date = Field(description="First day after the pay period.")
     state: PayState
-    next_states: list[PayState] = Field(description="Where it may come to from here.")
+    next_states: list[PayState] = Field(
+        description="Where it may come to from here: to `exported` and `paid` with its payout run, else by a move."
+    )
     cut_off_at: AwareDatetime | None = Field(
         description="When it was approved: what changes later is posted in the first one that still takes postings."
     )

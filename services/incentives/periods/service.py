@@ -49,8 +49,9 @@ class PayPeriods:
         mover: Mover,
         reason: str,
         expected_version: int,
+        by_run: bool = False,
     ) -> PayPeriod:
-        """Bring a pay period to another state, for good where that is its cut-off.
+        """Bring a pay period to another state, for good where that is its cut-off; `by_run` is a payout run's step.
 
         Raises PayPeriodNotFound, VersionMismatch, PayPeriodOutOfTurn, PayPeriodCannotMove, MoverNotAllowed;
         ApprovalNotIndependent when who approves worked it out or is paid by it.
@@ -64,7 +65,7 @@ class PayPeriods:
         if to is PayState.APPROVED:
             posted = await _posted(tx, tenant_id, calendar.span(found))
         preparers = _preparers(await store.moves(tx, tenant_id, found.id))
-        saved = moved(found, to, mover, preparers=preparers, paid={each.person_id for each in posted})
+        saved = moved(found, to, mover, preparers=preparers, paid={each.person_id for each in posted}, by_run=by_run)
         calendar.check_turn(found, to, today)
         if to is PayState.APPROVED:
             sequence = await ledger.cut_off(tx, tenant_id, calendar.containing(found.period.end).period)
