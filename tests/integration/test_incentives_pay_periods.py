@@ -128,8 +128,10 @@ async def test_a_month_goes_through_its_states_and_what_changes_later_is_posted_
     }
     assert (await company.get(path_of(company, MARCH))).json()["as_paid"] == paid
     late = await company.get("/v1/ledger", posted_in="2026-04-30", origin="2026-03-31")
-    assert [each["entries"][0]["amount"] for each in late.json()["items"]] == ["400.00", "-2000.00"]
-    assert [each["cause"]["kind"] for each in late.json()["items"]] == ["deal", "deal"]
+    found = [(each["entries"][0]["amount"], each["cause"]["kind"]) for each in late.json()["items"]]
+    assert found == [("400.00", "deal"), ("4000.00", "payout_run"), ("-2000.00", "deal")]
+    corrections = (await company.get(f"{path_of(company, MARCH)}/corrections")).json()["items"]
+    assert [each["transaction"]["kind"] for each in corrections] == ["earned", "earned"], "a run corrects nothing"
     history = (await company.get(f"{path_of(company, MARCH)}/history")).json()["items"]
     assert [(each["before"], each["after"]) for each in history][-2:] == [("exported", "paid"), ("paid", "closed")]
     assert history[2]["actor"] == {"kind": "person", "person_id": str(APPROVER)}

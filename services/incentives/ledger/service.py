@@ -129,7 +129,7 @@ async def transactions(
     """Transactions in the order they were posted, of some people (None: everyone) and of what else is given.
 
     `posted_in` is a day of the pay period they are posted in, `origin` one of the period they belong to. `correcting`
-    is a span of days: what belongs to periods whose last day is in it and was posted in a pay period after it.
+    is a span of days: what was earned in periods whose last day is in it and was posted in a pay period after it.
     """
     return await store.page(
         tx,

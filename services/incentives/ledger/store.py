@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, select, text
+from sqlalchemy import ColumnElement, RowMapping, func, select, text
 
 from services.incentives.ledger.domain import (
     EARNED,
@@ -259,6 +259,8 @@ async def page(
             table.c.period_end > correcting.start,
             table.c.period_end <= correcting.end,
             table.c.posted_in_end > correcting.end,
+            # A payout run's own postings come after the cut-off and correct nothing.
+            func.coalesce(table.c.subject_kind, EARNING) == EARNING,
         ]
     rows = await tx.rows(select(table).where(*conditions).order_by(table.c.sequence).limit(limit))
     entries: dict[int, list[Entry]] = {row["sequence"]: [] for row in rows}

@@ -129,7 +129,7 @@ async def move_pay_period(
     writer: RequestWriter,
     expected: ExpectedVersion,
 ) -> Answered[PayPeriodAnswer]:
-    """Finance, revops and admins prepare it; finance and admins approve and close it. Its payout run exports and pays it.
+    """Finance, revops and admins prepare it; finance and admins approve and close it; its payout run pays it.
 
     It is approved by a person who did not prepare it and whom it does not pay. That is its cut-off: from then on,
     whatever changes, nothing is posted in it.
