@@ -11,6 +11,7 @@ from services.incentives.earnings.api import router as earnings_router
 from services.incentives.earnings.comparing import Comparisons
 from services.incentives.earnings.comparison_api import router as comparison_router
 from services.incentives.earnings.explaining import Explanations
+from services.incentives.earnings.preview_api import router as previews_router
 from services.incentives.earnings.previewing import Previews
 from services.incentives.inquiries.api import router as inquiries_router
 from services.incentives.inquiries.service import Inquiries
@@ -65,7 +66,7 @@ def create_app() -> FastAPI:
     database = Database(settings.database_url, service=SERVICE)
     plans = Plans()
     credits = Credits(plans)
-    assignments, pay_periods = Assignments(plans), PayPeriods(Outbox(transport))
+    assignments, scoring, pay_periods = Assignments(plans), Scoring(plans), PayPeriods(Outbox(transport))
     explanations = Explanations(plans, credits)
     adjustments = Adjustments(plans, credits, pay_periods)
     return create_service_app(
@@ -84,6 +85,7 @@ def create_app() -> FastAPI:
             payout_runs_router,
             pay_periods_router,
             plans_router,
+            previews_router,
             simulation_router,
             statements_router,
             plan_documents_router,
@@ -97,11 +99,11 @@ def create_app() -> FastAPI:
             plans,
             assignments,
             pay_periods,
-            Scoring(plans),
+            scoring,
             credits,
             explanations,
             Comparisons(plans, assignments, credits, pay_periods),
-            Previews(credits, pay_periods),
+            Previews(plans, assignments, scoring, credits, pay_periods),
             Simulations(plans, credits),
             Statements(plans, credits, explanations),
             PlanDocuments(plans, credits),

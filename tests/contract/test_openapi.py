@@ -102,6 +102,7 @@ WITHOUT_IDEMPOTENCY_KEY: Final = {
     "check_api_access",
     "try_mapping",
     "simulate_earnings",
+    "preview_change",
 }
 """The first knows a repetition by the sender's own id; the others change nothing."""
 

@@ -124,6 +124,7 @@ AGREED_ON: Final = {
     "resume_job",
     "cancel_job",
     "simulate_earnings",
+    "preview_change",
     "score_objective",
     "accept_plan_version",
     "create_inquiry",

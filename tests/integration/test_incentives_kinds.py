@@ -209,6 +209,18 @@ async def test_a_fixed_pot_is_shared_without_deals_by_the_days_on_the_plan(compa
     assert [(await earned(company, person))["pool"] for person in (ANN, BEN)] == ["600.00", "300.00"]
 
 
+async def test_whoever_joins_in_a_later_period_has_no_share_of_the_pots_before(company: Company) -> None:
+    pool: Json = {"kind": "pool", "key": "pool", "name": "Pool", "pot": {"of": "amount", "amount": "900"}}
+    plan_id = await plan(company, pool)
+    await assign(company, plan_id, ANN)
+    await assign(company, plan_id, BEN, start="2026-04-01")
+    shares = {}
+    for person in (ANN, BEN):
+        found = (await company.get("/v1/earnings", person_id=person)).json()["items"]
+        shares[person] = {each["start"]: each["earned"] for each in found if each["start"] <= "2026-04-01"}
+    assert shares == {ANN: {"2026-01-01": "900.00", "2026-04-01": "450.00"}, BEN: {"2026-04-01": "450.00"}}
+
+
 async def test_a_period_that_begins_pays_its_fixed_pot_though_nothing_else_happens(company: Company) -> None:
     pool: Json = {"kind": "pool", "key": "pool", "name": "Pool", "pot": {"of": "amount", "amount": "900"}}
     body = {"person_id": str(ANN), "plan_id": await plan(company, pool), "start": "2026-01-01"}

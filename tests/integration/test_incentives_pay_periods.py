@@ -159,8 +159,9 @@ async def test_no_version_quota_or_calendar_changes_what_a_closed_month_paid(com
     preview = f"/v1/plans/{plan_id}/versions/2/preview"
     shown = await company.get(preview)
     assert shown.status_code == 200, shown.text
-    (effect,) = shown.json()["items"]
-    assert (effect["person_name"], effect["amount"], effect["due_state"]) == ("Ann", "-2000.00", "approved")
+    (person,) = shown.json()["items"]
+    (effect,) = person["earnings"]
+    assert (person["person_name"], effect["difference"], effect["due_state"]) == ("Ann", "-2000.00", "approved")
     assert (effect["due"]["start"], effect["posted_in"]["start"]) == ("2026-03-01", "2026-04-01")
     assert (await company.get(preview, ANN, Role.REP)).status_code == 403
     assert len(await sums(company)) == 1

@@ -1,7 +1,7 @@
 """Storing deals, knowing the definitions, and working out who is credited with what."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -72,19 +72,20 @@ class Credits:
 
     async def definitions(self, tx: Transaction, tenant_id: UUID, *, revision: int | None = None) -> Definitions:
         """The tenant's definitions as this transaction sees them; `revision` is theirs, if the caller has read it."""
-        if revision is None:
-            revision = await self._plans.revision(tx, tenant_id)
-        known = self._cache.get(tenant_id)
-        today = known.definitions.chart.calendar.business_date(tx.now)
-        if known.revision == revision and known.definitions.today == today:
-            return known.definitions
-        if known.revision == revision:
-            newer = known._replace(definitions=replace(known.definitions, today=today))
-        else:
-            newer = await self._newer(tx, tenant_id, known, revision)
-        # The number of a revision that is rolled back will belong to another one.
-        tx.after_commit(lambda: self._cache.put(tenant_id, newer))
-        return newer.definitions
+        return (await self._current(tx, tenant_id, revision)).definitions
+
+    async def supposing(
+        self, tx: Transaction, tenant_id: UUID, arriving: Callable[[Mapping[str, Event]], Iterable[Event]]
+    ) -> tuple[Definitions, Definitions]:
+        """The tenant's definitions, and as they would be if other snapshots arrived; nothing is stored.
+
+        `arriving` gives those from the newest ones of the organisation, its calendar and its rates, by subject.
+        """
+        known = await self._current(tx, tenant_id, None)
+        supposed = {each.subject: each for each in arriving(known.organisation)}
+        chart = org_chart({**known.organisation, **supposed}.values())
+        today = chart.calendar.business_date(tx.now)
+        return known.definitions, replace(known.definitions, chart=chart, today=today)
 
     async def chart(self, tx: Transaction, tenant_id: UUID) -> OrgChart:
         """The tenant's organisation as this transaction sees it."""
@@ -225,6 +226,21 @@ class Credits:
     async def tenants(self, tx: Transaction) -> list[UUID]:
         """The tenants in scope that have deals."""
         return await store.tenants(tx)
+
+    async def _current(self, tx: Transaction, tenant_id: UUID, revision: int | None) -> _Known:
+        if revision is None:
+            revision = await self._plans.revision(tx, tenant_id)
+        known = self._cache.get(tenant_id)
+        today = known.definitions.chart.calendar.business_date(tx.now)
+        if known.revision == revision and known.definitions.today == today:
+            return known
+        if known.revision == revision:
+            newer = known._replace(definitions=replace(known.definitions, today=today))
+        else:
+            newer = await self._newer(tx, tenant_id, known, revision)
+        # The number of a revision that is rolled back will belong to another one.
+        tx.after_commit(lambda: self._cache.put(tenant_id, newer))
+        return newer
 
     async def _newer(self, tx: Transaction, tenant_id: UUID, known: _Known, revision: int) -> _Known:
         """What is known, with what was stored since. Of the published definitions just that is read."""

@@ -1,22 +1,20 @@
-"""Pay periods over HTTP, as paid beside as recalculated, and what a plan version would post."""
+"""Pay periods over HTTP, as paid beside as recalculated."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Query
 
 from services.incentives.earnings.comparing import Comparisons
-from services.incentives.earnings.comparison_schemas import ComparisonAnswer, CorrectionAnswer, EffectAnswer
+from services.incentives.earnings.comparison_schemas import ComparisonAnswer, CorrectionAnswer
 from services.incentives.earnings.domain.comparison import PersonComparison
-from services.incentives.earnings.previewing import Previews
 from services.incentives.periods.domain import PayPeriodNotFound
-from services.incentives.plans.domain.versions import PlanNotFound, PlanVersionNotFound, numbered
 from services.incentives.plans.service import Plans
 from shared.db.database import Transaction
 from shared.http.paging import Cursor, Page, Paging
 from shared.http.problems import responses
-from shared.http.sight import Auditor, CurrentCaller, ReadsOrganisation
+from shared.http.sight import CurrentCaller, ReadsOrganisation
 from shared.http.wiring import handed
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import Period
@@ -28,8 +26,6 @@ UseCases = Annotated[Comparisons, Depends(handed(Comparisons))]
 KnowsPlans = Annotated[Plans, Depends(handed(Plans))]
 _PEOPLE: Final = Cursor(tuple[UUID, str])
 _SEQUENCES: Final = Cursor(int)
-_EFFECTS: Final = Cursor(tuple[UUID, UUID, date, date])
-_NUMBER_MAX: Final = 2**31 - 1
 OfPerson = Annotated[UUID | None, Query(description="Only this person's.")]
 OfTeam = Annotated[UUID | None, Query(description="Only of who is in this team or one below it today.")]
 
@@ -90,33 +86,6 @@ async def list_pay_period_corrections(
     return _SEQUENCES.page(
         paging, found, key=lambda each: each.transaction.sequence, item=lambda each: CorrectionAnswer.of(each, names)
     )
-
-
-@router.get(
-    "/plans/{plan_id}/versions/{number}/preview",
-    summary="What activating a version would post",
-    responses=responses(PlanNotFound, PlanVersionNotFound),
-)
-async def preview_plan_version(
-    plan_id: UUID,
-    number: Annotated[int, Path(ge=1, le=_NUMBER_MAX, description="Which version of the plan.")],
-    auditor: Auditor,
-    previews: Annotated[Previews, Depends(handed(Previews))],
-    plans: KnowsPlans,
-    caller: CurrentCaller,
-    paging: Paging,
-) -> Page[EffectAnswer]:
-    """By person: for which pay period, and in which it would be posted, as things are now. Nothing is changed.
-
-    A pay period that was approved is left as it is: what belongs to it would be posted in the first open one.
-    """
-    tenant_id, after = auditor.tenant_id, _EFFECTS.after(paging)
-    async with caller.reading() as (tx, sight):
-        version = numbered(await plans.list_versions(tx, tenant_id, plan_id, sight), number)
-        found = await previews.of_version(tx, tenant_id, version)
-        rest = [each for each in found if after is None or each.order > after][: paging.fetch_limit]
-        names = await plans.person_names(tx, tenant_id, {each.person_id for each in rest})
-    return _EFFECTS.page(paging, rest, key=lambda each: each.order, item=lambda each: EffectAnswer.of(each, names))
 
 
 def _key(found: PersonComparison) -> tuple[UUID, str]:

@@ -8,9 +8,7 @@ from pydantic import AwareDatetime, BaseModel, Field, JsonValue
 
 from services.incentives.earnings.comparing import Correction, Doing
 from services.incentives.earnings.domain.comparison import CauseKind, ComparedEarning, PersonComparison, kinds_of
-from services.incentives.earnings.domain.preview import Effect
 from services.incentives.ledger.schemas import TRANSACTION, LedgerTransactionAnswer, PostedPeriodAnswer
-from services.incentives.periods.domain import PayState
 from shared.contracts.base import Currency, Posted
 from shared.http.audit import ActorAnswer
 from shared.http.schemas import example
@@ -172,47 +170,4 @@ class CorrectionAnswer(BaseModel):
             transaction=LedgerTransactionAnswer.of(found.transaction),
             kinds=kinds_of(found.transaction.posting.cause),
             doings=[DoingAnswer.of(each, names) for each in found.doings],
-        )
-
-
-class EffectAnswer(BaseModel):
-    """What activating a version would post for one earning in one pay period."""
-
-    model_config = example(
-        person_id=_PERSON,
-        person_name="Darcel Schlecht",
-        earning_id="01935a00-0000-7000-8000-000000000061",
-        component="bookings",
-        origin=_QUARTER,
-        due={"start": "2026-03-01", "end": "2026-04-01"},
-        due_state="closed",
-        posted_in=_APRIL,
-        amount="-1600.00",
-        currency="USD",
-    )
-
-    person_id: UUID
-    person_name: str | None = Field(description="Null while the organisation has not published the person.")
-    earning_id: UUID
-    component: str | None
-    origin: PostedPeriodAnswer = Field(description="The period it belongs to.")
-    due: PostedPeriodAnswer = Field(description="The pay period that is due in.")
-    due_state: PayState = Field(description="How far that one is: from `approved` on it takes no postings.")
-    posted_in: PostedPeriodAnswer = Field(description="Where it would be posted now.")
-    amount: Posted
-    currency: Currency
-
-    @classmethod
-    def of(cls, effect: Effect, names: Mapping[UUID, str]) -> Self:
-        return cls(
-            person_id=effect.person_id,
-            person_name=names.get(effect.person_id),
-            earning_id=effect.earning_id,
-            component=effect.component,
-            origin=PostedPeriodAnswer(start=effect.origin.start, end=effect.origin.end),
-            due=PostedPeriodAnswer(start=effect.due.period.start, end=effect.due.period.end),
-            due_state=effect.due.state,
-            posted_in=PostedPeriodAnswer(start=effect.posted_in.start, end=effect.posted_in.end),
-            amount=round_to_minor_unit(effect.amount, effect.currency),
-            currency=effect.currency,
         )

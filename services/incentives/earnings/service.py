@@ -78,11 +78,7 @@ class Earnings:
             if not changes:
                 continue
             after = await self._credits.definitions(tx, tenant_id)
-            touched = [
-                assignment.id
-                for assignment in after.assignments.values()
-                if not assignment.deleted and before.inputs(assignment) != after.inputs(assignment)
-            ]
+            touched = after.touched_since(before)
             # Whoever someone is, nothing is paid by a name.
             causes = [f"{now.subject} v{now.version}" for now in changes if now.event_type != Person.event_type]
             await self._plans.mark_stale(tx, tenant_id, dict.fromkeys(touched, causes))

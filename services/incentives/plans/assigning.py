@@ -26,6 +26,7 @@ from services.incentives.plans.domain.assignments import (
     check_quota_keys,
     proposal_for,
     proposed,
+    require_proposed,
     taken_back,
     withdrawn,
 )
@@ -177,6 +178,33 @@ class Assignments:
         await self._plans.assignments_changed(tx, tenant_id, settled)
         return new, changed
 
+    async def supposed(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        created: Sequence[tuple[str, Callable[[UUID], Assignment]]],
+        requests: Sequence[AssignmentRequest],
+        refusals: Refusals,
+    ) -> list[Assignment]:
+        """The assignments as they would be in force if `put` did all of this and somebody approved it.
+
+        Whoever asks may be anybody who sees them, whoever wrote or will approve it. Nothing is stored and nothing
+        waits. Raises what `put` raises for what can never be right.
+        """
+        stored = await store.assignments_with_ids(tx, tenant_id, {each.assignment_id for each in requests})
+        decided: list[_Decided] = []
+        for before, request in _each_once(requests, stored, refusals):
+            with refusals.at(request.pointer):
+                check_version(before.version, request.expected_version)
+                after = _in_force(request, before)
+                decided.append(_Decided(request.pointer, before, after, AssignmentChangeKind.APPROVED))
+        for pointer, make in created:
+            with refusals.at(pointer):
+                decided.append(_Decided(pointer, None, make(tx.new_id()), AssignmentChangeKind.APPROVED))
+        await self._check(tx, tenant_id, decided, refusals)
+        refusals.check()
+        return [each.after for each in decided]
+
     async def _decided(
         self, tx: Transaction, tenant_id: UUID, actor: Actor, requests: Sequence[AssignmentRequest], refusals: Refusals
     ) -> list[_Decided]:
@@ -184,13 +212,8 @@ class Assignments:
         asked = [each.assignment_id for each in requests if each.act is Act.APPROVE]
         authors = await store.assignment_authors(tx, tenant_id, asked) if asked else {}
         decided: list[_Decided] = []
-        seen: set[UUID] = set()
-        for request in requests:
+        for before, request in _each_once(requests, stored, refusals):
             with refusals.at(request.pointer):
-                before = store.ASSIGNMENTS.found(request.assignment_id, stored.get(request.assignment_id))
-                if before.id in seen:
-                    raise InvalidInput.field("/id", "is named twice", "each assignment once")
-                seen.add(before.id)
                 decided.append(_decide(request, before, actor, authors.get(before.id, set())))
         return decided
 
@@ -226,6 +249,35 @@ class Assignments:
             if plan is not None:
                 found[plan_id] = plan, await store.versions(tx, tenant_id, plan)
         return found
+
+
+def _each_once(
+    requests: Sequence[AssignmentRequest], stored: Mapping[UUID, Assignment], refusals: Refusals
+) -> list[tuple[Assignment, AssignmentRequest]]:
+    """Each request that names an assignment for the first time, with that one."""
+    found: dict[UUID, tuple[Assignment, AssignmentRequest]] = {}
+    for request in requests:
+        with refusals.at(request.pointer):
+            before = store.ASSIGNMENTS.found(request.assignment_id, stored.get(request.assignment_id))
+            if before.id in found:
+                raise InvalidInput.field("/id", "is named twice", "each assignment once")
+            found[before.id] = before, request
+    return list(found.values())
+
+
+def _in_force(request: AssignmentRequest, before: Assignment) -> Assignment:
+    """The assignment with what is requested, as if it were approved."""
+    match request.act:
+        case Act.PROPOSE:
+            wanted = before.wanted if request.edit is None else request.edit(before.wanted)
+        case Act.APPROVE:
+            require_proposed(before)
+            wanted = before.wanted
+        case Act.TAKE_BACK:
+            wanted = replace(before, deleted=True)
+        case Act.WITHDRAW:
+            wanted = before
+    return replace(wanted, version=before.version + 1, status=AssignmentStatus.APPROVED, change=None)
 
 
 def _decide(request: AssignmentRequest, before: Assignment, actor: Actor, authors: Collection[Actor]) -> _Decided:

@@ -1,14 +1,16 @@
 """Requests and answers of assignments."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field, JsonValue, with_config
 from typing_extensions import TypedDict
 
+from services.incentives.plans.assigning import Act, AssignmentRequest
 from services.incentives.plans.content.assignments import (
     AssignmentTermsContent,
     LeaveContent,
@@ -136,6 +138,26 @@ class AssignmentsBody(BaseModel):
     change: list[AssignmentItem] = Field(default=[], max_length=ITEMS_MAX)
     approve: list[VersionedItem] = Field(default=[], max_length=ITEMS_MAX, description="What others proposed of them.")
     delete: list[VersionedItem] = Field(default=[], max_length=ITEMS_MAX, description="Taken back as if never made.")
+
+    def created(self, at: str = "") -> list[tuple[str, Callable[[UUID], Assignment]]]:
+        """What makes each new assignment, and the pointer to it in a request that has these `at` a pointer."""
+        return [(f"{at}/create/{index}", each.made) for index, each in enumerate(self.create)]
+
+    def requests(self, at: str = "") -> list[AssignmentRequest]:
+        """What is to be done to assignments that are there, in a request that has these `at` a pointer."""
+        return [
+            *(
+                AssignmentRequest(f"{at}/{name}/{index}", each["id"], each["version"], act)
+                for name, act, items in (("approve", Act.APPROVE, self.approve), ("delete", Act.TAKE_BACK, self.delete))
+                for index, each in enumerate(items)
+            ),
+            *(
+                AssignmentRequest(
+                    f"{at}/change/{index}", each["id"], each["version"], Act.PROPOSE, partial(edited, changes=each)
+                )
+                for index, each in enumerate(self.change)
+            ),
+        ]
 
 
 class AssignmentWarningAnswer(BaseModel):

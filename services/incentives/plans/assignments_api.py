@@ -116,24 +116,9 @@ async def put_assignments(
     """
 
     async def put(tx: Transaction) -> AssignmentsAnswer:
-        created = [(f"/create/{index}", each.made) for index, each in enumerate(body.create)]
-        requests = [
-            *(
-                AssignmentRequest(f"/{name}/{index}", each["id"], each["version"], act)
-                for name, act, items in (
-                    ("approve", Act.APPROVE, body.approve),
-                    ("delete", Act.TAKE_BACK, body.delete),
-                )
-                for index, each in enumerate(items)
-            ),
-            *(
-                AssignmentRequest(
-                    f"/change/{index}", each["id"], each["version"], Act.PROPOSE, partial(edited, changes=each)
-                )
-                for index, each in enumerate(body.change)
-            ),
-        ]
-        new, changed = await assignments.put(tx, editor.tenant_id, editor.actor, created, requests, Refusals())
+        new, changed = await assignments.put(
+            tx, editor.tenant_id, editor.actor, body.created(), body.requests(), Refusals()
+        )
         present = [each for each in changed if not each.deleted]
         return AssignmentsAnswer(
             created=await _answers(plans, tx, editor.tenant_id, new),

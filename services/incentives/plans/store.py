@@ -354,6 +354,12 @@ async def assignments_of_people(tx: Transaction, tenant_id: UUID, people: frozen
     return await ASSIGNMENTS.matching(tx, tenant_id, among(assignments.c.person_id, people))
 
 
+async def assignments_with_ids(tx: Transaction, tenant_id: UUID, ids: Collection[UUID]) -> dict[UUID, Assignment]:
+    """Those of these assignments that there are, by id."""
+    found = await ASSIGNMENTS.matching(tx, tenant_id, among(assignments.c.id, frozenset(ids)))
+    return {each.id: each for each in found}
+
+
 async def add_assignment_changes(tx: Transaction, tenant_id: UUID, added: Sequence[AssignmentChange]) -> None:
     """Record what the transaction's actor did to assignments, and why."""
     if not added:

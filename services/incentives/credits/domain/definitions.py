@@ -48,7 +48,7 @@ from services.incentives.plans.domain.crediting import (
     Inheritor,
     LeaverRule,
 )
-from services.incentives.plans.domain.kinds.pool import WEIGHT
+from services.incentives.plans.domain.kinds.pool import WEIGHT, Pool
 from services.incentives.plans.domain.parameters import (
     MAIN,
     ComponentMeasure,
@@ -496,6 +496,28 @@ class Definitions:
             rates=self._rates(assignment),
             work=self.chart.work if assignment.depends_on_days else None,
         )
+
+    def touched_since(self, before: "Definitions") -> list[UUID]:
+        """The assignments whose cells depend on something else than they did."""
+        return [
+            assignment.id
+            for assignment in self.assignments.values()
+            if not assignment.deleted and before.inputs(assignment) != self.inputs(assignment)
+        ]
+
+    def sharing_pools(self, assignment_ids: Iterable[UUID]) -> set[UUID]:
+        """Everybody who shares a pool with one of these: all on a plan that has one in active terms."""
+        return {
+            other.id
+            for plan_id in {self.assignments[each].plan_id for each in assignment_ids}
+            if any(
+                isinstance(component, Pool)
+                for version in self.versions.get(plan_id, ())
+                if version.status is VersionStatus.ACTIVE
+                for component in version.components
+            )
+            for other in self._on_plan.get(plan_id, ())
+        }
 
     @cached_property
     def asks_for_owners(self) -> bool:

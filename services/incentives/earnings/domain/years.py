@@ -189,10 +189,11 @@ def _frames(known: Definitions, key: ComponentYear) -> Iterable[_Frame]:
         if not component.measures and days.period.start > known.today:
             break
         around = known.period_of(plan.period, days.period.start)
+        is_on = assignment.range.overlaps(DatedRange(days.period.start, days.period.end))
         yield _Frame(
             cell,
             terms,
-            assignment.range.overlaps(DatedRange(days.period.start, days.period.end)),
+            is_on,
             known.quotas(assignment, component, days.period.start),
             {
                 counted.name: around if counted.period is None else known.period_of(counted.period, days.period.start)
@@ -203,7 +204,7 @@ def _frames(known: Definitions, key: ComponentYear) -> Iterable[_Frame]:
             days.period.end == around.end,
             last is None or not _goes_on(last, component, is_first=days.period.start == days.version.effective_from),
             known.scores_of(cell),
-            PoolShare(*known.pool_weights(cell)) if isinstance(component, Pool) else None,
+            PoolShare(*known.pool_weights(cell)) if is_on and isinstance(component, Pool) else None,
             Fraction((days.period.end - days.period.start).days, (around.end - around.start).days),
         )
         last = component
