@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 from services.tracking.metadata import transport
 from services.tracking.tell.channels.api import router as outgoing_router
 from services.tracking.tell.channels.consumer import OutgoingHandler
-from services.tracking.tell.channels.domain import RETRY_SECONDS, TRIES_MAX
+from services.tracking.tell.channels.domain.deliveries import RETRY_SECONDS, TRIES_MAX
 from services.tracking.tell.channels.service import Subscriptions
 from services.tracking.tell.channels.work import Deliverer, OutgoingRetention, subscriber_client
 from shared.contracts.base import Event

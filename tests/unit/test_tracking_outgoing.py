@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.tracking.tell.channels.domain import (
+from services.tracking.tell.channels.domain.deliveries import (
     FAILURES_BEFORE_REST,
     REST_SECONDS_MAX,
     TRIES_MAX,

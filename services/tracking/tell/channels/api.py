@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 
 from services.tracking.tell.channels import service
-from services.tracking.tell.channels.domain import (
+from services.tracking.tell.channels.domain.deliveries import (
     LastSigningSecret,
     SigningRotationUnderWay,
     SigningSecretNotFound,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.tracking.tell.channels import service
-from services.tracking.tell.channels.domain import EventType, Recording
+from services.tracking.tell.channels.domain.deliveries import EventType, Recording
 from services.tracking.tell.channels.events import KINDS, TOPICS, Published
 from shared.db.database import Scope, Transaction
 from shared.kafka.domain import Batch, Record

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
-from services.tracking.tell.channels.domain import EventType
+from services.tracking.tell.channels.domain.deliveries import EventType
 from shared.contracts import alerts, earnings, progress
 from shared.contracts.alerts import Alert
 from shared.contracts.base import Event, utc

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-from services.tracking.tell.channels.domain import (
+from services.tracking.tell.channels.domain.deliveries import (
     Delivery,
     EventType,
     Subscription,

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from services.tracking.tell.channels import store, subscription_store
-from services.tracking.tell.channels.domain import (
+from services.tracking.tell.channels.domain.deliveries import (
     TEST_EVENT_TYPE,
     Attempt,
     Delivery,

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, delete, select, text, update
 
-from services.tracking.tell.channels.domain import (
+from services.tracking.tell.channels.domain.deliveries import (
     ATTEMPTS_STORED_MAX,
     FAILURES_BEFORE_REST,
     Attempt,

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, insert, select, update
 
-from services.tracking.tell.channels.domain import (
+from services.tracking.tell.channels.domain.deliveries import (
     EventType,
     Subscription,
     SubscriptionKey,

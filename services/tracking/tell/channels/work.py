@@ -12,7 +12,7 @@ from typing import Final
 import httpx
 
 from services.tracking.tell.channels import service
-from services.tracking.tell.channels.domain import (
+from services.tracking.tell.channels.domain.deliveries import (
     ANSWER_CHARACTERS_MAX,
     RETRY_AFTER_MAX,
     TEST_EVENT_TYPE,
