@@ -37,6 +37,7 @@ from services.tracking.settings import SERVICE, TrackingWorkerSettings
 from services.tracking.tell.alerts.service import Checks
 from services.tracking.tell.alerts.work import AlertWatcher, DeadLettersWatcher
 from services.tracking.tell.channels.consumer import OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler
+from services.tracking.tell.channels.people import People
 from services.tracking.tell.channels.service import Subscriptions
 from services.tracking.tell.channels.work import Deliverer, OutgoingRetention, subscriber_client
 from services.tracking.tell.dead_letters.consumer import DEAD_LETTERS_GROUP, DEAD_LETTERS_TOPICS, DeadLettersHandler
@@ -104,7 +105,11 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
                 "dead_letters", DEAD_LETTERS_GROUP, DEAD_LETTERS_TOPICS, DeadLettersHandler()
             ),
             "outgoing": process.consumer(
-                "outgoing", OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler(), gather_seconds=_OUTGOING_GATHER_SECONDS
+                "outgoing",
+                OUTGOING_GROUP,
+                OUTGOING_TOPICS,
+                OutgoingHandler(People(definitions)),
+                gather_seconds=_OUTGOING_GATHER_SECONDS,
             ),
             "deliverer": Deliverer(
                 database,

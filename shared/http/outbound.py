@@ -71,6 +71,8 @@ class OutboundError(Unavailable):
 
     code = "outbound_failed"
     title = "Outgoing call failed"
+    may_have_arrived: bool = True
+    """Whether the request may have reached the server; False where nothing was sent."""
 
 
 class AddressRefused(OutboundError):
@@ -78,6 +80,7 @@ class AddressRefused(OutboundError):
 
     code = "outbound_address_refused"
     title = "Address refused"
+    may_have_arrived = False
 
 
 class HostNotResolved(OutboundError):
@@ -85,6 +88,7 @@ class HostNotResolved(OutboundError):
 
     code = "outbound_host_not_resolved"
     title = "Host not resolved"
+    may_have_arrived = False
 
 
 class ConnectionFailed(OutboundError):
@@ -369,9 +373,13 @@ def _translated(host: str) -> Generator[None]:
     try:
         yield
     except (TimeoutError, httpcore.TimeoutException) as error:
-        raise OutboundTimedOut(f"{host} did not answer in time") from error
+        failure: OutboundError = OutboundTimedOut(f"{host} did not answer in time")
+        failure.may_have_arrived = not isinstance(error, httpcore.ConnectTimeout | httpcore.PoolTimeout)
+        raise failure from error
     except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
-        raise ConnectionFailed(f"{host}: {error or type(error).__name__}") from error
+        failure = ConnectionFailed(f"{host}: {error or type(error).__name__}")
+        failure.may_have_arrived = not isinstance(error, httpcore.ConnectError)
+        raise failure from error
 
 
 def _is_listed(address: Address, networks: Iterable[Network]) -> bool:

@@ -99,6 +99,7 @@ WITHOUT_TOKEN: Final = {"receive_delivery", "receive_delivery_by_address"}
 WITHOUT_IDEMPOTENCY_KEY: Final = {
     *WITHOUT_TOKEN,
     "preview_delivery",
+    "preview_template",
     "check_api_access",
     "try_mapping",
     "simulate_earnings",

@@ -27,6 +27,20 @@ _BY_EMAIL: Final = text(
     """
 )
 
+_NAME: Final = text(
+    """
+    SELECT body ->> 'name' AS name FROM tracking.projected_snapshots
+    WHERE tenant_id = :tenant_id AND subject = ANY(:subjects)
+    """
+)
+
+
+async def name_of(tx: Transaction, tenant_id: UUID, owner_id: UUID) -> str | None:
+    """What a person or a team is called; None for one that is not known."""
+    subjects = [f"person/{owner_id}", f"team/{owner_id}"]
+    row = await tx.one_or_none(_NAME, {"tenant_id": tenant_id, "subjects": subjects})
+    return None if row is None else row["name"]
+
 
 async def by_email(tx: Transaction, tenant_id: UUID, emails: Collection[str]) -> Mapping[str, KnownPerson]:
     """The active person each of these e-mail addresses, in lower case, belongs to; left out where it is not one."""

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from services.tracking.tell.channels import service
 from services.tracking.tell.channels.domain.deliveries import (
     LastSigningSecret,
+    SignedByRobot,
     SigningRotationUnderWay,
     SigningSecretNotFound,
     Subscription,
@@ -26,15 +27,18 @@ from services.tracking.tell.channels.schemas import (
     SubscriptionDeliveryAnswer,
     SubscriptionDeliveryDetail,
     SubscriptionWithSecret,
+    TemplatePreview,
+    TemplatePreviewBody,
     wanted,
 )
 from services.tracking.tell.channels.service import REPLAYED_MAX, Subscriptions
+from shared.http.auth import require
 from shared.http.etag import Answered, ConditionalRead, ExpectedVersion
 from shared.http.outbound import OutboundSettings, UrlRefused, check_url
 from shared.http.paging import Cursor, InvalidCursor, Page, Paging
 from shared.http.problems import PreconditionRequired, responses
 from shared.http.reader import RequestReader
-from shared.http.sight import Editor
+from shared.http.sight import EDITS, Editor
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
 from shared.kernel.errors import VersionMismatch
@@ -51,17 +55,33 @@ _CHANGE: Final = (VersionMismatch, PreconditionRequired)
 async def create_subscription(
     body: SubscriptionBody, caller: Editor, writer: RequestWriter, subscriptions: UseCases, outbound: Outbound
 ) -> Answered[SubscriptionWithSecret]:
-    """Send what happens from now on to a URL, as Standard Webhooks. The answer has the signing secret, this once."""
+    """Send what happens from now on to a URL, as Standard Webhooks or as messages of a chat robot.
+
+    The answer has the signing secret of a webhook, this once.
+    """
     check_url(body.url, outbound)
     events = wanted(body.events)
+    service.check_events(body.channel, events)
+    chat = body.chat_of(subscriptions.box.seal)
 
     return await writer.commit(
-        lambda tx: subscriptions.create(tx, caller.tenant_id, name=body.name, url=body.url, events=events),
+        lambda tx: subscriptions.create(
+            tx, caller.tenant_id, name=body.name, url=body.url, events=events, channel=body.channel, chat=chat
+        ),
         lambda made: SubscriptionWithSecret.from_result(made, subscriptions.url(made.subscription)),
         status=201,
         location=lambda made: f"/v1/subscriptions/{made.subscription.id}",
         seal=subscriptions.box,
     )
+
+
+@router.post("/preview", dependencies=[Depends(require(*EDITS))], summary="Preview a template")
+async def preview_template(body: TemplatePreviewBody) -> TemplatePreview:
+    """What a group would read of an example of such an event. Nothing is sent."""
+    service.check_told(body.channel, body.type)
+    template = None if body.template is None else body.template.template(body.type, "/template")
+    message, request = service.preview(body.channel, body.type, body.language, template)
+    return TemplatePreview(text=message.plain, request=request)
 
 
 @router.get("", responses=responses(InvalidCursor), summary="List subscriptions")
@@ -98,10 +118,11 @@ async def change_subscription(
     subscriptions: UseCases,
     outbound: Outbound,
 ) -> Answered[SubscriptionAnswer]:
-    """Its name, URL, events or status. What waits already is sent to the URL as it is then."""
+    """Its name, URL, events, status or what a group reads. What waits already is sent to the URL as it is then."""
     if body.url is not None:
         check_url(body.url, outbound)
     events = None if body.events is None else wanted(body.events)
+    chat = body.chat
 
     return await writer.commit(
         lambda tx: subscriptions.edit(
@@ -113,6 +134,7 @@ async def change_subscription(
             url=body.url,
             events=events,
             status=body.status,
+            chat=None if chat is None else lambda before: chat.changed(before, subscriptions.box.seal),
         ),
         _shown_by(subscriptions),
         seal=subscriptions.box,
@@ -137,7 +159,7 @@ async def delete_subscription(
 @router.post(
     "/{subscription_id}/secrets",
     status_code=201,
-    responses=responses(SubscriptionNotFound, *_CHANGE, SigningRotationUnderWay),
+    responses=responses(SubscriptionNotFound, *_CHANGE, SigningRotationUnderWay, SignedByRobot),
     summary="Rotate the signing secret",
 )
 async def rotate_subscription_secret(
@@ -161,7 +183,7 @@ async def rotate_subscription_secret(
 
 @router.delete(
     "/{subscription_id}/secrets/{secret_id}",
-    responses=responses(SubscriptionNotFound, SigningSecretNotFound, *_CHANGE, LastSigningSecret),
+    responses=responses(SubscriptionNotFound, SigningSecretNotFound, *_CHANGE, LastSigningSecret, SignedByRobot),
     summary="Retire a signing secret",
 )
 async def retire_subscription_secret(

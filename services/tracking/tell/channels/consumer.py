@@ -6,6 +6,7 @@ from typing import Final
 from services.tracking.tell.channels import service
 from services.tracking.tell.channels.domain.deliveries import EventType, Recording
 from services.tracking.tell.channels.events import KINDS, TOPICS, Published
+from services.tracking.tell.channels.people import People
 from shared.db.database import Scope, Transaction
 from shared.kafka.domain import Batch, Record
 from shared.kafka.events import event_of, tenant_of, tenants_of, time_of
@@ -17,6 +18,9 @@ OUTGOING_TOPICS: Final[Sequence[str]] = TOPICS
 
 class OutgoingHandler:
     """Batches of the topics that can be subscribed to: recorded as deliveries, in the transaction of the batch."""
+
+    def __init__(self, people: People) -> None:
+        self._people = people
 
     def scope(self, batch: Batch) -> Scope:
         """The tenants in the records' headers. Raises Poison."""
@@ -35,7 +39,7 @@ class OutgoingHandler:
             if event is not None:
                 published.append(KINDS[event_type].published(event, time_of(record)))
         if published:
-            planned = await service.record(tx, published, subscriptions)
+            planned = await service.record(tx, published, subscriptions, self._people)
             tx.after_commit(lambda: _count(planned))
 
 

@@ -1,6 +1,7 @@
 """The events that can be subscribed to: what filters find in each, and whether a newer one makes an older superfluous.
 
-To offer another: a member of `EventType`, and here its kind and the topic it is on.
+To offer another: a member of `EventType`, and here its kind and the topic it is on. What people are told of it, if they
+are, is in `telling.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ class Published:
     coalesces: bool
     field: Record
     data: str
+    event: Event
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Kind(Generic[EventT]):
             coalesces=self.coalesces,
             field=lambda name: self.fields[name][1](event),
             data=event.model_dump_json(),
+            event=event,
         )
 
 

@@ -1,21 +1,27 @@
 """Subscribing, recording what happens for subscribers, and storing how each attempt to deliver it ended."""
 
+import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
+
+from pydantic import JsonValue, TypeAdapter
 
 from services.tracking.tell.channels import store, subscription_store
 from services.tracking.tell.channels.domain.deliveries import (
     TEST_EVENT_TYPE,
     Attempt,
+    Channel,
+    Chat,
     Delivery,
     EventType,
     Health,
     Occurrence,
     Recording,
+    SubjectKey,
     Subscription,
     SubscriptionDeliveryNotFound,
     SubscriptionDeliveryState,
@@ -24,27 +30,36 @@ from services.tracking.tell.channels.domain.deliveries import (
     after_attempt,
     plan_recording,
     reason_to_disable,
+    reason_to_pause,
     secret_of,
 )
+from services.tracking.tell.channels.domain.messages import Message, Sending
+from services.tracking.tell.channels.domain.robots import ROBOTS
+from services.tracking.tell.channels.domain.templates import Template
 from services.tracking.tell.channels.events import Published, body_of
+from services.tracking.tell.channels.people import People
 from services.tracking.tell.channels.store import Claimed, Settled, UnderWay
 from services.tracking.tell.channels.subscription_store import SUBSCRIPTIONS
+from services.tracking.tell.channels.telling import EXAMPLE_NAMES, TELLINGS, test_message
 from shared.db.database import Transaction
 from shared.db.sealing import SecretsBox
-from shared.kernel.errors import VersionMismatch, check_version
+from shared.kernel.errors import InvalidInput, VersionMismatch, check_version
 from shared.kernel.filters import Filter, first_failing
+from shared.kernel.language import Language
 from shared.kernel.rotation import SealedSecret
 
 REPLAYED_MAX: Final = 10_000
+MESSAGES: Final = TypeAdapter(Message)
+_SPACINGS: Final = {channel: robot.spacing for channel, robot in ROBOTS.items()}
 _ENTROPY_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class WithSigningSecret:
-    """A subscription and a secret just given to it, shown this once."""
+    """A subscription and a secret just given to it, shown this once; a robot has its own."""
 
     subscription: Subscription
-    secret: str
+    secret: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +73,11 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Disabled:
-    """A subscription taken out of service by what its endpoint did."""
+class Stopped:
+    """A subscription paused or disabled by what its endpoint did."""
 
     subscription_id: UUID
+    status: SubscriptionStatus
     reason: str
     is_gone: bool
 
@@ -73,22 +89,32 @@ class Subscriptions:
         self.box = box
 
     async def create(
-        self, tx: Transaction, tenant_id: UUID, *, name: str, url: str, events: Mapping[EventType, Filter]
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        *,
+        name: str,
+        url: str,
+        events: Mapping[EventType, Filter],
+        channel: Channel = Channel.WEBHOOK,
+        chat: Chat | None = None,
     ) -> WithSigningSecret:
-        """Make a subscription to what happens from now on."""
-        secret = secret_of(os.urandom(_ENTROPY_BYTES))
+        """Make a subscription to what happens from now on; `chat` for the group of a robot."""
+        secret = None if chat is not None else secret_of(os.urandom(_ENTROPY_BYTES))
         subscription = Subscription(
             tenant_id=tenant_id,
             id=tx.new_id(),
             name=name,
             sealed_url=self.box.seal(url),
             events=events,
-            secrets=(self._sealed(tx, secret),),
+            secrets=() if secret is None else (self._sealed(tx, secret),),
             status=SubscriptionStatus.ACTIVE,
             status_reason=None,
             version=1,
             created_at=tx.now,
             updated_at=tx.now,
+            channel=channel,
+            chat=chat,
         )
         await subscription_store.add(tx, subscription)
         return WithSigningSecret(subscription, secret)
@@ -116,22 +142,37 @@ class Subscriptions:
         url: str | None,
         events: Mapping[EventType, Filter] | None,
         status: SubscriptionStatus | None,
+        chat: Callable[[Chat], Chat] | None = None,
     ) -> Subscription:
-        """Change what is given. Who is set to active is trusted anew.
+        """Change what is given. Who is set to active is trusted anew. `chat` makes what a group reads of what it did.
 
-        Raises SubscriptionNotFound and VersionMismatch.
+        Raises SubscriptionNotFound, VersionMismatch, and InvalidInput for what such a channel does not have.
         """
         current = await _expected(tx, tenant_id, subscription_id, expected_version)
+        if current.chat is None and chat is not None:
+            raise InvalidInput.field("/chat", "is of a webhook", "leave it out, or subscribe a robot")
+        check_events(current.channel, events or {})
         if status is SubscriptionStatus.ACTIVE:
             await store.set_health(tx, tenant_id, subscription_id, Health(0, None, tx.now))
             await store.wake(tx)
         sealed_url = None if url is None else self.box.seal(url)
-        edited = current.edited(name=name, sealed_url=sealed_url, events=events, status=status, now=tx.now)
+        edited = current.edited(
+            name=name,
+            sealed_url=sealed_url,
+            events=events,
+            status=status,
+            chat=None if chat is None or current.chat is None else chat(current.chat),
+            now=tx.now,
+        )
         return await SUBSCRIPTIONS.save(tx, tenant_id, edited)
 
     def url(self, subscription: Subscription) -> str:
         """Where its deliveries are sent."""
         return self.box.open(subscription.sealed_url)
+
+    def robot_secret(self, chat: Chat) -> str | None:
+        """What a robot wants its messages signed with."""
+        return None if chat.sealed_secret is None else self.box.open(chat.sealed_secret)
 
     def valid_secrets(self, subscription: Subscription, now: datetime) -> list[str]:
         """What its deliveries are signed with, oldest first."""
@@ -172,6 +213,9 @@ async def remove(tx: Transaction, tenant_id: UUID, subscription_id: UUID, *, exp
 async def send_test(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> Delivery:
     """Record a test event for the subscription, to be sent at once. Raises SubscriptionNotFound."""
     subscription = await get(tx, tenant_id, subscription_id)
+    body = body_of(TEST_EVENT_TYPE, tx.now, f'{{"subscription_id":"{subscription.id}"}}')
+    if subscription.chat is not None:
+        body = MESSAGES.dump_json(test_message(subscription.chat.language))
     occurrence = Occurrence(
         tenant_id=tenant_id,
         subscription_id=subscription.id,
@@ -179,7 +223,7 @@ async def send_test(tx: Transaction, tenant_id: UUID, subscription_id: UUID) -> 
         subject=f"test/{tx.new_id()}",
         version=1,
         occurred_at=tx.now,
-        body=body_of(TEST_EVENT_TYPE, tx.now, f'{{"subscription_id":"{subscription.id}"}}'),
+        body=body,
         coalesces=False,
     )
     await store.end_rest(tx, tenant_id, subscription_id)
@@ -237,17 +281,29 @@ async def recording(tx: Transaction, tenant_ids: Collection[UUID]) -> Sequence[S
     return await subscription_store.recording(tx, tenant_ids)
 
 
-async def record(tx: Transaction, published: Sequence[Published], subscriptions: Sequence[Subscription]) -> Recording:
-    """Record events for whoever wants them. What happened before a subscription was made is not for it."""
-    occurrences = [
-        _occurrence(subscription, event)
-        for event in published
-        for subscription in subscriptions
-        if _wants(subscription, event)
+async def record(
+    tx: Transaction, published: Sequence[Published], subscriptions: Sequence[Subscription], people: People
+) -> Recording:
+    """Record events for whoever wants them. What happened before a subscription was made is not for it.
+
+    A group is told only what everybody who reads there may see, and of a state once.
+    """
+    wanted = [
+        (subscription, event) for event in published for subscription in subscriptions if _wants(subscription, event)
     ]
-    if not occurrences:
+    if not wanted:
         return Recording((), (), ())
-    last = await store.last_recorded(tx, {each.key for each in occurrences})
+    last = await store.last_recorded(tx, {_key(subscription, event) for subscription, event in wanted})
+    occurrences = []
+    for subscription, event in wanted:
+        if subscription.chat is None:
+            occurrences.append(
+                _occurrence(subscription, event, body_of(event.event_type, event.occurred_at, event.data))
+            )
+        elif not (event.coalesces and _key(subscription, event) in last):
+            message = await _message(tx, subscription, subscription.chat, event, people)
+            if message is not None:
+                occurrences.append(_occurrence(subscription, event, MESSAGES.dump_json(message)))
     planned = plan_recording(occurrences, last)
     await store.record(tx, planned)
     return planned
@@ -257,7 +313,7 @@ async def claim(
     tx: Transaction, *, count_max: int, each_max: int, lease: timedelta
 ) -> list[tuple[Claimed, Subscription]]:
     """Deliveries to attempt now, with their subscriptions, nobody else's until the lease is over."""
-    claimed = await store.claim(tx, count_max=count_max, each_max=each_max, lease=lease)
+    claimed = await store.claim(tx, count_max=count_max, each_max=each_max, lease=lease, spacings=_SPACINGS)
     subscriptions = await subscription_store.by_id(tx, {(each.tenant_id, each.subscription_id) for each in claimed})
     return [(each, subscriptions[each.subscription_id]) for each in claimed if each.subscription_id in subscriptions]
 
@@ -267,8 +323,8 @@ async def next_due_at(tx: Transaction) -> datetime | None:
     return await store.next_due_at(tx)
 
 
-async def settle(tx: Transaction, ended: Sequence[Ended]) -> list[Disabled]:
-    """Store how attempts ended; the subscriptions that are disabled for it.
+async def settle(tx: Transaction, ended: Sequence[Ended]) -> list[Stopped]:
+    """Store how attempts ended; the subscriptions that are paused or disabled for it.
 
     An attempt that took longer than its lease is not stored: another worker is making, or has made, the next.
     """
@@ -283,10 +339,10 @@ async def settle(tx: Transaction, ended: Sequence[Ended]) -> list[Disabled]:
     healths = await store.healths(
         tx, {key: not all(each.attempt.succeeded for each in of_one) for key, of_one in attempts.items()}
     )
-    disabled: list[Disabled] = []
+    stopped: list[Stopped] = []
     for key, health in sorted(healths.items()):
-        disabled.extend(await _judged(tx, key, health, attempts[key]))
-    return disabled
+        stopped.extend(await _judged(tx, key, health, attempts[key]))
+    return stopped
 
 
 async def drop_old(tx: Transaction, *, before: datetime, count_max: int) -> int:
@@ -306,7 +362,55 @@ def _wants(subscription: Subscription, event: Published) -> bool:
     return wanted is not None and first_failing(wanted, event.field) is None
 
 
-def _occurrence(subscription: Subscription, event: Published) -> Occurrence:
+async def _message(
+    tx: Transaction, subscription: Subscription, chat: Chat, event: Published, people: People
+) -> Message | None:
+    """What a group is told of an event; None where somebody who reads there may not see it."""
+    telling = TELLINGS[event.event_type]
+    about = telling.about_whom(event.event)
+    if not await people.all_see(tx, event.tenant_id, chat.readers, about):
+        return None
+    names = {} if about is None else await people.names(tx, event.tenant_id, about)
+    person = telling.mentioned(event.event)
+    mentions = () if person is None else await people.mentions(tx, event.tenant_id, person, subscription.channel)
+    template = chat.templates.get(event.event_type) or telling.templates[chat.language]
+    return template.message(telling.words_of(event.event, names), tone=telling.tone_of(event.event), mentions=mentions)
+
+
+def _key(subscription: Subscription, event: Published) -> SubjectKey:
+    return SubjectKey(event.tenant_id, subscription.id, event.event_type, event.subject)
+
+
+def check_told(channel: Channel, event_type: EventType) -> None:
+    """Raise InvalidInput unless such events are told through a robot of this channel."""
+    if channel not in ROBOTS:
+        raise InvalidInput.field("/channel", f"{channel} has no messages", ", ".join(sorted(ROBOTS)))
+    if event_type not in TELLINGS:
+        raise InvalidInput.field("/type", "is not told to groups", " or ".join(sorted(TELLINGS)))
+
+
+def preview(
+    channel: Channel, event_type: EventType, language: Language, template: Template | None
+) -> tuple[Message, dict[str, JsonValue]]:
+    """The message about an example of an event, and what the robot would be sent, unsigned."""
+    telling = TELLINGS[event_type]
+    words = telling.words_of(telling.example, EXAMPLE_NAMES)
+    message = (template or telling.templates[language]).message(words, tone=telling.tone_of(telling.example))
+    asked = ROBOTS[channel].asked(message, Sending("", None, datetime.min.replace(tzinfo=UTC)))
+    request: dict[str, JsonValue] = json.loads(asked.body)
+    return message, request
+
+
+def check_events(channel: Channel, events: Collection[EventType]) -> None:
+    """Raise InvalidInput for a type of event that such a channel is not told of."""
+    for index, each in enumerate(events):
+        if channel is not Channel.WEBHOOK and each not in TELLINGS:
+            raise InvalidInput.field(
+                f"/events/{index}/type", f"is not told through {channel}", " or ".join(sorted(TELLINGS))
+            )
+
+
+def _occurrence(subscription: Subscription, event: Published, body: bytes) -> Occurrence:
     return Occurrence(
         tenant_id=event.tenant_id,
         subscription_id=subscription.id,
@@ -314,8 +418,8 @@ def _occurrence(subscription: Subscription, event: Published) -> Occurrence:
         subject=event.subject,
         version=event.version,
         occurred_at=event.occurred_at,
-        body=body_of(event.event_type, event.occurred_at, event.data),
-        coalesces=event.coalesces,
+        body=body,
+        coalesces=event.coalesces and subscription.chat is None,
     )
 
 
@@ -332,16 +436,18 @@ def _settled(ended: Ended, under_way: UnderWay, *, now: datetime) -> Settled:
     return Settled(claimed.tenant_id, claimed.id, verdict, under_way.tries + 1, (*under_way.attempts, ended.attempt))
 
 
-async def _judged(tx: Transaction, key: SubscriptionKey, health: Health, ended: Sequence[Ended]) -> list[Disabled]:
-    """Store how an endpoint is doing after these attempts, and disable its subscription if that is due."""
-    reason: str | None = None
+async def _judged(tx: Transaction, key: SubscriptionKey, health: Health, ended: Sequence[Ended]) -> list[Stopped]:
+    """Store how an endpoint is doing after these attempts, and pause or disable its subscription if that is due."""
+    status, reason = SubscriptionStatus.DISABLED, None
     for each in ended:
         health = health.after(each.attempt, retry_after=each.retry_after, now=tx.now)
         reason = reason or reason_to_disable(health, each.attempt, now=tx.now)
+        if reason is None and (closed := reason_to_pause(each.attempt)) is not None:
+            status, reason = SubscriptionStatus.PAUSED, closed
     await store.set_health(tx, key.tenant_id, key.subscription_id, health)
-    if reason is None or not await subscription_store.disable(tx, key, reason):
+    if reason is None or not await subscription_store.stop(tx, key, status, reason):
         return []
-    return [Disabled(key.subscription_id, reason, is_gone=any(each.attempt.is_gone for each in ended))]
+    return [Stopped(key.subscription_id, status, reason, is_gone=any(each.attempt.is_gone for each in ended))]
 
 
 async def _expected(tx: Transaction, tenant_id: UUID, subscription_id: UUID, version: int) -> Subscription:

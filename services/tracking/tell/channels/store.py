@@ -4,6 +4,7 @@ Order of locks: a delivery before its subscription's health, health before the s
 nobody.
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -16,6 +17,7 @@ from services.tracking.tell.channels.domain.deliveries import (
     ATTEMPTS_STORED_MAX,
     FAILURES_BEFORE_REST,
     Attempt,
+    Channel,
     Delivery,
     Health,
     LastRecorded,
@@ -97,12 +99,14 @@ _REMEMBER: Final = text(
     DO UPDATE SET version = excluded.version, delivery_id = excluded.delivery_id
     """
 )
-# Those whose turn was longest ago come first. Who is being served by another worker is left to it.
+# Those whose turn was longest ago come first. Who is being served by another worker is left to it. A robot gets one
+# message at a time, and rests in between.
 _SERVE: Final = text(
     """
     WITH waiting AS MATERIALIZED (
         SELECT h.tenant_id, h.subscription_id,
-            CASE WHEN h.failures >= :failures_before_rest THEN 1 ELSE :each_max END AS room
+            CASE WHEN h.failures >= :failures_before_rest OR s.channel <> 'webhook' THEN 1 ELSE :each_max END AS room,
+            CAST(CAST(:spacings AS jsonb) ->> s.channel AS interval) AS spacing
         FROM tracking.subscription_health AS h
         JOIN tracking.subscriptions AS s ON s.tenant_id = h.tenant_id AND s.id = h.subscription_id
         WHERE s.status = 'active' AND s.deleted_at IS NULL AND h.rest_until <= :now
@@ -118,7 +122,8 @@ _SERVE: Final = text(
         LIMIT :count_max
         FOR UPDATE OF h SKIP LOCKED
     )
-    UPDATE tracking.subscription_health AS h SET served_at = :now
+    UPDATE tracking.subscription_health AS h
+    SET served_at = :now, rest_until = coalesce(greatest(h.rest_until, :now + w.spacing), h.rest_until)
     FROM waiting AS w WHERE h.tenant_id = w.tenant_id AND h.subscription_id = w.subscription_id
     RETURNING w.tenant_id, w.subscription_id, w.room
     """
@@ -168,7 +173,8 @@ _CLAIM: Final = text(
     )
     UPDATE tracking.outgoing_deliveries AS d SET due_at = :until, in_flight_until = :until
     FROM taken AS n WHERE d.tenant_id = n.tenant_id AND d.id = n.id
-    RETURNING d.tenant_id, d.id, d.subscription_id, d.event_type, d.body, d.occurred_at, d.tries
+    RETURNING d.tenant_id, d.id, d.subscription_id, d.event_type, d.body, d.occurred_at, d.tries,
+        d.attempts -> -1 ->> 'result' AS last_result
     """
 )
 _UNDER_WAY: Final = text(
@@ -252,6 +258,8 @@ class Claimed(NamedTuple):
     body: bytes
     occurred_at: datetime
     tries: int
+    last_result: str | None
+    """What the last attempt came to, where a robot is asked."""
     until: datetime
 
 
@@ -374,8 +382,13 @@ async def record(tx: Transaction, planned: Recording) -> list[UUID]:
     return ids
 
 
-async def claim(tx: Transaction, *, count_max: int, each_max: int, lease: timedelta) -> list[Claimed]:
-    """Take due deliveries: of each endpoint as many as it may have at a time, of each subject one."""
+async def claim(
+    tx: Transaction, *, count_max: int, each_max: int, lease: timedelta, spacings: Mapping[Channel, timedelta]
+) -> list[Claimed]:
+    """Take due deliveries: of each endpoint as many as it may have at a time, of each subject one.
+
+    Of a channel with a spacing an endpoint gets one, and then rests for so long.
+    """
     served = await tx.rows(
         _SERVE,
         {
@@ -383,6 +396,7 @@ async def claim(tx: Transaction, *, count_max: int, each_max: int, lease: timede
             "count_max": count_max,
             "each_max": each_max,
             "failures_before_rest": FAILURES_BEFORE_REST,
+            "spacings": json.dumps({channel: f"{each.total_seconds()} seconds" for channel, each in spacings.items()}),
         },
     )
     if not served:

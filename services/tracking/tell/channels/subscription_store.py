@@ -8,6 +8,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, insert, select, update
 
 from services.tracking.tell.channels.domain.deliveries import (
+    Channel,
+    Chat,
     EventType,
     Subscription,
     SubscriptionKey,
@@ -22,6 +24,7 @@ from shared.kernel.filters import filter_to_json, parse_filter
 from shared.kernel.rotation import SealedSecret
 
 _SECRETS: Final = TypeAdapter(tuple[SealedSecret, ...])
+_CHAT: Final = TypeAdapter(Chat)
 
 
 async def add(tx: Transaction, subscription: Subscription) -> None:
@@ -39,25 +42,25 @@ async def add(tx: Transaction, subscription: Subscription) -> None:
     )
 
 
-async def disable(tx: Transaction, key: SubscriptionKey, reason: str) -> bool:
-    """Take a subscription out of service, whichever version it is at; False when it is already."""
-    disabled = await tx.one_or_none(
+async def stop(tx: Transaction, key: SubscriptionKey, status: SubscriptionStatus, reason: str) -> bool:
+    """Pause or disable a subscription, whichever version it is at; False when it is already, or is disabled."""
+    stopped = await tx.one_or_none(
         update(subscriptions)
         .where(
             subscriptions.c.tenant_id == key.tenant_id,
             subscriptions.c.id == key.subscription_id,
-            subscriptions.c.status != SubscriptionStatus.DISABLED,
+            subscriptions.c.status.not_in({status, SubscriptionStatus.DISABLED}),
             subscriptions.c.deleted_at.is_(None),
         )
         .values(
-            status=SubscriptionStatus.DISABLED.value,
+            status=status.value,
             status_reason=reason,
             version=subscriptions.c.version + 1,
             updated_at=tx.now,
         )
         .returning(subscriptions.c.id)
     )
-    return disabled is not None
+    return stopped is not None
 
 
 async def mark_deleted(tx: Transaction, subscription: Subscription) -> bool:
@@ -106,6 +109,8 @@ def _values(subscription: Subscription) -> Mapping[str, object]:
         "secrets": _SECRETS.dump_python(subscription.secrets, mode="json"),
         "status": subscription.status.value,
         "status_reason": subscription.status_reason,
+        "channel": subscription.channel.value,
+        "chat": None if subscription.chat is None else _CHAT.dump_python(subscription.chat, mode="json"),
         "version": subscription.version,
         "created_at": subscription.created_at,
         "updated_at": subscription.updated_at,
@@ -128,6 +133,8 @@ def _subscription(row: RowMapping) -> Subscription:
         version=row["version"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        channel=Channel(row["channel"]),
+        chat=None if row["chat"] is None else _CHAT.validate_python(row["chat"]),
     )
 
 

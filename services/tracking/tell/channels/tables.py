@@ -20,6 +20,9 @@ subscriptions = Table(
     Column("secrets", JSONB, nullable=False),
     Column("status", Text, nullable=False),
     Column("status_reason", Text),
+    Column("channel", Text, nullable=False, server_default=text("'webhook'")),
+    # What a chat group reads: {language, templates, readers, sealed_secret}.
+    Column("chat", JSONB, nullable=True),
     Column("version", BigInteger, nullable=False),
     instant("created_at"),
     instant("updated_at"),

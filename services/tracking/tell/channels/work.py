@@ -4,6 +4,7 @@ import asyncio
 from asyncio import Task
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import SystemRandom
 from time import perf_counter
@@ -17,9 +18,13 @@ from services.tracking.tell.channels.domain.deliveries import (
     RETRY_AFTER_MAX,
     TEST_EVENT_TYPE,
     Attempt,
+    Chat,
     Subscription,
+    SubscriptionStatus,
     signed_headers,
 )
+from services.tracking.tell.channels.domain.messages import Answered, Asked, Outcome, Result, Sending
+from services.tracking.tell.channels.domain.robots import ROBOTS
 from services.tracking.tell.channels.service import Ended, Subscriptions
 from services.tracking.tell.channels.store import OUTGOING_CHANNEL, Claimed
 from shared.db.database import UTC_NOW, Database, Scope
@@ -169,9 +174,11 @@ class Deliverer(Rounds):
 
     async def _settle(self, ended: list[Ended]) -> None:
         scope = Scope.of(*(each.claimed.tenant_id for each in ended))
-        for disabled in await self._database.run(scope, lambda tx: service.settle(tx, ended)):
-            metrics.OUTGOING_DISABLED.labels("gone" if disabled.is_gone else "failing").inc()
-            _log.warning("subscription_disabled", subscription_id=str(disabled.subscription_id), reason=disabled.reason)
+        for stopped in await self._database.run(scope, lambda tx: service.settle(tx, ended)):
+            if stopped.status is SubscriptionStatus.DISABLED:
+                metrics.OUTGOING_DISABLED.labels("gone" if stopped.is_gone else "failing").inc()
+            subscription_id = str(stopped.subscription_id)
+            _log.warning(f"subscription_{stopped.status}", subscription_id=subscription_id, reason=stopped.reason)
 
     async def _settle_each(self, ended: Sequence[Ended]) -> None:
         """Store each by itself, so that one that cannot be stored does not take its neighbours with it."""
@@ -182,42 +189,68 @@ class Deliverer(Rounds):
                 _log.exception("attempt_not_stored", delivery_id=str(each.claimed.id))
 
     async def _deliver(self, claimed: Claimed, subscription: Subscription) -> None:
+        if subscription.chat is not None:
+            await self._ask_robot(claimed, subscription, subscription.chat)
+            return
         now = self._clock()
         if claimed.tries == 0 and claimed.event_type != TEST_EVENT_TYPE:
             metrics.OUTGOING_WAIT_SECONDS.observe(max(0.0, (now - claimed.occurred_at).total_seconds()))
         headers = signed_headers(
             self._subscriptions.valid_secrets(subscription, now), delivery_id=claimed.id, at=now, body=claimed.body
         )
-        attempt, retry_after = await self._attempt(self._subscriptions.url(subscription), headers, claimed.body, now)
+        headers["content-type"] = "application/json"
+        asked = Asked(self._subscriptions.url(subscription), claimed.body, headers)
+        attempt, answer, _ = await self._attempt(asked, now)
+        retry_after = None
+        if answer is not None:
+            retry_after = read_retry_after(answer.headers.get("retry-after", ""), now=now, maximum=RETRY_AFTER_MAX)
+        self._end(claimed, attempt, retry_after)
+
+    async def _ask_robot(self, claimed: Claimed, subscription: Subscription, chat: Chat) -> None:
+        """The same through a robot, which is signed for by the moment and answers in its own words."""
+        now = self._clock()
+        robot = ROBOTS[subscription.channel]
+        sending = Sending(
+            self._subscriptions.url(subscription),
+            self._subscriptions.robot_secret(chat),
+            now,
+            claimed.last_result == Result.FORM_REFUSED,
+        )
+        asked = robot.asked(service.MESSAGES.validate_json(claimed.body), sending)
+        attempt, answer, may_have_arrived = await self._attempt(asked, now)
+        if answer is not None:
+            outcome = robot.judge(answer)
+        else:
+            outcome = Outcome(Result.UNKNOWN if may_have_arrived else Result.RETRY)
+        attempt = replace(attempt, result=outcome.result, code=outcome.code, what_to_do=outcome.what_to_do)
+        self._end(claimed, attempt, outcome.retry_after)
+
+    def _end(self, claimed: Claimed, attempt: Attempt, retry_after: timedelta | None) -> None:
         metrics.OUTGOING_ATTEMPTS.labels(_outcome(attempt)).inc()
         metrics.OUTGOING_ATTEMPT_SECONDS.observe(attempt.duration_milliseconds / 1000)
         self._ended.append(Ended(claimed, attempt, retry_after, _chance.random()))
 
-    async def _attempt(
-        self, url: str, headers: dict[str, str], body: bytes, now: datetime
-    ) -> tuple[Attempt, timedelta | None]:
-        """One request, and the Retry-After of its answer. What goes wrong is part of the attempt."""
+    async def _attempt(self, asked: Asked, now: datetime) -> tuple[Attempt, Answered | None, bool]:
+        """One request, its answer, and without one whether it may have arrived; the attempt has what went wrong."""
         started = perf_counter()
-        status: int | None = None
         error: str | None = None
-        answered = ""
-        retry_after: timedelta | None = None
+        answered: Answered | None = None
+        may_have_arrived = False
         try:
-            request = self._client.stream(
-                "POST", url, content=body, headers={**headers, "content-type": "application/json"}
-            )
-            async with request as answer:
-                status = answer.status_code
-                retry_after = read_retry_after(answer.headers.get("retry-after", ""), now=now, maximum=RETRY_AFTER_MAX)
-                answered = await _first_characters(answer)
-        except (OutboundError, UrlRefused) as refused:
+            async with self._client.stream("POST", asked.url, content=asked.body, headers=asked.headers) as answer:
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                answered = Answered(answer.status_code, headers, await _first_bytes(answer))
+        except OutboundError as refused:
+            error, may_have_arrived = _sentence(refused), refused.may_have_arrived
+        except UrlRefused as refused:
             error = _sentence(refused)
         duration_milliseconds = round((perf_counter() - started) * 1000)
-        return Attempt(now, duration_milliseconds, status, error, answered), retry_after
+        status, text = (None, "") if answered is None else (answered.status, _first_characters(answered.body))
+        return Attempt(now, duration_milliseconds, status, error, text), answered, may_have_arrived
 
 
-async def _first_characters(answer: httpx.Response) -> str:
-    """The start of a body, as text. That it is too long, too slow or compressed changes nothing about the status."""
+async def _first_bytes(answer: httpx.Response) -> bytes:
+    """The start of a body. That it is too long, too slow or compressed changes nothing about the status."""
     received = b""
     try:
         async for chunk in answer.aiter_raw():
@@ -226,7 +259,12 @@ async def _first_characters(answer: httpx.Response) -> str:
                 break
     except OutboundError as error:
         _log.info("answer_not_read", code=error.code)
-    text = received[:_ANSWER_BYTES_READ].decode("utf-8", "replace")
+    return received[:_ANSWER_BYTES_READ]
+
+
+def _first_characters(body: bytes) -> str:
+    """The start of a body, as text."""
+    text = body.decode("utf-8", "replace")
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:ANSWER_CHARACTERS_MAX]
 
 

@@ -1,4 +1,4 @@
-"""Webhooks to other systems: who wants which events, what is recorded for them, and what follows an attempt."""
+"""Subscriptions of systems and of people: which events each wants, what is recorded, and what follows an attempt."""
 
 import hmac
 from base64 import b64decode, b64encode
@@ -9,8 +9,11 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from services.tracking.tell.channels.domain.messages import Result
+from services.tracking.tell.channels.domain.templates import Template
 from shared.kernel.errors import Conflict, NotFound
 from shared.kernel.filters import Filter
+from shared.kernel.language import Language
 from shared.kernel.rotation import SealedSecret, with_secret, without_secret
 
 _SYMMETRIC_PREFIX: Final = "whsec_"
@@ -20,6 +23,8 @@ RETRY_SECONDS: Final = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86
 
 The schedule of https://www.standardwebhooks.com: ten attempts in a little more than three days.
 """
+ROBOT_RETRY_SECONDS: Final = (1, 2, 4, 60, 300, 1_800, 7_200, 18_000, 36_000)
+"""The same for a message to people that is known not to have arrived: soon, as it is about now, and then seldom."""
 TRIES_MAX: Final = len(RETRY_SECONDS) + 1
 JITTER_SHARE: Final = 0.1
 RETRY_AFTER_MAX: Final = timedelta(days=1)
@@ -52,6 +57,17 @@ TEST_EVENT_TYPE: Final = "attain.test.v1"
 """Of the event that is sent on request, whatever is subscribed to."""
 
 
+class Channel(StrEnum):
+    """What events are sent through: to a system as Standard Webhooks, or to people by the robot of a chat group."""
+
+    WEBHOOK = "webhook"
+    FEISHU = "feishu"
+    DINGTALK = "dingtalk"
+    WECOM = "wecom"
+    SLACK = "slack"
+    WORKTILE = "worktile"
+
+
 class SubscriptionStatus(StrEnum):
     """Paused: events are recorded and wait. Disabled: events are not recorded; what waits already goes on waiting."""
 
@@ -61,12 +77,16 @@ class SubscriptionStatus(StrEnum):
 
 
 class SubscriptionDeliveryState(StrEnum):
-    """Superseded: a newer state of the same subject was recorded before this one could be delivered."""
+    """Superseded: a newer state of the same subject was recorded before this one could be delivered.
+
+    Unknown: a robot, which cannot tell a repeat, may have taken it or not; nobody but a person sends it again.
+    """
 
     WAITING = "waiting"
     DELIVERED = "delivered"
     FAILED = "failed"
     SUPERSEDED = "superseded"
+    UNKNOWN = "unknown"
 
 
 class SubscriptionNotFound(NotFound):
@@ -97,11 +117,33 @@ class SigningRotationUnderWay(Conflict):
     title = "Rotation under way"
 
 
+class SignedByRobot(Conflict):
+    """A robot wants messages signed with a secret of its own; there is none of ours to rotate or to retire."""
+
+    code = "signed_by_robot"
+    title = "Signed by the robot's secret"
+
+
 class LastSigningSecret(Conflict):
     """A subscription has at least one secret: rotate first, or disable the subscription."""
 
     code = "last_signing_secret"
     title = "Last signing secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What a robot's group reads: in which language, by which templates where not by ours, and who reads along.
+
+    `readers` are the people in the group: nothing leaves that one of them may not see. Without any it is a group of
+    people who see the whole company.
+    """
+
+    language: Language
+    templates: Mapping[EventType, Template]
+    readers: frozenset[UUID]
+    sealed_secret: str | None
+    """What the robot wants its messages signed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +162,9 @@ class Subscription:
     version: int
     created_at: datetime
     updated_at: datetime
+    channel: Channel = Channel.WEBHOOK
+    chat: Chat | None = None
+    """Of a robot's."""
 
     def edited(
         self,
@@ -129,6 +174,7 @@ class Subscription:
         events: Mapping[EventType, Filter] | None,
         status: SubscriptionStatus | None,
         now: datetime,
+        chat: Chat | None = None,
     ) -> "Subscription":
         """With what is given changed."""
         return replace(
@@ -138,10 +184,15 @@ class Subscription:
             events=self.events if events is None else events,
             status=status or self.status,
             status_reason=self.status_reason if status is None else None,
+            chat=chat or self.chat,
         )
 
     def rotated(self, secret: SealedSecret, *, overlap: timedelta, now: datetime) -> "Subscription":
-        """With a new secret; the old one signs beside it for `overlap` more. Raises SigningRotationUnderWay."""
+        """With a new secret; the old one signs beside it for `overlap` more.
+
+        Raises SigningRotationUnderWay and SignedByRobot.
+        """
+        self._require_own_secret()
         secrets = with_secret(self.secrets, secret, overlap=overlap, now=now)
         if secrets is None:
             raise SigningRotationUnderWay("Two secrets are valid; retire the old one first.")
@@ -149,12 +200,17 @@ class Subscription:
 
     def with_retired(self, secret_id: UUID, *, now: datetime) -> "Subscription":
         """Without one of its secrets. Raises SigningSecretNotFound, and LastSigningSecret when none would be left."""
+        self._require_own_secret()
         remaining = without_secret(self.secrets, secret_id, now=now)
         if remaining is None:
             raise SigningSecretNotFound("The subscription has no valid secret with this id.")
         if not remaining:
             raise LastSigningSecret("This is the only secret of the subscription.")
         return replace(self._changed(now), secrets=remaining)
+
+    def _require_own_secret(self) -> None:
+        if self.chat is not None:
+            raise SignedByRobot("Messages are signed with the robot's secret: change chat.secret.")
 
     def _changed(self, now: datetime) -> "Subscription":
         return replace(self, version=self.version + 1, updated_at=now)
@@ -255,15 +311,20 @@ class Attempt:
     error: str | None
     answer: str
     """The first characters of what was answered."""
+    result: Result | None = None
+    """What a robot's answer means; None of a webhook, where the status says all."""
+    code: str | None = None
+    """The robot's own."""
+    what_to_do: str | None = None
 
     @property
     def succeeded(self) -> bool:
-        return self.status in _OK
+        return self.status in _OK if self.result is None else self.result is Result.SENT
 
     @property
     def is_gone(self) -> bool:
         """Whether the endpoint answered never to be called again."""
-        return self.status == _GONE
+        return self.result is None and self.status == _GONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +367,9 @@ def after_attempt(
 ) -> Verdict:
     """What follows the attempt number `tries` of a delivery that was in `state` meanwhile.
 
+    A message that may have arrived is left to people. One that waits for somebody to mend the address waits with its
+    subscription, which is paused.
+
     `chance`, from 0 to 1, lengthens the wait by up to JITTER_SHARE of it, so that what failed together does not come
     back together. The endpoint's Retry-After is respected too, up to a day; after the first attempt that alone. Later
     attempts come no sooner than the schedule has it, so that no endpoint uses them all up at once.
@@ -314,9 +378,19 @@ def after_attempt(
         return Verdict(SubscriptionDeliveryState.DELIVERED, None)
     if state is not SubscriptionDeliveryState.WAITING:
         return Verdict(state, None)
+    match attempt.result:
+        case Result.UNKNOWN:
+            return Verdict(SubscriptionDeliveryState.UNKNOWN, None)
+        case Result.REFUSED:
+            return Verdict(SubscriptionDeliveryState.FAILED, None)
+        case Result.CLOSED:
+            return Verdict(SubscriptionDeliveryState.WAITING, now)
+        case Result.FORM_REFUSED if tries < TRIES_MAX:
+            return Verdict(SubscriptionDeliveryState.WAITING, now)
     if attempt.is_gone or tries >= TRIES_MAX:
         return Verdict(SubscriptionDeliveryState.FAILED, None)
-    wait = timedelta(seconds=RETRY_SECONDS[tries - 1]) * (1 + JITTER_SHARE * chance)
+    seconds = (RETRY_SECONDS if attempt.result is None else ROBOT_RETRY_SECONDS)[tries - 1]
+    wait = timedelta(seconds=seconds) * (1 + JITTER_SHARE * chance)
     if retry_after is not None:
         requested = min(retry_after, RETRY_AFTER_MAX)
         wait = requested if tries == 1 else max(wait, requested)
@@ -342,6 +416,13 @@ class Health:
             rest = max(rest, timedelta(seconds=min(REST_SECONDS_MAX, REST_SECONDS_FIRST * 2**doublings)))
         rest_until = max(self.rest_until, now + rest)
         return Health(failures, self.failing_since or now, rest_until)
+
+
+def reason_to_pause(attempt: Attempt) -> str | None:
+    """What somebody has to do before a robot takes anything, as a sentence; None where that is nothing."""
+    if attempt.result is not Result.CLOSED:
+        return None
+    return f"{attempt.what_to_do or 'The robot takes nothing.'} Then set the status to active: what waits is sent."
 
 
 def reason_to_disable(health: Health, attempt: Attempt, *, now: datetime) -> str | None:

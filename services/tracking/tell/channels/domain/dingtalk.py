@@ -6,7 +6,6 @@ import re
 from base64 import b64encode
 from datetime import timedelta
 from typing import Final
-from urllib.parse import quote
 
 from services.tracking.tell.channels.domain.answers import json_object, judged, refused, text_of
 from services.tracking.tell.channels.domain.messages import (
@@ -66,7 +65,7 @@ def asked(message: Message, sending: Sending) -> Asked:
         }
     if sending.secret is not None:
         milliseconds = str(int(sending.at.timestamp() * 1000))
-        sign = quote(signature(sending.secret, milliseconds), "")
+        sign = signature(sending.secret, milliseconds).translate(_IN_A_QUERY)
         url += f"{'&' if '?' in url else '?'}timestamp={milliseconds}&sign={sign}"
     return Asked(url, json.dumps(content, ensure_ascii=False).encode(), {"content-type": "application/json"})
 
@@ -103,11 +102,12 @@ def _markdown(message: Message, named: str) -> str:
     body = (Piece(text, "" if label is None else f"**{_escaped(label)}** ") for label, text in message.body)
     text = fitted([Piece(message.title, "### "), *body], _escaped, between="\n\n", bytes_max=_TEXT_BYTES_MAX)
     if message.link is not None:
-        text += f"\n\n[{_escaped(message.link.label)}]({quote(message.link.url, safe=_ADDRESS)})"
+        text += f"\n\n[{_escaped(message.link.label)}]({message.link.url.translate(_IN_BRACKETS)})"
     return f"{text}\n\n{named}" if named else text
 
 
-_ADDRESS: Final = "%:/?#[]@!$&'*+,;=~"
+_IN_A_QUERY: Final = str.maketrans({"+": "%2B", "/": "%2F", "=": "%3D"})
+_IN_BRACKETS: Final = str.maketrans({"(": "%28", ")": "%29", " ": "%20"})
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,33 @@
+"""The robots that messages are sent through."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from services.tracking.tell.channels.domain import dingtalk, feishu, slack, wecom, worktile
+from services.tracking.tell.channels.domain.deliveries import Channel
+from services.tracking.tell.channels.domain.messages import Answered, Asked, Message, Outcome, Rate, Sending
+
+
+@dataclass(frozen=True, slots=True)
+class Robot:
+    """How one kind of robot is asked and judged, and how often it takes a message."""
+
+    asked: Callable[[Message, Sending], Asked]
+    judge: Callable[[Answered], Outcome]
+    rates: tuple[Rate, ...]
+
+    @property
+    def spacing(self) -> timedelta:
+        """So far apart are messages that no rate is ever exceeded."""
+        return max(timedelta(seconds=each.seconds) / each.messages for each in self.rates)
+
+
+ROBOTS: Final[Mapping[Channel, Robot]] = {
+    Channel.FEISHU: Robot(feishu.asked, feishu.judge, feishu.RATES),
+    Channel.DINGTALK: Robot(dingtalk.asked, dingtalk.judge, dingtalk.RATES),
+    Channel.WECOM: Robot(wecom.asked, wecom.judge, wecom.RATES),
+    Channel.SLACK: Robot(slack.asked, slack.judge, slack.RATES),
+    Channel.WORKTILE: Robot(worktile.asked, worktile.judge, worktile.RATES),
+}
