@@ -20,11 +20,13 @@ from services.tracking.intake.connections import service as crm
 from services.tracking.intake.inbox.hook_counts import HookCounter
 from services.tracking.intake.inbox.hooks import Hooks
 from services.tracking.intake.upkeep.domain import NEW_FOR
+from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.metadata import transport
 from services.tracking.records.changes import CHANGES_CHANNEL
 from services.tracking.tell.alerts import service
 from services.tracking.tell.alerts.work import AlertWatcher
 from services.tracking.tell.channels.consumer import OUTGOING_TOPICS, OutgoingHandler
+from services.tracking.tell.channels.people import People
 from services.tracking.tell.channels.service import Subscriptions
 from services.tracking.tell.channels.work import Deliverer, subscriber_client
 from services.tracking.worker import CONNECTION_CHECKS
@@ -504,7 +506,7 @@ async def test_a_subscriber_is_told_of_the_raising_and_of_the_clearing_through_k
         outbox=outbox,
         group=f"{topic_prefix}outgoing",
         topics=OUTGOING_TOPICS,
-        handler=OutgoingHandler(),
+        handler=OutgoingHandler(People(DefinitionsCache())),
     )
     subscriptions = watching.tracking.app.state.parts[Subscriptions]
     deliverer = Deliverer(database, subscriptions, client, concurrency=4, concurrency_each=1)

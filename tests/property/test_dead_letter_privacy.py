@@ -17,6 +17,7 @@ from services.tracking.measure.progress.consumer import ActivitiesHandler, Deals
 from services.tracking.measure.progress.definitions import DefinitionsCache, UnusableDefinition, check_usable
 from services.tracking.measure.progress.service import ProgressTracker
 from services.tracking.tell.channels.consumer import OutgoingHandler
+from services.tracking.tell.channels.people import People
 from services.tracking.tell.live.hub import LiveHub
 from shared.contracts.examples import EXAMPLES
 from shared.http.sse import Mailbox
@@ -137,7 +138,7 @@ def test_a_tombstone_is_passed_over_by_every_reader_with_headers_or_without(name
     for handler in (
         DealsHandler(tracker),
         ActivitiesHandler(tracker),
-        OutgoingHandler(),
+        OutgoingHandler(People(DefinitionsCache())),
         CreditedDeals(EARNINGS),
         IncentivesDefinitions(EARNINGS),
     ):
