@@ -1,5 +1,6 @@
 """Assignments over HTTP: proposed by one, approved by another, with every step on record; many at once."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import date
 from decimal import Decimal
@@ -12,7 +13,7 @@ import pytest
 from shared.contracts.org import Calendar, Person
 from shared.http.auth import Role
 from tests.stories.incentives import named
-from tests.stories.pay import rebuilder
+from tests.stories.pay import VERIFICATION, rebuilder
 from tests.stories.pay_api import AGREEING, ANN, APPROVER, AUTHOR, BEN, MAX, Company, running_company, won
 
 
@@ -217,10 +218,6 @@ async def test_what_is_wrong_with_an_assignment_s_terms_is_told_at_its_place(com
             {"quotas": {"bookings": {"amount": "1", "changes": [{"from": "2026-04-01"}]}}},
             "/quotas/bookings/changes/0",
         ),
-        (
-            {"quotas": {"bookings": {"amount": "1", "changes": [{"from": "2026-05-01", "amount": "5"}]}}},
-            "/quotas/bookings/changes/0/from",
-        ),
         ({"quotas": {"other": {"amount": "1"}}}, "/quotas/other"),
         ({"target_variable": {"amount": "-1", "per": "year"}}, "/target_variable/amount"),
     ):
@@ -275,6 +272,59 @@ async def test_quota_and_explanation_follow_ramp_leave_and_a_start_within_the_pe
     assert again["quota"] == explained["value"] == "29758.064516"
 
 
+async def test_a_quota_from_the_middle_of_a_quarter_cuts_what_was_paid_and_gives_it_back_when_withdrawn(
+    company: Company, module_database: str
+) -> None:
+    plan_id = await company.plan(rate=BY_ATTAINMENT)
+    made = (await company.assign(plan_id, ANN, quotas={"bookings": {"amount": "1000"}})).json()
+    await company.deal(won(0, 1200, day=date(2026, 2, 14)), won(1, 1000, day=date(2026, 2, 15)))
+    (whole,) = (await company.get("/v1/earnings")).json()["items"]
+    assert (whole["earned"], whole["quota"]) == ("170.00", "1000")
+    path = f"/v1/assignments/{made['id']}"
+    later = {"bookings": {"amount": "1000", "changes": [{"from": "2026-02-15", "amount": "2000"}]}}
+    await company.approved(await company.send("PATCH", path, {"quotas": later}, if_match='"2"'))
+    first, second = (await company.get("/v1/earnings")).json()["items"]
+    # 45 days at 1,000 and 45 at 2,000: from the day on the quota is 1,500, and of 2,200 the last 700 are above it.
+    assert [(each["start"], each["end"], each["quota"], each["earned"]) for each in (first, second)] == [
+        ("2026-01-01", "2026-02-15", "1000", "70.00"),
+        ("2026-02-15", "2026-04-01", "1500", "85.00"),
+    ]
+    assert first["id"] == whole["id"]
+    explained = (await company.get(f"/v1/earnings/{second['id']}/explain")).json()
+    assert [(each["amount"], each["active_days"]) for each in explained["quota"]["stretches"]] == [
+        ("1000", 45),
+        ("2000", 45),
+    ]
+    assert (explained["before"], [line["amount"] for line in explained["lines"]]) == ("1200", ["85.00"])
+    statement = (await company.get("/v1/statements", person_id=ANN, start="2026-01-01", end="2026-04-01")).json()
+    assert len(statement["earnings"]) == 2
+    posted = [
+        (each["period"]["start"], each["period"]["end"], each["entries"][0]["amount"])
+        for each in (await company.get("/v1/ledger")).json()["items"]
+        if each["cause"]["changes"] == [f"assignment/{made['id']} v4"]
+    ]
+    assert sorted(posted) == [
+        ("2026-01-01", "2026-02-15", "70.00"),
+        ("2026-01-01", "2026-04-01", "-170.00"),
+        ("2026-02-15", "2026-04-01", "85.00"),
+    ]
+    # A deal that arrives then settles its own part, and what it leaves to the part after it.
+    await company.deal(won(2, 100, day=date(2026, 1, 20)))
+    first, second = (await company.get("/v1/earnings")).json()["items"]
+    assert (first["earned"], second["earned"]) == ("80.00", "90.00")
+    assert await differences(company) == []
+    await company.approved(
+        await company.send("PATCH", path, {"quotas": {"bookings": {"amount": "1000"}}}, if_match='"4"')
+    )
+    again = {each["id"]: each["earned"] for each in (await company.get("/v1/earnings")).json()["items"]}
+    assert again == {whole["id"]: "180.00", second["id"]: "0.00"}
+    assert await differences(company) == []
+
+
+async def differences(company: Company) -> list[object]:
+    return [found async for found in VERIFICATION.of_tenant(company.database, company.tenant, Counter())]
+
+
 async def imported(company: Company, path: str, table: str, person: UUID = AUTHOR) -> httpx.Response:
     headers = company.headers(person, Role.ADMIN, **{"content-type": "text/csv"})
     return await company.http.post(f"/v1/assignments/{path}", content=table.encode(), headers=headers)
@@ -316,8 +366,9 @@ async def test_assignments_and_quotas_come_in_as_tables_whole_or_not_at_all(comp
     assert changes[ann]["amount"] == "1000"
     assert changes[ann]["changes"] == [{"from": "2026-04-01", "amount": "2000", "goal_ids": []}]
     assert changes[ben]["amount"] == "600"
-    within = await imported(company, "quotas/import", f"{head}\n{ann},bookings,2026-05-01,2000\n")
-    assert within.json()["errors"][0]["pointer"] == "/line/2/quotas/bookings/changes/1/from"
+    within = await imported(company, "quotas/import", f"{head}\n{ann},bookings,2026-05-01,3000\n")
+    (changed,) = within.json()["changed"]
+    assert [each["from"] for each in changed["change"]["quotas"]["bookings"]["changes"]] == ["2026-04-01", "2026-05-01"]
     headers = company.headers(BEN, Role.MANAGER, **{"content-type": "text/csv"})
     for path in ("import", "quotas/import"):
         assert (await company.http.post(f"/v1/assignments/{path}", content=b"", headers=headers)).status_code == 403

@@ -95,7 +95,7 @@ class Assigned:
     """First days, each with the percent of the quota."""
     leave: tuple[tuple[date, date], ...] = ()
     later: tuple[tuple[date, int], ...] = ()
-    """Cents that every quota by cents becomes from the first day of a quarter on."""
+    """Cents that every quota by cents becomes, from any day on."""
 
 
 @dataclass(frozen=True)
@@ -207,9 +207,16 @@ class World:
         plan = PLAN_OF[index][1]
         starts = {*QUARTERS, date(2026, 10, 1)}
         starts |= {terms.start for terms in self.terms if terms.plan == plan and terms.start.year == 2026}
+        if dict(assigned.quotas).get(key) is not None:
+            # A quota that decides nothing of the pay cuts nothing.
+            starts |= {
+                begins
+                for begins, _ in assigned.later
+                if (paying := self._paying(plan, begins, key)) is not None and paying.by == "attainment"
+            }
         cuts = sorted(starts)
         found = {}
-        total_of_year = total_of_period = due = paid = carried = year_due = Fraction(0)
+        total_of_year = total_of_period = rewarded = due = paid = carried = year_due = Fraction(0)
         last_kind: tuple[bool, bool] | None = None
         for number, start in enumerate(cuts):
             end = cuts[number + 1] if number + 1 < len(cuts) else date(2027, 1, 1)
@@ -233,7 +240,13 @@ class World:
             is_met = paying.gate is None or sum((c.value for c in gated), Fraction(0)) >= paying.gate[0]
             before = total_of_year if paying.basis == "year_to_date" else total_of_period
             days = (date(2026, 1, 1), date(2027, 1, 1)) if paying.basis == "year_to_date" else quarter
-            earned = _pay(paying, before, own, self._quota(index, key, *days, quarter[1]), is_met=is_met)
+            earned = _pay(paying, before, own, self._quota(index, key, *days, end), is_met=is_met)
+            if paying.mode == "milestone":
+                # Once a period and terms.
+                if start == quarter[0] or in_force.start == start:
+                    rewarded = Fraction(0)
+                earned = earned if earned <= 0 or rewarded <= 0 else Fraction(0)
+                rewarded += earned
             owed = earned + carried
             within = _room(paying.cap_period, due, owed)
             pays = _room(paying.cap_year, year_due, within)
@@ -670,6 +683,15 @@ def terms(draw: st.DrawFn, plan: int, start: date | None = None) -> Terms:
 QUOTAS = st.dictionaries(
     st.sampled_from(["a", "b"]), st.one_of(st.none(), st.sampled_from([0, 100_000, 400_000])), max_size=2
 ).map(lambda quotas: tuple(sorted(quotas.items())))
+LATER_DAYS = st.sampled_from([date(2026, m, d) for m in (1, 2, 4, 5, 6) for d in (1, 15, 16)])
+LATER = st.one_of(
+    st.just({}),
+    st.dictionaries(
+        LATER_DAYS,
+        st.sampled_from([0, 50_000, 200_000]),
+        max_size=2,
+    ),
+).map(lambda later: tuple(sorted(later.items())))
 ASSIGNED = st.builds(
     Assigned,
     index=st.just(0),
@@ -681,7 +703,7 @@ ASSIGNED = st.builds(
         [(), (), ((date(2026, 1, 1), 50), (date(2026, 2, 1), 75), (date(2026, 4, 1), 100)), ((date(2026, 5, 7), 33),)]
     ),
     leave=st.sampled_from([(), (), ((date(2026, 2, 3), date(2026, 2, 17)), (date(2026, 3, 25), date(2026, 4, 8)))]),
-    later=st.sampled_from([(), (), ((date(2026, 4, 1), 200_000),)]),
+    later=LATER,
 )
 
 
@@ -806,7 +828,7 @@ def commissions(draw: st.DrawFn) -> list[Step]:
     arriving = draw(st.lists(deals, min_size=3, max_size=10))
     return [
         Known(0, 0),
-        Assigned(0, EVER, draw(st.sampled_from([None, None, date(2026, 4, 10)])), (("a", 100_000),)),
+        Assigned(0, EVER, draw(st.sampled_from([None, None, date(2026, 4, 10)])), (("a", 100_000),), later=draw(LATER)),
         Terms(0, EVER, (component,)),
         Terms(0, draw(st.sampled_from([date(2026, 2, 15), date(2026, 4, 1)])), (replace(other, restart=restart),)),
         *(replace(deal, version=number) for number, deal in enumerate(arriving, start=1)),

@@ -31,6 +31,7 @@ from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind
 from shared.kernel.periods import DatedRange, Period, PeriodKind
 from tests.oracles.incentives import (
     FOUNDED,
+    LATER_DAYS,
     PLAN_OF,
     QUARTERS,
     Aim,
@@ -324,3 +325,21 @@ def test_a_deal_is_paid_for_once_when_the_plan_goes_from_bookings_to_cash() -> N
     (credit,) = book.credits[named("deal", 0)]
     assert (credit.day, credit.value) == (date(2026, 1, 1), Decimal(50))
     assert {key[2] for key, cell in oracle.cells().items() if cell.credits} == {date(2026, 1, 1)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories(changes_max=0), LATER_DAYS, st.sampled_from([0, 50_000, 200_000]))
+def test_a_later_quota_pays_nothing_anew_for_what_counts_before_its_first_day(
+    history: list[Step], first_day: date, quota: int
+) -> None:
+    book = Book()
+    for step in history:
+        if isinstance(step, DealVersion):
+            paid = tuple((day, amount) for day, amount in step.paid if day < first_day)
+            step = replace(step, day=step.day if step.day and step.day < first_day else None, paid=paid)
+        book.take(replace(step, later=()) if isinstance(step, Assigned) else step)
+    before = sum(owed(book.postings).values(), Decimal(0))
+    for step in history:
+        if isinstance(step, Assigned):
+            book.take(replace(step, later=((first_day, quota),)))
+    assert sum(owed(book.postings).values(), Decimal(0)) == before

@@ -22,7 +22,6 @@ from services.incentives.plans.domain.assignments import (
     QuotaState,
     TargetVariable,
     approved_assignment,
-    check_first_days,
     check_no_overlap,
     proposal_for,
     proposed,
@@ -34,13 +33,11 @@ from services.incentives.plans.domain.assignments import (
 )
 from services.incentives.plans.domain.kinds.commission import Commission
 from services.incentives.plans.domain.rates import Tier, TieredRate, TierMode, TierScale
-from services.incentives.plans.domain.versions import Plan
 from shared.contracts.org import Calendar, NationalDays
 from shared.kernel.approvals import SERVICE, Actor, ApprovalNotIndependent
 from shared.kernel.deals import DateField
-from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Aggregate, Measure, Unit
-from shared.kernel.periods import DatedRange, FiscalCalendar, Period, PeriodKind
+from shared.kernel.periods import DatedRange, Period, PeriodKind
 from shared.kernel.working_days import WorkingDays, WorkRule
 from shared.kernel.years import Weekday
 
@@ -99,18 +96,6 @@ def test_a_month_paid_by_its_year_keeps_its_quota_when_a_later_month_gets_anothe
     ]
     # From July on 181 days count 1,200 and 184 days 1,565, of 365.
     assert [found.value for found in expected if not isinstance(found, str)] == [1200, 1200, 1384, 1384]
-
-
-def test_an_amount_that_would_begin_within_a_period_is_refused_with_its_place() -> None:
-    plan = Plan(UUID(int=8), "Reps", "USD", PeriodKind.QUARTER)
-    changing = assignment(
-        Quota(Decimal(1000), changes=((date(2026, 4, 1), QuotaState(Decimal(1))),)),
-        target_variable=TargetVariable(Decimal(1), PerTime.YEAR, ((date(2026, 5, 1), Decimal(2)),)),
-    )
-    with pytest.raises(InvalidInput, match="not the first day of a quarter") as refused:
-        check_first_days(changing, plan, FiscalCalendar())
-    assert refused.value.fields[0].pointer == "/target_variable/changes/0/from"
-    check_first_days(replace(changing, target_variable=None), plan, FiscalCalendar())
 
 
 def test_whoever_comes_within_a_period_is_expected_only_its_days_where_that_is_said() -> None:

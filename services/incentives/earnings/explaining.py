@@ -331,8 +331,12 @@ def _cells_within(known: Definitions, assignment: Assignment, within: tuple[date
     """Every cell the assignment could have in the periods that lie within the days."""
     found = []
     for period in _periods_within(known, assignment, within):
-        for days in known.cells_within(assignment.plan_id, period):
-            found += [CellKey(assignment.id, component.key, days.period) for component in days.version.components]
+        for days in known.terms_within(assignment.plan_id, period):
+            found += [
+                CellKey(assignment.id, component.key, cell.period)
+                for component in days.version.components
+                for cell in known.cells_within(assignment, component.key, days.period)
+            ]
     return found
 
 

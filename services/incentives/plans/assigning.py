@@ -20,7 +20,6 @@ from services.incentives.plans.domain.assignments import (
     QuotaGoal,
     approved_assignment,
     check_approver_unpaid,
-    check_first_days,
     check_no_overlap,
     check_quota_goals,
     check_quota_keys,
@@ -314,7 +313,6 @@ def _check_terms(
     in_force = None if before is None or before.status is AssignmentStatus.PROPOSED else before
     known = {key for version in versions for component in version.components for key in quota_keys(component)}
     check_quota_keys(candidate.quotas.keys(), known)
-    check_first_days(candidate, plan, calendar)
     check_approver_unpaid(candidate, in_force, plan, versions)
     check_quota_goals(candidate, goals, plan, versions, calendar)
 

@@ -112,7 +112,7 @@ class CellKey:
 
 
 class CellDays(NamedTuple):
-    """The days of the cells of a plan that a day is in, and the terms that are in force on them."""
+    """Days of one period that are paid alike, and the terms that are in force on them."""
 
     period: Period
     version: PlanVersion

@@ -6,7 +6,7 @@ either is handled by working the credits out again and comparing with those that
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import MAXYEAR, date, timedelta
 from decimal import Context, Decimal
@@ -37,6 +37,7 @@ from services.incentives.plans.domain.assignments import (
     Assignment,
     QuotaGap,
     QuotaGoal,
+    first_days,
     stated_quota,
     target_variable_of,
 )
@@ -191,10 +192,9 @@ class Definitions:
         if isinstance(found, NotCounted):
             return DealOfCell((), NotCredited(found.reason, found.failing))
         rules = version.rules.crediting
+        key = CellKey(assignment.id, component_key, period)
         parts = [
-            self._part_in_cell(
-                self._owned(part, counted.measure, deal, owners, rules), deal, assignment, counted, period, part
-            )
+            self._part_in_cell(self._owned(part, counted.measure, deal, owners, rules), deal, key, counted, part)
             for part in found
         ]
         credited = [
@@ -279,15 +279,15 @@ class Definitions:
         assignment = self.assignments.get(cell.assignment_id)
         if assignment is None or assignment.deleted:
             return None
-        found = self.cell_on(assignment.plan_id, cell.period.start)
+        found = self.cell_on(assignment, cell.component, cell.period.start)
         if found is None or found.period.start != cell.period.start:
             return None
         component = found.version.component(cell.component)
         if component is None:
             return None
         plan = self.plans[assignment.plan_id]
-        quota = self._quota(assignment, component, cell.period.start)
-        target = self._target_variable(assignment, cell.period.start)
+        quota = self._quota(assignment, component, found.period)
+        target = self._target_variable(assignment, found.period)
         return PayTerms(
             component,
             plan,
@@ -299,15 +299,15 @@ class Definitions:
     def expected(self, cell: CellKey, terms: PayTerms) -> Expected:
         """How the quota and the target variable of a cell with these terms come to what they are."""
         assignment = self.assignments[cell.assignment_id]
-        quota = self._quota(assignment, terms.component, cell.period.start)
-        target = self._target_variable(assignment, cell.period.start)
+        quota = self._quota(assignment, terms.component, cell.period)
+        target = self._target_variable(assignment, cell.period)
         return Expected(None if isinstance(quota, QuotaGap) else quota, target)
 
-    def quotas(self, assignment: Assignment, component: Component, day: date) -> dict[str, Decimal | QuotaGap]:
-        """The quota of each measure of a component, of the period around a day that its totals run for."""
+    def quotas(self, assignment: Assignment, component: Component, days: Period) -> dict[str, Decimal | QuotaGap]:
+        """The quota of each measure of a component in a cell of these days, of the period that its totals run for."""
         found = {}
         for counted in component.measures:
-            quota = self._stated_quota(assignment, component.key, counted, day)
+            quota = self._stated_quota(assignment, component.key, counted, days)
             found[counted.name] = quota if isinstance(quota, QuotaGap) else quota.value
         return found
 
@@ -318,7 +318,8 @@ class Definitions:
     def pool_weights(self, cell: CellKey) -> tuple[list[Decimal], int]:
         """The weights of everybody who shares the pool of a cell, by assignment, and whose place is the cell's.
 
-        A weight is the assignment's own, 1 where it states none, times its days on the plan in the period of the cell.
+        A weight is the assignment's own, 1 where it states none, times its days on the plan in the period of the cell;
+        where it changes, each counts for its own days.
         """
         plan_id = self.assignments[cell.assignment_id].plan_id
         days = DatedRange(cell.period.start, cell.period.end)
@@ -345,45 +346,67 @@ class Definitions:
                 yield ComponentYear(assignment.id, key, year)
             day = year.end
 
-    def _quota(self, assignment: Assignment, component: Component, day: date) -> Prorated | QuotaGap:
-        """That of what a component pays on."""
+    def _quota(self, assignment: Assignment, component: Component, days: Period) -> Prorated | QuotaGap:
+        """That of what a component pays on, in a cell of these days."""
         for counted in component.measures:
             if counted.name == MAIN:
-                return self._stated_quota(assignment, component.key, counted, day)
+                return self._stated_quota(assignment, component.key, counted, days)
         return QuotaGap.MISSING
 
     def _stated_quota(
-        self, assignment: Assignment, component: str, counted: ComponentMeasure, day: date
+        self, assignment: Assignment, component: str, counted: ComponentMeasure, days: Period
     ) -> Prorated | QuotaGap:
         plan = self.plans[assignment.plan_id]
-        key, period = quota_key(component, counted.name), self.period_of(counted.period or plan.period, day)
-        paid_until = self.period_of(plan.period, day).end
+        key, period = quota_key(component, counted.name), self.period_of(counted.period or plan.period, days.start)
         unit, work = counted.measure.unit, self.chart.work
-        return stated_quota(assignment, key, unit, period, self.goals, work, known_before=paid_until)
+        return stated_quota(assignment, key, unit, period, self.goals, work, known_before=days.end)
 
-    def _target_variable(self, assignment: Assignment, day: date) -> Prorated | None:
+    def _target_variable(self, assignment: Assignment, days: Period) -> Prorated | None:
         kind = self.plans[assignment.plan_id].period
-        return target_variable_of(assignment, kind, self.period_of(kind, day), self.chart.work)
+        return target_variable_of(assignment, kind, self.period_of(kind, days.start), self.chart.work, days=days)
 
     def version_in_force(self, plan_id: UUID, day: date) -> PlanVersion | None:
         """The terms of a plan on a day."""
-        found = self.cell_on(plan_id, day)
+        found = self.terms_on(plan_id, day)
         return None if found is None else found.version
 
-    def cell_on(self, plan_id: UUID, day: date) -> CellDays | None:
-        """The days of the cells that a day is in: those of its period on which the same terms are in force."""
-        known = self._cell_days
+    def terms_on(self, plan_id: UUID, day: date) -> CellDays | None:
+        """The days of the period around a day on which the same terms are in force, whoever is on the plan."""
+        known = self._terms_days
         key = plan_id, day
         if key not in known:
             known[key] = self._cut(plan_id, day)
         return known[key]
 
-    def cells_within(self, plan_id: UUID, days: Period) -> list[CellDays]:
+    def cell_on(self, assignment: Assignment, component: str, day: date) -> CellDays | None:
+        """The days of the cell that a day is in: those with the same terms and the same amounts that are expected."""
+        found = self.terms_on(assignment.plan_id, day)
+        if found is None or assignment.id not in self._changing:
+            return found
+        paid = found.version.component(component)
+        start, end = found.period.start, found.period.end
+        for first_day in () if paid is None else first_days(assignment, paid):
+            if first_day <= day:
+                start = max(start, first_day)
+            else:
+                end = min(end, first_day)
+        return CellDays(Period(start, end), found.version)
+
+    def terms_within(self, plan_id: UUID, days: Period) -> list[CellDays]:
+        """What `terms_on` finds, of every day within some that it begins on, in order."""
+        return self._beginning_within(plan_id, days, lambda day: self.terms_on(plan_id, day))
+
+    def cells_within(self, assignment: Assignment, component: str, days: Period) -> list[CellDays]:
         """The days of every cell that begins within some, in order."""
+        return self._beginning_within(assignment.plan_id, days, lambda day: self.cell_on(assignment, component, day))
+
+    def _beginning_within(
+        self, plan_id: UUID, days: Period, around: Callable[[date], CellDays | None]
+    ) -> list[CellDays]:
         found = []
         day = days.start
         while day < days.end:
-            cell = self.cell_on(plan_id, day)
+            cell = around(day)
             if cell is None:
                 first = self.first_terms(plan_id)
                 if first is None or first <= day:
@@ -397,11 +420,13 @@ class Definitions:
 
     def linked_year(self, cell: CellKey) -> ComponentYear | None:
         """The cells that depend on one another and that this is one of; None where its own credits are all it needs."""
-        plan_id = self.assignments[cell.assignment_id].plan_id
-        key = plan_id, cell.component, cell.period.start
+        assignment = self.assignments[cell.assignment_id]
+        # Everybody's cells on a plan are linked alike, but of those with amounts of their own days.
+        alike = assignment.id if assignment.id in self._changing else assignment.plan_id
+        key = alike, cell.component, cell.period.start
         if key not in self._linked:
             year = self.period_of(PeriodKind.YEAR, cell.period.start)
-            self._linked[key] = year if self._is_linked(plan_id, cell.component, year) else None
+            self._linked[key] = year if self._is_linked(assignment, cell.component, year) else None
         linked = self._linked[key]
         return None if linked is None else ComponentYear(cell.assignment_id, cell.component, linked)
 
@@ -438,9 +463,9 @@ class Definitions:
             total = after
         return found
 
-    def _is_linked(self, plan_id: UUID, component_key: str, year: Period) -> bool:
-        kind = self.plans[plan_id].period
-        for cell in self.cells_within(plan_id, year):
+    def _is_linked(self, assignment: Assignment, component_key: str, year: Period) -> bool:
+        kind = self.plans[assignment.plan_id].period
+        for cell in self.cells_within(assignment, component_key, year):
             component = cell.version.component(component_key)
             if component is not None and (
                 component.is_linked or cell.period.start != self.period_of(kind, cell.period.start).start
@@ -468,8 +493,8 @@ class Definitions:
         return period
 
     def cut_now(self, cell: CellKey) -> CellKey:
-        """The cell with the end that it has now: a change of the calendar, or new terms, may cut it."""
-        found = self.cell_on(self.assignments[cell.assignment_id].plan_id, cell.period.start)
+        """The cell with the end that it has now: a change of the calendar, new terms or another quota may cut it."""
+        found = self.cell_on(self.assignments[cell.assignment_id], cell.component, cell.period.start)
         return replace(cell, period=found.period) if found and found.period.start == cell.period.start else cell
 
     def _credits_by(self, assignment: Assignment, crediting: Crediting) -> bool:
@@ -670,7 +695,7 @@ class Definitions:
             if parts is None:
                 parts = taken[line.measure_index] = self._taken(measure, deal, owners, line.rules)
             for day, on_day in self._by_day(assignment, line.counted, parts).items():
-                cell = self.cell_on(assignment.plan_id, day)
+                cell = self.cell_on(assignment, line.component, day)
                 if cell is None or not self._is_on_it(assignment, line.counted, deal, day, cell.period):
                     continue
                 if cell.version.number == line.version_number:
@@ -743,15 +768,10 @@ class Definitions:
                 return person == assignment.person_id
 
     def _part_in_cell(
-        self,
-        owned: _Owned,
-        deal: DealFacts,
-        assignment: Assignment,
-        counted: ComponentMeasure,
-        period: Period,
-        stated: Part,
+        self, owned: _Owned, deal: DealFacts, key: CellKey, counted: ComponentMeasure, stated: Part
     ) -> PartInCell:
         part, refusal = owned
+        assignment, period = self.assignments[key.assignment_id], key.period
         person = self._person_of(part)
         found = self._of_assignment(part, person, deal, assignment, counted)
         if refusal is not None and isinstance(part.outcome, Counted):
@@ -762,7 +782,7 @@ class Definitions:
             return PartInCell(part, person, found)
         if refusal is CreditExclusion.HOUSE_ACCOUNT:
             return PartInCell(part, person, NotCredited(refusal))
-        actual = self.cell_on(assignment.plan_id, found.day)
+        actual = self.cell_on(assignment, key.component, found.day)
         within = period if actual is None else actual.period
         if assignment.deleted or not self._is_on_it(assignment, counted, deal, found.day, within):
             return PartInCell(part, person, NotCredited(CreditExclusion.NO_ASSIGNMENT))
@@ -920,7 +940,12 @@ class Definitions:
         return {plan_id: timeline(versions) for plan_id, versions in self.versions.items()}
 
     @cached_property
-    def _cell_days(self) -> dict[tuple[UUID, date], CellDays | None]:
+    def _changing(self) -> frozenset[UUID]:
+        """The assignments with amounts that begin later than they do."""
+        return frozenset(each.id for each in self.assignments.values() if each.has_later_amounts)
+
+    @cached_property
+    def _terms_days(self) -> dict[tuple[UUID, date], CellDays | None]:
         return {}
 
     @cached_property
@@ -933,14 +958,21 @@ class Definitions:
 
 
 def _weight(assignment: Assignment, key: str, period: Period) -> Decimal:
-    """What an assignment states for a period, times its days in it."""
+    """What an assignment states for a period, each amount times its days in it."""
     days = assignment.range.within(period)
     if days is None:
         return _ZERO
     quota = assignment.quotas.get(key)
-    stated = [] if quota is None else [state.amount for start, state in quota.states() if start <= days.start]
-    weight = stated[-1] if stated and stated[-1] is not None else _ONE
-    return _EXACT.multiply(weight, Decimal((days.end - days.start).days))
+    states = [] if quota is None else list(quota.states())
+    starts = [start for start, _ in states] or [date.min]
+    amounts = [state.amount for _, state in states] or [None]
+    weight = _ZERO
+    for amount, start, end in zip(amounts, starts, [*starts[1:], DAY_MAX], strict=True):
+        part = DatedRange(start, end).within(days)
+        if part is not None:
+            own = _ONE if amount is None else amount
+            weight = _EXACT.add(weight, _EXACT.multiply(own, Decimal((part.end - part.start).days)))
+    return weight
 
 
 def _passed(multipliers: tuple[Multiplier, ...], deal: DealFacts, calendar: FiscalCalendar) -> tuple[Multiplier, ...]:

@@ -63,6 +63,7 @@ class PayInputs:
     cell, and `before` up to its start, for measures whose totals go on from earlier cells. `deals` has the main
     measure's in the cell itself, by business date and deal id. `scores` are percents by objective, of those that are
     scored. `part` is the cell's share of the days of its period: what is stated for a whole one is paid by it.
+    `paid_before` is what earlier cells of its period have come to under the same terms.
     """
 
     quotas: Mapping[str, Decimal | QuotaGap]
@@ -75,6 +76,7 @@ class PayInputs:
     before: Mapping[str, Decimal] = field(default_factory=dict)
     caps: CapState = CapState()
     part: Fraction = Fraction(1)
+    paid_before: Decimal = _ZERO
 
 
 def exact_sum(amounts: Iterable[Decimal]) -> Decimal:

@@ -1,17 +1,21 @@
 """What a component pays: one pure function of what is known of a cell, for each kind of component."""
 
 from dataclasses import replace
+from decimal import Decimal
+from typing import Final
 
 from services.incentives.earnings.domain.inputs import CapState, PayInputs, exact_sum
 from services.incentives.earnings.domain.kinds import bonus, commission, matrix, objective, pool
 from services.incentives.earnings.domain.pay import Pay
-from services.incentives.earnings.domain.steps import Step, before_step
+from services.incentives.earnings.domain.steps import Step, before_step, once_step
 from services.incentives.plans.domain.assignments import QuotaGap
 from services.incentives.plans.domain.components import Component, paid_by_rate
 from services.incentives.plans.domain.kinds.bonus import Bonus
 from services.incentives.plans.domain.kinds.matrix import Matrix
 from services.incentives.plans.domain.kinds.objective import Objectives
 from services.incentives.plans.domain.kinds.pool import Pool
+
+_ZERO: Final = Decimal(0)
 
 
 def pay(component: Component, inputs: PayInputs) -> Pay:
@@ -27,6 +31,8 @@ def pay(component: Component, inputs: PayInputs) -> Pay:
         paid = exact_sum(() if isinstance(earlier, QuotaGap) else (step.amount for step in earlier))
         steps = (*steps, before_step(paid)) if paid else steps
     amount = exact_sum(step.amount for step in steps)
+    if isinstance(component, Bonus) and component.pays_once and inputs.paid_before > 0 and amount > 0:
+        steps, amount = (*steps, once_step(amount)), _ZERO
     return Pay(amount, steps=steps, due=amount, within_period=amount)
 
 

@@ -24,7 +24,7 @@ class StepKind(StrEnum):
     POOL = "pool"
     MATRIX = "matrix"
     BEFORE = "before"
-    """What the same would pay for what was credited before the terms changed within a period."""
+    """What the same would pay for what was credited before the terms, or a quota, changed within a period."""
     THRESHOLD = "threshold"
     GATE = "gate"
     CARRIED = "carried"
@@ -50,10 +50,19 @@ def before_step(paid: Decimal) -> Step:
     """What was paid for earlier parts of the period, or would be by these terms, is not paid again."""
     shown = format_amount(paid)
     words = Words(
-        f"{shown} of it is for what was credited earlier in the period, under the terms before.",
-        f"其中 {shown} 对应本期内条款变更之前的业绩，不重复计付。",
+        f"{shown} of it is for what was credited earlier in the period, before its terms or its quota changed.",
+        f"其中 {shown} 对应本期内条款或指标变更之前的业绩，不重复计付。",
     )
     return Step(StepKind.BEFORE, words, paid, None, paid.copy_negate())
+
+
+def once_step(due: Decimal) -> Step:
+    """What is paid once a period was paid in an earlier part of it."""
+    words = Words(
+        "It was paid earlier in the period, and a period pays it once.",
+        "本期内此前已计付，每期仅计付一次。",
+    )
+    return Step(StepKind.BEFORE, words, due, None, due.copy_negate())
 
 
 def as_decimal(ratio: Fraction) -> Decimal:

@@ -116,11 +116,14 @@ class LinkedCells:
         year: dict[str, Decimal] = {}
         period: dict[str, Decimal] = {}
         caps = CapState()
+        paid_before, version = _ZERO, 0
         for frame in self._frames:
             if frame.begins_anew:
                 year, period = {}, {}
             if frame.begins_period:
                 period = {}
+            if frame.begins_period or frame.terms.plan_version != version:
+                paid_before, version = _ZERO, frame.terms.plan_version
             if not frame.is_on:
                 caps = replace(caps, carried=_ZERO)
             component, start = frame.terms.component, frame.key.period.start
@@ -144,10 +147,12 @@ class LinkedCells:
                 scores=frame.scores,
                 pool=frame.pool,
                 part=frame.part,
+                paid_before=paid_before,
             )
             paid = pay(component, inputs)
             found.append(WorkedCell(frame.key, frame.terms, inputs, paid, own.get(MAIN, _ZERO), len(main), frame.is_on))
             caps = next_caps(component, caps, paid, ends_period=frame.ends_period)
+            paid_before = EXACT.add(paid_before, paid.amount)
             year = _added(year, own)
             period = _added(period, own)
         return found
@@ -179,7 +184,7 @@ def _frames(known: Definitions, key: ComponentYear) -> Iterable[_Frame]:
         return
     plan = known.plans[assignment.plan_id]
     last: Component | None = None
-    for days in known.cells_within(plan.id, key.year):
+    for days in known.cells_within(assignment, key.component, key.year):
         cell = CellKey(assignment.id, key.component, days.period)
         terms = known.terms(cell)
         if terms is None:
@@ -194,7 +199,7 @@ def _frames(known: Definitions, key: ComponentYear) -> Iterable[_Frame]:
             cell,
             terms,
             is_on,
-            known.quotas(assignment, component, days.period.start),
+            known.quotas(assignment, component, days.period),
             {
                 counted.name: around if counted.period is None else known.period_of(counted.period, days.period.start)
                 for counted in component.measures

@@ -26,7 +26,11 @@ class AmountChangeContent(Content):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    start: Day = Field(alias="from")
+    start: Day = Field(
+        alias="from",
+        description="Its first day, any one: what is paid from the target variable is paid in two parts where it lies "
+        "within a period.",
+    )
     amount: Amount
 
 

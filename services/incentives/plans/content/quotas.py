@@ -24,7 +24,11 @@ class QuotaChangeContent(QuotaStateContent):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    start: Day = Field(alias="from", description="Its first day. What lies before it is never paid again.")
+    start: Day = Field(
+        alias="from",
+        description="Its first day, any one: what is paid by the quota is paid in two parts where it lies within a "
+        "period. What lies before it is never paid again.",
+    )
 
 
 class QuotaContent(QuotaStateContent):

@@ -17,6 +17,8 @@ from services.incentives.plans.domain.active_days import (
     check_ramp,
     prorated,
 )
+from services.incentives.plans.domain.components import Component, pays_from_target, quota_measures
+from services.incentives.plans.domain.kinds.objective import Objectives
 from services.incentives.plans.domain.parameters import quota_key
 from services.incentives.plans.domain.versions import Plan, PlanVersion, approved_days
 from shared.kernel.approvals import Actor, Proposal
@@ -242,13 +244,13 @@ class Assignment:
     @property
     def depends_on_days(self) -> bool:
         """Whether what is expected in a period depends on which days are worked."""
-        return bool(
-            self.prorated
-            or self.leave
-            or self.ramp
-            or any(quota.changes for quota in self.quotas.values())
-            or (self.target_variable is not None and self.target_variable.changes)
-        )
+        return bool(self.prorated or self.leave or self.ramp or self.has_later_amounts)
+
+    @property
+    def has_later_amounts(self) -> bool:
+        """Whether a quota or the target variable becomes another one from some day on."""
+        target = self.target_variable
+        return any(quota.changes for quota in self.quotas.values()) or bool(target is not None and target.changes)
 
 
 def proposed(stored: Assignment, terms: Assignment) -> Assignment:
@@ -305,7 +307,7 @@ def stated_quota(
 
     Of the goals it names the first counts whose own period is this one, which is active or closed, and which fits.
     Where it changes within the period, each amount counts for its own days. What begins on the day `known_before` or
-    later is left out: a month that is paid by the total of its year was paid before an amount from a later month on.
+    later is left out: what was paid up to that day was paid by what was in force.
     """
     until = period.end if known_before is None else min(known_before, period.end)
     quota = assignment.quotas.get(component)
@@ -347,25 +349,46 @@ def quota_of(
     return found if isinstance(found, QuotaGap) else found.value
 
 
-def target_variable_of(
-    assignment: Assignment, kind: PeriodKind, period: Period, work: WorkingDays | None = None
-) -> Prorated | None:
-    """The pay at target of one period of a plan of that kind; None where none is stated.
+def first_days(assignment: Assignment, component: Component) -> list[date]:
+    """The days from which on a component pays by other amounts, in order: its periods are paid in parts there.
 
-    One that is stated for a year is shared evenly by the periods of a year.
+    Objectives are scored for whole periods, of which each target variable has its own days.
+    """
+    keys = [quota_key(component.key, name) for name in quota_measures(component)]
+    found = {start for key in keys if key in assignment.quotas for start, _ in assignment.quotas[key].changes}
+    target = assignment.target_variable
+    if target is not None and pays_from_target(component) and not isinstance(component, Objectives):
+        found |= {start for start, _ in target.changes}
+    return sorted(found)
+
+
+def target_variable_of(
+    assignment: Assignment,
+    kind: PeriodKind,
+    period: Period,
+    work: WorkingDays | None = None,
+    *,
+    days: Period | None = None,
+) -> Prorated | None:
+    """The pay at target of one period of a plan of that kind, for what is paid on some of its days (None: on all).
+
+    None where none is stated. One that is stated for a year is shared evenly by the periods of a year. The amount that
+    is in force on those days counts in full; where it changes within them, each for its own.
     """
     target = assignment.target_variable
     if target is None:
         return None
     parts = Decimal(1 if target.per is PerTime.PERIOD else _PER_YEAR[kind])
     stated = [(date.min, target.amount), *target.changes]
+    within = period if days is None else days
     amounts = [
         StatedAmount(start, _EXACT.divide(amount, parts))
         for index, (start, amount) in enumerate(stated)
-        if start < period.end and not (index + 1 < len(stated) and stated[index + 1][0] <= period.start)
+        if start < within.end and not (index + 1 < len(stated) and stated[index + 1][0] <= within.start)
     ]
     present = assignment.range if assignment.prorated else None
-    return prorated(period, amounts, present=present, leave=assignment.leave, work=work)
+    counted = period if len(amounts) == 1 else within
+    return prorated(counted, amounts, present=present, leave=assignment.leave, work=work)
 
 
 def _goal_target(
@@ -427,24 +450,6 @@ def check_quota_goals(
                     if (goal := goals.get(goal_id)) is not None:
                         fitting = calendar.period_of(goal.period.start, counted.period or plan.period)
                         check_quota_goal(goal, candidate.person_id, counted.measure.unit, fitting, f"/quotas/{key}{at}")
-
-
-def check_first_days(candidate: Assignment, plan: Plan, calendar: FiscalCalendar) -> None:
-    """Raise InvalidInput for an amount that would begin within a period: it would pay anew what lies before it."""
-    starts = {
-        f"/quotas/{key}/changes/{index}/from": start
-        for key, quota in candidate.quotas.items()
-        for index, (start, _) in enumerate(quota.changes)
-    }
-    target = candidate.target_variable
-    for index, (start, _) in enumerate(() if target is None else target.changes):
-        starts[f"/target_variable/changes/{index}/from"] = start
-    for pointer, start in starts.items():
-        period = calendar.period_of(start, plan.period)
-        if start != period.start:
-            raise InvalidInput.field(
-                pointer, f"{start} is not the first day of a {plan.period}", f"{period.start} or {period.end}"
-            )
 
 
 def assignment_warnings(

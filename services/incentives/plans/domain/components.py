@@ -5,12 +5,13 @@ from functools import lru_cache
 from typing import Final
 
 from services.incentives.plans.domain.kinds.bonus import Bonus
-from services.incentives.plans.domain.kinds.commission import Commission
-from services.incentives.plans.domain.kinds.matrix import Matrix
+from services.incentives.plans.domain.kinds.commission import GATE, Commission
+from services.incentives.plans.domain.kinds.matrix import SECOND, Matrix, MatrixPays
 from services.incentives.plans.domain.kinds.objective import Objectives
 from services.incentives.plans.domain.kinds.override import Override
 from services.incentives.plans.domain.kinds.pool import WEIGHT, Pool
 from services.incentives.plans.domain.parameters import MAIN, ComponentMeasure, check_currency, quota_key
+from services.incentives.plans.domain.rates import PointsPay, PointsRate, TierScale
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import Measure
 from shared.kernel.periods import PeriodKind
@@ -45,6 +46,38 @@ def quota_keys(component: Component) -> set[str]:
     if isinstance(component, Pool):
         names = {WEIGHT}
     return {quota_key(component.key, name) for name in names}
+
+
+def quota_measures(component: Component) -> set[str]:
+    """The names of the measures whose quota decides what the component pays."""
+    match component:
+        case Objectives() | Pool():
+            return set()
+        case Bonus():
+            return {MAIN} if component.needs_quota else set()
+        case Matrix():
+            axes = {MAIN: component.rows, SECOND: component.columns}
+            return {name for name, axis in axes.items() if axis.scale is TierScale.ATTAINMENT}
+        case Override():
+            return quota_measures(_paid_as(component))
+        case Commission():
+            found = {MAIN} if component.needs_quota else set()
+            return found | {GATE} if component.gate and component.gate.at_least_attainment is not None else found
+
+
+def pays_from_target(component: Component) -> bool:
+    """Whether what it pays depends on the target variable."""
+    match component:
+        case Bonus():
+            return component.pays.target_percent is not None
+        case Objectives():
+            return component.target.target_percent is not None
+        case Matrix():
+            return component.pays is MatrixPays.TARGET_PERCENT
+        case Pool():
+            return False
+        case _:
+            return isinstance(component.rate, PointsRate) and component.rate.pays is PointsPay.TARGET_PERCENT
 
 
 def paid_by_rate(component: Component) -> Commission | None:

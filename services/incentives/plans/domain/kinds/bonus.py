@@ -132,6 +132,12 @@ class Bonus:
         return (ComponentMeasure(MAIN, self.measure, self.allocation_percent),)
 
     @property
+    def pays_once(self) -> bool:
+        """Whether a period has one reward at most."""
+        is_once = isinstance(self.condition, EachDeal) and self.condition.times is Times.ONCE
+        return is_once or isinstance(self.condition, Milestone)
+
+    @property
     def is_linked(self) -> bool:
         """Whether a cell depends on more than the total of its own credits, or its deals one by one."""
         return True
