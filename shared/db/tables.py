@@ -65,6 +65,8 @@ class TransportTables:
     outbox_marks: Table
     consumer_positions: Table
     idempotency_keys: Table
+    mark_tokens: Sequence
+    """Of positions and tokens of marks."""
 
     @property
     def outbox_channel(self) -> str:
@@ -145,4 +147,5 @@ def transport_tables(metadata: MetaData) -> TransportTables:
             Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
             Index("ix_idempotency_keys_created_at", "created_at"),
         ),
+        mark_tokens=tokens,
     )

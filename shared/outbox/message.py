@@ -1,6 +1,6 @@
 """What a service hands to the outbox and the relay hands to Kafka, and what is stored in the outbox between."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from shared.outbox.domain import Lane
@@ -29,6 +29,10 @@ class Appended(NamedTuple):
     age_seconds: float
 
 
+PATIENT_POSITIONS: Final = 2**62
+"""Positions of marks from here on are of what comes by the thousand, and is not to hold up what comes alone."""
+
+
 class Mark(NamedTuple):
     """A subject whose newest state is to be published; `token` changes whenever it is marked again."""
 
@@ -37,6 +41,11 @@ class Mark(NamedTuple):
     subject: str
     position: int
     token: int
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether it was marked as such, and not besides otherwise."""
+        return self.position >= PATIENT_POSITIONS
 
     @property
     def lane(self) -> Lane:

@@ -13,7 +13,7 @@ from shared.db.arrays import array_text
 from shared.db.database import Transaction
 from shared.db.tables import TransportTables
 from shared.outbox.handover import HandOver
-from shared.outbox.message import Appended, Mark, OutboxMessage
+from shared.outbox.message import PATIENT_POSITIONS, Appended, Mark, OutboxMessage
 from shared.outbox.trail import Trail
 from shared.telemetry.tracing import current_traceparent
 
@@ -47,13 +47,14 @@ SELECT ARRAY(SELECT id FROM appended ORDER BY id) AS ids, (SELECT count(*) FROM 
 """
 
 # Sorted by the primary key, so that two who mark the same subjects never wait for each other in a circle. The position
-# in the queue stays: what is marked again and again still gets its turn.
+# in the queue stays: what is marked again and again still gets its turn. What was patient and no longer is moves up.
 _MARK: Final = """
-INSERT INTO {outbox_marks} AS m (topic, tenant_id, subject, stripe)
-SELECT :topic, tenant_id, subject, :stripe
+INSERT INTO {outbox_marks} AS m (topic, tenant_id, subject, stripe, position)
+SELECT :topic, tenant_id, subject, :stripe, nextval('{tokens}') + CAST(:first_position AS bigint)
 FROM unnest(CAST(CAST(:tenant_ids AS text) AS uuid[]), CAST(CAST(:subjects AS text) AS text[])) AS s(tenant_id, subject)
 ORDER BY tenant_id, subject
-ON CONFLICT (topic, tenant_id, subject, stripe) DO UPDATE SET token = excluded.token
+ON CONFLICT (topic, tenant_id, subject, stripe) DO UPDATE
+SET token = excluded.token, position = least(m.position, excluded.position)
 """
 
 
@@ -86,7 +87,8 @@ class Outbox:
         self._channel = tables.outbox_channel
         self._relay = relay
         append = _APPEND.format(outbox=tables.outbox.fullname)
-        mark = _MARK.format(outbox_marks=tables.outbox_marks.fullname)
+        tokens = f"{tables.service}.{tables.mark_tokens.name}"
+        mark = _MARK.format(outbox_marks=tables.outbox_marks.fullname, tokens=tokens)
         self._append = text(append + _NOTIFY)
         self._append_to_hand_over = text(append + _AHEAD.format(outbox=tables.outbox.fullname))
         self._mark = text(f"WITH marked AS ({mark}) {_NOTIFY}")
@@ -141,7 +143,8 @@ class Outbox:
         """Publish the newest state of these subjects, once, however often they are marked until then.
 
         The relay's renderer for the topic reads the state. Markers with stripes of their own never wait for each other.
-        What is `patient` may come by the thousand: the relay looks for it when nothing else is handed over to it.
+        What is `patient` may come by the thousand: the relay looks for it when nothing else is to be published, and
+        for a few of it at a time where something else was a moment ago.
         """
         marked = list(dict.fromkeys(subjects))
         if not marked:
@@ -149,6 +152,7 @@ class Outbox:
         parameters: dict[str, object] = {
             "topic": topic,
             "stripe": stripe,
+            "first_position": PATIENT_POSITIONS if patient else 0,
             "tenant_ids": array_text([tenant_id for tenant_id, _ in marked]),
             "subjects": array_text([subject for _, subject in marked]),
         }

@@ -33,9 +33,11 @@ _log = get_logger(__name__)
 _chance: Final = SystemRandom()
 
 _ROWS_MAX: Final = 1000
-_MARKS_BESIDE_MAX: Final = 50
+_PATIENT_WITH_MAX: Final = 10
+"""So many patient marks go out with what is not, so that they get on however much that is."""
+_PATIENT_BESIDE_MAX: Final = 20
 _BESIDE_SECONDS: Final = 1.0
-"""So long after something was handed over a look takes few marks: what is handed over meanwhile waits for them."""
+"""So long after something else a look takes few patient marks: what is to be published meanwhile waits for them."""
 _BYTES_MAX: Final = 16 * 1024 * 1024
 _BLOCKED_LANES_MAX: Final = 5000
 _PUBLISH_SECONDS_MAX: Final = 60.0
@@ -107,7 +109,7 @@ class Relay(Rounds):
         self._running: asyncio.Task[None] | None = None
         self._counted_at = float("-inf")
         self._passes_without_look = 0
-        self._handed_over_at = float("-inf")
+        self._impatient_at = float("-inf")
 
     async def run(self) -> None:
         """Publish until `stop`; survives the loss of the database and of the broker. Call once."""
@@ -167,7 +169,7 @@ class Relay(Rounds):
                 await self._wait(began)
 
     async def _gather(self, until: float) -> None:
-        """Let more gather; after a look that took few marks only until something is handed over."""
+        """Let more gather; after a look that took few patient marks only until there is something else."""
         seconds = until - time.monotonic()
         if self._passes_without_look or not self._is_beside():
             await self.pause(seconds)
@@ -177,8 +179,8 @@ class Relay(Rounds):
                     await self.woken.wait()
 
     def _is_beside(self) -> bool:
-        """Whether something was handed over lately."""
-        return time.monotonic() - self._handed_over_at < _BESIDE_SECONDS
+        """Whether something was published lately that is not patient."""
+        return time.monotonic() - self._impatient_at < _BESIDE_SECONDS
 
     async def _wait(self, began: float) -> None:
         """Until there is something to do after a pass that began then; what was blocked then may be free by now."""
@@ -214,7 +216,7 @@ class Relay(Rounds):
                 rows, marks = await self._look(statements, handover, topics, blocked_lanes)
             else:
                 self._passes_without_look += 1
-                self._handed_over_at = time.monotonic()
+                self._impatient_at = time.monotonic()
                 rows, marks = handover.take(topics, blocked_lanes)
             page = await self._rendered(statements, rows, marks)
         metrics.OUTBOX_LAG_SECONDS.labels(self._service).set(rows[0].age_seconds if rows else 0)
@@ -236,9 +238,14 @@ class Relay(Rounds):
             topics=topics,
             blocked=blocked,
             rows_max=_ROWS_MAX,
-            marks_max=_MARKS_BESIDE_MAX if self._is_beside() else _ROWS_MAX,
+            marks_max=_ROWS_MAX,
+            patient_max=_PATIENT_BESIDE_MAX if self._is_beside() else _ROWS_MAX,
             bytes_max=_BYTES_MAX,
         )
+        impatient = [mark for mark in marks if not mark.is_patient]
+        if rows or impatient:
+            self._impatient_at = time.monotonic()
+            marks = marks[: len(impatient) + _PATIENT_WITH_MAX]
         handover.looked(rows, marks)
         now = time.monotonic()
         if now - self._counted_at > _COUNT_SECONDS:

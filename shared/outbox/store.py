@@ -8,7 +8,7 @@ from sqlalchemy import text
 from shared.db.database import Statements
 from shared.db.tables import TransportTables
 from shared.outbox.domain import Lane
-from shared.outbox.message import Appended, Mark, OutboxMessage
+from shared.outbox.message import PATIENT_POSITIONS, Appended, Mark, OutboxMessage
 from shared.outbox.outbox import decode_headers
 
 _UNBLOCKED: Final = """
@@ -43,18 +43,25 @@ first_rows AS (
 ),
 first_marks AS (
     SELECT * FROM {outbox_marks} AS o
-    WHERE topic = ANY(CAST(:topics AS text[])) AND {marks_unblocked}
-        AND NOT EXISTS (
-            SELECT FROM unnest(CAST(:positions AS bigint[]), CAST(:tokens AS bigint[])) AS published(position, token)
-            WHERE published.position = o.position AND published.token = o.token
-        )
-    ORDER BY position LIMIT :marks_max
+    WHERE position < {patient} AND {marks_unsent} ORDER BY position LIMIT :marks_max
+),
+first_patient AS (
+    SELECT * FROM {outbox_marks} AS o
+    WHERE position >= {patient} AND {marks_unsent} ORDER BY position LIMIT :patient_max
 )
 SELECT id AS number, tenant_id, topic, key, headers, value, CAST(NULL AS bigint) AS token,
     CAST(extract(epoch FROM age) AS double precision) AS age_seconds
 FROM first_rows WHERE bytes - coalesce(octet_length(value), 0) < :bytes_max
 UNION ALL
-SELECT position, tenant_id, topic, subject, NULL, NULL, token, NULL FROM first_marks
+SELECT position, tenant_id, topic, subject, NULL, NULL, token, NULL
+FROM (SELECT * FROM first_marks UNION ALL SELECT * FROM first_patient) AS marks
+"""
+
+_MARKS_UNSENT: Final = """
+topic = ANY(CAST(:topics AS text[])) AND {unblocked} AND NOT EXISTS (
+    SELECT FROM unnest(CAST(:positions AS bigint[]), CAST(:tokens AS bigint[])) AS published(position, token)
+    WHERE published.position = o.position AND published.token = o.token
+)
 """
 
 _WAITING: Final = """
@@ -68,13 +75,12 @@ class RelayStore:
 
     def __init__(self, tables: TransportTables) -> None:
         names = {"outbox": tables.outbox.fullname, "outbox_marks": tables.outbox_marks.fullname}
-        self._look = text(_LOOK.format(**names, rows_unblocked="true", marks_unblocked="true"))
+        looked_at = {**names, "patient": PATIENT_POSITIONS}
+        unsent = _MARKS_UNSENT.format(unblocked="true")
+        self._look = text(_LOOK.format(**looked_at, rows_unblocked="true", marks_unsent=unsent))
+        unsent = _MARKS_UNSENT.format(unblocked=_UNBLOCKED.format(key="o.tenant_id::text || '/' || o.subject"))
         self._look_unblocked = text(
-            _LOOK.format(
-                **names,
-                rows_unblocked=_UNBLOCKED.format(key="o.key"),
-                marks_unblocked=_UNBLOCKED.format(key="o.tenant_id::text || '/' || o.subject"),
-            )
+            _LOOK.format(**looked_at, rows_unblocked=_UNBLOCKED.format(key="o.key"), marks_unsent=unsent)
         )
         self._waiting = text(_WAITING.format(**names))
 
@@ -88,12 +94,14 @@ class RelayStore:
         blocked: Collection[Lane],
         rows_max: int,
         marks_max: int,
+        patient_max: int,
         bytes_max: int,
     ) -> tuple[list[Appended], list[Mark]]:
         """Delete what was published, and read what is unsent outside the blocked lanes; all in one round trip.
 
         The first messages in order, one at least however large it is, and the marks of `topics` that have waited
-        longest. A mark is deleted only if nobody marked its subject again since it was read.
+        longest, the patient ones behind the others. A mark is deleted only if nobody marked its subject again since it
+        was read.
         """
         parameters: dict[str, object] = {
             "ids": sorted(published),
@@ -102,6 +110,7 @@ class RelayStore:
             "topics": list(topics),
             "rows_max": rows_max,
             "marks_max": marks_max,
+            "patient_max": patient_max,
             "bytes_max": bytes_max,
         }
         statement = self._look
@@ -124,7 +133,7 @@ class RelayStore:
             for row in found
             if row["token"] is not None
         ]
-        return sorted(rows, key=lambda row: row.id), marks
+        return sorted(rows, key=lambda row: row.id), sorted(marks, key=lambda mark: mark.position)
 
     async def waiting(self, statements: Statements, *, rows_max: int) -> tuple[int, int]:
         """How many messages and marks wait, counted up to a limit."""

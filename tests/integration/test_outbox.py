@@ -101,9 +101,10 @@ async def append(database: Database, *messages: OutboxMessage) -> None:
         await Outbox(transport).append(tx, messages)
 
 
-async def mark(database: Database, *subjects: str, stripe: int = 0) -> None:
+async def mark(database: Database, *subjects: str, stripe: int = 0, patient: bool = False) -> None:
+    marked = [(_TENANT, subject) for subject in subjects]
     async with database.transaction(Scope.of(_TENANT)) as tx:
-        await Outbox(transport).mark(tx, _STATE_TOPIC, [(_TENANT, subject) for subject in subjects], stripe=stripe)
+        await Outbox(transport).mark(tx, _STATE_TOPIC, marked, stripe=stripe, patient=patient)
 
 
 async def waiting(database: Database) -> int:
@@ -365,6 +366,27 @@ async def test_marks_coalesce_to_the_newest_state(database: Database, broker: Li
         await emptied(database)
     assert sorted(broker.values()) == ["other", "state 19"]
     assert state.reads == {"g": 1, "h": 1}
+
+
+async def test_what_is_patient_goes_out_behind_everything_else_and_a_few_at_a_time_beside_it(
+    database: Database, broker: ListedBroker
+) -> None:
+    pages: list[list[str]] = []
+
+    async def render(_statements: Statements, subjects: Sequence[tuple[UUID, str]]) -> Sequence[OutboxMessage]:
+        pages.append([subject for _, subject in subjects])
+        return [OutboxMessage(tenant_id, _STATE_TOPIC, f"{tenant_id}/{each}", (), b"") for tenant_id, each in subjects]
+
+    many = [f"many {number:03}" for number in range(100)]
+    await mark(database, *many, patient=True)
+    await mark(database, "one")
+    # What was patient is no longer once somebody does not have the patience.
+    await mark(database, many[70])
+    async with relaying(database, broker, {_STATE_TOPIC: render}):
+        await emptied(database)
+    assert pages[0] == [*many[:10], many[70], "one"]
+    assert pages[1] == many[10:30], "as something else was published a moment ago"
+    assert sorted(subject for page in pages for subject in page) == sorted([*many, "one"])
 
 
 async def test_a_mark_changed_during_its_publication_is_published_again(

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from services.tracking.intake.inbox.publishing import Publisher, Stated
+from services.tracking.measure.progress import store
 from services.tracking.measure.progress.consumer import ActivitiesHandler, DealsHandler
 from services.tracking.measure.progress.counting import DefinitionsReader, RecordCounter
 from services.tracking.measure.progress.tables import COUNTING_STRIPES_MAX
@@ -22,12 +23,13 @@ from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.contracts.envelope import from_record, record_version, to_message
 from shared.contracts.examples import EXAMPLES
+from shared.contracts.goals import Goal, GoalStatus
 from shared.db.database import Database, Scope, Transaction
 from shared.kafka.domain import Poison, Record
 from shared.kafka.events import version_of
 from shared.outbox.outbox import Outbox, decode_headers
 from tests.servers.infrastructure import eventually
-from tests.stories.june import NOW, Tenant, won
+from tests.stories.june import JUNE, NOW, Tenant, won
 
 JUNE_15 = datetime(2026, 6, 15, tzinfo=UTC)
 
@@ -218,13 +220,13 @@ async def test_a_rebuild_does_not_wait_behind_those_who_count(site: Site) -> Non
 async def test_definitions_that_are_not_in_memory_are_read_beside_and_not_in_the_way(site: Site) -> None:
     later = Site(site.database)
     later.id, later.scope = site.id, site.scope
-    running = asyncio.create_task(later.reader.run())
     assert not later.publisher.leaves([site.id])
     await later.publish(deal(site, 1, 100))
     assert await site.value() == "0"
-    assert later.publisher.leaves([site.id]), "others count until its definitions rest"
+    assert later.publisher.leaves([site.id]), "others count until its definitions are read"
+    running = asyncio.create_task(later.reader.run())
     await eventually(lambda: _has_read(later), expectation="the definitions are read")
-    await eventually(lambda: _leaves_nothing(later), expectation="nothing of them has changed since")
+    await eventually(lambda: _leaves_nothing(later), expectation="they are not missing any more")
     await later.publish(deal(site, 2, 20))
     assert await site.value() == "20"
     # Somebody else changes them.
@@ -239,6 +241,90 @@ async def test_definitions_that_are_not_in_memory_are_read_beside_and_not_in_the
     await running
     await site.hear()
     assert await site.value() == "127"
+    assert await site.is_right()
+
+
+async def behind(site: Site) -> Site:
+    """A process that holds the site's definitions as they are, and reads nothing newer."""
+    held = Site(site.database)
+    held.id, held.scope, held.person, held.june = site.id, site.scope, site.person, site.june
+    async with site.database.transaction(site.scope) as tx:
+        await held.definitions.current(tx, site.id)
+    return held
+
+
+def goal_of(site: Site, person: UUID) -> Goal:
+    """One more goal for June."""
+    goal = site.goal(uuid4(), JUNE)
+    return goal.model_copy(update={"owner": goal.owner.model_copy(update={"id": person})})
+
+
+async def test_older_definitions_do_for_whoever_nothing_newer_is_about(site: Site) -> None:
+    other = uuid4()
+    await site.define(site.mapped().model_copy(update={"external_user_id": "u2", "person_id": other}))
+    held = await behind(site)
+    mine, theirs = goal_of(site, site.person), goal_of(site, other)
+    await site.define(theirs)
+    await site.define(mine.model_copy(update={"status": GoalStatus.DRAFT}))
+    await held.publish(deal(site, 1, 100))
+    assert await site.value() == "100"
+    assert not held.publisher.leaves([site.id])
+    # A deal of theirs, and one that was theirs, are left to the topic, which is heard by newer definitions.
+    await held.publish(deal(site, 2, 20).model_copy(update={"owner_external_id": "u2"}))
+    await site.publish(deal(site, 3, 3).model_copy(update={"owner_external_id": "u2"}))
+    await held.publish(deal(site, 3, 4, version=1))
+    assert held.publisher.leaves([site.id])
+    assert await site.value() == "100"
+    assert await site.is_right()
+    await site.define(mine.model_copy(update={"version": 2}))
+    await held.publish(deal(site, 4, 1000))
+    assert await site.value() == "100"
+    await site.hear()
+    assert await site.value() == "1104"
+    # What was counted as its first version was published goes out once more behind the second.
+    assert await site.deals_published() == [100, 20, 3, 4, 1000, 4]
+    assert await site.is_right()
+
+
+async def test_older_definitions_do_not_do_for_whoever_had_a_goal_that_has_ended(site: Site) -> None:
+    other = uuid4()
+    goal = goal_of(site, other)
+    await site.define(site.mapped().model_copy(update={"external_user_id": "u2", "person_id": other}), goal)
+    held = await behind(site)
+    await site.define(goal.model_copy(update={"version": 2, "status": GoalStatus.CANCELLED}))
+    await site.rebuild()
+    for number, user in enumerate(("u1", "u2")):
+        await held.publish(deal(site, number, 100).model_copy(update={"owner_external_id": user}))
+    assert await site.value() == "100"
+    async with site.database.transaction(site.scope) as tx:
+        assert [state.value for state in await store.states(tx, [(site.id, goal.id)])] == [0]
+    await site.hear()
+    assert await site.is_right()
+
+
+@pytest.mark.parametrize("change", ["organisation", "parts", "untold"])
+async def test_older_definitions_do_for_nobody_where_something_newer_may_be_about_anybody(
+    site: Site, change: str
+) -> None:
+    part = goal_of(site, site.person).model_copy(update={"parent_id": uuid4()})
+    await site.define(part)
+    held = await behind(site)
+    if change == "parts":
+        made_of_parts = goal_of(site, uuid4()).model_dump(mode="json")
+        metric: dict[str, object] = {"aggregate": "count", "later_aggregate": "children", "date_field": "closed"}
+        metric |= {"value_field": None, "currency": None, "filter": {"all": []}}
+        await site.define(Goal.model_validate({**made_of_parts, "id": part.parent_id, "metric": metric}))
+    elif change == "organisation":
+        await site.define(site.mapped().model_copy(update={"external_user_id": "u3", "person_id": uuid4()}))
+    else:
+        await site.define(goal_of(site, uuid4()))
+        async with site.database.transaction(site.scope) as tx:
+            await tx.execute(text("DELETE FROM tracking.definition_changes WHERE tenant_id = :id"), {"id": site.id})
+    await site.rebuild()
+    await held.publish(deal(site, 1, 100))
+    assert (await site.value(), await site.deals_published()) == ("0", [100])
+    await site.hear()
+    assert await site.value() == "100"
     assert await site.is_right()
 
 

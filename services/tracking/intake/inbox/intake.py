@@ -2,7 +2,7 @@
 
 What comes after a moment of quiet, alone or with few others, is translated in the transaction that stores it, so that
 its deals are on their way with the commit. While more comes, translating is the worker's: it would hold up the next
-group. So it is while the definitions of its tenant change, which the worker has read before this process has.
+group. So it is while definitions are missing here by which it would be counted: the worker has read them before.
 
 While one group is being stored the next gathers, so a group is as large as the load makes it, and a delivery that comes
 alone waits for nobody. One group at a time: the NOTIFY makes commits queue for each other, so a second would only wait
@@ -21,6 +21,7 @@ from services.tracking.intake.inbox import service
 from services.tracking.intake.inbox.domain.deliveries import Arrival, InboxFull, WaitingRoom
 from services.tracking.intake.inbox.hook_counts import HookCounter
 from services.tracking.intake.inbox.publishing import Publisher
+from services.tracking.records.domain.snapshots import CountedLater
 from shared.db.database import Database, Scope
 from shared.kernel.errors import Unavailable
 from shared.telemetry.logs import get_logger
@@ -134,6 +135,8 @@ class Intake(Rounds):
             return await store(is_translating=is_quiet and not self._publisher.leaves(tenant_ids))
         except Unavailable:
             raise
+        except CountedLater:
+            return await store(is_translating=False)
         except Exception:
             # Whatever is wrong with what they say, it is no reason not to store them.
             _log.exception("deliveries_not_translated", deliveries=len(arrivals))

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from services.tracking.records.domain.snapshots import NOTHING_SUPERSEDED, Superseded
+from services.tracking.records.domain.snapshots import NOTHING_SUPERSEDED, CountedLater, Superseded
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
@@ -26,7 +26,10 @@ class Counter(Protocol):
     """Records versions and moves the goals they change, in a transaction that publishes them afterwards."""
 
     async def count(self, tx: Transaction, deals: Sequence[Deal], activities: Sequence[Activity]) -> Superseded:
-        """Count those that can be counted without waiting for what takes long; which of them are not the newest."""
+        """Count those that can be counted without waiting for what takes long; which of them are not the newest.
+
+        Raises CountedLater.
+        """
 
     def leaves(self, tenant_ids: Collection[UUID]) -> bool:
         """Whether it would not count records of one of these tenants here and now."""
@@ -55,7 +58,7 @@ class Publisher:
         """Publish these versions, in this order within a record.
 
         What is counted is recorded before it is published, so who records a record's version first publishes it first:
-        a topic ends with the newest version, or with that published again.
+        a topic ends with the newest version, or with that published again. Raises CountedLater.
         """
         if not stated:
             return
@@ -82,10 +85,11 @@ class Publisher:
             return await database.run(scope, lambda tx: work(tx, self))
         except Unavailable:
             raise
-        except Exception:
+        except Exception as error:
             if self._counter is None:
                 raise
-            # Whatever is wrong with counting it, that is no reason not to publish it.
-            _log.exception("records_not_counted_at_once")
+            if not isinstance(error, CountedLater):
+                # Whatever is wrong with counting it, that is no reason not to publish it.
+                _log.exception("records_not_counted_at_once")
             alone = Publisher(self._outbox)
             return await database.run(scope, lambda tx: work(tx, alone))

@@ -2,7 +2,7 @@
 
 It waits for nobody who takes long. What it leaves alone is counted when its topic brings it: the records of a tenant
 whose definitions take long to change or whose goals take long to be rebuilt, or whose definitions this process has not
-read yet.
+read yet. Definitions that are behind do where nothing newer is about whoever has the record.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.measure.progress.service import ProgressTracker
-from services.tracking.records.domain.snapshots import Superseded
+from services.tracking.records.domain.snapshots import CountedLater, Superseded
 from shared.contracts.activities import Activity
 from shared.contracts.deals import Deal
 from shared.db.database import Database, Scope, Transaction
@@ -33,24 +33,32 @@ class DefinitionsReader(Rounds):
         self._database = database
         self._definitions = definitions
         self._behind: set[UUID] = set()
+        self._missing: set[UUID] = set()
 
-    def want(self, tenant_id: UUID) -> None:
-        """Have the tenant's definitions read soon, and again until nothing of them has changed between two looks."""
+    def want(self, tenant_id: UUID, *, is_missing: bool) -> None:
+        """Have the tenant's definitions read soon, and again until nothing of them has changed between two looks.
+
+        `is_missing`: without them records could not be counted.
+        """
         self._behind.add(tenant_id)
+        if is_missing:
+            self._missing.add(tenant_id)
         self.wake()
 
-    def is_behind(self, tenant_ids: Collection[UUID]) -> bool:
-        """Whether the definitions of one of these tenants were unread here when last looked at."""
-        return not self._behind.isdisjoint(tenant_ids)
+    def misses(self, tenant_ids: Collection[UUID]) -> bool:
+        """Whether definitions of one of these tenants have been missing here and were not read since."""
+        return not self._missing.isdisjoint(tenant_ids)
 
     async def round(self) -> bool:
         while self._behind and not self.is_stopping:
             for tenant_id in sorted(self._behind):
                 began = monotonic()
                 async with self._database.transaction(Scope.of(tenant_id)) as tx:
-                    if not await self._definitions.catch_up(tx, tenant_id):
-                        self._behind.discard(tenant_id)
-                        continue
+                    has_read = await self._definitions.catch_up(tx, tenant_id)
+                self._missing.discard(tenant_id)
+                if not has_read:
+                    self._behind.discard(tenant_id)
+                    continue
                 await self.pause(max(_LOOK_SECONDS, _REST_OF_READING * (monotonic() - began)))
         return False
 
@@ -64,15 +72,22 @@ class RecordCounter:
 
     async def count(self, tx: Transaction, deals: Sequence[Deal], activities: Sequence[Activity]) -> Superseded:
         """Count these versions, or leave them to their topics; what of them is not the newest."""
-        counted = await self._tracker.count(tx, deals, activities)
+        try:
+            counted = await self._tracker.count(tx, deals, activities)
+        except CountedLater:
+            for tenant_id in {each.tenant_id for each in (*deals, *activities)}:
+                self._reader.want(tenant_id, is_missing=True)
+            raise
         for tenant_id in counted.unread:
-            self._reader.want(tenant_id)
+            self._reader.want(tenant_id, is_missing=True)
+        for tenant_id in counted.behind:
+            self._reader.want(tenant_id, is_missing=False)
         tx.after_commit(lambda: observe(counted.accepted))
         return counted.superseded
 
     def leaves(self, tenant_ids: Collection[UUID]) -> bool:
-        """Whether records of one of these tenants would be left to their topics, as its definitions are changing."""
-        return self._reader.is_behind(tenant_ids)
+        """Whether records of one of these tenants would be left to their topics, as definitions are missing here."""
+        return self._reader.misses(tenant_ids)
 
 
 def observe(accepted: Sequence[datetime]) -> None:

@@ -17,7 +17,7 @@ from shared.db.database import Transaction
 from shared.db.projection import Snapshot
 from shared.kernel.errors import AttainError
 from shared.kernel.layers import Layered
-from shared.kernel.org import OrgChart, OwnerKind
+from shared.kernel.org import CrmUser, OrgChart, OwnerKind
 from shared.kernel.periods import DatedRange, Period
 from shared.worker.turns import Turns
 
@@ -26,6 +26,8 @@ COUNTING: Final = frozenset({GoalStatus.ACTIVE, GoalStatus.CLOSED})
 
 _TENANTS_MAX: Final = 32
 _PIECE_GOALS: Final = 50
+_USERS_MAX: Final = 1000
+"""Of a change, to be told one by one."""
 _INDEXED_TYPES: Final = frozenset(
     event.event_type for event in (Calendar, Team, Membership, Identity, ExchangeRates, Goal)
 )
@@ -125,6 +127,16 @@ NOTHING_DEFINED: Final = Definitions({}, Layered(), Layered(), Layered(), GoalIn
 _UNREAD: Final = (-1, NOTHING_DEFINED)
 
 
+class Held(NamedTuple):
+    """A tenant's definitions as they were at a revision."""
+
+    revision: int
+    definitions: Definitions
+
+
+NOTHING_HELD: Final[Mapping[UUID, Held]] = {}
+
+
 class Redefinition(NamedTuple):
     """What newer definitions change."""
 
@@ -134,6 +146,22 @@ class Redefinition(NamedTuple):
     """Those that are newer."""
     moved: frozenset[UUID]
     """The goals whose number may be another one."""
+
+    @property
+    def users(self) -> frozenset[CrmUser] | None:
+        """Whose records count otherwise: None where that may be everybody, or those of very many do."""
+        if self.after.chart is not self.before.chart:
+            return None
+        users: set[CrmUser] = set()
+        for index in (self.before.index, self.after.index):
+            for goal_id in self.moved:
+                rule = index.rules.get(goal_id)
+                if rule is None:
+                    continue
+                users.update(span.user for span in rule.spans)
+                if rule.children or len(users) > _USERS_MAX:
+                    return None
+        return frozenset(users)
 
     @property
     def is_of_drafts(self) -> bool:
@@ -148,6 +176,11 @@ class DefinitionsCache:
         self._published = PublishedDefinitions()
         self._tenants_max = tenants_max
         self._stored: OrderedDict[UUID, tuple[int, Definitions]] = OrderedDict()
+
+    def held(self, tenant_id: UUID) -> Held | None:
+        """What is in memory of a tenant, of whichever revision."""
+        known, definitions = self._stored.get(tenant_id, _UNREAD)
+        return None if known < 0 else Held(known, definitions)
 
     def has(self, tenant_id: UUID, revision: int) -> bool:
         """Whether the tenant's definitions of this revision need not be read."""

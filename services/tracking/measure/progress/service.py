@@ -20,11 +20,11 @@ from uuid import UUID
 from services.tracking.measure.actuals import service as actuals
 from services.tracking.measure.actuals.domain import Moves
 from services.tracking.measure.progress import contributions, stated, store
-from services.tracking.measure.progress.definitions import DefinitionsCache, Redefinition, matters
+from services.tracking.measure.progress.definitions import NOTHING_HELD, DefinitionsCache, Held, Redefinition, matters
 from services.tracking.measure.progress.domain import Movement, Movements, Rule
 from services.tracking.measure.progress.tables import COUNTING_STRIPE, COUNTING_STRIPES_MAX
 from services.tracking.records import service as records
-from services.tracking.records.domain.snapshots import NOTHING_SUPERSEDED, Change, Recorded, Superseded
+from services.tracking.records.domain.snapshots import NOTHING_SUPERSEDED, Change, CountedLater, Recorded, Superseded
 from services.tracking.records.domain.uncredited import GapMoves
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts import progress as contract
@@ -38,6 +38,8 @@ from shared.kernel.activities import ActivityFacts
 from shared.kernel.attainment import Actual, actual, attained, attainment, shown, weighted
 from shared.kernel.deals import DealFacts
 from shared.kernel.measures import Aggregate
+from shared.kernel.org import CrmUser
+from shared.kernel.records import RecordFacts
 from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 from shared.outbox.republishing import marking
@@ -65,9 +67,11 @@ class Counted(NamedTuple):
     superseded: Superseded
     unread: Collection[UUID]
     """The tenants whose definitions would have had to be read."""
+    behind: Collection[UUID]
+    """The tenants that were counted by older definitions, as nothing newer is about these records."""
 
 
-NOTHING_COUNTED: Final = Counted((), NOTHING_SUPERSEDED, ())
+NOTHING_COUNTED: Final = Counted((), NOTHING_SUPERSEDED, (), ())
 
 
 class ProgressTracker:
@@ -126,7 +130,8 @@ class ProgressTracker:
         """Record versions that are about to be published in this transaction, and move the goals they change.
 
         It waits for a change of definitions or a rebuild only as long as a few short ones take, and reads no
-        definitions: whatever it cannot count soon it leaves to `apply`. What is superseded the caller publishes again,
+        definitions: whatever it cannot count soon it leaves to `apply`. Older definitions do for records of users whom
+        nothing newer is about; raises CountedLater where something is. What is superseded the caller publishes again,
         behind these.
         """
         wanted = {each.tenant_id for each in (*deals, *activities)}
@@ -144,15 +149,26 @@ class ProgressTracker:
             # What has just been committed here is in memory as soon as its committer has heard of that.
             await asyncio.sleep(_COMMITTER_SECONDS)
             unread = self._unread(states)
-        counted = tenant_ids - unread
-        counting = await self._counting(tx, {each: state for each, state in states.items() if each in counted})
+        held = {each: known for each in unread if (known := self._definitions.held(each)) is not None}
+        unknown = unread - held.keys()
+        counted = tenant_ids - unknown
+        counting = await self._counting(
+            tx, {each: state for each, state in states.items() if each in counted}, held=held
+        )
         recorded_deals = await DEALS.record(tx, [each for each in deals if each.tenant_id in counted])
         counting.add_deals(recorded_deals)
         recorded_activities = await ACTIVITIES.record(tx, [each for each in activities if each.tenant_id in counted])
         counting.add_activities(recorded_activities)
+        for tenant_id, known in held.items():
+            users = _users(tenant_id, (*recorded_deals.changes, *recorded_activities.changes))
+            # Those in memory may be newer as well, by drafts alone: all else waits for the lock that is held here.
+            if known.revision < states[tenant_id].revision and await store.has_changed_for(
+                tx, tenant_id, users, since=known.revision, revision=states[tenant_id].revision
+            ):
+                raise CountedLater(f"The definitions of tenant {tenant_id} have changed for whoever has these records.")
         await self._move(tx, counting, stripe=COUNTING_STRIPE + stripe)
         superseded = Superseded(recorded_deals.superseded, recorded_activities.superseded)
-        return Counted(counting.accepted, superseded, unread)
+        return Counted(counting.accepted, superseded, unknown, held.keys())
 
     async def _applied(
         self,
@@ -201,6 +217,8 @@ class ProgressTracker:
         redefined: list[tuple[UUID, Redefinition, Collection[UUID]]] = []
         for tenant_id, revision in sorted((await self._definitions.lock_revisions(tx, by_tenant)).items()):
             newer = await self._definitions.store_newest(tx, tenant_id, revision, by_tenant[tenant_id])
+            if newer is not None:
+                await store.add_change(tx, tenant_id, revision + 1, newer.users)
             if newer is not None and not newer.is_of_drafts:
                 redefined.append((tenant_id, newer, await self._begin(tx, tenant_id, newer)))
         locked = {tenant_id for tenant_id, _, _ in redefined} | {value.tenant_id for value in values}
@@ -251,12 +269,21 @@ class ProgressTracker:
         """The tenants of these whose definitions of just this revision are not in memory."""
         return frozenset(each for each, state in states.items() if not self._definitions.has(each, state.revision))
 
-    async def _counting(self, tx: Transaction, states: Mapping[UUID, store.DefinitionState]) -> "_Counting":
-        """What will move the goals of each tenant that has definitions."""
-        moving = {
-            tenant_id: Movements((await self._definitions.at(tx, tenant_id, state.revision)).index, state.stale or ())
-            for tenant_id, state in states.items()
-        }
+    async def _counting(
+        self,
+        tx: Transaction,
+        states: Mapping[UUID, store.DefinitionState],
+        *,
+        held: Mapping[UUID, Held] = NOTHING_HELD,
+    ) -> "_Counting":
+        """What will move the goals of each tenant that has definitions: as `held`, or else of just the revision."""
+        moving: dict[UUID, Movements] = {}
+        for tenant_id, state in states.items():
+            known = held.get(tenant_id)
+            definitions = (
+                await self._definitions.at(tx, tenant_id, state.revision) if known is None else known.definitions
+            )
+            moving[tenant_id] = Movements(definitions.index, state.stale or ())
         return _Counting(moving, frozenset(tenant_id for tenant_id, state in states.items() if state.stale is None))
 
     async def _begin(self, tx: Transaction, tenant_id: UUID, newer: Redefinition) -> Collection[UUID]:
@@ -338,6 +365,19 @@ class _Counting:
             if moves is not None:
                 moves.add(changed)
             yield changed, moves
+
+
+def _users(tenant_id: UUID, changes: Iterable[Change[RecordFacts]]) -> frozenset[CrmUser]:
+    """Who has a part of a tenant's changed records, or had."""
+    return frozenset(
+        CrmUser(facts.source, user)
+        for change in changes
+        if change.tenant_id == tenant_id
+        for facts in (change.before, change.after)
+        if facts is not None
+        for user in (facts.owner_external_id, *(split.owner_external_id for split in facts.splits))
+        if user is not None
+    )
 
 
 async def _recorded(

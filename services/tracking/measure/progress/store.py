@@ -13,6 +13,7 @@ from services.tracking.measure.progress.domain import Movement
 from services.tracking.measure.progress.tables import REBUILT_STRIPE
 from shared.db.arrays import array_text
 from shared.db.database import Statements, Transaction
+from shared.kernel.org import CrmUser
 
 GoalKey = tuple[UUID, UUID]
 """Tenant and goal."""
@@ -68,6 +69,25 @@ _DEFINITION_STATES: Final = text(
     """
 )
 
+_CHANGES_KEPT: Final = 1000
+"""Who holds definitions that are older by more revisions reads them before it counts."""
+_ADD_CHANGE: Final = text(
+    """
+    WITH pruned AS (
+        DELETE FROM tracking.definition_changes WHERE tenant_id = :tenant_id AND revision < :oldest
+    )
+    INSERT INTO tracking.definition_changes (tenant_id, revision, users)
+    VALUES (:tenant_id, :revision, CAST(:users AS text[]))
+    """
+)
+# A revision of which nothing is stored may concern anybody.
+_CONCERNS: Final = text(
+    """
+    SELECT count(*) < :revisions OR coalesce(bool_or(users IS NULL OR users && CAST(:users AS text[])), false)
+        AS concerns
+    FROM tracking.definition_changes WHERE tenant_id = :tenant_id AND revision > :known AND revision <= :revision
+    """
+)
 _MOVE: Final = text(
     """
     INSERT INTO tracking.progress_stripes AS stored
@@ -293,6 +313,34 @@ async def definition_states(tx: Transaction, tenant_ids: Collection[UUID]) -> di
         )
         for row in rows
     }
+
+
+async def add_change(tx: Transaction, tenant_id: UUID, revision: int, users: Collection[CrmUser] | None) -> None:
+    """Store whose records a new revision of the definitions has count otherwise; None: perhaps everybody's."""
+    oldest = revision - _CHANGES_KEPT
+    parameters = {"tenant_id": tenant_id, "revision": revision, "oldest": oldest, "users": _names(users)}
+    await tx.execute(_ADD_CHANGE, parameters)
+
+
+async def has_changed_for(
+    tx: Transaction, tenant_id: UUID, users: Collection[CrmUser], *, since: int, revision: int
+) -> bool:
+    """Whether records of one of these users may count otherwise at a revision than at an earlier one."""
+    [row] = await tx.rows(
+        _CONCERNS,
+        {
+            "tenant_id": tenant_id,
+            "known": since,
+            "revision": revision,
+            "revisions": revision - since,
+            "users": _names(users),
+        },
+    )
+    return bool(row["concerns"])
+
+
+def _names(users: Collection[CrmUser] | None) -> list[str] | None:
+    return None if users is None else sorted(f"{user.source}/{user.external_id}" for user in users)
 
 
 async def stale_among(tx: Transaction, goals: Collection[GoalKey]) -> frozenset[GoalKey]:

@@ -1,6 +1,6 @@
 """Where every goal stands, in stripes."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, Index, Integer, Numeric, Table, Text, Uuid, text
+from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Date, Index, Integer, Numeric, Table, Text, Uuid, text
 
 from services.tracking.metadata import metadata
 from shared.db.tables import instant, tenant_id
@@ -27,6 +27,16 @@ progress_goals = Table(
     instant("changed_at"),
     Index("ix_progress_goals_stale", "tenant_id", "goal_id", postgresql_where=text("stale")),
 )
+
+definition_changes = Table(
+    "definition_changes",
+    metadata,
+    tenant_id(),
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    # Null where it may be all of them.
+    Column("users", ARRAY(Text), nullable=True),
+)
+"""Whose records each of the newest revisions of a tenant's definitions has count otherwise than the one before."""
 
 progress_stripes = Table(
     "progress_stripes",

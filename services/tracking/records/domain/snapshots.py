@@ -41,6 +41,13 @@ class Snapshot(Protocol):
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
+class CountedLater(Exception):
+    """What was to be counted as it is published cannot be, and that was seen after it was recorded.
+
+    Whoever publishes rolls back, and does it again without counting.
+    """
+
+
 class Change(NamedTuple, Generic[FactsT_co]):
     """A record whose newest version is another one now. `before` is None for a record that was not known."""
 
