@@ -32,6 +32,12 @@ class Earning(Event):
         description="measure ÷ quota, unclamped, six decimals, rounded down; null without a quota, or with one of 0."
     )
     earned: Posted = Field(description="In units of `currency`, with all its decimals: 2.50, or 2 in JPY.")
+    posted: Posted | None = Field(
+        default=None,
+        description="What the change to this version posted: by how much `earned` grew, or below 0 shrank; 0 where only"
+        " the measure moved. A version that was superseded before it was published is not among those you get: the"
+        " ledger has every posting. Null where it is not known.",
+    )
     currency: Currency
     credits: int = Field(ge=0, description="How many credits count.")
     changed_at: Instant

@@ -233,6 +233,7 @@ _EXAMPLES: tuple[Event, ...] = (
         quota=Decimal(250000),
         attainment=Decimal("0.749282"),
         earned=Decimal("9366.03"),
+        posted=Decimal("-1250.00"),
         currency="USD",
         credits=41,
         changed_at=_NOW,

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from services.incentives.earnings.publishing import render
 from shared.db.database import Scope, Transaction
 from shared.http.auth import Role
 from tests.stories.incentives import named
@@ -394,6 +395,35 @@ async def test_an_adjustment_is_proposed_for_others_and_seen_by_whose_it_is(comp
     assert await balances(company) == {}
     listed = await company.get("/v1/adjustments", ANN, Role.REP, status="rejected")
     assert [each["id"] for each in listed.json()["items"]] == [second["id"]]
+
+
+async def test_an_earning_is_published_with_what_its_last_change_posted(company: Company) -> None:
+    await monthly(company)
+
+    async def published_earning(tx: Transaction) -> Json:
+        [found] = await tx.rows(text("SELECT id FROM incentives.cells"))
+        [message] = await render(tx, [(company.tenant, f"earning/{found['id']}")])
+        assert message.value is not None
+        return dict(json.loads(message.value))
+
+    async def now() -> tuple[object, object, object]:
+        event = await company.database.run(Scope.of(company.tenant), published_earning)
+        return event["version"], event["earned"], event["posted"]
+
+    await sold(company, 1, 10_000, 1)
+    assert await now() == (1, "1000.00", "1000.00")
+    await sold(company, 2, 500, 1)
+    assert await now() == (2, "1050.00", "50.00")
+    await sold(company, 1, 4_000, 1, version=9)
+    assert await now() == (3, "450.00", "-600.00")
+    await sold(company, 1, 4_000, 1, version=10)
+    assert await now() == (3, "450.00", "-600.00"), "nothing changed"
+
+    async def saved_by_the_release_before(tx: Transaction) -> None:
+        await tx.execute(text("UPDATE incentives.cells SET earned = 460, version = 4"))
+
+    await company.database.run(Scope.of(company.tenant), saved_by_the_release_before)
+    assert await now() == (4, "460.00", None)
 
 
 async def test_what_should_be_looked_at_is_said(company: Company) -> None:

@@ -51,6 +51,7 @@ def earning_event(stored: StoredCell) -> Earning:
         quota=cell.quota,
         attainment=cell.attainment,
         earned=round_to_minor_unit(cell.earned, cell.currency),
+        posted=None if stored.posted is None else round_to_minor_unit(stored.posted, cell.currency),
         currency=cell.currency,
         credits=cell.credits,
         changed_at=stored.changed_at,

@@ -16,20 +16,22 @@ from shared.kernel.periods import Period
 
 _SAVE: Final = text(
     f"""
-    INSERT INTO {cells.fullname}
+    INSERT INTO {cells.fullname} AS stored
         (tenant_id, id, assignment_id, component, period_start, period_end, person_id, plan_id, plan_version, currency,
-         quota, measure, before, payout, earned, credits, version, changed_at)
-    SELECT :tenant_id, t.*, :now FROM unnest(
+         quota, measure, before, payout, earned, credits, version, posted, posted_version, changed_at)
+    SELECT :tenant_id, t.*, t.earned, t.version, :now FROM unnest(
         CAST(:ids AS uuid[]), CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:starts AS date[]),
         CAST(:ends AS date[]), CAST(:people AS uuid[]), CAST(:plans AS uuid[]), CAST(:plan_versions AS int[]),
         CAST(:currencies AS text[]), CAST(:quotas AS numeric[]), CAST(:measures AS numeric[]),
         CAST(:befores AS numeric[]),
         CAST(:payouts AS numeric[]), CAST(:earned AS numeric[]), CAST(:credits AS int[]), CAST(:versions AS bigint[])
-    ) AS t
+    ) AS t(id, assignment_id, component, period_start, period_end, person_id, plan_id, plan_version, currency, quota,
+           measure, before, payout, earned, credits, version)
     ON CONFLICT (tenant_id, id) DO UPDATE SET
         period_end = excluded.period_end, plan_version = excluded.plan_version, quota = excluded.quota,
         measure = excluded.measure, before = excluded.before, payout = excluded.payout, earned = excluded.earned,
         credits = excluded.credits,
+        posted = excluded.earned - stored.earned, posted_version = excluded.version,
         version = excluded.version, changed_at = excluded.changed_at
     """
 )
@@ -195,4 +197,5 @@ def _stored(row: RowMapping) -> StoredCell:
         row["credits"],
         row["version"],
     )
-    return StoredCell(row["tenant_id"], cell, row["changed_at"])
+    posted = row["posted"] if row["posted_version"] == row["version"] else None
+    return StoredCell(row["tenant_id"], cell, row["changed_at"], posted)

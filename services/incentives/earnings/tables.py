@@ -25,6 +25,9 @@ cells = Table(
     money("earned"),
     Column("credits", Integer, nullable=False),
     Column("version", BigInteger, nullable=False),
+    # What was posted by the change to `posted_version`: known while that is the version.
+    money("posted", nullable=True),
+    Column("posted_version", BigInteger, nullable=True),
     instant("changed_at"),
     # The tenant is not first, so that no plan takes one of these for the primary key. Periods are few: skipped over.
     Index("ix_cells_assignment_id", "assignment_id"),

@@ -54,11 +54,12 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class StoredCell:
-    """A cell and when it last changed."""
+    """A cell, when it last changed, and how much that changed what is earned; None where a release before saved it."""
 
     tenant_id: UUID
     cell: Cell
     changed_at: datetime
+    posted: Decimal | None
 
 
 def opened(key: CellKey, terms: PayTerms, person_id: UUID) -> Cell:
