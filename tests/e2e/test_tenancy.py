@@ -46,13 +46,14 @@ SHOWS_NO_IDS: Final = {
     "list_plan_version_changes",
     "list_assignment_changes",
     "list_payout_run_changes",
+    "list_uncredited_deals",
     "list_pay_period_moves",
     "list_pay_period_corrections",
     "list_scores",
     "list_score_history",
 }
 """What waits to be fetched is fetched: there is nothing to show. Plans are written by people of no organisation, and
-have no objectives to score. Runs are worked out by them too."""
+have no objectives to score. Runs are worked out by them too, and every deal is somebody's."""
 MOVES_BY_ITSELF: Final = {
     "get_health",
     "get_api_access",

@@ -59,6 +59,7 @@ async def test_a_deal_that_was_held_at_a_time_to_come_is_ordered_by_when_it_was_
     connection = await asyncpg.connect(empty_database)
     received, ahead = datetime(2026, 3, 31, 18, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)
     tenant, ids = UUID(int=1), (UUID(int=2), UUID(int=3))
+    won = ({"closed_on": None, "closed_at": "2026-04-01T01:30:00+02:00"}, {"closed_on": "2026-02-03"})
     try:
         for number, modified in enumerate((ahead, received + timedelta(minutes=5))):
             for table in ("deals", "deal_versions"):
@@ -82,7 +83,7 @@ async def test_a_deal_that_was_held_at_a_time_to_come_is_ordered_by_when_it_was_
                 tenant,
                 ids[number],
                 modified,
-                json.dumps({"received_at": received.isoformat()}),
+                json.dumps({"received_at": received.isoformat(), "status": "won", **won[number]}),
             )
         await connection.execute(
             """
@@ -103,6 +104,8 @@ async def test_a_deal_that_was_held_at_a_time_to_come_is_ordered_by_when_it_was_
         ):
             rows = await connection.fetch(f"SELECT {name} AS id, modified_at FROM {table} ORDER BY id")
             assert [row["modified_at"] for row in rows] == [received, received + timedelta(minutes=5)], table
+        days = await connection.fetch("SELECT won_on FROM incentives.deals ORDER BY id")
+        assert [row["won_on"] for row in days] == [date(2026, 3, 31), date(2026, 2, 3)]
         (told, nothing) = await connection.fetch("SELECT corrections FROM tracking.deal_versions ORDER BY deal_id")
         assert nothing["corrections"] is None
         assert json.loads(told["corrections"]) == [

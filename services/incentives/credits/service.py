@@ -3,12 +3,14 @@
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.incentives.credits import store
-from services.incentives.credits.domain.credit import ComponentYear, Credit, Owners, ReceivedDeal
+from services.incentives.credits.domain.credit import ComponentYear, Credit, CreditedToNobody, Owners, ReceivedDeal
 from services.incentives.credits.domain.definitions import Definitions
+from services.incentives.plans.domain.parameters import MAIN
 from services.incentives.plans.service import Plans, quota_goal
 from shared.contracts.base import Event
 from shared.contracts.chart import org_chart
@@ -18,10 +20,12 @@ from shared.contracts.topics import EVENT_TYPES
 from shared.db.database import Transaction
 from shared.kernel.deals import DealFacts, RecordVersion
 from shared.kernel.org import CrmUser, OrgChart
+from shared.kernel.periods import Period
 from shared.kernel.records import RecordFacts
 
 _TENANTS_MAX: Final = 64
 _PAGE_DEALS: Final = 2000
+_ZERO: Final = Decimal(0)
 
 
 class _Known(NamedTuple):
@@ -61,6 +65,22 @@ class NewerDeal(NamedTuple):
 
     deal: ReceivedDeal
     credits: list[Credit]
+
+
+class LeftDeal(NamedTuple):
+    """What of a deal is credited to nobody, with what the CRM calls it."""
+
+    left: CreditedToNobody
+    source: str
+    external_id: str
+    name: str | None
+
+
+class WonValue(NamedTuple):
+    """What was won and counts for a plan: by currency what is credited, and the deals that nobody is credited with."""
+
+    credited: Mapping[str, Decimal]
+    to_nobody: Sequence[LeftDeal]
 
 
 class Credits:
@@ -147,6 +167,27 @@ class Credits:
     ) -> Mapping[UUID, Owners]:
         """The owners of the versions of those of these deals of which there are several, where a rule asks for them."""
         return await store.owners(tx, tenant_id, deal_ids) if known.asks_for_owners and deal_ids else {}
+
+    async def won(self, tx: Transaction, tenant_id: UUID, known: Definitions, days: Period) -> WonValue:
+        """What of the deals that were won within some days is credited to people, and what to nobody.
+
+        Of what multipliers, windfalls and overlay credits make of a deal nothing is counted twice: each deal counts
+        once, as the component credits it that credits most of it.
+        """
+        lines = known.direct_lines()
+        found = await store.won(tx, tenant_id, days, lines, MAIN)
+        credited: dict[str, Decimal] = {}
+        for line, currency in {each.line: each.currency for each in lines}.items():
+            credited[currency] = credited.get(currency, _ZERO) + found.credited.get(line, _ZERO)
+        to_nobody = []
+        for start in range(0, len(found.left), _PAGE_DEALS):
+            page = found.left[start : start + _PAGE_DEALS]
+            owners = await self.owners(tx, tenant_id, known, page)
+            for deal in (await self.deals(tx, tenant_id, page)).values():
+                left = known.to_nobody(deal.facts(), days, owners.get(deal.id, ()))
+                if left is not None:
+                    to_nobody.append(LeftDeal(left, deal.source, deal.external_id, deal.name))
+        return WonValue(credited, to_nobody)
 
     async def takers(
         self, tx: Transaction, tenant_id: UUID, known: Definitions, leavers: Collection[UUID]

@@ -2,16 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from datetime import date
-from typing import Final
+from datetime import UTC, date, timedelta
+from decimal import Decimal
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import RowMapping, func, select, text
 
-from services.incentives.credits.domain.credit import ComponentYear, Credit, OwnerSince, ReceivedDeal
+from services.incentives.credits.domain.credit import ComponentYear, Credit, DirectLine, OwnerSince, ReceivedDeal
 from services.incentives.credits.tables import credits, deal_connections, deal_owners, deal_split_users, deals
 from shared.db.database import Transaction
-from shared.kernel.deals import RecordVersion
+from shared.kernel.deals import DealFacts, DealStatus, RecordVersion
 from shared.kernel.org import CrmUser
 from shared.kernel.periods import Period
 
@@ -53,15 +54,16 @@ _STORE_NEWEST: Final = text(
         ON CONFLICT DO NOTHING
     ), newer AS (
         INSERT INTO {deals.fullname} AS stored
-            (tenant_id, id, modified_at, sequence, delivery_id, source, owner_external_id, body)
+            (tenant_id, id, modified_at, sequence, delivery_id, source, owner_external_id, won_on, body)
         SELECT * FROM unnest(
             CAST(:tenants AS uuid[]), CAST(:ids AS uuid[]), CAST(:modified AS timestamptz[]),
             CAST(:sequences AS bigint[]), CAST(:deliveries AS uuid[]), CAST(:sources AS text[]),
-            CAST(:owners AS text[]), CAST(:bodies AS text[])
+            CAST(:owners AS text[]), CAST(:won AS date[]), CAST(:bodies AS text[])
         )
         ON CONFLICT (tenant_id, id) DO UPDATE SET
             modified_at = excluded.modified_at, sequence = excluded.sequence, delivery_id = excluded.delivery_id,
-            source = excluded.source, owner_external_id = excluded.owner_external_id, body = excluded.body
+            source = excluded.source, owner_external_id = excluded.owner_external_id, won_on = excluded.won_on,
+            body = excluded.body
         WHERE (stored.modified_at, stored.sequence, stored.delivery_id)
             < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
         RETURNING tenant_id, id
@@ -181,6 +183,35 @@ _DELETE: Final = text(
     ))
     """
 )
+# Of the deals won around some days: what each direct line credits of them, every deal once, by the line that credits
+# the largest share of it; and the ids of those of which a share, or all, is left. Fenced as look-ups are above.
+_WON: Final = text(
+    f"""
+    WITH direct AS (
+        SELECT * FROM unnest(
+            CAST(:assignments AS uuid[]), CAST(:components AS text[]), CAST(:lines AS int[]), CAST(:wholes AS numeric[])
+        ) AS d(assignment_id, component, line, whole)
+    ), won AS MATERIALIZED (
+        SELECT id FROM {deals.fullname}
+        WHERE won_on BETWEEN :first_day AND :last_day AND tenant_id = :tenant_id
+    ), credited AS (
+        SELECT c.deal_id, direct.line, sum(c.percent / direct.whole) / count(DISTINCT c.day) AS share,
+            sum(c.value) FILTER (WHERE c.day >= :start AND c.day < :end) AS value
+        FROM won CROSS JOIN LATERAL (
+            SELECT deal_id, assignment_id, component, day, percent, value FROM {credits.fullname}
+            WHERE tenant_id = :tenant_id AND deal_id = won.id AND measure = :measure OFFSET 0
+        ) AS c
+        JOIN direct ON direct.assignment_id = c.assignment_id AND direct.component = c.component
+        GROUP BY c.deal_id, direct.line
+    ), best AS (
+        SELECT DISTINCT ON (deal_id) deal_id, line, share, value FROM credited ORDER BY deal_id, share DESC, line
+    )
+    SELECT line, sum(value) AS value, NULL AS deal_id FROM best GROUP BY line
+    UNION ALL
+    SELECT NULL, NULL, won.id FROM won LEFT JOIN best ON best.deal_id = won.id
+    WHERE best.deal_id IS NULL OR best.share < 1
+    """
+)
 _SAVE: Final = text(
     f"""
     INSERT INTO {credits.fullname}
@@ -216,6 +247,7 @@ async def store_newest(
             "deliveries": [deal.facts.version.delivery_id for deal in ordered],
             "sources": [deal.facts.source for deal in ordered],
             "owners": [deal.facts.owner_external_id for deal in ordered],
+            "won": [_won_on(deal.facts) for deal in ordered],
             "bodies": [deal.body for deal in ordered],
             "connections": [deal.connection_id for deal in ordered],
             "owned_tenants": [deal.tenant_id for deal in incoming],
@@ -245,6 +277,36 @@ async def store_newest(
             _STORE_SPLIT_USERS, {name: list(each) for name, each in zip(names, zip(*users, strict=True), strict=True)}
         )
     return newer
+
+
+class WonDeals(NamedTuple):
+    """What each line credits of the deals that were won, and the deals of which something is left."""
+
+    credited: dict[int, Decimal]
+    left: list[UUID]
+
+
+async def won(tx: Transaction, tenant_id: UUID, days: Period, lines: Sequence[DirectLine], measure: str) -> WonDeals:
+    """Of deals won within some days, or a day from these; each is counted once, by the line that credits most of it."""
+    rows = await tx.rows(
+        _WON,
+        {
+            "tenant_id": tenant_id,
+            "assignments": [each.assignment_id for each in lines],
+            "components": [each.component for each in lines],
+            "lines": [each.line for each in lines],
+            "wholes": [each.whole_percent for each in lines],
+            "measure": measure,
+            "start": days.start,
+            "end": days.end,
+            "first_day": days.start - timedelta(days=1),
+            "last_day": days.end,
+        },
+    )
+    return WonDeals(
+        {row["line"]: row["value"] or Decimal(0) for row in rows if row["line"] is not None},
+        [row["deal_id"] for row in rows if row["deal_id"] is not None],
+    )
 
 
 async def owners(tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> dict[UUID, tuple[OwnerSince, ...]]:
@@ -390,6 +452,15 @@ async def save_credits(tx: Transaction, tenant_id: UUID, saved: Sequence[Credit]
                 "factors": [credit.factor for credit in ordered],
             },
         )
+
+
+def _won_on(facts: DealFacts) -> date | None:
+    """The day to find a won deal by."""
+    if facts.status is not DealStatus.WON:
+        return None
+    if facts.closed_on is None and facts.closed_at is not None:
+        return facts.closed_at.astimezone(UTC).date()
+    return facts.closed_on
 
 
 def _credits(rows: Sequence[RowMapping]) -> list[Credit]:

@@ -1,6 +1,6 @@
 """The newest snapshot of every deal, and what it is credited to."""
 
-from sqlalchemy import BigInteger, Column, Date, DateTime, Index, Numeric, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, Date, DateTime, Index, Numeric, Table, Text, Uuid, text
 
 from services.incentives.metadata import metadata
 from shared.db.tables import instant, money, tenant_id
@@ -15,12 +15,18 @@ deals = Table(
     Column("delivery_id", Uuid(), nullable=False),
     Column("source", Text, nullable=False),
     Column("owner_external_id", Text, nullable=True),
+    Column("won_on", Date, nullable=True),
     Column("body", Text, nullable=False),
     # The tenant is first in no index but the primary key: with a table's first rows not yet counted, a planner finds
     # every index that starts with the tenant as good as the primary key, and may read a whole tenant for each look-up.
     Index("ix_deals_owner", "owner_external_id", "source", "tenant_id"),
+    Index("ix_deals_won_on", "won_on", "tenant_id", postgresql_where=text("won_on IS NOT NULL")),
 )
-"""`body` is the JSON of the newest event as it was received; the other columns are to find and order by."""
+"""`body` is the JSON of the newest event as it was received; the other columns are to find and order by.
+
+`won_on` is the day a won deal was closed on, or where its source states a moment, that moment's day in UTC: at most a
+day from the tenant's own.
+"""
 
 deal_split_users = Table(
     "deal_split_users",

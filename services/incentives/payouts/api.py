@@ -21,6 +21,7 @@ from services.incentives.payouts.schemas import (
     PayoutRunBody,
     RunChangeAnswer,
     RunStepBody,
+    UncreditedDealAnswer,
 )
 from services.incentives.payouts.service import PayoutRuns
 from services.incentives.periods.domain import (
@@ -142,6 +143,24 @@ async def list_payouts(
             limit=paging.fetch_limit,
         )
     return _IDS.page(paging, found, key=lambda payout: payout.id, item=PayoutAnswer.of)
+
+
+@router.get(
+    "/{run_id}/uncredited-deals",
+    summary="What a run credits to nobody",
+    responses=responses(PayoutRunNotFound),
+)
+async def list_uncredited_deals(
+    run_id: UUID, auditor: Auditor, runs: UseCases, reader: RequestReader, paging: Paging
+) -> Page[UncreditedDealAnswer]:
+    """Deals won in the days of the run that count for a plan and that nobody was credited with when it was calculated,
+    in whole or in part. What is mapped or assigned since is credited: calculate the run anew to see what is left.
+    """
+    async with reader.transaction() as tx:
+        found = await runs.list_uncredited(
+            tx, auditor.tenant_id, run_id, after=_IDS.after(paging), limit=paging.fetch_limit
+        )
+    return _IDS.page(paging, found, key=lambda each: each.deal_id, item=UncreditedDealAnswer.of)
 
 
 @router.get(

@@ -8,8 +8,16 @@ from uuid import UUID
 from pydantic import BaseModel, Field, JsonValue, StringConstraints
 
 from services.incentives.payouts.domain.pay import LineKind
-from services.incentives.payouts.domain.runs import Anomaly, Payout, PayoutRun, RunChange, RunStatus
-from shared.contracts.base import Currency, Instant, Posted
+from services.incentives.payouts.domain.runs import (
+    Anomaly,
+    Payout,
+    PayoutRun,
+    RunChange,
+    RunStatus,
+    ToNobody,
+    UncreditedDeal,
+)
+from shared.contracts.base import Currency, Exact, Instant, Posted
 from shared.contracts.texts import Prose
 from shared.http.audit import ActorAnswer
 from shared.http.schemas import body_example, example
@@ -46,6 +54,28 @@ class RunTotalAnswer(BaseModel):
     amount: Posted
 
 
+class ToNobodyAnswer(BaseModel):
+    """What was won, counts for a plan in a currency, and is credited to nobody. `…/uncredited-deals` has the deals."""
+
+    currency: Currency
+    amount: Exact
+    deals: int = Field(ge=1)
+    share: Exact | None = Field(
+        description="Of all that was won in its days and counts, four decimals; null where that is not above 0."
+    )
+    is_anomaly: bool = Field(description="More than a twentieth: to be looked at before the run is approved.")
+
+    @classmethod
+    def of(cls, found: ToNobody) -> Self:
+        return cls(
+            currency=found.currency,
+            amount=found.amount,
+            deals=found.deals,
+            share=found.share,
+            is_anomaly=found.is_anomaly,
+        )
+
+
 class PayoutRunAnswer(BaseModel):
     """What everybody is paid for a pay period, and how far that has come."""
 
@@ -62,6 +92,7 @@ class PayoutRunAnswer(BaseModel):
         author=_ACTOR,
         calculated_at="2026-04-03T09:30:00Z",
         reverses_run_id=None,
+        to_nobody=[{"currency": "USD", "amount": "61200", "deals": 3, "share": "0.0642", "is_anomaly": True}],
     )
 
     id: UUID
@@ -76,6 +107,10 @@ class PayoutRunAnswer(BaseModel):
     author: ActorAnswer
     calculated_at: Instant
     reverses_run_id: UUID | None = Field(description="The run whose opposite this is; null for any other.")
+    to_nobody: list[ToNobodyAnswer] | None = Field(
+        description="What is credited to nobody, by currency; none for a run that undoes another. Null where a release"
+        " calculated it that did not look."
+    )
 
     @classmethod
     def of(cls, run: PayoutRun) -> Self:
@@ -95,6 +130,49 @@ class PayoutRunAnswer(BaseModel):
             author=ActorAnswer.of(run.author),
             calculated_at=run.calculated_at,
             reverses_run_id=run.reverses,
+            to_nobody=None if run.to_nobody is None else [ToNobodyAnswer.of(each) for each in run.to_nobody],
+        )
+
+
+class UncreditedDealAnswer(BaseModel):
+    """A deal, or a share of one, that counts for a plan and was credited to nobody when the run was calculated."""
+
+    model_config = example(
+        deal_id="01935a00-0000-5000-8000-000000000031",
+        plan_id="01935a00-0000-7000-8000-000000000063",
+        source="pipedrive",
+        external_id="4711",
+        name="Orchard Retail, 40 seats",
+        day="2026-03-17",
+        amount="24000",
+        currency="USD",
+        reason="owner_unmapped",
+    )
+
+    deal_id: UUID
+    plan_id: UUID = Field(description="The plan that it counts for.")
+    source: str
+    external_id: str
+    name: str | None
+    day: date = Field(description="The day that it counts on.")
+    amount: Exact = Field(description="What nobody is credited with, in the plan's currency.")
+    currency: Currency
+    reason: str = Field(
+        description="`owner_missing`, `owner_unmapped`, `house_account` or `no_assignment`. More may be added."
+    )
+
+    @classmethod
+    def of(cls, found: UncreditedDeal) -> Self:
+        return cls(
+            deal_id=found.deal_id,
+            plan_id=found.plan_id,
+            source=found.source,
+            external_id=found.external_id,
+            name=found.name,
+            day=found.day,
+            amount=found.amount,
+            currency=found.currency,
+            reason=found.reason,
         )
 
 

@@ -25,6 +25,8 @@ from services.incentives.payouts.domain.runs import (
     PayoutRunOutOfTurn,
     RunChange,
     RunStatus,
+    ToNobody,
+    UncreditedDeal,
     anomalies_of,
     moved,
     postings_of,
@@ -39,7 +41,7 @@ from shared.contracts.deals import Deal
 from shared.db.database import Transaction
 from shared.kernel.approvals import Actor
 from shared.kernel.deals import CUSTOM_FAMILY
-from shared.kernel.periods import PeriodKind
+from shared.kernel.periods import Period, PeriodKind
 from shared.outbox.outbox import Outbox
 
 _DAY: Final = timedelta(days=1)
@@ -86,6 +88,13 @@ class PayoutRuns:
             tx, tenant_id, run_id=run_id, people=None, anomaly=anomaly, after=after, limit=limit
         )
 
+    async def list_uncredited(
+        self, tx: Transaction, tenant_id: UUID, run_id: UUID, *, after: UUID | None, limit: int
+    ) -> list[UncreditedDeal]:
+        """The deals that were credited to nobody when a run was calculated, by id. Raises PayoutRunNotFound."""
+        await store.RUNS.get(tx, tenant_id, run_id)
+        return await store.uncredited(tx, tenant_id, run_id, after=after, limit=limit)
+
     async def calculate(
         self, tx: Transaction, tenant_id: UUID, pay_period_id: UUID, *, actor: Actor, reason: str | None
     ) -> PayoutRun:
@@ -107,7 +116,11 @@ class PayoutRuns:
         number = len(runs) + 1
         run_id = tx.new_id()
         payouts = await self._payouts(tx, tenant_id, known, calendar, found, run_id, number, last)
-        return await self._add(tx, tenant_id, found, run_id, number, payouts, actor, reason)
+        days = found.period if last is None else Period(last.period.end, found.period.end)
+        uncredited, to_nobody = await self._to_nobody(tx, tenant_id, known, days)
+        run = await self._add(tx, tenant_id, found, run_id, number, payouts, actor, reason, to_nobody=to_nobody)
+        await store.add_uncredited(tx, tenant_id, run.id, uncredited)
+        return run
 
     async def approve(
         self, tx: Transaction, tenant_id: UUID, run_id: UUID, expected_version: int, *, actor: Actor, reason: str | None
@@ -323,6 +336,33 @@ class PayoutRuns:
             )
         return payouts
 
+    async def _to_nobody(
+        self, tx: Transaction, tenant_id: UUID, known: Definitions, days: Period
+    ) -> tuple[list[UncreditedDeal], tuple[ToNobody, ...]]:
+        """What was won within some days and is credited to nobody: deal by deal, and by currency."""
+        won = await self._credits.won(tx, tenant_id, known, days)
+        uncredited = [
+            UncreditedDeal(
+                deal_id=each.left.deal_id,
+                plan_id=each.left.plan_id,
+                source=each.source,
+                external_id=each.external_id,
+                name=each.name,
+                day=each.left.day,
+                amount=each.left.value,
+                currency=each.left.currency,
+                reason=each.left.reason,
+            )
+            for each in won.to_nobody
+        ]
+        amounts: defaultdict[str, list[Decimal]] = defaultdict(list)
+        for each in uncredited:
+            amounts[each.currency].append(each.amount)
+        return uncredited, tuple(
+            ToNobody(currency, sum(found, _ZERO), len(found), won.credited.get(currency, _ZERO))
+            for currency, found in sorted(amounts.items())
+        )
+
     async def _add(
         self,
         tx: Transaction,
@@ -335,6 +375,7 @@ class PayoutRuns:
         reason: str | None,
         *,
         reverses: PayoutRun | None = None,
+        to_nobody: tuple[ToNobody, ...] = (),
     ) -> PayoutRun:
         totals: defaultdict[str, Decimal] = defaultdict(Decimal)
         for each in payouts:
@@ -351,6 +392,7 @@ class PayoutRuns:
             author=actor,
             calculated_at=tx.now,
             reverses=None if reverses is None else reverses.id,
+            to_nobody=to_nobody,
         )
         await store.RUNS.add(tx, tenant_id, run)
         await store.add_payouts(tx, tenant_id, payouts, json.dumps([store.payout_row(each) for each in payouts]))

@@ -22,8 +22,16 @@ from services.incentives.payouts.domain.runs import (
     PayoutRunNotFound,
     RunChange,
     RunStatus,
+    ToNobody,
+    UncreditedDeal,
 )
-from services.incentives.payouts.tables import adjustments, payout_run_changes, payout_runs, payouts
+from services.incentives.payouts.tables import (
+    adjustments,
+    payout_run_changes,
+    payout_runs,
+    payouts,
+    uncredited_deals,
+)
 from shared.db.conditions import among, equal
 from shared.db.database import Transaction
 from shared.db.versioned import VersionedTable
@@ -62,6 +70,17 @@ _ADD: Final = text(
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t (
         id uuid, run_id uuid, person_id uuid, plan_id uuid, currency text, paid numeric, earned numeric, lines jsonb,
         state jsonb, owed_before numeric, anomalies jsonb
+    )
+    """
+)
+_ADD_UNCREDITED: Final = text(
+    f"""
+    INSERT INTO {uncredited_deals.fullname}
+        (tenant_id, run_id, deal_id, plan_id, source, external_id, name, day, amount, currency, reason)
+    SELECT :tenant_id, :run_id, * FROM unnest(
+        CAST(:deals AS uuid[]), CAST(:plans AS uuid[]), CAST(:sources AS text[]), CAST(:external_ids AS text[]),
+        CAST(:names AS text[]), CAST(:days AS date[]), CAST(:amounts AS numeric[]), CAST(:currencies AS text[]),
+        CAST(:reasons AS text[])
     )
     """
 )
@@ -134,6 +153,41 @@ async def list_payouts(
         conditions.append(columns.id > after)
     statement = select(payouts).where(*conditions).order_by(columns.id).limit(limit)
     return [_payout(row) for row in await tx.rows(statement)]
+
+
+async def add_uncredited(tx: Transaction, tenant_id: UUID, run_id: UUID, added: Sequence[UncreditedDeal]) -> None:
+    """Store what is credited to nobody."""
+    if added:
+        await tx.execute(
+            _ADD_UNCREDITED,
+            {
+                "tenant_id": tenant_id,
+                "run_id": run_id,
+                "deals": [each.deal_id for each in added],
+                "plans": [each.plan_id for each in added],
+                "sources": [each.source for each in added],
+                "external_ids": [each.external_id for each in added],
+                "names": [each.name for each in added],
+                "days": [each.day for each in added],
+                "amounts": [each.amount for each in added],
+                "currencies": [each.currency for each in added],
+                "reasons": [each.reason for each in added],
+            },
+        )
+
+
+async def uncredited(
+    tx: Transaction, tenant_id: UUID, run_id: UUID, *, after: UUID | None, limit: int
+) -> list[UncreditedDeal]:
+    """What was credited to nobody when a run was calculated, by deal."""
+    table = uncredited_deals
+    statement = select(table).where(table.c.tenant_id == tenant_id, table.c.run_id == run_id)
+    if after is not None:
+        statement = statement.where(table.c.deal_id > after)
+    return [
+        UncreditedDeal(**{name: value for name, value in row.items() if name not in ("tenant_id", "run_id")})
+        for row in await tx.rows(statement.order_by(table.c.deal_id).limit(limit))
+    ]
 
 
 async def newest(tx: Transaction, tenant_id: UUID, before: int) -> dict[tuple[UUID, UUID], Payout]:
@@ -236,6 +290,12 @@ def _payout(row: RowMapping) -> Payout:
 
 
 def _run(row: RowMapping) -> PayoutRun:
+    to_nobody = None
+    if row["to_nobody"] is not None:
+        to_nobody = tuple(
+            ToNobody(each["currency"], Decimal(each["amount"]), each["deals"], Decimal(each["credited"]))
+            for each in row["to_nobody"]
+        )
     return PayoutRun(
         id=row["id"],
         version=row["version"],
@@ -248,6 +308,7 @@ def _run(row: RowMapping) -> PayoutRun:
         author=Actor(ActorKind(row["author_kind"]), row["author_id"]),
         calculated_at=row["calculated_at"],
         reverses=row["reverses"],
+        to_nobody=to_nobody,
     )
 
 
@@ -266,6 +327,17 @@ def _values(run: PayoutRun) -> dict[str, object]:
         "author_id": run.author.person_id,
         "calculated_at": run.calculated_at,
         "reverses": run.reverses,
+        "to_nobody": None
+        if run.to_nobody is None
+        else [
+            {
+                "currency": each.currency,
+                "amount": format_amount(each.amount),
+                "deals": each.deals,
+                "credited": format_amount(each.credited),
+            }
+            for each in run.to_nobody
+        ],
     }
 
 

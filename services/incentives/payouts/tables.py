@@ -1,4 +1,4 @@
-"""Payout runs, their steps, what each pays whom, and manual adjustments."""
+"""Payout runs, their steps, what each pays whom, what is credited to nobody, and manual adjustments."""
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Date, Index, Integer, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -23,6 +23,7 @@ payout_runs = Table(
     Column("author_id", Uuid(), nullable=True),
     instant("calculated_at"),
     Column("reverses", Uuid(), nullable=True),
+    Column("to_nobody", JSONB(none_as_null=True), nullable=True),
     CheckConstraint("status IN ('calculated', 'cancelled', 'approved', 'exported', 'paid', 'reversed')", name="status"),
     Index("ix_payout_runs_number", "tenant_id", "number", unique=True),
 )
@@ -60,6 +61,23 @@ payouts = Table(
     Index("ix_payouts_person_id", "person_id"),
 )
 """What each run pays whom by which plan; append-only."""
+
+uncredited_deals = Table(
+    "uncredited_deals",
+    metadata,
+    tenant_id(),
+    Column("run_id", Uuid(), primary_key=True),
+    Column("deal_id", Uuid(), primary_key=True),
+    Column("plan_id", Uuid(), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("name", Text, nullable=True),
+    Column("day", Date, nullable=False),
+    money("amount"),
+    Column("currency", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+"""What was credited to nobody when each run was calculated; append-only."""
 
 adjustments = Table(
     "adjustments",

@@ -77,6 +77,31 @@ class TeamNotInSight(NotFound):
     title = "Team not found"
 
 
+class DirectLine(NamedTuple):
+    """A component that credits an assignment with its own share of money.
+
+    `line` is a number that those which pay by the same component of the same plan have alike, `whole_percent` what of a
+    deal is credited to whoever has all of it.
+    """
+
+    assignment_id: UUID
+    component: str
+    line: int
+    whole_percent: Decimal
+    currency: str
+
+
+class CreditedToNobody(NamedTuple):
+    """A deal, or a share of one, that counts for a component of a plan, and that is credited to nobody for `reason`."""
+
+    deal_id: UUID
+    plan_id: UUID
+    day: date
+    value: Decimal
+    currency: str
+    reason: str
+
+
 class ReceivedDeal(NamedTuple):
     """A deal event as it was received, and its facts."""
 

@@ -20,9 +20,11 @@ from services.incentives.credits.domain.credit import (
     ComponentYear,
     Credit,
     CreditChanges,
+    CreditedToNobody,
     CreditExclusion,
     CreditInputs,
     DealOfCell,
+    DirectLine,
     Expected,
     NotCredited,
     Owners,
@@ -239,6 +241,69 @@ class Definitions:
                 terms_start=self.first_terms(assignment.plan_id),
             ),
         )
+
+    def direct_lines(self) -> list[DirectLine]:
+        """Every component that credits assignments with their own shares of money, by assignment and component."""
+        found: dict[tuple[UUID, str], DirectLine] = {}
+        numbers: dict[tuple[UUID, str], int] = {}
+        for assignment in self.assignments.values():
+            for line in self._lines.get(assignment.plan_id, ()):
+                currency = _direct_currency(line.counted)
+                if currency is not None:
+                    number = numbers.setdefault((assignment.plan_id, line.component), len(numbers))
+                    found[assignment.id, line.component] = DirectLine(
+                        assignment.id, line.component, number, line.counted.allocation_percent, currency
+                    )
+        return list(found.values())
+
+    def to_nobody(self, deal: DealFacts, days: Period, owners: Owners = ()) -> CreditedToNobody | None:
+        """What of a deal counts within some days and is credited to nobody, by the first plan that leaves some.
+
+        The share of a user whom no identity names, or of a house account; and the whole of a deal of people whom no
+        plan pays for it, unless it is credited to somebody else, such as a manager of theirs.
+        """
+        if deal.is_gone:
+            return None
+        is_credited = bool(self.credits(deal, owners))
+        for plan_id in sorted(self._lines):
+            for line in self._lines[plan_id]:
+                currency = _direct_currency(line.counted)
+                if currency is None:
+                    continue
+                left = self._left_to_nobody(plan_id, line, deal, days, owners, is_credited=is_credited)
+                if left is not None:
+                    day, value, reason = left
+                    return CreditedToNobody(deal.deal_id, plan_id, day, value, currency, reason)
+        return None
+
+    def _left_to_nobody(
+        self, plan_id: UUID, line: _Line, deal: DealFacts, days: Period, owners: Owners, *, is_credited: bool
+    ) -> tuple[date, Decimal, str] | None:
+        """The first day, the sum and the first reason of the shares that a line leaves to nobody."""
+        parts = self._parts(line.counted.measure, deal)
+        left: list[tuple[date, Decimal, str]] = []
+        for stated in () if isinstance(parts, NotCounted) else parts:
+            part, refusal = self._owned(stated, line.counted.measure, deal, owners, line.rules)
+            outcome = part.outcome
+            if not isinstance(outcome, Counted) or outcome.day not in days:
+                continue
+            cell = self.cell_on(plan_id, outcome.day)
+            if cell is None or cell.version.number != line.version_number:
+                continue
+            reason: str | None = None
+            if refusal is CreditExclusion.HOUSE_ACCOUNT:
+                reason = refusal
+            elif self._person_of(part) is None:
+                reason = Exclusion.OWNER_MISSING if part.share.user is None else CreditExclusion.OWNER_UNMAPPED
+            elif not is_credited:
+                reason = CreditExclusion.NO_ASSIGNMENT
+            if reason is not None:
+                value = share_value(outcome.value, line.counted.allocation_percent)
+                left.append((outcome.day, value, reason))
+        total = _ZERO
+        for _, value, _ in left:
+            total = _EXACT.add(total, value)
+        return (left[0][0], total, left[0][2]) if total else None
 
     def first_terms(self, plan_id: UUID) -> date | None:
         """The first day of the first active terms of a plan."""
@@ -955,6 +1020,13 @@ class Definitions:
     @cached_property
     def _periods(self) -> dict[tuple[PeriodKind, date], Period]:
         return {}
+
+
+def _direct_currency(counted: ComponentMeasure) -> str | None:
+    """The currency of a component's own measure where it credits people with their own shares of money, else None."""
+    measure = counted.measure
+    is_direct = counted.name == MAIN and not counted.of_plan
+    return measure.currency if is_direct and measure.crediting in (Crediting.OWNER, Crediting.SPLIT) else None
 
 
 def _weight(assignment: Assignment, key: str, period: Period) -> Decimal:

@@ -6,8 +6,8 @@ run is undone by another that posts the exact opposite.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from decimal import Decimal
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from statistics import median
 from typing import Final
@@ -25,9 +25,12 @@ RUN: Final = "payout_run"
 """The kind of cause of what a run posts."""
 JUMP: Final = Decimal(3)
 """A pay that is more than so many times the person's median, or less than the median divided by it, is looked at."""
+TO_NOBODY: Final = Decimal("0.05")
+"""Where more than this share of what was won is credited to nobody, the run is looked at."""
 HISTORY_MIN: Final = 3
 """How many earlier pays a median is taken of at least."""
 _ZERO: Final = Decimal(0)
+_SHARE_UNIT: Final = Decimal("0.0001")
 _EXPENSE: Final = "expense"
 _HELD: Final = "held"
 _ADVANCE: Final = "advance"
@@ -102,8 +105,50 @@ class Anomaly(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ToNobody:
+    """What was won in the pay periods of a run, counts for a plan in a currency, and is credited to nobody.
+
+    `credited` is what is credited to people of the same.
+    """
+
+    currency: str
+    amount: Decimal
+    deals: int
+    credited: Decimal
+
+    @property
+    def share(self) -> Decimal | None:
+        """Of all that was won and counts, rounded to four decimals; None where that is not above 0."""
+        whole = self.amount + self.credited
+        return (self.amount / whole).quantize(_SHARE_UNIT, rounding=ROUND_HALF_UP) if whole > 0 else None
+
+    @property
+    def is_anomaly(self) -> bool:
+        """Whether somebody should look at it before the run is approved."""
+        return self.amount > TO_NOBODY * (self.amount + self.credited)
+
+
+@dataclass(frozen=True, slots=True)
+class UncreditedDeal:
+    """A deal, or a share of one, that was credited to nobody when a run was calculated, and what the CRM calls it."""
+
+    deal_id: UUID
+    plan_id: UUID
+    source: str
+    external_id: str
+    name: str | None
+    day: date
+    amount: Decimal
+    currency: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PayoutRun:
-    """A run for a pay period; `reverses` is the run whose opposite it is. `totals` is what it pays, by currency."""
+    """A run for a pay period; `reverses` is the run whose opposite it is. `totals` is what it pays, by currency.
+
+    `to_nobody` is None where a release calculated it that did not look.
+    """
 
     id: UUID
     version: int
@@ -116,6 +161,7 @@ class PayoutRun:
     author: Actor
     calculated_at: datetime
     reverses: UUID | None = None
+    to_nobody: tuple[ToNobody, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
