@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from uuid import UUID, uuid5
@@ -16,7 +17,12 @@ from shared.contracts.org import Calendar, CalendarState
 from shared.db.database import Scope, Transaction
 from shared.db.projection import Snapshot
 from shared.http.auth import Role
-from tests.integration.test_incentives_ledger import post_as_the_release_before, superuser_around_the_triggers
+from shared.kernel.periods import Period
+from tests.integration.test_incentives_ledger import (
+    COMMISSION,
+    post_as_the_release_before,
+    superuser_around_the_triggers,
+)
 from tests.stories.incentives import named
 from tests.stories.pay import EARNINGS, VERIFICATION, rebuilder
 from tests.stories.pay_api import ANN, APPROVER, AUTHOR, BEN, MAX, Company, component, running_company, won
@@ -198,6 +204,18 @@ async def test_no_version_quota_or_calendar_changes_what_a_closed_month_paid(com
     march = (await company.get(path_of(company, MARCH))).json()
     assert (march["end"], march["as_paid"]) == ("2026-04-01", [{"amount": "4000.00", "currency": "USD"}])
     assert await differences(company) == []
+
+
+async def test_a_month_of_an_earlier_year_is_closed_where_something_was_posted_in_it(company: Company) -> None:
+    before = (await company.get("/v1/pay-periods")).json()["items"]
+    assert before[0]["start"] > "2025-12-31", "the fiscal year's own"
+    november = Period(date(2024, 11, 1), date(2024, 12, 1))
+    async with company.database.transaction(Scope.of(company.tenant)) as tx:
+        await ledger.post(tx, company.tenant, [replace(COMMISSION, period=november, posted_in=november)])
+    listed = (await company.get("/v1/pay-periods", limit="2")).json()["items"]
+    assert [each["start"] for each in listed] == ["2024-11-01", "2024-12-01"]
+    assert (await move(company, date(2024, 11, 1), "calculating", 0)).status_code == 200
+    assert (await move(company, date(2024, 10, 1), "calculating", 0)).status_code == 404
 
 
 async def test_each_role_moves_what_it_may_and_everybody_sees_how_far_a_month_is(company: Company) -> None:

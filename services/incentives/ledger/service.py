@@ -98,6 +98,11 @@ async def count_posted(tx: Transaction, tenant_id: UUID, *, after: date, until: 
     return await store.count_posted(tx, tenant_id, after=after, until=until, sequence=sequence)
 
 
+async def first_posted_in(tx: Transaction, tenant_id: UUID) -> date | None:
+    """The first day of the earliest pay period in which anything was posted."""
+    return await store.first_posted_in(tx, tenant_id)
+
+
 async def balances(
     tx: Transaction, tenant_id: UUID, account_kind: str, subject_ids: Collection[UUID]
 ) -> dict[UUID, dict[str, Decimal]]:

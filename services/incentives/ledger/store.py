@@ -344,6 +344,19 @@ async def balances_of_kind(
     return _by_subject(await tx.rows(_BALANCES_OF_KIND, {"tenant_id": tenant_id, **kinds}))
 
 
+async def first_posted_in(tx: Transaction, tenant_id: UUID) -> date | None:
+    """The first day of the earliest pay period in which anything was posted; of transactions that name one."""
+    table = ledger_transactions
+    statement = (
+        select(table.c.posted_in_start)
+        .where(table.c.tenant_id == tenant_id, table.c.posted_in_end.is_not(None))
+        .order_by(table.c.posted_in_end)
+        .limit(1)
+    )
+    row = await tx.one_or_none(statement)
+    return None if row is None else row["posted_in_start"]
+
+
 async def tenants(tx: Transaction) -> list[UUID]:
     """Every tenant that has a ledger, as far as the transaction sees tenants."""
     rows = await tx.rows(select(ledger_heads.c.tenant_id).order_by(ledger_heads.c.tenant_id))

@@ -42,7 +42,9 @@ async def list_pay_periods(
     paging: Paging,
     containing: Annotated[date | None, Query(description="Only the one with this day.")] = None,
 ) -> Page[PayPeriodAnswer]:
-    """In order, from the first that was ever moved, else from the start of the fiscal year, up to today's."""
+    """In order, up to today's: from the first that was ever moved; where none was, from the start of the fiscal year or
+    the first in which anything was posted.
+    """
     async with caller.reading() as (tx, sight):
         fiscal = (await organisation.chart(tx, caller.tenant_id)).calendar
         calendar = await pay_periods.calendar(tx, caller.tenant_id, fiscal)

@@ -137,11 +137,15 @@ class Move:
 
 @dataclass(frozen=True)
 class PayCalendar:
-    """A tenant's pay periods: those that somebody moved, in order and without a gap, and those the calendar makes."""
+    """A tenant's pay periods: those that somebody moved, in order and without a gap, and those the calendar makes.
+
+    `first_posted` is a day of the first in which anything was posted, of a tenant of which none was moved.
+    """
 
     tenant_id: UUID
     fiscal: FiscalCalendar
     stored: tuple[PayPeriod, ...] = ()
+    first_posted: date | None = None
 
     def containing(self, day: date) -> PayPeriod:
         """The pay period with that day. The first that was ever moved reaches back to the beginning of time."""
@@ -165,8 +169,13 @@ class PayCalendar:
         return Period(date.min, of.period.end) if is_first else of.period
 
     def until(self, day: date) -> list[PayPeriod]:
-        """Every pay period from the first that was moved, else from the fiscal year's start, to the one with a day."""
-        first = self.stored[0].period.start if self.stored else self.fiscal.period_of(day, PeriodKind.YEAR).start
+        """Every pay period up to the one with a day: from the first that was moved, or where none was, from the start
+        of the fiscal year or the first in which anything was posted.
+        """
+        if self.stored:
+            first = self.stored[0].period.start
+        else:
+            first = min(self.fiscal.period_of(day, PeriodKind.YEAR).start, self.first_posted or date.max)
         found = [self.containing(first)]
         while found[-1].period.end <= day:
             found.append(self.containing(found[-1].period.end))

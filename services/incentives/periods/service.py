@@ -36,7 +36,8 @@ class PayPeriods:
 
     async def calendar(self, tx: Transaction, tenant_id: UUID, fiscal: FiscalCalendar) -> PayCalendar:
         """The tenant's pay periods."""
-        return PayCalendar(tenant_id, fiscal, await store.in_order(tx, tenant_id))
+        stored = await store.in_order(tx, tenant_id)
+        return PayCalendar(tenant_id, fiscal, stored, None if stored else await ledger.first_posted_in(tx, tenant_id))
 
     async def move(
         self,
