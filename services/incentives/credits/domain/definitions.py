@@ -287,8 +287,8 @@ class Definitions:
             outcome = part.outcome
             if not isinstance(outcome, Counted) or outcome.day not in days:
                 continue
-            cell = self.cell_on(plan_id, outcome.day)
-            if cell is None or cell.version.number != line.version_number:
+            version = self.version_in_force(plan_id, outcome.day)
+            if version is None or version.number != line.version_number:
                 continue
             reason: str | None = None
             if refusal is CreditExclusion.HOUSE_ACCOUNT:
