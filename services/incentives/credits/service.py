@@ -1,6 +1,6 @@
 """Storing deals, knowing the definitions, and working out who is credited with what."""
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -8,8 +8,17 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.incentives.credits import store
-from services.incentives.credits.domain.credit import ComponentYear, Credit, CreditedToNobody, Owners, ReceivedDeal
+from services.incentives.credits.domain.credit import (
+    CellKey,
+    ComponentYear,
+    Credit,
+    CreditedToNobody,
+    Owners,
+    ReceivedDeal,
+)
 from services.incentives.credits.domain.definitions import Definitions
+from services.incentives.credits.domain.plain import CreditTotal, PlainComponent, PlainCredits, plain_components
+from services.incentives.plans.domain.assignments import Assignment
 from services.incentives.plans.domain.parameters import MAIN
 from services.incentives.plans.service import Plans, quota_goal
 from shared.contracts.base import Event
@@ -139,6 +148,37 @@ class Credits:
             received = ReceivedDeal(tenant_id, event.facts(), body, event.connection_id)
             found.append(NewerDeal(received, credits[deal_id]))
         return found
+
+    async def credit_plain(
+        self, tx: Transaction, tenant_id: UUID, known: Definitions, only: Collection[UUID]
+    ) -> PlainCredits:
+        """Credit those of some assignments anew that have plain components alone, from the deals that are stored.
+
+        Which those are, and what their cells come to. Nobody else may credit them until the end of the transaction.
+        """
+        found = {
+            assignment_id: components
+            for assignment_id in only
+            if (components := plain_components(known, known.assignments[assignment_id])) is not None
+        }
+        by_component: dict[PlainComponent, list[Assignment]] = defaultdict(list)
+        by_keys: dict[tuple[str, ...], list[UUID]] = defaultdict(list)
+        for assignment_id, components in found.items():
+            by_keys[tuple(component.key for component in components)].append(assignment_id)
+            for component in components:
+                by_component[component].append(known.assignments[assignment_id])
+        totals: dict[CellKey, CreditTotal] = {}
+        for component, assignments in by_component.items():
+            users = {each.id: known.chart.users_of(each.person_id) for each in assignments}
+            credited, others = await store.credit_plain(tx, tenant_id, component, assignments, users)
+            totals |= credited
+            for assignment_id in others:
+                found.pop(assignment_id, None)
+        for keys, assignment_ids in by_keys.items():
+            await store.delete_other_credits(tx, tenant_id, [each for each in assignment_ids if each in found], keys)
+        return PlainCredits(
+            frozenset(found), {key: total for key, total in totals.items() if key.assignment_id in found}
+        )
 
     async def worked_out(
         self, tx: Transaction, tenant_id: UUID, known: Definitions, only: Collection[UUID]

@@ -1,20 +1,35 @@
 """Every SQL statement on deals and credits."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, select, text
+from sqlalchemy import RowMapping, TextClause, func, select, text
 
-from services.incentives.credits.domain.credit import ComponentYear, Credit, DirectLine, OwnerSince, ReceivedDeal
+from services.incentives.credits.domain.credit import (
+    CellKey,
+    ComponentYear,
+    Credit,
+    DirectLine,
+    OwnerSince,
+    ReceivedDeal,
+)
+from services.incentives.credits.domain.plain import CreditTotal, PlainComponent
 from services.incentives.credits.tables import credits, deal_connections, deal_owners, deal_split_users, deals
+from services.incentives.plans.domain.assignments import Assignment
+from services.incentives.plans.domain.parameters import MAIN
 from shared.db.database import Transaction
-from shared.kernel.deals import DealFacts, DealStatus, RecordVersion
+from shared.kernel.deals import DealFacts, DealKind, DealStatus, RecordVersion
+from shared.kernel.filters import All, Condition, Filter, Operator, Value, conditions_of
+from shared.kernel.measures import Measure, RatePolicy
 from shared.kernel.org import CrmUser
 from shared.kernel.periods import Period
+
+_DAY: Final = timedelta(days=1)
 
 # Look-ups here are lateral with a fence (LIMIT 1, or OFFSET 0 where there may be many), so that no plan, however old
 # its statistics, reads a whole table or tenant to find the rows of a few keys. Where a secondary index is meant, the
@@ -225,6 +240,71 @@ _SAVE: Final = text(
     ON CONFLICT (tenant_id, deal_id, assignment_id, component, measure, day) DO UPDATE SET
         cell_id = excluded.cell_id, period_start = excluded.period_start, period_end = excluded.period_end,
         percent = excluded.percent, value = excluded.value, factor = excluded.factor
+    """
+)
+# The credits of a plain component, for some assignments at once: what is stored and not wanted goes, and what is wanted
+# and not stored is added after that. A full join is of hashes or merged, whatever a plan expects of either side. The
+# deals of an assignment that are beyond this rule are left, with all others of it, to the one that knows every deal.
+_CREDIT_PLAIN: Final = """
+    WITH counted AS MATERIALIZED (
+        SELECT u.number, d.id, r.closed_on AS day, {value} AS value,
+            width_bucket(r.closed_on, CAST(:starts AS date[])) AS place, {is_beyond} AS is_beyond
+        FROM unnest(
+            CAST(:numbers AS int[]), CAST(:sources AS text[]), CAST(:users AS text[]), CAST(:firsts AS date[]),
+            CAST(:lasts AS date[])
+        ) AS u(number, source, external_id, first, last)
+        CROSS JOIN LATERAL (
+            SELECT id, body FROM {deals}
+            WHERE tenant_id = :tenant_id AND source = u.source AND owner_external_id = u.external_id OFFSET 0
+        ) AS d
+        CROSS JOIN LATERAL json_to_record(CAST(d.body AS json)) AS r(
+            kind text, amount numeric, currency text, closed_on date, closed_at text{texts}
+        )
+        WHERE r.kind <> ALL(CAST(:gone AS text[])) AND {filter} AND {has_value}
+            AND (r.closed_on BETWEEN u.first AND u.last OR r.closed_on IS NULL AND r.closed_at IS NOT NULL)
+    ), beyond AS MATERIALIZED (
+        SELECT DISTINCT number FROM counted WHERE is_beyond
+    ), wanted AS MATERIALIZED (
+        SELECT number, id AS deal_id, day, place, (CAST(:cells AS uuid[]))[(number - 1) * :width + place] AS cell_id,
+            (CAST(:starts AS date[]))[place] AS period_start, (CAST(:ends AS date[]))[place] AS period_end,
+            CAST(:percent AS numeric) AS percent, value, CAST(1 AS numeric) AS factor, '{main}' AS measure
+        FROM counted
+        WHERE place > 0 AND day < (CAST(:ends AS date[]))[place] AND number NOT IN (SELECT number FROM beyond)
+    ), stored AS MATERIALIZED (
+        SELECT a.number, c.*
+        FROM unnest(CAST(:assignments AS uuid[])) WITH ORDINALITY AS a(id, number) CROSS JOIN LATERAL (
+            SELECT ctid AS row, * FROM {credits} WHERE assignment_id = a.id OFFSET 0
+        ) AS c
+        WHERE c.tenant_id = :tenant_id AND c.component = :component AND a.number NOT IN (SELECT number FROM beyond)
+    ), differing AS MATERIALIZED (
+        SELECT stored.row, wanted.*
+        FROM wanted FULL JOIN stored ON stored.number = wanted.number AND stored.deal_id = wanted.deal_id
+            AND stored.day = wanted.day AND stored.measure = wanted.measure AND stored.cell_id = wanted.cell_id
+            AND stored.period_end = wanted.period_end AND stored.percent = wanted.percent
+            AND stored.value = wanted.value AND stored.factor = wanted.factor
+        WHERE stored.number IS NULL OR wanted.number IS NULL
+    ), removed AS (
+        DELETE FROM {credits} WHERE ctid = ANY(ARRAY(SELECT row FROM differing WHERE number IS NULL)) RETURNING 1
+    ), added AS (
+        INSERT INTO {credits}
+            (tenant_id, deal_id, assignment_id, component, measure, cell_id, day, period_start, period_end, percent,
+             value, factor)
+        SELECT :tenant_id, deal_id, (CAST(:assignments AS uuid[]))[number], :component, measure, cell_id, day,
+            period_start, period_end, percent, value, factor
+        FROM differing WHERE number IS NOT NULL AND (SELECT count(*) FROM removed) >= 0 ORDER BY deal_id, number
+    )
+    SELECT number, place, sum(value) AS value, count(*) AS credits FROM wanted GROUP BY number, place
+    UNION ALL
+    SELECT number, NULL, NULL, NULL FROM beyond
+"""
+_DELETE_OTHERS: Final = text(
+    f"""
+    DELETE FROM {credits.fullname} WHERE ctid = ANY(ARRAY(
+        SELECT c.ctid FROM unnest(CAST(:assignments AS uuid[])) AS a(id) CROSS JOIN LATERAL (
+            SELECT ctid, tenant_id, component FROM {credits.fullname} WHERE assignment_id = a.id OFFSET 0
+        ) AS c
+        WHERE c.tenant_id = :tenant_id AND c.component <> ALL(CAST(:components AS text[]))
+    ))
     """
 )
 
@@ -461,6 +541,104 @@ def _won_on(facts: DealFacts) -> date | None:
     if facts.closed_on is None and facts.closed_at is not None:
         return facts.closed_at.astimezone(UTC).date()
     return facts.closed_on
+
+
+async def credit_plain(
+    tx: Transaction,
+    tenant_id: UUID,
+    component: PlainComponent,
+    assignments: Sequence[Assignment],
+    users: Mapping[UUID, Sequence[CrmUser]],
+) -> tuple[dict[CellKey, CreditTotal], set[UUID]]:
+    """Have the credits of a component be those of the stored deals of the users of each of these assignments.
+
+    The totals of cells with credits; and the assignments with a deal that the rule does not know, of which nothing is
+    changed: one in a currency to be converted, on a day that a time zone decides, or after the cells of the component.
+    """
+    measure, cells = component.measure, component.cells
+    keys = [CellKey(each.id, component.key, period) for each in assignments for period in cells]
+    owned = [(number, each, user) for number, each in enumerate(assignments, start=1) for user in users[each.id]]
+    statement, compared = _plain_statement(measure)
+    rows = await tx.rows(
+        statement,
+        {
+            "tenant_id": tenant_id,
+            "assignments": [each.id for each in assignments],
+            "numbers": [number for number, _, _ in owned],
+            "sources": [user.source for _, _, user in owned],
+            "users": [user.external_id for _, _, user in owned],
+            "firsts": [each.range.start for _, each, _ in owned],
+            "lasts": [date.max if (end := each.range.end) is None else end - _DAY for _, each, _ in owned],
+            "gone": [DealKind.DELETED, DealKind.MERGED],
+            "component": component.key,
+            "starts": [period.start for period in cells],
+            "ends": [period.end for period in cells],
+            "cells": [key.id for key in keys],
+            "width": len(cells),
+            "until": component.until,
+            "percent": component.percent,
+            "share": component.percent.scaleb(-2),
+            "currency": measure.currency,
+            **compared,
+        },
+    )
+    totals = {
+        keys[(row["number"] - 1) * len(cells) + row["place"] - 1]: CreditTotal(row["value"], row["credits"])
+        for row in rows
+        if row["place"] is not None
+    }
+    return totals, {assignments[row["number"] - 1].id for row in rows if row["place"] is None}
+
+
+async def delete_other_credits(
+    tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID], components: Collection[str]
+) -> None:
+    """Delete what is credited to these assignments by any other component than these."""
+    if assignment_ids:
+        await tx.execute(
+            _DELETE_OTHERS,
+            {"tenant_id": tenant_id, "assignments": sorted(assignment_ids), "components": sorted(components)},
+        )
+
+
+@lru_cache(maxsize=256)
+def _plain_statement(measure: Measure) -> tuple[TextClause, Mapping[str, list[Value]]]:
+    """The statement that credits plain components by a measure, and the parameters with what its filter compares."""
+    compared: dict[str, list[Value]] = {}
+    condition = _sql_of(measure.filter, compared)
+    fields = {each.field for each in conditions_of(measure.filter)} - {"currency"}
+    beyond, has_value, value = "r.closed_on IS NULL OR r.closed_on >= :until", "true", "CAST(:share AS numeric)"
+    if measure.sums_money:
+        converts = measure.rate_policy is not RatePolicy.NONE
+        has_value = "r.amount IS NOT NULL" if converts else "r.amount IS NOT NULL AND r.currency = :currency"
+        beyond = f"{beyond} OR r.currency IS DISTINCT FROM :currency"
+        value = "r.amount * CAST(:share AS numeric)"
+    statement = _CREDIT_PLAIN.format(
+        deals=deals.fullname,
+        credits=credits.fullname,
+        value=value,
+        is_beyond=beyond,
+        has_value=has_value,
+        filter=condition,
+        texts="".join(f", {field} text" for field in sorted(fields)),
+        main=MAIN,
+    )
+    return text(statement), compared
+
+
+def _sql_of(node: Filter, compared: dict[str, list[Value]]) -> str:
+    """A filter that compares texts alone; what it compares them with is added to the parameters."""
+    if not isinstance(node, Condition):
+        word = "AND" if isinstance(node, All) else "OR"
+        members = [_sql_of(member, compared) for member in node.members]
+        return f"({f' {word} '.join(members)})" if members else "true"
+    if node.op is Operator.EXISTS:
+        return f"r.{node.field} IS {'NOT ' if node.expected else ''}NULL"
+    name = f"compared_{len(compared)}"
+    compared[name] = list(node.values)
+    is_one = f"r.{node.field} = ANY(CAST(:{name} AS text[]))"
+    # What is missing is not equal to anything, and differs from everything.
+    return is_one if node.op in (Operator.EQ, Operator.IN) else f"({is_one}) IS NOT TRUE"
 
 
 def _credits(rows: Sequence[RowMapping]) -> list[Credit]:

@@ -92,11 +92,13 @@ class Earnings:
         known = await self._credits.definitions(tx, tenant_id)
         causes = {item.assignment_id: Cause.of_definitions(item.changes) for item in stale}
         await self._mark_takers(tx, tenant_id, known, stale)
-        before = await self._credits.of_assignments(tx, tenant_id, causes.keys())
-        after = await self._credits.worked_out(tx, tenant_id, known, causes.keys())
+        plain = await self._credits.credit_plain(tx, tenant_id, known, causes.keys())
+        others = causes.keys() - plain.assignments
+        before = await self._credits.of_assignments(tx, tenant_id, others)
+        after = await self._credits.worked_out(tx, tenant_id, known, others)
         stored = await store.of_assignments(tx, tenant_id, causes.keys())
         settlement = Settlement(known, {key: each.cell for key, each in stored.items()})
-        settlement.rebuild(causes, stored, after)
+        settlement.rebuild(causes, stored, after, plain.totals)
         await self._credits.replace(tx, tenant_id, before, after)
         await self._save(tx, tenant_id, settlement)
         return len(stale)

@@ -7,12 +7,13 @@ from decimal import Decimal
 from uuid import UUID
 
 from services.incentives.credits.domain.credit import CellKey, Credit, PayTerms
-from services.incentives.earnings.domain.inputs import EXACT, PayInputs, exact_sum
+from services.incentives.credits.domain.plain import CreditTotal
+from services.incentives.earnings.domain.inputs import EXACT, DealTotal, PayInputs, exact_sum
 from services.incentives.earnings.domain.payout import pay
 from services.incentives.earnings.domain.schedule import Schedule, schedule_of
 from services.incentives.earnings.domain.years import WorkedCell, deal_totals
 from services.incentives.plans.domain.assignments import QuotaGap
-from services.incentives.plans.domain.components import paid_by_rate
+from services.incentives.plans.domain.components import needs_deals, paid_by_rate
 from services.incentives.plans.domain.kinds.commission import Basis
 from services.incentives.plans.domain.parameters import MAIN
 from shared.kernel.attainment import attainment, shown
@@ -99,9 +100,12 @@ def rebuilt(cell: Cell, terms: PayTerms | None, credits: Collection[Credit]) -> 
             credits=0,
             version=cell.version + 1,
         )
-    inputs = inputs_of(terms, credits)
-    paid = pay(terms.component, inputs).amount
-    return _earned(_under(cell, terms), inputs.totals[MAIN], _ZERO, paid, len(credits))
+    return _paid(cell, terms, inputs_of(terms, credits), len(credits))
+
+
+def totalled(cell: Cell, terms: PayTerms, total: CreditTotal) -> Cell:
+    """The cell worked out anew from what all its credits sum to; it is paid by that alone."""
+    return _paid(cell, terms, _inputs(terms, total.value, ()), total.credits)
 
 
 def worked(cell: Cell, found: WorkedCell) -> Cell:
@@ -131,11 +135,18 @@ def _earned(cell: Cell, measure: Decimal, before: Decimal, paid: Decimal, count:
     )
 
 
-def inputs_of(terms: PayTerms, credits: Iterable[Credit]) -> PayInputs:
+def inputs_of(terms: PayTerms, credits: Collection[Credit]) -> PayInputs:
     """What a cell that depends on these credits alone is paid by."""
-    deals = deal_totals(credits)
-    total = exact_sum(deal.value for deal in deals)
+    return _inputs(terms, _credited(credits), deal_totals(credits) if needs_deals(terms.component) else ())
+
+
+def _inputs(terms: PayTerms, total: Decimal, deals: Sequence[DealTotal]) -> PayInputs:
     return PayInputs({MAIN: terms.quota}, {MAIN: total}, deals, terms.plan.currency, terms.target)
+
+
+def _paid(cell: Cell, terms: PayTerms, inputs: PayInputs, count: int) -> Cell:
+    paid = pay(terms.component, inputs).amount
+    return _earned(_under(cell, terms), inputs.totals[MAIN], _ZERO, paid, count)
 
 
 def _credited(credits: Iterable[Credit]) -> Decimal:

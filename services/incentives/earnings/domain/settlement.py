@@ -9,7 +9,8 @@ from uuid import UUID
 
 from services.incentives.credits.domain.credit import CellKey, ComponentYear, Credit, PayTerms
 from services.incentives.credits.domain.definitions import Definitions
-from services.incentives.earnings.domain.cells import Cell, opened, rebuilt, recredited, same_state, worked
+from services.incentives.credits.domain.plain import CreditTotal
+from services.incentives.earnings.domain.cells import Cell, opened, rebuilt, recredited, same_state, totalled, worked
 from services.incentives.earnings.domain.years import LinkedCells, YearCredits
 from services.incentives.ledger.domain import EARNED, EARNING, PAYABLE, Account, Cause, Entry, Posting, Subject
 from shared.kernel.periods import Period, PeriodKind
@@ -77,11 +78,19 @@ class Settlement:
             if removed != added:
                 self._apply(cause, key, removed, added)
 
-    def rebuild(self, causes: Mapping[UUID, Cause], keys: Iterable[CellKey], credits: Iterable[Credit]) -> None:
+    def rebuild(
+        self,
+        causes: Mapping[UUID, Cause],
+        keys: Iterable[CellKey],
+        credits: Iterable[Credit],
+        totals: Mapping[CellKey, CreditTotal] | None = None,
+    ) -> None:
         """Work out the cells of some assignments anew: those that exist, by their keys, and those credited.
 
-        The credits of these assignments are exactly these, and their terms may have changed.
+        The credits of these assignments are exactly these, and of plain components they sum to `totals`; their terms
+        may have changed.
         """
+        totals = totals or {}
         found = self._apart(credits)
         cells, years = dict(found.cells), dict(found.years)
         for key in map(self._definitions.cut_now, keys):
@@ -93,10 +102,14 @@ class Settlement:
         for assignment_id in causes:
             for uncounted in self._definitions.uncounted_years(self._definitions.assignments[assignment_id]):
                 years.setdefault(uncounted, [])
-        for key in sorted(cells, key=lambda cell: cell.id):
+        for key in sorted(cells.keys() | totals.keys(), key=lambda cell: cell.id):
             terms = self._terms_of(key)
             cell = self._cells.get(key) or self._open(key, terms)
-            self._put(causes[key.assignment_id], key, cell, rebuilt(cell, terms, cells[key]))
+            if terms is not None and key in totals:
+                after = totalled(cell, terms, totals[key])
+            else:
+                after = rebuilt(cell, terms, cells.get(key, []))
+            self._put(causes[key.assignment_id], key, cell, after)
         for year in sorted(years, key=_order_of_year):
             self._years[year] = YearCredits(years[year])
             self._settle_year(causes[year.assignment_id], year)

@@ -20,7 +20,7 @@ from services.incentives.earnings.domain.inputs import EXACT, CapState, DealTota
 from services.incentives.earnings.domain.pay import Pay
 from services.incentives.earnings.domain.payout import next_caps, pay
 from services.incentives.plans.domain.assignments import QuotaGap
-from services.incentives.plans.domain.components import Component, paid_by_rate
+from services.incentives.plans.domain.components import Component, needs_deals, paid_by_rate
 from services.incentives.plans.domain.kinds.commission import GATE, QUANTITY, Basis
 from services.incentives.plans.domain.kinds.pool import Pool
 from services.incentives.plans.domain.parameters import MAIN
@@ -170,12 +170,6 @@ def deal_totals(credits: Iterable[Credit], units: Iterable[Credit] = ()) -> tupl
         day = credit.day if known is None else known.day
         deals[credit.deal_id] = DealTotal(credit.deal_id, day, value, sold.get(credit.deal_id, _ZERO), credit.factor)
     return tuple(deals.values())
-
-
-def needs_deals(component: Component) -> bool:
-    """Whether what a cell pays depends on its deals one by one."""
-    rated = paid_by_rate(component)
-    return rated is None or rated.basis is Basis.PER_DEAL or rated.multiplies_pay or rated.caps.deal is not None
 
 
 def _frames(known: Definitions, key: ComponentYear) -> Iterable[_Frame]:

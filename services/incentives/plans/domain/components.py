@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Final
 
 from services.incentives.plans.domain.kinds.bonus import Bonus
-from services.incentives.plans.domain.kinds.commission import GATE, Commission
+from services.incentives.plans.domain.kinds.commission import GATE, Basis, Commission
 from services.incentives.plans.domain.kinds.matrix import SECOND, Matrix, MatrixPays
 from services.incentives.plans.domain.kinds.objective import Objectives
 from services.incentives.plans.domain.kinds.override import Override
@@ -89,6 +89,12 @@ def paid_by_rate(component: Component) -> Commission | None:
             return _paid_as(component)
         case _:
             return None
+
+
+def needs_deals(component: Component) -> bool:
+    """Whether what a cell pays depends on its deals one by one."""
+    rated = paid_by_rate(component)
+    return rated is None or rated.basis is Basis.PER_DEAL or rated.multiplies_pay or rated.caps.deal is not None
 
 
 @lru_cache(maxsize=1024)

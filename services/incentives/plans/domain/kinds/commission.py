@@ -142,6 +142,10 @@ class Commission:
             index = next(index for index, tier in enumerate(rates_of(self.rate)) if tier.is_gated)
             raise InvalidInput.field(f"/rate/tiers/{index}/gate", "is true, and the component has no gate", "a gate")
 
+    def __hash__(self) -> int:
+        """Of its names alone: schedules are looked up by commissions, and all they are made of is much to hash."""
+        return hash((self.key, self.name))
+
     @property
     def measures(self) -> tuple[ComponentMeasure, ...]:
         """What it counts by."""
