@@ -65,8 +65,8 @@ class Caller:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[tuple[Transaction, Sight]]:
-        """A transaction to read in, with what the caller sees in it."""
-        async with self._reader.transaction() as tx:
+        """A transaction to read in, with what the caller sees in it: everything of one moment."""
+        async with self._reader.snapshot() as tx:
             yield tx, await self.sight(tx)
 
     def seeing(

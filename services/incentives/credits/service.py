@@ -1,7 +1,7 @@
 """Storing deals, knowing the definitions, and working out who is credited with what."""
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -18,6 +18,7 @@ from services.incentives.credits.domain.credit import (
 )
 from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.credits.domain.plain import CreditTotal, PlainComponent, PlainCredits, plain_components
+from services.incentives.credits.store import ReplacedDeal
 from services.incentives.plans.domain.assignments import Assignment
 from services.incentives.plans.domain.parameters import MAIN
 from services.incentives.plans.service import Plans, quota_goal
@@ -70,10 +71,10 @@ class DefinitionsCache:
 
 
 class NewerDeal(NamedTuple):
-    """A deal that may be credited otherwise from now on, and the credits that are stored of it until now."""
+    """A deal that may be credited otherwise from now on, and what was stored of it until then."""
 
     deal: ReceivedDeal
-    credits: list[Credit]
+    replaced: ReplacedDeal
 
 
 class LeftDeal(NamedTuple):
@@ -146,7 +147,7 @@ class Credits:
         for deal_id, body in (await store.bodies(tx, tenant_id, deal_ids)).items():
             event = Deal.from_json(body)
             received = ReceivedDeal(tenant_id, event.facts(), body, event.connection_id)
-            found.append(NewerDeal(received, credits[deal_id]))
+            found.append(NewerDeal(received, ReplacedDeal(credits[deal_id], body, is_first=False)))
         return found
 
     async def credit_plain(
@@ -179,6 +180,37 @@ class Credits:
         return PlainCredits(
             frozenset(found), {key: total for key, total in totals.items() if key.assignment_id in found}
         )
+
+    def being_credited(
+        self, known: Definitions, changed: Sequence[NewerDeal], owners: Mapping[UUID, Owners], stale: Set[UUID]
+    ) -> set[UUID]:
+        """The assignments that a rebuild under way may credit with these deals as they were: it sees no newer version.
+
+        Who else may be is marked stale meanwhile, and could be credited with what is known of the deals as well.
+        """
+        found: set[UUID] = set()
+        for deal, replaced in changed:
+            if replaced.before is not None:
+                before = Deal.from_json(replaced.before).facts()
+                found.update(known.concerned(before, owners.get(deal.facts.deal_id, ())))
+            elif not replaced.is_first:
+                found |= stale
+        return found
+
+    async def as_stored(self, tx: Transaction, tenant_id: UUID, changed: Sequence[NewerDeal]) -> Sequence[NewerDeal]:
+        """The same deals with the credits that are stored of them now."""
+        # Of one that nobody else has seen yet there are none.
+        credits: dict[UUID, list[Credit]] = {
+            each.deal.facts.deal_id: [] for each in changed if not each.replaced.is_first
+        }
+        if not credits:
+            return changed
+        for credit in await store.credits_of_deals(tx, tenant_id, credits):
+            credits[credit.deal_id].append(credit)
+        return [
+            each._replace(replaced=each.replaced._replace(credits=credits.get(each.deal.facts.deal_id, [])))
+            for each in changed
+        ]
 
     async def worked_out(
         self, tx: Transaction, tenant_id: UUID, known: Definitions, only: Collection[UUID]

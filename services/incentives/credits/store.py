@@ -50,15 +50,18 @@ _STORE_NEWEST: Final = text(
             CAST(:owned_by AS text[])
         ) AS s(tenant_id, deal_id, modified_at, sequence, delivery_id, source, owner_external_id)
     ), known AS (
-        SELECT d.* FROM (SELECT DISTINCT tenant_id, deal_id FROM stated) AS s CROSS JOIN LATERAL (
-            SELECT tenant_id, id AS deal_id, modified_at, sequence, delivery_id, source, owner_external_id
+        -- In the order of their ids, so that two that lock deals never wait for each other.
+        SELECT d.* FROM (SELECT DISTINCT tenant_id, deal_id FROM stated ORDER BY tenant_id, deal_id) AS s
+        CROSS JOIN LATERAL (
+            SELECT tenant_id, id AS deal_id, modified_at, sequence, delivery_id, source, owner_external_id, body
             FROM {deals.fullname} AS before WHERE before.tenant_id = s.tenant_id AND before.id = s.deal_id LIMIT 1
+            FOR NO KEY UPDATE
         ) AS d
     ), owned AS (
         -- The version that was the newest until now is known by its deal alone.
         INSERT INTO {deal_owners.fullname}
             (tenant_id, deal_id, modified_at, sequence, delivery_id, source, owner_external_id)
-        SELECT * FROM known
+        SELECT tenant_id, deal_id, modified_at, sequence, delivery_id, source, owner_external_id FROM known
         UNION
         SELECT * FROM stated WHERE (tenant_id, deal_id) IN (
             SELECT tenant_id, deal_id FROM known
@@ -75,17 +78,24 @@ _STORE_NEWEST: Final = text(
             CAST(:sequences AS bigint[]), CAST(:deliveries AS uuid[]), CAST(:sources AS text[]),
             CAST(:owners AS text[]), CAST(:won AS date[]), CAST(:bodies AS text[])
         )
+        -- Not before those that are known are locked and read.
+        WHERE (SELECT count(*) FROM known) >= 0
         ON CONFLICT (tenant_id, id) DO UPDATE SET
             modified_at = excluded.modified_at, sequence = excluded.sequence, delivery_id = excluded.delivery_id,
             source = excluded.source, owner_external_id = excluded.owner_external_id, won_on = excluded.won_on,
             body = excluded.body
         WHERE (stored.modified_at, stored.sequence, stored.delivery_id)
             < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
-        RETURNING tenant_id, id
+        RETURNING tenant_id, id, xmax = 0 AS inserted
+    ), replacing AS (
+        -- What came to be known while it was to be inserted was locked, and so has an xmax.
+        SELECT newer.tenant_id, newer.id, known.body AS before, known.body IS NULL AND newer.inserted AS is_first
+        FROM newer LEFT JOIN known ON known.tenant_id = newer.tenant_id AND known.deal_id = newer.id
     )
-    SELECT newer.tenant_id, newer.id, credited.* FROM newer LEFT JOIN LATERAL (
+    SELECT r.tenant_id, r.id, r.is_first, r.before, credited.* FROM replacing AS r LEFT JOIN LATERAL (
         SELECT assignment_id, component, measure, deal_id, day, period_start, period_end, percent, value, factor
-        FROM {credits.fullname} AS c WHERE c.tenant_id = newer.tenant_id AND c.deal_id = newer.id OFFSET 0
+        FROM {credits.fullname} AS c
+        WHERE NOT r.is_first AND c.tenant_id = r.tenant_id AND c.deal_id = r.id OFFSET 0
     ) AS credited ON true
     """
 )
@@ -309,10 +319,24 @@ _DELETE_OTHERS: Final = text(
 )
 
 
+class ReplacedDeal(NamedTuple):
+    """What was stored of a deal, as far as the statement that stored a newer version saw it.
+
+    `before` is the event of the version that was replaced. There is none of a deal that `is_first`, nor where somebody
+    else stored the first version at the same time.
+    """
+
+    credits: list[Credit]
+    before: str | None
+    is_first: bool
+
+
 async def store_newest(
     tx: Transaction, newest: Collection[ReceivedDeal], incoming: Sequence[ReceivedDeal]
-) -> dict[tuple[UUID, UUID], list[Credit]]:
-    """Store each deal that is newer than what is stored; (tenant, deal) of those, with the credits stored of them.
+) -> dict[tuple[UUID, UUID], ReplacedDeal]:
+    """Store each deal that is newer than what is stored; (tenant, deal) of those, with what was stored of them.
+
+    Nobody else stores a version of any of these deals until the end of the transaction.
 
     `newest` has the newest version of each that is `incoming`; of these all the owner is kept where there are several.
     """
@@ -339,10 +363,10 @@ async def store_newest(
             "owned_by": [deal.facts.owner_external_id for deal in incoming],
         },
     )
-    newer: dict[tuple[UUID, UUID], list[Credit]] = {(row["tenant_id"], row["id"]): [] for row in rows}
+    newer = {(row["tenant_id"], row["id"]): ReplacedDeal([], row["before"], row["is_first"]) for row in rows}
     credited = [row for row in rows if row["deal_id"] is not None]
     for row, credit in zip(credited, _credits(credited), strict=True):
-        newer[row["tenant_id"], row["id"]].append(credit)
+        newer[row["tenant_id"], row["id"]].credits.append(credit)
     users = sorted(
         {
             (deal.tenant_id, deal.facts.source, split.owner_external_id, deal.facts.deal_id)

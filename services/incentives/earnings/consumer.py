@@ -21,8 +21,8 @@ class DealsHandler:
         self._earnings = earnings
 
     def scope(self, batch: Batch) -> Scope:
-        """Whose deals these are, for itself alone. Raises Poison."""
-        return Scope.of(*tenants_of(batch), lock=TenantLock.EXCLUSIVE)
+        """Whose deals these are, beside others who settle some. Raises Poison."""
+        return Scope.of(*tenants_of(batch), lock=TenantLock.SHARED)
 
     async def apply(self, tx: Transaction, batch: Batch) -> None:
         """Settle a batch of deals. Raises Poison."""

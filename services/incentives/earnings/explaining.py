@@ -1,6 +1,6 @@
 """Where earnings come from, deal by deal, and why a deal is not among them.
 
-Everything is read under the tenant's shared lock, so that credits, cells and ledger are of one moment.
+Credits, cells and ledger are to be of one moment: whoever calls reads in a snapshot, or holds the tenant's lock alone.
 """
 
 from collections import defaultdict
@@ -164,7 +164,6 @@ class Explanations:
 
     async def explain_earning(self, tx: Transaction, tenant_id: UUID, cell_id: UUID) -> ExplainedEarning:
         """One earning down to its credits. Raises EarningNotFound."""
-        await tx.lock_tenants_shared([tenant_id])
         known = await self._credits.definitions(tx, tenant_id)
         (found,) = await self._explained(tx, tenant_id, known, [await self.get_earning(tx, tenant_id, cell_id)])
         return found
@@ -195,7 +194,6 @@ class Explanations:
         A deal that is out of sight is as unknown as one there is not. Raises StatementTooLong when there are more than
         STATEMENT_CELLS_MAX earnings.
         """
-        await tx.lock_tenants_shared([tenant_id])
         known = await self._credits.definitions(tx, tenant_id)
         cells = await store.page(
             tx,

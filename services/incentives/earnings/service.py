@@ -3,10 +3,15 @@
 A change comes in one of two ways. A batch of deals is settled credit by credit, at once. A change of definitions marks
 the assignments whose inputs it altered stale; the rebuild then works them out anew from the deals that are stored, some
 at a time, and until then batches of deals leave them alone.
+
+Who settles holds the tenant's lock together with everybody else who does, and alone the assignments it settles. So what
+touches different people goes on side by side; whoever changes definitions or cuts a pay period off holds the tenant's
+lock alone, and waits for all of it. Locks are taken in one order, so that nobody waits in a circle: the deals, by their
+ids; the assignments, by theirs; and once everything is worked out and stored, the end of the ledger's chain.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Final
 from uuid import UUID
 
@@ -17,7 +22,7 @@ from services.incentives.earnings import store
 from services.incentives.earnings.domain.settlement import Settlement
 from services.incentives.earnings.domain.years import LinkedCells, YearCredits
 from services.incentives.ledger import service as ledger
-from services.incentives.ledger.domain import Cause
+from services.incentives.ledger.domain import Cause, Posting
 from services.incentives.plans.service import Plans
 from services.incentives.plans.store import StaleAssignment
 from shared.contracts.earnings import TOPIC
@@ -43,10 +48,11 @@ class Earnings:
         self, tx: Transaction, tenant_ids: Collection[UUID], incoming: Sequence[ReceivedDeal]
     ) -> None:
         """Settle what changed with these deals: their credits, the cells of those, a posting for each cell and deal."""
-        await tx.lock_tenants_exclusive(tenant_ids)
+        await tx.lock_tenants_shared(tenant_ids)
         newer = await self._credits.store_newest(tx, incoming)
         tenants = {deal.tenant_id for deal in incoming}
         states = await self._plans.states(tx, tenants) if tenants else {}
+        postings: dict[UUID, Sequence[Posting]] = {}
         for tenant_id in sorted(tenants):
             state = states[tenant_id]
             # Of a tenant that nobody is paid at no definitions are read, however many there are.
@@ -59,7 +65,9 @@ class Earnings:
                 of_tenant = {deal.facts.deal_id for deal in incoming if deal.tenant_id == tenant_id}
                 changed = [*changed, *await self._credits.stored(tx, tenant_id, of_tenant - of_newer)]
             if known.assignments and changed:
-                await self._settle_deals(tx, tenant_id, known, changed, state.stale_ids)
+                postings[tenant_id] = await self._settle_deals(tx, tenant_id, known, changed, state.stale_ids)
+        for tenant_id, posted in postings.items():
+            await ledger.post(tx, tenant_id, posted)
 
     async def apply_definitions(
         self, tx: Transaction, tenant_ids: Collection[UUID], snapshots: Sequence[Snapshot]
@@ -84,13 +92,14 @@ class Earnings:
             await self._plans.mark_stale(tx, tenant_id, dict.fromkeys(touched, causes))
 
     async def rebuild(self, tx: Transaction, tenant_id: UUID) -> int:
-        """Work out the longest stale assignments of a tenant anew; how many those were, 0 when none is stale."""
-        await tx.lock_tenants_exclusive([tenant_id])
+        """Work out the longest stale assignments of a tenant anew; how many those were, 0 when none is left to take."""
+        await tx.lock_tenants_shared([tenant_id])
         stale = await self._plans.take_stale(tx, tenant_id, REBUILD_ASSIGNMENTS)
         if not stale:
             return 0
         known = await self._credits.definitions(tx, tenant_id)
         causes = {item.assignment_id: Cause.of_definitions(item.changes) for item in stale}
+        await self._plans.lock_assignments(tx, tenant_id, causes.keys())
         await self._mark_takers(tx, tenant_id, known, stale)
         plain = await self._credits.credit_plain(tx, tenant_id, known, causes.keys())
         others = causes.keys() - plain.assignments
@@ -100,7 +109,7 @@ class Earnings:
         settlement = Settlement(known, {key: each.cell for key, each in stored.items()})
         settlement.rebuild(causes, stored, after, plain.totals)
         await self._credits.replace(tx, tenant_id, before, after)
-        await self._save(tx, tenant_id, settlement)
+        await ledger.post(tx, tenant_id, await self._saved(tx, tenant_id, settlement))
         return len(stale)
 
     async def _mark_takers(
@@ -126,7 +135,7 @@ class Earnings:
 
     async def begin_periods(self, tx: Transaction, tenant_id: UUID) -> None:
         """Have everybody worked out who is paid without deals for a period that has begun, and has no earning of it."""
-        await tx.lock_tenants_exclusive([tenant_id])
+        await tx.lock_tenants_shared([tenant_id])
         known = await self._credits.definitions(tx, tenant_id)
         begun = {
             cell.key.id: cell.key
@@ -148,22 +157,30 @@ class Earnings:
         tenant_id: UUID,
         known: Definitions,
         changed: Sequence[NewerDeal],
-        stale: Collection[UUID],
-    ) -> None:
+        stale: Set[UUID],
+    ) -> Sequence[Posting]:
+        """What is to be posted for these deals, whose credits and cells are stored."""
+        owners = await self._credits.owners(tx, tenant_id, known, [each.deal.facts.deal_id for each in changed])
+        worked_out = [known.credits(deal.facts, owners.get(deal.facts.deal_id, ())) for deal, _ in changed]
+        wanted = {credit.assignment_id for credits in worked_out for credit in credits}
+        if stale:
+            wanted |= self._credits.being_credited(known, changed, owners, stale)
+        changed = await self._locked(tx, tenant_id, changed, wanted)
+        if stale:
+            # Whoever was worked out meanwhile was so without these deals.
+            stale = (await self._plans.stale_ids(tx, [tenant_id])).get(tenant_id, set())
         before: list[Credit] = []
         after: list[Credit] = []
         moves: list[tuple[Cause, list[Credit], list[Credit]]] = []
-        owners = await self._credits.owners(tx, tenant_id, known, [each.deal.facts.deal_id for each in changed])
-        for deal, credits in changed:
-            facts = deal.facts
-            old = [credit for credit in credits if credit.assignment_id not in stale]
-            new = known.credits(facts, owners.get(facts.deal_id, ()), skipping=stale)
+        for (deal, replaced), credited in zip(changed, worked_out, strict=True):
+            old = [credit for credit in replaced.credits if credit.assignment_id not in stale]
+            new = [credit for credit in credited if credit.assignment_id not in stale]
             if old or new:
-                moves.append((Cause.of_deal(facts.deal_id, facts.version), old, new))
+                moves.append((Cause.of_deal(deal.facts.deal_id, deal.facts.version), old, new))
                 before += old
                 after += new
         if not before and not after:
-            return
+            return ()
         touched: set[UUID] = set()
         years: dict[ComponentYear, list[Credit]] = {}
         for credit in (*before, *after):
@@ -183,10 +200,31 @@ class Earnings:
         for cause, old, new in moves:
             settlement.recredit(cause, old, new)
         await self._credits.replace(tx, tenant_id, before, after)
-        await self._save(tx, tenant_id, settlement)
+        return await self._saved(tx, tenant_id, settlement)
 
-    async def _save(self, tx: Transaction, tenant_id: UUID, settlement: Settlement) -> None:
+    async def _locked(
+        self, tx: Transaction, tenant_id: UUID, changed: Sequence[NewerDeal], wanted: Set[UUID]
+    ) -> Sequence[NewerDeal]:
+        """The deals with their credits as they stay from now on: who is `wanted` or has one is locked."""
+        locked: set[UUID] = set()
+        missing = wanted | _credited(changed)
+        while True:
+            if missing:
+                await self._plans.lock_assignments(tx, tenant_id, missing)
+                locked |= missing
+            # Somebody may have been given one, by a rebuild, until then.
+            changed = await self._credits.as_stored(tx, tenant_id, changed)
+            missing = _credited(changed) - locked
+            if not missing:
+                return changed
+
+    async def _saved(self, tx: Transaction, tenant_id: UUID, settlement: Settlement) -> Sequence[Posting]:
+        """What is to be posted for cells that are stored."""
         changed = settlement.changed_cells()
         await store.save(tx, tenant_id, changed)
-        await ledger.post(tx, tenant_id, settlement.postings)
         await self._outbox.mark(tx, TOPIC, [(tenant_id, f"earning/{cell.id}") for cell in changed])
+        return settlement.postings
+
+
+def _credited(changed: Iterable[NewerDeal]) -> set[UUID]:
+    return {credit.assignment_id for each in changed for credit in each.replaced.credits}

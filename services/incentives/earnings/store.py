@@ -32,7 +32,7 @@ _SAVE: Final = text(
         measure = excluded.measure, before = excluded.before, payout = excluded.payout, earned = excluded.earned,
         credits = excluded.credits,
         posted = excluded.earned - stored.earned, posted_version = excluded.version,
-        version = excluded.version, changed_at = excluded.changed_at
+        version = excluded.version, changed_at = greatest(stored.changed_at, excluded.changed_at)
     """
 )
 # Lateral with a fence, so that no plan, however old its statistics, reads a whole table or tenant for a few cells.

@@ -38,7 +38,8 @@ class Verification:
 async def post(tx: Transaction, tenant_id: UUID, postings: Sequence[Posting]) -> None:
     """Add a balanced transaction for each posting to the tenant's chain, in their order. ValueError as `chained`.
 
-    Each is posted in the pay period it names, or in the first that still takes postings.
+    Each is posted in the pay period it names, or in the first that still takes postings. Nobody else posts for the
+    tenant until the end of the transaction: so post last, and for several tenants in the order of their ids.
     """
     if not postings:
         return

@@ -95,6 +95,10 @@ _ENTRIES: Final = text(
 )
 
 
+_BEGIN: Final = text(
+    f"INSERT INTO {ledger_heads.fullname} (tenant_id, sequence, hash) VALUES (:tenant_id, :sequence, :hash)"
+    " ON CONFLICT DO NOTHING"
+)
 _CUT_OFF: Final = text(
     f"""
     INSERT INTO {ledger_heads.fullname} (tenant_id, sequence, hash, open_start, open_end)
@@ -176,11 +180,16 @@ _COUNT_POSTED: Final = text(
 
 async def locked_head(tx: Transaction, tenant_id: UUID) -> Head:
     """Where the chain ends; nobody else posts for the tenant until the end of the transaction."""
-    return await _head(tx, tenant_id, lock=True)
+    found = await _head(tx, tenant_id, lock=True)
+    if found is None:
+        # Of two that post first each waits for the other to begin the chain, and goes on from where that ended it.
+        await tx.execute(_BEGIN, {"tenant_id": tenant_id, "sequence": Head().sequence, "hash": Head().hash})
+        found = await _head(tx, tenant_id, lock=True)
+    return found or Head()
 
 
 async def head(tx: Transaction, tenant_id: UUID) -> Head:
-    return await _head(tx, tenant_id, lock=False)
+    return await _head(tx, tenant_id, lock=False) or Head()
 
 
 async def append(tx: Transaction, tenant_id: UUID, added: Sequence[LedgerTransaction]) -> None:
@@ -363,10 +372,10 @@ async def tenants(tx: Transaction) -> list[UUID]:
     return [row["tenant_id"] for row in rows]
 
 
-async def _head(tx: Transaction, tenant_id: UUID, *, lock: bool) -> Head:
+async def _head(tx: Transaction, tenant_id: UUID, *, lock: bool) -> Head | None:
     statement = select(ledger_heads).where(ledger_heads.c.tenant_id == tenant_id)
     row = await tx.one_or_none(statement.with_for_update() if lock else statement)
-    return Head() if row is None else Head(row["sequence"], row["hash"], _period(row["open_start"], row["open_end"]))
+    return None if row is None else Head(row["sequence"], row["hash"], _period(row["open_start"], row["open_end"]))
 
 
 def _period(start: date | None, end: date | None) -> Period | None:

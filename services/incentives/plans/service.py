@@ -227,8 +227,19 @@ class Plans:
             await tx.notify(STALE_CHANNEL)
 
     async def take_stale(self, tx: Transaction, tenant_id: UUID, limit: int) -> list[StaleAssignment]:
-        """The longest stale assignments of a tenant, unmarked: the caller works them out before it commits."""
+        """The longest stale assignments of a tenant that nobody else has taken, unmarked.
+
+        The caller works them out before it commits.
+        """
         return await store.take_stale(tx, tenant_id, limit)
+
+    async def lock_assignments(self, tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID]) -> None:
+        """Be the only one to settle these assignments until the end of the transaction.
+
+        For who holds the tenant's lock together with others. Lock all at once: who locks more later may be rolled back
+        as a deadlock.
+        """
+        await store.lock_assignments(tx, tenant_id, assignment_ids)
 
     async def stale_ids(self, tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, set[UUID]]:
         """The stale assignments of each of these tenants."""

@@ -84,12 +84,18 @@ _MARK_STALE: Final = text(
 )
 _TAKE_STALE: Final = text(
     f"""
-    DELETE FROM {stale_assignments.fullname}
-    WHERE tenant_id = :tenant_id AND assignment_id IN (
-        SELECT assignment_id FROM {stale_assignments.fullname}
-        WHERE tenant_id = :tenant_id ORDER BY marked_at, assignment_id LIMIT :limit
-    )
+    DELETE FROM {stale_assignments.fullname} WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM {stale_assignments.fullname}
+        WHERE tenant_id = :tenant_id ORDER BY marked_at, assignment_id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ))
     RETURNING assignment_id, changes
+    """
+)
+# In the order of their ids, so that two that lock never wait for each other.
+_LOCK_ASSIGNMENTS: Final = text(
+    f"""
+    SELECT FROM {assignments.fullname} WHERE tenant_id = :tenant_id AND id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY id FOR NO KEY UPDATE
     """
 )
 _SHARING_POOLS: Final = text(
@@ -171,6 +177,11 @@ async def take_stale(tx: Transaction, tenant_id: UUID, limit: int) -> list[Stale
         (StaleAssignment(tenant_id, row["assignment_id"], tuple(row["changes"])) for row in rows),
         key=lambda stale: stale.assignment_id,
     )
+
+
+async def lock_assignments(tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID]) -> None:
+    """Nobody else locks these before the end of the transaction."""
+    await tx.execute(_LOCK_ASSIGNMENTS, {"tenant_id": tenant_id, "ids": sorted(assignment_ids)})
 
 
 async def stale_ids(tx: Transaction, tenant_ids: Collection[UUID]) -> dict[UUID, set[UUID]]:

@@ -1,7 +1,7 @@
 """Whose statements there are in some days, and each of them.
 
-A statement is read in a transaction of its own, under the tenant's shared lock, so that what is on it is of one moment;
-the statements of many people are of one moment each.
+A statement is read in a snapshot of its own, so that what is on it is of one moment; the statements of many people are
+of one moment each.
 """
 
 from dataclasses import dataclass

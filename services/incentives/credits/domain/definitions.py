@@ -159,7 +159,6 @@ class Definitions:
         owners: Owners = (),
         *,
         only: Collection[UUID] | None = None,
-        skipping: Collection[UUID] = (),
     ) -> list[Credit]:
         """The credits of a deal, to all assignments or `only` some, by assignment and component.
 
@@ -170,14 +169,14 @@ class Definitions:
         taken: dict[int, Sequence[_Taken]] = {}
         found: list[Credit] = []
         for assignment in self._candidates(self._people_of(deal, owners)):
-            if assignment.id not in skipping and (only is None or assignment.id in only):
+            if only is None or assignment.id in only:
                 self._credit(deal, owners, assignment, taken, found)
         found.sort(key=lambda credit: credit.key)
         return found
 
-    def concerned(self, deal: DealFacts) -> list[UUID]:
-        """The assignments that a deal could be credited to."""
-        return [assignment.id for assignment in self._candidates(self._people_of(deal, ()))]
+    def concerned(self, deal: DealFacts, owners: Owners = ()) -> list[UUID]:
+        """The assignments that a deal could be credited to; `owners` are those of its versions, as far as one asks."""
+        return [assignment.id for assignment in self._candidates(self._people_of(deal, owners))]
 
     def why(
         self, deal: DealFacts, assignment: Assignment, component_key: str, period: Period, owners: Owners = ()
