@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help venv demo up lint style check test fuzz
 
 help:
-	@echo "make demo [ARGS=--once]   run everything with a seeded company and a live stream of deals"
+	@echo "make demo [ARGS=--once]   run everything with a seeded company, a live stream of deals, a month's end"
 	@echo "make up [ARGS=--fresh]    run everything and keep its state"
 	@echo "make test                 lint, types, import rules and all tests"
 	@echo "make fuzz [SECONDS=300]   look for inputs that break a parser, so long for each source, and properties;"

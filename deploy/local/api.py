@@ -73,6 +73,12 @@ class ServiceApi:
         """One thing, or one page of a list."""
         return self._read(model, path, await self._sent("GET", path, params=_texts(query)))
 
+    async def document(self, path: str, **query: Query) -> bytes:
+        """A file."""
+        response = await self._sent("GET", path, params=_texts(query))
+        self._require_success(response)
+        return response.content
+
     async def items(self, path: str, model: type[ModelT], **query: Query) -> list[ModelT]:
         """A list to its last page."""
         found: list[ModelT] = []

@@ -49,6 +49,8 @@ async def _demo(folder: Path) -> tuple[int | None, str, str]:
 async def test_the_demo_ends_with_status_0_when_everything_it_checked_held() -> None:
     with temporary_folder("demo") as folder:
         status, output, errors = await _demo(folder)
+        [written] = (folder / "demo").glob("statement-ines.carvalho-*.pdf")
+        assert written.read_bytes().startswith(b"%PDF")
     assert status == 0, output + errors
     assert "Traceback" not in errors
     for line in (
@@ -67,14 +69,20 @@ async def test_the_demo_ends_with_status_0_when_everything_it_checked_held() -> 
         "✓ the forged webhook got 401; genuine ones refused: 0",
         "✓ 343 webhooks accepted, of them 11 duplicates: 332 stored",
         "✓ 1 delivery in quarantine, 0 waiting to be translated",
+        "is closed: payout run 1",
+        "Ines Carvalho",
+        "new_payee",
+        "Total in EUR",
+        "is closed, and its run is paid: 7 payouts, each what was earned",
         "✓ verify: 0 differences",
     ):
         assert line in output, output
+    assert f"statement   {written}" in output
     assert output.index("Partners                   750,000 EUR") < output.index("0/345 sent"), (
         "planned before it begins"
     )
     assert "/docs" not in output, "addresses of what has stopped"
-    assert output.count("✓") == 8
+    assert output.count("✓") == 9
     assert "✗" not in output
 
 

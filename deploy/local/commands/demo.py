@@ -4,7 +4,7 @@ import asyncio
 import shlex
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Final
 from uuid import UUID, uuid4
 
@@ -16,10 +16,11 @@ from deploy.local.commands.verify import differences
 from deploy.local.configuration import StackConfiguration
 from deploy.local.demo import company
 from deploy.local.demo.board import Board
-from deploy.local.demo.closing import checks, read_findings
+from deploy.local.demo.closing import STATEMENT_OF, checks, read_findings
 from deploy.local.demo.expectation import expected
+from deploy.local.demo.month import close_month
 from deploy.local.demo.player import Player
-from deploy.local.demo.report import print_checks, print_findings
+from deploy.local.demo.report import print_checks, print_findings, print_month
 from deploy.local.demo.script import scripted_stream
 from deploy.local.demo.seeding import CALENDAR, SeededCompany, Seeding
 from deploy.local.demo.targets import targets_tree
@@ -29,10 +30,13 @@ from deploy.local.stack import Stack, clear_state
 from deploy.local.tenancy import DEVELOPMENT_TENANT_ID
 from deploy.local.traffic.scenario import nodes_of
 from services.goals.planning.schemas import ScenarioAnswer
+from shared.kernel.periods import PeriodKind
 from shared.kernel.words import counted
 
 _STATE_FOLDER: Final = "demo"
 _STREAM_SECONDS: Final = 25.0
+_DAY: Final = timedelta(days=1)
+_EVENING: Final = time(18)
 _INTERRUPTED_STATUS: Final = 130
 _PLAIN_COLUMNS: Final = 120
 
@@ -40,7 +44,7 @@ _PLAIN_COLUMNS: Final = 120
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Exit by itself: 0 only if every check passed.")] = False,
 ) -> None:
-    """Run everything with a seeded company and a live stream of deals; every run starts clean."""
+    """Run everything with a seeded company, a live stream of deals and the month's end; every run starts clean."""
     configured = StackConfiguration.from_environment()
     configuration = replace(configured, state_folder=configured.state_folder / _STATE_FOLDER)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_COLUMNS)
@@ -64,12 +68,13 @@ def demo(
 
 
 async def _perform(console: Console, stack: Stack, tenant_id: UUID) -> bool:
-    """Seed, send, show, check; whether every check passed."""
+    """Seed, send, show, close the month, check; whether every check passed."""
     configuration = stack.configuration
     secret = jwt_secret(configuration.state_folder)
     async with attain_api(service_urls(configuration.ports), jwt_secret=secret, tenant_id=tenant_id) as api:
-        now = datetime.now(UTC)
-        seeded = await Seeding(api, CALENDAR.business_date(now), secret).run()
+        # A quarter that is over, so that its last month can be closed.
+        last_day = CALENDAR.period_of(CALENDAR.business_date(datetime.now(UTC)), PeriodKind.QUARTER).start - _DAY
+        seeded = await Seeding(api, last_day, secret).run()
         console.print(
             f"{company.NAME} is set up: {counted(len(company.TEAMS), 'team')}, "
             f"{counted(len(company.EMPLOYEES), 'person', 'people')}, {counted(len(seeded.goal_ids), 'goal')}, "
@@ -78,7 +83,7 @@ async def _perform(console: Console, stack: Stack, tenant_id: UUID) -> bool:
             soft_wrap=True,
         )
         await _print_plans(console, api, seeded)
-        acts = scripted_stream(seeded.quarter.start, now)
+        acts = scripted_stream(seeded.quarter.start, datetime.combine(last_day, _EVENING, tzinfo=UTC))
         board = Board(to_send=len(acts))
         player = Player(api, seeded, expected(acts, seeded.quarter.start, seeded.quarter.end), board)
         await player.until_known()
@@ -94,7 +99,9 @@ async def _perform(console: Console, stack: Stack, tenant_id: UUID) -> bool:
             await player.play(acts, seconds=_STREAM_SECONDS, tick=tick)
         findings = await read_findings(api, seeded)
         print_findings(console, findings)
-        results = checks(player, findings, await differences(stack.database_url))
+        month = await close_month(api, seeded, STATEMENT_OF, configuration.state_folder)
+        print_month(console, month)
+        results = checks(player, findings, month, await differences(stack.database_url))
         print_checks(console, results)
     return all(result.passed for result in results)
 

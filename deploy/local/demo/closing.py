@@ -11,6 +11,7 @@ import httpx
 from deploy.local.api import AttainApi
 from deploy.local.demo import company
 from deploy.local.demo.company import BOOKINGS_COMPONENT
+from deploy.local.demo.month import ClosedMonth
 from deploy.local.demo.player import Player, Sent
 from deploy.local.demo.script import Delivery
 from deploy.local.demo.seeding import SeededCompany
@@ -73,7 +74,7 @@ async def read_findings(api: AttainApi, seeded: SeededCompany) -> Findings:
     )
 
 
-def checks(player: Player, findings: Findings, differences: Sequence[object]) -> list[Check]:
+def checks(player: Player, findings: Findings, month: ClosedMonth, differences: Sequence[object]) -> list[Check]:
     """Everything that had to be true."""
     return [
         _goals(player),
@@ -83,6 +84,7 @@ def checks(player: Player, findings: Findings, differences: Sequence[object]) ->
         _quarantine(findings),
         _statement(findings),
         _origin(findings.explained),
+        _month(player, month),
         Check(not differences, f"verify: {counted(len(differences), 'difference')}"),
     ]
 
@@ -167,6 +169,24 @@ def _origin(explained: ExplainedEarning) -> Check:
         reached and bool(explained.posted),
         f"the credit of {explained.line.name} leads to delivery {explained.delivery.id} and "
         f"{counted(len(explained.posted), 'ledger transaction')}",
+    )
+
+
+def _month(player: Player, month: ClosedMonth) -> Check:
+    paid = {payout.person_id: payout.paid for payout in month.payouts}
+    must = {person_id: amount for person_id, amount in player.expected_pay().items() if amount}
+    wrong = [
+        f"{month.names.get(person_id, person_id)} is paid {paid.get(person_id, 0)}, expected {must.get(person_id, 0)}"
+        for person_id in must.keys() | paid.keys()
+        if paid.get(person_id, 0) != must.get(person_id, 0)
+    ]
+    if wrong:
+        return Check(False, f"payouts differ from what was earned: {_first(sorted(wrong))}")
+    is_document = month.statement.read_bytes().startswith(b"%PDF")
+    return Check(
+        is_document and (month.period.state, month.run.status) == ("closed", "paid"),
+        f"the month from {month.period.start} is {month.period.state}, and its run is {month.run.status}: "
+        f"{counted(len(paid), 'payout')}, each what was earned",
     )
 
 

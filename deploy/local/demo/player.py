@@ -96,6 +96,10 @@ class Player:
             if earned[key] != must
         ]
 
+    def expected_pay(self) -> Mapping[UUID, Decimal]:
+        """What everybody who sells must have earned, by person."""
+        return {self._seeded.people[key]: must for key, must in self._expectation.earned.items()}
+
     def expected_of_company(self) -> tuple[Decimal, int]:
         """What the whole company must have booked, in how many deals."""
         return self._expectation.bookings.get(None, Decimal(0)), self._expectation.deals.get(None, 0)

@@ -11,10 +11,12 @@ from rich.text import Text
 from rich.tree import Tree
 
 from deploy.local.demo.closing import Check, ExplainedEarning, Findings
+from deploy.local.demo.month import ClosedMonth
 from deploy.local.demo.terminal import title
 from services.incentives.earnings.schemas import EarningAnswer, LineAnswer, StatementAnswer
 from services.tracking.intake.inbox.schemas import DeliveryDetail
 from shared.kernel.attainment import shown
+from shared.kernel.words import counted
 
 _BODY_CHARACTERS: Final = 420
 _PER_MILLE: Final = Decimal("0.001")
@@ -33,6 +35,38 @@ def print_findings(console: Console, findings: Findings) -> None:
     console.print(title("In quarantine"))
     for delivery in findings.quarantined:
         console.print(_quarantined(delivery))
+
+
+def print_month(console: Console, month: ClosedMonth) -> None:
+    """The payout run as finance reads it, and where a statement was written."""
+    console.print()
+    console.print(title(f"The month from {month.period.start} is {month.period.state}: payout run {month.run.number}"))
+    table = Table(box=None, padding=(0, 1), header_style="dim", expand=True)
+    table.add_column("", ratio=1, no_wrap=True, min_width=24)
+    for heading in ("earned", "carried", "net"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("to look at", no_wrap=True, style="yellow")
+    for payout in sorted(month.payouts, key=lambda each: month.names[each.person_id]):
+        table.add_row(
+            month.names[payout.person_id],
+            f"{payout.earned:,.2f}",
+            f"{payout.carried:,.2f}",
+            f"{payout.paid:,.2f}",
+            ", ".join(payout.anomalies),
+        )
+    for total in month.run.totals:
+        table.add_row(
+            Text(f"Total in {total.currency}", style="bold"),
+            "",
+            "",
+            Text(f"{total.amount:,.2f}", style="bold cyan"),
+            "",
+        )
+    console.print(table)
+    for left in month.run.to_nobody or ():
+        share = "" if left.share is None else f", {left.share:.1%} of what was won"
+        console.print(f" {left.amount:,.2f} {left.currency} credited to nobody in {counted(left.deals, 'deal')}{share}")
+    console.print(f" statement   {month.statement}", soft_wrap=True, markup=False, highlight=False)
 
 
 def print_checks(console: Console, results: Sequence[Check]) -> None:

@@ -61,11 +61,11 @@ class SeededCompany:
 
 
 class Seeding:
-    """One run of setting up; counts what it had to create."""
+    """One run of setting up, in the quarter with a day; counts what it had to create."""
 
-    def __init__(self, api: AttainApi, today: date, connection_key: str) -> None:
+    def __init__(self, api: AttainApi, day: date, connection_key: str) -> None:
         self._api = api
-        self._quarter = CALENDAR.period_of(today, PeriodKind.QUARTER)
+        self._quarter = CALENDAR.period_of(day, PeriodKind.QUARTER)
         self._connection_key = connection_key
         self._created = 0
 
