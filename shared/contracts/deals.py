@@ -18,8 +18,7 @@ from shared.contracts.base import (
     Value,
     fact_attributes,
 )
-from shared.kernel.deals import DealFacts, DealKind, DealStatus
-from shared.kernel.deals import Payment as PaymentFacts
+from shared.kernel.deals import DealFacts, DealKind, DealStatus, Instalment
 from shared.kernel.deals import Split as SplitFacts
 
 TOPIC = "attain.deals.v1"
@@ -58,9 +57,25 @@ class Payment(Value):
         " not `paid_on`.",
     )
 
-    def facts(self) -> PaymentFacts:
+    def facts(self) -> Instalment:
         """The payment as the rules see it."""
-        return PaymentFacts(self.paid_on, self.amount, self.paid_at)
+        return Instalment(self.paid_on, self.amount, self.paid_at)
+
+
+class Invoice(Value):
+    """What was invoiced of the deal; a credit note is a negative invoice."""
+
+    invoiced_on: date
+    amount: Amount = Field(description="In the deal's currency; negative for a credit note.")
+    invoiced_at: Instant | None = Field(
+        default=None,
+        description="Where the source states the moment: its day in the tenant's calendar counts then, not "
+        "`invoiced_on`.",
+    )
+
+    def facts(self) -> Instalment:
+        """The invoice as the rules see it."""
+        return Instalment(self.invoiced_on, self.amount, self.invoiced_at)
 
 
 class Deal(RecordEvent):
@@ -103,6 +118,7 @@ class Deal(RecordEvent):
         default=None,
         description="Where the source states an instant and no date: the tenant's calendar decides which day that is.",
     )
+    invoices: tuple[Invoice, ...] = ()
 
     @property
     def subject(self) -> str:
@@ -119,18 +135,30 @@ class Deal(RecordEvent):
         return sum((payment.amount for payment in self.payments), Decimal(0)) if self.payments else None
 
     @property
+    def invoiced_amount(self) -> Decimal | None:
+        """The sum of the invoices, where there are any; in the deal's currency."""
+        return sum((invoice.amount for invoice in self.invoices), Decimal(0)) if self.invoices else None
+
+    @property
     def split_facts(self) -> tuple[SplitFacts, ...]:
         """The splits as the rules see them."""
         return tuple([split.facts() for split in self.splits])
 
     @property
-    def payment_facts(self) -> tuple[PaymentFacts, ...]:
+    def payment_facts(self) -> tuple[Instalment, ...]:
         """The payments as the rules see them."""
         return tuple([payment.facts() for payment in self.payments])
+
+    @property
+    def invoice_facts(self) -> tuple[Instalment, ...]:
+        """The invoices as the rules see them."""
+        return tuple([invoice.facts() for invoice in self.invoices])
 
     def facts(self) -> DealFacts:
         """The deal as the rules see it."""
         return DealFacts(*_FACTS(self))
 
 
-_FACTS: Final = attrgetter(*fact_attributes(DealFacts, deal_id="id", splits="split_facts", payments="payment_facts"))
+_FACTS: Final = attrgetter(
+    *fact_attributes(DealFacts, deal_id="id", splits="split_facts", payments="payment_facts", invoices="invoice_facts")
+)

@@ -144,6 +144,7 @@ _EXAMPLES: tuple[Event, ...] = (
         home_amount=Decimal(414000),
         home_currency="CNY",
         payments=(deals.Payment(paid_on=date(2026, 4, 10), amount=Decimal(30000)),),
+        invoices=(deals.Invoice(invoiced_on=date(2026, 4, 1), amount=Decimal(60000)),),
     ),
     activities.Activity(
         tenant_id=_TENANT,

@@ -77,6 +77,9 @@ class Metric(Value):
         description="Money counts payment by payment, each on its own day, and anything else on the day of the first; "
         "not on the day that `date_field` names.",
     )
+    counts_when_invoiced: bool = Field(
+        default=False, description="The same invoice by invoice, each on its own day, or on the day of the first."
+    )
     rate_policy: RatePolicy = Field(
         default=RatePolicy.NONE,
         description="How deals in another currency count: `none` not at all; `deal_date` at what the CRM made of the "
@@ -137,6 +140,8 @@ class Metric(Value):
     def _date_field(self) -> DateField:
         if self.record is RecordKind.ACTIVITY:
             return DateField.OCCURRED
+        if self.counts_when_invoiced:
+            return DateField.INVOICED
         return DateField.PAID if self.counts_when_paid else self.date_field
 
     @classmethod
@@ -161,6 +166,7 @@ def _metric(measure: Measure) -> Metric:
             "filter": filter_to_json(measure.filter),
             "currency": measure.currency,
             "counts_when_paid": measure.date_field is DateField.PAID,
+            "counts_when_invoiced": measure.date_field is DateField.INVOICED,
             "rate_policy": measure.rate_policy,
             "fixed_rates": dict(measure.fixed_rates) or None,
             "record": measure.record,

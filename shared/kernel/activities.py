@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.kernel.deals import CUSTOM_FAMILY, DateField, Payment, RecordVersion, Split
+from shared.kernel.deals import CUSTOM_FAMILY, DateField, Instalment, RecordVersion, Split
 from shared.kernel.filters import Catalogue, FieldType, Value
 from shared.kernel.periods import FiscalCalendar
 
@@ -65,8 +65,13 @@ class ActivityFacts(NamedTuple):
         return ()
 
     @property
-    def payments(self) -> tuple[Payment, ...]:
+    def payments(self) -> tuple[Instalment, ...]:
         """Nobody pays for it."""
+        return ()
+
+    @property
+    def invoices(self) -> tuple[Instalment, ...]:
+        """Nobody is invoiced for it."""
         return ()
 
     @property

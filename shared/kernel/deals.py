@@ -38,6 +38,8 @@ class DateField(StrEnum):
     EXPECTED_CLOSE = "expected_close"
     PAID = "paid"
     """Of money: the day of each payment. Of what is counted otherwise: the day of the first."""
+    INVOICED = "invoiced"
+    """Of money: the day of each invoice. Of what is counted otherwise: the day of the first."""
     OCCURRED = "occurred"
     """The day an activity took place; the others are of deals."""
 
@@ -60,15 +62,15 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Payment:
-    """Money that came in for a deal, in its currency; negative for money that went back.
+class Instalment:
+    """A payment or an invoice of a deal, in its currency; negative for money that went back and for a credit note.
 
-    Where `paid_at` is known, the tenant's calendar decides the day; `paid_on` is the day by the source.
+    Where `at` is known, the tenant's calendar decides the day; `on` is the day by the source.
     """
 
-    paid_on: date
+    on: date
     amount: Decimal
-    paid_at: datetime | None = None
+    at: datetime | None = None
 
 
 class DealFacts(NamedTuple):
@@ -104,8 +106,9 @@ class DealFacts(NamedTuple):
     splits: tuple[Split, ...] = ()
     home_amount: Decimal | None = None
     home_currency: str | None = None
-    payments: tuple[Payment, ...] = ()
+    payments: tuple[Instalment, ...] = ()
     expected_close_at: datetime | None = None
+    invoices: tuple[Instalment, ...] = ()
 
     @property
     def is_gone(self) -> bool:
@@ -120,12 +123,12 @@ class DealFacts(NamedTuple):
     @property
     def paid_amount(self) -> Decimal | None:
         """The sum of its payments, in its currency."""
-        return sum((payment.amount for payment in self.payments), Decimal(0)) if self.payments else None
+        return _sum(self.payments)
 
     @property
-    def first_paid_on(self) -> date | None:
-        """The day of its first payment, of facts that are `dated`."""
-        return min((payment.paid_on for payment in self.payments), default=None)
+    def invoiced_amount(self) -> Decimal | None:
+        """The sum of its invoices, in its currency."""
+        return _sum(self.invoices)
 
     def day(self, date_field: DateField, calendar: FiscalCalendar) -> date | None:
         """The business date: a date the source states as such, else the tenant's day at the instant it states."""
@@ -136,17 +139,22 @@ class DealFacts(NamedTuple):
         if date_field is DateField.CREATED:
             return None if self.created_at is None else calendar.business_date(self.created_at)
         dated = self.dated(calendar)
-        return dated.first_paid_on if date_field is DateField.PAID else dated.expected_close_on
+        if date_field is DateField.EXPECTED_CLOSE:
+            return dated.expected_close_on
+        instalments = dated.payments if date_field is DateField.PAID else dated.invoices
+        return min((each.on for each in instalments), default=None)
 
     def dated(self, calendar: FiscalCalendar) -> "DealFacts":
-        """The facts with the days that filters need, and those of payments, as `day` decides them."""
-        if self.expected_close_at is None and not self.payments:
+        """The facts with the days that filters need, and those of payments and invoices, as `day` decides them."""
+        if self.expected_close_at is None and not self.payments and not self.invoices:
             return self
         facts = self
         if self.expected_close_at is not None and self.expected_close_on is None:
             facts = facts._replace(expected_close_on=calendar.business_date(self.expected_close_at))
-        if any(payment.paid_at is not None for payment in self.payments):
-            facts = facts._replace(payments=tuple(_dated(payment, calendar) for payment in self.payments))
+        if any(each.at is not None for each in self.payments):
+            facts = facts._replace(payments=_dated(self.payments, calendar))
+        if any(each.at is not None for each in self.invoices):
+            facts = facts._replace(invoices=_dated(self.invoices, calendar))
         return facts
 
     def value_of(self, name: str) -> Value | None:
@@ -157,8 +165,14 @@ class DealFacts(NamedTuple):
         return value
 
 
-def _dated(payment: Payment, calendar: FiscalCalendar) -> Payment:
-    return payment if payment.paid_at is None else Payment(calendar.business_date(payment.paid_at), payment.amount)
+def _sum(instalments: tuple[Instalment, ...]) -> Decimal | None:
+    return sum((each.amount for each in instalments), Decimal(0)) if instalments else None
+
+
+def _dated(instalments: tuple[Instalment, ...], calendar: FiscalCalendar) -> tuple[Instalment, ...]:
+    return tuple(
+        each if each.at is None else Instalment(calendar.business_date(each.at), each.amount) for each in instalments
+    )
 
 
 CUSTOM_FAMILY = "custom."
@@ -169,6 +183,7 @@ DEAL_FIELDS = Catalogue(
         "currency": FieldType.TEXT,
         "home_currency": FieldType.TEXT,
         "paid_amount": FieldType.NUMBER,
+        "invoiced_amount": FieldType.NUMBER,
         "quantity": FieldType.NUMBER,
         "status": FieldType.TEXT,
         "stage": FieldType.TEXT,

@@ -9,14 +9,14 @@ Money has the measure's currency. A deal in another one counts by the measure's 
 itself made of its amount or else the tenant's rate of the deal's day, or at rates fixed with the measure.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-from shared.kernel.deals import CUSTOM_FAMILY, DateField, DealFacts
+from shared.kernel.deals import CUSTOM_FAMILY, DateField, DealFacts, Instalment
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import EVERYTHING, FieldType, Filter, Value, first_failing, predicate
 from shared.kernel.money import parse_currency
@@ -26,12 +26,14 @@ from shared.kernel.records import RECORD_TYPES, RecordFacts, RecordKind, RecordT
 from shared.kernel.text import composed
 from shared.kernel.words import shown
 
-MONEY_FIELDS = frozenset({"amount", "paid_amount"})
 CRM_CONVERTED_FIELD = "amount"
 """The one money field that a source may have converted itself, into `home_amount`."""
 
-PAYMENTS_FIELD = "paid_amount"
-"""The sum of what was paid for a deal."""
+INSTALMENT_FIELDS: Mapping[DateField, str] = {DateField.PAID: "paid_amount", DateField.INVOICED: "invoiced_amount"}
+"""The days of which a deal may have many, each with its own amount, and the sum of those amounts."""
+_INSTALMENTS_OF = {name: day for day, name in INSTALMENT_FIELDS.items()}
+_ONE_OF = {DateField.PAID: "payment", DateField.INVOICED: "invoice"}
+MONEY_FIELDS = frozenset({CRM_CONVERTED_FIELD, *_INSTALMENTS_OF})
 
 FIXED_RATES_MAX = 200
 _ZERO = Decimal(0)
@@ -205,9 +207,9 @@ class NotCounted:
 
 
 class Whole(NamedTuple):
-    """One payment, or all of a record that is not counted by payments, before anybody takes a share."""
+    """One payment or invoice, or all of a record that is not counted by these, before anybody takes a share."""
 
-    paid_on: date | None
+    instalment_on: date | None
     outcome: Counted | NotCounted
 
 
@@ -279,11 +281,19 @@ class Measure:
             )
         if self.aggregate is Aggregate.COUNT and self.value_field is not None:
             raise InvalidInput.field("/value_field", "is not used by a count", "null")
-        if self.aggregate is Aggregate.AVERAGE and self.by_payment:
+        if self.aggregate is Aggregate.AVERAGE and self.by_instalment:
             raise InvalidInput.field(
                 "/date_field",
-                "lets every payment count by itself, and an average is by deal",
-                ", ".join(day for day in record.days if day is not DateField.PAID),
+                f"lets every {_ONE_OF[self.date_field]} count by itself, and an average is by deal",
+                ", ".join(day for day in record.days if day not in INSTALMENT_FIELDS),
+            )
+        own_day = _INSTALMENTS_OF.get(self.value_field or "")
+        if self.by_instalment and own_day is not None and own_day is not self.date_field:
+            each, other = _ONE_OF[self.date_field], _ONE_OF[own_day]
+            raise InvalidInput.field(
+                "/date_field",
+                f"lets every {each} count by itself, and {self.value_field} is the sum of every {other}",
+                ", ".join(day for day in record.days if day not in INSTALMENT_FIELDS or day is own_day),
             )
 
     def _check_without_records(self) -> None:
@@ -361,14 +371,24 @@ class Measure:
         return Unit(self.aggregate, self.value_field)
 
     @property
-    def by_payment(self) -> bool:
-        """Whether every payment counts by itself, on its own day: money that counts when it comes in."""
-        return self.sums_money and self.date_field is DateField.PAID
+    def by_instalment(self) -> bool:
+        """Whether every payment or invoice counts by itself, on its own day."""
+        return self.sums_money and self.date_field in INSTALMENT_FIELDS
+
+    @property
+    def instalments(self) -> DateField | None:
+        """What it takes a deal apart by, also where all of that counts on one day: payments, invoices or nothing."""
+        if not self.sums_money:
+            return None
+        if self.date_field in INSTALMENT_FIELDS:
+            return self.date_field
+        # An average counts a deal once, so all that was paid for it is one amount.
+        return None if self.aggregate is Aggregate.AVERAGE else _INSTALMENTS_OF.get(self.value_field or "")
 
     def wholes(
         self, facts: RecordFacts, calendar: FiscalCalendar, rates: ExchangeRates = NO_RATES
     ) -> tuple[Whole, ...] | NotCounted:
-        """What a record adds, whoever gets it and whatever the period: by payment where those are counted.
+        """What a record adds, whoever gets it and whatever the period: by payment or invoice where those are counted.
 
         What is paid for a deal is returned payment by payment also where all of them count on one day of the deal.
         """
@@ -381,20 +401,16 @@ class Measure:
         day = facts.day(self.date_field, calendar)
         if day is None:
             return NotCounted(Exclusion.NO_DATE)
-        # An average counts a deal once, so all that was paid for it is one amount.
-        sums_payments = (
-            self.sums_money and self.value_field == PAYMENTS_FIELD and self.aggregate is not Aggregate.AVERAGE
-        )
-        if self.by_payment or (sums_payments and facts.payments):
+        found = self._instalments_of(facts)
+        if found:
             return tuple(
                 Whole(
-                    payment.paid_on,
+                    each.on,
                     self._on_both_sides(
-                        facts,
-                        self._count_money(facts, payment.amount, payment.paid_on if self.by_payment else day, rates),
+                        facts, self._count_money(facts, each.amount, each.on if self.by_instalment else day, rates)
                     ),
                 )
-                for payment in facts.payments
+                for each in found
             )
         return (Whole(None, self._on_both_sides(facts, self._count(facts, day, rates))),)
 
@@ -408,22 +424,31 @@ class Measure:
         in_numerator = outcome.value if failing is None else _ZERO
         return replace(outcome, value=in_numerator, denominator=outcome.value, failing=failing)
 
-    def paid(self, facts: RecordFacts, rates: ExchangeRates) -> Iterator[tuple[date, Added]]:
-        """The payments that count and their days, of a record that is there and passes the filter.
+    def counting_instalments(self, facts: RecordFacts, rates: ExchangeRates) -> Iterator[tuple[date, Added]]:
+        """The payments or invoices that count and their days, of a record that is there and passes the filter.
 
-        For a measure that counts by payment; agrees with `wholes`.
+        For a measure that counts by these; agrees with `wholes`.
         """
         on_both_sides = self._sides()
-        for payment in facts.payments:
-            outcome = self._count_money(facts, payment.amount, payment.paid_on, rates)
+        for each in self._instalments_of(facts):
+            outcome = self._count_money(facts, each.amount, each.on, rates)
             if isinstance(outcome, Counted):
-                yield payment.paid_on, on_both_sides(facts, outcome.value)
+                yield each.on, on_both_sides(facts, outcome.value)
+
+    def _instalments_of(self, facts: RecordFacts) -> Sequence[Instalment]:
+        match self.instalments:
+            case DateField.PAID:
+                return facts.payments
+            case DateField.INVOICED:
+                return facts.invoices
+            case _:
+                return ()
 
     def reader(self) -> Callable[[RecordFacts], Added | None]:
         """What a record that is there, passes the filter and has a day adds, prepared once for many records.
 
         None where it has no such value, or one in another currency: `converter` is for these. Together with those three
-        they agree with the sum over `wholes`; of a measure that counts by payment, for a record with one.
+        they agree with the sum over `wholes`; of a measure that counts by payment or invoice, for a record with one.
         """
         if self.aggregate is Aggregate.COUNT:
             return lambda _: _ONE_MORE
@@ -481,7 +506,7 @@ class Measure:
 
     @property
     def _read_field(self) -> str:
-        return PAYMENTS_FIELD if self.by_payment else self.value_field or ""
+        return INSTALMENT_FIELDS[self.date_field] if self.by_instalment else self.value_field or ""
 
     def _count(self, facts: RecordFacts, day: date, rates: ExchangeRates) -> Counted | NotCounted:
         if self.value_field is None:
@@ -524,10 +549,9 @@ class Measure:
 
     @property
     def counts_home_amount(self) -> bool:
-        """Whether the source's own conversion of a deal counts: it is stated for the whole amount, not for payments."""
-        return (
-            self.rate_policy is RatePolicy.DEAL_DATE and self.value_field == CRM_CONVERTED_FIELD and not self.by_payment
-        )
+        """Whether the source's own conversion of a deal counts: it is stated for the whole amount, not for a part."""
+        is_whole = self.value_field == CRM_CONVERTED_FIELD and not self.by_instalment
+        return self.rate_policy is RatePolicy.DEAL_DATE and is_whole
 
 
 def default_rate_policy(aggregate: Aggregate, value_field: str | None) -> RatePolicy:

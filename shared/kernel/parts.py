@@ -1,7 +1,7 @@
 """The parts of what a record adds, each with its person, its day and its value: the rule that progress and pay share.
 
 A deal has one part; one for each split where a measure credits by splits and the deal has some; one for each payment
-where the measure counts payments; one for each split of each payment where both. Nobody else takes a record apart.
+or invoice where the measure counts those; one for each split of each where both. Nobody else takes a record apart.
 
 A share of a sum or a count is the same share of its value, exactly: shares that total 100 % total the whole. Of a ratio
 or an average it is the same share of both sides. A distinct value is not shared: whoever has a part of the deal has the
@@ -13,6 +13,7 @@ from datetime import date
 from decimal import Context, Decimal
 from typing import Final
 
+from shared.kernel.deals import DateField
 from shared.kernel.measures import Counted, Crediting, Exclusion, Measure, NotCounted
 from shared.kernel.org import CrmUser
 from shared.kernel.periods import FiscalCalendar
@@ -37,16 +38,17 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One share of one payment, or of all of a record.
+    """One share of one payment or invoice, or of all of a record.
 
-    `payment` is the place of that among the payments that count, 0 where none does, and `paid_on` the payment's day.
+    `instalment` is the place of that among those that count, 0 where none does, and `paid_on` or `invoiced_on` its day.
     Its outcome has the value of the share. What it does not know is the organisation: whether its user is somebody, and
     whether the day lies in a period.
     """
 
     share: Share
-    payment: int
+    instalment: int
     paid_on: date | None
+    invoiced_on: date | None
     outcome: Counted | NotCounted
 
 
@@ -79,14 +81,21 @@ def parts_of(
 ) -> tuple[Part, ...] | NotCounted:
     """The parts of what a record adds by a measure, each with its outcome; NotCounted where all of it adds nothing.
 
-    Payment by payment in the order of the source, and of each payment split by split.
+    Payment by payment or invoice by invoice in the order of the source, and of each split by split.
     """
     wholes = measure.wholes(facts, calendar, rates)
     if isinstance(wholes, NotCounted):
         return wholes
     shares = shares_of(measure, facts)
+    is_paid, is_invoiced = (measure.instalments is day for day in (DateField.PAID, DateField.INVOICED))
     return tuple(
-        Part(share, number, whole.paid_on, _share_of(whole.outcome, share))
+        Part(
+            share,
+            number,
+            whole.instalment_on if is_paid else None,
+            whole.instalment_on if is_invoiced else None,
+            _share_of(whole.outcome, share),
+        )
         for number, whole in enumerate(wholes)
         for share in shares
     )

@@ -69,6 +69,7 @@ _FIELDS: Final[Mapping[str, Words]] = {
     "currency": Words("currency", "币种"),
     "home_currency": Words("home currency", "本位币"),
     "paid_amount": Words("paid amount", "回款金额"),
+    "invoiced_amount": Words("invoiced amount", "开票金额"),
     "quantity": Words("quantity", "数量"),
     "status": Words("status", "状态"),
     "stage": Words("stage", "阶段"),
@@ -91,6 +92,7 @@ _DAYS: Final[Mapping[DateField, Words]] = {
     DateField.CREATED: Words("creation date", "创建日期"),
     DateField.EXPECTED_CLOSE: Words("expected close date", "预计成交日期"),
     DateField.PAID: Words("payment", "回款"),
+    DateField.INVOICED: Words("invoice", "开票"),
     DateField.OCCURRED: Words("time", "发生时间"),
 }
 _OPERATORS: Final[Mapping[Operator, Words]] = {

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final, Protocol, Self
 
 from shared.kernel.activities import ACTIVITY_FIELDS, ActivityFacts
-from shared.kernel.deals import CUSTOM_FAMILY, DEAL_FIELDS, DateField, DealFacts, Payment, RecordVersion, Split
+from shared.kernel.deals import CUSTOM_FAMILY, DEAL_FIELDS, DateField, DealFacts, Instalment, RecordVersion, Split
 from shared.kernel.filters import Catalogue, Value
 from shared.kernel.periods import FiscalCalendar
 
@@ -56,8 +56,13 @@ class RecordFacts(Protocol):
         ...
 
     @property
-    def payments(self) -> Sequence[Payment]:
+    def payments(self) -> Sequence[Instalment]:
         """What came in for it."""
+        ...
+
+    @property
+    def invoices(self) -> Sequence[Instalment]:
+        """What was invoiced of it."""
         ...
 
     @property
@@ -77,7 +82,7 @@ class RecordFacts(Protocol):
         ...
 
     def dated(self, calendar: FiscalCalendar, /) -> Self:
-        """The record with the days of what it states as instants: needed before `value_of` and `payments`."""
+        """The record with the days of what it states as instants: for `value_of`, `payments` and `invoices`."""
         ...
 
     def value_of(self, name: str) -> Value | None:
@@ -105,7 +110,9 @@ class RecordType:
 
 RECORD_TYPES: Mapping[RecordKind, RecordType] = {
     RecordKind.DEAL: RecordType(
-        DealFacts, DEAL_FIELDS, (DateField.CLOSED, DateField.CREATED, DateField.EXPECTED_CLOSE, DateField.PAID)
+        DealFacts,
+        DEAL_FIELDS,
+        (DateField.CLOSED, DateField.CREATED, DateField.EXPECTED_CLOSE, DateField.PAID, DateField.INVOICED),
     ),
     RecordKind.ACTIVITY: RecordType(ActivityFacts, ACTIVITY_FIELDS, (DateField.OCCURRED,)),
 }

@@ -140,4 +140,5 @@ def _days(record: RecordFacts, chart: OrgChart) -> Iterator[date]:
                 day = record.day(date_field, chart.calendar)
                 if day is not None:
                     yield day
-    yield from (payment.paid_on for payment in record.dated(chart.calendar).payments)
+    dated = record.dated(chart.calendar)
+    yield from (each.on for each in (*dated.payments, *dated.invoices))

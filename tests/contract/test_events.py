@@ -26,7 +26,7 @@ from shared.contracts.topics import EVENT_TYPES, TOPICS
 from shared.kernel.deals import DateField
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import EVERYTHING, Condition, Operator
-from shared.kernel.measures import Aggregate, Measure, RatePolicy
+from shared.kernel.measures import INSTALMENT_FIELDS, Aggregate, Measure, RatePolicy
 from shared.kernel.records import RECORD_TYPES, RecordKind
 from tests.contract.compatibility import breaking_changes
 from tests.servers.typescript import client_folder
@@ -176,7 +176,8 @@ def test_a_metric_of_a_ratio_or_an_average_is_the_rule_it_was_made_from_and_vali
 @pytest.mark.parametrize("policy", list(RatePolicy))
 def test_a_metric_of_money_says_its_day_and_its_rates(date_field: DateField, policy: RatePolicy) -> None:
     fixed = (("CNY", Decimal("0.14")), ("EUR", Decimal("1.1"))) if policy is RatePolicy.FIXED else ()
-    measure = Measure(Aggregate.SUM, "paid_amount", date_field, currency="USD", rate_policy=policy, fixed_rates=fixed)
+    field = INSTALMENT_FIELDS.get(date_field, "amount")
+    measure = Measure(Aggregate.SUM, field, date_field, currency="USD", rate_policy=policy, fixed_rates=fixed)
     assert Metric.model_validate_json(Metric.of(measure).model_dump_json()).measure() == measure
 
 
@@ -189,11 +190,13 @@ def test_a_metric_from_before_other_currencies_counted_counts_its_own_only() -> 
     assert (measure.rate_policy, measure.fixed_rates, measure.date_field) == (RatePolicy.NONE, (), DateField.CLOSED)
 
 
-def test_a_deal_from_before_payments_were_told_has_none() -> None:
+def test_a_deal_from_before_payments_and_invoices_were_told_has_none() -> None:
     example = event_example(Deal)
-    older = {name: value for name, value in example.items() if name not in ("home_amount", "home_currency", "payments")}
+    later = ("home_amount", "home_currency", "payments", "invoices")
+    older = {name: value for name, value in example.items() if name not in later}
     facts = parse(Deal, message_headers(EXAMPLES["attain.deal.v1"]), json.dumps(older).encode()).facts()
     assert (facts.home_amount, facts.home_currency, facts.paid_amount, facts.payments) == (None, None, None, ())
+    assert (facts.invoiced_amount, facts.invoices) == (None, ())
 
 
 @pytest.mark.parametrize("name", ["attain.deal.v1", "attain.activity.v1"])

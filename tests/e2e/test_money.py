@@ -56,3 +56,25 @@ async def test_pay_on_cash_grows_with_every_payment(ann: Seller) -> None:
     await ann.comes_to(goal, "1000", "100")
     await ann.tell(amount="1000", currency="USD", payments=[second])
     await ann.comes_to(goal, "600", "60")
+
+
+async def test_each_invoice_is_recognised_in_its_own_quarter_and_a_credit_note_takes_back_its_own(ann: Seller) -> None:
+    goal = await ann.goal("invoiced_amount", "invoiced")
+    await ann.plan("amount", "invoiced")
+    june: JsonValue = {"invoiced_on": "2026-06-20", "amount": "400"}
+    july: JsonValue = {"invoiced_on": "2026-07-12", "amount": "600"}
+    note: JsonValue = {"invoiced_on": "2026-08-03", "amount": "-600"}
+    await ann.tell(amount="1000", currency="USD", invoices=[june])
+    await ann.comes_to(goal, "400", "40")
+    await ann.tell(amount="1000", currency="USD", invoices=[june, july])
+    await ann.comes_to(goal, "400", "100")
+    await ann.tell(amount="1000", currency="USD", invoices=[june, july, note])
+    await ann.comes_to(goal, "400", "40")
+    ledger = await ann.client.get(f"{ann.url('incentives')}/v1/ledger", headers=ann.headers())
+    lines = [
+        (posted["period"]["start"], entry["amount"])
+        for posted in ledger.json()["items"]
+        for entry in posted["entries"]
+        if entry["account"].startswith("expense")
+    ]
+    assert sorted(lines) == [("2026-04-01", "40.00"), ("2026-07-01", "-60.00"), ("2026-07-01", "60.00")]

@@ -9,7 +9,7 @@ import pytest
 from services.tracking.records.service import ACTIVITIES, DEALS
 from shared.contracts.activities import Activity
 from shared.contracts.base import CORRECTED_DECIMALS, Correction
-from shared.contracts.deals import Deal, Payment, Product, Split
+from shared.contracts.deals import Deal, Invoice, Payment, Product, Split
 from shared.contracts.examples import EXAMPLES
 from shared.db.database import Database, Scope
 
@@ -42,6 +42,7 @@ async def test_a_deal_with_every_field_comes_back_as_it_was(database: Database) 
             "splits": (Split(owner_external_id="7", role="overlay", percent=Decimal("33.3")),),
             "products": (Product(sku="A", quantity=Decimal("2.5"), amount=None),),
             "payments": (Payment(paid_on=moment.date(), amount=Decimal(-1), paid_at=moment),),
+            "invoices": (Invoice(invoiced_on=moment.date(), amount=Decimal(-2), invoiced_at=moment),),
             "corrections": CORRECTIONS,
             **{
                 name: f"the {name}"

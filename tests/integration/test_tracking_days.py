@@ -18,7 +18,7 @@ from shared.contracts import deals
 from shared.db.database import Database, Scope
 from shared.kernel.deals import DEAL_FIELDS, DateField, DealStatus
 from shared.kernel.filters import parse_filter
-from shared.kernel.measures import Aggregate, Counted, Measure
+from shared.kernel.measures import INSTALMENT_FIELDS, Aggregate, Counted, Measure
 from shared.kernel.org import CrmUser, OrgChart, OwnerKind
 from shared.kernel.periods import CalendarChange, FiscalCalendar, Period
 from shared.kernel.zones import offset_spans
@@ -126,23 +126,30 @@ async def test_queries_and_filters_tell_the_day_a_deal_is_expected_to_close_as_i
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.data())
-async def test_queries_tell_the_day_of_a_payment_as_it_is_told_live(database: Database, data: st.DataObject) -> None:
+async def test_queries_tell_the_day_of_a_payment_or_invoice_as_it_is_told_live(
+    database: Database, data: st.DataObject
+) -> None:
     tenant_id, goal_id, person = uuid4(), uuid4(), uuid4()
     calendar = data.draw(calendars())
-    payments = st.builds(
-        lambda at, with_moment: deals.Payment(
-            paid_on=at.date(), amount=Decimal(1), paid_at=at if with_moment else None
-        ),
-        instants(calendar),
-        st.booleans(),
-    )
+    moments = st.lists(st.tuples(instants(calendar), st.booleans()), max_size=3)
+    is_paid = data.draw(st.booleans())
+
+    def instalment(at: datetime, with_moment: bool) -> deals.Payment | deals.Invoice:
+        moment = at if with_moment else None
+        if is_paid:
+            return deals.Payment(paid_on=at.date(), amount=Decimal(1), paid_at=moment)
+        return deals.Invoice(invoiced_on=at.date(), amount=Decimal(1), invoiced_at=moment)
+
     stored = [
-        won(tenant_id, number, NOW).model_copy(update={"payments": tuple(paid)})
-        for number, paid in enumerate(data.draw(st.lists(st.lists(payments, max_size=3), min_size=1, max_size=8)))
+        won(tenant_id, number, NOW).model_copy(
+            update={"payments" if is_paid else "invoices": tuple(instalment(*each) for each in stated)}
+        )
+        for number, stated in enumerate(data.draw(st.lists(moments, min_size=1, max_size=8)))
     ]
     period = data.draw(st.sampled_from((EVER, JUNE, Period(date(2011, 12, 29), date(2012, 1, 3)))))
-    money = Measure(Aggregate.SUM, "paid_amount", DateField.PAID, currency="EUR")
-    measure = data.draw(st.sampled_from((money, Measure(Aggregate.COUNT, None, DateField.PAID))))
+    day = DateField.PAID if is_paid else DateField.INVOICED
+    money = Measure(Aggregate.SUM, INSTALMENT_FIELDS[day], day, currency="EUR")
+    measure = data.draw(st.sampled_from((money, Measure(Aggregate.COUNT, None, day))))
     chart = OrgChart(identities={CrmUser("crm", "u1"): person}, calendar=calendar)
     index = GoalIndex.of(chart, [GoalTerms(goal_id, OwnerKind.PERSON, person, measure, period)])
     async with database.transaction(Scope.of(tenant_id)) as tx:

@@ -18,9 +18,9 @@ from services.tracking.records.domain.records import DealFilter, DealNotFound
 from services.tracking.records.domain.snapshots import Change, Recorded
 from services.tracking.records.service import DEALS
 from services.tracking.records.store.records import RecordedTogether
-from shared.contracts.deals import Deal, Payment, Product, Split
+from shared.contracts.deals import Deal, Invoice, Payment, Product, Split
 from shared.db.database import Database, Scope
-from shared.kernel.deals import DealFacts, DealKind, DealStatus
+from shared.kernel.deals import DealFacts, DealKind, DealStatus, Instalment
 from shared.kernel.ids import deal_id
 from shared.kernel.org import CrmUser, OrgChart
 from shared.kernel.sight import WHOLE_TENANT, Breadth, Sight, Viewer
@@ -95,6 +95,14 @@ class Book:
                 Payment(paid_on=date(2026, 2, 1), amount=Decimal("700.5")),
                 Payment(paid_on=date(2026, 1, 9), amount=Decimal(-100)),
             ),
+            invoices=(
+                Invoice(
+                    invoiced_on=date(2026, 1, 31),
+                    amount=Decimal(1000),
+                    invoiced_at=datetime(2026, 1, 30, 16, tzinfo=UTC),
+                ),
+                Invoice(invoiced_on=date(2026, 2, 3), amount=Decimal(-100)),
+            ),
         )
 
     async def record(self, *deals: Deal) -> list[Change[DealFacts]]:
@@ -141,11 +149,13 @@ async def test_a_deal_is_read_back_as_it_was_recorded(book: Book) -> None:
 async def test_the_payments_of_a_deal_are_read_back_as_they_came_in(book: Book) -> None:
     (change,) = await book.record(book.deal())
     paid = change.after.payments
-    assert (change.after.paid_amount, change.after.first_paid_on) == (
-        Decimal("600.5"),
-        min(payment.paid_on for payment in paid),
+    assert change.after.paid_amount == Decimal("600.5")
+    assert paid == (Instalment(date(2026, 2, 1), Decimal("700.5")), Instalment(date(2026, 1, 9), Decimal(-100)))
+    assert change.after.invoiced_amount == Decimal(900)
+    assert change.after.invoices == (
+        Instalment(date(2026, 1, 31), Decimal(1000), datetime(2026, 1, 30, 16, tzinfo=UTC)),
+        Instalment(date(2026, 2, 3), Decimal(-100)),
     )
-    assert len(paid) == 2
     (change,) = await book.record(book.deal(minute=1).model_copy(update={"payments": ()}))
     assert change.before is not None
     assert change.before.payments == paid

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from services.tracking.measure.progress.filter_sql import FilterCompiler
 from services.tracking.records.service import DEALS
-from shared.contracts.deals import Deal, Payment, Product
+from shared.contracts.deals import Deal, Invoice, Payment, Product
 from shared.db.database import Database, Scope
 from shared.kernel.deals import DEAL_FIELDS, DealKind, DealStatus
 from shared.kernel.filters import Filter, first_failing, parse_filter, predicate
@@ -104,6 +104,10 @@ def deals(draw: st.DrawFn) -> Deal:
         payments=tuple(
             Payment(paid_on=date(2026, 1, 2), amount=Decimal(amount))
             for amount in draw(st.lists(st.sampled_from(("50", "-0.01", "-50")), max_size=2))
+        ),
+        invoices=tuple(
+            Invoice(invoiced_on=date(2026, 1, 2), amount=Decimal(amount))
+            for amount in draw(st.lists(st.sampled_from(("50", "-50")), max_size=2))
         ),
     )
 

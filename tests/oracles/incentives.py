@@ -39,6 +39,7 @@ class DealVersion:
     home_cents: int | None = None
     """What the CRM made of the amount in USD."""
     paid: tuple[tuple[date, int], ...] = ()
+    invoiced: tuple[tuple[date, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Paying:
     """Whether what was paid counts instead of what was agreed."""
     when_paid: bool = False
     """Whether each payment counts, on its own day: of the amount what was paid of it."""
+    when_invoiced: bool = False
+    """Whether each invoice counts, on its own day."""
     depth: int | None = None
     """How many levels of teams a roll-up looks down."""
     exclusive: bool = False
@@ -73,6 +76,11 @@ class Paying:
     carry: bool = False
     windfall: tuple[int, int] | None = None
     """What of a whole deal counts fully, and the percent of what is above it that does."""
+
+    @property
+    def way(self) -> str:
+        """What of a deal is paid for."""
+        return "paid" if self.when_paid else "invoiced" if self.when_invoiced else "whole"
 
 
 @dataclass(frozen=True)
@@ -264,8 +272,8 @@ class World:
         if assigned.deleted or deal.gone or not deal.won:
             return []
         person, plan = PLAN_OF[index]
-        found: dict[tuple[str, bool], list[tuple[bool, _Credited]]] = {}
-        for day in sorted({deal.day, *(paid_on for paid_on, _ in deal.paid)} - {None}, key=str):
+        found: dict[tuple[str, bool], list[tuple[str, _Credited]]] = {}
+        for day in sorted({deal.day, *(on for on, _ in (*deal.paid, *deal.invoiced))} - {None}, key=str):
             assert day is not None
             if day < assigned.start or (assigned.end is not None and day >= assigned.end):
                 continue
@@ -280,22 +288,24 @@ class World:
                         times, of_pay = Fraction(paying.multiplier[0], 100), paying.multiplier[1]
                         value, factor = (value, times) if of_pay else (value * times, factor)
                     credit = _Credited(deal.deal, day, value, factor)
-                    found.setdefault((paying.key, False), []).append((paying.when_paid, credit))
+                    found.setdefault((paying.key, False), []).append((paying.way, credit))
                 if percent and paying.gate is not None and deal.currency == "EUR" and deal.day == day:
                     credit = _Credited(deal.deal, day, Fraction(percent, 100), Fraction(1), of_gate=True)
-                    found.setdefault((paying.key, True), []).append((False, credit))
-        # A component pays for a deal as a whole or for its payments, whichever its versions came to first, not both.
+                    found.setdefault((paying.key, True), []).append(("whole", credit))
+        # A component pays for a deal as a whole, for its payments or for its invoices: what its versions came to first.
         return [
             (key, credit)
             for (key, _), credits in found.items()
-            for number, (by_payment, credit) in enumerate(credits)
-            if (by_payment if credits[0][0] else number == 0)
+            for number, (way, credit) in enumerate(credits)
+            if (number == 0 if credits[0][0] == "whole" else way == credits[0][0])
         ]
 
     def _amounts(self, paying: Paying, deal: DealVersion) -> list[tuple[date, Fraction]]:
         """What the component counts of the deal, in cents of USD, and on which days."""
         if paying.when_paid:
             counted = [(day, self._value(paying, deal, paid, day)) for day, paid in deal.paid]
+        elif paying.when_invoiced:
+            counted = [(day, self._value(paying, deal, invoiced, day)) for day, invoiced in deal.invoiced]
         elif deal.day is None or (paying.cash and not deal.paid):
             return []
         else:
@@ -310,7 +320,7 @@ class World:
             return Fraction(amount * PLAN_RATES[deal.currency], 10_000)
         if paying.exchange != "deal_date":
             return None
-        if deal.home_cents is not None and not paying.cash and not paying.when_paid:
+        if deal.home_cents is not None and not (paying.cash or paying.when_paid or paying.when_invoiced):
             return Fraction(deal.home_cents)
         one, other = (
             Fraction(1) if currency == "CNY" else self._rate(currency, day) for currency in (deal.currency, "USD")
@@ -590,8 +600,17 @@ RATES = st.integers(0, 2000)
 ROLES = st.sampled_from([None, None, "owner", "overlay"])
 ALLOCATIONS = st.sampled_from([100, 100, 50, 33])
 EXCHANGES = st.sampled_from(["none", "deal_date", "deal_date", "fixed"])
-CASH = st.sampled_from([(False, False), (False, False), (True, False), (True, True), (False, True)])
-"""Whether what was paid counts, and whether on the day it was."""
+CASH = st.sampled_from(
+    [
+        (False, False, False),
+        (False, False, False),
+        (True, False, False),
+        (True, True, False),
+        (False, True, False),
+        (False, False, True),
+    ]
+)
+"""Whether what was paid counts, whether on the day it was, and whether invoices count instead."""
 NEVER: st.SearchStrategy[bool] = st.just(False)
 T = TypeVar("T")
 CREDITINGS = (st.sampled_from(["owner", "split", "team"]), st.sampled_from(["rollup", "rollup", "split"]))
@@ -611,8 +630,8 @@ def components(draw: st.DrawFn, key: str, plan: int) -> Paying:
     depth = draw(DEPTHS) if rule == "rollup" and not is_bonus else None
     found = draw(bonuses(key, rule) if is_bonus else rated_components(key, rule))
     found = replace(found, role=role, allocation=draw(ALLOCATIONS), exchange=draw(EXCHANGES), depth=depth)
-    cash, when_paid = draw(CASH)
-    found = replace(found, cash=cash, when_paid=when_paid)
+    cash, when_paid, when_invoiced = draw(CASH)
+    found = replace(found, cash=cash, when_paid=when_paid, when_invoiced=when_invoiced)
     return found if is_bonus or depth is not None or draw(st.booleans()) else draw(conditions(found))
 
 
@@ -728,6 +747,7 @@ DEAL_VERSIONS = st.builds(
     gone=MOSTLY.map(lambda stays: not stays),
     home_cents=st.sampled_from([None, None, None, 777, 123_456]),
     paid=st.one_of(NOTHING, st.lists(st.tuples(DAYS, CENTS), max_size=3).map(tuple)),
+    invoiced=st.one_of(NOTHING, st.lists(st.tuples(DAYS, CENTS), max_size=3).map(tuple)),
 )
 
 

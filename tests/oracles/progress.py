@@ -38,6 +38,7 @@ METRICS = (
     "won and paid",
     "dollars as paid",
     "deals paid",
+    "euros as invoiced",
     "done calls",
     "seconds talked",
     "met accounts",
@@ -104,6 +105,8 @@ class Deal(NamedTuple):
     """Day and cents."""
     splits: tuple[tuple[int, int, str], ...] = ()
     """User, thousandths of the deal, role."""
+    invoices: tuple[tuple[int, int], ...] = ()
+    """Day and cents."""
 
 
 class Activity(NamedTuple):
@@ -348,12 +351,15 @@ def _shares(goal: Goal, deal: Deal) -> list[tuple[int | None, Fraction]]:
 
 
 def _counted(metric: str, deal: Deal, definitions: Mapping[tuple[str, int], Definition]) -> list[tuple[int, Fraction]]:
-    """The days a deal counts on by a metric and what it adds on each: a day for each payment, where payments count."""
+    """The days a deal counts on by a metric and what it adds on each: one a payment or invoice where those count."""
     if deal.kind in ("deleted", "merged"):
         return []
     if metric in ("paid", "dollars as paid") and (metric == "paid" or deal.status == "won"):
         target = "EUR" if metric == "paid" else "USD"
         rates = [(day, cents, daily_rate(deal.currency, target, day, definitions)) for day, cents in deal.payments]
+        return [(day, cents * rate) for day, cents, rate in rates if rate is not None]
+    if metric == "euros as invoiced":
+        rates = [(day, cents, daily_rate(deal.currency, "EUR", day, definitions)) for day, cents in deal.invoices]
         return [(day, cents * rate) for day, cents, rate in rates if rate is not None]
     if metric == "deals paid" and deal.payments:
         return [(min(day for day, _ in deal.payments), Fraction(1))]
@@ -488,6 +494,9 @@ def _parent_on(team: Team, day: int) -> int | None:
 def _deals() -> st.SearchStrategy[Deal]:
     days = (*range(DAYS + 1), None, None)
     hours = (*range(0, DAYS * 24, 5), *(None,) * 8)
+    instalments = st.lists(
+        st.tuples(st.integers(0, DAYS), st.sampled_from((1, 333, 5000, -250, 10**12))), max_size=3
+    ).map(tuple)
     return st.builds(
         Deal,
         number=st.integers(0, DEALS - 1),
@@ -505,9 +514,8 @@ def _deals() -> st.SearchStrategy[Deal]:
         closed_day=st.sampled_from((*days, *(None,) * DAYS)),
         home_cents=st.sampled_from((None, None, 1, 777, 10**10)),
         home_currency=st.sampled_from((None, "USD", "USD", "CNY")),
-        payments=st.lists(
-            st.tuples(st.integers(0, DAYS), st.sampled_from((1, 333, 5000, -250, 10**12))), max_size=3
-        ).map(tuple),
+        payments=instalments,
+        invoices=instalments,
         splits=st.one_of(
             st.just(()),
             st.lists(

@@ -90,17 +90,29 @@ class Seller(Company):
         identity = {"source": made["identity_source"], "external_user_id": "ann", "person_id": self.person}
         await self.call("POST", "goals", "/v1/identities", identity)
 
-    async def goal(self, value_field: str) -> str:
-        """Her goal for what she books, or for what comes in."""
-        metric: JsonValue = {"aggregate": "sum", "value_field": value_field, "filter": WON, "currency": "USD"}
+    async def goal(self, value_field: str, day: str = "closed") -> str:
+        """Her goal for what she books, for what is invoiced of it, or for what comes in."""
+        metric: JsonValue = {
+            "aggregate": "sum",
+            "value_field": value_field,
+            "date_field": day,
+            "filter": WON,
+            "currency": "USD",
+        }
         owner: JsonValue = {"kind": "person", "id": self.person}
         return await self.activated_goal(
             {"name": value_field, "owner": owner, "metric": metric, "target": "10000", "period": PERIOD}
         )
 
-    async def plan(self, value_field: str) -> None:
+    async def plan(self, value_field: str, day: str = "closed") -> None:
         """A tenth of it is hers."""
-        measure = {"aggregate": "sum", "value_field": value_field, "filter": WON, "currency": "USD"}
+        measure = {
+            "aggregate": "sum",
+            "value_field": value_field,
+            "date_field": day,
+            "filter": WON,
+            "currency": "USD",
+        }
         component = {
             "kind": "commission",
             "key": "tenth",

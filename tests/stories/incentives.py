@@ -25,7 +25,7 @@ from services.incentives.plans.domain.rates import (
     TierScale,
 )
 from services.incentives.plans.domain.rewards import Bound, Reward
-from shared.contracts.deals import Deal, Payment, Split
+from shared.contracts.deals import Deal, Invoice, Payment, Split
 from shared.contracts.org import DatedRate, ExchangeRates, Team, TeamState
 from shared.kernel.deals import DateField, DealKind, DealStatus
 from shared.kernel.filters import All, Condition, Operator
@@ -96,6 +96,7 @@ def deal_event(tenant_id: UUID, version: DealVersion) -> Deal:
         home_amount=None if version.home_cents is None else cents(version.home_cents),
         home_currency=None if version.home_cents is None else "USD",
         payments=tuple(Payment(paid_on=day, amount=cents(paid)) for day, paid in version.paid),
+        invoices=tuple(Invoice(invoiced_on=day, amount=cents(invoiced)) for day, invoiced in version.invoiced),
     )
 
 
@@ -113,10 +114,11 @@ def rates_event(tenant_id: UUID, version: int, rated: Rated) -> ExchangeRates:
 def measure(paying: Paying) -> Measure:
     policy = RatePolicy(paying.exchange)
     fixed = tuple((currency, Decimal(rate).scaleb(-4)) for currency, rate in sorted(PLAN_RATES.items()))
+    days = {"paid": DateField.PAID, "invoiced": DateField.INVOICED, "whole": DateField.CLOSED}
     return replace(
         WON,
         value_field="paid_amount" if paying.cash else "amount",
-        date_field=DateField.PAID if paying.when_paid else DateField.CLOSED,
+        date_field=days[paying.way],
         rate_policy=policy,
         fixed_rates=fixed if policy is RatePolicy.FIXED else (),
         crediting=Crediting(paying.crediting),

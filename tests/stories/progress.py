@@ -111,6 +111,15 @@ _METRICS = {
         currency=None,
         counts_when_paid=True,
     ),
+    "euros as invoiced": goals.Metric(
+        aggregate=Aggregate.SUM,
+        value_field="invoiced_amount",
+        date_field=DateField.CLOSED,
+        filter={"all": []},
+        currency="EUR",
+        counts_when_invoiced=True,
+        rate_policy=RatePolicy.DEAL_DATE,
+    ),
     "done calls": goals.Metric(
         record=RecordKind.ACTIVITY,
         aggregate=Aggregate.COUNT,
@@ -299,6 +308,10 @@ class Storyteller:
             payments=tuple(
                 deals.Payment(paid_on=_EPOCH + timedelta(days=day), amount=Decimal(cents).scaleb(-2))
                 for day, cents in deal.payments
+            ),
+            invoices=tuple(
+                deals.Invoice(invoiced_on=_EPOCH + timedelta(days=day), amount=Decimal(cents).scaleb(-2))
+                for day, cents in deal.invoices
             ),
         )
 

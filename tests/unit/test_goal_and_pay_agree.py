@@ -1,5 +1,6 @@
 """A goal and a plan that count by the same rule say the same of the same deal."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -18,7 +19,7 @@ from services.incentives.plans.domain.versions import Plan, PlanVersion, Version
 from services.tracking.measure.progress.domain import GoalIndex, GoalTerms, Movements
 from services.tracking.records.domain.snapshots import Change
 from shared.kernel.attainment import attainment
-from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion, Split
+from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Instalment, RecordVersion, Split
 from shared.kernel.layers import Layered
 from shared.kernel.measures import Aggregate, Crediting, Measure
 from shared.kernel.org import CrmUser, MembershipFact, OrgChart, OwnerKind, TeamNode
@@ -31,6 +32,7 @@ FIRST, SECOND = Period(date(2026, 1, 1), date(2026, 4, 1)), Period(date(2026, 4,
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 BOOKED = Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD")
 CASH = Measure(Aggregate.SUM, "paid_amount", DateField.PAID, currency="USD")
+INVOICED = Measure(Aggregate.SUM, "invoiced_amount", DateField.INVOICED, currency="USD")
 DEALS = Measure(Aggregate.COUNT, None, DateField.CLOSED)
 DEAL = DealFacts(
     deal_id=UUID(int=1),
@@ -112,19 +114,26 @@ def test_half_of_a_deal_is_half_of_the_goal_and_half_of_the_quota() -> None:
 
 
 @pytest.mark.parametrize("crediting", [Crediting.OWNER, Crediting.SPLIT])
-@pytest.mark.parametrize("measure", [BOOKED, CASH, DEALS])
+@pytest.mark.parametrize("measure", [BOOKED, CASH, INVOICED, replace(BOOKED, date_field=DateField.INVOICED), DEALS])
 def test_goal_and_pay_agree_about_every_deal(measure: Measure, crediting: Crediting) -> None:
-    paid = (Payment(date(2026, 3, 15), Decimal(200)), Payment(date(2026, 4, 10), Decimal(100)))
+    paid = (Instalment(date(2026, 3, 15), Decimal(200)), Instalment(date(2026, 4, 10), Decimal(100)))
     roles = (Split("ann", Decimal("33.3"), "owner"), Split("cid", Decimal("66.7"), "overlay"))
     rule = replace(measure, crediting=crediting)
-    for deal in (DEAL, HALVES, DEAL._replace(payments=paid), HALVES._replace(payments=paid, splits=roles)):
+    for deal in (
+        DEAL,
+        HALVES,
+        DEAL._replace(payments=paid),
+        DEAL._replace(payments=paid[:1], invoices=paid),
+        HALVES._replace(payments=paid, splits=roles),
+        HALVES._replace(invoices=paid, splits=roles),
+    ):
         of_people = {key: value for key, value in goals(rule, deal).items() if key[0] != "team"}
         assert of_people == measures(pay(rule, deal))
 
 
 def test_instalments_stay_in_their_quarters() -> None:
-    first = DEAL._replace(payments=(Payment(date(2026, 3, 15), Decimal(200)),))
-    second = first._replace(payments=(*first.payments, Payment(date(2026, 4, 10), Decimal(100))))
+    first = DEAL._replace(payments=(Instalment(date(2026, 3, 15), Decimal(200)),))
+    second = first._replace(payments=(*first.payments, Instalment(date(2026, 4, 10), Decimal(100))))
     assert goals(CASH, first)["ann", FIRST] == 200
     assert goals(CASH, first, second) == {
         ("ann", FIRST): 200,
@@ -137,7 +146,7 @@ def test_instalments_stay_in_their_quarters() -> None:
 def test_a_payment_that_states_its_moment_counts_on_the_day_of_the_tenants_calendar() -> None:
     midnight_in_shanghai = datetime(2026, 3, 31, 16, tzinfo=UTC)
     shanghai = replace(CHART, calendar=FiscalCalendar(1, "Asia/Shanghai"))
-    paid = DEAL._replace(payments=(Payment(midnight_in_shanghai.date(), Decimal(200), midnight_in_shanghai),))
+    paid = DEAL._replace(payments=(Instalment(midnight_in_shanghai.date(), Decimal(200), midnight_in_shanghai),))
     for crediting, deal in ((Crediting.OWNER, paid), (Crediting.SPLIT, paid._replace(splits=HALVES.splits))):
         for measure in (CASH, replace(DEALS, date_field=DateField.PAID)):
             rule = replace(measure, crediting=crediting)
@@ -147,22 +156,33 @@ def test_a_payment_that_states_its_moment_counts_on_the_day_of_the_tenants_calen
 
 
 def test_what_goes_back_takes_back_from_goal_and_pay_alike_on_its_own_day() -> None:
-    paid = (Payment(date(2026, 3, 15), Decimal(200)),)
-    back = (*paid, Payment(date(2026, 4, 10), Decimal(-50)))
+    paid = (Instalment(date(2026, 3, 15), Decimal(200)),)
+    back = (*paid, Instalment(date(2026, 4, 10), Decimal(-50)))
     for versions in ([DEAL._replace(payments=back)], [DEAL._replace(payments=paid), DEAL._replace(payments=back)]):
         of_ann = {("ann", FIRST): Decimal(200), ("ann", SECOND): Decimal(-50)}
         assert {key: value for key, value in goals(CASH, *versions).items() if key[0] != "team"} == of_ann
         assert measures(pay(CASH, *versions)) == of_ann
 
 
-def test_a_payment_is_paid_in_its_quarter_and_takes_back_its_own_when_it_goes_back() -> None:
+def with_payments(*payments: Instalment) -> DealFacts:
+    return DEAL._replace(payments=payments)
+
+
+def with_invoices(*invoices: Instalment) -> DealFacts:
+    return DEAL._replace(invoices=invoices)
+
+
+@pytest.mark.parametrize(("measure", "having"), [(CASH, with_payments), (INVOICED, with_invoices)])
+def test_a_payment_or_invoice_is_paid_in_its_quarter_and_what_goes_back_takes_back_its_own(
+    measure: Measure, having: Callable[..., DealFacts]
+) -> None:
     quarters = Period(date(2026, 10, 1), date(2027, 1, 1)), Period(date(2027, 1, 1), date(2027, 4, 1))
-    october, january = Payment(date(2026, 10, 20), Decimal(400)), Payment(date(2027, 1, 12), Decimal(600))
-    versions = [DEAL, DEAL._replace(payments=(october,)), DEAL._replace(payments=(october, january))]
-    cells = pay(CASH, *versions)
+    october, january = Instalment(date(2026, 10, 20), Decimal(400)), Instalment(date(2027, 1, 12), Decimal(600))
+    versions = [DEAL, having(october), having(october, january)]
+    cells = pay(measure, *versions)
     assert [cells["ann", quarter].earned for quarter in quarters] == [40, 60]
-    back = DEAL._replace(payments=(october, january, Payment(date(2027, 2, 1), Decimal(-600))))
-    cells = pay(CASH, *versions, back)
+    back = having(october, january, Instalment(date(2027, 2, 1), Decimal(-600)))
+    cells = pay(measure, *versions, back)
     assert [cells["ann", quarter].earned for quarter in quarters] == [40, 0]
 
 
@@ -181,7 +201,7 @@ def test_a_deal_of_several_parts_is_one_of_the_deals_that_count() -> None:
     key = uuid5(TENANT, "team goal")
     measure = replace(CASH, crediting=Crediting.SPLIT)
     index = GoalIndex.of(CHART, [GoalTerms(key, OwnerKind.TEAM, TEAM, measure, FIRST)])
-    paid = HALVES._replace(payments=tuple(Payment(date(2026, 3, day), Decimal(100)) for day in (1, 2, 3)))
+    paid = HALVES._replace(payments=tuple(Instalment(date(2026, 3, day), Decimal(100)) for day in (1, 2, 3)))
     movements = Movements(index)
     movements.add([Change(TENANT, None, paid, NOW, TENANT)])
     movement = movements.net()[key]

@@ -52,7 +52,7 @@ from services.incentives.plans.domain.rates import (
     TierScale,
 )
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
-from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion, Split
+from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Instalment, RecordVersion, Split
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import Condition, Operator
 from shared.kernel.layers import Layered
@@ -97,7 +97,7 @@ def deal(
         type="new" if new else None,
         channel="multi-year" if long else None,
         closed_on=day,
-        payments=tuple(Payment(paid_on, Decimal(paid)) for paid_on, paid in payments),
+        payments=tuple(Instalment(paid_on, Decimal(paid)) for paid_on, paid in payments),
         splits=tuple(Split(user, Decimal(percent)) for user, percent in splits),
     )
 

@@ -39,7 +39,7 @@ from services.incentives.plans.domain.rates import (
     check_rate_can_be_meant,
 )
 from services.incentives.plans.domain.versions import Plan, PlanVersion, VersionStatus
-from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion, Split
+from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Instalment, RecordVersion, Split
 from shared.kernel.errors import InvalidInput
 from shared.kernel.layers import Layered
 from shared.kernel.measures import Aggregate, Crediting, Measure, RatePolicy, Unit, fixed_rates_of
@@ -323,20 +323,30 @@ def test_a_refund_that_comes_before_its_sale_nets_to_nothing_too() -> None:
     assert [posting.entries[0].amount for posting in settlement.postings] == [-600, 600]
 
 
-def cash(rate: str, date_field: DateField = DateField.CLOSED, policy: RatePolicy = RatePolicy.NONE) -> Commission:
-    measure = Measure(Aggregate.SUM, "paid_amount", date_field, currency="USD", rate_policy=policy)
+PAYMENTS, INVOICES = ("payments", "paid_amount"), ("invoices", "invoiced_amount")
+
+
+def cash(
+    rate: str,
+    date_field: DateField = DateField.CLOSED,
+    policy: RatePolicy = RatePolicy.NONE,
+    field: str = "paid_amount",
+) -> Commission:
+    measure = Measure(Aggregate.SUM, field, date_field, currency="USD", rate_policy=policy)
     return component(FlatRate(Decimal(rate)), measure=measure)
 
 
-def paying_in(name: str, amount: str, *payments: tuple[date, str]) -> list[DealFacts]:
-    """A deal as it was signed, and after each payment."""
+def paying_in(name: str, amount: str, *payments: tuple[date, str], of: str = "payments") -> list[DealFacts]:
+    """A deal as it was signed, and after each payment or invoice."""
     versions = [deal(name, amount)]
     for number in range(1, len(payments) + 1):
-        came_in = tuple(Payment(day, Decimal(paid)) for day, paid in payments[:number])
-        versions.append(versions[0]._replace(payments=came_in))
+        came_in = tuple(Instalment(day, Decimal(paid)) for day, paid in payments[:number])
+        is_paid = of == "payments"
+        versions.append(versions[0]._replace(payments=came_in) if is_paid else versions[0]._replace(invoices=came_in))
     return versions
 
 
+@pytest.mark.parametrize(("of", "field"), [PAYMENTS, INVOICES])
 @pytest.mark.parametrize(
     ("rate", "amount", "payments", "posted"),
     [
@@ -345,12 +355,12 @@ def paying_in(name: str, amount: str, *payments: tuple[date, str]) -> list[DealF
         ("0.1", "1000", ("1000", "-1000"), [100, -100]),
     ],
 )
-def test_pay_on_cash_is_posted_as_each_payment_comes_in(
-    rate: str, amount: str, payments: tuple[str, ...], posted: list[int]
+def test_pay_on_cash_or_invoice_is_posted_as_each_payment_or_invoice_comes_in(
+    rate: str, amount: str, payments: tuple[str, ...], posted: list[int], of: str, field: str
 ) -> None:
-    definitions = company(("ann", cash(rate)))
+    definitions = company(("ann", cash(rate, field=field)))
     days = [date(2026, 2, number) for number in range(1, len(payments) + 1)]
-    signed, *later = paying_in("d", amount, *zip(days, payments, strict=True))
+    signed, *later = paying_in("d", amount, *zip(days, payments, strict=True), of=of)
     assert definitions.credits(signed) == []
     changes = list(zip([signed, *later], later, strict=False))
     cell, settlement = settled(definitions, *changes)
@@ -365,6 +375,48 @@ def test_cash_counts_in_the_period_it_was_booked_in_or_in_that_of_each_payment()
     (received,) = company(("ann", cash("0.1", DateField.PAID))).credits(late)
     assert (booked.day, booked.period) == (DAY, PERIOD)
     assert (received.day, received.period) == (date(2026, 5, 1), Period(date(2026, 4, 1), date(2026, 7, 1)))
+
+
+@pytest.mark.parametrize("field", ["amount", "invoiced_amount"])
+def test_an_invoice_is_recognised_in_its_period_and_a_credit_note_in_its_own(field: str) -> None:
+    definitions = company(("ann", cash("0.2", DateField.INVOICED, field=field)))
+    *_, deal = paying_in(
+        "d",
+        "20000",
+        (date(2026, 3, 31), "10000"),
+        (date(2026, 4, 1), "10000"),
+        (date(2026, 7, 2), "-10000"),
+        of="invoices",
+    )
+    paid = deal._replace(payments=(Instalment(date(2026, 3, 1), Decimal(5)),))
+    assert definitions.credits(paid) == definitions.credits(deal)
+    assert [
+        (credit.day, credit.period.start, credit.value * Decimal("0.2")) for credit in definitions.credits(deal)
+    ] == [
+        (date(2026, 3, 31), date(2026, 1, 1), Decimal(2000)),
+        (date(2026, 4, 1), date(2026, 4, 1), Decimal(2000)),
+        (date(2026, 7, 2), date(2026, 7, 1), Decimal(-2000)),
+    ]
+    assert definitions.credits(deal._replace(invoices=())) == []
+
+
+def test_a_deal_is_paid_by_its_invoices_or_by_its_payments_whichever_its_terms_came_to_first() -> None:
+    invoiced = (Instalment(date(2026, 2, 1), Decimal(100)), Instalment(date(2026, 8, 1), Decimal(200)))
+    came_in = (Instalment(date(2026, 5, 1), Decimal(70)), Instalment(date(2026, 6, 1), Decimal(30)))
+    both = deal("d", "1000")._replace(invoices=invoiced, payments=came_in)
+    by_invoice, by_payment = cash("0.1", DateField.INVOICED, field="amount"), cash("0.1", DateField.PAID)
+
+    def days(first: Commission, then: Commission) -> list[date]:
+        definitions = company(("ann", first))
+        ((plan_id, versions),) = definitions.versions.items()
+        later = PlanVersion(plan_id, 2, VersionStatus.ACTIVE, date(2026, 7, 1), (then,), None, None)
+        return sorted(
+            credit.day for credit in replace(definitions, versions={plan_id: [*versions, later]}).credits(both)
+        )
+
+    assert days(by_invoice, by_invoice) == [date(2026, 2, 1), date(2026, 8, 1)]
+    assert days(by_invoice, by_payment) == [date(2026, 2, 1)]
+    assert days(by_payment, by_invoice) == [date(2026, 5, 1), date(2026, 6, 1)]
 
 
 def converting(policy: RatePolicy, rates: ExchangeRates, fixed: Mapping[str, str] | None = None) -> Definitions:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion
+from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Instalment, RecordVersion
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import (
     Aggregate,
@@ -35,7 +35,7 @@ DEAL = DealFacts(
     amount=Decimal(1000),
     currency="EUR",
     closed_on=SIGNED,
-    payments=(Payment(PAID, Decimal(400)),),
+    payments=(Instalment(PAID, Decimal(400)),),
 )
 BOOKED = Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD", rate_policy=RatePolicy.DEAL_DATE)
 RATES = ExchangeRates("USD", {("USD", "EUR"): {SIGNED: Decimal("1.10"), PAID: Decimal("1.20")}})

@@ -10,7 +10,7 @@ from shared.kernel.activities import (
     ActivityStatus,
     ActivityType,
 )
-from shared.kernel.deals import DEAL_FIELDS, DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion
+from shared.kernel.deals import DEAL_FIELDS, DateField, DealFacts, DealKind, DealStatus, Instalment, RecordVersion
 from shared.kernel.errors import InvalidInput
 from shared.kernel.filters import EVERYTHING, Condition, Filter, Operator, parse_filter
 from shared.kernel.measures import Aggregate, Counted, Exclusion, Measure, NotCounted, Whole
@@ -116,7 +116,7 @@ def test_an_average_is_by_how_many_deals_there_are() -> None:
 def test_an_average_of_what_was_paid_is_by_deal_and_not_by_payment() -> None:
     with pytest.raises(InvalidInput, match="/date_field"):
         Measure(Aggregate.AVERAGE, "paid_amount", DateField.PAID, currency="USD")
-    paid = DEAL._replace(payments=(Payment(date(2026, 3, 1), Decimal(1)), Payment(date(2026, 3, 2), Decimal(2))))
+    paid = DEAL._replace(payments=(Instalment(date(2026, 3, 1), Decimal(1)), Instalment(date(2026, 3, 2), Decimal(2))))
     measure = Measure(Aggregate.AVERAGE, "paid_amount", DateField.CLOSED, currency=DEAL.currency)
     (all_of_it,) = (each.outcome for each in whole(measure, paid))
     assert all_of_it == Counted(Decimal(3), date(2026, 4, 1), denominator=Decimal(1))

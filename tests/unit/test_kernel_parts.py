@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Payment, RecordVersion, Split
+from shared.kernel.deals import DateField, DealFacts, DealKind, DealStatus, Instalment, RecordVersion, Split
 from shared.kernel.errors import InvalidInput
 from shared.kernel.measures import (
     Aggregate,
@@ -47,7 +47,7 @@ DEAL = DealFacts(
 SHARED = DEAL._replace(
     splits=(Split("ann", Decimal(50)), Split("ben", Decimal(30), "overlay"), Split("cid", Decimal(20)))
 )
-PAID = DEAL._replace(payments=(Payment(MARCH, Decimal(200)), Payment(APRIL, Decimal(100))))
+PAID = DEAL._replace(payments=(Instalment(MARCH, Decimal(200)), Instalment(APRIL, Decimal(100))))
 BOOKED = Measure(Aggregate.SUM, "amount", DateField.CLOSED, currency="USD")
 BY_SPLIT = replace(BOOKED, crediting=Crediting.SPLIT)
 CASH = Measure(Aggregate.SUM, "paid_amount", DateField.PAID, currency="USD")
@@ -94,7 +94,7 @@ def test_a_role_narrows_the_splits_and_leaves_a_deal_without_splits_to_its_owner
 
 def test_a_payment_counts_on_its_own_day_and_one_that_goes_back_takes_back_on_its_own() -> None:
     assert told(parts(CASH, PAID)) == [("ann", MARCH, 200), ("ann", APRIL, 100)]
-    returned = PAID._replace(payments=(*PAID.payments, Payment(date(2026, 5, 4), Decimal(-100))))
+    returned = PAID._replace(payments=(*PAID.payments, Instalment(date(2026, 5, 4), Decimal(-100))))
     assert told(parts(CASH, returned))[2] == ("ann", date(2026, 5, 4), -100)
     assert [part.paid_on for part in parts(CASH, returned)] == [MARCH, APRIL, date(2026, 5, 4)]
 
@@ -145,7 +145,7 @@ def test_a_payment_is_converted_at_the_rate_of_its_own_day() -> None:
         (Decimal(200), Decimal("1.10"), RateOrigin.DAILY),
         (Decimal(100), Decimal("1.25"), RateOrigin.DAILY),
     ]
-    early = euros._replace(payments=(Payment(CLOSED, Decimal(5)), *euros.payments))
+    early = euros._replace(payments=(Instalment(CLOSED, Decimal(5)), *euros.payments))
     refused = told(parts(replace(CASH, rate_policy=RatePolicy.DEAL_DATE), early, rates))
     assert [value for _, _, value in refused] == [Exclusion.NO_EXCHANGE_RATE, 220, 125]
 
@@ -175,7 +175,7 @@ def test_shares_that_total_the_whole_are_the_whole_to_the_last_digit(
     deal = DEAL._replace(
         amount=amount,
         splits=(*(Split(str(user), percent) for user, percent in enumerate(percents)), last),
-        payments=tuple(Payment(day, paid) for day, paid in payments),
+        payments=tuple(Instalment(day, paid) for day, paid in payments),
     )
     share = Fraction(sum((split.percent for split in deal.splits), Decimal(0))) / 100
     assert _total(BY_SPLIT, deal) == Fraction(amount) * share

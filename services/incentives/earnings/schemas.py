@@ -246,7 +246,7 @@ class TierAnswer(BaseModel):
 
 
 class DealPartAnswer(BaseModel):
-    """One part of a deal: one share of one payment, or of the whole deal, and whether it counts in one earning."""
+    """One part of a deal: one share of a payment, an invoice or the whole deal, and whether it counts in an earning."""
 
     external_id: str | None = Field(
         description="The source's user who has this share; null for a deal without an owner."
@@ -255,6 +255,9 @@ class DealPartAnswer(BaseModel):
     role: str = Field(description="On the splits; `owner` for a deal that nobody shares in.")
     percent: Exact = Field(description="Share of the deal, before the component's allocation.")
     paid_on: date | None = Field(description="The day of the payment this is a share of, where payments count.")
+    invoiced_on: date | None = Field(
+        default=None, description="The day of the invoice this is a share of, where invoices count."
+    )
     counts: bool
     reason: str | None = Field(description="Null when it counts; else a word as for the whole deal.")
     day: date | None = Field(description="The day it counts on.")
@@ -273,6 +276,7 @@ class DealPartAnswer(BaseModel):
             role=share.role,
             percent=share.percent,
             paid_on=found.part.paid_on,
+            invoiced_on=found.part.invoiced_on,
             counts=counted is not None,
             reason=None if isinstance(outcome, Counted) else str(outcome.reason),
             day=None if counted is None else counted.day,

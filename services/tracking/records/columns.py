@@ -12,10 +12,9 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from shared.contracts.base import Correction
-from shared.contracts.deals import Payment, Product, Split
+from shared.contracts.deals import Invoice, Payment, Product, Split
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
-from shared.kernel.deals import Payment as PaymentFacts
 from shared.kernel.deals import Split as SplitFacts
 
 
@@ -54,6 +53,15 @@ class Column:
 def _member_of(words: type[StrEnum]) -> Callable[[object], object]:
     members: dict[object, object] = {each.value: each for each in words}
     return members.__getitem__
+
+
+def _facts_of(
+    stored_as: TypeAdapter[tuple[Payment, ...]] | TypeAdapter[tuple[Invoice, ...]],
+) -> Callable[[object], object]:
+    def read(stored: object) -> object:
+        return tuple([each.facts() for each in stored_as.validate_json(stored)]) if isinstance(stored, str) else ()
+
+    return read
 
 
 _CUSTOM: Final = Document(TypeAdapter(dict[str, str]), dict)
@@ -108,10 +116,17 @@ DEAL_COLUMNS: Final = (
         "payments",
         "jsonb",
         document=Document(TypeAdapter(tuple[Payment, ...])),
-        fact=Document(TypeAdapter(tuple[PaymentFacts, ...])).read,
+        fact=_facts_of(TypeAdapter(tuple[Payment, ...])),
     ),
     Column("paid_amount", "numeric"),
     Column("expected_close_at", "timestamptz"),
+    Column(
+        "invoices",
+        "jsonb",
+        document=Document(TypeAdapter(tuple[Invoice, ...])),
+        fact=_facts_of(TypeAdapter(tuple[Invoice, ...])),
+    ),
+    Column("invoiced_amount", "numeric"),
     *_OPEN,
 )
 

@@ -118,9 +118,9 @@ class _Taken(NamedTuple):
 
 @dataclass(slots=True)
 class _OnDay:
-    """What of a deal is an assignment's on one day; `payment` is the first that counted."""
+    """What of a deal is an assignment's on one day; `instalment` is the first payment or invoice that counted."""
 
-    payment: int
+    instalment: int
     percent: Decimal = _ZERO
     value: Decimal = _ZERO
 
@@ -752,7 +752,7 @@ class Definitions:
         taken: dict[int, Sequence[_Taken]],
         found: list[Credit],
     ) -> None:
-        by_measure: dict[tuple[str, str], list[tuple[Credit, bool]]] = {}
+        by_measure: dict[tuple[str, str], list[tuple[Credit, DateField | None]]] = {}
         for line in self._lines.get(assignment.plan_id, ()):
             parts = taken.get(line.measure_index)
             measure = line.counted.measure
@@ -764,7 +764,9 @@ class Definitions:
                     continue
                 if cell.version.number == line.version_number:
                     credit = self._credit_of(assignment, line, deal, day, cell.period, on_day)
-                    by_measure.setdefault((line.component, credit.measure), []).append((credit, measure.by_payment))
+                    by_measure.setdefault((line.component, credit.measure), []).append(
+                        (credit, measure.date_field if measure.by_instalment else None)
+                    )
         for credits in by_measure.values():
             found.extend(_paid_once(credits))
 
@@ -801,10 +803,10 @@ class Definitions:
         days: dict[date, _OnDay] = {}
         for person, part, counted in parts:
             if self._is_of(assignment, counted_by, person, counted.day):
-                on_day = days.setdefault(counted.day, _OnDay(part.payment))
+                on_day = days.setdefault(counted.day, _OnDay(part.instalment))
                 on_day.value = _EXACT.add(on_day.value, counted.value)
-                # Every payment of the day is shared alike.
-                if part.payment == on_day.payment:
+                # Every payment and invoice of the day is shared alike.
+                if part.instalment == on_day.instalment:
                     on_day.percent = _EXACT.add(on_day.percent, part.share.percent)
         return days
 
@@ -1063,11 +1065,11 @@ def _left(windfall: Windfall, whole: Decimal) -> Decimal:
     return left.copy_negate() if whole < 0 else left
 
 
-def _paid_once(credits: Sequence[tuple[Credit, bool]]) -> Iterable[Credit]:
+def _paid_once(credits: Sequence[tuple[Credit, DateField | None]]) -> Iterable[Credit]:
     """Of what the versions of a component credit of a deal, each within its own time: what is paid.
 
-    Terms that count a deal as a whole pay for it, and those that count its payments pay for each of these; not both.
-    What came first decides: the deal as a whole on its day, or its payments.
+    Terms that count a deal as a whole pay for it, and those that count its payments or its invoices pay for each of
+    these; not two of the three. What came first decides: the deal as a whole on its day, its payments, or its invoices.
     """
-    first, by_payment = min(credits, key=lambda each: each[0].day)
-    return [credit for credit, is_payment in credits if is_payment] if by_payment else [first]
+    first, counted = min(credits, key=lambda each: each[0].day)
+    return [first] if counted is None else [credit for credit, each in credits if each is counted]

@@ -31,7 +31,11 @@ class MeasureContent(Content):
         description="`sum` of `value_field`, or `count` of deals."
     )
     value_field: str | None = Field(None, description="A number field of deals, for `sum`.", examples=["amount"])
-    date_field: DateField = Field(DateField.CLOSED, description="The day of a deal that decides its period.")
+    date_field: DateField = Field(
+        DateField.CLOSED,
+        description="The day of a deal that decides its period: when it is recognised. With `invoiced` money counts "
+        "invoice by invoice, with `paid` payment by payment, each on its own day.",
+    )
     filter: dict[str, JsonValue] = Field(
         {"all": []},
         description="`all` or `any` of `{field, op, value}`.",

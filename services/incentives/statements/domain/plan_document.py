@@ -150,6 +150,7 @@ def _what_counts(measure: Measure, texts: Texts) -> str:
     fields = {
         "amount": texts.field_amount,
         "paid_amount": texts.field_paid_amount,
+        "invoiced_amount": texts.field_invoiced_amount,
         "quantity": texts.field_quantity,
     }
     if measure.aggregate is Aggregate.COUNT:
@@ -162,6 +163,7 @@ def _what_counts(measure: Measure, texts: Texts) -> str:
         DateField.CREATED: texts.by_created,
         DateField.EXPECTED_CLOSE: texts.by_expected_close,
         DateField.PAID: texts.by_paid,
+        DateField.INVOICED: texts.by_invoiced,
         DateField.OCCURRED: texts.by_occurred,
     }
     return f"{what}\n{days.get(measure.date_field, measure.date_field)}"

@@ -110,11 +110,13 @@ class Texts:
     deals_whose: str
     field_amount: str
     field_paid_amount: str
+    field_invoiced_amount: str
     field_quantity: str
     by_closed: str
     by_created: str
     by_expected_close: str
     by_paid: str
+    by_invoiced: str
     by_occurred: str
     credited: str
     to_owner: str

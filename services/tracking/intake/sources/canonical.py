@@ -29,7 +29,7 @@ from services.tracking.intake.sources.domain import (
 )
 from services.tracking.intake.sources.rounding import rounded
 from shared.contracts.base import CORRECTED_FUTURE, Amount, Correction, Currency, utc
-from shared.contracts.deals import Payment, Percent, Product, Split
+from shared.contracts.deals import Invoice, Payment, Percent, Product, Split
 from shared.kernel.activities import ActivityStatus, ActivityType
 from shared.kernel.deals import DealKind, DealStatus
 from shared.kernel.ids import source_user_id, written_user_ids
@@ -43,6 +43,7 @@ LABEL_CHARACTERS_MAX: Final = 500
 IDENTIFIER_CHARACTERS_MAX: Final = 200
 SHARES_MAX: Final = 200
 PAYMENTS_MAX: Final = 200
+INVOICES_MAX: Final = 200
 PRODUCTS_MAX: Final = 1000
 TEAM_PREFIX: Final = "team:"
 """How the owner of a deal begins that only a team owns, and that nobody is named for."""
@@ -127,6 +128,15 @@ class CanonicalPayment(Payment):
     )
 
 
+class CanonicalInvoice(Invoice):
+    """What was invoiced of the deal, in the deal's currency; negative for a credit note."""
+
+    invoiced_on: Day
+    invoiced_at: Moment | None = Field(
+        None, description="When, where the source states the moment: its day in the tenant's calendar counts."
+    )
+
+
 class CanonicalDeal(BaseModel):
     """The whole state of one deal after a change. Money and numbers are decimals in strings."""
 
@@ -163,6 +173,7 @@ class CanonicalDeal(BaseModel):
     splits: tuple[CanonicalSplit, ...] = Field((), max_length=SHARES_MAX)
     products: tuple[CanonicalProduct, ...] = Field((), max_length=PRODUCTS_MAX)
     payments: tuple[CanonicalPayment, ...] = Field((), max_length=PAYMENTS_MAX)
+    invoices: tuple[CanonicalInvoice, ...] = Field((), max_length=INVOICES_MAX)
     custom: dict[Label, Annotated[str, StringConstraints(max_length=CUSTOM_CHARACTERS_MAX)]] = Field(
         default_factory=dict, max_length=CUSTOM_FIELDS_MAX
     )
@@ -213,6 +224,7 @@ MAPPABLE_FIELDS: Final = frozenset(CanonicalDeal.model_fields) - {
     "splits",
     "products",
     "payments",
+    "invoices",
     "custom",
     "corrections",
 }

@@ -15,7 +15,12 @@ from shared.kernel.reading import read_decimal
 CORRECTIONS_MAX: Final = 50
 """How many are listed of one record."""
 _NUMBERS: Final = ("amount", "home_amount", "probability")
-_NUMBERS_OF_PARTS: Final = {"splits": ("percent",), "products": ("quantity", "amount"), "payments": ("amount",)}
+_NUMBERS_OF_PARTS: Final = {
+    "splits": ("percent",),
+    "products": ("quantity", "amount"),
+    "payments": ("amount",),
+    "invoices": ("amount",),
+}
 _UNIT: Final = Decimal(1).scaleb(-AMOUNT_DECIMALS_MAX)
 _WHOLE_PERCENT: Final = Decimal(100)
 _PRECISE: Final = Context(prec=60)

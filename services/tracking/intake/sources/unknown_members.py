@@ -5,7 +5,13 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from services.tracking.intake.sources.canonical import CanonicalDeal, CanonicalPayment, CanonicalProduct, CanonicalSplit
+from services.tracking.intake.sources.canonical import (
+    CanonicalDeal,
+    CanonicalInvoice,
+    CanonicalPayment,
+    CanonicalProduct,
+    CanonicalSplit,
+)
 from services.tracking.intake.sources.domain import Remark, RemarkKind, SourceMapping
 from shared.kernel.errors import escaped
 from shared.kernel.text import composed
@@ -18,6 +24,7 @@ _PARTS: Final[Mapping[str, type[BaseModel]]] = {
     "splits": CanonicalSplit,
     "products": CanonicalProduct,
     "payments": CanonicalPayment,
+    "invoices": CanonicalInvoice,
 }
 
 

@@ -37,7 +37,7 @@ _COMPARED: Final = (
     "expected_close_at",
     "merged_into",
 )
-_COMPARED_LISTS: Final = ("splits", "products", "payments")
+_COMPARED_LISTS: Final = ("splits", "products", "payments", "invoices")
 _COMPARED_OF_ACTIVITIES: Final = (
     "type",
     "status",

@@ -83,7 +83,7 @@ FROM unnest(
     CAST(:starts AS date[]), CAST(:ends AS date[])
 ) AS reach(goal_id, source, external_id, start_on, end_on)
 {of_user}
-{payments}
+{instalments}
 {rates}
 WHERE {is_there} AND {has_value} AND {day} >= reach.start_on AND {day} < reach.end_on
     AND {in_reach} AND {condition}
@@ -110,12 +110,18 @@ JOIN LATERAL jsonb_to_recordset(record.splits) AS split(owner_external_id text, 
     AND (CAST(:role AS text) IS NULL OR split.role = :role)
 """
 # A moment before all spans is before every day that counts.
-_PAYMENTS: Final = f"""
-    SELECT amount, CASE WHEN paid_at IS NULL THEN paid_on ELSE coalesce({_day_of("paid_at")}, '-infinity') END AS day
-    FROM jsonb_to_recordset(record.payments) AS stated(paid_on date, paid_at timestamptz, amount numeric)
+_INSTALMENTS: Final = """
+    SELECT amount, CASE WHEN {at} IS NULL THEN {on} ELSE coalesce({day}, '-infinity') END AS day
+    FROM jsonb_to_recordset(record.{column}) AS stated({on} date, {at} timestamptz, amount numeric)
 """
-_EVERY_PAYMENT: Final = f"CROSS JOIN LATERAL ({_PAYMENTS}) AS payment"
-_FIRST_PAYMENT: Final = f"CROSS JOIN LATERAL (SELECT min(day) AS day FROM ({_PAYMENTS}) AS every) AS payment"
+_INSTALMENTS_BY: Final = {
+    DateField.PAID: _INSTALMENTS.format(column="payments", on="paid_on", at="paid_at", day=_day_of("paid_at")),
+    DateField.INVOICED: _INSTALMENTS.format(
+        column="invoices", on="invoiced_on", at="invoiced_at", day=_day_of("invoiced_at")
+    ),
+}
+_EVERY_INSTALMENT: Final = "CROSS JOIN LATERAL ({instalments}) AS instalment"
+_FIRST_INSTALMENT: Final = "CROSS JOIN LATERAL (SELECT min(day) AS day FROM ({instalments}) AS every) AS instalment"
 
 _RATES: Final = """
 LEFT JOIN unnest(
@@ -266,7 +272,7 @@ def _alike(rules: Mapping[UUID, Rule]) -> Iterable[Mapping[UUID, Rule]]:
 
 def _records_in(measure: Measure) -> str:
     """How many records are in rows that may be several parts of one."""
-    several = measure.by_payment or measure.crediting is not Crediting.OWNER
+    several = measure.by_instalment or measure.crediting is not Crediting.OWNER
     return "count(DISTINCT id)" if several else "count(*)"
 
 
@@ -279,16 +285,17 @@ def _counting(
     stored = _STORED[measure.record]
     compiler = FilterCompiler("record", measure.record_type.fields, stored.filter_days)
     condition = compiler.condition(measure.filter)
-    day, payments = stored.days.get(measure.date_field, "payment.day"), ""
-    if measure.date_field is DateField.PAID:
-        payments = _EVERY_PAYMENT if measure.by_payment else _FIRST_PAYMENT
+    day, instalments = stored.days.get(measure.date_field, "instalment.day"), ""
+    if measure.date_field in _INSTALMENTS_BY:
+        joined = _EVERY_INSTALMENT if measure.by_instalment else _FIRST_INSTALMENT
+        instalments = joined.format(instalments=_INSTALMENTS_BY[measure.date_field])
     value, distinct_value, has_value = "CAST(1 AS numeric)", "CAST(NULL AS text)", "true"
     rates = ""
     if measure.aggregate is Aggregate.DISTINCT:
         distinct_value = compiler.field(measure.value_field or "")
         has_value = f"{distinct_value} IS NOT NULL"
     elif measure.value_field is not None:
-        value = "payment.amount" if measure.by_payment else compiler.field(measure.value_field)
+        value = "instalment.amount" if measure.by_instalment else compiler.field(measure.value_field)
         has_value = f"{value} IS NOT NULL"
     parameters: dict[str, object] = {"tenant_id": tenant_id}
     if measure.sums_money:
@@ -338,7 +345,7 @@ def _counting(
             id=stored.id,
             day=day,
             distinct_value=distinct_value,
-            payments=payments,
+            instalments=instalments,
             rates=rates,
             is_there=stored.is_there,
             has_value=has_value,

@@ -385,7 +385,7 @@ class GoalIndex:
         if facts.is_gone:
             return ()
         watched = self._watched[type(facts)]
-        if facts.splits or len(facts.payments) > 1:
+        if facts.splits or len(facts.payments) > 1 or len(facts.invoices) > 1:
             return self._counting_parts(facts.dated(self.chart.calendar), watched)
         of_owner = watched.get((facts.source, facts.owner_external_id))
         return () if of_owner is None else self._counting_whole(facts.dated(self.chart.calendar), of_owner.whole)
@@ -436,9 +436,9 @@ class GoalIndex:
     def _wholes(
         self, facts: RecordFacts, day: date | None, read: _Reader, convert: _Converter | None, measure: Measure
     ) -> Iterable[tuple[date, Added]]:
-        """What a record that passes the filter adds before anybody takes a share, by payment where those count."""
-        if measure.by_payment:
-            return measure.paid(facts, self.chart.rates)
+        """What a record that passes the filter adds before anybody takes a share, by instalment where those count."""
+        if measure.by_instalment:
+            return measure.counting_instalments(facts, self.chart.rates)
         if day is None:
             return ()
         added = read(facts)

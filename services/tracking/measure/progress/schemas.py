@@ -175,7 +175,7 @@ class ProgressSeries(BaseModel):
 
 
 class ExplainedPart(BaseModel):
-    """One part of a deal: one share of one payment, or of the whole deal, and whether it counts."""
+    """One part of a deal: one share of a payment, an invoice or the whole deal, and whether it counts."""
 
     external_id: str | None = Field(
         description="The source's user who has this share; null for a deal without an owner."
@@ -184,6 +184,9 @@ class ExplainedPart(BaseModel):
     role: str = Field(description="On the splits; `owner` for a deal that nobody shares in.")
     percent: Exact = Field(description="Share of the deal.")
     paid_on: date | None = Field(description="The day of the payment this is a share of, where payments count.")
+    invoiced_on: date | None = Field(
+        default=None, description="The day of the invoice this is a share of, where invoices count."
+    )
     counts: bool
     value: Exact | None = Field(description="What it adds; 1 for a distinct value. To a quotient, to the numerator.")
     denominator: Exact | None = Field(description="What it adds to the denominator of a ratio or an average.")
@@ -203,6 +206,7 @@ class ExplainedPart(BaseModel):
             role=share.role,
             percent=share.percent,
             paid_on=verdict.part.paid_on,
+            invoiced_on=verdict.part.invoiced_on,
             counts=counted is not None,
             value=None if counted is None else counted.value,
             denominator=None if counted is None else counted.denominator,
@@ -245,6 +249,7 @@ class ExplainedDeal(BaseModel):
                 "role": "owner",
                 "percent": "100",
                 "paid_on": None,
+                "invoiced_on": None,
                 "counts": True,
                 "value": "1200.5",
                 "denominator": None,
