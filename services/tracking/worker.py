@@ -37,6 +37,7 @@ from services.tracking.settings import SERVICE, TrackingWorkerSettings
 from services.tracking.tell.alerts.service import Checks
 from services.tracking.tell.alerts.work import AlertWatcher, DeadLettersWatcher
 from services.tracking.tell.channels.consumer import OUTGOING_GROUP, OUTGOING_TOPICS, OutgoingHandler
+from services.tracking.tell.channels.mailer import Mailer, MailSettings
 from services.tracking.tell.channels.people import People
 from services.tracking.tell.channels.service import Subscriptions
 from services.tracking.tell.channels.work import Deliverer, OutgoingRetention, subscriber_client
@@ -115,6 +116,7 @@ async def work(process: WorkerProcess[TrackingWorkerSettings]) -> int:
                 database,
                 Subscriptions(connections.box),
                 subscribers,
+                Mailer(read_settings(MailSettings)),
                 concurrency=settings.outgoing_concurrency,
                 concurrency_each=settings.outgoing_concurrency_each,
             ),

@@ -26,6 +26,7 @@ from services.tracking.records.changes import CHANGES_CHANNEL
 from services.tracking.tell.alerts import service
 from services.tracking.tell.alerts.work import AlertWatcher
 from services.tracking.tell.channels.consumer import OUTGOING_TOPICS, OutgoingHandler
+from services.tracking.tell.channels.mailer import Mailer, MailSettings
 from services.tracking.tell.channels.people import People
 from services.tracking.tell.channels.service import Subscriptions
 from services.tracking.tell.channels.work import Deliverer, subscriber_client
@@ -509,7 +510,7 @@ async def test_a_subscriber_is_told_of_the_raising_and_of_the_clearing_through_k
         handler=OutgoingHandler(People(DefinitionsCache())),
     )
     subscriptions = watching.tracking.app.state.parts[Subscriptions]
-    deliverer = Deliverer(database, subscriptions, client, concurrency=4, concurrency_each=1)
+    deliverer = Deliverer(database, subscriptions, client, Mailer(MailSettings()), concurrency=4, concurrency_each=1)
     components: list[Component] = [relay, consumer, deliverer]
     async with listening() as subscriber:
         broken = {"field": "severity", "op": "eq", "value": "broken"}

@@ -7,15 +7,18 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from services.tracking.definitions.service import PublishedDefinitions
 from services.tracking.measure.progress.definitions import snapshot_of
+from services.tracking.tell.channels.mailer import Mailer, MailSettings
 from shared.contracts.alerts import Alert
 from shared.contracts.goals import Subject
 from shared.contracts.org import Identity, Membership, Person, Team
 from shared.db.database import Scope
 from shared.http.auth import Role
 from tests.played.listener import Reply
+from tests.played.mail_server import MailServer, mail_server
 from tests.played.robots import DingTalk, Feishu, PlayedRobot, Slack, WeCom, Worktile
 from tests.stories.outgoing import ALL_EARNINGS, ALL_PROGRESS, Caller, Json, Site, outgoing_site, progress
 
@@ -311,6 +314,110 @@ async def test_there_is_no_secret_of_ours_to_rotate_and_a_webhook_has_no_group(s
     path = f"/v1/subscriptions/{webhook['id']}"
     refused = await caller.ask("PATCH", path, 422, {"chat": {"language": "zh"}}, **{"if-match": '"1"'})
     assert refused["errors"][0]["pointer"] == "/chat"
+
+
+async def by_mail(site: Site, caller: Caller, server: MailServer, user: str = "", **chat: object) -> Json:
+    """A group that gets e-mail, subscribed to alerts and progress, of an installation with this server."""
+    address = SecretStr(f"smtp+plain://{user}127.0.0.1:{server.port}")
+    site.mailer = Mailer(MailSettings(server=address, sender="attain@example.com"), timeout_seconds=2)
+    site.deliverer = site.another_deliverer()
+    url, events = "mailto:ana@example.com, bo@example.com", [*ALERTS, *ALL_PROGRESS]
+    body = {"name": "Sales", "channel": "email", "url": url, "events": events, "chat": chat}
+    return await caller.ask("POST", "/v1/subscriptions", 201, body)
+
+
+async def test_a_letter_goes_to_every_address_once_and_shows_none_of_them(site: Site, caller: Caller) -> None:
+    async with mail_server() as server:
+        made = await by_mail(site, caller, server, language="zh")
+        assert made["url"] == "mailto:ana@example.com, bo@example.com"
+        await site.happen(progress(caller, 120, name="目标 <b>Q4</b>\r\nBcc: eve@example.com"))
+        await settle(site)
+        [(recipients, letter)] = server.letters
+    assert recipients == ("ana@example.com", "bo@example.com")
+    assert letter["Subject"] == "目标 <b>Q4</b> Bcc: eve@example.com：120 %"
+    assert (letter["To"], letter["Bcc"]) == ("Sales:;", None)
+    assert letter["From"] == "Attain <attain@example.com>"
+    assert letter["Auto-Submitted"] == "auto-generated"
+    plain, page = letter.get_body(("plain",)), letter.get_body(("html",))
+    assert plain is not None and "完成: 120 / 100 USD" in plain.get_content()
+    assert page is not None and "目标 &lt;b&gt;Q4&lt;/b&gt;" in page.get_content()
+    [delivery] = await caller.log(made)
+    assert delivery["state"] == "delivered"
+    assert letter["Message-ID"] == f"<{UUID(delivery['id']).hex}@example.com>"
+
+
+async def test_only_those_for_whom_a_letter_was_not_taken_for_now_get_it_again(site: Site, caller: Caller) -> None:
+    async with mail_server() as server:
+        server.refusals = {"bo@example.com": "451 try later"}
+        made = await by_mail(site, caller, server)
+        await site.happen(alert(caller))
+        await site.deliver()
+        [delivery] = await caller.log(made)
+        assert (delivery["state"], delivery["attempts"][0]["left"]) == ("waiting", ["bo@example.com"])
+        server.refusals = {}
+        await settle(site)
+        assert [recipients for recipients, _ in server.letters] == [("ana@example.com",), ("bo@example.com",)]
+        assert len({letter["Message-ID"] for _, letter in server.letters}) == 1
+        server.refusals = {"bo@example.com": "550 no such user"}
+        await site.happen(alert(caller, 2))
+        await settle(site)
+        server.refusals["ana@example.com"] = "550 no such user"
+        await site.happen(alert(caller, 3))
+        await settle(site)
+    assert [delivery["state"] for delivery in await caller.log(made)] == ["delivered", "delivered", "failed"]
+    assert (await caller.log(made))[1]["attempts"][0]["answer"] == "bo@example.com: 550 no such user"
+
+
+async def test_a_letter_that_may_have_been_taken_is_not_sent_again_and_one_that_was_not_is(
+    site: Site, caller: Caller
+) -> None:
+    async with mail_server() as server:
+        made = await by_mail(site, caller, server)
+        server.answers.extend([None, "452 full", "250", "554 spam"])
+        for version in (1, 2, 3):
+            await site.happen(alert(caller, version))
+            await settle(site)
+        assert len(server.letters) == 1
+    assert [delivery["state"] for delivery in await caller.log(made)] == ["unknown", "delivered", "failed"]
+    await site.happen(alert(caller, 4))
+    await site.deliver()
+    last = (await caller.log(made))[-1]
+    assert (last["state"], last["attempts"][0]["result"]) == ("waiting", "retry"), "the server is gone"
+
+
+async def test_a_mail_server_that_does_not_know_us_pauses_and_without_one_nothing_is_lost(
+    site: Site, caller: Caller
+) -> None:
+    async with mail_server(asks_who=True) as server:
+        made = await by_mail(site, caller, server, "attain:wrong@")
+        await site.happen(alert(caller))
+        await site.deliver()
+        assert (await caller.subscription(made))["status"] == "paused"
+        site.mailer = Mailer(MailSettings())
+        site.deliverer = site.another_deliverer()
+        await caller.set(made, status="active")
+        await site.deliver()
+        assert "no mail server" in (await caller.subscription(made))["status_reason"]
+        site.mailer = Mailer(MailSettings(server=SecretStr(f"smtp+plain://attain:right@127.0.0.1:{server.port}")))
+        site.deliverer = site.another_deliverer()
+        await caller.set(made, status="active")
+        await settle(site)
+        assert len(server.letters) == 1
+        assert server.logins[-1] == "attain"
+
+
+@pytest.mark.parametrize("url", ["https://example.com", "mailto:", "mailto:ana", "mailto:a@b,c@d@e", "mailto:a b@c"])
+async def test_an_address_that_no_letter_can_go_to_is_refused(site: Site, caller: Caller, url: str) -> None:
+    body = {"name": "Sales", "channel": "email", "url": url, "events": ALERTS}
+    refused = await caller.ask("POST", "/v1/subscriptions", 422, body)
+    assert refused["errors"][0]["pointer"] == "/url"
+
+
+async def test_a_letter_is_tried_before_it_is_used(site: Site, caller: Caller) -> None:
+    asked = {"channel": "email", "type": "attain.alert.v1"}
+    preview = await caller.ask("POST", "/v1/subscriptions/preview", 200, asked)
+    assert preview["request"]["subject"] == "Salesforce: broken, raised"
+    assert "<h2" in preview["request"]["html"]
 
 
 async def settle(site: Site) -> None:

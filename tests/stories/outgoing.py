@@ -17,6 +17,7 @@ from services.tracking.measure.progress.definitions import DefinitionsCache
 from services.tracking.metadata import transport
 from services.tracking.tell.channels.api import router as outgoing_router
 from services.tracking.tell.channels.consumer import OutgoingHandler
+from services.tracking.tell.channels.mailer import Mailer, MailSettings
 from services.tracking.tell.channels.people import People
 from services.tracking.tell.channels.service import Subscriptions
 from services.tracking.tell.channels.work import Deliverer, subscriber_client
@@ -73,6 +74,7 @@ class Site:
         self.clock = clock
         self.handler = OutgoingHandler(People(DefinitionsCache()))
         self.exit = AsyncExitStack()
+        self.mailer = Mailer(MailSettings())
         self.deliverer = self.another_deliverer()
 
     def another_deliverer(
@@ -87,7 +89,13 @@ class Site:
         self.exit.push_async_callback(client.aclose)
         subscriptions: Subscriptions = self.app.state.parts[Subscriptions]
         return Deliverer(
-            self.database, subscriptions, client, concurrency=concurrency, concurrency_each=each, clock=self.clock
+            self.database,
+            subscriptions,
+            client,
+            self.mailer,
+            concurrency=concurrency,
+            concurrency_each=each,
+            clock=self.clock,
         )
 
     async def happen(self, *events: Event) -> None:

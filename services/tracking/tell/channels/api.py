@@ -7,7 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 
 from services.tracking.tell.channels import service
+from services.tracking.tell.channels.domain import mail
 from services.tracking.tell.channels.domain.deliveries import (
+    Channel,
     LastSigningSecret,
     SignedByRobot,
     SigningRotationUnderWay,
@@ -59,7 +61,7 @@ async def create_subscription(
 
     The answer has the signing secret of a webhook, this once.
     """
-    check_url(body.url, outbound)
+    _check_address(body.channel, body.url, outbound)
     events = wanted(body.events)
     service.check_events(body.channel, events)
     chat = body.chat_of(subscriptions.box.seal)
@@ -119,8 +121,6 @@ async def change_subscription(
     outbound: Outbound,
 ) -> Answered[SubscriptionAnswer]:
     """Its name, URL, events, status or what a group reads. What waits already is sent to the URL as it is then."""
-    if body.url is not None:
-        check_url(body.url, outbound)
     events = None if body.events is None else wanted(body.events)
     chat = body.chat
 
@@ -132,6 +132,7 @@ async def change_subscription(
             expected_version=version,
             name=body.name,
             url=body.url,
+            check_address=lambda channel, url: _check_address(channel, url, outbound),
             events=events,
             status=body.status,
             chat=None if chat is None else lambda before: chat.changed(before, subscriptions.box.seal),
@@ -292,3 +293,10 @@ async def replay_subscription_delivery(
 
 def _shown_by(subscriptions: Subscriptions) -> Callable[[Subscription], SubscriptionAnswer]:
     return lambda each: SubscriptionAnswer.from_subscription(each, subscriptions.url(each))
+
+
+def _check_address(channel: Channel, url: str, outbound: OutboundSettings) -> None:
+    if channel is Channel.EMAIL:
+        mail.recipients(url)
+    else:
+        check_url(url, outbound)

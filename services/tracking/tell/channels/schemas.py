@@ -20,6 +20,7 @@ from services.tracking.tell.channels.domain.deliveries import (
     message_id,
 )
 from services.tracking.tell.channels.domain.messages import Result
+from services.tracking.tell.channels.domain.robots import ROBOTS
 from services.tracking.tell.channels.domain.templates import FACTS_MAX, TEXT_MAX, TITLE_MAX, Template
 from services.tracking.tell.channels.events import KINDS
 from services.tracking.tell.channels.service import WithSigningSecret
@@ -50,7 +51,8 @@ Url = Annotated[
     str,
     StringConstraints(min_length=1, max_length=2048),
     Field(
-        description="Where to send to: https, on the public internet.",
+        description="Where to send to: https, on the public internet; of e-mail, `mailto:` and addresses with commas "
+        "between them.",
         examples=["https://payroll.example.com/hooks/attain"],
     ),
 ]
@@ -184,7 +186,7 @@ class ChatChanges(BaseModel):
         )
 
 
-_CHANNEL_FIELD: Final = "A system, as Standard Webhooks, or the robot of a chat group."
+_CHANNEL_FIELD: Final = "A system, as Standard Webhooks, or people: the robot of a chat group, or e-mail."
 
 
 class SubscriptionBody(BaseModel):
@@ -304,7 +306,7 @@ class SubscriptionAnswer(BaseModel):
                 "id": subscription.id,
                 "version": subscription.version,
                 "name": subscription.name,
-                "url": url if subscription.chat is None else _masked(url),
+                "url": _masked(url) if subscription.channel in ROBOTS else url,
                 "channel": subscription.channel,
                 "chat": None if subscription.chat is None else ChatAnswer.of(subscription.chat),
                 "events": [
@@ -351,6 +353,7 @@ class AttemptAnswer(BaseModel):
     result: Result | None = Field(None, description="What a robot's answer means; null of a webhook.")
     code: str | None = Field(None, description="The robot's own.")
     what_to_do: str | None = Field(None, description="Where somebody has to mend the address or the robot.")
+    left: list[str] = Field(default_factory=list, description="Of a letter: the addresses that are to be tried again.")
 
 
 _DELIVERY_EXAMPLE: Final[dict[str, JsonValue]] = {
@@ -443,7 +446,7 @@ class TemplatePreview(BaseModel):
     )
 
     text: str = Field(description="All of it as plain text.")
-    request: dict[str, JsonValue] = Field(description="What the robot would be sent, unsigned.")
+    request: dict[str, JsonValue] = Field(description="What the robot would be sent, unsigned; the parts of a letter.")
 
 
 class ReplayFailed(BaseModel):

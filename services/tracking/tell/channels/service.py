@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import JsonValue, TypeAdapter
 
 from services.tracking.tell.channels import store, subscription_store
+from services.tracking.tell.channels.domain import mail
 from services.tracking.tell.channels.domain.deliveries import (
     TEST_EVENT_TYPE,
     Attempt,
@@ -34,7 +35,7 @@ from services.tracking.tell.channels.domain.deliveries import (
     secret_of,
 )
 from services.tracking.tell.channels.domain.messages import Message, Sending
-from services.tracking.tell.channels.domain.robots import ROBOTS
+from services.tracking.tell.channels.domain.robots import ROBOTS, SPACINGS
 from services.tracking.tell.channels.domain.templates import Template
 from services.tracking.tell.channels.events import Published, body_of
 from services.tracking.tell.channels.people import People
@@ -50,7 +51,6 @@ from shared.kernel.rotation import SealedSecret
 
 REPLAYED_MAX: Final = 10_000
 MESSAGES: Final = TypeAdapter(Message)
-_SPACINGS: Final = {channel: robot.spacing for channel, robot in ROBOTS.items()}
 _ENTROPY_BYTES: Final = 32
 
 
@@ -140,6 +140,7 @@ class Subscriptions:
         expected_version: int,
         name: str | None,
         url: str | None,
+        check_address: Callable[[Channel, str], None],
         events: Mapping[EventType, Filter] | None,
         status: SubscriptionStatus | None,
         chat: Callable[[Chat], Chat] | None = None,
@@ -152,6 +153,8 @@ class Subscriptions:
         if current.chat is None and chat is not None:
             raise InvalidInput.field("/chat", "is of a webhook", "leave it out, or subscribe a robot")
         check_events(current.channel, events or {})
+        if url is not None:
+            check_address(current.channel, url)
         if status is SubscriptionStatus.ACTIVE:
             await store.set_health(tx, tenant_id, subscription_id, Health(0, None, tx.now))
             await store.wake(tx)
@@ -313,7 +316,7 @@ async def claim(
     tx: Transaction, *, count_max: int, each_max: int, lease: timedelta
 ) -> list[tuple[Claimed, Subscription]]:
     """Deliveries to attempt now, with their subscriptions, nobody else's until the lease is over."""
-    claimed = await store.claim(tx, count_max=count_max, each_max=each_max, lease=lease, spacings=_SPACINGS)
+    claimed = await store.claim(tx, count_max=count_max, each_max=each_max, lease=lease, spacings=SPACINGS)
     subscriptions = await subscription_store.by_id(tx, {(each.tenant_id, each.subscription_id) for each in claimed})
     return [(each, subscriptions[each.subscription_id]) for each in claimed if each.subscription_id in subscriptions]
 
@@ -383,8 +386,8 @@ def _key(subscription: Subscription, event: Published) -> SubjectKey:
 
 def check_told(channel: Channel, event_type: EventType) -> None:
     """Raise InvalidInput unless such events are told through a robot of this channel."""
-    if channel not in ROBOTS:
-        raise InvalidInput.field("/channel", f"{channel} has no messages", ", ".join(sorted(ROBOTS)))
+    if channel not in SPACINGS:
+        raise InvalidInput.field("/channel", f"{channel} has no messages", ", ".join(sorted(SPACINGS)))
     if event_type not in TELLINGS:
         raise InvalidInput.field("/type", "is not told to groups", " or ".join(sorted(TELLINGS)))
 
@@ -392,10 +395,12 @@ def check_told(channel: Channel, event_type: EventType) -> None:
 def preview(
     channel: Channel, event_type: EventType, language: Language, template: Template | None
 ) -> tuple[Message, dict[str, JsonValue]]:
-    """The message about an example of an event, and what the robot would be sent, unsigned."""
+    """The message about an example of an event, and what the robot would be sent, unsigned; of a letter, its parts."""
     telling = TELLINGS[event_type]
     words = telling.words_of(telling.example, EXAMPLE_NAMES)
     message = (template or telling.templates[language]).message(words, tone=telling.tone_of(telling.example))
+    if channel is Channel.EMAIL:
+        return message, {"subject": message.title, "text": message.plain, "html": mail.html(message)}
     asked = ROBOTS[channel].asked(message, Sending("", None, datetime.min.replace(tzinfo=UTC)))
     request: dict[str, JsonValue] = json.loads(asked.body)
     return message, request

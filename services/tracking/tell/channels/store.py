@@ -174,7 +174,7 @@ _CLAIM: Final = text(
     UPDATE tracking.outgoing_deliveries AS d SET due_at = :until, in_flight_until = :until
     FROM taken AS n WHERE d.tenant_id = n.tenant_id AND d.id = n.id
     RETURNING d.tenant_id, d.id, d.subscription_id, d.event_type, d.body, d.occurred_at, d.tries,
-        d.attempts -> -1 ->> 'result' AS last_result
+        d.attempts -> -1 ->> 'result' AS last_result, d.attempts -> -1 -> 'left' AS left
     """
 )
 _UNDER_WAY: Final = text(
@@ -260,6 +260,8 @@ class Claimed(NamedTuple):
     tries: int
     last_result: str | None
     """What the last attempt came to, where a robot is asked."""
+    left: Sequence[str] | None
+    """The addresses that the last attempt left, of a letter."""
     until: datetime
 
 

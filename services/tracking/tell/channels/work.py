@@ -13,11 +13,13 @@ from typing import Final
 import httpx
 
 from services.tracking.tell.channels import service
+from services.tracking.tell.channels.domain import mail
 from services.tracking.tell.channels.domain.deliveries import (
     ANSWER_CHARACTERS_MAX,
     RETRY_AFTER_MAX,
     TEST_EVENT_TYPE,
     Attempt,
+    Channel,
     Chat,
     Subscription,
     SubscriptionStatus,
@@ -25,6 +27,7 @@ from services.tracking.tell.channels.domain.deliveries import (
 )
 from services.tracking.tell.channels.domain.messages import Answered, Asked, Outcome, Result, Sending
 from services.tracking.tell.channels.domain.robots import ROBOTS
+from services.tracking.tell.channels.mailer import Mailer
 from services.tracking.tell.channels.service import Ended, Subscriptions
 from services.tracking.tell.channels.store import OUTGOING_CHANNEL, Claimed
 from shared.db.database import UTC_NOW, Database, Scope
@@ -85,6 +88,7 @@ class Deliverer(Rounds):
         database: Database,
         subscriptions: Subscriptions,
         client: httpx.AsyncClient,
+        mailer: Mailer,
         *,
         concurrency: int,
         concurrency_each: int,
@@ -98,6 +102,7 @@ class Deliverer(Rounds):
         self._database = database
         self._subscriptions = subscriptions
         self._client = client
+        self._mailer = mailer
         self._concurrency = concurrency
         self._concurrency_each = concurrency_each
         self._clock = clock
@@ -189,6 +194,9 @@ class Deliverer(Rounds):
                 _log.exception("attempt_not_stored", delivery_id=str(each.claimed.id))
 
     async def _deliver(self, claimed: Claimed, subscription: Subscription) -> None:
+        if subscription.channel is Channel.EMAIL:
+            await self._send_letter(claimed, subscription)
+            return
         if subscription.chat is not None:
             await self._ask_robot(claimed, subscription, subscription.chat)
             return
@@ -224,6 +232,31 @@ class Deliverer(Rounds):
             outcome = Outcome(Result.UNKNOWN if may_have_arrived else Result.RETRY)
         attempt = replace(attempt, result=outcome.result, code=outcome.code, what_to_do=outcome.what_to_do)
         self._end(claimed, attempt, outcome.retry_after)
+
+    async def _send_letter(self, claimed: Claimed, subscription: Subscription) -> None:
+        """The same by e-mail, to all addresses or to those that the last attempt left."""
+        now, started = self._clock(), perf_counter()
+        letter = mail.letter(
+            service.MESSAGES.validate_json(claimed.body),
+            sender=self._mailer.sender,
+            group=subscription.name,
+            message_id=claimed.id.hex,
+            at=claimed.occurred_at,
+        )
+        addresses = tuple(claimed.left or ()) or mail.recipients(self._subscriptions.url(subscription))
+        handed = await self._mailer.hand_over(letter, addresses)
+        attempt = Attempt(
+            now,
+            round((perf_counter() - started) * 1000),
+            None,
+            None,
+            handed.answer[:ANSWER_CHARACTERS_MAX],
+            result=handed.outcome.result,
+            code=handed.outcome.code,
+            what_to_do=handed.outcome.what_to_do,
+            left=handed.left,
+        )
+        self._end(claimed, attempt, handed.outcome.retry_after)
 
     def _end(self, claimed: Claimed, attempt: Attempt, retry_after: timedelta | None) -> None:
         metrics.OUTGOING_ATTEMPTS.labels(_outcome(attempt)).inc()

@@ -58,7 +58,7 @@ TEST_EVENT_TYPE: Final = "attain.test.v1"
 
 
 class Channel(StrEnum):
-    """What events are sent through: to a system as Standard Webhooks, or to people by the robot of a chat group."""
+    """What events are sent through: to systems as Standard Webhooks, to people by a chat's robot or by e-mail."""
 
     WEBHOOK = "webhook"
     FEISHU = "feishu"
@@ -66,6 +66,7 @@ class Channel(StrEnum):
     WECOM = "wecom"
     SLACK = "slack"
     WORKTILE = "worktile"
+    EMAIL = "email"
 
 
 class SubscriptionStatus(StrEnum):
@@ -133,7 +134,7 @@ class LastSigningSecret(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """What a robot's group reads: in which language, by which templates where not by ours, and who reads along.
+    """What a group reads, in a chat or by e-mail: in which language, by which templates if not ours, and who reads.
 
     `readers` are the people in the group: nothing leaves that one of them may not see. Without any it is a group of
     people who see the whole company.
@@ -316,6 +317,8 @@ class Attempt:
     code: str | None = None
     """The robot's own."""
     what_to_do: str | None = None
+    left: tuple[str, ...] = ()
+    """Of a letter that was taken for some: the addresses that are to be tried again."""
 
     @property
     def succeeded(self) -> bool:

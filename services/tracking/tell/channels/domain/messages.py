@@ -59,7 +59,7 @@ class Message:
         """Without characters that nobody sees and some channels refuse."""
         return replace(
             self,
-            title=" ".join(cleaned(self.title).split("\n")),
+            title=" ".join(cleaned(self.title).split()),
             paragraphs=tuple(map(cleaned, self.paragraphs)),
             facts=tuple((cleaned(label), cleaned(value)) for label, value in self.facts),
             link=None if self.link is None else Link(cleaned(self.link.label), self.link.url),

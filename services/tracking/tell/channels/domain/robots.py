@@ -1,11 +1,11 @@
-"""The robots that messages are sent through."""
+"""The robots that messages are sent through, and how often each channel to people is used."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from services.tracking.tell.channels.domain import dingtalk, feishu, slack, wecom, worktile
+from services.tracking.tell.channels.domain import dingtalk, feishu, mail, slack, wecom, worktile
 from services.tracking.tell.channels.domain.deliveries import Channel
 from services.tracking.tell.channels.domain.messages import Answered, Asked, Message, Outcome, Rate, Sending
 
@@ -18,11 +18,6 @@ class Robot:
     judge: Callable[[Answered], Outcome]
     rates: tuple[Rate, ...]
 
-    @property
-    def spacing(self) -> timedelta:
-        """So far apart are messages that no rate is ever exceeded."""
-        return max(timedelta(seconds=each.seconds) / each.messages for each in self.rates)
-
 
 ROBOTS: Final[Mapping[Channel, Robot]] = {
     Channel.FEISHU: Robot(feishu.asked, feishu.judge, feishu.RATES),
@@ -31,3 +26,14 @@ ROBOTS: Final[Mapping[Channel, Robot]] = {
     Channel.SLACK: Robot(slack.asked, slack.judge, slack.RATES),
     Channel.WORKTILE: Robot(worktile.asked, worktile.judge, worktile.RATES),
 }
+
+
+def _spacing(rates: tuple[Rate, ...]) -> timedelta:
+    return max(timedelta(seconds=each.seconds) / each.messages for each in rates)
+
+
+SPACINGS: Final[Mapping[Channel, timedelta]] = {
+    **{channel: _spacing(robot.rates) for channel, robot in ROBOTS.items()},
+    Channel.EMAIL: _spacing(mail.RATES),
+}
+"""So far apart are the messages of a subscription that no rate is ever exceeded."""
