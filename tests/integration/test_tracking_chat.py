@@ -175,9 +175,10 @@ async def test_a_time_out_behind_the_request_is_unknown_and_one_before_it_is_tri
     assert delivery["state"] == "unknown"
     closed = f"http://127.0.0.1:1{PATHS['wecom']}"
     site.subscriber.respond = robot.respond
+    site.deliverer = site.another_deliverer()
     await caller.set(made, url=closed.replace(":1/", ":1025/"))
-    await site.happen(alert(caller, 2))
     site.clock.advance(seconds=5)
+    await site.happen(alert(caller, 2))
     await site.deliver()
     last = (await caller.log(made))[-1]
     assert (last["state"], last["attempts"][0]["result"]) == ("waiting", "retry")
