@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -13,20 +13,32 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from services.incentives.earnings import previewing
+from services.incentives.earnings.domain.preview import Preview
+from services.incentives.earnings.supposing import SupposedRate
+from services.incentives.ledger import service as ledger
+from services.incentives.ledger.domain import Posting
+from services.incentives.plans.assigning import Act, AssignmentRequest
+from services.incentives.plans.domain.assignments import Assignment
+from services.incentives.plans.domain.versions import PlanVersion, VersionStatus
 from shared.contracts.goals import Direction, Goal, GoalStatus, Metric, Subject
 from shared.contracts.org import Calendar, CalendarState, DatedRate, ExchangeRates
-from shared.db.database import Scope
+from shared.db.database import Database, Scope
 from shared.http.auth import Role
 from shared.kernel.deals import DateField
+from shared.kernel.errors import Refusals
 from shared.kernel.measures import Aggregate, Measure
+from shared.kernel.periods import Period
 from tests.integration.test_incentives_hand_over import changing, take
 from tests.integration.test_incentives_kinds import BOOKINGS, OBJECTIVES, plan, score
 from tests.integration.test_incentives_pay_periods import cut_off, path_of
-from tests.oracles.incentives import DealVersion
-from tests.stories.incentives import named
-from tests.stories.pay import VERIFICATION, rebuilder
+from tests.oracles.incentives import PLAN_OF, Aim, Assigned, DealVersion, Rated, Step, Terms, histories
+from tests.stories.incentives import assignment, cents, named
+from tests.stories.incentives import component as component_of
+from tests.stories.pay import PREVIEWS, VERIFICATION, rebuilder
 from tests.stories.pay_api import (
     AGREEING,
     ANN,
@@ -40,6 +52,7 @@ from tests.stories.pay_api import (
     running_company,
     won,
 )
+from tests.stories.pay_company import Company as History
 
 MARCH = date(2026, 3, 1)
 GOAL = named("goal", 0)
@@ -226,7 +239,8 @@ async def test_every_kind_of_change_posts_exactly_what_was_shown_and_nothing_in_
         proposed = await company.send("PATCH", f"/v1/assignments/{ann}", changed, if_match='"2"')
         assert proposed.status_code == 200, proposed.text
         # What waits is shown to whoever approves it, in the same way.
-        waiting = await company.get(f"/v1/assignments/{ann}/preview", AGREEING, Role.REVOPS)
+        assert proposed.json()["preview"] == f"/v1/assignments/{ann}/preview"
+        waiting = await company.get(proposed.json()["preview"], AGREEING, Role.REVOPS)
         assert waiting.json() == of_ann
         approving = await shown(company, {"kind": "assignments", "approve": [{"id": ann, "version": 3}]})
         assert approving == of_ann
@@ -313,6 +327,7 @@ async def test_every_kind_of_change_posts_exactly_what_was_shown_and_nothing_in_
         for step, version, person in (("approve", "1", APPROVER), ("activate", "2", AUTHOR)):
             answer = await company.send("POST", f"{path}/{step}", person=person, if_match=f'"{version}"')
             assert answer.status_code == 200, answer.text
+            assert answer.json()["preview"] == f"{path}/preview"
         # Until it is worked out, what it will post is still to be read.
         waiting = (await company.get(f"{path}/preview")).json()
         assert waiting == {**preview, "being_worked_out": 3}
@@ -492,3 +507,96 @@ async def test_what_cannot_be_is_refused_with_the_member_that_is_wrong(
     monkeypatch.setattr(previewing, "DEALS_READ_MAX", 2)
     large = await ask(company, {"kind": "goals", "goals": [{"goal_id": str(GOAL), "target": "1"}]})
     assert (large.status_code, large.json()["code"]) == (422, "preview_too_large")
+
+
+Amounts = dict[tuple[str, ...], Decimal]
+
+
+def placed_amounts(moved: Iterable[tuple[UUID, str | None, Period | None, Period | None, Decimal]]) -> Amounts:
+    """What comes to something, by person, component, origin and pay period."""
+    sums: Amounts = {}
+    for *place, amount in moved:
+        key = tuple(map(str, place))
+        sums[key] = sums.get(key, Decimal(0)) + amount
+    return {key: amount for key, amount in sums.items() if amount}
+
+
+async def posted_after(company: History, sequence: int) -> list[Posting]:
+    async with company.database.transaction(company.scope) as tx:
+        found = await ledger.transactions(tx, company.tenant, after=sequence, limit=10_000, people=None)
+    return [each.posting for each in found]
+
+
+async def supposed(company: History, steps: Sequence[Step], step: Step) -> Preview | None:
+    """The preview of a step, where it is a change of a kind that is previewed; `steps` came before."""
+    tenant = company.tenant
+    async with company.database.snapshot(company.scope) as tx:
+        match step:
+            case Assigned() if step.index not in company.deleted:
+                known = company.assignments.get(step.index)
+                person, plan = PLAN_OF[step.index]
+                plan_id = company.plans[plan]
+
+                def wanted(key: UUID) -> Assignment:
+                    return assignment(step, key, named("person", person), plan_id)
+
+                if known is not None:
+                    act = Act.TAKE_BACK if step.deleted else Act.PROPOSE
+                    request = AssignmentRequest("", *known, act, lambda before: wanted(before.id))
+                    return await PREVIEWS.of_assignments(tx, tenant, [], [request], Refusals(alone=True))
+                if not step.deleted:
+                    return await PREVIEWS.of_assignments(tx, tenant, [("", wanted)], [], Refusals(alone=True))
+            case Aim(counts=True) if any(isinstance(e, Aim) and e.goal == step.goal for e in steps):
+                last = [each for each in steps if isinstance(each, Aim) and each.goal == step.goal][-1]
+                if last.counts:
+                    return await PREVIEWS.of_targets(tx, tenant, {named("goal", step.goal): cents(step.cents)})
+            case Rated():
+                same = [
+                    e for e in steps if isinstance(e, Rated) and (e.currency, e.month) == (step.currency, step.month)
+                ]
+                gone = {day for day, _ in (same[-1].rates if same else ())} - {day for day, _ in step.rates}
+                rated = [SupposedRate(step.currency, day, Decimal(rate).scaleb(-4)) for day, rate in step.rates]
+                rated += [SupposedRate(step.currency, day, None) for day in gone]
+                return await PREVIEWS.of_rates(tx, tenant, rated)
+            case Terms():
+                terms = tuple(component_of(each) for each in step.components)
+                number = 1 + sum(isinstance(each, Terms) and each.plan == step.plan for each in steps)
+                plan_id = company.plans[step.plan]
+                version = PlanVersion(plan_id, number, VersionStatus.DRAFT, step.start, terms, None, None)
+                return await PREVIEWS.of_version(tx, tenant, version)
+    return None
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories(deals_max=10, changes_max=6), is_closed=st.booleans())
+async def test_whatever_happened_before_a_change_posts_what_its_preview_said(
+    module_database: str, history: list[Step], is_closed: bool
+) -> None:
+    database = Database(module_database, service="incentives")
+    company = History(database)
+    await company.found()
+    first = Calendar(tenant_id=company.tenant, version=1, start_month=1, time_zone="UTC", currency="CNY")
+    await company.publish(first, version=1)
+    if is_closed:
+        async with database.transaction(company.scope) as tx:
+            await ledger.cut_off(tx, company.tenant, Period(date(2026, 4, 1), date(2026, 5, 1)))
+    # Half of the deals are there before anything is defined: every definition then has something to move.
+    deals = [step for step in history if isinstance(step, DealVersion)][::2]
+    history = [*deals, *(step for step in history if step not in deals)]
+    for number, step in enumerate(history):
+        if isinstance(step, DealVersion):
+            await company.take_deals([step])
+            continue
+        await company.rebuilder.rebuild_all()
+        preview = await supposed(company, history[:number], step)
+        sequence = len(await posted_after(company, 0))
+        await company.define(step)
+        await company.rebuilder.rebuild_all()
+        if preview is not None:
+            shown = [(e.person_id, e.component, e.origin, e.posted_in, e.amount) for e in preview.effects]
+            posted = [
+                (each.subject.person_id, each.subject.component, each.period, each.posted_in, -each.entries[1].amount)
+                for each in await posted_after(company, sequence)
+            ]
+            assert placed_amounts(shown) == placed_amounts(posted), step
+    await database.close()

@@ -1,5 +1,6 @@
 """Storing deals, knowing the definitions, and working out who is credited with what."""
 
+import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
@@ -232,7 +233,8 @@ class Credits:
         bodies = await store.bodies_of_users(tx, tenant_id, users) if users else []
         if users and known.asks_for_owners:
             bodies = list({*bodies, *await store.bodies_of_former_owners(tx, tenant_id, users)})
-        return [Deal.from_json(body).facts() for body in bodies[:limit]]
+        # Long where there are many: whatever else the process does goes on meanwhile.
+        return await asyncio.to_thread(_facts, bodies[:limit])
 
     async def owners(
         self, tx: Transaction, tenant_id: UUID, known: Definitions, deal_ids: Collection[UUID]
@@ -367,3 +369,7 @@ class Credits:
         goals_now, today = known.definitions.goals.changed(goals), chart.calendar.business_date(tx.now)
         definitions = Definitions(chart, goals_now, plans, versions, assignments, scores, today)
         return _Known(revision, organisation, definitions)
+
+
+def _facts(bodies: Sequence[str]) -> list[DealFacts]:
+    return [Deal.from_json(body).facts() for body in bodies]

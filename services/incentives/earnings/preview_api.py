@@ -63,7 +63,7 @@ async def preview_change(
     change = body.change
     if not isinstance(change, SupposedScores) and not previewer.has(*SEES_TENANT):
         raise RoleMissing(f"This change is previewed by {', '.join(sorted(SEES_TENANT))}.")
-    async with reader.snapshot() as tx:
+    async with previews.turn, reader.snapshot() as tx:
         sight = await caller.sight(tx)
         found = await _previewed(previews, tx, caller, sight, change)
         return await _answer(plans, tx, caller, found.seen_by(sight), paging)
@@ -85,7 +85,7 @@ async def preview_plan_version(
     paging: Paging,
 ) -> PreviewAnswer:
     """As things are now, and nothing is changed. Of a version that pays already, what is still to be posted."""
-    async with reader.snapshot() as tx:
+    async with previews.turn, reader.snapshot() as tx:
         sight = await caller.sight(tx)
         version = numbered(await plans.list_versions(tx, auditor.tenant_id, plan_id, sight), number)
         found = await previews.of_version(tx, auditor.tenant_id, version)
@@ -108,7 +108,7 @@ async def preview_assignment(
     paging: Paging,
 ) -> PreviewAnswer:
     """As things are now, and nothing is changed. Where nothing is proposed, what is still to be posted."""
-    async with reader.snapshot() as tx:
+    async with previews.turn, reader.snapshot() as tx:
         stored = await assignments.get(tx, auditor.tenant_id, assignment_id)
         found = await previews.of_assignment(tx, auditor.tenant_id, stored)
         return await _answer(plans, tx, caller, found, paging)

@@ -34,8 +34,9 @@ _SUPPOSED: Final = Cause.of_definitions(["preview v1"])
 _ASSIGNMENTS_AT_ONCE: Final = 20
 DEALS_MAX: Final = 100_000
 """How many deals are read at once, for some assignments."""
-DEALS_READ_MAX: Final = 1_000_000
-"""How many are read for one preview."""
+DEALS_READ_MAX: Final = 500_000
+"""How many are read for one preview, some 20 seconds for each 100,000."""
+_AT_ONCE: Final = 2
 
 
 class PreviewTooLarge(InvalidInput):
@@ -56,6 +57,8 @@ class Previews:
         self._scoring = scoring
         self._credits = credits
         self._pay_periods = pay_periods
+        self.turn = asyncio.Semaphore(_AT_ONCE)
+        """To be had before a connection to the database is: a preview may take long, and others need one as well."""
 
     async def of_version(self, tx: Transaction, tenant_id: UUID, version: PlanVersion) -> Preview:
         """Of letting a plan version pay; of one that pays already, what is still to be posted."""

@@ -181,6 +181,7 @@ class AssignmentAnswer(BaseModel):
         person_name="Darcel Schlecht",
         status="approved",
         change=None,
+        preview=f"/v1/assignments/{_ID}/preview",
         warnings=[],
         **_ASSIGNMENT,
     )
@@ -201,6 +202,11 @@ class AssignmentAnswer(BaseModel):
     change: AssignmentTermsContent | None = Field(
         None,
         description="The terms that wait for an approval; `deleted` to take it back. For those who see the tenant.",
+    )
+    preview: str | None = Field(
+        None,
+        description="Where to read what approving it would post, and once it is approved what is still to be posted."
+        " For those who see the tenant.",
     )
     warnings: list[AssignmentWarningAnswer] = Field(
         description="Quotas that pay nothing for now, and a person who left."
@@ -233,6 +239,7 @@ class AssignmentAnswer(BaseModel):
             prorated=terms.prorated,
             status=assignment.status,
             change=None if change is None else assignment_terms_content(change),
+            preview=f"/v1/assignments/{assignment.id}/preview" if with_change else None,
             warnings=[
                 AssignmentWarningAnswer.of(found)
                 for found in assignment_warnings(assignment, goals, is_active=is_active)

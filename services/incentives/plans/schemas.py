@@ -133,6 +133,7 @@ class PlanVersionAnswer(BaseModel):
         author_id=_PERSON,
         approver_id="01935a00-0000-7000-8000-000000000012",
         version=3,
+        preview=f"/v1/plans/{_PLAN}/versions/1/preview",
         warnings=[
             {
                 "pointer": "/components/0/rate/tiers/1/rate",
@@ -155,6 +156,10 @@ class PlanVersionAnswer(BaseModel):
     author_id: UUID | None = Field(description="Who drafted it; null for a service. Its history names all authors.")
     approver_id: UUID | None
     version: Version
+    preview: str = Field(
+        description="Where those who see the tenant read what activating it would post, and once it is active what is"
+        " still to be posted."
+    )
     warnings: list[TermsWarningAnswer] = Field(description="What of the terms can hardly be meant.")
 
     @classmethod
@@ -171,6 +176,7 @@ class PlanVersionAnswer(BaseModel):
             author_id=version.author_id,
             approver_id=version.approver_id,
             version=version.revision,
+            preview=f"/v1/plans/{version.plan_id}/versions/{version.number}/preview",
             warnings=[TermsWarningAnswer.of(found) for found in warnings_of(version.components, version.rules)],
         )
 
