@@ -11,7 +11,13 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from services.tracking.intake.sources.adapter import Request, SenderRules, read_document
 from services.tracking.intake.sources.canonical import CanonicalDeal, TeamMember, canonical_deal
-from services.tracking.intake.sources.domain import ProductFields, SourceMapping, TeamShare, Untranslatable
+from services.tracking.intake.sources.domain import (
+    InstalmentFields,
+    ProductFields,
+    SourceMapping,
+    TeamShare,
+    Untranslatable,
+)
 from services.tracking.intake.sources.standard_webhooks.adapter import StandardWebhooks
 from shared.contracts.deals import Deal
 
@@ -151,3 +157,18 @@ def test_whatever_stands_where_lines_are_looked_for_is_storable_or_refused(rows:
     else:
         assert deal.model_dump_json().encode()
         assert len(deal.products) <= (len(rows) if isinstance(rows, list) else 0)
+
+
+@given(rows=JSON | st.lists(JSON | st.dictionaries(st.sampled_from(["a", "b", "c"]), JSON), max_size=4))
+@settings(max_examples=200)
+def test_whatever_stands_where_invoices_are_looked_for_is_storable_or_refused(rows: object) -> None:
+    raw = json.loads(json.dumps({"Billing": rows}), parse_float=Decimal)
+    fields = {"external_id": "A", "modified_at": datetime(2026, 1, 1, tzinfo=UTC), "status": "open"}
+    mapping = SourceMapping(invoices=InstalmentFields("a", "b", "Billing"), payments=InstalmentFields("Billing", "c"))
+    try:
+        deal = canonical_deal(fields, raw, mapping, pointer="/data")
+    except Untranslatable as refused:
+        assert refused.pointer.startswith(("/data/invoices", "/data/payments", "/data/Billing"))
+    else:
+        assert deal.model_dump_json().encode()
+        assert len(deal.invoices) <= (len(rows) if isinstance(rows, list) else 0)

@@ -19,6 +19,7 @@ from services.tracking.intake.inbox.events import event_of
 from services.tracking.intake.sources.adapter import Request, SenderRules, read_json
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal, TeamMember, canonical_deal
 from services.tracking.intake.sources.domain import (
+    InstalmentFields,
     InvalidSecret,
     ProductFields,
     QuarantineReason,
@@ -160,8 +161,13 @@ def test_misspelt_members_of_parts_of_batches_and_of_activities_are_told() -> No
     parts = canonical(
         splits=[{"owner_external_id": "a", "percent": 50, "share": 1}],
         payments=[{"paid_on": "2026-01-01", "amount": "1", "day": 5}],
+        invoices=[{"invoiced_on": "2026-01-01", "amount": "1", "number": "R-1"}],
     )
-    assert [pointer for pointer, _ in remarks(parts)] == ["/data/splits/0/share", "/data/payments/0/day"]
+    assert [pointer for pointer, _ in remarks(parts)] == [
+        "/data/splits/0/share",
+        "/data/payments/0/day",
+        "/data/invoices/0/number",
+    ]
     deal = json.loads(canonical())["data"]
     batch = json.dumps({"type": "deals.batch", "deals": [deal, deal | {"owner": "x"}]}).encode()
     assert [pointer for pointer, _ in remarks(batch)] == ["/deals/1/owner"]
@@ -174,6 +180,64 @@ def test_misspelt_members_of_parts_of_batches_and_of_activities_are_told() -> No
 def test_members_that_the_mapping_reads_are_not_unknown() -> None:
     mapping = SourceMapping(fields={"region": "area.name"}, products=ProductFields("lines", "code"))
     assert remarks(canonical(area={"name": "EU"}, lines=[]), mapping) == []
+    mapping = SourceMapping(payments=InstalmentFields("day", "sum", "paid"), invoices=InstalmentFields("billing.on"))
+    assert remarks(canonical(billing={"on": "2026-01-01"}, paid=[]), mapping) == []
+
+
+def test_the_invoices_of_a_deal_are_taken_and_a_credit_note_is_a_negative_one() -> None:
+    invoices = [
+        {"invoiced_on": "2026-04-01", "amount": "200.1234567", "invoiced_at": "2026-03-31T18:00:00Z"},
+        {"invoiced_on": "2026-04-02", "amount": "-1"},
+    ]
+    deal = translated(canonical(invoices=invoices))
+    assert [(invoice.invoiced_on, invoice.invoiced_at, invoice.amount) for invoice in deal.invoices] == [
+        (date(2026, 4, 1), datetime(2026, 3, 31, 18, tzinfo=UTC), Decimal("200.123457")),
+        (date(2026, 4, 2), None, Decimal(-1)),
+    ]
+    assert [each.field for each in deal.corrections] == ["/invoices/0/amount"]
+    with pytest.raises(Untranslatable) as refused:
+        translated(canonical(invoices=[{"amount": "1"}]))
+    assert (refused.value.reason, refused.value.pointer) == (
+        QuarantineReason.MISSING_FIELD,
+        "/data/invoices/0/invoiced_on",
+    )
+
+
+def test_payments_and_invoices_are_read_from_where_the_mapping_says() -> None:
+    in_lines = SourceMapping(
+        invoices=InstalmentFields("Date", "Sums.total", "Billing.rows"),
+        payments=InstalmentFields("Paid_At", "Paid"),
+    )
+    rows = [
+        {"Date": "2026-04-01", "Sums": {"total": 400}},
+        {"Date": "2026-05-01T23:30:00-04:00", "Sums": {"total": "-50.5"}},
+        {"Date": 1_775_001_600_000, "Sums": {"total": "1"}},
+        {"Date": None, "Sums": {"total": "600"}},
+        {"Date": "2026-06-01", "Sums": {}},
+        "odd",
+    ]
+    deal = translated(canonical(Billing={"rows": rows}, Paid_At="2026-04-09", Paid="7"), in_lines)
+    assert [(each.invoiced_on, each.invoiced_at, each.amount) for each in deal.invoices] == [
+        (date(2026, 4, 1), None, Decimal(400)),
+        (date(2026, 5, 1), datetime(2026, 5, 2, 3, 30, tzinfo=UTC), Decimal("-50.5")),
+        (date(2026, 4, 1), datetime(2026, 4, 1, tzinfo=UTC), Decimal(1)),
+    ]
+    assert [(each.paid_on, each.amount) for each in deal.payments] == [(date(2026, 4, 9), Decimal(7))]
+    # What the mapping finds goes before the source's own, which stays where there is no such list.
+    own = [{"invoiced_on": "2026-01-01", "amount": "5"}]
+    assert [each.amount for each in translated(canonical(invoices=own, Billing={"rows": []}), in_lines).invoices] == []
+    assert [each.amount for each in translated(canonical(invoices=own), in_lines).invoices] == [5]
+
+
+def test_a_deal_with_a_day_of_invoice_alone_is_invoiced_as_a_whole() -> None:
+    mapping = SourceMapping(invoices=InstalmentFields("Invoice_Date__c"))
+    deal = translated(canonical(amount="60000", Invoice_Date__c="2026-07-01"), mapping)
+    assert [(each.invoiced_on, each.amount) for each in deal.invoices] == [(date(2026, 7, 1), Decimal(60000))]
+    assert translated(canonical(amount="60000", Invoice_Date__c=""), mapping).invoices == ()
+    assert translated(canonical(amount=None, Invoice_Date__c="2026-07-01"), mapping).invoices == ()
+    with pytest.raises(Untranslatable) as refused:
+        translated(canonical(amount="1", Invoice_Date__c="soon"), mapping)
+    assert (refused.value.reason, refused.value.pointer) == (QuarantineReason.INVALID_FIELD, "/data/Invoice_Date__c")
 
 
 def test_no_more_unknown_members_are_told_than_somebody_reads() -> None:

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from services.tracking.intake.sources.adapter import Fetch, PassedOver, Request, SeenUser, SenderRules
 from services.tracking.intake.sources.canonical import CanonicalActivity, CanonicalDeal, CanonicalPayment
 from services.tracking.intake.sources.domain import (
+    InstalmentFields,
     InvalidSecret,
     QuarantineReason,
     Rejection,
@@ -764,6 +765,32 @@ async def test_what_is_sold_with_opportunities_and_orders_comes_with_them(crm: P
     pages = await caller.every_page(lambda cursor: FXIAOKE.api.changed(everything, later, cursor))
     assert [each.external_id for page in pages for each in page.records] == ["d00001"]
     assert await caller.result(FXIAOKE.api.count(everything)) == 5
+
+
+async def test_what_was_invoiced_of_an_order_comes_with_it_where_the_objects_and_the_mapping_say_so(
+    crm: PlayedFxiaoke, caller: Caller
+) -> None:
+    ordered(crm)
+    later = DEAL.modified_at + timedelta(seconds=7)
+    on = {"issued_on__c": midnight(date(2026, 3, 5)), "order_id": "o1"}
+    crm.put_row("InvoiceApplicationObj", row("i1", sum__c="400.00", **on))
+    note = row("i2", sum__c="-50.00", **on) | {"last_modified_time": milliseconds(later)}
+    crm.put_row("InvoiceApplicationObj", note)
+    crm.put_row("InvoiceApplicationObj", row("i3", sum__c="9", **on) | {"life_status": "invalid"})
+    crm.put_row("InvoiceApplicationObj", row("i4", sum__c="9", **on) | {"life_status": "under_review"})
+    mapping = SourceMapping(invoices=InstalmentFields("issued_on__c", "sum__c", "_invoices"))
+    page = await caller.result(FXIAOKE.api.fetch(credentials(crm, objects=OBJECTS), ORDER, ["o1"]))
+    deal = deal_of(dict(page.records[0].raw), mapping, name=ORDER)
+    midnight_in_china = datetime(2026, 3, 4, 16, tzinfo=UTC)
+    assert [(each.invoiced_at, each.amount) for each in deal.invoices] == [
+        (midnight_in_china, Decimal(400)),
+        (midnight_in_china, Decimal(-50)),
+    ]
+    assert (deal.modified_at, len(deal.payments)) == (later, 2)
+    page = await caller.result(FXIAOKE.api.fetch(credentials(crm, objects=OBJECTS), "InvoiceApplicationObj", ["i1"]))
+    assert [each.external_id for each in page.records] == ["o1"]
+    page = await caller.result(FXIAOKE.api.fetch(credentials(crm), ORDER, ["o1"]))
+    assert deal_of(dict(page.records[0].raw), mapping, name=ORDER).invoices == ()
 
 
 @pytest.mark.parametrize(("name", "deal"), [("SalesOrderProductObj", "o1"), ("NewOpportunityLinesObj", "d00001")])

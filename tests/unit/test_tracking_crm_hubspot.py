@@ -699,6 +699,33 @@ async def test_a_payment_in_another_currency_than_its_deal_is_pointed_at(asked: 
     assert refused.value.pointer == "/_payments/0/hs_currency_code"
 
 
+async def test_what_was_invoiced_of_a_deal_comes_with_it_without_drafts_and_what_was_voided(asked: Asked) -> None:
+    asked.crm.put(plain(1, ms=-5_000_000))
+    late = "2026-04-01T03:30:00Z"
+    for number, (status, amount) in enumerate((("open", "400"), ("paid", "600"), ("draft", "7"), ("voided", "9"))):
+        told = {"hs_lastmodifieddate": NOW.isoformat(), "hs_invoice_status": status, "hs_amount_billed": amount}
+        asked.crm.activities.setdefault("invoices", {})[str(91 + number)] = {**told, "hs_invoice_date": late}
+        asked.crm.deals_of_activities[str(91 + number)] = "1"
+    deal = await paid_for(asked)
+    assert [(each.invoiced_on, each.invoiced_at, each.amount) for each in deal.invoices] == [
+        (date(2026, 3, 31), datetime.fromisoformat(late), Decimal(400)),
+        (date(2026, 3, 31), datetime.fromisoformat(late), Decimal(600)),
+    ]
+    assert (deal.modified_at, deal.payments) == (NOW, ())
+    assert await walked(asked, NOW) == ["1"]
+    page = await asked.caller.result(asked.api.fetch(asked.credentials, "invoices", ["91"]))
+    assert [record.external_id for record in page.records] == ["1"]
+    assert said(event("object.propertyChange", objectTypeId="0-53", objectId=91)) == [Fetch("invoices", "91")]
+    for name, value in (("hs_currency", "JPY"), ("hs_invoice_date", "")):
+        asked.crm.activities["invoices"]["91"][name] = value
+        with pytest.raises(Untranslatable) as refused:
+            await paid_for(asked)
+        assert refused.value.pointer == f"/_invoices/0/{name}"
+        asked.crm.activities["invoices"]["91"] |= {"hs_currency": "", "hs_invoice_date": late}
+    asked.crm.hidden = frozenset({"invoices"})
+    assert (await paid_for(asked)).invoices == ()
+
+
 def test_events_of_lines_ask_for_their_deals() -> None:
     for told in (
         event("line_item.propertyChange", objectId=71, propertyName="quantity"),

@@ -4,12 +4,12 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, StringConstraints, model_validator
 
 from services.tracking.intake.connections.domain import Connection, ConnectionStatus
 from services.tracking.intake.connections.service import WithSecret
 from services.tracking.intake.sources.canonical import MAPPABLE_FIELDS
-from services.tracking.intake.sources.domain import ProductFields, Source, SourceMapping, TeamShare
+from services.tracking.intake.sources.domain import InstalmentFields, ProductFields, Source, SourceMapping, TeamShare
 from shared.contracts.base import Currency
 from shared.contracts.deals import Percent
 from shared.contracts.texts import Name
@@ -47,6 +47,7 @@ _MAPPING_EXAMPLE: Final[dict[str, JsonValue]] = {
     "teams": {"1000": "patricia.boyle"},
     "team_roles": {"4": {"role": "overlay", "percent": "50"}},
     "products": {"lines": "Sold", "sku": "Product.name", "quantity": "Quantity", "amount": "Line_Total"},
+    "invoices": {"lines": "Billing", "on": "Invoice_Date", "amount": "Invoice_Total"},
 }
 
 
@@ -68,6 +69,35 @@ class ProductFieldsModel(BaseModel):
     sku: Name = Field(description="What is sold, as a dotted path into a line.")
     quantity: Name | None = Field(None, description="How many, as a dotted path into a line; one when left out.")
     amount: Name | None = Field(None, description="What the line comes to, as a dotted path into it.")
+
+
+class InstalmentFieldsModel(BaseModel):
+    """Where the source's deal has its payments or its invoices. A line without a day or an amount is none yet."""
+
+    model_config = body_example(lines="Billing", on="Invoice_Date", amount="Invoice_Total")
+
+    lines: Name | None = Field(
+        None,
+        description=(
+            "The list of them, as a dotted path into the deal. Left out: the deal itself has one, such as in fields of"
+            " its own."
+        ),
+    )
+    on: Name = Field(
+        description=(
+            "The day, as a dotted path into a line, or into the deal: a date, or a moment, whose day in the tenant's"
+            " calendar it is."
+        )
+    )
+    amount: Name | None = Field(
+        None, description="How much, likewise; negative for a credit note. Left out: the deal's amount, without lines."
+    )
+
+    @model_validator(mode="after")
+    def _amount_of_lines(self) -> Self:
+        if self.lines is not None and self.amount is None:
+            raise ValueError("must name the amount in each of the lines")
+        return self
 
 
 class MappingModel(BaseModel):
@@ -128,6 +158,12 @@ class MappingModel(BaseModel):
             " fetched together with that."
         ),
     )
+    payments: InstalmentFieldsModel | None = Field(
+        None, description="Where a deal has what was paid for it: goes before the source's own place."
+    )
+    invoices: InstalmentFieldsModel | None = Field(
+        None, description="Where a deal has what was invoiced of it: goes before the source's own place."
+    )
 
     @classmethod
     def from_mapping(cls, mapping: SourceMapping) -> Self:
@@ -147,6 +183,10 @@ class MappingModel(BaseModel):
             {name: TeamShare(share.role, share.percent) for name, share in self.team_roles.items()},
             None if self.products is None else ProductFields(**self.products.model_dump()),
             self.asks_products,
+            *(
+                None if each is None else InstalmentFields(**each.model_dump())
+                for each in (self.payments, self.invoices)
+            ),
         )
 
 

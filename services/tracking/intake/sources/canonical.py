@@ -3,7 +3,9 @@
 It is also what a Standard Webhooks sender sends. Texts are bounded so that no delivery can break a batch of others.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Final, NamedTuple, Self, TypeVar
@@ -21,6 +23,7 @@ from pydantic import (
 )
 
 from services.tracking.intake.sources.domain import (
+    InstalmentFields,
     ProductFields,
     QuarantineReason,
     SourceMapping,
@@ -232,6 +235,8 @@ MAPPABLE_FIELDS: Final = frozenset(CanonicalDeal.model_fields) - {
 _MODIFIED_AT: Final = "modified_at"
 _IDENTITY: Final = "external_id"
 _ANY_MOMENT: Final = TypeAdapter(datetime)
+_ANY_DAY: Final = TypeAdapter(date)
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _TEXTS: Final = frozenset(
     {"owner_external_id", "name", "stage", "pipeline", "type", "channel", "region", "account_id", "account_name"}
 )
@@ -252,7 +257,8 @@ def canonical_deal(
     Raises Untranslatable.
     """
     mapped = _texts_composed(fields)
-    if mapping.fields or mapping.products is not None:
+    instalments = (("payments", "paid", mapping.payments), ("invoices", "invoiced", mapping.invoices))
+    if mapping.fields or any(each is not None for each in (mapping.products, mapping.payments, mapping.invoices)):
         raw = _members_composed(raw)
     for name, path in mapping.fields.items():
         value = _at(raw, path)
@@ -264,6 +270,9 @@ def canonical_deal(
             mapped[name] = text_of(value) if name in _TEXTS else value
     if mapping.products is not None and (products := _products(raw, mapping.products)) is not None:
         mapped["products"] = products
+    for name, prefix, paths in instalments:
+        if paths is not None and (found := _instalments(raw, paths, prefix, mapped.get("amount"), pointer)) is not None:
+            mapped[name] = found
     if mapping.custom_fields and isinstance(custom := mapped.get("custom"), dict):
         mapped["custom"] = {mapping.custom_fields.get(name, name): value for name, value in custom.items()}
     mapped["owner_external_id"] = mapped_user(mapped.get("owner_external_id"), mapping)
@@ -387,6 +396,36 @@ def _products(raw: Mapping[str, object], mapped: ProductFields) -> list[dict[str
         if isinstance(row, Mapping)
     ]
     return [product_line(*values) for values in found if any(value is not None for value in values)]
+
+
+def _instalments(
+    raw: Mapping[str, object], paths: InstalmentFields, prefix: str, whole: object, pointer: str
+) -> list[dict[str, object]] | None:
+    """What the mapping finds to be paid or invoiced, without rows that have no day or no amount; None for no such list.
+
+    A day is one, or the day of a moment in the tenant's calendar. Raises Untranslatable.
+    """
+    lines = [raw] if paths.lines is None else _at(raw, paths.lines)
+    if not isinstance(lines, list):
+        return None
+    found: list[dict[str, object]] = []
+    for index, row in enumerate(lines):
+        if not isinstance(row, Mapping):
+            continue
+        on, amount = _at(row, paths.on), whole if paths.amount is None else _at(row, paths.amount)
+        if on in (None, "") or amount in (None, ""):
+            continue
+        within = pointer if paths.lines is None else f"{pointer}/{paths.lines.replace('.', '/')}/{index}"
+        found.append({**_day_or_moment(on, prefix, f"{within}/{paths.on.replace('.', '/')}"), "amount": amount})
+    return found
+
+
+def _day_or_moment(value: object, prefix: str, pointer: str) -> dict[str, object]:
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        with suppress(ValidationError):
+            return {f"{prefix}_on": _ANY_DAY.validate_python(value)}
+    moment = _latest((value, pointer))
+    return {f"{prefix}_on": moment.date(), f"{prefix}_at": moment}
 
 
 def _owner_of_teams(teams: Sequence[str | None], mapping: SourceMapping) -> str | None:

@@ -109,6 +109,19 @@ class ProductFields:
 
 
 @dataclass(frozen=True, slots=True)
+class InstalmentFields:
+    """Where a source's deal has its payments or its invoices, as dotted paths.
+
+    `on` and `amount` are in each of the `lines`; without `lines` they are in the deal itself, which then has one, and
+    without an `amount` that is of the deal's whole amount.
+    """
+
+    on: str
+    amount: str | None = None
+    lines: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceMapping:
     """How one CRM's words become ours.
 
@@ -118,8 +131,8 @@ class SourceMapping:
     name for it. `currency`: of deals for which the source states none. `split_type`: which of the source's kinds of
     split counts; None for all. `teams`: the source's team or department → the external user id that owns what only the
     team owns. `team_roles`: a member's role in the team of a deal → its share. `products`: where what is sold with a
-    deal is, if the source has no place of its own for it. `asks_products`: whether a deal is fetched when a webhook
-    states it without what is sold with it.
+    deal is, if the source has no place of its own for it, and `payments` and `invoices` likewise. `asks_products`:
+    whether a deal is fetched when a webhook states it without what is sold with it.
     """
 
     stages: Mapping[str, DealStatus] = field(default_factory=dict)
@@ -133,6 +146,8 @@ class SourceMapping:
     team_roles: Mapping[str, TeamShare] = field(default_factory=dict)
     products: ProductFields | None = None
     asks_products: bool = False
+    payments: InstalmentFields | None = None
+    invoices: InstalmentFields | None = None
 
     def status_of(self, stage: object, otherwise: StatusT) -> DealStatus | StatusT:
         """The status that a stage of the source means; `otherwise` for one that is not mapped."""

@@ -31,6 +31,10 @@ _PARTS: Final[Mapping[str, type[BaseModel]]] = {
 def unknown_members_of_deal(raw: Mapping[str, object], mapping: SourceMapping, pointer: str) -> list[Remark]:
     """The members of a deal, and of its parts, that neither a canonical deal has nor the mapping reads."""
     mapped = [*mapping.fields.values(), *([] if mapping.products is None else [mapping.products.lines])]
+    for each in (mapping.payments, mapping.invoices):
+        if each is not None:
+            own = (each.on, each.amount) if each.lines is None else (each.lines,)
+            mapped += [path for path in own if path is not None]
     read = {name for path in mapped for name in (path, path.partition(".")[0])}
     found = list(
         _unknown({name: None for name in raw if composed(name) not in read}, CanonicalDeal.model_fields, pointer)

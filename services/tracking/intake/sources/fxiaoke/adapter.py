@@ -3,8 +3,9 @@
 Opportunities (`NewOpportunityObj`) and sales orders (`SalesOrderObj`) are deals both, distinguished by their `type`,
 `opportunity` or `order`: a goal that counts both counts a sale twice. An opportunity's external id is its own, an
 order's is `SalesOrderObj:` and its own. An order in effect is won; what was paid for it (`OrderPaymentObj`, and
-`PaymentObj` where it is not divided among orders) are its payments. What somebody did (`ActiveRecordObj`) is an
-activity.
+`PaymentObj` where it is not divided among orders) are its payments, and what was invoiced of it
+(`InvoiceApplicationObj`) are its invoices where the mapping names their fields. What somebody did (`ActiveRecordObj`)
+is an activity.
 
 Days come as milliseconds of a midnight in China, which is where they are read.
 """
@@ -58,6 +59,7 @@ from services.tracking.intake.sources.domain import (
 from services.tracking.intake.sources.fxiaoke.api import (
     ACTIVITY,
     BELONGING,
+    INVOICES,
     LINES,
     OBJECTS,
     OPPORTUNITY,
@@ -248,7 +250,8 @@ class Fxiaoke(Adapter):
     def translate_record(self, record: FetchedRecord, mapping: SourceMapping, *, pointer: str) -> Sequence[Statement]:
         raw = record.raw
         parts = _parts(raw, PARTS)
-        times = [read_unix_milliseconds(each.get("last_modified_time")) for each in (raw, *parts, *_parts(raw, LINES))]
+        belonging = (raw, *parts, *_parts(raw, LINES), *_parts(raw, INVOICES))
+        times = [read_unix_milliseconds(each.get("last_modified_time")) for each in belonging]
         if times[0] is None:
             raise Untranslatable(
                 QuarantineReason.MISSING_FIELD, f"{pointer}/last_modified_time", "is not a time in milliseconds"
@@ -304,7 +307,7 @@ def _order(
     payments = [
         _payment(part, currency, f"{pointer}/{PARTS}/{index}")
         for index, part in enumerate(parts)
-        if not is_gone(part) and text_or_number(part.get("life_status")) not in _NOT_YET_IN_EFFECT
+        if _is_in_effect(part)
         if _amount(part.get("payment_amount")) is not None
     ]
     fields: dict[str, object] = {
@@ -315,7 +318,13 @@ def _order(
         "stage": stage,
         "payments": payments,
     }
+    if INVOICES in raw:
+        raw = {**raw, INVOICES: [each for each in _parts(raw, INVOICES) if _is_in_effect(each)]}
     return _deal(raw, fields | version, mapping, pointer, day="order_time")
+
+
+def _is_in_effect(part: Record) -> bool:
+    return not is_gone(part) and text_or_number(part.get("life_status")) not in _NOT_YET_IN_EFFECT
 
 
 def _deal(raw: Record, fields: Record, mapping: SourceMapping, pointer: str, *, day: str) -> CanonicalDeal:

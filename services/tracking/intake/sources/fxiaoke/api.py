@@ -34,6 +34,7 @@ OPPORTUNITY: Final = "NewOpportunityObj"
 ORDER: Final = "SalesOrderObj"
 PAYMENT: Final = "PaymentObj"
 ORDER_PAYMENT: Final = "OrderPaymentObj"
+INVOICE: Final = "InvoiceApplicationObj"
 ACTIVITY: Final = "ActiveRecordObj"
 
 ORDER_LINE: Final = "SalesOrderProductObj"
@@ -47,15 +48,17 @@ Object = Literal[
     "ActiveRecordObj",
     "SalesOrderProductObj",
     "NewOpportunityLinesObj",
+    "InvoiceApplicationObj",
 ]
 
 _MOST_HAVE: Final[tuple[Object, ...]] = (ORDER, PAYMENT, ORDER_PAYMENT, OPPORTUNITY, ACTIVITY)
-OBJECTS: Final[tuple[Object, ...]] = (*_MOST_HAVE, ORDER_LINE, OPPORTUNITY_LINE)
+OBJECTS: Final[tuple[Object, ...]] = (*_MOST_HAVE, ORDER_LINE, OPPORTUNITY_LINE, INVOICE)
 _ORDERS_PART: Final = (ORDER, "order_id")
 BELONGING: Final = {
     PAYMENT: _ORDERS_PART,
     ORDER_PAYMENT: _ORDERS_PART,
     ORDER_LINE: _ORDERS_PART,
+    INVOICE: _ORDERS_PART,
     OPPORTUNITY_LINE: (OPPORTUNITY, "new_opportunity_id"),
 }
 """They are no records of their own but parts of deals: of which object, and the field that names the deal."""
@@ -66,6 +69,8 @@ PARTS: Final = "_payments"
 """Where a fetched order has what was paid for it."""
 LINES: Final = "_lines"
 """Where a fetched deal has what is sold with it."""
+INVOICES: Final = "_invoices"
+"""Where a fetched order has what was invoiced of it."""
 PART_OBJECT: Final = "_object"
 """Where each of these has the object it is of."""
 
@@ -111,8 +116,8 @@ class FxiaokeCredentials(ApiCredentials):
         _MOST_HAVE,
         min_length=1,
         description=(
-            "What is fetched; leave out what the company does not use, and add what is sold with its deals:"
-            f" {ORDER_LINE} and {OPPORTUNITY_LINE}."
+            "What is fetched; leave out what the company does not use, and add what is sold with its deals,"
+            f" {ORDER_LINE} and {OPPORTUNITY_LINE}, and what is invoiced of its orders, {INVOICE}."
         ),
     )
 
@@ -423,7 +428,9 @@ def _whole_records(
         if object_name == ORDER:
             parts.setdefault(PARTS, {}).update((yield from _paid(credentials, ids)))
         if (line_object := _LINES_OF.get(object_name)) in credentials.objects:
-            parts.setdefault(LINES, {}).update((yield from _sold(credentials, line_object, ids)))
+            parts.setdefault(LINES, {}).update((yield from _of_deals(credentials, line_object, ids)))
+        if object_name == ORDER and INVOICE in credentials.objects:
+            parts.setdefault(INVOICES, {}).update((yield from _of_deals(credentials, INVOICE, ids)))
     return RecordPage(
         [
             RawRecord(
@@ -436,13 +443,13 @@ def _whole_records(
     )
 
 
-def _sold(
-    credentials: FxiaokeCredentials, line_object: str, ids: Sequence[str]
+def _of_deals(
+    credentials: FxiaokeCredentials, part_object: str, ids: Sequence[str]
 ) -> Conversation[dict[str, list[Record]]]:
-    """What is sold with each of at most a hundred deals."""
-    _, field = BELONGING[line_object]
+    """What is sold with each of at most a hundred deals, or invoiced of it."""
+    _, field = BELONGING[part_object]
     found: dict[str, list[Record]] = {}
-    for line in (yield from _every(credentials, line_object, [_filter(field, "IN", *ids)])):
+    for line in (yield from _every(credentials, part_object, [_filter(field, "IN", *ids)])):
         for deal_id in ids_in(line, field):
             found.setdefault(deal_id, []).append(line)
     return found

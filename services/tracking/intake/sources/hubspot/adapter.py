@@ -52,6 +52,7 @@ from services.tracking.intake.sources.domain import (
 from services.tracking.intake.sources.hubspot.api import (
     ACTIVITIES,
     DEALS,
+    INVOICES,
     LINES,
     MODIFIED,
     PARTS,
@@ -89,6 +90,8 @@ _COLLECTED: Final = frozenset(
     }
 )
 """The statuses of payments that came in, whatever became of them afterwards."""
+_NO_INVOICE: Final = frozenset({"draft", "voided"})
+"""The statuses of invoices that are not sent yet, or were taken back."""
 _DURATION_MAX: Final = 10**12 - 1
 _DIAGNOSED_BYTES_MAX: Final = 64 * 1024
 _HOST_CHARACTERS_MAX: Final = 255
@@ -100,6 +103,7 @@ _OBJECT_TYPES: Final = {
     "0-27": "tasks",
     "0-8": LINES,
     "0-101": PAYMENTS,
+    "0-53": INVOICES,
 }
 _OBJECT_TYPE: Final = re.compile(r"[0-9]{1,2}-[0-9]{1,12}", re.ASCII)
 _NOT_COUNTED: Final = frozenset({"contact", "company", "ticket", "product", "conversation", "lead", "quote"})
@@ -370,8 +374,8 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
     within = f"{pointer}/properties"
     stage, closing = properties.get("dealstage"), stated_moment(properties.get("closedate"), f"{within}/closedate")
     status = mapping.status_of(stage, _status(properties))
-    lines, paid = (list(_parts(raw, name, pointer)) for name in ("_lines", "_payments"))
-    times = [stated_moment(part.get(MODIFIED), f"{pointer}/{MODIFIED}") for part in (*lines, *paid)]
+    lines, paid, invoiced = (list(_parts(raw, name, pointer)) for name in ("_lines", "_payments", "_invoices"))
+    times = [stated_moment(part.get(MODIFIED), f"{pointer}/{MODIFIED}") for part in (*lines, *paid, *invoiced)]
     at = max([_modified_at(record, properties, pointer), *(time for time in times if time is not None)])
     currency = properties.get("deal_currency_code") or only_text(raw.get("_home_currency"))
     version = dated(record, at)
@@ -400,6 +404,7 @@ def _deals(record: FetchedRecord, mapping: SourceMapping, pointer: str) -> Seque
             for line in lines
         ],
         "payments": list(_payments(paid, currency, raw.get("_time_zone"), pointer)),
+        "invoices": list(_invoices(invoiced, currency, raw.get("_time_zone"), pointer)),
         "custom": _custom(properties, mapping),
     }
     owner_teams = [properties.get("hubspot_team_id")]
@@ -433,19 +438,37 @@ def _payments(
         status, within = payment.get("hs_latest_status"), f"{pointer}/_payments/{index}"
         if status not in _COLLECTED:
             continue
-        at = stated_moment(payment.get("hs_initiated_date"), f"{within}/hs_initiated_date")
-        if at is None:
-            raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{within}/hs_initiated_date", "is missing")
-        if payment.get("hs_currency_code", currency) != currency:
-            raise Untranslatable(
-                QuarantineReason.INVALID_FIELD, f"{within}/hs_currency_code", "is another currency than the deal's"
-            )
+        at = _moment_of(payment, "hs_initiated_date", "hs_currency_code", currency, within)
         day, amount = at.astimezone(_zone(time_zone)).date(), payment.get("hs_initial_amount")
         yield {"paid_on": day, "paid_at": at, "amount": amount}
         returned = amount if status == _LOST else payment.get("hs_refunds_amount")
         with suppress(ArithmeticError):
             if returned is not None and Decimal(returned):
                 yield {"paid_on": day, "paid_at": at, "amount": -Decimal(returned)}
+
+
+def _invoices(
+    invoiced: Sequence[Mapping[str, str]], currency: str | None, time_zone: object, pointer: str
+) -> Iterator[dict[str, object]]:
+    """What was invoiced, with its days as `_payments` has them. Raises Untranslatable."""
+    for index, invoice in enumerate(invoiced):
+        if invoice.get("hs_invoice_status") in _NO_INVOICE or "hs_amount_billed" not in invoice:
+            continue
+        at = _moment_of(invoice, "hs_invoice_date", "hs_currency", currency, f"{pointer}/_invoices/{index}")
+        day = at.astimezone(_zone(time_zone)).date()
+        yield {"invoiced_on": day, "invoiced_at": at, "amount": invoice["hs_amount_billed"]}
+
+
+def _moment_of(part: Mapping[str, str], date: str, stated_in: str, currency: str | None, pointer: str) -> datetime:
+    """When money of a deal's own currency was paid or invoiced. Raises Untranslatable."""
+    at = stated_moment(part.get(date), f"{pointer}/{date}")
+    if at is None:
+        raise Untranslatable(QuarantineReason.MISSING_FIELD, f"{pointer}/{date}", "is missing")
+    if part.get(stated_in, currency) != currency:
+        raise Untranslatable(
+            QuarantineReason.INVALID_FIELD, f"{pointer}/{stated_in}", "is another currency than the deal's"
+        )
+    return at
 
 
 def _zone(name: object) -> tzinfo:

@@ -1,4 +1,4 @@
-"""How HubSpot is called for deals, with splits, payments and what is sold with them, and activities: its CRM API."""
+"""How HubSpot is called for deals, with splits, payments, invoices and what is sold, and activities: its CRM API."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -42,6 +42,8 @@ LINES: Final = "line_items"
 """What is sold with deals."""
 PAYMENTS: Final = "commerce_payments"
 """What was paid for them."""
+INVOICES: Final = "invoices"
+"""What was invoiced of them."""
 RECORD_ID: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 MODIFIED: Final = "hs_lastmodifieddate"
 """The property with the time at which a record was modified."""
@@ -146,6 +148,7 @@ PARTS: Final = {
         "hs_currency_code",
         MODIFIED,
     ),
+    INVOICES: ("hs_amount_billed", "hs_invoice_date", "hs_invoice_status", "hs_currency", MODIFIED),
 }
 """The objects whose records belong to deals, and what is fetched of each."""
 _POSITION: Final = re.compile(r"(?:([a-z_]+)/)?(from|at):([0-9]{1,15})(?::([0-9]{1,20}))?", re.ASCII)
@@ -233,7 +236,7 @@ class HubspotApi(SourceApi[HubspotCredentials]):
         return RecordPage(records, gone)
 
     def _deals_of_parts(self, own: HubspotCredentials, part: str, ids: Sequence[str]) -> Conversation[RecordPage]:
-        """The deals that lines or payments belong to. Those of quotes and of nothing have none."""
+        """The deals that lines, payments or invoices belong to. Those of quotes and of nothing have none."""
         deals = yield from _associated(own, part, DEALS, ids)
         named = sorted({each for some in deals.values() for each in some})
         records: list[RawRecord] = []
@@ -381,10 +384,11 @@ def _read(
 def _with_parts(
     own: HubspotCredentials, portal: _Portal, found: Mapping[str, Mapping[str, object]]
 ) -> Conversation[list[RawRecord]]:
-    """Deals with how they are split, what is sold with them and what was paid, as far as the app may see it."""
+    """Deals with how they are split, what is sold with them, paid and invoiced, as far as the app may see it."""
     splits = yield from _splits(own, list(found))
     lines = yield from _parts(own, LINES, list(found))
     payments = yield from _parts(own, PAYMENTS, list(found))
+    invoices = yield from _parts(own, INVOICES, list(found))
     return [
         RawRecord(
             DEALS,
@@ -395,6 +399,7 @@ def _with_parts(
                 "_splits": splits.get(deal_id) or [],
                 "_lines": lines.get(deal_id, []),
                 "_payments": payments.get(deal_id, []),
+                "_invoices": invoices.get(deal_id, []),
                 "_time_zone": portal.time_zone,
             },
         )
@@ -477,7 +482,7 @@ def _walk_after(walk: str, walks: Sequence[str]) -> str | None:
 
 
 def _is_of_no_deals(call: Call) -> bool:
-    """Whether a call walks through activities, lines or payments, which an app need not be allowed to see."""
+    """Whether a call walks through activities or parts of deals, which an app need not be allowed to see."""
     return call.endpoint in ("search", "list") and not call.url.rpartition("/objects/")[2].startswith(DEALS)
 
 
