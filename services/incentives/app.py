@@ -33,6 +33,8 @@ from services.incentives.settings import SERVICE, ApiSettings
 from services.incentives.simulation.api import router as simulation_router
 from services.incentives.simulation.service import Simulations
 from services.incentives.statements.api import router as statements_router
+from services.incentives.statements.keeping import PayStatements
+from services.incentives.statements.pay_api import router as pay_statements_router
 from services.incentives.statements.plan_documents import PlanDocuments
 from services.incentives.statements.plan_documents_api import router as plan_documents_router
 from services.incentives.statements.rendering import Renderer
@@ -69,6 +71,9 @@ def create_app() -> FastAPI:
     assignments, scoring, pay_periods = Assignments(plans), Scoring(plans), PayPeriods(Outbox(transport))
     explanations = Explanations(plans, credits)
     adjustments = Adjustments(plans, credits, pay_periods)
+    comparisons = Comparisons(plans, assignments, credits, pay_periods)
+    payout_runs = PayoutRuns(Outbox(transport), credits, pay_periods)
+    statements = Statements(plans, credits, explanations, comparisons, payout_runs)
     return create_service_app(
         title="Attain incentives",
         description=_DESCRIPTION,
@@ -88,6 +93,7 @@ def create_app() -> FastAPI:
             previews_router,
             simulation_router,
             statements_router,
+            pay_statements_router,
             plan_documents_router,
             assignments_router,
             scores_router,
@@ -102,14 +108,15 @@ def create_app() -> FastAPI:
             scoring,
             credits,
             explanations,
-            Comparisons(plans, assignments, credits, pay_periods),
+            comparisons,
             Previews(plans, assignments, scoring, credits, pay_periods),
             Simulations(plans, credits),
-            Statements(plans, credits, explanations),
+            statements,
+            PayStatements(plans, credits, pay_periods, statements),
             PlanDocuments(plans, credits),
             Renderer(),
             Accruals(credits, pay_periods),
-            PayoutRuns(Outbox(transport), credits, pay_periods),
+            payout_runs,
             adjustments,
             Inquiries(Outbox(transport), plans, credits, explanations, adjustments),
         ],

@@ -589,7 +589,7 @@ def required_query(company: Company, operation: Operation) -> dict[str, str]:
             return PERIOD
         case "compare_scenarios":
             return {"scenario_ids": company.ids["scenario_id"]}
-        case "get_plan_document":
+        case "get_plan_document" | "get_pay_statement_document" | "get_pay_statement_documents":
             return {"format": "html"}
         case "diff_plan_version":
             return {"against": "1"}

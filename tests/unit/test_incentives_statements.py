@@ -23,7 +23,9 @@ from services.incentives.statements.domain.statement import (
     PersonStatement,
     StatedEarning,
     StatedLine,
+    StatedMultiplier,
     StatedSlice,
+    StatedStep,
     StatedTier,
     statement_document,
     totals,
@@ -179,7 +181,7 @@ def test_a_file_is_named_after_the_person_and_like_nobody_elses() -> None:
 
 
 def test_steps_stand_with_their_words_and_add_up_with_the_lines() -> None:
-    steps = [(Words("The cap of the period.", "期间上限。"), Decimal("-10.03"))]
+    steps = [StatedStep(Words("The cap of the period.", "期间上限。"), Decimal("-10.03"))]
     capped = replace(EARNING, earned=Decimal(40), owed=Decimal(40), steps=steps)
     for texts, words in ((ENGLISH, "The cap of the period."), (CHINESE, "期间上限。")):
         lines, taken = statement_document(of(capped), texts).sections[-1].tables
@@ -197,7 +199,7 @@ def test_steps_stand_with_their_words_and_add_up_with_the_lines() -> None:
 def test_a_line_says_what_multipliers_caps_and_the_rule_for_giant_deals_did() -> None:
     line = replace(
         LINE,
-        multipliers=[("Multi-year", Decimal("1.2"), True), ("New", Decimal(2), False)],
+        multipliers=[StatedMultiplier("Multi-year", Decimal("1.2"), True), StatedMultiplier("New", Decimal(2), False)],
         multiplied=Decimal("10.01"),
         withheld=Decimal(5),
         left_out=Decimal(250),

@@ -23,9 +23,15 @@ from deploy.local.configuration import StackConfiguration
 from deploy.local.databases import TRANSPORTS
 from services.goals.evidence.service import Evidence
 from services.incentives.credits.service import Credits
+from services.incentives.earnings.comparing import Comparisons
+from services.incentives.earnings.explaining import Explanations
 from services.incentives.earnings.verification import Verification as PayVerification
+from services.incentives.payouts.service import PayoutRuns
 from services.incentives.periods.service import PayPeriods
+from services.incentives.plans.assigning import Assignments
 from services.incentives.plans.service import Plans
+from services.incentives.statements.keeping import PayStatements
+from services.incentives.statements.service import Statements
 from services.tracking.definitions.service import PublishedDefinitions
 from services.tracking.measure.actuals import service as actuals
 from services.tracking.measure.progress import stated
@@ -177,9 +183,19 @@ async def verified(url: str, *, settle_seconds: float = SETTLE_SECONDS) -> Repor
         goals, tracked, credited = opened("goals"), opened("tracking"), opened("incentives")
         plans = Plans()
         credits = Credits(plans)
+        outbox = Outbox(TRANSPORTS["incentives"])
+        pay_periods = PayPeriods(outbox)
+        statements = Statements(
+            plans,
+            credits,
+            Explanations(plans, credits),
+            Comparisons(plans, Assignments(plans), credits, pay_periods),
+            PayoutRuns(outbox, credits, pay_periods),
+        )
         by_service: Sequence[tuple[str, Verification, Database]] = (
             ("tracking", tracking, tracked),
-            ("incentives", PayVerification(plans, credits, PayPeriods(Outbox(TRANSPORTS["incentives"]))), credited),
+            ("incentives", PayVerification(plans, credits, pay_periods), credited),
+            ("incentives", PayStatements(plans, credits, pay_periods, statements), credited),
         )
         for name, service, database in by_service:
             for tenant_id in await service.tenants(database):

@@ -18,6 +18,7 @@ from services.incentives.plans.domain.versions import ChangeKind
 from services.incentives.plans.service import Plans
 from shared.db.database import Transaction
 from shared.kernel.approvals import Actor
+from shared.kernel.periods import Period
 
 _STEPS_MAX: Final = 1000
 
@@ -65,6 +66,13 @@ class Comparisons:
         posted = await ledger.posted(tx, tenant_id, PAYABLE, EARNING, after=after, people=people)
         return compared(calendar, pay_period, posted)
 
+    async def people_posted(
+        self, tx: Transaction, tenant_id: UUID, span: Period, people: Collection[UUID] | None
+    ) -> set[UUID]:
+        """Whoever of some people (None: everyone) something was posted for in pay periods with their last day there."""
+        posted = await ledger.posted(tx, tenant_id, PAYABLE, EARNING, after=span.start, until=span.end, people=people)
+        return {each.person_id for each in posted}
+
     async def corrections(
         self,
         tx: Transaction,
@@ -74,11 +82,23 @@ class Comparisons:
         *,
         after: int,
         limit: int,
+        of_earlier: bool = False,
     ) -> list[Correction]:
-        """What was posted later for what was due in a pay period, in the order of posting. Raises PayPeriodNotFound."""
+        """What was posted later for what was due in a pay period, in the order of posting.
+
+        Or, `of_earlier`, what was posted in the pay period itself for what was due in earlier ones. Raises
+        PayPeriodNotFound.
+        """
         calendar, pay_period = await self.found(tx, tenant_id, pay_period_id)
+        span = calendar.span(pay_period)
         transactions = await ledger.transactions(
-            tx, tenant_id, after=after, limit=limit, people=people, correcting=calendar.span(pay_period)
+            tx,
+            tenant_id,
+            after=after,
+            limit=limit,
+            people=people,
+            correcting=None if of_earlier else span,
+            correcting_in=span if of_earlier else None,
         )
         doings = await self._doings(
             tx, tenant_id, {each for item in transactions for each in item.posting.cause.changes}

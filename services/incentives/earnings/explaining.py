@@ -5,7 +5,7 @@ Credits, cells and ledger are to be of one moment: whoever calls reads in a snap
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -195,14 +195,42 @@ class Explanations:
         STATEMENT_CELLS_MAX earnings.
         """
         known = await self._credits.definitions(tx, tenant_id)
+        found = await self._statement(tx, tenant_id, known, person_id, (start, end), Period(start, end))
+        if deal_id is None:
+            return found
+        deal = await self._deal_of_person(tx, tenant_id, known, person_id, deal_id, (start, end))
+        return replace(found, deal=_in_sight(sight, deal))
+
+    async def get_due(
+        self, tx: Transaction, tenant_id: UUID, person_id: UUID, pay_period: Period, span: Period
+    ) -> Statement:
+        """Everything of a person that is due in a pay period: whose period has its last day in the span that it pays.
+
+        Raises StatementTooLong.
+        """
+        await tx.lock_tenants_shared([tenant_id])
+        known = await self._credits.definitions(tx, tenant_id)
+        return await self._statement(tx, tenant_id, known, person_id, (None, None), pay_period, ending_in=span)
+
+    async def _statement(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        known: Definitions,
+        person_id: UUID,
+        within: tuple[date | None, date | None],
+        days: Period,
+        ending_in: Period | None = None,
+    ) -> Statement:
         cells = await store.page(
             tx,
             tenant_id,
             people=[person_id],
             plan_id=None,
-            within=(start, end),
+            within=within,
             after=None,
             limit=STATEMENT_CELLS_MAX + 1,
+            ending_in=ending_in,
         )
         if len(cells) > STATEMENT_CELLS_MAX:
             raise StatementTooLong.field(
@@ -213,18 +241,21 @@ class Explanations:
         earnings = await self._explained(tx, tenant_id, known, cells)
         person = (await self._plans.people(tx, tenant_id, [person_id])).get(person_id)
         deal_ids = {line.credit.deal_id for found in earnings for line in found.lines}
-        deal = None
-        if deal_id is not None:
-            deal = _in_sight(sight, await self._deal_of_person(tx, tenant_id, known, person_id, deal_id, (start, end)))
         deals = await self._credits.deals(tx, tenant_id, deal_ids)
         name, number = (None, None) if person is None else (person.name, person.employee_number)
-        return Statement(person_id, name, number, start, end, earnings, deals, deal)
+        return Statement(person_id, name, number, days.start, days.end, earnings, deals, None)
 
     async def paid_within(
         self, tx: Transaction, tenant_id: UUID, people: Collection[UUID] | None, start: date, end: date
     ) -> set[UUID]:
         """Whoever of some people (None: everyone) has an earning whose period lies within [start, end)."""
         return await store.people_within(tx, tenant_id, people, start, end)
+
+    async def people_due(
+        self, tx: Transaction, tenant_id: UUID, people: Collection[UUID] | None, span: Period
+    ) -> set[UUID]:
+        """Whoever of some people (None: everyone) has an earning whose period has its last day in a span."""
+        return await store.people_due(tx, tenant_id, people, span)
 
     async def _explained(
         self, tx: Transaction, tenant_id: UUID, known: Definitions, cells: Collection[StoredCell]

@@ -134,8 +134,12 @@ async def page(
     within: tuple[date | None, date | None],
     after: tuple[date, UUID] | None,
     limit: int,
+    ending_in: Period | None = None,
 ) -> list[StoredCell]:
-    """Cells whose period lies within the days given, by period and id, of some people (None: everyone) only."""
+    """Cells whose period lies within the days given, by period and id, of some people (None: everyone) only.
+
+    With `ending_in` those whose last day is in that span.
+    """
     conditions: list[ColumnElement[bool]] = [cells.c.tenant_id == tenant_id]
     if people is not None:
         conditions.append(cells.c.person_id.in_(people))
@@ -146,6 +150,8 @@ async def page(
         conditions.append(cells.c.period_start >= start)
     if end is not None:
         conditions.append(cells.c.period_end <= end)
+    if ending_in is not None:
+        conditions += [cells.c.period_end > ending_in.start, cells.c.period_end <= ending_in.end]
     if after is not None:
         conditions.append(tuple_(cells.c.period_start, cells.c.id) > tuple_(*after))
     statement = select(cells).where(*conditions).order_by(cells.c.period_start, cells.c.id).limit(limit)
@@ -157,6 +163,15 @@ async def people_within(
 ) -> set[UUID]:
     """Whose cells have a period that lies within the days, of some people (None: everyone) only."""
     conditions = [cells.c.tenant_id == tenant_id, cells.c.period_start >= start, cells.c.period_end <= end]
+    if people is not None:
+        conditions.append(cells.c.person_id.in_(people))
+    rows = await tx.rows(select(cells.c.person_id).distinct().where(*conditions))
+    return {row["person_id"] for row in rows}
+
+
+async def people_due(tx: Transaction, tenant_id: UUID, people: Collection[UUID] | None, span: Period) -> set[UUID]:
+    """Whose cells have a period with its last day in a span, of some people (None: everyone) only."""
+    conditions = [cells.c.tenant_id == tenant_id, cells.c.period_end > span.start, cells.c.period_end <= span.end]
     if people is not None:
         conditions.append(cells.c.person_id.in_(people))
     rows = await tx.rows(select(cells.c.person_id).distinct().where(*conditions))

@@ -131,11 +131,13 @@ async def transactions(
     posted_in: date | None = None,
     origin: date | None = None,
     correcting: Period | None = None,
+    correcting_in: Period | None = None,
 ) -> list[LedgerTransaction]:
     """Transactions in the order they were posted, of some people (None: everyone) and of what else is given.
 
     `posted_in` is a day of the pay period they are posted in, `origin` one of the period they belong to. `correcting`
     is a span of days: what was earned in periods whose last day is in it and was posted in a pay period after it.
+    `correcting_in` is one too: what was posted in pay periods whose last day is in it and belongs to earlier periods.
     """
     return await store.page(
         tx,
@@ -149,6 +151,7 @@ async def transactions(
         posted_in=posted_in,
         origin=origin,
         correcting=correcting,
+        correcting_in=correcting_in,
     )
 
 

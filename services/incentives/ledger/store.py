@@ -108,8 +108,7 @@ _CUT_OFF: Final = text(
 )
 # Whoever wants what was posted from some day on finds it by the index; earlier forms, which name no pay period, are in
 # the same index, as those without one.
-_POSTED: Final = text(
-    f"""
+_POSTED_BY: Final = f"""
     SELECT t.cell_id AS subject_id, t.person_id, t.plan_id, t.component,
         COALESCE(t.period_start, f.period_start) AS origin_start, COALESCE(t.period_end, f.period_end) AS origin_end,
         COALESCE(t.posted_in_end, t.period_end, f.period_end) AS posted_until, e.currency, -sum(e.amount) AS amount
@@ -124,11 +123,12 @@ _POSTED: Final = text(
             OR t.posted_in_end IS NULL AND COALESCE(t.period_end, f.period_end) > :after
         )
         AND COALESCE(t.posted_in_end, t.period_end, f.period_end) <= :until
-        AND (CAST(:people AS uuid[]) IS NULL OR t.person_id = ANY(CAST(:people AS uuid[])))
+        {{of_whom}}
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
     ORDER BY person_id, origin_start, subject_id, posted_until, currency
     """
-)
+_POSTED: Final = text(_POSTED_BY.format(of_whom=""))
+_POSTED_OF: Final = text(_POSTED_BY.format(of_whom="AND t.person_id = ANY(CAST(:people AS uuid[]))"))
 
 _MOVEMENTS: Final = text(
     f"""
@@ -250,6 +250,7 @@ async def page(
     posted_in: date | None = None,
     origin: date | None = None,
     correcting: Period | None = None,
+    correcting_in: Period | None = None,
 ) -> list[LedgerTransaction]:
     """Transactions with their entries in the order they were posted, those of some people (None: everyone) only."""
     table = ledger_transactions
@@ -270,6 +271,12 @@ async def page(
             table.c.posted_in_end > correcting.end,
             # A payout run's own postings come after the cut-off and correct nothing.
             func.coalesce(table.c.subject_kind, EARNING) == EARNING,
+        ]
+    if correcting_in is not None:
+        conditions += [
+            table.c.period_end <= correcting_in.start,
+            table.c.posted_in_end > correcting_in.start,
+            table.c.posted_in_end <= correcting_in.end,
         ]
     rows = await tx.rows(select(table).where(*conditions).order_by(table.c.sequence).limit(limit))
     entries: dict[int, list[Entry]] = {row["sequence"]: [] for row in rows}
@@ -295,8 +302,10 @@ async def posted(
 ) -> list[Posted]:
     """What was posted on accounts of a kind about subjects of a kind, in pay periods that end in (after, until]."""
     parameters = {"account_kind": account_kind, "subject_kind": subject_kind, "after": after, "until": until}
-    people_ids = None if people is None else sorted(people)
-    rows = await tx.rows(_POSTED, {"tenant_id": tenant_id, "people": people_ids, **parameters})
+    if people is None:
+        rows = await tx.rows(_POSTED, {"tenant_id": tenant_id, **parameters})
+    else:
+        rows = await tx.rows(_POSTED_OF, {"tenant_id": tenant_id, "people": sorted(people), **parameters})
     return [
         Posted(
             row["subject_id"],

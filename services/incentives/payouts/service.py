@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -19,6 +19,7 @@ from services.incentives.payouts.domain.pay import EarnedAmount, PayInput, PaySt
 from services.incentives.payouts.domain.runs import (
     IN_FORCE,
     Anomaly,
+    PaidOut,
     Payout,
     PayoutRun,
     PayoutRunOutdated,
@@ -94,6 +95,15 @@ class PayoutRuns:
         """The deals that were credited to nobody when a run was calculated, by id. Raises PayoutRunNotFound."""
         await store.RUNS.get(tx, tenant_id, run_id)
         return await store.uncredited(tx, tenant_id, run_id, after=after, limit=limit)
+
+    async def paid_out(
+        self, tx: Transaction, tenant_id: UUID, people: Collection[UUID] | None, start: date, end: date
+    ) -> list[PaidOut]:
+        """What approved runs for pay periods within [start, end) paid some people (None: everyone), by person and run.
+
+        Runs that were reversed are among them, and their reversals.
+        """
+        return await store.paid_out(tx, tenant_id, people, start, end)
 
     async def calculate(
         self, tx: Transaction, tenant_id: UUID, pay_period_id: UUID, *, actor: Actor, reason: str | None

@@ -1,6 +1,7 @@
 """Every statement on payout runs and adjustments."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -17,6 +18,7 @@ from services.incentives.payouts.domain.adjustments import (
 from services.incentives.payouts.domain.pay import Advance, Held, LineKind, PayLine, PayState
 from services.incentives.payouts.domain.runs import (
     Anomaly,
+    PaidOut,
     Payout,
     PayoutRun,
     PayoutRunNotFound,
@@ -59,6 +61,22 @@ _EARLIER: Final = text(
             AND r.number < :before
     ) AS paid
     WHERE age <= {_EARLIER_MAX} ORDER BY person_id, plan_id, age
+    """
+)
+_PAID_OUT: Final = text(
+    f"""
+    SELECT p.*, r.number, r.status, r.period_start, r.period_end, o.number AS reversed_number,
+        (
+            SELECT min(c.at) FROM {payout_run_changes.fullname} AS c
+            WHERE c.tenant_id = r.tenant_id AND c.run_id = r.id AND c.status = 'paid'
+        ) AS paid_at
+    FROM {payout_runs.fullname} AS r
+    JOIN {payouts.fullname} AS p ON p.tenant_id = r.tenant_id AND p.run_id = r.id
+    LEFT JOIN {payout_runs.fullname} AS o ON o.tenant_id = r.tenant_id AND o.id = r.reverses
+    WHERE r.tenant_id = :tenant_id AND r.status IN ('approved', 'exported', 'paid', 'reversed')
+        AND r.period_start >= :start AND r.period_end <= :end
+        AND (CAST(:people AS uuid[]) IS NULL OR p.person_id = ANY(CAST(:people AS uuid[])))
+    ORDER BY p.person_id, r.number, p.plan_id
     """
 )
 _ADD: Final = text(
@@ -187,6 +205,35 @@ async def uncredited(
     return [
         UncreditedDeal(**{name: value for name, value in row.items() if name not in ("tenant_id", "run_id")})
         for row in await tx.rows(statement.order_by(table.c.deal_id).limit(limit))
+    ]
+
+
+async def paid_out(
+    tx: Transaction, tenant_id: UUID, people: Collection[UUID] | None, start: date, end: date
+) -> list[PaidOut]:
+    """What approved runs for pay periods within the days paid some people (None: everyone), by person and run.
+
+    Runs that were reversed are among them, and their reversals.
+    """
+    rows = await tx.rows(
+        _PAID_OUT,
+        {
+            "tenant_id": tenant_id,
+            "people": None if people is None else sorted(people),
+            "start": start,
+            "end": end,
+        },
+    )
+    return [
+        PaidOut(
+            _payout(row),
+            row["number"],
+            RunStatus(row["status"]),
+            Period(row["period_start"], row["period_end"]),
+            row["paid_at"],
+            row["reversed_number"],
+        )
+        for row in rows
     ]
 
 

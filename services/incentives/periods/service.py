@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Final
 from uuid import UUID
 
 from services.incentives.ledger import service as ledger
@@ -21,6 +22,9 @@ from shared.outbox.outbox import Outbox
 from shared.outbox.published import Published
 from shared.outbox.published import each as published_each
 from shared.outbox.republishing import ReadNext
+
+MOVED_CHANNEL: Final = "incentives_pay_periods"
+"""Notified of the tenant in the transaction in which a pay period is cut off or closed."""
 
 
 class PayPeriods:
@@ -75,6 +79,8 @@ class PayPeriods:
             await self._pay_periods.add(tx, tenant_id, saved)
         else:
             await self._pay_periods.save(tx, tenant_id, saved)
+        if to in (PayState.APPROVED, PayState.CLOSED):
+            await tx.notify(MOVED_CHANNEL, str(tenant_id))
         move = Move(saved.version, found.state, to, mover.actor, tx.now, reason)
         await store.add_move(tx, tenant_id, found.id, move)
         return saved
@@ -89,7 +95,7 @@ class PayPeriods:
             compared["pay period"] += 1
             span, subject = calendar.span(each), f"from {each.period.start}"
             posted = _totals(await _posted(tx, tenant_id, span))
-            if (posted_text := _text(posted)) != (paid_text := _text(cut_off.as_paid)):
+            if (posted_text := amounts_text(posted)) != (paid_text := amounts_text(cut_off.as_paid)):
                 found.append(Difference("pay period", tenant_id, subject, paid_text, posted_text))
             late = await ledger.count_posted(tx, tenant_id, after=span.start, until=span.end, sequence=cut_off.sequence)
             if late:
@@ -117,7 +123,7 @@ def _totals(posted: Iterable[Posted]) -> dict[str, Decimal]:
     return {currency: total for currency, total in totals.items() if total}
 
 
-def _text(amounts: Mapping[str, Decimal]) -> str:
+def amounts_text(amounts: Mapping[str, Decimal]) -> str:
     return ", ".join(f"{format_amount(amount)} {currency}" for currency, amount in sorted(amounts.items())) or "nothing"
 
 

@@ -11,7 +11,6 @@ from starlette.responses import Response, StreamingResponse
 
 from services.incentives.credits.domain.credit import PersonNotInSight, TeamNotInSight
 from services.incentives.earnings.explaining import StatementTooLong
-from services.incentives.earnings.schemas import StatementAnswer
 from services.incentives.statements.archive import archive, file_name
 from services.incentives.statements.columns import COLUMNS, rows_of
 from services.incentives.statements.domain.statement import (
@@ -21,6 +20,7 @@ from services.incentives.statements.domain.statement import (
     statement_document,
 )
 from services.incentives.statements.domain.texts import Language, Texts
+from services.incentives.statements.pay_schemas import PersonStatementAnswer
 from services.incentives.statements.rendering import MEDIA_TYPES, DocumentFormat, Renderer
 from services.incentives.statements.schemas import (
     ZIP,
@@ -65,13 +65,16 @@ async def get_statement(
     start: Start,
     end: End,
     named: Named,
-) -> StatementAnswer:
-    """Every line of every earning whose period lies within [start, end), with totals that equal the ledger."""
+) -> PersonStatementAnswer:
+    """Every line of every earning whose period lies within [start, end), with totals that equal the ledger.
+
+    And what payout runs for the pay periods within these days paid.
+    """
     _check_days(start, end)
     async with caller.reading() as (tx, sight):
         deal_id = await named.id(tx)
         found = await statements.get(tx, caller.tenant_id, sight, person_id, start, end, deal_id)
-    return StatementAnswer.of(found.statement)
+    return PersonStatementAnswer.of_person(found)
 
 
 @router.get(
@@ -139,7 +142,7 @@ async def get_statement_documents(
     texts = texts_in(language)
     payees = await _payees(caller, statements, team_id, start, end)
     pieces = archive(_statements(caller, statements, payees, start, end, texts), renderer, document_format, texts)
-    return StreamingResponse(pieces, media_type=ZIP, headers=_headers(f"statements_{start}.zip"))
+    return archive_answer(pieces, f"statements_{start}.zip")
 
 
 @router.get(
@@ -162,19 +165,18 @@ async def get_statement_table(
         TableFormat, Query(alias="format", description="CSV in UTF-8, or a workbook.")
     ] = TableFormat.CSV,
 ) -> Response:
-    """A row for each line, and one for what no single deal brought in: the amounts add up to the ledger."""
+    """A row for each line, and one for what no single deal brought in: the amounts add up to the ledger.
+
+    What payout runs paid has rows of its own, with `pay_amount`.
+    """
     _check_days(start, end)
-    if person_id is not None and team_id is not None:
-        raise InvalidInput(
-            "/person_id and /team_id are both given.",
-            fields=[ParameterError("/team_id", "is given beside /person_id", "one of the two", "query")],
-        )
+    check_one_of(person_id, team_id)
     if person_id is None:
         payees: Sequence[Payee] = await _payees(caller, statements, team_id, start, end)
     else:
         payees = [Payee(person_id)]
     found = _statements(caller, statements, payees, start, end, texts_in(Language.ENGLISH))
-    file, media_type = await table_file(COLUMNS, table_format, _rows(found))
+    file, media_type = await table_file(COLUMNS, table_format, rows_in(found))
     return table_answer(file, media_type, f"statements_{start}.{table_format}")
 
 
@@ -184,6 +186,26 @@ def document_answer(content: bytes, document_format: DocumentFormat, name: str) 
     if document_format is DocumentFormat.HTML:
         headers["content-security-policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
     return Response(content, media_type=MEDIA_TYPES[document_format], headers=headers)
+
+
+def archive_answer(pieces: AsyncIterator[bytes], name: str) -> Response:
+    """A ZIP that is sent while it is made. What fails midway breaks the connection off, and the ZIP has no end."""
+    return StreamingResponse(pieces, media_type=ZIP, headers=_headers(name))
+
+
+def check_one_of(person_id: UUID | None, team_id: UUID | None) -> None:
+    """Raises InvalidInput where both are given."""
+    if person_id is not None and team_id is not None:
+        raise InvalidInput(
+            "/person_id and /team_id are both given.",
+            fields=[ParameterError("/team_id", "is given beside /person_id", "one of the two", "query")],
+        )
+
+
+async def rows_in(statements: AsyncIterator[PersonStatement]) -> AsyncIterator[Sequence[dict[str, Value]]]:
+    """The rows of a table, one statement at a time."""
+    async for statement in statements:
+        yield [dict(row) for row in rows_of(statement)]
 
 
 def _headers(name: str) -> dict[str, str]:
@@ -215,8 +237,3 @@ async def _statements(
         async with caller.reading() as (tx, sight):
             found = await statements.get(tx, caller.tenant_id, sight, payee.person_id, start, end)
         yield stated(found, texts)
-
-
-async def _rows(statements: AsyncIterator[PersonStatement]) -> AsyncIterator[Sequence[dict[str, Value]]]:
-    async for statement in statements:
-        yield [dict(row) for row in rows_of(statement)]

@@ -1,9 +1,14 @@
-"""Statements as a table: a row for each line, and one for each step that no single deal brought in; they add up."""
+"""Statements as a table: a row for each line, and one for each step that no single deal brought in; they add up.
+
+What payout runs made of it has rows of its own, whose amounts stand in a column of their own.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from services.incentives.earnings.domain.inputs import exact_sum
+from services.incentives.statements.domain.english import ENGLISH
+from services.incentives.statements.domain.pay import StatedCorrection
 from services.incentives.statements.domain.statement import PersonStatement, StatedLine, StatedSlice
 from shared.kernel.money import format_amount, round_to_minor_unit
 from shared.tables.columns import Column, Kind, Value
@@ -36,6 +41,10 @@ COLUMNS: Final = (
     Column("step", Kind.TEXT),
     Column("amount", Kind.NUMBER),
     Column("currency", Kind.WORD),
+    Column("run_number", Kind.WHOLE),
+    Column("paid_on", Kind.DAY),
+    Column("pay_step", Kind.TEXT),
+    Column("pay_amount", Kind.NUMBER),
 )
 
 
@@ -59,12 +68,47 @@ def rows_of(statement: PersonStatement) -> Iterator[Mapping[str, Value]]:
             "currency": earning.currency,
         }
         yield from ({**shared, **_line(line)} for line in earning.lines)
-        yield from ({**shared, "step": words.en, "amount": amount} for words, amount in earning.steps)
+        yield from ({**shared, "step": each.words.en, "amount": each.amount} for each in earning.steps)
         rest = round_to_minor_unit(
-            earning.not_by_deals - exact_sum(amount for _, amount in earning.steps), earning.currency
+            earning.not_by_deals - exact_sum(each.amount for each in earning.steps), earning.currency
         )
         if rest:
             yield {**shared, "amount": rest}
+        if earning.as_paid is not None and earning.as_paid != earning.earned:
+            yield {**shared, "step": ENGLISH.posted_later, "amount": earning.as_paid - earning.earned}
+    for correction in () if statement.pay is None else statement.pay.earlier:
+        yield {**person, **_correction(correction)}
+    for payout in statement.payouts:
+        paid: dict[str, Value] = {
+            **person,
+            "plan": payout.plan_name,
+            "start": payout.period.start,
+            "end": payout.period.end,
+            "currency": payout.currency,
+            "run_number": payout.run_number,
+            "paid_on": payout.paid_on,
+        }
+        for line in payout.lines:
+            amount = round_to_minor_unit(line.amount, payout.currency)
+            yield {**paid, "pay_step": ENGLISH.line(line.kind), "pay_amount": amount}
+
+
+def _correction(correction: StatedCorrection) -> Mapping[str, Value]:
+    deal = correction.deal
+    return {
+        "earning_id": correction.earning_id,
+        "plan": correction.plan_name,
+        "component": correction.component,
+        "start": correction.origin.start,
+        "end": correction.origin.end,
+        "deal_id": None if deal is None else deal.id,
+        "source": None if deal is None else deal.source,
+        "external_id": None if deal is None else deal.external_id,
+        "deal_name": None if deal is None else deal.name,
+        "step": ENGLISH.cause_of(correction.cause),
+        "amount": correction.amount,
+        "currency": correction.currency,
+    }
 
 
 def _line(line: StatedLine) -> Mapping[str, Value]:

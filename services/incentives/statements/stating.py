@@ -1,6 +1,7 @@
 """From what explains a person's earnings to what is on the statement: the same numbers as the JSON answer has."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from uuid import UUID
 
 from services.incentives.earnings.domain.schedule import Schedule
@@ -21,7 +22,9 @@ from services.incentives.statements.domain.statement import (
     StatedConversion,
     StatedEarning,
     StatedLine,
+    StatedMultiplier,
     StatedSlice,
+    StatedStep,
     StatedTier,
     deal_name,
 )
@@ -35,12 +38,17 @@ def stated(found: StatedPerson, texts: Texts) -> PersonStatement:
     """Everything that is on a person's statement."""
     statement = found.statement
     payee = Payee(statement.person_id, statement.person_name, statement.employee_number)
-    earnings = [_earning(each, statement.deals, found.plan_names) for each in statement.earnings]
+    earnings = [_earning(each, statement.deals, found.plan_names, found.as_paid) for each in statement.earnings]
     asked = None if statement.deal is None else _asked(statement.deal, earnings, texts)
-    return PersonStatement(payee, statement.start, statement.end, earnings, asked)
+    return PersonStatement(payee, statement.start, statement.end, earnings, asked, found.payouts, found.pay)
 
 
-def _earning(found: ExplainedEarning, deals: dict[UUID, Deal], plan_names: dict[UUID, str]) -> StatedEarning:
+def _earning(
+    found: ExplainedEarning,
+    deals: Mapping[UUID, Deal],
+    plan_names: Mapping[UUID, str],
+    as_paid: Mapping[UUID, Decimal] | None,
+) -> StatedEarning:
     answer, terms, content = EarningStatementAnswer.of(found, deals), found.terms, terms_content(found)
     measure = None if terms is None else main_measure(terms.component)
     earning = answer.earning
@@ -62,11 +70,12 @@ def _earning(found: ExplainedEarning, deals: dict[UUID, Deal], plan_names: dict[
         owed=answer.ledger_balance,
         tiers=_tiers(found),
         lines=[_line(line, deals.get(line.deal_id)) for line in answer.lines],
-        steps=[(Words(each.why.en, each.why.zh), each.amount) for each in answer.steps],
+        steps=[StatedStep(Words(each.why.en, each.why.zh), each.amount) for each in answer.steps],
         is_stale=answer.recalculating,
         changed_at=earning.changed_at,
         before=before_of(found),
         rerated_before=rerated_before(found),
+        as_paid=None if as_paid is None else as_paid.get(earning.id, Decimal(0)),
     )
 
 
@@ -97,7 +106,7 @@ def _line(line: LineAnswer, deal: Deal | None) -> StatedLine:
         slices=[StatedSlice(each.tier, each.value, each.rate, each.step) for each in line.slices],
         rerated=line.rerated,
         amount=line.amount,
-        multipliers=[(each.name, each.factor, each.multiplies == "pay") for each in line.multipliers],
+        multipliers=[StatedMultiplier(each.name, each.factor, each.multiplies == "pay") for each in line.multipliers],
         left_out=line.left_out,
         multiplied=line.multiplied,
         withheld=line.withheld,

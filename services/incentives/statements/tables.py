@@ -1,4 +1,4 @@
-"""The table of acceptances; append-only."""
+"""The tables of acceptances and of kept statements; all of them append-only."""
 
 from sqlalchemy import Column, Integer, Table, Text, Uuid
 
@@ -17,3 +17,28 @@ plan_acceptances = Table(
     Column("terms_digest", Text, nullable=False),
 )
 """Who accepted which version of a plan, and the digest of the terms that were accepted."""
+
+kept_statements = Table(
+    "kept_statements",
+    metadata,
+    tenant_id(),
+    Column("pay_period_id", Uuid(), primary_key=True),
+    Column("part", Text, primary_key=True),
+    Column("person_id", Uuid(), primary_key=True),
+    Column("content", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    instant("kept_at"),
+)
+"""What each person's statement of a pay period said, as it was written."""
+
+kept_pay_periods = Table(
+    "kept_pay_periods",
+    metadata,
+    tenant_id(),
+    Column("pay_period_id", Uuid(), primary_key=True),
+    Column("part", Text, primary_key=True),
+    Column("statements", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    instant("kept_at"),
+)
+"""That a part was written for everybody."""

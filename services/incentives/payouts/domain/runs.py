@@ -202,6 +202,21 @@ class Payout:
         return self.owed_before + moved - self.state.owed
 
 
+@dataclass(frozen=True, slots=True)
+class PaidOut:
+    """A payout of an approved run, with the run's number, state and pay period, and when payroll had paid it.
+
+    `reverses` is the number of the run whose opposite it is.
+    """
+
+    payout: Payout
+    run_number: int
+    status: RunStatus
+    period: Period
+    paid_at: datetime | None
+    reverses: int | None
+
+
 def moved(run: PayoutRun, to: RunStatus) -> PayoutRun:
     """The run in that state. Raises PayoutRunCannotMove."""
     if to not in STEPS[run.status]:

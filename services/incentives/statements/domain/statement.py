@@ -12,6 +12,7 @@ from services.incentives.earnings.domain.inputs import exact_sum
 from services.incentives.plans.domain.assignments import QuotaGap
 from services.incentives.statements.domain import display
 from services.incentives.statements.domain.layout import Document, Fact, Section, Sheet, TableColumn
+from services.incentives.statements.domain.pay import PeriodPay, StatedCorrection, StatedPayout
 from services.incentives.statements.domain.texts import Language, Texts
 from shared.kernel.errors import InvalidInput
 from shared.kernel.periods import Period
@@ -20,6 +21,7 @@ from shared.kernel.reasons import Reason, Words
 LINES_MAX: Final = 2000
 _BEGINNING: Final = datetime(1980, 1, 1)  # noqa: DTZ001
 _NONE: Final = "—"
+_DIGEST_SHOWN: Final = 16
 
 
 class DocumentTooLong(InvalidInput):
@@ -58,6 +60,23 @@ class StatedConversion:
 
 
 @dataclass(frozen=True, slots=True)
+class StatedMultiplier:
+    """A multiplier that applies; `is_of_pay` tells one of pay from one of what counts."""
+
+    name: str
+    factor: Decimal
+    is_of_pay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StatedStep:
+    """What became of the pay of all lines together, or how it came about without them."""
+
+    words: Words
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class StatedLine:
     """What of a deal counts on a day, and what it brought in; `amount` is rounded, and the lines add up."""
 
@@ -73,8 +92,7 @@ class StatedLine:
     slices: Sequence[StatedSlice]
     rerated: Decimal
     amount: Decimal
-    multipliers: Sequence[tuple[str, Decimal, bool]] = ()
-    """The name and the factor of each that applies, and whether it is one of pay rather than of what counts."""
+    multipliers: Sequence[StatedMultiplier] = ()
     left_out: Decimal = Decimal(0)
     """What the rule for giant deals does not count of the whole deal."""
     multiplied: Decimal = Decimal(0)
@@ -115,14 +133,15 @@ class StatedEarning:
     owed: Decimal
     tiers: Sequence[StatedTier]
     lines: Sequence[StatedLine]
-    steps: Sequence[tuple[Words, Decimal]]
-    """What became of the pay of all lines together, or how it came about without them."""
+    steps: Sequence[StatedStep]
     is_stale: bool
     changed_at: datetime
     before: Decimal = Decimal(0)
     """What the running total began with, where it goes on from earlier earnings."""
     rerated_before: Decimal = Decimal(0)
     """What the tiers reached now made of that."""
+    as_paid: Decimal | None = None
+    """What the pay period of the statement paid for it; None on a statement of some days."""
 
     @property
     def unit(self) -> str | None:
@@ -147,18 +166,27 @@ class AskedDeal:
 
 @dataclass(frozen=True, slots=True)
 class PersonStatement:
-    """What a person earned in the periods that lie within [start, end)."""
+    """What a person earned in the periods that lie within [start, end), and what runs for pay periods there paid.
+
+    With `pay` it is the statement of a pay period: its earnings are those that are due in it.
+    """
 
     payee: Payee
     start: date
     end: date
     earnings: Sequence[StatedEarning]
     asked: AskedDeal | None = None
+    payouts: Sequence[StatedPayout] = ()
+    pay: PeriodPay | None = None
 
     @property
     def as_of(self) -> datetime | None:
         """When something on it last changed."""
-        return max((earning.changed_at for earning in self.earnings), default=None)
+        changes = [earning.changed_at for earning in self.earnings]
+        if self.pay is not None:
+            changes += [each.posted_at for each in (*self.pay.earlier, *self.pay.later)]
+            changes += [] if self.pay.cut_off_at is None else [self.pay.cut_off_at]
+        return max(changes, default=None)
 
     def check_length(self) -> None:
         """Raise DocumentTooLong for more lines than somebody reads."""
@@ -182,26 +210,44 @@ def totals(earnings: Iterable[StatedEarning]) -> dict[str, tuple[Decimal, Decima
 
 def statement_document(statement: PersonStatement, texts: Texts) -> Document:
     """The statement to be read."""
-    payee, as_of = statement.payee, statement.as_of
+    payee, as_of, pay = statement.payee, statement.as_of, statement.pay
     period = f"{statement.start} – {display.last_day(statement.end)}"
     sums = totals(statement.earnings)
     sections = [] if statement.asked is None else [_asked(statement.asked, texts)]
-    sections.append(_summary(statement.earnings, sums, texts))
+    sections.append(_summary(statement, sums, texts))
+    if statement.payouts:
+        sections.append(_payment(statement.payouts, texts))
+    if pay is not None and pay.earlier:
+        sections.append(Section(texts.for_earlier, tables=(_corrections(pay.earlier, texts),)))
+    if pay is not None and any(total.difference for total in pay.totals):
+        sections.append(_recalculated(pay, texts))
     sections += [_earning(earning, texts) for earning in statement.earnings]
+    facts = [
+        Fact(texts.employee_number, payee.employee_number or _NONE),
+        Fact(texts.period if pay is None else texts.pay_period, period),
+        Fact(texts.person_id, str(payee.person_id)),
+        Fact(texts.as_of, texts.nothing_yet if as_of is None else display.moment(as_of)),
+    ]
+    if pay is not None:
+        cut_off = texts.takes_postings if pay.cut_off_at is None else display.moment(pay.cut_off_at)
+        facts.append(Fact(texts.cut_off, cut_off))
+        facts.append(Fact(texts.kept_digest, texts.nothing_yet if pay.digest is None else pay.digest[:_DIGEST_SHOWN]))
+        figures = [Fact(texts.as_paid, display.money(each.as_paid, each.currency)) for each in pay.totals]
+    else:
+        figures = [Fact(texts.earned, display.money(earned, currency)) for currency, (earned, _) in sums.items()]
+    figures += [Fact(texts.paid, display.money(paid, currency)) for currency, paid in _paid(statement.payouts).items()]
+    footer = texts.statement_footer
+    if pay is not None and pay.digest is not None:
+        footer = texts.kept_footer.format(digest=pay.digest)
     return Document(
         language=texts.language,
-        title=texts.statement,
+        title=texts.statement if pay is None else texts.pay_statement,
         subject=payee.name or texts.unnamed,
         aside=period,
-        facts=(
-            Fact(texts.employee_number, payee.employee_number or _NONE),
-            Fact(texts.period, period),
-            Fact(texts.person_id, str(payee.person_id)),
-            Fact(texts.as_of, texts.nothing_yet if as_of is None else display.moment(as_of)),
-        ),
-        figures=tuple(Fact(texts.earned, display.money(earned, currency)) for currency, (earned, _) in sums.items()),
+        facts=tuple(facts),
+        figures=tuple(figures),
         sections=tuple(sections),
-        footer=texts.statement_footer,
+        footer=footer,
         page_words=texts.page_words,
         as_of=as_of or _BEGINNING,
     )
@@ -229,7 +275,15 @@ def _asked(asked: AskedDeal, texts: Texts) -> Section:
     return Section(texts.asked, notes=("\n".join(notes),))
 
 
-def _summary(earnings: Sequence[StatedEarning], sums: dict[str, tuple[Decimal, Decimal]], texts: Texts) -> Section:
+def _paid(payouts: Sequence[StatedPayout]) -> dict[str, Decimal]:
+    paid: dict[str, Decimal] = defaultdict(Decimal)
+    for each in payouts:
+        paid[each.currency] += each.paid
+    return dict(sorted(paid.items()))
+
+
+def _summary(statement: PersonStatement, sums: dict[str, tuple[Decimal, Decimal]], texts: Texts) -> Section:
+    earnings, pay = statement.earnings, statement.pay
     if not earnings:
         return Section(texts.summary, paragraphs=(texts.nothing_earned, texts.missing_deal))
     columns = (
@@ -252,7 +306,12 @@ def _summary(earnings: Sequence[StatedEarning], sums: dict[str, tuple[Decimal, D
         for earning in earnings
     )
     ends, notes = [], []
-    for currency, (earned, owed) in sums.items():
+    for total in () if pay is None else pay.totals:
+        ends.append((texts.for_due, "", "", "", "", display.money(total.for_due, total.currency)))
+        if total.for_earlier:
+            ends.append((texts.for_earlier, "", "", "", "", display.money(total.for_earlier, total.currency)))
+            ends.append((texts.as_paid, "", "", "", "", display.money(total.as_paid, total.currency)))
+    for currency, (earned, owed) in sums.items() if pay is None else ():
         ends.append((texts.total, "", "", "", "", display.money(earned, currency)))
         ends.append((texts.by_the_ledger, "", "", "", "", display.money(owed, currency)))
         if earned != owed:
@@ -260,6 +319,90 @@ def _summary(earnings: Sequence[StatedEarning], sums: dict[str, tuple[Decimal, D
             notes.append(texts.ledger_differs.format(ledger=ledger, earned=display.money(earned, currency)))
     sheet = Sheet(columns, rows, tuple(ends))
     return Section(texts.summary, paragraphs=(texts.missing_deal,), tables=(sheet,), notes=tuple(notes))
+
+
+def _payment(payouts: Sequence[StatedPayout], texts: Texts) -> Section:
+    columns = (TableColumn(texts.step, is_wide=True), TableColumn(texts.amount, is_number=True))
+    sheets = []
+    for each in payouts:
+        rows = tuple((texts.line(line.kind), display.posted(line.amount, each.currency)) for line in each.lines)
+        ends = [(texts.paid, display.money(each.paid, each.currency))]
+        for label, amount in (
+            (texts.carried, each.carried),
+            (texts.owed_of_draws, each.owed),
+            (texts.held_back, each.held_back),
+        ):
+            if amount:
+                ends.append((label, display.money(amount, each.currency)))
+        when = texts.run_state(each.status)
+        if each.paid_on is not None:
+            when = texts.paid_on.format(day=each.paid_on)
+        caption = texts.run_of.format(number=each.run_number, plan=each.plan_name, days=display.days(each.period))
+        if each.reverses is not None:
+            caption = texts.run_reverses.format(run=caption, number=each.reverses)
+        sheets.append(Sheet(columns, rows, tuple(ends), caption=f"{caption}, {when}"))
+    return Section(texts.payment, tables=tuple(sheets))
+
+
+def _recalculated(pay: PeriodPay, texts: Texts) -> Section:
+    columns = (
+        TableColumn(texts.currency, is_wide=True),
+        TableColumn(texts.as_paid, is_number=True),
+        TableColumn(texts.as_recalculated, is_number=True),
+        TableColumn(texts.difference, is_number=True),
+    )
+    rows = tuple(
+        (
+            each.currency,
+            display.posted(each.for_due, each.currency),
+            display.posted(each.as_recalculated, each.currency),
+            display.posted(each.difference, each.currency),
+        )
+        for each in pay.totals
+    )
+    tables = [Sheet(columns, rows)]
+    if pay.later:
+        tables.append(_corrections(pay.later, texts))
+    return Section(texts.recalculated, paragraphs=(texts.recalculated_words,), tables=tuple(tables))
+
+
+def _corrections(corrections: Sequence[StatedCorrection], texts: Texts) -> Sheet:
+    columns = (
+        TableColumn(texts.component),
+        TableColumn(texts.cause, is_wide=True),
+        TableColumn(texts.origin),
+        TableColumn(texts.posted_in),
+        TableColumn(texts.amount, is_number=True),
+    )
+    rows = tuple(
+        (
+            f"{each.component}\n{each.plan_name}",
+            _cause(each, texts),
+            display.days(each.origin),
+            f"{display.days(each.posted_in)}\n{display.moment(each.posted_at)}",
+            display.money(each.amount, each.currency),
+        )
+        for each in corrections
+    )
+    sums: dict[str, list[Decimal]] = defaultdict(list)
+    for each in corrections:
+        sums[each.currency].append(each.amount)
+    ends = tuple(
+        (texts.total, "", "", "", display.money(exact_sum(amounts), currency))
+        for currency, amounts in sorted(sums.items())
+    )
+    return Sheet(columns, rows, ends, caption=texts.corrections)
+
+
+def _cause(correction: StatedCorrection, texts: Texts) -> str:
+    found = [texts.cause_of(correction.cause)]
+    deal = correction.deal
+    if deal is not None:
+        found += [] if deal.name is None else [deal.name]
+        found.append(deal_name(deal.source, deal.external_id, deal.id, texts))
+    if correction.by is not None:
+        found.append(texts.approved_by.format(name=correction.by))
+    return "\n".join(found)
 
 
 def _earning(earning: StatedEarning, texts: Texts) -> Section:
@@ -275,6 +418,8 @@ def _earning(earning: StatedEarning, texts: Texts) -> Section:
     if earning.before != 0:
         facts.append(Fact(texts.before, display.number(earning.before, earning.unit)))
     notes = []
+    if earning.as_paid is not None and earning.as_paid != earning.earned:
+        notes.append(texts.paid_otherwise.format(amount=display.money(earning.as_paid, earning.currency)))
     if earning.is_stale:
         notes.append(texts.recalculating)
     if earning.quota_gap is not None:
@@ -321,7 +466,7 @@ def _tiers(earning: StatedEarning, texts: Texts) -> Sheet:
 
 def _steps(earning: StatedEarning, texts: Texts) -> Sheet:
     columns = (TableColumn(texts.step, is_wide=True), TableColumn(texts.amount, is_number=True))
-    rows = tuple((_said(words, texts), display.posted(amount, earning.currency)) for words, amount in earning.steps)
+    rows = tuple((_said(each.words, texts), display.posted(each.amount, earning.currency)) for each in earning.steps)
     ends = () if earning.lines else ((texts.total, display.money(earning.earned, earning.currency)),)
     return Sheet(columns, rows, ends, caption=texts.steps)
 
@@ -376,9 +521,9 @@ def _slices(line: StatedLine, earning: StatedEarning, texts: Texts) -> str:
         tier = f"{texts.tier_number.format(number=part.tier)}: " if len(earning.tiers) > 1 else ""
         step = f" + {display.posted(part.step, earning.currency)}" if part.step else ""
         found.append(f"{tier}{display.number(part.value, earning.unit)} × {rate}{step}")
-    for name, factor, is_of_pay in line.multipliers:
-        words = texts.multiplier_of_pay if is_of_pay else texts.multiplier_of_credit
-        found.append(words.format(name=name, factor=display.number(factor)))
+    for each in line.multipliers:
+        words = texts.multiplier_of_pay if each.is_of_pay else texts.multiplier_of_credit
+        found.append(words.format(name=each.name, factor=display.number(each.factor)))
     for words, amount in (
         (texts.multiplied, line.multiplied),
         (texts.withheld, line.withheld),

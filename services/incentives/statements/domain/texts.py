@@ -87,6 +87,35 @@ class Texts:
     missing_deal: str
     statement_footer: str
 
+    pay_statement: str
+    pay_period: str
+    cut_off: str
+    takes_postings: str
+    kept_digest: str
+    kept_footer: str
+    as_paid: str
+    for_due: str
+    for_earlier: str
+    paid: str
+    payment: str
+    run_of: str
+    run_reverses: str
+    paid_on: str
+    carried: str
+    owed_of_draws: str
+    held_back: str
+    recalculated: str
+    recalculated_words: str
+    as_recalculated: str
+    difference: str
+    corrections: str
+    cause: str
+    origin: str
+    posted_in: str
+    approved_by: str
+    paid_otherwise: str
+    posted_later: str
+
     plan_document: str
     draft: str
     approved: str
@@ -187,6 +216,13 @@ class Texts:
     gaps: tuple[tuple[str, str], ...]
     """Why there is no quota, by its code."""
 
+    lines: tuple[tuple[str, str], ...]
+    """What each kind of line of a payout is called."""
+    run_states: tuple[tuple[str, str], ...]
+    """How far a payout run is."""
+    causes: tuple[tuple[str, str], ...]
+    """What made the ledger move."""
+
     def kind(self, name: str) -> str:
         """What a kind of component is called."""
         return dict(self.kinds).get(name, name)
@@ -194,3 +230,15 @@ class Texts:
     def gap(self, code: str) -> str:
         """Why there is no quota."""
         return dict(self.gaps).get(code, code)
+
+    def line(self, kind: str) -> str:
+        """What a kind of line of a payout is called."""
+        return dict(self.lines).get(kind, kind)
+
+    def run_state(self, status: str) -> str:
+        """How far a payout run is."""
+        return dict(self.run_states).get(status, status)
+
+    def cause_of(self, kind: str) -> str:
+        """What made the ledger move."""
+        return dict(self.causes).get(kind, kind)
