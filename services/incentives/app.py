@@ -26,6 +26,7 @@ from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.api import router as plans_router
 from services.incentives.plans.assigning import Assignments
 from services.incentives.plans.assignments_api import router as assignments_router
+from services.incentives.plans.re_earnings_api import router as re_earnings_router
 from services.incentives.plans.scores_api import router as scores_router
 from services.incentives.plans.scoring import Scoring
 from services.incentives.plans.service import Plans
@@ -91,6 +92,7 @@ def create_app() -> FastAPI:
             pay_periods_router,
             plans_router,
             previews_router,
+            re_earnings_router,
             simulation_router,
             statements_router,
             pay_statements_router,

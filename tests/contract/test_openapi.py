@@ -78,6 +78,8 @@ PUBLIC_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
         "/v1/earnings/{earning_id}/explain": "get",
         "/v1/statements": "get",
         "/v1/ledger": "get",
+        "/v1/re-earnings": "get",
+        "/v1/re-earnings/{re_earning_id}": "get",
     },
 }
 

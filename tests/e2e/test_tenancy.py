@@ -509,6 +509,7 @@ class Company:
         names = {person: name for name, person in self.people.items()}
         for earning in await self.items("incentives", "/v1/earnings"):
             self.earnings[names[str(earning["person_id"])]] = str(earning["id"])
+        self.ids["re_earning_id"] = str((await self.items("incentives", "/v1/re-earnings"))[0]["id"])
         await self._pay_out()
         path = f"/v1/cost-centres/{self.ids['team_id']}/2026-05-01"
         booked = await self.send("PUT", "incentives", path, body={"code": "4100"})

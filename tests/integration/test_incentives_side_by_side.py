@@ -3,8 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
-from dataclasses import replace
-from functools import partial
 from random import Random
 from uuid import UUID
 
@@ -16,25 +14,20 @@ from services.incentives.credits.domain.credit import ReceivedDeal
 from services.incentives.earnings.service import Earnings
 from services.incentives.ledger import service as ledger
 from services.incentives.metadata import transport
-from services.incentives.plans.assigning import Act, AssignmentRequest
-from services.incentives.plans.domain.assignments import Assignment
-from shared.contracts.org import Identity
 from shared.db.database import Database, Transaction
-from shared.kernel.approvals import SERVICE, Actor
 from shared.kernel.difference import Difference
-from shared.kernel.errors import AttainError, Refusals
-from shared.kernel.periods import DatedRange
+from shared.kernel.errors import AttainError
 from shared.outbox.outbox import Outbox
-from tests.oracles.incentives import EVER, Assigned, DealVersion, Known, Step, World, histories
-from tests.stories.incentives import SOURCE, deal_event, named
-from tests.stories.pay import ASSIGNMENTS, CREDITS, EARNINGS, PLANS, VERIFICATION
-from tests.stories.pay_company import APPROVER, Company, paying, won
+from tests.oracles.incentives import Assigned, DealVersion, Known, Step, World, histories
+from tests.stories.incentives import deal_event
+from tests.stories.pay import CREDITS, EARNINGS, PLANS, VERIFICATION
+from tests.stories.pay_company import Company, many_paid, two_paid, won
 
 _WAITS_SECONDS = 0.5
 _OF_OTHERS_SECONDS_MAX = 20
 """How long what waits for nobody may take on a busy machine."""
 _OTHER = 1
-"""Somebody else than person 0, with an assignment of the same number to the same plan."""
+"""Somebody else than person 0."""
 
 
 @pytest.fixture(scope="module")
@@ -64,44 +57,6 @@ class HeldOutbox(Outbox):
         await super().mark(tx, topic, subjects, stripe=stripe, patient=patient)
         self.reached.set()
         await self.goes_on.wait()
-
-
-async def two_paid(database: Database) -> Company:
-    """Persons 0 and 1 are paid; the first deal of the connection, for which others of it wait, has come."""
-    company = await paying(database)
-    await company.assign(Assigned(_OTHER, EVER, None, ()))
-    await company.rebuilder.rebuild_all()
-    await company.take_deals([replace(won(10_000, 1, 0), owner=None)])
-    return company
-
-
-async def many_paid(database: Database) -> Company:
-    """Users 100 to 159 are people who are paid as well."""
-    company = await two_paid(database)
-    users = range(100, 160)
-    known = [
-        Identity(
-            tenant_id=company.tenant,
-            id=named("user", user),
-            version=1,
-            source=SOURCE,
-            external_user_id=str(user),
-            person_id=named("person", user),
-            deleted=False,
-        )
-        for user in users
-    ]
-    await company.publish(*known, version=1)
-    made = [
-        ("", partial(Assignment, person_id=named("person", user), plan_id=company.plans[0], range=DatedRange(EVER)))
-        for user in users
-    ]
-    async with database.transaction(company.scope) as tx:
-        added, _ = await ASSIGNMENTS.put(tx, company.tenant, SERVICE, made, [], Refusals(alone=True))
-        approvals = [AssignmentRequest("", each.id, each.version, Act.APPROVE) for each in added]
-        await ASSIGNMENTS.put(tx, company.tenant, Actor.of(APPROVER), [], approvals, Refusals(alone=True))
-    await company.rebuilder.rebuild_all()
-    return company
 
 
 async def differences(company: Company) -> list[Difference]:

@@ -1,6 +1,7 @@
 """A tenant of incentives, driven through the use cases as consumers and HTTP drive them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import partial
@@ -11,6 +12,7 @@ from services.incentives.earnings import store
 from services.incentives.ledger import service as ledger
 from services.incentives.ledger.domain import EARNING, PAYABLE
 from services.incentives.plans.assigning import Act, AssignmentRequest
+from services.incentives.plans.domain.assignments import Assignment
 from services.incentives.plans.domain.kinds.commission import Commission
 from services.incentives.plans.domain.rates import FlatRate
 from shared.contracts.base import Event
@@ -20,8 +22,9 @@ from shared.db.database import Database, Scope, Transaction
 from shared.db.projection import Snapshot
 from shared.kernel.approvals import SERVICE, Actor
 from shared.kernel.deals import DateField
+from shared.kernel.errors import Refusals
 from shared.kernel.measures import Aggregate, Measure
-from shared.kernel.periods import PeriodKind
+from shared.kernel.periods import DatedRange, PeriodKind
 from tests.oracles.incentives import (
     EVER,
     FOUNDED,
@@ -273,3 +276,41 @@ async def paying(database: Database, *components: Commission) -> Company:
 
 def won(deal: int, version: int, amount_cents: int, owner: int = 0) -> DealVersion:
     return DealVersion(deal, version, owner, (), amount_cents, True, date(2026, 2, 1), "USD", False)
+
+
+async def two_paid(database: Database) -> Company:
+    """Persons 0 and 1 are paid; the first deal of the connection, for which others of it wait, has come."""
+    company = await paying(database)
+    await company.assign(Assigned(1, EVER, None, ()))
+    await company.rebuilder.rebuild_all()
+    await company.take_deals([replace(won(10_000, 1, 0), owner=None)])
+    return company
+
+
+async def many_paid(database: Database) -> Company:
+    """Users 100 to 159 are people who are paid as well."""
+    company = await two_paid(database)
+    users = range(100, 160)
+    known = [
+        Identity(
+            tenant_id=company.tenant,
+            id=named("user", user),
+            version=1,
+            source=SOURCE,
+            external_user_id=str(user),
+            person_id=named("person", user),
+            deleted=False,
+        )
+        for user in users
+    ]
+    await company.publish(*known, version=1)
+    made = [
+        ("", partial(Assignment, person_id=named("person", user), plan_id=company.plans[0], range=DatedRange(EVER)))
+        for user in users
+    ]
+    async with database.transaction(company.scope) as tx:
+        added, _ = await ASSIGNMENTS.put(tx, company.tenant, SERVICE, made, [], Refusals(alone=True))
+        approvals = [AssignmentRequest("", each.id, each.version, Act.APPROVE) for each in added]
+        await ASSIGNMENTS.put(tx, company.tenant, Actor.of(APPROVER), [], approvals, Refusals(alone=True))
+    await company.rebuilder.rebuild_all()
+    return company

@@ -12,6 +12,7 @@ ids; the assignments, by theirs; and once everything is worked out and stored, t
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence, Set
+from time import perf_counter
 from typing import Final
 from uuid import UUID
 
@@ -94,6 +95,7 @@ class Earnings:
     async def rebuild(self, tx: Transaction, tenant_id: UUID) -> int:
         """Work out the longest stale assignments of a tenant anew; how many those were, 0 when none is left to take."""
         await tx.lock_tenants_shared([tenant_id])
+        began = perf_counter()
         stale = await self._plans.take_stale(tx, tenant_id, REBUILD_ASSIGNMENTS)
         if not stale:
             return 0
@@ -109,7 +111,10 @@ class Earnings:
         settlement = Settlement(known, {key: each.cell for key, each in stored.items()})
         settlement.rebuild(causes, stored, after, plain.totals)
         await self._credits.replace(tx, tenant_id, before, after)
-        await ledger.post(tx, tenant_id, await self._saved(tx, tenant_id, settlement))
+        postings = await self._saved(tx, tenant_id, settlement)
+        worked_ms = max(1, round((perf_counter() - began) * 1000))
+        await self._plans.advance_re_earnings(tx, tenant_id, stale, worked_ms=worked_ms)
+        await ledger.post(tx, tenant_id, postings)
         return len(stale)
 
     async def _mark_takers(

@@ -34,7 +34,8 @@ class Rebuilder(Rounds):
     async def rebuild_all(self) -> None:
         """Rebuild every stale assignment of every tenant. Raises Unavailable.
 
-        A tenant whose assignments cannot be worked out is logged and left until the next time; the others go on.
+        A tenant whose assignments cannot be worked out is logged and left until the next time, as its re-earnings say;
+        the others go on.
         """
         for tenant_id in await self._database.run(Scope.every(), self._plans.stale_tenants):
             try:
@@ -42,8 +43,15 @@ class Rebuilder(Rounds):
                     pass
             except Unavailable:
                 raise
-            except Exception:
+            except Exception as error:
                 _log.exception("rebuild_failed", tenant_id=str(tenant_id))
+                failed = partial(
+                    self._fail, tenant_id=tenant_id, failure=f"Something unforeseen: {type(error).__name__}."
+                )
+                await self._database.run(Scope.of(tenant_id), failed)
+
+    async def _fail(self, tx: Transaction, *, tenant_id: UUID, failure: str) -> None:
+        await self._plans.fail_re_earnings(tx, tenant_id, failure)
 
     async def _chunk(self, tenant_id: UUID) -> int:
         started = time.perf_counter()
@@ -78,3 +86,4 @@ class PeriodBeginnings(Rounds):
 
     async def _begin(self, tx: Transaction, *, tenant_id: UUID) -> None:
         await self._earnings.begin_periods(tx, tenant_id)
+        await self._plans.tidy_re_earnings(tx, tenant_id)

@@ -6,7 +6,7 @@ transaction; the worker, woken at the commit, works them out anew.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from services.incentives.plans import store
 from services.incentives.plans.domain.assignments import Assignment, QuotaGoal
 from services.incentives.plans.domain.components import Component, check_periods
 from services.incentives.plans.domain.history import VersionChange
+from services.incentives.plans.domain.re_earnings import ReEarning, ReEarningNotFound, ReEarningState, worked_at
 from services.incentives.plans.domain.rules import NO_RULES, PeriodRules
 from services.incentives.plans.domain.scores import Scores, counting
 from services.incentives.plans.domain.versions import (
@@ -43,6 +44,7 @@ from shared.kernel.sight import Sight
 
 STALE_CHANNEL: Final = "incentives_stale"
 """Notified when assignments were marked stale."""
+_RE_EARNINGS_KEPT: Final = timedelta(days=90)
 _COUNTING: Final = (GoalStatus.ACTIVE, GoalStatus.CLOSED)
 
 
@@ -221,7 +223,10 @@ class Plans:
             await self.mark_stale(tx, tenant_id, touched)
 
     async def mark_stale(self, tx: Transaction, tenant_id: UUID, changes: Mapping[UUID, Sequence[str]]) -> None:
-        """Have assignments worked out anew, each because of its changes (each `<subject> v<version>`)."""
+        """Have assignments worked out anew, each because of its changes (each `<subject> v<version>`).
+
+        A re-earning counts them from now on.
+        """
         if changes:
             await store.mark_stale(tx, tenant_id, changes)
             await tx.notify(STALE_CHANNEL)
@@ -232,6 +237,42 @@ class Plans:
         The caller works them out before it commits.
         """
         return await store.take_stale(tx, tenant_id, limit)
+
+    async def advance_re_earnings(
+        self, tx: Transaction, tenant_id: UUID, worked_out: Sequence[StaleAssignment], *, worked_ms: int
+    ) -> None:
+        """Count what was taken as worked out, in so long."""
+        worked = worked_at([each.re_earnings for each in worked_out], worked_ms)
+        if worked:
+            await store.advance(tx, tenant_id, worked)
+
+    async def fail_re_earnings(self, tx: Transaction, tenant_id: UUID, failure: str) -> None:
+        """Say why no stale assignment of a tenant can be worked out; until one is."""
+        await store.fail_re_earnings(tx, tenant_id, failure)
+
+    async def tidy_re_earnings(self, tx: Transaction, tenant_id: UUID) -> None:
+        """Forget those that ended months ago, and end those whose assignments no process has counted."""
+        await store.tidy_re_earnings(tx, tenant_id, tx.now - _RE_EARNINGS_KEPT)
+
+    async def list_re_earnings(
+        self,
+        tx: Transaction,
+        tenant_id: UUID,
+        *,
+        state: ReEarningState | None,
+        cause: str | None,
+        after: UUID | None,
+        limit: int,
+    ) -> list[ReEarning]:
+        """By id, which is the order of the changes; those in a state, and of one change."""
+        return await store.list_re_earnings(tx, tenant_id, state=state, cause=cause, after=after, limit=limit)
+
+    async def get_re_earning(self, tx: Transaction, tenant_id: UUID, re_earning_id: UUID) -> ReEarning:
+        """Raises ReEarningNotFound."""
+        found = await store.find_re_earning(tx, tenant_id, re_earning_id)
+        if found is None:
+            raise ReEarningNotFound(f"There is no re-earning {re_earning_id}.")
+        return found
 
     async def lock_assignments(self, tx: Transaction, tenant_id: UUID, assignment_ids: Collection[UUID]) -> None:
         """Be the only one to settle these assignments until the end of the transaction.

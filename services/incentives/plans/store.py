@@ -4,13 +4,13 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
 from pydantic import JsonValue
 from pydantic_core import to_json
-from sqlalchemy import RowMapping, exists, func, insert, or_, select, text, true, update
+from sqlalchemy import ColumnElement, RowMapping, delete, exists, func, insert, or_, select, text, true, update
 
 from services.incentives.plans.content.assignments import (
     LEAVE,
@@ -36,6 +36,7 @@ from services.incentives.plans.domain.assignments import (
     AssignmentStatus,
 )
 from services.incentives.plans.domain.history import AssignmentChange, VersionChange
+from services.incentives.plans.domain.re_earnings import CAUSES_MAX, ReEarning, ReEarningState, WorkedAt
 from services.incentives.plans.domain.rules import NO_RULES
 from services.incentives.plans.domain.scores import Score
 from services.incentives.plans.domain.versions import ChangeKind, Plan, PlanNotFound, PlanVersion, VersionStatus
@@ -47,6 +48,7 @@ from services.incentives.plans.tables import (
     plan_versions,
     plans,
     projection,
+    re_earnings,
     stale_assignments,
 )
 from shared.db.conditions import among, equal
@@ -63,6 +65,7 @@ class StaleAssignment:
     tenant_id: UUID
     assignment_id: UUID
     changes: tuple[str, ...]
+    re_earnings: tuple[UUID, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,42 @@ class PlanState:
 
 _MARK_STALE: Final = text(
     f"""
-    INSERT INTO {stale_assignments.fullname} AS stored (tenant_id, assignment_id, changes, marked_at)
-    SELECT :tenant_id, id, CAST(changes AS jsonb), :now
+    WITH begun AS (
+        INSERT INTO {re_earnings.fullname}
+            (tenant_id, id, causes, actor, person_id, reason, requested_at, total, done, worked_ms)
+        VALUES (:tenant_id, :re_earning, CAST(:causes AS jsonb), :actor, CAST(:person_id AS uuid),
+            CAST(:reason AS text), :now, :total, 0, 0)
+    )
+    INSERT INTO {stale_assignments.fullname} AS stored (tenant_id, assignment_id, changes, re_earnings, marked_at)
+    SELECT :tenant_id, id, CAST(changes AS jsonb), jsonb_build_array(CAST(:re_earning AS uuid)), :now
     FROM unnest(CAST(:ids AS uuid[]), CAST(:changes AS text[])) AS t(id, changes) ORDER BY id
-    ON CONFLICT (tenant_id, assignment_id) DO UPDATE SET changes = stored.changes || excluded.changes
+    ON CONFLICT (tenant_id, assignment_id) DO UPDATE SET
+        changes = stored.changes || excluded.changes, re_earnings = stored.re_earnings || excluded.re_earnings
+    """
+)
+_ADVANCE: Final = text(
+    f"""
+    WITH locked AS (
+        SELECT id FROM {re_earnings.fullname} WHERE tenant_id = :tenant_id AND id = ANY(CAST(:ids AS uuid[]))
+        ORDER BY id FOR NO KEY UPDATE
+    )
+    UPDATE {re_earnings.fullname} AS r
+    SET done = r.done + worked.done, worked_ms = r.worked_ms + worked.ms, failure = NULL,
+        started_at = coalesce(r.started_at, :now),
+        ended_at = CASE WHEN r.done + worked.done >= r.total THEN CAST(:now AS timestamptz) END
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:done AS int[]), CAST(:ms AS bigint[])) AS worked(id, done, ms)
+    JOIN locked USING (id)
+    WHERE r.tenant_id = :tenant_id AND r.id = worked.id
+    """
+)
+# What no mark counts for any more was worked out by a process that knows no re-earnings.
+_END_UNCOUNTED: Final = text(
+    f"""
+    UPDATE {re_earnings.fullname} AS r SET done = total, ended_at = :now, failure = NULL
+    WHERE tenant_id = :tenant_id AND ended_at IS NULL AND NOT EXISTS (
+        SELECT FROM {stale_assignments.fullname} AS s
+        WHERE s.tenant_id = :tenant_id AND s.re_earnings @> jsonb_build_array(r.id)
+    )
     """
 )
 _TAKE_STALE: Final = text(
@@ -88,7 +123,7 @@ _TAKE_STALE: Final = text(
         SELECT ctid FROM {stale_assignments.fullname}
         WHERE tenant_id = :tenant_id ORDER BY marked_at, assignment_id LIMIT :limit FOR UPDATE SKIP LOCKED
     ))
-    RETURNING assignment_id, changes
+    RETURNING assignment_id, changes, re_earnings
     """
 )
 # In the order of their ids, so that two that lock never wait for each other.
@@ -119,6 +154,14 @@ _SNAPSHOTS: Final = text(
     WHERE tenant_id = :tenant_id AND subject = ANY(CAST(:subjects AS text[]))
     """
 )
+_NOT_ENDED: Final = re_earnings.c.ended_at.is_(None)
+_IN_STATE: Final[Mapping[ReEarningState | None, tuple[ColumnElement[bool], ...]]] = {
+    None: (),
+    ReEarningState.QUEUED: (_NOT_ENDED, re_earnings.c.failure.is_(None), re_earnings.c.started_at.is_(None)),
+    ReEarningState.RUNNING: (_NOT_ENDED, re_earnings.c.failure.is_(None), re_earnings.c.started_at.is_not(None)),
+    ReEarningState.FAILED: (_NOT_ENDED, re_earnings.c.failure.is_not(None)),
+    ReEarningState.DONE: (~_NOT_ENDED,),
+}
 _WAS_APPROVED: Final = assignments.c.status != AssignmentStatus.PROPOSED.value
 _ADD_ASSIGNMENT_CHANGES: Final = text(
     f"""
@@ -159,10 +202,78 @@ _STATES: Final = text(
 
 
 async def mark_stale(tx: Transaction, tenant_id: UUID, changes: Mapping[UUID, Sequence[str]]) -> None:
-    """By assignment what makes it stale."""
-    listed = [json.dumps(list(each)) for each in changes.values()]
-    parameters = {"tenant_id": tenant_id, "ids": list(changes), "changes": listed, "now": tx.now}
-    await tx.execute(_MARK_STALE, parameters)
+    """By assignment what makes it stale; counted by a re-earning of the transaction's actor, for its reason."""
+    causes = list(dict.fromkeys(cause for each in changes.values() for cause in each))
+    await tx.execute(
+        _MARK_STALE,
+        {
+            "tenant_id": tenant_id,
+            "ids": list(changes),
+            "changes": [json.dumps(list(each)) for each in changes.values()],
+            "re_earning": tx.new_id(),
+            "causes": json.dumps(causes[:CAUSES_MAX]),
+            "actor": tx.actor.kind.value,
+            "person_id": tx.actor.person_id,
+            "reason": tx.reason,
+            "total": len(changes),
+            "now": tx.now,
+        },
+    )
+
+
+async def advance(tx: Transaction, tenant_id: UUID, worked: Sequence[WorkedAt]) -> None:
+    """Move re-earnings on, and end those that are done."""
+    await tx.execute(
+        _ADVANCE,
+        {
+            "tenant_id": tenant_id,
+            "ids": [each.re_earning_id for each in worked],
+            "done": [each.done for each in worked],
+            "ms": [each.worked_ms for each in worked],
+            "now": tx.now,
+        },
+    )
+
+
+async def fail_re_earnings(tx: Transaction, tenant_id: UUID, failure: str) -> None:
+    """Say of those that have not ended why not."""
+    table = re_earnings
+    open_ones = table.c.tenant_id == tenant_id, table.c.ended_at.is_(None)
+    await tx.execute(update(table).where(*open_ones).values(failure=failure))
+
+
+async def tidy_re_earnings(tx: Transaction, tenant_id: UUID, ended_before: datetime) -> None:
+    """Forget those that ended before a moment, and end those that nothing stale is counted by."""
+    table = re_earnings
+    await tx.execute(delete(table).where(table.c.tenant_id == tenant_id, table.c.ended_at < ended_before))
+    await tx.execute(_END_UNCOUNTED, {"tenant_id": tenant_id, "now": tx.now})
+
+
+async def list_re_earnings(
+    tx: Transaction,
+    tenant_id: UUID,
+    *,
+    state: ReEarningState | None,
+    cause: str | None,
+    after: UUID | None,
+    limit: int,
+) -> list[ReEarning]:
+    """In the order of their ids."""
+    columns = re_earnings.c
+    conditions = [columns.tenant_id == tenant_id, *_IN_STATE[state]]
+    if cause is not None:
+        conditions.append(columns.causes.contains([cause]))
+    if after is not None:
+        conditions.append(columns.id > after)
+    statement = select(re_earnings).where(*conditions).order_by(columns.id).limit(limit)
+    return [_re_earning(row) for row in await tx.rows(statement)]
+
+
+async def find_re_earning(tx: Transaction, tenant_id: UUID, re_earning_id: UUID) -> ReEarning | None:
+    columns = re_earnings.c
+    statement = select(re_earnings).where(columns.tenant_id == tenant_id, columns.id == re_earning_id)
+    row = await tx.one_or_none(statement)
+    return None if row is None else _re_earning(row)
 
 
 async def sharing_pools(tx: Transaction, tenant_id: UUID, changed: Collection[UUID]) -> list[tuple[UUID, UUID]]:
@@ -174,7 +285,12 @@ async def sharing_pools(tx: Transaction, tenant_id: UUID, changed: Collection[UU
 async def take_stale(tx: Transaction, tenant_id: UUID, limit: int) -> list[StaleAssignment]:
     rows = await tx.rows(_TAKE_STALE, {"tenant_id": tenant_id, "limit": limit})
     return sorted(
-        (StaleAssignment(tenant_id, row["assignment_id"], tuple(row["changes"])) for row in rows),
+        (
+            StaleAssignment(
+                tenant_id, row["assignment_id"], tuple(row["changes"]), tuple(map(UUID, row["re_earnings"]))
+            )
+            for row in rows
+        ),
         key=lambda stale: stale.assignment_id,
     )
 
@@ -505,6 +621,22 @@ async def all_scores(tx: Transaction, tenant_id: UUID) -> list[Score]:
     table = objective_scores
     statement = select(table).where(table.c.tenant_id == tenant_id)
     return [_score(row) for row in await tx.rows(statement.order_by(table.c.assignment_id, table.c.number))]
+
+
+def _re_earning(row: RowMapping) -> ReEarning:
+    return ReEarning(
+        row["id"],
+        tuple(row["causes"]),
+        _actor(row),
+        row["reason"],
+        row["requested_at"],
+        row["total"],
+        row["done"],
+        row["worked_ms"],
+        row["started_at"],
+        row["ended_at"],
+        row["failure"],
+    )
 
 
 def _plan(row: RowMapping) -> Plan:

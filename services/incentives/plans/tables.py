@@ -1,6 +1,6 @@
 """Definitions: what others publish, plans with their versions, assignments, and which assignments are out of date."""
 
-from sqlalchemy import Boolean, Column, Date, Index, Integer, Numeric, Table, Text, Uuid, text
+from sqlalchemy import BigInteger, Boolean, Column, Date, Index, Integer, Numeric, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.incentives.metadata import metadata
@@ -109,8 +109,29 @@ stale_assignments = Table(
     Column("assignment_id", Uuid(), primary_key=True),
     Column("changes", JSONB, nullable=False),
     instant("marked_at"),
+    Column("re_earnings", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
 )
-"""Assignments whose cells are to be worked out anew, and the changes of definitions that made them so."""
+"""Assignments whose cells are to be worked out anew, the changes of definitions that made them so, and their counts."""
+
+re_earnings = Table(
+    "re_earnings",
+    metadata,
+    tenant_id(),
+    Column("id", Uuid(), primary_key=True),
+    Column("causes", JSONB, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("person_id", Uuid(), nullable=True),
+    Column("reason", Text, nullable=True),
+    instant("requested_at"),
+    Column("total", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("worked_ms", BigInteger, nullable=False),
+    instant("started_at", nullable=True),
+    instant("ended_at", nullable=True),
+    Column("failure", Text, nullable=True),
+    Index("ix_re_earnings_not_ended", "tenant_id", postgresql_where=text("ended_at IS NULL")),
+)
+"""How far the assignments that one change of definitions touches are worked out; for some months."""
 
 objective_scores = Table(
     "objective_scores",
