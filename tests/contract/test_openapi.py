@@ -106,6 +106,7 @@ WITHOUT_IDEMPOTENCY_KEY: Final = {
     "try_mapping",
     "simulate_earnings",
     "preview_change",
+    "preview_change_table",
 }
 """The first knows a repetition by the sender's own id; the others change nothing."""
 

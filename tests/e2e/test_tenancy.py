@@ -126,6 +126,7 @@ AGREED_ON: Final = {
     "cancel_job",
     "simulate_earnings",
     "preview_change",
+    "preview_change_table",
     "score_objective",
     "accept_plan_version",
     "create_inquiry",

@@ -1,6 +1,7 @@
 """What a change would post is shown before it is made, and is what is posted then; on real Postgres."""
 
 import asyncio
+import csv
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -332,6 +333,10 @@ async def test_every_kind_of_change_posts_exactly_what_was_shown_and_nothing_in_
         waiting = (await company.get(f"{path}/preview")).json()
         assert waiting == {**preview, "being_worked_out": 3}
 
+    version: Json = {"kind": "plan_version", "plan_id": plan_id, "number": 2}
+    assert (await ask(company, version, AUTHOR, Role.REVOPS)).json() == preview
+    # Finance does not see terms that are still being written.
+    assert (await ask(company, version)).status_code == 404
     assert await posted_by(company, activate) == rows(preview) != []
     assert (await company.get(f"{path}/preview")).json()["items"] == []
     assert await march(company) == paid
@@ -425,7 +430,24 @@ async def test_each_role_is_shown_the_people_in_its_sight_and_no_other(company: 
         pages += page.json()["items"]
         cursor = page.json()["next_cursor"]
     assert pages == (await shown(company, scores))["items"]
+    answers = {}
+    for person, role in ((AUTHOR, Role.FINANCE), (MAX, Role.MANAGER)):
+        table = await company.http.post(
+            "/v1/previews/table", json={"change": scores}, headers=company.headers(person, role)
+        )
+        answers[role] = list(csv.DictReader(table.text.removeprefix("\ufeff").splitlines()))
+    assert {line["person_id"] for line in answers[Role.MANAGER]} == {str(ANN), str(BEN)}
+    listed = [
+        (person["person_id"], each["component"], Decimal(each["difference"]))
+        for person in (await ask(company, scores)).json()["items"]
+        for each in person["earnings"]
+    ]
+    table_of_all = [
+        (each["person_id"], each["component"], Decimal(each["difference"])) for each in answers[Role.FINANCE]
+    ]
+    assert table_of_all == listed
     others: list[Json] = [
+        {"kind": "plan_version", "plan_id": plan_id, "number": 1},
         {"kind": "assignments", "change": [{"id": ann, "version": 2, "end": "2026-02-01"}]},
         {"kind": "goals", "goals": [{"goal_id": str(GOAL), "target": "1"}]},
         {"kind": "exchange_rates", "rates": [{"currency": "EUR", "date": "2026-02-01", "rate": "1"}]},
@@ -434,6 +456,8 @@ async def test_each_role_is_shown_the_people_in_its_sight_and_no_other(company: 
     for change in others:
         refused = await ask(company, change, MAX, Role.MANAGER)
         assert (refused.status_code, refused.json()["code"]) == (403, "role_missing")
+        path_of_table, headers = "/v1/previews/table", company.headers(MAX, Role.MANAGER)
+        assert (await company.http.post(path_of_table, json={"change": change}, headers=headers)).status_code == 403
     out_of_sight: Json = {"kind": "scores", "scores": [{"assignment_id": proposed["id"], **scored}]}
     refused = await ask(company, out_of_sight, MAX, Role.MANAGER)
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/change/scores/0")
@@ -445,7 +469,8 @@ async def test_each_role_is_shown_the_people_in_its_sight_and_no_other(company: 
     assert (await other.get(f"{path}/preview")).status_code == 404
     refused = await ask(other, {"kind": "assignments", "approve": [{"id": ann, "version": 2}]})
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/change/approve/0")
-    assert (await ask(other, others[1])).json()["errors"][0]["pointer"] == "/change/goals/0/goal_id"
+    assert (await ask(other, others[0])).status_code == 404
+    assert (await ask(other, others[2])).json()["errors"][0]["pointer"] == "/change/goals/0/goal_id"
     await rebuilder(company.database).rebuild_all()
     assert (await shown(company, scores))["being_worked_out"] == 0
 

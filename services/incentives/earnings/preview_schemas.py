@@ -57,6 +57,16 @@ class SupposedAssignments(AssignmentsBody):
     kind: Literal["assignments"]
 
 
+class SupposedVersion(BaseModel):
+    """A version of a plan that pays, a draft as well."""
+
+    model_config = body_example(kind="plan_version", plan_id="01935a00-0000-7000-8000-000000000063", number=2)
+
+    kind: Literal["plan_version"]
+    plan_id: UUID
+    number: int = Field(ge=1, le=2**31 - 1, description="Which version of the plan.")
+
+
 class SupposedCalendarState(CalendarState):
     """What is in force from a day on, up to the next state."""
 
@@ -163,8 +173,11 @@ class SupposedScores(BaseModel):
     scores: list[SupposedScore] = Field(min_length=1, max_length=ITEMS_MAX)
 
 
+Supposed = SupposedAssignments | SupposedVersion | SupposedCalendar | SupposedRates | SupposedTargets | SupposedScores
+
+
 class PreviewBody(BaseModel):
-    """A change that nobody has made."""
+    """A change that nobody has confirmed."""
 
     model_config = body_example(
         change={
@@ -173,10 +186,7 @@ class PreviewBody(BaseModel):
         }
     )
 
-    change: Annotated[
-        SupposedAssignments | SupposedCalendar | SupposedRates | SupposedTargets | SupposedScores,
-        Field(discriminator="kind"),
-    ]
+    change: Annotated[Supposed, Field(discriminator="kind")]
 
 
 class EffectAnswer(BaseModel):
