@@ -6,6 +6,7 @@ nobody approves what pays or measures them. No role is an exception, and a servi
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -53,6 +54,15 @@ class Actor:
 
 SERVICE = Actor(ActorKind.SERVICE)
 UNKNOWN = Actor(ActorKind.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who decided on what somebody proposed, when and why."""
+
+    actor: Actor
+    at: datetime
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)

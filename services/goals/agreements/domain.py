@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from shared.kernel.approvals import Actor
+from shared.kernel.approvals import Actor, Decision
 from shared.kernel.errors import Conflict, Forbidden, NotFound
 
 
@@ -45,15 +45,6 @@ class ProposalState(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     WITHDRAWN = "withdrawn"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Who decided, when and why."""
-
-    actor: Actor
-    decided_at: datetime
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, JsonValue, StringConstraints, TypeAdapter
 
-from services.goals.agreements.domain import Comment, Decision, GoalProposal, ProposalState
+from services.goals.agreements.domain import Comment, GoalProposal, ProposalState
 from services.goals.targets.schemas import GoalChanges, Reason, RevisionBody
 from shared.contracts.base import Instant
 from shared.contracts.texts import Prose
 from shared.http.audit import ActorAnswer
 from shared.http.schemas import body_example, example
+from shared.kernel.approvals import Decision
 
 _PERSON: Final[JsonValue] = {"kind": "person", "person_id": "01935a00-0000-7000-8000-000000000011"}
 _MANAGER: Final[JsonValue] = {"kind": "person", "person_id": "01935a00-0000-7000-8000-000000000012"}
@@ -64,7 +65,7 @@ class DecisionAnswer(BaseModel):
 
     @classmethod
     def of(cls, decision: Decision) -> Self:
-        return cls(actor=ActorAnswer.of(decision.actor), decided_at=decision.decided_at, reason=decision.reason)
+        return cls(actor=ActorAnswer.of(decision.actor), decided_at=decision.at, reason=decision.reason)
 
 
 class GoalProposalAnswer(BaseModel):

@@ -6,7 +6,6 @@ from uuid import UUID
 from services.goals.agreements import store
 from services.goals.agreements.domain import (
     Comment,
-    Decision,
     GoalProposal,
     ProposalNotFound,
     ProposalState,
@@ -17,7 +16,7 @@ from services.goals.agreements.domain import (
 from services.goals.targets.domain import Goal
 from services.goals.targets.service import ChangeOf, Goals
 from shared.db.database import Transaction
-from shared.kernel.approvals import Actor
+from shared.kernel.approvals import Actor, Decision
 from shared.kernel.sight import Sight
 
 ReadChanges = Callable[[Mapping[str, object]], ChangeOf]

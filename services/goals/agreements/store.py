@@ -5,10 +5,11 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping, insert, select, true
 
-from services.goals.agreements.domain import Comment, Decision, GoalProposal, ProposalNotFound, ProposalState
+from services.goals.agreements.domain import Comment, GoalProposal, ProposalNotFound, ProposalState
 from services.goals.agreements.tables import goal_comments, goal_proposals
 from shared.db.conditions import among, equal
 from shared.db.database import Transaction
+from shared.db.decisions import decision_in, decision_values
 from shared.db.versioned import VersionedTable
 from shared.kernel.approvals import Actor, ActorKind
 from shared.kernel.sight import Sight
@@ -78,11 +79,6 @@ async def list_comments(
 
 
 def _proposal(row: RowMapping) -> GoalProposal:
-    decision = None
-    if row["decided_by_kind"] is not None:
-        decision = Decision(
-            Actor(ActorKind(row["decided_by_kind"]), row["decided_by"]), row["decided_at"], row["decision_reason"]
-        )
     return GoalProposal(
         id=row["id"],
         version=row["version"],
@@ -94,12 +90,11 @@ def _proposal(row: RowMapping) -> GoalProposal:
         author=Actor(ActorKind(row["author_kind"]), row["author_id"]),
         proposed_at=row["proposed_at"],
         state=ProposalState(row["state"]),
-        decision=decision,
+        decision=decision_in(row),
     )
 
 
 def _values(proposal: GoalProposal) -> dict[str, object]:
-    decision = proposal.decision
     return {
         "id": proposal.id,
         "version": proposal.version,
@@ -112,10 +107,7 @@ def _values(proposal: GoalProposal) -> dict[str, object]:
         "author_id": proposal.author.person_id,
         "proposed_at": proposal.proposed_at,
         "state": proposal.state.value,
-        "decided_by_kind": None if decision is None else decision.actor.kind.value,
-        "decided_by": None if decision is None else decision.actor.person_id,
-        "decided_at": None if decision is None else decision.decided_at,
-        "decision_reason": None if decision is None else decision.reason,
+        **decision_values(proposal.decision),
     }
 
 

@@ -4,6 +4,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Table, Text, 
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.goals.metadata import metadata
+from shared.db.decisions import decision_columns
 from shared.db.tables import instant, tenant_id
 
 goal_proposals = Table(
@@ -21,10 +22,7 @@ goal_proposals = Table(
     Column("author_id", Uuid(), nullable=True),
     instant("proposed_at"),
     Column("state", Text, nullable=False),
-    Column("decided_by_kind", Text, nullable=True),
-    Column("decided_by", Uuid(), nullable=True),
-    instant("decided_at", nullable=True),
-    Column("decision_reason", Text, nullable=True),
+    *decision_columns(),
     CheckConstraint("state IN ('pending', 'approved', 'rejected', 'withdrawn')", name="state"),
     Index("ix_goal_proposals_goal_id", "goal_id"),
 )

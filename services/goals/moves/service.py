@@ -6,7 +6,6 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from services.goals.agreements.domain import Decision
 from services.goals.calendar.service import Calendars
 from services.goals.moves import store
 from services.goals.moves.domain.effects import ChangedGoal, Known, NewGoal, Plan, plan_of
@@ -28,7 +27,7 @@ from services.goals.org.service import Organisation
 from services.goals.targets.domain import GoalTerms, Status, draft
 from services.goals.targets.service import ChangeOf, GoalChange, Goals, Verb
 from shared.db.database import Transaction
-from shared.kernel.approvals import Actor
+from shared.kernel.approvals import Actor, Decision
 from shared.kernel.errors import Refusals
 from shared.kernel.org import OwnerKind
 from shared.kernel.periods import DatedRange, Period

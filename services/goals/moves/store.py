@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, RowMapping, Uuid, and_, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from services.goals.agreements.domain import Decision
 from services.goals.moves.domain.move import (
     Effect,
     GoalChoice,
@@ -30,6 +29,7 @@ from services.goals.org.domain import Strength
 from services.goals.targets.domain import Status
 from shared.db.conditions import among, equal
 from shared.db.database import Transaction
+from shared.db.decisions import decision_in, decision_values
 from shared.db.versioned import VersionedTable
 from shared.kernel.approvals import Actor, ActorKind
 from shared.kernel.money import format_amount
@@ -136,11 +136,6 @@ def move_in(sight: Sight) -> ColumnElement[bool]:
 
 
 def _move(row: RowMapping) -> Move:
-    decision = None
-    if row["decided_by_kind"] is not None:
-        decision = Decision(
-            Actor(ActorKind(row["decided_by_kind"]), row["decided_by"]), row["decided_at"], row["decision_reason"]
-        )
     terms = MoveTerms(
         person_id=row["person_id"],
         kind=MoveKind(row["kind"]),
@@ -161,13 +156,13 @@ def _move(row: RowMapping) -> Move:
         author=Actor(ActorKind(row["author_kind"]), row["author_id"]),
         drafted_at=row["drafted_at"],
         state=MoveState(row["state"]),
-        decision=decision,
+        decision=decision_in(row),
     )
 
 
 def values(move: Move) -> dict[str, object]:
     """What is stored of a move, and said of it on the audit trail."""
-    terms, decision = move.terms, move.decision
+    terms = move.terms
     return {
         "id": move.id,
         "version": move.version,
@@ -188,10 +183,7 @@ def values(move: Move) -> dict[str, object]:
         "author_kind": move.author.kind.value,
         "author_id": move.author.person_id,
         "drafted_at": move.drafted_at,
-        "decided_by_kind": None if decision is None else decision.actor.kind.value,
-        "decided_by": None if decision is None else decision.actor.person_id,
-        "decided_at": None if decision is None else decision.decided_at,
-        "decision_reason": None if decision is None else decision.reason,
+        **decision_values(move.decision),
     }
 
 

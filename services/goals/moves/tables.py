@@ -4,6 +4,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Date, Index, Numeric
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from services.goals.metadata import metadata
+from shared.db.decisions import decision_columns
 from shared.db.tables import instant, tenant_id
 
 moves = Table(
@@ -29,10 +30,7 @@ moves = Table(
     Column("author_kind", Text, nullable=False),
     Column("author_id", Uuid(), nullable=True),
     instant("drafted_at"),
-    Column("decided_by_kind", Text, nullable=True),
-    Column("decided_by", Uuid(), nullable=True),
-    instant("decided_at", nullable=True),
-    Column("decision_reason", Text, nullable=True),
+    *decision_columns(),
     CheckConstraint("state IN ('draft', 'applied', 'cancelled')", name="state"),
     CheckConstraint("kind IN ('hire', 'leaver', 'transfer', 'territory', 'leave', 'ramp')", name="kind"),
     CheckConstraint("handling IN ('hand_on', 'reduce', 'stay')", name="handling"),

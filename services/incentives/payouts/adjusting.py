@@ -12,7 +12,6 @@ from services.incentives.payouts.domain.adjustments import (
     Adjustment,
     AdjustmentNotFound,
     AdjustmentStatus,
-    Decision,
     approved,
     posting_of,
     rejected,
@@ -21,7 +20,7 @@ from services.incentives.payouts.domain.adjustments import (
 from services.incentives.periods.service import PayPeriods
 from services.incentives.plans.service import Plans
 from shared.db.database import Transaction
-from shared.kernel.approvals import Actor, check_no_own_interest
+from shared.kernel.approvals import Actor, Decision, check_no_own_interest
 from shared.kernel.sight import WHOLE_TENANT, Sight
 
 

@@ -5,11 +5,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, JsonValue, StringConstraints
 
-from services.incentives.payouts.domain.adjustments import Adjustment, AdjustmentStatus, Decision
+from services.incentives.payouts.domain.adjustments import Adjustment, AdjustmentStatus
 from shared.contracts.base import Amount, Currency, Instant, Posted
 from shared.contracts.texts import Prose
 from shared.http.audit import ActorAnswer
 from shared.http.schemas import body_example, example
+from shared.kernel.approvals import Decision
 from shared.kernel.money import round_to_minor_unit
 
 _PERSON: Final = "01935a00-0000-7000-8000-000000000011"

@@ -13,7 +13,6 @@ from services.incentives.payouts.domain.adjustments import (
     AdjustmentDecided,
     AdjustmentNotFound,
     AdjustmentStatus,
-    Decision,
     NotTheProposer,
 )
 from services.incentives.plans.domain.versions import PlanNotFound
@@ -23,7 +22,7 @@ from shared.http.problems import PreconditionRequired, responses
 from shared.http.sight import CurrentCaller
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
-from shared.kernel.approvals import ApprovalNotIndependent, OwnInterest
+from shared.kernel.approvals import ApprovalNotIndependent, Decision, OwnInterest
 from shared.kernel.errors import VersionMismatch
 
 router = APIRouter(prefix="/v1/adjustments", tags=["adjustments"])

@@ -13,7 +13,6 @@ from services.incentives.payouts.domain.adjustments import (
     Adjustment,
     AdjustmentNotFound,
     AdjustmentStatus,
-    Decision,
 )
 from services.incentives.payouts.domain.pay import Advance, Held, LineKind, PayLine, PayState
 from services.incentives.payouts.domain.runs import (
@@ -36,6 +35,7 @@ from services.incentives.payouts.tables import (
 )
 from shared.db.conditions import among, equal
 from shared.db.database import Transaction
+from shared.db.decisions import decision_in, decision_values
 from shared.db.versioned import VersionedTable
 from shared.kernel.approvals import Actor, ActorKind
 from shared.kernel.money import format_amount
@@ -389,10 +389,6 @@ def _values(run: PayoutRun) -> dict[str, object]:
 
 
 def _adjustment(row: RowMapping) -> Adjustment:
-    decision = None
-    if row["decided_by_kind"] is not None:
-        actor = Actor(ActorKind(row["decided_by_kind"]), row["decided_by"])
-        decision = Decision(actor, row["decided_at"], row["decision_reason"])
     return Adjustment(
         id=row["id"],
         version=row["version"],
@@ -404,12 +400,11 @@ def _adjustment(row: RowMapping) -> Adjustment:
         author=Actor(ActorKind(row["author_kind"]), row["author_id"]),
         proposed_at=row["proposed_at"],
         status=AdjustmentStatus(row["status"]),
-        decision=decision,
+        decision=decision_in(row),
     )
 
 
 def _adjustment_values(adjustment: Adjustment) -> dict[str, object]:
-    decision = adjustment.decision
     return {
         "id": adjustment.id,
         "version": adjustment.version,
@@ -422,10 +417,7 @@ def _adjustment_values(adjustment: Adjustment) -> dict[str, object]:
         "author_id": adjustment.author.person_id,
         "proposed_at": adjustment.proposed_at,
         "status": adjustment.status.value,
-        "decided_by_kind": None if decision is None else decision.actor.kind.value,
-        "decided_by": None if decision is None else decision.actor.person_id,
-        "decided_at": None if decision is None else decision.at,
-        "decision_reason": None if decision is None else decision.reason,
+        **decision_values(adjustment.decision),
     }
 
 

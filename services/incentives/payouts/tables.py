@@ -4,6 +4,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Date, Index, Integer
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from services.incentives.metadata import metadata
+from shared.db.decisions import decision_columns
 from shared.db.tables import instant, money, tenant_id
 
 payout_runs = Table(
@@ -94,10 +95,7 @@ adjustments = Table(
     Column("author_id", Uuid(), nullable=True),
     instant("proposed_at"),
     Column("status", Text, nullable=False),
-    Column("decided_by_kind", Text, nullable=True),
-    Column("decided_by", Uuid(), nullable=True),
-    instant("decided_at", nullable=True),
-    Column("decision_reason", Text, nullable=True),
+    *decision_columns(),
     CheckConstraint("status IN ('proposed', 'approved', 'rejected', 'withdrawn')", name="status"),
     Index("ix_adjustments_person_id", "person_id"),
 )

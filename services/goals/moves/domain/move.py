@@ -7,11 +7,10 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from services.goals.agreements.domain import Decision
 from services.goals.org.domain import Strength
 from services.goals.planning.domain.segments import Ramp
 from services.goals.targets.domain import Status
-from shared.kernel.approvals import Actor, Proposal, check_no_own_interest
+from shared.kernel.approvals import Actor, Decision, Proposal, check_no_own_interest
 from shared.kernel.errors import Conflict, FieldError, Forbidden, InvalidInput, NotFound
 from shared.kernel.periods import DatedRange, Period
 from shared.kernel.sight import Breadth, Sight

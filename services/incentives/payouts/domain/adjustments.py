@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from services.incentives.ledger.domain import PAYABLE, Account, Cause, Entry, Posting, Subject
-from shared.kernel.approvals import Actor, Proposal, check_no_own_interest
+from shared.kernel.approvals import Actor, Decision, Proposal, check_no_own_interest
 from shared.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from shared.kernel.money import format_amount, round_to_minor_unit
 from shared.kernel.periods import Period
@@ -47,15 +47,6 @@ class AdjustmentStatus(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     WITHDRAWN = "withdrawn"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Who decided, when and why."""
-
-    actor: Actor
-    at: datetime
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
