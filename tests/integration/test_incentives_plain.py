@@ -161,6 +161,42 @@ async def test_credits_by_sets_are_those_of_the_rule_that_knows_every_deal(
         assert kept
 
 
+async def test_what_the_release_before_stores_is_read_by_the_database_or_credited_by_the_other_rule(
+    database: Database,
+) -> None:
+    company = await paying(database, WON)
+    [assignment_id] = (company.assignments[0][0],)
+    sold = deal_event(company.tenant, won(1, 1, 100_00))
+
+    async def store(event: Deal) -> None:
+        statement = text(
+            """
+            INSERT INTO incentives.deals
+                (tenant_id, id, modified_at, sequence, delivery_id, source, owner_external_id, body)
+            VALUES (:tenant, :id, :modified_at, 0, :id, :source, :owner, :body)
+            ON CONFLICT (tenant_id, id) DO UPDATE SET modified_at = excluded.modified_at, body = excluded.body
+            """
+        )
+        stated = {"tenant": company.tenant, "id": event.id, "modified_at": event.modified_at, "source": event.source}
+        parameters = stated | {"owner": event.owner_external_id, "body": event.model_dump_json()}
+        await company.database.run(company.scope, lambda tx: tx.execute(statement, parameters))
+
+    versions: list[tuple[dict[str, object], bool]] = [
+        ({}, True),
+        ({"amount": Decimal(30)}, True),
+        ({"name": "a\0b"}, False),
+        ({"name": "ab"}, True),
+    ]
+    for version, (members, by_sets) in enumerate(versions, start=2):
+        sold = sold.model_copy(update=members | {"modified_at": datetime(2026, 5, version, tzinfo=UTC)})
+        await store(sold)
+        await activate(company, EVER, (replace(WON, allocation_percent=Decimal(10 * version)),))
+        await company.rebuilder.rebuild_all()
+        assert (await credit_again(company))[0] == ({assignment_id} if by_sets else set())
+        assert sold.amount is not None
+        assert [cell[0] for cell in (await company.cells()).values()] == [sold.amount * version / 10]
+
+
 async def activate(company: Company, start: date, components: Sequence[Component]) -> None:
     plan_id = company.plans[0]
     async with company.database.transaction(company.scope) as tx:

@@ -104,8 +104,8 @@ async def test_a_deal_that_was_held_at_a_time_to_come_is_ordered_by_when_it_was_
         ):
             rows = await connection.fetch(f"SELECT {name} AS id, modified_at FROM {table} ORDER BY id")
             assert [row["modified_at"] for row in rows] == [received, received + timedelta(minutes=5)], table
-        days = await connection.fetch("SELECT won_on FROM incentives.deals ORDER BY id")
-        assert [row["won_on"] for row in days] == [date(2026, 3, 31), date(2026, 2, 3)]
+        days = await connection.fetch("SELECT won_on, status FROM incentives.deals ORDER BY id")
+        assert [tuple(row) for row in days] == [(date(2026, 3, 31), "won"), (date(2026, 2, 3), "won")]
         (told, nothing) = await connection.fetch("SELECT corrections FROM tracking.deal_versions ORDER BY deal_id")
         assert nothing["corrections"] is None
         assert json.loads(told["corrections"]) == [

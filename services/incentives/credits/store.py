@@ -72,18 +72,22 @@ _STORE_NEWEST: Final = text(
         ON CONFLICT DO NOTHING
     ), newer AS (
         INSERT INTO {deals.fullname} AS stored
-            (tenant_id, id, modified_at, sequence, delivery_id, source, owner_external_id, won_on, body)
+            (tenant_id, id, modified_at, sequence, delivery_id, source, owner_external_id, won_on, kind, status, amount,
+             currency, closed_on, closed_at, body)
         SELECT * FROM unnest(
             CAST(:tenants AS uuid[]), CAST(:ids AS uuid[]), CAST(:modified AS timestamptz[]),
             CAST(:sequences AS bigint[]), CAST(:deliveries AS uuid[]), CAST(:sources AS text[]),
-            CAST(:owners AS text[]), CAST(:won AS date[]), CAST(:bodies AS text[])
+            CAST(:owners AS text[]), CAST(:won AS date[]), CAST(:kinds AS text[]), CAST(:statuses AS text[]),
+            CAST(:amounts AS numeric[]), CAST(:currencies AS text[]), CAST(:closed_on AS date[]),
+            CAST(:closed_at AS timestamptz[]), CAST(:bodies AS text[])
         )
         -- Not before those that are known are locked and read.
         WHERE (SELECT count(*) FROM known) >= 0
         ON CONFLICT (tenant_id, id) DO UPDATE SET
             modified_at = excluded.modified_at, sequence = excluded.sequence, delivery_id = excluded.delivery_id,
             source = excluded.source, owner_external_id = excluded.owner_external_id, won_on = excluded.won_on,
-            body = excluded.body
+            kind = excluded.kind, status = excluded.status, amount = excluded.amount, currency = excluded.currency,
+            closed_on = excluded.closed_on, closed_at = excluded.closed_at, body = excluded.body
         WHERE (stored.modified_at, stored.sequence, stored.delivery_id)
             < (excluded.modified_at, excluded.sequence, excluded.delivery_id)
         RETURNING tenant_id, id, xmax = 0 AS inserted
@@ -257,21 +261,18 @@ _SAVE: Final = text(
 # deals of an assignment that are beyond this rule are left, with all others of it, to the one that knows every deal.
 _CREDIT_PLAIN: Final = """
     WITH counted AS MATERIALIZED (
-        SELECT u.number, d.id, r.closed_on AS day, {value} AS value,
-            width_bucket(r.closed_on, CAST(:starts AS date[])) AS place, {is_beyond} AS is_beyond
+        SELECT u.number, d.id, d.closed_on AS day, {value} AS value,
+            width_bucket(d.closed_on, CAST(:starts AS date[])) AS place, {is_beyond} AS is_beyond
         FROM unnest(
             CAST(:numbers AS int[]), CAST(:sources AS text[]), CAST(:users AS text[]), CAST(:firsts AS date[]),
             CAST(:lasts AS date[])
         ) AS u(number, source, external_id, first, last)
         CROSS JOIN LATERAL (
-            SELECT id, body FROM {deals}
+            SELECT * FROM {deals}
             WHERE tenant_id = :tenant_id AND source = u.source AND owner_external_id = u.external_id OFFSET 0
-        ) AS d
-        CROSS JOIN LATERAL json_to_record(CAST(d.body AS json)) AS r(
-            kind text, amount numeric, currency text, closed_on date, closed_at text{texts}
-        )
-        WHERE r.kind <> ALL(CAST(:gone AS text[])) AND {filter} AND {has_value}
-            AND (r.closed_on BETWEEN u.first AND u.last OR r.closed_on IS NULL AND r.closed_at IS NOT NULL)
+        ) AS d{texts}
+        WHERE d.kind IS NULL OR d.kind <> ALL(CAST(:gone AS text[])) AND {filter} AND {has_value}
+            AND (d.closed_on BETWEEN u.first AND u.last OR d.closed_on IS NULL AND d.closed_at IS NOT NULL)
     ), beyond AS MATERIALIZED (
         SELECT DISTINCT number FROM counted WHERE is_beyond
     ), wanted AS MATERIALIZED (
@@ -352,6 +353,12 @@ async def store_newest(
             "sources": [deal.facts.source for deal in ordered],
             "owners": [deal.facts.owner_external_id for deal in ordered],
             "won": [_won_on(deal.facts) for deal in ordered],
+            "kinds": [deal.facts.kind for deal in ordered],
+            "statuses": [deal.facts.status for deal in ordered],
+            "amounts": [deal.facts.amount for deal in ordered],
+            "currencies": [deal.facts.currency for deal in ordered],
+            "closed_on": [deal.facts.closed_on for deal in ordered],
+            "closed_at": [deal.facts.closed_at for deal in ordered],
             "bodies": [deal.body for deal in ordered],
             "connections": [deal.connection_id for deal in ordered],
             "owned_tenants": [deal.tenant_id for deal in incoming],
@@ -630,21 +637,22 @@ def _plain_statement(measure: Measure) -> tuple[TextClause, Mapping[str, list[Va
     """The statement that credits plain components by a measure, and the parameters with what its filter compares."""
     compared: dict[str, list[Value]] = {}
     condition = _sql_of(measure.filter, compared)
-    fields = {each.field for each in conditions_of(measure.filter)} - {"currency"}
-    beyond, has_value, value = "r.closed_on IS NULL OR r.closed_on >= :until", "true", "CAST(:share AS numeric)"
+    beyond, has_value, value = "d.closed_on IS NULL OR d.closed_on >= :until", "true", "CAST(:share AS numeric)"
     if measure.sums_money:
         converts = measure.rate_policy is not RatePolicy.NONE
-        has_value = "r.amount IS NOT NULL" if converts else "r.amount IS NOT NULL AND r.currency = :currency"
-        beyond = f"{beyond} OR r.currency IS DISTINCT FROM :currency"
-        value = "r.amount * CAST(:share AS numeric)"
+        has_value = "d.amount IS NOT NULL" if converts else "d.amount IS NOT NULL AND d.currency = :currency"
+        beyond = f"{beyond} OR d.currency IS DISTINCT FROM :currency"
+        value = "d.amount * CAST(:share AS numeric)"
+    texts = sorted({each.field for each in conditions_of(measure.filter)} - set(deals.c.keys()))
+    members = ", ".join(f"{field} text" for field in texts)
     statement = _CREDIT_PLAIN.format(
         deals=deals.fullname,
         credits=credits.fullname,
         value=value,
-        is_beyond=beyond,
+        is_beyond=f"d.kind IS NULL OR {beyond}",
         has_value=has_value,
         filter=condition,
-        texts="".join(f", {field} text" for field in sorted(fields)),
+        texts=f" CROSS JOIN LATERAL json_to_record(CAST(d.body AS json)) AS r({members})" if texts else "",
         main=MAIN,
     )
     return text(statement), compared
@@ -656,11 +664,12 @@ def _sql_of(node: Filter, compared: dict[str, list[Value]]) -> str:
         word = "AND" if isinstance(node, All) else "OR"
         members = [_sql_of(member, compared) for member in node.members]
         return f"({f' {word} '.join(members)})" if members else "true"
+    field = f"d.{node.field}" if node.field in deals.c else f"r.{node.field}"
     if node.op is Operator.EXISTS:
-        return f"r.{node.field} IS {'NOT ' if node.expected else ''}NULL"
+        return f"{field} IS {'NOT ' if node.expected else ''}NULL"
     name = f"compared_{len(compared)}"
     compared[name] = list(node.values)
-    is_one = f"r.{node.field} = ANY(CAST(:{name} AS text[]))"
+    is_one = f"{field} = ANY(CAST(:{name} AS text[]))"
     # What is missing is not equal to anything, and differs from everything.
     return is_one if node.op in (Operator.EQ, Operator.IN) else f"({is_one}) IS NOT TRUE"
 

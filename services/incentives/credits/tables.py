@@ -16,6 +16,12 @@ deals = Table(
     Column("source", Text, nullable=False),
     Column("owner_external_id", Text, nullable=True),
     Column("won_on", Date, nullable=True),
+    Column("kind", Text, nullable=True),
+    Column("status", Text, nullable=True),
+    money("amount", nullable=True),
+    Column("currency", Text, nullable=True),
+    Column("closed_on", Date, nullable=True),
+    instant("closed_at", nullable=True),
     Column("body", Text, nullable=False),
     # The tenant is first in no index but the primary key: with a table's first rows not yet counted, a planner finds
     # every index that starts with the tenant as good as the primary key, and may read a whole tenant for each look-up.
@@ -25,7 +31,8 @@ deals = Table(
 """`body` is the JSON of the newest event as it was received; the other columns are to find and order by.
 
 `won_on` is the day a won deal was closed on, or where its source states a moment, that moment's day in UTC: at most a
-day from the tenant's own.
+day from the tenant's own. `kind` to `closed_at` are members of the event; all of them are missing of one that a release
+stored that knew nothing of them, and that the database could not read.
 """
 
 deal_split_users = Table(
