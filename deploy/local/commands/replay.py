@@ -67,7 +67,7 @@ async def _replay(
     configuration = StackConfiguration.from_environment()
     key = jwt_secret(configuration.state_folder)
     async with attain_api(service_urls(configuration.ports), jwt_secret=key, tenant_id=DEVELOPMENT_TENANT_ID) as api:
-        secret = _webhook_secret(key)
+        secret = webhook_secret(key)
         company = await set_up_company(api, pipeline, secret=secret)
         await set_up_plans(api, pipeline, company)
         console.print(
@@ -140,7 +140,7 @@ async def _report(api: AttainApi, company: ReplayCompany, pipeline: Pipeline, co
     console.print(f"{COMPANY}: {counted(int(deals), 'deal')} won, {bookings:,} {CURRENCY}.")
 
 
-def _webhook_secret(key: str) -> str:
+def webhook_secret(key: str) -> str:
     """The connection's signing secret: the same for the same stack, so that a second run can sign too."""
     digest = blake2b(b"pipeline webhooks", key=key.encode()[:64], digest_size=_SECRET_BYTES).digest()
     return f"whsec_{b64encode(digest).decode()}"
