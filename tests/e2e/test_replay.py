@@ -214,6 +214,8 @@ async def _kill_and_restart(stack: Stack, victim: str) -> None:
         return
     stack.process(victim).kill()
     stack.start_service(victim)
+    # One that cannot reach the broker at its start ends: it is there before the broker is killed.
+    await asyncio.to_thread(stack.wait_until_ready, victim)
 
 
 def _resident_bytes(pid: int) -> int:
