@@ -173,3 +173,42 @@ async def test_somebody_whom_the_version_pays_on_no_day_is_not_asked(planned: Pl
     assert (later.status_code, ended.status_code) == (200, 200)
     listed = (await planned.company.get(planned.path("acceptances"))).json()["items"]
     assert {item["person_id"] for item in listed} == {str(ANN), str(BEN), str(named("person", 2))}
+
+
+async def test_a_document_for_a_person_has_its_own_terms_and_says_when_they_changed_since(planned: Planned) -> None:
+    company, path = planned.company, planned.path(f"document?person_id={ANN}")
+    [assignment] = (await company.get("/v1/assignments", person_id=ANN, plan_id=planned.plan_id)).json()["items"]
+
+    async def state(quota: str) -> None:
+        current = await company.get(f"/v1/assignments/{assignment['id']}")
+        body = {
+            "quotas": {"bookings": {"amount": quota, "changes": [{"from": "2026-07-01", "amount": "300000"}]}},
+            "target_variable": {"amount": "40000", "per": "year"},
+            "ramp": [{"from": "2026-01-01", "share": "0.75"}, {"from": "2026-04-01", "share": "1"}],
+            "leave": [{"start": "2026-05-04", "end": "2026-05-18"}],
+            "prorated": True,
+        }
+        changed = await company.send(
+            "PATCH", f"/v1/assignments/{assignment['id']}", body, if_match=current.headers["etag"]
+        )
+        assert changed.status_code == 200, changed.text
+        await company.approved(changed)
+
+    await state("200000")
+    for person, role in ((ANN, Role.REP), (MAX, Role.MANAGER), (AUTHOR, Role.REVOPS)):
+        found = shown(await company.get(path, person, role))
+        for words in ("For Ann", "200,000.00", "300,000.00", "USD 40,000.00", "75%", "2026-05-04", "up to 2026-05-17"):
+            assert words in found, words
+    assert "Ann 的个人条款" in shown(await company.get(path, language="zh", format="html"))
+    assert "200,000.00" not in shown(await company.get(planned.path("document")))
+    hidden = await company.get(path, BEN, Role.REP)
+    assert (hidden.status_code, hidden.json()["code"]) == (404, "person_not_found")
+    nobody = await company.get(planned.path(f"document?person_id={STRANGER}"))
+    assert (nobody.status_code, nobody.json()["code"]) == (409, "not_paid_by_plan_version")
+    accepted = (await planned.accept(ANN)).json()
+    assert accepted["personal_digest"][:16] in shown(await company.get(path))
+    await state("250000")
+    found = shown(await company.get(path))
+    assert "they have changed since" in found
+    assert "250,000.00" in found
+    assert (await planned.accept(ANN)).json() == accepted

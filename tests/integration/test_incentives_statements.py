@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from io import BytesIO
 from typing import Final
 from uuid import UUID, uuid4
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import httpx
 import pytest
@@ -28,6 +28,8 @@ from shared.kernel.deals import DealStatus
 from shared.kernel.ids import deal_id as deal_id_of
 from shared.tables.columns import read_rows
 from shared.tables.comma_separated import read_csv
+from tests.integration.test_http_server import free_port, served
+from tests.servers.infrastructure import eventually
 from tests.stories.incentives import CONNECTION, SOURCE, deal_event, named
 from tests.stories.pay_api import ANN, AUTHOR, BEN, MAX, Company, running_company, won
 
@@ -58,6 +60,33 @@ def shown(response: httpx.Response) -> str:
     reader = _Text()
     reader.feed(response.text)
     return "\n".join(reader.found)
+
+
+BREAKING: Final = """
+import sys
+from collections.abc import AsyncIterator
+from shared.http.server import serve_api
+from services.incentives.statements.api import archive_answer
+from services.incentives.statements.archive import archive
+from services.incentives.statements.domain.english import ENGLISH
+from services.incentives.statements.domain.statement import PersonStatement
+from services.incentives.statements.rendering import DocumentFormat, Renderer
+from tests.servers.api import SETTINGS, streaming_app
+from tests.unit.test_incentives_statements import EARNING, of
+
+app = streaming_app([], [])
+
+async def statements(breaks: bool) -> AsyncIterator[PersonStatement]:
+    yield of(EARNING)
+    if breaks:
+        raise OSError("the database went away")
+
+@app.get("/v1/zip")
+async def zip(breaks: bool):
+    return archive_answer(archive(statements(breaks), Renderer(), DocumentFormat.HTML, ENGLISH), "statements.zip")
+
+sys.exit(serve_api(app, SETTINGS, port=int(sys.argv[1])))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -278,3 +307,27 @@ async def test_a_team_is_who_was_in_it_on_the_last_of_the_days(company: Company)
         with ZipFile(BytesIO(response.content)) as opened:
             assert set(opened.namelist()) == {archive.INDEX, *(f"{name}.html" for name in people)}
     assert f"{BEN_FILE}.pdf" in await files(company, AUTHOR, Role.FINANCE)
+
+
+async def test_a_zip_that_fails_midway_is_broken_off_and_is_no_zip() -> None:
+    port = free_port()
+    async with served(port, BREAKING), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+
+        async def answers() -> bool:
+            try:
+                return (await http.get("/v1/zip?breaks=false")).status_code == 200
+            except httpx.ConnectError:
+                return False
+
+        await eventually(answers, 30.0, expectation="a server")
+        whole = await http.get("/v1/zip?breaks=false")
+        with ZipFile(BytesIO(whole.content)) as opened:
+            assert len(opened.namelist()) == 2
+        arrived = bytearray()
+        with pytest.raises(httpx.RemoteProtocolError):
+            async with http.stream("GET", "/v1/zip?breaks=true") as response:
+                assert response.status_code == 200
+                async for piece in response.aiter_bytes():
+                    arrived += piece
+        with pytest.raises(BadZipFile):
+            ZipFile(BytesIO(arrived))

@@ -13,9 +13,17 @@ from pypdf import PdfReader
 
 from services.incentives.statements.archive import file_name
 from services.incentives.statements.columns import rows_of
+from services.incentives.statements.content import (
+    EarnedContent,
+    PaidContent,
+    earned_content,
+    kept_statement,
+    paid_content,
+)
 from services.incentives.statements.domain import display
 from services.incentives.statements.domain.chinese import CHINESE
 from services.incentives.statements.domain.english import ENGLISH
+from services.incentives.statements.domain.pay import collected
 from services.incentives.statements.domain.statement import (
     LINES_MAX,
     DocumentTooLong,
@@ -230,3 +238,55 @@ def test_a_bound_belongs_to_the_tier_that_its_words_say() -> None:
         "Tier 2: 100.00 up to and including 200.00",
         "Tier 3: more than 200.00",
     ]
+
+
+KEPT: Final = (
+    '{"format":1,"pay_period_id":"00000000-0000-0000-0000-000000000009","period":{"start":"2026-03-01","end":"2026-04-01"},'
+    '"cut_off_at":"2026-04-02T08:00:00Z","payee":{"person_id":"00000000-0000-0000-0000-000000000003","name":"Ann",'
+    '"employee_number":"E-1"},"earnings":[{"earning_id":"00000000-0000-0000-0000-000000000002","plan_name":"Reps",'
+    '"plan_version":1,"component":"bookings","name":"New business","kind":"commission","is_money":true,'
+    '"period":{"start":"2026-01-01","end":"2026-04-01"},"currency":"USD","measure":"1000.5","quota":null,'
+    '"quota_gap":null,"attainment":null,"earned":"50.03","owed":"50.03","tiers":[],"lines":['
+    '{"deal_id":"00000000-0000-0000-0000-000000000001","source":"pipedrive","external_id":"746","deal_name":"Acme",'
+    '"customer":"Acme","day":"2026-03-31","percent":"50","value":"1000.5","conversion":null,"slices":[{"tier":1,'
+    '"value":"1000.5","rate":"0.05","step":"0"}],"rerated":"0","amount":"50.03","multipliers":[],"left_out":"0",'
+    '"multiplied":"0","withheld":"0"}],"steps":[{"words":{"en":"A step.","zh":"一步。"},"amount":"0"}],'
+    '"is_stale":false,"changed_at":"2026-04-02T03:04:05.000678Z","before":"0","rerated_before":"0",'
+    '"as_paid":"50.03"}],"totals":[{"currency":"USD","for_due":"50.03","for_earlier":"-10"}],"earlier":['
+    '{"earning_id":"00000000-0000-0000-0000-000000000005","plan_name":"Reps","component":"New business",'
+    '"origin":{"start":"2025-10-01","end":"2026-01-01"},"posted_in":{"start":"2026-03-01","end":"2026-04-01"},'
+    '"posted_at":"2026-03-12T09:30:00Z","amount":"-10","currency":"USD","cause":"deal","deal":{'
+    '"id":"00000000-0000-0000-0000-000000000007","source":"pipedrive","external_id":"12","name":"Beta"},'
+    '"changes":[],"by":null}]}'
+)
+PAID: Final = (
+    '{"format":1,"pay_period_id":"00000000-0000-0000-0000-000000000009",'
+    '"person_id":"00000000-0000-0000-0000-000000000003","earned":"e","payouts":[{"run_number":4,"status":"paid",'
+    '"period":{"start":"2026-03-01","end":"2026-04-01"},"plan_name":"Reps","currency":"USD","earned":"40.03",'
+    '"paid":"30.03","lines":[{"kind":"earned","amount":"40.03"},{"kind":"held_back","amount":"-10"}],"carried":"10",'
+    '"owed":"0","held_back":"10","paid_on":"2026-04-06","reverses":null}]}'
+)
+"""What was kept by the first release that kept statements."""
+
+
+def test_what_was_kept_is_read_for_good_and_would_be_written_the_same() -> None:
+    earned, paid = EarnedContent.model_validate_json(KEPT), PaidContent.model_validate_json(PAID)
+    found = kept_statement(earned, paid, "d" * 64)
+    assert found.pay is not None
+    [earning] = found.earnings
+    [line] = earning.lines
+    assert replace(earning, steps=[], as_paid=None, lines=[replace(line, multipliers=())]) == EARNING
+    assert earned_content(found, found.pay).model_dump_json() == KEPT
+    assert paid_content(UUID(int=9), UUID(int=3), "e", list(found.payouts)).model_dump_json() == PAID
+    document = statement_document(found, ENGLISH)
+    assert [fact.value for fact in document.figures] == ["USD 40.03", "USD 30.03"]
+    assert document.footer.endswith("d" * 64)
+
+
+def test_postings_of_one_reason_are_one_correction_and_none_of_nothing() -> None:
+    pay = kept_statement(EarnedContent.model_validate_json(KEPT), None, "d").pay
+    assert pay is not None
+    [first] = pay.earlier
+    other = replace(first, earning_id=UUID(int=6))
+    found = collected([first, other, replace(first, amount=Decimal(3)), replace(other, amount=Decimal(10))])
+    assert [(each.earning_id, each.amount) for each in found] == [(first.earning_id, Decimal(-7))]

@@ -29,6 +29,7 @@ class PlanAcceptanceAnswer(BaseModel):
         accepted_at="2026-01-05T08:30:00Z",
         language="zh",
         terms_digest="5f0c7c3a9a1c8f2b6d1e4a7b9c0d3e5f60718293a4b5c6d7e8f9012345678abc",
+        personal_digest="0b1c7c3a9a1c8f2b6d1e4a7b9c0d3e5f60718293a4b5c6d7e8f9012345678abc",
     )
 
     person_id: UUID
@@ -37,6 +38,10 @@ class PlanAcceptanceAnswer(BaseModel):
     accepted_at: datetime | None = Field(description="Null until it has accepted.")
     language: Language | None = Field(description="What the document was read in.")
     terms_digest: str | None = Field(description="SHA-256 of the terms that were accepted, as it is on the document.")
+    personal_digest: str | None = Field(
+        description="SHA-256 of the person's own quotas, target variable, ramp, leave and days when it accepted, as it "
+        "is on the document for the person. Null where it was not kept yet."
+    )
 
     @classmethod
     def of(cls, found: Accepting) -> Self:
@@ -48,4 +53,5 @@ class PlanAcceptanceAnswer(BaseModel):
             accepted_at=None if acceptance is None else acceptance.accepted_at,
             language=None if acceptance is None else acceptance.language,
             terms_digest=None if acceptance is None else acceptance.terms_digest,
+            personal_digest=None if acceptance is None else acceptance.personal_digest,
         )

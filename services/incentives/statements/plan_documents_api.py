@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
+from services.incentives.credits.domain.credit import PersonNotInSight
 from services.incentives.plans.domain.versions import PlanNotFound, PlanVersionNotFound
 from services.incentives.statements.acceptance_schemas import AcceptanceBody, PlanAcceptanceAnswer
 from services.incentives.statements.api import Rendering, document_answer
@@ -34,7 +35,7 @@ _IDS: Final = Cursor(UUID)
     summary="A version as a document",
     response_class=Response,
     responses={
-        **responses(PlanNotFound, PlanVersionNotFound),
+        **responses(PlanNotFound, PlanVersionNotFound, PersonNotInSight, NotPaidByPlanVersion),
         200: described_document("The plan document."),
     },
 )
@@ -44,15 +45,19 @@ async def get_plan_document(
     caller: CurrentCaller,
     documents: UseCases,
     renderer: Rendering,
+    person_id: Annotated[
+        UUID | None, Query(description="With this person's own quotas, target variable, ramp, leave and days.")
+    ] = None,
     document_format: Format = DocumentFormat.PDF,
     language: InLanguage = Language.ENGLISH,
 ) -> Response:
     """What counts, how it pays with worked examples, and what becomes of what is earned, for whoever sees the version.
 
-    The examples are worked out by the code that pays. Who accepted it finds the date on its copy.
+    The examples are worked out by the code that pays. Who accepted it finds the date on its copy. One for a person says
+    so where the personal terms have changed since.
     """
     async with caller.reading() as (tx, sight):
-        found = await documents.terms(tx, caller.tenant_id, sight, plan_id, number)
+        found = await documents.terms(tx, caller.tenant_id, sight, plan_id, number, person_id=person_id)
     content = await renderer.render(plan_document(found, texts_in(language)), document_format)
     return document_answer(content, document_format, f"plan_{plan_id}_{number}")
 

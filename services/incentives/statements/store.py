@@ -21,7 +21,7 @@ async def acceptances(tx: Transaction, tenant_id: UUID, plan_id: UUID, number: i
     )
     return {
         row["person_id"]: Acceptance(
-            row["person_id"], row["accepted_at"], Language(row["language"]), row["terms_digest"]
+            row["person_id"], row["accepted_at"], Language(row["language"]), row["terms_digest"], row["personal_digest"]
         )
         for row in await tx.rows(statement)
     }
@@ -39,6 +39,7 @@ async def add_acceptance(tx: Transaction, tenant_id: UUID, plan_id: UUID, number
             accepted_at=added.accepted_at,
             language=added.language.value,
             terms_digest=added.terms_digest,
+            personal_digest=added.personal_digest,
         )
         .on_conflict_do_nothing()
     )

@@ -15,6 +15,7 @@ plan_acceptances = Table(
     instant("accepted_at"),
     Column("language", Text, nullable=False),
     Column("terms_digest", Text, nullable=False),
+    Column("personal_digest", Text, nullable=True),
 )
 """Who accepted which version of a plan, and the digest of the terms that were accepted."""
 

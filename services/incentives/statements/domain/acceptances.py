@@ -34,6 +34,8 @@ class Acceptance:
     accepted_at: datetime
     language: Language
     terms_digest: str
+    personal_digest: str | None = None
+    """That of the person's own quotas, target variable and days at that moment; None where it was not kept yet."""
 
 
 def paid_by(version: PlanVersion, until: date | None, assignments: Iterable[Assignment]) -> set[UUID]:
@@ -41,14 +43,20 @@ def paid_by(version: PlanVersion, until: date | None, assignments: Iterable[Assi
 
     `until` is the first day on which it is not in force any more.
     """
+    return {each.person_id for each in paying(version, until, assignments)}
+
+
+def paying(version: PlanVersion, until: date | None, assignments: Iterable[Assignment]) -> list[Assignment]:
+    """The assignments that the version pays on some day, by their first day; none as `paid_by` has it."""
     if until is not None and until <= version.effective_from:
-        return set()
+        return []
     days = DatedRange(version.effective_from, until)
-    return {
-        each.person_id
+    found = [
+        each
         for each in assignments
         if each.plan_id == version.plan_id and not each.deleted and each.range.intersection(days) is not None
-    }
+    ]
+    return sorted(found, key=lambda each: (each.range.start, each.id))
 
 
 def check_accepted_by(version: PlanVersion, person_id: UUID | None, paid: set[UUID]) -> UUID:

@@ -6,8 +6,10 @@ from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import zip_longest
 from typing import Final
+from uuid import UUID
 
 from services.incentives.earnings.domain.inputs import EXACT
+from services.incentives.plans.domain.assignments import Assignment, PerTime, QuotaGoal
 from services.incentives.plans.domain.components import Component, main_measure
 from services.incentives.plans.domain.history import Json
 from services.incentives.plans.domain.kinds.commission import Basis, Commission
@@ -29,7 +31,7 @@ from services.incentives.plans.domain.wording import members_in_words
 from services.incentives.statements.domain import display
 from services.incentives.statements.domain.examples import Example, Examples, examples_of
 from services.incentives.statements.domain.layout import Document, Fact, Section, Sheet, TableColumn
-from services.incentives.statements.domain.statement import tier_words
+from services.incentives.statements.domain.statement import Payee, tier_words
 from services.incentives.statements.domain.texts import Language, Texts
 from shared.kernel.deals import DateField
 from shared.kernel.filters import EVERYTHING
@@ -48,6 +50,21 @@ _RULES_SAID: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class PersonalTerms:
+    """What a version means for one person: its assignments while the version is in force, and a digest of them.
+
+    `goals` are those that are quotas.
+    """
+
+    payee: Payee
+    assignments: Sequence[Assignment]
+    goals: Mapping[UUID, QuotaGoal]
+    digest: str
+    accepted_digest: str | None = None
+    """Of what the person accepted; None where it has not, or did before this was kept."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlanTerms:
     """A version with what a reader wants to know of it. `terms` is what was approved, as JSON."""
 
@@ -60,6 +77,7 @@ class PlanTerms:
     as_of: datetime
     accepted: tuple[str, datetime] | None = None
     """Who accepted it and when, on a copy of that person."""
+    personal: PersonalTerms | None = None
 
 
 def plan_document(found: PlanTerms, texts: Texts) -> Document:
@@ -89,7 +107,8 @@ def plan_document(found: PlanTerms, texts: Texts) -> Document:
     by_key = (
         {str(each["key"]): each for each in contents if isinstance(each, dict)} if isinstance(contents, list) else {}
     )
-    sections = [_component(each, by_key.get(each.key, {}), plan, texts) for each in version.components]
+    sections = [] if found.personal is None else [_personal(found.personal, found, texts)]
+    sections += [_component(each, by_key.get(each.key, {}), plan, texts) for each in version.components]
     rules = found.terms.get("rules")
     sections.append(_rules(version.rules, rules if isinstance(rules, dict) else {}, plan.currency, texts))
     sections.append(_acceptance(found, texts))
@@ -105,6 +124,70 @@ def plan_document(found: PlanTerms, texts: Texts) -> Document:
         page_words=texts.page_words,
         as_of=found.as_of,
     )
+
+
+def _personal(personal: PersonalTerms, found: PlanTerms, texts: Texts) -> Section:
+    payee, plan = personal.payee, found.plan
+    facts = [
+        Fact(texts.employee_number, payee.employee_number or "—"),
+        Fact(texts.personal_digest, personal.digest[:_DIGEST_SHOWN]),
+    ]
+    quotas: list[tuple[str, ...]] = []
+    others: list[tuple[str, ...]] = []
+    said = []
+    for each in personal.assignments:
+        end = texts.open_end if each.range.end is None else str(display.last_day(each.range.end))
+        facts.append(Fact(texts.days_on_plan, f"{each.range.start} – {end}"))
+        target = each.target_variable
+        if target is not None:
+            per = _period(plan.period, texts) if target.per is PerTime.PERIOD else texts.years
+            for start, amount in ((each.range.start, target.amount), *target.changes):
+                words = texts.target_of.format(amount=display.money(amount, plan.currency), per=per)
+                others.append((texts.target_variable, str(start), words))
+        for key, quota in sorted(each.quotas.items()):
+            name, unit = _quota_name(key, found)
+            for start, state in quota.states():
+                first = max(start, each.range.start)
+                if state.amount is not None:
+                    quotas.append((name, str(first), display.number(state.amount, unit)))
+                for goal_id in state.goal_ids:
+                    goal = personal.goals.get(goal_id)
+                    shown = (str(goal_id), "—")
+                    if goal is not None:
+                        shown = (display.days(goal.period), display.number(goal.target, unit))
+                    quotas.append((f"{name}\n{texts.by_goal}", *shown))
+        others += [(texts.ramp, str(step.start), display.percent(step.share)) for step in each.ramp]
+        for away in each.leave:
+            last = texts.open_end if away.end is None else str(display.last_day(away.end))
+            others.append((texts.leave, str(away.start), texts.until_day.format(day=last)))
+        said += [texts.prorated] if each.prorated else []
+    tables = []
+    if quotas:
+        columns = (
+            TableColumn(texts.component, is_wide=True),
+            TableColumn(texts.from_day),
+            TableColumn(f"{texts.quota} ({_period(plan.period, texts)})", is_number=True),
+        )
+        tables.append(Sheet(columns, tuple(quotas), caption=texts.quota))
+    if others:
+        columns = (TableColumn(texts.term, is_wide=True), TableColumn(texts.from_day), TableColumn(texts.value))
+        tables.append(Sheet(columns, tuple(others)))
+    changed = personal.accepted_digest is not None and personal.accepted_digest != personal.digest
+    notes = (texts.personal_changed,) if changed else ()
+    heading = texts.personal.format(name=payee.name or texts.unnamed)
+    return Section(heading, tuple(facts), tuple(said), tuple(tables), notes)
+
+
+def _quota_name(key: str, found: PlanTerms) -> tuple[str, str | None]:
+    """What a quota is of, and its currency where it is money."""
+    of, _, of_what = key.partition(".")
+    component = next((each for each in found.version.components if each.key == of), None)
+    if component is None:
+        return key, None
+    if of_what:
+        return f"{component.name} ({of_what})", None
+    measure = main_measure(component)
+    return component.name, found.plan.currency if measure is not None and measure.is_money else None
 
 
 def _period(kind: PeriodKind, texts: Texts) -> str:

@@ -292,7 +292,7 @@ def _summary(statement: PersonStatement, sums: dict[str, tuple[Decimal, Decimal]
         TableColumn(texts.counted, is_number=True),
         TableColumn(texts.quota, is_number=True),
         TableColumn(texts.attainment, is_number=True),
-        TableColumn(texts.earned, is_number=True),
+        TableColumn(texts.earned if pay is None else texts.as_paid, is_number=True),
     )
     rows = tuple(
         (
@@ -301,7 +301,7 @@ def _summary(statement: PersonStatement, sums: dict[str, tuple[Decimal, Decimal]
             display.number(earning.measure, earning.unit),
             _NONE if earning.quota is None else display.number(earning.quota, earning.unit),
             display.attained(earning.attainment),
-            display.money(earning.earned, earning.currency),
+            display.money(earning.earned if earning.as_paid is None else earning.as_paid, earning.currency),
         )
         for earning in earnings
     )
@@ -368,7 +368,6 @@ def _recalculated(pay: PeriodPay, texts: Texts) -> Section:
 
 def _corrections(corrections: Sequence[StatedCorrection], texts: Texts) -> Sheet:
     columns = (
-        TableColumn(texts.component),
         TableColumn(texts.cause, is_wide=True),
         TableColumn(texts.origin),
         TableColumn(texts.posted_in),
@@ -376,7 +375,6 @@ def _corrections(corrections: Sequence[StatedCorrection], texts: Texts) -> Sheet
     )
     rows = tuple(
         (
-            f"{each.component}\n{each.plan_name}",
             _cause(each, texts),
             display.days(each.origin),
             f"{display.days(each.posted_in)}\n{display.moment(each.posted_at)}",
@@ -388,8 +386,7 @@ def _corrections(corrections: Sequence[StatedCorrection], texts: Texts) -> Sheet
     for each in corrections:
         sums[each.currency].append(each.amount)
     ends = tuple(
-        (texts.total, "", "", "", display.money(exact_sum(amounts), currency))
-        for currency, amounts in sorted(sums.items())
+        (texts.total, "", "", display.money(exact_sum(amounts), currency)) for currency, amounts in sorted(sums.items())
     )
     return Sheet(columns, rows, ends, caption=texts.corrections)
 
@@ -402,7 +399,7 @@ def _cause(correction: StatedCorrection, texts: Texts) -> str:
         found.append(deal_name(deal.source, deal.external_id, deal.id, texts))
     if correction.by is not None:
         found.append(texts.approved_by.format(name=correction.by))
-    return "\n".join(found)
+    return "\n".join([*found, f"{correction.component}, {correction.plan_name}"])
 
 
 def _earning(earning: StatedEarning, texts: Texts) -> Section:

@@ -205,6 +205,19 @@ class Texts:
     negative_carry: str
     negative_forgive: str
     rounding: str
+    personal: str
+    personal_digest: str
+    personal_changed: str
+    days_on_plan: str
+    open_end: str
+    from_day: str
+    until_day: str
+    target_variable: str
+    target_of: str
+    by_goal: str
+    ramp: str
+    leave: str
+    prorated: str
     acceptance: str
     acceptance_words: str
     accepted_by: str
