@@ -72,6 +72,11 @@ async def archive(
     with ZipFile(pieces, "w", ZIP_DEFLATED) as file:
         async for statement in statements:
             payee = statement.payee
+            whose: Mapping[str, Value] = {
+                "person_id": payee.person_id,
+                "employee_number": payee.employee_number,
+                "person_name": payee.name,
+            }
             try:
                 statement.check_length()
                 name, content = (
@@ -82,16 +87,14 @@ async def archive(
                 name, content = f"{file_name(payee)}.csv", _table(COLUMNS, list(rows_of(statement)))
             index += [
                 {
-                    "person_id": payee.person_id,
-                    "employee_number": payee.employee_number,
-                    "person_name": payee.name,
+                    **whose,
                     "file": name,
                     "earned": earned,
                     "ledger_balance": owed,
                     "currency": currency,
                 }
                 for currency, (earned, owed) in totals(statement.earnings).items()
-            ] or [{"person_id": payee.person_id, "person_name": payee.name, "file": name}]
+            ] or [{**whose, "file": name}]
             _write(file, name, content)
             yield pieces.take()
         _write(file, INDEX, _table(_INDEX_COLUMNS, index))
