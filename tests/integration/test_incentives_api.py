@@ -555,6 +555,30 @@ async def test_a_deal_paid_in_instalments_earns_each_in_its_quarter_and_says_so_
     assert [each async for each in VERIFICATION.of_tenant(company.database, company.tenant, Counter())] == []
 
 
+async def test_a_gate_of_the_year_opens_and_closes_the_cells_of_all_its_quarters(company: Company) -> None:
+    gate: Json = {"measure": {"aggregate": "count", "filter": {"all": []}}, "period": "year", "at_least": "3"}
+    plan = await company.plan(rate={"shape": "flat", "rate": "0.1"}, gate=gate)
+    await company.assign(plan, ANN)
+    quarters = [
+        replace(won(number, 1000), day=day)
+        for number, day in enumerate((date(2026, 1, 5), date(2026, 4, 5), date(2026, 7, 5)))
+    ]
+
+    async def earned() -> list[tuple[str, str, int]]:
+        items = (await company.get("/v1/earnings", person_id=ANN)).json()["items"]
+        return [(item["start"], item["earned"], item["credits"]) for item in items]
+
+    await company.deal(*quarters[:2])
+    assert await earned() == [("2026-01-01", "0.00", 1), ("2026-04-01", "0.00", 1)]
+    await company.deal(quarters[2])
+    await company.deal(replace(quarters[0], version=2, cents=200_000))
+    assert await earned() == [("2026-01-01", "200.00", 1), ("2026-04-01", "100.00", 1), ("2026-07-01", "100.00", 1)]
+    assert [each async for each in VERIFICATION.of_tenant(company.database, company.tenant, Counter())] == []
+    await company.deal(replace(quarters[1], version=2, gone=True))
+    assert {amount for _, amount, _ in await earned()} == {"0.00"}
+    assert [each async for each in VERIFICATION.of_tenant(company.database, company.tenant, Counter())] == []
+
+
 async def test_a_missing_quota_pays_nothing_and_says_so_and_a_quota_pays(company: Company) -> None:
     by_attainment = {
         "shape": "tiers",

@@ -12,7 +12,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.incentives.credits.domain.credit import CellKey, ComponentYear, Credit
+from services.incentives.credits.domain.credit import CellKey, ComponentYear, Credit, PeriodTotal
 from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.earnings.domain.cells import Cell
 from services.incentives.earnings.domain.explanation import Explanation, explained, explained_in_year
@@ -110,10 +110,17 @@ class Book:
                 years[year].append(credit)
         for year in filter(None, map(self.definitions.year_of, credits)):
             years.setdefault(year, [])
-        settlement = Settlement(self.definitions, self.cells, years)
+        settlement = Settlement(
+            self.definitions, self.cells, {year: self._known_of(year, found) for year, found in years.items()}
+        )
         settlement.recredit(Cause.of_deal(facts.deal_id, facts.version), self.credits[facts.deal_id], credits)
         self.credits[facts.deal_id] = credits
         self._keep(settlement)
+
+    def _known_of(self, year: ComponentYear, credits: Sequence[Credit]) -> YearCredits:
+        if self.definitions.needs_deals(year):
+            return YearCredits(credits)
+        return YearCredits((), [PeriodTotal(each.cell, each.measure, each.value, 1) for each in credits])
 
     def explanations(self) -> dict[CellKey, Explanation]:
         """Of every cell that something pays."""

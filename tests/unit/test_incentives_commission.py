@@ -155,7 +155,7 @@ class Book:
                     years[year].append(credit)
             for year in filter(None, map(self.known.year_of, fresh)):
                 years.setdefault(year, [])
-            settlement = Settlement(self.known, self.cells, years)
+            settlement = Settlement(self.known, self.cells, {key: YearCredits(each) for key, each in years.items()})
             settlement.recredit(CAUSE, self.credits.get(each.deal_id, []), fresh)
             self.credits[each.deal_id] = fresh
             self._keep(settlement)

@@ -15,6 +15,7 @@ from services.incentives.credits.domain.credit import (
     Credit,
     CreditedToNobody,
     Owners,
+    PeriodTotal,
     ReceivedDeal,
 )
 from services.incentives.credits.domain.definitions import Definitions
@@ -323,6 +324,12 @@ class Credits:
     async def of_years(self, tx: Transaction, tenant_id: UUID, years: Collection[ComponentYear]) -> list[Credit]:
         """The credits that are stored of components in fiscal years, by every measure."""
         return await store.credits_of_years(tx, tenant_id, years)
+
+    async def totals_of_years(
+        self, tx: Transaction, tenant_id: UUID, years: Collection[ComponentYear]
+    ) -> list[PeriodTotal]:
+        """What these come to, by measure and period."""
+        return await store.totals_of_years(tx, tenant_id, years)
 
     async def of_deals(self, tx: Transaction, tenant_id: UUID, deal_ids: Collection[UUID]) -> list[Credit]:
         """The credits that are stored of these deals."""

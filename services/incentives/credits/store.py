@@ -16,6 +16,7 @@ from services.incentives.credits.domain.credit import (
     Credit,
     DirectLine,
     OwnerSince,
+    PeriodTotal,
     ReceivedDeal,
 )
 from services.incentives.credits.domain.plain import CreditTotal, PlainComponent
@@ -183,6 +184,12 @@ _OF_YEARS: Final = text(
     ) AS c
     WHERE c.tenant_id = :tenant_id AND c.component = wanted.component
         AND c.period_start >= wanted.start AND c.period_start < wanted."end"
+    """
+)
+_TOTALS_OF_YEARS: Final = text(
+    f"""
+    SELECT assignment_id, component, period_start, period_end, measure, sum(value) AS value, count(*) AS credits
+    FROM ({_OF_YEARS.text}) AS found GROUP BY assignment_id, component, period_start, period_end, measure
     """
 )
 _OF_DEALS: Final = text(_FOUND.format(condition="tenant_id = :tenant_id AND deal_id"))
@@ -511,20 +518,31 @@ async def credits_of_cells(tx: Transaction, tenant_id: UUID, cell_ids: Collectio
 
 async def credits_of_years(tx: Transaction, tenant_id: UUID, years: Collection[ComponentYear]) -> list[Credit]:
     """By every measure of the components."""
+    return _credits(await tx.rows(_OF_YEARS, _wanted(tenant_id, years))) if years else []
+
+
+async def totals_of_years(tx: Transaction, tenant_id: UUID, years: Collection[ComponentYear]) -> list[PeriodTotal]:
+    """What these come to, by measure and period."""
+    return [
+        PeriodTotal(
+            CellKey(row["assignment_id"], row["component"], Period(row["period_start"], row["period_end"])),
+            row["measure"],
+            row["value"],
+            row["credits"],
+        )
+        for row in (await tx.rows(_TOTALS_OF_YEARS, _wanted(tenant_id, years)) if years else ())
+    ]
+
+
+def _wanted(tenant_id: UUID, years: Collection[ComponentYear]) -> dict[str, object]:
     ordered = sorted(years, key=lambda each: (each.assignment_id, each.component, each.year.start))
-    if not ordered:
-        return []
-    rows = await tx.rows(
-        _OF_YEARS,
-        {
-            "tenant_id": tenant_id,
-            "assignments": [each.assignment_id for each in ordered],
-            "components": [each.component for each in ordered],
-            "starts": [each.year.start for each in ordered],
-            "ends": [each.year.end for each in ordered],
-        },
-    )
-    return _credits(rows)
+    return {
+        "tenant_id": tenant_id,
+        "assignments": [each.assignment_id for each in ordered],
+        "components": [each.component for each in ordered],
+        "starts": [each.year.start for each in ordered],
+        "ends": [each.year.end for each in ordered],
+    }
 
 
 async def delete_credits(tx: Transaction, tenant_id: UUID, gone: Sequence[Credit]) -> None:

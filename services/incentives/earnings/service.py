@@ -11,12 +11,12 @@ ids; the assignments, by theirs; and once everything is worked out and stored, t
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from time import perf_counter
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain.credit import ComponentYear, Credit, ReceivedDeal
+from services.incentives.credits.domain.credit import ComponentYear, Credit, PeriodTotal, ReceivedDeal
 from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.credits.service import Credits, NewerDeal
 from services.incentives.earnings import store
@@ -187,25 +187,40 @@ class Earnings:
         if not before and not after:
             return ()
         touched: set[UUID] = set()
-        years: dict[ComponentYear, list[Credit]] = {}
+        linked: set[ComponentYear] = set()
         for credit in (*before, *after):
-            linked = known.year_of(credit)
-            if linked is None:
+            year = known.year_of(credit)
+            if year is None:
                 touched.add(credit.cell.id)
             else:
-                years[linked] = []
+                linked.add(year)
         cells = await store.by_id(tx, tenant_id, touched)
-        if years:
-            cells |= await store.of_years(tx, tenant_id, years)
-            for credit in await self._credits.of_years(tx, tenant_id, years):
-                linked = known.year_of(credit)
-                if linked in years:
-                    years[linked].append(credit)
+        years: Mapping[ComponentYear, YearCredits] = {}
+        if linked:
+            cells |= await store.of_years(tx, tenant_id, linked)
+            years = await self._of_years(tx, tenant_id, known, linked)
         settlement = Settlement(known, {key: stored.cell for key, stored in cells.items()}, years)
         for cause, old, new in moves:
             settlement.recredit(cause, old, new)
         await self._credits.replace(tx, tenant_id, before, after)
         return await self._saved(tx, tenant_id, settlement)
+
+    async def _of_years(
+        self, tx: Transaction, tenant_id: UUID, known: Definitions, years: Set[ComponentYear]
+    ) -> Mapping[ComponentYear, YearCredits]:
+        """What is credited in these; credit by credit only where that decides what is paid."""
+        by_deal = {year for year in years if known.needs_deals(year)}
+        credits: dict[ComponentYear, list[Credit]] = {year: [] for year in by_deal}
+        totals: dict[ComponentYear, list[PeriodTotal]] = {year: [] for year in years - by_deal}
+        for credit in await self._credits.of_years(tx, tenant_id, credits):
+            year = known.year_of(credit)
+            if year in credits:
+                credits[year].append(credit)
+        for total in await self._credits.totals_of_years(tx, tenant_id, totals):
+            year = known.linked_year(total.cell)
+            if year in totals:
+                totals[year].append(total)
+        return {year: YearCredits(credits.get(year, ()), totals.get(year)) for year in years}
 
     async def _locked(
         self, tx: Transaction, tenant_id: UUID, changed: Sequence[NewerDeal], wanted: Set[UUID]

@@ -136,6 +136,15 @@ class CellKey:
         return _cell_id(self.assignment_id, self.component, self.period.start)
 
 
+class PeriodTotal(NamedTuple):
+    """What the credits by one measure come to that count in one period, and how many they are."""
+
+    cell: CellKey
+    measure: str
+    value: Decimal
+    credits: int
+
+
 class CellDays(NamedTuple):
     """Days of one period that are paid alike, and the terms that are in force on them."""
 

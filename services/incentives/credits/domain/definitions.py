@@ -43,7 +43,7 @@ from services.incentives.plans.domain.assignments import (
     stated_quota,
     target_variable_of,
 )
-from services.incentives.plans.domain.components import Component, main_counted, main_measure
+from services.incentives.plans.domain.components import Component, main_counted, main_measure, needs_deals
 from services.incentives.plans.domain.crediting import (
     PLAIN_CREDITING,
     CreditedOwner,
@@ -497,6 +497,12 @@ class Definitions:
     def year_of(self, credit: Credit) -> ComponentYear | None:
         """The cells that depend on one another and that a credit counts for; None where it counts in one alone."""
         return self.linked_year(CellKey(credit.assignment_id, credit.component, credit.period))
+
+    def needs_deals(self, key: ComponentYear) -> bool:
+        """Whether one of the cells depends on its deals one by one; else on what its credits come to."""
+        cells = self.cells_within(self.assignments[key.assignment_id], key.component, key.year)
+        components = (cell.version.component(key.component) for cell in cells)
+        return any(component is not None and needs_deals(component) for component in components)
 
     def changes(self, component: Component, deal: DealFacts, day: date) -> CreditChanges:
         """What multipliers and a windfall made of what a deal adds on a day."""

@@ -38,10 +38,10 @@ class Settlement:
         self,
         definitions: Definitions,
         cells: Mapping[CellKey, Cell],
-        years: Mapping[ComponentYear, Iterable[Credit]] | None = None,
+        years: Mapping[ComponentYear, YearCredits] | None = None,
     ) -> None:
         self._definitions = definitions
-        self._years = {key: YearCredits(credits) for key, credits in (years or {}).items()}
+        self._years = dict(years or {})
         self._linked: dict[ComponentYear, LinkedCells] = {}
         self._there: dict[ComponentYear, set[CellKey]] = {}
         self._before = {definitions.cut_now(key): cell for key, cell in cells.items()}

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Final
 from uuid import UUID
 
-from services.incentives.credits.domain.credit import CellKey, ComponentYear, Credit, PayTerms
+from services.incentives.credits.domain.credit import CellKey, ComponentYear, Credit, PayTerms, PeriodTotal
 from services.incentives.credits.domain.definitions import Definitions
 from services.incentives.earnings.domain.inputs import EXACT, CapState, DealTotal, PayInputs, PoolShare, exact_sum
 from services.incentives.earnings.domain.pay import Pay
@@ -49,29 +49,49 @@ class WorkedCell:
 
 
 class YearCredits:
-    """The credits of a component in a fiscal year, summed by measure and by the period each counts in."""
+    """The credits of a component in a fiscal year, summed by measure and by the period each counts in.
 
-    def __init__(self, credits: Iterable[Credit]) -> None:
-        self._by_period: dict[tuple[str, date], dict[tuple[UUID, date], Credit]] = defaultdict(dict)
+    Where nothing depends on them one by one, their `totals` are enough.
+    """
+
+    def __init__(self, credits: Iterable[Credit], totals: Iterable[PeriodTotal] | None = None) -> None:
+        self._by_period: dict[tuple[str, date], dict[tuple[UUID, date], Credit]] | None = (
+            defaultdict(dict) if totals is None else None
+        )
         self._totals: dict[tuple[str, date], Decimal] = defaultdict(Decimal)
+        self._counts: dict[tuple[str, date], int] = defaultdict(int)
+        for total in totals or ():
+            at = total.measure, total.cell.period.start
+            self._totals[at] = EXACT.add(self._totals[at], total.value)
+            self._counts[at] += total.credits
         for credit in credits:
             self.add(credit)
 
     def add(self, credit: Credit) -> None:
         """One more."""
         at = credit.measure, credit.period.start
-        self._by_period[at][credit.deal_id, credit.day] = credit
+        if self._by_period is not None:
+            self._by_period[at][credit.deal_id, credit.day] = credit
         self._totals[at] = EXACT.add(self._totals[at], credit.value)
+        self._counts[at] += 1
 
     def remove(self, credit: Credit) -> None:
         """One that was added, and no longer counts."""
         at = credit.measure, credit.period.start
-        del self._by_period[at][credit.deal_id, credit.day]
+        if self._by_period is not None:
+            del self._by_period[at][credit.deal_id, credit.day]
         self._totals[at] = EXACT.subtract(self._totals[at], credit.value)
+        self._counts[at] -= 1
 
     def of_cell(self, measure: str, start: date) -> Collection[Credit]:
-        """Those by one measure in the period that begins on a day."""
+        """Those by one measure in the period that begins on a day; ValueError where only totals are known."""
+        if self._by_period is None:
+            raise ValueError("only what the credits come to is known")
         return self._by_period[measure, start].values() if (measure, start) in self._by_period else ()
+
+    def count(self, measure: str, start: date) -> int:
+        """How many they are."""
+        return self._counts.get((measure, start), 0)
 
     def total(self, measure: str, start: date) -> Decimal:
         """What they sum to."""
@@ -135,11 +155,12 @@ class LinkedCells:
             }
             totals = {name: EXACT.add(before.get(name, _ZERO), value) for name, value in own.items()}
             totals.update({name: credits.total_within(name, days) for name, days in frame.windows.items()})
-            main = credits.of_cell(MAIN, start)
             inputs = PayInputs(
                 frame.quotas,
                 totals,
-                deal_totals(main, credits.of_cell(QUANTITY, start)) if needs_deals(component) else (),
+                deal_totals(credits.of_cell(MAIN, start), credits.of_cell(QUANTITY, start))
+                if needs_deals(component)
+                else (),
                 frame.terms.plan.currency,
                 frame.terms.target,
                 before=before,
@@ -150,7 +171,8 @@ class LinkedCells:
                 paid_before=paid_before,
             )
             paid = pay(component, inputs)
-            found.append(WorkedCell(frame.key, frame.terms, inputs, paid, own.get(MAIN, _ZERO), len(main), frame.is_on))
+            count = credits.count(MAIN, start)
+            found.append(WorkedCell(frame.key, frame.terms, inputs, paid, own.get(MAIN, _ZERO), count, frame.is_on))
             caps = next_caps(component, caps, paid, ends_period=frame.ends_period)
             paid_before = EXACT.add(paid_before, paid.amount)
             year = _added(year, own)
