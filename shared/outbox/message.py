@@ -43,11 +43,6 @@ class Mark(NamedTuple):
     token: int
 
     @property
-    def is_patient(self) -> bool:
-        """Whether it was marked as such, and not besides otherwise."""
-        return self.position >= PATIENT_POSITIONS
-
-    @property
     def lane(self) -> Lane:
         """Where the subject's messages go: state is keyed by tenant and subject."""
         return Lane(self.topic, f"{self.tenant_id}/{self.subject}")

@@ -72,6 +72,9 @@ class LocalRelay(Protocol):
     def wake(self) -> None:
         """Publish what it has taken over, and look at the outbox."""
 
+    def wake_patient(self) -> None:
+        """Look for patient marks."""
+
 
 class Outbox:
     """What is written here is published after the transaction commits, at least once, and not at all if it does not."""
@@ -143,8 +146,7 @@ class Outbox:
         """Publish the newest state of these subjects, once, however often they are marked until then.
 
         The relay's renderer for the topic reads the state. Markers with stripes of their own never wait for each other.
-        What is `patient` may come by the thousand: the relay looks for it when nothing else is to be published, and
-        for a few of it at a time where something else was a moment ago.
+        What is `patient` may come by the thousand: the relay publishes it beside everything else, which does not wait.
         """
         marked = list(dict.fromkeys(subjects))
         if not marked:
@@ -158,17 +160,17 @@ class Outbox:
         }
         relay = self._relay
         if patient or relay is None or (handover := relay.handover) is None:
-            await tx.execute(self._mark, {**parameters, **self._waking(tx)})
+            await tx.execute(self._mark, {**parameters, **self._waking(tx, patient=patient)})
             return
         marks = [Mark(**row) for row in await tx.rows(self._mark_to_hand_over, parameters)]
         tx.after_commit(lambda: handover.offer_marks(marks))
         tx.after_commit(relay.wake)
 
-    def _waking(self, tx: Transaction) -> dict[str, str]:
+    def _waking(self, tx: Transaction, *, patient: bool = False) -> dict[str, str]:
         """What the statement notifies with, once the relay of this process is sure to hear of the commit."""
         if self._relay is None:
             return {"channel": self._channel, "sender": ""}
-        tx.after_commit(self._relay.wake)
+        tx.after_commit(self._relay.wake_patient if patient else self._relay.wake)
         return {"channel": self._channel, "sender": self._relay.name}
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import SystemRandom
@@ -11,7 +11,7 @@ from secrets import token_hex
 from typing import Final, Protocol
 from uuid import UUID
 
-from shared.db.database import Database, Statements
+from shared.db.database import Database, Scope, Session, Statements
 from shared.db.failures import classify
 from shared.db.tables import TransportTables
 from shared.outbox.domain import Backoff, Blocked, Lane, Progress, after_round, begin
@@ -33,11 +33,9 @@ _log = get_logger(__name__)
 _chance: Final = SystemRandom()
 
 _ROWS_MAX: Final = 1000
-_PATIENT_WITH_MAX: Final = 10
-"""So many patient marks go out with what is not, so that they get on however much that is."""
 _PATIENT_BESIDE_MAX: Final = 20
 _BESIDE_SECONDS: Final = 1.0
-"""So long after something else a look takes few patient marks: what is to be published meanwhile waits for them."""
+"""So long after something else few patient marks are published at a time, with as long a rest behind them."""
 _BYTES_MAX: Final = 16 * 1024 * 1024
 _BLOCKED_LANES_MAX: Final = 5000
 _PUBLISH_SECONDS_MAX: Final = 60.0
@@ -78,7 +76,9 @@ class Relay(Rounds):
 
     Any number may run; the one that holds the service's advisory lock publishes and the others wait for it to go away.
     What this process commits is handed to it while it does; the rest it finds by looking. A message is deleted after
-    the broker has it, so a relay that dies in between leaves it to be published again.
+    the broker has it, so a relay that dies in between leaves it to be published again. Patient marks are published on
+    another connection beside everything else, which does not wait for them; but of a lane only one is under way at a
+    time, so that a topic ends with its newest state.
     """
 
     def __init__(
@@ -110,6 +110,9 @@ class Relay(Rounds):
         self._counted_at = float("-inf")
         self._passes_without_look = 0
         self._impatient_at = float("-inf")
+        self._patience_over = asyncio.Event()
+        self._under_way: frozenset[Lane] = frozenset()
+        self._patient_under_way: frozenset[Lane] = frozenset()
 
     async def run(self) -> None:
         """Publish until `stop`; survives the loss of the database and of the broker. Call once."""
@@ -126,6 +129,7 @@ class Relay(Rounds):
     async def stop(self) -> None:
         """Publish what is waiting, for `drain_seconds` at most, and end `run`."""
         await super().stop()
+        self.wake_patient()
         if self._running is None:
             return
         await asyncio.wait([self._running], timeout=self._drain_seconds)
@@ -134,10 +138,18 @@ class Relay(Rounds):
             self._running.cancel()
             await asyncio.wait([self._running])
 
+    def wake_patient(self) -> None:
+        """Look for patient marks."""
+        self._patience_over.set()
+
+    def _wake_all(self) -> None:
+        self.wake()
+        self.wake_patient()
+
     async def round(self) -> bool:
         """Stand for election, and lead until the lock is lost."""
         try:
-            async with Candidate.standing(self._database, self._channel, self.wake, own=self.name) as candidate:
+            async with Candidate.standing(self._database, self._channel, self._wake_all, own=self.name) as candidate:
                 await self._stand(candidate)
         finally:
             metrics.OUTBOX_RELAY_ACTIVE.labels(self._service).set(0)
@@ -151,8 +163,10 @@ class Relay(Rounds):
         metrics.OUTBOX_RELAY_ACTIVE.labels(self._service).set(1)
         _log.info("relay_leads")
         self.handover = HandOver(rows_max=_ROWS_MAX, bytes_max=_BYTES_MAX)
+        self._under_way = self._patient_under_way = frozenset()
         try:
-            await self._lead(candidate, self.handover)
+            async with self._database.session(Scope.every()) as beside:
+                await _all_or_none(self._lead(candidate, self.handover), self._lead_patient(candidate, beside))
         finally:
             self.handover = None
 
@@ -162,27 +176,26 @@ class Relay(Rounds):
             began = time.monotonic()
             gather_seconds = await self._pass(candidate, handover)
             if gather_seconds is not None:
-                await self._gather(began + gather_seconds)
+                await self.pause(began + gather_seconds - time.monotonic())
             elif self.is_stopping:
                 return
             else:
-                await self._wait(began)
+                await self._wait(began, self.woken)
 
-    async def _gather(self, until: float) -> None:
-        """Let more gather; after a look that took few patient marks only until there is something else."""
-        seconds = until - time.monotonic()
-        if self._passes_without_look or not self._is_beside():
-            await self.pause(seconds)
-        elif seconds > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self.woken.wait()
+    async def _lead_patient(self, candidate: Candidate, session: Session) -> None:
+        published: list[Mark] = []
+        while not candidate.lost:
+            self._patience_over.clear()
+            began = time.monotonic()
+            gather_seconds = await self._patient_pass(candidate, session.statements(), published)
+            if gather_seconds is not None:
+                await self.pause(began + gather_seconds - time.monotonic())
+            elif self.is_stopping:
+                return
+            else:
+                await self._wait(began, self._patience_over)
 
-    def _is_beside(self) -> bool:
-        """Whether something was published lately that is not patient."""
-        return time.monotonic() - self._impatient_at < _BESIDE_SECONDS
-
-    async def _wait(self, began: float) -> None:
+    async def _wait(self, began: float, woken: asyncio.Event) -> None:
         """Until there is something to do after a pass that began then; what was blocked then may be free by now."""
         now = time.monotonic()
         pauses = [self._blocked_lanes.seconds_to_next(began), self._blocked_topics.seconds_to_next(began)]
@@ -192,11 +205,9 @@ class Relay(Rounds):
             # The broker is away: nothing new is to be tried before something that failed is.
             await self.pause(timeout_seconds)
             return
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
-                await self.woken.wait()
-        except TimeoutError:
-            return
+                await woken.wait()
 
     async def _pass(self, candidate: Candidate, handover: HandOver) -> float | None:
         """Publish what was handed over, or else what a look finds.
@@ -217,15 +228,46 @@ class Relay(Rounds):
             else:
                 self._passes_without_look += 1
                 self._impatient_at = time.monotonic()
-                rows, marks = handover.take(topics, blocked_lanes)
+                rows, marks = handover.take(topics, [*blocked_lanes, *self._patient_under_way])
+                self._under_way = frozenset(mark.lane for mark in marks)
             page = await self._rendered(statements, rows, marks)
         metrics.OUTBOX_LAG_SECONDS.labels(self._service).set(rows[0].age_seconds if rows else 0)
         if not page.appended and not page.marks:
-            return None if handover.is_empty else 0.0
+            # Without a look nobody knows what else there is.
+            return None if handover.is_empty and not self._passes_without_look else 0.0
         progress = await self._publish(candidate, page.messages)
-        self._settle(page, progress, handover)
+        published, settled = self._settle(page, progress)
+        handover.settle(published, settled, progress.stuck)
+        self._under_way = frozenset()
         metrics.OUTBOX_PASS_SECONDS.labels(self._service).observe(time.monotonic() - started)
         return min(len(page.messages) * _GATHER_SECONDS_A_MESSAGE, _GATHER_SECONDS_MAX)
+
+    async def _patient_pass(self, candidate: Candidate, statements: Statements, published: list[Mark]) -> float | None:
+        """Publish some patient marks, and delete those published before. What it returns is as of the other passes."""
+        started = time.monotonic()
+        blocked_topics, blocked_lanes = self._blocked_topics.blocked(started), self._blocked_lanes.blocked(started)
+        is_beside = started - self._impatient_at < _BESIDE_SECONDS
+        async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+            found = await self._store.look_patient(
+                statements,
+                published_marks=published,
+                topics=[topic for topic in self._renderers if topic not in blocked_topics],
+                blocked=blocked_lanes,
+                marks_max=_PATIENT_BESIDE_MAX if is_beside else _ROWS_MAX,
+            )
+        published.clear()
+        if not found:
+            return None
+        marks = [mark for mark in found if mark.lane not in self._under_way]
+        self._patient_under_way = frozenset(mark.lane for mark in marks)
+        async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+            page = await self._rendered(statements, (), marks)
+        progress = await self._publish(candidate, page.messages)
+        published.extend(self._settle(page, progress)[1])
+        self._patient_under_way = frozenset()
+        # What was marked without patience meanwhile has waited for these.
+        self.woken.set()
+        return 2 * (time.monotonic() - started) if is_beside else _GATHER_SECONDS_MAX
 
     async def _look(
         self, statements: Statements, handover: HandOver, topics: Collection[str], blocked: Collection[Lane]
@@ -239,13 +281,12 @@ class Relay(Rounds):
             blocked=blocked,
             rows_max=_ROWS_MAX,
             marks_max=_ROWS_MAX,
-            patient_max=_PATIENT_BESIDE_MAX if self._is_beside() else _ROWS_MAX,
             bytes_max=_BYTES_MAX,
         )
-        impatient = [mark for mark in marks if not mark.is_patient]
-        if rows or impatient:
+        if rows or marks:
             self._impatient_at = time.monotonic()
-            marks = marks[: len(impatient) + _PATIENT_WITH_MAX]
+        marks = [mark for mark in marks if mark.lane not in self._patient_under_way]
+        self._under_way = frozenset(mark.lane for mark in marks)
         handover.looked(rows, marks)
         now = time.monotonic()
         if now - self._counted_at > _COUNT_SECONDS:
@@ -302,7 +343,8 @@ class Relay(Rounds):
             counter = metrics.OUTBOX_PUBLISHED if went_out else metrics.OUTBOX_PUBLISH_FAILURES
             counter.labels(self._service, topic).inc(number)
 
-    def _settle(self, page: _Page, progress: Progress[int], handover: HandOver) -> None:
+    def _settle(self, page: _Page, progress: Progress[int]) -> tuple[list[int], list[Mark]]:
+        """Which appended messages and which marks are published; what failed is left alone for a while."""
         messages, published = page.messages, progress.acknowledged
         unpublished = {message.lane for index, message in enumerate(messages) if index not in published}
         # A failed message that is keyed unlike any mark of its topic might stand for any of them.
@@ -316,8 +358,20 @@ class Relay(Rounds):
         self._blocked_topics.fail(doubtful_topics, now, _chance.random())
         self._blocked_lanes.fail(progress.stuck, now, _chance.random())
         self._blocked_lanes.succeed({messages[index].lane for index in published} - progress.stuck)
-        handover.settle(
+        return (
             [row.id for index, row in enumerate(page.appended) if index in published],
             [mark for mark in page.marks if mark.lane not in unpublished and mark.topic not in doubtful_topics],
-            progress.stuck,
         )
+
+
+async def _all_or_none(*works: Coroutine[object, object, None]) -> None:
+    """Wait until all of these are done; when one of them fails the others end too."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

@@ -23,15 +23,7 @@ NOT EXISTS (
 # it will have to be published again anyway, and not before somebody wakes the relay.
 _LOOK: Final = """
 WITH deleted AS (DELETE FROM {outbox} WHERE id = ANY(CAST(:ids AS bigint[]))),
-deleted_marks AS (
-    DELETE FROM {outbox_marks} WHERE ctid = ANY(ARRAY(
-        SELECT m.ctid
-        FROM {outbox_marks} AS m
-        JOIN unnest(CAST(:positions AS bigint[]), CAST(:tokens AS bigint[])) AS seen(position, token)
-            USING (position, token)
-        FOR UPDATE OF m SKIP LOCKED
-    ))
-),
+deleted_marks AS ({delete_marks}),
 first_rows AS (
     SELECT *, clock_timestamp() - created_at AS age, sum(coalesce(octet_length(value), 0)) OVER (ORDER BY id) AS bytes
     FROM (
@@ -44,17 +36,28 @@ first_rows AS (
 first_marks AS (
     SELECT * FROM {outbox_marks} AS o
     WHERE position < {patient} AND {marks_unsent} ORDER BY position LIMIT :marks_max
-),
-first_patient AS (
-    SELECT * FROM {outbox_marks} AS o
-    WHERE position >= {patient} AND {marks_unsent} ORDER BY position LIMIT :patient_max
 )
 SELECT id AS number, tenant_id, topic, key, headers, value, CAST(NULL AS bigint) AS token,
     CAST(extract(epoch FROM age) AS double precision) AS age_seconds
 FROM first_rows WHERE bytes - coalesce(octet_length(value), 0) < :bytes_max
 UNION ALL
-SELECT position, tenant_id, topic, subject, NULL, NULL, token, NULL
-FROM (SELECT * FROM first_marks UNION ALL SELECT * FROM first_patient) AS marks
+SELECT position, tenant_id, topic, subject, NULL, NULL, token, NULL FROM first_marks
+"""
+
+_LOOK_PATIENT: Final = """
+WITH deleted_marks AS ({delete_marks})
+SELECT topic, tenant_id, subject, position, token FROM {outbox_marks} AS o
+WHERE position >= {patient} AND {marks_unsent} ORDER BY position LIMIT :marks_max
+"""
+
+_DELETE_MARKS: Final = """
+DELETE FROM {outbox_marks} WHERE ctid = ANY(ARRAY(
+    SELECT m.ctid
+    FROM {outbox_marks} AS m
+    JOIN unnest(CAST(:positions AS bigint[]), CAST(:tokens AS bigint[])) AS seen(position, token)
+        USING (position, token)
+    FOR UPDATE OF m SKIP LOCKED
+))
 """
 
 _MARKS_UNSENT: Final = """
@@ -75,13 +78,15 @@ class RelayStore:
 
     def __init__(self, tables: TransportTables) -> None:
         names = {"outbox": tables.outbox.fullname, "outbox_marks": tables.outbox_marks.fullname}
-        looked_at = {**names, "patient": PATIENT_POSITIONS}
+        looked_at = {**names, "patient": PATIENT_POSITIONS, "delete_marks": _DELETE_MARKS.format(**names)}
         unsent = _MARKS_UNSENT.format(unblocked="true")
+        unblocked = _MARKS_UNSENT.format(unblocked=_UNBLOCKED.format(key="o.tenant_id::text || '/' || o.subject"))
         self._look = text(_LOOK.format(**looked_at, rows_unblocked="true", marks_unsent=unsent))
-        unsent = _MARKS_UNSENT.format(unblocked=_UNBLOCKED.format(key="o.tenant_id::text || '/' || o.subject"))
         self._look_unblocked = text(
-            _LOOK.format(**looked_at, rows_unblocked=_UNBLOCKED.format(key="o.key"), marks_unsent=unsent)
+            _LOOK.format(**looked_at, rows_unblocked=_UNBLOCKED.format(key="o.key"), marks_unsent=unblocked)
         )
+        self._look_patient = text(_LOOK_PATIENT.format(**looked_at, marks_unsent=unsent))
+        self._look_patient_unblocked = text(_LOOK_PATIENT.format(**looked_at, marks_unsent=unblocked))
         self._waiting = text(_WAITING.format(**names))
 
     async def look(
@@ -94,30 +99,20 @@ class RelayStore:
         blocked: Collection[Lane],
         rows_max: int,
         marks_max: int,
-        patient_max: int,
         bytes_max: int,
     ) -> tuple[list[Appended], list[Mark]]:
         """Delete what was published, and read what is unsent outside the blocked lanes; all in one round trip.
 
         The first messages in order, one at least however large it is, and the marks of `topics` that have waited
-        longest, the patient ones behind the others. A mark is deleted only if nobody marked its subject again since it
-        was read.
+        longest and are not patient. A mark is deleted only if nobody marked its subject again since it was read.
         """
         parameters: dict[str, object] = {
+            **_marks_wanted(published_marks, topics, blocked, marks_max),
             "ids": sorted(published),
-            "positions": [mark.position for mark in published_marks],
-            "tokens": [mark.token for mark in published_marks],
-            "topics": list(topics),
             "rows_max": rows_max,
-            "marks_max": marks_max,
-            "patient_max": patient_max,
             "bytes_max": bytes_max,
         }
-        statement = self._look
-        if blocked:
-            statement = self._look_unblocked
-            parameters["blocked_topics"] = [lane.topic for lane in blocked]
-            parameters["blocked_keys"] = [lane.key for lane in blocked]
+        statement = self._look_unblocked if blocked else self._look
         found = await statements.rows(statement, parameters)
         rows = [
             Appended(
@@ -133,9 +128,40 @@ class RelayStore:
             for row in found
             if row["token"] is not None
         ]
-        return sorted(rows, key=lambda row: row.id), sorted(marks, key=lambda mark: mark.position)
+        return sorted(rows, key=lambda row: row.id), marks
+
+    async def look_patient(
+        self,
+        statements: Statements,
+        *,
+        published_marks: Sequence[Mark],
+        topics: Collection[str],
+        blocked: Collection[Lane],
+        marks_max: int,
+    ) -> list[Mark]:
+        """The same for patient marks alone."""
+        statement = self._look_patient_unblocked if blocked else self._look_patient
+        found = await statements.rows(statement, _marks_wanted(published_marks, topics, blocked, marks_max))
+        return [Mark(**row) for row in found]
 
     async def waiting(self, statements: Statements, *, rows_max: int) -> tuple[int, int]:
         """How many messages and marks wait, counted up to a limit."""
         [row] = await statements.rows(self._waiting, {"rows_max": rows_max})
         return row["messages"], row["marks"]
+
+
+def _marks_wanted(
+    published: Sequence[Mark], topics: Collection[str], blocked: Collection[Lane], marks_max: int
+) -> dict[str, object]:
+    wanted: dict[str, object] = {
+        "positions": [mark.position for mark in published],
+        "tokens": [mark.token for mark in published],
+        "topics": list(topics),
+        "marks_max": marks_max,
+    }
+    if blocked:
+        wanted |= {
+            "blocked_topics": [lane.topic for lane in blocked],
+            "blocked_keys": [lane.key for lane in blocked],
+        }
+    return wanted

@@ -222,6 +222,9 @@ class HeardRelay:
     def wake(self) -> None:
         self.woken += 1
 
+    def wake_patient(self) -> None:
+        self.wake()
+
 
 async def test_an_outbox_that_knows_the_relay_of_its_process_wakes_it_by_the_commit_alone(
     database: Database, broker: ListedBroker
@@ -368,25 +371,76 @@ async def test_marks_coalesce_to_the_newest_state(database: Database, broker: Li
     assert state.reads == {"g": 1, "h": 1}
 
 
-async def test_what_is_patient_goes_out_behind_everything_else_and_a_few_at_a_time_beside_it(
+class Slow(State):
+    """A state of which reading takes until it may be answered."""
+
+    def __init__(self, *subjects: str) -> None:
+        super().__init__()
+        self.slow = frozenset(subjects)
+        self.read, self.answers = asyncio.Event(), asyncio.Event()
+        self.pages: list[list[str]] = []
+
+    async def render(self, statements: Statements, subjects: Sequence[tuple[UUID, str]]) -> Sequence[OutboxMessage]:
+        self.pages.append([subject for _, subject in subjects])
+        rendered = await super().render(statements, subjects)
+        if not self.slow.isdisjoint(subject for _, subject in subjects):
+            self.read.set()
+            await self.answers.wait()
+        return rendered
+
+
+async def test_nothing_else_waits_for_what_is_patient(database: Database, broker: ListedBroker) -> None:
+    state = Slow("many 0")
+    many = [f"many {number}" for number in range(100)]
+    state.now = dict.fromkeys([*many, "one"], "state")
+    await mark(database, *many, patient=True)
+    async with relaying(database, broker, {_STATE_TOPIC: state.render}):
+        await state.read.wait()
+        await mark(database, "one")
+        await append(database, message("a", "fact"))
+        await eventually(lambda: sorted(broker.values()) == ["fact", "state"])
+        state.answers.set()
+        await emptied(database)
+    assert sorted(broker.values()) == ["fact", *["state"] * 101]
+
+
+async def test_what_is_patient_is_published_a_few_at_a_time_beside_something_else(
     database: Database, broker: ListedBroker
 ) -> None:
-    pages: list[list[str]] = []
-
-    async def render(_statements: Statements, subjects: Sequence[tuple[UUID, str]]) -> Sequence[OutboxMessage]:
-        pages.append([subject for _, subject in subjects])
-        return [OutboxMessage(tenant_id, _STATE_TOPIC, f"{tenant_id}/{each}", (), b"") for tenant_id, each in subjects]
-
-    many = [f"many {number:03}" for number in range(100)]
-    await mark(database, *many, patient=True)
-    await mark(database, "one")
-    # What was patient is no longer once somebody does not have the patience.
-    await mark(database, many[70])
-    async with relaying(database, broker, {_STATE_TOPIC: render}):
+    state = Slow()
+    async with relaying(database, broker, {_STATE_TOPIC: state.render}):
+        await append(database, message("a", "fact"))
         await emptied(database)
-    assert pages[0] == [*many[:10], many[70], "one"]
-    assert pages[1] == many[10:30], "as something else was published a moment ago"
-    assert sorted(subject for page in pages for subject in page) == sorted([*many, "one"])
+        many = [f"many {number:03}" for number in range(100)]
+        await mark(database, *many, patient=True)
+        # What was patient is no longer once somebody does not have the patience.
+        await mark(database, "many 099")
+        await emptied(database)
+    pages = [many[first : first + 20] for first in (0, 20, 40, 60)] + [many[80:99]]
+    assert sorted(state.pages) == [*pages, ["many 099"]]
+
+
+@pytest.mark.parametrize("first_is_patient", [True, False])
+async def test_of_a_subject_one_state_is_under_way_at_a_time(
+    database: Database, broker: ListedBroker, first_is_patient: bool
+) -> None:
+    state = Slow("g")
+    state.now = {"g": "old", "h": "h"}
+    await mark(database, "g", patient=first_is_patient)
+    async with relaying(database, broker, {_STATE_TOPIC: state.render}) as relay:
+        await state.read.wait()
+        state.now["g"] = "new"
+        async with database.transaction(Scope.of(_TENANT)) as tx:
+            marked = [(_TENANT, "g")]
+            later = not first_is_patient
+            await Outbox(transport, relay=relay).mark(tx, _STATE_TOPIC, marked, stripe=1, patient=later)
+        await mark(database, "h", "g", stripe=2, patient=not first_is_patient)
+        await eventually(lambda: broker.values() == ["h"], expectation="what is not under way is published")
+        state.answers.set()
+        await emptied(database)
+    published = [value for value in broker.values() if value != "h"]
+    assert published == ["old", *["new"] * (len(published) - 1)]
+    assert "new" in published
 
 
 async def test_a_mark_changed_during_its_publication_is_published_again(

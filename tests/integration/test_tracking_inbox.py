@@ -548,6 +548,9 @@ class Waker:
     def wake(self) -> None:
         self.woken.set()
 
+    def wake_patient(self) -> None:
+        self.wake()
+
 
 async def test_the_processor_is_woken_by_a_delivery(admin: Caller) -> None:
     connection = await admin.connect()
