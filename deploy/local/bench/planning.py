@@ -57,6 +57,7 @@ _LIVE_SAMPLES_MAX: Final = 20_000
 _SIGNED_AT_ONCE: Final = 50
 _LIVE_PAUSE_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 0.5
+_REST_OF_POLLING: Final = 20
 _STILL_SECONDS_MAX: Final = 120.0
 _KEPT: Final = {
     "goals.goals": "true",
@@ -222,6 +223,7 @@ async def _counting(product: Product, tenant: _Tenant, goals: int, value: Decima
     """Wait until every goal counts, and what it is to. `StackError` when nothing moves meanwhile."""
     seen, moved_at = (-1, Decimal(0)), time.monotonic()
     while True:
+        looked_at = time.monotonic()
         async with product.database.transaction(Scope.of(tenant.id)) as tx:
             [row] = await tx.rows(_COUNTING)
         before, seen = seen, (row["goals"], row["value"])
@@ -231,7 +233,8 @@ async def _counting(product: Product, tenant: _Tenant, goals: int, value: Decima
             moved_at = time.monotonic()
         if time.monotonic() - moved_at > _STILL_SECONDS_MAX:
             raise StackError(f"Tracking stays at {seen[0]} of {goals} goals that count, with {seen[1]} of {value}.")
-        await asyncio.sleep(_POLL_SECONDS)
+        # Counting a hundred thousand rows over and over would be a load of its own.
+        await asyncio.sleep(max(_POLL_SECONDS, _REST_OF_POLLING * (time.monotonic() - looked_at)))
 
 
 async def _copied(product: Product, tenant_id: UUID) -> Mapping[str, _Copied]:
