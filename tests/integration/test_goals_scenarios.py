@@ -465,6 +465,10 @@ async def test_applying_drafts_the_goals_that_were_previewed_and_reverting_takes
     assert [(goal["target"], goal["name"]) for goal in sales] == [("1200000", "Sales 2027-01-01 – 2027-12-31")]
     parts = (await house.system.send("GET", f"/v1/goals?parent_id={sales[0]['id']}")).json()["items"]
     assert sorted(goal["target"] for goal in parts) == ["600000", "600000"]
+    # Nothing is above the topmost one, and is not missed there.
+    assert (sales[0]["top"], {goal["top"] for goal in parts}) == (True, {False})
+    checks = (await house["Rita"].send("GET", f"/v1/goals/{sales[0]['id']}/smart")).json()["checks"]
+    assert [each["verdict"] for each in checks if each["check"] == "relevant"] == ["pass"]
     rays = (await house.system.send("GET", f"/v1/goals?owner_id={house.ids['Ray']}&status=draft")).json()["items"]
     assert sorted((goal["period"]["start"], goal["target"]) for goal in rays) == sorted(
         (f"{place[1][:7]}-01", target) for place, target in before.items() if place[0] == "Ray"

@@ -33,7 +33,7 @@ from services.goals.planning.domain.plan import (
     Tree,
     Unlock,
 )
-from services.goals.planning.domain.segments import Ramp, Segment, cut_segments, segment_targets
+from services.goals.planning.domain.segments import Ramp, Segment, segment_targets
 from services.goals.targets.domain import Owner
 from shared.kernel.errors import AttainError
 from shared.kernel.org import OwnerKind
@@ -474,8 +474,8 @@ def test_a_respread_of_what_went_to_plan_changes_nothing(total: int, lengths: li
 def test_segments_of_one_target_sum_to_it(target: int, days: int, cuts: set[int], decimals: int) -> None:
     start = date(2026, 1, 1)
     period = Period(start, start + timedelta(days=days))
-    first_days = [start + timedelta(days=cut) for cut in sorted(cuts) if cut < days]
-    segments = cut_segments(decimal(target, decimals), period, first_days)
+    edges = [start, *(start + timedelta(days=cut) for cut in sorted(cuts) if cut < days), period.end]
+    segments = [Segment(Period(*span), decimal(target, decimals)) for span in pairwise(edges)]
     lengths = [Fraction((segment.period.end - segment.period.start).days) for segment in segments]
     parts = segment_targets(segments, period, decimals)
     assert [units(part, decimals) for part in parts] == hamilton(target, lengths)

@@ -42,9 +42,6 @@ from services.goals.planning.domain.plan import (
 from services.goals.planning.domain.segments import (
     Ramp,
     Segment,
-    cut_segments,
-    effective_target,
-    ramp_segments,
     segment_targets,
 )
 from services.goals.planning.domain.weights import seasonal_index
@@ -156,12 +153,16 @@ def test_a_seasonal_split_weighs_working_days_with_the_index_of_their_month() ->
 
 def test_a_ramp_gives_a_new_hire_a_quarter_more_each_month() -> None:
     ramp = Ramp(date(2026, 3, 1), tuple(amounts("0", "0.25", "0.5", "0.75", "1")))
-    reached = [effective_target(ramp_segments(ramp, Decimal(10_000), part), part, decimals=2) for part in months(3, 8)]
+    reached = [
+        sum(segment_targets([Segment(span, Decimal(10_000), share) for span, share in ramp.spans(part)], part, 2))
+        for part in months(3, 8)
+    ]
     assert reached == amounts("0", "2,500", "5,000", "7,500", "10,000", "10,000")
 
 
 def test_a_transfer_cuts_a_target_by_days() -> None:
-    segments = cut_segments(Decimal(90_000), Q1, [date(2026, 2, 1)])
+    spans = Period(Q1.start, date(2026, 2, 1)), Period(date(2026, 2, 1), Q1.end)
+    segments = [Segment(span, Decimal(90_000)) for span in spans]
     assert list(segment_targets(segments, Q1, decimals=2)) == amounts("31,000", "59,000")
 
 
@@ -171,7 +172,7 @@ def test_segments_of_different_targets_make_an_effective_one() -> None:
         Segment(Period(Q1.start, february), Decimal(90_000)),
         Segment(Period(february, Q1.end), Decimal(120_000), share=Decimal("0.5")),
     ]
-    assert effective_target(segments, Q1, decimals=0) == Decimal(31_000 + 39_333)
+    assert sum(segment_targets(segments, Q1, decimals=0)) == Decimal(31_000 + 39_333)
 
 
 @pytest.mark.parametrize(
@@ -194,13 +195,6 @@ def test_segments_that_make_no_sense_are_refused(segments: list[Segment], pointe
     with pytest.raises(InvalidInput) as refused:
         segment_targets(segments, Q1, decimals=2)
     assert [field.pointer for field in refused.value.fields] == [pointer]
-
-
-@pytest.mark.parametrize("first_day", [Q1.start, Q1.end])
-def test_a_cut_lies_within_the_period(first_day: date) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        cut_segments(Decimal(1), Q1, [first_day])
-    assert refused.value.fields[0].pointer == "/first_days/0"
 
 
 def reached_by_march(made: Plan, total: str, day: date) -> Plan:

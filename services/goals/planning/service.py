@@ -670,8 +670,8 @@ class Planning:
             if others + node.target > 0:
                 drafts[place] = draft(node.id, scenario.terms(node.owner, "", node.period, others + node.target, None))
         chances = await self._chances(tx, tenant_id, list(drafts.values()))
-        told = {place: chances[goal.id] for place, goal in drafts.items()}
-        return {place: chance.value for place, chance in told.items() if chance is not None}
+        found = {place: chances[goal.id] for place, goal in drafts.items()}
+        return {place: chance.value for place, chance in found.items() if chance is not None}
 
     async def _last_year(
         self, tx: Transaction, tenant_id: UUID, scenario: Scenario, nodes: Sequence[Node]

@@ -119,8 +119,8 @@ class SmartChecks:
             tx, tenant_id, frozenset[UUID]().union(*(each.people for each in around.values()))
         )
         untold = {goal.id: untold_by_actuals(goal.terms) for goal in goals}
-        told = [goal.terms for goal in goals if untold[goal.id] is None]
-        actuals = await self._actuals(tx, tenant_id, told, around, today)
+        comparable = [goal.terms for goal in goals if untold[goal.id] is None]
+        actuals = await self._actuals(tx, tenant_id, comparable, around, today)
         working = await self._calendars.working(tx, tenant_id)
         periods = {goal.terms.period for goal in goals}
         days = {period: DaysOfPeriod.of(period, chart.calendar, working) for period in periods}
@@ -183,12 +183,12 @@ class SmartChecks:
         self,
         tx: Transaction,
         tenant_id: UUID,
-        told: Sequence[GoalTerms],
+        comparable: Sequence[GoalTerms],
         around: Mapping[Owner, Around],
         today: date,
     ) -> Mapping[MonthOfPerson, Actuals]:
-        people = frozenset[UUID]().union(*(around[terms.owner].everybody for terms in told))
-        months = frozenset[date]().union(*(months_told(terms, today) for terms in told))
+        people = frozenset[UUID]().union(*(around[terms.owner].everybody for terms in comparable))
+        months = frozenset[date]().union(*(months_told(terms, today) for terms in comparable))
         return await self._evidence.of(tx, tenant_id, people, months) if people else {}
 
 

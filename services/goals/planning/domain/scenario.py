@@ -245,6 +245,7 @@ class Scenario:
             parent_id=parent_id,
             weight=Decimal(1),
             check_in=self.pattern.check_in,
+            top=parent_id is None,
         )
 
     def _baseline(self, target: Decimal) -> Decimal:

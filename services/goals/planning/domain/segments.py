@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from itertools import pairwise
 from typing import Final
 
 from services.goals.planning.domain.numbers import (
@@ -54,27 +53,6 @@ class Segment:
     share: Decimal = Decimal(1)
 
 
-def ramp_segments(ramp: Ramp, target: Decimal, period: Period) -> tuple[Segment, ...]:
-    """The segments of somebody with a ramp whose target for the whole period would be `target`."""
-    return tuple(Segment(span, target, share) for span, share in ramp.spans(period))
-
-
-def cut_segments(target: Decimal, period: Period, first_days: Sequence[date]) -> tuple[Segment, ...]:
-    """The segments of a target that is handed on at the start of each of `first_days`: transfers, territory changes.
-
-    Raises InvalidInput unless they lie in the period, in order, each once.
-    """
-    for number, (before, first_day) in enumerate(pairwise([period.start, *first_days])):
-        if not before < first_day < period.end:
-            raise InvalidInput.field(
-                f"/first_days/{number}",
-                f"{first_day} is not after {before} and before {period.end}",
-                "days within the period, in order, each once",
-            )
-    edges = pairwise([period.start, *first_days, period.end])
-    return tuple(Segment(Period(start, end), target) for start, end in edges)
-
-
 def segment_targets(segments: Sequence[Segment], period: Period, decimals: int) -> tuple[Decimal, ...]:
     """Each segment's target × share × its days ÷ days in the period, rounded so that they add up to the effective one.
 
@@ -93,11 +71,6 @@ def segment_targets(segments: Sequence[Segment], period: Period, decimals: int) 
     if not any(weights):
         return tuple(from_units(0, decimals) for _ in segments)
     return tuple(from_units(part, decimals) for part in split(total, [abs(weight) for weight in weights]))
-
-
-def effective_target(segments: Sequence[Segment], period: Period, decimals: int) -> Decimal:
-    """Σ segment target × share × its days ÷ days in the period, rounded half-up. Raises as `segment_targets` does."""
-    return sum(segment_targets(segments, period, decimals), from_units(0, decimals))
 
 
 def months_later(day: date, months: int) -> date:

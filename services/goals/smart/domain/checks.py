@@ -277,27 +277,27 @@ def _achievable(terms: GoalTerms, known: Known) -> Check:
         reason = f"Too little is known: {known_periods} of this length, with {format_amount(track.open)} open."
         accepted = f"{SAMPLE_MIN} periods of this length of which is known what was won"
         return Check(Letter.ACHIEVABLE, "", (_untold(reason, accepted),), evidence)
-    told = _probability_in_words(terms, track, probability)
-    finding = _improbable(track, probability, told)
-    return Check(Letter.ACHIEVABLE, told, () if finding is None else (finding,), evidence, probability)
+    words = _probability_in_words(terms, track, probability)
+    finding = _improbable(track, probability, words)
+    return Check(Letter.ACHIEVABLE, words, () if finding is None else (finding,), evidence, probability)
 
 
 def _untold(reason: str, accepted: str) -> Finding:
     return Finding(Verdict.WARNS, "/target", f"How probable it is cannot be told. {reason}", accepted)
 
 
-def _improbable(track: Track, probability: Probability, told: str) -> Finding | None:
+def _improbable(track: Track, probability: Probability, words: str) -> Finding | None:
     """What is wrong with a target that is too little or too much to ask; None where it is neither."""
     if probability.source is ProbabilitySource.REACHED:
-        return Finding(Verdict.WARNS, "/target", told, f"more than {format_amount(track.reached)}")
+        return Finding(Verdict.WARNS, "/target", words, f"more than {format_amount(track.reached)}")
     sample = outcomes(track.numbers, track.peers, track.reached, track.ahead)
     if probability.source is ProbabilitySource.ENDED or sample is None:
-        return Finding(Verdict.WARNS, "/target", told, f"at most {format_amount(track.reached)}, which was reached")
+        return Finding(Verdict.WARNS, "/target", words, f"at most {format_amount(track.reached)}, which was reached")
     share = Fraction(probability.attained_in + 1, probability.sample + 2)
     if PROBABLE_MIN <= share <= PROBABLE_MAX:
         return None
     side = "out of reach" if share < PROBABLE_MIN else "no aim"
-    return Finding(Verdict.WARNS, "/target", f"{told} That is {side}.", _probable_targets(sample))
+    return Finding(Verdict.WARNS, "/target", f"{words} That is {side}.", _probable_targets(sample))
 
 
 def _probable_targets(sample: Sequence[Fraction]) -> str:
