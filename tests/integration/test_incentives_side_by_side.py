@@ -3,22 +3,34 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from random import Random
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from services.incentives.credits.domain.credit import ReceivedDeal
+from services.incentives.earnings.consumer import DealsHandler
 from services.incentives.earnings.service import Earnings
 from services.incentives.ledger import service as ledger
 from services.incentives.metadata import transport
+from shared.contracts.envelope import to_message
 from shared.db.database import Database, Transaction
+from shared.kafka.consumer import Consumer
+from shared.kafka.domain import Batch
+from shared.kafka.producer import partition_of
+from shared.kafka.settings import KafkaSettings
 from shared.kernel.difference import Difference
 from shared.kernel.errors import AttainError
+from shared.outbox.message import OutboxMessage
 from shared.outbox.outbox import Outbox
 from tests.oracles.incentives import Assigned, DealVersion, Known, Step, World, histories
+from tests.servers.consumers import make_topic, publish, running
+from tests.servers.infrastructure import eventually
 from tests.stories.incentives import deal_event
 from tests.stories.pay import CREDITS, EARNINGS, PLANS, VERIFICATION
 from tests.stories.pay_company import Company, many_paid, two_paid, won
@@ -207,3 +219,62 @@ async def test_side_by_side_in_any_order_ends_in_the_cells_and_ledger_of_the_ora
     await company.rebuilder.rebuild_all()
     assert await differences(company) == []
     assert await company.cells() == company.expected(world)
+
+
+class Reader(DealsHandler):
+    """Remembers the partitions of its last batch."""
+
+    def __init__(self) -> None:
+        super().__init__(EARNINGS)
+        self.partitions: set[int] = set()
+
+    async def apply(self, tx: Transaction, batch: Batch) -> None:
+        await super().apply(tx, batch)
+        self.partitions = {record.partition for record in batch}
+
+
+async def test_two_members_of_a_group_settle_what_touches_different_people_at_once(
+    database: Database, kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    company = await two_paid(database)
+    kafka = KafkaSettings(bootstrap=kafka_bootstrap)
+    topic = await make_topic(kafka, f"{topic_prefix}deals", partitions=2)
+    readers = Reader(), Reader()
+
+    def member(reader: Reader) -> Consumer:
+        return Consumer(
+            settings=kafka,
+            database=database,
+            tables=transport,
+            outbox=Outbox(transport),
+            group=f"{topic_prefix}deals",
+            topics=[topic],
+            handler=reader,
+        )
+
+    def to_come(version: DealVersion) -> OutboxMessage:
+        event = deal_event(company.tenant, version)
+        return to_message(event, event_id=uuid4(), source="test", time=event.modified_at)._replace(topic=topic)
+
+    def in_partition(number: int, owner: int) -> OutboxMessage:
+        made = (to_come(won(deal, 1, 100_000, owner=owner)) for deal in count(1))
+        return next(each for each in made if partition_of(each.key.encode(), 2) == number)
+
+    async def each_has_one() -> bool:
+        await publish(kafka, [to_come(replace(won(deal, 1, 0), owner=None)) for deal in range(20_000, 20_008)])
+        return {frozenset(reader.partitions) for reader in readers} == {frozenset({0}), frozenset({1})}
+
+    async with running(member(readers[0])), running(member(readers[1])):
+        await eventually(each_has_one, 60, expectation="a partition for each member")
+        async with database.transaction(company.scope) as holder:
+            # As whoever settles for person 0.
+            await holder.lock_tenants_shared([company.tenant])
+            await PLANS.lock_assignments(holder, company.tenant, [company.assignments[0][0]])
+            await publish(kafka, [in_partition(0, owner=0), in_partition(1, owner=_OTHER)])
+            await eventually(partial(pays, company, 1), 30, expectation="the pay of whom nobody holds")
+        await eventually(partial(pays, company, 2), 30, expectation="the pay of both")
+    assert await differences(company) == []
+
+
+async def pays(company: Company, people: int) -> bool:
+    return len(await company.owed()) == people

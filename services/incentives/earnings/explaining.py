@@ -1,6 +1,6 @@
 """Where earnings come from, deal by deal, and why a deal is not among them.
 
-Credits, cells and ledger are to be of one moment: whoever calls reads in a snapshot, or holds the tenant's lock alone.
+Credits, cells and ledger are to be of one moment: whoever calls reads in a snapshot, or keeps others from settling.
 """
 
 from collections import defaultdict
@@ -208,7 +208,6 @@ class Explanations:
 
         Raises StatementTooLong.
         """
-        await tx.lock_tenants_shared([tenant_id])
         known = await self._credits.definitions(tx, tenant_id)
         return await self._statement(tx, tenant_id, known, person_id, (None, None), pay_period, ending_in=span)
 

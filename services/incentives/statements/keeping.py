@@ -147,6 +147,7 @@ class PayStatements:
         kept = await store.kept(tx, tenant_id, period.id, person_id)
         earned = kept.get(KeptPart.EARNED)
         if earned is None:
+            await self._lock(tx, tenant_id, person_id)
             found = stated(await self._statements.of_pay_period(tx, tenant_id, period.id, person_id), ENGLISH)
             if found.pay is None:
                 raise ValueError(f"the statement of pay period {period.id} says nothing about it")
@@ -158,6 +159,13 @@ class PayStatements:
             content = paid_content(period.id, person_id, earned.digest, payouts.get(person_id, []))
             paid = _written(tx, content.model_dump_json())
             await store.add_kept(tx, tenant_id, period.id, person_id, KeptPart.PAID, paid)
+
+    async def _lock(self, tx: Transaction, tenant_id: UUID, person_id: UUID) -> None:
+        """Let nobody settle what the person earns until the end of the transaction: it is read of one moment."""
+        await tx.lock_tenants_shared([tenant_id])
+        known = await self._credits.definitions(tx, tenant_id)
+        own = [each.id for each in known.assignments.values() if each.person_id == person_id]
+        await self._plans.lock_assignments(tx, tenant_id, own)
 
     async def finish(self, tx: Transaction, tenant_id: UUID, due: DueStatements) -> None:
         """Remember that the part is kept for everybody, with the digest of all."""
