@@ -36,7 +36,21 @@ from shared.kernel.periods import Period
 from tests.integration.test_incentives_hand_over import changing, take
 from tests.integration.test_incentives_kinds import BOOKINGS, OBJECTIVES, plan, score
 from tests.integration.test_incentives_pay_periods import cut_off, path_of
-from tests.oracles.incentives import PLAN_OF, Aim, Assigned, DealVersion, Rated, Step, Terms, histories
+from tests.oracles.incentives import (
+    EVER,
+    MOSTLY,
+    PLAN_OF,
+    Aim,
+    Assigned,
+    DealVersion,
+    Known,
+    Paying,
+    Rated,
+    Step,
+    Terms,
+    assigned,
+    rated,
+)
 from tests.stories.incentives import assignment, cents, named
 from tests.stories.incentives import component as component_of
 from tests.stories.pay import PREVIEWS, VERIFICATION, rebuilder
@@ -592,27 +606,62 @@ async def supposed(company: History, steps: Sequence[Step], step: Step) -> Previ
     return None
 
 
+@st.composite
+def terms(draw: st.DrawFn, plan: int) -> Terms:
+    """From some day on, a share of everything, and tiers by attainment."""
+    start, crediting = draw(st.sampled_from(FIRST_DAYS)), draw(st.sampled_from(["owner", "split", "rollup"]))
+    flat, low, high = (draw(st.sampled_from([100, 250, 400, 700])) for _ in range(3))
+    return Terms(
+        plan,
+        start,
+        (
+            Paying("a", crediting, None, 100, "cumulative", "flat", "amount", ((0, flat),), "deal_date"),
+            Paying(
+                "b", "owner", None, 50, "cumulative", "marginal", "attainment", ((0, low), (100, high)), "deal_date"
+            ),
+        ),
+    )
+
+
+FIRST_DAYS = [EVER, EVER, date(2026, 2, 15), date(2026, 4, 1)]
+AIMS = st.builds(Aim, st.integers(0, 1), st.sampled_from([100_000, 250_000, 900_000]), st.just(True))
+SUPPOSED = st.one_of(
+    st.integers(0, 1).flatmap(terms),
+    st.sampled_from(sorted(PLAN_OF)).flatmap(assigned),
+    st.builds(Assigned, st.sampled_from(sorted(PLAN_OF)), st.just(EVER), st.none(), st.just(()), st.just(True)),
+    AIMS,
+    rated(),
+)
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=histories(deals_max=10, changes_max=6), is_closed=st.booleans())
+@given(
+    beginning=st.tuples(terms(0), terms(1), *(assigned(index) for index in sorted(PLAN_OF)), AIMS, rated()),
+    changes=st.lists(SUPPOSED, min_size=3, max_size=6),
+    is_closed=MOSTLY,
+)
 async def test_whatever_happened_before_a_change_posts_what_its_preview_said(
-    module_database: str, history: list[Step], is_closed: bool
+    module_database: str, beginning: tuple[Step, ...], changes: list[Step], is_closed: bool
 ) -> None:
     database = Database(module_database, service="incentives")
     company = History(database)
     await company.found()
     first = Calendar(tenant_id=company.tenant, version=1, start_month=1, time_zone="UTC", currency="CNY")
     await company.publish(first, version=1)
+    for user in range(4):
+        await company.define(Known(user, user))
+    days = (date(2026, 1, 20), date(2026, 3, 10), date(2026, 4, 20), date(2026, 6, 1))
+    await company.take_deals(
+        [
+            DealVersion(n, n + 1, n % 4, (), 60_000 * (n + 1), True, days[n % 3], ("USD", "EUR")[n % 2], False)
+            for n in range(10)
+        ]
+    )
     if is_closed:
         async with database.transaction(company.scope) as tx:
             await ledger.cut_off(tx, company.tenant, Period(date(2026, 4, 1), date(2026, 5, 1)))
-    # Half of the deals are there before anything is defined: every definition then has something to move.
-    deals = [step for step in history if isinstance(step, DealVersion)][::2]
-    history = [*deals, *(step for step in history if step not in deals)]
+    history = [*beginning, *changes]
     for number, step in enumerate(history):
-        if isinstance(step, DealVersion):
-            await company.take_deals([step])
-            continue
-        await company.rebuilder.rebuild_all()
         preview = await supposed(company, history[:number], step)
         sequence = len(await posted_after(company, 0))
         await company.define(step)
