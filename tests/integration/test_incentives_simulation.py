@@ -76,6 +76,10 @@ async def test_an_open_deal_is_won_in_the_simulation_and_a_won_one_counts_once(c
     assert smaller.json()["totals"] == [{"currency": "USD", "difference": "-1800.00"}]
     later = await simulate(company, ANN, {"deal_id": str(named("deal", 1)), "closed_on": "2026-05-01"})
     assert [each["difference"] for each in later.json()["earnings"]] == ["-5800.00", "5800.00"]
+    # What the CRM made of 100 euros is not what it would make of 200, and no rate says what that is.
+    await company.deal(replace(won(4, 100), currency="EUR", home_cents=100_000))
+    euros = await simulate(company, ANN, {"deal_id": str(named("deal", 4)), "amount": "200"})
+    assert euros.json()["totals"] == [{"currency": "USD", "difference": "-40.00"}]
 
 
 async def test_nobody_simulates_whose_pay_is_out_of_sight(company: Company) -> None:

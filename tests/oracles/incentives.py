@@ -10,7 +10,7 @@ What a deal adds is a list of parts: each has its person, its day and its value.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 from typing import TypeVar
 from uuid import UUID, uuid5
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 QUARTERS = (date(2026, 1, 1), date(2026, 4, 1), date(2026, 7, 1))
 EVER = date(2025, 1, 1)
+DAY = timedelta(days=1)
 PLAN_OF = {0: (0, 0), 1: (1, 0), 2: (3, 1), 3: (0, 1)}
 """Assignment → person, plan."""
 PLAN_RATES = {"EUR": 11_000, "JPY": 67}
@@ -76,6 +77,17 @@ class Paying:
     carry: bool = False
     windfall: tuple[int, int] | None = None
     """What of a whole deal counts fully, and the percent of what is above it that does."""
+    pays: str = "amount"
+    """What a reward, what objectives pay at target and the cells of a matrix are: amount, target_percent, or rate."""
+    columns: tuple[int, ...] = ()
+    """From how many deals in euros each column of a matrix is; its rows are from where the tiers start."""
+    by_columns: str = "amount"
+    cells: tuple[tuple[int, ...], ...] = ()
+    """Of a matrix by row and column: cents, percents or ten-thousandths."""
+    weights: tuple[int, ...] = ()
+    """Percents of objectives."""
+    reward: int = 0
+    """Cents or percents: what objectives pay at target, and the pot of a pool, of what all on the plan bring in."""
 
     @property
     def way(self) -> str:
@@ -104,6 +116,19 @@ class Assigned:
     leave: tuple[tuple[date, date], ...] = ()
     later: tuple[tuple[date, int], ...] = ()
     """Cents that every quota by cents becomes, from any day on."""
+    target: int | None = None
+    """The target variable of a quarter, in cents."""
+    target_later: tuple[tuple[date, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The percents of the objectives of a component in the cell that starts on a day."""
+
+    index: int
+    key: str
+    start: date
+    percents: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -149,7 +174,7 @@ class Placed:
 
 FOUNDED = (Placed(0, ((None, None, 3),)), Placed(1, ((None, 0, None),)))
 
-Definition = Terms | Assigned | Stay | Known | Aim | Rated | Placed
+Definition = Terms | Assigned | Scored | Stay | Known | Aim | Rated | Placed
 Step = DealVersion | Definition
 
 
@@ -162,11 +187,13 @@ class Expected:
 
 @dataclass
 class World:
-    """The newest of everything, and what it comes to."""
+    """The newest of everything, and what it comes to. What is paid without deals is paid for what began by `today`."""
 
+    today: date = date.max
     deals: dict[int, DealVersion] = field(default_factory=dict)
     terms: list[Terms] = field(default_factory=list)
     assigned: dict[int, Assigned] = field(default_factory=dict)
+    scores: dict[tuple[int, str, date], tuple[int, ...]] = field(default_factory=dict)
     stays: dict[int, Stay] = field(default_factory=dict)
     known: dict[int, int | None] = field(default_factory=dict)
     aims: dict[int, Aim] = field(default_factory=dict)
@@ -185,6 +212,8 @@ class World:
                 held_assigned = self.assigned.get(step.index)
                 if held_assigned is None or not held_assigned.deleted:
                     self.assigned[step.index] = step
+            case Scored():
+                self.scores[step.index, step.key, step.start] = step.percents
             case Stay():
                 self.stays[step.index] = step
             case Known():
@@ -215,17 +244,14 @@ class World:
         plan = PLAN_OF[index][1]
         starts = {*QUARTERS, date(2026, 10, 1)}
         starts |= {terms.start for terms in self.terms if terms.plan == plan and terms.start.year == 2026}
-        if dict(assigned.quotas).get(key) is not None:
-            # A quota that decides nothing of the pay cuts nothing.
-            starts |= {
-                begins
-                for begins, _ in assigned.later
-                if (paying := self._paying(plan, begins, key)) is not None and paying.by == "attainment"
-            }
+        starts |= {day for day, _ in assigned.later if self._is_cut(plan, assigned, key, day, by_quota=True)}
+        starts |= {day for day, _ in assigned.target_later if self._is_cut(plan, assigned, key, day, by_quota=False)}
         cuts = sorted(starts)
         found = {}
         total_of_year = total_of_period = rewarded = due = paid = carried = year_due = Fraction(0)
-        last_kind: tuple[bool, bool] | None = None
+        last_kind: tuple[str, ...] | None = None
+        seconds_of_period = Fraction(0)
+        is_credited = False
         for number, start in enumerate(cuts):
             end = cuts[number + 1] if number + 1 < len(cuts) else date(2027, 1, 1)
             in_force = self._in_force(plan, start)
@@ -235,12 +261,16 @@ class World:
                 continue
             if assigned.start >= end or (assigned.end is not None and assigned.end <= start):
                 carried = Fraction(0)
-            kind = (paying.mode in ("milestone", "each_deal"), paying.depth is not None)
+            if _is_uncounted(paying) and start > self.today:
+                break
+            kind = _kind(paying)
             if kind != last_kind or (paying.restart and in_force.start == start):
-                total_of_year = total_of_period = Fraction(0)
+                total_of_year = total_of_period = seconds_of_period = Fraction(0)
+                is_credited = False
             quarter = _quarter(start)
             if start == quarter[0]:
-                total_of_period = Fraction(0)
+                total_of_period = seconds_of_period = Fraction(0)
+                is_credited = False
             last_kind = kind
             own = [credit for credit in credits if not credit.of_gate and start <= credit.day < end]
             window = (date(2026, 1, 1), date(2027, 1, 1)) if paying.gate and paying.gate[1] == "year" else quarter
@@ -248,7 +278,24 @@ class World:
             is_met = paying.gate is None or sum((c.value for c in gated), Fraction(0)) >= paying.gate[0]
             before = total_of_year if paying.basis == "year_to_date" else total_of_period
             days = (date(2026, 1, 1), date(2027, 1, 1)) if paying.basis == "year_to_date" else quarter
-            earned = _pay(paying, before, own, self._quota(index, key, *days, end), is_met=is_met)
+            total = sum((credit.value for credit in own), Fraction(0))
+            if paying.mode == "objective":
+                earned = self._objectives(index, paying, start, end)
+            elif paying.mode == "pool":
+                earned = self._share(index, paying, start, end, before, before + total)
+            elif paying.mode == "matrix":
+                second = [credit.value for credit in credits if credit.of_gate and start <= credit.day < end]
+                seconds = seconds_of_period + sum(second, Fraction(0))
+                earned = Fraction(0)
+                if is_credited or own or second:
+                    earned = self._matrix(index, paying, start, end, before + total, seconds)
+                if is_credited:
+                    earned -= self._matrix(index, paying, start, end, before, seconds_of_period)
+                is_credited, seconds_of_period = is_credited or bool(own or second), seconds
+            else:
+                earned = _pay(paying, before, own, self._quota(index, key, *days, end), is_met=is_met)
+            if paying.mode in ("milestone", "each_deal") and paying.pays == "target_percent":
+                earned *= self._target(index, start, end) / 100
             if paying.mode == "milestone":
                 # Once a period and terms.
                 if start == quarter[0] or in_force.start == start:
@@ -258,7 +305,6 @@ class World:
             owed = earned + carried
             within = _room(paying.cap_period, due, owed)
             pays = _room(paying.cap_year, year_due, within)
-            total = sum((credit.value for credit in own), Fraction(0))
             found[start] = Expected(total, _half_up(pays), len(own))
             total_of_year += total
             total_of_period += total
@@ -266,7 +312,104 @@ class World:
             if end == quarter[1]:
                 carried = max(Fraction(0), due - paid) if paying.carry else Fraction(0)
                 due = paid = Fraction(0)
+            if kind[0] not in ("rate", "override"):
+                due = paid = carried = year_due = Fraction(0)
         return found
+
+    def _is_cut(self, plan: int, assigned: Assigned, key: str, day: date, *, by_quota: bool) -> bool:
+        """Whether the component pays by another amount from the day on."""
+        paying = self._paying(plan, day, key)
+        if paying is None or paying.mode in ("objective", "pool"):
+            return False
+        if not by_quota:
+            return assigned.target is not None and paying.pays == "target_percent"
+        quotas = dict(assigned.quotas)
+        by_first = paying.by == "attainment" and quotas.get(key) is not None
+        return by_first or (paying.by_columns == "attainment" and f"{key}.second" in quotas)
+
+    def _objectives(self, index: int, paying: Paying, start: date, end: date) -> Fraction:
+        if not _overlaps(self.assigned[index], start, end):
+            return Fraction(0)
+        whole = Fraction(paying.reward)
+        if paying.pays == "target_percent":
+            whole *= self._target(index, start, end) / 100
+        percents = self.scores.get((index, paying.key, start), ())
+        scored = sum(weight * percent for weight, percent in zip(paying.weights, percents, strict=False))
+        return whole * scored / 10_000 * _part(start, end)
+
+    def _share(self, index: int, paying: Paying, start: date, end: date, before: Fraction, total: Fraction) -> Fraction:
+        """The largest remainders of the shares, rounded down, get what is left of the pot, the first of equals."""
+        sharing = [
+            other
+            for other, assigned in self.assigned.items()
+            if PLAN_OF[other][1] == PLAN_OF[index][1] and not assigned.deleted and _overlaps(assigned, start, end)
+        ]
+        sharing.sort(key=lambda other: uuid5(UUID(int=7), f"assignment {other}"))
+        weights = [self._weight(other, paying.key, start, end) for other in sharing]
+        if index not in sharing or not sum(weights):
+            return Fraction(0)
+
+        def shared(pot: Fraction) -> int:
+            cents = abs(_half_up(pot))
+            parts = [cents * weight // sum(weights) for weight in weights]
+            lost = [cents * weight % sum(weights) for weight in weights]
+            for other in sorted(range(len(parts)), key=lambda each: (-lost[each], each))[: cents - sum(parts)]:
+                parts[other] += 1
+            return parts[sharing.index(index)] * (1 if pot >= 0 else -1)
+
+        if _is_uncounted(paying):
+            return Fraction(shared(paying.reward * _part(start, end)))
+        return Fraction(shared(total * paying.reward / 100) - shared(before * paying.reward / 100))
+
+    def _weight(self, index: int, key: str, start: date, end: date) -> int:
+        """The sum of the weights of each day in the cell."""
+        assigned = self.assigned[index]
+        own = dict(assigned.quotas).get(f"{key}.weight")
+        total = 0
+        for day in _days(max(start, assigned.start), min(end, assigned.end or end)):
+            weight = 100 if own is None else own
+            for begins, later in () if own is None else assigned.later:
+                weight = later if begins <= day else weight
+            total += weight
+        return total
+
+    def _matrix(
+        self, index: int, paying: Paying, start: date, end: date, total: Fraction, seconds: Fraction
+    ) -> Fraction:
+        parts = []
+        for key, by, bounds, reached in (
+            (paying.key, paying.by, [start for start, _ in paying.tiers], total),
+            (f"{paying.key}.second", paying.by_columns, paying.columns, seconds * 100),
+        ):
+            unit = Fraction(1)
+            if by == "attainment":
+                quota = self._quota(index, key, *_quarter(start), end)
+                if not quota:
+                    return Fraction(0)
+                unit = quota / 100
+            parts.append(max((n for n, bound in enumerate(bounds) if reached >= bound * unit), default=0))
+        cell = paying.cells[parts[0]][parts[1]]
+        if paying.pays == "target_percent":
+            return self._target(index, start, end) * cell / 100
+        return total * cell / 10_000 if paying.pays == "rate" else Fraction(cell)
+
+    def _target(self, index: int, start: date, end: date) -> Fraction:
+        """The target variable of a cell: the amount of its days in full; where there are several, each by its days."""
+        assigned = self.assigned[index]
+        if assigned.target is None:
+            return Fraction(0)
+        states = [(date.min, assigned.target), *assigned.target_later]
+        ends = [*(begins for begins, _ in assigned.target_later), date.max]
+        within = [state for state, until in zip(states, ends, strict=True) if state[0] < end and until > start]
+        first, last = _quarter(start) if len(within) == 1 else (start, end)
+        whole = 0
+        for day in _days(first, last):
+            amount = within[0][1]
+            for begins, later in within:
+                amount = later if begins <= day else amount
+            whole += amount * _is_there(assigned, day)
+        # Half-up, to six decimals of a dollar.
+        return Fraction((2 * Fraction(whole, (last - first).days) * 10**4 + 1) // 2, 10**4)
 
     def _credits(self, index: int, assigned: Assigned, deal: DealVersion) -> list[tuple[str, "_Credited"]]:
         if assigned.deleted or deal.gone or not deal.won:
@@ -275,12 +418,13 @@ class World:
         found: dict[tuple[str, bool], list[tuple[str, _Credited]]] = {}
         for day in sorted({deal.day, *(on for on, _ in (*deal.paid, *deal.invoiced))} - {None}, key=str):
             assert day is not None
-            if day < assigned.start or (assigned.end is not None and day >= assigned.end):
-                continue
             in_force = self._in_force(plan, day)
             for paying in in_force.components if in_force else ():
+                days = self._terms_days(plan, day) if paying.mode == "pool" else (day, day + DAY)
+                if not _overlaps(assigned, *days) or _is_uncounted(paying):
+                    continue
                 amount = _counting(paying, self._amounts(paying, deal)).get(day)
-                percent = self._percent(person, paying, deal, day)
+                percent = self._percent(person, plan, paying, deal, day)
                 if percent and amount is not None:
                     value = amount * percent * paying.allocation / 10_000
                     factor = Fraction(1)
@@ -289,8 +433,10 @@ class World:
                         value, factor = (value, times) if of_pay else (value * times, factor)
                     credit = _Credited(deal.deal, day, value, factor)
                     found.setdefault((paying.key, False), []).append((paying.way, credit))
-                if percent and paying.gate is not None and deal.currency == "EUR" and deal.day == day:
-                    credit = _Credited(deal.deal, day, Fraction(percent, 100), Fraction(1), of_gate=True)
+                is_second = paying.gate is not None or paying.mode == "matrix"
+                if percent and is_second and deal.currency == "EUR" and deal.day == day:
+                    value = Fraction(percent, 100) * (paying.allocation if paying.mode == "matrix" else 100) / 100
+                    credit = _Credited(deal.deal, day, value, Fraction(1), of_gate=True)
                     found.setdefault((paying.key, True), []).append(("whole", credit))
         # A component pays for a deal as a whole, for its payments or for its invoices: what its versions came to first.
         return [
@@ -333,7 +479,21 @@ class World:
         before = [each for each in stated if each[0] <= day]
         return Fraction(max(before)[1], 10_000) if before else None
 
-    def _percent(self, person: int, paying: Paying, deal: DealVersion, day: date) -> int:
+    def _terms_days(self, plan: int, day: date) -> tuple[date, date]:
+        """The days of the quarter around a day on which the same terms are in force."""
+        start, end = _quarter(day)
+        starts = [terms.start for terms in self.terms if terms.plan == plan]
+        return max(start, *(each for each in starts if each <= day)), min(
+            [end, *(each for each in starts if each > day)]
+        )
+
+    def _percent(self, person: int, plan: int, paying: Paying, deal: DealVersion, day: date) -> int:
+        if paying.mode == "pool":
+            owner = None if deal.owner is None else self.known.get(deal.owner)
+            return 100 * any(
+                PLAN_OF[other] == (owner, plan) and not assigned.deleted and _overlaps(assigned, day, day + DAY)
+                for other, assigned in self.assigned.items()
+            )
         if paying.crediting == "owner":
             return 100 if deal.owner is not None and self.known.get(deal.owner) == person else 0
         parts = [(self.known.get(user), percent) for user, percent, role in deal.splits if paying.role in (None, role)]
@@ -411,14 +571,46 @@ class World:
         return None
 
 
-def _percent_on(assigned: Assigned, day: date) -> int:
-    """Of the quota of a quarter, on one of its days."""
+def _days(start: date, end: date) -> list[date]:
+    return [date.fromordinal(number) for number in range(start.toordinal(), end.toordinal())]
+
+
+def _part(start: date, end: date) -> Fraction:
+    """The days of a cell of those of its quarter."""
+    first, last = _quarter(start)
+    return Fraction((end - start).days, (last - first).days)
+
+
+def _overlaps(assigned: Assigned, start: date, end: date) -> bool:
+    return assigned.start < end and (assigned.end is None or assigned.end > start)
+
+
+def _is_uncounted(paying: Paying) -> bool:
+    """Whether it is paid without deals."""
+    return paying.mode == "objective" or (paying.mode == "pool" and paying.pays == "amount")
+
+
+def _kind(paying: Paying) -> tuple[str, ...]:
+    """Totals go on from one component to another that is alike in this."""
+    if paying.mode in ("milestone", "each_deal"):
+        return ("bonus",)
+    if paying.mode in ("objective", "pool", "matrix"):
+        return paying.mode, str(_is_uncounted(paying))
+    return ("rate",) if paying.depth is None else ("override",)
+
+
+def _is_there(assigned: Assigned, day: date) -> bool:
+    """Whether anything is expected on a day."""
     is_outside = day < assigned.start or (assigned.end is not None and day >= assigned.end)
     if assigned.prorated and is_outside:
+        return False
+    return not any(away <= day < back for away, back in assigned.leave)
+
+
+def _percent_on(assigned: Assigned, day: date) -> int:
+    """Of the quota of a quarter, on one of its days."""
+    if not _is_there(assigned, day):
         return 0
-    for away, back in assigned.leave:
-        if away <= day < back:
-            return 0
     percent = 100
     for first, share in assigned.ramp:
         percent = share if first <= day else percent
@@ -853,6 +1045,113 @@ def commissions(draw: st.DrawFn) -> list[Step]:
         Terms(0, draw(st.sampled_from([date(2026, 2, 15), date(2026, 4, 1)])), (replace(other, restart=restart),)),
         *(replace(deal, version=number) for number, deal in enumerate(arriving, start=1)),
     ]
+
+
+MONEY_REWARDS = st.sampled_from(["amount", "target_percent"])
+SMALL = st.sampled_from([0, 20, 50, 100, 130])
+
+
+@st.composite
+def other_kinds(draw: st.DrawFn, key: str, modes: list[str]) -> Paying:
+    """A bonus, a matrix, objectives or a pool."""
+    mode = draw(st.sampled_from(modes))
+    plain = Paying(key, "owner", None, draw(ALLOCATIONS), "cumulative", mode, "amount", ((0, 0),), "deal_date")
+    pays = draw(MONEY_REWARDS)
+    amounts = st.sampled_from([10_000, 99_999] if pays == "amount" else [1, 10, 100])
+    match mode:
+        case "objective":
+            weights = draw(st.sampled_from([(100,), (60, 40), (33, 33, 34)]))
+            return replace(plain, pays=pays, weights=weights, reward=draw(amounts))
+        case "pool":
+            return replace(plain, allocation=100, pays=pays, reward=draw(amounts))
+    by = draw(SCALES)
+    if mode == "milestone":
+        start = draw(st.sampled_from([50, 100])) * (1 if by == "attainment" else 1000)
+        return replace(plain, by=by, pays=pays, tiers=((0, 0), (start, draw(st.sampled_from([10, 100])))))
+    starts = [0, *sorted(draw(st.lists(st.sampled_from([50, 80, 100]), max_size=2, unique=True)))]
+    rows = tuple((start * (1 if by == "attainment" else 1000), 0) for start in starts)
+    columns = (0, *sorted(draw(st.lists(st.sampled_from([100, 200]), max_size=1))))
+    return replace(
+        plain,
+        by=by,
+        pays=draw(st.sampled_from([pays, "rate"])),
+        tiers=rows,
+        columns=columns,
+        by_columns=draw(SCALES),
+        cells=tuple(tuple(draw(SMALL) for _ in columns) for _ in rows),
+    )
+
+
+@st.composite
+def kinds_histories(draw: st.DrawFn) -> list[Step]:
+    """Two people on a plan of bonuses, matrices, objectives and pools, with changes of everything they are paid by."""
+
+    modes = draw(
+        st.sampled_from([["milestone"], ["matrix"], ["pool"], ["pool"], ["objective", "pool"], ["matrix", "milestone"]])
+    )
+    first = tuple(draw(other_kinds(key, modes)) for key in draw(st.sampled_from([["a"], ["a"], ["a", "b"]])))
+
+    def someone() -> Assigned:
+        stated = {
+            "a": st.sampled_from([100_000, 100_000, 50_000, 0]),
+            "a.second": st.sampled_from([100, 200]),
+            "a.weight": st.sampled_from([0, 100, 300]),
+        }
+        return Assigned(
+            draw(st.integers(0, 1)),
+            draw(st.sampled_from([QUARTERS[0], QUARTERS[0], date(2026, 2, 10)])),
+            draw(st.sampled_from([None, None, QUARTERS[1], date(2026, 5, 20)])),
+            tuple(sorted(draw(st.fixed_dictionaries(stated)).items())),
+            deleted=draw(st.sampled_from([False] * 9 + [True])),
+            prorated=draw(st.booleans()),
+            leave=draw(st.sampled_from([(), (), ((date(2026, 2, 3), date(2026, 2, 17)),)])),
+            later=draw(LATER),
+            target=draw(st.sampled_from([None, 10_000, 33_333, 33_333])),
+            target_later=draw(LATER),
+        )
+
+    versions = [draw(deal_versions(number)) for number in range(1, draw(st.integers(2, 7)))]
+    amounts = st.sampled_from([30_000, 50_000, 100_000, 150_000, -30_000])
+    steps: list[Step] = [
+        replace(
+            deal,
+            deal=draw(st.integers(0, 4)),
+            owner=draw(st.sampled_from([0, 0, 1])),
+            day=draw(
+                st.sampled_from([date(2026, m, d) for m, d in ((1, 1), (2, 1), (2, 15), (3, 28), (4, 1), (5, 28))])
+            ),
+            splits=(),
+            won=True,
+            cents=draw(amounts),
+            currency=draw(st.sampled_from(["USD", "EUR"])),
+        )
+        for deal in versions
+    ]
+    scored = st.builds(
+        Scored,
+        st.integers(0, 1),
+        st.sampled_from(["a", "b"]),
+        st.sampled_from([*QUARTERS[:2], date(2026, 2, 15)]),
+        st.lists(st.integers(0, 100), min_size=1, max_size=3).map(tuple),
+    )
+    changes: list[Step] = [
+        *draw(st.lists(scored, max_size=5)),
+        *(
+            Terms(
+                0,
+                draw(st.sampled_from([QUARTERS[1], *SEAMS])),
+                first if draw(st.booleans()) else tuple(draw(other_kinds(each.key, modes)) for each in first),
+            )
+            for _ in range(draw(st.integers(0, 2)))
+        ),
+        *(someone() for _ in range(draw(st.integers(1, 3)))),
+    ]
+    for change in changes:
+        steps.insert(draw(st.integers(0, len(steps))), change)
+    begun = [replace(someone(), index=index) for index in (0, 1)]
+    rates = Rated("USD", date(2025, 12, 1), ((date(2025, 12, 31), 72_000),))
+    euros = Rated("EUR", date(2026, 1, 1), ((date(2026, 1, 2), 78_000), (date(2026, 1, 20), 79_500)))
+    return [Known(0, 0), Known(1, 1), rates, euros, Terms(0, QUARTERS[0], first), *begun, *steps]
 
 
 def emptied(deals: Mapping[int, DealVersion]) -> list[DealVersion]:

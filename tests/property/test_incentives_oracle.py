@@ -42,6 +42,7 @@ from tests.oracles.incentives import (
     Paying,
     Placed,
     Rated,
+    Scored,
     Stay,
     Step,
     Terms,
@@ -49,6 +50,7 @@ from tests.oracles.incentives import (
     commissions,
     emptied,
     histories,
+    kinds_histories,
 )
 from tests.stories.incentives import (
     SOURCE,
@@ -63,12 +65,13 @@ from tests.stories.incentives import (
 )
 
 TENANT = UUID(int=9)
+TODAY = date(2026, 6, 10)
 
 
 class Book:
     """Incentives in memory: the pure rules driven as the service drives them."""
 
-    def __init__(self) -> None:
+    def __init__(self, today: date = date.max) -> None:
         self.deals: dict[UUID, DealFacts] = {}
         self.credits: dict[UUID, list[Credit]] = defaultdict(list)
         self.cells: dict[CellKey, Cell] = {}
@@ -83,6 +86,7 @@ class Book:
             {named("plan", n): Plan(named("plan", n), str(n), "USD", PeriodKind.QUARTER) for n in (0, 1)},
             {named("plan", n): [] for n in (0, 1)},
             {},
+            today=today,
         )
 
     def take(self, step: Step) -> None:
@@ -90,12 +94,13 @@ class Book:
             self._take_deal(deal_event(TENANT, step).facts())
             return
         before, self.definitions = self.definitions, self._defined(step)
+        scored = [named("assignment", step.index)] if isinstance(step, Scored) else []
         touched = [
             a.id
             for a in self.definitions.assignments.values()
             if a != before.assignments.get(a.id) or before.inputs(a) != self.definitions.inputs(a)
         ]
-        self._rebuild(touched)
+        self._rebuild([*{*touched, *self.definitions.sharing_pools(touched), *scored}])
 
     def _take_deal(self, facts: DealFacts) -> None:
         held = self.deals.get(facts.deal_id)
@@ -149,7 +154,9 @@ class Book:
         self._keep(settlement)
 
     def _keep(self, settlement: Settlement) -> None:
-        self.cells |= {cell.key: cell for cell in settlement.changed_cells()}
+        changed = {cell.id: cell for cell in settlement.changed_cells()}
+        kept = [cell for cell in self.cells.values() if cell.id not in changed]
+        self.cells = {cell.key: cell for cell in (*kept, *changed.values())}
         self.postings += settlement.postings
 
     def _defined(self, step: Definition) -> Definitions:
@@ -169,6 +176,11 @@ class Book:
                 person, plan = PLAN_OF[step.index]
                 assigned = assignment(step, key, named("person", person), named("plan", plan))
                 return replace(now, assignments={**now.assignments, key: assigned})
+            case Scored():
+                key = named("assignment", step.index)
+                percents = {f"o{number}": Decimal(percent) for number, percent in enumerate(step.percents)}
+                scores = {**now.scores.get(key, {}), (step.key, step.start): percents}
+                return replace(now, scores={**now.scores, key: scores})
             case Stay():
                 self.stays.pop(step.index, None)
                 if not step.deleted:
@@ -248,6 +260,19 @@ def test_whatever_a_commission_is_told_its_cells_and_explanations_are_what_the_o
     for key, about in book.explanations().items():
         amounts = [*(line.amount for line in about.lines), *(step.amount for step in about.steps)]
         assert sum(amounts, Decimal(0)) == book.cells[key].earned
+
+
+@settings(max_examples=100, deadline=None)
+@given(kinds_histories())
+def test_whatever_bonuses_matrices_objectives_and_pools_are_told_their_cells_are_what_the_oracle_says(
+    history: list[Step],
+) -> None:
+    book, world = Book(TODAY), World(today=TODAY)
+    for step in history:
+        book.take(step)
+        world.take(step)
+        assert stated(book) == expected(world)
+        assert owed(book.postings) == {cell.id: cell.earned for cell in book.cells.values() if cell.earned}
 
 
 @settings(max_examples=40, deadline=None)

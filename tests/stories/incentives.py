@@ -7,11 +7,14 @@ from fractions import Fraction
 from uuid import UUID, uuid5
 
 from services.incentives.plans.domain.active_days import RampStep
-from services.incentives.plans.domain.assignments import Assignment, Quota, QuotaState
+from services.incentives.plans.domain.assignments import Assignment, PerTime, Quota, QuotaState, TargetVariable
 from services.incentives.plans.domain.components import Component
 from services.incentives.plans.domain.kinds.bonus import Bonus, EachDeal, Milestone
 from services.incentives.plans.domain.kinds.commission import GATE, Basis, Caps, Commission, Gate, Threshold
+from services.incentives.plans.domain.kinds.matrix import Axis, Matrix, MatrixPays
+from services.incentives.plans.domain.kinds.objective import Objective, Objectives
 from services.incentives.plans.domain.kinds.override import Override
+from services.incentives.plans.domain.kinds.pool import FixedPot, Pool, SharePot
 from services.incentives.plans.domain.parameters import ComponentMeasure, Multiplier, Windfall, WindfallCounts
 from services.incentives.plans.domain.rates import (
     FlatRate,
@@ -126,11 +129,40 @@ def measure(paying: Paying) -> Measure:
     )
 
 
+def reward(paying: Paying, amount: int) -> Reward:
+    return Reward(cents(amount)) if paying.pays == "amount" else Reward(target_percent=Decimal(amount))
+
+
+def matrix(paying: Paying) -> Matrix:
+    rows = tuple(Bound(Decimal(start).scaleb(-2)) for start, _ in paying.tiers)
+    columns = tuple(Bound(Decimal(start).scaleb(-2)) for start in paying.columns)
+    places = {"amount": -2, "target_percent": 0, "rate": -4}[paying.pays]
+    return Matrix(
+        paying.key,
+        paying.key,
+        Axis(measure(paying), TierScale(paying.by), rows),
+        Axis(counting_euros(paying), TierScale(paying.by_columns), columns),
+        MatrixPays(paying.pays),
+        tuple(tuple(Decimal(cell).scaleb(places) for cell in row) for row in paying.cells),
+        Decimal(paying.allocation),
+    )
+
+
 def component(paying: Paying) -> Component:
     allocation, basis = Decimal(paying.allocation), Basis(paying.basis)
+    match paying.mode:
+        case "matrix":
+            return matrix(paying)
+        case "objective":
+            named_by_place = (Objective(f"o{n}", f"O{n}", Decimal(weight)) for n, weight in enumerate(paying.weights))
+            return Objectives(paying.key, paying.key, reward(paying, paying.reward), tuple(named_by_place))
+        case "pool":
+            is_fixed = paying.pays == "amount"
+            pot = FixedPot(cents(paying.reward)) if is_fixed else SharePot(Decimal(paying.reward), measure(paying))
+            return Pool(paying.key, paying.key, pot)
     if paying.mode in ("milestone", "each_deal"):
         start, last = paying.tiers[-1]
-        bound, pays, counted = Bound(Decimal(start).scaleb(-2)), Reward(cents(last)), measure(paying)
+        bound, pays, counted = Bound(Decimal(start).scaleb(-2)), reward(paying, last), measure(paying)
         condition = EachDeal(bound) if paying.mode == "each_deal" else Milestone(bound, TierScale(paying.by))
         return Bonus(paying.key, paying.key, counted, condition, pays, allocation)
     if paying.depth is not None:
@@ -182,7 +214,11 @@ def gate(paying: Paying) -> Gate | None:
     if paying.gate is None:
         return None
     at_least, period, _ = paying.gate
-    counting = Measure(
+    return Gate(ComponentMeasure(GATE, counting_euros(paying), period=PeriodKind(period)), Decimal(at_least))
+
+
+def counting_euros(paying: Paying) -> Measure:
+    return Measure(
         Aggregate.COUNT,
         None,
         DateField.CLOSED,
@@ -190,7 +226,6 @@ def gate(paying: Paying) -> Gate | None:
         crediting=Crediting(paying.crediting),
         role=paying.role,
     )
-    return Gate(ComponentMeasure(GATE, counting, period=PeriodKind(period)), Decimal(at_least))
 
 
 def threshold(paying: Paying) -> Threshold | None:
@@ -232,6 +267,13 @@ def assignment(step: Assigned, key: UUID, person_id: UUID, plan_id: UUID) -> Ass
         prorated=step.prorated,
         ramp=tuple(RampStep(start, Decimal(percent).scaleb(-2)) for start, percent in step.ramp),
         leave=tuple(DatedRange(*away) for away in step.leave),
+        target_variable=None
+        if step.target is None
+        else TargetVariable(
+            cents(step.target),
+            PerTime.PERIOD,
+            tuple((start, cents(amount)) for start, amount in step.target_later),
+        ),
     )
 
 

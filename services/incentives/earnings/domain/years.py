@@ -170,13 +170,17 @@ class LinkedCells:
                 part=frame.part,
                 paid_before=paid_before,
             )
-            paid = pay(component, inputs)
+            is_credited = any(credits.count(name, start) for name in own)
+            is_due = is_credited or bool(before) if component.measures else frame.is_on
+            # What no rate pays may pay for a total of 0, which everybody has in every period to come.
+            paid = Pay() if paid_by_rate(component) is None and not is_due else pay(component, inputs)
             count = credits.count(MAIN, start)
             found.append(WorkedCell(frame.key, frame.terms, inputs, paid, own.get(MAIN, _ZERO), count, frame.is_on))
             caps = next_caps(component, caps, paid, ends_period=frame.ends_period)
             paid_before = EXACT.add(paid_before, paid.amount)
-            year = _added(year, own)
-            period = _added(period, own)
+            if is_credited:
+                year = _added(year, own)
+                period = _added(period, own)
         return found
 
 
