@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from services.incentives.statements.domain.texts import Language
 from services.incentives.statements.plan_documents import Accepting
 from shared.http.schemas import body_example, example
+from shared.kernel.language import Language
 
 
 class AcceptanceBody(BaseModel):

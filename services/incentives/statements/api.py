@@ -19,7 +19,7 @@ from services.incentives.statements.domain.statement import (
     PersonStatement,
     statement_document,
 )
-from services.incentives.statements.domain.texts import Language, Texts
+from services.incentives.statements.domain.texts import Texts
 from services.incentives.statements.pay_schemas import PersonStatementAnswer
 from services.incentives.statements.rendering import MEDIA_TYPES, DocumentFormat, Renderer
 from services.incentives.statements.schemas import (
@@ -38,6 +38,7 @@ from shared.http.sight import Caller, CurrentCaller
 from shared.http.tables import TableFormat, described_file, table_answer, table_file
 from shared.http.wiring import handed
 from shared.kernel.errors import InvalidInput
+from shared.kernel.language import Language
 from shared.tables.columns import Value
 from shared.tables.xlsx_writing import TableDoesNotFit
 

@@ -26,7 +26,6 @@ from services.incentives.statements.domain.statement import (
     PersonStatement,
     statement_document,
 )
-from services.incentives.statements.domain.texts import Language
 from services.incentives.statements.keeping import PayStatements
 from services.incentives.statements.pay_schemas import (
     KeptStatementAnswer,
@@ -49,6 +48,7 @@ from shared.http.reader import RequestReader
 from shared.http.sight import Auditor, Caller, CurrentCaller
 from shared.http.tables import TableFormat, described_file, table_answer, table_file
 from shared.http.wiring import handed
+from shared.kernel.language import Language
 from shared.tables.xlsx_writing import TableDoesNotFit
 
 router = APIRouter(prefix="/v1/pay-periods/{pay_period_id}/statements", tags=["statements"])

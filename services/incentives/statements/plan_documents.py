@@ -25,8 +25,8 @@ from services.incentives.statements.domain.acceptances import (
 )
 from services.incentives.statements.domain.plan_document import PersonalTerms, PlanTerms
 from services.incentives.statements.domain.statement import Payee
-from services.incentives.statements.domain.texts import Language
 from shared.db.database import Transaction
+from shared.kernel.language import Language
 from shared.kernel.sight import Sight
 
 _CHANGES_MAX: Final = 1000

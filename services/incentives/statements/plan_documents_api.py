@@ -12,7 +12,6 @@ from services.incentives.statements.acceptance_schemas import AcceptanceBody, Pl
 from services.incentives.statements.api import Rendering, document_answer
 from services.incentives.statements.domain.acceptances import NotPaidByPlanVersion, PlanVersionNotActive
 from services.incentives.statements.domain.plan_document import plan_document
-from services.incentives.statements.domain.texts import Language
 from services.incentives.statements.plan_documents import PlanDocuments
 from services.incentives.statements.rendering import DocumentFormat
 from services.incentives.statements.schemas import Format, InLanguage, described_document, texts_in
@@ -22,6 +21,7 @@ from shared.http.problems import responses
 from shared.http.sight import CurrentCaller
 from shared.http.wiring import handed
 from shared.http.writer import RequestWriter
+from shared.kernel.language import Language
 
 router = APIRouter(prefix="/v1/plans/{plan_id}/versions/{number}", tags=["plans"])
 

@@ -7,8 +7,9 @@ from pydantic import JsonValue
 
 from services.incentives.statements.domain.chinese import CHINESE
 from services.incentives.statements.domain.english import ENGLISH
-from services.incentives.statements.domain.texts import Language, Texts
+from services.incentives.statements.domain.texts import Texts
 from services.incentives.statements.rendering import MEDIA_TYPES, DocumentFormat
+from shared.kernel.language import Language
 
 ZIP: Final = "application/zip"
 _BINARY: Final[dict[str, JsonValue]] = {"type": "string", "format": "binary"}

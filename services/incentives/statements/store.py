@@ -8,9 +8,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.incentives.statements.domain.acceptances import Acceptance
 from services.incentives.statements.domain.keeping import KeptPart, KeptPeriod, KeptStatement
-from services.incentives.statements.domain.texts import Language
 from services.incentives.statements.tables import kept_pay_periods, kept_statements, plan_acceptances
 from shared.db.database import Transaction
+from shared.kernel.language import Language
 
 
 async def acceptances(tx: Transaction, tenant_id: UUID, plan_id: UUID, number: int) -> dict[UUID, Acceptance]:

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from services.incentives.plans.domain.assignments import Assignment
 from services.incentives.plans.domain.versions import PlanVersion, VersionStatus
-from services.incentives.statements.domain.texts import Language
 from shared.kernel.errors import Conflict
+from shared.kernel.language import Language
 from shared.kernel.periods import DatedRange
 
 

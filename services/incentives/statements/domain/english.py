@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from services.incentives.statements.domain.texts import Language, Texts
+from services.incentives.statements.domain.texts import Texts
+from shared.kernel.language import Language
 
 ENGLISH: Final = Texts(
     language=Language.ENGLISH,

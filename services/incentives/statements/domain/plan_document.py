@@ -32,9 +32,10 @@ from services.incentives.statements.domain import display
 from services.incentives.statements.domain.examples import Example, Examples, examples_of
 from services.incentives.statements.domain.layout import Document, Fact, Section, Sheet, TableColumn
 from services.incentives.statements.domain.statement import Payee, tier_words
-from services.incentives.statements.domain.texts import Language, Texts
+from services.incentives.statements.domain.texts import Texts
 from shared.kernel.deals import DateField
 from shared.kernel.filters import EVERYTHING
+from shared.kernel.language import Language
 from shared.kernel.measures import Aggregate, Crediting, Measure
 from shared.kernel.periods import PeriodKind
 from shared.kernel.reasons import Words, condition_words

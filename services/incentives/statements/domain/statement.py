@@ -13,8 +13,9 @@ from services.incentives.plans.domain.assignments import QuotaGap
 from services.incentives.statements.domain import display
 from services.incentives.statements.domain.layout import Document, Fact, Section, Sheet, TableColumn
 from services.incentives.statements.domain.pay import PeriodPay, StatedCorrection, StatedPayout
-from services.incentives.statements.domain.texts import Language, Texts
+from services.incentives.statements.domain.texts import Texts
 from shared.kernel.errors import InvalidInput
+from shared.kernel.language import Language
 from shared.kernel.periods import Period
 from shared.kernel.reasons import Reason, Words
 

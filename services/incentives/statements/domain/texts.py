@@ -4,14 +4,8 @@ What is in braces is put in where the text is used; both languages put in the sa
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Language(StrEnum):
-    """What a document is written in."""
-
-    ENGLISH = "en"
-    CHINESE = "zh"
+from shared.kernel.language import Language
 
 
 @dataclass(frozen=True, slots=True)
