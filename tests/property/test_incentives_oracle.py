@@ -125,7 +125,7 @@ class Book:
     def _known_of(self, year: ComponentYear, credits: Sequence[Credit]) -> YearCredits:
         if self.definitions.needs_deals(year):
             return YearCredits(credits)
-        return YearCredits((), [PeriodTotal(each.cell, each.measure, each.value, 1) for each in credits])
+        return YearCredits((), [PeriodTotal(each.cell, each.measure, each.day, each.value, 1) for each in credits])
 
     def explanations(self) -> dict[CellKey, Explanation]:
         """Of every cell that something pays."""
@@ -368,7 +368,9 @@ def test_a_later_quota_pays_nothing_anew_for_what_counts_before_its_first_day(
     for step in history:
         if isinstance(step, DealVersion):
             paid = tuple((day, amount) for day, amount in step.paid if day < first_day)
-            step = replace(step, day=step.day if step.day and step.day < first_day else None, paid=paid)
+            invoiced = tuple((day, amount) for day, amount in step.invoiced if day < first_day)
+            counted = step.day if step.day and step.day < first_day else None
+            step = replace(step, day=counted, paid=paid, invoiced=invoiced)
         book.take(replace(step, later=()) if isinstance(step, Assigned) else step)
     before = sum(owed(book.postings).values(), Decimal(0))
     for step in history:

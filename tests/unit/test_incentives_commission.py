@@ -409,6 +409,15 @@ def test_a_gate_of_the_quarter_opens_every_month_of_it_and_no_other() -> None:
     assert earned(company, *deals, deal(4, "0", date(2026, 4, 1), new=True)) == {date(2026, 4, 1): 200}
 
 
+def test_a_gate_counts_the_days_of_its_own_period_also_where_other_terms_have_another() -> None:
+    """What counts under the terms of February has the year as its period, and for January's gate its own day."""
+    quarter, year = (commission(FIVE, gate=gate("1", kind)) for kind in (PeriodKind.QUARTER, PeriodKind.YEAR))
+    company = Company(((JANUARY, quarter), (date(2026, 2, 15), year)), PeriodKind.QUARTER)
+    won = deal(1, "1000", date(2026, 1, 5))
+    assert earned(company, won, deal(2, "0", date(2026, 4, 1), new=True)) == {}
+    assert earned(company, won, deal(2, "0", date(2026, 3, 1), new=True)) == {JANUARY: 50}
+
+
 @pytest.mark.parametrize(("quota", "pays"), [("4", 0), ("2", 50), (None, 0), ("0", 0)])
 def test_a_gate_may_be_measured_on_a_quota_of_its_own(quota: str | None, pays: int) -> None:
     found = replace(gate("1"), at_least=None, at_least_attainment=Decimal("0.5"))

@@ -188,8 +188,10 @@ _OF_YEARS: Final = text(
 )
 _TOTALS_OF_YEARS: Final = text(
     f"""
-    SELECT assignment_id, component, period_start, period_end, measure, sum(value) AS value, count(*) AS credits
-    FROM ({_OF_YEARS.text}) AS found GROUP BY assignment_id, component, period_start, period_end, measure
+    SELECT assignment_id, component, period_start, period_end, measure,
+        CASE measure WHEN '{MAIN}' THEN period_start ELSE day END AS counted_on,
+        sum(value) AS value, count(*) AS credits
+    FROM ({_OF_YEARS.text}) AS found GROUP BY assignment_id, component, period_start, period_end, measure, counted_on
     """
 )
 _OF_DEALS: Final = text(_FOUND.format(condition="tenant_id = :tenant_id AND deal_id"))
@@ -527,6 +529,7 @@ async def totals_of_years(tx: Transaction, tenant_id: UUID, years: Collection[Co
         PeriodTotal(
             CellKey(row["assignment_id"], row["component"], Period(row["period_start"], row["period_end"])),
             row["measure"],
+            row["counted_on"],
             row["value"],
             row["credits"],
         )

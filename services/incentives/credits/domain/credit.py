@@ -137,10 +137,14 @@ class CellKey:
 
 
 class PeriodTotal(NamedTuple):
-    """What the credits by one measure come to that count in one period, and how many they are."""
+    """What the credits by one measure come to that count in one period, and how many they are.
+
+    Of a measure beside the main one, those of one `day`: its totals may run for other days than the cells.
+    """
 
     cell: CellKey
     measure: str
+    day: date
     value: Decimal
     credits: int
 

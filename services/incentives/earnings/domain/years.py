@@ -60,27 +60,31 @@ class YearCredits:
         )
         self._totals: dict[tuple[str, date], Decimal] = defaultdict(Decimal)
         self._counts: dict[tuple[str, date], int] = defaultdict(int)
+        self._days: dict[tuple[str, date], Decimal] = defaultdict(Decimal)
         for total in totals or ():
-            at = total.measure, total.cell.period.start
+            at, on = (total.measure, total.cell.period.start), (total.measure, total.day)
             self._totals[at] = EXACT.add(self._totals[at], total.value)
+            self._days[on] = EXACT.add(self._days[on], total.value)
             self._counts[at] += total.credits
         for credit in credits:
             self.add(credit)
 
     def add(self, credit: Credit) -> None:
         """One more."""
-        at = credit.measure, credit.period.start
+        at, on = (credit.measure, credit.period.start), (credit.measure, credit.day)
         if self._by_period is not None:
             self._by_period[at][credit.deal_id, credit.day] = credit
         self._totals[at] = EXACT.add(self._totals[at], credit.value)
+        self._days[on] = EXACT.add(self._days[on], credit.value)
         self._counts[at] += 1
 
     def remove(self, credit: Credit) -> None:
         """One that was added, and no longer counts."""
-        at = credit.measure, credit.period.start
+        at, on = (credit.measure, credit.period.start), (credit.measure, credit.day)
         if self._by_period is not None:
             del self._by_period[at][credit.deal_id, credit.day]
         self._totals[at] = EXACT.subtract(self._totals[at], credit.value)
+        self._days[on] = EXACT.subtract(self._days[on], credit.value)
         self._counts[at] -= 1
 
     def of_cell(self, measure: str, start: date) -> Collection[Credit]:
@@ -98,10 +102,8 @@ class YearCredits:
         return self._totals.get((measure, start), _ZERO)
 
     def total_within(self, measure: str, days: Period) -> Decimal:
-        """What those sum to whose periods begin within some days."""
-        return exact_sum(
-            total for (name, start), total in self._totals.items() if name == measure and days.start <= start < days.end
-        )
+        """What those of a measure beside the main one sum to that count on some days, whatever their period is."""
+        return exact_sum(total for (name, day), total in self._days.items() if name == measure and day in days)
 
 
 @dataclass(frozen=True, slots=True)
