@@ -183,6 +183,8 @@ class Expected:
     measure: Fraction
     cents: int
     credits: int
+    end: date
+    """First day after the cell: the plan's period ends, or other terms or amounts begin."""
 
 
 @dataclass
@@ -305,7 +307,7 @@ class World:
             owed = earned + carried
             within = _room(paying.cap_period, due, owed)
             pays = _room(paying.cap_year, year_due, within)
-            found[start] = Expected(total, _half_up(pays), len(own))
+            found[start] = Expected(total, _half_up(pays), len(own), end)
             total_of_year += total
             total_of_period += total
             due, paid, carried, year_due = due + owed, paid + within, Fraction(0), year_due + within

@@ -1,20 +1,24 @@
 """Any history of deals, definitions and cut-offs ends in the ledger that integers say, by cell and pay period."""
 
 from collections import defaultdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.incentives.earnings.domain.comparison import compared
-from services.incentives.ledger.domain import PAYABLE, ChainCheck, Head, LedgerTransaction, Posted, chained
+from services.incentives.ledger.domain import EARNED, PAYABLE, ChainCheck, Head, LedgerTransaction, Posted, chained
+from services.incentives.payouts.domain.pay import EarnedAmount, LineKind, PayInput, pay_of
+from services.incentives.payouts.domain.pay import PayState as Carried
+from services.incentives.payouts.domain.runs import Payout, postings_of
 from services.incentives.periods.domain import PayCalendar, PayPeriod, PayState
+from services.incentives.plans.domain.rules import Draw, DrawKind, PeriodRules
 from shared.kernel.periods import FiscalCalendar, Period
 from shared.kernel.years import Weekday, Weeks, YearEnd, YearPattern
-from tests.oracles.incentives import Step, World, histories
+from tests.oracles.incentives import PLAN_OF, Step, World, histories
 from tests.property.test_incentives_oracle import TENANT, Book
 from tests.stories.incentives import cell_id, cents, named
 
@@ -27,9 +31,10 @@ def first_day(month: Month) -> date:
     return date(month // 12, month % 12 + 1, 1)
 
 
-def due(start: date) -> Month:
-    """The last month of the quarter that starts on a day."""
-    return start.year * 12 + start.month - 1 + 2
+def due(end: date) -> Month:
+    """The month with the last day of a cell that ends before a day."""
+    last = end - timedelta(days=1)
+    return last.year * 12 + last.month - 1
 
 
 @st.composite
@@ -76,7 +81,7 @@ def test_what_changes_after_a_cut_off_is_posted_in_the_first_open_pay_period_and
         head = Head(chain[-1].sequence, chain[-1].hash, opens) if chain else Head(opens=opens)
         chain += chained(TENANT, head, book.postings[len(chain) :], NOW)
         now = {
-            (cell_id(named("assignment", index), key, start), start): cell.cents
+            (cell_id(named("assignment", index), key, start), cell.end): cell.cents
             for (index, key, start), cell in world.cells().items()
         }
         for cell in earned.keys() | now.keys():
@@ -89,7 +94,7 @@ def test_what_changes_after_a_cut_off_is_posted_in_the_first_open_pay_period_and
     for number, each in enumerate(moved_ones):
         first, last = (moved_at[number - 1] + 1 if number else 0), moved_at[number]
         compared_ones = compared(calendar, each, posted_of(chain))
-        due_now = [amount for (_, start), amount in earned.items() if first <= due(start) <= last]
+        due_now = [amount for (_, end), amount in earned.items() if first <= due(end) <= last]
         assert sum(one.as_paid for one in compared_ones) == cents(
             sum(amount for (_, month), amount in posted.items() if first <= month <= last)
         )
@@ -98,6 +103,96 @@ def test_what_changes_after_a_cut_off_is_posted_in_the_first_open_pay_period_and
     for transaction in chain:
         check.take(transaction)
     assert check.first_break is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(with_cut_offs(), st.none() | st.integers(1, 200_000))
+def test_any_history_with_cut_offs_draws_and_runs_ends_in_its_ledger(
+    history: list[Step | Month], draw: int | None
+) -> None:
+    """Each month that is cut off is paid by a run; what it pays, owes and carries is worked out in integers."""
+    rules = PeriodRules(draw=None if draw is None else Draw(DrawKind.RECOVERABLE, cents(draw)))
+    book, world, first_open, taken = Book(), World(), 0, 0
+    chain: list[LedgerTransaction] = []
+    states: dict[tuple[UUID, UUID], Carried] = defaultdict(Carried)
+    waiting: dict[int, dict[Month, int]] = {index: defaultdict(int) for index in PLAN_OF}
+    earned: dict[tuple[int, str, date, date], int] = defaultdict(int)
+    owed, short, paid = dict.fromkeys(PLAN_OF, 0), dict.fromkeys(PLAN_OF, 0), dict.fromkeys(PLAN_OF, 0)
+    run = 0
+    for step in history:
+        if isinstance(step, int):
+            before, first_open, run = first_open, step + 1, run + 1
+            opens = Period(first_day(first_open), first_day(first_open + 1))
+            amounts = due_amounts(chain, before, first_open)
+            for person, plan in sorted(amounts.keys() | states.keys()):
+                state = states[person, plan]
+                pay = pay_of(rules, "USD", state, PayInput(run, amounts.get((person, plan), []), Decimal(0), []))
+                result = "USD", pay.paid, pay.line(LineKind.EARNED), pay.lines, pay.state, state.owed
+                payout = Payout(uuid5(person, f"{plan}/{run}"), UUID(int=run), person, plan, *result)
+                states[person, plan] = pay.state
+                head = Head(chain[-1].sequence, chain[-1].hash, opens) if chain else Head(opens=opens)
+                chain += chained(TENANT, head, postings_of(payout, opens), NOW)
+            for index, by_month in waiting.items():
+                if who(index) not in states:
+                    continue
+                due_now = sum(by_month.pop(month) for month in sorted(by_month) if month < first_open)
+                net = due_now - short[index]
+                recovered = min(owed[index], max(0, net - draw)) if draw is not None else 0
+                net -= recovered
+                short[index], net = max(0, -net), max(0, net)
+                advanced = max(0, draw - net) if draw is not None else 0
+                owed[index] += advanced - recovered
+                paid[index] += net + advanced
+            continue
+        book.take(step)
+        world.take(step)
+        opened = Period(first_day(first_open), first_day(first_open + 1)) if first_open else None
+        head = Head(chain[-1].sequence, chain[-1].hash, opened) if chain else Head(opens=opened)
+        chain += chained(TENANT, head, book.postings[taken:], NOW)
+        taken = len(book.postings)
+        now = {(*key, cell.end): cell.cents for key, cell in world.cells().items()}
+        for key in earned.keys() | now.keys():
+            waiting[key[0]][max(due(key[3]), first_open)] += now.get(key, 0) - earned[key]
+            earned[key] = now.get(key, 0)
+    accounts = balances(chain)
+    for person in {who(index)[0] for index in PLAN_OF}:
+        of_person = [index for index in PLAN_OF if who(index)[0] == person]
+        name = str(person)
+        assert accounts["paid", name] == -cents(sum(paid[index] for index in of_person))
+        assert accounts["advance", name] == cents(sum(owed[index] for index in of_person))
+        left = sum(sum(waiting[index].values()) - short[index] for index in of_person)
+        assert accounts[PAYABLE, name] == -cents(left)
+    check = ChainCheck()
+    for transaction in chain:
+        check.take(transaction)
+    assert check.first_break is None
+
+
+def who(index: int) -> tuple[UUID, UUID]:
+    """The person and the plan of an assignment."""
+    person, plan = PLAN_OF[index]
+    return named("person", person), named("plan", plan)
+
+
+def due_amounts(
+    chain: list[LedgerTransaction], first: Month, until: Month
+) -> dict[tuple[UUID, UUID], list[EarnedAmount]]:
+    """What the ledger has of earnings in the months from one up to, not including, another, by person and plan."""
+    found: dict[tuple[UUID, UUID], list[EarnedAmount]] = defaultdict(list)
+    for each in posted_of([each for each in chain if each.posting.kind == EARNED]):
+        month = due(each.posted_until)
+        if first <= month < until:
+            found[each.person_id, each.plan_id].append(EarnedAmount(each.amount, each.component, None))
+    return found
+
+
+def balances(chain: list[LedgerTransaction]) -> dict[tuple[str, str], Decimal]:
+    """The balance of every account, by kind and name; debits are above 0."""
+    found: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for transaction in chain:
+        for entry in transaction.posting.entries:
+            found[entry.account.kind, entry.account.name] += entry.amount
+    return found
 
 
 def posted_of(chain: list[LedgerTransaction]) -> list[Posted]:
