@@ -22,7 +22,8 @@ async def fill(url: str) -> None:
         for table in ("deals", "credits", "cells", "ledger_transactions", "ledger_entries"):
             await connection.execute(f"ALTER TABLE incentives.{table} SET (autovacuum_enabled = false)")
         for table, values in {
-            "deals": f"{tenant}, {number}, now(), 0, {number}, 'crm', (n % 50)::text, repeat('x', 300)",
+            "deals": f"{tenant}, {number}, now(), 0, {number}, 'crm', (n % 50)::text,"
+            " json_build_object('note', repeat('x', 300))::text",
             "credits": f"{tenant}, {number}, {number}, 'c', {number}, now(), now(), now(), 100, n",
             "cells": f"{tenant}, {number}, {number}, 'c', now(), now(), {number}, {number}, 1, 'USD', 1, 1, 1, 1, 1, 1,"
             " now()",
