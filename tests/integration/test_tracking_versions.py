@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from inspect import Signature, signature
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -12,14 +13,43 @@ from alembic import command
 from sqlalchemy import text
 
 from services.tracking.records import queries
-from services.tracking.records.service import DEALS
-from services.tracking.records.store.records import VersionKey
+from services.tracking.records.columns import DEAL_COLUMNS
+from services.tracking.records.domain.records import DealFilter
+from services.tracking.records.service import DEALS, Records
+from services.tracking.records.store.deals import DealStore
+from services.tracking.records.store.records import RecordStore, VersionKey
+from services.tracking.records.tables import deal_versions, deals
 from shared.contracts.deals import Deal
 from shared.db.database import Database, Scope
 from shared.db.migration import _configuration, check, upgrade
+from shared.kernel.deals import DealFacts
+from shared.kernel.errors import NotFound
 from shared.kernel.records import RecordKind
 from shared.kernel.sight import WHOLE_TENANT
 from tests.stories.june import won
+
+
+class FactsBefore:
+    """Makes the facts of a deal as a release that knew no invoices did."""
+
+    def __init__(self) -> None:
+        known = signature(DealFacts).parameters.values()
+        self.__signature__ = Signature([each for each in known if each.name not in INVOICED])
+
+    def __call__(self, *values: object) -> DealFacts:
+        return DealFacts(*values)  # type: ignore[arg-type]
+
+
+class StoreBefore(DealStore):
+    """The statements of that release."""
+
+    def __init__(self) -> None:
+        known = [column for column in DEAL_COLUMNS if column.name not in INVOICED]
+        RecordStore.__init__(self, Deal, FactsBefore(), known, deals, deal_versions)
+
+
+INVOICED = ("invoices", "invoiced_amount")
+BEFORE = Records(StoreBefore(), Deal.facts, lambda deal_id: NotFound(str(deal_id)))
 
 
 @pytest.fixture
@@ -39,20 +69,22 @@ def in_month(tenant_id: UUID, months_ahead: int, *, number: int = 1) -> Deal:
     )
 
 
-async def record(url: str, event: Deal) -> None:
+async def record(url: str, event: Deal, records: Records[Deal, DealFacts, DealFilter] = DEALS) -> None:
     """Record a version in the moment in which it was received."""
     database = Database(url, service="tracking", clock=lambda: event.received_at)
-    await database.run(Scope.of(event.tenant_id), lambda tx: DEALS.record(tx, [event]))
+    await database.run(Scope.of(event.tenant_id), lambda tx: records.record(tx, [event]))
     await database.close()
 
 
-async def all_versions(database: Database, tenant_id: UUID, deal_id: UUID) -> list[Decimal | None]:
+async def all_versions(
+    database: Database, tenant_id: UUID, deal_id: UUID, records: Records[Deal, DealFacts, DealFilter] = DEALS
+) -> list[Decimal | None]:
     """The amounts of a deal's versions, newest first, read two at a time."""
     amounts: list[Decimal | None] = []
     before: VersionKey | None = None
     while True:
         async with database.transaction(Scope.of(tenant_id)) as tx:
-            page = await DEALS.versions(tx, tenant_id, WHOLE_TENANT, deal_id, before=before, limit=2)
+            page = await records.versions(tx, tenant_id, WHOLE_TENANT, deal_id, before=before, limit=2)
         if not page:
             return amounts
         amounts += [each.event.amount for each in page]
@@ -120,8 +152,8 @@ async def test_versions_of_a_release_before_stay_as_they_are_and_its_statements_
     await asyncio.to_thread(upgrade, "tracking", empty_database, "0022")
     tenant = uuid4()
     old, late = in_month(tenant, -5), in_month(tenant, 0)
-    await record(empty_database, old)
-    await record(empty_database, late)
+    await record(empty_database, old, BEFORE)
+    await record(empty_database, late, BEFORE)
     owner = await asyncpg.connect(empty_database)
     database = Database(empty_database, service="tracking")
     # As the release before records, in the process that it ran before and after the migration.
@@ -140,17 +172,17 @@ async def test_versions_of_a_release_before_stay_as_they_are_and_its_statements_
 
     try:
         before = await files()
-        await running.run(Scope.of(tenant), lambda tx: DEALS.record(tx, [in_month(tenant, 0, number=2)]))
+        await running.run(Scope.of(tenant), lambda tx: BEFORE.record(tx, [in_month(tenant, 0, number=2)]))
         await asyncio.to_thread(upgrade, "tracking", empty_database)
         assert (await files(), await constraints()) == (before, [])
-        await running.run(Scope.of(tenant), lambda tx: DEALS.record(tx, [in_month(tenant, 2), in_month(tenant, 9)]))
+        await running.run(Scope.of(tenant), lambda tx: BEFORE.record(tx, [in_month(tenant, 2), in_month(tenant, 9)]))
         amounts = [Decimal(amount) for amount in (19, 12, 10, 5)]
-        assert await all_versions(database, tenant, old.id) == amounts
+        assert await all_versions(database, tenant, old.id, BEFORE) == amounts
         for revision in ("0022", "head"):
             step = command.downgrade if revision == "0022" else command.upgrade
             await asyncio.to_thread(step, _configuration("tracking", empty_database), revision)
-            await running.run(Scope.of(tenant), lambda tx: DEALS.record(tx, [in_month(tenant, 2)]))
-            assert await all_versions(database, tenant, old.id) == amounts
+            await running.run(Scope.of(tenant), lambda tx: BEFORE.record(tx, [in_month(tenant, 2)]))
+            assert await all_versions(database, tenant, old.id, BEFORE) == amounts
         await asyncio.to_thread(check, "tracking", empty_database)
     finally:
         await owner.close()
