@@ -54,6 +54,14 @@ _PAY_PERIOD_EFFECT: dict[str, JsonValue] = {
 class SupposedAssignments(AssignmentsBody):
     """Assignments that are made, changed, taken back, or of which what waits is approved: all of it, and approved."""
 
+    model_config = body_example(
+        kind="assignments",
+        create=[],
+        change=[{"id": "01935a00-0000-7000-8000-000000000064", "version": 1, "end": "2026-07-01"}],
+        approve=[],
+        delete=[],
+    )
+
     kind: Literal["assignments"]
 
 
