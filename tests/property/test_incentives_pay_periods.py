@@ -182,6 +182,8 @@ def due_amounts(
     for each in posted_of([each for each in chain if each.posting.kind == EARNED]):
         month = due(each.posted_until)
         if first <= month < until:
+            assert each.plan_id is not None
+            assert each.component is not None
             found[each.person_id, each.plan_id].append(EarnedAmount(each.amount, each.component, None))
     return found
 
