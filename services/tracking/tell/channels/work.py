@@ -307,6 +307,8 @@ def _sentence(error: AttainError) -> str:
 
 
 def _outcome(attempt: Attempt) -> str:
+    if attempt.result is not None:
+        return attempt.result.value
     if attempt.status is None:
         return "no_answer"
     return f"{attempt.status // 100}xx"
